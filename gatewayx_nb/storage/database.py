@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     file. A released migration must not be edited: files that already have it skip it."""
 
 _STEPS_BETWEEN_CHECKS = 10_000
-"""SQLite's virtual instructions between two checks of the time, about a millisecond."""
+"""Number of SQLite's virtual instructions between checks of the time: about a millisecond."""
 
 _OTHER_SCHEMA = ("no such table", "no such column", "has no column", "duplicate column")
-"""Messages about a file whose tables are not those of its version."""
+"""Messages about a file whose tables do not match its schema version."""
 
 _COMPANIONS = ("-journal", "-wal", "-shm")
 
@@ -31,7 +31,7 @@ log = logging.getLogger("gatewayx_nb")
 
 
 class UnusableFileError(Exception):
-    """A file that is not one of ours, or of a later version: it is set aside."""
+    """The file must be set aside: another program or a later version has written it."""
 
 
 @contextlib.contextmanager
@@ -49,15 +49,15 @@ def connection(path: Path, timeout: float) -> Iterator[sqlite3.Connection]:
     _refuse_links(path)
     deadline = time.monotonic() + 2 * timeout
     with contextlib.closing(sqlite3.connect(path, timeout=timeout, isolation_level=None)) as opened:
-        # A view that somebody else has put into the file could otherwise run for ever.
+        # A view that another program has put into the file could otherwise run forever.
         opened.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_CHECKS)
         yield opened
 
 
 def _refuse_links(path: Path) -> None:
-    """Refuse symlinks, which SQLite would follow in order to write to another file."""
+    """Refuse symlinks, because SQLite would follow them and write to another file."""
     parts = [path, path.with_name(f"{path.name}-journal")]
-    if path.parent.name.startswith("."):  # the folder in a project; the user's own may be a link
+    if path.parent.name.startswith("."):  # a project's folder; the user's own may be a symlink
         parts.append(path.parent)
     for part in parts:
         if part.is_symlink():
@@ -111,10 +111,10 @@ def _migrate(opened: sqlite3.Connection, migrations: Migrations) -> None:
 
 
 def is_unusable(error: Exception) -> bool:
-    """Return whether a file must be set aside, and is not just busy, full or read-only."""
+    """Return whether a file must be set aside, rather than being busy, full or read-only."""
     if type(error) is sqlite3.OperationalError:
         return any(text in str(error) for text in _OTHER_SCHEMA)
-    # None of our tables has a constraint.
+    # A table with a constraint belongs to another program, because the ledger has none.
     others = (sqlite3.DatabaseError, sqlite3.IntegrityError, UnusableFileError)
     return type(error) in others
 
@@ -122,7 +122,7 @@ def is_unusable(error: Exception) -> bool:
 def set_aside(path: Path, error: Exception) -> None:
     """Rename a file that cannot be used, so that a new one can be created."""
     target = path.with_suffix(f".damaged-{time.time_ns()}")
-    # Kept, because the user may be able to recover calls from it.
+    # The file is kept, because the user may be able to recover calls from it.
     path.rename(target)
     for suffix in _COMPANIONS:  # otherwise SQLite would apply them to the new file
         with contextlib.suppress(OSError):

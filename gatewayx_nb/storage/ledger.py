@@ -30,10 +30,10 @@ _FLUSH_TIMEOUT = 0.55
 """Seconds to wait for the latest entries when reading."""
 
 _LATEST = 253_402_300_799.0
-"""The last second of the year 9999, which is the latest that Python can show."""
+"""The last second of the year 9999, the latest that `datetime` can represent."""
 
 _HIGHEST_COST = 10**15
-"""Dollars; more is no cost, and would make every total meaningless."""
+"""Maximum plausible cost in US dollars; a larger one would make every total meaningless."""
 
 _MAX_INTEGER = 2**63 - 1
 """The largest integer of SQLite."""
@@ -78,9 +78,9 @@ class LedgerEntry:
 
 
 _COLUMNS = tuple(field.name for field in fields(LedgerEntry))
-_values = attrgetter(*_COLUMNS)  # `dataclasses.astuple` copies each value deeply, for every call
+_values = attrgetter(*_COLUMNS)  # faster than `dataclasses.astuple`, which makes deep copies
 _INSERT = f"INSERT INTO calls ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - constants
-# By `rowid` too, because concurrent calls may end at the same moment.
+# `rowid` decides the order of concurrent calls that end at the same moment.
 _SELECT = "SELECT * FROM calls ORDER BY at DESC, rowid DESC LIMIT ?"
 
 _CREATE_CALLS = (
@@ -153,7 +153,7 @@ def _label(value: object) -> str | None:
 
 
 def _count(value: object) -> int | None:
-    """Return a number of tokens; ``None`` if it is none, or SQLite could not store it."""
+    """Return a number of tokens; ``None`` if it is not one, or SQLite could not store it."""
     is_count = isinstance(value, int) and 0 <= value <= _MAX_INTEGER
     return int(value) if is_count else None  # type: ignore[call-overload]
 
@@ -164,7 +164,7 @@ def _seconds(value: object) -> float | None:
 
 
 def _cost(value: object) -> Decimal | None:
-    """Return an amount in dollars; ``None`` if it is none, such as NaN."""
+    """Return an amount in dollars; ``None`` if it is not one, for example if it is NaN."""
     if not isinstance(value, Decimal | str | int | float):
         return None
     try:
@@ -188,7 +188,7 @@ _CLEANERS: dict[str, Callable[[object], object]] = {
     "fallback_from": _label,
     "cached_tokens": _count,
 }
-"""Return a valid value for each column, whatever an engine or a file says."""
+"""Functions by column that turn any value of an engine or a file into a valid one."""
 
 
 def _storable(entry: LedgerEntry) -> tuple[object, ...]:

@@ -22,20 +22,20 @@ _BATCH_DELAY = 0.2
 """Seconds between two writes, to batch the items of many calls."""
 
 _RETRY_DELAY = 2.0
-"""Seconds between two attempts to write what could not be written."""
+"""Seconds between two attempts to write the items of a failed write."""
 
 _MAX_UNWRITTEN = 10_000
 """Maximum number of items that are kept for another attempt."""
 
 _FILE_ERRORS = (OSError, sqlite3.OperationalError)
-"""Errors caused by the file, such as a full disk or a lock; an item causes any other error."""
+"""Errors caused by the file, such as a full disk or a lock; any other is caused by an item."""
 
 
 class BatchWriter(ABC, Generic[ItemT]):
     """Base class of files that are written in the background.
 
-    Adding an item neither blocks nor raises. As long as the file is locked, or its disk full, the
-    latest items are kept and written later; an invalid item is dropped. The reason is logged once.
+    Adding an item neither blocks nor raises. While the file is locked or its disk is full, the
+    latest items are kept and written later. An invalid item is dropped. The reason is logged once.
     After a fork, the child starts with an empty queue and its own thread.
 
     Args:
@@ -71,7 +71,7 @@ class BatchWriter(ABC, Generic[ItemT]):
 
     @property
     def problem(self) -> str:
-        """Why items are missing, and how many; empty if none is."""
+        """Why items are missing, and how many; empty if none are."""
         parts = [self._failure] if self._failure else []
         if count := len(self._unwritten):
             parts.append(f"{count:,} {_items(count)} not written yet.")
@@ -98,14 +98,14 @@ class BatchWriter(ABC, Generic[ItemT]):
             batch = self._next_batch()
             with contextlib.suppress(BaseException):  # a log filter may raise, too
                 self._write_batch([item for item in batch if not isinstance(item, threading.Event)])
-            # Also if the write failed: `flush` waits for an attempt, and must not block for ever.
+            # The events are set even if the write failed, because `flush` must not block forever.
             for item in batch:
                 if isinstance(item, threading.Event):
                     item.set()
 
     def _next_batch(self) -> list[ItemT | threading.Event]:
         batch: list[ItemT | threading.Event] = []
-        # With items that could not be written, it is tried again without a new one.
+        # If items are left from a failed write, try again even if no new one arrives.
         with contextlib.suppress(queue.Empty):
             batch.append(self._queue.get(timeout=_RETRY_DELAY if self._unwritten else None))
             if not isinstance(batch[0], threading.Event):  # a flush does not wait for more items
@@ -161,5 +161,6 @@ def _reset_all() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # Before the child's own code runs: a lock held by another thread would stay locked there.
+    # The lock is replaced before the child's own code runs: if another thread held it, it would
+    # stay locked in the child.
     os.register_at_fork(after_in_child=_reset_all)
