@@ -70,7 +70,8 @@ class EngineCodeCache:
         if failure is None or not failure.timed_out or not failure.is_current():
             outcome = _load_source(source)
             if not isinstance(outcome, LoadFailure):
-                # Retired only after the new code has loaded; until then the old one may be in use.
+                # The old code is retired only now, because it may be in use until the new code is
+                # loaded.
                 stale = self._loaded.get(source)
                 self._loaded[source] = outcome
                 self._failed.pop(source, None)
@@ -79,7 +80,7 @@ class EngineCodeCache:
                 return outcome
             outcome.error.message = redact(outcome.error.message, [key])
             self._failed[source] = failure = outcome
-        # A new exception, because each `raise` extends an exception's traceback.
+        # A copy is raised, because each `raise` extends the traceback of its exception.
         error = failure.error
         copied = EngineLoadError(error.message, hint=error.hint, engine=error.engine)
         raise copied from error.__cause__
@@ -98,7 +99,7 @@ class EngineCodeCache:
             self._instance_failures[source] = _InstanceFailure(reason, loaded)
 
     def note_file_failure(self, source: EngineFile, error: EngineLoadError) -> None:
-        """Store why a file that was not run cannot define an engine, until it changes."""
+        """Store why a file cannot define an engine, judging by its source, until it changes."""
         self._failed[source] = LoadFailure(error, (FileStamp(source.path),))
 
     def clear_instance_failure(self, source: EngineSource) -> None:

@@ -76,14 +76,14 @@ class EngineEntry:
 
     @property
     def label(self) -> str:
-        """Its location, in short form."""
+        """The location of the entry, in short form."""
         if self.path is None:
             return key_variable(self.name, "BASE_URL")
         return self.path.name if self.origin == "shipped" else f"{self.origin}: {self.path.name}"
 
     @property
     def where(self) -> str:
-        """Its full location, for users to open."""
+        """The full location of the entry, for users to open."""
         return f"[{self.name}] in {self.path}" if self.path else self.label
 
     @property
@@ -93,7 +93,7 @@ class EngineEntry:
 
     @property
     def base_class(self) -> type[LLMEngine]:
-        """The dialect that its endpoint speaks."""
+        """The base class, which speaks the dialect of the endpoint."""
         return _BASE_CLASSES[self.api]
 
     def load(self) -> LoadedEngine:

@@ -55,7 +55,8 @@ class EngineSources:
         duration does not depend on the number of engines.
         """
         base_urls = _base_urls_from_variables(self._config)
-        # A list, not `or`: every source must be refreshed, whatever the others return.
+        # This is not `any` of a generator: every source must be refreshed, whatever the others
+        # return.
         changed = [
             self._refresh_folders(),
             *(folder.refresh() for folder in self._folders),

@@ -207,7 +207,7 @@ class Target:
 
     @property
     def may_share_loop(self) -> bool:
-        """Whether it may share an event loop: only shipped code never blocks its loop."""
+        """Whether it may share an event loop; only shipped code is known not to block it."""
         source = self.source
         return isinstance(source, EngineEntry) or (
             source is not None and source.origin == "shipped"
@@ -224,7 +224,7 @@ class Target:
 
     @property
     def code_location(self) -> str:
-        """The file or package that contains its code, and so the place to fix a fault in it."""
+        """The file or package that contains its code, which is where to fix a fault."""
         if isinstance(self.source, EngineFile):
             return display_path(self.source.path)
         return self.source.where if self.source else self.name

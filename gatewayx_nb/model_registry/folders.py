@@ -79,12 +79,12 @@ class EngineFile:
 
     @property
     def label(self) -> str:
-        """Its location, in short form."""
+        """The location of the file, in short form."""
         return self.path.name if self.origin == "shipped" else f"{self.origin}: {self.path.name}"
 
     @property
     def where(self) -> str:
-        """Its full location, for users to open."""
+        """The full location of the file, for users to open."""
         return str(self.path)
 
     @override
@@ -114,7 +114,7 @@ class EngineFolder:
         self._stamps: list[FileStamp] = []
 
     def refresh(self) -> bool:
-        """List the folder again if it or a suspect file has changed; return whether one has.
+        """List the folder again if it or a suspect file has changed; return whether it was listed.
 
         Changing a file's mode does not change its folder, so refused files and those with a warning
         are checked each time; `LoadedEngine.is_current` checks loaded files.
@@ -175,7 +175,7 @@ def engine_folders(config: Config) -> list[EngineFolder]:
         *((folder.engines, folder.owner) for folder in config.config_dirs),
         (shipped, "shipped"),
     ]
-    # By real path, so that a folder with two paths is listed once.
+    # The keys are real paths, so that a folder with two paths is listed once.
     folders: dict[Path, EngineFolder] = {}
     for path, origin in candidates:
         real = path.resolve()

@@ -44,10 +44,11 @@ class IsolatedPackage:
 
     def _install(self) -> None:
         if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-            # First, because the standard finder would find the files too and cache bytecode.
+            # The finder goes first, because the standard one would find the files too and cache
+            # bytecode.
             sys.meta_path.insert(0, _Finder())
         module = ModuleType(self.name)
-        # Without a loader: the package has no code, only a path.
+        # The spec has no loader: the package has no code, only a path.
         spec = importlib.machinery.ModuleSpec(self.name, None, is_package=True)
         spec.submodule_search_locations = [str(self._folder)]
         module.__spec__ = spec

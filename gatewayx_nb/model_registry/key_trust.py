@@ -1,4 +1,4 @@
-"""Permissions: what a project may do with the user's keys and rights only with their consent."""
+"""Permissions that a project needs in order to use the user's keys and rights."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ def find_key(source: EngineSource, config: Config) -> Key:
 def is_project_engine(source: EngineSource, config: Config) -> bool:
     """Return whether the project defines an engine or determines where the engine's requests go.
 
-    Such an engine is called only by its name: the project may come from a stranger who could guess
-    the names of the user's keys. A server on this machine that receives no key does not count.
+    Such an engine is called only if the caller names it: the project may come from a stranger who
+    could guess the names of the user's keys. A server on this machine that receives no key does not
+    count.
     """
     if isinstance(source, EngineEntry) and not source.requires_key:
         url = str(config.options(source.name).get("base_url") or source.base_url)

@@ -47,12 +47,12 @@ class EnginePackage:
 
     @property
     def label(self) -> str:
-        """Its location, in short form."""
+        """The location of the entry point, in short form."""
         return f"package: {self.package}"
 
     @property
     def where(self) -> str:
-        """Its full location, for users to open."""
+        """The full location of the entry point, for users to open."""
         attribute = f":{self.attribute}" if self.attribute else ""
         return f"{self.module}{attribute} in package {self.package}"
 
@@ -60,7 +60,7 @@ class EnginePackage:
         """Return the file of its module without importing anything; ``None`` if it is not found."""
         top, *rest = self.module.split(".")
         try:
-            # Only for the top-level package, because `find_spec` imports the parents of a
+            # Only the top-level package is looked up, because `find_spec` imports the parents of a
             # submodule.
             spec = importlib.util.find_spec(top)
         except (ImportError, ValueError):
@@ -77,7 +77,7 @@ class EnginePackage:
 
 
 class EntryPoints:
-    """The installed entry points; searched again when `sys.path` changes."""
+    """The installed entry points, which are searched again when `sys.path` changes."""
 
     def __init__(self) -> None:
         self.engines: list[EnginePackage] = []
@@ -97,7 +97,7 @@ class EntryPoints:
 
 def _parse_entry_point(point: importlib.metadata.EntryPoint) -> EnginePackage:
     """Parse an entry point; its metadata may contain anything."""
-    # `None` for an entry point that was created without a distribution.
+    # This is `None` for an entry point that was created without a distribution.
     dist = point.dist
     package = f"{dist.name} {dist.version}" if dist else "an unnamed package"
     refusal_reason = why_unusable(point.name)

@@ -83,7 +83,7 @@ class ModelRegistry:
         self._code = EngineCodeCache()
         self._report = Reporter(config, self._sources, self._code)
         self.default: str | None = None
-        # By reference; each target has the variables and settings from which it was resolved.
+        # The targets by reference, each with the variables and settings that determined it.
         self._resolved: dict[tuple[str, str], tuple[Target, tuple[object, ...]]] = {}
         self.refresh()
 
@@ -95,8 +95,8 @@ class ModelRegistry:
             changed = True
             # Otherwise code and failures of removed engines would stay in memory.
             self._code.keep_only(set(self._sources.active.values()))
-        # Last, and as a new dict, so that no other thread adds a target resolved from the old
-        # state.
+        # The dict is replaced last, so that no other thread adds a target that was resolved from
+        # the old state.
         self._resolved = {}
         return changed
 
@@ -135,14 +135,14 @@ class ModelRegistry:
             if inputs == self._inputs(target.name):
                 return target
         ref = self.parse_reference(name)
-        # Read before resolving, so that the next call notices a change made in the meantime.
+        # The inputs are read first, so that the next call notices a change made in the meantime.
         inputs = self._inputs(ref.engine)
         target = self._resolve(ref, choice)
         kept[name, choice] = target, inputs
         return target
 
     def _resolve(self, ref: ModelRef, choice: str) -> Target:
-        # The caller created it with its own key, so neither key nor trust is checked.
+        # The caller created the engine with its own key, so neither key nor trust is checked.
         if ref.engine in self._instances:
             return self._target(ref, None, Secret(self.api_keys().get(ref.engine, "")))
         source = self._find(ref)
@@ -204,7 +204,7 @@ class ModelRegistry:
         return list(missing.values())
 
     def allow_default(self) -> None:
-        """Allow the saved default: the user has named its engine in order to save it."""
+        """Allow the saved default, because the user named its engine in order to save it."""
         choice = self._config.project_choice(None)
         source = self._sources.active.get(self.parse_reference("").engine)
         if self._config.project and source:
@@ -414,7 +414,7 @@ class ModelRegistry:
         return names
 
     def _inputs(self, engine: str) -> tuple[object, ...]:
-        """Return the values that may change the target of an engine between two refreshes."""
+        """Return the values that determine an engine's target and may change between refreshes."""
         source = self._sources.active.get(engine)
         vendor_variable = source.key if isinstance(source, EngineEntry) else ""
         return self._config.inputs(engine, vendor_variable)

@@ -132,7 +132,7 @@ class Reporter:
         self, source: EngineSource, key: Key, metadata: StaticMetadata
     ) -> tuple[EngineState, str]:
         """Return the state of an engine, and its problem in one line."""
-        # Checked first, because nothing else matters while the code cannot be used.
+        # The failure is checked first, because nothing else matters if the code cannot be used.
         failure = self.code.failure(source)
         if not failure and metadata.problem:
             failure = f"engine {source.name!r} cannot be loaded: {metadata.problem}."

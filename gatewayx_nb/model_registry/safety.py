@@ -83,5 +83,6 @@ def _is_own_group(group: int) -> bool:
         name, info = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(group)
     except KeyError:
         return False
-    # Named after the user and without other members: https://wiki.debian.org/UserPrivateGroups
+    # Such a group is named after the user and has no other members:
+    # https://wiki.debian.org/UserPrivateGroups
     return info.gr_name == name and set(info.gr_mem) <= {name}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _READ_SIZE = 1 << 14
 """Bytes per read; engine files are smaller."""
 
-# Indented, because only the attributes of a class count.
+# The attributes must be indented, because only those of a class count.
 _KEYLESS = re.compile(rb"^[ \t]+requires_key\b[^=\n]*=[ \t]*False\b", re.MULTILINE)
 _MODEL = re.compile(
     rb"""^[ \t]+(?:self\.)?model_name\b[^=\n]*=[ \t]*["']([^"'\n]+)["']""", re.MULTILINE
@@ -91,7 +91,7 @@ def _parse(path: Path) -> StaticMetadata:
 def file_problem(path: Path) -> str:
     """Return why a file cannot define an engine, although it has a class; empty if it may.
 
-    A file that defines no engine would otherwise be said to need a key.
+    Otherwise, such a file would be reported as an engine that needs a key.
     """
     try:
         text = _read(path)
@@ -107,7 +107,8 @@ def file_problem(path: Path) -> str:
 
 def _problem(text: bytes) -> str:
     """Return why a file cannot define an engine, judging by its source."""
-    # Parsed only if the number of classes is unusual, because a folder may have a thousand files.
+    # The source is parsed only if the number of classes is unusual: a folder may have a thousand
+    # files.
     if len(_CLASS.findall(text)) == 1:
         return ""
     try:
