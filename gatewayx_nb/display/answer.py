@@ -89,7 +89,7 @@ class UpdatableDisplay:
         show = self._handle.update if self.is_shown else self._handle.display
         self.is_shown = True
         self.throttle.html_length = len(html)
-        # `raw`, because the data is a MIME bundle already.
+        # The data is a MIME bundle already, which `raw` says.
         show({"text/plain": plain(text), "text/html": html}, raw=True)
 
 
@@ -140,7 +140,7 @@ class NotebookView:
         """
         if partial.instant:
             return
-        # Both only grow, so their lengths identify their content.
+        # The text and the reasoning only grow, so their lengths identify their content.
         state = (len(partial.text) + len(partial.reasoning), call_status(partial))
         if self._display.throttle.is_due and state != self._state:
             with self._display.throttle.measure():
@@ -186,7 +186,8 @@ class TerminalView:
         """Write the text that has arrived since the last update."""
         if not self._is_streamed:
             return
-        # Only the new chunks: joining the whole answer at each update would take quadratic time.
+        # Only the new chunks are joined; joining the whole answer each time would take quadratic
+        # time.
         chunks = partial.text[self._chunks :]
         self._chunks += len(chunks)
         text = "".join(chunks)
@@ -235,11 +236,11 @@ _FINISH_NOTES = {
     "content_filter": "refused by the provider's content filter",
     "pause": "paused by the provider; `messages=[…, reply.message]` continues it",
 }
-"""What the reasons for an answer that is not complete mean, by finish reason."""
+"""Descriptions of the finish reasons of incomplete answers."""
 
 
 def _finish_note(reply: Reply) -> str:
-    """Return why an answer is not, or not only, a text; empty if it is a complete one."""
+    """Return why an answer is incomplete, or which tool it calls; empty for a complete text."""
     if reply.finish_reason == "tool_calls" or reply.tool_calls:
         names = ", ".join(dict.fromkeys(call.name for call in reply.tool_calls))
         return f"asks to call {names or 'a tool'}"
@@ -323,7 +324,7 @@ def ignore_interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # The handler is restored even if the view fails, or Ctrl-C would be ignored from then on.
+    # The handler is restored even if the view fails; otherwise, Ctrl-C would no longer work.
     previous_handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

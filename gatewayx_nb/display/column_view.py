@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.schema import ResponseSchema
 
 _PAUSE_FACTOR = 5
-"""Rendering several answers may take a fifth of a core, rendering one a tenth."""
+"""Pause after an update, as a multiple of its duration, to use about a fifth of a core."""
 
 
 class ColumnsView(Protocol):
@@ -201,7 +201,7 @@ def _finishing(run: ComparisonRun, view: ColumnsView) -> Iterator[None]:
         yield
     except KeyboardInterrupt as stop:
         with ignore_interrupts():
-            # Stopped first, so that no answer changes while the answers are shown.
+            # The run is stopped first, so that no answer changes while the answers are shown.
             run.stop()
             view.finish(run)
             raise with_short_traceback(stop) from None
@@ -216,7 +216,7 @@ def _state(column: Column) -> tuple[int, str]:
     """Return the state that determines an answer's rendering: its length and its status line."""
     outcome = column.outcome
     if isinstance(outcome, Reply):
-        # -1 is no length, so the complete answer is always rendered once.
+        # -1 differs from every length, so the complete answer is always rendered once.
         return -1, _summary(outcome)
     if outcome is not None or column.partial is None:
         return -1, ""
