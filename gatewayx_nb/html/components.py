@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.text import Align
 
-# "$5 to $10" is money: MathJax 2 skips the first class, MathJax 3 the second.
+# Text such as "$5 to $10" is not math. MathJax 2 skips the first class, MathJax 3 the second.
 # https://docs.mathjax.org/en/v2.7-latest/options/preprocessors/tex2jax.html
 # https://docs.mathjax.org/en/latest/options/document.html
 NO_MATH = "tex2jax_ignore mathjax_ignore"

@@ -101,7 +101,7 @@ class IncrementalRenderer:
             self._keep_definitions(env["references"], line)
             tokens = tokens[index:]
         page = clean(markdown.renderer.render(tokens, markdown.options, env))
-        # From near the end, because otherwise the search would scan the whole block.
+        # Start near the end, because the search would otherwise scan the whole block.
         ends = _END_TAGS.search(page, max(0, len(page) - _MAX_END_TAGS))
         cut = ends.start() if ends else len(page)
         self._last = (page[:cut], page[cut:])

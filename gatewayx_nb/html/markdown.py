@@ -63,10 +63,10 @@ _MAX_IMAGE_URL = 200
 def to_html(markdown: str) -> str:
     """Return a model's text as allow-listed HTML in one ``<div class="gatewayx-reply …">``.
 
-    CommonMark with tables, strikethrough and math, which the page typesets. Raw HTML and images are
-    shown as text; links to http, https and mailto open a new page, and any other link is shown as
-    written. Text after the last blank line within 40,000 characters is shown unformatted. Content
-    nested more than 24 levels deep (twelve nested lists) is omitted.
+    The syntax is CommonMark with tables, strikethrough and math, which the page typesets. Raw HTML
+    and images are shown as text. Links to http, https and mailto open a new page; any other link is
+    shown as written. Text after the last blank line within 40,000 characters is shown unformatted.
+    Content nested more than 24 levels deep (twelve nested lists) is omitted.
     """
     text = plain(markdown)
     cut = end_of_markdown(text)
@@ -90,8 +90,8 @@ def parser() -> MarkdownIt:
     parser = MarkdownIt("commonmark", {"html": False, "maxNesting": _MAX_NESTING})
     parser.enable(["table", "strikethrough"])
     math.add_math(parser)
-    # Stricter than markdown-it, which refuses only `javascript:`, `vbscript:`, `file:` and some
-    # `data:`.
+    # This is stricter than markdown-it, which refuses only `javascript:`, `vbscript:`, `file:` and
+    # some `data:`.
     parser.validateLink = lambda url: _LINK.match(url) is not None  # type: ignore[method-assign]
     parser.add_render_rule("image", _image_as_text)
     parser.add_render_rule("th_open", _aligned_cell)

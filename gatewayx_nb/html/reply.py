@@ -32,7 +32,7 @@ def reply_html(  # noqa: PLR0913 - the parts of a reply
     """
     content = (to_html(text) if text else "") if body is None else body
     page = _reasoning_html(reasoning, is_partial=bool(status))
-    # Estimated from the source, because only the page knows the height.
+    # The height is estimated from the source, because only the page knows it.
     is_long = len(text) > _LONG_TEXT or text.count("\n") > _LONG_LINES
     page += _scroll_vertically(content, is_partial=bool(status)) if is_long else content
     page += below
@@ -43,7 +43,7 @@ def reply_html(  # noqa: PLR0913 - the parts of a reply
 
 
 def _reasoning_html(reasoning: str, *, is_partial: bool) -> str:
-    """Return the folded reasoning; while it grows, only its end, which limits the cost."""
+    """Return the folded reasoning; while it grows, it is cut to its end, to limit the cost."""
     if not reasoning.strip():
         return ""
     limit = _MAX_PARTIAL_REASONING if is_partial else _MAX_REASONING
