@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("gatewayx_nb")
 
 _PAUSE_FACTOR = 5
-"""Rendering several replies may take a fifth of a CPU core."""
+"""Pause after an update, as a multiple of its duration, to use about a fifth of a core."""
 
 
 class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
@@ -108,7 +108,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         with self._lock:
             self._session.run(request)
             self._begin()
-        # Only after the run has started, so that an invalid prompt is not remembered.
+        # The prompt is stored only now, so that an invalid one is not remembered.
         self._fields.remember(request.prompt)
         if wait:
             self._wait()
@@ -153,7 +153,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         """Return what marimo, which does not support ipywidgets, shows instead."""
         return marimo_note()
 
-    # Actions of the buttons of a column.
+    # The actions of a column's buttons.
 
     def stop_one(self, row: int, index: int) -> None:
         """Stop one column and keep its partial reply."""
@@ -276,11 +276,11 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
 
     def _wait(self) -> None:
         """Block until a run ends; Ctrl-C stops it and keeps the partial replies."""
-        # Holding the lock, because a thread that is about to end still shows the final results.
+        # The lock is needed, because a thread that is about to end still shows the final results.
         with self._lock:
             thread = self._thread
         try:
-            # Waiting in short intervals, because on Windows Ctrl-C does not interrupt a `join`.
+            # The waits are short, because on Windows Ctrl-C does not interrupt a `join`.
             while thread is not None and thread.is_alive():
                 thread.join(INTERVAL)
         except KeyboardInterrupt as stop:

@@ -70,7 +70,7 @@ def fold(
             on_open()
 
     toggle.observe(update, "value")
-    # An observer is called only on changes.
+    # An observer is not called for the initial value.
     update({"new": is_open})
     return [toggle, body]
 

@@ -66,7 +66,7 @@ class Fields:
         self._prompts: list[str] = []
         self._images: dict[str, Image] = {}
         self._supported: frozenset[str] = frozenset()
-        # Not synced on every keystroke: a prompt may be a megabyte.
+        # The prompt may be a megabyte, so it is not synced on every keystroke.
         self.prompt = _area("Prompt", "Your prompt; {{name}} inserts the value of a variable", 4)
         self.prompt.value = prompt
         self._system = _area("System", "How the model should answer", 2)

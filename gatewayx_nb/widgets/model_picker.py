@@ -114,7 +114,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
                 f"value must be references, got {short_repr(invalid[0])}.",
                 hint='For example, `picker.value = ("grok",)`.',
             )
-        # Without duplicates, because the row of a reference has a single checkbox.
+        # Duplicates are removed, because the row of a reference has a single checkbox.
         return tuple(dict.fromkeys(proposal["value"]))
 
     def follow(self) -> None:
@@ -125,7 +125,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
             self._failed = True
             self._set_note(error.describe())
             return
-        # Also after a failed check, to replace its message.
+        # After a failed check, the models are shown again to replace its message.
         if changed or self._failed:
             self._failed = False
             self._show()

@@ -120,7 +120,7 @@ def _render_outcome(outcome: Outcome, mode: Mode, line: str) -> str:
 
 def difference_pages(outcomes: Sequence[Outcome], *, hidden: bool = False) -> list[str]:
     """Return each reply as HTML, marking the words that the others do not contain."""
-    # Cleaned first, so that invisible characters do not count as differences.
+    # The texts are cleaned first, so that invisible characters do not count as differences.
     differing = differences([plain(answer_text(outcome)) for outcome in outcomes])
     return [
         _difference_page(outcome, spans, _outcome_footer(outcome, hidden=hidden))

@@ -66,7 +66,8 @@ class ChangePoller:
             self._thread = None
 
     def _notify(self) -> None:
-        # A separate function: a local variable in `_run` would keep the last follower alive.
+        # This is a separate function: a local variable in `_run` would keep the last follower
+        # alive.
         for follower in list(self._followers):  # a copy, because other threads change the set
             try:
                 follower.follow()

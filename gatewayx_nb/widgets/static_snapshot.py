@@ -38,7 +38,8 @@ class StaticSnapshot:
 
     def update(self, records: Sequence[ComparisonRecord]) -> None:
         """Show the replies of a run, unless they are already shown."""
-        # By identity, because comparing long answers is slow, and each change creates a new record.
+        # Records are compared by identity: long answers are slow to compare, and a change creates a
+        # new record.
         if list(map(id, records)) == list(map(id, self._records)):
             return
         self._records = records
