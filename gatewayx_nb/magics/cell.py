@@ -230,8 +230,8 @@ def _cell(
     if not prompt.strip():
         raise _no_prompt(line_parser, args.references)
     values = NotebookValues(namespace, rows, args.no_vars)
-    # Checked before the call: an answer that cannot be bound would be lost, although it costs
-    # money.
+    # The target is checked before the call: an answer that cannot be bound would be lost, although
+    # it costs money.
     target = parse_target(args, namespace)
     output_format = _output_format(args)
     # Only newlines are stripped: spaces at the ends belong to the prompt.
@@ -324,7 +324,7 @@ def _options(
             value = values.option(typed, option.parse_flag)
         elif isinstance(typed, list):
             value = [values.option(text, option.parse_flag) for text in typed]
-        # Checked here, because the message names the flag as it was typed.
+        # The value is checked here, because the message names the flag as it was typed.
         check_option(name, value, typed_flags.get(name) or flags()[name])
         options[name] = value
     params = _params(args.params, values)

@@ -132,7 +132,7 @@ class ColumnsRun(CellRun):
             self._bind(self._comparison.comparison)
             raise
         comparison = self._comparison.comparison
-        # Before an error is raised, because some columns have answered.
+        # The comparison is bound before an error is raised, because some columns have answered.
         self._bind(comparison)
         failures = [outcome for outcome in comparison if isinstance(outcome, GatewayError)]
         if len(failures) == len(comparison):
@@ -188,7 +188,7 @@ def start_job(pool: EnginePool, jobs: JobList, cell: Cell, view: display.Columns
     job = jobs.start(cell.target.variable if cell.target else None, plan)
     with contextlib.suppress(RuntimeError):  # no loop is running
         loop = asyncio.get_running_loop()
-        # Updated immediately: ipykernel 6 would show a task's first update below another cell.
+        # The first update is immediate: ipykernel 6 would show that of a task below another cell.
         view.update(comparisons[0])
         task = loop.create_task(_show_until_ended(comparisons[0], view))
         _display_tasks.add(task)

@@ -81,7 +81,7 @@ class Extension:
         self._depth = transforms.Depth()
         in_kernel = getattr(shell, "kernel", None) is not None
         self._call_cell = transforms.CallCell(self._depth if in_kernel else None)
-        # Stored, because `unregister` must remove the same objects.
+        # The matchers are stored, because `unregister` must remove the same objects.
         self._matchers = _matchers(lambda: self.magics)
 
     # IPython would replace `$name` and `{name}` in the line before the call.
@@ -168,7 +168,7 @@ def _matchers(get_magics: Callable[[], ShellMagics]) -> list[Callable[..., Any]]
         # Most cells are Python, for which the magics need not be imported.
         completions = get_magics().complete(text) if transforms.uses_magic(text) else None
         if completions is None:
-            # Then other matchers complete the text as usual.
+            # Other matchers then complete the text as usual.
             return {"completions": []}
         words = _Suppressing(SimpleCompletion(word, type="gatewayx") for word in completions.words)
         return {

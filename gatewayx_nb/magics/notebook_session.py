@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.magics.outputs import Outputs
     from gatewayx_nb.replies import Reply
 
-# The first versions in which these features work: of IPython for two, of ipykernel for the last.
+# The first versions with these features: of IPython for the first two, of ipykernel for the third.
 _TIME_STOPS, _TAB_COMPLETES, _CLICKS_ARE_HANDLED = (8, 0), (8, 6), (7, 0)
 
 
@@ -43,10 +43,10 @@ class NotebookSession(Session):
 
     Args:
         shell: The shell.
-        outputs: Shows and binds its answers.
+        outputs: Shows and binds the shell's answers.
 
     Attributes:
-        last_shown: The reply that a line has shown last.
+        last_shown: The last reply that a line has shown.
     """
 
     prog = "%gatewayx"
@@ -68,7 +68,8 @@ class NotebookSession(Session):
     @override
     def notebook(self) -> Path | None:
         names = self._shell.user_ns
-        # VS Code sets the first, Jupyter Server 2 the second; ipykernel copies it to `__session__`.
+        # VS Code sets the first one, and Jupyter Server 2 the second; ipykernel copies the second
+        # one to `__session__`.
         reported = names.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
         path = Path(str(reported or names.get("__session__") or ""))
         return path if path.suffix == ".ipynb" else None

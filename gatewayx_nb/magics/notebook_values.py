@@ -73,7 +73,7 @@ class NotebookValues:
             return filled  # the option's check reports what it must be
 
     def images(self, expression: str) -> list[Image]:
-        """Load what ``--image`` names: a variable, which may be a list, else a URL, else a file.
+        """Load the images that ``--image`` names: a variable (perhaps a list), a URL or a file.
 
         Raises:
             UsageError: If it is none of these, not an image, or an empty list.

@@ -58,7 +58,7 @@ def parse_target(args: argparse.Namespace, namespace: Mapping[str, object]) -> R
         )
     if dot and (args.bg or len(args.references) > 1):
         raise UsageError(
-            f"`-o {args.out}` needs one reply, but several models, and jobs, have none yet.",
+            f"`-o {args.out}` needs a single reply, which several models or a job do not have.",
             hint=f"Use `-o {name}`, which binds them all.",
         )
     is_parsed = args.schema or args.insert or args.output_format not in (None, "markdown", "text")
