@@ -6,7 +6,7 @@
     curl http://127.0.0.1:3001/engines/status
     curl http://127.0.0.1:3001/security/status
 
-Needs the extra ``server``.
+It needs the extra ``server``.
 """
 
 from gatewayx_nb.errors import ConfigError
