@@ -23,11 +23,11 @@ def unfilled(template: str) -> list[str]:
     ['{{df.describe()}}']
     """
     masked, _ = mask(template)
-    found = (braces[0] for braces in _BRACES.finditer(masked) if _may_be_meant(braces[1]))
+    found = (braces[0] for braces in _BRACES.finditer(masked) if _may_be_placeholder(braces[1]))
     return list(dict.fromkeys(found))
 
 
-def _may_be_meant(text: str) -> bool:
+def _may_be_placeholder(text: str) -> bool:
     """Return whether a text is a Python expression, with or without a format specification."""
     return any(map(_is_expression, (text, _SPEC.sub("", text))))
 

@@ -43,7 +43,7 @@ def to_markdown(name: str, table: Any, rows: int, forbidden_types: tuple[type, .
 
 
 def _kind(value: object) -> str | None:
-    # Including subclasses, such as GeoDataFrame.
+    # Subclasses, such as GeoDataFrame, count too.
     for base in type(value).__mro__:
         if base.__module__.split(".")[0] in _PACKAGES and base.__name__ in ("DataFrame", "Series"):
             return base.__name__
@@ -82,5 +82,5 @@ def _cell(value: object) -> str:
     """Format a cell on one line, with bars escaped; truncate long text."""
     text = " ".join(str(value).split())
     text = text if len(text) <= _MAX_CELL else text[: _MAX_CELL - 1] + "…"
-    # The backslash first, because otherwise the one that escapes a bar would itself be escaped.
+    # Backslashes are escaped first; otherwise, the one that escapes a bar would be escaped too.
     return text.replace("\\", "\\\\").replace("|", "\\|")

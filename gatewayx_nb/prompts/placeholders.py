@@ -14,9 +14,9 @@ from gatewayx_nb.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-# The whole grammar; it contains no other Python. Text that does not match stays literal, including
-# JSON (`{{"a": 1}}`), JSX (`style={{color: "red"}}`), LaTeX, and the blocks and calls of Jinja. For
-# the same reason, a format specification must not begin with a space or a quote.
+# This is the whole grammar; other Python is not supported. Text that does not match stays literal,
+# including JSON (`{{"a": 1}}`), JSX (`style={{color: "red"}}`), LaTeX, and the blocks and calls of
+# Jinja. For the same reason, a format specification must not begin with a space or a quote.
 _NAME = rf"(?!(?:{'|'.join(keyword.kwlist)})\b)[^\W\d]\w*"
 _ACCESS = rf"""
     \. (?P<attribute>{_NAME})
@@ -133,7 +133,7 @@ def _value(
 ) -> object:
     """Follow the path from its root; no value on it may have a forbidden type."""
     value = _root(field["root"], namespace)
-    # At each step, because an attribute of a forbidden value may also reveal it.
+    # Each value is checked, because an attribute of a forbidden value may also reveal it.
     refuse(field["root"], value, forbidden_types)
     for access in _accesses(field):
         value = _follow(access, value)
