@@ -25,7 +25,7 @@ _MEANT: Mapping[str, str] = {
     **dict.fromkeys(("stop", "close", "end", "none"), "off"),
     **dict.fromkeys(("start", "on", "open"), "auto"),
 }
-"""The modes that people mean by other words."""
+"""Other words that users type for a mode."""
 
 _MODES: Mapping[str, str] = {
     "auto": "replays what is recorded and records the rest",
@@ -45,13 +45,13 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
         return Note("No cassette is open: calls go to the models, and nothing is recorded.")
     # Without a path, the open cassette is opened again in another mode.
     path = _checked_path(name) if name else active.path if active else _default_path(session)
-    # Opened before the active one is closed, so that an invalid file or mode leaves that open.
+    # The new one is opened before the active one is closed: if it is invalid, that one stays open.
     opened = session.pool.cassette(path, mode or "auto", speed=args.speed)
     if active:
         active.close()
-    # A notebook saves this line, so it must be the same in the recording and in every replay. It
-    # has the mode as typed, which GATEWAYX_CASSETTE_MODE may override in a test run, and the number
-    # of entries only if this notebook adds none.
+    # A notebook saves this line, so it must be the same in the recording and in every replay. The
+    # mode is shown as typed; GATEWAYX_CASSETTE_MODE may override it in a test run. The number
+    # of entries is shown only if this notebook adds none.
     typed = mode or "auto"
     state = "is closed, mode off" if typed == "off" else f"is open in mode {typed}"
     entries = f" its {_entries(opened)}" if typed == opened.mode == "replay" else ""
@@ -78,7 +78,7 @@ def cassette_arguments(parser: LineParser) -> None:
 
 
 def _path_and_mode(args: argparse.Namespace) -> tuple[str | None, Mode | None]:
-    """Return the typed path and mode; the name of a mode in place of the path is the mode.
+    """Return the typed path and mode; a mode may be typed in place of the path.
 
     Raises:
         UsageError: If two modes are typed.

@@ -58,7 +58,7 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
         UsageError: If the line is neither.
         GatewayError: If the command fails.
     """
-    # Padded, because a line may be empty or a single word.
+    # The words are padded, because a line may be empty or a single word.
     word, rest = (*line.split(maxsplit=1), "", "")[:2]
     if not word:
         return overview(session)
@@ -68,15 +68,15 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
         if _wants_help(COMMANDS[word], rest):
             word, rest = "help", word
         return COMMANDS[word](session, rest)
-    # Including unusable ones, so that calling one reports what it lacks.
+    # Unusable engines are included, so that a call to one reports what it lacks.
     engines = {row.name for row in session.pool.status()}
     aliases = session.pool.config.settings.aliases
     if word.partition(":")[0] in engines or word in aliases:
         return session.ask_line(line)
-    # The error for an unknown word repeats the word, and so would show a key.
+    # The error for an unknown word repeats it, which would show a key.
     if contains_key(line):
         raise typed_key_error(session, line)
-    # An option before the reference, a reference in a variable, or a model without its engine. In
+    # The line begins with an option, a reference in a variable, or a model without its engine. In
     # the last case, the call's error suggests the engine.
     if word.startswith(("-", "{{")) or (rest and len(word) < _MAX_MODEL and _MODEL.fullmatch(word)):
         return session.ask_line(line)

@@ -106,7 +106,7 @@ def _parse(session: Session, line: str) -> argparse.Namespace:
             and the error does not repeat it.
     """
     words = line.replace("=", " ").split()
-    # Only a value could follow NAME, or a quotation that hides a value.
+    # Any other word after NAME may be a key, perhaps in quotation marks.
     has_value = words[:1] == ["set"] and not {"--user", "--new"}.issuperset(words[2:])
     if contains_key(line) and not _names_file(words):
         raise typed_key_error(session, f"key {line}")
@@ -149,7 +149,7 @@ def _require_engine(session: Session, name: str) -> None:
 
 
 def _set(session: Session, name: str, *, user: bool) -> Note:
-    # Prompted for, because a key in a cell would be saved with the notebook.
+    # The user is prompted for the key, because a key in a cell would be saved with the notebook.
     value = session.ask_secret(f"{key_variable(name)}: ").strip()
     state = key_state(value)
     if state != "set":
