@@ -124,7 +124,7 @@ def check(
     identity = _identity(engine)
     dialect = dialect or dialect_of(identity["engine"])
     subject = EngineUnderTest(**identity, key=key, dialect=dialect, timeout=timeout)
-    # On a separate loop, because an engine may block it.
+    # The rules run on a separate loop, because an engine may block it.
     portal = Portal("gatewayx conformance")
     try:
         with Server(subject.respond) as server:

@@ -33,7 +33,7 @@ class DialectSample:
 
     Attributes:
         name: Its name.
-        base: Name of the engine class that uses it, as do its subclasses.
+        base: Name of the engine class that uses it; its subclasses use it too.
         whole: Body of a non-streamed reply.
         events: Events of a stream with the same content, each with its blank line.
         end: Index of the event with the end marker.
@@ -75,7 +75,7 @@ def dialect_of(engine: type) -> DialectSample | None:
     >>> dialect_of(CohereChatEngine).name
     'cohere'
     """
-    # By name, so that this module does not have to import the engine classes.
+    # Classes are compared by name, so that this module need not import them.
     by_base = {dialect.base: dialect for dialect in DIALECTS}
     dialects = (by_base.get(base.__name__) for base in engine.__mro__)
     return next(filter(None, dialects), None)

@@ -71,7 +71,7 @@ class Server:
     ) -> None:
         self._scripts, self._tls, self._greeting = scripts, tls, greeting
         self._listening = threading.Event()
-        # In a thread, because the client under test may block its own loop.
+        # The server has its own thread, because the client under test may block its loop.
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self.port = self.connections = self.open = 0
         self.requests: list[ReceivedRequest] = []
@@ -120,7 +120,7 @@ class Server:
                     await exchange.play(self._script(request))
         finally:
             self.open -= 1
-            # Without flushing, because the client may never read the buffered data.
+            # The buffer is not flushed, because the client may never read it.
             writer.transport.abort()
 
     async def wait_for_requests(self, requests: int) -> None:

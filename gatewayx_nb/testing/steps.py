@@ -27,7 +27,7 @@ class ReceivedRequest:
     target: str
     headers: dict[str, str]
     body: bytes
-    # Monotonic, because tests measure the time between requests.
+    # The clock is monotonic, because tests measure the time between requests.
     arrived: float = field(default_factory=time.monotonic)
     closed: threading.Event = field(default_factory=threading.Event)
     closed_at: float = 0.0

@@ -46,13 +46,13 @@ STREAMS: list[Rule] = []
 """Rules for an engine with a known dialect."""
 
 _WRITE_SIZES = (1, 2, 3, 7, 64)
-"""Bytes per write: small ones split characters and field names, larger ones lines."""
+"""Bytes per write: few split characters and field names, more split lines."""
 
 _RETRY_DELAY = 7.0
 """Seconds that the server requests before a retry."""
 
 _PAUSE = 0.002
-"""Seconds between writes, because bytes that arrive together are read together."""
+"""Seconds between writes; without a pause, their bytes would be read together."""
 
 _USE_CLIENT = "Send requests with `self.http`."
 _USE_DECODER = "Read events with `sse.Decoder`."
@@ -217,7 +217,7 @@ def _split_after_cr(body: bytes) -> Iterator[Step]:
 
 @rule(STREAMS, "a byte order mark is skipped", _USE_DECODER)
 async def _byte_order_mark(subject: EngineUnderTest) -> str | None:
-    # Before the first text, whose loss is visible: earlier events may be empty.
+    # The mark precedes the first text, whose loss is visible; earlier events may be empty.
     events = _dialect(subject).events
     first = next(index for index, data in enumerate(events) if b"Hel" in data)
     bare = events[first][events[first].index(b"data:") :]
