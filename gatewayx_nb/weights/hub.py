@@ -49,7 +49,7 @@ def pull_from_hub(
 ) -> LocalModel:
     """Download a model, or its missing parts, from the hub and return it.
 
-    A stopped download is continued. A file is not kept if its digest is not the one that the hub
+    A stopped download is continued. A file is kept only if its digest is the one that the hub
     lists.
 
     Args:
@@ -65,7 +65,7 @@ def pull_from_hub(
             model.
         AuthenticationError: If the hub requires a token, or the acceptance of terms.
         TransportError: If the hub cannot be reached, or its response is not that of a hub.
-        TrustError: If the project's network settings would see the user's token.
+        TrustError: If the project's network settings would expose the user's token.
     """
     if importlib.util.find_spec("huggingface_hub") is None:
         raise ConfigError(

@@ -25,11 +25,11 @@ _LISTING_TIMEOUT = 30.0  # seconds for the list of a repository's files
 _CHUNK_SIZE = 1 << 16  # bytes; a partially received chunk is lost if the download is stopped
 _SUGGESTIONS = 20  # repositories with a similar name
 
-# Those of AWS over IPv6 and of Alibaba Cloud; the others are link-local.
+# The addresses of AWS over IPv6 and of Alibaba Cloud; those of other clouds are link-local.
 _METADATA_ADDRESSES = ("fd00:ec2::254", "100.100.100.200")
 
-# The class names of exceptions and the kinds of error as which they are reported; the first match
-# is used. By name, because importing them would require a version's own HTTP library.
+# Classes of exceptions by name, and the kinds of error that are reported for them; the first match
+# is used. Importing the classes would require the HTTP library of the installed version.
 _KINDS = (
     ("_RefusedRedirectError", "redirect"),
     ("_ChangedFileError", "changed"),
@@ -120,7 +120,7 @@ def _append(url: str, part: Path, headers: dict[str, str], size: int) -> None:
 
 
 def _open_session(job: dict[str, Any]) -> None:
-    """Make `huggingface_hub` send its requests through a client with our own checks."""
+    """Make `huggingface_hub` send its requests through a client with the checks below."""
     import truststore
     from huggingface_hub import get_session, set_client_factory
 
@@ -147,7 +147,7 @@ def _open_session(job: dict[str, Any]) -> None:
         """Refuse an HTML page that is sent instead of a file or a list."""
         kind = response.headers.get("content-type", "")
         if response.is_success and kind.partition(";")[0].strip().lower() == "text/html":
-            raise _InvalidResponseError("it answers with a page of HTML")
+            raise _InvalidResponseError("it is a page of HTML")
 
     def new_client() -> Any:  # noqa: ANN401 - see above
         return client(

@@ -37,7 +37,7 @@ class _Failure:
 _CHECK_HUB = "Check the network, which may show a page to log in, and HF_ENDPOINT."
 _FAILURES: Mapping[str, _Failure] = {
     "invalid": _Failure(
-        TransportError, "the hub {endpoint} does not answer as one: {text}", _CHECK_HUB
+        TransportError, "the hub {endpoint} sent an invalid response: {text}", _CHECK_HUB
     ),
     "redirect": _Failure(
         TransportError,
@@ -51,7 +51,7 @@ _FAILURES: Mapping[str, _Failure] = {
     ),
     "offline": _Failure(
         TransportError,
-        "the hub {endpoint} is not asked, because HF_HUB_OFFLINE is set",
+        "the hub {endpoint} was not contacted, because HF_HUB_OFFLINE is set",
         "Unset HF_HUB_OFFLINE.",
     ),
     "network": _Failure(
@@ -104,7 +104,7 @@ def hub_error(
 
 
 def _no_repository(repo: str, similar: list[str], *, has_token: bool) -> ModelNotFoundError:
-    # The hub does not distinguish the two, so that the names of private repositories stay private.
+    # The hub does not distinguish a missing repository from a private one, whose name stays secret.
     readable = "your HF_TOKEN cannot read it" if has_token else "it is private"
     hint = "Check its name on the hub"
     if not has_token:

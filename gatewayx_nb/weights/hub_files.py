@@ -133,7 +133,7 @@ def listed_files(rows: Iterable[Mapping[str, Any]]) -> list[HubFile]:
         ]
     except (LookupError, TypeError, ValueError):
         raise TransportError(
-            "the hub does not answer as one: its list of files has another form.",
+            "the hub sent an invalid response: its list of files has another form.",
             hint="Check HF_ENDPOINT.",
         ) from None
 

@@ -154,7 +154,7 @@ def _run(
     """Return the exit status of the client, and its result if there is one."""
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and file
-            # `-P`, because modules beside the file have the names of other modules.
+            # `-P` excludes the file's folder, whose modules have the names of other modules.
             [sys.executable, "-P", str(_CLIENT)],
             env=dict(env),
             stdin=subprocess.PIPE,

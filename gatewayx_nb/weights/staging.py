@@ -49,7 +49,7 @@ def locked(folder: Path, on_wait: Callable[[], None]) -> AbstractContextManager[
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
-    # Tried once without waiting, to inform the user before a wait that may take minutes.
+    # The first attempt does not wait, so that the user is informed before a wait of minutes.
     lock = FileLock(folder / LOCK_NAME)
     try:
         return lock.acquire(timeout=0)

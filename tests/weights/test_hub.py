@@ -253,7 +253,7 @@ FAULTS = [
         "list is HTML",
         lambda hub: hub.html.add("api"),
         TransportError,
-        r"^the hub http://127.0.0.1:\d+ does not answer as one: it answers with a page of HTML\.",
+        r"^the hub http://127.0.0.1:\d+ sent an invalid response: it is a page of HTML\.",
     ),
     Fault("head is HTML", lambda hub: hub.html.add("head"), TransportError, "a page of HTML"),
     Fault("file is HTML", lambda hub: hub.html.add("cdn"), TransportError, "a page of HTML"),
@@ -325,7 +325,7 @@ FAULTS = [
         "offline",
         None,
         TransportError,
-        "is not asked, because HF_HUB_OFFLINE is set",
+        "was not contacted, because HF_HUB_OFFLINE is set",
         env={"HF_HUB_OFFLINE": "1"},
     ),
     Fault(

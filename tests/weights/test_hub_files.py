@@ -176,7 +176,7 @@ def test_an_invalid_digest_is_ignored(digest):
 @pytest.mark.parametrize("row", [{}, {"path": "x", "size": "y", "sha256": ""}, 3])
 def test_an_invalid_list_of_files_is_refused(row):
     """The list of a hub is validated before it is used."""
-    with pytest.raises(TransportError, match="does not answer as one"):
+    with pytest.raises(TransportError, match="sent an invalid response"):
         listed_files([row])
 
 
