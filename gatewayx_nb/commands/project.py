@@ -264,7 +264,7 @@ def _write_engine_entry(
 def _append(path: Path, text: str, flags: int) -> None:
     """Append text to a file; a new file is writable only by its owner, whatever the umask."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # 0o644, because a file that others can write is refused as an engine.
+    # The mode is 0o644, because a file that others can write is refused as an engine.
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | flags, 0o644)
     with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)

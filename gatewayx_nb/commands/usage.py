@@ -26,7 +26,7 @@ def usage(session: Session, _: argparse.Namespace) -> Table[ModelUsage]:
     if not totals:
         return totals.with_notes(_NO_CALLS)
     limit = session.pool.config.settings.limits.max_cost
-    # With a start value, because the sum of no rows would otherwise be an int.
+    # The start value makes the sum of no rows a Decimal instead of an int.
     cost = sum((row.cost for row in totals), Decimal(0))
     total = f"Total: {known_and_unpriced(cost, sum(row.unpriced for row in totals))}"
     if limit is not None:
