@@ -54,8 +54,8 @@ def test_an_attribute_of_the_reply_is_bound(shell, line, value):
     [
         ("mock -o name.txt", "Did you mean 'text'"),
         ("mock -o name.parsed", "needs an answer that is parsed"),
-        ("mock mock:b -o name.text", "needs one reply"),
-        ("mock --bg -o name.text", "needs one reply"),
+        ("mock mock:b -o name.text", "needs a single reply"),
+        ("mock --bg -o name.text", "needs a single reply"),
         ("mock -o .text", "is not a valid variable name"),
     ],
 )
