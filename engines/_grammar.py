@@ -30,7 +30,7 @@ _DAY = (
 _CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
 _DECIMAL = r"^-?[0-9]{1,15}(\.[0-9]{1,6})?$"
 
-# Narrower than the formats of the grammar, which accept dates such as 30 February.
+# These are narrower than the formats of the grammar, which accept dates such as 30 February.
 _PATTERNS = {
     "date": f"^{_DAY}$",
     "date-time": f"^{_DAY}T{_CLOCK}Z$",
@@ -42,7 +42,7 @@ _PATTERNS = {
     "uri": r"^https://[a-z0-9]{1,20}\.[a-z]{2,4}(/[a-z0-9._-]{1,40}){0,3}$",
 }
 _FORMATS = frozenset({"uuid", "ipv4", "ipv6", "hostname"})
-# The beginning of the pattern of a Decimal, which is a lookahead.
+# The lookahead with which pydantic's pattern of a Decimal begins.
 _PYDANTIC_DECIMAL = "^(?!^[-+.]*$)"
 
 _TIDY = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}

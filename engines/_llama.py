@@ -102,8 +102,8 @@ class LlamaHost:
         self._pid = os.getpid()
         self._calls: queue.SimpleQueue[LlamaCall | None] = queue.SimpleQueue()
         self._running: set[LlamaCall] = set()
-        # For the server and the workers, because concurrent first calls must load the file only
-        # once.
+        # The lock guards the server and the workers, because concurrent first calls must load the
+        # file only once.
         self._lock = threading.Lock()
         self._workers: list[threading.Thread] = []
 
@@ -145,14 +145,14 @@ class LlamaHost:
         url = f"{self.server().listening_address}{path}"
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"}
         request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310
-        # Without the environment's proxies, because the server is on this machine.
+        # The environment's proxies are not used, because the server is on this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=_COUNT_TIMEOUT) as response:
             answer: dict[str, Any] = json.load(response)
         return answer
 
     def close(self) -> None:
-        """Stop running calls at their next event and free the memory. Idempotent."""
+        """Stop running calls at their next event and free the memory; safe to call repeatedly."""
         if os.getpid() != self._pid or self.closing:
             return
         self.closing = True

@@ -139,7 +139,7 @@ class LocalEngine(LLMEngine):
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
         """Yield the reply in chunks; closing the stream early stops generation.
 
-        It stops after at most one more chunk.
+        Generation stops after at most one more chunk.
 
         Raises:
             ModelNotFoundError: If the model is neither in the catalogue, nor pulled, nor the user's
