@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class _DefaultPoolFunctions:
-    """Has a function for each method of `EnginePool`, which calls it on the default pool."""
+    """Provides the methods of `EnginePool` as functions that call them on the default pool."""
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(EnginePool, name)
@@ -54,7 +54,7 @@ def _argument_problem(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Exception:
-    """Return one line about arguments that do not fit a function, or the error itself."""
+    """Return a one-line error if the arguments do not fit a function, otherwise ``error``."""
     signature = inspect.signature(function)
     try:
         signature.bind(*args, **kwargs)
@@ -68,8 +68,8 @@ def _argument_problem(
     return error
 
 
-# Written out, not generated in a loop, so that type checkers and editors see each name. To them,
-# the functions are bound methods of a pool, overloads included.
+# The names are written out, so that type checkers and editors see each one. To them, the
+# functions are bound methods of a pool, overloads included.
 _pool = cast("EnginePool", _DefaultPoolFunctions())
 
 ask = _pool.ask

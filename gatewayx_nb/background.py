@@ -56,7 +56,7 @@ class Job:
     def state(self) -> JobState:
         """The job's state; ``"failed"`` if every model failed."""
         if self._cancelled:
-            # Checked before the end, because a cancelled run has also ended.
+            # This is checked first, because a cancelled run has also ended.
             return "cancelled"
         if not self.done():
             return "running"
@@ -103,7 +103,7 @@ class Job:
         """Stop running calls and close their connections; return whether any were running."""
         if self.done():
             return False
-        # Set first: the run may end, and `state` be read, before `stop` returns.
+        # The flag is set first, because `state` may be read before `stop` returns.
         self._cancelled = True
         self._run.stop()
         return True

@@ -83,7 +83,7 @@ class GatewayError(Exception):
         code: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        # It may quote a provider: without what controls a terminal, or a very long value.
+        # The message may quote a provider, so control characters and very long values are removed.
         message = _LONG_LINE.sub(r"\1 … \2", plain(message))
         super().__init__(message)
         self.message = message
@@ -301,7 +301,7 @@ def classify(status: int, code: str | None = None, message: str = "") -> type[Ga
     for expected_status, pattern, error_class in _BY_MESSAGE:
         if status == expected_status and pattern.search(message):
             return error_class
-    # Last, because one status has many causes: providers send 400 for a prompt that is too long.
+    # The status is used last, because it has many causes: 400 may mean a prompt that is too long.
     return _BY_STATUS.get(status, ProviderError)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
 _MARKDOWN = frozenset({"markdown", "md"})
-"""Languages of a block that may be the whole answer, which contains its code in nested blocks."""
+"""Languages of a block that may wrap the whole answer, with its code in nested blocks."""
 
 _PYTHON = frozenset({"python", "py", "python3", "ipython"})
 _OPENING = re.compile(r"[\[{]")
@@ -62,7 +62,7 @@ def code_blocks(text: str) -> list[CodeBlock]:
 
 @functools.cache
 def _block_parser() -> MarkdownIt:
-    # On first use, because importing it is slow. Indented code is disabled, so fences may be
+    # The import is slow, so it happens on first use. Indented code is disabled, so fences may be
     # indented.
     from markdown_it import MarkdownIt
 
@@ -119,7 +119,7 @@ def extract_json(text: str) -> Any:  # noqa: ANN401 - JSON
     >>> extract_json('{"a": 1}\n{"a": 2}')
     [{'a': 1}, {'a': 2}]
     """
-    # The whole text first: a string in JSON may contain a code fence.
+    # The whole text is tried first, because a string in JSON may contain a code fence.
     for sources in ((text,), [block.source for block in code_blocks(text)]):
         values = [value for value in map(_parse, sources) if value is not _NO_JSON]
         if values:
@@ -159,7 +159,7 @@ def _embedded_values(text: str) -> list[Any]:
     values: list[Any] = []
     end = tries = 0
     for opening in _OPENING.finditer(text):
-        # A bracket inside a value that has already been found.
+        # Skip a bracket inside a value that has already been found.
         if opening.start() < end:
             continue
         tries += 1

@@ -37,7 +37,7 @@ class Hint:
     """
 
     def __init__(self, action: str, **arguments: object) -> None:
-        # Checked here, because the wording is not looked up until the error is shown.
+        # The action is checked here, because its wording is looked up only when the error is shown.
         if action not in SCRIPT_WORDING:
             raise KeyError(action)
         self.action = action

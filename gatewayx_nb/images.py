@@ -49,8 +49,8 @@ class Image:
         mime: The media type, such as ``image/png``.
         data: The bytes of the file; empty if ``url`` is set.
         url: An ``https`` URL that the provider fetches; empty if ``data`` is set.
-        detail: Resolution at which OpenAI's and Cohere's models see it, such as ``"low"``; empty
-            for the model's own.
+        detail: Resolution at which OpenAI's and Cohere's models see it, such as ``"low"``; if
+            empty, the model's default.
     """
 
     mime: str

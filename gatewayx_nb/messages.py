@@ -36,7 +36,7 @@ class ToolCall:
         name: Name of the function.
         arguments: The arguments, as the JSON text that the model wrote.
 
-    Half surrogate pairs, which UTF-8 cannot encode, become U+FFFD.
+    Lone surrogates, which UTF-8 cannot encode, become U+FFFD.
 
     Raises:
         UsageError: If one of them is not a str.
@@ -59,7 +59,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True, init=False)
 class ToolResult:
-    """What a tool call returned.
+    """The result of a tool call.
 
     >>> ToolResult("call_1", "12 °C")
     ToolResult('call_1', '12 °C')
@@ -67,7 +67,7 @@ class ToolResult:
     Args:
         id: ID of the tool call; if the call has none, ``name`` identifies it.
         content: The text, or a list of texts and images.
-        name: Name of the function; that of the call if omitted.
+        name: Name of the function; if omitted, that of the call.
         is_error: Whether the call failed; the content is then the error message.
 
     Raises:
@@ -138,8 +138,8 @@ _ROLE_KINDS: Mapping[Role, tuple[type, ...]] = {
 class Carried:
     """An answer as its provider sent it, for example with signed or encrypted reasoning.
 
-    A provider may refuse a conversation without it. Only the engine that made the answer is sent
-    it, and only as long as the text and the tool calls of the message are those of the answer.
+    A provider may refuse a conversation without it. It is sent only to the engine that made the
+    answer, and only if the text and the tool calls of the message are those of the answer.
 
     Attributes:
         engine: Name of the engine that made the answer.
@@ -180,11 +180,11 @@ class Message:
             ``"system"``.
         content: The text, or a list of parts: texts, images (also as bytes, a `Path` or a figure),
             `ToolCall` and `ToolResult`.
-        carried: Of an assistant's message, the answer as its provider sent it; see
+        carried: For an assistant's message, the answer as its provider sent it; see
             `Reply.message`.
 
     Raises:
-        UsageError: If the role is unknown, or it cannot have one of the parts or ``carried``.
+        UsageError: If the role is unknown or does not allow one of the parts or ``carried``.
 
     Attributes:
         parts: The parts, without empty texts.
@@ -290,7 +290,7 @@ def _check_carried(carried: object, role: Role) -> None:
 
 
 def _digest(message: Message) -> str:
-    """Return what identifies the text and the tool calls of a message, but not the calls' IDs."""
+    """Return a digest of the text and the tool calls of a message, without the calls' IDs."""
     calls = [(call.name, call.arguments) for call in message.tool_calls]
     content = repr((message.content, calls)).encode(errors="replace")
     return hashlib.blake2b(content, digest_size=8).hexdigest()
@@ -426,8 +426,8 @@ class Request:
             "effort": self.effort,
             "cache": self.cache,
             "schema": self.schema,
-            # Only if the prompt alone does not say it all, so that a simple engine need not read
-            # messages.
+            # The messages are omitted if the prompt says it all, so that a simple engine need not
+            # read them.
             "messages": list(self.messages) if len(self.messages) > 1 or self.images else None,
         }
         set_options = {name: value for name, value in options.items() if value is not None}

@@ -107,7 +107,7 @@ def render(
         return _text(output_format, reply)
     if output_format == "frame":
         return _frame(reply.parsed)
-    # Extracted from the text, because `parsed` is only the source, without its language.
+    # The block is extracted again, because `parsed` is only its source, without the language.
     block = extract_code(reply.text)
     if output_format == "html":
         return Rendered(plain(block.source), sandbox_html(block.source))

@@ -77,5 +77,5 @@ def flat_cost(per_token: float, usage: Usage) -> Decimal | None:
     """Return the cost at one price per token in US dollars, or ``None`` if tokens are unknown."""
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
-    # Through `str`: `Decimal(0.1)` would have 55 digits.
+    # The price is converted through `str`, because `Decimal(0.1)` would have 55 digits.
     return Decimal(str(per_token)) * (usage.input_tokens + usage.output_tokens)

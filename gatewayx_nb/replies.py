@@ -113,7 +113,7 @@ class Logprob:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What a chunk has besides its text, which most chunks lack.
+    """The rarer contents of a chunk, which most chunks do not have.
 
     Attributes:
         citations: Sources that the reply names.
@@ -160,7 +160,7 @@ class Chunk:
     billed: Usage | None = None
     context_limit: int | None = None
     raw: Mapping[str, Any] | Sequence[Any] | None = None
-    # One field for all of them, because every chunk pays for each of its fields.
+    # One field holds all of these, because each field takes time in every chunk.
     details: Details | None = None
 
     @classmethod
@@ -218,9 +218,9 @@ class Reply(Generic[T_co]):
         citations: Sources that the reply names, in the order of the text.
         images: Images that the model made.
         logprobs: Log probabilities of the tokens, if requested.
-        carried: The answer as its provider sent it; ``None`` if text and tool calls are all.
-        raw: The response body or, of a streamed reply, a list of the events, which `EventLog`
-            bounds; ``None`` if it was replayed or interrupted.
+        carried: The answer as its provider sent it; ``None`` if it is only text and tool calls.
+        raw: The response body or, for a streamed reply, a list of the events, whose size `EventLog`
+            limits; ``None`` if it was replayed or interrupted.
     """
 
     text: str
@@ -247,15 +247,16 @@ class Reply(Generic[T_co]):
     images: tuple[Image, ...] = ()
     logprobs: tuple[Logprob, ...] = ()
     carried: Carried | None = None
-    # Not compared, so that a streamed reply equals a whole one with the same content.
+    # This is not compared, so that a streamed reply equals a whole one with the same content.
     raw: Mapping[str, Any] | Sequence[Any] | None = field(default=None, compare=False)
 
     @property
     def message(self) -> Message:
         """The reply as a message, to continue a conversation in ``messages``.
 
-        It has the text, the tool calls and what its provider requires back. Images are left out,
-        because few providers take them in an answer; their own engine is sent them with the rest.
+        It has the text, the tool calls and the data that its provider requires back. Images are
+        left out, because few providers accept them in an answer. The engine that made them
+        receives them as part of that data.
         """
         return Message("assistant", (self.text, *self.tool_calls), carried=self.carried)
 
@@ -267,8 +268,8 @@ class Reply(Generic[T_co]):
     def to_frame(self) -> DataFrame:
         """Return ``parsed`` as a pandas DataFrame, or the JSON in the text if there is none.
 
-        A list of objects is a row for each, an object is one row, and a list of other values is the
-        column ``value``, as is a single value.
+        A list of objects becomes one row for each object, and an object becomes one row. Any other
+        value, or a list of them, becomes the column ``value``.
 
         Raises:
             UsageError: If pandas is not installed, or the text contains no JSON.
@@ -304,11 +305,11 @@ class Reply(Generic[T_co]):
         raise TypeError(f"a reply cannot be indexed or iterated; use `{self._value_name}`")
 
     def __getattr__(self, name: str) -> NoReturn:
-        # Only for names that are not defined, such as the methods of str.
+        # Python calls this only for names that are not defined, such as the methods of str.
         advice = ""
         if not name.startswith("_") and hasattr(self.parsed, name):
             advice = f"; use `reply.parsed.{name}`"
-        elif name in _TEXT_OF_OTHERS:
+        elif name in _SDK_TEXT_ATTRIBUTES:
             advice = "; use `reply.text`"
         elif name == "json":
             advice = "; use `reply.parsed`, with `schema=` in the call"
@@ -335,8 +336,8 @@ class Reply(Generic[T_co]):
         return {"text/plain": plain(text), "text/html": to_html(self.text) + details_html(self)}
 
 
-_TEXT_OF_OTHERS = frozenset({"choices", "content", "message", "output_text", "response"})
-"""Where the text is in the responses of the vendors' SDKs."""
+_SDK_TEXT_ATTRIBUTES = frozenset({"choices", "content", "message", "output_text", "response"})
+"""Attributes of the responses of vendors' SDKs that contain the text."""
 
 
 def details_text(reply: Reply) -> str:

@@ -172,7 +172,7 @@ def _read_type(kind: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:  # noq
     try:
         schema = _inlined(msgspec.json.schema(kind))
     except (TypeError, NameError) as error:
-        # Such as a union of dataclasses, which msgspec does not support.
+        # msgspec does not support every type, for example a union of dataclasses.
         if _is_type(kind) and importlib.util.find_spec("pydantic"):
             return _read_with_pydantic(kind)
         raise _unusable(kind, error) from None
@@ -187,7 +187,7 @@ def _read_with_pydantic(kind: Any) -> tuple[dict[str, Any], Callable[[Any], Any]
         schema = dict(adapter.json_schema())
     except (pydantic.errors.PydanticUserError, TypeError, NameError) as error:
         raise _unusable(kind, error) from None
-    # As JSON, because otherwise a strict model does not accept a str for a date.
+    # The value is passed as JSON, because a strict model accepts a str for a date only there.
     return schema, lambda value: adapter.validate_json(json.dumps(value))
 
 
@@ -223,7 +223,7 @@ def _unusable(kind: object, error: Exception) -> UsageError:
 
 
 def _schema_advice(kind: object) -> str:
-    """Return what may have been meant by a value that is not a type."""
+    """Return advice for a value that is not a type."""
     match kind:
         case str():
             return "Pass the type itself, without quotation marks."

@@ -170,7 +170,7 @@ def looks_like_key(word: str) -> bool:
 def redact(text: str, keys: Iterable[str]) -> str:
     """Mask these keys in a str, and every part of a key with eight or more characters.
 
-    Keys encoded in base64, hexadecimal, a URL, JSON, HTML or a Python literal are masked too, also
+    Keys encoded in base64, hexadecimal, a URL, JSON, HTML or a Python literal are masked too, even
     if every character is escaped. The comparison ignores case.
 
     >>> redact("bad key XAI-0123456…", ["xai-0123456789"])
@@ -181,7 +181,7 @@ def redact(text: str, keys: Iterable[str]) -> str:
     folded = _folded(text)
     blocks = _blocks(_encoded(folded))
     for key in keys:
-        forms = _searched(str(key))
+        forms = _search_data(str(key))
         for form in forms.exact:
             spans += [match.span() for match in re.finditer(re.escape(form), text)]
         if not forms.blocks.isdisjoint(blocks):
@@ -208,13 +208,13 @@ def _unescaped(escape: re.Match[str]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Searched:
+class _SearchData:
     """The data needed to search a text for a key.
 
     Attributes:
         exact: The short forms, which are searched as a whole.
         runs: The lengths of the parts of the other forms, and the parts in lower case.
-        blocks: Blocks, one of which is in every text that contains a part; see `_blocks`.
+        blocks: Every text that contains a part contains one of these blocks; see `_blocks`.
     """
 
     exact: tuple[str, ...]
@@ -223,7 +223,7 @@ class _Searched:
 
 
 @functools.lru_cache(maxsize=64)
-def _searched(key: str) -> _Searched:
+def _search_data(key: str) -> _SearchData:
     """Return the forms of a key to search as a whole, and those to search in parts."""
     exact: list[str] = []
     by_length: dict[int, set[str]] = {}
@@ -237,7 +237,7 @@ def _searched(key: str) -> _Searched:
         elif form:
             exact.append(form)
     runs = tuple((length, frozenset(parts)) for length, parts in by_length.items())
-    return _Searched(tuple(exact), runs, frozenset(blocks))
+    return _SearchData(tuple(exact), runs, frozenset(blocks))
 
 
 def _encoded(text: str) -> bytes:

@@ -18,7 +18,7 @@ Align = Literal["left", "right", "decimal"]
 """Alignment of a column; numbers in a "decimal" column are aligned at their decimal points."""
 
 _UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
-_FEW = 10  # numbers of a unit below this are shown with a decimal
+_DECIMAL_LIMIT = 10  # numbers of a unit below this are shown with a decimal
 
 _FRACTION = re.compile(r"^[^\d\s]?[\d,]+(\.\d+)?$")
 """A number preceded by at most one symbol, such as ``$0.25``; the group is its fraction."""
@@ -246,7 +246,7 @@ def size_text(size: int) -> str:
     """
     for factor, unit in _UNITS:
         if size >= factor:
-            return f"{size / factor:.{1 if size < _FEW * factor else 0}f} {unit}"
+            return f"{size / factor:.{1 if size < _DECIMAL_LIMIT * factor else 0}f} {unit}"
     return f"{size} bytes"
 
 
