@@ -187,7 +187,7 @@ def _read_with_pydantic(kind: Any) -> tuple[dict[str, Any], Callable[[Any], Any]
         schema = dict(adapter.json_schema())
     except (pydantic.errors.PydanticUserError, TypeError, NameError) as error:
         raise _unusable(kind, error) from None
-    # The value is passed as JSON, because a strict model accepts a str for a date only there.
+    # The value is passed as JSON, where even a strict model accepts a str for a date.
     return schema, lambda value: adapter.validate_json(json.dumps(value))
 
 

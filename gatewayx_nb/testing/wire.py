@@ -46,7 +46,7 @@ STREAMS: list[Rule] = []
 """Rules for an engine with a known dialect."""
 
 _WRITE_SIZES = (1, 2, 3, 7, 64)
-"""Bytes per write: few split characters and field names, more split lines."""
+"""Bytes per write: small writes split characters and field names, larger ones split lines."""
 
 _RETRY_DELAY = 7.0
 """Seconds that the server requests before a retry."""
