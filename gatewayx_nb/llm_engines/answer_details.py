@@ -1,4 +1,4 @@
-"""What providers send beside a text: citations, images, log probabilities and whole turns."""
+"""Contents of an answer besides its text: citations, images, log probabilities, whole turns."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def openai_citations(annotations: object, offset: int = 0) -> Iterator[Citation]
 def image_of(data: object, mime: object = "") -> Iterator[Image]:
     """Yield an image that was sent as Base64, as a ``data:`` URL or as an ``https:`` URL.
 
-    Its media type is that of its bytes; one that is not recognized keeps what was declared.
+    The media type is detected from the bytes; if it is not recognized, the declared one is used.
     """
     text = as_str(data)
     if text.startswith("https://"):

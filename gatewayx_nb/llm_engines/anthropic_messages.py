@@ -83,7 +83,7 @@ _STRICT_SCHEMA = SchemaRules(
     max_unions=16,
     max_properties=500,
 )
-"""The documented limits; max_properties is our own threshold for a "too complex" schema.
+"""The documented limits, with an estimate of the ``max_properties`` of a "too complex" schema.
 
 https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations
 """
@@ -135,7 +135,7 @@ class AnthropicMessagesEngine(HTTPEngine):
         }
         optional = {
             "system": _system(request),
-            # Marks the last message; the system prompt has a mark of its own.
+            # This marks the last message; the system prompt has a mark of its own.
             "cache_control": request.cache and _CACHED,
             "temperature": request.temperature,
             "top_p": request.top_p,
@@ -203,7 +203,7 @@ class MessagesParser:
     def _start_block(self, index: int | None, block: dict[str, Any]) -> Iterator[Chunk]:
         self._turn.start(index, block)
         yield from self._text_chunks(block)
-        # Only tools that the caller runs; the provider runs those of `server_tool_use`.
+        # The caller runs only these tools; the provider runs those of `server_tool_use`.
         if block.get("type") == "tool_use":
             # A stream starts with an empty object, and sends the arguments as `partial_json`.
             arguments = json.dumps(block["input"], ensure_ascii=False) if block.get("input") else ""
@@ -322,7 +322,8 @@ def _blocks(message: Message) -> list[dict[str, Any]]:
     if items := carried_items(message, anthropic_turn.DIALECT):
         return items
     match message.parts:
-        # Images first, as recommended: https://platform.claude.com/docs/en/build-with-claude/vision
+        # Images come first, as recommended in
+        # https://platform.claude.com/docs/en/build-with-claude/vision.
         case [str(text), *others] if all(isinstance(part, Image) for part in others):
             return list(map(_block, filter(_says_something, (*others, text))))
         case parts:

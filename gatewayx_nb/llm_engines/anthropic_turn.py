@@ -1,4 +1,4 @@
-"""An answer of Anthropic's Messages API as content blocks, put together from a stream."""
+"""Assembly of the content blocks of an answer of Anthropic's Messages API from a stream."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 DIALECT = "messages"
 
 _PLAIN_FIELDS = {"text": {"type", "text"}, "tool_use": {"type", "id", "name", "input"}}
-"""The blocks that text and tool calls express completely, and their fields."""
+"""The types of blocks that contain only text or a tool call, and the fields of such blocks."""
 
 _REASONING = frozenset({"thinking", "redacted_thinking"})
 
@@ -50,7 +50,7 @@ class BlockAssembler:
             block["citations"] = [*as_dicts(block.get("citations")), cited]
 
     def carried(self, *, is_paused: bool = False) -> dict[str, Any] | None:
-        """Return the blocks, unless text and tool calls express them or they are reasoning alone.
+        """Return the blocks, unless they are only text and tool calls, or only reasoning.
 
         A turn must not end in reasoning, and blank texts are rejected.
 

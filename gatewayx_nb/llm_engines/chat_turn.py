@@ -1,4 +1,4 @@
-"""What answers of Chat Completions contain beside text and tool calls, often by extensions."""
+"""Other contents of Chat Completions answers than text and tool calls; many are extensions."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ _JOINED = ("text", "summary", "data")
 
 
 class ExtraFields:
-    """The other fields of one answer.
+    """The fields of one answer other than its text and tool calls.
 
     Args:
-        reasoning_field: Name of the field with reasoning that must go back; empty if none must.
+        reasoning_field: Name of the field with the reasoning that must be sent back; empty if none.
     """
 
     def __init__(self, reasoning_field: str = "") -> None:
@@ -45,7 +45,7 @@ class ExtraFields:
         self._has_sources = False
 
     def add(self, choice: dict[str, Any], part: dict[str, Any]) -> Iterable[Chunk]:
-        """Return the details of a message or a delta, and keep what must go back."""
+        """Return the details of a message or a delta; keep the fields that must be sent back."""
         # Some servers write every field in every chunk, most of them null.
         if choice.get("logprobs") or any(map(part.get, self._names)):
             return self._add(choice, part)
@@ -84,7 +84,7 @@ class ExtraFields:
                 last[name] = value
 
     def carried(self) -> Iterator[Chunk]:
-        """Yield the fields that must go back, which are complete by now."""
+        """Yield the fields that must be sent back, which are complete by now."""
         reasoning = "".join(self._reasoning)
         fields = {
             self._reasoning_field: reasoning,
@@ -105,7 +105,7 @@ class ExtraFields:
 
 
 def carried_message(turn: Message, row: dict[str, Any]) -> dict[str, Any]:
-    """Return a message with the fields that must go back to the server."""
+    """Return a message with the fields that must be sent back to the server."""
     data = carried_data(turn, _DIALECT)
     if data is None:
         return row
@@ -119,7 +119,7 @@ def carried_message(turn: Message, row: dict[str, Any]) -> dict[str, Any]:
 
 
 _OWN_FIELDS = frozenset({"dialect", "turn", "calls", "role", "content", "tool_calls"})
-"""Fields of a carried turn that are ours, or those of every message."""
+"""Fields of a carried turn that this package adds, or that every message has."""
 
 
 def _logprobs(logprobs: dict[str, Any]) -> tuple[Logprob, ...]:

@@ -66,7 +66,7 @@ class CohereChatEngine(HTTPEngine):
 
     @override
     def enforceable(self, request: Request) -> Mapping[str, Any] | None:
-        # The API refuses `response_format` beside these.
+        # The API rejects `response_format` in combination with these.
         return (
             None if {"tools", "documents"} & set(request.params) else super().enforceable(request)
         )
@@ -123,7 +123,7 @@ class CohereParser:
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body, which has no ``type``."""
-        # Not in Cohere's API, but added by proxies.
+        # This is not part of Cohere's API, but proxies add it.
         if data.startswith("[DONE]"):
             return
         body = json_body.parse(data)

@@ -45,7 +45,7 @@ def check_vectors(
     valid = [
         vector
         for vector in candidates
-        # Not `isinstance` for the numbers, because a bool is an int too.
+        # `isinstance` would accept a bool, which is an int too.
         if isinstance(vector, list) and vector and all(type(x) in (int, float) for x in vector)
     ]
     if len(valid) != len(texts) or len(valid) != len(candidates):

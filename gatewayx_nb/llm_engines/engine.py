@@ -95,7 +95,7 @@ class LLMEngine:
             messages=tuple(messages),
             model=kwargs.pop("model", None) or self.model_name,
             stop=tuple(kwargs.pop("stop", ())),
-            # Whatever is left; the named options have been removed above.
+            # The named options have been removed above.
             params=kwargs,
             streamed=False,
             **request_fields,
@@ -114,7 +114,7 @@ class LLMEngine:
                 with the prefix with which some engines report a failure.
         """
         keywords = request.keywords()
-        # Only if it differs, so that a simple engine need not accept `model`.
+        # The model is passed only if it differs, so that a simple engine need not accept `model`.
         if request.model and request.model != self.model_name:
             keywords["model"] = request.model
         # The images are in the messages; an engine may also take them by name.
@@ -213,6 +213,6 @@ async def call_generate(engine: LLMEngine, prompt: str, **keywords: Any) -> obje
     """Return what `LLMEngine.generate` of an engine returns, whether it is ``async`` or not."""
     if inspect.iscoroutinefunction(engine.generate):
         return await engine.generate(prompt, **keywords)
-    # In a thread, so that it blocks no other call.
+    # A plain function runs in a thread, so that it blocks no other call.
     answer: object = await run_in_thread(engine.generate, prompt, **keywords)
     return await answer if inspect.isawaitable(answer) else answer

@@ -43,7 +43,7 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "IMAGE_RECITATION": "content_filter",
 }
 _NO_SIGNATURE = "skip_thought_signature_validator"
-"""Stands for the signature of a call, without which Gemini 3 and later reject it.
+"""Placeholder for the signature of a call; Gemini 3 and later reject a call without one.
 
 https://ai.google.dev/gemini-api/docs/thought-signatures
 """
@@ -59,7 +59,7 @@ _STRICT_SCHEMA = SchemaRules(
     max_properties=1_000,
     max_depth=20,
 )
-"""The documented subset; the sizes are ours, because "very large or deeply nested schemas" fail.
+"""The documented subset; the sizes are estimates, as "very large or deeply nested schemas" fail.
 
 https://ai.google.dev/gemini-api/docs/structured-output#json-schema-support
 """
@@ -145,7 +145,7 @@ class GeminiParser:
         if data.startswith("[DONE]"):  # added by proxies
             return
         if data.lstrip().startswith("["):
-            # In an object, because `json_body.parse` accepts nothing else.
+            # The list is wrapped in an object, because `json_body.parse` accepts nothing else.
             data = f'{{"all":{data}}}'
             bodies = as_dicts(json_body.parse(data).get("all"))
         else:
@@ -156,7 +156,7 @@ class GeminiParser:
     def _body(self, body: dict[str, Any]) -> Iterator[Chunk]:
         if body.get("error"):
             raise self._errors.from_body(body)
-        # Every event repeats them; one chunk is enough.
+        # Every event repeats the IDs; one chunk is enough.
         ids = as_str(body.get("modelVersion")), as_str(body.get("responseId"))
         if ids != self._response_ids:
             self._response_ids = ids
@@ -245,7 +245,7 @@ def _resource(model: str) -> str:
 
 
 _THINKING_LEVELS: Mapping[Effort, str] = {
-    "none": "MINIMAL",  # the least; these models always think
+    "none": "MINIMAL",  # the lowest level, because these models always think
     "low": "LOW",
     "medium": "MEDIUM",
     "high": "HIGH",
@@ -271,7 +271,7 @@ def _settings(request: Request) -> dict[str, Any]:
 def _contents(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
     """Yield the turns, with the results of all calls in one; empty turns are rejected.
 
-    Other parts must not be in it: Gemini would read a text there as its own.
+    The turn must not have other parts: Gemini would read a text in it as its own.
     """
     turns = [turn for turn in messages if turn.role != "system" and (turn.parts or turn.carried)]
     unnamed = {call_id for turn in turns for call_id in _calls_without_id(turn)}
@@ -284,7 +284,7 @@ def _contents(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
 
 
 def _calls_without_id(turn: Message) -> Iterator[str]:
-    """Yield our own IDs of the calls that Gemini made without one."""
+    """Yield the IDs that this package gave to calls that Gemini made without one."""
     parts = carried_items(turn, gemini_turn.DIALECT)
     calls = [as_dict(part["functionCall"]) for part in parts if "functionCall" in part]
     for call, sent in zip(turn.tool_calls, calls, strict=False):

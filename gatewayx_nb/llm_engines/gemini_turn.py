@@ -1,4 +1,4 @@
-"""An answer of Gemini as the parts of its turn, and what they say beside the text."""
+"""Assembly of the parts of a Gemini answer, and of its citations, images and log probabilities."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class PartAssembler:
         self._recitation: dict[str, Any] = {}
 
     def add_metadata(self, candidate: dict[str, Any]) -> None:
-        """Add the metadata of a candidate; the later one replaces the earlier."""
+        """Add the metadata of a candidate; later metadata replaces earlier metadata."""
         self._grounding = as_dict(candidate.get("groundingMetadata")) or self._grounding
         self._recitation = as_dict(candidate.get("citationMetadata")) or self._recitation
         self.logprobs += _logprobs(as_dict(candidate.get("logprobsResult")))
 
     def carried(self) -> dict[str, Any] | None:
-        """Return the parts, unless text and tool calls express them or they are thoughts alone.
+        """Return the parts, unless they are only text and tool calls, or only thoughts.
 
         Thought signatures must go back on the parts that had them:
         https://ai.google.dev/gemini-api/docs/thought-signatures
@@ -91,7 +91,7 @@ def _merged(parts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _kind(part: dict[str, Any]) -> str | int:
-    """Return the kind of a piece of text, or what identifies any other part."""
+    """Return the kind of a piece of text, or a value that is unique for any other part."""
     if part.keys() <= {"text", "thought"} and isinstance(part.get("text"), str):
         return "thought" if part.get("thought") else "text"
     return id(part)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.transport import Response
 
 _WAIT_AFTER_END = 1.0
-"""Seconds to wait for each part after a complete answer: only its usage may follow."""
+"""Seconds to wait for each part after a complete answer, because only its usage may follow."""
 
 _REQUEST_IDS = ("x-request-id", "request-id", "x-generation-id")
 
@@ -97,7 +97,7 @@ class HTTPEngine(LLMEngine, ABC):
 
     _client: HTTPClient | None = None
     _refused: frozenset[str] = frozenset()
-    """Fields that the provider has refused, which `adapt` leaves out of later requests."""
+    """Fields that the provider has rejected; `adapt` leaves them out of later requests."""
 
     @property
     def http(self) -> HTTPClient:
@@ -183,7 +183,7 @@ class HTTPEngine(LLMEngine, ABC):
                 if is_end_mark(data) or not data.strip():
                     continue  # some servers keep a connection open with empty data
                 for chunk in _whole(parser, data, errors) if parts.is_whole else parser.feed(data):
-                    if chunk.text:  # before any text, a model may think for minutes
+                    if chunk.text:  # a model may think for minutes before its first text
                         response.start_read_timeout()
                     yield chunk
         # A closed connection looks like the end of a stream; only the end marker shows the

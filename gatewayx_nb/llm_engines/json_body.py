@@ -51,11 +51,11 @@ def parse(data: str | bytes) -> dict[str, Any]:
 
 
 def _load(text: str) -> object:
-    """Return the value of a JSON text, for most texts in a fifth of the time of `json`."""
+    """Return the value of a JSON text; for most texts, this takes a fifth of the time of `json`."""
     try:
         return _decode(text)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        # This one reads NaN, which Python's servers write, and one half of a surrogate pair, too.
+        # `json` also reads lone surrogates, and NaN, which servers in Python write.
         return json.loads(text)
 
 

@@ -1,4 +1,4 @@
-"""What the APIs' codecs share: which turns are sent, content as JSON, parts that an API lacks."""
+"""Shared conversion of messages: which turns are sent, content as JSON, unsupported parts."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def sendable(messages: Iterable[Message], engine: str) -> tuple[Message, ...]:
-    """Return the messages that an engine is sent.
+    """Return the messages to send to an engine.
 
     A turn without content, which most providers refuse, is left out. The turns around it become
-    one if they have the same role, because some models require that the roles alternate. What
-    another engine's answer carries is left out, too.
+    one if they have the same role, because some models require that the roles alternate. The data
+    that another engine's answer carries is left out, too.
 
     Args:
         messages: A conversation.
@@ -103,8 +103,8 @@ def check_images(request: Request, api: str, *roles: Role, has_detail: bool = Fa
         has_detail: Whether the resolution of an image can be set.
 
     Raises:
-        UnsupportedFeatureError: If a message of another role has an image, or an image sets a
-            resolution in vain.
+        UnsupportedFeatureError: If a message of another role has an image, or an image sets its
+            resolution and the API has none.
     """
     for message in request.messages:
         if message.images and message.role not in roles:

@@ -71,7 +71,7 @@ SchemaMode = Literal["strict", "json_object", "none"]
 """What an endpoint enforces: a strict schema, any JSON object, or nothing."""
 
 ToolRules = Literal["openai", "mistral"]
-"""Whose rules for tool calls an endpoint follows.
+"""The vendor whose rules for tool calls an endpoint follows.
 
 Mistral accepts only IDs of nine letters and digits, and no user's message right after the results
 of tools: https://github.com/langchain-ai/langchain/pull/24668
@@ -89,7 +89,7 @@ class OpenAICompatibleEngine(HTTPEngine):
         seed_field: Name of the seed field.
         stream_usage: Whether the endpoint supports ``stream_options``, which requests the usage.
         schema_mode: What the endpoint enforces.
-        tool_rules: Whose rules for tool calls it follows.
+        tool_rules: The vendor whose rules for tool calls it follows.
         reasoning_field: Name of the field in which the endpoint requires the reasoning of earlier
             answers if a request has tools; empty if it requires none, because others refuse it.
     """
@@ -98,7 +98,7 @@ class OpenAICompatibleEngine(HTTPEngine):
     features = frozenset({"system", "history", "images", "schema"})
     max_tokens_field: ClassVar[str] = "max_tokens"
     seed_field: ClassVar[str] = "seed"
-    # An unknown field is an error of some servers, and this one is OpenAI's.
+    # Some servers reject unknown fields, and only OpenAI has this one.
     lacks: ClassVar[frozenset[str]] = frozenset({"cache"})
     stream_usage: ClassVar[bool] = True
     schema_mode: ClassVar[SchemaMode] = "strict"
@@ -178,7 +178,7 @@ class ChatParser:
 
     Args:
         errors: Creates the errors.
-        reasoning_field: Name of the field with reasoning that must go back; empty if none must.
+        reasoning_field: Name of the field with the reasoning that must be sent back; empty if none.
     """
 
     def __init__(self, errors: ProviderErrors, reasoning_field: str = "") -> None:
@@ -261,7 +261,7 @@ class ChatParser:
 
     def _new_text(self, name: str, text: str, *, is_last: bool) -> str:
         sent = self._sent_texts.get(name, "")
-        # Before the end, a text equal to the one sent is a new piece, not a repetition.
+        # Before the end, a text that equals the one sent is a new piece rather than a repetition.
         if text.startswith(sent) and (is_last or text != sent):
             self._sent_texts[name] = text
             return text[len(sent) :]

@@ -53,7 +53,7 @@ _PLAIN_FIELDS = {
     "message": {"id", "type", "role", "status", "content"},
     "function_call": {"id", "type", "status", "call_id", "name", "arguments"},
 }
-"""The items that text and tool calls express completely, and their fields."""
+"""The types of items that contain only text or a tool call, and the fields of such items."""
 
 _UNFINISHED_STATUSES = frozenset({"queued", "in_progress", "cancelled"})
 
@@ -208,7 +208,7 @@ class ResponsesParser:
                 raise self._errors.truncated()
 
     def _extend_call(self, event: dict[str, Any]) -> None:
-        """Keep what a stream sends of a call before its end, which some proxies leave out."""
+        """Keep the pieces of a call until its end, which some proxies leave out."""
         index, item = event.get("output_index"), as_dict(event.get("item"))
         if item.get("type") == "function_call":
             self._calls.add(index, as_str(item.get("call_id")), as_str(item.get("name")))
@@ -235,7 +235,7 @@ class ResponsesParser:
             self._has_tool_calls = True
             yield Chunk(tool_calls=self._calls.finish_all())
         self.finished = status not in _UNFINISHED_STATUSES
-        # Some proxies leave out of the end what they have streamed.
+        # Some proxies leave out the items of the response that they have streamed.
         yield from _details(as_dicts(response.get("output")) or self._items)
         usage = as_dict(response.get("usage"))
         yield Chunk(
@@ -279,7 +279,7 @@ class ResponsesParser:
 
 
 def _details(items: list[dict[str, Any]]) -> Iterator[Chunk]:
-    """Yield what the items of a response contain beside text and tool calls."""
+    """Yield the contents of a response's items other than text and tool calls."""
     contents = [row for item in items for row in as_dicts(item.get("content"))]
     citations: list[Citation] = []
     start = 0
@@ -296,9 +296,9 @@ def _details(items: list[dict[str, Any]]) -> Iterator[Chunk]:
 
 
 def _carried(items: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the items to send back, unless text and tool calls express them.
+    """Return the items to send back, unless they are only text and tool calls.
 
-    Reasoning without its encrypted content is of no use, nor are the IDs that belong to it:
+    Reasoning without its encrypted content is useless, and so are the IDs that belong to it:
     https://platform.openai.com/docs/guides/reasoning#encrypted-reasoning-items
     """
     usable = [item for item in items if item.get("type") != "reasoning" or _is_encrypted(item)]

@@ -68,7 +68,7 @@ class ProviderErrors:
         code, message = json_body.provider_error(data)
         now = time.time()
         delay = longest_delay([retry_after(headers, now), json_body.retry_delay(data)])
-        # Only for this status: in other responses, the reset is not a retry delay.
+        # With any other status, the reset is not a retry delay.
         if not delay and status == _TOO_MANY_REQUESTS:
             delay = longest_delay([delay, limit_reset(headers, now)])
         error = self._error(f"returned HTTP {status}", status, code, message, delay)

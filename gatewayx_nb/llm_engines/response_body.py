@@ -48,7 +48,7 @@ def is_end_mark(data: str) -> bool:
 class EventLog(Sequence[Any]):
     """The events of a stream, for `Reply.raw`; each is parsed when it is read.
 
-    The data of the events is kept as text, which needs a tenth of the memory. Of a long stream,
+    The data of the events is kept as text, which needs a tenth of the memory. In a long stream,
     the middle is left out.
 
     Attributes:
@@ -98,7 +98,7 @@ class EventLog(Sequence[Any]):
         return len(self._data)
 
     def _masked(self, data: str) -> str:
-        # When it is read, because nearly no log is.
+        # Events are masked when they are read, because nearly no log is read.
         return redact(data, [self.key])
 
     @override
@@ -155,7 +155,7 @@ def _data(events: Iterable[ServerSentEvent]) -> list[str]:
 
 
 def _error_body(text: str) -> str:
-    """Return what an error event or line says as ``{"error": …}``."""
+    """Return the content of an error event or line as ``{"error": …}``."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):

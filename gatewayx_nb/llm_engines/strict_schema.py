@@ -39,9 +39,9 @@ class SchemaRules:
     """The subset of JSON Schema that a provider enforces.
 
     Attributes:
-        keywords: The constraints that it knows. All others move into the description, where the
+        keywords: The constraints that it supports. All others move into the description, where the
             model may follow them.
-        formats: The formats that it knows.
+        formats: The formats that it supports.
         all_required: Whether every property must be required; an optional one becomes nullable.
         some_required: Whether an object must have at least one required property.
         prefix_items: Whether the items of a tuple may have different schemas.
@@ -237,7 +237,7 @@ class _Translation:
         return {**variants[0], **notes} if len(variants) == 1 else {"anyOf": variants, **notes}
 
     def _labels_of_type(self, kind: str, labels: list[Any]) -> dict[str, Any]:
-        if kind in ("null", "boolean"):  # not all providers know an enum of these
+        if kind in ("null", "boolean"):  # not all providers support an enum of these
             note = {"description": f"{{enum: {labels}}}"} if labels in ([True], [False]) else {}
             return {"type": kind, **note}
         return {"type": kind, "enum": labels} if self._rules.typed_labels else {"enum": labels}
@@ -275,7 +275,7 @@ def _of_type(part: dict[str, Any], kind: str) -> dict[str, Any]:
 
 
 def _is_simple(keyword: str, value: object) -> bool:
-    """Return whether a keyword is enforceable; grammars know no lookaround."""
+    """Return whether a keyword is enforceable; grammars do not support lookaround."""
     return keyword != "pattern" or "(?" not in str(value)
 
 
@@ -289,7 +289,7 @@ def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _flat(variants: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the variants of a union, those of unions in it included."""
+    """Yield the variants of a union, including those of nested unions."""
     for variant in variants:
         yield from variant["anyOf"] if set(variant) == {"anyOf"} else (variant,)
 

@@ -44,13 +44,13 @@ class RejectedParameterError(UnsupportedFeatureError):
 
 
 def check_supported(engine: LLMEngine, request: Request) -> None:
-    """Check that everything that the caller set has an effect on this engine.
+    """Check that the engine supports every parameter that the caller set.
 
     Raises:
         RejectedParameterError: If the provider lacks a parameter, if ``params`` has an unknown
             name, or if the engine's `generate` takes no such keyword.
     """
-    # Sorted, so that several parameters always give the same message.
+    # The names are sorted, so that several parameters always give the same message.
     for name in sorted(engine.lacks):
         if _is_set(request, name):
             raise _rejected(engine, request, name, "does not support")
@@ -91,7 +91,7 @@ def _generate_keywords(engine: type[LLMEngine]) -> frozenset[str] | None:
     """Return the keywords that an engine's `generate` takes; ``None`` if it takes any."""
     if engine.stream is not LLMEngine.stream:  # which calls `generate`
         return None
-    # Without `self` and the prompt.
+    # The first two parameters are `self` and the prompt.
     parameters = list(inspect.signature(engine.generate).parameters.values())[2:]
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return None
