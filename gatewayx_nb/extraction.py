@@ -55,7 +55,7 @@ def code_blocks(text: str) -> list[CodeBlock]:
         language = (token.info.split() or [""])[0].strip("{.}")
         source, end = token.content, token.map[1]
         if language.lower() in _PYTHON and not _is_python(source):
-            source, end = _extended(source, lines, token.map[1], token.markup)
+            source, end = _extend_to_complete(source, lines, token.map[1], token.markup)
         blocks.append(CodeBlock(source, language))
     return blocks
 
@@ -69,7 +69,7 @@ def _block_parser() -> MarkdownIt:
     return MarkdownIt("zero").enable(["fence", "list", "blockquote"])
 
 
-def _extended(source: str, lines: list[str], end: int, fence: str) -> tuple[str, int]:
+def _extend_to_complete(source: str, lines: list[str], end: int, fence: str) -> tuple[str, int]:
     """Return the code up to the fence that completes it, and the number of the line after it."""
     fences = (number for number in range(end, len(lines)) if lines[number].strip() == fence)
     for number in itertools.islice(fences, _MAX_TRIES):
@@ -123,8 +123,8 @@ def extract_json(text: str) -> Any:  # noqa: ANN401 - JSON
     for sources in ((text,), [block.source for block in code_blocks(text)]):
         values = [value for value in map(_parse, sources) if value is not _NO_JSON]
         if values:
-            return _only(values)
-    return _only(_embedded_values(text))
+            return _only_value(values)
+    return _only_value(_embedded_values(text))
 
 
 _NO_JSON = object()
@@ -145,7 +145,7 @@ def _parse(source: str) -> Any:  # noqa: ANN401 - JSON
     return rows if rows and all(isinstance(row, dict) for row in rows) else _NO_JSON
 
 
-def _only(values: list[Any]) -> Any:  # noqa: ANN401 - JSON
+def _only_value(values: list[Any]) -> Any:  # noqa: ANN401 - JSON
     """Return the only distinct value."""
     if not values:
         raise ValueError("it contains no JSON")

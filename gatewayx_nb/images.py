@@ -208,7 +208,7 @@ def _png(image: PILImage) -> bytes:
         # A camera stores its orientation in EXIF data, which PNG and PIL's own `save` leave out.
         upright = ImageOps.exif_transpose(cast("Any", image))
         if mode in ("I", "F"):
-            upright = _stretched(upright)
+            upright = _stretch_to_gray(upright)
         upright.convert(_PNG_MODES.get(mode, "RGB")).save(buffer, "PNG")
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(
@@ -218,7 +218,7 @@ def _png(image: PILImage) -> bytes:
     return buffer.getvalue()
 
 
-def _stretched(image: Any) -> Any:  # noqa: ANN401 - PIL is optional
+def _stretch_to_gray(image: Any) -> Any:  # noqa: ANN401 - PIL is optional
     """Return an image of numbers as grey values: the lowest black, the highest white."""
     low, high = image.getextrema()
     scale = 255 / (high - low) if high > low else 0

@@ -263,7 +263,7 @@ class Reply(Generic[T_co]):
     def to_dict(self) -> dict[str, Any]:
         """Return all fields except ``raw`` as values that JSON can represent; a cost is a float."""
         names = (item.name for item in fields(self) if item.name != "raw")
-        return {name: _builtin(getattr(self, name)) for name in names}
+        return {name: _to_json_value(getattr(self, name)) for name in names}
 
     def to_frame(self) -> DataFrame:
         """Return ``parsed`` as a pandas DataFrame, or the JSON in the text if there is none.
@@ -366,7 +366,7 @@ def _pictures(reply: Reply) -> list[Picture]:
     return [Picture(image.mime, image.data, image.url) for image in reply.images]
 
 
-def _builtin(value: object) -> object:
+def _to_json_value(value: object) -> object:
     """Return a value as one that JSON can represent."""
     if isinstance(value, Decimal):
         return float(value)

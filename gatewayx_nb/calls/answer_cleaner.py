@@ -36,7 +36,7 @@ class AnswerCleaner:
 
     def __init__(self) -> None:
         self.opening_is_lost = False
-        self._text, self._reasoning = _Joiner(), _Joiner()
+        self._text, self._reasoning = _SurrogateJoiner(), _SurrogateJoiner()
         self._held = ""
         self._end: str | None = None  # the expected closing tag, while in reasoning
         self._is_answer = False  # whether the text is past the point where reasoning can begin
@@ -67,7 +67,7 @@ class AnswerCleaner:
         if reasoning:  # a server with a field for reasoning does not use tags
             self._is_answer, self._has_reasoning = True, True
         if text and not self._is_answer:
-            separated, text = self._separate(text)
+            separated, text = self._split_reasoning(text)
             reasoning += separated
         if text and not self._has_reasoning:
             separated, text = self._find_lost_end(text)
@@ -87,7 +87,7 @@ class AnswerCleaner:
         if text or reasoning:
             yield Chunk(text=text, reasoning=reasoning)
 
-    def _separate(self, text: str) -> tuple[str, str]:
+    def _split_reasoning(self, text: str) -> tuple[str, str]:
         """Return the reasoning and the answer in a piece of text."""
         text, self._held = self._held + text, ""
         reasoning = ""
@@ -127,11 +127,11 @@ class AnswerCleaner:
             return "", text
         self.opening_is_lost = self._has_reasoning = self._after_tag = True
         self._is_answer = False
-        separated, answer = self._separate(line[match.end() :])
+        separated, answer = self._split_reasoning(line[match.end() :])
         return line[len(self._line) : match.start()] + separated, answer
 
 
-class _Joiner:
+class _SurrogateJoiner:
     """Joins surrogate pairs that are split between two pieces."""
 
     def __init__(self) -> None:

@@ -97,7 +97,7 @@ def link_tool_results(messages: tuple[Message, ...], earlier_count: int = 0) -> 
     """
     if not any(message.tool_calls or message.tool_results for message in messages):
         return messages
-    linker = _Linker()
+    linker = _ToolResultLinker()
     linked = tuple(
         linker.link(message, f"messages[{number - earlier_count}]")
         for number, message in enumerate(messages)
@@ -106,7 +106,7 @@ def link_tool_results(messages: tuple[Message, ...], earlier_count: int = 0) -> 
     return linked
 
 
-class _Linker:
+class _ToolResultLinker:
     """Matches results with the calls that precede them."""
 
     def __init__(self) -> None:
@@ -142,7 +142,7 @@ class _Linker:
         return call
 
     def _result(self, result: ToolResult, place: str) -> ToolResult:
-        call = next((call for call in self._unanswered if _belongs(result, call)), None)
+        call = next((call for call in self._unanswered if _answers_call(result, call)), None)
         if call is None:
             key = f"ID {short_repr(result.id)}" if result.id else f"name {short_repr(result.name)}"
             open_ids = ", ".join(short_repr(call.id) for call in self._unanswered)
@@ -154,7 +154,7 @@ class _Linker:
         return ToolResult(call.id, result.parts, call.name, result.is_error)
 
 
-def _belongs(result: ToolResult, call: ToolCall) -> bool:
+def _answers_call(result: ToolResult, call: ToolCall) -> bool:
     return result.id == call.id if result.id else result.name == call.name
 
 

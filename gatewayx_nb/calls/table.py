@@ -113,14 +113,14 @@ class Table(list[Row]):
 
     def cells(self) -> list[list[str]]:
         """Return the displayed texts of each displayed row."""
-        columns, rows = self._displayed(), self._rows()
+        columns, rows = self._visible_columns(), self._rows()
         return [[column.text(row) for column in columns] for row in rows]
 
     def _rows(self) -> list[Row]:
         """Return the rows that are not folded."""
         return [row for row in self if self.fold is None or not self.fold.is_folded(row)]
 
-    def _displayed(self) -> list[TableColumn[Row]]:
+    def _visible_columns(self) -> list[TableColumn[Row]]:
         rows = self._rows()
         return [
             column
@@ -153,7 +153,7 @@ class Table(list[Row]):
         return _lines_html(self.lead) + table + _lines_html(lines if cells or lines else [_NO_ROWS])
 
     def _headings(self) -> tuple[list[str], list[Align]]:
-        columns = self._displayed()
+        columns = self._visible_columns()
         return [column.heading for column in columns], [column.align for column in columns]
 
 

@@ -93,7 +93,7 @@ def init(session: Session, _: argparse.Namespace) -> Note:
             _write_new(root / "engines" / ".gitignore", "__pycache__/\n"),
         ]
     except OSError as error:
-        raise _not_written(error) from None
+        raise _write_error(error) from None
     # A pool's project folder is fixed when the pool is created.
     engine_pool.rebuild()
     created = ", ".join(str(path.relative_to(root)) for path in written if path)
@@ -121,7 +121,7 @@ def new(session: Session, args: argparse.Namespace) -> Note:
         else:
             notes = _write_engine_entry(session, folder.engines_toml, name, url, is_local=is_local)
     except OSError as error:
-        raise _not_written(error) from None
+        raise _write_error(error) from None
     session.pool.refresh()
     return Note(*notes)
 
@@ -188,7 +188,7 @@ def _write_new(path: Path, text: str) -> Path | None:
     return path
 
 
-def _not_written(error: OSError) -> ConfigError:
+def _write_error(error: OSError) -> ConfigError:
     return ConfigError(
         f"{error.filename} cannot be written: {error.strerror}.",
         hint="Change to a folder that you can write to, and try again.",

@@ -46,7 +46,7 @@ def trust(session: Session, args: argparse.Namespace) -> Note | Table:
             " engine by name. A key in the project's own key file does not need to be trusted.",
             hint=Hint("set_project_key", engine=keyed[0]) if keyed else Hint("trust", ids=ids),
         )
-    with _saving(session):
+    with _write_errors_as_config_error(session):
         session.pool.trust(untrusted)
     return Note(
         f"{display_path(project.root)} may do this from now on: {', '.join(untrusted)}.",
@@ -70,7 +70,7 @@ def _shown_permissions(session: Session, project: Path) -> Note | Table:
 
 
 def _revoke(session: Session, project: Path) -> Note:
-    with _saving(session):
+    with _write_errors_as_config_error(session):
         session.pool.config.trusted.revoke(project)
     session.pool.refresh()
     return Note(f"{display_path(project)} has no permissions any more.")
@@ -84,7 +84,7 @@ def _permission_table(permissions: Iterable[Permission], note: str) -> Table:
 
 
 @contextlib.contextmanager
-def _saving(session: Session) -> Iterator[None]:
+def _write_errors_as_config_error(session: Session) -> Iterator[None]:
     """Raise a one-line error if the file of permissions cannot be written."""
     try:
         yield

@@ -204,7 +204,7 @@ class ComparisonRun:
         Raises:
             KeyboardInterrupt: If stopped; its ``comparison`` holds the partial answers.
         """
-        with self._stopping():
+        with self._stop_on_exit():
             self.start()
             on_poll()
             while not self.join(interval):
@@ -215,7 +215,7 @@ class ComparisonRun:
         self, on_poll: Callable[[], object] = bool, interval: float = _POLL
     ) -> Comparison:
         """Run on an event loop; see `run`. Cancelling the task stops all columns."""
-        with self._stopping():
+        with self._stop_on_exit():
             self.start()
             on_poll()
             while not await self.ajoin(interval):
@@ -223,7 +223,7 @@ class ComparisonRun:
             return self.comparison
 
     @contextlib.contextmanager
-    def _stopping(self) -> Iterator[None]:
+    def _stop_on_exit(self) -> Iterator[None]:
         try:
             yield
         except (KeyboardInterrupt, asyncio.CancelledError) as stop:

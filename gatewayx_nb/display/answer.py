@@ -263,7 +263,7 @@ def show_stream(stream: ReplyStream, view: View) -> Reply:
     # would not be freed at once, and its connection would stay open.
     partial = stream.partial
     stream.idle = lambda: view.update(partial)
-    with _showing_partial(stream, view), stream:
+    with _show_partial_on_error(stream, view), stream:
         view.update(partial)
         for _ in stream:
             view.update(partial)
@@ -275,7 +275,7 @@ async def ashow_stream(stream: AsyncReplyStream, view: View) -> Reply:
     """Show a stream as it arrives, on an event loop; see `show_stream`."""
     updates = asyncio.ensure_future(_update_periodically(stream.partial, view))
     try:
-        with _showing_partial(stream, view):
+        with _show_partial_on_error(stream, view):
             async with stream:
                 async for _ in stream:
                     view.update(stream.partial)
@@ -292,7 +292,7 @@ async def _update_periodically(partial: PartialReply, view: View) -> None:
 
 
 @contextlib.contextmanager
-def _showing_partial(stream: ReplyStream | AsyncReplyStream, view: View) -> Iterator[None]:
+def _show_partial_on_error(stream: ReplyStream | AsyncReplyStream, view: View) -> Iterator[None]:
     """Show the partial answer of a call that is stopped or fails."""
     try:
         yield

@@ -184,18 +184,18 @@ def show_comparison(run: ComparisonRun, view: ColumnsView) -> Comparison:
     Raises:
         KeyboardInterrupt: If stopped; the partial answers have been shown.
     """
-    with _finishing(run, view):
+    with _finish_on_exit(run, view):
         return run.run(lambda: view.update(run), INTERVAL)
 
 
 async def ashow_comparison(run: ComparisonRun, view: ColumnsView) -> Comparison:
     """Run a comparison and show it, on an event loop; see `show_comparison`."""
-    with _finishing(run, view):
+    with _finish_on_exit(run, view):
         return await run.arun(lambda: view.update(run), INTERVAL)
 
 
 @contextlib.contextmanager
-def _finishing(run: ComparisonRun, view: ColumnsView) -> Iterator[None]:
+def _finish_on_exit(run: ComparisonRun, view: ColumnsView) -> Iterator[None]:
     """Show a run's answers when it is complete, or its partial answers when it is stopped."""
     try:
         yield

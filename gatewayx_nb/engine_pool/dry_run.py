@@ -42,12 +42,12 @@ class DryRun:
         names = list(map(_reference, previews))
         prompts = [preview.prompt for preview in previews]
         # Engines without system prompts or schemas get these in the text of the prompt.
-        prompt = prompts[0] if len(set(prompts)) == 1 else _named(names, prompts)
+        prompt = prompts[0] if len(set(prompts)) == 1 else _with_names(names, prompts)
         bodies = list(map(_body, previews))
         return cls(
             Table(previews, _COLUMNS),
             prompt,
-            bodies[0] if len(bodies) == 1 else _named(names, bodies),
+            bodies[0] if len(bodies) == 1 else _with_names(names, bodies),
         )
 
     @override
@@ -94,7 +94,7 @@ _COLUMNS: tuple[TableColumn[CallPreview], ...] = (
 )
 
 
-def _named(names: list[str], texts: list[str]) -> str:
+def _with_names(names: list[str], texts: list[str]) -> str:
     return "\n\n".join(f"{name}\n{text}" for name, text in zip(names, texts, strict=True))
 
 

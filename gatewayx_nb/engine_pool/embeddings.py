@@ -84,7 +84,7 @@ async def _embed(host: EngineHost, target: Target, limits: Limits, texts: list[s
         raise
     except TimeoutError:
         raise _deadline_error(target, limits) from None
-    return _array(vectors, target.name)
+    return _to_array(vectors, target.name)
 
 
 def _deadline_error(target: Target, limits: Limits) -> DeadlineError:
@@ -156,7 +156,7 @@ def numpy() -> ModuleType:
     return np
 
 
-def _array(vectors: Batch, engine: str) -> Vectors:
+def _to_array(vectors: Batch, engine: str) -> Vectors:
     np = numpy()
     try:
         array: Vectors = np.asarray(vectors, dtype=np.float32)

@@ -30,7 +30,7 @@ def redact_exception(error: GatewayError, key: str) -> None:
         if _must_not_be_shown(link.__context__, key):
             link.__context__ = None
         for frame, _ in traceback.walk_tb(link.__traceback__):
-            if any(_shows(value, key) for value in frame.f_locals.values()):
+            if any(_reveals_key(value, key) for value in frame.f_locals.values()):
                 with contextlib.suppress(RuntimeError):  # a frame that is still running
                     # This drops the local variables; the traceback keeps its lines.
                     frame.clear()
@@ -63,12 +63,12 @@ def _must_not_be_shown(error: BaseException | None, key: str) -> bool:
         text = str(error)
         # A traceback in a terminal shows the text of the cause unchanged.
         is_plain = plain(text) == well_formed(text).replace("\r", "")
-        return not is_plain or _shows(text, key) or _shows(error, key)
+        return not is_plain or _reveals_key(text, key) or _reveals_key(error, key)
     except BaseException:  # noqa: BLE001 - `__str__` of an engine's exception may raise anything
         return True  # what it would show is unknown
 
 
-def _shows(value: object, key: str) -> bool:
+def _reveals_key(value: object, key: str) -> bool:
     """Return whether the ``repr`` of a value or of its attributes contains the key.
 
     Verbose tracebacks show both. A value whose ``repr`` fails counts as containing the key.

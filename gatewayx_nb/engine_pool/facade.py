@@ -494,7 +494,7 @@ class EnginePool(Caller):
     def _plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
         return self._router.plan(prompt, options, streamed=streamed)
 
-    def _succeed(self, old: EnginePool) -> None:
+    def _take_over(self, old: EnginePool) -> None:
         """Take over the state of another pool, whose running calls end in that pool."""
         self._registry.default = old._registry.default
         self.chats.adopt(old.chats)
@@ -548,7 +548,7 @@ class _DefaultPool:
         with self._lock:
             old, self._pool = self._pool, EnginePool()
             if old is not None:
-                self._pool._succeed(old)  # noqa: SLF001 - a class of this module
+                self._pool._take_over(old)  # noqa: SLF001 - a class of this module
 
 
 _default = _DefaultPool()

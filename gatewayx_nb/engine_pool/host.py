@@ -165,7 +165,7 @@ class EngineHost:
             return target.instance
         try:
             check_keywords(loaded.engine, target.options, target.name)
-            engine = _configured(loaded.engine(target.key, **target.options), target)
+            engine = _with_settings(loaded.engine(target.key, **target.options), target)
         except BaseException as error:
             # Python raises Ctrl-C in the main thread only, so here the engine itself raised it.
             if not (isinstance(error, GatewayError) and _is_complete(error)):
@@ -186,7 +186,7 @@ class EngineHost:
         raise failure from cause_without_key(error, target.key)
 
 
-def _configured(engine: LLMEngine, target: Target) -> LLMEngine:
+def _with_settings(engine: LLMEngine, target: Target) -> LLMEngine:
     """Set the attributes that the settings override."""
     engine.name = target.name
     engine.network = target.network

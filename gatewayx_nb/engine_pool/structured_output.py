@@ -35,12 +35,14 @@ def with_schema_in_prompt(
     instruction = f"Answer with {schema.instructions(in_object=in_object)}"
     if not takes_system:
         *earlier, prompt = request.messages
-        return replace(request, messages=(*earlier, *_instruct(prompt, instruction)), schema=None)
+        return replace(
+            request, messages=(*earlier, *_with_instruction(prompt, instruction)), schema=None
+        )
     system = f"{request.system}\n\n{instruction}" if request.system else instruction
     return replace(request, system=system, schema=None)
 
 
-def _instruct(prompt: Message, instruction: str) -> tuple[Message, ...]:
+def _with_instruction(prompt: Message, instruction: str) -> tuple[Message, ...]:
     """Return the prompt with an instruction: below its text, or after the results of tools."""
     match prompt.parts:
         case _ if prompt.role != "user":

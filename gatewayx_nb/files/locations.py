@@ -52,7 +52,9 @@ class ConfigDir:
 
     def label(self, path: Path) -> str:
         """Return a short path, relative to ``root`` in a project and to ``~`` elsewhere."""
-        return str(path.relative_to(self.root)) if self.owner == "project" else _from_home(path)
+        return (
+            str(path.relative_to(self.root)) if self.owner == "project" else _relative_to_home(path)
+        )
 
 
 def display_path(path: Path) -> str:
@@ -63,13 +65,13 @@ def display_path(path: Path) -> str:
     try:
         here = Path.cwd()
     except FileNotFoundError:  # a notebook may delete its own current folder
-        return _from_home(path)
+        return _relative_to_home(path)
     if here in path.parents and not Path.home().is_relative_to(here):
         return str(path.relative_to(here))
-    return _from_home(path)
+    return _relative_to_home(path)
 
 
-def _from_home(path: Path) -> str:
+def _relative_to_home(path: Path) -> str:
     home = Path.home()
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 

@@ -38,7 +38,7 @@ class FileStamp:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._stamp = stat_stamp(path)
-        self._content = _content(path) if _is_young(self._stamp) else None
+        self._content = _content(path) if _is_within_tick(self._stamp) else None
 
     @property
     def exists(self) -> bool:
@@ -53,7 +53,7 @@ class FileStamp:
             return False
         # The age is taken before reading: if the stamp is at least a tick old, any later change
         # gets a new one.
-        is_young = _is_young(self._stamp)
+        is_young = _is_within_tick(self._stamp)
         if _content(self.path) != self._content:
             return True
         if not is_young:
@@ -61,7 +61,7 @@ class FileStamp:
         return False
 
 
-def _is_young(stamp: StatStamp | None) -> bool:
+def _is_within_tick(stamp: StatStamp | None) -> bool:
     return stamp is not None and abs(time.time_ns() - max(stamp[:2])) < _TICK
 
 

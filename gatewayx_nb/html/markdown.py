@@ -99,10 +99,10 @@ def parser() -> MarkdownIt:
     parser.add_render_rule("fence", _code_block)
     parser.add_render_rule("code_block", _code_block)
     parser.add_render_rule("code_inline", _inline_code)
-    parser.add_render_rule("blockquote_open", _styled(lambda *_: _QUOTE))
+    parser.add_render_rule("blockquote_open", _style_rule(lambda *_: _QUOTE))
     parser.add_render_rule("paragraph_open", _paragraph)
-    parser.add_render_rule("bullet_list_open", _styled(lambda *_: _BULLETS))
-    parser.add_render_rule("ordered_list_open", _styled(_numbers_style))
+    parser.add_render_rule("bullet_list_open", _style_rule(lambda *_: _BULLETS))
+    parser.add_render_rule("ordered_list_open", _style_rule(_numbers_style))
     parser.add_render_rule("table_open", lambda *_: f'<div style="{_TABLE}"><table>\n')
     parser.add_render_rule("table_close", lambda *_: "</table>\n</div>\n")
     return parser
@@ -157,7 +157,7 @@ def _aligned_cell(
     return renderer.renderToken(tokens, index, options, env)
 
 
-def _styled(choose: Callable[[Sequence[Token], int], str]) -> Callable[..., str]:
+def _style_rule(choose: Callable[[Sequence[Token], int], str]) -> Callable[..., str]:
     """Return the rule that adds a style to the tag of a token."""
 
     def render(

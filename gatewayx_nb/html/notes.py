@@ -59,18 +59,20 @@ class Picture:
 def notes_text(notes: Sequence[SourceNote]) -> str:
     """Return the notes as lines of text; empty if there are none."""
     lines = [f"[{number}] {_note_text(note)}" for number, note in enumerate(notes, start=1)]
-    return "\n".join(_limited(lines))
+    return "\n".join(_truncated(lines))
 
 
 def notes_html(notes: Sequence[SourceNote]) -> str:
     """Return the notes as a numbered list, with links only to http and https addresses."""
     if not notes:
         return ""
-    items = "".join(_limited([f"<li>{_note_html(note)}</li>" for note in notes], "<div>", "</div>"))
+    items = "".join(
+        _truncated([f"<li>{_note_html(note)}</li>" for note in notes], "<div>", "</div>")
+    )
     return f'<ol class="gatewayx-notes {NO_MATH}" style="{MUTED};{_NUMBERS}">{items}</ol>'
 
 
-def _limited(rows: list[str], before: str = "", after: str = "") -> list[str]:
+def _truncated(rows: list[str], before: str = "", after: str = "") -> list[str]:
     more = len(rows) - _MAX_NOTES
     return rows if more <= 0 else [*rows[:_MAX_NOTES], f"{before}… and {more} more{after}"]
 

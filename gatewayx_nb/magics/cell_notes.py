@@ -38,7 +38,7 @@ def sent_as_typed(text: str) -> Iterator[str]:
     if expressions:
         verb = "was" if len(expressions) == 1 else "were"
         yield (
-            f"{_listed(expressions)} {verb} sent as typed: only names, attributes and items are"
+            f"{_summarize(expressions)} {verb} sent as typed: only names, attributes and items are"
             " filled in."
         )
 
@@ -58,10 +58,10 @@ def late_options(line_parser: LineParser, prompt: str) -> Iterator[str]:
             flags.append(flag)
     if flags:
         verb = "is" if len(set(flags)) == 1 else "are"
-        yield f"{_listed(flags)} {verb} part of the prompt: options come before it."
+        yield f"{_summarize(flags)} {verb} part of the prompt: options come before it."
 
 
-def _listed(texts: Sequence[str]) -> str:
+def _summarize(texts: Sequence[str]) -> str:
     """Return the first string as code, followed by the second one or the number of the others."""
     first, *others = (f"`{shorten(text, _MAX_SHOWN)}`" for text in dict.fromkeys(texts))
     if len(others) > 1:

@@ -149,10 +149,10 @@ class ModelRegistry:
         key = key_trust.find_key(source, self._config)
         problem = self._report.static_metadata(source).problem
         if problem and isinstance(source, EngineFile):  # otherwise, the error would ask for its key
-            raise _not_loadable(ref.engine, source, problem)
+            raise _load_error(ref.engine, source, problem)
         if key.state != "set" and self._needs_key(source):
             if isinstance(source, EngineFile) and (problem := file_problem(source.path)):
-                error = _not_loadable(ref.engine, source, problem)
+                error = _load_error(ref.engine, source, problem)
                 self._code.note_file_failure(source, error)
                 raise error
             variable = key.name or key_variable(ref.engine)
@@ -478,7 +478,7 @@ class ModelRegistry:
     def _find(self, ref: ModelRef) -> EngineSource:
         source = self._sources.active.get(ref.engine)
         if source is None:
-            raise self._not_found(ref)
+            raise self._not_found_error(ref)
         if source.refusal_reason:
             raise EngineLoadError(
                 f"engine {source.name!r} is refused: {source.where} {source.refusal_reason}.",
@@ -487,7 +487,7 @@ class ModelRegistry:
             )
         return source
 
-    def _not_found(self, ref: ModelRef) -> EngineNotFoundError:
+    def _not_found_error(self, ref: ModelRef) -> EngineNotFoundError:
         engine, slash, model = ref.engine.partition("/")
         known_names = [*self._sources.active, *self._instances, *self._config.settings.aliases]
         if engine_of_model := self._engine_of_model(ref.engine):
@@ -529,7 +529,7 @@ def _not_a_reference(value: object) -> UsageError:
     )
 
 
-def _not_loadable(engine: str, source: EngineFile, problem: str) -> EngineLoadError:
+def _load_error(engine: str, source: EngineFile, problem: str) -> EngineLoadError:
     return EngineLoadError(
         f"engine {engine!r} cannot be loaded: {problem}.",
         hint=f"Fix {display_path(source.path)}; the next call loads it again.",

@@ -144,7 +144,7 @@ def _value(
 def _root(name: str, namespace: Mapping[str, object]) -> object:
     # `_`, `__` and `___` are IPython's last outputs; `_i` and `_12` are its history.
     if name.strip("_") and name.startswith("__") and name.endswith("__"):
-        raise _private(name)
+        raise _private_error(name)
     try:
         return namespace[name]
     except KeyError:
@@ -166,11 +166,11 @@ def _accesses(field: re.Match[str]) -> Iterator[_Access]:
 def _follow(access: _Access, owner: Any) -> object:  # noqa: ANN401 - any notebook value
     """Return an attribute or item; the owner's code runs and may raise anything."""
     if access.is_attribute and str(access.key).startswith("_"):
-        raise _private(access.path)
+        raise _private_error(access.path)
     try:
         return getattr(owner, str(access.key)) if access.is_attribute else owner[access.key]
     except (AttributeError, LookupError) as error:
-        raise _missing(access, owner) from error
+        raise _missing_error(access, owner) from error
     except Exception as error:
         raise UsageError(
             f"The prompt's '{access.path}' cannot be evaluated: {type(error).__name__}.",
@@ -178,7 +178,7 @@ def _follow(access: _Access, owner: Any) -> object:  # noqa: ANN401 - any notebo
         ) from error
 
 
-def _missing(access: _Access, owner: Any) -> UsageError:  # noqa: ANN401 - any notebook value
+def _missing_error(access: _Access, owner: Any) -> UsageError:  # noqa: ANN401 - any notebook value
     kind, function = ("attribute", "dir") if access.is_attribute else ("key", "list")
     known = dir(owner) if access.is_attribute else list(getattr(owner, "keys", tuple)())
     hint = did_you_mean(str(access.key), [name for name in known if isinstance(name, str)])
@@ -202,7 +202,7 @@ def refuse(name: str, value: object, forbidden_types: tuple[type, ...]) -> None:
         )
 
 
-def _private(name: str) -> UsageError:
+def _private_error(name: str) -> UsageError:
     return UsageError(
         f"The prompt names '{name}', which is private.",
         hint=f"Assign it to a public name first: value = {name}",

@@ -173,7 +173,7 @@ def choose(reference: HubReference, files: Sequence[HubFile]) -> Variant:
             hint="Look for a repository whose name ends in -GGUF.",
         )
     if reference.choice:
-        chosen = [variant for variant in found if _fits(variant, reference.choice)]
+        chosen = [variant for variant in found if _matches_choice(variant, reference.choice)]
     else:
         chosen = _preferred(found)
     if not chosen:
@@ -197,7 +197,7 @@ def _other_repository(reference: HubReference) -> str:
     return " Models for local engines are in repositories of their own."
 
 
-def _fits(variant: Variant, choice: str) -> bool:
+def _matches_choice(variant: Variant, choice: str) -> bool:
     """Return whether a quantization or a file name matches a model, ignoring case."""
     typed = choice.upper().removesuffix(".GGUF")
     stem = variant.stem.upper()
