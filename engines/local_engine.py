@@ -62,7 +62,8 @@ _DEFAULT_CONTEXT = 4096  # tokens per call; total memory is 512 MB (890 MB at Sm
 _DEFAULT_MAX_TOKENS = 1024
 """Maximum tokens of a reply if the call sets none: a small model may repeat itself without end."""
 
-# Sampling parameters of llama.cpp; this engine sets all others itself or does not support them.
+# llama.cpp's sampling parameters. The engine sets all other parameters itself or does not support
+# them.
 # https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
 _SAMPLING_PARAMS = frozenset(
     {

@@ -247,7 +247,7 @@ _BY_CODE: dict[str, type[GatewayError]] = {
     # Groq's 498, which differs from Cohere's:
     # https://console.groq.com/docs/flex-processing
     "capacity_exceeded": RateLimitError,
-    # From a Responses body with status "failed", and from its image parts:
+    # These are from a Responses body with status "failed", and from its image parts:
     # https://github.com/openai/openai-python/blob/main/src/openai/types/responses/response_error.py
     "invalid_prompt": ContentFilterError,
     "bio_policy": ContentFilterError,

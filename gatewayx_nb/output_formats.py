@@ -187,7 +187,7 @@ def _columns(value: Any) -> Any:  # noqa: ANN401 - JSON
     if isinstance(value, Mapping) and value:
         lists = [isinstance(column, list) for column in value.values()]
         if not any(lists):
-            # One record. pandas needs an index for a dict of scalars.
+            # This is one record; pandas would need an index for a dict of scalars.
             return [value]
         if all(lists) and len({len(column) for column in value.values()}) == 1:
             return value

@@ -311,5 +311,5 @@ def _closed(schema: Any) -> Any:  # noqa: ANN401 - JSON
     if not isinstance(schema, dict):
         return schema
     closed = {name: _closed(value) for name, value in schema.items()}
-    # In this order, so that the schema's own setting wins.
+    # `closed` comes last, so that the schema's own setting wins.
     return {"additionalProperties": False, **closed} if "properties" in schema else closed

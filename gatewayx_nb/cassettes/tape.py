@@ -254,7 +254,7 @@ def _repair_end(path: Path) -> bool:
         try:
             decode(data[start:])
         except ValueError:
-            # Replaced, because a file of that name could be a symlink, through which one writes.
+            # The file is replaced instead of opened, because it could be a symlink to another file.
             atomic_write(_lock_folder(path) / f"{path.name}.cut", data[start:])
             file.truncate(start)
         else:

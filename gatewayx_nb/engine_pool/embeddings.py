@@ -73,7 +73,7 @@ async def embed(host: EngineHost, target: Target, limits: Limits, texts: list[st
 async def _embed(host: EngineHost, target: Target, limits: Limits, texts: list[str]) -> Vectors:
     try:
         async with asyncio.timeout(limits.timeout):
-            # One slot for the whole call; `_CONCURRENT_BATCHES` limits its batches.
+            # The whole call takes one slot; `_CONCURRENT_BATCHES` limits its batches.
             async with host.acquire(target, limits.concurrency) as instance, instance.slots:
                 with typed_errors(target):
                     engine = instance.engine

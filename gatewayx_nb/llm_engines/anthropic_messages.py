@@ -145,7 +145,7 @@ class AnthropicMessagesEngine(HTTPEngine):
         }
         payload = json_body.with_options(payload, optional, request.params)
         is_long = (as_int(payload["max_tokens"]) or 0) > _MAX_UNSTREAMED_TOKENS
-        # In this order, so that `params` can override `stream`.
+        # `payload` comes last, so that `params` can override `stream`.
         return {"stream": request.streamed or is_long} | payload
 
     @override

@@ -102,7 +102,7 @@ class CohereChatEngine(HTTPEngine):
     async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:
         payload = {
             "model": model,
-            # Required since version 3 of the models: https://docs.cohere.com/reference/embed
+            # Models since version 3 require this: https://docs.cohere.com/reference/embed
             "input_type": "search_document",
             "texts": list(texts),
             "embedding_types": ["float"],

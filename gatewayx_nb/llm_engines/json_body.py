@@ -144,7 +144,7 @@ def error_code_and_message(body: Mapping[str, Any]) -> tuple[str | None, str]:
     """
     inner = as_dict(body.get("error")) or body
     details = as_dicts(inner.get("details"))  # a list at Google, an object at Anthropic
-    # From the most specific to the most general.
+    # The codes are ordered from the most specific to the most general.
     codes = (
         _daily_quota(details),
         *(detail.get("reason") for detail in details),

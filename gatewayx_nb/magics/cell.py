@@ -95,7 +95,7 @@ def parser(prog: str = "%%gatewayx", advice: str = "") -> LineParser:
     reference_help = "engine or engine:model; several: side by side"
     add("references", nargs="*", metavar="REF", help=reference_help)
     line.examples, line.param_options = _EXAMPLES, PARAM_OPTIONS
-    # In the order of the groups in the help.
+    # The help lists the groups in this order.
     _, shape, context, run = map(line.group, ("Sampling", "Shape", "Context", "Run"))
     for name, option in OPTIONS.items():
         line.add_call_option(name, option)

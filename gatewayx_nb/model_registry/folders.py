@@ -146,7 +146,7 @@ class EngineFolder:
                         reason = f"{reason}; rename it to {suggested_name(file.path)}"
                     if reason:
                         yield replace(file, refusal_reason=reason)
-                    # One `stat` for nearly all files; the full check takes several.
+                    # One `stat` is enough for nearly all files; the full check takes several.
                     elif self._installed or (safety.is_safe_entry(entry) and not has_warning):
                         yield file
                     elif reason := safety.code_refusal_reason(file.path, self.path):

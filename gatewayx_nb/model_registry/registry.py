@@ -93,7 +93,7 @@ class ModelRegistry:
         changed = self._config.refresh()
         if self._sources.refresh():
             changed = True
-            # Otherwise code and failures of removed engines would stay in memory.
+            # Without this, the code and failures of removed engines would stay in memory.
             self._code.keep_only(set(self._sources.active.values()))
         # The dict is replaced last, so that no other thread adds a target that was resolved from
         # the old state.

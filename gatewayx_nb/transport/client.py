@@ -295,13 +295,13 @@ def _session(tls: ssl.SSLContext, connect_timeout: float) -> aiohttp.ClientSessi
     """Open a session; httpx is not used, because its objects double the CPU cost of a request."""
     import aiohttp
 
-    # No limit on connections (0): the pool's concurrency is the limit.
+    # The number of connections is not limited here (0), because the pool limits the calls.
     connector = aiohttp.TCPConnector(ssl=tls, limit=0, socket_factory=route.open_socket)
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        # No read timeout here, because a model may think for minutes; see `start_read_timeout`.
+        # There is no read timeout, because a model may think for minutes; see `start_read_timeout`.
         timeout=aiohttp.ClientTimeout(connect=connect_timeout, sock_connect=connect_timeout),
         max_line_size=_MAX_HEADER_BYTES,
         max_field_size=_MAX_HEADER_BYTES,

@@ -69,7 +69,7 @@ class Weights:
 
 def models_folder() -> Path:
     """Return the folder of pulled weights in the user's cache folder; it may not exist."""
-    # Otherwise, platformdirs would put it into a folder named after the author on Windows.
+    # By default, platformdirs would add a folder with the author's name on Windows.
     return platformdirs.user_cache_path("gatewayx", appauthor=False) / "models"
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
             """Store the reason for a vote."""
 
 
-# As many equal columns of at least 16em as fit; a single column on a narrower page.
+# The grid has as many equal columns of at least 16em as fit, or one column on a narrow page.
 _GRID = {
     "display": "grid",
     "grid_template_columns": "repeat(auto-fit, minmax(min(16em, 100%), 1fr))",
