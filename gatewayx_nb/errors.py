@@ -83,7 +83,7 @@ class GatewayError(Exception):
         code: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        # The message may quote a provider, so control characters and very long values are removed.
+        # The message may quote a provider: remove control characters and the middle of long lines.
         message = _LONG_LINE.sub(r"\1 … \2", plain(message))
         super().__init__(message)
         self.message = message

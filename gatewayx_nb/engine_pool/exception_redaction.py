@@ -71,7 +71,7 @@ def _must_not_be_shown(error: BaseException | None, key: str) -> bool:
 def _reveals_key(value: object, key: str) -> bool:
     """Return whether the ``repr`` of a value or of its attributes contains the key.
 
-    Verbose tracebacks show both. A value whose ``repr`` fails counts as containing the key.
+    Verbose tracebacks show both. They cannot show a value whose ``repr`` fails.
     """
     try:
         text = f"{value!r} {getattr(value, '__dict__', '')!r}"

@@ -43,7 +43,7 @@ def last_failed_cell(shell: InteractiveShell) -> FailedCell | None:
 
 
 def _as_typed(shell: InteractiveShell, source: str) -> str:
-    """Return the cell as typed that IPython transformed into this source."""
+    """Return the typed cell that IPython transformed into this source."""
     if "get_ipython()" not in source:
         return source
     history = shell.history_manager
@@ -77,7 +77,7 @@ def purge(shell: InteractiveShell, line: str) -> bool:
     for name in ("_i00", "_i", "_ii", "_iii"):
         if getattr(history, name) == raw:
             setattr(history, name, STUB)
-    # `_i12` and the like, which IPython binds to the source of each cell.
+    # IPython binds `_i12` and the like to the source of each cell.
     copies = [name for name, value in shell.user_ns.items() if name[:2] == "_i" and value == raw]
     shell.user_ns.update(dict.fromkeys(copies, STUB))
     return _purge_database(history, raw)
@@ -111,7 +111,7 @@ def _ipython_cache() -> dict[str, Any]:
 
 
 def _is_cell(name: str, entry: tuple[Any, ...]) -> bool:
-    """Return whether an entry is a cell: since IPython 8, cells have had no modification time."""
+    """Return whether an entry is a cell; IPython 8 and later store no modification time for one."""
     return name in _ipython_cache() or (len(entry) > 1 and entry[1] is None)
 
 
