@@ -258,7 +258,7 @@ def test_errors_count_the_messages_of_the_call_alone(pool, engine):
 
 
 def test_the_system_message_of_a_list_overrides_that_of_the_chat(pool, engine):
-    """A system message in a list has the effect of `system`: it applies only to that call."""
+    """A system message in a list overrides the system prompt, but only for that call."""
     chat = pool.chat("scripted", system="Count.")
     chat.ask([Message("system", "Rhyme."), Message("user", "a")])
     chat.ask("b")

@@ -141,7 +141,7 @@ class Plain:
     ids=["text", "list", "plain class", "object", "dict of texts", "dict of types"],
 )
 def test_a_value_that_is_almost_a_schema_is_explained(source, advice):
-    """What was probably meant is said, in one line and without an address of a library."""
+    """For a value that is almost a schema, a one-line error gives advice."""
     with pytest.raises(UsageError, match=advice) as caught:
         ResponseSchema(source)
     assert "https://" not in str(caught.value)

@@ -63,7 +63,7 @@ def test_a_parsed_reply_is_a_frame(parsed, rows):
 
 
 def test_a_value_without_names_is_in_the_column_value():
-    """The columns are the fields, or `value`."""
+    """The columns are the fields of the values; a value without fields is in the column `value`."""
     assert list(Reply("x", "e", "m", parsed=[City("Rome", 3)]).to_frame()) == ["name", "people"]
     assert list(Reply("x", "e", "m", parsed=5).to_frame()) == ["value"]
 

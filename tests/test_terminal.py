@@ -105,7 +105,7 @@ OUTPUTS = {
 
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_no_output_contains_an_escape_sequence(name, capsys, caplog):
-    """Whatever a model, a provider or an engine says is shown without what controls a terminal."""
+    """Text from a model, a provider or an engine is shown without terminal control characters."""
     returned = OUTPUTS[name]()
 
     output = capsys.readouterr()

@@ -77,7 +77,7 @@ def test_the_text_is_not_searched_if_reasoning_arrives_separately():
 
 
 def test_an_ordinary_chunk_is_passed_on_unchanged():
-    """In the common case, no new object is created."""
+    """A chunk that needs no repair is passed on without creating a new object."""
     cleaner, chunk = AnswerCleaner(), Chunk(text="Paris is ")
 
     assert next(iter(cleaner.feed(chunk))) is chunk

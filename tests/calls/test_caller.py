@@ -118,7 +118,7 @@ def test_an_error_shortens_a_long_value(project):
     ids=["ask", "compare", "cassette", "embed", "aembed"],
 )
 def test_arguments_that_do_not_fit_are_one_line(project, call, message):
-    """A function of the default pool says what it takes, without a frame of this package."""
+    """The error for a function of the default pool shows its parameters, without a traceback."""
     with pytest.raises(UsageError, match=f"the arguments of `.*` do not fit: .*{message}") as e:
         call()
 

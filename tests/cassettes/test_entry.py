@@ -234,7 +234,7 @@ CARRIED = Carried("e", {"items": [{"text": "signed", "signature": "c2ln"}], "tur
 
 @pytest.mark.parametrize(("secret", "is_kept"), [("other", True), ("signed", False)])
 def test_what_an_answer_carries_is_recorded_whole_or_not_at_all(secret, is_kept):
-    """A provider rejects a turn that was changed, so one with a secret is left out."""
+    """Carried data with a secret is left out, because a provider rejects a changed turn."""
     reply = Reply("x", "e", "m", carried=CARRIED, citations=(Citation("my signed text", "T"),))
     body, redact = make_body(make_request()), lambda text: text.replace(secret, "***")
     identity = {"recorded": "", "engine": "e", "model": "m"}
@@ -249,7 +249,7 @@ def test_what_an_answer_carries_is_recorded_whole_or_not_at_all(secret, is_kept)
 
 @given(st.dictionaries(TEXT, VALUE.filter(lambda value: "nan" not in repr(value)), max_size=3))
 def test_what_an_answer_carries_may_be_any_json(data):
-    """Numbers of any size and lone surrogates are the same after a recording."""
+    """Numbers of any size and lone surrogates in carried data are the same after a recording."""
     reply = Reply("x", "e", "m", carried=Carried("e", data | {"n": 10**40}))
     identity = {"recorded": "", "engine": "e", "model": "m"}
     line = encode(entry_of(make_body(make_request()), identity, reply, (), keep))
@@ -261,7 +261,7 @@ def test_what_an_answer_carries_may_be_any_json(data):
     "text", ["{", "[]", '"x"', "[" * 9999], ids=["cut", "list", "text", "deep"]
 )
 def test_carried_data_that_was_edited_is_left_out(text):
-    """A reply of an edited cassette has its text, and carries nothing."""
+    """If carried data was edited to be invalid, a reply has its text and carries nothing."""
     line = {"recorded": "", "engine": "e", "model": "m", "request": {}, "chunks": [[0, "x"]]}
     reply = decode(
         json.dumps(line | {"reply": {"engine": "e", "carried": text}}).encode()

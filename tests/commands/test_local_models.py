@@ -34,14 +34,14 @@ def run(session, line: str) -> str:
 
 
 def test_pull_shows_how_to_call_the_model(session):
-    """The reference to the model is shown at the end."""
+    """`pull` ends with the reference by which to call the model."""
     text = run(session, "pull hf:me/Tiny-GGUF")
     assert text.startswith("hf:me/Tiny-GGUF is in ~/cache/gatewayx/models/hub/tiny-q4_k_m/")
     assert text.endswith(f"Call it: `{session.ask_prog} local:{NAME}`.")
 
 
 def test_models_local_lists_this_machine(session):
-    """Each model is listed with its reference and its size."""
+    """`models local` lists each model with its reference and its size."""
     assert run(session, "models local").startswith("No model is on this machine")
     run(session, "pull hf:me/Tiny-GGUF")
     run(session, "pull hf:me/Tiny-GGUF:q8_0")
@@ -98,7 +98,7 @@ def test_a_model_of_the_hub_can_be_the_model_of_the_engine(session, clean_enviro
 
 
 def test_the_error_for_a_missing_model_offers_a_pulled_model(session):
-    """If SmolLM2 is called, the error offers the model that was pulled."""
+    """If SmolLM2 was not pulled, the error for a call to it offers the model that was."""
     run(session, "pull hf:me/Tiny-GGUF")
     run(session, "pull hf:me/Tiny-GGUF:Q8_0")
     with pytest.raises(ConfigError, match=rf'not on this machine\. .*model="local:{NAME}"'):
@@ -108,7 +108,7 @@ def test_the_error_for_a_missing_model_offers_a_pulled_model(session):
 
 
 def test_a_file_that_cannot_be_loaded_raises_a_one_line_error(session):
-    """The error names the model to pull again."""
+    """The error for a damaged file names the model to pull again."""
     run(session, "pull hf:me/Tiny-GGUF")
     with pytest.raises(
         ConfigError, match=r'cannot load .*pull\("hf:me/Tiny-GGUF:Q4_K_M"\)'
@@ -118,7 +118,7 @@ def test_a_file_that_cannot_be_loaded_raises_a_one_line_error(session):
 
 
 def test_a_truncated_file_raises_a_one_line_error(session):
-    """The error names the file, its size and the model to pull again."""
+    """The error for a truncated file names the file, its size and the model to pull again."""
     run(session, "pull hf:me/Tiny-GGUF")
     (model,) = weights.pulled_models()
     model.path.write_bytes(b"GGUF")

@@ -20,7 +20,7 @@ def session(project, session_of):
 
 @pytest.mark.parametrize("line", ["", "status"])
 def test_ready_engines_come_first_and_idle_ones_are_one_line(session, line):
-    """Ready engines come first, marked, then those one step away; the others are one line."""
+    """Ready engines come first, then those that need one more step; the others are one line."""
     table = commands.run(session, line)
     names = [row[0] for row in table.cells()]
     text = repr(table)

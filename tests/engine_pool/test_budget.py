@@ -337,7 +337,7 @@ class Rejecting(ScriptedEngine):
 )
 @pytest.mark.parametrize("drop_unsupported", [False, True])
 def test_a_rejected_maximum_is_never_omitted(make_pool, message, sent, drop_unsupported):
-    """The call is sent again with the model's own limit only if that is lower."""
+    """After a rejection, the call is sent again only if the model's own limit is lower."""
     engine = Rejecting(["a", END])
     engine.name, engine.message = "scripted", message
     params = {"drop_unsupported": True} if drop_unsupported else {}
@@ -365,7 +365,7 @@ def test_a_preview_is_displayed_like_a_dry_run(project):
 
 
 def test_a_preview_has_the_limits_of_a_call(make_pool):
-    """A preview shows the lowered maximum, and fails where the call would."""
+    """A preview shows the lowered maximum, and raises the error that the call would raise."""
     pool = make_pool(ScriptedEngine(["a", END]))
 
     preview = pool.preview("hi", "scripted", max_cost=1)

@@ -110,7 +110,7 @@ def _write_engine(project, place, statement):
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("raised", RAISES)
 def test_whatever_an_engine_raises_is_a_typed_error(project, raised, place):
-    """Any exception in any method is a `GatewayError`, and other engines still answer."""
+    """An exception in any method becomes a `GatewayError`, and other engines still answer."""
     if raised == "task" and "async" not in PLACES[place][0]:
         pytest.skip("only a coroutine can await a task")
     _write_engine(project, place, RAISES[raised])
@@ -123,7 +123,7 @@ def test_whatever_an_engine_raises_is_a_typed_error(project, raised, place):
 
 @pytest.mark.parametrize("raised", RAISES)
 def test_a_bad_health_check_is_one_row(project, raised):
-    """Whatever a health check or a clean-up raises, the checks of other engines are shown."""
+    """If a health check or a clean-up raises an exception, other engines are still checked."""
     methods = ("health_check", "cleanup")
     body = "".join(f"    async def {name}(self):\n        {RAISES[raised]}\n\n" for name in methods)
     project.engine("bad", body=OTHER + body)
@@ -156,7 +156,7 @@ def test_a_bad_health_check_is_one_row(project, raised):
     ],
 )
 def test_a_wrong_result_of_an_engine_is_a_typed_error(project, definition, recwarn):
-    """A result of another type is an error where the engine is called, and never raw."""
+    """A result of the wrong type raises a typed error when the engine is called."""
     project.engine("bad", body=OTHER + f"    {definition}\n")
     calls = {
         "models": lambda pool: pool.models("bad", live=True),
@@ -235,7 +235,7 @@ def test_a_chunk_of_wrong_types_is_a_typed_error(wrong):
 
 
 def test_odd_but_harmless_chunks_are_accepted():
-    """A subclass of str is a str, and an unknown finish reason is "other"."""
+    """Instances of a subclass of str are accepted, and an unknown finish reason is "other"."""
 
     class Text(str):
         """A str of another class."""
@@ -258,7 +258,7 @@ def test_odd_but_harmless_chunks_are_accepted():
 @pytest.mark.parametrize("piece", ["x" * 70_000, ""], ids=["text", "empty"])
 @pytest.mark.parametrize("field", ["text", "reasoning"])
 def test_an_endless_answer_ends_at_the_limit(monkeypatch, piece, field):
-    """An engine that never stops is stopped, also if it never waits."""
+    """An answer without an end is stopped at the limit, even if the engine never waits."""
     monkeypatch.setattr(chunk_check, "MAX_CHARACTERS", 2**19)
 
     class Endless(LLMEngine):
@@ -277,7 +277,7 @@ def test_an_endless_answer_ends_at_the_limit(monkeypatch, piece, field):
 
 
 def test_a_whole_answer_meets_the_limit(project, monkeypatch):
-    """The text that `generate` returns must not exceed it either."""
+    """The limit also applies to the text that `generate` returns."""
     monkeypatch.setattr(chunk_check, "MAX_CHARACTERS", 2**19)
     project.engine(
         "long", body="    async def generate(self, prompt):\n        return 'x' * 2**20\n"
@@ -306,7 +306,7 @@ def test_a_deadline_applies_to_an_engine_that_never_waits():
 
 
 def test_embedding_has_a_deadline_if_the_engine_blocks(project):
-    """The deadline applies although the engine blocks its event loop."""
+    """The deadline of an embedding applies even if the engine blocks its event loop."""
     project.settings("limits.timeout = 0.1")
     release = project.root / "release"
     body = (
@@ -340,7 +340,7 @@ ECHOES = {
 @pytest.mark.parametrize("echo", ECHOES)
 @pytest.mark.parametrize("text", ["an answer", ""], ids=["with text", "alone"])
 def test_an_echoed_key_is_kept_nowhere(tmp_path, caplog, echo, text):
-    """A key that is repeated in any field but the text is in no reply, file, table or log."""
+    """If an engine repeats its key in a field, no reply, file, table or log contains the key."""
     engine = Yielding([Chunk(text=text, **ECHOES[echo]), Chunk(text="x", finish_reason="stop")])
     engine.api_key = KEY
     with EnginePool(tmp_path, env={}, engines=[engine]) as pool:
@@ -359,13 +359,13 @@ def test_an_echoed_key_is_kept_nowhere(tmp_path, caplog, echo, text):
 
 
 def test_every_field_of_a_chunk_is_checked():
-    """A new field of a chunk needs a check of its values."""
+    """Every field of a chunk has a check of its values, including fields that are added later."""
     names = [field.name for field in dataclasses.fields(Chunk)]
     assert names == ["text", "reasoning", *chunk_check._FIELDS]
 
 
 def test_the_events_of_a_stream_are_kept_without_the_key():
-    """The events in `raw`, which are parsed when they are read, have no key, pickled or not."""
+    """The events in `raw` are parsed when they are read; they do not contain the key."""
     data = json.dumps({"id": KEY, "choices": [{"delta": {"content": "hi"}}]})
     end = json.dumps({"choices": [{"delta": {}, "finish_reason": "stop"}]})
     events = "".join(f"data: {event}\n\n" for event in (data, end, "[DONE]")).encode()

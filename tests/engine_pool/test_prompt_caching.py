@@ -36,7 +36,7 @@ def test_anthropic_caches_the_system_prompt_and_the_messages(pool):
 
 @pytest.mark.parametrize("options", [{}, {"seed": 1}], ids=["Responses", "Chat Completions"])
 def test_requests_to_openai_with_the_same_beginning_have_the_same_key(pool, options):
-    """The key depends on the model, the system prompt and the tools, not on later messages."""
+    """The cache key depends on the model, the system prompt and the tools, not on messages."""
 
     def key(prompt, model="openai:m", **others):
         return pool.preview(prompt, model, cache="auto", **options, **others).body[
@@ -57,7 +57,7 @@ def test_requests_to_openai_with_the_same_beginning_have_the_same_key(pool, opti
 
 
 def test_an_entry_may_say_that_its_server_takes_the_key(project, pool):
-    """Servers that are compatible with OpenAI refuse unknown fields, so an entry must allow it."""
+    """Only an entry that allows the cache key sends it; other servers refuse unknown fields."""
     with pytest.raises(UnsupportedFeatureError, match="'router' does not support 'cache'"):
         pool.preview("Hi", "router:m", cache="auto")
 
@@ -75,7 +75,7 @@ def test_an_engine_without_the_option_refuses_it(pool, engine):
 
 
 def test_auto_is_the_only_valid_value(pool):
-    """Any other value is refused with a one-line error."""
+    """Any value of `cache` other than "auto" raises a one-line error."""
     with pytest.raises(UsageError, match="cache must be 'auto', got True"):
         pool.ask("Hi", "mock", cache=True)
 

@@ -430,9 +430,10 @@ def test_a_key_in_the_prompt_raises_an_error_before_it_is_sent(project, path):
 
 
 def test_a_reply_with_a_key_is_handed_out_and_not_recorded(path, caplog):
-    """A reply with a key is handed out, because it is paid for; it is not written, and one warns.
+    """A reply with a key is returned, because it is paid for, but is not written to the cassette.
 
-    The key is found even if it is split over chunks, and the warning does not repeat it.
+    A warning reports this without repeating the key, even if the key is split over chunks.
+
     """
     engine = ScriptedEngine(*2 * [[canary.KEY[:9], 0.06, canary.KEY[9:], END]], ["Hello.", END])
     engine.api_key = canary.KEY

@@ -147,7 +147,7 @@ def _record(pool, folder):
 
 
 def test_a_home_that_cannot_be_read_is_a_problem_and_not_an_error(unprivileged, tmp_path):
-    """Without access to the home folder, calls work; what would be written is one typed error."""
+    """Without access to the home folder, calls work; a write to it raises one typed error."""
     home = unprivileged / "home"
     home.mkdir(mode=0)
     for folder in (tmp_path, home):  # the first one imports what root alone may read

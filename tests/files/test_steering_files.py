@@ -87,7 +87,7 @@ def test_settings_and_entries_are_read_only_from_safe_files(project, tmp_path, c
 
 @pytest.mark.parametrize("link", ["config/secrets", "config", "config/secrets/.env.local"])
 def test_a_key_is_never_written_through_a_link(project, tmp_path, link):
-    """A key is not written to another place, and the mode of a linked folder is not changed."""
+    """A key is not written through a link, and the mode of a linked folder is not changed."""
     public = tmp_path / "public"
     part = project.root / link
     project.keys.touch()
@@ -154,7 +154,7 @@ def test_a_cassette_in_a_project_is_not_a_link(project, tmp_path, mode, link):
 
 
 def test_a_folder_itself_may_be_a_link(tmp_path):
-    """Only links below a project or user folder are refused: a home may be on another disk."""
+    """Only links below a project or user folder are refused, as a home may be on another disk."""
     (tmp_path / "real" / "config").mkdir(parents=True)
     (tmp_path / "project").symlink_to(tmp_path / "real")
     path = tmp_path / "project" / "config" / "gatewayx.toml"

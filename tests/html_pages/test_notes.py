@@ -54,7 +54,7 @@ def test_sources_are_numbered_notes_below_the_answer():
 
 
 def test_an_answer_without_sources_is_shown_as_before():
-    """Nothing is added to an answer without sources."""
+    """An answer without sources is displayed without notes."""
     assert _reply()._repr_mimebundle_()["text/plain"] == "Blue."
     assert _page(_reply()).find(".//ol") is None
 
@@ -83,7 +83,7 @@ def test_hostile_sources_are_text(name):
 
 
 def test_many_sources_are_bounded():
-    """A thousand notes do not flood a notebook."""
+    """If an answer has a thousand sources, only the first ones are shown as notes."""
     reply = _reply(citations=tuple(Citation(title=f"S{number}") for number in range(1000)))
 
     assert reply._repr_mimebundle_()["text/plain"].endswith("[50] S49\n… and 950 more")
@@ -103,7 +103,7 @@ IMAGES = {
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_only_raster_images_of_a_reasonable_size_are_shown(name):
-    """Any other image is a line with its address; nothing is loaded from an address."""
+    """Any other image is shown as a line with its address; no address is loaded."""
     image, is_shown, line = IMAGES[name]
     reply = _reply(images=(image,))
     page = _page(reply)
@@ -118,7 +118,7 @@ def test_only_raster_images_of_a_reasonable_size_are_shown(name):
 
 
 def test_the_total_size_of_images_is_bounded():
-    """Images are shown up to the limit; each of the others is a line."""
+    """Images are shown up to a limit for their total size; each of the others is a line."""
     half = Image("image/png", bytes(MAX_SHOWN_IMAGES // 2))
     page = _page(_reply(images=(half, half, half)))
 

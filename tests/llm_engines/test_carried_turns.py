@@ -1,4 +1,4 @@
-"""When a turn goes back as its provider sent it, in the dialects that sign or encrypt reasoning."""
+"""Turns that are sent back as their provider sent them, because it signs or encrypts reasoning."""
 
 import json
 
@@ -56,7 +56,7 @@ def test_blocks_go_back_if_they_say_more_than_text_and_calls(name):
 
 
 def test_a_call_that_was_cut_off_does_not_go_back():
-    """Arguments that end early are no JSON, so the turn cannot go back as it came."""
+    """A turn is not carried if the arguments of a call are truncated, which is not valid JSON."""
     events = [
         start_event(0, "thinking", thinking="Hm.", signature="c2ln"),
         start_event(1, "tool_use", id="t", name="f", input={}),
@@ -109,14 +109,14 @@ ITEMS = {
 
 @pytest.mark.parametrize("name", ITEMS)
 def test_items_go_back_if_they_say_more_than_text_and_calls(name):
-    """Reasoning goes back encrypted, and a message with its phase."""
+    """Encrypted reasoning is sent back, and so is a message with its phase."""
     output, expected = ITEMS[name]
 
     assert _carried(ResponsesParser(make_errors()), RESPONSES.body | {"output": output}) == expected
 
 
 def test_streamed_items_are_used_if_the_end_has_none():
-    """Some proxies leave the output out of the last event."""
+    """If a proxy omits the output in the last event, the streamed items are carried."""
     *events, end = RESPONSES.events
     last = end | {"response": end["response"] | {"output": []}}
     whole = _carried(ResponsesParser(make_errors()), RESPONSES.body)
@@ -132,7 +132,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=["message", "parameter"])
 def test_encrypted_reasoning_is_not_requested_after_a_refusal(tmp_path, refusal):
-    """A model without reasoning answers anyway, and is not asked again."""
+    """If a model refuses encrypted reasoning, it answers without, and later requests omit it."""
     asked = []
 
     def script(request):
@@ -202,7 +202,7 @@ PARTS = {
 
 @pytest.mark.parametrize("name", PARTS)
 def test_parts_go_back_if_they_say_more_than_text_and_calls(name):
-    """Signatures stay on their parts; other pieces of text are joined."""
+    """Signatures stay on their parts, and other pieces of text are joined."""
     bodies, expected = PARTS[name]
 
     assert _carried(GeminiParser(make_errors()), *bodies) == expected
@@ -226,7 +226,7 @@ def test_gemini_gets_the_ids_that_it_gave(tmp_path, call_id):
 
 
 def test_a_paused_answer_is_continued_without_a_prompt(tmp_path):
-    """The answer of a provider that paused may be the last message; any other may not."""
+    """Only a paused answer of the same provider may be the last message."""
     paused = ANTHROPIC.body | {"content": [TEXT, SEARCH], "stop_reason": "pause_turn"}
     with Wire(tmp_path / "p", "anthropic") as wire:
         wire.respond_with(body_script(paused))
@@ -271,7 +271,7 @@ PLAIN_TURN = Message("assistant", "x")
 
 @pytest.mark.parametrize(("depth", "is_kept"), [(100, True), (400, False)])
 def test_a_turn_that_is_nested_too_deeply_is_not_carried(depth, is_kept):
-    """A reply can always be pickled and recorded."""
+    """A reply whose turn is nested too deeply can still be pickled and recorded."""
     query = json.loads('{"a":' * depth + "1" + "}" * depth)
     body = ANTHROPIC.body | {"content": [SEARCH | {"input": query}, TEXT]}
 
@@ -279,7 +279,7 @@ def test_a_turn_that_is_nested_too_deeply_is_not_carried(depth, is_kept):
 
 
 def test_positions_count_from_the_beginning_of_the_reply():
-    """The positions of a citation in Responses are those in one of several texts."""
+    """Responses counts the positions of a citation within one of several texts."""
     span = {"type": "url_citation", "start_index": 0, "end_index": 1, "title": "T", "url": "u"}
     parts = [{"type": "output_text", "text": "ab", "annotations": [span]}] * 2
     body = RESPONSES.body | {"output": [PLAIN | {"content": [part]} for part in parts]}

@@ -1,4 +1,4 @@
-"""What servers of Chat Completions add to it: reasoning, sources, images, tool-call IDs."""
+"""Extensions of Chat Completions by servers: reasoning, sources, images, tool-call IDs."""
 
 import dataclasses
 import json
@@ -72,7 +72,7 @@ def test_reasoning_goes_back_with_tools_where_it_is_required(ask, engine):
 
 
 def test_reasoning_does_not_go_back_elsewhere(ask):
-    """Groq and Cerebras refuse a message with reasoning."""
+    """Reasoning is not sent to Groq and Cerebras, which refuse a message that contains it."""
     wire, reply = ask("groq", chat_body(REASONED, "tool_calls"), REASONED_EVENTS)
 
     assert reply.reasoning == "Hm."
@@ -81,7 +81,7 @@ def test_reasoning_does_not_go_back_elsewhere(ask):
 
 
 def test_an_answer_of_reasoning_alone_is_not_sent(ask):
-    """An answer that was cut before its text is an empty turn, although it carries reasoning."""
+    """An answer that was truncated before its text is empty, although it carries reasoning."""
     body = chat_body({"reasoning_content": "Hm.", "content": ""}, "length")
     events = [chat_chunk({"reasoning_content": "Hm."}), chat_chunk({}, "length")]
     wire, reply = ask("deepseek", body, events)
@@ -93,7 +93,7 @@ def test_an_answer_of_reasoning_alone_is_not_sent(ask):
 
 
 def test_signatures_of_calls_go_back(ask):
-    """Google's endpoint signs the calls, and requires the signatures."""
+    """The signatures of tool calls are sent back to Google's endpoint, which requires them."""
     extra = {"extra_content": {"google": {"thought_signature": "c2ln"}}}
     body = chat_body({"tool_calls": [CALL | extra]}, "tool_calls")
     wire, reply = ask(
@@ -120,7 +120,7 @@ LINKED = (Citation(url="https://a.test/"), Citation(url="https://b.test/"))
     ids=["search results", "addresses", "neither"],
 )
 def test_sources_beside_the_message_are_citations(ask, fields, expected):
-    """Perplexity repeats them in every chunk, xAI sends them in the last one."""
+    """Sources are citations, whether every chunk has them (Perplexity) or the last one (xAI)."""
     events = [
         chat_chunk({"content": "x"}, **fields),
         chat_chunk({}, "stop", **fields),
@@ -132,7 +132,7 @@ def test_sources_beside_the_message_are_citations(ask, fields, expected):
 
 
 def test_groq_reports_usage_in_its_own_field(ask):
-    """A stream of Groq's has its usage in `x_groq`."""
+    """A stream from Groq has its usage in `x_groq`."""
     end = chat_chunk({}, "stop", x_groq={"id": "req_1", "usage": USAGE})
     body = chat_body({"content": "x"}, usage=USAGE)
     _, reply = ask("groq", body, [chat_chunk({"content": "x"}), end])
@@ -155,7 +155,7 @@ IMAGES = {
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_images_are_bytes_with_the_type_that_they_have(ask, name):
-    """What cannot be an image is left out, and the text is kept."""
+    """Data that cannot be an image is left out, and the text is kept."""
     url, image = IMAGES[name]
     images = [{"type": "image_url", "image_url": {"url": url}}]
     body = chat_body({"content": "x", "images": images})
@@ -166,7 +166,7 @@ def test_images_are_bytes_with_the_type_that_they_have(ask, name):
 
 
 def test_log_probabilities_of_together(ask):
-    """Together sends tokens and numbers in two lists."""
+    """Log probabilities are read from two lists, tokens and numbers, as Together sends them."""
     logprobs = {"tokens": ["a", "b"], "token_logprobs": [-0.5, float("-inf")]}
     choice = {"index": 0, "logprobs": logprobs, "finish_reason": "stop"}
     body = chat_body({"content": "ab"}) | {
@@ -185,7 +185,7 @@ RESULTS = Message("tool", [ToolResult("toolu_01", "blue"), ToolResult("abcDEF123
 
 
 def test_mistral_gets_ids_of_nine_letters_and_digits(tmp_path):
-    """IDs of other engines are replaced, in calls and results alike; its own are kept."""
+    """IDs of other engines are replaced in calls and results; Mistral's own IDs are kept."""
     with Wire(tmp_path / "p", "mistral", "/v1") as wire:
         wire.respond_with(body_script(json.dumps(chat_body({"content": "ok"}))))
         wire.pool.ask(messages=[Message("user", "Hi"), CALLED, RESULTS], model="mistral:m")
@@ -199,7 +199,7 @@ def test_mistral_gets_ids_of_nine_letters_and_digits(tmp_path):
 
 
 def test_an_image_in_a_result_is_refused_where_no_message_can_hold_it(tmp_path):
-    """Mistral takes no user's message right after the results of tools."""
+    """An image in a tool result is refused: Mistral accepts no user's message after results."""
     result = Message("tool", [ToolResult("toolu_01", Image("image/png", PNG))])
     called = Message("assistant", [CALLED.tool_calls[0]])
     messages = [Message("user", "Hi"), called, result]
@@ -219,7 +219,7 @@ def test_an_image_in_a_result_is_refused_where_no_message_can_hold_it(tmp_path):
 
 
 def test_reasoning_details_without_an_index_are_separate(ask):
-    """Only pieces with the same index are joined."""
+    """Only pieces of reasoning details with the same index are joined."""
     details = [{"type": "reasoning.text", "text": text} for text in ("a", "b")]
     body = chat_body({"content": "x", "reasoning_details": details})
     events = [

@@ -42,7 +42,7 @@ def pool(project):
 
 @pytest.mark.parametrize(("engine", "effort"), SENT)
 def test_each_provider_gets_its_own_field(pool, engine, effort):
-    """One option becomes the provider's own fields."""
+    """Each provider gets the option in its own fields."""
     body = pool.preview("Hello", f"{engine}:m", effort=effort).body
 
     assert [body.get(field) for field in FIELDS[engine]] == SENT[engine, effort]
@@ -50,7 +50,7 @@ def test_each_provider_gets_its_own_field(pool, engine, effort):
 
 @pytest.mark.parametrize("engine", FIELDS)
 def test_each_level_is_a_request_of_its_own(pool, engine):
-    """No two levels are the same to a provider, and none is that of an omitted option."""
+    """Each level results in a different request, which also differs from that without a level."""
     bodies = [pool.preview("Hello", f"{engine}:m", effort=effort).body for effort in EFFORTS]
     bodies.append(pool.preview("Hello", f"{engine}:m").body)
 
@@ -72,6 +72,6 @@ def test_an_engine_without_reasoning_refuses_it(pool):
 
 
 def test_an_unknown_level_is_one_line(pool):
-    """The error lists the levels."""
+    """The error for an unknown level lists the valid levels."""
     with pytest.raises(UsageError, match=r"effort must be one of 'none', .* got 'extreme'"):
         pool.ask("Hello", "mock", effort="extreme")

@@ -540,7 +540,7 @@ def test_arbitrary_events_raise_only_typed_errors(events):
     ],
 )
 def test_the_longest_valid_delay_counts(delays, header, seconds):
-    """A `retryDelay` neither undercuts the header nor makes the wait absurd."""
+    """The longest valid delay counts: a `retryDelay` cannot shorten that of the header."""
     details = [RETRY_INFO | {"retryDelay": delay} for delay in delays]
     body = json.dumps(_error_body(429, "RESOURCE_EXHAUSTED", *details)).encode()
     headers = {} if header is None else {"retry-after": header}

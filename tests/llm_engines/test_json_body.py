@@ -43,7 +43,7 @@ def test_truncated_json_is_detected(text, is_complete):
 @example(value=float("nan"), ensure_ascii=True)
 @example(value="\ud83d", ensure_ascii=True)
 def test_json_is_read_as_the_standard_library_reads_it(value, ensure_ascii):
-    """Large integers, NaN and one half of a surrogate pair are read too."""
+    """Large integers, NaN and lone surrogates are read as by the standard library."""
     text = json.dumps({"a": value}, ensure_ascii=ensure_ascii)
     assert repr(json_body.parse(text)) == repr(json.loads(text))
 

@@ -1,4 +1,4 @@
-"""Which turns are sent: none that is empty, and what a turn carries to its own engine alone."""
+"""The turns that are sent: empty turns are left out, and carried data goes to its own engine."""
 
 import re
 
@@ -55,7 +55,7 @@ def test_no_empty_turn_is_sent(name):
 
 
 def test_a_turn_that_only_carries_is_sent_to_its_engine_alone():
-    """A turn without a text, such as an image, is a turn for the engine that made it."""
+    """A turn with only carried data, such as an image, is sent only to the engine that made it."""
     turn = Message("assistant", "", carried=Carried.of("e", DATA, answer()))
     messages = (user("a"), turn, user("b"))
 
@@ -64,7 +64,7 @@ def test_a_turn_that_only_carries_is_sent_to_its_engine_alone():
 
 
 def test_what_a_changed_turn_carries_is_left_out():
-    """What a turn carries belongs to its text and tool calls."""
+    """Carried data is left out if the text or the tool calls of its turn were changed."""
     carried = Carried.of("e", DATA, answer("b", CALL))
     same, changed = answer("b", CALL), answer("c", CALL)
 
@@ -74,7 +74,7 @@ def test_what_a_changed_turn_carries_is_left_out():
 
 @pytest.mark.parametrize(("role", "carried"), [("user", Carried("e", {})), ("assistant", {"a": 1})])
 def test_only_an_answer_carries(role, carried):
-    """Any other message, and any other value, is refused with the way to do it."""
+    """`carried` is refused in any other message and with any other value; the error has the fix."""
     with pytest.raises(UsageError, match=r"Use `reply\.message`"):
         Message(role, "x", carried=carried)
 
@@ -113,7 +113,7 @@ def test_a_conversation_carries_to_the_same_engine_and_not_to_another():
 
 
 def test_a_fallback_gets_the_turn_without_it():
-    """Each engine of a call is sent what it may be sent."""
+    """A fallback gets the turn without the data carried for the first engine."""
 
     class FailingEngine(LLMEngine):
         name, requires_key = "carrying", False
@@ -166,7 +166,7 @@ NINE = re.compile(r"[a-zA-Z0-9]{9}")
     "call_id", ["call_1", "toolu_01A", "", "functions.look:0", "é" * 9, "\ud800"]
 )
 def test_ids_are_replaced_by_accepted_ones(call_id):
-    """Equal IDs have equal replacements, and other IDs other ones."""
+    """Equal IDs have equal replacements, and different IDs have different ones."""
     replaced = accepted_id(call_id, NINE, 9)
 
     assert NINE.fullmatch(replaced)
@@ -176,7 +176,7 @@ def test_ids_are_replaced_by_accepted_ones(call_id):
 
 
 def test_a_call_that_failed_after_an_image_is_not_sent_again():
-    """An image that the caller has been given is the beginning of an answer."""
+    """A call that fails after an image is not retried, because the answer has begun."""
 
     class DrawingEngine(LLMEngine):
         name, requires_key = "drawing", False

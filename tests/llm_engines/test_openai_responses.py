@@ -427,7 +427,7 @@ def test_an_end_without_a_response_is_not_taken_for_success(wire):
 
 @pytest.mark.parametrize("status", ["queued", "in_progress", "cancelled"])
 def test_a_body_that_is_not_finished_raises_an_error(wire, status):
-    """The text of a response that is still being written is no answer."""
+    """The text of a response that is still being written is not an answer."""
     wire.respond_with(body_script(_make_body(_message_item(_text_part("Hel")), status=status)))
     with pytest.raises(TruncatedError):
         wire.get_answer(make_request("Hi"))

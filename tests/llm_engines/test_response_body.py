@@ -1,4 +1,4 @@
-"""What a body is decides, in every dialect: not its content type, nor what follows its end."""
+"""Response bodies are read by their content, whatever their content type or what follows."""
 
 import json
 import pickle
@@ -94,7 +94,7 @@ def test_nothing_after_its_end_damages_an_answer(run, dialect, end, rest):
 
 @each_dialect
 def test_empty_and_ping_events_are_ignored(run, dialect):
-    """Empty data, comments, pings and an early `[DONE]` are no part of an answer."""
+    """Empty data, comments, pings and an early `[DONE]` do not become part of an answer."""
     noise = b'data:\n\n: ping\n\nevent: ping\ndata: {"type": "ping"}\n\n'
     events = [noise + event for event in dialect.events]
 
@@ -151,7 +151,7 @@ def test_a_response_without_an_answer_is_shown(run, dialect, body):
 
 @each_dialect
 def test_a_long_header_is_accepted(run, dialect):
-    """Gateways add headers of more than 8 KiB."""
+    """A header of more than 8 KiB, as gateways add, is accepted."""
     start = stream_head(x_trace="t" * 60_000)
 
     assert (
@@ -162,7 +162,7 @@ def test_a_long_header_is_accepted(run, dialect):
 
 @each_dialect
 def test_a_malformed_response_is_not_requested_again(run, dialect):
-    """The provider has answered, and billed, a request whose response is malformed."""
+    """A malformed response is not requested again, because the provider has already billed it."""
     with pytest.raises(TransportError, match="does not speak HTTP"):
         run(dialect, [Send(b"HTTP/1.1 200 OK\r\nx: " + b"t" * 100_000 + b"\r\n\r\n")])
     assert run.requests == 1
@@ -170,7 +170,7 @@ def test_a_malformed_response_is_not_requested_again(run, dialect):
 
 @pytest.mark.parametrize("status", [520, 521, 522, 523, 524])
 def test_errors_of_a_gateway_in_front_are_retried(run, status):
-    """Cloudflare's statuses for a failing origin are as transient as 502."""
+    """Cloudflare's statuses for a failing origin are retried, like 502."""
     (dialect,) = (dialect for dialect in DIALECTS if dialect.name == "chat")
     failure = [Send(reply(b"{}", status, retry_after="0"))]
 
@@ -179,7 +179,7 @@ def test_errors_of_a_gateway_in_front_are_retried(run, status):
 
 @pytest.mark.parametrize("status", [400, 422])
 def test_stream_options_that_were_refused_are_not_sent_again(project, status):
-    """A server that refuses `stream_options` gets the request, and all others, without them."""
+    """If a server refuses `stream_options`, the same request and later ones are sent without it."""
     (dialect,) = (dialect for dialect in DIALECTS if dialect.name == "chat")
     message = json.dumps({"error": {"message": "Unrecognized argument: stream_options"}}).encode()
 
@@ -202,7 +202,7 @@ def test_stream_options_that_were_refused_are_not_sent_again(project, status):
 
 
 def test_the_events_of_a_stream_are_read_when_asked_for():
-    """A log is a sequence of parsed events, without the end mark; broken data is a text."""
+    """A log is a sequence of parsed events without the end mark; invalid data is a str."""
     log = EventLog()
     log.add(['{"a": 1}', "{"])
     log.add(['{"b": NaN}', "[DONE]"])

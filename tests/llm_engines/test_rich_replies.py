@@ -1,4 +1,4 @@
-"""Everything that an answer holds is the same whole, streamed, recorded and sent back."""
+"""All contents of an answer are the same when it is whole, streamed, recorded and sent back."""
 
 import contextlib
 import dataclasses
@@ -68,7 +68,7 @@ def test_a_reply_holds_all_that_the_provider_sent(wire, rich, is_streamed):
 
 
 def test_a_streamed_reply_equals_a_whole_one(wire, rich):
-    """Every public field that does not depend on time is equal."""
+    """A streamed and a whole reply are equal in every public field that does not depend on time."""
     whole = _reply(wire, rich, is_streamed=False)
     streamed = _reply(wire, rich, is_streamed=True)
 
@@ -79,7 +79,7 @@ def test_a_streamed_reply_equals_a_whole_one(wire, rich):
 
 @pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
 def test_a_replayed_reply_equals_the_recorded_one(wire, rich, is_streamed, tmp_path):
-    """A cassette keeps every field, except what belongs to one request."""
+    """A cassette keeps every field of a reply, except those that belong to a single request."""
     path = tmp_path / "a.jsonl"
     with wire.pool.cassette(path, mode="record"):
         live = _reply(wire, rich, is_streamed=is_streamed)
@@ -134,7 +134,7 @@ def test_a_conversation_sends_the_answer_back(wire, rich):
 
 
 def test_another_engine_gets_the_turn_without_it(wire, rich):
-    """What an engine's answer carries is sent to no other engine."""
+    """The data that an answer carries for its engine is not sent to another engine."""
     reply = _reply(wire, rich, is_streamed=True)
     other = dataclasses.replace(reply.carried, engine="other")
     message = Message("assistant", reply.message.parts, carried=other)
@@ -148,7 +148,7 @@ def test_another_engine_gets_the_turn_without_it(wire, rich):
     "change", [lambda call: dataclasses.replace(call, arguments='{"at": "sea"}')], ids=["arguments"]
 )
 def test_an_edited_turn_is_sent_as_edited(wire, rich, change):
-    """What a turn carries is left out if its text or a call has been changed."""
+    """The carried data of a turn is left out if its text or a call was edited."""
     reply = _reply(wire, rich, is_streamed=False)
     edited = Message("assistant", ["No.", change(reply.tool_calls[0])], carried=reply.carried)
     sent = json.dumps(_next_request(wire, rich, [Message("user", "Hi"), edited, RESULT]))
@@ -158,7 +158,7 @@ def test_an_edited_turn_is_sent_as_edited(wire, rich, change):
 
 
 def test_calls_without_a_result_are_left_out_with_what_belongs_to_them(wire, rich):
-    """A conversation that goes on without results sends the text alone."""
+    """If a conversation continues without the results of calls, only the text is sent."""
     chat = wire.pool.chat(f"on-{rich.name}")
     _reply(wire, rich, is_streamed=True, chat=chat)
     wire.respond_with(_script(rich, is_streamed=False))
@@ -170,7 +170,7 @@ def test_calls_without_a_result_are_left_out_with_what_belongs_to_them(wire, ric
 
 
 def test_a_citation_past_the_end_has_no_text():
-    """A position that the text does not have is kept, and its passage is empty."""
+    """A citation beyond the end of the text keeps its position and has an empty passage."""
     reply = Reply("Hi", "e", "m", citations=(Citation("", "T", start=900, end=999),))
 
     assert "T" in reply._repr_mimebundle_()["text/plain"]

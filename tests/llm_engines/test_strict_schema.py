@@ -421,7 +421,7 @@ CHECKERS = {
 @pytest.mark.parametrize("dialect", ENGINES)
 @pytest.mark.parametrize("case", CASES + STRUCTS, ids=lambda case: case.name)
 def test_the_schema_of_a_type_passes_the_checker_of_each_vendor(case, dialect):
-    """The strict form obeys the vendor's rules; a type that it cannot hold has none."""
+    """The strict form obeys the vendor's rules; a schema that cannot be enforced has none."""
     strict = enforced(dialect, ResponseSchema(case.kind).schema)
 
     family = "openai" if dialect == "responses" else dialect
@@ -511,12 +511,12 @@ def wide(count):
     ],
 )
 def test_what_a_provider_cannot_hold_has_no_strict_form(dialect, schema, is_enforced):
-    """A schema beyond a provider's limits is asked for in the prompt."""
+    """A schema beyond a provider's limits has no strict form, so the prompt asks for it."""
     assert (enforced(dialect, schema) is not None) == is_enforced
 
 
 def test_bounds_that_a_provider_does_not_know_are_in_the_description():
-    """Anthropic gets bounds in words, as its SDK sends them; OpenAI knows those of numbers."""
+    """Unsupported bounds are described in words; OpenAI supports those of numbers."""
     schema = ResponseSchema(Bounded).schema
 
     assert "minimum: 0" in enforced("anthropic", schema)["properties"]["age"]["description"]

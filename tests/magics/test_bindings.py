@@ -115,7 +115,7 @@ def test_an_answer_without_text_is_explained(fields, note):
 
 
 def test_an_answer_without_a_finish_reason_has_not_ended():
-    """An answer counts as ended only after its finish reason has arrived."""
+    """An answer has ended only after its finish reason has arrived."""
     partial = PartialReply("mock", "m")
     assert not partial.has_ended
     partial.finish_reason = "stop"

@@ -330,7 +330,7 @@ def test_a_folder_that_cannot_be_listed_is_reported(project, obstacle):
 
 @pytest.mark.parametrize("body", ["class MineEngine:\n    pass\n", "class Foo: ...\n"])
 def test_a_class_without_a_base_is_no_engine(project, body):
-    """A file whose class is no engine says so, instead of asking for a key."""
+    """If a file's class is not an engine, the error says so instead of asking for a key."""
     (project.engines / "mine_engine.py").write_text(body)
     with project.pool() as pool:
         with pytest.raises(EngineLoadError, match="one subclass of LLMEngine, got none"):
@@ -340,7 +340,7 @@ def test_a_class_without_a_base_is_no_engine(project, body):
 
 
 def test_an_engine_file_outside_a_project_is_pointed_out(tmp_path, monkeypatch):
-    """A file in engines/ of a folder that is no project is not found, and the error says why."""
+    """For an engine file in a folder that is not a project, the error says why it is not found."""
     (tmp_path / "engines").mkdir()
     (tmp_path / "engines" / "mine_engine.py").write_text("class MineEngine: ...\n")
     monkeypatch.chdir(tmp_path)

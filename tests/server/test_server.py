@@ -62,7 +62,7 @@ def test_the_security_status_matches_its_schema(server):
 
 
 def test_changes_apply_without_a_restart(server):
-    """The next request notices added and removed engines and keys."""
+    """Added and removed engines and keys are in the next response."""
     engine_file = server.project.engine("mine", "x")
     assert server.engines()["mine"]["state"] == "ready"
 
@@ -112,7 +112,7 @@ ENGINE_ERROR = (
 @pytest.mark.parametrize("path", ["/engines/status", "/security/status"])
 @pytest.mark.parametrize("damage", ["", "settings", "engine"])
 def test_no_response_names_an_absolute_path(project, path, damage):
-    """Folders reveal the name of the user; the last part of a path says which file is meant."""
+    """Only the last part of a path is shown, because folders reveal the name of the user."""
     project.engine("broken", body=ENGINE_ERROR)
     with project.pool() as pool:
         with pytest.raises(EngineLoadError):

@@ -121,7 +121,7 @@ FOREIGN_FILES = {
 
 @pytest.mark.parametrize("name", FOREIGN_FILES)
 def test_a_foreign_file_is_set_aside(tmp_path, caplog, name):
-    """A file of a later version or of another program is renamed, with a word, and not changed."""
+    """A file of a later version or of another program is renamed with a warning, not changed."""
     path = tmp_path / "store.sqlite"
     with contextlib.closing(sqlite3.connect(path)) as file:
         file.executescript(FOREIGN_FILES[name])
@@ -141,7 +141,7 @@ def test_a_foreign_file_is_set_aside(tmp_path, caplog, name):
 
 @pytest.mark.parametrize("name", FOREIGN_FILES)
 def test_a_foreign_file_is_not_read(tmp_path, name):
-    """Reading one raises OSError, or returns its rows, and ends."""
+    """Reading a file of another program ends: it raises OSError or returns the rows."""
     path = tmp_path / "store.sqlite"
     with contextlib.closing(sqlite3.connect(path)) as file:
         file.executescript(FOREIGN_FILES[name])
@@ -173,7 +173,7 @@ ODD_VALUES = [
 
 @pytest.mark.parametrize(("field", "value"), ODD_VALUES)
 def test_an_odd_value_is_cleaned_and_recorded(tmp_path, field, value):
-    """Whatever a field holds, the call is recorded, displayed, and its other fields are kept."""
+    """A call with an odd value in a field is recorded and displayed, and other fields are kept."""
     ledger = Ledger(tmp_path / "store.sqlite")
     ledger.add(replace(ENTRY, **{field: value}))
     ledger.add(ENTRY)

@@ -69,7 +69,7 @@ def test_an_exception_does_not_end_the_thread(writer, error, caplog):
 
 
 def test_what_could_not_be_written_is_tried_again_without_a_new_item(writer, monkeypatch):
-    """The thread tries again by itself, and keeps the latest items only."""
+    """After a failed write, the thread tries again, and keeps only the latest items."""
     monkeypatch.setattr("gatewayx_nb.storage.writer._RETRY_DELAY", 0.01)
     monkeypatch.setattr("gatewayx_nb.storage.writer._MAX_UNWRITTEN", 2)
     writer.failures = [OSError("full")]

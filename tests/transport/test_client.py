@@ -819,7 +819,7 @@ def test_a_forbidden_address_is_refused_in_every_spelling(host):
 
 @pytest.mark.parametrize("host", FORBIDDEN)
 def test_a_forbidden_address_is_refused_after_the_lookup(host):
-    """No socket is opened for one of them, whatever name it was found for."""
+    """No socket is opened for a forbidden address, whatever name resolves to it."""
     address = host.strip("[]").replace("%25", "%")
     info = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (address, 443))
     with pytest.raises(OSError, match="link-local or metadata"):

@@ -37,7 +37,7 @@ def smollm2():
 
 
 def test_pulled_models_are_listed_by_name(smollm2):
-    """The size of a split model is the sum of its parts."""
+    """Pulled models are listed by name; the size of a split model is the sum of its parts."""
     path = add_model("zeta-q8_0", (700, 50))
     add_model()
     assert [(model.name, model.size) for model in weights.pulled_models()] == [
@@ -107,7 +107,7 @@ def test_a_model_is_removed(name):
 
 
 def test_a_model_of_the_catalogue_is_removed(smollm2):
-    """The file is removed, and can be pulled again."""
+    """A removed model of the catalogue has no file, and can be pulled again."""
     assert weights.pull("smollm2", remove=True) == smollm2.path
     assert not smollm2.is_pulled
 
@@ -121,7 +121,7 @@ def test_the_files_of_a_stopped_pull_are_removed():
 
 @pytest.mark.parametrize("name", ["tinny-q4_k_m", "smollm2", "", "..", "../..", "hf:me/Tiny-GGUF"])
 def test_a_model_that_was_not_pulled_cannot_be_removed(name):
-    """The error lists what is on this machine; nothing outside the folder is removed."""
+    """The error for a model that was not pulled lists the models; nothing else is removed."""
     add_model()
     with pytest.raises(ModelNotFoundError, match=r"on this machine: 'tiny-q4_k_m'") as caught:
         weights.pull(name, remove=True)
@@ -130,7 +130,7 @@ def test_a_model_that_was_not_pulled_cannot_be_removed(name):
 
 
 def test_the_users_own_file_is_not_removed(monkeypatch, tmp_path):
-    """The error names the setting that selects the file."""
+    """The error for the user's own file names the setting that selects it; the file is kept."""
     own = tmp_path / "own.gguf"
     own.write_bytes(b"GGUF...")
     monkeypatch.setenv("GATEWAYX_LOCAL_MODEL", str(own))
