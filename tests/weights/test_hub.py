@@ -68,7 +68,7 @@ def left_over() -> list[str]:
 
 
 def test_a_model_is_pulled_checked_and_recorded(hub):
-    """The file has the listed digest, which is recorded with the commit and the source."""
+    """A pulled file has the listed digest, which is recorded with the commit and the source."""
     model = pull(hub)
     assert model == weights.LocalModel(NAME, model.path, SIZE, f"hf:{TINY}:Q4_K_M")
     assert model.path.read_bytes() == gguf(SIZE)
@@ -89,7 +89,7 @@ def test_the_public_function_returns_the_path(hub, monkeypatch):
 
 
 def test_a_second_pull_downloads_nothing(hub):
-    """A complete file is checked and kept."""
+    """A second pull checks the complete file and keeps it."""
     assert pull(hub) == pull(hub)
     assert hub.downloads() == [""]
 
@@ -106,14 +106,14 @@ def test_a_pulled_model_needs_no_hub(hub, capsys, reference):
 
 
 def test_a_damaged_file_is_fetched_again(hub):
-    """A file with the right size and other content is replaced."""
+    """A file with the right size but different content is downloaded again."""
     path = pull(hub).path
     path.write_bytes(bytes(SIZE))
     assert pull(hub).path.read_bytes() == gguf(SIZE)
 
 
 def test_all_parts_of_a_split_model_are_pulled(hub):
-    """llama.cpp finds the other parts beside the first one by their names."""
+    """All parts of a split model are pulled under the names by which llama.cpp finds them."""
     names = [f"Big-Q8_0-0000{number}-of-00002.gguf" for number in (1, 2)]
     hub.repos["me/Big-GGUF"] = {f"Q8_0/{name}": gguf(SIZE, name) for name in names}
     model = pull(hub, "hf:me/Big-GGUF")
@@ -124,7 +124,7 @@ def test_all_parts_of_a_split_model_are_pulled(hub):
 
 
 def test_another_repository_of_the_same_name_does_not_replace_the_first(hub):
-    """The second name begins with the owner."""
+    """If two repositories have the same name, that of the second model begins with its owner."""
     hub.repos["you/Tiny-GGUF"] = {FILE: gguf(SIZE, "you")}
     assert [pull(hub).name, pull(hub, "hf:you/Tiny-GGUF").name] == [NAME, f"you-{NAME}"]
     assert pull(hub, "hf:you/Tiny-GGUF").name == f"you-{NAME}"
@@ -146,7 +146,7 @@ def test_progress_names_the_choice_and_the_phases(hub, capsys):
 
 @pytest.mark.parametrize("cuts", [[0], [1], [100_000], [100_000, 150_000, 1], [SIZE - 1]])
 def test_an_interrupted_download_is_continued(hub, cuts):
-    """After an interruption, only the rest is requested."""
+    """After an interruption, the next pull requests only the rest of the file."""
     hub.cuts = list(cuts)
     assert pull(hub).path.read_bytes() == gguf(SIZE)
     ends = itertools.accumulate(cut // CHUNK * CHUNK for cut in cuts)
@@ -167,7 +167,7 @@ def test_a_stopped_pull_is_continued_by_the_next(hub):
 
 
 def test_a_file_that_changes_between_attempts_is_fetched_again(hub, capsys):
-    """Half of an old file is never completed with data of a new one."""
+    """If a file changes between two attempts, it is downloaded from its beginning."""
     hub.stall = True
     stop(start_pull(hub), signal.SIGKILL)
     hub.stall = False
@@ -188,7 +188,7 @@ def test_an_update_replaces_the_old_file(hub):
 
 
 def test_a_file_with_another_digest_is_not_kept(hub):
-    """The second host must serve the file that the hub lists."""
+    """A file that differs from the one that the hub lists is not kept."""
     hub.served[FILE] = gguf(SIZE, "other")
     with refused(ConfigError, rf"'{FILE}' has SHA-256 .* as the hub lists; it was not kept"):
         pull(hub)
@@ -202,7 +202,7 @@ def test_a_file_that_is_not_gguf_is_not_kept(hub):
 
 
 def test_a_file_that_always_ends_early_is_refused(hub):
-    """A host that has only half of the file is not asked forever."""
+    """A download that always ends early raises an error instead of starting again forever."""
     hub.served[FILE] = gguf(SIZE)[: SIZE // 2]
     with pytest.raises(GatewayError) as caught:
         pull(hub)
@@ -238,7 +238,7 @@ class _Refused:
 
 @dataclass(frozen=True)
 class Fault:
-    """A fault, and its error."""
+    """A fault of the hub, and the expected error."""
 
     name: str
     change: object  # changes the hub
@@ -372,7 +372,7 @@ def test_a_fault_raises_one_line_and_leaves_no_files(hub, fault):
 
 
 def test_a_changed_file_during_a_pull_is_refused(hub):
-    """The digest in the redirect must be the listed one."""
+    """A file whose digest in the redirect differs from the listed one is refused."""
     # The list contains the digest of a file to which the redirect no longer leads.
     hub.digests[FILE] = "0" * 64
     original = hub.repos[TINY]
@@ -388,7 +388,7 @@ def test_a_changed_file_during_a_pull_is_refused(hub):
 
 
 def test_a_missing_package_is_reported_with_its_command(hub, monkeypatch):
-    """Without huggingface_hub, the hint installs the extra."""
+    """Without huggingface_hub, the hint of the error is the command that installs the extra."""
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ConfigError, match="requires huggingface_hub") as caught:
         pull(hub)
@@ -415,7 +415,7 @@ class _Full:
 
 
 def test_a_folder_that_cannot_be_written_raises_a_config_error(hub, clean_environment):
-    """The error names the folder."""
+    """If the folder of models cannot be written, the error names it."""
     (clean_environment / "cache").mkdir()
     (clean_environment / "cache" / "gatewayx").touch()
     with pytest.raises(ConfigError, match=f"cannot write '{NAME}' to '.*/gatewayx/models'"):
@@ -426,14 +426,14 @@ def test_a_folder_that_cannot_be_written_raises_a_config_error(hub, clean_enviro
 
 
 def test_the_token_is_sent_only_to_the_first_host(hub):
-    """The second host receives the request without the token."""
+    """The token is sent to the hub, but not to the second host."""
     hub.gated.add(TINY)
     pull(hub, HF_TOKEN=TOKEN)
     assert {(seen.server, seen.token) for seen in hub.seen} == {("hub", TOKEN), ("cdn", "")}
 
 
 def test_the_token_of_a_login_is_used(hub, clean_environment):
-    """Without the variable, the token that `hf auth login` has saved is used."""
+    """If HF_TOKEN is not set, the token that `hf auth login` has saved is used."""
     hub.private.add(TINY)
     folder = clean_environment / "cache" / "huggingface"
     folder.mkdir(parents=True)
@@ -467,14 +467,14 @@ def test_a_projects_network_does_not_see_the_token_without_trust(hub, project, c
 
 
 def test_a_certificate_that_is_not_trusted_is_refused(hub, clean_environment):
-    """Without the setting, the second host's certificate is not accepted."""
+    """Without `ca_bundle`, the second host's certificate is not accepted."""
     set_network(clean_environment)
     with pytest.raises(TransportError, match=r"cannot be reached: .*certificate verify failed"):
         pull(hub)
 
 
 def test_an_unreadable_file_of_certificates_is_reported(hub, clean_environment, tmp_path):
-    """The error for an unreadable file names the setting."""
+    """The error for an unreadable file of certificates names the setting."""
     set_network(clean_environment, f'ca_bundle = "{tmp_path / "none.pem"}"')
     with refused(ConfigError, r"network\.ca_bundle must be a readable PEM file"):
         pull(hub)
@@ -565,7 +565,7 @@ def test_a_notebooks_interrupt_is_not_seen_by_the_client(hub):
 
 
 def test_two_pulls_at_once_download_once(hub):
-    """The second process waits for the first, and finds its file."""
+    """If two processes pull the same model, the second one waits and uses the file of the first."""
     hub.stall = True
     first = start_pull(hub)
     second = threading.Thread(target=pull, args=(hub,))

@@ -31,7 +31,7 @@ def files(*paths: str, size: int = 1) -> list[HubFile]:
     ],
 )
 def test_a_reference_is_a_repository_and_a_choice(text, reference):
-    """The choice may be a quantization, a path, or missing."""
+    """A reference has a repository and a choice: a quantization, a path or nothing."""
     assert parse_reference(text) == reference
 
 
@@ -48,7 +48,7 @@ def test_a_reference_is_a_repository_and_a_choice(text, reference):
     ],
 )
 def test_another_form_of_a_reference_is_refused_with_the_right_one(text, suggestion):
-    """For the forms of other tools and web pages, the error shows the right one."""
+    """For a reference in the form of another tool or a web page, the error shows the right form."""
     with pytest.raises(UsageError, match="must be `hf:OWNER/REPO`") as caught:
         parse_reference(text)
     assert caught.value.hint == Hint("pull", model=suggestion)
@@ -127,7 +127,7 @@ def test_a_model_is_chosen(case):
 
 
 def test_all_parts_of_a_split_model_are_chosen():
-    """The parts are in order, and their sizes are added."""
+    """A split model has its parts in order, and its size is the sum of theirs."""
     paths = [f"Q4_K_M/m-Q4_K_M-0000{number}-of-00003.gguf" for number in (3, 1, 2)]
     variant = choose(HubReference(REPO), files(*paths, size=5))
     assert [file.path[-19:] for file in variant.files] == [
@@ -144,13 +144,13 @@ def test_a_split_model_without_one_part_is_refused():
 
 
 def test_a_file_without_a_digest_is_refused():
-    """A file that cannot be checked is not fetched."""
+    """A file without a digest is refused, because it could not be checked."""
     with pytest.raises(ConfigError, match="no SHA-256 digest of 'Q8_0'"):
         choose(HubReference(REPO), [HubFile("m-Q8_0.gguf", 5, "")])
 
 
 def test_an_unknown_quantization_lists_the_others():
-    """The error lists the models with their sizes, and suggests the most similar one."""
+    """The error for an unknown quantization lists the models and suggests the most similar one."""
     with pytest.raises(
         ModelNotFoundError, match=r"no 'Q4_K_N'; it has Q2_K \(1 byte.*Did you mean"
     ):
