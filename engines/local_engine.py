@@ -260,8 +260,8 @@ def _body(request: Request) -> dict[str, Any]:
         "stop": list(request.stop) or None,
         "seed": request.seed,
         "grammar": None if request.schema is None else grammar(request.schema),
-        # Reusing a cached prompt prefix changes rounding: in a test it changed 14 of 16 replies at
-        # temperature 0 and the time by a quarter.
+        # Reusing a cached prompt prefix changes the rounding. In a test, it changed 14 of 16
+        # replies at temperature 0, and the time by a quarter.
         "cache_prompt": False if deterministic else None,
     }
     return {

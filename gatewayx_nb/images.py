@@ -202,7 +202,7 @@ def _png(image: PILImage) -> bytes:
         if mode is None:  # another library's image, which has only PIL's methods
             image.save(buffer, "PNG")
             return buffer.getvalue()
-        # PIL is installed where there is a PIL image.
+        # PIL is installed if there is a PIL image.
         from PIL import ImageOps
 
         # A camera stores its orientation in EXIF data, which PNG and PIL's own `save` leave out.

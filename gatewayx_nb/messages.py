@@ -426,8 +426,8 @@ class Request:
             "effort": self.effort,
             "cache": self.cache,
             "schema": self.schema,
-            # The messages are omitted if the prompt says it all, so that a simple engine need not
-            # read them.
+            # The messages are omitted if the prompt contains everything, so that a simple engine
+            # need not read them.
             "messages": list(self.messages) if len(self.messages) > 1 or self.images else None,
         }
         set_options = {name: value for name, value in options.items() if value is not None}

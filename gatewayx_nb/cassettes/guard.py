@@ -48,8 +48,8 @@ _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){16,}", re.ASCII)
 def check(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> None:
     """Check that an entry contains no key.
 
-    Each text and the joined chunks are searched: as they are, and decoded from base64, hexadecimal,
-    URL, JSON and HTML encoding.
+    Each text and the joined chunks are searched as they are, and again after decoding base64,
+    hexadecimal, URL, JSON and HTML encodings.
 
     Args:
         entry: The entry to be written, or its request before that is sent.

@@ -45,7 +45,7 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
         return Note("No cassette is open: calls go to the models, and nothing is recorded.")
     # Without a path, the open cassette is opened again in another mode.
     path = _checked_path(name) if name else active.path if active else _default_path(session)
-    # The new one is opened before the active one is closed: if it is invalid, that one stays open.
+    # The new cassette is opened first: if it is invalid, the active one stays open.
     opened = session.pool.cassette(path, mode or "auto", speed=args.speed)
     if active:
         active.close()

@@ -1,6 +1,7 @@
 """Compare several models side by side, while they reply and afterwards.
 
-It is not called ``compare``, because the package exports the pool's method under that name.
+The package is not called ``compare``, because ``gatewayx_nb`` exports the pool's method under that
+name.
 """
 
 from gatewayx_nb.comparisons.comparison import (

@@ -99,7 +99,10 @@ class Column:
             on_end()
 
     def _settle(self, outcome: Outcome) -> None:
-        """Store the first outcome; no lock is needed, because any concurrent one is as correct."""
+        """Store the first outcome.
+
+        No lock is needed: of two outcomes at the same time, either is correct.
+        """
         if self._outcome is None:
             self._outcome = outcome
 

@@ -45,8 +45,8 @@ class Portal:
         self._never_blocks, self._is_stopping = never_blocks, False
         self.loop = asyncio.new_event_loop()
         self.inbox = LoopInbox.of(self.loop)
-        # A daemon, because an engine that blocks its loop must not keep the interpreter from
-        # exiting.
+        # The thread is a daemon, so that an engine that blocks its loop cannot keep the interpreter
+        # from exiting.
         self._thread = threading.Thread(target=self._run_loop, name=name, daemon=True)
         self._thread.start()
 

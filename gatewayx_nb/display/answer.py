@@ -89,7 +89,7 @@ class UpdatableDisplay:
         show = self._handle.update if self.is_shown else self._handle.display
         self.is_shown = True
         self.throttle.html_length = len(html)
-        # The data is a MIME bundle already, which `raw` says.
+        # With `raw`, IPython takes the data as a MIME bundle.
         show({"text/plain": plain(text), "text/html": html}, raw=True)
 
 

@@ -210,7 +210,10 @@ def mask_key(value: Any, key: str) -> Any:  # noqa: ANN401 - any value of a chun
 
 
 def _masked_body(body: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:
-    """Return a body with the key masked; most bodies have none, which a single search shows."""
+    """Return a body with the key masked.
+
+    A first search in the encoded body shows that most bodies do not contain the key.
+    """
     try:
         text = msgspec.json.encode(body).decode()
     except (TypeError, ValueError, RecursionError):  # not JSON, or a lone surrogate

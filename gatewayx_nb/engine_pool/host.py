@@ -45,7 +45,7 @@ class EngineInstance:
         self.slots = asyncio.Semaphore(slots)
         self._loaded, self._target = loaded, target
         if loaded:
-            # Keeps its modules importable as long as this instance exists.
+            # This keeps the engine's modules importable as long as the instance exists.
             loaded.hold()
         self._configuration = (target.key, target.options, target.network, slots)
 

@@ -63,7 +63,7 @@ class Runtime:
     def retire_removed(self) -> None:
         """Clean up engines that were removed or lost their key, once their calls have ended."""
         self._reset_if_forked()
-        # A copy, because other threads may add hosts.
+        # The keys are copied, because other threads may add hosts.
         self._retire([key for key in list(self._hosts) if not self._exists(*key)])
 
     def retire(self) -> None:

@@ -118,7 +118,7 @@ def _relative(text: str, config: Config) -> str:
     folders = config.env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep)
     roots = {str(folder.root) for folder in config.config_dirs} | {str(Path.home())}
     roots |= {str(Path(path).expanduser().absolute()) for path in folders if path}
-    # Longest first, because a project is usually inside the home folder.
+    # The longest path comes first, because a project is usually inside the home folder.
     for root in sorted(roots - {os.sep}, key=len, reverse=True):
         text = text.replace(f"{root}{os.sep}", "").replace(root, ".")
     return text

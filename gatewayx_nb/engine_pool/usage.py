@@ -251,7 +251,7 @@ def ledger_path(config: Config) -> Path:
     """Return the path of the project's ledger, or the user's if there is no project."""
     if config.project:
         return config.project.root / ".gatewayx" / "store.sqlite"
-    # Read here, because platformdirs uses only the process's own environment.
+    # The variable is read here, because platformdirs uses only the process's own environment.
     data = config.env.get("XDG_DATA_HOME")
     folder = Path(data) / "gatewayx" if data else platformdirs.user_data_path("gatewayx")
     return folder / "store.sqlite"

@@ -78,7 +78,7 @@ def refuse_link_in(path: Path, root: Path) -> None:
 def refuse_unsafe(path: Path, root: Path) -> None:
     """Check that a file that decides where keys are sent may be written; see `steering_problem`.
 
-    What is written into a file that is not read would have no effect.
+    Settings written to a file that is not read would have no effect.
 
     Raises:
         ConfigError: If it may not be read.
@@ -156,7 +156,7 @@ def open_private(path: Path, *, own: bool) -> int:
     """
     if own:
         refuse_links(path)
-    # O_NONBLOCK, because otherwise opening a FIFO waits for a writer.
+    # Without O_NONBLOCK, opening a FIFO would wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
         handle = os.open(path, flags | (getattr(os, "O_NOFOLLOW", 0) if own else 0))

@@ -110,7 +110,7 @@ def table_html(
     that is wider than the page scrolls.
     """
     sides = fit_aligns(columns, aligns)
-    # Spaces as wide as a digit and a full stop, respectively.
+    # These spaces are as wide as a digit and a full stop.
     cells = align_decimals(fit_rows(columns, rows), sides, "\u2007", "\u2008")
     heads = "".join(
         f'<th scope="col" style="{_CELL_STYLES[side]}">{escape(name)}</th>'

@@ -1,4 +1,4 @@
-"""Other contents of Chat Completions answers than text and tool calls; many are extensions."""
+"""Contents of Chat Completions answers besides text and tool calls, many of them extensions."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ class _MessageAssembler:
     def details(self) -> Iterator[Chunk]:
         """Yield the citations, and the message to send back.
 
-        Text and tool calls express a message unless it has a plan or thoughts before its calls:
+        The message is needed only if it has a plan or thoughts before its tool calls:
         https://docs.cohere.com/docs/tool-use-overview
         """
         contents, plan = list(self._joined_contents()), "".join(self.plan)

@@ -81,7 +81,7 @@ class LLMEngine:
         Args:
             prompt: The last message of the conversation.
             **kwargs: The options that the caller set: ``system``, ``messages`` (a list of
-                `Message`, if there are several, or images), ``images`` (if it is a named
+                `Message`, if there are several, or any images), ``images`` (if it is a named
                 parameter), ``temperature``, ``top_p``, ``max_tokens``, ``stop``, ``seed``,
                 ``effort``, ``schema`` and the entries of ``params``.
         """
@@ -210,7 +210,7 @@ class LLMEngine:
 
 
 async def call_generate(engine: LLMEngine, prompt: str, **keywords: Any) -> object:  # noqa: ANN401
-    """Return what `LLMEngine.generate` of an engine returns, whether it is ``async`` or not."""
+    """Call an engine's `generate`, whether it is ``async`` or not, and return its result."""
     if inspect.iscoroutinefunction(engine.generate):
         return await engine.generate(prompt, **keywords)
     # A plain function runs in a thread, so that it blocks no other call.

@@ -45,7 +45,7 @@ class PartAssembler:
     def carried(self) -> dict[str, Any] | None:
         """Return the parts, unless they are only text and tool calls, or only thoughts.
 
-        Thought signatures must go back on the parts that had them:
+        Thought signatures must be sent back on the parts that had them:
         https://ai.google.dev/gemini-api/docs/thought-signatures
         """
         if all(map(_is_plain, self.parts)) or not any(map(_is_answer, self.parts)):

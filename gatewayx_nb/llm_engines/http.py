@@ -229,7 +229,7 @@ def _headers_chunk(response: Response) -> Chunk:
 
 
 def _whole(parser: Parser, body: str, errors: ProviderErrors) -> Iterator[Chunk]:
-    """Yield the chunks of a whole body; one without an answer is an error."""
+    """Yield the chunks of a whole body, or raise an error if it has no answer."""
     has_answered = False
     for chunk in parser.feed(body):
         is_content = chunk.text or chunk.reasoning or chunk.tool_calls or chunk.details
@@ -245,7 +245,7 @@ async def _next_parts(blocks: AsyncIterator[BodyParts], parser: Parser) -> BodyP
     """Return the body parts that the next block completes, or ``None`` after the last.
 
     Once the answer is complete, nothing that follows can damage it: neither silence nor a broken
-    connection. Only the usage is still waited for, which OpenAI sends after the finish reason.
+    connection. The engine waits only for the usage, which OpenAI sends after the finish reason.
     """
     if not parser.finished:
         return await anext(blocks, None)

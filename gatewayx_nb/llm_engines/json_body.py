@@ -158,7 +158,7 @@ def error_code_and_message(body: Mapping[str, Any]) -> tuple[str | None, str]:
 
 
 def _reason(value: object, depth: int = 4) -> str:
-    """Return the first text that says why, in any of the forms of an error.
+    """Return the first reason in the JSON of an error, in any of the known forms.
 
     FastAPI sends ``{"detail": "text"}`` or ``{"detail": [{"msg": "text"}]}``, others ``errors``.
     """

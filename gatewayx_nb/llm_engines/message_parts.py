@@ -69,7 +69,7 @@ def _joined(first: Message, second: Message) -> Message:
 
 
 def carried_data(turn: Message, dialect: str) -> Mapping[str, Any] | None:
-    """Return what a turn carries in a dialect, or ``None``."""
+    """Return the data that a turn carries in a dialect, or ``None``."""
     carried = turn.carried
     return carried.data if carried and carried.data.get("dialect") == dialect else None
 

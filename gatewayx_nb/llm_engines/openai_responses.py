@@ -143,7 +143,7 @@ class ResponsesDialect(Dialect):
         return payload | self._include(payload) if self._asks_reasoning else payload
 
     def _include(self, payload: dict[str, Any]) -> dict[str, list[Any]]:
-        """Return what the response includes, unless OpenAI keeps the reasoning itself."""
+        """Return the field that requests encrypted reasoning, unless OpenAI stores it."""
         chosen = as_list(payload.get("include"))
         if payload["store"] is not False or _ENCRYPTED in chosen:
             return {}

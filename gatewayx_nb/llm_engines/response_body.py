@@ -1,6 +1,6 @@
 """The parts of a response: the data of server-sent events, or one JSON text.
 
-What the body is decides, not its content type: some servers send events as ``text/plain``, others
+The content of the body decides, not its type: some servers send events as ``text/plain``, others
 send JSON as ``text/event-stream``.
 """
 
@@ -32,7 +32,7 @@ class BodyParts:
 
     Attributes:
         data: The data of each event, or the whole body.
-        is_whole: Whether it is the whole body, which is its own end.
+        is_whole: Whether ``data`` is the whole body, which needs no end mark.
     """
 
     data: Sequence[str]

@@ -269,7 +269,7 @@ _NOTES = ("title", "description", "default")
 
 
 def _of_type(part: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Return a schema of several types for one of them."""
+    """Return the part of a schema of several types that applies to one of them."""
     rest = {name: value for name, value in part.items() if name not in _NOTES}
     return {"type": kind} if kind in ("null", "boolean") else {**rest, "type": kind}
 

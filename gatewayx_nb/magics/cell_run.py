@@ -188,7 +188,8 @@ def start_job(pool: EnginePool, jobs: JobList, cell: Cell, view: display.Columns
     job = jobs.start(cell.target.variable if cell.target else None, plan)
     with contextlib.suppress(RuntimeError):  # no loop is running
         loop = asyncio.get_running_loop()
-        # The first update is immediate: ipykernel 6 would show that of a task below another cell.
+        # The first update is not left to the task, because ipykernel 6 would show it below another
+        # cell.
         view.update(comparisons[0])
         task = loop.create_task(_show_until_ended(comparisons[0], view))
         _display_tasks.add(task)

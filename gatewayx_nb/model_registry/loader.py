@@ -56,7 +56,7 @@ class LoadedEngine:
 
     def is_current(self) -> bool:
         """Return whether all files are unchanged; installed files are not checked."""
-        # A copy, because an import in another thread may add files in the meantime.
+        # The list is copied, because an import in another thread may add files in the meantime.
         return not any(stamp.has_changed() for stamp in list(self._stamps))
 
     def hold(self) -> None:
@@ -171,7 +171,7 @@ def _import_in_thread(module: str, engine: str, folder: Path | None = None) -> M
         except BaseException as error:  # noqa: BLE001 - an engine file may call sys.exit()
             outcome.append(error)
 
-    # A daemon, because an import that hangs must not keep the interpreter from exiting.
+    # The thread is a daemon, so that an import that hangs cannot keep the interpreter from exiting.
     thread = threading.Thread(target=run_import, name=f"import {engine}", daemon=True)
     thread.start()
     thread.join(IMPORT_TIMEOUT)
@@ -184,7 +184,7 @@ def _import_in_thread(module: str, engine: str, folder: Path | None = None) -> M
 
 def _only_engine(module: ModuleType) -> type[LLMEngine]:
     """Return the only engine that a module defines."""
-    # A dict, because a module may give one class two names.
+    # The dict removes duplicates, because a module may give one class two names.
     defined = {
         value: None
         for name, value in vars(module).items()

@@ -150,7 +150,8 @@ class Reporter:
         return ("ready" if metadata.requires_key else self._keyless_state(source, metadata)), ""
 
     def _base_url_problem(self, source: EngineSource) -> str:
-        # Engine files have none, and there may be a thousand of them.
+        # Only entries need a base URL. There may be a thousand engine files, so their options are
+        # not read.
         is_entry = isinstance(source, EngineEntry)
         if is_entry and lacks_base_url(source, self.config.options(source.name)):
             return f"{key_variable(source.name, 'BASE_URL')} is not set"

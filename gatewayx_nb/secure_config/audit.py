@@ -69,10 +69,10 @@ def tracked_by_git(path: Path) -> bool:
 
 def _inspect(config_dir: ConfigDir, kind: FileKind, path: Path) -> FileSecurity:
     relative = path.relative_to(config_dir.root).as_posix()
-    # `lexists`, because a broken symlink is also reported.
+    # A broken symlink is reported too, so `exists` would not do.
     status = FileSecurity(config_dir.owner, kind, relative, exists=os.path.lexists(path))
     if kind == "keys":
-        # --no-index, because otherwise a tracked file counts as not ignored.
+        # Without --no-index, a tracked file would count as not ignored.
         ignored = _git(path, "check-ignore", "--quiet", "--no-index")
         status = replace(status, ignored=ignored, tracked=_git(path, "ls-files", "--error-unmatch"))
     try:
