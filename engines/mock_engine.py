@@ -23,7 +23,7 @@ class MockEngine(LLMEngine):
 
     ``params`` control it: ``latency`` (seconds before the first chunk), ``rate`` (chunks per
     second) and ``fail`` (an HTTP status whose error to raise). Each word counts as a token.
-    Sampling parameters are accepted: an echo is the same for all of them.
+    Sampling parameters are accepted, but do not change the echo.
     """
 
     requires_key = False

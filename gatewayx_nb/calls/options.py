@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Limits
 
 _MISSPELLING_SIMILARITY = 0.8
-"""Similarity to the name of an engine, from 0 to 1, from which a name counts as misspelt."""
+"""Minimum similarity, from 0 to 1, of a misspelt name to the name of an engine."""
 
 _INT_BITS = 64
 """Size in bits of the largest integer that all providers and cassettes can read from JSON."""

@@ -99,12 +99,12 @@ class RecordedMessage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False)
 
     @property
     def text(self) -> str:
-        """The text, that of tool results included."""
+        """The text, including that of tool results."""
         return "\n\n".join(_texts(self.parts)) if self.parts else self.content
 
 
 class RequestBody(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A request, independent of its engine; calls with equal bodies are equal.
+    """A request, independent of its engine; calls with equal bodies count as the same call.
 
     Attributes:
         messages: The conversation; the last message is the prompt.
@@ -379,14 +379,14 @@ _DECODER = msgspec.json.Decoder(CassetteEntry)
 
 def _encode(value: object, *, sort: bool = False) -> bytes:
     try:
-        return msgspec.json.encode(value, enc_hook=_refuse, order="sorted" if sort else None)
+        return msgspec.json.encode(value, enc_hook=_reject_type, order="sorted" if sort else None)
     except UnicodeEncodeError:
         # The value contains a lone surrogate, which only an ASCII escape can represent.
         built = msgspec.to_builtins(value)
         return json.dumps(built, sort_keys=sort, separators=(",", ":")).encode("ascii")
 
 
-def _refuse(value: object) -> object:
+def _reject_type(value: object) -> object:
     raise UsageError(
         f"params must be JSON to be recorded in a cassette, got {type(value).__name__}.",
         hint=as_hint("Pass it as JSON.") | Hint("bypass_cassette"),
@@ -395,7 +395,8 @@ def _refuse(value: object) -> object:
 
 def _recorded_message(message: Message, redact: Redact) -> RecordedMessage:
     match message.parts:
-        # Before there were parts, every message had this form; old recordings must still be found.
+        # The first versions recorded every message in this form. Those recordings must still be
+        # found.
         case [str(text), *images] if all(isinstance(part, Image) for part in images):
             return RecordedMessage(message.role, redact(text), _recorded_images(images))
         case images if all(isinstance(part, Image) for part in images):

@@ -59,7 +59,7 @@ def load_redact(setting: str | None, folder: Path, *, from_user_settings: bool) 
             f"[cassettes] redact is {setting!r}, which cannot be imported: {error}.",
             hint='Name a function of the project as "module:function". Nothing was written.',
         ) from None
-    return _guarded(hook, setting)
+    return _wrap_hook(hook, setting)
 
 
 def _load_file(name: str, path: Path, folder: Path) -> ModuleType:
@@ -77,7 +77,7 @@ def _load_file(name: str, path: Path, folder: Path) -> ModuleType:
     return module
 
 
-def _guarded(hook: Any, setting: str) -> Redact:  # noqa: ANN401 - user code
+def _wrap_hook(hook: Any, setting: str) -> Redact:  # noqa: ANN401 - user code
     """Wrap the hook so that it raises `ConfigError` on failure, before anything is written."""
 
     def redact(text: str) -> str:

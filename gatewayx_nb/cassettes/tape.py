@@ -168,7 +168,8 @@ def make_writable_hint(path: Path) -> str:
 
 
 def _may(path: Path, mode: int) -> bool:
-    # By default, `os.access` answers for the user who started the process. Windows has only that.
+    # By default, `os.access` checks the real user, not the effective one. Windows supports only
+    # the default.
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.commands.command import Session
     from gatewayx_nb.commands.line_parser import LineParser
 
-_MEANT: Mapping[str, str] = {
+_MODE_SYNONYMS: Mapping[str, str] = {
     **dict.fromkeys(("stop", "close", "end", "none"), "off"),
     **dict.fromkeys(("start", "on", "open"), "auto"),
 }
@@ -110,7 +110,7 @@ def _checked_path(name: str) -> Path:
         return path
     file = f"{name}.jsonl"
     as_file = Hint("command", line=f"cassette {shlex.quote(file)}")
-    word = _MEANT.get(name.lower(), name.lower())
+    word = _MODE_SYNONYMS.get(name.lower(), name.lower())
     modes = difflib.get_close_matches(word, _MODES, 1)
     if not modes or os.path.exists(Path(file).expanduser()):
         raise UsageError(f"{name!r} is neither a cassette nor a mode.", hint=as_file)

@@ -167,7 +167,10 @@ _HELP_FLAGS = ("-h", "--help")
 
 
 def _wants_help(command: Command, rest: str) -> bool:
-    """Return whether a command's line asks for help; text that is sent may contain ``-h``."""
+    """Return whether a command's line asks for help.
+
+    For ``ask``, only the first word counts, because the prompt may contain ``-h``.
+    """
     words = rest.split()
     return bool(set(words[:1] if command.name == "ask" else words).intersection(_HELP_FLAGS))
 

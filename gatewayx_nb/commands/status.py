@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 _IMAGE_ENGINE = "grok"
-"""An engine that takes images once it has a key; an example if no ready engine takes them."""
+"""The engine in the example with an image, if no ready engine takes images."""
 
 
 def overview(session: Session) -> Table[EngineStatus]:

@@ -20,7 +20,7 @@ class LoopInbox:
 
     Waking a loop takes system calls, which also release the GIL. With
     `asyncio.loop.call_soon_threadsafe` for each callback, waking was the largest part of a call's
-    overhead if many calls were in flight. On Linux, an eventfd takes two fewer system calls than
+    overhead when many calls were in flight. On Linux, an eventfd takes two fewer system calls than
     the socket pair of asyncio.
     """
 
@@ -79,7 +79,7 @@ class LoopInbox:
 
 
 def _add_event(loop: asyncio.AbstractEventLoop, read: Callable[[], object]) -> int | None:
-    """Return an eventfd that calls a function on a loop; ``None`` if there is none."""
+    """Create an eventfd that calls a function on a loop; return ``None`` if it is not supported."""
     if sys.platform != "linux":
         return None
     event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

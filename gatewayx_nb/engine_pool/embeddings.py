@@ -116,7 +116,8 @@ class _BatchEmbedder:
         except BaseExceptionGroup as failures:
             failure = failures.exceptions[0]  # callers catch the error of one call
         if failure is not None:
-            # Here the group is not the error's context, whose whole traceback IPython would show.
+            # It is raised outside the handler. Otherwise the group would be its context, and
+            # IPython would show the group's whole traceback.
             raise failure
         return [vector for task in tasks for vector in task.result()]
 

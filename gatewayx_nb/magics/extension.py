@@ -100,7 +100,7 @@ class Extension:
 
     @no_var_expand  # type: ignore[untyped-decorator]
     def tb(self, line: str) -> None:
-        """Show the last traceback, even for errors of this package; see IPython's own ``%tb``."""
+        """Show the last traceback, even for errors that this package shows without one."""
         with whole_tracebacks():
             self._ipython_tb(line)
 
@@ -142,7 +142,7 @@ class Extension:
         return magics.ShellMagics(self._shell)
 
 
-class _Suppressing(list[Any]):
+class _ExclusiveCompletions(list[Any]):
     """Completions that suppress those of other matchers, even if they are empty."""
 
     # IPython lets a matcher suppress others only if its completions are not empty.
@@ -170,7 +170,9 @@ def _matchers(get_magics: Callable[[], ShellMagics]) -> list[Callable[..., Any]]
         if completions is None:
             # Other matchers then complete the text as usual.
             return {"completions": []}
-        words = _Suppressing(SimpleCompletion(word, type="gatewayx") for word in completions.words)
+        words = _ExclusiveCompletions(
+            SimpleCompletion(word, type="gatewayx") for word in completions.words
+        )
         return {
             "completions": words,
             "matched_fragment": completions.fragment,

@@ -123,7 +123,7 @@ class ModelRegistry:
             EngineNotFoundError: If the engine does not exist.
             EngineLoadError: If it must not be executed.
             MissingKeyError: If it needs a key that is not set.
-            TrustError: If the user has not allowed what the project would do.
+            TrustError: If the project needs a permission that the user has not given.
             ConfigError: If there is no default or it is ambiguous.
         """
         if not isinstance(reference, str | None):
@@ -308,7 +308,7 @@ class ModelRegistry:
         return candidates[0]
 
     def _pulled_models(self) -> list[str]:
-        """Return references to models on this machine, unless the engine's own is one of them."""
+        """Return references to the models that are installed on this machine."""
         return [str(model) for model in self.models() if model.engine == LOCAL_ENGINE]
 
     @property

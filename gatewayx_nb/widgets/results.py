@@ -64,8 +64,8 @@ class Results:
 
         Args:
             session: The runs.
-            hidden: Whether names are hidden, and the metrics of the last run that would reveal
-                them.
+            hidden: Whether names are hidden. The dispersions of the last run are then hidden too,
+                because they would reveal the names.
         """
         dispersions = "" if hidden else dispersion_table(session.comparisons)
         self._metrics.value = dispersions + ranking_table(session.history.rankings())
