@@ -40,7 +40,7 @@ https://docs.claude.com/en/docs/build-with-claude/vision
 """
 
 _TOKENS_OF_MODELS = {"gpt-4o-mini": 50_000}
-"""Upper bound for models that count many more: 2,833, and 5,667 for each of up to 8 tiles.
+"""Upper bound for models that count more. This one counts 2,833, and 5,667 for each of 8 tiles.
 
 https://platform.openai.com/docs/guides/images-vision#calculating-costs
 """
@@ -70,7 +70,7 @@ UNLIMITED_TOKENS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class TokenRange:
-    """The lowest and the highest number of tokens that a text may have; equal if known.
+    """The lowest and the highest number of tokens of a text; they are equal if it is known.
 
     Attributes:
         low: One token per four characters.
@@ -226,7 +226,8 @@ async def _affordable_tokens(
 ) -> int:
     """Return the largest number of reply tokens, up to ``wanted``, whose cost is within the cap.
 
-    The function searches for it, because the price of some models depends on the number of tokens.
+    It is found by bisection, because some models have a price per token that depends on the number
+    of tokens.
     """
     low, high = 0, wanted + 1
     if (await cost(wanted) or 0) <= cap:

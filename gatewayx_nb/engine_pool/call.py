@@ -314,7 +314,7 @@ class EngineCall:
         return []
 
     def _no_images_error(self) -> UnsupportedFeatureError:
-        """Return the error for an image, with the ready engines that take one."""
+        """Return the error for an image, naming the ready engines that take images."""
         able = self._host.registry.ready_with("images")
         hint = Hint("set_key_for_images", engine="openai", others="anthropic and google")
         if able:

@@ -320,7 +320,7 @@ class EnginePool(Caller):
     def problems(self) -> list[str]:
         """Problems with the user's files, one per line.
 
-        While a `cassette` is replayed, only its problem is returned.
+        While a `cassette` is replayed, only the cassette's problem is returned.
         """
         cassette = self.active_cassette
         problems = self._catalog.problems

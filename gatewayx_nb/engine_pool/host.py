@@ -60,7 +60,7 @@ class EngineInstance:
             await self._close()
 
     async def cancel(self) -> None:
-        """Cancel the calls, then clean up; calls of a closed engine would fail instead."""
+        """Cancel the calls, then clean up; in the other order, the calls would fail."""
         for task in self.calls.values():
             if task is not None:
                 task.cancel()
@@ -69,7 +69,7 @@ class EngineInstance:
     async def _close(self) -> None:
         try:
             with typed_errors(self._target):
-                # An engine file may define it with a plain `def`.
+                # An engine file may define `cleanup` with a plain `def`.
                 ending: object = self.engine.cleanup()
                 if inspect.isawaitable(ending):
                     await ending
@@ -95,7 +95,7 @@ class EngineHost:
         self.portal = portal
         self.registry = registry
         self._instance: EngineInstance | None = None
-        self._creating = asyncio.Lock()  # loading awaits a thread; concurrent calls load once
+        self._creating = asyncio.Lock()  # held while one call loads the code for all
         self._limiter = RateLimiter(Rates())  # unlimited
 
     @property

@@ -69,7 +69,7 @@ class CallRouter:
 
     @property
     def replayed_cassette(self) -> Cassette | None:
-        """The open cassette in replay mode, during which this machine's engines are ignored."""
+        """The open cassette if it is in replay mode, in which the engines here are ignored."""
         cassette = self.cassette
         return cassette if cassette and cassette.mode == "replay" else None
 
@@ -103,7 +103,7 @@ class CallRouter:
             cassette.use_redaction(self._redaction())
 
     def plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
-        """Return the call; identical calls get their recordings in the order of their planning.
+        """Return the call; identical calls get their recordings in the order of the `plan` calls.
 
         Raises:
             CassetteMissError: If the call is not recorded and the mode is ``replay``.

@@ -132,7 +132,7 @@ def _with_correction(request: Request, partial: PartialReply, error: ValueError)
     correction = (
         f"That is not the JSON that was asked for: {error}. Answer again, with the JSON alone."
     )
-    # Some providers reject an empty turn, and all of them reject calls without results.
+    # Some providers reject an empty turn, and all of them reject tool calls without results.
     answer = Message("assistant", "".join(partial.text) or "…")
     if partial.text and not partial.tool_calls:
         answer = partial.reply().message

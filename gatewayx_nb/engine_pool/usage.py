@@ -223,7 +223,7 @@ class UsageTracker:
         self.ledger.add(entry)
 
     def last_failure(self, engine: str) -> str:
-        """Return the error of an engine's last call; empty if that call did not fail there."""
+        """Return the error of an engine's last call, user errors aside; empty if it succeeded."""
         with self._lock:
             return self._last_failure.get(engine, "")
 

@@ -48,8 +48,8 @@ def is_end_mark(data: str) -> bool:
 class EventLog(Sequence[Any]):
     """The events of a stream, for `Reply.raw`; each is parsed when it is read.
 
-    The data of the events is kept as text, which needs a tenth of the memory. In a long stream,
-    the middle is left out.
+    The data of the events is kept as text, which needs a tenth of the memory of parsed events. In a
+    long stream, the middle is left out.
 
     Attributes:
         omitted: Number of events that were left out after the first ones.
@@ -61,7 +61,7 @@ class EventLog(Sequence[Any]):
     _data: list[str] = field(default_factory=list)
     _size: int = 0
     _kept: int = 0
-    """Number of events at the start that stay, once the size is reached."""
+    """Number of events at the start that are kept once `_MAX_LOGGED` is reached."""
 
     def add(self, data: Sequence[str]) -> None:
         """Add the data of events."""
@@ -77,7 +77,7 @@ class EventLog(Sequence[Any]):
         return self
 
     def _omit(self) -> None:
-        """Leave out the oldest of the later half of the events."""
+        """Leave out the oldest events after the ones at the start."""
         self._kept = self._kept or len(self._data) // 2
         while self._size > _MAX_LOGGED and len(self._data) > self._kept + 1:
             self._size -= len(self._data.pop(self._kept))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.messages import Request
 
-# 422 is Mistral's: https://docs.mistral.ai/api
+# Mistral sends 422: https://docs.mistral.ai/api
 _STATUSES = (400, 422)
 
 _NUMBER = re.compile(r"\d[\d,]*")
@@ -89,7 +89,7 @@ def _rejected(
 
 def _generate_keywords(engine: type[LLMEngine]) -> frozenset[str] | None:
     """Return the keywords that an engine's `generate` takes; ``None`` if it takes any."""
-    if engine.stream is not LLMEngine.stream:  # which calls `generate`
+    if engine.stream is not LLMEngine.stream:  # only the base class's method calls `generate`
         return None
     # The first two parameters are `self` and the prompt.
     parameters = list(inspect.signature(engine.generate).parameters.values())[2:]

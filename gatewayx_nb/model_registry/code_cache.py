@@ -57,8 +57,9 @@ class EngineCodeCache:
     def load(self, source: EngineSource, key: str = "") -> LoadedEngine:
         """Return an engine's code, loading it if it is not loaded or has changed.
 
-        An import that hung is not retried until the files change; any other failure may have been
-        fixed elsewhere, for example by an installation. ``key`` is redacted in error messages.
+        An import that hung is retried only after its files have changed. Any other failure is
+        always retried, because its cause may be elsewhere, for example a missing package. ``key``
+        is redacted in error messages.
 
         Raises:
             EngineLoadError: If the code cannot be used.
@@ -99,7 +100,7 @@ class EngineCodeCache:
             self._instance_failures[source] = _InstanceFailure(reason, loaded)
 
     def note_file_failure(self, source: EngineFile, error: EngineLoadError) -> None:
-        """Store why a file cannot define an engine, judging by its source, until it changes."""
+        """Store why a file's source cannot define an engine, until the file changes."""
         self._failed[source] = LoadFailure(error, (FileStamp(source.path),))
 
     def clear_instance_failure(self, source: EngineSource) -> None:

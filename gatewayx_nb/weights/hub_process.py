@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _CLIENT = Path(__file__).with_name("hub_client.py")
 _POLL_INTERVAL = 0.1  # seconds between two checks of the downloaded size
 _ENDPOINT = "https://huggingface.co"
-_ENGINE = "huggingface"  # the engine whose key is HF_TOKEN, and whose permissions apply to it
+_ENGINE = "huggingface"  # the engine whose key is HF_TOKEN and whose permissions apply to the hub
 _TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - a name, not a token
 
 _SWITCHES = {
@@ -162,7 +162,7 @@ def _run(
             stderr=subprocess.DEVNULL,
         )
         assert process.stdin is not None  # noqa: S101 - it is a pipe
-        with contextlib.suppress(OSError), process.stdin:  # closing flushes
+        with contextlib.suppress(OSError), process.stdin:  # closing the pipe flushes it
             _wait(process, process.stdin, json.dumps(job).encode() + b"\n", report)
         return process.returncode, _result(output)
 

@@ -20,7 +20,7 @@ _POLL_INTERVAL = 0.1  # seconds; a blocking lock would delay an interrupt
 
 @contextmanager
 def staging(folder: Path, on_wait: Callable[[], None]) -> Iterator[Path]:
-    """Yield an empty folder inside ``folder``, which is removed at the end.
+    """Yield an empty folder inside ``folder``, and remove it at the end.
 
     The folder is locked throughout, so a second process waits and then finds the first one's
     result. Older staging folders do not belong to a running process and are removed.
