@@ -101,7 +101,7 @@ class EngineStatus:
 
 _IDLE: tuple[EngineState, ...] = ("no key", "not running")
 _ORDER = ("ready", "one step", "idle")
-_TAKES = ("images",)
+_INPUT_FEATURES = ("images",)
 """The features that are kinds of input other than text, in the order of the table."""
 
 _STATES: Mapping[EngineState, str] = {
@@ -132,7 +132,7 @@ def _state_and_step(row: EngineStatus) -> str:
 
 
 def _takes(row: EngineStatus) -> str:
-    names = [name for name in _TAKES if name in row.features]
+    names = [name for name in _INPUT_FEATURES if name in row.features]
     return ", ".join(["text", *names]) if row.features else ""
 
 
@@ -231,5 +231,5 @@ class Target:
 
 
 def lacks_base_url(source: EngineSource | None, options: Mapping[str, object]) -> bool:
-    """Return whether an engine is an entry without a base URL, and its settings have none."""
+    """Return whether an engine is an entry, and neither it nor the settings have a base URL."""
     return isinstance(source, EngineEntry) and not (source.base_url or options.get("base_url"))

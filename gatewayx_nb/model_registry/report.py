@@ -101,7 +101,7 @@ class Reporter:
         return str(chosen or self.only_model(source) or metadata.model_name)
 
     def only_model(self, source: EngineSource | None) -> str | None:
-        """Return the model that the local engine uses if its own was not pulled.
+        """Return the model that the local engine uses if its default was not pulled.
 
         It is the only model on this machine; ``None`` for other engines, or if there are several
         models.

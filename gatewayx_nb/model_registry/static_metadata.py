@@ -91,7 +91,7 @@ def _parse(path: Path) -> StaticMetadata:
 def file_problem(path: Path) -> str:
     """Return why a file cannot define an engine, although it has a class; empty if it may.
 
-    Otherwise, such a file would be reported as an engine that needs a key.
+    Without this check, such a file would be reported as an engine that needs a key.
     """
     try:
         text = _read(path)
@@ -119,7 +119,7 @@ def _problem(text: bytes) -> str:
         return f"SyntaxError: {error}"
     classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     engines = [node.name for node in classes if _is_engine(node)]
-    # A call may create a class; only the import shows that.
+    # A call of `type` may also create a class, which only an import shows.
     if not classes and b"type(" not in text:
         return _NO_ENGINE
     if len(engines) > 1 and b"abstract" not in text:

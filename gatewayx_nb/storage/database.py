@@ -40,8 +40,8 @@ def connection(path: Path, timeout: float) -> Iterator[sqlite3.Connection]:
 
     Args:
         path: The file.
-        timeout: Seconds to wait for other processes that are writing to it, and that the statements
-            may take afterwards.
+        timeout: Seconds to wait for other processes that are writing to it. The statements may then
+            take as long again.
 
     Raises:
         OSError: If the file, its journal or its folder in a project is a symlink.
@@ -111,7 +111,7 @@ def _migrate(opened: sqlite3.Connection, migrations: Migrations) -> None:
 
 
 def is_unusable(error: Exception) -> bool:
-    """Return whether a file must be set aside, rather than being busy, full or read-only."""
+    """Return whether an error means that the file is unusable, not just busy, full or read-only."""
     if type(error) is sqlite3.OperationalError:
         return any(text in str(error) for text in _OTHER_SCHEMA)
     # A table with a constraint belongs to another program, because the ledger has none.

@@ -92,7 +92,7 @@ def _command(row: Weights, dest: Path, log: Path) -> list[str]:
 
 
 def without_keys(env: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without model keys, for a child process."""
+    """Return an environment without API keys, for a child process."""
     return {
         name: value
         for name, value in env.items()

@@ -64,7 +64,7 @@ def pull_from_hub(
         ModelNotFoundError: If the hub does not have the repository, or the repository lacks the
             model.
         AuthenticationError: If the hub requires a token, or the acceptance of terms.
-        TransportError: If the hub cannot be reached, or its response is not that of a hub.
+        TransportError: If the hub cannot be reached or sends an invalid response.
         TrustError: If the project's network settings would expose the user's token.
     """
     if importlib.util.find_spec("huggingface_hub") is None:
@@ -112,7 +112,7 @@ def _pulled_before(reference: HubReference) -> LocalModel | None:
 
 
 def _free_name(reference: HubReference, variant: Variant) -> str:
-    """Return the model's name, with its owner's name if another model has the short one."""
+    """Return the model's name; it begins with the owner's if another model has the short name."""
     name = model_name(reference.repo, variant)
     taken = hub_source(name)
     if name in catalogue() or taken not in ("", f"hf:{reference.repo}:{variant.label}"):

@@ -92,7 +92,7 @@ def fetch(job: dict[str, Any]) -> dict[str, Any]:
         raise _InvalidResponseError("it has no digest")
     if metadata.etag != job["sha256"]:
         raise _ChangedFileError
-    # Sizes and ranges refer to the file itself.
+    # Sizes and ranges refer to the uncompressed file.
     headers = {**build_hf_headers(token=token), "Accept-Encoding": "identity"}
     part = Path(job["part"])
     while True:

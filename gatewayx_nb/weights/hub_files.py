@@ -85,7 +85,7 @@ class Variant:
     """One model of a repository: a GGUF file, or all parts of a split one.
 
     Attributes:
-        stem: Its path without the suffix and the number of a part.
+        stem: Its path without the suffix and the part number.
         quant: Its quantization in capitals; empty if its name does not contain it.
         files: Its files, the first part first.
     """

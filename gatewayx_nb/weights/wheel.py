@@ -64,7 +64,7 @@ def _extract(row: Weights, raw: IO[bytes], target: Path, report: Callable[[int],
         member = archive.getinfo(row.file)
         if member.file_size != row.size:
             raise ValueError(f"{row.file!r} in it has {member.file_size} bytes, not {row.size}")
-        # "x": never overwrite an existing file or write through a symlink.
+        # The mode "x" neither overwrites an existing file nor writes through a symlink.
         with archive.open(member) as source, target.open("xb") as file:
             sha256 = _digest(_copy_blocks(source, file), report)
             file.flush()
