@@ -91,7 +91,7 @@ def _message_differences(
             texts = [str(getattr(message, part)) for message in messages]
             if texts[0] != texts[1]:
                 yield _text_difference(name if part == "text" else f"{part} of {name}", *texts)
-                if part == "text":  # which is among the parts
+                if part == "text":  # the parts contain the text, too
                     break
 
 

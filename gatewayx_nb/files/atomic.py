@@ -96,7 +96,7 @@ def make_ignored_folder(folder: Path, rules: str = "*\n") -> None:
         rules: The text of the ``.gitignore``.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # "x" does not follow a symlink of that name, as "w" does.
+    # The mode "x" does not follow a symlink of that name, unlike "w".
     with contextlib.suppress(FileExistsError), (folder / ".gitignore").open("x") as ignore:
         ignore.write(rules)
 

@@ -115,7 +115,7 @@ def _upwards(folder: Path) -> Iterator[Path]:
     """Yield a folder and its parents, up to a repository root, the home folder or a mount."""
     for candidate in (folder, *folder.parents):
         yield candidate
-        # Above these, a folder of that name does not belong to the project.
+        # A `config` folder above one of these does not belong to the project.
         is_boundary = candidate == Path.home() or os.path.ismount(candidate)
         if is_boundary or os.path.exists(candidate / ".git"):
             return
@@ -156,8 +156,8 @@ def _is_clone(folder: Path) -> bool:
 def stat_stamp(path: Path, *, follow: bool = True) -> StatStamp | None:
     """Return a stamp that changes when a file does; ``None`` if the file does not exist.
 
-    It includes the change time: if an edit within one clock tick keeps the size, neither the
-    modification time nor the size changes.
+    It includes the change time, which changes with the file's mode, too, and which no program can
+    set.
 
     Args:
         path: The file or folder.

@@ -69,7 +69,7 @@ def tracked_by_git(path: Path) -> bool:
 
 def _inspect(config_dir: ConfigDir, kind: FileKind, path: Path) -> FileSecurity:
     relative = path.relative_to(config_dir.root).as_posix()
-    # A broken symlink is reported too, so `exists` would not do.
+    # For `exists`, a broken symlink would be a missing file.
     status = FileSecurity(config_dir.owner, kind, relative, exists=os.path.lexists(path))
     if kind == "keys":
         # Without --no-index, a tracked file would count as not ignored.

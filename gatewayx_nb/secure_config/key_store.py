@@ -162,7 +162,7 @@ def _other_encoding(data: bytes) -> str:
     for mark, name in _ENCODINGS:
         if data.startswith(mark):
             return name
-    # UTF-16 without a byte order mark: every other byte of ASCII text is zero.
+    # In UTF-16 without a byte order mark, every other byte of ASCII text is zero.
     is_utf16 = data and max(data[::2].count(0), data[1::2].count(0)) > len(data) // 4
     return "UTF-16" if is_utf16 else ""
 

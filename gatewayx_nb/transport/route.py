@@ -194,7 +194,7 @@ def choose_proxy(url: SplitResult, network: Network, engine: str) -> Proxy | Non
     if _is_loopback(host):  # a proxy would connect to its own machine
         return None
     proxy = network.proxy
-    # `NO_PROXY`, and on macOS and Windows the exceptions in the system's settings.
+    # The exceptions are those in `NO_PROXY`, or in the settings of macOS and Windows.
     if not proxy and not proxy_bypass(url.netloc):
         proxy = getproxies().get(url.scheme) or getproxies().get("all")
     if not proxy:
