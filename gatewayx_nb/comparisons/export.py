@@ -40,7 +40,7 @@ def save_history(history: ComparisonHistory, path: str | Path) -> Path:
     # A provider may send a lone surrogate, which cannot be encoded.
     content = write[file.suffix]().encode("utf-8", "replace")
     try:
-        with file.open("xb") as opened:  # x: never overwrite the results of another run
+        with file.open("xb") as opened:  # "x" does not overwrite another run's results
             opened.write(content)
     except FileExistsError:
         raise ConfigError(f"{str(file)!r} already exists.", hint="Use another name.") from None

@@ -47,7 +47,7 @@ class Throttle:
         start = self._clock()
         yield
         now = self._clock()
-        # The pause accounts for rendering here; the minimum accounts for the page, whose work is
-        # not measured.
+        # The pause accounts for the rendering in this process. The minimum accounts for the work of
+        # the page, which is not measured.
         minimum = INTERVAL * (1 + self.html_length / _CHARS_PER_INTERVAL)
         self._due = now + max(minimum, self._pause_factor * (now - start))

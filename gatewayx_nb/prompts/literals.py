@@ -10,7 +10,7 @@ from gatewayx_nb.prompts.placeholders import mask
 
 _BRACES = re.compile(r"(?<!\{)\{\{([^{}\n]+)\}\}(?!\})")
 _SPEC = re.compile(r":[^\s\"':][^:]*$")
-"""A format specification, which begins like that of a placeholder."""
+"""A format specification; as in a placeholder, it does not begin with a space or a quote."""
 
 # JSON, JSX and LaTeX contain such text in double braces: `{{1}}`, `{{"a", "b"}}`, `{{x, y}}`.
 _COMMON_ELSEWHERE = (ast.Constant, ast.Tuple, ast.List, ast.Name, ast.Starred)

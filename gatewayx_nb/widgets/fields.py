@@ -165,7 +165,7 @@ class Fields:
                 refused.append(f"{name}: {error.describe()}")
         if isinstance(files, dict):  # ipywidgets 7 also keeps the bytes in `data`
             self._upload.data, self._upload.metadata = [], []
-        self._upload.set_trait("value", type(files)())  # read-only there
+        self._upload.set_trait("value", type(files)())  # read-only in version 7
         self._list_images(refused)
 
     def _remove_images(self) -> None:
