@@ -45,7 +45,7 @@ _FORMATS = frozenset({"uuid", "ipv4", "ipv6", "hostname"})
 # The lookahead with which pydantic's pattern of a Decimal begins.
 _PYDANTIC_DECIMAL = "^(?!^[-+.]*$)"
 
-_TIDY = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+_LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 class _TooDeepError(Exception):
@@ -53,12 +53,12 @@ class _TooDeepError(Exception):
 
 
 def grammar(schema: Mapping[str, Any]) -> str:
-    """Return the grammar of a JSON Schema; an empty one allows objects and lists.
+    """Return the grammar of a JSON Schema; an empty schema allows objects and lists.
 
     Raises:
         ProviderError: If a part has an unknown type.
     """
-    enforced = {**_Translation(schema).result(), "x-guidance": _TIDY}
+    enforced = {**_Translation(schema).result(), "x-guidance": _LAYOUT}
     return f"%llguidance {{}}\nstart: %json {json.dumps(enforced)}"
 
 
@@ -78,7 +78,7 @@ class _Translation:
 
         Args:
             schema: The subschema.
-            levels: Number of times that each definition contains it.
+            levels: Number of enclosing uses of each definition.
         """
         match schema:
             case {"$ref": reference}:

@@ -130,9 +130,9 @@ class LocalEngine(LLMEngine):
 
     @override
     def enforceable(self, request: Request) -> Mapping[str, Any] | None:
-        """Return the schema, because a grammar enforces any; wrap a bare value in an object.
+        """Return the schema, which a grammar can enforce; wrap a bare value in an object.
 
-        A small model does not know where a bare number ends: SmolLM2 wrote 15 digits of each.
+        A small model does not know where a bare number ends: SmolLM2 wrote each with 15 digits.
         """
         return wrap_in_object(request.schema) if request.schema else request.schema
 

@@ -151,7 +151,7 @@ class Carried:
 
     @classmethod
     def of(cls, engine: str, data: Mapping[str, Any], message: Message) -> Carried:
-        """Return the value for a message with the same text and tool calls."""
+        """Return the carried answer, with a digest of the message's text and tool calls."""
         return cls(engine, {**data, "turn": _digest(message)})
 
     @property
@@ -213,7 +213,7 @@ class Message:
 
     @property
     def content(self) -> str:
-        """The text, that of tool results included; several texts are separated by blank lines."""
+        """The text, including that of tool results; blank lines separate several texts."""
         match self.parts:
             case (str(text),):  # nearly every message
                 return text
@@ -222,7 +222,7 @@ class Message:
 
     @property
     def images(self) -> tuple[Image, ...]:
-        """The images, those in tool results included."""
+        """The images, including those in tool results."""
         if self.role != "tool":
             return _of_type(self.parts, Image)
         return tuple(image for result in self.tool_results for image in result.images)

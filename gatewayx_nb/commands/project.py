@@ -180,7 +180,7 @@ def _repository_root() -> Path:
 def _write_new(path: Path, text: str) -> Path | None:
     """Write a file unless it exists, and return its path if it was written."""
     try:
-        # "x" does not follow a dangling symlink, as "w" does.
+        # The mode "x" does not follow a dangling symlink, unlike "w".
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:

@@ -101,7 +101,7 @@ class NotebookSession(Session):
         if not isinstance(prepared, AnswerRun):
             return prepared
         reply = prepared.run()
-        # With `-q`, the reply is only the line's value, which a rerun notebook must show again.
+        # With `-q`, the reply has not been shown, so it is displayed if it is the line's value.
         self.last_shown = None if parsed.quiet else reply
         return reply
 
