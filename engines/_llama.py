@@ -141,7 +141,7 @@ class LlamaHost:
         return len(self._post("/tokenize", body)["tokens"])
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Send a request to the server over HTTP; the Python API has no tokenizer."""
+        """Send a request to the server's HTTP interface, the only access to its tokenizer."""
         url = f"{self.server().listening_address}{path}"
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"}
         request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310

@@ -57,7 +57,7 @@ class RateLimits:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Token usage of one call; ``None`` means not reported, unlike 0.
+    """Token usage of one call; ``None`` means not reported, which differs from 0.
 
     Attributes:
         input_tokens: All input tokens, cached ones included.
@@ -80,11 +80,11 @@ class Citation:
 
     Attributes:
         text: The cited passage of the source, if the provider sends it, otherwise the passage of
-            the reply that rests on the source.
+            the reply that is based on the source.
         title: Title of the source, or the name of the file.
         url: Address of the source; empty if it has none.
         page: Number of the page, or ``None``.
-        start: Position in the reply's text of the passage that rests on the source, or ``None``.
+        start: Position in the reply's text of the passage based on the source, or ``None``.
         end: Position after that passage.
     """
 
@@ -130,7 +130,7 @@ class Details:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of a reply; the provider's text events each become a chunk. ``str`` is its text.
+    """A piece of a reply, from one event of the provider; ``str(chunk)`` is its text.
 
     The last chunks have no text but contain the ``finish_reason``, the ``usage`` or both.
 
@@ -144,7 +144,7 @@ class Chunk:
         tool_calls: Function calls that the model requests, each complete.
         rate_limits: Rate limits from the provider's headers.
         billed: Billed tokens, if they differ from ``usage``.
-        context_limit: The length of the context at whose end the model stopped.
+        context_limit: The length of the context, if the model stopped at its end.
         raw: The response body, or the events of a stream.
         details: Citations, images and log probabilities.
     """
@@ -176,7 +176,7 @@ class Chunk:
 
     @property
     def has_only_text(self) -> bool:
-        """Whether it is a chunk of `of_text`; another one may have values in other fields."""
+        """Whether `of_text` made the chunk; any other may have values in other fields."""
         return len(self.__dict__) == 2  # noqa: PLR2004 - the fields that `of_text` sets
 
     @override
