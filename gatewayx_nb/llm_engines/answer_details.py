@@ -101,7 +101,7 @@ def image_of(data: object, mime: object = "") -> Iterator[Image]:
 
 
 def finite(value: object) -> float | None:
-    """Return a number, or ``None`` if it is not finite; Python's servers write NaN and Infinity."""
+    """Return a number; ``None`` if it is not finite, because some servers write NaN."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     is_finite = -sys.float_info.max <= value <= sys.float_info.max  # false for NaN, too

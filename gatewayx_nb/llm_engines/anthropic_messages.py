@@ -83,7 +83,7 @@ _STRICT_SCHEMA = SchemaRules(
     max_unions=16,
     max_properties=500,
 )
-"""The documented limits, with an estimate of the ``max_properties`` of a "too complex" schema.
+"""The documented limits; the number of properties of a "too complex" schema is an estimate.
 
 https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations
 """
@@ -273,7 +273,7 @@ https://platform.claude.com/docs/en/build-with-claude/prompt-caching
 
 
 def _system(request: Request) -> str | list[dict[str, Any]] | None:
-    """Return the system prompt, whose end is marked so that calls with other messages share it."""
+    """Return the system prompt, marked so that calls with other messages share its cache."""
     text = system_prompt(request)
     if not (request.cache and text):
         return text
@@ -325,12 +325,12 @@ def _blocks(message: Message) -> list[dict[str, Any]]:
         # Images come first, as recommended in
         # https://platform.claude.com/docs/en/build-with-claude/vision.
         case [str(text), *others] if all(isinstance(part, Image) for part in others):
-            return list(map(_block, filter(_says_something, (*others, text))))
+            return list(map(_block, filter(_is_not_blank, (*others, text))))
         case parts:
-            return list(map(_block, filter(_says_something, parts)))
+            return list(map(_block, filter(_is_not_blank, parts)))
 
 
-def _says_something(part: Part) -> bool:
+def _is_not_blank(part: Part) -> bool:
     return not isinstance(part, str) or bool(part.strip())  # blank texts are rejected
 
 
@@ -344,7 +344,7 @@ def _block(part: Part) -> dict[str, Any]:
             fields = {"id": _id(part), "name": part.name, "input": arguments_of(part)}
             return {"type": "tool_use", **fields}
         case ToolResult():
-            content = content_of(filter(_says_something, part.parts), _block)
+            content = content_of(filter(_is_not_blank, part.parts), _block)
             failed = {"is_error": True} if part.is_error else {}
             return {"type": "tool_result", "tool_use_id": _id(part), "content": content, **failed}
 

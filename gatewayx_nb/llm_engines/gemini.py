@@ -269,9 +269,10 @@ def _settings(request: Request) -> dict[str, Any]:
 
 
 def _contents(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
-    """Yield the turns, with the results of all calls in one; empty turns are rejected.
+    """Yield the turns without empty ones, which are rejected.
 
-    The turn must not have other parts: Gemini would read a text in it as its own.
+    The results of all calls are in one turn. It must not have other parts, because Gemini would
+    read a text in it as its own.
     """
     turns = [turn for turn in messages if turn.role != "system" and (turn.parts or turn.carried)]
     unnamed = {call_id for turn in turns for call_id in _calls_without_id(turn)}

@@ -75,7 +75,7 @@ class PartAssembler:
                     yield _source(chunks[position], segment.get("text"), span)
         if not supports:
             yield from (_source(chunk, "", (None, None)) for chunk in chunks)
-        # The Gemini API has the first name, and Vertex AI the second.
+        # The Gemini API uses the first name, and Vertex AI the second.
         rows = self._recitation.get("citationSources") or self._recitation.get("citations")
         for row in as_dicts(rows):
             yield citation("", row.get("title"), row.get("uri"), span=_span(text, row))

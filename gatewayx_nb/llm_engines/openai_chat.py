@@ -73,8 +73,8 @@ SchemaMode = Literal["strict", "json_object", "none"]
 ToolRules = Literal["openai", "mistral"]
 """The vendor whose rules for tool calls an endpoint follows.
 
-Mistral accepts only IDs of nine letters and digits, and no user's message right after the results
-of tools: https://github.com/langchain-ai/langchain/pull/24668
+Mistral accepts only IDs of nine letters and digits, and no user message right after tool results:
+https://github.com/langchain-ai/langchain/pull/24668
 """
 
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
@@ -91,7 +91,7 @@ class OpenAICompatibleEngine(HTTPEngine):
         schema_mode: What the endpoint enforces.
         tool_rules: The vendor whose rules for tool calls it follows.
         reasoning_field: Name of the field in which the endpoint requires the reasoning of earlier
-            answers if a request has tools; empty if it requires none, because others refuse it.
+            answers if a request has tools; empty if it requires none. Others refuse the field.
     """
 
     path: ClassVar[str] = "chat/completions"
@@ -318,7 +318,7 @@ def usage_of(usage: dict[str, Any]) -> Usage:
 def chat_messages(request: Request) -> list[dict[str, Any]]:
     """Return the messages of a request, starting with the system prompt.
 
-    Results of tools are texts; their images follow the last of them as a user's message.
+    Tool results are texts; their images follow the last result in a user message.
     """
     rows: list[dict[str, Any]] = []
     if request.system:
@@ -332,7 +332,7 @@ def chat_messages(request: Request) -> list[dict[str, Any]]:
 
 
 def _result_images(turns: Iterable[Message]) -> Iterator[str | Image]:
-    """Yield the images in the results of tools, each after a text that names its call."""
+    """Yield the images in tool results, after a text that names the call."""
     for result in (result for turn in turns for result in turn.tool_results if result.images):
         yield f"Images in the result of {result.name} (tool call {result.id}):"
         yield from result.images
@@ -398,7 +398,7 @@ def _part_chunks(parts: list[Any]) -> Iterator[Chunk]:
 def cache_key(request: Request) -> str:
     """Return a key that requests with the same beginning share.
 
-    OpenAI sends requests of one key to the machine that has cached their beginning:
+    OpenAI sends requests with the same key to the machine that has cached their beginning:
     https://platform.openai.com/docs/guides/prompt-caching
     """
     first = request.system or request.messages[0].content

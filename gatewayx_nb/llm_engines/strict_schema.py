@@ -104,7 +104,7 @@ class SchemaRules:
 
 
 class _Translation:
-    """The translation of one schema; `root` is that of an object."""
+    """The translation of one schema, which describes an object."""
 
     def __init__(self, rules: SchemaRules, root: Mapping[str, Any]) -> None:
         self._rules = rules
@@ -331,7 +331,7 @@ def _depth(schema: Mapping[str, Any], depths: dict[str, int], root: Mapping[str,
 
     Args:
         schema: A strict schema.
-        depths: The known depths of definitions, which is extended.
+        depths: The known depths of definitions; new ones are added.
         root: The schema with the definitions.
     """
     name = _definition(str(schema.get("$ref", "")))
