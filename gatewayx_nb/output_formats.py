@@ -125,7 +125,7 @@ def _text(output_format: OutputFormat, reply: Reply) -> Rendered:
 
 
 def _is_null(reply: Reply, schema: ResponseSchema | None) -> bool:
-    """Return whether a reply without a parsed value is the value ``None``."""
+    """Return whether a reply whose ``parsed`` is ``None`` was parsed, as the value ``null``."""
     try:
         return schema is not None and bool(schema.schema) and schema.parse(reply.text) is None
     except ValueError:

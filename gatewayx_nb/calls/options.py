@@ -428,7 +428,7 @@ OPTIONS: Mapping[str, Option] = {
 PARAM_OPTIONS: Mapping[str, Option] = {
     name: option for name, option in OPTIONS.items() if not option.flag and name != "model"
 }
-"""The options without a flag; a command line sets them as parameters, such as ``-p seed=1``."""
+"""The options without a flag of their own; a cell sets them with ``-p``, as in ``-p seed=1``."""
 
 _LIMITS = {"timeout": "timeout", "max_cost": "max_call_cost", "allow_unpriced": "allow_unpriced"}
 """Maps options to the fields of `Limits` that they override."""

@@ -49,7 +49,7 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
     opened = session.pool.cassette(path, mode or "auto", speed=args.speed)
     if active:
         active.close()
-    # A notebook saves this line, so it must be the same in the recording and in every replay. The
+    # A notebook saves this line, so it must be the same when recording and in every replay. The
     # mode is shown as typed; GATEWAYX_CASSETTE_MODE may override it in a test run. The number
     # of entries is shown only if this notebook adds none.
     typed = mode or "auto"

@@ -43,7 +43,7 @@ class LineParser(argparse.ArgumentParser):
 
     Attributes:
         examples: Lines that its table shows on top, instead of a usage with all options.
-        param_options: The options that are set as parameters, such as ``-p seed=1``, by name.
+        param_options: The options that are set with ``-p``, as in ``-p seed=1``, by name.
     """
 
     examples: tuple[str, ...] = ()
@@ -147,7 +147,7 @@ class LineParser(argparse.ArgumentParser):
         return next(found, None)
 
     def param_example(self, word: str, value: str = "") -> str:
-        """Return how to set the option that a word names as a parameter, such as ``-p seed=1``.
+        """Return how to set the option that a word names with ``-p``, such as ``-p seed=1``.
 
         Args:
             word: The name, with or without dashes.

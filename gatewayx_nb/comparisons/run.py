@@ -299,7 +299,7 @@ def check_comparison_options(options: CallOptions) -> CallOptions:
 
 
 def _check_engines(planner: Planner, references: Iterable[str]) -> None:
-    """Check all names before the first call, because a misspelt one must not cost money."""
+    """Check all names before the first call, so that a misspelt one costs nothing."""
     unknown: dict[str, EngineNotFoundError] = {}
     for reference in references:
         try:

@@ -360,7 +360,7 @@ class EnginePool(Caller):
 
     @property
     def chosen_default(self) -> str | None:
-        """The default model chosen by `use` or the settings; ``None`` if it depends on the keys."""
+        """The default model that `use` or the settings name; ``None`` if the keys decide it."""
         return self._registry.default or self._config.settings.default_model
 
     def use(self, reference: str, *, save: bool = False) -> None:

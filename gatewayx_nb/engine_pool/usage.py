@@ -125,9 +125,9 @@ def _latency(entry: LedgerEntry) -> str:
     return f"{entry.latency:.1f} s"
 
 
-def _call(entry: LedgerEntry) -> str:
+def _model_and_outcome(entry: LedgerEntry) -> str:
     """Return the model of a call, and what is unusual about the call."""
-    # Words, between which a narrow page may break the line: "rate limit error".
+    # The class of the error is split into words, so that a narrow page can break the line.
     outcome = _CAPITAL.sub(r" \g<0>", entry.outcome).lower().strip()
     return ", ".join(
         [
@@ -156,7 +156,7 @@ USAGE_COLUMNS: tuple[TableColumn[ModelUsage], ...] = (
 
 HISTORY_COLUMNS: tuple[TableColumn[LedgerEntry], ...] = (
     TableColumn("ended", _local_time),
-    TableColumn("model", _call),
+    TableColumn("model", _model_and_outcome),
     TableColumn("took", _latency, "right"),
     TableColumn("tokens in", _tokens_in, "right"),
     TableColumn("cached", _cached, "right", optional=True),

@@ -43,10 +43,10 @@ _UNBROKEN = "white-space:nowrap"
 # Text needs a minimum width, or a narrow page would show it as a column of single words.
 _LONG_CELL, _TEXT_WIDTH = 40, "min-width:11em"
 _SHORT_FIGURE = 10
-"""Maximum number of characters of a figure with its unit, which stay on one line."""
+"""Maximum number of characters of a figure and its unit that stay on one line."""
 
 _LONG_REFERENCE = 20
-"""Number of characters from which a line may be broken after the engine of a reference."""
+"""Length above which a reference may be broken after its engine."""
 
 _SLASH = re.compile(r"(?<=[\w.])/(?=[\w.])")
 
@@ -130,12 +130,12 @@ def _cell_html(cell: str, side: Align) -> str:
         style += f";{_UNBROKEN}"
     elif len(cell) > _LONG_CELL and " " in cell:
         style += f";{_TEXT_WIDTH}"
-    content = _with_code(cell, f'<code style="{_UNBROKEN}">', _words)
+    content = _with_code(cell, f'<code style="{_UNBROKEN}">', _breakable_html)
     return f'<td style="{style}">{content}</td>'
 
 
-def _words(text: str) -> str:
-    """Return text whose lines break between words, but not at hyphens, as in a model's name.
+def _breakable_html(text: str) -> str:
+    """Return escaped text whose lines break between words, but not at the hyphens within one.
 
     A long reference may be broken after its engine, and a path after a slash.
     """

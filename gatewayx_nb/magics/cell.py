@@ -115,7 +115,7 @@ def parser(prog: str = "%%gatewayx", advice: str = "") -> LineParser:
 
 @functools.cache
 def flags() -> Mapping[str, str]:
-    """Return the flag of each option, such as ``-t`` for ``temperature``, ``-p seed=`` for seed."""
+    """Return the flag of each option, such as ``-t`` or ``-p seed=``, by the option's name."""
     actions = parser().actions
     short = {action.dest: action.option_strings[0] for action in actions if action.option_strings}
     return short | {name: f"-p {name}=" for name in PARAM_OPTIONS}

@@ -142,7 +142,7 @@ class ColumnsRun(CellRun):
 def _misplaced_prompt(
     pool: EnginePool, cell: Cell, error: EngineNotFoundError
 ) -> EngineNotFoundError | UsageError:
-    """Return the error for unknown references; several of them are probably a prompt."""
+    """Return the error for unknown references; several of them are probably words of a prompt."""
     if error.engine:  # only one is unknown
         return error
     if cell.advice:

@@ -50,7 +50,7 @@ def _with_examples(magic: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _inspected_magic(magic: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a line magic with the documentation of its cell magic while that is inspected.
+    """Make a line magic show the documentation of the cell magic while a cell is inspected.
 
     For Shift-Tab, a kernel passes on only the name, without ``%%``, and IPython finds the line
     magic. IPython calls a function's ``getdoc`` for its documentation.
@@ -60,7 +60,7 @@ def _inspected_magic(magic: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _inspects_cell() -> bool:
-    """Return whether the kernel's request is to inspect the first line of a cell with ``%%``."""
+    """Return whether the front end is inspecting the first line of a cell with ``%%``."""
     kernel = getattr(get_ipython(), "kernel", None)
     request = kernel.get_parent("shell") if kernel else {}
     content = request.get("content", {})

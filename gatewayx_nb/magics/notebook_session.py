@@ -125,7 +125,7 @@ class NotebookSession(Session):
         return AnswerRun(self.pool, parsed, self._outputs.view(parsed), bind)
 
     def _default_note(self, parsed: cell.Cell) -> str:
-        """Return the line below the first answer of a new default model that nobody has chosen."""
+        """Return a note for the first answer after changed keys have changed the default model."""
         slot = cast("ConversationSlot | None", parsed.options.get("chat"))
         if parsed.references or parsed.options.get("model") or (slot and slot.model):
             return ""

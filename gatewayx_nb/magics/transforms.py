@@ -16,9 +16,9 @@ import re
 NAMES = ("gatewayx", "gx")
 
 EXTENSION = "_gatewayx"
-"""The attribute of a shell that holds its extension, which transformed cells call.
+"""The attribute of a shell that holds its extension; transformed cells call its methods.
 
-The calls are no magics, because Tab would offer them.
+They do not call magics of their own, because Tab would offer such magics.
 """
 
 MAGIC = re.compile(rf"[ \t]*(?:[\w., ]+=[ \t]*)?(%%?)(?:{'|'.join(NAMES)})[ \t]+")

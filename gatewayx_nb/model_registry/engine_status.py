@@ -126,7 +126,7 @@ def _state(row: EngineStatus) -> str:
 
 def _state_and_step(row: EngineStatus) -> str:
     """Return the state of an engine and, unless it is ready, the next step."""
-    # One column, because a narrow page has no room for both.
+    # Both are in one column, because a narrow page has no room for two.
     separator = ". " if row.to_do[:1].isupper() else ": "
     return f"{_state(row)}{separator}{row.to_do}" if row.to_do else _state(row)
 

@@ -127,7 +127,7 @@ class ModelRegistry:
             ConfigError: If there is no default or it is ambiguous.
         """
         if not isinstance(reference, str | None):
-            raise _not_a_reference(reference)
+            raise _reference_type_error(reference)
         name = self.default_reference() if reference in (None, "") else reference
         choice, kept = self._project_choice(reference), self._resolved
         if isinstance(name, str) and (name, choice) in kept:
@@ -173,7 +173,7 @@ class ModelRegistry:
             ConfigError: If it is empty and there is no default.
         """
         if not isinstance(reference, str):
-            raise _not_a_reference(reference)
+            raise _reference_type_error(reference)
         return ModelRef.parse(self._expand_alias(reference or self.default_reference()))
 
     def current(self, target: Target) -> LoadedEngine | None:
@@ -522,7 +522,7 @@ class ModelRegistry:
         return engine if engine in self._sources.active else None
 
 
-def _not_a_reference(value: object) -> UsageError:
+def _reference_type_error(value: object) -> UsageError:
     return UsageError(
         f"model must be a str, got {short_repr(value)}.",
         hint=Hint("set_option", option="model", value="grok"),
