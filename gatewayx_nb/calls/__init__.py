@@ -1,6 +1,7 @@
 """Shared parts of all calls: options, planners, partial replies, retries, streams and tables."""
 
 from gatewayx_nb.calls.answer_cleaner import AnswerCleaner
+from gatewayx_nb.calls.call_request import build_request, join_conversation, params_for
 from gatewayx_nb.calls.caller import Caller, hide_option, select_prompt, show_options
 from gatewayx_nb.calls.options import (
     OPTIONS,
@@ -10,12 +11,9 @@ from gatewayx_nb.calls.options import (
     CompareOptions,
     ConversationSlot,
     Option,
-    build_request,
     call_limits,
     check_option,
     check_options,
-    join_conversation,
-    params_for,
 )
 from gatewayx_nb.calls.partial_reply import PartialReply, PendingRetry
 from gatewayx_nb.calls.planner import (

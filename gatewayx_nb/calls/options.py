@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
-import itertools
 import json
 import math
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import (
@@ -23,7 +21,6 @@ from typing import (
 )
 
 from gatewayx_nb import images
-from gatewayx_nb.calls.prompt_messages import link_tool_results, read_messages
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import EFFORTS, Effort, Message, Request
@@ -32,12 +29,8 @@ from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from gatewayx_nb.images import Image
-    from gatewayx_nb.messages import Prompt
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.secure_config import Limits
-
-_MISSPELLING_SIMILARITY = 0.8
-"""Minimum similarity, from 0 to 1, of a misspelt name to the name of an engine."""
 
 _INT_BITS = 64
 """Size in bits of the largest integer that all providers and cassettes can read from JSON."""
@@ -115,9 +108,6 @@ def _params(value: object) -> dict[str, object]:
 
 _CHECKED_PARAMS = frozenset({"temperature", "top_p", "max_tokens", "seed"})
 """Parameters that have the name and the meaning of an option, whatever the provider."""
-
-_PROTOCOL_FIELDS = ("messages", "model", "input", "contents")
-"""Fields of requests that hold the prompt or the model."""
 
 
 def _effort(value: object) -> object:
@@ -433,9 +423,6 @@ PARAM_OPTIONS: Mapping[str, Option] = {
 _LIMITS = {"timeout": "timeout", "max_cost": "max_call_cost", "allow_unpriced": "allow_unpriced"}
 """Maps options to the fields of `Limits` that they override."""
 
-_REQUEST_FIELDS = ("temperature", "top_p", "max_tokens", "stop", "seed", "effort", "cache")
-"""Options that become fields of the same name in a `Request`."""
-
 
 def check_options(options: CallOptions) -> CallOptions:
     """Return the normalized options that are set; the function is idempotent.
@@ -447,108 +434,6 @@ def check_options(options: CallOptions) -> CallOptions:
         "CallOptions",
         {name: check_option(name, value) for name, value in options.items() if value is not None},
     )
-
-
-def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed: bool) -> Request:
-    """Return the request of a call, without the earlier turns of its conversation.
-
-    Args:
-        prompt: The prompt, as a string or a list of messages.
-        model: Name of the model; empty for the engine's own.
-        options: Normalized options.
-        streamed: Whether the caller reads the answer as it arrives.
-
-    Raises:
-        UsageError: If the prompt is invalid, or contradicts the options.
-    """
-    messages = read_messages(prompt)
-    # Leading system messages are the system prompt. Its place depends on the provider.
-    turns = tuple(itertools.dropwhile(lambda message: message.role == "system", messages))
-    system = _system_prompt(messages[: len(messages) - len(turns)], options)
-    params = {**options.get("params", {})}  # a copy, so that the caller's dict is not modified
-    for name in _PROTOCOL_FIELDS:
-        if name in params:
-            raise UsageError(
-                f"params must not contain {name!r}, which the call sets itself.",
-                hint="Use the prompt, `messages` or `model` of the call.",
-            )
-    schema = cast("ResponseSchema | None", options.get("schema"))
-    pictures = cast("tuple[Image, ...]", options.get("images", ()))
-    fields: dict[str, Any] = {name: options[name] for name in _REQUEST_FIELDS if name in options}  # type: ignore[literal-required]
-    return Request(
-        messages=_with_images(turns, pictures) if pictures else turns,
-        model=model,
-        system=system,
-        schema=schema.schema if schema else None,
-        drop_unsupported=bool(params.pop("drop_unsupported", False)),
-        params=params,
-        streamed=streamed,
-        **fields,
-    )
-
-
-def params_for(
-    engine: str, params: Mapping[str, object], engines: Collection[str]
-) -> dict[str, object]:
-    """Return the parameters for one engine: the common ones, overridden by those under its name.
-
-    >>> params_for("mock", {"rate": 1, "mock": {"latency": 2}, "grok": {"n": 1}}, {"mock", "grok"})
-    {'rate': 1, 'latency': 2}
-
-    Raises:
-        UsageError: If the name of an engine is misspelt.
-    """
-    common: dict[str, object] = {}
-    own: Mapping[str, object] = {}
-    for name, value in params.items():
-        if not (name in engines and isinstance(value, Mapping)):
-            common[name] = value
-        elif name == engine:
-            own = value
-    for name, value in common.items():
-        near = difflib.get_close_matches(name, engines, 1, _MISSPELLING_SIMILARITY)
-        if near and isinstance(value, Mapping):
-            raise UsageError(
-                f"params has values for {name!r}, and there is no such engine."
-                f" Did you mean {near[0]!r}?",
-                hint="Parameters for all engines go into `params` itself.",
-            )
-    return {**common, **own}
-
-
-def _system_prompt(messages: Iterable[Message], options: CallOptions) -> str | None:
-    texts = [message.content for message in messages]
-    if not texts:
-        return options.get("system")
-    if options.get("system") is not None:
-        raise UsageError(
-            "`system` is set, and messages[0] is a system message too.",
-            hint="Use one of them.",
-        )
-    return "\n\n".join(filter(None, texts))
-
-
-def _with_images(messages: tuple[Message, ...], pictures: tuple[Image, ...]) -> tuple[Message, ...]:
-    *earlier, last = messages
-    if last.role != "user":
-        raise UsageError(
-            "images must be attached to a user message; the last message has the role"
-            f" {last.role!r}.",
-            hint="Put them into a message of the list.",
-        )
-    return (*earlier, Message("user", (*last.parts, *pictures)))
-
-
-def join_conversation(request: Request, slot: ConversationSlot | None) -> Request:
-    """Return the request with the earlier turns, and with every tool result linked to its call.
-
-    Raises:
-        UsageError: If a tool result does not belong to a call, or a call has no result.
-    """
-    joined = slot.join(request) if slot else request
-    earlier = len(joined.messages) - len(request.messages)
-    linked = link_tool_results(joined.messages, earlier)
-    return joined if linked is joined.messages else replace(joined, messages=linked)
 
 
 def call_limits(options: CallOptions, settings: Limits) -> Limits:

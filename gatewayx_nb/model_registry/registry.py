@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import (
     ConfigError,
     EngineLoadError,
-    EngineNotFoundError,
     GatewayError,
     MissingKeyError,
     UsageError,
@@ -29,6 +27,7 @@ from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.packages import EnginePackage
 from gatewayx_nb.model_registry.report import LOCAL_ENGINE, Reporter
 from gatewayx_nb.model_registry.static_metadata import file_problem
+from gatewayx_nb.model_registry.unknown_engine import engine_not_found
 from gatewayx_nb.secure_config import (
     SHIPPED_ALIASES,
     VENDOR_VARIABLES,
@@ -47,25 +46,6 @@ if TYPE_CHECKING:
 
 MOCK_ENGINE = "mock"
 """The mock engine, which is never chosen as the default."""
-
-_MODEL_PREFIXES = {
-    "gpt-": "openai",
-    "chatgpt": "openai",
-    "o1": "openai",
-    "o3": "openai",
-    "o4": "openai",
-    "claude-": "anthropic",
-    "gemini-": "google",
-    "grok-": "grok",
-    "command-": "cohere",
-    "mistral-": "mistral",
-    "codestral": "mistral",
-    "deepseek-": "deepseek",
-    "sonar": "perplexity",
-    "kimi-": "moonshot",
-    "smollm": "local",
-}
-"""The engine for each vendor's models, by the prefix of their names."""
 
 
 class ModelRegistry:
@@ -478,7 +458,8 @@ class ModelRegistry:
     def _find(self, ref: ModelRef) -> EngineSource:
         source = self._sources.active.get(ref.engine)
         if source is None:
-            raise self._not_found_error(ref)
+            names = (*self._sources.active, *self._instances)
+            raise engine_not_found(ref.engine, self._config, names, self.models)
         if source.refusal_reason:
             raise EngineLoadError(
                 f"engine {source.name!r} is refused: {source.where} {source.refusal_reason}.",
@@ -486,40 +467,6 @@ class ModelRegistry:
                 engine=source.name,
             )
         return source
-
-    def _not_found_error(self, ref: ModelRef) -> EngineNotFoundError:
-        engine, slash, model = ref.engine.partition("/")
-        known_names = [*self._sources.active, *self._instances, *self._config.settings.aliases]
-        if engine_of_model := self._engine_of_model(ref.engine):
-            suggestion = f" Did you mean {f'{engine_of_model}:{ref.engine}'!r}?"
-        elif slash and engine in self._sources.active:
-            suggestion = f" Use a colon: {f'{engine}:{model}'!r}."
-        elif ref.engine.lower() in known_names:
-            suggestion = f" Engine names are lower-case: {ref.engine.lower()!r}."
-        elif key_variable(ref.engine) in self._config.keys.variable_names():
-            suggestion = (
-                f" There is a key {key_variable(ref.engine)}, but no file {ref.engine}_engine.py"
-                f" and no {key_variable(ref.engine, 'BASE_URL')}."
-            )
-        elif self._config.project is None and Path("engines", f"{engine}_engine.py").is_file():
-            raise EngineNotFoundError(
-                f"no engine {ref.engine!r}: engines/{engine}_engine.py is here, but this folder is"
-                " not a project.",
-                hint=Hint("make_project"),
-                engine=ref.engine,
-            )
-        else:
-            suggestion = did_you_mean(ref.engine, known_names)
-        return EngineNotFoundError(
-            f"no engine {ref.engine!r}.{suggestion}", hint=Hint("list_engines"), engine=ref.engine
-        )
-
-    def _engine_of_model(self, name: str) -> str | None:
-        """Return the engine to which a model's name belongs, if known."""
-        listed = next((model.engine for model in self.models() if model.model == name), None)
-        prefixes = (engine for start, engine in _MODEL_PREFIXES.items() if name.startswith(start))
-        engine = listed or next(prefixes, None)
-        return engine if engine in self._sources.active else None
 
 
 def _reference_type_error(value: object) -> UsageError:

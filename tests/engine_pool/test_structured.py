@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from gatewayx_nb import output_formats
-from gatewayx_nb.calls.options import build_request, check_options
+from gatewayx_nb.calls import build_request, check_options
 from gatewayx_nb.errors import (
     ProviderError,
     TruncatedError,

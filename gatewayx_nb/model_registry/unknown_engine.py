@@ -1,0 +1,96 @@
+"""The error for a name that no engine has, with what was probably meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import EngineNotFoundError, did_you_mean
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.secure_config import key_variable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable
+
+    from gatewayx_nb.messages import ModelInfo
+    from gatewayx_nb.secure_config import Config
+
+_MODEL_PREFIXES = {
+    "gpt-": "openai",
+    "chatgpt": "openai",
+    "o1": "openai",
+    "o3": "openai",
+    "o4": "openai",
+    "claude-": "anthropic",
+    "gemini-": "google",
+    "grok-": "grok",
+    "command-": "cohere",
+    "mistral-": "mistral",
+    "codestral": "mistral",
+    "deepseek-": "deepseek",
+    "sonar": "perplexity",
+    "kimi-": "moonshot",
+    "smollm": "local",
+}
+"""The engine for each vendor's models, by the prefix of their names."""
+
+
+def engine_not_found(
+    name: str,
+    config: Config,
+    engines: Collection[str],
+    list_models: Callable[[], Iterable[ModelInfo]],
+) -> EngineNotFoundError:
+    """Return the error for a name that no engine has.
+
+    Args:
+        name: The name, as typed.
+        config: The settings and keys, where the name may occur.
+        engines: Names of all engines.
+        list_models: Returns the models that can be called.
+    """
+    stem = name.partition("/")[0]
+    suggestion = _suggestion(name, config, engines, list_models)
+    if not suggestion and config.project is None and Path("engines", f"{stem}_engine.py").is_file():
+        return EngineNotFoundError(
+            f"no engine {name!r}: engines/{stem}_engine.py is here, but this folder is not a"
+            " project.",
+            hint=Hint("make_project"),
+            engine=name,
+        )
+    suggestion = suggestion or did_you_mean(name, [*engines, *config.settings.aliases])
+    return EngineNotFoundError(
+        f"no engine {name!r}.{suggestion}", hint=Hint("list_engines"), engine=name
+    )
+
+
+def _suggestion(
+    name: str,
+    config: Config,
+    engines: Collection[str],
+    list_models: Callable[[], Iterable[ModelInfo]],
+) -> str:
+    """Return what was probably meant; empty if the name resembles nothing known."""
+    engine, slash, model = name.partition("/")
+    if owner := _engine_of_model(name, engines, list_models()):
+        return f" Did you mean {f'{owner}:{name}'!r}?"
+    if slash and engine in engines:
+        return f" Use a colon: {f'{engine}:{model}'!r}."
+    if name.lower() in {*engines, *config.settings.aliases}:
+        return f" Engine names are lower-case: {name.lower()!r}."
+    if key_variable(name) in config.keys.variable_names():
+        return (
+            f" There is a key {key_variable(name)}, but no file {name}_engine.py"
+            f" and no {key_variable(name, 'BASE_URL')}."
+        )
+    return ""
+
+
+def _engine_of_model(
+    name: str, engines: Collection[str], models: Iterable[ModelInfo]
+) -> str | None:
+    """Return the engine to which a model's name belongs, if known."""
+    listed = next((model.engine for model in models if model.model == name), None)
+    by_prefix = (engine for start, engine in _MODEL_PREFIXES.items() if name.startswith(start))
+    engine = listed or next(by_prefix, None)
+    return engine if engine in engines else None
