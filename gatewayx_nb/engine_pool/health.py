@@ -132,7 +132,7 @@ def _row(name: str, answer: EngineHealth | GatewayError, usage: UsageTracker) ->
     if isinstance(answer, GatewayError):
         return EngineHealth(name, ok=False, error=" ".join(answer.describe().split()))
     # Failures are recorded under the engine's own name; the requested one may be an alias.
-    failure = usage.last_failure(answer.engine)
+    failure = usage.last_error(answer.engine)
     if answer.ok and failure:
         failure = f"its check passes, but its last call failed: {failure}"
         return replace(answer, engine=name, ok=False, error=" ".join(failure.split()))

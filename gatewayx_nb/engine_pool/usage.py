@@ -177,14 +177,13 @@ class UsageTracker:
         self.ledger = ledger
         self._totals: dict[tuple[str, str], ModelUsage] = {}
         self._last_error: dict[str, str] = {}
-        self._last_failure: dict[str, str] = {}
         self._reserved: dict[object, Decimal] = {}  # the maximum cost of each running call
         self._lock = threading.Lock()  # calls end on several engines' event loops
 
     def continue_from(self, other: UsageTracker) -> None:
         """Share the totals of another pool's calls, including those that are still running."""
         self._totals, self._reserved, self._lock = other._totals, other._reserved, other._lock
-        self._last_error, self._last_failure = other._last_error, other._last_failure
+        self._last_error = other._last_error
 
     @property
     def spent(self) -> Decimal:
@@ -218,14 +217,14 @@ class UsageTracker:
         with self._lock:
             self._totals[key] = self._totals.get(key, ModelUsage(*key)).plus(entry)
             if outcome not in _USER_ERRORS:
-                self._last_error[entry.engine] = self._last_failure[entry.engine] = error
+                self._last_error[entry.engine] = error
         # This is outside the lock, because the ledger's queue has its own.
         self.ledger.add(entry)
 
-    def last_failure(self, engine: str) -> str:
+    def last_error(self, engine: str) -> str:
         """Return the error of an engine's last call, user errors aside; empty if it succeeded."""
         with self._lock:
-            return self._last_failure.get(engine, "")
+            return self._last_error.get(engine, "")
 
     def totals(self) -> Table[ModelUsage]:
         """Return the totals by engine and model."""
