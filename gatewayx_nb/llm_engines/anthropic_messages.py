@@ -157,7 +157,7 @@ class MessagesParser:
     """Parser for one response; a whole message is handled like the equivalent events."""
 
     def __init__(self, errors: ProviderErrors) -> None:
-        self.finished = False
+        self.finished = self.ended = False
         self._errors = errors
         self._calls = ToolCallAssembler()
         self._turn = anthropic_turn.BlockAssembler()
@@ -186,7 +186,7 @@ class MessagesParser:
                 usage = as_dict(event.get("usage"))
                 yield from self._end_message(as_dict(event.get("delta")), usage)
             case "message_stop":
-                self.finished = True
+                self.finished = self.ended = True
 
     def _message(self, message: dict[str, Any]) -> Iterator[Chunk]:
         yield self._start_message(message)

@@ -116,7 +116,7 @@ class CohereParser:
     """Parser for one response; a whole body has the fields that a stream sends in pieces."""
 
     def __init__(self, errors: ProviderErrors) -> None:
-        self.finished = False
+        self.finished = self.ended = False
         self._errors = errors
         self._calls = ToolCallAssembler()
         self._message = _MessageAssembler()
@@ -156,7 +156,7 @@ class CohereParser:
                 yield from self._finish_call(index)
             case "message-end":
                 yield from self._end(delta)
-                self.finished = True
+                self.finished = self.ended = True
 
     def _whole(self, body: dict[str, Any]) -> Iterator[Chunk]:
         message = as_dict(body.get("message"))

@@ -130,7 +130,7 @@ class GeminiParser:
     """Parser for one response; a whole body is like an event that includes the end."""
 
     def __init__(self, errors: ProviderErrors) -> None:
-        self.finished = False
+        self.finished = self.ended = False
         self._errors = errors
         self._response_ids = ("", "")
         self._has_started = False

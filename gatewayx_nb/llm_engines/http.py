@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from abc import ABC, abstractmethod
 from types import MappingProxyType
@@ -20,6 +21,7 @@ from gatewayx_nb.llm_engines.response_body import (
     BodyParts,
     EventLog,
     is_end_mark,
+    read_error,
     read_parts,
 )
 from gatewayx_nb.messages import ModelInfo
@@ -33,8 +35,11 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Request
     from gatewayx_nb.transport import Response
 
-_WAIT_AFTER_END = 1.0
-"""Seconds to wait for each part after a complete answer, because only its usage may follow."""
+_WAIT_FOR_MORE = 1.0
+"""Seconds to wait, once an answer is complete, for the usage or more tool calls."""
+
+_WAIT_FOR_CLOSE = 0.1
+"""Seconds to wait, after the end mark, for the end of the body, so that the connection is kept."""
 
 _REQUEST_IDS = ("x-request-id", "request-id", "x-generation-id")
 
@@ -43,7 +48,10 @@ class Parser(Protocol):
     """Converts the body of one response, whole or as events, to chunks."""
 
     finished: bool
-    """Whether the end marker has been parsed."""
+    """Whether the answer is complete, although its usage or more tool calls may follow."""
+
+    ended: bool
+    """Whether the end mark has been parsed; what comes after it is not part of the answer."""
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body.
@@ -161,7 +169,7 @@ class HTTPEngine(LLMEngine, ABC):
                 async for chunk in self._read(response, parser, errors):
                     yield chunk
                 return
-            data = await response.read()
+            data = await read_error(response)
         if not self.adapt(response.status, data):
             error = errors.from_response(response.status, response.headers, data)
             raise unsupported_params.explain_rejection(error, request, data)
@@ -173,25 +181,26 @@ class HTTPEngine(LLMEngine, ABC):
     ) -> AsyncIterator[Chunk]:
         yield _headers_chunk(response)
         blocks, log = read_parts(response), EventLog(key=self.api_key)
-        while (parts := await _next_parts(blocks, parser)) is not None:
+        deadline: float | None = None
+        while not parser.ended and (parts := await _next_parts(blocks, deadline)) is not None:
             if not parts.is_whole:
                 log.add(parts.data)
             for data in parts.data:
-                if parser.finished and _ends_answer(data):
-                    yield Chunk(raw=log.closed())
-                    return
-                if is_end_mark(data) or not data.strip():
-                    continue  # some servers keep a connection open with empty data
-                for chunk in _whole(parser, data, errors) if parts.is_whole else parser.feed(data):
-                    if chunk.text:  # a model may think for minutes before its first text
+                for chunk in _parse(parser, parts, data, errors):
+                    if chunk.text:  # before any text, a model may think for minutes
                         response.start_read_timeout()
+                    deadline = None
                     yield chunk
+            if parser.finished and deadline is None:
+                deadline = asyncio.get_running_loop().time() + _WAIT_FOR_MORE
         # A closed connection looks like the end of a stream; only the end marker shows the
         # difference.
         if not parser.finished:
             raise errors.truncated()
         if log:
             yield Chunk(raw=log.closed())
+        if parser.ended:
+            await _next_parts(blocks, asyncio.get_running_loop().time() + _WAIT_FOR_CLOSE)
 
     @override
     async def models(self) -> list[ModelInfo]:
@@ -228,6 +237,18 @@ def _headers_chunk(response: Response) -> Chunk:
     )
 
 
+def _parse(parser: Parser, parts: BodyParts, data: str, errors: ProviderErrors) -> Iterable[Chunk]:
+    """Return the chunks of one event's data, or of a whole body."""
+    if is_end_mark(data):
+        parser.ended = parser.finished  # an early one means nothing
+        return ()
+    if parser.ended or not data.strip():  # some servers keep a connection open with empty data
+        return ()
+    if parts.is_whole:
+        return _whole(parser, data, errors)
+    return _more(parser, data) if parser.finished else parser.feed(data)
+
+
 def _whole(parser: Parser, body: str, errors: ProviderErrors) -> Iterator[Chunk]:
     """Yield the chunks of a whole body, or raise an error if it has no answer."""
     has_answered = False
@@ -241,24 +262,24 @@ def _whole(parser: Parser, body: str, errors: ProviderErrors) -> Iterator[Chunk]
         parser.finished = True
 
 
-async def _next_parts(blocks: AsyncIterator[BodyParts], parser: Parser) -> BodyParts | None:
+def _more(parser: Parser, data: str) -> Iterator[Chunk]:
+    """Yield the chunks of an event after a complete answer; no error in it can damage that."""
+    with contextlib.suppress(GatewayError):
+        yield from parser.feed(data)
+
+
+async def _next_parts(blocks: AsyncIterator[BodyParts], deadline: float | None) -> BodyParts | None:
     """Return the body parts that the next block completes, or ``None`` after the last.
 
-    Once the answer is complete, nothing that follows can damage it: neither silence nor a broken
-    connection. The engine waits only for the usage, which OpenAI sends after the finish reason.
+    Args:
+        blocks: The parts of the body.
+        deadline: The loop's time until which to wait if the answer is complete, otherwise
+            ``None``. Nothing that follows can damage it: neither silence nor a broken connection.
     """
-    if not parser.finished:
+    if deadline is None:
         return await anext(blocks, None)
     try:
-        async with asyncio.timeout(_WAIT_AFTER_END):
+        async with asyncio.timeout_at(deadline):
             return await anext(blocks, None)
     except (GatewayError, TimeoutError):
         return None
-
-
-def _ends_answer(data: str) -> bool:
-    """Return whether the data after a complete answer is the end mark or an error."""
-    try:
-        return is_end_mark(data) or bool(json_body.parse(data).get("error"))
-    except GatewayError:
-        return True

@@ -182,7 +182,7 @@ class ChatParser:
     """
 
     def __init__(self, errors: ProviderErrors, reasoning_field: str = "") -> None:
-        self.finished = False
+        self.finished = self.ended = False
         self._errors = errors
         self._response_ids: tuple[object, object] = (None, None)
         self._has_refused = False

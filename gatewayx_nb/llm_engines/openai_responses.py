@@ -158,7 +158,7 @@ class ResponsesParser:
     """Parser for one response; a stream's last event contains the whole body."""
 
     def __init__(self, errors: ProviderErrors) -> None:
-        self.finished = False
+        self.finished = self.ended = False
         self._errors = errors
         self._streamed_types: set[str] = set()  # types of the items streamed so far
         self._items: list[dict[str, Any]] = []
@@ -193,6 +193,7 @@ class ResponsesParser:
                 # Some proxies send an end without a response, or one without a status.
                 response, status = as_dict(event.get("response")), event_type.split(".")[1]
                 yield from self._end(response | {"status": response.get("status") or status})
+                self.ended = self.finished
             case "error":
                 raise self._errors.from_body(event)
             case "":

@@ -6,6 +6,7 @@ send JSON as ``text/event-stream``.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from typing_extensions import override
 
+from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.llm_engines import json_body
 from gatewayx_nb.secure_config import redact
 from gatewayx_nb.transport import Decoder
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ERROR_FIELD = "error:"
+
+_WAIT_AFTER_JSON = 1.0
+"""Seconds to wait for the end of a body whose JSON is complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +135,7 @@ async def read_parts(response: Response) -> AsyncIterator[BodyParts]:
         if _content(begin):
             break
     if _content(begin)[:1] in (b"{", b"["):
-        rest = [block async for block in blocks]
-        body = b"".join([begin, *rest]).removeprefix(_BYTE_ORDER_MARK)
-        yield BodyParts([body.decode(errors="replace")], is_whole=True)
+        yield _json_parts(await _read_json(response, begin, blocks))
         return
     decoder = Decoder()
     yield BodyParts(_data(decoder.feed(begin)))
@@ -144,6 +147,69 @@ async def read_parts(response: Response) -> AsyncIterator[BodyParts]:
         yield BodyParts([error])
     elif decoder.stray and response.content_type != "text/event-stream":  # such as an HTML page
         yield BodyParts([decoder.stray], is_whole=True)
+
+
+async def read_error(response: Response) -> bytes:
+    """Return the body of an error response, or what has arrived of it."""
+    return (await _read_json(response, b"", response.blocks(), is_error=True)).encode()
+
+
+async def _read_json(
+    response: Response, begin: bytes, blocks: AsyncIterator[bytes], *, is_error: bool = False
+) -> str:
+    """Return a body that begins with JSON.
+
+    The JSON is its own end: if it is complete, neither silence nor a broken connection after it
+    damages it. An incomplete body is returned only if it is that of an error.
+    """
+    body, checked = bytearray(_content(begin)), 0
+    while not response.has_ended:
+        is_complete = False
+        # The checks of a body in many blocks take linear time.
+        if body[-99:].rstrip().endswith((b"}", b"]")) and checked <= 4 * len(body):
+            checked += len(body)
+            is_complete = json_body.is_complete(body.decode(errors="replace"))
+        try:
+            async with asyncio.timeout(_WAIT_AFTER_JSON if is_complete else None):
+                block = await anext(blocks, None)
+        except (GatewayError, TimeoutError):
+            is_usable = is_complete or (is_error and body)
+            if not is_usable and not _values(body.decode(errors="replace")):
+                raise
+            break
+        if block is None:
+            break
+        body += block
+    return body.decode(errors="replace")
+
+
+def _json_parts(text: str) -> BodyParts:
+    """Return the parts of a body that begins with JSON.
+
+    Text after the JSON, such as an end mark, is left out. If more JSON follows, each value is an
+    event, as some servers stream them: only an end mark among them shows that they are complete.
+    """
+    if json_body.is_complete(text):
+        return BodyParts([text], is_whole=True)
+    values = _values(text)
+    rest = text[sum(map(len, values)) :].lstrip()
+    if len(values) > 1 or (values and rest[:1] in ("{", "[")):
+        return BodyParts(values)
+    return BodyParts(values or [text], is_whole=True)
+
+
+def _values(text: str) -> list[str]:
+    """Return the JSON texts at the beginning of a text, with the spaces before them."""
+    decoder, values, start = json.JSONDecoder(), list[str](), 0
+    while content := text[start:].lstrip():
+        begin = len(text) - len(content)
+        try:
+            _, end = decoder.raw_decode(text, begin)
+        except (ValueError, RecursionError):
+            break
+        values.append(text[start:end])
+        start = end
+    return values
 
 
 def _content(begin: bytes) -> bytes:

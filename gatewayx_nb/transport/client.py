@@ -217,6 +217,11 @@ class Response:
         if encoding not in {"", "identity"}:
             raise self._errors.compressed(self.status, encoding, self.headers)
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether all of the body has been read."""
+        return self._response.content.at_eof()
+
     async def read(self) -> bytes:
         """Return the whole body; see `blocks` for the errors."""
         return b"".join([block async for block in self.blocks()])
@@ -258,9 +263,17 @@ class Response:
         except TimeoutError:
             return self._errors.silent(self._read_timeout)
         except BaseException as error:  # noqa: BLE001 - returned for the caller to raise
-            return self._errors.translate(error)
+            # Before an error, which is raised again, comes what has arrived.
+            return self._unread(error) or self._errors.translate(error)
         finally:
             self._waiting_since = None
+
+    def _unread(self, error: BaseException) -> bytes:
+        if not isinstance(error, Exception):  # a cancellation
+            return b""
+        from gatewayx_nb.transport.connection import unread
+
+        return unread(self._response.content)
 
     def _check_silence(self) -> None:
         """End a wait that exceeds the read timeout; check again when the next wait could exceed it.
@@ -295,8 +308,10 @@ def _session(tls: ssl.SSLContext, connect_timeout: float) -> aiohttp.ClientSessi
     """Open a session; httpx is not used, because its objects double the CPU cost of a request."""
     import aiohttp
 
-    # The number of connections is not limited here (0), because the pool limits the calls.
-    connector = aiohttp.TCPConnector(ssl=tls, limit=0, socket_factory=route.open_socket)
+    from gatewayx_nb.transport.connection import Connector
+
+    # No limit on connections (0): the pool's concurrency is the limit.
+    connector = Connector(ssl=tls, limit=0, socket_factory=route.open_socket)
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),

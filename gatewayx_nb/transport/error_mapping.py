@@ -162,6 +162,8 @@ def _failure_points() -> dict[type[BaseException], str]:
     """Map exception classes to points of failure; unlisted classes use that of their base."""
     import aiohttp
 
+    from gatewayx_nb.transport.connection import MalformedBodyError
+
     # The order does not matter, because the most specific class of the exception is used.
     classes: dict[str, tuple[type[BaseException], ...]] = {
         "forbidden": (ForbiddenAddressError,),
@@ -171,7 +173,7 @@ def _failure_points() -> dict[type[BaseException], str]:
         "connect": (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError),
         "silence": (aiohttp.ServerTimeoutError,),
         "reset": (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, aiohttp.ClientError),
-        "protocol": (aiohttp.ClientResponseError,),
+        "protocol": (aiohttp.ClientResponseError, MalformedBodyError),
         "url": (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError),
     }
     return {each: code for code, group in classes.items() for each in group}

@@ -1,11 +1,15 @@
 """Response bodies are read by their content, whatever their content type or what follows."""
 
+import asyncio
+import contextlib
+import dataclasses
 import json
 import pickle
 
 import pytest
 
-from gatewayx_nb.errors import ProviderError, TransportError
+from gatewayx_nb import llm_engines
+from gatewayx_nb.errors import ProviderError, TransportError, TruncatedError
 from gatewayx_nb.llm_engines.response_body import EventLog
 from gatewayx_nb.testing import (
     DIALECTS,
@@ -19,6 +23,7 @@ from gatewayx_nb.testing import (
     reply,
     stream_head,
 )
+from tests.llm_engines.wire import make_errors, make_request
 
 ENGINES = {
     "chat": "grok",
@@ -37,26 +42,35 @@ each_dialect = pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: 
 
 @pytest.fixture
 def run(project):
-    """Return a function that streams one call to a scripted server and returns its reply."""
-
-    def run_call(dialect, *scripts):
-        name = ENGINES[dialect.name]
-        is_responses = dialect.name == "responses"
-        api = '\nengines.openai.api = "responses"' if is_responses else ""
-        project.settings(f"limits.retries = 2{api}")
-        with Server(*scripts) as server:
-            path = "" if name in ("anthropic", "google", "cohere") else "/v1"
+    """Yield a function that makes one call to a scripted server and returns its reply."""
+    scripts = []
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(
+            Server(lambda _: scripts.pop(0) if scripts[1:] else scripts[0])
+        )
+        lines = []
+        for dialect, name in ENGINES.items():
+            path = "/v1" if dialect in ("chat", "responses") else ""
             variable = f"GATEWAYX_{name.upper()}"
-            project.set_keys(f"{variable}_API_KEY={KEY}\n{variable}_BASE_URL={server.url}{path}\n")
-            with project.pool() as pool:
-                stream = pool.stream("x", model=name)
-                try:
-                    list(stream)
-                finally:
-                    run_call.requests = len(server.requests)
-                return stream.reply
+            lines += [f"{variable}_API_KEY={KEY}", f"{variable}_BASE_URL={server.url}{path}"]
+        project.set_keys("\n".join(lines) + "\n")
+        project.settings('limits.retries = 1\nengines.openai.api = "responses"')
+        pool = stack.enter_context(project.pool())
 
-    return run_call
+        def run_call(dialect, *further, is_streamed=True):
+            scripts[:] = further
+            server.requests.clear()
+            name = ENGINES[dialect.name]
+            if not is_streamed:
+                return pool.ask("x", model=name)
+            stream = pool.stream("x", model=name)
+            try:
+                list(stream)
+            finally:
+                run_call.requests = len(server.requests)
+            return stream.reply
+
+        yield run_call
 
 
 @each_dialect
@@ -79,17 +93,161 @@ def test_a_json_body_is_read_whatever_its_content_type(run, dialect, begin):
     assert (answer.text, answer.finish_reason) == (TEXT, "stop")
 
 
+def text_event(dialect):
+    """Return an event with a piece of the text."""
+    return next(event for event in dialect.events if b'"Hel"' in event)
+
+
+def fields(answer):
+    """Return what an answer holds, without what differs between calls."""
+    changing = ("latency", "time_to_first", "raw", "request_id")
+    names = (field.name for field in dataclasses.fields(answer) if field.name not in changing)
+    return {name: getattr(answer, name) for name in names}
+
+
+RESTS = {
+    "nothing": b"",
+    "DONE": DONE,
+    "an error": FAILURE,
+    "an error event": b"event: error\ndata: upstream broke\n\n",
+    "an error with a type": b'data: {"type": "error", "message": "upstream broke"}\n\n',
+    "an error with a message": b'data: {"message": "upstream broke"}\n\n',
+    "vLLM's error": b'data: {"object": "error", "message": "upstream broke"}\n\n',
+    "a line of an error": b'{"error": {"message": "upstream broke"}}\n\n',
+    "garbage": b"data: garbage\n\n",
+    "cut JSON": b'data: {"choices": [{"del\n\n',
+    "no UTF-8": b'data: {"type": "\xff\xfe"}\n\ndata: \xc3\n\n',
+    "zeros": bytes(1000),
+}
+
+
 @each_dialect
 @pytest.mark.parametrize(
     "end", [CloseConnection(), Reset(), Stall()], ids=["close", "reset", "stall"]
 )
-@pytest.mark.parametrize("rest", [b"", DONE, FAILURE, b"data: garbage\n\n"])
-def test_nothing_after_its_end_damages_an_answer(run, dialect, end, rest):
+def test_nothing_after_its_end_damages_an_answer(run, dialect, end):
     """A complete answer survives a cut, a stall, an error and garbage after its end marker."""
     events = b"".join(dialect.events)
-    answer = run(dialect, [Send(stream_head()), Send(chunk(events + rest)), end])
+    for name, rest in RESTS.items():
+        answer = run(dialect, [Send(stream_head()), Send(chunk(events + rest)), end])
 
-    assert (answer.text, answer.usage.output_tokens) == (TEXT, 5)
+        assert (answer.text, answer.finish_reason) == (TEXT, "stop"), name
+        assert (answer.usage.input_tokens, answer.usage.output_tokens) == (10, 5), name
+
+
+@each_dialect
+@pytest.mark.parametrize("is_later", [False, True], ids=["same read", "later"])
+def test_what_follows_the_end_mark_is_not_part_of_the_answer(run, dialect, is_later):
+    """All events of an answer that follow its end mark are ignored; only a proxy marks Gemini's."""
+    mark = DONE if dialect.name == "gemini" else b""
+    events = [*dialect.events, mark]
+    more = [text_event(dialect).replace(b"Hel", b"More"), *dialect.events]
+    alone = run(dialect, dialect.stream(b"".join(events)))
+    blocks = [b"".join(events), *more] if is_later else [b"".join([*events, *more])]
+
+    assert fields(run(dialect, dialect.stream(*blocks))) == fields(alone)
+
+
+@each_dialect
+@pytest.mark.parametrize("cut", [0, 1], ids=["with the head", "after the head"])
+def test_a_broken_chunk_after_the_end_mark_is_ignored(run, dialect, cut):
+    """Bytes that are no HTTP do not damage what has arrived before them, even in the same read."""
+    blocks = [stream_head(), chunk(b"".join(dialect.events)) + b"no chunk\r\n"]
+    sent = [b"".join(blocks)] if cut == 0 else blocks
+
+    assert run(dialect, [*map(Send, sent), CloseConnection()]).text == TEXT
+
+
+@each_dialect
+@pytest.mark.parametrize("cut", [0, 1], ids=["with the head", "after the head"])
+def test_a_broken_chunk_before_the_end_mark_cuts_an_answer(run, dialect, cut):
+    """The text that has arrived is in the error."""
+    events = b"".join(dialect.events[: dialect.end])
+    blocks = [stream_head(), chunk(events) + b"no chunk\r\n"]
+    sent = [b"".join(blocks)] if cut == 0 else blocks
+
+    with pytest.raises((TransportError, TruncatedError)) as caught:
+        run(dialect, [*map(Send, sent), CloseConnection()])
+    assert caught.value.partial == TEXT
+
+
+WHOLE_ENDS = {
+    "close": ([], CloseConnection()),
+    "reset": ([], Reset()),
+    "stall": ([], Stall()),
+    "a broken chunk": ([b"no chunk\r\n"], CloseConnection()),
+    "DONE": ([chunk(b"\n\ndata: [DONE]\n\n"), chunk(b"")], CloseConnection()),
+    "text": ([chunk(b"\n-- \nsent by a proxy"), chunk(b"")], CloseConnection()),
+    "no UTF-8": ([chunk(b"\xff\xfe"), chunk(b"")], CloseConnection()),
+}
+
+
+@each_dialect
+@pytest.mark.parametrize("is_streamed", [True, False], ids=["streamed", "whole"])
+def test_a_json_body_is_its_own_end(run, dialect, is_streamed):
+    """Neither a cut, a stall nor text after complete JSON damages it."""
+    for name, (blocks, last) in WHOLE_ENDS.items():
+        script = [Send(stream_head()), Send(chunk(dialect.whole)), *map(Send, blocks), last]
+        answer = run(dialect, script, is_streamed=is_streamed)
+
+        assert (answer.text, answer.usage.output_tokens) == (TEXT, 5), name
+
+
+@each_dialect
+@pytest.mark.parametrize("separate", [False, True], ids=["one read", "two reads"])
+def test_bytes_after_the_length_of_a_body_are_ignored(run, dialect, separate):
+    """A body that is longer than its header says ends where the header says."""
+    blocks = [reply(dialect.whole), b"garbage"] if separate else [reply(dialect.whole) + b"garbage"]
+
+    assert run(dialect, [*map(Send, blocks), CloseConnection()], is_streamed=False).text == TEXT
+
+
+@each_dialect
+def test_json_events_without_their_field_names_are_events(run, dialect):
+    """A stream of JSON lines is complete only with its end mark."""
+    lines = [event.partition(b"data: ")[2] for event in dialect.events]
+    kept = lines[: dialect.end + 1]
+
+    assert run(dialect, [Send(reply(b"".join(kept)))]).text == TEXT
+    with pytest.raises(TruncatedError):
+        run(dialect, [Send(reply(b"".join(lines[: dialect.end])))])
+
+
+def test_a_json_line_and_a_part_of_another_are_cut(run):
+    """One whole value is not an answer if another one begins after it."""
+    (dialect,) = (dialect for dialect in DIALECTS if dialect.name == "chat")
+    lines = [event.partition(b"data: ")[2] for event in dialect.events]
+
+    with pytest.raises(TruncatedError):
+        run(dialect, [Send(reply(lines[1] + lines[2][:20]))])
+
+
+@each_dialect
+def test_pings_after_a_complete_answer_do_not_keep_it_open(dialect):
+    """A server that never closes its stream delays an answer by a bounded time."""
+
+    class Pinging:
+        status, headers, content_type, pings = 200, {}, "text/event-stream", 0
+
+        async def blocks(self):
+            yield b"".join(dialect.events[: dialect.end + 1])
+            for self.pings in range(1, 1000):
+                await asyncio.sleep(0.02)
+                yield b"event: ping\ndata: {}\n\n"
+
+        def start_read_timeout(self):
+            pass
+
+    async def read(response):
+        engine = getattr(llm_engines, dialect.base)(api_key=KEY, **dialect.options)
+        parser = engine.dialect(make_request(streamed=True)).parser(make_errors())
+        return [chunk async for chunk in engine._read(response, parser, make_errors())]
+
+    response = Pinging()
+    chunks = asyncio.run(read(response))
+
+    assert "".join(chunk.text for chunk in chunks) == TEXT
+    assert response.pings < 999
 
 
 @each_dialect
