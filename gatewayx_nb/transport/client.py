@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.secure_config import Network, Secret
-from gatewayx_nb.transport import route
+from gatewayx_nb.transport import connection, route
 from gatewayx_nb.transport.error_mapping import TransportErrors
 
 if TYPE_CHECKING:
@@ -271,9 +271,7 @@ class Response:
     def _unread(self, error: BaseException) -> bytes:
         if not isinstance(error, Exception):  # a cancellation
             return b""
-        from gatewayx_nb.transport.connection import unread
-
-        return unread(self._response.content)
+        return connection.unread(self._response.content)
 
     def _check_silence(self) -> None:
         """End a wait that exceeds the read timeout; check again when the next wait could exceed it.
@@ -308,10 +306,8 @@ def _session(tls: ssl.SSLContext, connect_timeout: float) -> aiohttp.ClientSessi
     """Open a session; httpx is not used, because its objects double the CPU cost of a request."""
     import aiohttp
 
-    from gatewayx_nb.transport.connection import Connector
-
     # No limit on connections (0): the pool's concurrency is the limit.
-    connector = Connector(ssl=tls, limit=0, socket_factory=route.open_socket)
+    connector = connection.connector(ssl=tls, limit=0, socket_factory=route.open_socket)
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -19,6 +19,7 @@ from gatewayx_nb.errors import (
 )
 from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.secure_config import redact
+from gatewayx_nb.transport.connection import MalformedBodyError
 from gatewayx_nb.transport.retry_headers import retry_after
 
 if TYPE_CHECKING:
@@ -161,8 +162,6 @@ class ForbiddenAddressError(OSError):
 def _failure_points() -> dict[type[BaseException], str]:
     """Map exception classes to points of failure; unlisted classes use that of their base."""
     import aiohttp
-
-    from gatewayx_nb.transport.connection import MalformedBodyError
 
     # The order does not matter, because the most specific class of the exception is used.
     classes: dict[str, tuple[type[BaseException], ...]] = {
