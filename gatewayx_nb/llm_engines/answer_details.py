@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import sys
 from base64 import b64decode
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gatewayx_nb.images import Image, sniff
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_list, as_str
@@ -13,8 +13,9 @@ from gatewayx_nb.replies import Chunk, Citation, Details, Logprob
 from gatewayx_nb.text import well_formed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
+T = TypeVar("T")
 
 _MAX_DEPTH = 200
 """Maximum nesting of a turn that is carried; pickle allows about 300 levels."""
@@ -25,7 +26,7 @@ def details_chunk(
     citations: Iterable[Citation] = (),
     images: Iterable[Image] = (),
     logprobs: Iterable[Logprob] = (),
-    carried: dict[str, Any] | None = None,
+    carried: Mapping[str, Any] | None = None,
 ) -> Iterator[Chunk]:
     """Yield a chunk with these details, unless there are none.
 
@@ -36,6 +37,27 @@ def details_chunk(
     details = Details(tuple(citations), tuple(images), tuple(logprobs), carried)
     if details != Details():
         yield Chunk(details=details)
+
+
+class NewDetails:
+    """The details of one answer that have not been yielded, if some follow its finish reason."""
+
+    def __init__(self) -> None:
+        self._sent = Details()
+
+    def chunk(self, details: Details) -> Iterator[Chunk]:
+        """Yield a chunk with what is new in all details so far, unless that is nothing."""
+        sent, self._sent = self._sent, details
+        yield from details_chunk(
+            citations=_unsent(details.citations, sent.citations),
+            images=_unsent(details.images, sent.images),
+            logprobs=details.logprobs[len(sent.logprobs) :],
+            carried=None if details.carried == sent.carried else details.carried,
+        )
+
+
+def _unsent(items: tuple[T, ...], sent: tuple[T, ...]) -> list[T]:
+    return [item for item in items if item not in sent] if sent else list(items)
 
 
 def _is_shallow(value: object, levels: int) -> bool:

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines import anthropic_turn, json_body
-from gatewayx_nb.llm_engines.answer_details import details_chunk
+from gatewayx_nb.llm_engines.answer_details import NewDetails
 from gatewayx_nb.llm_engines.http import HTTPEngine, system_prompt
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
 from gatewayx_nb.llm_engines.message_parts import (
@@ -161,6 +161,8 @@ class MessagesParser:
         self._errors = errors
         self._calls = ToolCallAssembler()
         self._turn = anthropic_turn.BlockAssembler()
+        self._details = NewDetails()
+        self._is_paused = False
         self._usage: dict[str, Any] = {}
         self._has_answered = False
 
@@ -186,6 +188,7 @@ class MessagesParser:
                 usage = as_dict(event.get("usage"))
                 yield from self._end_message(as_dict(event.get("delta")), usage)
             case "message_stop":
+                yield from self._close()
                 self.finished = self.ended = True
 
     def _message(self, message: dict[str, Any]) -> Iterator[Chunk]:
@@ -235,14 +238,17 @@ class MessagesParser:
         # already seen the text.
         if reason == "refusal" and not self._has_answered:
             raise self._refusal_error(as_dict(end.get("stop_details")))
-        if reason and not self.finished:
-            self.finished = True
-            if self._calls.pending:  # some proxies leave out the ends of the blocks
-                yield Chunk(tool_calls=self._calls.finish_all())
-            carried = self._turn.carried(is_paused=reason == "pause_turn")
-            yield from details_chunk(citations=self._turn.citations(), carried=carried)
+        if reason:
+            self.finished, self._is_paused = True, reason == "pause_turn"
+            yield from self._close()
         finish = _FINISH_REASONS.get(reason, "other") if reason else None
         yield Chunk(finish_reason=finish, usage=usage_of(self._usage))
+
+    def _close(self) -> Iterator[Chunk]:
+        """Yield what some proxies leave open, and what is known besides text and tool calls."""
+        if self._calls.pending:
+            yield Chunk(tool_calls=self._calls.finish_all())
+        yield from self._details.chunk(self._turn.details(is_paused=self._is_paused))
 
     def _refusal_error(self, details: dict[str, Any]) -> Exception:
         explanation = as_str(details.get("explanation")) or as_str(details.get("category"))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.llm_engines.answer_details import citation
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_str
+from gatewayx_nb.replies import Details
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +49,10 @@ class BlockAssembler:
             self._inputs[index].append(piece)
         if cited := as_dict(delta.get("citation")):
             block["citations"] = [*as_dicts(block.get("citations")), cited]
+
+    def details(self, *, is_paused: bool) -> Details:
+        """Return all that is known besides text and tool calls; see `carried`."""
+        return Details(tuple(self.citations()), carried=self.carried(is_paused=is_paused))
 
     def carried(self, *, is_paused: bool = False) -> dict[str, Any] | None:
         """Return the blocks, unless they are only text and tool calls, or only reasoning.

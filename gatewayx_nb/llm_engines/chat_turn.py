@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.llm_engines.answer_details import (
+    NewDetails,
     citation,
     details_chunk,
     image_of,
@@ -14,6 +15,7 @@ from gatewayx_nb.llm_engines.answer_details import (
 )
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_list, as_str
 from gatewayx_nb.llm_engines.message_parts import carried_data
+from gatewayx_nb.replies import Details
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -43,6 +45,7 @@ class ExtraFields:
         self._details: list[dict[str, Any]] = []
         self._calls: dict[str, dict[str, Any]] = {}
         self._has_sources = False
+        self._new_details = NewDetails()
 
     def add(self, choice: dict[str, Any], part: dict[str, Any]) -> Iterable[Chunk]:
         """Return the details of a message or a delta; keep the fields that must be sent back."""
@@ -84,16 +87,17 @@ class ExtraFields:
                 last[name] = value
 
     def carried(self) -> Iterator[Chunk]:
-        """Yield the fields that must be sent back, which are complete by now."""
+        """Yield the fields that must go back, unless they have been yielded."""
         reasoning = "".join(self._reasoning)
         fields = {
             self._reasoning_field: reasoning,
-            "reasoning_details": self._details,
-            "calls": self._calls,
+            # Copies, because more may be added.
+            "reasoning_details": list(map(dict, self._details)),
+            "calls": dict(self._calls),
         }
         kept = {name: value for name, value in fields.items() if name and value}
         if kept:
-            yield from details_chunk(carried={"dialect": _DIALECT, **kept})
+            yield from self._new_details.chunk(Details(carried={"dialect": _DIALECT, **kept}))
 
     def sources(self, body: dict[str, Any]) -> Iterator[Chunk]:
         """Yield the sources that Perplexity and xAI name beside the message, once."""

@@ -14,7 +14,7 @@ from typing_extensions import override
 
 from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines import embedding_request, gemini_turn, json_body
-from gatewayx_nb.llm_engines.answer_details import details_chunk
+from gatewayx_nb.llm_engines.answer_details import NewDetails
 from gatewayx_nb.llm_engines.http import HTTPEngine, system_prompt
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
 from gatewayx_nb.llm_engines.message_parts import arguments_of, carried_items, check_images
@@ -136,6 +136,7 @@ class GeminiParser:
         self._has_started = False
         self._has_tool_calls = False
         self._turn = gemini_turn.PartAssembler()
+        self._details = NewDetails()
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body.
@@ -173,7 +174,8 @@ class GeminiParser:
             self._check_prompt(as_dict(body.get("promptFeedback")))
 
     def _candidate(self, candidate: dict[str, Any]) -> Iterator[Chunk]:
-        for part in as_dicts(as_dict(candidate.get("content")).get("parts")):
+        parts = as_dicts(as_dict(candidate.get("content")).get("parts"))
+        for part in parts:
             self._turn.parts.append(part)
             yield from self._part(part)
         if len(candidate) > _PLAIN_FIELDS:
@@ -182,19 +184,17 @@ class GeminiParser:
         if reason.startswith("MALFORMED"):
             message = as_str(candidate.get("finishMessage")) or "the reply is malformed"
             raise self._errors.from_body({"error": {"status": reason, "message": message}})
-        if reason not in _NO_REASON and not self.finished:
-            yield from details_chunk(
-                citations=self._turn.citations(),
-                images=self._turn.images(),
-                logprobs=self._turn.logprobs,
-                carried=self._turn.carried(),
-            )
         if reason not in _NO_REASON:
             self.finished = True
             finish = _FINISH_REASONS.get(reason, "other")
             # Replies with tool calls end with STOP too.
             called = self._has_tool_calls and finish == "stop"
             yield Chunk(finish_reason="tool_calls" if called else finish)
+        elif self.finished and any("functionCall" in part for part in parts):
+            # A call after the finish reason.
+            yield Chunk(finish_reason="tool_calls")
+        if self.finished:
+            yield from self._details.chunk(self._turn.details())
 
     def _part(self, part: dict[str, Any]) -> Iterator[Chunk]:
         if text := as_str(part.get("text")):

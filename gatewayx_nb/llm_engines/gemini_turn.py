@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.llm_engines.answer_details import citation, finite, image_of
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_list, as_str
-from gatewayx_nb.replies import Logprob
+from gatewayx_nb.replies import Details, Logprob
 from gatewayx_nb.text import well_formed
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ class PartAssembler:
         self._grounding = as_dict(candidate.get("groundingMetadata")) or self._grounding
         self._recitation = as_dict(candidate.get("citationMetadata")) or self._recitation
         self.logprobs += _logprobs(as_dict(candidate.get("logprobsResult")))
+
+    def details(self) -> Details:
+        """Return all that is known besides text and tool calls."""
+        logprobs = tuple(self.logprobs)
+        return Details(tuple(self.citations()), tuple(self.images()), logprobs, self.carried())
 
     def carried(self) -> dict[str, Any] | None:
         """Return the parts, unless they are only text and tool calls, or only thoughts.

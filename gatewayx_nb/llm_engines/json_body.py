@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -20,11 +21,24 @@ _decode = msgspec.json.Decoder().decode
 
 _DELAY = re.compile(r"(\d+(?:\.\d+)?)s", re.ASCII)
 
-_REASONS = ("message", "msg", "error", "detail", "details", "errors", "reason", "title")
-"""Names of the field with the reason of an error, from the most to the least common."""
+_NUMERAL = re.compile(r"\d{1,19}(?:\.\d*)?", re.ASCII)
 
-_MAX_TOKENS = 2**63
-"""Larger token counts are implausible, and SQLite cannot store them."""
+_REASONS = (
+    *("message", "msg", "error_description", "error_message", "errorMessage", "error", "detail"),
+    *("details", "errors", "description", "reason", "title", "code", "type", "status"),
+)
+"""Names of the field with the reason of an error, from the most to the least telling."""
+
+_MARKUP = re.compile(r"<(?:script|style)\b.*?</|<[^<>]*>|&\w+;", re.DOTALL | re.IGNORECASE)
+
+_MAX_PAGE = 16_384
+"""Maximum number of bytes of a page that are searched for its text."""
+
+_NOTHING = frozenset({"error", "fail", "failed", "failure", "errors"})
+"""Texts that do not say why."""
+
+_MAX_TOKENS = 2**60
+"""Larger token counts are implausible, and SQLite cannot store a sum of several."""
 
 _CHECK_BASE_URL = as_hint("Check the engine's base URL.") | Hint("list_engines")
 
@@ -97,7 +111,9 @@ def as_str(value: object) -> str:
 
 def as_int(value: object) -> int | None:
     """Return the value if it is a plausible number of tokens, otherwise ``None``."""
-    # Cohere sends token counts as floats, such as `3.0`.
+    # Cohere sends token counts as floats, such as `3.0`; some gateways as texts.
+    if isinstance(value, str) and _NUMERAL.fullmatch(value.strip()):
+        value = float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return int(value) if 0 <= value < _MAX_TOKENS else None
@@ -128,10 +144,20 @@ def merge_params(payload: dict[str, Any], params: Mapping[str, Any]) -> dict[str
 def provider_error(data: bytes) -> tuple[str | None, str]:
     """Return the provider's code and message from an error body; see `error_code_and_message`.
 
-    A body that is not a JSON object has no code. Gemini wraps an error in a list of one.
+    A body that is not a JSON object, such as a page of a proxy, has no code; its text is the
+    message. Gemini wraps an error in a list of one.
     """
     body = _error_body(data)
-    return (None, "the body is not JSON") if body is None else error_code_and_message(body)
+    return (None, _text_of(data)) if body is None else error_code_and_message(body)
+
+
+def _text_of(data: bytes) -> str:
+    """Return the beginning of a text, a JSON value or an HTML page without its tags."""
+    text = data[:_MAX_PAGE].decode(errors="replace")
+    if text.lstrip()[:1] in ('"', "["):
+        with contextlib.suppress(ValueError, RecursionError):
+            return _reason(_load(text))
+    return " ".join(_MARKUP.sub(" ", text).split())
 
 
 def error_code_and_message(body: Mapping[str, Any]) -> tuple[str | None, str]:
@@ -154,21 +180,26 @@ def error_code_and_message(body: Mapping[str, Any]) -> tuple[str | None, str]:
         inner.get("type"),
     )
     code = next((code for code in codes if isinstance(code, str) and code), None)
-    return code, _reason(inner)
+    number = as_int(inner.get("code"))
+    return code, _reason(inner) or ("" if number is None else f"code {number}")
 
 
 def _reason(value: object, depth: int = 4) -> str:
-    """Return the first reason in the JSON of an error, in any of the known forms.
+    """Return the most telling text of an error, in any of its forms.
 
-    FastAPI sends ``{"detail": "text"}`` or ``{"detail": [{"msg": "text"}]}``, others ``errors``.
+    OAuth sends ``{"error": "code", "error_description": "text"}``; RFC 9457, ``title`` and
+    ``detail``; FastAPI, ``{"detail": "text"}`` or ``{"detail": [{"msg": "text"}]}``; others,
+    ``errors``.
     """
     if isinstance(value, str):
-        return value
+        return "" if value.strip().lower() in _NOTHING else value
     if not depth:
         return ""
     items: Iterable[object] = value if isinstance(value, list) else ()
     if isinstance(value, dict):
-        items = (value.get(name) for name in _REASONS)
+        items = map(value.get, _REASONS)
+        if isinstance(fields := value.get("errors"), dict):  # the problems of each field
+            items = (*items, *fields.values())
     return next(filter(None, (_reason(item, depth - 1) for item in items)), "")
 
 

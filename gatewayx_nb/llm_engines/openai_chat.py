@@ -236,10 +236,11 @@ class ChatParser:
         is_repeated = self.finished and not self._calls.pending
         if reason and not is_repeated:
             self.finished = True
-            yield from self._extra.carried()
             yield self._end(reason)
         elif self.finished and self._calls.are_complete:  # calls after the finish reason
             yield self._end("tool_calls")
+        if self.finished:
+            yield from self._extra.carried()
 
     def _new_part(self, choice: dict[str, Any]) -> dict[str, Any]:
         """Return the part of a message that has not been sent before."""

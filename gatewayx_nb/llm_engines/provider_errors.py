@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 FIRST_ERROR_STATUS = 400
 """Lowest HTTP status of an error (RFC 9110, section 15.5)."""
 
+_LAST_ERROR_STATUS = 599
+
 _TOO_MANY_REQUESTS = 429
 
 _OTHER_ENGINE = Hint("use_other_engine")
@@ -86,7 +88,9 @@ class ProviderErrors:
         code, message = json_body.error_code_and_message(body)
         inner = as_dict(body.get("error"))
         # Gemini and OpenRouter send the status as `error.code`; the response itself had status 200.
-        status_or_code = status or as_int(inner.get("code")) or 200
+        code_number = as_int(inner.get("code")) or 0
+        is_status = FIRST_ERROR_STATUS <= code_number <= _LAST_ERROR_STATUS
+        status_or_code = status or (code_number if is_status else 200)
         status_note = f" ({status_or_code})" if status_or_code >= FIRST_ERROR_STATUS else ""
         return self._error(f"reported an error{status_note}", status_or_code, code, message, None)
 

@@ -8,6 +8,7 @@ from gatewayx_nb.engine_pool.rate_limits import estimate_request_tokens
 from gatewayx_nb.errors import ProviderError, UsageError
 from gatewayx_nb.llm_engines.anthropic_messages import MessagesParser
 from gatewayx_nb.llm_engines.gemini import GeminiParser
+from gatewayx_nb.llm_engines.openai_chat import ChatParser
 from gatewayx_nb.llm_engines.openai_responses import ResponsesParser
 from gatewayx_nb.messages import Carried, Message, ToolCall, ToolResult
 from gatewayx_nb.testing import Send, reply
@@ -174,6 +175,73 @@ def _candidate(*parts, **fields):
     body = json.loads(json.dumps(GEMINI.body))
     body["candidates"] = [{"content": {"role": "model", "parts": list(parts)}} | fields]
     return body
+
+
+def _chat_chunk(reason=None, **delta):
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": reason}]}
+
+
+def _late(parser, *bodies):
+    """Return the calls, the last finish reason and the last turn of an answer."""
+    chunks = [chunk for body in bodies for chunk in parser.feed(json.dumps(body))]
+    calls = [call.name for chunk in chunks for call in chunk.tool_calls]
+    reasons = [chunk.finish_reason for chunk in chunks if chunk.finish_reason]
+    turns = [chunk.details.carried for chunk in chunks if chunk.details]
+    return calls, reasons[-1], turns[-1]
+
+
+def _start(index, block):
+    return {"type": "content_block_start", "index": index, "content_block": block}
+
+
+def test_a_block_after_an_early_stop_reason_goes_back():
+    """What follows a stop reason of Anthropic, before the end mark, belongs to the turn."""
+    events = [
+        _start(0, SIGNED),
+        _start(1, TEXT),
+        end_event("end_turn"),
+        _start(2, USED),
+        {"type": "message_stop"},
+    ]
+    calls, _, turn = _late(MessagesParser(make_errors()), *events)
+
+    assert calls == ["f"]
+    assert turn["items"] == [SIGNED, TEXT, USED]
+
+
+def test_a_part_after_an_early_finish_reason_goes_back():
+    """What follows a finish reason of Gemini belongs to the turn."""
+    call = {"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "c2ln"}
+    bodies = [_candidate(WORD, **STOP), _candidate(call)]
+    calls, reason, turn = _late(GeminiParser(make_errors()), *bodies)
+
+    assert (calls, reason) == (["f"], "tool_calls")
+    assert turn["items"] == [WORD, call]
+
+
+def test_a_signature_after_an_early_finish_reason_goes_back():
+    """What follows a finish reason of Chat Completions belongs to the turn."""
+    extra = {"google": {"thought_signature": "c2ln"}}
+    function = {"name": "f", "arguments": "{}"}
+    call = {"index": 0, "id": "c1", "function": function, "extra_content": extra}
+    bodies = [_chat_chunk("stop", content="x"), _chat_chunk(tool_calls=[call])]
+    calls, reason, turn = _late(ChatParser(make_errors()), *bodies)
+
+    assert (calls, reason) == (["f"], "tool_calls")
+    assert turn["calls"] == {"c1": {"extra_content": extra}}
+
+
+def test_details_are_yielded_once():
+    """A server that repeats its finish reason does not repeat what it says beside the text."""
+    sources = {"groundingChunks": [{"web": {"title": "T", "uri": "https://x"}}]}
+    logprobs = {"chosenCandidates": [{"token": "x", "logProbability": -1}]}
+    body = _candidate(WORD, groundingMetadata=sources, logprobsResult=logprobs, **STOP)
+    parser = GeminiParser(make_errors())
+    chunks = [chunk for _ in range(2) for chunk in parser.feed(json.dumps(body))]
+    details = [chunk.details for chunk in chunks if chunk.details]
+
+    assert [len(part.citations) for part in details] == [1, 0]
+    assert [len(part.logprobs) for part in details] == [1, 1]
 
 
 STOP = {"finishReason": "STOP"}

@@ -280,7 +280,8 @@ FAULTS = [
         ModelNotFoundError,
         "unknown",
     ),
-    Fault("HTML with 404", 404, "<html>", ProviderError, "the body is not JSON"),
+    Fault("HTML with 404", 404, "<html>", ProviderError, "no reason given"),
+    Fault("a text with 404", 404, "<h1>Not here</h1>", ProviderError, "404: Not here"),
     Fault("rate limit", 429, {"error": {"message": "slow"}}, RateLimitError, "slow"),
     Fault("quota", 429, {"error": {"code": "insufficient_quota"}}, QuotaError, "429"),
     Fault(

@@ -9,7 +9,7 @@ import pickle
 import pytest
 
 from gatewayx_nb import llm_engines
-from gatewayx_nb.errors import ProviderError, TransportError, TruncatedError
+from gatewayx_nb.errors import GatewayError, ProviderError, TransportError, TruncatedError
 from gatewayx_nb.llm_engines.response_body import EventLog
 from gatewayx_nb.testing import (
     DIALECTS,
@@ -91,6 +91,11 @@ def test_a_json_body_is_read_whatever_its_content_type(run, dialect, begin):
     answer = run(dialect, [Send(reply(begin + dialect.whole, content_type="text/event-stream"))])
 
     assert (answer.text, answer.finish_reason) == (TEXT, "stop")
+
+
+def error_head(status):
+    """Return the head of an error response with a chunked body."""
+    return head(status, content_type="application/json", transfer_encoding="chunked")
 
 
 def text_event(dialect):
@@ -287,16 +292,66 @@ BODIES = {
     "detail with an error": {"detail": {"error": {"message": "upstream broke"}}},
     "errors": {"errors": [{"message": "upstream broke"}]},
     "error texts": {"errors": ["upstream broke"]},
+    "code": {"error": {"code": "upstream broke", "message": None}},
+    "type": {"error": {"type": "upstream broke", "message": ""}},
+    "OAuth": {"error": "invalid", "error_description": "upstream broke"},
+    "nested OAuth": {"error": {"error_description": "upstream broke"}},
+    "message in camel case": {"error": {"errorMessage": "upstream broke"}},
+    "problem details": {"type": "about:blank", "title": "upstream broke", "status": 400},
+    "problem details with a detail": {"title": "Bad Request", "detail": "upstream broke"},
+    "title": {"error": {"title": "upstream broke"}},
+    "reason": {"error": {"reason": "upstream broke"}},
+    "status": {"error": {"status": "upstream broke"}},
+    "msg": {"code": 7, "msg": "upstream broke", "status": "error"},
+    "description": {"status": "failed", "description": "upstream broke"},
+    "type and code": {"type": "error", "code": "upstream broke"},
+    "fields": {"errors": {"model": ["upstream broke"]}},
     "message with detail": {"object": "error", "message": {"detail": [{"msg": "upstream broke"}]}},
 }
 
 
 @each_dialect
-@pytest.mark.parametrize("form", BODIES)
-def test_the_reason_of_an_error_response_is_shown(run, dialect, form):
-    """FastAPI's `detail`, `errors` lists and nested forms contain the reason."""
-    with pytest.raises(ProviderError, match="upstream broke"):
-        run(dialect, [Send(reply(json.dumps(BODIES[form]).encode(), 400))])
+@pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
+def test_the_reason_of_an_error_response_is_shown(run, dialect, is_streamed):
+    """FastAPI's `detail`, `errors` lists and nested forms contain the reason, cut or not."""
+    for name, body in BODIES.items():
+        data = json.dumps(body).encode()
+        for end in (Send(chunk(b"")), CloseConnection(), Reset(), Stall()):
+            if isinstance(end, Stall) and name != "detail":
+                continue  # it takes a second
+            script = [Send(error_head(400)), Send(chunk(data)), end]
+            with pytest.raises(ProviderError, match="upstream broke"):
+                run(dialect, script, is_streamed=is_streamed)
+
+
+@each_dialect
+@pytest.mark.parametrize("end", [CloseConnection(), Reset()], ids=["close", "reset"])
+def test_the_beginning_of_an_error_response_is_shown(run, dialect, end):
+    """A page of an error that is cut off is quoted."""
+    script = [Send(error_head(403)), Send(chunk(b"<p>upstream broke</p>")), end]
+
+    with pytest.raises(GatewayError, match="upstream broke"):
+        run(dialect, script)
+
+
+@each_dialect
+def test_the_reason_of_an_error_within_a_stream_is_shown(run, dialect):
+    """An error object of any form raises an error with the reason."""
+    for body in BODIES.values():
+        if "error" in body:
+            data = b"data: " + json.dumps(body).encode() + b"\n\n"
+            with pytest.raises(ProviderError, match="upstream broke"):
+                run(dialect, [Send(stream_head()), Send(chunk(data)), Send(chunk(b""))])
+
+
+def test_an_error_with_a_number_alone_shows_it(run):
+    """A code is better than no reason, and one that is no HTTP status is not shown as one."""
+    (dialect,) = (dialect for dialect in DIALECTS if dialect.name == "chat")
+    body = json.dumps({"error": {"code": 1301}}).encode()
+
+    with pytest.raises(ProviderError, match="reported an error: code 1301") as caught:
+        run(dialect, [Send(reply(body))])
+    assert caught.value.status == 200
 
 
 @each_dialect
