@@ -12,11 +12,26 @@ from gatewayx_nb.text import well_formed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_TAGS = {"<think>": "</think>", "[THINK]": "[/THINK]"}
-"""The tags around reasoning in answers of DeepSeek, Qwen and others, and of Mistral's open models.
+_WORDS = {f"<{word}>": f"</{word}>" for word in ("thinking", "thought", "reasoning")}
+"""Tags that an answer in XML may have, too, so that only a closed one surrounds reasoning."""
+
+_TAGS = _WORDS | {
+    "<think>": "</think>",  # DeepSeek, Qwen and others
+    "[THINK]": "[/THINK]",  # Mistral's open models
+    "◁think▷": "◁/think▷",  # Kimi
+    "<seed:think>": "</seed:think>",
+    "<|START_THINKING|>": "<|END_THINKING|>",  # Cohere's open models
+    "<|begin_of_thought|>": "<|end_of_thought|>",
+    # gpt-oss: https://cookbook.openai.com/articles/openai-harmony
+    "<|channel|>analysis<|message|>": "<|end|><|start|>assistant<|channel|>final<|message|>",
+}
+"""The tags around reasoning at the start of an answer, if its server leaves them in the text.
 
 https://huggingface.co/deepseek-ai/DeepSeek-R1#usage-recommendations
 """
+
+_MAX_HELD = 100_000
+"""Maximum number of characters that wait for a closing tag; then they are reasoning."""
 
 _TAG_END = "</think>"
 _LOST_END = re.compile(rf"^[ \t]*{_TAG_END}", re.MULTILINE)
@@ -62,7 +77,7 @@ class AnswerCleaner:
 
     def _repair(self, chunk: Chunk) -> Iterator[Chunk]:
         if chunk.finish_reason is not None:
-            yield from self.close()
+            yield from self.close(is_cut=chunk.finish_reason == "length")
         text, reasoning = self._text.feed(chunk.text), self._reasoning.feed(chunk.reasoning)
         if reasoning:  # a server with a field for reasoning does not use tags
             self._is_answer, self._has_reasoning = True, True
@@ -78,10 +93,17 @@ class AnswerCleaner:
                 return
         yield chunk
 
-    def close(self) -> Iterator[Chunk]:
-        """Yield the text that is still held back when the answer ends."""
+    def close(self, *, is_cut: bool = False) -> Iterator[Chunk]:
+        """Yield the text that was held back; the answer has ended.
+
+        Args:
+            is_cut: Whether it ended at a limit, so that a closing tag may be missing.
+        """
         text, reasoning = self._held + self._text.close(), self._reasoning.close()
         self._held = ""
+        word = next((tag for tag in _WORDS if text.lstrip().startswith(tag)), None)
+        if is_cut and word is not None:
+            text, self._end = text.lstrip().removeprefix(word), _TAGS[word]
         if self._end is not None:
             text, reasoning = "", reasoning + text
         if text or reasoning:
@@ -102,6 +124,9 @@ class AnswerCleaner:
                 self._end, self._after_tag = None, True
             stripped = text.lstrip()
             tag = next((tag for tag in _TAGS if stripped.startswith(tag)), None)
+            if tag in _WORDS and _TAGS[tag] not in text and len(text) < _MAX_HELD:
+                self._held = text
+                return reasoning, ""
             if tag is not None:
                 self._end, self._has_reasoning = _TAGS[tag], True
                 text = stripped[len(tag) :]

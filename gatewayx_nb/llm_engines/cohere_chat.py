@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from typing_extensions import override
 
 from gatewayx_nb.llm_engines import embedding_request, json_body
-from gatewayx_nb.llm_engines.answer_details import citation, details_chunk
+from gatewayx_nb.llm_engines.answer_details import citation, details_chunk, finite
 from gatewayx_nb.llm_engines.http import HTTPEngine
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_list, as_str
 from gatewayx_nb.llm_engines.message_parts import carried_items, check_images
 from gatewayx_nb.llm_engines.openai_chat import chat_messages, tool_call_json
 from gatewayx_nb.llm_engines.strict_schema import SchemaRules
 from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
-from gatewayx_nb.replies import Chunk, FinishReason, Usage
+from gatewayx_nb.replies import Chunk, FinishReason, Logprob, Usage
+from gatewayx_nb.text import well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -141,6 +142,8 @@ class CohereParser:
             case "content-start" | "content-delta":
                 content = as_dict(message.get("content"))
                 self._message.contents.append((index, content))
+                if row := event.get("logprobs"):
+                    self._message.logprobs.append(as_dict(row))
                 yield from _text_chunks(content)
             case "tool-plan-delta":
                 self._message.plan.append(as_str(message.get("tool_plan")))
@@ -166,6 +169,7 @@ class CohereParser:
             yield from _text_chunks(part)
         self._message.plan.append(as_str(message.get("tool_plan")))
         self._message.citations += as_dicts(message.get("citations"))
+        self._message.logprobs += as_dicts(body.get("logprobs"))
         yield from _plan_chunks(message)
         for index, call in enumerate(as_dicts(message.get("tool_calls"))):
             self._start_call(index, call)
@@ -213,9 +217,10 @@ class _MessageAssembler:
         self.plan: list[str] = []
         self.calls: list[ToolCall] = []
         self.citations: list[dict[str, Any]] = []
+        self.logprobs: list[dict[str, Any]] = []
 
     def details(self) -> Iterator[Chunk]:
-        """Yield the citations, and the message to send back.
+        """Yield the citations, the log probabilities, and the message to send back.
 
         The message is needed only if it has a plan or thoughts before its tool calls:
         https://docs.cohere.com/docs/tool-use-overview
@@ -232,6 +237,7 @@ class _MessageAssembler:
         is_needed = bool(self.calls) and (has_thoughts or bool(plan))
         yield from details_chunk(
             citations=[found for row in self.citations for found in _sources(row)],
+            logprobs=map(_logprob, self.logprobs),
             carried={"dialect": _DIALECT, "items": [item]} if is_needed else None,
         )
 
@@ -251,6 +257,14 @@ def _sources(row: dict[str, Any]) -> Iterator[Citation]:
         content = as_dict(source.get("document")) or as_dict(source.get("tool_output"))
         title = content.get("title") or source.get("id")
         yield citation(row.get("text"), title, content.get("url"), content.get("page"), span)
+
+
+def _logprob(row: dict[str, Any]) -> Logprob:
+    """Return the log probability of a piece of text, which is the sum of those of its tokens."""
+    values = [finite(value) for value in as_list(row.get("logprobs"))]
+    known = [value for value in values if value is not None]
+    total = sum(known) if known and len(known) == len(values) else None
+    return Logprob(well_formed(as_str(row.get("text"))), finite(total))
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:

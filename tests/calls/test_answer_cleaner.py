@@ -6,6 +6,7 @@ from gatewayx_nb.calls import AnswerCleaner, PartialReply
 from gatewayx_nb.replies import Chunk
 
 END = Chunk(finish_reason="stop")
+CHANNEL = "<|end|><|start|>assistant<|channel|>final<|message|>"
 
 
 def clean(*pieces):
@@ -36,7 +37,30 @@ def clean(*pieces):
         ("</think>\n\nParis.", "", "Paris."),
         ("  ", "", "  "),
         ("<thin", "", "<thin"),
-        ("<thinking>Hm.</thinking>", "", "<thinking>Hm.</thinking>"),
+        ("<thinking>Hm.</thinking>\nParis.", "Hm.", "Paris."),
+        ("<thought>\nHm.</thought>Paris.", "\nHm.", "Paris."),
+        ("\n<reasoning>Hm.</reasoning>\n\nParis.", "Hm.", "Paris."),
+        ("<thinking>a</thinking><think>b</think>Paris.", "ab", "Paris."),
+        ("◁think▷Hm.◁/think▷\nParis.", "Hm.", "Paris."),
+        ("<seed:think>Hm.</seed:think>Paris.", "Hm.", "Paris."),
+        ("<|START_THINKING|>Hm.<|END_THINKING|>Paris.", "Hm.", "Paris."),
+        ("<|begin_of_thought|>Hm.<|end_of_thought|>Paris.", "Hm.", "Paris."),
+        (
+            f"<|channel|>analysis<|message|>Hm.{CHANNEL}Paris.",
+            "Hm.",
+            "Paris.",
+        ),
+        ("<thinking> is a tag.", "", "<thinking> is a tag."),
+        ("<reasoning>\n<step/>", "", "<reasoning>\n<step/>"),
+        ("<thoughts>Hm.</thoughts>", "", "<thoughts>Hm.</thoughts>"),
+        ("<reasonings", "", "<reasonings"),
+        ("The tag <thinking>x</thinking>.", "", "The tag <thinking>x</thinking>."),
+        ("`<thought>x</thought>`", "", "`<thought>x</thought>`"),
+        ('"[THINK]x[/THINK]"', "", '"[THINK]x[/THINK]"'),
+        ("```\n<reasoning>x</reasoning>\n```", "", "```\n<reasoning>x</reasoning>\n```"),
+        ("[THIN]", "", "[THIN]"),
+        ("◁thin", "", "◁thin"),
+        ("<|channel|>final<|message|>x", "", "<|channel|>final<|message|>x"),
         ("Write `<think>` and `</think>`.", "", "Write `<think>` and `</think>`."),
         ("The tag </think> ends it.", "", "The tag </think> ends it."),
         ("Paris. <think>Hm.</think>", "", "Paris. <think>Hm.</think>"),
@@ -53,8 +77,43 @@ def test_reasoning_in_tags_is_separated_however_the_answer_is_split(answer, reas
         assert clean(answer[:position], answer[position:]) == (reasoning, text)
 
 
+@pytest.mark.parametrize("tag", ["thinking", "thought", "reasoning", "think"])
+def test_reasoning_that_is_cut_at_a_limit_is_not_the_text(tag):
+    """The closing tag is missing because the answer was cut at `max_tokens`."""
+    partial, cleaner = PartialReply("e", "m"), AnswerCleaner()
+    for chunk in (Chunk(text=f"<{tag}>Hm, "), Chunk(text="so"), Chunk(finish_reason="length")):
+        for cleaned in cleaner.feed(chunk):
+            partial.add(cleaned)
+
+    assert ("".join(partial.reasoning), "".join(partial.text)) == ("Hm, so", "")
+
+
+def test_a_long_text_in_tags_does_not_wait_for_their_end():
+    """A tag that is never closed delays an answer by a bounded number of characters."""
+    cleaner = AnswerCleaner()
+    pieces = ["<reasoning>", *["x" * 1000] * 200]
+    chunks = [each for piece in pieces for each in cleaner.feed(Chunk(text=piece))]
+
+    assert len("".join(chunk.reasoning for chunk in chunks)) == 200_000
+
+
 PIECES = st.lists(
-    st.sampled_from(["<think>", "</think>", "<", "think>", "\n", " ", "a", "\ud83d", "\ude00", "é"])
+    st.sampled_from(
+        [
+            "<think>",
+            "</think>",
+            "<thought>",
+            "</thought>",
+            "<",
+            "think>",
+            "\n",
+            " ",
+            "a",
+            "\ud83d",
+            "\ude00",
+            "é",
+        ]
+    )
 )
 
 

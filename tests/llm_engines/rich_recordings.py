@@ -571,6 +571,10 @@ _COHERE_MESSAGE = {
     "tool_plan": " I look.",
     "tool_calls": [_CHAT_CALL],
 }
+_COHERE_LOGPROBS = [
+    {"text": PIECES[0], "token_ids": [1, 2], "logprobs": [-0.5, -0.25]},
+    {"text": PIECES[1], "token_ids": [3], "logprobs": [float("nan")]},
+]
 
 
 def _cohere_call(kind, arguments, **fields):
@@ -587,6 +591,7 @@ COHERE = Rich(
         "finish_reason": "TOOL_CALL",
         "message": _COHERE_MESSAGE | {"citations": [_COHERE_CITATION]},
         "usage": _COHERE_USAGE,
+        "logprobs": _COHERE_LOGPROBS,
     },
     [
         {"type": "message-start", "id": "reply-1", "delta": {"message": {"role": "assistant"}}},
@@ -595,8 +600,10 @@ COHERE = Rich(
         message_event("content-delta", 0, content={"thinking": "m."}),
         {"type": "content-end", "index": 0},
         message_event("content-start", 1, content={"type": "text", "text": ""}),
-        message_event("content-delta", 1, content={"text": PIECES[0]}),
-        message_event("content-delta", 1, content={"text": PIECES[1]}),
+        message_event("content-delta", 1, content={"text": PIECES[0]})
+        | {"logprobs": _COHERE_LOGPROBS[0]},
+        message_event("content-delta", 1, content={"text": PIECES[1]})
+        | {"logprobs": _COHERE_LOGPROBS[1]},
         message_event("citation-start", 0, citations=_COHERE_CITATION),
         {"type": "citation-end", "index": 0},
         {"type": "content-end", "index": 1},
@@ -617,6 +624,8 @@ COHERE = Rich(
         Citation("sky", "Sky", "https://sky.test/", None, 4, 7),
         Citation("sky", "look:0", "", None, 4, 7),
     ),
+    # That of a piece of text is the product of those of its tokens.
+    logprobs=(Logprob(PIECES[0], -0.75), Logprob(PIECES[1])),
 )
 
 ALL = (CHAT, RESPONSES, ANTHROPIC, GEMINI, COHERE)
