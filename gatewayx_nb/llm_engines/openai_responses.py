@@ -160,7 +160,10 @@ class ResponsesParser:
     def __init__(self, errors: ProviderErrors) -> None:
         self.finished = self.ended = False
         self._errors = errors
-        self._streamed_types: set[str] = set()  # types of the items streamed so far
+        self._open_types: set[str] = set()  # types of the items of which pieces have arrived
+        self._sent_text: list[str] = []
+        self._sent_reasoning: list[str] = []
+        self._sent_calls = 0
         self._items: list[dict[str, Any]] = []
         self._calls = ToolCallAssembler()
         self._reasoning_part: tuple[object, object] | None = None
@@ -176,12 +179,13 @@ class ResponsesParser:
         delta = as_str(event.get("delta"))
         match event_type:
             case "response.output_text.delta" | "response.refusal.delta" if delta:
-                self._streamed_types.add("message")
+                self._open_types.add("message")
                 self._has_refused = self._has_refused or event_type == "response.refusal.delta"
+                self._sent_text.append(delta)
                 yield Chunk.of_text(delta)
             case "response.reasoning_summary_text.delta" | "response.reasoning_text.delta":
-                self._streamed_types.add("reasoning")
-                part = event.get("summary_index", event.get("content_index"))
+                self._open_types.add("reasoning")
+                part = (event_type, event.get("summary_index", event.get("content_index")))
                 yield self._reasoning_chunk(delta, (event.get("output_index"), part))
             case "response.output_item.added" | "response.function_call_arguments.delta":
                 self._extend_call(event)
@@ -218,10 +222,14 @@ class ResponsesParser:
     def _finish_item(self, event: dict[str, Any]) -> Iterator[Chunk]:
         item = as_dict(event.get("item"))
         self._items.append(item)
-        if item.get("type") == "function_call":
-            self._streamed_types.add("function_call")
+        kind = as_str(item.get("type"))
+        if kind == "function_call":
             self._calls.drop(event.get("output_index"))
             yield self._tool_call_chunk(item)
+        elif kind in self._open_types:
+            self._open_types.remove(kind)
+        else:  # some proxies do not send it in pieces
+            yield from self._item(item, event.get("output_index"))
 
     def _end(self, response: dict[str, Any]) -> Iterator[Chunk]:
         """Yield the parts of a finished response that were not streamed, and its finish reason."""
@@ -229,9 +237,7 @@ class ResponsesParser:
         status = as_str(response.get("status"))
         if status == "failed" or response.get("error"):
             raise self._errors.from_body(response)
-        for number, item in enumerate(as_dicts(response.get("output"))):
-            if as_str(item.get("type")) not in self._streamed_types:
-                yield from self._item(item, number)
+        yield from self._unsent(as_dicts(response.get("output")))
         if self._calls.pending:
             self._has_tool_calls = True
             yield Chunk(tool_calls=self._calls.finish_all())
@@ -244,29 +250,52 @@ class ResponsesParser:
             usage=_usage(usage) if usage else None,
         )
 
-    def _item(self, item: dict[str, Any], number: int) -> Iterator[Chunk]:
+    def _unsent(self, output: list[dict[str, Any]]) -> Iterator[Chunk]:
+        """Yield what the output at the end has in addition to what has been streamed."""
+        whole = ResponsesParser(self._errors)
+        chunks = [
+            chunk for number, item in enumerate(output) for chunk in whole._item(item, number)
+        ]
+        self._has_refused = self._has_refused or whole._has_refused
+        texts, thoughts = whole._sent_text, whole._sent_reasoning
+        if self._sent_text or self._sent_reasoning or self._sent_calls:
+            text, reasoning = _rest(texts, self._sent_text), _rest(thoughts, self._sent_reasoning)
+            calls = [call for chunk in chunks for call in chunk.tool_calls]
+            chunks = [Chunk(text=text, reasoning=reasoning)] if text or reasoning else []
+            chunks += [Chunk(tool_calls=(call,)) for call in calls[self._sent_calls :]]
+        if any(chunk.tool_calls for chunk in chunks):
+            self._calls.finish_all()
+            self._has_tool_calls = True
+        yield from chunks
+
+    def _item(self, item: dict[str, Any], number: object) -> Iterator[Chunk]:
         match item.get("type"):
             case "message":
                 for part in as_dicts(item.get("content")):
                     refusal = as_str(part.get("refusal"))
                     self._has_refused = self._has_refused or bool(refusal)
-                    yield Chunk(text=as_str(part.get("text")) or refusal)
+                    if text := as_str(part.get("text")) or refusal:
+                        self._sent_text.append(text)
+                        yield Chunk(text=text)
             case "reasoning":
                 for name in ("summary", "content"):
                     for index, part in enumerate(as_dicts(item.get(name))):
-                        yield self._reasoning_chunk(as_str(part.get("text")), (number, index))
+                        if text := as_str(part.get("text")):
+                            yield self._reasoning_chunk(text, (number, (name, index)))
             case "function_call":
-                self._calls.finish_all()
                 yield self._tool_call_chunk(item)
 
     def _reasoning_chunk(self, text: str, part: tuple[object, object]) -> Chunk:
         """Return a piece of reasoning, with a blank line between parts."""
         gap = "" if self._reasoning_part is None or self._reasoning_part == part else "\n\n"
-        self._reasoning_part = part
-        return Chunk(reasoning=gap + text)
+        if text:
+            self._reasoning_part = part
+            self._sent_reasoning.append(gap + text)
+        return Chunk.of_text("", gap + text if text else "")
 
     def _tool_call_chunk(self, item: dict[str, Any]) -> Chunk:
         self._has_tool_calls = True
+        self._sent_calls += 1
         texts = (as_str(item.get(name)) for name in ("call_id", "name", "arguments"))
         return Chunk(tool_calls=(ToolCall(*texts),))
 
@@ -277,6 +306,12 @@ class ResponsesParser:
             reason = as_dict(response.get("incomplete_details")).get("reason")
             return _INCOMPLETE_REASONS.get(as_str(reason), "other")
         return "tool_calls" if self._has_tool_calls else "stop"
+
+
+def _rest(pieces: list[str], sent: list[str]) -> str:
+    """Return what follows a text in a longer one; nothing if the longer one begins otherwise."""
+    text, beginning = "".join(pieces), "".join(sent)
+    return text.removeprefix(beginning) if text.startswith(beginning) else ""
 
 
 def _details(items: list[dict[str, Any]]) -> Iterator[Chunk]:
