@@ -7,6 +7,7 @@ https://docs.cohere.com/reference/chat-stream
 from __future__ import annotations
 
 import itertools
+import re
 from dataclasses import replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -62,6 +63,10 @@ class CohereChatEngine(HTTPEngine):
     lacks: ClassVar[frozenset[str]] = frozenset({"cache"})
     prices: ClassVar[str] = "cohere"
     schema_rules = _STRICT_SCHEMA
+    # https://docs.cohere.com/docs/reasoning
+    without_effort = re.compile(
+        r"^command(?:$|-(?:light|nightly|r|a-03-2025|a-vision|a-translate))|^c4ai-|aya-"
+    )
     # The maximum of one request: https://docs.cohere.com/reference/embed
     embedding_batch: ClassVar[int] = 96
 

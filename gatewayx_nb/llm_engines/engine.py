@@ -13,6 +13,7 @@ from gatewayx_nb.replies import Chunk, Details, Reply
 from gatewayx_nb.secure_config import Network, Secret
 
 if TYPE_CHECKING:
+    import re
     from collections.abc import AsyncIterator, Mapping, Sequence
 
 FEATURES = frozenset({"system", "history", "images", "schema", "embed"})
@@ -46,6 +47,8 @@ class LLMEngine:
             ``"images"``, ``"schema"`` (enforces a JSON Schema natively), ``"embed"``.
         lacks: The parameters in `SAMPLING` that the provider does not support, such as
             ``"seed"``. A call that sets one is rejected before anything is sent.
+        without_effort: Matches the names of models that do not reason, or not by degrees. A call
+            of one that sets ``effort`` is rejected before anything is sent.
         params: The names that ``params`` may contain; ``None`` allows any, because a provider
             rejects unknown ones itself.
         keywords: The options that ``[engines.<name>]`` may contain besides ``base_url``,
@@ -62,6 +65,7 @@ class LLMEngine:
     requires_key: ClassVar[bool] = True
     features: ClassVar[frozenset[str]] = frozenset({"system", "history"})
     lacks: ClassVar[frozenset[str]] = frozenset()
+    without_effort: ClassVar[re.Pattern[str] | None] = None
     params: ClassVar[frozenset[str] | None] = None
     keywords: ClassVar[frozenset[str] | None] = None
     prices: ClassVar[str] = ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote
 
@@ -79,6 +80,8 @@ class GeminiEngine(HTTPEngine):
     key_prefix: ClassVar[str] = ""
     features = frozenset({"system", "history", "images", "schema", "embed"})
     schema_rules = _STRICT_SCHEMA
+    # https://ai.google.dev/gemini-api/docs/thinking#supported-models
+    without_effort = re.compile(r"gemini-(?:pro|1\.|2\.0(?!.*thinking))|gemma-[23]|learnlm")
     # Gemini caches prompts by itself: https://ai.google.dev/gemini-api/docs/caching
     lacks: ClassVar[frozenset[str]] = frozenset({"cache"})
     keywords: ClassVar[frozenset[str] | None] = frozenset()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import time
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -15,6 +17,7 @@ from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.llm_engines import json_body, unsupported_params
 from gatewayx_nb.llm_engines.engine import LLMEngine
 from gatewayx_nb.llm_engines.json_body import as_dicts, as_str
+from gatewayx_nb.llm_engines.message_parts import sendable
 from gatewayx_nb.llm_engines.provider_errors import FIRST_ERROR_STATUS, ProviderErrors
 from gatewayx_nb.llm_engines.rate_limit_headers import rate_limits
 from gatewayx_nb.llm_engines.response_body import (
@@ -24,7 +27,7 @@ from gatewayx_nb.llm_engines.response_body import (
     read_error,
     read_parts,
 )
-from gatewayx_nb.messages import ModelInfo
+from gatewayx_nb.messages import Message, ModelInfo
 from gatewayx_nb.replies import Chunk
 from gatewayx_nb.transport import HTTPClient
 
@@ -40,6 +43,11 @@ _WAIT_FOR_MORE = 1.0
 
 _WAIT_FOR_CLOSE = 0.1
 """Seconds to wait, after the end mark, for the end of the body, so that the connection is kept."""
+
+_REFUSED = (400, 422)
+
+_CARRIED_NAMES = re.compile(rb"encrypted.content|signature|thinking.{0,9} block", re.IGNORECASE)
+"""What an error names if the provider cannot verify what a turn carries."""
 
 _REQUEST_IDS = ("x-request-id", "request-id", "x-generation-id")
 
@@ -171,6 +179,10 @@ class HTTPEngine(LLMEngine, ABC):
                 return
             data = await read_error(response)
         if not self.adapt(response.status, data):
+            if plain := _without_refused_turns(request, response.status, data):
+                async for chunk in self.stream(plain):
+                    yield chunk
+                return
             error = errors.from_response(response.status, response.headers, data)
             raise unsupported_params.explain_rejection(error, request, data)
         async for chunk in self.stream(request):
@@ -226,6 +238,19 @@ def system_prompt(request: Request) -> str | None:
     """Return the system prompt and any system messages, for APIs whose turns lack that role."""
     turns = (turn.content for turn in request.messages if turn.role == "system")
     return "\n\n".join(filter(None, (request.system, *turns))) or None
+
+
+def _without_refused_turns(request: Request, status: int, data: bytes) -> Request | None:
+    """Return a request without what its turns carry, if the provider refused that.
+
+    Signatures and encrypted reasoning may be bound to a model, a key or what came before them:
+    https://platform.claude.com/docs/en/build-with-claude/preserved-thinking
+    """
+    has_carried = any(turn.carried for turn in request.messages)
+    if not has_carried or status not in _REFUSED or not _CARRIED_NAMES.search(data):
+        return None
+    messages = [Message(turn.role, turn.parts) for turn in request.messages]
+    return replace(request, messages=sendable(messages, ""))
 
 
 def _headers_chunk(response: Response) -> Chunk:

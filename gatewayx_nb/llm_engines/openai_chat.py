@@ -77,6 +77,9 @@ Mistral accepts only IDs of nine letters and digits, and no user message right a
 https://github.com/langchain-ai/langchain/pull/24668
 """
 
+_AFTER_RESULTS = "OK."
+"""An answer of no meaning; an empty one is an error."""
+
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 
 
@@ -105,6 +108,11 @@ class OpenAICompatibleEngine(HTTPEngine):
     tool_rules: ClassVar[ToolRules] = "openai"
     reasoning_field: ClassVar[str] = ""
     schema_rules = _STRICT_SCHEMA
+    # OpenAI's, Meta's and xAI's, at OpenRouter and Groq too.
+    without_effort = re.compile(
+        r"(?:^|[/-])(?:gpt-(?:3\.5|4)(?!\d)|chatgpt-4o|llama-[23]|grok-[23](?!-mini)(?![\d.]))"
+        r"|non-reasoning"
+    )
 
     @override
     def enforceable(self, request: Request) -> Mapping[str, Any] | None:
@@ -117,8 +125,8 @@ class OpenAICompatibleEngine(HTTPEngine):
         roles: tuple[Role, ...] = ("user",) if self.tool_rules == "mistral" else ("user", "tool")
         check_images(request, "Chat Completions", *roles, has_detail=True)
         messages = chat_messages(request)
-        if self.tool_rules == "mistral":
-            messages = list(map(_with_short_ids, messages))
+        if self.tool_rules == "mistral" or "user after tool" in self._refused:
+            messages = list(_as_mistral_requires(messages))
         if self.reasoning_field and "tools" not in request.params:
             messages = [
                 {name: value for name, value in row.items() if name != self.reasoning_field}
@@ -151,10 +159,12 @@ class OpenAICompatibleEngine(HTTPEngine):
 
     @override
     def adapt(self, status: int, body: bytes) -> bool:
-        is_refused = status in (400, 422) and b"stream_options" in body
-        if not is_refused or "stream_options" in self._refused:
+        # Models of Mistral at other servers: "Unexpected role 'user' after role 'tool'".
+        signs = {"stream_options": b"stream_options", "user after tool": b"after role 'tool'"}
+        found = {name for name, sign in signs.items() if sign in body} - self._refused
+        if status not in (400, 422) or not found:
             return False
-        self._refused |= {"stream_options"}
+        self._refused |= found
         return True
 
     @override
@@ -359,6 +369,20 @@ def _tool_row(result: ToolResult) -> dict[str, Any]:
     if not texts and result.images:
         content = "The result is the image below."
     return {"role": "tool", "tool_call_id": result.id, "content": content}
+
+
+def _as_mistral_requires(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield messages with IDs that Mistral accepts, and an answer between results and a prompt.
+
+    A user's message right after the results of tools is an error:
+    https://github.com/langchain-ai/langchain/pull/24668
+    """
+    last_role = ""
+    for row in rows:
+        if last_role == "tool" and row["role"] == "user":
+            yield {"role": "assistant", "content": _AFTER_RESULTS}
+        last_role = row["role"]
+        yield _with_short_ids(row)
 
 
 def _with_short_ids(row: dict[str, Any]) -> dict[str, Any]:

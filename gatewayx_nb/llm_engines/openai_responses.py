@@ -5,6 +5,7 @@ Source: https://platform.openai.com/docs/api-reference/responses
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
@@ -100,7 +101,8 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
     def adapt(self, status: int, body: bytes) -> bool:
         param, message = json_body.rejected_param(body)
         # Models without reasoning: "Encrypted content is not supported with this model."
-        is_refused = param.startswith("include") or "encrypted content" in message.lower()
+        is_unsupported = re.search("encrypted content.*support", message, re.IGNORECASE)
+        is_refused = param.startswith("include") or is_unsupported
         if status not in (400, 422) or not is_refused or "include" in self._refused:
             return super().adapt(status, body)
         self._refused |= {"include"}

@@ -33,7 +33,11 @@ _PROVIDER_NAMES = {
     "max_tokens": ("max_tokens", "max_completion_tokens", "max_output_tokens", "maxOutputTokens"),
     "stop": ("stop", "stop_sequences", "stopSequences"),
     "seed": ("seed", "random_seed"),
-    "effort": ("reasoning_effort", "effort", "reasoning", "thinkingLevel", "thinking"),
+    "effort": (
+        *("reasoning_effort", "effort", "reasoning", "Reasoning", "thinkingLevel", "thinking"),
+        *("Thinking", "thinking_level", "thinkingConfig", "thinking_config", "output_config"),
+        *("token_budget", "output_config.effort", "reasoning.effort"),
+    ),
     "cache": ("prompt_cache_key", "cache_control"),
 }
 """The names that providers use for each parameter."""
@@ -47,13 +51,23 @@ def check_supported(engine: LLMEngine, request: Request) -> None:
     """Check that the engine supports every parameter that the caller set.
 
     Raises:
-        RejectedParameterError: If the provider lacks a parameter, if ``params`` has an unknown
-            name, or if the engine's `generate` takes no such keyword.
+        RejectedParameterError: If the provider or the model lacks a parameter, if ``params`` has
+            an unknown name, or if the engine's `generate` takes no such keyword.
     """
     # The names are sorted, so that several parameters always give the same message.
     for name in sorted(engine.lacks):
         if _is_set(request, name):
             raise _rejected(engine, request, name, "does not support")
+    pattern = engine.without_effort
+    if request.effort is not None and pattern is not None and pattern.search(request.model):
+        raise RejectedParameterError(
+            f"{engine.name}:{request.model} does not reason, so it has no 'effort'; nothing was"
+            " sent.",
+            hint=_hint("effort"),
+            engine=engine.name,
+            model=request.model,
+            code="effort",
+        )
     known = engine.params
     if known is not None:
         for name in request.params:

@@ -198,6 +198,45 @@ def test_mistral_gets_ids_of_nine_letters_and_digits(tmp_path):
     assert [row["tool_call_id"] for row in results] == ids
 
 
+def test_mistral_gets_an_answer_between_results_and_a_prompt(tmp_path):
+    """A user's message right after the results of tools is an error of Mistral."""
+    messages = [Message("user", "Hi"), CALLED, RESULTS, Message("user", "So?")]
+    with Wire(tmp_path / "p", "mistral", "/v1") as wire:
+        wire.respond_with(body_script(json.dumps(chat_body({"content": "ok"}))))
+        wire.pool.ask(messages=messages, model="mistral:m")
+        sent = wire.request_body["messages"]
+
+    assert [row["role"] for row in sent] == [
+        "user",
+        "assistant",
+        *["tool"] * 2,
+        "assistant",
+        "user",
+    ]
+    assert sent[4]["content"]
+    assert "tool_calls" not in sent[4]
+
+
+def test_a_server_that_refuses_a_prompt_after_results_gets_an_answer_between(tmp_path):
+    """Other servers offer Mistral's models, too, and are asked once."""
+    message = {"message": "Unexpected role 'user' after role 'tool'", "code": "3230"}
+    messages = [Message("user", "Hi"), CALLED, RESULTS, Message("user", "So?")]
+    roles = []
+
+    def script(request):
+        roles.append([row["role"] for row in json.loads(request.body)["messages"]])
+        if roles[-1][-2:] == ["tool", "user"]:
+            return body_script({"error": message}, 400)
+        return body_script(json.dumps(chat_body({"content": "ok"})))
+
+    with Wire(tmp_path / "p", "groq", "/v1") as wire:
+        wire.respond_with(script)
+        for _ in range(2):
+            assert wire.pool.ask(messages=messages, model="groq:m").text == "ok"
+
+    assert [row[-2:] for row in roles] == [["tool", "user"], *[["assistant", "user"]] * 2]
+
+
 def test_an_image_in_a_result_is_refused_where_no_message_can_hold_it(tmp_path):
     """An image in a tool result is refused: Mistral accepts no user's message after results."""
     result = Message("tool", [ToolResult("toolu_01", Image("image/png", PNG))])

@@ -8,6 +8,7 @@ import pickle
 import pytest
 
 from gatewayx_nb import Message, Reply, ToolResult
+from gatewayx_nb.errors import ProviderError
 from gatewayx_nb.replies import Citation
 from tests.llm_engines.rich_recordings import ALL, TEXT, encoded_events
 from tests.llm_engines.wire import Wire, body_script, stream_script
@@ -174,3 +175,45 @@ def test_a_citation_past_the_end_has_no_text():
     reply = Reply("Hi", "e", "m", citations=(Citation("", "T", start=900, end=999),))
 
     assert "T" in reply._repr_mimebundle_()["text/plain"]
+
+
+UNVERIFIED = [
+    "The encrypted content gAAA could not be verified.",
+    "messages.1.content.0: Invalid `signature` in `thinking` block",
+    "The thinking block is bound to a different conversation",
+    "Thought signature is not valid.",
+]
+
+
+@pytest.mark.parametrize("message", UNVERIFIED)
+def test_a_turn_that_the_provider_cannot_verify_is_sent_without_it(wire, rich, message):
+    """Another model or key of the same engine may refuse what a turn carries."""
+    reply = _reply(wire, rich, is_streamed=True)
+    plain = Message("assistant", reply.message.parts)
+    expected = _next_request(wire, rich, [Message("user", "Hi"), plain, RESULT])
+    sent = []
+
+    def script(request):
+        sent.append(json.loads(request.body)[rich.field])
+        if sent[-1] != expected:
+            return body_script({"error": {"message": message}}, 400)
+        return _script(rich, is_streamed=False)
+
+    wire.respond_with(script)
+    messages = [Message("user", "Hi"), reply.message, RESULT]
+    answer = wire.pool.ask(messages=messages, model=f"{rich.engine}:other")
+
+    assert answer.text == TEXT
+    assert len(sent) == 2
+
+
+def test_an_error_of_another_kind_is_not_sent_again(wire, rich):
+    """Only an error that names what a turn carries is answered with another request."""
+    reply = _reply(wire, rich, is_streamed=False)
+    wire.respond_with(body_script({"error": {"message": "no such tool"}}, 400))
+    with pytest.raises(ProviderError, match="no such tool"):
+        wire.pool.ask(
+            messages=[Message("user", "Hi"), reply.message, RESULT], model=f"{rich.engine}:m"
+        )
+
+    assert len(wire.server.requests) == 1
