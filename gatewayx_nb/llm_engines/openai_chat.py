@@ -60,11 +60,15 @@ _STRICT_SCHEMA = SchemaRules(
     max_properties=5_000,
     max_depth=10,
     max_labels=1_000,
+    max_long_labels=15_000,
+    distinct_variants=True,
     max_chars=120_000,
 )
 """The schemas of ``strict``, which is the same in Chat Completions and Responses.
 
 https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
+
+The API says of unions: "Objects provided via 'anyOf' must not share identical first keys."
 """
 
 SchemaMode = Literal["strict", "json_object", "none"]

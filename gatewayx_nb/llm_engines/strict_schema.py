@@ -52,6 +52,9 @@ class SchemaRules:
         max_optional: Maximum number of optional properties.
         max_unions: Maximum number of properties and items with several types.
         max_labels: Maximum number of values of all enums.
+        max_long_labels: Maximum number of characters of an enum with more than 250 values.
+        distinct_variants: Whether the objects of a union must differ in the name, or in the labels,
+            of their first property.
         max_min_items: Highest value of ``minItems``.
         max_chars: Maximum number of characters in all names and labels.
     """
@@ -68,6 +71,8 @@ class SchemaRules:
     max_optional: int | None = None
     max_unions: int | None = None
     max_labels: int | None = None
+    max_long_labels: int | None = None
+    distinct_variants: bool = False
     max_min_items: int | None = None
     max_chars: int | None = None
 
@@ -98,8 +103,12 @@ class SchemaRules:
             (len(labels), self.max_labels),
             (sum(map(len, texts)), self.max_chars),
             (_depth(strict, {}, strict), self.max_depth),
+            (max(map(_long_label_size, parts)), self.max_long_labels),
         )
         if any(limit is not None and size > limit for size, limit in sizes):
+            raise NotEnforceableError
+        unions = (part["anyOf"] for part in parts if "anyOf" in part)
+        if self.distinct_variants and not all(_are_distinct(union, strict) for union in unions):
             raise NotEnforceableError
 
 
@@ -292,6 +301,29 @@ def _flat(variants: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield the variants of a union, including those of nested unions."""
     for variant in variants:
         yield from variant["anyOf"] if set(variant) == {"anyOf"} else (variant,)
+
+
+_MANY_LABELS = 250
+
+
+def _long_label_size(part: Mapping[str, Any]) -> int:
+    """Return the number of characters of an enum with many values, otherwise 0."""
+    labels = part.get("enum", ())
+    return sum(len(str(label)) for label in labels) if len(labels) > _MANY_LABELS else 0
+
+
+def _are_distinct(variants: Iterable[Any], root: Mapping[str, Any]) -> bool:
+    """Return whether the objects of a union differ in the name or the labels of their first key."""
+    labels_of: dict[str, list[set[str]]] = {}
+    for variant in variants:
+        properties = resolve(variant, root).get("properties", {})
+        for name in itertools.islice(properties, 1):
+            labels = set(map(repr, resolve(properties[name], root).get("enum", ())))
+            labels_of.setdefault(name, []).append(labels)
+    return all(
+        all(first and second and first.isdisjoint(second) for first, second in pairs)
+        for pairs in (itertools.combinations(group, 2) for group in labels_of.values())
+    )
 
 
 def _name_of(schema: Mapping[str, Any]) -> object:

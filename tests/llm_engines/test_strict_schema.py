@@ -1,5 +1,6 @@
 """Strict forms of JSON Schemas, compared with the checkers in the vendors' SDKs."""
 
+import contextlib
 import copy
 import dataclasses
 import datetime as dt
@@ -351,6 +352,26 @@ def parts_of(schema):
         yield from parts_of(part)
 
 
+STRUCTURE = {"$defs", "$ref", "anyOf", "items", "enum", "type", "format", "title", "description"}
+STRUCTURE |= {"properties", "required", "additionalProperties"}
+BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
+
+
+def references_of(schema):
+    """Return the names of the definitions to which a schema refers."""
+    return {part["$ref"].removeprefix("#/$defs/") for part in parts_of(schema) if "$ref" in part}
+
+
+def recursive_names(strict):
+    """Return the names of the definitions that contain themselves."""
+    definitions = strict.get("$defs", {})
+    reached = {name: references_of(part) for name, part in definitions.items()}
+    for _ in definitions:
+        for names in reached.values():
+            names.update(*(reached[name] for name in tuple(names)))
+    return {name for name, names in reached.items() if name in names}
+
+
 def check_common(strict):
     """Check what all vendors document: an object at the top, and references with a target."""
     assert strict["type"] == "object"
@@ -377,6 +398,7 @@ def check_openai(strict):
         assert not {"prefixItems", "minLength", "maxLength", "uniqueItems"} & set(part)
         assert "(?" not in part.get("pattern", "")
         assert {"type", "anyOf", "$ref"} & set(part)
+        assert set(part) <= STRUCTURE | {"pattern", "minItems", "maxItems", "multipleOf"} | BOUNDS
 
 
 def check_anthropic(strict):
@@ -392,8 +414,12 @@ def check_gemini(strict):
     known = {"$defs", "$ref", "anyOf", "items", "prefixItems", "enum", "type", "format", "title"}
     known |= {"description", "minItems", "maxItems", "minimum", "maximum", "properties"}
     known |= {"required", "additionalProperties"}
+    recursive = recursive_names(strict)
     for part in parts_of(strict):
         assert set(part) <= known
+        assert part.get("format") in {None, "date-time", "date", "time"}
+        for name in part.get("required", ()):
+            assert recursive.isdisjoint(references_of(part["properties"][name]))
         # The SDK's class has no `$ref`, `$defs` and `prefixItems`, which the API documents.
         own = {"$ref", "$defs", "prefixItems", "anyOf", "items", "properties"}
         genai_types.JSONSchema.model_validate({k: v for k, v in part.items() if k not in own})
@@ -405,6 +431,8 @@ def check_cohere(strict):
     for part in parts_of(strict):
         assert not ({"maxLength", "prefixItems", "exclusiveMinimum"} | unknown) & set(part)
         assert part.get("format") in {None, "date-time", "uuid", "date", "time"}
+        assert "(?" not in part.get("pattern", "")
+        assert set(part) <= STRUCTURE | {"pattern"}
         if part.get("type") == "object":
             assert part["required"]
 
@@ -497,6 +525,9 @@ def wide(count):
         ("openai", nested(10), True),
         ("openai", nested(11), False),
         ("openai", {"enum": [str(number) for number in range(1_001)]}, False),
+        ("openai", {"enum": [f"{number:060}" for number in range(250)]}, True),
+        ("openai", {"enum": [f"{number:060}" for number in range(251)]}, False),
+        ("gemini", {"enum": [f"{number:060}" for number in range(251)]}, True),
         ("anthropic", {**wide(25), "required": []}, False),
         ("anthropic", {**wide(24), "required": []}, True),
         ("openai", {}, False),
@@ -540,3 +571,178 @@ def test_an_endpoint_may_enforce_less_than_a_schema(mode, schema):
     assert engine.enforceable(request) == schema
     sent = engine.payload(dataclasses.replace(request, schema=schema)).get("response_format")
     assert sent == ({"type": "json_object"} if mode == "json_object" else None)
+
+
+@dataclass
+class Firm:
+    """A type whose first field has the name of that of `City`."""
+
+    name: str
+    staff: int = 0
+
+
+@dataclass
+class Home:
+    """A type that begins with a label."""
+
+    kind: Literal["home"]
+    name: str
+
+
+@dataclass
+class Office:
+    """A type that begins with another label, or one of those of `Home`."""
+
+    kind: Literal["office", "home office"]
+    name: str
+
+
+@dataclass
+class Mixed:
+    """A union within a list in a field."""
+
+    parts: list[City | Firm]
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_enforced"),
+    [
+        (City | Firm, False),
+        (list[City | Firm | None], False),
+        (Mixed, False),
+        (City | Home, True),
+        (Home | Office, True),
+        (City | None, True),
+    ],
+)
+def test_openai_distinguishes_the_objects_of_a_union_by_their_first_key(kind, is_enforced):
+    """Objects that begin with the same key are refused, unless its labels differ."""
+    schema = ResponseSchema(kind).schema
+
+    for dialect in ("openai", "responses"):
+        assert (enforced(dialect, schema) is not None) == is_enforced
+    assert enforced("gemini", schema) is not None
+
+
+def _property(part):
+    """Return the first property of an object that is no reference, or ``None``."""
+    values = part.get("properties", {}).values()
+    return next((value for value in values if "$ref" not in value), None)
+
+
+def _set(part, **fields):
+    part.update(fields)
+    return True
+
+
+def _lose(part, name):
+    return part.pop(name, None) is not None
+
+
+def _beside_reference(part):
+    return "$ref" in part and _set(part, description="x")
+
+
+def _optional(part):
+    return bool(part.get("required")) and part["required"].pop() is not None
+
+
+def _of_type(kind, **fields):
+    return lambda part: part.get("type") == kind and _set(part, **fields)
+
+
+def _one_of(part):
+    return "anyOf" in part and _set(part, oneOf=part.pop("anyOf"))
+
+
+MUTATIONS = {
+    "open object": _of_type("object", additionalProperties=True),
+    "object of unknown extent": lambda part: _lose(part, "additionalProperties"),
+    "sibling of a reference": _beside_reference,
+    "reference to nothing": lambda part: "$ref" in part and _set(part, **{"$ref": "#/$defs/No"}),
+    "default": _of_type("integer", default=1),
+    "constant": _of_type("string", const="x"),
+    "other union": _one_of,
+    "length": _of_type("string", minLength=1),
+    "unknown format": _of_type("string", format="iri-reference"),
+    "unique items": _of_type("array", uniqueItems=True),
+    "many items": _of_type("array", minItems=2),
+    "most items": _of_type("array", maxItems=3),
+    "lookahead": _of_type("string", pattern="(?=x)"),
+    "bound": _of_type("integer", minimum=0),
+    "exclusive bound": _of_type("integer", exclusiveMinimum=0),
+    "optional property": _optional,
+    "unknown keyword": _of_type("object", patternProperties={}),
+    "unlisted property": _of_type("object", required=["none such"]),
+}
+"""Changes of a part of a schema; each returns whether it has changed the part."""
+
+DOCUMENTED = {
+    "openai": {"many items", "most items", "bound", "exclusive bound"},
+    "anthropic": {"optional property"},
+    "gemini": {"many items", "most items", "bound", "optional property"},
+    "cohere": {"optional property"},
+}
+DOCUMENTED["responses"] = DOCUMENTED["openai"]
+"""The changes that a vendor documents as valid."""
+
+
+@pytest.mark.parametrize("dialect", ENGINES)
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_checker_refuses_a_mutated_schema(dialect, name):
+    """Each checker fails on every schema with something that its vendor does not document."""
+    accepted, changed = [], 0
+    for case in CASES + STRUCTS:
+        mutated = copy.deepcopy(enforced(dialect, ResponseSchema(case.kind).schema) or {})
+        if any(MUTATIONS[name](part) for part in list(parts_of(mutated))):
+            changed += 1
+            with contextlib.suppress(AssertionError, KeyError, ValueError, TypeError):
+                check_common(mutated)
+                CHECKERS[dialect](mutated)
+                accepted.append(case.name)
+
+    assert changed
+    if name not in DOCUMENTED[dialect]:
+        assert accepted == []
+
+
+RULE_MUTATIONS = [
+    ("openai", "all_required", False),
+    ("openai", "formats", frozenset({"uri", "date", "date-time", "time", "decimal"})),
+    ("openai", "keywords", frozenset({"minLength"})),
+    ("openai", "prefix_items", True),
+    ("anthropic", "keywords", frozenset({"minimum"})),
+    ("anthropic", "keywords", frozenset({"minItems", "maxItems"})),
+    ("anthropic", "max_min_items", None),
+    ("anthropic", "formats", frozenset({"decimal"})),
+    ("anthropic", "recursion", "anywhere"),
+    ("gemini", "keywords", frozenset({"pattern"})),
+    ("gemini", "keywords", frozenset({"multipleOf"})),
+    ("gemini", "formats", frozenset({"uuid"})),
+    ("gemini", "recursion", "anywhere"),
+    ("cohere", "keywords", frozenset({"minimum"})),
+    ("cohere", "formats", frozenset({"duration"})),
+    ("cohere", "some_required", False),
+    ("cohere", "prefix_items", True),
+    ("cohere", "recursion", "anywhere"),
+]
+
+
+@pytest.mark.parametrize(("dialect", "field", "value"), RULE_MUTATIONS)
+def test_a_wrong_rule_makes_a_checker_fail(dialect, field, value):
+    """No rule of a vendor can be lost unnoticed: the schema of some type is then refused."""
+    rules = dataclasses.replace(ENGINES[dialect].schema_rules, **{field: value})
+    if field == "max_min_items":
+        rules = dataclasses.replace(rules, keywords=frozenset({"minItems"}))
+    failed = []
+    for case in CASES:
+        strict = rules.enforceable(ResponseSchema(case.kind).schema)
+        try:
+            assert (strict is None) == (dialect in case.prompted)
+            if strict is not None:
+                check_common(strict)
+                CHECKERS[dialect](strict)
+        except AssertionError:
+            failed.append(case.name)
+
+    assert failed
