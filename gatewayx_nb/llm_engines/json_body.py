@@ -29,7 +29,7 @@ _REASONS = (
 )
 """Names of the field with the reason of an error, from the most to the least telling."""
 
-_MARKUP = re.compile(r"<(?:script|style)\b.*?</|<[^<>]*>|&\w+;", re.DOTALL | re.IGNORECASE)
+_MARKUP = re.compile(r"<(?:script|style)\b.*?</\w+>|<[^<>]*>|&\w+;", re.DOTALL | re.IGNORECASE)
 
 _MAX_PAGE = 16_384
 """Maximum number of bytes of a page that are searched for its text."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ERROR_FIELD = "error:"
+
+_GAP = re.compile(r"[\s,]*+")
 
 _WAIT_AFTER_JSON = 1.0
 """Seconds to wait for the end of a body whose JSON is complete."""
@@ -46,7 +49,7 @@ class BodyParts:
 
 def is_end_mark(data: str) -> bool:
     """Return whether data is the end mark of a stream, which some servers send in every dialect."""
-    return data.startswith("[DONE]")
+    return data[:1] != "{" and data.strip().startswith("[DONE]")
 
 
 @dataclass(slots=True)
@@ -174,7 +177,7 @@ async def _read_json(
                 block = await anext(blocks, None)
         except (GatewayError, TimeoutError):
             is_usable = is_complete or (is_error and body)
-            if not is_usable and not _values(body.decode(errors="replace")):
+            if not is_usable and not _values(body.decode(errors="replace"))[0]:
                 raise
             break
         if block is None:
@@ -186,30 +189,38 @@ async def _read_json(
 def _json_parts(text: str) -> BodyParts:
     """Return the parts of a body that begins with JSON.
 
-    Text after the JSON, such as an end mark, is left out. If more JSON follows, each value is an
-    event, as some servers stream them: only an end mark among them shows that they are complete.
+    Text after the JSON, such as an end mark, is left out. If more JSON follows, or a list is cut
+    off, each value is an event, as some servers stream them: only an end mark among them shows that
+    they are complete.
     """
     if json_body.is_complete(text):
         return BodyParts([text], is_whole=True)
-    values = _values(text)
-    rest = text[sum(map(len, values)) :].lstrip()
-    if len(values) > 1 or (values and rest[:1] in ("{", "[")):
+    values, rest = _values(text)
+    if len(values) > 1 or (values and (text.startswith("[") or rest[:1] in ("{", "["))):
         return BodyParts(values)
     return BodyParts(values or [text], is_whole=True)
 
 
-def _values(text: str) -> list[str]:
-    """Return the JSON texts at the beginning of a text, with the spaces before them."""
-    decoder, values, start = json.JSONDecoder(), list[str](), 0
-    while content := text[start:].lstrip():
-        begin = len(text) - len(content)
+def _values(text: str) -> tuple[list[str], str]:
+    """Return the JSON texts at the beginning of a text, or of a list in it, and the rest."""
+    decoder, values, start = json.JSONDecoder(), list[str](), _after_gap(text, 0)
+    while start < len(text):
         try:
-            _, end = decoder.raw_decode(text, begin)
+            _, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
-            break
+            if start or text[0] != "[":
+                break
+            start = _after_gap(text, 1)  # of a list that is cut off
+            continue
         values.append(text[start:end])
-        start = end
-    return values
+        start = _after_gap(text, end)
+    return values, text[start:]
+
+
+def _after_gap(text: str, position: int) -> int:
+    """Return the position after spaces and commas."""
+    gap = _GAP.match(text, position)
+    return gap.end() if gap else position
 
 
 def _content(begin: bytes) -> bytes:

@@ -218,6 +218,40 @@ def test_json_events_without_their_field_names_are_events(run, dialect):
         run(dialect, [Send(reply(b"".join(lines[: dialect.end])))])
 
 
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("end", [CloseConnection(), Send(chunk(b""))], ids=["close", "end"])
+def test_a_list_of_events_that_is_cut_off_ends_with_its_end_mark(run, count, end):
+    """Without `alt=sse`, Gemini streams one list; its closing bracket says nothing new."""
+    (dialect,) = (dialect for dialect in DIALECTS if dialect.name == "gemini")
+    values = [event.partition(b"data: ")[2].strip() for event in dialect.events]
+    script = [Send(stream_head()), Send(chunk(b"[" + b",\r\n".join(values[:count]))), end]
+
+    if count == len(values):
+        assert run(dialect, script).text == TEXT
+    else:
+        with pytest.raises(TruncatedError) as caught:
+            run(dialect, script)
+        assert caught.value.partial == ["Hel", TEXT][count - 1]
+
+
+@pytest.mark.parametrize("mark", [b"data: [DONE]", b"data:  [DONE] ", b"event: x\ndata:[DONE]!"])
+def test_an_end_mark_may_have_spaces(run, mark):
+    """What follows it is not part of the answer."""
+    (dialect,) = (dialect for dialect in DIALECTS if dialect.name == "chat")
+    events = [*dialect.events[:-1], mark + b"\n\n", text_event(dialect)]
+
+    assert run(dialect, dialect.stream(b"".join(events))).text == TEXT
+
+
+def test_a_page_of_a_proxy_is_shown_without_its_markup(run):
+    """The title and the text of an HTML page are the reason."""
+    (dialect,) = (dialect for dialect in DIALECTS if dialect.name == "chat")
+    page = b"<html><title>502 Bad Gateway</title><style>a{}</style><h1>upstream&nbsp;broke</h1>"
+
+    with pytest.raises(ProviderError, match="HTTP 502: 502 Bad Gateway upstream broke"):
+        run(dialect, [Send(reply(page, 502, retry_after="0"))])
+
+
 def test_a_json_line_and_a_part_of_another_are_cut(run):
     """One whole value is not an answer if another one begins after it."""
     (dialect,) = (dialect for dialect in DIALECTS if dialect.name == "chat")
