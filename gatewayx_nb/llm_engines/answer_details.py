@@ -57,7 +57,12 @@ class NewDetails:
 
 
 def _unsent(items: tuple[T, ...], sent: tuple[T, ...]) -> list[T]:
-    return [item for item in items if item not in sent] if sent else list(items)
+    """Return the items that have not been sent; an item may occur several times."""
+    unsent = list(items)
+    for item in sent:
+        if item in unsent:
+            unsent.remove(item)
+    return unsent
 
 
 def _is_shallow(value: object, levels: int) -> bool:

@@ -46,6 +46,7 @@ class ExtraFields:
         self._calls: dict[str, dict[str, Any]] = {}
         self._has_sources = False
         self._new_details = NewDetails()
+        self._has_news = False
 
     def add(self, choice: dict[str, Any], part: dict[str, Any]) -> Iterable[Chunk]:
         """Return the details of a message or a delta; keep the fields that must be sent back."""
@@ -55,6 +56,7 @@ class ExtraFields:
         return ()
 
     def _add(self, choice: dict[str, Any], part: dict[str, Any]) -> Iterator[Chunk]:
+        self._has_news = True
         for detail in as_dicts(part.get("reasoning_details")):
             self._add_reasoning(detail)
         if self._reasoning_field:
@@ -88,6 +90,9 @@ class ExtraFields:
 
     def carried(self) -> Iterator[Chunk]:
         """Yield the fields that must go back, unless they have been yielded."""
+        if not self._has_news:
+            return
+        self._has_news = False
         reasoning = "".join(self._reasoning)
         fields = {
             self._reasoning_field: reasoning,

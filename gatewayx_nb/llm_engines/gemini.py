@@ -49,7 +49,7 @@ _NO_SIGNATURE = "skip_thought_signature_validator"
 https://ai.google.dev/gemini-api/docs/thought-signatures
 """
 
-_PLAIN_FIELDS = 2  # content and index
+_PLAIN_FIELDS = frozenset({"content", "index"})
 _NO_REASON = frozenset({"", "FINISH_REASON_UNSPECIFIED"})
 
 _STRICT_SCHEMA = SchemaRules(
@@ -181,7 +181,7 @@ class GeminiParser:
         for part in parts:
             self._turn.parts.append(part)
             yield from self._part(part)
-        if len(candidate) > _PLAIN_FIELDS:
+        if not candidate.keys() <= _PLAIN_FIELDS:
             self._turn.add_metadata(candidate)
         reason = as_str(candidate.get("finishReason"))
         if reason.startswith("MALFORMED"):

@@ -35,6 +35,8 @@ class PartAssembler:
         self.logprobs: list[Logprob] = []
         self._grounding: dict[str, Any] = {}
         self._recitation: dict[str, Any] = {}
+        self._checked = 0
+        self._is_plain = True
 
     def add_metadata(self, candidate: dict[str, Any]) -> None:
         """Add the metadata of a candidate; later metadata replaces earlier metadata."""
@@ -44,7 +46,11 @@ class PartAssembler:
 
     def details(self) -> Details:
         """Return all that is known besides text and tool calls."""
+        new, self._checked = self.parts[self._checked :], len(self.parts)
+        self._is_plain = self._is_plain and all(map(_is_plain, new))
         logprobs = tuple(self.logprobs)
+        if self._is_plain and not (logprobs or self._grounding or self._recitation):
+            return Details()  # in constant time, because some servers end every event
         return Details(tuple(self.citations()), tuple(self.images()), logprobs, self.carried())
 
     def carried(self) -> dict[str, Any] | None:

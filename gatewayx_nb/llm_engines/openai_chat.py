@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
     from gatewayx_nb.messages import Message, Request, Role, ToolCall, ToolResult
 
-_PLAIN_FIELDS = 2  # role and content
+_PLAIN_FIELDS = frozenset({"role", "content"})
 
 _TEXT_FIELDS = ("content", "reasoning_content", "reasoning")
 _FINISH_REASONS: dict[str, FinishReason] = {
@@ -237,7 +237,8 @@ class ChatParser:
         reasoning = as_str(part.get("reasoning_content")) or as_str(part.get("reasoning"))
         if text or reasoning:
             yield Chunk.of_text(text, reasoning)
-        if not text or len(part) > _PLAIN_FIELDS or choice.get("logprobs"):
+        is_plain = text and (len(part) == 1 or part.keys() <= _PLAIN_FIELDS)
+        if not is_plain or choice.get("logprobs"):
             yield from self._extra.add(choice, part)
         for position, call in enumerate(as_dicts(part.get("tool_calls"))):
             self._add_call(call, position)
