@@ -273,7 +273,7 @@ def test_usage_equals_that_of_genai_prices():
         ({}, None),
         ({"promptTokenCount": 5, "totalTokenCount": 5}, Usage(5)),
         ({"promptTokenCount": 5, "thoughtsTokenCount": 9}, Usage(5, 9, reasoning_tokens=9)),
-        ({"promptTokenCount": None, "candidatesTokenCount": "5", "more": 1}, Usage()),
+        ({"promptTokenCount": None, "candidatesTokenCount": "five", "more": 1}, Usage()),
     ],
 )
 def test_missing_counts_are_none(wire, usage, expected):

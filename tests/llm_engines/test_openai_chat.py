@@ -197,7 +197,7 @@ class Case:
     "case",
     [
         Case("empty object", {}, Usage()),
-        Case("not integers", {"prompt_tokens": None, "completion_tokens": "5"}, Usage()),
+        Case("not a number", {"prompt_tokens": None, "completion_tokens": "five"}, Usage()),
         Case(
             "output with reasoning",
             {
