@@ -16,7 +16,7 @@ from gatewayx_nb.llm_engines.gemini import GeminiParser
 from gatewayx_nb.llm_engines.openai_chat import ChatParser
 from tests.llm_engines.wire import make_errors
 
-TEXTS = st.text("ab é🙂\n", max_size=6)
+TEXTS = st.one_of(*[st.text("ab é🙂\n", min_size=1, max_size=6)] * 4, st.just(""))
 SIZES = st.lists(st.integers(1, 3), max_size=3)
 ARGUMENTS = st.sampled_from(['{"a": 1}', "{}", '{"b": "é"}'])
 NAMES = ("text", "reasoning", "finish_reason", "usage", "model", "tool_calls", "citations")
