@@ -94,7 +94,7 @@ class AnswerCleaner:
         yield chunk
 
     def close(self, *, is_cut: bool = False) -> Iterator[Chunk]:
-        """Yield the text that was held back; the answer has ended.
+        """Yield the text that is still held back when the answer ends.
 
         Args:
             is_cut: Whether it ended at a limit, so that a closing tag may be missing.

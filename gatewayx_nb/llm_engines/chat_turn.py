@@ -89,7 +89,7 @@ class ExtraFields:
                 last[name] = value
 
     def carried(self) -> Iterator[Chunk]:
-        """Yield the fields that must go back, unless they have been yielded."""
+        """Yield the fields that must be sent back, unless they have been yielded."""
         if not self._has_news:
             return
         self._has_news = False

@@ -199,7 +199,7 @@ class HTTPEngine(LLMEngine, ABC):
                 log.add(parts.data)
             for data in parts.data:
                 for chunk in _parse(parser, parts, data, errors):
-                    if chunk.text:  # before any text, a model may think for minutes
+                    if chunk.text:  # a model may think for minutes before its first text
                         response.start_read_timeout()
                     deadline = None
                     yield chunk

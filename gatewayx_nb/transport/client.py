@@ -306,7 +306,7 @@ def _session(tls: ssl.SSLContext, connect_timeout: float) -> aiohttp.ClientSessi
     """Open a session; httpx is not used, because its objects double the CPU cost of a request."""
     import aiohttp
 
-    # No limit on connections (0): the pool's concurrency is the limit.
+    # The number of connections is not limited here (0), because the pool limits the calls.
     connector = connection.connector(ssl=tls, limit=0, socket_factory=route.open_socket)
     return aiohttp.ClientSession(
         connector=connector,
