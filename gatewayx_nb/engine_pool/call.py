@@ -218,20 +218,20 @@ class EngineCall:
             UnsupportedFeatureError: If the engine does not support images, system prompts or
                 conversations.
         """
-        messages = sendable(self._request.messages, self.target.name)
-        request, schema = replace(self._request, messages=messages), self._schema
+        request, schema = self._request, self._schema
+        messages = sendable(request.messages, self.target.name)
         if request.images and "images" not in engine.features:
             raise self._no_images_error()
         if request.system and "system" not in engine.features:
             raise self._unsupported_error("system prompts", "system")
-        if len(request.messages) > 1 and "history" not in engine.features:
+        if len(messages) > 1 and "history" not in engine.features:
             option = "chat" if self._add_turn else "messages"
             raise self._unsupported_error("conversations", option)
         model = request.model or engine.model_name
         if not model:  # a local server offers only the models that it was started with
             model = next((listed.model for listed in await list_models(engine)), "")
-        if request.model != model:
-            request = replace(request, model=model)
+        if request.model != model or request.messages != messages:
+            request = replace(request, messages=messages, model=model)
         if schema is None or schema.schema is None:
             return request
         request = replace(request, schema=schema.described)

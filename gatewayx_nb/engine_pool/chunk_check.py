@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 from collections.abc import Mapping, Sequence
-from operator import is_
+from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
@@ -38,6 +38,14 @@ _TEXT_FIELDS = 2
 """Number of fields of a chunk that has only text and reasoning."""
 
 
+def _values_of(kind: type[Any]) -> attrgetter[tuple[object, ...]]:
+    """Return a function like `dataclasses.astuple`, which takes ten times as long."""
+    return attrgetter(*(field.name for field in dataclasses.fields(kind)))
+
+
+_counts, _limits = _values_of(Usage), _values_of(RateLimits)
+
+
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
@@ -48,13 +56,13 @@ def _is_count(value: object) -> bool:
 
 def _is_usage(value: object) -> bool:
     return isinstance(value, Usage) and all(
-        count is None or _is_count(count) for count in dataclasses.astuple(value)
+        count is None or _is_count(count) for count in _counts(value)
     )
 
 
 def _are_limits(value: object) -> bool:
     return isinstance(value, RateLimits) and all(
-        type(number) in (int, float, type(None)) for number in dataclasses.astuple(value)
+        type(number) in (int, float, type(None)) for number in _limits(value)
     )
 
 
@@ -94,9 +102,8 @@ _FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
 }
 """The check of each field but the texts, and the description of a valid value."""
 
-_ANYTHING = (lambda _: True, "")
-
-_DEFAULTS = tuple(field.default for field in dataclasses.fields(Chunk))[_TEXT_FIELDS:]
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Chunk)[_TEXT_FIELDS:]}
+_UNSET = tuple(_DEFAULTS.values())
 
 
 class ChunkCheck:
@@ -128,7 +135,7 @@ class ChunkCheck:
         if (
             type(text) is not str
             or type(reasoning) is not str
-            or (len(fields) != _TEXT_FIELDS and tuple(fields.values())[_TEXT_FIELDS:] != _DEFAULTS)
+            or (len(fields) != _TEXT_FIELDS and tuple(fields.values())[_TEXT_FIELDS:] != _UNSET)
         ):
             chunk = self._checked(chunk)
             text, reasoning = chunk.text, chunk.reasoning
@@ -168,16 +175,16 @@ class ChunkCheck:
     def _checked_fields(self, chunk: Chunk) -> dict[str, Any]:
         """Check all fields but the texts, and return those whose value must be replaced."""
         replaced: dict[str, Any] = {}
-        for field in dataclasses.fields(Chunk)[_TEXT_FIELDS:]:
-            name, value = field.name, getattr(chunk, field.name)
-            if value is field.default:
+        for name, default in _DEFAULTS.items():
+            value = getattr(chunk, name)
+            if value is default:
                 continue
-            is_valid, what = _FIELDS.get(name, _ANYTHING)
-            if not is_valid(value):
-                raise self._invalid(f"{name} of a Chunk", f"be {what}", value)
-            if name == "finish_reason" and value not in _FINISH_REASONS:
-                replaced[name] = "other"
-            elif (without_key := mask_key(value, self._key)) is not value:
+            if name in _FIELDS and not _FIELDS[name][0](value):
+                raise self._invalid(f"{name} of a Chunk", f"be {_FIELDS[name][1]}", value)
+            if name == "finish_reason":
+                if value not in _FINISH_REASONS:
+                    replaced[name] = "other"
+            elif self._key and (without_key := mask_key(value, self._key)) is not value:
                 replaced[name] = without_key
         return replaced
 
