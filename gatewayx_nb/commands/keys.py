@@ -18,9 +18,9 @@ from gatewayx_nb.model_registry import why_unusable
 from gatewayx_nb.secure_config import (
     SkipReason,
     display_path,
+    engine_variable,
     key_fault,
     key_state,
-    key_variable,
     looks_like_key,
 )
 
@@ -150,7 +150,7 @@ def _require_engine(session: Session, name: str) -> None:
 
 def _set(session: Session, name: str, *, user: bool) -> Note:
     # The user is prompted for the key, because a key in a cell would be saved with the notebook.
-    value = session.ask_secret(f"{key_variable(name)}: ").strip()
+    value = session.ask_secret(f"{engine_variable(name)}: ").strip()
     state = key_state(value)
     if state != "set":
         fault = "is empty" if state == "missing" else key_fault(value) or "is a placeholder"
@@ -191,11 +191,11 @@ def _remove(session: Session, name: str) -> Note:
     files = config.remove_key(name)
     session.pool.refresh()
     other = config.key(name)  # for example, the environment, which a command cannot change
-    still_set = f"It is still set as {other.name} in the {other.source}."
+    still_set = f"It is still set as {other.variable} in the {other.source}."
     notes = [still_set] if other.state == "set" else []
     notes += _default_change(session, former)
     if not files:
-        return Note(f"No key file contains {key_variable(name)}.", *notes)
+        return Note(f"No key file contains {engine_variable(name)}.", *notes)
     paths = ", ".join(map(display_path, files))
     return Note(f"The key for {name} is removed from {paths}.", *notes)
 

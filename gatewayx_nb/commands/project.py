@@ -16,7 +16,7 @@ from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.files import refuse_link_in, refuse_unsafe
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.model_registry import why_unusable
-from gatewayx_nb.secure_config import display_path, key_variable, make_secrets_folder
+from gatewayx_nb.secure_config import display_path, engine_variable, make_secrets_folder
 
 if TYPE_CHECKING:
     import argparse
@@ -231,7 +231,7 @@ def _host(url: str) -> str:
 def _write_engine_file(session: Session, path: Path, name: str) -> tuple[str, ...]:
     title = "".join(part.capitalize() for part in name.split("_"))
     title = title if title[:1].isalpha() else f"N{title}"  # a class name cannot begin with a digit
-    text = _ENGINE_FILE.format(name=name, title=title, key=key_variable(name))
+    text = _ENGINE_FILE.format(name=name, title=title, key=engine_variable(name))
     _append(path, text, os.O_EXCL)  # fails if the file exists
     prog = session.prog
     return (

@@ -18,7 +18,7 @@ from gatewayx_nb.llm_engines import (
 from gatewayx_nb.model_registry import safety
 from gatewayx_nb.model_registry.folders import is_installed, why_unusable
 from gatewayx_nb.model_registry.loader import LoadedEngine
-from gatewayx_nb.secure_config import FileStamp, key_variable
+from gatewayx_nb.secure_config import FileStamp, engine_variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -78,7 +78,7 @@ class EngineEntry:
     def label(self) -> str:
         """The location of the entry, in short form."""
         if self.path is None:
-            return key_variable(self.name, "BASE_URL")
+            return engine_variable(self.name, "BASE_URL")
         return self.path.name if self.origin == "shipped" else f"{self.origin}: {self.path.name}"
 
     @property

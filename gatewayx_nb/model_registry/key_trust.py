@@ -8,7 +8,7 @@ from gatewayx_nb.errors import TrustError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.model_registry.engine_entries import EngineEntry
 from gatewayx_nb.model_registry.folders import EngineFile
-from gatewayx_nb.secure_config import Permission, key_variable, origin
+from gatewayx_nb.secure_config import Permission, engine_variable, origin
 from gatewayx_nb.transport import is_local_url
 
 if TYPE_CHECKING:
@@ -62,7 +62,8 @@ def missing_permissions(
         needed += [Permission(each.subject, each.target, choice) for each in own]
     is_users_key = key.state == "set" and key.owner != "project"
     # If only the project has an engine, a key under the engine's name was set for this project.
-    only_here = not sources.outside_project(source.name) and key.name == key_variable(source.name)
+    own_variable = engine_variable(source.name)
+    only_here = not sources.outside_project(source.name) and key.variable == own_variable
     if config.project and is_users_key and (choice or not only_here):
         needed += [*config.key_destinations(source.name), *own]
     by_target = {permission.target: permission for permission in reversed(needed)}

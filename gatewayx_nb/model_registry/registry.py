@@ -33,7 +33,7 @@ from gatewayx_nb.secure_config import (
     VENDOR_VARIABLES,
     Secret,
     display_path,
-    key_variable,
+    engine_variable,
 )
 from gatewayx_nb.text import short_repr
 
@@ -135,7 +135,7 @@ class ModelRegistry:
                 error = _load_error(ref.engine, source, problem)
                 self._code.note_file_failure(source, error)
                 raise error
-            variable = key.name or key_variable(ref.engine)
+            variable = key.variable or engine_variable(ref.engine)
             problem = "is a placeholder" if key.state == "placeholder" else "is not set"
             raise MissingKeyError(
                 f"engine {ref.engine!r} needs a key, and {variable} {key.fault or problem}.",

@@ -15,7 +15,7 @@ from gatewayx_nb.model_registry.engine_entries import EngineEntry
 from gatewayx_nb.model_registry.engine_status import EngineState, EngineStatus, lacks_base_url
 from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.static_metadata import StaticMetadata, StaticMetadataReader
-from gatewayx_nb.secure_config import key_variable
+from gatewayx_nb.secure_config import engine_variable
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -91,7 +91,7 @@ class Reporter:
             loaded=self.code.current(source) is not None,
             error=error,
             warning=source.warning,
-            variable=key.name or key_variable(source.name),
+            variable=key.variable or engine_variable(source.name),
             found_in=key.source,
             features=tuple(sorted(metadata.features)),
         )
@@ -124,7 +124,7 @@ class Reporter:
             source=source.label,
             where=source.where,
             error=f"{source.where} {source.refusal_reason or shadowed}",
-            variable=key.name or key_variable(source.name),
+            variable=key.variable or engine_variable(source.name),
             found_in=key.source,
         )
 
@@ -140,7 +140,7 @@ class Reporter:
             return "failed", failure
         no_base_url = self._base_url_problem(source)
         if metadata.requires_key and key.state != "set":
-            return "no key", no_base_url or (f"{key.name} {key.fault}." if key.fault else "")
+            return "no key", no_base_url or (f"{key.variable} {key.fault}." if key.fault else "")
         if no_base_url:
             return "no base URL", no_base_url
         try:
@@ -154,7 +154,7 @@ class Reporter:
         # not read.
         is_entry = isinstance(source, EngineEntry)
         if is_entry and lacks_base_url(source, self.config.options(source.name)):
-            return f"{key_variable(source.name, 'BASE_URL')} is not set"
+            return f"{engine_variable(source.name, 'BASE_URL')} is not set"
         return ""
 
     def _own_weights(self) -> Path | None:

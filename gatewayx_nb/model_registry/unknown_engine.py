@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import EngineNotFoundError, did_you_mean
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.secure_config import key_variable
+from gatewayx_nb.secure_config import engine_variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -78,10 +78,10 @@ def _suggestion(
         return f" Use a colon: {f'{engine}:{model}'!r}."
     if name.lower() in {*engines, *config.settings.aliases}:
         return f" Engine names are lower-case: {name.lower()!r}."
-    if key_variable(name) in config.keys.variable_names():
+    if engine_variable(name) in config.keys.variable_names():
         return (
-            f" There is a key {key_variable(name)}, but no file {name}_engine.py"
-            f" and no {key_variable(name, 'BASE_URL')}."
+            f" There is a key {engine_variable(name)}, but no file {name}_engine.py"
+            f" and no {engine_variable(name, 'BASE_URL')}."
         )
     return ""
 

@@ -19,7 +19,7 @@ from gatewayx_nb.secrets import (
 from gatewayx_nb.secure_config.audit import FileSecurity, tracked_by_git
 from gatewayx_nb.secure_config.config import Config
 from gatewayx_nb.secure_config.importing import KeyImport, SkipReason
-from gatewayx_nb.secure_config.key_lookup import VENDOR_VARIABLES, Key, key_variable
+from gatewayx_nb.secure_config.key_lookup import VENDOR_VARIABLES, Key, engine_variable
 from gatewayx_nb.secure_config.key_store import make_folder as make_secrets_folder
 from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES, Limits, Network, Rates
 from gatewayx_nb.secure_config.trusted import Permission, origin
@@ -40,9 +40,9 @@ __all__ = [
     "Secret",
     "SkipReason",
     "display_path",
+    "engine_variable",
     "key_fault",
     "key_state",
-    "key_variable",
     "looks_like_key",
     "make_secrets_folder",
     "origin",

@@ -14,7 +14,7 @@ from gatewayx_nb.files import (
     user_config_dir,
 )
 from gatewayx_nb.secure_config import importing, key_store, settings
-from gatewayx_nb.secure_config.key_lookup import VENDOR_VARIABLES, Key, KeyLookup, key_variable
+from gatewayx_nb.secure_config.key_lookup import VENDOR_VARIABLES, Key, KeyLookup, engine_variable
 from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES
 from gatewayx_nb.secure_config.trusted import Permission, TrustStore, origin
 
@@ -88,7 +88,7 @@ class Config:
 
         This is faster than reading the key and the options.
         """
-        names = [key_variable(engine, suffix) for suffix in ("API_KEY", "BASE_URL", "MODEL")]
+        names = [engine_variable(engine, suffix) for suffix in ("API_KEY", "BASE_URL", "MODEL")]
         variables = _vendor_variables(engine, vendor_variable)
         variables += ("GATEWAYX_TRUST",)
         return (self.settings, self.trusted.revision, *self.keys.snapshot((*names, *variables)))
@@ -98,7 +98,7 @@ class Config:
         table = self.settings.engines.get(engine, {})
         options = {name: table[name] for name in table if name not in settings.RATE_OPTIONS}
         for option, suffix in (("base_url", "BASE_URL"), ("model", "MODEL")):
-            if value := (self.keys.value(key_variable(engine, suffix)) or "").strip():
+            if value := (self.keys.value(engine_variable(engine, suffix)) or "").strip():
                 options[option] = value
         return options
 
@@ -109,7 +109,7 @@ class Config:
 
     def key_destinations(self, engine: str) -> Iterator[Permission]:
         """Yield the hosts and proxies that the project's files set for an engine's key."""
-        name = key_variable(engine, "BASE_URL")
+        name = engine_variable(engine, "BASE_URL")
         table = self._project_settings.engines.get(engine, {})
         if self.keys.owner(name) == "project":
             yield Permission(engine, origin(self.keys.value(name) or ""), f"{name} in its key file")
@@ -159,7 +159,7 @@ class Config:
             The file that was written.
         """
         path = self._key_file(user=user)
-        key_store.write(path, {key_variable(engine): value.strip()})
+        key_store.write(path, {engine_variable(engine): value.strip()})
         self.keys.refresh()
         return path
 
@@ -171,7 +171,7 @@ class Config:
 
     def remove_key(self, engine: str) -> list[Path]:
         """Remove an engine's key from the key files; return the files that contained it."""
-        name = key_variable(engine)
+        name = engine_variable(engine)
         paths = [folder.keys for folder in self.config_dirs]
         changed = [path for path in paths if key_store.remove(path, name)]
         self.keys.refresh()

@@ -1,4 +1,4 @@
-"""Line-by-line parsing and editing of a key file; each line is parsed with python-dotenv.
+"""Parses and edits a key file line by line; each line is parsed with python-dotenv.
 
 No key contains a line break, so lines are independent: an unclosed quote invalidates only its own
 line, and setting a value leaves all other lines unchanged.

@@ -1,4 +1,4 @@
-"""Import of another tool's keys, from a ``.env`` file or llm's ``keys.json``."""
+"""Imports another tool's keys, from a ``.env`` file or llm's ``keys.json``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.secrets import key_state, looks_like_key
 from gatewayx_nb.secure_config import dotenv, key_store
-from gatewayx_nb.secure_config.key_lookup import key_variable
+from gatewayx_nb.secure_config.key_lookup import engine_variable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,7 +80,7 @@ def run(source: Path, path: Path, engines: Mapping[str, str]) -> KeyImport:
     # A .env contains only variables, which are upper-case; a JSON file also has engines and
     # aliases.
     known_names = filter(str.isupper, engines) if parsed else engines
-    variables = {name: key_variable(engines[name]) for name in known_names}
+    variables = {name: engine_variable(engines[name]) for name in known_names}
     candidates = dotenv.values(parsed) if parsed else _from_json(text, source)
     existing, imported, entries = dict(key_store.read(path).values), {}, []
     # GATEWAYX_ variables come first, so that they win over a vendor's variable for the same engine.

@@ -1,4 +1,4 @@
-"""Lookup of an engine's key and its source."""
+"""Looks up an engine's key and its source."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 
 
 @functools.lru_cache(maxsize=1024)
-def key_variable(engine: str, suffix: str = "API_KEY") -> str:
+def engine_variable(engine: str, suffix: str = "API_KEY") -> str:
     """Return the name of an engine's variable.
 
-    >>> key_variable("grok"), key_variable("grok", "MODEL")
+    >>> engine_variable("grok"), engine_variable("grok", "MODEL")
     ('GATEWAYX_GROK_API_KEY', 'GATEWAYX_GROK_MODEL')
     """
     return f"GATEWAYX_{engine.upper()}_{suffix}"
@@ -49,14 +49,14 @@ class Key:
         state: ``"set"``, ``"placeholder"`` or ``"missing"``.
         value: The key; empty unless it is set.
         fault: Why a placeholder cannot be a key, if it contains characters that no key contains.
-        name: The variable that holds it.
+        variable: The variable that holds it.
         source: Where the variable is set: ``"environment"`` or the file's short path.
         owner: Whose key it is; keys in the environment belong to the user.
     """
 
     state: KeyState
     value: Secret = field(default_factory=lambda: Secret(""))
-    name: str = ""
+    variable: str = ""
     source: str = ""
     owner: Owner = "user"
     fault: str = ""
@@ -93,7 +93,7 @@ class KeyLookup:
             engine: Name of the engine.
             vendor_variables: The vendor's own variables, used if the ``GATEWAYX_`` one is absent.
         """
-        variables = (key_variable(engine), *vendor_variables)
+        variables = (engine_variable(engine), *vendor_variables)
         keys = [
             Key(state, Secret(value.strip()), name, source, owner)
             if state == "set"
@@ -163,5 +163,5 @@ class _KeyFile:
             self.values, self.problems = content.values, content.problems
         except ConfigError as error:
             self.values, self.problems = {}, (error.describe(),)
-        # This follows the reading, because `key_store.read` may change the mode and thus the stamp.
+        # Take the stamp after reading, because `key_store.read` may change the mode.
         self._read, self._stamp = True, stat_stamp(self.path, follow=False)

@@ -1,4 +1,4 @@
-"""Parsing and validation of ``config/gatewayx.toml``."""
+"""Parses and validates ``config/gatewayx.toml``."""
 
 from __future__ import annotations
 
