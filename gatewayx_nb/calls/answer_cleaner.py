@@ -1,4 +1,4 @@
-"""Repair of an answer's text: split surrogate pairs, and reasoning within the text."""
+"""Repairs the text of an answer: rejoins surrogate pairs and separates embedded reasoning."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _WORDS = {f"<{word}>": f"</{word}>" for word in ("thinking", "thought", "reasoning")}
-"""Tags that an answer in XML may have, too, so that only a closed one surrounds reasoning."""
+"""Tags that may also occur in an XML answer, so that only a closed one surrounds reasoning."""
 
 _TAGS = _WORDS | {
     "<think>": "</think>",  # DeepSeek, Qwen and others
@@ -34,7 +34,7 @@ _MAX_HELD = 100_000
 """Maximum number of characters that wait for a closing tag; then they are reasoning."""
 
 _TAG_END = "</think>"
-_LOST_END = re.compile(rf"^[ \t]*{_TAG_END}", re.MULTILINE)
+_UNOPENED_END = re.compile(rf"^[ \t]*{_TAG_END}", re.MULTILINE)
 """The closing tag, which may appear alone: some prompt templates end with the opening tag."""
 
 
@@ -58,21 +58,21 @@ class AnswerCleaner:
         self._after_tag = False
         self._has_reasoning = False
         self._line = ""  # the current line, if it may still begin with a closing tag
-        self._is_within_line = False  # whether the current line cannot begin with one
+        self._past_line_start = False  # whether the current line cannot begin with one
 
     def feed(self, chunk: Chunk) -> Iterable[Chunk]:
         """Return the repaired chunks that replace one chunk."""
         return (chunk,) if self._is_plain(chunk) else self._repair(chunk)
 
     def _is_plain(self, chunk: Chunk) -> bool:
-        """Return whether a chunk needs no repair, because it is a plain piece of a line."""
+        """Return whether a chunk can be passed on unchanged: ASCII text in the middle of a line."""
         return (
             self._is_answer
             and chunk.finish_reason is None
             and not chunk.reasoning
             and chunk.text.isascii()
             and not self._text.half
-            and (self._has_reasoning or (self._is_within_line and "\n" not in chunk.text))
+            and (self._has_reasoning or (self._past_line_start and "\n" not in chunk.text))
         )
 
     def _repair(self, chunk: Chunk) -> Iterator[Chunk]:
@@ -85,7 +85,7 @@ class AnswerCleaner:
             separated, text = self._split_reasoning(text)
             reasoning += separated
         if text and not self._has_reasoning:
-            separated, text = self._find_lost_end(text)
+            separated, text = self._split_at_unopened_end(text)
             reasoning += separated
         if text != chunk.text or reasoning != chunk.reasoning:
             chunk = replace(chunk, text=text, reasoning=reasoning)
@@ -138,17 +138,17 @@ class AnswerCleaner:
                 return reasoning, stripped if self._after_tag else text
         return reasoning, ""
 
-    def _find_lost_end(self, text: str) -> tuple[str, str]:
+    def _split_at_unopened_end(self, text: str) -> tuple[str, str]:
         """Return the reasoning and the answer around a closing tag that begins a line."""
         line = self._line + text
-        start = line.find("\n") + 1 if self._is_within_line else 0
-        if self._is_within_line and not start:
+        start = line.find("\n") + 1 if self._past_line_start else 0
+        if self._past_line_start and not start:
             return "", text
-        match = _LOST_END.search(line, start)
+        match = _UNOPENED_END.search(line, start)
         if match is None:
             last = line.rpartition("\n")[2]
-            self._is_within_line = not _TAG_END.startswith(last.lstrip(" \t"))
-            self._line = "" if self._is_within_line else last
+            self._past_line_start = not _TAG_END.startswith(last.lstrip(" \t"))
+            self._line = "" if self._past_line_start else last
             return "", text
         self.opening_is_lost = self._has_reasoning = self._after_tag = True
         self._is_answer = False
@@ -178,6 +178,6 @@ class _SurrogateJoiner:
 
 
 def _prefix_length(text: str, tag: str) -> int:
-    """Return the length of the longest suffix of a text that is a prefix of the tag."""
+    """Return the length of the text's longest suffix that is a prefix of the tag."""
     lengths = range(min(len(tag) - 1, len(text)), 0, -1)
     return next((length for length in lengths if text.endswith(tag[:length])), 0)

@@ -1,4 +1,4 @@
-"""The methods that call a model, which pools and conversations share."""
+"""The methods that call a model, shared by pools and conversations."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ class Conversation(Protocol):
 
 
 class CompareOptions(TypedDict, total=False):
-    """The keyword arguments of every call, comparisons included; ``None`` means "not set"."""
+    """The keyword arguments of every call, including comparisons; ``None`` means "not set"."""
 
     system: Annotated[
         str | None,
@@ -319,7 +319,7 @@ class CompareOptions(TypedDict, total=False):
         float | None,
         Option(
             _seconds,
-            "seconds for the whole call, retries included; [limits] timeout (600) if omitted",
+            "seconds for the whole call, including retries; [limits] timeout (600) if omitted",
             "--timeout S",
             60,
             parse_flag=float,

@@ -210,7 +210,7 @@ def _message_parts(fields: Mapping[str, Any], place: str) -> list[Any]:
     content, calls = fields.get("content"), fields.get("tool_calls", ())
     if content is None and not calls:
         raise UsageError(
-            f"{place}.content must be a text or a list of parts, got None.", hint=_MESSAGE_HINT
+            f"{place}.content must be a str or a list of parts, got None.", hint=_MESSAGE_HINT
         )
     parts = _content_parts("" if content is None else content, f"{place}.content")
     if fields.get("role") == "tool":
@@ -233,7 +233,7 @@ def _content_parts(content: object, place: str) -> list[Any]:
             for number, part in enumerate(content)
         ]
     if not isinstance(content, str):
-        raise UsageError(f"{place} must be a text or a list of parts, got {short_repr(content)}.")
+        raise UsageError(f"{place} must be a str or a list of parts, got {short_repr(content)}.")
     return [content]
 
 

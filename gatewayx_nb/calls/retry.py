@@ -48,7 +48,7 @@ async def with_retries(
     may_retry: Callable[[], bool] = lambda: True,
     on_wait: Callable[[PendingRetry | None], object] = lambda _: None,
 ) -> T:
-    """Await an attempt until one succeeds, with a backoff between attempts.
+    """Retry until an attempt succeeds or the retries are used up, backing off in between.
 
     Args:
         attempt: Starts an attempt.
@@ -65,7 +65,7 @@ async def with_retries(
         try:
             return await attempt()
         except GatewayError as error:
-            delay = wait_before_retry(attempts, error, retries) if may_retry() else None
+            delay = retry_delay(attempts, error, retries) if may_retry() else None
             if delay is None:
                 raise
             on_wait(PendingRetry(error, time.monotonic() + delay))
@@ -73,7 +73,7 @@ async def with_retries(
         on_wait(None)
 
 
-def wait_before_retry(
+def retry_delay(
     attempt: int, error: GatewayError, retries: int, jitter: Callable[[], float] = random.random
 ) -> float | None:
     """Return the seconds to wait before the next attempt, or ``None`` if there is none.
@@ -99,7 +99,7 @@ def wait_before_retry(
 
 
 def _is_transient(error: GatewayError) -> bool:
-    # The provider knows better than its status code whether a retry helps.
+    # The provider's explicit advice takes precedence over its status code.
     if isinstance(error, RequestError) and error.should_retry is not None:
         return error.should_retry
     if isinstance(error, TransportError):

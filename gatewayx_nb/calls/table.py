@@ -112,7 +112,7 @@ class Table(list[Row]):
         return {column.heading: column.cell(row) for column in self.columns}
 
     def cells(self) -> list[list[str]]:
-        """Return the displayed texts of each displayed row."""
+        """Return the displayed text of each cell, by displayed row."""
         columns, rows = self._visible_columns(), self._rows()
         return [[column.text(row) for column in columns] for row in rows]
 

@@ -263,7 +263,7 @@ class Response:
         except TimeoutError:
             return self._errors.silent(self._read_timeout)
         except BaseException as error:  # noqa: BLE001 - returned for the caller to raise
-            # Before an error, which is raised again, comes what has arrived.
+            # The bytes that have arrived are returned first; the error is raised again later.
             return self._unread(error) or self._errors.translate(error)
         finally:
             self._waiting_since = None

@@ -20,7 +20,7 @@ _END_OF_HEAD = b"\r\n\r\n"
 
 
 class MalformedBodyError(Exception):
-    """The body of a response contains bytes that are no HTTP."""
+    """The body of a response contains bytes that are not HTTP."""
 
 
 def connector(**options: Any) -> aiohttp.TCPConnector:  # noqa: ANN401 - those of aiohttp
@@ -44,7 +44,7 @@ def _handler() -> type[ResponseHandler]:
     from aiohttp.client_proto import ResponseHandler
 
     class BodyKeepingHandler(ResponseHandler):
-        """Parses the head of a response first, and ends the body at bytes that are no HTTP."""
+        """Parses the head of a response first, and ends the body at bytes that are not HTTP."""
 
         @override
         def data_received(self, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Translation of aiohttp's exceptions into gateway errors without request data."""
+"""Translates aiohttp's exceptions into gateway errors without request data."""
 
 from __future__ import annotations
 

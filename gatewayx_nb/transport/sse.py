@@ -124,7 +124,7 @@ class Decoder:
             self._partial_line.clear()
             self._data.clear()
             raise ProviderError(
-                f"an event of the stream exceeds {self._max_bytes:,} bytes.", code="too_large"
+                f"an event in the stream exceeds {self._max_bytes:,} bytes.", code="too_large"
             )
         return events
 

@@ -83,11 +83,11 @@ def ask(engine):
             r"messages\[0\] has an unknown key 'contnet'\. Did you mean 'content'\?",
         ),
         ([{"role": "user", "content": "x", 3: 4}], r"messages\[0\] has an unknown key 3"),
-        ([{"role": "user"}], r"messages\[0\]\.content must be a text or a list of parts, got None"),
+        ([{"role": "user"}], r"messages\[0\]\.content must be a str or a list of parts, got None"),
         ([{"role": "user", "content": 3}], r"messages\[0\]\.content must be .*, got 3"),
         (
             [{"role": "user", "content": np.zeros(3)}],
-            r"messages\[0\]\.content must be a text or a list of parts, got array",
+            r"messages\[0\]\.content must be a str or a list of parts, got array",
         ),
         ([{"role": "user", "content": 0}, *ASKED[:1]], r"messages\[0\]\.content must be .* got 0"),
         ([{"role": "user", "content": []}], r"messages\[0\]\.content must not be empty"),

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from gatewayx_nb import errors
 from gatewayx_nb.calls import with_retries
-from gatewayx_nb.calls.retry import wait_before_retry
+from gatewayx_nb.calls.retry import retry_delay
 from gatewayx_nb.errors import ProviderError, RateLimitError, TransportError
 from gatewayx_nb.secure_config import Limits
 from gatewayx_nb.transport import should_retry
@@ -63,28 +63,26 @@ def test_every_error_class_is_in_the_table():
 def test_the_class_of_an_error_decides_whether_it_is_retried(cls):
     """The class of an error decides whether it is retried, with any status and `retry_after`."""
     for error in (cls("x"), cls("x", retry_after=1.0), cls("x", status=400)):
-        assert (wait_before_retry(1, error, RETRIES, float) is not None) == IS_RETRIED[cls.__name__]
+        assert (retry_delay(1, error, RETRIES, float) is not None) == IS_RETRIED[cls.__name__]
 
 
 @pytest.mark.parametrize("status", sorted(RETRIED_STATUSES | FINAL_STATUSES, key=str))
 def test_the_status_of_a_provider_error_decides_whether_it_is_retried(status):
     """Provider errors are retried if their status reports an overload or a server error."""
-    is_retried = wait_before_retry(1, ProviderError("x", status=status), RETRIES, float) is not None
+    is_retried = retry_delay(1, ProviderError("x", status=status), RETRIES, float) is not None
     assert is_retried == (status in RETRIED_STATUSES)
 
 
 @pytest.mark.parametrize("code", ["connect", "dns", "proxy", "reset", *sorted(FINAL_CODES)])
 def test_the_code_of_a_transport_error_decides_whether_it_is_retried(code):
     """Network errors are retried; TLS errors, a closed pool and unknown exceptions are not."""
-    is_retried = wait_before_retry(1, TransportError("x", code=code), RETRIES, float) is not None
+    is_retried = retry_delay(1, TransportError("x", code=code), RETRIES, float) is not None
     assert is_retried == (code not in FINAL_CODES)
 
 
 def test_there_are_three_attempts_by_default():
     """By default there are two retries after the first attempt."""
-    waits = [
-        wait_before_retry(attempt, RateLimitError("x"), RETRIES, float) for attempt in range(1, 6)
-    ]
+    waits = [retry_delay(attempt, RateLimitError("x"), RETRIES, float) for attempt in range(1, 6)]
     assert waits == [0.5, 1.0, None, None, None]
     assert Limits().retries == RETRIES
 
@@ -107,19 +105,17 @@ def test_the_settings_limit_the_number_of_attempts(monkeypatch, retries):
 def test_backoff_doubles_up_to_eight_seconds():
     """Backoff starts at 0.5 s, doubles and is capped at 8 s; jitter subtracts up to a quarter."""
     error = TransportError("x", code="reset")
-    assert [wait_before_retry(attempt, error, 9, lambda: 0.0) for attempt in range(1, 7)] == [
+    assert [retry_delay(attempt, error, 9, lambda: 0.0) for attempt in range(1, 7)] == [
         0.5, 1.0, 2.0, 4.0, 8.0, 8.0,
     ]  # fmt: skip
-    assert wait_before_retry(1, error, RETRIES, lambda: 1.0) == 0.375
+    assert retry_delay(1, error, RETRIES, lambda: 1.0) == 0.375
 
 
 @given(st.floats(0, 60), st.integers(1, RETRIES), st.floats(0, 1))
 def test_the_wait_is_at_least_retry_after(seconds, attempt, jitter):
     """The wait is at least as long as the provider requests."""
     assert (
-        wait_before_retry(
-            attempt, RateLimitError("x", retry_after=seconds), RETRIES, lambda: jitter
-        )
+        retry_delay(attempt, RateLimitError("x", retry_after=seconds), RETRIES, lambda: jitter)
         >= seconds
     )
 
@@ -127,7 +123,7 @@ def test_the_wait_is_at_least_retry_after(seconds, attempt, jitter):
 @pytest.mark.parametrize("seconds", [60.1, 3600.0, math.inf])
 def test_an_error_with_a_wait_above_a_minute_is_not_retried(seconds):
     """An error that requests a wait of more than 60 s is not retried."""
-    assert wait_before_retry(1, RateLimitError("x", retry_after=seconds), RETRIES, float) is None
+    assert retry_delay(1, RateLimitError("x", retry_after=seconds), RETRIES, float) is None
 
 
 @pytest.mark.parametrize(
@@ -139,11 +135,11 @@ def test_a_header_overrides_the_status(value, status, is_retried):
     error = ProviderError("x", status=status)
     error.should_retry = should_retry({"x-should-retry": value})
 
-    assert (wait_before_retry(1, error, RETRIES, lambda: 0.0) is not None) is is_retried
+    assert (retry_delay(1, error, RETRIES, lambda: 0.0) is not None) is is_retried
 
 
 @pytest.mark.parametrize("seconds", [math.nan, -math.inf, -5.0])
 def test_an_absurd_retry_after_falls_back_to_the_backoff(seconds):
     """An engine's own error may hold any number; an absurd one has no effect on the retry."""
     error = RateLimitError("x", retry_after=seconds)
-    assert wait_before_retry(1, error, RETRIES, float) == 0.5
+    assert retry_delay(1, error, RETRIES, float) == 0.5

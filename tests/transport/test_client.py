@@ -323,7 +323,7 @@ async def test_a_refused_connection_raises_a_connect_error():
     """A refused connection raises an error with the code "connect", which is retried."""
     error = await get_error(f"http://127.0.0.1:{free_port()}")
     assert (type(error), error.code) == (TransportError, "connect")
-    assert retry.wait_before_retry(1, error, 2, float) == 0.5
+    assert retry.retry_delay(1, error, 2, float) == 0.5
 
 
 @run
@@ -392,7 +392,7 @@ async def test_a_pause_longer_than_the_read_timeout_raises_an_error():
             assert await wait_until_closed(server.requests[0])
             assert asyncio.current_task().cancelling() == 0
     assert caught.value.code == "silence"
-    assert retry.wait_before_retry(1, caught.value, 2, float) is None
+    assert retry.retry_delay(1, caught.value, 2, float) is None
 
 
 @run
@@ -507,7 +507,7 @@ async def test_a_call_on_a_closed_client_raises_an_error():
         with pytest.raises(TransportError) as caught:
             await client.fetch()
     assert caught.value.code == "closed"
-    assert retry.wait_before_retry(1, caught.value, 2, float) is None
+    assert retry.retry_delay(1, caught.value, 2, float) is None
 
 
 def test_a_client_cannot_be_used_on_a_second_event_loop():
@@ -668,7 +668,7 @@ async def test_an_unknown_authority_is_not_retried(certificates):
         assert server.requests == []
     assert (type(error), error.code) == (TransportError, "tls")
     assert "ca_bundle" in str(error.hint)
-    assert retry.wait_before_retry(1, error, 2, float) is None
+    assert retry.retry_delay(1, error, 2, float) is None
 
 
 @run
@@ -982,7 +982,7 @@ def test_an_unknown_exception_raises_a_typed_error():
     """An exception of an unknown class is mapped to a typed error that is not retried."""
     error = Client("https://api.x.ai")._errors.translate(LookupError(f"no {KEY}"))
     assert (type(error), error.code) == (TransportError, "internal")
-    assert retry.wait_before_retry(1, error, 2, float) is None
+    assert retry.retry_delay(1, error, 2, float) is None
     assert find_key(error) == []
 
 
