@@ -260,6 +260,6 @@ def _describe(error: BaseException, target: Target) -> str:
 def _engine_error(target: Target, error: BaseException) -> ProviderError:
     return ProviderError(
         f"engine {target.name!r} raised {_describe(error, target)}.",
-        hint=f"Fix {target.code_location}; the next call loads it again.",
+        hint=f"Fix {target.code_location}; it is reloaded on the next call.",
         engine=target.name,
     )

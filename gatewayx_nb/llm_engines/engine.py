@@ -148,7 +148,7 @@ class LLMEngine:
             raise ProviderError(
                 f"`generate` of engine {self.name!r} must return a str or a Reply, got"
                 f" {type(answer).__name__}.",
-                hint=f"Fix {self.name}_engine.py; the next call loads it again.",
+                hint=f"Fix {self.name}_engine.py; it is reloaded on the next call.",
             )
         if answer.startswith(_FAILURE_PREFIX):
             raise ProviderError(

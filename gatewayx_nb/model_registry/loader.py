@@ -117,7 +117,7 @@ def try_load_file(file: EngineFile) -> LoadedEngine | LoadFailure:
         engine = _only_engine(module)
     except _UnusableError as failure:
         unload(package.name)
-        hint = as_hint(f"Fix {display_path(file.path)}; the next call loads it again.")
+        hint = as_hint(f"Fix {display_path(file.path)}; it is reloaded on the next call.")
         missing = getattr(failure.__cause__, "name", None)
         is_package = isinstance(failure.__cause__, ModuleNotFoundError)
         if is_package and missing and not missing.startswith(package.name):

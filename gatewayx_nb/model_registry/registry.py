@@ -479,7 +479,7 @@ def _reference_type_error(value: object) -> UsageError:
 def _load_error(engine: str, source: EngineFile, problem: str) -> EngineLoadError:
     return EngineLoadError(
         f"engine {engine!r} cannot be loaded: {problem}.",
-        hint=f"Fix {display_path(source.path)}; the next call loads it again.",
+        hint=f"Fix {display_path(source.path)}; it is reloaded on the next call.",
         engine=engine,
     )
 

@@ -264,18 +264,18 @@ MISTAKES = [
         "engine 'packageless' cannot be loaded: ModuleNotFoundError: No module named 'not_there' in"
         " packageless_engine.py, line 1: `import not_there`.",
         "Run `%pip install not_there`, then the cell again. Or fix engines/packageless_engine.py;"
-        " the next call loads it again.",
+        " it is reloaded on the next call.",
     ),
     Mistake(
         "%gx faulty hi",
         "engine 'faulty' raised NameError: name 'undefined' is not defined in faulty_engine.py,"
         " line 9: `return undefined`.",
-        "Fix engines/faulty_engine.py; the next call loads it again.",
+        "Fix engines/faulty_engine.py; it is reloaded on the next call.",
     ),
     Mistake(
         "%gx empty hi",
         "engine 'empty' cannot be loaded: it must define one subclass of LLMEngine, got none.",
-        "Fix engines/empty_engine.py; the next call loads it again.",
+        "Fix engines/empty_engine.py; it is reloaded on the next call.",
     ),
 ]
 

@@ -404,7 +404,7 @@ def test_an_error_shows_the_relative_path_of_an_engine_file(shell, project, body
     with pytest.raises(GatewayError, match=message) as error:
         shell.ask("%gatewayx shout hello")
 
-    assert "engines/shout_engine.py; the next call loads it again." in str(error.value)
+    assert "engines/shout_engine.py; it is reloaded on the next call." in str(error.value)
 
 
 def test_a_key_set_by_getpass_applies_to_the_next_cell(shell, project, monkeypatch):
