@@ -69,7 +69,7 @@ def _argument_problem(
 
 
 # The names are written out, so that type checkers and editors see each one. To them, the
-# functions are bound methods of a pool, overloads included.
+# functions are bound methods of a pool, including their overloads.
 _pool = cast("EnginePool", _DefaultPoolFunctions())
 
 ask = _pool.ask

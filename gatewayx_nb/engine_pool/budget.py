@@ -33,7 +33,7 @@ OpenAI's chat format has 4, Llama's 5 and SmolLM2's 5.
 """
 
 _TOKENS_PER_IMAGE = 7_000
-"""Upper bound of the tokens of an image. Together counts up to 6,404, Claude Opus up to 4,784.
+"""Upper bound of the tokens in an image. Together counts up to 6,404, Claude Opus up to 4,784.
 
 https://docs.together.ai/docs/vision-overview
 https://docs.claude.com/en/docs/build-with-claude/vision
@@ -59,7 +59,7 @@ _LIMIT_PARAMS = frozenset(
 _NESTED_PARAMS = frozenset({"generationConfig", "generation_config", "extra_body"})
 
 SESSION_REPLY_TOKENS = 16_384
-"""Maximum tokens of an answer under a session limit, if ``max_tokens`` is not set.
+"""Maximum number of tokens in an answer under a session limit, if ``max_tokens`` is not set.
 
 Without a maximum, the first of several concurrent calls would reserve all that is left.
 """
@@ -70,7 +70,7 @@ UNLIMITED_TOKENS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class TokenRange:
-    """The lowest and the highest number of tokens of a text; they are equal if it is known.
+    """The lowest and the highest number of tokens in text; they are equal if it is known.
 
     Attributes:
         low: One token per four characters.
@@ -107,9 +107,9 @@ def price_per_token(engine: LLMEngine) -> float | None:
         return None
     if not isinstance(price, int | float) or not 0 <= price < math.inf:
         raise EngineLoadError(
-            f"`get_cost_per_token` of engine {engine.name!r} must return US dollars per token or"
+            f"`get_cost_per_token` in engine {engine.name!r} must return US dollars per token or"
             f" None, got {short_repr(price, 40)}.",
-            hint="Fix it in the engine's file; the next call loads it again.",
+            hint="Fix it in the engine's file, which is reloaded on the next call.",
             engine=engine.name,
         )
     return price
@@ -170,7 +170,7 @@ async def allow(
         engine: The engine.
         request: The request.
         limits: Cost limits of the call and the session.
-        spent: Returns what the session has cost so far, running calls included.
+        spent: Returns what the session has cost so far, including running calls.
 
     Raises:
         BudgetError: If the input alone may exceed a limit, or the price is unknown.
@@ -247,8 +247,8 @@ def _budget_error(input_cost: Decimal, limits: Limits, left: Decimal | None) -> 
         )
     assert left is not None and limits.max_cost is not None  # noqa: PT018, S101 - the only other limit
     return BudgetError(
-        f"the session has cost {_dollars(limits.max_cost - left)} of {_dollars(limits.max_cost)},"
-        f" running calls included, and the prompt alone may cost {_dollars(input_cost)};"
+        f"the session, including running calls, has cost {_dollars(limits.max_cost - left)} of"
+        f" {_dollars(limits.max_cost)}, and the prompt alone may cost {_dollars(input_cost)};"
         " nothing was sent.",
         hint="Raise [limits] max_cost in config/gatewayx.toml.",
     )

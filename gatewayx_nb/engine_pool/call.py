@@ -292,8 +292,8 @@ class EngineCall:
                     self._add(cleaned, cleaner)
                     if emit is not None:
                         await emit(cleaned)
-                if check.left < 0:
-                    await check.pause()
+                if check.characters_until_pause < 0:
+                    await check.check_length_and_yield()
         for cleaned in cleaner.close():
             self._add(cleaned, cleaner)
             if emit is not None:

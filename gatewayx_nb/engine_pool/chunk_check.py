@@ -1,4 +1,4 @@
-"""Check of the chunks that an engine yields: their types, their length, and keys in them."""
+"""Checks the chunks that an engine yields for wrong types, excessive length and leaked keys."""
 
 from __future__ import annotations
 
@@ -29,10 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_CHARACTERS = 64 * 2**20
-"""Maximum number of characters of an answer, its reasoning included."""
+"""Maximum number of characters in an answer, including its reasoning."""
 
 _CHARACTERS_BETWEEN_PAUSES = 2**18
-"""Characters between pauses, without which a busy engine would block the deadline and Stop."""
+"""Characters between pauses.
+
+Without pauses, a busy engine would keep the deadline and the Stop button from working.
+"""
 
 _TEXT_FIELDS = 2
 """Number of fields of a chunk that has only text and reasoning."""
@@ -87,20 +90,20 @@ def _are_details(value: object) -> bool:
 
 _FINISH_REASONS = get_args(FinishReason)
 
-_COUNTS = "a Usage of whole numbers >= 0 or None"
+_COUNTS = "a Usage whose fields are whole numbers >= 0 or None"
 _FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "finish_reason": (_is_text, "a str"),
     "usage": (_is_usage, _COUNTS),
     "model": (_is_text, "a str"),
     "request_id": (_is_text, "a str"),
     "tool_calls": (_are_tool_calls, "a tuple of ToolCall"),
-    "rate_limits": (_are_limits, "a RateLimits of numbers or None"),
+    "rate_limits": (_are_limits, "a RateLimits whose fields are numbers or None"),
     "billed": (_is_usage, _COUNTS),
     "context_limit": (_is_count, "a whole number >= 0"),
     "raw": (_is_body, "a mapping or a sequence"),
-    "details": (_are_details, "a Details of tuples"),
+    "details": (_are_details, "a Details whose fields are tuples"),
 }
-"""The check of each field but the texts, and the description of a valid value."""
+"""For each field except ``text`` and ``reasoning``: its check, and what a valid value is."""
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Chunk)[_TEXT_FIELDS:]}
 _UNSET = tuple(_DEFAULTS.values())
@@ -111,19 +114,20 @@ class ChunkCheck:
 
     Args:
         engine: Name of the engine.
-        key: The engine's key, which is masked in every field but the answer's text.
+        key: The engine's key, which is masked in every field except the answer's text.
 
     Attributes:
-        left: Characters until `pause` must be awaited; negative if it is due.
+        characters_until_pause: Characters until `check_length_and_yield` must be awaited; negative
+            if it is due.
     """
 
     def __init__(self, engine: str, key: str) -> None:
         self._engine, self._key = engine, key
         self._received = 0
-        self.left = _CHARACTERS_BETWEEN_PAUSES
+        self.characters_until_pause = _CHARACTERS_BETWEEN_PAUSES
 
     def check(self, chunk: Chunk) -> Chunk:
-        """Return the chunk, or a copy in which the key is masked and texts are plain strings.
+        """Return the chunk, or a copy with the key masked and the text as plain strings.
 
         Raises:
             ProviderError: If it is not a chunk, or a field has an invalid value.
@@ -140,20 +144,20 @@ class ChunkCheck:
             chunk = self._checked(chunk)
             text, reasoning = chunk.text, chunk.reasoning
         # Each chunk counts as one more character, so that a stream of empty chunks ends, too.
-        self.left -= len(text) + len(reasoning) + 1
+        self.characters_until_pause -= len(text) + len(reasoning) + 1
         return chunk
 
-    async def pause(self) -> None:
+    async def check_length_and_yield(self) -> None:
         """Check the length of the answer, and let the event loop run.
 
         Raises:
             ProviderError: If the answer is too long.
         """
-        self._received += _CHARACTERS_BETWEEN_PAUSES - self.left
-        self.left = _CHARACTERS_BETWEEN_PAUSES
+        self._received += _CHARACTERS_BETWEEN_PAUSES - self.characters_until_pause
+        self.characters_until_pause = _CHARACTERS_BETWEEN_PAUSES
         if self._received > MAX_CHARACTERS:
             raise ProviderError(
-                f"the answer of engine {self._engine!r} exceeds {MAX_CHARACTERS:,} characters.",
+                f"the answer from engine {self._engine!r} exceeds {MAX_CHARACTERS:,} characters.",
                 hint="Limit the reply with max_tokens.",
                 code="too_large",
             )
@@ -161,7 +165,7 @@ class ChunkCheck:
 
     def _checked(self, chunk: object) -> Chunk:
         if not isinstance(chunk, Chunk):
-            raise self._invalid(f"`stream` of engine {self._engine!r}", "yield a Chunk", chunk)
+            raise self._invalid("`stream`", "yield a Chunk", chunk)
         changed: dict[str, Any] = {}
         for name in ("text", "reasoning"):
             text = getattr(chunk, name)
@@ -173,7 +177,7 @@ class ChunkCheck:
         return dataclasses.replace(chunk, **changed) if changed else chunk
 
     def _checked_fields(self, chunk: Chunk) -> dict[str, Any]:
-        """Check all fields but the texts, and return those whose value must be replaced."""
+        """Check all fields except the text, and return replacement values where needed."""
         replaced: dict[str, Any] = {}
         for name, default in _DEFAULTS.items():
             value = getattr(chunk, name)
@@ -192,13 +196,16 @@ class ChunkCheck:
         got = short_repr(mask_key(value, self._key), 40)
         return ProviderError(
             f"engine {self._engine!r}: {what} must {wanted}, got {got}.",
-            hint=f"Fix the file of engine {self._engine!r}; the next call loads it again.",
+            hint="Fix the engine's file, which is reloaded on the next call.",
             code="protocol",
         )
 
 
 def mask_key(value: Any, key: str) -> Any:  # noqa: ANN401 - any value of a chunk
-    """Return a value with the key masked in all its texts, or the value itself if it has no key."""
+    """Return a value with the key masked in every string.
+
+    If the key does not occur in it, the value itself is returned.
+    """
     if isinstance(value, str):
         return redact(value, [key])
     if isinstance(value, Usage | RateLimits):  # numbers
@@ -219,7 +226,7 @@ def mask_key(value: Any, key: str) -> Any:  # noqa: ANN401 - any value of a chun
 def _masked_body(body: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:
     """Return a body with the key masked.
 
-    A first search in the encoded body shows that most bodies do not contain the key.
+    Searching the encoded body first is a fast path, because most bodies do not contain the key.
     """
     try:
         text = msgspec.json.encode(body).decode()

@@ -1,4 +1,4 @@
-"""The output of a dry run: what calls would send, and what they would cost."""
+"""The output of a dry run: what calls would send and how much they would cost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Removal of keys from exceptions: messages, causes and the frames of tracebacks."""
+"""Removes keys from exceptions: messages, causes and the frames of tracebacks."""
 
 from __future__ import annotations
 

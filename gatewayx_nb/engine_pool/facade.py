@@ -281,7 +281,7 @@ class EnginePool(Caller):
         return self._catalog.models(engine, live=live)
 
     def status(self, *, probe: bool = True) -> Table[EngineStatus]:
-        """Return a row for each known engine, unusable ones included, with its problem.
+        """Return a row for each known engine, including unusable ones, with its problem.
 
         While a `cassette` is replayed, the rows describe the recorded engines.
 
@@ -300,7 +300,7 @@ class EnginePool(Caller):
                 servers are checked only if they are running.
 
         Returns:
-            A row for each engine, failing ones included.
+            A row for each engine, including failing ones.
 
         Raises:
             EngineNotFoundError: If an engine does not exist.
@@ -385,7 +385,7 @@ class EnginePool(Caller):
         return self._usage.totals()
 
     def history(self, count: int = 20) -> Table[LedgerEntry]:
-        """Return the project's last calls, those of other kernels included, newest first.
+        """Return the project's last calls, including those from other kernels, newest first.
 
         The `ledger` contains usage and cost, but neither prompts nor answers.
 

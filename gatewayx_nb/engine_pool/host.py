@@ -210,10 +210,10 @@ async def closing(chunks: AsyncIterator[Chunk]) -> AsyncIterator[AsyncIterator[C
 
 @contextlib.contextmanager
 def typed_errors(target: Target) -> Iterator[None]:
-    """Turn any exception of an engine into a `ProviderError`, except a cancellation of the call.
+    """Turn any exception from an engine into a `ProviderError`, except a cancellation of the call.
 
     Raises:
-        ProviderError: If the engine raises anything but a `GatewayError`.
+        ProviderError: If the engine raises anything except a `GatewayError`.
     """
     task = _running_task()
     try:

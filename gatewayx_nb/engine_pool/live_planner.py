@@ -1,4 +1,4 @@
-"""Planning of live calls: a prompt and its options become calls to engines."""
+"""Plans live calls: turns a prompt and its options into calls to engines."""
 
 from __future__ import annotations
 

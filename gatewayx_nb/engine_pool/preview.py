@@ -104,9 +104,9 @@ async def _input_tokens(engine: LLMEngine, request: Request) -> TokenRange:
         return input_tokens(request)
     if not isinstance(counted, int) or counted < 0:
         raise EngineLoadError(
-            f"`count_tokens` of engine {engine.name!r} must return a number of tokens or None,"
+            f"`count_tokens` in engine {engine.name!r} must return a number of tokens or None,"
             f" got {short_repr(counted, 40)}.",
-            hint="Fix it in the engine's file; the next call loads it again.",
+            hint="Fix it in the engine's file, which is reloaded on the next call.",
         )
     return TokenRange(counted, counted)
 

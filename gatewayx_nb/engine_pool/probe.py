@@ -111,9 +111,9 @@ async def list_models(engine: LLMEngine) -> list[ModelInfo]:
     if isinstance(models, list | tuple) and all(isinstance(each, ModelInfo) for each in models):
         return [mask_key(model, getattr(engine, "api_key", "")) for model in models]
     raise ProviderError(
-        f"`models` of engine {engine.name!r} must return a list of ModelInfo,"
+        f"`models` in engine {engine.name!r} must return a list of ModelInfo,"
         f" got {short_repr(models, 40)}.",
-        hint="Fix it in the engine's file; the next call loads it again.",
+        hint="Fix it in the engine's file, which is reloaded on the next call.",
     )
 
 

@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Rates
 
 _CHARACTERS_PER_TOKEN = 4
-"""OpenAI's rule of thumb for English text; other texts have more tokens.
+"""OpenAI's rule of thumb for English text; other text has more tokens.
 
 https://help.openai.com/en/articles/4936856-what-are-tokens-and-how-to-count-them
 """
 
 
 _MAX_CARRIED_TEXT = 50_000
-"""Maximum number of characters to count of each carried text, which may be an image."""
+"""Maximum number of characters to count in each carried string, which may be an image."""
 
 
 def estimate_request_tokens(request: Request) -> int:
-    """Estimate the tokens of a request, plus ``max_tokens`` for its reply if set."""
+    """Estimate the tokens in a request, plus ``max_tokens`` for its reply if set."""
     return estimate_tokens(texts_of(request)) + (request.max_tokens or 0)
 
 
 def texts_of(request: Request) -> list[str]:
-    """Return all texts of a request: prompts, tool calls, tool results and carried data."""
+    """Return all text in a request: prompts, tool calls, tool results and carried data."""
     texts = [request.system or "", *(message.content for message in request.messages)]
     calls = (call for message in request.messages for call in message.tool_calls)
     results = (result for message in request.messages for result in message.tool_results)
@@ -42,7 +42,7 @@ def texts_of(request: Request) -> list[str]:
 
 
 def _strings(value: object) -> Iterator[str]:
-    """Yield the texts in JSON, cut to `_MAX_CARRIED_TEXT`: a long one is an image or encrypted."""
+    """Yield the strings in JSON, cut to `_MAX_CARRIED_TEXT`: long ones are images or encrypted."""
     match value:
         case str():
             yield value[:_MAX_CARRIED_TEXT]
@@ -55,7 +55,7 @@ def _strings(value: object) -> Iterator[str]:
 
 
 def estimate_tokens(texts: Iterable[str]) -> int:
-    """Estimate the number of tokens in English texts."""
+    """Estimate the number of tokens in English text."""
     return math.ceil(sum(map(len, texts)) / _CHARACTERS_PER_TOKEN)
 
 

@@ -1,4 +1,4 @@
-"""Routing of calls to an engine, with or without recording, or to the open cassette."""
+"""Routes calls to an engine, with or without recording, or to the open cassette."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ class CallRouter:
         hook = config.hook_permission()
         if hook and not config.may(hook):
             raise TrustError(
-                f"this project would run {hook.target} ({hook.where}) on recorded texts.",
+                f"this project would run {hook.target} ({hook.where}) on recorded text.",
                 hint=Hint("trust", ids=hook.id),
             )
         folder = config.project if hook and config.project else config.user

@@ -43,10 +43,10 @@ class ModelUsage:
     Attributes:
         engine: Name of the engine.
         model: Name of the model.
-        calls: Number of finished calls, failed ones included.
+        calls: Number of finished calls, including failed ones.
         failed: Number of failed calls.
-        input_tokens: Input tokens of the calls that reported them.
-        output_tokens: Output tokens of the calls that reported them.
+        input_tokens: Input tokens in the calls that reported them.
+        output_tokens: Output tokens in the calls that reported them.
         cached_tokens: Input tokens that were read from the provider's cache.
         cost: Cost in US dollars of the calls with a known price.
         unpriced: Number of calls that used tokens at an unknown price.
@@ -222,7 +222,10 @@ class UsageTracker:
         self.ledger.add(entry)
 
     def last_error(self, engine: str) -> str:
-        """Return the error of an engine's last call, user errors aside; empty if it succeeded."""
+        """Return the error from an engine's last call; empty if it succeeded.
+
+        Calls that failed through a user error are ignored.
+        """
         with self._lock:
             return self._last_error.get(engine, "")
 

@@ -158,7 +158,7 @@ def test_a_call_above_the_session_budget_is_not_sent(make_pool):
         pool.ask("hi", **options)
 
     message = (
-        r"has cost \$0\.015 of \$0\.03, running calls included, and the prompt alone may cost"
+        r"including running calls, has cost \$0\.015 of \$0\.03, and the prompt alone may cost"
         r" \$0\.018;.*\[limits\] max_cost"
     )
     with pytest.raises(BudgetError, match=message):
@@ -408,5 +408,5 @@ def test_an_invalid_price_of_an_engine_is_named(make_pool, price):
     engine = Unpriced(["a", END])
     engine.get_cost_per_token = lambda: price
 
-    with pytest.raises(EngineLoadError, match="`get_cost_per_token` of engine 'unpriced' must"):
+    with pytest.raises(EngineLoadError, match="`get_cost_per_token` in engine 'unpriced' must"):
         make_pool(engine).ask("hi", model="unpriced")
