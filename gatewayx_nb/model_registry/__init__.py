@@ -1,4 +1,4 @@
-"""Discovery of engines, their keys and status, and resolution of references."""
+"""Discovers engines, their keys and their status, and resolves references."""
 
 from gatewayx_nb.model_registry.engine_status import (
     ENGINE_COLUMNS,

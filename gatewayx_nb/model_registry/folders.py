@@ -1,4 +1,4 @@
-"""Discovery of engine files by name; no file is read or executed."""
+"""Discovers engine files by name; no file is read or executed."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ENGINE_NAME = re.compile(r"[a-z0-9_]{1,63}")
 def why_unusable(name: str) -> str | None:
     """Return why a name is invalid for an engine; ``None`` if it is valid."""
     if not ENGINE_NAME.fullmatch(name):
-        return "has a name that is not 1 to 63 characters of a-z, 0-9 and _"
+        return "has a name that does not consist of 1 to 63 characters from a-z, 0-9 and _"
     if name in RESERVED:
         return f"has a name that is reserved for the command {name!r}"
     return None
@@ -156,7 +156,7 @@ class EngineFolder:
                         yield replace(file, warning=warning)
 
     def _refusal_reason(self) -> str | None:
-        """Return why no file of the folder must be executed; ``None`` if they may."""
+        """Return why the files in the folder must not be executed; ``None`` if they may be."""
         # The user chose the folders in GATEWAYX_ENGINES_PATH, so those may be symlinks.
         if self.origin in ("project", "user") and self.path.is_symlink():
             return "is a symlink; name its target in GATEWAYX_ENGINES_PATH to use it"

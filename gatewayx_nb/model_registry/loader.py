@@ -1,4 +1,4 @@
-"""Import an engine's code and return its class or the failure."""
+"""Imports an engine's code and returns its class or the failure."""
 
 from __future__ import annotations
 

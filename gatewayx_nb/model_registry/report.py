@@ -1,4 +1,4 @@
-"""Reporting an engine's status without executing it."""
+"""Reports an engine's status without executing it."""
 
 from __future__ import annotations
 

@@ -148,9 +148,9 @@ def _replace_by(create):
 
 
 REFUSED_FILES = [
-    RefusedFile("capitals", lambda path: None, "not 1 to 63 characters of a-z", "Bad"),
-    RefusedFile("dash", lambda path: None, "not 1 to 63 characters of a-z", "ba-d"),
-    RefusedFile("dot", lambda path: None, "not 1 to 63 characters of a-z", "ba.d"),
+    RefusedFile("capitals", lambda path: None, "not consist of 1 to 63 characters from a-z", "Bad"),
+    RefusedFile("dash", lambda path: None, "not consist of 1 to 63 characters from a-z", "ba-d"),
+    RefusedFile("dot", lambda path: None, "not consist of 1 to 63 characters from a-z", "ba.d"),
     RefusedFile("too long", lambda path: None, "1 to 63 characters", "b" * 64),
     RefusedFile("name of a command", lambda path: None, "reserved for the command", "status"),
     RefusedFile("link out", _link_out, "is a symlink that leaves its folder"),

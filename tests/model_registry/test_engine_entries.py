@@ -144,7 +144,7 @@ def test_an_unknown_model_suggests_the_nearest_name(project):
         ("[a]\napi = 'soap'", "has api = 'soap', which must be chat or responses"),
         ("[a]\nschema = 'xml'", "has schema = 'xml', which must be strict or json_object or none"),
         ("a = 1", "is not a table"),
-        ("['A-b']\nmodel = 'm'", "has a name that is not 1 to 63 characters of a-z"),
+        ("['A-b']\nmodel = 'm'", "has a name that does not consist of 1 to 63 characters from a-z"),
         ("[status]\nmodel = 'm'", "reserved for the command"),
     ],
 )
