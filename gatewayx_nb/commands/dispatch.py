@@ -230,7 +230,7 @@ def _any_model(session: Session) -> str:
 
 
 _MAX_SHOWN = 60
-"""Maximum number of characters of a line in an error message."""
+"""Maximum number of characters from a line in an error message."""
 
 
 COMMANDS = {

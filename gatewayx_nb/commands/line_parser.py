@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.calls import Option
 
 _SHORT_LENGTH = 2
-"""Number of characters of a short option, such as ``-t``."""
+"""Number of characters in a short option, such as ``-t``."""
 
 _MAX_SHOWN = 60
 """Maximum number of characters of quoted input in an error message."""
@@ -237,7 +237,7 @@ class LineParser(argparse.ArgumentParser):
             suggestion = did_you_mean(flag, self.option_strings)
             return self.usage_error(f"no option {flag!r}.{suggestion}", self._advice)
         if unquoted := self.unquoted(words):
-            return self.usage_error("a text of several words must be quoted.", unquoted)
+            return self.usage_error("text of several words must be quoted.", unquoted)
         return self.usage_error(f"{shorten(' '.join(rest), _MAX_SHOWN)!r} is not expected here.")
 
     def unquoted(self, words: Sequence[str]) -> str:

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 _LINE_WIDTH = 60
 
 _MAX_QUOTED_CHARS = 4_000
-"""Maximum number of characters of a cell or an error to send."""
+"""Maximum number of characters to send from a cell or an error."""
 
 _SMALL_MODEL = "A small model may be wrong."
-"""A note on the answers of the engine ``local``."""
+"""A note on answers from the engine ``local``."""
 
 _NEST_NOTE = "gatewayx calls do not need this: `gx.ask(…)` and `await gx.aask(…)` always work."
 

@@ -32,7 +32,7 @@ _SETTINGS = """\
 # timeout = 600       # seconds for a whole call
 # concurrency = 512   # concurrent calls per engine
 # retries = 2         # how often a call is retried
-# table_rows = 20     # maximum rows of a DataFrame in a prompt
+# table_rows = 20     # maximum number of DataFrame rows in a prompt
 # max_cost = 5.0      # US dollars for all calls of a kernel
 
 # [engines.grok]
@@ -40,7 +40,7 @@ _SETTINGS = """\
 # tokens_per_minute = 100000
 
 # [cassettes]
-# redact = "module:function"    # applied to every text before it is recorded
+# redact = "module:function"    # applied to all text before it is recorded
 
 [aliases]
 # fast = "grok:grok-4-1-fast-non-reasoning"

@@ -1,4 +1,4 @@
-"""``trust``: permit what a project does with the user's keys and rights."""
+"""``trust``: allow a project to use the user's keys and run code as the user."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def trust(session: Session, args: argparse.Namespace) -> Note | Table:
-    """Show what this project would do with your keys and rights, and ask for confirmation."""
+    """Show which of your keys and what code this project would use, and ask for confirmation."""
     project = session.pool.config.project
     if project is None:
         return Note("Nothing to trust: there is no project.")
@@ -32,8 +32,8 @@ def trust(session: Session, args: argparse.Namespace) -> Note | Table:
     untrusted = session.pool.untrusted_engines()
     if not untrusted:
         return Note(
-            "Nothing to trust: this project does not redirect your own keys, and runs no code"
-            " that you do not call by name."
+            "Nothing to trust: this project does not redirect your own keys, and runs code only if"
+            " you call it by name."
         )
     permissions = [permission for listed in untrusted.values() for permission in listed]
     note = f"The project is {display_path(project.root)}."
@@ -49,8 +49,8 @@ def trust(session: Session, args: argparse.Namespace) -> Note | Table:
     with _write_errors_as_config_error(session):
         session.pool.trust(untrusted)
     return Note(
-        f"{display_path(project.root)} may do this from now on: {', '.join(untrusted)}.",
-        f"`{session.prog} trust --show` lists it, and `--revoke` takes it back.",
+        f"{display_path(project.root)} now has your permission for: {', '.join(untrusted)}.",
+        f"`{session.prog} trust --show` lists what you have allowed, and `--revoke` revokes it.",
     )
 
 
@@ -58,7 +58,7 @@ def trust_arguments(parser: LineParser) -> None:
     """Add the arguments of ``trust``: ``[--show | --revoke]``."""
     group = parser.add_mutually_exclusive_group()
     group.add_argument("--show", action="store_true", help="list what you have allowed")
-    group.add_argument("--revoke", action="store_true", help="take it all back")
+    group.add_argument("--revoke", action="store_true", help="revoke everything you have allowed")
 
 
 def _shown_permissions(session: Session, project: Path) -> Note | Table:
@@ -73,19 +73,21 @@ def _revoke(session: Session, project: Path) -> Note:
     with _write_errors_as_config_error(session):
         session.pool.config.trusted.revoke(project)
     session.pool.refresh()
-    return Note(f"{display_path(project)} has no permissions any more.")
+    return Note(f"{display_path(project)} no longer has any permissions.")
 
 
 def _permission_table(permissions: Iterable[Permission], note: str) -> Table:
     rows = [(each.subject, each.target, each.where, each.id) for each in permissions]
     return Table(
-        rows, text_columns("for", "sends a key to, or runs", "configured in", "ID"), (note,)
+        rows,
+        text_columns("engine or hook", "key goes to / code run", "configured in", "ID"),
+        (note,),
     )
 
 
 @contextlib.contextmanager
 def _write_errors_as_config_error(session: Session) -> Iterator[None]:
-    """Raise a one-line error if the file of permissions cannot be written."""
+    """Raise a one-line error if the permissions file cannot be written."""
     try:
         yield
     except OSError as error:

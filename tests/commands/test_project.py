@@ -72,9 +72,9 @@ def test_an_entry_is_appended_and_passes_the_conformance_kit(project, run_new, i
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("Mine", "not 1 to 63 characters of a-z"),
-        ("da-sh", "not 1 to 63 characters of a-z"),
-        ("../up", "not 1 to 63 characters of a-z"),
+        ("Mine", "not consist of 1 to 63 characters from a-z"),
+        ("da-sh", "not consist of 1 to 63 characters from a-z"),
+        ("../up", "not consist of 1 to 63 characters from a-z"),
         ("_mine", "would be a helper"),
         ("status", "reserved for the command"),
         ("mock", "an engine 'mock' already exists: .*mock_engine.py"),
