@@ -46,7 +46,7 @@ class NewDetails:
         self._sent = Details()
 
     def chunk(self, details: Details) -> Iterator[Chunk]:
-        """Yield a chunk with what is new in all details so far, unless that is nothing."""
+        """Yield a chunk with the details that are new, if there are any."""
         sent, self._sent = self._sent, details
         yield from details_chunk(
             citations=_unsent(details.citations, sent.citations),
@@ -86,7 +86,7 @@ def citation(
 
 
 def openai_citations(annotations: object, offset: int = 0) -> Iterator[Citation]:
-    """Yield the citations of a text from OpenAI's annotations.
+    """Yield the citations in text from OpenAI's annotations.
 
     Args:
         annotations: The annotations of Responses, or of Chat Completions, which nest the fields.

@@ -77,13 +77,15 @@ _STRICT_SCHEMA = SchemaRules(
         {"date-time", "time", "date", "duration", "email", "hostname", "uri", "ipv4", "ipv6"}
         | {"uuid"}
     ),
-    typed_labels=False,
+    enum_needs_type=False,
     max_min_items=1,
     max_optional=24,
     max_unions=16,
     max_properties=500,
 )
-"""The documented limits; the number of properties of a "too complex" schema is an estimate.
+"""The documented limits.
+
+``max_properties`` is an estimate, because the API only says that a schema is "too complex".
 
 https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-schema-limitations
 """
@@ -247,7 +249,7 @@ class MessagesParser:
         yield Chunk(finish_reason=finish, usage=usage_of(self._usage))
 
     def _close(self) -> Iterator[Chunk]:
-        """Yield what some proxies leave open, and what is known besides text and tool calls."""
+        """Yield the calls that some proxies leave open, and all contents besides text and calls."""
         if self._calls.pending:
             yield Chunk(tool_calls=self._calls.finish_all())
         yield from self._details.chunk(self._turn.details(is_paused=self._is_paused))
@@ -339,7 +341,7 @@ def _blocks(message: Message) -> list[dict[str, Any]]:
 
 
 def _is_not_blank(part: Part) -> bool:
-    return not isinstance(part, str) or bool(part.strip())  # blank texts are rejected
+    return not isinstance(part, str) or bool(part.strip())  # blank text is rejected
 
 
 def _block(part: Part) -> dict[str, Any]:

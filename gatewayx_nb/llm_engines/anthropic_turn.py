@@ -1,4 +1,4 @@
-"""Assembly of the content blocks of an answer of Anthropic's Messages API from a stream."""
+"""Assembles the content blocks of an answer from a stream of Anthropic's Messages API."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class BlockAssembler:
     def carried(self, *, is_paused: bool = False) -> dict[str, Any] | None:
         """Return the blocks, unless they are only text and tool calls, or only reasoning.
 
-        A turn must not end in reasoning, and blank texts are rejected.
+        A turn must not end in reasoning, and blank text is rejected.
 
         Args:
             is_paused: Whether the provider continues the turn if it is the last one of a request.

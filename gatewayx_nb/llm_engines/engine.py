@@ -34,13 +34,13 @@ class LLMEngine:
 
     Args:
         api_key: The engine's key; empty if it needs none.
-        **kwargs: The settings in ``[engines.<name>]``, and ``GATEWAYX_<NAME>_BASE_URL`` and
-            ``_MODEL``: ``base_url``, ``model`` and the engine's own options.
+        **kwargs: ``base_url``, ``model`` and the engine's own options, from ``[engines.<name>]`` or
+            the variables ``GATEWAYX_<NAME>_BASE_URL`` and ``_MODEL``.
 
     Attributes:
         name: The engine's name, from its file name.
         base_url: Base URL of the provider's API.
-        model_name: The model used for a reference without a model.
+        model_name: The default model, used if a reference names only the engine.
         requires_key: Whether the engine needs a key. This is read from the source text, so
             ``requires_key = False`` must appear there literally.
         features: What the engine supports beyond plain prompts: ``"system"``, ``"history"``,
@@ -48,7 +48,7 @@ class LLMEngine:
         lacks: The parameters in `SAMPLING` that the provider does not support, such as
             ``"seed"``. A call that sets one is rejected before anything is sent.
         without_effort: Matches the names of models that do not reason, or not by degrees. A call
-            of one that sets ``effort`` is rejected before anything is sent.
+            to one that sets ``effort`` is rejected before anything is sent.
         params: The names that ``params`` may contain; ``None`` allows any, because a provider
             rejects unknown ones itself.
         keywords: The options that ``[engines.<name>]`` may contain besides ``base_url``,
@@ -80,14 +80,14 @@ class LLMEngine:
         self.model_name = kwargs.get("model") or self.model_name
 
     async def generate(self, prompt: str, **kwargs: Any) -> str | Reply:  # noqa: ANN401
-        """Return the whole reply to a prompt; an override may be a plain ``def``, too.
+        """Return the whole reply to a prompt; an override may also be a plain ``def``.
 
         Args:
             prompt: The last message of the conversation.
             **kwargs: The options that the caller set: ``system``, ``messages`` (a list of
-                `Message`, if there are several, or any images), ``images`` (if it is a named
-                parameter), ``temperature``, ``top_p``, ``max_tokens``, ``stop``, ``seed``,
-                ``effort``, ``schema`` and the entries of ``params``.
+                `Message`; passed if there is more than one message or an image), ``images`` (if it
+                is a named parameter), ``temperature``, ``top_p``, ``max_tokens``, ``stop``,
+                ``seed``, ``effort``, ``schema`` and the entries of ``params``.
         """
         messages = kwargs.pop("messages", None) or [Message("user", prompt)]
         request_fields = {
@@ -115,7 +115,7 @@ class LLMEngine:
 
         Raises:
             ProviderError: If `generate` returns neither a str nor a `Reply`, or its text starts
-                with the prefix with which some engines report a failure.
+                with the prefix that some engines use to report a failure.
         """
         keywords = request.keywords()
         # The model is passed only if it differs, so that a simple engine need not accept `model`.
@@ -146,7 +146,7 @@ class LLMEngine:
             return
         if not isinstance(answer, str):
             raise ProviderError(
-                f"`generate` of engine {self.name!r} must return a str or a Reply, got"
+                f"`generate` in engine {self.name!r} must return a str or a Reply, got"
                 f" {type(answer).__name__}.",
                 hint=f"Fix {self.name}_engine.py; it is reloaded on the next call.",
             )
@@ -167,11 +167,11 @@ class LLMEngine:
 
         It replaces the ``schema`` of the request. By default, a value that is not an object is put
         inside one, as the property ``answer``, and a schema of arbitrary objects is not enforced.
-        This is called only if ``features`` contain ``"schema"``.
+        This is called only if ``features`` contains ``"schema"``.
 
         Returns:
             The schema; an empty one if only JSON objects are enforced, or ``None`` if nothing is.
-            In both cases the prompt asks for the schema.
+            In the last two cases, the prompt itself asks for JSON that matches the schema.
         """
         return None if is_open(request.schema or {}) else wrap_in_object(request.schema or {})
 
@@ -199,7 +199,9 @@ class LLMEngine:
         return [ModelInfo(self.name, self.model_name)]
 
     async def count_tokens(self, request: Request) -> int | None:  # noqa: ARG002 - for subclasses
-        """Return the input tokens of a request, or ``None`` if only the provider can count them.
+        """Return the number of input tokens in a request.
+
+        The result is ``None`` if only the provider can count them.
 
         Nothing is sent to a provider.
         """

@@ -275,7 +275,7 @@ def _contents(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
     """Yield the turns without empty ones, which are rejected.
 
     The results of all calls are in one turn. It must not have other parts, because Gemini would
-    read a text in it as its own.
+    read text in it as its own.
     """
     turns = [turn for turn in messages if turn.role != "system" and (turn.parts or turn.carried)]
     unnamed = {call_id for turn in turns for call_id in _calls_without_id(turn)}

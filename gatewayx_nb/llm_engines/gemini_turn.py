@@ -1,4 +1,4 @@
-"""Assembly of the parts of a Gemini answer, and of its citations, images and log probabilities."""
+"""Assembles the parts of a Gemini answer, and its citations, images and log probabilities."""
 
 from __future__ import annotations
 

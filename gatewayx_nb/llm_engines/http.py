@@ -47,7 +47,7 @@ _WAIT_FOR_CLOSE = 0.1
 _REFUSED = (400, 422)
 
 _CARRIED_NAMES = re.compile(rb"encrypted.content|signature|thinking.{0,9} block", re.IGNORECASE)
-"""What an error names if the provider cannot verify what a turn carries."""
+"""Words in an error that show that the provider cannot verify the data that a turn carries."""
 
 _REQUEST_IDS = ("x-request-id", "request-id", "x-generation-id")
 
@@ -113,7 +113,7 @@ class HTTPEngine(LLMEngine, ABC):
 
     _client: HTTPClient | None = None
     _refused: frozenset[str] = frozenset()
-    """Fields that the provider has rejected; `adapt` leaves them out of later requests."""
+    """Fields that the provider has rejected; later requests omit them (see `adapt_to_refusal`)."""
 
     @property
     def http(self) -> HTTPClient:
@@ -158,7 +158,7 @@ class HTTPEngine(LLMEngine, ABC):
         """Return the model names in a response to ``models_path``."""
         return (as_str(row.get("id")) for row in as_dicts(listing.get("data")))
 
-    def adapt(self, status: int, body: bytes) -> bool:  # noqa: ARG002 - for overrides
+    def adapt_to_refusal(self, status: int, body: bytes) -> bool:  # noqa: ARG002 - for overrides
         """Adapt to a provider's refusal of a request; return whether to send it again.
 
         Args:
@@ -178,7 +178,7 @@ class HTTPEngine(LLMEngine, ABC):
                     yield chunk
                 return
             data = await read_error(response)
-        if not self.adapt(response.status, data):
+        if not self.adapt_to_refusal(response.status, data):
             if plain := _without_refused_turns(request, response.status, data):
                 async for chunk in self.stream(plain):
                     yield chunk
@@ -241,7 +241,7 @@ def system_prompt(request: Request) -> str | None:
 
 
 def _without_refused_turns(request: Request, status: int, data: bytes) -> Request | None:
-    """Return a request without what its turns carry, if the provider refused that.
+    """Return a request without the data that its turns carry, if the provider refused that data.
 
     Signatures and encrypted reasoning may be bound to a model, a key or what came before them:
     https://platform.claude.com/docs/en/build-with-claude/preserved-thinking

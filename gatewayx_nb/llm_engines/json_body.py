@@ -1,4 +1,4 @@
-"""Defensive parsing of untrusted JSON bodies, and typed access to their values."""
+"""Parses untrusted JSON bodies defensively, with typed access to their values."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def parse(data: str | bytes) -> dict[str, Any]:
 
 
 def _load(text: str) -> object:
-    """Return the value of a JSON text; for most texts, this takes a fifth of the time of `json`."""
+    """Return the value of JSON text; for most text, this takes a fifth of the time of `json`."""
     try:
         return _decode(text)
     except (msgspec.DecodeError, ValueError, RecursionError):
@@ -111,7 +111,7 @@ def as_str(value: object) -> str:
 
 def as_int(value: object) -> int | None:
     """Return the value if it is a plausible number of tokens, otherwise ``None``."""
-    # Cohere sends token counts as floats, such as `3.0`; some gateways as texts.
+    # Cohere sends token counts as floats, such as `3.0`; some gateways as strings.
     if isinstance(value, str) and _NUMERAL.fullmatch(value.strip()):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -152,7 +152,7 @@ def provider_error(data: bytes) -> tuple[str | None, str]:
 
 
 def _text_of(data: bytes) -> str:
-    """Return the beginning of a text, a JSON value or an HTML page without its tags."""
+    """Return the beginning of text, a JSON value or an HTML page without its tags."""
     text = data[:_MAX_PAGE].decode(errors="replace")
     if text.lstrip()[:1] in ('"', "["):
         with contextlib.suppress(ValueError, RecursionError):

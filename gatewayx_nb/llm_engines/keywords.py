@@ -1,4 +1,4 @@
-"""Validation of the options in ``[engines.<name>]`` of the settings."""
+"""Validates the options in ``[engines.<name>]`` of the settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shared conversion of messages: which turns are sent, content as JSON, unsupported parts."""
+"""Converts messages for all dialects: turns to send, content as JSON, unsupported parts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _with_own_data(message: Message, engine: str) -> Message:
 
 
 def _is_empty(message: Message) -> bool:
-    # Some answers, such as an image, consist of nothing but carried items.
+    # Some answers, such as an image, consist only of carried items.
     has_items = message.carried is not None and bool(message.carried.data.get("items"))
     return not has_items and all(
         isinstance(part, str) and not part.strip() for part in message.parts
@@ -60,7 +60,7 @@ def _is_empty(message: Message) -> bool:
 
 
 def _joined(first: Message, second: Message) -> Message:
-    """Return two turns as one; a text after a text is separated from it by a blank line."""
+    """Return two turns as one; a blank line separates adjoining strings."""
     match (first.parts, second.parts):
         case ((*before, str(end)), (str(start), *after)):
             return Message(first.role, [*before, f"{end}\n\n{start}", *after])
@@ -125,7 +125,7 @@ def check_images(request: Request, api: str, *roles: Role, has_detail: bool = Fa
 def content_of(
     parts: Iterable[Part], to_json: Callable[[str | Image], dict[str, Any]]
 ) -> str | list[dict[str, Any]]:
-    """Return texts and images as JSON: one text as a str, otherwise a list of converted parts."""
+    """Return strings and images as JSON: a single string as a str, otherwise a list of parts."""
     shown_parts = [part for part in parts if isinstance(part, str | Image)]
     match shown_parts:
         case []:

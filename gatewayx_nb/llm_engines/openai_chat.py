@@ -59,12 +59,12 @@ _STRICT_SCHEMA = SchemaRules(
     recursion="anywhere",
     max_properties=5_000,
     max_depth=10,
-    max_labels=1_000,
+    max_enum_values=1_000,
     max_long_labels=15_000,
     distinct_variants=True,
     max_chars=120_000,
 )
-"""The schemas of ``strict``, which is the same in Chat Completions and Responses.
+"""The schemas that ``strict`` mode accepts, in Chat Completions and Responses alike.
 
 https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
 
@@ -82,7 +82,7 @@ https://github.com/langchain-ai/langchain/pull/24668
 """
 
 _AFTER_RESULTS = "OK."
-"""An answer of no meaning; an empty one is an error."""
+"""A meaningless answer; an empty one is an error."""
 
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 
@@ -97,22 +97,22 @@ class OpenAICompatibleEngine(HTTPEngine):
         stream_usage: Whether the endpoint supports ``stream_options``, which requests the usage.
         schema_mode: What the endpoint enforces.
         tool_rules: The vendor whose rules for tool calls it follows.
-        reasoning_field: Name of the field in which the endpoint requires the reasoning of earlier
-            answers if a request has tools; empty if it requires none. Others refuse the field.
+        reasoning_field: Name of the field in which reasoning from earlier answers must be sent back
+            if a request has tools; empty if it need not be. Other endpoints reject the field.
     """
 
     path: ClassVar[str] = "chat/completions"
     features = frozenset({"system", "history", "images", "schema"})
     max_tokens_field: ClassVar[str] = "max_tokens"
     seed_field: ClassVar[str] = "seed"
-    # Some servers reject unknown fields, and only OpenAI has this one.
+    # Only OpenAI has `prompt_cache_key`, and some servers reject unknown fields.
     lacks: ClassVar[frozenset[str]] = frozenset({"cache"})
     stream_usage: ClassVar[bool] = True
     schema_mode: ClassVar[SchemaMode] = "strict"
     tool_rules: ClassVar[ToolRules] = "openai"
     reasoning_field: ClassVar[str] = ""
     schema_rules = _STRICT_SCHEMA
-    # OpenAI's, Meta's and xAI's, at OpenRouter and Groq too.
+    # OpenAI's, Meta's and xAI's, also at OpenRouter and Groq.
     without_effort = re.compile(
         r"(?:^|[/-])(?:gpt-(?:3\.5|4)(?!\d)|chatgpt-4o|llama-[23]|grok-[23](?!-mini)(?![\d.]))"
         r"|non-reasoning"
@@ -162,8 +162,8 @@ class OpenAICompatibleEngine(HTTPEngine):
         return ChatParser(errors, self.reasoning_field)
 
     @override
-    def adapt(self, status: int, body: bytes) -> bool:
-        # Models of Mistral at other servers: "Unexpected role 'user' after role 'tool'".
+    def adapt_to_refusal(self, status: int, body: bytes) -> bool:
+        # Mistral's models on other servers: "Unexpected role 'user' after role 'tool'".
         signs = {"stream_options": b"stream_options", "user after tool": b"after role 'tool'"}
         found = {name for name, sign in signs.items() if sign in body} - self._refused
         if status not in (400, 422) or not found:
@@ -187,8 +187,8 @@ class OpenAICompatibleEngine(HTTPEngine):
 class ChatParser:
     """Parser for one response; a whole body has ``message`` where a chunk has ``delta``.
 
-    Some servers send ``message`` in a stream too: beside the deltas, or instead of them with the
-    text so far.
+    Some servers also send ``message`` in a stream: either alongside the deltas, or instead of them,
+    with the whole text so far.
 
     Args:
         errors: Creates the errors.
@@ -242,7 +242,7 @@ class ChatParser:
             yield from self._extra.add(choice, part)
         for position, call in enumerate(as_dicts(part.get("tool_calls"))):
             self._add_call(call, position)
-        # The field before `tool_calls`: https://platform.openai.com/docs/api-reference/chat
+        # The deprecated predecessor of `tool_calls`: https://platform.openai.com/docs/api-reference/chat
         if (call := as_dict(part.get("function_call"))) and not part.get("tool_calls"):
             self._add_call({"function": call}, 0)
         reason = as_str(choice.get("finish_reason"))
@@ -277,7 +277,7 @@ class ChatParser:
 
     def _new_text(self, name: str, text: str, *, is_last: bool) -> str:
         sent = self._sent_texts.get(name, "")
-        # Before the end, a text that equals the one sent is a new piece rather than a repetition.
+        # Until the last message, text equal to what was already sent is new, not a repetition.
         if text.startswith(sent) and (is_last or text != sent):
             self._sent_texts[name] = text
             return text[len(sent) :]
@@ -334,7 +334,8 @@ def usage_of(usage: dict[str, Any]) -> Usage:
 def chat_messages(request: Request) -> list[dict[str, Any]]:
     """Return the messages of a request, starting with the system prompt.
 
-    Tool results are texts; their images follow the last result in a user message.
+    Tool results can contain only text, so their images are sent in a user message after the last
+    result.
     """
     rows: list[dict[str, Any]] = []
     if request.system:
@@ -348,7 +349,7 @@ def chat_messages(request: Request) -> list[dict[str, Any]]:
 
 
 def _result_images(turns: Iterable[Message]) -> Iterator[str | Image]:
-    """Yield the images in tool results, after a text that names the call."""
+    """Yield the images in tool results, after text that names the call."""
     for result in (result for turn in turns for result in turn.tool_results if result.images):
         yield f"Images in the result of {result.name} (tool call {result.id}):"
         yield from result.images
@@ -379,7 +380,7 @@ def _tool_row(result: ToolResult) -> dict[str, Any]:
 def _as_mistral_requires(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield messages with IDs that Mistral accepts, and an answer between results and a prompt.
 
-    A user's message right after the results of tools is an error:
+    A user message right after tool results is an error:
     https://github.com/langchain-ai/langchain/pull/24668
     """
     last_role = ""
@@ -391,7 +392,7 @@ def _as_mistral_requires(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, A
 
 
 def _with_short_ids(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a message with IDs of tool calls that Mistral accepts."""
+    """Return a message with tool-call IDs that Mistral accepts."""
     if "tool_call_id" in row:
         return row | {"tool_call_id": accepted_id(row["tool_call_id"], _MISTRAL_ID, 9)}
     if "tool_calls" not in row:

@@ -98,13 +98,13 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
         return ResponsesDialect(asks_reasoning="include" not in self._refused)
 
     @override
-    def adapt(self, status: int, body: bytes) -> bool:
+    def adapt_to_refusal(self, status: int, body: bytes) -> bool:
         param, message = json_body.rejected_param(body)
         # Models without reasoning: "Encrypted content is not supported with this model."
         is_unsupported = re.search("encrypted content.*support", message, re.IGNORECASE)
         is_refused = param.startswith("include") or is_unsupported
         if status not in (400, 422) or not is_refused or "include" in self._refused:
-            return super().adapt(status, body)
+            return super().adapt_to_refusal(status, body)
         self._refused |= {"include"}
         return True
 
@@ -311,7 +311,7 @@ class ResponsesParser:
 
 
 def _rest(pieces: list[str], sent: list[str]) -> str:
-    """Return what follows a text in a longer one; nothing if the longer one begins otherwise."""
+    """Return what follows the sent text in the pieces; empty if they begin differently."""
     text, beginning = "".join(pieces), "".join(sent)
     return text.removeprefix(beginning) if text.startswith(beginning) else ""
 

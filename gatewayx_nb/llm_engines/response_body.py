@@ -202,7 +202,7 @@ def _json_parts(text: str) -> BodyParts:
 
 
 def _values(text: str) -> tuple[list[str], str]:
-    """Return the JSON texts at the beginning of a text, or of a list in it, and the rest."""
+    """Return the JSON values, as text, at the start of text or of a list in it, and the rest."""
     decoder, values, start = json.JSONDecoder(), list[str](), _after_gap(text, 0)
     while start < len(text):
         try:

@@ -46,13 +46,13 @@ class SchemaRules:
         some_required: Whether an object must have at least one required property.
         prefix_items: Whether the items of a tuple may have different schemas.
         recursion: Whether a type may contain itself: anywhere, only in optional properties, or not.
-        typed_labels: Whether ``type`` must, or must not, accompany ``enum``.
+        enum_needs_type: Whether ``type`` must accompany ``enum``; otherwise, it must not.
         max_properties: Maximum number of properties in all objects.
         max_depth: Maximum depth of nested objects.
         max_optional: Maximum number of optional properties.
         max_unions: Maximum number of properties and items with several types.
-        max_labels: Maximum number of values of all enums.
-        max_long_labels: Maximum number of characters of an enum with more than 250 values.
+        max_enum_values: Maximum number of values in all enums.
+        max_long_labels: Maximum number of characters in an enum with more than 250 values.
         distinct_variants: Whether the objects of a union must differ in the name, or in the labels,
             of their first property.
         max_min_items: Highest value of ``minItems``.
@@ -65,12 +65,12 @@ class SchemaRules:
     some_required: bool = False
     prefix_items: bool = False
     recursion: Literal["anywhere", "optional", "no"] = "no"
-    typed_labels: bool = True
+    enum_needs_type: bool = True
     max_properties: int | None = None
     max_depth: int | None = None
     max_optional: int | None = None
     max_unions: int | None = None
-    max_labels: int | None = None
+    max_enum_values: int | None = None
     max_long_labels: int | None = None
     distinct_variants: bool = False
     max_min_items: int | None = None
@@ -100,7 +100,7 @@ class SchemaRules:
             (len(names), self.max_properties),
             (len(names) - required, self.max_optional),
             (sum("anyOf" in part for part in parts), self.max_unions),
-            (len(labels), self.max_labels),
+            (len(labels), self.max_enum_values),
             (sum(map(len, texts)), self.max_chars),
             (_depth(strict, {}, strict), self.max_depth),
             (max(map(_long_label_size, parts)), self.max_long_labels),
@@ -249,7 +249,7 @@ class _Translation:
         if kind in ("null", "boolean"):  # not all providers support an enum of these
             note = {"description": f"{{enum: {labels}}}"} if labels in ([True], [False]) else {}
             return {"type": kind, **note}
-        return {"type": kind, "enum": labels} if self._rules.typed_labels else {"enum": labels}
+        return {"type": kind, "enum": labels} if self._rules.enum_needs_type else {"enum": labels}
 
     def _union(self, variants: Iterable[Any], part: dict[str, Any]) -> dict[str, Any]:
         if "properties" in part or not variants:
@@ -307,7 +307,7 @@ _MANY_LABELS = 250
 
 
 def _long_label_size(part: Mapping[str, Any]) -> int:
-    """Return the number of characters of an enum with many values, otherwise 0."""
+    """Return the number of characters in an enum with many values, otherwise 0."""
     labels = part.get("enum", ())
     return sum(len(str(label)) for label in labels) if len(labels) > _MANY_LABELS else 0
 

@@ -1,4 +1,4 @@
-"""Assembly of tool calls that arrive in pieces."""
+"""Assembles tool calls that arrive in pieces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters rejected by a model: identifying them, and retrying without them."""
+"""Identifies the parameters that a model rejects, and retries without them."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def test_what_follows_the_end_mark_is_not_part_of_the_answer(run, dialect, is_la
 @each_dialect
 @pytest.mark.parametrize("cut", [0, 1], ids=["with the head", "after the head"])
 def test_a_broken_chunk_after_the_end_mark_is_ignored(run, dialect, cut):
-    """Bytes that are no HTTP do not damage what has arrived before them, even in the same read."""
+    """Bytes that are not HTTP do not damage what has arrived before them, even in the same read."""
     blocks = [stream_head(), chunk(b"".join(dialect.events)) + b"no chunk\r\n"]
     sent = [b"".join(blocks)] if cut == 0 else blocks
 
