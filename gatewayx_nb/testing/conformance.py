@@ -20,7 +20,7 @@ from gatewayx_nb.errors import EngineLoadError, GatewayError, UsageError, did_yo
 from gatewayx_nb.llm_engines import HTTPEngine, LLMEngine
 from gatewayx_nb.model_registry import SUFFIX, EngineFolder, load, suggested_name, why_unusable
 from gatewayx_nb.secure_config import redact
-from gatewayx_nb.testing.contract import ANSWERS, CONTRACT, LAST
+from gatewayx_nb.testing.contract import ANSWER_RULES, FINAL_RULES, STATIC_RULES
 from gatewayx_nb.testing.dialects import dialect_of
 from gatewayx_nb.testing.server import Server
 from gatewayx_nb.testing.subject import EngineUnderTest
@@ -148,11 +148,15 @@ def _report(subject: EngineUnderTest, rules: list[Rule], skipped: str, portal: P
 def _select_rules(subject: EngineUnderTest, server: Server, *, ask: bool) -> tuple[list[Rule], str]:
     """Return the rules to check and why others are skipped; set up the server."""
     if not subject.speaks_http:
-        return [*CONTRACT, *(ANSWERS if ask else ()), *LAST], "" if ask else _NO_CALLS
+        return [
+            *STATIC_RULES,
+            *(ANSWER_RULES if ask else ()),
+            *FINAL_RULES,
+        ], "" if ask else _NO_CALLS
     subject.server = server
     if subject.dialect is None:
-        return [*CONTRACT, *FAULTS, *LAST], _NO_DIALECT
-    return [*CONTRACT, *ANSWERS, *STREAMS, *FAULTS, *LAST], ""
+        return [*STATIC_RULES, *FAULTS, *FINAL_RULES], _NO_DIALECT
+    return [*STATIC_RULES, *ANSWER_RULES, *STREAMS, *FAULTS, *FINAL_RULES], ""
 
 
 def _broken(subject: EngineUnderTest, rules: list[Rule], portal: Portal) -> Iterator[BrokenRule]:

@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 _GRACE = 2.0
 """Maximum seconds until a cancelled call ends."""
 
-CONTRACT: list[Rule] = []
+STATIC_RULES: list[Rule] = []
 """Rules that need no call."""
 
-LAST: list[Rule] = []
+FINAL_RULES: list[Rule] = []
 """Rules that are checked last, because checking them leaves the engine unusable."""
 
-ANSWERS: list[Rule] = []
+ANSWER_RULES: list[Rule] = []
 """Rules for an engine that replies."""
 
 _PROMPTS = ("one and then some", "two and then more")
 
 
 @rule(
-    CONTRACT,
+    STATIC_RULES,
     "`requires_key` in the source equals the class attribute",
     "Write `requires_key = False` in the class body, and nowhere else.",
 )
-async def _check_literal(subject: EngineUnderTest) -> str | None:
+async def _requires_key(subject: EngineUnderTest) -> str | None:
     if subject.path is None:
         return None
     literal = StaticMetadataReader().read(subject.path).requires_key
@@ -47,7 +47,7 @@ async def _check_literal(subject: EngineUnderTest) -> str | None:
 
 
 @rule(
-    CONTRACT,
+    STATIC_RULES,
     "`features` is a frozenset of known names",
     f"The names are {', '.join(sorted(FEATURES))}.",
 )
@@ -60,7 +60,7 @@ async def _features(subject: EngineUnderTest) -> str | None:
 
 
 @rule(
-    CONTRACT,
+    STATIC_RULES,
     "`model_name` is a str",
     "Set it to the model to call when only the engine's name is used.",
 )
@@ -70,7 +70,7 @@ async def _model_name(subject: EngineUnderTest) -> str | None:
 
 
 @rule(
-    CONTRACT,
+    STATIC_RULES,
     "`generate` accepts any keyword argument",
     "End its parameters with `**kwargs`, which receives a caller's `params`.",
 )
@@ -80,16 +80,16 @@ async def _keywords(subject: EngineUnderTest) -> str | None:
     return None if takes_any else f"it is `generate{inspect.signature(subject.type.generate)}`"
 
 
-@rule(CONTRACT, "the methods that a pool awaits are `async def`", "Write `async` before `def`.")
+@rule(STATIC_RULES, "the methods that a pool awaits are `async def`", "Write `async` before `def`.")
 async def _coroutines(subject: EngineUnderTest) -> str | None:
     # `generate` and `health_check` may be plain methods.
     names = ("generate_response", "cleanup", "models", "embed")
     sync = [name for name in names if not inspect.iscoroutinefunction(getattr(subject.type, name))]
-    return f"{', '.join(sync)} is not" if sync else None
+    return f"these are not: {', '.join(sync)}" if sync else None
 
 
 @rule(
-    CONTRACT,
+    STATIC_RULES,
     "`get_cost_per_token` returns dollars or None",
     "Return a float >= 0, or None if the price is unknown.",
 )
@@ -100,7 +100,7 @@ async def _price(subject: EngineUnderTest) -> str | None:
 
 
 @rule(
-    CONTRACT,
+    STATIC_RULES,
     "the engine does not expose its key",
     "Store it only in `self.api_key`, and add it to a header when a request is made.",
 )
@@ -109,7 +109,7 @@ async def _secret(subject: EngineUnderTest) -> str | None:
     shown = {"repr()": repr(engine), "str()": str(engine), "vars()": repr(vars(engine))}
     shown["a pickle"] = _pickled(engine)
     leaks = [name for name, text in shown.items() if subject.key in text]
-    return f"{', '.join(leaks)} contains it" if leaks else None
+    return f"it was found in {', '.join(leaks)}" if leaks else None
 
 
 def _pickled(engine: object) -> str:
@@ -120,7 +120,7 @@ def _pickled(engine: object) -> str:
 
 
 @rule(
-    LAST,
+    FINAL_RULES,
     "`cleanup` can run twice, and before any call",
     "Close open resources and set their attributes to None.",
 )
@@ -133,7 +133,9 @@ async def _cleanup(subject: EngineUnderTest) -> str | None:
 
 
 @rule(
-    ANSWERS, "`stream` yields Chunks with text", "Yield `Chunk(text=…)`; raise an error on failure."
+    ANSWER_RULES,
+    "`stream` yields Chunks with text",
+    "Yield `Chunk(text=…)`; raise an error on failure.",
 )
 async def _chunks(subject: EngineUnderTest) -> str | None:
     outcome = await subject.ask()
@@ -144,7 +146,7 @@ async def _chunks(subject: EngineUnderTest) -> str | None:
 
 
 @rule(
-    ANSWERS,
+    ANSWER_RULES,
     "a reply ends with a finish reason",
     f"Yield `Chunk(finish_reason=…)` last: {', '.join(get_args(FinishReason))}.",
 )
@@ -160,7 +162,7 @@ async def _finish_reason(subject: EngineUnderTest) -> str | None:
     return "text follows it" if later else None
 
 
-@rule(ANSWERS, "`generate` returns a str or a Reply", "Return the text.")
+@rule(ANSWER_RULES, "`generate` returns a str or a Reply", "Return the text.")
 async def _generate(subject: EngineUnderTest) -> str | None:
     async with asyncio.timeout(subject.timeout):
         answer = await call_generate(subject.engine, PROMPT)
@@ -170,7 +172,7 @@ async def _generate(subject: EngineUnderTest) -> str | None:
 
 
 @rule(
-    ANSWERS,
+    ANSWER_RULES,
     "concurrent streams do not mix",
     "Keep the state of a call in local variables, not on `self`.",
 )
@@ -202,7 +204,7 @@ def _by_prompt(
 
 
 async def _interleaved(subject: EngineUnderTest) -> list[str]:
-    """Return the texts of two streams that are read alternately, one chunk at a time."""
+    """Return the text of two streams that are read alternately, one chunk at a time."""
     streams = [subject.engine.stream(subject.request(prompt)) for prompt in _PROMPTS]
     texts, unfinished = ["", ""], {0, 1}
     async with asyncio.timeout(subject.timeout):
@@ -218,7 +220,7 @@ async def _interleaved(subject: EngineUnderTest) -> list[str]:
 
 
 @rule(
-    ANSWERS,
+    ANSWER_RULES,
     "a cancelled stream ends",
     "Let CancelledError propagate: do not catch BaseException or await in a `finally` block.",
 )
@@ -252,7 +254,11 @@ def _unexpected_error(task: asyncio.Task[None]) -> str | None:
     return f"it raised {error!r}" if error else None
 
 
-@rule(ANSWERS, "a cancelled stream closes its connection", "Read the response within `async with`.")
+@rule(
+    ANSWER_RULES,
+    "a cancelled stream closes its connection",
+    "Read the response within `async with`.",
+)
 async def _closed_connection(subject: EngineUnderTest) -> str | None:
     await _cancellation(subject)
     if subject.server is None:

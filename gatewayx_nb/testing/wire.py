@@ -117,7 +117,7 @@ async def _key_in_errors(subject: EngineUnderTest) -> str | None:
     for script in ([Send(reply(body, 401))], [Send(reply(body))], [Reset()]):
         error = (await subject.ask(script)).error
         if error is not None:
-            # All parts of an error that a page or a log may show.
+            # All parts of an error that may appear on a page or in a log.
             shown = f"{error!r} {vars(error)} {''.join(traceback.format_exception(error))}"
             if subject.key in shown:
                 return f"a {type(error).__name__} contains it"

@@ -21,7 +21,7 @@ from gatewayx_nb.testing import (
     scripted,
     server,
 )
-from gatewayx_nb.testing.contract import ANSWERS, CONTRACT, LAST
+from gatewayx_nb.testing.contract import ANSWER_RULES, FINAL_RULES, STATIC_RULES
 from gatewayx_nb.testing.wire import FAULTS, STREAMS
 from tests.test_dynamic_models import YOUR_MODEL
 from tests.testing.broken import CASES, GENERATE, IDS, PLAIN_ENGINE, PRELUDE, STREAM_HEADER
@@ -67,7 +67,7 @@ def test_a_broken_rule_is_reported(conformance_error_of, case):
 
 def test_every_rule_is_broken_by_some_engine():
     """The table of broken engines covers every rule."""
-    rules = {rule.text for rule in (*CONTRACT, *ANSWERS, *FAULTS, *STREAMS, *LAST)}
+    rules = {rule.text for rule in (*STATIC_RULES, *ANSWER_RULES, *FAULTS, *STREAMS, *FINAL_RULES)}
 
     assert rules <= {case.rule for case in CASES}
 
