@@ -1,4 +1,4 @@
-"""Compare several models side by side, while they reply and afterwards.
+"""Compares several models side by side, while they reply and afterwards.
 
 The package is not called ``compare``, because ``gatewayx_nb`` exports the pool's method under that
 name.

@@ -1,4 +1,4 @@
-"""Export of comparisons: results to a new file, and a run as code for a cell."""
+"""Exports comparisons: results to a new file, and a run as code for a cell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conversion of a form's text fields to the options and inputs of a comparison."""
+"""Converts a form's text fields to the options and inputs of a comparison."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def input_lines(inputs: str | Iterable[str]) -> str:
         if not isinstance(text, str) or len(text.splitlines()) != 1:
             raise UsageError(
                 f"each input must be a single line of text, got {short_repr(text)}.",
-                hint="Longer texts go into a variable of the notebook: `{{name}}` in the prompt.",
+                hint="Put longer text in a notebook variable: `{{name}}` in the prompt.",
             )
     return "\n".join(texts)
 

@@ -1,4 +1,4 @@
-"""Display of models' answers: one updated display in a notebook, plain text in a terminal."""
+"""Displays models' answers: one updated display in a notebook, plain text in a terminal."""
 
 from gatewayx_nb.display.answer import (
     FinalView,

@@ -1,4 +1,4 @@
-"""Display of one answer while it streams: updated in a notebook, plain text in a terminal."""
+"""Displays one answer while it streams: updated in a notebook, plain text in a terminal."""
 
 from __future__ import annotations
 

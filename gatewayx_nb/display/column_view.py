@@ -1,4 +1,4 @@
-"""Display of several answers: columns in a notebook, one after another in a terminal."""
+"""Displays several answers: columns in a notebook, one after another in a terminal."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class AnswerColumn:
         self.box = ipywidgets.VBox([self._head, self._body, buttons])
         self.box.layout.overflow = "auto"
         self.box.layout.border_top = "2px solid rgba(128,128,128,.5)"
-        self.length = 0
+        self.html_length = 0
 
     def show(self, column: Column, label: str, marks: Sequence[str], *, can_vote: bool) -> None:
         """Show a column's name and the buttons that apply now."""
@@ -76,8 +76,8 @@ class AnswerColumn:
         self._better.button_style = "success" if "better" in marks else ""
         if label != self._label:
             self._label = label
-            # A screen reader announces the tooltip, which tells apart the same buttons of each
-            # column.
+            # A screen reader announces the tooltip, which distinguishes the otherwise identical
+            # buttons of the columns.
             for control in (self._stop, self._retry, self._better):
                 control.tooltip = f"{control.description}: {label}"
 
@@ -92,7 +92,7 @@ class AnswerColumn:
 
     def set_html(self, page: str) -> None:
         """Show this page instead of the reply."""
-        self.length = len(page)
+        self.html_length = len(page)
         set_html(self._body, page)
 
     def invalidate(self) -> None:
@@ -127,9 +127,9 @@ class ComparisonRow:
         self.box = ipywidgets.VBox([self._input, self._grid, self._votes])
 
     @property
-    def length(self) -> int:
+    def html_length(self) -> int:
         """Number of characters of HTML in its columns."""
-        return sum(column.length for column in self._columns)
+        return sum(column.html_length for column in self._columns)
 
     @property
     def widgets(self) -> list[ipywidgets.Widget]:

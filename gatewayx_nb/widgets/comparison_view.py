@@ -305,7 +305,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         for row in rows:
             row.show(self._session, self._mode.value)
         set_children(self._answers, tuple(row.box for row in rows))
-        self._throttle.html_length = sum(row.length for row in rows)
+        self._throttle.html_length = sum(row.html_length for row in rows)
 
     def _show_results(self) -> None:
         """Show dispersion and rankings, and update the saved output."""
