@@ -1,4 +1,4 @@
-"""Parsing of a ``%%gatewayx`` cell or a ``%gatewayx REF …`` line: its options and its prompt."""
+"""Parses a ``%%gatewayx`` cell or a ``%gatewayx REF …`` line: its options and its prompt."""
 
 from __future__ import annotations
 
@@ -210,7 +210,7 @@ def _split_prompt(line: str, line_parser: LineParser) -> tuple[list[str], str]:
 
 
 def _first_word(text: str) -> tuple[str, str]:
-    """Split the first word from the rest of a text; unquote the word as a shell would."""
+    """Split the first word from the rest of the text; unquote the word as a shell would."""
     stream = io.StringIO(text)
     lexer = shlex.shlex(stream, posix=True, punctuation_chars=False)
     lexer.whitespace_split, lexer.commenters = True, ""

@@ -1,4 +1,4 @@
-"""The cells that IPython keeps: find the last failed cell, and remove every copy of a cell."""
+"""The cells that IPython keeps: finds the last failed cell, and removes every copy of a cell."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def purge(shell: InteractiveShell, line: str) -> bool:
 
 
 def _contains(text: str, words: list[str]) -> bool:
-    """Return whether a text contains these words, either directly or within a Python literal."""
+    """Return whether text contains these words, either directly or within a Python literal."""
     return all(word in text or repr(word)[1:-1] in text for word in words)
 
 

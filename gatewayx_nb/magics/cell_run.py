@@ -1,4 +1,4 @@
-"""Running a parsed cell: one answer, several side by side, a background job or a dry run."""
+"""Runs a parsed cell: one answer, several side by side, a background job or a dry run."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ def _misplaced_prompt(
     if error.engine:  # only one is unknown
         return error
     if cell.advice:
-        return UsageError("a text of several words must be quoted.", hint=cell.advice)
+        return UsageError("text of several words must be quoted.", hint=cell.advice)
     names = {row.name for row in pool.status(probe=False)}
     known = (name for name in cell.references if name.partition(":")[0] in names)
     return UsageError(

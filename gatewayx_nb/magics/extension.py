@@ -44,7 +44,7 @@ Examples:
 
 
 def _with_examples(magic: Callable[..., Any]) -> Callable[..., Any]:
-    """Append the examples to a magic's docstring, which ``%gatewayx?`` shows."""
+    """Append the examples to a magic's docstring, to be shown by ``%gatewayx?``."""
     magic.__doc__ = f"{magic.__doc__}\n{_EXAMPLES}"
     return magic
 

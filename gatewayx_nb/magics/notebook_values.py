@@ -1,4 +1,4 @@
-"""Notebook values used by a cell: prompt variables, images, a schema."""
+"""Notebook values that a cell uses: prompt variables, images, a schema."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class NotebookValues:
 
     Attributes:
         namespace: The notebook's namespace.
-        rows: Maximum number of table rows in a prompt.
+        max_rows: Maximum number of table rows in a prompt.
         is_literal: Whether ``{{name}}`` is left unchanged.
     """
 
     namespace: Mapping[str, object]
-    rows: int = prompts.ROWS
+    max_rows: int = prompts.ROWS
     is_literal: bool = False
 
     def prompt(self, text: str) -> FilledPrompt:
@@ -46,19 +46,19 @@ class NotebookValues:
         """
         if self.is_literal:
             return FilledPrompt(text)
-        return prompts.compose(text, self.namespace, _FORBIDDEN, rows=self.rows)
+        return prompts.compose(text, self.namespace, _FORBIDDEN, rows=self.max_rows)
 
     def text(self, text: str) -> str:
         """Fill in text that cannot contain images; see `prompt`."""
         if self.is_literal:
             return text
-        return prompts.fill(text, self.namespace, _FORBIDDEN, rows=self.rows)
+        return prompts.fill(text, self.namespace, _FORBIDDEN, rows=self.max_rows)
 
     def option(self, text: str, parse: Callable[[str], Any]) -> Any:  # noqa: ANN401 - any value
         """Return an option's value: the object of a lone ``{{name}}``, otherwise the parsed string.
 
-        An option that takes text converts the object as a prompt does, for example a table or a
-        function.
+        If the option takes text, the object, such as a table or a function, is converted as in a
+        prompt.
 
         Raises:
             UsageError: If a ``{{name}}`` is undefined.
@@ -73,7 +73,7 @@ class NotebookValues:
             return filled  # the option's check reports what it must be
 
     def images(self, expression: str) -> list[Image]:
-        """Load the images that ``--image`` names: a variable (perhaps a list), a URL or a file.
+        """Load the images named by ``--image``: a variable (perhaps a list), a URL or a file.
 
         Raises:
             UsageError: If it is none of these, not an image, or an empty list.
@@ -90,14 +90,14 @@ class NotebookValues:
             return [images.load(expression)]
         files = [path.name for path in Path().iterdir() if path.suffix in _IMAGE_SUFFIXES]
         raise UsageError(
-            f"`--image` names {expression!r}, but this notebook has no such variable, and"
-            f" {Path.cwd().name!r} no such file."
+            f"`--image` names {expression!r}, but there is no such variable in this notebook"
+            f" and no such file in {Path.cwd().name!r}."
             f"{did_you_mean(expression, [*files, *prompts.own_names(self.namespace)])}",
             hint="A figure needs no file: `--image fig` sends the figure in the variable `fig`.",
         )
 
     def schema(self, expression: str) -> ResponseSchema:
-        """Return the schema that ``--schema`` names: a type such as ``list[City]``, or a dict.
+        """Return the schema named by ``--schema``: a type such as ``list[City]``, or a dict.
 
         Raises:
             UsageError: If a name is undefined, or the value is not a schema.

@@ -1,4 +1,4 @@
-"""The variable that ``-o`` binds a reply, or one of its attributes, to."""
+"""The target of ``-o``: a variable to which a reply, or one of its attributes, is bound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Input transformations of a cell's text, before IPython parses it.
+"""Transforms a cell's text before IPython parses it.
 
 IPython offers no other way to solve these four problems. It does not await a coroutine that a cell
 magic returns, so an ``await`` is added to cells that begin with the magic; the kernel then runs

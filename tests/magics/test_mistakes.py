@@ -92,12 +92,12 @@ MISTAKES = [
     ),
     Mistake(
         "%%gx mock --system You are a pirate\nhi",
-        "a text of several words must be quoted.",
+        "text of several words must be quoted.",
         f'Write `--system "You are a pirate"`. {CELL_HELP}',
     ),
     Mistake(
         "%%gx --system You are a pirate\nhi",
-        "a text of several words must be quoted.",
+        "text of several words must be quoted.",
         'Write `--system "You are a pirate"`.',
     ),
     Mistake(
@@ -181,8 +181,8 @@ MISTAKES = [
     ),
     Mistake(
         "%%gx mock --image plot.png\nhi",
-        "`--image` names 'plot.png', but this notebook has no such variable, and 'project' no such"
-        " file. Did you mean 'plot1.png'?",
+        "`--image` names 'plot.png', but there is no such variable in this notebook and no such"
+        " file in 'project'. Did you mean 'plot1.png'?",
         "A figure needs no file: `--image fig` sends the figure in the variable `fig`.",
     ),
     Mistake(
@@ -192,8 +192,8 @@ MISTAKES = [
     ),
     Mistake(
         "%%gx mock --image nope.png\nhi",
-        "`--image` names 'nope.png', but this notebook has no such variable, and 'project' no such"
-        " file.",
+        "`--image` names 'nope.png', but there is no such variable in this notebook and no such"
+        " file in 'project'.",
         "A figure needs no file: `--image fig` sends the figure in the variable `fig`.",
     ),
     Mistake(
@@ -235,7 +235,8 @@ MISTAKES = [
     ),
     Mistake(
         "%gatewayx key set Grok!",
-        "engine 'Grok!' has a name that is not 1 to 63 characters of a-z, 0-9 and _.",
+        "engine 'Grok!' has a name that does not consist of 1 to 63 characters from a-z, 0-9"
+        " and _.",
         "`%gatewayx key` shows its use.",
     ),
     Mistake(

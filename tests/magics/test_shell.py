@@ -321,7 +321,7 @@ def test_a_question_mark_after_the_magic_shows_its_help(shell, capsys):
         (
             "%%gatewayx mock --image plto.png\nx",
             UsageError,
-            "names 'plto.png', but this notebook has no such variable",
+            "names 'plto.png', but there is no such variable in this notebook",
         ),
         (
             "%%gatewayx mock --image http://x/y.png\nx",
@@ -345,7 +345,7 @@ def test_a_question_mark_after_the_magic_shows_its_help(shell, capsys):
         ("%gatewayx stauts", UsageError, "Did you mean 'status'"),
         ("%gatewayx ask", UsageError, "the reference and the prompt are missing"),
         ("%gatewayx mock", UsageError, "the prompt is missing"),
-        ("%gatewayx key set Grok!", UsageError, "'Grok!' has a name that is not"),
+        ("%gatewayx key set Grok!", UsageError, "'Grok!' has a name that does not"),
         ("%gatewayx key get grok", UsageError, "got 'get'. Did you mean 'set'"),
         ("%gatewayx key import nowhere.env", ConfigError, "nowhere.env' cannot be read"),
         ("%gatewayx status gork", EngineNotFoundError, "Did you mean 'grok'"),
@@ -654,7 +654,7 @@ def test_trust_lists_and_revokes_permissions(redirected_shell, monkeypatch):
 
     shown = repr(redirected_shell.ask("%gatewayx trust --show"))
     assert "https://gateway.example" in shown
-    assert "has no permissions any more" in repr(redirected_shell.ask("%gatewayx trust --revoke"))
+    assert "no longer has any permissions" in repr(redirected_shell.ask("%gatewayx trust --revoke"))
 
     assert "has no permissions" in repr(redirected_shell.ask("%gatewayx trust --show"))
     with pytest.raises(TrustError):
