@@ -1,4 +1,4 @@
-"""Recording and replay of replies, as JSON lines files committed beside a notebook."""
+"""Records and replays replies, in JSON lines files committed beside a notebook."""
 
 from gatewayx_nb.cassettes.cassette import (
     Cassette,

@@ -1,4 +1,4 @@
-"""`Cassette`: replay, recording and cassette misses."""
+"""`Cassette`: replays, recordings and cassette misses."""
 
 from __future__ import annotations
 

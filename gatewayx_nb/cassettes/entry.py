@@ -87,7 +87,7 @@ class RecordedMessage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False)
 
     Attributes:
         role: Who wrote it.
-        content: The text, if the message is a text or a text followed by images.
+        content: The text, if the message is text alone or text followed by images.
         images: The images after the text.
         parts: The parts of any other message, whose ``content`` is empty.
     """
@@ -281,7 +281,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 def body_of(request: Request, fallback: Sequence[str], redact: Redact) -> RequestBody:
-    """Return a request's body, with its texts passed through ``redact``.
+    """Return a request's body, with its text passed through ``redact``.
 
     Raises:
         UsageError: If a parameter is not valid JSON.
@@ -318,7 +318,7 @@ def entry_of(
         reply: The reply.
         chunks: The chunks as they arrived. If they do not add up to the reply, for example after a
             schema correction, the reply is stored as one chunk.
-        redact: Applied to the entry's texts.
+        redact: Applied to the entry's text.
     """
     merged = tuple(_merge(chunks))
     text, reasoning = redact(reply.text), redact(reply.reasoning)

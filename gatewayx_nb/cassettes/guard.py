@@ -1,4 +1,4 @@
-"""Search for keys in cassettes, in every text and its decodings."""
+"""Searches cassettes for keys, in every string and its decodings."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _find(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> tup
 
 
 def _texts(entry: CassetteEntry | RequestBody) -> Iterator[tuple[str, str]]:
-    """Yield every text with its location, and the joined chunks, because a key may span several."""
+    """Yield every string with its location, and the chunks joined: a key may span several."""
     built: dict[str, Any] = msgspec.to_builtins(entry)
     built.pop("vectors", None)  # computed here from numbers
     yield from _walk(built, "")
@@ -109,7 +109,7 @@ def _walk(value: object, location: str) -> Iterator[tuple[str, str]]:
 
 
 def _decodings(text: str) -> Iterable[str]:
-    """Return a text and its decodings, up to two levels deep."""
+    """Return a string and its decodings, up to two levels deep."""
     views = {text: None}  # a dict used as an ordered set
     for _ in range(2):
         for view in list(views):
@@ -118,7 +118,7 @@ def _decodings(text: str) -> Iterable[str]:
 
 
 def _decode(text: str) -> Iterator[str]:
-    """Yield a text's decodings (URL, JSON, HTML, base64, hex) and the text without whitespace."""
+    """Yield a string's decodings (URL, JSON, HTML, base64, hex), and it without whitespace."""
     if "%" in text:
         yield unquote(text)
     if "\\" in text:

@@ -39,7 +39,7 @@ def nearest(
 
 
 def describe_differences(entry: CassetteEntry, engine: str, model: str, body: RequestBody) -> str:
-    """Describe the differences in one line, with short excerpts of long texts."""
+    """Describe the differences in one line, with short excerpts from long text."""
     parts = list(_differences(entry, engine, model, body))
     more = [f"and {len(parts) - _MAX_DIFFERENCES} more"] if len(parts) > _MAX_DIFFERENCES else []
     return "; ".join([*parts[:_MAX_DIFFERENCES], *more])
@@ -56,7 +56,7 @@ def _rough_similarity(entry: CassetteEntry, engine: str, body: RequestBody) -> f
 
 def _similarity(entry: CassetteEntry, engine: str, body: RequestBody) -> float:
     requested, recorded = body.prompt[:_PREFIX_LENGTH], entry.request.prompt[:_PREFIX_LENGTH]
-    # autojunk would ignore characters that are frequent in a long text.
+    # autojunk would ignore characters that are frequent in long text.
     ratio = difflib.SequenceMatcher(None, requested, recorded, autojunk=False).ratio()
     fields = RequestBody.__struct_fields__
     same = sum(getattr(entry.request, name) == getattr(body, name) for name in fields)
@@ -96,10 +96,10 @@ def _message_differences(
 
 
 def _text_difference(name: str, recorded: str, requested: str) -> str:
-    """Describe the first difference between two texts."""
+    """Describe the first difference between two strings."""
     if max(len(recorded), len(requested)) <= 2 * _CONTEXT:
         return f"its {name} is {recorded!r}, not {requested!r}"
-    index = len(os.path.commonprefix([recorded, requested]))  # noqa: RUF071 - texts, not paths
+    index = len(os.path.commonprefix([recorded, requested]))  # noqa: RUF071 - text, not paths
     start = max(0, index - _CONTEXT)
     parts = [text[start : index + _CONTEXT] for text in (recorded, requested)]
     return f"its {name} differs starting at character {index + 1}: …{parts[0]!r}, not …{parts[1]!r}"

@@ -1,4 +1,4 @@
-"""Redaction of cassettes: the user's hook, and the keys that must not be written."""
+"""Redacts cassettes: the user's hook, and the keys that must not be written."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ Redact = Callable[[str], str]
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """The rules for private texts and keys that must stay out of a cassette.
+    """The rules for private text and keys that must stay out of a cassette.
 
     Attributes:
-        redact: Applied to texts before they are written or looked up.
+        redact: Applied to text before it is written or looked up.
         secrets: Returns the keys that must not be written, by variable name.
     """
 

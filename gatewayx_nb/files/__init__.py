@@ -1,4 +1,4 @@
-"""Reading and writing of files: locations, permissions, change stamps, atomic writes."""
+"""Reads and writes files: locations, permissions, change stamps, atomic writes."""
 
 from gatewayx_nb.files.atomic import (
     atomic_write,

@@ -1,4 +1,4 @@
-"""Change detection for files and folders that were read."""
+"""Detects changes in files and folders that were read."""
 
 from __future__ import annotations
 

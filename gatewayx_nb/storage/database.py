@@ -86,7 +86,7 @@ def transaction(path: Path, migrations: Migrations, timeout: float) -> Iterator[
 
 
 def check_schema(opened: sqlite3.Connection, migrations: Migrations) -> None:
-    """Check that a file contains nothing but plain tables of a known version.
+    """Check that a file contains only plain tables of a known version.
 
     Raises:
         UnusableFileError: If it contains a view or a trigger, which would run with each statement.
