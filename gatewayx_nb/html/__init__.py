@@ -1,4 +1,4 @@
-"""Conversion of text to safe HTML: Markdown, math, code, streamed replies, page components."""
+"""Converts text to safe HTML: Markdown, math, code, streamed replies, page components."""
 
 from gatewayx_nb.html.components import (
     MUTED,

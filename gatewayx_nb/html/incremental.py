@@ -1,4 +1,4 @@
-"""Incremental rendering of a growing text as HTML: finished blocks are rendered only once.
+"""Renders growing text as HTML incrementally: finished blocks are rendered only once.
 
 Rendering the whole text at each update would take quadratic time. In CommonMark, further
 lines can only change the last block, so the rendering of earlier blocks is kept. New text in the
@@ -73,7 +73,7 @@ class IncrementalRenderer:
         self._definitions: dict[str, Any] = {}
 
     def _plain(self, raw: str) -> str:
-        """Clean a text with `text.plain`; while it is all safe, search only the new text."""
+        """Clean text with `text.plain`; while it is all safe, search only the new text."""
         known = len(self._raw) if raw.startswith(self._raw) else 0
         self._raw = raw
         if self._is_plain and not _MAYBE_UNSAFE.search(raw, known):
@@ -87,7 +87,7 @@ class IncrementalRenderer:
         return new > 0 and (last + new < _SHORT_BLOCK or new * share >= last)
 
     def _render(self, end: int) -> None:
-        """Render the last block and any after it; all but the new last block are final."""
+        """Render the last block and any after it; all except the new last block are final."""
         markdown, clean = parser(), cleaner().clean
         source = self._text[self._start : end]
         env: dict[str, Any] = {"references": dict(self._definitions)}

@@ -1,4 +1,4 @@
-"""Conversion of a model's Markdown to safe HTML.
+"""Converts a model's Markdown to safe HTML.
 
 Model output is untrusted. The resulting HTML runs no code, loads nothing by itself and stays
 inside its own box. This holds for every prefix of a stream, because each prefix is rendered as a

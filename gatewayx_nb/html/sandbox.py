@@ -1,4 +1,4 @@
-"""Display of a model-written page in a frame that runs no code and loads nothing.
+"""Displays a model-written page in a frame that runs no code and loads nothing.
 
 There are three barriers, each sufficient by itself. Content that is not allow-listed is removed
 from the page. A policy in the page forbids loading anything except inline styles and embedded

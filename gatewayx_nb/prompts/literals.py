@@ -28,7 +28,7 @@ def unfilled(template: str) -> list[str]:
 
 
 def _may_be_placeholder(text: str) -> bool:
-    """Return whether a text is a Python expression, with or without a format specification."""
+    """Return whether text is a Python expression, with or without a format specification."""
     return any(map(_is_expression, (text, _SPEC.sub("", text))))
 
 

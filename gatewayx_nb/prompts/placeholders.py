@@ -100,7 +100,7 @@ def mask(text: str) -> tuple[str, Callable[[str], str]]:
 
 
 def only_expression(text: str) -> str | None:
-    """Return the expression of a text that is a single placeholder without a format.
+    """Return the expression in text that is a single placeholder without a format.
 
     >>> only_expression("{{ city.name }}"), only_expression("In {{city}}")
     ('city.name', None)

@@ -31,7 +31,7 @@ def source_of(name: str, value: type | Callable[..., object]) -> str:
         kind = "class" if inspect.isclass(value) else "function"
         raise UsageError(
             f"The prompt names '{name}', a {kind} whose source is unavailable.",
-            hint="Paste its source, or use a text that describes it.",
+            hint="Paste its source, or use text that describes it.",
         ) from None
 
 

