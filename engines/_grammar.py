@@ -15,10 +15,10 @@ from ..errors import ProviderError
 from ..json_schema import resolve
 
 _DEPTH = 3  # nesting levels of a recursive type, or of arbitrary JSON
-_LENGTH = 2_000  # characters of a string
+_LENGTH = 2_000  # characters in a string
 _ITEMS = 100
-_RECURSIVE_ITEMS = 4  # items of a list in a recursive type, whose lists multiply
-_NAMES = 20  # properties of an object with arbitrary names
+_RECURSIVE_ITEMS = 4  # items in a list within a recursive type, whose lists multiply
+_NAMES = 20  # properties in an object with arbitrary names
 _NAME = r"^[^\n]{1,40}$"
 _RANGE = 10**15
 _DECIMALS = {"multipleOf": 0.000001}

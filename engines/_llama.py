@@ -130,7 +130,7 @@ class LlamaHost:
             return self._server
 
     def count_tokens(self, messages: list[dict[str, str]]) -> int:
-        """Return the number of tokens of a conversation, including its template.
+        """Return the number of tokens in a conversation, including its template.
 
         Raises:
             GatewayError: If the file cannot be loaded.

@@ -57,10 +57,14 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "tool_calls": "tool_calls",
 }
 
-_DEFAULT_CONTEXT = 4096  # tokens per call; total memory is 512 MB (890 MB at SmolLM2's 8,192)
+# Tokens per call; the process then needs 512 MB (890 MB with SmolLM2's full 8,192-token context).
+_DEFAULT_CONTEXT = 4096
 
 _DEFAULT_MAX_TOKENS = 1024
-"""Maximum tokens of a reply if the call sets none: a small model may repeat itself without end."""
+"""Maximum number of tokens in a reply if the call sets no limit.
+
+A small model may repeat itself endlessly.
+"""
 
 # llama.cpp's sampling parameters. The engine sets all other parameters itself or does not support
 # them.
@@ -100,11 +104,13 @@ _SAMPLING_PARAMS = frozenset(
 class _Model:
     name: str
     path: Path
-    source: str = ""  # the name to pull if the file is damaged; empty for the user's own file
+    pull_name: str = ""  # to pull if the file is damaged; empty for the user's own file
 
 
 class LocalEngine(LLMEngine):
-    """Engine that runs SmolLM2, a model from the hub or any GGUF file on this machine's CPU.
+    """Engine that runs a GGUF model on this machine's CPU.
+
+    The model is SmolLM2, a model from the hub or the user's own file.
 
     The first call loads the file. Four calls run at once; further calls wait. At temperature 0, or
     with a seed, the same call returns the same reply. Concurrent calls change the rounding, which
@@ -132,7 +138,7 @@ class LocalEngine(LLMEngine):
     def enforceable(self, request: Request) -> Mapping[str, Any] | None:
         """Return the schema, which a grammar can enforce; wrap a bare value in an object.
 
-        A small model does not know where a bare number ends: SmolLM2 wrote each with 15 digits.
+        A small model does not know where to end a bare number: SmolLM2 wrote 15 digits every time.
         """
         return wrap_in_object(request.schema) if request.schema else request.schema
 
@@ -185,7 +191,7 @@ class LocalEngine(LLMEngine):
 
     @override
     async def count_tokens(self, request: Request) -> int:
-        """Return the number of tokens of a request, as counted by the model's own tokenizer.
+        """Return the number of tokens in a request, counted by the model's own tokenizer.
 
         The weights are loaded first, if necessary.
         """
@@ -242,7 +248,7 @@ class LocalEngine(LLMEngine):
     def _host(self, model: _Model) -> LlamaHost:
         if model.path not in self._hosts:
             context = int(self.options.get("context", _DEFAULT_CONTEXT))
-            repair = Hint("pull", model=model.source or DEFAULT_MODEL)
+            repair = Hint("pull", model=model.pull_name or DEFAULT_MODEL)
             self._hosts[model.path] = LlamaHost(model.path, context, repair)
         return self._hosts[model.path]
 
@@ -286,7 +292,7 @@ def _messages(request: Request) -> list[dict[str, Any]]:
 
 
 def _with_calls_in_text(turn: Message) -> Message:
-    """Return a turn with a single text that includes its tool calls.
+    """Return a turn whose tool calls are written into its text.
 
     Templates without tools, such as SmolLM2's, would silently omit them. This is the format of
     Qwen and Hermes: https://qwen.readthedocs.io/en/latest/framework/function_call.html
@@ -307,7 +313,7 @@ def _replace_surrogates(text: str) -> str:
 
 
 def _chunks(event: dict[str, Any], model: str) -> Iterator[Chunk]:
-    """Yield the chunks of a llama.cpp event, which is an OpenAI chat completion chunk.
+    """Convert a llama.cpp event, in the format of a `chat.completion.chunk`, to `Chunk` objects.
 
     Events that only report prompt progress yield nothing.
     """
@@ -329,7 +335,8 @@ def _with_context_limit(
 ) -> Chunk:
     """Return the chunk, with ``context_limit`` set if the context ended the reply.
 
-    Otherwise, ``max_tokens`` or its default ended it.
+    A reply with finish reason ``length`` was ended by the context if it is shorter than
+    ``max_tokens`` or its default.
     """
     usage = chunk.usage
     if usage is None or finish_reason != "length":
@@ -341,16 +348,16 @@ def _with_context_limit(
 
 
 def _event_error(error: dict[str, Any]) -> GatewayError:
-    """Return the typed error for a llama.cpp error, whose types ``server-common.cpp`` defines."""
+    """Return the exception for a llama.cpp error; ``server-common.cpp`` defines the types."""
     status, code = error["code"], error["type"]
     if code == "exceed_context_size_error":
         return ContextLengthError(
             f"the prompt has {error['n_prompt_tokens']} tokens; the local model accepts at most"
-            f" {error['n_ctx']}, the reply included.",
+            f" {error['n_ctx']}, including the reply.",
             hint="Shorten it, or set context under [engines.local] in config/gatewayx.toml.",
             status=status,
             code=code,
         )
     return classify(status, code)(
-        f"the local model rejects the request: {error['message']}", status=status, code=code
+        f"the local model rejected the request: {error['message']}", status=status, code=code
     )
