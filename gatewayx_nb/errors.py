@@ -308,7 +308,7 @@ def classify(status: int, code: str | None = None, message: str = "") -> type[Ga
 def with_short_traceback(interrupt: InterruptT) -> InterruptT:
     """Make a notebook show an interrupt in one line, without this package's traceback."""
     line = f"{type(interrupt).__name__}: stopped"
-    # IPython shows what this method of an exception returns in place of the traceback.
+    # IPython shows the return value of this method instead of the exception's traceback.
     interrupt._render_traceback_ = lambda: [line]  # type: ignore[attr-defined]
     return interrupt
 

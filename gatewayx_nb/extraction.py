@@ -1,4 +1,4 @@
-"""Extraction of code and JSON from a reply: from fenced blocks, from prose, or the whole reply."""
+"""Extracts code and JSON from a reply: from fenced blocks, from prose, or the whole reply."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ def _only_value(values: list[Any]) -> Any:  # noqa: ANN401 - JSON
 
 
 def _embedded_values(text: str) -> list[Any]:
-    """Return the objects and lists within a text, trying at most `_MAX_TRIES` brackets."""
+    """Return the objects and lists within text, trying at most `_MAX_TRIES` brackets."""
     values: list[Any] = []
     end = tries = 0
     for opening in _OPENING.finditer(text):

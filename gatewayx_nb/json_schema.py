@@ -1,4 +1,4 @@
-"""JSON Schemas as data: resolving references, wrapping schemas, and adjusting values to a schema.
+"""JSON Schemas as data: resolves references, wraps schemas, and adjusts values to a schema.
 
 Reference: https://json-schema.org/draft/2020-12/json-schema-core
 """
@@ -183,7 +183,7 @@ def _matches_properties(
 
 
 def smallest(schema: object, root: Mapping[str, Any], depth: int = _DEPTH) -> str:
-    """Return a shortest JSON text that a schema accepts, judging by its types and lengths.
+    """Return the shortest JSON that a schema accepts, judging by its types and lengths.
 
     Args:
         schema: The schema, or a subschema.

@@ -66,7 +66,7 @@ class ToolResult:
 
     Args:
         id: ID of the tool call; if the call has none, ``name`` identifies it.
-        content: The text, or a list of texts and images.
+        content: The text, or a list of strings and images.
         name: Name of the function; if omitted, that of the call.
         is_error: Whether the call failed; the content is then the error message.
 
@@ -74,7 +74,7 @@ class ToolResult:
         UsageError: If the ID or the content is invalid.
 
     Attributes:
-        parts: The texts and images, without empty texts.
+        parts: The strings and images, without empty strings.
     """
 
     id: str
@@ -100,7 +100,7 @@ class ToolResult:
 
     @property
     def content(self) -> str:
-        """The text; several texts are separated by blank lines."""
+        """The text; blank lines separate the strings."""
         return "\n\n".join(_of_type(self.parts, str))
 
     @property
@@ -116,7 +116,7 @@ class ToolResult:
 
 
 Part = str | Image | ToolCall | ToolResult
-"""A part of a message: a text, an image, a tool call or a tool result."""
+"""A part of a message: a str, an image, a tool call or a tool result."""
 
 _KINDS: Mapping[type, str] = {
     str: "text",
@@ -178,8 +178,8 @@ class Message:
     Args:
         role: Who wrote it: ``"user"``, ``"assistant"``, ``"tool"`` (the results of tool calls) or
             ``"system"``.
-        content: The text, or a list of parts: texts, images (also as bytes, a `Path` or a figure),
-            `ToolCall` and `ToolResult`.
+        content: The text, or a list of parts: strings, images (also as bytes, a `Path` or a
+            figure), `ToolCall` and `ToolResult`.
         carried: For an assistant's message, the answer as its provider sent it; see
             `Reply.message`.
 
@@ -187,7 +187,7 @@ class Message:
         UsageError: If the role is unknown or does not allow one of the parts or ``carried``.
 
     Attributes:
-        parts: The parts, without empty texts.
+        parts: The parts, without empty strings.
     """
 
     role: Role
@@ -213,7 +213,7 @@ class Message:
 
     @property
     def content(self) -> str:
-        """The text, including that of tool results; blank lines separate several texts."""
+        """The text, including that of tool results; blank lines separate the strings."""
         match self.parts:
             case (str(text),):  # nearly every message
                 return text
@@ -252,7 +252,7 @@ def _parts(content: object) -> tuple[Part, ...]:
     if isinstance(content, ToolCall | ToolResult):
         return (content,)
     if not isinstance(content, Sequence):
-        raise UsageError(f"content must be a text or a list of parts, got {short_repr(content)}.")
+        raise UsageError(f"content must be a str or a list of parts, got {short_repr(content)}.")
     parts = (_part(part, number) for number, part in enumerate(content))
     return tuple(part for part in parts if part != "")
 
@@ -319,7 +319,7 @@ if TYPE_CHECKING:
     Messages = Sequence[Message | Mapping[str, Any]]
     """A conversation: `Message` objects, or dicts in OpenAI's format."""
     Prompt = str | Message | Messages
-    """The prompt of a call: a text, a message, or a conversation; its last message is answered."""
+    """The prompt of a call: a str, a message, or a conversation; its last message is answered."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Call costs from genai-prices, if installed: offline data, loaded on first use."""
+"""Costs of calls, from genai-prices, if installed: offline data, loaded on first use."""
 
 from __future__ import annotations
 

@@ -60,8 +60,8 @@ class Usage:
     """Token usage of one call; ``None`` means not reported, which differs from 0.
 
     Attributes:
-        input_tokens: All input tokens, cached ones included.
-        output_tokens: All output tokens, reasoning included.
+        input_tokens: All input tokens, including cached ones.
+        output_tokens: All output tokens, including reasoning.
         cached_tokens: Input tokens read from the provider's cache.
         cache_write_tokens: Input tokens written to the provider's cache.
         reasoning_tokens: Output tokens used for reasoning.

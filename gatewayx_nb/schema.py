@@ -153,7 +153,7 @@ def _checked(schema: Mapping[str, Any]) -> dict[str, Any]:
     has_keyword = schema.keys() & _KEYWORDS or any(name.startswith("$") for name in schema)
     if schema and not has_keyword and all(isinstance(value, str) for value in schema.values()):
         raise UsageError(
-            f"schema must be a JSON Schema, got a dict of texts, {short_repr(dict(schema))}.",
+            f"schema must be a JSON Schema, got a dict of strings, {short_repr(dict(schema))}.",
             hint="For example, a dataclass with the fields of the answer.",
         )
     return dict(schema)

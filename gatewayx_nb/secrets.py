@@ -193,7 +193,7 @@ def redact(text: str, keys: Iterable[str]) -> str:
 
 def _escaped_spans(text: str, keys: list[str]) -> Iterator[tuple[int, int]]:
     """Yield the spans of the runs of escapes that contain a part of a key."""
-    # Counting takes a hundredth of the time of the search, which few texts need.
+    # Counting takes a hundredth of the time of the search, which little text needs.
     if sum(map(text.count, _ESCAPE_STARTS)) < _SHORTEST_RUN:
         return
     for run in _ESCAPED_RUN.finditer(text):
@@ -209,12 +209,12 @@ def _unescaped(escape: re.Match[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _SearchData:
-    """The data needed to search a text for a key.
+    """The data needed to search text for a key.
 
     Attributes:
         exact: The short forms, which are searched as a whole.
         runs: The lengths of the parts of the other forms, and the parts in lower case.
-        blocks: Every text that contains a part contains one of these blocks; see `_blocks`.
+        blocks: Text that contains a part also contains one of these blocks; see `_blocks`.
     """
 
     exact: tuple[str, ...]
@@ -247,7 +247,7 @@ def _encoded(text: str) -> bytes:
 def _blocks(data: bytes) -> list[int]:
     """Return the blocks of four bytes, as numbers.
 
-    Eight characters contain a whole block at any position, so most texts need no other search.
+    Eight characters contain a whole block at any position, so most text needs no other search.
     """
     return memoryview(data)[: len(data) // _BLOCK * _BLOCK].cast("I").tolist()
 
@@ -258,7 +258,7 @@ def _parts(text: str, length: int) -> Iterator[str]:
 
 
 def _masked(text: str, spans: list[tuple[int, int]]) -> str:
-    """Mask the spans of a text. Overlapping spans are merged, and public words are kept."""
+    """Mask spans of text. Overlapping spans are merged, and public words are kept."""
     runs: list[tuple[int, int]] = []
     for start, end in sorted(spans):
         if runs and start < runs[-1][1]:

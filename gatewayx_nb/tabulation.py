@@ -42,7 +42,7 @@ def to_frame(value: object) -> DataFrame:
 
 
 def text_to_frame(text: str) -> DataFrame:
-    """Return a DataFrame of the JSON in a text.
+    """Return a DataFrame of the JSON in text.
 
     Raises:
         UsageError: If pandas is not installed, or the text contains no JSON.

@@ -147,7 +147,7 @@ def _row_lines(cells: Sequence[str], widths: Sequence[int], sides: Sequence[Alig
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """Return the lines of a text, broken between words; a word wider than a line is not broken.
+    """Return the lines of text, broken between words; a word wider than a line is not broken.
 
     >>> wrap("a model of the provider-with-a-long-name", 10)
     ['a model of', 'the', 'provider-with-a-long-name']

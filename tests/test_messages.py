@@ -86,8 +86,8 @@ def test_images_of_any_source_are_parts(tmp_path):
     [
         (lambda: Message("usr", "x"), r"role must be 'system', .* got 'usr'\. Did you mean 'user'"),
         (lambda: Message(3, "x"), "role must be .* got 3"),
-        (lambda: Message("user", None), "content must be a text or a list of parts, got None"),
-        (lambda: Message("user", 3), "content must be a text or a list of parts, got 3"),
+        (lambda: Message("user", None), "content must be a str or a list of parts, got None"),
+        (lambda: Message("user", 3), "content must be a str or a list of parts, got 3"),
         (lambda: Message("user", ["x", {}]), r"content\[1\] must be text, an image, .* got \{\}"),
         (lambda: Message("user", [CALL]), "of a user message must be text or an image, got a tool"),
         (lambda: Message("system", [PICTURE]), "of a system message must be text, got an image"),

@@ -138,7 +138,7 @@ class Plain:
         ({"name": "string"}, "a dataclass with the fields"),
         ({"name": str}, "a dataclass with the fields"),
     ],
-    ids=["text", "list", "plain class", "object", "dict of texts", "dict of types"],
+    ids=["text", "list", "plain class", "object", "dict of strings", "dict of types"],
 )
 def test_a_value_that_is_almost_a_schema_is_explained(source, advice):
     """For a value that is almost a schema, a one-line error gives advice."""
