@@ -1,7 +1,7 @@
 """`EnginePool` and the default pool."""
 
 from gatewayx_nb.engine_pool.dry_run import DryRun
-from gatewayx_nb.engine_pool.facade import EnginePool, pool, rebuild, reset
+from gatewayx_nb.engine_pool.facade import EnginePool, expect_changes, pool, rebuild, reset
 from gatewayx_nb.engine_pool.health import EngineHealth
 from gatewayx_nb.engine_pool.preview import CallPreview
 from gatewayx_nb.engine_pool.security import SecurityStatus
@@ -14,6 +14,7 @@ __all__ = [
     "EnginePool",
     "ModelUsage",
     "SecurityStatus",
+    "expect_changes",
     "pool",
     "rebuild",
     "reset",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Protocol
@@ -102,6 +103,10 @@ class LiveCatalog(Catalog):
         self._refreshed = time.monotonic()
         if self._registry.refresh():
             self._runtime.retire_removed()
+
+    def expect_changes(self) -> None:
+        """Make the next call refresh, however recent the last refresh was."""
+        self._refreshed = -math.inf
 
     def refresh_if_due(self) -> None:
         """Refresh unless the last refresh was less than `REFRESH_INTERVAL` ago."""

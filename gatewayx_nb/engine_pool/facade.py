@@ -532,6 +532,12 @@ class _DefaultPool:
             self._pool = self._pool or EnginePool()
             return self._pool
 
+    def expect_changes(self) -> None:
+        """Make the next call of the default pool, if one exists, check for changed files."""
+        pool = self._pool
+        if pool is not None:
+            pool._live.expect_changes()  # noqa: SLF001 - a class of this module
+
     def reset(self) -> None:
         """Close the default pool; the next use creates a new one."""
         with self._lock:
@@ -553,6 +559,7 @@ class _DefaultPool:
 
 _default = _DefaultPool()
 pool, rebuild, reset = _default.get, _default.rebuild, _default.reset
+expect_changes = _default.expect_changes
 
 
 def _close(runtime: Runtime, ledger: Ledger) -> None:

@@ -6,6 +6,7 @@ Loading is fast, because the code behind the magics is imported when one is firs
 from __future__ import annotations
 
 import functools
+import sys
 from typing import TYPE_CHECKING, Any
 
 from IPython import get_ipython
@@ -69,6 +70,16 @@ def _inspects_cell() -> bool:
     return is_inspected and line.startswith("%%") and content["cursor_pos"] <= len(line)
 
 
+def _expect_changes(*_: object) -> None:
+    """Make the first call in a cell check the files, which an earlier cell may have changed.
+
+    During Run All, cells follow each other within the second in which a pool does not check again.
+    """
+    loaded = sys.modules.get("gatewayx_nb.engine_pool")  # not imported only for this
+    if loaded is not None:
+        loaded.expect_changes()
+
+
 class Extension:
     """The magics, input transformers and matchers that are registered with one shell.
 
@@ -116,6 +127,7 @@ class Extension:
         shell.input_transformers_cleanup.append(transforms.keep_question)
         shell.input_transformers_post.extend((self._call_cell, transforms.mark_value))
         shell.Completer.custom_matchers.extend(self._matchers)
+        shell.events.register("pre_run_cell", _expect_changes)
         shell.events.register("pre_run_cell", self._depth.enter)
         shell.events.register("post_run_cell", self._depth.leave)
 
@@ -132,6 +144,7 @@ class Extension:
             shell.input_transformers_post.remove(transformer)
         for matcher in self._matchers:
             shell.Completer.custom_matchers.remove(matcher)
+        shell.events.unregister("pre_run_cell", _expect_changes)
         shell.events.unregister("pre_run_cell", self._depth.enter)
         shell.events.unregister("post_run_cell", self._depth.leave)
         self.magics.close()

@@ -769,3 +769,15 @@ def test_both_magics_show_the_examples_of_the_overview(shell):
 def _shape(command):
     """Return a command with the names of engines replaced."""
     return re.sub(r"\b(grok|anthropic|local|mock)\b", "ENGINE", command).strip()
+
+
+def test_a_call_in_the_next_cell_uses_the_edited_file(shell, project):
+    """Each cell checks the files, even if it runs within a second of the cell before."""
+    project.engine("shout", "old")
+    shell.ask("import gatewayx_nb as gx\ngx.ask('hi', 'mock')")
+    assert shell.ask("gx.ask('hi', 'shout').text") == "old"
+    project.engine("shout", "the new one")
+    assert shell.ask("gx.ask('hi', 'shout').text") == "the new one"
+    (project.engines / "shout_engine.py").unlink()
+    with pytest.raises(EngineNotFoundError):
+        shell.ask("gx.ask('hi', 'shout')")
