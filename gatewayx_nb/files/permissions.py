@@ -54,12 +54,23 @@ def link_in(path: Path, root: Path) -> Path | None:
 
     The folder itself may be a symlink. For a path that is not below the folder, return ``None``.
     """
-    if not path.is_relative_to(root):
-        return None
     parts = [path, *path.parents]
-    below = reversed(parts[: parts.index(root)])
+    if path.is_relative_to(root):
+        top = parts.index(root)
+    else:  # one of them may be spelled with `..`, or through a symlink above the folder
+        real = os.path.realpath(root)
+        same = [place for place, part in enumerate(parts) if os.path.realpath(part) == real]
+        if not same:
+            return None
+        top = same[-1]
+    below = reversed(parts[:top])
     # `os.path.islink` returns False, not an error, without permission.
     return next((part for part in below if os.path.islink(part)), None)  # noqa: PTH114
+
+
+def _below(path: Path, root: Path) -> str:
+    """Return a path relative to a folder, or its name if the folder is spelled differently."""
+    return str(path.relative_to(root)) if path.is_relative_to(root) else path.name
 
 
 def refuse_link_in(path: Path, root: Path) -> None:
@@ -70,7 +81,7 @@ def refuse_link_in(path: Path, root: Path) -> None:
     """
     if link := link_in(path, root):
         raise ConfigError(
-            f"{display_path(path)} is not used: {str(link.relative_to(root))!r} is a symlink.",
+            f"{display_path(path)} is not used: {_below(link, root)!r} is a symlink.",
             hint=f"Replace the symlink with its target, or `rm {display_path(link)}`.",
         )
 
@@ -100,7 +111,7 @@ def steering_problem(path: Path, root: Path) -> str | None:
     """
     link = link_in(path, root)
     if link is not None:
-        return f"is a symlink, or in one: {link.relative_to(root)}"
+        return f"is a symlink, or in one: {_below(link, root)}"
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return "is not a regular file"

@@ -24,6 +24,7 @@ from gatewayx_nb.llm_engines.response_body import (
     BodyParts,
     EventLog,
     is_end_mark,
+    is_event,
     read_error,
     read_parts,
 )
@@ -284,7 +285,7 @@ def _whole(parser: Parser, body: str, errors: ProviderErrors) -> Iterator[Chunk]
     if not parser.finished:
         if not has_answered:
             raise errors.without_answer(body)
-        parser.finished = True
+        parser.finished = not is_event(body)
 
 
 def _more(parser: Parser, data: str) -> Iterator[Chunk]:

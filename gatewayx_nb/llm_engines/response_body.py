@@ -130,6 +130,18 @@ def _value(data: str) -> Any:  # noqa: ANN401 - JSON
         return data
 
 
+def is_event(body: str) -> bool:
+    """Return whether a body is a part of an answer: the first line of a stream that was cut off."""
+    value = _value(body)
+    if not isinstance(value, dict):
+        return False
+    choices = value.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices else None
+    is_delta = isinstance(first, dict) and "delta" in first and not first.get("message")
+    # Anthropic's and Cohere's events have such types; their whole answers have none, or `message`.
+    return is_delta or str(value.get("type", "")).startswith("content")
+
+
 async def read_parts(response: Response) -> AsyncIterator[BodyParts]:
     """Yield the parts of a response as they arrive."""
     blocks, begin = response.blocks(), b""

@@ -195,24 +195,25 @@ class ModelRegistry:
             self._config.trusted.add(self._config.project.root, missing)
 
     def _project_choice(self, reference: str | None) -> str:
-        """Return where the project chooses a reference's engine; empty if it does not choose it."""
-        chosen = reference or self.default
-        is_engine = chosen in self._sources.active or chosen in self._instances
-        is_shadowed_alias = is_engine and self._expand_alias(str(chosen)) == chosen
-        if chosen is None and not self._config.settings.default_model:
-            return self._automatic_choice()
-        return "" if is_shadowed_alias else self._config.project_choice(chosen)
+        """Return why a reference's engine is called; empty if the caller has named the engine.
 
-    def _automatic_choice(self) -> str:
-        """Return why the project chooses the default if it is the only engine with a key.
-
-        A key in the project's key file is the user's choice, because only a person puts it there.
+        The user's own default model or alias counts as a name, unless the project has replaced the
+        engine that the user may have meant. The only engine with a key does not, because a project
+        that is cloned may have a key file.
         """
-        with contextlib.suppress(GatewayError):  # there is no default
-            source = self._sources.active.get(self.default_reference())
-            if source and key_trust.find_key(source, self._config).owner != "project":
-                return "the only engine with a key"
-        return ""
+        chosen = reference or self.default
+        if chosen is None and not self._config.settings.default_model:
+            return "the only engine with a key"
+        if chosen is not None and self._expand_alias(str(chosen)) == chosen:
+            return ""
+        if choice := self._config.project_choice(chosen):
+            return choice
+        engine = self.parse_reference(chosen or "").engine
+        source = self._sources.active.get(engine)
+        is_projects = source is not None and source.origin == "project"
+        is_replaced = is_projects and bool(self._sources.outside_project(engine))
+        what = "the default model" if chosen is None else f"the alias {chosen!r}"
+        return f"{what}, in place of another engine" if is_replaced else ""
 
     def _project_choices(self) -> dict[str, str]:
         """Return where the project chooses engines, keyed by engine name."""

@@ -107,8 +107,8 @@ class KeyLookup:
         return next(valid, keys[0] if keys else Key("missing"))
 
     def value(self, name: str) -> str | None:
-        """Return a variable's value from the first source that has it."""
-        return next((value for value, _, _ in self._candidates(name)), None)
+        """Return a variable's value from the first source where it is not blank."""
+        return next((value for value, _, _ in self._candidates(name) if value.strip()), None)
 
     def owner(self, name: str) -> Owner | None:
         """Return the owner of a variable's value; ``None`` if it has no value."""

@@ -51,11 +51,13 @@ def origin(url: str) -> str:
     'https://api.example'
     """
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(url.strip())  # as the transport does
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return url
-    return f"{parts.scheme}://{parts.hostname or ''}{port}"
+    if not (parts.scheme and parts.hostname):
+        return url
+    return f"{parts.scheme}://{parts.hostname}{port}"
 
 
 class TrustStore:

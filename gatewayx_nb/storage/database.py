@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sqlite3
 import time
 from typing import TYPE_CHECKING
@@ -24,6 +25,9 @@ _STEPS_BETWEEN_CHECKS = 10_000
 
 _OTHER_SCHEMA = ("no such table", "no such column", "has no column", "duplicate column")
 """Messages about a file whose tables do not match its schema version."""
+
+_JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
+"""The first bytes of a journal, and the last ones of a journal that names another file."""
 
 _COMPANIONS = ("-journal", "-wal", "-shm")
 
@@ -47,6 +51,7 @@ def connection(path: Path, timeout: float) -> Iterator[sqlite3.Connection]:
         OSError: If the file, its journal or its folder in a project is a symlink.
     """
     _refuse_links(path)
+    _refuse_super_journal(path)
     deadline = time.monotonic() + 2 * timeout
     with contextlib.closing(sqlite3.connect(path, timeout=timeout, isolation_level=None)) as opened:
         # A view that another program has put into the file could otherwise run forever.
@@ -62,6 +67,24 @@ def _refuse_links(path: Path) -> None:
     for part in parts:
         if part.is_symlink():
             raise OSError(f"{part.name} is a symlink")
+
+
+def _refuse_super_journal(path: Path) -> None:
+    """Refuse a journal that names another file, which SQLite would delete after a rollback.
+
+    Such a journal belongs to a transaction over several databases, which the ledger never has, so
+    it is not the ledger's own. https://www.sqlite.org/fileformat2.html#the_rollback_journal
+
+    Raises:
+        UnusableFileError: If the file's journal names another file.
+    """
+    with (
+        contextlib.suppress(OSError),
+        path.with_name(f"{path.name}-journal").open("rb") as journal,
+    ):
+        journal.seek(-len(_JOURNAL_MAGIC), os.SEEK_END)
+        if journal.read() == _JOURNAL_MAGIC:
+            raise UnusableFileError("another program has written its journal")
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.files import link_in, make_ignored_folder, steering_problem
 from gatewayx_nb.storage import Ledger, LedgerEntry
@@ -179,3 +180,17 @@ def test_very_large_settings_are_one_error(project):
 
     with pytest.raises(ConfigError, match="it is larger than 1 MiB"):
         project.pool()
+
+
+@pytest.mark.parametrize("spelling", ["alias", "project/config/.."])
+def test_a_link_is_found_however_the_project_is_spelled(project, tmp_path, monkeypatch, spelling):
+    """A cassette in the current folder is in the project, even if that has another spelling."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (project.root / "linked").symlink_to(outside)
+    (tmp_path / "alias").symlink_to(project.root)
+    monkeypatch.chdir(project.root)
+    env = {"GATEWAYX_HOME": str(tmp_path / spelling)}
+    with EnginePool(env=env) as pool, pytest.raises(ConfigError, match="is a symlink"):
+        pool.cassette("linked/a.jsonl", "record")
+    assert list(outside.iterdir()) == []

@@ -1,9 +1,11 @@
 """Sample streams of the five dialects, truncated at every byte."""
 
+import json
+
 import pytest
 
 from gatewayx_nb.errors import TruncatedError
-from gatewayx_nb.testing import DIALECTS, CloseConnection, Send, Server, head
+from gatewayx_nb.testing import DIALECTS, CloseConnection, Send, Server, head, reply
 
 ENGINES = {
     "chat": "grok",
@@ -54,3 +56,27 @@ def test_a_truncated_stream_raises_an_error(project, dialect):
 
     assert all(texts[-1].startswith(text) for text in texts)
     assert texts[-1]
+
+
+@pytest.mark.parametrize(
+    ("engine", "event"),
+    [
+        ("deepseek", {"choices": [{"index": 0, "delta": {"content": "Hel"}}]}),
+        (
+            "anthropic",
+            {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Hel"}},
+        ),
+        (
+            "cohere",
+            {"type": "content-delta", "delta": {"message": {"content": {"text": "Hel"}}}},
+        ),
+    ],
+)
+def test_one_json_line_of_a_stream_is_no_whole_answer(project, engine, event):
+    """A stream of JSON lines that is cut after its first line is truncated."""
+    with Server([Send(reply(json.dumps(event).encode() + b"\n"))]) as server:
+        variable = f"GATEWAYX_{engine.upper()}"
+        project.set_keys(f"{variable}_API_KEY=k-0123456789\n{variable}_BASE_URL={server.url}\n")
+        with project.pool() as pool, pytest.raises(TruncatedError) as caught:
+            list(pool.stream("hi", engine))
+    assert caught.value.partial == "Hel"

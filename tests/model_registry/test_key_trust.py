@@ -8,7 +8,7 @@ import pytest
 
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import ConfigError, TrustError
-from gatewayx_nb.secure_config import shipped_path
+from gatewayx_nb.secure_config import origin, shipped_path
 
 UNTRUSTED_URL = "http://127.0.0.1:9/v1"
 GENERATE_HEADER = "    async def generate(self, prompt, **kwargs):\n"
@@ -370,8 +370,43 @@ def test_a_project_with_its_own_key_needs_no_trust(project):
     path.write_text(path.read_text().replace("requires_key = False", "requires_key = True"))
     project.set_keys("GATEWAYX_GROK_API_KEY=k\n")
     with project.pool() as pool:
-        assert pool.ask("hi", "grok").text == pool.ask("hi").text == "x"
-        assert pool.untrusted_engines() == {}
+        assert pool.ask("hi", "grok").text == "x"
+        with pytest.raises(TrustError, match="the only engine with a key"):
+            pool.ask("hi")  # a cloned project may have a key file
+
+
+@pytest.mark.parametrize("reference", [None, "fast", "xai"])
+def test_the_users_own_choice_does_not_mean_a_replaced_engine(project, tmp_path, reference):
+    """The user's default or an alias for `grok` does not run a project's file of that name."""
+    folder = tmp_path / "user" / "gatewayx" / "config"
+    folder.mkdir(parents=True)
+    (folder / "gatewayx.toml").write_text('default_model = "grok"\n[aliases]\nfast = "grok"\n')
+    project.engine("grok", "x")
+    with EnginePool(home=project.root, env={"XDG_CONFIG_HOME": str(tmp_path / "user")}) as pool:
+        with pytest.raises(TrustError, match="in place of another engine"):
+            pool.ask("hi", reference)
+        assert pool.ask("hi", "grok").text == "x"
+
+
+def test_a_blank_base_url_hides_no_address_of_the_project(project, tmp_path):
+    """A blank line in the project's key file does not let its settings choose the key's host."""
+    secrets = tmp_path / "user" / "gatewayx" / "config" / "secrets"
+    secrets.mkdir(parents=True)
+    (secrets / ".env.local").write_text(
+        "GATEWAYX_OPENAI_API_KEY=USERKEY-0123456789\n"
+        "GATEWAYX_OPENAI_BASE_URL=https://gateway.example/v1\n"
+    )
+    (secrets / ".env.local").chmod(0o600)
+    project.set_keys("GATEWAYX_OPENAI_BASE_URL=\n")
+    project.settings('[engines.openai]\nbase_url = "http://127.0.0.1:9/v1"\n')
+    with EnginePool(home=project.root, env={"XDG_CONFIG_HOME": str(tmp_path / "user")}) as pool:
+        assert pool.config.options("openai")["base_url"] == "https://gateway.example/v1"
+
+
+def test_the_host_of_a_permission_is_the_one_that_is_called():
+    """White space that the transport strips does not hide the host from the user."""
+    assert origin("\u3000http://evil.example/v1") == "http://evil.example"
+    assert origin("evil") == "evil"
 
 
 def test_a_revoked_permission_applies_to_the_next_call(project, tmp_path):

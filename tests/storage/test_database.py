@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import struct
 
 import pytest
 
@@ -92,3 +93,29 @@ def test_a_locked_file_is_not_set_aside(tmp_path):
     ):
         file.execute("SELECT 1 FROM calls")
     assert database.is_unusable(error.value)
+
+
+def test_a_journal_that_names_another_file_deletes_nothing(tmp_path):
+    """SQLite deletes the file that a hot journal names, so such a journal is not used."""
+    victim, path = tmp_path / "victim", tmp_path / ".gatewayx" / "store.sqlite"
+    victim.write_text("mine")
+    ledger = Ledger(path)
+    ledger.add(LedgerEntry(1.0, "mock", "", "ok"))
+    ledger.flush()
+    size, magic = (
+        struct.unpack(">H", path.read_bytes()[16:18])[0],
+        bytes.fromhex("d9d505f920a163d7"),
+    )
+    pages, name = path.stat().st_size // size, str(victim).encode()
+    head = (magic + struct.pack(">IIIII", 0, 1, pages, 512, size)).ljust(512, b"\0")
+    tail = struct.pack(">I", 0x40000000 // size + 1) + name
+    tail += struct.pack(">II", len(name), sum(name)) + magic
+    path.with_name("store.sqlite-journal").write_bytes(head + tail)
+
+    again = Ledger(path)
+    again.add(LedgerEntry(2.0, "mock", "", "ok"))
+    again.flush()
+
+    assert victim.read_text() == "mine"
+    assert [entry.at for entry in again.last(9)] == [2.0]
+    assert list(path.parent.glob("store.damaged-*-journal"))
