@@ -241,6 +241,10 @@ class ChatStore:
             hint=Hint("set_option", option="chat", value="story"),
         )
 
+    def __contains__(self, name: object) -> bool:
+        """Return whether a conversation has the name."""
+        return name in self._named
+
     def drop(self, name: str) -> None:
         """Remove a conversation."""
         del self._named[self.require(name).name]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from gatewayx_nb import output_formats, prompts
 from gatewayx_nb.calls import OPTIONS, PARAM_OPTIONS, check_option
 from gatewayx_nb.commands import LineParser
+from gatewayx_nb.conversations import Chat
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.magics import cell_notes
 from gatewayx_nb.magics.notebook_values import NotebookValues
@@ -45,7 +46,7 @@ class Cell:
         references: The models, if there are several.
         target: Where the reply is bound, in addition to ``_reply``.
         quiet: Whether to suppress all output.
-        chat: The conversation to continue.
+        chat: The conversation to continue: its name, or that of a variable that holds it.
         dry_run: Whether to show only what would be sent.
         background: Whether the cell ends immediately and the answer arrives later.
         streams: Whether to show the answer as it arrives, or only when it is complete.
@@ -70,16 +71,21 @@ class Cell:
     advice: str = ""
     notes: tuple[str, ...] = ()
 
-    def in_chat(self, chats: ChatStore, cell_id: str | None) -> Cell:
+    def in_chat(
+        self, chats: ChatStore, namespace: Mapping[str, object], cell_id: str | None
+    ) -> Cell:
         """Return the cell with a slot in its conversation, or unchanged if it has none.
 
         Args:
             chats: The conversations.
+            namespace: The notebook's variables, one of which may hold the conversation.
             cell_id: The front end's ID of the cell; running the cell again replaces its turn.
         """
         if self.chat is None:
             return self
-        return replace(self, options={**self.options, "chat": chats.get(self.chat).slot(cell_id)})
+        chat = None if self.chat in chats else namespace.get(self.chat)
+        slot = (chat if isinstance(chat, Chat) else chats.get(self.chat)).slot(cell_id)
+        return replace(self, options={**self.options, "chat": slot})
 
 
 def parser(prog: str = "%%gatewayx", advice: str = "") -> LineParser:

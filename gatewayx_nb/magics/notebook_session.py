@@ -112,7 +112,7 @@ class NotebookSession(Session):
             parsed: The cell.
             cell_id: Identifies its turn in a conversation, which a rerun replaces.
         """
-        parsed = parsed.in_chat(self.pool.chats, cell_id)
+        parsed = parsed.in_chat(self.pool.chats, self._shell.user_ns, cell_id)
         if parsed.dry_run:
             return dry_run(self.pool, parsed)
         if note := self._default_note(parsed):

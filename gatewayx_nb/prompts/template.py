@@ -98,6 +98,7 @@ def _to_text(
     name: str, value: object, spec: str, rows: int, forbidden_types: tuple[type, ...]
 ) -> str:
     """Convert a value to text; its own code runs and may raise anything."""
+    _check_has_text(name, value)
     try:
         if not spec and is_table(value):
             return to_markdown(name, value, rows, forbidden_types)
@@ -114,6 +115,26 @@ def _to_text(
             f"{type(error).__name__}.",
             hint=f"Reproduce the error with: format({name}, {spec!r})",
         ) from error
+
+
+def _check_has_text(name: str, value: object) -> None:
+    """Refuse a value whose text would only be its identity.
+
+    Raises:
+        UsageError: If it is a module, or a job, future or task, whose result has the text.
+    """
+    kind = type(value)
+    if inspect.ismodule(value):
+        raise UsageError(
+            f"The prompt names '{name}', which is a module and has no text.",
+            hint=f"Name one of its attributes: {{{{{name}.NAME}}}}.",
+        )
+    has_result = callable(getattr(kind, "done", None)) and callable(getattr(kind, "result", None))
+    if has_result and kind.__str__ is object.__str__:
+        raise UsageError(
+            f"The prompt names '{name}', which is a {kind.__name__}, not its result.",
+            hint=f"Assign the result first, answer = {name}.result(), and write {{{{answer}}}}.",
+        )
 
 
 def _to_image(name: str, value: object) -> Image:

@@ -202,6 +202,16 @@ MISTAKES = [
         'Define it first: opn = "..."',
     ),
     Mistake(
+        "%gx mock hi {{dataclasses}}",
+        "The prompt names 'dataclasses', which is a module and has no text.",
+        "Name one of its attributes: {{dataclasses.NAME}}.",
+    ),
+    Mistake(
+        "jj = %gx mock --bg -q hi\n%gx mock say {{jj}}",
+        "The prompt names 'jj', which is a Job, not its result.",
+        "Assign the result first, answer = jj.result(), and write {{answer}}.",
+    ),
+    Mistake(
         "%gx mock hi {{nope}}",
         "The prompt names 'nope', which is not defined.",
         'Define it first: nope = "..."',

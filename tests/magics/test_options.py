@@ -96,6 +96,25 @@ def test_a_job_in_a_terminal_explains_how_to_get_its_answer(shell, capsys):
     assert shell.user_ns["job1"].result().text == "[mock] hi"
 
 
+def test_a_chat_in_a_variable_is_continued(shell):
+    """`--chat` takes a variable that holds a conversation; a conversation of that name is first."""
+    shell.ask("import gatewayx_nb as gx\nc = gx.pool().chat('mock')\nreply = c.ask('Once')")
+    shell.ask("%%gatewayx -q -c c\nAnd then?")
+    shell.ask("%gx mock -q -c c The end.")
+    assert [turn.prompt.content for turn in shell.user_ns["c"].turns] == [
+        "Once",
+        "And then?",
+        "The end.",
+    ]
+    assert not list(shell.ask("gx.pool().chats"))
+
+    shell.ask("c = 1")
+    shell.ask("%gx mock -q -c c Another one")
+    shell.ask("d, c = gx.pool().chats.get('c'), gx.pool().chat('mock')")
+    shell.ask("%gx mock -q -c c Its second")
+    assert (len(shell.user_ns["d"]), len(shell.user_ns["c"])) == (2, 0)
+
+
 @pytest.mark.parametrize("option", ["--chat story", "--fallback local"])
 def test_a_job_with_a_chat_or_a_fallback_is_refused(shell, option):
     """A job with `--chat` or a fallback raises an error: two jobs would compete for a turn."""

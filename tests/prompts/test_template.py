@@ -1,5 +1,6 @@
 """Values in a prompt: tables, source code, images."""
 
+import concurrent.futures
 import functools
 import inspect
 import linecache
@@ -190,6 +191,25 @@ def test_a_figure_that_cannot_be_drawn_raises_an_error():
 
     with pytest.raises(UsageError, match="'f' cannot be drawn: ZeroDivisionError"):
         compose("{{f}}", {"f": Broken()})
+
+
+def test_a_module_in_a_prompt_raises_an_error():
+    """A module has no text, but its attributes may have one."""
+    with pytest.raises(UsageError, match="'textwrap', which is a module and has no text"):
+        fill("{{textwrap}}", {"textwrap": textwrap})
+    assert fill("{{np.pi:.2f}}", {"np": np}) == "3.14"
+
+
+def test_a_future_in_a_prompt_raises_an_error():
+    """A future is not replaced by its `repr`; an object with a text of its own is."""
+
+    class Named(concurrent.futures.Future):
+        def __str__(self):
+            return "a name"
+
+    with pytest.raises(UsageError, match=r"is a Future, not its result.*answer = f\.result\(\)"):
+        fill("{{f}}", {"f": concurrent.futures.Future()})
+    assert fill("{{f}}", {"f": Named()}) == "a name"
 
 
 def test_numbers_and_arrays_are_replaced_by_their_str():
