@@ -32,6 +32,22 @@ _QUOTED = re.compile(r"(?:value|choice): (['\"])(.*?)\1(?: \(|$)", re.DOTALL)
 _TYPE_NAMES: Mapping[object, str] = {int: "a whole number", float: "a number"}
 
 
+class _StoreOnce(argparse.Action):
+    """The action of an option that cannot be repeated; argparse itself would use its last value."""
+
+    @override
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        if option_string and getattr(namespace, self.dest) is not self.default:
+            raise UsageError(f"`{option_string}` must be given once.", hint="Omit one of them.")
+        setattr(namespace, self.dest, values)
+
+
 class LineParser(argparse.ArgumentParser):
     """Argument parser whose errors are a `UsageError` of two lines.
 
@@ -60,6 +76,8 @@ class LineParser(argparse.ArgumentParser):
             allow_abbrev=False,
             exit_on_error=False,
         )
+        for action in (None, "store"):
+            self.register("action", action, _StoreOnce)
         self._help_line, self._advice = help_line or f"{prog} -h", advice
 
     def read(

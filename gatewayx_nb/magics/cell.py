@@ -235,6 +235,8 @@ def _cell(
     args = line_parser.read_words(words)
     if not prompt.strip():
         raise _no_prompt(line_parser, args.references)
+    typed_flags = _typed_flags(line_parser, words)
+    _check_dry_run(args, typed_flags)
     values = NotebookValues(namespace, rows, args.no_vars)
     # The target is checked before the call: an answer that cannot be bound would be lost, although
     # it costs money.
@@ -243,7 +245,7 @@ def _cell(
     # Only newlines are stripped: spaces at the ends belong to the prompt.
     filled = values.prompt(prompt.strip("\n"))
     references = tuple(map(values.text, args.references))
-    options = _options(args, _typed_flags(line_parser, words), values, output_format)
+    options = _options(args, typed_flags, values, output_format)
     if len(references) == 1:
         options["model"] = references[0]
     attached = itertools.chain.from_iterable(map(values.images, args.images))
@@ -274,6 +276,18 @@ def _no_prompt(line_parser: LineParser, references: Sequence[str]) -> UsageError
         )
     example = f"%gatewayx {references[0] if references else 'mock'} Why is the sky blue?"
     return UsageError("the prompt is missing.", hint=f"For example, `{example}`.")
+
+
+def _check_dry_run(args: argparse.Namespace, typed_flags: Mapping[str, str]) -> None:
+    """Refuse an option that does nothing in a dry run, which has no answer to bind or show.
+
+    Raises:
+        UsageError: If there is one.
+    """
+    for name in ("out", "bg", "insert", "quiet") if args.dry_run else ():
+        if getattr(args, name):
+            flag = typed_flags.get(name) or flags()[name]
+            raise UsageError(f"`{flag}` has no effect with `--dry-run`.", hint="Omit one of them.")
 
 
 def _output_format(args: argparse.Namespace) -> OutputFormat:

@@ -134,6 +134,24 @@ MISTAKES = [
         "For example, `-p seed=1`.",
     ),
     Mistake("%%gx mock -p seed=1 -p seed=2\nhi", "`-p seed` has two values.", "Omit one of them."),
+    *(
+        Mistake(typed, f"`{flag}` must be given once.", "Omit one of them.")
+        for typed, flag in (
+            ("%%gx mock -t 0 -t 1\nhi", "-t"),
+            ("%%gx mock -t 0 --temperature=0\nhi", "--temperature"),
+            ("%gx mock -o a -o b hi", "-o"),
+            ("%gx chat reset --keep 1 --keep 2", "--keep"),
+        )
+    ),
+    *(
+        Mistake(typed, f"`{flag}` has no effect with `--dry-run`.", "Omit one of them.")
+        for typed, flag in (
+            ("%%gx mock --dry-run -o a\nhi", "-o"),
+            ("%gx mock --dry-run --bg hi", "--bg"),
+            ("%%gx mock --insert --dry-run\nhi", "--insert"),
+            ("%gx mock --quiet --dry-run hi", "--quiet"),
+        )
+    ),
     Mistake(
         "%%gx mock -p temperature=0\nhi",
         "engine 'mock' has no parameter 'temperature'; nothing was sent.",
