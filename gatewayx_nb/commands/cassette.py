@@ -39,7 +39,7 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
     """Open a cassette, replacing the open one; without arguments, describe the open one."""
     active = session.pool.active_cassette
     name, mode = _path_and_mode(args)
-    if active and not (name or mode or args.speed):
+    if active and not (name or mode or args.speed is not None):
         return _describe(active)
     if mode == "off" and not (active or name or session.notebook):
         return Note("No cassette is open: calls go to the models, and nothing is recorded.")

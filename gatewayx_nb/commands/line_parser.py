@@ -100,6 +100,7 @@ class LineParser(argparse.ArgumentParser):
         Raises:
             UsageError: If they are invalid; the message suggests the most similar option.
         """
+        self._refuse_comment(words)
         self._refuse_single_dash(words)
         try:
             args, rest = self.parse_known_args(words)
@@ -115,7 +116,10 @@ class LineParser(argparse.ArgumentParser):
         return args
 
     def unreadable(self, line: str, error: ValueError) -> UsageError:
-        """Return the error for a line with an open quotation."""
+        """Return the error for a line with an open quotation, perhaps in a comment."""
+        before, space, comment = f" {line}".partition(" #")
+        if space and not {"'", '"'}.intersection(before):
+            return self._comment_error(f"#{comment}")
         return UsageError(
             f"`{self.prog} {shorten(line, _MAX_SHOWN)}` cannot be parsed: {error}.",
             hint="Close the quotation, or put the apostrophe in double quotes.",
@@ -270,6 +274,16 @@ class LineParser(argparse.ArgumentParser):
                 if " " in text:
                     return f'Write `{word} "{shorten(text, _MAX_SHOWN)}"`.'
         return ""
+
+    def _refuse_comment(self, words: Sequence[str]) -> None:
+        """Refuse ``# …``, unless it is the value of an option."""
+        for index, (word, previous) in enumerate(zip(words, ["", *words], strict=False)):
+            if word.startswith("#") and not self.takes_value(previous):
+                raise self._comment_error(" ".join(words[index:]))
+
+    def _comment_error(self, comment: str) -> UsageError:
+        shown = shorten(comment, _MAX_SHOWN)
+        return UsageError(f"a line of the magic takes no comment, got {shown!r}.", hint="Omit it.")
 
     def _refuse_single_dash(self, words: Sequence[str]) -> None:
         """Refuse ``-temperature``, which argparse reads as ``-t emperature``."""

@@ -34,6 +34,11 @@ _NEST_NOTE = "gatewayx calls do not need this: `gx.ask(…)` and `await gx.aask(
 def chat(session: Session, args: argparse.Namespace) -> Table | Note:
     """List the conversations, or reset or export one."""
     chats = session.pool.chats
+    if args.keep is not None and args.action != "reset":
+        line = " ".join(filter(None, ("chat reset", args.name, f"--keep {args.keep}")))
+        raise UsageError(
+            f"`--keep` has no effect with `chat {args.action}`.", hint=Hint("command", line=line)
+        )
     if args.action == "list":
         return _list_turns(session, chats.require(args.name)) if args.name else _list_chats(session)
     selected = _select_chat(session, args.name, args.action)
@@ -41,7 +46,7 @@ def chat(session: Session, args: argparse.Namespace) -> Table | Note:
         path = selected.export(args.file or f"{selected.name}.md")
         turns = f"{len(selected)} turn{'' if len(selected) == 1 else 's'}"
         return Note(f"Exported {turns} of {selected.name!r} to {display_path(path.resolve())}.")
-    selected.reset(args.keep)
+    selected.reset(args.keep or 0)
     if args.keep:
         turns = "turn" if len(selected) == 1 else f"{len(selected)} turns"
         return Note(f"{selected.name!r} now has only its first {turns}.")
@@ -57,7 +62,7 @@ def chat_arguments(parser: LineParser) -> None:
     add("action", choices=actions, metavar="list|reset|export", help="what to do")
     add("name", nargs="?", metavar="NAME", help="a conversation; optional if there is only one")
     add("file", nargs="?", metavar="FILE", help="file to export to: .md, or .ipynb for a notebook")
-    add("--keep", type=int, default=0, metavar="N", help="turns that reset keeps; 0 by default")
+    add("--keep", type=int, metavar="N", help="turns that reset keeps; 0 by default")
 
 
 def jobs(session: Session, _: argparse.Namespace) -> Table:

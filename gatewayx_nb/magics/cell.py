@@ -33,6 +33,9 @@ _EXAMPLES = (
     "`%%gatewayx grok -t 0 -o answer` asks grok with the lines below, and binds the reply.",
     "`%%gatewayx grok anthropic` shows the answers of two models side by side.",
 )
+_COMMA = re.compile(r"^[^:]*,|,[^,]*:|,$")
+"""A comma that separates references: `a,b`, `a:x,b:y` or `a:x,`."""
+
 _OPTION = re.compile(r"-\S")  # a dash and a space begin a Markdown list, which is a prompt
 
 
@@ -245,6 +248,7 @@ def _cell(
     # Only newlines are stripped: spaces at the ends belong to the prompt.
     filled = values.prompt(prompt.strip("\n"))
     references = tuple(map(values.text, args.references))
+    _check_separators(references)
     options = _options(args, typed_flags, values, output_format)
     if len(references) == 1:
         options["model"] = references[0]
@@ -276,6 +280,21 @@ def _no_prompt(line_parser: LineParser, references: Sequence[str]) -> UsageError
         )
     example = f"%gatewayx {references[0] if references else 'mock'} Why is the sky blue?"
     return UsageError("the prompt is missing.", hint=f"For example, `{example}`.")
+
+
+def _check_separators(references: Sequence[str]) -> None:
+    """Refuse references with commas between them; within a model's name, a comma may be valid.
+
+    Raises:
+        UsageError: If there is a comma before a colon or without one.
+    """
+    for reference in references:
+        if _COMMA.search(reference):
+            models = " ".join(" ".join(references).replace(",", " ").split())
+            raise UsageError(
+                f"a comma cannot be part of a model's reference, got {reference!r}.",
+                hint=f"Write the models with a space between them: `{models}`.",
+            )
 
 
 def _check_dry_run(args: argparse.Namespace, typed_flags: Mapping[str, str]) -> None:

@@ -152,6 +152,42 @@ MISTAKES = [
             ("%gx mock --quiet --dry-run hi", "--quiet"),
         )
     ),
+    *(
+        Mistake(typed, f"a line of the magic takes no comment, got {comment}.", "Omit it.")
+        for typed, comment in (
+            ("%%gx mock # a comment\nhi", "'# a comment'"),
+            ("%%gx #comment\nhi", "'#comment'"),
+            ("%%gx mock -t 0 -s '# Role' # it\nhi", "'# it'"),
+            ("%%gx mock # it's mine\nhi", '"# it\'s mine"'),
+            ("%gatewayx status # comment", "'# comment'"),
+            ("%gatewayx history # 3", "'# 3'"),
+        )
+    ),
+    *(
+        Mistake(
+            f"%%gx {line}\nhi",
+            f"a comma cannot be part of a model's reference, got {reference!r}.",
+            f"Write the models with a space between them: `{models}`.",
+        )
+        for line, reference, models in (
+            ("local,mock", "local,mock", "local mock"),
+            ("mock, local", "mock,", "mock local"),
+            ("mock:a,local:b", "mock:a,local:b", "mock:a local:b"),
+        )
+    ),
+    Mistake(
+        "%gatewayx chat list --keep 2",
+        "`--keep` has no effect with `chat list`.",
+        "Run `%gatewayx chat reset --keep 2`.",
+    ),
+    *(
+        Mistake(
+            f"%gatewayx cassette a.jsonl\n%gatewayx cassette --speed {speed}",
+            f"speed must be a number > 0, got {speed}.0.",
+            "1 is the recorded speed; if omitted, the replay is immediate.",
+        )
+        for speed in ("0", "-1")
+    ),
     Mistake(
         "%%gx mock -p temperature=0\nhi",
         "engine 'mock' has no parameter 'temperature'; nothing was sent.",
