@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import Note, Table, text_columns
 from gatewayx_nb.commands.line_parser import LineParser
-from gatewayx_nb.errors import ConfigError, UsageError
+from gatewayx_nb.errors import ConfigError, UsageError, did_you_mean
 from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.model_registry import why_unusable
 from gatewayx_nb.secure_config import (
@@ -110,6 +110,8 @@ def _parse(session: Session, line: str) -> argparse.Namespace:
     has_value = words[:1] == ["set"] and not {"--user", "--new"}.issuperset(words[2:])
     if contains_key(line) and not _names_file(words):
         raise typed_key_error(session, f"key {line}")
+    if words[:1] == ["import"] and all(word.startswith("-") for word in words[1:]):
+        raise _parser(session).usage_error(f"`{session.prog} key import` needs FILE.")
     args = None if has_value else _parser(session).read(line)
     if args is None:
         raise typed_key_error(session, f"key {line}")
@@ -195,7 +197,9 @@ def _remove(session: Session, name: str) -> Note:
     notes = [still_set] if other.state == "set" else []
     notes += _default_change(session, former)
     if not files:
-        return Note(f"No key file contains {engine_variable(name)}.", *notes)
+        names = _engine_names(session)
+        suggestion = "" if name in names else did_you_mean(name, names)
+        return Note(f"No key file contains {engine_variable(name)}.{suggestion}", *notes)
     paths = ", ".join(map(display_path, files))
     return Note(f"The key for {name} is removed from {paths}.", *notes)
 

@@ -210,14 +210,13 @@ class LineParser(argparse.ArgumentParser):
 
     @override
     def error(self, message: str) -> NoReturn:
-        # argparse calls this for missing required arguments, and passes only a message.
-        missing = message.rpartition(": ")[2]
-        raise self.usage_error(f"`{self.prog}` needs {missing}.")
+        # argparse calls this for missing required arguments; Python 3.12 raises the error itself.
+        raise argparse.ArgumentError(None, message)
 
     def _argument_error(self, error: argparse.ArgumentError, words: Sequence[str]) -> UsageError:
         """Return the error for an option or argument whose value is missing or invalid."""
-        if error.argument_name is None:  # also a missing argument, since Python 3.12
-            self.error(error.message)
+        if error.argument_name is None:  # a missing argument
+            return self.usage_error(f"`{self.prog}` needs {error.message.rpartition(': ')[2]}.")
         names = error.argument_name.split("/")
         action = self.option(names[0]) or next(
             (action for action in self.actions if names[0] in (action.metavar, action.dest)), None

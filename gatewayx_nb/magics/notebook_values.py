@@ -14,6 +14,7 @@ from gatewayx_nb.magics import type_expression
 from gatewayx_nb.prompts import FilledPrompt
 from gatewayx_nb.schema import ResponseSchema
 from gatewayx_nb.secure_config import Secret
+from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from gatewayx_nb.images import Image
 
 _FORBIDDEN = (Secret,)
+_MAX_SHOWN = 60
+"""Maximum number of characters of a file's name in an error message."""
+
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 
 
@@ -103,6 +107,14 @@ class NotebookValues:
             UsageError: If a name is undefined, or the value is not a schema.
         """
         expression = prompts.only_expression(expression) or expression
+        is_file = expression.endswith(".json") or os.path.isfile(Path(expression).expanduser())
+        if is_file and not prompts.is_variable(expression, self.namespace):
+            file = shorten(expression, _MAX_SHOWN)
+            raise UsageError(
+                f"`--schema` must be a name of this notebook, got the file {file!r}.",
+                hint=f"Load it first, schema = json.load(open({file!r})), and use `--schema"
+                " schema`.",
+            )
         value = type_expression.evaluate(expression, self.namespace, _FORBIDDEN)
         try:
             return ResponseSchema(value)

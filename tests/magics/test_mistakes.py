@@ -284,6 +284,22 @@ MISTAKES = [
         "the action must be one of set, remove, import, got 'sett'. Did you mean 'set'?",
         "`%gatewayx key` shows its use.",
     ),
+    Mistake(
+        "%gatewayx cancel --all", "no option '--all'.", "`%gatewayx help cancel` shows its use."
+    ),
+    Mistake(
+        "%gatewayx key import",
+        "`%gatewayx key import` needs FILE.",
+        "`%gatewayx key` shows its use.",
+    ),
+    *(
+        Mistake(
+            f"%%gx mock --schema {file}\nhi",
+            f"`--schema` must be a name of this notebook, got the file '{file}'.",
+            f"Load it first, schema = json.load(open('{file}')), and use `--schema schema`.",
+        )
+        for file in ("file.json", "schemas/city.json", "plot1.png")
+    ),
     Mistake("%gatewayx key set", "`%gatewayx key` needs NAME.", "`%gatewayx key` shows its use."),
     Mistake(
         "%gatewayx key set opnai",
@@ -416,6 +432,12 @@ def test_the_hint_after_a_pasted_key_names_its_engine(shell):
         shell.ask("%gatewayx key set cohere sk-canary-7Hq2pVxN4mTzK9wB")
 
     assert error.value._render_traceback_()[1] == "Run `%gatewayx key set cohere`."
+
+
+def test_a_mistyped_engine_is_suggested_when_its_key_is_removed(shell):
+    """If no key file contains the key of an unknown engine, the most similar name is suggested."""
+    assert "GATEWAYX_GORK_API_KEY. Did you mean 'grok'?" in repr(shell.ask("%gx key remove gork"))
+    assert "Did you mean" not in repr(shell.ask("%gx key remove grok"))
 
 
 def test_a_key_for_a_future_engine_is_set_with_new(shell, project, monkeypatch):
