@@ -68,10 +68,8 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
         if _wants_help(COMMANDS[word], rest):
             word, rest = "help", word
         return COMMANDS[word](session, rest)
-    # Unusable engines are included, so that a call to one reports what it lacks.
-    engines = {row.name for row in session.pool.status()}
-    aliases = session.pool.config.settings.aliases
-    if word.partition(":")[0] in engines or word in aliases:
+    names = _names(session)
+    if {word, word.partition(":")[0]}.intersection(names):
         return session.ask_line(line)
     # The error for an unknown word repeats it, which would show a key.
     if contains_key(line):
@@ -82,14 +80,18 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
         return session.ask_line(line)
     if word.endswith("?") and word[:-1] in COMMANDS and not rest:
         return COMMANDS["help"](session, word[:-1])
-    raise _unknown_word(session, word, rest, [*COMMANDS, *engines, *aliases])
+    raise _unknown_word(session, word, rest, [*COMMANDS, *names])
 
 
 def ask(session: Session, args: argparse.Namespace) -> object:
     """Call a model; the rest of the line is the prompt, verbatim."""
-    if not args.text.strip():
+    word, rest = (*args.text.split(maxsplit=1), "", "")[:2]
+    is_reference = word.startswith(("-", "{{")) or word.partition(":")[0] in _names(session)
+    if not (rest or is_reference):
+        # The word is not repeated, because it may be a key.
+        missing = "or the prompt is" if word else "and the prompt are"
         raise UsageError(
-            "the reference and the prompt are missing.",
+            f"the reference {missing} missing.",
             hint=Hint("command", line="ask mock Why is the sky blue?"),
         )
     return session.ask_line(args.text)
@@ -164,6 +166,11 @@ _SYNONYMS: Mapping[str, str] = dict.fromkeys(("record", "replay", "save"), "cass
 """Words that users type for a command with another name."""
 
 _HELP_FLAGS = ("-h", "--help")
+
+
+def _names(session: Session) -> list[str]:
+    """Return the names of all engines, unusable ones too, whose error says why, and all aliases."""
+    return [*(row.name for row in session.pool.status()), *session.pool.config.settings.aliases]
 
 
 def _wants_help(command: Command, rest: str) -> bool:

@@ -15,7 +15,7 @@ from gatewayx_nb.calls import Note
 from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.files import refuse_link_in, refuse_unsafe
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.model_registry import why_unusable
+from gatewayx_nb.model_registry import SUFFIX, suggested_name, why_unusable
 from gatewayx_nb.secure_config import display_path, engine_variable, make_secrets_folder
 
 if TYPE_CHECKING:
@@ -201,7 +201,10 @@ def _check_name(session: Session, name: str) -> None:
     if name.startswith("_"):
         reason = "would be a helper module, because it begins with `_`"
     if reason:
-        raise UsageError(f"engine {name!r} {reason}.", hint=Hint("command", line="new mine"))
+        raise UsageError(
+            f"engine {name!r} {reason}.",
+            hint=Hint("command", line=f"new {_free_name(session, name)}"),
+        )
     session.pool.refresh()
     for row in session.pool.status():
         if row.name == name:
@@ -209,6 +212,13 @@ def _check_name(session: Session, name: str) -> None:
                 f"an engine {name!r} already exists: {row.where or row.source}.",
                 hint=Hint("command", line=f"new my_{name}"),
             )
+
+
+def _free_name(session: Session, name: str) -> str:
+    """Return a valid and unused engine name that resembles an invalid one."""
+    valid = suggested_name(Path(name)).removesuffix(SUFFIX)
+    used = {row.name for row in session.pool.status()}
+    return f"my_{valid}" if valid in used else valid
 
 
 def _host(url: str) -> str:

@@ -284,6 +284,28 @@ MISTAKES = [
         "the action must be one of set, remove, import, got 'sett'. Did you mean 'set'?",
         "`%gatewayx key` shows its use.",
     ),
+    *(
+        Mistake(
+            f"%gatewayx {line}",
+            f"the reference {missing} missing.",
+            "Run `%gatewayx ask mock Why is the sky blue?`.",
+        )
+        for line, missing in (("ask", "and the prompt are"), ("ask hi", "or the prompt is"))
+    ),
+    Mistake(
+        "%gatewayx ask mock",
+        "the prompt is missing.",
+        "For example, `%gatewayx mock Why is the sky blue?`.",
+    ),
+    *(
+        Mistake(
+            f"%gatewayx new {name}",
+            f"engine {name!r} has a name that does not consist of 1 to 63 characters from a-z, 0-9"
+            " and _.",
+            f"Run `%gatewayx new {valid}`.",
+        )
+        for name, valid in (("My-Engine", "my_engine"), ("Grok", "my_grok"), ("!", "my"))
+    ),
     Mistake(
         "%gatewayx cancel --all", "no option '--all'.", "`%gatewayx help cancel` shows its use."
     ),
