@@ -123,6 +123,8 @@ def _cache(value: object) -> object:
 
 
 def _dollars(value: object) -> Decimal:
+    if isinstance(value, str) and value.startswith("$"):
+        raise _InvalidValueError("an amount of US dollars >= 0, without $")
     # `Decimal(0.1)` would be the nearest binary fraction; `str` keeps the digits that were typed.
     amount = Decimal(str(value)) if _is_number(value) else value
     if not (isinstance(amount, Decimal) and amount.is_finite() and amount >= 0):

@@ -97,6 +97,11 @@ def models(session: Session, args: argparse.Namespace) -> Table[ModelInfo]:
         return listed.with_notes(
             f"No model is on this machine; `{session.prog} pull smollm2` downloads a small one."
         )
+    rows = session.pool.status() if args.engine and not listed else ()
+    if any(row.name == args.engine and row.state == "no key" for row in rows):
+        return listed.with_notes(
+            f"Engine {args.engine!r} needs a key: run `{session.prog} key set {args.engine}`."
+        )
     if not listed:
         return listed.with_notes(f"No model can be called; `{session.prog} status` says why.")
     return listed

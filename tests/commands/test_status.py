@@ -43,6 +43,14 @@ def test_ready_engines_come_first_and_idle_ones_are_one_line(session, line):
     assert len(table) > len(names), "all rows stay in the data"
 
 
+def test_the_models_of_an_engine_without_a_key_are_not_listed(session):
+    """`models ENGINE` says that an engine needs a key, and how to set it."""
+    listed = commands.run(session, "models anthropic")
+
+    assert not listed
+    assert "'anthropic' needs a key: run `gatewayx key set anthropic`." in repr(listed)
+
+
 def test_python_shows_the_same_table(session):
     """`pool.status()` and the command show the same table, above their notes."""
     table = commands.run(session, "status")

@@ -306,6 +306,19 @@ MISTAKES = [
         )
         for name, valid in (("My-Engine", "my_engine"), ("Grok", "my_grok"), ("!", "my"))
     ),
+    *(
+        Mistake(
+            typed,
+            "`--max-cost` must be an amount of US dollars >= 0, without $, got '$0.01'.",
+            "For example, `--max-cost 0.05`.",
+        )
+        for typed in ("%%gx mock --max-cost $0.01\nhi", "%gx mock --max-cost $0.01 hi")
+    ),
+    Mistake(
+        "%%gx mock --timeout 5m\nhi",
+        "`--timeout` must be a number of seconds > 0 and at most 604,800, got '5m'.",
+        "For example, `--timeout 60`.",
+    ),
     Mistake(
         "%gatewayx cancel --all", "no option '--all'.", "`%gatewayx help cancel` shows its use."
     ),
