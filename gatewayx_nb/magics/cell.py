@@ -49,7 +49,7 @@ class Cell:
         references: The models, if there are several.
         target: Where the reply is bound, in addition to ``_reply``.
         quiet: Whether to suppress all output.
-        chat: The conversation to continue: its name, or that of a variable that holds it.
+        chat: The conversation to continue, its name, or the name of a variable that holds it.
         dry_run: Whether to show only what would be sent.
         background: Whether the cell ends immediately and the answer arrives later.
         streams: Whether to show the answer as it arrives, or only when it is complete.
@@ -65,7 +65,7 @@ class Cell:
     references: tuple[str, ...] = ()
     target: ReplyTarget | None = None
     quiet: bool = False
-    chat: str | None = None
+    chat: str | Chat | None = None
     dry_run: bool = False
     background: bool = False
     streams: bool = True
@@ -86,9 +86,11 @@ class Cell:
         """
         if self.chat is None:
             return self
-        chat = None if self.chat in chats else namespace.get(self.chat)
-        slot = (chat if isinstance(chat, Chat) else chats.get(self.chat)).slot(cell_id)
-        return replace(self, options={**self.options, "chat": slot})
+        chat = self.chat
+        if isinstance(chat, str):
+            value = namespace.get(chat)
+            chat = value if isinstance(value, Chat) and chat not in chats else chats.get(chat)
+        return replace(self, options={**self.options, "chat": chat.slot(cell_id)})
 
 
 def parser(prog: str = "%%gatewayx", advice: str = "") -> LineParser:
@@ -262,7 +264,7 @@ def _cell(
         references=references if len(references) > 1 else (),
         target=target,
         quiet=args.quiet,
-        chat=None if args.chat is None else values.text(args.chat),
+        chat=None if args.chat is None else _chat(args.chat, values),
         dry_run=args.dry_run,
         background=args.bg,
         streams=not args.no_stream,
@@ -280,6 +282,12 @@ def _no_prompt(line_parser: LineParser, references: Sequence[str]) -> UsageError
         )
     example = f"%gatewayx {references[0] if references else 'mock'} Why is the sky blue?"
     return UsageError("the prompt is missing.", hint=f"For example, `{example}`.")
+
+
+def _chat(text: str, values: NotebookValues) -> str | Chat:
+    """Return the conversation of a lone ``{{name}}``, otherwise the name of one."""
+    value = values.option(text, lambda name: name)
+    return value if isinstance(value, Chat) else values.text(text)
 
 
 def _check_separators(references: Sequence[str]) -> None:

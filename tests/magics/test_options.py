@@ -111,7 +111,7 @@ def test_a_chat_in_a_variable_is_continued(shell):
     """`--chat` takes a variable that holds a conversation; a conversation of that name is first."""
     shell.ask("import gatewayx_nb as gx\nc = gx.pool().chat('mock')\nreply = c.ask('Once')")
     shell.ask("%%gatewayx -q -c c\nAnd then?")
-    shell.ask("%gx mock -q -c c The end.")
+    shell.ask("%gx mock -q -c {{c}} The end.")
     assert [turn.prompt.content for turn in shell.user_ns["c"].turns] == [
         "Once",
         "And then?",
