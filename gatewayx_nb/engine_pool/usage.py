@@ -217,12 +217,13 @@ class UsageTracker:
         with self._lock:
             self._totals[key] = self._totals.get(key, ModelUsage(*key)).plus(entry)
             if outcome not in _USER_ERRORS:
-                self._last_error[entry.engine] = error
+                # An engine works if it ended its answer, even if that does not match the schema.
+                self._last_error[entry.engine] = "" if partial.finish_reason else error
         # This is outside the lock, because the ledger's queue has its own.
         self.ledger.add(entry)
 
     def last_error(self, engine: str) -> str:
-        """Return the error from an engine's last call; empty if it succeeded.
+        """Return the error from an engine's last call; empty if it answered.
 
         Calls that failed through a user error are ignored.
         """

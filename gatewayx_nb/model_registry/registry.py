@@ -138,12 +138,21 @@ class ModelRegistry:
             variable = key.variable or engine_variable(ref.engine)
             problem = "is a placeholder" if key.state == "placeholder" else "is not set"
             raise MissingKeyError(
-                f"engine {ref.engine!r} needs a key, and {variable} {key.fault or problem}.",
+                f"engine {ref.engine!r} needs a key, and {variable} {key.fault or problem}"
+                + self._near_misses(ref.engine),
                 hint=Hint("set_key", engine=ref.engine) | self._local_model(),
                 engine=ref.engine,
             )
         key_trust.check_permissions(source, key, self._sources, self._config, choice)
         return self._target(ref, source, key.value)
+
+    def _near_misses(self, engine: str) -> str:
+        """Return the end of the sentence on a missing key: what resembles the key, if anything."""
+        keys = self._config.keys
+        read_names = {*map(engine_variable, self.engine_names), *self.engine_by_name()}
+        found = [*keys.problems, keys.near_miss(engine, read_names)]
+        text = "; ".join(["", *(each.rstrip(".") for each in found if each)])
+        return text if text.endswith("?") else f"{text}."
 
     def parse_reference(self, reference: str) -> ModelRef:
         """Return the engine and model of a reference, whether or not they are available.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from gatewayx_nb.secrets import KeyState, Secret, key_fault, key_state
 from gatewayx_nb.secure_config import key_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
 VENDOR_VARIABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
@@ -26,6 +27,12 @@ VENDOR_VARIABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """The variables from which the vendors' own tools read a key, by engine."""
+
+_KEY_NAME = re.compile(r"(?:GATEWAYX_)?([A-Z0-9_]+?)_?(?:API_?)?(?:KEY|TOKEN)", re.IGNORECASE)
+"""Pattern of the names of variables with keys, with the part that names the engine."""
+
+_SIMILARITY = 0.75
+"""Minimum similarity, from 0 to 1, of a misspelt name to the name of an engine."""
 
 _SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 """Pattern of the names of variables with secret values."""
@@ -117,6 +124,23 @@ class KeyLookup:
     def snapshot(self, names: Iterable[str]) -> tuple[object, ...]:
         """Return the variables' values in the environment, and the contents of the files."""
         return (*map(self._env.get, names), *(file.values for file in self._files))
+
+    def near_miss(self, engine: str, known_names: Collection[str]) -> str:
+        """Return where a variable resembles that of an engine's key; empty if none does.
+
+        Args:
+            engine: Name of the engine.
+            known_names: The names of other variables that are read, which are not misspelt.
+        """
+        wanted = engine_variable(engine)
+        for name in sorted(self.variable_names() - {*known_names, wanted}):
+            match = _KEY_NAME.fullmatch(name)
+            if match and difflib.get_close_matches(engine, [match[1].lower()], 1, _SIMILARITY):
+                for value, source, _ in self._candidates(name):
+                    if key_state(value) != "missing":
+                        place = "the environment" if source == "environment" else source
+                        return f"{place} has {name}; did you mean {wanted}?"
+        return ""
 
     def variable_names(self) -> set[str]:
         """Return the names of all variables."""

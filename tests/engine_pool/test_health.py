@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import pytest
 
 from gatewayx_nb.engine_pool import EnginePool, catalog
-from gatewayx_nb.errors import EngineLoadError, EngineNotFoundError, TransportError, UsageError
+from gatewayx_nb.errors import (
+    EngineLoadError,
+    EngineNotFoundError,
+    ProviderError,
+    TransportError,
+    TruncatedError,
+    UsageError,
+)
 from gatewayx_nb.llm_engines import Chunk
 from gatewayx_nb.testing import ScriptedEngine, Send, Server, Stall, reply
 
@@ -273,3 +280,14 @@ def test_an_engine_cannot_check_its_own_pool():
 
     with EnginePool(env={}, engines=[Recursive([END])]) as pool:
         assert [row.ok for row in pool.health("recursive")] == [True]
+
+
+@pytest.mark.parametrize("finish_reason", ["length", "stop"])
+def test_an_answer_that_does_not_match_the_schema_is_no_failure_of_its_engine(finish_reason):
+    """An engine works if its last answer was cut at `max_tokens` or does not match the schema."""
+    script = ['{"a": ', Chunk(finish_reason=finish_reason)]
+    with EnginePool(env={}, engines=[ScriptedEngine(script, script)]) as pool:
+        with pytest.raises((TruncatedError, ProviderError)):
+            pool.ask("x", model="scripted", schema=dict[str, int])
+
+        assert [row.ok for row in pool.health("scripted")] == [True]

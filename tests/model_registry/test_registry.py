@@ -1,6 +1,7 @@
 import pytest
 
 from gatewayx_nb import weights
+from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import (
     ConfigError,
     EngineLoadError,
@@ -178,3 +179,58 @@ def test_a_call_follows_the_environment_and_the_default_immediately(project):
         registry.resolve("grok")
     env["XAI_API_KEY"] = "k-4"
     assert str(registry.resolve("grok").key) == "k-4"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GATEWAYX_GORK_API_KEY", "xai-5f0c1e7a9b3d"),
+        ("GROK_API_KEY", "xai-5f0c1e7a9b3d"),
+        ("GROK_KEY", "xai-5f0c1e7a9b3d"),
+        ("gatewayx_grok_apikey", "xai-5f0c1e7a9b3d"),
+    ],
+)
+def test_a_similar_variable_is_named_if_a_key_is_missing(project, name, value):
+    """The error for a missing key names a variable with a similar name, and never its value."""
+    project.set_keys(f"{name}={value}\n")
+
+    with project.pool() as pool, pytest.raises(MissingKeyError) as from_file:
+        pool.ask("hi", model="grok")
+    project.set_keys("")
+    pool = EnginePool(home=project.root, env={name: value})
+    with pool, pytest.raises(MissingKeyError) as from_environment:
+        pool.ask("hi", model="grok")
+
+    suggestion = "did you mean GATEWAYX_GROK_API_KEY?"
+    assert from_file.value.message == (
+        "engine 'grok' needs a key, and GATEWAYX_GROK_API_KEY is not set;"
+        f" config/secrets/.env.local has {name}; {suggestion}"
+    )
+    assert from_environment.value.message.endswith(f"the environment has {name}; {suggestion}")
+    assert value not in str(from_file.value) + str(from_environment.value)
+
+
+def test_the_variables_of_other_engines_are_not_suggested(project):
+    """The key of another engine with a similar name is not taken for a misspelt one."""
+    project.set_keys("GATEWAYX_GROQ_API_KEY=gsk-5f0c1e7a9b3d\nGROQ_API_KEY=gsk-5f0c1e7a9b3d\n")
+
+    with project.pool() as pool, pytest.raises(MissingKeyError) as error:
+        pool.ask("hi", model="grok")
+
+    assert error.value.message.endswith("GATEWAYX_GROK_API_KEY is not set.")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["xai-5f0c1e7a9b3d", "grok: xai-5f0c1e7a9b3d", "GATEWAYX_GROK_API_KEY='xai-5f0c1e7a9b3d"],
+)
+def test_lines_that_are_not_read_are_reported_with_a_missing_key(project, line):
+    """The error for a missing key names the lines of the key file that are not read."""
+    project.set_keys(f"{line}\n")
+
+    with project.pool() as pool, pytest.raises(MissingKeyError) as error:
+        pool.ask("hi", model="grok")
+
+    assert "GATEWAYX_GROK_API_KEY is not set; the key file" in error.value.message
+    assert "has no NAME=VALUE in line 1" in error.value.message
+    assert "5f0c1e7a9b3d" not in str(error.value)
