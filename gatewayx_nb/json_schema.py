@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 ANSWER = "answer"
@@ -19,7 +19,7 @@ _MAX_REFERENCES = 20
 _DEPTH = 5
 """Maximum nesting depth of a smallest value."""
 
-_TYPES: Mapping[str, Callable[[object], bool]] = {
+TYPES: Mapping[str, Callable[[object], bool]] = {
     "object": lambda value: isinstance(value, dict),
     "array": lambda value: isinstance(value, list),
     "string": lambda value: isinstance(value, str),
@@ -28,6 +28,19 @@ _TYPES: Mapping[str, Callable[[object], bool]] = {
     "boolean": lambda value: isinstance(value, bool),
     "null": lambda value: value is None,
 }
+
+_KEYWORD_NAMES = (
+    "type enum const title description default examples example format nullable deprecated readOnly"
+    " writeOnly definitions properties patternProperties additionalProperties required"
+    " propertyNames minProperties maxProperties dependencies dependentRequired dependentSchemas"
+    " unevaluatedProperties items prefixItems additionalItems unevaluatedItems contains minContains"
+    " maxContains minItems maxItems uniqueItems minLength maxLength pattern minimum maximum"
+    " exclusiveMinimum exclusiveMaximum multipleOf anyOf oneOf allOf not if then else id"
+    " contentEncoding contentMediaType contentSchema discriminator propertyOrdering"
+)
+
+KEYWORDS = frozenset(_KEYWORD_NAMES.split())
+"""The keywords of JSON Schema, of its older drafts and of OpenAPI, without those with a ``$``."""
 
 _SMALLEST: Mapping[str, str] = {"integer": "0", "number": "0", "boolean": "true", "null": "null"}
 """A shortest value of each scalar type except ``string``."""
@@ -59,6 +72,28 @@ def is_object(schema: Mapping[str, Any]) -> bool:
     """Return whether a schema describes objects, as providers require for an answer."""
     resolved = resolve(schema, schema)
     return bool(resolved.get("type", "properties" in resolved and "object") == "object")
+
+
+def unknown_types(schema: object) -> Iterator[object]:
+    """Yield the values of ``type`` in a schema and its subschemas that are not types.
+
+    Types in capitals, such as ``STRING`` in the schemas of Gemini's SDK, are types too.
+    """
+    if not isinstance(schema, Mapping):
+        return
+    kinds = schema.get("type", ())
+    for kind in kinds if isinstance(kinds, list | tuple) else [kinds]:
+        if not isinstance(kind, str) or kind.lower() not in TYPES:
+            yield kind
+    for name, part in schema.items():
+        if name in ("properties", "patternProperties", "$defs", "definitions"):
+            parts = list(part.values()) if isinstance(part, Mapping) else []
+        elif name in ("items", "additionalProperties", "prefixItems", "anyOf", "oneOf", "allOf"):
+            parts = part if isinstance(part, list) else [part]
+        else:
+            continue
+        for subschema in parts:
+            yield from unknown_types(subschema)
 
 
 def wrap_in_object(schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -163,7 +198,7 @@ def accepts(value: object, schema: object, root: Mapping[str, Any]) -> bool:
         return False
     types = schema.get("type", [])
     types = [types] if isinstance(types, str) else types
-    if types and not any(_TYPES.get(name, bool)(value) for name in types):
+    if types and not any(TYPES.get(name, bool)(value) for name in types):
         return False
     return not isinstance(value, dict) or _matches_properties(value, schema, root)
 

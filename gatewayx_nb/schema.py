@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, get_args, get_origin, get_type_hints
 
 from gatewayx_nb import json_schema
-from gatewayx_nb.errors import UsageError
+from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.extraction import extract_json
 from gatewayx_nb.text import short_repr
 
@@ -156,6 +156,19 @@ def _checked(schema: Mapping[str, Any]) -> dict[str, Any]:
             f"schema must be a JSON Schema, got a dict of strings, {short_repr(dict(schema))}.",
             hint="For example, a dataclass with the fields of the answer.",
         )
+    if schema and not any(
+        name in json_schema.KEYWORDS or name.startswith(("$", "x-")) for name in schema
+    ):
+        raise UsageError(
+            f"schema must be a JSON Schema, got a dict without its keywords, {short_repr(schema)}.",
+            hint="For example, a dataclass with the fields of the answer.",
+        )
+    for name in json_schema.unknown_types(schema):
+        raise UsageError(
+            f"the `type` in a JSON Schema must be one of {', '.join(json_schema.TYPES)}, got"
+            f" {short_repr(name)}.{did_you_mean(str(name), json_schema.TYPES)}",
+            hint="For example, a dataclass with the fields of the answer.",
+        )
     return dict(schema)
 
 
@@ -172,10 +185,15 @@ def _read_type(kind: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:  # noq
     try:
         schema = _inlined(msgspec.json.schema(kind))
     except (TypeError, NameError) as error:
-        # msgspec does not support every type, for example a union of dataclasses.
-        if _is_type(kind) and importlib.util.find_spec("pydantic"):
-            return _read_with_pydantic(kind)
+        # msgspec does not support every type, for example a union of dataclasses. It is right about
+        # complex numbers, for which pydantic has a str.
+        is_complex = repr(complex) in str(error)
+        if _is_type(kind) and not is_complex and importlib.util.find_spec("pydantic"):
+            with suppress(UsageError):  # the error of msgspec names the type of the field
+                return _read_with_pydantic(kind)
         raise _unusable(kind, error) from None
+    if dataclasses.is_dataclass(kind) and not dataclasses.fields(kind):
+        raise _unusable(kind, TypeError("it has no fields"))
     return schema, partial(msgspec.convert, type=kind, str_keys=True)
 
 
@@ -213,8 +231,10 @@ def _uses_pydantic(kind: Any, seen: set[Any]) -> bool:  # noqa: ANN401 - a type
 
 
 def _unusable(kind: object, error: Exception) -> UsageError:
-    lines = [line for line in str(error).splitlines() if "https://" not in line]
+    lines = [line for line in str(error).splitlines() if line.strip() and "https://" not in line]
     reason = lines[-1].strip().rstrip(".") if lines else type(error).__name__
+    if isinstance(error, NameError) and error.name:
+        reason = f"annotation {error.name!r} is not defined"
     return UsageError(
         "schema must be a JSON Schema dict, a pydantic model, a dataclass, a TypedDict or a type"
         f" of these, got {short_repr(kind)}: {reason}.",

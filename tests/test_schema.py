@@ -274,3 +274,45 @@ _NODE = {
 def test_the_smallest_json_of_a_schema(case):
     """The smallest JSON has only the required properties; for recursive schemas, it is finite."""
     assert json_schema.smallest(case.schema, case.schema).startswith(case.text)
+
+
+@dataclass
+class NoFields:
+    """A dataclass without fields."""
+
+
+@dataclass
+class ComplexField:
+    """A dataclass with a field that JSON cannot represent."""
+
+    value: complex
+
+
+@dataclass
+class UndefinedField:
+    """A dataclass with a misspelt annotation."""
+
+    name: "Strr"  # noqa: F821
+
+
+class Plain:
+    """A plain class."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (NoFields, "it has no fields."),
+        (ComplexField, "type <class 'complex'> is not supported."),
+        (complex, "type <class 'complex'> is not supported."),
+        (UndefinedField, "annotation 'Strr' is not defined."),
+        (list[UndefinedField], "annotation 'Strr' is not defined."),
+        (Plain, "Plain'> is not supported."),
+    ],
+)
+def test_the_error_for_a_type_without_a_schema_has_the_reason(kind, reason):
+    """The error for a type that has no JSON Schema ends with the reason."""
+    with pytest.raises(UsageError) as caught:
+        ResponseSchema(kind)
+
+    assert caught.value.message.endswith(reason)
