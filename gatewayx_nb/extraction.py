@@ -127,6 +127,31 @@ def extract_json(text: str) -> Any:  # noqa: ANN401 - JSON
     return _only_value(_embedded_values(text))
 
 
+def ends_within_json(text: str) -> bool:
+    """Return whether a text ends before an object or a list in it ends.
+
+    >>> ends_within_json('[{"a": 1}, {"a"'), ends_within_json('[see] {"a": 1} as')
+    (True, False)
+    """
+    end = tries = 0
+    # A literal that was cut, such as `false`, is reported where it begins.
+    last = len(text.rstrip()) - len("false")
+    for opening in _OPENING.finditer(text):
+        if opening.start() < end:
+            continue
+        tries += 1
+        if tries > _MAX_TRIES:
+            break
+        try:
+            _, end = _SCANNER.raw_decode(text, opening.start())
+        except json.JSONDecodeError as error:
+            if error.pos > last or error.msg.startswith("Unterminated string"):
+                return True
+        except RecursionError:
+            continue
+    return False
+
+
 _NO_JSON = object()
 
 

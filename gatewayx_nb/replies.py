@@ -275,7 +275,7 @@ class Reply(Generic[T_co]):
             UsageError: If pandas is not installed, or the text contains no JSON.
         """
         if self.parsed is None:
-            return tabulation.text_to_frame(self.text)
+            return tabulation.text_to_frame(self.text, was_cut=self.finish_reason == "length")
         return tabulation.to_frame(self.parsed)
 
     @override

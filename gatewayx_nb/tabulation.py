@@ -6,7 +6,7 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.errors import UsageError
-from gatewayx_nb.extraction import extract_json
+from gatewayx_nb.extraction import ends_within_json, extract_json
 from gatewayx_nb.hints import Hint
 
 if TYPE_CHECKING:
@@ -41,17 +41,27 @@ def to_frame(value: object) -> DataFrame:
     return pd.DataFrame([_row(item) for item in items])
 
 
-def text_to_frame(text: str) -> DataFrame:
+def text_to_frame(text: str, *, was_cut: bool = False) -> DataFrame:
     """Return a DataFrame of the JSON in text.
+
+    Args:
+        text: The text.
+        was_cut: Whether the answer was cut at its maximum length.
 
     Raises:
         UsageError: If pandas is not installed, or the text contains no JSON.
     """
+    if was_cut and ends_within_json(text):
+        raise UsageError(
+            "the answer was cut before its JSON ended.",
+            hint=Hint("raise_option", option="max_tokens"),
+        )
     try:
         value = extract_json(text)
     except ValueError as error:
+        cut = ", and the answer was cut" if was_cut else ""
         raise UsageError(
-            f"the answer must contain JSON for a DataFrame: {error}.",
+            f"the answer must contain JSON for a DataFrame: {error}{cut}.",
             hint="For example, pass `schema=list[City]`.",
         ) from None
     return to_frame(value)

@@ -80,3 +80,19 @@ def test_without_pandas_the_error_has_the_install_command(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(UsageError, match="needs pandas"):
         Reply("5", "e", "m", parsed=5).to_frame()
+
+
+@pytest.mark.parametrize("text", ['[{"a": 1}, {"a": 2', '{"a": 1}\n{"a": "x', "[1, fal"])
+def test_an_answer_that_was_cut_is_reported(text):
+    """The rows before the cut are not taken for the whole answer."""
+    reply = Reply(text, engine="mock", model="m", finish_reason="length")
+
+    with pytest.raises(UsageError, match="the answer was cut before its JSON ended"):
+        reply.to_frame()
+
+
+def test_an_answer_that_was_cut_after_its_json_is_read():
+    """An answer that was cut in the prose after its JSON is read."""
+    reply = Reply('See [1]: {"a": 1} and', engine="mock", model="m", finish_reason="length")
+
+    assert reply.to_frame().to_dict("records") == [{"a": 1}]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.engine_pool.rate_limits import estimate_tokens
 from gatewayx_nb.errors import ProviderError, TruncatedError
+from gatewayx_nb.extraction import ends_within_json
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.json_schema import smallest
 from gatewayx_nb.messages import Message
@@ -73,6 +74,10 @@ async def parse_or_correct(
         ProviderError: If neither the answer nor a correction matches the schema.
     """
     answer = "".join(partial.text)
+    # A list that was cut may contain a whole object, which must not be taken for the answer.
+    was_cut = partial.finish_reason == "length" and schema.schema is not None
+    if was_cut and ends_within_json(answer):
+        raise _truncated(request, partial)
     try:
         return schema.parse(answer)
     except ValueError as error:

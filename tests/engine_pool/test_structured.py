@@ -208,3 +208,11 @@ def test_the_schema_is_recorded_as_the_caller_passed_it(kind):
     assert build_request("x", "", options, streamed=False).schema == ResponseSchema(kind).schema
     assert ResponseSchema(dt.datetime).schema == {"type": "string"}
     assert ResponseSchema(dt.datetime).described == {"type": "string", "format": "date-time"}
+
+
+def test_a_cut_list_is_not_taken_for_its_first_object(make_scripted_pool):
+    """An answer that was cut raises an error even if it contains a whole object."""
+    pool, _ = make_scripted_pool(['[{"a": 1}, {"a"', Chunk(finish_reason="length")])
+
+    with pytest.raises(TruncatedError, match="before its JSON ended"):
+        pool.ask("x", model="scripted", schema={"type": "array", "items": {"type": "object"}})
