@@ -216,6 +216,8 @@ def _named_engine(module: ModuleType, attribute: str) -> type[LLMEngine]:
 def _require_generate(engine: type[LLMEngine]) -> type[LLMEngine]:
     if engine.generate is LLMEngine.generate and engine.stream is LLMEngine.stream:
         raise _UnusableError(f"{engine.__name__} must define `generate` or `stream`")
+    if inspect.isgeneratorfunction(engine.stream):
+        raise _UnusableError(f"{engine.__name__}.stream must be `async def`")
     for name in ("features", "lacks", "params"):
         value: Any = getattr(engine, name)  # whatever the engine's author has assigned
         is_collection = isinstance(value, set | frozenset | list | tuple)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -506,6 +507,11 @@ def _by_name(engines: LLMEngine | Iterable[LLMEngine]) -> dict[str, LLMEngine]:
             raise UsageError(
                 f"engines must be objects of a subclass of LLMEngine, got {short_repr(engine)}.",
                 hint="For example, `EnginePool(engines=[MyEngine()])`.",
+            )
+        if inspect.isgeneratorfunction(engine.stream):
+            raise UsageError(
+                f"{type(engine).__name__}.stream must be `async def`.",
+                hint="Write `async` before `def`.",
             )
         if not engine.name:
             # `MyTestEngine` becomes `my_test`, which is a valid reference.

@@ -85,6 +85,8 @@ async def _coroutines(subject: EngineUnderTest) -> str | None:
     # `generate` and `health_check` may be plain methods.
     names = ("generate_response", "cleanup", "models", "embed")
     sync = [name for name in names if not inspect.iscoroutinefunction(getattr(subject.type, name))]
+    if inspect.isgeneratorfunction(subject.type.stream):  # it may be a plain method otherwise
+        sync.append("stream")
     return f"these are not: {', '.join(sync)}" if sync else None
 
 

@@ -146,3 +146,11 @@ def test_private_and_abstract_classes_are_not_the_engine(tmp_path):
     )
 
     assert load(_write_engine_file(tmp_path / "a", text)).engine.__name__ == "Engine"
+
+
+def test_a_stream_that_is_not_asynchronous_is_refused(tmp_path):
+    """The error for a plain generator says that `stream` must be `async def`."""
+    text = ENGINE_TEXT + "    def stream(self, request):\n        yield 'x'\n"
+
+    with pytest.raises(EngineLoadError, match=r"\.stream must be `async def`\."):
+        load(_write_engine_file(tmp_path / "a", text))

@@ -244,3 +244,15 @@ def test_the_examples_in_docstrings_are_correct(module):
     outcome = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
 
     assert (outcome.failed, outcome.attempted > 0) == (0, True)
+
+
+def test_a_stream_that_is_not_asynchronous_breaks_a_rule():
+    """A plain generator as `stream` breaks the rule for the methods that a pool awaits."""
+
+    class PlainStream(ScriptedEngine):
+        def stream(self, request):
+            yield Chunk("x")
+
+    (finding, *_) = _conformance_error(PlainStream).broken
+
+    assert "these are not: stream" in str(finding)
