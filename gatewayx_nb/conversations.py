@@ -129,7 +129,8 @@ class Chat(Caller):
 
     @override
     def __repr__(self) -> str:
-        return f"Chat({self.name!r}, {len(self.turns)} turns)"
+        count = len(self.turns)
+        return f"Chat({self.name!r}, {count} turn{'s' * (count != 1)})"
 
 
 @dataclass(frozen=True, slots=True)

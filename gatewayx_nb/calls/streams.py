@@ -7,6 +7,8 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, TypeVar
 
+from typing_extensions import override
+
 from gatewayx_nb.concurrency import (
     CrossThreadQueue,
     InterruptibleEvent,
@@ -75,6 +77,21 @@ class _Stream:
             self._interrupted = self._interrupted or self.partial.reply(interrupted=True)
         if future is not None:
             future.cancel()
+
+    @override
+    def __repr__(self) -> str:
+        reference = f"{self.partial.engine}:{self.partial.model}".rstrip(":")
+        return f"{type(self).__name__}({reference!r}, {self._state})"
+
+    @property
+    def _state(self) -> str:
+        if self._interrupted is not None:
+            return "stopped"
+        if self._future is None:
+            return "not started"
+        if not self._future.done():
+            return "running"
+        return "failed" if self._future.cancelled() or self._future.exception() else "done"
 
     def __del__(self) -> None:
         future = getattr(self, "_future", None)  # unset if `__init__` failed

@@ -1,6 +1,7 @@
 """Records and replays replies, in JSON lines files committed beside a notebook."""
 
 from gatewayx_nb.cassettes.cassette import (
+    MODES,
     Cassette,
     CassetteRequest,
     Mode,
@@ -19,6 +20,7 @@ from gatewayx_nb.cassettes.redaction import Redaction, load_redact
 from gatewayx_nb.cassettes.tape import check_file_name
 
 __all__ = [
+    "MODES",
     "Cassette",
     "CassetteEntry",
     "CassetteRequest",

@@ -294,7 +294,8 @@ class Cassette:
 
     @override
     def __repr__(self) -> str:
-        return f"Cassette({self.path.name!r}, {self.mode!r}, {len(self)} entries)"
+        entries = "1 entry" if len(self) == 1 else f"{len(self)} entries"
+        return f"Cassette({self.path.name!r}, {self.mode!r}, {entries})"
 
     def _load(self) -> str:
         if self.mode == "off" or (self.mode != "replay" and not os.path.exists(self.path)):
