@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from gatewayx_nb.calls.prompt_messages import link_tool_results, read_messages
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.messages import Message, Request
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from gatewayx_nb.calls.options import CallOptions, ConversationSlot
@@ -51,6 +52,12 @@ def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed:
                 f"params must not contain {name!r}, which the call sets itself.",
                 hint="Use the prompt, `messages` or `model` of the call.",
             )
+    drop_unsupported = params.pop("drop_unsupported", False)
+    if not isinstance(drop_unsupported, bool):
+        raise UsageError(
+            f"drop_unsupported must be a bool, got {short_repr(drop_unsupported)}.",
+            hint='For example, `params={"drop_unsupported": True}`.',
+        )
     schema = cast("ResponseSchema | None", options.get("schema"))
     pictures = cast("tuple[Image, ...]", options.get("images", ()))
     fields: dict[str, Any] = {name: options[name] for name in _REQUEST_FIELDS if name in options}  # type: ignore[literal-required]
@@ -59,7 +66,7 @@ def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed:
         model=model,
         system=system,
         schema=schema.schema if schema else None,
-        drop_unsupported=bool(params.pop("drop_unsupported", False)),
+        drop_unsupported=drop_unsupported,
         params=params,
         streamed=streamed,
         **fields,

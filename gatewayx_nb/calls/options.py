@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from numbers import Integral
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -44,9 +46,9 @@ class _InvalidValueError(ValueError):
 
 
 def _is_int(value: object) -> TypeGuard[int]:
-    if not isinstance(value, int) or isinstance(value, bool):  # `seed=True` is a mistake
+    if isinstance(value, bool) or not isinstance(value, Integral):  # `seed=True` is a mistake
         return False
-    if value.bit_length() >= _INT_BITS:
+    if operator.index(value).bit_length() >= _INT_BITS:
         raise _InvalidValueError(f"a signed {_INT_BITS}-bit integer")
     return True
 
@@ -71,13 +73,15 @@ def _checker(
     return check
 
 
+_switch = _checker("a bool", lambda value: isinstance(value, bool))
 _text = _checker("a str", lambda value: isinstance(value, str))
 
 
 def _reference(value: object) -> object:
     if isinstance(value, list | tuple):
         raise _InvalidValueError("one reference (`compare` calls several)")
-    if not isinstance(value, str):
+    # A reference without its engine or its model is probably an f-string with an empty value.
+    if not isinstance(value, str) or not all(part.strip() for part in value.split(":", 1)):
         raise _InvalidValueError('a reference, "engine" or "engine:model"')
     return value
 
@@ -89,8 +93,8 @@ _seconds = _checker(
     lambda value: _is_number(value) and 0 < value <= _MAX_TIMEOUT,
     float,
 )
-_integer = _checker("an int", _is_int)
-_count = _checker("an int >= 1", lambda value: _is_int(value) and value >= 1)
+_integer = _checker("an int", _is_int, operator.index)
+_count = _checker("an int >= 1", lambda value: _is_int(value) and value >= 1, operator.index)
 
 
 def _params(value: object) -> dict[str, object]:
@@ -98,7 +102,7 @@ def _params(value: object) -> dict[str, object]:
         raise _InvalidValueError("a dict whose keys are str")
     params = dict(value)
     for name in _CHECKED_PARAMS & params.keys():
-        check_option(name, params[name])
+        params[name] = check_option(name, params[name])
     try:
         json.dumps(params, default=repr)  # a user's own engine may accept any object
     except (TypeError, ValueError, RecursionError) as error:
@@ -342,7 +346,7 @@ class CompareOptions(TypedDict, total=False):
     allow_unpriced: Annotated[
         bool,
         Option(
-            bool,
+            _switch,
             "send it even if a cost limit is set and the price is unknown",
             "--allow-unpriced",
             example=True,
@@ -353,7 +357,7 @@ class CompareOptions(TypedDict, total=False):
     fresh: Annotated[
         bool,
         Option(
-            bool,
+            _switch,
             "bypass the open cassette",
             "--fresh",
             example=True,

@@ -24,6 +24,14 @@ CYCLIC["a"] = CYCLIC
         ({"stop": [1]}, "stop must be a str that is not empty, or several of them, got"),
         ({"stop": ""}, "stop must be .*, got ''"),
         ({"stop": 3}, "stop must be .*, got 3"),
+        ({"fresh": "yes"}, "fresh must be a bool, got 'yes'"),
+        ({"allow_unpriced": 1}, "allow_unpriced must be a bool, got 1"),
+        ({"params": {"drop_unsupported": "maybe"}}, "drop_unsupported must be a bool, got 'maybe'"),
+        ({"model": ""}, 'model must be a reference, "engine" or "engine:model", got \'\''),
+        ({"model": "mock:"}, "model must be a reference, .*, got 'mock:'"),
+        ({"schema": {"a": 1}}, "must be a JSON Schema, got a dict without its keywords"),
+        ({"schema": {"type": "objekt"}}, "got 'objekt'. Did you mean 'object'"),
+        ({"schema": {"anyOf": [{"type": ["null", "str"]}]}}, "got 'str'. Did you mean 'string'"),
         ({"model": 3}, 'model must be a reference, "engine" or "engine:model", got 3'),
         ({"model": ["a", "b"]}, "model must be one reference .`compare` calls several., got"),
         ({"schema": [1]}, r"schema must be .* got \[1\]"),
@@ -81,3 +89,16 @@ def test_checking_options_twice_does_not_change_them():
 
     assert checked == {"stop": ("a", "b"), "fallback": ("mock",)}
     assert check_options(checked) == checked
+
+
+def test_integers_of_numpy_are_integers():
+    """An integer of NumPy is converted to an int, in an option and in `params`."""
+    numpy = pytest.importorskip("numpy")
+    options = {"max_tokens": numpy.int64(5), "seed": numpy.int32(2)}
+
+    checked = check_options({**options, "params": {"max_tokens": numpy.int64(5)}})
+
+    assert checked == {"max_tokens": 5, "seed": 2, "params": {"max_tokens": 5}}
+    assert type(checked["max_tokens"]) is type(checked["params"]["max_tokens"]) is int
+    with pytest.raises(UsageError, match="max_tokens must be an int"):
+        check_options({"max_tokens": numpy.bool_(1)})
