@@ -9,9 +9,8 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, cast
 
+from gatewayx_nb.arguments import argument_problem
 from gatewayx_nb.engine_pool import EnginePool, pool
-from gatewayx_nb.errors import UsageError
-from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,14 +26,14 @@ class _DefaultPoolFunctions:
             try:
                 return method(pool(), *args, **kwargs)
             except TypeError as error:
-                problem = _argument_problem(error, function, args, kwargs)
+                problem = argument_problem(error, function, args, kwargs)
             raise problem
 
         async def acall(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
             try:
                 return await method(pool(), *args, **kwargs)
             except TypeError as error:
-                problem = _argument_problem(error, function, args, kwargs)
+                problem = argument_problem(error, function, args, kwargs)
             raise problem
 
         # Frameworks await a function only if it is declared as a coroutine function.
@@ -46,26 +45,6 @@ class _DefaultPoolFunctions:
         function.__signature__ = signature.replace(parameters=parameters)
         function.__module__, function.__qualname__ = "gatewayx_nb", name
         return cast("Callable[..., Any]", function)
-
-
-def _argument_problem(
-    error: TypeError,
-    function: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: dict[str, Any],
-) -> Exception:
-    """Return a one-line error if the arguments do not fit a function, otherwise ``error``."""
-    signature = inspect.signature(function)
-    try:
-        signature.bind(*args, **kwargs)
-    except TypeError as mismatch:
-        parameters = signature.parameters.values()
-        names = ", ".join(str(each.replace(annotation=each.empty)) for each in parameters)
-        return UsageError(
-            f"the arguments of `{function.__name__}` do not fit: {mismatch}.",
-            hint=f"It takes ({shorten(names, 150)}).",
-        )
-    return error
 
 
 # The names are written out, so that type checkers and editors see each one. To them, the

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Literal
 
 from typing_extensions import override
 
+from gatewayx_nb.arguments import with_one_line_errors
 from gatewayx_nb.calls import Table, TableColumn
 from gatewayx_nb.errors import DeadlineError, GatewayError, UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.text import plain
+from gatewayx_nb.text import plain, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,9 +34,17 @@ class Job:
     Args:
         name: The job's name.
         run: The calls; creating the job starts them.
+
+    Raises:
+        UsageError: If ``run`` cannot be started.
     """
 
     def __init__(self, name: str, run: ComparisonRun) -> None:
+        if not callable(getattr(run, "start", None)):
+            raise UsageError(
+                f"run must be a comparison that has not been started, got {short_repr(run)}.",
+                hint='For example, `Job("trip", pool().plan_comparison("Hi", "mock"))`.',
+            )
         self.name = name
         self._run = run
         self._started = time.monotonic()
@@ -211,4 +220,4 @@ class JobList:
 notebook_jobs = JobList()
 """The jobs of this kernel's notebook; a kernel has one."""
 
-jobs = notebook_jobs.table
+jobs = with_one_line_errors(notebook_jobs.table, "jobs")

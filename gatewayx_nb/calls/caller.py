@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints, overload
 
+from gatewayx_nb.arguments import check_keywords
 from gatewayx_nb.calls.options import OPTIONS, AskOptions, CallOptions
 from gatewayx_nb.calls.planner import run_async, run_blocking
 from gatewayx_nb.calls.prompt_messages import read_messages
@@ -39,6 +40,9 @@ _PARAMETERS: Mapping[str, str] = {
     "pool": "the pool that makes the calls; the default pool if omitted",
 } | {name: option.help for name, option in OPTIONS.items()}
 """The meaning of each parameter of a call, in one line."""
+
+
+_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages"})
 
 
 def show_options(options: type[Any]) -> Callable[[F], F]:
@@ -281,5 +285,6 @@ class Caller(ABC):
         *,
         streamed: bool,
     ) -> PlannedCall:
+        check_keywords(options, _KEYWORDS)
         call_options: CallOptions = {**options, "model": model, "schema": schema}
         return self._plan(select_prompt(prompt, messages), call_options, streamed=streamed)

@@ -23,7 +23,8 @@ from typing import (
 )
 
 from gatewayx_nb import images
-from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.arguments import unknown_option
+from gatewayx_nb.errors import UsageError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import EFFORTS, Effort, Message, Request
 from gatewayx_nb.schema import ResponseSchema
@@ -465,10 +466,7 @@ def check_option(name: str, value: object, flag: str = "") -> object:
     """
     option = OPTIONS.get(name)
     if option is None:
-        raise UsageError(
-            f"{name!r} is not an option of a call.{did_you_mean(name, OPTIONS)}",
-            hint=f"Options are {', '.join(sorted(OPTIONS))}; others go into `params={{…}}`.",
-        )
+        raise unknown_option(name, OPTIONS)
     try:
         return option.check(value)
     except _InvalidValueError as error:

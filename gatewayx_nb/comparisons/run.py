@@ -269,8 +269,8 @@ def plan_comparison(
         UsageError: If ``models`` is empty, or the options are invalid for every model.
         EngineNotFoundError: If a reference names no engine; it is probably misspelt.
     """
-    references = _check_references(models)
     checked = check_comparison_options(options)
+    references = _check_references(models)
     _check_engines(planner, references)
     # A model that cannot be called becomes a column with its error.
     columns = []
@@ -336,7 +336,10 @@ def _check_references(models: Iterable[str]) -> tuple[str, ...]:
 
 
 _SINGLE_MODEL_OPTIONS = {
-    "model": ("a comparison does not take `model`.", "List all models in `models=[…]`."),
+    "model": (
+        "a comparison does not take `model`. Did you mean `models`?",
+        "List all models in `models=[…]`.",
+    ),
     "chat": (
         "a comparison cannot join a conversation: several answers cannot all be its next turn.",
         "Omit `chat`, or ask one model.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 import time
 import weakref
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from gatewayx_nb import comparisons
+from gatewayx_nb.arguments import check_keywords, with_one_line_errors
 from gatewayx_nb.calls import (
+    OPTIONS,
     AskOptions,
     Caller,
     CompareOptions,
@@ -23,6 +26,7 @@ from gatewayx_nb.calls import (
     select_prompt,
     show_options,
 )
+from gatewayx_nb.cassettes import MODES
 from gatewayx_nb.concurrency import forbid_blocking_call
 from gatewayx_nb.conversations import Chat, ChatStore
 from gatewayx_nb.engine_pool.catalog import LiveCatalog, ReplayCatalog
@@ -61,6 +65,12 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import KeyImport, Permission
     from gatewayx_nb.storage import LedgerEntry
 
+
+_CALL_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages"})
+_COMPARE_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages", "models"} - {"model"})
+
+_MAX_COUNT = 2**63 - 1
+"""Largest number in a query of SQLite."""
 
 _GRACE = 2.0
 """Maximum number of seconds that closing a pool takes."""
@@ -120,6 +130,7 @@ class EnginePool(Caller):
             KeyboardInterrupt: If stopped; its ``comparison`` holds the partial answers.
         """
         forbid_blocking_call("acompare")
+        check_keywords(options.keys() - {"model"}, _COMPARE_KEYWORDS)
         selected = select_prompt(prompt, messages)
         return self.plan_comparison(selected, models, schema=schema, **options).run()
 
@@ -134,6 +145,7 @@ class EnginePool(Caller):
         **options: Unpack[CompareOptions],
     ) -> Comparison:
         """Call several models concurrently and await all of them; see `compare`."""
+        check_keywords(options.keys() - {"model"}, _COMPARE_KEYWORDS)
         selected = select_prompt(prompt, messages)
         return await self.plan_comparison(selected, models, schema=schema, **options).arun()
 
@@ -165,6 +177,7 @@ class EnginePool(Caller):
             GatewayError: If the call cannot be made.
         """
         forbid_blocking_call("apreview")
+        check_keywords(options, _CALL_KEYWORDS)
         call_options: CallOptions = {**options, "model": model, "schema": schema}
         call = self._router.plan_live(select_prompt(prompt, messages), call_options)
         return run_blocking(call, call.preview())
@@ -180,6 +193,7 @@ class EnginePool(Caller):
         **options: Unpack[AskOptions],
     ) -> CallPreview:
         """Return what `aask` would send; see `preview`."""
+        check_keywords(options, _CALL_KEYWORDS)
         call_options: CallOptions = {**options, "model": model, "schema": schema}
         call = self._router.plan_live(select_prompt(prompt, messages), call_options)
         return await run_async(call, call.preview())
@@ -216,6 +230,7 @@ class EnginePool(Caller):
 
         Raises:
             UsageError: If an argument is not a str.
+            EngineNotFoundError: If the model's engine does not exist.
         """
         for option, value in {"model": model, "system": system}.items():
             if value is not None:
@@ -224,6 +239,9 @@ class EnginePool(Caller):
             raise UsageError(
                 f"name must be a str, got {short_repr(name)}.", hint='For example, `name="story"`.'
             )
+        if model is not None:
+            self._live.refresh_if_due()
+            self._router.check_reference(model)
         chat = self.chats.get(name) if name else self.chats.create()
         chat.model, chat.system = model or chat.model, system or chat.system
         return chat
@@ -253,6 +271,11 @@ class EnginePool(Caller):
             raise UsageError(
                 f"path must be a str or a Path, got {short_repr(path)}.",
                 hint='For example, `cassette("cassettes/story.jsonl")`.',
+            )
+        if str(path) in MODES and not os.path.exists(path):
+            raise UsageError(
+                f"path must be the file of a cassette, got the mode {str(path)!r}.",
+                hint=Hint("open_cassette", path="cassettes/NAME.jsonl", mode=str(path)),
             )
         return self._router.open(Path(path).expanduser().absolute(), mode, speed)
 
@@ -396,9 +419,10 @@ class EnginePool(Caller):
             UsageError: If ``count`` is not an int >= 0.
             ConfigError: If the file cannot be read.
         """
-        if not isinstance(count, int) or count < 0:
+        if not isinstance(count, int) or not 0 <= count <= _MAX_COUNT:
+            limit = " and at most 2**63 - 1" if isinstance(count, int) and count > 0 else ""
             raise UsageError(
-                f"count must be an int >= 0, got {short_repr(count)}.",
+                f"count must be an int >= 0{limit}, got {short_repr(count)}.",
                 hint="For example, `history(50)`.",
             )
         try:
@@ -558,7 +582,8 @@ class _DefaultPool:
 
 
 _default = _DefaultPool()
-pool, rebuild, reset = _default.get, _default.rebuild, _default.reset
+pool = with_one_line_errors(_default.get, "pool")
+rebuild, reset = _default.rebuild, _default.reset
 expect_changes = _default.expect_changes
 
 

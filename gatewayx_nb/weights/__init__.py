@@ -12,6 +12,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING
 
+from gatewayx_nb.arguments import with_one_line_errors
 from gatewayx_nb.errors import ConfigError, UsageError, with_short_traceback
 from gatewayx_nb.files import fsync_directory
 from gatewayx_nb.hints import Hint
@@ -63,6 +64,7 @@ __all__ = [
 _DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
+@with_one_line_errors
 def pull(
     name: str,
     *,

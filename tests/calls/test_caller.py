@@ -9,7 +9,7 @@ import pytest
 import gatewayx_nb as gx
 from gatewayx_nb.calls import OPTIONS, AskOptions, CompareOptions
 from gatewayx_nb.conversations import Chat
-from gatewayx_nb.errors import UsageError
+from gatewayx_nb.errors import EngineNotFoundError, UsageError
 
 NAMED = ["prompt", "model", "messages", "schema"]
 ASK = [gx.ask, gx.aask, gx.stream, gx.astream, gx.preview, gx.apreview]
@@ -114,8 +114,13 @@ def test_an_error_shortens_a_long_value(project):
         (gx.cassette, "missing a required argument: 'path'"),
         (lambda: gx.embed("hi"), "missing a required argument: 'model'"),
         (lambda: asyncio.run(gx.aembed("hi")), "missing a required argument: 'model'"),
+        (gx.pull, "missing a required argument: 'name'"),
+        (lambda: gx.jobs(1), "too many positional arguments"),
+        (lambda: gx.pool(3), "too many positional arguments"),
+        (lambda: gx.embed(["hi"], modl="mock"), "argument 'modl'. Did you mean 'model'"),
+        (lambda: gx.embed(["hi"], engine="mock"), "argument 'engine'. Did you mean 'model'"),
     ],
-    ids=["ask", "compare", "cassette", "embed", "aembed"],
+    ids=["ask", "compare", "cassette", "embed", "aembed", "pull", "jobs", "pool", "modl", "engine"],
 )
 def test_arguments_that_do_not_fit_are_one_line(project, call, message):
     """The error for a function of the default pool shows its parameters, without a traceback."""
@@ -139,7 +144,23 @@ LONG = ["x" * 10_000]
         ("gx.use(LONG)", "model must be a str, got"),
         ("gx.history(LONG)", "count must be an int >= 0, got"),
         ("gx.history(-1)", "count must be an int >= 0, got -1"),
+        ("gx.history(10**30)", "count must be an int >= 0 and at most 2**63 - 1, got 1000"),
+        ("gx.Job('x', 'y')", "run must be a comparison that has not been started, got 'y'"),
+        ("gx.ask(promt='hi')", "'promt' is not an option of a call. Did you mean 'prompt'?"),
+        ("gx.ask('hi', engine='mock')", "not an option of a call. Did you mean 'model'?"),
+        ("gx.ask(stream=True)", "'stream' is not an option of a call. Call `stream` instead"),
+        ("gx.ask('hi', n=2)", "'n' is not an option of a call. Repeat the call"),
+        ("gx.ask('hi', api_key='x')", "'api_key' is not an option of a call. Set GATEWAYX_NAME"),
+        ("gx.preview(promt='hi')", "'promt' is not an option of a call. Did you mean 'prompt'?"),
+        ("gx.compare('hi', model=['local'])", "does not take `model`. Did you mean `models`?"),
+        (
+            "gx.compare('hi', 'mock', model='local')",
+            "does not take `model`. Did you mean `models`?",
+        ),
+        ("asyncio.run(gx.acompare('hi', engine='mock'))", "Did you mean 'models'?"),
         ("gx.cassette(LONG)", "path must be a str or a Path, got"),
+        ("gx.cassette('off')", "got the mode 'off'. Open a cassette with"),
+        ("gx.cassette('replay')", 'cassette("cassettes/NAME.jsonl", mode="replay")'),
         ("gx.chat(LONG)", "model must be one reference"),
         ("gx.chat(system=3)", "system must be a str, got 3"),
         ("gx.chat(name=3)", "name must be a str, got 3"),
@@ -172,3 +193,39 @@ def test_help_explains_each_parameter():
             assert re.search(rf"^ +\*?{parameter}: \S", inspect.getdoc(function), re.MULTILINE), (
                 name
             )
+
+
+@pytest.mark.usefixtures("project")
+def test_an_unknown_engine_of_a_chat_is_reported_at_once():
+    """A conversation with an unknown engine raises the same error as a call to it."""
+    with pytest.raises(EngineNotFoundError) as of_chat:
+        gx.chat("gork")
+    with pytest.raises(EngineNotFoundError) as of_call:
+        gx.ask("hi", model="gork")
+
+    assert str(of_chat.value) == str(of_call.value)
+
+
+def test_the_repr_of_a_stream_has_its_model_and_state(project):
+    """The repr of a stream has its class, the model and the state."""
+    with project.pool() as pool:
+        stream = pool.stream("hi", model="mock")
+        states = [repr(stream)]
+        list(stream)
+        states.append(repr(stream))
+        stopped = pool.stream("hi", model="mock")
+        stopped.close()
+
+    names = [state.partition(", ")[2] for state in (*states, repr(stopped))]
+    assert names == ["not started)", "done)", "stopped)"]
+    assert states[0].startswith("ReplyStream('mock")
+
+
+def test_the_repr_of_a_conversation_counts_its_turns(project):
+    """The repr of a conversation uses the singular for one turn."""
+    with project.pool() as pool:
+        chat = pool.chat("mock", name="story")
+        chat.ask("hi")
+        assert repr(chat) == "Chat('story', 1 turn)"
+        chat.ask("hi")
+        assert repr(chat) == "Chat('story', 2 turns)"

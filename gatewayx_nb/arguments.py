@@ -1,0 +1,105 @@
+"""One-line errors for arguments that do not fit a public function."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.text import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+_OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
+    "engine": ("model", "models"),
+    "engines": ("models", "model"),
+    "system_prompt": ("system",),
+    "response_format": ("schema",),
+}
+"""The parameters that other libraries call by another name."""
+
+_ADVICE: Mapping[str, Hint | str] = {
+    "stream": "Call `stream` instead; it yields the answer in chunks.",
+    "n": "Repeat the call for further answers; `max_tokens` limits the length of one.",
+    "api_key": Hint("set_key", engine="NAME"),
+}
+"""What to do instead of passing a keyword that other libraries have."""
+
+
+def unknown_option(name: str, known: Collection[str]) -> UsageError:
+    """Return the error for a keyword that is not an option of a call."""
+    options = f"Options are {', '.join(sorted(known))}; others go into `params={{…}}`."
+    return UsageError(
+        f"{name!r} is not an option of a call.{_suggestion(name, known)}",
+        hint=_ADVICE.get(name, options),
+    )
+
+
+def check_keywords(options: Iterable[str], known: Collection[str]) -> None:
+    """Check that every keyword is known, before a missing argument is reported.
+
+    Raises:
+        UsageError: If one is unknown.
+    """
+    for name in options:
+        if name not in known:
+            raise unknown_option(name, known)
+
+
+def with_one_line_errors(function: F, name: str = "") -> F:
+    """Return a function that raises a one-line error if its arguments do not fit.
+
+    Args:
+        function: The function.
+        name: Its public name; by default, its own.
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - the function's own types
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            problem = argument_problem(error, call, args, kwargs)
+        raise problem
+
+    call.__name__ = name or function.__name__
+    return cast("F", call)
+
+
+def argument_problem(
+    error: TypeError,
+    function: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Exception:
+    """Return a one-line error if the arguments do not fit a function, otherwise ``error``."""
+    signature = inspect.signature(function)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as mismatch:
+        parameters = signature.parameters
+        # `bind` reports a missing argument before an unknown one, which is often the reason.
+        unknown = next((name for name in kwargs if name not in parameters), None)
+        problem = f"{mismatch}."
+        if unknown is not None:
+            problem = f"got an unexpected keyword argument {unknown!r}."
+            problem += _suggestion(unknown, parameters)
+        named = (each.replace(annotation=each.empty) for each in parameters.values())
+        return UsageError(
+            f"the arguments of `{function.__name__}` do not fit: {problem}",
+            hint=f"It takes ({shorten(', '.join(map(str, named)), 150)}).",
+        )
+    return error
+
+
+def _suggestion(name: str, known: Collection[str]) -> str:
+    """Return ``" Did you mean 'x'?"`` with the known name for the same thing, or the nearest."""
+    same = [other for other in _OTHER_NAMES.get(name, ()) if other in known]
+    if name in _ADVICE:
+        return ""
+    return f" Did you mean {same[0]!r}?" if same else did_you_mean(name, known)
