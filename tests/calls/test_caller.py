@@ -229,3 +229,12 @@ def test_the_repr_of_a_conversation_counts_its_turns(project):
         assert repr(chat) == "Chat('story', 1 turn)"
         chat.ask("hi")
         assert repr(chat) == "Chat('story', 2 turns)"
+
+
+def test_the_repr_of_a_cassette_counts_its_entries(project, tmp_path):
+    """The repr of a cassette uses the singular for one entry."""
+    with project.pool() as pool, pool.cassette(tmp_path / "story.jsonl") as cassette:
+        pool.ask("hi", "mock")
+        assert repr(cassette) == "Cassette('story.jsonl', 'auto', 1 entry)"
+        pool.ask("hello", "mock")
+        assert repr(cassette) == "Cassette('story.jsonl', 'auto', 2 entries)"

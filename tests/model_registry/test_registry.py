@@ -7,7 +7,9 @@ from gatewayx_nb.errors import (
     EngineLoadError,
     EngineNotFoundError,
     MissingKeyError,
+    UsageError,
 )
+from gatewayx_nb.testing import ScriptedEngine
 
 
 @pytest.fixture
@@ -234,3 +236,14 @@ def test_lines_that_are_not_read_are_reported_with_a_missing_key(project, line):
     assert "GATEWAYX_GROK_API_KEY is not set; the key file" in error.value.message
     assert "has no NAME=VALUE in line 1" in error.value.message
     assert "5f0c1e7a9b3d" not in str(error.value)
+
+
+def test_an_engine_object_whose_stream_is_a_plain_generator_is_refused():
+    """The error for an engine object with a plain generator says how to declare it."""
+
+    class PlainStream(ScriptedEngine):
+        def stream(self, request):
+            yield "x"
+
+    with pytest.raises(UsageError, match=r"PlainStream\.stream must be `async def`\."):
+        EnginePool(env={}, engines=[PlainStream()])
