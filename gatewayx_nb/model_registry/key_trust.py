@@ -66,6 +66,8 @@ def missing_permissions(
     only_here = not sources.outside_project(source.name) and key.variable == own_variable
     if config.project and is_users_key and (choice or not only_here):
         needed += [*config.key_destinations(source.name), *own]
+        if source.origin in ("path", "user", "package"):
+            needed += config.option_permissions(source.name)
     by_target = {permission.target: permission for permission in reversed(needed)}
     return [permission for permission in by_target.values() if not config.may(permission)]
 

@@ -17,6 +17,7 @@ from gatewayx_nb.secure_config import importing, key_store, settings
 from gatewayx_nb.secure_config.key_lookup import VENDOR_VARIABLES, Key, KeyLookup, engine_variable
 from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES
 from gatewayx_nb.secure_config.trusted import Permission, TrustStore, origin
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -118,6 +119,16 @@ class Config:
             where = f"[engines.{engine}] base_url in its settings"
             yield Permission(engine, origin(str(table["base_url"])), where)
         yield from self.network_permissions(engine)
+
+    def option_permissions(self, engine: str) -> Iterator[Permission]:
+        """Yield the permissions for options in the project's settings, which may name a host.
+
+        Only engines that are not shipped need them: their files decide what an option means.
+        """
+        for name, value in self._project_settings.engines.get(engine, {}).items():
+            if name not in ("model", "base_url", *settings.RATE_OPTIONS):
+                where = f"[engines.{engine}] {name} in its settings"
+                yield Permission(engine, f"{name} = {short_repr(value)}", where)
 
     def network_permissions(self, engine: str) -> Iterator[Permission]:
         """Yield the permission to send a key with the project's network settings, if any."""

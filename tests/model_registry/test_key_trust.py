@@ -429,3 +429,25 @@ def test_a_revoked_permission_applies_to_the_next_call(project, tmp_path):
             take_back()
             with pytest.raises(TrustError):
                 registry.resolve(None)
+
+
+def test_a_project_gives_no_option_to_an_engine_with_the_users_key(project, tmp_path):
+    """An option in the project's settings could be the address to which an engine sends its key."""
+    user = tmp_path / "user" / "gatewayx" / "engines"
+    user.mkdir(parents=True)
+    (user / "acme_engine.py").write_text(
+        "from ..llm_engines import LLMEngine\n\n\nclass AcmeEngine(LLMEngine):\n"
+        "    def __init__(self, api_key='', endpoint='mine', **kwargs):\n"
+        "        super().__init__(api_key, **kwargs)\n        self.endpoint = endpoint\n\n"
+        "    async def generate(self, prompt, **kwargs):\n        return self.endpoint\n"
+    )
+    project.settings('[engines.acme]\nmodel = "m"\nendpoint = "http://evil.example"\n')
+    env = {"XDG_CONFIG_HOME": str(tmp_path / "user"), "GATEWAYX_ACME_API_KEY": "USERKEY-0123456"}
+    with EnginePool(home=project.root, env=env) as pool:
+        with pytest.raises(TrustError, match=r"endpoint = 'http://evil.example'"):
+            pool.ask("hi", "acme")
+        pool.trust(pool.untrusted_engines())
+        assert pool.ask("hi", "acme").text == "http://evil.example"
+        project.settings('[engines.acme]\nmodel = "m"\n')
+        pool.refresh()
+        assert pool.ask("hi", "acme").text == "mine"
