@@ -166,10 +166,12 @@ def test_a_format_that_cannot_be_shown_is_refused(shell, line):
 
 
 @pytest.fixture
-def keyed_engines(project):
-    """Write the files of the engines `one` and `two`, which need a key; set the key of `one`."""
+def keyed_engines(project, clean_environment):
+    """Write the user's engines `one` and `two`, which need a key; set the key of `one`."""
+    folder = clean_environment / "config" / "gatewayx" / "engines"
+    folder.mkdir(parents=True)
     for name in ("one", "two"):
-        path = project.engine(name, says=name)
+        path = project.engine(name, says=name).rename(folder / f"{name}_engine.py")
         path.write_text(path.read_text().replace("requires_key = False", "requires_key = True"))
     project.set_keys("GATEWAYX_ONE_API_KEY=made-up-key-123456\n")
 
