@@ -6,7 +6,8 @@ import contextlib
 import traceback
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.secrets import redact
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.secrets import MASK, redact
 from gatewayx_nb.text import plain, well_formed
 
 if TYPE_CHECKING:
@@ -16,24 +17,48 @@ if TYPE_CHECKING:
 
 
 def redact_exception(error: GatewayError, key: str) -> None:
-    """Remove a key from an error's message and fields, and from the frames of its traceback.
+    """Remove a key from an error's message, hint, notes and other attributes, and from its frames.
 
     A provider may quote the key in its response, and tracebacks with locals would show it.
     """
-    error.message = redact(error.message, [key])
+    fields = vars(error)  # `add_note` adds its notes to these
+    fields.update({name: _masked(value, key) for name, value in fields.items()})
     error.args = (error.message,)
-    if error.code is not None:
-        error.code = redact(error.code, [key])
     for link in _chain(error):
-        if _must_not_be_shown(link.__cause__, key):
-            link.__cause__ = None
-        if _must_not_be_shown(link.__context__, key):
-            link.__context__ = None
-        for frame, _ in traceback.walk_tb(link.__traceback__):
-            if any(_reveals_key(value, key) for value in frame.f_locals.values()):
-                with contextlib.suppress(RuntimeError):  # a frame that is still running
-                    # This drops the local variables; the traceback keeps its lines.
-                    frame.clear()
+        with contextlib.suppress(BaseException):  # reading an engine's exception may raise anything
+            _drop_what_reveals(link, key)
+
+
+def _masked(value: object, key: str) -> object:
+    """Return an attribute of an error without the key."""
+    if isinstance(value, str):
+        return redact(str.__str__(value), [key])  # a subclass may raise anything
+    if isinstance(value, Hint):
+        return _masked_hint(value, key)
+    if isinstance(value, list):
+        return [_masked(item, key) for item in value]
+    if type(value) in (int, float, bool):
+        return value  # a key of digits must not change a status
+    return MASK if _reveals_key(value, key) else value
+
+
+def _masked_hint(hint: Hint, key: str) -> Hint:
+    arguments = {name: _masked(value, key) for name, value in hint.arguments.items()}
+    masked = Hint(hint.action, **arguments)
+    return masked | _masked_hint(hint.alternative, key) if hint.alternative else masked
+
+
+def _drop_what_reveals(link: BaseException, key: str) -> None:
+    """Remove an exception's cause, context and local variables if they contain the key."""
+    if _must_not_be_shown(link.__cause__, key):
+        link.__cause__ = None
+    if _must_not_be_shown(link.__context__, key):
+        link.__context__ = None
+    for frame, _ in traceback.walk_tb(link.__traceback__):
+        if any(_reveals_key(value, key) for value in frame.f_locals.values()):
+            with contextlib.suppress(RuntimeError):  # a frame that is still running
+                # This drops the local variables; the traceback keeps its lines.
+                frame.clear()
 
 
 def cause_without_key(cause: BaseException, key: str) -> BaseException | None:

@@ -7,11 +7,13 @@ import pickle
 import subprocess
 import sys
 import time
+import traceback
 
 import pytest
 
 from gatewayx_nb.engine_pool import EnginePool, chunk_check
 from gatewayx_nb.errors import DeadlineError, GatewayError, ProviderError
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.llm_engines import Chunk, LLMEngine
 from gatewayx_nb.messages import ToolCall
 from gatewayx_nb.replies import Citation, Details, RateLimits, Reply, Usage
@@ -471,3 +473,41 @@ def test_a_pool_that_is_not_closed_prints_nothing(how, tmp_path):
     )
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+LEAKING_FIELDS = {
+    "hint": lambda key: {"hint": f"use {key}"},
+    "arguments of a hint": lambda key: {
+        "hint": Hint("set_option", option="key", value=key) | Hint("check_health", engine=key)
+    },
+    "engine": lambda key: {"engine": key},
+    "model": lambda key: {"model": f"m-{key}"},
+    "code": lambda key: {"code": key},
+    "note": lambda key: {"note": f"sent {key}"},
+    "detail": lambda key: {"detail": {"headers": [key]}},
+}
+
+
+@pytest.mark.parametrize("field", LEAKING_FIELDS)
+def test_no_field_of_a_typed_error_shows_the_key(field):
+    """A key in the hint, a note or another attribute of an engine's own error is masked."""
+
+    class Engine(LLMEngine):
+        name = "leaking"
+
+        async def generate(self, prompt, **kwargs):
+            fields = LEAKING_FIELDS[field](str(self.api_key))
+            note, detail = fields.pop("note", ""), fields.pop("detail", None)
+            error = ProviderError("refused", status=403, **fields)
+            error.add_note(note)
+            error.detail = detail
+            raise error
+
+    with EnginePool(env={}, engines=[Engine(KEY)]) as pool, pytest.raises(ProviderError) as caught:
+        pool.ask("x", "leaking")
+
+    error = caught.value
+    shown = "".join(traceback.format_exception(error))
+    assert not leaks(f"{shown} {error.describe()} {vars(error)}")
+    assert (error.message, error.status) == ("refused", 403)
+    assert "<key>" in f"{shown} {vars(error)}"
