@@ -75,17 +75,23 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         if link is not None and id(link) not in visited:
             visited.add(id(link))
             yield link
-            # A context that `from None` hides is included: loggers and debuggers may show it.
-            pending += [link.__cause__, link.__context__]
-            if isinstance(link, BaseExceptionGroup):
-                pending += link.exceptions
+            with contextlib.suppress(BaseException):  # reading an engine's exception may raise
+                pending += _linked(link)
+
+
+def _linked(error: BaseException) -> list[BaseException | None]:
+    """Return the cause, the context and the members of an exception."""
+    members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    # A context that `from None` hides is included: loggers and debuggers may show it.
+    return [error.__cause__, error.__context__, *members]
 
 
 def _must_not_be_shown(error: BaseException | None, key: str) -> bool:
     if error is None:
         return False
     try:
-        text = str(error)
+        _linked(error)  # a traceback reads these
+        text = f"{error} {type(error).__qualname__}"
         # A traceback in a terminal shows the text of the cause unchanged.
         is_plain = plain(text) == well_formed(text).replace("\r", "")
         return not is_plain or _reveals_key(text, key) or _reveals_key(error, key)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
 from gatewayx_nb.concurrency import is_being_cancelled
 from gatewayx_nb.engine_pool.exception_redaction import cause_without_key, redact_exception
@@ -19,7 +19,7 @@ from gatewayx_nb.secure_config import Rates
 from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.llm_engines import LLMEngine
@@ -168,7 +168,7 @@ class EngineHost:
             engine = _with_settings(loaded.engine(target.key, **target.options), target)
         except BaseException as error:
             # Python raises Ctrl-C in the main thread only, so here the engine itself raised it.
-            if not (isinstance(error, GatewayError) and _is_complete(error)):
+            if not _is_complete(error):
                 self._raise_load_error(target, error)
             redact_exception(error, target.key)
             self.registry.note_instance_failure(target, error.message)
@@ -235,9 +235,13 @@ def typed_errors(target: Target) -> Iterator[None]:
         raise _engine_error(target, error) from cause_without_key(error, target.key)
 
 
-def _is_complete(error: GatewayError) -> bool:
-    """Return whether an error has a message and a hint; an engine's own subclass may lack them."""
-    return isinstance(vars(error).get("message"), str) and "hint" in vars(error)
+def _is_complete(error: BaseException) -> TypeGuard[GatewayError]:
+    """Return whether it is a `GatewayError` with a message and a hint; a subclass may lack them."""
+    try:
+        has_hint = isinstance(error, GatewayError) and "hint" in vars(error)
+        return has_hint and isinstance(vars(error).get("message"), str)
+    except BaseException:  # noqa: BLE001 - reading an engine's exception may raise anything
+        return False
 
 
 def _running_task() -> asyncio.Task[Any] | None:
@@ -249,12 +253,19 @@ def _running_task() -> asyncio.Task[Any] | None:
 
 def _describe(error: BaseException, target: Target) -> str:
     """Return the class, message and place of an exception in one line, without the key."""
+    name = _text_or("an exception", lambda: type(error).__name__)
+    message = _text_or("its text cannot be shown", lambda: str(error))
+    place = _text_or("", lambda: location(error, target.folder))
+    text = shorten(f"{name}: {redact(message, [target.key])}", _MAX_MESSAGE)
+    return text + redact(place, [target.key])
+
+
+def _text_or(default: str, read: Callable[[], str]) -> str:
+    """Return what ``read`` returns; the default if the engine's exception raises meanwhile."""
     try:
-        message = str(error)
-    except BaseException:  # noqa: BLE001 - `__str__` of an engine's exception may raise anything
-        message = "its text cannot be shown"
-    text = shorten(f"{type(error).__name__}: {redact(message, [target.key])}", _MAX_MESSAGE)
-    return text + redact(location(error, target.folder), [target.key])
+        return str.__str__(read())
+    except BaseException:  # noqa: BLE001 - reading an engine's exception may raise anything
+        return default
 
 
 def _engine_error(target: Target, error: BaseException) -> ProviderError:

@@ -41,6 +41,16 @@ RAISES = {
         "raise type('Odd', (Exception,), {'__str__': lambda self: 1 / 0,"
         " '__repr__': lambda self: 1 / 0})"
     ),
+    "__getattribute__": (
+        "def stop(self, name):\n"
+        "            raise SystemExit(name)\n"
+        "        raise type('Odd', (Exception,), {'__getattribute__': stop})"
+    ),
+    "metaclass": (
+        "def stop(self, name):\n"
+        "            raise KeyboardInterrupt(name)\n"
+        "        raise type('Meta', (type,), {'__getattribute__': stop})('Odd', (Exception,), {})"
+    ),
     "GatewayError": (
         "from gatewayx_nb.errors import GatewayError\n"
         "        raise type('Odd', (GatewayError,), {'__init__': lambda self: None})()"
