@@ -37,6 +37,9 @@ _CHARACTERS_BETWEEN_PAUSES = 2**18
 Without pauses, a busy engine would keep the deadline and the Stop button from working.
 """
 
+_COUNT_LIMIT = 2**60
+"""Every count must be below this."""
+
 _TEXT_FIELDS = 2
 """Number of fields of a chunk that has only text and reasoning."""
 
@@ -54,7 +57,8 @@ def _is_text(value: object) -> bool:
 
 
 def _is_count(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    # A subclass of int may raise anything, and a huge int has no text.
+    return type(value) is int and 0 <= value < _COUNT_LIMIT
 
 
 def _is_usage(value: object) -> bool:
