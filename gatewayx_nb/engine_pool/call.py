@@ -230,6 +230,7 @@ class EngineCall:
         model = request.model or engine.model_name
         if not model:  # a local server offers only the models that it was started with
             model = next((listed.model for listed in await list_models(engine)), "")
+        model = str(model or "")  # the engine may have set its name to another type
         if request.model != model or request.messages != messages:
             request = replace(request, messages=messages, model=model)
         if schema is None or schema.schema is None:

@@ -265,7 +265,7 @@ def _entry(partial: PartialReply, outcome: str) -> LedgerEntry:
     return LedgerEntry(
         at=time.time(),
         engine=partial.engine,
-        model=partial.model,
+        model=str.__str__(partial.model),  # a subclass might not be sortable
         outcome=outcome,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,

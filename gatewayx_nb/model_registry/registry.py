@@ -361,7 +361,9 @@ class ModelRegistry:
 
     def models(self) -> list[ModelInfo]:
         """List the models that can be called now."""
-        instances = [ModelInfo(name, engine.model_name) for name, engine in self._instances.items()]
+        instances = [
+            ModelInfo(name, _model_name(engine)) for name, engine in self._instances.items()
+        ]
         models = [
             model
             for source in self._file_sources()
@@ -375,7 +377,7 @@ class ModelRegistry:
         instances = [
             EngineStatus(
                 name,
-                engine.model_name,
+                _model_name(engine),
                 "not needed",
                 "ready",
                 "argument",
@@ -493,6 +495,11 @@ def _load_error(engine: str, source: EngineFile, problem: str) -> EngineLoadErro
         hint=f"Fix {display_path(source.path)}; it is reloaded on the next call.",
         engine=engine,
     )
+
+
+def _model_name(engine: LLMEngine) -> str:
+    """Return an instance's model; an instance may set its name to another type."""
+    return str(engine.model_name or "")
 
 
 def _by_name(engines: LLMEngine | Iterable[LLMEngine]) -> dict[str, LLMEngine]:

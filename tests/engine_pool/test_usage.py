@@ -85,3 +85,24 @@ def test_closing_the_pool_writes_the_ledger(project):
     with sqlite3.connect(ledger_path) as database:
         assert database.execute("SELECT engine, outcome FROM calls").fetchall() == [("mock", "ok")]
     database.close()
+
+
+@pytest.mark.parametrize("name", [None, 5, type("Odd", (str,), {"__lt__": None})("odd")], ids=repr)
+def test_a_changed_model_name_does_not_break_the_tables(name):
+    """An engine may set its `model_name` to another type during a call."""
+
+    class Renamed(ScriptedEngine):
+        async def stream(self, request):
+            self.model_name = name
+            yield Chunk(text="x", finish_reason="stop")
+
+    with EnginePool(env={}, engines=[Renamed([])]) as pool:
+        for _ in range(2):
+            pool.ask("x", model="renamed")
+
+        models = [
+            *(row.model for row in (*pool.usage(), *pool.history())),
+            _find_row(pool, "renamed").model,
+            *(listed.model for listed in pool.models() if listed.engine == "renamed"),
+        ]
+    assert {type(model) for model in models} == {str}
