@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from msgspec import to_builtins
@@ -12,11 +15,12 @@ from starlette.routing import Route
 
 from gatewayx_nb import engine_pool
 from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.files import find_project, user_config_dir
 from gatewayx_nb.server.loopback import LoopbackOnly
 from gatewayx_nb.server.responses import error_response, json_response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from starlette.requests import Request
     from starlette.responses import Response
@@ -35,17 +39,25 @@ def build(pool: Callable[[], EnginePool]) -> Starlette:
     """
 
     def engines(_: Request) -> Response:
-        return json_response({"engines": to_builtins(pool().status())})
+        rows = to_builtins(pool().status())
+        return json_response({"engines": rows}, folders=_known_folders(pool))
 
     def security(_: Request) -> Response:
-        return json_response(pool().security_status().to_json())
+        status = pool().security_status().to_json()
+        return json_response(status, folders=_known_folders(pool))
+
+    def gateway_error(_: Request, error: Exception) -> Response:
+        """Respond with the error and its fix; usually a settings file is unreadable."""
+        assert isinstance(error, GatewayError)  # noqa: S101 - registered for this class
+        folders = _known_folders(pool)
+        return error_response(500, error.message, str(error.hint or ""), folders=folders)
 
     app = Starlette(
         routes=[Route("/engines/status", engines), Route("/security/status", security)],
         middleware=[Middleware(LoopbackOnly)],
         exception_handlers={
             HTTPException: _handle_http_error,
-            GatewayError: _handle_gateway_error,
+            GatewayError: gateway_error,
             Exception: _handle_unexpected_error,
         },
     )
@@ -53,16 +65,28 @@ def build(pool: Callable[[], EnginePool]) -> Starlette:
     return app
 
 
+def _known_folders(pool: Callable[[], EnginePool]) -> set[str]:
+    """Return the folders of the project, the user, the environment and this package."""
+    roots = [Path.home(), Path(__file__).parents[2]]
+    env: Mapping[str, str] = os.environ
+    try:
+        config = pool().config
+        env, folders = config.env, config.config_dirs
+    except GatewayError:  # there is no pool, because the settings are invalid
+        folders = (user_config_dir(env),)
+        with contextlib.suppress(GatewayError):
+            folders += tuple(filter(None, [find_project(env)]))
+    roots += [folder.root for folder in folders]
+    named = [env.get("GATEWAYX_HOME", ""), *env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep)]
+    roots += [Path(name).expanduser().absolute() for name in named if name]
+    forms = [form for root in roots for form in (str(root), os.path.realpath(root))]
+    return {form for form in forms if form != Path(form).anchor}
+
+
 def _handle_http_error(_: Request, error: Exception) -> Response:
     """Respond to an unknown path or to a method other than GET."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
     return error_response(error.status_code, error.detail, headers=error.headers)
-
-
-def _handle_gateway_error(_: Request, error: Exception) -> Response:
-    """Respond with the error and its fix; usually a settings file is unreadable."""
-    assert isinstance(error, GatewayError)  # noqa: S101 - registered for this class
-    return error_response(500, error.message, str(error.hint or ""))
 
 
 def _handle_unexpected_error(_: Request, error: Exception) -> Response:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 # A path begins after a space, a quotation mark or a bracket; the path of a URL follows its host.
 _FOLDERS = re.compile(r"""(?<![^\s'"`(\[=])(?:[A-Za-z]:)?[/\\]+(?:[^/\\\s'"`]+[/\\]+)+""")
@@ -23,26 +23,42 @@ def json_response(
     content: Any,  # noqa: ANN401 - JSON
     status: int = 200,
     headers: Mapping[str, str] | None = None,
+    folders: Iterable[str] = (),
 ) -> Response:
-    """Return a JSON response without folders, in ASCII, because file names may be invalid UTF-8."""
+    """Return a JSON response without folders, in ASCII, because file names may be invalid UTF-8.
+
+    A folder whose path has a space or a quotation mark is removed only if ``folders`` has it.
+    """
     all_headers = {**(headers or {}), **_HEADERS}
-    body = json.dumps(_without_paths(content))
+    body = json.dumps(_without_paths(content, _pattern(folders)))
     return Response(body, status, all_headers, "application/json")
 
 
-def _without_paths(content: Any) -> Any:  # noqa: ANN401 - JSON
+def _pattern(folders: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern of these folders, as they are and as in a repr."""
+    forms = {form for folder in folders for form in (folder, repr(folder)[1:-1])}
+    # The longest comes first, because a project is usually inside the home folder.
+    longest_first = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
+    return re.compile(rf"(?<![\w.])(?:{longest_first})(?![\w-])" if forms else "(?!)")
+
+
+def _without_paths(content: Any, folders: re.Pattern[str]) -> Any:  # noqa: ANN401 - JSON
     """Return JSON data with the folders of absolute paths removed from each str."""
     if isinstance(content, str):
-        return _FOLDERS.sub("…/", content)
+        return _FOLDERS.sub("…/", folders.sub("/…", content))
     if isinstance(content, dict):
-        return {name: _without_paths(value) for name, value in content.items()}
+        return {name: _without_paths(value, folders) for name, value in content.items()}
     if isinstance(content, list | tuple):
-        return [_without_paths(value) for value in content]
+        return [_without_paths(value, folders) for value in content]
     return content
 
 
 def error_response(
-    status: int, message: str, hint: str = "", headers: Mapping[str, str] | None = None
+    status: int,
+    message: str,
+    hint: str = "",
+    headers: Mapping[str, str] | None = None,
+    folders: Iterable[str] = (),
 ) -> Response:
     """Return an error response with the message and, if known, the fix."""
-    return json_response({"error": {"message": message, "hint": hint}}, status, headers)
+    return json_response({"error": {"message": message, "hint": hint}}, status, headers, folders)

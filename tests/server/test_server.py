@@ -17,8 +17,10 @@ import pytest
 
 import gatewayx_nb
 from gatewayx_nb import server as package
+from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import EngineLoadError
 from gatewayx_nb.model_registry import EngineStatus
+from tests.conftest import Project
 from tests.kernels import environment
 from tests.schemas import schema
 
@@ -131,6 +133,30 @@ def test_no_response_names_an_absolute_path(project, path, damage):
         assert "broken_engine.py" in response.text
     if not damage and path == "/engines/status":
         assert "https://host.example/a/b" in response.text
+
+
+@pytest.mark.parametrize("path", ["/engines/status", "/security/status"])
+@pytest.mark.parametrize("damage", ["", "settings", "start"])
+def test_no_response_names_a_folder_with_a_space(tmp_path, monkeypatch, path, damage):
+    """A folder whose name has a space or an apostrophe is removed, too."""
+    project = Project(tmp_path / "Jane Doe" / "it's")
+    project.engine("broken", "x").chmod(0o666)
+    project.engine("mine", body="    oops = [\n")
+    monkeypatch.setenv("GATEWAYX_HOME", str(project.root))
+    if damage == "start":
+        project.settings("oops")
+        response = request_in_process(EnginePool, path)
+    else:
+        with project.pool() as pool:
+            pool.status()
+            if damage:
+                project.settings("oops")
+            response = request_in_process(lambda: pool, path)
+
+    assert response.status_code == (500 if damage else 200)
+    for folder in (tmp_path.name, "Jane", "Doe", "it's"):
+        assert folder not in response.text
+    assert ("gatewayx.toml" if damage else "mine") in response.text or path != "/engines/status"
 
 
 def test_a_response_contains_no_key(project):
