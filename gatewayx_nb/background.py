@@ -166,7 +166,7 @@ class JobList:
         """Start a job, with a generated name if ``name`` is ``None``.
 
         Raises:
-            UsageError: If a job with the name is running.
+            UsageError: If a job with that name is running.
         """
         name = name or self._unused_name()
         self.check_name_is_free(name)
@@ -174,10 +174,10 @@ class JobList:
         return job
 
     def check_name_is_free(self, name: str) -> None:
-        """Check that no running job has the name.
+        """Check that no running job has that name.
 
         Raises:
-            UsageError: If a job with the name is running.
+            UsageError: If a job with that name is running.
         """
         job = self._jobs.get(name)
         if job is not None and not job.done():
@@ -190,7 +190,7 @@ class JobList:
         """Return an existing job.
 
         Raises:
-            UsageError: If no job has the name.
+            UsageError: If no job has that name.
         """
         if name not in self._jobs:
             raise UsageError(
@@ -218,6 +218,6 @@ class JobList:
 
 
 notebook_jobs = JobList()
-"""The jobs of this kernel's notebook; a kernel has one."""
+"""The jobs of this kernel's notebook; each kernel serves one notebook."""
 
 jobs = with_one_line_errors(notebook_jobs.table, "jobs")

@@ -62,7 +62,7 @@ class Image:
         """Check that there is an image.
 
         Raises:
-            UsageError: If neither bytes nor a URL are set.
+            UsageError: If neither bytes nor a URL is set.
         """
         if not self.data and not self.url:
             raise UsageError(
@@ -181,7 +181,7 @@ def load(source: object) -> Image:
 
 def _scheme(source: str) -> str:
     try:
-        # The host is read too, because an invalid one raises only then.
+        # `hostname` is read too, because only that raises an error for an invalid host.
         scheme, _ = urlsplit(source).scheme, urlsplit(source).hostname
     except ValueError:
         raise UsageError(

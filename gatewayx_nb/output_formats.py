@@ -125,7 +125,7 @@ def _text(output_format: OutputFormat, reply: Reply) -> Rendered:
 
 
 def _is_null(reply: Reply, schema: ResponseSchema | None) -> bool:
-    """Return whether a reply whose ``parsed`` is ``None`` was parsed, as the value ``null``."""
+    """Return whether ``parsed`` is ``None`` because the answer was the JSON value ``null``."""
     try:
         return schema is not None and bool(schema.schema) and schema.parse(reply.text) is None
     except ValueError:

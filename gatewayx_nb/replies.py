@@ -160,7 +160,7 @@ class Chunk:
     billed: Usage | None = None
     context_limit: int | None = None
     raw: Mapping[str, Any] | Sequence[Any] | None = None
-    # One field holds all of these, because each field takes time in every chunk.
+    # One field holds all of these, because each further field slows down every chunk.
     details: Details | None = None
 
     @classmethod
@@ -337,7 +337,7 @@ class Reply(Generic[T_co]):
 
 
 _SDK_TEXT_ATTRIBUTES = frozenset({"choices", "content", "message", "output_text", "response"})
-"""Attributes of the responses of vendors' SDKs that contain the text."""
+"""Attributes through which the vendors' SDKs expose the text of a response."""
 
 
 def details_text(reply: Reply) -> str:

@@ -112,7 +112,7 @@ def _params(value: object) -> dict[str, object]:
 
 
 _CHECKED_PARAMS = frozenset({"temperature", "top_p", "max_tokens", "seed"})
-"""Parameters that have the name and the meaning of an option, whatever the provider."""
+"""Parameters with the same name and meaning as an option, for every provider."""
 
 
 def _effort(value: object) -> object:
@@ -181,7 +181,7 @@ class Option:
         parse_flag: Converts the str typed after the flag to the value.
         repeatable: Whether the flag may be repeated.
         default: The default in the signature of the calls.
-        group: The title under which the help of a cell lists its flag.
+        group: The heading under which the cell magic's help lists the flag.
     """
 
     check: Callable[[Any], Any]

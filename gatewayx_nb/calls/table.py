@@ -139,7 +139,7 @@ class Table(list[Row]):
         cells, lines = self.cells(), self._lines()
         if not cells and not lines:
             return _NO_ROWS
-        # A terminal has no code style that could replace the backticks.
+        # A terminal has no style for code, so the backticks are dropped.
         texts = [[cell.replace("`", "") for cell in row] for row in cells]
         table = [table_text(headings, texts, aligns, window_width())] if cells else []
         lead = [*_wrapped(self.lead), *([""] if self.lead and cells else [])]
@@ -210,7 +210,7 @@ class Excerpt:
     Args:
         intro: The line above it, in which backticks mark code.
         text: The text.
-        code: The parts of the text that are code, in their order.
+        code: The parts of the text that are code, in order of appearance.
     """
 
     def __init__(self, intro: str, text: str, code: Sequence[str] = ()) -> None:
@@ -233,7 +233,7 @@ def _paragraphs(text: str) -> list[str]:
 
 
 def _wrapped(lines: Iterable[str]) -> Iterator[str]:
-    """Yield lines without control characters, wrapped to the window of a terminal."""
+    """Yield lines without control characters, wrapped to the width of the terminal."""
     width = window_width()
     for line in map(plain, lines):
         # A line that begins with spaces is code, where a line break would change the meaning.

@@ -140,7 +140,7 @@ class Cassette:
         """Warning if git tracks the cassette and a prompt contains tabular data."""
         messages = (message for entry in self.entries for message in entry.request.messages)
         has_table = any(_TABLE.search(message.text) for message in messages)
-        # The table is checked first, because git has to start a process.
+        # Tables are looked for first, because asking git starts a process.
         if not has_table or not tracked_by_git(self.path):
             return ""
         return (
@@ -169,11 +169,11 @@ class Cassette:
         return f"{entries[-1].engine}:{entries[-1].model}".rstrip(":") if entries else None
 
     def has_engine(self, engine: str) -> bool:
-        """Return whether any call to an engine is recorded."""
+        """Return whether any call to the given engine is recorded."""
         return any(engine == known for _, known, _ in self._groups)
 
     def knows(self, reference: str, engine: str) -> bool:
-        """Return whether any call with a reference, or to an engine, is recorded."""
+        """Return whether any recorded call has this reference or went to this engine."""
         return self.has_engine(engine) or any(
             entry.reference == reference for entry in self.entries
         )

@@ -150,7 +150,7 @@ def check_file_name(path: Path) -> None:
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        pass  # reading or writing explains these
+        pass  # these are reported when the file is read or written
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(
@@ -241,7 +241,7 @@ def _replace(path: Path, old: bytes, new: bytes) -> bool:
 def _repair_end(path: Path) -> bool:
     """Complete an unfinished last line, or set it aside; return whether a header is missing.
 
-    A line is left unfinished if its process is killed before it acknowledges the entry.
+    A line is left unfinished if the process that writes it is killed.
     """
     if not os.path.isfile(path) or not path.stat().st_size:
         return True
@@ -255,7 +255,7 @@ def _repair_end(path: Path) -> bool:
         try:
             decode(data[start:])
         except ValueError:
-            # The file is replaced instead of opened, because it could be a symlink to another file.
+            # The `.cut` file is replaced, not opened, because it could be a symlink.
             atomic_write(_lock_folder(path) / f"{path.name}.cut", data[start:])
             file.truncate(start)
         else:

@@ -114,7 +114,7 @@ class _BatchEmbedder:
             async with asyncio.TaskGroup() as group:
                 tasks += [group.create_task(self._embed_batch(batch)) for batch in batches]
         except BaseExceptionGroup as failures:
-            failure = failures.exceptions[0]  # callers catch the error of one call
+            failure = failures.exceptions[0]  # callers expect the error of one call
         if failure is not None:
             # It is raised outside the handler. Otherwise the group would be its context, and
             # IPython would show the group's whole traceback.

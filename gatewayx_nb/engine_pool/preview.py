@@ -42,7 +42,7 @@ class CallPreview:
         input_tokens: The lowest and the highest number of input tokens; equal if the engine counts
             them itself.
         max_tokens: The maximum number of tokens of the answer; ``None`` if there is no maximum.
-        lowest_cost: The cost of the fewest input tokens and no answer in US dollars; ``None`` if
+        lowest_cost: The cost, in US dollars, of the fewest input tokens and no answer; ``None`` if
             the price is unknown.
         highest_cost: The cost of the most input tokens and the longest answer; ``None`` if the
             price is unknown or the answer has no maximum.
@@ -76,7 +76,7 @@ async def preview(engine: LLMEngine, request: Request) -> CallPreview:
     tokens = await _input_tokens(engine, request)
     now, maximum = time.time(), request.max_tokens
     lowest = await cost_of(engine, request.model, Usage(tokens.low, 0), now)
-    # An answer of a free model costs nothing, however long it is.
+    # An answer from a free model costs nothing, however long it is.
     highest = lowest if lowest == 0 else None
     if maximum is not None:
         usage = most_expensive_usage(engine, request, tokens.high, maximum)

@@ -1,4 +1,4 @@
-"""Identifies the parameters that a model rejects, and retries without them."""
+"""Identifies the parameters that a model rejects, and removes them from a request."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def _is_set(request: Request, name: str) -> bool:
 
 
 def _named_param(request: Request, data: bytes) -> str | None:
-    """Return the parameter, as the caller named it, that an error body names."""
+    """Return the caller's name for the parameter that an error body names."""
     param, message = json_body.rejected_param(data)
     fields = {name: names for name, names in _PROVIDER_NAMES.items() if _is_set(request, name)}
     params = {name: (name,) for name in request.params}

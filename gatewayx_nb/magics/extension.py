@@ -73,7 +73,7 @@ def _inspects_cell() -> bool:
 def _expect_changes(*_: object) -> None:
     """Make the first call in a cell check the files, which an earlier cell may have changed.
 
-    During Run All, cells follow each other within the second in which a pool does not check again.
+    During Run All, a cell may start within a second of the last check, too soon for another one.
     """
     loaded = sys.modules.get("gatewayx_nb.engine_pool")  # not imported only for this
     if loaded is not None:

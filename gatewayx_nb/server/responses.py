@@ -35,7 +35,7 @@ def json_response(
 
 
 def _pattern(folders: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern of these folders, as they are and as in a repr."""
+    """Return a pattern that matches these folders, both as they are and as in a repr."""
     forms = {form for folder in folders for form in (folder, repr(folder)[1:-1])}
     # The longest comes first, because a project is usually inside the home folder.
     longest_first = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))

@@ -160,7 +160,7 @@ def _addresses(host: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Addr
 def open_socket(info: aiohttp.AddrInfoType) -> socket.socket:
     """Open a socket for a resolved address, after a last check that it is allowed."""
     family, kind, protocol, _, socket_address = info
-    # The address is checked after the lookup, because a name may resolve to another one each time.
+    # The address is checked after the lookup, because a name may resolve differently each time.
     if _is_forbidden(str(socket_address[0])):
         raise ForbiddenAddressError("a link-local or metadata address")
     return socket.socket(family, kind, protocol)
