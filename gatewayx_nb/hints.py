@@ -44,6 +44,10 @@ class Hint:
         self.arguments: Mapping[str, object] = arguments
         self.alternative: Hint | None = None
 
+    def with_arguments(self, change: Callable[[object], object]) -> Hint:
+        """Return this hint, without its alternative, with each argument changed by a function."""
+        return Hint(self.action, **{name: change(value) for name, value in self.arguments.items()})
+
     def __or__(self, other: Hint | str) -> Hint:
         combined = Hint(self.action, **self.arguments)  # a copy: operands do not change
         combined.alternative = (self.alternative | other) if self.alternative else as_hint(other)

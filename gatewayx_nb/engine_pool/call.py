@@ -7,6 +7,7 @@ import contextlib
 import time
 from dataclasses import replace
 from decimal import Decimal
+from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.calls import AnswerCleaner, PartialReply, PendingRetry, with_retries
@@ -231,7 +232,11 @@ class EngineCall:
         if not model:  # a local server offers only the models that it was started with
             model = next((listed.model for listed in await list_models(engine)), "")
         model = str(model or "")  # the engine may have set its name to another type
-        if request.model != model or request.messages != messages:
+        # Compared by identity, because equal messages may carry different data of a provider.
+        is_same = len(messages) == len(request.messages) and all(
+            map(is_, messages, request.messages)
+        )
+        if request.model != model or not is_same:
             request = replace(request, messages=messages, model=model)
         if schema is None or schema.schema is None:
             return request

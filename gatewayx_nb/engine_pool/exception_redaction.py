@@ -43,8 +43,7 @@ def _masked(value: object, key: str) -> object:
 
 
 def _masked_hint(hint: Hint, key: str) -> Hint:
-    arguments = {name: _masked(value, key) for name, value in hint.arguments.items()}
-    masked = Hint(hint.action, **arguments)
+    masked = hint.with_arguments(lambda value: _masked(value, key))
     return masked | _masked_hint(hint.alternative, key) if hint.alternative else masked
 
 

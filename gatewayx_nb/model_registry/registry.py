@@ -207,23 +207,34 @@ class ModelRegistry:
     def _project_choice(self, reference: str | None) -> str:
         """Return why a reference's engine is called; empty if the caller has named the engine.
 
-        The user's own default model or alias counts as a name, unless the project has replaced the
-        engine that the user may have meant. The only engine with a key does not, because a project
-        that is cloned may have a key file.
+        The user's own default model or alias counts as a name, and so does a key in the project's
+        key file, because a person puts it there. Neither counts if the project has replaced the
+        engine that the user may have meant.
         """
         chosen = reference or self.default
         if chosen is None and not self._config.settings.default_model:
-            return "the only engine with a key"
+            return self._automatic_choice()
         if chosen is not None and self._expand_alias(str(chosen)) == chosen:
             return ""
         if choice := self._config.project_choice(chosen):
             return choice
-        engine = self.parse_reference(chosen or "").engine
-        source = self._sources.active.get(engine)
-        is_projects = source is not None and source.origin == "project"
-        is_replaced = is_projects and bool(self._sources.outside_project(engine))
+        source = self._sources.active.get(self.parse_reference(chosen or "").engine)
         what = "the default model" if chosen is None else f"the alias {chosen!r}"
-        return f"{what}, in place of another engine" if is_replaced else ""
+        return f"{what}, in place of another engine" if self._is_replaced(source) else ""
+
+    def _automatic_choice(self) -> str:
+        with contextlib.suppress(GatewayError):  # there is no default
+            source = self._sources.active.get(self.default_reference())
+            is_users_key = source and key_trust.find_key(source, self._config).owner != "project"
+            if is_users_key or self._is_replaced(source):
+                return "the only engine with a key"
+        return ""
+
+    def _is_replaced(self, source: EngineSource | None) -> bool:
+        """Return whether a project's engine has the name of one from outside the project."""
+        if source is None or source.origin != "project":
+            return False
+        return bool(self._sources.outside_project(source.name))
 
     def _project_choices(self) -> dict[str, str]:
         """Return where the project chooses engines, keyed by engine name."""

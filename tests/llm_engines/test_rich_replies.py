@@ -124,7 +124,7 @@ def test_the_answer_goes_back_as_it_came(wire, rich, is_streamed):
 
 def test_a_conversation_sends_the_answer_back(wire, rich):
     """`chat` does the same, also with an answer replayed from a pickle of its message."""
-    chat = wire.pool.chat(f"of-{rich.name}")
+    chat = wire.pool.chat(name=f"of-{rich.name}")
     _reply(wire, rich, is_streamed=True, chat=chat)
     chat.turns[0] = pickle.loads(pickle.dumps(chat.turns[0]))
     wire.respond_with(_script(rich, is_streamed=False))
@@ -160,7 +160,7 @@ def test_an_edited_turn_is_sent_as_edited(wire, rich, change):
 
 def test_calls_without_a_result_are_left_out_with_what_belongs_to_them(wire, rich):
     """If a conversation continues without the results of calls, only the text is sent."""
-    chat = wire.pool.chat(f"on-{rich.name}")
+    chat = wire.pool.chat(name=f"on-{rich.name}")
     _reply(wire, rich, is_streamed=True, chat=chat)
     wire.respond_with(_script(rich, is_streamed=False))
     chat.ask("So?", model=f"{rich.engine}:m")
