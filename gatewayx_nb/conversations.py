@@ -16,6 +16,7 @@ from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import Message
 from gatewayx_nb.replies import details_text
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -192,9 +193,11 @@ class ChatStore:
         Raises:
             UsageError: If the name is invalid.
         """
-        if not re.fullmatch(r"[\w.-]{1,64}", name):  # so that it needs no quotes in a command line
+        # Such a name needs no quotes in a command line.
+        if not (isinstance(name, str) and re.fullmatch(r"[\w.-]{1,64}", name)):
             raise UsageError(
-                f"a chat's name must be 1 to 64 letters, digits, '_', '-' or '.', got {name!r}.",
+                "a chat's name must be 1 to 64 letters, digits, '_', '-' or '.',"
+                f" got {short_repr(name)}.",
                 hint=Hint("set_option", option="chat", value="story"),
             )
         return self._named.get(name) or self._named.setdefault(name, self.create(name))

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from markdown_it import MarkdownIt
 
 _MARKDOWN = frozenset({"markdown", "md"})
@@ -133,23 +135,10 @@ def ends_within_json(text: str) -> bool:
     >>> ends_within_json('[{"a": 1}, {"a"'), ends_within_json('[see] {"a": 1} as')
     (True, False)
     """
-    end = tries = 0
     # A literal that was cut, such as `false`, is reported where it begins.
     last = len(text.rstrip()) - len("false")
-    for opening in _OPENING.finditer(text):
-        if opening.start() < end:
-            continue
-        tries += 1
-        if tries > _MAX_TRIES:
-            break
-        try:
-            _, end = _SCANNER.raw_decode(text, opening.start())
-        except json.JSONDecodeError as error:
-            if error.pos > last or error.msg.startswith("Unterminated string"):
-                return True
-        except RecursionError:
-            continue
-    return False
+    errors = (found for found in _scan(text) if isinstance(found, json.JSONDecodeError))
+    return any(error.pos > last or error.msg.startswith("Unterminated string") for error in errors)
 
 
 _NO_JSON = object()
@@ -180,8 +169,17 @@ def _only_value(values: list[Any]) -> Any:  # noqa: ANN401 - JSON
 
 
 def _embedded_values(text: str) -> list[Any]:
-    """Return the objects and lists within text, trying at most `_MAX_TRIES` brackets."""
-    values: list[Any] = []
+    """Return the objects and lists within text; see `_scan`."""
+    values = [found for found in _scan(text) if not isinstance(found, Exception)]
+    # "[1]" in prose is a citation.
+    return [value for value in values if not _is_citation(value)] or values
+
+
+def _scan(text: str) -> Iterator[Any]:
+    """Yield the object or list at each opening bracket, or the error if there is none.
+
+    At most `_MAX_TRIES` brackets are tried.
+    """
     end = tries = 0
     for opening in _OPENING.finditer(text):
         # Skip a bracket inside a value that has already been found.
@@ -192,11 +190,10 @@ def _embedded_values(text: str) -> list[Any]:
             break
         try:
             value, end = _SCANNER.raw_decode(text, opening.start())
-        except (ValueError, RecursionError):
-            continue
-        values.append(value)
-    # "[1]" in prose is a citation.
-    return [value for value in values if not _is_citation(value)] or values
+        except (ValueError, RecursionError) as error:
+            yield error
+        else:
+            yield value
 
 
 def _is_citation(value: object) -> bool:

@@ -1,7 +1,8 @@
 """`EnginePool` and the default pool."""
 
+from gatewayx_nb.engine_pool.default_pool import expect_changes, pool, rebuild, reset
 from gatewayx_nb.engine_pool.dry_run import DryRun
-from gatewayx_nb.engine_pool.facade import EnginePool, expect_changes, pool, rebuild, reset
+from gatewayx_nb.engine_pool.facade import EnginePool
 from gatewayx_nb.engine_pool.health import EngineHealth
 from gatewayx_nb.engine_pool.preview import CallPreview
 from gatewayx_nb.engine_pool.security import SecurityStatus

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import os
-import threading
 import time
 import weakref
 from pathlib import Path
@@ -13,25 +11,25 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from gatewayx_nb import comparisons
-from gatewayx_nb.arguments import check_keywords, with_one_line_errors
+from gatewayx_nb.arguments import check_keywords
 from gatewayx_nb.calls import (
     OPTIONS,
     AskOptions,
     Caller,
     CompareOptions,
     Table,
-    check_option,
+    check_options,
     run_async,
     run_blocking,
     select_prompt,
     show_options,
 )
-from gatewayx_nb.cassettes import MODES
 from gatewayx_nb.concurrency import forbid_blocking_call
 from gatewayx_nb.conversations import Chat, ChatStore
 from gatewayx_nb.engine_pool.catalog import LiveCatalog, ReplayCatalog
+from gatewayx_nb.engine_pool.health import check_names
 from gatewayx_nb.engine_pool.live_planner import LivePlanner
-from gatewayx_nb.engine_pool.router import CallRouter
+from gatewayx_nb.engine_pool.router import CallRouter, cassette_path
 from gatewayx_nb.engine_pool.runtime import Runtime
 from gatewayx_nb.engine_pool.security import SecurityStatus, security_status
 from gatewayx_nb.engine_pool.usage import (
@@ -40,12 +38,10 @@ from gatewayx_nb.engine_pool.usage import (
     UsageTracker,
     ledger_path,
 )
-from gatewayx_nb.errors import ConfigError, UsageError
-from gatewayx_nb.hints import Hint
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.secure_config import Config
 from gatewayx_nb.storage import Ledger
-from gatewayx_nb.text import plain, short_repr
+from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -68,9 +64,6 @@ if TYPE_CHECKING:
 
 _CALL_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages"})
 _COMPARE_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages", "models"} - {"model"})
-
-_MAX_COUNT = 2**63 - 1
-"""Largest number in a query of SQLite."""
 
 _GRACE = 2.0
 """Maximum number of seconds that closing a pool takes."""
@@ -232,13 +225,7 @@ class EnginePool(Caller):
             UsageError: If an argument is not a str.
             EngineNotFoundError: If the model's engine does not exist.
         """
-        for option, value in {"model": model, "system": system}.items():
-            if value is not None:
-                check_option(option, value)
-        if not isinstance(name, str):
-            raise UsageError(
-                f"name must be a str, got {short_repr(name)}.", hint='For example, `name="story"`.'
-            )
+        check_options({"model": model, "system": system})
         if model is not None:
             self._live.refresh_if_due()
             self._router.check_reference(model)
@@ -267,17 +254,7 @@ class EnginePool(Caller):
             ConfigError: If the file is missing, unreadable or invalid.
             UsageError: If the path or the mode is invalid.
         """
-        if not isinstance(path, str | Path):
-            raise UsageError(
-                f"path must be a str or a Path, got {short_repr(path)}.",
-                hint='For example, `cassette("cassettes/story.jsonl")`.',
-            )
-        if str(path) in MODES and not os.path.exists(path):
-            raise UsageError(
-                f"path must be the file of a cassette, got the mode {str(path)!r}.",
-                hint=Hint("open_cassette", path="cassettes/NAME.jsonl", mode=str(path)),
-            )
-        return self._router.open(Path(path).expanduser().absolute(), mode, speed)
+        return self._router.open(cassette_path(path), mode, speed)
 
     @property
     def active_cassette(self) -> Cassette | None:
@@ -329,7 +306,7 @@ class EnginePool(Caller):
             EngineNotFoundError: If an engine does not exist.
         """
         forbid_blocking_call("ahealth")
-        return self._runtime.run(self._catalog.health(_check_names(names)))
+        return self._runtime.run(self._catalog.health(check_names(names)))
 
     async def ahealth(self, *names: str) -> Table[EngineHealth]:
         """Check that engines work; see `health`.
@@ -337,7 +314,7 @@ class EnginePool(Caller):
         Args:
             *names: Names of engines; if omitted, every engine that has its key or needs none.
         """
-        return await self._runtime.arun(self._catalog.health(_check_names(names)))
+        return await self._runtime.arun(self._catalog.health(check_names(names)))
 
     @property
     def problems(self) -> list[str]:
@@ -419,22 +396,7 @@ class EnginePool(Caller):
             UsageError: If ``count`` is not an int >= 0.
             ConfigError: If the file cannot be read.
         """
-        if not isinstance(count, int) or not 0 <= count <= _MAX_COUNT:
-            limit = " and at most 2**63 - 1" if isinstance(count, int) and count > 0 else ""
-            raise UsageError(
-                f"count must be an int >= 0{limit}, got {short_repr(count)}.",
-                hint="For example, `history(50)`.",
-            )
-        try:
-            return Table(self._usage.ledger.last(count), HISTORY_COLUMNS)
-        except OSError as error:
-            path = self.ledger
-            is_busy = "locked" in str(error) or "interrupted" in str(error)
-            move_away = f"Move it away: `mv {path} {path}.off`; the next call creates a new one."
-            raise ConfigError(
-                f"the ledger {str(path)!r} cannot be read: {error}.",
-                hint=Hint("run_again") if is_busy else move_away,
-            ) from None
+        return Table(self._usage.history(count), HISTORY_COLUMNS)
 
     @property
     def ledger(self) -> Path:
@@ -531,60 +493,6 @@ class EnginePool(Caller):
         cassette = self._router.replayed_cassette
         # This is evaluated for each call, because the open cassette may have changed.
         return ReplayCatalog(cassette, self._registry) if cassette else self._live
-
-
-def _check_names(names: tuple[str, ...]) -> tuple[str, ...]:
-    for name in names:
-        if not isinstance(name, str):
-            raise UsageError(
-                f"the name of an engine must be a str, got {short_repr(name)}.",
-                hint='For example, `health("grok", "mock")`.',
-            )
-    return names
-
-
-class _DefaultPool:
-    """The pool used by the module functions, created on first use."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()  # concurrent first calls must get the same pool
-        self._pool: EnginePool | None = None
-
-    def get(self) -> EnginePool:
-        """Return the default pool; the first use creates it for the current folder."""
-        with self._lock:
-            self._pool = self._pool or EnginePool()
-            return self._pool
-
-    def expect_changes(self) -> None:
-        """Make the next call of the default pool, if one exists, check for changed files."""
-        pool = self._pool
-        if pool is not None:
-            pool._live.expect_changes()  # noqa: SLF001 - a class of this module
-
-    def reset(self) -> None:
-        """Close the default pool; the next use creates a new one."""
-        with self._lock:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.close()  # without the lock: closing waits for the engines
-
-    def rebuild(self) -> None:
-        """Replace the default pool with one for the current project folder.
-
-        The chosen default model, the open cassette and all conversations continue in the new pool.
-        Running calls end in the old one, which closes after the last of them.
-        """
-        with self._lock:
-            old, self._pool = self._pool, EnginePool()
-            if old is not None:
-                self._pool._take_over(old)  # noqa: SLF001 - a class of this module
-
-
-_default = _DefaultPool()
-pool = with_one_line_errors(_default.get, "pool")
-rebuild, reset = _default.rebuild, _default.reset
-expect_changes = _default.expect_changes
 
 
 def _close(runtime: Runtime, ledger: Ledger) -> None:

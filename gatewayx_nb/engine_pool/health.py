@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import Table, TableColumn
 from gatewayx_nb.engine_pool.probe import is_healthy, listening_servers
-from gatewayx_nb.errors import EngineNotFoundError, GatewayError
+from gatewayx_nb.errors import EngineNotFoundError, GatewayError, UsageError
 from gatewayx_nb.hints import Hint, render
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Sequence
@@ -93,6 +94,21 @@ def check_health(
                 raise  # a misspelt name; all other errors are rows of the result
             targets[name] = error
     return _check(prober, targets, servers, usage, skipped)
+
+
+def check_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of engines that were passed to `EnginePool.health`.
+
+    Raises:
+        UsageError: If one is not a str.
+    """
+    for name in names:
+        if not isinstance(name, str):
+            raise UsageError(
+                f"the name of an engine must be a str, got {short_repr(name)}.",
+                hint='For example, `health("grok", "mock")`.',
+            )
+    return names
 
 
 async def _check(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from gatewayx_nb.calls import build_request, call_limits, check_options, join_conversation
 from gatewayx_nb.cassettes import (
+    MODES,
     Cassette,
     CassetteRequest,
     RecordingSlot,
@@ -36,10 +39,10 @@ from gatewayx_nb.errors import (
 from gatewayx_nb.files import refuse_link_in
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import ModelRef
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
-    from pathlib import Path
 
     from gatewayx_nb.calls import CallOptions, ConversationSlot, PlannedCall
     from gatewayx_nb.cassettes import CassetteEntry
@@ -77,7 +80,6 @@ class CallRouter:
         """Open a cassette; see `EnginePool.cassette`."""
         config = self._planner.config
         mode = parse_mode(mode)
-        check_file_name(path)
         # A whole test run can thus record or replay without a change to its notebooks.
         if override := config.env.get("GATEWAYX_CASSETTE_MODE", "").strip():
             mode = parse_mode(override, "GATEWAYX_CASSETTE_MODE")
@@ -242,3 +244,25 @@ class _PreparedCall:
         """Add the turn to its conversation, if the call belongs to one."""
         if self.slot:
             self.slot.add_turn(self.messages, reply)
+
+
+def cassette_path(name: str | Path) -> Path:
+    """Return the path of a cassette.
+
+    Raises:
+        UsageError: If the name is not a path, or is the name of a mode and of no file.
+        ConfigError: If no file can have this name.
+    """
+    if not isinstance(name, str | Path):
+        raise UsageError(
+            f"path must be a str or a Path, got {short_repr(name)}.",
+            hint='For example, `cassette("cassettes/story.jsonl")`.',
+        )
+    path = Path(name).expanduser().absolute()
+    if str(name) in MODES and not os.path.exists(path):
+        raise UsageError(
+            f"path must be the file of a cassette, got the mode {str(name)!r}.",
+            hint=Hint("open_cassette", path="cassettes/NAME.jsonl", mode=str(name)),
+        )
+    check_file_name(path)
+    return path

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from gatewayx_nb.calls import Table, TableColumn
+from gatewayx_nb.errors import ConfigError, UsageError
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.replies import Usage
 from gatewayx_nb.storage import LedgerEntry
-from gatewayx_nb.text import dollars, known_and_unpriced
+from gatewayx_nb.text import dollars, known_and_unpriced, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +34,9 @@ _USER_ERRORS = (
     "ModelNotFoundError",
 )
 """Outcomes that do not count as failures of the engine: the user has to change the call."""
+
+_MAX_COUNT = 2**63 - 1
+"""Largest number in a query of SQLite."""
 
 _CAPITAL = re.compile(r"[A-Z]")
 
@@ -229,6 +234,25 @@ class UsageTracker:
         """
         with self._lock:
             return self._last_error.get(engine, "")
+
+    def history(self, count: int) -> list[LedgerEntry]:
+        """Return the last calls in the ledger; see `EnginePool.history`."""
+        if not isinstance(count, int) or not 0 <= count <= _MAX_COUNT:
+            limit = " and at most 2**63 - 1" if isinstance(count, int) and count > 0 else ""
+            raise UsageError(
+                f"count must be an int >= 0{limit}, got {short_repr(count)}.",
+                hint="For example, `history(50)`.",
+            )
+        try:
+            return self.ledger.last(count)
+        except OSError as error:
+            path = self.ledger.path
+            is_busy = "locked" in str(error) or "interrupted" in str(error)
+            move_away = f"Move it away: `mv {path} {path}.off`; the next call creates a new one."
+            raise ConfigError(
+                f"the ledger {str(path)!r} cannot be read: {error}.",
+                hint=Hint("run_again") if is_busy else move_away,
+            ) from None
 
     def totals(self) -> Table[ModelUsage]:
         """Return the totals by engine and model."""
