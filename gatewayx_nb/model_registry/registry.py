@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
-import re
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import (
@@ -17,9 +14,8 @@ from gatewayx_nb.errors import (
     did_you_mean,
 )
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.llm_engines import LLMEngine
 from gatewayx_nb.messages import ModelInfo, ModelRef
-from gatewayx_nb.model_registry import key_trust
+from gatewayx_nb.model_registry import engine_objects, key_trust
 from gatewayx_nb.model_registry.code_cache import EngineCodeCache
 from gatewayx_nb.model_registry.engine_entries import EngineEntry
 from gatewayx_nb.model_registry.engine_sources import EngineSources
@@ -27,18 +23,25 @@ from gatewayx_nb.model_registry.engine_status import EngineStatus, Target, lacks
 from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.packages import EnginePackage
 from gatewayx_nb.model_registry.report import LOCAL_ENGINE, Reporter
+from gatewayx_nb.model_registry.resolution_errors import (
+    engine_not_found,
+    load_error,
+    missing_key,
+    reference_type_error,
+)
 from gatewayx_nb.model_registry.static_metadata import file_problem
-from gatewayx_nb.model_registry.unknown_engine import engine_not_found
 from gatewayx_nb.secure_config import (
     SHIPPED_ALIASES,
     VENDOR_VARIABLES,
     Secret,
-    display_path,
     engine_variable,
+    tracked_by_git,
 )
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
+    from gatewayx_nb.llm_engines import LLMEngine
+    from collections.abc import Iterable
     from collections.abc import Collection
 
     from gatewayx_nb.model_registry.engine_sources import EngineSource
@@ -59,13 +62,14 @@ class ModelRegistry:
 
     def __init__(self, config: Config, instances: LLMEngine | Iterable[LLMEngine]) -> None:
         self._config = config
-        self._instances = _by_name(instances)
+        self._instances = engine_objects.by_name(instances)
         self._sources = EngineSources(config)
         self._code = EngineCodeCache()
         self._report = Reporter(config, self._sources, self._code)
         self.default: str | None = None
         # The targets by reference, each with the variables and settings that determined it.
         self._resolved: dict[tuple[str, str], tuple[Target, tuple[object, ...]]] = {}
+        self._is_key_file_tracked: bool | None = None
         self.refresh()
 
     def refresh(self) -> bool:
@@ -79,6 +83,8 @@ class ModelRegistry:
         # The dict is replaced last, so that no other thread adds a target that was resolved from
         # the old state.
         self._resolved = {}
+        if changed:
+            self._is_key_file_tracked = None
         return changed
 
     @property
@@ -108,7 +114,7 @@ class ModelRegistry:
             ConfigError: If there is no default or it is ambiguous.
         """
         if not isinstance(reference, str | None):
-            raise _reference_type_error(reference)
+            raise reference_type_error(reference)
         name = self.default_reference() if reference in (None, "") else reference
         choice, kept = self._project_choice(reference), self._resolved
         if isinstance(name, str) and (name, choice) in kept:
@@ -130,30 +136,20 @@ class ModelRegistry:
         key = key_trust.find_key(source, self._config)
         problem = self._report.static_metadata(source).problem
         if problem and isinstance(source, EngineFile):  # otherwise, the error would ask for its key
-            raise _load_error(ref.engine, source, problem)
+            raise load_error(ref.engine, source, problem)
         if key.state != "set" and self._needs_key(source):
             if isinstance(source, EngineFile) and (problem := file_problem(source.path)):
-                error = _load_error(ref.engine, source, problem)
+                error = load_error(ref.engine, source, problem)
                 self._code.note_file_failure(source, error)
                 raise error
-            variable = key.variable or engine_variable(ref.engine)
-            problem = "is a placeholder" if key.state == "placeholder" else "is not set"
-            raise MissingKeyError(
-                f"engine {ref.engine!r} needs a key, and {variable} {key.fault or problem}"
-                + self._near_misses(ref.engine),
-                hint=Hint("set_key", engine=ref.engine) | self._local_model(),
-                engine=ref.engine,
-            )
+            read_names = {*map(engine_variable, self.engine_names), *self.engine_by_name()}
+            found = [
+                *self._config.keys.problems,
+                self._config.keys.near_miss(ref.engine, read_names),
+            ]
+            raise missing_key(ref.engine, key, found, self._local_model())
         key_trust.check_permissions(source, key, self._sources, self._config, choice)
         return self._target(ref, source, key.value)
-
-    def _near_misses(self, engine: str) -> str:
-        """Return the end of the sentence on a missing key: what resembles the key, if anything."""
-        keys = self._config.keys
-        read_names = {*map(engine_variable, self.engine_names), *self.engine_by_name()}
-        found = [*keys.problems, keys.near_miss(engine, read_names)]
-        text = "; ".join(["", *(each.rstrip(".") for each in found if each)])
-        return text if text.endswith("?") else f"{text}."
 
     def parse_reference(self, reference: str) -> ModelRef:
         """Return the engine and model of a reference, whether or not they are available.
@@ -163,7 +159,7 @@ class ModelRegistry:
             ConfigError: If it is empty and there is no default.
         """
         if not isinstance(reference, str):
-            raise _reference_type_error(reference)
+            raise reference_type_error(reference)
         return ModelRef.parse(self._expand_alias(reference or self.default_reference()))
 
     def current(self, target: Target) -> LoadedEngine | None:
@@ -207,9 +203,9 @@ class ModelRegistry:
     def _project_choice(self, reference: str | None) -> str:
         """Return why a reference's engine is called; empty if the caller has named the engine.
 
-        The user's own default model or alias counts as a name, and so does a key in the project's
-        key file, because a person puts it there. Neither counts if the project has replaced the
-        engine that the user may have meant.
+        The user's own default model or alias counts as a name, and so does a key that a person has
+        put into the project's key file, which git then does not track. Neither counts if the
+        project has replaced the engine that the user may have meant.
         """
         chosen = reference or self.default
         if chosen is None and not self._config.settings.default_model:
@@ -226,9 +222,18 @@ class ModelRegistry:
         with contextlib.suppress(GatewayError):  # there is no default
             source = self._sources.active.get(self.default_reference())
             is_users_key = source and key_trust.find_key(source, self._config).owner != "project"
-            if is_users_key or self._is_replaced(source):
+            if is_users_key or self._is_replaced(source) or self._has_cloned_key(source):
                 return "the only engine with a key"
         return ""
+
+    def _has_cloned_key(self, source: EngineSource | None) -> bool:
+        """Return whether a project's engine may have been cloned together with its key."""
+        project = self._config.project
+        if source is None or source.origin != "project" or project is None:
+            return False
+        if self._is_key_file_tracked is None:  # asking git takes milliseconds
+            self._is_key_file_tracked = tracked_by_git(project.keys)
+        return self._is_key_file_tracked
 
     def _is_replaced(self, source: EngineSource | None) -> bool:
         """Return whether a project's engine has the name of one from outside the project."""
@@ -372,33 +377,24 @@ class ModelRegistry:
 
     def models(self) -> list[ModelInfo]:
         """List the models that can be called now."""
-        instances = [
-            ModelInfo(name, _model_name(engine)) for name, engine in self._instances.items()
-        ]
         models = [
             model
             for source in self._file_sources()
             for model in self._report.callable_models(source)
         ]
         # The default model of an engine comes first.
-        return sorted([*instances, *models], key=lambda model: (model.engine, not model.default))
+        return sorted(
+            [*map(engine_objects.default_model, self._instances.values()), *models],
+            key=lambda model: (model.engine, not model.default),
+        )
 
     def rows(self) -> list[EngineStatus]:
         """List all known engines by name, including unusable ones."""
-        instances = [
-            EngineStatus(
-                name,
-                _model_name(engine),
-                "not needed",
-                "ready",
-                "argument",
-                loaded=True,
-                features=tuple(sorted(engine.features)),
-            )
-            for name, engine in self._instances.items()
-        ]
         sources = (*self._file_sources(), *self._sources.shadowed)
-        rows = [*instances, *map(self._report.status, sources)]
+        rows = [
+            *map(engine_objects.status, self._instances.values()),
+            *map(self._report.status, sources),
+        ]
         return sorted(rows, key=lambda row: (row.name, row.state == "shadowed"))
 
     def ready_with(self, feature: str) -> list[str]:
@@ -491,52 +487,3 @@ class ModelRegistry:
                 engine=source.name,
             )
         return source
-
-
-def _reference_type_error(value: object) -> UsageError:
-    return UsageError(
-        f"model must be a str, got {short_repr(value)}.",
-        hint=Hint("set_option", option="model", value="grok"),
-    )
-
-
-def _load_error(engine: str, source: EngineFile, problem: str) -> EngineLoadError:
-    return EngineLoadError(
-        f"engine {engine!r} cannot be loaded: {problem}.",
-        hint=f"Fix {display_path(source.path)}; it is reloaded on the next call.",
-        engine=engine,
-    )
-
-
-def _model_name(engine: LLMEngine) -> str:
-    """Return an instance's model; an instance may set its name to another type."""
-    return str(engine.model_name or "")
-
-
-def _by_name(engines: LLMEngine | Iterable[LLMEngine]) -> dict[str, LLMEngine]:
-    """Return engines by name; an unnamed `GrokEngine` is called ``grok``.
-
-    Raises:
-        UsageError: If two have the same name, or one is not an engine.
-    """
-    by_name: dict[str, LLMEngine] = {}
-    for engine in engines if isinstance(engines, Iterable) else (engines,):
-        if not isinstance(engine, LLMEngine):
-            raise UsageError(
-                f"engines must be objects of a subclass of LLMEngine, got {short_repr(engine)}.",
-                hint="For example, `EnginePool(engines=[MyEngine()])`.",
-            )
-        if inspect.isgeneratorfunction(engine.stream):
-            raise UsageError(
-                f"{type(engine).__name__}.stream must be `async def`.",
-                hint="Write `async` before `def`.",
-            )
-        if not engine.name:
-            # `MyTestEngine` becomes `my_test`, which is a valid reference.
-            stem = type(engine).__name__.removesuffix("Engine")
-            engine.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", stem).lower()
-        if by_name.setdefault(engine.name, engine) is not engine:
-            raise UsageError(
-                f"two engines have the name {engine.name!r}.", hint="Set another `name` on one."
-            )
-    return by_name

@@ -1,6 +1,8 @@
 """A project sends the user's keys and runs code only if the user has allowed it."""
 
 import json
+import shutil
+import subprocess
 import tomllib
 from dataclasses import dataclass
 
@@ -373,6 +375,22 @@ def test_a_project_with_its_own_key_needs_no_trust(project):
         assert pool.ask("hi", "grok").text == "x"
         with pytest.raises(TrustError, match="the only engine with a key"):
             pool.ask("hi")  # a cloned project may have a key file
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+def test_a_key_that_was_cloned_does_not_choose_an_engine(project):
+    """A key in the project's key file chooses its engine, unless git tracks the file."""
+    path = project.engine("acme", "x")
+    path.write_text(path.read_text().replace("requires_key = False", "requires_key = True"))
+    project.set_keys("GATEWAYX_ACME_API_KEY=k\n")
+    with project.pool() as pool:
+        assert pool.ask("hi").text == "x"
+    for command in (["init", "-q"], ["add", "-f", "config/secrets/.env.local"]):
+        subprocess.run(["git", *command], cwd=project.root, check=True)
+    with project.pool() as pool:
+        with pytest.raises(TrustError, match="the only engine with a key"):
+            pool.ask("hi")
+        assert pool.ask("hi", "acme").text == "x"
 
 
 @pytest.mark.parametrize("reference", [None, "fast", "xai"])

@@ -1,19 +1,27 @@
-"""The error for a name that no engine has, with what was probably meant."""
+"""The errors of a reference that cannot be called, with what was probably meant."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.errors import EngineNotFoundError, did_you_mean
+from gatewayx_nb.errors import (
+    EngineLoadError,
+    EngineNotFoundError,
+    MissingKeyError,
+    UsageError,
+    did_you_mean,
+)
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.secure_config import engine_variable
+from gatewayx_nb.secure_config import display_path, engine_variable
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
     from gatewayx_nb.messages import ModelInfo
-    from gatewayx_nb.secure_config import Config
+    from gatewayx_nb.model_registry.folders import EngineFile
+    from gatewayx_nb.secure_config import Config, Key
 
 _MODEL_PREFIXES = {
     "gpt-": "openai",
@@ -94,3 +102,40 @@ def _engine_of_model(
     by_prefix = (engine for start, engine in _MODEL_PREFIXES.items() if name.startswith(start))
     engine = listed or next(by_prefix, None)
     return engine if engine in engines else None
+
+
+def reference_type_error(value: object) -> UsageError:
+    """Return the error for a reference that is not a string."""
+    return UsageError(
+        f"model must be a str, got {short_repr(value)}.",
+        hint=Hint("set_option", option="model", value="grok"),
+    )
+
+
+def load_error(engine: str, source: EngineFile, problem: str) -> EngineLoadError:
+    """Return the error for an engine file that cannot be used."""
+    return EngineLoadError(
+        f"engine {engine!r} cannot be loaded: {problem}.",
+        hint=f"Fix {display_path(source.path)}; it is reloaded on the next call.",
+        engine=engine,
+    )
+
+
+def missing_key(engine: str, key: Key, found: Iterable[str], alternative: Hint) -> MissingKeyError:
+    """Return the error for an engine whose key is not set.
+
+    Args:
+        engine: Name of the engine.
+        key: The key that was found, which is missing or a placeholder.
+        found: Lines about the key files, and about a variable with a similar name.
+        alternative: How to call a model that needs no key.
+    """
+    variable = key.variable or engine_variable(engine)
+    problem = key.fault or ("is a placeholder" if key.state == "placeholder" else "is not set")
+    text = f"engine {engine!r} needs a key, and {variable} {problem}"
+    text = "; ".join([text, *(line.rstrip(".") for line in found if line)])
+    return MissingKeyError(
+        text if text.endswith("?") else f"{text}.",
+        hint=Hint("set_key", engine=engine) | alternative,
+        engine=engine,
+    )
