@@ -40,10 +40,9 @@ from gatewayx_nb.secure_config import (
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
-    from gatewayx_nb.llm_engines import LLMEngine
-    from collections.abc import Iterable
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
+    from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.model_registry.engine_sources import EngineSource
     from gatewayx_nb.model_registry.loader import LoadedEngine
     from gatewayx_nb.secure_config import Config, Permission

@@ -8,33 +8,15 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gatewayx_nb.calls import PartialReply
-from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.llm_engines.anthropic_messages import MessagesParser
 from gatewayx_nb.llm_engines.cohere_chat import CohereParser
 from gatewayx_nb.llm_engines.gemini import GeminiParser
 from gatewayx_nb.llm_engines.openai_chat import ChatParser
-from tests.llm_engines.wire import make_errors
+from tests.llm_engines.wire import fields_of, make_errors
 
 TEXTS = st.one_of(*[st.text("ab é🙂\n", min_size=1, max_size=6)] * 4, st.just(""))
 SIZES = st.lists(st.integers(1, 3), max_size=3)
 ARGUMENTS = st.sampled_from(['{"a": 1}', "{}", '{"b": "é"}'])
-NAMES = ("text", "reasoning", "finish_reason", "usage", "model", "tool_calls", "citations")
-NAMES += ("images", "logprobs", "carried", "billed")
-
-
-def fields_of(parser, *events):
-    """Return what a reply holds, or the class of its error."""
-    partial = PartialReply("e", "m")
-    try:
-        for data in events:
-            for chunk in parser.feed(json.dumps(data)):
-                partial.add(chunk)
-    except GatewayError as error:
-        return type(error)
-    reply = partial.reply()
-    names = (name for name in NAMES if name != "billed")
-    return {name: getattr(reply, name) for name in names} | {"billed": partial.billed}
 
 
 def pieces(text, sizes):

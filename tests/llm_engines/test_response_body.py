@@ -23,15 +23,8 @@ from gatewayx_nb.testing import (
     reply,
     stream_head,
 )
-from tests.llm_engines.wire import make_errors, make_request
+from tests.llm_engines.wire import ENGINES, make_errors, make_request
 
-ENGINES = {
-    "chat": "grok",
-    "responses": "openai",
-    "anthropic": "anthropic",
-    "gemini": "google",
-    "cohere": "cohere",
-}
 TEXT = "Hello."
 KEY = "canary-0123456789-key"
 DONE = b"data: [DONE]\n\n"

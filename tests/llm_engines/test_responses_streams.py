@@ -1,14 +1,10 @@
 """Random answers of the Responses API: a stream and the equal body give the same reply."""
 
-import json
-
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from gatewayx_nb.calls import PartialReply
-from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.llm_engines.openai_responses import ResponsesParser
-from tests.llm_engines.wire import make_errors
+from tests.llm_engines.wire import fields_of, make_errors
 
 TEXTS = st.one_of(*[st.text("ab é🙂\n", min_size=1, max_size=6)] * 4, st.just(""))
 NAMES = st.sampled_from(["f", "g", ""])
@@ -136,21 +132,6 @@ def _pieces(text, sizes):
         yield text[start:]
 
 
-def fields_of(*events):
-    """Return what a reply holds, or the class of its error."""
-    partial, parser = PartialReply("e", "m"), ResponsesParser(make_errors())
-    try:
-        for data in events:
-            for chunk in parser.feed(json.dumps(data)):
-                partial.add(chunk)
-    except GatewayError as error:
-        return type(error)
-    reply = partial.reply()
-    names = ("text", "reasoning", "finish_reason", "usage", "model", "request_id", "tool_calls")
-    names += ("citations", "images", "logprobs", "carried")
-    return {name: getattr(reply, name) for name in names} | {"finished": parser.finished}
-
-
 def message(*parts):
     """Return a message item."""
     return {"type": "message", "content": [{"type": "output_text", "text": text} for text in parts]}
@@ -161,6 +142,11 @@ def body_of(*items):
     return {"id": "r", "model": "m", "status": "completed", "output": list(items)}
 
 
+def reply_fields(*events):
+    """Return what a reply to these events holds; see `fields_of`."""
+    return fields_of(ResponsesParser(make_errors()), *events)
+
+
 @settings(max_examples=150)
 @given(bodies(), st.lists(st.integers(1, 3), max_size=3))
 @example(body_of(message("a"), message("b")), [1])
@@ -168,21 +154,21 @@ def body_of(*items):
 @example(body_of({"type": "reasoning", "summary": [{"text": ""}, {"text": "a"}]}), [])
 def test_a_stream_gives_the_reply_of_the_equal_body(body, sizes):
     """Every public field is equal, whatever the items are."""
-    assert fields_of(*events_of(body, sizes)) == fields_of(body)
+    assert reply_fields(*events_of(body, sizes)) == reply_fields(body)
 
 
 @settings(max_examples=100)
 @given(bodies(), st.lists(st.integers(1, 3), max_size=3))
 def test_a_stream_without_its_output_at_the_end_gives_the_reply(body, sizes):
     """Some proxies leave out of the last event what they have streamed."""
-    assert fields_of(*events_of(body, sizes, has_output=False)) == fields_of(body)
+    assert reply_fields(*events_of(body, sizes, has_output=False)) == reply_fields(body)
 
 
 @settings(max_examples=100)
 @given(bodies(), st.lists(st.integers(1, 3), max_size=3))
 def test_a_stream_without_the_ends_of_its_items_gives_the_reply(body, sizes):
     """Some proxies leave out the ends of items, which the last event has."""
-    assert fields_of(*events_of(body, sizes, has_item_ends=False)) == fields_of(body)
+    assert reply_fields(*events_of(body, sizes, has_item_ends=False)) == reply_fields(body)
 
 
 @settings(max_examples=100)
@@ -198,7 +184,7 @@ def test_items_that_are_not_sent_in_pieces_are_read_from_their_ends(body, start,
         event for event in all_events if "delta" not in event or is_sent[event["output_index"]]
     ]
 
-    assert fields_of(*events) == fields_of(body)
+    assert reply_fields(*events) == reply_fields(body)
 
 
 @settings(max_examples=50)
@@ -207,4 +193,4 @@ def test_a_stream_of_its_last_event_alone_gives_the_reply(body):
     """A server may stream nothing but the end."""
     end = {"type": f"response.{body['status']}", "response": body}
 
-    assert fields_of(end) == fields_of(body)
+    assert reply_fields(end) == reply_fields(body)

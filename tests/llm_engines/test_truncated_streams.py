@@ -6,14 +6,8 @@ import pytest
 
 from gatewayx_nb.errors import TruncatedError
 from gatewayx_nb.testing import DIALECTS, CloseConnection, Send, Server, head, reply
+from tests.llm_engines.wire import ENGINES
 
-ENGINES = {
-    "chat": "grok",
-    "responses": "openai",
-    "anthropic": "anthropic",
-    "gemini": "google",
-    "cohere": "cohere",
-}
 HEAD_WITHOUT_LENGTH = head(content_type="text/event-stream", connection="close")
 """Headers of a stream without a length, in which only the end marker shows completeness."""
 

@@ -6,15 +6,9 @@ import pytest
 
 from gatewayx_nb.llm_engines.json_body import as_int
 from gatewayx_nb.testing import DIALECTS, Send, Server, reply
+from tests.llm_engines.wire import ENGINES
 
 KEY = "canary-0123456789-key"
-ENGINES = {
-    "chat": "grok",
-    "responses": "openai",
-    "anthropic": "anthropic",
-    "gemini": "google",
-    "cohere": "cohere",
-}
 USAGES = ("usage", "usageMetadata")
 CHANGES = {
     "text": (lambda count: str(int(count)), (10, 5)),

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from hypothesis import strategies as st
 
+from gatewayx_nb.calls import PartialReply
 from gatewayx_nb.errors import GatewayError, TransportError, TruncatedError
 from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
@@ -35,6 +36,19 @@ from tests.conftest import Project
 KEY = "canary-0123456789-key"
 
 IMAGES = (Image("image/png", b"\x89PNG"), Image("image/png", url="https://x/y.png"))
+
+ENGINES = {
+    "chat": "grok",
+    "responses": "openai",
+    "anthropic": "anthropic",
+    "gemini": "google",
+    "cohere": "cohere",
+}
+"""An engine of each dialect."""
+
+FIELDS = ("text", "reasoning", "finish_reason", "usage", "model", "request_id", "tool_calls")
+FIELDS += ("citations", "images", "logprobs", "carried")
+"""What a reply holds of an answer."""
 
 STREAM_ENDS = (Send(chunk(b"")), CloseConnection(), Reset())
 """Ends of a stream: the last chunk of HTTP's chunked encoding, a disconnection or a reset."""
@@ -345,3 +359,17 @@ def _paths(value, path=()):
         yield (*path, name)
         if isinstance(item, (dict, list)):
             yield from _paths(item, (*path, name))
+
+
+def fields_of(parser, *events):
+    """Return what a reply holds after these events, or the class of its error."""
+    partial = PartialReply("e", "m")
+    try:
+        for data in events:
+            for chunk_ in parser.feed(json.dumps(data)):
+                partial.add(chunk_)
+    except GatewayError as error:
+        return type(error)
+    reply_ = partial.reply()
+    held = {name: getattr(reply_, name) for name in FIELDS}
+    return held | {"billed": partial.billed, "finished": parser.finished}
