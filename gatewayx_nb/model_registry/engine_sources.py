@@ -7,10 +7,11 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from gatewayx_nb.files import link_in
 from gatewayx_nb.model_registry.engine_entries import EngineEntry, EnginesFile
 from gatewayx_nb.model_registry.folders import EngineFile, engine_folders, why_unusable
 from gatewayx_nb.model_registry.packages import EnginePackage, EntryPoints
-from gatewayx_nb.secure_config import FileStamp, shipped_path
+from gatewayx_nb.secure_config import FileStamp, engine_variable, shipped_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +46,7 @@ class EngineSources:
         self._engines_files = _engines_files(config)
         self._base_urls: dict[str, str] = {}
         self._stamps_of_compared_files: list[FileStamp] = []
-        self._outside_project: dict[str, list[EngineSource]] = {}
-        self._copies: dict[tuple[EngineSource, EngineSource], bool] = {}
+        self._outside_project: set[str] = set()
 
     def refresh(self) -> bool:
         """Check everything again; return whether anything changed.
@@ -70,19 +70,14 @@ class EngineSources:
             self._select_active()
         return any(changed)
 
-    def outside_project(self, name: str) -> list[EngineSource]:
-        """Return the engines of that name from outside the project folder."""
-        return self._outside_project.get(name, [])
+    def may_be_outside_project(self, name: str) -> bool:
+        """Return whether an engine of that name exists outside the project folder.
 
-    def is_copy(self, first: EngineSource, second: EngineSource) -> bool:
-        """Return whether two engines are identical: files with equal content, or equal entries.
-
-        The result is cached until something changes, because each call needs it.
+        Also return True if that is unknown, because a file or folder cannot be read.
         """
-        pair = (first, second)
-        if pair not in self._copies:
-            self._copies[pair] = _is_copy(first, second)
-        return self._copies[pair]
+        places: tuple[EngineFolder | EnginesFile, ...] = (*self._folders, *self._engines_files)
+        is_unknown = any(place.problem for place in places if place.origin != "project")
+        return is_unknown or name in self._outside_project
 
     @property
     def problems(self) -> list[str]:
@@ -115,26 +110,31 @@ class EngineSources:
         active: dict[str, EngineSource] = {}
         shadowed: list[EngineSource] = []
         compared: list[FileStamp] = []
-        outside: dict[str, list[EngineSource]] = {}
-        self._copies = {}
+        outside: set[str] = set()
         for source in self._all_sources():
             if source.origin != "project":
-                outside.setdefault(source.name, []).append(source)
+                outside.add(source.name)
             active_source = active.setdefault(source.name, source)
             if active_source is source:
                 continue
             pair = (active_source, source)
             compared += [FileStamp(file.path) for file in pair if isinstance(file, EngineFile)]
-            if not self.is_copy(active_source, source):
+            if not _is_copy(active_source, source):
                 shadowed.append(replace(source, shadowed_by=active_source.where))
+            elif active_source.origin == "project" and active_source.refusal_reason is None:
+                # The modules that the copy imports, and what it is edited to, are the project's.
+                active[source.name] = source
         for name in self._base_urls:  # an OpenAI-compatible engine, unless the name is taken
             entry = EngineEntry(name, None, "variable", refusal_reason=why_unusable(name))
             active.setdefault(name, entry)
+            if self._config.keys.owner(engine_variable(name, "BASE_URL")) == "user":
+                outside.add(name)
         self.active, self.shadowed, self._stamps_of_compared_files = active, shadowed, compared
         self._outside_project = outside
 
 
 def _is_copy(first: EngineSource, second: EngineSource) -> bool:
+    """Return whether two engines are identical: files with equal content, or equal entries."""
     if isinstance(first, EngineEntry) and isinstance(second, EngineEntry):
         return first.refusal_reason == second.refusal_reason and first.settings == second.settings
     if not (isinstance(first, EngineFile) and isinstance(second, EngineFile)):
@@ -150,9 +150,11 @@ def _engines_files(config: Config) -> list[EnginesFile]:
     shipped = shipped_path("config/engines.toml")
     files: dict[Path, EnginesFile] = {}
     for folder in config.config_dirs:
-        real = folder.engines_toml.resolve()
+        # A symlink, which is refused, must not hide the file that it leads to.
+        path = folder.engines_toml
+        real = path if link_in(path, folder.root) else path.resolve()
         origin: Origin = "shipped" if real == shipped.resolve() else folder.owner
-        files.setdefault(real, EnginesFile(folder.engines_toml, origin))
+        files.setdefault(real, EnginesFile(path, origin))
     files.setdefault(shipped.resolve(), EnginesFile(shipped, "shipped"))
     return list(files.values())
 

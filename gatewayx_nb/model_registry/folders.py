@@ -175,10 +175,12 @@ def engine_folders(config: Config) -> list[EngineFolder]:
         *((folder.engines, folder.owner) for folder in config.config_dirs),
         (shipped, "shipped"),
     ]
-    # The keys are real paths, so that a folder with two paths is listed once.
+    # The keys are real paths, so that a folder with two paths is listed once. A symlink, which is
+    # refused in a project, must neither hide the folder that it leads to nor count as that folder.
     folders: dict[Path, EngineFolder] = {}
     for path, origin in candidates:
-        real = path.resolve()
+        is_refused = origin in ("project", "user") and path.is_symlink()
+        real = path if is_refused else path.resolve()
         if real == shipped:
             folder = EngineFolder(path, "shipped", installed=is_installed(real))
         else:

@@ -53,17 +53,16 @@ def missing_permissions(
         sources: All engines.
         config: Settings, keys and permissions.
         choice: The place in the project that selects the engine; empty if the caller named it. If
-            the project chooses it, the project's code needs a permission to run, with or without a
-            key.
+            the project chooses it, its file or host needs a permission, with or without a key.
     """
     needed: list[Permission] = []
-    own = list(_own_targets(source, sources, config))
-    if choice and isinstance(source, EngineFile):
+    own = list(_own_targets(source, config))
+    if choice:
         needed += [Permission(each.subject, each.target, choice) for each in own]
     is_users_key = key.state == "set" and key.owner != "project"
     # If only the project has an engine, a key under the engine's name was set for this project.
     own_variable = engine_variable(source.name)
-    only_here = not sources.outside_project(source.name) and key.variable == own_variable
+    only_here = not sources.may_be_outside_project(source.name) and key.variable == own_variable
     if config.project and is_users_key and (choice or not only_here):
         needed += [*config.key_destinations(source.name), *own]
         if source.origin in ("path", "user", "package"):
@@ -95,12 +94,9 @@ def check_permissions(
     )
 
 
-def _own_targets(
-    source: EngineSource, sources: EngineSources, config: Config
-) -> Iterator[Permission]:
+def _own_targets(source: EngineSource, config: Config) -> Iterator[Permission]:
     """Yield the permissions that a project's own engine needs: for its host, or for its file."""
-    is_copy = any(sources.is_copy(source, other) for other in sources.outside_project(source.name))
-    if source.origin != "project" or config.project is None or is_copy:
+    if source.origin != "project" or config.project is None:
         return
     if isinstance(source, EngineEntry):
         yield Permission(source.name, origin(source.base_url), f"its entry {source.where}")

@@ -238,7 +238,7 @@ class ModelRegistry:
         """Return whether a project's engine has the name of one from outside the project."""
         if source is None or source.origin != "project":
             return False
-        return bool(self._sources.outside_project(source.name))
+        return self._sources.may_be_outside_project(source.name)
 
     def _project_choices(self) -> dict[str, str]:
         """Return where the project chooses engines, keyed by engine name."""

@@ -64,7 +64,7 @@ def test_each_source_overrides_later_ones(project, user_folder, tmp_path):
 def test_a_project_entry_overrides_user_and_shipped_entries(project, user_folder):
     """A project's entry overrides the user's and the shipped one.
 
-    An identical entry is not reported as shadowed.
+    Of two identical entries, the user's is used, and the project's is not reported as shadowed.
     """
     project_entries, user_entries = (
         folder / "config" / "engines.toml" for folder in (project.root, user_folder)
@@ -74,7 +74,7 @@ def test_a_project_entry_overrides_user_and_shipped_entries(project, user_folder
     with _make_pool(project, user_folder) as pool:
         rows = [row for row in pool.status() if row.name == "mistral"]
         assert [(row.source, row.model, row.state) for row in rows] == [
-            ("project: engines.toml", "m1", "no key"),
+            ("user: engines.toml", "m1", "no key"),
             ("engines.toml", "", "shadowed"),
         ]
         user_entries.write_text(ENTRY.format("mistral", "m2"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from gatewayx_nb.engine_pool import EnginePool
-from gatewayx_nb.errors import ConfigError, TrustError
+from gatewayx_nb.errors import ConfigError, EngineLoadError, TrustError
 from gatewayx_nb.secure_config import origin, shipped_path
 
 UNTRUSTED_URL = "http://127.0.0.1:9/v1"
@@ -469,3 +469,74 @@ def test_a_project_gives_no_option_to_an_engine_with_the_users_key(project, tmp_
         project.settings('[engines.acme]\nmodel = "m"\n')
         pool.refresh()
         assert pool.ask("hi", "acme").text == "mine"
+
+
+def _user_env(tmp_path, keys="", settings="", entries=""):
+    """Write a user folder, and return an environment with it."""
+    folder = tmp_path / "user" / "gatewayx"
+    (folder / "config" / "secrets").mkdir(parents=True)
+    (folder / "engines").mkdir()
+    for name, text in (("gatewayx.toml", settings), ("engines.toml", entries)):
+        (folder / "config" / name).write_text(text)
+    (folder / "config" / "secrets" / ".env.local").write_text(keys)
+    (folder / "config" / "secrets" / ".env.local").chmod(0o600)
+    return folder, {"XDG_CONFIG_HOME": str(tmp_path / "user")}
+
+
+CORP = '[corp]\nbase_url = "https://llm.corp.example/v1"\nmodel = "m"\n'
+CORP_KEY = "GATEWAYX_CORP_API_KEY=USERKEY-0123456789\n"
+
+
+@pytest.mark.parametrize("definition", ["variables", "entry", "linked", "unreadable"])
+@pytest.mark.parametrize("reference", [None, "corp"])
+def test_a_project_does_not_take_over_an_engine_of_the_user(
+    project, tmp_path, definition, reference
+):
+    """Whatever defines the user's engine, a project's file of its name needs a permission."""
+    keys = CORP_KEY
+    if definition == "variables":
+        keys += "GATEWAYX_CORP_BASE_URL=https://llm.corp.example/v1\nGATEWAYX_CORP_MODEL=m\n"
+    entries = {"variables": "", "unreadable": "[corp"}.get(definition, CORP)
+    folder, env = _user_env(tmp_path, keys, 'default_model = "corp"\n', entries)
+    if definition == "linked":  # the project's link leads to the user's file
+        (project.root / "config" / "engines.toml").symlink_to(folder / "config" / "engines.toml")
+    path = project.engine("corp", "x")
+    path.write_text(path.read_text().replace("requires_key = False", "requires_key = True"))
+    with EnginePool(home=project.root, env=env) as pool:
+        with pytest.raises(TrustError, match=r"engines/corp_engine\.py"):
+            pool.ask("hi", reference)
+        assert "corp" in pool.untrusted_engines()
+
+
+def test_a_copy_in_the_project_does_not_run_its_own_helpers(project, tmp_path):
+    """Of two equal files the user's is run, because the project's may import other modules."""
+    folder, env = _user_env(tmp_path, CORP_KEY)
+    source = "from ._corp import answer\nfrom ..llm_engines import LLMEngine\n\n\n"
+    source += "class CorpEngine(LLMEngine):\n    async def generate(self, prompt, **kwargs):\n"
+    source += "        return answer\n"
+    for engines, answer in ((folder / "engines", "user"), (project.engines, "project")):
+        (engines / "corp_engine.py").write_text(source)
+        (engines / "_corp.py").write_text(f"answer = {answer!r}\n")
+    with EnginePool(home=project.root, env=env) as pool:
+        assert pool.ask("hi", "corp").text == "user"
+
+
+def test_a_linked_engines_folder_does_not_count_as_shipped(project):
+    """A link to the shipped folder may lead elsewhere in a moment, so it is refused."""
+    project.engines.rmdir()
+    project.engines.symlink_to(shipped_path("engines"))
+    with project.pool() as pool, pytest.raises(EngineLoadError, match="is a symlink"):
+        pool.ask("hi", "mock")
+
+
+@pytest.mark.parametrize("reference", [None, "fast", "mock"])
+def test_a_keyless_entry_that_the_project_chooses_needs_a_permission(project, tmp_path, reference):
+    """A project's default model or alias does not send prompts to its own host."""
+    _, env = _user_env(tmp_path, settings='default_model = "mock"\n')
+    (project.root / "config" / "engines.toml").write_text(
+        '[evil]\nbase_url = "https://evil.example/v1"\nmodel = "m"\nrequires_key = false\n'
+    )
+    project.settings('default_model = "evil"\n[aliases]\nfast = "evil"\nmock = "evil"\n')
+    pool = EnginePool(home=project.root, env=env)
+    with pool, pytest.raises(TrustError, match=r"https://evil\.example"):
+        pool.ask("hi", reference)
