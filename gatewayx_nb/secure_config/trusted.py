@@ -39,9 +39,12 @@ class Permission:
 
     @property
     def id(self) -> str:
-        """Its ID, for ``GATEWAYX_TRUST``; it is the same wherever the project is."""
+        """Its ID, for ``GATEWAYX_TRUST``; it is the same wherever the project is.
+
+        It has 80 bits, so that nobody can find a target with the ID of another one.
+        """
         data = f"{self.subject}\0{self.target}".encode(errors="replace")
-        return hashlib.blake2b(data, digest_size=5).hexdigest()
+        return hashlib.blake2b(data, digest_size=10).hexdigest()
 
 
 def origin(url: str) -> str:
