@@ -1,4 +1,4 @@
-"""One-line errors for arguments that do not fit a public function."""
+"""One-line errors for arguments that a public function does not accept."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     "system_prompt": ("system",),
     "response_format": ("schema",),
 }
-"""The parameters that other libraries call by another name."""
+"""Maps names that other libraries use to our parameters with the same meaning."""
 
 _ADVICE: Mapping[str, Hint | str] = {
     "stream": "Call `stream` instead; it yields the answer in chunks.",
-    "n": "Repeat the call for further answers; `max_tokens` limits the length of one.",
+    "n": "Repeat the call for more answers; to limit the length of one, set `max_tokens`.",
     "api_key": Hint("set_key", engine="NAME"),
 }
-"""What to do instead of passing a keyword that other libraries have."""
+"""What to do instead of passing a keyword that only other libraries accept."""
 
 
 def unknown_option(name: str, known: Collection[str]) -> UsageError:
     """Return the error for a keyword that is not an option of a call."""
-    options = f"Options are {', '.join(sorted(known))}; others go into `params={{…}}`."
+    options = f"The options are {', '.join(sorted(known))}; any others go into `params={{…}}`."
     return UsageError(
         f"{name!r} is not an option of a call.{_suggestion(name, known)}",
         hint=_ADVICE.get(name, options),
@@ -41,10 +41,10 @@ def unknown_option(name: str, known: Collection[str]) -> UsageError:
 
 
 def check_keywords(options: Iterable[str], known: Collection[str]) -> None:
-    """Check that every keyword is known, before a missing argument is reported.
+    """Check that every keyword is known; an unknown one explains more than a missing argument.
 
     Raises:
-        UsageError: If one is unknown.
+        UsageError: If a keyword is unknown.
     """
     for name in options:
         if name not in known:
@@ -52,11 +52,11 @@ def check_keywords(options: Iterable[str], known: Collection[str]) -> None:
 
 
 def with_one_line_errors(function: F, name: str = "") -> F:
-    """Return a function that raises a one-line error if its arguments do not fit.
+    """Wrap a function so that invalid arguments raise a one-line error.
 
     Args:
         function: The function.
-        name: Its public name; by default, its own.
+        name: Public name of the wrapped function; by default, its own.
     """
 
     @functools.wraps(function)
@@ -77,28 +77,28 @@ def argument_problem(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
 ) -> Exception:
-    """Return a one-line error if the arguments do not fit a function, otherwise ``error``."""
+    """Return a one-line error if a function does not accept the arguments, else ``error``."""
     signature = inspect.signature(function)
     try:
         signature.bind(*args, **kwargs)
     except TypeError as mismatch:
         parameters = signature.parameters
-        # `bind` reports a missing argument before an unknown one, which is often the reason.
+        # `bind` reports a missing argument first, even if an unknown one is the actual mistake.
         unknown = next((name for name in kwargs if name not in parameters), None)
         problem = f"{mismatch}."
         if unknown is not None:
             problem = f"got an unexpected keyword argument {unknown!r}."
             problem += _suggestion(unknown, parameters)
-        named = (each.replace(annotation=each.empty) for each in parameters.values())
+        untyped = (each.replace(annotation=each.empty) for each in parameters.values())
         return UsageError(
-            f"the arguments of `{function.__name__}` do not fit: {problem}",
-            hint=f"It takes ({shorten(', '.join(map(str, named)), 150)}).",
+            f"`{function.__name__}` does not accept these arguments: {problem}",
+            hint=f"It takes ({shorten(', '.join(map(str, untyped)), 150)}).",
         )
     return error
 
 
 def _suggestion(name: str, known: Collection[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` with the known name for the same thing, or the nearest."""
+    """Return ``" Did you mean 'x'?"`` with the synonymous known name, or else the nearest."""
     same = [other for other in _OTHER_NAMES.get(name, ()) if other in known]
     if name in _ADVICE:
         return ""

@@ -122,9 +122,9 @@ def test_an_error_shortens_a_long_value(project):
     ],
     ids=["ask", "compare", "cassette", "embed", "aembed", "pull", "jobs", "pool", "modl", "engine"],
 )
-def test_arguments_that_do_not_fit_are_one_line(project, call, message):
+def test_invalid_arguments_raise_a_one_line_error(project, call, message):
     """The error for a function of the default pool shows its parameters, without a traceback."""
-    with pytest.raises(UsageError, match=f"the arguments of `.*` do not fit: .*{message}") as e:
+    with pytest.raises(UsageError, match=f"`.*` does not accept these arguments: .*{message}") as e:
         call()
 
     assert "It takes (" in str(e.value)
