@@ -153,7 +153,7 @@ class ChatSlot:
         # Turns without a cell ID have `None`, which must not match this turn's `None`.
         return cells.index(self.cell) if self.cell in cells and self.cell else len(cells)
 
-    def join(self, request: Request) -> Request:
+    def with_history(self, request: Request) -> Request:
         """Return the request with the earlier turns and, if it has none, the system prompt."""
         turns = self.chat.turns[: self.index]
         following = [*(turn.messages for turn in turns[1:]), request.messages]

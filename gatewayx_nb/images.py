@@ -66,7 +66,7 @@ class Image:
         """
         if not self.data and not self.url:
             raise UsageError(
-                f"an Image must have data or a URL, got neither ({self.mime!r} is its type).",
+                f"an Image must have data or a URL; this one, of type {self.mime!r}, has neither.",
                 hint='A path alone is enough: `images="plot.png"`.',
             )
 
@@ -134,8 +134,8 @@ def is_drawable(value: object) -> bool:
         return False
 
 
-def listed(sources: object) -> list[object]:
-    """Return one source or several as a list; see `load`."""
+def as_list(sources: object) -> list[object]:
+    """Return one or more sources as a list; see `load`."""
     # These are iterable too, but each is one source.
     is_one = isinstance(sources, str | bytes | bytearray | memoryview | Path)
     return list(sources) if isinstance(sources, Iterable) and not is_one else [sources]
@@ -149,7 +149,8 @@ def load(source: object) -> Image:
             ``data:`` URL, a matplotlib figure, a PIL image, or an `Image`.
 
     Raises:
-        UsageError: If it is none of these, not PNG, JPEG, GIF or WebP, or larger than 20 MiB.
+        UsageError: If it is none of these, is not a PNG, JPEG, GIF or WebP image, or is larger than
+            20 MiB.
     """
     if isinstance(source, Image):
         return source
@@ -226,7 +227,7 @@ def _stretch_to_gray(image: Any) -> Any:  # noqa: ANN401 - PIL is optional
 
 
 def sniff(data: bytes) -> str | None:
-    """Return the image type that the first bytes show, or ``None`` if providers do not accept it.
+    """Return the image type that the first bytes identify; ``None`` if providers do not accept it.
 
     >>> sniff(b"GIF89a...")
     'image/gif'

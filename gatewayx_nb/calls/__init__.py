@@ -26,7 +26,15 @@ from gatewayx_nb.calls.planner import (
 from gatewayx_nb.calls.prompt_messages import prompt_text
 from gatewayx_nb.calls.retry import with_retries
 from gatewayx_nb.calls.streams import AsyncReplyStream, ReplyStream
-from gatewayx_nb.calls.table import Excerpt, Fold, Note, Table, TableColumn, text_columns, to_frame
+from gatewayx_nb.calls.table import (
+    Excerpt,
+    FoldedRows,
+    Note,
+    Table,
+    TableColumn,
+    text_columns,
+    to_frame,
+)
 
 __all__ = [
     "OPTIONS",
@@ -40,7 +48,7 @@ __all__ = [
     "CompareOptions",
     "ConversationSlot",
     "Excerpt",
-    "Fold",
+    "FoldedRows",
     "Note",
     "Option",
     "PartialReply",

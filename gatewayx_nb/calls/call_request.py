@@ -36,13 +36,13 @@ def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed:
         prompt: The prompt, as a string or a list of messages.
         model: Name of the model; empty for the engine's own.
         options: Normalized options.
-        streamed: Whether the caller reads the answer as it arrives.
+        streamed: Whether the caller receives the answer as it arrives.
 
     Raises:
         UsageError: If the prompt is invalid, or contradicts the options.
     """
     messages = read_messages(prompt)
-    # Leading system messages are the system prompt. Its place depends on the provider.
+    # Leading system messages form the system prompt, whose place depends on the provider.
     turns = tuple(itertools.dropwhile(lambda message: message.role == "system", messages))
     system = _system_prompt(messages[: len(messages) - len(turns)], options)
     params = {**options.get("params", {})}  # a copy, so that the caller's dict is not modified
@@ -50,7 +50,7 @@ def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed:
         if name in params:
             raise UsageError(
                 f"params must not contain {name!r}, which the call sets itself.",
-                hint="Use the prompt, `messages` or `model` of the call.",
+                hint="Pass it to the call as the prompt, `messages` or `model`.",
             )
     drop_unsupported = params.pop("drop_unsupported", False)
     if not isinstance(drop_unsupported, bool):
@@ -95,9 +95,9 @@ def params_for(
         near = difflib.get_close_matches(name, engines, 1, _MISSPELLING_SIMILARITY)
         if near and isinstance(value, Mapping):
             raise UsageError(
-                f"params has values for {name!r}, and there is no such engine."
+                f"params has values for {name!r}, but there is no such engine."
                 f" Did you mean {near[0]!r}?",
-                hint="Parameters for all engines go into `params` itself.",
+                hint="Parameters for all engines go directly into `params`.",
             )
     return {**common, **own}
 
@@ -108,8 +108,8 @@ def _system_prompt(messages: Iterable[Message], options: CallOptions) -> str | N
         return options.get("system")
     if options.get("system") is not None:
         raise UsageError(
-            "`system` is set, and messages[0] is a system message too.",
-            hint="Use one of them.",
+            "`system` is set, but messages[0] is also a system message.",
+            hint="Use only one of them.",
         )
     return "\n\n".join(filter(None, texts))
 
@@ -120,7 +120,7 @@ def _with_images(messages: tuple[Message, ...], pictures: tuple[Image, ...]) -> 
         raise UsageError(
             "images must be attached to a user message; the last message has the role"
             f" {last.role!r}.",
-            hint="Put them into a message of the list.",
+            hint="Put them into a user message in the list.",
         )
     return (*earlier, Message("user", (*last.parts, *pictures)))
 
@@ -129,9 +129,9 @@ def join_conversation(request: Request, slot: ConversationSlot | None) -> Reques
     """Return the request with the earlier turns, and with every tool result linked to its call.
 
     Raises:
-        UsageError: If a tool result does not belong to a call, or a call has no result.
+        UsageError: If a tool result does not match any tool call, or a tool call has no result.
     """
-    joined = slot.join(request) if slot else request
+    joined = slot.with_history(request) if slot else request
     earlier = len(joined.messages) - len(request.messages)
     linked = link_tool_results(joined.messages, earlier)
     return joined if linked is joined.messages else replace(joined, messages=linked)

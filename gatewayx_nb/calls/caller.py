@@ -34,8 +34,8 @@ C = TypeVar("C", bound="Caller")
 _PARAMETERS: Mapping[str, str] = {
     "prompt": "the prompt: a str, or a list of messages",
     "messages": "the list of messages, instead of `prompt`",
-    "models": "one or several references to compare; a repeated one is called once per occurrence",
-    "inputs": "values of `{{input}}` in the prompt, one or several; each is a separate run",
+    "models": "one or more references to compare; a repeated one is called once per occurrence",
+    "inputs": "one or more values of `{{input}}` in the prompt; each is a separate run",
     "samples": "number of calls to each model",
     "pool": "the pool that makes the calls; the default pool if omitted",
 } | {name: option.help for name, option in OPTIONS.items()}

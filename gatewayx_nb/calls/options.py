@@ -154,7 +154,7 @@ _references = _one_or_several("a reference")
 
 
 def _images(value: object) -> tuple[Image, ...]:
-    return tuple(map(images.load, images.listed(value)))
+    return tuple(map(images.load, images.as_list(value)))
 
 
 def _schema(value: object) -> ResponseSchema:
@@ -172,7 +172,7 @@ class Option:
     Attributes:
         check: Returns the normalized value, or raises an error that describes the expected value.
         help: Meaning, unit and default, in one line.
-        flag: The command-line flag and the placeholder of its value, such as
+        flag: The command-line flag and the placeholder for its value, such as
             ``"-t/--temperature X"``; a switch has no placeholder. Empty if there is no flag.
         example: A valid value, for hints.
         feature: The feature that an engine needs in order to support it.
@@ -203,7 +203,7 @@ class ConversationSlot(Protocol):
     def model(self) -> str | None:
         """Reference of the model that is used if the call names none."""
 
-    def join(self, request: Request) -> Request:
+    def with_history(self, request: Request) -> Request:
         """Return the request with the earlier turns added."""
 
     def add_turn(self, messages: tuple[Message, ...], reply: Reply) -> None:
@@ -268,12 +268,12 @@ class CompareOptions(TypedDict, total=False):
     ]
     stop: Annotated[
         str | Iterable[str] | None,
-        Option(_texts, "strings that end the answer, one or several", "", "END", to_recorded=tuple),
+        Option(_texts, "one or more strings that end the answer", "", "END", to_recorded=tuple),
     ]
     seed: Annotated[
         int | None,
         Option(
-            _integer, "sampling seed, an int, for engines that have one", "", 1, to_recorded=int
+            _integer, "sampling seed, an int, for engines that accept one", "", 1, to_recorded=int
         ),
     ]
     effort: Annotated[
@@ -300,7 +300,7 @@ class CompareOptions(TypedDict, total=False):
         object,
         Option(
             _images,
-            "files, https URLs, bytes, figures or PIL images, one or several",
+            "one or more files, https URLs, bytes, figures or PIL images",
             "--image EXPR",
             "plot.png",
             "images",
@@ -313,7 +313,7 @@ class CompareOptions(TypedDict, total=False):
         Mapping[str, Any],
         Option(
             _params,
-            "further parameters of the provider, for all engines or under an engine's name",
+            "additional provider parameters, either for all engines or keyed by engine name",
             "-p/--param K=V",
             {"top_p": 0.9},
             to_recorded=dict,
@@ -348,7 +348,7 @@ class CompareOptions(TypedDict, total=False):
         bool,
         Option(
             _switch,
-            "send it even if a cost limit is set and the price is unknown",
+            "send the call even if a cost limit is set and the price is unknown",
             "--allow-unpriced",
             example=True,
             default=False,
@@ -375,7 +375,7 @@ class AskOptions(CompareOptions, total=False):
         str | Iterable[str],
         Option(
             _references,
-            "engines to call in turn if the call fails before any answer, one or several",
+            "one or more engines to try in turn if the call fails before any output",
             "--fallback REF",
             ["anthropic", "local"],
             repeatable=True,

@@ -49,7 +49,7 @@ class TableColumn(Generic[Row]):
 
 
 @dataclass(frozen=True, slots=True)
-class Fold(Generic[Row]):
+class FoldedRows(Generic[Row]):
     """The rows of a table that are displayed as lines below it.
 
     Attributes:
@@ -85,7 +85,7 @@ class Table(list[Row]):
         rows: Iterable[Row] = (),
         columns: Sequence[TableColumn[Row]] = (),
         notes: Iterable[str] = (),
-        fold: Fold[Row] | None = None,
+        fold: FoldedRows[Row] | None = None,
         lead: Iterable[str] = (),
     ) -> None:
         super().__init__(rows)
@@ -157,15 +157,15 @@ class Table(list[Row]):
         return [column.heading for column in columns], [column.align for column in columns]
 
 
-def text_columns(*headings: str, code: int = 0) -> tuple[TableColumn[Sequence[str]], ...]:
+def text_columns(*headings: str, code_columns: int = 0) -> tuple[TableColumn[Sequence[str]], ...]:
     """Return the columns of rows that are sequences of strings.
 
     Args:
         *headings: Their headings.
-        code: Number of leading columns whose cells are code.
+        code_columns: Number of leading columns whose cells are code.
     """
     return tuple(
-        TableColumn(heading, itemgetter(index), is_code=index < code)
+        TableColumn(heading, itemgetter(index), is_code=index < code_columns)
         for index, heading in enumerate(headings)
     )
 
@@ -221,11 +221,11 @@ class Excerpt:
         return f"{Note(self.intro)!r}\n\n{plain(self.text)}"
 
     def _repr_html_(self) -> str:
-        pages, rest = [f"<p>{inline_code(self.intro)}</p>"], self.text
+        fragments, rest = [f"<p>{inline_code(self.intro)}</p>"], self.text
         for code in self.code:
             before, _, rest = rest.partition(code)
-            pages += [*_paragraphs(before), highlight(code, "ipython")]
-        return "".join([*pages, *_paragraphs(rest)])
+            fragments += [*_paragraphs(before), highlight(code, "ipython")]
+        return "".join([*fragments, *_paragraphs(rest)])
 
 
 def _paragraphs(text: str) -> list[str]:

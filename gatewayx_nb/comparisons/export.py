@@ -91,7 +91,7 @@ def to_code(
 
 def _file_names(request: ComparisonRequest) -> Iterator[str]:
     """Yield the images as code: their file names, or ``...`` for an image without a name."""
-    for image in images.listed(request.options.get("images", ())):
+    for image in images.as_list(request.options.get("images", ())):
         yield repr(str(image)) if isinstance(image, str | Path) else "..."
     yield from map(repr, request.images)
 

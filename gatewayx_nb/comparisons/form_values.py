@@ -38,7 +38,7 @@ def reusable_options(options: Mapping[str, Any]) -> dict[str, Any]:
         if value is not None
     }
     if "images" in reusable:
-        reusable["images"] = images.listed(reusable["images"])
+        reusable["images"] = images.as_list(reusable["images"])
     return reusable
 
 

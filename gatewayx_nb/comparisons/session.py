@@ -183,7 +183,7 @@ class ComparisonSession:
         limits = self._get_pool().config.settings.limits
         namespace = {**self._get_namespace(), **({"input": value} if request.inputs else {})}
         filled = prompts.compose(request.prompt, namespace, (Secret,), rows=limits.table_rows)
-        option_images = images.listed(options.get("images", ()))
+        option_images = images.as_list(options.get("images", ()))
         # The prompt's own images come first, because it refers to them by number.
         attached = (*filled.images, *option_images, *request.images.values())
         if attached:
@@ -199,6 +199,6 @@ def _image_names(request: ComparisonRequest, image_names: tuple[str, ...]) -> st
     """Return the names of the images sent: notebook values, files, uploads."""
     files = (
         str(image) if isinstance(image, str | Path) else type(image).__name__
-        for image in images.listed(request.options.get("images", ()))
+        for image in images.as_list(request.options.get("images", ()))
     )
     return ", ".join([*image_names, *files, *request.images]) or None

@@ -40,7 +40,7 @@ class Fields:
     Args:
         prompt: The initial prompt.
         options: Initial call options.
-        inputs: Initial inputs, one or several.
+        inputs: One or more initial inputs.
         samples: Initial number of calls to each model.
 
     Raises:

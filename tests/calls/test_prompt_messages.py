@@ -280,7 +280,7 @@ def test_the_first_system_messages_are_the_system_prompt(ask, engine, role):
 def test_two_system_prompts_are_refused(ask):
     """A system message together with `system` is an error, even if `system` is empty."""
     for system in ("x", ""):
-        with pytest.raises(UsageError, match=r"`system` is set, and messages\[0\]"):
+        with pytest.raises(UsageError, match=r"`system` is set, but messages\[0\]"):
             ask([Message("system", "y"), Message("user", "z")], system=system)
 
 

@@ -7,7 +7,7 @@ from operator import itemgetter
 import pytest
 
 import gatewayx_nb as gx
-from gatewayx_nb.calls import Fold, Note, Table, TableColumn, text_columns
+from gatewayx_nb.calls import FoldedRows, Note, Table, TableColumn, text_columns
 from gatewayx_nb.messages import ModelInfo
 from gatewayx_nb.storage import LedgerEntry
 from gatewayx_nb.text import display_width
@@ -119,7 +119,7 @@ def test_without_rows_only_the_notes_are_shown():
 
 def test_backticks_mark_code_in_cells():
     """In HTML, code in a cell is marked and does not break; in text, backticks are omitted."""
-    table = Table([("chat", "`-h` lists more")], text_columns("command", "meaning", code=1))
+    table = Table([("chat", "`-h` lists more")], text_columns("command", "meaning", code_columns=1))
 
     assert repr(table).splitlines()[-1] == "chat     -h lists more"
     for code in ("chat", "-h"):
@@ -155,7 +155,9 @@ def test_a_figure_keeps_its_unit(cell, is_unbroken):
 
 def test_folded_rows_are_data_and_shown_as_lines():
     """Folded rows stay in the list and are shown as lines above the notes; the lead is on top."""
-    fold = Fold(lambda row: row[1] == "", lambda rows: [f"empty: {len(rows)}"] if rows else [])
+    fold = FoldedRows(
+        lambda row: row[1] == "", lambda rows: [f"empty: {len(rows)}"] if rows else []
+    )
     table = Table([("a", "set"), ("b", "")], text_columns("x", "y"), ["End"], fold, ["Start"])
 
     assert len(table) == 2
