@@ -42,7 +42,7 @@ log = logging.getLogger("gatewayx_nb")
 _TABLE = re.compile(r"^[ \t]*\|.*\|[ \t]*\n[ \t]*\|[ \t:|-]*-[ \t:|-]*\|[ \t]*$", re.MULTILINE)
 """A Markdown table, which is how a DataFrame is put into a prompt."""
 
-_Group = tuple[bytes, str, str]
+_GroupKey = tuple[bytes, str, str]
 """The digest, engine and model, which are the same for equal calls."""
 
 
@@ -74,9 +74,9 @@ class RecordingSlot:
 class Cassette:
     """A file of recorded replies, usable as a context manager; see `EnginePool.cassette`.
 
-    ``auto`` replays recorded calls and records the others, ``record`` makes every call and replaces
-    its recording, ``replay`` only replays, ``off`` does nothing. Equal calls are replayed in the
-    order in which they were made; once all have been replayed, the last one is repeated.
+    ``auto`` replays recorded calls and records the others; ``record`` makes every call and replaces
+    its recording; ``replay`` only replays; and ``off`` does nothing. Equal calls are replayed in
+    the order in which they were made; once all have been replayed, the last one is repeated.
 
     Args:
         path: The file; created with the first entry.
@@ -107,9 +107,9 @@ class Cassette:
         self.replayed = self.recorded = self.missed = 0
         self.secrets, self._on_close = redaction.secrets, on_close
         self._lock = threading.Lock()  # many threads plan and record calls
-        self._groups: dict[_Group, list[TapeLine]] = {}
-        self._by_digest: dict[bytes, list[_Group]] = {}
-        self._planned: Counter[_Group] = Counter()
+        self._groups: dict[_GroupKey, list[TapeLine]] = {}
+        self._by_digest: dict[bytes, list[_GroupKey]] = {}
+        self._planned: Counter[_GroupKey] = Counter()
         self._unwritten: list[CassetteEntry] = []
         self._refused = 0
         self._refusal = self._failure = ""
@@ -251,18 +251,18 @@ class Cassette:
 
     def _note_refusal(self, error: ConfigError) -> None:
         self._refused += 1
-        text = self._unrecorded(error, self._refused, "")
+        text = self._unrecorded_message(error, self._refused, "")
         if not self._refusal:
             log.warning("%s", text)
         self._refusal = text
 
     def _note_failure(self, error: ConfigError) -> None:
-        text = self._unrecorded(error, len(self._unwritten), " yet")
+        text = self._unrecorded_message(error, len(self._unwritten), " yet")
         if not self._failure:
             log.warning("%s", text)
         self._failure = text
 
-    def _unrecorded(self, error: ConfigError, count: int, yet: str) -> str:
+    def _unrecorded_message(self, error: ConfigError, count: int, yet: str) -> str:
         """Return one line that says why replies are not recorded, without any key."""
         what = "1 reply is" if count == 1 else f"{count:,} replies are"
         hint = render(error.hint) if error.hint else ""
@@ -314,7 +314,7 @@ class Cassette:
             self._by_digest.setdefault(group[0], []).append(group)
         insort(equal_lines, line, key=_repeat)  # sorting them again would take quadratic time
 
-    def _group(self, request: CassetteRequest) -> _Group:
+    def _group(self, request: CassetteRequest) -> _GroupKey:
         """Return a request's group, found by its engine or else by the reference as typed."""
         digest = request.body.digest
         group = (digest, request.engine, request.model)
@@ -327,7 +327,7 @@ class Cassette:
         return group
 
     def _check_writable(self) -> None:
-        remedy = tape.make_writable_hint(self.path)
+        remedy = tape.permission_hint(self.path)
         if remedy:
             raise ConfigError(
                 f"The cassette {str(self.path)!r} cannot be written.",

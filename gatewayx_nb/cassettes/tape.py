@@ -77,11 +77,11 @@ def read(path: Path) -> TapeContent:
     # `splitlines` would drop the empty line at the end, which shows that the last entry is
     # complete.
     lines = [line.rstrip(b"\r") for line in data.split(b"\n")]
-    # Markers are searched for first: one may be in any line, even in place of the header.
+    # Markers are searched for first: one may be on any line, even in place of the header.
     for number, line in enumerate(lines, start=1):
         if _CONFLICT.match(line):
             raise ConfigError(
-                f"{str(path)!r} has a merge conflict marker in line {number}.",
+                f"{str(path)!r} has a merge conflict marker on line {number}.",
                 hint="Each line is a whole entry, so keep both sides:"
                 rf" `sed -i -E '/^(<{{7}}|\|{{7}}|={{7}}|>{{7}})( |$)/d' {path}`",
             )
@@ -121,7 +121,7 @@ def append(path: Path, line: bytes, replacing: bytes | None = None) -> None:
             return
         is_new = _repair_end(path)
         _write_at_end(path, _HEAD + b"\n" + line + b"\n" if is_new else line + b"\n")
-        # A new file exists on disk only once its folder is written.
+        # A new file exists on disk only once its folder is flushed.
         if is_new:
             fsync_directory(path.parent)
 
@@ -142,7 +142,7 @@ def _write_at_end(path: Path, data: bytes) -> None:
 
 
 def check_file_name(path: Path) -> None:
-    """Check that a file system accepts a path.
+    """Check that the file system accepts a path.
 
     Raises:
         ConfigError: If it is too long, or contains a character that no path can have.
@@ -159,15 +159,15 @@ def check_file_name(path: Path) -> None:
         ) from None
 
 
-def make_writable_hint(path: Path) -> str:
+def permission_hint(path: Path) -> str:
     """Return how to make a file writable, or an empty string if it already is."""
     if os.path.exists(path):
-        return "" if _may(path, os.W_OK) else f"Run `chmod u+w {path}`."
+        return "" if _has_access(path, os.W_OK) else f"Run `chmod u+w {path}`."
     folder = next(parent for parent in path.parents if os.path.exists(parent))
-    return "" if _may(folder, os.W_OK | os.X_OK) else f"Run `chmod u+w {folder}`."
+    return "" if _has_access(folder, os.W_OK | os.X_OK) else f"Run `chmod u+w {folder}`."
 
 
-def _may(path: Path, mode: int) -> bool:
+def _has_access(path: Path, mode: int) -> bool:
     # By default, `os.access` checks the real user, not the effective one. Windows supports only
     # the default.
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
@@ -287,5 +287,5 @@ def _locked(path: Path) -> Iterator[None]:
     except OSError as error:
         raise ConfigError(
             f"The cassette {str(path)!r} cannot be written: {error.strerror or error}.",
-            hint=as_hint(make_writable_hint(path) or _remedy(error)) | Hint("bypass_cassette"),
+            hint=as_hint(permission_hint(path) or _remedy(error)) | Hint("bypass_cassette"),
         ) from None

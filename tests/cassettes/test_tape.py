@@ -131,7 +131,7 @@ CONFLICT = (
 @pytest.mark.parametrize(
     ("content", "message", "hint"),
     [
-        (CONFLICT, "a merge conflict marker in line 3", "sed -i"),
+        (CONFLICT, "a merge conflict marker on line 3", "sed -i"),
         ("hello\n", "is not a cassette", "was not changed"),
         (b"\x89PNG\r\n\x1a\n\0\0\0", "is not a cassette", "was not changed"),
         ('{"version":1}\n', "is not a cassette", "was not changed"),
