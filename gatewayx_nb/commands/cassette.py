@@ -65,12 +65,15 @@ def cassette_arguments(parser: LineParser) -> None:
         "path",
         nargs="?",
         metavar="PATH",
-        help="its file, or a mode; if omitted, the open one or cassettes/NOTEBOOK.jsonl beside the"
-        " notebook",
+        help="a cassette file or a mode; if omitted, the open cassette, or else"
+        " cassettes/NOTEBOOK.jsonl next to the notebook",
     )
-    modes = "; ".join(f"{mode} {meaning}" for mode, meaning in _MODES.items())
     parser.add_argument(
-        "--mode", metavar="M", choices=tuple(_MODES), help=f"auto if omitted: {modes}"
+        "--mode",
+        metavar="M",
+        choices=tuple(_MODES),
+        help="auto (the default): replay recorded calls and record the rest; record: make every"
+        " call and replace its recording; replay: only replay; off: do not use a cassette",
     )
     parser.add_argument(
         "--speed", type=float, metavar="X", help="replay at X times the recorded pace"
@@ -87,7 +90,7 @@ def _path_and_mode(args: argparse.Namespace) -> tuple[str | None, Mode | None]:
         return args.path, args.mode
     if args.mode not in (None, args.path):
         raise UsageError(
-            f"`{args.path}` and `--mode {args.mode}` are two modes.",
+            f"`{args.path}` and `--mode {args.mode}` name different modes; give only one.",
             hint=Hint("command", line=f"cassette {args.path}"),
         )
     return None, args.path

@@ -66,7 +66,11 @@ def test_a_mode_in_place_of_a_path_is_the_mode(session, mode):
         ("'my story'", "'my story' is neither a cassette nor a mode.", ["'my story.jsonl'"]),
         ("recorded", "'recorded' is neither a cassette nor a mode.", ["recorded.jsonl"]),
         ("folder", "'folder' is a folder, and a cassette is a file.", ["folder/NAME.jsonl"]),
-        ("off --mode record", "`off` and `--mode record` are two modes.", ["cassette off"]),
+        (
+            "off --mode record",
+            "`off` and `--mode record` name different modes; give only one.",
+            ["cassette off"],
+        ),
     ],
 )
 def test_a_path_that_may_be_a_mode_is_refused(session, line, message, lines):
