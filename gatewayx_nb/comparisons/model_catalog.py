@@ -36,7 +36,7 @@ class CatalogItem:
             reference names a model.
         is_ready: Whether it can be called now.
         state: Its state, in a word or two.
-        remedy: The problem, or how to fix it.
+        note: The problem, or how to fix it.
         is_engine: Whether it is an engine, whose models can be listed.
     """
 
@@ -44,7 +44,7 @@ class CatalogItem:
     model: str = ""
     is_ready: bool = True
     state: str = "ready"
-    remedy: str = ""
+    note: str = ""
     is_engine: bool = False
 
     @property
@@ -78,7 +78,7 @@ class ModelCatalog:
         changed, self._engines = engines != self._engines, engines
         return changed
 
-    def list_models(self, engine: str) -> int:
+    def load_models(self, engine: str) -> int:
         """Add a provider's models to the catalog; return how many there are.
 
         Raises:
@@ -124,15 +124,15 @@ class ModelCatalog:
         engine = ModelRef.parse(reference).engine
         for item in items:
             if item.reference in (reference, engine):
-                return CatalogItem(reference, "", item.is_ready, item.state, item.remedy)
+                return CatalogItem(reference, "", item.is_ready, item.state, item.note)
         # The item is kept, because the selection must not change by itself.
-        remedy = render(Hint("list_engines"))
-        return CatalogItem(reference, is_ready=False, state="gone", remedy=remedy)
+        note = render(Hint("list_engines"))
+        return CatalogItem(reference, is_ready=False, state="gone", note=note)
 
 
 def _item(row: EngineStatus) -> CatalogItem:
-    is_ready, remedy = row.state in ("ready", "replay"), row.error or row.hint
-    return CatalogItem(row.name, row.model, is_ready, row.state, remedy, is_engine=True)
+    is_ready, note = row.state in ("ready", "replay"), row.error or row.hint
+    return CatalogItem(row.name, row.model, is_ready, row.state, note, is_engine=True)
 
 
 def _is_model_name(text: str) -> bool:

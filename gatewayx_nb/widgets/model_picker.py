@@ -152,7 +152,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
     def _list_models(self, engine: str) -> None:
         self._set_note(f"Listing {engine}'s models …")
         try:
-            count = self._catalog.list_models(engine)
+            count = self._catalog.load_models(engine)
         except GatewayError as error:
             self._set_note(f"{engine}: {error.describe()}")
             return
@@ -236,5 +236,5 @@ def _state(item: CatalogItem) -> str:
     if item.is_ready:
         text = escape(item.model or ("" if item.state == "ready" else item.state))
     else:
-        text = inline_code(f"{item.state} · {item.remedy}" if item.remedy else item.state)
+        text = inline_code(f"{item.state} · {item.note}" if item.note else item.state)
     return f'<span style="{MUTED}">{text}</span>' if text else ""

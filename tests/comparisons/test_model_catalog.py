@@ -28,14 +28,14 @@ def names(items):
     return [item.reference for item in items]
 
 
-def test_ready_engines_come_first_and_the_rest_have_a_remedy(catalog):
+def test_ready_engines_come_first_and_the_rest_have_a_note(catalog):
     """Ready engines come first; other engines show what is missing and how to fix it."""
     items = catalog.search()
     ready = [item for item in items if item.is_ready]
     assert items[: len(ready)] == ready
     assert {"mine", "mock"} <= set(names(ready))
     grok = next(item for item in items if item.reference == "grok")
-    assert (grok.is_ready, grok.state, grok.remedy) == (
+    assert (grok.is_ready, grok.state, grok.note) == (
         False,
         "no key",
         "Set GATEWAYX_GROK_API_KEY in the environment or in config/secrets/.env.local.",
@@ -65,7 +65,7 @@ def test_selected_models_remain_listed(catalog):
     """Selected models are listed above the matches, even if their engine was removed."""
     assert names(catalog.search("mock", ["mine", "mock"])) == ["mine", "mock"]
     assert catalog.search("mock", ["lost:one"])[0] == CatalogItem(
-        "lost:one", is_ready=False, state="gone", remedy="`gatewayx_nb.status()` lists the engines."
+        "lost:one", is_ready=False, state="gone", note="`gatewayx_nb.status()` lists the engines."
     )
 
 
@@ -86,14 +86,14 @@ def test_models_of_a_provider_are_listed_on_demand(project):
             catalog = ModelCatalog(lambda: pool)
             catalog.refresh()
             assert "own:a-small" not in names(catalog.search())
-            assert catalog.list_models("own") == 2
+            assert catalog.load_models("own") == 2
             assert names(catalog.search("own")) == ["own", "own:a-small", "own:b-large"]
             assert names(catalog.search("small")) == ["own:a-small"]
 
 
 def test_an_error_while_listing_models_is_raised(project):
-    """If a provider's list of models fails, `list_models` raises its error."""
+    """If a provider's list of models fails, `load_models` raises its error."""
     with Server([Send(reply(b"{}", 401))]) as server:
         project.set_keys(f"GATEWAYX_OWN_API_KEY=k-12345\nGATEWAYX_OWN_BASE_URL={server.url}\n")
         with project.pool() as pool, pytest.raises(AuthenticationError):
-            ModelCatalog(lambda: pool).list_models("own")
+            ModelCatalog(lambda: pool).load_models("own")
