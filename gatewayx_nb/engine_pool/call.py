@@ -32,7 +32,7 @@ from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.llm_engines import (
     RejectedParameterError,
     check_supported,
-    own_limit,
+    model_token_limit,
     sendable,
     takes,
     without_param,
@@ -265,7 +265,7 @@ class EngineCall:
                     return await self._receive(engine, request, emit)
                 except RejectedParameterError as error:
                     cap = self.partial.token_cap
-                    if cap and (limit := own_limit(error, cap)):
+                    if cap and (limit := model_token_limit(error, cap)):
                         # The model's own limit is lower than what the cost limit allows.
                         request = replace(request, max_tokens=limit)
                         self.partial.token_cap = None

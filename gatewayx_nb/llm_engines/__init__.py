@@ -35,7 +35,7 @@ from gatewayx_nb.llm_engines.openai_responses import OpenAIResponsesEngine
 from gatewayx_nb.llm_engines.unsupported_params import (
     RejectedParameterError,
     check_supported,
-    own_limit,
+    model_token_limit,
     takes,
     without_param,
 )
@@ -101,7 +101,7 @@ __all__ = [
     "check_keywords",
     "check_supported",
     "classify",
-    "own_limit",
+    "model_token_limit",
     "sendable",
     "takes",
     "without_param",

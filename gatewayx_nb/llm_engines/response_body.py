@@ -1,7 +1,7 @@
 """The parts of a response: the data of server-sent events, or one JSON text.
 
-The content of the body decides, not its type: some servers send events as ``text/plain``, others
-send JSON as ``text/event-stream``.
+The body itself decides which, not its content type: some servers send events as ``text/plain``,
+others send JSON as ``text/event-stream``.
 """
 
 from __future__ import annotations
@@ -56,11 +56,11 @@ def is_end_mark(data: str) -> bool:
 class EventLog(Sequence[Any]):
     """The events of a stream, for `Reply.raw`; each is parsed when it is read.
 
-    The data of the events is kept as text, which needs a tenth of the memory of parsed events. In a
-    long stream, the middle is left out.
+    The data of the events is kept as text, which takes a tenth of the memory of parsed events. The
+    middle of a long stream is left out.
 
     Attributes:
-        omitted: Number of events that were left out after the first ones.
+        omitted: Number of events that were left out of the middle.
         key: The engine's key, which is masked if the provider repeats it.
     """
 
@@ -85,7 +85,7 @@ class EventLog(Sequence[Any]):
         return self
 
     def _omit(self) -> None:
-        """Leave out the oldest events after the ones at the start."""
+        """Leave out the oldest events after those that are kept at the start."""
         self._kept = self._kept or len(self._data) // 2
         while self._size > _MAX_LOGGED and len(self._data) > self._kept + 1:
             self._size -= len(self._data.pop(self._kept))
@@ -106,7 +106,7 @@ class EventLog(Sequence[Any]):
         return len(self._data)
 
     def _masked(self, data: str) -> str:
-        # Events are masked when they are read, because nearly no log is read.
+        # Events are masked when they are read, because hardly any log is read.
         return redact(data, [self.key])
 
     @override
@@ -131,14 +131,14 @@ def _value(data: str) -> Any:  # noqa: ANN401 - JSON
 
 
 def is_event(body: str) -> bool:
-    """Return whether a body is a part of an answer: the first line of a stream that was cut off."""
+    """Return whether a body is only the first event of a stream that was cut off."""
     value = _value(body)
     if not isinstance(value, dict):
         return False
     choices = value.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     is_delta = isinstance(first, dict) and "delta" in first and not first.get("message")
-    # Anthropic's and Cohere's events have such types; their whole answers have none, or `message`.
+    # Anthropic's and Cohere's events have such types; their whole answers have `message` or none.
     return is_delta or str(value.get("type", "")).startswith("content")
 
 
@@ -165,7 +165,7 @@ async def read_parts(response: Response) -> AsyncIterator[BodyParts]:
 
 
 async def read_error(response: Response) -> bytes:
-    """Return the body of an error response, or what has arrived of it."""
+    """Return the body of an error response, or the part of it that has arrived."""
     return (await _read_json(response, b"", response.blocks(), is_error=True)).encode()
 
 
@@ -174,13 +174,13 @@ async def _read_json(
 ) -> str:
     """Return a body that begins with JSON.
 
-    The JSON is its own end: if it is complete, neither silence nor a broken connection after it
-    damages it. An incomplete body is returned only if it is that of an error.
+    Complete JSON needs no end mark: silence or a broken connection after it does no harm. An
+    incomplete body is returned only if it is an error or begins with a complete JSON value.
     """
     body, checked = bytearray(_content(begin)), 0
     while not response.has_ended:
         is_complete = False
-        # The checks of a body in many blocks take linear time.
+        # The number of checks is limited, so that they take linear time in total.
         if body[-99:].rstrip().endswith((b"}", b"]")) and checked <= 4 * len(body):
             checked += len(body)
             is_complete = json_body.is_complete(body.decode(errors="replace"))
@@ -202,8 +202,8 @@ def _json_parts(text: str) -> BodyParts:
     """Return the parts of a body that begins with JSON.
 
     Text after the JSON, such as an end mark, is left out. If more JSON follows, or a list is cut
-    off, each value is an event, as some servers stream them: only an end mark among them shows that
-    they are complete.
+    off, each value is an event, because some servers stream events like this; only an end mark
+    among them shows that the stream is complete.
     """
     if json_body.is_complete(text):
         return BodyParts([text], is_whole=True)
@@ -214,7 +214,7 @@ def _json_parts(text: str) -> BodyParts:
 
 
 def _values(text: str) -> tuple[list[str], str]:
-    """Return the JSON values, as text, at the start of text or of a list in it, and the rest."""
+    """Return the JSON values with which a text or a cut-off list begins, as texts, and the rest."""
     decoder, values, start = json.JSONDecoder(), list[str](), _after_gap(text, 0)
     while start < len(text):
         try:
@@ -222,7 +222,7 @@ def _values(text: str) -> tuple[list[str], str]:
         except (ValueError, RecursionError):
             if start or text[0] != "[":
                 break
-            start = _after_gap(text, 1)  # of a list that is cut off
+            start = _after_gap(text, 1)  # the list is cut off, so its items are read
             continue
         values.append(text[start:end])
         start = _after_gap(text, end)
@@ -230,7 +230,7 @@ def _values(text: str) -> tuple[list[str], str]:
 
 
 def _after_gap(text: str, position: int) -> int:
-    """Return the position after spaces and commas."""
+    """Return the position after any whitespace and commas."""
     gap = _GAP.match(text, position)
     return gap.end() if gap else position
 
@@ -257,7 +257,7 @@ def _error_body(text: str) -> str:
 def _stray_error(stray: str) -> str:
     """Return an error that a server wrote outside of an event; empty if there is none.
 
-    Gemini writes bare JSON when it fails midway, and llama.cpp a field of its own: ``error: {…}``.
+    When they fail midway, Gemini writes bare JSON, and llama.cpp a line ``error: {…}``.
     """
     for line in stray.splitlines():
         if line.startswith(_ERROR_FIELD):

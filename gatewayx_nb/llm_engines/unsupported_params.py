@@ -115,10 +115,10 @@ def _generate_keywords(engine: type[LLMEngine]) -> frozenset[str] | None:
 def explain_rejection(error: GatewayError, request: Request, data: bytes) -> GatewayError:
     """Return an error that names the rejected parameter, or ``error`` itself.
 
-    A parameter counts as rejected if the caller set it and either the provider's ``param`` field
-    or, as a whole word, its message names it. The providers' reasons vary too much for a closer
-    check: "Unsupported parameter", "Extra inputs are not permitted", "is not supported with this
-    model".
+    A parameter counts as rejected if the caller set it and it is named in the provider's ``param``
+    field or appears as a whole word in the message. The providers' reasons vary too much for a
+    closer check: "Unsupported parameter", "Extra inputs are not permitted", "is not supported with
+    this model".
     """
     if not isinstance(error, ProviderError) or error.status not in _STATUSES:
         return error
@@ -135,7 +135,7 @@ def explain_rejection(error: GatewayError, request: Request, data: bytes) -> Gat
     )
 
 
-def own_limit(error: RejectedParameterError, sent: int) -> int | None:
+def model_token_limit(error: RejectedParameterError, sent: int) -> int | None:
     """Return the model's own limit, if it rejected ``max_tokens`` for being higher than that.
 
     Args:
