@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.calls import PartialReply
 from gatewayx_nb.cassettes import CassetteEntry, RecordedChunk, entry_of, vectors_of
-from gatewayx_nb.engine_pool.embeddings import numpy
+from gatewayx_nb.engine_pool.embeddings import import_numpy
 from gatewayx_nb.errors import ConfigError, DeadlineError, TransportError
 from gatewayx_nb.hints import Hint
 
@@ -146,7 +146,7 @@ async def replay_vectors(entry: CassetteEntry) -> Vectors:
     Raises:
         ConfigError: If they cannot be read.
     """
-    np, recorded = numpy(), entry.vectors
+    np, recorded = import_numpy(), entry.vectors
     try:
         if recorded is None:
             raise ValueError("there are none")  # noqa: TRY301 - handled below like other errors

@@ -22,28 +22,28 @@ class _DefaultPool:
             return self._pool
 
     def expect_changes(self) -> None:
-        """Make the next call of the default pool, if one exists, check for changed files."""
+        """Make the default pool, if it exists, check for changed files on its next call."""
         pool = self._pool
         if pool is not None:
-            pool._live.expect_changes()  # noqa: SLF001 - a class of this room
+            pool._live.expect_changes()  # noqa: SLF001 - a class of this package
 
     def reset(self) -> None:
         """Close the default pool; the next use creates a new one."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
-            pool.close()  # without the lock: closing waits for the engines
+            pool.close()  # not under the lock, because closing waits for the engines
 
     def rebuild(self) -> None:
         """Replace the default pool with one for the current project folder.
 
-        The chosen default model, the open cassette and all conversations continue in the new pool.
-        Running calls end in the old one, which closes after the last of them.
+        The chosen default model, the open cassette and all conversations move to the new pool.
+        Running calls finish in the old one, which closes after the last of them.
         """
         with self._lock:
             old, self._pool = self._pool, EnginePool()
             if old is not None:
-                self._pool._take_over(old)  # noqa: SLF001 - a class of this room
+                self._pool._take_over(old)  # noqa: SLF001 - a class of this package
 
 
 _default = _DefaultPool()

@@ -38,7 +38,7 @@ class DryRun:
 
     @classmethod
     def of(cls, previews: Sequence[CallPreview]) -> DryRun:
-        """Return the dry run of one or several calls."""
+        """Return the dry run of one or more calls."""
         names = list(map(_reference, previews))
         prompts = [preview.prompt for preview in previews]
         # Engines without system prompts or schemas get these in the text of the prompt.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Limits
 
     Vectors = npt.NDArray[np.float32]
-    Batch = list[list[float]]
+    RawVectors = list[list[float]]
 
 _GRACE = 1.0
 """Seconds to wait past the deadline, in case an engine blocks its loop."""
@@ -37,7 +37,7 @@ _CONCURRENT_BATCHES = 8
 
 
 def check_texts(texts: Iterable[str]) -> list[str]:
-    """Return one or several texts as a list.
+    """Return one or more texts as a list.
 
     Raises:
         UsageError: If a text is not a str or is empty; providers reject empty ones.
@@ -104,11 +104,11 @@ class _BatchEmbedder:
     retries: int
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONCURRENT_BATCHES))
 
-    async def embed(self, texts: list[str]) -> Batch:
+    async def embed(self, texts: list[str]) -> RawVectors:
         """Embed all texts; the first failure cancels the other batches to save their cost."""
         size = self.engine.embedding_batch
         batches = [texts[start : start + size] for start in range(0, len(texts), size)]
-        tasks: list[asyncio.Task[Batch]] = []
+        tasks: list[asyncio.Task[RawVectors]] = []
         failure: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
@@ -121,14 +121,14 @@ class _BatchEmbedder:
             raise failure
         return [vector for task in tasks for vector in task.result()]
 
-    async def _embed_batch(self, texts: list[str]) -> Batch:
+    async def _embed_batch(self, texts: list[str]) -> RawVectors:
         model = self.target.model or self.engine.embedding_model
 
-        async def attempt() -> Batch:
+        async def attempt() -> RawVectors:
             await self.host.wait_for_rate(self.target.rates, estimate_tokens(texts))
             with typed_errors(self.target):
                 answer: Any = self.engine.embed(texts, model)
-                vectors: Batch = await answer if inspect.isawaitable(answer) else answer
+                vectors: RawVectors = await answer if inspect.isawaitable(answer) else answer
                 count = len(vectors)
             if count != len(texts):
                 raise ProviderError(
@@ -141,7 +141,7 @@ class _BatchEmbedder:
             return await with_retries(attempt, self.retries)
 
 
-def numpy() -> ModuleType:
+def import_numpy() -> ModuleType:
     """Return the numpy module.
 
     Raises:
@@ -151,19 +151,19 @@ def numpy() -> ModuleType:
         import numpy as np
     except ImportError:
         raise ConfigError(
-            "embeddings are numpy arrays, and numpy is not installed.",
+            "embeddings require numpy, which is not installed.",
             hint=Hint("install", extra="data"),
         ) from None
     return np
 
 
-def _to_array(vectors: Batch, engine: str) -> Vectors:
-    np = numpy()
+def _to_array(vectors: RawVectors, engine: str) -> Vectors:
+    np = import_numpy()
     try:
         array: Vectors = np.asarray(vectors, dtype=np.float32)
     except Exception:  # noqa: BLE001 - an engine's vectors may be anything
         raise ProviderError(
-            f"{engine!r} must return vectors of numbers, all of one length.",
+            f"{engine!r} must return vectors of numbers, all of the same length.",
             hint=Hint("run_again"),
         ) from None
     # An empty list would become an array of one dimension.
