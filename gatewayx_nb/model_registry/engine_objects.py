@@ -17,13 +17,13 @@ def by_name(engines: LLMEngine | Iterable[LLMEngine]) -> dict[str, LLMEngine]:
     """Return engines by name; an unnamed `GrokEngine` is called ``grok``.
 
     Raises:
-        UsageError: If two have the same name, or one is not an engine.
+        UsageError: If two engines have the same name, or one of the objects is not an engine.
     """
-    by_name: dict[str, LLMEngine] = {}
+    engines_by_name: dict[str, LLMEngine] = {}
     for engine in engines if isinstance(engines, Iterable) else (engines,):
         if not isinstance(engine, LLMEngine):
             raise UsageError(
-                f"engines must be objects of a subclass of LLMEngine, got {short_repr(engine)}.",
+                f"engines must be instances of a subclass of LLMEngine, got {short_repr(engine)}.",
                 hint="For example, `EnginePool(engines=[MyEngine()])`.",
             )
         if inspect.isgeneratorfunction(engine.stream):
@@ -35,11 +35,12 @@ def by_name(engines: LLMEngine | Iterable[LLMEngine]) -> dict[str, LLMEngine]:
             # `MyTestEngine` becomes `my_test`, which is a valid reference.
             stem = type(engine).__name__.removesuffix("Engine")
             engine.name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", stem).lower()
-        if by_name.setdefault(engine.name, engine) is not engine:
+        if engines_by_name.setdefault(engine.name, engine) is not engine:
             raise UsageError(
-                f"two engines have the name {engine.name!r}.", hint="Set another `name` on one."
+                f"two engines have the name {engine.name!r}.",
+                hint="Give one of them another `name`.",
             )
-    return by_name
+    return engines_by_name
 
 
 def default_model(engine: LLMEngine) -> ModelInfo:

@@ -1,4 +1,4 @@
-"""The errors of a reference that cannot be called, with what was probably meant."""
+"""Errors for references that cannot be called; they suggest what was probably meant."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _MODEL_PREFIXES = {
     "kimi-": "moonshot",
     "smollm": "local",
 }
-"""The engine for each vendor's models, by the prefix of their names."""
+"""The engine of each vendor's models, by the prefix of the model's name."""
 
 
 def engine_not_found(
@@ -53,7 +53,7 @@ def engine_not_found(
 
     Args:
         name: The name, as typed.
-        config: The settings and keys, where the name may occur.
+        config: The settings and keys, in which the name may occur.
         engines: Names of all engines.
         list_models: Returns the models that can be called.
     """
@@ -61,7 +61,7 @@ def engine_not_found(
     suggestion = _suggestion(name, config, engines, list_models)
     if not suggestion and config.project is None and Path("engines", f"{stem}_engine.py").is_file():
         return EngineNotFoundError(
-            f"no engine {name!r}: engines/{stem}_engine.py is here, but this folder is not a"
+            f"no engine {name!r}: engines/{stem}_engine.py exists, but this folder is not a"
             " project.",
             hint=Hint("make_project"),
             engine=name,
@@ -88,7 +88,7 @@ def _suggestion(
         return f" Engine names are lower-case: {name.lower()!r}."
     if engine_variable(name) in config.keys.variable_names():
         return (
-            f" There is a key {engine_variable(name)}, but no file {name}_engine.py"
+            f" The key {engine_variable(name)} exists, but there is no file {name}_engine.py"
             f" and no {engine_variable(name, 'BASE_URL')}."
         )
     return ""
@@ -97,7 +97,7 @@ def _suggestion(
 def _engine_of_model(
     name: str, engines: Collection[str], models: Iterable[ModelInfo]
 ) -> str | None:
-    """Return the engine to which a model's name belongs, if known."""
+    """Return the engine whose model has this name; ``None`` if there is none."""
     listed = next((model.engine for model in models if model.model == name), None)
     by_prefix = (engine for start, engine in _MODEL_PREFIXES.items() if name.startswith(start))
     engine = listed or next(by_prefix, None)
@@ -126,13 +126,13 @@ def missing_key(engine: str, key: Key, found: Iterable[str], alternative: Hint) 
 
     Args:
         engine: Name of the engine.
-        key: The key that was found, which is missing or a placeholder.
-        found: Lines about the key files, and about a variable with a similar name.
+        key: The key, which is missing or a placeholder.
+        found: Lines about the key files and about variables with similar names.
         alternative: How to call a model that needs no key.
     """
     variable = key.variable or engine_variable(engine)
     problem = key.fault or ("is a placeholder" if key.state == "placeholder" else "is not set")
-    text = f"engine {engine!r} needs a key, and {variable} {problem}"
+    text = f"engine {engine!r} needs a key, but {variable} {problem}"
     text = "; ".join([text, *(line.rstrip(".") for line in found if line)])
     return MissingKeyError(
         text if text.endswith("?") else f"{text}.",

@@ -254,7 +254,7 @@ def test_closing_a_pool_ends_its_calls_with_a_typed_error(make_scripted_pool):
 @pytest.mark.parametrize("engines", [5, {"mock": 1}, ["mock"], [LLMEngine]])
 def test_engines_must_be_engine_objects(engines):
     """A pool refuses an object that is not an engine, and accepts a single engine or several."""
-    with pytest.raises(UsageError, match="engines must be objects of a subclass of LLMEngine"):
+    with pytest.raises(UsageError, match="engines must be instances of a subclass of LLMEngine"):
         EnginePool(engines=engines)
 
     with EnginePool(engines=ScriptedEngine(["a", END])) as pool:

@@ -138,7 +138,7 @@ def test_the_prompt_of_explain_is_shown_as_code(shell, monkeypatch):
         (
             "%gx grok why",
             [
-                "MissingKeyError: engine 'grok' needs a key, and GATEWAYX_GROK_API_KEY is not set.",
+                "MissingKeyError: engine 'grok' needs a key, but GATEWAYX_GROK_API_KEY is not set.",
                 "Run `%gatewayx key set grok`. Or run `%gatewayx pull smollm2`.",
             ],
         ),

@@ -65,7 +65,7 @@ MISTAKES = [
     ),
     Mistake(
         "%%gx openai\nhi",
-        "engine 'openai' needs a key, and GATEWAYX_OPENAI_API_KEY is not set.",
+        "engine 'openai' needs a key, but GATEWAYX_OPENAI_API_KEY is not set.",
         "Run `%gatewayx key set openai`. Or run `%gatewayx pull smollm2`.",
     ),
     Mistake(

@@ -86,7 +86,7 @@ def test_calling_a_refused_engine_raises_the_reason(project):
     [
         ("gork", "Did you mean 'grok'"),
         ("grok/grok-4", "Use a colon: 'grok:grok-4'"),
-        ("newone", "There is a key GATEWAYX_NEWONE_API_KEY, but no file newone_engine.py"),
+        ("newone", "The key GATEWAYX_NEWONE_API_KEY exists, but there is no file newone_engine.py"),
         ("zzz", "status"),
     ],
 )
@@ -205,7 +205,7 @@ def test_a_similar_variable_is_named_if_a_key_is_missing(project, name, value):
 
     suggestion = "did you mean GATEWAYX_GROK_API_KEY?"
     assert from_file.value.message == (
-        "engine 'grok' needs a key, and GATEWAYX_GROK_API_KEY is not set;"
+        "engine 'grok' needs a key, but GATEWAYX_GROK_API_KEY is not set;"
         f" config/secrets/.env.local has {name}; {suggestion}"
     )
     assert from_environment.value.message.endswith(f"the environment has {name}; {suggestion}")
