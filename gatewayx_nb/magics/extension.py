@@ -75,7 +75,7 @@ def _expect_changes(*_: object) -> None:
 
     During Run All, a cell may start within a second of the last check, too soon for another one.
     """
-    loaded = sys.modules.get("gatewayx_nb.engine_pool")  # not imported only for this
+    loaded = sys.modules.get("gatewayx_nb.engine_pool")  # not worth importing just for this
     if loaded is not None:
         loaded.expect_changes()
 
@@ -95,7 +95,8 @@ class Extension:
         # The matchers are stored, because `unregister` must remove the same objects.
         self._matchers = _matchers(lambda: self.magics)
 
-    # IPython would replace `$name` and `{name}` in the line before the call.
+    # Without `no_var_expand`, IPython would replace `$name` and `{name}` in the line before the
+    # call.
     @_inspected_magic
     @_with_examples
     @no_var_expand  # type: ignore[untyped-decorator]
@@ -165,9 +166,10 @@ class _ExclusiveCompletions(list[Any]):
 
 
 def _matchers(get_magics: Callable[[], ShellMagics]) -> list[Callable[..., Any]]:
-    """Return the matchers to add to a shell; none before IPython 8.6, which lacks this API.
+    """Return the matchers to add to a shell; none on IPython versions older than 8.6.
 
-    For this package's own syntax, the completions of other matchers are suppressed.
+    Those versions lack the API. For this package's own syntax, the completions of other matchers
+    are suppressed.
     """
     try:
         from IPython.core.completer import SimpleCompletion, context_matcher

@@ -42,7 +42,7 @@ class ShellMagics:
         """Run the command in ``%gatewayx …``; `%gatewayx help` lists the commands."""
         return commands.run(self._session, line)
 
-    def value(self, line: str) -> Any:  # noqa: ANN401 - the command's output
+    def line_as_value(self, line: str) -> Any:  # noqa: ANN401 - the command's output
         """Run a line whose output is the cell's value; a reply is not shown a second time."""
         result = self.line(line)
         if isinstance(result, Reply) and result is self._session.last_shown:
@@ -57,7 +57,7 @@ class ShellMagics:
         prepared.run()
         return None
 
-    async def awaited(self, line: str, body: str) -> Table | DryRun | None:
+    async def acell(self, line: str, body: str) -> Table | DryRun | None:
         """Send the lines below as a prompt, on the kernel's event loop."""
         prepared = self._prepare(line, body)
         if not isinstance(prepared, CellRun):

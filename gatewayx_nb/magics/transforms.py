@@ -67,17 +67,20 @@ class CallCell:
         first = _EMPTY_BODY.sub(r", '\\n')", lines[0])
         # A nested cell, as in `%%time`, runs while the loop is blocked by the outer one.
         if self._depth is not None and not self._depth.cells:
-            first = _CELL.sub(f"await get_ipython().{EXTENSION}.magics.awaited(", first, count=1)
+            first = _CELL.sub(f"await get_ipython().{EXTENSION}.magics.acell(", first, count=1)
         return [first, *lines[1:]]
 
 
 def mark_value(lines: list[str]) -> list[str]:
-    """Call `ShellMagics.value` if a line is its cell's value, so that its reply is shown once."""
+    """Call `ShellMagics.line_as_value` for a line that is its cell's value.
+
+    Its reply is then shown only once.
+    """
     # Blank lines and comments may follow the last statement.
     code = [number for number, line in enumerate(lines) if not _NO_CODE.match(line)]
     if not code or not _VALUE_LINE.match(lines[code[-1]]):
         return lines
-    call = f"get_ipython().{EXTENSION}.magics.value("
+    call = f"get_ipython().{EXTENSION}.magics.line_as_value("
     marked = _VALUE_LINE.sub(call, lines[code[-1]], count=1)
     return [*lines[: code[-1]], marked, *lines[code[-1] + 1 :]]
 

@@ -13,7 +13,7 @@ def test_a_cell_is_awaited_only_at_depth_0():
     awaited = CallCell(depth)([CALL])
     depth.enter()
 
-    assert awaited == ["await get_ipython()._gatewayx.magics.awaited('mock', 'hi\\n')\n"]
+    assert awaited == ["await get_ipython()._gatewayx.magics.acell('mock', 'hi\\n')\n"]
     assert CallCell(depth)([CALL]) == [CALL]
     assert CallCell(None)([CALL]) == [CALL]
 
