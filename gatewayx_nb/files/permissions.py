@@ -21,7 +21,7 @@ log = logging.getLogger("gatewayx_nb")
 
 
 def ownership_problem(path: Path) -> str | None:
-    """Return why a file or folder of code or keys is unsafe, or ``None`` if it is safe.
+    """Return why a file or folder for code or keys is unsafe; ``None`` if it is safe.
 
     It is unsafe if another user owns it or everyone can write to it. Modes have no meaning on
     Windows, where every file counts as safe.
@@ -82,14 +82,14 @@ def refuse_link_in(path: Path, root: Path) -> None:
     if link := link_in(path, root):
         raise ConfigError(
             f"{display_path(path)} is not used: {_below(link, root)!r} is a symlink.",
-            hint=f"Replace the symlink with its target, or `rm {display_path(link)}`.",
+            hint=f"Replace the symlink with its target, or run `rm {display_path(link)}`.",
         )
 
 
 def refuse_unsafe(path: Path, root: Path) -> None:
-    """Check that a file that decides where keys are sent may be written; see `steering_problem`.
+    """Check that a file that decides where keys are sent may be read; see `steering_problem`.
 
-    Settings written to a file that is not read would have no effect.
+    It is checked before it is written, because a file that is not read would have no effect.
 
     Raises:
         ConfigError: If it may not be read.
@@ -111,7 +111,7 @@ def steering_problem(path: Path, root: Path) -> str | None:
     """
     link = link_in(path, root)
     if link is not None:
-        return f"is a symlink, or in one: {_below(link, root)}"
+        return f"is reached through a symlink: {_below(link, root)}"
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return "is not a regular file"
@@ -121,7 +121,7 @@ def steering_problem(path: Path, root: Path) -> str | None:
 
 
 def drop_reason_if_modes_unreliable(reason: str | None, path: Path, folder: Path) -> str | None:
-    """Return the reason; ``None`` if it is only a mode on a file system without reliable modes."""
+    """Return the reason; ``None`` if it is only a mode, and modes are unreliable here."""
     is_mode_only = reason is not None and _is_refused_for_mode_only(path, reason)
     device = folder.stat().st_dev if is_mode_only else 0
     return None if is_mode_only and not _are_modes_reliable_on(device, folder) else reason
@@ -145,7 +145,7 @@ def _are_modes_reliable_on(_device: int, folder: Path) -> bool:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".gatewayx-") as file:
             return not os.fstat(file.fileno()).st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     except OSError:
-        # Nothing can be tested in a folder that is not writable, so the stricter rule applies.
+        # A folder that is not writable cannot be tested, so the stricter rule applies.
         return True
 
 
@@ -174,7 +174,7 @@ def open_private(path: Path, *, own: bool) -> int:
     except OSError as error:
         raise ConfigError(
             f"the key file {str(path)!r} cannot be read: {error.strerror}.",
-            hint=f"`chmod 600 {path}`, or move it away."
+            hint=f"Run `chmod 600 {path}`, or move the file away."
             if isinstance(error, PermissionError)
             else "Use the path of an existing file.",
         ) from None
@@ -193,8 +193,8 @@ def restrict_to_owner(descriptor: int, path: Path) -> str | None:
     with contextlib.suppress(OSError):  # the mode is checked again below
         os.fchmod(descriptor, 0o600)
     if os.fstat(descriptor).st_mode & 0o077:
-        return f"the key file {str(path)!r} stays readable by others. `chmod 600 {path}`"
-    log.warning("%s was readable by others; it is 0600 now.", display_path(path))
+        return f"the key file {str(path)!r} is still readable by others; run `chmod 600 {path}`."
+    log.warning("%s was readable by others; its mode is now 0600.", display_path(path))
     return None
 
 
@@ -210,7 +210,7 @@ def refuse_links(path: Path) -> None:
         if os.path.islink(part):  # noqa: PTH114 - as in `link_in`
             raise ConfigError(
                 f"the key file {str(path)!r} is not used: {part.name!r} is a symlink.",
-                hint=f"Replace the symlink with its target, or `rm {part}`.",
+                hint=f"Replace the symlink with its target, or run `rm {part}`.",
             )
 
 
@@ -218,10 +218,10 @@ def _refuse_foreign(status: os.stat_result, path: Path, *, own: bool) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise ConfigError(
             f"the key file {str(path)!r} is not a regular file.",
-            hint=f"Move it away, `mv {path} {path}.off`, then set the keys again.",
+            hint=f"Move it away with `mv {path} {path}.off`, then set the keys again.",
         )
     if own and sys.platform != "win32" and status.st_uid not in (os.getuid(), 0):
         raise ConfigError(
             f"the key file {str(path)!r} belongs to another user.",
-            hint=f"`chown $(id -u) {path}`, or move it away and set the keys again.",
+            hint=f"Run `chown $(id -u) {path}`, or move the file away and set the keys again.",
         )

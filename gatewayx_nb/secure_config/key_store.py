@@ -147,7 +147,7 @@ def _read_text(path: Path, *, own: bool) -> tuple[str, str | None]:
         raise ConfigError(
             f"the key file {str(path)!r} is not read: it has more than {MAX_LINES:,} lines"
             f" or {MAX_BYTES >> 20} MiB.",
-            hint=f"Move it away, `mv {path} {path}.off`, then set the keys again.",
+            hint=f"Move it away with `mv {path} {path}.off`, then set the keys again.",
         )
     if encoding := _other_encoding(data):
         raise ConfigError(

@@ -160,5 +160,6 @@ class TrustStore:
                 problem = f"cannot be read: {error}"
         raise ConfigError(
             f"{str(self.path)!r}, the list of what projects may do, {problem}.",
-            hint=f"Move it away, `mv {self.path} {self.path}.off`, and trust this project again.",
+            hint=f"Move it away with `mv {self.path} {self.path}.off`, and trust this project"
+            " again.",
         )

@@ -52,8 +52,8 @@ CHANGES = [
     Change("private", lambda path, _: path.chmod(0o600)),
     Change("a hard link", os.link),
     Change("world-writable", lambda path, _: path.chmod(0o666), "is writable by everyone"),
-    Change("a symlink", _link, "is a symlink, or in one: config/"),
-    Change("in a symlink", _link_folder, "is a symlink, or in one: config"),
+    Change("a symlink", _link, "is reached through a symlink: config/"),
+    Change("in a symlink", _link_folder, "is reached through a symlink: config"),
     Change("a FIFO", _replace_with_fifo, "is not a regular file"),
     Change("a folder", _replace_with_folder, "is not a regular file"),
 ]

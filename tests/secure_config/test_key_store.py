@@ -83,7 +83,7 @@ def test_a_file_that_other_users_can_read_is_made_private(path, caplog, monkeypa
 
     assert key_store.read(path).values == {"A": "v"}
     assert _mode(path) == 0o600
-    assert caplog.messages == [f"{path.name} was readable by others; it is 0600 now."]
+    assert caplog.messages == [f"{path.name} was readable by others; its mode is now 0600."]
 
 
 def test_a_mode_that_cannot_be_set_is_reported(path, monkeypatch):
@@ -95,7 +95,7 @@ def test_a_mode_that_cannot_be_set_is_reported(path, monkeypatch):
     content = key_store.read(path)
 
     assert content.values == {"A": "v"}
-    assert "stays readable by others" in content.problems[0]
+    assert "is still readable by others" in content.problems[0]
 
 
 @dataclass
@@ -180,7 +180,7 @@ def test_malformed_lines_are_reported_by_number(path, file):
 
 
 REFUSED_FILES = {
-    "a folder": (lambda path: path.mkdir(), "is not a regular file. Move it away, `mv "),
+    "a folder": (lambda path: path.mkdir(), "is not a regular file. Move it away with `mv "),
     "a pipe": (os.mkfifo, "is not a regular file"),
     "a link": (lambda path: path.symlink_to("/etc/hostname"), "'.env.local' is a symlink"),
     "a dangling link": (lambda path: path.symlink_to("/missing"), "'.env.local' is a symlink"),
@@ -188,7 +188,7 @@ REFUSED_FILES = {
     "many lines": (lambda path: path.write_text("A=1\n" * 500_000), "more than 10,000 lines"),
     "many bytes": (
         lambda path: path.write_text("A=" + "x" * 10_000_000),
-        "or 1 MiB. Move it away, `mv ",
+        "or 1 MiB. Move it away with `mv ",
     ),
 }
 
