@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
     Migrations = Sequence[Sequence[str]]
     """The SQL statements that upgrade each schema version to the next, starting with an empty
-    file. A released migration must not be edited: files that already have it skip it."""
+    file. A released migration must not be edited, because existing files do not run it again."""
 
 _STEPS_BETWEEN_CHECKS = 10_000
-"""Number of SQLite's virtual instructions between checks of the time: about a millisecond."""
+"""Number of SQLite's virtual-machine instructions between checks of the deadline: about 1 ms."""
 
 _OTHER_SCHEMA = ("no such table", "no such column", "has no column", "duplicate column")
-"""Messages about a file whose tables do not match its schema version."""
+"""Parts of the messages about a file whose tables do not match its schema version."""
 
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
-"""The first bytes of a journal, and the last ones of a journal that names another file."""
+"""The first bytes of any journal, and also the last bytes of one that names another file."""
 
 _COMPANIONS = ("-journal", "-wal", "-shm")
 
@@ -35,7 +35,7 @@ log = logging.getLogger("gatewayx_nb")
 
 
 class UnusableFileError(Exception):
-    """The file must be set aside: another program or a later version has written it."""
+    """The file must be set aside: another program or a later version wrote it."""
 
 
 @contextlib.contextmanager
@@ -48,13 +48,13 @@ def connection(path: Path, timeout: float) -> Iterator[sqlite3.Connection]:
             take as long again.
 
     Raises:
-        OSError: If the file, its journal or its folder in a project is a symlink.
+        OSError: If the file, its journal or, in a project, its folder is a symlink.
     """
     _refuse_links(path)
     _refuse_super_journal(path)
     deadline = time.monotonic() + 2 * timeout
     with contextlib.closing(sqlite3.connect(path, timeout=timeout, isolation_level=None)) as opened:
-        # A view that another program has put into the file could otherwise run forever.
+        # A view that another program put into the file could otherwise run forever.
         opened.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_CHECKS)
         yield opened
 
@@ -72,8 +72,8 @@ def _refuse_links(path: Path) -> None:
 def _refuse_super_journal(path: Path) -> None:
     """Refuse a journal that names another file, which SQLite would delete after a rollback.
 
-    Such a journal belongs to a transaction over several databases, which the ledger never has, so
-    it is not the ledger's own. https://www.sqlite.org/fileformat2.html#the_rollback_journal
+    Such a journal belongs to a transaction across several databases, so it is not the ledger's own.
+    https://www.sqlite.org/fileformat2.html#the_rollback_journal
 
     Raises:
         UnusableFileError: If the file's journal names another file.
@@ -84,17 +84,17 @@ def _refuse_super_journal(path: Path) -> None:
     ):
         journal.seek(-len(_JOURNAL_MAGIC), os.SEEK_END)
         if journal.read() == _JOURNAL_MAGIC:
-            raise UnusableFileError("another program has written its journal")
+            raise UnusableFileError("another program wrote its journal")
 
 
 @contextlib.contextmanager
 def transaction(path: Path, migrations: Migrations, timeout: float) -> Iterator[sqlite3.Connection]:
     """Open a file, upgrade it to the latest schema version, and commit at the end.
 
-    A missing file is created, and so is its folder, which git then ignores.
+    A missing file is created, as is its folder, which git then ignores.
 
     Raises:
-        UnusableFileError: If a later version of the package, or another program, has written it.
+        UnusableFileError: If a later version of the package, or another program, wrote it.
         OSError: If the folder cannot be created.
         sqlite3.Error: If the file cannot be read or written.
     """
@@ -116,13 +116,13 @@ def check_schema(opened: sqlite3.Connection, migrations: Migrations) -> None:
     """
     (version,) = opened.execute("PRAGMA user_version").fetchone()
     if not 0 <= version <= len(migrations):
-        raise UnusableFileError("it was written by a later version of gatewayx-nb")
+        raise UnusableFileError("a later version of gatewayx-nb wrote it")
     rows = opened.execute("SELECT type, sql FROM sqlite_master").fetchall()
     for kind, sql in rows:
         if kind != "table" or " generated " in f" {sql} ".lower() or "virtual" in str(sql).lower():
-            raise UnusableFileError("another program has written it")
+            raise UnusableFileError("another program wrote it")
     if version and not rows:
-        raise UnusableFileError("another program has written it")
+        raise UnusableFileError("another program wrote it")
 
 
 def _migrate(opened: sqlite3.Connection, migrations: Migrations) -> None:

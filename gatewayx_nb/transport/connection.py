@@ -1,8 +1,8 @@
-"""Connections of aiohttp that keep what arrived before an error.
+"""aiohttp connections that keep what arrived before an error.
 
-An answer ends with its end mark, and what follows must not damage it. By itself, aiohttp drops a
-response if bytes that it cannot parse arrive in the same read as its head. If they arrive later, it
-waits for more of the body.
+An answer is complete once its end mark has arrived, and what follows must not damage it. But if
+bytes that aiohttp cannot parse arrive in the same read as the head of a response, it drops the
+response; if they arrive later, it waits for more of the body.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ class MalformedBodyError(Exception):
     """The body of a response contains bytes that are not HTTP."""
 
 
-def connector(**options: Any) -> aiohttp.TCPConnector:  # noqa: ANN401 - those of aiohttp
+def connector(**options: Any) -> aiohttp.TCPConnector:  # noqa: ANN401 - aiohttp's own
     """Return a connector whose connections keep what arrived before an error."""
     import aiohttp
 
     opened = aiohttp.TCPConnector(**options)
-    factory: Any = functools.partial(_handler(), loop=opened._loop)  # noqa: SLF001 - has no option
+    factory: Any = functools.partial(_handler(), loop=opened._loop)  # noqa: SLF001 - no public option
     opened._factory = factory  # noqa: SLF001
     return opened
 
 
 def unread(content: aiohttp.StreamReader) -> bytes:
-    """Return what has arrived of a body, although reading it raises an error."""
-    # The public methods raise the error first.
+    """Return the part of a body that has arrived, even if reading it raises an error."""
+    # The public methods would raise the error instead.
     return content._read_nowait(-1) if content._buffer else b""  # noqa: SLF001
 
 
@@ -44,7 +44,7 @@ def _handler() -> type[ResponseHandler]:
     from aiohttp.client_proto import ResponseHandler
 
     class BodyKeepingHandler(ResponseHandler):
-        """Parses the head of a response first, and ends the body at bytes that are not HTTP."""
+        """Parses the head of a response by itself, and ends the body at bytes that are not HTTP."""
 
         @override
         def data_received(self, data: bytes) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-_NUMBERS = re.compile(
+_NUMERIC_HOST = re.compile(
     r"(?:0x[0-9a-f]*|\d+)(?:\.(?:0x[0-9a-f]*|\d+)){0,3}\.?", re.IGNORECASE | re.ASCII
 )
 
@@ -143,8 +143,9 @@ def _addresses(host: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Addr
     try:
         address = ipaddress.ip_address(host.partition("%")[0].rstrip("."))  # without the zone
     except ValueError:
-        # "0xA9FEA9FE", "2852039166" and "0251.254.43518" are addresses for the system's resolver.
-        if _NUMBERS.fullmatch(host):
+        # The system's resolver accepts "0xA9FEA9FE", "2852039166" and "0251.254.43518" as
+        # addresses.
+        if _NUMERIC_HOST.fullmatch(host):
             with contextlib.suppress(OSError):
                 yield ipaddress.IPv4Address(socket.inet_aton(host.rstrip(".")))
         return
@@ -194,7 +195,7 @@ def choose_proxy(url: SplitResult, network: Network, engine: str) -> Proxy | Non
     if _is_loopback(host):  # a proxy would connect to its own machine
         return None
     proxy = network.proxy
-    # The exceptions are those in `NO_PROXY`, or in the settings of macOS and Windows.
+    # The proxy exceptions are those in `NO_PROXY`, or in the settings of macOS and Windows.
     if not proxy and not proxy_bypass(url.netloc):
         proxy = getproxies().get(url.scheme) or getproxies().get("all")
     if not proxy:
