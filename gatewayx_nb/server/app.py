@@ -40,17 +40,17 @@ def build(pool: Callable[[], EnginePool]) -> Starlette:
 
     def engines(_: Request) -> Response:
         rows = to_builtins(pool().status())
-        return json_response({"engines": rows}, folders=_known_folders(pool))
+        return json_response({"engines": rows}, hidden_folders=_known_folders(pool))
 
     def security(_: Request) -> Response:
         status = pool().security_status().to_json()
-        return json_response(status, folders=_known_folders(pool))
+        return json_response(status, hidden_folders=_known_folders(pool))
 
     def gateway_error(_: Request, error: Exception) -> Response:
         """Respond with the error and its fix; usually a settings file is unreadable."""
         assert isinstance(error, GatewayError)  # noqa: S101 - registered for this class
         folders = _known_folders(pool)
-        return error_response(500, error.message, str(error.hint or ""), folders=folders)
+        return error_response(500, error.message, str(error.hint or ""), hidden_folders=folders)
 
     app = Starlette(
         routes=[Route("/engines/status", engines), Route("/security/status", security)],

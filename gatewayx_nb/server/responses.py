@@ -23,14 +23,15 @@ def json_response(
     content: Any,  # noqa: ANN401 - JSON
     status: int = 200,
     headers: Mapping[str, str] | None = None,
-    folders: Iterable[str] = (),
+    hidden_folders: Iterable[str] = (),
 ) -> Response:
-    """Return a JSON response without folders, in ASCII, because file names may be invalid UTF-8.
+    """Return a JSON response with folder paths removed.
 
-    A folder whose path has a space or a quotation mark is removed only if ``folders`` has it.
+    It is pure ASCII, because file names may be invalid UTF-8. A folder whose path has a space or a
+    quotation mark is removed only if ``hidden_folders`` lists it.
     """
     all_headers = {**(headers or {}), **_HEADERS}
-    body = json.dumps(_without_paths(content, _pattern(folders)))
+    body = json.dumps(_without_paths(content, _pattern(hidden_folders)))
     return Response(body, status, all_headers, "application/json")
 
 
@@ -58,7 +59,8 @@ def error_response(
     message: str,
     hint: str = "",
     headers: Mapping[str, str] | None = None,
-    folders: Iterable[str] = (),
+    hidden_folders: Iterable[str] = (),
 ) -> Response:
     """Return an error response with the message and, if known, the fix."""
-    return json_response({"error": {"message": message, "hint": hint}}, status, headers, folders)
+    error = {"message": message, "hint": hint}
+    return json_response({"error": error}, status, headers, hidden_folders)
