@@ -29,7 +29,7 @@ _POLL = 0.2
 
 
 class Job:
-    """A prompt that is sent to one or several models in the background.
+    """A prompt that is sent to one or more models in the background.
 
     Args:
         name: The job's name.
@@ -182,7 +182,7 @@ class JobList:
         job = self._jobs.get(name)
         if job is not None and not job.done():
             raise UsageError(
-                f"a job {name!r} is still running.",
+                f"job {name!r} is still running.",
                 hint=Hint("cancel_job", job=name) | "Use another name for this one.",
             )
 

@@ -96,8 +96,8 @@ def render(
     Args:
         output_format: The format.
         reply: The reply.
-        schema: The schema that parsed it, if any; JSON is rendered without the object in which a
-            provider wraps a value that is not an object.
+        schema: The schema that parsed it, if any; if a provider wrapped a non-object value in an
+            object, JSON is rendered without the wrapper.
     """
     if output_format in ("markdown", "text"):
         return _text(output_format, reply)
@@ -142,8 +142,8 @@ def _json(reply: Reply, schema: ResponseSchema | None) -> Rendered:
         value = schema.unwrapped(value)
     text = plain(json.dumps(value, indent=2, ensure_ascii=False))
     is_short = text.count("\n") < _MAX_EXPANDED_LINES
-    page = details(f"JSON, {_size(value)}", highlight(text, "json"), is_open=is_short)
-    return Rendered(text, page)
+    fragment = details(f"JSON, {_size(value)}", highlight(text, "json"), is_open=is_short)
+    return Rendered(text, fragment)
 
 
 def _size(value: object) -> str:
@@ -167,7 +167,7 @@ def _frame(frame: DataFrame) -> Rendered:
         for row in frame.head(_MAX_ROWS).itertuples(index=False, name=None)
     ]
     size = f"{_count(rows, 'row')} by {_count(columns, 'column')}"
-    size += f", the first {_MAX_ROWS}" if rows > _MAX_ROWS else ""
+    size += f", first {_MAX_ROWS} rows shown" if rows > _MAX_ROWS else ""
     table = scroll_horizontally(table_html(names, cells))
     text = table_text(names, cells) if names else ""
     return Rendered(f"{text}\n[{size}]".strip(), f"{table}<div>{size}</div>")

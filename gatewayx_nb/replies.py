@@ -192,9 +192,9 @@ class Reply(Generic[T_co]):
     ``reply.text``.
 
     Attributes:
-        text: The text as the model wrote it. If a schema is not that of an object, such as
-            ``list[City]``, the text may hold the value as ``{"answer": …}``, because providers
-            enforce only objects; ``parsed`` is the value alone.
+        text: The text as the model wrote it. If the schema does not describe an object, such as
+            ``list[City]``, the text may hold the value as ``{"answer": …}``, because providers can
+            enforce only object schemas; ``parsed`` is the value alone.
         reasoning: The model's reasoning, separate from the text.
         engine: Name of the engine.
         model: Name of the model, as the provider reported it.
@@ -370,7 +370,7 @@ def _to_json_value(value: object) -> object:
     """Return a value as one that JSON can represent."""
     if isinstance(value, Decimal):
         return float(value)
-    import msgspec  # with `reply.parsed` of a class, it is loaded already
+    import msgspec  # already loaded if `reply.parsed` is an instance of a class
 
     def represent(item: object) -> object:
         dump = getattr(item, "model_dump", None)  # of a pydantic model

@@ -131,7 +131,7 @@ def test_a_dataframe_is_rendered_as_a_table():
     cells = [cell.text for cell in parse_page(rendered.html).iter("td")]
     assert cells[:4] == ["Rome", "2", "<i>Milan</i>", "1"]
     assert len(cells) == 100
-    assert "80 rows by 2 columns, the first 50" in shown_text(rendered.html)
+    assert "80 rows by 2 columns, first 50 rows shown" in shown_text(rendered.html)
     assert rendered.text.startswith("city")
 
 
