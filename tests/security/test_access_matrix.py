@@ -32,7 +32,7 @@ class AcmeEngine(LLMEngine):
 """
 
 
-# Conditions: each puts a file that exists into it
+# Conditions: each function puts an existing file into one
 
 
 def _own(path, _):
@@ -211,7 +211,7 @@ class Subject:
         read: Returns whether its content is used, and the messages about it.
         write: Writes into it or beside it, and returns the messages.
         settings: The project's settings, if the file needs any.
-        written: What is written, if that is another file.
+        written: The path that is written, if it is another file.
     """
 
     path: str
@@ -276,13 +276,13 @@ ledger write        yes  yes          yes    yes    link     link          share
 """
 """What happens to each file in each condition.
 
-``yes``: it is used. ``kept``: it is used and never changed. ``shared``: it is changed, and so is
-its other name; only its owner can have created that. ``owner``, ``mode``, ``link``: it is refused,
+``yes``: it is used. ``kept``: it is used but never changed. ``shared``: it is changed, also under
+its other name, which only its owner can have created. ``owner``, ``mode``, ``link``: it is refused,
 and a message says why. ``-``: there is nothing to read.
 
-A file of keys that others may write is used, and made private. The owner and the mode of a
-cassette, a lock and the ledger are not checked, because none of these decides where keys are sent
-or what code runs. A new engine file is written beside one that is refused.
+A key file that others may write to is used, and made private. The owner and the mode of a cassette,
+a lock or the ledger are not checked, because none of these decides where keys are sent or what code
+runs. A new engine file is written even beside one that is refused.
 """
 
 REASONS = {
@@ -315,7 +315,7 @@ CELLS = list(_cells())
 
 
 def test_the_table_is_complete():
-    """The table has every file, in every condition, and every way in which it is used."""
+    """The table covers each way of using each file, in every condition."""
     listed = {(cell.name, cell.access, cell.condition) for cell in CELLS}
     assert listed == {
         (name, access, condition)
@@ -354,7 +354,7 @@ def _write_subject(site, name):
     "cell", CELLS, ids=lambda cell: f"{cell.name}-{cell.access}-{cell.condition}"
 )
 def test_a_file_is_used_or_refused(project, tmp_path, cell):
-    """A file is used, or refused with its reason, and nothing outside the project changes."""
+    """A file is used, or refused with its reason; outside the project, only a hard link changes."""
     site, subject = Site(project), SUBJECTS[cell.name]
     path, elsewhere = _write_subject(site, cell.name), tmp_path / "elsewhere"
     elsewhere.mkdir()
