@@ -65,7 +65,7 @@ def link_in(path: Path, root: Path) -> Path | None:
         top = same[-1]
     below = reversed(parts[:top])
     # `os.path.islink` returns False, not an error, without permission.
-    return next((part for part in below if os.path.islink(part)), None)  # noqa: PTH114
+    return next((part for part in below if os.path.islink(part)), None)
 
 
 def _below(path: Path, root: Path) -> str:
@@ -207,7 +207,7 @@ def refuse_links(path: Path) -> None:
         ConfigError: If one of these is a symlink.
     """
     for part in (path, path.parent, path.parent.parent):
-        if os.path.islink(part):  # noqa: PTH114 - as in `link_in`
+        if os.path.islink(part):
             raise ConfigError(
                 f"the key file {str(path)!r} is not used: {part.name!r} is a symlink.",
                 hint=f"Replace the symlink with its target, or run `rm {part}`.",

@@ -158,7 +158,7 @@ class EngineFolder:
     def _refusal_reason(self) -> str | None:
         """Return why the files in the folder must not be executed; ``None`` if they may be."""
         # The user chose the folders in GATEWAYX_ENGINES_PATH, so those may be symlinks.
-        if self.origin in ("project", "user") and self.path.is_symlink():
+        if self.origin in ("project", "user") and os.path.islink(self.path):
             return "is a symlink; name its target in GATEWAYX_ENGINES_PATH to use it"
         return safety.folder_refusal_reason(self.path)
 
@@ -179,7 +179,7 @@ def engine_folders(config: Config) -> list[EngineFolder]:
     # refused in a project, must neither hide the folder that it leads to nor count as that folder.
     folders: dict[Path, EngineFolder] = {}
     for path, origin in candidates:
-        is_refused = origin in ("project", "user") and path.is_symlink()
+        is_refused = origin in ("project", "user") and os.path.islink(path)
         real = path if is_refused else path.resolve()
         if real == shipped:
             folder = EngineFolder(path, "shipped", installed=is_installed(real))
