@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-import subprocess
 import sys
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
+
+from gatewayx_nb.secure_config import git
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from gatewayx_nb.files import ConfigDir, Owner
 
 FileKind = Literal["keys", "keys folder", "settings", "engines folder"]
-
-_GIT_TIMEOUT = 0.5
-"""Seconds for each git command; two commands are run for each of at most two key files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ def audit_files(config_dir: ConfigDir) -> Iterator[FileSecurity]:
 
 def tracked_by_git(path: Path) -> bool:
     """Return whether git tracks a file."""
-    return bool(_git(path, "ls-files", "--error-unmatch"))
+    return bool(git.is_tracked(path))
 
 
 def _inspect(config_dir: ConfigDir, kind: FileKind, path: Path) -> FileSecurity:
@@ -72,9 +70,7 @@ def _inspect(config_dir: ConfigDir, kind: FileKind, path: Path) -> FileSecurity:
     # For `exists`, a broken symlink would be a missing file.
     status = FileSecurity(config_dir.owner, kind, relative, exists=os.path.lexists(path))
     if kind == "keys":
-        # Without --no-index, a tracked file would count as not ignored.
-        ignored = _git(path, "check-ignore", "--quiet", "--no-index")
-        status = replace(status, ignored=ignored, tracked=_git(path, "ls-files", "--error-unmatch"))
+        status = replace(status, ignored=git.is_ignored(path), tracked=git.is_tracked(path))
     try:
         info = path.lstat()
     except OSError:
@@ -91,27 +87,3 @@ def _inspect(config_dir: ConfigDir, kind: FileKind, path: Path) -> FileSecurity:
         others_read=bool(mode & 0o044),
         others_write=bool(mode & 0o022),
     )
-
-
-def _git(path: Path, *command: str) -> bool | None:
-    """Query git about a file; return ``None`` if git does not answer or there is no repository.
-
-    The file monitor is disabled, because a repository's configuration could make it run any
-    command. Variables that may contain keys are not passed to git.
-    """
-    folder = next(parent for parent in path.parents if os.path.isdir(parent))
-    passed_on = ("PATH", "HOME", "SYSTEMROOT", "XDG_CONFIG_HOME")
-    try:
-        result = subprocess.run(  # noqa: S603 - fixed words, and a path after `--`
-            ["git", "-c", "core.fsmonitor=false", *command, "--", str(path)],  # noqa: S607
-            cwd=folder,
-            env={name: os.environ[name] for name in passed_on if name in os.environ},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            timeout=_GIT_TIMEOUT,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return {0: True, 1: False}.get(result.returncode)  # git returns 128 outside a repository

@@ -1,0 +1,105 @@
+"""Whether git tracks or ignores a file, without its repository's own configuration.
+
+A repository's configuration can make git run any command: as a file monitor, or to fetch missing
+objects. A clone can contain such a configuration in a folder that git takes for a bare repository,
+and an archive in ``.git``. Git therefore runs in an empty temporary repository, with the index,
+the objects and the exclude file of the real one, which contain no commands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+_TIMEOUT = 0.5
+"""Seconds for each git command; two commands are run for each of at most two key files."""
+
+_MAX_SIZE = 1 << 20
+"""Number of bytes that are read of a small file of a repository."""
+
+_PASSED_ON = ("PATH", "HOME", "SYSTEMROOT", "XDG_CONFIG_HOME")
+"""The variables that git gets; others may contain keys."""
+
+# The user's own configuration is read, so a file monitor and fetches are disabled here as well.
+_COMMAND = ("git", "--no-pager", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
+_RESTRICTIONS = {
+    "GIT_ALLOW_PROTOCOL": "none",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+}
+
+
+def is_tracked(path: Path) -> bool | None:
+    """Return whether git tracks a file; ``None`` if unknown."""
+    return _query(path, "ls-files", "--error-unmatch")
+
+
+def is_ignored(path: Path) -> bool | None:
+    """Return whether git ignores a file; ``None`` if unknown."""
+    # Without --no-index, a tracked file would count as not ignored.
+    return _query(path, "check-ignore", "--quiet", "--no-index")
+
+
+def _query(path: Path, *command: str) -> bool | None:
+    """Query git about a file; return ``None`` if git does not answer or there is no repository."""
+    folder = Path(os.path.realpath(path.parent))
+    for worktree in (folder, *folder.parents):
+        git_dir = _git_dir(worktree / ".git")
+        if git_dir is not None:
+            relative = (folder / path.name).relative_to(worktree)
+            return _run(worktree, git_dir, (*command, "--", str(relative)))
+    return None
+
+
+def _git_dir(path: Path) -> Path | None:
+    """Return the folder that a ``.git`` is or names; ``None`` if it belongs to no repository."""
+    if os.path.isfile(path):  # in a linked worktree or a submodule
+        _, _, target = os.fsdecode(_read(path)).partition("gitdir: ")
+        path = path.parent / target.rstrip("\r\n")
+    return path if os.path.lexists(path / "HEAD") else None
+
+
+def _run(worktree: Path, git_dir: Path, command: tuple[str, ...]) -> bool | None:
+    env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    try:
+        with tempfile.TemporaryDirectory(prefix="gatewayx-") as folder:
+            empty = Path(folder)
+            for name in ("refs", "info"):
+                (empty / name).mkdir()
+            (empty / "HEAD").write_text("ref: refs/heads/main\n")
+            # A linked worktree uses the exclude file of the main one.
+            common = git_dir / os.fsdecode(_read(git_dir / "commondir")).rstrip("\r\n")
+            (empty / "info" / "exclude").write_bytes(_read(common / "info" / "exclude"))
+            places = {
+                "GIT_DIR": folder,
+                "GIT_WORK_TREE": str(worktree),
+                "GIT_INDEX_FILE": str(git_dir / "index"),
+                # A sparse index names trees.
+                "GIT_OBJECT_DIRECTORY": str(common / "objects"),
+            }
+            result = subprocess.run(  # noqa: S603 - fixed words, and a path after `--`
+                [*_COMMAND, *command],
+                cwd=worktree,
+                env={**env, **_RESTRICTIONS, **places},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=_TIMEOUT,
+                check=False,
+            )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return {0: True, 1: False}.get(result.returncode)  # any other status is an error
+
+
+def _read(path: Path) -> bytes:
+    """Return the beginning of a file; empty if it is not a regular file or cannot be read."""
+    with contextlib.suppress(OSError):
+        if os.path.isfile(path):  # reading a pipe would never end
+            with path.open("rb") as file:
+                return file.read(_MAX_SIZE)
+    return b""
