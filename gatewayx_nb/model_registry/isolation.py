@@ -4,7 +4,8 @@ The package ``gatewayx_nb.engines_<digest>`` has the file's folder as its ``__pa
 ``from ..llm_engines import LLMEngine`` and ``from ._shared import x`` work, and so that folders do
 not share modules. Each load creates a new package, so that running calls keep the old code, and
 changed helper modules are read again. Bytecode is neither read nor written: its cache compares
-times in whole seconds, so it could return code from before an edit.
+times in whole seconds, so it could return code from before an edit. Compiled files, such as
+``_shared.pyc`` and ``_shared.so``, are not imported, because only source files are checked.
 """
 
 from __future__ import annotations
@@ -57,13 +58,13 @@ class IsolatedPackage:
         sys.modules[self.name] = module
 
     def find(self, relative: str) -> Path | None:
-        """Return the source file of a module below the package."""
+        """Return the source file of a module below the package, or its folder without one."""
         base = self._folder.joinpath(*relative.split("."))
         for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
             if path.is_file():
                 return path
             self.stamps[path] = FileStamp(path)  # so that its creation is noticed
-        return None
+        return base if base.is_dir() else None
 
     def check_and_record(self, path: Path) -> None:
         """Record a file's stamp before it is read, and check that it may be executed.
@@ -90,9 +91,17 @@ class _Finder(importlib.abc.MetaPathFinder):
             return None
         root, _, relative = fullname.removeprefix("gatewayx_nb.").partition(".")
         package = self.folders.get(f"gatewayx_nb.{root}")
-        source = package.find(relative) if package and relative else None
-        if package is None or source is None:
+        if not relative:
             return None
+        source = package.find(relative) if package else None
+        if package is None or source is None:
+            # If None were returned, Python's own finder would import a compiled file.
+            missing = f"{relative.replace('.', '/')}.py"
+            raise ModuleNotFoundError(f"the engine's folder has no {missing}", name=fullname)
+        if source.is_dir():
+            spec = importlib.machinery.ModuleSpec(fullname, None, is_package=True)
+            spec.submodule_search_locations = [str(source)]
+            return spec
         locations = [str(source.parent)] if source.name == "__init__.py" else None
         loader = _Loader(fullname, str(source), package)
         return importlib.util.spec_from_file_location(

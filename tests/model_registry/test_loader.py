@@ -1,4 +1,6 @@
+import py_compile
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 
 import pytest
 
@@ -134,6 +136,37 @@ def test_a_helper_that_leaves_its_folder_is_not_run(tmp_path):
     (file.path.parent / "_shared.py").symlink_to(outside)
 
     with pytest.raises(EngineLoadError, match="symlink that leaves its folder"):
+        load(file)
+
+
+@pytest.mark.parametrize("suffix", [".pyc", EXTENSION_SUFFIXES[-1]])
+@pytest.mark.parametrize("module", ["_shared", "inner._shared"])
+def test_a_compiled_helper_is_not_run(tmp_path, module, suffix):
+    """Only source files are imported from the folder of an engine and from packages in it."""
+    text = f"from .{module} import NAME\n" + ENGINE_TEXT
+    file = _write_engine_file(tmp_path / "a", text)
+    source = tmp_path / "source.py"
+    source.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nNAME = 'compiled'\n")
+    compiled = file.path.parent.joinpath(*module.split(".")).with_suffix(suffix)
+    py_compile.compile(str(source), cfile=str(compiled))
+
+    missing = f"{module.replace('.', '/')}.py"
+    with pytest.raises(EngineLoadError, match=f"the engine's folder has no {missing}"):
+        load(file)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_package_without_an_init_file_can_be_imported(tmp_path):
+    """A folder without `__init__.py` is a package, whose files are checked."""
+    text = "from .inner import deep\n" + ENGINE_TEXT + "    model_name = deep.NAME\n"
+    file = _write_engine_file(tmp_path / "a", text)
+    deep = file.path.parent / "inner" / "deep.py"
+    deep.parent.mkdir()
+    deep.write_text("NAME = 'deep'\n")
+    assert load(file).engine.model_name == "deep"
+
+    deep.chmod(0o666)
+    with pytest.raises(EngineLoadError, match="writable by everyone"):
         load(file)
 
 
