@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import os
 import sqlite3
+import stat
 import time
 from typing import TYPE_CHECKING
 
@@ -23,13 +25,22 @@ if TYPE_CHECKING:
 _STEPS_BETWEEN_CHECKS = 10_000
 """Number of SQLite's virtual-machine instructions between checks of the deadline: about 1 ms."""
 
-_OTHER_SCHEMA = ("no such table", "no such column", "has no column", "duplicate column")
-"""Parts of the messages about a file whose tables do not match its schema version."""
+_LIMITS = {
+    sqlite3.SQLITE_LIMIT_LENGTH: 1_000_000,
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 100_000,
+    sqlite3.SQLITE_LIMIT_COLUMN: 100,
+    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 20,
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+    sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
+}
+"""Limits for the bytes of a value or a row, and for the SQL in a file."""
 
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 """The first bytes of any journal, and also the last bytes of one that names another file."""
 
 _COMPANIONS = ("-journal", "-wal", "-shm")
+
+_SELECT_SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 
 log = logging.getLogger("gatewayx_nb")
 
@@ -48,25 +59,37 @@ def connection(path: Path, timeout: float) -> Iterator[sqlite3.Connection]:
             take as long again.
 
     Raises:
-        OSError: If the file, its journal or, in a project, its folder is a symlink.
+        UnusableFileError: If the file or a companion, such as its journal, is not a regular file.
+        OSError: If one of them or, in a project, its folder is a symlink.
     """
-    _refuse_links(path)
+    _refuse_special_files(path)
     _refuse_super_journal(path)
     deadline = time.monotonic() + 2 * timeout
     with contextlib.closing(sqlite3.connect(path, timeout=timeout, isolation_level=None)) as opened:
-        # A view that another program put into the file could otherwise run forever.
+        # Another program may have put anything into the file, even SQL that runs forever.
         opened.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_CHECKS)
+        for category, limit in _LIMITS.items():
+            opened.setlimit(category, limit)
+        # By default, text that is not UTF-8 raises an error.
+        opened.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
+        opened.execute("PRAGMA trusted_schema = OFF")
+        opened.execute("PRAGMA cell_size_check = ON")
         yield opened
 
 
-def _refuse_links(path: Path) -> None:
-    """Refuse symlinks, because SQLite would follow them and write to another file."""
-    parts = [path, path.with_name(f"{path.name}-journal")]
-    if path.parent.name.startswith("."):  # a project's folder; the user's own may be a symlink
-        parts.append(path.parent)
-    for part in parts:
-        if part.is_symlink():
+def _refuse_special_files(path: Path) -> None:
+    """Refuse symlinks, which SQLite would follow, and pipes, from which it would read forever."""
+    # The user's own folder may be a symlink, but not a project's.
+    folder = [path.parent] if path.parent.name.startswith(".") else []
+    for part in (*folder, *(path.with_name(path.name + suffix) for suffix in ("", *_COMPANIONS))):
+        try:
+            mode = part.lstat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        if stat.S_ISLNK(mode):
             raise OSError(f"{part.name} is a symlink")
+        if part != path.parent and not stat.S_ISREG(mode):
+            raise UnusableFileError(f"{part.name} is not a regular file")
 
 
 def _refuse_super_journal(path: Path) -> None:
@@ -98,7 +121,7 @@ def transaction(path: Path, migrations: Migrations, timeout: float) -> Iterator[
         OSError: If the folder cannot be created.
         sqlite3.Error: If the file cannot be read or written.
     """
-    _refuse_links(path)
+    _refuse_special_files(path)
     make_ignored_folder(path.parent)
     with connection(path, timeout) as opened, opened:
         # The write lock is taken first, so that two processes do not migrate at the same time.
@@ -109,20 +132,36 @@ def transaction(path: Path, migrations: Migrations, timeout: float) -> Iterator[
 
 
 def check_schema(opened: sqlite3.Connection, migrations: Migrations) -> None:
-    """Check that a file contains only plain tables of a known version.
+    """Check that a file contains exactly the tables of its version; call it in a transaction.
+
+    Anything else, such as a constraint, an index or a trigger, may contain SQL of another program,
+    which would run with each statement. Reading the schema does not run it.
 
     Raises:
-        UnusableFileError: If it contains a view or a trigger, which would run with each statement.
+        UnusableFileError: If it contains anything else.
     """
     (version,) = opened.execute("PRAGMA user_version").fetchone()
     if not 0 <= version <= len(migrations):
         raise UnusableFileError("a later version of gatewayx-nb wrote it")
-    rows = opened.execute("SELECT type, sql FROM sqlite_master").fetchall()
-    for kind, sql in rows:
-        if kind != "table" or " generated " in f" {sql} ".lower() or "virtual" in str(sql).lower():
-            raise UnusableFileError("another program wrote it")
-    if version and not rows:
+    expected = _schemas(migrations)[version]
+    try:
+        rows = opened.execute(_SELECT_SCHEMA).fetchmany(len(expected) + 1)
+    except UnicodeDecodeError:  # SQLite's message quotes a name from the file
+        rows = [()]
+    if rows != expected:
         raise UnusableFileError("another program wrote it")
+
+
+@functools.cache
+def _schemas(migrations: Migrations) -> list[list[tuple[str, ...]]]:
+    """Return the schema of each version, the first of which is that of an empty file."""
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as memory:
+        schemas: list[list[tuple[str, ...]]] = [[]]
+        for statements in migrations:
+            for statement in statements:
+                memory.execute(statement)
+            schemas.append(memory.execute(_SELECT_SCHEMA).fetchall())
+    return schemas
 
 
 def _migrate(opened: sqlite3.Connection, migrations: Migrations) -> None:
@@ -135,18 +174,16 @@ def _migrate(opened: sqlite3.Connection, migrations: Migrations) -> None:
 
 def is_unusable(error: Exception) -> bool:
     """Return whether an error means that the file is unusable, not just busy, full or read-only."""
-    if type(error) is sqlite3.OperationalError:
-        return any(text in str(error) for text in _OTHER_SCHEMA)
-    # A table with a constraint belongs to another program, because the ledger has none.
-    others = (sqlite3.DatabaseError, sqlite3.IntegrityError, UnusableFileError)
-    return type(error) in others
+    is_later_format = str(error) == "unsupported file format"
+    return is_later_format or type(error) in (sqlite3.DatabaseError, UnusableFileError)
 
 
 def set_aside(path: Path, error: Exception) -> None:
     """Rename a file that cannot be used, so that a new one can be created."""
     target = path.with_suffix(f".damaged-{time.time_ns()}")
     # The file is kept, because the user may be able to recover calls from it.
-    path.rename(target)
+    with contextlib.suppress(FileNotFoundError):  # it may have only a journal
+        path.rename(target)
     for suffix in _COMPANIONS:  # otherwise SQLite would apply them to the new file
         with contextlib.suppress(OSError):
             path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))

@@ -84,7 +84,7 @@ _INSERT = f"INSERT INTO calls ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * l
 _SELECT = "SELECT * FROM calls ORDER BY at DESC, rowid DESC LIMIT ?"
 
 _CREATE_CALLS = (
-    "CREATE TABLE IF NOT EXISTS calls (at, engine, model, outcome, input_tokens, output_tokens,"
+    "CREATE TABLE calls (at, engine, model, outcome, input_tokens, output_tokens,"
     " cost, latency, time_to_first, attempts, fallback_from)"
 )
 MIGRATIONS = ((_CREATE_CALLS,), ("ALTER TABLE calls ADD COLUMN cached_tokens",))
@@ -121,6 +121,8 @@ class Ledger(BatchWriter[LedgerEntry]):
             return []
         try:
             with database.connection(self.path, _READ_TIMEOUT) as opened:
+                # What is checked and what is read are then the same state of the file.
+                opened.execute("BEGIN")
                 database.check_schema(opened, MIGRATIONS)
                 opened.row_factory = sqlite3.Row
                 rows = opened.execute(_SELECT, (count,)).fetchall()

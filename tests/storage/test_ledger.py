@@ -13,6 +13,7 @@ import pytest
 
 from gatewayx_nb.calls import Table
 from gatewayx_nb.engine_pool.usage import HISTORY_COLUMNS
+from gatewayx_nb.storage import database
 from gatewayx_nb.storage.ledger import MIGRATIONS, Ledger, LedgerEntry
 
 ENTRY = LedgerEntry(1.5, "grok", "m", "ok", 3, None, Decimal("0.000123"), 1.25, 0.5, 2, "anthropic")
@@ -115,7 +116,22 @@ FOREIGN_FILES = {
         "PRAGMA user_version = 2"
     ),
     "constraint": f"{_TABLE}{_REST}, CHECK (0)); PRAGMA user_version = 2",
-    "virtual table": "CREATE VIRTUAL TABLE calls USING fts5(at); PRAGMA user_version = 2",
+    "constraint with much memory": (
+        f"{_TABLE}{_REST}, CHECK (length(hex(zeroblob(499999990))))); PRAGMA user_version = 2"
+    ),
+    "generated column": f"{_TABLE}{_REST} AS (1)); PRAGMA user_version = 2",
+    "default": f"{_TABLE}{_REST} DEFAULT (abs(-1))); PRAGMA user_version = 2",
+    "index": f"{_TABLE}{_REST}); CREATE INDEX i ON calls (abs(at)); PRAGMA user_version = 2",
+    "primary key": f"{_TABLE}{_REST}, PRIMARY KEY (engine)); PRAGMA user_version = 2",
+    "foreign key": f"{_TABLE}{_REST} REFERENCES x (y)); PRAGMA user_version = 2",
+    "one more table": f"{_TABLE}{_REST}); CREATE TABLE t (a); PRAGMA user_version = 2",
+    "table of another version": f"{_TABLE}{_REST}); PRAGMA user_version = 1",
+    "table of no version": f"{_TABLE}{_REST})",
+    "long statement": f"{_TABLE}{_REST} /* {'x' * 200_000} */); PRAGMA user_version = 2",
+    "text that is not UTF-8": (
+        f"{_TABLE}{_REST}); PRAGMA user_version = 2; PRAGMA writable_schema = ON;"
+        "UPDATE sqlite_master SET name = CAST(x'ff' AS TEXT)"
+    ),
 }
 
 
@@ -141,13 +157,73 @@ def test_a_foreign_file_is_set_aside(tmp_path, caplog, name):
 
 @pytest.mark.parametrize("name", FOREIGN_FILES)
 def test_a_foreign_file_is_not_read(tmp_path, name):
-    """Reading a file of another program ends: it raises OSError or returns the rows."""
+    """Reading a file of another program raises OSError, and leaves it where it is."""
     path = tmp_path / "store.sqlite"
     with contextlib.closing(sqlite3.connect(path)) as file:
         file.executescript(FOREIGN_FILES[name])
 
-    with contextlib.suppress(OSError):
-        assert Ledger(path).last(9) == []
+    with pytest.raises(OSError, match=r"another program|later version|malformed|file format"):
+        Ledger(path).last(9)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("make", [os.mkdir, getattr(os, "mkfifo", None)])
+@pytest.mark.parametrize("suffix", ["", "-journal", "-wal", "-shm"])
+@pytest.mark.parametrize("has_ledger", [True, False])
+def test_a_special_file_is_not_opened(tmp_path, caplog, make, suffix, has_ledger):
+    """A pipe, from which reading never ends, or a folder is set aside instead of a journal."""
+    path = tmp_path / "store.sqlite"
+    if has_ledger and suffix:
+        Ledger(path).add(ENTRY)
+        Ledger(path).flush()
+    special = path.with_name(path.name + suffix)
+    make(special)
+    if os.path.exists(path):
+        with pytest.raises(OSError, match=f"{special.name} is not a regular file"):
+            Ledger(path).last(9)
+    ledger = Ledger(path)
+    ledger.add(ENTRY)
+    ledger.flush()
+
+    assert ledger.last(9) == [ENTRY]
+    assert ledger.problem == ""
+    assert len(list(tmp_path.glob(f"store.damaged-*{suffix}"))) == 1
+    assert f"{special.name} is not a regular file" in caplog.text
+
+
+def test_a_file_of_a_later_format_of_sqlite_is_set_aside(tmp_path):
+    """A file that this version of SQLite does not know is renamed."""
+    ledger = Ledger(tmp_path / "store.sqlite")
+    ledger.add(ENTRY)
+    ledger.flush()
+    content = bytearray(ledger.path.read_bytes())
+    content[47] = 99  # the number of the schema's format
+    ledger.path.write_bytes(content)
+    ledger.add(ENTRY)
+
+    assert ledger.last(9) == [ENTRY]
+    assert list(tmp_path.glob("store.damaged-*"))
+
+
+def test_text_in_another_encoding_is_read(tmp_path):
+    """A value in a file that is not UTF-8 does not prevent reading the others."""
+    ledger = Ledger(tmp_path / "store.sqlite")
+    ledger.add(ENTRY)
+    ledger.flush()
+    with contextlib.closing(sqlite3.connect(ledger.path)) as file, file:
+        file.execute("UPDATE calls SET model = CAST(x'6dff' AS TEXT)")
+
+    assert [entry.model for entry in ledger.last(9)] == ["m\ufffd"]
+
+
+def test_sql_in_a_file_is_limited(tmp_path):
+    """A value of a gigabyte cannot be made, and no second file can be attached."""
+    with database.connection(tmp_path / "store.sqlite", 1) as opened:
+        for sql in ("SELECT zeroblob(999999999)", "ATTACH ':memory:' AS other"):
+            with pytest.raises(sqlite3.Error, match=r"too big|too many attached"):
+                opened.execute(sql)
+        assert opened.execute("PRAGMA trusted_schema").fetchone() == (0,)
 
 
 ODD = {
