@@ -83,15 +83,16 @@ class Cassette:
         mode: One of the modes above.
         speed: Replay speed relative to the recording; if omitted, replies are replayed immediately.
         redaction: Removes private text, and provides the keys that must not be written.
-        on_close: Called once, when the cassette is closed.
+        root: The project folder, if any; no symlink below it is followed.
 
     Raises:
-        ConfigError: If the file is missing, unreadable or invalid.
+        ConfigError: If the file is missing, unreadable, invalid or reached through a symlink.
 
     Attributes:
         replayed: Number of calls replayed.
         recorded: Number of calls recorded.
         missed: Number of calls not found in ``replay`` mode.
+        on_close: Called once, when the cassette is closed.
     """
 
     def __init__(
@@ -100,12 +101,14 @@ class Cassette:
         mode: Mode,
         redaction: Redaction,
         speed: float | None = None,
-        on_close: Callable[[Cassette], object] = lambda _: None,
+        root: Path | None = None,
     ) -> None:
+        tape.refuse_links(path, root)
         self.path, self.mode, self.speed = path, mode, speed
         self.redact = redaction.redact
         self.replayed = self.recorded = self.missed = 0
-        self.secrets, self._on_close = redaction.secrets, on_close
+        self.secrets, self._root = redaction.secrets, root
+        self.on_close: Callable[[Cassette], object] = lambda _: None
         self._lock = threading.Lock()  # many threads plan and record calls
         self._groups: dict[_GroupKey, list[TapeLine]] = {}
         self._by_digest: dict[bytes, list[_GroupKey]] = {}
@@ -241,7 +244,7 @@ class Cassette:
             old = self._remember(line)
             try:
                 # If the line to replace was never written, it is not found, and this line is added.
-                tape.append(self.path, line.data, old.data if old else None)
+                tape.append(self.path, line.data, old.data if old else None, self._root)
             except ConfigError as error:
                 self._note_failure(error)
                 return
@@ -284,7 +287,7 @@ class Cassette:
         """Close the cassette and restore the one that was open before it."""
         with self._lock:
             self._write()
-        self._on_close(self)
+        self.on_close(self)
 
     def __enter__(self) -> Self:
         return self
@@ -327,6 +330,7 @@ class Cassette:
         return group
 
     def _check_writable(self) -> None:
+        tape.refuse_links(self.path, self._root)  # since the file was opened, one may have come
         remedy = tape.permission_hint(self.path)
         if remedy:
             raise ConfigError(

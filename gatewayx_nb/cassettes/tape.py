@@ -6,7 +6,9 @@ import contextlib
 import errno
 import os
 import re
+import stat
 from dataclasses import dataclass
+from io import FileIO
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,6 +20,7 @@ from gatewayx_nb.files import (
     file_lock,
     fsync_directory,
     make_ignored_folder,
+    refuse_link_in,
     remove_stale_temporaries,
 )
 from gatewayx_nb.hints import Hint, as_hint
@@ -37,6 +40,9 @@ _MAX_SIZE = 256 * 1024 * 1024
 
 _LOCK_TIMEOUT = 30.0
 """Seconds to wait for other kernels that are writing to the same file."""
+
+_LOCK_FOLDER = ".gatewayx"
+"""Name of the folder beside a cassette that contains its lock."""
 
 _CONFLICT = re.compile(rb"^(?:<{7}|\|{7}|={7}|>{7})(?: |$)")
 
@@ -110,35 +116,76 @@ def _content(path: Path, lines: list[bytes]) -> TapeContent:
     return TapeContent(tuple(entries))
 
 
-def append(path: Path, line: bytes, replacing: bytes | None = None) -> None:
+def append(
+    path: Path, line: bytes, replacing: bytes | None = None, root: Path | None = None
+) -> None:
     """Append a line, or replace another one, and flush it to disk before returning.
+
+    Args:
+        path: The cassette.
+        line: The new line.
+        replacing: The line to replace; if it is not found, the new one is appended.
+        root: The project folder, below which no symlink is followed, even one that has only now
+            taken the place of the file or of its folder.
 
     Raises:
         ConfigError: If the line cannot be written; the file is left unchanged.
     """
+    refuse_links(path, root)
     with _locked(path):
-        if replacing is not None and _replace(path, replacing, line):
-            return
-        is_new = _repair_end(path)
-        _write_at_end(path, _HEAD + b"\n" + line + b"\n" if is_new else line + b"\n")
+        if replacing is not None:
+            refuse_links(path, root)  # the wait for the lock may have been long
+            if _replace(path, replacing, line):
+                return
+        with _opened(path, root) as file:
+            is_new = _repair_end(path, file)
+            _write_at_end(file, _HEAD + b"\n" + line + b"\n" if is_new else line + b"\n")
         # A new file exists on disk only once its folder is flushed.
         if is_new:
             fsync_directory(path.parent)
 
 
-def _write_at_end(path: Path, data: bytes) -> None:
+def refuse_links(path: Path, root: Path | None) -> None:
+    """Check that a cassette in a project, and the folder of its lock, are reached without symlinks.
+
+    Raises:
+        ConfigError: If a part of either path below ``root`` is a symlink.
+    """
+    if root is not None:
+        refuse_link_in(path.parent / _LOCK_FOLDER, root)
+        if os.path.islink(path):
+            refuse_link_in(path, root)
+
+
+@contextlib.contextmanager
+def _opened(path: Path, root: Path | None) -> Iterator[FileIO]:
+    """Open a file for appending, and check what was opened; create it if missing."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+    # Without O_NONBLOCK, opening a pipe could wait forever.
+    flags |= getattr(os, "O_NONBLOCK", 0) | (getattr(os, "O_NOFOLLOW", 0) if root else 0)
+    with FileIO(os.open(path, flags, 0o666), "rb+") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError("it is not a regular file")
+        # A folder on the path may have been replaced before the file was opened.
+        refuse_links(path, root)
+        if root is not None and not os.path.samestat(status, path.lstat()):
+            raise OSError("another file took its place")
+        yield file
+
+
+def _write_at_end(file: FileIO, data: bytes) -> None:
     """Append data and flush it to disk; remove what was written if the disk is full."""
-    with path.open("ab", buffering=0) as file:
-        size = os.fstat(file.fileno()).st_size
-        try:
-            while data:
-                data = data[file.write(data) :]
-            # The reply is returned only after this, so a recorded reply survives a crash.
-            os.fsync(file.fileno())
-        except OSError:
-            with contextlib.suppress(OSError):
-                file.truncate(size)
-            raise
+    size = os.fstat(file.fileno()).st_size
+    try:
+        while data:
+            data = data[file.write(data) :]
+        # The reply is returned only after this, so a recorded reply survives a crash.
+        os.fsync(file.fileno())
+    except OSError:
+        with contextlib.suppress(OSError):
+            file.truncate(size)
+        raise
 
 
 def check_file_name(path: Path) -> None:
@@ -238,34 +285,33 @@ def _replace(path: Path, old: bytes, new: bytes) -> bool:
     return True
 
 
-def _repair_end(path: Path) -> bool:
+def _repair_end(path: Path, file: FileIO) -> bool:
     """Complete an unfinished last line, or set it aside; return whether a header is missing.
 
     A line is left unfinished if the process that writes it is killed.
     """
-    if not os.path.isfile(path) or not path.stat().st_size:
+    if not os.fstat(file.fileno()).st_size:
         return True
-    with path.open("rb+") as file:
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) == b"\n":
-            return False
-        file.seek(0)
-        data = file.read()
-        start = data.rfind(b"\n") + 1
-        try:
-            decode(data[start:])
-        except ValueError:
-            # The `.cut` file is replaced, not opened, because it could be a symlink.
-            atomic_write(_lock_folder(path) / f"{path.name}.cut", data[start:])
-            file.truncate(start)
-        else:
-            file.write(b"\n")
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) == b"\n":
+        return False
+    file.seek(0)
+    data = file.readall()
+    start = data.rfind(b"\n") + 1
+    try:
+        decode(data[start:])
+    except ValueError:
+        # The `.cut` file is replaced, not opened, because it could be a symlink.
+        atomic_write(_lock_folder(path) / f"{path.name}.cut", data[start:])
+        file.truncate(start)
+    else:
+        file.write(b"\n")
     return not start
 
 
 def _lock_folder(path: Path) -> Path:
     """Return the git-ignored folder beside a cassette, creating it if missing."""
-    folder = path.parent / ".gatewayx"
+    folder = path.parent / _LOCK_FOLDER
     make_ignored_folder(folder)
     return folder
 

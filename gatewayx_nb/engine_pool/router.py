@@ -36,7 +36,6 @@ from gatewayx_nb.errors import (
     TrustError,
     UsageError,
 )
-from gatewayx_nb.files import refuse_link_in
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import ModelRef
 from gatewayx_nb.text import short_repr
@@ -88,10 +87,9 @@ class CallRouter:
                 f"speed must be a number > 0, got {speed!r}.",
                 hint="1 is the recorded speed; if omitted, the replay is immediate.",
             )
-        if config.project:
-            refuse_link_in(path, config.project.root)
-            refuse_link_in(path.parent / ".gatewayx", config.project.root)
-        cassette = Cassette(path, mode, self._redaction(), speed, self._close)
+        root = config.project.root if config.project else None
+        cassette = Cassette(path, mode, self._redaction(), speed, root)
+        cassette.on_close = self._close
         self._open.append(cassette)
         return cassette
 
