@@ -13,6 +13,8 @@ from urllib.parse import quote
 
 from typing_extensions import override
 
+from gatewayx_nb.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -75,8 +77,8 @@ _PREFIXES = (
 class Secret(str):
     """A ``str`` that holds a key and whose ``repr`` is masked.
 
-    ``str(secret)``, formatting and other conversions to a string return the key, because vendors'
-    code needs it; ``repr``, indexing, slicing and pickling return or store a mask.
+    ``str(secret)``, formatting, JSON and other conversions to a string return the key, because
+    vendors' code needs it; ``repr``, indexing, slicing and pickling return or store a mask.
 
     >>> key = Secret("sk-1234")
     >>> key, f"Bearer {key}"
@@ -104,6 +106,22 @@ class Secret(str):
     @override
     def __reduce__(self) -> tuple[Any, ...]:
         return (Secret, (MASK,))
+
+
+class NotPicklable:
+    """Base class of objects that contain keys as plain text, or an environment that may.
+
+    They refuse to be pickled, because pickles may be shared.
+    """
+
+    __slots__ = ()
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise UsageError(
+            f"{type(self).__name__!r} objects cannot be pickled: they may contain keys.",
+            hint="Pickle the pool or its `config`, which are pickled without keys.",
+        )
 
 
 def key_state(value: str | None) -> KeyState:

@@ -1,5 +1,6 @@
 """A canary key, sent to servers with various faults, appears in no error, log or output."""
 
+import gc
 import json
 import logging
 import pickle
@@ -155,6 +156,27 @@ def test_a_pool_does_not_reveal_a_key(pool):
 
     assert not leaks(repr(objects))
     assert not leaks(pickle.dumps(pool))
+
+
+def _pickled(value):
+    try:
+        return pickle.dumps(value)
+    except Exception:  # noqa: BLE001 - what cannot be pickled reveals nothing
+        return b""
+
+
+def test_no_object_of_the_package_pickles_a_key(pool, provider):
+    """Whatever object of this pool a user or a library finds and pickles, it contains no key."""
+    provider.set_fault("401 with the key")
+    with pytest.raises(GatewayError):
+        pool.ask("hi", "grok")
+    objects = [
+        each for each in gc.get_objects() if str(type(each).__module__).startswith("gatewayx_nb")
+    ]
+
+    revealing = {type(each).__qualname__ for each in objects if leaks(_pickled(each))}
+    assert revealing == set()
+    assert {"Config", "KeyLookup", "TrustStore"} <= {type(each).__qualname__ for each in objects}
 
 
 @pytest.mark.kernel

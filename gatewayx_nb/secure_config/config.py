@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
 
 from gatewayx_nb.files import (
     ConfigDir,
@@ -48,6 +50,11 @@ class Config:
         self.problems: list[str] = []
         self.settings = self._project_settings = settings.Settings()
         self.refresh()
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The environment and the key files contain keys; another process reads its own.
+        return (Config, (self.project.root if self.project else None,))
 
     def refresh(self) -> bool:
         """Read changed settings and key files; return whether any changed.

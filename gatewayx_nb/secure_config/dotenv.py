@@ -9,12 +9,12 @@ from __future__ import annotations
 import io
 import re
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from dotenv.parser import parse_stream
 
-from gatewayx_nb.secrets import key_fault
+from gatewayx_nb.secrets import NotPicklable, key_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -38,7 +38,7 @@ _BINDING = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class DotenvLine:
+class DotenvLine(NotPicklable):
     """One line of a key file.
 
     Attributes:
@@ -48,9 +48,9 @@ class DotenvLine:
         broken: Whether it is neither an assignment, nor empty, nor a comment.
     """
 
-    text: str
+    text: str = field(repr=False)
     name: str | None = None
-    value: str | None = None
+    value: str | None = field(default=None, repr=False)
     broken: bool = False
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.files import ConfigDir, Owner, StatStamp, stat_stamp
-from gatewayx_nb.secrets import KeyState, Secret, key_fault, key_state
+from gatewayx_nb.secrets import KeyState, NotPicklable, Secret, key_fault, key_state
 from gatewayx_nb.secure_config import key_store
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Key:
     fault: str = ""
 
 
-class KeyLookup:
+class KeyLookup(NotPicklable):
     """Lookup of variables: in the environment, the project's key file, then the user's.
 
     The environment is never changed. A file is read again when its stamp changes.
@@ -164,7 +164,7 @@ class KeyLookup:
                 yield file.values[name], file.label, file.owner
 
 
-class _KeyFile:
+class _KeyFile(NotPicklable):
     """A key file as last read."""
 
     def __init__(self, config_dir: ConfigDir) -> None:

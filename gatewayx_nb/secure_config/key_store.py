@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError
@@ -20,6 +20,7 @@ from gatewayx_nb.files import (
     write_errors_as_config_error,
 )
 from gatewayx_nb.hints import Hint, as_hint
+from gatewayx_nb.secrets import NotPicklable
 from gatewayx_nb.secure_config import dotenv
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ _IGNORE_ALL = "# made by gatewayx: nothing in this folder is ever committed\n*\n
 
 
 @dataclass(frozen=True, slots=True)
-class KeyFileContent:
+class KeyFileContent(NotPicklable):
     """The content of a key file.
 
     Attributes:
@@ -54,7 +55,7 @@ class KeyFileContent:
         problems: Invalid parts of the file, one line each, with the fix but without values.
     """
 
-    values: Mapping[str, str]
+    values: Mapping[str, str] = field(repr=False)
     problems: tuple[str, ...] = ()
 
 

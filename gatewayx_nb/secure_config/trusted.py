@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.files import StatStamp, atomic_write, ownership_problem, stat_stamp
+from gatewayx_nb.secrets import NotPicklable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -63,7 +64,7 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname}{port}"
 
 
-class TrustStore:
+class TrustStore(NotPicklable):
     """The permissions that the user has given in a file and in ``GATEWAYX_TRUST``.
 
     The file is ignored if it is damaged or another user may have written it.

@@ -1,5 +1,6 @@
 """Pools in processes: pickling, forking, interruption and exit."""
 
+import copy
 import os
 import pickle
 import signal
@@ -7,11 +8,15 @@ import subprocess
 import sys
 import textwrap
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
 import gatewayx_nb as gx
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.secure_config import Config
 
 
 def test_a_pool_pickles_without_keys(project):
@@ -24,6 +29,43 @@ def test_a_pool_pickles_without_keys(project):
     assert b"canary" not in data
     assert pickle.loads(data).config.project.root == project.root
     assert "canary" not in repr(vars(pool._config.keys)) + repr(pool)
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_config_pickles_without_keys(project, protocol):
+    """A pickled config contains no key, not even of the environment, and is read again."""
+    project.set_keys("GATEWAYX_GROK_API_KEY=sk-canary-123456\n")
+    config = Config(project.root, {"MY_TOKEN": "canary"})
+
+    data = pickle.dumps(config, protocol)
+
+    assert b"canary" not in data
+    unpickled = pickle.loads(data)
+    assert unpickled.project == config.project
+    assert unpickled.key("grok").state == "set"
+
+
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
+@pytest.mark.parametrize("name", ["keys", "trusted"])
+def test_the_parts_of_a_config_with_keys_refuse_to_be_pickled(project, name, copied):
+    """An object with plain keys cannot be pickled."""
+    with pytest.raises(UsageError, match="they may contain keys"):
+        copied(getattr(project.pool().config, name))
+
+
+def _ask(pool, prompt):
+    return pool.ask(prompt, "mock")
+
+
+def test_a_pool_and_a_reply_travel_to_a_worker_process(project):
+    """A process pool, as joblib and others use it, calls with a pool and returns the replies."""
+    with (
+        project.pool() as pool,
+        ProcessPoolExecutor(1, get_context("spawn")) as workers,
+    ):
+        reply = workers.submit(_ask, pool, "hi").result(timeout=60)
+
+    assert (reply.text, reply.engine) == ("[mock] hi", "mock")
 
 
 def test_the_default_pool_is_built_once(project, monkeypatch):
