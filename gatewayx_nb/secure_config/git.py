@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import tempfile
 from pathlib import Path
@@ -20,11 +21,11 @@ _TIMEOUT = 0.5
 _MAX_SIZE = 1 << 20
 """Number of bytes that are read of a small file of a repository."""
 
-_PASSED_ON = ("PATH", "HOME", "SYSTEMROOT", "XDG_CONFIG_HOME")
+_PASSED_ON = ("HOME", "SYSTEMROOT", "XDG_CONFIG_HOME")
 """The variables that git gets; others may contain keys."""
 
 # The user's own configuration is read, so a file monitor and fetches are disabled here as well.
-_COMMAND = ("git", "--no-pager", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
+_OPTIONS = ("--no-pager", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
 _RESTRICTIONS = {
     "GIT_ALLOW_PROTOCOL": "none",
     "GIT_NO_LAZY_FETCH": "1",
@@ -63,8 +64,25 @@ def _git_dir(path: Path) -> Path | None:
     return path if os.path.lexists(path / "HEAD") else None
 
 
+def _program() -> tuple[str, str] | None:
+    """Return the path of git and the search path; ``None`` if git is not installed.
+
+    The current folder and other relative folders, in which a project may have a program of that
+    name, are not searched.
+    """
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    path = os.pathsep.join(filter(os.path.isabs, folders))
+    program = shutil.which("git", path=path)
+    # On Windows, the current folder is always searched first.
+    return (program, path) if program and Path(program).is_absolute() else None
+
+
 def _run(worktree: Path, git_dir: Path, command: tuple[str, ...]) -> bool | None:
-    env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    found = _program()
+    if found is None:
+        return None
+    program, path = found
+    env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | {"PATH": path}
     try:
         with tempfile.TemporaryDirectory(prefix="gatewayx-") as folder:
             empty = Path(folder)
@@ -82,7 +100,7 @@ def _run(worktree: Path, git_dir: Path, command: tuple[str, ...]) -> bool | None
                 "GIT_OBJECT_DIRECTORY": str(common / "objects"),
             }
             result = subprocess.run(  # noqa: S603 - fixed words, and a path after `--`
-                [*_COMMAND, *command],
+                [program, *_OPTIONS, *command],
                 cwd=worktree,
                 env={**env, **_RESTRICTIONS, **places},
                 stdin=subprocess.DEVNULL,

@@ -1,5 +1,6 @@
 """Queries to git: what they return, and the configurations that must not run a command."""
 
+import os
 import shutil
 import subprocess
 
@@ -138,6 +139,23 @@ def test_rules_for_ignored_files_are_found_where_git_reads_them(project_folder):
 
     names = ("excluded", "config/by_folder", "by_user", "config/other")
     assert [git.is_ignored(project_folder / name) for name in names] == [True, True, True, False]
+
+
+@pytest.mark.parametrize("folder", [".", "", "bin"])
+def test_a_program_of_the_project_is_not_run(project_folder, monkeypatch, folder):
+    """The search path may contain the current folder, in which a project may have its own git."""
+    run_git(project_folder, "init", "-q")
+    (project_folder / "bin").mkdir()
+    for program in (project_folder / "git", project_folder / "bin" / "git"):
+        program.write_text(f"#!/bin/sh\ntouch {project_folder}/ran\n")
+        program.chmod(0o755)
+    monkeypatch.chdir(project_folder)
+    monkeypatch.setenv("PATH", folder, prepend=os.pathsep)
+
+    assert git.is_tracked(project_folder / KEYS) is False
+    assert not (project_folder / "ran").exists()
+    monkeypatch.setenv("PATH", folder)
+    assert git.is_tracked(project_folder / KEYS) is None
 
 
 @pytest.mark.parametrize("content", ["", "gitdir: nowhere\n", "gitdir: \0\n"])
