@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
-_PACKAGE = "gatewayx_nb.engines_test"
+_PACKAGE = "gatewayx_nb.tested_engines"
 
 
 def engine_module(name: str) -> ModuleType:
