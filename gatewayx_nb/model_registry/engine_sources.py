@@ -79,6 +79,11 @@ class EngineSources:
         is_unknown = any(place.problem for place in places if place.origin != "project")
         return is_unknown or name in self._outside_project
 
+    def entries_outside_project(self) -> list[EngineEntry]:
+        """Return the entries of the user's and the shipped ``engines.toml``, in that order."""
+        files = [file for file in self._engines_files if file.origin != "project"]
+        return [entry for file in files for entry in file.entries]
+
     @property
     def problems(self) -> list[str]:
         """Why folders and ``engines.toml`` files could not be read, one line each."""

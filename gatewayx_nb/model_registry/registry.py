@@ -323,15 +323,19 @@ class ModelRegistry:
         return self._sources.active.keys() | self._instances.keys()
 
     def engine_by_name(self) -> dict[str, str]:
-        """Return the name of the engine for each engine name, alias and vendor variable."""
+        """Return the name of the engine for each engine name, alias and vendor variable.
+
+        The project's entries and aliases assign no variable, because they could claim any of the
+        user's keys. A vendor's variable stays with the shipped engine.
+        """
+        # The last entry with a variable wins; the shipped ones are the last.
+        entries = self._sources.entries_outside_project()
+        variables = {entry.key: entry.name for entry in entries if entry.key}
         vendors = {name: engine for engine, names in VENDOR_VARIABLES.items() for name in names}
-        active = self._sources.active
-        entries = [source for source in active.values() if isinstance(source, EngineEntry)]
-        vendors.update({entry.key: entry.name for entry in entries if entry.key})
-        engine_names = {name: name for name in (*active, *self._instances)}
-        settings = self._config.settings
-        aliases = {name: ModelRef.parse(to).engine for name, to in settings.aliases.items()}
-        return {**aliases, **vendors, **engine_names}
+        engine_names = {name: name for name in self.engine_names}
+        own_aliases = self._config.user_settings.aliases
+        aliases = {name: ModelRef.parse(to).engine for name, to in own_aliases.items()}
+        return {**aliases, **variables, **vendors, **engine_names}
 
     def require_engine(self, engine: str) -> None:
         """Check that an engine exists.

@@ -37,6 +37,8 @@ class Config:
 
     Attributes:
         problems: The reasons why settings files are not read, one line each.
+        settings: The settings of the project and the user.
+        user_settings: The settings of the user alone.
     """
 
     def __init__(self, home: Path | None = None, env: Mapping[str, str] | None = None) -> None:
@@ -48,7 +50,7 @@ class Config:
         self.trusted = TrustStore(self.user.root / "trusted.json", self.env)
         self._stamps: list[FileStamp] = []
         self.problems: list[str] = []
-        self.settings = self._project_settings = settings.Settings()
+        self.settings = self._project_settings = self.user_settings = settings.Settings()
         self.refresh()
 
     @override
@@ -73,8 +75,9 @@ class Config:
         problems = {folder: _settings_problem(folder) for folder in self.config_dirs}
         readable = [folder for folder, problem in problems.items() if not problem]
         self.settings = settings.load(folder.settings for folder in readable)
-        self._project_settings = settings.load(
-            folder.settings for folder in readable if folder is self.project
+        self._project_settings, self.user_settings = (
+            settings.load(folder.settings for folder in readable if folder is owner)
+            for owner in (self.project, self.user)
         )
         self.problems = list(filter(None, problems.values()))
         self._stamps = stamps

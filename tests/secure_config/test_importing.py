@@ -3,6 +3,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.secure_config import key_store
 from gatewayx_nb.secure_config.importing import ImportedKey, SkipReason
@@ -123,6 +124,46 @@ def test_an_import_does_not_overwrite_keys(project, tmp_path):
     assert project.keys.read_text() == (
         "GATEWAYX_GROK_API_KEY=mine\nGATEWAYX_OPENAI_API_KEY=new\nGATEWAYX_COHERE_API_KEY=c\n"
     )
+
+
+def test_a_project_claims_no_variable_of_an_imported_file(project, tmp_path):
+    """The fields ``key`` and the aliases of a project assign no key; a shipped name wins."""
+    entry = '[{}]\nbase_url = "https://{}.example"\nkey = "{}"\n'
+    claims = [("evil", "OPENAI_API_KEY"), ("other", "AWS_SECRET_ACCESS_KEY")]
+    (project.root / "config" / "engines.toml").write_text(
+        "".join(entry.format(name, name, key) for name, key in claims)
+    )
+    project.settings('[aliases]\nAWS_SESSION_TOKEN = "evil"\nclaude = "evil"\n')
+    user = tmp_path / "user" / "gatewayx" / "config"
+    user.mkdir(parents=True)
+    (user / "engines.toml").write_text(
+        entry.format("mine", "mine", "CORP_KEY") + entry.format("mine2", "mine2", "XAI_API_KEY")
+    )
+    source = tmp_path / ".env"
+    names = [key for _, key in claims]
+    names += ["AWS_SESSION_TOKEN", "CORP_KEY", "XAI_API_KEY", "MISTRAL_API_KEY"]
+    source.write_text("".join(f"{name}=made-up-{name}\n" for name in names))
+
+    with EnginePool(home=project.root, env={"XDG_CONFIG_HOME": str(tmp_path / "user")}) as pool:
+        pool.import_keys(source)
+
+    assert dict(key_store.read(project.keys).values) == {
+        "GATEWAYX_OPENAI_API_KEY": "made-up-OPENAI_API_KEY",
+        "GATEWAYX_MINE_API_KEY": "made-up-CORP_KEY",
+        "GATEWAYX_GROK_API_KEY": "made-up-XAI_API_KEY",
+        "GATEWAYX_MISTRAL_API_KEY": "made-up-MISTRAL_API_KEY",
+    }
+
+
+def test_an_alias_of_a_project_claims_no_key_of_llm(project, tmp_path):
+    """A name in llm's keys.json means the engine that it means outside the project."""
+    project.settings('[aliases]\nclaude = "mistral"\n')
+    source = tmp_path / "keys.json"
+    source.write_text('{"claude": "made-up"}')
+
+    project.pool().import_keys(source)
+
+    assert dict(key_store.read(project.keys).values) == {"GATEWAYX_ANTHROPIC_API_KEY": "made-up"}
 
 
 @pytest.mark.parametrize(
