@@ -18,8 +18,7 @@ from gatewayx_nb.files import (
 from gatewayx_nb.secure_config import importing, key_store, settings
 from gatewayx_nb.secure_config.key_lookup import VENDOR_VARIABLES, Key, KeyLookup, engine_variable
 from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES
-from gatewayx_nb.secure_config.trusted import Permission, TrustStore, origin
-from gatewayx_nb.text import short_repr
+from gatewayx_nb.secure_config.trusted import Permission, TrustStore, option_target, origin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -138,7 +137,7 @@ class Config:
         for name, value in self._project_settings.engines.get(engine, {}).items():
             if name not in ("model", "base_url", *settings.RATE_OPTIONS):
                 where = f"[engines.{engine}] {name} in its settings"
-                yield Permission(engine, f"{name} = {short_repr(value)}", where)
+                yield Permission(engine, option_target(name, value), where)
 
     def network_permissions(self, engine: str) -> Iterator[Permission]:
         """Yield the permission to send a key with the project's network settings, if any."""

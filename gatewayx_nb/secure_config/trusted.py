@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -11,10 +12,17 @@ from urllib.parse import urlsplit
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.files import StatStamp, atomic_write, ownership_problem, stat_stamp
 from gatewayx_nb.secrets import NotPicklable
+from gatewayx_nb.text import plain, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
+
+_SHOWN = 40
+"""Number of characters of a long value that are shown at its beginning and at its end."""
+
+_URL = re.compile(r"(?=(?<![\w+.-])([A-Za-z][\w+.-]*://\S+))")
+"""A URL, also within another one."""
 
 TargetsBySubject = dict[str, list[str]]
 """The allowed targets, keyed by the engine or the setting that needs the permission."""
@@ -30,7 +38,8 @@ class Permission:
 
     Attributes:
         subject: The engine that needs it, or ``[cassettes] redact``.
-        target: A URL as ``https://host:port``, a file in the project, or its network settings.
+        target: A URL as ``https://host:port``, a file in the project, its network settings, or an
+            option as in `option_target`.
         where: The part of the project that requires it.
     """
 
@@ -62,6 +71,26 @@ def origin(url: str) -> str:
     if not (parts.scheme and parts.hostname):
         return url
     return f"{parts.scheme}://{parts.hostname}{port}"
+
+
+def option_target(name: str, value: object) -> str:
+    """Return the target of the permission for an option, which differs for any two values.
+
+    A long value is replaced by its two ends, the hosts in it, and its digest.
+
+    >>> option_target("region", "eu")
+    "region = 'eu'"
+    """
+    text = repr(value)
+    if text == short_repr(value):
+        return f"{name} = {text}"
+    hosts = dict.fromkeys(origin(url.rstrip("'\"`,;)]}")) for url in _URL.findall(text))
+    # The project chooses both the value that is allowed and the one that could replace it, so the
+    # digest must be long enough to resist collisions.
+    digest = hashlib.blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
+    shown = f"{text[:_SHOWN]}…{text[-_SHOWN:]}" if len(text) > 2 * _SHOWN else text
+    to = f"hosts: {', '.join(hosts)}; " if hosts else ""
+    return plain(f"{name} = {shown} ({to}digest: {digest})")
 
 
 class TrustStore(NotPicklable):

@@ -10,7 +10,8 @@ import pytest
 
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import ConfigError, EngineLoadError, TrustError
-from gatewayx_nb.secure_config import origin, shipped_path
+from gatewayx_nb.secure_config import Permission, origin, shipped_path
+from gatewayx_nb.secure_config.trusted import option_target
 
 UNTRUSTED_URL = "http://127.0.0.1:9/v1"
 GENERATE_HEADER = "    async def generate(self, prompt, **kwargs):\n"
@@ -540,3 +541,55 @@ def test_a_keyless_entry_that_the_project_chooses_needs_a_permission(project, tm
     pool = EnginePool(home=project.root, env=env)
     with pool, pytest.raises(TrustError, match=r"https://evil\.example"):
         pool.ask("hi", reference)
+
+
+OPTION_PREFIX = (
+    "https://gateway.example/a/path/that/is/longer/than/a/table/can/show/in/one/line/of/it"
+)
+
+
+@pytest.mark.parametrize(
+    ("allowed", "other", "shown"),
+    [
+        (f"{OPTION_PREFIX}@good.example", f"{OPTION_PREFIX}@evil.example", "@evil.example"),
+        (
+            f"https://{'a' * 60}@good.example/{'b' * 60}",
+            f"https://{'a' * 60}@evil.example/{'b' * 60}",
+            "hosts: https://evil.example;",
+        ),
+        (
+            ["x" * 90, "https://good.example/" + "y" * 90],
+            ["x" * 90, "https://evil.example/" + "y" * 90],
+            "hosts: https://evil.example;",
+        ),
+        ("a  b", "a b", "a b"),
+    ],
+)
+def test_a_permission_for_an_option_covers_its_whole_value(allowed, other, shown):
+    """Values with a common beginning have their own permissions, which show their host."""
+    permissions = [
+        Permission("acme", option_target("endpoint", value), "") for value in (allowed, other)
+    ]
+
+    assert shown in permissions[1].target
+    assert len({permission.target for permission in permissions}) == 2
+    assert len({permission.id for permission in permissions}) == 2
+
+
+def test_a_long_option_needs_a_permission_for_each_value(project, tmp_path):
+    """A long option that was allowed does not allow one that only begins in the same way."""
+    user = tmp_path / "user" / "gatewayx" / "engines"
+    user.mkdir(parents=True)
+    (user / "acme_engine.py").write_text(
+        "from ..llm_engines import LLMEngine\n\n\nclass AcmeEngine(LLMEngine):\n"
+        "    async def generate(self, prompt, **kwargs):\n        return 'x'\n"
+    )
+    env = {"XDG_CONFIG_HOME": str(tmp_path / "user"), "GATEWAYX_ACME_API_KEY": "USERKEY-0123456"}
+    with EnginePool(home=project.root, env=env) as pool:
+        project.settings(f'[engines.acme]\nmodel = "m"\nendpoint = "{OPTION_PREFIX}@good.example"')
+        pool.trust(pool.untrusted_engines())
+        assert pool.ask("hi", "acme").text == "x"
+        project.settings(f'[engines.acme]\nmodel = "m"\nendpoint = "{OPTION_PREFIX}@evil.example"')
+        pool.refresh()
+        with pytest.raises(TrustError, match=r"@evil\.example"):
+            pool.ask("hi", "acme")
