@@ -138,6 +138,10 @@ SCRIPT_WORDING: Wording = {
         "Review `gatewayx_nb.pool().untrusted_engines()`, then pass it to `pool.trust`"
         + (f", or set GATEWAYX_TRUST={ids} in the environment." if ids else ".")
     ),
+    "allow_key": lambda engine, ids: (
+        f'Review `gatewayx_nb.pool().key_destinations("{engine}")`, then pass it to `pool.trust`,'
+        f" or set GATEWAYX_TRUST={ids} in the environment."
+    ),
     "make_project": "Create the folder config/secrets or the file config/gatewayx.toml in it.",
     "check_health": 'Check one with `gatewayx_nb.health("{engine}")`.',
     "open_cassette": 'Open a cassette with `gatewayx_nb.cassette("{path}", mode="{mode}")`.',

@@ -54,6 +54,10 @@ WORDINGS = {
         "Review `gatewayx_nb.pool().untrusted_engines()`, then pass it to `pool.trust`, or set"
         " GATEWAYX_TRUST=0a1b in the environment."
     ),
+    Hint("allow_key", engine="grok", ids="0a1b"): (
+        'Review `gatewayx_nb.pool().key_destinations("grok")`, then pass it to `pool.trust`, or set'
+        " GATEWAYX_TRUST=0a1b in the environment."
+    ),
     Hint("open_cassette", path="a.jsonl", mode="auto"): (
         'Open a cassette with `gatewayx_nb.cassette("a.jsonl", mode="auto")`.'
     ),

@@ -6,12 +6,14 @@ A line that may contain a key is refused and removed from the input history.
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import Note, Table, text_columns
 from gatewayx_nb.commands.line_parser import LineParser
+from gatewayx_nb.commands.trust import confirm_key_destinations
 from gatewayx_nb.errors import ConfigError, UsageError, did_you_mean
 from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.model_registry import why_unusable
@@ -151,6 +153,8 @@ def _require_engine(session: Session, name: str) -> None:
 
 
 def _set(session: Session, name: str, *, user: bool) -> Note:
+    if not user:  # a key of the user needs a permission when it is used
+        confirm_key_destinations(session, [name], named=True)
     # The user is prompted for the key, because a key in a cell would be saved with the notebook.
     value = session.ask_secret(f"{engine_variable(name)}: ").strip()
     state = key_state(value)
@@ -206,7 +210,8 @@ def _remove(session: Session, name: str) -> Note:
 
 def _import(session: Session, source: Path, *, user: bool) -> Table:
     former = _default_model(session)
-    result = session.pool.import_keys(source, user=user)
+    confirm = functools.partial(confirm_key_destinations, session, named=False)
+    result = session.pool.import_keys(source, user=user, confirm=confirm)
     session.pool.refresh()
     rows = []
     for entry in result.entries:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import Note, Table, text_columns
@@ -12,7 +13,7 @@ from gatewayx_nb.secure_config import display_path
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from gatewayx_nb.commands.command import Session
@@ -52,6 +53,39 @@ def trust(session: Session, args: argparse.Namespace) -> Note | Table:
         f"{display_path(project.root)} now has your permission for: {', '.join(untrusted)}.",
         f"`{session.prog} trust --show` lists what you have allowed, and `--revoke` revokes it.",
     )
+
+
+def confirm_key_destinations(session: Session, engines: Sequence[str], *, named: bool) -> None:
+    """Show where this project sends the keys of engines, and ask for what is not allowed.
+
+    Args:
+        session: The session.
+        engines: Names of engines.
+        named: Whether the user named them; see `EnginePool.key_destinations`.
+
+    Raises:
+        TrustError: If the user does not allow it, or the front end cannot ask.
+    """
+    untrusted = session.pool.key_destinations(*engines, untrusted=True, named=named)
+    for engine, destinations in session.pool.key_destinations(*engines).items():
+        # The code of an engine that the user has named or allowed is no news.
+        hosts = [each for each in destinations if not each.target.endswith(".py")]
+        if hosts and engine not in untrusted:
+            listed = " and ".join(f"{each.target} ({each.where})" for each in hosts)
+            session.show(Note(f"This project sends the key for {engine} to {listed}."))
+    if not untrusted:
+        return
+    table = _permission_table(
+        itertools.chain.from_iterable(untrusted.values()),
+        "This project decides where these keys are sent.",
+    )
+    if not session.confirm(table, "Allow this from now on? [y/N] "):
+        raise TrustError(
+            "no key was stored, and nothing was allowed.",
+            hint=Hint("set_key_for_user", engine=next(iter(untrusted))),
+        )
+    with _write_errors_as_config_error(session):
+        session.pool.trust(untrusted)
 
 
 def trust_arguments(parser: LineParser) -> None:

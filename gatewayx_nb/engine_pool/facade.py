@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import atexit
-import time
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +29,7 @@ from gatewayx_nb.engine_pool.catalog import LiveCatalog, ReplayCatalog
 from gatewayx_nb.engine_pool.health import check_names
 from gatewayx_nb.engine_pool.live_planner import LivePlanner
 from gatewayx_nb.engine_pool.router import CallRouter, cassette_path
-from gatewayx_nb.engine_pool.runtime import Runtime
+from gatewayx_nb.engine_pool.runtime import Runtime, close_at_exit, close_runtime
 from gatewayx_nb.engine_pool.security import SecurityStatus, security_status
 from gatewayx_nb.engine_pool.usage import (
     HISTORY_COLUMNS,
@@ -58,15 +57,12 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.preview import CallPreview
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import Messages, ModelInfo, Prompt
-    from gatewayx_nb.secure_config import KeyImport, Permission
+    from gatewayx_nb.secure_config import ConfirmImport, KeyImport, Permission
     from gatewayx_nb.storage import LedgerEntry
 
 
 _CALL_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages"})
 _COMPARE_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages", "models"} - {"model"})
-
-_GRACE = 2.0
-"""Maximum number of seconds that closing a pool takes."""
 
 
 class EnginePool(Caller):
@@ -100,7 +96,7 @@ class EnginePool(Caller):
         self._router = CallRouter(planner, self._live.refresh_if_due)
         # The calls of a dropped pool still finish. Neither callback may keep the pool alive.
         weakref.finalize(self, runtime.retire).atexit = False
-        atexit.register(_close_at_exit, weakref.ref(runtime), weakref.ref(self._usage.ledger))
+        atexit.register(close_at_exit, weakref.ref(runtime), weakref.ref(self._usage.ledger))
 
     @show_options(CompareOptions)
     def compare(
@@ -420,44 +416,56 @@ class EnginePool(Caller):
             settings.
         """
         self.refresh()
-        untrusted: dict[str, list[Permission]] = {}
-        permissions, hook = self._registry.missing_permissions(), self._config.hook_permission()
-        if hook and not self._config.may(hook):
-            permissions.append(hook)
-        for permission in permissions:
-            untrusted.setdefault(permission.subject, []).append(permission)
-        return untrusted
+        return self._registry.missing_permissions()
 
     def trust(self, permissions: Mapping[str, Iterable[Permission]]) -> None:
-        """Grant permissions that `untrusted_engines` returned, all or some of them.
+        """Grant permissions that `untrusted_engines` or `key_destinations` returned.
 
         Permissions are saved in the user folder and apply to this project only. They remain valid
         if a file is edited; another name, path or host needs a new permission.
         """
-        if self._config.project:
-            allowed = [each for listed in permissions.values() for each in listed]
-            self._config.trusted.add(self._config.project.root, allowed)
-            self.refresh()
+        self._config.allow(each for listed in permissions.values() for each in listed)
+        self.refresh()
 
-    def import_keys(self, source: str | Path, *, user: bool = False) -> KeyImport:
+    def key_destinations(
+        self, *engines: str, untrusted: bool = False, named: bool = False
+    ) -> dict[str, list[Permission]]:
+        """Return the hosts and files to which the project's files send the keys of engines.
+
+        Args:
+            *engines: Names of engines.
+            untrusted: Whether to return only those that you must allow before a key is stored.
+            named: Whether you named the engines; then you need not allow the project's new ones.
+        """
+        self.refresh()
+        return self._registry.key_destinations(engines, untrusted=untrusted, named=named)
+
+    def import_keys(
+        self, source: str | Path, *, user: bool = False, confirm: ConfirmImport | None = None
+    ) -> KeyImport:
         """Import keys from a ``.env`` file or llm's ``keys.json``; keys that are set are kept.
 
         Args:
             source: The file; neither its content nor its permissions are changed.
             user: Whether to import them for all of the user's projects.
+            confirm: Called with the engines before their keys are written into the project; it
+                raises an error to cancel the import. By default, their `key_destinations` must
+                already be allowed.
 
         Raises:
             ConfigError: If a file cannot be read or written.
+            TrustError: If one of the `key_destinations` is not allowed; nothing is written.
         """
         self.refresh()
-        return self._config.import_keys(Path(source), self._registry.engine_by_name(), user=user)
+        engines, check = self._registry.engine_by_name(), self._registry.check_key_destinations
+        return self._config.import_keys(Path(source), engines, confirm or check, user=user)
 
     def close(self) -> None:
         """Cancel running calls, close all connections and write the ledger.
 
         The pool remains usable. Closing takes at most two seconds, even if an engine is blocked.
         """
-        _close(self._runtime, self._usage.ledger)
+        close_runtime(self._runtime, self._usage.ledger)
 
     def __enter__(self) -> Self:
         return self
@@ -493,14 +501,3 @@ class EnginePool(Caller):
         cassette = self._router.replayed_cassette
         # This is evaluated for each call, because the open cassette may have changed.
         return ReplayCatalog(cassette, self._registry) if cassette else self._live
-
-
-def _close(runtime: Runtime, ledger: Ledger) -> None:
-    start = time.monotonic()
-    runtime.close()
-    ledger.flush(max(0.2, _GRACE - (time.monotonic() - start)))
-
-
-def _close_at_exit(runtime: weakref.ref[Runtime], ledger: weakref.ref[Ledger]) -> None:
-    if (running := runtime()) is not None and (open_ledger := ledger()) is not None:
-        _close(running, open_ledger)

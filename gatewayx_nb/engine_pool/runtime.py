@@ -16,14 +16,19 @@ from gatewayx_nb.errors import GatewayError, TransportError
 from gatewayx_nb.hints import Hint
 
 if TYPE_CHECKING:
+    import weakref
     from collections.abc import Coroutine
 
     from gatewayx_nb.model_registry import ModelRegistry, Target
+    from gatewayx_nb.storage import Ledger
 
 T = TypeVar("T")
 
 _GRACE = 1.8
 """Seconds that all engines together have to clean up and to stop."""
+
+_GRACE_WITH_LEDGER = 2.0
+"""Maximum number of seconds that closing a pool takes."""
 
 _GRACE_TO_STOP = 0.4
 """The part of `_GRACE` that is left for stopping the loops that are not blocked."""
@@ -161,3 +166,16 @@ class Runtime:
 
 def _closed_error() -> TransportError:
     return TransportError("the pool was closed while engines were queried.", hint=Hint("run_again"))
+
+
+def close_runtime(runtime: Runtime, ledger: Ledger) -> None:
+    """Close a runtime, and write its ledger in what remains of two seconds."""
+    start = time.monotonic()
+    runtime.close()
+    ledger.flush(max(0.2, _GRACE_WITH_LEDGER - (time.monotonic() - start)))
+
+
+def close_at_exit(runtime: weakref.ref[Runtime], ledger: weakref.ref[Ledger]) -> None:
+    """Close a runtime and its ledger unless both are gone."""
+    if (running := runtime()) is not None and (open_ledger := ledger()) is not None:
+        close_runtime(running, open_ledger)

@@ -64,6 +64,10 @@ NOTEBOOK: Wording = {
         "`%gatewayx trust` shows it and asks you"
         + (f"; without a person, as in CI, set GATEWAYX_TRUST={ids}." if ids else ".")
     ),
+    "allow_key": (
+        "`%gatewayx key set {engine}` asks you; without a person, as in CI, set"
+        " GATEWAYX_TRUST={ids}."
+    ),
     "make_project": "`%gatewayx init` makes it one.",
     "check_health": "Check one with `%gatewayx health {engine}`.",
     "open_cassette": "Open a cassette with `%gatewayx cassette {path} --mode {mode}`.",

@@ -12,7 +12,7 @@ from gatewayx_nb.secure_config import Permission, engine_variable, origin
 from gatewayx_nb.transport import is_local_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from gatewayx_nb.model_registry.engine_sources import EngineSource, EngineSources
     from gatewayx_nb.secure_config import Config, Key
@@ -102,3 +102,64 @@ def _own_targets(source: EngineSource, config: Config) -> Iterator[Permission]:
         yield Permission(source.name, origin(source.base_url), f"its entry {source.where}")
     elif isinstance(source, EngineFile):
         yield Permission(source.name, config.project.label(source.path), "a file of its own")
+
+
+def key_destinations(
+    engines: Iterable[str], sources: EngineSources, config: Config
+) -> dict[str, list[Permission]]:
+    """Return the hosts and files to which the project's files send the keys of engines.
+
+    A key that is stored in the project needs no permission when it is used, so its destinations are
+    confirmed before it is stored.
+    """
+    found: list[Permission] = []
+    for name in engines if config.project else ():
+        found += config.key_destinations(name)
+        if source := sources.active.get(name):
+            found += _own_targets(source, config)
+            if source.origin in ("path", "user", "package"):
+                found += config.option_permissions(name)
+    return by_subject(found)
+
+
+def untrusted_key_destinations(
+    engines: Iterable[str], sources: EngineSources, config: Config, *, named: bool
+) -> dict[str, list[Permission]]:
+    """Return those of the `key_destinations` that need a permission and have none.
+
+    Args:
+        engines: Names of engines.
+        sources: All engines.
+        config: Settings, keys and permissions.
+        named: Whether the user named the engines. Then one that exists only in the project needs no
+            permission, because its key has no other use.
+    """
+    asked = [name for name in engines if not named or sources.may_be_outside_project(name)]
+    listed = key_destinations(asked, sources, config).values()
+    return by_subject(each for found in listed for each in found if not config.may(each))
+
+
+def check_key_destinations(engines: Iterable[str], sources: EngineSources, config: Config) -> None:
+    """Check that the user has allowed the `key_destinations` of engines.
+
+    Raises:
+        TrustError: If not.
+    """
+    untrusted = untrusted_key_destinations(engines, sources, config, named=False)
+    for engine, missing in untrusted.items():
+        listed = " and ".join(f"{each.target} ({each.where})" for each in missing)
+        ids = ",".join(each.id for each in missing)
+        raise TrustError(
+            f"this project would send the key for {engine!r} to {listed}; no key was stored.",
+            hint=Hint("allow_key", engine=engine, ids=ids)
+            | Hint("set_key_for_user", engine=engine),
+            engine=engine,
+        )
+
+
+def by_subject(permissions: Iterable[Permission]) -> dict[str, list[Permission]]:
+    """Return permissions by the engine or the setting that needs them, each of them once."""
+    listed: dict[str, list[Permission]] = {}
+    for permission in {each.id: each for each in permissions}.values():
+        listed.setdefault(permission.subject, []).append(permission)
+    return listed

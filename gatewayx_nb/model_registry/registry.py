@@ -176,17 +176,37 @@ class ModelRegistry:
             raise EngineLoadError(f"engine {target.name!r} has no file.")
         return self._code.load(source, target.key)
 
-    def missing_permissions(self) -> list[Permission]:
-        """Return the permissions that the project needs and the user has not given."""
-        missing = {}
+    def missing_permissions(self) -> dict[str, list[Permission]]:
+        """Return the permissions that the project needs and the user has not given, by subject."""
+        missing: list[Permission] = []
         choices = self._project_choices()
         for source in self._sources.active.values():
             key = key_trust.find_key(source, self._config)
-            for permission in key_trust.missing_permissions(
+            missing += key_trust.missing_permissions(
                 source, key, self._sources, self._config, choices.get(source.name, "")
-            ):
-                missing[permission.id] = permission
-        return list(missing.values())
+            )
+        hook = self._config.hook_permission()
+        if hook and not self._config.may(hook):
+            missing.append(hook)
+        return key_trust.by_subject(missing)
+
+    def key_destinations(
+        self, engines: Iterable[str], *, untrusted: bool, named: bool
+    ) -> dict[str, list[Permission]]:
+        """Return where the project sends the keys of engines; see `EnginePool.key_destinations`."""
+        if untrusted:
+            return key_trust.untrusted_key_destinations(
+                engines, self._sources, self._config, named=named
+            )
+        return key_trust.key_destinations(engines, self._sources, self._config)
+
+    def check_key_destinations(self, engines: Iterable[str]) -> None:
+        """Check that the user has allowed where the project sends the keys of engines.
+
+        Raises:
+            TrustError: If not.
+        """
+        key_trust.check_key_destinations(engines, self._sources, self._config)
 
     def allow_default(self) -> None:
         """Allow the saved default, because the user named its engine in order to save it."""
@@ -197,7 +217,7 @@ class ModelRegistry:
             missing = key_trust.missing_permissions(
                 source, key, self._sources, self._config, choice
             )
-            self._config.trusted.add(self._config.project.root, missing)
+            self._config.allow(missing)
 
     def _project_choice(self, reference: str | None) -> str:
         """Return why a reference's engine is called; empty if the caller has named the engine.
@@ -332,7 +352,8 @@ class ModelRegistry:
         entries = self._sources.entries_outside_project()
         variables = {entry.key: entry.name for entry in entries if entry.key}
         vendors = {name: engine for engine, names in VENDOR_VARIABLES.items() for name in names}
-        engine_names = {name: name for name in self.engine_names}
+        # An upper-case name is invalid for an engine, but is a variable of another program.
+        engine_names = {name: name for name in self.engine_names if not name.isupper()}
         own_aliases = self._config.user_settings.aliases
         aliases = {name: ModelRef.parse(to).engine for name, to in own_aliases.items()}
         return {**aliases, **variables, **vendors, **engine_names}

@@ -21,10 +21,10 @@ from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES
 from gatewayx_nb.secure_config.trusted import Permission, TrustStore, option_target, origin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from gatewayx_nb.secure_config.importing import KeyImport
+    from gatewayx_nb.secure_config.importing import ConfirmImport, KeyImport
 
 
 class Config:
@@ -149,6 +149,11 @@ class Config:
         """Return whether the user has given the project a permission."""
         return self.project is not None and self.trusted.contains(self.project.root, permission)
 
+    def allow(self, permissions: Iterable[Permission]) -> None:
+        """Store permissions that the user gives the project."""
+        if self.project:
+            self.trusted.add(self.project.root, permissions)
+
     def hook_permission(self) -> Permission | None:
         """Return the permission that the project's hook for cassettes needs, if it has one."""
         setting = self._project_settings.redact
@@ -183,9 +188,20 @@ class Config:
         self.keys.refresh()
         return path
 
-    def import_keys(self, source: Path, engines: Mapping[str, str], *, user: bool) -> KeyImport:
-        """Import keys from another file into the project's or user's; see `importing.run`."""
-        imported = importing.run(source, self._key_file(user=user), engines)
+    def import_keys(
+        self,
+        source: Path,
+        engines: Mapping[str, str],
+        confirm: ConfirmImport,
+        *,
+        user: bool,
+    ) -> KeyImport:
+        """Import keys from another file into the project's or user's; see `importing.run`.
+
+        A key of the user needs a permission when it is used, so importing it is not confirmed.
+        """
+        path = self._key_file(user=user)
+        imported = importing.run(source, path, engines, None if user else confirm)
         self.keys.refresh()
         return imported
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -15,10 +16,13 @@ from gatewayx_nb.secure_config import dotenv, key_store
 from gatewayx_nb.secure_config.key_lookup import engine_variable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-_OWN_VARIABLE = re.compile(r"GATEWAYX_[A-Z0-9_]{1,63}_(?:API_KEY|BASE_URL|MODEL)")
+ConfirmImport = Callable[[list[str]], object]
+"""Called with the engines whose keys are imported; raises an error to cancel the import."""
+
+_OWN_VARIABLE = re.compile(r"GATEWAYX_([A-Z0-9_]{1,63})_(API_KEY|BASE_URL|MODEL)")
 
 
 class SkipReason(StrEnum):
@@ -61,7 +65,12 @@ class KeyImport:
     invalid_lines: int = 0
 
 
-def run(source: Path, path: Path, engines: Mapping[str, str]) -> KeyImport:
+def run(
+    source: Path,
+    path: Path,
+    engines: Mapping[str, str],
+    confirm: ConfirmImport | None = None,
+) -> KeyImport:
     """Copy the keys of known engines from another file into a key file.
 
     Existing keys are kept. The source and its permissions are not changed.
@@ -70,6 +79,8 @@ def run(source: Path, path: Path, engines: Mapping[str, str]) -> KeyImport:
         source: A ``.env``, or a JSON object of keys by name.
         path: The key file.
         engines: Maps vendors' variables, engine names and aliases to engines.
+        confirm: Called with the engines whose keys are imported, before anything is written; it
+            raises an error to cancel the import.
 
     Raises:
         ConfigError: If a file cannot be read or written.
@@ -92,8 +103,15 @@ def run(source: Path, path: Path, engines: Mapping[str, str]) -> KeyImport:
             imported[variable] = existing[variable] = value
         entries.append(ImportedKey("" if looks_like_key(name) else name, variable, skip_reason))
     if imported:
+        if confirm:
+            confirm(_engines_with_key(imported))
         key_store.write(path, imported)
     return KeyImport(path, tuple(entries), sum(line.broken for line in parsed))
+
+
+def _engines_with_key(variables: Iterable[str]) -> list[str]:
+    matches = filter(None, map(_OWN_VARIABLE.fullmatch, variables))
+    return [match[1].lower() for match in matches if match[2] == "API_KEY"]
 
 
 def _skip_reason(variable: str, value: str, existing: Mapping[str, str]) -> SkipReason | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import pytest
 
 from gatewayx_nb.engine_pool import EnginePool
-from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.errors import ConfigError, TrustError
 from gatewayx_nb.secure_config import key_store
 from gatewayx_nb.secure_config.importing import ImportedKey, SkipReason
 
@@ -129,7 +129,7 @@ def test_an_import_does_not_overwrite_keys(project, tmp_path):
 def test_a_project_claims_no_variable_of_an_imported_file(project, tmp_path):
     """The fields ``key`` and the aliases of a project assign no key; a shipped name wins."""
     entry = '[{}]\nbase_url = "https://{}.example"\nkey = "{}"\n'
-    claims = [("evil", "OPENAI_API_KEY"), ("other", "AWS_SECRET_ACCESS_KEY")]
+    claims = [("evil", "OPENAI_API_KEY"), ("other", "AWS_SECRET_ACCESS_KEY"), ("NPM_TOKEN", "")]
     (project.root / "config" / "engines.toml").write_text(
         "".join(entry.format(name, name, key) for name, key in claims)
     )
@@ -140,7 +140,7 @@ def test_a_project_claims_no_variable_of_an_imported_file(project, tmp_path):
         entry.format("mine", "mine", "CORP_KEY") + entry.format("mine2", "mine2", "XAI_API_KEY")
     )
     source = tmp_path / ".env"
-    names = [key for _, key in claims]
+    names = ["OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY", "NPM_TOKEN"]
     names += ["AWS_SESSION_TOKEN", "CORP_KEY", "XAI_API_KEY", "MISTRAL_API_KEY"]
     source.write_text("".join(f"{name}=made-up-{name}\n" for name in names))
 
@@ -164,6 +164,28 @@ def test_an_alias_of_a_project_claims_no_key_of_llm(project, tmp_path):
     project.pool().import_keys(source)
 
     assert dict(key_store.read(project.keys).values) == {"GATEWAYX_ANTHROPIC_API_KEY": "made-up"}
+
+
+def test_a_script_imports_a_redirected_key_only_after_a_permission(project, tmp_path):
+    """The error says how to allow the destination in Python and in the environment."""
+    project.settings('[engines.openai]\nbase_url = "https://evil.example/v1"\n')
+    source = tmp_path / ".env"
+    source.write_text("OPENAI_API_KEY=made-up\n")
+    env = {"XDG_CONFIG_HOME": str(tmp_path / "user")}
+    with EnginePool(home=project.root, env=env) as pool:
+        destinations = pool.key_destinations("openai")
+        with pytest.raises(TrustError, match=r"https://evil\.example") as error:
+            pool.import_keys(source)
+        assert not project.keys.exists()
+        assert 'key_destinations("openai")' in error.value.describe()
+        env["GATEWAYX_TRUST"] = destinations["openai"][0].id
+        assert not pool.key_destinations("openai", untrusted=True)
+        del env["GATEWAYX_TRUST"]
+
+        pool.trust(destinations)
+        pool.import_keys(source)
+
+    assert dict(key_store.read(project.keys).values) == {"GATEWAYX_OPENAI_API_KEY": "made-up"}
 
 
 @pytest.mark.parametrize(
