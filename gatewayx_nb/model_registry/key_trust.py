@@ -27,14 +27,18 @@ def is_project_engine(source: EngineSource, config: Config) -> bool:
     """Return whether the project defines an engine or determines where the engine's requests go.
 
     Such an engine is called only if the caller names it: the project may come from a stranger who
-    could guess the names of the user's keys. A server on this machine that receives no key does not
-    count.
+    could guess the names of the user's keys and the ports of servers. A server on this machine that
+    receives no key does not count if the user has allowed its address.
     """
+    destinations = list(config.key_destinations(source.name))
     if isinstance(source, EngineEntry) and not source.requires_key:
         url = str(config.options(source.name).get("base_url") or source.base_url)
         if is_local_url(url) and find_key(source, config).state != "set":
-            return False
-    return source.origin == "project" or any(config.key_destinations(source.name))
+            # No proxy is used for it, so only its address matters.
+            network = list(config.network_permissions(source.name))
+            addresses = [each for each in destinations if each not in network]
+            return not all(map(config.may, [*_own_targets(source, config), *addresses]))
+    return source.origin == "project" or bool(destinations)
 
 
 def missing_permissions(

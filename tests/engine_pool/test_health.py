@@ -210,6 +210,45 @@ def test_a_projects_engine_is_checked_only_if_it_is_named(project, tmp_path):
     assert server.requests[0].headers["authorization"] == f"Bearer {CANARY}"
 
 
+@pytest.mark.parametrize("choice", ["entry", "shipped entry", "settings", "key file"])
+def test_a_local_server_that_the_project_chooses_is_called_only_if_it_is_named(
+    project, tmp_path, choice
+):
+    """Its port, path and headers are the project's, so it is not contacted without names."""
+    with Server([Send(reply(b'{"data": [{"id": "m"}]}'))]) as server:
+        name = "acme" if choice == "entry" else "ollama"
+        url = f"{server.url}/chosen"
+        row = f'[{name}]\nbase_url = "{url}"\nmodel = "m"\nrequires_key = false\n'
+        if "entry" in choice:
+            (project.root / "config" / "engines.toml").write_text(row)
+        elif choice == "settings":
+            project.settings(f'[engines.ollama]\nbase_url = "{url}"\n')
+        else:
+            project.set_keys(f"GATEWAYX_OLLAMA_BASE_URL={url}\n")
+        with EnginePool(home=project.root, env={"XDG_CONFIG_HOME": str(tmp_path)}) as pool:
+            table = pool.health()
+            states = {(row.name, row.state) for row in pool.status()}
+            pool.models(live=True)
+            assert not server.requests
+            assert (name, "ready") in states
+            assert f"this project defines them: {name}" in repr(table)
+            pool.trust(pool.key_destinations(name))
+
+            (allowed,) = (row for row in pool.health() if row.engine == name)
+
+    assert allowed.ok
+    assert server.requests
+
+
+def test_a_shipped_local_server_is_checked_in_a_project_with_a_proxy(project):
+    """A server on this machine is not reached through the project's proxy."""
+    project.settings('[network]\nproxy = "http://127.0.0.1:9"\n')
+    with project.pool() as pool:
+        states = {row.name: row.state for row in pool.status()}
+
+    assert states["ollama"] == "not running"
+
+
 def test_a_health_check_sends_the_key_and_reports_its_rejection(project):
     """A check requests the list of models with the provider's key, which costs nothing."""
 
@@ -234,10 +273,11 @@ def test_a_health_check_sends_the_key_and_reports_its_rejection(project):
 def test_local_servers_that_do_not_listen_are_omitted(project, monkeypatch):
     """A local server is checked if it listens on its port, or if its engine is named."""
     monkeypatch.setattr(catalog, "HEALTH_TIMEOUT", 0.3)
-    with Server([Stall()]) as stalled_server, project.pool() as pool:
-        project.set_keys(f"GATEWAYX_VLLM_BASE_URL={stalled_server.url}/v1\n")
-        rows = {row.engine: row for row in pool.health()}
-        (stopped,) = pool.health("lmstudio")
+    with Server([Stall()]) as stalled_server:
+        env = {"GATEWAYX_VLLM_BASE_URL": f"{stalled_server.url}/v1"}
+        with EnginePool(home=project.root, env=env) as pool:
+            rows = {row.engine: row for row in pool.health()}
+            (stopped,) = pool.health("lmstudio")
 
     assert "did not answer" in rows["vllm"].error
     assert "lmstudio" not in rows

@@ -126,7 +126,7 @@ def read_proxy(site):
 def read_entries(site):
     with site.pool() as pool:
         rows = {row.name: row.state for row in pool.status()}
-        return rows.get("acme") == "not running", _messages(pool)
+        return rows.get("acme") == "ready", _messages(pool)
 
 
 def read_engine_file(site):
