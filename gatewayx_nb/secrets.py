@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import re
 import unicodedata
@@ -22,8 +23,11 @@ KeyState = Literal["set", "placeholder", "missing"]
 
 MASK = "<key>"
 
-_SHORTEST_RUN = 8
+SHORTEST_RUN = 8
 """Number of characters that are enough to identify a key."""
+
+_LONGEST_WORD = 24
+"""A key without a digit that is shorter is a placeholder for a local server."""
 
 _PUBLIC = (
     "sk-ant-api03- sk-ant-admin01- sk-proj- sk-svcacct- sk-or-v1- github_pat_"
@@ -37,13 +41,16 @@ _SHORTEST_BASE64 = 12
 _BLOCK = 4
 """Bytes of a block; see `_blocks`."""
 
+_SHORT_PIECE = 16
+"""Eight characters of fewer than these contain the second or the third block of four."""
+
 _URL_SAFE = str.maketrans("+/", "-_")
 
 _ESCAPE = re.compile(r"(?:%|\\x|\\u00)([0-9A-Fa-f]{2})|&#[xX]([0-9A-Fa-f]{2});|&#([0-9]{2,3});")
 """An escaped character, as URLs, Python, JSON and HTML write it."""
 
 # With the lookahead, `re` skips other text twice as fast.
-_ESCAPED_RUN = re.compile(rf"(?=[%\\&])(?:{_ESCAPE.pattern}){{{_SHORTEST_RUN},}}")
+_ESCAPED_RUN = re.compile(rf"(?=[%\\&])(?:{_ESCAPE.pattern}){{{SHORTEST_RUN},}}")
 
 _ESCAPE_STARTS = ("%", r"\x", r"\u00", "&#")
 
@@ -209,10 +216,96 @@ def redact(text: str, keys: Iterable[str]) -> str:
     return _masked(text, spans) if spans else text
 
 
+class StreamRedactor:
+    """Masks a key in a text that arrives in pieces, as `redact` does in a whole text.
+
+    A piece without a part of the key is returned unchanged and at once. If the key is split, the
+    mask begins with the eighth of its characters, because fewer do not identify it.
+
+    Args:
+        key: The key.
+
+    Attributes:
+        starts: The characters of the key, in any case.
+        pairs: The pairs of adjacent characters of the key, in any case. A piece of fewer than eight
+            characters need not be passed to `feed` if its first character and the one before it are
+            no such pair. The caller then stores it in ``recent``.
+        recent: The end of the text so far.
+    """
+
+    __slots__ = ("_blocks", "_key", "_masked", "_quads", "pairs", "recent", "starts")
+
+    def __init__(self, key: str) -> None:
+        self._key, self._blocks = key, _search_data(str(key)).blocks
+        self.starts, self.pairs, self._quads = _stream_data(str(key))
+        self.recent = ""
+        self._masked = ""  # `recent`, if it is the end of a masked part
+
+    def feed(self, text: str) -> str:
+        """Return a piece with the key masked."""
+        if not text:
+            return text
+        before = ""
+        if text[0] in self.starts and self.recent[-1:] + text[0] in self.pairs:
+            before = self.recent[1 - SHORTEST_RUN :]
+        window = before + text
+        if not self._may_match(window) or (masked := redact(window, [self._key])) == window:
+            self.recent = window
+            return text
+        characters = enumerate(zip(window, masked, strict=False))
+        start = next((index for index, (old, new) in characters if old != new), 0)
+        is_continued = not start and bool(before) and self.recent is self._masked
+        # The beginning of a part has already been returned, and so has the mask of a longer one.
+        shown = masked[min(start, len(before)) :]
+        self.recent = window[1 - SHORTEST_RUN :]
+        self._masked = self.recent if masked.endswith(MASK) else ""
+        return shown.removeprefix(MASK) if is_continued else shown
+
+    def _may_match(self, text: str) -> bool:
+        """Return whether a text may contain a part of the key; this is faster than searching it."""
+        length = len(text)
+        if length < SHORTEST_RUN:
+            return False
+        lower = text.lower()
+        if length < _SHORT_PIECE and len(lower) == length:
+            return (
+                lower[_BLOCK : 2 * _BLOCK] in self._quads
+                or lower[2 * _BLOCK : 3 * _BLOCK] in self._quads
+            )
+        has_escapes = "%" in text or "\\" in text or "&#" in text
+        return has_escapes or not self._blocks.isdisjoint(_blocks(_encoded(lower)))
+
+
+@functools.lru_cache(maxsize=64)
+def _stream_data(key: str) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Return the characters, the pairs of them, and the parts of four, for a `StreamRedactor`."""
+    forms = dict(_forms(key))
+    split = {
+        pair
+        for form, length in forms.items()
+        for pair in itertools.pairwise(form)
+        if length == SHORTEST_RUN
+    }
+    pairs = {
+        first + second
+        for one, other in split
+        for first in (one.lower(), one.upper())
+        for second in (other.lower(), other.upper())
+    }
+    quads = {part for form in forms for part in _parts(_folded(form), _BLOCK)}
+    return frozenset("".join(pairs)), frozenset(pairs), frozenset(quads)
+
+
+def may_mask_in_answer(key: str) -> bool:
+    """Return whether a key is masked in answers: it is not a short word, such as ``lm-studio``."""
+    is_word = len(key) < _LONGEST_WORD and not any(map(str.isdigit, str(key)))
+    return len(key) >= SHORTEST_RUN and not is_word
+
+
 def _escaped_spans(text: str, keys: list[str]) -> Iterator[tuple[int, int]]:
     """Yield the spans of the runs of escapes that contain a part of a key."""
     # Counting takes a hundredth of the time of the search, which little text needs.
-    if sum(map(text.count, _ESCAPE_STARTS)) < _SHORTEST_RUN:
+    if sum(map(text.count, _ESCAPE_STARTS)) < SHORTEST_RUN:
         return
     for run in _ESCAPED_RUN.finditer(text):
         plain = _ESCAPE.sub(_unescaped, run[0])
@@ -310,9 +403,9 @@ def _forms(key: str) -> Iterator[tuple[str, int]]:
         *(key, quote(key, safe=""), quote(key)),
         *(in_json, in_json.replace("/", r"\/"), repr(key)[1:-1]),
     )
-    yield from ((form, _SHORTEST_RUN) for form in dict.fromkeys(literals))
-    if len(key) > _SHORTEST_RUN:
-        yield data.hex(), 2 * _SHORTEST_RUN
+    yield from ((form, SHORTEST_RUN) for form in dict.fromkeys(literals))
+    if len(key) > SHORTEST_RUN:
+        yield data.hex(), 2 * SHORTEST_RUN
         for shift in range(3):  # without the base64 that depends on adjacent text
             encoded = b64encode(b"\0" * shift + data).decode()
             inner = encoded[4 if shift else 0 : -4]

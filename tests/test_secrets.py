@@ -1,12 +1,15 @@
 import copy
+import itertools
 import json
 import pickle
+import re
 from base64 import b64encode, urlsafe_b64encode
+from random import Random
 from urllib.parse import quote
 
 import pytest
 
-from gatewayx_nb.secrets import MASK
+from gatewayx_nb.secrets import MASK, StreamRedactor, may_mask_in_answer
 from gatewayx_nb.secure_config import Secret, key_fault, key_state, redact, vendor_of_key
 
 CANARY = "sk-canary-0123456789"
@@ -166,3 +169,67 @@ def test_a_key_with_every_character_escaped_is_masked(part, escape):
 def test_text_that_does_not_identify_a_key_is_kept(text):
     """Common prefixes of keys and names of vendors are not masked."""
     assert redact(text, [LONG_KEY, "deepseek-0123456789", "anthropic-0123456789"]) == text
+
+
+def feed(key, pieces):
+    """Return the pieces of a stream with the key masked, as a caller that skips short ones."""
+    redactor, fed = StreamRedactor(key), []
+    for piece in pieces:
+        if len(piece) < 8 and redactor.recent[-1:] + piece[:1] not in redactor.pairs:
+            redactor.recent = piece or redactor.recent
+            fed.append(piece)
+        else:
+            fed.append(redactor.feed(piece))
+    return fed
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 8, 9, 15, 16, 40, 1000])
+@pytest.mark.parametrize("change", [str, str.upper], ids=["as it is", "upper case"])
+def test_a_key_that_is_split_over_pieces_is_masked(size, change):
+    """At most seven characters are passed on before the mask, and the other text is kept."""
+    key = "sk-proj-canary-0123456789abcdef"
+    text = f"One {change(key)}, {change(key)} and {change(key)}{change(key[3:])}."
+    pieces = [text[start : start + size] for start in range(0, len(text), size)]
+
+    fed = "".join(feed(key, pieces))
+
+    plain = fed.lower().replace("sk-proj-", "")
+    assert not any(key[at : at + 8] in plain for at in range(len(key) - 7))
+    assert re.fullmatch(r"One .{0,8}<key>, .{0,8}<key> and .{0,8}<key>.{0,8}(?:<key>)?\.", fed)
+
+
+def test_pieces_without_a_key_are_unchanged_and_others_are_masked_as_a_whole():
+    """Random streams of parts of a key never show eight of its characters in a row."""
+    random = Random(1)
+    for _ in range(2000):
+        key = "".join(random.choices('ab1-/"\\%k', k=random.randint(9, 30)))
+        parts = []
+        while len(parts) < 12:
+            start = random.randrange(len(key))
+            part = key[start : random.randint(start, len(key))]
+            parts.append(random.choice([part, key, "word ", "", random.choice(" xyab1é")]))
+        text = "".join(parts)
+        cuts = sorted(random.sample(range(len(text)), min(len(text) // 4, 20)))
+        pieces = [text[i:j] for i, j in itertools.pairwise([0, *cuts, len(text)])]
+
+        fed = feed(key, pieces)
+
+        shown = "".join(fed).replace(MASK, "\0").lower()
+        assert not any(key[at : at + 8] in shown for at in range(len(key) - 7))
+        assert fed == pieces or redact(text, [key]) != text
+
+
+@pytest.mark.parametrize(
+    ("key", "is_masked"),
+    [
+        ("sk-1", False),
+        ("lm-studio", False),
+        ("sk-no-key-required", False),
+        ("sk-12345", True),
+        ("abcdefghijklmnopqrstuvwxyz", True),
+        ("", False),
+    ],
+)
+def test_a_placeholder_of_a_local_server_is_not_masked_in_answers(key, is_masked):
+    """An answer may contain such a word, such as "required"."""
+    assert may_mask_in_answer(key) is is_masked

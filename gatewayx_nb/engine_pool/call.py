@@ -304,6 +304,8 @@ class EngineCall:
             self._add(cleaned, cleaner)
             if emit is not None:
                 await emit(cleaned)
+        partial = self.partial
+        partial.text, partial.reasoning = map(check.mask_answer, (partial.text, partial.reasoning))
 
     def _add(self, chunk: Chunk, cleaner: AnswerCleaner) -> None:
         if cleaner.opening_is_lost:

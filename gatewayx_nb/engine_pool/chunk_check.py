@@ -22,7 +22,7 @@ from gatewayx_nb.replies import (
     RateLimits,
     Usage,
 )
-from gatewayx_nb.secrets import redact
+from gatewayx_nb.secrets import SHORTEST_RUN, StreamRedactor, may_mask_in_answer, redact
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
@@ -118,7 +118,8 @@ class ChunkCheck:
 
     Args:
         engine: Name of the engine.
-        key: The engine's key, which is masked in every field except the answer's text.
+        key: The engine's key, which is masked in every field. In the text and the reasoning, it is
+            masked even if it is split over chunks, unless it is a short word.
 
     Attributes:
         characters_until_pause: Characters until `check_length_and_yield` must be awaited; negative
@@ -127,6 +128,8 @@ class ChunkCheck:
 
     def __init__(self, engine: str, key: str) -> None:
         self._engine, self._key = engine, key
+        self._masks_answer = may_mask_in_answer(key)
+        self._text, self._reasoning = StreamRedactor(key), StreamRedactor(key)
         self._received = 0
         self.characters_until_pause = _CHARACTERS_BETWEEN_PAUSES
 
@@ -147,9 +150,34 @@ class ChunkCheck:
         ):
             chunk = self._checked(chunk)
             text, reasoning = chunk.text, chunk.reasoning
+        if self._masks_answer:
+            redactor = self._text
+            # Nearly all chunks are short words, for which this takes no call.
+            if (
+                reasoning
+                or len(text) >= SHORTEST_RUN
+                or (
+                    (start := text[:1]) in redactor.starts
+                    and redactor.recent[-1:] + start in redactor.pairs
+                )
+            ):
+                chunk = self._without_key(chunk)
+            elif text:
+                redactor.recent = text
         # Each chunk counts as one more character, so that a stream of empty chunks ends, too.
         self.characters_until_pause -= len(text) + len(reasoning) + 1
         return chunk
+
+    def mask_answer(self, text: list[str]) -> list[str]:
+        """Return the pieces of a whole text; if they contain the key in any form, one masked piece.
+
+        A stream masks only the plain forms of a key that is split over chunks.
+        """
+        if not self._masks_answer:
+            return text
+        whole = "".join(text)
+        masked = redact(whole, [self._key])
+        return text if masked is whole else [masked]
 
     async def check_length_and_yield(self) -> None:
         """Check the length of the answer, and let the event loop run.
@@ -166,6 +194,14 @@ class ChunkCheck:
                 code="too_large",
             )
         await asyncio.sleep(0)
+
+    def _without_key(self, chunk: Chunk) -> Chunk:
+        """Return a chunk, or a copy with the key masked in its text and reasoning."""
+        text = chunk.text and self._text.feed(chunk.text)
+        reasoning = chunk.reasoning and self._reasoning.feed(chunk.reasoning)
+        if text is chunk.text and reasoning is chunk.reasoning:
+            return chunk
+        return dataclasses.replace(chunk, text=text, reasoning=reasoning)
 
     def _checked(self, chunk: object) -> Chunk:
         if not isinstance(chunk, Chunk):

@@ -1,9 +1,11 @@
 """Whatever an engine raises or returns becomes a typed error, wherever its code runs."""
 
+import base64
 import dataclasses
 import itertools
 import json
 import pickle
+import re
 import subprocess
 import sys
 import time
@@ -12,6 +14,7 @@ from enum import IntEnum
 
 import pytest
 
+from gatewayx_nb import llm_engines
 from gatewayx_nb.engine_pool import EnginePool, chunk_check
 from gatewayx_nb.errors import DeadlineError, GatewayError, ProviderError
 from gatewayx_nb.hints import Hint
@@ -19,11 +22,13 @@ from gatewayx_nb.llm_engines import Chunk, LLMEngine
 from gatewayx_nb.messages import ToolCall
 from gatewayx_nb.replies import Citation, Details, RateLimits, Reply, Usage
 from gatewayx_nb.testing import (
+    DIALECTS,
     CloseConnection,
     ScriptedEngine,
     Send,
     Server,
     chunk,
+    reply,
     stream_head,
 )
 from tests.canary import KEY, leaks
@@ -372,6 +377,81 @@ def test_an_echoed_key_is_kept_nowhere(tmp_path, caplog, echo, text):
     assert not leaks(files.decode(errors="replace"))
     assert not leaks(caplog.text)
     assert (tmp_path / "c.jsonl").stat().st_size
+
+
+PLAIN_KEY = "sk-canary-0123456789abcdef"
+
+
+@pytest.mark.parametrize("size", [1, 7, 11, 100])
+@pytest.mark.parametrize("field", ["text", "reasoning"])
+def test_a_key_in_the_answer_is_masked(tmp_path, field, size):
+    """If an engine repeats its key in the answer, split or not, neither stream nor reply has it."""
+    answer = f"The key is {PLAIN_KEY}, and that is all. "
+    pieces = [answer[start : start + size] for start in range(0, len(answer), size)]
+    chunks = [Chunk(**{field: piece}) for piece in pieces]
+    engine = Yielding([*chunks, Chunk(text="x", finish_reason="stop")])
+    engine.api_key = PLAIN_KEY
+    pool = EnginePool(tmp_path, env={}, engines=[engine])
+    with pool, pool.cassette(tmp_path / "c.jsonl"):
+        reply = pool.ask("hi", "yielding")
+        streamed = pool.stream("more", "yielding")
+        shown = "".join(getattr(each, field) for each in streamed)
+    shown += repr(reply.to_dict()) + repr(streamed.reply) + reply._repr_mimebundle_()["text/html"]
+
+    assert re.fullmatch(r"The key is .{0,7}<key>, and that is all. x?", getattr(reply, field))
+    assert not leaks(shown, PLAIN_KEY)
+    assert not leaks((tmp_path / "c.jsonl").read_text(), PLAIN_KEY)
+
+
+def test_an_encoded_key_that_is_split_is_masked_in_the_reply(tmp_path):
+    """The whole answer is searched at its end, for every form of the key."""
+    encoded = base64.b64encode(PLAIN_KEY.encode()).decode()
+    engine = Yielding([*map(Chunk.of_text, encoded), Chunk(finish_reason="stop")])
+    engine.api_key = PLAIN_KEY
+    with EnginePool(tmp_path, env={}, engines=[engine]) as pool:
+        reply = pool.ask("hi", "yielding")
+
+    assert not leaks(reply.text, PLAIN_KEY)
+
+
+@pytest.mark.parametrize("key", [PLAIN_KEY, "sk-1", "lm-studio", "sk-no-key-required"])
+def test_an_ordinary_stream_is_unchanged(tmp_path, key):
+    """Every chunk is passed on at once and as it is, whatever the key is."""
+    pieces = ["The ", "s", "k", "-", "cana ", "sang; ", "", "lm-studio is required, ", "é", "\n"]
+    engine = Yielding([*map(Chunk.of_text, pieces), Chunk(finish_reason="stop")])
+    engine.api_key = key
+    with EnginePool(tmp_path, env={}, engines=[engine]) as pool:
+        received = [each.text for each in pool.stream("hi", "yielding")]
+        without_key = Yielding(engine.scripts[0])
+    with EnginePool(tmp_path, env={}, engines=[without_key]) as pool:
+        expected = [each.text for each in pool.stream("hi", "yielding")]
+
+    assert received == expected
+    assert "".join(received) == "".join(pieces)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+def test_a_key_in_the_answer_is_masked_in_every_dialect(tmp_path, dialect):
+    """A provider's reply that repeats the key is masked, whole or split over two events."""
+    half = len(PLAIN_KEY) // 2
+    first, second = PLAIN_KEY[:half].encode(), PLAIN_KEY[half:].encode()
+    events = [
+        each.replace(b"Hello.", first + second).replace(b"Hel", first).replace(b"lo.", second)
+        for each in dialect.events
+    ]
+    whole = dialect.whole.replace(b"Hello.", first + second)
+    engine_class = getattr(llm_engines, dialect.base)
+    with Server([Send(reply(whole))], dialect.stream(*events)) as server:
+        engine = engine_class(PLAIN_KEY, base_url=f"{server.url}/v1", **dialect.options)
+        engine.name = "vend"
+        with EnginePool(tmp_path, env={}, engines=[engine]) as pool:
+            answer = pool.ask("hi", "vend:m")
+            streamed = pool.stream("hi", "vend:m")
+            shown = "".join(each.text for each in streamed)
+
+    assert answer.text.endswith("<key>")
+    assert shown.endswith("<key>")
+    assert not leaks(repr([answer.to_dict(), shown, streamed.reply.to_dict()]), PLAIN_KEY)
 
 
 def test_every_field_of_a_chunk_is_checked():

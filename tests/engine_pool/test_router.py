@@ -430,18 +430,17 @@ def test_a_key_in_the_prompt_raises_an_error_before_it_is_sent(project, path):
 
 
 def test_a_reply_with_a_key_is_handed_out_and_not_recorded(path, caplog):
-    """A reply with a key is returned, because it is paid for, but is not written to the cassette.
+    """A reply with another engine's key is returned, as it is paid for, but not recorded.
 
     A warning reports this without repeating the key, even if the key is split over chunks.
-
     """
     engine = ScriptedEngine(*2 * [[canary.KEY[:9], 0.06, canary.KEY[9:], END]], ["Hello.", END])
-    engine.api_key = canary.KEY
-    with EnginePool(env={}, engines=[engine]) as pool, pool.cassette(path) as cassette:
+    env = {"GATEWAYX_GROK_API_KEY": canary.KEY}
+    with EnginePool(env=env, engines=[engine]) as pool, pool.cassette(path) as cassette:
         for _ in range(2):
             assert pool.ask("Hi", model="scripted").text
         assert not path.exists()
-        assert "contains the key of engine scripted. 2 replies are not" in cassette.problem
+        assert "contains the key GATEWAYX_GROK_API_KEY. 2 replies are not" in cassette.problem
         assert cassette.problem in pool.problems
         assert caplog.text.count("not recorded") == 1
         assert not canary.leaks(cassette.problem + caplog.text)
