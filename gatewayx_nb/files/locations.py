@@ -80,6 +80,8 @@ def user_config_dir(env: Mapping[str, str]) -> ConfigDir:
     """Return platformdirs' configuration folder ``gatewayx``; it need not exist."""
     # The variable is read here, because platformdirs uses only the process's own environment.
     configured = env.get("XDG_CONFIG_HOME") if sys.platform.startswith("linux") else None
+    if configured and not Path(configured).is_absolute():
+        configured = str(Path.home() / ".config")  # its specification says to ignore it
     base = Path(configured, "gatewayx") if configured else None
     return ConfigDir(base or platformdirs.user_config_path("gatewayx"), "user")
 

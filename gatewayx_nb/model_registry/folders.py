@@ -121,6 +121,9 @@ class EngineFolder:
         """
         if self._stamps and not any(stamp.has_changed() for stamp in self._stamps):
             return False
+        if not self.path.is_absolute():  # a project that is the current folder could contain it
+            is_new, self.problem = not self.problem, _relative_path_problem(self.path)
+            return is_new
         stamp = FileStamp(self.path)
         self.problem, files = "", []
         try:
@@ -163,6 +166,10 @@ class EngineFolder:
         return safety.folder_refusal_reason(self.path)
 
 
+def _relative_path_problem(path: Path) -> str:
+    return f"GATEWAYX_ENGINES_PATH must be absolute paths, got {str(path)!r}, which is ignored."
+
+
 def engine_folders(config: Config) -> list[EngineFolder]:
     """Return the folders to search, in order of precedence.
 
@@ -171,15 +178,17 @@ def engine_folders(config: Config) -> list[EngineFolder]:
     paths = config.env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep)
     shipped = shipped_path("engines").resolve()
     candidates: list[tuple[Path, Origin]] = [
-        *((Path(path).expanduser().absolute(), "path") for path in paths if path),
+        *((Path(path).expanduser(), "path") for path in paths if path),
         *((folder.engines, folder.owner) for folder in config.config_dirs),
         (shipped, "shipped"),
     ]
     # The keys are real paths, so that a folder with two paths is listed once. A symlink, which is
     # refused in a project, must neither hide the folder that it leads to nor count as that folder.
+    # Neither must a relative path, which is refused too.
     folders: dict[Path, EngineFolder] = {}
     for path, origin in candidates:
-        is_refused = origin in ("project", "user") and os.path.islink(path)
+        is_link = origin in ("project", "user") and os.path.islink(path)
+        is_refused = is_link or not path.is_absolute()
         real = path if is_refused else path.resolve()
         if real == shipped:
             folder = EngineFolder(path, "shipped", installed=is_installed(real))

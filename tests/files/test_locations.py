@@ -1,4 +1,5 @@
 import contextlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,15 @@ def test_the_user_folder_has_the_layout_of_a_project(tmp_path):
 
     assert folder.root == tmp_path / "gatewayx"
     assert folder.keys == tmp_path / "gatewayx" / "config" / "secrets" / ".env.local"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the variable is Linux's")
+@pytest.mark.parametrize("path", [".", "config", "../x"])
+def test_a_relative_user_folder_is_ignored(tmp_path, monkeypatch, path):
+    """It could lead into a cloned project, which would then hold the user's permissions."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert user_config_dir({"XDG_CONFIG_HOME": path}).root == tmp_path / ".config" / "gatewayx"
 
 
 def test_a_folder_next_to_an_installed_package_is_ignored(tmp_path, monkeypatch):

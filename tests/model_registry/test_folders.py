@@ -1,6 +1,10 @@
+from pathlib import Path
+
 import pytest
 
 from gatewayx_nb.commands import COMMANDS
+from gatewayx_nb.engine_pool import EnginePool
+from gatewayx_nb.errors import TrustError
 from gatewayx_nb.model_registry.engine_sources import EngineSources
 from gatewayx_nb.model_registry.folders import RESERVED, EngineFile
 from gatewayx_nb.secure_config import Config
@@ -85,6 +89,34 @@ def test_a_link_in_place_of_the_folder_is_refused(project, tmp_path, is_chosen):
 
     assert len(reasons) == 1
     assert reasons == [None] if is_chosen else "is in a folder that is a symlink" in reasons[0]
+
+
+@pytest.mark.parametrize("path", ["engines", "./engines", ".", "../project/engines"])
+def test_a_relative_folder_is_not_used(project, monkeypatch, path):
+    """In a cloned project, it could be a folder of that project, whose engines need permissions."""
+    project.engine("openai", "not the shipped one")
+    monkeypatch.chdir(project.root)
+    env = {"GATEWAYX_ENGINES_PATH": path, "GATEWAYX_OPENAI_API_KEY": "made-up-key-123456"}
+    with EnginePool(home=project.root, env=env) as pool:
+        problems = [problem for problem in pool.problems if "ENGINES_PATH" in problem]
+        with pytest.raises(TrustError):
+            pool.ask("hi", "openai")
+
+    (problem,) = problems
+    assert f"must be absolute paths, got {str(Path(path))!r}, which is ignored." in problem
+
+
+def test_the_home_folder_may_be_abbreviated(project, tmp_path, monkeypatch):
+    """A folder that begins with a tilde is absolute."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / "mine"
+    project.engines.rename(folder)
+    project.engines.mkdir()
+    (folder / "fine_engine.py").touch()
+
+    (file,) = _select_by_name(_engine_files(project, GATEWAYX_ENGINES_PATH="~/mine"), "fine")
+
+    assert (file.origin, file.refusal_reason) == ("path", None)
 
 
 def test_every_command_is_reserved():
