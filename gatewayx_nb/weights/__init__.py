@@ -76,7 +76,7 @@ def pull(
     """Download a model to the user's cache folder and return the file's path.
 
     An existing file is verified, and downloaded again only if it is damaged. A second process waits
-    for the first. The next pull continues an interrupted download from the hub; other interrupted
+    for the first. The next pull resumes an interrupted download from the hub; other interrupted
     downloads leave no files. ``models("local")`` lists the models on this machine.
 
     Args:
@@ -191,6 +191,6 @@ def _disk_error(row: Weights, error: OSError) -> ConfigError:
     remedy = "Make the folder writable"
     if error.errno in _DISK_FULL_ERRNOS:
         problem = f"not enough disk space for {row.name!r} in {folder!r}: {error.strerror}"
-        remedy = "Make room in the folder"
+        remedy = "Free disk space"
     hint = f"{remedy}, or set {MODEL_PATH_VARIABLE} to a GGUF file elsewhere."
     return ConfigError(f"{problem}.", hint=hint, model=row.name)

@@ -49,7 +49,7 @@ def pull_from_hub(
 ) -> LocalModel:
     """Download a model, or its missing parts, from the hub and return it.
 
-    A stopped download is continued. A file is kept only if its digest is the one that the hub
+    A stopped download is resumed. A file is kept only if its digest is the one that the hub
     lists.
 
     Args:
@@ -158,8 +158,8 @@ class _Download:
             part.unlink()
         if stale and self.progress:
             sys.stderr.write(
-                f"{self.name}: the hub has changed the file since the last pull was stopped; it is"
-                " downloaded from its beginning\n"
+                f"{self.name}: the file changed on the hub after the last pull was stopped; it is"
+                " downloaded from the beginning\n"
             )
 
     def _is_whole(self, target: Path, file: HubFile) -> bool:
@@ -178,7 +178,7 @@ class _Download:
             raise ConfigError(
                 f"not enough disk space for {self.name!r} in {str(models_folder())!r}:"
                 f" {size_text(needed)} are needed, {size_text(free)} are free.",
-                hint="Make room, or choose a smaller model.",
+                hint="Free disk space, or choose a smaller model.",
                 model=self.name,
             )
 
@@ -193,7 +193,7 @@ class _Download:
         except KeyboardInterrupt:
             if self.progress:
                 state = f"{size_text(_bytes_of(parts))} of {size_text(size)}"
-                sys.stderr.write(f"{self.name}: stopped at {state}; the next pull continues\n")
+                sys.stderr.write(f"{self.name}: stopped at {state}; pull again to resume\n")
             raise
         digests = self._digest(list(zip(parts, missing, strict=True)))
         for part, file, digest in zip(parts, missing, digests, strict=True):
@@ -273,6 +273,6 @@ def _check_format(part: Path, file: HubFile) -> None:
 def _disk_error(name: str, error: OSError) -> ConfigError:
     return ConfigError(
         f"cannot write {name!r} to {str(models_folder())!r}: {error.strerror or error}.",
-        hint="Make room in the folder, or make it yours; the next pull continues.",
+        hint="Free disk space or make the folder writable, then pull again to resume.",
         model=name,
     )

@@ -34,19 +34,20 @@ class _Failure:
     hint: Hint | str
 
 
-_CHECK_HUB = "Check the network, which may show a page to log in, and HF_ENDPOINT."
+_CHECK_HUB = "Check HF_ENDPOINT and the network, which may require you to log in first."
 _FAILURES: Mapping[str, _Failure] = {
     "invalid": _Failure(
         TransportError, "the hub {endpoint} sent an invalid response: {text}", _CHECK_HUB
     ),
     "redirect": _Failure(
         TransportError,
-        "the hub {endpoint} redirects to {text}, but only https to another machine is followed",
+        "the hub {endpoint} redirects to {text}, which does not use https or is not a permitted"
+        " host",
         _CHECK_HUB,
     ),
     "changed": _Failure(
         TransportError,
-        "the hub {endpoint} has changed {repo!r} since it listed its files; nothing was kept",
+        "{repo!r} changed on the hub {endpoint} after its files were listed; nothing was kept",
         Hint("run_again"),
     ),
     "offline": _Failure(
@@ -57,11 +58,11 @@ _FAILURES: Mapping[str, _Failure] = {
     "network": _Failure(
         TransportError,
         "the hub {endpoint} cannot be reached: {text}",
-        "Check the network and [network] in the settings; the next pull continues.",
+        "Check the network and [network] in the settings, then pull again to resume.",
     ),
     "status": _Failure(
         TransportError,
-        "the hub {endpoint} answers with status {status} for {repo!r}",
+        "the hub {endpoint} returned status {status} for {repo!r}",
         Hint("run_again"),
     ),
     "missing": _Failure(
@@ -73,7 +74,9 @@ _FAILURES: Mapping[str, _Failure] = {
         "Fix it in config/gatewayx.toml.",
     ),
     "disk": _Failure(
-        ConfigError, "{repo!r} cannot be written: {text}", "Make room; the next pull continues."
+        ConfigError,
+        "{repo!r} cannot be written: {text}",
+        "Free disk space, then pull again to resume.",
     ),
     "other": _Failure(TransportError, "{repo!r} cannot be pulled: {text}", Hint("run_again")),
 }
@@ -105,12 +108,12 @@ def hub_error(
 
 def _no_repository(repo: str, similar: list[str], *, has_token: bool) -> ModelNotFoundError:
     # The hub does not distinguish a missing repository from a private one, whose name stays secret.
-    readable = "your HF_TOKEN cannot read it" if has_token else "it is private"
+    alternative = "your HF_TOKEN cannot read it" if has_token else "it is private"
     hint = "Check its name on the hub"
     if not has_token:
         hint += ", or set HF_TOKEN in the environment to a token that can read it"
     return ModelNotFoundError(
-        f"the hub has no repository {repo!r}, or {readable}.{did_you_mean(repo, similar)}",
+        f"the hub has no repository {repo!r}, or {alternative}.{did_you_mean(repo, similar)}",
         hint=f"{hint}.",
         model=repo,
     )
@@ -119,12 +122,12 @@ def _no_repository(repo: str, similar: list[str], *, has_token: bool) -> ModelNo
 def _refused(
     repo: str, endpoint: str, kind: str, status: int | None, *, has_token: bool
 ) -> AuthenticationError:
-    token = "your HF_TOKEN is not accepted" if has_token else "it requires a token"
-    problem, hint = token, "Create one in your settings on the hub, and set HF_TOKEN to it."
+    token_problem = "your HF_TOKEN is not accepted" if has_token else "it requires a token"
+    problem, hint = token_problem, "Create one in your settings on the hub, and set HF_TOKEN to it."
     if kind == "gated":
         problem = "its authors ask you to accept their terms"
         hint = f"Accept them at {endpoint}/{repo}"
-        hint += "." if has_token else ", then set HF_TOKEN in the environment to a token of yours."
+        hint += "." if has_token else ", then set HF_TOKEN in the environment to your token."
     return AuthenticationError(
-        f"the hub refuses {repo!r}: {problem}.", hint=hint, status=status, model=repo
+        f"the hub denies access to {repo!r}: {problem}.", hint=hint, status=status, model=repo
     )

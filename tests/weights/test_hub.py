@@ -174,7 +174,7 @@ def test_a_file_that_changes_between_attempts_is_fetched_again(hub, capsys):
     hub.repos[TINY][FILE] = gguf(SIZE, "changed")
     model = weights.pull_model(f"hf:{TINY}", env=hub.env)
     assert model.path.read_bytes() == gguf(SIZE, "changed")
-    assert "the hub has changed the file since the last pull was stopped" in capsys.readouterr().err
+    assert "the file changed on the hub after the last pull was stopped" in capsys.readouterr().err
     assert hub.downloads() == ["", ""]
 
 
@@ -261,13 +261,13 @@ FAULTS = [
         "server error",
         lambda hub: setattr(hub, "status", 503),
         TransportError,
-        "answers with status 503 for 'me/Tiny-GGUF'",
+        "returned status 503 for 'me/Tiny-GGUF'",
     ),
     Fault(
         "redirect without TLS",
         lambda hub: setattr(hub, "redirect", f"http://localhost:{hub.cdn_url.rpartition(':')[2]}"),
         TransportError,
-        "redirects to http://localhost, but only https",
+        "redirects to http://localhost, which does not use https",
     ),
     Fault(
         "redirect to a metadata service",
@@ -383,7 +383,9 @@ def test_a_changed_file_during_a_pull_is_refused(hub):
             yield FILE, gguf(SIZE, "before")
 
     hub.repos[TINY] = Changing(original)
-    with refused(TransportError, "has changed 'me/Tiny-GGUF' since it listed its files"):
+    with refused(
+        TransportError, "'me/Tiny-GGUF' changed on the hub .* after its files were listed"
+    ):
         pull(hub)
 
 
@@ -553,7 +555,7 @@ def test_the_client_ends_with_its_parent(hub, number):
     assert hub.disconnected.wait(20)
     if number == signal.SIGINT:
         assert "a notebook shows ['KeyboardInterrupt: stopped']" in err
-        assert f"{NAME}: stopped at 131 kB of 300 kB; the next pull continues" in err
+        assert f"{NAME}: stopped at 131 kB of 300 kB; pull again to resume" in err
 
 
 def test_a_notebooks_interrupt_is_not_seen_by_the_client(hub):
