@@ -127,7 +127,7 @@ class LocalEngine(LLMEngine):
     requires_key = False
     features = frozenset({"system", "history", "schema"})
     keywords = frozenset({"model_path", "context"})
-    lacks = frozenset({"effort", "cache"})
+    unsupported_options = frozenset({"effort", "cache"})
     params = _SAMPLING_PARAMS
 
     def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - required by the engine interface
@@ -135,7 +135,7 @@ class LocalEngine(LLMEngine):
         self._hosts: dict[Path, LlamaHost] = {}
 
     @override
-    def enforceable(self, request: Request) -> Mapping[str, Any] | None:
+    def enforceable_schema(self, request: Request) -> Mapping[str, Any] | None:
         """Return the schema, which a grammar can enforce; wrap a bare value in an object.
 
         A small model does not know where to end a bare number: SmolLM2 wrote 15 digits every time.

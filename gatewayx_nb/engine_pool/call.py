@@ -241,7 +241,7 @@ class EngineCall:
         if schema is None or schema.schema is None:
             return request
         request = replace(request, schema=schema.described)
-        enforced = engine.enforceable(request) if "schema" in engine.features else None
+        enforced = engine.enforceable_schema(request) if "schema" in engine.features else None
         if enforced and not schema.is_loose:
             return replace(request, schema=enforced)
         takes_system = "system" in engine.features and takes(engine, "system")
@@ -308,8 +308,8 @@ class EngineCall:
         partial.text, partial.reasoning = map(check.mask_answer, (partial.text, partial.reasoning))
 
     def _add(self, chunk: Chunk, cleaner: AnswerCleaner) -> None:
-        if cleaner.opening_is_lost:
-            cleaner.opening_is_lost = False
+        if cleaner.opening_tag_is_missing:
+            cleaner.opening_tag_is_missing = False
             self.partial.treat_text_as_reasoning()
         self.partial.add(chunk)
 

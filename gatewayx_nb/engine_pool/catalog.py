@@ -157,7 +157,7 @@ class LiveCatalog(Catalog):
         target = self._registry.resolve(reference)
         with typed_errors(target):
             engine = target.instance or self._registry.load(target).engine
-            return frozenset(engine.features) | SAMPLING.difference(engine.lacks)
+            return frozenset(engine.features) | SAMPLING.difference(engine.unsupported_options)
 
     @override
     def default_model(self) -> str:

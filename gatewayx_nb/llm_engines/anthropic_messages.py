@@ -115,8 +115,8 @@ class AnthropicMessagesEngine(HTTPEngine):
     features = frozenset({"system", "history", "images", "schema"})
     schema_rules = _STRICT_SCHEMA
     # https://platform.claude.com/docs/en/build-with-claude/extended-thinking#supported-models
-    without_effort = re.compile(r"claude-(?:instant|v?2\b|3-(?:5|haiku|opus|sonnet))")
-    lacks: ClassVar[frozenset[str]] = frozenset({"seed"})
+    models_without_effort = re.compile(r"claude-(?:instant|v?2\b|3-(?:5|haiku|opus|sonnet))")
+    unsupported_options: ClassVar[frozenset[str]] = frozenset({"seed"})
     keywords: ClassVar[frozenset[str] | None] = frozenset({"version"})
     prices: ClassVar[str] = "anthropic"
 

@@ -60,21 +60,23 @@ class CohereChatEngine(HTTPEngine):
     path: ClassVar[str] = "v2/chat"
     models_path: str = "v1/models?page_size=1000&endpoint=chat"
     features = frozenset({"system", "history", "images", "schema", "embed"})
-    lacks: ClassVar[frozenset[str]] = frozenset({"cache"})
+    unsupported_options: ClassVar[frozenset[str]] = frozenset({"cache"})
     prices: ClassVar[str] = "cohere"
     schema_rules = _STRICT_SCHEMA
     # https://docs.cohere.com/docs/reasoning
-    without_effort = re.compile(
+    models_without_effort = re.compile(
         r"^command(?:$|-(?:light|nightly|r|a-03-2025|a-vision|a-translate))|^c4ai-|aya-"
     )
     # The maximum of one request: https://docs.cohere.com/reference/embed
     embedding_batch: ClassVar[int] = 96
 
     @override
-    def enforceable(self, request: Request) -> Mapping[str, Any] | None:
+    def enforceable_schema(self, request: Request) -> Mapping[str, Any] | None:
         # The API rejects `response_format` in combination with these.
         return (
-            None if {"tools", "documents"} & set(request.params) else super().enforceable(request)
+            None
+            if {"tools", "documents"} & set(request.params)
+            else super().enforceable_schema(request)
         )
 
     @override

@@ -45,10 +45,11 @@ class LLMEngine:
             ``requires_key = False`` must appear there literally.
         features: What the engine supports beyond plain prompts: ``"system"``, ``"history"``,
             ``"images"``, ``"schema"`` (enforces a JSON Schema natively), ``"embed"``.
-        lacks: The parameters in `SAMPLING` that the provider does not support, such as
-            ``"seed"``. A call that sets one is rejected before anything is sent.
-        without_effort: Matches the names of models that do not reason, or not by degrees. A call
-            to one that sets ``effort`` is rejected before anything is sent.
+        unsupported_options: The parameters in `SAMPLING` that the provider does not support, such
+            as ``"seed"``. A call that sets such a parameter is rejected before anything is sent.
+        models_without_effort: Matches the names of models that do not reason, or whose effort
+            cannot be set. A call to such a model with ``effort`` is rejected before anything is
+            sent.
         params: The names that ``params`` may contain; ``None`` allows any, because a provider
             rejects unknown ones itself.
         keywords: The options that ``[engines.<name>]`` may contain besides ``base_url``,
@@ -64,8 +65,8 @@ class LLMEngine:
     model_name: str = ""
     requires_key: ClassVar[bool] = True
     features: ClassVar[frozenset[str]] = frozenset({"system", "history"})
-    lacks: ClassVar[frozenset[str]] = frozenset()
-    without_effort: ClassVar[re.Pattern[str] | None] = None
+    unsupported_options: ClassVar[frozenset[str]] = frozenset()
+    models_without_effort: ClassVar[re.Pattern[str] | None] = None
     params: ClassVar[frozenset[str] | None] = None
     keywords: ClassVar[frozenset[str] | None] = None
     prices: ClassVar[str] = ""
@@ -162,7 +163,7 @@ class LLMEngine:
         """Return whether the provider may charge for writing the prompt to its cache."""
         return True
 
-    def enforceable(self, request: Request) -> Mapping[str, Any] | None:
+    def enforceable_schema(self, request: Request) -> Mapping[str, Any] | None:
         """Return the form of a request's JSON Schema that the provider enforces.
 
         It replaces the ``schema`` of the request. By default, a value that is not an object is put

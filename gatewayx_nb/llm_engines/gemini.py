@@ -81,9 +81,9 @@ class GeminiEngine(HTTPEngine):
     features = frozenset({"system", "history", "images", "schema", "embed"})
     schema_rules = _STRICT_SCHEMA
     # https://ai.google.dev/gemini-api/docs/thinking#supported-models
-    without_effort = re.compile(r"gemini-(?:pro|1\.|2\.0(?!.*thinking))|gemma-[23]|learnlm")
+    models_without_effort = re.compile(r"gemini-(?:pro|1\.|2\.0(?!.*thinking))|gemma-[23]|learnlm")
     # Gemini caches prompts by itself: https://ai.google.dev/gemini-api/docs/caching
-    lacks: ClassVar[frozenset[str]] = frozenset({"cache"})
+    unsupported_options: ClassVar[frozenset[str]] = frozenset({"cache"})
     keywords: ClassVar[frozenset[str] | None] = frozenset()
 
     def __init__(self, api_key: str = "", *, version: str = "v1beta", **kwargs: Any) -> None:  # noqa: ANN401

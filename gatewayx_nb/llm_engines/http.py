@@ -132,10 +132,10 @@ class HTTPEngine(LLMEngine, ABC):
         return self._client
 
     @override
-    def enforceable(self, request: Request) -> Mapping[str, Any] | None:
+    def enforceable_schema(self, request: Request) -> Mapping[str, Any] | None:
         if self.schema_rules is None:
-            return super().enforceable(request)
-        return self.schema_rules.enforceable(request.schema or {})
+            return super().enforceable_schema(request)
+        return self.schema_rules.enforceable_schema(request.schema or {})
 
     def dialect(self, request: Request) -> Dialect:  # noqa: ARG002 - for overrides
         """Return the dialect for a request, by default the engine itself."""

@@ -82,7 +82,7 @@ https://github.com/langchain-ai/langchain/pull/24668
 """
 
 _AFTER_RESULTS = "OK."
-"""A meaningless answer; an empty one is an error."""
+"""A placeholder answer between tool results and a user message; it must not be empty."""
 
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 
@@ -106,22 +106,22 @@ class OpenAICompatibleEngine(HTTPEngine):
     max_tokens_field: ClassVar[str] = "max_tokens"
     seed_field: ClassVar[str] = "seed"
     # Only OpenAI has `prompt_cache_key`, and some servers reject unknown fields.
-    lacks: ClassVar[frozenset[str]] = frozenset({"cache"})
+    unsupported_options: ClassVar[frozenset[str]] = frozenset({"cache"})
     stream_usage: ClassVar[bool] = True
     schema_mode: ClassVar[SchemaMode] = "strict"
     tool_rules: ClassVar[ToolRules] = "openai"
     reasoning_field: ClassVar[str] = ""
     schema_rules = _STRICT_SCHEMA
-    # OpenAI's, Meta's and xAI's, also at OpenRouter and Groq.
-    without_effort = re.compile(
+    # Models from OpenAI, Meta and xAI, whether called directly or through OpenRouter or Groq.
+    models_without_effort = re.compile(
         r"(?:^|[/-])(?:gpt-(?:3\.5|4)(?!\d)|chatgpt-4o|llama-[23]|grok-[23](?!-mini)(?![\d.]))"
         r"|non-reasoning"
     )
 
     @override
-    def enforceable(self, request: Request) -> Mapping[str, Any] | None:
+    def enforceable_schema(self, request: Request) -> Mapping[str, Any] | None:
         if self.schema_mode == "strict":
-            return super().enforceable(request)
+            return super().enforceable_schema(request)
         return {} if self.schema_mode == "json_object" else None
 
     @override
@@ -277,7 +277,7 @@ class ChatParser:
 
     def _new_text(self, name: str, text: str, *, is_last: bool) -> str:
         sent = self._sent_texts.get(name, "")
-        # Until the last message, text equal to what was already sent is new, not a repetition.
+        # Before the last message, text that equals the text so far is new text, not a repetition.
         if text.startswith(sent) and (is_last or text != sent):
             self._sent_texts[name] = text
             return text[len(sent) :]

@@ -76,7 +76,7 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
     """
 
     max_tokens_field: ClassVar[str] = "max_completion_tokens"
-    lacks: ClassVar[frozenset[str]] = frozenset()
+    unsupported_options: ClassVar[frozenset[str]] = frozenset()
     keywords: ClassVar[frozenset[str] | None] = frozenset()
 
     def __init__(self, api_key: str = "", *, api: str = "", **kwargs: Any) -> None:  # noqa: ANN401

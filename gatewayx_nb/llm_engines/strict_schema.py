@@ -76,7 +76,7 @@ class SchemaRules:
     max_min_items: int | None = None
     max_chars: int | None = None
 
-    def enforceable(self, schema: Mapping[str, Any]) -> dict[str, Any] | None:
+    def enforceable_schema(self, schema: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the form of a schema that the provider enforces.
 
         A value that is not an object is put inside one. The result is ``None`` if the provider

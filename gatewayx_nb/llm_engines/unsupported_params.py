@@ -55,14 +55,14 @@ def check_supported(engine: LLMEngine, request: Request) -> None:
             an unknown name, or if the engine's `generate` takes no such keyword.
     """
     # The names are sorted, so that several parameters always give the same message.
-    for name in sorted(engine.lacks):
+    for name in sorted(engine.unsupported_options):
         if _is_set(request, name):
             raise _rejected(engine, request, name, "does not support")
-    pattern = engine.without_effort
+    pattern = engine.models_without_effort
     if request.effort is not None and pattern is not None and pattern.search(request.model):
         raise RejectedParameterError(
-            f"{engine.name}:{request.model} does not reason, so it has no 'effort'; nothing was"
-            " sent.",
+            f"{engine.name}:{request.model} is not a reasoning model, so it does not support"
+            " 'effort'; nothing was sent.",
             hint=_hint("effort"),
             engine=engine.name,
             model=request.model,

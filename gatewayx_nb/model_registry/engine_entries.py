@@ -101,7 +101,9 @@ class EngineEntry:
         attributes = self.settings
         attributes["model_name"] = attributes.pop("model")
         attributes["schema_mode"] = attributes.pop("schema")
-        attributes["lacks"] = frozenset() if attributes.pop("cache_key") else frozenset({"cache"})
+        attributes["unsupported_options"] = (
+            frozenset() if attributes.pop("cache_key") else frozenset({"cache"})
+        )
         base = self.base_class
         if self.embedding_model:
             attributes["features"] = base.features | {"embed"}

@@ -218,7 +218,7 @@ def _require_generate(engine: type[LLMEngine]) -> type[LLMEngine]:
         raise _UnusableError(f"{engine.__name__} must define `generate` or `stream`")
     if inspect.isgeneratorfunction(engine.stream):
         raise _UnusableError(f"{engine.__name__}.stream must be `async def`")
-    for name in ("features", "lacks", "params"):
+    for name in ("features", "unsupported_options", "params"):
         value: Any = getattr(engine, name)  # whatever the engine's author has assigned
         is_collection = isinstance(value, set | frozenset | list | tuple)
         is_valid = is_collection and all(isinstance(item, str) for item in value)

@@ -146,7 +146,7 @@ def test_an_error_outside_of_a_stream_affects_no_other_call(project):
             return prompt
 
         @property
-        def lacks(self):
+        def unsupported_options(self):
             raise ValueError("sk-canary-0123")
 
     with project.pool(engines=[Faulty("sk-canary-0123")]) as pool:

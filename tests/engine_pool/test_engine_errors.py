@@ -92,7 +92,7 @@ PLACES = {
     "embed": ("async def embed(self, texts, model)", "", lambda pool: pool.embed(["x"], "bad")),
     "tokens": ("async def count_tokens(self, request)", "", lambda pool: pool.preview("x", "bad")),
     "schema": (
-        "features = frozenset({'schema'})\n    def enforceable(self, request)",
+        "features = frozenset({'schema'})\n    def enforceable_schema(self, request)",
         "",
         lambda pool: pool.ask("x", "bad", schema=int),
     ),

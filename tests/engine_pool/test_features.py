@@ -6,7 +6,7 @@ from gatewayx_nb.errors import EngineNotFoundError, MissingKeyError
 from gatewayx_nb.llm_engines import FEATURES, SAMPLING
 
 ENGINE_BODY = """\
-    lacks = frozenset({"seed", "top_p"})
+    unsupported_options = frozenset({"seed", "top_p"})
     features = frozenset({"images"})
 
     def __init__(self, *args, **kwargs):

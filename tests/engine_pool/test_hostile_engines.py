@@ -183,7 +183,13 @@ def test_price_and_cleanup_errors_do_not_show_the_key(project, caplog):
 
 @pytest.mark.parametrize(
     "attribute",
-    ["features = None", "features = 5", "lacks = [1]", "params = 'x'", "prices = (1, 2)"],
+    [
+        "features = None",
+        "features = 5",
+        "unsupported_options = [1]",
+        "params = 'x'",
+        "prices = (1, 2)",
+    ],
 )
 def test_an_invalid_attribute_of_an_engine_affects_only_that_engine(project, attribute):
     """An attribute's wrong type is reported when the engine is loaded; the status still works."""

@@ -185,7 +185,7 @@ def test_an_engine_that_enforces_only_objects_also_gets_the_schema_in_the_prompt
     """The prompt asks for a value in an object, and the request asks the provider for JSON."""
 
     class Scripted(ScriptedEngine):
-        def enforceable(self, request):
+        def enforceable_schema(self, request):
             return {}
 
     engine = Scripted(['{"answer": [{"name": "Rome"}]}', END])

@@ -503,7 +503,7 @@ def test_an_answer_matches_its_schema(engine):
 @needs_weights
 def test_a_number_ends(engine):
     """A number is requested inside an object, whose end the model knows, and then unwrapped."""
-    schema = engine.enforceable(
+    schema = engine.enforceable_schema(
         make_request("How many days has a week?", schema={"type": "integer"})
     )
 

@@ -103,7 +103,7 @@ PLAIN = {
 def test_a_model_without_reasoning_refuses_it(pool, engine):
     """Where the name says that a model does not reason, nothing is sent."""
     for model in PLAIN[engine]:
-        with pytest.raises(UnsupportedFeatureError, match="does not reason") as caught:
+        with pytest.raises(UnsupportedFeatureError, match="is not a reasoning model") as caught:
             pool.preview("Hello", f"{engine}:{model}", effort="low")
         assert caught.value.code == "effort"
         assert "effort" in str(caught.value.hint)

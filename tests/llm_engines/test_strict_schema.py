@@ -339,7 +339,7 @@ ENGINES = {
 def enforced(dialect, schema):
     """Return the form of a JSON Schema that a dialect enforces."""
     request = Request((Message("user", "x"),), "m", schema=schema)
-    return ENGINES[dialect]("k").enforceable(request)
+    return ENGINES[dialect]("k").enforceable_schema(request)
 
 
 def parts_of(schema):
@@ -559,7 +559,7 @@ def test_tools_and_a_schema_cannot_go_to_cohere_together():
     params = {"tools": []}
     request = Request((Message("user", "x"),), "m", schema=wide(1), params=params)
 
-    assert CohereChatEngine("k").enforceable(request) is None
+    assert CohereChatEngine("k").enforceable_schema(request) is None
 
 
 @pytest.mark.parametrize(("mode", "schema"), [("json_object", {}), ("none", None)])
@@ -568,7 +568,7 @@ def test_an_endpoint_may_enforce_less_than_a_schema(mode, schema):
     engine = type("Engine", (OpenAIResponsesEngine,), {"schema_mode": mode})("k", api="chat")
     request = Request((Message("user", "x"),), "m", schema=wide(1))
 
-    assert engine.enforceable(request) == schema
+    assert engine.enforceable_schema(request) == schema
     sent = engine.payload(dataclasses.replace(request, schema=schema)).get("response_format")
     assert sent == ({"type": "json_object"} if mode == "json_object" else None)
 
@@ -736,7 +736,7 @@ def test_a_wrong_rule_makes_a_checker_fail(dialect, field, value):
         rules = dataclasses.replace(rules, keywords=frozenset({"minItems"}))
     failed = []
     for case in CASES:
-        strict = rules.enforceable(ResponseSchema(case.kind).schema)
+        strict = rules.enforceable_schema(ResponseSchema(case.kind).schema)
         try:
             assert (strict is None) == (dialect in case.prompted)
             if strict is not None:

@@ -131,7 +131,7 @@ class Lacking(LLMEngine):
     """An engine whose provider lacks two parameters."""
 
     name = "lacking"
-    lacks = frozenset({"seed", "stop"})
+    unsupported_options = frozenset({"seed", "stop"})
     params = frozenset({"top_k"})
 
 

@@ -240,7 +240,8 @@ def test_images_may_be_a_single_source_or_none(make_view, images, tmp_path, monk
 def test_only_fields_supported_by_all_models_are_shown(make_view):
     """Only fields that all selected models support are shown."""
     view = make_view("x", ("scripted",))
-    view._get_pool()._registry._instances["scripted"].__class__.lacks = frozenset({"seed"})
+    engine = type(view._get_pool()._registry._instances["scripted"])
+    engine.unsupported_options = frozenset({"seed"})
     try:
         view.picker.value = ("mock",)
         assert (
@@ -251,7 +252,7 @@ def test_only_fields_supported_by_all_models_are_shown(make_view):
         assert find_by_label(view, "Seed").layout.display == "none"
         assert find_by_label(view, "Stop text").layout.display != "none"
     finally:
-        del view._get_pool()._registry._instances["scripted"].__class__.lacks
+        del engine.unsupported_options
 
 
 def test_images_can_be_added_if_any_model_takes_them(make_view, monkeypatch):
