@@ -20,6 +20,7 @@ from gatewayx_nb.files.locations import (
 )
 from gatewayx_nb.files.permissions import (
     drop_reason_if_modes_unreliable,
+    endpoint_file_problem,
     link_in,
     open_private,
     ownership_problem,
@@ -28,7 +29,6 @@ from gatewayx_nb.files.permissions import (
     refuse_links,
     refuse_unsafe,
     restrict_to_owner,
-    steering_problem,
 )
 from gatewayx_nb.files.stamps import FileStamp
 
@@ -40,6 +40,7 @@ __all__ = [
     "atomic_write",
     "display_path",
     "drop_reason_if_modes_unreliable",
+    "endpoint_file_problem",
     "file_lock",
     "find_project",
     "fsync_directory",
@@ -55,7 +56,6 @@ __all__ = [
     "restrict_to_owner",
     "shipped_path",
     "stat_stamp",
-    "steering_problem",
     "user_config_dir",
     "write_errors_as_config_error",
 ]

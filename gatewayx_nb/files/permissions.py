@@ -41,7 +41,7 @@ def permission_problem(path: Path, folder: Path) -> str | None:
     """Return why an engine file must not be executed; ``None`` if it may be."""
     try:
         if not path.resolve(strict=True).is_relative_to(folder.resolve()):
-            return "is a symlink that leaves its folder"
+            return "is a symlink to a file outside its folder"
         return ownership_problem(path) if path.is_file() else "is not a regular file"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
@@ -57,7 +57,7 @@ def link_in(path: Path, root: Path) -> Path | None:
     parts = [path, *path.parents]
     if path.is_relative_to(root):
         top = parts.index(root)
-    else:  # one of them may be spelled with `..`, or through a symlink above the folder
+    else:  # one of them may contain `..`, or a symlink above the folder
         real = os.path.realpath(root)
         same = [place for place, part in enumerate(parts) if os.path.realpath(part) == real]
         if not same:
@@ -87,22 +87,22 @@ def refuse_link_in(path: Path, root: Path) -> None:
 
 
 def refuse_unsafe(path: Path, root: Path) -> None:
-    """Check that a file that decides where keys are sent may be read; see `steering_problem`.
+    """Check that a file that decides where keys are sent may be read; see `endpoint_file_problem`.
 
-    It is checked before it is written, because a file that is not read would have no effect.
+    Call this before writing the file: one that is refused on reading would have no effect.
 
     Raises:
         ConfigError: If it may not be read.
     """
     refuse_link_in(path, root)
-    problem = steering_problem(path, root) if os.path.exists(path) else None
+    problem = endpoint_file_problem(path, root) if os.path.exists(path) else None
     if problem:
         raise ConfigError(
             f"{display_path(path)} is not used: it {problem}.", hint="Fix that, then try again."
         )
 
 
-def steering_problem(path: Path, root: Path) -> str | None:
+def endpoint_file_problem(path: Path, root: Path) -> str | None:
     """Return why a file that decides where keys are sent must not be read; ``None`` if it may be.
 
     Args:
@@ -121,7 +121,7 @@ def steering_problem(path: Path, root: Path) -> str | None:
 
 
 def drop_reason_if_modes_unreliable(reason: str | None, path: Path, folder: Path) -> str | None:
-    """Return the reason; ``None`` if it is only a mode, and modes are unreliable here."""
+    """Return the reason, or ``None`` if it is only the mode and modes are unreliable here."""
     is_mode_only = reason is not None and _is_refused_for_mode_only(path, reason)
     device = folder.stat().st_dev if is_mode_only else 0
     return None if is_mode_only and not _are_modes_reliable_on(device, folder) else reason
@@ -138,6 +138,7 @@ def _is_refused_for_mode_only(path: Path, reason: str) -> bool:
         return False
 
 
+# The device is only part of the cache key: another one may be mounted at the same folder.
 @functools.cache
 def _are_modes_reliable_on(_device: int, folder: Path) -> bool:
     """Return whether a new private file stays private; it does not on FAT and some mounts."""

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.files import (
     drop_reason_if_modes_unreliable,
+    endpoint_file_problem,
     ownership_problem,
     permission_problem,
-    steering_problem,
 )
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def folder_refusal_reason(folder: Path) -> str | None:
 
 def engine_table_refusal_reason(path: Path) -> str | None:
     """Return why a project's or user's ``config/engines.toml`` must be ignored, or ``None``."""
-    return steering_problem(path, path.parent.parent)
+    return endpoint_file_problem(path, path.parent.parent)
 
 
 def permission_warning(path: Path, folder: Path) -> str:

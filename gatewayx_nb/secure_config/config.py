@@ -10,9 +10,9 @@ from typing_extensions import override
 from gatewayx_nb.files import (
     ConfigDir,
     FileStamp,
+    endpoint_file_problem,
     find_project,
     refuse_unsafe,
-    steering_problem,
     user_config_dir,
 )
 from gatewayx_nb.secure_config import importing, key_store, settings
@@ -233,5 +233,5 @@ def _vendor_variables(engine: str, vendor_variable: str) -> tuple[str, ...]:
 def _settings_problem(folder: ConfigDir) -> str:
     """Return why a folder's settings are not read; empty if they are, or there are none."""
     path = folder.settings
-    problem = steering_problem(path, folder.root) if os.path.lexists(path) else None
+    problem = endpoint_file_problem(path, folder.root) if os.path.lexists(path) else None
     return f"the settings {str(path)!r} are not read: the file {problem}." if problem else ""

@@ -9,7 +9,7 @@ import pytest
 
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.files import link_in, make_ignored_folder, steering_problem
+from gatewayx_nb.files import endpoint_file_problem, link_in, make_ignored_folder
 from gatewayx_nb.storage import Ledger, LedgerEntry
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the modes and links of POSIX")
@@ -70,7 +70,7 @@ def test_settings_and_entries_are_read_only_from_safe_files(project, tmp_path, c
 
     change.make(path, tmp_path / "elsewhere")
 
-    problem = steering_problem(path, project.root) or ""
+    problem = endpoint_file_problem(path, project.root) or ""
     assert change.problem in problem
     assert bool(problem) == bool(change.problem)
     with project.pool() as pool:
@@ -162,7 +162,7 @@ def test_a_folder_itself_may_be_a_link(tmp_path):
     path.touch()
 
     assert link_in(path, tmp_path / "project") is None
-    assert steering_problem(path, tmp_path / "project") is None
+    assert endpoint_file_problem(path, tmp_path / "project") is None
 
 
 def test_a_gitignore_is_not_written_through_a_link(tmp_path):

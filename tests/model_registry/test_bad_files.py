@@ -153,9 +153,9 @@ REFUSED_FILES = [
     RefusedFile("dot", lambda path: None, "not consist of 1 to 63 characters from a-z", "ba.d"),
     RefusedFile("too long", lambda path: None, "1 to 63 characters", "b" * 64),
     RefusedFile("name of a command", lambda path: None, "reserved for the command", "status"),
-    RefusedFile("link out", _link_out, "is a symlink that leaves its folder"),
+    RefusedFile("link out", _link_out, "is a symlink to a file outside its folder"),
     RefusedFile(
-        "link into another folder", _link_folder_out, "is a symlink that leaves its folder"
+        "link into another folder", _link_folder_out, "is a symlink to a file outside its folder"
     ),
     RefusedFile(
         "dangling link", _replace_by(lambda path: path.symlink_to("none")), "cannot be read"

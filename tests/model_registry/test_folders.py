@@ -70,7 +70,7 @@ def test_a_link_out_of_the_folder_is_refused(project, tmp_path):
 
     files = _engine_files(project)
 
-    assert "leaves its folder" in _select_by_name(files, "out")[0].refusal_reason
+    assert "outside its folder" in _select_by_name(files, "out")[0].refusal_reason
     assert _select_by_name(files, "in")[0].refusal_reason is None
 
 
