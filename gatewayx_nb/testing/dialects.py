@@ -37,7 +37,7 @@ class DialectSample:
         whole: Body of a non-streamed reply.
         events: Events of a stream with the same content, each with its blank line.
         end: Index of the event with the end marker.
-        idle: Events without content that occur in a stream, including an unknown one.
+        ignorable: Events without content that occur in a stream, including an unknown one.
         fault: Body of an error, as sent with a status or within a stream.
         listing: Body of a list of the models ``"one"`` and ``"two"``.
         options: Constructor options that select the dialect at any base URL.
@@ -48,7 +48,7 @@ class DialectSample:
     whole: bytes
     events: tuple[bytes, ...]
     end: int
-    idle: tuple[bytes, ...]
+    ignorable: tuple[bytes, ...]
     fault: bytes
     listing: bytes
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -135,7 +135,7 @@ CHAT = DialectSample(
         event("[DONE]"),
     ),
     end=3,
-    idle=(event(_chat()), event(_chat_delta(content="")), event(_chat_delta()), _UNKNOWN),
+    ignorable=(event(_chat()), event(_chat_delta(content="")), event(_chat_delta()), _UNKNOWN),
     fault=_body({"error": _OPENAI_FAULT}),
     listing=_body(_OPENAI_LISTING),
 )
@@ -186,7 +186,7 @@ RESPONSES = DialectSample(
         _response_event("completed", 7, response=_RESPONSE),
     ),
     end=5,
-    idle=(*_named(_response_delta("")), _UNKNOWN),
+    ignorable=(*_named(_response_delta("")), _UNKNOWN),
     fault=_body({"type": "error", "error": _OPENAI_FAULT}),
     listing=_body(_OPENAI_LISTING),
     options={"api": "responses"},
@@ -225,7 +225,7 @@ ANTHROPIC = DialectSample(
         {"type": "message_stop"},
     ),
     end=5,
-    idle=(*_named({"type": "ping"}, _text_delta("")), _UNKNOWN),
+    ignorable=(*_named({"type": "ping"}, _text_delta("")), _UNKNOWN),
     fault=_body({"type": "error", "error": {"type": "api_error", "message": "Try again."}}),
     listing=_body({"data": [{"type": "model", "id": name} for name in MODELS], "has_more": False}),
 )
@@ -253,7 +253,7 @@ GEMINI = DialectSample(
         event(_gemini(_candidate(finishReason="STOP"))),
     ),
     end=2,
-    idle=(event(_gemini()), event(_gemini(_candidate())), event({"somethingNew": [1]})),
+    ignorable=(event(_gemini()), event(_gemini(_candidate())), event({"somethingNew": [1]})),
     fault=_body({"error": {"code": 503, "message": "Try again.", "status": "UNAVAILABLE"}}),
     listing=_body({"models": [{"name": f"models/{name}"} for name in MODELS]}),
 )
@@ -289,7 +289,7 @@ COHERE = DialectSample(
         {"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": _COHERE_USAGE}},
     ),
     end=5,
-    idle=(*_named(_cohere("content-delta", text="")), _UNKNOWN),
+    ignorable=(*_named(_cohere("content-delta", text="")), _UNKNOWN),
     fault=_body({"id": "reply-1", "message": "Try again."}),
     listing=_body({"models": [{"name": name, "endpoints": ["chat"]} for name in MODELS]}),
 )

@@ -1,4 +1,4 @@
-"""Rules for HTTP engines, tested with a server that disconnects, splits, corrupts and rejects."""
+"""Rules for HTTP engines, tested with a server that misbehaves in many ways."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _server(subject: EngineUnderTest) -> Server:
 
 
 def _difference(outcome: CallResult, *, text: str = TEXT) -> str | None:
-    """Return the problem of a reply that should be complete."""
+    """Return what is wrong with a reply that should be complete, or ``None``."""
     usage = outcome.usage
     tokens = (usage.input_tokens, usage.output_tokens) if usage else None
     if outcome.error or (outcome.text, outcome.finish_reason) != (text, "stop"):
@@ -86,8 +86,8 @@ def _difference(outcome: CallResult, *, text: str = TEXT) -> str | None:
     return None if tokens == (INPUT_TOKENS, OUTPUT_TOKENS) else f"its usage is {tokens}"
 
 
-def _unless_raised(outcome: CallResult, *kinds: type[GatewayError]) -> str | None:
-    """Return the problem of a call that should fail with one of these errors."""
+def _problem_unless_raised(outcome: CallResult, *kinds: type[GatewayError]) -> str | None:
+    """Return what a call did instead of failing with one of these errors, or ``None``."""
     return None if isinstance(outcome.error, kinds) else f"it {outcome}"
 
 
@@ -99,7 +99,7 @@ def _unless_raised(outcome: CallResult, *kinds: type[GatewayError]) -> str | Non
 async def _statuses(subject: EngineUnderTest) -> str | None:
     for status, kinds in _STATUSES.items():
         outcome = await subject.ask([Send(reply(b'{"error": {"message": "no"}}', status))])
-        if observed := _unless_raised(outcome, *kinds):
+        if observed := _problem_unless_raised(outcome, *kinds):
             return f"for {status} {observed}"
     return None
 
@@ -126,7 +126,7 @@ async def _key_in_errors(subject: EngineUnderTest) -> str | None:
 
 @rule(FAULTS, "an HTML page raises an error", "Parse bodies with `json_body.parse`.")
 async def _page(subject: EngineUnderTest) -> str | None:
-    return _unless_raised(await subject.ask([Send(html())]), GatewayError)
+    return _problem_unless_raised(await subject.ask([Send(html())]), GatewayError)
 
 
 @rule(FAULTS, "a redirect is not followed", _USE_CLIENT)
@@ -136,18 +136,18 @@ async def _redirected(subject: EngineUnderTest) -> str | None:
     outcome = await subject.ask([Send(redirect(f"{server.url}/elsewhere"))])
     if len(server.requests) > before + 1:
         return "it was followed"
-    return _unless_raised(outcome, GatewayError)
+    return _problem_unless_raised(outcome, GatewayError)
 
 
 @rule(FAULTS, "a compressed reply raises an error", _USE_CLIENT)
 async def _compressed(subject: EngineUnderTest) -> str | None:
-    return _unless_raised(await subject.ask([Send(gzipped())]), GatewayError)
+    return _problem_unless_raised(await subject.ask([Send(gzipped())]), GatewayError)
 
 
 @rule(FAULTS, "a broken connection raises a GatewayError", _USE_CLIENT)
 async def _disconnected(subject: EngineUnderTest) -> str | None:
     for step in (CloseConnection(), Reset()):
-        if observed := _unless_raised(await subject.ask([step]), GatewayError):
+        if observed := _problem_unless_raised(await subject.ask([step]), GatewayError):
             return observed
     return None
 
@@ -178,7 +178,7 @@ async def _truncated(subject: EngineUnderTest) -> str | None:
     for end in (Send(chunk(b"")), CloseConnection(), Reset()):
         for count in range(dialect.end + 1):
             outcome = await subject.ask(dialect.stream(*dialect.events[:count], end=end))
-            if observed := _unless_raised(outcome, TruncatedError, TransportError):
+            if observed := _problem_unless_raised(outcome, TruncatedError, TransportError):
                 return f"after {count} events and {type(end).__name__}, {observed}"
     return None
 
@@ -208,7 +208,7 @@ async def _line_ends(subject: EngineUnderTest) -> str | None:
 
 
 def _split_after_cr(body: bytes) -> Iterator[Step]:
-    """Send these bytes, with a pause after every carriage return to separate the reads."""
+    """Yield steps that send these bytes, with a pause after each CR to separate the reads."""
     for piece in body.replace(b"\r", b"\r\0").split(b"\0"):
         if piece:
             yield Send(chunk(piece))
@@ -217,7 +217,7 @@ def _split_after_cr(body: bytes) -> Iterator[Step]:
 
 @rule(STREAMS, "a byte order mark is skipped", _USE_DECODER)
 async def _byte_order_mark(subject: EngineUnderTest) -> str | None:
-    # The mark precedes the first text, whose loss is visible; earlier events may be empty.
+    # The mark is put before the first event with text, because losing an empty one goes unnoticed.
     events = _dialect(subject).events
     first = next(index for index, data in enumerate(events) if b"Hel" in data)
     bare = events[first][events[first].index(b"data:") :]
@@ -228,7 +228,7 @@ async def _byte_order_mark(subject: EngineUnderTest) -> str | None:
 
 @rule(STREAMS, "comments are skipped", _USE_DECODER)
 async def _comments(subject: EngineUnderTest) -> str | None:
-    return await _between(subject, b": ping\n\n", b":\n\n")
+    return await _check_insertions(subject, b": ping\n\n", b":\n\n")
 
 
 @rule(
@@ -237,17 +237,17 @@ async def _comments(subject: EngineUnderTest) -> str | None:
     "Let the parser yield nothing for events it does not know.",
 )
 async def _idle(subject: EngineUnderTest) -> str | None:
-    return await _between(subject, *_dialect(subject).idle)
+    return await _check_insertions(subject, *_dialect(subject).ignorable)
 
 
-async def _between(subject: EngineUnderTest, *insertions: bytes) -> str | None:
+async def _check_insertions(subject: EngineUnderTest, *insertions: bytes) -> str | None:
     """Insert bytes between the events of a stream; the reply must not change."""
     dialect = _dialect(subject)
-    for idle in insertions:
-        events = [piece for data in dialect.events[: dialect.end] for piece in (data, idle)]
+    for ignorable in insertions:
+        events = [piece for data in dialect.events[: dialect.end] for piece in (data, ignorable)]
         outcome = await subject.ask(dialect.stream(*events, *dialect.events[dialect.end :]))
         if observed := _difference(outcome):
-            return f"with {idle[:80]!r} {observed}"
+            return f"with {ignorable[:80]!r} {observed}"
     return None
 
 
@@ -264,7 +264,9 @@ async def _invalid_utf8(subject: EngineUnderTest) -> str | None:
 async def _endless_line(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     line = b"data: " + b"x" * (MAX_RESPONSE_BYTES + 1) + b"\n\n"
-    return _unless_raised(await subject.ask(dialect.stream(dialect.events[0], line)), GatewayError)
+    return _problem_unless_raised(
+        await subject.ask(dialect.stream(dialect.events[0], line)), GatewayError
+    )
 
 
 @rule(STREAMS, "an error in a reply with status 200 is raised", "Raise `errors.from_body(…)`.")

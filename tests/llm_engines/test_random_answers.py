@@ -80,7 +80,7 @@ def random_stream(dialect, source):
             for text in texts:
                 escaped = json.dumps(text, ensure_ascii=source.random() < 0.5)
                 events += [event.replace(b'"Hel"', escaped.encode())]
-                events += source.choices(dialect.idle, k=source.randrange(2))
+                events += source.choices(dialect.ignorable, k=source.randrange(2))
         else:
             events.append(event)
     return events, "".join(texts) + "lo."

@@ -67,7 +67,7 @@ def test_each_chunk_of_text_has_its_own_event(dialect):
 
     assert events_before_end.count(b'"Hel"') == events_before_end.count(b'"lo."') == 1
     assert dialects.TEXT.encode() in dialect.whole
-    assert all(event.endswith(b"\n\n") for event in (*dialect.events, *dialect.idle))
+    assert all(event.endswith(b"\n\n") for event in (*dialect.events, *dialect.ignorable))
 
 
 def test_an_engine_has_the_dialect_of_its_nearest_base():
