@@ -39,7 +39,7 @@ class ToolCall:
     Lone surrogates, which UTF-8 cannot encode, become U+FFFD.
 
     Raises:
-        UsageError: If one of them is not a str.
+        UsageError: If one of the attributes is not a str.
     """
 
     id: str
@@ -136,10 +136,11 @@ _ROLE_KINDS: Mapping[Role, tuple[type, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """An answer as its provider sent it, for example with signed or encrypted reasoning.
+    """An answer as its provider sent it, carried along in the conversation.
 
-    A provider may refuse a conversation without it. It is sent only to the engine that made the
-    answer, and only if the text and the tool calls of the message are those of the answer.
+    It may contain signed or encrypted reasoning, without which a provider may refuse the
+    conversation. It is sent only to the engine that made the answer, and only if the text and the
+    tool calls of the message are those of the answer.
 
     Attributes:
         engine: Name of the engine that made the answer.
@@ -156,7 +157,7 @@ class Carried:
 
     @property
     def is_paused(self) -> bool:
-        """Whether the provider stopped midway, and continues if the turn is the last message."""
+        """Whether the provider paused midway; it resumes if this answer is the last message."""
         return bool(self.data.get("paused"))
 
     def fits(self, message: Message) -> bool:
@@ -283,7 +284,7 @@ def _check_kinds(parts: tuple[Part, ...], kinds: tuple[type, ...], owner: str) -
 def _check_carried(carried: object, role: Role) -> None:
     if carried is not None and (role != "assistant" or not isinstance(carried, Carried)):
         raise UsageError(
-            f"carried must be the `carried` of a reply, in an assistant message, got"
+            "carried must come from a reply, and only an assistant message can have it, got"
             f" {short_repr(carried)} in {'an' if role[0] == 'a' else 'a'} {role} message.",
             hint="Use `reply.message`.",
         )
@@ -352,7 +353,7 @@ class ModelInfo:
         engine: Name of the engine.
         model: Name of the model, as the provider spells it.
         default: Whether the engine uses it if no model is named.
-        size: The bytes of its files, if it is on this machine.
+        size: Total size of its files in bytes, if it is on this machine.
     """
 
     engine: str

@@ -12,10 +12,10 @@ from gatewayx_nb.text import well_formed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_WORDS = {f"<{word}>": f"</{word}>" for word in ("thinking", "thought", "reasoning")}
-"""Tags that may also occur in an XML answer, so that only a closed one surrounds reasoning."""
+_XML_TAGS = {f"<{word}>": f"</{word}>" for word in ("thinking", "thought", "reasoning")}
+"""Tags that may also occur in an XML answer; they mark reasoning only if they are closed."""
 
-_TAGS = _WORDS | {
+_TAGS = _XML_TAGS | {
     "<think>": "</think>",  # DeepSeek, Qwen and others
     "[THINK]": "[/THINK]",  # Mistral's open models
     "◁think▷": "◁/think▷",  # Kimi
@@ -31,10 +31,10 @@ https://huggingface.co/deepseek-ai/DeepSeek-R1#usage-recommendations
 """
 
 _MAX_HELD = 100_000
-"""Maximum number of characters that wait for a closing tag; then they are reasoning."""
+"""Maximum number of characters held back for a closing tag; longer text counts as reasoning."""
 
 _TAG_END = "</think>"
-_UNOPENED_END = re.compile(rf"^[ \t]*{_TAG_END}", re.MULTILINE)
+_LONE_CLOSING_TAG = re.compile(rf"^[ \t]*{_TAG_END}", re.MULTILINE)
 """The closing tag, which may appear alone: some prompt templates end with the opening tag."""
 
 
@@ -46,11 +46,12 @@ class AnswerCleaner:
     Characters that could begin a tag or a surrogate pair are held back until the next chunk.
 
     Attributes:
-        opening_is_lost: Whether a closing tag shows that all of the text before it was reasoning.
+        opening_tag_is_missing: Whether a closing tag shows that all of the text before it was
+            reasoning.
     """
 
     def __init__(self) -> None:
-        self.opening_is_lost = False
+        self.opening_tag_is_missing = False
         self._text, self._reasoning = _SurrogateJoiner(), _SurrogateJoiner()
         self._held = ""
         self._end: str | None = None  # the expected closing tag, while in reasoning
@@ -58,7 +59,7 @@ class AnswerCleaner:
         self._after_tag = False
         self._has_reasoning = False
         self._line = ""  # the current line, if it may still begin with a closing tag
-        self._past_line_start = False  # whether the current line cannot begin with one
+        self._past_line_start = False  # whether it can no longer begin with a closing tag
 
     def feed(self, chunk: Chunk) -> Iterable[Chunk]:
         """Return the repaired chunks that replace one chunk."""
@@ -85,7 +86,7 @@ class AnswerCleaner:
             separated, text = self._split_reasoning(text)
             reasoning += separated
         if text and not self._has_reasoning:
-            separated, text = self._split_at_unopened_end(text)
+            separated, text = self._split_at_lone_closing_tag(text)
             reasoning += separated
         if text != chunk.text or reasoning != chunk.reasoning:
             chunk = replace(chunk, text=text, reasoning=reasoning)
@@ -101,7 +102,7 @@ class AnswerCleaner:
         """
         text, reasoning = self._held + self._text.close(), self._reasoning.close()
         self._held = ""
-        word = next((tag for tag in _WORDS if text.lstrip().startswith(tag)), None)
+        word = next((tag for tag in _XML_TAGS if text.lstrip().startswith(tag)), None)
         if is_cut and word is not None:
             text, self._end = text.lstrip().removeprefix(word), _TAGS[word]
         if self._end is not None:
@@ -124,7 +125,7 @@ class AnswerCleaner:
                 self._end, self._after_tag = None, True
             stripped = text.lstrip()
             tag = next((tag for tag in _TAGS if stripped.startswith(tag)), None)
-            if tag in _WORDS and _TAGS[tag] not in text and len(text) < _MAX_HELD:
+            if tag in _XML_TAGS and _TAGS[tag] not in text and len(text) < _MAX_HELD:
                 self._held = text
                 return reasoning, ""
             if tag is not None:
@@ -138,19 +139,19 @@ class AnswerCleaner:
                 return reasoning, stripped if self._after_tag else text
         return reasoning, ""
 
-    def _split_at_unopened_end(self, text: str) -> tuple[str, str]:
+    def _split_at_lone_closing_tag(self, text: str) -> tuple[str, str]:
         """Return the reasoning and the answer around a closing tag that begins a line."""
         line = self._line + text
         start = line.find("\n") + 1 if self._past_line_start else 0
         if self._past_line_start and not start:
             return "", text
-        match = _UNOPENED_END.search(line, start)
+        match = _LONE_CLOSING_TAG.search(line, start)
         if match is None:
             last = line.rpartition("\n")[2]
             self._past_line_start = not _TAG_END.startswith(last.lstrip(" \t"))
             self._line = "" if self._past_line_start else last
             return "", text
-        self.opening_is_lost = self._has_reasoning = self._after_tag = True
+        self.opening_tag_is_missing = self._has_reasoning = self._after_tag = True
         self._is_answer = False
         separated, answer = self._split_reasoning(line[match.end() :])
         return line[len(self._line) : match.start()] + separated, answer

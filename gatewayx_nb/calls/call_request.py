@@ -1,4 +1,4 @@
-"""The request of a call, built from its prompt and its options."""
+"""Builds the request for a call from its prompt and its options."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.schema import ResponseSchema
 
 _MISSPELLING_SIMILARITY = 0.8
-"""Minimum similarity, from 0 to 1, of a misspelt name to the name of an engine."""
+"""Minimum similarity, from 0 to 1, for a name to count as a misspelt engine name."""
 
 _PROTOCOL_FIELDS = ("messages", "model", "input", "contents")
 """Fields of requests that hold the prompt or the model."""
@@ -30,7 +30,7 @@ _REQUEST_FIELDS = ("temperature", "top_p", "max_tokens", "stop", "seed", "effort
 
 
 def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed: bool) -> Request:
-    """Return the request of a call, without the earlier turns of its conversation.
+    """Return the request for a call, without the earlier turns of its conversation.
 
     Args:
         prompt: The prompt, as a string or a list of messages.

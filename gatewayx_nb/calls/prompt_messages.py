@@ -89,8 +89,8 @@ def link_tool_results(messages: tuple[Message, ...], earlier_count: int = 0) -> 
 
     Args:
         messages: A whole conversation.
-        earlier_count: Number of leading messages from earlier turns. Error messages number only
-            the messages after them.
+        earlier_count: Number of leading messages from earlier turns. In error messages,
+            numbering starts at 0 after them.
 
     Raises:
         UsageError: If a result does not belong to a preceding call, or a call has no result.
@@ -114,7 +114,7 @@ class _ToolResultLinker:
         self._unanswered: list[ToolCall] = []
 
     def link(self, message: Message, place: str) -> Message:
-        """Return the message with IDs in its calls, and in its results the names of their calls."""
+        """Return the message, with an ID in each call and the name of the call in each result."""
         if message.role == "user":
             self.check_answered(place)
         if message.role == "tool":
@@ -302,5 +302,5 @@ def _check_keys(fields: Iterable[object], known: Sequence[str], place: str) -> N
         if key not in known:
             raise UsageError(
                 f"{place} has an unknown key {short_repr(key)}.{did_you_mean(str(key), known)}",
-                hint=f"Its keys are {', '.join(known)}.",
+                hint=f"The valid keys are {', '.join(known)}.",
             )

@@ -39,7 +39,7 @@ class ComparisonPlanner(Protocol):
 
 
 class ComparisonSession:
-    """The runs of one view: the current one, and the history of all.
+    """The current run of one view, and the history of all its runs.
 
     Args:
         get_pool: Returns the pool.
@@ -48,7 +48,7 @@ class ComparisonSession:
 
     Attributes:
         history: All replies and votes.
-        comparisons: The comparisons of the last run, one for each input.
+        comparisons: The comparisons of the last run, one row for each input.
         run_number: Number of runs so far.
         request: The request of the last run.
     """
@@ -96,8 +96,8 @@ class ComparisonSession:
             self._rng.shuffle(references)
         options: CallOptions = {**request.options}
         inputs = request.inputs or ("",)
-        # All rows are planned before any is started, so that an error does not leave some of them
-        # sent.
+        # All rows are planned before any is started, so that an error in one row is raised before
+        # anything is sent.
         comparisons = [self._plan_row(request, references, options, value) for value in inputs]
         self.request, self.comparisons, self._options = request, comparisons, options
         self.run_number += 1

@@ -27,20 +27,20 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Limits
 
 _TOKENS_PER_MESSAGE = 16
-"""Upper bound of the tokens around each message: its role, its separators and the answer's start.
+"""Upper bound on the tokens that frame each message, such as its role and its separators.
 
 OpenAI's chat format has 4, Llama's 5 and SmolLM2's 5.
 """
 
 _TOKENS_PER_IMAGE = 7_000
-"""Upper bound of the tokens in an image. Together counts up to 6,404, Claude Opus up to 4,784.
+"""Upper bound on the tokens in an image: Together counts up to 6,404, Claude Opus up to 4,784.
 
 https://docs.together.ai/docs/vision-overview
 https://docs.claude.com/en/docs/build-with-claude/vision
 """
 
-_TOKENS_OF_MODELS = {"gpt-4o-mini": 50_000}
-"""Upper bound for models that count more. This one counts 2,833, and 5,667 for each of 8 tiles.
+_TOKENS_PER_IMAGE_BY_MODEL = {"gpt-4o-mini": 50_000}
+"""Upper bound for models that count more: 2,833 plus 5,667 for each of at most 8 tiles.
 
 https://platform.openai.com/docs/guides/images-vision#calculating-costs
 """
@@ -70,7 +70,7 @@ UNLIMITED_TOKENS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class TokenRange:
-    """The lowest and the highest number of tokens in text; they are equal if it is known.
+    """Lower and upper bounds on the number of tokens in a text; equal if the number is known.
 
     Attributes:
         low: One token per four characters.
@@ -137,7 +137,7 @@ def input_tokens(request: Request) -> TokenRange:
     fixed = _TOKENS_PER_MESSAGE * (parts + bool(request.system))
     size = sum(len(text.encode(errors="replace")) for text in (*texts, *extras))
     per_image = next(
-        (tokens for name, tokens in _TOKENS_OF_MODELS.items() if name in request.model),
+        (tokens for name, tokens in _TOKENS_PER_IMAGE_BY_MODEL.items() if name in request.model),
         _TOKENS_PER_IMAGE,
     )
     return TokenRange(estimate_tokens(texts), size + fixed + per_image * len(request.images))
@@ -247,7 +247,7 @@ def _budget_error(input_cost: Decimal, limits: Limits, left: Decimal | None) -> 
         )
     assert left is not None and limits.max_cost is not None  # noqa: PT018, S101 - the only other limit
     return BudgetError(
-        f"the session, including running calls, has cost {_dollars(limits.max_cost - left)} of"
+        f"the session, including running calls, has used {_dollars(limits.max_cost - left)} of its"
         f" {_dollars(limits.max_cost)}, and the prompt alone may cost {_dollars(input_cost)};"
         " nothing was sent.",
         hint="Raise [limits] max_cost in config/gatewayx.toml.",

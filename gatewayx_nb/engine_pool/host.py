@@ -70,9 +70,9 @@ class EngineInstance:
         try:
             with typed_errors(self._target):
                 # An engine file may define `cleanup` with a plain `def`.
-                ending: object = self.engine.cleanup()
-                if inspect.isawaitable(ending):
-                    await ending
+                result: object = self.engine.cleanup()
+                if inspect.isawaitable(result):
+                    await result
         except GatewayError as error:
             redact_exception(error, self._target.key)
             log.warning("engine %r failed to clean up: %s", self._target.name, error.message)
@@ -203,9 +203,9 @@ async def closing(chunks: AsyncIterator[Chunk]) -> AsyncIterator[AsyncIterator[C
     finally:
         # An iterator of another kind may lack these methods, and a coroutine has only `close`.
         close = getattr(chunks, "aclose", None) or getattr(chunks, "close", None)
-        ending: object = close() if close else None
-        if inspect.isawaitable(ending):
-            await ending
+        result: object = close() if close else None
+        if inspect.isawaitable(result):
+            await result
 
 
 @contextlib.contextmanager
@@ -261,7 +261,7 @@ def _describe(error: BaseException, target: Target) -> str:
 
 
 def _text_or(default: str, read: Callable[[], str]) -> str:
-    """Return what ``read`` returns; the default if the engine's exception raises meanwhile."""
+    """Return the result of ``read``, or the default if it raises."""
     try:
         return str.__str__(read())
     except BaseException:  # noqa: BLE001 - reading an engine's exception may raise anything

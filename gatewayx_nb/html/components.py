@@ -32,18 +32,18 @@ _COLUMN = (
 )
 # JupyterLab divides a table's width equally between its columns, and breaks words to keep to it.
 _TABLE = "table-layout:auto;margin:.5em 0;border-collapse:collapse"
-_WORDS = "overflow-wrap:normal;word-break:normal;vertical-align:top;padding:.35em .5em"
-_FIGURES = f"text-align:right;font-variant-numeric:tabular-nums;{_WORDS}"
+_TEXT_CELL = "overflow-wrap:normal;word-break:normal;vertical-align:top;padding:.35em .5em"
+_NUMBER_CELL = f"text-align:right;font-variant-numeric:tabular-nums;{_TEXT_CELL}"
 _CELL_STYLES: Mapping[Align, str] = {
-    "left": f"{LEFT};{_WORDS}",
-    "right": _FIGURES,
-    "decimal": _FIGURES,
+    "left": f"{LEFT};{_TEXT_CELL}",
+    "right": _NUMBER_CELL,
+    "decimal": _NUMBER_CELL,
 }
 _UNBROKEN = "white-space:nowrap"
 # Text needs a minimum width, or a narrow page would show it as a column of single words.
 _LONG_CELL, _TEXT_WIDTH = 40, "min-width:11em"
-_SHORT_FIGURE = 10
-"""Maximum number of characters of a figure and its unit that stay on one line."""
+_SHORT_NUMBER = 10
+"""Maximum length of a number with its unit that is kept on one line."""
 
 _LONG_REFERENCE = 20
 """Length above which a reference may be broken after its engine."""
@@ -110,7 +110,7 @@ def table_html(
     that is wider than the page scrolls.
     """
     sides = fit_aligns(columns, aligns)
-    # These spaces are as wide as a digit and a full stop.
+    # U+2007 is as wide as a digit, and U+2008 is as wide as a full stop.
     cells = align_decimals(fit_rows(columns, rows), sides, "\u2007", "\u2008")
     heads = "".join(
         f'<th scope="col" style="{_CELL_STYLES[side]}">{escape(name)}</th>'
@@ -126,7 +126,7 @@ def table_html(
 
 def _cell_html(cell: str, side: Align) -> str:
     style = _CELL_STYLES[side]
-    if side != "left" and len(cell) <= _SHORT_FIGURE:
+    if side != "left" and len(cell) <= _SHORT_NUMBER:
         style += f";{_UNBROKEN}"
     elif len(cell) > _LONG_CELL and " " in cell:
         style += f";{_TEXT_WIDTH}"
@@ -151,13 +151,13 @@ def _word_html(word: str) -> str:
     return f'<span style="{_UNBROKEN}">{word}</span>' if "-" in word else word
 
 
-def column_html(label: str, answer: str, marks: Sequence[str] = (), error: str = "") -> str:
+def column_html(label: str, answer: str, badges: Sequence[str] = (), error: str = "") -> str:
     """Return a reply as a column, for use in `columns_html`.
 
     Args:
         label: Its heading.
         answer: The reply so far, as returned by `reply_html`.
-        marks: Labels after the heading.
+        badges: Labels after the heading.
         error: Why the reply is incomplete.
     """
     # With the role and the label, a screen reader announces which model wrote the text.
@@ -165,15 +165,15 @@ def column_html(label: str, answer: str, marks: Sequence[str] = (), error: str =
     message = f'<div class="gatewayx-error {NO_MATH}">{inline_code(error)}</div>' if error else ""
     return (
         f'<div class="gatewayx-column" role="group" aria-label="{name}" style="{_COLUMN}">'
-        f"{heading_html(label, marks)}{answer}{message}</div>"
+        f"{heading_html(label, badges)}{answer}{message}</div>"
     )
 
 
-def heading_html(label: str, marks: Sequence[str] = ()) -> str:
+def heading_html(label: str, badges: Sequence[str] = ()) -> str:
     """Return the heading of a column, followed by labels."""
-    badges = "".join(f' <span style="{_BADGE}">{escape(mark)}</span>' for mark in marks)
+    badge_html = "".join(f' <span style="{_BADGE}">{escape(mark)}</span>' for mark in badges)
     role = 'role="heading" aria-level="4"'
-    name = f"<strong>{escape(label)}</strong>{badges}"
+    name = f"<strong>{escape(label)}</strong>{badge_html}"
     return f'<div class="gatewayx-label {NO_MATH}" {role}>{name}</div>'
 
 

@@ -50,7 +50,7 @@ class PartAssembler:
         self._is_plain = self._is_plain and all(map(_is_plain, new))
         logprobs = tuple(self.logprobs)
         if self._is_plain and not (logprobs or self._grounding or self._recitation):
-            return Details()  # in constant time, because some servers end every event
+            return Details()  # fast, because some servers mark every event as the last
         return Details(tuple(self.citations()), tuple(self.images()), logprobs, self.carried())
 
     def carried(self) -> dict[str, Any] | None:
@@ -72,7 +72,7 @@ class PartAssembler:
                 yield from image_of(inline.get("data"), mime)
 
     def citations(self) -> Iterator[Citation]:
-        """Yield the sources of the answer; positions count the bytes of its text."""
+        """Yield the sources of the answer, with byte positions converted to characters."""
         texts = (as_str(part.get("text")) for part in self.parts if not part.get("thought"))
         text = "".join(texts).encode(errors="replace")
         chunks = as_dicts(self._grounding.get("groundingChunks"))
@@ -93,7 +93,7 @@ class PartAssembler:
 
 
 def _merged(parts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield parts with adjacent pieces of text as one; a part with a signature stays alone."""
+    """Yield parts, with adjacent pieces of text joined; a part with a signature stays separate."""
     for kind, group in itertools.groupby(parts, key=_kind):
         if isinstance(kind, int):
             yield from group
@@ -102,7 +102,7 @@ def _merged(parts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 def _kind(part: dict[str, Any]) -> str | int:
-    """Return the kind of a piece of text, or a value that is unique for any other part."""
+    """Return the kind of a piece of text; for any other part, return a unique value."""
     if part.keys() <= {"text", "thought"} and isinstance(part.get("text"), str):
         return "thought" if part.get("thought") else "text"
     return id(part)
@@ -119,7 +119,7 @@ def _is_plain(part: dict[str, Any]) -> bool:
 
 
 def _span(text: bytes, segment: dict[str, Any]) -> tuple[int | None, int | None]:
-    """Return the position of a segment in characters; a missing start is the beginning."""
+    """Return the position of a segment in characters; the start defaults to 0."""
     start, end = as_int(segment.get("startIndex")) or 0, as_int(segment.get("endIndex"))
     if end is None:
         return None, None

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _FOLDERS = re.compile(r"""(?<![^\s'"`(\[=])(?:[A-Za-z]:)?[/\\]+(?:[^/\\\s'"`]+[/\\]+)+""")
 """Pattern of the folders in an absolute path."""
 
-# A status is immediately out of date, and a browser must not guess another type.
+# Responses go out of date at once, so they must not be cached or read as another type.
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -36,7 +36,7 @@ def json_response(
 
 
 def _pattern(folders: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern that matches these folders, both as they are and as in a repr."""
+    """Return a pattern that matches these folders, both verbatim and as `repr` escapes them."""
     forms = {form for folder in folders for form in (folder, repr(folder)[1:-1])}
     # The longest comes first, because a project is usually inside the home folder.
     longest_first = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))

@@ -35,13 +35,13 @@ _MAX_ITEMS = 40
 """Maximum number of lines shown at once; searching finds the others."""
 
 _NO_MARKUP = str.maketrans(dict.fromkeys("<>&", "\N{REPLACEMENT CHARACTER}"))
-"""Removes markup: ipywidgets 7 renders labels as HTML, and refused files may have any name."""
+"""Removes markup: ipywidgets 7 renders labels as HTML, and file names may contain it."""
 
 _KEYLESS = {"mock", "local"}
 """The engines shipped with the package that need no key."""
 
 
-def _is_several(value: object) -> bool:
+def _is_collection(value: object) -> bool:
     return isinstance(value, Iterable) and not isinstance(value, str)
 
 
@@ -54,7 +54,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
 
     Args:
         get_pool: Returns the pool.
-        value: Initially selected references, or one.
+        value: The initially selected reference or references.
         is_open: Whether the list is filled at once; otherwise `unfold` fills it.
 
     Attributes:
@@ -92,7 +92,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         )
         self.add_class("gatewayx-picker")
         self._search.observe(lambda _: self._show(), "value")
-        self.value = tuple(value) if _is_several(value) else (value,)
+        self.value = tuple(value) if _is_collection(value) else (value,)
         self.observe(lambda _: self._show(), "value")
         if is_open:
             self.unfold()
@@ -111,14 +111,14 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         invalid = [ref for ref in proposal["value"] if not isinstance(ref, str) or not ref]
         if invalid:
             raise UsageError(
-                f"value must be references, got {short_repr(invalid[0])}.",
+                f"value must contain only references, got {short_repr(invalid[0])}.",
                 hint='For example, `picker.value = ("grok",)`.',
             )
         # Duplicates are removed, because the row of a reference has a single checkbox.
         return tuple(dict.fromkeys(proposal["value"]))
 
     def follow(self) -> None:
-        """Check keys and engines and show changes, or why they cannot be read."""
+        """Check keys and engine files, and show what changed or why the check failed."""
         try:
             changed = self._catalog.refresh()
         except GatewayError as error:

@@ -14,8 +14,8 @@ def clean(*pieces):
     partial, cleaner = PartialReply("e", "m"), AnswerCleaner()
     for chunk in (*(Chunk(text=piece) for piece in pieces), END, None):
         for cleaned in cleaner.close() if chunk is None else cleaner.feed(chunk):
-            if cleaner.opening_is_lost:
-                cleaner.opening_is_lost = False
+            if cleaner.opening_tag_is_missing:
+                cleaner.opening_tag_is_missing = False
                 partial.treat_text_as_reasoning()
             partial.add(cleaned)
     assert partial.finish_reason == "stop"

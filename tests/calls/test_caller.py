@@ -167,8 +167,8 @@ LONG = ["x" * 10_000]
         ('gx.compare("hi", 3)', "models must be one or more references, got 3"),
         ('gx.compare("hi", [LONG])', "models must be one or more references, got"),
         ("gx.compare_view(LONG)", "prompt must be a str, got"),
-        ('gx.compare_view("hi", 3)', "value must be references, got 3"),
-        ("gx.picker(3)", "value must be references, got 3"),
+        ('gx.compare_view("hi", 3)', "value must contain only references, got 3"),
+        ("gx.picker(3)", "value must contain only references, got 3"),
     ],
 )
 @pytest.mark.usefixtures("project")

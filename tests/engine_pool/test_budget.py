@@ -158,7 +158,7 @@ def test_a_call_above_the_session_budget_is_not_sent(make_pool):
         pool.ask("hi", **options)
 
     message = (
-        r"including running calls, has cost \$0\.015 of \$0\.03, and the prompt alone may cost"
+        r"including running calls, has used \$0\.015 of its \$0\.03, and the prompt alone may cost"
         r" \$0\.018;.*\[limits\] max_cost"
     )
     with pytest.raises(BudgetError, match=message):

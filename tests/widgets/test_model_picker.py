@@ -75,7 +75,7 @@ def test_other_code_can_observe_the_value(picker):
 
 def test_an_invalid_reference_is_refused(picker):
     """An invalid reference raises an error, and the value is unchanged."""
-    with pytest.raises(UsageError, match="must be references, got 3"):
+    with pytest.raises(UsageError, match="must contain only references, got 3"):
         picker.value = ("one", 3)
     assert picker.value == ("mock",)
 
