@@ -239,13 +239,16 @@ async def _affordable_tokens(
 
 
 def _budget_error(input_cost: Decimal, limits: Limits, left: Decimal | None) -> BudgetError:
-    if limits.max_call_cost is not None and input_cost >= limits.max_call_cost:
+    """Return the error that names the lower of the two limits."""
+    call = limits.max_call_cost
+    if limits.max_cost is None or left is None or (call is not None and call <= left):
+        assert call is not None  # noqa: S101 - one of the limits is set
+        rest = ", which is not enough for an answer" if input_cost < call else ""
         return BudgetError(
             f"the prompt alone may cost {_dollars(input_cost)}, and max_cost is"
-            f" {_dollars(limits.max_call_cost)}; nothing was sent.",
+            f" {_dollars(call)}{rest}; nothing was sent.",
             hint=Hint("raise_option", option="max_cost") | "Shorten the prompt.",
         )
-    assert left is not None and limits.max_cost is not None  # noqa: PT018, S101 - the only other limit
     return BudgetError(
         f"the session, including running calls, has used {_dollars(limits.max_cost - left)} of its"
         f" {_dollars(limits.max_cost)}, and the prompt alone may cost {_dollars(input_cost)};"

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 # Mistral sends 422: https://docs.mistral.ai/api
 _STATUSES = (400, 422)
 
-_NUMBER = re.compile(r"\d[\d,]*")
+_NUMBER = re.compile(r"(?<![\w.-])\d[\d,]{0,15}(?!\w)")
+"""A number that is not a part of a name, such as that of a model with a date."""
 
 _PROVIDER_NAMES = {
     "temperature": ("temperature",),
@@ -44,7 +45,13 @@ _PROVIDER_NAMES = {
 
 
 class RejectedParameterError(UnsupportedFeatureError):
-    """The model rejected a parameter; ``code`` is the name that the caller used."""
+    """The model rejected a parameter; ``code`` is the name that the caller used.
+
+    Attributes:
+        numbers: The numbers in the provider's own text; ``None`` if an engine raised the error.
+    """
+
+    numbers: tuple[int, ...] | None = None
 
 
 def check_supported(engine: LLMEngine, request: Request) -> None:
@@ -125,7 +132,7 @@ def explain_rejection(error: GatewayError, request: Request, data: bytes) -> Gat
     name = _named_param(request, data)
     if name is None:
         return error
-    return RejectedParameterError(
+    rejection = RejectedParameterError(
         f"{error.engine}:{request.model} rejects {name!r}: {error.message}",
         hint=_hint(name),
         engine=error.engine,
@@ -133,6 +140,8 @@ def explain_rejection(error: GatewayError, request: Request, data: bytes) -> Gat
         status=error.status,
         code=name,
     )
+    rejection.numbers = _numbers(json_body.rejected_param(data)[1])
+    return rejection
 
 
 def model_token_limit(error: RejectedParameterError, sent: int) -> int | None:
@@ -144,8 +153,14 @@ def model_token_limit(error: RejectedParameterError, sent: int) -> int | None:
     """
     if error.code != "max_tokens":
         return None
-    numbers = [int(number.replace(",", "")) for number in _NUMBER.findall(error.message)]
+    # The message also contains the name of the model and the HTTP status, so it is searched only if
+    # an engine raised the error.
+    numbers = _numbers(error.message) if error.numbers is None else error.numbers
     return max((number for number in numbers if 1 < number < sent), default=None)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number.replace(",", "")) for number in _NUMBER.findall(text))
 
 
 def _hint(name: str) -> Hint:

@@ -64,6 +64,25 @@ def test_a_call_whose_prompt_may_exceed_its_limit_is_not_sent(make_pool):
     assert engine.requests == []
 
 
+@pytest.mark.parametrize("session_limit", [None, 5, "0.0245"])
+def test_a_limit_that_the_prompt_nearly_reaches_is_named(make_pool, session_limit):
+    """If the prompt fits but no token of an answer does, the error names the call's limit."""
+    engine = ScriptedEngine(["a", END])
+    message = r"may cost \$0\.024, and max_cost is \$0\.0245, which is not enough for an answer"
+
+    with pytest.raises(BudgetError, match=message):
+        make_pool(engine, session_limit).ask("x" * 8, model="scripted", max_cost=0.0245)
+    assert engine.requests == []
+
+
+def test_the_lower_limit_is_named(make_pool):
+    """If the session has less left than the call's limit, the error names the session's."""
+    pool = make_pool(ScriptedEngine(["a", END]), "0.02")
+
+    with pytest.raises(BudgetError, match=r"has used \$0 of its \$0\.02, .*\[limits\] max_cost"):
+        pool.ask("x" * 8, model="scripted", max_cost=0.022)
+
+
 @pytest.mark.parametrize(
     ("max_cost", "max_tokens", "sent"),
     [

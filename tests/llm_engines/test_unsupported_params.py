@@ -5,13 +5,16 @@ import pytest
 
 from gatewayx_nb.errors import GatewayError, ProviderError, RateLimitError
 from gatewayx_nb.llm_engines import LLMEngine
+from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
 from gatewayx_nb.llm_engines.unsupported_params import (
     RejectedParameterError,
     check_supported,
     explain_rejection,
+    model_token_limit,
     without_param,
 )
 from gatewayx_nb.messages import Message, Request
+from gatewayx_nb.secrets import Secret
 
 MESSAGES = (Message("user", "Hi"),)
 
@@ -94,6 +97,27 @@ def test_the_error_names_the_parameter_that_the_caller_set(case):
         )
         assert repr(case.expected) in str(reported)
         assert "drop_unsupported" in str(reported.hint)
+
+
+LIMITS = [
+    ("max_tokens must be at most 2048", 2048),
+    ("max_tokens: 4000 > 2,048, the limit of big-2503", 2048),
+    ("mid-2024-08-06 allows max_tokens from 1 to 1024.", 1024),
+    ("max_tokens is too large", None),
+    ("max_tokens must be below 1", None),
+]
+
+
+@pytest.mark.parametrize(("message", "limit"), LIMITS)
+def test_the_limit_of_a_model_is_read_from_the_providers_text(message, limit):
+    """Digits in the name of the model and the HTTP status do not count as its limit."""
+    request = Request(messages=MESSAGES, model="big-2503", max_tokens=4000)
+    data = json.dumps({"error": {"message": message}}).encode()
+    error = ProviderErrors("grok", request.model, Secret("")).from_response(400, {}, data)
+    rejection = explain_rejection(error, request, data)
+
+    assert isinstance(rejection, RejectedParameterError)
+    assert model_token_limit(rejection, 4000) == limit
 
 
 @pytest.mark.parametrize("data", [b"", b"<html>", b"[]", b"[1, 2]", b'{"error": 3}', b"\xff"])
