@@ -58,8 +58,7 @@ class AnswerCleaner:
         self._is_answer = False  # whether the text is past the point where reasoning can begin
         self._after_tag = False
         self._has_reasoning = False
-        self._line = ""  # the current line, if it may still begin with a closing tag
-        self._past_line_start = False  # whether it can no longer begin with a closing tag
+        self._past_line_start = False  # whether the current line cannot begin with a closing tag
 
     def feed(self, chunk: Chunk) -> Iterable[Chunk]:
         """Return the repaired chunks that replace one chunk."""
@@ -78,9 +77,13 @@ class AnswerCleaner:
 
     def _repair(self, chunk: Chunk) -> Iterator[Chunk]:
         if chunk.finish_reason is not None:
+            if self._held or self._text.half:  # the text of this chunk may complete it
+                yield from self._repair(Chunk(text=chunk.text, reasoning=chunk.reasoning))
+                chunk = replace(chunk, text="", reasoning="")
             yield from self.close(is_cut=chunk.finish_reason == "length")
         text, reasoning = self._text.feed(chunk.text), self._reasoning.feed(chunk.reasoning)
         if reasoning:  # a server with a field for reasoning does not use tags
+            yield from self._release()  # it was received before the reasoning
             self._is_answer, self._has_reasoning = True, True
         if text and not self._is_answer:
             separated, text = self._split_reasoning(text)
@@ -93,6 +96,12 @@ class AnswerCleaner:
             if chunk == Chunk():
                 return
         yield chunk
+
+    def _release(self) -> Iterator[Chunk]:
+        """Yield the text that is held back because it could begin a tag."""
+        held, self._held = self._held, ""
+        if held:
+            yield Chunk(text=held) if self._end is None else Chunk(reasoning=held)
 
     def close(self, *, is_cut: bool = False) -> Iterator[Chunk]:
         """Yield the text that is still held back when the answer ends.
@@ -141,20 +150,21 @@ class AnswerCleaner:
 
     def _split_at_lone_closing_tag(self, text: str) -> tuple[str, str]:
         """Return the reasoning and the answer around a closing tag that begins a line."""
-        line = self._line + text
-        start = line.find("\n") + 1 if self._past_line_start else 0
+        text, self._held = self._held + text, ""
+        start = text.find("\n") + 1 if self._past_line_start else 0
         if self._past_line_start and not start:
             return "", text
-        match = _LONE_CLOSING_TAG.search(line, start)
+        match = _LONE_CLOSING_TAG.search(text, start)
         if match is None:
-            last = line.rpartition("\n")[2]
-            self._past_line_start = not _TAG_END.startswith(last.lstrip(" \t"))
-            self._line = "" if self._past_line_start else last
+            line = text.rpartition("\n")[2]
+            self._past_line_start = not _TAG_END.startswith(line.lstrip(" \t"))
+            if not self._past_line_start:
+                text, self._held = text.removesuffix(line), line
             return "", text
         self.opening_tag_is_missing = self._has_reasoning = self._after_tag = True
         self._is_answer = False
-        separated, answer = self._split_reasoning(line[match.end() :])
-        return line[len(self._line) : match.start()] + separated, answer
+        separated, answer = self._split_reasoning(text[match.end() :])
+        return text[: match.start()] + separated, answer
 
 
 class _SurrogateJoiner:

@@ -91,12 +91,7 @@ class PartialReply:
 
     def treat_text_as_reasoning(self) -> None:
         """Turn the text so far into reasoning, after a closing tag that had no opening tag."""
-        text = "".join(self.text)
-        # The beginning of the closing tag, on a line of its own, may already be in the text.
-        before, newline, tag = text.rpartition("\n")
-        if "</think>".startswith(tag.lstrip(" \t")):
-            text = before + newline
-        self.reasoning = [*self.reasoning, text]
+        self.reasoning = [*self.reasoning, *self.text]
         self.text = []
 
     def begin_attempt(self) -> None:

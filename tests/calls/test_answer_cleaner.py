@@ -35,6 +35,10 @@ def clean(*pieces):
         ("<think>a < b and </thin", "a < b and </thin", ""),
         ("Hm, let me see.\n</think>\n\nParis.", "Hm, let me see.\n", "Paris."),
         ("</think>\n\nParis.", "", "Paris."),
+        ("Hm.\n \t</think>Paris.", "Hm.\n", "Paris."),
+        ("Hm.\n  So.\n</think>Paris.", "Hm.\n  So.\n", "Paris."),
+        ("Hm.\n </thin", "", "Hm.\n </thin"),
+        (" </thin\n</p>", "", " </thin\n</p>"),
         ("  ", "", "  "),
         ("<thin", "", "<thin"),
         ("<thinking>Hm.</thinking>\nParis.", "Hm.", "Paris."),
@@ -133,6 +137,59 @@ def test_the_text_is_not_searched_if_reasoning_arrives_separately():
     cleaned = [each for chunk in chunks for each in cleaner.feed(chunk)]
 
     assert cleaned == chunks
+
+
+@pytest.mark.parametrize("piece", ["\n\n", "[", "<thinking>", "Hello\n</thin", "Hello\n "])
+def test_the_text_keeps_its_order_if_reasoning_arrives_within_it(piece):
+    """Text that is held back is passed on before reasoning in a field of its own."""
+    cleaner = AnswerCleaner()
+    chunks = [Chunk(text=piece), Chunk(reasoning="Hm."), Chunk(text="1, 2]"), END]
+    cleaned = [each for chunk in chunks for each in cleaner.feed(chunk)]
+
+    assert "".join(each.text for each in cleaned) == f"{piece}1, 2]"
+    before = [each.reasoning for each in cleaned].index("Hm.")
+    assert "".join(each.text for each in cleaned[:before]) == piece
+
+
+def test_a_reasoning_field_releases_the_start_of_a_closing_tag_as_reasoning():
+    """Within reasoning in tags, the text that is held back is reasoning."""
+    cleaner = AnswerCleaner()
+    chunks = [Chunk(text="<think>Hm</thin"), Chunk(reasoning=" So."), Chunk(text="Paris."), END]
+    cleaned = [each for chunk in chunks for each in cleaner.feed(chunk)]
+
+    assert "".join(each.reasoning for each in cleaned) == "Hm</thin So."
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        (("Hm.\n</thin", "k>Paris."), "Paris."),
+        (("<thin", "k>Hm.\n</think>Paris."), "Paris."),
+        (("\ud83d", "\ude00"), "😀"),
+        (("<t", "hin"), "<thin"),
+    ],
+)
+def test_the_text_of_the_last_chunk_completes_what_is_held_back(pieces, text):
+    """A finish reason in the same chunk as text does not separate it from the text before."""
+    partial, cleaner = PartialReply("e", "m"), AnswerCleaner()
+    for chunk in (Chunk(text=pieces[0]), Chunk(text=pieces[1], finish_reason="stop")):
+        for cleaned in cleaner.feed(chunk):
+            if cleaner.opening_tag_is_missing:
+                cleaner.opening_tag_is_missing = False
+                partial.treat_text_as_reasoning()
+            partial.add(cleaned)
+    assert ("".join(partial.text), partial.finish_reason) == (text, "stop")
+
+
+@pytest.mark.parametrize("position", range(1, len("</think>")))
+def test_a_lone_closing_tag_that_is_split_is_not_shown(position):
+    """While an answer streams, no piece of a closing tag is passed on as text."""
+    cleaner, tag = AnswerCleaner(), "</think>"
+    chunks = [Chunk(text="Hm.\n" + tag[:position]), Chunk(text=tag[position:] + "Paris."), END]
+    cleaned = [each for chunk in chunks for each in cleaner.feed(chunk)]
+
+    assert [each.text for each in cleaned] == ["Hm.\n", "Paris.", ""]
+    assert cleaner.opening_tag_is_missing
 
 
 def test_an_ordinary_chunk_is_passed_on_unchanged():
