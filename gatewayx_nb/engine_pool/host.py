@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import logging
+import weakref
 from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
 from gatewayx_nb.concurrency import is_being_cancelled
@@ -33,16 +34,29 @@ log = logging.getLogger("gatewayx_nb")
 
 
 class EngineInstance:
-    """An instance of an engine, and the tasks of the calls that use it."""
+    """An instance of an engine, and the tasks of the calls that use it.
+
+    It is cleaned up once, in a task of its own, so that cancelling a call does not interrupt it.
+
+    Attributes:
+        engine: The engine.
+        calls: The calls that use it, and their tasks.
+        is_retired: Whether it is cleaned up as soon as no call uses it.
+        closed: Set when it has been cleaned up.
+        slots: The calls that it may run at the same time.
+        replaced: The instance that it replaced, until its first call waits for it.
+    """
 
     def __init__(
         self, engine: LLMEngine, loaded: LoadedEngine | None, target: Target, slots: int
     ) -> None:
         self.engine = engine
         self.calls: dict[object, asyncio.Task[object] | None] = {}
-        self.retired = False
+        self.is_retired = False
         self.closed = asyncio.Event()
         self.slots = asyncio.Semaphore(slots)
+        self.replaced: EngineInstance | None = None
+        self._cleanup: asyncio.Task[None] | None = None
         self._loaded, self._target = loaded, target
         if loaded:
             # This keeps the engine's modules importable as long as the instance exists.
@@ -54,19 +68,36 @@ class EngineInstance:
         configuration = (target.key, target.options, target.network, slots)
         return self._loaded is loaded and self._configuration == configuration
 
+    def retire(self) -> None:
+        """Have the instance cleaned up as soon as no call uses it."""
+        self.is_retired = True
+        if not self.calls:
+            self._begin_cleanup()
+
     async def close_if_idle(self) -> None:
         """Clean up if the instance is retired and has no calls."""
-        if self.retired and not self.calls:
-            await self._close()
+        if self.is_retired and not self.calls:
+            await asyncio.wait([self._begin_cleanup()])
+
+    async def wait_for_replaced(self) -> None:
+        """Wait until the instance that it replaced is cleaned up, unless calls still use that."""
+        stale, self.replaced = self.replaced, None
+        if stale:
+            await stale.close_if_idle()
 
     async def cancel(self) -> None:
         """Cancel the calls, then clean up; in the other order, the calls would fail."""
         for task in self.calls.values():
             if task is not None:
                 task.cancel()
-        await self._close()
+        await asyncio.wait([self._begin_cleanup()])
 
-    async def _close(self) -> None:
+    def _begin_cleanup(self) -> asyncio.Task[None]:
+        if self._cleanup is None:
+            self._cleanup = asyncio.create_task(self._clean_up())
+        return self._cleanup
+
+    async def _clean_up(self) -> None:
         try:
             with typed_errors(self._target):
                 # An engine file may define `cleanup` with a plain `def`.
@@ -76,9 +107,10 @@ class EngineInstance:
         except GatewayError as error:
             redact_exception(error, self._target.key)
             log.warning("engine %r failed to clean up: %s", self._target.name, error.message)
-        if self._loaded:
-            self._loaded.release()
-        self.closed.set()
+        finally:
+            if self._loaded:
+                self._loaded.release()
+            self.closed.set()
 
 
 class EngineHost:
@@ -95,6 +127,9 @@ class EngineHost:
         self.portal = portal
         self.registry = registry
         self._instance: EngineInstance | None = None
+        # With the replaced instances that are still in use.
+        self._instances: weakref.WeakSet[EngineInstance] = weakref.WeakSet()
+        self._is_closed = False
         self._creating = asyncio.Lock()  # held while one call loads the code for all
         self._limiter = RateLimiter(Rates())  # unlimited
 
@@ -111,8 +146,11 @@ class EngineHost:
         """
         instance = await self._current(target, slots)
         call = object()  # not the task, which may use the same engine several times
+        # The call is registered before the next await, so that no one cleans up the instance.
         instance.calls[call] = asyncio.current_task()
         try:
+            # The replaced instance may hold what this one needs, such as memory or a connection.
+            await instance.wait_for_replaced()
             yield instance
         finally:
             del instance.calls[call]
@@ -126,18 +164,20 @@ class EngineHost:
 
     async def retire(self) -> None:
         """Clean up after the last call, because the engine was removed."""
-        stale, self._instance = self._instance, None
-        if stale:
-            stale.retired = True
-            await stale.close_if_idle()
+        while True:  # a call that was planned before may create another instance
+            async with self._creating:  # held by a call that is creating an instance
+                stale, self._instance = self._instance, None
+            if stale is None:
+                return
+            stale.retire()
             # Calls that are still running close it when they end.
             await stale.closed.wait()
 
     async def close(self) -> None:
         """Cancel the running calls and clean up."""
-        instance, self._instance = self._instance, None
-        if instance:
-            await instance.cancel()
+        cleanups = [instance.cancel() for instance in self._instances]
+        self._is_closed, self._instance = True, None
+        await asyncio.gather(*cleanups)
 
     async def _current(self, target: Target, slots: int) -> EngineInstance:
         # This check takes no lock, because nearly every call finds the instance up to date.
@@ -152,11 +192,18 @@ class EngineHost:
             if self._instance and self._instance.matches(target, loaded, slots):
                 return self._instance
             fresh = EngineInstance(self._create(target, loaded), loaded, target, slots)
-            stale, self._instance = self._instance, fresh
-        if stale:
-            stale.retired = True
-            await stale.close_if_idle()
+            self._replace(fresh)
         return fresh
+
+    def _replace(self, fresh: EngineInstance) -> None:
+        """Make an instance the current one, and have the previous one cleaned up."""
+        self._instances.add(fresh)
+        if self._is_closed:  # the call began earlier; it is cancelled when the loop stops
+            fresh.is_retired = True
+            return
+        fresh.replaced, self._instance = self._instance, fresh
+        if fresh.replaced:
+            fresh.replaced.retire()
 
     def _create(self, target: Target, loaded: LoadedEngine | None) -> LLMEngine:
         """Create an instance."""
