@@ -123,7 +123,9 @@ class ModelCatalog:
         """Return the item of a selected reference, even if it is no longer available."""
         engine = ModelRef.parse(reference).engine
         for item in items:
-            if item.reference in (reference, engine):
+            if item.reference == reference:
+                return item
+            if item.reference == engine:
                 return CatalogItem(reference, "", item.is_ready, item.state, item.note)
         # The item is kept, because the selection must not change by itself.
         note = render(Hint("list_engines"))

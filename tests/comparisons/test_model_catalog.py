@@ -42,6 +42,13 @@ def test_ready_engines_come_first_and_the_rest_have_a_note(catalog):
     )
 
 
+def test_a_selected_engine_that_does_not_match_is_unchanged(catalog):
+    """A selected engine keeps its model and its list of models if the query does not match it."""
+    (engine,) = (item for item in catalog.search() if item.reference == "mine")
+    assert (engine.model, engine.is_engine) == ("mine", True)
+    assert catalog.search("mock", ["mine"])[0] == engine
+
+
 def test_refresh_returns_whether_anything_changed(project, catalog):
     """`refresh` returns whether a key or an engine file has changed."""
     assert not catalog.refresh()
