@@ -48,7 +48,7 @@ _SHORT_NUMBER = 10
 _LONG_REFERENCE = 20
 """Length above which a reference may be broken after its engine."""
 
-_SLASH = re.compile(r"(?<=[\w.])/(?=[\w.])")
+_AFTER_SLASH = re.compile(r"(?<=[\w.]/)(?=[\w.])")
 
 _BADGE = "border:1px solid;border-radius:.8em;padding:0 .5em;margin-left:.5em;font-size:.85em"
 
@@ -143,12 +143,14 @@ def _breakable_html(text: str) -> str:
 
 
 def _word_html(word: str) -> str:
-    if "/" in word:
-        return _SLASH.sub(r"\g<0><wbr>", word)
     engine, colon, model = word.partition(":")
-    if colon and engine.isidentifier() and len(word) > _LONG_REFERENCE:
+    is_reference = colon and engine.isidentifier() and not model.startswith("//")
+    if is_reference and len(word) > _LONG_REFERENCE:
         return f"{engine}:<wbr>{_word_html(model)}"
-    return f'<span style="{_UNBROKEN}">{word}</span>' if "-" in word else word
+    return "<wbr>".join(
+        f'<span style="{_UNBROKEN}">{part}</span>' if "-" in part else part
+        for part in _AFTER_SLASH.split(word)
+    )
 
 
 def column_html(label: str, answer: str, badges: Sequence[str] = (), error: str = "") -> str:

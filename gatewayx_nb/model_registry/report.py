@@ -46,7 +46,10 @@ class Reporter:
     _metadata_reader: StaticMetadataReader = field(default_factory=StaticMetadataReader)
 
     def static_metadata(self, source: EngineSource) -> StaticMetadata:
-        """Return an engine's attributes, from its class if loaded, otherwise from its source."""
+        """Return an engine's attributes, from its class if loaded, otherwise from its source.
+
+        If it has a file, `requires_key` is always read from the file.
+        """
         if isinstance(source, EngineEntry):
             features = source.base_class.features | ({"embed"} if source.embedding_model else set())
             return StaticMetadata(source.requires_key, source.model, features=features)

@@ -136,6 +136,11 @@ def test_backticks_mark_code_in_cells():
         ("mock:mock", ">mock:mock<"),
         ("config/secrets/.env.local", "config/<wbr>secrets/<wbr>.env.local"),
         ("https://api.x.ai/v1", "https://api.x.ai/<wbr>v1"),
+        (
+            "hf:Org/Model-135M-Instruct",
+            'hf:<wbr>Org/<wbr><span style="white-space:nowrap">Model-135M-Instruct</span>',
+        ),
+        ("http://my-host:8000/v1", '<span style="white-space:nowrap">http://my-host:8000/</span>'),
     ],
 )
 def test_a_line_is_broken_between_words(cell, page):
