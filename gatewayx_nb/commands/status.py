@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import Note, Table, text_columns
 from gatewayx_nb.errors import ConfigError, EngineNotFoundError, did_you_mean
+from gatewayx_nb.files import quoted_path
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.secure_config import display_path
 
@@ -203,14 +204,14 @@ def _file_warnings(file: FileSecurity, name: str) -> Iterator[str]:
     """Yield the problems of a file and how to fix them."""
     if file.tracked:
         yield (
-            f"Git tracks {name}: run `git rm --cached {name}`, commit, and renew its keys,"
-            " which stay in the history."
+            f"Git tracks {name}: run `git rm --cached {quoted_path(name)}`, commit, and renew its"
+            " keys, which stay in the history."
         )
     elif file.ignored is False:
         folder = name.rpartition("/")[0]
-        yield f"Git does not ignore {name}: `echo '*' > {folder}/.gitignore`"
+        yield f"Git does not ignore {name}: `echo '*' > {quoted_path(folder)}/.gitignore`"
     if file.others_write and not file.link:
-        yield f"Others can change {name}: `chmod go-w {name}`"
+        yield f"Others can change {name}: `chmod go-w {quoted_path(name)}`"
 
 
 def _owner(file: FileSecurity) -> str:

@@ -15,6 +15,7 @@ import platformdirs
 
 from gatewayx_nb.calls import Table, TableColumn
 from gatewayx_nb.errors import ConfigError, UsageError
+from gatewayx_nb.files import quoted_path
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.replies import Usage
 from gatewayx_nb.storage import LedgerEntry
@@ -248,10 +249,11 @@ class UsageTracker:
         except OSError as error:
             path = self.ledger.path
             is_busy = "locked" in str(error) or "interrupted" in str(error)
-            move_away = f"Move it away: `mv {path} {path}.off`; the next call creates a new one."
+            quoted = quoted_path(path)
+            move = f"Move it away: `mv {quoted} {quoted}.off`; the next call creates a new one."
             raise ConfigError(
                 f"the ledger {str(path)!r} cannot be read: {error}.",
-                hint=Hint("run_again") if is_busy else move_away,
+                hint=Hint("run_again") if is_busy else move,
             ) from None
 
     def totals(self) -> Table[ModelUsage]:

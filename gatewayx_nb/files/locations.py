@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import sys
 import tomllib
 from dataclasses import dataclass
@@ -69,6 +70,17 @@ def display_path(path: Path) -> str:
     if here in path.parents and not Path.home().is_relative_to(here):
         return str(path.relative_to(here))
     return _relative_to_home(path)
+
+
+def quoted_path(path: Path | str) -> str:
+    """Return a path, also one from `display_path`, as an argument of a shell command.
+
+    >>> quoted_path("~/my project/.env")
+    "~/'my project/.env'"
+    """
+    text = str(path)
+    home = "~/" if text.startswith("~/") else ""  # within quotation marks, `~` is not expanded
+    return home + shlex.quote(text.removeprefix(home))
 
 
 def _relative_to_home(path: Path) -> str:

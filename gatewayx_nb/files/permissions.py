@@ -12,7 +12,7 @@ import tempfile
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.files.locations import display_path
+from gatewayx_nb.files.locations import display_path, quoted_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,9 +80,10 @@ def refuse_link_in(path: Path, root: Path) -> None:
         ConfigError: If a part of the path is a symlink.
     """
     if link := link_in(path, root):
+        quoted = quoted_path(display_path(link))
         raise ConfigError(
             f"{display_path(path)} is not used: {_below(link, root)!r} is a symlink.",
-            hint=f"Replace the symlink with its target, or run `rm {display_path(link)}`.",
+            hint=f"Replace the symlink with its target, or run `rm {quoted}`.",
         )
 
 
@@ -130,8 +131,10 @@ def drop_reason_if_modes_unreliable(reason: str | None, path: Path, folder: Path
 def _is_refused_for_mode_only(path: Path, reason: str) -> bool:
     """Return whether a file is refused only because of its mode.
 
-    Otherwise it is a symlink or has another owner.
+    Otherwise it is a symlink, no regular file, or has another owner.
     """
+    if sys.platform == "win32":
+        return False
     try:
         return path.stat().st_uid in (os.getuid(), 0) and reason == ownership_problem(path)
     except OSError:
@@ -175,7 +178,7 @@ def open_private(path: Path, *, own: bool) -> int:
     except OSError as error:
         raise ConfigError(
             f"the key file {str(path)!r} cannot be read: {error.strerror}.",
-            hint=f"Run `chmod 600 {path}`, or move the file away."
+            hint=f"Run `chmod 600 {quoted_path(path)}`, or move the file away."
             if isinstance(error, PermissionError)
             else "Use the path of an existing file.",
         ) from None
@@ -194,7 +197,10 @@ def restrict_to_owner(descriptor: int, path: Path) -> str | None:
     with contextlib.suppress(OSError):  # the mode is checked again below
         os.fchmod(descriptor, 0o600)
     if os.fstat(descriptor).st_mode & 0o077:
-        return f"the key file {str(path)!r} is still readable by others; run `chmod 600 {path}`."
+        return (
+            f"the key file {str(path)!r} is still readable by others;"
+            f" run `chmod 600 {quoted_path(path)}`."
+        )
     log.warning("%s was readable by others; its mode is now 0600.", display_path(path))
     return None
 
@@ -211,18 +217,20 @@ def refuse_links(path: Path) -> None:
         if os.path.islink(part):
             raise ConfigError(
                 f"the key file {str(path)!r} is not used: {part.name!r} is a symlink.",
-                hint=f"Replace the symlink with its target, or run `rm {part}`.",
+                hint=f"Replace the symlink with its target, or run `rm {quoted_path(part)}`.",
             )
 
 
 def _refuse_foreign(status: os.stat_result, path: Path, *, own: bool) -> None:
     if not stat.S_ISREG(status.st_mode):
+        quoted = quoted_path(path)
         raise ConfigError(
             f"the key file {str(path)!r} is not a regular file.",
-            hint=f"Move it away with `mv {path} {path}.off`, then set the keys again.",
+            hint=f"Move it away with `mv {quoted} {quoted}.off`, then set the keys again.",
         )
     if own and sys.platform != "win32" and status.st_uid not in (os.getuid(), 0):
         raise ConfigError(
             f"the key file {str(path)!r} belongs to another user.",
-            hint=f"Run `chown $(id -u) {path}`, or move the file away and set the keys again.",
+            hint=f"Run `chown $(id -u) {quoted_path(path)}`, or move the file away and set the keys"
+            " again.",
         )

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from gatewayx_nb.errors import did_you_mean
+from gatewayx_nb.files import quoted_path
 from gatewayx_nb.llm_engines import (
     LLMEngine,
     OpenAICompatibleEngine,
@@ -138,9 +139,10 @@ class EnginesFile:
             try:
                 entries = sorted(self._read(), key=lambda entry: entry.name)
             except (OSError, ValueError, RecursionError) as error:
+                quoted = quoted_path(self.path)
                 self.problem = (
                     f"the engine entries {str(self.path)!r} cannot be read: {error}. "
-                    f"Fix that line, or move the file away: `mv {self.path} {self.path}.off`."
+                    f"Fix that line, or move the file away: `mv {quoted} {quoted}.off`."
                 )
         self.entries, self._stamp = entries, stamp
         return True

@@ -13,6 +13,7 @@ from gatewayx_nb.files import (
     endpoint_file_problem,
     ownership_problem,
     permission_problem,
+    quoted_path,
 )
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def permission_warning(path: Path, folder: Path) -> str:
             return _MODES_UNRELIABLE
         if status.st_mode & stat.S_IWGRP and not _is_own_group(status.st_gid):
             subject = "" if location == path else "is in a folder that "
-            return f"{subject}is writable by its group; `chmod g-w {location}`"
+            return f"{subject}is writable by its group; `chmod g-w {quoted_path(location)}`"
     return ""
 
 

@@ -36,19 +36,26 @@ def json_response(
 
 
 def _pattern(folders: Iterable[str]) -> re.Pattern[str]:
-    """Return a pattern that matches these folders, both verbatim and as `repr` escapes them."""
-    forms = {form for folder in folders for form in (folder, repr(folder)[1:-1])}
+    """Return a pattern of these folders, verbatim and as `repr` and `shlex.quote` escape them."""
+    forms = {
+        form
+        for folder in folders
+        for form in (folder, repr(folder)[1:-1], folder.replace("'", "'\"'\"'"))
+    }
     # The longest comes first, because a project is usually inside the home folder.
     longest_first = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
     return re.compile(rf"(?<![\w.])(?:{longest_first})(?![\w-])" if forms else "(?!)")
 
 
 def _without_paths(content: Any, folders: re.Pattern[str]) -> Any:  # noqa: ANN401 - JSON
-    """Return JSON data with the folders of absolute paths removed from each str."""
+    """Return JSON data with the folders of absolute paths removed from each str, also a key."""
     if isinstance(content, str):
         return _FOLDERS.sub("…/", folders.sub("/…", content))
     if isinstance(content, dict):
-        return {name: _without_paths(value, folders) for name, value in content.items()}
+        return {
+            _without_paths(name, folders): _without_paths(value, folders)
+            for name, value in content.items()
+        }
     if isinstance(content, list | tuple):
         return [_without_paths(value, folders) for value in content]
     return content

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from gatewayx_nb.concurrency import Portal
 from gatewayx_nb.errors import EngineLoadError, GatewayError, UsageError, did_you_mean
+from gatewayx_nb.files import quoted_path
 from gatewayx_nb.llm_engines import HTTPEngine, LLMEngine
 from gatewayx_nb.model_registry import SUFFIX, EngineFolder, load, suggested_name, why_unusable
 from gatewayx_nb.secure_config import redact
@@ -221,7 +222,8 @@ def _load(path: Path) -> type[LLMEngine]:
         observed = f"{path.name!r} " + (
             f"{file.refusal_reason}" if file else f"does not end in {SUFFIX}, or begins with `_`"
         )
-        hint = f"Only you may write it and its folder: `chmod go-w {path} {path.parent}`."
+        quoted = f"{quoted_path(path)} {quoted_path(path.parent)}"
+        hint = f"Only you may write it and its folder: `chmod go-w {quoted}`."
         if file is None or why_unusable(file.name):
             hint = f"Rename it to {suggested_name(path)}."
         broken = BrokenRule("an engine file is found by its name", observed, hint)

@@ -1,4 +1,6 @@
 import contextlib
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from gatewayx_nb.files import locations
 from gatewayx_nb.files.locations import (
     display_path,
     find_project,
+    quoted_path,
     shipped_path,
     stat_stamp,
     user_config_dir,
@@ -110,6 +113,22 @@ def test_a_stamp_changes_with_the_file(tmp_path):
 
     assert len(set(stamps)) == 4
     assert stat_stamp(path) == stamps[-1]
+
+
+@pytest.mark.parametrize(
+    "path", ["a/b.py", "/my project/.env", "~/my project/it's", "$(touch x)", "~/plain"]
+)
+def test_a_quoted_path_is_one_argument_of_a_shell_command(tmp_path, path):
+    """A shell reads a quoted path as a single argument, with `~` as the home folder."""
+    command = f"printf %s {quoted_path(path)}"
+    shell = subprocess.run(
+        ["sh", "-c", command],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"]},
+    )
+    assert shell.stdout == path.replace("~", str(tmp_path))
 
 
 def test_a_path_is_displayed_in_its_shortest_form(tmp_path, monkeypatch):

@@ -1,15 +1,24 @@
 """Files that decide where keys are sent and which code runs are read only if they are safe."""
 
 import os
+import re
 import sqlite3
 import stat
+import sys
 from dataclasses import dataclass
 
 import pytest
 
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.files import endpoint_file_problem, link_in, make_ignored_folder
+from gatewayx_nb.files import (
+    drop_reason_if_modes_unreliable,
+    endpoint_file_problem,
+    link_in,
+    make_ignored_folder,
+    permission_problem,
+    refuse_link_in,
+)
 from gatewayx_nb.storage import Ledger, LedgerEntry
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the modes and links of POSIX")
@@ -84,6 +93,25 @@ def test_settings_and_entries_are_read_only_from_safe_files(project, tmp_path, c
         assert is_read is not bool(change.problem)
         assert bool(change.problem) == any(name in line for line in messages)
         assert pool.ask("hi", "mock").text == "[mock] hi"
+
+
+def test_the_command_for_a_link_quotes_its_path(tmp_path):
+    """The path in the command of a hint may contain spaces."""
+    link = tmp_path / "my project" / "config"
+    link.parent.mkdir()
+    link.symlink_to(tmp_path)
+    with pytest.raises(ConfigError, match=re.escape(f"run `rm '{link}'`.")):
+        refuse_link_in(link, link.parent)
+
+
+def test_a_reason_is_kept_on_windows(tmp_path, monkeypatch):
+    """Windows has neither owners nor modes, so that every reason for a refusal is another one."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.delattr(os, "getuid")
+    reason = permission_problem(tmp_path, tmp_path)
+
+    assert reason == "is not a regular file"
+    assert drop_reason_if_modes_unreliable(reason, tmp_path, tmp_path) == reason
 
 
 @pytest.mark.parametrize("link", ["config/secrets", "config", "config/secrets/.env.local"])

@@ -19,7 +19,9 @@ import gatewayx_nb
 from gatewayx_nb import server as package
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import EngineLoadError
+from gatewayx_nb.files import quoted_path
 from gatewayx_nb.model_registry import EngineStatus
+from gatewayx_nb.server.responses import json_response
 from tests.conftest import Project
 from tests.kernels import environment
 from tests.schemas import schema
@@ -135,28 +137,39 @@ def test_no_response_names_an_absolute_path(project, path, damage):
         assert "https://host.example/a/b" in response.text
 
 
+def test_a_folder_is_removed_in_every_form():
+    """A folder is removed from values and names, also as a shell command or a repr quotes it."""
+    folder = "/home/Jane Doe/it's"
+    content = {f"{folder}/a": [f"`rm {quoted_path(folder + '/b')}`", repr(f"{folder}/c")]}
+
+    assert "Doe" not in json_response(content, hidden_folders=[folder]).body.decode()
+
+
 @pytest.mark.parametrize("path", ["/engines/status", "/security/status"])
-@pytest.mark.parametrize("damage", ["", "settings", "start"])
+@pytest.mark.parametrize("damage", ["", "settings", "start", "entries"])
 def test_no_response_names_a_folder_with_a_space(tmp_path, monkeypatch, path, damage):
     """A folder whose name has a space or an apostrophe is removed, too."""
     project = Project(tmp_path / "Jane Doe" / "it's")
     project.engine("broken", "x").chmod(0o666)
     project.engine("mine", body="    oops = [\n")
     monkeypatch.setenv("GATEWAYX_HOME", str(project.root))
+    if damage == "entries":
+        (project.root / "config" / "engines.toml").write_text("oops")
     if damage == "start":
         project.settings("oops")
         response = request_in_process(EnginePool, path)
     else:
         with project.pool() as pool:
             pool.status()
-            if damage:
+            if damage == "settings":
                 project.settings("oops")
             response = request_in_process(lambda: pool, path)
 
-    assert response.status_code == (500 if damage else 200)
+    assert response.status_code == (500 if damage in ("settings", "start") else 200)
     for folder in (tmp_path.name, "Jane", "Doe", "it's"):
         assert folder not in response.text
-    assert ("gatewayx.toml" if damage else "mine") in response.text or path != "/engines/status"
+    shown = "gatewayx.toml" if damage in ("settings", "start") else "mine"
+    assert shown in response.text or path != "/engines/status"
 
 
 def test_a_response_contains_no_key(project):
