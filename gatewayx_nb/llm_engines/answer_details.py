@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MAX_DEPTH = 200
-"""Maximum nesting of a turn that is carried; pickle allows about 300 levels."""
+"""Maximum nesting of the data that a turn carries; pickle allows about 300 levels."""
 
 
 def details_chunk(
@@ -30,7 +30,7 @@ def details_chunk(
 ) -> Iterator[Chunk]:
     """Yield a chunk with these details, unless there are none.
 
-    A turn that is nested too deeply to be copied is not carried.
+    Carried data that is nested too deeply to be copied is left out.
     """
     if carried is not None and not _is_shallow(carried, _MAX_DEPTH):
         carried = None
@@ -40,7 +40,7 @@ def details_chunk(
 
 
 class NewDetails:
-    """The details of one answer that have not been yielded, if some follow its finish reason."""
+    """Keeps track of the details of one answer, of which some may follow its finish reason."""
 
     def __init__(self) -> None:
         self._sent = Details()
@@ -148,6 +148,6 @@ def _logprob(row: dict[str, Any], top: tuple[Logprob, ...] = ()) -> Logprob:
 
 
 def parallel_logprobs(tokens: object, values: object) -> tuple[Logprob, ...]:
-    """Return log probabilities from a list of tokens and one of numbers, as Together sends them."""
+    """Return log probabilities from Together's two lists, of the tokens and of their values."""
     pairs = zip(as_list(tokens), as_list(values), strict=False)
     return tuple(Logprob(well_formed(as_str(token)), finite(value)) for token, value in pairs)

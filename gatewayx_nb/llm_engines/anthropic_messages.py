@@ -42,7 +42,7 @@ VERSION = "2023-06-01"
 """The API version; version 2026-10-21 does not accept sampling parameters."""
 
 DEFAULT_MAX_TOKENS = 8192
-"""The limit sent by default, because the field is required; it includes thinking tokens."""
+"""The default of ``max_tokens``, which is required; thinking tokens count towards it."""
 
 _MAX_UNSTREAMED_TOKENS = 21_333
 """Maximum ``max_tokens`` of a reply that is not streamed.

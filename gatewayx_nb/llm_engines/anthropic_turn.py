@@ -51,7 +51,7 @@ class BlockAssembler:
             block["citations"] = [*as_dicts(block.get("citations")), cited]
 
     def details(self, *, is_paused: bool) -> Details:
-        """Return all that is known besides text and tool calls; see `carried`."""
+        """Return the contents of the answer other than text and tool calls; see `carried`."""
         return Details(tuple(self.citations()), carried=self.carried(is_paused=is_paused))
 
     def carried(self, *, is_paused: bool = False) -> dict[str, Any] | None:
@@ -60,7 +60,7 @@ class BlockAssembler:
         A turn must not end in reasoning, and blank text is rejected.
 
         Args:
-            is_paused: Whether the provider continues the turn if it is the last one of a request.
+            is_paused: Whether the provider resumes the turn if it is the last message of a request.
         """
         try:
             blocks = list(self._complete_blocks())

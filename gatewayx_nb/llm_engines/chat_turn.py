@@ -35,7 +35,8 @@ class ExtraFields:
     """The fields of one answer other than its text and tool calls.
 
     Args:
-        reasoning_field: Name of the field with the reasoning that must be sent back; empty if none.
+        reasoning_field: Name of the field with the reasoning that must be sent back; empty if
+            there is none.
     """
 
     def __init__(self, reasoning_field: str = "") -> None:
@@ -73,7 +74,7 @@ class ExtraFields:
         )
 
     def _add_reasoning(self, detail: dict[str, Any]) -> None:
-        """Add a piece of OpenRouter's reasoning to the last one, if it continues it.
+        """Append a piece of OpenRouter's reasoning, or merge it into the piece that it continues.
 
         https://openrouter.ai/docs/use-cases/reasoning-tokens#preserving-reasoning-blocks
         """
@@ -89,7 +90,7 @@ class ExtraFields:
                 last[name] = value
 
     def carried(self) -> Iterator[Chunk]:
-        """Yield the fields that must be sent back, unless they have been yielded."""
+        """Yield the fields that must be sent back, unless they have already been yielded."""
         if not self._has_news:
             return
         self._has_news = False
@@ -105,7 +106,7 @@ class ExtraFields:
             yield from self._new_details.chunk(Details(carried={"dialect": _DIALECT, **kept}))
 
     def sources(self, body: dict[str, Any]) -> Iterator[Chunk]:
-        """Yield the sources that Perplexity and xAI name beside the message, once."""
+        """Yield, once, the sources that Perplexity and xAI send next to the message."""
         if self._has_sources:
             return
         citations = list(_sources(body))

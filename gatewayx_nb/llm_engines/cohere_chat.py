@@ -203,7 +203,7 @@ class CohereParser:
             message = as_str(end.get("error")) or f"it ended with {reason}"
             raise self._errors.from_body({"message": message}, _ERROR_STATUSES.get(reason, 500))
         self.finished = bool(reason)
-        if self._calls.pending:  # some proxies leave out the ends of the calls
+        if self._calls.pending:  # some proxies omit the events that end calls
             yield self._calls_chunk(self._calls.finish_all())
         yield from self._message.details()
         finish = _FINISH_REASONS.get(reason, "other") if reason else None
@@ -267,7 +267,7 @@ def _sources(row: dict[str, Any]) -> Iterator[Citation]:
 
 
 def _logprob(row: dict[str, Any]) -> Logprob:
-    """Return the log probability of a piece of text, which is the sum of those of its tokens."""
+    """Return the log probability of a piece of text, the sum of the values of its tokens."""
     values = [finite(value) for value in as_list(row.get("logprobs"))]
     known = [value for value in values if value is not None]
     total = sum(known) if known and len(known) == len(values) else None
@@ -275,7 +275,7 @@ def _logprob(row: dict[str, Any]) -> Logprob:
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
-    """Parse the tokens that the model read and wrote, which exceed the billed tokens."""
+    """Parse the numbers of tokens that the model read and wrote; fewer tokens are billed."""
     return _tokens(as_dict(usage.get("tokens")), as_int(usage.get("cached_tokens")))
 
 
@@ -325,7 +325,7 @@ def _with_plan(message: dict[str, Any]) -> dict[str, Any]:
 
 
 _THINKING_TOKENS: Mapping[Effort, int] = {"low": 1_024, "medium": 4_096, "high": 16_384}
-"""The budget of each effort in tokens; ``max`` has none."""
+"""The token budget for each effort; ``max`` has no budget."""
 
 
 def _thinking(effort: Effort) -> dict[str, Any]:

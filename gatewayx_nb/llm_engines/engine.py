@@ -122,7 +122,7 @@ class LLMEngine:
         # The model is passed only if it differs, so that a simple engine need not accept `model`.
         if request.model and request.model != self.model_name:
             keywords["model"] = request.model
-        # The images are in the messages; an engine may also take them by name.
+        # The images are in the messages; `generate` may also take them as a keyword.
         if request.images and "images" in inspect.signature(self.generate).parameters:
             keywords["images"] = list(request.images)
         answer = await call_generate(self, request.prompt, **keywords)
@@ -220,6 +220,6 @@ async def call_generate(engine: LLMEngine, prompt: str, **keywords: Any) -> obje
     """Call an engine's `generate`, whether it is ``async`` or not, and return its result."""
     if inspect.iscoroutinefunction(engine.generate):
         return await engine.generate(prompt, **keywords)
-    # A plain function runs in a thread, so that it blocks no other call.
+    # A plain function runs in a thread, so that it does not block other calls.
     answer: object = await run_in_thread(engine.generate, prompt, **keywords)
     return await answer if inspect.isawaitable(answer) else answer

@@ -130,7 +130,7 @@ class GeminiEngine(HTTPEngine):
 
 
 class GeminiParser:
-    """Parser for one response; a whole body is like an event that includes the end."""
+    """Parser for one response; a whole body is parsed like an event that ends the answer."""
 
     def __init__(self, errors: ProviderErrors) -> None:
         self.finished = self.ended = False
@@ -160,7 +160,7 @@ class GeminiParser:
     def _body(self, body: dict[str, Any]) -> Iterator[Chunk]:
         if body.get("error"):
             raise self._errors.from_body(body)
-        # Every event repeats the IDs; one chunk is enough.
+        # Every event repeats the IDs, but they are yielded only once.
         ids = as_str(body.get("modelVersion")), as_str(body.get("responseId"))
         if ids != self._response_ids:
             self._response_ids = ids
@@ -194,7 +194,7 @@ class GeminiParser:
             called = self._has_tool_calls and finish == "stop"
             yield Chunk(finish_reason="tool_calls" if called else finish)
         elif self.finished and any("functionCall" in part for part in parts):
-            # A call after the finish reason.
+            # The call arrived after the finish reason.
             yield Chunk(finish_reason="tool_calls")
         if self.finished:
             yield from self._details.chunk(self._turn.details())
@@ -274,8 +274,8 @@ def _settings(request: Request) -> dict[str, Any]:
 def _contents(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
     """Yield the turns without empty ones, which are rejected.
 
-    The results of all calls are in one turn. It must not have other parts, because Gemini would
-    read text in it as its own.
+    The results of all calls are in one turn. That turn must not have other parts, because Gemini
+    would take text in it for its own.
     """
     turns = [turn for turn in messages if turn.role != "system" and (turn.parts or turn.carried)]
     unnamed = {call_id for turn in turns for call_id in _calls_without_id(turn)}
@@ -288,7 +288,7 @@ def _contents(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
 
 
 def _calls_without_id(turn: Message) -> Iterator[str]:
-    """Yield the IDs that this package gave to calls that Gemini made without one."""
+    """Yield the IDs that this package gave to calls that Gemini made without an ID."""
     parts = carried_items(turn, gemini_turn.DIALECT)
     calls = [as_dict(part["functionCall"]) for part in parts if "functionCall" in part]
     for call, sent in zip(turn.tool_calls, calls, strict=False):
@@ -316,7 +316,7 @@ def _turn_parts(turn: Message, unnamed: set[str]) -> Iterator[dict[str, Any]]:
             case ToolCall():
                 fields = {"id": part.id, "name": part.name, "args": arguments_of(part)}
                 yield {"functionCall": fields} | signature
-                signature = {}  # only the first call of a turn has one
+                signature = {}  # only the first call of a turn has a signature
             case ToolResult():
                 yield {"functionResponse": _function_response(part, unnamed)}
 

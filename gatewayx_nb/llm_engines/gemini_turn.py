@@ -45,7 +45,7 @@ class PartAssembler:
         self.logprobs += _logprobs(as_dict(candidate.get("logprobsResult")))
 
     def details(self) -> Details:
-        """Return all that is known besides text and tool calls."""
+        """Return the contents of the answer other than text and tool calls."""
         new, self._checked = self.parts[self._checked :], len(self.parts)
         self._is_plain = self._is_plain and all(map(_is_plain, new))
         logprobs = tuple(self.logprobs)

@@ -100,8 +100,8 @@ class HTTPEngine(LLMEngine, ABC):
         key_header: Name of the header that contains the key.
         key_prefix: Prefix of the key in that header.
         headers: Additional headers of every request.
-        schema_rules: The JSON Schemas that the provider enforces; ``None`` for any that lists the
-            properties of its objects.
+        schema_rules: The JSON Schemas that the provider enforces; ``None`` if it enforces every
+            schema that lists the properties of its objects.
     """
 
     path: ClassVar[str] = ""
@@ -236,7 +236,7 @@ class HTTPEngine(LLMEngine, ABC):
 
 
 def system_prompt(request: Request) -> str | None:
-    """Return the system prompt and any system messages, for APIs whose turns lack that role."""
+    """Return the system prompt and any system messages, for APIs whose turns cannot have it."""
     turns = (turn.content for turn in request.messages if turn.role == "system")
     return "\n\n".join(filter(None, (request.system, *turns))) or None
 
@@ -266,7 +266,7 @@ def _headers_chunk(response: Response) -> Chunk:
 def _parse(parser: Parser, parts: BodyParts, data: str, errors: ProviderErrors) -> Iterable[Chunk]:
     """Return the chunks of one event's data, or of a whole body."""
     if is_end_mark(data):
-        parser.ended = parser.finished  # an early one means nothing
+        parser.ended = parser.finished  # before the end of the answer, it means nothing
         return ()
     if parser.ended or not data.strip():  # some servers keep a connection open with empty data
         return ()
@@ -289,7 +289,7 @@ def _whole(parser: Parser, body: str, errors: ProviderErrors) -> Iterator[Chunk]
 
 
 def _more(parser: Parser, data: str) -> Iterator[Chunk]:
-    """Yield the chunks of an event after a complete answer; no error in it can damage that."""
+    """Yield the chunks of an event that follows a complete answer; an error in it is ignored."""
     with contextlib.suppress(GatewayError):
         yield from parser.feed(data)
 
@@ -300,7 +300,7 @@ async def _next_parts(blocks: AsyncIterator[BodyParts], deadline: float | None) 
     Args:
         blocks: The parts of the body.
         deadline: The loop's time until which to wait if the answer is complete, otherwise
-            ``None``. Nothing that follows can damage it: neither silence nor a broken connection.
+            ``None``. Silence or a broken connection does not affect a complete answer.
     """
     if deadline is None:
         return await anext(blocks, None)

@@ -27,7 +27,7 @@ _REASONS = (
     *("message", "msg", "error_description", "error_message", "errorMessage", "error", "detail"),
     *("details", "errors", "description", "reason", "title", "code", "type", "status"),
 )
-"""Names of the field with the reason of an error, from the most to the least telling."""
+"""Names of the fields that may hold the reason for an error, the most informative first."""
 
 _MARKUP = re.compile(r"<(?:script|style)\b.*?</\w+>|<[^<>]*>|&\w+;", re.DOTALL | re.IGNORECASE)
 
@@ -35,7 +35,7 @@ _MAX_PAGE = 16_384
 """Maximum number of bytes of a page that are searched for its text."""
 
 _NOTHING = frozenset({"error", "fail", "failed", "failure", "errors"})
-"""Texts that do not say why."""
+"""Texts that do not explain an error."""
 
 _MAX_TOKENS = 2**60
 """Larger token counts are implausible, and SQLite cannot store a sum of several."""
@@ -65,7 +65,7 @@ def parse(data: str | bytes) -> dict[str, Any]:
 
 
 def _load(text: str) -> object:
-    """Return the value of JSON text; for most text, this takes a fifth of the time of `json`."""
+    """Parse JSON text; for most texts, this takes a fifth of the time that `json` takes."""
     try:
         return _decode(text)
     except (msgspec.DecodeError, ValueError, RecursionError):
@@ -145,14 +145,14 @@ def provider_error(data: bytes) -> tuple[str | None, str]:
     """Return the provider's code and message from an error body; see `error_code_and_message`.
 
     A body that is not a JSON object, such as a page of a proxy, has no code; its text is the
-    message. Gemini wraps an error in a list of one.
+    message. Gemini wraps an error in a list.
     """
     body = _error_body(data)
     return (None, _text_of(data)) if body is None else error_code_and_message(body)
 
 
 def _text_of(data: bytes) -> str:
-    """Return the beginning of text, a JSON value or an HTML page without its tags."""
+    """Return the beginning of a text, a JSON value, or an HTML page without its tags."""
     text = data[:_MAX_PAGE].decode(errors="replace")
     if text.lstrip()[:1] in ('"', "["):
         with contextlib.suppress(ValueError, RecursionError):
@@ -185,7 +185,7 @@ def error_code_and_message(body: Mapping[str, Any]) -> tuple[str | None, str]:
 
 
 def _reason(value: object, depth: int = 4) -> str:
-    """Return the most telling text of an error, in any of its forms.
+    """Return the most informative text in an error, whatever its form.
 
     OAuth sends ``{"error": "code", "error_description": "text"}``; RFC 9457, ``title`` and
     ``detail``; FastAPI, ``{"detail": "text"}`` or ``{"detail": [{"msg": "text"}]}``; others,

@@ -38,7 +38,7 @@ def check_keywords(engine: type[LLMEngine], options: Iterable[str], name: str) -
 
 
 def _accepts_any(engine: type[LLMEngine]) -> bool:
-    # The nearest class that says anything about its options decides.
+    # The nearest class that declares its options decides.
     for base in engine.__mro__:
         if "keywords" in vars(base):
             return engine.keywords is None

@@ -75,7 +75,7 @@ def carried_data(turn: Message, dialect: str) -> Mapping[str, Any] | None:
 
 
 def carried_items(turn: Message, dialect: str) -> list[dict[str, Any]]:
-    """Return the items of a turn as the provider sent them; none if another dialect made it."""
+    """Return the items of a turn as the provider sent them; none if it came in another dialect."""
     return as_dicts((carried_data(turn, dialect) or {}).get("items"))
 
 
@@ -84,7 +84,7 @@ def accepted_id(call_id: str, pattern: re.Pattern[str], length: int) -> str:
 
     Args:
         call_id: The ID.
-        pattern: The IDs that are accepted.
+        pattern: Matches the IDs that are accepted.
         length: Length of an ID that replaces another one; equal IDs have equal replacements.
     """
     if pattern.fullmatch(call_id):
@@ -104,7 +104,7 @@ def check_images(request: Request, api: str, *roles: Role, has_detail: bool = Fa
 
     Raises:
         UnsupportedFeatureError: If a message of another role has an image, or an image sets its
-            resolution and the API has none.
+            resolution and the API has no such setting.
     """
     for message in request.messages:
         if message.images and message.role not in roles:
@@ -147,7 +147,7 @@ def arguments_of(call: ToolCall) -> dict[str, Any]:
     """Return the arguments of a tool call, for APIs that take them as an object.
 
     Raises:
-        UsageError: If they are not a JSON object, which a model may have written.
+        UsageError: If they are not a JSON object; a model may write any text.
     """
     try:
         value = json.loads(call.arguments or "{}")

@@ -192,7 +192,8 @@ class ChatParser:
 
     Args:
         errors: Creates the errors.
-        reasoning_field: Name of the field with the reasoning that must be sent back; empty if none.
+        reasoning_field: Name of the field with the reasoning that must be sent back; empty if
+            there is none.
     """
 
     def __init__(self, errors: ProviderErrors, reasoning_field: str = "") -> None:
@@ -356,7 +357,7 @@ def _result_images(turns: Iterable[Message]) -> Iterator[str | Image]:
 
 
 def _rows(turn: Message) -> list[dict[str, Any]]:
-    """Return a turn as messages: one for each tool result, otherwise one."""
+    """Return a turn as one message, or tool results as one message each."""
     if turn.role == "tool":
         return [_tool_row(result) for result in turn.tool_results]
     content = content_of(turn.parts, _part)
@@ -378,7 +379,7 @@ def _tool_row(result: ToolResult) -> dict[str, Any]:
 
 
 def _as_mistral_requires(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield messages with IDs that Mistral accepts, and an answer between results and a prompt.
+    """Yield messages with IDs that Mistral accepts, and with an answer after tool results.
 
     A user message right after tool results is an error:
     https://github.com/langchain-ai/langchain/pull/24668

@@ -91,7 +91,7 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
 
     @override
     def dialect(self, request: Request) -> Dialect:
-        # A seed of 0 is a seed.
+        # A seed of 0 counts as set.
         needs_chat = request.stop or request.seed is not None or CHAT_ONLY & request.params.keys()
         if needs_chat or self.api == "chat":
             return self
@@ -162,7 +162,7 @@ class ResponsesParser:
     def __init__(self, errors: ProviderErrors) -> None:
         self.finished = self.ended = False
         self._errors = errors
-        self._open_types: set[str] = set()  # types of the items of which pieces have arrived
+        self._open_types: set[str] = set()  # types of the items that have partly arrived
         self._sent_text: list[str] = []
         self._sent_reasoning: list[str] = []
         self._sent_calls = 0
@@ -253,7 +253,7 @@ class ResponsesParser:
         )
 
     def _unsent(self, output: list[dict[str, Any]]) -> Iterator[Chunk]:
-        """Yield what the output at the end has in addition to what has been streamed."""
+        """Yield the parts of the final output that have not been streamed."""
         whole = ResponsesParser(self._errors)
         chunks = [
             chunk for number, item in enumerate(output) for chunk in whole._item(item, number)
@@ -311,7 +311,7 @@ class ResponsesParser:
 
 
 def _rest(pieces: list[str], sent: list[str]) -> str:
-    """Return what follows the sent text in the pieces; empty if they begin differently."""
+    """Return the part of a text that has not been sent; empty if it differs from what was sent."""
     text, beginning = "".join(pieces), "".join(sent)
     return text.removeprefix(beginning) if text.startswith(beginning) else ""
 

@@ -1,7 +1,7 @@
 """The parts of a response: the data of server-sent events, or one JSON text.
 
-The body itself decides which, not its content type: some servers send events as ``text/plain``,
-others send JSON as ``text/event-stream``.
+The body itself shows which of these it is, not its content type: some servers send events as
+``text/plain``, others send JSON as ``text/event-stream``.
 """
 
 from __future__ import annotations
@@ -214,7 +214,7 @@ def _json_parts(text: str) -> BodyParts:
 
 
 def _values(text: str) -> tuple[list[str], str]:
-    """Return the JSON values with which a text or a cut-off list begins, as texts, and the rest."""
+    """Return the JSON values at the start of a text or a cut-off list, as texts, and the rest."""
     decoder, values, start = json.JSONDecoder(), list[str](), _after_gap(text, 0)
     while start < len(text):
         try:

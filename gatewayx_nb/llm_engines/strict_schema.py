@@ -278,7 +278,7 @@ _NOTES = ("title", "description", "default")
 
 
 def _of_type(part: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Return the part of a schema of several types that applies to one of them."""
+    """Return the part of a schema with several types that applies to one of these types."""
     rest = {name: value for name, value in part.items() if name not in _NOTES}
     return {"type": kind} if kind in ("null", "boolean") else {**rest, "type": kind}
 
@@ -359,7 +359,7 @@ def _references(schema: object) -> Iterator[str]:
 
 
 def _depth(schema: Mapping[str, Any], depths: dict[str, int], root: Mapping[str, Any]) -> int:
-    """Return the depth of nested objects; a type within itself counts once.
+    """Return the depth of nested objects; a type that contains itself counts once.
 
     Args:
         schema: A strict schema.

@@ -61,14 +61,14 @@ class ToolCallAssembler:
             self.add(index, "", "", arguments)
 
     def finish(self, index: object) -> Iterator[Chunk]:
-        """Yield the complete calls with an index and remove them."""
+        """Yield the calls that have this index as complete, and remove them."""
         completed = [call.complete() for call in self.pending if call.index == index]
         self.drop(index)
         if completed:
             yield Chunk(tool_calls=tuple(completed))
 
     def drop(self, index: object) -> None:
-        """Remove the calls with an index."""
+        """Remove the calls that have this index."""
         self.pending = [call for call in self.pending if call.index != index]
 
     def finish_all(self) -> tuple[ToolCall, ...]:

@@ -323,7 +323,7 @@ def _check_key(key: str, engine: str) -> Secret:
     """Check that a header can carry this key.
 
     Raises:
-        ConfigError: If it cannot. It is checked here because the client's error would quote it.
+        ConfigError: If it cannot. The HTTP client's own error would quote the key.
     """
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(

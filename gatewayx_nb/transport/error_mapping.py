@@ -160,7 +160,7 @@ class ForbiddenAddressError(OSError):
 
 @functools.cache
 def _failure_points() -> dict[type[BaseException], str]:
-    """Map exception classes to points of failure; unlisted classes use that of their base."""
+    """Map exception classes to points of failure; other classes use that of their base class."""
     import aiohttp
 
     # The order does not matter, because the most specific class of the exception is used.
