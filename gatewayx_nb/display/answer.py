@@ -136,7 +136,7 @@ class NotebookView:
     def update(self, partial: PartialReply) -> None:
         """Show the partial answer, if it has changed and an update is due.
 
-        An immediate replay is shown once, at its end, so notebook tests see no updates.
+        An immediate replay is shown once, at its end, so notebook tests do not see updates.
         """
         if partial.instant:
             return

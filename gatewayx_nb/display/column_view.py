@@ -71,7 +71,7 @@ class FinalColumns(QuietColumns):
 
 
 class NotebookColumns:
-    """View with one display for all columns, updated in place, so that a notebook saves it once.
+    """View with one display for all columns, updated in place, so that a notebook saves one output.
 
     Args:
         clock: Returns monotonic seconds.
@@ -170,7 +170,7 @@ class TerminalColumns:
         sys.stdout.flush()
 
     def finish(self, run: ComparisonRun) -> None:
-        """Write the remaining answers, and which ones were the fastest and the cheapest."""
+        """Write the remaining answers, then the names of the fastest and the cheapest model."""
         self.update(run)
         marks = zip(run.comparison.labels, run.comparison.marks(), strict=True)
         line = " · ".join(f"{label}: {', '.join(best)}" for label, best in marks if best)

@@ -30,7 +30,7 @@ _COLUMN = (
     "min-width:0;max-width:100%;overflow-x:auto;overflow-wrap:anywhere;"
     f"{LEFT};border-top:2px solid rgba(128,128,128,.5);padding-top:.3em"
 )
-# JupyterLab divides a table's width equally between its columns, and breaks words to keep to it.
+# JupyterLab divides a table's width equally between its columns, and breaks words to fit them in.
 _TABLE = "table-layout:auto;margin:.5em 0;border-collapse:collapse"
 _TEXT_CELL = "overflow-wrap:normal;word-break:normal;vertical-align:top;padding:.35em .5em"
 _NUMBER_CELL = f"text-align:right;font-variant-numeric:tabular-nums;{_TEXT_CELL}"

@@ -177,7 +177,7 @@ def _style_rule(choose: Callable[[Sequence[Token], int], str]) -> Callable[..., 
 def _paragraph(
     renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
 ) -> str:
-    # The line beside a quotation must end with its text, not after its last paragraph's margin.
+    # The line beside a quotation must end where its text ends, not below the last margin.
     following = tokens[index + 3 : index + 4]  # after the text and the end of the paragraph
     if following and following[0].type == "blockquote_close":
         tokens[index].attrs["style"] = _NO_MARGIN

@@ -43,7 +43,7 @@ def reply_html(  # noqa: PLR0913 - the parts of a reply
 
 
 def _reasoning_html(reasoning: str, *, is_partial: bool) -> str:
-    """Return the folded reasoning; while it grows, it is cut to its end, to limit the cost."""
+    """Return the folded reasoning; while it grows, only its end is shown, to limit the cost."""
     if not reasoning.strip():
         return ""
     limit = _MAX_PARTIAL_REASONING if is_partial else _MAX_REASONING
