@@ -54,8 +54,8 @@ class Server:
     """A server that plays scripts on a loopback port, in its own thread.
 
     Args:
-        *scripts: One for each request in order; the last one repeats. A script is a list of steps
-            or a function that returns one for a request.
+        *scripts: The scripts for the requests, in order; the last one repeats. A script is a list
+            of steps, or a function that returns the steps for a request.
         tls: SSL context, for a TLS server.
         greeting: Bytes sent to every peer before its request.
 
@@ -71,7 +71,7 @@ class Server:
     ) -> None:
         self._scripts, self._tls, self._greeting = scripts, tls, greeting
         self._listening = threading.Event()
-        # The server has its own thread, because the client under test may block its loop.
+        # The server has its own thread, because the client under test may block the caller's loop.
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self.port = self.connections = self.open = 0
         self.requests: list[ReceivedRequest] = []

@@ -124,7 +124,7 @@ def stream_head(**headers: str) -> bytes:
 
 
 def chunk(data: bytes) -> bytes:
-    """Return one chunk of a chunked body; an empty one ends it."""
+    """Return one chunk of a chunked body; an empty chunk ends the body."""
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 

@@ -93,7 +93,7 @@ class EngineUnderTest:
         self.dialect, self.timeout = dialect, timeout
         self.server: Server | None = None
         self.script: Script = []
-        # An instance that was passed cannot be created again, so it also serves as a new one.
+        # An instance that was passed cannot be created again, so it is also used as the new one.
         self._instance = self._engine = instance
 
     @property

@@ -251,7 +251,7 @@ async def _check_insertions(subject: EngineUnderTest, *insertions: bytes) -> str
     return None
 
 
-@rule(STREAMS, "invalid UTF-8 raises no raw exception", 'Decode with `errors="replace"`.')
+@rule(STREAMS, "invalid UTF-8 does not raise a raw exception", 'Decode with `errors="replace"`.')
 async def _invalid_utf8(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     events = [piece.replace(b"Hel", b"Hel\xff") for piece in dialect.events]

@@ -218,7 +218,7 @@ CASES = [
     Case("a byte order mark is skipped", HTTPX_ENGINE),
     Case("comments are skipped", HTTPX_ENGINE),
     Case("empty and unknown events are skipped", REQUIRED_CHOICES_ENGINE),
-    Case("invalid UTF-8 raises no raw exception", OWN_DECODER_ENGINE),
+    Case("invalid UTF-8 does not raise a raw exception", OWN_DECODER_ENGINE),
     Case("an endless line raises an error", HTTPX_ENGINE),
     Case("an error in a reply with status 200 is raised", HTTPX_ENGINE),
     Case(
