@@ -174,7 +174,7 @@ class ComparisonRow:
             column.show_answer(answer, mode, hidden=hidden)
 
     def _marks(self, session: ComparisonSession, count: int) -> list[list[str]]:
-        """Return each column's marks; empty until all have ended and names are visible."""
+        """Return each column's marks; none until all columns have ended and names are visible."""
         live, record = session.comparisons[self._row], session.record(self._row)
         if not live.ended or session.is_hidden(self._row):
             return [[] for _ in range(count)]

@@ -52,7 +52,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         get_pool: Returns the pool.
         get_namespace: Returns the notebook's namespace, for ``{{name}}`` in a prompt.
         fields: The fields, with their initial values.
-        models: Initially selected references, or one.
+        models: The initially selected reference or references.
 
     Attributes:
         picker: The model picker; its ``value`` contains the selected models.
@@ -67,7 +67,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
     ) -> None:
         self._get_pool = get_pool
         self._session = ComparisonSession(get_pool, get_namespace)
-        self._lock = threading.RLock()  # because a thread shows a run while clicks change it
+        self._lock = threading.RLock()  # a thread shows the run while clicks change it
         self._throttle = Throttle(time.monotonic, _PAUSE_FACTOR)
         self._rows: list[ComparisonRow] = []
         self._thread: threading.Thread | None = None
@@ -98,7 +98,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         """Run the prompt with the parameters in the fields.
 
         Args:
-            wait: Whether to wait until all models have finished; otherwise the replies arrive in
+            wait: Whether to wait until all models have finished; otherwise, the replies arrive in
                 the background.
 
         Raises:
@@ -257,7 +257,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
             self._thread.start()
 
     def _show_until_finished(self) -> None:
-        """Update the columns until the run ends; failing to show a reply does not affect others."""
+        """Update the columns until the run ends, even if a reply cannot be shown."""
         while True:
             while not self._session.join(INTERVAL):
                 self._report_errors(self._show)

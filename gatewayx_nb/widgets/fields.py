@@ -127,8 +127,8 @@ class Fields:
     def show_supported(self, features: Iterable[frozenset[str]]) -> None:
         """Show the fields that all selected models support; hidden ones keep their values.
 
-        Images can be added if any model takes them; the column of another one says that it does
-        not.
+        Images can be added if any selected model takes them; the columns of the others say that
+        they do not.
 
         Args:
             features: The features of each selected model.

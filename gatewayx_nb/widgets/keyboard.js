@@ -1,13 +1,14 @@
-// Keys of a view: Ctrl-Enter (or Cmd-Enter) runs, Esc stops. On the window and before all others, as
-// the notebook has meanings of its own for both. So it has for letters and arrows where nothing is
-// typed, on a button or in a list: "dd" would delete the cell. Only the page's own actions are left.
+// Keys of a view: Ctrl-Enter (or Cmd-Enter) runs, Esc stops. The listeners are on the window and
+// run before all others, because the notebook has its own actions for both keys. It also has
+// actions for letters and arrows while a button or a list has the focus: "dd" would delete the
+// cell. These are suppressed, and only the page's own actions are kept.
 function isPlain(event) {
   const held = event.ctrlKey || event.metaKey || event.altKey;
   const plain = event.key.length === 1 || event.key.startsWith("Arrow");
   return plain && !held && !event.target.matches(":read-write");
 }
 
-// Without a secure context, as over http to another machine, a page has only the older command.
+// A page that was not loaded securely, such as over http from another machine, has no `clipboard`.
 async function copy(element) {
   const text = element?.textContent ?? "";
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
@@ -19,7 +20,7 @@ async function copy(element) {
 
 export default {
   render({ model, el }) {
-    // A button that was pressed may be gone, and the focus with it: the view is still the one in use.
+    // A pressed button may have been removed, and the focus with it; the view is still in use.
     let used = false;
     const inside = (event) => el.closest(model.get("scope"))?.contains(event.target) ?? false;
     const onUse = (event) => {
@@ -35,7 +36,7 @@ export default {
       }
       event.preventDefault();
       event.stopImmediatePropagation();
-      // What was typed last is told to the kernel by this, ahead of the key.
+      // This sends the text typed last to the kernel before the key.
       event.target.dispatchEvent(new Event("change", { bubbles: true }));
       model.send({ press: runs ? "run" : "stop" });
     };

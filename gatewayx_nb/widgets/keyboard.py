@@ -40,7 +40,7 @@ class Keyboard(anywidget.AnyWidget):  # type: ignore[misc]
         self._keys = keys
         self.on_msg(self._on_message)
 
-    # The message comes from the page, so its content may be anything.
+    # The message comes from the page, so its content may have any type.
     def _on_message(self, _: object, content: Any, __: object) -> None:  # noqa: ANN401 - JSON
         action = self._keys.get(str(content.get("press"))) if isinstance(content, dict) else None
         if action:

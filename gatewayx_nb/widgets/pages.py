@@ -54,7 +54,7 @@ class AnswerRenderer:
             mode: How the reply is shown.
             hidden: Whether anything that identifies the model is hidden.
         """
-        # The text only grows, so its length identifies it.
+        # The text only grows, so its length identifies its content.
         state = (self._length(), self._line(hidden=hidden), mode, hidden)
         if state == self._state:
             return None

@@ -77,7 +77,7 @@ class Results:
         show_if(self._copy, shown=bool(code))
 
     def show_saved(self, path: Path) -> None:
-        """Show where the results were saved, beside the button."""
+        """Show where the results were saved, next to the button."""
         self._saved.value = f'<span role="status">Saved {escape(str(path))}</span>'
 
 

@@ -38,8 +38,8 @@ class StaticSnapshot:
 
     def update(self, records: Sequence[ComparisonRecord]) -> None:
         """Show the replies of a run, unless they are already shown."""
-        # Records are compared by identity: long answers are slow to compare, and a change creates a
-        # new record.
+        # Records are compared by identity, because a change creates a new record and comparing long
+        # answers is slow.
         if list(map(id, records)) == list(map(id, self._records)):
             return
         self._records = records

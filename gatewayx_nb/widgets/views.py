@@ -23,7 +23,7 @@ def picker(value: str | Iterable[str] = (), *, pool: EnginePool | None = None) -
     """Return a widget that picks models; its ``value`` contains the selected references.
 
     Args:
-        value: Initially selected references, or one.
+        value: The initially selected reference or references.
         pool: The pool; the default one if omitted.
     """
     return ModelPicker(_pool_getter(pool), value)
@@ -42,7 +42,8 @@ def compare_view(  # noqa: PLR0913 - most of them keyword-only
 ) -> ComparisonView:
     """Return a widget that prompts several models side by side.
 
-    The options are the initial values of its fields; those without a field are passed to each call.
+    The options are the initial values of its fields; an option without a field is passed to each
+    call.
 
     Raises:
         UsageError: If an option is unknown or a value is invalid.
@@ -62,7 +63,7 @@ def _check_engines(get_pool: Callable[[], EnginePool], references: Iterable[str]
         except EngineNotFoundError:
             raise
         except GatewayError:
-            pass  # such as a missing key: the view shows it
+            pass  # the view shows the problem, such as a missing key
 
 
 def _pool_getter(pool: EnginePool | None) -> Callable[[], EnginePool]:
