@@ -45,7 +45,7 @@ class LiveComparison:
 
     @property
     def comparison(self) -> Comparison:
-        """The outcomes, without the positions that are still running."""
+        """The outcomes so far, without those of columns that are still running."""
         finished: list[tuple[str, Outcome]] = [
             (column.reference, column.outcome)
             for column in self.columns
@@ -67,7 +67,7 @@ class LiveComparison:
             plan: Returns the run of one model.
         """
         old = self.columns[index]
-        # Its call may still be running.
+        # The earlier call may still be running.
         old.stop()
         run = plan(old.reference)
         # A run of a single model cannot number repeated references, so the old label is kept.

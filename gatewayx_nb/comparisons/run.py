@@ -92,8 +92,7 @@ class Column:
             self._settle(call.closed_error())
             raise
         except Exception as error:  # noqa: BLE001 - a user's engine may raise anything
-            # The error is not raised: nothing awaits this coroutine, and the other columns
-            # continue.
+            # The error is stored, not raised, because nothing awaits this coroutine.
             self._settle(_unexpected_error(self.label, error))
         finally:
             on_end()
