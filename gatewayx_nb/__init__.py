@@ -4,8 +4,8 @@
 >>> print(gx.ask("Say this", model="mock"))
 [mock] Say this
 
-Names are imported on first use: importing the package loads neither IPython nor an HTTP client,
-reads no file and opens no socket.
+Names are imported on first use: importing the package does not load IPython or an HTTP client,
+read a file or open a socket.
 """
 
 from __future__ import annotations

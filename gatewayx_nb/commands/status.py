@@ -44,7 +44,7 @@ def _examples(session: Session, ready: Sequence[str], image_engine: str) -> Iter
     Args:
         session: Provides the prefix of a line.
         ready: The engines that are ready.
-        image_engine: One of them that takes images; empty if none does.
+        image_engine: A ready engine that takes images; empty if there is none.
     """
     first, second, *_ = dict.fromkeys((*ready, "mock", "local"))
     cell, line = session.ask_prog, session.prog

@@ -131,7 +131,7 @@ def drop_reason_if_modes_unreliable(reason: str | None, path: Path, folder: Path
 def _is_refused_for_mode_only(path: Path, reason: str) -> bool:
     """Return whether a file is refused only because of its mode.
 
-    Otherwise it is a symlink, no regular file, or has another owner.
+    Otherwise, it is a symlink or not a regular file, or it has another owner.
     """
     if sys.platform == "win32":
         return False

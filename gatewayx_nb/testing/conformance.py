@@ -73,7 +73,7 @@ class Report:
     Attributes:
         engine: Its name.
         rules: The rules, each a sentence.
-        skipped: Why other rules were skipped; empty if none were.
+        skipped: Why other rules were skipped; empty if no rule was skipped.
     """
 
     engine: str
