@@ -146,6 +146,8 @@ SCRIPT_WORDING: Wording = {
     "check_health": 'Check one with `gatewayx_nb.health("{engine}")`.',
     "open_cassette": 'Open a cassette with `gatewayx_nb.cassette("{path}", mode="{mode}")`.',
     "record_cassette": 'Record it with `mode="{mode}"`, or GATEWAYX_CASSETTE_MODE={mode}.',
+    "renew_recording": "Record it again with `renew=True`.",
+    "prune_cassette": 'Keep the newer ones with `gatewayx_nb.cassette("{path}").prune()`.',
     "bypass_cassette": "Ignore the cassette with `fresh=True`.",
     "set_option": "For example, `{option}={value!r}`.",
     "raise_option": "Raise `{option}`.",

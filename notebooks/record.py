@@ -75,23 +75,21 @@ def _update(path: Path) -> None:
 
 
 def _restore_unchanged(cassette: Path, before: tuple[tape.TapeLine, ...]) -> None:
-    """Restore the old lines of unchanged entries, and the old order."""
-    known = {_content(line): place for place, line in enumerate(before)}
+    """Restore the old lines of calls whose answer is the same."""
+    known = {_call(line): line for line in before}
+    lines = []
+    for line in tape.read(cassette).lines:
+        old = known.get(_call(line))
+        is_same = old is not None and old.entry.has_same_answer(line.entry)
+        lines.append(old.data if old is not None and is_same else line.data)
     head, *_ = cassette.read_bytes().splitlines()
-    placed = [(known.get(_content(line)), line) for line in tape.read(cassette).lines]
-    unchanged = [
-        before[place].data for place in sorted(place for place, _ in placed if place is not None)
-    ]
-    changed = [line.data for place, line in placed if place is None]
-    cassette.write_bytes(b"".join(line + b"\n" for line in (head, *unchanged, *changed)))
+    cassette.write_bytes(b"".join(line + b"\n" for line in (head, *lines)))
 
 
-def _content(line: tape.TapeLine) -> tuple[object, ...]:
-    """Return the request and the reply of an entry, without its date and timing."""
+def _call(line: tape.TapeLine) -> tuple[object, ...]:
+    """Return what identifies the call of an entry."""
     entry = line.entry
-    reason = entry.reply and entry.reply.finish_reason
-    request = (entry.request.digest, entry.reference, entry.engine, entry.model, entry.repeat)
-    return (*request, entry.text, entry.reasoning, reason)
+    return entry.request.digest, entry.reference, entry.engine, entry.model, entry.repeat
 
 
 def _with_weights(home: Path) -> dict[str, str]:

@@ -65,6 +65,10 @@ WORDINGS = {
         'Record it with `mode="record"`, or GATEWAYX_CASSETTE_MODE=record.'
     ),
     Hint("bypass_cassette"): "Ignore the cassette with `fresh=True`.",
+    Hint("renew_recording"): "Record it again with `renew=True`.",
+    Hint("prune_cassette", path="a.jsonl"): (
+        'Keep the newer ones with `gatewayx_nb.cassette("a.jsonl").prune()`.'
+    ),
     Hint("set_option", option="system", value="Be brief."): "For example, `system='Be brief.'`.",
     Hint("raise_option", option="max_cost"): "Raise `max_cost`.",
     Hint("omit_option", option="seed"): "Omit `seed`.",

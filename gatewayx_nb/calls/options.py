@@ -359,8 +359,19 @@ class CompareOptions(TypedDict, total=False):
         bool,
         Option(
             _switch,
-            "bypass the open cassette",
+            "bypass the open cassette, whose entry stays as it is",
             "--fresh",
+            example=True,
+            default=False,
+            group="Run",
+        ),
+    ]
+    renew: Annotated[
+        bool,
+        Option(
+            _switch,
+            "make the call again and replace its entry in the open cassette",
+            "--renew",
             example=True,
             default=False,
             group="Run",

@@ -1,23 +1,11 @@
 """Records and replays replies, in JSON lines files committed beside a notebook."""
 
-from gatewayx_nb.cassettes.cassette import (
-    MODES,
-    Cassette,
-    CassetteRequest,
-    Mode,
-    RecordingSlot,
-    parse_mode,
-)
-from gatewayx_nb.cassettes.entry import (
-    CassetteEntry,
-    RecordedChunk,
-    RequestBody,
-    body_of,
-    entry_of,
-    vectors_of,
-)
+from gatewayx_nb.cassettes.cassette import MODES, Cassette, Mode, RecordingSlot, parse_mode
+from gatewayx_nb.cassettes.cassette_file import check_file_name
+from gatewayx_nb.cassettes.entry import CassetteEntry, RecordedChunk, entry_of, vectors_of
+from gatewayx_nb.cassettes.index import CassetteRequest
 from gatewayx_nb.cassettes.redaction import Redaction, load_redact
-from gatewayx_nb.cassettes.tape import check_file_name
+from gatewayx_nb.cassettes.request_body import RequestBody, body_of
 
 __all__ = [
     "MODES",

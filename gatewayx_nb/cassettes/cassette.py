@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import logging
 import os
 import re
 import threading
-from bisect import bisect_left, insort
+import time
+import weakref
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import msgspec
 from typing_extensions import override
 
 from gatewayx_nb.cassettes import guard, tape
-from gatewayx_nb.cassettes.entry import encode
+from gatewayx_nb.cassettes.cassette_file import flush, permission_hint, refuse_links
+from gatewayx_nb.cassettes.codec import encode
+from gatewayx_nb.cassettes.index import CallGroup, CallKey, CassetteIndex, CassetteRequest
 from gatewayx_nb.cassettes.nearest import describe_differences, nearest
 from gatewayx_nb.errors import CassetteMissError, ConfigError, UsageError, did_you_mean
 from gatewayx_nb.hints import Hint, as_hint, render
-from gatewayx_nb.messages import ModelInfo
 from gatewayx_nb.secure_config import redact as masked
 from gatewayx_nb.secure_config import tracked_by_git
 from gatewayx_nb.text import plain
@@ -29,9 +34,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
-    from gatewayx_nb.cassettes.entry import CassetteEntry, RequestBody
+    from gatewayx_nb.cassettes.entry import CassetteEntry
     from gatewayx_nb.cassettes.redaction import Redaction
-    from gatewayx_nb.cassettes.tape import TapeLine
 
 Mode = Literal["auto", "record", "replay", "off"]
 
@@ -41,26 +45,6 @@ log = logging.getLogger("gatewayx_nb")
 
 _TABLE = re.compile(r"^[ \t]*\|.*\|[ \t]*\n[ \t]*\|[ \t:|-]*-[ \t:|-]*\|[ \t]*$", re.MULTILINE)
 """A Markdown table, which is how a DataFrame is put into a prompt."""
-
-_GroupKey = tuple[bytes, str, str]
-"""The digest, engine and model, which are the same for equal calls."""
-
-
-@dataclass(frozen=True, slots=True)
-class CassetteRequest:
-    """The parts of a call by which a cassette finds it.
-
-    Attributes:
-        reference: The reference as typed; empty for the default model.
-        engine: The engine's name; empty if only a cassette can resolve it.
-        model: The model's name; empty for the engine's default.
-        body: The request.
-    """
-
-    reference: str
-    engine: str
-    model: str
-    body: RequestBody
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,55 +59,70 @@ class Cassette:
     """A file of recorded replies, usable as a context manager; see `EnginePool.cassette`.
 
     ``auto`` replays recorded calls and records the others; ``record`` makes every call and replaces
-    its recording; ``replay`` only replays; and ``off`` does nothing. Equal calls are replayed in
-    the order in which they were made; once all have been replayed, the last one is repeated.
+    its recording, unless the answer is the same; ``replay`` only replays; and ``off`` does nothing.
+    Equal calls are replayed in the order in which they were made; once all have been replayed, the
+    last one is repeated.
 
     Args:
         path: The file; created with the first entry.
         mode: One of the modes above.
-        speed: Replay speed relative to the recording; if omitted, replies are replayed immediately.
         redaction: Removes private text, and provides the keys that must not be written.
+        speed: Replay speed relative to the recording; if omitted, replies are replayed immediately.
         root: The project folder, if any; no symlink below it is followed.
+        strict_model: Whether a call counts as not recorded if its reference named another model
+            when it was recorded.
 
     Raises:
-        ConfigError: If the file is missing, unreadable, invalid or reached through a symlink.
+        ConfigError: If the file is missing, unreadable, invalid or reached through a symlink, or
+            records different answers to one call and the mode is ``replay``.
 
     Attributes:
         replayed: Number of calls replayed.
-        recorded: Number of calls recorded.
+        recorded: Number of answers recorded.
+        unchanged: Number of calls made again whose answer was the recorded one.
         missed: Number of calls not found in ``replay`` mode.
+        index: The recorded calls.
         on_close: Called once, when the cassette is closed.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the settings of a file
         self,
         path: Path,
         mode: Mode,
         redaction: Redaction,
         speed: float | None = None,
+        *,
         root: Path | None = None,
+        strict_model: bool = False,
     ) -> None:
-        tape.refuse_links(path, root)
+        refuse_links(path, root)
         self.path, self.mode, self.speed = path, mode, speed
-        self.redact = redaction.redact
-        self.replayed = self.recorded = self.missed = 0
-        self.secrets, self._root = redaction.secrets, root
+        self.use_redaction(redaction)
+        self.replayed = self.recorded = self.unchanged = self.missed = 0
+        self._root, self._strict_model = root, strict_model
         self.on_close: Callable[[Cassette], object] = lambda _: None
         self._lock = threading.Lock()  # many threads plan and record calls
-        self._groups: dict[_GroupKey, list[TapeLine]] = {}
-        self._by_digest: dict[bytes, list[_GroupKey]] = {}
-        self._planned: Counter[_GroupKey] = Counter()
-        self._unwritten: list[CassetteEntry] = []
+        self._write_lock = threading.Lock()  # acquired before the other one
+        self.index = CassetteIndex()
+        self._planned: Counter[CallGroup] = Counter()
+        self._calls: dict[CallKey, None] = {}  # this session's, in the order of their plans
+        self._added: set[CallKey] = set()
+        self._unwanted: list[tape.TapeLine] = []
+        self._is_arranged = self._is_synced = True
+        self._arrangements, self._syncs = _TimeShare(0.05), _TimeShare(0.1)
+        self._unwritten: list[bytes] = []
         self._refused = 0
-        self._refusal = self._failure = ""
+        self._refusal = self._failure = self._other_model = ""
         self._skipped = self._load()
+        _OPEN.add(self)
 
     def use_redaction(self, redaction: Redaction) -> None:
         """Apply another redaction from now on."""
         self.redact, self.secrets = redaction.redact, redaction.secrets
+        self._prompts = redaction.prompts
 
     def __len__(self) -> int:
-        return sum(map(len, self._groups.values()))
+        return len(self.index)
 
     def __bool__(self) -> bool:
         return True  # an empty cassette is true, too; otherwise, `len` would decide
@@ -131,12 +130,19 @@ class Cassette:
     @property
     def entries(self) -> list[CassetteEntry]:
         """All recorded calls."""
-        return [line.entry for lines in self._groups.values() for line in lines]
+        return list(self.index.entries())
+
+    @property
+    def unused(self) -> list[CassetteEntry]:
+        """The recorded calls that have not been made since the cassette was opened."""
+        with self._lock:
+            return [line.entry for key, line in self.index.keyed_lines() if key not in self._calls]
 
     @property
     def problem(self) -> str:
         """One line about entries that were skipped or not written; empty if there are none."""
-        return " ".join(filter(None, [self._skipped, self._refusal, self._failure]))
+        parts = [self._skipped, self._other_model, self._refusal, self._failure]
+        return " ".join(filter(None, [*parts[:1], self._conflict_message(), *parts[1:]]))
 
     @property
     def warning(self) -> str:
@@ -152,70 +158,69 @@ class Cassette:
             " values."
         )
 
-    def models(self) -> list[ModelInfo]:
-        """Return the requested models; for an engine's default, the model that replied."""
-        models: dict[tuple[str, str], ModelInfo] = {}
-        for entry in self.entries:
-            reply, engine, model = entry.reply, entry.engine, entry.model
-            # A fallback engine replied; the model requested from it is not recorded.
-            if reply and reply.fallback_from:
-                engine, model = reply.engine, ""
-            actual = reply.model if reply else ""
-            previous = models.get((engine, model))
-            if previous is None or not previous.model:
-                models[engine, model] = ModelInfo(engine, model or actual, default=not model)
-        return sorted(models.values(), key=lambda info: (info.engine, not info.default, info.model))
-
-    def default_reference(self) -> str | None:
-        """Return the reference of the latest recorded call to the default model."""
-        entries = [entry for entry in self.entries if not entry.reference]
-        return f"{entries[-1].engine}:{entries[-1].model}".rstrip(":") if entries else None
-
-    def has_engine(self, engine: str) -> bool:
-        """Return whether any call to the given engine is recorded."""
-        return any(engine == known for _, known, _ in self._groups)
-
-    def knows(self, reference: str, engine: str) -> bool:
-        """Return whether any recorded call has this reference or went to this engine."""
-        return self.has_engine(engine) or any(
-            entry.reference == reference for entry in self.entries
-        )
-
-    def find(self, request: CassetteRequest) -> CassetteEntry | RecordingSlot:
+    def find(
+        self, request: CassetteRequest, *, renew: bool = False
+    ) -> CassetteEntry | RecordingSlot:
         """Return the recorded call, or a slot for recording this one.
+
+        Args:
+            request: The call.
+            renew: Whether to make the call even if it is recorded, and to replace its entry.
 
         Raises:
             CassetteMissError: If the call is not recorded and the mode is ``replay``.
+            UsageError: If ``renew`` is set and the mode is ``replay``.
             ConfigError: If the call is to be recorded but contains a key or cannot be written.
         """
+        if renew and self.mode == "replay":
+            raise UsageError(
+                f"renew cannot be used while {self.path.name!r} is open in mode replay.",
+                hint=Hint("omit_option", option="renew")
+                | Hint("open_cassette", path=self.path, mode="auto"),
+            )
         with self._lock:
-            group = self._group(request)
-            repeat = self._planned[group]
-            known = self._groups.get(group, ()) if self.mode != "record" else ()
-            # Calls are counted when they are planned: concurrent calls must not share a reply.
-            if known or self.mode != "replay":
-                self._planned[group] += 1
-            if known:
-                self.replayed += 1
-                return known[min(repeat, len(known) - 1)].entry
-            if self.mode == "replay":
-                self.missed += 1
-        # This is outside the lock, because it reads all entries or the disk.
+            line, repeat = self._plan(request, renew=renew or self.mode == "record")
+        if line is not None:
+            return line.entry
+        # The rest is outside the lock, because it reads all entries or the disk.
         if self.mode == "replay":
-            raise self._miss_error(request)
+            raise self.miss_error(request)
         guard.check(request.body, self.secrets())
         self._check_writable()
         return RecordingSlot(request, repeat)
 
+    def _plan(self, request: CassetteRequest, *, renew: bool) -> tuple[tape.TapeLine | None, int]:
+        """Count a call; return its line if it is replayed, and how many equal calls precede it."""
+        group = self.index.find(request, by_reference=self.mode == "replay")
+        recorded = self.index.group_lines(group)
+        planned = self._planned[group]
+        line = recorded[min(planned, len(recorded) - 1)] if recorded else None
+        is_usable = line is not None and not self._names_other_model(line.entry, request)
+        if self.mode == "replay" and not is_usable:
+            self.missed += 1
+            return None, 0
+        # Calls are counted when they are planned: concurrent calls must not share a reply.
+        self._planned[group] += 1
+        if line is not None and is_usable and not renew:
+            self._calls.setdefault((group, line.entry.repeat))
+            self.replayed += 1
+            return line, line.entry.repeat
+        # With `record`, calls are recorded in addition to those that are recorded already.
+        repeat = planned if line is None or self.mode == "record" else line.entry.repeat
+        self._calls.setdefault((request.group, repeat))
+        return None, repeat
+
     def fields(self, slot: RecordingSlot) -> dict[str, Any]:
-        """Return the entry fields that identify a call: time, reference, engine, model, repeat."""
+        """Return the fields of an entry that identify its call, and the time."""
         request = slot.request
-        identity = {name: getattr(request, name) for name in ("reference", "engine", "model")}
+        identity = {
+            name: getattr(request, name) for name in ("reference", "engine", "model", "resolved")
+        }
         recorded = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return {"recorded": recorded, **identity, "repeat": slot.repeat}
 
     def record(self, make_entry: Callable[[], CassetteEntry]) -> None:
-        """Write an entry to disk before returning.
+        """Write an entry to disk before returning; keep the old line if its answer is the same.
 
         The reply has been paid for, so a failure does not raise an error; `problem` describes it.
         If the disk is full, the entry is kept in memory: it can be replayed, and is written with
@@ -232,25 +237,113 @@ class Cassette:
             with self._lock:
                 self._note_refusal(error)
             return
+        if self._prompts == "digest":
+            entry = msgspec.structs.replace(entry, request=entry.request.as_digests())
         with self._lock:
-            self._unwritten.append(entry)
-            self._write()
+            self._remember(entry)
+        self._write()
+
+    def _remember(self, entry: CassetteEntry) -> None:
+        """Make an entry available for replays, and note that it must be written."""
+        key = ((entry.request.digest, entry.engine, entry.model), entry.repeat)
+        known = self.index.line(key)
+        if known and known.entry.has_same_answer(entry):
+            self.unchanged += 1
+        else:
+            line = tape.TapeLine(entry, encode(entry))
+            self.index.put(line)
+            self._unwritten.append(tape.replacement(known.data, line.data) if known else line.data)
+            if known is None:
+                self._added.add(key)
+            is_last_call = next(reversed(self._calls), key) == key
+            is_last_line = known is None and len(self._calls) == len(self.index)
+            self._is_arranged = self._is_arranged and is_last_call and is_last_line
+        duplicates = self.index.forget_duplicates(key)
+        self._unwanted += duplicates
+        self._is_arranged = self._is_arranged and not duplicates
 
     def _write(self) -> None:
-        """Write the entries that are not in the file yet."""
-        while self._unwritten:
-            entry = self._unwritten[0]
-            line = tape.TapeLine(entry, encode(entry))
-            old = self._remember(line)
+        """Write the entries that are not in the file yet; other threads' entries too."""
+        with self._write_lock:
+            lines = list(self._unwritten)
+            if not lines:
+                return
+            start = time.monotonic()
+            sync = self._syncs.is_due(start)
             try:
-                # If the line to replace was never written, it is not found, and this line is added.
-                tape.append(self.path, line.data, old.data if old else None, self._root)
+                tape.append(self.path, *lines, root=self._root, sync=sync)
             except ConfigError as error:
                 self._note_failure(error)
                 return
-            self._unwritten.pop(0)
-            self.recorded += 1
-        self._failure = ""
+            self._is_synced = sync
+            if sync:
+                self._syncs.note(start)
+            with self._lock:
+                del self._unwritten[: len(lines)]
+                self.recorded += len(lines)
+                self._failure = ""
+            start = time.monotonic()
+            if not self._is_arranged and self._arrangements.is_due(start):
+                with contextlib.suppress(ConfigError):  # the entries are safe, if not in order
+                    self._arrange()
+                self._arrangements.note(start)
+
+    def _arrange(self) -> None:
+        """Put the lines of the file in order; the caller must hold the write lock."""
+        with self._lock:
+            lines = {key: line.data for key in self._calls if (line := self.index.line(key))}
+            added = {lines[key] for key in self._added if key in lines}
+            unwanted, self._unwanted = {line.data for line in self._unwanted}, []
+            self._is_arranged = True
+        tape.arrange(self.path, list(lines.values()), added, unwanted, self._root)
+
+    def prune(self) -> int:
+        """Remove the entries that were not used since the cassette was opened.
+
+        Of two lines that record different answers to one call, the older is removed. If no call was
+        made since the cassette was opened, only these are removed.
+
+        Returns:
+            The number of lines removed.
+
+        Raises:
+            ConfigError: If the file cannot be written.
+        """
+        self._write()
+        with self._write_lock:
+            with self._lock:
+                keys = {key for key, _ in self.index.keyed_lines() if key not in self._calls}
+                if self._calls:
+                    self._unwanted += self.index.remove(keys)
+                self._unwanted += self.index.forget_duplicates()
+                count = len(self._unwanted)
+            if count:
+                self._arrange()
+            return count
+
+    def _names_other_model(self, entry: CassetteEntry, request: CassetteRequest) -> bool:
+        """Return whether the call must be made again, because its reference has another model now.
+
+        Without ``strict_model``, say so once.
+        """
+        if not (entry.resolved and request.resolved) or entry.resolved == request.resolved:
+            return False
+        if self._strict_model:
+            return True
+        if not self._other_model:
+            name = repr(request.reference) if request.reference else "the default model"
+            self._other_model = (
+                f"{self.path.name!r} was recorded with {entry.resolved}; {name} is"
+                f" {request.resolved} now."
+            )
+            log.warning("%s %s", self._other_model, render(Hint("renew_recording")))
+        return False
+
+    def _conflict_message(self) -> str:
+        if not self.index.conflicts:
+            return ""
+        first, second = (line.number for line in self.index.conflicts[0])
+        return f"Lines {first} and {second} record different answers to one call."
 
     def _note_refusal(self, error: ConfigError) -> None:
         self._refused += 1
@@ -272,21 +365,20 @@ class Cassette:
         line = f"{error.message} {what} not recorded{yet}. {hint}".rstrip()
         return masked(plain(line), self.secrets().values())
 
-    def _remember(self, line: TapeLine) -> TapeLine | None:
-        """Add a line to those in memory; return the one that it replaces, if any."""
-        repeat, entry = line.entry.repeat, line.entry
-        group = self._groups.get((entry.request.digest, entry.engine, entry.model), [])
-        at = bisect_left(group, repeat, key=_repeat)
-        if at == len(group) or _repeat(group[at]) != repeat:
-            self._add(line)
-            return None
-        old, group[at] = group[at], line
-        return old
+    def finish(self) -> None:
+        """Write what is not written yet, and put the lines of the file in order."""
+        self._write()
+        with self._write_lock:
+            if (self._added or not self._is_arranged) and os.path.exists(self.path):
+                with contextlib.suppress(ConfigError):  # the entries are safe, if not in order
+                    self._arrange()
+            if not self._is_synced:
+                flush(self.path)
 
     def close(self) -> None:
         """Close the cassette and restore the one that was open before it."""
-        with self._lock:
-            self._write()
+        self.finish()
+        _OPEN.discard(self)
         self.on_close(self)
 
     def __enter__(self) -> Self:
@@ -305,47 +397,35 @@ class Cassette:
             return ""
         content = tape.read(self.path)
         for line in content.lines:
-            self._add(line)
+            self.index.load(line)
+        if self.mode == "replay" and self.index.conflicts:
+            raise ConfigError(
+                f"{str(self.path)!r} cannot be replayed: {_first_lower(self._conflict_message())}",
+                hint=Hint("prune_cassette", path=self.path),
+            )
         if self.mode != "replay":
             self._check_writable()
+            self._is_arranged = content.is_arranged
         return content.problem
 
-    def _add(self, line: TapeLine) -> None:
-        group = (line.entry.request.digest, line.entry.engine, line.entry.model)
-        equal_lines = self._groups.setdefault(group, [])
-        if not equal_lines:
-            self._by_digest.setdefault(group[0], []).append(group)
-        insort(equal_lines, line, key=_repeat)  # sorting them again would take quadratic time
-
-    def _group(self, request: CassetteRequest) -> _GroupKey:
-        """Return a request's group, found by its engine or else by the reference as typed."""
-        digest = request.body.digest
-        group = (digest, request.engine, request.model)
-        if group in self._groups or (self.mode != "replay" and request.engine):
-            return group
-        # The reference may have named another engine when the call was recorded.
-        for recorded in reversed(self._by_digest.get(digest, [])):
-            if any(line.entry.reference == request.reference for line in self._groups[recorded]):
-                return recorded
-        return group
-
     def _check_writable(self) -> None:
-        tape.refuse_links(self.path, self._root)  # since the file was opened, one may have come
-        remedy = tape.permission_hint(self.path)
+        refuse_links(self.path, self._root)  # since the file was opened, one may have come
+        remedy = permission_hint(self.path)
         if remedy:
             raise ConfigError(
                 f"The cassette {str(self.path)!r} cannot be written.",
                 hint=as_hint(remedy) | Hint("open_cassette", path=self.path, mode="replay"),
             )
 
-    def _miss_error(self, request: CassetteRequest) -> CassetteMissError:
+    def miss_error(self, request: CassetteRequest) -> CassetteMissError:
+        """Return the error for a call that is not recorded, with the nearest one that is."""
         message = f"The call is not in the cassette {self.path.name!r}"
         near = nearest(self.entries, request.engine, request.body)
         if near is None:
             message += ", which is empty."
         else:
             parts = describe_differences(near, request.engine, request.model, request.body)
-            message += f". The nearest one: {parts or 'it was recorded for another reference'}."
+            message += f". The nearest one: {parts or self._other_model_of(near, request)}."
         return CassetteMissError(
             masked(message, self.secrets().values()),
             hint=Hint("record_cassette", mode="auto") | Hint("bypass_cassette"),
@@ -353,9 +433,44 @@ class Cassette:
             model=request.model or None,
         )
 
+    def _other_model_of(self, entry: CassetteEntry, request: CassetteRequest) -> str:
+        if self._names_other_model(entry, request):
+            return f"it was recorded with {entry.resolved}, not {request.resolved}"
+        return "it was recorded for another reference"
 
-def _repeat(line: TapeLine) -> int:
-    return line.entry.repeat
+
+class _TimeShare:
+    """Limits the share of the time that is spent on an operation.
+
+    An operation that is due is thus not repeated for each of many calls, and is done at once for
+    calls that are far apart.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._share, self._next = share, 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Return whether the operation may start now."""
+        return now >= self._next
+
+    def note(self, start: float) -> None:
+        """Note that an operation that began at ``start`` has just ended."""
+        now = time.monotonic()
+        self._next = now + (now - start) / self._share
+
+
+_OPEN: weakref.WeakSet[Cassette] = weakref.WeakSet()
+"""The open cassettes, whose lines are put in order when Python exits."""
+
+
+@atexit.register
+def _finish_all() -> None:
+    for cassette in list(_OPEN):
+        cassette.finish()
+
+
+def _first_lower(text: str) -> str:
+    return text[:1].lower() + text[1:]
 
 
 def parse_mode(mode: str, where: str = "mode") -> Mode:

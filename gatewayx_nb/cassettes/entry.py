@@ -1,150 +1,78 @@
-"""A recorded call: its request, its reply and the arrival times of the reply's chunks.
-
-The classes are msgspec structs, so reading a file is fast and executes no code. The garbage
-collector skips them, because they hold no cycles and there may be a million.
-"""
+"""A recorded call: its request, its answer and the arrival times of the answer's pieces."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from decimal import Decimal  # noqa: TC003 - msgspec evaluates annotations
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatewayx_nb.calls import OPTIONS
-from gatewayx_nb.errors import UsageError
-from gatewayx_nb.hints import Hint, as_hint
+from gatewayx_nb.cassettes.request_body import RequestBody  # noqa: TC001 - as above
 from gatewayx_nb.images import Image
-from gatewayx_nb.messages import Carried, Role, ToolCall, ToolResult
+from gatewayx_nb.messages import Carried, ToolCall
 from gatewayx_nb.replies import Chunk, Citation, FinishReason, Logprob, Reply, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping
 
     from gatewayx_nb.cassettes.redaction import Redact
-    from gatewayx_nb.messages import Message, Part, Request
 
 _MERGE_INTERVAL = 0.05
-"""Chunks that arrive within this many seconds are stored as one.
+"""Chunks that arrive within this many seconds are stored as one piece.
 
-The difference is not visible in a replay, and the file has far fewer chunks.
+The difference is not visible in a replay, and the file has far fewer pieces.
 """
 
-_METADATA = (
-    "engine",
-    "model",
-    "finish_reason",
-    "cost",
-    "attempts",
-    "fallback_from",
-    "token_cap",
-    "context_limit",
-    "dropped",
-)
-"""Fields of a reply that are recorded unchanged."""
+_FIGURES = ("engine", "model", "cost", "attempts", "fallback_from", "token_cap", "context_limit")
+"""Fields of a reply that `Figures` holds unchanged."""
 
 
-class RecordedImage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """An image in a prompt: its digest or its URL, never its bytes."""
-
-    mime: str
-    sha256: str = ""
-    url: str = ""
-    detail: str = ""
-
-
-class RecordedToolCall(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A tool call; see `messages.ToolCall`."""
-
-    id: str = ""
-    name: str = ""
-    arguments: str = ""
-
-
-class RecordedToolResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """The result of a tool call; see `messages.ToolResult`."""
-
-    id: str
-    name: str = ""
-    parts: tuple[RecordedPart, ...] = ()
-    is_error: bool = False
-
-
-class RecordedPart(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A part of a message; the field that is set names its kind."""
-
-    text: str = ""
-    image: RecordedImage | None = None
-    tool_call: RecordedToolCall | None = None
-    tool_result: RecordedToolResult | None = None
-
-
-class RecordedMessage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A message of a request.
-
-    Attributes:
-        role: Who wrote it.
-        content: The text, if the message is text alone or text followed by images.
-        images: The images after the text.
-        parts: The parts of any other message, whose ``content`` is empty.
-    """
-
-    role: Role
-    content: str
-    images: tuple[RecordedImage, ...] = ()
-    parts: tuple[RecordedPart, ...] = ()
-
-    @property
-    def text(self) -> str:
-        """The text, including that of tool results."""
-        return "\n\n".join(_texts(self.parts)) if self.parts else self.content
-
-
-class RequestBody(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A request, independent of its engine; calls with equal bodies count as the same call.
-
-    Attributes:
-        messages: The conversation; the last message is the prompt.
-        texts: The texts to embed, instead of messages.
-        fallback: References of the fallback engines.
-        schema: JSON Schema of the reply.
-    """
-
-    messages: tuple[RecordedMessage, ...] = ()
-    texts: tuple[str, ...] = ()
-    system: str | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    max_tokens: int | None = None
-    stop: tuple[str, ...] = ()
-    seed: int | None = None
-    effort: str | None = None
-    schema: dict[str, Any] | None = None
-    params: dict[str, Any] = {}  # msgspec makes a new dict for each instance
-    drop_unsupported: bool = False
-    fallback: tuple[str, ...] = ()
-
-    @property
-    def prompt(self) -> str:
-        """The text of the last message, or the texts to embed."""
-        return self.messages[-1].text if self.messages else "\n".join(self.texts)
-
-    @property
-    def digest(self) -> bytes:
-        """Digest that identifies the body."""
-        # The keys are sorted, because the order of names in `params` or a schema does not matter.
-        return hashlib.blake2b(_encode(self, sort=True), digest_size=16).digest()
-
-
-class RecordedChunk(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A part of a reply, and its arrival time in seconds after the call began."""
+class RecordedChunk(msgspec.Struct, frozen=True, gc=False):
+    """A chunk of a reply, and its arrival time in seconds after the call began."""
 
     at: float
     text: str
     reasoning: str = ""
+
+
+class Piece(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """How much of an answer arrived when.
+
+    Attributes:
+        at: Seconds after the call began.
+        text: Number of characters of the text.
+        reasoning: Number of characters of the reasoning.
+    """
+
+    at: float
+    text: int
+    reasoning: int = 0
+
+
+class RecordedToolCall(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A tool call of an answer; see `messages.ToolCall`.
+
+    Attributes:
+        id: The provider's ID.
+        name: Name of the function.
+        arguments: The parsed arguments, or their text if it cannot be restored from them.
+        spaced: Whether the text of parsed arguments has a space after each comma and colon.
+    """
+
+    id: str = ""
+    name: str = ""
+    arguments: dict[str, Any] | str = ""
+    spaced: bool = False
+
+    @property
+    def arguments_text(self) -> str:
+        """The arguments exactly as the model wrote them."""
+        if isinstance(self.arguments, str):
+            return self.arguments
+        return _dump(self.arguments, spaced=self.spaced)
 
 
 class RecordedAnswerImage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -168,48 +96,19 @@ class RecordedLogprob(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return Logprob(self.token, self.logprob, top)
 
 
-class RecordedReply(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """The metadata of a reply; see `replies.Reply`. Its text is in the chunks."""
+class Figures(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """The figures of a reply; see `replies.Reply`."""
 
     engine: str
     model: str = ""
-    finish_reason: FinishReason = "stop"
-    usage: dict[str, int] = {}
+    usage: dict[str, int] = {}  # msgspec makes a new dict for each instance
     cost: Decimal | None = None
     latency: float = 0.0
     time_to_first: float | None = None
     attempts: int = 1
     fallback_from: str | None = None
-    tool_calls: tuple[RecordedToolCall, ...] = ()
     token_cap: int | None = None
-    dropped: tuple[str, ...] = ()
     context_limit: int | None = None
-    citations: tuple[dict[str, Any], ...] = ()
-    images: tuple[RecordedAnswerImage, ...] = ()
-    logprobs: tuple[RecordedLogprob, ...] = ()
-    # This is JSON as text, because a provider may send any number and any character.
-    carried: str = ""
-
-    def details(self) -> dict[str, Any]:
-        """Return the fields of a reply other than its text, tool calls and metadata."""
-        known = Citation.__slots__
-        return {
-            "citations": tuple(
-                Citation(**{name: value for name, value in row.items() if name in known})
-                for row in self.citations
-            ),
-            "images": tuple(Image(image.mime, image.data, image.url) for image in self.images),
-            "logprobs": tuple(logprob.to_logprob() for logprob in self.logprobs),
-            "carried": self._carried(),
-        }
-
-    def _carried(self) -> Carried | None:
-        """Return the carried turn of the reply; ``None`` if an edit of the file made it invalid."""
-        try:
-            data = json.loads(self.carried or "null")
-        except (ValueError, RecursionError):
-            return None
-        return Carried(self.engine, data) if isinstance(data, dict) else None
 
 
 class RecordedVectors(msgspec.Struct, frozen=True, gc=False):
@@ -220,87 +119,127 @@ class RecordedVectors(msgspec.Struct, frozen=True, gc=False):
     float32: str
 
 
-class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A recorded call.
+class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """A recorded call. The order of the fields is their order in the file.
 
     Attributes:
-        recorded: Time of the recording, as an RFC 3339 date-time in UTC.
-        engine: The engine that was called.
-        model: The requested model; empty for the engine's default.
+        replaces: Digest of the line that this one replaces; empty in a file that is in order.
         request: The request.
         reference: The reference as typed; empty for the default model.
+        engine: The engine that was called.
+        model: The requested model; empty for the engine's default.
+        resolved: The model that the reference named when the call was recorded; empty if unknown.
         repeat: Number of equal calls before this one.
-        chunks: The reply's chunks.
-        reply: The reply's metadata; ``None`` for an embedding.
+        text: The text of the answer.
+        reasoning: The reasoning.
+        tool_calls: The tool calls that the model requested.
+        finish_reason: Why the model stopped.
+        carried: The answer as its provider sent it, as JSON text, because it may hold any number
+            and any character.
         vectors: The embeddings; ``None`` for a reply.
+        pieces: The pieces in which the answer arrived.
+        figures: The reply's figures; ``None`` for an embedding.
+        recorded: Time of the recording, as an RFC 3339 date-time in UTC.
     """
 
-    recorded: str
-    engine: str
-    model: str
+    replaces: str = ""
     request: RequestBody
     reference: str = ""
+    engine: str
+    model: str = ""
+    resolved: str = ""
     repeat: int = 0
-    chunks: tuple[RecordedChunk, ...] = ()
-    reply: RecordedReply | None = None
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: tuple[RecordedToolCall, ...] = ()
+    citations: tuple[dict[str, Any], ...] = ()
+    images: tuple[RecordedAnswerImage, ...] = ()
+    finish_reason: FinishReason = "stop"
+    dropped: tuple[str, ...] = ()
+    logprobs: tuple[RecordedLogprob, ...] = ()
+    carried: str = ""
     vectors: RecordedVectors | None = None
+    pieces: tuple[Piece, ...] = ()
+    figures: Figures | None = None
+    recorded: str = ""
 
-    @property
-    def text(self) -> str:
-        """The full text of the reply."""
-        return "".join(chunk.text for chunk in self.chunks)
-
-    @property
-    def reasoning(self) -> str:
-        """The full reasoning."""
-        return "".join(chunk.reasoning for chunk in self.chunks)
-
-    def pieces(self) -> Iterator[tuple[float, Chunk]]:
+    def chunks(self) -> Iterator[tuple[float, Chunk]]:
         """Yield each chunk with its arrival time; the last one carries the finish reason."""
-        reply = self.reply or RecordedReply(self.engine)
-        for chunk in self.chunks:
-            yield chunk.at, Chunk(text=chunk.text, reasoning=chunk.reasoning)
-        yield reply.latency, Chunk(finish_reason=reply.finish_reason, usage=_usage(reply.usage))
+        figures = self.figures or Figures(self.engine)
+        ends = zip(
+            accumulate(piece.text for piece in self.pieces),
+            accumulate(piece.reasoning for piece in self.pieces),
+            strict=True,
+        )
+        text = reasoning = 0
+        for piece, (text_end, reasoning_end) in zip(self.pieces, ends, strict=True):
+            yield (
+                piece.at,
+                Chunk(
+                    text=self.text[text:text_end], reasoning=self.reasoning[reasoning:reasoning_end]
+                ),
+            )
+            text, reasoning = text_end, reasoning_end
+        # An answer that was edited in the file may be longer than its pieces.
+        rest = Chunk(text=self.text[text:], reasoning=self.reasoning[reasoning:])
+        if rest.text or rest.reasoning:
+            yield figures.latency, rest
+        yield figures.latency, Chunk(finish_reason=self.finish_reason, usage=_usage(figures.usage))
 
     def to_reply(self, parsed: Any = None) -> Reply:  # noqa: ANN401 - depends on the schema
-        """Return the reply with its metrics as recorded."""
-        reply = self.reply or RecordedReply(self.engine)
-        calls = (ToolCall(call.id, call.name, call.arguments) for call in reply.tool_calls)
+        """Return the reply with its figures as recorded."""
+        figures = self.figures or Figures(self.engine)
         return Reply(
             text=self.text,
             reasoning=self.reasoning,
-            usage=_usage(reply.usage),
-            latency=reply.latency,
-            time_to_first=reply.time_to_first,
+            finish_reason=self.finish_reason,
+            usage=_usage(figures.usage),
+            latency=figures.latency,
+            time_to_first=figures.time_to_first,
+            dropped=self.dropped,
             parsed=parsed,
-            tool_calls=tuple(calls),
+            tool_calls=tuple(
+                ToolCall(call.id, call.name, call.arguments_text) for call in self.tool_calls
+            ),
+            citations=tuple(map(_citation, self.citations)),
+            images=tuple(Image(image.mime, image.data, image.url) for image in self.images),
+            logprobs=tuple(logprob.to_logprob() for logprob in self.logprobs),
+            carried=self._carried(),
             replayed=True,
-            **reply.details(),
-            **{name: getattr(reply, name) for name in _METADATA},
+            **{name: getattr(figures, name) for name in _FIGURES},
         )
 
+    def has_same_answer(self, other: CassetteEntry) -> bool:
+        """Return whether another entry of the same call has the same answer.
 
-def body_of(request: Request, fallback: Sequence[str], redact: Redact) -> RequestBody:
-    """Return a request's body, with its text passed through ``redact``.
+        Dates, times, token counts, costs, log probabilities and the provider's IDs and signatures
+        may differ, as they do each time that a model is asked.
+        """
+        return self._answer() == other._answer()
 
-    Raises:
-        UsageError: If a parameter is not valid JSON.
-    """
-    options = {
-        name: option.to_recorded(value)
-        for name, option in OPTIONS.items()
-        if option.to_recorded and (value := getattr(request, name)) is not None
-    }
-    if request.system is not None:
-        options["system"] = redact(request.system)
-    body = RequestBody(
-        messages=tuple(_recorded_message(message, redact) for message in request.messages),
-        drop_unsupported=request.drop_unsupported,
-        fallback=tuple(fallback),
-        **options,
-    )
-    # After a round trip through JSON, a new body equals the stored one, for example in its tuples.
-    return decode(_encode(CassetteEntry("", "", "", body))).request
+    def _answer(self) -> tuple[object, ...]:
+        figures = self.figures
+        return (
+            self.resolved,
+            self.text,
+            self.reasoning,
+            tuple((call.name, call.arguments_text) for call in self.tool_calls),
+            self.citations,
+            self.images,
+            self.finish_reason,
+            self.dropped,
+            self.vectors,
+            figures and (figures.engine, figures.model, figures.fallback_from),
+        )
+
+    def _carried(self) -> Carried | None:
+        """Return the carried turn of the reply; ``None`` if an edit of the file made it invalid."""
+        try:
+            data = json.loads(self.carried or "null")
+        except (ValueError, RecursionError):
+            return None
+        engine = self.figures.engine if self.figures else self.engine
+        return Carried(engine, data) if isinstance(data, dict) else None
 
 
 def entry_of(
@@ -317,30 +256,40 @@ def entry_of(
         identity: The entry fields that identify the call; see `Cassette.fields`.
         reply: The reply.
         chunks: The chunks as they arrived. If they do not add up to the reply, for example after a
-            schema correction, the reply is stored as one chunk.
+            schema correction, the reply is stored as one piece.
         redact: Applied to the entry's text.
     """
-    merged = tuple(_merge(chunks))
     text, reasoning = redact(reply.text), redact(reply.reasoning)
-    entry = CassetteEntry(request=body, chunks=merged, **identity)
-    if (entry.text, entry.reasoning) != (text, reasoning):
-        at = _round(reply.latency if reply.time_to_first is None else reply.time_to_first)
-        merged = (RecordedChunk(at, text, reasoning),) if text or reasoning else ()
-    usage = {name: getattr(reply.usage, name) for name in Usage.__slots__}
-    recorded = RecordedReply(
-        usage={name: count for name, count in usage.items() if count is not None},
-        latency=_round(reply.latency),
-        time_to_first=None if reply.time_to_first is None else _round(reply.time_to_first),
+    merged = list(_merge(chunks))
+    if ("".join(chunk.text for chunk in merged), "".join(chunk.reasoning for chunk in merged)) != (
+        text,
+        reasoning,
+    ):
+        at = reply.latency if reply.time_to_first is None else reply.time_to_first
+        merged = [RecordedChunk(_round(at), text, reasoning)] if text or reasoning else []
+    return CassetteEntry(
+        request=body,
+        text=text,
+        reasoning=reasoning,
         tool_calls=tuple(_recorded_call(call, redact) for call in reply.tool_calls),
         citations=tuple(_recorded_citation(citation, redact) for citation in reply.citations),
         images=tuple(
             RecordedAnswerImage(image.mime, image.data, image.url) for image in reply.images
         ),
+        finish_reason=reply.finish_reason,
+        dropped=reply.dropped,
         logprobs=tuple(_recorded_logprob(logprob, redact) for logprob in reply.logprobs),
         carried=_recorded_carried(reply.carried, redact),
-        **{name: getattr(reply, name) for name in _METADATA},
+        pieces=tuple(pieces_of(merged)),
+        figures=_figures(reply),
+        **identity,
     )
-    return msgspec.structs.replace(entry, chunks=merged, reply=recorded)
+
+
+def pieces_of(chunks: Iterable[RecordedChunk]) -> Iterator[Piece]:
+    """Yield the piece of each chunk."""
+    for chunk in chunks:
+        yield Piece(chunk.at, len(chunk.text), len(chunk.reasoning))
 
 
 def vectors_of(rows: int, dimensions: int, data: bytes) -> RecordedVectors:
@@ -348,81 +297,41 @@ def vectors_of(rows: int, dimensions: int, data: bytes) -> RecordedVectors:
     return RecordedVectors(rows, dimensions, base64.b64encode(data).decode("ascii"))
 
 
-def encode(entry: CassetteEntry) -> bytes:
-    """Return an entry as a line of JSON; chunks without reasoning omit that field."""
-    built: dict[str, Any] = msgspec.to_builtins(entry)
-    if "chunks" in built:
-        built["chunks"] = [chunk if chunk[-1] else chunk[:-1] for chunk in built["chunks"]]
-    return _encode(built)
-
-
-def decode(line: bytes) -> CassetteEntry:
-    """Parse a line.
-
-    Raises:
-        ValueError: If the line is not a valid entry.
-    """
+def parsed_call(call_id: str, name: str, arguments: str) -> RecordedToolCall:
+    """Return a tool call with its arguments parsed, if their text can be restored from them."""
     try:
-        return _DECODER.decode(line)
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise ValueError(str(error)) from None
-    except msgspec.DecodeError:
-        # msgspec rejects lone surrogates, which a prompt may contain; the json module does not.
-        try:
-            return msgspec.convert(json.loads(line), CassetteEntry)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(str(error)) from None
+        parsed = msgspec.json.decode(arguments)
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        parsed = None
+    if isinstance(parsed, dict):
+        for spaced in (False, True):
+            if _dump(parsed, spaced=spaced) == arguments:
+                return RecordedToolCall(call_id, name, parsed, spaced)
+    return RecordedToolCall(call_id, name, arguments)
 
 
-_DECODER = msgspec.json.Decoder(CassetteEntry)
+def _dump(arguments: dict[str, Any], *, spaced: bool) -> str:
+    separators = (", ", ": ") if spaced else (",", ":")
+    return json.dumps(arguments, ensure_ascii=False, separators=separators)
 
 
-def _encode(value: object, *, sort: bool = False) -> bytes:
-    try:
-        return msgspec.json.encode(value, enc_hook=_reject_type, order="sorted" if sort else None)
-    except UnicodeEncodeError:
-        # The value contains a lone surrogate, which only an ASCII escape can represent.
-        built = msgspec.to_builtins(value)
-        return json.dumps(built, sort_keys=sort, separators=(",", ":")).encode("ascii")
-
-
-def _reject_type(value: object) -> object:
-    raise UsageError(
-        f"params must be JSON to be recorded in a cassette, got {type(value).__name__}.",
-        hint=as_hint("Pass it as JSON.") | Hint("bypass_cassette"),
+def _figures(reply: Reply) -> Figures:
+    counts = {name: getattr(reply.usage, name) for name in Usage.__slots__}
+    return Figures(
+        usage={name: count for name, count in counts.items() if count is not None},
+        latency=_round(reply.latency),
+        time_to_first=None if reply.time_to_first is None else _round(reply.time_to_first),
+        **{name: getattr(reply, name) for name in _FIGURES},
     )
-
-
-def _recorded_message(message: Message, redact: Redact) -> RecordedMessage:
-    match message.parts:
-        # The first versions recorded every message in this form. Those recordings must still be
-        # found.
-        case [str(text), *images] if all(isinstance(part, Image) for part in images):
-            return RecordedMessage(message.role, redact(text), _recorded_images(images))
-        case images if all(isinstance(part, Image) for part in images):
-            return RecordedMessage(message.role, "", _recorded_images(images))
-        case parts:
-            recorded = tuple(_recorded_part(part, redact) for part in parts)
-            return RecordedMessage(message.role, "", parts=recorded)
-
-
-def _recorded_part(part: Part, redact: Redact) -> RecordedPart:
-    match part:
-        case str():
-            return RecordedPart(text=redact(part))
-        case Image():
-            return RecordedPart(image=_recorded_image(part))
-        case ToolCall():
-            return RecordedPart(tool_call=_recorded_call(part, redact))
-        case ToolResult():
-            parts = tuple(_recorded_part(inner, redact) for inner in part.parts)
-            result = RecordedToolResult(part.id, part.name, parts, part.is_error)
-            return RecordedPart(tool_result=result)
 
 
 def _recorded_call(call: ToolCall, redact: Redact) -> RecordedToolCall:
     # The arguments may quote the prompt.
-    return RecordedToolCall(call.id, call.name, redact(call.arguments))
+    return parsed_call(call.id, call.name, redact(call.arguments))
+
+
+def _citation(row: dict[str, Any]) -> Citation:
+    return Citation(**{name: value for name, value in row.items() if name in Citation.__slots__})
 
 
 def _recorded_citation(citation: Citation, redact: Redact) -> dict[str, Any]:
@@ -445,25 +354,6 @@ def _recorded_carried(carried: Carried | None, redact: Redact) -> str:
     """
     text = json.dumps(carried.data, ensure_ascii=False) if carried else ""
     return text if redact(text) == text else ""
-
-
-def _recorded_images(images: Iterable[Part]) -> tuple[RecordedImage, ...]:
-    return tuple(_recorded_image(image) for image in images if isinstance(image, Image))
-
-
-def _recorded_image(image: Image) -> RecordedImage:
-    if image.url:
-        return RecordedImage(image.mime, url=image.url, detail=image.detail)
-    digest = hashlib.sha256(image.data).hexdigest()
-    return RecordedImage(image.mime, digest, detail=image.detail)
-
-
-def _texts(parts: Iterable[RecordedPart]) -> Iterator[str]:
-    for part in parts:
-        if part.text:
-            yield part.text
-        elif part.tool_result:
-            yield from _texts(part.tool_result.parts)
 
 
 def _merge(chunks: Iterable[RecordedChunk]) -> Iterator[RecordedChunk]:

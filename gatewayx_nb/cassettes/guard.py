@@ -18,7 +18,8 @@ from gatewayx_nb.secure_config import looks_like_key, redact
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from gatewayx_nb.cassettes.entry import CassetteEntry, RequestBody
+    from gatewayx_nb.cassettes.entry import CassetteEntry
+    from gatewayx_nb.cassettes.request_body import RequestBody
 
 _MIN_LENGTH = 8
 """Minimum length of a key to search for.
@@ -40,6 +41,9 @@ _KEY_PATTERNS = re.compile(
 )
 """Key patterns: https://docs.github.com/code-security/secret-scanning and the providers."""
 
+_LOCATIONS = {"text": "the answer", "reasoning": "the reasoning"}
+"""How messages call the fields of an entry."""
+
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}", re.ASCII)
 _WHITESPACE = re.compile(r"\s+")
 _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){16,}", re.ASCII)
@@ -48,8 +52,8 @@ _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){16,}", re.ASCII)
 def check(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> None:
     """Check that an entry contains no key.
 
-    Each text and the joined chunks are searched as they are, and again after decoding base64,
-    hexadecimal, URL, JSON and HTML encodings.
+    Each text is searched as it is, and again after decoding base64, hexadecimal, URL, JSON and HTML
+    encodings.
 
     Args:
         entry: The entry to be written, or its request before that is sent.
@@ -87,13 +91,14 @@ def _find(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> tup
 
 
 def _texts(entry: CassetteEntry | RequestBody) -> Iterator[tuple[str, str]]:
-    """Yield every string with its location, and the chunks joined: a key may span several."""
+    """Yield every string with its location."""
     built: dict[str, Any] = msgspec.to_builtins(entry)
-    built.pop("vectors", None)  # computed here from numbers
+    for name in ("vectors", "pieces"):  # these are numbers
+        built.pop(name, None)
+    for name, location in _LOCATIONS.items():
+        if text := built.pop(name, ""):
+            yield location, text
     yield from _walk(built, "")
-    if chunks := getattr(entry, "chunks", ()):
-        yield "the answer", "".join(piece.text for piece in chunks)
-        yield "the reasoning", "".join(piece.reasoning for piece in chunks)
 
 
 def _walk(value: object, location: str) -> Iterator[tuple[str, str]]:

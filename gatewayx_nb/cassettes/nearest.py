@@ -7,7 +7,7 @@ import heapq
 import os.path
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.cassettes.entry import RequestBody
+from gatewayx_nb.cassettes.request_body import RequestBody
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -46,6 +46,8 @@ def describe_differences(entry: CassetteEntry, engine: str, model: str, body: Re
 
 
 def _rough_similarity(entry: CassetteEntry, engine: str, body: RequestBody) -> float:
+    if entry.request.digests:
+        return _equal_digests(entry, body) + (entry.engine == engine)
     requested, recorded = body.prompt, entry.request.prompt
     pairs = zip(requested[:_PREFIX_LENGTH], recorded[:_PREFIX_LENGTH], strict=False)
     same = sum(left == right for left, right in pairs)
@@ -55,6 +57,8 @@ def _rough_similarity(entry: CassetteEntry, engine: str, body: RequestBody) -> f
 
 
 def _similarity(entry: CassetteEntry, engine: str, body: RequestBody) -> float:
+    if entry.request.digests:
+        return _equal_digests(entry, body) + (entry.engine == engine)
     requested, recorded = body.prompt[:_PREFIX_LENGTH], entry.request.prompt[:_PREFIX_LENGTH]
     # autojunk would ignore characters that are frequent in long text.
     ratio = difflib.SequenceMatcher(None, requested, recorded, autojunk=False).ratio()
@@ -64,11 +68,21 @@ def _similarity(entry: CassetteEntry, engine: str, body: RequestBody) -> float:
     return score
 
 
+def _equal_digests(entry: CassetteEntry, body: RequestBody) -> float:
+    """Return the number of fields that are equal, if the entry has only digests."""
+    return len(entry.request.field_digests().items() & body.field_digests().items())
+
+
 def _differences(entry: CassetteEntry, engine: str, model: str, body: RequestBody) -> Iterator[str]:
     recorded_model = f"{entry.engine}:{entry.model}".rstrip(":")
     requested_model = f"{engine}:{model}".rstrip(":")
     if requested_model and requested_model != recorded_model:
         yield f"its model is {recorded_model!r}, not {requested_model!r}"
+    if entry.request.digests:
+        old, new = entry.request.field_digests(), body.field_digests()
+        names = [name for name in RequestBody.__struct_fields__ if old.get(name) != new.get(name)]
+        yield from (f"its {name} differs" for name in names)
+        return
     for name in RequestBody.__struct_fields__:
         recorded, requested = getattr(entry.request, name), getattr(body, name)
         if recorded == requested:

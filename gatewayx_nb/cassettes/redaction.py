@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.files import ownership_problem, permission_problem
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 Redact = Callable[[str], str]
 """Returns the text to store; must be idempotent."""
 
+PromptForm = Literal["text", "digest"]
+"""How a cassette stores requests."""
+
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
@@ -26,10 +29,12 @@ class Redaction:
     Attributes:
         redact: Applied to text before it is written or looked up.
         secrets: Returns the keys that must not be written, by variable name.
+        prompts: Whether requests are stored as text or only as digests.
     """
 
     redact: Redact
     secrets: Callable[[], Mapping[str, str]]
+    prompts: PromptForm = "text"
 
 
 def load_redact(setting: str | None, folder: Path, *, from_user_settings: bool) -> Redact:

@@ -1,48 +1,43 @@
-"""The cassette file: a header and one entry per line, changed under a lock."""
+"""The cassette file: a header and one entry per line, changed under a lock.
+
+A new entry is appended at once, so that it survives a crash. One that replaces another is appended
+too, with the digest of the line that it replaces; `arrange` then moves it there.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import errno
+import hashlib
 import os
 import re
-import stat
 from dataclasses import dataclass
-from io import FileIO
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatewayx_nb.cassettes.entry import CassetteEntry, decode
+from gatewayx_nb.cassettes import cassette_file
+from gatewayx_nb.cassettes.codec import VERSION, decode, encode
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.files import (
-    atomic_write,
-    file_lock,
-    fsync_directory,
-    make_ignored_folder,
-    refuse_link_in,
-    remove_stale_temporaries,
-)
+from gatewayx_nb.files import fsync_directory
 from gatewayx_nb.hints import Hint, as_hint
-from gatewayx_nb.text import plain, short_repr
+from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from io import FileIO
     from pathlib import Path
 
+    from gatewayx_nb.cassettes.entry import CassetteEntry
+
 FORMAT = "gatewayx-cassette"
-VERSION = 1
-"""Format version; files of a later version are rejected."""
 
 _HEAD = f'{{"format":"{FORMAT}","version":{VERSION}}}'.encode()
-_MAX_SIZE = 256 * 1024 * 1024
-"""Maximum size of a cassette in bytes, because it is read into memory as a whole."""
 
-_LOCK_TIMEOUT = 30.0
-"""Seconds to wait for other kernels that are writing to the same file."""
+_MAX_HEAD = 1024
+"""Maximum length of the header in bytes."""
 
-_LOCK_FOLDER = ".gatewayx"
-"""Name of the folder beside a cassette that contains its lock."""
+_REPLACES = b'{"replaces":"'
+"""Start of a line that replaces another one, whose digest follows."""
 
 _CONFLICT = re.compile(rb"^(?:<{7}|\|{7}|={7}|>{7})(?: |$)")
 
@@ -54,10 +49,11 @@ class _Head(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class TapeLine:
-    """An entry and its encoded line."""
+    """An entry, its line in the current format, and the line's number in the file, from 1."""
 
     entry: CassetteEntry
     data: bytes
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +63,12 @@ class TapeContent:
     Attributes:
         lines: Its entries.
         problem: One line about the part of the file that was skipped; empty if none was.
+        is_arranged: Whether every line is in its place; see `arrange`.
     """
 
     lines: tuple[TapeLine, ...] = ()
     problem: str = ""
+    is_arranged: bool = True
 
 
 def read(path: Path) -> TapeContent:
@@ -79,7 +77,7 @@ def read(path: Path) -> TapeContent:
     Raises:
         ConfigError: If the file is not a cassette or cannot be read; the message names the line.
     """
-    data = _read_bytes(path)
+    data = cassette_file.read_bytes(path)
     # `splitlines` would drop the empty line at the end, which shows that the last entry is
     # complete.
     lines = [line.rstrip(b"\r") for line in data.split(b"\n")]
@@ -88,169 +86,206 @@ def read(path: Path) -> TapeContent:
         if _CONFLICT.match(line):
             raise ConfigError(
                 f"{str(path)!r} has a merge conflict marker on line {number}.",
-                hint="Each line is a whole entry, so keep both sides:"
-                rf" `sed -i -E '/^(<{{7}}|\|{{7}}|={{7}}|>{{7}})( |$)/d' {path}`",
+                hint=as_hint(
+                    "Each line is a whole entry, so keep both sides:"
+                    rf" `sed -i -E '/^(<{{7}}|\|{{7}}|={{7}}|>{{7}})( |$)/d' {path}`."
+                )
+                | Hint("prune_cassette", path=path),
             )
     if not data.strip():
         return TapeContent()
-    _check_head(path, lines[0].removeprefix(b"\xef\xbb\xbf"))  # some editors add a byte order mark
-    return _content(path, lines)
+    return _content(path, lines, _check_head(path, lines[0]))
 
 
-def _content(path: Path, lines: list[bytes]) -> TapeContent:
+def _content(path: Path, lines: list[bytes], version: int) -> TapeContent:
+    problem = ""
+    if lines[-1].strip() and not _is_valid(lines[-1], version):  # the writer was killed
+        problem = f"The last line of {path.name} is incomplete and was skipped."
+        lines = lines[:-1]
     entries = []
-    for number, line in enumerate(lines[1:], start=2):
+    for number, line in _settle(enumerate(lines[1:], start=2)):
         if not line.strip():
             continue
         try:
-            entries.append(TapeLine(decode(line), line))
+            entry = decode(line, version)
         except ValueError as error:
-            if number == len(lines):  # no newline follows: the writer was killed
-                problem = f"The last line of {path.name} is incomplete and was skipped."
-                return TapeContent(tuple(entries), problem)
             why = plain(str(error).partition("\n")[0][:200])
             raise ConfigError(
                 f"Line {number} of the cassette {str(path)!r} is invalid: {why}.",
                 hint=f"Fix it, or remove it: `sed -i {number}d {path}`",
             ) from None
-    return TapeContent(tuple(entries))
+        data = line if version == VERSION else encode(entry)
+        entries.append(TapeLine(entry, data, number))
+    is_arranged = not any(line.startswith(_REPLACES) for line in lines)
+    return TapeContent(tuple(entries), problem, is_arranged)
 
 
-def append(
-    path: Path, line: bytes, replacing: bytes | None = None, root: Path | None = None
-) -> None:
-    """Append a line, or replace another one, and flush it to disk before returning.
+def _is_valid(line: bytes, version: int) -> bool:
+    try:
+        decode(line, version)
+    except ValueError:
+        return False
+    return True
+
+
+def replacement(old: bytes, new: bytes) -> bytes:
+    """Return a line to append that replaces an old one, if the file contains that."""
+    return _REPLACES + _line_digest(old) + b'",' + new.removeprefix(b"{")
+
+
+def append(path: Path, *lines: bytes, root: Path | None = None, sync: bool = True) -> None:
+    """Append lines; `arrange` moves them to their places.
+
+    A file of an older format is converted first.
 
     Args:
         path: The cassette.
-        line: The new line.
-        replacing: The line to replace; if it is not found, the new one is appended.
+        lines: Encoded entries, or what `replacement` returns.
         root: The project folder, below which no symlink is followed, even one that has only now
             taken the place of the file or of its folder.
+        sync: Whether to flush the file to disk, so that the lines survive even a power failure;
+            they survive the end of the process in any case.
 
     Raises:
-        ConfigError: If the line cannot be written; the file is left unchanged.
+        ConfigError: If the lines cannot be written; the file is left unchanged.
     """
-    refuse_links(path, root)
-    with _locked(path):
-        if replacing is not None:
-            refuse_links(path, root)  # the wait for the lock may have been long
-            if _replace(path, replacing, line):
-                return
-        with _opened(path, root) as file:
-            is_new = _repair_end(path, file)
-            _write_at_end(file, _HEAD + b"\n" + line + b"\n" if is_new else line + b"\n")
+    data = b"\n".join([*lines, b""])
+    cassette_file.refuse_links(path, root)
+    with cassette_file.locked(path):
+        with _opened(path, root) as (file, is_new):
+            data = _HEAD + b"\n" + data if is_new else data
+            cassette_file.write_at_end(file, data, sync=sync)
         # A new file exists on disk only once its folder is flushed.
         if is_new:
             fsync_directory(path.parent)
 
 
-def refuse_links(path: Path, root: Path | None) -> None:
-    """Check that a cassette in a project, and the folder of its lock, are reached without symlinks.
+def arrange(
+    path: Path,
+    calls: Sequence[bytes] = (),
+    added: Collection[bytes] = (),
+    unwanted: Collection[bytes] = (),
+    root: Path | None = None,
+) -> None:
+    """Put lines that replace others in their place, and added ones in the order of the calls.
+
+    A file of an older format is converted first.
+
+    Args:
+        path: The cassette.
+        calls: The lines of this session's calls, in the order in which the calls were made.
+        added: Those of them that were appended in this session and replace no other.
+        unwanted: Lines to remove.
+        root: The project folder, below which no symlink is followed.
 
     Raises:
-        ConfigError: If a part of either path below ``root`` is a symlink.
+        ConfigError: If the file cannot be read or written; it is left unchanged.
     """
-    if root is not None:
-        refuse_link_in(path.parent / _LOCK_FOLDER, root)
-        if os.path.islink(path):
-            refuse_link_in(path, root)
+    cassette_file.refuse_links(path, root)
+    with cassette_file.locked(path):
+        with _opened(path, root):
+            pass
+        old = [line.rstrip(b"\r") for line in cassette_file.read_bytes(path).split(b"\n")[1:]]
+        old = [line for line in old if line.strip()]
+        lines = [line for _, line in _settle(enumerate(old)) if line not in unwanted]
+        lines = _in_order_of_calls(lines, calls, added)
+        if lines != old:
+            _write_lines(path, lines, root)
 
 
 @contextlib.contextmanager
-def _opened(path: Path, root: Path | None) -> Iterator[FileIO]:
-    """Open a file for appending, and check what was opened; create it if missing."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-    # Without O_NONBLOCK, opening a pipe could wait forever.
-    flags |= getattr(os, "O_NONBLOCK", 0) | (getattr(os, "O_NOFOLLOW", 0) if root else 0)
-    with FileIO(os.open(path, flags, 0o666), "rb+") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError("it is not a regular file")
-        # A folder on the path may have been replaced before the file was opened.
-        refuse_links(path, root)
-        if root is not None and not os.path.samestat(status, path.lstat()):
-            raise OSError("another file took its place")
-        yield file
+def _opened(path: Path, root: Path | None) -> Iterator[tuple[FileIO, bool]]:
+    """Open a file of the current format; yield it and whether its header is missing.
 
-
-def _write_at_end(file: FileIO, data: bytes) -> None:
-    """Append data and flush it to disk; remove what was written if the disk is full."""
-    size = os.fstat(file.fileno()).st_size
-    try:
-        while data:
-            data = data[file.write(data) :]
-        # The reply is returned only after this, so a recorded reply survives a crash.
-        os.fsync(file.fileno())
-    except OSError:
-        with contextlib.suppress(OSError):
-            file.truncate(size)
-        raise
-
-
-def check_file_name(path: Path) -> None:
-    """Check that the file system accepts a path.
-
-    Raises:
-        ConfigError: If it is too long, or contains a character that no path can have.
+    A file of an older format is converted first, and an unfinished last line is completed or set
+    aside.
     """
-    try:
-        path.lstat()
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        pass  # these are reported when the file is read or written
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(
-            f"A cassette cannot have the name {short_repr(str(path))}: {reason}.",
-            hint=Hint("open_cassette", path="cassettes/NAME.jsonl", mode="auto"),
-        ) from None
+    with cassette_file.opened(path, root) as file:
+        head, newline, _ = file.read(_MAX_HEAD).partition(b"\n")
+        version = _check_head(path, head.strip()) if newline else VERSION
+        is_new = _repair_end(path, file, version)
+        if version == VERSION:
+            yield file, is_new
+            return
+    _write_lines(path, [line.data for line in read(path).lines], root)
+    with cassette_file.opened(path, root) as file:
+        yield file, False
 
 
-def permission_hint(path: Path) -> str:
-    """Return how to make a file writable, or an empty string if it already is."""
-    if os.path.exists(path):
-        return "" if _has_access(path, os.W_OK) else f"Run `chmod u+w {path}`."
-    folder = next(parent for parent in path.parents if os.path.exists(parent))
-    return "" if _has_access(folder, os.W_OK | os.X_OK) else f"Run `chmod u+w {folder}`."
+def _write_lines(path: Path, lines: Iterable[bytes], root: Path | None) -> None:
+    cassette_file.replace(path, b"\n".join([_HEAD, *lines, b""]), root)
 
 
-def _has_access(path: Path, mode: int) -> bool:
-    # By default, `os.access` checks the real user, not the effective one. Windows supports only
-    # the default.
-    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
+def _repair_end(path: Path, file: FileIO, version: int) -> bool:
+    """Complete an unfinished last line, or set it aside; return whether a header is missing.
+
+    A line is left unfinished if the process that writes it is killed.
+    """
+    if not os.fstat(file.fileno()).st_size:
+        return True
+    file.seek(-1, os.SEEK_END)
+    if file.read(1) == b"\n":
+        return False
+    file.seek(0)
+    data = file.readall()
+    start = data.rfind(b"\n") + 1
+    if _is_valid(data[start:], version):
+        file.write(b"\n")
+    else:
+        cassette_file.set_aside(path, data[start:])
+        file.truncate(start)
+    return not start
 
 
-def _read_bytes(path: Path) -> bytes:
-    if os.path.isdir(path):
-        raise ConfigError(
-            f"A cassette must be a file, got the folder {str(path)!r}.",
-            hint=Hint("open_cassette", path=path / "NAME.jsonl", mode="auto"),
-        )
-    if not os.path.isfile(path):  # reading a pipe would never end
-        if os.path.exists(path):
-            raise ConfigError(f"{str(path)!r} is not a file.", hint="Use another path.")
-        raise ConfigError(
-            f"The cassette {str(path)!r} does not exist.",
-            hint=Hint("open_cassette", path=path, mode="record"),
-        )
-    try:
-        size = path.stat().st_size
-        if size <= _MAX_SIZE:
-            return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(
-            f"The cassette {str(path)!r} cannot be read: {error.strerror}.",
-            hint=f"Run `chmod u+r {path}`."
-            if isinstance(error, PermissionError)
-            else "Use another path.",
-        ) from None
-    raise ConfigError(
-        f"The cassette {str(path)!r} must be at most {_MAX_SIZE >> 20} MiB, got {size >> 20} MiB.",
-        hint="Record several cassettes, one for each notebook.",
-    )
+def _settle(lines: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    """Return numbered lines in which each replacement is in the place of the line it replaces."""
+    settled = list(lines)
+    if not any(line.startswith(_REPLACES) for _, line in settled):
+        return settled
+    kept: list[tuple[int, bytes]] = []
+    places: dict[bytes, int] = {}
+    for number, line in settled:
+        new, place = line, len(kept)
+        if line.startswith(_REPLACES):
+            replaced, _, fields = line.removeprefix(_REPLACES).partition(b'",')
+            new, place = b"{" + fields, places.get(replaced, place)
+        kept[place : place + 1] = [(number, new)]
+        places[_line_digest(new)] = place
+    return kept
 
 
-def _check_head(path: Path, line: bytes) -> None:
+def _in_order_of_calls(
+    lines: list[bytes], calls: Sequence[bytes], added: Collection[bytes]
+) -> list[bytes]:
+    """Return lines with each added one after that of the call before it, or before the next."""
+    moved = set(calls).intersection(added, lines)
+    fixed = [line for line in lines if line not in moved]
+    places = set(fixed)
+    following: dict[bytes | None, list[bytes]] = {}
+    previous = None
+    for line in calls:
+        if line in moved:
+            following.setdefault(previous, []).append(line)
+        elif line in places:
+            previous = line
+    first = following.pop(None, [])
+    next_call = next((line for line in calls if line in places), None)
+    ordered = []
+    for line in fixed:
+        if line == next_call:
+            ordered += first
+            next_call, first = None, []
+        ordered += [line, *following.pop(line, [])]
+    return ordered + first
+
+
+def _line_digest(line: bytes) -> bytes:
+    return hashlib.blake2b(line, digest_size=8).hexdigest().encode()
+
+
+def _check_head(path: Path, line: bytes) -> int:
+    """Check the header and return the format version."""
+    line = line.removeprefix(b"\xef\xbb\xbf")  # some editors add a byte order mark
     try:
         head = msgspec.json.decode(line, type=_Head)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -266,72 +301,4 @@ def _check_head(path: Path, line: bytes) -> None:
             f" got {head.version}.",
             hint="`pip install --upgrade gatewayx-nb`",
         )
-
-
-def _replace(path: Path, old: bytes, new: bytes) -> bool:
-    """Replace a line and return whether it was found."""
-    if not os.path.isfile(path):
-        return False
-    lines = path.read_bytes().split(b"\n")
-    number = next((n for n, line in enumerate(lines) if line.rstrip(b"\r") == old), None)
-    if number is None:
-        return False
-    lines[number] = new
-    mode = path.stat().st_mode & 0o777  # a new file would get the default one
-    # A process that was killed while it replaced the file leaves a temporary file behind.
-    remove_stale_temporaries(path)
-    atomic_write(path, b"\n".join(lines) + (b"" if lines[-1] == b"" else b"\n"))
-    path.chmod(mode)
-    return True
-
-
-def _repair_end(path: Path, file: FileIO) -> bool:
-    """Complete an unfinished last line, or set it aside; return whether a header is missing.
-
-    A line is left unfinished if the process that writes it is killed.
-    """
-    if not os.fstat(file.fileno()).st_size:
-        return True
-    file.seek(-1, os.SEEK_END)
-    if file.read(1) == b"\n":
-        return False
-    file.seek(0)
-    data = file.readall()
-    start = data.rfind(b"\n") + 1
-    try:
-        decode(data[start:])
-    except ValueError:
-        # The `.cut` file is replaced, not opened, because it could be a symlink.
-        atomic_write(_lock_folder(path) / f"{path.name}.cut", data[start:])
-        file.truncate(start)
-    else:
-        file.write(b"\n")
-    return not start
-
-
-def _lock_folder(path: Path) -> Path:
-    """Return the git-ignored folder beside a cassette, creating it if missing."""
-    folder = path.parent / _LOCK_FOLDER
-    make_ignored_folder(folder)
-    return folder
-
-
-def _remedy(error: OSError) -> str:
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return "Free disk space." if is_full else "Use another folder."
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Lock the file against other kernels and threads; raise a one-line error if that fails.
-
-    The lock file is in a folder that git ignores.
-    """
-    try:
-        with file_lock(path, _lock_folder(path) / f"{path.name}.lock", _LOCK_TIMEOUT):
-            yield
-    except OSError as error:
-        raise ConfigError(
-            f"The cassette {str(path)!r} cannot be written: {error.strerror or error}.",
-            hint=as_hint(permission_hint(path) or _remedy(error)) | Hint("bypass_cassette"),
-        ) from None
+    return head.version

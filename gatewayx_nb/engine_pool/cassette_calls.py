@@ -60,7 +60,7 @@ class ReplayedCall:
     async def run(self, emit: ChunkHandler | None = None) -> Reply:
         """Replay the chunks, at their recorded times if a speed is set."""
         start = time.monotonic()
-        for at, chunk in self._entry.pieces():
+        for at, chunk in self._entry.chunks():
             if self._speed:  # relative to the start, so that delays do not add up
                 await asyncio.sleep(max(0.0, start + at / self._speed - time.monotonic()))
             self.partial.add(chunk)

@@ -205,14 +205,14 @@ class ReplayCatalog(Catalog):
     @override
     def models(self, engine: str | None, *, live: bool) -> Table[ModelInfo]:
         """Return the models that were recorded."""
-        models = self._cassette.models()
+        models = self._cassette.index.models()
         return Table((row for row in models if engine in (None, row.engine)), _MODEL_COLUMNS)
 
     @override
     def status(self, *, probe: bool) -> Table[EngineStatus]:
         """Return a row for each engine that was recorded, with its models."""
         models: dict[str, list[str]] = {}
-        for model in self._cassette.models():
+        for model in self._cassette.index.models():
             models.setdefault(model.engine, []).append(model.model)
         lists = {engine: ", ".join(filter(None, names)) for engine, names in models.items()}
         rows = (
@@ -224,7 +224,7 @@ class ReplayCatalog(Catalog):
     @override
     async def health(self, names: Sequence[str]) -> Table[EngineHealth]:
         """Return a row for each engine, without a check."""
-        recorded = dict.fromkeys(model.engine for model in self._cassette.models())
+        recorded = dict.fromkeys(model.engine for model in self._cassette.index.models())
         missing = "not in the cassette"
         rows = (
             EngineHealth(name, name in recorded, error="" if name in recorded else missing)
@@ -244,7 +244,7 @@ class ReplayCatalog(Catalog):
         Raises:
             ConfigError: If there is none, because every recorded call names its model.
         """
-        reference = self._registry.default or self._cassette.default_reference()
+        reference = self._registry.default or self._cassette.index.default_reference()
         if reference is None:
             raise ConfigError(
                 "the cassette has no default model: each recorded call names its own.",
@@ -255,5 +255,5 @@ class ReplayCatalog(Catalog):
     @override
     def check_reference(self, reference: str) -> None:
         """Raise an error if the reference is neither recorded nor callable on this machine."""
-        if not self._cassette.has_engine(self._registry.parse_reference(reference).engine):
+        if not self._cassette.index.has_engine(self._registry.parse_reference(reference).engine):
             self._registry.resolve(reference)

@@ -230,7 +230,7 @@ class EnginePool(Caller):
         return chat
 
     def cassette(
-        self, path: str | Path, mode: Mode = "auto", *, speed: float | None = None
+        self, path: str | Path, mode: Mode | None = None, *, speed: float | None = None
     ) -> Cassette:
         """Use a file of recorded replies until it is closed or the ``with`` block ends.
 
@@ -239,10 +239,11 @@ class EnginePool(Caller):
 
         Args:
             path: The file, in JSON lines; created with the first reply.
-            mode: ``"auto"`` replays recorded calls and records the others. ``"record"`` repeats
-                every call and replaces its recording. ``"replay"`` only replays: it starts no
-                engine, opens no socket and needs no key, and `status` and `models` describe the
-                cassette. ``"off"`` does nothing. The environment variable
+            mode: ``"auto"``, the default, replays recorded calls and records the others.
+                ``"record"`` repeats every call and replaces its recording if the answer differs.
+                ``"replay"``, the default if the environment variable ``CI`` is set, only replays:
+                it starts no engine, opens no socket and needs no key, and `status` and `models`
+                describe the cassette. ``"off"`` does nothing. The environment variable
                 ``GATEWAYX_CASSETTE_MODE`` takes precedence.
             speed: Replay speed relative to the recording; immediate if omitted.
 

@@ -33,6 +33,7 @@ from gatewayx_nb.errors import (
     ConfigError,
     EngineLoadError,
     EngineNotFoundError,
+    MissingKeyError,
     TrustError,
     UsageError,
 )
@@ -41,10 +42,10 @@ from gatewayx_nb.messages import ModelRef
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
+    from collections.abc import Callable, Coroutine, Iterable, Mapping
 
     from gatewayx_nb.calls import CallOptions, ConversationSlot, PlannedCall
-    from gatewayx_nb.cassettes import CassetteEntry
+    from gatewayx_nb.cassettes import CassetteEntry, Mode
     from gatewayx_nb.engine_pool.embeddings import Vectors
     from gatewayx_nb.engine_pool.live_planner import LiveCall, LivePlanner
     from gatewayx_nb.messages import Message, Prompt
@@ -75,10 +76,10 @@ class CallRouter:
         cassette = self.cassette
         return cassette if cassette and cassette.mode == "replay" else None
 
-    def open(self, path: Path, mode: str, speed: float | None) -> Cassette:
+    def open(self, path: Path, mode: str | None, speed: float | None) -> Cassette:
         """Open a cassette; see `EnginePool.cassette`."""
         config = self._planner.config
-        mode = parse_mode(mode)
+        mode = parse_mode(_default_mode(config.env) if mode is None else mode)
         # A whole test run can thus record or replay without a change to its notebooks.
         if override := config.env.get("GATEWAYX_CASSETTE_MODE", "").strip():
             mode = parse_mode(override, "GATEWAYX_CASSETTE_MODE")
@@ -87,8 +88,14 @@ class CallRouter:
                 f"speed must be a number > 0, got {speed!r}.",
                 hint="1 is the recorded speed; if omitted, the replay is immediate.",
             )
-        root = config.project.root if config.project else None
-        cassette = Cassette(path, mode, self._redaction(), speed, root)
+        cassette = Cassette(
+            path,
+            mode,
+            self._redaction(),
+            speed,
+            root=config.project.root if config.project else None,
+            strict_model=config.settings.strict_model,
+        )
         cassette.on_close = self._close
         self._open.append(cassette)
         return cassette
@@ -112,12 +119,18 @@ class CallRouter:
         self._refresh_if_due()
         options = check_options(options)
         cassette = None if options.get("fresh") else self._active()
+        renew = bool(options.get("renew"))
+        if renew:
+            _check_renew(cassette, options)
         if cassette is None:
             return self._planner.plan(prompt, options, streamed=streamed)
         call = self._prepare(cassette, prompt, options, streamed=streamed)
-        recorded = self._find_recording(cassette, call.key)
+        recorded = self._find_recording(cassette, call.key, renew=renew)
         if isinstance(recorded, RecordingSlot):
-            live = self._planner.plan(prompt, call.options, streamed=streamed)
+            try:
+                live = self._planner.plan(prompt, call.options, streamed=streamed)
+            except MissingKeyError as error:
+                raise _with_miss(error, cassette, call.key) from None
             return RecordedCall(live, cassette, recorded)
         return ReplayedCall(
             self._planner.runtime.shared,
@@ -139,7 +152,7 @@ class CallRouter:
         try:
             registry.require_engine(engine)
         except EngineNotFoundError:
-            if cassette is None or not cassette.knows(reference, engine):
+            if cassette is None or not cassette.index.knows(reference, engine):
                 raise
         except EngineLoadError:
             pass  # the engine exists; the call to it raises the error
@@ -179,7 +192,7 @@ class CallRouter:
             )
         folder = config.project if hook and config.project else config.user
         redact = load_redact(config.settings.redact, folder.root, from_user_settings=hook is None)
-        return Redaction(redact, self._secrets)
+        return Redaction(redact, self._secrets, config.settings.prompts)
 
     def _secrets(self) -> dict[str, str]:
         # Engines passed to the pool have keys that are in no file or variable.
@@ -209,15 +222,16 @@ class CallRouter:
             with contextlib.suppress(ConfigError):  # raised again when the call is planned
                 resolved = registry.default_reference()
         ref = registry.parse_reference(resolved) if resolved else ModelRef("")
-        return CassetteRequest(requested or "", ref.engine, ref.model or "", body)
+        model = ref.model or registry.default_model(ref.engine)
+        return CassetteRequest(requested or "", ref.engine, ref.model or "", body, model)
 
     def _find_recording(
-        self, cassette: Cassette, key: CassetteRequest
+        self, cassette: Cassette, key: CassetteRequest, *, renew: bool = False
     ) -> CassetteEntry | RecordingSlot:
         try:
-            return cassette.find(key)
+            return cassette.find(key, renew=renew)
         except CassetteMissError:
-            if key.engine and not cassette.has_engine(key.engine):
+            if key.engine and not cassette.index.has_engine(key.engine):
                 self._planner.registry.require_engine(key.engine)  # raises if the name is misspelt
             raise
 
@@ -242,6 +256,34 @@ class _PreparedCall:
         """Add the turn to its conversation, if the call belongs to one."""
         if self.slot:
             self.slot.add_turn(self.messages, reply)
+
+
+def _default_mode(env: Mapping[str, str]) -> Mode:
+    """Return the mode of a cassette that is opened without one: in CI, no model is called."""
+    in_ci = env.get("CI", "").strip().lower() not in {"", "0", "false", "no"}
+    return "replay" if in_ci else "auto"
+
+
+def _check_renew(cassette: Cassette | None, options: CallOptions) -> None:
+    if options.get("fresh"):
+        raise UsageError(
+            "renew and fresh cannot be combined: one replaces the entry, the other keeps it.",
+            hint=Hint("omit_option", option="fresh"),
+        )
+    if cassette is None:
+        raise UsageError(
+            "renew requires an open cassette, and none is open.",
+            hint=Hint("omit_option", option="renew")
+            | Hint("open_cassette", path="cassettes/NAME.jsonl", mode="auto"),
+        )
+
+
+def _with_miss(
+    error: MissingKeyError, cassette: Cassette, request: CassetteRequest
+) -> MissingKeyError:
+    """Return an error for a missing key that also says why the call is not replayed."""
+    stop = "" if error.message.endswith(".") else "."
+    return error.with_appended_text(f"{stop} {cassette.miss_error(request).message}")
 
 
 def cassette_path(name: str | Path) -> Path:

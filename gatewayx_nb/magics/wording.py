@@ -72,6 +72,8 @@ NOTEBOOK: Wording = {
     "check_health": "Check one with `%gatewayx health {engine}`.",
     "open_cassette": "Open a cassette with `%gatewayx cassette {path} --mode {mode}`.",
     "record_cassette": "Run `%gatewayx cassette --mode {mode}`, then the cell again.",
+    "renew_recording": "Record it again with `--renew` or `renew=True`.",
+    "prune_cassette": "Keep the newer ones with `%gatewayx cassette {path} --prune`.",
     "bypass_cassette": "Ignore the cassette with `--fresh` or `fresh=True`.",
     "set_option": _set_option,
     "raise_option": lambda option: f"Raise {_option(option)}.",

@@ -399,6 +399,16 @@ class ModelRegistry:
             return False
         return key_trust.is_project_engine(source, self._config)
 
+    def default_model(self, engine: str) -> str:
+        """Return the model that an engine calls by default, or an empty str if it is unknown.
+
+        The engine's code is not run.
+        """
+        if instance := self._instances.get(engine):
+            return engine_objects.default_model(instance).model
+        source = self._sources.active.get(engine)
+        return self._report.default_model(source) if source else ""
+
     def models(self) -> list[ModelInfo]:
         """List the models that can be called now."""
         models = [

@@ -78,6 +78,10 @@ class Reporter:
         state, _ = self._state(source, key_trust.find_key(source, self.config), metadata)
         return [ModelInfo(source.name, self._model(source, metadata))] if state == "ready" else []
 
+    def default_model(self, source: EngineSource) -> str:
+        """Return the name of the model that an engine calls by default; empty if it has none."""
+        return self._model(source, self.static_metadata(source))
+
     def status(self, source: EngineSource) -> EngineStatus:
         """Return an engine's status."""
         if source.shadowed_by or source.refusal_reason:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from gatewayx_nb.errors import ConfigError, did_you_mean
 from gatewayx_nb.files import atomic_write, write_errors_as_config_error
@@ -37,7 +37,7 @@ _KNOWN_KEYS: Mapping[str, tuple[str, ...]] = {
     "limits": ("timeout", "concurrency", "retries", "max_cost", "table_rows"),
     "network": ("proxy", "ca_bundle", "plain_http"),
     "keys": ("vendor_variables",),
-    "cassettes": ("redact",),
+    "cassettes": ("redact", "prompts", "strict_model"),
 }
 
 _TYPE_NAMES = {
@@ -125,6 +125,9 @@ class Settings:
         network: Network settings for connections.
         vendor_variables: Whether vendor variables such as ``XAI_API_KEY`` are read.
         redact: ``module:function`` that is applied to all text before it is written to a cassette.
+        prompts: Whether a cassette stores requests as text or only as digests.
+        strict_model: Whether a recording of another model than the one that the reference names now
+            counts as missing.
         engines: Options of each engine, by engine name.
     """
 
@@ -134,6 +137,8 @@ class Settings:
     network: Network = field(default_factory=Network)
     vendor_variables: bool = True
     redact: str | None = None
+    prompts: Literal["text", "digest"] = "text"
+    strict_model: bool = False
     engines: Mapping[str, TomlTable] = field(default_factory=dict)
 
 
@@ -210,6 +215,7 @@ def _settings(table: TomlTable, path: Path | None) -> Settings:
     reader.reject_unknown(table, "")
     limits, network = reader.table(table, "limits"), reader.table(table, "network")
     keys, aliases = reader.table(table, "keys"), reader.table(table, "aliases")
+    cassettes = reader.table(table, "cassettes")
     engines, defaults = reader.table(table, "engines"), Limits()
     user_aliases = {name: reader.value(aliases, name, str, "") for name in aliases}
     return Settings(
@@ -228,7 +234,9 @@ def _settings(table: TomlTable, path: Path | None) -> Settings:
             plain_http=reader.strings(network, "plain_http"),
         ),
         vendor_variables=reader.value(keys, "vendor_variables", bool, default=True),
-        redact=reader.value(reader.table(table, "cassettes"), "redact", str, None),
+        redact=reader.value(cassettes, "redact", str, None),
+        prompts=reader.choice(cassettes, "prompts", ("text", "digest")),
+        strict_model=reader.value(cassettes, "strict_model", bool, default=False),
         engines={name: reader.engine_options(engines, name) for name in engines},
     )
 
@@ -306,6 +314,13 @@ class _Reader:
         is_bool_for_int = expected_type is int and isinstance(value, bool)
         if value is not default and (is_bool_for_int or not isinstance(value, expected_type)):
             raise self.invalid(name, value, _TYPE_NAMES[expected_type])
+        return value
+
+    def choice(self, table: TomlTable, name: str, choices: tuple[str, ...]) -> Any:  # noqa: ANN401
+        """Return one of the choices; the first is the default."""
+        value = table.get(name, choices[0])
+        if value not in choices:
+            raise self.invalid(name, value, " or ".join(f'"{choice}"' for choice in choices))
         return value
 
     def invalid(self, name: str, value: object, expected: str) -> ConfigError:

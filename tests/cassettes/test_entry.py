@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from gatewayx_nb.calls import OPTIONS
 from gatewayx_nb.cassettes import CassetteEntry, RecordedChunk, RequestBody, body_of, entry_of
-from gatewayx_nb.cassettes.entry import decode, encode
+from gatewayx_nb.cassettes.codec import decode, encode
+from gatewayx_nb.cassettes.entry import Piece
 from gatewayx_nb.cassettes.nearest import describe_differences
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.images import Image
@@ -135,7 +136,7 @@ def test_an_image_is_stored_as_its_digest():
 )
 def test_messages_without_new_parts_are_recorded_as_before(message, recorded):
     """A text with or without images has the form of older cassettes, so their calls are found."""
-    entry = CassetteEntry("", "e", "", make_body(Request((message,), "")))
+    entry = CassetteEntry(engine="e", request=make_body(Request((message,), "")))
     assert json.loads(encode(entry))["request"] == {"messages": [recorded]}
 
 
@@ -150,7 +151,7 @@ def test_every_part_is_recorded_and_redacted():
     image = {"image": {"mime": "", "url": "https://x/y.png"}}
     result = {"id": "1", "name": "f", "parts": [{"text": "a ***"}, image], "is_error": True}
 
-    assert json.loads(encode(CassetteEntry("", "e", "", body)))["request"]["messages"] == [
+    assert json.loads(encode(CassetteEntry(engine="e", request=body)))["request"]["messages"] == [
         {"role": "user", "content": "", "parts": [{"text": "a ***"}, image, {"text": "b"}]},
         {
             "role": "assistant",
@@ -170,7 +171,6 @@ PARTS_CHANGED = [
     (Message("user", ["a", "b"]), Message("user", "a\n\nb")),
     (Message("user", ["a", IMAGE, "b"]), Message("user", ["a", "b", IMAGE])),
     (Message("user", IMAGE), Message("user", replace(IMAGE, detail="low"))),
-    (Message("tool", [ToolResult("1", "x")]), Message("tool", [ToolResult("2", "x")])),
     (
         Message("tool", [ToolResult("1", "x")]),
         Message("tool", [ToolResult("1", "x", is_error=True)]),
@@ -186,21 +186,145 @@ PARTS_CHANGED = [
 def test_messages_with_other_parts_are_other_calls(first, second):
     """A different part makes a different call, and the difference is described."""
     bodies = [make_body(Request((message,), "")) for message in (first, second)]
-    entry = CassetteEntry("", "e", "", bodies[0])
+    entry = CassetteEntry(engine="e", request=bodies[0])
 
     assert bodies[0].digest != bodies[1].digest
     assert describe_differences(entry, "e", "", bodies[1]).startswith("its ")
 
 
+CALLS_OF_TOOLS = (
+    Message("assistant", [ToolCall("a", "f", "{}"), ToolCall("b", "g", "{}")]),
+    Message("tool", [ToolResult("a", "x", "f"), ToolResult("b", "x", "g")]),
+)
+
+
+@pytest.mark.parametrize(
+    ("ids", "is_same"),
+    [(("c", "d", "c", "d"), True), (("b", "a", "b", "a"), True), (("a", "b", "b", "a"), False)],
+)
+def test_ids_of_tool_calls_only_connect_them_to_their_results(ids, is_same):
+    """Other IDs make the same call, because providers choose them anew for each answer."""
+    calls = (
+        Message("assistant", [ToolCall(ids[0], "f", "{}"), ToolCall(ids[1], "g", "{}")]),
+        Message("tool", [ToolResult(ids[2], "x", "f"), ToolResult(ids[3], "x", "g")]),
+    )
+    bodies = [make_body(Request(messages, "")) for messages in (CALLS_OF_TOOLS, calls)]
+    assert (bodies[0].digest == bodies[1].digest) is is_same
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_parsed"),
+    [
+        ('{"city":"Paris","days":3}', True),
+        ('{"city": "Zürich", "days": 3.0}', True),
+        ('{"b":1,"a":{"d":1,"c":2}}', True),
+        ('{"a":1, "b":2}', False),
+        ('{"n":100000000000000000000000}', True),
+        ('{"x":1.10}', False),
+        ('{"a":1,"a":2}', False),
+        ('{"city":"Par', False),
+        ("[1]", False),
+        ("", False),
+    ],
+)
+def test_arguments_are_stored_parsed_if_their_text_can_be_restored(arguments, is_parsed):
+    """A replayed tool call has the arguments exactly as the model wrote them."""
+    reply = Reply("", "e", "m", tool_calls=(ToolCall("1", "f", arguments),))
+    line = encode(entry_of(make_body(make_request()), {"engine": "e"}, reply, (), keep))
+
+    assert isinstance(json.loads(line)["tool_calls"][0]["arguments"], dict) is is_parsed
+    assert decode(line).to_reply().tool_calls == reply.tool_calls
+
+
+FORMAT_1 = {
+    "recorded": "2026-01-01T00:00:00Z",
+    "engine": "e",
+    "model": "m",
+    "request": {
+        "messages": [
+            {
+                "role": "assistant",
+                "content": "",
+                "parts": [{"tool_call": {"id": "call_x", "name": "f", "arguments": "{}"}}],
+            }
+        ]
+    },
+    "reference": "e:m",
+    "repeat": 1,
+    "chunks": [[0.1, "Manc", "hm"], [0.3, "hester"]],
+    "reply": {
+        "engine": "e2",
+        "model": "m-2",
+        "finish_reason": "length",
+        "usage": {"output_tokens": 2},
+        "cost": "0.01",
+        "latency": 0.4,
+        "time_to_first": 0.1,
+        "fallback_from": "e:m",
+        "tool_calls": [{"id": "1", "name": "f", "arguments": '{"a": 1}'}],
+        "dropped": ["seed"],
+        "citations": [{"url": "https://x"}],
+        "logprobs": [["a", -0.5, [["b", -1.5]]]],
+        "carried": '{"a":1}',
+    },
+}
+
+
+def test_an_entry_of_format_1_is_read():
+    """An entry of the first format has the same reply, chunks and call in the current one."""
+    old = decode(json.dumps(FORMAT_1).encode(), 1)
+    reply = old.to_reply()
+    messages = (Message("assistant", ToolCall("call_y", "f", "{}")),)
+
+    assert decode(encode(old)) == old
+    assert old.request.digest == make_body(Request(messages, "")).digest
+    assert (reply.text, reply.reasoning, reply.engine) == ("Manchester", "hm", "e2")
+    assert (reply.finish_reason, reply.dropped) == ("length", ("seed",))
+    assert reply.tool_calls == (ToolCall("1", "f", '{"a": 1}'),)
+    assert (reply.logprobs[0].top[0].token, reply.carried.data) == ("b", {"a": 1})
+    assert [(at, chunk.text, chunk.reasoning) for at, chunk in old.chunks()] == [
+        (0.1, "Manc", "hm"),
+        (0.3, "hester", ""),
+        (0.4, "", ""),
+    ]
+
+
+def test_a_line_is_made_for_review():
+    """The request comes first, then the whole answer, and the figures and the date last."""
+    reply = Reply("Hello.", "e", "m", usage=Usage(1, 2), latency=0.5)
+    identity = {"recorded": "2026-01-01T00:00:00Z", "engine": "e", "reference": "e"}
+    body = make_body(make_request(system="Be brief.", params={"b": 1, "a": 2}))
+    chunks = [RecordedChunk(0.1, "Hel"), RecordedChunk(0.3, "lo.")]
+
+    assert encode(entry_of(body, identity, reply, chunks, keep)).decode() == (
+        '{"request":{"messages":[{"content":"Hi","role":"user"}],"params":{"a":2,"b":1},'
+        '"system":"Be brief."},"reference":"e","engine":"e","text":"Hello.",'
+        '"pieces":[[0.1,3],[0.3,3]],"figures":{"engine":"e","latency":0.5,"model":"m",'
+        '"usage":{"input_tokens":1,"output_tokens":2}},"recorded":"2026-01-01T00:00:00Z"}'
+    )
+
+
+@pytest.mark.parametrize("text", ["Hello, world.", "Hel", ""])
+def test_an_answer_that_was_edited_in_the_file_is_replayed_whole(text):
+    """The pieces of an edited answer are longer or shorter, but nothing is missing or repeated."""
+    entry = entry_of(
+        make_body(make_request()), {"engine": "e"}, Reply("Hello.", "e", "m"),
+        [RecordedChunk(0.1, "Hel"), RecordedChunk(0.3, "lo.")], keep,
+    )  # fmt: skip
+    edited = decode(encode(entry).replace(b'"Hello."', json.dumps(text).encode()))
+
+    assert "".join(chunk.text for _, chunk in edited.chunks()) == edited.to_reply().text == text
+
+
 def test_chunks_that_arrive_together_are_stored_as_one():
-    """Chunks within 50 ms are stored as one chunk; other chunks are stored with their times."""
+    """Chunks within 50 ms are stored as one piece; other chunks are stored with their times."""
     chunks = [RecordedChunk(0.1, "a"), RecordedChunk(0.12, "b"), RecordedChunk(0.3, "c", "r")]
     identity = {"recorded": "", "engine": "e", "model": ""}
     entry = entry_of(
         make_body(make_request()), identity, Reply("abc", "e", "m", reasoning="r"), chunks, keep
     )
 
-    assert entry.chunks == (RecordedChunk(0.1, "ab"), RecordedChunk(0.3, "c", "r"))
+    assert entry.pieces == (Piece(0.1, 2), Piece(0.3, 1, 1))
 
 
 def test_a_parameter_that_is_not_json_is_refused():
@@ -221,11 +345,11 @@ def test_every_option_that_affects_the_answer_is_recorded():
     recorded = {name for name, option in OPTIONS.items() if option.to_recorded}
 
     assert recorded == set(RequestBody.__struct_fields__) - {
-        "messages", "texts", "drop_unsupported", "fallback",
+        "messages", "texts", "drop_unsupported", "fallback", "digests",
     }  # fmt: skip
     assert set(OPTIONS) - recorded == {
         "model", "images", "timeout", "max_cost", "allow_unpriced", "fallback", "chat", "fresh",
-        "cache",
+        "renew", "cache",
     }  # fmt: skip
 
 
@@ -262,9 +386,7 @@ def test_what_an_answer_carries_may_be_any_json(data):
 )
 def test_carried_data_that_was_edited_is_left_out(text):
     """If carried data was edited to be invalid, a reply has its text and carries nothing."""
-    line = {"recorded": "", "engine": "e", "model": "m", "request": {}, "chunks": [[0, "x"]]}
-    reply = decode(
-        json.dumps(line | {"reply": {"engine": "e", "carried": text}}).encode()
-    ).to_reply()
+    line = {"request": {}, "engine": "e", "text": "x", "carried": text}
+    reply = decode(json.dumps(line).encode()).to_reply()
 
     assert (reply.text, reply.carried) == ("x", None)

@@ -67,7 +67,7 @@ def test_a_loaded_key_is_found_in_every_encoding(encoding):
     text = f"before {ENCODINGS[encoding](canary.KEY)} after"
     for value, field in (
         (make_entry(text), "messages"),
-        (make_entry(chunks=[RecordedChunk(0, text)]), "chunks"),
+        (make_entry(chunks=[RecordedChunk(0, text)]), "the answer"),
     ):
         with pytest.raises(ConfigError, match="Nothing was written") as caught:
             check(value, SECRETS)

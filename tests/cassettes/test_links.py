@@ -72,7 +72,7 @@ def test_a_link_that_appears_during_a_call_is_not_followed(project, swap, is_rep
         cassette.record(make_entry)
     with Cassette(swap.path, "record", redaction, root=project.root) as cassette:
         swap.make()
-        cassette.record(lambda: make_entry("Hi" if is_repeated else "Hello"))
+        cassette.record(lambda: make_entry("Hi" if is_repeated else "Hello", "Another."))
         assert "is a symlink" in cassette.problem
         assert swap.is_target_empty()
         swap.undo()

@@ -2,11 +2,13 @@
 
 import json
 
-from gatewayx_nb.cassettes import Cassette, CassetteEntry, RecordedChunk, Redaction, RequestBody
-from gatewayx_nb.cassettes.entry import RecordedMessage, RecordedReply, encode
+from gatewayx_nb.cassettes import Cassette, CassetteEntry, Redaction, RequestBody
+from gatewayx_nb.cassettes.codec import encode
+from gatewayx_nb.cassettes.entry import Figures, Piece
+from gatewayx_nb.cassettes.request_body import RecordedMessage
 from tests.processor import seconds
 
-HEAD = b'{"format":"gatewayx-cassette","version":1}\n'
+HEAD = b'{"format":"gatewayx-cassette","version":2}\n'
 
 
 def test_loading_takes_at_most_twice_as_long_as_json(tmp_path):
@@ -15,19 +17,19 @@ def test_loading_takes_at_most_twice_as_long_as_json(tmp_path):
     The times are processor times of the same moment, because a busy machine is slower.
     """
     path = tmp_path / "a.jsonl"
-    chunks = tuple(RecordedChunk(number / 10, "words and words ") for number in range(20))
+    pieces = tuple(Piece(number / 10, 16) for number in range(20))
     entries = [
         CassetteEntry(
-            "2026-01-01T00:00:00Z",
-            "e",
-            "",
-            RequestBody(
+            recorded="2026-01-01T00:00:00Z",
+            engine="e",
+            request=RequestBody(
                 messages=(RecordedMessage("user", f"Question {number} " * 10),),
                 params={"a": number},
             ),
             reference="e",
-            chunks=chunks,
-            reply=RecordedReply("e", "m", usage={"input_tokens": 3}, latency=2.0),
+            text="words and words " * 20,
+            pieces=pieces,
+            figures=Figures("e", "m", usage={"input_tokens": 3}, latency=2.0),
         )
         for number in range(10_000)
     ]
@@ -52,7 +54,9 @@ def test_equal_calls_load_in_linear_time(tmp_path):
 
     def cassette_of(count):
         entries = [
-            CassetteEntry("t", "e", "", RequestBody(messages=(message,)), repeat=count - number)
+            CassetteEntry(
+                engine="e", request=RequestBody(messages=(message,)), repeat=count - number
+            )
             for number in range(count)
         ]
         path.write_bytes(HEAD + b"\n".join(map(encode, entries)) + b"\n")

@@ -7,18 +7,18 @@ import sys
 import pytest
 
 from gatewayx_nb.cassettes import CassetteEntry, RequestBody, tape
-from gatewayx_nb.cassettes.entry import RecordedChunk, RecordedMessage, encode
+from gatewayx_nb.cassettes.codec import encode
+from gatewayx_nb.cassettes.request_body import RecordedMessage
 from gatewayx_nb.errors import ConfigError
 
-HEAD = '{"format":"gatewayx-cassette","version":1}\n'
+HEAD = '{"format":"gatewayx-cassette","version":2}\n'
 
 
 def make_entry(prompt="Hi", text="Hello.", **fields):
     """Return a cassette entry."""
     body = RequestBody(messages=(RecordedMessage("user", prompt),))
-    return CassetteEntry(
-        "2026-01-01T00:00:00Z", "e", "", body, chunks=(RecordedChunk(0.1, text),), **fields
-    )
+    fields = {"recorded": "2026-01-01T00:00:00Z", **fields}
+    return CassetteEntry(engine="e", request=body, text=text, **fields)
 
 
 def make_line(*args, **fields):
@@ -71,14 +71,18 @@ def test_entries_are_appended_below_a_header(path):
 def test_an_entry_is_replaced_in_its_line(path):
     """Replacing an entry changes only its line and not the permissions of the file.
 
-    If the old line is not in the file, the new entry is appended.
+    If the old line is not in the file, the new entry is appended. The new line is at the end of the
+    file, and counts as if it were in its place, until the file is arranged.
     """
     for prompt in ("one", "two", "three"):
         tape.append(path, make_line(prompt).encode())
     path.chmod(0o640)
-    tape.append(path, make_line("two", "new").encode(), make_line("two").encode())
-    tape.append(path, make_line("four").encode(), b"missing")
+    tape.append(path, tape.replacement(make_line("two").encode(), make_line("two", "new").encode()))
+    tape.append(path, tape.replacement(b"missing", make_line("four").encode()))
+    texts = [line.entry.text for line in tape.read(path).lines]
+    tape.arrange(path)
 
+    assert texts == ["Hello.", "new", "Hello.", "Hello."]
     assert path.read_text().splitlines()[1:] == [
         make_line("one"), make_line("two", "new"), make_line("three"), make_line("four"),
     ]  # fmt: skip
@@ -116,7 +120,7 @@ def test_windows_line_endings_are_read(write_and_read, path):
     content = write_and_read(
         f"{HEAD}{make_line('one')}\n{make_line('two')}\n".replace("\n", "\r\n")
     )
-    tape.append(path, make_line("one", "new").encode(), content.lines[0].data)
+    tape.append(path, tape.replacement(content.lines[0].data, make_line("one", "new").encode()))
 
     assert list_prompts(content) == ["one", "two"]
     assert [line.entry.text for line in tape.read(path).lines] == ["new", "Hello."]
@@ -136,8 +140,8 @@ CONFLICT = (
         (b"\x89PNG\r\n\x1a\n\0\0\0", "is not a cassette", "was not changed"),
         ('{"version":1}\n', "is not a cassette", "was not changed"),
         (
-            '{"format":"gatewayx-cassette","version":2}\n{}',
-            "format version of at most 1, got 2",
+            '{"format":"gatewayx-cassette","version":3}\n{}',
+            "format version of at most 2, got 3",
             "pip install",
         ),
         (f"{HEAD}{make_line('one')}\n{{}}\n{make_line()}\n", "Line 3 of the cassette", "sed -i 3d"),
@@ -201,8 +205,8 @@ from gatewayx_nb.cassettes import tape
 path, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 for number in range(count):
     entry = {
-        "recorded": "", "engine": "e", "model": "", "chunks": [[0.0, "word " * 3000]],
         "request": {"messages": [{"role": "user", "content": f"{name} {number}"}]},
+        "engine": "e", "text": "word " * 3000,
     }
     tape.append(path, json.dumps(entry).encode())
     print(number, flush=True)

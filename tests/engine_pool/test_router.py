@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from gatewayx_nb import display
+from gatewayx_nb.cassettes import cassette_file
 from gatewayx_nb.engine_pool import EngineHealth, EnginePool
 from gatewayx_nb.engine_pool.call import EngineCall
 from gatewayx_nb.engine_pool.cassette_calls import RecordedCall, ReplayedCall
@@ -112,8 +113,9 @@ def test_ids_headers_and_rate_limits_are_not_recorded(make_scripted_pool, path):
         pool.ask("Hi", model="scripted")
 
     (entry,) = read_entries(path)
-    assert set(entry) == {"recorded", "engine", "model", "request", "reference", "chunks", "reply"}
-    assert set(entry["reply"]) == {"engine", "model", "latency", "time_to_first"}
+    call = ["request", "reference", "engine", "resolved"]
+    assert list(entry) == [*call, "text", "pieces", "figures", "recorded"]
+    assert list(entry["figures"]) == ["engine", "latency", "model", "time_to_first"]
     assert str(path.parent) not in path.read_text()
     assert "req_1" not in path.read_text()
 
@@ -129,7 +131,7 @@ def test_auto_mode_records_new_calls(make_scripted_pool, path):
     assert (fresh.text, fresh.replayed) == ("three", False)
     assert (cassette.replayed, cassette.recorded) == (2, 2)
     assert len(engine.requests) == 3
-    assert [entry["chunks"][0][1] for entry in read_entries(path)] == ["one", "two"]
+    assert [entry["text"] for entry in read_entries(path)] == ["one", "two"]
 
 
 def test_record_mode_replaces_entries_in_order(make_scripted_pool, empty_pool, path):
@@ -144,7 +146,7 @@ def test_record_mode_replaces_entries_in_order(make_scripted_pool, empty_pool, p
         texts = [empty_pool.ask("Hi", model="scripted").text for _ in range(3)]
 
     assert texts == ["x", "z", "z"]
-    assert [entry["chunks"][0][1] for entry in read_entries(path)] == ["x", "y", "z"]
+    assert [entry["text"] for entry in read_entries(path)] == ["x", "y", "z"]
 
 
 def test_equal_concurrent_calls_are_replayed_in_order(make_scripted_pool, empty_pool, path):
@@ -156,7 +158,7 @@ def test_equal_concurrent_calls_are_replayed_in_order(make_scripted_pool, empty_
             texts.append(list(map(str, caller.compare("Hi", models=["scripted", "scripted"]))))
 
     assert texts == [["slow", "quick"]] * 2
-    assert [entry["chunks"][0][1] for entry in read_entries(path)] == ["quick", "slow"]
+    assert [entry["text"] for entry in read_entries(path)] == ["slow", "quick"]
 
 
 def test_interleaved_streams_do_not_mix(make_scripted_pool, empty_pool, path):
@@ -658,14 +660,15 @@ def test_a_full_disk_loses_no_reply(make_scripted_pool, empty_pool, path, monkey
     """On a full disk replies are handed out with a warning, replayed, and written later."""
     pool, engine = make_scripted_pool(["One.", END], ["Two.", END], ["Three.", END])
 
-    def raise_disk_full(_):
-        raise OSError(28, "No space left on device")
+    class FullDisk(io.FileIO):
+        def write(self, _):
+            raise OSError(28, "No space left on device")
 
     with pool.cassette(path) as cassette:
         assert pool.ask("first", model="scripted").text == "One."
         content_before = path.read_bytes()
         with monkeypatch.context() as full:
-            full.setattr(os, "fsync", raise_disk_full)
+            full.setattr(cassette_file, "FileIO", FullDisk)
             assert pool.ask("Hi", model="scripted").text == "Two."
             assert "".join(map(str, pool.stream("Ho", model="scripted"))) == "Three."
             assert path.read_bytes() == content_before
@@ -758,7 +761,7 @@ sys.addaudithook(audit)
 import gatewayx_nb as gx
 
 with gx.cassette(sys.argv[1], "replay"):
-    print(gx.ask("Hi", model="grok"), [chunk.text for chunk in gx.stream("Hi", model="grok")])
+    print(gx.ask("Hi", model="acme"), [chunk.text for chunk in gx.stream("Hi", model="acme")])
     print([row.state for row in gx.status()], gx.models()[:], gx.health()[:])
     print(sorted(name for name in sys.modules if name in ("httpx", "aiohttp", "xllamacpp")))
 """
@@ -767,11 +770,11 @@ with gx.cassette(sys.argv[1], "replay"):
 def test_replay_opens_no_socket_and_starts_no_engine(path):
     """Replay opens no socket, starts no process and imports no HTTP or model library."""
 
-    class Grok(ScriptedEngine):
-        name = "grok"
+    class Acme(ScriptedEngine):
+        name = "acme"
 
-    with EnginePool(env={}, engines=[Grok(["Hello.", END])]) as pool, pool.cassette(path):
-        pool.ask("Hi", model="grok")
+    with EnginePool(env={}, engines=[Acme(["Hello.", END])]) as pool, pool.cassette(path):
+        pool.ask("Hi", model="acme")
     process = subprocess.run(
         [sys.executable, "-c", OFFLINE_SCRIPT, str(path)],
         cwd=path.parent,
@@ -784,7 +787,7 @@ def test_replay_opens_no_socket_and_starts_no_engine(path):
     assert process.stderr == ""
     assert process.stdout.splitlines() == [
         "Hello. ['Hello.', '']",
-        "['replay'] [ModelInfo(engine='grok', model='script', default=True, size=None)] "
-        + repr([EngineHealth("grok", ok=True)]),
+        "['replay'] [ModelInfo(engine='acme', model='script', default=True, size=None)] "
+        + repr([EngineHealth("acme", ok=True)]),
         "[]",
     ]

@@ -1,0 +1,192 @@
+"""The entries of an open cassette, found by their request."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.messages import ModelInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from gatewayx_nb.cassettes.entry import CassetteEntry
+    from gatewayx_nb.cassettes.request_body import RequestBody
+    from gatewayx_nb.cassettes.tape import TapeLine
+
+CallGroup = tuple[bytes, str, str]
+"""The digest, engine and model, which are the same for equal calls."""
+
+CallKey = tuple[CallGroup, int]
+"""A group and the number of equal calls before this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class CassetteRequest:
+    """The parts of a call by which a cassette finds it.
+
+    Attributes:
+        reference: The reference as typed; empty for the default model.
+        engine: The engine's name; empty if only a cassette can resolve it.
+        model: The model's name; empty for the engine's default.
+        body: The request.
+        resolved: The model that the reference names now; empty if unknown.
+    """
+
+    reference: str
+    engine: str
+    model: str
+    body: RequestBody
+    resolved: str = ""
+
+    @property
+    def group(self) -> CallGroup:
+        """The group of a call that is recorded now."""
+        return self.body.digest, self.engine, self.model
+
+
+class CassetteIndex:
+    """The entries of a cassette by request, in the order of their repeats.
+
+    Attributes:
+        conflicts: Pairs of lines that record different answers to the same call, as two branches
+            that both record it leave behind; the newer answer is used.
+        duplicates: The lines that are not used, because a newer one records the same call.
+    """
+
+    def __init__(self) -> None:
+        self.conflicts: list[tuple[TapeLine, TapeLine]] = []
+        self.duplicates: list[TapeLine] = []
+        self._groups: dict[CallGroup, list[TapeLine]] = {}
+        self._by_digest: dict[bytes, list[CallGroup]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._groups.values()))
+
+    def lines(self) -> Iterator[TapeLine]:
+        """Yield every line that is used."""
+        for group in self._groups.values():
+            yield from group
+
+    def keyed_lines(self) -> Iterator[tuple[CallKey, TapeLine]]:
+        """Yield every line that is used, with the key of its call."""
+        for group, lines in self._groups.items():
+            for line in lines:
+                yield (group, line.entry.repeat), line
+
+    def entries(self) -> Iterator[CassetteEntry]:
+        """Yield every entry that is used."""
+        for line in self.lines():
+            yield line.entry
+
+    def load(self, line: TapeLine) -> None:
+        """Add a line of the file; of two for the same call, keep the newer."""
+        old = self.put(line)
+        if old is None or old.data == line.data:
+            return
+        if not old.entry.has_same_answer(line.entry):
+            self.conflicts.append((old, line))
+        if old.entry.recorded > line.entry.recorded:
+            old, line = line, old
+            self.put(line)
+        self.duplicates.append(old)
+
+    def put(self, line: TapeLine) -> TapeLine | None:
+        """Add a line, and return the line that it replaces, if any."""
+        entry = line.entry
+        key = (entry.request.digest, entry.engine, entry.model)
+        group = self._groups.setdefault(key, [])
+        if not group:
+            self._by_digest.setdefault(key[0], []).append(key)
+        at = bisect_left(group, entry.repeat, key=_repeat)
+        if at == len(group) or _repeat(group[at]) != entry.repeat:
+            group.insert(at, line)  # sorting them again would take quadratic time
+            return None
+        old, group[at] = group[at], line
+        return old
+
+    def forget_duplicates(self, key: CallKey | None = None) -> list[TapeLine]:
+        """Return the unused lines of one call, or of all, and forget them and their conflicts."""
+        if not self.duplicates:
+            return []
+        forgotten = [line for line in self.duplicates if key in (None, _key(line))]
+        self.duplicates = [line for line in self.duplicates if line not in forgotten]
+        self.conflicts = [pair for pair in self.conflicts if key not in (None, _key(pair[0]))]
+        return forgotten
+
+    def remove(self, unwanted: set[CallKey]) -> list[TapeLine]:
+        """Remove and return the lines of calls."""
+        removed = [line for key, line in self.keyed_lines() if key in unwanted]
+        for group in {key[0] for key in unwanted}:
+            lines = self._groups.get(group, [])
+            lines[:] = [line for line in lines if (group, line.entry.repeat) not in unwanted]
+            if not lines and self._groups.pop(group, None) is not None:
+                self._by_digest[group[0]].remove(group)
+        return removed
+
+    def find(self, request: CassetteRequest, *, by_reference: bool) -> CallGroup:
+        """Return a request's group, found by its engine or else by the reference as typed.
+
+        Args:
+            request: The request.
+            by_reference: Whether a group of another engine or model may be returned, if its calls
+                have the same reference.
+        """
+        group = request.group
+        if group in self._groups or (not by_reference and request.engine):
+            return group
+        # The reference may have named another engine when the call was recorded.
+        for recorded in reversed(self._by_digest.get(group[0], [])):
+            if any(line.entry.reference == request.reference for line in self._groups[recorded]):
+                return recorded
+        return group
+
+    def group_lines(self, group: CallGroup) -> Sequence[TapeLine]:
+        """Return the lines of equal calls in their order; empty if none is recorded."""
+        return self._groups.get(group, ())
+
+    def line(self, key: CallKey) -> TapeLine | None:
+        """Return the line of a call, if it is recorded."""
+        group, repeat = key
+        lines = self._groups.get(group, [])
+        at = bisect_left(lines, repeat, key=_repeat)
+        return lines[at] if at < len(lines) and _repeat(lines[at]) == repeat else None
+
+    def has_engine(self, engine: str) -> bool:
+        """Return whether any call to the given engine is recorded."""
+        return any(engine == known for _, known, _ in self._groups)
+
+    def knows(self, reference: str, engine: str) -> bool:
+        """Return whether any recorded call has this reference or went to this engine."""
+        return self.has_engine(engine) or any(
+            entry.reference == reference for entry in self.entries()
+        )
+
+    def models(self) -> list[ModelInfo]:
+        """Return the requested models; for an engine's default, the model that replied."""
+        models: dict[tuple[str, str], ModelInfo] = {}
+        for entry in self.entries():
+            figures, engine, model = entry.figures, entry.engine, entry.model
+            # A fallback engine replied; the model requested from it is not recorded.
+            if figures and figures.fallback_from:
+                engine, model = figures.engine, ""
+            actual = figures.model if figures else ""
+            previous = models.get((engine, model))
+            if previous is None or not previous.model:
+                models[engine, model] = ModelInfo(engine, model or actual, default=not model)
+        return sorted(models.values(), key=lambda info: (info.engine, not info.default, info.model))
+
+    def default_reference(self) -> str | None:
+        """Return the reference of the latest recorded call to the default model."""
+        entries = [entry for entry in self.entries() if not entry.reference]
+        return f"{entries[-1].engine}:{entries[-1].model}".rstrip(":") if entries else None
+
+
+def _key(line: TapeLine) -> CallKey:
+    entry = line.entry
+    return (entry.request.digest, entry.engine, entry.model), entry.repeat
+
+
+def _repeat(line: TapeLine) -> int:
+    return line.entry.repeat
