@@ -16,6 +16,7 @@ from gatewayx_nb.html import (
     notes_text,
     pictures_html,
     pictures_text,
+    safe_markdown,
     to_html,
 )
 from gatewayx_nb.messages import Message
@@ -331,9 +332,16 @@ class Reply(Generic[T_co]):
 
     # IPython passes `include` and `exclude`, which are hints that may be ignored.
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        """Return text and safe HTML, never ``text/markdown``, whose HTML may be unsafe."""
+        """Return text, safe HTML, and Markdown for programs that prefer it.
+
+        The Markdown has neither raw HTML nor images; see `safe_markdown`.
+        """
         text = "\n\n".join(filter(None, (self.text, details_text(self))))
-        return {"text/plain": plain(text), "text/html": to_html(self.text) + details_html(self)}
+        return {
+            "text/plain": plain(text),
+            "text/html": to_html(self.text) + details_html(self),
+            "text/markdown": reply_markdown(self),
+        }
 
 
 _SDK_TEXT_ATTRIBUTES = frozenset({"choices", "content", "message", "output_text", "response"})
@@ -344,6 +352,12 @@ def details_text(reply: Reply) -> str:
     """Return the notes and the images of a reply as lines of text; empty if it has none."""
     parts = (notes_text(_notes(reply)), pictures_text(_pictures(reply)))
     return "\n".join(filter(None, parts))
+
+
+def reply_markdown(reply: Reply) -> str:
+    """Return the text and the notes of a reply as safe Markdown."""
+    notes = details_text(reply).replace("\n", "\n\n")
+    return "\n\n".join(filter(None, map(safe_markdown, (reply.text, notes))))
 
 
 def details_html(reply: Reply) -> str:

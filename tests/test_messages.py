@@ -125,8 +125,8 @@ def test_messages_can_be_copied_and_pickled():
     assert len({message, copy.copy(message)}) == 1
 
 
-def test_a_reply_is_displayed_as_text_and_safe_html():
-    """A reply is displayed as text and as safe HTML, not as Markdown, which a page would trust."""
+def test_a_reply_is_displayed_as_text_safe_html_and_safe_markdown():
+    """A reply is displayed as text, as safe HTML and, for other programs, as safe Markdown."""
     reply = Reply("**hi** <script>", engine="mock", model="m")
 
     bundle = reply._repr_mimebundle_()
@@ -134,7 +134,8 @@ def test_a_reply_is_displayed_as_text_and_safe_html():
     assert str(reply) == bundle["text/plain"] == "**hi** <script>"
     assert "<strong>hi</strong>" in bundle["text/html"]
     assert "<script" not in bundle["text/html"]
-    assert set(bundle) == {"text/plain", "text/html"}
+    assert bundle["text/markdown"] == "**hi** &lt;script&gt;"
+    assert set(bundle) == {"text/plain", "text/html", "text/markdown"}
 
 
 def test_a_reply_has_a_short_repr():

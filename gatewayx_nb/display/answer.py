@@ -16,7 +16,7 @@ from gatewayx_nb import output_formats
 from gatewayx_nb.display.throttle import Throttle
 from gatewayx_nb.errors import GatewayError, with_short_traceback
 from gatewayx_nb.html import reply_html
-from gatewayx_nb.replies import details_html, details_text
+from gatewayx_nb.replies import details_html, details_text, reply_markdown
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
@@ -84,13 +84,20 @@ class UpdatableDisplay:
         self.throttle = Throttle(clock, pause_factor)
         self._handle = DisplayHandle()
 
-    def show(self, text: str, html: str) -> None:
-        """Show the content, replacing the previous content."""
+    def show(self, text: str, html: str, markdown: str = "") -> None:
+        """Show the content, replacing the previous content.
+
+        Args:
+            text: The content as plain text.
+            html: The content as safe HTML.
+            markdown: The content as safe Markdown, for programs that prefer it; omitted if empty.
+        """
         show = self._handle.update if self.is_shown else self._handle.display
         self.is_shown = True
         self.throttle.html_length = len(html)
         # With `raw`, IPython takes the data as a MIME bundle.
-        show({"text/plain": plain(text), "text/html": html}, raw=True)
+        content = {"text/plain": plain(text), "text/html": html}
+        show(content | ({"text/markdown": markdown} if markdown else {}), raw=True)
 
 
 class FinalView(QuietView):
@@ -162,7 +169,8 @@ class NotebookView:
             below=details_html(reply),
         )
         text = "\n\n".join(filter(None, (rendered.text, details_text(reply))))
-        self._display.show(text, page)
+        is_markdown = self._output_format == "markdown"
+        self._display.show(text, page, reply_markdown(reply) if is_markdown else "")
 
 
 class TerminalView:

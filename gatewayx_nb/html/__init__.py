@@ -25,6 +25,7 @@ from gatewayx_nb.html.notes import (
     pictures_text,
 )
 from gatewayx_nb.html.reply import reply_html
+from gatewayx_nb.html.safe_markdown import safe_markdown
 from gatewayx_nb.html.sandbox import sandbox_html
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "pictures_text",
     "preformatted_html",
     "reply_html",
+    "safe_markdown",
     "sandbox_html",
     "scroll_horizontally",
     "table_html",

@@ -155,7 +155,7 @@ def test_a_cell_streams_into_one_display(kernel, report_metric):
     display_ids = {content["transient"]["display_id"] for content in outcome.displays}
     assert len(display_ids) == 1
     assert outcome.contents("execute_result", "stream", "error") == []
-    assert set(outcome.last_display) == {"text/plain", "text/html"}
+    assert set(outcome.last_display) == {"text/plain", "text/html", "text/markdown"}
     assert outcome.last_display["text/plain"] == f"[mock] {words}"
     assert "<strong>word</strong>" in outcome.last_display["text/html"]
     assert "<script" not in outcome.last_display["text/html"]

@@ -1,0 +1,225 @@
+r"""Converts a model's Markdown to Markdown that any program may render.
+
+A saved notebook is rendered by programs that prefer ``text/markdown``, such as ``nbconvert`` for
+PDF files and Quarto. Model output is untrusted, and these programs accept raw HTML, raw TeX, images
+and code chunks that are executed. So the parsed text is written anew: every character of it that
+may have a meaning is escaped, and only the constructs below are written.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.html import math
+from gatewayx_nb.html.markdown import end_of_markdown, parser
+from gatewayx_nb.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from markdown_it.tree import SyntaxTreeNode
+
+_SPECIAL = re.compile(r"[\\`*_{}\[\]<>$~&^|@]|\s+")
+# These are entities, because some programs do not know a backslash before them, or take it for the
+# start of a formula.
+_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"} | {
+    character: f"&#{ord(character)};" for character in "[]$~^|@"
+}
+_LINE_START = re.compile(r"^([ \t]*)(?:(\d{1,9})([.)])|([#+=:%-]))", re.MULTILINE)
+_LANGUAGE = re.compile(r"[\w+#.-]{1,40}", re.ASCII)  # not `{r}`, which Quarto would execute
+_FINAL_BACKSLASH = re.compile(r"(?<!\\)(?:\\\\)*\\$")
+_BACKTICKS = re.compile(r"`+")
+_ALIGNMENTS = {"text-align:center": ":-:", "text-align:right": "--:", "text-align:left": ":--"}
+
+
+def safe_markdown(markdown: str) -> str:
+    r"""Return a model's text as Markdown without raw HTML, raw TeX, images and executable code.
+
+    Links lead to http, https and mailto. Formulas are between ``$`` or ``$$``, and only those that
+    a page may typeset.
+
+    >>> safe_markdown("**Bold** <script> \\input{x} ![i](https://x/y.png)")
+    '**Bold** &lt;script&gt; \\\\input\\{x\\} &#91;image: i (https://x/y.png)&#93;'
+    """
+    from markdown_it.tree import SyntaxTreeNode
+
+    text = plain(markdown)
+    cut = end_of_markdown(text)
+    blocks = _blocks(SyntaxTreeNode(parser().parse(text[:cut])).children)
+    rest = _escaped_lines("\n".join(map(_escape, text[cut:].splitlines()))).strip()
+    return "\n\n".join(filter(None, [*blocks, rest]))
+
+
+def _escape(text: str) -> str:
+    return _SPECIAL.sub(_escape_match, text)
+
+
+def _escape_match(match: re.Match[str]) -> str:
+    if match[0].isspace():
+        # A line break in inline text comes from an entity, and would begin another block.
+        return re.sub(r"[\n\r\t]", " ", match[0])
+    return _ENTITIES.get(match[0], f"\\{match[0]}")
+
+
+def _escaped_lines(text: str) -> str:
+    """Return inline Markdown in which no line begins like a heading, a list or a definition."""
+    return _LINE_START.sub(lambda m: f"{m[1]}{m[2] or ''}\\{m[3] or m[4]}", text)
+
+
+def _blocks(nodes: Iterable[SyntaxTreeNode]) -> list[str]:
+    return [_BLOCKS[node.type](node) for node in nodes if node.type in _BLOCKS]
+
+
+def _inline(node: SyntaxTreeNode) -> str:
+    """Return the inline content of a node."""
+    return "".join(_INLINE[child.type](child) for child in node.children if child.type in _INLINE)
+
+
+def _heading(node: SyntaxTreeNode) -> str:
+    # A heading may end with such characters, which are then not part of it.
+    content = _one_line(node).replace("#", "\\#").replace("&\\#", "&#")
+    return f"{'#' * int(node.tag[1:])} {content}"
+
+
+def _one_line(node: SyntaxTreeNode) -> str:
+    return re.sub(r"\\?\n", " ", _inline_of_block(node))
+
+
+def _inline_of_block(node: SyntaxTreeNode) -> str:
+    return "".join(map(_inline, node.children))
+
+
+def _paragraph(node: SyntaxTreeNode) -> str:
+    lines = _inline_of_block(node).split("\n")
+    return _escaped_lines("\n".join(line.strip() for line in lines))
+
+
+def _quotation(node: SyntaxTreeNode) -> str:
+    return _prefixed("\n\n".join(_blocks(node.children)), "> ", "> ")
+
+
+def _list(node: SyntaxTreeNode) -> str:
+    blocks = (block for item in node.children for block in item.children)
+    is_tight = all(block.hidden for block in blocks if block.type == "paragraph")
+    number = int(node.attrs.get("start", 1)) if node.type == "ordered_list" else None
+    items = []
+    for place, item in enumerate(node.children):
+        # Of two adjacent lists the second has another marker.
+        marker = f"{item.markup} " if number is None else f"{number + place}{item.markup} "
+        body = ("\n" if is_tight else "\n\n").join(_blocks(item.children))
+        items.append(_prefixed(body, marker, " " * len(marker)))
+    return ("\n" if is_tight else "\n\n").join(items)
+
+
+def _prefixed(text: str, first: str, others: str) -> str:
+    """Return text with a prefix before its first line and another one before the other lines."""
+    head, *lines = text.split("\n")
+    return "\n".join([f"{first}{head}".rstrip(), *(f"{others}{line}".rstrip() for line in lines)])
+
+
+def _code(node: SyntaxTreeNode) -> str:
+    language = _LANGUAGE.match((node.info.split() or [""])[0])
+    is_whole = language and language[0] == node.info.split()[0]
+    fence = _fence(node.content, 3)
+    content = _without_shortcodes(node.content)
+    return (
+        f"{fence}{language[0] if language and is_whole else ''}\n{content.rstrip(chr(10))}\n{fence}"
+    )
+
+
+def _fence(content: str, shortest: int) -> str:
+    longest = max(map(len, _BACKTICKS.findall(content)), default=0)
+    return "`" * max(shortest, longest + 1)
+
+
+def _without_shortcodes(code: str) -> str:
+    """Return code without ``{{<``, which Quarto would replace, even in code."""
+    return code.replace("{{<", "{{ <")
+
+
+def _table(node: SyntaxTreeNode) -> str:
+    head, *bodies = node.children
+    rows = [*head.children, *(row for body in bodies for row in body.children)]
+    lines = [f"| {' | '.join(_one_line(cell) for cell in row.children)} |" for row in rows]
+    styles = (str(cell.attrs.get("style", "")) for cell in rows[0].children)
+    lines.insert(1, f"| {' | '.join(_ALIGNMENTS.get(style, '---') for style in styles)} |")
+    return "\n".join(lines)
+
+
+def _math_block(node: SyntaxTreeNode) -> str:
+    tex = _safe_tex(node.content)
+    lines = [line for line in node.content.splitlines() if line.strip()]
+    if tex is None:
+        return _escaped_lines(_escape("\n".join(["$$", *lines, "$$"])))
+    return "\n".join(["$$", *(line for line in tex.splitlines() if line.strip()), "$$"])
+
+
+def _math(node: SyntaxTreeNode) -> str:
+    tex = _safe_tex(node.content)
+    return _escape(f"$${node.content}$$") if tex is None else f"${' '.join(tex.split())}$"
+
+
+def _safe_tex(tex: str) -> str | None:
+    """Return a formula that is no HTML and no link in any renderer; ``None`` if it is not safe."""
+    if not math.may_be_typeset(tex) or "`" in tex or _FINAL_BACKSLASH.search(tex.rstrip()):
+        return None
+    return re.sub(r"([<>])", r" \1 ", tex).replace("](", "] (")
+
+
+def _code_span(node: SyntaxTreeNode) -> str:
+    content = _without_shortcodes(node.content)
+    fence = _fence(content, 1)
+    needs_space = content[:1] in "` " or content[-1:] in "` "
+    space = " " if needs_space and content.strip() else ""
+    is_in_table = any(parent.type in ("td", "th") for parent in _parents(node))
+    content = content.replace("|", "\\|") if is_in_table else content
+    return f"{fence}{space}{content}{space}{fence}"
+
+
+def _parents(node: SyntaxTreeNode) -> Iterable[SyntaxTreeNode]:
+    while (parent := node.parent) is not None:
+        yield parent
+        node = parent
+
+
+def _marked(node: SyntaxTreeNode) -> str:
+    return f"{node.markup}{_inline(node)}{node.markup}"
+
+
+def _link(node: SyntaxTreeNode) -> str:
+    target = str(node.attrs.get("href", ""))
+    for character in "\\()<>{}[]$`|*_~":
+        target = target.replace(character, f"%{ord(character):02X}")
+    return f"[{_inline(node)}]({target})"
+
+
+def _image(node: SyntaxTreeNode) -> str:
+    return _escape(f"[image: {node.content} ({node.attrs.get('src', '')})]")
+
+
+_BLOCKS: Mapping[str, Callable[[SyntaxTreeNode], str]] = {
+    "heading": _heading,
+    "paragraph": _paragraph,
+    "blockquote": _quotation,
+    "bullet_list": _list,
+    "ordered_list": _list,
+    "fence": _code,
+    "code_block": _code,
+    "table": _table,
+    "hr": lambda _: "***",
+    "math_block": _math_block,
+}
+
+_INLINE: Mapping[str, Callable[[SyntaxTreeNode], str]] = {
+    "text": lambda node: _escape(node.content),
+    "softbreak": lambda _: "\n",
+    "hardbreak": lambda _: "\\\n",
+    "code_inline": _code_span,
+    "em": _marked,
+    "strong": _marked,
+    "s": _marked,
+    "link": _link,
+    "image": _image,
+    "math_inline": _math,
+}
