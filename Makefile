@@ -1,6 +1,6 @@
 # make demo   run the quickstart notebook live, on a real model on this machine
 # make test   run the tests, the notebooks and the browser tests
-# make soak   cut 5,000 random streams and mutate 10,000 answers; `make test` runs a sample
+# make soak   cut 5,000 streams, mutate 10,000 answers, merge 200 cassettes; `make test` runs a sample
 # make test-oldest  run the core tests on the oldest supported versions, which are Colab's
 # make notebooks-record  record the cassettes and outputs of the notebooks again; -live keeps nothing
 # make screenshots       take pictures of all that a notebook shows, and the README's
@@ -98,8 +98,8 @@ check: $(VENV)/dev.stamp
 	@cd $(SCRATCH) && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports --no-cache
 
 soak: $(VENV)/dev.stamp
-	@echo "== Random answers of every dialect: about three minutes"
-	@SOAK=1 $(BIN)/python -m pytest -n $(WORKERS) tests/llm_engines/test_random_answers.py
+	@echo "== Random answers of every dialect, and merged, killed and full cassettes: about five minutes"
+	@SOAK=1 $(BIN)/python -m pytest -n $(WORKERS) tests/llm_engines/test_random_answers.py tests/cassettes/test_recording.py
 
 bench: $(BENCH)/bench.stamp
 	@$(BENCH)/bin/python benchmarks/overhead.py

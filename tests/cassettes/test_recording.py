@@ -1,6 +1,8 @@
 """What recording changes in a cassette: lines, their order, replacements, conflicts."""
 
+import io
 import json
+import os
 import random
 import re
 import subprocess
@@ -9,12 +11,15 @@ import threading
 
 import pytest
 
-from gatewayx_nb.cassettes import CassetteEntry, RequestBody, tape
+from gatewayx_nb.cassettes import CassetteEntry, RequestBody, cassette_file, tape
 from gatewayx_nb.cassettes.codec import encode
 from gatewayx_nb.cassettes.request_body import RecordedMessage
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import CassetteMissError, ConfigError, MissingKeyError, UsageError
 from gatewayx_nb.llm_engines import LLMEngine
+
+IS_SOAK = os.environ.get("SOAK") == "1"
+MERGES, KILLS, FULL_DISKS = (200, 200, 200) if IS_SOAK else (25, 9, 20)
 
 HEAD = b'{"format":"gatewayx-cassette","version":2}\n'
 
@@ -250,7 +255,7 @@ def test_merges_by_git_never_replay_a_wrong_answer(pool, echo, tmp_path):
 
     run("init", "-q", "-b", "main")
     outcomes = set()
-    for seed in range(25):
+    for seed in range(MERGES):
         generator = random.Random(seed)
         path.unlink(missing_ok=True)
         answers = {}
@@ -310,7 +315,7 @@ def test_an_old_file_with_an_incomplete_line_is_converted(pool, path):
 
 
 KILLED_RENEWAL = """
-import os, signal, sys
+import os, random, signal, sys, threading, time
 from gatewayx_nb.cassettes import tape
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.llm_engines import LLMEngine
@@ -329,6 +334,11 @@ if seed % 3 == 0:  # die while the file is put in order
     tape.cassette_file.replace = replace
 pool = EnginePool(env={}, engines=[Echo()])
 with pool.cassette(path, "record"):
+    if seed % 3 == 1:  # die at any time
+        def kill():
+            time.sleep(random.Random(seed).random() / 50)
+            os.kill(os.getpid(), signal.SIGKILL)
+        threading.Thread(target=kill).start()
     for number in range(calls):
         print(pool.ask(f"p{number}", "echo").text, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -338,7 +348,7 @@ with pool.cassette(path, "record"):
 def test_a_killed_process_leaves_a_whole_file_with_every_answer(pool, path):
     """A process that is killed while it renews entries leaves each printed answer in the file."""
     record(pool, path, *[f"p{number}" for number in range(5)])
-    for seed in range(6):
+    for seed in range(KILLS):
         calls = random.Random(seed).randint(1, 5)
         process = subprocess.run(
             [sys.executable, "-c", KILLED_RENEWAL, str(path), str(calls), str(seed)],
@@ -346,12 +356,46 @@ def test_a_killed_process_leaves_a_whole_file_with_every_answer(pool, path):
         )  # fmt: skip
         printed = process.stdout.splitlines()
         with pool.cassette(path, "replay") as cassette:
-            assert cassette.problem == ""
+            assert cassette.problem in (
+                "",
+                "The last line of a.jsonl is incomplete and was skipped.",
+            )
             replayed = [pool.ask(f"p{number}", "echo").text for number in range(len(printed))]
             assert replayed == printed
             assert len(cassette) == 5
     record(pool, path, "p0")
     assert b"replaces" not in path.read_bytes()
+
+
+def test_a_disk_that_fills_up_anywhere_loses_no_answer(tmp_path, monkeypatch):
+    """Whatever part of a line still fits, no answer is paid for twice, and the file is whole."""
+    for seed in range(FULL_DISKS):
+        path, free = tmp_path / f"{seed}.jsonl", random.Random(seed).randint(0, 1_500)
+        asked = []
+
+        class FullDisk(io.FileIO):
+            def write(self, data):
+                nonlocal free
+                count = super().write(data[:free]) if free else 0
+                free -= count
+                if not count:
+                    raise OSError(28, "No space left on device")
+                return count
+
+        class Counting(Echo):
+            async def generate(self, prompt, **_):
+                asked.append(prompt)  # noqa: B023 - called within this round of the loop
+                return prompt
+
+        prompts = [f"p{number}" for number in range(5)]
+        with EnginePool(env={}, engines=[Counting()]) as pool, pool.cassette(path):
+            with monkeypatch.context() as full:
+                full.setattr(cassette_file, "FileIO", FullDisk)
+                first = [pool.ask(prompt, "echo").text for prompt in prompts]
+                if os.path.exists(path):
+                    tape.read(path)
+            again = [pool.ask(prompt, "echo").text for prompt in prompts]
+        assert first == again == prompts == asked == texts(path)
 
 
 def test_a_call_of_another_model_is_reported_once(pool, path, caplog, tmp_path):
