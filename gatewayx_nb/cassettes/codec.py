@@ -86,15 +86,28 @@ def decode(line: bytes, version: int = VERSION) -> CassetteEntry:
 
     Args:
         line: The line.
-        version: Version of the file's format.
+        version: Version of the file's format, used for a line that does not show its own.
 
     Raises:
         ValueError: If the line is not a valid entry.
     """
-    if version > 1:
+    if line_version(line, version) > 1:
         return _decode(line, _DECODER.decode, CassetteEntry)
     return _from_format_1(_decode(line, _DECODER_1.decode, _Entry1))
 
+
+def line_version(line: bytes, version: int = VERSION) -> int:
+    """Return the version of a line, which its first field shows; see `decode`.
+
+    Where one of two merged branches had converted the file, it has lines of both versions.
+    """
+    if line.startswith(_FIRST_FIELD_1):
+        return 1
+    return 2 if line.startswith(_FIRST_FIELDS_2) else version
+
+
+_FIRST_FIELD_1 = b'{"recorded":'
+_FIRST_FIELDS_2 = (b'{"request":', b'{"replaces":')
 
 _DECODER = msgspec.json.Decoder(CassetteEntry)
 _DECODER_1 = msgspec.json.Decoder(_Entry1)

@@ -7,6 +7,7 @@ too, with the digest of the line that it replaces; `arrange` then moves it there
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import os
 import re
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from gatewayx_nb.cassettes import cassette_file
-from gatewayx_nb.cassettes.codec import VERSION, decode, encode
+from gatewayx_nb.cassettes.codec import VERSION, decode, encode, line_version
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.files import fsync_directory
 from gatewayx_nb.hints import Hint, as_hint
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 FORMAT = "gatewayx-cassette"
 
 _HEAD = f'{{"format":"{FORMAT}","version":{VERSION}}}'.encode()
+
+_HEAD_START = f'{{"format":"{FORMAT}"'.encode()
 
 _MAX_HEAD = 1024
 """Maximum length of the header in bytes."""
@@ -64,15 +67,23 @@ class TapeContent:
         lines: Its entries.
         problem: One line about the part of the file that was skipped; empty if none was.
         is_arranged: Whether every line is in its place; see `arrange`.
+        version: Version of the format, as the header says.
+        markers: The markers of a merge conflict, each with the number of its line.
     """
 
     lines: tuple[TapeLine, ...] = ()
     problem: str = ""
     is_arranged: bool = True
+    version: int = VERSION
+    markers: tuple[tuple[int, str], ...] = ()
 
 
-def read(path: Path) -> TapeContent:
+def read(path: Path, *, allow_markers: bool = False) -> TapeContent:
     """Read a cassette; an incomplete entry at its end is skipped.
+
+    Args:
+        path: The cassette.
+        allow_markers: Whether to skip the markers of a merge conflict instead of raising an error.
 
     Raises:
         ConfigError: If the file is not a cassette or cannot be read; the message names the line.
@@ -82,8 +93,9 @@ def read(path: Path) -> TapeContent:
     # complete.
     lines = [line.rstrip(b"\r") for line in data.split(b"\n")]
     # Markers are searched for first: one may be on any line, even in place of the header.
-    for number, line in enumerate(lines, start=1):
-        if _CONFLICT.match(line):
+    markers = [pair for pair in enumerate(lines, start=1) if _CONFLICT.match(pair[1])]
+    for number, _ in markers:
+        if not allow_markers:
             raise ConfigError(
                 f"{str(path)!r} has a merge conflict marker on line {number}.",
                 hint=as_hint(
@@ -94,17 +106,26 @@ def read(path: Path) -> TapeContent:
             )
     if not data.strip():
         return TapeContent()
-    return _content(path, lines, _check_head(path, lines[0]))
+    for number, _ in markers:
+        lines[number - 1] = b""
+    first = next((number for number, line in enumerate(lines) if line), 0) if markers else 0
+    content = _content(path, lines, first, _check_head(path, lines[first]))
+    texts = tuple((number, line.decode(errors="replace")) for number, line in markers)
+    return dataclasses.replace(content, markers=texts)
 
 
-def _content(path: Path, lines: list[bytes], version: int) -> TapeContent:
+def _content(path: Path, lines: list[bytes], first: int, version: int) -> TapeContent:
+    """Return the content of a file whose header is the line with index ``first``."""
     problem = ""
     if lines[-1].strip() and not _is_valid(lines[-1], version):  # the writer was killed
         problem = f"The last line of {path.name} is incomplete and was skipped."
         lines = lines[:-1]
     entries = []
-    for number, line in _settle(enumerate(lines[1:], start=2)):
+    for number, line in _settle(enumerate(lines[first + 1 :], start=first + 2)):
         if not line.strip():
+            continue
+        if line.startswith(_HEAD_START):  # a merge left that of the other branch behind
+            _check_head(path, line)
             continue
         try:
             entry = decode(line, version)
@@ -114,10 +135,14 @@ def _content(path: Path, lines: list[bytes], version: int) -> TapeContent:
                 f"Line {number} of the cassette {str(path)!r} is invalid: {why}.",
                 hint=f"Fix it, or remove it: `sed -i {number}d {path}`",
             ) from None
-        data = line if version == VERSION else encode(entry)
+        data = line if line_version(line, version) == VERSION else encode(entry)
         entries.append(TapeLine(entry, data, number))
-    is_arranged = not any(line.startswith(_REPLACES) for line in lines)
-    return TapeContent(tuple(entries), problem, is_arranged)
+    # A file whose header names an older format is converted by the next recording in any case.
+    is_mixed = version == VERSION and any(
+        line.startswith(_HEAD_START) or line_version(line) < VERSION for line in lines[first + 1 :]
+    )
+    is_arranged = not is_mixed and not any(line.startswith(_REPLACES) for line in lines)
+    return TapeContent(tuple(entries), problem, is_arranged, version)
 
 
 def _is_valid(line: bytes, version: int) -> bool:
@@ -187,7 +212,8 @@ def arrange(
             pass
         old = [line.rstrip(b"\r") for line in cassette_file.read_bytes(path).split(b"\n")[1:]]
         old = [line for line in old if line.strip()]
-        lines = [line for _, line in _settle(enumerate(old)) if line not in unwanted]
+        current = [_current(line) for line in old if not line.startswith(_HEAD_START)]
+        lines = [line for _, line in _settle(enumerate(current)) if line not in unwanted]
         lines = _in_order_of_calls(lines, calls, added)
         if lines != old:
             _write_lines(path, lines, root)
@@ -250,8 +276,16 @@ def _settle(lines: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
             replaced, _, fields = line.removeprefix(_REPLACES).partition(b'",')
             new, place = b"{" + fields, places.get(replaced, place)
         kept[place : place + 1] = [(number, new)]
-        places[_line_digest(new)] = place
+        places[_line_digest(_current(new))] = place
     return kept
+
+
+def _current(line: bytes) -> bytes:
+    """Return a line in the current format, if it is valid in an older one."""
+    if line_version(line) < VERSION:
+        with contextlib.suppress(ValueError):
+            return encode(decode(line))
+    return line
 
 
 def _in_order_of_calls(

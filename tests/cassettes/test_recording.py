@@ -498,3 +498,29 @@ def test_two_pools_that_record_one_file_keep_each_other_s_entries(echo, path):
             one.ask(f"one {number}", "echo")
             two.ask(f"two {number}", "echo")
     assert sorted(texts(path)) == sorted(f"{name} {n}" for name in ("one", "two") for n in range(5))
+
+
+@pytest.mark.parametrize("has_second_header", [True, False])
+@pytest.mark.parametrize("versions", [(1, 2), (2, 1)])
+def test_a_merge_of_both_formats_is_read_and_converted(pool, path, versions, has_second_header):
+    """If one of two branches converted the file, each line is read in its own format."""
+    new = make_line("new answer", prompt="new")
+    old = {
+        "recorded": "2025-01-01T00:00:00Z", "engine": "echo", "model": "", "reference": "echo",
+        "request": {"messages": [{"role": "user", "content": "old"}]},
+        "chunks": [[0.1, "old "], [0.2, "answer"]], "reply": {"engine": "echo"},
+    }  # fmt: skip
+    sides = {
+        2: [HEAD.strip(), new],
+        1: [HEAD.strip().replace(b"2", b"1"), json.dumps(old).encode()],
+    }
+    first, second = (sides[version] for version in versions)
+    path.write_bytes(b"\n".join([*first, *second[not has_second_header :], b""]))
+
+    assert record(pool, path, "old", "new", mode="replay") == ["old answer", "new answer"]
+    assert record(pool, path, "new", "old", "x") == ["new answer", "old answer", "x"]
+    assert path.read_bytes().count(HEAD[:20]) == 1
+    assert path.read_bytes().startswith(HEAD)
+    assert set(texts(path)) == {"old answer", "new answer", "x"}
+    assert record(pool, path, "old", mode="record") == ["old"]
+    assert sorted(texts(path)) == ["new answer", "old", "x"]
