@@ -48,6 +48,8 @@ def _loaded_heavy_modules(code):
         "import gatewayx_nb.engine_pool",
         "import gatewayx_nb as gx; gx.EnginePool(env={}).status()",
         "import gatewayx_nb as gx; gx.ask('x', model='mock')",
+        "import gatewayx_nb.cassettes.hook",
+        "import gatewayx_nb.cassettes.__main__",
     ],
 )
 def test_heavy_modules_are_loaded_on_demand(code):

@@ -4,6 +4,7 @@ from gatewayx_nb.cassettes.cassette import MODES, Cassette, Mode, RecordingSlot,
 from gatewayx_nb.cassettes.cassette_file import check_file_name
 from gatewayx_nb.cassettes.entry import CassetteEntry, RecordedChunk, entry_of, vectors_of
 from gatewayx_nb.cassettes.index import CassetteRequest
+from gatewayx_nb.cassettes.pruning import PruneReport, prune_open, settle
 from gatewayx_nb.cassettes.redaction import Redaction, load_redact
 from gatewayx_nb.cassettes.request_body import RequestBody, body_of
 
@@ -13,6 +14,7 @@ __all__ = [
     "CassetteEntry",
     "CassetteRequest",
     "Mode",
+    "PruneReport",
     "RecordedChunk",
     "RecordingSlot",
     "Redaction",
@@ -22,5 +24,7 @@ __all__ = [
     "entry_of",
     "load_redact",
     "parse_mode",
+    "prune_open",
+    "settle",
     "vectors_of",
 ]

@@ -6,7 +6,6 @@ import atexit
 import contextlib
 import logging
 import os
-import re
 import threading
 import time
 import weakref
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 from typing_extensions import override
 
-from gatewayx_nb.cassettes import guard, tape
+from gatewayx_nb.cassettes import guard, privacy, tape
 from gatewayx_nb.cassettes.cassette_file import flush, permission_hint, refuse_links
 from gatewayx_nb.cassettes.codec import encode
 from gatewayx_nb.cassettes.index import CallGroup, CallKey, CassetteIndex, CassetteRequest
@@ -42,9 +41,6 @@ Mode = Literal["auto", "record", "replay", "off"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 log = logging.getLogger("gatewayx_nb")
-
-_TABLE = re.compile(r"^[ \t]*\|.*\|[ \t]*\n[ \t]*\|[ \t:|-]*-[ \t:|-]*\|[ \t]*$", re.MULTILINE)
-"""A Markdown table, which is how a DataFrame is put into a prompt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,18 +141,16 @@ class Cassette:
         return " ".join(filter(None, [*parts[:1], self._conflict_message(), *parts[1:]]))
 
     @property
+    def is_used(self) -> bool:
+        """Whether any call has been made since the cassette was opened."""
+        return bool(self._calls)
+
+    @property
     def warning(self) -> str:
-        """Warning if git tracks the cassette and a prompt contains tabular data."""
-        messages = (message for entry in self.entries for message in entry.request.messages)
-        has_table = any(_TABLE.search(message.text) for message in messages)
-        # Tables are looked for first, because asking git starts a process.
-        if not has_table or not tracked_by_git(self.path):
+        """Warning if git tracks the cassette and an entry contains private text; see `privacy`."""
+        if not len(self) or not tracked_by_git(self.path):
             return ""
-        return (
-            f"{self.path.name} is tracked by git, and a prompt in it contains a table: check that"
-            ' its rows may be published. [cassettes] redact = "module:function" removes private'
-            " values."
-        )
+        return privacy.tracked_warning(self.path)
 
     def find(
         self, request: CassetteRequest, *, renew: bool = False

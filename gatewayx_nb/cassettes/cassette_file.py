@@ -38,10 +38,11 @@ def check_file_name(path: Path) -> None:
     """Check that the file system accepts a path.
 
     Raises:
-        ConfigError: If it is too long, or contains a character that no path can have.
+        ConfigError: If it is too long, contains a character that no path can have, or is a link to
+            itself.
     """
     try:
-        path.lstat()
+        path.stat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         pass  # these are reported when the file is read or written
     except (OSError, ValueError) as error:

@@ -41,6 +41,10 @@ _KEY_PATTERNS = re.compile(
 )
 """Key patterns: https://docs.github.com/code-security/secret-scanning and the providers."""
 
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
+)
+
 _LOCATIONS = {"text": "the answer", "reasoning": "the reasoning"}
 """How messages call the fields of an entry."""
 
@@ -78,16 +82,21 @@ def _find(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> tup
     """
     values = ((name, str(value)) for name, value in secrets.items())
     keys = {name: key for name, key in values if len(key) >= _MIN_LENGTH or looks_like_key(key)}
-    texts = list(_texts(entry))
+    located = list(texts(entry))
     # Searching all texts at once is fast. The separator occurs in no key and in no encoding.
-    if _find_key("\0".join(text for _, text in texts), keys) is None:
+    if find_key("\0".join(text for _, text in located), keys) is None:
         return None
-    found = ((location, _find_key(text, keys)) for location, text in texts)
+    found = ((location, find_key(text, keys)) for location, text in located)
     return next(((location, what) for location, what in found if what), None)
 
 
-def _find_key(text: str, keys: Mapping[str, str]) -> str | None:
-    """Return a description of the first key in a text."""
+def find_key(text: str, keys: Mapping[str, str]) -> str | None:
+    """Return a description of the first key in a text or in a decoding of it.
+
+    Args:
+        text: The text.
+        keys: The known keys by variable name; anything that looks like a key is found as well.
+    """
     without_spaces = _WHITESPACE.sub("", text)
     for view in _decodings(text):
         for name, key in keys.items():
@@ -99,7 +108,17 @@ def _find_key(text: str, keys: Mapping[str, str]) -> str | None:
     return None
 
 
-def _texts(entry: CassetteEntry | RequestBody) -> Iterator[tuple[str, str]]:
+def mask(text: str) -> str:
+    """Mask what looks like a key; if a decoding of the text contains one, all of the text.
+
+    >>> mask("Use gsk_abcdefghij0123456789abcd here.")
+    'Use <key> here.'
+    """
+    masked = _KEY_PATTERNS.sub("<key>", _PRIVATE_KEY.sub("<key>", text))
+    return "<key>" if find_key(masked, {}) else masked
+
+
+def texts(entry: CassetteEntry | RequestBody) -> Iterator[tuple[str, str]]:
     """Yield every string with its location."""
     built: dict[str, Any] = msgspec.to_builtins(entry)
     for name in ("vectors", "pieces"):  # these are numbers

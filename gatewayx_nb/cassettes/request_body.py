@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -143,13 +144,14 @@ def body_of(request: Request, fallback: Sequence[str], redact: Redact) -> Reques
     """Return a request's body, with its text passed through ``redact``.
 
     Raises:
-        UsageError: If a parameter is not valid JSON.
+        UsageError: If a parameter is not valid JSON, such as NaN.
     """
     options = {
         name: option.to_recorded(value)
         for name, option in OPTIONS.items()
         if option.to_recorded and (value := getattr(request, name)) is not None
     }
+    _check_finite(request.params)
     if request.system is not None:
         options["system"] = redact(request.system)
     messages = tuple(_recorded_message(message, redact) for message in request.messages)
@@ -214,8 +216,23 @@ def _digest(value: object) -> str:
 
 
 def _reject_type(value: object) -> object:
-    raise UsageError(
-        f"params must be JSON to be recorded in a cassette, got {type(value).__name__}.",
+    raise _not_json(type(value).__name__)
+
+
+def _check_finite(value: object) -> None:
+    """Check that a value contains neither NaN nor an infinity, which would all become null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _not_json(repr(value))
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for item in value:
+            _check_finite(item)
+
+
+def _not_json(what: str) -> UsageError:
+    return UsageError(
+        f"params must be JSON to be recorded in a cassette, got {what}.",
         hint=as_hint("Pass it as JSON.") | Hint("bypass_cassette"),
     )
 

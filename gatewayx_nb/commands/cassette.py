@@ -1,4 +1,4 @@
-"""``cassette``: open a file of recorded replies, change its mode, or show its status."""
+"""``cassette``: open, describe or prune a file of recorded replies, or change its mode."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import Note
+from gatewayx_nb.cassettes import prune_open, settle
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.secure_config import display_path
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
-    from gatewayx_nb.cassettes import Cassette, Mode
+    from gatewayx_nb.cassettes import Cassette, Mode, PruneReport
     from gatewayx_nb.commands.command import Session
     from gatewayx_nb.commands.line_parser import LineParser
 
@@ -39,6 +40,8 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
     """Open a cassette, replacing the open one; without arguments, describe the open one."""
     active = session.pool.active_cassette
     name, mode = _path_and_mode(args)
+    if args.prune:
+        return _prune(session, args, name, mode)
     if active and not (name or mode or args.speed is not None):
         return _describe(active)
     if mode == "off" and not (active or name or session.notebook):
@@ -54,13 +57,13 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
     # of entries is shown only if this notebook adds none.
     typed = mode or "auto"
     state = "is closed, mode off" if typed == "off" else f"is open in mode {typed}"
-    entries = f" its {_entries(opened)}" if typed == opened.mode == "replay" else ""
+    entries = f" its {_count(len(opened))}" if typed == opened.mode == "replay" else ""
     line = f"Cassette {display_path(opened.path)} {state}: it {_MODES[typed]}{entries}."
     return Note(line, *filter(None, [opened.problem]))
 
 
 def cassette_arguments(parser: LineParser) -> None:
-    """Add the arguments of ``cassette``: ``[PATH|MODE] [--mode M] [--speed X]``."""
+    """Add the arguments of ``cassette``: ``[PATH|MODE] [--mode M] [--speed X] [--prune]``."""
     parser.add_argument(
         "path",
         nargs="?",
@@ -78,6 +81,50 @@ def cassette_arguments(parser: LineParser) -> None:
     parser.add_argument(
         "--speed", type=float, metavar="X", help="replay at X times the recorded pace"
     )
+    parser.add_argument(
+        "--prune",
+        action="store_true",
+        help="remove the entries that were not used since the cassette was opened, and the older of"
+        " two answers to one call",
+    )
+
+
+def _prune(session: Session, args: argparse.Namespace, name: str | None, mode: Mode | None) -> Note:
+    """Prune the open cassette, or settle another one."""
+    if mode or args.speed is not None:
+        other = "--speed" if args.speed is not None else "--mode"
+        raise UsageError(
+            f"`--prune` cannot be combined with `{other}`.",
+            hint=Hint("command", line="cassette --prune"),
+        )
+    active = session.pool.active_cassette
+    path = _checked_path(name) if name else active.path if active else _default_path(session)
+    path = path.expanduser().absolute()
+    if active and active.mode != "off" and path == active.path:
+        report = prune_open(active)
+    else:
+        project = session.pool.config.project
+        report = settle(path, project.root if project else None)
+    return Note(*_report_lines(display_path(path), report))
+
+
+def _report_lines(path: str, report: PruneReport) -> Iterator[str]:
+    removed = f"{_count(report.removed)} {'was' if report.removed == 1 else 'were'} removed"
+    yield f"Cassette {path}: {removed}, {report.kept:,} kept."
+    if report.conflicts:
+        calls = "one call" if report.conflicts == 1 else f"{report.conflicts:,} calls"
+        yield f"Of two different answers to {calls}, the newer was kept."
+    if report.converted_from:
+        yield f"It was converted from format {report.converted_from} to the current one."
+    if report.was_used is None:
+        yield (
+            "Only conflicts and the format were settled, because it is not open: which entries are"
+            " not used is known once the cells have used it."
+        )
+    elif not report.was_used:
+        yield "Nothing was removed as unused, because no cell has used it yet."
+    if report.problem:
+        yield report.problem
 
 
 def _path_and_mode(args: argparse.Namespace) -> tuple[str | None, Mode | None]:
@@ -123,15 +170,17 @@ def _checked_path(name: str) -> Path:
     )
 
 
-def _entries(opened: Cassette) -> str:
-    return f"{len(opened):,} {'entry' if len(opened) == 1 else 'entries'}"
+def _count(entries: int) -> str:
+    return f"{entries:,} {'entry' if entries == 1 else 'entries'}"
 
 
 def _describe(active: Cassette) -> Note:
+    unused, entries = len(active.unused), _count(len(active))
+    not_used = f", {unused:,} not used since it was opened" if unused else ""
     missed = f", {active.missed} missed" if active.missed else ""
     return Note(
         f"Cassette {display_path(active.path)} is in mode {active.mode}: it {_MODES[active.mode]}.",
-        f"{_entries(active)}; {active.replayed} replayed, {active.recorded} recorded{missed}"
+        f"{entries}{not_used}; {active.replayed} replayed, {active.recorded} recorded{missed}"
         " so far.",
         *filter(None, [active.problem]),
     )

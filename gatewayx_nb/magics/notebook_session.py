@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -23,12 +24,13 @@ from gatewayx_nb.magics import cell, cell_history
 from gatewayx_nb.magics.cell_run import AnswerRun, CellRun, ColumnsRun, dry_run, start_job
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from IPython.core.interactiveshell import InteractiveShell
 
     from gatewayx_nb.background import Job
     from gatewayx_nb.calls import ConversationSlot, Table
+    from gatewayx_nb.cassettes import Cassette
     from gatewayx_nb.commands import FailedCell, LineParser
     from gatewayx_nb.engine_pool import DryRun, EnginePool
     from gatewayx_nb.magics.outputs import Outputs
@@ -57,6 +59,7 @@ class NotebookSession(Session):
         self._outputs = outputs
         self._line_count: tuple[object, int] = (None, 0)
         self._default = ""
+        self._bypassed: Callable[[], Cassette | None] = lambda: None
         self.last_shown: Reply | None = None
 
     @property
@@ -115,8 +118,8 @@ class NotebookSession(Session):
         parsed = parsed.in_chat(self.pool.chats, self._shell.user_ns, cell_id)
         if parsed.dry_run:
             return dry_run(self.pool, parsed)
-        if note := self._default_note(parsed):
-            parsed = replace(parsed, notes=(*parsed.notes, note))
+        notes = filter(None, (self._default_note(parsed), self._fresh_note(parsed)))
+        parsed = replace(parsed, notes=(*parsed.notes, *notes))
         if parsed.background:
             return self._start_job(parsed)
         bind = self._outputs.binder(parsed)
@@ -139,6 +142,19 @@ class NotebookSession(Session):
                     f" keys have changed; `{self.prog} use {previous}` chooses `{previous}` again."
                 )
         return ""
+
+    def _fresh_note(self, parsed: cell.Cell) -> str:
+        """Return a note for the first answer that bypasses the open cassette."""
+        active = self.pool.active_cassette
+        is_bypassed = active is not None and active.mode != "off" and parsed.options.get("fresh")
+        if active is None or not is_bypassed or self._bypassed() is active:
+            return ""
+        self._bypassed = weakref.ref(active)
+        renewal = "" if active.mode == "replay" else " `--renew` replaces it."
+        return (
+            f"`--fresh` bypasses the cassette {active.path.name}: its entry for the call, if there"
+            f" is one, stays.{renewal}"
+        )
 
     def cell_id(self) -> str | None:
         """Return the front end's ID of the running cell; nbclient and terminals send none."""

@@ -1,5 +1,6 @@
 """The ``%gatewayx cassette`` command."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -175,12 +176,163 @@ def test_nothing_is_downloaded_while_a_cassette_is_replayed(session, monkeypatch
     assert output.startswith("Cassette a.jsonl is replayed, so smollm2 is not downloaded.")
 
 
-def test_the_security_status_warns_about_a_table_in_git(session, monkeypatch):
-    """The security status warns about tables in a cassette tracked by git, even in replay mode."""
+def test_status_and_security_warn_about_private_text_in_git(session, monkeypatch):
+    """They name the line and the kind; in replay mode, the status is the same everywhere."""
     commands.run(session, "cassette a.jsonl")
     session.pool.ask("| a | b |\n|---|---|\n| 1 | 2 |", model="mock")
-    commands.run(session, "cassette --mode replay")
     monkeypatch.setattr("gatewayx_nb.cassettes.cassette.tracked_by_git", lambda _: True)
+    warning = "a.jsonl is tracked by git: line 2 has a table in its request."
 
-    assert "a prompt in it contains a table" in repr(commands.run(session, "security"))
-    assert "a prompt in it contains a table" not in repr(commands.run(session, "status"))
+    assert warning in repr(commands.run(session, "status"))
+    commands.run(session, "cassette --mode replay")
+    assert warning in repr(commands.run(session, "security"))
+    assert warning not in repr(commands.run(session, "status"))
+
+
+def prune(session, arguments=""):
+    """Run `cassette --prune` and return the lines that it shows."""
+    return repr(commands.run(session, f"cassette {arguments} --prune")).splitlines()
+
+
+def make_entry(text, prompt="Hi", date="2026-01-01"):
+    """Return the line of a recorded call of the mock engine."""
+    return json.dumps(
+        {
+            "request": {"messages": [{"content": prompt, "role": "user"}]},
+            "reference": "mock",
+            "engine": "mock",
+            "text": text,
+            "recorded": date,
+        }
+    )
+
+
+HEAD = '{"format":"gatewayx-cassette","version":2}'
+CONFLICT = [make_entry("old"), make_entry("new", date="2026-01-02"), make_entry("x", "Other")]
+
+
+def write(name, *lines, head=HEAD):
+    """Write a cassette in the current folder."""
+    Path(name).write_text("\n".join([head, *lines, ""]))
+
+
+def texts(name):
+    """Return the answers in a cassette."""
+    return [json.loads(line)["text"] for line in Path(name).read_text().splitlines()[1:]]
+
+
+def test_unused_entries_are_counted_and_pruned(session):
+    """The description counts the unused entries, and `--prune` removes them."""
+    write("a.jsonl", make_entry("x"), make_entry("y", "Other"), make_entry("z", "Third"))
+    commands.run(session, "cassette a.jsonl")
+    session.pool.ask("Other", model="mock")
+    described = repr(commands.run(session, "cassette")).splitlines()[1]
+
+    assert described == (
+        "3 entries, 2 not used since it was opened; 1 replayed, 0 recorded so far."
+    )
+    assert prune(session) == ["Cassette a.jsonl: 2 entries were removed, 1 kept."]
+    assert texts("a.jsonl") == ["y"]
+    assert repr(commands.run(session, "cassette")).splitlines()[1].startswith("1 entry; 1 replayed")
+    assert prune(session, "a.jsonl") == ["Cassette a.jsonl: 0 entries were removed, 1 kept."]
+    assert prune(session, str(Path("a.jsonl").absolute()))[0].endswith("1 kept.")
+
+
+@pytest.mark.parametrize("mode", ["auto", "replay"])
+def test_nothing_is_pruned_as_unused_before_a_call(session, mode):
+    """Before a call is made, nothing is known to be unused, and the answer says so."""
+    write("a.jsonl", make_entry("x"), make_entry("y", "Other"))
+    commands.run(session, f"cassette a.jsonl --mode {mode}")
+
+    assert prune(session) == [
+        "Cassette a.jsonl: 0 entries were removed, 2 kept.",
+        "Nothing was removed as unused, because no cell has used it yet.",
+    ]
+    assert texts("a.jsonl") == ["x", "y"]
+
+
+def test_conflicts_of_the_open_cassette_are_settled(session):
+    write("a.jsonl", *CONFLICT)
+    commands.run(session, "cassette a.jsonl")
+
+    assert prune(session) == [
+        "Cassette a.jsonl: 1 entry was removed, 2 kept.",
+        "Of two different answers to one call, the newer was kept.",
+        "Nothing was removed as unused, because no cell has used it yet.",
+    ]
+    assert texts("a.jsonl") == ["new", "x"]
+
+
+@pytest.mark.parametrize("open_line", [None, "cassette b.jsonl", "cassette a.jsonl --mode off"])
+def test_another_cassette_is_only_settled(session, monkeypatch, open_line):
+    """Conflicts of a file that is not open are settled even where only replays are allowed."""
+    write("a.jsonl", *CONFLICT)
+    if open_line:
+        commands.run(session, open_line)
+    monkeypatch.setenv("GATEWAYX_CASSETTE_MODE", "replay")
+
+    assert prune(session, "a.jsonl") == [
+        "Cassette a.jsonl: 1 entry was removed, 2 kept.",
+        "Of two different answers to one call, the newer was kept.",
+        (
+            "Only conflicts and the format were settled, because it is not open: which entries are"
+            " not used is known once the cells have used it."
+        ),
+    ]
+    assert texts("a.jsonl") == ["new", "x"]
+    assert (session.pool.active_cassette is None) == (open_line is None)
+
+
+def test_another_cassette_is_converted(session):
+    """A file of format 1 is rewritten in the current one."""
+    old = {
+        "recorded": "2025-01-01T00:00:00Z", "engine": "mock", "model": "", "reference": "mock",
+        "request": {"messages": [{"role": "user", "content": "Hi"}]},
+        "chunks": [[0.1, "one "], [0.2, "two"]], "reply": {"engine": "mock"},
+    }  # fmt: skip
+    write("a.jsonl", json.dumps(old), head=HEAD.replace("2", "1"))
+
+    assert prune(session, "a.jsonl")[:2] == [
+        "Cassette a.jsonl: 0 entries were removed, 1 kept.",
+        "It was converted from format 1 to the current one.",
+    ]
+    assert Path("a.jsonl").read_text().startswith(HEAD)
+    assert texts("a.jsonl") == ["one two"]
+
+
+def test_without_a_path_the_notebooks_cassette_is_pruned(session, tmp_path):
+    """If none is open, it is the notebook's; without a notebook, a path is needed."""
+    with pytest.raises(UsageError, match="does not report the notebook's name"):
+        prune(session)
+    session.notebook = tmp_path / "story.ipynb"
+    with pytest.raises(ConfigError, match="does not exist"):
+        prune(session)
+    (tmp_path / "cassettes").mkdir()
+    write("cassettes/story.jsonl", *CONFLICT)
+
+    assert prune(session)[0] == "Cassette cassettes/story.jsonl: 1 entry was removed, 2 kept."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("a.jsonl --mode replay", "`--prune` cannot be combined with `--mode`"),
+        ("replay", "`--prune` cannot be combined with `--mode`"),
+        ("a.jsonl --speed 2", "`--prune` cannot be combined with `--speed`"),
+        ("plya", "neither a cassette nor a mode"),
+        ("markers.jsonl", "has a merge conflict marker on line 2"),
+        ("missing.jsonl", "does not exist"),
+        ("other.jsonl", "is not a cassette"),
+    ],
+)
+def test_what_cannot_be_pruned_is_an_error(session, arguments, message):
+    """The error for merge conflict markers says how to remove them, and nothing is changed."""
+    write("markers.jsonl", "<<<<<<< HEAD", make_entry("x"), "=======", ">>>>>>> b")
+    Path("other.jsonl").write_text("hello")
+    write("a.jsonl", *CONFLICT)
+    before = {path.name: path.read_bytes() for path in Path().glob("*.jsonl")}
+    with pytest.raises((UsageError, ConfigError), match=message) as caught:
+        prune(session, arguments)
+
+    assert ("sed -i" in str(caught.value.hint)) == arguments.startswith("markers")
+    assert {path.name: path.read_bytes() for path in Path().glob("*.jsonl")} == before

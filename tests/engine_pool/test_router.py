@@ -698,7 +698,7 @@ def test_a_table_tracked_by_git_is_reported(make_scripted_pool, path):
         subprocess.run([*git, "add", path.name], check=True)
 
         assert before_tracking == ("", [])
-        assert "a prompt in it contains a table" in cassette.warning
+        assert "is tracked by git: line 2 has a table in its request" in cassette.warning
         assert pool.problems == [cassette.warning]
 
 

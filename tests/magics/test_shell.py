@@ -239,6 +239,42 @@ def test_an_expression_that_is_sent_as_typed_is_noted(shell, typed, count):
     assert not any("CALLED" in text for text in (captured.stdout, *displays))
 
 
+BYPASS = "`--fresh` bypasses the cassette a.jsonl: its entry for the call, if there is one, stays."
+
+
+@pytest.mark.parametrize(
+    ("mode", "typed", "note"),
+    [
+        ("auto", "%%gx mock --fresh\nhi", f"{BYPASS} `--renew` replaces it."),
+        ("auto", "%gx mock --fresh hi", f"{BYPASS} `--renew` replaces it."),
+        ("auto", "%%gx mock mock:b --fresh\nhi", f"{BYPASS} `--renew` replaces it."),
+        ("replay", "%%gx mock --fresh\nhi", BYPASS),
+        ("auto", "%%gx mock\nhi", None),
+        ("auto", "%%gx mock --renew\nhi", None),
+        ("auto", "%%gx mock --fresh -q\nhi", None),
+        ("off", "%%gx mock --fresh\nhi", None),
+        (None, "%%gx mock --fresh\nhi", None),
+    ],
+)
+def test_a_bypassed_cassette_is_noted_once(shell, mode, typed, note):
+    """The first answer for which an open cassette is bypassed says that its entry stays."""
+    if mode:
+        shell.ask("%gx cassette a.jsonl\n%gx mock hi")
+        shell.ask(f"%gx cassette --mode {mode}")
+    counts = []
+    for _ in range(2):
+        with capture_output() as captured:
+            shell.ask(typed)
+        counts.append([output.data["text/plain"] for output in captured.outputs].count(note))
+    if mode:  # opened again, as when the notebook is run again
+        shell.ask(f"%gx cassette a.jsonl --mode {mode}")
+        with capture_output() as captured:
+            shell.ask(typed)
+        counts.append([output.data["text/plain"] for output in captured.outputs].count(note))
+
+    assert counts == ([1, 0, 1] if note else [0, 0, 0] if mode else [0, 0])
+
+
 def test_a_note_is_muted_in_a_notebook(shell):
     """In a notebook, a note is as muted as the metrics, and the quoted input is code."""
     with capture_output() as captured:

@@ -1,0 +1,146 @@
+"""Cassettes as text for people, whose lines change only where an entry does."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gatewayx_nb.cassettes import guard, tape
+from gatewayx_nb.cassettes.request_body import RequestBody
+from gatewayx_nb.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gatewayx_nb.cassettes.entry import CassetteEntry, Figures
+    from gatewayx_nb.cassettes.request_body import RecordedImage, RecordedMessage, RecordedPart
+
+_INDENT = "    "
+
+_NOT_OPTIONS = ("messages", "texts", "system", "digests")
+"""The fields of a request that are not its options."""
+
+
+def lines(path: Path) -> Iterator[str]:
+    """Yield the lines of the text of a cassette.
+
+    Control characters are removed, and what looks like a key is masked. A file with the markers of
+    a merge conflict can be listed; they are shown where they are.
+
+    Raises:
+        ConfigError: If the file is not a cassette or cannot be read.
+    """
+    content = tape.read(path, allow_markers=True)
+    markers = list(content.markers)
+    for line in content.lines:
+        while markers and markers[0][0] < line.number:
+            yield plain(markers.pop(0)[1])
+        yield from map(_safe, _entry(line.entry))
+        yield ""
+    yield from (plain(text) for _, text in markers)
+    if content.problem:
+        yield plain(content.problem)
+
+
+def _safe(text: str) -> str:
+    # An escape sequence must not be what keeps a key from being found.
+    return guard.mask(plain(text))
+
+
+def _entry(entry: CassetteEntry) -> Iterator[str]:
+    yield f"# {_title(entry)}"
+    body = entry.request
+    if body.system is not None:
+        yield from _section("system", body.system)
+    for message in body.messages:
+        yield from _section(message.role, _message_text(message))
+    for text in body.texts:
+        yield from _section("text", text)
+    for name, digest in body.digests.items():
+        yield f"{name}: digest {digest}"
+    for name in RequestBody.__struct_fields__:
+        value = getattr(body, name)
+        if name not in _NOT_OPTIONS and value not in (None, (), {}, False):
+            yield f"{name}: {_json(value)}"
+    yield from _answer(entry)
+    if entry.figures:
+        yield from _figures(entry.figures)
+    yield f"recorded: {entry.recorded}"
+
+
+def _title(entry: CassetteEntry) -> str:
+    title = f"{entry.engine}:{entry.model}".rstrip(":")
+    if entry.reference != title:
+        title += f", asked as {entry.reference}" if entry.reference else ", the default model"
+    if entry.resolved and entry.resolved != entry.model:
+        title += f", {entry.resolved}"
+    return f"{title}, repeat {entry.repeat}" if entry.repeat else title
+
+
+def _answer(entry: CassetteEntry) -> Iterator[str]:
+    if entry.reasoning:
+        yield from _section("reasoning", entry.reasoning)
+    if entry.vectors:
+        yield f"vectors: {entry.vectors.rows} of {entry.vectors.dimensions} numbers"
+    elif entry.text or not (entry.tool_calls or entry.images):
+        yield from _section("answer", entry.text)
+    for call in entry.tool_calls:
+        yield f"tool call {call.name}: {call.arguments_text}"
+    for citation in entry.citations:
+        yield f"citation: {_json(citation)}"
+    for image in entry.images:
+        yield f"image: {image.mime}, {image.url or f'{len(image.data):,} bytes'}"
+    if entry.finish_reason != "stop":
+        yield f"finish reason: {entry.finish_reason}"
+    for name in entry.dropped:
+        yield f"dropped: {name}"
+
+
+def _figures(figures: Figures) -> Iterator[str]:
+    counts = [f"{name} {count}" for name, count in figures.usage.items()]
+    cost = [] if figures.cost is None else [f"${figures.cost:f}"]
+    model = f"{figures.engine}:{figures.model}".rstrip(":")
+    yield f"figures: {', '.join([model, f'{figures.latency:g} s', *counts, *cost])}"
+    if figures.attempts > 1:
+        yield f"attempts: {figures.attempts}"
+    if figures.fallback_from:
+        yield f"instead of: {figures.fallback_from}"
+
+
+def _section(label: str, text: str) -> Iterator[str]:
+    """Yield a label and a text, indented so that no line of it looks like another label.
+
+    The text is one item, because a key may be split over its lines.
+    """
+    yield f"{label}:"
+    clean = _safe(text).replace("\r", "")
+    yield "\n".join(f"{_INDENT}{line}".rstrip() for line in clean.split("\n"))
+
+
+def _message_text(message: RecordedMessage) -> str:
+    if message.parts:
+        return "\n".join(map(_part_text, message.parts))
+    return "\n".join([*filter(None, [message.content]), *map(_image_text, message.images)])
+
+
+def _part_text(part: RecordedPart) -> str:
+    if part.image:
+        return _image_text(part.image)
+    if part.tool_call:
+        return f"[tool call {part.tool_call.name}: {part.tool_call.arguments}]"
+    if part.tool_result:
+        failed = " failed" if part.tool_result.is_error else ""
+        inner = "\n".join(map(_part_text, part.tool_result.parts))
+        return f"[result of {part.tool_result.name}{failed}]\n{inner}"
+    return part.text
+
+
+def _image_text(image: RecordedImage) -> str:
+    return f"[image {image.mime} {image.url or image.sha256}]"
+
+
+def _json(value: Any) -> str:  # noqa: ANN401 - JSON
+    return json.dumps(msgspec.to_builtins(value), ensure_ascii=False)

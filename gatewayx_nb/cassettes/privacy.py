@@ -1,0 +1,120 @@
+"""Private text in cassettes: tables, e-mail addresses and what looks like a key."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from gatewayx_nb.cassettes import guard, tape
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.files import stat_stamp
+from gatewayx_nb.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from gatewayx_nb.cassettes.entry import CassetteEntry
+    from gatewayx_nb.cassettes.tape import TapeLine
+    from gatewayx_nb.files import StatStamp
+
+Kind = Literal["a table", "what looks like a key", "an e-mail address"]
+
+REMEDY = (
+    '`[cassettes] redact = "module:function"` removes private text, and `prompts = "digest"` keeps'
+    " requests as digests."
+)
+"""How to record without private text."""
+
+_TABLE = re.compile(r"^[ \t]*\|.*\|[ \t]*\n[ \t]*\|[ \t:|-]*-[ \t:|-]*\|[ \t]*$", re.MULTILINE)
+"""A Markdown table, which is how a DataFrame is put into a prompt."""
+
+# Addresses of the domains that RFC 2606 reserves for examples, and `git@HOST:`, are not private.
+_ADDRESS = re.compile(
+    r"""(?<![\w.%+-]) (?!git@) [\w.%+-]{1,64}+ @
+        (?! (?:[\w-]+\.)* (?: example\.(?:com|net|org) | test | example | invalid | localhost )
+            (?![\w-]|\.\w) )
+        (?:[\w-]+\.)+ [A-Za-z]{2,}""",
+    re.VERBOSE | re.IGNORECASE,
+)
+
+_MAX_SHOWN = 5
+"""Maximum number of findings to list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Private text in a line of a cassette.
+
+    Attributes:
+        line: Number of the line, from 1.
+        kind: What it looks like.
+        place: The part of the entry.
+    """
+
+    line: int
+    kind: Kind
+    place: Literal["request", "answer"]
+
+
+def search(lines: Iterable[TapeLine]) -> Iterator[Finding]:
+    """Yield the private text of lines; each kind once for the request and once for the answer.
+
+    A table counts in the request alone: models answer with tables of their own.
+    """
+    for line in lines:
+        found = dict.fromkeys(_findings(line.number, line.entry))
+        yield from sorted(found, key=lambda finding: finding.place, reverse=True)
+
+
+def _findings(number: int, entry: CassetteEntry) -> Iterator[Finding]:
+    texts = list(guard.texts(entry))
+    # Searching all texts at once is fast; most entries contain no key.
+    has_key = guard.find_key("\0".join(text for _, text in texts), {}) is not None
+    for location, text in texts:
+        is_request = location.removeprefix("a name in ").startswith("request")
+        place: Literal["request", "answer"] = "request" if is_request else "answer"
+        if is_request and "|" in text and _TABLE.search(text):
+            yield Finding(number, "a table", place)
+        if "@" in text and _ADDRESS.search(text):
+            yield Finding(number, "an e-mail address", place)
+        if has_key and guard.find_key(text, {}):
+            yield Finding(number, "what looks like a key", place)
+
+
+def describe(findings: Sequence[Finding]) -> str:
+    """Return findings in one line, without the text that was found.
+
+    >>> describe([Finding(2, "a table", "request"), Finding(3, "an e-mail address", "answer")])
+    'line 2 has a table in its request; line 3 has an e-mail address in its answer'
+    """
+    parts = []
+    for number, group in itertools.groupby(findings[:_MAX_SHOWN], key=lambda finding: finding.line):
+        kinds = " and ".join(f"{finding.kind} in its {finding.place}" for finding in group)
+        parts.append(f"line {number} has {kinds}")
+    if len(findings) > _MAX_SHOWN:
+        parts.append(f"{len(findings) - _MAX_SHOWN:,} more")
+    return "; ".join(parts)
+
+
+def tracked_warning(path: Path) -> str:
+    """Return a warning about the private text in a cassette that git tracks; empty if none."""
+    findings = _search_file(path, stat_stamp(path))
+    if not findings:
+        return ""
+    return (
+        f"{plain(path.name)} is tracked by git: {describe(findings)}. Check that this may be"
+        f" published; {REMEDY}"
+    )
+
+
+@functools.lru_cache(maxsize=8)
+def _search_file(path: Path, _: StatStamp | None) -> tuple[Finding, ...]:
+    """Return the findings in a file that has this stamp; a large file takes a second."""
+    try:
+        return tuple(search(tape.read(path).lines))
+    except ConfigError:
+        return ()  # the cassette reports the problem itself

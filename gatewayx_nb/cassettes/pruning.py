@@ -1,0 +1,74 @@
+"""Settles a cassette that is not open: its conflicts, and the version of its format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.cassettes import tape
+from gatewayx_nb.cassettes.codec import VERSION
+from gatewayx_nb.cassettes.index import CassetteIndex
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gatewayx_nb.cassettes.cassette import Cassette
+
+
+@dataclass(frozen=True, slots=True)
+class PruneReport:
+    """The outcome of pruning a cassette.
+
+    Attributes:
+        removed: Number of lines removed.
+        kept: Number of entries kept.
+        conflicts: Number of calls of which the older of two different answers was removed.
+        was_used: Whether calls were made, so that unused entries are known and were removed;
+            ``None`` if the cassette is not open.
+        converted_from: The version of the format before, if the file was converted.
+        problem: One line about a part of the file that was skipped; empty if none was.
+    """
+
+    removed: int
+    kept: int
+    conflicts: int
+    was_used: bool | None = None
+    converted_from: int | None = None
+    problem: str = ""
+
+
+def prune_open(cassette: Cassette) -> PruneReport:
+    """Prune an open cassette, and return what was done; see `Cassette.prune`.
+
+    Raises:
+        ConfigError: If the file cannot be written.
+    """
+    conflicts, was_used = len(cassette.index.conflicts), cassette.is_used
+    removed = cassette.prune()
+    return PruneReport(removed, len(cassette), conflicts, was_used, problem=cassette.problem)
+
+
+def settle(path: Path, root: Path | None) -> PruneReport:
+    """Keep the newer of two answers to one call, and convert the file to the current format.
+
+    Args:
+        path: The cassette.
+        root: The project folder, below which no symlink is followed.
+
+    Raises:
+        ConfigError: If the file is not a cassette, or cannot be read or written.
+    """
+    content = tape.read(path)
+    index = CassetteIndex()
+    for line in content.lines:
+        index.load(line)
+    conflicts = len(index.conflicts)
+    unwanted = {line.data for line in index.forget_duplicates()}
+    tape.arrange(path, unwanted=unwanted, root=root)
+    return PruneReport(
+        sum(line.data in unwanted for line in content.lines),
+        len(index),
+        conflicts,
+        converted_from=content.version if content.version < VERSION else None,
+        problem=content.problem,
+    )
