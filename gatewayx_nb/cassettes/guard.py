@@ -108,6 +108,11 @@ def find_key(text: str, keys: Mapping[str, str]) -> str | None:
     return None
 
 
+def contains_unencoded_key(text: str) -> bool:
+    """Return whether a text contains what looks like a key, which is fast to find out."""
+    return _KEY_PATTERNS.search(text) is not None
+
+
 def mask(text: str) -> str:
     """Mask what looks like a key; if a decoding of the text contains one, all of the text.
 

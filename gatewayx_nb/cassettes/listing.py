@@ -38,16 +38,16 @@ def lines(path: Path) -> Iterator[str]:
     for line in content.lines:
         while markers and markers[0][0] < line.number:
             yield plain(markers.pop(0)[1])
-        yield from map(_safe, _entry(line.entry))
+        yield from _masked([*map(plain, _entry(line.entry))])
         yield ""
     yield from (plain(text) for _, text in markers)
     if content.problem:
         yield plain(content.problem)
 
 
-def _safe(text: str) -> str:
-    # An escape sequence must not be what keeps a key from being found.
-    return guard.mask(plain(text))
+def _masked(texts: list[str]) -> list[str]:
+    """Mask what looks like a key; most entries contain none, and are searched as a whole."""
+    return list(map(guard.mask, texts)) if guard.find_key("\0".join(texts), {}) else texts
 
 
 def _entry(entry: CassetteEntry) -> Iterator[str]:
@@ -101,7 +101,7 @@ def _answer(entry: CassetteEntry) -> Iterator[str]:
 
 def _figures(figures: Figures) -> Iterator[str]:
     counts = [f"{name} {count}" for name, count in figures.usage.items()]
-    cost = [] if figures.cost is None else [f"${figures.cost:f}"]
+    cost = [] if figures.cost is None else [f"${figures.cost.normalize():f}"]
     model = f"{figures.engine}:{figures.model}".rstrip(":")
     yield f"figures: {', '.join([model, f'{figures.latency:g} s', *counts, *cost])}"
     if figures.attempts > 1:
@@ -113,11 +113,10 @@ def _figures(figures: Figures) -> Iterator[str]:
 def _section(label: str, text: str) -> Iterator[str]:
     """Yield a label and a text, indented so that no line of it looks like another label.
 
-    The text is one item, because a key may be split over its lines.
+    The text is one item, because an encoded key may be split over its lines.
     """
     yield f"{label}:"
-    clean = _safe(text).replace("\r", "")
-    yield "\n".join(f"{_INDENT}{line}".rstrip() for line in clean.split("\n"))
+    yield "\n".join(f"{_INDENT}{line}".rstrip() for line in plain(text).split("\n"))
 
 
 def _message_text(message: RecordedMessage) -> str:

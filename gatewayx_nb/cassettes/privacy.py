@@ -60,20 +60,25 @@ class Finding:
     place: Literal["request", "answer"]
 
 
-def search(lines: Iterable[TapeLine]) -> Iterator[Finding]:
+def search(lines: Iterable[TapeLine], *, encoded: bool = True) -> Iterator[Finding]:
     """Yield the private text of lines; each kind once for the request and once for the answer.
 
     A table counts in the request alone: models answer with tables of their own.
+
+    Args:
+        lines: The lines.
+        encoded: Whether to search for encoded keys, too. Some thousand entries then take a second.
     """
     for line in lines:
-        found = dict.fromkeys(_findings(line.number, line.entry))
+        found = dict.fromkeys(_findings(line.number, line.entry, encoded=encoded))
         yield from sorted(found, key=lambda finding: finding.place, reverse=True)
 
 
-def _findings(number: int, entry: CassetteEntry) -> Iterator[Finding]:
+def _findings(number: int, entry: CassetteEntry, *, encoded: bool) -> Iterator[Finding]:
+    has_key = _has_key if encoded else guard.contains_unencoded_key
     texts = list(guard.texts(entry))
     # Searching all texts at once is fast; most entries contain no key.
-    has_key = guard.find_key("\0".join(text for _, text in texts), {}) is not None
+    holds_key = has_key("\0".join(text for _, text in texts))
     for location, text in texts:
         is_request = location.removeprefix("a name in ").startswith("request")
         place: Literal["request", "answer"] = "request" if is_request else "answer"
@@ -81,8 +86,12 @@ def _findings(number: int, entry: CassetteEntry) -> Iterator[Finding]:
             yield Finding(number, "a table", place)
         if "@" in text and _ADDRESS.search(text):
             yield Finding(number, "an e-mail address", place)
-        if has_key and guard.find_key(text, {}):
+        if holds_key and has_key(text):
             yield Finding(number, "what looks like a key", place)
+
+
+def _has_key(text: str) -> bool:
+    return guard.find_key(text, {}) is not None
 
 
 def describe(findings: Sequence[Finding]) -> str:
@@ -113,8 +122,11 @@ def tracked_warning(path: Path) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _search_file(path: Path, _: StatStamp | None) -> tuple[Finding, ...]:
-    """Return the findings in a file that has this stamp; a large file takes a second."""
+    """Return the findings in a file that has this stamp.
+
+    Encoded keys are not searched for: they are refused when a call is recorded.
+    """
     try:
-        return tuple(search(tape.read(path).lines))
+        return tuple(search(tape.read(path).lines, encoded=False))
     except ConfigError:
         return ()  # the cassette reports the problem itself

@@ -98,9 +98,15 @@ def _prune(session: Session, args: argparse.Namespace, name: str | None, mode: M
             hint=Hint("command", line="cassette --prune"),
         )
     active = session.pool.active_cassette
+    if not (name or active or session.notebook):
+        raise UsageError(
+            "no cassette is open.",
+            hint=Hint("command", line="cassette cassettes/NAME.jsonl --prune"),
+        )
     path = _checked_path(name) if name else active.path if active else _default_path(session)
     path = path.expanduser().absolute()
-    if active and active.mode != "off" and path == active.path:
+    is_open = active is not None and os.path.realpath(path) == os.path.realpath(active.path)
+    if active and is_open and active.mode != "off":
         report = prune_open(active)
     else:
         project = session.pool.config.project

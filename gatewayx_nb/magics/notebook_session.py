@@ -146,8 +146,9 @@ class NotebookSession(Session):
     def _fresh_note(self, parsed: cell.Cell) -> str:
         """Return a note for the first answer that bypasses the open cassette."""
         active = self.pool.active_cassette
-        is_bypassed = active is not None and active.mode != "off" and parsed.options.get("fresh")
-        if active is None or not is_bypassed or self._bypassed() is active:
+        if active is None or active.mode == "off" or self._bypassed() is active:
+            return ""
+        if parsed.quiet or not parsed.options.get("fresh"):
             return ""
         self._bypassed = weakref.ref(active)
         renewal = "" if active.mode == "replay" else " `--renew` replaces it."

@@ -22,7 +22,7 @@ from gatewayx_nb.cassettes.request_body import (
     RequestedToolCall,
     RequestedToolResult,
 )
-from tests.cassettes.test_guard import KEY_LIKE_TEXTS
+from tests.cassettes.test_guard import ENCODINGS, KEY_LIKE_TEXTS
 from tests.cassettes.test_tape import CONFLICT, HEAD, make_entry, make_line
 
 COMMAND = [sys.executable, "-m", "gatewayx_nb.cassettes"]
@@ -155,9 +155,10 @@ def test_a_file_with_a_merge_conflict_is_shown_with_its_markers(tmp_path, prefix
 @pytest.mark.parametrize("where", ["prompt", "text", "reasoning", "reference", "resolved"])
 def test_no_key_is_shown(tmp_path, key, where):
     """What looks like a key is masked in every field, even with an escape sequence in it."""
-    for value in (f"see {key}", f"see {key[:6]}\x1b[0m{key[6:]}"):
+    for value in (f"see {key}", f"see {key[:6]}\x1b[0m{key[6:]}", ENCODINGS["hex"](key)):
         text = show(tmp_path, make_line(**{where: value}))
         assert key not in text
+        assert ENCODINGS["hex"](key) not in text
         assert "<key>" in text
 
 

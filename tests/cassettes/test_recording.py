@@ -518,6 +518,11 @@ def test_a_merge_of_both_formats_is_read_and_converted(pool, path, versions, has
     path.write_bytes(b"\n".join([*first, *second[not has_second_header :], b""]))
 
     assert record(pool, path, "old", "new", mode="replay") == ["old answer", "new answer"]
+    content = path.read_bytes()
+    recorded = {line.entry.text: line.data for line in tape.read(path).lines}
+    tape.append(path, tape.replacement(recorded["old answer"], make_line("newer", prompt="old")))
+    assert sorted(line.entry.text for line in tape.read(path).lines) == ["new answer", "newer"]
+    path.write_bytes(content)
     assert record(pool, path, "new", "old", "x") == ["new answer", "old answer", "x"]
     assert path.read_bytes().count(HEAD[:20]) == 1
     assert path.read_bytes().startswith(HEAD)

@@ -235,7 +235,13 @@ def test_unused_entries_are_counted_and_pruned(session):
     assert texts("a.jsonl") == ["y"]
     assert repr(commands.run(session, "cassette")).splitlines()[1].startswith("1 entry; 1 replayed")
     assert prune(session, "a.jsonl") == ["Cassette a.jsonl: 0 entries were removed, 1 kept."]
-    assert prune(session, str(Path("a.jsonl").absolute()))[0].endswith("1 kept.")
+    Path("link.jsonl").symlink_to("a.jsonl")
+    for path in (
+        Path("a.jsonl").absolute(),
+        "link.jsonl",
+        "../*/a.jsonl".replace("*", Path.cwd().name),
+    ):
+        assert len(prune(session, str(path))) == 1
 
 
 @pytest.mark.parametrize("mode", ["auto", "replay"])
@@ -302,8 +308,9 @@ def test_another_cassette_is_converted(session):
 
 def test_without_a_path_the_notebooks_cassette_is_pruned(session, tmp_path):
     """If none is open, it is the notebook's; without a notebook, a path is needed."""
-    with pytest.raises(UsageError, match="does not report the notebook's name"):
+    with pytest.raises(UsageError, match="no cassette is open") as caught:
         prune(session)
+    assert "cassettes/NAME.jsonl --prune" in str(caught.value.hint)
     session.notebook = tmp_path / "story.ipynb"
     with pytest.raises(ConfigError, match="does not exist"):
         prune(session)
