@@ -100,7 +100,7 @@ def _answer(entry: CassetteEntry) -> Iterator[str]:
 
 
 def _figures(figures: Figures) -> Iterator[str]:
-    counts = [f"{name} {count}" for name, count in figures.usage.items()]
+    counts = [f"{name} {count}" for name, count in sorted(figures.usage.items())]
     cost = [] if figures.cost is None else [f"${figures.cost.normalize():f}"]
     model = f"{figures.engine}:{figures.model}".rstrip(":")
     yield f"figures: {', '.join([model, f'{figures.latency:g} s', *counts, *cost])}"
