@@ -27,7 +27,9 @@ SENT = {
 }
 """A value for each option that is sent."""
 
-NOT_SENT = {"model", "timeout", "max_cost", "allow_unpriced", "fallback", "chat", "fresh"}
+NOT_SENT = {
+    "model", "timeout", "max_cost", "allow_unpriced", "fallback", "chat", "fresh", "renew",
+}  # fmt: skip
 """Options that decide whether, when and where a call is sent; other tests check their effect."""
 
 NAMED = """\
