@@ -287,9 +287,15 @@ class Cassette:
         with self._lock:
             lines = {key: line.data for key in self._calls if (line := self.index.line(key))}
             added = {lines[key] for key in self._added if key in lines}
-            unwanted, self._unwanted = {line.data for line in self._unwanted}, []
+            unwanted = [line.data for line in self._unwanted]
             self._is_arranged = True
-        tape.arrange(self.path, list(lines.values()), added, unwanted, self._root)
+        try:
+            tape.arrange(self.path, list(lines.values()), added, set(unwanted), self._root)
+        except ConfigError:
+            self._is_arranged = False
+            raise
+        with self._lock:
+            del self._unwanted[: len(unwanted)]
 
     def prune(self) -> int:
         """Remove the entries that were not used since the cassette was opened.
