@@ -22,7 +22,11 @@ IMAGE = Image("", url="https://x/y.png")
 
 TEXT = st.text(st.characters(codec=None), max_size=40)  # includes lone surrogates and NUL
 VALUE = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats() | TEXT,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
     lambda values: st.lists(values, max_size=3) | st.dictionaries(TEXT, values, max_size=3),
     max_leaves=6,
 )
