@@ -98,10 +98,11 @@ def render(hint: Hint) -> str:
     return format_hint(hint, _wording)
 
 
-def set_wording(wording: Wording | None = None) -> None:
-    """Set the wording of the current front end, by default `SCRIPT_WORDING`."""
-    global _wording  # noqa: PLW0603 - one process shows its errors in one front end
-    _wording = SCRIPT_WORDING if wording is None else wording
+def set_wording(wording: Wording | None = None) -> Wording:
+    """Set the wording of the current front end, by default `SCRIPT_WORDING`; return the old one."""
+    global _wording
+    previous, _wording = _wording, SCRIPT_WORDING if wording is None else wording
+    return previous
 
 
 def _key_variable(engine: str) -> str:

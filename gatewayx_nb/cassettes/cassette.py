@@ -22,6 +22,7 @@ from gatewayx_nb.cassettes.cassette_file import flush, permission_hint, refuse_l
 from gatewayx_nb.cassettes.codec import encode
 from gatewayx_nb.cassettes.index import CallGroup, CallKey, CassetteIndex, CassetteRequest
 from gatewayx_nb.cassettes.nearest import describe_differences, nearest
+from gatewayx_nb.cassettes.usage_report import append_usage
 from gatewayx_nb.errors import CassetteMissError, ConfigError, UsageError, did_you_mean
 from gatewayx_nb.hints import Hint, as_hint, render
 from gatewayx_nb.secure_config import redact as masked
@@ -67,6 +68,8 @@ class Cassette:
         root: The project folder, if any; no symlink below it is followed.
         strict_model: Whether a call counts as not recorded if its reference named another model
             when it was recorded.
+        must_exist: Whether a missing file is an error in mode ``replay``; if not, the first call
+            is.
 
     Raises:
         ConfigError: If the file is missing, unreadable, invalid or reached through a symlink, or
@@ -90,6 +93,7 @@ class Cassette:
         *,
         root: Path | None = None,
         strict_model: bool = False,
+        must_exist: bool = True,
     ) -> None:
         refuse_links(path, root)
         self.path, self.mode, self.speed = path, mode, speed
@@ -109,7 +113,7 @@ class Cassette:
         self._unwritten: list[bytes] = []
         self._refused = 0
         self._refusal = self._failure = self._other_model = ""
-        self._skipped = self._load()
+        self._skipped = self._load(must_exist=must_exist)
         _OPEN.add(self)
 
     def use_redaction(self, redaction: Redaction) -> None:
@@ -374,6 +378,8 @@ class Cassette:
                     self._arrange()
             if not self._is_synced:
                 flush(self.path)
+        if self.mode != "off":
+            append_usage(self.path, len(self), lambda: self.unused)
 
     def close(self) -> None:
         """Close the cassette and restore the one that was open before it."""
@@ -392,8 +398,9 @@ class Cassette:
         entries = "1 entry" if len(self) == 1 else f"{len(self)} entries"
         return f"Cassette({self.path.name!r}, {self.mode!r}, {entries})"
 
-    def _load(self) -> str:
-        if self.mode == "off" or (self.mode != "replay" and not os.path.exists(self.path)):
+    def _load(self, *, must_exist: bool) -> str:
+        may_be_missing = self.mode != "replay" or not must_exist
+        if self.mode == "off" or (may_be_missing and not os.path.exists(self.path)):
             return ""
         content = tape.read(self.path)
         for line in content.lines:
@@ -422,7 +429,9 @@ class Cassette:
         message = f"The call is not in the cassette {self.path.name!r}"
         near = nearest(self.entries, request.engine, request.body)
         if near is None:
-            message += ", which is empty."
+            message += (
+                ", which is empty." if os.path.exists(self.path) else ", which does not exist."
+            )
         else:
             parts = describe_differences(near, request.engine, request.model, request.body)
             message += f". The nearest one: {parts or self._other_model_of(near, request)}."
@@ -460,11 +469,12 @@ class _TimeShare:
 
 
 _OPEN: weakref.WeakSet[Cassette] = weakref.WeakSet()
-"""The open cassettes, whose lines are put in order when Python exits."""
+"""The open cassettes, which are finished when Python exits."""
 
 
 @atexit.register
-def _finish_all() -> None:
+def finish_all() -> None:
+    """Finish the open cassettes, as when Python exits; a kernel may be killed before it does."""
     for cassette in list(_OPEN):
         cassette.finish()
 

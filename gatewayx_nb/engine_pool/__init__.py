@@ -1,6 +1,12 @@
 """`EnginePool` and the default pool."""
 
-from gatewayx_nb.engine_pool.default_pool import expect_changes, pool, rebuild, reset
+from gatewayx_nb.engine_pool.default_pool import (
+    expect_changes,
+    pool,
+    rebuild,
+    reset,
+    with_cassette,
+)
 from gatewayx_nb.engine_pool.dry_run import DryRun
 from gatewayx_nb.engine_pool.facade import EnginePool
 from gatewayx_nb.engine_pool.health import EngineHealth
@@ -19,4 +25,5 @@ __all__ = [
     "pool",
     "rebuild",
     "reset",
+    "with_cassette",
 ]

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from typing import TYPE_CHECKING
 
 from gatewayx_nb.arguments import with_one_line_errors
 from gatewayx_nb.engine_pool.facade import EnginePool
+from gatewayx_nb.engine_pool.router import cassette_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from gatewayx_nb.cassettes import Cassette
 
 
 class _DefaultPool:
@@ -45,8 +54,34 @@ class _DefaultPool:
             if old is not None:
                 self._pool._take_over(old)  # noqa: SLF001 - a class of this package
 
+    @contextlib.contextmanager
+    def with_cassette(self, path: str | Path, mode: str | None) -> Iterator[Cassette]:
+        """Make a new pool with an open cassette the default pool until the block ends.
+
+        The file may be missing; in mode ``replay``, the first call is then an error. Afterwards
+        the previous default pool, if any, is the default again. Until then, it uses the cassette
+        as well, because a module may hold it or one of its conversations.
+        """
+        with EnginePool() as pool:
+            router = pool._router  # noqa: SLF001 - a class of this package
+            with router.open(cassette_path(path), mode, None, must_exist=False) as cassette:
+                with self._lock:
+                    previous, self._pool = self._pool, pool
+                if previous is not None:
+                    pool._registry.default = previous._registry.default  # noqa: SLF001
+                    previous._router.lend(cassette)  # noqa: SLF001
+                try:
+                    yield cassette
+                finally:
+                    with self._lock:
+                        last, self._pool = self._pool, previous
+                    if previous is not None:
+                        previous._router.release(cassette)  # noqa: SLF001
+                    if last is not None:
+                        last.close()  # it is another one if the pool was rebuilt in the block
+
 
 _default = _DefaultPool()
 pool = with_one_line_errors(_default.get, "pool")
 rebuild, reset = _default.rebuild, _default.reset
-expect_changes = _default.expect_changes
+expect_changes, with_cassette = _default.expect_changes, _default.with_cassette

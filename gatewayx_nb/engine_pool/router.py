@@ -76,7 +76,9 @@ class CallRouter:
         cassette = self.cassette
         return cassette if cassette and cassette.mode == "replay" else None
 
-    def open(self, path: Path, mode: str | None, speed: float | None) -> Cassette:
+    def open(
+        self, path: Path, mode: str | None, speed: float | None, *, must_exist: bool = True
+    ) -> Cassette:
         """Open a cassette; see `EnginePool.cassette`."""
         config = self._planner.config
         mode = parse_mode(_default_mode(config.env) if mode is None else mode)
@@ -95,8 +97,9 @@ class CallRouter:
             speed,
             root=config.project.root if config.project else None,
             strict_model=config.settings.strict_model,
+            must_exist=must_exist,
         )
-        cassette.on_close = self._close
+        cassette.on_close = self.release
         self._open.append(cassette)
         return cassette
 
@@ -108,6 +111,15 @@ class CallRouter:
         self._open = other._open  # shared, so that closing a cassette closes it for both
         for cassette in self._open:
             cassette.use_redaction(self._redaction())
+
+    def lend(self, cassette: Cassette) -> None:
+        """Use a cassette that another pool has opened, until `release`."""
+        self._open.append(cassette)
+
+    def release(self, cassette: Cassette) -> None:
+        """Stop using a cassette."""
+        if cassette in self._open:
+            self._open.remove(cassette)
 
     def plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
         """Return the call; identical calls get their recordings in the order of the `plan` calls.
@@ -177,10 +189,6 @@ class CallRouter:
     def _active(self) -> Cassette | None:
         cassette = self.cassette
         return None if cassette is None or cassette.mode == "off" else cassette
-
-    def _close(self, cassette: Cassette) -> None:
-        if cassette in self._open:
-            self._open.remove(cassette)
 
     def _redaction(self) -> Redaction:
         config = self._planner.config

@@ -1,0 +1,170 @@
+"""pytest plugin for users' tests: cassettes for tests, and rules and reports for nbval.
+
+pytest loads this at startup in every project, so it imports nothing but its own light modules. The
+engine pool is imported by the first test with a cassette.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+
+import gatewayx_nb as gx
+from gatewayx_nb.pytest_plugin.notebooks import NotebookCassettes
+from gatewayx_nb.pytest_plugin.unused import LEVELS, StaleCassettes, report_unused
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from gatewayx_nb.cassettes import Cassette
+    from gatewayx_nb.engine_pool import EnginePool
+
+SANITIZE = Path(__file__).with_name("nbval.cfg")
+"""Rules for outputs that differ between runs of a notebook, for ``--nbval-sanitize-with``."""
+
+_PASSED = pytest.StashKey[bool]()
+"""Whether a test has passed."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options."""
+    group = parser.getgroup("gatewayx", "Gateway X")
+    group.addoption(
+        "--gatewayx-record",
+        action="store_true",
+        help="call the models again, replace what the cassettes of the tests replay, and remove"
+        " what a passed test has not used",
+    )
+    group.addoption(
+        "--gatewayx-unused",
+        choices=LEVELS,
+        default="warn",
+        help="what to do about the entries of a cassette that a passed test or a whole notebook"
+        " (nbval) has not used, and about the cassettes of tests that do not exist; default: warn",
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker, and resolve ``--nbval-sanitize-with gatewayx``.
+
+    Raises:
+        UsageError: If ``--gatewayx-record`` contradicts the environment.
+    """
+    config.addinivalue_line(
+        "markers",
+        "gatewayx(path=None, mode='replay'): replay the calls of the default pool, as with the"
+        " fixture gatewayx_cassette, from a file whose path is relative to the test's folder",
+    )
+    named = os.environ.get("GATEWAYX_CASSETTE_MODE", "").strip()
+    if config.getoption("--gatewayx-record") and named not in ("", "record"):
+        raise pytest.UsageError(
+            f"--gatewayx-record contradicts GATEWAYX_CASSETTE_MODE={named} in the environment."
+        )
+    if getattr(config.option, "nbval_sanitize_with", None) == "gatewayx":
+        config.option.nbval_sanitize_with = str(SANITIZE)
+    if any(getattr(config.option, name, False) for name in ("nbval", "nbval_lax", "nbmake")):
+        notebooks = NotebookCassettes(config, lambda path: _pools(config).read_usage(path))
+        config.pluginmanager.register(notebooks, "gatewayx-notebooks")
+    if config.getoption("--gatewayx-unused") != "ignore":
+        config.pluginmanager.register(StaleCassettes(config, cassette_path), "gatewayx-stale")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Remember whether a test has passed."""
+    report = yield
+    if call.when == "call":
+        item.stash[_PASSED] = report.passed
+    return report
+
+
+@pytest.fixture(autouse=True)
+def _gatewayx_marker(request: pytest.FixtureRequest) -> None:
+    """Use `gatewayx_cassette` in a test with the marker ``gatewayx``."""
+    if request.node.get_closest_marker("gatewayx"):
+        request.getfixturevalue("gatewayx_cassette")
+
+
+@pytest.fixture
+def gatewayx_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
+    """Replay the calls of the default pool from ``cassettes/<module>/<test>.jsonl``.
+
+    Calls of `gx.ask` in the functions under test are replayed, too. A replayed test needs no key,
+    no network and no model; ``--gatewayx-record`` calls the models and records the replies again.
+    """
+    node, config = request.node, request.config
+    is_recording: bool = config.getoption("--gatewayx-record")
+    marked = marker_of(node)
+    mode = marked.mode or "replay"
+    if is_recording and mode != "off":
+        mode = "record"
+    path = marked.path or cassette_path(node)
+    with _pools(config).default_cassette(path, mode, node.nodeid) as cassette:
+        yield cassette
+        # A file named in a marker may be shared with tests that do not run now.
+        unused = 0
+        if node.stash.get(_PASSED, False) and not marked.path:
+            if is_recording:
+                cassette.prune()
+            unused = len(cassette.unused)
+        entries = len(cassette)
+    command = f"`pytest --gatewayx-record {shlex.quote(node.nodeid)}` removes them."
+    report_unused(node, path, unused, entries, "the test", command)
+
+
+@pytest.fixture
+def gatewayx_pool(gatewayx_cassette: Cassette) -> EnginePool:  # noqa: ARG001 - opens it
+    """Return the default pool, with the cassette of `gatewayx_cassette`."""
+    return gx.pool()
+
+
+class MarkerArguments(NamedTuple):
+    """The arguments of the marker ``gatewayx``."""
+
+    path: Path | None = None
+    mode: str | None = None
+
+
+def marker_of(item: pytest.Item) -> MarkerArguments:
+    """Return the arguments of an item's marker; one at a class or module applies, too."""
+    arguments = MarkerArguments()
+    for marker in reversed(list(item.iter_markers("gatewayx"))):  # the closest comes last
+        try:
+            path, mode = MarkerArguments(*marker.args, **marker.kwargs)
+            arguments = MarkerArguments(
+                item.path.parent / path if path else arguments.path, mode or arguments.mode
+            )
+        except TypeError:
+            pytest.fail(
+                "@pytest.mark.gatewayx takes path and mode, got"
+                f" {', '.join(map(repr, [*marker.args, *marker.kwargs]))}.",
+                pytrace=False,
+            )
+    return arguments
+
+
+def cassette_path(item: pytest.Item) -> Path:
+    """Return the path of a test's own cassette, which no other test of its folder has."""
+    classes = [node.name for node in item.listchain() if isinstance(node, pytest.Class)]
+    name = ".".join([*classes, item.name])
+    # A parametrized test's name may contain any character, such as a slash, and be long.
+    stem = re.sub(r"[^\w.-]+", "-", name).strip("-")
+    if not re.fullmatch(r"[\w.-]{1,120}(\[[\w.-]{1,80}\])?", name):
+        stem = f"{stem[:120]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return item.path.parent / "cassettes" / item.path.stem / f"{stem}.jsonl"
+
+
+def _pools(config: pytest.Config) -> Any:  # noqa: ANN401 - a module
+    """Return the module that imports the engine pool, registered as a plugin on first use."""
+    name = f"{__name__}.pools"
+    config.pluginmanager.import_plugin(name)
+    return config.pluginmanager.get_plugin(name)

@@ -1,0 +1,111 @@
+"""Cassettes of notebooks that nbval and nbmake run.
+
+A notebook's kernel is another process. It learns the notebook's path from a variable, and appends
+to a file what its cassettes have used.
+"""
+
+from __future__ import annotations
+
+import queue
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gatewayx_nb.pytest_plugin.unused import report_unused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Mapping
+
+    from gatewayx_nb.cassettes import CassetteUsage
+
+_FINISH = """
+if "gatewayx_nb.cassettes" in __import__("sys").modules:
+    __import__("sys").modules["gatewayx_nb.cassettes"].finish_all()
+"""
+
+_TIMEOUT = 30
+"""Seconds in which the kernel must write its cassettes."""
+
+
+class NotebookCassettes:
+    """Tells kernels their notebook, and reports the entries that a whole notebook has not used.
+
+    Args:
+        config: pytest's configuration.
+        read_usage: Reads a kernel's report.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        read_usage: Callable[[Path], Mapping[Path, CassetteUsage]],
+    ) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="gatewayx-")
+        config.add_cleanup(self._folder.cleanup)
+        self._read_usage = read_usage
+        self._passed: Counter[pytest.Collector | None] = Counter()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Set the variables for the kernel, which the notebook's first item starts."""
+        if item.path.suffix != ".ipynb":
+            return (yield)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("GATEWAYX_CASSETTE_REPORT", str(self._report(item)))
+            # As JupyterLab does; `cassette` without a path then opens the notebook's own.
+            patch.setenv("JPY_SESSION_NAME", str(item.path))
+            return (yield)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Count the items of the notebook that have passed."""
+        report = yield
+        if item.path.suffix == ".ipynb" and call.when == "call" and report.passed:
+            self._passed[item.parent] += 1
+        return report
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, None, None]:
+        """Report the unused entries after the last item, if the whole notebook has passed."""
+        is_last = nextitem is None or nextitem.parent is not item.parent
+        if item.path.suffix != ".ipynb" or not is_last:
+            return (yield)
+        is_complete = self._passed[item.parent] == _count_items(item) and _finish_cassettes(item)
+        result = yield  # nbval kills the kernel
+        report = self._report(item)
+        if is_complete and report.exists():  # otherwise, no cassette was opened
+            for path, usage in self._read_usage(report).items():
+                remedy = "`gatewayx_nb.pool().active_cassette.prune()` at its end removes them."
+                unused = len(usage.unused)
+                report_unused(item, path, unused, usage.entries, "the notebook", remedy)
+        return result
+
+    def _report(self, item: pytest.Item) -> Path:
+        return Path(self._folder.name, f"{hash(item.path):x}.jsonl")
+
+
+def _count_items(item: pytest.Item) -> int:
+    """Return the number of a notebook's items: nbval has one for each cell, nbmake one in all."""
+    notebook = getattr(item.parent, "nb", None)
+    return sum(cell.cell_type == "code" for cell in notebook.cells) if notebook else 1
+
+
+def _finish_cassettes(item: pytest.Item) -> bool:
+    """Have nbval's kernel finish its cassettes, because nbval kills it; return whether it did."""
+    kernel: Any = getattr(item.parent, "kernel", None)
+    if kernel is None:
+        return True  # nbmake's kernel has ended
+    if not kernel.is_alive() or kernel.language != "python":
+        return False
+    try:
+        kernel.await_reply(kernel.kc.execute(_FINISH, silent=True), timeout=_TIMEOUT)
+    except (queue.Empty, RuntimeError):
+        return False
+    return True
