@@ -49,12 +49,12 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
     # Without a path, the open cassette is opened again in another mode.
     path = _checked_path(name) if name else active.path if active else _default_path(session)
     # The new cassette is opened first: if it is invalid, the active one stays open.
-    opened = session.pool.cassette(path, mode or "auto", speed=args.speed)
+    opened = session.pool.cassette(path, mode, speed=args.speed)
     if active:
         active.close()
     # A notebook saves this line, so it must be the same when recording and in every replay. The
-    # mode is shown as typed; GATEWAYX_CASSETTE_MODE may override it in a test run. The number
-    # of entries is shown only if this notebook adds none.
+    # mode is shown as typed; GATEWAYX_CASSETTE_MODE may override it in a test run, and CI may
+    # change the default. The number of entries is shown only if this notebook adds none.
     typed = mode or "auto"
     state = "is closed, mode off" if typed == "off" else f"is open in mode {typed}"
     entries = f" its {_count(len(opened))}" if typed == opened.mode == "replay" else ""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+import gatewayx_nb as gx
 from gatewayx_nb import commands, weights
 from gatewayx_nb.errors import ConfigError, UsageError
 
@@ -37,6 +38,22 @@ def test_a_cassette_is_opened_and_described(session):
         "replay",
         Path("a.jsonl").absolute(),
     )
+
+
+def test_in_ci_a_cassette_without_a_mode_only_replays(project, tmp_path, session_of):
+    """Where `CI` is set, only a typed mode calls a model; the line shown is the same everywhere."""
+    path = tmp_path / "a.jsonl"
+    with project.pool() as pool, pool.cassette(path):
+        pool.ask("Hi", model="mock")
+    with gx.EnginePool(home=project.root, env={"CI": "true"}) as pool:
+        session = session_of(pool)
+        line = repr(commands.run(session, f"cassette {path}"))
+        default_mode = pool.active_cassette.mode
+        commands.run(session, f"cassette {path} --mode auto")
+        typed_mode = pool.active_cassette.mode
+
+    assert "is open in mode auto: it replays what is recorded and records the rest." in line
+    assert (default_mode, typed_mode) == ("replay", "auto")
 
 
 @pytest.mark.parametrize("mode", ["auto", "record", "replay", "off"])
