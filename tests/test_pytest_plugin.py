@@ -8,16 +8,31 @@ from pathlib import Path
 
 import pytest
 
+from gatewayx_nb import hints
+from gatewayx_nb.pytest_plugin import pools
+
 REPOSITORY = Path(__file__).parents[1]
 
 TEST_MODULE = """
 import pytest
 
 
-@pytest.mark.parametrize("prompt", ["Say this", "a/b c"])
+@pytest.mark.parametrize("prompt", ["Hi", "a/b c"])
 def test_answer(gatewayx_pool, prompt):
     reply = gatewayx_pool.ask(prompt, model="mock")
     assert reply.text == f"[mock] {prompt}"
+"""
+
+FUNCTIONS = """
+import gatewayx_nb as gx
+
+
+def greet(prompt="Good morning"):
+    return gx.ask(prompt, model="mock").text
+
+
+async def agreet():
+    return (await gx.aask("Good morning", model="mock")).text
 """
 
 
@@ -25,12 +40,14 @@ def test_answer(gatewayx_pool, prompt):
 def run_pytest(tmp_path):
     """Return a function that runs pytest in a folder with a single test module."""
     (tmp_path / "test_mine.py").write_text(TEST_MODULE)
+    (tmp_path / "functions.py").write_text(FUNCTIONS)
 
     def run_pytest(*options, **env):
         # nbval takes seconds to import, so it is disabled unless needed.
         disabled_plugins = (
             ("cacheprovider",) if "--nbval" in options else ("cacheprovider", "nbval")
         )
+        env = {"COLUMNS": "300", **env}
         plugin_options = [word for name in disabled_plugins for word in ("-p", f"no:{name}")]
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-q", *plugin_options, *options],
@@ -44,6 +61,26 @@ def run_pytest(tmp_path):
     return run_pytest
 
 
+@pytest.fixture
+def write_tests(tmp_path):
+    """Return a function that replaces the test module by a body without imports."""
+
+    def write_tests(body):
+        header = "import pytest\nimport gatewayx_nb as gx\nimport functions\n"
+        (tmp_path / "test_mine.py").write_text(header + body)
+
+    return write_tests
+
+
+def recorded_prompts(folder):
+    """Return the prompts of each cassette of the test module."""
+    prompts = {}
+    for path in sorted((folder / "cassettes" / "test_mine").glob("*.jsonl")):
+        entries = map(json.loads, path.read_text().splitlines()[1:])
+        prompts[path.stem] = [entry["request"]["messages"][0]["content"] for entry in entries]
+    return prompts
+
+
 def test_replies_are_recorded_and_replayed(run_pytest, tmp_path):
     """Each test case has its own cassette, and fails without it or if its reply is edited."""
     unrecorded_run = run_pytest()
@@ -54,21 +91,272 @@ def test_replies_are_recorded_and_replayed(run_pytest, tmp_path):
     cassette.write_text(cassette.read_text().replace("[mock]", "[muck]"))
     edited_run = run_pytest()
 
-    assert "does not exist" in unrecorded_run.stdout
-    assert "--gatewayx-record" in unrecorded_run.stdout
+    assert (
+        "CassetteMissError: The call is not in the cassette 'test_answer-Hi.jsonl', which does not"
+        " exist. Run `pytest --gatewayx-record 'test_mine.py::test_answer[Hi]'` to record it. Or"
+        " ignore the cassette with `fresh=True`."
+    ) in unrecorded_run.stdout
+    assert "%gatewayx" not in unrecorded_run.stdout
     assert "2 passed" in recording_run.stdout, recording_run.stdout
     assert "2 passed" in replaying_run.stdout
     assert {path.name for path in folder.glob("*.jsonl")} == {
-        "test_answer-Say-this.jsonl",
-        "test_answer-a-b-c.jsonl",
+        "test_answer-Hi.jsonl",
+        "test_answer-a-b-c-02c2eac2.jsonl",
     }
     assert "1 failed, 1 passed" in edited_run.stdout
+
+
+KINDS_OF_TESTS = """
+import unittest
+
+OWN_POOL = gx.pool()
+gx.use("mock")
+
+
+@pytest.mark.gatewayx
+def test_marker():
+    assert gx.pool() is not OWN_POOL
+    assert functions.greet() == "[mock] Good morning"
+    assert gx.ask("The default model answers").text == "[mock] The default model answers"
+    assert OWN_POOL.ask("From a pool that a module holds").replayed is not RECORDING
+
+
+def test_without_marker():
+    assert (gx.pool() is OWN_POOL, OWN_POOL.active_cassette) == (True, None)
+
+
+def test_cassette(gatewayx_cassette):
+    assert functions.greet() and gatewayx_cassette is gx.pool().active_cassette
+
+
+def test_pool(gatewayx_pool):
+    assert functions.greet() and gatewayx_pool is gx.pool()
+
+
+@pytest.mark.gatewayx
+@pytest.mark.anyio
+async def test_async():
+    assert await functions.agreet() == "[mock] Good morning"
+
+
+@pytest.mark.gatewayx
+def test_without_calls():
+    pass
+
+
+@pytest.mark.gatewayx
+class TestFirst:
+    def test_same_name(self):
+        assert functions.greet("One")
+
+
+class TestSecond(unittest.TestCase):
+    @pytest.mark.gatewayx
+    def test_same_name(self):
+        assert functions.greet("Two")
+
+
+def test_is_restored():
+    assert (gx.pool() is OWN_POOL, OWN_POOL.active_cassette) == (True, None)
+"""
+
+
+def test_functions_under_test_are_replayed(run_pytest, write_tests, tmp_path):
+    """The marker and both fixtures reach `gx.ask`; the default pool is then as before."""
+    write_tests(f"RECORDING = True\n{KINDS_OF_TESTS}")
+    recording_run = run_pytest("--gatewayx-record")
+    prompts = recorded_prompts(tmp_path)
+    write_tests(f"RECORDING = False\n{KINDS_OF_TESTS}")
+    replaying_run = run_pytest("--gatewayx-unused", "error", "--strict-markers")
+
+    assert "9 passed" in recording_run.stdout, recording_run.stdout
+    assert "9 passed" in replaying_run.stdout, replaying_run.stdout
+    assert prompts.pop("test_marker")[1:] == [
+        "The default model answers",
+        "From a pool that a module holds",
+    ]
+    assert prompts == {
+        "TestFirst.test_same_name": ["One"],
+        "TestSecond.test_same_name": ["Two"],
+        "test_async-asyncio": ["Good morning"],
+        "test_cassette": ["Good morning"],
+        "test_pool": ["Good morning"],
+    }
+
+
+def test_a_marker_names_path_and_mode(run_pytest, write_tests, tmp_path):
+    """Tests can share a file, and a mode is used unless the option or the environment names one."""
+    write_tests(
+        """
+pytestmark = pytest.mark.gatewayx("shared/a.jsonl")
+
+@pytest.mark.gatewayx(mode="auto")
+def test_records():
+    assert functions.greet("One")
+
+def test_replays(gatewayx_cassette):
+    assert gatewayx_cassette.mode == "replay"
+    assert functions.greet("One")
+
+@pytest.mark.gatewayx(mode="off")
+def test_is_live():
+    assert not gx.ask("Two", model="mock").replayed
+"""
+    )
+    auto_run = run_pytest("--gatewayx-unused", "error")
+    replaying_run = run_pytest(GATEWAYX_CASSETTE_MODE="replay")
+
+    assert "3 passed" in auto_run.stdout, auto_run.stdout
+    assert "1 failed, 2 passed" in replaying_run.stdout
+    assert (tmp_path / "shared" / "a.jsonl").is_file()
+
+
+def test_invalid_arguments_of_the_marker_are_an_error(run_pytest, write_tests):
+    """A misspelt argument or mode is named in one line."""
+    write_tests(
+        """
+@pytest.mark.gatewayx(mod="auto")
+def test_argument():
+    pass
+
+@pytest.mark.gatewayx(mode="recrod")
+def test_mode():
+    pass
+"""
+    )
+    run = run_pytest()
+
+    assert "@pytest.mark.gatewayx takes path and mode, got 'mod'." in run.stdout
+    assert "got 'recrod'. Did you mean 'record'?" in run.stdout
+    assert "2 errors" in run.stdout
+
+
+def test_an_option_that_contradicts_the_environment_is_an_error(run_pytest):
+    run = run_pytest("--gatewayx-record", GATEWAYX_CASSETTE_MODE="replay")
+
+    assert "--gatewayx-record contradicts GATEWAYX_CASSETTE_MODE=replay" in run.stderr
+
+
+TWO_CALLS = """
+@pytest.mark.gatewayx
+def test_greet():
+    functions.greet("One")
+    functions.greet("Two")
+
+@pytest.mark.gatewayx
+def test_other():
+    functions.greet("Three")
+"""
+
+
+@pytest.fixture
+def stale_project(run_pytest, write_tests):
+    """Record three calls in two tests, and remove a call."""
+    write_tests(TWO_CALLS)
+    assert "2 passed" in run_pytest("--gatewayx-record").stdout
+    write_tests(TWO_CALLS.replace('    functions.greet("One")\n', ""))
+
+
+UNUSED = "cassettes/test_mine/test_greet.jsonl: 1 of 2 entries was not used by the test."
+
+
+@pytest.mark.usefixtures("stale_project")
+@pytest.mark.parametrize(
+    ("level", "summary", "is_reported"),
+    [
+        ("ignore", "2 passed in", False),
+        ("warn", "2 passed, 1 warning in", True),
+        ("error", "2 passed, 1 error in", True),
+    ],
+)
+def test_unused_entries_are_reported(run_pytest, level, summary, is_reported):
+    """The option decides whether entries that a passed test has not used are reported."""
+    run = run_pytest("--gatewayx-unused", level)
+
+    assert summary in run.stdout
+    assert (UNUSED in run.stdout) is is_reported
+    command = "`pytest --gatewayx-record test_mine.py::test_greet` removes them."
+    assert (command in run.stdout) is is_reported
+
+
+@pytest.mark.usefixtures("stale_project")
+def test_unused_entries_are_pruned_when_recording(run_pytest, tmp_path):
+    """`--gatewayx-record` removes what a passed test has not used."""
+    run = run_pytest("--gatewayx-record")
+
+    assert "2 passed in" in run.stdout, run.stdout
+    assert recorded_prompts(tmp_path) == {"test_greet": ["Two"], "test_other": ["Three"]}
+
+
+@pytest.mark.usefixtures("stale_project")
+@pytest.mark.parametrize("option", ["--gatewayx-record", "--gatewayx-unused=error"])
+def test_the_entries_of_a_failed_test_are_kept(run_pytest, write_tests, tmp_path, option):
+    """A failed or skipped test may not have made all its calls, so it is not reported."""
+    write_tests(
+        TWO_CALLS.replace('    functions.greet("One")\n', "    assert 0\n").replace(
+            '    functions.greet("Three")\n', "    pytest.skip('no')\n"
+        )
+    )
+    run = run_pytest(option)
+
+    assert "1 failed, 1 skipped in" in run.stdout, run.stdout
+    assert recorded_prompts(tmp_path) == {"test_greet": ["One", "Two"], "test_other": ["Three"]}
+
+
+@pytest.mark.usefixtures("stale_project")
+def test_a_cassette_without_a_test_is_reported(run_pytest, write_tests):
+    """A cassette whose test was deleted is a warning, or fails the run; not in a partial run."""
+    write_tests(
+        "@pytest.mark.gatewayx\ndef test_greet():\n"
+        "    functions.greet('One')\n    functions.greet('Two')\n"
+    )
+    message = "cassettes/test_mine/test_other.jsonl: no test has this cassette."
+    runs = {
+        options: run_pytest(*options)
+        for options in [
+            (),
+            ("-k", "nothing"),
+            ("-n2",),
+            ("--gatewayx-unused=error",),
+            ("-n2", "--gatewayx-unused=error"),
+            ("test_mine.py::test_greet", "--gatewayx-unused=error"),
+            ("--gatewayx-unused=ignore",),
+        ]
+    }
+
+    counts = [run.stdout.count(message) for run in runs.values()]
+    assert counts == [1, 1, 1, 1, 1, 0, 0]
+    assert [run.returncode for run in runs.values()] == [0, 5, 0, 1, 1, 0, 0]
+    assert "ERROR: 1 cassette belongs to no test" in runs["--gatewayx-unused=error",].stdout
+
+
+def test_hints_are_worded_for_pytest():
+    """Each wording belongs to an existing hint, takes its arguments, and names no magic."""
+    wording = pools.pytest_wording("test_a.py::test_b[1 2]")
+    arguments = {"path": "a.jsonl", "mode": "auto"}
+    texts = [template.format(**arguments) for template in wording.values()]
+
+    assert set(wording) <= set(hints.SCRIPT_WORDING)
+    assert not [text for text in texts if "%" in text]
+    assert "`pytest --gatewayx-record 'test_a.py::test_b[1 2]'`" in texts[1]
+
+
+def test_the_wording_is_restored(tmp_path):
+    """In the block, hints name pytest's options even if a notebook's wording was set."""
+    previous = hints.set_wording({"run_again": "Run the cell again."})
+    try:
+        with pools.default_cassette(tmp_path / "a.jsonl", "replay", "test_a.py::test_b"):
+            assert "--gatewayx-record" in hints.render(hints.Hint("renew_recording"))
+            assert hints.render(hints.Hint("run_again")) == "Try again."
+        assert hints.render(hints.Hint("run_again")) == "Run the cell again."
+    finally:
+        hints.set_wording(previous)
 
 
 def test_the_plugin_imports_only_its_own_package(tmp_path):
     """Importing the plugin, which pytest does in every project, imports no other modules."""
     script = (
-        "import sys, pytest, json; before = set(sys.modules);"
+        "import sys, pytest, json, hashlib, queue, tempfile; before = set(sys.modules);"
         "import gatewayx_nb.pytest_plugin;"
         "print(json.dumps(sorted(set(sys.modules) - before)))"
     )
@@ -77,7 +365,13 @@ def test_the_plugin_imports_only_its_own_package(tmp_path):
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
     )  # fmt: skip
 
-    imported = ["gatewayx_nb", "gatewayx_nb._lazy", "gatewayx_nb.pytest_plugin"]
+    imported = [
+        "gatewayx_nb",
+        "gatewayx_nb._lazy",
+        "gatewayx_nb.pytest_plugin",
+        "gatewayx_nb.pytest_plugin.notebooks",
+        "gatewayx_nb.pytest_plugin.unused",
+    ]
     assert json.loads(process.stdout) == imported
 
 
@@ -122,3 +416,44 @@ def test_the_nbval_sanitize_file_ignores_only_metrics(run_pytest, tmp_path):
 
     assert "1 passed" in passing_run.stdout, passing_run.stdout
     assert "1 failed" in failing_run.stdout
+
+
+NOTEBOOK = [
+    ("%load_ext gatewayx_nb\n%gatewayx cassette", ""),
+    ("import gatewayx_nb as gx\nassert gx.ask('One', model='mock')", ""),
+    ("assert gx.ask('Two', model='mock')", ""),
+]
+
+
+@pytest.fixture
+def notebook(run_pytest, tmp_path):
+    """Return a notebook whose last cell was removed after its cassette was recorded."""
+    path = tmp_path / "story.ipynb"
+    path.write_text(make_notebook(*NOTEBOOK), encoding="utf-8")
+    run = run_pytest("--nbval-lax", "--nbval", path.name)
+    assert "3 passed" in run.stdout, run.stdout
+    path.write_text(make_notebook(*NOTEBOOK[:2]), encoding="utf-8")
+    return path
+
+
+@pytest.mark.kernel
+def test_unused_entries_of_a_notebook_are_reported(run_pytest, notebook):
+    """Entries that a whole notebook has not used are reported, but not after a part of it.
+
+    `cassette` without a path opens the notebook's own, as in JupyterLab. nbval kills the kernel.
+    """
+    message = "cassettes/story.jsonl: 1 of 2 entries was not used by the notebook."
+    options = ("--nbval-lax", "--nbval", "-k", "Cell", "--gatewayx-unused")
+    warning_run = run_pytest(*options, "warn", notebook.name, GATEWAYX_CASSETTE_MODE="replay")
+    failing_run = run_pytest(*options, "error", notebook.name, CI="true")
+    partial_run = run_pytest(*options, "error", f"{notebook.name}::Cell 0")
+    cells = [*NOTEBOOK[:2], ("1 / 0", "")]
+    notebook.write_text(make_notebook(*cells), encoding="utf-8")
+    failed_run = run_pytest(*options, "error", notebook.name)
+
+    assert "2 passed, 1 warning in" in warning_run.stdout, warning_run.stdout
+    assert message in warning_run.stdout
+    assert "2 passed, 1 error in" in failing_run.stdout, failing_run.stdout
+    assert message in failing_run.stdout
+    assert "1 passed in" in partial_run.stdout, partial_run.stdout
+    assert "1 failed, 2 passed in" in failed_run.stdout, failed_run.stdout

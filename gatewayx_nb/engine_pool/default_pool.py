@@ -62,23 +62,25 @@ class _DefaultPool:
         the previous default pool, if any, is the default again. Until then, it uses the cassette
         as well, because a module may hold it or one of its conversations.
         """
-        with EnginePool() as pool:
+        with contextlib.ExitStack() as stack:
+            pool = stack.enter_context(EnginePool())
             router = pool._router  # noqa: SLF001 - a class of this package
-            with router.open(cassette_path(path), mode, None, must_exist=False) as cassette:
-                with self._lock:
-                    previous, self._pool = self._pool, pool
-                if previous is not None:
-                    pool._registry.default = previous._registry.default  # noqa: SLF001
-                    previous._router.lend(cassette)  # noqa: SLF001
-                try:
-                    yield cassette
-                finally:
-                    with self._lock:
-                        last, self._pool = self._pool, previous
-                    if previous is not None:
-                        previous._router.release(cassette)  # noqa: SLF001
-                    if last is not None:
-                        last.close()  # it is another one if the pool was rebuilt in the block
+            cassette = router.open(cassette_path(path), mode, None, must_exist=False)
+            stack.enter_context(cassette)
+            with self._lock:
+                previous, self._pool = self._pool, pool
+            stack.callback(self._restore, previous)
+            if previous is not None:
+                pool._registry.default = previous._registry.default  # noqa: SLF001
+                stack.enter_context(previous._router.borrowed(cassette))  # noqa: SLF001
+            yield cassette
+
+    def _restore(self, previous: EnginePool | None) -> None:
+        """Make the previous pool the default again, and close the current one."""
+        with self._lock:
+            pool, self._pool = self._pool, previous
+        if pool is not None:
+            pool.close()
 
 
 _default = _DefaultPool()

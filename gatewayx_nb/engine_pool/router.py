@@ -42,7 +42,7 @@ from gatewayx_nb.messages import ModelRef
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 
     from gatewayx_nb.calls import CallOptions, ConversationSlot, PlannedCall
     from gatewayx_nb.cassettes import CassetteEntry, Mode
@@ -99,7 +99,7 @@ class CallRouter:
             strict_model=config.settings.strict_model,
             must_exist=must_exist,
         )
-        cassette.on_close = self.release
+        cassette.on_close = self._close
         self._open.append(cassette)
         return cassette
 
@@ -112,14 +112,14 @@ class CallRouter:
         for cassette in self._open:
             cassette.use_redaction(self._redaction())
 
-    def lend(self, cassette: Cassette) -> None:
-        """Use a cassette that another pool has opened, until `release`."""
+    @contextlib.contextmanager
+    def borrowed(self, cassette: Cassette) -> Iterator[None]:
+        """Use a cassette that another pool has opened until the block ends."""
         self._open.append(cassette)
-
-    def release(self, cassette: Cassette) -> None:
-        """Stop using a cassette."""
-        if cassette in self._open:
-            self._open.remove(cassette)
+        try:
+            yield
+        finally:
+            self._close(cassette)
 
     def plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
         """Return the call; identical calls get their recordings in the order of the `plan` calls.
@@ -189,6 +189,10 @@ class CallRouter:
     def _active(self) -> Cassette | None:
         cassette = self.cassette
         return None if cassette is None or cassette.mode == "off" else cassette
+
+    def _close(self, cassette: Cassette) -> None:
+        if cassette in self._open:
+            self._open.remove(cassette)
 
     def _redaction(self) -> Redaction:
         config = self._planner.config

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from typing import TYPE_CHECKING
 
@@ -70,7 +69,8 @@ class StaleCassettes:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Warn about the files that belong to no test."""
         # Each worker of xdist collects all tests.
-        if os.environ.get("PYTEST_XDIST_WORKER", "gw0") != "gw0" or self._is_partial():
+        worker = getattr(self._config, "workerinput", {}).get("workerid", "gw0")
+        if worker != "gw0" or self._is_partial():
             return
         for folder, expected in self._expected.items():
             for path in sorted(set(folder.glob("*.jsonl")) - expected):
