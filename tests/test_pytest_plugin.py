@@ -219,7 +219,7 @@ def test_invalid_arguments_of_the_marker_are_an_error(run_pytest, write_tests):
 def test_argument():
     pass
 
-@pytest.mark.gatewayx(mode="recrod")
+@pytest.mark.gatewayx(mode="recordd")
 def test_mode():
     pass
 """
@@ -227,7 +227,7 @@ def test_mode():
     run = run_pytest()
 
     assert "@pytest.mark.gatewayx takes path and mode, got 'mod'." in run.stdout
-    assert "got 'recrod'. Did you mean 'record'?" in run.stdout
+    assert "got 'recordd'. Did you mean 'record'?" in run.stdout
     assert "2 errors" in run.stdout
 
 
