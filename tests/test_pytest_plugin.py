@@ -318,12 +318,16 @@ def test_a_cassette_without_a_test_is_reported(run_pytest, write_tests):
             ("-k", "nothing"),
             ("-n2",),
             ("--gatewayx-unused=error",),
-            ("-n2", "--gatewayx-unused=error"),
+            ("-n2", "--gatewayx-unused=error", "-W", "error"),
             ("test_mine.py::test_greet", "--gatewayx-unused=error"),
             ("--gatewayx-unused=ignore",),
         ]
     }
 
+    strict_run = run_pytest("-W", "error")
+
+    assert f"ERROR: {message}" in strict_run.stdout + strict_run.stderr
+    assert (strict_run.returncode, "INTERNALERROR" in strict_run.stdout) == (4, False)
     counts = [run.stdout.count(message) for run in runs.values()]
     assert counts == [1, 1, 1, 1, 1, 0, 0]
     assert [run.returncode for run in runs.values()] == [0, 5, 0, 1, 1, 0, 0]

@@ -69,14 +69,20 @@ class StaleCassettes:
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Warn about the files that belong to no test."""
         # Each worker of xdist collects all tests.
-        worker = getattr(self._config, "workerinput", {}).get("workerid", "gw0")
-        if worker != "gw0" or self._is_partial():
+        worker = getattr(self._config, "workerinput", {}).get("workerid", "")
+        if worker not in ("", "gw0") or self._is_partial():
             return
         for folder, expected in self._expected.items():
             for path in sorted(set(folder.glob("*.jsonl")) - expected):
                 shown = _short_path(session.config, path)
                 message = f"{shown}: no test has this cassette. Delete it, or restore its test."
-                _warn(message, folder)
+                with warnings.catch_warnings():
+                    if worker:  # xdist would wait for ever after an exception
+                        warnings.simplefilter("always")
+                    try:
+                        _warn(message, folder)
+                    except UnusedCassetteWarning as error:  # by `-W error`
+                        raise pytest.UsageError(str(error)) from None
 
     def pytest_warning_recorded(self, warning_message: warnings.WarningMessage, when: str) -> None:
         """Count the files; xdist passes on the warnings of its workers."""
