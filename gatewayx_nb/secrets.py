@@ -44,6 +44,18 @@ _BLOCK = 4
 _SHORT_PIECE = 16
 """Eight characters of fewer than these contain the second or the third block of four."""
 
+_WINDOW = 1 << 20
+"""Number of characters that are searched at a time."""
+
+_OVERLAP = 16
+"""Length of the longest part that is searched for."""
+
+_MAX_PLACES = 2_000
+"""Maximum number of blocks of a key, in a window, whose surroundings are searched.
+
+Text that has no part of a key has far fewer, even if it is base64 or hexadecimal.
+"""
+
 _URL_SAFE = str.maketrans("+/", "-_")
 
 _ESCAPE = re.compile(r"(?:%|\\x|\\u00)([0-9A-Fa-f]{2})|&#[xX]([0-9A-Fa-f]{2});|&#([0-9]{2,3});")
@@ -204,16 +216,40 @@ def redact(text: str, keys: Iterable[str]) -> str:
     keys = list(keys)
     spans = list(_escaped_spans(text, keys))
     folded = _folded(text)
-    blocks = _blocks(_encoded(folded))
-    for key in keys:
-        forms = _search_data(str(key))
-        for form in forms.exact:
-            spans += [match.span() for match in re.finditer(re.escape(form), text)]
-        if not forms.blocks.isdisjoint(blocks):
-            for length, parts in forms.runs:
-                found = enumerate(_parts(folded, length))
-                spans += [(start, start + length) for start, part in found if part in parts]
+    searches = [_search_data(str(key)) for key in keys]
+    for form in (form for search in searches for form in search.exact):
+        spans += [match.span() for match in re.finditer(re.escape(form), text)]
+    for offset in range(0, len(folded), _WINDOW):  # a list of all blocks would need much memory
+        window = folded[offset : offset + _WINDOW + _OVERLAP]
+        blocks = _blocks(_encoded(window))
+        for search in searches:
+            if not search.blocks.isdisjoint(blocks):
+                found = _part_spans(window, blocks, search)
+                spans += [(offset + start, offset + end) for start, end in found]
     return _masked(text, spans) if spans else text
+
+
+def _part_spans(text: str, blocks: list[int], search: _SearchData) -> list[tuple[int, int]]:
+    """Return the spans of a key's parts, merged where they overlap.
+
+    Only the surroundings of the blocks that the key contains are searched. If there are very many
+    of them, the rest of the text is one span, because searching it would take long.
+    """
+    spans: list[tuple[int, int]] = []
+    unchecked = dict.fromkeys((length for length, _ in search.runs), 0)
+    wanted = search.blocks
+    places = [index * _BLOCK for index, block in enumerate(blocks) if block in wanted]
+    for place in places[:_MAX_PLACES]:
+        for length, parts in search.runs:
+            for first in range(max(unchecked[length], place + _BLOCK - length), place + 1):
+                if text[first : first + length] in parts:
+                    start, end = first, first + length
+                    if spans and start < spans[-1][1]:
+                        old = spans.pop()
+                        start, end = min(start, old[0]), max(end, old[1])
+                    spans.append((start, end))
+            unchecked[length] = place + 1
+    return [*spans, (places[_MAX_PLACES], len(text))] if len(places) > _MAX_PLACES else spans
 
 
 class StreamRedactor:
@@ -352,7 +388,8 @@ def _search_data(key: str) -> _SearchData:
 
 
 def _encoded(text: str) -> bytes:
-    return text.encode(errors="surrogatepass")
+    """Return a byte for each character; those that no key contains are equal."""
+    return text.encode("ascii", errors="replace")
 
 
 def _blocks(data: bytes) -> list[int]:

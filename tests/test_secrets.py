@@ -11,6 +11,7 @@ import pytest
 
 from gatewayx_nb.secrets import MASK, StreamRedactor, may_mask_in_answer
 from gatewayx_nb.secure_config import Secret, key_fault, key_state, redact, vendor_of_key
+from tests.processor import seconds
 
 CANARY = "sk-canary-0123456789"
 
@@ -233,3 +234,36 @@ def test_pieces_without_a_key_are_unchanged_and_others_are_masked_as_a_whole():
 def test_a_placeholder_of_a_local_server_is_not_masked_in_answers(key, is_masked):
     """An answer may contain such a word, such as "required"."""
     assert may_mask_in_answer(key) is is_masked
+
+
+PROSE = "The quick brown fox jumps over the lazy dog. " * 12_000
+KEY_OF_44 = "sk-proj-AbCdEf0123456789GhIjKlMnOpQrStUvWxYz"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        KEY_OF_44 * 12_000,
+        f"{KEY_OF_44[8:17]} " * 50_000,
+        f"{KEY_OF_44[12:16]}...." * 60_000,
+        PROSE + KEY_OF_44[12:16] * 3,
+    ],
+    ids=["key", "part", "block", "one block"],
+)
+def test_text_full_of_a_key_is_masked_fast(text):
+    """Searching the worst text takes at most 40 times as long as ordinary text, not 100 times."""
+    masked = redact(text, [KEY_OF_44])
+    runs = {KEY_OF_44[start : start + 8] for start in range(len(KEY_OF_44) - 7)}
+    assert not any(run in masked for run in runs)
+
+    worst = min(seconds(lambda: redact(text, [KEY_OF_44])) for _ in range(3))
+    ordinary = min(seconds(lambda: redact(PROSE, [KEY_OF_44])) for _ in range(3))
+    assert worst < 40 * ordinary
+
+
+@pytest.mark.parametrize("place", [-20, -8, -1, 0, 1])
+def test_a_key_between_two_windows_is_masked(place):
+    """A long text is searched in windows, which overlap."""
+    before = PROSE * 3
+    text = before[: (1 << 20) + place] + KEY_OF_44 + PROSE
+    assert redact(text, [KEY_OF_44]) == text.replace(KEY_OF_44, "<key>")

@@ -33,8 +33,11 @@ https://huggingface.co/deepseek-ai/DeepSeek-R1#usage-recommendations
 _MAX_HELD = 100_000
 """Maximum number of characters held back for a closing tag; longer text counts as reasoning."""
 
+_MAX_SPACES = 100
+"""Maximum number of spaces before a tag."""
+
 _TAG_END = "</think>"
-_LONE_CLOSING_TAG = re.compile(rf"^[ \t]*{_TAG_END}", re.MULTILINE)
+_LONE_CLOSING_TAG = re.compile(rf"^[ \t]{{0,{_MAX_SPACES}}}{_TAG_END}", re.MULTILINE)
 """The closing tag, which may appear alone: some prompt templates end with the opening tag."""
 
 
@@ -53,7 +56,10 @@ class AnswerCleaner:
     def __init__(self) -> None:
         self.opening_tag_is_missing = False
         self._text, self._reasoning = _SurrogateJoiner(), _SurrogateJoiner()
-        self._held = ""
+        self._held: list[str] = []
+        self._awaited = ""  # the closing tag without which the held text is no reasoning
+        self._recent = ""  # the end of the held text
+        self._held_length = 0
         self._end: str | None = None  # the expected closing tag, while in reasoning
         self._is_answer = False  # whether the text is past the point where reasoning can begin
         self._after_tag = False
@@ -99,9 +105,28 @@ class AnswerCleaner:
 
     def _release(self) -> Iterator[Chunk]:
         """Yield the text that is held back because it could begin a tag."""
-        held, self._held = self._held, ""
-        if held:
+        if held := self._take_held():
             yield Chunk(text=held) if self._end is None else Chunk(reasoning=held)
+
+    def _take_held(self) -> str:
+        """Return the held text, and hold it no longer."""
+        held, self._held, self._awaited = "".join(self._held), [], ""
+        return held
+
+    def _hold_until(self, end: str, text: str) -> None:
+        """Hold text until a closing tag; only the new part of it is searched for the tag."""
+        self._held, self._awaited, self._held_length = [text], end, len(text)
+        self._recent = text[1 - len(end) :]
+
+    def _goes_on_waiting(self, text: str) -> bool:
+        """Hold more text and return true, unless the awaited closing tag is complete."""
+        recent = self._recent + text
+        self._held_length += len(text)
+        if self._awaited in recent or self._held_length >= _MAX_HELD:
+            return False
+        self._held.append(text)
+        self._recent = recent[1 - len(self._awaited) :]
+        return True
 
     def close(self, *, is_cut: bool = False) -> Iterator[Chunk]:
         """Yield the text that is still held back when the answer ends.
@@ -109,8 +134,7 @@ class AnswerCleaner:
         Args:
             is_cut: Whether it ended at a limit, so that a closing tag may be missing.
         """
-        text, reasoning = self._held + self._text.close(), self._reasoning.close()
-        self._held = ""
+        text, reasoning = self._take_held() + self._text.close(), self._reasoning.close()
         word = next((tag for tag in _XML_TAGS if text.lstrip().startswith(tag)), None)
         if is_cut and word is not None:
             text, self._end = text.lstrip().removeprefix(word), _TAGS[word]
@@ -121,27 +145,34 @@ class AnswerCleaner:
 
     def _split_reasoning(self, text: str) -> tuple[str, str]:
         """Return the reasoning and the answer in a piece of text."""
-        text, self._held = self._held + text, ""
+        if self._awaited and self._goes_on_waiting(text):
+            return "", ""
+        text = self._take_held() + text
         reasoning = ""
         while text:
             if self._end is not None:
                 before, end, text = text.partition(self._end)
                 if not end:
                     kept = _prefix_length(before, self._end)
-                    self._held = before[len(before) - kept :]
+                    self._held = [before[len(before) - kept :]] if kept else []
                     return reasoning + before[: len(before) - kept], ""
                 reasoning += before
                 self._end, self._after_tag = None, True
             stripped = text.lstrip()
             tag = next((tag for tag in _TAGS if stripped.startswith(tag)), None)
+            if len(text) - len(stripped) > _MAX_SPACES:
+                tag = None
             if tag in _XML_TAGS and _TAGS[tag] not in text and len(text) < _MAX_HELD:
-                self._held = text
+                self._hold_until(_TAGS[tag], text)
                 return reasoning, ""
             if tag is not None:
                 self._end, self._has_reasoning = _TAGS[tag], True
                 text = stripped[len(tag) :]
-            elif any(tag.startswith(stripped) for tag in _TAGS):  # true if there are only spaces
-                self._held = text
+            elif len(text) - len(stripped) <= _MAX_SPACES and any(
+                tag.startswith(stripped)
+                for tag in _TAGS  # true if there are only spaces
+            ):
+                self._held = [text]
                 return reasoning, ""
             else:
                 self._is_answer = True
@@ -150,16 +181,18 @@ class AnswerCleaner:
 
     def _split_at_lone_closing_tag(self, text: str) -> tuple[str, str]:
         """Return the reasoning and the answer around a closing tag that begins a line."""
-        text, self._held = self._held + text, ""
+        text = self._take_held() + text
         start = text.find("\n") + 1 if self._past_line_start else 0
         if self._past_line_start and not start:
             return "", text
         match = _LONE_CLOSING_TAG.search(text, start)
         if match is None:
             line = text.rpartition("\n")[2]
-            self._past_line_start = not _TAG_END.startswith(line.lstrip(" \t"))
+            tag = line.lstrip(" \t")
+            is_long = len(line) - len(tag) > _MAX_SPACES
+            self._past_line_start = is_long or not _TAG_END.startswith(tag)
             if not self._past_line_start:
-                text, self._held = text.removesuffix(line), line
+                text, self._held = text.removesuffix(line), [line]
             return "", text
         self.opening_tag_is_missing = self._has_reasoning = self._after_tag = True
         self._is_answer = False

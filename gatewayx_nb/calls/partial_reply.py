@@ -12,7 +12,7 @@ from gatewayx_nb.pricing import flat_cost
 from gatewayx_nb.replies import Chunk, Details, FinishReason, RateLimits, Reply, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gatewayx_nb.errors import GatewayError
     from gatewayx_nb.messages import ToolCall
@@ -59,6 +59,8 @@ class PartialReply:
     details: list[Details] = field(default_factory=list)
     earlier_usage: Usage | None = None
     fallback_from: str | None = None
+    mask: Callable[[list[str]], list[str]] = list
+    """Returns pieces of text with the engine's key masked, even if it is split over them."""
     instant: bool = False
     """Whether the reply is replayed at once; its progress then need not be shown."""
 
@@ -108,6 +110,14 @@ class PartialReply:
         self.text, self.reasoning, self.finish_reason, self.tool_calls = [], [], None, ()
         self.details = []
 
+    def apply_mask(self) -> None:
+        """Mask the key in the text and the reasoning; if it occurs, drop what may hold pieces."""
+        masked = self.mask(self.text), self.mask(self.reasoning)
+        if masked != (self.text, self.reasoning):
+            self.text, self.reasoning = masked
+            self.details = [replace(part, logprobs=()) for part in self.details]
+            self.raw = None
+
     @property
     def total_usage(self) -> Usage | None:
         """Tokens of all requests of the call."""
@@ -134,12 +144,13 @@ class PartialReply:
 
     def reply(self, *, interrupted: bool = False, parsed: Any = None) -> Reply:  # noqa: ANN401
         """Return the partial answer as a reply."""
-        text, details = "".join(self.text), tuple(self.details)
+        text, reasoning = ("".join(self.mask(part)) for part in (self.text, self.reasoning))
+        details = tuple(self.details)
         return Reply(
             text=text,
             engine=self.engine,
             model=self.model,
-            reasoning="".join(self.reasoning),
+            reasoning=reasoning,
             finish_reason=self.finish_reason or ("other" if interrupted else "stop"),
             usage=self.total_usage or Usage(),
             cost=self.cost,

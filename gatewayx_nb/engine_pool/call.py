@@ -144,7 +144,7 @@ class EngineCall:
             raise
 
     async def _preview(self, engine: LLMEngine) -> CallPreview:
-        request = await self._prepare(engine)
+        request = await self._prepare(engine, asks_for_model=False)
         check_supported(engine, request)
         spent = self._usage.spent
         allowance = await allow(engine, request, self.limits, lambda: spent)
@@ -210,10 +210,14 @@ class EngineCall:
         self.partial.token_cap = allowance.token_cap
         await self._send(engine, allowance.request, emit)
 
-    async def _prepare(self, engine: LLMEngine) -> Request:
+    async def _prepare(self, engine: LLMEngine, *, asks_for_model: bool = True) -> Request:
         """Return the request with a model, and with the schema in the form that the engine takes.
 
         If the engine cannot enforce the schema, the prompt asks the model to follow it.
+
+        Args:
+            engine: The engine.
+            asks_for_model: Whether to ask a server that has no default model for its models.
 
         Raises:
             UnsupportedFeatureError: If the engine does not support images, system prompts or
@@ -229,7 +233,9 @@ class EngineCall:
             option = "chat" if self._add_turn else "messages"
             raise self._unsupported_error("conversations", option)
         model = request.model or engine.model_name
-        if not model:  # a local server offers only the models that it was started with
+        if (
+            not model and asks_for_model
+        ):  # a local server offers only the models that it was started with
             model = next((listed.model for listed in await list_models(engine)), "")
         model = str(model or "")  # the engine may have set its name to another type
         # Compared by identity, because equal messages may carry different data of a provider.
@@ -292,20 +298,23 @@ class EngineCall:
     ) -> None:
         check_supported(engine, request)
         cleaner, check = AnswerCleaner(), ChunkCheck(engine.name, self.target.key)
-        async with closing(engine.stream(request)) as chunks:
-            async for chunk in chunks:
-                for cleaned in cleaner.feed(check.check(chunk)):
-                    self._add(cleaned, cleaner)
-                    if emit is not None:
-                        await emit(cleaned)
-                if check.characters_until_pause < 0:
-                    await check.check_length_and_yield()
-        for cleaned in cleaner.close():
-            self._add(cleaned, cleaner)
-            if emit is not None:
-                await emit(cleaned)
         partial = self.partial
-        partial.text, partial.reasoning = map(check.mask_answer, (partial.text, partial.reasoning))
+        partial.mask = check.mask_answer  # if the call is stopped, its reply is made at once
+        try:
+            async with closing(engine.stream(request)) as chunks:
+                async for chunk in chunks:
+                    for cleaned in cleaner.feed(check.check(chunk)):
+                        self._add(cleaned, cleaner)
+                        if emit is not None:
+                            await emit(cleaned)
+                    if check.characters_until_pause < 0:
+                        await check.check_length_and_yield()
+            for cleaned in cleaner.close():
+                self._add(cleaned, cleaner)
+                if emit is not None:
+                    await emit(cleaned)
+        finally:
+            partial.apply_mask()
 
     def _add(self, chunk: Chunk, cleaner: AnswerCleaner) -> None:
         if cleaner.opening_tag_is_missing:

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from gatewayx_nb.calls import AnswerCleaner, PartialReply
 from gatewayx_nb.replies import Chunk
+from tests.processor import seconds
 
 END = Chunk(finish_reason="stop")
 CHANNEL = "<|end|><|start|>assistant<|channel|>final<|message|>"
@@ -197,3 +198,27 @@ def test_an_ordinary_chunk_is_passed_on_unchanged():
     cleaner, chunk = AnswerCleaner(), Chunk(text="Paris is ")
 
     assert next(iter(cleaner.feed(chunk))) is chunk
+
+
+@pytest.mark.parametrize("spaces", [0, 1, 99, 100, 101, 150])
+@pytest.mark.parametrize("start", ["", "Hm.\n"])
+def test_spaces_before_a_tag_count_the_same_in_every_piece(spaces, start):
+    """At most 100 spaces may precede a tag, however the text is split."""
+    for tag in ("<think>Hm.</think>", "</think>", "<reasoning>Hm.</reasoning>"):
+        text = f"{start}{' ' * spaces}{tag}Paris."
+        assert clean(text) == clean(*text) == clean(text[:50], text[50:])
+
+
+@pytest.mark.parametrize(("start", "character"), [("a\n", " "), ("", " "), ("<reasoning>", "<")])
+def test_text_that_is_held_back_takes_linear_time(start, character):
+    """Eight times as many pieces take about 8 times as long, not 64 times."""
+
+    def time_of(count):
+        def feed():
+            cleaner = AnswerCleaner()
+            for piece in [start, *[character] * count]:
+                list(cleaner.feed(Chunk(text=piece)))
+
+        return min(seconds(feed) for _ in range(3))
+
+    assert time_of(40_000) < 30 * time_of(5_000)

@@ -22,7 +22,7 @@ from gatewayx_nb.errors import (
 )
 from gatewayx_nb.llm_engines import Chunk, Message, RejectedParameterError, Request, Usage
 from gatewayx_nb.secure_config import Limits
-from gatewayx_nb.testing import ScriptedEngine
+from gatewayx_nb.testing import ScriptedEngine, Server
 from tests.widgets.waiting import wait_until
 
 END = Chunk(finish_reason="stop", usage=Usage(input_tokens=2, output_tokens=3))
@@ -381,6 +381,15 @@ def test_a_preview_is_displayed_like_a_dry_run(project):
     assert prompt == "How many\nlines?"
     assert json.loads(body) == {"prompt": "How many\nlines?", "max_tokens": 3}
     assert "Request body, as JSON" in preview._repr_html_()
+
+
+def test_a_preview_asks_no_server_for_its_models(tmp_path):
+    """A preview sends nothing, even if the model that the server offers is not known."""
+    with Server([]) as server:
+        env = {"GATEWAYX_BOX_BASE_URL": server.url, "GATEWAYX_BOX_API_KEY": "box-key-0123456789"}
+        with EnginePool(tmp_path, env=env) as pool:
+            pool.preview("hi", "box")
+        assert server.requests == []
 
 
 def test_a_preview_has_the_limits_of_a_call(make_pool):

@@ -1,5 +1,6 @@
 """Whatever an engine raises or returns becomes a typed error, wherever its code runs."""
 
+import asyncio
 import base64
 import dataclasses
 import itertools
@@ -16,11 +17,11 @@ import pytest
 
 from gatewayx_nb import llm_engines
 from gatewayx_nb.engine_pool import EnginePool, chunk_check
-from gatewayx_nb.errors import DeadlineError, GatewayError, ProviderError
+from gatewayx_nb.errors import DeadlineError, GatewayError, ProviderError, TruncatedError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.llm_engines import Chunk, LLMEngine
 from gatewayx_nb.messages import ToolCall
-from gatewayx_nb.replies import Citation, Details, RateLimits, Reply, Usage
+from gatewayx_nb.replies import Citation, Details, Logprob, RateLimits, Reply, Usage
 from gatewayx_nb.testing import (
     DIALECTS,
     CloseConnection,
@@ -428,6 +429,44 @@ def test_an_ordinary_stream_is_unchanged(tmp_path, key):
 
     assert received == expected
     assert "".join(received) == "".join(pieces)
+
+
+class Cut(LLMEngine):
+    """An engine that repeats its key in hexadecimal, in pieces, and then fails or waits."""
+
+    name, requires_key, ends = "cut", False, "raise"
+
+    async def stream(self, request):
+        """Yield the pieces, with log probabilities that repeat them."""
+        encoded = PLAIN_KEY.encode().hex()
+        for start in range(0, len(encoded), 5):
+            piece = encoded[start : start + 5]
+            yield Chunk(text=piece, reasoning=piece, details=Details(logprobs=(Logprob(piece),)))
+        if self.ends == "raise":
+            raise TruncatedError("the answer was cut.")
+        await asyncio.sleep(60)
+
+
+@pytest.mark.parametrize("ends", ["raise", "wait"])
+def test_a_key_in_the_pieces_of_an_incomplete_answer_is_masked(tmp_path, ends):
+    """An answer that is cut or stopped shows no encoded key either, wherever it is kept."""
+    engine = Cut(PLAIN_KEY)
+    engine.ends = ends
+    count = -(-len(PLAIN_KEY.encode().hex()) // 5)
+    with EnginePool(tmp_path, env={}, engines=[engine]) as pool:
+        stream = pool.stream("hi", "cut")
+        if ends == "raise":
+            with pytest.raises(TruncatedError) as caught:
+                list(stream)
+            shown = [caught.value.partial, stream.partial.reply(interrupted=True).to_dict()]
+        else:
+            for _ in itertools.islice(stream, count):
+                pass
+            stream.close()
+            shown = [stream.reply.to_dict()]
+
+    assert "<key>" in repr(shown)
+    assert PLAIN_KEY.encode().hex()[10:30] not in re.sub(r"[^0-9a-f]", "", repr(shown))
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
