@@ -58,7 +58,7 @@ class Cassette:
     ``auto`` replays recorded calls and records the others; ``record`` makes every call and replaces
     its recording, unless the answer is the same; ``replay`` only replays; and ``off`` does nothing.
     Equal calls are replayed in the order in which they were made; once all have been replayed, the
-    last one is repeated.
+    last one is repeated. An open cassette comes before every other store of answers.
 
     Args:
         path: The file; created with the first entry.
