@@ -35,7 +35,7 @@ from gatewayx_nb.secure_config import (
     VENDOR_VARIABLES,
     Secret,
     engine_variable,
-    tracked_by_git,
+    may_be_tracked,
 )
 from gatewayx_nb.text import short_repr
 
@@ -251,7 +251,7 @@ class ModelRegistry:
         if source is None or source.origin != "project" or project is None:
             return False
         if self._is_key_file_tracked is None:  # asking git takes milliseconds
-            self._is_key_file_tracked = tracked_by_git(project.keys)
+            self._is_key_file_tracked = may_be_tracked(project.keys)
         return self._is_key_file_tracked
 
     def _is_replaced(self, source: EngineSource | None) -> bool:

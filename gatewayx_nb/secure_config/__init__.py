@@ -18,6 +18,7 @@ from gatewayx_nb.secrets import (
 )
 from gatewayx_nb.secure_config.audit import FileSecurity, tracked_by_git
 from gatewayx_nb.secure_config.config import Config
+from gatewayx_nb.secure_config.git import may_be_tracked
 from gatewayx_nb.secure_config.importing import ConfirmImport, KeyImport, SkipReason
 from gatewayx_nb.secure_config.key_lookup import SECRET_NAME, VENDOR_VARIABLES, Key, engine_variable
 from gatewayx_nb.secure_config.key_store import make_folder as make_secrets_folder
@@ -47,6 +48,7 @@ __all__ = [
     "key_state",
     "looks_like_key",
     "make_secrets_folder",
+    "may_be_tracked",
     "origin",
     "ownership_problem",
     "permission_problem",

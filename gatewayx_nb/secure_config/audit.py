@@ -61,7 +61,7 @@ def audit_files(config_dir: ConfigDir) -> Iterator[FileSecurity]:
 
 
 def tracked_by_git(path: Path) -> bool:
-    """Return whether git tracks a file."""
+    """Return whether git is known to track a file."""
     return bool(git.is_tracked(path))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +19,9 @@ from pathlib import Path
 _TIMEOUT = 0.5
 """Seconds for each git command; two commands are run for each of at most two key files."""
 
+_LONG_TIMEOUT = 5.0
+"""Seconds for the command on which a permission depends, which is run rarely."""
+
 _MAX_SIZE = 1 << 20
 """Number of bytes that are read of a small file of a repository."""
 
@@ -25,7 +29,12 @@ _PASSED_ON = ("HOME", "SYSTEMROOT", "XDG_CONFIG_HOME")
 """The variables that git gets; others may contain keys."""
 
 # The user's own configuration is read, so a file monitor and fetches are disabled here as well.
-_OPTIONS = ("--no-pager", "-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}")
+_SETTINGS = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "core.precomposeUnicode=true")
+_OPTIONS = ("--no-pager", *(word for setting in _SETTINGS for word in ("-c", setting)))
+_OBJECT_FORMAT = re.compile(rb"^\s*objectFormat\s*=\s*\"?sha256\b", re.IGNORECASE | re.MULTILINE)
+# Another spelling is the same file where the file system ignores case.
+_LS_FILES = ("--icase-pathspecs", "ls-files", "--error-unmatch")
+_SHA256_CONFIG = "[core]\nrepositoryFormatVersion = 1\n[extensions]\nobjectFormat = sha256\n"
 _RESTRICTIONS = {
     "GIT_ALLOW_PROTOCOL": "none",
     "GIT_NO_LAZY_FETCH": "1",
@@ -36,23 +45,34 @@ _RESTRICTIONS = {
 
 def is_tracked(path: Path) -> bool | None:
     """Return whether git tracks a file; ``None`` if unknown."""
-    return _query(path, "ls-files", "--error-unmatch")
+    return _query(path, _TIMEOUT, *_LS_FILES)
+
+
+def may_be_tracked(path: Path) -> bool:
+    """Return whether git may track a file: also if a repository exists and git does not answer."""
+    is_certain = _query(path, _LONG_TIMEOUT, *_LS_FILES)
+    if is_certain is not None:
+        return is_certain
+    folder = Path(os.path.realpath(path.parent))
+    return any(os.path.lexists(above / ".git") for above in (folder, *folder.parents))
 
 
 def is_ignored(path: Path) -> bool | None:
     """Return whether git ignores a file; ``None`` if unknown."""
     # Without --no-index, a tracked file would count as not ignored.
-    return _query(path, "check-ignore", "--quiet", "--no-index")
+    return _query(path, _TIMEOUT, "check-ignore", "--quiet", "--no-index")
 
 
-def _query(path: Path, *command: str) -> bool | None:
+def _query(path: Path, timeout: float, *command: str) -> bool | None:
     """Query git about a file; return ``None`` if git does not answer or there is no repository."""
     folder = Path(os.path.realpath(path.parent))
     for worktree in (folder, *folder.parents):
         git_dir = _git_dir(worktree / ".git")
         if git_dir is not None:
             relative = (folder / path.name).relative_to(worktree)
-            return _run(worktree, git_dir, (*command, "--", str(relative)))
+            # A path that begins with a colon would be a pattern.
+            command = (*command, "--", f"./{relative.as_posix()}")
+            return _run(worktree, git_dir, command, timeout)
     return None
 
 
@@ -77,7 +97,7 @@ def _program() -> tuple[str, str] | None:
     return (program, path) if program and Path(program).is_absolute() else None
 
 
-def _run(worktree: Path, git_dir: Path, command: tuple[str, ...]) -> bool | None:
+def _run(worktree: Path, git_dir: Path, command: tuple[str, ...], timeout: float) -> bool | None:
     found = _program()
     if found is None:
         return None
@@ -92,6 +112,9 @@ def _run(worktree: Path, git_dir: Path, command: tuple[str, ...]) -> bool | None
             # A linked worktree uses the exclude file of the main one.
             common = git_dir / os.fsdecode(_read(git_dir / "commondir")).rstrip("\r\n")
             (empty / "info" / "exclude").write_bytes(_read(common / "info" / "exclude"))
+            # The index has hashes of this length.
+            if _OBJECT_FORMAT.search(_read(common / "config")):
+                (empty / "config").write_text(_SHA256_CONFIG)
             places = {
                 "GIT_DIR": folder,
                 "GIT_WORK_TREE": str(worktree),
@@ -106,7 +129,7 @@ def _run(worktree: Path, git_dir: Path, command: tuple[str, ...]) -> bool | None
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
-                timeout=_TIMEOUT,
+                timeout=timeout,
                 check=False,
             )
     except (OSError, subprocess.TimeoutExpired):

@@ -394,6 +394,19 @@ def test_a_key_that_was_cloned_does_not_choose_an_engine(project):
         assert pool.ask("hi", "acme").text == "x"
 
 
+def test_a_key_of_a_repository_chooses_no_engine_without_git(project, monkeypatch):
+    """If git cannot say whether it tracks the key file, the key may have been cloned."""
+    path = project.engine("acme", "x")
+    path.write_text(path.read_text().replace("requires_key = False", "requires_key = True"))
+    project.set_keys("GATEWAYX_ACME_API_KEY=k\n")
+    (project.root / ".git").mkdir()
+    monkeypatch.setenv("PATH", str(project.root))
+    with project.pool() as pool:
+        with pytest.raises(TrustError, match="the only engine with a key"):
+            pool.ask("hi")
+        assert pool.ask("hi", "acme").text == "x"
+
+
 @pytest.mark.parametrize("reference", [None, "fast", "xai"])
 def test_the_users_own_choice_does_not_mean_a_replaced_engine(project, tmp_path, reference):
     """The user's default or an alias for `grok` does not run a project's file of that name."""

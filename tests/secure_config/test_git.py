@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from gatewayx_nb.secure_config import git, tracked_by_git
+from gatewayx_nb.secure_config import git, may_be_tracked, tracked_by_git
 
 pytestmark = pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
 
@@ -127,6 +127,54 @@ def test_a_file_in_a_sparse_index_is_tracked(project_folder):
 
     assert "config/\n" in run_git(project_folder, "ls-files", "--sparse") + "\n"
     assert git.is_tracked(project_folder / KEYS) is True
+
+
+def test_a_repository_with_other_hashes_is_read(project_folder):
+    """The index of a repository with SHA-256 hashes is read like any other."""
+    run_git(project_folder, "init", "-q", "--object-format=sha256")
+    run_git(project_folder, "add", "-f", KEYS)
+
+    assert git.is_tracked(project_folder / KEYS) is True
+    assert git.is_tracked(project_folder / "other") is False
+    assert git.is_ignored(project_folder / KEYS) is False
+
+
+def test_another_spelling_of_a_tracked_file_is_tracked(project_folder):
+    """On file systems that ignore case, it is the same file."""
+    other = project_folder / "config" / "Secrets" / ".env.local"
+    other.parent.mkdir(exist_ok=True)
+    other.touch()
+    run_git(project_folder, "init", "-q")
+    run_git(project_folder, "add", "-f", str(other.relative_to(project_folder)))
+
+    assert git.is_tracked(project_folder / KEYS) is True
+
+
+@pytest.mark.parametrize("problem", ["no git", "slow git", "unreadable index", "no repository"])
+def test_a_file_may_be_tracked_if_git_does_not_answer(project_folder, monkeypatch, problem):
+    """For a permission, an unknown status counts as tracked wherever there is a repository."""
+    if problem != "no repository":
+        run_git(project_folder, "init", "-q")
+    if problem == "no git":
+        monkeypatch.setenv("PATH", str(project_folder))
+    elif problem == "slow git":
+        program = project_folder / "git"
+        program.write_text("#!/bin/sh\nexec sleep 9\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", str(project_folder), prepend=os.pathsep)
+        monkeypatch.setattr(git, "_LONG_TIMEOUT", 0.01)
+    elif problem == "unreadable index":
+        (project_folder / ".git" / "index").write_text("made by a newer git")
+
+    assert git.is_tracked(project_folder / KEYS) is None
+    assert may_be_tracked(project_folder / KEYS) is (problem != "no repository")
+
+
+def test_an_untracked_file_is_known_not_to_be_tracked(project_folder):
+    """An ordinary project, whose key file is ignored, needs no permission."""
+    run_git(project_folder, "init", "-q")
+
+    assert may_be_tracked(project_folder / KEYS) is False
 
 
 def test_rules_for_ignored_files_are_found_where_git_reads_them(project_folder):
