@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import TrustError
@@ -14,13 +15,33 @@ from gatewayx_nb.transport import is_local_url
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from gatewayx_nb.files import Owner
     from gatewayx_nb.model_registry.engine_sources import EngineSource, EngineSources
     from gatewayx_nb.secure_config import Config, Key
 
 
-def find_key(source: EngineSource, config: Config) -> Key:
-    """Return an engine's key; an entry may name the vendor's own variable."""
-    return config.key(source.name, source.key if isinstance(source, EngineEntry) else "")
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Why an engine is called that the caller has not named.
+
+    Attributes:
+        where: The place in the project that selects it; empty if the user's own settings do.
+        is_redirected: Whether the project may have been cloned with the address to which the
+            engine's requests go, or redirects an engine that the user has chosen.
+    """
+
+    where: str = ""
+    is_redirected: bool = False
+
+
+NAMED = Choice()
+"""The caller has named the engine, or its user has chosen it and the project changes nothing."""
+
+
+def find_key(source: EngineSource, config: Config, owner: Owner | None = None) -> Key:
+    """Return an engine's key, or that of one owner; an entry may name the vendor's variable."""
+    vendor_variable = source.key if isinstance(source, EngineEntry) else ""
+    return config.key(source.name, vendor_variable, owner)
 
 
 def is_project_engine(source: EngineSource, config: Config) -> bool:
@@ -42,7 +63,7 @@ def is_project_engine(source: EngineSource, config: Config) -> bool:
 
 
 def missing_permissions(
-    source: EngineSource, key: Key, sources: EngineSources, config: Config, choice: str = ""
+    source: EngineSource, key: Key, sources: EngineSources, config: Config, choice: Choice = NAMED
 ) -> list[Permission]:
     """Return the permissions that a call needs and the user has not given.
 
@@ -56,27 +77,27 @@ def missing_permissions(
         key: Its key.
         sources: All engines.
         config: Settings, keys and permissions.
-        choice: The place in the project that selects the engine; empty if the caller named it. If
-            the project chooses it, its file or host needs a permission, with or without a key.
+        choice: Why the engine is called. If the project chooses it, its file or host needs a
+            permission, with or without a key.
     """
     needed: list[Permission] = []
     own = list(_own_targets(source, config))
-    if choice:
-        needed += [Permission(each.subject, each.target, choice) for each in own]
+    if choice.where:
+        needed += [Permission(each.subject, each.target, choice.where) for each in own]
+    if choice.is_redirected:
+        needed += redirections(source, config)
     is_users_key = key.state == "set" and key.owner != "project"
     # If only the project has an engine, a key under the engine's name was set for this project.
     own_variable = engine_variable(source.name)
     only_here = not sources.may_be_outside_project(source.name) and key.variable == own_variable
-    if config.project and is_users_key and (choice or not only_here):
-        needed += [*config.key_destinations(source.name), *own]
-        if source.origin in ("path", "user", "package"):
-            needed += config.option_permissions(source.name)
+    if config.project and is_users_key and (choice.where or not only_here):
+        needed += [*_settings_of_destination(source, config), *own]
     by_target = {permission.target: permission for permission in reversed(needed)}
     return [permission for permission in by_target.values() if not config.may(permission)]
 
 
 def check_permissions(
-    source: EngineSource, key: Key, sources: EngineSources, config: Config, choice: str = ""
+    source: EngineSource, key: Key, sources: EngineSources, config: Config, choice: Choice = NAMED
 ) -> None:
     """Check that an engine may be called; see `missing_permissions`.
 
@@ -89,13 +110,34 @@ def check_permissions(
         return
     listed = " and ".join(f"{each.target} ({each.where})" for each in missing)
     is_key_sent = key.state == "set" and key.owner != "project"
-    action = f"send your own key for {source.name!r} to" if is_key_sent else "run"
+    action = "run" if isinstance(source, EngineFile) and source.origin == "project" else ""
+    action = f"send your own key for {source.name!r} to" if is_key_sent else action
     hint = Hint("trust", ids=",".join(each.id for each in missing))
     raise TrustError(
-        f"this project would {action} {listed}.",
+        f"this project would {action or 'send your prompts to'} {listed}.",
         hint=hint | Hint("set_project_key", engine=source.name) if is_key_sent else hint,
         engine=source.name,
     )
+
+
+def redirections(source: EngineSource, config: Config) -> list[Permission]:
+    """Return the hosts, networks and options that the project's files set for an engine."""
+    found = list(_settings_of_destination(source, config))
+    if find_key(source, config).state == "set":
+        return found
+    # Without a key, the shipped engines use no proxy, and neither does a server on this machine.
+    url = config.options(source.name).get("base_url")
+    url = url or source.base_url if isinstance(source, EngineEntry) else ""
+    if is_local_url(str(url)) or (isinstance(source, EngineFile) and source.origin == "shipped"):
+        network = list(config.network_permissions(source.name))
+        found = [each for each in found if each not in network]
+    return found
+
+
+def _settings_of_destination(source: EngineSource, config: Config) -> Iterator[Permission]:
+    yield from config.key_destinations(source.name)
+    if source.origin in ("path", "user", "package"):
+        yield from config.option_permissions(source.name)
 
 
 def _own_targets(source: EngineSource, config: Config) -> Iterator[Permission]:
@@ -118,11 +160,10 @@ def key_destinations(
     """
     found: list[Permission] = []
     for name in engines if config.project else ():
-        found += config.key_destinations(name)
         if source := sources.active.get(name):
-            found += _own_targets(source, config)
-            if source.origin in ("path", "user", "package"):
-                found += config.option_permissions(name)
+            found += [*_settings_of_destination(source, config), *_own_targets(source, config)]
+        else:
+            found += config.key_destinations(name)
     return by_subject(found)
 
 

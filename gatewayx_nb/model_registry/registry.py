@@ -21,6 +21,7 @@ from gatewayx_nb.model_registry.engine_entries import EngineEntry
 from gatewayx_nb.model_registry.engine_sources import EngineSources
 from gatewayx_nb.model_registry.engine_status import EngineStatus, Target, lacks_base_url
 from gatewayx_nb.model_registry.folders import EngineFile
+from gatewayx_nb.model_registry.key_trust import NAMED, Choice
 from gatewayx_nb.model_registry.packages import EnginePackage
 from gatewayx_nb.model_registry.report import LOCAL_ENGINE, Reporter
 from gatewayx_nb.model_registry.resolution_errors import (
@@ -41,6 +42,7 @@ from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
+    from pathlib import Path
 
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.model_registry.engine_sources import EngineSource
@@ -67,8 +69,8 @@ class ModelRegistry:
         self._report = Reporter(config, self._sources, self._code)
         self.default: str | None = None
         # The targets by reference, each with the variables and settings that determined it.
-        self._resolved: dict[tuple[str, str], tuple[Target, tuple[object, ...]]] = {}
-        self._is_key_file_tracked: bool | None = None
+        self._resolved: dict[tuple[str, Choice], tuple[Target, tuple[object, ...]]] = {}
+        self._may_be_tracked: dict[Path, bool] = {}
         self.refresh()
 
     def refresh(self) -> bool:
@@ -83,7 +85,7 @@ class ModelRegistry:
         # the old state.
         self._resolved = {}
         if changed:
-            self._is_key_file_tracked = None
+            self._may_be_tracked = {}
         return changed
 
     @property
@@ -127,7 +129,7 @@ class ModelRegistry:
         kept[name, choice] = target, inputs
         return target
 
-    def _resolve(self, ref: ModelRef, choice: str) -> Target:
+    def _resolve(self, ref: ModelRef, choice: Choice) -> Target:
         # The caller created the engine with its own key, so neither key nor trust is checked.
         if ref.engine in self._instances:
             return self._target(ref, None, Secret(self.api_keys().get(ref.engine, "")))
@@ -183,7 +185,7 @@ class ModelRegistry:
         for source in self._sources.active.values():
             key = key_trust.find_key(source, self._config)
             missing += key_trust.missing_permissions(
-                source, key, self._sources, self._config, choices.get(source.name, "")
+                source, key, self._sources, self._config, choices.get(source.name, NAMED)
             )
         hook = self._config.hook_permission()
         if hook and not self._config.may(hook):
@@ -210,49 +212,73 @@ class ModelRegistry:
 
     def allow_default(self) -> None:
         """Allow the saved default, because the user named its engine in order to save it."""
-        choice = self._config.project_choice(None)
         source = self._sources.active.get(self.parse_reference("").engine)
         if self._config.project and source:
+            where = self._config.project_choice(None)
+            choice = Choice(where, self._is_redirected(source, by_user=not where))
             key = key_trust.find_key(source, self._config)
             missing = key_trust.missing_permissions(
                 source, key, self._sources, self._config, choice
             )
             self._config.allow(missing)
 
-    def _project_choice(self, reference: str | None) -> str:
-        """Return why a reference's engine is called; empty if the caller has named the engine.
+    def _project_choice(self, reference: str | None) -> Choice:
+        """Return why a reference's engine is called.
 
         The user's own default model or alias counts as a name, and so does a key that a person has
         put into the project's key file, which git then does not track. Neither counts if the
-        project has replaced the engine that the user may have meant.
+        project has replaced or redirected the engine that the user may have meant.
         """
         chosen = reference or self.default
         if chosen is None and not self._config.settings.default_model:
             return self._automatic_choice()
-        if chosen is not None and self._expand_alias(str(chosen)) == chosen:
-            return ""
-        if choice := self._config.project_choice(chosen):
-            return choice
+        expanded = self._expand_alias(str(chosen))
+        if chosen is not None and expanded == chosen:
+            return NAMED
         source = self._sources.active.get(self.parse_reference(chosen or "").engine)
+        if where := self._config.project_choice(chosen):
+            return Choice(where, self._is_redirected(source, by_user=False))
         what = "the default model" if chosen is None else f"the alias {chosen!r}"
-        return f"{what}, in place of another engine" if self._is_replaced(source) else ""
+        where = f"{what}, in place of another engine" if self._is_replaced(source) else ""
+        is_name = chosen is not None and SHIPPED_ALIASES.get(chosen) == expanded
+        return Choice(where, not is_name and self._is_redirected(source, by_user=True))
 
-    def _automatic_choice(self) -> str:
+    def _automatic_choice(self) -> Choice:
         with contextlib.suppress(GatewayError):  # there is no default
             source = self._sources.active.get(self.default_reference())
-            is_users_key = source and key_trust.find_key(source, self._config).owner != "project"
-            if is_users_key or self._is_replaced(source) or self._has_cloned_key(source):
-                return "the only engine with a key"
-        return ""
+            if source is None:
+                return NAMED
+            is_users_key = key_trust.find_key(source, self._config).owner != "project"
+            is_chosen = is_users_key or self._is_replaced(source) or self._has_cloned_key(source)
+            where = "the only engine with a key" if is_chosen else ""
+            return Choice(where, self._is_redirected(source, by_user=True))
+        return NAMED
 
-    def _has_cloned_key(self, source: EngineSource | None) -> bool:
+    def _has_cloned_key(self, source: EngineSource) -> bool:
         """Return whether a project's engine may have been cloned together with its key."""
         project = self._config.project
-        if source is None or source.origin != "project" or project is None:
+        return source.origin == "project" and project is not None and self._is_cloned(project.keys)
+
+    def _is_redirected(self, source: EngineSource | None, *, by_user: bool) -> bool:
+        """Return whether a project may send to its own address what is not meant for it.
+
+        A key that a person has put into the project's key file is meant for the address that the
+        project sets, unless the user's own choice of the engine may mean another key of the user.
+        """
+        project = self._config.project
+        if project is None or source is None or not key_trust.redirections(source, self._config):
             return False
-        if self._is_key_file_tracked is None:  # asking git takes milliseconds
-            self._is_key_file_tracked = may_be_tracked(project.keys)
-        return self._is_key_file_tracked
+        if key_trust.find_key(source, self._config).state != "set":
+            if by_user and self._sources.may_be_outside_project(source.name):
+                return True
+            return self._is_cloned(project.keys) or self._is_cloned(project.settings)
+        is_users_engine = key_trust.find_key(source, self._config, "user").state == "set"
+        return (by_user and is_users_engine) or self._is_cloned(project.keys)
+
+    def _is_cloned(self, path: Path) -> bool:
+        if path not in self._may_be_tracked:  # asking git takes milliseconds
+            self._may_be_tracked[path] = may_be_tracked(path)
+        return self._may_be_tracked[path]
 
     def _is_replaced(self, source: EngineSource | None) -> bool:
         """Return whether a project's engine has the name of one from outside the project."""
@@ -260,15 +286,17 @@ class ModelRegistry:
             return False
         return self._sources.may_be_outside_project(source.name)
 
-    def _project_choices(self) -> dict[str, str]:
-        """Return where the project chooses engines, keyed by engine name."""
+    def _project_choices(self) -> dict[str, Choice]:
+        """Return why engines are called that the caller has not named, by engine name."""
         references = [None, *self._config.settings.aliases]
-        choices: dict[str, str] = {}
+        choices: dict[str, Choice] = {}
         for reference in references:
             with contextlib.suppress(GatewayError):  # there is no default
                 name = reference or self.default_reference()
-                if choice := self._project_choice(reference):
-                    choices.setdefault(self.parse_reference(name).engine, choice)
+                choice, engine = self._project_choice(reference), self.parse_reference(name).engine
+                other = choices.get(engine, NAMED)
+                is_redirected = other.is_redirected or choice.is_redirected
+                choices[engine] = Choice(other.where or choice.where, is_redirected)
         return choices
 
     def note_instance_failure(self, target: Target, reason: str) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from gatewayx_nb.files import Owner
     from gatewayx_nb.secure_config.importing import ConfirmImport, KeyImport
 
 
@@ -82,16 +83,19 @@ class Config:
         self._stamps = stamps
         return True
 
-    def key(self, engine: str, vendor_variable: str = "") -> Key:
+    def key(self, engine: str, vendor_variable: str = "", owner: Owner | None = None) -> Key:
         """Return an engine's key and its state.
 
         Args:
             engine: Name of the engine.
             vendor_variable: The vendor's variable that the engine's entry names, if any; ignored
                 for the engines in `VENDOR_VARIABLES`.
+            owner: Whose key to return; ``None`` for the one that is used.
         """
         variables = _vendor_variables(engine, vendor_variable)
-        return self.keys.find(engine, variables if self.settings.vendor_variables else ())
+        # A project's settings do not decide whether a key is the user's.
+        mine = self.user_settings if owner == "user" else self.settings
+        return self.keys.find(engine, variables if mine.vendor_variables else (), owner)
 
     def inputs(self, engine: str, vendor_variable: str = "") -> tuple[object, ...]:
         """Return the values that determine an engine's key, options and trust, for comparison.

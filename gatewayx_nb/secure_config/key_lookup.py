@@ -93,21 +93,24 @@ class KeyLookup(NotPicklable):
         """Problems in the files, one line each."""
         return [problem for file in self._files for problem in file.problems]
 
-    def find(self, engine: str, vendor_variables: Iterable[str] = ()) -> Key:
+    def find(
+        self, engine: str, vendor_variables: Iterable[str] = (), owner: Owner | None = None
+    ) -> Key:
         """Return an engine's key; a valid key takes precedence over a placeholder found earlier.
 
         Args:
             engine: Name of the engine.
             vendor_variables: The vendor's own variables, used if the ``GATEWAYX_`` one is absent.
+            owner: Whose key to return; ``None`` for the one that takes precedence.
         """
         variables = (engine_variable(engine), *vendor_variables)
         keys = [
-            Key(state, Secret(value.strip()), name, source, owner)
+            Key(state, Secret(value.strip()), name, source, found_owner)
             if state == "set"
-            else Key(state, Secret(""), name, source, owner, key_fault(value))
+            else Key(state, Secret(""), name, source, found_owner, key_fault(value))
             for name in variables
-            for value, source, owner in self._candidates(name)
-            if (state := key_state(value)) != "missing"
+            for value, source, found_owner in self._candidates(name)
+            if owner in (None, found_owner) and (state := key_state(value)) != "missing"
         ]
         # A placeholder left in the project must not hide the user's real key.
         valid = (key for key in keys if key.state == "set")

@@ -606,3 +606,131 @@ def test_a_long_option_needs_a_permission_for_each_value(project, tmp_path):
         pool.refresh()
         with pytest.raises(TrustError, match=r"@evil\.example"):
             pool.ask("hi", "acme")
+
+
+OPENAI = f"GATEWAYX_OPENAI_API_KEY=k\nGATEWAYX_OPENAI_BASE_URL={UNTRUSTED_URL}\n"
+ACME = OPENAI.replace("OPENAI", "ACME") + "GATEWAYX_ACME_MODEL=m\n"
+OPENAI_USER_KEY = "GATEWAYX_OPENAI_API_KEY=USERKEY-0123456789\n"
+OPENAI_URL = f'[engines.openai]\nbase_url = "{UNTRUSTED_URL}"\n'
+OLLAMA_URL = OPENAI_URL.replace("openai", "ollama")
+
+
+@dataclass(frozen=True)
+class Redirect:
+    """How a project redirects its own key, and when a call without a name needs a permission."""
+
+    name: str
+    keys: str = ""
+    settings: str = ""
+    user_keys: str = ""
+    user_settings: str = ""
+    model: str | None = None
+    engine: str = "openai"
+    refused: str = "if tracked"
+
+
+REDIRECTS = [
+    Redirect("an engine of variables", ACME, engine="acme"),
+    Redirect("the only key", OPENAI),
+    Redirect("the only key, address in the settings", OPENAI.partition("\n")[0], OPENAI_URL),
+    Redirect("the project's default", OPENAI, 'default_model = "openai"'),
+    Redirect(
+        "the project's default, user has a key",
+        OPENAI,
+        'default_model = "openai"',
+        OPENAI_USER_KEY,
+    ),
+    Redirect("the project's alias", OPENAI, '[aliases]\nx = "openai"', model="x"),
+    Redirect("the user's default", OPENAI, user_settings='default_model = "openai"'),
+    Redirect(
+        "the user's default and key",
+        OPENAI,
+        "[keys]\nvendor_variables = false",
+        OPENAI_USER_KEY.replace("GATEWAYX_", ""),
+        'default_model = "openai"',
+        refused="always",
+    ),
+    Redirect(
+        "the user's alias and key",
+        OPENAI,
+        user_keys=OPENAI_USER_KEY,
+        user_settings='[aliases]\nx = "openai"',
+        model="x",
+        refused="always",
+    ),
+    Redirect("the user's only key", OPENAI, user_keys=OPENAI_USER_KEY, refused="always"),
+    Redirect("a shipped alias", OPENAI, user_keys=OPENAI_USER_KEY, model="gpt", refused="never"),
+    Redirect("a name", OPENAI, user_keys=OPENAI_USER_KEY, model="openai", refused="never"),
+    Redirect(
+        "a keyless server, the project's default",
+        settings=f'default_model = "ollama"\n{OLLAMA_URL}',
+        engine="ollama",
+    ),
+    Redirect(
+        "a keyless server, the user's default",
+        settings=OLLAMA_URL,
+        user_settings='default_model = "ollama"',
+        engine="ollama",
+        refused="always",
+    ),
+    Redirect(
+        "a keyless server, only a proxy",
+        settings='default_model = "ollama"\nnetwork.proxy = "http://127.0.0.1:9"',
+        engine="ollama",
+        refused="never",
+    ),
+]
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+@pytest.mark.parametrize("tracked", [False, True], ids=["untracked", "tracked"])
+@pytest.mark.parametrize("case", REDIRECTS, ids=lambda case: case.name)
+def test_a_project_redirects_its_own_key_only_for_itself(project, tmp_path, case, tracked):
+    """A cloned address gets no prompt of a call without a name; a person's own one does."""
+    project.set_keys(case.keys)
+    project.settings(case.settings)
+    subprocess.run(["git", "init", "-q"], cwd=project.root, check=True)
+    if tracked:
+        subprocess.run(["git", "add", "-f", "."], cwd=project.root, check=True)
+    _, env = _user_env(tmp_path, case.user_keys, case.user_settings)
+    if not case.user_keys.startswith("GATEWAYX"):
+        env |= dict([case.user_keys.strip().split("=")]) if case.user_keys else {}
+    with EnginePool(home=project.root, env=env) as pool:
+        registry = pool._registry
+        if case.refused == "always" or (case.refused == "if tracked" and tracked):
+            with pytest.raises(TrustError, match=r"send your prompts to http://127\.0\.0\.1:9 \("):
+                registry.resolve(case.model)
+            pool.trust(pool.untrusted_engines())
+        # A call without a name may be refused where one with a name is not.
+        assert case.refused == "never" or case.engine not in pool.untrusted_engines()
+        assert registry.resolve(case.model).name == case.engine
+
+
+def test_an_option_of_the_project_redirects_no_engine_of_the_user(project, tmp_path):
+    """The user's default with a cloned key and option needs a permission for the option."""
+    folder, env = _user_env(tmp_path, CORP_KEY, 'default_model = "corp"')
+    (folder / "engines" / "corp_engine.py").write_text(
+        "from ..llm_engines import LLMEngine\n\n\nclass CorpEngine(LLMEngine):\n"
+        "    async def generate(self, prompt, **kwargs):\n        return 'x'\n"
+    )
+    project.set_keys("GATEWAYX_CORP_API_KEY=k\n")
+    project.settings('[engines.corp]\nendpoint = "https://evil.example"\n')
+    with EnginePool(home=project.root, env=env) as pool:
+        with pytest.raises(TrustError, match=r"endpoint = 'https://evil\.example'"):
+            pool.ask("hi")
+        pool.trust(pool.untrusted_engines())
+        assert pool._registry.resolve(None).name == "corp"
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+def test_a_redirected_default_that_the_user_saves_is_allowed(project, tmp_path):
+    """`use(…, save=True)` names the engine, so that later calls send prompts to its address."""
+    project.set_keys(OPENAI)
+    for command in (["init", "-q"], ["add", "-f", "."]):
+        subprocess.run(["git", *command], cwd=project.root, check=True)
+    _, env = _user_env(tmp_path)
+    with EnginePool(home=project.root, env=env) as pool:
+        pool.use("openai", save=True)
+
+    with EnginePool(home=project.root, env=env) as pool:
+        assert pool._registry.resolve(None).name == "openai"
