@@ -44,7 +44,7 @@ def trust(session: Session, args: argparse.Namespace) -> Note | Table:
     if not session.confirm(_permission_table(permissions, note), "Allow this from now on? [y/N] "):
         raise TrustError(
             "nothing was changed; your keys are not sent, and this code runs only if you call its"
-            " engine by name. A key in the project's own key file does not need to be trusted.",
+            " engine by name.",
             hint=Hint("set_project_key", engine=keyed[0]) if keyed else Hint("trust", ids=ids),
         )
     with _write_errors_as_config_error(session):

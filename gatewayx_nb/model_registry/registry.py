@@ -188,8 +188,8 @@ class ModelRegistry:
                 source, key, self._sources, self._config, choices.get(source.name, NAMED)
             )
         hook = self._config.hook_permission()
-        if hook and not self._config.may(hook):
-            missing.append(hook)
+        others = [*([hook] if hook else ()), *self._config.hub_permissions()]
+        missing += [permission for permission in others if not self._config.may(permission)]
         return key_trust.by_subject(missing)
 
     def key_destinations(

@@ -149,6 +149,10 @@ class Config:
         if network != settings.Network():
             yield Permission(engine, f"network {network.description}", "[network] in its settings")
 
+    def hub_permissions(self) -> list[Permission]:
+        """Return the permission to pull models with the project's network settings, if any."""
+        return list(self.network_permissions("huggingface"))
+
     def may(self, permission: Permission) -> bool:
         """Return whether the user has given the project a permission."""
         return self.project is not None and self.trusted.contains(self.project.root, permission)

@@ -49,7 +49,7 @@ class Permission:
 
     @property
     def id(self) -> str:
-        """Its ID, for ``GATEWAYX_TRUST``; it is the same wherever the project is.
+        """Its ID, for ``GATEWAYX_TRUST``; it is the same in every project.
 
         It has 80 bits, so that nobody can find a target with the ID of another one.
         """

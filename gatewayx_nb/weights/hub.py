@@ -65,7 +65,7 @@ def pull_from_hub(
             model.
         AuthenticationError: If the hub requires a token, or the acceptance of terms.
         TransportError: If the hub cannot be reached or sends an invalid response.
-        TrustError: If the project's network settings would expose the user's token.
+        TrustError: If the project's network settings would be used without the user's permission.
     """
     if importlib.util.find_spec("huggingface_hub") is None:
         raise ConfigError(

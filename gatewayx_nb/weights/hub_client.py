@@ -68,7 +68,7 @@ def list_files(job: dict[str, Any]) -> dict[str, Any]:
     """Return the commit of a repository, and its files with their sizes and digests."""
     from huggingface_hub import HfApi
 
-    api = HfApi(endpoint=job["endpoint"], token=job["token"])
+    api = HfApi(endpoint=job["endpoint"])
     try:
         info = api.model_info(job["repo"], files_metadata=True, timeout=_LISTING_TIMEOUT)
         files = [
@@ -85,15 +85,15 @@ def fetch(job: dict[str, Any]) -> dict[str, Any]:
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented
 
-    endpoint, token = job["endpoint"], job["token"]
+    endpoint = job["endpoint"]
     url = hf_hub_url(job["repo"], job["path"], revision=job["commit"], endpoint=endpoint)
-    metadata = get_hf_file_metadata(url, token=token, endpoint=endpoint)
+    metadata = get_hf_file_metadata(url, endpoint=endpoint)
     if metadata.etag is None:
         raise _InvalidResponseError("it has no digest")
     if metadata.etag != job["sha256"]:
         raise _ChangedFileError
     # Sizes and ranges refer to the uncompressed file.
-    headers = {**build_hf_headers(token=token), "Accept-Encoding": "identity"}
+    headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
     part = Path(job["part"])
     while True:
         start = part.stat().st_size if part.exists() else 0
@@ -198,7 +198,7 @@ def _similar_repositories(job: dict[str, Any]) -> list[str]:
 
     owner, _, name = job["repo"].partition("/")
     word = re.split(r"[-_.]", name)[0]
-    api = HfApi(endpoint=job["endpoint"], token=job["token"])
+    api = HfApi(endpoint=job["endpoint"])
     try:
         searches = (  # for a misspelled owner and for a misspelled name
             api.list_models(search=name, limit=_SUGGESTIONS),

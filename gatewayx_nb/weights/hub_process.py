@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 _CLIENT = Path(__file__).with_name("hub_client.py")
 _POLL_INTERVAL = 0.1  # seconds between two checks of the downloaded size
 _ENDPOINT = "https://huggingface.co"
-_ENGINE = "huggingface"  # the engine whose key is HF_TOKEN and whose permissions apply to the hub
 _TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - a name, not a token
 _TOKENS = (_TOKEN_VARIABLE, "HUGGING_FACE_HUB_TOKEN")  # the names that `huggingface_hub` reads
 
@@ -49,13 +48,11 @@ class Hub:
         endpoint: Its base URL.
         env: The environment of the client's process.
         ca_bundle: A file with additional certificate authorities.
-        token: ``None`` for the user's token, if there is one; ``False`` to send none.
     """
 
     endpoint: str
     env: Mapping[str, str]
     ca_bundle: str | None
-    token: bool | None
 
     def run(
         self,
@@ -75,7 +72,7 @@ class Hub:
         Raises:
             GatewayError: If the job fails.
         """
-        common = {"endpoint": self.endpoint, "ca_bundle": self.ca_bundle, "token": self.token}
+        common = {"endpoint": self.endpoint, "ca_bundle": self.ca_bundle}
         status, result = _run(
             self.env, {"action": action, "repo": repo, **common, **arguments}, report
         )
@@ -85,7 +82,7 @@ class Hub:
                 hint=Hint("run_again"),
             )
         if "error" in result:
-            has_token = self.token is None and bool(self.env.get(_TOKEN_VARIABLE, "").strip())
+            has_token = bool(self.env.get(_TOKEN_VARIABLE, "").strip())
             raise hub_error(result["error"], repo, self.endpoint, has_token=has_token)
         return result
 
@@ -95,21 +92,23 @@ def connect(env: Mapping[str, str], config: Config) -> Hub:
 
     Raises:
         ConfigError: If ``HF_ENDPOINT`` is not a URL to which a token may be sent.
-        TrustError: If the project decides through which network the user's token is sent.
+        TrustError: If the project's network settings would be used without the user's permission.
     """
     endpoint = env.get("HF_ENDPOINT", "").strip().rstrip("/") or _ENDPOINT
     _check_endpoint(endpoint)
     network = config.settings.network
-    permissions = config.network_permissions(_ENGINE)
+    permissions = config.hub_permissions()
     missing = [permission for permission in permissions if not config.may(permission)]
-    if missing and env.get(_TOKEN_VARIABLE, "").strip():
+    if missing:
+        has_token = bool(env.get(_TOKEN_VARIABLE, "").strip())
+        action = f"send your {_TOKEN_VARIABLE}" if has_token else "pull models"
         raise TrustError(
-            f"this project would send your {_TOKEN_VARIABLE} through its own [network] settings.",
+            f"this project would {action} through {missing[0].target} ({missing[0].where}).",
             hint=Hint("trust", ids=",".join(permission.id for permission in missing)),
         )
     ca_bundle = str(Path(network.ca_bundle).expanduser()) if network.ca_bundle else None
     child_env = {**without_keys(env, keep=_TOKENS), **_proxies(env, network), **_SWITCHES}
-    return Hub(endpoint, child_env, ca_bundle, False if missing else None)
+    return Hub(endpoint, child_env, ca_bundle)
 
 
 def _check_endpoint(endpoint: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from gatewayx_nb import weights
+from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import (
     AuthenticationError,
     ConfigError,
@@ -443,8 +444,8 @@ def test_the_token_of_a_login_is_used(hub, clean_environment):
     assert pull(hub).name == NAME
 
 
-def test_a_projects_network_does_not_see_the_token_without_trust(hub, project, clean_environment):
-    """A project's proxy or certificates could record the token, unless they are trusted."""
+def test_a_projects_network_is_not_used_without_trust(hub, project, clean_environment):
+    """A project's proxy could record the token and learn what is pulled, so it must be trusted."""
     project.settings(f'[network]\nca_bundle = "{hub.ca_file}"')
     folder = clean_environment / "cache" / "huggingface"
     folder.mkdir(parents=True)
@@ -456,13 +457,12 @@ def test_a_projects_network_does_not_see_the_token_without_trust(hub, project, c
             f"hf:{TINY}", progress=False, env={**hub.env, **env}, config=config
         )
 
-    with pytest.raises(TrustError, match="your HF_TOKEN through its own") as caught:
-        pull_in_project(HF_TOKEN=TOKEN)
-    (permission,) = config.network_permissions("huggingface")
-    assert caught.value.hint == Hint("trust", ids=permission.id)
+    (permission,) = EnginePool(home=project.root).untrusted_engines()["huggingface"]
+    for action, env in (("send your HF_TOKEN", {"HF_TOKEN": TOKEN}), ("pull models", {})):
+        with pytest.raises(TrustError, match=f"would {action} through network ca_bundle") as caught:
+            pull_in_project(**env)
+        assert caught.value.hint == Hint("trust", ids=permission.id)
     assert hub.seen == []
-    pull_in_project()
-    assert {seen.token for seen in hub.seen} == {""}
     config.trusted.add(project.root, [permission])
     pull_in_project(HF_TOKEN=TOKEN)
     assert TOKEN in {seen.token for seen in hub.seen}
