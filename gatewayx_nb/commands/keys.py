@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import Note, Table, text_columns
 from gatewayx_nb.commands.line_parser import LineParser
-from gatewayx_nb.commands.trust import confirm_key_destinations
+from gatewayx_nb.commands.trust import confirm_import, confirm_key_destinations
 from gatewayx_nb.errors import ConfigError, UsageError, did_you_mean
 from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.model_registry import why_unusable
@@ -210,7 +210,7 @@ def _remove(session: Session, name: str) -> Note:
 
 def _import(session: Session, source: Path, *, user: bool) -> Table:
     former = _default_model(session)
-    confirm = functools.partial(confirm_key_destinations, session, named=False)
+    confirm = functools.partial(confirm_import, session)
     result = session.pool.import_keys(source, user=user, confirm=confirm)
     session.pool.refresh()
     rows = []

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.calls import Note, Table, text_columns
 from gatewayx_nb.errors import ConfigError, TrustError
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.secure_config import display_path
+from gatewayx_nb.secure_config import display_path, origin
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from gatewayx_nb.commands.command import Session
     from gatewayx_nb.commands.line_parser import LineParser
-    from gatewayx_nb.secure_config import Permission
+    from gatewayx_nb.secure_config import ImportPlan, Permission
 
 
 def trust(session: Session, args: argparse.Namespace) -> Note | Table:
@@ -86,6 +86,29 @@ def confirm_key_destinations(session: Session, engines: Sequence[str], *, named:
         )
     with _write_errors_as_config_error(session):
         session.pool.trust(untrusted)
+
+
+def confirm_import(session: Session, plan: ImportPlan) -> None:
+    """Show where imported keys and the keys of engines with an imported base URL go, and ask.
+
+    Raises:
+        TrustError: If the user does not allow it, or the front end cannot ask.
+    """
+    if plan.base_urls:
+        _confirm_base_urls(session, plan.base_urls)
+    if not plan.user:  # a key of the user needs a permission when it is used
+        confirm_key_destinations(session, plan.keys, named=False)
+
+
+def _confirm_base_urls(session: Session, base_urls: Mapping[str, str]) -> None:
+    rows = [(engine, origin(url)) for engine, url in base_urls.items()]
+    note = "The file decides where the keys and prompts of these engines are sent."
+    table = Table(rows, text_columns("engine", "address"), (note,))
+    if not session.confirm(table, "Import these addresses? [y/N] "):
+        raise TrustError(
+            "nothing was imported.",
+            hint="To import only the keys, delete the lines with BASE_URL from the file.",
+        )
 
 
 def trust_arguments(parser: LineParser) -> None:

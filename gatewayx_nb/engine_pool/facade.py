@@ -449,16 +449,17 @@ class EnginePool(Caller):
         Args:
             source: The file; neither its content nor its permissions are changed.
             user: Whether to import them for all of the user's projects.
-            confirm: Called with the engines before their keys are written into the project; it
-                raises an error to cancel the import. By default, their `key_destinations` must
-                already be allowed.
+            confirm: Called with the engines whose keys are imported, as ``keys``, and with the
+                imported ``base_urls``, before anything is written; it raises an error to cancel the
+                import. By default, the `key_destinations` of keys for the project must already be
+                allowed, and a base URL is imported only together with the engine's only key.
 
         Raises:
             ConfigError: If a file cannot be read or written.
-            TrustError: If one of the `key_destinations` is not allowed; nothing is written.
+            TrustError: If a destination of a key is not allowed; nothing is written.
         """
         self.refresh()
-        engines, check = self._registry.engine_by_name(), self._registry.check_key_destinations
+        engines, check = self._registry.engine_by_name(), self._registry.check_import
         return self._config.import_keys(Path(source), engines, confirm or check, user=user)
 
     def close(self) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.files import Owner
     from gatewayx_nb.model_registry.engine_sources import EngineSource, EngineSources
-    from gatewayx_nb.secure_config import Config, Key
+    from gatewayx_nb.secure_config import Config, ImportPlan, Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +184,17 @@ def untrusted_key_destinations(
     return by_subject(each for found in listed for each in found if not config.may(each))
 
 
-def check_key_destinations(engines: Iterable[str], sources: EngineSources, config: Config) -> None:
-    """Check that the user has allowed the `key_destinations` of engines.
+def check_import(plan: ImportPlan, sources: EngineSources, config: Config) -> None:
+    """Check that an import sends no key to a host that the user may not know.
+
+    The `key_destinations` of keys that are imported into the project must be allowed; a key of the
+    user needs a permission when it is used. A base URL is allowed only for the key beside it.
 
     Raises:
         TrustError: If not.
     """
-    untrusted = untrusted_key_destinations(engines, sources, config, named=False)
+    keys = () if plan.user else plan.keys
+    untrusted = untrusted_key_destinations(keys, sources, config, named=False)
     for engine, missing in untrusted.items():
         listed = " and ".join(f"{each.target} ({each.where})" for each in missing)
         ids = ",".join(each.id for each in missing)
@@ -200,6 +204,17 @@ def check_key_destinations(engines: Iterable[str], sources: EngineSources, confi
             | Hint("set_key_for_user", engine=engine),
             engine=engine,
         )
+    for engine, url in plan.base_urls.items():
+        source = sources.active.get(engine)
+        key = find_key(source, config) if source else config.key(engine)
+        if engine not in plan.keys or key.state == "set":
+            raise TrustError(
+                f"the file would send your key and prompts for {engine!r} to {origin(url)};"
+                " nothing was imported.",
+                hint=f"Delete the line {engine_variable(engine, 'BASE_URL')} from the file, or"
+                " pass a function as `confirm` that allows it.",
+                engine=engine,
+            )
 
 
 def by_subject(permissions: Iterable[Permission]) -> dict[str, list[Permission]]:

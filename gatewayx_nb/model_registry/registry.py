@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.model_registry.engine_sources import EngineSource
     from gatewayx_nb.model_registry.loader import LoadedEngine
-    from gatewayx_nb.secure_config import Config, Permission
+    from gatewayx_nb.secure_config import Config, ImportPlan, Permission
 
 MOCK_ENGINE = "mock"
 """The mock engine, which is never chosen as the default."""
@@ -202,13 +202,13 @@ class ModelRegistry:
             )
         return key_trust.key_destinations(engines, self._sources, self._config)
 
-    def check_key_destinations(self, engines: Iterable[str]) -> None:
-        """Check that the user has allowed where the project sends the keys of engines.
+    def check_import(self, plan: ImportPlan) -> None:
+        """Check that the user has allowed where imported keys, and keys at imported URLs, go.
 
         Raises:
             TrustError: If not.
         """
-        key_trust.check_key_destinations(engines, self._sources, self._config)
+        key_trust.check_import(plan, self._sources, self._config)
 
     def allow_default(self) -> None:
         """Allow the saved default, because the user named its engine in order to save it."""

@@ -19,7 +19,7 @@ from gatewayx_nb.secrets import (
 from gatewayx_nb.secure_config.audit import FileSecurity, tracked_by_git
 from gatewayx_nb.secure_config.config import Config
 from gatewayx_nb.secure_config.git import may_be_tracked
-from gatewayx_nb.secure_config.importing import ConfirmImport, KeyImport, SkipReason
+from gatewayx_nb.secure_config.importing import ConfirmImport, ImportPlan, KeyImport, SkipReason
 from gatewayx_nb.secure_config.key_lookup import SECRET_NAME, VENDOR_VARIABLES, Key, engine_variable
 from gatewayx_nb.secure_config.key_store import make_folder as make_secrets_folder
 from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES, Limits, Network, Rates
@@ -33,6 +33,7 @@ __all__ = [
     "ConfirmImport",
     "FileSecurity",
     "FileStamp",
+    "ImportPlan",
     "Key",
     "KeyImport",
     "KeyState",

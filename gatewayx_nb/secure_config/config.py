@@ -204,12 +204,9 @@ class Config:
         *,
         user: bool,
     ) -> KeyImport:
-        """Import keys from another file into the project's or user's; see `importing.run`.
-
-        A key of the user needs a permission when it is used, so importing it is not confirmed.
-        """
+        """Import keys from another file into the project's or user's; see `importing.run`."""
         path = self._key_file(user=user)
-        imported = importing.run(source, path, engines, None if user else confirm)
+        imported = importing.run(source, path, engines, confirm, user=path == self.user.keys)
         self.keys.refresh()
         return imported
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -16,13 +16,28 @@ from gatewayx_nb.secure_config import dotenv, key_store
 from gatewayx_nb.secure_config.key_lookup import engine_variable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-ConfirmImport = Callable[[list[str]], object]
-"""Called with the engines whose keys are imported; raises an error to cancel the import."""
-
 _OWN_VARIABLE = re.compile(r"GATEWAYX_([A-Z0-9_]{1,63})_(API_KEY|BASE_URL|MODEL)")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPlan:
+    """What an import is about to write.
+
+    Attributes:
+        keys: The engines whose keys are imported.
+        base_urls: The imported base URLs, by engine.
+        user: Whether it is written for all of the user's projects.
+    """
+
+    keys: tuple[str, ...]
+    base_urls: Mapping[str, str]
+    user: bool
+
+
+ConfirmImport = Callable[[ImportPlan], object]
+"""Called before anything is written; raises an error to cancel the import."""
 
 
 class SkipReason(StrEnum):
@@ -69,7 +84,9 @@ def run(
     source: Path,
     path: Path,
     engines: Mapping[str, str],
-    confirm: ConfirmImport | None = None,
+    confirm: ConfirmImport,
+    *,
+    user: bool,
 ) -> KeyImport:
     """Copy the keys of known engines from another file into a key file.
 
@@ -79,8 +96,9 @@ def run(
         source: A ``.env``, or a JSON object of keys by name.
         path: The key file.
         engines: Maps vendors' variables, engine names and aliases to engines.
-        confirm: Called with the engines whose keys are imported, before anything is written; it
-            raises an error to cancel the import.
+        confirm: Called with what is imported, before anything is written; it raises an error to
+            cancel the import.
+        user: Whether the key file is the user's.
 
     Raises:
         ConfigError: If a file cannot be read or written.
@@ -103,15 +121,16 @@ def run(
             imported[variable] = existing[variable] = value
         entries.append(ImportedKey("" if looks_like_key(name) else name, variable, skip_reason))
     if imported:
-        if confirm:
-            confirm(_engines_with_key(imported))
+        keys, base_urls = _by_engine(imported, "API_KEY"), _by_engine(imported, "BASE_URL")
+        confirm(ImportPlan(tuple(keys), base_urls, user))
         key_store.write(path, imported)
     return KeyImport(path, tuple(entries), sum(line.broken for line in parsed))
 
 
-def _engines_with_key(variables: Iterable[str]) -> list[str]:
+def _by_engine(variables: Mapping[str, str], suffix: str) -> dict[str, str]:
+    """Return the values of the variables with a suffix, by engine."""
     matches = filter(None, map(_OWN_VARIABLE.fullmatch, variables))
-    return [match[1].lower() for match in matches if match[2] == "API_KEY"]
+    return {match[1].lower(): variables[match[0]] for match in matches if match[2] == suffix}
 
 
 def _skip_reason(variable: str, value: str, existing: Mapping[str, str]) -> SkipReason | None:

@@ -158,6 +158,24 @@ def test_an_imported_key_goes_to_a_new_engine_only_after_a_yes(store):
     assert "made-up-key" not in stored
 
 
+@pytest.mark.parametrize("option", ["", " --user"])
+@pytest.mark.parametrize("answer", [True, False, None])
+def test_an_address_is_imported_only_after_a_yes(store, tmp_path, option, answer):
+    """A file could redirect the key and the prompts of an engine, also those of the user."""
+    (tmp_path / "urls.env").write_text(f"GATEWAYX_OPENAI_BASE_URL={EVIL}/v1\nGROK_API_KEY=k1\n")
+
+    line = "key import {folder}/urls.env" + option
+    asked, shown, stored = store(("config/gatewayx.toml", ""), line, answer)
+
+    keys = tmp_path / "user" / "gatewayx" / "config" / "secrets" / ".env.local"
+    stored += keys.read_text() if keys.exists() else ""
+    assert len(asked) == 1
+    assert EVIL in asked[0]
+    assert (f"GATEWAYX_OPENAI_BASE_URL={EVIL}" in stored) is (answer is True)
+    assert (stored == "") is (answer is not True)
+    assert ("nothing was imported" in shown) is (answer is False)
+
+
 @pytest.mark.parametrize(
     ("redirection", "line"),
     [

@@ -189,6 +189,38 @@ def test_a_script_imports_a_redirected_key_only_after_a_permission(project, tmp_
 
 
 @pytest.mark.parametrize(
+    ("text", "openai_key", "is_imported"),
+    [
+        ("GATEWAYX_OPENAI_BASE_URL={}", "USERKEY-1", False),
+        ("GATEWAYX_OPENAI_BASE_URL={}\nOPENAI_API_KEY=k1", "USERKEY-1", False),
+        ("GATEWAYX_OPENAI_BASE_URL={}", "", False),
+        ("GATEWAYX_OLLAMA_BASE_URL={}", "", False),
+        ("GATEWAYX_OPENAI_BASE_URL={}\nOPENAI_API_KEY=k1", "", True),
+    ],
+)
+def test_a_script_imports_an_address_only_for_the_key_beside_it(
+    project, tmp_path, text, openai_key, is_imported
+):
+    """A file does not redirect a key from elsewhere, unless the script confirms it."""
+    source = tmp_path / ".env"
+    source.write_text(text.format("https://evil.example/v1"))
+    env = {"OPENAI_API_KEY": openai_key, "XDG_CONFIG_HOME": str(tmp_path / "user")}
+    plans = []
+    with EnginePool(home=project.root, env=env) as pool:
+        if not is_imported:
+            for user in (True, False):
+                with pytest.raises(
+                    TrustError, match=r"https://evil\.example; nothing was imported"
+                ):
+                    pool.import_keys(source, user=user)
+        result = pool.import_keys(source, user=True, confirm=plans.append)
+
+    assert [*plans[0].base_urls.values()] == ["https://evil.example/v1"]
+    assert plans[0].user
+    assert "evil.example" in result.path.read_text()
+
+
+@pytest.mark.parametrize(
     ("create", "expected_message"),
     [
         (lambda path: None, "cannot be read: No such file"),
