@@ -253,7 +253,8 @@ def _budget_error(input_cost: Decimal, limits: Limits, left: Decimal | None) -> 
         f"the session, including running calls, has used {_dollars(limits.max_cost - left)} of its"
         f" {_dollars(limits.max_cost)}, and the prompt alone may cost {_dollars(input_cost)};"
         " nothing was sent.",
-        hint="Raise [limits] max_cost in config/gatewayx.toml.",
+        hint="Raise [limits] max_cost in config/gatewayx.toml. If your user folder also sets it,"
+        " the lower one counts.",
     )
 
 

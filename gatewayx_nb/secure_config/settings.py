@@ -51,6 +51,9 @@ _TYPE_NAMES = {
 _MAX_TIMEOUT = 604_800.0
 """A week in seconds; a longer timeout is probably in milliseconds."""
 
+_LOWER_LIMITS = ("retries", "max_cost")
+"""Limits of which the lower one counts if several files set them."""
+
 RATE_OPTIONS = ("requests_per_minute", "tokens_per_minute")
 """Engine options that are used by the pool and not by the engine."""
 
@@ -145,6 +148,8 @@ class Settings:
 def load(paths: Iterable[Path]) -> Settings:
     """Read the settings files; earlier ones take precedence, and missing ones are skipped.
 
+    Of the costs and retries, the lowest ones count, so that a project raises no limit of its user.
+
     Raises:
         ConfigError: If a file is not valid TOML, or contains an unknown key or an invalid value.
     """
@@ -154,8 +159,16 @@ def load(paths: Iterable[Path]) -> Settings:
             table = _read(path)
             # Each file is also validated alone, so that an error names the file.
             _settings(table, path)
-            merged = _merge(table, merged)
+            merged = _merge(table, _with_lower_limits(merged, table))
     return _settings(merged, None)
+
+
+def _with_lower_limits(table: TomlTable, other: TomlTable) -> TomlTable:
+    """Return a table whose costs and retries are at most those of another one."""
+    limits, others = table.get("limits", {}), other.get("limits", {})
+    shared = (name for name in _LOWER_LIMITS if name in limits and name in others)
+    lowest = {name: min(limits[name], others[name]) for name in shared}
+    return _merge(table, {"limits": lowest}) if lowest else table
 
 
 def save_default(path: Path, reference: str) -> None:

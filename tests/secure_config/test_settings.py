@@ -1,4 +1,5 @@
 import tomllib
+from decimal import Decimal
 
 import pytest
 
@@ -50,6 +51,28 @@ def test_project_settings_override_user_settings(tmp_path):
     limits = load([project, user]).limits
 
     assert (limits.timeout, limits.retries) == (1.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("project", "user", "retries", "max_cost"),
+    [
+        ("retries = 100\nmax_cost = 1e5", "retries = 2\nmax_cost = 0.5", 2, "0.5"),
+        ("retries = 0\nmax_cost = 0.5", "retries = 2\nmax_cost = 5", 0, "0.5"),
+        ("retries = 5\nmax_cost = 5", "", 5, "5"),
+        ("", "retries = 5\nmax_cost = 0", 5, "0"),
+        ("retries = 5", "max_cost = 0.5", 5, "0.5"),
+    ],
+)
+def test_a_project_raises_no_limit_of_its_user(tmp_path, project, user, retries, max_cost):
+    """Of the costs and retries in two files, the lower ones count."""
+    files = [
+        _write_file(tmp_path, f"[limits]\n{text}\n", name)
+        for text, name in ((project, "project.toml"), (user, "user.toml"))
+    ]
+
+    limits = load(files).limits
+
+    assert (limits.retries, limits.max_cost) == (retries, Decimal(max_cost))
 
 
 @pytest.mark.parametrize(
