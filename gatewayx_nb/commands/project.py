@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -13,7 +12,7 @@ from urllib.parse import urlsplit
 from gatewayx_nb import engine_pool, weights
 from gatewayx_nb.calls import Note
 from gatewayx_nb.errors import ConfigError, UsageError
-from gatewayx_nb.files import refuse_link_in, refuse_unsafe
+from gatewayx_nb.files import parse_toml, read_limited, refuse_link_in, refuse_unsafe
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.model_registry import SUFFIX, suggested_name, why_unusable
 from gatewayx_nb.secure_config import display_path, engine_variable, make_secrets_folder
@@ -256,9 +255,11 @@ def _write_engine_file(session: Session, path: Path, name: str) -> tuple[str, ..
 def _write_engine_entry(
     session: Session, path: Path, name: str, url: str, *, is_local: bool
 ) -> tuple[str, ...]:
-    existing = path.read_text(encoding="utf-8-sig") if os.path.isfile(path) else ""
+    existing = ""
     try:
-        tomllib.loads(existing)
+        if os.path.isfile(path):
+            existing = read_limited(path).decode("utf-8-sig")
+        parse_toml(existing)
     except ValueError as error:
         raise ConfigError(
             f"{display_path(path)} is not valid TOML: {error}.", hint="Fix that line first."

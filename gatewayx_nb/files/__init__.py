@@ -31,9 +31,11 @@ from gatewayx_nb.files.permissions import (
     refuse_unsafe,
     restrict_to_owner,
 )
+from gatewayx_nb.files.reading import MAX_TEXT_BYTES, parse_toml, read_limited, read_toml
 from gatewayx_nb.files.stamps import FileStamp
 
 __all__ = [
+    "MAX_TEXT_BYTES",
     "ConfigDir",
     "FileStamp",
     "Owner",
@@ -49,8 +51,11 @@ __all__ = [
     "make_ignored_folder",
     "open_private",
     "ownership_problem",
+    "parse_toml",
     "permission_problem",
     "quoted_path",
+    "read_limited",
+    "read_toml",
     "refuse_link_in",
     "refuse_links",
     "refuse_unsafe",

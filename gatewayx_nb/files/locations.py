@@ -6,7 +6,6 @@ import functools
 import os
 import shlex
 import sys
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import platformdirs
 
 from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.files.reading import read_toml
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -161,7 +161,7 @@ def shipped_path(name: str) -> Path:
 @functools.cache  # fixed for the process after import
 def _is_clone(folder: Path) -> bool:
     try:
-        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        project = read_toml(folder / "pyproject.toml")
     except (OSError, ValueError):
         return False
     return bool(project.get("project", {}).get("name") == "gatewayx-nb")

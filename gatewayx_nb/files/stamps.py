@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.files.locations import stat_stamp
+from gatewayx_nb.files.reading import read_limited
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,13 +67,13 @@ def _is_within_tick(stamp: StatStamp | None) -> bool:
 
 
 def _content(path: Path) -> bytes:
-    """Return a digest of a file's bytes or a folder's file names; empty if unreadable."""
+    """Return a digest of a file's bytes or a folder's file names; empty if it cannot be used."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             content = "\0".join(sorted(os.listdir(path))).encode(errors="replace")  # noqa: PTH208
-        else:  # reading a FIFO would block
-            content = path.read_bytes() if stat.S_ISREG(mode) else b""
-    except OSError:
+        else:  # a special file is not used, and neither is a larger one
+            content = read_limited(path) if stat.S_ISREG(mode) else b""
+    except (OSError, ValueError):
         return b""
     return hashlib.blake2b(content, digest_size=16).digest()

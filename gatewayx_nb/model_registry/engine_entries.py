@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import tomllib
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from gatewayx_nb.errors import did_you_mean
-from gatewayx_nb.files import quoted_path
+from gatewayx_nb.files import quoted_path, read_toml
 from gatewayx_nb.llm_engines import (
     LLMEngine,
     OpenAICompatibleEngine,
@@ -138,7 +136,7 @@ class EnginesFile:
         if stamp.exists:
             try:
                 entries = sorted(self._read(), key=lambda entry: entry.name)
-            except (OSError, ValueError, RecursionError) as error:
+            except (OSError, ValueError) as error:
                 quoted = quoted_path(self.path)
                 self.problem = (
                     f"the engine entries {str(self.path)!r} cannot be read: {error}. "
@@ -148,9 +146,7 @@ class EnginesFile:
         return True
 
     def _read(self) -> Iterator[EngineEntry]:
-        if not os.path.isfile(self.path):
-            raise ValueError("it is not a regular file")
-        tables = tomllib.loads(self.path.read_text(encoding="utf-8-sig"))  # editors add a BOM
+        tables = read_toml(self.path)
         is_exempt = is_installed(self.path)  # an installer sets the modes
         reason = None if is_exempt else safety.engine_table_refusal_reason(self.path)
         file_reason = reason and f"is in a file that {reason}"

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.files import link_in
+from gatewayx_nb.files import link_in, read_limited
 from gatewayx_nb.model_registry.engine_entries import EngineEntry, EnginesFile
 from gatewayx_nb.model_registry.folders import EngineFile, engine_folders, why_unusable
 from gatewayx_nb.model_registry.packages import EnginePackage, EntryPoints
@@ -144,9 +144,9 @@ def _is_copy(first: EngineSource, second: EngineSource) -> bool:
         return first.refusal_reason == second.refusal_reason and first.settings == second.settings
     if not (isinstance(first, EngineFile) and isinstance(second, EngineFile)):
         return False
-    with contextlib.suppress(OSError):  # an unreadable file is not a copy
-        if first.path.is_file() and second.path.is_file():  # reading a FIFO would block
-            return first.path.read_bytes() == second.path.read_bytes()
+    with contextlib.suppress(OSError, ValueError):  # an unreadable or huge file is not a copy
+        is_same_size = first.path.stat().st_size == second.path.stat().st_size
+        return is_same_size and read_limited(first.path) == read_limited(second.path)
     return False
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gatewayx_nb import llm_engines
+from gatewayx_nb.files import read_limited
 from gatewayx_nb.llm_engines import FEATURES, LLMEngine
 from gatewayx_nb.secure_config import FileStamp
 
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _READ_SIZE = 1 << 14
-"""Bytes per read; engine files are smaller."""
+"""Bytes of the first read; engine files are smaller."""
+
+_MAX_PARSED = 1 << 18
+"""Maximum size of a source that is parsed, which takes up to 700 times as much memory."""
 
 # The attributes must be indented, because only those of a class count.
 _KEYLESS = re.compile(rb"^[ \t]+requires_key\b[^=\n]*=[ \t]*False\b", re.MULTILINE)
@@ -65,13 +69,18 @@ class StaticMetadataReader:
 
 
 def _read(path: Path) -> bytes:
-    """Read a file with `os.read`, which is faster than `open` for a thousand files."""
+    """Read a file with `os.read`, which is faster than `open` for a thousand files.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is larger than an engine file may be.
+    """
     file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
         text = os.read(file, _READ_SIZE)
     finally:
         os.close(file)
-    return text if len(text) < _READ_SIZE else path.read_bytes()
+    return text if len(text) < _READ_SIZE else read_limited(path)
 
 
 def _parse(path: Path) -> StaticMetadata:
@@ -79,6 +88,8 @@ def _parse(path: Path) -> StaticMetadata:
         text = _read(path)
     except OSError:
         return StaticMetadata()
+    except ValueError as error:
+        return StaticMetadata(problem=str(error))
     model = _MODEL.search(text)
     return StaticMetadata(
         requires_key=not _KEYLESS.search(text),
@@ -95,12 +106,11 @@ def file_problem(path: Path) -> str:
     """
     try:
         text = _read(path)
-        tree = ast.parse(text)
-    except SyntaxError as error:
-        return f"SyntaxError in line {error.lineno}: {error.msg}"
     except (OSError, ValueError):  # reported when the file is loaded
         return ""
-    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    classes, problem = _classes(text)
+    if classes is None:
+        return problem
     may_be_engine = any(node.bases or node.decorator_list for node in classes)
     return "" if may_be_engine or b"type(" in text else _NO_ENGINE
 
@@ -111,13 +121,9 @@ def _problem(text: bytes) -> str:
     # files.
     if len(_CLASS.findall(text)) == 1:
         return ""
-    try:
-        tree = ast.parse(text)
-    except SyntaxError as error:
-        return f"SyntaxError in line {error.lineno}: {error.msg}"
-    except ValueError as error:  # a null byte, before Python 3.12
-        return f"SyntaxError: {error}"
-    classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    classes, problem = _classes(text)
+    if classes is None:
+        return problem
     engines = [node.name for node in classes if _is_engine(node)]
     # A call of `type` may also create a class, which only an import shows.
     if not classes and b"type(" not in text:
@@ -125,6 +131,23 @@ def _problem(text: bytes) -> str:
     if len(engines) > 1 and b"abstract" not in text:
         return f"it must define one subclass of LLMEngine, got {', '.join(engines)}"
     return ""
+
+
+def _classes(text: bytes) -> tuple[list[ast.ClassDef] | None, str]:
+    """Return the classes in a source, or ``None`` and why they are unknown, which may be empty."""
+    if len(text) > _MAX_PARSED:
+        return None, ""
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as error:
+        return None, f"SyntaxError in line {error.lineno}: {error.msg}"
+    except ValueError as error:  # a null byte, before Python 3.12
+        return None, f"SyntaxError: {error}"
+    except (RecursionError, MemoryError):
+        return None, "its code is nested too deeply"
+    except SystemError:  # in Python 3.11, if another thread parses at the same time
+        return None, ""
+    return [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)], ""
 
 
 def _is_engine(node: ast.ClassDef) -> bool:

@@ -7,7 +7,6 @@ import math
 import os
 import re
 import sys
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,15 +14,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from gatewayx_nb.errors import ConfigError, did_you_mean
-from gatewayx_nb.files import atomic_write, write_errors_as_config_error
+from gatewayx_nb.files import atomic_write, quoted_path, read_toml, write_errors_as_config_error
 from gatewayx_nb.hints import Hint, as_hint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-
-_MAX_BYTES = 2**20
-"""Maximum size of a settings file."""
 
 TomlTable = Mapping[str, Any]
 T = TypeVar("T")
@@ -177,7 +173,7 @@ def save_default(path: Path, reference: str) -> None:
     Raises:
         ConfigError: If the file cannot be written.
     """
-    hint = as_hint(f"`chmod u+w {path.parent}` if it is yours.")
+    hint = as_hint(f"`chmod u+w {quoted_path(path.parent)}` if it is yours.")
     with write_errors_as_config_error(path, hint | Hint("omit_option", option="save")):
         text = path.read_text(encoding="utf-8-sig") if os.path.isfile(path) else ""
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -197,19 +193,13 @@ def _with_default(text: str, reference: str) -> str:
 
 def _read(path: Path) -> TomlTable:
     try:
-        return tomllib.loads(_text(path))
-    except (OSError, ValueError, RecursionError) as error:  # such as an integer of 5,000 digits
+        return read_toml(path)
+    except (OSError, ValueError) as error:  # such as an integer of 5,000 digits
+        quoted = quoted_path(path)
         raise ConfigError(
             f"the settings {str(path)!r} cannot be read: {error}.",
-            hint=f"Fix that line, or move the file away: `mv {path} {path}.off`.",
+            hint=f"Fix that line, or move the file away: `mv {quoted} {quoted}.off`.",
         ) from None
-
-
-def _text(path: Path) -> str:
-    if path.stat().st_size > _MAX_BYTES:
-        raise ValueError(f"it is larger than {_MAX_BYTES >> 20} MiB")
-    # Editors on Windows may write a byte order mark, which TOML does not allow.
-    return path.read_text(encoding="utf-8-sig")
 
 
 def _merge(base: TomlTable, overrides: TomlTable) -> dict[str, Any]:

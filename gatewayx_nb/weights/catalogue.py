@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 import platformdirs
 
 from gatewayx_nb.errors import ConfigError, ModelNotFoundError, did_you_mean
-from gatewayx_nb.files import shipped_path
+from gatewayx_nb.files import read_toml, shipped_path
 from gatewayx_nb.hints import Hint
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def models_folder() -> Path:
 @functools.cache  # cached package data, because every status of a pool needs it
 def catalogue() -> Mapping[str, Weights]:
     """Return the weights that can be pulled, by name."""
-    rows = tomllib.loads((shipped_path("config") / "models.toml").read_text("utf-8"))
+    rows = read_toml(shipped_path("config") / "models.toml")
     return MappingProxyType({name: Weights(name=name, **row) for name, row in rows.items()})
 
 

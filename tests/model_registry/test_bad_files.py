@@ -42,6 +42,17 @@ BROKEN_FILES = [
     BrokenFile("syntax", "def f(:\n", "SyntaxError in line 1", is_known_before=True),
     BrokenFile("nul", "'\0'", "SyntaxError", is_known_before=True),
     BrokenFile("no utf-8", "x = '\udcff'\n", "SyntaxError", is_known_before=True),
+    BrokenFile("signs", f"x = {'-' * 200_000}1\n", "is nested too deeply", is_known_before=True),
+    BrokenFile(
+        "attributes", f"x = a{'.b' * 100_000}\n", "is nested too deeply", is_known_before=True
+    ),
+    BrokenFile(
+        "branches",
+        "if a: pass\n" + "elif b: pass\n" * 10_000,
+        "is nested too deeply",
+        is_known_before=True,
+    ),
+    BrokenFile("huge", VALID_ENGINE + "#" * 2**20, "it is larger than 1 MiB", is_known_before=True),
     BrokenFile("no class", "x = 1\n", "one subclass of LLMEngine, got none.", is_known_before=True),
     BrokenFile(
         "two classes",

@@ -217,3 +217,14 @@ def test_a_missing_base_url_is_reported(project, has_key):
     assert row.state == ("no base URL" if has_key else "no key")
     assert "GATEWAYX_AZURE_BASE_URL is not set" in row.error
     assert "azure" not in models
+
+
+def test_a_huge_file_of_the_name_of_a_shipped_engine_is_not_read(project):
+    """A huge file with the name of a shipped engine is one failed row; other engines work."""
+    with (project.engines / "mock_engine.py").open("wb") as file:
+        file.truncate(2**40)  # reading it would fail
+    project.engine("working", "works")
+    with project.pool() as pool:
+        states = {row.name: row.state for row in pool.status() if row.state != "shadowed"}
+        assert states["mock"] == "failed"
+        assert pool.ask("x", model="working").text == "works"

@@ -77,8 +77,14 @@ def test_a_project_raises_no_limit_of_its_user(tmp_path, project, user, retries,
 
 @pytest.mark.parametrize(
     "text",
-    ["a = " + "[" * 100_000, "limits.concurrency = " + "9" * 5_000, "limits.concurrency = 1e400"],
-    ids=["deep", "digits", "infinity"],
+    [
+        "a = " + "[" * 100_000,
+        "limits.concurrency = " + "9" * 5_000,
+        "limits.concurrency = 1e400",
+        ".".join("a" * 10_000) + " = 1",
+        "#" * 2**20 + "\na = 1",
+    ],
+    ids=["deep", "digits", "infinity", "dotted", "huge"],
 )
 @pytest.mark.parametrize("file", ["gatewayx.toml", "engines.toml"])
 def test_malformed_toml_is_one_typed_error_or_a_problem(project, file, text):
