@@ -156,7 +156,7 @@ class LiveCatalog(Catalog):
         """Return what the engine's class declares; the class is loaded if necessary."""
         target = self._registry.resolve(reference)
         with typed_errors(target):
-            engine = target.instance or self._registry.load(target).engine
+            engine = target.instance or self._registry.load(target)
             return frozenset(engine.features) | SAMPLING.difference(engine.unsupported_options)
 
     @override

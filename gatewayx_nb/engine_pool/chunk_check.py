@@ -62,19 +62,45 @@ def _is_count(value: object) -> bool:
 
 
 def _is_usage(value: object) -> bool:
-    return isinstance(value, Usage) and all(
+    return type(value) is Usage and all(
         count is None or _is_count(count) for count in _counts(value)
     )
 
 
 def _are_limits(value: object) -> bool:
-    return isinstance(value, RateLimits) and all(
+    return type(value) is RateLimits and all(
         type(number) in (int, float, type(None)) for number in _limits(value)
     )
 
 
+def _are_all(items: object, kind: type[Any], types: Sequence[tuple[type, ...]]) -> bool:
+    """Return whether items are a tuple of exactly this class, with fields of exactly these types.
+
+    A subclass could raise anything when it is read later, outside the engine.
+    """
+    values = _values_of(kind)
+    return type(items) is tuple and all(
+        type(item) is kind and all(map(_is_one_of, values(item), types)) for item in items
+    )
+
+
+def _is_one_of(value: object, types: tuple[type, ...]) -> bool:
+    return type(value) in types
+
+
+_NONE = type(None)
+_POSITION = (int, _NONE)
+_CITATION = ((str,), (str,), (str,), _POSITION, _POSITION, _POSITION)
+_IMAGE = ((str,), (bytes,), (str,), (str,))
+_LOGPROB = ((str,), (float, int, _NONE), (tuple,))
+
+
 def _are_tool_calls(value: object) -> bool:
-    return isinstance(value, tuple) and all(isinstance(call, ToolCall) for call in value)
+    return _are_all(value, ToolCall, ((str,), (str,), (str,)))
+
+
+def _are_logprobs(value: Any) -> bool:  # noqa: ANN401 - whatever the engine yields
+    return _are_all(value, Logprob, _LOGPROB) and all(_are_logprobs(each.top) for each in value)
 
 
 def _is_body(value: object) -> bool:
@@ -82,13 +108,12 @@ def _is_body(value: object) -> bool:
 
 
 def _are_details(value: object) -> bool:
-    return isinstance(value, Details) and all(
-        isinstance(items, tuple) and all(isinstance(item, kind) for item in items)
-        for items, kind in (
-            (value.citations, Citation),
-            (value.images, Image),
-            (value.logprobs, Logprob),
-        )
+    return (
+        type(value) is Details
+        and _are_all(value.citations, Citation, _CITATION)
+        and _are_all(value.images, Image, _IMAGE)
+        and _are_logprobs(value.logprobs)
+        and isinstance(value.carried, Mapping | None)
     )
 
 
@@ -100,17 +125,18 @@ _FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "usage": (_is_usage, _COUNTS),
     "model": (_is_text, "a str"),
     "request_id": (_is_text, "a str"),
-    "tool_calls": (_are_tool_calls, "a tuple of ToolCall"),
+    "tool_calls": (_are_tool_calls, "a tuple of ToolCall, whose fields are plain strings"),
     "rate_limits": (_are_limits, "a RateLimits whose fields are numbers or None"),
     "billed": (_is_usage, _COUNTS),
     "context_limit": (_is_count, "a whole number >= 0"),
     "raw": (_is_body, "a mapping or a sequence"),
-    "details": (_are_details, "a Details whose fields are tuples"),
+    "details": (_are_details, "a Details whose fields have the types that it documents"),
 }
 """For each field except ``text`` and ``reasoning``: its check, and what a valid value is."""
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Chunk)[_TEXT_FIELDS:]}
 _UNSET = tuple(_DEFAULTS.values())
+_NAMES = ("text", "reasoning", *_DEFAULTS)
 
 
 class ChunkCheck:
@@ -206,6 +232,8 @@ class ChunkCheck:
     def _checked(self, chunk: object) -> Chunk:
         if not isinstance(chunk, Chunk):
             raise self._invalid("`stream`", "yield a Chunk", chunk)
+        if type(chunk) is not Chunk:  # a subclass could raise anything when it is read later
+            chunk = Chunk(**{name: getattr(chunk, name) for name in _NAMES})
         changed: dict[str, Any] = {}
         for name in ("text", "reasoning"):
             text = getattr(chunk, name)
@@ -225,11 +253,13 @@ class ChunkCheck:
                 continue
             if name in _FIELDS and not _FIELDS[name][0](value):
                 raise self._invalid(f"{name} of a Chunk", f"be {_FIELDS[name][1]}", value)
+            checked = str.__str__(value) if isinstance(value, str) else value
             if name == "finish_reason":
-                if value not in _FINISH_REASONS:
-                    replaced[name] = "other"
-            elif self._key and (without_key := mask_key(value, self._key)) is not value:
-                replaced[name] = without_key
+                checked = checked if checked in _FINISH_REASONS else "other"
+            elif self._key:
+                checked = mask_key(checked, self._key)
+            if checked is not value:
+                replaced[name] = checked
         return replaced
 
     def _invalid(self, what: str, wanted: str, value: object) -> ProviderError:

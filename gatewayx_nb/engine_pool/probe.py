@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from gatewayx_nb.engine_pool.chunk_check import mask_key
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from gatewayx_nb.model_registry import Target
 
 T = TypeVar("T")
+
+_MAX_MODELS = 10_000
+"""Maximum number of models of one engine that are listed."""
 
 _CONNECT_TIMEOUT = 0.3
 """Seconds for a server on this machine to accept a connection."""
@@ -107,13 +111,24 @@ async def list_models(engine: LLMEngine) -> list[ModelInfo]:
         ProviderError: If what it returns is not a list of models.
     """
     answer: object = engine.models()
-    models: object = await answer if inspect.isawaitable(answer) else answer
-    if isinstance(models, list | tuple) and all(isinstance(each, ModelInfo) for each in models):
-        return [mask_key(model, getattr(engine, "api_key", "")) for model in models]
+    models: Any = await answer if inspect.isawaitable(answer) else answer
+    if type(models) in (list, tuple) and all(map(_is_model, islice(models, _MAX_MODELS))):
+        key = getattr(engine, "api_key", "")
+        return [mask_key(model, key) for model in islice(models, _MAX_MODELS)]
     raise ProviderError(
         f"`models` in engine {engine.name!r} must return a list of ModelInfo,"
         f" got {short_repr(models, 40)}.",
         hint="Fix it in the engine's file, which is reloaded on the next call.",
+    )
+
+
+def _is_model(value: Any) -> bool:  # noqa: ANN401 - whatever the engine returns
+    """Return whether a value is a `ModelInfo` whose fields have exactly the types of its class."""
+    return (
+        type(value) is ModelInfo
+        and type(value.engine) is type(value.model) is str
+        and type(value.default) is bool
+        and type(value.size) in (int, type(None))
     )
 
 

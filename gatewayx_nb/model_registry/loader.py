@@ -21,7 +21,7 @@ from gatewayx_nb.secure_config import display_path
 from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from types import ModuleType
 
     from gatewayx_nb.model_registry.folders import EngineFile
@@ -41,14 +41,25 @@ class LoadedEngine:
     Its modules remain in `sys.modules` until it is retired and has no instances: running calls may
     import modules, pickle objects, or look up types by module name.
 
+    The class's own code may run when an attribute is read, so the attributes that are shown in a
+    status are read only here: in the thread that imports the class.
+
     Attributes:
         engine: The class.
+        requires_key: Whether it needs a key.
+        model_name: Its default model; empty if that is unknown.
+        features: Its features.
+        unsupported_options: The options that it does not support.
     """
 
     def __init__(
         self, engine: type[LLMEngine], package: str = "", stamps: Iterable[FileStamp] = ()
     ) -> None:
         self.engine = engine
+        self.requires_key = bool(engine.requires_key)
+        self.model_name = _plain_text(engine.model_name)
+        self.features = frozenset(map(_plain_text, engine.features))
+        self.unsupported_options = frozenset(map(_plain_text, engine.unsupported_options))
         self._package = package
         self._stamps = stamps
         self._holders = 0
@@ -112,30 +123,35 @@ def load(file: EngineFile) -> LoadedEngine:
 def try_load_file(file: EngineFile) -> LoadedEngine | LoadFailure:
     """Import an engine file and return its class or the failure."""
     package = IsolatedPackage(file.path)
+
+    def load_class(module: ModuleType) -> LoadedEngine:
+        return LoadedEngine(_only_engine(module), package.name, package.stamps.values())
+
     try:
-        module = _import_in_thread(f"{package.name}.{file.path.stem}", file.name, file.path.parent)
-        engine = _only_engine(module)
+        name = f"{package.name}.{file.path.stem}"
+        return _import_in_thread(name, load_class, file.name, file.path.parent)
     except _UnusableError as failure:
         unload(package.name)
         hint = as_hint(f"Fix {display_path(file.path)}; it is reloaded on the next call.")
-        missing = getattr(failure.__cause__, "name", None)
-        is_package = isinstance(failure.__cause__, ModuleNotFoundError)
-        if is_package and missing and not missing.startswith(package.name):
+        cause = failure.__cause__
+        missing = cause.name if type(cause) is ModuleNotFoundError else None
+        if missing and not missing.startswith(package.name):
             hint = Hint("install_package", package=missing.partition(".")[0]) | hint
         return _load_failure(failure, file.name, "", hint, package.stamps.values())
-    return LoadedEngine(engine, package.name, package.stamps.values())
 
 
 def try_load_package(source: EnginePackage) -> LoadedEngine | LoadFailure:
     """Import an installed entry point's module and return its class or the failure."""
-    try:
-        module = _import_in_thread(source.module, source.name)
+
+    def load_class(module: ModuleType) -> LoadedEngine:
         name = source.attribute
-        engine = _named_engine(module, name) if name else _only_engine(module)
+        return LoadedEngine(_named_engine(module, name) if name else _only_engine(module))
+
+    try:
+        return _import_in_thread(source.module, load_class, source.name)
     except _UnusableError as failure:
         hint = f"Reinstall it: `pip install --force-reinstall {source.package.split()[0]}`."
         return _load_failure(failure, source.name, f" from {source.where}", hint)
-    return LoadedEngine(engine)
 
 
 def _load_failure(
@@ -161,15 +177,27 @@ class _ImportTimeoutError(_UnusableError):
     timed_out = True
 
 
-def _import_in_thread(module: str, engine: str, folder: Path | None = None) -> ModuleType:
-    """Import a module in a thread that is abandoned if it hangs."""
-    outcome: list[ModuleType | BaseException] = []
+def _import_in_thread(
+    module: str,
+    load_class: Callable[[ModuleType], LoadedEngine],
+    engine: str,
+    folder: Path | None = None,
+) -> LoadedEngine:
+    """Import a module and load its class in a thread that is abandoned if it hangs.
+
+    Reading the class and describing an exception may also run the module's code.
+    """
+    outcome: list[LoadedEngine | _UnusableError] = []
 
     def run_import() -> None:
         try:
-            outcome.append(importlib.import_module(module))
+            outcome.append(load_class(importlib.import_module(module)))
+        except _UnusableError as failure:
+            outcome.append(failure)
         except BaseException as error:  # noqa: BLE001 - an engine file may call sys.exit()
-            outcome.append(error)
+            described = _UnusableError(_one_line(error, folder))
+            described.__cause__ = error
+            outcome.append(described)
 
     # The thread is a daemon, so that an import that hangs cannot keep the interpreter from exiting.
     thread = threading.Thread(target=run_import, name=f"import {engine}", daemon=True)
@@ -177,8 +205,8 @@ def _import_in_thread(module: str, engine: str, folder: Path | None = None) -> M
     thread.join(IMPORT_TIMEOUT)
     if not outcome:
         raise _ImportTimeoutError(f"its import took longer than {IMPORT_TIMEOUT:g} s")
-    if isinstance(outcome[0], BaseException):
-        raise _UnusableError(_one_line(outcome[0], folder)) from outcome[0]
+    if isinstance(outcome[0], _UnusableError):
+        raise outcome[0]
     return outcome[0]
 
 
@@ -226,12 +254,34 @@ def _require_generate(engine: type[LLMEngine]) -> type[LLMEngine]:
             raise _UnusableError(
                 f"{engine.__name__}.{name} must be a set of strings, got {value!r}"
             )
+        if is_valid:
+            _set_plain(engine, name, value, frozenset(map(_plain_text, value)))
     if not isinstance(engine.prices, str):
         raise _UnusableError(
             f"{engine.__name__}.prices must be a provider's name in genai-prices, got"
             f" {engine.prices!r}; define `get_cost_per_token` for a price of your own"
         )
+    for name in ("prices", "model_name"):
+        value = getattr(engine, name)
+        if isinstance(value, str):
+            _set_plain(engine, name, value, _plain_text(value))
     return engine
+
+
+def _set_plain(engine: type[LLMEngine], name: str, value: object, plain: object) -> None:
+    """Replace a class attribute whose value is computed, or of a class of the engine's own."""
+    is_plain = type(value) is str or (
+        isinstance(value, set | frozenset | list | tuple)
+        and type(value) in (set, frozenset, list, tuple)
+        and all(type(item) is str for item in value)
+    )
+    if not is_plain or inspect.getattr_static(engine, name) is not value:
+        type.__setattr__(engine, name, plain)
+
+
+def _plain_text(value: object) -> str:
+    """Return a str, also for one of a subclass; empty for any other value."""
+    return str.__str__(value) if isinstance(value, str) else ""
 
 
 def location(error: BaseException, folder: Path | None) -> str:
@@ -255,8 +305,11 @@ def location(error: BaseException, folder: Path | None) -> str:
 
 def _one_line(error: BaseException, folder: Path | None = None) -> str:
     """Format an exception on one line, with the line that raised it."""
-    if isinstance(error, SyntaxError):
-        return f"SyntaxError in line {error.lineno}: {error.msg}"
-    text = " ".join(str(error).split())
-    name = type(error).__name__
-    return f"{name}: {text}{location(error, folder)}" if text else name
+    try:
+        if isinstance(error, SyntaxError):
+            return f"SyntaxError in line {error.lineno}: {error.msg}"
+        text = " ".join(str(error).split())
+        name = type(error).__name__
+        return f"{name}: {text}{location(error, folder)}" if text else str.__str__(name)
+    except BaseException:  # noqa: BLE001 - reading an engine's exception may raise anything
+        return "an exception that cannot be shown"

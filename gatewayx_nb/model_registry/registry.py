@@ -471,7 +471,7 @@ class ModelRegistry:
             if row.state == "ready" and (is_known or (source and source.origin == "shipped")):
                 with contextlib.suppress(GatewayError):  # a call to it raises the error
                     target = self.resolve(row.name)
-                    engine = target.instance or self.load(target).engine
+                    engine = target.instance or self.load(target)
                     names += [row.name] if feature in engine.features else []
         return names
 
@@ -519,7 +519,7 @@ class ModelRegistry:
     def _needs_key(self, source: EngineSource) -> bool:
         """Return whether an engine needs a key; load a package if its source cannot be read."""
         if isinstance(source, EnginePackage) and source.source() is None:
-            return bool(self._code.load(source).engine.requires_key)
+            return self._code.load(source).requires_key
         return self._report.static_metadata(source).requires_key
 
     def _unknown_settings(self) -> list[str]:

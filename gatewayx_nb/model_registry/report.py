@@ -60,9 +60,9 @@ class Reporter:
             metadata = replace(metadata, problem="")
         if loaded is None:
             return metadata
-        requires_key = metadata.requires_key if path else bool(loaded.engine.requires_key)
-        model = loaded.engine.model_name or metadata.model_name
-        return StaticMetadata(requires_key, model, features=frozenset(loaded.engine.features))
+        requires_key = metadata.requires_key if path else loaded.requires_key
+        model = loaded.model_name or metadata.model_name
+        return StaticMetadata(requires_key, model, features=loaded.features)
 
     def callable_models(self, source: EngineSource) -> list[ModelInfo]:
         """Return an engine's default model, if it can be called now.

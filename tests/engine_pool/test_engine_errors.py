@@ -19,6 +19,7 @@ from gatewayx_nb import llm_engines
 from gatewayx_nb.engine_pool import EnginePool, chunk_check
 from gatewayx_nb.errors import DeadlineError, GatewayError, ProviderError, TruncatedError
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines import Chunk, LLMEngine
 from gatewayx_nb.messages import ToolCall
 from gatewayx_nb.replies import Citation, Details, Logprob, RateLimits, Reply, Usage
@@ -231,6 +232,11 @@ WRONG_CHUNKS = {
     "citations": Chunk(details=Details(citations=("x",))),
     "images": Chunk(details=Details(images=[b"x"])),
     "logprobs": Chunk(details=Details(logprobs=None)),
+    "carried": Chunk(details=Details(carried=3)),
+    "field of a citation": Chunk(details=Details((Citation(url=[]),))),
+    "field of an image": Chunk(details=Details(images=(Image("image/png", "x"),))),
+    "field of a log probability": Chunk(details=Details(logprobs=(Logprob("x", "y"),))),
+    "nested log probability": Chunk(details=Details(logprobs=(Logprob("x", 0, (5,)),))),
 }
 
 

@@ -203,6 +203,93 @@ def test_an_invalid_attribute_of_an_engine_affects_only_that_engine(project, att
         assert {row.name: row.state for row in pool.status()}["odd"] == "failed"
 
 
+RAISING = """
+class Raising:
+    def __get__(self, instance, owner): raise KeyboardInterrupt("get")
+class Unprintable:
+    def __repr__(self): raise SystemExit("repr")
+class Meta(type(LLMEngine)):
+    def __getattribute__(cls, name):
+        if name == "features": raise KeyboardInterrupt("class")
+        return super().__getattribute__(name)
+class Unnamed(type(LLMEngine)):
+    __name__ = property(lambda cls: 1 / 0)
+class Untold(Exception):
+    def __str__(self): raise SystemExit("str")
+class Later:
+    calls = 0
+    def __get__(self, instance, owner):
+        Later.calls += 1
+        if Later.calls > 8: raise KeyboardInterrupt("later")
+        return "m"
+class Text(str):
+    def __str__(self): raise SystemExit
+    def __len__(self): raise SystemExit
+    def __eq__(self, other): raise KeyboardInterrupt
+    __hash__ = str.__hash__
+def raise_untold(): raise Untold
+"""
+
+
+@pytest.mark.parametrize(
+    ("head", "attribute"),
+    [
+        ("LLMEngine", "features = Raising()"),
+        ("LLMEngine", "model_name = Raising()"),
+        ("LLMEngine", "features = Unprintable()"),
+        ("LLMEngine", "prices = Unprintable()"),
+        ("LLMEngine", "x = raise_untold()"),
+        ("LLMEngine, metaclass=Meta", ""),
+        ("LLMEngine, metaclass=Unnamed", "prices = 3"),
+    ],
+)
+def test_a_class_that_raises_when_it_is_read_is_one_failed_row(project, head, attribute):
+    """What a class raises when its attributes are read is an error of its engine alone."""
+    path = project.engine("odd", "x", body=f"    {attribute}\n\n{GENERATE}        return 'x'\n")
+    text = path.read_text()
+    start = text.index("class ")
+    path.write_text(text[:start] + RAISING + text[start:].replace("(LLMEngine)", f"({head})", 1))
+    with project.pool() as pool:
+        for call in (pool.ask, pool.preview, pool.embed):
+            with pytest.raises(EngineLoadError, match="engine 'odd' cannot be loaded"):
+                call("x", model="odd")
+        assert "cannot be loaded" in str(pool.health("odd"))
+        assert {row.name: row.state for row in pool.status()}["odd"] == "failed"
+        assert "mock" in {model.engine for model in pool.models()}
+        assert pool.ask("hi", "mock").text == "[mock] hi"
+
+
+@pytest.mark.parametrize("value", ["Later()", "Text('m')"])
+def test_the_attributes_of_a_class_are_copied_when_it_is_loaded(project, value):
+    """A status after the load runs no code of the class, which could raise."""
+    path = project.engine("odd", body=f"    model_name = {value}\n\n{GENERATE}        return 'x'\n")
+    text = path.read_text()
+    start = text.index("class ")
+    path.write_text(text[:start] + RAISING + text[start:])
+    with project.pool() as pool:
+        assert pool.ask("hi", "odd").text == "x"
+        for _ in range(10):
+            assert {row.name: row.model for row in pool.status()}["odd"] == "m"
+        assert "odd:m" in map(str, pool.models())
+
+
+@pytest.mark.parametrize(
+    "models",
+    ["[ModelInfo(model=3, engine=None)]", "[object.__new__(ModelInfo)]", "Models()", "[]"],
+)
+def test_models_of_a_wrong_type_do_not_affect_the_list(project, models):
+    """A list of models of a wrong type is an error of its engine alone; the others are listed."""
+    body = f"{GENERATE}        return 'x'\n\n    async def models(self):\n        return {models}\n"
+    path = project.engine("odd", body=body)
+    path.write_text(
+        "from gatewayx_nb.messages import ModelInfo\n"
+        "class Models(list):\n    def __iter__(self): raise SystemExit\n" + path.read_text()
+    )
+    with project.pool() as pool:
+        text = str(pool.models(live=True))
+        assert "mock" in text
+
+
 def test_a_syntax_error_is_reported_before_a_missing_key(project):
     """An engine file's syntax error is reported first, because a key would not fix it."""
     path = project.engine("broken")
