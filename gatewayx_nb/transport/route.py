@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.files import read_limited
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.secure_config import Network, Secret
 from gatewayx_nb.transport.error_mapping import HINTS, ForbiddenAddressError
@@ -54,6 +55,9 @@ _TRANSLATED = tuple(
 )
 _ISATAP = (0x5EFE, 0x200_5EFE)
 """Bits 64 to 95 of an ISATAP address, whose last 32 bits are an IPv4 address (RFC 5214)."""
+
+_MAX_CA_BYTES = 16 << 20
+"""Maximum size of a file of certificates; those of the system have less than 1 MiB."""
 
 
 def parse_base_url(base_url: str, engine: str) -> SplitResult:
@@ -224,9 +228,12 @@ def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     try:
         if ca_bundle:
-            context.load_verify_locations(Path(ca_bundle).expanduser())
-    except OSError as error:
-        reason = error.strerror or "it contains no certificates"
+            # OpenSSL itself would wait for ever for a pipe or a terminal.
+            data = read_limited(Path(ca_bundle).expanduser(), _MAX_CA_BYTES)
+            context.load_verify_locations(cadata=data.decode("ascii", "ignore") or "empty")
+    except (OSError, ValueError, RuntimeError) as error:  # such as a NUL, or an unknown user's home
+        is_content = isinstance(error, ssl.SSLError)
+        reason = "it contains no certificates" if is_content else getattr(error, "strerror", error)
         raise ConfigError(
             f"network.ca_bundle must be a readable PEM file, got {ca_bundle!r}: {reason}.",
             hint=HINTS["tls"],

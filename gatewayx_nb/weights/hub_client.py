@@ -126,6 +126,8 @@ def _open_session(job: dict[str, Any]) -> None:
 
     context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if job["ca_bundle"]:
+        if not os.path.isfile(job["ca_bundle"]):  # reading a pipe would never end
+            raise _CertificateError("it is not an existing regular file")
         try:
             context.load_verify_locations(job["ca_bundle"])
         except OSError as error:

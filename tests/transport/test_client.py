@@ -4,6 +4,7 @@ import contextlib
 import errno
 import functools
 import logging
+import os
 import socket
 import ssl
 import subprocess
@@ -700,17 +701,24 @@ async def test_leaving_a_response_over_tls_closes_its_socket(certificates):
             assert await wait_until_closed(server.requests[0])
 
 
-@pytest.mark.parametrize("text", [None, "not a certificate"])
+@pytest.mark.parametrize("kind", ["missing", "text", "empty", "pipe", "terminal", "huge", "NUL"])
 @run
-async def test_an_unusable_certificate_file_names_its_setting(text, tmp_path):
-    """A missing or invalid certificate file raises an error that names its setting."""
-    file = tmp_path / "ca.pem"
-    if text:
-        file.write_text(text)
+async def test_an_unusable_certificate_file_names_its_setting(kind, tmp_path):
+    """A missing, invalid or special file of certificates raises an error; it is not waited for."""
+    file = Path("/dev/ptmx") if kind == "terminal" else tmp_path / "ca.pem"
+    if kind in ("text", "empty"):
+        file.write_text("not a certificate" if kind == "text" else "")
+    elif kind == "pipe":
+        os.mkfifo(file)
+    elif kind == "huge":
+        with file.open("wb") as opened:
+            opened.truncate(2**40)
+    elif kind == "NUL":
+        file = tmp_path / "c\0a.pem"
     error = await get_error("https://127.0.0.1:1", network=Network(ca_bundle=str(file)))
     assert type(error) is ConfigError
     assert "network.ca_bundle" in error.message
-    assert str(file) in error.message
+    assert repr(str(file)) in error.message
 
 
 # Allowed URLs

@@ -475,9 +475,11 @@ def test_a_certificate_that_is_not_trusted_is_refused(hub, clean_environment):
         pull(hub)
 
 
-def test_an_unreadable_file_of_certificates_is_reported(hub, clean_environment, tmp_path):
+@pytest.mark.parametrize("name", ["none.pem", "pipe.pem"])
+def test_an_unreadable_file_of_certificates_is_reported(hub, clean_environment, tmp_path, name):
     """The error for an unreadable file of certificates names the setting."""
-    set_network(clean_environment, f'ca_bundle = "{tmp_path / "none.pem"}"')
+    os.mkfifo(tmp_path / "pipe.pem")
+    set_network(clean_environment, f'ca_bundle = "{tmp_path / name}"')
     with refused(ConfigError, r"network\.ca_bundle must be a readable PEM file"):
         pull(hub)
 
