@@ -8,15 +8,15 @@ import inspect
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
 from gatewayx_nb.engine_pool.chunk_check import mask_key
 from gatewayx_nb.engine_pool.exception_redaction import redact_exception
 from gatewayx_nb.engine_pool.host import typed_errors
-from gatewayx_nb.errors import DeadlineError, GatewayError, ProviderError
+from gatewayx_nb.errors import ConfigError, DeadlineError, GatewayError, ProviderError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import ModelInfo
 from gatewayx_nb.text import short_repr
+from gatewayx_nb.transport import parse_base_url
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -139,9 +139,10 @@ async def listening_servers(servers: Mapping[str, str]) -> list[str]:
 
 
 async def _is_listening(address: str) -> bool:
-    parts = urlsplit(address)
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    with contextlib.suppress(OSError, TimeoutError):
+    # A host may be an invalid domain name, which is a `ValueError`.
+    with contextlib.suppress(ConfigError, OSError, TimeoutError, ValueError):
+        parts = parse_base_url(address, "")
+        port = parts.port or (443 if parts.scheme == "https" else 80)
         async with asyncio.timeout(_CONNECT_TIMEOUT):
             _, writer = await asyncio.open_connection(parts.hostname, port)
         # The close is not awaited, because nothing was written.

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewayx_nb import weights
-from gatewayx_nb.errors import GatewayError, TrustError
+from gatewayx_nb.errors import ConfigError, GatewayError, TrustError
 from gatewayx_nb.messages import ModelInfo
 from gatewayx_nb.model_registry import key_trust
 from gatewayx_nb.model_registry.engine_entries import EngineEntry
@@ -16,6 +16,7 @@ from gatewayx_nb.model_registry.engine_status import EngineState, EngineStatus, 
 from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.static_metadata import StaticMetadata, StaticMetadataReader
 from gatewayx_nb.secure_config import engine_variable
+from gatewayx_nb.transport import parse_base_url
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -159,9 +160,15 @@ class Reporter:
     def _base_url_problem(self, source: EngineSource) -> str:
         # Only entries need a base URL. There may be a thousand engine files, so their options are
         # not read.
-        is_entry = isinstance(source, EngineEntry)
-        if is_entry and lacks_base_url(source, self.config.options(source.name)):
+        if not isinstance(source, EngineEntry):
+            return ""
+        options = self.config.options(source.name)
+        if lacks_base_url(source, options):
             return f"{engine_variable(source.name, 'BASE_URL')} is not set"
+        try:
+            parse_base_url(str(options.get("base_url") or source.base_url), source.name)
+        except ConfigError as error:
+            return error.message.removesuffix(".")
         return ""
 
     def _own_weights(self) -> Path | None:

@@ -10,7 +10,7 @@ from gatewayx_nb.transport.retry_headers import (
     retry_after,
     should_retry,
 )
-from gatewayx_nb.transport.route import is_local_url
+from gatewayx_nb.transport.route import is_local_url, parse_base_url
 from gatewayx_nb.transport.sse import Decoder, ServerSentEvent
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "is_local_url",
     "limit_reset",
     "longest_delay",
+    "parse_base_url",
     "retry_after",
     "should_retry",
 ]

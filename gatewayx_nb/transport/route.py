@@ -56,6 +56,9 @@ _TRANSLATED = tuple(
 _ISATAP = (0x5EFE, 0x200_5EFE)
 """Bits 64 to 95 of an ISATAP address, whose last 32 bits are an IPv4 address (RFC 5214)."""
 
+_MAX_LABEL = 63
+"""Maximum number of characters between the dots of a domain name (RFC 1035)."""
+
 _MAX_CA_BYTES = 16 << 20
 """Maximum size of a file of certificates; those of the system have less than 1 MiB."""
 
@@ -70,11 +73,17 @@ def parse_base_url(base_url: str, engine: str) -> SplitResult:
     public_part = re.split("[?#]", base_url)[0].rpartition("@")[2][:100]  # the rest may be secret
     try:
         url = urlsplit(base_url.strip())
-        has_valid_host = _HOST.fullmatch(url.hostname or "") and url.port != 0
+        host, port = url.hostname or "", url.port
+        labels = host.removesuffix(".").split(".")
+        is_domain_name = all(0 < len(label) <= _MAX_LABEL for label in labels)
+        has_valid_host = _HOST.fullmatch(host) and is_domain_name and port != 0
+        is_parsed = True
     except ValueError:
         # `urlsplit` and `port` raise ValueError for an invalid IPv6 address or port.
-        url, has_valid_host = SplitResult("", "", "", "", ""), None
-    if url.scheme not in {"http", "https"}:
+        url, has_valid_host, is_parsed = SplitResult("", "", "", "", ""), None, False
+    if not is_parsed:
+        problem = "has an invalid port or IPv6 address"
+    elif url.scheme not in {"http", "https"}:
         problem = "must begin with https:// or http://"
     elif "@" in url.netloc:
         problem = "must not contain a user name"

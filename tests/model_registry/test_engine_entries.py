@@ -44,6 +44,14 @@ def _answer(request):
     return [Send(reply(MODELS_BODY if request.method == "GET" else COMPLETION_BODY))]
 
 
+def _pool_with_entry(project, clean_environment, url):
+    """Return a pool with the entry ``odd`` in the user folder, which has this URL and no key."""
+    path = clean_environment / "config" / "gatewayx" / "config" / "engines.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f'[odd]\nbase_url = "{url}"\nmodel = "m"\nrequires_key = false\n')
+    return EnginePool(project.root, {"XDG_CONFIG_HOME": str(path.parents[2])})
+
+
 def test_every_shipped_entry_is_an_engine(project):
     """Every shipped entry is an engine with an https or local URL."""
     file = EnginesFile(shipped_path("config/engines.toml"), "shipped")
@@ -99,6 +107,37 @@ def test_a_local_server_is_ready_if_it_answers(project):
     assert references == ["vllm:first", "vllm:second"]
     assert (reply.text, reply.model, request_body["model"]) == ("hi", "first", "first")
     assert "authorization" not in server.requests[-1].headers
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:99999",
+        "http://127.0.0.1:x",
+        "http://[::1",
+        "http://..",
+        f"http://{'a' * 70}.b",
+        "http://a\\u0000b",
+        "http://a b",
+        "127.0.0.1:80",
+    ],
+)
+def test_an_invalid_base_url_is_one_row_that_says_so(project, clean_environment, url):
+    """An entry of the user's with an invalid URL does not affect the status of other engines."""
+    with _pool_with_entry(project, clean_environment, url) as pool:
+        (row,) = [row for row in pool.status() if row.name == "odd"]
+        assert row.state == "no base URL"
+        assert "of engine 'odd' " in row.error
+        assert str(pool.models(live=True))
+        assert str(pool.health())
+        with pytest.raises(ConfigError, match="base URL"):
+            pool.ask("x", "odd")
+
+
+def test_a_name_that_cannot_be_encoded_is_a_server_that_is_not_running(project, clean_environment):
+    """A host that IDNA cannot encode is a server that is not running."""
+    with _pool_with_entry(project, clean_environment, f"http://{'ü' * 60}.b") as pool:
+        assert {row.name: row.state for row in pool.status()}["odd"] == "not running"
 
 
 def test_calling_a_server_that_is_not_running_raises(project):
