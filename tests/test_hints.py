@@ -2,6 +2,7 @@
 
 import ast
 import pickle
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from string import Formatter
@@ -244,3 +245,30 @@ def test_every_action_is_used():
     assert set(SCRIPT_WORDING) - {action for call in HINT_CALLS for action in call.actions} == {
         "advice"
     }
+
+
+_SHELL_COMMAND = re.compile(r"`(?:chmod|chown|cp|mkdir|mv|rm|sed|touch)\b[^`]*$")
+
+
+def _values_in_shell_commands(source):
+    """Yield the expressions in f-strings that are arguments of a shell command in a message."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.JoinedStr):
+            text = ""
+            for part in node.values:
+                if isinstance(part, ast.Constant):
+                    text += str(part.value)
+                elif _SHELL_COMMAND.search(text):
+                    yield ast.unparse(part.value)
+
+
+def test_paths_in_shell_commands_are_quoted():
+    """A shell command in a message, which a person may copy, quotes each path."""
+    assert list(_values_in_shell_commands('f"Run `rm {a}` on {b} or `mv x {c.d}`"')) == ["a", "c.d"]
+    unquoted = {
+        f"{path.name}: {value}"
+        for path in SOURCES
+        for value in _values_in_shell_commands(path.read_text(encoding="utf-8"))
+        if not value.startswith("quoted") and value != "number"
+    }
+    assert unquoted == set()

@@ -14,6 +14,7 @@ from gatewayx_nb.files import (
     atomic_write,
     file_lock,
     make_ignored_folder,
+    quoted_path,
     refuse_link_in,
     remove_stale_temporaries,
 )
@@ -56,9 +57,10 @@ def check_file_name(path: Path) -> None:
 def permission_hint(path: Path) -> str:
     """Return how to make a file writable, or an empty string if it already is."""
     if os.path.exists(path):
-        return "" if _has_access(path, os.W_OK) else f"Run `chmod u+w {path}`."
+        return "" if _has_access(path, os.W_OK) else f"Run `chmod u+w {quoted_path(path)}`."
     folder = next(parent for parent in path.parents if os.path.exists(parent))
-    return "" if _has_access(folder, os.W_OK | os.X_OK) else f"Run `chmod u+w {folder}`."
+    is_writable = _has_access(folder, os.W_OK | os.X_OK)
+    return "" if is_writable else f"Run `chmod u+w {quoted_path(folder)}`."
 
 
 def _has_access(path: Path, mode: int) -> bool:
@@ -92,7 +94,7 @@ def read_bytes(path: Path) -> bytes:
     except OSError as error:
         raise ConfigError(
             f"The cassette {str(path)!r} cannot be read: {error.strerror}.",
-            hint=f"Run `chmod u+r {path}`."
+            hint=f"Run `chmod u+r {quoted_path(path)}`."
             if isinstance(error, PermissionError)
             else "Use another path.",
         ) from None

@@ -19,7 +19,7 @@ import msgspec
 from gatewayx_nb.cassettes import cassette_file
 from gatewayx_nb.cassettes.codec import VERSION, decode, encode, line_version
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.files import fsync_directory
+from gatewayx_nb.files import fsync_directory, quoted_path
 from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.text import plain
 
@@ -100,7 +100,7 @@ def read(path: Path, *, allow_markers: bool = False) -> TapeContent:
                 f"{str(path)!r} has a merge conflict marker on line {number}.",
                 hint=as_hint(
                     "Each line is a whole entry, so keep both sides:"
-                    rf" `sed -i -E '/^(<{{7}}|\|{{7}}|={{7}}|>{{7}})( |$)/d' {path}`."
+                    rf" `sed -i -E '/^(<{{7}}|\|{{7}}|={{7}}|>{{7}})( |$)/d' {quoted_path(path)}`."
                 )
                 | Hint("prune_cassette", path=path),
             )
@@ -133,7 +133,7 @@ def _content(path: Path, lines: list[bytes], first: int, version: int) -> TapeCo
             why = plain(str(error).partition("\n")[0][:200])
             raise ConfigError(
                 f"Line {number} of the cassette {str(path)!r} is invalid: {why}.",
-                hint=f"Fix it, or remove it: `sed -i {number}d {path}`",
+                hint=f"Fix it, or remove it: `sed -i {number}d {quoted_path(path)}`",
             ) from None
         data = line if line_version(line, version) == VERSION else encode(entry)
         entries.append(TapeLine(entry, data, number))

@@ -14,6 +14,7 @@ from gatewayx_nb.files import (
     file_lock,
     make_ignored_folder,
     open_private,
+    quoted_path,
     refuse_links,
     remove_stale_temporaries,
     restrict_to_owner,
@@ -145,10 +146,11 @@ def _read_text(path: Path, *, own: bool) -> tuple[str, str | None]:
         data = file.read(MAX_BYTES + 1)  # one more byte, to detect a larger file
     line_count = data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")  # LF, CR or CRLF
     if len(data) > MAX_BYTES or line_count > MAX_LINES:
+        quoted = quoted_path(path)
         raise ConfigError(
             f"the key file {str(path)!r} is not read: it has more than {MAX_LINES:,} lines"
             f" or {MAX_BYTES >> 20} MiB.",
-            hint=f"Move it away with `mv {path} {path}.off`, then set the keys again.",
+            hint=f"Move it away with `mv {quoted} {quoted}.off`, then set the keys again.",
         )
     if encoding := _other_encoding(data):
         raise ConfigError(
@@ -177,7 +179,7 @@ def _replace(path: Path, text: str) -> None:
 def _locked_for_writing(path: Path) -> Iterator[None]:
     """Lock out other writers, so that no change is lost."""
     refuse_links(path)
-    hint = as_hint(f"`chmod u+w {path.parent}` if it is yours.")
+    hint = as_hint(f"`chmod u+w {quoted_path(path.parent)}` if it is yours.")
     with write_errors_as_config_error(path, hint | Hint("set_key_for_user", engine="NAME")):
         make_folder(path.parent)
         with file_lock(path, path.with_name(f"{path.name}.lock"), _LOCK_TIMEOUT):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.files import StatStamp, atomic_write, ownership_problem, stat_stamp
+from gatewayx_nb.files import StatStamp, atomic_write, ownership_problem, quoted_path, stat_stamp
 from gatewayx_nb.secrets import NotPicklable
 from gatewayx_nb.text import plain, short_repr
 
@@ -188,8 +188,8 @@ class TrustStore(NotPicklable):
                 return msgspec.json.decode(self.path.read_bytes(), type=dict[str, TargetsBySubject])
             except (OSError, msgspec.DecodeError) as error:
                 problem = f"cannot be read: {error}"
+        quoted = quoted_path(self.path)
         raise ConfigError(
             f"{str(self.path)!r}, the list of what projects may do, {problem}.",
-            hint=f"Move it away with `mv {self.path} {self.path}.off`, and trust this project"
-            " again.",
+            hint=f"Move it away with `mv {quoted} {quoted}.off`, and trust this project again.",
         )
