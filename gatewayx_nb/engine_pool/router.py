@@ -37,6 +37,7 @@ from gatewayx_nb.errors import (
     TrustError,
     UsageError,
 )
+from gatewayx_nb.files import absolute_path
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import ModelRef
 from gatewayx_nb.text import short_repr
@@ -310,7 +311,7 @@ def cassette_path(name: str | Path) -> Path:
             f"path must be a str or a Path, got {short_repr(name)}.",
             hint='For example, `cassette("cassettes/story.jsonl")`.',
         )
-    path = Path(name).expanduser().absolute()
+    path = absolute_path(name)
     if str(name) in MODES and not os.path.exists(path):
         raise UsageError(
             f"path must be the file of a cassette, got the mode {str(name)!r}.",

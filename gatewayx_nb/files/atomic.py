@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,13 @@ if TYPE_CHECKING:
     from gatewayx_nb.hints import Hint
 
 
-def atomic_write(path: Path, data: bytes) -> None:
+def atomic_write(path: Path, data: bytes, *, keep_mode: bool = False) -> None:
     """Write a file atomically with mode 0600: readers see either the old or the new bytes.
+
+    Args:
+        path: The file.
+        data: Its new content.
+        keep_mode: Whether an existing file keeps its mode.
 
     Raises:
         OSError: If it cannot be written; the old file is kept.
@@ -30,6 +36,8 @@ def atomic_write(path: Path, data: bytes) -> None:
             file.flush()
             # Without this, a power cut after the rename may leave an empty file under the new name.
             os.fsync(file.fileno())
+        if keep_mode and path.exists():
+            Path(temporary).chmod(stat.S_IMODE(path.stat().st_mode))
         Path(temporary).replace(path)
     except BaseException:  # even an interrupt must not leave a temporary file
         with contextlib.suppress(OSError):

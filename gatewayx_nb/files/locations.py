@@ -83,6 +83,21 @@ def quoted_path(path: Path | str) -> str:
     return home + shlex.quote(text.removeprefix(home))
 
 
+def absolute_path(path: Path | str) -> Path:
+    """Return a path as an absolute one, with ``~`` expanded.
+
+    Raises:
+        ConfigError: If it is relative, and the current folder has been deleted.
+    """
+    try:
+        return Path(path).expanduser().absolute()
+    except FileNotFoundError:
+        raise ConfigError(
+            f"the relative path {str(path)!r} cannot be used: the current folder has been deleted.",
+            hint="Use an absolute path, or another folder: `os.chdir(…)`.",
+        ) from None
+
+
 def _relative_to_home(path: Path) -> str:
     home = Path.home()
     return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
@@ -110,14 +125,14 @@ def find_project(env: Mapping[str, str], start: Path | None = None) -> ConfigDir
     """
     home = env.get("GATEWAYX_HOME")
     if home:
-        root = Path(home).expanduser().absolute()
+        root = absolute_path(home)
         if not os.path.isdir(root):
             raise ConfigError(
                 f"GATEWAYX_HOME must be an existing folder, got {home!r}.",
                 hint="Create that folder, or unset GATEWAYX_HOME.",
             )
         return ConfigDir(root, "project")
-    for folder in [start] if start else [Path.cwd(), *_script_folder()]:
+    for folder in [start] if start else [*_current_folder(), *_script_folder()]:
         for candidate in _upwards(folder.absolute()):
             project = ConfigDir(candidate, "project")
             if os.path.isfile(project.settings) or os.path.isdir(project.keys.parent):
@@ -133,6 +148,14 @@ def _upwards(folder: Path) -> Iterator[Path]:
         is_boundary = candidate == Path.home() or os.path.ismount(candidate)
         if is_boundary or os.path.exists(candidate / ".git"):
             return
+
+
+def _current_folder() -> Iterator[Path]:
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it has been deleted
+        return
+    yield here
 
 
 def _script_folder() -> Iterator[Path]:

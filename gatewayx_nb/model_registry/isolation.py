@@ -70,10 +70,13 @@ class IsolatedPackage:
         """Record a file's stamp before it is read, and check that it may be executed.
 
         Raises:
-            ImportError: If other users can change the file, or it is outside its folder.
+            ImportError: If other users can change the file or its folder, or it is elsewhere.
         """
         self.stamps[path] = FileStamp(path)
         refusal = safety.code_refusal_reason(path, self._folder)
+        for folder in path.parents[: len(path.relative_to(self._folder).parts) - 1]:
+            problem = safety.folder_refusal_reason(folder)
+            refusal = refusal or (problem and f"is in a folder that {problem}")
         if refusal:
             raise ImportError(f"{path.name} {refusal}")
 

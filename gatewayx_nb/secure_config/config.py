@@ -10,6 +10,7 @@ from typing_extensions import override
 from gatewayx_nb.files import (
     ConfigDir,
     FileStamp,
+    absolute_path,
     endpoint_file_problem,
     find_project,
     refuse_unsafe,
@@ -44,7 +45,7 @@ class Config:
     def __init__(self, home: Path | None = None, env: Mapping[str, str] | None = None) -> None:
         self.env = os.environ if env is None else env
         self.user = user_config_dir(self.env)
-        self.project = ConfigDir(home.absolute(), "project") if home else find_project(self.env)
+        self.project = ConfigDir(absolute_path(home), "project") if home else find_project(self.env)
         self.config_dirs = tuple(filter(None, (self.project, self.user)))
         self.keys = KeyLookup(self.env, self.config_dirs)
         self.trusted = TrustStore(self.user.root / "trusted.json", self.env)

@@ -132,7 +132,7 @@ def _run(worktree: Path, git_dir: Path, command: tuple[str, ...], timeout: float
                 timeout=timeout,
                 check=False,
             )
-    except (OSError, subprocess.TimeoutExpired):
+    except (OSError, ValueError, subprocess.TimeoutExpired):  # a path may contain a NUL
         return None
     return {0: True, 1: False}.get(result.returncode)  # any other status is an error
 

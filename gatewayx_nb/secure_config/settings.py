@@ -14,7 +14,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from gatewayx_nb.errors import ConfigError, did_you_mean
-from gatewayx_nb.files import atomic_write, quoted_path, read_toml, write_errors_as_config_error
+from gatewayx_nb.files import (
+    atomic_write,
+    parse_toml,
+    quoted_path,
+    read_toml,
+    write_errors_as_config_error,
+)
 from gatewayx_nb.hints import Hint, as_hint
 
 if TYPE_CHECKING:
@@ -171,13 +177,22 @@ def save_default(path: Path, reference: str) -> None:
     """Set ``default_model`` in a settings file; the rest of it is unchanged.
 
     Raises:
-        ConfigError: If the file cannot be written.
+        ConfigError: If the file cannot be written, or its line for the default cannot be found.
     """
     hint = as_hint(f"`chmod u+w {quoted_path(path.parent)}` if it is yours.")
     with write_errors_as_config_error(path, hint | Hint("omit_option", option="save")):
-        text = path.read_text(encoding="utf-8-sig") if os.path.isfile(path) else ""
+        data = path.read_bytes() if os.path.isfile(path) else b""
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+        changed = _with_default(text, reference)
+        if not _differs_only_in_default(text, changed, reference):
+            raise ConfigError(
+                f"the default model in {str(path)!r} cannot be replaced.",
+                hint="Write this line above its first table:"
+                f" default_model = {json.dumps(reference)}",
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, _with_default(text, reference).encode())
+        new = changed.replace("\n", "\r\n") if b"\r\n" in data else changed
+        atomic_write(path, new.encode(), keep_mode=True)
 
 
 def _with_default(text: str, reference: str) -> str:
@@ -185,10 +200,18 @@ def _with_default(text: str, reference: str) -> str:
     line = f"default_model = {json.dumps(reference)}\n"
     table = re.search(r"^[ \t]*\[", text, re.MULTILINE)
     start = table.start() if table else len(text)
-    assignment = re.compile(r"^[ \t]*default_model[ \t]*=.*\n?", re.MULTILINE)
+    assignment = re.compile(r"""^[ \t]*(["']?)default_model\1[ \t]*=.*\n?""", re.MULTILINE)
     # The replacement is a function, because `subn` would interpret a backslash in a string.
     head, count = assignment.subn(lambda _: line, text[:start], count=1)
     return (head if count else line + head) + text[start:]
+
+
+def _differs_only_in_default(text: str, changed: str, reference: str) -> bool:
+    """Return whether a changed text has the default model, and all other values of the old one."""
+    try:
+        return parse_toml(changed) == {**parse_toml(text), "default_model": reference}
+    except ValueError:
+        return False
 
 
 def _read(path: Path) -> TomlTable:

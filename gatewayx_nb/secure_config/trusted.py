@@ -10,12 +10,20 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.files import StatStamp, atomic_write, ownership_problem, quoted_path, stat_stamp
+from gatewayx_nb.files import (
+    StatStamp,
+    atomic_write,
+    file_lock,
+    ownership_problem,
+    quoted_path,
+    stat_stamp,
+)
 from gatewayx_nb.secrets import NotPicklable
 from gatewayx_nb.text import plain, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 _SHOWN = 40
@@ -23,6 +31,9 @@ _SHOWN = 40
 
 _URL = re.compile(r"(?=(?<![\w+.-])([A-Za-z][\w+.-]*://\S+))")
 """A URL, also within another one."""
+
+_LOCK_TIMEOUT = 10.0
+"""Seconds to wait for another process that is writing the file."""
 
 TargetsBySubject = dict[str, list[str]]
 """The allowed targets, keyed by the engine or the setting that needs the permission."""
@@ -149,12 +160,14 @@ class TrustStore(NotPicklable):
             ConfigError: If the existing file cannot be read; writing would lose it.
             OSError: If the file cannot be written.
         """
-        self._read_again()
-        targets = self._targets.setdefault(str(project), {})
-        for permission in permissions:
-            others = targets.get(permission.subject, ())
-            targets[permission.subject] = sorted({permission.target, *others})
-        self._write()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            self._read_again()
+            targets = self._targets.setdefault(str(project), {})
+            for permission in permissions:
+                others = targets.get(permission.subject, ())
+                targets[permission.subject] = sorted({permission.target, *others})
+            self._write()
 
     def revoke(self, project: Path) -> None:
         """Remove all permissions of a project.
@@ -163,9 +176,16 @@ class TrustStore(NotPicklable):
             ConfigError: If the existing file cannot be read; writing would lose it.
             OSError: If the file cannot be written.
         """
-        self._read_again()
-        if self._targets.pop(str(project), None):
-            self._write()
+        if not self.path.parent.exists():
+            return
+        with self._locked():
+            self._read_again()
+            if self._targets.pop(str(project), None):
+                self._write()
+
+    def _locked(self) -> AbstractContextManager[None]:
+        """Lock out other kernels, so that no permission is lost."""
+        return file_lock(self.path, self.path.with_name(f"{self.path.name}.lock"), _LOCK_TIMEOUT)
 
     def _read_again(self) -> None:
         self.refresh()  # another kernel may have changed the file
@@ -174,7 +194,6 @@ class TrustStore(NotPicklable):
 
     def _write(self) -> None:
         self.revision += 1
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         # The text is indented and sorted for human readers.
         text = json.dumps(self._targets, indent=2, sort_keys=True) + "\n"
         atomic_write(self.path, text.encode())

@@ -162,6 +162,22 @@ def test_a_path_is_displayed_if_the_current_folder_was_deleted(tmp_path, monkeyp
     assert display_path(tmp_path / "c") == str(tmp_path / "c")
 
 
+def test_without_a_current_folder_only_absolute_paths_can_be_used(tmp_path, monkeypatch):
+    """If the current folder was deleted, a pool has no project, and a relative path is an error."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with EnginePool(env={}) as pool:
+        assert pool.ask("x", model="mock").text == "[mock] x"
+        for use in (lambda: pool.cassette("x.jsonl"), lambda: find_project({"GATEWAYX_HOME": "a"})):
+            with pytest.raises(ConfigError, match="the current folder has been deleted"):
+                use()
+        with pool.cassette(tmp_path / "x.jsonl"):
+            assert pool.ask("x", model="mock").text == "[mock] x"
+    monkeypatch.chdir(tmp_path)
+
+
 def _save_default(pool, _):
     pool.use("mock", save=True)
 

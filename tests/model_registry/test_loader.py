@@ -187,3 +187,16 @@ def test_a_stream_that_is_not_asynchronous_is_refused(tmp_path):
 
     with pytest.raises(EngineLoadError, match=r"\.stream must be `async def`\."):
         load(_write_engine_file(tmp_path / "a", text))
+
+
+@pytest.mark.parametrize("name", ["sub", "sub/inner"])
+def test_a_module_in_a_folder_that_everyone_can_change_is_not_run(tmp_path, name):
+    """A module is not imported from a folder in which everyone can replace it."""
+    file = _write_engine_file(tmp_path / "a", "from .sub.inner import helper\n" + ENGINE_TEXT)
+    inner = tmp_path / "a" / "sub" / "inner"
+    inner.mkdir(parents=True)
+    (inner / "helper.py").write_text("raise ValueError('was run')\n")
+    (tmp_path / "a" / name).chmod(0o777)
+
+    with pytest.raises(EngineLoadError, match=r"helper\.py is in a folder that is writable by"):
+        load(file)

@@ -212,3 +212,10 @@ def test_a_folder_without_a_repository_has_no_status(project_folder, content):
     assert git.is_tracked(project_folder / KEYS) is None
     (project_folder / ".git").write_text(content)
     assert git.is_ignored(project_folder / KEYS) is None
+
+
+def test_a_path_with_a_nul_has_no_status(project_folder):
+    """A repository whose file names a path with a NUL is one that git cannot be asked about."""
+    run_git(project_folder, "init", "-q")
+    (project_folder / ".git" / "commondir").write_bytes(b"a\0b")
+    assert git.is_tracked(project_folder / KEYS) is None

@@ -144,16 +144,42 @@ def test_an_invalid_setting_raises(tmp_path, text, expected_message):
         ('a = 1\ndefault_model = "x" # y\nb = 2\n', 'a = 1\ndefault_model = "grok"\nb = 2\n'),
         ('[t]\ndefault_model = "z"\n', 'default_model = "grok"\n[t]\ndefault_model = "z"\n'),
         ("\ufeffa = 1\n", 'default_model = "grok"\na = 1\n'),
+        ('"default_model" = "x"\n', 'default_model = "grok"\n'),
+        ("a = 1\r\n'default_model' = 'x'\r\n", 'a = 1\r\ndefault_model = "grok"\r\n'),
+        ('a = """\n[b]\n"""\n', 'default_model = "grok"\na = """\n[b]\n"""\n'),
     ],
 )
 def test_saving_the_default_model_changes_one_line(tmp_path, old_text, new_text):
     """Saving the default model keeps all other lines, including comments and tables."""
-    path = _write_file(tmp_path, old_text)
+    path = _write_file(tmp_path, "")
+    path.write_bytes(old_text.encode())
+    path.chmod(0o664)
 
     save_default(path, "grok")
 
-    assert path.read_text() == new_text
+    assert path.read_bytes().decode() == new_text
+    assert path.stat().st_mode & 0o777 == 0o664
     assert tomllib.loads(new_text)["default_model"] == "grok"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'default_model = """\nx"""\n',
+        '"default\\u005fmodel" = "x"\n',
+        'a = """\ndefault_model = 1\n"""\n',
+    ],
+)
+def test_a_default_model_that_cannot_be_replaced_is_left_as_it_is(tmp_path, text):
+    """A file in which the line cannot be replaced is unchanged, and the error says what to do."""
+    tomllib.loads(text)
+    path = _write_file(tmp_path, text)
+
+    with pytest.raises(ConfigError, match="cannot be replaced") as caught:
+        save_default(path, "grok")
+
+    assert 'default_model = "grok"' in str(caught.value.hint)
+    assert path.read_text() == text
 
 
 def test_a_saved_reference_is_escaped(tmp_path):
