@@ -114,7 +114,7 @@ async def list_models(engine: LLMEngine) -> list[ModelInfo]:
     models: Any = await answer if inspect.isawaitable(answer) else answer
     if type(models) in (list, tuple) and all(map(_is_model, islice(models, _MAX_MODELS))):
         key = getattr(engine, "api_key", "")
-        return [mask_key(model, key) for model in islice(models, _MAX_MODELS)]
+        return [mask_key(_plain_model(model), key) for model in islice(models, _MAX_MODELS)]
     raise ProviderError(
         f"`models` in engine {engine.name!r} must return a list of ModelInfo,"
         f" got {short_repr(models, 40)}.",
@@ -123,13 +123,20 @@ async def list_models(engine: LLMEngine) -> list[ModelInfo]:
 
 
 def _is_model(value: Any) -> bool:  # noqa: ANN401 - whatever the engine returns
-    """Return whether a value is a `ModelInfo` whose fields have exactly the types of its class."""
+    """Return whether a value is a `ModelInfo` whose fields have the types of its class."""
     return (
         type(value) is ModelInfo
-        and type(value.engine) is type(value.model) is str
+        and isinstance(value.engine, str)
+        and isinstance(value.model, str | None)  # an engine may have set its `model_name` to None
         and type(value.default) is bool
         and type(value.size) in (int, type(None))
     )
+
+
+def _plain_model(info: ModelInfo) -> ModelInfo:
+    """Return a copy with plain strings; a subclass of str may raise anything when it is read."""
+    engine, model = (str.__str__(name or "") for name in (info.engine, info.model))
+    return ModelInfo(engine, model, info.default, info.size)
 
 
 async def listening_servers(servers: Mapping[str, str]) -> list[str]:
