@@ -149,6 +149,13 @@ SCRIPT_WORDING: Wording = {
     "record_cassette": 'Record it with `mode="{mode}"`, or GATEWAYX_CASSETTE_MODE={mode}.',
     "renew_recording": "Record it again with `renew=True`.",
     "prune_cassette": 'Keep the newer ones with `gatewayx_nb.cassette("{path}").prune()`.',
+    "settle_merge": (
+        r"Keep both sides with `sed -i -E '/^(<{{7}}|\|{{7}}|={{7}}|>{{7}})( |$)/d' {path}`, then"
+        " the newer of two answers to one call with `gatewayx_nb.cassette(…).prune()`."
+    ),
+    "record_without_variable": (
+        "Record it in a run without GATEWAYX_CASSETTE_MODE={mode} in the environment."
+    ),
     "bypass_cassette": "Ignore the cassette with `fresh=True`.",
     "set_option": "For example, `{option}={value!r}`.",
     "raise_option": "Raise `{option}`.",

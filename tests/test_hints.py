@@ -67,6 +67,13 @@ WORDINGS = {
     ),
     Hint("bypass_cassette"): "Ignore the cassette with `fresh=True`.",
     Hint("renew_recording"): "Record it again with `renew=True`.",
+    Hint("settle_merge", path="a.jsonl"): (
+        r"Keep both sides with `sed -i -E '/^(<{7}|\|{7}|={7}|>{7})( |$)/d' a.jsonl`, then the"
+        " newer of two answers to one call with `gatewayx_nb.cassette(…).prune()`."
+    ),
+    Hint("record_without_variable", mode="replay"): (
+        "Record it in a run without GATEWAYX_CASSETTE_MODE=replay in the environment."
+    ),
     Hint("prune_cassette", path="a.jsonl"): (
         'Keep the newer ones with `gatewayx_nb.cassette("a.jsonl").prune()`.'
     ),

@@ -82,6 +82,7 @@ class Cassette:
         missed: Number of calls not found in ``replay`` mode.
         index: The recorded calls.
         on_close: Called once, when the cassette is closed.
+        is_mode_forced: Whether the mode was set by an environment variable.
     """
 
     def __init__(  # noqa: PLR0913 - the settings of a file
@@ -100,6 +101,7 @@ class Cassette:
         self.use_redaction(redaction)
         self.replayed = self.recorded = self.unchanged = self.missed = 0
         self._root, self._strict_model = root, strict_model
+        self.is_mode_forced = False
         self.on_close: Callable[[Cassette], object] = lambda _: None
         self._lock = threading.Lock()  # many threads plan and record calls
         self._write_lock = threading.Lock()  # acquired before the other one
@@ -304,8 +306,8 @@ class Cassette:
     def prune(self) -> int:
         """Remove the entries that were not used since the cassette was opened.
 
-        Of two lines that record different answers to one call, the older is removed. If no call was
-        made since the cassette was opened, only these are removed.
+        Of two lines that record different answers to one call, the older is removed. If there are
+        such lines, or if no call was made since the cassette was opened, only these are removed.
 
         Returns:
             The number of lines removed.
@@ -317,13 +319,21 @@ class Cassette:
         with self._write_lock:
             with self._lock:
                 keys = {key for key, _ in self.index.keyed_lines() if key not in self._calls}
-                if self._calls:
+                # After a merge, the cells of the other branch have often not been run yet.
+                if self._calls and not self.index.conflicts:
                     self._unwanted += self.index.remove(keys)
                 self._unwanted += self.index.forget_duplicates()
                 count = len(self._unwanted)
-            if count:
+            if os.path.exists(self.path):
                 self._arrange()
             return count
+
+    def continue_use(self, other: Cassette) -> None:
+        """Count the calls made with another cassette of the same file as made with this one."""
+        with other._lock:
+            self._calls = {**other._calls, **self._calls}
+        self.replayed, self.recorded = other.replayed, other.recorded
+        self.unchanged, self.missed = other.unchanged, other.missed
 
     def _names_other_model(self, entry: CassetteEntry, request: CassetteRequest) -> bool:
         """Return whether the call must be made again, because its reference has another model now.
@@ -437,10 +447,15 @@ class Cassette:
             message += f". The nearest one: {parts or self._other_model_of(near, request)}."
         return CassetteMissError(
             masked(message, self.secrets().values()),
-            hint=Hint("record_cassette", mode="auto") | Hint("bypass_cassette"),
+            hint=self._record_hint() | Hint("bypass_cassette"),
             engine=request.engine or None,
             model=request.model or None,
         )
+
+    def _record_hint(self) -> Hint:
+        if self.is_mode_forced:
+            return Hint("record_without_variable", mode=self.mode)
+        return Hint("record_cassette", mode="auto")
 
     def _other_model_of(self, entry: CassetteEntry, request: CassetteRequest) -> str:
         if self._names_other_model(entry, request):

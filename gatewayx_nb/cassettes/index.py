@@ -80,6 +80,11 @@ class CassetteIndex:
         for line in self.lines():
             yield line.entry
 
+    @property
+    def conflict_count(self) -> int:
+        """Number of calls with different answers."""
+        return len({_key(first) for first, _ in self.conflicts})
+
     def load(self, line: TapeLine) -> None:
         """Add a line of the file; of two for the same call, keep the newer."""
         old = self.put(line)

@@ -27,6 +27,7 @@ class PruneReport:
             ``None`` if the cassette is not open.
         converted_from: The version of the format before, if the file was converted.
         problem: One line about a part of the file that was skipped; empty if none was.
+        unused: Number of entries that have not been used, and are kept.
     """
 
     removed: int
@@ -35,6 +36,7 @@ class PruneReport:
     was_used: bool | None = None
     converted_from: int | None = None
     problem: str = ""
+    unused: int = 0
 
 
 def prune_open(cassette: Cassette) -> PruneReport:
@@ -43,13 +45,18 @@ def prune_open(cassette: Cassette) -> PruneReport:
     Raises:
         ConfigError: If the file cannot be written.
     """
-    conflicts, was_used = len(cassette.index.conflicts), cassette.is_used
+    conflicts, was_used = cassette.index.conflict_count, cassette.is_used
     removed = cassette.prune()
-    return PruneReport(removed, len(cassette), conflicts, was_used, problem=cassette.problem)
+    unused = len(cassette.unused)
+    return PruneReport(
+        removed, len(cassette), conflicts, was_used, problem=cassette.problem, unused=unused
+    )
 
 
 def settle(path: Path, root: Path | None) -> PruneReport:
     """Keep the newer of two answers to one call, and convert the file to the current format.
+
+    Both sides of a merge conflict are kept, and its markers are removed.
 
     Args:
         path: The cassette.
@@ -58,13 +65,13 @@ def settle(path: Path, root: Path | None) -> PruneReport:
     Raises:
         ConfigError: If the file is not a cassette, or cannot be read or written.
     """
-    content = tape.read(path)
+    content = tape.read(path, allow_markers=True)
     index = CassetteIndex()
     for line in content.lines:
         index.load(line)
-    conflicts = len(index.conflicts)
+    conflicts = index.conflict_count
     unwanted = {line.data for line in index.forget_duplicates()}
-    tape.arrange(path, unwanted=unwanted, root=root)
+    tape.arrange(path, unwanted=unwanted, root=root, drop_markers=True)
     return PruneReport(
         sum(line.data in unwanted for line in content.lines),
         len(index),

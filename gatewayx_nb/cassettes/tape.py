@@ -20,7 +20,7 @@ from gatewayx_nb.cassettes import cassette_file
 from gatewayx_nb.cassettes.codec import VERSION, decode, encode, line_version
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.files import fsync_directory, quoted_path
-from gatewayx_nb.hints import Hint, as_hint
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
@@ -98,11 +98,7 @@ def read(path: Path, *, allow_markers: bool = False) -> TapeContent:
         if not allow_markers:
             raise ConfigError(
                 f"{str(path)!r} has a merge conflict marker on line {number}.",
-                hint=as_hint(
-                    "Each line is a whole entry, so keep both sides:"
-                    rf" `sed -i -E '/^(<{{7}}|\|{{7}}|={{7}}|>{{7}})( |$)/d' {quoted_path(path)}`."
-                )
-                | Hint("prune_cassette", path=path),
+                hint=Hint("settle_merge", path=quoted_path(path)),
             )
     if not data.strip():
         return TapeContent()
@@ -185,12 +181,14 @@ def append(path: Path, *lines: bytes, root: Path | None = None, sync: bool = Tru
             fsync_directory(path.parent)
 
 
-def arrange(
+def arrange(  # noqa: PLR0913 - what a session knows of the file
     path: Path,
     calls: Sequence[bytes] = (),
     added: Collection[bytes] = (),
     unwanted: Collection[bytes] = (),
     root: Path | None = None,
+    *,
+    drop_markers: bool = False,
 ) -> None:
     """Put lines that replace others in their place, and added ones in the order of the calls.
 
@@ -202,18 +200,24 @@ def arrange(
         added: Those of them that were appended in this session and replace no other.
         unwanted: Lines to remove.
         root: The project folder, below which no symlink is followed.
+        drop_markers: Whether to remove the markers of a merge conflict.
 
     Raises:
         ConfigError: If the file cannot be read or written; it is left unchanged.
     """
     cassette_file.refuse_links(path, root)
     with cassette_file.locked(path):
+        if drop_markers and read(path, allow_markers=True).markers:
+            cassette_file.set_aside(path, cassette_file.read_bytes(path))
+            kept = [line.data for line in read(path, allow_markers=True).lines]
+            _write_lines(path, kept, root)
         with _opened(path, root):
             pass
         old = [line.rstrip(b"\r") for line in cassette_file.read_bytes(path).split(b"\n")[1:]]
         old = [line for line in old if line.strip()]
         current = [_current(line) for line in old if not line.startswith(_HEAD_START)]
-        lines = [line for _, line in _settle(enumerate(current)) if line not in unwanted]
+        settled = [line for _, line in _settle(enumerate(current)) if line not in unwanted]
+        lines = list(dict.fromkeys(settled))  # a merge may have kept a line of both sides
         lines = _in_order_of_calls(lines, calls, added)
         if lines != old:
             _write_lines(path, lines, root)

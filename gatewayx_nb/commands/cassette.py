@@ -48,9 +48,13 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
         return Note("No cassette is open: calls go to the models, and nothing is recorded.")
     # Without a path, the open cassette is opened again in another mode.
     path = _checked_path(name) if name else active.path if active else _default_path(session)
+    if active and not (name or mode) and active.mode != "off":
+        mode = active.mode  # only the speed changes
     # The new cassette is opened first: if it is invalid, the active one stays open.
     opened = session.pool.cassette(path, mode, speed=args.speed)
     if active:
+        if os.path.realpath(opened.path) == os.path.realpath(active.path):
+            opened.continue_use(active)
         active.close()
     # A notebook saves this line, so it must be the same when recording and in every replay. The
     # mode is shown as typed; GATEWAYX_CASSETTE_MODE may override it in a test run, and CI may
@@ -124,11 +128,17 @@ def _report_lines(path: str, report: PruneReport) -> Iterator[str]:
         yield f"It was converted from format {report.converted_from} to the current one."
     if report.was_used is None:
         yield (
-            "Only conflicts and the format were settled, because it is not open: which entries are"
-            " not used is known once the cells have used it."
+            "Unused entries were not looked for: open the cassette, run the cells, and prune it"
+            " then."
         )
     elif not report.was_used:
-        yield "Nothing was removed as unused, because no cell has used it yet."
+        yield "No unused entries were removed, because no cell has used the cassette yet."
+    elif report.conflicts and report.unused:
+        verb = "was" if report.unused == 1 else "were"
+        yield (
+            f"{_count(report.unused)} {verb} not used so far, and kept. After Restart and Run All,"
+            " prune again to remove what is still unused."
+        )
     if report.problem:
         yield report.problem
 
@@ -156,7 +166,12 @@ def _checked_path(name: str) -> Path:
         UsageError: If it does not; the hint names the mode or file that was probably meant.
     """
     path = Path(name)
-    typed = path.expanduser()
+    try:
+        typed = path.expanduser()
+    except RuntimeError:
+        raise UsageError(
+            f"the home folder in {name!r} does not exist.", hint="Use a path without `~`."
+        ) from None
     if os.path.isdir(typed):
         raise UsageError(
             f"{name!r} is a folder, and a cassette is a file.",
@@ -181,11 +196,14 @@ def _count(entries: int) -> str:
 
 
 def _describe(active: Cassette) -> Note:
+    mode = f"Cassette {display_path(active.path)} is in mode {active.mode}: it"
+    if active.mode == "off":
+        return Note(f"{mode} {_MODES[active.mode]}.")
     unused, entries = len(active.unused), _count(len(active))
     not_used = f", {unused:,} not used since it was opened" if unused else ""
     missed = f", {active.missed} missed" if active.missed else ""
     return Note(
-        f"Cassette {display_path(active.path)} is in mode {active.mode}: it {_MODES[active.mode]}.",
+        f"{mode} {_MODES[active.mode]}.",
         f"{entries}{not_used}; {active.replayed} replayed, {active.recorded} recorded{missed}"
         " so far.",
         *filter(None, [active.problem]),

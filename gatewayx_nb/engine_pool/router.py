@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ class CallRouter:
         # A whole test run can thus record or replay without a change to its notebooks.
         if override := config.env.get("GATEWAYX_CASSETTE_MODE", "").strip():
             mode = parse_mode(override, "GATEWAYX_CASSETTE_MODE")
-        if speed is not None and not (isinstance(speed, (int, float)) and speed > 0):
+        if speed is not None and not (type(speed) in (int, float) and 0 < speed < math.inf):
             raise UsageError(
                 f"speed must be a number > 0, got {speed!r}.",
                 hint="1 is the recorded speed; if omitted, the replay is immediate.",
@@ -100,7 +101,7 @@ class CallRouter:
             strict_model=config.settings.strict_model,
             must_exist=must_exist,
         )
-        cassette.on_close = self._close
+        cassette.is_mode_forced, cassette.on_close = bool(override), self._close
         self._open.append(cassette)
         return cassette
 
@@ -230,8 +231,10 @@ class CallRouter:
         registry = self._planner.registry
         requested = reference or registry.default
         resolved = requested
-        # A replay must not depend on the keys of this machine, which decide the default.
-        if resolved is None and self.replayed_cassette is None:
+        # A replay must not depend on the keys of this machine, which may decide the default.
+        if resolved is None and self.replayed_cassette is not None:
+            resolved = self._planner.config.settings.default_model
+        elif resolved is None:
             with contextlib.suppress(ConfigError):  # raised again when the call is planned
                 resolved = registry.default_reference()
         ref = registry.parse_reference(resolved) if resolved else ModelRef("")

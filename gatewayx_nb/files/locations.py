@@ -87,10 +87,15 @@ def absolute_path(path: Path | str) -> Path:
     """Return a path as an absolute one, with ``~`` expanded.
 
     Raises:
-        ConfigError: If it is relative, and the current folder has been deleted.
+        ConfigError: If it is relative and the current folder has been deleted, or if it is in the
+            home folder of an unknown user.
     """
     try:
         return Path(path).expanduser().absolute()
+    except RuntimeError:
+        raise ConfigError(
+            f"the home folder in {str(path)!r} does not exist.", hint="Use a path without `~`."
+        ) from None
     except FileNotFoundError:
         raise ConfigError(
             f"the relative path {str(path)!r} cannot be used: the current folder has been deleted.",

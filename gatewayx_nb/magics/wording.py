@@ -74,6 +74,11 @@ NOTEBOOK: Wording = {
     "record_cassette": "Run `%gatewayx cassette --mode {mode}`, then the cell again.",
     "renew_recording": "Record it again with `--renew` or `renew=True`.",
     "prune_cassette": "Keep the newer ones with `%gatewayx cassette {path} --prune`.",
+    "settle_merge": (
+        "Run `%gatewayx cassette {path} --prune`, which keeps both sides, and the newer of two"
+        " answers to one call."
+    ),
+    "record_without_variable": hints.SCRIPT_WORDING["record_without_variable"],
     "bypass_cassette": "Ignore the cassette with `--fresh` or `fresh=True`.",
     "set_option": _set_option,
     "raise_option": lambda option: f"Raise {_option(option)}.",

@@ -529,3 +529,37 @@ def test_a_merge_of_both_formats_is_read_and_converted(pool, path, versions, has
     assert set(texts(path)) == {"old answer", "new answer", "x"}
     assert record(pool, path, "old", mode="record") == ["old"]
     assert sorted(texts(path)) == ["new answer", "old", "x"]
+
+
+def test_another_default_model_is_noticed_in_a_replay(project, path, caplog):
+    """The settings decide the default model, so a replay knows that it has changed."""
+    project.settings('default_model = "mock"\n')
+    with project.pool() as pool:
+        with pool.cassette(path):
+            pool.ask("hi")
+        project.settings('default_model = "local"\n')
+        pool.refresh()
+        with pool.cassette(path, "replay"):
+            assert pool.ask("hi").text == "[mock] hi"
+        assert "recorded with mock; the default model is" in caplog.text
+        project.settings('default_model = "local"\n[cassettes]\nstrict_model = true\n')
+        pool.refresh()
+        with pool.cassette(path, "replay"), pytest.raises(CassetteMissError):
+            pool.ask("hi")
+
+
+def test_a_mode_that_the_environment_sets_is_named_in_a_miss(path):
+    """Opening the cassette in another mode would have no effect."""
+    path.write_bytes(HEAD)
+    with (
+        EnginePool(env={"GATEWAYX_CASSETTE_MODE": "replay"}) as forced,
+        forced.cassette(path),
+        pytest.raises(CassetteMissError, match="run without GATEWAYX_CASSETTE_MODE=replay"),
+    ):
+        forced.ask("hi", "mock")
+
+
+def test_a_home_folder_that_does_not_exist_is_one_error(pool):
+    """`~NAME` of an unknown user raises the package's error."""
+    with pytest.raises(ConfigError, match="home folder"):
+        pool.cassette("~nobody-of-this-name/a.jsonl")

@@ -269,7 +269,7 @@ def test_nothing_is_pruned_as_unused_before_a_call(session, mode):
 
     assert prune(session) == [
         "Cassette a.jsonl: 0 entries were removed, 2 kept.",
-        "Nothing was removed as unused, because no cell has used it yet.",
+        "No unused entries were removed, because no cell has used the cassette yet.",
     ]
     assert texts("a.jsonl") == ["x", "y"]
 
@@ -281,7 +281,7 @@ def test_conflicts_of_the_open_cassette_are_settled(session):
     assert prune(session) == [
         "Cassette a.jsonl: 1 entry was removed, 2 kept.",
         "Of two different answers to one call, the newer was kept.",
-        "Nothing was removed as unused, because no cell has used it yet.",
+        "No unused entries were removed, because no cell has used the cassette yet.",
     ]
     assert texts("a.jsonl") == ["new", "x"]
 
@@ -298,8 +298,8 @@ def test_another_cassette_is_only_settled(session, monkeypatch, open_line):
         "Cassette a.jsonl: 1 entry was removed, 2 kept.",
         "Of two different answers to one call, the newer was kept.",
         (
-            "Only conflicts and the format were settled, because it is not open: which entries are"
-            " not used is known once the cells have used it."
+            "Unused entries were not looked for: open the cassette, run the cells, and prune it"
+            " then."
         ),
     ]
     assert texts("a.jsonl") == ["new", "x"]
@@ -344,19 +344,50 @@ def test_without_a_path_the_notebooks_cassette_is_pruned(session, tmp_path):
         ("replay", "`--prune` cannot be combined with `--mode`"),
         ("a.jsonl --speed 2", "`--prune` cannot be combined with `--speed`"),
         ("plya", "neither a cassette nor a mode"),
-        ("markers.jsonl", "has a merge conflict marker on line 2"),
         ("missing.jsonl", "does not exist"),
         ("other.jsonl", "is not a cassette"),
     ],
 )
 def test_what_cannot_be_pruned_is_an_error(session, arguments, message):
-    """The error for merge conflict markers says how to remove them, and nothing is changed."""
-    write("markers.jsonl", "<<<<<<< HEAD", make_entry("x"), "=======", ">>>>>>> b")
+    """The error says what to do instead, and nothing is changed."""
     Path("other.jsonl").write_text("hello")
     write("a.jsonl", *CONFLICT)
     before = {path.name: path.read_bytes() for path in Path().glob("*.jsonl")}
-    with pytest.raises((UsageError, ConfigError), match=message) as caught:
+    with pytest.raises((UsageError, ConfigError), match=message):
         prune(session, arguments)
 
-    assert ("sed -i" in str(caught.value.hint)) == arguments.startswith("markers")
     assert {path.name: path.read_bytes() for path in Path().glob("*.jsonl")} == before
+
+
+def test_a_change_of_the_mode_forgets_no_use(session):
+    """Entries that were used before the mode, the speed or the open cassette was set are kept."""
+    write("a.jsonl", *(make_entry(f"[mock] {word}", word) for word in ("one", "two", "three")))
+    commands.run(session, "cassette a.jsonl --mode replay")
+    session.pool.ask("one", "mock")
+    commands.run(session, "cassette --speed 100")
+    assert session.pool.active_cassette.mode == "replay"
+    session.pool.ask("two", "mock")
+    commands.run(session, "cassette a.jsonl --mode auto")
+    session.pool.ask("three", "mock")
+
+    assert prune(session)[0] == "Cassette a.jsonl: 0 entries were removed, 3 kept."
+
+
+def test_after_a_merge_unused_entries_are_kept_at_first(session):
+    """The cells of the other branch may not have been run yet when its conflicts are settled."""
+    write("a.jsonl", *CONFLICT, make_entry("unused", "Unused"))
+    commands.run(session, "cassette a.jsonl")
+    session.pool.ask("Other", "mock")
+
+    lines = prune(session)
+    assert lines[0] == "Cassette a.jsonl: 1 entry was removed, 3 kept."
+    assert "not used so far, and kept" in lines[-1]
+
+
+def test_the_markers_of_a_merge_are_removed(session):
+    """Both sides are kept, a line of both only once, and the newer of two answers."""
+    a, b, c = (make_entry(word, word) for word in "abc")
+    write("m.jsonl", "<<<<<<< HEAD", a, b, "=======", a, c, ">>>>>>> x")
+    assert prune(session, "m.jsonl")[0].startswith("Cassette m.jsonl: 0 entries")
+    assert len(Path("m.jsonl").read_bytes().splitlines()) == 4
+    assert texts("m.jsonl") == ["a", "b", "c"]
