@@ -4,13 +4,12 @@ from gatewayx_nb.cassettes.cassette import (
     MODES,
     Cassette,
     Mode,
-    RecordingSlot,
     finish_all,
     parse_mode,
 )
 from gatewayx_nb.cassettes.cassette_file import check_file_name
 from gatewayx_nb.cassettes.entry import CassetteEntry, RecordedChunk, entry_of, vectors_of
-from gatewayx_nb.cassettes.index import CassetteRequest
+from gatewayx_nb.cassettes.index import CassetteRequest, RecordingSlot
 from gatewayx_nb.cassettes.pruning import PruneReport, prune_open, settle
 from gatewayx_nb.cassettes.redaction import Redaction, load_redact
 from gatewayx_nb.cassettes.request_body import RequestBody, body_of

@@ -10,7 +10,6 @@ import threading
 import time
 import weakref
 from collections import Counter
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -20,7 +19,13 @@ from typing_extensions import override
 from gatewayx_nb.cassettes import guard, privacy, tape
 from gatewayx_nb.cassettes.cassette_file import flush, permission_hint, refuse_links
 from gatewayx_nb.cassettes.codec import encode
-from gatewayx_nb.cassettes.index import CallGroup, CallKey, CassetteIndex, CassetteRequest
+from gatewayx_nb.cassettes.index import (
+    CallGroup,
+    CallKey,
+    CassetteIndex,
+    CassetteRequest,
+    RecordingSlot,
+)
 from gatewayx_nb.cassettes.nearest import describe_differences, nearest
 from gatewayx_nb.cassettes.usage_report import append_usage
 from gatewayx_nb.errors import CassetteMissError, ConfigError, UsageError, did_you_mean
@@ -42,14 +47,6 @@ Mode = Literal["auto", "record", "replay", "off"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 log = logging.getLogger("gatewayx_nb")
-
-
-@dataclass(frozen=True, slots=True)
-class RecordingSlot:
-    """A call to be recorded; ``repeat`` counts the equal calls planned before it."""
-
-    request: CassetteRequest
-    repeat: int
 
 
 class Cassette:
@@ -417,7 +414,7 @@ class Cassette:
             self.index.load(line)
         if self.mode == "replay" and self.index.conflicts:
             raise ConfigError(
-                f"{str(self.path)!r} cannot be replayed: {_first_lower(self._conflict_message())}",
+                f"{str(self.path)!r} cannot be replayed. {self._conflict_message()}",
                 hint=Hint("prune_cassette", path=self.path),
             )
         if self.mode != "replay":
@@ -492,10 +489,6 @@ def finish_all() -> None:
     """Finish the open cassettes, as when Python exits; a kernel may be killed before it does."""
     for cassette in list(_OPEN):
         cassette.finish()
-
-
-def _first_lower(text: str) -> str:
-    return text[:1].lower() + text[1:]
 
 
 def parse_mode(mode: str, where: str = "mode") -> Mode:

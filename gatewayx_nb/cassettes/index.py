@@ -46,6 +46,14 @@ class CassetteRequest:
         return self.body.digest, self.engine, self.model
 
 
+@dataclass(frozen=True, slots=True)
+class RecordingSlot:
+    """A call to be recorded; ``repeat`` counts the equal calls planned before it."""
+
+    request: CassetteRequest
+    repeat: int
+
+
 class CassetteIndex:
     """The entries of a cassette by request, in the order of their repeats.
 

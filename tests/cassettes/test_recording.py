@@ -206,7 +206,7 @@ OLD, NEW = make_line("old"), make_line("new", recorded="2026-01-02T00:00:00Z")
 def test_two_answers_to_one_call_are_a_conflict(pool, path, lines):
     """`replay` refuses them and names both lines; `auto` uses the newer, and `prune` keeps it."""
     path.write_bytes(HEAD + b"\n".join([make_line("x", prompt="Other"), *lines, b""]))
-    with pytest.raises(ConfigError, match="lines 3 and 4 record different answers") as caught:
+    with pytest.raises(ConfigError, match="Lines 3 and 4 record different answers") as caught:
         pool.cassette(path, "replay")
     assert "prune" in str(caught.value)
 
@@ -275,7 +275,7 @@ def test_merges_by_git_never_replay_a_wrong_answer(pool, echo, tmp_path):
                     assert entry.text in answers[entry.request.prompt]
             outcomes.add("replayed")
         except ConfigError as error:
-            assert re.search(r"\blines? \d", error.message)  # noqa: PT017 - one of two outcomes
+            assert re.search(r"\b[Ll]ines? \d", error.message)  # noqa: PT017 - one of two outcomes
             outcomes.add("refused" if merged else "conflict")
         run("reset", "-q", "--hard", "main")
         run("checkout", "-q", "main")
