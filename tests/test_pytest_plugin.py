@@ -222,13 +222,27 @@ def test_argument():
 @pytest.mark.gatewayx(mode="recordd")
 def test_mode():
     pass
+
+@pytest.mark.gatewayx("auto")
+def test_mode_as_path():
+    pass
+
+@pytest.mark.gatewayx(3)
+def test_number():
+    pass
+
+@pytest.mark.gatewayx(mode="")
+def test_empty_mode():
+    pass
 """
     )
-    run = run_pytest()
-
-    assert "@pytest.mark.gatewayx takes path and mode, got 'mod'." in run.stdout
-    assert "got 'recordd'. Did you mean 'record'?" in run.stdout
-    assert "2 errors" in run.stdout
+    for run in (run_pytest(), run_pytest("--gatewayx-record")):
+        assert "@pytest.mark.gatewayx takes path and mode, got 'mod'." in run.stdout
+        assert "got 'recordd'. Did you mean 'record'?" in run.stdout
+        assert "path must be a file, got the mode 'auto'. Use `mode='auto'`." in run.stdout
+        assert "path must be a str, got 3." in run.stdout
+        assert "mode must be one of auto, record, replay, off, got ''." in run.stdout
+        assert "5 errors" in run.stdout
 
 
 def test_an_option_that_contradicts_the_environment_is_an_error(run_pytest):
@@ -310,7 +324,7 @@ def test_a_cassette_without_a_test_is_reported(run_pytest, write_tests):
         "@pytest.mark.gatewayx\ndef test_greet():\n"
         "    functions.greet('One')\n    functions.greet('Two')\n"
     )
-    message = "cassettes/test_mine/test_other.jsonl: no test has this cassette."
+    message = "cassettes/test_mine/test_other.jsonl: no test uses this cassette."
     runs = {
         options: run_pytest(*options)
         for options in [
@@ -336,20 +350,37 @@ def test_a_cassette_without_a_test_is_reported(run_pytest, write_tests):
 
 def test_hints_are_worded_for_pytest():
     """Each wording belongs to an existing hint, takes its arguments, and names no magic."""
-    wording = pools.pytest_wording("test_a.py::test_b[1 2]")
-    arguments = {"path": "a.jsonl", "mode": "auto"}
-    texts = [template.format(**arguments) for template in wording.values()]
+    folder = Path("/home/ann/tests")
+    own = folder / "cassettes" / "a.jsonl"
+    wording = pools.pytest_wording("test_a.py::test_b[1 2]", own, folder)
 
+    def text(action, **arguments):
+        return hints.format_hint(hints.Hint(action, **arguments), wording)
+
+    command = "`pytest --gatewayx-record 'test_a.py::test_b[1 2]'`"
     assert set(wording) <= set(hints.SCRIPT_WORDING)
-    assert not [text for text in texts if "%" in text]
-    assert "`pytest --gatewayx-record 'test_a.py::test_b[1 2]'`" in texts[1]
+    assert text("record_cassette", mode="auto") == f"Run {command} to record it."
+    assert text("renew_recording") == f"Run {command} to record it again."
+    assert text("open_cassette", path=own, mode="auto") == (
+        'Name a cassette with `@pytest.mark.gatewayx("cassettes/a.jsonl", mode="auto")`.'
+    )
+    assert text("prune_cassette", path=own) == (
+        f"Run {command} to record it again, or keep the newer ones with"
+        f' `gatewayx_nb.cassette("{own}").prune()`.'
+    )
+    # The test itself opened another one.
+    for hint in (
+        hints.Hint("open_cassette", path=folder / "inner.jsonl", mode="record"),
+        hints.Hint("prune_cassette", path=folder / "inner.jsonl"),
+    ):
+        assert hints.format_hint(hint, wording) == str(hint)
 
 
-def test_the_wording_is_restored(tmp_path):
+def test_the_wording_is_restored(request, tmp_path):
     """In the block, hints name pytest's options even if a notebook's wording was set."""
     previous = hints.set_wording({"run_again": "Run the cell again."})
     try:
-        with pools.default_cassette(tmp_path / "a.jsonl", "replay", "test_a.py::test_b"):
+        with pools.default_cassette(tmp_path / "a.jsonl", "replay", request.node):
             assert "--gatewayx-record" in hints.render(hints.Hint("renew_recording"))
             assert hints.render(hints.Hint("run_again")) == "Try again."
         assert hints.render(hints.Hint("run_again")) == "Run the cell again."

@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gatewayx_nb.cassettes import privacy, tape
 from gatewayx_nb.errors import ConfigError
@@ -29,37 +29,56 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Check files and print one line for each cassette with a finding; ignore all other files.
 
     Returns:
-        1 if there is a finding, or if a cassette cannot be read; otherwise 0.
+        1 if there is a finding, if a cassette cannot be read, or if a path is missing or a folder;
+        2 without files; otherwise 0.
     """
     parser = argparse.ArgumentParser(
         "gatewayx-cassettes",
-        description="Report tables in requests, e-mail addresses and what looks like a key in"
-        " cassettes. Files that are not cassettes are ignored.",
+        description="Report tables in requests, e-mail addresses and apparent keys in cassettes."
+        " Files that are not cassettes are ignored.",
     )
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
-    reports = {path: _report(path) for path in parser.parse_args(arguments).files}
-    found = [f"{path}: {report}" for path, report in reports.items() if report]
-    for line in found:
-        sys.stderr.write(f"{plain(line)}\n".replace("\n", " ").rstrip() + "\n")
-    if found:
+    files: list[Path] = parser.parse_args(arguments).files
+    if not files:
+        parser.print_usage(sys.stderr)
+        return 2
+    reports = {path: _report(path) for path in files}
+    found = {path: report for path, report in reports.items() if report.text}
+    for path, report in found.items():
+        line = plain(f"{path}: {report.text}").replace("\n", " ").rstrip()
+        sys.stderr.write(f"{line}\n")
+    if any(report.is_private for report in found.values()):
         sys.stderr.write(f"{privacy.REMEDY} Record the calls again afterwards.\n")
     return 1 if found else 0
 
 
-def _report(path: Path) -> str:
+class _Report(NamedTuple):
+    text: str = ""
+    is_private: bool = False
+
+
+def _report(path: Path) -> _Report:
     """Return what is to be reported about a file; empty if there is nothing, or no cassette."""
     # Of a link, git stores only the target.
-    if os.path.islink(path) or not os.path.isfile(path):
-        return ""
+    if os.path.islink(path):
+        return _Report()
+    if os.path.isdir(path) or not os.path.exists(path):
+        return _Report("a folder; name its files." if os.path.isdir(path) else "does not exist.")
     try:
-        with path.open("rb") as file:
-            if not _HEADER.search(file.read(_START)):
-                return ""
+        if not _is_cassette(path):
+            return _Report()
         content = tape.read(path)
     except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        return _Report(f"cannot be read: {error.strerror}")
     except ConfigError as error:
-        return error.describe()
+        return _Report(error.describe())
     findings = privacy.describe(list(privacy.search(content.lines)))
     # The line that was skipped could not be searched.
-    return "; ".join(filter(None, [findings, content.problem]))
+    return _Report("; ".join(filter(None, [findings, content.problem])), bool(findings))
+
+
+def _is_cassette(path: Path) -> bool:
+    if not os.path.isfile(path):  # reading a pipe would never end
+        return False
+    with path.open("rb") as file:
+        return _HEADER.search(file.read(_START)) is not None

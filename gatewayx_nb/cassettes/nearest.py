@@ -1,4 +1,4 @@
-"""The recorded call that is nearest to a missing one, and the differences between them."""
+"""Finds the recorded call nearest to a missing one, and the differences between them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os.path
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.cassettes.request_body import RequestBody
+from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -25,6 +26,12 @@ _CONTEXT = 16
 
 _MAX_DIFFERENCES = 4
 """Maximum number of differences to report."""
+
+_PLURALS = ("messages", "texts", "params")
+"""The fields of a request whose names are plurals."""
+
+_UNSET = (None, (), {})
+"""The values of fields that are not set."""
 
 
 def nearest(
@@ -81,7 +88,7 @@ def _differences(entry: CassetteEntry, engine: str, model: str, body: RequestBod
     if entry.request.digests:
         old, new = entry.request.field_digests(), body.field_digests()
         names = [name for name in RequestBody.__struct_fields__ if old.get(name) != new.get(name)]
-        yield from (f"its {name} differs" for name in names)
+        yield from (f"its {name} {_differ(name)}" for name in names)
         return
     for name in RequestBody.__struct_fields__:
         recorded, requested = getattr(entry.request, name), getattr(body, name)
@@ -89,8 +96,10 @@ def _differences(entry: CassetteEntry, engine: str, model: str, body: RequestBod
             continue
         if name == "messages":
             yield from _message_differences(recorded, requested)
+        elif isinstance(recorded, str) and isinstance(requested, str):
+            yield _text_difference(name, recorded, requested)
         else:
-            yield _text_difference(name, *map(str, (recorded, requested)))
+            yield _value_difference(name, recorded, requested)
 
 
 def _message_differences(
@@ -109,6 +118,19 @@ def _message_differences(
                     break
 
 
+def _value_difference(name: str, recorded: object, requested: object) -> str:
+    """Describe the difference between two values of an option, of which one may be unset."""
+    values = [repr(value) if value not in _UNSET else "unset" for value in (recorded, requested)]
+    if "unset" not in values and max(map(len, values)) > 2 * _CONTEXT:
+        return _text_difference(name, *values)
+    shown = [shorten(value, 2 * _CONTEXT) for value in values]
+    return f"its {name} {'are' if name in _PLURALS else 'is'} {shown[0]}, not {shown[1]}"
+
+
+def _differ(name: str) -> str:
+    return "differ" if name in _PLURALS else "differs"
+
+
 def _text_difference(name: str, recorded: str, requested: str) -> str:
     """Describe the first difference between two strings."""
     if max(len(recorded), len(requested)) <= 2 * _CONTEXT:
@@ -116,4 +138,5 @@ def _text_difference(name: str, recorded: str, requested: str) -> str:
     index = len(os.path.commonprefix([recorded, requested]))  # noqa: RUF071 - text, not paths
     start = max(0, index - _CONTEXT)
     parts = [text[start : index + _CONTEXT] for text in (recorded, requested)]
-    return f"its {name} differs starting at character {index + 1}: …{parts[0]!r}, not …{parts[1]!r}"
+    where = f"{_differ(name)} starting at character {index + 1}"
+    return f"its {name} {where}: …{parts[0]!r}, not …{parts[1]!r}"

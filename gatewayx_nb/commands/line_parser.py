@@ -228,6 +228,8 @@ class LineParser(argparse.ArgumentParser):
         got = _QUOTED.search(error.message)
         if action is None:
             return self.usage_error(f"{error}.")
+        if action.nargs == 0:
+            return self.usage_error(f"{name} takes no value.")
         if got is None and action.choices:
             return self.usage_error(f"{name} needs a value: {', '.join(map(str, action.choices))}.")
         if got is None:

@@ -153,8 +153,8 @@ class NotebookSession(Session):
         self._bypassed = weakref.ref(active)
         renewal = "" if active.mode == "replay" else " `--renew` replaces it."
         return (
-            f"`--fresh` bypasses the cassette {active.path.name}: its entry for the call, if there"
-            f" is one, stays.{renewal}"
+            f"`--fresh` bypassed the cassette {active.path.name}; any entry for this call is"
+            f" unchanged.{renewal}"
         )
 
     def cell_id(self) -> str | None:

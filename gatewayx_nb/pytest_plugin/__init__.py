@@ -38,8 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--gatewayx-record",
         action="store_true",
-        help="call the models again, replace what the cassettes of the tests replay, and remove"
-        " what a passed test has not used",
+        help="re-record the tests' cassettes, and remove entries that passed tests did not use",
     )
     group.addoption(
         "--gatewayx-unused",
@@ -59,8 +58,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     config.addinivalue_line(
         "markers",
-        "gatewayx(path=None, mode='replay'): replay the calls of the default pool, as with the"
-        " fixture gatewayx_cassette, from a file whose path is relative to the test's folder",
+        "gatewayx(path=None, mode='replay'): replay the calls of the default pool from a file,"
+        " relative to the test's folder (as the fixture gatewayx_cassette does)",
     )
     named = os.environ.get("GATEWAYX_CASSETTE_MODE", "").strip()
     if config.getoption("--gatewayx-record") and named not in ("", "record"):
@@ -108,7 +107,7 @@ def gatewayx_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
     if is_recording and mode != "off":
         mode = "record"
     path = marked.path or cassette_path(node)
-    with _pools(config).default_cassette(path, mode, node.nodeid) as cassette:
+    with _pools(config).default_cassette(path, mode, node) as cassette:
         yield cassette
         # A file named in a marker may be shared with tests that do not run now.
         unused = 0
@@ -140,15 +139,14 @@ def marker_of(item: pytest.Item) -> MarkerArguments:
     for marker in reversed(list(item.iter_markers("gatewayx"))):  # the closest comes last
         try:
             path, mode = MarkerArguments(*marker.args, **marker.kwargs)
-            arguments = MarkerArguments(
-                item.path.parent / path if path else arguments.path, mode or arguments.mode
-            )
         except TypeError:
-            pytest.fail(
-                "@pytest.mark.gatewayx takes path and mode, got"
-                f" {', '.join(map(repr, [*marker.args, *marker.kwargs]))}.",
-                pytrace=False,
-            )
+            given = ", ".join(map(repr, [*marker.args, *marker.kwargs]))
+            pytest.fail(f"@pytest.mark.gatewayx takes path and mode, got {given}.", pytrace=False)
+        if problem := _pools(item.config).marker_problem(path, mode):
+            pytest.fail(f"@pytest.mark.gatewayx: {problem}", pytrace=False)
+        arguments = MarkerArguments(
+            arguments.path if path is None else item.path.parent / path, mode or arguments.mode
+        )
     return arguments
 
 

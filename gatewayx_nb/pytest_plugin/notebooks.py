@@ -82,7 +82,9 @@ class NotebookCassettes:
         report = self._report(item)
         if is_complete and report.exists():  # otherwise, no cassette was opened
             for path, usage in self._read_usage(report).items():
-                remedy = "`gatewayx_nb.pool().active_cassette.prune()` at its end removes them."
+                remedy = (
+                    "After Run All, prune the cassette in the notebook, and do not save that cell."
+                )
                 unused = len(usage.unused)
                 report_unused(item, path, unused, usage.entries, "the notebook", remedy)
         return result

@@ -7,36 +7,42 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gatewayx_nb import hints
-from gatewayx_nb.cassettes import read_usage
+from gatewayx_nb.cassettes import MODES, read_usage
 from gatewayx_nb.engine_pool import with_cassette
-from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.errors import GatewayError, did_you_mean
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from gatewayx_nb.cassettes import Cassette
     from gatewayx_nb.hints import Wording
 
 
-__all__ = ["default_cassette", "pytest_runtest_makereport", "read_usage"]
+__all__ = ["default_cassette", "marker_problem", "pytest_runtest_makereport", "read_usage"]
+
+
+_PATH = pytest.StashKey[Path]()
+"""The file of a test's fixture."""
 
 
 @contextlib.contextmanager
-def default_cassette(path: Path, mode: str, node_id: str) -> Iterator[Cassette]:
+def default_cassette(path: Path, mode: str, item: pytest.Item) -> Iterator[Cassette]:
     """Make a new pool with a cassette the default pool, and word hints for pytest, in the block.
 
     Args:
         path: The file; it may be missing.
         mode: The mode of the cassette, unless the environment names one.
-        node_id: The test, for the hints.
+        item: The test, for the hints.
     """
-    previous = hints.set_wording(pytest_wording(node_id))
+    item.stash[_PATH] = path
+    previous = hints.set_wording(pytest_wording(item.nodeid, path, item.path.parent))
     try:
         with with_cassette(path, mode) as cassette:
             yield cassette
@@ -44,11 +50,27 @@ def default_cassette(path: Path, mode: str, node_id: str) -> Iterator[Cassette]:
         hints.set_wording(previous)
 
 
+def marker_problem(path: object, mode: object) -> str:
+    """Return what is wrong with the arguments of a marker; empty if nothing is."""
+    if path is not None and not isinstance(path, str | Path):
+        return f"path must be a str, got {short_repr(path)}."
+    if path is not None and not str(path).strip():
+        return f"path must not be empty, got {path!r}."
+    if path in MODES:
+        return f"path must be a file, got the mode {path!r}. Use `mode={path!r}`."
+    if mode is not None and mode not in MODES:
+        suggestion = did_you_mean(str(mode), MODES)
+        return f"mode must be one of {', '.join(MODES)}, got {short_repr(mode)}.{suggestion}"
+    return ""
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
     """Word the hints of a test's errors for pytest before their text is put into the report."""
     if call.excinfo is not None:
-        _reword(call.excinfo.value, pytest_wording(item.nodeid))
+        path = item.stash.get(_PATH, None)
+        if path is not None:
+            _reword(call.excinfo.value, pytest_wording(item.nodeid, path, item.path.parent))
 
 
 def _reword(error: BaseException | None, wording: Wording) -> None:
@@ -61,15 +83,32 @@ def _reword(error: BaseException | None, wording: Wording) -> None:
         error = error.__cause__ or error.__context__
 
 
-def pytest_wording(node_id: str) -> Wording:
-    """Return the wording of hints in a test."""
+def pytest_wording(node_id: str, cassette: Path, folder: Path) -> Wording:
+    """Return the wording of hints in a test.
+
+    Args:
+        node_id: The test.
+        cassette: The file of its fixture; another one was opened by the test itself.
+        folder: The folder of the test, to which the paths in a marker are relative.
+    """
     command = f"`pytest --gatewayx-record {shlex.quote(node_id)}`"
+
+    def open_cassette(path: Path | str, mode: str) -> str:
+        if Path(path) != cassette:
+            return hints.format_hint(hints.Hint("open_cassette", path=path, mode=mode), {})
+        shown = cassette.relative_to(folder) if cassette.is_relative_to(folder) else cassette
+        marker = f'@pytest.mark.gatewayx("{shown.as_posix()}", mode="{mode}")'
+        return f"Name a cassette with `{marker}`."
+
+    def prune_cassette(path: Path | str) -> str:
+        keep = hints.format_hint(hints.Hint("prune_cassette", path=path), {})
+        if Path(path) != cassette:
+            return keep
+        return f"Run {command} to record it again, or {keep[0].lower()}{keep[1:]}"
+
     return {
-        "open_cassette": 'Name a cassette with `@pytest.mark.gatewayx("{path}", mode="{mode}")`.',
+        "open_cassette": open_cassette,
         "record_cassette": f"Run {command} to record it.",
         "renew_recording": f"Run {command} to record it again.",
-        "prune_cassette": (
-            f"Run {command} to record it again, or keep the newer ones with"
-            ' `gatewayx_nb.cassette("{path}").prune()`.'
-        ),
+        "prune_cassette": prune_cassette,
     }

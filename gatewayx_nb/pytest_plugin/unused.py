@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,10 @@ class StaleCassettes:
         named = [argument for marker in item.iter_markers("gatewayx") for argument in marker.args]
         named += [marker.kwargs.get("path") for marker in item.iter_markers("gatewayx")]
         expected = self._expected.setdefault(path.parent, set())
-        expected |= {path, *(item.path.parent / name for name in named if isinstance(name, str))}
+        expected |= {
+            path,
+            *(item.path.parent / name for name in named if isinstance(name, str | os.PathLike)),
+        }
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Warn about the files that belong to no test."""
@@ -75,7 +79,7 @@ class StaleCassettes:
         for folder, expected in self._expected.items():
             for path in sorted(set(folder.glob("*.jsonl")) - expected):
                 shown = _short_path(session.config, path)
-                message = f"{shown}: no test has this cassette. Delete it, or restore its test."
+                message = f"{shown}: no test uses this cassette. Delete it, or restore its test."
                 with warnings.catch_warnings():
                     if worker:  # xdist would wait for ever after an exception
                         warnings.simplefilter("always")

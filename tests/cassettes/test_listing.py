@@ -1,5 +1,6 @@
 """Cassettes as text for people and for `git diff`."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -221,12 +222,14 @@ def test_git_diff_shows_one_readable_answer(tmp_path):
     def write(answer):
         lines = [make_line(f"prompt {n}", f"one\ntwo {n}\nthree") for n in range(40)]
         lines[7] = make_line("prompt 7", answer)
-        (tmp_path / "cassettes").mkdir(exist_ok=True)
-        (tmp_path / "cassettes" / "a.jsonl").write_text(HEAD + "\n".join([*lines, ""]))
+        for folder in ("cassettes", "tests/cassettes/test_story"):
+            path = tmp_path / folder / "a.jsonl"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(HEAD + "\n".join([*lines, ""]))
 
     run("init", "-q")
-    (tmp_path / ".gitattributes").write_text("cassettes/*.jsonl diff=gatewayx\n")
-    run("config", "diff.gatewayx.textconv", f"{sys.executable} -m gatewayx_nb.cassettes")
+    (tmp_path / ".gitattributes").write_text("**/cassettes/**/*.jsonl diff=gatewayx\n")
+    run("config", "diff.gatewayx.textconv", f"{sys.executable} -m gatewayx_nb.cassettes --textconv")
     write("one\ntwo 7\nthree")
     run("add", ".")
     run("commit", "-qm", "x")
@@ -235,5 +238,24 @@ def test_git_diff_shows_one_readable_answer(tmp_path):
         line for line in run("diff").splitlines() if line[0] in "+-" and line[:3] not in "+++---"
     ]
 
-    assert changed == ["-    two 7", "+    zwei 7"]
-    assert run("diff", "--no-textconv").count("prompt 7") == 2
+    assert changed == ["-    two 7", "+    zwei 7"] * 2
+    assert run("diff", "--no-textconv").count("prompt 7") == 4
+
+    (tmp_path / "cassettes" / "a.jsonl").write_text(f"{HEAD}oops\n")
+    run("commit", "-qam", "y")
+    assert "+Line 2 of the cassette" in run("log", "-p")  # git does not stop at this version
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("nope.jsonl", "'nope.jsonl' does not exist."), (".", "'.' is a folder.")],
+)
+def test_a_wrong_path_is_named(capsys, monkeypatch, tmp_path, name, message):
+    """The hint is not about Python; for git, the error is text."""
+    monkeypatch.chdir(tmp_path)
+    main = importlib.import_module("gatewayx_nb.cassettes.__main__").main
+
+    assert main([name]) == 1
+    assert capsys.readouterr() == ("", f"{message} Check the path.\n")
+    assert main(["--textconv", name]) == 0
+    assert capsys.readouterr() == (f"{message} Check the path.\n", "")

@@ -169,11 +169,12 @@ def test_the_hook_reports_one_line_for_each_file(tmp_path):
     )
     assert 'prompts = "digest"' in remedy
     assert run_hook(tmp_path, "clean.jsonl") == (0, [])
-    assert run_hook(tmp_path) == (0, [])
+    assert run_hook(tmp_path) == (2, ["usage: gatewayx-cassettes [-h] [FILE ...]"])
 
 
 def test_the_hook_ignores_what_is_not_a_cassette(tmp_path):
-    """Other files, folders, links and pipes are neither read nor reported."""
+    """Other files, links and pipes are neither read nor reported; folders and missing files are."""
+    not_run = ("secret", "folder")
     (tmp_path / "a.csv").write_text(f"{TABLE}{ADDRESS}{KEY}")
     (tmp_path / "a.jsonl").write_text(f'{{"format":"other"}}\n{{"a":"{ADDRESS}"}}\n')
     (tmp_path / "b.bin").write_bytes(bytes(range(256)))
@@ -183,9 +184,13 @@ def test_the_hook_ignores_what_is_not_a_cassette(tmp_path):
     (tmp_path / "folder.jsonl").mkdir()
     with (tmp_path / "huge.jsonl").open("wb") as file:
         file.truncate(2**30)
-    names = [path.name for path in tmp_path.iterdir() if path.name != "secret.jsonl"]
+    names = [path.name for path in tmp_path.iterdir() if path.name.partition(".")[0] not in not_run]
 
-    assert run_hook(tmp_path, *names, "missing.jsonl", str(tmp_path)) == (0, [])
+    assert run_hook(tmp_path, *names) == (0, [])
+    assert run_hook(tmp_path, *names, "folder.jsonl", "missing.jsonl") == (
+        1,
+        ["folder.jsonl: a folder; name its files.", "missing.jsonl: does not exist."],
+    )
 
 
 @pytest.mark.parametrize(
@@ -206,7 +211,7 @@ def test_the_hook_reports_a_cassette_that_cannot_be_searched(tmp_path, content, 
 
     assert code == 1
     assert message in lines[0]
-    assert len(lines) == 2
+    assert len(lines) == 1  # nothing private was found
 
 
 def test_the_hook_is_declared_for_pre_commit():

@@ -436,6 +436,8 @@ def test_prompts_can_be_kept_as_digests(project, echo, path):
             assert pool.ask("my private prompt", "echo", **options).replayed
             with pytest.raises(CassetteMissError, match=r"nearest one: its temperature differs\."):
                 pool.ask("my private prompt", "echo", **options | {"temperature": 0.6})
+            with pytest.raises(CassetteMissError, match="its messages differ"):
+                pool.ask("another prompt", "echo", **options)
 
     assert "also" not in content
     assert content.count("private prompt") == 1  # the answer repeats it

@@ -262,9 +262,9 @@ def test_vectors_are_replayed(empty_pool, path):
     ("changes", "message"),
     [
         ({"prompt": "Why is the  sky blue?"}, "its prompt is 'Why is the sky blue?', not 'Why"),
-        ({"temperature": 0.5}, "its temperature is '0.0', not '0.5'"),
+        ({"temperature": 0.5}, "its temperature is 0.0, not 0.5"),
         ({"model": "scripted:big"}, "its model is 'scripted', not 'scripted:big'"),
-        ({"system": "Be short."}, "its system is 'None', not 'Be short.'"),
+        ({"system": "Be short."}, "its system is unset, not 'Be short.'"),
     ],
 )
 def test_a_miss_names_the_nearest_entry(make_scripted_pool, empty_pool, path, changes, message):

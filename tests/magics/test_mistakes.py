@@ -90,6 +90,12 @@ MISTAKES = [
         "`-n` needs a value, N: maximum tokens in the answer; the model's own limit if omitted.",
         CELL_HELP,
     ),
+    Mistake("%%gx mock --renew=3\nhi", "`--renew` takes no value.", CELL_HELP),
+    Mistake(
+        "%gx cassette --prune=x",
+        "`--prune` takes no value.",
+        "`%gatewayx help cassette` shows its use.",
+    ),
     Mistake(
         "%%gx mock --system You are a pirate\nhi",
         "text of several words must be quoted.",

@@ -239,7 +239,7 @@ def test_an_expression_that_is_sent_as_typed_is_noted(shell, typed, count):
     assert not any("CALLED" in text for text in (captured.stdout, *displays))
 
 
-BYPASS = "`--fresh` bypasses the cassette a.jsonl: its entry for the call, if there is one, stays."
+BYPASS = "`--fresh` bypassed the cassette a.jsonl; any entry for this call is unchanged."
 
 
 @pytest.mark.parametrize(
