@@ -348,6 +348,27 @@ def test_a_cassette_without_a_test_is_reported(run_pytest, write_tests):
     assert "ERROR: 1 cassette belongs to no test" in runs["--gatewayx-unused=error",].stdout
 
 
+def test_a_miss_shows_the_frames_of_the_test(run_pytest, write_tests):
+    """Frames of the package are shown with `--full-trace` only."""
+    write_tests("@pytest.mark.gatewayx\ndef test_greet():\n    gx.ask('Hi', model='mock')\n")
+    short, full = run_pytest().stdout, run_pytest("--full-trace").stdout
+
+    assert "test_mine.py:6: CassetteMissError" in short
+    assert "cassette.py:" not in short
+    assert "cassette.py:" in full
+
+
+def test_the_fixtures_wording_is_not_used_for_another_cassette(run_pytest, write_tests):
+    """An error about a cassette that the test opened itself does not suggest the marker."""
+    write_tests(
+        "@pytest.mark.gatewayx\ndef test_greet():\n    gx.cassette('inner.jsonl', mode='replay')\n"
+    )
+    output = run_pytest().stdout
+
+    assert "Open a cassette with `gatewayx_nb.cassette(" in output
+    assert "@pytest.mark.gatewayx(" not in output
+
+
 def test_hints_are_worded_for_pytest():
     """Each wording belongs to an existing hint, takes its arguments, and names no magic."""
     folder = Path("/home/ann/tests")

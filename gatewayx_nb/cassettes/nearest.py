@@ -30,7 +30,7 @@ _MAX_DIFFERENCES = 4
 _PLURALS = ("messages", "texts", "params")
 """The fields of a request whose names are plurals."""
 
-_UNSET = (None, (), {})
+_UNSET: tuple[object, ...] = (None, (), {})
 """The values of fields that are not set."""
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shlex
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import pytest
 from gatewayx_nb import hints
 from gatewayx_nb.cassettes import MODES, read_usage
 from gatewayx_nb.engine_pool import with_cassette
-from gatewayx_nb.errors import GatewayError, did_you_mean
+from gatewayx_nb.errors import CassetteMissError, GatewayError, did_you_mean
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["default_cassette", "marker_problem", "pytest_runtest_makereport", "read_usage"]
 
+
+_PACKAGE = Path(hints.__file__).parent
 
 _PATH = pytest.StashKey[Path]()
 """The file of a test's fixture."""
@@ -66,11 +69,29 @@ def marker_problem(path: object, mode: object) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """Word the hints of a test's errors for pytest before their text is put into the report."""
+    """Word the hints of a test's errors for pytest before their text is put into the report.
+
+    Of a call that is not recorded, the report shows the test's frames, unless by ``--full-trace``.
+    """
     if call.excinfo is not None:
+        _hide_package(call.excinfo.value)
         path = item.stash.get(_PATH, None)
         if path is not None:
             _reword(call.excinfo.value, pytest_wording(item.nodeid, path, item.path.parent))
+
+
+def _hide_package(error: BaseException) -> None:
+    """Have pytest hide the package's frames of a call that is not recorded."""
+    if not isinstance(error, CassetteMissError):
+        return
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if _PACKAGE in Path(frame.f_code.co_filename).parents:
+            # pytest looks for this name in the frame's module, too.
+            frame.f_globals["__tracebackhide__"] = _is_miss
+
+
+def _is_miss(raised: pytest.ExceptionInfo[BaseException]) -> bool:
+    return isinstance(raised.value, CassetteMissError)
 
 
 def _reword(error: BaseException | None, wording: Wording) -> None:

@@ -265,6 +265,7 @@ def test_vectors_are_replayed(empty_pool, path):
         ({"temperature": 0.5}, "its temperature is 0.0, not 0.5"),
         ({"model": "scripted:big"}, "its model is 'scripted', not 'scripted:big'"),
         ({"system": "Be short."}, "its system is unset, not 'Be short.'"),
+        ({"params": {"top_k": 1}}, "its params are unset, not {'top_k': 1}"),
     ],
 )
 def test_a_miss_names_the_nearest_entry(make_scripted_pool, empty_pool, path, changes, message):
