@@ -64,6 +64,9 @@ _ESCAPE = re.compile(r"(?:%|\\x|\\u00)([0-9A-Fa-f]{2})|&#[xX]([0-9A-Fa-f]{2});|&
 # With the lookahead, `re` skips other text twice as fast.
 _ESCAPED_RUN = re.compile(rf"(?=[%\\&])(?:{_ESCAPE.pattern}){{{SHORTEST_RUN},}}")
 
+_MAX_ESCAPES = 1 << 16
+"""Maximum length of a run of escapes that is decoded; a longer one is masked as a whole."""
+
 _ESCAPE_STARTS = ("%", r"\x", r"\u00", "&#")
 
 _PLACEHOLDERS = re.compile(
@@ -344,6 +347,10 @@ def _escaped_spans(text: str, keys: list[str]) -> Iterator[tuple[int, int]]:
     if sum(map(text.count, _ESCAPE_STARTS)) < SHORTEST_RUN:
         return
     for run in _ESCAPED_RUN.finditer(text):
+        start, end = run.span()
+        if end - start > _MAX_ESCAPES:
+            yield run.span()
+            continue
         plain = _ESCAPE.sub(_unescaped, run[0])
         if redact(plain, keys) != plain:
             yield run.span()

@@ -267,3 +267,10 @@ def test_a_key_between_two_windows_is_masked(place):
     before = PROSE * 3
     text = before[: (1 << 20) + place] + KEY_OF_44 + PROSE
     assert redact(text, [KEY_OF_44]) == text.replace(KEY_OF_44, "<key>")
+
+
+@pytest.mark.parametrize("escape", ["%{:02x}", "\\x{:02x}", "&#x{:02x};"])
+def test_a_huge_run_of_escapes_is_masked_as_a_whole(escape):
+    """Decoding it would take much memory; ordinary text has no such run."""
+    run = "".join(escape.format(ord(character)) for character in KEY_OF_44) * 1_000
+    assert redact(f"before {run} after", [KEY_OF_44]) == "before <key> after"

@@ -1,4 +1,7 @@
-"""``python -m gatewayx_nb.cassettes FILE`` prints a cassette in readable form."""
+"""``python -P -m gatewayx_nb.cassettes FILE`` prints a cassette in readable form.
+
+With ``-P`` no module is imported from the current folder, which may be a clone.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cassette and the result is 0, because git would stop at a version that cannot be read.
     """
     parser = argparse.ArgumentParser(
-        "python -m gatewayx_nb.cassettes",
+        "python -P -m gatewayx_nb.cassettes",
         description="Print a cassette in readable form; suitable as a git `textconv`.",
     )
     parser.add_argument("file", type=Path, metavar="FILE")

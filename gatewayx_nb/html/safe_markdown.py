@@ -173,7 +173,10 @@ def _code_span(node: SyntaxTreeNode) -> str:
     needs_space = content[:1] in "` " or content[-1:] in "` "
     space = " " if needs_space and content.strip() else ""
     is_in_table = any(parent.type in ("td", "th") for parent in _parents(node))
-    content = content.replace("|", "\\|") if is_in_table else content
+    if is_in_table and "|" in content:
+        if "\\" in content or "<" in content:
+            return _escape(content)  # programs differ in where such a span ends
+        content = content.replace("|", "\\|")
     return f"{fence}{space}{content}{space}{fence}"
 
 

@@ -250,7 +250,7 @@ class MessagesParser:
 
     def _close(self) -> Iterator[Chunk]:
         """Yield the calls that some proxies leave open, and all contents besides text and calls."""
-        if self._calls.pending:
+        if self._calls:
             yield Chunk(tool_calls=self._calls.finish_all())
         yield from self._details.chunk(self._turn.details(is_paused=self._is_paused))
 

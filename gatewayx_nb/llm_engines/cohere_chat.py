@@ -203,7 +203,7 @@ class CohereParser:
             message = as_str(end.get("error")) or f"it ended with {reason}"
             raise self._errors.from_body({"message": message}, _ERROR_STATUSES.get(reason, 500))
         self.finished = bool(reason)
-        if self._calls.pending:  # some proxies omit the events that end calls
+        if self._calls:  # some proxies omit the events that end calls
             yield self._calls_chunk(self._calls.finish_all())
         yield from self._message.details()
         finish = _FINISH_REASONS.get(reason, "other") if reason else None

@@ -249,7 +249,7 @@ class ChatParser:
         reason = as_str(choice.get("finish_reason"))
         if reason == "error":
             raise self._errors.from_body(choice)
-        is_repeated = self.finished and not self._calls.pending
+        is_repeated = self.finished and not self._calls
         if reason and not is_repeated:
             self.finished = True
             yield self._end(reason)
@@ -273,7 +273,7 @@ class ChatParser:
                 name: self._new_text(name, text, is_last=is_last) for name, text in texts.items()
             }
         # After deltas, a message repeats them; only its tool calls may be new.
-        is_repeated = self.finished or self._calls.pending
+        is_repeated = self.finished or self._calls
         return {} if is_repeated else {"tool_calls": message.get("tool_calls")}
 
     def _new_text(self, name: str, text: str, *, is_last: bool) -> str:
@@ -299,7 +299,7 @@ class ChatParser:
 
         If the caller forced a tool call, the provider reports ``stop``.
         """
-        calls = self._calls.finish_all() if self._calls.pending else ()
+        calls = self._calls.finish_all() if self._calls else ()
         finish = _FINISH_REASONS.get(reason, "other")
         if self._has_refused:
             finish = "content_filter"

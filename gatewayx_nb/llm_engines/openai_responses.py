@@ -240,7 +240,7 @@ class ResponsesParser:
         if status == "failed" or response.get("error"):
             raise self._errors.from_body(response)
         yield from self._unsent(as_dicts(response.get("output")))
-        if self._calls.pending:
+        if self._calls:
             self._has_tool_calls = True
             yield Chunk(tool_calls=self._calls.finish_all())
         self.finished = status not in _UNFINISHED_STATUSES

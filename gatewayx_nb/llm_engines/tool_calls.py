@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from gatewayx_nb.errors import ProviderError
 from gatewayx_nb.llm_engines import json_body
 from gatewayx_nb.messages import ToolCall
 from gatewayx_nb.replies import Chunk
@@ -13,9 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+MAX_CALLS = 10_000
+"""Maximum number of tool calls in an answer."""
+
+
 @dataclass(slots=True)
 class _PartialCall:
-    index: object
     id: str
     name: str = ""
     arguments: list[str] = field(default_factory=list)
@@ -32,46 +37,65 @@ class ToolCallAssembler:
     A piece belongs to the latest call with the same index, unless it has both another ID and a
     name: some servers number every call 0, others send a new ID with each piece.
 
-    Attributes:
-        pending: The calls that have begun and are not complete.
+    Raises:
+        ProviderError: From `add`, if there are more than `MAX_CALLS` calls.
     """
 
-    pending: list[_PartialCall] = field(default_factory=list)
+    _calls: dict[int, _PartialCall] = field(default_factory=dict)  # in the order of their start
+    _by_index: dict[Hashable, list[_PartialCall]] = field(default_factory=dict)
+    _count: int = 0
+
+    def __bool__(self) -> bool:
+        """Return whether a call has begun and is not complete."""
+        return bool(self._calls)
 
     @property
     def are_complete(self) -> bool:
         """Whether calls are pending, all of them with arguments that are complete JSON."""
-        return bool(self.pending) and all(
-            json_body.is_complete(call.complete().arguments) for call in self.pending
+        return bool(self._calls) and all(
+            json_body.is_complete(call.complete().arguments) for call in self._calls.values()
         )
 
     def add(self, index: object, call_id: str, name: str, arguments: str = "") -> None:
         """Start a call, or add a piece to one; a call keeps its first ID and name."""
-        call = next((call for call in reversed(self.pending) if call.index == index), None)
+        calls = self._by_index.setdefault(_key(index), [])
+        call = calls[-1] if calls else None
         if call is None or (name and call.name and call_id not in {"", call.id}):
-            call = _PartialCall(index, call_id)
-            self.pending.append(call)
+            self._count += 1
+            if self._count > MAX_CALLS:
+                raise ProviderError(
+                    f"the answer has more than {MAX_CALLS:,} tool calls.", code="too_large"
+                )
+            call = _PartialCall(call_id)
+            calls.append(call)
+            self._calls[id(call)] = call
         call.id = call.id or call_id
         call.name = call.name or name
         call.arguments.append(arguments)
 
     def extend(self, index: object, arguments: str) -> None:
         """Append to a call's arguments; do nothing if no such call is pending."""
-        if any(call.index == index for call in self.pending):
+        if _key(index) in self._by_index:
             self.add(index, "", "", arguments)
 
     def finish(self, index: object) -> Iterator[Chunk]:
         """Yield the calls that have this index as complete, and remove them."""
-        completed = [call.complete() for call in self.pending if call.index == index]
-        self.drop(index)
-        if completed:
+        if completed := [call.complete() for call in self._by_index.get(_key(index), ())]:
+            self.drop(index)
             yield Chunk(tool_calls=tuple(completed))
 
     def drop(self, index: object) -> None:
         """Remove the calls that have this index."""
-        self.pending = [call for call in self.pending if call.index != index]
+        for call in self._by_index.pop(_key(index), ()):
+            del self._calls[id(call)]
 
     def finish_all(self) -> tuple[ToolCall, ...]:
         """Return all pending calls as complete and remove them."""
-        completed, self.pending = self.pending, []
-        return tuple(call.complete() for call in completed)
+        completed = tuple(call.complete() for call in self._calls.values())
+        self._calls, self._by_index = {}, {}
+        return completed
+
+
+def _key(index: object) -> Hashable:
+    """Return what identifies an index, which a server may send as any JSON value."""
+    return index if isinstance(index, Hashable) else repr(index)

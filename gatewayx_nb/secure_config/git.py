@@ -49,12 +49,27 @@ def is_tracked(path: Path) -> bool | None:
 
 
 def may_be_tracked(path: Path) -> bool:
-    """Return whether git may track a file: also if a repository exists and git does not answer."""
+    """Return whether git may track a file.
+
+    It may if a repository exists and git does not answer, or knows the file by another spelling: on
+    some file systems ``conﬁg`` and ``config`` are the same folder.
+    """
     is_certain = _query(path, _LONG_TIMEOUT, *_LS_FILES)
-    if is_certain is not None:
-        return is_certain
     folder = Path(os.path.realpath(path.parent))
-    return any(os.path.lexists(above / ".git") for above in (folder, *folder.parents))
+    above = (folder, *folder.parents)
+    worktree = next((each for each in above if os.path.lexists(each / ".git")), None)
+    if is_certain or worktree is None:
+        return bool(is_certain)
+    parts = (folder / path.name, *above[: above.index(worktree)])
+    return is_certain is None or (os.path.exists(path) and not all(map(_is_listed, parts)))
+
+
+def _is_listed(path: Path) -> bool:
+    """Return whether the folder of a path lists its name in exactly this spelling."""
+    try:
+        return any(path.name == other.name for other in path.parent.iterdir())
+    except OSError:
+        return False
 
 
 def is_ignored(path: Path) -> bool | None:

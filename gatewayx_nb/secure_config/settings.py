@@ -22,6 +22,7 @@ from gatewayx_nb.files import (
     write_errors_as_config_error,
 )
 from gatewayx_nb.hints import Hint, as_hint
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -351,6 +352,6 @@ class _Reader:
 
     def invalid(self, name: str, value: object, expected: str) -> ConfigError:
         return ConfigError(
-            f"the setting {name!r} in {self.origin} must be {expected}, got {value!r}.",
+            f"the setting {name!r} in {self.origin} must be {expected}, got {short_repr(value)}.",
             hint="Fix that line of the file.",
         )

@@ -229,7 +229,10 @@ def test_git_diff_shows_one_readable_answer(tmp_path):
 
     run("init", "-q")
     (tmp_path / ".gitattributes").write_text("**/cassettes/**/*.jsonl diff=gatewayx\n")
-    run("config", "diff.gatewayx.textconv", f"{sys.executable} -m gatewayx_nb.cassettes --textconv")
+    textconv = f"{sys.executable} -P -m gatewayx_nb.cassettes --textconv"
+    run("config", "diff.gatewayx.textconv", textconv)
+    for name in ("argparse.py", "msgspec.py"):  # modules of a clone must not run
+        (tmp_path / name).write_text("raise SystemExit('a module of the clone was imported')\n")
     write("one\ntwo 7\nthree")
     run("add", ".")
     run("commit", "-qm", "x")

@@ -95,6 +95,7 @@ def test_what_models_write_stays_readable(markdown, safe):
         "a&#10;&#10;# b",
         "x \\(a\\\\\\) $ y",
         "&lt;script&gt;",
+        "| a |\n|---|\n| `x\\\\\\| <img src=x onerror=alert(1)> y` |",
     ],
 )
 def test_attacks_on_other_programs_have_no_effect(attack):

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -219,3 +220,19 @@ def test_a_path_with_a_nul_has_no_status(project_folder):
     run_git(project_folder, "init", "-q")
     (project_folder / ".git" / "commondir").write_bytes(b"a\0b")
     assert git.is_tracked(project_folder / KEYS) is None
+
+
+def test_a_file_that_git_knows_by_another_spelling_may_be_tracked(project_folder, monkeypatch):
+    """On some file systems, a folder opens under a name that its parent does not list."""
+    run_git(project_folder, "init", "-q")
+    assert not may_be_tracked(project_folder / KEYS)
+
+    listed = Path.iterdir
+    monkeypatch.setattr(
+        Path,
+        "iterdir",
+        lambda folder: (
+            each.with_name(each.name.replace("fi", "\ufb01")) for each in listed(folder)
+        ),
+    )
+    assert may_be_tracked(project_folder / KEYS)
