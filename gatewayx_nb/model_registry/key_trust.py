@@ -28,10 +28,21 @@ class Choice:
         where: The place in the project that selects it; empty if the user's own settings do.
         is_redirected: Whether the project may have been cloned with the address to which the
             engine's requests go, or redirects an engine that the user has chosen.
+        has_cloned_key: Whether the project may have been cloned with the engine's key, whose owner
+            could see the prompts.
     """
 
     where: str = ""
     is_redirected: bool = False
+    has_cloned_key: bool = False
+
+    def __or__(self, other: Choice) -> Choice:
+        """Return the reasons of both."""
+        return Choice(
+            self.where or other.where,
+            self.is_redirected or other.is_redirected,
+            self.has_cloned_key or other.has_cloned_key,
+        )
 
 
 NAMED = Choice()
@@ -86,6 +97,9 @@ def missing_permissions(
         needed += [Permission(each.subject, each.target, choice.where) for each in own]
     if choice.is_redirected:
         needed += redirections(source, config)
+    if choice.has_cloned_key:
+        where = "git may track the project's key file"
+        needed.append(Permission(source.name, "the account of a key in the project", where))
     is_users_key = key.state == "set" and key.owner != "project"
     # If only the project has an engine, a key under the engine's name was set for this project.
     own_variable = engine_variable(source.name)

@@ -16,6 +16,7 @@ from gatewayx_nb.errors import (
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import ModelInfo, ModelRef
 from gatewayx_nb.model_registry import engine_objects, key_trust
+from gatewayx_nb.model_registry.clone_checks import CloneChecks
 from gatewayx_nb.model_registry.code_cache import EngineCodeCache
 from gatewayx_nb.model_registry.engine_entries import EngineEntry
 from gatewayx_nb.model_registry.engine_sources import EngineSources
@@ -36,13 +37,11 @@ from gatewayx_nb.secure_config import (
     VENDOR_VARIABLES,
     Secret,
     engine_variable,
-    may_be_tracked,
 )
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
-    from pathlib import Path
 
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.model_registry.engine_sources import EngineSource
@@ -70,7 +69,7 @@ class ModelRegistry:
         self.default: str | None = None
         # The targets by reference, each with the variables and settings that determined it.
         self._resolved: dict[tuple[str, Choice], tuple[Target, tuple[object, ...]]] = {}
-        self._may_be_tracked: dict[Path, bool] = {}
+        self._clone = CloneChecks(config, self._sources, {})
         self.refresh()
 
     def refresh(self) -> bool:
@@ -85,7 +84,7 @@ class ModelRegistry:
         # the old state.
         self._resolved = {}
         if changed:
-            self._may_be_tracked = {}
+            self._clone.forget()
         return changed
 
     @property
@@ -215,7 +214,7 @@ class ModelRegistry:
         source = self._sources.active.get(self.parse_reference("").engine)
         if self._config.project and source:
             where = self._config.project_choice(None)
-            choice = Choice(where, self._is_redirected(source, by_user=not where))
+            choice = self._clone.choice(source, where, by_user=not where)
             key = key_trust.find_key(source, self._config)
             missing = key_trust.missing_permissions(
                 source, key, self._sources, self._config, choice
@@ -237,11 +236,12 @@ class ModelRegistry:
             return NAMED
         source = self._sources.active.get(self.parse_reference(chosen or "").engine)
         if where := self._config.project_choice(chosen):
-            return Choice(where, self._is_redirected(source, by_user=False))
+            return self._clone.choice(source, where, by_user=False)
         what = "the default model" if chosen is None else f"the alias {chosen!r}"
-        where = f"{what}, in place of another engine" if self._is_replaced(source) else ""
-        is_name = chosen is not None and SHIPPED_ALIASES.get(chosen) == expanded
-        return Choice(where, not is_name and self._is_redirected(source, by_user=True))
+        where = f"{what}, in place of another engine" if self._clone.replaces(source) else ""
+        if chosen is not None and SHIPPED_ALIASES.get(chosen) == expanded:  # as good as a name
+            return Choice(where)
+        return self._clone.choice(source, where, by_user=True)
 
     def _automatic_choice(self) -> Choice:
         with contextlib.suppress(GatewayError):  # there is no default
@@ -249,42 +249,14 @@ class ModelRegistry:
             if source is None:
                 return NAMED
             is_users_key = key_trust.find_key(source, self._config).owner != "project"
-            is_chosen = is_users_key or self._is_replaced(source) or self._has_cloned_key(source)
+            is_chosen = (
+                is_users_key
+                or self._clone.replaces(source)
+                or self._clone.may_be_cloned_with_key(source)
+            )
             where = "the only engine with a key" if is_chosen else ""
-            return Choice(where, self._is_redirected(source, by_user=True))
+            return self._clone.choice(source, where, by_user=True)
         return NAMED
-
-    def _has_cloned_key(self, source: EngineSource) -> bool:
-        """Return whether a project's engine may have been cloned together with its key."""
-        project = self._config.project
-        return source.origin == "project" and project is not None and self._is_cloned(project.keys)
-
-    def _is_redirected(self, source: EngineSource | None, *, by_user: bool) -> bool:
-        """Return whether a project may send to its own address what is not meant for it.
-
-        A key that a person has put into the project's key file is meant for the address that the
-        project sets, unless the user's own choice of the engine may mean another key of the user.
-        """
-        project = self._config.project
-        if project is None or source is None or not key_trust.redirections(source, self._config):
-            return False
-        if key_trust.find_key(source, self._config).state != "set":
-            if by_user and self._sources.may_be_outside_project(source.name):
-                return True
-            return self._is_cloned(project.keys) or self._is_cloned(project.settings)
-        is_users_engine = key_trust.find_key(source, self._config, "user").state == "set"
-        return (by_user and is_users_engine) or self._is_cloned(project.keys)
-
-    def _is_cloned(self, path: Path) -> bool:
-        if path not in self._may_be_tracked:  # asking git takes milliseconds
-            self._may_be_tracked[path] = may_be_tracked(path)
-        return self._may_be_tracked[path]
-
-    def _is_replaced(self, source: EngineSource | None) -> bool:
-        """Return whether a project's engine has the name of one from outside the project."""
-        if source is None or source.origin != "project":
-            return False
-        return self._sources.may_be_outside_project(source.name)
 
     def _project_choices(self) -> dict[str, Choice]:
         """Return why engines are called that the caller has not named, by engine name."""
@@ -294,9 +266,7 @@ class ModelRegistry:
             with contextlib.suppress(GatewayError):  # there is no default
                 name = reference or self.default_reference()
                 choice, engine = self._project_choice(reference), self.parse_reference(name).engine
-                other = choices.get(engine, NAMED)
-                is_redirected = other.is_redirected or choice.is_redirected
-                choices[engine] = Choice(other.where or choice.where, is_redirected)
+                choices[engine] = choices.get(engine, NAMED) | choice
         return choices
 
     def note_instance_failure(self, target: Target, reason: str) -> None:

@@ -591,13 +591,11 @@ def test_a_permission_for_an_option_covers_its_whole_value(allowed, other, shown
 
 def test_a_long_option_needs_a_permission_for_each_value(project, tmp_path):
     """A long option that was allowed does not allow one that only begins in the same way."""
-    user = tmp_path / "user" / "gatewayx" / "engines"
-    user.mkdir(parents=True)
-    (user / "acme_engine.py").write_text(
+    folder, env = _user_env(tmp_path, "GATEWAYX_ACME_API_KEY=USERKEY-0123456\n")
+    (folder / "engines" / "acme_engine.py").write_text(
         "from ..llm_engines import LLMEngine\n\n\nclass AcmeEngine(LLMEngine):\n"
         "    async def generate(self, prompt, **kwargs):\n        return 'x'\n"
     )
-    env = {"XDG_CONFIG_HOME": str(tmp_path / "user"), "GATEWAYX_ACME_API_KEY": "USERKEY-0123456"}
     with EnginePool(home=project.root, env=env) as pool:
         project.settings(f'[engines.acme]\nmodel = "m"\nendpoint = "{OPTION_PREFIX}@good.example"')
         pool.trust(pool.untrusted_engines())
@@ -705,6 +703,31 @@ def test_a_project_redirects_its_own_key_only_for_itself(project, tmp_path, case
         # A call without a name may be refused where one with a name is not.
         assert case.refused == "never" or case.engine not in pool.untrusted_engines()
         assert registry.resolve(case.model).name == case.engine
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+@pytest.mark.parametrize("user", ["without a key", "with a key and a default"])
+@pytest.mark.parametrize("settings", ["", 'default_model = "openai"\n'])
+@pytest.mark.parametrize("tracked", [False, True], ids=["untracked", "tracked"])
+def test_a_cloned_key_gets_no_prompt_of_a_call_without_a_name(
+    project, tmp_path, user, settings, tracked
+):
+    """The owner of the key's account could read the prompts; a person's own key is used."""
+    project.set_keys("GATEWAYX_OPENAI_API_KEY=sk-another-0123456789\n")
+    project.settings(settings)
+    subprocess.run(["git", "init", "-q"], cwd=project.root, check=True)
+    if tracked:
+        subprocess.run(["git", "add", "-f", "."], cwd=project.root, check=True)
+    own = ("GATEWAYX_OPENAI_API_KEY=sk-own-0123456789\n", 'default_model = "openai"\n')
+    _, env = _user_env(tmp_path, *(own if user == "with a key and a default" else ()))
+    with EnginePool(home=project.root, env=env) as pool:
+        assert pool._registry.resolve("openai").key == "sk-another-0123456789"
+        if tracked:
+            with pytest.raises(TrustError, match="to the account of a key in the project"):
+                pool._registry.resolve(None)
+            pool.trust(pool.untrusted_engines())
+        assert pool.untrusted_engines() == {}
+        assert pool._registry.resolve(None).key == "sk-another-0123456789"
 
 
 def test_an_option_of_the_project_redirects_no_engine_of_the_user(project, tmp_path):

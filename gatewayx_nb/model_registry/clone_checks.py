@@ -1,0 +1,83 @@
+"""Checks what a project changes about a call whose engine the caller has not named.
+
+The project may be a clone of a stranger's repository.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.model_registry import key_trust
+from gatewayx_nb.model_registry.key_trust import Choice
+from gatewayx_nb.secure_config import may_be_tracked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gatewayx_nb.model_registry.engine_sources import EngineSource, EngineSources
+    from gatewayx_nb.secure_config import Config
+
+
+@dataclass(slots=True)
+class CloneChecks:
+    """Compares an engine with what the user may have meant.
+
+    A key that a person has put into the project's key file is not tracked by git. It is meant for
+    the address that the project sets.
+    """
+
+    _config: Config
+    _sources: EngineSources
+    _may_be_tracked: dict[Path, bool]  # asking git takes milliseconds
+
+    def forget(self) -> None:
+        """Ask git again, because files have changed."""
+        self._may_be_tracked.clear()
+
+    def choice(self, source: EngineSource | None, where: str, *, by_user: bool) -> Choice:
+        """Return why an engine is called.
+
+        Args:
+            source: The engine; ``None`` if it does not exist.
+            where: The place in the project that selects it; empty if the user's settings do.
+            by_user: Whether the user's own choice may mean another key or server of the user.
+        """
+        is_redirected = source is not None and self._redirects(source, by_user=by_user)
+        has_cloned_key = source is not None and not is_redirected and self._supplies_key(source)
+        return Choice(where, is_redirected, has_cloned_key)
+
+    def replaces(self, source: EngineSource | None) -> bool:
+        """Return whether a project's engine has the name of one from outside the project."""
+        if source is None or source.origin != "project":
+            return False
+        return self._sources.may_be_outside_project(source.name)
+
+    def may_be_cloned_with_key(self, source: EngineSource) -> bool:
+        """Return whether a project's engine may have been cloned together with its key."""
+        project = self._config.project
+        return source.origin == "project" and project is not None and self._is_cloned(project.keys)
+
+    def _supplies_key(self, source: EngineSource) -> bool:
+        """Return whether the key for an engine from outside the project may have been cloned."""
+        project, key = self._config.project, key_trust.find_key(source, self._config)
+        if project is None or source.origin == "project" or key.owner != "project":
+            return False
+        return key.state == "set" and self._is_cloned(project.keys)
+
+    def _redirects(self, source: EngineSource, *, by_user: bool) -> bool:
+        """Return whether a project may send to its own address what is not meant for it."""
+        project = self._config.project
+        if project is None or not key_trust.redirections(source, self._config):
+            return False
+        if key_trust.find_key(source, self._config).state != "set":
+            if by_user and self._sources.may_be_outside_project(source.name):
+                return True
+            return self._is_cloned(project.keys) or self._is_cloned(project.settings)
+        is_users_engine = key_trust.find_key(source, self._config, "user").state == "set"
+        return (by_user and is_users_engine) or self._is_cloned(project.keys)
+
+    def _is_cloned(self, path: Path) -> bool:
+        if path not in self._may_be_tracked:
+            self._may_be_tracked[path] = may_be_tracked(path)
+        return self._may_be_tracked[path]
