@@ -38,7 +38,7 @@ from gatewayx_nb.errors import (
     TrustError,
     UsageError,
 )
-from gatewayx_nb.files import absolute_path
+from gatewayx_nb.files import absolute_path, find_repository
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import ModelRef
 from gatewayx_nb.text import short_repr
@@ -97,7 +97,8 @@ class CallRouter:
             mode,
             self._redaction(),
             speed,
-            root=config.project.root if config.project else None,
+            # A clone without settings is no project, but is not trusted either.
+            root=config.project.root if config.project else find_repository(path.parent),
             strict_model=config.settings.strict_model,
             must_exist=must_exist,
         )

@@ -145,6 +145,11 @@ def find_project(env: Mapping[str, str], start: Path | None = None) -> ConfigDir
     return None
 
 
+def find_repository(folder: Path) -> Path | None:
+    """Return the nearest folder, at or above a folder, that is the root of a git repository."""
+    return next((each for each in _upwards(folder) if os.path.lexists(each / ".git")), None)
+
+
 def _upwards(folder: Path) -> Iterator[Path]:
     """Yield a folder and its parents, up to a repository root, the home folder or a mount."""
     for candidate in (folder, *folder.parents):

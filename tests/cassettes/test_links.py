@@ -5,6 +5,7 @@ import os
 import pytest
 
 from gatewayx_nb.cassettes import Cassette, Redaction, tape
+from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import ConfigError
 from tests.cassettes.test_tape import make_entry
 
@@ -136,3 +137,17 @@ def test_a_link_outside_a_project_is_followed(project, tmp_path):
         pool.ask("one", "mock")
 
     assert (tmp_path / "disk" / "a.jsonl").is_file()
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", ".gatewayx"])
+def test_no_link_of_a_repository_without_settings_is_followed(tmp_path, monkeypatch, name):
+    """A clone that is no project may contain links, too."""
+    clone, outside = tmp_path / "clone", tmp_path / "outside"
+    (clone / ".git").mkdir(parents=True)
+    (clone / "cassettes").mkdir()
+    outside.mkdir()
+    (clone / "cassettes" / name).symlink_to(outside / ("new" if name == "a.jsonl" else "."))
+    monkeypatch.chdir(clone)
+    with EnginePool(env={}) as pool, pytest.raises(ConfigError, match="is a symlink"):
+        pool.cassette("cassettes/a.jsonl")
+    assert list(outside.iterdir()) == []
