@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import atexit
-import contextlib
 import logging
 import os
 import threading
-import time
 import weakref
 from collections import Counter
 from datetime import UTC, datetime
@@ -17,8 +15,7 @@ import msgspec
 from typing_extensions import override
 
 from gatewayx_nb.cassettes import guard, privacy, tape
-from gatewayx_nb.cassettes.cassette_file import flush, permission_hint, refuse_links
-from gatewayx_nb.cassettes.codec import encode
+from gatewayx_nb.cassettes.cassette_file import permission_hint, refuse_links
 from gatewayx_nb.cassettes.index import (
     CallGroup,
     CallKey,
@@ -27,6 +24,7 @@ from gatewayx_nb.cassettes.index import (
     RecordingSlot,
 )
 from gatewayx_nb.cassettes.nearest import describe_differences, nearest
+from gatewayx_nb.cassettes.tape_writer import CassetteSession, TapeWriter
 from gatewayx_nb.cassettes.usage_report import append_usage
 from gatewayx_nb.errors import CassetteMissError, ConfigError, UsageError, did_you_mean
 from gatewayx_nb.hints import Hint, as_hint, render
@@ -55,14 +53,14 @@ class Cassette:
     ``auto`` replays recorded calls and records the others; ``record`` makes every call and replaces
     its recording, unless the answer is the same; ``replay`` only replays; and ``off`` does nothing.
     Equal calls are replayed in the order in which they were made; once all have been replayed, the
-    last one is repeated. An open cassette comes before every other store of answers.
+    last one is repeated. An open cassette takes precedence over every other store of answers.
 
     Args:
         path: The file; created with the first entry.
         mode: One of the modes above.
         redaction: Removes private text, and provides the keys that must not be written.
         speed: Replay speed relative to the recording; if omitted, replies are replayed immediately.
-        root: The project folder, if any; no symlink below it is followed.
+        root: The folder of the project or repository, if any; no symlink below it is followed.
         strict_model: Whether a call counts as not recorded if its reference named another model
             when it was recorded.
         must_exist: Whether a missing file is an error in mode ``replay``; if not, the first call
@@ -75,7 +73,7 @@ class Cassette:
     Attributes:
         replayed: Number of calls replayed.
         recorded: Number of answers recorded.
-        unchanged: Number of calls made again whose answer was the recorded one.
+        unchanged: Number of calls that were made again and had the recorded answer.
         missed: Number of calls not found in ``replay`` mode.
         index: The recorded calls.
         on_close: Called once, when the cassette is closed.
@@ -101,15 +99,10 @@ class Cassette:
         self.is_mode_forced = False
         self.on_close: Callable[[Cassette], object] = lambda _: None
         self._lock = threading.Lock()  # many threads plan and record calls
-        self._write_lock = threading.Lock()  # acquired before the other one
         self.index = CassetteIndex()
         self._planned: Counter[CallGroup] = Counter()
         self._calls: dict[CallKey, None] = {}  # this session's, in the order of their plans
-        self._added: set[CallKey] = set()
-        self._unwanted: list[tape.TapeLine] = []
-        self._is_arranged = self._is_synced = True
-        self._arrangements, self._syncs = _TimeShare(0.05), _TimeShare(0.1)
-        self._unwritten: list[bytes] = []
+        self._writer = TapeWriter(path, root, CassetteSession(self.index, self._calls, self._lock))
         self._refused = 0
         self._refusal = self._failure = self._other_model = ""
         self._skipped = self._load(must_exist=must_exist)
@@ -237,68 +230,18 @@ class Cassette:
         if self._prompts == "digest":
             entry = msgspec.structs.replace(entry, request=entry.request.as_digests())
         with self._lock:
-            self._remember(entry)
+            self.unchanged += not self._writer.add(entry)
         self._write()
 
-    def _remember(self, entry: CassetteEntry) -> None:
-        """Make an entry available for replays, and note that it must be written."""
-        key = ((entry.request.digest, entry.engine, entry.model), entry.repeat)
-        known = self.index.line(key)
-        if known and known.entry.has_same_answer(entry):
-            self.unchanged += 1
-        else:
-            line = tape.TapeLine(entry, encode(entry))
-            self.index.put(line)
-            self._unwritten.append(tape.replacement(known.data, line.data) if known else line.data)
-            if known is None:
-                self._added.add(key)
-            is_last_call = next(reversed(self._calls), key) == key
-            is_last_line = known is None and len(self._calls) == len(self.index)
-            self._is_arranged = self._is_arranged and is_last_call and is_last_line
-        duplicates = self.index.forget_duplicates(key)
-        self._unwanted += duplicates
-        self._is_arranged = self._is_arranged and not duplicates
-
     def _write(self) -> None:
-        """Write the entries that are not in the file yet; other threads' entries too."""
-        with self._write_lock:
-            lines = list(self._unwritten)
-            if not lines:
-                return
-            start = time.monotonic()
-            sync = self._syncs.is_due(start)
-            try:
-                tape.append(self.path, *lines, root=self._root, sync=sync)
-            except ConfigError as error:
-                self._note_failure(error)
-                return
-            self._is_synced = sync
-            if sync:
-                self._syncs.note(start)
-            with self._lock:
-                del self._unwritten[: len(lines)]
-                self.recorded += len(lines)
-                self._failure = ""
-            start = time.monotonic()
-            if not self._is_arranged and self._arrangements.is_due(start):
-                with contextlib.suppress(ConfigError):  # the entries are safe, if not in order
-                    self._arrange()
-                self._arrangements.note(start)
-
-    def _arrange(self) -> None:
-        """Put the lines of the file in order; the caller must hold the write lock."""
-        with self._lock:
-            lines = {key: line.data for key in self._calls if (line := self.index.line(key))}
-            added = {lines[key] for key in self._added if key in lines}
-            unwanted = [line.data for line in self._unwanted]
-            self._is_arranged = True
         try:
-            tape.arrange(self.path, list(lines.values()), added, set(unwanted), self._root)
-        except ConfigError:
-            self._is_arranged = False
-            raise
+            count = self._writer.write()
+        except ConfigError as error:
+            self._note_failure(error)
+            return
         with self._lock:
-            del self._unwanted[: len(unwanted)]
+            self.recorded += count
+            self._failure = ""
 
     def prune(self) -> int:
         """Remove the entries that were not used since the cassette was opened.
@@ -313,22 +256,16 @@ class Cassette:
             ConfigError: If the file cannot be written.
         """
         self._write()
-        with self._write_lock:
-            with self._lock:
-                keys = {key for key, _ in self.index.keyed_lines() if key not in self._calls}
-                # After a merge, the cells of the other branch have often not been run yet.
-                if self._calls and not self.index.conflicts:
-                    self._unwanted += self.index.remove(keys)
-                self._unwanted += self.index.forget_duplicates()
-                count = len(self._unwanted)
-            if os.path.exists(self.path):
-                self._arrange()
-            return count
+        return self._writer.prune()
 
     def continue_use(self, other: Cassette) -> None:
         """Count the calls made with another cassette of the same file as made with this one."""
         with other._lock:
-            self._calls = {**other._calls, **self._calls}
+            earlier = dict(other._calls)
+        with self._lock:
+            later = list(self._calls)
+            self._calls.clear()
+            self._calls.update(earlier | dict.fromkeys(later))
         self.replayed, self.recorded = other.replayed, other.recorded
         self.unchanged, self.missed = other.unchanged, other.missed
 
@@ -364,7 +301,7 @@ class Cassette:
         self._refusal = text
 
     def _note_failure(self, error: ConfigError) -> None:
-        text = self._unrecorded_message(error, len(self._unwritten), " yet")
+        text = self._unrecorded_message(error, self._writer.unwritten, " yet")
         if not self._failure:
             log.warning("%s", text)
         self._failure = text
@@ -379,12 +316,7 @@ class Cassette:
     def finish(self) -> None:
         """Write what is not written yet, and put the lines of the file in order."""
         self._write()
-        with self._write_lock:
-            if (self._added or not self._is_arranged) and os.path.exists(self.path):
-                with contextlib.suppress(ConfigError):  # the entries are safe, if not in order
-                    self._arrange()
-            if not self._is_synced:
-                flush(self.path)
+        self._writer.finish()
         if self.mode != "off":
             append_usage(self.path, len(self), lambda: self.unused)
 
@@ -419,7 +351,7 @@ class Cassette:
             )
         if self.mode != "replay":
             self._check_writable()
-            self._is_arranged = content.is_arranged
+            self._writer.is_arranged = content.is_arranged
         return content.problem
 
     def _check_writable(self) -> None:
@@ -457,27 +389,11 @@ class Cassette:
     def _other_model_of(self, entry: CassetteEntry, request: CassetteRequest) -> str:
         if self._names_other_model(entry, request):
             return f"it was recorded with {entry.resolved}, not {request.resolved}"
-        return "it was recorded for another reference"
-
-
-class _TimeShare:
-    """Limits the share of the time that is spent on an operation.
-
-    An operation that is due is thus not repeated for each of many calls, and is done at once for
-    calls that are far apart.
-    """
-
-    def __init__(self, share: float) -> None:
-        self._share, self._next = share, 0.0
-
-    def is_due(self, now: float) -> bool:
-        """Return whether the operation may start now."""
-        return now >= self._next
-
-    def note(self, start: float) -> None:
-        """Note that an operation that began at ``start`` has just ended."""
-        now = time.monotonic()
-        self._next = now + (now - start) / self._share
+        return (
+            f"it was recorded for {entry.reference!r}"
+            if entry.reference
+            else ("it was recorded for the default model")
+        )
 
 
 _OPEN: weakref.WeakSet[Cassette] = weakref.WeakSet()

@@ -1,4 +1,4 @@
-"""Searches cassettes for keys, in every string and its decodings."""
+"""Searches cassettes for keys, in every string and in its decoded forms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settles a cassette that is not open: its conflicts, and the version of its format."""
+"""Resolves the conflicts of a cassette that is not open, and converts its format."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ def _content(path: Path, lines: list[bytes], first: int, version: int) -> TapeCo
             why = plain(str(error).partition("\n")[0][:200])
             raise ConfigError(
                 f"Line {number} of the cassette {str(path)!r} is invalid: {why}.",
-                hint=f"Fix it, or remove it: `sed -i {number}d {quoted_path(path)}`",
+                hint=f"Fix the line, or remove it with `sed -i {number}d {quoted_path(path)}`.",
             ) from None
         data = line if line_version(line, version) == VERSION else encode(entry)
         entries.append(TapeLine(entry, data, number))
@@ -337,6 +337,6 @@ def _check_head(path: Path, line: bytes) -> int:
         raise ConfigError(
             f"The cassette {str(path)!r} must have a format version of at most {VERSION},"
             f" got {head.version}.",
-            hint="`pip install --upgrade gatewayx-nb`",
+            hint="Run `pip install --upgrade gatewayx-nb`.",
         )
     return head.version

@@ -14,7 +14,7 @@ import pytest
 from gatewayx_nb.cassettes import tape
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import CassetteMissError, ConfigError, UsageError
-from gatewayx_nb.llm_engines import LLMEngine
+from tests.cassettes.conftest import Echo
 from tests.users import as_nobody
 
 HEAD = b'{"format":"gatewayx-cassette","version":2}\n'
@@ -28,29 +28,6 @@ ENTRY = json.dumps(
     }
 ).encode()
 WHOLE = HEAD + ENTRY + b"\n"
-
-
-class Echo(LLMEngine):
-    """An engine that answers with the prompt and a suffix, which a test changes."""
-
-    name, requires_key, suffix = "echo", False, ""
-
-    async def generate(self, prompt, **_):
-        """Return the prompt with the suffix."""
-        return prompt + self.suffix
-
-
-@pytest.fixture
-def echo():
-    """Return an engine."""
-    return Echo()
-
-
-@pytest.fixture
-def pool(echo):
-    """Yield a pool with the engine."""
-    with EnginePool(env={}, engines=[echo]) as opened:
-        yield opened
 
 
 def make_folder(path):
@@ -189,6 +166,7 @@ RECORDER = """
 import sys
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.llm_engines import LLMEngine
+from tests.cassettes.conftest import Echo
 
 class Echo(LLMEngine):
     name, requires_key = "echo", False

@@ -17,34 +17,12 @@ from gatewayx_nb.cassettes.request_body import RecordedMessage
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import CassetteMissError, ConfigError, MissingKeyError, UsageError
 from gatewayx_nb.llm_engines import LLMEngine
+from tests.cassettes.conftest import Echo
 
 IS_SOAK = os.environ.get("SOAK") == "1"
 MERGES, KILLS, FULL_DISKS = (200, 200, 200) if IS_SOAK else (25, 9, 20)
 
 HEAD = b'{"format":"gatewayx-cassette","version":2}\n'
-
-
-class Echo(LLMEngine):
-    """An engine that answers with the prompt and a suffix, which a test changes."""
-
-    name, requires_key, suffix = "echo", False, ""
-
-    async def generate(self, prompt, **_):
-        """Return the prompt with the suffix."""
-        return prompt + self.suffix
-
-
-@pytest.fixture
-def echo():
-    """Return an engine."""
-    return Echo()
-
-
-@pytest.fixture
-def pool(echo):
-    """Yield a pool with the engine."""
-    with EnginePool(env={}, engines=[echo]) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -319,6 +297,7 @@ import os, random, signal, sys, threading, time
 from gatewayx_nb.cassettes import tape
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.llm_engines import LLMEngine
+from tests.cassettes.conftest import Echo
 path, calls, seed = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 
 class Echo(LLMEngine):

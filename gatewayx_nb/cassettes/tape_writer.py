@@ -1,0 +1,187 @@
+"""Writes the entries of a session to a cassette's file, and puts its lines in order."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.cassettes import tape
+from gatewayx_nb.cassettes.cassette_file import flush
+from gatewayx_nb.cassettes.codec import encode
+from gatewayx_nb.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gatewayx_nb.cassettes.entry import CassetteEntry
+    from gatewayx_nb.cassettes.index import CallKey, CassetteIndex
+
+_ARRANGE_SHARE = 0.05
+"""Maximum share of the time in which the lines of a file are put in order."""
+
+_SYNC_SHARE = 0.1
+"""Maximum share of the time in which a file is flushed to the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class CassetteSession:
+    """What is known of a cassette since it was opened; ``lock`` guards all of it.
+
+    Attributes:
+        index: The recorded calls.
+        calls: The calls that were made, in the order of their plans.
+        lock: Held while these are read or changed.
+    """
+
+    index: CassetteIndex
+    calls: dict[CallKey, None]
+    lock: threading.Lock
+
+
+class TapeWriter:
+    """Writes new entries, each of them before the call that made it returns.
+
+    Lines are put in order and flushed to the disk at once if calls are far apart, and only now and
+    then if many calls follow each other.
+
+    Args:
+        path: The cassette.
+        root: The folder of the project or repository, below which no symlink is followed.
+        session: The state of the cassette.
+
+    Attributes:
+        is_arranged: Whether every line of the file is in its place.
+    """
+
+    def __init__(self, path: Path, root: Path | None, session: CassetteSession) -> None:
+        self._path, self._root, self._session = path, root, session
+        self._write_lock = threading.Lock()  # acquired before the session's
+        self._unwritten: list[bytes] = []
+        self._unwanted: list[bytes] = []
+        self._added: set[CallKey] = set()
+        self._arrangements, self._syncs = _TimeShare(_ARRANGE_SHARE), _TimeShare(_SYNC_SHARE)
+        self.is_arranged = self._is_synced = True
+
+    @property
+    def unwritten(self) -> int:
+        """Number of lines that are not in the file yet."""
+        return len(self._unwritten)
+
+    def add(self, entry: CassetteEntry) -> bool:
+        """Add an entry to those to be written, and return whether its answer is new.
+
+        The caller must hold the session's lock.
+        """
+        index, calls = self._session.index, self._session.calls
+        key = ((entry.request.digest, entry.engine, entry.model), entry.repeat)
+        known = index.line(key)
+        is_new = known is None or not known.entry.has_same_answer(entry)
+        if is_new:
+            line = tape.TapeLine(entry, encode(entry))
+            index.put(line)
+            self._unwritten.append(tape.replacement(known.data, line.data) if known else line.data)
+            if known is None:
+                self._added.add(key)
+            is_last_line = known is None and len(calls) == len(index)
+            if next(reversed(calls), key) != key or not is_last_line:
+                self.is_arranged = False
+        if duplicates := index.forget_duplicates(key):
+            self._unwanted += [line.data for line in duplicates]
+            self.is_arranged = False
+        return is_new
+
+    def write(self) -> int:
+        """Write the entries that are not in the file yet, also those of other threads.
+
+        Returns:
+            The number of lines written.
+
+        Raises:
+            ConfigError: If the file cannot be written; the entries are kept.
+        """
+        with self._write_lock:
+            lines = list(self._unwritten)
+            if not lines:
+                return 0
+            start = time.monotonic()
+            sync = self._syncs.is_due(start)
+            tape.append(self._path, *lines, root=self._root, sync=sync)
+            self._is_synced = sync
+            if sync:
+                self._syncs.note(start)
+            with self._session.lock:
+                del self._unwritten[: len(lines)]
+            start = time.monotonic()
+            if not self.is_arranged and self._arrangements.is_due(start):
+                with contextlib.suppress(ConfigError):  # the entries are safe, if not in order
+                    self._arrange()
+                self._arrangements.note(start)
+            return len(lines)
+
+    def prune(self) -> int:
+        """Remove unused lines from the file; see `Cassette.prune`.
+
+        Raises:
+            ConfigError: If the file cannot be written.
+        """
+        index, calls = self._session.index, self._session.calls
+        with self._write_lock:
+            with self._session.lock:
+                unused = {key for key, _ in index.keyed_lines() if key not in calls}
+                # After a merge, the cells of the other branch have often not been run yet.
+                removed = index.remove(unused) if calls and not index.conflicts else []
+                removed += index.forget_duplicates()
+                self._unwanted += [line.data for line in removed]
+                count = len(self._unwanted)
+            if os.path.exists(self._path):
+                self._arrange()
+            return count
+
+    def finish(self) -> None:
+        """Put the lines of the file in order, and flush it to the disk."""
+        with self._write_lock:
+            if (self._added or not self.is_arranged) and os.path.exists(self._path):
+                with contextlib.suppress(ConfigError):  # the entries are safe, if not in order
+                    self._arrange()
+            if not self._is_synced:
+                flush(self._path)
+
+    def _arrange(self) -> None:
+        """Put the lines of the file in order; the caller must hold the write lock."""
+        index, calls = self._session.index, self._session.calls
+        with self._session.lock:
+            lines = {key: line.data for key in calls if (line := index.line(key))}
+            added = {lines[key] for key in self._added if key in lines}
+            unwanted = list(self._unwanted)
+            self.is_arranged = True
+        try:
+            tape.arrange(self._path, list(lines.values()), added, set(unwanted), self._root)
+        except ConfigError:
+            self.is_arranged = False
+            raise
+        with self._session.lock:
+            del self._unwanted[: len(unwanted)]
+
+
+class _TimeShare:
+    """Limits the share of the time that is spent on an operation.
+
+    An operation that is due is thus not repeated for each of many calls, and is done at once for
+    calls that are far apart.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._share, self._next = share, 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Return whether the operation may start now."""
+        return now >= self._next
+
+    def note(self, start: float) -> None:
+        """Note that an operation that began at ``start`` has just ended."""
+        now = time.monotonic()
+        self._next = now + (now - start) / self._share
