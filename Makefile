@@ -106,6 +106,7 @@ bench: $(BENCH)/bench.stamp
 	@$(BENCH)/bin/python benchmarks/burst.py
 	@$(BENCH)/bin/python benchmarks/rendering.py
 	@$(BENCH)/bin/python benchmarks/side_by_side.py
+	@$(BENCH)/bin/python benchmarks/cassettes.py
 
 # uv resolves for every platform and Python version at once; the files name no index. `oldest` uses the
 # lower bounds of pyproject.toml and of its own list.

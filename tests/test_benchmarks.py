@@ -54,3 +54,9 @@ def test_the_quick_overhead_benchmark_includes_the_bare_transport():
         assert {"httpx on aiohttp", "httpx", "gatewayx_nb"} <= set(columns_by_client)
     assert "import gatewayx_nb" in output
     assert "await pool.aask" in output
+
+
+def test_the_quick_cassette_benchmark_has_a_row_for_each_operation():
+    """`cassettes.py --quick` prints the times of opening and renewing, and their ratios."""
+    rows = [line.split()[0] for line in run_quick("cassettes").splitlines()[1:]]
+    assert rows == ["open", "open", "renew"]
