@@ -182,13 +182,15 @@ def test_closing_a_pool_cleans_up_a_replaced_instance(scene):
 
 def test_an_instance_that_is_created_while_the_pool_closes_is_cleaned_up(scene):
     """A call whose engine is still loading when the pool is closed leaves no instance behind."""
-    loaded, log = scene.project.root / "loaded", scene.project.root / "late-log"
-    wait = f"    import os, time\n    while not os.path.exists({str(loaded)!r}):\n"
+    loading, loaded, log = (scene.project.root / name for name in ("loading", "loaded", "late-log"))
+    wait = f"    import os, time\n    open({str(loading)!r}, 'w').close()\n"
+    wait += f"    while not os.path.exists({str(loaded)!r}):\n"
     body = BODY.replace("    count = 0\n", f"{wait}        time.sleep(0.01)\n    count = 0\n")
     body = body.replace('self.note("call")', "import asyncio\n        await asyncio.sleep(3600)")
     scene.project.engine("late", body=body.format(log=str(log), gate=str(loaded)))
     scene.pool.refresh()
     waiting, outcomes = scene.ask_in_thread("late")
+    wait_until(loading.exists)  # a call that begins after the closing opens the pool again
     closing = threading.Thread(target=scene.pool.close)
     closing.start()
     scene.wait_for("begin to clean up 1")
