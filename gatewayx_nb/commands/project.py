@@ -27,8 +27,8 @@ _SETTINGS = """\
 # Settings of this project; every line is optional.
 # default_model = "grok"
 
-# Your user folder may have the same file. This one takes precedence, except that the lower of two
-# `retries` or `max_cost` counts.
+# Your user folder may have the same file. This one takes precedence, except that the lower one
+# of two limits counts.
 [limits]
 # timeout = 600       # seconds for a whole call
 # concurrency = 512   # concurrent calls per engine

@@ -361,7 +361,8 @@ class EngineCall:
         return DeadlineError(
             f"{self.target.name!r} took longer than {seconds:g} s.",
             hint=Hint("set_option", option="timeout", value=2 * seconds)
-            | "Set [limits] timeout in config/gatewayx.toml.",
+            | "Set [limits] timeout in config/gatewayx.toml. If your user folder also sets it, the"
+            " lower one counts.",
         )
 
     def _record_failure(self, error: GatewayError) -> None:

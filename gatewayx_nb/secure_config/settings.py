@@ -54,8 +54,8 @@ _TYPE_NAMES = {
 _MAX_TIMEOUT = 604_800.0
 """A week in seconds; a longer timeout is probably in milliseconds."""
 
-_LOWER_LIMITS = ("retries", "max_cost")
-"""Limits of which the lower one counts if several files set them."""
+_MAX_TABLE_ROWS = 10_000
+"""Maximum of ``table_rows``: a cloned project's tables must not freeze a notebook."""
 
 RATE_OPTIONS = ("requests_per_minute", "tokens_per_minute")
 """Engine options that are used by the pool and not by the engine."""
@@ -151,7 +151,7 @@ class Settings:
 def load(paths: Iterable[Path]) -> Settings:
     """Read the settings files; earlier ones take precedence, and missing ones are skipped.
 
-    Of the costs and retries, the lowest ones count, so that a project raises no limit of its user.
+    Of each limit, the lowest value counts, so that a project raises no limit of its user.
 
     Raises:
         ConfigError: If a file is not valid TOML, or contains an unknown key or an invalid value.
@@ -167,10 +167,9 @@ def load(paths: Iterable[Path]) -> Settings:
 
 
 def _with_lower_limits(table: TomlTable, other: TomlTable) -> TomlTable:
-    """Return a table whose costs and retries are at most those of another one."""
+    """Return a table whose limits are at most those of another one."""
     limits, others = table.get("limits", {}), other.get("limits", {})
-    shared = (name for name in _LOWER_LIMITS if name in limits and name in others)
-    lowest = {name: min(limits[name], others[name]) for name in shared}
+    lowest = {name: min(limits[name], others[name]) for name in limits if name in others}
     return _merge(table, {"limits": lowest}) if lowest else table
 
 
@@ -253,7 +252,9 @@ def _settings(table: TomlTable, path: Path | None) -> Settings:
             concurrency=reader.integer(limits, "concurrency", defaults.concurrency, 1, 10_000),
             retries=reader.integer(limits, "retries", defaults.retries, 0, 100),
             max_cost=reader.dollars(limits, "max_cost"),
-            table_rows=reader.integer(limits, "table_rows", defaults.table_rows, 1, 100_000),
+            table_rows=reader.integer(
+                limits, "table_rows", defaults.table_rows, 1, _MAX_TABLE_ROWS
+            ),
         ),
         network=Network(
             proxy=reader.value(network, "proxy", str, None),

@@ -64,7 +64,7 @@ def test_project_settings_override_user_settings(tmp_path):
     ],
 )
 def test_a_project_raises_no_limit_of_its_user(tmp_path, project, user, retries, max_cost):
-    """Of the costs and retries in two files, the lower ones count."""
+    """Of two limits in two files, the lower one counts."""
     files = [
         _write_file(tmp_path, f"[limits]\n{text}\n", name)
         for text, name in ((project, "project.toml"), (user, "user.toml"))
@@ -73,6 +73,26 @@ def test_a_project_raises_no_limit_of_its_user(tmp_path, project, user, retries,
     limits = load(files).limits
 
     assert (limits.retries, limits.max_cost) == (retries, Decimal(max_cost))
+
+
+@pytest.mark.parametrize("name", ["timeout", "concurrency", "retries", "table_rows"])
+@pytest.mark.parametrize(("project", "user"), [(99, 5), (5, 99), (5, None), (None, 5)])
+def test_each_limit_of_a_user_holds_in_a_project(tmp_path, name, project, user):
+    """A cloned project's settings make no call longer and no prompt larger than its user allows."""
+    files = [
+        _write_file(tmp_path, f"limits.{name} = {value}" if value else "", f"{owner}.toml")
+        for owner, value in (("project", project), ("user", user))
+    ]
+
+    assert getattr(load(files).limits, name) == 5
+
+
+def test_a_project_alone_cannot_freeze_a_notebook_with_a_long_table(tmp_path):
+    """Even if the user has set no limit, the number of rows in a prompt has one."""
+    path = _write_file(tmp_path, "limits.table_rows = 10_001")
+
+    with pytest.raises(ConfigError, match=r"'table_rows'.*an integer from 1 to 10,000, got 10001"):
+        load([path])
 
 
 @pytest.mark.parametrize(
