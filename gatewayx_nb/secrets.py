@@ -45,7 +45,10 @@ _SHORT_PIECE = 16
 """Eight characters of fewer than these contain the second or the third block of four."""
 
 _WINDOW = 1 << 20
-"""Number of characters that are searched at a time."""
+"""Number of characters that are searched at a time.
+
+In long text, other threads must be able to run between the steps.
+"""
 
 _OVERLAP = 16
 """Length of the longest part that is searched for."""
@@ -63,6 +66,9 @@ _ESCAPE = re.compile(r"(?:%|\\x|\\u00)([0-9A-Fa-f]{2})|&#[xX]([0-9A-Fa-f]{2});|&
 
 # With the lookahead, `re` skips other text twice as fast.
 _ESCAPED_RUN = re.compile(rf"(?=[%\\&])(?:{_ESCAPE.pattern}){{{SHORTEST_RUN},}}")
+_MORE_ESCAPES = re.compile(rf"(?:{_ESCAPE.pattern})*")
+
+_LONGEST_ESCAPE = 6
 
 _MAX_ESCAPES = 1 << 16
 """Maximum length of a run of escapes that is decoded; a longer one is masked as a whole."""
@@ -218,12 +224,11 @@ def redact(text: str, keys: Iterable[str]) -> str:
     """
     keys = list(keys)
     spans = list(_escaped_spans(text, keys))
-    folded = _folded(text)
     searches = [_search_data(str(key)) for key in keys]
     for form in (form for search in searches for form in search.exact):
         spans += [match.span() for match in re.finditer(re.escape(form), text)]
-    for offset in range(0, len(folded), _WINDOW):  # a list of all blocks would need much memory
-        window = folded[offset : offset + _WINDOW + _OVERLAP]
+    for offset in range(0, len(text), _WINDOW):
+        window = _folded(text[offset : offset + _WINDOW + _OVERLAP])
         blocks = _blocks(_encoded(window))
         for search in searches:
             if not search.blocks.isdisjoint(blocks):
@@ -291,11 +296,12 @@ class StreamRedactor:
         if not self._may_match(window) or (masked := redact(window, [self._key])) == window:
             self.recent = window
             return text
-        characters = enumerate(zip(window, masked, strict=False))
-        start = next((index for index, (old, new) in characters if old != new), 0)
+        # What comes after the piece before makes no difference.
+        characters = enumerate(zip(before, masked, strict=False))
+        start = next((index for index, (old, new) in characters if old != new), len(before))
         is_continued = not start and bool(before) and self.recent is self._masked
         # The beginning of a part has already been returned, and so has the mask of a longer one.
-        shown = masked[min(start, len(before)) :]
+        shown = masked[start:]
         self.recent = window[1 - SHORTEST_RUN :]
         self._masked = self.recent if masked.endswith(MASK) else ""
         return shown.removeprefix(MASK) if is_continued else shown
@@ -303,8 +309,8 @@ class StreamRedactor:
     def _may_match(self, text: str) -> bool:
         """Return whether a text may contain a part of the key; this is faster than searching it."""
         length = len(text)
-        if length < SHORTEST_RUN:
-            return False
+        if length < SHORTEST_RUN or length > _WINDOW:
+            return length > _WINDOW
         lower = text.lower()
         if length < _SHORT_PIECE and len(lower) == length:
             return (
@@ -346,18 +352,63 @@ def _escaped_spans(text: str, keys: list[str]) -> Iterator[tuple[int, int]]:
     # Counting takes a hundredth of the time of the search, which little text needs.
     if sum(map(text.count, _ESCAPE_STARTS)) < SHORTEST_RUN:
         return
-    for run in _ESCAPED_RUN.finditer(text):
-        start, end = run.span()
+    batch: list[tuple[tuple[int, int], str]] = []
+    size = 0
+    for start, end in _escaped_runs(text):
         if end - start > _MAX_ESCAPES:
-            yield run.span()
+            yield start, end
             continue
-        plain = _ESCAPE.sub(_unescaped, run[0])
-        if redact(plain, keys) != plain:
-            yield run.span()
+        plain = _ESCAPE.sub(_unescaped, text[start:end])
+        batch.append(((start, end), plain))
+        size += len(plain)
+        if size > _MAX_ESCAPES:
+            yield from _spans_with_key(batch, keys)
+            batch, size = [], 0
+    yield from _spans_with_key(batch, keys)
+
+
+def _escaped_runs(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the spans of the runs of escapes; a window of the text is searched at a time."""
+    start = 0
+    while start < len(text):
+        stop = start + _WINDOW
+        run = _ESCAPED_RUN.search(text, start, stop)
+        if run is None:
+            start = stop - SHORTEST_RUN * _LONGEST_ESCAPE  # a run may begin near the end
+            continue
+        first, start = run.span()
+        while start > stop - _LONGEST_ESCAPE:  # the window may have cut the run
+            stop = start + _WINDOW
+            rest = _MORE_ESCAPES.match(text, start, stop)
+            start = rest.end() if rest else start
+        yield first, start
+
+
+def _spans_with_key(
+    runs: list[tuple[tuple[int, int], str]], keys: list[str]
+) -> Iterator[tuple[int, int]]:
+    """Yield the spans of the decoded runs that contain a part of a key.
+
+    Searching all of them together first is a fast path.
+    """
+    joined = "\n".join(plain for _, plain in runs)
+    if redact(joined, keys) != joined:
+        yield from (span for span, plain in runs if redact(plain, keys) != plain)
 
 
 def _unescaped(escape: re.Match[str]) -> str:
-    digits, decimal = escape[1] or escape[2], escape[3]
+    return _character(escape[0])
+
+
+@functools.lru_cache(maxsize=1024)
+def _character(escape: str) -> str:
+    """Return the character of an escape.
+
+    >>> _character("%2f"), _character("&#65;")
+    ('/', 'A')
+    """
+    match = _ESCAPE.fullmatch(escape)
+    digits, decimal = (match[1] or match[2], match[3]) if match else ("", "0")
     return chr(int(digits, 16) if digits else int(decimal))
 
 
@@ -431,11 +482,8 @@ def _masked(text: str, spans: list[tuple[int, int]]) -> str:
 def _folded(text: str) -> str:
     """Return the text in lower case, with the same number of characters."""
     lower = text.lower()
-    return lower if len(lower) == len(text) else "".join(map(_folded_character, text))
-
-
-def _folded_character(character: str) -> str:
-    return character.lower() if character.isascii() else character
+    # Only this letter has a longer lower-case form.
+    return lower if len(lower) == len(text) else text.replace("\u0130", "\u0131").lower()
 
 
 def _forms(key: str) -> Iterator[tuple[str, int]]:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+from gatewayx_nb import secrets
 from gatewayx_nb.secrets import MASK, StreamRedactor, may_mask_in_answer
 from gatewayx_nb.secure_config import Secret, key_fault, key_state, redact, vendor_of_key
 from tests.processor import seconds
@@ -274,3 +275,21 @@ def test_a_huge_run_of_escapes_is_masked_as_a_whole(escape):
     """Decoding it would take much memory; ordinary text has no such run."""
     run = "".join(escape.format(ord(character)) for character in KEY_OF_44) * 1_000
     assert redact(f"before {run} after", [KEY_OF_44]) == "before <key> after"
+
+
+@pytest.mark.parametrize("escape", ["%{:02x}", r"\x{:02x}", r"\u00{:02X}", "&#x{:02x};", "&#{};"])
+@pytest.mark.parametrize("distance", [1, 20, 47, 48, 49, 130])
+def test_an_escaped_key_at_the_end_of_a_window_is_masked(monkeypatch, escape, distance):
+    """Long text is searched in windows; a run of escapes may begin in one and end in another."""
+    monkeypatch.setattr(secrets, "_WINDOW", 1000)
+    escaped = "".join(escape.format(ord(character)) for character in CANARY)
+    other = "".join(escape.format(ord(character)) for character in "no key")
+
+    before = ("." * 1000 + other * 40)[: 2000 - distance] + "\n"
+
+    assert redact(before + escaped + " end", [CANARY]) == f"{before}{MASK} end"
+
+
+def test_a_letter_that_grows_in_lower_case_moves_no_mask():
+    """The lower-case form of a dotted I has two characters."""
+    assert redact(f"\u0130 {CANARY.upper()} \u0130", [CANARY]) == f"\u0130 {MASK} \u0130"

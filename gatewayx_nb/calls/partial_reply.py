@@ -117,6 +117,7 @@ class PartialReply:
             self.text, self.reasoning = masked
             self.details = [replace(part, logprobs=()) for part in self.details]
             self.raw = None
+        self.mask = list  # searching a long answer again would take long
 
     @property
     def total_usage(self) -> Usage | None:

@@ -39,7 +39,7 @@ from gatewayx_nb.llm_engines import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from gatewayx_nb.calls import ChunkHandler
     from gatewayx_nb.engine_pool.host import EngineHost
@@ -303,18 +303,28 @@ class EngineCall:
         try:
             async with closing(engine.stream(request)) as chunks:
                 async for chunk in chunks:
-                    for cleaned in cleaner.feed(check.check(chunk)):
-                        self._add(cleaned, cleaner)
-                        if emit is not None:
-                            await emit(cleaned)
+                    checked = check.check(chunk)
+                    if checked is None:
+                        async for part in check.check_large(chunk):
+                            await self._add_all(cleaner.feed(part), cleaner, emit)
+                    else:
+                        for cleaned in cleaner.feed(checked):  # without a call, which is faster
+                            self._add(cleaned, cleaner)
+                            if emit is not None:
+                                await emit(cleaned)
                     if check.characters_until_pause < 0:
                         await check.check_length_and_yield()
-            for cleaned in cleaner.close():
-                self._add(cleaned, cleaner)
-                if emit is not None:
-                    await emit(cleaned)
+            await self._add_all(cleaner.close(), cleaner, emit)
         finally:
-            partial.apply_mask()
+            await check.mask(partial)
+
+    async def _add_all(
+        self, chunks: Iterable[Chunk], cleaner: AnswerCleaner, emit: ChunkHandler | None
+    ) -> None:
+        for chunk in chunks:
+            self._add(chunk, cleaner)
+            if emit is not None:
+                await emit(chunk)
 
     def _add(self, chunk: Chunk, cleaner: AnswerCleaner) -> None:
         if cleaner.opening_tag_is_missing:

@@ -26,7 +26,9 @@ from gatewayx_nb.secrets import SHORTEST_RUN, StreamRedactor, may_mask_in_answer
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from gatewayx_nb.calls import PartialReply
 
 MAX_CHARACTERS = 64 * 2**20
 """Maximum number of characters in an answer, including its reasoning."""
@@ -36,6 +38,9 @@ _CHARACTERS_BETWEEN_PAUSES = 2**18
 
 Without pauses, a busy engine would keep the deadline and the Stop button from working.
 """
+
+_LARGE = 2**16
+"""Number of characters from which a chunk is searched for the key in another thread."""
 
 _COUNT_LIMIT = 2**60
 """Every count must be below this."""
@@ -159,14 +164,21 @@ class ChunkCheck:
         self._received = 0
         self.characters_until_pause = _CHARACTERS_BETWEEN_PAUSES
 
-    def check(self, chunk: Chunk) -> Chunk:
+    def check(self, chunk: Chunk, *, even_if_large: bool = False) -> Chunk | None:
         """Return the chunk, or a copy with the key masked and the text as plain strings.
+
+        Args:
+            chunk: The chunk.
+            even_if_large: Whether to check a large chunk, too, which takes long. Otherwise,
+                ``None`` is returned for it; pass it to `check_large`.
 
         Raises:
             ProviderError: If it is not a chunk, or a field has an invalid value.
         """
         # Nearly all chunks are only text, and need no other check.
         if type(chunk) is not Chunk:
+            if not even_if_large and _is_large(chunk):
+                return None
             chunk = self._checked(chunk)
         text, reasoning, fields = chunk.text, chunk.reasoning, chunk.__dict__
         if (
@@ -174,6 +186,8 @@ class ChunkCheck:
             or type(reasoning) is not str
             or (len(fields) != _TEXT_FIELDS and tuple(fields.values())[_TEXT_FIELDS:] != _UNSET)
         ):
+            if not even_if_large and _is_large(chunk):
+                return None
             chunk = self._checked(chunk)
             text, reasoning = chunk.text, chunk.reasoning
         if self._masks_answer:
@@ -187,12 +201,28 @@ class ChunkCheck:
                     and redactor.recent[-1:] + start in redactor.pairs
                 )
             ):
+                if len(text) + len(reasoning) > _LARGE and not even_if_large:
+                    return None
                 chunk = self._without_key(chunk)
             elif text:
                 redactor.recent = text
         # Each chunk counts as one more character, so that a stream of empty chunks ends, too.
         self.characters_until_pause -= len(text) + len(reasoning) + 1
         return chunk
+
+    async def check_large(self, chunk: Chunk) -> AsyncIterator[Chunk]:
+        """Yield a large chunk in parts after checking it in another thread; see `check`."""
+        checked = await asyncio.to_thread(self.check, chunk, even_if_large=True)
+        for part in _in_parts(checked) if checked else ():
+            yield part
+            await asyncio.sleep(0)
+
+    async def mask(self, partial: PartialReply) -> None:
+        """Mask the key in a partial answer; in another thread if it is long."""
+        if self._received - self.characters_until_pause + _CHARACTERS_BETWEEN_PAUSES > _LARGE:
+            await asyncio.to_thread(partial.apply_mask)
+        else:
+            partial.apply_mask()
 
     def mask_answer(self, text: list[str]) -> list[str]:
         """Return the pieces of a whole text; if they contain the key in any form, one masked piece.
@@ -269,6 +299,40 @@ class ChunkCheck:
             hint="Fix the engine's file, which is reloaded on the next call.",
             code="protocol",
         )
+
+
+def _is_large(value: object) -> bool:
+    """Return whether a value has so many strings, or such long ones, that masking it takes long."""
+    pending, left = [value], _LARGE
+    while pending and left > 0:
+        item = pending.pop()
+        left -= 1
+        if isinstance(item, str):
+            left -= str.__len__(item)
+        elif isinstance(item, Mapping):
+            pending += [*item, *item.values()]
+        elif isinstance(item, list | tuple):
+            pending += item
+        elif dataclasses.is_dataclass(item) and not isinstance(item, type):
+            pending += [getattr(item, field.name) for field in dataclasses.fields(item)]
+    return left <= 0
+
+
+def _in_parts(chunk: Chunk) -> Iterator[Chunk]:
+    """Yield chunks that are together equal to a large one; the last one has its other fields."""
+    *reasoning, last_reasoning = _pieces(chunk.reasoning)
+    *text, last_text = _pieces(chunk.text)
+    yield from (Chunk.of_text("", piece) for piece in reasoning)
+    if text:  # a chunk's reasoning comes before its text
+        yield Chunk.of_text("", last_reasoning)
+        yield from map(Chunk.of_text, text)
+        last_reasoning = ""
+    yield dataclasses.replace(chunk, text=last_text, reasoning=last_reasoning)
+
+
+def _pieces(text: str) -> list[str]:
+    starts = range(0, len(text), _CHARACTERS_BETWEEN_PAUSES)
+    return [text[start : start + _CHARACTERS_BETWEEN_PAUSES] for start in starts] or [""]
 
 
 def mask_key(value: Any, key: str) -> Any:  # noqa: ANN401 - any value of a chunk

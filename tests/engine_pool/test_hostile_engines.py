@@ -14,6 +14,7 @@ from gatewayx_nb.errors import (
     UsageError,
 )
 from gatewayx_nb.llm_engines import Chunk, LLMEngine
+from gatewayx_nb.messages import ToolCall
 from gatewayx_nb.testing import ScriptedEngine
 
 CANARY = "canary-5f0c1e7a9b3d"
@@ -328,3 +329,53 @@ def test_a_chunk_is_shown_before_its_engine_blocks():
             texts = []
             run()
             assert texts == ["a", "b", ""]
+
+
+LARGE = "xai-Zq7" * 2**18
+LARGE_CHUNKS = {
+    "text": Chunk(text=LARGE),
+    "reasoning": Chunk(reasoning=LARGE),
+    "tool call": Chunk(tool_calls=(ToolCall("1", "look", LARGE),)),
+    "body": Chunk(text="x", raw={"choices": [LARGE]}),
+    "model": Chunk(text="x", model=LARGE),
+}
+
+
+@pytest.mark.parametrize("chunk", LARGE_CHUNKS.values(), ids=LARGE_CHUNKS)
+def test_the_search_of_a_large_answer_for_the_key_does_not_block_others(chunk):
+    """The event loop runs while a large chunk is checked, and again while the answer is masked."""
+    turns: list[int] = []
+
+    class Large(LLMEngine):
+        name = "large"
+        count, ticker = 0, None
+
+        async def stream(self, _):
+            self.ticker = asyncio.create_task(self.tick())
+            yield Chunk(finish_reason=None)
+            turns.append(self.count)
+            yield chunk
+            turns.append(self.count)
+            yield Chunk(finish_reason="stop")
+
+        async def tick(self):
+            while True:
+                self.count += 1
+                await asyncio.sleep(0)
+
+        async def cleanup(self):
+            turns.append(self.count)
+            self.ticker.cancel()
+
+    with EnginePool(engines=[Large("sk-canary-0123456789")]) as pool:
+        reply = pool.ask("x", model="large")
+
+    before, checked, masked = turns
+    assert checked - before > 20
+    assert masked - checked > 20 or LARGE not in (chunk.text, chunk.reasoning)
+    assert (reply.text, reply.reasoning, reply.model) == (
+        chunk.text,
+        chunk.reasoning,
+        chunk.model or reply.model,
+    )
+    assert (reply.tool_calls, reply.raw) == (chunk.tool_calls, chunk.raw)
