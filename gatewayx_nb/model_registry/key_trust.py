@@ -78,7 +78,8 @@ def missing_permissions(
 ) -> list[Permission]:
     """Return the permissions that a call needs and the user has not given.
 
-    A project's own key needs no permission, and neither do shipped, installed and user engines. A
+    Weights that the project's settings name are loaded only if the user allows it. Otherwise, a
+    project's own key needs no permission, and neither do shipped, installed and user engines. A
     user key is sent to a project's engine file or entry, or to a base URL or network that the
     project sets, only if the user allows it. There is one exception: if the engine exists only in
     the project and the caller named it, it receives a key that is set under its ``GATEWAYX_`` name.
@@ -95,6 +96,8 @@ def missing_permissions(
     own = list(_own_targets(source, config))
     if choice.where:
         needed += [Permission(each.subject, each.target, choice.where) for each in own]
+    if source.origin != "project":
+        needed += config.weights_permissions(source.name)
     if choice.is_redirected:
         needed += redirections(source, config)
     if choice.has_cloned_key:
@@ -126,6 +129,8 @@ def check_permissions(
     is_key_sent = key.state == "set" and key.owner != "project"
     action = "run" if isinstance(source, EngineFile) and source.origin == "project" else ""
     action = f"send your own key for {source.name!r} to" if is_key_sent else action
+    if set(missing) <= set(config.weights_permissions(source.name)):
+        action = "load weights with"
     hint = Hint("trust", ids=",".join(each.id for each in missing))
     raise TrustError(
         f"this project would {action or 'send your prompts to'} {listed}.",

@@ -176,6 +176,8 @@ class Reporter:
         path = self.config.options(LOCAL_ENGINE).get("model_path")
         with contextlib.suppress(GatewayError):  # a call to the engine raises the error
             if path:
+                if not all(map(self.config.may, self.config.weights_permissions(LOCAL_ENGINE))):
+                    return None
                 return weights.check_gguf(Path(str(path)).expanduser(), "model_path")
             return weights.configured_path(self.config.env)
         return None

@@ -144,6 +144,19 @@ class Config:
                 where = f"[engines.{engine}] {name} in its settings"
                 yield Permission(engine, option_target(name, value), where)
 
+    def weights_permissions(self, engine: str) -> Iterator[Permission]:
+        """Yield the permission to load the weights that the project's settings name, if any.
+
+        They may have been made to exploit the parser that reads them.
+        """
+        mine, theirs = (
+            each.engines.get(engine, {}).get("model_path")
+            for each in (self.user_settings, self._project_settings)
+        )
+        if theirs and theirs != mine:
+            where = f"[engines.{engine}] model_path in its settings"
+            yield Permission(engine, option_target("model_path", theirs), where)
+
     def network_permissions(self, engine: str) -> Iterator[Permission]:
         """Yield the permission to send a key with the project's network settings, if any."""
         network = self._project_settings.network

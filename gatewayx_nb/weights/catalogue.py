@@ -118,8 +118,11 @@ def check_gguf(path: Path, origin: str) -> Path:
     """
     hint = f"Set {origin} to the path of a GGUF file, or unset it."
     try:
-        with path.open("rb") as file:
-            magic = file.read(len(_MAGIC))
+        # A device or a pipe is not opened, because that could block.
+        magic = b""
+        if path.is_file() or not path.exists():
+            with path.open("rb") as file:
+                magic = file.read(len(_MAGIC))
     except OSError as error:
         raise ConfigError(
             f"{origin}: {str(path)!r} cannot be read: {error.strerror}.", hint=hint
