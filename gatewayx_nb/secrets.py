@@ -59,6 +59,12 @@ _MAX_PLACES = 2_000
 Text that has no part of a key has far fewer, even if it is base64 or hexadecimal.
 """
 
+MAX_SEARCHED = 1 << 18
+"""Number of characters of a message that are searched; see `redact_beginning`."""
+
+_MARGIN = 1 << 16
+"""Number of characters before a cut that may be a part of an escaped key."""
+
 _URL_SAFE = str.maketrans("+/", "-_")
 
 _ESCAPE = re.compile(r"(?:%|\\x|\\u00)([0-9A-Fa-f]{2})|&#[xX]([0-9A-Fa-f]{2});|&#([0-9]{2,3});")
@@ -235,6 +241,17 @@ def redact(text: str, keys: Iterable[str]) -> str:
                 found = _part_spans(window, blocks, search)
                 spans += [(offset + start, offset + end) for start, end in found]
     return _masked(text, spans) if spans else text
+
+
+def redact_beginning(text: str, key: str) -> str:
+    """Mask a key like `redact`, but return only the beginning of a text that is very long.
+
+    Errors use it: only the beginning of a message is shown, and searching all of it takes long.
+    """
+    if len(text) <= MAX_SEARCHED:
+        return redact(text, [key])
+    # A key may be cut, so what comes shortly before the cut is left out.
+    return redact(text[:MAX_SEARCHED], [key])[:-_MARGIN] + "…"
 
 
 def _part_spans(text: str, blocks: list[int], search: _SearchData) -> list[tuple[int, int]]:

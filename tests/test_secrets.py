@@ -293,3 +293,13 @@ def test_an_escaped_key_at_the_end_of_a_window_is_masked(monkeypatch, escape, di
 def test_a_letter_that_grows_in_lower_case_moves_no_mask():
     """The lower-case form of a dotted I has two characters."""
     assert redact(f"\u0130 {CANARY.upper()} \u0130", [CANARY]) == f"\u0130 {MASK} \u0130"
+
+
+@pytest.mark.parametrize("distance", [1, 7, 8, 19, 20, 40])
+@pytest.mark.parametrize("escape", ["{}", r"\x{:02x}"], ids=["plain", "escaped"])
+def test_the_beginning_of_a_long_text_ends_with_no_part_of_a_key(distance, escape):
+    """Where the text is cut, up to seven characters of a key would not be recognized."""
+    escaped = "".join(escape.format(c if escape == "{}" else ord(c)) for c in CANARY)
+    text = "." * (secrets.MAX_SEARCHED - distance) + escaped + "." * 100
+
+    assert set(secrets.redact_beginning(text, CANARY)) == {".", "…"}

@@ -177,7 +177,7 @@ class ChunkCheck:
         """
         # Nearly all chunks are only text, and need no other check.
         if type(chunk) is not Chunk:
-            if not even_if_large and _is_large(chunk):
+            if not even_if_large and is_large(chunk, _LARGE):
                 return None
             chunk = self._checked(chunk)
         text, reasoning, fields = chunk.text, chunk.reasoning, chunk.__dict__
@@ -186,7 +186,7 @@ class ChunkCheck:
             or type(reasoning) is not str
             or (len(fields) != _TEXT_FIELDS and tuple(fields.values())[_TEXT_FIELDS:] != _UNSET)
         ):
-            if not even_if_large and _is_large(chunk):
+            if not even_if_large and is_large(chunk, _LARGE):
                 return None
             chunk = self._checked(chunk)
             text, reasoning = chunk.text, chunk.reasoning
@@ -301,9 +301,9 @@ class ChunkCheck:
         )
 
 
-def _is_large(value: object) -> bool:
-    """Return whether a value has so many strings, or such long ones, that masking it takes long."""
-    pending, left = [value], _LARGE
+def is_large(value: object, limit: int) -> bool:
+    """Return whether a value has more strings, or longer ones, than can be masked at once."""
+    pending, left = [value], limit
     while pending and left > 0:
         item = pending.pop()
         left -= 1

@@ -6,8 +6,9 @@ import contextlib
 import traceback
 from typing import TYPE_CHECKING
 
+from gatewayx_nb.engine_pool.chunk_check import is_large
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.secrets import MASK, redact
+from gatewayx_nb.secrets import MASK, MAX_SEARCHED, redact, redact_beginning
 from gatewayx_nb.text import plain, well_formed
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def redact_exception(error: GatewayError, key: str) -> None:
 def _masked(value: object, key: str) -> object:
     """Return an attribute of an error without the key."""
     if isinstance(value, str):
-        return redact(str.__str__(value), [key])  # a subclass may raise anything
+        return redact_beginning(str.__str__(value), key)  # a subclass may raise anything
     if isinstance(value, Hint):
         return _masked_hint(value, key)
     if isinstance(value, list):
@@ -91,6 +92,8 @@ def _must_not_be_shown(error: BaseException | None, key: str) -> bool:
     try:
         _linked(error)  # a traceback reads these
         text = f"{error} {type(error).__qualname__}"
+        if len(text) > MAX_SEARCHED:
+            return True
         # A traceback in a terminal shows the text of the cause unchanged.
         is_plain = plain(text) == well_formed(text).replace("\r", "")
         return not is_plain or _reveals_key(text, key) or _reveals_key(error, key)
@@ -101,10 +104,15 @@ def _must_not_be_shown(error: BaseException | None, key: str) -> bool:
 def _reveals_key(value: object, key: str) -> bool:
     """Return whether the ``repr`` of a value or of its attributes contains the key.
 
-    Verbose tracebacks show both. They cannot show a value whose ``repr`` fails.
+    Verbose tracebacks show both. They cannot show a value whose ``repr`` fails. A very large value
+    counts as one that contains the key, because searching it would stop other calls.
     """
+    with contextlib.suppress(BaseException):  # reading an engine's value may raise anything
+        parts = (value, getattr(value, "__dict__", None), getattr(value, "args", None))
+        if is_large(parts, MAX_SEARCHED):
+            return True
     try:
         text = f"{value!r} {getattr(value, '__dict__', '')!r}"
     except BaseException:  # noqa: BLE001 - an engine's value may raise anything
         return False
-    return redact(text, [key]) != text
+    return len(text) > MAX_SEARCHED or redact(text, [key]) != text

@@ -15,7 +15,7 @@ from gatewayx_nb.engine_pool.rate_limits import RateLimiter
 from gatewayx_nb.errors import EngineLoadError, GatewayError, ProviderError
 from gatewayx_nb.llm_engines import check_keywords
 from gatewayx_nb.model_registry import location
-from gatewayx_nb.secrets import redact
+from gatewayx_nb.secrets import redact, redact_beginning
 from gatewayx_nb.secure_config import Rates
 from gatewayx_nb.text import shorten
 
@@ -303,7 +303,7 @@ def _describe(error: BaseException, target: Target) -> str:
     name = _text_or("an exception", lambda: type(error).__name__)
     message = _text_or("its text cannot be shown", lambda: str(error))
     place = _text_or("", lambda: location(error, target.folder))
-    text = shorten(f"{name}: {redact(message, [target.key])}", _MAX_MESSAGE)
+    text = shorten(f"{name}: {redact_beginning(message, target.key)}", _MAX_MESSAGE)
     return text + redact(place, [target.key])
 
 

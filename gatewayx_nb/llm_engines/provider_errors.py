@@ -20,7 +20,7 @@ from gatewayx_nb.errors import (
 from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.llm_engines import json_body
 from gatewayx_nb.llm_engines.json_body import as_dict, as_int
-from gatewayx_nb.secure_config import redact, vendor_of_key
+from gatewayx_nb.secure_config import redact_beginning, vendor_of_key
 from gatewayx_nb.text import shorten
 from gatewayx_nb.transport import limit_reset, longest_delay, retry_after, should_retry
 
@@ -97,7 +97,7 @@ class ProviderErrors:
     def without_answer(self, body: str) -> GatewayError:
         """Return the error for a complete response that has neither an answer nor an error."""
         return self._error(
-            "returned no answer", 200, None, shorten(redact(body, [self._key]), 120), None
+            "returned no answer", 200, None, shorten(redact_beginning(body, self._key), 120), None
         )
 
     def truncated(self) -> TruncatedError:
@@ -113,7 +113,7 @@ class ProviderErrors:
         self, outcome: str, status: int, code: str | None, message: str, retry_after: float | None
     ) -> GatewayError:
         error_class = classify(status, code, message)
-        text = shorten(redact(message or "no reason given", [self._key]), _MAX_MESSAGE)
+        text = shorten(redact_beginning(message or "no reason given", self._key), _MAX_MESSAGE)
         vendor = vendor_of_key(self._key)
         if error_class is AuthenticationError and vendor not in (None, self._engine):
             text += f" (the key looks like one for {vendor!r})"

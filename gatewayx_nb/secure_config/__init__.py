@@ -14,6 +14,7 @@ from gatewayx_nb.secrets import (
     key_state,
     looks_like_key,
     redact,
+    redact_beginning,
     vendor_of_key,
 )
 from gatewayx_nb.secure_config.audit import FileSecurity, tracked_by_git
@@ -54,6 +55,7 @@ __all__ = [
     "ownership_problem",
     "permission_problem",
     "redact",
+    "redact_beginning",
     "shipped_path",
     "tracked_by_git",
     "vendor_of_key",

@@ -379,3 +379,26 @@ def test_the_search_of_a_large_answer_for_the_key_does_not_block_others(chunk):
         chunk.model or reply.model,
     )
     assert (reply.tool_calls, reply.raw) == (chunk.tool_calls, chunk.raw)
+
+
+@pytest.mark.parametrize("size", [2**10, 2**18, 2**22], ids=["1 KiB", "256 KiB", "4 MiB"])
+@pytest.mark.parametrize("is_typed", [True, False], ids=["typed", "other"])
+def test_a_huge_message_of_an_error_is_cut_without_a_part_of_the_key(size, is_typed):
+    """Only the beginning of a huge message is searched, and no key at the cut is left in it."""
+    key = "sk-canary-0123456789"
+    text = (f"{key} " + "." * (size - len(key) - 11) + key) * 2
+
+    class Failing(LLMEngine):
+        name = "failing"
+
+        async def stream(self, _):
+            yield Chunk(text="x")
+            raise ProviderError(text) if is_typed else ValueError(text)
+
+    with EnginePool(engines=[Failing(key)]) as pool, pytest.raises(ProviderError) as caught:
+        pool.ask("x", model="failing")
+
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "<key>" in caught.value.message
+    assert "canary" not in shown
+    assert len(shown) < 2**19

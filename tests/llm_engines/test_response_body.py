@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import json
 import pickle
+import re
 
 import pytest
 
@@ -189,6 +190,21 @@ def test_a_json_body_is_its_own_end(run, dialect, is_streamed):
         answer = run(dialect, script, is_streamed=is_streamed)
 
         assert (answer.text, answer.usage.output_tokens) == (TEXT, 5), name
+
+
+@each_dialect
+@pytest.mark.parametrize("is_streamed", [True, False], ids=["streamed", "whole"])
+@pytest.mark.parametrize("is_null", [True, False], ids=["null", "missing"])
+def test_a_whole_body_without_a_finish_reason_has_stopped(run, dialect, is_streamed, is_null):
+    """The body itself is complete, so no dialect tells a reason that its provider has not sent."""
+    body = re.sub(
+        rb'"(finish_reason|finishReason|stop_reason)": ?"\w+"',
+        rb'"\1": null' if is_null else b'"other": 1',
+        dialect.whole,
+    )
+    answer = run(dialect, [Send(reply(body))], is_streamed=is_streamed)
+
+    assert (answer.text, answer.finish_reason) == (TEXT, "stop")
 
 
 @each_dialect
