@@ -26,14 +26,16 @@ _STEPS_BETWEEN_CHECKS = 10_000
 """Number of SQLite's virtual-machine instructions between checks of the deadline: about 1 ms."""
 
 _LIMITS = {
-    sqlite3.SQLITE_LIMIT_LENGTH: 1_000_000,
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 100_000,
     sqlite3.SQLITE_LIMIT_COLUMN: 100,
     sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 20,
     sqlite3.SQLITE_LIMIT_ATTACHED: 0,
     sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
 }
-"""Limits for the bytes of a value or a row, and for the SQL in a file."""
+"""Limits for the SQL in a file."""
+
+_MAX_BYTES = 1_000_000
+"""Maximum size of a value or a row."""
 
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 """The first bytes of any journal, and also the last bytes of one that names another file."""
@@ -49,6 +51,10 @@ class UnusableFileError(Exception):
     """The file must be set aside: another program or a later version wrote it."""
 
 
+class LaterVersionError(UnusableFileError):
+    """A later version of the package wrote the file."""
+
+
 @contextlib.contextmanager
 def connection(path: Path, timeout: float) -> Iterator[sqlite3.Connection]:
     """Open a file, without implicit transactions, and close it at the end of the block.
@@ -62,22 +68,47 @@ def connection(path: Path, timeout: float) -> Iterator[sqlite3.Connection]:
         UnusableFileError: If the file or a companion, such as its journal, is not a regular file.
         OSError: If one of them or, in a project, its folder is a symlink.
     """
-    _refuse_special_files(path)
-    _refuse_super_journal(path)
     deadline = time.monotonic() + 2 * timeout
-    with contextlib.closing(sqlite3.connect(path, timeout=timeout, isolation_level=None)) as opened:
+    with contextlib.closing(connect(path, timeout)) as opened:
         # Another program may have put anything into the file, even SQL that runs forever.
         opened.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_CHECKS)
-        for category, limit in _LIMITS.items():
-            opened.setlimit(category, limit)
-        # By default, text that is not UTF-8 raises an error.
-        opened.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
-        opened.execute("PRAGMA trusted_schema = OFF")
-        opened.execute("PRAGMA cell_size_check = ON")
         yield opened
 
 
-def _refuse_special_files(path: Path) -> None:
+def connect(
+    path: Path, timeout: float, max_bytes: int = _MAX_BYTES, query: str = "mode=rwc"
+) -> sqlite3.Connection:
+    """Open a file, without implicit transactions; threads may take turns in using the connection.
+
+    Args:
+        path: The file.
+        timeout: Seconds to wait for other processes that are writing to it.
+        max_bytes: Maximum size of a value or a row.
+        query: Parameters of SQLite's URI, such as ``mode=ro``.
+
+    Raises:
+        UnusableFileError: If the file or a companion, such as its journal, is not a regular file.
+        OSError: If one of them or, in a project, its folder is a symlink.
+    """
+    refuse_special_files(path)
+    _refuse_super_journal(path)
+    opened = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{query}",
+        timeout=timeout,
+        isolation_level=None,
+        check_same_thread=False,
+        uri=True,
+    )
+    for category, limit in {**_LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: max_bytes}.items():
+        opened.setlimit(category, limit)
+    # By default, text that is not UTF-8 raises an error.
+    opened.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
+    opened.execute("PRAGMA trusted_schema = OFF")
+    opened.execute("PRAGMA cell_size_check = ON")
+    return opened
+
+
+def refuse_special_files(path: Path) -> None:
     """Refuse symlinks, which SQLite would follow, and pipes, from which it would read forever."""
     # The user's own folder may be a symlink, but not a project's.
     folder = [path.parent] if path.parent.name.startswith(".") else []
@@ -121,13 +152,13 @@ def transaction(path: Path, migrations: Migrations, timeout: float) -> Iterator[
         OSError: If the folder cannot be created.
         sqlite3.Error: If the file cannot be read or written.
     """
-    _refuse_special_files(path)
+    refuse_special_files(path)
     make_ignored_folder(path.parent)
     with connection(path, timeout) as opened, opened:
         # The write lock is taken first, so that two processes do not migrate at the same time.
         opened.execute("BEGIN IMMEDIATE")
         check_schema(opened, migrations)
-        _migrate(opened, migrations)
+        migrate(opened, migrations)
         yield opened
 
 
@@ -142,7 +173,7 @@ def check_schema(opened: sqlite3.Connection, migrations: Migrations) -> None:
     """
     (version,) = opened.execute("PRAGMA user_version").fetchone()
     if not 0 <= version <= len(migrations):
-        raise UnusableFileError("a later version of gatewayx-nb wrote it")
+        raise LaterVersionError("a later version of gatewayx-nb wrote it")
     expected = _schemas(migrations)[version]
     try:
         rows = opened.execute(_SELECT_SCHEMA).fetchmany(len(expected) + 1)
@@ -164,7 +195,8 @@ def _schemas(migrations: Migrations) -> list[list[tuple[str, ...]]]:
     return schemas
 
 
-def _migrate(opened: sqlite3.Connection, migrations: Migrations) -> None:
+def migrate(opened: sqlite3.Connection, migrations: Migrations) -> None:
+    """Upgrade a file whose schema has been checked to the latest version, in a transaction."""
     (version,) = opened.execute("PRAGMA user_version").fetchone()
     for number, statements in enumerate(migrations[version:], start=version + 1):
         for statement in statements:
@@ -174,8 +206,12 @@ def _migrate(opened: sqlite3.Connection, migrations: Migrations) -> None:
 
 def is_unusable(error: Exception) -> bool:
     """Return whether an error means that the file is unusable, not just busy, full or read-only."""
-    is_later_format = str(error) == "unsupported file format"
-    return is_later_format or type(error) in (sqlite3.DatabaseError, UnusableFileError)
+    return is_later(error) or type(error) in (sqlite3.DatabaseError, UnusableFileError)
+
+
+def is_later(error: Exception) -> bool:
+    """Return whether an error means that a later version of the package or SQLite wrote it."""
+    return isinstance(error, LaterVersionError) or str(error) == "unsupported file format"
 
 
 def set_aside(path: Path, error: Exception) -> None:

@@ -40,7 +40,12 @@ class BatchWriter(ABC, Generic[ItemT]):
 
     Args:
         name: Name of the thread.
+
+    Attributes:
+        batch_delay: Seconds between two writes.
     """
+
+    batch_delay = _BATCH_DELAY
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -109,7 +114,7 @@ class BatchWriter(ABC, Generic[ItemT]):
         with contextlib.suppress(queue.Empty):
             batch.append(self._queue.get(timeout=_RETRY_DELAY if self._unwritten else None))
             if not isinstance(batch[0], threading.Event):  # a flush does not wait for more items
-                self._flush_requested.wait(_BATCH_DELAY)
+                self._flush_requested.wait(self.batch_delay)
         self._flush_requested.clear()
         with contextlib.suppress(queue.Empty):
             while True:

@@ -1,0 +1,153 @@
+"""The lock of a job: one process drives a job, and others can follow it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from filelock import BaseFileLock
+
+_WAIT = 0.2
+"""Seconds to wait for a lock, because another process may be checking whether it is free."""
+
+
+class JobLock:
+    """A lock file in a folder beside the results; the system unlocks it if the process dies.
+
+    Args:
+        results: The file of results.
+        digest: The digest of the job.
+    """
+
+    def __init__(self, results: Path, digest: bytes) -> None:
+        self._path = results.with_name(f"{results.stem}.locks") / f"{digest.hex()[:40]}.lock"
+        self._lock: BaseFileLock | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._lock is not None
+
+    def acquire(self) -> bool:
+        """Take the lock; return whether this object holds it.
+
+        Raises:
+            OSError: If the lock file cannot be created, or it or its folder is a symlink.
+        """
+        if not self.is_held:
+            self._lock = lock = self._take(_WAIT)
+            if lock is not None:  # a request was meant for an earlier holder
+                self._clear_stop()
+        return self.is_held
+
+    def _take(self, timeout: float) -> BaseFileLock | None:
+        from filelock import FileLock, Timeout
+
+        for part in (self._path.parent, self._path):
+            if part.is_symlink():
+                raise OSError(f"{part.name} is a symlink")
+        self._path.parent.mkdir(mode=0o700, exist_ok=True)
+        # With a wider mode, other users could open the lock file and hold the lock.
+        lock = FileLock(self._path, timeout=timeout, poll_interval=0.02, mode=0o600)
+        with _process_lock:  # a lock of some network file systems belongs to the whole process
+            if self._path in _held:
+                return None
+            try:
+                lock.acquire()
+            except Timeout:
+                return None
+            _held[self._path] = lock
+            _holders[self._path] = threading.get_ident()
+        return lock
+
+    @property
+    def is_held_by_this_thread(self) -> bool:
+        """Whether this thread has taken the lock, with this object or another one."""
+        return self._path in _held and _holders.get(self._path) == threading.get_ident()
+
+    def request_stop(self) -> None:
+        """Ask the process that holds the lock to stop; it checks about once a second.
+
+        Raises:
+            OSError: If the request cannot be written.
+        """
+        flags = os.O_CREAT | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0)
+        os.close(os.open(self._stop_path, flags, 0o600))
+
+    def _clear_stop(self) -> None:
+        with contextlib.suppress(OSError):  # somebody else may have put anything there
+            self._stop_path.unlink(missing_ok=True)
+
+    @property
+    def is_stop_requested(self) -> bool:
+        """Whether a process has asked to stop."""
+        return os.path.exists(self._stop_path)
+
+    @property
+    def _stop_path(self) -> Path:
+        return self._path.with_suffix(".stop")
+
+    def is_free(self) -> bool:
+        """Return whether neither this process nor another holds the lock."""
+        if not os.path.exists(self._path):
+            return True
+        try:
+            lock = self._take(0)
+        except OSError:  # a folder of another user
+            return True
+        if lock is None:
+            return False
+        self._drop(lock)
+        return True
+
+    def release(self, *, is_forgotten: bool = False) -> None:
+        """Release the lock, if this object holds it.
+
+        Args:
+            is_forgotten: Whether to remove the lock file, because its job no longer exists.
+        """
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            self._clear_stop()
+            if is_forgotten:
+                with contextlib.suppress(OSError):  # Windows keeps an open file
+                    self._path.unlink()
+            self._drop(lock)
+
+    def _drop(self, lock: BaseFileLock) -> None:
+        with _process_lock:
+            _held.pop(self._path, None)
+            lock.release()
+
+
+def this_process() -> str:
+    """Return the name of this process that other processes show."""
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+_held: dict[Path, BaseFileLock] = {}
+"""The locks that this process holds."""
+
+_holders: dict[Path, int] = {}
+"""The threads that took them."""
+
+_process_lock = threading.Lock()
+_inherited: list[BaseFileLock] = []
+
+
+def _forget_parents_locks() -> None:
+    """Disown the locks in a forked child; if it released one, its parent would lose it."""
+    global _process_lock  # noqa: PLW0603 - another thread of the parent may have held it
+    _inherited.extend(_held.values())
+    _held.clear()
+    _process_lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parents_locks)

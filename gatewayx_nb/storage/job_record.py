@@ -1,0 +1,136 @@
+"""What is stored about a job and its rows, as values."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from decimal import Decimal
+from typing import Any, Literal, get_args
+
+from gatewayx_nb.text import well_formed
+
+JobState = Literal["running", "submitted", "done", "stopped", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """The answer to one row, or the error with which it failed.
+
+    Attributes:
+        key: What identifies the row in its job: any integer of 64 bits, signed.
+        content: The answer or the error in a form that the store does not interpret; at most 64 MB.
+        outcome: ``"ok"``, or the name of the error's class.
+        retry: Whether it failed for a passing reason, so that the next run asks again.
+        at: Time of the answer in seconds since the epoch.
+    """
+
+    key: int
+    content: bytes
+    outcome: str = "ok"
+    retry: bool = False
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobFigures:
+    """The progress and the sums of a job, over all of its runs.
+
+    Attributes:
+        state: What its last driver was doing; a job that was killed is still ``"running"``, and one
+            whose rows are in a provider's batches is ``"submitted"``.
+        total: Number of rows; ``None`` if it is not known yet.
+        done: Number of rows with an answer.
+        failed: Number of rows with an error.
+        asked: Number of distinct rows that were sent, over all runs.
+        cost: US dollars.
+        unpriced: Number of calls that used tokens at an unknown price.
+        input_tokens: Input tokens.
+        output_tokens: Output tokens.
+        seconds: Number of seconds for which the job was running.
+        problem: Why it ended early, in one line.
+    """
+
+    state: JobState = "running"
+    total: int | None = None
+    done: int = 0
+    failed: int = 0
+    asked: int = 0
+    cost: Decimal = Decimal(0)
+    unpriced: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+    problem: str = ""
+
+    def to_json(self) -> str:
+        """Return the figures as JSON."""
+        return json.dumps({**asdict(self), "cost": str(self.cost)})
+
+    @classmethod
+    def from_json(cls, text: object) -> JobFigures:
+        """Return the figures in a JSON text; an invalid value gets its default."""
+        values = parse_object(text)
+        known = {item.name: item.default for item in fields(cls)}
+        return cls(**{name: _valid(name, values.get(name), known[name]) for name in known})
+
+
+def _valid(name: str, value: Any, default: Any) -> Any:  # noqa: ANN401
+    if name == "state":
+        return value if value in get_args(JobState) else default
+    if name == "problem":
+        return well_formed(value) if isinstance(value, str) else default
+    if name == "cost":
+        return _cost(value)
+    kinds = (int, float) if name == "seconds" else (int,)
+    is_number = type(value) in kinds and 0 <= value < 2**63  # false for NaN
+    return value if is_number else default
+
+
+def _cost(value: object) -> Decimal:
+    try:
+        cost = Decimal(str(value))
+    except ArithmeticError:
+        return Decimal(0)
+    return cost if cost.is_finite() and cost >= 0 else Decimal(0)
+
+
+def parse_object(text: object) -> dict[str, Any]:
+    """Return the object in a JSON text; an empty one if it contains none."""
+    try:
+        value = json.loads(text)  # type: ignore[arg-type]
+    except (TypeError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord:
+    """A job in the file.
+
+    Attributes:
+        id: Its number, which no other job in the file has had.
+        digest: What identifies the job: a digest of its model, prompt, options and schema.
+        name: Its name; empty if it has none.
+        definition: What the digest was computed from, by name.
+        created: Time of the first run in seconds since the epoch.
+        last_used: Time of the last run.
+        figures: Its progress and sums.
+        driver: The process that runs or ran it, such as ``"process 123 on host"``.
+        is_running: Whether a living process runs it.
+    """
+
+    id: int
+    digest: bytes
+    name: str
+    definition: dict[str, str] = field(default_factory=dict)
+    created: float = 0.0
+    last_used: float = 0.0
+    figures: JobFigures = field(default_factory=JobFigures)
+    driver: str = ""
+    is_running: bool = False
+
+
+def number(value: object) -> float:
+    """Return a stored time; 0 if the value is not a time."""
+    is_time = isinstance(value, int | float) and abs(value) < 1e12  # noqa: PLR2004 - false for NaN
+    return float(value) if is_time else 0.0  # type: ignore[arg-type]

@@ -1,0 +1,103 @@
+"""The journal of a SQLite file: a write-ahead log, but not on a network file system."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+MOUNTS = Path("/proc/mounts")
+"""The mounted file systems, on Linux."""
+
+_NETWORK = re.compile(
+    r"(nfs|cifs|smb|9p|afs|ceph|lustre|gpfs|beegfs|glusterfs|ocfs2|gfs2|orangefs|pvfs|panfs"
+    r"|wekafs|davfs|vboxsf|prl_fs|virtiofs|drvfs|fuse\.(?!fuse-overlayfs|ntfs|exfat))"
+)
+"""The beginnings of the names of file systems that several machines may share.
+
+A write-ahead log needs shared memory, which does not work across machines. A file system in user
+space may be one of them, too. https://www.sqlite.org/wal.html#overview
+"""
+
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """How a file is made durable.
+
+    Attributes:
+        mode: ``"wal"``, or ``"truncate"`` for a rollback journal.
+        reason: Why it is not a write-ahead log; empty if it is.
+    """
+
+    mode: Literal["wal", "truncate"]
+    reason: str = ""
+
+
+def network_file_system(path: Path, mounts: Path = MOUNTS) -> str | None:
+    """Return the type of the network file system that contains a path; ``None`` for a local one.
+
+    It is also ``None`` where the mounted file systems are not known.
+
+    Args:
+        path: The file or folder; it need not exist.
+        mounts: The list of mounted file systems.
+    """
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    real = Path(os.path.realpath(path))
+    best, found = -1, ""
+    for line in lines:
+        _, folder, kind, *_ = (*line.split(" "), "", "", "")
+        mount = Path(_ESCAPE.sub(lambda match: chr(int(match[1], 8)), folder))
+        # A later mount hides an earlier one at the same folder.
+        if len(mount.parts) >= best and folder and real.is_relative_to(mount):
+            best, found = len(mount.parts), kind
+    return found if _NETWORK.match(found) else None
+
+
+def choose_journal(opened: sqlite3.Connection, path: Path, mounts: Path = MOUNTS) -> Journal:
+    """Set the journal of an open file; call it outside of a transaction.
+
+    Raises:
+        sqlite3.Error: If the file is busy, or cannot be read or written.
+    """
+    if kind := network_file_system(path, mounts):
+        _use_rollback_journal(opened)
+        return Journal("truncate", f"{kind} is a network file system")
+    try:
+        (mode,) = opened.execute("PRAGMA journal_mode = WAL").fetchone()
+        opened.execute("SELECT count(*) FROM sqlite_master").fetchone()  # maps the shared memory
+    except sqlite3.OperationalError as error:
+        if not _is_without_shared_memory(error):
+            raise
+        mode = ""
+    if mode == "wal":
+        return Journal("wal")
+    _use_rollback_journal(opened)
+    return Journal("truncate", "its file system has no shared memory")
+
+
+def _is_without_shared_memory(error: sqlite3.OperationalError) -> bool:
+    name = getattr(error, "sqlite_errorname", "")
+    return name.startswith("SQLITE_IOERR_SHM") or name == "SQLITE_PROTOCOL"
+
+
+def _use_rollback_journal(opened: sqlite3.Connection) -> None:
+    # A write-ahead log that was made on another file system is read without shared memory in this
+    # mode only: https://www.sqlite.org/wal.html#use_of_wal_without_shared_memory
+    opened.execute("PRAGMA locking_mode = EXCLUSIVE")
+    try:
+        (mode,) = opened.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
+    finally:
+        opened.execute("PRAGMA locking_mode = NORMAL")
+        # The lock is released only when the file is next read.
+        opened.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if mode != "truncate":
+        raise sqlite3.OperationalError("database is locked")

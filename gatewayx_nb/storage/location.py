@@ -1,0 +1,66 @@
+"""Where the ledger and the results of a project, or of a user, are stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import platformdirs
+
+if TYPE_CHECKING:
+    from gatewayx_nb.files import ConfigDir
+    from gatewayx_nb.secure_config import Config
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsLocation:
+    """The arguments of `ResultsStore` for a project or a user.
+
+    Attributes:
+        path: The file of results.
+        keep_days: The number of days after which unused jobs are forgotten; ``None`` to keep them.
+    """
+
+    path: Path
+    keep_days: float | None
+
+
+def ledger_path(config: Config) -> Path:
+    """Return the path of the project's ledger, or the user's if there is no project."""
+    return _default_folder(config) / "store.sqlite"
+
+
+def daily_costs_path(config: Config, folder: ConfigDir) -> Path:
+    """Return the path of the costs per day of the project, or of all the user's calls."""
+    root = _users_folder(config) if folder.owner == "user" else folder.root / ".gatewayx"
+    return root / "costs.sqlite"
+
+
+def results_location(config: Config) -> ResultsLocation:
+    """Return where the results are stored: by default, beside the ledger.
+
+    If the settings name a folder, they are in a folder ``.gatewayx`` in it. If it is the user's
+    settings that name the folder, which all projects then share, only their ``keep_days`` counts.
+
+    Raises:
+        ConfigError: If the project's settings name a folder outside the project, or a symlink.
+    """
+    named = config.storage_folder()
+    # A folder of its own, which git ignores, in a folder that may contain the user's own files.
+    folder = named[0] / ".gatewayx" if named else _default_folder(config)
+    is_users = named is not None and named[1] == "user"
+    settings = config.user_settings if is_users else config.settings
+    return ResultsLocation(folder / "results.sqlite", settings.keep_days)
+
+
+def _default_folder(config: Config) -> Path:
+    if config.project:
+        return config.project.root / ".gatewayx"
+    return _users_folder(config)
+
+
+def _users_folder(config: Config) -> Path:
+    # The variable is read here, because platformdirs uses only the process's own environment.
+    data = config.env.get("XDG_DATA_HOME")
+    return Path(data) / "gatewayx" if data else platformdirs.user_data_path("gatewayx")

@@ -1,0 +1,335 @@
+"""The results of jobs in a SQLite file: the answer to each row, and the figures of each job."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ctypes
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from dataclasses import dataclass
+from itertools import count
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.files import quoted_path
+from gatewayx_nb.secure_config import tracked_by_git
+from gatewayx_nb.storage.database import UnusableFileError, is_later, is_unusable
+from gatewayx_nb.storage.job_parts import JobParts
+from gatewayx_nb.storage.job_results import JobResults
+from gatewayx_nb.storage.job_table import mark_driven, read_jobs, save_job
+from gatewayx_nb.storage.journal import MOUNTS, Journal, network_file_system
+from gatewayx_nb.storage.results_file import (
+    OpenFile,
+    errors_as_config_error,
+    file_identity,
+    open_to_read,
+    open_to_write,
+    replace_damaged,
+    write_transaction,
+)
+from gatewayx_nb.storage.results_writer import ResultsWriter
+from gatewayx_nb.storage.retention import DAY, LAST_ROW, forget_jobs, forget_unused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from gatewayx_nb.storage.job_record import JobRecord, StoredRow
+
+_EXIT_TIMEOUT = 5.0
+"""Seconds to wait for the last rows when the interpreter ends, for example on a full disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreDescription:
+    """Where results are stored.
+
+    Attributes:
+        path: The file; it need not exist.
+        journal: How it is made durable, or would be.
+        size: Its size in bytes, including its journal.
+        problem: Why results are not stored at the moment; empty if they are.
+    """
+
+    path: Path
+    journal: Journal
+    size: int
+    problem: str
+
+
+class ResultsStore:
+    """The results of a project's jobs, or of a user's outside any project.
+
+    A row is durable once `JobResults.on_durable` has been called with it: it survives a killed
+    process and a power cut. Threads share a store, and several processes may use one file. A
+    damaged file is renamed with a warning. Nothing is opened until it is used.
+
+    Args:
+        path: The file; the first job creates it and its folder.
+        keep_days: The number of days after which the rows of an unused job are forgotten, when the
+            file is opened; ``None`` to keep them.
+        mounts: The list of mounted file systems.
+    """
+
+    def __init__(
+        self, path: Path, *, keep_days: float | None = None, mounts: Path = MOUNTS
+    ) -> None:
+        self.path, self.keep_days, self._mounts = path, keep_days, mounts
+        self._jobs: set[JobResults] = set()  # those in the file that may store rows
+        self._all_jobs: weakref.WeakSet[JobResults] = weakref.WeakSet()
+        self._reset()
+        _stores.add(self)
+
+    def _reset(self) -> None:
+        self.writer = ResultsWriter(self.path, self._commit)
+        self._lock = threading.RLock()  # threads take turns in writing
+        self._file: OpenFile | None = None
+        self._is_own: bool | None = None
+        self._ids: dict[bytes, int] = {}
+
+    def open_job(
+        self, digest: bytes, *, name: str = "", definition: Mapping[str, str] | None = None
+    ) -> JobResults:
+        """Return a job that this process will run, or follow if another runs it already.
+
+        The file, its folder and the job are created if they do not exist.
+
+        Args:
+            digest: What identifies the job.
+            name: Its name; a later run may change it.
+            definition: What the digest was computed from, stored so that it can be shown.
+
+        Raises:
+            ConfigError: If the file cannot be written, or a later version wrote it.
+        """
+        job = self._new_job(digest, name, definition or {})
+        with errors_as_config_error(self.path, "written"):
+            self.create_job(job)
+        return job
+
+    def read_job(self, record: JobRecord) -> JobResults:
+        """Return a job whose rows are only read; nothing is written to the file."""
+        return self._new_job(record.digest, record.name, record.definition)
+
+    def parts(self, digest: bytes) -> JobParts:
+        """Return the parts of a job that were submitted as batches; nothing is opened.
+
+        Raises:
+            ConfigError: If git tracks the file: somebody else may have written them.
+        """
+        self.refuse_tracked_file()
+        return JobParts(self.path, digest, self._mounts)
+
+    def _new_job(self, digest: bytes, name: str, definition: Mapping[str, str]) -> JobResults:
+        job = JobResults(self, digest, name, definition)
+        self._all_jobs.add(job)
+        return job
+
+    def create_job(self, job: JobResults) -> None:
+        """Add a job to the file, or mark it as used now."""
+        with self._lock:
+            opened = self._open().connection
+            with write_transaction(opened):
+                self._ids[job.digest] = save_job(opened, job)
+            self._jobs.add(job)
+
+    def set_driver(self, job: JobResults) -> bool:
+        """Store that this process runs a job; return whether the job exists."""
+        with self._lock:
+            opened = self._open().connection
+            with write_transaction(opened):
+                return mark_driven(opened, self._ids.get(job.digest))
+
+    def remove(self, job: JobResults) -> None:
+        """Forget a closed object; the job stays in the file."""
+        with self._lock:
+            self._jobs.discard(job)
+
+    def _open(self) -> OpenFile:
+        """Return the open file; open it again if it was replaced or removed."""
+        if self._file is not None:
+            if file_identity(self.path) == self._file.identity:
+                return self._file
+            self._close_file()
+        self._file = opened = open_to_write(self.path, self._mounts)
+        if self.keep_days is not None:
+            forget_unused(self.path, opened.connection, self.keep_days)
+        return opened
+
+    def refuse_tracked_file(self) -> None:
+        """Refuse answers that came with a repository, because somebody else may have written them.
+
+        Raises:
+            ConfigError: If git tracks the file.
+        """
+        if self._is_own is None:  # git is called once
+            self._is_own = not tracked_by_git(self.path)
+        if not self._is_own:
+            raise ConfigError(
+                f"the results {str(self.path)!r} are part of a repository, so somebody else may"
+                " have written their answers.",
+                hint=f"Move it away: `mv {quoted_path(self.path)} {quoted_path(self.path)}.off`.",
+            )
+
+    def _close_file(self) -> None:
+        opened, self._file = self._file, None
+        self._ids = {}
+        if opened is not None:
+            opened.connection.close()
+
+    def _commit(self, batch: list[tuple[JobResults, StoredRow]]) -> None:
+        with self._lock:
+            try:
+                self._insert(batch)
+            except (sqlite3.DatabaseError, UnusableFileError) as error:
+                identity = self._file.identity if self._file is not None else None
+                # After an I/O error, SQLite may not know what is in the file.
+                with contextlib.suppress(sqlite3.Error):
+                    self._close_file()
+                if not is_unusable(error) or is_later(error):
+                    raise
+                replace_damaged(self.path, error, identity)
+                self._insert(batch)
+
+    def _insert(self, batch: list[tuple[JobResults, StoredRow]]) -> None:
+        figures = {job: taken for job in tuple(self._jobs) if (taken := job.take_figures())}
+        if not batch and not figures:
+            return
+        try:
+            opened = self._open().connection
+            with write_transaction(opened):
+                (last,) = opened.execute(f"SELECT {LAST_ROW}").fetchone()
+                # The file may be a new one that does not contain the jobs.
+                missing = {job for job, _ in batch} | set(figures)
+                missing = {job for job in missing if job.digest not in self._ids}
+                ids = self._ids | {job.digest: save_job(opened, job) for job in missing}
+                numbered = list(zip(count(last + 1), batch, strict=False))
+                opened.executemany(
+                    "INSERT INTO rows VALUES (?, ?, ?, ?)",
+                    [(n, ids[job.digest], row.key, row.at) for n, (job, row) in numbered],
+                )
+                opened.executemany(
+                    "INSERT INTO answers VALUES (?, ?, ?, ?)",
+                    [(n, row.outcome, row.retry, bytes(row.content)) for n, (_, row) in numbered],
+                )
+                opened.executemany(
+                    "UPDATE jobs SET figures = ?, last_used = ? WHERE id = ?",
+                    [(f.to_json(), time.time(), ids[job.digest]) for job, f in figures.items()],
+                )
+        except BaseException:
+            for job, values in figures.items():
+                job.restore_figures(values)
+            raise
+        self._ids = ids
+        for job in {job for job, _ in batch}:
+            job.add_to_index((row.key, n) for n, (owner, row) in numbered if owner is job)
+
+    def jobs(self) -> list[JobRecord]:
+        """Return the jobs in the file, the last used one first; empty if there is no file.
+
+        Raises:
+            ConfigError: If the file exists and cannot be read.
+        """
+        if not os.path.exists(self.path):
+            return []
+        with (
+            errors_as_config_error(self.path),
+            contextlib.closing(open_to_read(self.path)) as opened,
+        ):
+            return read_jobs(opened, self.path)
+
+    def find(self, name: str) -> JobRecord | None:
+        """Return the last used job of a name, or whose digest in hex begins with it."""
+        jobs = self.jobs() if name else []
+        named = (job for job in jobs if job.name == name)
+        begins = (job for job in jobs if job.digest.hex().startswith(name.lower()))
+        return next(named, None) or next(begins, None)
+
+    def forget(self, ids: Iterable[int]) -> int:
+        """Delete jobs with their rows; return how many. Running jobs are kept.
+
+        Raises:
+            ConfigError: If the file cannot be written.
+        """
+        wanted = set(ids)
+        digests = {job.id: job.digest for job in self.jobs() if job.id in wanted}
+        if not digests:
+            return 0
+        # Another connection lets this process store rows in the meantime.
+        with (
+            errors_as_config_error(self.path, "written"),
+            contextlib.closing(open_to_write(self.path, self._mounts).connection) as opened,
+        ):
+            return forget_jobs(self.path, opened, digests)
+
+    def older_than(self, days: float) -> list[JobRecord]:
+        """Return the jobs that were last used more than a number of days ago."""
+        return [job for job in self.jobs() if job.last_used < time.time() - days * DAY]
+
+    def describe(self) -> StoreDescription:
+        """Return where results are stored; nothing is opened."""
+        opened = self._file
+        if opened is None:
+            kind = network_file_system(self.path, self._mounts)
+            reason = f"{kind} is a network file system" if kind else ""
+            journal = Journal("truncate" if kind else "wal", reason)
+        else:
+            journal = opened.journal
+        sizes = (
+            _size(self.path.with_name(self.path.name + end)) for end in ("", "-wal", "-journal")
+        )
+        return StoreDescription(self.path, journal, sum(sizes), self.writer.problem)
+
+    def close(self, timeout: float = 10.0) -> bool:
+        """Flush, close all jobs and the file; return whether all rows are durable."""
+        is_durable = self.writer.close(timeout)
+        for job in tuple(self._jobs):
+            job.close(0)
+        with self._lock:
+            self._close_file()
+        return is_durable
+
+    def reset_after_fork(self) -> None:
+        """Start with a closed file in a forked child; the rows in the queue are its parent's."""
+        if self._file is not None:
+            _inherited.append(self._file.connection)
+        for job in tuple(self._all_jobs):
+            _inherited.extend(filter(None, [job.connection]))
+            job.reset()
+        self._jobs = set()
+        self._reset()
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+_stores: weakref.WeakSet[ResultsStore] = weakref.WeakSet()
+_inherited: list[sqlite3.Connection] = []
+
+
+def _reset_all() -> None:
+    for store in tuple(_stores):
+        store.reset_after_fork()
+    # A child must not close a connection of its parent, not even when it exits, because it might
+    # roll back a transaction of the parent: https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_
+    for opened in _inherited:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(opened))
+
+
+@atexit.register
+def close_all() -> None:
+    """Store the rows that were put before the interpreter ends, and close all stores."""
+    for store in tuple(_stores):
+        store.close(_EXIT_TIMEOUT)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_all)

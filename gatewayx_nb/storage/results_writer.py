@@ -1,0 +1,215 @@
+"""A background thread that commits the waiting rows as soon as the previous commit has ended."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import threading
+from collections import Counter, deque
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.storage.database import UnusableFileError
+from gatewayx_nb.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from gatewayx_nb.storage.job_record import StoredRow
+    from gatewayx_nb.storage.job_results import JobResults
+
+    Batch = list[tuple[JobResults, StoredRow]]
+
+log = logging.getLogger("gatewayx_nb")
+
+_RETRY_DELAY = 1.0
+"""Seconds between two attempts to commit the rows of a failed commit."""
+
+_MAX_BATCH = 5_000
+"""Maximum number of rows in a commit, so that the first of them does not wait for long."""
+
+_MAX_BATCH_BYTES = 64_000_000
+
+_FILE_ERRORS = (OSError, sqlite3.OperationalError, UnusableFileError)
+"""Errors caused by the file, such as a full disk or a lock; any other is caused by a row."""
+
+
+class ResultsWriter:
+    """Commits rows in the order in which they were added; keeps them until they are durable.
+
+    A row is dropped only if it can never be stored, however long the disk is full.
+
+    Args:
+        path: The file, for messages.
+        commit: Commits all rows or none, and all changed figures.
+
+    Attributes:
+        has_figures: Whether figures have changed; set it before `wake`.
+        problem: Why the last commit failed; empty if it did not.
+    """
+
+    def __init__(self, path: Path, commit: Callable[[Batch], None]) -> None:
+        self._path, self._commit = path, commit
+        self._queue: deque[tuple[JobResults, StoredRow] | threading.Event] = deque()
+        self._arrived = threading.Event()
+        self._hurry = threading.Event()  # ends the wait before another attempt
+        self._unsaved: Batch = []
+        self._waiting: list[threading.Event] = []
+        self._lock = threading.Lock()  # many threads add rows; only one creates the thread
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._counts: Counter[JobResults] = Counter()
+        self.has_figures = False
+        self.problem = ""
+
+    def add(self, job: JobResults, row: StoredRow) -> None:
+        """Add a row to be committed."""
+        with self._lock:
+            self._counts[job] += 1
+        self._queue.append((job, row))
+        self.wake()
+
+    def wake(self) -> None:
+        """Commit the waiting rows and figures soon."""
+        if not self._arrived.is_set():
+            self._arrived.set()
+        if self._thread is None:
+            self._start()
+
+    def flush(self, timeout: float) -> bool:
+        """Wait until what was added before is durable; return whether it is.
+
+        Args:
+            timeout: Maximum number of seconds to wait.
+        """
+        if self._thread is None and not self._queue:
+            return True
+        written = threading.Event()
+        self._queue.append(written)
+        self._hurry.set()
+        self.wake()
+        return written.wait(timeout)
+
+    def count_unsaved(self, job: JobResults) -> int:
+        """Return the number of rows of a job that are not durable yet."""
+        with self._lock:
+            return self._counts.get(job, 0)
+
+    def close(self, timeout: float) -> bool:
+        """Flush; return whether everything is durable, and end the thread if it is."""
+        if not self.flush(timeout):
+            return False  # the thread goes on trying until the process ends
+        with self._lock:
+            thread, self._thread = self._thread, None
+            if thread is not None:
+                self._stop.set()
+        self._arrived.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        return True
+
+    def _start(self) -> None:
+        with self._lock, contextlib.suppress(RuntimeError):  # raised at the interpreter's end
+            if self._thread is None:
+                self._stop = threading.Event()
+                name = f"the results {str(self._path)!r}"
+                thread = threading.Thread(
+                    target=self._run, args=(self._stop,), name=name, daemon=True
+                )
+                thread.start()
+                self._thread = thread
+
+    def _run(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            if self._unsaved or self._waiting:
+                self._hurry.wait(_RETRY_DELAY)
+            else:
+                self._arrived.wait()
+            self._arrived.clear()
+            self._hurry.clear()
+            while self._gather():
+                if not self._write():
+                    break
+
+    def _gather(self) -> bool:
+        """Take rows from the queue; return whether there is something to commit."""
+        size = sum(_size(row) for _, row in self._unsaved)
+        while len(self._unsaved) < _MAX_BATCH and size < _MAX_BATCH_BYTES:
+            try:
+                item = self._queue.popleft()
+            except IndexError:
+                break
+            if isinstance(item, threading.Event):
+                self._waiting.append(item)
+                break  # it does not wait for the rows after it
+            self._unsaved.append(item)
+            size += _size(item[1])
+        return bool(self._unsaved or self._waiting or self.has_figures)
+
+    def _write(self) -> bool:
+        """Commit the gathered rows; return whether they are durable."""
+        has_figures, self.has_figures = self.has_figures, False
+        try:
+            self._commit_valid(self._unsaved[:])
+        except BaseException as error:  # noqa: BLE001 - no error ends the thread
+            self.has_figures |= has_figures
+            self._report(error)
+            return False
+        self.problem = ""
+        for event in self._waiting:
+            event.set()
+        self._waiting = []
+        return True
+
+    def _commit_valid(self, batch: Batch) -> None:
+        """Commit the first of the gathered rows; refuse those that can never be stored."""
+        try:
+            self._commit(batch)
+        except _FILE_ERRORS:
+            raise
+        except Exception as error:
+            if not batch or type(error) is sqlite3.DatabaseError:
+                raise
+            if len(batch) > 1:
+                half = len(batch) // 2
+                self._commit_valid(batch[:half])
+                self._commit_valid(batch[half:])
+                return
+            self._remove(batch)
+            self._call(batch[0][0].on_refused, batch[0][1], error)
+        else:
+            self._remove(batch)
+            self._announce(batch)
+
+    def _remove(self, batch: Batch) -> None:
+        del self._unsaved[: len(batch)]
+        with self._lock:
+            self._counts -= Counter(job for job, _ in batch)  # a count of 0 is removed
+
+    def _announce(self, batch: Batch) -> None:
+        by_job: dict[JobResults, list[StoredRow]] = {}
+        for job, row in batch:
+            by_job.setdefault(job, []).append(row)
+        for job, rows in by_job.items():
+            self._call(job.on_durable, rows)
+
+    def _report(self, error: BaseException) -> None:
+        problem = plain(f"the results {str(self._path)!r} cannot be written: {error}.")
+        if problem != self.problem:
+            self.problem = problem
+            log.warning("%s", problem)
+        for job in {job for job, _ in self._unsaved}:
+            self._call(job.on_failure, error)
+
+    @staticmethod
+    def _call(callback: Callable[..., object], *arguments: object) -> None:
+        try:
+            callback(*arguments)
+        except Exception:
+            log.exception("a callback of a job failed")
+
+
+def _size(row: StoredRow) -> int:
+    # A row of another type is refused later, and must not end the thread.
+    return len(row.content) if isinstance(row.content, bytes) else 0

@@ -1,0 +1,159 @@
+"""An index of the finished rows of a job, in memory, and a connection that reads their contents."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.storage.job_record import StoredRow, number
+from gatewayx_nb.storage.results_file import file_identity, open_to_read
+from gatewayx_nb.text import well_formed
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable
+    from pathlib import Path
+
+_CHUNK = 50_000
+"""Number of rows that are read at a time, so that progress is shown and others may write."""
+
+# A table in memory takes 20 to 30 bytes a row; a dict of Python takes 150.
+_CREATE = "CREATE TEMP TABLE done (key INTEGER PRIMARY KEY, id INTEGER)"
+# The rows of a chunk are sorted by key, because neighbours are faster to insert.
+_LOAD = (
+    "INSERT OR REPLACE INTO temp.done (key, id) SELECT key, id FROM main.rows"
+    " WHERE id > ? AND id <= ? AND job = ? AND typeof(key) = 'integer' ORDER BY key, id"
+)
+_ADD = "INSERT OR REPLACE INTO temp.done (key, id) VALUES (?, ?)"
+_REMOVE_OLD = "DELETE FROM temp.done WHERE (SELECT at FROM main.rows WHERE rows.id = done.id) < ?"
+_FIND = "SELECT id FROM temp.done WHERE key = ?"
+# One statement for many keys, because each one releases the GIL, which takes long to get back.
+_FIND_MANY = "SELECT key FROM temp.done WHERE key IN (SELECT value FROM json_each(?))"
+# A row that has been forgotten in the meantime is not found.
+_READ = (
+    "SELECT rows.key, rows.at, answers.outcome, answers.retry, answers.content"
+    " FROM main.rows CROSS JOIN main.answers ON answers.id = rows.id"
+    " WHERE rows.id = ? AND rows.job = ? AND rows.key = ?"
+)
+_ORDERED = (
+    "SELECT rows.id, rows.key, rows.at, answers.outcome, answers.retry, answers.content"
+    " FROM main.rows CROSS JOIN temp.done ON done.key = rows.key AND done.id = rows.id"
+    " CROSS JOIN main.answers ON answers.id = rows.id"
+    " WHERE rows.id > ? AND rows.job = ? ORDER BY rows.id"
+)
+_EXPORT_ROWS = 1_000
+_EXPORT_BYTES = 4_000_000
+
+
+class RowIndex:
+    """The last row of each key of a job; one thread at a time may use it.
+
+    Args:
+        path: The file, which must exist.
+        digest: The digest of the job.
+
+    Raises:
+        OSError: If the file is a symlink.
+        UnusableFileError: If another program wrote the file.
+        sqlite3.Error: If it cannot be read.
+    """
+
+    def __init__(self, path: Path, digest: bytes) -> None:
+        self._identity, self._path, self._digest = file_identity(path), path, digest
+        self._last = self._job = 0
+        self.connection: sqlite3.Connection = open_to_read(path)
+        self.connection.execute("PRAGMA temp.journal_mode = OFF")
+        self.connection.execute(_CREATE)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the file has not been replaced or removed."""
+        return file_identity(self._path) == self._identity
+
+    def load(self) -> int | None:
+        """Add the next rows that were stored; return how many, or ``None`` if there are no more."""
+        if not self._find_job():
+            return None
+        (end,) = self._query("SELECT coalesce(max(id), 0) FROM main.rows")
+        if self._last >= end:
+            return None
+        until = min(self._last + _CHUNK, end)
+        added = self.connection.execute(_LOAD, (self._last, until, self._job)).rowcount
+        self._last = until
+        return added
+
+    def _find_job(self) -> bool:
+        if not self._job:
+            row = self._query("SELECT id, first_row FROM main.jobs WHERE digest = ?", self._digest)
+            self._job, self._last = row or (0, 0)
+        return bool(self._job)
+
+    def _query(self, sql: str, *values: object) -> tuple[int, ...]:
+        return self.connection.execute(sql, values).fetchone() or ()
+
+    def remove_older(self, oldest: float) -> None:
+        """Remove the keys whose last row is from before a time."""
+        self.connection.execute(_REMOVE_OLD, (oldest,))
+
+    def add(self, rows: Iterable[tuple[int, int]]) -> None:
+        """Add the keys and numbers of rows that this process has stored."""
+        if self._find_job():
+            self.connection.executemany(_ADD, rows)
+
+    def count(self) -> int:
+        """Return the number of keys."""
+        return self._query("SELECT count(*) FROM temp.done")[0]
+
+    def get(self, key: int) -> StoredRow | None:
+        """Return the last row of a key; ``None`` if it has none."""
+        found = self.connection.execute(_FIND, (key,)).fetchone()
+        if found is None:
+            return None
+        values = self.connection.execute(_READ, (*found, self._job, key)).fetchone()
+        return _row(*values) if values else None
+
+    def get_many(self, keys: Iterable[int]) -> dict[int, StoredRow]:
+        """Return the last row of each key that has one."""
+        found = self.connection.execute(_FIND_MANY, (json.dumps(list(keys)),)).fetchall()
+        if not found:
+            return {}
+        self.connection.execute("BEGIN")  # one for all keys is faster
+        try:
+            rows = ((key, self.get(key)) for (key,) in found)
+            return {key: row for key, row in rows if row is not None}
+        finally:
+            self.connection.execute("COMMIT")
+
+    def next_rows(self, after: int) -> tuple[int, list[StoredRow]]:
+        """Return the next rows after a number, and the number of the last of them.
+
+        At most a thousand rows are returned, and fewer if they are large.
+        """
+        rows: list[StoredRow] = []
+        size = 0
+        cursor = self.connection.execute(_ORDERED, (after, self._job))
+        with contextlib.closing(cursor):
+            for last, *values in cursor:
+                after = last
+                rows.append(_row(*values))
+                size += len(rows[-1].content)
+                if len(rows) >= _EXPORT_ROWS or size >= _EXPORT_BYTES:
+                    break
+        return after, rows
+
+    @classmethod
+    def open(cls, path: Path, digest: bytes) -> RowIndex | None:
+        """Return an empty index; ``None`` if the file does not exist."""
+        return cls(path, digest) if os.path.exists(path) else None
+
+
+def _row(key: int, at: object, outcome: object, retry: object, content: object) -> StoredRow:
+    return StoredRow(
+        key,
+        content if isinstance(content, bytes) else b"",
+        well_formed(outcome) if isinstance(outcome, str) else "",
+        retry == 1,
+        number(at),
+    )
