@@ -46,6 +46,12 @@ class RateLimits:
         tokens: Tokens allowed in the current window.
         tokens_left: Tokens remaining in the window.
         tokens_reset: Seconds until the token limit resets.
+        input_tokens: Input tokens allowed, if the provider limits them apart.
+        input_tokens_left: Input tokens remaining.
+        input_tokens_reset: Seconds until the limit of input tokens resets.
+        output_tokens: Output tokens allowed, if the provider limits them apart.
+        output_tokens_left: Output tokens remaining.
+        output_tokens_reset: Seconds until the limit of output tokens resets.
     """
 
     requests: int | None = None
@@ -54,6 +60,12 @@ class RateLimits:
     tokens: int | None = None
     tokens_left: int | None = None
     tokens_reset: float | None = None
+    input_tokens: int | None = None
+    input_tokens_left: int | None = None
+    input_tokens_reset: float | None = None
+    output_tokens: int | None = None
+    output_tokens_left: int | None = None
+    output_tokens_reset: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

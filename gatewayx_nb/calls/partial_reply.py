@@ -61,6 +61,8 @@ class PartialReply:
     fallback_from: str | None = None
     mask: Callable[[list[str]], list[str]] = list
     """Returns pieces of text with the engine's key masked, even if it is split over them."""
+    on_rate_limits: Callable[[RateLimits], object] = bool
+    """Receives the rate limits as soon as they arrive."""
     instant: bool = False
     """Whether the reply is replayed at once; its progress then need not be shown."""
 
@@ -86,7 +88,9 @@ class PartialReply:
         self.billed = chunk.billed or self.billed
         self.context_limit = chunk.context_limit or self.context_limit
         self.tool_calls += chunk.tool_calls
-        self.rate_limits = chunk.rate_limits or self.rate_limits
+        if chunk.rate_limits is not None:
+            self.rate_limits = chunk.rate_limits
+            self.on_rate_limits(chunk.rate_limits)
         self.raw = chunk.raw or self.raw
         if chunk.details is not None:
             self.details.append(chunk.details)

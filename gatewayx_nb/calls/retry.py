@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from gatewayx_nb.calls.partial_reply import PendingRetry
 from gatewayx_nb.errors import (
+    DeadlineError,
     GatewayError,
     ProviderError,
     RateLimitError,
@@ -91,14 +92,20 @@ def retry_delay(
     minimum = error.retry_after or 0.0
     if math.isnan(minimum):  # an engine's own error may hold any number
         minimum = 0.0
-    if attempt > retries or minimum > _LONGEST_WAIT or not _is_transient(error):
+    if attempt > retries or minimum > _LONGEST_WAIT or not is_transient(error):
         return None
     backoff = min(_FIRST_BACKOFF * 2.0 ** (attempt - 1), _LONGEST_BACKOFF)
     # Jitter spreads the retries of concurrent calls that failed together.
     return max(backoff * (1 - _JITTER * jitter()), minimum)
 
 
-def _is_transient(error: GatewayError) -> bool:
+def is_passing(error: GatewayError) -> bool:
+    """Return whether the same call may succeed later."""
+    return isinstance(error, DeadlineError) or is_transient(error)
+
+
+def is_transient(error: GatewayError) -> bool:
+    """Return whether the same request may succeed later."""
     # The provider's explicit advice takes precedence over its status code.
     if isinstance(error, RequestError) and error.should_retry is not None:
         return error.should_retry

@@ -13,7 +13,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from gatewayx_nb import pricing
-from gatewayx_nb.engine_pool.rate_limits import estimate_tokens, texts_of
+from gatewayx_nb.engine_pool.token_estimates import estimate_tokens, texts_of
 from gatewayx_nb.errors import BudgetError, EngineLoadError
 from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.replies import Usage
@@ -22,6 +22,7 @@ from gatewayx_nb.text import dollars, short_repr
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from gatewayx_nb.engine_pool.day_budget import DayLimit
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import Request
     from gatewayx_nb.secure_config import Limits
@@ -59,7 +60,7 @@ _LIMIT_PARAMS = frozenset(
 _NESTED_PARAMS = frozenset({"generationConfig", "generation_config", "extra_body"})
 
 SESSION_REPLY_TOKENS = 16_384
-"""Maximum number of tokens in an answer under a session limit, if ``max_tokens`` is not set.
+"""Maximum number of tokens in an answer under the limit of a session or a day, by default.
 
 Without a maximum, the first of several concurrent calls would reserve all that is left.
 """
@@ -159,8 +160,43 @@ def _price_hint(engine: LLMEngine) -> Hint:
     return as_hint("An engine file sets a price with `get_cost_per_token`.")
 
 
+@dataclass(frozen=True, slots=True)
+class _Left:
+    """What is left of each limit in US dollars; ``None`` if it is not set."""
+
+    call: Decimal | None
+    session: Decimal | None
+    of_day: Decimal | None
+    day: DayLimit | None
+
+    @classmethod
+    def of(cls, limits: Limits, spent: Callable[[], Decimal], day: DayLimit | None) -> _Left:
+        session = None if limits.max_cost is None else limits.max_cost - spent()
+        return cls(limits.max_call_cost, session, None if day is None else day.left, day)
+
+    @property
+    def lowest(self) -> Decimal | None:
+        known = (each for each in (self.call, self.session, self.of_day) if each is not None)
+        return min(known, default=None)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several calls share what is left."""
+        return (self.session, self.of_day) != (None, None)
+
+    def error(self, input_cost: Decimal, limits: Limits) -> BudgetError:
+        """Return the error that names the lowest limit."""
+        if self.day is not None and self.of_day is not None and self.of_day == self.lowest:
+            return self.day.error(self.of_day, input_cost)
+        return _budget_error(input_cost, limits, self.session)
+
+
 async def allow(
-    engine: LLMEngine, request: Request, limits: Limits, spent: Callable[[], Decimal]
+    engine: LLMEngine,
+    request: Request,
+    limits: Limits,
+    spent: Callable[[], Decimal],
+    lowest_of_day: Callable[[], DayLimit | None] = lambda: None,
 ) -> Allowance:
     """Return what a call may use so that it cannot exceed its cost limits.
 
@@ -171,11 +207,12 @@ async def allow(
         request: The request.
         limits: Cost limits of the call and the session.
         spent: Returns what the session has cost so far, including running calls.
+        lowest_of_day: Returns the limit of the day that has the least left, if there is one.
 
     Raises:
         BudgetError: If the input alone may exceed a limit, or the price is unknown.
     """
-    if limits.max_cost is None and limits.max_call_cost is None:
+    if (limits.max_cost, limits.max_call_cost, lowest_of_day()) == (None, None, None):
         return Allowance(request)
     for name in _limit_params(request.params):
         raise BudgetError(
@@ -199,12 +236,13 @@ async def allow(
         )
     if not await cost(UNLIMITED_TOKENS):  # free of charge
         return Allowance(request)
-    left = None if limits.max_cost is None else limits.max_cost - spent()
-    cap = min(limit for limit in (left, limits.max_call_cost) if limit is not None)
-    default = UNLIMITED_TOKENS if left is None else SESSION_REPLY_TOKENS
-    allowed = await _affordable_tokens(cost, request.max_tokens or default, cap)
+    left = _Left.of(limits, spent, lowest_of_day())
+    if left.lowest is None:  # the only limit has just been removed from the settings
+        return Allowance(request)
+    default = SESSION_REPLY_TOKENS if left.is_shared else UNLIMITED_TOKENS
+    allowed = await _affordable_tokens(cost, request.max_tokens or default, left.lowest)
     if allowed < 1:
-        raise _budget_error(input_cost, limits, left)
+        raise left.error(input_cost, limits)
     reserved = await cost(allowed) or Decimal(0)
     if allowed in (request.max_tokens, UNLIMITED_TOKENS):
         return Allowance(request, reserved)

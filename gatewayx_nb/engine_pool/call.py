@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import math
 import time
 from dataclasses import replace
 from decimal import Decimal
 from operator import is_
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.calls import AnswerCleaner, PartialReply, PendingRetry, with_retries
+from gatewayx_nb.calls import AnswerCleaner, PartialReply, PendingRetry, is_transient, with_retries
 from gatewayx_nb.engine_pool.budget import SESSION_REPLY_TOKENS, allow, cost_of, price_per_token
 from gatewayx_nb.engine_pool.chunk_check import ChunkCheck
 from gatewayx_nb.engine_pool.exception_redaction import redact_exception
 from gatewayx_nb.engine_pool.host import closing, typed_errors
 from gatewayx_nb.engine_pool.preview import preview
 from gatewayx_nb.engine_pool.probe import list_models
-from gatewayx_nb.engine_pool.rate_limits import estimate_request_tokens
 from gatewayx_nb.engine_pool.structured_output import parse_or_correct, with_schema_in_prompt
+from gatewayx_nb.engine_pool.token_estimates import estimate_request_tokens
 from gatewayx_nb.errors import (
+    BudgetError,
     DeadlineError,
     GatewayError,
     ModelNotFoundError,
+    RateLimitError,
     RequestError,
     TransportError,
     UnsupportedFeatureError,
@@ -39,9 +43,10 @@ from gatewayx_nb.llm_engines import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from gatewayx_nb.calls import ChunkHandler
+    from gatewayx_nb.engine_pool.congestion import Permit
     from gatewayx_nb.engine_pool.host import EngineHost
     from gatewayx_nb.engine_pool.preview import CallPreview
     from gatewayx_nb.engine_pool.usage import UsageTracker
@@ -70,6 +75,10 @@ class EngineCall:
         usage: The totals to which the finished call is added.
         schema: Parses the answer, if a schema was requested.
         add_turn: Adds the reply to the call's conversation, if any.
+        waits_out_rate_limits: Whether a request that the provider refuses because of a rate limit
+            is sent again as often as needed, without counting as an attempt. The time that the call
+            waits to be sent then does not count towards the timeout. The call fails if the engine
+            has answered nothing but such refusals for that time.
 
     Attributes:
         portal: The engine's event loop, on which the call runs.
@@ -87,13 +96,20 @@ class EngineCall:
         *,
         schema: ResponseSchema | None = None,
         add_turn: Callable[[Reply], object] | None = None,
+        waits_out_rate_limits: bool = False,
     ) -> None:
         self.target, self.limits = target, limits
         self.portal, self.timeout = host.portal, limits.timeout + _GRACE
+        if waits_out_rate_limits:
+            self.timeout = math.inf
         self.partial = PartialReply(target.name, target.model or "")
         self._host, self._request, self._usage = host, request, usage
         self._schema, self._add_turn = schema, add_turn
         self._allowed_cost: Decimal | None = None
+        self._waits_out = waits_out_rate_limits
+        self._deadline = asyncio.Timeout(None)
+        self._ticket: int | None = None
+        self._reservations = contextlib.ExitStack()
 
     async def run(self, emit: ChunkHandler | None = None) -> Reply:
         """Make the call on its engine's loop, passing each chunk to ``emit``.
@@ -101,11 +117,16 @@ class EngineCall:
         Raises:
             GatewayError: If the call fails; ``partial`` holds the text received so far.
         """
+        # Without reservations, concurrent calls could exceed a limit together. They are kept until
+        # the cost has been counted.
+        with self._reservations:
+            return await self._run(emit)
+
+    async def _run(self, emit: ChunkHandler | None) -> Reply:
         try:
-            # The deadline includes the wait for a free slot.
-            async with asyncio.timeout(self.limits.timeout):
-                slots = self.limits.concurrency
-                async with self._host.acquire(self.target, slots) as instance, instance.slots:
+            # The deadline includes the wait for admission, unless the call waits out rate limits.
+            async with asyncio.timeout(self.limits.timeout) as self._deadline:
+                async with self._host.acquire(self.target) as instance:
                     with typed_errors(self.target):
                         parsed = await self._answer(instance.engine, emit)
         except TimeoutError:
@@ -136,18 +157,29 @@ class EngineCall:
             GatewayError: If the engine cannot be created or rejects the request.
         """
         try:
-            async with self._host.acquire(self.target, self.limits.concurrency) as instance:
+            async with self._host.acquire(self.target) as instance:
                 with typed_errors(self.target):
                     return await self._preview(instance.engine)
         except GatewayError as error:
             redact_exception(error, self.target.key)
             raise
 
+    async def whole_request(self, engine: LLMEngine) -> Request:
+        """Return the request in the form in which the engine sends it; nothing is sent.
+
+        Raises:
+            GatewayError: If the engine does not support it.
+        """
+        request = await self._prepare(engine)
+        check_supported(engine, request)
+        return request
+
     async def _preview(self, engine: LLMEngine) -> CallPreview:
         request = await self._prepare(engine, asks_for_model=False)
         check_supported(engine, request)
         spent = self._usage.spent
-        allowance = await allow(engine, request, self.limits, lambda: spent)
+        await self._usage.day.refresh()
+        allowance = await allow(engine, request, self.limits, lambda: spent, self._usage.day.lowest)
         return await preview(engine, allowance.request)
 
     async def _answer(self, engine: LLMEngine, emit: ChunkHandler | None) -> Any:  # noqa: ANN401 - the type depends on the schema
@@ -156,18 +188,16 @@ class EngineCall:
         try:
             request = await self._prepare(engine)
             self.partial.model = request.model
-            # Without reservations, concurrent calls could exceed the limit together.
-            with contextlib.ExitStack() as reservations:
-                await self._send_within_limits(engine, request, emit, reservations)
-                parsed = self._schema and await parse_or_correct(
-                    self._schema,
-                    request,
-                    self.partial,
-                    # `emit` is omitted: the reader of a stream would see two answers in a row.
-                    (lambda turn: self._send_within_limits(engine, turn, None, reservations))
-                    if "history" in engine.features and takes(engine, "messages")
-                    else None,
-                )
+            await self._send_within_limits(engine, request, emit)
+            parsed = self._schema and await parse_or_correct(
+                self._schema,
+                request,
+                self.partial,
+                # `emit` is omitted: the reader of a stream would see two answers in a row.
+                (lambda turn: self._send_within_limits(engine, turn, None))
+                if "history" in engine.features and takes(engine, "messages")
+                else None,
+            )
         except ModelNotFoundError as error:
             models = await self._list_models_if_possible(engine)
             suggestion = did_you_mean(self.partial.model, models)
@@ -184,16 +214,51 @@ class EngineCall:
         return await cost_of(engine, self.partial.model, tokens, sent_at)
 
     async def _send_within_limits(
-        self,
-        engine: LLMEngine,
-        request: Request,
-        emit: ChunkHandler | None,
-        reservations: contextlib.ExitStack,
+        self, engine: LLMEngine, request: Request, emit: ChunkHandler | None
     ) -> None:
-        """Reserve the maximum cost of the request and send it, unless it could exceed a limit.
+        """Send the request, with retries until the first chunk has arrived.
 
-        For a correction, the cost of the first answer counts too.
+        Before the first attempt, the maximum cost is reserved, unless it could exceed a limit. A
+        call that waits to be sent has reserved nothing, so that it does not block other calls.
         """
+        is_reserved = False
+
+        async def attempt() -> None:
+            nonlocal request, is_reserved  # a retry must not send the dropped parameters again
+            while True:
+                self.partial.begin_attempt()
+                with await self._admit(request) as permit:
+                    if not is_reserved:
+                        request = await self._reserve(engine, request)
+                        is_reserved = True
+                    try:
+                        await self._receive(engine, request, emit)
+                    except RejectedParameterError as error:
+                        request = self._without_rejected(request, error)
+                    else:
+                        permit.usage = self.partial.usage
+                        return
+
+        def note_wait(pending: PendingRetry | None) -> None:
+            self.partial.pending_retry = pending
+
+        await with_retries(
+            functools.partial(self._wait_out, attempt) if self._waits_out else attempt,
+            self.limits.retries,
+            may_retry=lambda: not (self.partial.has_begun or self._has_waited_in_vain),
+            on_wait=note_wait,
+        )
+
+    async def _reserve(self, engine: LLMEngine, request: Request) -> Request:
+        """Reserve the maximum cost of the request; return it with the ``max_tokens`` that allows.
+
+        For a correction, the cost of the first answer counts too. The answer to a row of a map is
+        not shortened: it would be kept, and the next run would not ask again.
+
+        Raises:
+            BudgetError: If the request could exceed a limit.
+        """
+        reservations = self._reservations
         reservations.close()
         limits, spent = self.limits, await self._cost_so_far(engine)
         if spent is None:  # the cost of an answer without usage is unknown; assume the maximum
@@ -203,12 +268,83 @@ class EngineCall:
             if limits.max_call_cost is not None:
                 left = max(Decimal(0), limits.max_call_cost - spent)
                 limits = replace(limits, max_call_cost=left)
-        allowance = await allow(engine, request, limits, lambda: self._usage.spent)
+        day = self._usage.day
+        await day.refresh()
+        allowance = await allow(engine, request, limits, lambda: self._usage.spent, day.lowest)
+        if self._waits_out and allowance.token_cap not in (None, SESSION_REPLY_TOKENS):
+            raise BudgetError(
+                "the answer could cost more than what is left of a cost limit; nothing was sent.",
+                hint=Hint("set_option", option="max_tokens", value=500)
+                | Hint("raise_option", option="max_cost"),
+                engine=self.target.name,
+                model=request.model,
+            )
         self._allowed_cost = allowance.cost
         if allowance.cost:
             reservations.enter_context(self._usage.reserve(allowance.cost))
+            # A call on another engine's loop may have reserved the rest in the meantime.
+            if (limit := day.lowest()) is not None and limit.left < 0:
+                raise limit.error(limit.left + allowance.cost, allowance.cost)
         self.partial.token_cap = allowance.token_cap
-        await self._send(engine, allowance.request, emit)
+        return allowance.request
+
+    def _without_rejected(self, request: Request, error: RejectedParameterError) -> Request:
+        """Return the request without the parameter that the provider rejected.
+
+        Raises:
+            RejectedParameterError: If the parameter must not be dropped.
+        """
+        cap = self.partial.token_cap
+        if cap and (limit := model_token_limit(error, cap)):
+            # The model's own limit is lower than what the cost limit allows.
+            self.partial.token_cap = None
+            return replace(request, max_tokens=limit)
+        if cap and error.code == "max_tokens":
+            raise error  # without it, the call could cost more than its limit
+        if not request.drop_unsupported or error.code is None:
+            raise error
+        self.partial.dropped += (error.code,)
+        return without_param(request, error.code)
+
+    async def _wait_out(self, attempt: Callable[[], Awaitable[None]]) -> None:
+        """Make attempts until one is not refused because of a rate limit."""
+        while True:
+            try:
+                return await attempt()
+            except RateLimitError as error:
+                if self.partial.has_begun or self._has_waited_in_vain or not is_transient(error):
+                    raise
+                self.partial.attempts -= 1
+                now = asyncio.get_running_loop().time()
+                self._deadline.reschedule(now + self.limits.timeout)
+
+    @property
+    def _has_waited_in_vain(self) -> bool:
+        patience = self.limits.timeout
+        return self._waits_out and self._host.governor.refused_for(patience)
+
+    async def _admit(self, request: Request) -> Permit:
+        """Wait until the request may be sent."""
+        governor = self._host.governor
+        governor.configure(self.target.rates, self.limits.concurrency)
+        if self._ticket is None:
+            self._ticket = governor.ticket()
+        tokens = estimate_request_tokens(request) if governor.counts_tokens else 0
+        output = request.max_tokens or 0
+        permit = governor.try_admit(tokens, output)
+        if permit is None and self._waits_out:
+            loop, due = asyncio.get_running_loop(), self._deadline.when()
+            left = math.inf if due is None else due - loop.time()
+            self._deadline.reschedule(None)
+            permit = await governor.admit(self._ticket, tokens, output, self.limits.timeout)
+            self._deadline.reschedule(loop.time() + left)
+        elif permit is None:
+            permit = await governor.admit(self._ticket, tokens, output)
+        if self._waits_out and self.partial.attempts <= 1:
+            # A row may have waited in line for minutes, which is not the provider's latency.
+            self.partial.started = time.monotonic()
+        self.partial.on_rate_limits = functools.partial(governor.note_limits, permit)
+        return permit
 
     async def _prepare(self, engine: LLMEngine, *, asks_for_model: bool = True) -> Request:
         """Return the request with a model, and with the schema in the form that the engine takes.
@@ -256,42 +392,6 @@ class EngineCall:
             request, schema, takes_system=takes_system, in_object=in_object
         )
         return replace(asked, schema=enforced)
-
-    async def _send(self, engine: LLMEngine, request: Request, emit: ChunkHandler | None) -> None:
-        """Send the request, with retries until the first chunk has arrived."""
-        rates = self.target.rates
-
-        async def attempt() -> None:
-            nonlocal request  # a retry must not send the dropped parameters again
-            while True:
-                self.partial.begin_attempt()
-                tokens = estimate_request_tokens(request) if rates.tokens else 0
-                await self._host.wait_for_rate(rates, tokens)
-                try:
-                    return await self._receive(engine, request, emit)
-                except RejectedParameterError as error:
-                    cap = self.partial.token_cap
-                    if cap and (limit := model_token_limit(error, cap)):
-                        # The model's own limit is lower than what the cost limit allows.
-                        request = replace(request, max_tokens=limit)
-                        self.partial.token_cap = None
-                        continue
-                    if cap and error.code == "max_tokens":
-                        raise  # without it, the call could cost more than its limit
-                    if not request.drop_unsupported or error.code is None:
-                        raise
-                    request = without_param(request, error.code)
-                    self.partial.dropped += (error.code,)
-
-        def note_wait(pending: PendingRetry | None) -> None:
-            self.partial.pending_retry = pending
-
-        await with_retries(
-            attempt,
-            self.limits.retries,
-            may_retry=lambda: not self.partial.has_begun,
-            on_wait=note_wait,
-        )
 
     async def _receive(
         self, engine: LLMEngine, request: Request, emit: ChunkHandler | None

@@ -182,7 +182,7 @@ class LiveCatalog(Catalog):
         return [name for name, result in results.items() if result is True]
 
     def _prober(self, timeout: float) -> Prober:
-        return Prober(self._runtime, self._config.settings.limits.concurrency, timeout)
+        return Prober(self._runtime, timeout)
 
 
 class ReplayCatalog(Catalog):

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 from gatewayx_nb.calls import with_retries
 from gatewayx_nb.engine_pool.exception_redaction import redact_exception
 from gatewayx_nb.engine_pool.host import typed_errors
-from gatewayx_nb.engine_pool.rate_limits import estimate_tokens
+from gatewayx_nb.engine_pool.token_estimates import estimate_tokens
 from gatewayx_nb.errors import ConfigError, DeadlineError, GatewayError, ProviderError, UsageError
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.prompts import table_kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from gatewayx_nb.engine_pool.governor import Governor
     from gatewayx_nb.engine_pool.host import EngineHost
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.model_registry import Target
@@ -42,6 +44,10 @@ def check_texts(texts: Iterable[str]) -> list[str]:
     Raises:
         UsageError: If a text is not a str or is empty; providers reject empty ones.
     """
+    if table_kind(texts) == "DataFrame":  # iterating over it would embed the names of its columns
+        raise UsageError(
+            "texts must be a list or a column, got a DataFrame.", hint="For example, `df['text']`."
+        )
     checked = [texts] if isinstance(texts, str) else list(texts)
     for number, text in enumerate(checked):
         if not isinstance(text, str) or not text:
@@ -73,11 +79,10 @@ async def embed(host: EngineHost, target: Target, limits: Limits, texts: list[st
 async def _embed(host: EngineHost, target: Target, limits: Limits, texts: list[str]) -> Vectors:
     try:
         async with asyncio.timeout(limits.timeout):
-            # The whole call takes one slot; `_CONCURRENT_BATCHES` limits its batches.
-            async with host.acquire(target, limits.concurrency) as instance, instance.slots:
+            async with host.acquire(target) as instance:
                 with typed_errors(target):
                     engine = instance.engine
-                    embedder = _BatchEmbedder(host, target, engine, limits.retries)
+                    embedder = _BatchEmbedder(host.governor, target, engine, limits)
                     vectors = await embedder.embed(texts)
     except GatewayError as error:
         redact_exception(error, target.key)
@@ -98,10 +103,10 @@ def _deadline_error(target: Target, limits: Limits) -> DeadlineError:
 class _BatchEmbedder:
     """Embeds texts in concurrent batches."""
 
-    host: EngineHost
+    governor: Governor
     target: Target
     engine: LLMEngine
-    retries: int
+    limits: Limits
     slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONCURRENT_BATCHES))
 
     async def embed(self, texts: list[str]) -> RawVectors:
@@ -124,9 +129,12 @@ class _BatchEmbedder:
     async def _embed_batch(self, texts: list[str]) -> RawVectors:
         model = self.target.model or self.engine.embedding_model
 
+        ticket, tokens = self.governor.ticket(), estimate_tokens(texts)
+
         async def attempt() -> RawVectors:
-            await self.host.wait_for_rate(self.target.rates, estimate_tokens(texts))
-            with typed_errors(self.target):
+            self.governor.configure(self.target.rates, self.limits.concurrency)
+            permit = self.governor.try_admit(tokens) or await self.governor.admit(ticket, tokens)
+            with permit, typed_errors(self.target):
                 answer: Any = self.engine.embed(texts, model)
                 vectors: RawVectors = await answer if inspect.isawaitable(answer) else answer
                 count = len(vectors)
@@ -138,7 +146,7 @@ class _BatchEmbedder:
             return vectors
 
         async with self.slots:
-            return await with_retries(attempt, self.retries)
+            return await with_retries(attempt, self.limits.retries)
 
 
 def import_numpy() -> ModuleType:

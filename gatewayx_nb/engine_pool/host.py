@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeGuard
 
 from gatewayx_nb.concurrency import is_being_cancelled
 from gatewayx_nb.engine_pool.exception_redaction import cause_without_key, redact_exception
-from gatewayx_nb.engine_pool.rate_limits import RateLimiter
-from gatewayx_nb.errors import EngineLoadError, GatewayError, ProviderError
-from gatewayx_nb.llm_engines import check_keywords
+from gatewayx_nb.engine_pool.governor import Governor
+from gatewayx_nb.errors import ConfigError, EngineLoadError, GatewayError, ProviderError
+from gatewayx_nb.llm_engines import HTTPEngine, check_keywords
 from gatewayx_nb.model_registry import location
 from gatewayx_nb.secrets import redact, redact_beginning
-from gatewayx_nb.secure_config import Rates
 from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
@@ -43,30 +42,26 @@ class EngineInstance:
         calls: The calls that use it, and their tasks.
         is_retired: Whether it is cleaned up as soon as no call uses it.
         closed: Set when it has been cleaned up.
-        slots: The calls that it may run at the same time.
+        configuration: The key, options, network settings and headers that it was created with.
         replaced: The instance that it replaced, until its first call waits for it.
     """
 
-    def __init__(
-        self, engine: LLMEngine, loaded: LoadedEngine | None, target: Target, slots: int
-    ) -> None:
+    def __init__(self, engine: LLMEngine, loaded: LoadedEngine | None, target: Target) -> None:
         self.engine = engine
         self.calls: dict[object, asyncio.Task[object] | None] = {}
         self.is_retired = False
         self.closed = asyncio.Event()
-        self.slots = asyncio.Semaphore(slots)
         self.replaced: EngineInstance | None = None
         self._cleanup: asyncio.Task[None] | None = None
         self._loaded, self._target = loaded, target
         if loaded:
             # This keeps the engine's modules importable as long as the instance exists.
             loaded.hold()
-        self._configuration = (target.key, target.options, target.network, slots)
+        self.configuration = _configuration(target)
 
-    def matches(self, target: Target, loaded: LoadedEngine | None, slots: int) -> bool:
+    def matches(self, target: Target, loaded: LoadedEngine | None) -> bool:
         """Return whether the instance was created from this code, key and configuration."""
-        configuration = (target.key, target.options, target.network, slots)
-        return self._loaded is loaded and self._configuration == configuration
+        return self._loaded is loaded and self.configuration == _configuration(target)
 
     def retire(self) -> None:
         """Have the instance cleaned up as soon as no call uses it."""
@@ -121,6 +116,7 @@ class EngineHost:
     Attributes:
         portal: The event loop.
         registry: Provides the engine's code.
+        governor: Admits the requests of all calls.
     """
 
     def __init__(self, portal: Portal, registry: ModelRegistry) -> None:
@@ -131,7 +127,7 @@ class EngineHost:
         self._instances: weakref.WeakSet[EngineInstance] = weakref.WeakSet()
         self._is_closed = False
         self._creating = asyncio.Lock()  # held while one call loads the code for all
-        self._limiter = RateLimiter(Rates())  # unlimited
+        self.governor = Governor(portal.loop)
 
     @property
     def started(self) -> bool:
@@ -139,12 +135,12 @@ class EngineHost:
         return self._instance is not None
 
     @contextlib.asynccontextmanager
-    async def acquire(self, target: Target, slots: int) -> AsyncIterator[EngineInstance]:
+    async def acquire(self, target: Target) -> AsyncIterator[EngineInstance]:
         """Yield the instance; if its file, key or settings have changed, replace it first.
 
-        The instance stays open until the block ends. A call takes one of its ``slots``.
+        The instance stays open until the block ends.
         """
-        instance = await self._current(target, slots)
+        instance = await self._current(target)
         call = object()  # not the task, which may use the same engine several times
         # The call is registered before the next await, so that no one cleans up the instance.
         instance.calls[call] = asyncio.current_task()
@@ -155,12 +151,6 @@ class EngineHost:
         finally:
             del instance.calls[call]
             await instance.close_if_idle()
-
-    async def wait_for_rate(self, rates: Rates, tokens: int) -> None:
-        """Wait until a request of ``tokens`` tokens may be sent."""
-        if rates != self._limiter.rates:
-            self._limiter = RateLimiter(rates)
-        await self._limiter.acquire(tokens)
 
     async def retire(self) -> None:
         """Clean up after the last call, because the engine was removed."""
@@ -179,19 +169,19 @@ class EngineHost:
         self._is_closed, self._instance = True, None
         await asyncio.gather(*cleanups)
 
-    async def _current(self, target: Target, slots: int) -> EngineInstance:
+    async def _current(self, target: Target) -> EngineInstance:
         # This check takes no lock, because nearly every call finds the instance up to date.
         loaded = self.registry.current(target)
-        if self._instance and self._instance.matches(target, loaded, slots):
+        if self._instance and self._instance.matches(target, loaded):
             return self._instance
         async with self._creating:
             # Many calls may have waited for the lock; the first one loads the engine's code.
             loaded = self.registry.current(target)
             if target.source and loaded is None:
                 loaded = await asyncio.to_thread(self.registry.load, target)
-            if self._instance and self._instance.matches(target, loaded, slots):
+            if self._instance and self._instance.matches(target, loaded):
                 return self._instance
-            fresh = EngineInstance(self._create(target, loaded), loaded, target, slots)
+            fresh = EngineInstance(self._create(target, loaded), loaded, target)
             self._replace(fresh)
         return fresh
 
@@ -203,6 +193,8 @@ class EngineHost:
             return
         fresh.replaced, self._instance = self._instance, fresh
         if fresh.replaced:
+            if fresh.configuration != fresh.replaced.configuration:
+                self.governor.forget()  # another key or address has other limits
             fresh.replaced.retire()
 
     def _create(self, target: Target, loaded: LoadedEngine | None) -> LLMEngine:
@@ -233,12 +225,25 @@ class EngineHost:
         raise failure from cause_without_key(error, target.key)
 
 
+def _configuration(target: Target) -> tuple[object, ...]:
+    return (target.key, target.options, target.network, target.headers)
+
+
 def _with_settings(engine: LLMEngine, target: Target) -> LLMEngine:
     """Set the attributes that the settings override."""
     engine.name = target.name
     engine.network = target.network
     engine.model_name = str(target.options.get("model") or engine.model_name)
     engine.base_url = str(target.options.get("base_url") or engine.base_url)
+    if target.headers:
+        if not isinstance(engine, HTTPEngine):
+            raise ConfigError(
+                f"engine {target.name!r} is no HTTP engine, so that [engines.{target.name}] headers"
+                " has no effect.",
+                hint="Delete that setting.",
+                engine=target.name,
+            )
+        engine.extra_headers = target.headers
     return engine
 
 

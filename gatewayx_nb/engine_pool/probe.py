@@ -43,12 +43,10 @@ class Prober:
 
     Attributes:
         runtime: Runs the engines.
-        slots: Maximum number of concurrent calls per engine; a query does not take a slot.
         timeout: Seconds that each engine has to answer.
     """
 
     runtime: Runtime
-    slots: int
     timeout: float
 
     async def probe_all(
@@ -81,7 +79,7 @@ class Prober:
         try:
             async with asyncio.timeout(self.timeout):
                 host = self.runtime.host(target)
-                async with host.acquire(target, self.slots) as instance:
+                async with host.acquire(target) as instance:
                     with typed_errors(target):
                         return await query(instance.engine)
         except GatewayError as error:

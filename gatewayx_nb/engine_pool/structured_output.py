@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.engine_pool.rate_limits import estimate_tokens
+from gatewayx_nb.engine_pool.token_estimates import estimate_tokens
 from gatewayx_nb.errors import ProviderError, TruncatedError
 from gatewayx_nb.extraction import ends_within_json
 from gatewayx_nb.hints import Hint

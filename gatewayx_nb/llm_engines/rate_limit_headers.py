@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.replies import RateLimits
 
@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _NAME_PATTERNS = ("x-ratelimit-{quantity}-{resource}", "anthropic-ratelimit-{resource}-{quantity}")
+_RESOURCES = {
+    "requests": "requests",
+    "tokens": "tokens",
+    "input_tokens": "input-tokens",
+    "output_tokens": "output-tokens",
+}
 _COUNT = re.compile(r"\d{1,18}", re.ASCII)  # 19 digits may exceed 64 bits
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)", re.ASCII)
@@ -25,22 +31,21 @@ def rate_limits(headers: Mapping[str, str], now: float) -> RateLimits | None:
     OpenAI and compatible providers send headers such as ``x-ratelimit-remaining-tokens``
     (https://platform.openai.com/docs/guides/rate-limits), with resets such as ``6m0s``.
     Anthropic sends ``anthropic-ratelimit-tokens-remaining``
-    (https://docs.anthropic.com/en/api/rate-limits), with resets as RFC 3339 times.
+    (https://docs.anthropic.com/en/api/rate-limits), with resets as RFC 3339 times, and the same of
+    ``input-tokens`` and ``output-tokens``. A limit of 0 or -1 means that it is unknown.
 
     Args:
         headers: The response headers, with names in lower case.
         now: Seconds since the epoch.
     """
-    if not any("ratelimit" in name for name in headers):  # saves twelve lookups
+    if not any("ratelimit" in name for name in headers):  # saves the lookups
         return None
-    limits = RateLimits(
-        requests=_count(_header(headers, "limit", "requests")),
-        requests_left=_count(_header(headers, "remaining", "requests")),
-        requests_reset=_reset(_header(headers, "reset", "requests"), now),
-        tokens=_count(_header(headers, "limit", "tokens")),
-        tokens_left=_count(_header(headers, "remaining", "tokens")),
-        tokens_reset=_reset(_header(headers, "reset", "tokens"), now),
-    )
+    values: dict[str, Any] = {}
+    for field, resource in _RESOURCES.items():
+        values[field] = _count(_header(headers, "limit", resource)) or None
+        values[f"{field}_left"] = _count(_header(headers, "remaining", resource))
+        values[f"{field}_reset"] = _reset(_header(headers, "reset", resource), now)
+    limits = RateLimits(**values)
     return None if limits == RateLimits() else limits
 
 

@@ -1,92 +1,20 @@
 """The rate limits of `[engines.<name>]` apply to all callers."""
 
-import asyncio
 import time
 
 import pytest
 
 from gatewayx_nb.engine_pool import EnginePool
-from gatewayx_nb.engine_pool.rate_limits import RateLimiter, estimate_request_tokens
+from gatewayx_nb.engine_pool.token_estimates import estimate_request_tokens
 from gatewayx_nb.errors import ConfigError, DeadlineError
 from gatewayx_nb.messages import Message, Request, ToolCall, ToolResult
-from gatewayx_nb.secure_config import Rates
 
 
-class Clock:
-    """Event loop whose clock is advanced by waiting, so that a minute takes no time."""
-
-    def __init__(self, monkeypatch):
-        self.now = 0.0
-        loop = asyncio.new_event_loop()
-        monkeypatch.setattr(loop, "time", lambda: self.now)
-        select = loop._selector.select
-
-        def skip(timeout):
-            self.now += max(timeout or 0.0, 1e-6)  # a clock always advances
-            return select(0)
-
-        monkeypatch.setattr(loop._selector, "select", skip)
-        self.loop = loop
-
-    def run(self, coroutine):
-        try:
-            return self.loop.run_until_complete(coroutine)
-        finally:
-            self.loop.close()
-
-
-@pytest.mark.parametrize("rate", [2, 10, 60, 600])
-def test_no_minute_exceeds_the_request_rate(monkeypatch, rate):
-    """No minute has more requests than the rate limit: a burst first, then evenly spaced.
-
-    At least half of the limit is used in some minute.
-    """
-    clock = Clock(monkeypatch)
-    start_times = []
-
-    async def ask_for_three_minutes():
-        limiter = RateLimiter(Rates(requests=rate))
-        while clock.now < 180:
-            await limiter.acquire(1)
-            start_times.append(clock.now)
-
-    clock.run(ask_for_three_minutes())
-
-    maximum = max(
-        sum(start <= time_ < start + 60 for time_ in start_times) for start in start_times
-    )
-    assert 0.5 * rate <= maximum <= rate
-    assert start_times[max(1, rate // 10) - 1] < 0.01
-
-
-def test_estimated_tokens_are_limited(monkeypatch):
-    """Half of the tokens per minute may be sent at once; further requests wait.
-
-    A request larger than the burst counts as one of the burst's size.
-    """
-    clock = Clock(monkeypatch)
-
-    async def ask():
-        limiter = RateLimiter(Rates(tokens=1000))
-        await limiter.acquire(500)
-        burst_time = clock.now
-        await limiter.acquire(100)
-        wait_time = clock.now
-        await limiter.acquire(10**9)
-        return burst_time, wait_time
-
-    burst_time, wait_time = clock.run(ask())
-
-    assert burst_time < 0.01
-    assert wait_time == pytest.approx(12, abs=0.1)
-    assert clock.now == pytest.approx(72, abs=0.5)
-
-
-def test_the_estimate_of_a_request_includes_its_answer():
-    """The estimate is one token per four characters of the prompt, plus `max_tokens` if set."""
+def test_the_estimate_of_a_request_is_that_of_its_text():
+    """The estimate is one token per four characters of the prompt, without its answer."""
     request = Request((Message("user", "x" * 10),), "m", system="y" * 6, max_tokens=7)
 
-    assert estimate_request_tokens(request) == 4 + 7
+    assert estimate_request_tokens(request) == 4
 
 
 def test_the_estimate_of_a_request_includes_tool_calls_and_results():

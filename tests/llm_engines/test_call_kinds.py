@@ -23,7 +23,7 @@ FIRST_EVENTS = CHAT.events[:2]
 FAULTS = {
     "401": ([Send(reply(b"{}", 401))], AuthenticationError),
     "402": ([Send(reply(b"{}", 402))], QuotaError),
-    "429": ([Send(reply(b"{}", 429, retry_after="99"))], RateLimitError),
+    "429": ([Send(reply(b"{}", 429, retry_after="0"))], RateLimitError),
     "500": ([Send(reply(b"{}", 500))], ProviderError),
     "an error in 200": ([Send(reply(CHAT.fault))], ProviderError),
     "HTML": ([Send(html())], ProviderError),

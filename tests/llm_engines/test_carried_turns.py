@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from gatewayx_nb.engine_pool.rate_limits import estimate_request_tokens
+from gatewayx_nb.engine_pool.token_estimates import estimate_request_tokens
 from gatewayx_nb.errors import ProviderError, UsageError
 from gatewayx_nb.llm_engines.anthropic_messages import MessagesParser
 from gatewayx_nb.llm_engines.gemini import GeminiParser

@@ -388,7 +388,7 @@ def test_listing_models_uses_no_tokens(make_grok_pool):
         host = pool._runtime.host(target)
 
         async def query():
-            async with host.acquire(target, 1) as instance:
+            async with host.acquire(target) as instance:
                 return await instance.engine.models(), await instance.engine.health_check()
 
         models, is_healthy = host.portal.run(query())

@@ -115,7 +115,7 @@ class Wire:
         host = self.pool._runtime.host(target)
 
         async def run_on_engine_loop():
-            async with host.acquire(target, 8) as instance:
+            async with host.acquire(target) as instance:
                 return await coroutine_function(instance.engine)
 
         return host.portal.run(run_on_engine_loop())

@@ -1,0 +1,340 @@
+"""What refused calls teach about the limits of a provider that states none."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import TYPE_CHECKING, Self
+
+from gatewayx_nb.engine_pool.flow_limits import LearnedLimit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from gatewayx_nb.replies import Usage
+
+    Release = Callable[["Permit", BaseException | None], object]
+
+_NOTHING: dict[str, tuple[float, float]] = {}
+"""The charges of a call without limits."""
+
+_HISTORY = 2048
+"""Maximum number of admissions from which the accepted rate is counted."""
+
+_MIN_EVIDENCE = 5
+"""Minimum number of accepted calls from which a rate is learned."""
+
+_SHORTEST_MEASURE = 0.25
+"""Minimum number of seconds over which a rate is measured."""
+
+_LARGEST_STEP, _LARGEST_STEP_IF_STATED = 0.5, 0.9
+"""Lowest share of the current rate to which one refusal reduces it."""
+
+_LONG_CYCLE, _LONGEST_CYCLE = 10.0, 120.0
+"""Shortest and longest cycle, open and closed, in seconds, whose accepted calls give the rate.
+
+Shorter cycles say little, and calls are not spread over a day whose quota is used up.
+"""
+
+_MANY, _SHORT_CLOSURE = 20, 0.02
+"""Accepted requests after which a refusal is rare, and the seconds without requests after it."""
+
+_BURST = 10
+"""Requests in a second that may be a burst beyond a limit that is not known yet."""
+
+_SETTLING = 1.0
+"""Seconds in which a second refusal shows that the first reduction was not enough."""
+
+_FIRST_CLOSURE, _LONGEST_CLOSURE = 0.5, 8.0
+"""Seconds without calls after such a refusal; they double with each refused probe."""
+
+_PROBE_PATIENCE = 2.0
+"""Seconds after which a probe counts as accepted: refusals are quick, answers may take minutes."""
+
+_LONGEST_GAP = 60.0
+"""Seconds without calls after which a refusal does not continue the earlier ones."""
+
+
+class Permit:
+    """The admission of one request; a context manager around sending it.
+
+    An exception is the outcome: a `RateLimitError` is a refusal.
+
+    Attributes:
+        number: The number of the request, from 1.
+        at: Time of the admission.
+        in_flight: Requests in flight, this one included.
+        charges: What was taken from each bucket, and the bucket's total after it.
+        is_refused: Whether the provider refused it.
+        usage: The tokens that it used, if known.
+    """
+
+    __slots__ = ("_release", "at", "charges", "in_flight", "is_refused", "number", "usage")
+
+    def __init__(self, release: Release, number: int, at: float, in_flight: int) -> None:
+        self._release = release
+        self.number, self.at, self.in_flight = number, at, in_flight
+        self.charges = _NOTHING
+        self.is_refused = False
+        self.usage: Usage | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._release(self, error)
+
+
+class Congestion:
+    """The requests in flight, and the limits that refusals have taught.
+
+    After a refusal, nine tenths of the accepted rate, or of the accepted requests in flight, are
+    allowed, and then more and more. The requests that were in flight at the first refusal are part
+    of the same congestion. If another refusal follows at once, nothing is admitted for half a
+    second, and then one request as a probe, until one is accepted.
+
+    Attributes:
+        in_flight: Requests in flight.
+        refusals: Requests refused so far.
+        rare_refusals: Refusals that taught nothing, because a limit is stated.
+        is_known: Whether a request was ever refused; until then, nothing is limited.
+        rate: The learned requests per second, if any.
+        window: The learned number of requests in flight, if any.
+        closed_until: Time until which nothing is admitted, if any.
+        is_pause: Whether that is a pause, after which all requests may start, rather than a probe.
+        stated_rate: The requests per second that known limits allow, if any.
+    """
+
+    def __init__(self) -> None:
+        self.in_flight = self.refusals = self.rare_refusals = self._admitted = 0
+        self._history: deque[Permit] = deque(maxlen=_HISTORY)
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what refusals have taught."""
+        self.is_known = False
+        self.rate: LearnedLimit | None = None
+        self.window: LearnedLimit | None = None
+        self.closed_until: float | None = None
+        self.is_pause = False
+        self.stated_rate: float | None = None
+        self._closed_at, self._closure = -math.inf, _FIRST_CLOSURE
+        self._opened_at = -math.inf
+        self._probe: Permit | None = None
+        self._refused_since: float | None = None
+        self._refused_until = self._last_refused_at = 0.0
+        self._last_event, self._last_event_at, self._accepted_at_event = 0, -math.inf, 0
+        # The most requests in flight that were accepted since the last refusal, and before it.
+        self._peak = self._accepted_peak = 0
+        self._is_crowded = False
+        # Where the measurement of the rate begins, now and after the next refusal: a time, and the
+        # number of requests accepted until then.
+        self._cycle = self._next_cycle = (-math.inf, 0)
+
+    def begin_cycle(self, now: float) -> None:
+        """Measure the rate from now on, because all demand was met until now."""
+        self._cycle = self._next_cycle = (now, self._accepted)
+
+    def admit(self, now: float, release: Release) -> Permit:
+        """Count a request that starts now."""
+        if not (self.in_flight or self.is_known):
+            self.begin_cycle(now)
+        self.in_flight += 1
+        self._admitted += 1
+        permit = Permit(release, self._admitted, now, self.in_flight)
+        self._history.append(permit)
+        if self.is_known:
+            if self.rate:
+                self.rate.take(now)
+            if self.closed_until is not None:
+                self._probe = permit
+        return permit
+
+    def end_of_burst(self, now: float) -> float:
+        """Return the time one second after many requests were sent at once; ``now`` otherwise."""
+        if len(self._history) < _BURST or self._history[-_BURST].at < now - 1:
+            return now
+        return self._history[-1].at + 1
+
+    def opens_at(self, now: float) -> float:
+        """Return the time at which the next request may start, unless another limit is stricter."""
+        if self.closed_until is not None:
+            if now < self.closed_until:
+                return self.closed_until
+            if not self.is_pause:
+                if self._probe is None:
+                    return now
+                if now < self._probe.at + _PROBE_PATIENCE:
+                    return self._probe.at + _PROBE_PATIENCE
+            self._open(now)
+        return now if self.rate is None else max(now, self.rate.due)
+
+    def window_at(self, now: float, limit: int) -> int:
+        """Return the number of requests that may be in flight, at most a limit."""
+        if self.window is None:
+            return limit
+        return max(1, int(min(limit, self.window.value(now))))
+
+    def refused_seconds(self, now: float) -> float:
+        """Return the seconds with nothing but refusals, to the end of a pause if there is one."""
+        if self._refused_since is None:
+            return 0.0
+        until = self.closed_until if self.is_pause and self.closed_until else now
+        return max(until, now) - self._refused_since
+
+    def note_answer(self, permit: Permit, now: float) -> None:
+        """Count an accepted request that has ended."""
+        self._peak = max(self._peak, self.in_flight)
+        self.in_flight -= 1
+        if self.is_known:
+            self._refused_since = None
+            if permit is self._probe:
+                self._open(now)
+
+    def note_failure(self, permit: Permit) -> None:
+        """Count a request that was neither accepted nor refused."""
+        self.in_flight -= 1
+        permit.is_refused = True  # it is no evidence of the rate
+        if permit is self._probe:
+            self._probe = None
+
+    def note_refusal(self, permit: Permit, pause: float, now: float) -> None:
+        """Count a refused request.
+
+        Args:
+            permit: The request.
+            pause: Seconds that the provider asks to wait; 0 if unknown.
+            now: The time.
+        """
+        self.in_flight -= 1
+        self.refusals += 1
+        permit.is_refused, self.is_known = True, True
+        if self._refused_since is None or now - self._refused_until > _LONGEST_GAP:
+            self._refused_since = now
+        self._last_refused_at = max(self._last_refused_at, permit.at)
+        is_probe = permit is self._probe
+        if permit.number > self._last_event or is_probe:
+            is_repeated = now - self._last_event_at < _SETTLING
+            # A rare refusal despite a stated limit, such as one at the start or of a busy server,
+            # says nothing about the limit.
+            is_first, accepted = not self._last_event, self._accepted - self._accepted_at_event
+            is_rare = self.stated_rate is not None and (is_first or accepted >= _MANY)
+            self._accepted_at_event = self._accepted
+            self.rare_refusals += is_rare
+            self._last_event, self._last_event_at = self._admitted, now
+            if self.closed_until is None and not is_rare:
+                self._reduce(permit, now, is_repeated=is_repeated, is_asked=pause > 0)
+            if is_rare and not (is_first or is_probe):
+                self._close(now, _SHORT_CLOSURE, is_pause=True)
+            elif is_repeated or is_probe or is_rare:
+                self._close(now, self._closure, is_pause=False)
+                self._closure = min(2 * self._closure, _LONGEST_CLOSURE)
+        elif self.window is not None:
+            self._narrow(now)
+        if pause:
+            self._close(now, pause, is_pause=True)
+        self._refused_until = max(now, self.closed_until or now)
+
+    @property
+    def _accepted(self) -> int:
+        return self._admitted - self.refusals
+
+    @property
+    def _largest_step(self) -> float:
+        # A stated limit is better evidence than a few refusals.
+        return _LARGEST_STEP if self.stated_rate is None else _LARGEST_STEP_IF_STATED
+
+    def _close(self, now: float, seconds: float, *, is_pause: bool) -> None:
+        """Admit nothing for some seconds, and then one request as a probe, or all after a pause."""
+        if self.closed_until is None:
+            self._closed_at, self.closed_until = now, now
+        if now + seconds >= self.closed_until:
+            self.closed_until, self.is_pause = now + seconds, is_pause
+        self._probe = None
+
+    def _open(self, now: float) -> None:
+        """Admit requests again, at the rate that was accepted, counting the closure as time."""
+        (began, base), closed_at, was_asked = self._cycle, self._closed_at, self.is_pause
+        self.closed_until, self.is_pause, self._probe = None, False, None
+        self._closure = _FIRST_CLOSURE
+        self._opened_at = now
+        if now - closed_at < _FIRST_CLOSURE:
+            return  # a short pause is no sign of a longer quota
+        self.begin_cycle(now)
+        if self.rate is None:
+            return
+        # If the quota of a longer period was used up, the closure is part of that period, which
+        # ended between the last refusal and the first acceptance.
+        open_seconds = max(closed_at - began, _SHORTEST_MEASURE)
+        longest = max(now - began, open_seconds)
+        shortest = longest if was_asked else max(self._last_refused_at - began, open_seconds)
+        before = max(self.rate.target, (self._accepted - base) / open_seconds)
+        is_long = _LONG_CYCLE <= longest <= _LONGEST_CYCLE and not was_asked
+        lowest = 0.0 if is_long else self._largest_step * before
+        target = max(lowest, before * open_seconds / shortest)
+        start = max(0.9 * lowest, 0.9 * before * open_seconds / longest)
+        self.rate = LearnedLimit(target, now, min(start, self.rate.value(now)))
+
+    def _reduce(self, permit: Permit, now: float, *, is_repeated: bool, is_asked: bool) -> None:
+        """Allow nine tenths of what was accepted: of the calls in flight, of the rate, or of both.
+
+        If about as many calls as ever were in flight, their number is the likely cause.
+        """
+        if not is_repeated:
+            self._cycle, self._next_cycle = self._next_cycle, (now, self._accepted)
+        in_flight = self.in_flight + 1
+        # A limit of calls in flight cannot refuse when fewer are in flight than it accepted.
+        was_lower = self.window is not None and in_flight < 0.95 * self.window.target
+        if was_lower:
+            self.window = None
+        is_crowded = not was_lower and in_flight >= 0.9 * self._peak
+        if is_repeated:
+            is_crowded = not (was_lower or self._is_crowded)
+        else:
+            self._accepted_peak, self._peak = self._peak, 0
+        is_paced = is_repeated or is_asked or not is_crowded
+        if is_paced and (rate := self._rate_before(permit)) is not None:
+            self.rate = LearnedLimit(self._clamped(rate, now), now)
+        self._is_crowded = is_crowded
+        self._narrow(now)
+
+    def _narrow(self, now: float) -> None:
+        """Allow nine tenths of the calls in flight that were not refused.
+
+        If calls were sent together, each refusal lowers that number.
+        """
+        peak = max(self._accepted_peak, self._peak, self.in_flight)
+        if self._is_crowded and peak > 1:
+            self.window = LearnedLimit(peak, now)
+
+    def _clamped(self, rate: float, now: float) -> float:
+        """Return a measured rate, but at most the rate in force, and not far below it.
+
+        What was accepted in a short time says little. A limit that is too high is corrected by a
+        few refusals; one that is too low, only by minutes of growth.
+        """
+        in_force = self.stated_rate if self.rate is None else self.rate.value(now)
+        if in_force is None:
+            return rate
+        return min(in_force, max(rate, self._largest_step * in_force))
+
+    def _rate_before(self, refused: Permit) -> float | None:
+        """Return the accepted calls per second before a refused one; ``None`` if too few."""
+        began, _ = self._cycle
+        for seconds in (1.0, 10.0, 60.0):
+            # In the last second, calls that did not have to wait are evidence, too.
+            since = max(refused.at - seconds, self._opened_at if seconds == 1.0 else began)
+            count = 0
+            for permit in reversed(self._history):
+                if permit.at < since:
+                    break
+                count += permit.number < refused.number and not permit.is_refused
+            if count >= _MIN_EVIDENCE:
+                return count / max(_SHORTEST_MEASURE, refused.at - since)
+        return None

@@ -1,0 +1,201 @@
+"""The limits that a governor applies: a paced bucket, and a limit learned from refusals."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+_SHARE = 0.97
+"""Share of a limit that is used: a server's clock, and the time a request takes, vary."""
+
+_LOWEST_SHARE = 0.955
+"""Lowest value to which rare refusals reduce that share."""
+
+_SHARE_OF_SECOND = 0.975
+"""Share of a second's limit that may start in any second; a provider may count by the second."""
+
+_CATCH_UP, _CATCH_UP_OF_FEW = 0.05, 0.02
+"""Seconds of lateness that the next calls make up for.
+
+A busy machine wakes up late. If only a few calls start in a second, they are spaced instead of
+counted. Calls after an idle time are spaced, too, because idle time is not lateness.
+"""
+
+_FEW = 50
+"""Number of calls in a second below which they are spaced."""
+
+_LARGEST = 1e15
+"""Limits of at least this value are mistakes of an engine, or mean that there is no limit."""
+
+_RECOVERY = 40.0
+"""Seconds until a learned limit has grown back to the value at which it was refused."""
+
+_REDUCTION = 0.9
+"""Share of the accepted rate or number of calls that is allowed after a refusal."""
+
+
+class Bucket:
+    """A limit per minute, spent evenly.
+
+    A call starts if the bucket is not in debt, and its whole amount may put the bucket in debt, so
+    that a large call waits no longer than a small one, and those after it wait for its amount.
+
+    Args:
+        configured: Units per minute in the settings; ``None`` means no limit.
+
+    Attributes:
+        limit: Units per minute, of the settings or the provider, whichever is lower.
+        due: Time at which the bucket is out of debt.
+        total: Units taken so far.
+    """
+
+    __slots__ = (
+        "_configured",
+        "_mean",
+        "_recent",
+        "_reported",
+        "_share",
+        "_slow_rate",
+        "_slow_until",
+        "_used",
+        "due",
+        "limit",
+        "total",
+    )
+
+    def __init__(self, configured: float | None = None) -> None:
+        self._configured = configured or math.inf
+        self._reported = math.inf
+        self.limit = self._configured
+        self.due, self.total = 0.0, 0.0
+        self._slow_rate, self._slow_until = math.inf, 0.0
+        self._recent: deque[tuple[float, float]] = deque()  # the amounts of the last second
+        self._used, self._mean, self._share = 0.0, 1.0, _SHARE
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether a limit is known."""
+        return self.limit < _LARGEST
+
+    def ease(self) -> None:
+        """Use less of the limit, because the provider counts less evenly than calls are sent."""
+        self._share = max(_LOWEST_SHARE, self._share - 0.005)
+
+    def rate(self, now: float) -> float:
+        """Return the units per second that may start now."""
+        rate = self.limit / 60 * self._share
+        return min(rate, self._slow_rate) if now < self._slow_until else rate
+
+    def take(self, amount: float, now: float, *, has_waited: bool = False) -> None:
+        """Spend an amount; see `ready_at`."""
+        self.total += amount
+        is_late = has_waited and not self._has_few_calls
+        catch_up = _CATCH_UP if is_late else _CATCH_UP_OF_FEW
+        self.due = max(self.due, now - catch_up) + amount / self.rate(now)
+        self._mean += 0.1 * (amount - self._mean)
+        if self.is_limited:
+            self._recent.append((now, amount))
+            self._used += amount
+
+    def ready_at(self, amount: float, now: float) -> float:
+        """Return the time at which a call may start."""
+        recent = self._recent
+        while recent and recent[0][0] <= now - 1:
+            self._used -= recent.popleft()[1]
+        if self.due > now or not recent or self._has_few_calls:
+            return max(self.due, now)
+        is_full = self._used + amount > self.limit / 60 * _SHARE_OF_SECOND
+        return recent[0][0] + 1 if is_full else now
+
+    def calls_per_second(self, now: float) -> float:
+        """Return the number of calls of average size that may start in a second."""
+        return self.rate(now) / max(1.0, self._mean)
+
+    @property
+    def _has_few_calls(self) -> bool:
+        return self._mean * _FEW > self.limit / 60 * _SHARE_OF_SECOND
+
+    def settle(self, surplus: float, now: float) -> None:
+        """Spend what a call used beyond its estimate, or return what it did not use."""
+        self.due += surplus / self.rate(now)
+
+    def configure(self, configured: float | None) -> None:
+        """Apply a changed setting."""
+        self._configured = configured or math.inf
+        self._update()
+
+    def correct(
+        self,
+        limit: float | None,
+        left: float | None,
+        reset: float | None,
+        *,
+        unseen: float,
+        now: float,
+    ) -> None:
+        """Apply what a provider reports.
+
+        Args:
+            limit: Units per minute; ``None`` means not reported.
+            left: Units left when the server answered.
+            reset: Seconds until all units are available.
+            unseen: Units that were taken after those of the answered call.
+            now: Time of the answer.
+        """
+        if limit is not None and 0 < limit < _LARGEST:
+            self._reported = limit
+            self._update()
+        if left is None or not (0 <= left < _LARGEST and self.is_limited):
+            return
+        rate = self.limit / 60 * _SHARE
+        left = max(0.0, left - unseen)
+        if left >= self.limit:  # the settings allow less than the provider
+            return
+        if reset is None or not 0 < reset < _LARGEST:
+            reset = max(0.0, (self.limit - left) / rate)
+        if left < 1:  # a bucket refills all the time, a window when it is reset
+            self.due = max(self.due, now + min(reset, 1 / rate))
+        # A bucket's reset is the time to refill, so it never demands less than the full rate. What
+        # is left of a window must last until its reset, because other clients may have used it.
+        elif left / reset < rate and left + rate * reset < 0.9 * self.limit:
+            self._slow_rate, self._slow_until = left / reset, now + reset
+
+    def _update(self) -> None:
+        self.limit = min(self._configured, self._reported)
+
+
+class LearnedLimit:
+    """A limit that grows after a refusal, like the window of TCP CUBIC.
+
+    It grows from its start to its target in `_RECOVERY` seconds, quickly at first, and then beyond
+    the target, slowly at first (https://www.rfc-editor.org/rfc/rfc9438#section-4.2). A limit
+    that was halved and raised evenly would cause more refusals, or leave more unused.
+
+    Args:
+        target: The limit at which calls were refused.
+        now: Time of the refusal.
+        start: The limit now; by default, nine tenths of the target.
+
+    Attributes:
+        target: The limit at which calls were refused.
+        due: Time at which the next call may start, if the limit is a rate.
+    """
+
+    __slots__ = ("_at", "_start", "due", "target")
+
+    def __init__(self, target: float, now: float, start: float | None = None) -> None:
+        self.target = target
+        self._start = _REDUCTION * target if start is None else min(start, target)
+        self._at = self.due = now
+
+    def value(self, now: float) -> float:
+        """Return the limit."""
+        growth = (now - self._at) / _RECOVERY - 1
+        span = self.target - self._start
+        if growth > 0:
+            span = max(span, (1 - _REDUCTION) * self.target)
+        return self.target + span * growth**3
+
+    def take(self, now: float) -> None:
+        """Start one call; the next one may start at ``due``."""
+        self.due = max(self.due, now - _CATCH_UP) + 1 / self.value(now)
