@@ -35,13 +35,19 @@ _SETTINGS = """\
 # retries = 2         # how often a call is retried
 # table_rows = 20     # maximum number of DataFrame rows in a prompt
 # max_cost = 5.0      # US dollars for all calls of a kernel
+# max_cost_per_day = 20.0   # US dollars for all calls of this project in a day, of all kernels
 
 # [engines.grok]
 # requests_per_minute = 60
 # tokens_per_minute = 100000
+# headers = {"x-team" = "$TEAM"}   # sent with each request, after the user has allowed that
 
 # [cassettes]
 # redact = "module:function"    # applied to all text before it is recorded
+
+# [storage]
+# folder = "data"     # folder of the project in which the results of many rows are stored
+# keep_days = 90      # forget the results of a job that was not used for so long
 
 [aliases]
 # fast = "grok:grok-4-1-fast-non-reasoning"

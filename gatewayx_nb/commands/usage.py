@@ -6,32 +6,62 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.secure_config import display_path
+from gatewayx_nb.storage import USAGE_KEYS
 from gatewayx_nb.text import dollars, known_and_unpriced
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
 
     from gatewayx_nb.calls import Table
     from gatewayx_nb.commands.command import Session
     from gatewayx_nb.commands.line_parser import LineParser
     from gatewayx_nb.engine_pool import ModelUsage
-    from gatewayx_nb.storage import LedgerEntry
+    from gatewayx_nb.storage import LedgerEntry, UsageTotals
 
 _NO_CALLS = "No calls yet."
 
 
-def usage(session: Session, _: argparse.Namespace) -> Table[ModelUsage]:
-    """Show the usage and cost of this session's calls."""
+def usage(session: Session, args: argparse.Namespace) -> Table[ModelUsage] | Table[UsageTotals]:
+    """Show the usage and cost of this session's calls, or of all past calls."""
+    if args.by is not None or args.days is not None:
+        return _past_usage(session, session.pool.usage(args.by, days=args.days))
     totals = session.pool.usage()
     if not totals:
         return totals.with_notes(_NO_CALLS)
     limit = session.pool.config.settings.limits.max_cost
-    # The start value makes the sum of no rows a Decimal instead of an int.
-    cost = sum((row.cost for row in totals), Decimal(0))
-    total = f"Total: {known_and_unpriced(cost, sum(row.unpriced for row in totals))}"
     if limit is not None:
-        return totals.with_notes(f"{total} of {dollars(limit)}")
-    return totals.with_notes(total, "Set a limit with `[limits] max_cost` in the settings.")
+        return totals.with_notes(f"{_total(totals)} of {dollars(limit)}")
+    return totals.with_notes(
+        _total(totals), "Set a limit with `[limits] max_cost` in the settings."
+    )
+
+
+def _past_usage(session: Session, totals: Table[UsageTotals]) -> Table[UsageTotals]:
+    if not totals:
+        return totals.with_notes(_NO_CALLS)
+    file = f"From {display_path(session.pool.ledger)}, with other sessions' calls."
+    return totals.with_notes(_total(totals), *totals.notes, file)
+
+
+def _total(totals: Iterable[ModelUsage | UsageTotals]) -> str:
+    rows = list(totals)
+    # The start value makes the sum of no rows a Decimal instead of an int.
+    cost = sum((row.cost for row in rows), Decimal(0))
+    return f"Total: {known_and_unpriced(cost, sum(row.unpriced for row in rows))}"
+
+
+def usage_arguments(parser: LineParser) -> None:
+    """Add the arguments of ``usage``: ``[--by day|engine|model|job] [--days N]``."""
+    parser.add_argument(
+        "--by",
+        choices=USAGE_KEYS,
+        metavar="|".join(USAGE_KEYS),
+        help="show totals of past calls, including those of other sessions",
+    )
+    parser.add_argument(
+        "--days", type=int, metavar="N", help="only calls of the last N days, today included"
+    )
 
 
 def history(session: Session, args: argparse.Namespace) -> Table[LedgerEntry]:

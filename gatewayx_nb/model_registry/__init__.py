@@ -15,11 +15,13 @@ from gatewayx_nb.model_registry.folders import (
 )
 from gatewayx_nb.model_registry.loader import LoadedEngine, load, location
 from gatewayx_nb.model_registry.registry import ModelRegistry
+from gatewayx_nb.model_registry.report import LOCAL_ENGINE
 from gatewayx_nb.model_registry.static_metadata import StaticMetadataReader
 
 __all__ = [
     "ENGINE_COLUMNS",
     "ENGINE_NAME",
+    "LOCAL_ENGINE",
     "SUFFIX",
     "EngineFolder",
     "EngineStatus",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from operator import attrgetter
 from pathlib import Path
@@ -194,6 +194,7 @@ class Target:
         options: Its keyword arguments.
         network: Network settings for its provider.
         rates: Its rate limits.
+        headers: Additional HTTP headers from the settings.
     """
 
     name: str
@@ -204,6 +205,7 @@ class Target:
     options: Mapping[str, object]
     network: Network
     rates: Rates
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def may_share_loop(self) -> bool:

@@ -78,7 +78,8 @@ def missing_permissions(
 ) -> list[Permission]:
     """Return the permissions that a call needs and the user has not given.
 
-    Weights that the project's settings name are loaded only if the user allows it. Otherwise, a
+    Weights that the project's settings name are loaded, and headers that they add are sent, only if
+    the user allows it. Otherwise, a
     project's own key needs no permission, and neither do shipped, installed and user engines. A
     user key is sent to a project's engine file or entry, or to a base URL or network that the
     project sets, only if the user allows it. There is one exception: if the engine exists only in
@@ -92,7 +93,7 @@ def missing_permissions(
         choice: Why the engine is called. If the project chooses it, its file or host needs a
             permission, with or without a key.
     """
-    needed: list[Permission] = []
+    needed = list(config.header_permissions(source.name))
     own = list(_own_targets(source, config))
     if choice.where:
         needed += [Permission(each.subject, each.target, choice.where) for each in own]
@@ -131,6 +132,8 @@ def check_permissions(
     action = f"send your own key for {source.name!r} to" if is_key_sent else action
     if set(missing) <= set(config.weights_permissions(source.name)):
         action = "load weights with"
+    elif set(missing) <= set(config.header_permissions(source.name)):
+        action = f"send to the provider of {source.name!r}, with your calls,"
     hint = Hint("trust", ids=",".join(each.id for each in missing))
     raise TrustError(
         f"this project would {action or 'send your prompts to'} {listed}.",

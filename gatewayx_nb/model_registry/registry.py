@@ -36,6 +36,7 @@ from gatewayx_nb.secure_config import (
     SHIPPED_ALIASES,
     VENDOR_VARIABLES,
     Secret,
+    check_no_key,
     engine_variable,
 )
 from gatewayx_nb.text import short_repr
@@ -478,7 +479,25 @@ class ModelRegistry:
             options=options,
             network=self._config.settings.network,
             rates=self._config.rates(ref.engine),
+            headers=self._headers(ref.engine),
         )
+
+    def _headers(self, engine: str) -> dict[str, str]:
+        """Return the additional headers of an engine, none of which contains a key."""
+        headers = self._config.headers(engine)
+        if headers and engine in self._instances:
+            raise ConfigError(
+                f"engine {engine!r} was passed to the pool, so that [engines.{engine}] headers has"
+                " no effect.",
+                hint="Delete that setting, or set `headers` of the engine itself.",
+                engine=engine,
+            )
+        if headers:
+            sources = self._sources.active.values()
+            found = (key_trust.find_key(source, self._config).value for source in sources)
+            secrets = self._config.keys.secrets_by_name().values()
+            check_no_key(headers, [*secrets, *found, *self.api_keys().values()], engine)
+        return headers
 
     def _expand_alias(self, reference: str) -> str:
         """Expand an alias; an engine with that name takes precedence over a shipped alias."""

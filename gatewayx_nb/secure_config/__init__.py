@@ -20,6 +20,7 @@ from gatewayx_nb.secrets import (
 from gatewayx_nb.secure_config.audit import FileSecurity, tracked_by_git
 from gatewayx_nb.secure_config.config import Config
 from gatewayx_nb.secure_config.git import may_be_tracked
+from gatewayx_nb.secure_config.headers import check_no_key
 from gatewayx_nb.secure_config.importing import ConfirmImport, ImportPlan, KeyImport, SkipReason
 from gatewayx_nb.secure_config.key_lookup import SECRET_NAME, VENDOR_VARIABLES, Key, engine_variable
 from gatewayx_nb.secure_config.key_store import make_folder as make_secrets_folder
@@ -44,6 +45,7 @@ __all__ = [
     "Rates",
     "Secret",
     "SkipReason",
+    "check_no_key",
     "display_path",
     "engine_variable",
     "key_fault",

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.files import (
     ConfigDir,
     FileStamp,
     absolute_path,
     endpoint_file_problem,
     find_project,
+    refuse_link_in,
     refuse_unsafe,
     user_config_dir,
 )
-from gatewayx_nb.secure_config import importing, key_store, settings
+from gatewayx_nb.secure_config import headers, importing, key_store, settings
 from gatewayx_nb.secure_config.key_lookup import VENDOR_VARIABLES, Key, KeyLookup, engine_variable
 from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES
 from gatewayx_nb.secure_config.trusted import Permission, TrustStore, option_target, origin
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
+    from decimal import Decimal
 
     from gatewayx_nb.files import Owner
     from gatewayx_nb.secure_config.importing import ConfirmImport, KeyImport
@@ -105,13 +109,14 @@ class Config:
         """
         names = [engine_variable(engine, suffix) for suffix in ("API_KEY", "BASE_URL", "MODEL")]
         variables = _vendor_variables(engine, vendor_variable)
-        variables += ("GATEWAYX_TRUST",)
+        extra = self.settings.engines.get(engine, {}).get("headers", {})
+        variables += ("GATEWAYX_TRUST", *headers.variables(extra.values()))
         return (self.settings, self.trusted.revision, *self.keys.snapshot((*names, *variables)))
 
     def options(self, engine: str) -> dict[str, object]:
         """Return an engine's keyword arguments: its settings, overridden by its variables."""
         table = self.settings.engines.get(engine, {})
-        options = {name: table[name] for name in table if name not in settings.RATE_OPTIONS}
+        options = {name: table[name] for name in table if name not in settings.POOL_OPTIONS}
         for option, suffix in (("base_url", "BASE_URL"), ("model", "MODEL")):
             if value := (self.keys.value(engine_variable(engine, suffix)) or "").strip():
                 options[option] = value
@@ -121,6 +126,48 @@ class Config:
         """Return the rate limits of an engine."""
         table = self.settings.engines.get(engine, {})
         return settings.Rates(*(table.get(name) for name in settings.RATE_OPTIONS))
+
+    def headers(self, engine: str) -> dict[str, str]:
+        """Return the additional headers of an engine; those of the project take precedence.
+
+        The project's need a permission; see `header_permissions`.
+
+        Raises:
+            ConfigError: If a variable of the environment that they name is not set, or invalid.
+        """
+        mine, theirs = self._own_headers(engine)
+        return headers.expand(mine | theirs, self.env, engine)
+
+    def header_permissions(self, engine: str) -> Iterator[Permission]:
+        """Yield the permission to send the headers that the project's settings add, if any.
+
+        Their values may be those of the user's variables.
+        """
+        mine, theirs = self._own_headers(engine)
+        if added := {
+            name: theirs[name] for name in sorted(theirs) if theirs[name] != mine.get(name)
+        }:
+            where = f"[engines.{engine}] headers in its settings"
+            yield Permission(engine, option_target("headers", added), where)
+
+    def _own_headers(self, engine: str) -> tuple[dict[str, str], dict[str, str]]:
+        """Return the headers of the user and the project by lower-case name, not expanded."""
+        mine, theirs = (
+            {name.lower(): value for name, value in each.engines[engine].get("headers", {}).items()}
+            if engine in each.engines
+            else {}
+            for each in (self.user_settings, self._project_settings)
+        )
+        return mine, theirs
+
+    def day_limits(self) -> Iterator[tuple[ConfigDir, Decimal]]:
+        """Yield the cost limits of a day, with the project or user folder that sets each."""
+        for folder, mine in (
+            (self.project, self._project_settings),
+            (self.user, self.user_settings),
+        ):
+            if folder and mine.limits.max_cost_per_day is not None:
+                yield folder, mine.limits.max_cost_per_day
 
     def key_destinations(self, engine: str) -> Iterator[Permission]:
         """Yield the hosts and proxies that the project's files set for an engine's key."""
@@ -140,7 +187,7 @@ class Config:
         Only engines that are not shipped need them: their files decide what an option means.
         """
         for name, value in self._project_settings.engines.get(engine, {}).items():
-            if name not in ("model", "base_url", *settings.RATE_OPTIONS):
+            if name not in ("model", "base_url", *settings.POOL_OPTIONS):
                 where = f"[engines.{engine}] {name} in its settings"
                 yield Permission(engine, option_target(name, value), where)
 
@@ -184,6 +231,25 @@ class Config:
         module = setting.partition(":")[0]
         where = "[cassettes] redact in its settings"
         return Permission("[cassettes] redact", f"{module.replace('.', '/')}.py", where)
+
+    def storage_folder(self) -> tuple[Path, Owner] | None:
+        """Return the folder of the results, and who named it; ``None`` for the default one.
+
+        ``GATEWAYX_STORAGE`` takes precedence over ``[storage] folder`` in the project's settings,
+        and these over the user's. A relative folder of the settings is relative to the project or
+        user folder. A project may have been cloned from a stranger, so its folder must be inside
+        the project.
+
+        Raises:
+            ConfigError: If the project's folder is outside the project, or a symlink.
+        """
+        if variable := self.env.get("GATEWAYX_STORAGE", "").strip():
+            return absolute_path(variable), "user"
+        if self.project and (folder := self._project_settings.storage_folder):
+            return _folder_inside(folder, self.project.root), "project"
+        if folder := self.user_settings.storage_folder:
+            return absolute_path(self.user.root / Path(folder).expanduser()), "user"
+        return None
 
     def project_choice(self, reference: str | None) -> str:
         """Return where the project chooses the engine of a reference; empty if it does not.
@@ -243,6 +309,19 @@ class Config:
         settings.save_default(path, reference)
         self.refresh()
         return path
+
+
+def _folder_inside(folder: str, root: Path) -> Path:
+    path = Path(os.path.normpath(root / folder))
+    if not path.is_relative_to(os.path.normpath(root)):
+        raise ConfigError(
+            f"the setting 'folder' of [storage] in a project must be inside the project,"
+            f" got {short_repr(folder)}.",
+            hint="Set it in the settings of your user folder instead, or in the environment:"
+            " GATEWAYX_STORAGE.",
+        )
+    refuse_link_in(path, root)
+    return path
 
 
 def _vendor_variables(engine: str, vendor_variable: str) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from gatewayx_nb.files import (
     write_errors_as_config_error,
 )
 from gatewayx_nb.hints import Hint, as_hint
+from gatewayx_nb.secure_config import headers
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
@@ -36,11 +37,21 @@ SHIPPED_ALIASES: Mapping[str, str] = MappingProxyType(
 )
 
 _KNOWN_KEYS: Mapping[str, tuple[str, ...]] = {
-    "": ("default_model", "aliases", "limits", "network", "keys", "cassettes", "engines"),
-    "limits": ("timeout", "concurrency", "retries", "max_cost", "table_rows"),
+    "": (
+        "default_model",
+        "aliases",
+        "limits",
+        "network",
+        "keys",
+        "cassettes",
+        "storage",
+        "engines",
+    ),
+    "limits": ("timeout", "concurrency", "retries", "max_cost", "max_cost_per_day", "table_rows"),
     "network": ("proxy", "ca_bundle", "plain_http"),
     "keys": ("vendor_variables",),
     "cassettes": ("redact", "prompts", "strict_model"),
+    "storage": ("folder", "keep_days"),
 }
 
 _TYPE_NAMES = {
@@ -54,11 +65,16 @@ _TYPE_NAMES = {
 _MAX_TIMEOUT = 604_800.0
 """A week in seconds; a longer timeout is probably in milliseconds."""
 
+_MAX_DAYS = 36_500.0
+"""A century in days."""
+
 _MAX_TABLE_ROWS = 10_000
 """Maximum of ``table_rows``: a cloned project's tables must not freeze a notebook."""
 
 RATE_OPTIONS = ("requests_per_minute", "tokens_per_minute")
-"""Engine options that are used by the pool and not by the engine."""
+
+POOL_OPTIONS = (*RATE_OPTIONS, "headers")
+"""Engine options that are used by the pool and are no arguments of the engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +107,8 @@ class Limits:
         concurrency: Maximum number of concurrent calls to one engine.
         retries: Maximum number of retries after the first attempt.
         max_cost: Maximum cost of all calls of a pool in US dollars; ``None`` means no limit.
+        max_cost_per_day: Maximum cost of the calls of a day in US dollars: those of the project, if
+            its settings set the limit, and those of all projects, if the user's do.
         max_call_cost: Maximum cost of one call in US dollars; ``None`` means no limit.
         allow_unpriced: Whether calls with an unknown price are allowed under a cost limit.
         table_rows: Maximum number of rows of a table in a prompt.
@@ -102,6 +120,7 @@ class Limits:
     concurrency: int = 512
     retries: int = 2
     max_cost: Decimal | None = None
+    max_cost_per_day: Decimal | None = None
     max_call_cost: Decimal | None = None
     allow_unpriced: bool = False
     table_rows: int = 20
@@ -134,6 +153,10 @@ class Settings:
         prompts: Whether a cassette stores requests as text or only as digests.
         strict_model: Whether a recording of another model than the one that the reference names now
             counts as missing.
+        storage_folder: The folder of the results, as it is written in the file; see
+            `Config.storage_folder`.
+        keep_days: The number of days after which the results of an unused job are forgotten;
+            ``None`` to keep them.
         engines: Options of each engine, by engine name.
     """
 
@@ -145,6 +168,8 @@ class Settings:
     redact: str | None = None
     prompts: Literal["text", "digest"] = "text"
     strict_model: bool = False
+    storage_folder: str | None = None
+    keep_days: float | None = None
     engines: Mapping[str, TomlTable] = field(default_factory=dict)
 
 
@@ -237,11 +262,11 @@ def _merge(base: TomlTable, overrides: TomlTable) -> dict[str, Any]:
 
 def _settings(table: TomlTable, path: Path | None) -> Settings:
     """Validate a table and return the settings; error messages name ``path``."""
-    reader = _Reader(str(path or "config/gatewayx.toml"))
+    reader = _Reader(path)
     reader.reject_unknown(table, "")
     limits, network = reader.table(table, "limits"), reader.table(table, "network")
     keys, aliases = reader.table(table, "keys"), reader.table(table, "aliases")
-    cassettes = reader.table(table, "cassettes")
+    cassettes, storage = reader.table(table, "cassettes"), reader.table(table, "storage")
     engines, defaults = reader.table(table, "engines"), Limits()
     user_aliases = {name: reader.value(aliases, name, str, "") for name in aliases}
     return Settings(
@@ -252,6 +277,7 @@ def _settings(table: TomlTable, path: Path | None) -> Settings:
             concurrency=reader.integer(limits, "concurrency", defaults.concurrency, 1, 10_000),
             retries=reader.integer(limits, "retries", defaults.retries, 0, 100),
             max_cost=reader.dollars(limits, "max_cost"),
+            max_cost_per_day=reader.dollars(limits, "max_cost_per_day"),
             table_rows=reader.integer(
                 limits, "table_rows", defaults.table_rows, 1, _MAX_TABLE_ROWS
             ),
@@ -265,6 +291,8 @@ def _settings(table: TomlTable, path: Path | None) -> Settings:
         redact=reader.value(cassettes, "redact", str, None),
         prompts=reader.choice(cassettes, "prompts", ("text", "digest")),
         strict_model=reader.value(cassettes, "strict_model", bool, default=False),
+        storage_folder=reader.folder(storage, "folder"),
+        keep_days=reader.days(storage, "keep_days"),
         engines={name: reader.engine_options(engines, name) for name in engines},
     )
 
@@ -272,8 +300,8 @@ def _settings(table: TomlTable, path: Path | None) -> Settings:
 class _Reader:
     """Reader of typed values from a parsed file, with an error for each mismatch."""
 
-    def __init__(self, origin: str) -> None:
-        self.origin = origin
+    def __init__(self, path: Path | None) -> None:
+        self.origin, self._is_file = str(path or "config/gatewayx.toml"), path is not None
 
     def reject_unknown(self, table: TomlTable, name: str) -> None:
         known = _KNOWN_KEYS[name]
@@ -298,6 +326,12 @@ class _Reader:
         for option in RATE_OPTIONS:
             if option in options:
                 self.positive(options, option, math.nan)
+        extra: TomlTable = self.value(options, "headers", dict, {})
+        if problem := headers.problem_of_all(extra, is_file=self._is_file):
+            raise ConfigError(
+                f"[engines.{name}] headers in {self.origin}: {problem}.",
+                hint='For example, headers = {"x-team" = "$TEAM"}.',
+            )
         # Settings are committed to git, unlike the key file.
         if "api_key" in options:
             raise ConfigError(
@@ -315,6 +349,15 @@ class _Reader:
         if type(value) not in (int, float) or not 0 < value <= min(maximum, sys.float_info.max):
             upper = "" if maximum == math.inf else f" and at most {maximum:,.0f}"
             raise self.invalid(name, value, f"a number > 0{upper}")
+        return value
+
+    def days(self, table: TomlTable, name: str) -> float | None:
+        return float(self.positive(table, name, math.nan, _MAX_DAYS)) if name in table else None
+
+    def folder(self, table: TomlTable, name: str) -> str | None:
+        value: str | None = self.value(table, name, str, None)
+        if value is not None and (not value.strip() or "\0" in value):
+            raise self.invalid(name, value, "a path")
         return value
 
     def dollars(self, table: TomlTable, name: str) -> Decimal | None:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from decimal import Decimal
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import override
 
 from gatewayx_nb.storage import database
+from gatewayx_nb.storage.ledger_totals import HIGHEST_COST, select_totals
 from gatewayx_nb.storage.writer import BatchWriter
 from gatewayx_nb.text import well_formed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from gatewayx_nb.storage.ledger_totals import UsageKey, UsageTotals
 
 _WRITE_TIMEOUT = 5.0
 """Seconds to wait for other kernels that are writing to the same file, before the next attempt."""
@@ -26,14 +30,14 @@ _WRITE_TIMEOUT = 5.0
 _READ_TIMEOUT = 0.2
 """Seconds to wait for the file when reading, because a user is waiting."""
 
+_SUM_TIMEOUT = 5.0
+"""Seconds to wait for the file when adding up all calls; the sums may then take twice as long."""
+
 _FLUSH_TIMEOUT = 0.55
 """Seconds to wait for the latest entries when reading."""
 
 _LATEST = 253_402_300_799.0
 """The last second of the year 9999, the latest that `datetime` can represent."""
-
-_HIGHEST_COST = 10**15
-"""Maximum plausible cost in US dollars; a larger one would make every total meaningless."""
 
 _MAX_INTEGER = 2**63 - 1
 """The largest integer of SQLite."""
@@ -56,6 +60,8 @@ class LedgerEntry:
         attempts: Number of times that the request was sent.
         fallback_from: The original reference, if a fallback replied.
         cached_tokens: Input tokens that were read from the provider's cache.
+        rows: Number of calls that the entry sums up; for a map, it may be more than one.
+        job: Name of the map; ``None`` for a single call.
     """
 
     at: float
@@ -70,6 +76,34 @@ class LedgerEntry:
     attempts: int = 1
     fallback_from: str | None = None
     cached_tokens: int | None = None
+    rows: int = 1
+    job: str | None = None
+
+    @property
+    def is_unpriced(self) -> bool:
+        """Whether tokens were used at an unknown price."""
+        # A failed call without tokens was not billed, so its price is not missing. A stopped call
+        # reports no tokens, but the provider bills those that it has generated.
+        used = (self.input_tokens, self.output_tokens) != (None, None)
+        was_stopped = self.outcome == "interrupted" and self.time_to_first is not None
+        return (used or was_stopped) and self.cost is None
+
+    def plus(self, other: LedgerEntry) -> LedgerEntry:
+        """Return the sum of two entries of the same engine, model and outcome."""
+        return LedgerEntry(
+            at=max(self.at, other.at),
+            engine=self.engine,
+            model=self.model,
+            outcome=self.outcome,
+            input_tokens=_sum(self.input_tokens, other.input_tokens),
+            output_tokens=_sum(self.output_tokens, other.output_tokens),
+            cost=_sum(self.cost, other.cost),
+            latency=self.latency + other.latency,
+            attempts=self.attempts + other.attempts,
+            cached_tokens=_sum(self.cached_tokens, other.cached_tokens),
+            rows=self.rows + other.rows,
+            job=self.job,
+        )
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields, with the end time as a `datetime` in UTC named ``ended``."""
@@ -87,7 +121,11 @@ _CREATE_CALLS = (
     "CREATE TABLE calls (at, engine, model, outcome, input_tokens, output_tokens,"
     " cost, latency, time_to_first, attempts, fallback_from)"
 )
-MIGRATIONS = ((_CREATE_CALLS,), ("ALTER TABLE calls ADD COLUMN cached_tokens",))
+MIGRATIONS = (
+    (_CREATE_CALLS,),
+    ("ALTER TABLE calls ADD COLUMN cached_tokens",),
+    ("ALTER TABLE calls ADD COLUMN rows", "ALTER TABLE calls ADD COLUMN job"),
+)
 """The SQL statements that create each schema version."""
 
 
@@ -115,20 +153,42 @@ class Ledger(BatchWriter[LedgerEntry]):
         Raises:
             OSError: If the file exists and cannot be read.
         """
+        with self._read(_READ_TIMEOUT) as opened:
+            if opened is None:
+                return []
+            opened.row_factory = sqlite3.Row
+            rows = opened.execute(_SELECT, (count,)).fetchall()
+        return list(map(_parse_row, rows))
+
+    def totals(self, by: UsageKey, since: float = 0.0) -> list[UsageTotals]:
+        """Return the totals of all calls since a time; see `select_totals`.
+
+        Raises:
+            OSError: If the file exists and cannot be read.
+        """
+        with self._read(_SUM_TIMEOUT) as opened:
+            return [] if opened is None else select_totals(opened, by, since)
+
+    @contextlib.contextmanager
+    def _read(self, timeout: float) -> Iterator[sqlite3.Connection | None]:
+        """Open the file in a transaction, with the latest calls; yield ``None`` if it is missing.
+
+        Raises:
+            OSError: If the file exists and cannot be read.
+        """
         # A caller expects to find the call that it has just made.
         self.flush(_FLUSH_TIMEOUT)
         if not os.path.exists(self.path):
-            return []
+            yield None
+            return
         try:
-            with database.connection(self.path, _READ_TIMEOUT) as opened:
+            with database.connection(self.path, timeout) as opened:
                 # What is checked and what is read are then the same state of the file.
                 opened.execute("BEGIN")
                 database.check_schema(opened, MIGRATIONS)
-                opened.row_factory = sqlite3.Row
-                rows = opened.execute(_SELECT, (count,)).fetchall()
+                yield opened
         except (sqlite3.Error, database.UnusableFileError) as error:
             raise OSError(str(error)) from None
-        return list(map(_parse_row, rows))
 
     @override
     def write(self, items: list[LedgerEntry]) -> None:
@@ -144,6 +204,16 @@ class Ledger(BatchWriter[LedgerEntry]):
         rows = list(map(_storable, entries))
         with database.transaction(self.path, MIGRATIONS, _WRITE_TIMEOUT) as opened:
             opened.executemany(_INSERT, rows)
+
+
+N = TypeVar("N", int, Decimal)
+
+
+def _sum(first: N | None, second: N | None) -> N | None:
+    """Return the sum of what is known."""
+    if first is None or second is None:
+        return second if first is None else first
+    return first + second
 
 
 def _text(value: object) -> str:
@@ -173,7 +243,7 @@ def _cost(value: object) -> Decimal | None:
         cost = Decimal(str(value))
     except ArithmeticError:
         return None
-    return cost if cost.is_finite() and 0 <= cost < _HIGHEST_COST else None
+    return cost if cost.is_finite() and 0 <= cost < HIGHEST_COST else None
 
 
 _CLEANERS: dict[str, Callable[[object], object]] = {
@@ -189,6 +259,8 @@ _CLEANERS: dict[str, Callable[[object], object]] = {
     "attempts": lambda value: _count(value) or 0,
     "fallback_from": _label,
     "cached_tokens": _count,
+    "rows": lambda value: _count(value) or 1,
+    "job": _label,
 }
 """Functions by column that turn any value of an engine or a file into a valid one."""
 

@@ -67,8 +67,59 @@ def test_history_says_what_is_unusual_about_a_call(session):
     assert re.search(r"^19\d\d-\d\d-\d\d \S+ +mock:mock, interrupted, 3 attempts ", shown[3])
 
 
+def test_usage_over_sessions(session, project):
+    """`usage --by` and `--days` show the past calls of all sessions, and where they are stored."""
+    with project.pool(engines=[ScriptedEngine(["a"])]) as earlier:
+        earlier.ask("hi", model="mock")
+    session.pool.ask("hi", model="scripted")
+
+    header, _, *rows, _, total, note = repr(commands.run(session, "usage --by engine")).splitlines()
+    assert header.split() == ["engine", "calls", "tokens", "in", "tokens", "out", "cost"]
+    assert [row.split()[0] for row in rows] == ["scripted", "mock"]
+    assert total == "Total: $0.005"
+    assert note.endswith("store.sqlite, with other sessions' calls.")
+    (today,) = commands.run(session, "usage --by day --days 1")
+    assert (today.by, today.calls) == ("day", 2)
+    models = commands.run(session, "usage --days 1")
+    assert [row.key for row in models] == ["scripted:script", "mock:mock"]
+    assert models.to_frame()["model"].tolist() == ["scripted:script", "mock:mock"]
+    assert "single calls" in repr(commands.run(session, "usage --by job"))
+
+
+def test_without_past_calls_a_sentence_is_shown(session):
+    assert repr(commands.run(session, "usage --by day")) == "No calls yet."
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("usage --by week", "`--by` must be one of day, engine, model, job, got .week."),
+        ("usage --by", "`--by` needs a value: day, engine, model, job"),
+        ("usage --days x", "`--days` must be a whole number, got .x."),
+        ("usage --days 0", "days must be an int from 1 to 36,500, got 0"),
+        ("usage --days 1e9", "`--days` must be"),
+        ("usage --dasy 1", "Did you mean '?--days"),
+    ],
+)
+def test_invalid_values_of_usage_are_named(session, line, message):
+    with pytest.raises(UsageError, match=message):
+        commands.run(session, line)
+
+
 @pytest.mark.parametrize("line", ["history x", "history 1 2", "usage grok"])
 def test_invalid_arguments_raise(session, line):
     """Invalid arguments raise a one-line error that names the command for help."""
     with pytest.raises(UsageError, match=r"`gatewayx help (usage|history)` shows its use"):
         commands.run(session, line)
+
+
+def test_a_long_list_of_totals_says_that_it_is_cut(session, monkeypatch):
+    """A ledger with more jobs than are listed has a note, and the most expensive ones are kept."""
+    monkeypatch.setattr("gatewayx_nb.storage.ledger_totals.MAX_GROUPS", 2)
+    monkeypatch.setattr("gatewayx_nb.engine_pool.usage.MAX_GROUPS", 2)
+    for model in ("mock:a", "mock:b", "scripted"):
+        session.pool.ask("hi", model=model)
+
+    listed = commands.run(session, "usage --by model")
+    assert [row.key for row in listed] == ["scripted:script", "mock:a"]
+    assert "Only 2 are shown." in repr(listed)

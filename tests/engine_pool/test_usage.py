@@ -5,7 +5,7 @@ import pytest
 
 from gatewayx_nb.commands.status import status
 from gatewayx_nb.engine_pool import EnginePool
-from gatewayx_nb.errors import ProviderError
+from gatewayx_nb.errors import ConfigError, ProviderError, UsageError
 from gatewayx_nb.llm_engines import Chunk, Usage
 from gatewayx_nb.testing import ScriptedEngine
 
@@ -85,6 +85,44 @@ def test_closing_the_pool_writes_the_ledger(project):
     with sqlite3.connect(ledger_path) as database:
         assert database.execute("SELECT engine, outcome FROM calls").fetchall() == [("mock", "ok")]
     database.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"by": "week"}, "by must be 'day', 'engine', 'model' or 'job', got 'week'"),
+        ({"by": "dya"}, "Did you mean 'day'"),
+        ({"by": ["day"]}, r"got \['day'\]"),
+        ({"by": ""}, "got ''"),
+        ({"days": 0}, "days must be an int from 1 to 36,500, got 0"),
+        ({"days": True}, "got True"),
+        ({"days": 1.5}, "got 1.5"),
+        ({"days": 10**9}, "got 1000000000"),
+    ],
+)
+def test_invalid_arguments_of_usage_raise(project, arguments, message):
+    with project.pool() as pool, pytest.raises(UsageError, match=message):
+        pool.usage(**arguments)
+
+
+def test_a_map_is_in_the_totals_of_its_job(project):
+    """The rows of a map are calls of its job, also for another pool of the project."""
+    with project.pool(engines=[ScriptedEngine(["a", END])]) as pool:
+        pool.map(["x", "y"], "{{input}}", "scripted", name="labels", progress=False)
+        pool.ask("z", model="scripted")
+    with project.pool() as later:
+        assert list(later.usage()) == []
+        rows = {row.key: (row.calls, row.cost) for row in later.usage("job")}
+
+    assert rows == {"labels": (2, Decimal("0.01")), "": (1, Decimal("0.005"))}
+
+
+def test_an_unreadable_ledger_is_named(project):
+    with project.pool() as pool:
+        pool.ledger.parent.mkdir(exist_ok=True)
+        pool.ledger.write_bytes(b"not of SQLite's " * 99)
+        with pytest.raises(ConfigError, match=r"the ledger '.*' cannot be read"):
+            pool.usage("day")
 
 
 @pytest.mark.parametrize("name", [None, 5, type("Odd", (str,), {"__lt__": None})("odd")], ids=repr)

@@ -30,12 +30,14 @@ def test_every_setting_is_read(tmp_path):
                 limits = {timeout = 5, concurrency = 4, retries = 0}
                 network = {proxy = "http://p:1", ca_bundle = "ca.pem", plain_http = ["nas"]}
                 keys.vendor_variables = false
+                storage = {folder = "rows", keep_days = 30}
                 engines.grok = {model = "grok-x", own = [1]}
                 """,
             )
         ]
     )
 
+    assert (settings.storage_folder, settings.keep_days) == ("rows", 30.0)
     assert (settings.default_model, settings.aliases["fast"]) == ("grok", "grok:small")
     assert (settings.limits.timeout, settings.limits.concurrency) == (5.0, 4)
     assert (settings.limits.retries, settings.vendor_variables) == (0, False)
@@ -75,7 +77,9 @@ def test_a_project_raises_no_limit_of_its_user(tmp_path, project, user, retries,
     assert (limits.retries, limits.max_cost) == (retries, Decimal(max_cost))
 
 
-@pytest.mark.parametrize("name", ["timeout", "concurrency", "retries", "table_rows"])
+@pytest.mark.parametrize(
+    "name", ["timeout", "concurrency", "retries", "table_rows", "max_cost_per_day"]
+)
 @pytest.mark.parametrize(("project", "user"), [(99, 5), (5, 99), (5, None), (None, 5)])
 def test_each_limit_of_a_user_holds_in_a_project(tmp_path, name, project, user):
     """A cloned project's settings make no call longer and no prompt larger than its user allows."""
@@ -139,7 +143,17 @@ def test_malformed_toml_is_one_typed_error_or_a_problem(project, file, text):
         ("limits.concurrency = 10001", "'concurrency'.*from 1 to 10,000, got 10001"),
         ("limits.timeout = 1e300", "'timeout'.*must be a number > 0 and at most 604,800, got"),
         ("limits.max_cost = -1", "'max_cost'.*must be an amount of US dollars >= 0, got -1"),
+        (
+            "limits.max_cost_per_day = 'x'",
+            "'max_cost_per_day'.*must be an amount of US dollars >= 0, got 'x'",
+        ),
+        ("limits.max_cost_per_day = nan", "'max_cost_per_day'.*must be an amount of US dollars"),
         ("limits.retries = true", "'retries'.*must be an integer, got"),
+        ("storage.folder = ' '", "'folder'.*must be a path, got"),
+        ("storage.folder = 1", "'folder'.*must be a string, got"),
+        ("storage.keep_days = 0", "'keep_days'.*must be a number > 0 and at most 36,500, got 0"),
+        ("storage.keep_days = nan", "'keep_days'.*must be a number > 0"),
+        ("storage.folders = 'a'", r"unknown setting '\[storage\] folders'.*Did you mean 'folder'"),
         ("default_model = 1", "'default_model'.*must be a string, got"),
         ("= nonsense", "cannot be read.*mv"),
     ],

@@ -1,0 +1,153 @@
+"""The daily cost limits, and what the calls of all processes have cost today."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import BudgetError, ConfigError
+from gatewayx_nb.files import display_path, quoted_path
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.storage import daily_costs, daily_costs_path, start_of_day
+from gatewayx_nb.text import dollars
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from decimal import Decimal
+    from pathlib import Path
+
+    from gatewayx_nb.files import ConfigDir, Owner
+    from gatewayx_nb.secure_config import Config
+    from gatewayx_nb.storage import DailyCosts
+
+DAY_LIMIT = "max_cost_per_day"
+"""The setting, which is also the code of the error for a call that it has stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayLimit:
+    """The limit in one file of settings.
+
+    Attributes:
+        amount: Maximum cost of a day in US dollars.
+        costs: What the calls to which it applies have cost.
+        owner: Whose settings they are; those of the user apply to the calls of all projects.
+        settings: The file.
+    """
+
+    amount: Decimal
+    costs: DailyCosts
+    owner: Owner
+    settings: Path
+
+    @property
+    def left(self) -> Decimal:
+        """US dollars that are left today, if each running call has its maximum cost.
+
+        Raises:
+            ConfigError: If the sum of today cannot be read.
+        """
+        try:
+            return self.amount - self.costs.spent
+        except OSError as error:
+            raise _unusable(self, str(error)) from None
+
+    def error(self, left: Decimal, cost: Decimal) -> BudgetError:
+        """Return the error for a call that may cost more than what is left.
+
+        Args:
+            left: What was left when the call was checked.
+            cost: What the call may cost.
+        """
+        whose = "the project's calls" if self.owner == "project" else "all your projects' calls"
+        reset = time.strftime("%Y-%m-%d %H:%M", time.localtime(start_of_day(-1)))
+        return BudgetError(
+            f"today {whose}, including running ones, have used {dollars(self.amount - left)} of"
+            f" {dollars(self.amount)}, and this one may cost {dollars(cost)} or more; nothing was"
+            " sent.",
+            hint=f"The next day begins at {reset}, local time. Or raise [limits] {DAY_LIMIT} in"
+            f" {display_path(self.settings)}.",
+            code=DAY_LIMIT,
+        )
+
+
+class DayBudget:
+    """The limits ``max_cost_per_day`` of a pool, in its current settings.
+
+    Args:
+        config: The settings.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._limits: dict[tuple[object, ...], list[DayLimit]] = {}
+
+    def limits(self) -> list[DayLimit]:
+        """Return the limits of the project and of the user."""
+        found = tuple(self._config.day_limits())
+        limits = self._limits.get(found)
+        if limits is None:  # paths are not joined for each call
+            limits = [self._limit(folder, amount) for folder, amount in found]
+            self._limits = {found: limits}
+        return limits
+
+    def _limit(self, folder: ConfigDir, amount: Decimal) -> DayLimit:
+        costs = daily_costs(daily_costs_path(self._config, folder))
+        return DayLimit(amount, costs, folder.owner, folder.settings)
+
+    def lowest(self) -> DayLimit | None:
+        """Return the limit that has the least left; ``None`` if there is no limit.
+
+        Raises:
+            ConfigError: If the sum of today cannot be read.
+        """
+        return min(self.limits(), key=lambda limit: limit.left, default=None)
+
+    async def refresh(self) -> None:
+        """Read what other processes have spent, at most once a second.
+
+        Raises:
+            ConfigError: If a file of costs cannot be read or written.
+        """
+        for limit in self.limits():
+            if limit.costs.is_current:
+                continue
+            try:
+                await asyncio.to_thread(limit.costs.refresh)
+            except OSError as error:
+                raise _unusable(limit, str(error)) from None
+
+    @contextlib.contextmanager
+    def reserve(self, cost: Decimal) -> Iterator[None]:
+        """Reserve the maximum cost of a call while it is running."""
+        with contextlib.ExitStack() as reservations:
+            for limit in self.limits():
+                reservations.enter_context(limit.costs.reserve(cost))
+            yield
+
+    def add(self, cost: Decimal) -> None:
+        """Add the cost of a call that has ended."""
+        for limit in self.limits():
+            limit.costs.add_cost(cost)
+
+    def flush(self, timeout: float) -> None:
+        """Write the costs of calls that have ended; wait at most ``timeout`` s for each file."""
+        for limit in self.limits():
+            limit.costs.flush(timeout)
+
+
+def _unusable(limit: DayLimit, reason: str) -> ConfigError:
+    quoted = quoted_path(limit.costs.path)
+    is_busy = "locked" in reason or "interrupted" in reason
+    return ConfigError(
+        f"[limits] {DAY_LIMIT} needs the costs of today, and {str(limit.costs.path)!r} cannot be"
+        f" used: {reason.rstrip('.')}; nothing was sent.",
+        hint=Hint("run_again")
+        if is_busy
+        else f"Make it writable, or move it away, so that the sum begins at 0: `mv {quoted}"
+        f" {quoted}.off`. Without the limit in {display_path(limit.settings)}, the file is not"
+        " used.",
+    )

@@ -1,0 +1,182 @@
+"""Totals of the calls in a ledger by day, engine, model or job, summed by SQLite."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Literal
+
+from gatewayx_nb.text import well_formed
+
+if TYPE_CHECKING:
+    import sqlite3
+
+UsageKey = Literal["day", "engine", "model", "job"]
+
+USAGE_KEYS: tuple[UsageKey, ...] = ("day", "engine", "model", "job")
+"""What totals of past calls are summed up by."""
+
+HIGHEST_COST = 10**15
+"""Maximum plausible cost in US dollars; a larger one would make every total meaningless."""
+
+MAX_GROUPS = 10_000
+"""Maximum number of totals; a file of another program could have as many as it has calls."""
+
+_BUCKET = 900
+"""Seconds of a quarter of an hour: the offset of every time zone is a multiple of it.
+
+Only the times of quarters are converted to days, because a conversion of each call's time would
+take longer than all the rest.
+"""
+
+_DECIMAL_PLACES = 9
+"""Decimal places of a total cost, which is a sum of floats."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageTotals:
+    """Totals of past calls.
+
+    Attributes:
+        by: What is summed up: ``"day"``, ``"engine"``, ``"model"`` or ``"job"``.
+        key: The day as ``YYYY-MM-DD``, the engine, ``engine:model``, or the job; empty for single
+            calls, which belong to no job.
+        calls: Number of calls; each row of a map is one.
+        failed: Number of failed calls.
+        input_tokens: Input tokens in the calls that reported them.
+        cached_tokens: Input tokens that were read from the provider's cache.
+        output_tokens: Output tokens in the calls that reported them.
+        cost: Cost in US dollars of the calls with a known price.
+        unpriced: Number of calls that used tokens at an unknown price.
+    """
+
+    by: UsageKey
+    key: str
+    calls: int = 0
+    failed: int = 0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+    cost: Decimal = Decimal(0)
+    unpriced: int = 0
+
+    def plus(self, other: UsageTotals) -> UsageTotals:
+        """Return the sum of two totals with the same key."""
+        return UsageTotals(
+            self.by,
+            self.key,
+            self.calls + other.calls,
+            self.failed + other.failed,
+            self.input_tokens + other.input_tokens,
+            self.cached_tokens + other.cached_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cost + other.cost,
+            self.unpriced + other.unpriced,
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields; the first is named after what is summed up, such as ``day``."""
+        values = asdict(self)
+        return {values.pop("by"): values.pop("key"), **values}
+
+
+_KEYS = {
+    "day": f"CAST(at / {_BUCKET} AS INTEGER)",
+    "engine": "engine",
+    "model": "engine || ':' || model",
+    "job": "job",
+}
+_COLUMNS = (
+    *("at", "engine", "model", "outcome", "input_tokens", "output_tokens", "cost"),
+    *("time_to_first", "cached_tokens", "rows", "job"),
+)
+_SUMS = (
+    "total(ifnull(rows, 1))",
+    "total(CASE WHEN outcome IN ('ok', 'interrupted') THEN 0 ELSE ifnull(rows, 1) END)",
+    *("total(input_tokens)", "total(cached_tokens)", "total(output_tokens)"),
+    # As in `LedgerEntry.is_unpriced`.
+    (
+        "total(CASE WHEN cost IS NULL AND (input_tokens NOT NULL OR output_tokens NOT NULL"
+        " OR (outcome = 'interrupted' AND time_to_first NOT NULL)) THEN ifnull(rows, 1) END)"
+    ),
+    "total(cost)",
+)
+"""The values of `UsageTotals`; ``total`` adds floats, so that no sum overflows."""
+
+
+def select_totals(opened: sqlite3.Connection, by: UsageKey, since: float) -> list[UsageTotals]:
+    """Return the totals of a ledger whose schema has been checked.
+
+    Args:
+        opened: The ledger.
+        by: What is summed up. Days are those of the local time.
+        since: Time of the first call, in seconds since the epoch.
+
+    Returns:
+        At most `MAX_GROUPS`: the latest day or the highest cost first.
+    """
+    # A file of an earlier version has fewer columns.
+    known = {name for name, *_ in opened.execute("SELECT * FROM calls LIMIT 0").description}
+    columns = ", ".join(name if name in known else f"NULL AS {name}" for name in _COLUMNS)
+    query = (
+        f"SELECT {_KEYS[by]} AS key, {', '.join(_SUMS)} FROM (SELECT {columns} FROM calls)"  # noqa: S608 - constants
+        " WHERE at >= ? GROUP BY key ORDER BY"
+        + (
+            " key DESC LIMIT 1000000"
+            if by == "day"
+            else f" total(cost) DESC, key LIMIT {MAX_GROUPS}"
+        )
+    )
+    found = [_parse(by, row) for row in opened.execute(query, (since,))]
+    return _by_day(found)[:MAX_GROUPS] if by == "day" else found
+
+
+def _parse(by: UsageKey, row: tuple[object, ...]) -> UsageTotals:
+    """Return the totals of a row, in which another program may have put anything."""
+    key, *sums, cost = row
+    text = well_formed(key).rstrip(":") if isinstance(key, str) else ""
+    calls, failed, tokens_in, cached, tokens_out, unpriced = map(_number, sums)
+    dollars = cost if isinstance(cost, float) and 0 <= cost < HIGHEST_COST else None
+    return UsageTotals(
+        by,
+        str(key) if isinstance(key, int) else text,
+        *(calls, failed, tokens_in, cached, tokens_out),
+        cost=Decimal(str(round(dollars or 0.0, _DECIMAL_PLACES))),
+        unpriced=calls if dollars is None else unpriced,
+    )
+
+
+def _number(total: object) -> int:
+    is_number = isinstance(total, float) and 0 <= total < math.inf
+    return int(total) if is_number else 0  # type: ignore[call-overload]
+
+
+def _by_day(buckets: list[UsageTotals]) -> list[UsageTotals]:
+    """Return the sums of the quarters of an hour of each day."""
+    days: dict[str, UsageTotals] = {}
+    for bucket in buckets:
+        day = local_day(int(bucket.key or 0) * _BUCKET)
+        totals = replace(bucket, key=day)
+        days[day] = days[day].plus(totals) if day in days else totals
+    return sorted(days.values(), key=lambda totals: totals.key, reverse=True)
+
+
+def local_day(at: float) -> str:
+    """Return the day of a time as ``YYYY-MM-DD``, in the local time zone."""
+    try:
+        return time.strftime("%Y-%m-%d", time.localtime(at))
+    except (OverflowError, OSError, ValueError):  # another program may have written any number
+        return "unknown"
+
+
+def start_of_day(days_ago: int = 0) -> float:
+    """Return the local midnight at which a day began, in seconds since the epoch.
+
+    Args:
+        days_ago: Number of days before today; a negative number for days to come.
+    """
+    today = time.localtime()
+    # `mktime` accepts a day of the month below 1 or above 31, and considers daylight saving time.
+    return time.mktime((today.tm_year, today.tm_mon, today.tm_mday - days_ago, 0, 0, 0, 0, 0, -1))
