@@ -12,3 +12,4 @@ class OpenAIEngine(OpenAIResponsesEngine):
     features = OpenAIResponsesEngine.features | {"embed"}
     embedding_model = "text-embedding-3-small"
     embedding_batch = 256
+    has_batches = True

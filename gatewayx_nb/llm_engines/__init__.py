@@ -19,10 +19,21 @@ from gatewayx_nb.errors import (
 )
 from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines.anthropic_messages import AnthropicMessagesEngine
+from gatewayx_nb.llm_engines.batches import (
+    BatchFormat,
+    BatchInterface,
+    BatchResult,
+    RemoteBatch,
+    parse_line,
+    row_error,
+    row_prefix,
+    was_refused,
+    without_interface,
+)
 from gatewayx_nb.llm_engines.cohere_chat import CohereChatEngine
 from gatewayx_nb.llm_engines.engine import FEATURES, SAMPLING, LLMEngine, call_generate
 from gatewayx_nb.llm_engines.gemini import GeminiEngine
-from gatewayx_nb.llm_engines.http import Dialect, HTTPEngine, Parser
+from gatewayx_nb.llm_engines.http import Dialect, HTTPEngine, Parser, whole_body
 from gatewayx_nb.llm_engines.keywords import check_keywords
 from gatewayx_nb.llm_engines.message_parts import sendable
 from gatewayx_nb.llm_engines.openai_chat import (
@@ -32,6 +43,7 @@ from gatewayx_nb.llm_engines.openai_chat import (
     chat_messages,
 )
 from gatewayx_nb.llm_engines.openai_responses import OpenAIResponsesEngine
+from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
 from gatewayx_nb.llm_engines.unsupported_params import (
     RejectedParameterError,
     check_supported,
@@ -56,6 +68,9 @@ __all__ = [
     "SAMPLING",
     "AnthropicMessagesEngine",
     "AuthenticationError",
+    "BatchFormat",
+    "BatchInterface",
+    "BatchResult",
     "Carried",
     "Chunk",
     "Citation",
@@ -81,9 +96,11 @@ __all__ = [
     "Parser",
     "Part",
     "ProviderError",
+    "ProviderErrors",
     "QuotaError",
     "RateLimitError",
     "RejectedParameterError",
+    "RemoteBatch",
     "Reply",
     "Request",
     "SchemaMode",
@@ -102,7 +119,13 @@ __all__ = [
     "check_supported",
     "classify",
     "model_token_limit",
+    "parse_line",
+    "row_error",
+    "row_prefix",
     "sendable",
     "takes",
+    "was_refused",
+    "whole_body",
+    "without_interface",
     "without_param",
 ]

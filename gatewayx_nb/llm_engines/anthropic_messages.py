@@ -17,6 +17,7 @@ from typing_extensions import override
 from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines import anthropic_turn, json_body
 from gatewayx_nb.llm_engines.answer_details import NewDetails
+from gatewayx_nb.llm_engines.anthropic_batches import AnthropicBatches
 from gatewayx_nb.llm_engines.http import HTTPEngine, system_prompt
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
 from gatewayx_nb.llm_engines.message_parts import (
@@ -34,6 +35,7 @@ from gatewayx_nb.replies import Chunk, FinishReason, Usage
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from gatewayx_nb.llm_engines.batches import BatchInterface
     from gatewayx_nb.llm_engines.http import Parser
     from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
     from gatewayx_nb.messages import Message, Part, Request
@@ -155,6 +157,10 @@ class AnthropicMessagesEngine(HTTPEngine):
     @override
     def parser(self, errors: ProviderErrors) -> Parser:
         return MessagesParser(errors)
+
+    @override
+    def batch_interface(self) -> BatchInterface:
+        return AnthropicBatches(self, lambda _, errors: self.parser(errors), _STATUSES)
 
 
 class MessagesParser:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import re
     from collections.abc import AsyncIterator, Mapping, Sequence
 
+    from gatewayx_nb.llm_engines.batches import BatchInterface
+
 FEATURES = frozenset({"system", "history", "images", "schema", "embed"})
 """The valid values in ``features``."""
 
@@ -175,6 +177,10 @@ class LLMEngine:
             In the last two cases, the prompt itself asks for JSON that matches the schema.
         """
         return None if is_open(request.schema or {}) else wrap_in_object(request.schema or {})
+
+    def batch_interface(self) -> BatchInterface | None:
+        """Return the provider's interface for batches; ``None`` if it has none."""
+        return None
 
     async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:  # noqa: ARG002 - for subclasses
         """Return a vector for each text, in order.

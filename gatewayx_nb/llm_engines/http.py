@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from typing_extensions import override
 
-from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.errors import ConfigError, GatewayError
 from gatewayx_nb.llm_engines import json_body, unsupported_params
 from gatewayx_nb.llm_engines.engine import LLMEngine
 from gatewayx_nb.llm_engines.json_body import as_dicts, as_str
@@ -100,6 +100,7 @@ class HTTPEngine(LLMEngine, ABC):
         key_header: Name of the header that contains the key.
         key_prefix: Prefix of the key in that header.
         headers: Additional headers of every request.
+        extra_headers: More of them, from the settings; none of them replaces another header.
         schema_rules: The JSON Schemas that the provider enforces; ``None`` if it enforces every
             schema that lists the properties of its objects.
     """
@@ -109,6 +110,7 @@ class HTTPEngine(LLMEngine, ABC):
     key_header: ClassVar[str] = "Authorization"
     key_prefix: ClassVar[str] = "Bearer "
     headers: Mapping[str, str] = MappingProxyType({})
+    extra_headers: Mapping[str, str] = MappingProxyType({})
     keywords: ClassVar[frozenset[str] | None] = frozenset()
     schema_rules: ClassVar[SchemaRules | None] = None
 
@@ -126,10 +128,22 @@ class HTTPEngine(LLMEngine, ABC):
                 key=self.api_key,
                 key_header=self.key_header,
                 key_prefix=self.key_prefix,
-                headers=self.headers,
+                headers={**self.headers, **self._checked_extra_headers()},
                 network=self.network,
             )
         return self._client
+
+    def _checked_extra_headers(self) -> Mapping[str, str]:
+        own = {name.lower() for name in (*self.headers, self.key_header)}
+        for name in self.extra_headers:
+            if name.lower() in own:
+                raise ConfigError(
+                    f"[engines.{self.name}] headers must not contain {name!r}, which the engine"
+                    " itself sets.",
+                    hint="Delete it from the settings.",
+                    engine=self.name,
+                )
+        return self.extra_headers
 
     @override
     def enforceable_schema(self, request: Request) -> Mapping[str, Any] | None:
@@ -193,27 +207,28 @@ class HTTPEngine(LLMEngine, ABC):
         self, response: Response, parser: Parser, errors: ProviderErrors
     ) -> AsyncIterator[Chunk]:
         yield _headers_chunk(response)
-        blocks, log = read_parts(response), EventLog(key=self.api_key)
+        log = EventLog(key=self.api_key)
         deadline: float | None = None
-        while not parser.ended and (parts := await _next_parts(blocks, deadline)) is not None:
-            if not parts.is_whole:
-                log.add(parts.data)
-            for data in parts.data:
-                for chunk in _parse(parser, parts, data, errors):
-                    if chunk.text:  # a model may think for minutes before its first text
-                        response.start_read_timeout()
-                    deadline = None
-                    yield chunk
-            if parser.finished and deadline is None:
-                deadline = asyncio.get_running_loop().time() + _WAIT_FOR_MORE
-        # A closed connection looks like the end of a stream; only the end marker shows the
-        # difference.
-        if not parser.finished:
-            raise errors.truncated()
-        if log:
-            yield Chunk(raw=log.closed())
-        if parser.ended:
-            await _next_parts(blocks, asyncio.get_running_loop().time() + _WAIT_FOR_CLOSE)
+        async with contextlib.aclosing(read_parts(response)) as blocks:
+            while not parser.ended and (parts := await _next_parts(blocks, deadline)) is not None:
+                if not parts.is_whole:
+                    log.add(parts.data)
+                for data in parts.data:
+                    for chunk in _parse(parser, parts, data, errors):
+                        if chunk.text:  # a model may think for minutes before its first text
+                            response.start_read_timeout()
+                        deadline = None
+                        yield chunk
+                if parser.finished and deadline is None:
+                    deadline = asyncio.get_running_loop().time() + _WAIT_FOR_MORE
+            # A closed connection looks like the end of a stream; only the end marker shows the
+            # difference.
+            if not parser.finished:
+                raise errors.truncated()
+            if log:
+                yield Chunk(raw=log.closed())
+            if parser.ended:
+                await _next_parts(blocks, asyncio.get_running_loop().time() + _WAIT_FOR_CLOSE)
 
     @override
     async def models(self) -> list[ModelInfo]:
@@ -271,12 +286,16 @@ def _parse(parser: Parser, parts: BodyParts, data: str, errors: ProviderErrors) 
     if parser.ended or not data.strip():  # some servers keep a connection open with empty data
         return ()
     if parts.is_whole:
-        return _whole(parser, data, errors)
+        return whole_body(parser, data, errors)
     return _more(parser, data) if parser.finished else parser.feed(data)
 
 
-def _whole(parser: Parser, body: str, errors: ProviderErrors) -> Iterator[Chunk]:
-    """Yield the chunks of a whole body, or raise an error if it has no answer."""
+def whole_body(parser: Parser, body: str, errors: ProviderErrors) -> Iterator[Chunk]:
+    """Yield the chunks of a whole body.
+
+    Raises:
+        GatewayError: If it has no answer.
+    """
     has_answered = False
     for chunk in parser.feed(body):
         is_content = chunk.text or chunk.reasoning or chunk.tool_calls or chunk.details

@@ -26,6 +26,7 @@ from gatewayx_nb.llm_engines.message_parts import (
     content_of,
     result_parts,
 )
+from gatewayx_nb.llm_engines.openai_batches import OpenAIBatches
 from gatewayx_nb.llm_engines.openai_chat import OpenAICompatibleEngine, cache_key, usage_of
 from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 from gatewayx_nb.messages import Message, ToolCall
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatewayx_nb.images import Image
+    from gatewayx_nb.llm_engines.batches import BatchInterface
     from gatewayx_nb.llm_engines.http import Parser
     from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
     from gatewayx_nb.messages import Request
@@ -66,6 +68,9 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
     ``api`` is set, so is every request to a base URL set by the user, because most proxies and
     local servers support nothing else.
 
+    Attributes:
+        has_batches: Whether the provider has OpenAI's batch interface.
+
     Args:
         api_key: The engine's key.
         api: ``"responses"`` or ``"chat"``; empty to choose by the base URL.
@@ -76,6 +81,7 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
     """
 
     max_tokens_field: ClassVar[str] = "max_completion_tokens"
+    has_batches: ClassVar[bool] = False
     unsupported_options: ClassVar[frozenset[str]] = frozenset()
     keywords: ClassVar[frozenset[str] | None] = frozenset()
 
@@ -96,6 +102,21 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
         if needs_chat or self.api == "chat":
             return self
         return ResponsesDialect(asks_reasoning="include" not in self._refused)
+
+    @override
+    def batch_interface(self) -> BatchInterface | None:
+        if not self.has_batches:
+            return None
+        return OpenAIBatches(self, self._batch_dialect, self._parser_of)
+
+    def _batch_dialect(self, request: Request) -> Dialect:
+        """Return the dialect for a row of a batch, which cannot adapt to a refusal."""
+        dialect = self.dialect(request)
+        return dialect if dialect is self else ResponsesDialect(asks_reasoning=False)
+
+    def _parser_of(self, endpoint: str, errors: ProviderErrors) -> Parser:
+        is_responses = endpoint.endswith("/responses")
+        return ResponsesDialect().parser(errors) if is_responses else self.parser(errors)
 
     @override
     def adapt_to_refusal(self, status: int, body: bytes) -> bool:

@@ -7,6 +7,7 @@ The body itself shows which of these it is, not its content type: some servers s
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ from gatewayx_nb.secure_config import redact
 from gatewayx_nb.transport import Decoder
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
     from gatewayx_nb.transport import Response, ServerSentEvent
 
@@ -142,31 +143,34 @@ def is_event(body: str) -> bool:
     return is_delta or str(value.get("type", "")).startswith("content")
 
 
-async def read_parts(response: Response) -> AsyncIterator[BodyParts]:
+async def read_parts(response: Response) -> AsyncGenerator[BodyParts]:
     """Yield the parts of a response as they arrive."""
-    blocks, begin = response.blocks(), b""
-    async for block in blocks:
-        begin += block
-        if _content(begin):
-            break
-    if _content(begin)[:1] in (b"{", b"["):
-        yield _json_parts(await _read_json(response, begin, blocks))
-        return
-    decoder = Decoder()
-    yield BodyParts(_data(decoder.feed(begin)))
-    async for block in blocks:
-        yield BodyParts(_data(decoder.feed(block)))
-    # An incomplete event is dropped; the missing end mark shows that the stream was cut off.
-    yield BodyParts([data for data in _data(decoder.close()) if json_body.is_complete(data)])
-    if error := _stray_error(decoder.stray):
-        yield BodyParts([error])
-    elif decoder.stray and response.content_type != "text/event-stream":  # such as an HTML page
-        yield BodyParts([decoder.stray], is_whole=True)
+    # A generator that is left to the garbage collector costs a task and a wake-up of the loop.
+    async with contextlib.aclosing(response.blocks()) as blocks:
+        begin = b""
+        async for block in blocks:
+            begin += block
+            if _content(begin):
+                break
+        if _content(begin)[:1] in (b"{", b"["):
+            yield _json_parts(await _read_json(response, begin, blocks))
+            return
+        decoder = Decoder()
+        yield BodyParts(_data(decoder.feed(begin)))
+        async for block in blocks:
+            yield BodyParts(_data(decoder.feed(block)))
+        # An incomplete event is dropped; the missing end mark shows that the stream was cut off.
+        yield BodyParts([data for data in _data(decoder.close()) if json_body.is_complete(data)])
+        if error := _stray_error(decoder.stray):
+            yield BodyParts([error])
+        elif decoder.stray and response.content_type != "text/event-stream":  # as an HTML page
+            yield BodyParts([decoder.stray], is_whole=True)
 
 
 async def read_error(response: Response) -> bytes:
     """Return the body of an error response, or the part of it that has arrived."""
-    return (await _read_json(response, b"", response.blocks(), is_error=True)).encode()
+    async with contextlib.aclosing(response.blocks()) as blocks:
+        return (await _read_json(response, b"", blocks, is_error=True)).encode()
 
 
 async def _read_json(

@@ -3,7 +3,7 @@
 Only this package uses aiohttp, which it imports on first use.
 """
 
-from gatewayx_nb.transport.client import MAX_RESPONSE_BYTES, HTTPClient, Response
+from gatewayx_nb.transport.client import MAX_RESPONSE_BYTES, HTTPClient, Response, encode_payload
 from gatewayx_nb.transport.retry_headers import (
     limit_reset,
     longest_delay,
@@ -19,6 +19,7 @@ __all__ = [
     "HTTPClient",
     "Response",
     "ServerSentEvent",
+    "encode_payload",
     "is_local_url",
     "limit_reset",
     "longest_delay",

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import json
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import urlsplit
 
 from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.hints import Hint
@@ -16,10 +17,13 @@ from gatewayx_nb.transport.error_mapping import TransportErrors
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     import aiohttp
+
+    Body = bytes | BinaryIO | aiohttp.FormData
 
 MAX_RESPONSE_BYTES = 64 * 2**20
 
@@ -106,11 +110,51 @@ class HTTPClient:
                 ``"connect"``, ``"proxy"``, ``"tls"``, ``"reset"``, ``"protocol"``, ``"closed"``,
                 ``"internal"``.
         """
-        return self._send("POST", path, _encode(payload, self._errors.engine))
+        return self._send("POST", path, encode_payload(payload, self._errors.engine))
+
+    @asynccontextmanager
+    async def post_file(
+        self, path: str, file: Path, fields: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Response]:
+        """Send a file, which is read while it is sent; like `post`.
+
+        Args:
+            path: The path.
+            file: The file.
+            fields: The fields of a form, whose field ``file`` is the file; ``None`` to send the
+                file itself as the JSON body.
+        """
+        await self._open_session()  # imports aiohttp
+        with await asyncio.to_thread(file.open, "rb") as content:
+            body = content if fields is None else _form(fields, file.name, content)
+            kind = "application/json" if fields is None else None
+            async with self._send("POST", path, body, kind) as response:
+                yield response
 
     def get(self, path: str) -> AbstractAsyncContextManager[Response]:
         """Request a path; like `post`, but without a body."""
         return self._send("GET", path)
+
+    def download(self, path: str) -> AbstractAsyncContextManager[Response]:
+        """Request a file; like `get`."""
+        return self._send("GET", path, accept="application/binary")
+
+    def own_path(self, url: str) -> str | None:
+        """Return the path of a URL on the provider's own host, relative to the base URL.
+
+        The result is ``None`` if the URL names another host, port or scheme, or is outside the base
+        URL: the key must not be sent there.
+        """
+        own = urlsplit(self._base)
+        try:
+            other = urlsplit(url)
+            is_own = route.origin(other) == route.origin(own) and "@" not in other.netloc
+        except ValueError:
+            return None
+        root = f"{own.path.rstrip('/')}/"
+        if not is_own or not other.path.startswith(root) or ".." in other.path:
+            return None
+        return other.path.removeprefix(root) + (f"?{other.query}" if other.query else "")
 
     async def aclose(self) -> None:
         """Close all connections. Calls in progress end with a `TransportError`."""
@@ -121,9 +165,15 @@ class HTTPClient:
 
     @asynccontextmanager
     async def _send(
-        self, method: str, path: str, content: bytes | None = None
+        self,
+        method: str,
+        path: str,
+        content: Body | None = None,
+        content_type: str | None = "application/json",
+        accept: str = "",
     ) -> AsyncIterator[Response]:
-        result = await self._exchange(method, path, content)
+        kind = None if content is None else content_type
+        result = await self._exchange(method, path, content, kind, accept)
         if isinstance(result, BaseException):
             # This is outside any `except` clause, so that no context is attached to the error.
             raise result
@@ -135,14 +185,15 @@ class HTTPClient:
             response.close()
 
     async def _exchange(
-        self, method: str, path: str, content: bytes | None
+        self, method: str, path: str, content: Body | None, content_type: str | None, accept: str
     ) -> aiohttp.ClientResponse | BaseException:
         session = await self._open_session()
         try:
             return await session.request(
                 method,
                 f"{self._base}/{path.lstrip('/')}",
-                headers=self._request_headers(content),
+                # No variable holds the headers, because a traceback may show the variables.
+                headers=self._request_headers(content_type, accept),
                 data=content,
                 allow_redirects=False,
                 proxy=self._proxy.url if self._proxy else None,
@@ -152,11 +203,13 @@ class HTTPClient:
         except BaseException as error:  # noqa: BLE001 - returned for the caller to raise
             return self._errors.translate(error)
 
-    def _request_headers(self, content: bytes | None) -> dict[str, str]:
+    def _request_headers(self, content_type: str | None, accept: str) -> dict[str, str]:
         """Return the headers; the key is added last, so that no other header replaces it."""
         headers = dict(self._headers)
-        if content is not None:
-            headers["Content-Type"] = "application/json"
+        if content_type is not None:
+            headers["Content-Type"] = content_type
+        if accept:
+            headers["Accept"] = accept
         if self._key:
             headers[self._key_header] = f"{self._key_prefix}{self._key}"
         return headers
@@ -231,7 +284,7 @@ class Response:
         if self._timer is None:
             self._timer = self._loop.call_later(self._read_timeout, self._check_silence)
 
-    async def blocks(self) -> AsyncIterator[bytes]:
+    async def blocks(self) -> AsyncGenerator[bytes]:
         """Yield the body's bytes as they arrive; can be called only once.
 
         Raises:
@@ -247,6 +300,36 @@ class Response:
             if received > self._max_bytes:
                 raise self._errors.too_large(self._max_bytes)
             yield block
+
+    async def lines(self, max_line: int, max_bytes: int) -> AsyncIterator[bytes | None]:
+        """Yield the lines of the body, without their ends; ``None`` in place of a longer one.
+
+        Args:
+            max_line: Maximum bytes of a line, of which more is not kept.
+            max_bytes: Maximum bytes of the body.
+
+        Raises:
+            ProviderError: If the body exceeds the limit; the lines before it have been yielded.
+            TransportError: If the connection broke before the body's end.
+            DeadlineError: If no data arrives within the read timeout, once it has been started.
+        """
+        self._max_bytes = max_bytes
+        rest, is_too_long = bytearray(), False
+        async for block in self.blocks():
+            first, *others = block.split(b"\n")
+            for end in (first, *others[:-1]) if others else ():
+                rest += end if not is_too_long else b""
+                is_too_long = is_too_long or len(rest) > max_line
+                yield None if is_too_long else bytes(rest)
+                rest.clear()
+                is_too_long = False
+            tail = others[-1] if others else first
+            rest += tail if not is_too_long else b""
+            if len(rest) > max_line:
+                is_too_long = True
+                rest.clear()
+        if rest or is_too_long:
+            yield None if is_too_long else bytes(rest)
 
     def close(self) -> None:
         """Release the connection, which is kept only if the body has been read to its end."""
@@ -334,7 +417,23 @@ def _check_key(key: str, engine: str) -> Secret:
     return Secret(key)
 
 
-def _encode(payload: Mapping[str, object], engine: str) -> bytes:
+def _form(fields: Mapping[str, str], name: str, content: BinaryIO) -> aiohttp.FormData:
+    """Return a form with a file, which is read while it is sent."""
+    import aiohttp
+
+    form = aiohttp.FormData()
+    for field, value in fields.items():
+        form.add_field(field, value)
+    form.add_field("file", content, filename=name, content_type="application/octet-stream")
+    return form
+
+
+def encode_payload(payload: Mapping[str, object], engine: str) -> bytes:
+    """Return the JSON of a payload.
+
+    Raises:
+        UsageError: If it cannot be written as JSON.
+    """
     try:
         text = _ENCODER.encode(payload)
     except (TypeError, ValueError, RecursionError) as error:

@@ -51,8 +51,10 @@ def _handler() -> type[ResponseHandler]:
             if data.startswith(b"HTTP/"):
                 head, mark, data = data.partition(_END_OF_HEAD)
                 super().data_received(head + mark)
-            if data:
-                super().data_received(data)
+                if not data:
+                    return
+            # Empty data resumes the parser after a pause, for a reader that was slow.
+            super().data_received(data)
 
         @override
         def set_exception(self, exc: BaseException, *cause: BaseException) -> None:

@@ -100,6 +100,16 @@ def parse_base_url(base_url: str, engine: str) -> SplitResult:
     )
 
 
+def origin(url: SplitResult) -> tuple[str, str, int | None]:
+    """Return the scheme, host and port of a URL.
+
+    Raises:
+        ValueError: If the port is invalid.
+    """
+    default = {"http": 80, "https": 443}.get(url.scheme)
+    return url.scheme, (url.hostname or "").rstrip("."), url.port or default
+
+
 def check_host(url: SplitResult, engine: str, *, has_key: bool, allowed: tuple[str, ...]) -> None:
     """Check that a host is allowed, and that a key may be sent to it.
 

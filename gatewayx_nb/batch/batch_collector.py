@@ -1,0 +1,192 @@
+"""The results of one part of a map: each of its rows gets an answer or an error."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.batch.batch_engines import CountedRow
+from gatewayx_nb.batch.part_files import row_position
+from gatewayx_nb.batch.stored_outcomes import encode_outcome
+from gatewayx_nb.calls import PartialReply
+from gatewayx_nb.errors import ConfigError, GatewayError, ProviderError
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.llm_engines import row_error
+from gatewayx_nb.storage import StoredRow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gatewayx_nb.llm_engines import RemoteBatch
+    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.storage import JobFigures, JobPart, JobResults
+
+_ROWS_AHEAD = 256
+"""Maximum number of results that wait to be stored."""
+
+_BYTES_AHEAD = 16 * 2**20
+"""Maximum size of these results in bytes."""
+
+_STORE_TIMEOUT = 30.0
+"""Seconds to wait until results are durable."""
+
+_REASONS = {
+    "missing": "the provider returned no result for it",
+    "expired": "the batch expired first",
+    "cancelled": "the batch was cancelled first",
+}
+
+
+class BatchCollector:
+    """Receives the results of one part; implements `ResultSink`.
+
+    Args:
+        part: The part.
+        results: Stores the outcomes.
+        prompts: The prompts of the rows, to be stored with the answers; empty to omit them.
+
+    Attributes:
+        foreign: Number of results that belong to no row of the part.
+        unreadable: Number of lines that are not results.
+    """
+
+    def __init__(self, part: JobPart, results: JobResults, prompts: Sequence[str]) -> None:
+        self.foreign = self.unreadable = 0
+        self._part, self._results, self._prompts = part, results, prompts
+        self._rows: dict[int, CountedRow] = {}
+        self._waiting = self._waiting_bytes = 0
+        self._engine = str(part.info.get("engine", ""))
+        results.on_refused = self._replace_unstorable
+
+    @property
+    def rows(self) -> list[CountedRow]:
+        """The usage of the rows that have a result."""
+        return list(self._rows.values())
+
+    @property
+    def is_of_another(self) -> bool:
+        """Whether all results belong to another batch."""
+        return bool(self.foreign) and not self._rows
+
+    def position(self, name: str) -> int | None:
+        """Return the position of the row with this name; ``None`` if its result is not wanted.
+
+        A row that has a result already is skipped; one of another part is counted as foreign.
+        """
+        position = row_position(name, self._part.digest, len(self._part.keys))
+        self.foreign += position is None
+        return None if position in self._rows else position
+
+    def skip(self, reason: str) -> None:  # noqa: ARG002 - of the interface
+        """Count a line that is not a result."""
+        self.unreadable += 1
+
+    async def take(
+        self, position: int, outcome: Reply | GatewayError, row: CountedRow, *, retry: bool
+    ) -> None:
+        """Store an outcome; from time to time, wait until all that have arrived are durable.
+
+        Raises:
+            ConfigError: If they cannot be stored.
+        """
+        self._put(position, outcome, row, retry=retry)
+        if self._waiting >= _ROWS_AHEAD or self._waiting_bytes >= _BYTES_AHEAD:
+            await asyncio.to_thread(self.flush)
+
+    def close(self, remote: RemoteBatch) -> None:
+        """Store an error for each row that has no result, and wait until all are durable.
+
+        Raises:
+            ConfigError: If they cannot be stored.
+        """
+        refused = remote.refused_lines or {}
+        for position in range(len(self._part.keys)):
+            if position not in self._rows:
+                reason = refused.get(position)
+                error = self._error(remote, reason)
+                usage = PartialReply(self._engine, str(self._part.info.get("model", "")))
+                usage.attempts = 1
+                row = CountedRow(usage, type(error).__name__, error.message)
+                # A row that the provider names must be changed; the others may be sent again.
+                self._put(position, error, row, retry=reason is None)
+        self.flush()
+
+    def _error(self, remote: RemoteBatch, reason: str | None) -> ProviderError:
+        code = remote.missing_code
+        if code == "refused":
+            reason = reason or remote.problem or "no reason given"
+            return row_error(self._engine, code, f"it was refused: {reason.rstrip('.')}")
+        notes = [
+            *([f"{self.unreadable:,} lines were unreadable"] if self.unreadable else []),
+            *([f"{self.foreign:,} results belonged to other rows"] if self.foreign else []),
+        ]
+        return row_error(self._engine, code, "; ".join([_REASONS[code], *notes]))
+
+    def flush(self) -> None:
+        """Wait until all outcomes that have arrived are durable.
+
+        Raises:
+            ConfigError: If they cannot be stored.
+        """
+        self._waiting = self._waiting_bytes = 0
+        if not self._results.flush(_STORE_TIMEOUT):
+            raise ConfigError(
+                f"the results of batch {self._part.batch!r} cannot be stored.",
+                hint=Hint("run_again"),
+            )
+
+    def figures(self, earlier: JobFigures, *, is_last: bool) -> JobFigures:
+        """Return the job's figures, including those of this part.
+
+        Args:
+            earlier: The figures without this part.
+            is_last: Whether no other part is open.
+        """
+        weights = self._weights()
+        done = sum(weights[at] for at, row in self._rows.items() if row.outcome == "ok")
+        failed = sum(weights[at] for at in self._rows) - done
+        usages = [(row.usage.total_usage, row.usage.cost) for row in self._rows.values()]
+        return replace(
+            earlier,
+            state="done" if is_last else "submitted",
+            done=earlier.done + done,
+            failed=earlier.failed + failed,
+            cost=earlier.cost + sum((cost or Decimal(0) for _, cost in usages), Decimal(0)),
+            unpriced=earlier.unpriced + sum(bool(used) and cost is None for used, cost in usages),
+            input_tokens=earlier.input_tokens
+            + sum((used.input_tokens or 0) for used, _ in usages if used),
+            output_tokens=earlier.output_tokens
+            + sum((used.output_tokens or 0) for used, _ in usages if used),
+            problem="",
+        )
+
+    def _weights(self) -> Counter[int]:
+        """Return how many rows of the map each row of the part stands for."""
+        repeats: Mapping[str, int] = self._part.info.get("repeats", {})
+        weights = Counter(range(len(self._part.keys)))
+        for position, count in repeats.items():
+            weights[int(position)] += count
+        return weights
+
+    def _put(
+        self, position: int, outcome: Reply | GatewayError, row: CountedRow, *, retry: bool
+    ) -> None:
+        prompt = self._prompts[position] if self._prompts else ""
+        content = encode_outcome(outcome, prompt)
+        kind = type(outcome).__name__ if isinstance(outcome, GatewayError) else "ok"
+        self._rows[position] = row
+        self._waiting += 1
+        self._waiting_bytes += len(content)
+        key = self._part.keys[position]
+        self._results.put(StoredRow(key, content, kind, retry, time.time()))
+
+    def _replace_unstorable(self, row: StoredRow, error: BaseException) -> None:
+        """Store an error instead of an answer that can never be stored."""
+        reason = f"its answer cannot be stored: {error}"
+        outcome = row_error(self._engine, "too_large", reason)
+        content = encode_outcome(outcome, "")
+        self._results.put(StoredRow(row.key, content, "ProviderError", at=time.time()))

@@ -1,0 +1,155 @@
+"""What a map with ``batch=True`` needs from the pool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from decimal import Decimal
+    from pathlib import Path
+
+    from gatewayx_nb.batch.figures import MapUsage
+    from gatewayx_nb.batch.row_prompt import RowRequest
+    from gatewayx_nb.calls import CallOptions, PartialReply
+    from gatewayx_nb.errors import GatewayError
+    from gatewayx_nb.llm_engines import BatchFormat, RemoteBatch
+    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.schema import ResponseSchema
+    from gatewayx_nb.storage import JobPart
+
+LOOK_BACK = 300.0
+"""Seconds by which a provider's clock may be behind; the search for a lost batch begins earlier."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRow:
+    """A row as its batch sends it.
+
+    Attributes:
+        engine: Name of the engine.
+        address: Base URL of its provider.
+        endpoint: The endpoint that all rows of one batch share.
+        model: The model that all rows of one batch share; empty if they may differ.
+        content: What follows the row's name.
+        format: How the provider takes rows.
+        bound: Maximum cost of the row in US dollars; 0 if no cost limit is set.
+    """
+
+    engine: str
+    address: str
+    endpoint: str
+    model: str
+    content: bytes
+    format: BatchFormat
+    bound: Decimal
+
+    @property
+    def group(self) -> tuple[str, str, str]:
+        """What all rows of one batch share."""
+        return self.engine, self.endpoint, self.model
+
+
+@dataclass(frozen=True, slots=True)
+class CountedRow:
+    """The usage of a row.
+
+    Attributes:
+        usage: The answer without its text.
+        outcome: ``"ok"``, or the name of the error's class.
+        message: The error's message; empty for an answer.
+    """
+
+    usage: PartialReply
+    outcome: str
+    message: str = ""
+
+
+class ResultSink(Protocol):
+    """Receives the results of a batch, on the engine's event loop."""
+
+    def position(self, name: str) -> int | None:
+        """Return the position of the row with this name; ``None`` if its result is not wanted."""
+
+    def skip(self, reason: str) -> object:
+        """Note a line that does not belong to any row."""
+
+    async def take(
+        self, position: int, outcome: Reply | GatewayError, row: CountedRow, *, retry: bool
+    ) -> None:
+        """Store the outcome of a row.
+
+        Raises:
+            ConfigError: If it cannot be stored.
+        """
+
+
+class BatchEngines(Protocol):
+    """Submits parts of a map to providers, and collects their results."""
+
+    def prepare(
+        self, rows: Sequence[RowRequest], options: CallOptions
+    ) -> list[PreparedRow | GatewayError]:
+        """Return each row as its batch sends it, or its error; nothing is sent.
+
+        Raises:
+            GatewayError: If an error concerns every row: an engine cannot be used, or has no batch
+                interface.
+        """
+
+    @property
+    def used(self) -> MapUsage:
+        """What the rows have used that were collected."""
+
+    def check_budget(self, bound: Decimal, rows: int, others: Decimal) -> None:
+        """Check that rows may cost what they cost at most.
+
+        Args:
+            bound: Maximum cost of the rows that are submitted now and of those in open batches.
+            rows: Number of rows that are submitted now.
+            others: The maximum cost of the open batches of other jobs.
+
+        Raises:
+            BudgetError: If a limit could be exceeded.
+        """
+
+    def submit(self, part: JobPart, file: Path) -> RemoteBatch | GatewayError:
+        """Submit a part; return the error if it is unknown whether the provider has accepted it.
+
+        Raises:
+            GatewayError: If nothing was submitted.
+        """
+
+    def find(self, part: JobPart) -> list[RemoteBatch]:
+        """Return the provider's batches that may be a part whose submission got no response.
+
+        Raises:
+            GatewayError: If they cannot be listed.
+        """
+
+    def look(self, part: JobPart) -> RemoteBatch:
+        """Return the state of a part.
+
+        Raises:
+            GatewayError: If the provider cannot be queried.
+        """
+
+    def cancel(self, part: JobPart) -> object:
+        """Ask the provider to end a part early.
+
+        Raises:
+            GatewayError: If the request failed.
+        """
+
+    def collect(
+        self, part: JobPart, remote: RemoteBatch, schema: ResponseSchema | None, sink: ResultSink
+    ) -> None:
+        """Read the results of a part that has ended.
+
+        Raises:
+            GatewayError: If they cannot be read to the end.
+        """
+
+    def count(self, rows: Sequence[CountedRow], job: str) -> object:
+        """Add the usage of rows to the totals, and their sums to the ledger."""

@@ -1,0 +1,440 @@
+"""A map whose rows are in a provider's batches: polling, collecting and cancelling them."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from gatewayx_nb.batch.batch_collector import BatchCollector
+from gatewayx_nb.batch.map_job import MapJob, MapStatus, map_status
+from gatewayx_nb.batch.stored_outcomes import decode_outcome
+from gatewayx_nb.calls import is_passing
+from gatewayx_nb.concurrency import forbid_blocking_call
+from gatewayx_nb.errors import (
+    AuthenticationError,
+    ConfigError,
+    DeadlineError,
+    EngineError,
+    GatewayError,
+    TransportError,
+    UsageError,
+)
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.llm_engines import RemoteBatch, row_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from gatewayx_nb.batch.batch_engines import BatchEngines
+    from gatewayx_nb.batch.batch_result import BatchRows
+    from gatewayx_nb.storage import JobPart, JobRecord, JobResults, ResultsStore
+
+_FIRST_POLL = 10.0
+"""Seconds between the submission and the first query; each later wait is twice as long."""
+
+_LONGEST_POLL = 300.0
+"""Maximum number of seconds between two queries."""
+
+_BUSY_POLL = 1.0
+"""Seconds between two checks of the store while another process collects the results."""
+
+_SETTLING = 60.0
+"""Seconds after which a batch that the provider does not list was not created."""
+
+_SETTLING_POLL = 5.0
+
+_FINAL_ERRORS = (ConfigError, EngineError, AuthenticationError, UsageError)
+_FINAL_CODES = ("unclear", "closed", "tls")
+
+_NOT_FOUND = 404
+
+_GONE = (
+    " If the provider has deleted the batch, `gatewayx_nb.job({!r}).discard()` forgets it, and the"
+    " next run submits its rows again."
+)
+
+_SUBMISSIONS = 2
+"""Maximum number of attempts to submit a part that the provider has not received."""
+
+
+@dataclass(slots=True)
+class Clock:
+    """The clock of all waits.
+
+    Attributes:
+        monotonic: Returns seconds that a change of the system's time does not affect.
+        sleep: Waits for a number of seconds.
+    """
+
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], object] = time.sleep
+
+
+clock = Clock()
+
+
+class BatchJob(MapJob):
+    """A map that was submitted to a provider's batch interface, with ``batch=True``.
+
+    `map` returns it at once. It queries the provider only while `result`, `progress`, `state` or
+    `done` is called: first 10 seconds after the submission, then at intervals that double up to 5
+    minutes. ``gx.job(name)`` returns it in any kernel, even if the one that submitted it has ended.
+
+    Args:
+        store: The store of results.
+        record: The job in the store.
+        engines: Calls the providers.
+        rows: The rows; ``None`` if another call or kernel submitted them.
+    """
+
+    def __init__(
+        self,
+        store: ResultsStore,
+        record: JobRecord,
+        engines: BatchEngines,
+        rows: BatchRows | None = None,
+    ) -> None:
+        super().__init__(store, record)
+        self._engines, self._rows = engines, rows
+        self._parts = store.parts(record.digest)
+        self._due, self._delay = clock.monotonic(), _FIRST_POLL
+        self._failure: GatewayError | None = None
+        self._note = ""
+
+    @override
+    def done(self) -> bool:
+        """Return whether every row has an answer or an error; query the provider if that is due."""
+        self._advance()
+        return self._is_collected
+
+    @property
+    def _is_collected(self) -> bool:
+        return not self._parts.open() and not self._refreshed().is_running
+
+    @override
+    def progress(self) -> MapStatus:
+        """Return the progress and the sums; query the provider if that is due.
+
+        The state is ``"submitted"`` until every row has an answer or an error. A query that fails
+        does not affect the batch; its error is the status's ``problem``.
+        """
+        self._advance()
+        return self._status()
+
+    def _status(self) -> MapStatus:
+        status = map_status(self._refreshed())
+        if status.state in ("killed", "stopped") and self._parts.open():
+            status = replace(status, state="submitted")
+        return replace(status, problem=self._note or status.problem)
+
+    @override
+    def result(self, timeout: float | None = None) -> Any:
+        """Wait until every row has an answer or an error, and return what `map` would return.
+
+        An iterator of rows becomes a list. A job of ``gx.job(name)`` does not have the rows, so it
+        returns the replies and errors in the order in which they were stored. For the rows with the
+        new columns, run the cell of the map again, which submits nothing twice.
+
+        Args:
+            timeout: Maximum number of seconds to wait.
+
+        Raises:
+            DeadlineError: If some rows have neither after ``timeout`` seconds; the batch continues.
+            GatewayError: If the provider cannot be queried for a lasting reason. A job with the
+                rows raises the first row's error, too, if all rows have failed and none was
+                cancelled, or if one has failed and the map has ``on_error="raise"``.
+        """
+        deadline = None if timeout is None else clock.monotonic() + timeout
+        while not self.done():
+            if self._failure is not None:
+                error, self._failure, self._due = self._failure, None, clock.monotonic()
+                raise error
+            now = clock.monotonic()
+            if deadline is not None and now >= deadline:
+                raise DeadlineError(
+                    f"batch {self.name!r} has not ended after {timeout:g} s.{self._note and ' '}"
+                    f"{self._note}",
+                    hint=Hint("cancel_job", job=self.name),
+                )
+            until = self._due if deadline is None else min(self._due, deadline)
+            clock.sleep(max(until - now, 0.0))
+        if self._rows is None:
+            return super().result(0)
+        results = self._results()
+        try:
+            results.load()
+            return self._rows.result(lambda keys: self._stored(results, keys))
+        finally:
+            results.close()
+
+    def _stored(self, results: JobResults, keys: list[int]) -> dict[int, Any]:
+        schema = self._rows.schema if self._rows is not None else self._schema()
+        return {
+            key: decode_outcome(row.content, row.outcome, schema)
+            for key, row in results.get_many(keys).items()
+        }
+
+    @override
+    def cancel(self) -> bool:
+        """Ask the provider to end the batches early; return whether any was open.
+
+        Rows that the provider has answered by then are kept, and paid for. The others fail with
+        the code ``"cancelled"``, and the next run asks about them again.
+
+        Raises:
+            GatewayError: If a provider cannot be queried.
+        """
+        forbid_blocking_call("amap")
+        parts = [
+            known
+            for part in self._parts.open()
+            if (known := part if part.batch else self.find_lost(part, waits=False))
+        ]
+        for part in parts:
+            if not self._engines.look(part).has_ended:
+                self._engines.cancel(part)
+        self._due, self._delay = clock.monotonic(), _FIRST_POLL
+        return bool(parts)
+
+    def wait_before_first_look(self) -> None:
+        """Put off the first query of the provider for ten seconds."""
+        self._due, self._delay = clock.monotonic() + _FIRST_POLL, 2 * _FIRST_POLL
+
+    def discard(self) -> int:
+        """Forget the parts whose results have not been collected; return how many.
+
+        Their rows then count as not submitted, and the next run submits them again: if the provider
+        has accepted them, they are paid for twice. Use this if a submission got no response and it
+        is unknown whether the provider has accepted it, or if the provider has deleted a batch.
+
+        Raises:
+            UsageError: If another process is running the job.
+        """
+        with self._driving() as results:
+            if results is None:
+                raise UsageError(
+                    f"job {self.name!r} is running.", hint=Hint("cancel_job", job=self.name)
+                )
+            parts = self._parts.open()
+            self._parts.remove(parts)
+            figures = self._refreshed().figures
+            self._parts.set_figures(replace(figures, state="stopped", problem=""))
+        self._failure, self._note = None, ""
+        return len(parts)
+
+    @override
+    def __repr__(self) -> str:
+        return repr(self._status())  # without a query of the provider
+
+    @contextlib.contextmanager
+    def _driving(self) -> Iterator[JobResults | None]:
+        """Drive the job during the block; yield ``None`` if another process drives it."""
+        record = self._record
+        results = self._store.open_job(
+            record.digest, name=record.name, definition=record.definition
+        )
+        try:
+            yield results if results.try_drive() else None
+        finally:
+            results.close()
+
+    def _advance(self) -> None:
+        """Query the open parts if that is due, and collect those that have ended."""
+        forbid_blocking_call("amap")
+        if clock.monotonic() < self._due or not self._parts.open():
+            return
+        with self._driving() as results:
+            if results is None:
+                self._due = clock.monotonic() + _BUSY_POLL
+                return
+            self._failure, self._note = None, ""
+            for part in self._parts.open():
+                self._step_or_note(part, results)
+        self._due = clock.monotonic() + self._delay
+        self._delay = min(2 * self._delay, _LONGEST_POLL)
+
+    def _step_or_note(self, part: JobPart, results: JobResults) -> None:
+        try:
+            self._step(part, results)
+        except GatewayError as error:
+            self._note = f"Batch {part.batch or part.number} cannot be queried: {error.message}"
+            if error.status == _NOT_FOUND:
+                error = error.with_appended_text(_GONE.format(self.name))
+            if _is_final(error):  # the state of the batch is not affected
+                self._failure = error
+
+    def _step(self, part: JobPart, results: JobResults) -> None:
+        if not part.batch:
+            found = self.find_lost(part, waits=False)
+            if found is None:
+                self._forget_if_settled(part)
+                return
+            part = found
+        remote = self._engines.look(part)
+        if not remote.has_ended:
+            self._note = f"Batch {part.batch}: {remote.status}, {remote.done:,} rows done."
+            return
+        if part.state != "ended":
+            part = replace(part, state="ended")
+            self._parts.update(part)
+        self._collect(part, remote, results)
+
+    def _forget_if_settled(self, part: JobPart) -> None:
+        """Forget a part that the provider does not list, once it would list it."""
+        if _is_settled(part):
+            self._parts.remove([part])
+            problem = (
+                f"{len(part.keys):,} rows were not submitted. Run the map again to submit them."
+            )
+            state: Any = "submitted" if self._parts.open() else "stopped"
+            figures = self._refreshed().figures
+            self._parts.set_figures(replace(figures, state=state, problem=problem))
+
+    def _collect(self, part: JobPart, remote: RemoteBatch, results: JobResults) -> None:
+        schema = self._schema() if self._rows is None else self._rows.schema
+        sink = BatchCollector(part, results, self._parts.prompts(part))
+        self._engines.collect(part, remote, schema, sink)
+        if len(sink.rows) < min(remote.done, len(part.keys)):
+            sink.foreign = sink.unreadable = 0  # the download may have been cut
+            self._engines.collect(part, remote, schema, sink)
+        if sink.is_of_another:
+            others = [*part.info.get("not", []), part.batch]
+            info = {**part.info, "not": others}
+            self._parts.update(replace(part, state="submitting", batch="", info=info))
+            raise self._unclear(part, "the batch that seemed to be it has other rows")
+        sink.close(remote)
+        others_open = any(each.id != part.id for each in self._parts.open())
+        figures = sink.figures(self._refreshed().figures, is_last=not others_open)
+        self._parts.update(replace(part, state="collected"), figures)
+        self._engines.count(sink.rows, self.name)
+
+    def submit(self, part: JobPart, file: Path) -> None:
+        """Submit a part whose intent is stored.
+
+        Raises:
+            GatewayError: If it was not submitted, or if it is unknown whether it was.
+        """
+        answer: RemoteBatch | GatewayError | None = None
+        for _ in range(_SUBMISSIONS):
+            try:
+                answer = self._engines.submit(part, file)
+            except GatewayError:
+                self._parts.remove([part])
+                raise
+            if isinstance(answer, RemoteBatch):
+                self._parts.update(replace(part, state="submitted", batch=answer.id))
+                return
+            # The provider may have accepted it, so it is not sent again before it is looked for.
+            if self.find_lost(part, waits=True) is not None:
+                return
+        self._parts.remove([part])
+        assert isinstance(answer, GatewayError)  # noqa: S101 - of the last submission
+        raise answer.with_appended_text(" The provider has no such batch; nothing was submitted.")
+
+    def settle_lost(self) -> None:
+        """Look for the parts whose submission got no response.
+
+        Parts that the provider does not have are forgotten, so that their rows can be submitted
+        again.
+
+        Raises:
+            GatewayError: If the batches cannot be listed, or several may be the part.
+        """
+        for part in self._parts.open():
+            if not part.batch and self.find_lost(part, waits=True) is None:
+                self._parts.remove([part])
+
+    def find_lost(self, part: JobPart, *, waits: bool) -> JobPart | None:
+        """Return a part whose submission got no response, with its batch at the provider.
+
+        Args:
+            part: The part.
+            waits: Whether to wait until the provider would list the batch.
+
+        Returns:
+            ``None`` if the provider lists no such batch; without the wait, one may still appear.
+
+        Raises:
+            GatewayError: If the batches cannot be listed, or several may be the part.
+        """
+        for attempt in range(int(_SETTLING / _SETTLING_POLL) + 1):
+            if attempt:
+                clock.sleep(_SETTLING_POLL)
+            found = self._candidates(part)
+            if len(found) > 1:
+                raise self._unclear(part, f"{len(found)} batches may be it")
+            if found:
+                known = replace(part, state="submitted", batch=found[0].id)
+                self._parts.update(known)
+                return known
+            if not waits or _is_settled(part):
+                return None
+        return None
+
+    def _candidates(self, part: JobPart) -> list[RemoteBatch]:
+        found = self._engines.find(part)
+        exact = [batch for batch in found if batch.digest == part.digest]
+        if exact:
+            return exact[:1]
+        known = {*self._parts.known_batches(), *part.info.get("not", [])}
+        count = len(part.keys)
+        return [
+            batch
+            for batch in found
+            if not batch.digest and batch.id not in known and batch.rows == count
+        ]
+
+    def _unclear(self, part: JobPart, reason: str) -> TransportError:
+        return TransportError(
+            f"the submission of part {part.number} of {self.name!r}, with {len(part.keys):,} rows,"
+            f" got no response, and it is unknown whether the provider has accepted it: {reason}."
+            " Nothing was submitted again.",
+            hint="Look at the batches in the provider's console. If none of them is this part, or"
+            f" if you accept paying for it twice, call `gatewayx_nb.job({self.name!r}).discard()`"
+            " and run the map again.",
+            engine=str(part.info.get("engine", "")) or None,
+            code="unclear",
+        )
+
+
+def _is_settled(part: JobPart) -> bool:
+    """Return whether the provider would list a part by now, if it had accepted it."""
+    return abs(time.time() - part.at) > _SETTLING  # the clock may have been set back
+
+
+def _is_final(error: GatewayError) -> bool:
+    """Return whether another query of a batch would fail, too."""
+    if isinstance(error, TransportError):
+        return error.code in _FINAL_CODES
+    is_refused = error.status is not None and 400 <= error.status < 500  # noqa: PLR2004 - the client's errors
+    return isinstance(error, _FINAL_ERRORS) or (is_refused and not is_passing(error))
+
+
+def unsubmitted_error(name: str) -> GatewayError:
+    """Return the error of a row that is in no batch.
+
+    Args:
+        name: Name of the job.
+    """
+    return row_error(name, "not_submitted", "it was not submitted")
+
+
+def check_no_open_batch(store: ResultsStore | None, results: JobResults | None, name: str) -> None:
+    """Check that the rows of a map are in no batch, because another call for them would cost more.
+
+    Raises:
+        UsageError: If some are.
+    """
+    parts = store.parts(results.digest).open() if store and results else []
+    if parts:
+        count = sum(len(part.keys) for part in parts)
+        raise UsageError(
+            f"{count:,} rows of {name!r} are in a provider's batch, and would be paid for twice.",
+            hint=f"Wait for them with `gatewayx_nb.job({name!r}).result()`, or stop them with its"
+            " `.cancel()`.",
+        )

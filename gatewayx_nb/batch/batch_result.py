@@ -1,0 +1,322 @@
+"""The rows of a map with ``batch=True``: their submission, and the result."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gatewayx_nb.batch.batch_job import BatchJob, clock, unsubmitted_error
+from gatewayx_nb.batch.map_job import MapStatus
+from gatewayx_nb.batch.map_session import OutcomeSink
+from gatewayx_nb.batch.part_files import PartFiles
+from gatewayx_nb.calls import prompt_text
+from gatewayx_nb.errors import GatewayError, UsageError
+from gatewayx_nb.storage import JobPart
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from gatewayx_nb.batch.batch_engines import BatchEngines
+    from gatewayx_nb.batch.figures import MapFigures
+    from gatewayx_nb.batch.map_options import Output
+    from gatewayx_nb.batch.map_session import MapSession
+    from gatewayx_nb.batch.part_files import PartFile
+    from gatewayx_nb.batch.row_prompt import RowRequest
+    from gatewayx_nb.batch.rows import RowValue
+    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.schema import ResponseSchema
+    from gatewayx_nb.storage import JobFigures, JobResults, ResultsStore
+
+    Outcome = Reply | GatewayError
+
+T = TypeVar("T")
+
+_CHUNK = 256
+"""Number of rows that are prepared or read at once."""
+
+_TAKE_OVER_INTERVAL = 0.5
+"""Seconds between two attempts to run a job that another process is running."""
+
+
+@dataclass(slots=True)
+class BatchRows:
+    """The rows of a map whose outcomes are, or will be, in the store.
+
+    Attributes:
+        session: The map.
+        output: The form of the result.
+        keys: The key of each row; ``None`` if its request cannot be made.
+        errors: The errors of rows whose request cannot be made, by position.
+        key_errors: The errors of rows whose request cannot be sent, by key.
+        known: The keys of rows that are not asked again, and whether their outcome is a reply.
+    """
+
+    session: MapSession
+    output: Output
+    keys: list[int | None] = field(default_factory=list)
+    errors: dict[int, GatewayError] = field(default_factory=dict)
+    key_errors: dict[int, GatewayError] = field(default_factory=dict)
+    known: dict[int, bool] = field(default_factory=dict)
+
+    @property
+    def schema(self) -> ResponseSchema | None:
+        """The schema of the answers."""
+        return self.session.plan.schema
+
+    def add(self, row: RowValue) -> tuple[int, RowRequest] | None:
+        """Add a row; return its key and its request, or ``None`` if it has no valid request."""
+        try:
+            request = self.session.prompt.request(row)
+        except GatewayError as error:
+            self.errors[len(self.keys)] = error
+            self.keys.append(None)
+            return None
+        key = self.session.plan.key(request)
+        self.keys.append(key)
+        return key, request
+
+    def figures(self, earlier: JobFigures) -> JobFigures:
+        """Return the figures of the job at its submission."""
+        counts = Counter(key for key in self.keys if key is not None)
+        answered = sum(counts[key] for key, is_reply in self.known.items() if is_reply)
+        failed = sum(counts[key] for key, is_reply in self.known.items() if not is_reply)
+        failed += len(self.errors) + sum(counts[key] for key in self.key_errors)
+        return replace(
+            earlier,
+            state="submitted",
+            total=len(self.keys),
+            done=answered,
+            failed=failed,
+            problem="",
+        )
+
+    def repeats(self, keys: Iterable[int]) -> dict[str, int]:
+        """Return the number of further rows with the same key, by position; omit zeros."""
+        counts = Counter(self.keys)
+        return {
+            str(position): counts[key] - 1 for position, key in enumerate(keys) if counts[key] > 1
+        }
+
+    def result(self, look_up: Callable[[list[int]], Mapping[int, Outcome]]) -> Any:  # noqa: ANN401 - of the kind of the rows
+        """Return the rows with their outcomes.
+
+        Args:
+            look_up: Returns the stored outcomes of keys.
+
+        Raises:
+            GatewayError: If all rows have failed and none was cancelled, or if one has failed and
+                the map ends with the first error.
+        """
+        sink = OutcomeSink(self.session, self.output)
+        count, failed = 0, list[GatewayError]()
+        for chunk in _chunks(enumerate(self.keys)):
+            found = look_up([key for _, key in chunk if key is not None])
+            group = [(position, self._outcome(position, key, found)) for position, key in chunk]
+            failed += [each for _, each in group if isinstance(each, GatewayError)]
+            count += len(group)
+            sink.add(group)
+        self._check(failed, count)
+        return sink.result()
+
+    def _outcome(self, position: int, key: int | None, found: Mapping[int, Outcome]) -> Outcome:
+        if key is None:
+            return self.errors[position]
+        return self.key_errors.get(key) or found.get(key) or unsubmitted_error(self._name)
+
+    @property
+    def _name(self) -> str:
+        return self.session.figures.name
+
+    def _check(self, failed: list[GatewayError], count: int) -> None:
+        if failed and self.session.plan.raises:
+            raise failed[0]
+        was_cancelled = any(error.code == "cancelled" for error in failed)
+        if failed and len(failed) == count and not was_cancelled:
+            rows = "The row" if count == 1 else f"All {count:,} rows"
+            raise failed[0].with_appended_text(f" {rows} failed.")
+
+
+class BatchStart:
+    """Submits the rows of a map that have no answer yet.
+
+    Args:
+        session: The map.
+        store: The store of results.
+        results: The results of the job.
+        engines: Calls the providers.
+        output: The form of the result.
+    """
+
+    def __init__(
+        self,
+        session: MapSession,
+        store: ResultsStore,
+        results: JobResults,
+        engines: BatchEngines,
+        output: Output,
+    ) -> None:
+        self._session, self._store, self._results = session, store, results
+        self._engines = engines
+        self._rows = BatchRows(session, output)
+        self._parts = store.parts(results.digest)
+
+    def run(self) -> BatchJob:
+        """Submit the rows, and return the job.
+
+        Raises:
+            GatewayError: If they cannot be submitted; parts that were submitted before are kept.
+        """
+        while not self._results.try_drive():
+            clock.sleep(_TAKE_OVER_INTERVAL)
+        try:
+            record = next(
+                each for each in self._store.jobs() if each.digest == self._results.digest
+            )
+            self._engines.used.set_earlier(record.figures.cost)
+            job = BatchJob(self._store, record, self._engines, self._rows)
+            job.settle_lost()
+            if not self._session.fresh:
+                self._results.load(self._session.max_age)
+            with PartFiles() as files:
+                self._read(files)
+                pending = [part.info.get("bound") for part in self._parts.open()]
+                bound = sum((_decimal(each) for each in pending), files.bound)
+                if files.count:
+                    self._engines.check_budget(bound, files.count, self._open_elsewhere())
+                self._submit(job, files, record.figures)
+        finally:
+            self._results.close()
+        job.wait_before_first_look()
+        return job
+
+    def _open_elsewhere(self) -> Decimal:
+        """Return what the open batches of other jobs may cost, in US dollars."""
+        others = (each.digest for each in self._store.jobs())
+        return sum(
+            (
+                _decimal(part.info.get("bound"))
+                for digest in others
+                if digest != self._results.digest
+                for part in self._store.parts(digest).open()
+            ),
+            Decimal(0),
+        )
+
+    def _read(self, files: PartFiles) -> None:
+        """Render the rows, and write those without an answer to the files."""
+        session, rows = self._session, self._rows
+        pending = {key for part in self._parts.open() for key in part.keys}
+        seen = set(pending)
+        source = session.rows.read(session.prompt.columns)
+        for chunk in _chunks(source):
+            valid = [item for item in map(rows.add, chunk) if item is not None]
+            new = {key: request for key, request in valid if key not in seen}
+            seen |= new.keys()
+            for key, row in self._results.get_many(list(new)).items():
+                if not row.retry:
+                    rows.known[key] = row.outcome == "ok"
+                    del new[key]
+            self._prepare(new, files)
+
+    def _prepare(self, new: Mapping[int, RowRequest], files: PartFiles) -> None:
+        plan = self._session.plan
+        prepared = self._engines.prepare(list(new.values()), plan.options)
+        for (key, request), row in zip(new.items(), prepared, strict=True):
+            if isinstance(row, GatewayError):
+                self._rows.key_errors[key] = row
+                continue
+            prompt = prompt_text(request.prompt) if plan.keeps_prompts else None
+            try:
+                files.add(key, row, prompt)
+            except UsageError as error:
+                self._rows.key_errors[key] = error
+
+    def _submit(self, job: BatchJob, files: PartFiles, earlier: JobFigures) -> None:
+        figures = self._rows.figures(earlier)
+        for number, file in enumerate(files.finished()):
+            figures = replace(figures, asked=figures.asked + len(file.keys))
+            part = self._parts.add(self._part(file), file.prompts, figures)
+            try:
+                job.submit(part, file.path)
+            except GatewayError as error:
+                if number:
+                    raise error.with_appended_text(
+                        f" {number:,} parts were submitted before; run the map again for the"
+                        " others."
+                    ) from error.__cause__
+                raise
+        if not self._parts.open():
+            figures = replace(figures, state="done")
+        self._parts.set_figures(figures)
+
+    def _part(self, file: PartFile) -> JobPart:
+        first = file.first
+        info = {
+            "engine": first.engine,
+            "address": first.address,
+            "endpoint": first.endpoint,
+            "model": first.model,
+            "bound": str(file.bound),
+            "repeats": self._rows.repeats(file.keys),
+        }
+        return JobPart(file.digest, tuple(file.keys), info=info)
+
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, _CHUNK)):
+        yield chunk
+
+
+def _decimal(value: object) -> Decimal:
+    try:
+        return Decimal(str(value))
+    except ArithmeticError:
+        return Decimal(0)
+
+
+class ReplayedBatch:
+    """A map with ``batch=True`` whose rows were replayed from the open cassette.
+
+    Args:
+        figures: The figures of the map.
+        result: What `map` returned.
+
+    Attributes:
+        name: Name of the job.
+    """
+
+    def __init__(self, figures: MapFigures, result: object) -> None:
+        self.name, self._figures, self._result = figures.name, figures, result
+
+    def done(self) -> bool:
+        """Return ``True``, because nothing was submitted."""
+        return True
+
+    def progress(self) -> MapStatus:
+        """Return the figures."""
+        figures = self._figures
+        return MapStatus(
+            name=figures.name,
+            model="",
+            state=figures.state,
+            rows=figures.total,
+            done=figures.answered,
+            failed=figures.failed,
+            cost=Decimal(0),
+            unpriced=0,
+            seconds=figures.seconds,
+            last_used=time.time(),
+        )
+
+    def result(self, timeout: float | None = None) -> Any:  # noqa: ANN401, ARG002 - as of `BatchJob`
+        """Return what `map` would return."""
+        return self._result
+
+    def cancel(self) -> bool:
+        """Return ``False``, because nothing was submitted."""
+        return False

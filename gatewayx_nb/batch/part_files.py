@@ -1,0 +1,172 @@
+"""The files in which the rows of a map are sent to a provider's batch interface."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Self
+
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.llm_engines import row_prefix
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatewayx_nb.batch.batch_engines import PreparedRow
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+_NAME_MARK = 8
+"""Characters of the part's digest in the name of each row."""
+
+
+def row_name(position: int, digest: str) -> str:
+    """Return the name of a row in a batch: its position, and a mark of its part.
+
+    The mark shows whether a result belongs to this part. The name reveals nothing about the row.
+
+    >>> row_name(71, "a1b2c3d4e5")
+    'r1z-a1b2c3d4'
+    """
+    digits = ""
+    while position or not digits:
+        position, digit = divmod(position, 36)
+        digits = _DIGITS[digit] + digits
+    return f"r{digits}-{digest[:_NAME_MARK]}"
+
+
+def row_position(name: str, digest: str, count: int) -> int | None:
+    """Return the position of the row with this name; ``None`` if the part has no such row.
+
+    Args:
+        name: The name.
+        digest: The digest of the part.
+        count: Number of rows of the part.
+    """
+    number, _, mark = name.removeprefix("r").partition("-")
+    with suppress(ValueError):
+        position = int(number, 36)
+        is_own = 0 <= position < count and name == row_name(position, digest)
+        return position if is_own and mark else None
+    return None
+
+
+@dataclass(slots=True)
+class PartFile:
+    """A file with the rows of one part.
+
+    Attributes:
+        path: The file.
+        first: The first row.
+        digest: What identifies the part at the provider.
+        keys: The keys of its rows.
+        prompts: Their prompts, to be stored with the answers; empty to omit them.
+        bound: Their maximum cost in US dollars.
+        size: Bytes in the file.
+    """
+
+    path: Path
+    first: PreparedRow
+    digest: str = field(default_factory=lambda: secrets.token_hex(12))
+    keys: list[int] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
+    bound: Decimal = Decimal(0)
+    size: int = 0
+    _file: BinaryIO | None = None
+
+    def add(self, key: int, row: PreparedRow, prompt: str | None) -> bool:
+        """Add a row; return whether there was room."""
+        form = row.format
+        name = row_name(len(self.keys), self.digest)
+        before = form.separator if self.keys else form.start
+        line = before + row_prefix(name) + row.content
+        is_full = len(self.keys) >= form.max_rows
+        if self.keys and (is_full or self.size + len(line) + len(form.end) > form.max_bytes):
+            return False
+        if self._file is None:
+            self._file = self.path.open("xb")
+        self._file.write(line)
+        self.size += len(line)
+        self.keys.append(key)
+        self.bound += row.bound
+        if prompt is not None:
+            self.prompts.append(prompt)
+        return True
+
+    def close(self) -> None:
+        """Write what comes after the last row, and close the file."""
+        if self._file is not None:
+            self._file.write(self.first.format.end)
+            self._file.close()
+            self._file = None
+
+
+class PartFiles:
+    """Distributes rows over files; each file is one batch.
+
+    The files are in a folder that only the user can read. It is removed at the end of the ``with``
+    block.
+    """
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, str, str], PartFile] = {}
+        self._all: list[PartFile] = []
+
+    def __enter__(self) -> Self:
+        self._folder = Path(tempfile.mkdtemp(prefix="gatewayx-batch-"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for part in self._all:
+            part.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def add(self, key: int, row: PreparedRow, prompt: str | None) -> None:
+        """Add a row to the file of its group, or to a new one.
+
+        Raises:
+            UsageError: If the row alone is larger than a batch may be.
+        """
+        form = row.format
+        largest = form.max_bytes - len(form.start) - len(form.end) - 100  # a row's name takes fewer
+        if len(row.content) > largest:
+            raise UsageError(
+                f"the request of this row has {len(row.content):,} bytes, and a batch may have at"
+                f" most {largest:,}.",
+                hint="Make it smaller, or ask about it without `batch=True`.",
+            )
+        part = self._open.get(row.group)
+        if part is None or not part.add(key, row, prompt):
+            if part is not None:
+                part.close()
+            part = self._new(row)
+            part.add(key, row, prompt)
+
+    def _new(self, row: PreparedRow) -> PartFile:
+        part = PartFile(self._folder / f"batch-{len(self._all) + 1}.jsonl", row)
+        self._open[row.group] = part
+        self._all.append(part)
+        return part
+
+    @property
+    def bound(self) -> Decimal:
+        """Maximum cost of all rows in US dollars."""
+        return sum((part.bound for part in self._all), Decimal(0))
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return sum(len(part.keys) for part in self._all)
+
+    def finished(self) -> Iterator[PartFile]:
+        """Yield each complete file; it is removed when the next one is requested."""
+        for part in self._all:
+            part.close()
+        for part in self._all:
+            yield part
+            part.path.unlink(missing_ok=True)

@@ -1,0 +1,451 @@
+"""Submits the rows of a map to providers' batch interfaces, and reads their results."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gatewayx_nb.batch import LOOK_BACK, CountedRow, PreparedRow, with_row_options
+from gatewayx_nb.calls import AnswerCleaner, PartialReply, is_passing, with_retries
+from gatewayx_nb.engine_pool.budget import allow, cost_of
+from gatewayx_nb.engine_pool.call import EngineCall
+from gatewayx_nb.engine_pool.chunk_check import ChunkCheck
+from gatewayx_nb.engine_pool.exception_redaction import redact_exception
+from gatewayx_nb.engine_pool.host import typed_errors
+from gatewayx_nb.engine_pool.job_usage import JobUsage
+from gatewayx_nb.engine_pool.router import address_of
+from gatewayx_nb.engine_pool.structured_output import parse_or_correct
+from gatewayx_nb.errors import (
+    AuthenticationError,
+    BudgetError,
+    ConfigError,
+    EngineError,
+    GatewayError,
+    QuotaError,
+    TransportError,
+    UsageError,
+)
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.llm_engines import (
+    LLMEngine,
+    Message,
+    ProviderErrors,
+    Request,
+    parse_line,
+    row_error,
+    was_refused,
+    whole_body,
+    without_interface,
+)
+from gatewayx_nb.text import dollars
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from gatewayx_nb.batch import ResultSink, RowRequest
+    from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.engine_pool.host import EngineHost
+    from gatewayx_nb.engine_pool.live_planner import LivePlanner
+    from gatewayx_nb.llm_engines import BatchInterface, BatchResult, RemoteBatch
+    from gatewayx_nb.model_registry import Target
+    from gatewayx_nb.replies import Chunk, Reply
+    from gatewayx_nb.schema import ResponseSchema
+    from gatewayx_nb.storage import JobPart
+
+T = TypeVar("T")
+
+BATCH_PRICE = Decimal("0.5")
+"""Share of the normal price that a row of a batch costs.
+
+https://platform.openai.com/docs/guides/batch
+https://platform.claude.com/docs/en/build-with-claude/batch-processing#pricing
+"""
+
+_SUBMISSION_TIMEOUT = 3600.0
+"""Seconds for the submission of a part, which may have 200 MB."""
+
+_COLLECTION_TIMEOUT = 3600.0
+"""Seconds for the download of the results of a part."""
+
+_NO_LIMIT = Decimal(10) ** 12
+"""A limit in US dollars with which `allow` returns the maximum cost of a request."""
+
+_LARGE_LINE = 2**18
+"""Bytes from which a line is parsed in another thread, so that other calls are not delayed."""
+
+_OF_EVERY_ROW = (ConfigError, EngineError, AuthenticationError, QuotaError)
+"""Errors that concern every row; such a row is asked again by the next run."""
+
+
+class BatchCalls:
+    """Submits parts of a map, and collects their results; implements `batch.BatchEngines`.
+
+    Args:
+        planner: Plans calls.
+        max_cost: Maximum cost of the job in US dollars, over all its runs.
+        earlier: What its earlier runs have cost.
+
+    Attributes:
+        used: The usage of the rows that this object has collected.
+    """
+
+    def __init__(self, planner: LivePlanner, max_cost: Decimal | None, earlier: Decimal) -> None:
+        limits = planner.config.settings.limits
+        self.used = JobUsage(planner.usage, max_cost, earlier, limits.max_cost)
+        self._limits = self.used.limits(limits)
+        self._planner = planner.for_rows(self.used, self._limits)
+
+    def prepare(
+        self, rows: Sequence[RowRequest], options: CallOptions
+    ) -> list[PreparedRow | GatewayError]:
+        """Return each row as its batch sends it, or its error; see `batch.BatchEngines`."""
+        prepared: dict[int, PreparedRow | GatewayError] = {}
+        by_engine: dict[str, list[tuple[int, EngineCall]]] = {}
+        for number, row in enumerate(rows):
+            try:
+                call = self._planner.plan(
+                    row.prompt, with_row_options(options, row), streamed=False
+                )
+            except UsageError as error:
+                prepared[number] = error
+                continue
+            assert isinstance(call, EngineCall)  # noqa: S101 - there is no fallback
+            by_engine.setdefault(call.target.name, []).append((number, call))
+        for calls in by_engine.values():
+            target = calls[0][1].target
+
+            async def prepare(
+                engine: LLMEngine,
+                calls: list[tuple[int, EngineCall]] = calls,
+                target: Target = target,
+            ) -> None:
+                for number, call in calls:
+                    prepared[number] = await self._prepare(engine, target, call)
+
+            self._run(target, prepare)
+        return [prepared[number] for number in range(len(rows))]
+
+    async def _prepare(
+        self, engine: LLMEngine, target: Target, call: EngineCall
+    ) -> PreparedRow | GatewayError:
+        interface = _interface(engine)
+        try:
+            request = await call.whole_request(engine)
+            request, bound = await self._bound(engine, request)
+            endpoint, model = interface.group(request)
+            content = interface.row(request)
+        except UsageError as error:
+            return error
+        return PreparedRow(
+            target.name, address_of(target), endpoint, model, content, interface.format, bound
+        )
+
+    async def _bound(self, engine: LLMEngine, request: Request) -> tuple[Request, Decimal]:
+        """Return a request whose answer is limited if a cost limit is set, and its maximum cost.
+
+        Raises:
+            BudgetError: If the price is unknown, or the maximum cost is above ``max_call_cost``.
+        """
+        limits = self._limits
+        is_limited = limits.max_cost is not None or limits.max_call_cost is not None
+        if not is_limited and self.used.day.lowest() is None:
+            return request, Decimal(0)
+        unlimited = replace(limits, max_cost=_NO_LIMIT, max_call_cost=None)
+        allowance = await allow(engine, request, unlimited, Decimal)
+        bound = allowance.cost * BATCH_PRICE
+        if limits.max_call_cost is not None and bound > limits.max_call_cost:
+            raise BudgetError(
+                f"a row may cost up to {dollars(bound)}, and [limits] max_call_cost is"
+                f" {dollars(limits.max_call_cost)}; nothing was submitted.",
+                hint=Hint("set_option", option="max_tokens", value=500),
+                engine=engine.name,
+                model=request.model,
+            )
+        return allowance.request, bound
+
+    def check_budget(self, bound: Decimal, rows: int, others: Decimal) -> None:
+        """Check what rows cost at most; see `batch.BatchEngines`."""
+        self._planner.runtime.run(self.used.day.refresh())
+        day, total = self.used.day.lowest(), bound + others
+        if day is not None and total > day.left:
+            raise day.error(day.left, total)
+        session = self._planner.config.settings.limits.max_cost
+        if session is not None and total > session - self.used.session_spent:
+            raise BudgetError(
+                f"the batch of {rows:,} rows and those that are open may cost up to"
+                f" {dollars(total)}, which is more than what is left of [limits] max_cost;"
+                " nothing was submitted.",
+                hint="Raise [limits] max_cost, or set a lower `max_tokens`.",
+            )
+        limit = self.used.limit
+        left = None if limit is None else limit - self.used.spent
+        if left is not None and bound > left:
+            raise BudgetError(
+                f"the batch of {rows:,} rows may cost up to {dollars(bound)}, and"
+                f" {dollars(max(left, Decimal(0)))} of {dollars(limit or Decimal(0))} is left;"
+                " nothing was submitted.",
+                hint=Hint("raise_option", option="max_cost")
+                | "Set a lower `max_tokens`, or submit fewer rows.",
+            )
+
+    def submit(self, part: JobPart, file: Path) -> RemoteBatch | GatewayError:
+        """Submit a part; see `batch.BatchEngines`."""
+        retries, is_unclear = self._limits.retries, False
+
+        async def submit(engine: LLMEngine) -> RemoteBatch:
+            interface = _interface(engine)
+            uploaded = await with_retries(lambda: interface.upload(file), retries)
+
+            async def create() -> RemoteBatch:
+                nonlocal is_unclear
+                endpoint = str(part.info.get("endpoint", ""))
+                is_unclear = True
+                try:
+                    remote = await interface.create(file, uploaded, endpoint, part.digest)
+                except GatewayError as error:
+                    is_unclear = not was_refused(error)
+                    raise
+                if not remote.id:
+                    reason = "the provider did not name the batch"
+                    raise row_error(engine.name, "protocol", reason)
+                return remote
+
+            # Only a refusal may be repeated: after any other error, the batch may exist.
+            return await with_retries(create, retries, may_retry=lambda: not is_unclear)
+
+        try:
+            return self._run(self._target(part), submit, _SUBMISSION_TIMEOUT)
+        except GatewayError as error:
+            if is_unclear:
+                return error
+            raise
+
+    def find(self, part: JobPart) -> list[RemoteBatch]:
+        """Return the batches that may be a part; see `batch.BatchEngines`."""
+        since = part.at - LOOK_BACK
+        return self._query(part, lambda interface: interface.find(part.digest, since))
+
+    def look(self, part: JobPart) -> RemoteBatch:
+        """Return the state of a part; see `batch.BatchEngines`."""
+        return self._query(part, lambda interface: interface.look(part.batch))
+
+    def cancel(self, part: JobPart) -> None:
+        """Ask the provider to end a part early; see `batch.BatchEngines`."""
+        self._query(part, lambda interface: interface.cancel(part.batch))
+
+    def collect(
+        self, part: JobPart, remote: RemoteBatch, schema: ResponseSchema | None, sink: ResultSink
+    ) -> None:
+        """Read the results of a part; see `batch.BatchEngines`."""
+
+        async def collect(engine: LLMEngine) -> None:
+            reader = _ResultReader(engine, part, remote, schema)
+            async for line in reader.interface.lines(remote):
+                if line is None or not line.strip():
+                    if line is None:
+                        sink.skip("too long")
+                    continue
+                result = await reader.parse(line)
+                if result is None:
+                    sink.skip("not a result")
+                    continue
+                position = sink.position(result.name)
+                if position is not None:
+                    outcome, counted, retry = await reader.read(result)
+                    await sink.take(position, outcome, counted, retry=retry)
+
+        self._run(self._target(part), collect, _COLLECTION_TIMEOUT)
+
+    def count(self, rows: Sequence[CountedRow], job: str) -> None:
+        """Add the usage of rows to the totals; see `batch.BatchEngines`."""
+        for row in rows:
+            self.used.add(row.usage, row.outcome, row.message)
+        self.used.write_sums(job)
+
+    def _query(self, part: JobPart, query: Callable[[BatchInterface], Awaitable[T]]) -> T:
+        async def run(engine: LLMEngine) -> T:
+            return await query(_interface(engine))
+
+        return self._run(self._target(part), run, self._limits.timeout)
+
+    def _target(self, part: JobPart) -> Target:
+        """Return the engine of a part.
+
+        Raises:
+            ConfigError: If its address has changed, so that another provider would be queried.
+        """
+        name, address = str(part.info.get("engine", "")), part.info.get("address")
+        target = self._planner.registry.resolve(name)
+        if address_of(target) != address:
+            raise ConfigError(
+                f"the batch was submitted to {address!r}, and engine {name!r} now uses"
+                f" {address_of(target)!r}.",
+                hint=Hint("set_base_url", engine=name),
+                engine=name,
+            )
+        return target
+
+    def _run(
+        self,
+        target: Target,
+        work: Callable[[LLMEngine], Awaitable[T]],
+        timeout: float | None = None,
+    ) -> T:
+        """Run a coroutine function on the loop of an engine, and return its result.
+
+        Args:
+            target: The engine.
+            work: The coroutine function.
+            timeout: Maximum number of seconds.
+
+        Raises:
+            GatewayError: If it fails.
+        """
+        host = self._planner.runtime.host(target)
+        try:
+            return host.portal.run(_with_engine(host, target, work, timeout))
+        except GatewayError as error:
+            redact_exception(error, target.key)
+            raise
+        except TimeoutError:
+            raise TransportError(
+                f"engine {target.name!r}: the batch interface did not answer within"
+                f" {timeout or 0:g} s.",
+                hint=Hint("run_again"),
+                engine=target.name,
+                code="silence",
+            ) from None
+        except asyncio.CancelledError:
+            raise TransportError(
+                f"the pool was closed while {target.name!r} was asked about a batch.",
+                hint=Hint("run_again"),
+                engine=target.name,
+                code="closed",
+            ) from None
+
+
+async def _with_engine(
+    host: EngineHost,
+    target: Target,
+    work: Callable[[LLMEngine], Awaitable[T]],
+    timeout: float | None,  # noqa: ASYNC109 - it includes the creation of the engine
+) -> T:
+    async with asyncio.timeout(timeout), host.acquire(target) as instance:
+        with typed_errors(target):
+            return await work(instance.engine)
+
+
+def _interface(engine: LLMEngine) -> BatchInterface:
+    """Return the batch interface of an engine.
+
+    Raises:
+        UnsupportedFeatureError: If it has none.
+    """
+    interface = engine.batch_interface()
+    if interface is None:
+        raise without_interface(engine.name)
+    return interface
+
+
+class _ResultReader:
+    """Turns the results of one part into replies and errors.
+
+    Args:
+        engine: The engine.
+        part: The part.
+        remote: The batch.
+        schema: Parses the answers, if a schema was requested.
+    """
+
+    def __init__(
+        self,
+        engine: LLMEngine,
+        part: JobPart,
+        remote: RemoteBatch,
+        schema: ResponseSchema | None,
+    ) -> None:
+        self.interface = _interface(engine)
+        self._engine, self._part, self._schema = engine, part, schema
+        self._model = str(part.info.get("model", ""))
+        self._endpoint = str(part.info.get("endpoint", ""))
+        self._errors = ProviderErrors(engine.name, self._model or None, engine.api_key)
+        self._seconds = max(0.0, (remote.ended_at or time.time()) - part.at)
+
+    async def parse(self, line: bytes) -> BatchResult | None:
+        """Return the result in a line; ``None`` if there is none."""
+        if len(line) > _LARGE_LINE:
+            value = await asyncio.to_thread(parse_line, line)
+            return await asyncio.to_thread(self.interface.read, value, self._errors)
+        return self.interface.read(parse_line(line), self._errors)
+
+    async def read(self, result: BatchResult) -> tuple[Reply | GatewayError, CountedRow, bool]:
+        """Return the reply or the error in a result, its usage, and whether to ask again."""
+        partial = PartialReply(self._engine.name, self._model)
+        partial.attempts = 1
+        try:
+            if result.error is not None:
+                raise result.error
+            if not result.body:
+                raise row_error(self._engine.name, "missing", "its result has no answer")
+            parsed = await self._fill(partial, result.body)
+        except GatewayError as error:
+            redact_exception(error, self._engine.api_key)
+            error.engine = error.engine or self._engine.name
+            error.model = error.model or partial.model or None
+            retry = result.retry or is_passing(error) or isinstance(error, _OF_EVERY_ROW)
+            retry = retry or error.code == "missing"
+            partial.price = await self._cost(partial)
+            return error, CountedRow(_usage_of(partial), type(error).__name__, error.message), retry
+        partial.price = await self._cost(partial)
+        reply = partial.reply(parsed=parsed)
+        reply = replace(reply, latency=self._seconds, time_to_first=None)
+        return reply, CountedRow(_usage_of(partial), "ok"), False
+
+    async def _fill(self, partial: PartialReply, body: str) -> Any:  # noqa: ANN401 - depends on the schema
+        """Parse an answer with the parser of its endpoint; return its value under the schema."""
+        key = self._engine.api_key
+        cleaner, check = AnswerCleaner(), ChunkCheck(self._engine.name, key)
+        partial.mask = check.mask_answer
+        parser = self.interface.parser(self._endpoint, self._errors)
+        try:
+            chunks: Iterable[Chunk] = whole_body(parser, body, self._errors)
+            if len(body) > _LARGE_LINE:
+                chunks = await asyncio.to_thread(list, chunks)
+            for chunk in chunks:
+                checked = check.check(chunk)
+                if checked is not None:
+                    parts = [checked]
+                else:
+                    parts = [part async for part in check.check_large(chunk)]
+                for part in parts:
+                    for cleaned in cleaner.feed(part):
+                        partial.add(cleaned)
+            for cleaned in cleaner.close():
+                partial.add(cleaned)
+        finally:
+            await check.mask(partial)
+        if not parser.finished:
+            raise self._errors.truncated()
+        if self._schema is None:
+            return None
+        request = Request(messages=(Message("user", "…"),), model=partial.model)
+        return await parse_or_correct(self._schema, request, partial, None)
+
+    async def _cost(self, partial: PartialReply) -> Decimal | None:
+        tokens = partial.billed or partial.total_usage
+        if tokens is None:
+            return None
+        cost = await cost_of(self._engine, partial.model, tokens, self._part.at)
+        return None if cost is None else cost * BATCH_PRICE
+
+
+def _usage_of(partial: PartialReply) -> PartialReply:
+    """Return what the totals need of an answer, without its text."""
+    usage = PartialReply(partial.engine, partial.model)
+    usage.usage, usage.price, usage.attempts = partial.total_usage, partial.price, 1
+    usage.finish_reason = partial.finish_reason
+    return usage

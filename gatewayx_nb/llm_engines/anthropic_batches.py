@@ -1,0 +1,163 @@
+"""Anthropic's Message Batches API.
+
+Source: https://platform.claude.com/docs/en/api/creating-message-batches
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from gatewayx_nb.llm_engines.batches import (
+    BatchFormat,
+    BatchResult,
+    RemoteBatch,
+    payload_bytes,
+    read_lines,
+    read_object,
+    row_error,
+)
+from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from pathlib import Path
+
+    from gatewayx_nb.llm_engines.http import HTTPEngine, Parser
+    from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
+    from gatewayx_nb.messages import Request
+
+_PATH = "v1/messages/batches"
+
+_PAGE = 100
+"""Number of batches on a page of the list."""
+
+_COUNTS = ("processing", "succeeded", "errored", "canceled", "expired")
+
+
+class AnthropicBatches:
+    """Anthropic's batch interface.
+
+    Args:
+        engine: The engine.
+        parser: Creates the parser for the answers of an endpoint.
+        statuses: HTTP statuses by the type of an error.
+
+    Attributes:
+        format: One JSON object: at most 100,000 rows or, by another page of the documentation,
+            10,000, and 256 MB.
+        keeps_digest: A batch carries no metadata.
+    """
+
+    format = BatchFormat(b'{"requests":[', b",", b"]}", 10_000, 100_000_000)
+    keeps_digest = False
+
+    def __init__(
+        self,
+        engine: HTTPEngine,
+        parser: Callable[[str, ProviderErrors], Parser],
+        statuses: Mapping[str, int],
+    ) -> None:
+        self._engine, self.parser, self._statuses = engine, parser, statuses
+
+    def group(self, request: Request) -> tuple[str, str]:  # noqa: ARG002 - models may differ
+        """Return the same for all requests, because the rows of a batch may differ."""
+        return "", ""
+
+    def row(self, request: Request) -> bytes:
+        """Return what follows the name in the row of a request."""
+        body = payload_bytes(self._engine.dialect(request).payload(request), self._engine.name)
+        return b'"params":%b}' % body
+
+    async def upload(self, file: Path) -> str:  # noqa: ARG002 - `create` sends the rows
+        """Do nothing."""
+        return ""
+
+    async def create(self, file: Path, uploaded: str, endpoint: str, digest: str) -> RemoteBatch:  # noqa: ARG002 - of the interface
+        """Create a batch."""
+        async with self._engine.http.post_file(_PATH, file) as response:
+            return _batch(await read_object(self._engine, response, creates=True))
+
+    async def find(self, digest: str, since: float) -> list[RemoteBatch]:  # noqa: ARG002 - no batch has one
+        """Return the batches of the account that were created since a time."""
+        after, found = "", list[RemoteBatch]()
+        while True:
+            async with self._engine.http.get(f"{_PATH}?limit={_PAGE}{after}") as response:
+                body = await read_object(self._engine, response)
+            page = [_batch(item) for item in as_dicts(body.get("data"))]
+            found += [batch for batch in page if batch.created_at >= since]
+            is_older = not page or page[-1].created_at < since  # the newest come first
+            if is_older or not body.get("has_more"):
+                return found
+            after = f"&after_id={quote(page[-1].id, safe='')}"
+
+    async def look(self, batch: str) -> RemoteBatch:
+        """Return the state of a batch."""
+        async with self._engine.http.get(_path(batch)) as response:
+            return _batch(await read_object(self._engine, response))
+
+    async def cancel(self, batch: str) -> None:
+        """Ask the provider to end a batch."""
+        async with self._engine.http.post(f"{_path(batch)}/cancel", {}) as response:
+            await read_object(self._engine, response)
+
+    async def lines(self, batch: RemoteBatch) -> AsyncIterator[bytes | None]:
+        """Yield the lines of the results.
+
+        The provider names their URL. If that is on another host, the documented path on the
+        engine's own host is used instead, so that the key is sent nowhere else.
+        """
+        own = (self._engine.http.own_path(url) for url in batch.results)
+        path = next(filter(None, own), f"{_path(batch.id)}/results")
+        async with self._engine.http.download(path) as response:
+            async for line in read_lines(response, self._engine):
+                yield line
+
+    def read(self, line: Mapping[str, Any], errors: ProviderErrors) -> BatchResult | None:
+        """Return the result in a line."""
+        name, result = as_str(line.get("custom_id")), as_dict(line.get("result"))
+        match result.get("type"):
+            case "succeeded":
+                message = as_dict(result.get("message"))
+                return BatchResult(name, json.dumps(message) if message else "")
+            case "errored":
+                error = as_dict(as_dict(result.get("error")).get("error"))
+                status = self._statuses.get(as_str(error.get("type")))
+                return BatchResult(name, error=errors.from_body({"error": error}, status))
+            case "canceled" | "expired" as kind:
+                code = "expired" if kind == "expired" else "cancelled"
+                reason = "it expired first" if kind == "expired" else "it was cancelled"
+                error_of_row = row_error(self._engine.name, code, reason)
+                return BatchResult(name, error=error_of_row, retry=True)
+        return BatchResult(name) if name else None
+
+
+def _path(batch: str) -> str:
+    return f"{_PATH}/{quote(batch, safe='')}"
+
+
+def _batch(body: Mapping[str, Any]) -> RemoteBatch:
+    counts = as_dict(body.get("request_counts"))
+    numbers = {name: as_int(counts.get(name)) or 0 for name in _COUNTS}
+    status = as_str(body.get("processing_status"))
+    is_cancelled = bool(body.get("cancel_initiated_at"))
+    return RemoteBatch(
+        id=as_str(body.get("id")),
+        status=status,
+        has_ended=status == "ended",
+        missing_code="cancelled" if is_cancelled else "missing",
+        rows=sum(numbers.values()) or None,
+        done=sum(numbers.values()) - numbers["processing"],
+        created_at=_time(body.get("created_at")) or 0.0,
+        ended_at=_time(body.get("ended_at")),
+        results=tuple(filter(None, [as_str(body.get("results_url"))])),
+    )
+
+
+def _time(value: object) -> float | None:
+    try:
+        return datetime.fromisoformat(as_str(value)).timestamp()
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -1,0 +1,277 @@
+"""Providers' batch interfaces: many requests as one job, answered in a day at half the price."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from gatewayx_nb.errors import (
+    GatewayError,
+    ProviderError,
+    RequestError,
+    TransportError,
+    UnsupportedFeatureError,
+)
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.llm_engines import json_body
+from gatewayx_nb.llm_engines.provider_errors import FIRST_ERROR_STATUS, ProviderErrors
+from gatewayx_nb.transport import encode_payload
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    from gatewayx_nb.llm_engines.http import HTTPEngine, Parser
+    from gatewayx_nb.messages import Request
+    from gatewayx_nb.transport import Response
+
+MAX_LINE = 64 * 2**20
+"""Maximum bytes of a line of results, which is the answer to one row."""
+
+MAX_DOWNLOAD = 8 * 2**30
+"""Maximum bytes of the results of one batch."""
+
+_NOT_SENT = ("dns", "connect", "proxy", "tls")
+"""Codes of transport errors that occur before a request is sent."""
+
+_STREAM_FIELDS = ("stream", "stream_options")
+
+_WITHOUT_INTERFACE = (404, 405, 501)
+"""Statuses with which a server says that it does not know a path."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFormat:
+    """How the rows of a batch are written to a file, and how many there may be.
+
+    Attributes:
+        start: What comes before the first row.
+        separator: What comes between two rows.
+        end: What comes after the last row.
+        max_rows: Maximum number of rows.
+        max_bytes: Maximum number of bytes of the file.
+    """
+
+    start: bytes
+    separator: bytes
+    end: bytes
+    max_rows: int
+    max_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteBatch:
+    """A batch as the provider describes it.
+
+    Attributes:
+        id: Its identifier.
+        status: Its state in the provider's words.
+        has_ended: Whether nothing more will be answered.
+        missing_code: Why a row has no result in a batch that has ended: ``"missing"``,
+            ``"expired"``, ``"cancelled"`` or ``"refused"``.
+        rows: Number of its rows; ``None`` if the provider does not say.
+        done: Number of rows that have been answered or have failed.
+        created_at: Time of its creation in seconds since the epoch.
+        ended_at: Time of its end; ``None`` if the provider does not say.
+        digest: The digest that was submitted with it; empty if the provider keeps none.
+        results: Where its results are.
+        problem: Why the provider refused it as a whole.
+        refused_lines: The reasons for single rows of a refused batch, by position.
+    """
+
+    id: str
+    status: str
+    has_ended: bool = False
+    missing_code: str = "missing"
+    rows: int | None = None
+    done: int = 0
+    created_at: float = 0.0
+    ended_at: float | None = None
+    digest: str = ""
+    results: tuple[str, ...] = ()
+    problem: str = ""
+    refused_lines: Mapping[int, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """The result of one row: the body of an answer, or an error.
+
+    Attributes:
+        name: The name under which the row was sent.
+        body: The body; empty if there is an error.
+        error: The error.
+        retry: Whether the row failed for a reason of the batch, so that it may be sent again.
+    """
+
+    name: str
+    body: str = ""
+    error: GatewayError | None = None
+    retry: bool = False
+
+
+class BatchInterface(Protocol):
+    """The batch interface of an engine's provider; it runs on the engine's event loop.
+
+    Attributes:
+        format: How rows are written.
+        keeps_digest: Whether a batch carries the digest that was submitted with it.
+    """
+
+    format: BatchFormat
+    keeps_digest: bool
+
+    def group(self, request: Request) -> tuple[str, str]:
+        """Return the endpoint and the model that all rows of one batch must share."""
+        ...
+
+    def row(self, request: Request) -> bytes:
+        """Return what follows ``{"custom_id":"…",`` in the row of a request."""
+        ...
+
+    async def upload(self, file: Path) -> str:
+        """Send the rows; return what `create` needs of the provider's answer.
+
+        Raises:
+            GatewayError: If they were not accepted. No batch has been created then.
+        """
+        ...
+
+    async def create(self, file: Path, uploaded: str, endpoint: str, digest: str) -> RemoteBatch:
+        """Create a batch.
+
+        Raises:
+            GatewayError: If the provider has refused it, or its answer was lost; see `was_refused`.
+        """
+        ...
+
+    async def find(self, digest: str, since: float) -> list[RemoteBatch]:
+        """Return the batches of the account that were created since a time and may have a digest.
+
+        Raises:
+            GatewayError: If they cannot be listed.
+        """
+        ...
+
+    async def look(self, batch: str) -> RemoteBatch:
+        """Return the state of a batch.
+
+        Raises:
+            GatewayError: If it cannot be queried.
+        """
+        ...
+
+    async def cancel(self, batch: str) -> None:
+        """Ask the provider to end a batch early; the rows that it has answered are kept.
+
+        Raises:
+            GatewayError: If the request failed.
+        """
+        ...
+
+    def lines(self, batch: RemoteBatch) -> AsyncIterator[bytes | None]:
+        """Yield the lines of the results, in any order; ``None`` in place of one that is too long.
+
+        Raises:
+            GatewayError: If they cannot be read to the end.
+        """
+        ...
+
+    def read(self, line: Mapping[str, Any], errors: ProviderErrors) -> BatchResult | None:
+        """Return the result in a line; ``None`` if it has none."""
+        ...
+
+    def parser(self, endpoint: str, errors: ProviderErrors) -> Parser:
+        """Return the parser for the body of one answer."""
+        ...
+
+
+def was_refused(error: GatewayError) -> bool:
+    """Return whether an error shows that the provider has created nothing."""
+    if isinstance(error, TransportError):
+        return error.code in _NOT_SENT
+    if not isinstance(error, RequestError):  # raised before anything is sent, or for a 404
+        return True
+    status = 0 if error.code == "compressed" else error.status or 0
+    return 300 <= status < 500  # noqa: PLR2004 - redirects and the client's errors
+
+
+def row_prefix(name: str) -> bytes:
+    """Return the beginning of the row of a name, whose characters need no escape."""
+    return f'{{"custom_id":"{name}",'.encode()
+
+
+def payload_bytes(payload: Mapping[str, Any], engine: str) -> bytes:
+    """Return the JSON of a request's body, without its choice of a stream.
+
+    Raises:
+        UsageError: If it cannot be written as JSON.
+    """
+    rest = {name: value for name, value in payload.items() if name not in _STREAM_FIELDS}
+    return encode_payload(rest, engine)
+
+
+async def read_object(
+    engine: HTTPEngine, response: Response, *, creates: bool = False
+) -> dict[str, Any]:
+    """Return the JSON object of a response.
+
+    Args:
+        engine: The engine.
+        response: The response.
+        creates: Whether an unknown path shows that the server has no batch interface.
+
+    Raises:
+        UnsupportedFeatureError: If the server has no batch interface.
+        GatewayError: If the response is an error or not a JSON object.
+    """
+    data = await response.read()
+    if creates and response.status in _WITHOUT_INTERFACE:
+        raise without_interface(engine.name, f" at {engine.base_url!r}")
+    if response.status >= FIRST_ERROR_STATUS:
+        errors = ProviderErrors(engine.name, None, engine.api_key)
+        raise errors.from_response(response.status, response.headers, data)
+    return json_body.parse(data)
+
+
+def without_interface(engine: str, where: str = "") -> UnsupportedFeatureError:
+    """Return the error for an engine whose provider takes no batches."""
+    return UnsupportedFeatureError(
+        f"engine {engine!r} has no batch interface{where}; nothing was submitted.",
+        hint=Hint("omit_option", option="batch") | "Use `openai` or `anthropic`.",
+        engine=engine,
+    )
+
+
+def row_error(engine: str, code: str, reason: str) -> ProviderError:
+    """Return the error of a row that a batch has not answered."""
+    return ProviderError(
+        f"{engine!r} did not answer this row of the batch: {reason}.",
+        hint=Hint("run_again"),
+        engine=engine,
+        code=code,
+    )
+
+
+async def read_lines(response: Response, engine: HTTPEngine) -> AsyncIterator[bytes | None]:
+    """Yield the lines of a response with results.
+
+    Raises:
+        GatewayError: If it is an error, or cannot be read to its end.
+    """
+    if response.status >= FIRST_ERROR_STATUS:
+        errors = ProviderErrors(engine.name, None, engine.api_key)
+        raise errors.from_response(response.status, response.headers, await response.read())
+    response.start_read_timeout()
+    async for line in response.lines(MAX_LINE, MAX_DOWNLOAD):
+        yield line
+
+
+def parse_line(line: bytes) -> dict[str, Any]:
+    """Return the object in a line; an empty one if there is none."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
