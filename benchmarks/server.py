@@ -32,11 +32,12 @@ def _response(body: bytes) -> bytes:
     return head % len(body) + body
 
 
-def _completion() -> bytes:
+def completion() -> bytes:
+    """Return the body of a whole answer."""
     text = "Because short waves of light scatter more than long ones do."
     message = {"role": "assistant", "content": text, "refusal": None}
     choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-    return _response(json.dumps(_object("chat.completion", [choice], _USAGE)).encode())
+    return json.dumps(_object("chat.completion", [choice], _USAGE)).encode()
 
 
 def _event(delta: dict[str, str], finish: str | None = None) -> bytes:
@@ -53,7 +54,7 @@ def _chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-_COMPLETION = _completion()
+_COMPLETION = _response(completion())
 _STREAM = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
     + _event({"role": "assistant", "content": ""})
@@ -100,7 +101,7 @@ class Peer(asyncio.Protocol):
         """Answer once the request is complete."""
         self._received += data
         head, blank, body = self._received.partition(b"\r\n\r\n")
-        if not blank or len(body) < _length(head):
+        if not blank or len(body) < content_length(head):
             return
         self._received = b""
         if head.startswith(b"GET /peak"):
@@ -133,7 +134,8 @@ class Peer(asyncio.Protocol):
         self._transport.write(data)
 
 
-def _length(head: bytes) -> int:
+def content_length(head: bytes) -> int:
+    """Return the length of a request's body."""
     value = head.lower().partition(b"\r\ncontent-length:")[2]
     return int(value.partition(b"\r\n")[0] or 0)
 

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
         acompare,
         aembed,
         ahealth,
+        aimap,
+        amap,
         apreview,
+        apreview_map,
         ask,
         astream,
         cassette,
@@ -29,8 +32,11 @@ if TYPE_CHECKING:
         embed,
         health,
         history,
+        imap,
+        map,  # noqa: A004 - the name of the function
         models,
         preview,
+        preview_map,
         reload,
         status,
         stream,
@@ -38,7 +44,8 @@ if TYPE_CHECKING:
         use,
     )
     from gatewayx_nb._version import __version__  # noqa: F401 - not listed, as is usual
-    from gatewayx_nb.background import Job, jobs
+    from gatewayx_nb.background import Job, job, jobs
+    from gatewayx_nb.batch import BatchJob, MapJob, MappedReplies, MapPreview, MapStatus
     from gatewayx_nb.calls import Table
     from gatewayx_nb.cassettes import Cassette
     from gatewayx_nb.comparisons import Comparison
@@ -75,12 +82,13 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Carried, Message, ModelInfo, ToolCall, ToolResult
     from gatewayx_nb.model_registry import EngineStatus
     from gatewayx_nb.replies import Chunk, Citation, Logprob, RateLimits, Reply, Usage
-    from gatewayx_nb.storage import LedgerEntry
+    from gatewayx_nb.storage import LedgerEntry, UsageTotals
     from gatewayx_nb.weights import pull
     from gatewayx_nb.widgets import compare_view, picker
 
 __all__ = [
     "AuthenticationError",
+    "BatchJob",
     "BudgetError",
     "CallPreview",
     "Carried",
@@ -107,6 +115,10 @@ __all__ = [
     "LLMEngine",
     "LedgerEntry",
     "Logprob",
+    "MapJob",
+    "MapPreview",
+    "MapStatus",
+    "MappedReplies",
     "Message",
     "MissingKeyError",
     "ModelInfo",
@@ -127,11 +139,15 @@ __all__ = [
     "UnsupportedFeatureError",
     "Usage",
     "UsageError",
+    "UsageTotals",
     "aask",
     "acompare",
     "aembed",
     "ahealth",
+    "aimap",
+    "amap",
     "apreview",
+    "apreview_map",
     "ask",
     "astream",
     "cassette",
@@ -141,12 +157,16 @@ __all__ = [
     "embed",
     "health",
     "history",
+    "imap",
+    "job",
     "jobs",
     "load_ipython_extension",
+    "map",
     "models",
     "picker",
     "pool",
     "preview",
+    "preview_map",
     "pull",
     "reload",
     "status",
@@ -158,12 +178,14 @@ __all__ = [
 
 _MODULES = {
     "_version": ["__version__"],
-    "background": ["Job", "jobs"],
+    "background": ["Job", "job", "jobs"],
+    "batch": ["BatchJob", "MapJob", "MapPreview", "MapStatus", "MappedReplies"],
     "calls": ["Table"],
     "cassettes": ["Cassette"],
     "comparisons": ["Comparison"],
     "conversations": ["Chat"],
-    "engine_pool": ["CallPreview", "EngineHealth", "EnginePool", "ModelUsage", "pool"],
+    # `EnginePool` and `pool` come from `_api`, which chooses the display of their maps.
+    "engine_pool": ["CallPreview", "EngineHealth", "ModelUsage"],
     "errors": [
         "AuthenticationError",
         "BudgetError",
@@ -195,7 +217,7 @@ _MODULES = {
     "messages": ["Carried", "Message", "ModelInfo", "ToolCall", "ToolResult"],
     "model_registry": ["EngineStatus"],
     "replies": ["Chunk", "Citation", "Logprob", "RateLimits", "Reply", "Usage"],
-    "storage": ["LedgerEntry"],
+    "storage": ["LedgerEntry", "UsageTotals"],
     "weights": ["pull"],
     "widgets": ["compare_view", "picker"],
 }

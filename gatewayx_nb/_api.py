@@ -7,13 +7,35 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from typing import TYPE_CHECKING, Any, cast
 
+from gatewayx_nb._lazy import attach
 from gatewayx_nb.arguments import argument_problem
+from gatewayx_nb.batch import default_view, use_view
 from gatewayx_nb.engine_pool import EnginePool, pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from gatewayx_nb.batch import ProgressView
+    from gatewayx_nb.display import NotebookMapView
+
+
+# A script must not import IPython, which takes longer than this whole package.
+_display, _ = attach(__name__, {"NotebookMapView": "gatewayx_nb.display"})
+
+
+def _create_view() -> ProgressView:
+    """Return the display of a map: for a notebook, if this is a kernel."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    if getattr(shell, "kernel", None) is None:
+        return default_view()
+    return cast("Callable[[], NotebookMapView]", _display("NotebookMapView"))()
+
+
+use_view(_create_view)
 
 
 class _DefaultPoolFunctions:
@@ -59,6 +81,12 @@ compare = _pool.compare
 acompare = _pool.acompare
 preview = _pool.preview
 apreview = _pool.apreview
+map = _pool.map  # noqa: A001 - the method's name
+amap = _pool.amap
+imap = _pool.imap
+aimap = _pool.aimap
+preview_map = _pool.preview_map
+apreview_map = _pool.apreview_map
 embed = _pool.embed
 aembed = _pool.aembed
 chat = _pool.chat

@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Literal
 from typing_extensions import override
 
 from gatewayx_nb.arguments import with_one_line_errors
+from gatewayx_nb.batch import duration
 from gatewayx_nb.calls import Table, TableColumn
+from gatewayx_nb.engine_pool import pool
 from gatewayx_nb.errors import DeadlineError, GatewayError, UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.text import plain, short_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from gatewayx_nb.batch import MapJob, MapStatus
     from gatewayx_nb.comparisons import Comparison, ComparisonRun
     from gatewayx_nb.replies import Reply
 
@@ -129,28 +132,51 @@ class JobStatus:
     Attributes:
         name: The job's name.
         models: References of the models.
-        state: Its current state.
+        state: Its current state; that of a map may also be ``"submitted"``, ``"stopped"`` or
+            ``"killed"``.
         seconds: Seconds since its start, or its total duration if it has ended.
+        map: The rows and the cost of a map; ``None`` for a job of the notebook.
     """
 
     name: str
     models: tuple[str, ...]
-    state: JobState
+    state: str
     seconds: float
+    map: MapStatus | None = None
+
+    @classmethod
+    def of_map(cls, status: MapStatus) -> JobStatus:
+        """Return the state of a map."""
+        return cls(status.name, (status.model,), status.state, status.seconds, status)
 
 
 def _models(row: JobStatus) -> str:
     return " ".join(row.models)
 
 
+def _rows(row: JobStatus) -> str:
+    return row.map.rows_text if row.map else ""
+
+
+def _failed(row: JobStatus) -> str:
+    return f"{row.map.failed:,}" if row.map and row.map.failed else ""
+
+
+def _cost(row: JobStatus) -> str:
+    return row.map.cost_text if row.map else ""
+
+
 def _duration(row: JobStatus) -> str:
-    return f"{row.seconds:.0f} s"
+    return duration(row.seconds)
 
 
 JOB_COLUMNS: tuple[TableColumn[JobStatus], ...] = (
     TableColumn("job", attrgetter("name")),
     TableColumn("models", _models),
     TableColumn("state", attrgetter("state")),
+    TableColumn("rows", _rows, "right", optional=True),
+    TableColumn("failed", _failed, "right", optional=True),
+    TableColumn("cost", _cost, "decimal", optional=True),
     TableColumn("ran", _duration, "right"),
 )
 """The columns of a table of jobs."""
@@ -198,10 +224,17 @@ class JobList:
             )
         return self._jobs[name]
 
-    def table(self) -> Table[JobStatus]:
-        """Return a row for each job."""
-        rows = (JobStatus(job.name, job.references, job.state, job.seconds) for job in self)
-        return Table(rows, JOB_COLUMNS)
+    def table(self, maps: Iterable[MapStatus] = ()) -> Table[JobStatus]:
+        """Return a row for each job of the notebook, and for each map.
+
+        Args:
+            maps: The maps of the project.
+        """
+        rows = [JobStatus(job.name, job.references, job.state, job.seconds) for job in self]
+        return Table([*rows, *map(JobStatus.of_map, maps)], JOB_COLUMNS)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._jobs
 
     def close(self) -> None:
         """Cancel all jobs and forget them."""
@@ -220,4 +253,23 @@ class JobList:
 notebook_jobs = JobList()
 """The jobs of this kernel's notebook; each kernel serves one notebook."""
 
-jobs = with_one_line_errors(notebook_jobs.table, "jobs")
+
+def _jobs() -> Table[JobStatus]:
+    """Return a row for each job of this notebook, and for each map of the project."""
+    return notebook_jobs.table(pool().map_jobs())
+
+
+def _job(name: str) -> Job | MapJob:
+    """Return a job of this notebook, or a map of the project, by its name.
+
+    Args:
+        name: The name, as `jobs` lists it.
+
+    Raises:
+        UsageError: If there is none of that name.
+    """
+    return notebook_jobs.require(name) if name in notebook_jobs else pool().job(name)
+
+
+jobs = with_one_line_errors(_jobs, "jobs")
+job = with_one_line_errors(_job, "job")

@@ -250,6 +250,15 @@ def size_text(size: int) -> str:
     return f"{size} bytes"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun.
+
+    >>> counted(1, "row"), counted(20_000, "row")
+    ('1 row', '20,000 rows')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def dollars(cost: Decimal) -> str:
     """Return an amount in US dollars, without trailing zeros."""
     return f"${cost.normalize():f}"

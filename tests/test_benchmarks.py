@@ -60,3 +60,21 @@ def test_the_quick_cassette_benchmark_has_a_row_for_each_operation():
     """`cassettes.py --quick` prints the times of opening and renewing, and their ratios."""
     rows = [line.split()[0] for line in run_quick("cassettes").splitlines()[1:]]
     assert rows == ["open", "open", "renew"]
+
+
+def test_the_quick_store_benchmark_has_a_row_for_each_operation():
+    """`results_store.py --quick` prints the times of storing, loading and reading rows."""
+    names = [line[:34].strip() for line in run_quick("results_store").splitlines()[1:]]
+    assert names == [
+        *("store", "store, an index over keys", "load", "first progress"),
+        *("get, no such row", "get", "read all"),
+    ]
+
+
+def test_the_quick_pacing_benchmark_has_a_row_for_each_server_and_client():
+    """`pacing.py --quick` prints a row for each client of five servers; we lose no call."""
+    rows = [line for line in run_quick("pacing").splitlines() if line.startswith("  ")]
+
+    assert len(rows) == 10
+    ours = [row.split() for row in rows if row.startswith("  gatewayx_nb")]
+    assert [row[-1] for row in ours] == ["0"] * 5

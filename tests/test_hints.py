@@ -86,8 +86,8 @@ WORDINGS = {
     ),
     Hint("install", extra="data"): '`pip install "gatewayx-nb[data]"`',
     Hint("omit_param", param="topk", known="top_k"): "Omit 'topk' from `params`; valid: top_k.",
-    Hint("list_jobs"): "In a notebook, the command `jobs` lists the jobs.",
-    Hint("cancel_job", job="job1"): "Stop it with `job1.cancel()`.",
+    Hint("list_jobs"): "`gatewayx_nb.jobs()` lists the jobs.",
+    Hint("cancel_job", job="job1"): "Stop it with `gatewayx_nb.job('job1').cancel()`.",
     Hint("list_chats"): "List the conversations with `list(gatewayx_nb.pool().chats)`.",
     Hint("run_again"): "Try again.",
     Hint("command", line="status"): (

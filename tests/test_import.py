@@ -102,7 +102,15 @@ def test_coroutine_functions_are_recognized():
     coroutine_functions = {
         name for name, function in functions.items() if inspect.iscoroutinefunction(function)
     }
-    assert coroutine_functions == {"aask", "acompare", "aembed", "ahealth", "apreview"}
+    assert coroutine_functions == {
+        "aask",
+        "acompare",
+        "aembed",
+        "ahealth",
+        "amap",
+        "apreview",
+        "apreview_map",
+    }
 
 
 def test_importing_a_name_builds_no_pool(project, monkeypatch):

@@ -10,10 +10,15 @@ from gatewayx_nb.calls.options import (
     CallOptions,
     CompareOptions,
     ConversationSlot,
+    InvalidValueError,
+    MapOptions,
     Option,
     call_limits,
     check_option,
     check_options,
+    check_value,
+    checker,
+    option_table,
 )
 from gatewayx_nb.calls.partial_reply import PartialReply, PendingRetry
 from gatewayx_nb.calls.planner import (
@@ -24,7 +29,7 @@ from gatewayx_nb.calls.planner import (
     run_blocking,
 )
 from gatewayx_nb.calls.prompt_messages import prompt_text
-from gatewayx_nb.calls.retry import with_retries
+from gatewayx_nb.calls.retry import is_passing, is_transient, with_retries
 from gatewayx_nb.calls.streams import AsyncReplyStream, ReplyStream
 from gatewayx_nb.calls.table import (
     Excerpt,
@@ -49,6 +54,8 @@ __all__ = [
     "ConversationSlot",
     "Excerpt",
     "FoldedRows",
+    "InvalidValueError",
+    "MapOptions",
     "Note",
     "Option",
     "PartialReply",
@@ -62,8 +69,13 @@ __all__ = [
     "call_limits",
     "check_option",
     "check_options",
+    "check_value",
+    "checker",
     "hide_option",
+    "is_passing",
+    "is_transient",
     "join_conversation",
+    "option_table",
     "params_for",
     "prompt_text",
     "run_async",

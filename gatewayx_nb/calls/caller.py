@@ -7,10 +7,10 @@ import inspect
 import re
 from abc import ABC, abstractmethod
 from types import FunctionType
-from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from gatewayx_nb.arguments import check_keywords
-from gatewayx_nb.calls.options import OPTIONS, AskOptions, CallOptions
+from gatewayx_nb.calls.options import OPTIONS, AskOptions, CallOptions, option_table
 from gatewayx_nb.calls.planner import run_async, run_blocking
 from gatewayx_nb.calls.prompt_messages import read_messages
 from gatewayx_nb.calls.streams import AsyncReplyStream, ReplyStream
@@ -45,7 +45,7 @@ _PARAMETERS: Mapping[str, str] = {
 _KEYWORDS = frozenset({*OPTIONS, "prompt", "messages"})
 
 
-def show_options(options: type[Any]) -> Callable[[F], F]:
+def show_options(options: type[Any], meanings: Mapping[str, str] | None = None) -> Callable[[F], F]:
     """Return a decorator that shows the keywords of a method instead of its ``**options``.
 
     ``inspect.signature``, completion and ``help`` then show a keyword for each option, and the
@@ -54,8 +54,10 @@ def show_options(options: type[Any]) -> Callable[[F], F]:
 
     Args:
         options: The TypedDict of the options.
+        meanings: The meaning of parameters whose meaning is not the usual one.
     """
-    hints = get_type_hints(options)
+    table = option_table(options)
+    helps = {name: option.help for name, option in table.items()} | dict(meanings or {})
 
     def decorate(function: F) -> F:
         # The signature has no annotations: type checkers read them from the source, and they
@@ -67,13 +69,12 @@ def show_options(options: type[Any]) -> Callable[[F], F]:
         ]
         keywords = [
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option.default)
-            for name, option in OPTIONS.items()
-            if name in hints
+            for name, option in table.items()
         ]
         signature = inspect.Signature([*named, *keywords])
         function.__signature__ = signature  # type: ignore[attr-defined]
         function.__doc__ = _with_arguments(
-            inspect.cleandoc(function.__doc__ or ""), signature.parameters
+            inspect.cleandoc(function.__doc__ or ""), signature.parameters, helps
         )
         return function
 
@@ -113,12 +114,13 @@ def _without_option(function: FunctionType, name: str) -> FunctionType:
     return copied
 
 
-def _with_arguments(docstring: str, names: Iterable[str]) -> str:
+def _with_arguments(docstring: str, names: Iterable[str], meanings: Mapping[str, str]) -> str:
     """Return a docstring with an ``Args`` section before its other sections."""
+    meanings = {**_PARAMETERS, **meanings}
     lines = [
         f"    {name}: {text[0].upper()}{text[1:]}."
         for name in names
-        if (text := _PARAMETERS.get(name))
+        if (text := meanings.get(name))
     ]
     summary, heading, rest = re.split(r"(\n\n(?:Returns|Raises):\n|\Z)", docstring, maxsplit=1)
     return "\n".join([f"{summary}\n\nArgs:", *lines]) + heading + rest

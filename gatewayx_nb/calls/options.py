@@ -42,7 +42,7 @@ _MAX_TIMEOUT = 604_800
 """A week in seconds; a longer timeout is probably in milliseconds."""
 
 
-class _InvalidValueError(ValueError):
+class InvalidValueError(ValueError):
     """An invalid value; the message describes what it must be, such as "an int >= 1"."""
 
 
@@ -50,7 +50,7 @@ def _is_int(value: object) -> TypeGuard[int]:
     if isinstance(value, bool) or not isinstance(value, Integral):  # `seed=True` is a mistake
         return False
     if operator.index(value).bit_length() >= _INT_BITS:
-        raise _InvalidValueError(f"a signed {_INT_BITS}-bit integer")
+        raise InvalidValueError(f"a signed {_INT_BITS}-bit integer")
     return True
 
 
@@ -59,7 +59,7 @@ def _is_number(value: object) -> TypeGuard[float]:
     return is_number and abs(cast("float", value)) <= sys.float_info.max
 
 
-def _checker(
+def checker(
     expected: str,
     is_valid: Callable[[Any], bool],
     convert: Callable[[Any], Any] = lambda value: value,
@@ -68,46 +68,46 @@ def _checker(
 
     def check(value: object) -> object:
         if not is_valid(value):
-            raise _InvalidValueError(expected)
+            raise InvalidValueError(expected)
         return convert(value)
 
     return check
 
 
-_switch = _checker("a bool", lambda value: isinstance(value, bool))
-_text = _checker("a str", lambda value: isinstance(value, str))
+_switch = checker("a bool", lambda value: isinstance(value, bool))
+_text = checker("a str", lambda value: isinstance(value, str))
 
 
 def _reference(value: object) -> object:
     if isinstance(value, list | tuple):
-        raise _InvalidValueError("one reference (`compare` calls several)")
+        raise InvalidValueError("one reference (`compare` calls several)")
     # A reference without its engine or its model is probably an f-string with an empty value.
     if not isinstance(value, str) or not all(part.strip() for part in value.split(":", 1)):
-        raise _InvalidValueError('a reference, "engine" or "engine:model"')
+        raise InvalidValueError('a reference, "engine" or "engine:model"')
     return value
 
 
-_number = _checker("a number >= 0", lambda value: _is_number(value) and 0 <= value < math.inf)
-_fraction = _checker("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
-_seconds = _checker(
+_number = checker("a number >= 0", lambda value: _is_number(value) and 0 <= value < math.inf)
+_fraction = checker("a number from 0 to 1", lambda value: _is_number(value) and 0 <= value <= 1)
+_seconds = checker(
     "a number of seconds > 0 and at most 604,800",
     lambda value: _is_number(value) and 0 < value <= _MAX_TIMEOUT,
     float,
 )
-_integer = _checker("an int", _is_int, operator.index)
-_count = _checker("an int >= 1", lambda value: _is_int(value) and value >= 1, operator.index)
+_integer = checker("an int", _is_int, operator.index)
+_count = checker("an int >= 1", lambda value: _is_int(value) and value >= 1, operator.index)
 
 
 def _params(value: object) -> dict[str, object]:
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise _InvalidValueError("a dict whose keys are str")
+        raise InvalidValueError("a dict whose keys are str")
     params = dict(value)
     for name in _CHECKED_PARAMS & params.keys():
         params[name] = check_option(name, params[name])
     try:
         json.dumps(params, default=repr)  # a user's own engine may accept any object
     except (TypeError, ValueError, RecursionError) as error:
-        raise _InvalidValueError(f"a dict that JSON can represent ({error})") from None
+        raise InvalidValueError(f"a dict that JSON can represent ({error})") from None
     return params
 
 
@@ -117,23 +117,23 @@ _CHECKED_PARAMS = frozenset({"temperature", "top_p", "max_tokens", "seed"})
 
 def _effort(value: object) -> object:
     if value not in EFFORTS:
-        raise _InvalidValueError(f"one of {', '.join(map(repr, EFFORTS))}")
+        raise InvalidValueError(f"one of {', '.join(map(repr, EFFORTS))}")
     return value
 
 
 def _cache(value: object) -> object:
     if value != "auto":
-        raise _InvalidValueError("'auto'")
+        raise InvalidValueError("'auto'")
     return value
 
 
 def _dollars(value: object) -> Decimal:
     if isinstance(value, str) and value.startswith("$"):
-        raise _InvalidValueError("an amount of US dollars >= 0, without $")
+        raise InvalidValueError("an amount of US dollars >= 0, without $")
     # `Decimal(0.1)` would be the nearest binary fraction; `str` keeps the digits that were typed.
     amount = Decimal(str(value)) if _is_number(value) else value
     if not (isinstance(amount, Decimal) and amount.is_finite() and amount >= 0):
-        raise _InvalidValueError("an amount of US dollars >= 0")
+        raise InvalidValueError("an amount of US dollars >= 0")
     return amount
 
 
@@ -143,7 +143,7 @@ def _one_or_several(expected: str) -> Callable[[object], tuple[str, ...]]:
         is_single = isinstance(value, str) or not isinstance(value, Iterable)
         texts = (value,) if is_single else tuple(cast("Iterable[object]", value))
         if not all(isinstance(text, str) and text for text in texts):
-            raise _InvalidValueError(f"{expected}, or several of them")
+            raise InvalidValueError(f"{expected}, or several of them")
         return cast("tuple[str, ...]", texts)
 
     return check
@@ -217,8 +217,8 @@ class Conversation(Protocol):
         """Return the position of the next turn."""
 
 
-class CompareOptions(TypedDict, total=False):
-    """The keyword arguments of every call, including comparisons; ``None`` means "not set"."""
+class SharedOptions(TypedDict, total=False):
+    """The keyword arguments of every call and of each row of a map; ``None`` means "not set"."""
 
     system: Annotated[
         str | None,
@@ -333,17 +333,6 @@ class CompareOptions(TypedDict, total=False):
             group="Run",
         ),
     ]
-    max_cost: Annotated[
-        float | Decimal | None,
-        Option(
-            _dollars,
-            "maximum cost of the call in US dollars; no limit if omitted",
-            "--max-cost USD",
-            0.05,
-            parse_flag=float,
-            group="Run",
-        ),
-    ]
     allow_unpriced: Annotated[
         bool,
         Option(
@@ -352,6 +341,22 @@ class CompareOptions(TypedDict, total=False):
             "--allow-unpriced",
             example=True,
             default=False,
+            group="Run",
+        ),
+    ]
+
+
+class CompareOptions(SharedOptions, total=False):
+    """The keyword arguments of every call, including comparisons."""
+
+    max_cost: Annotated[
+        float | Decimal | None,
+        Option(
+            _dollars,
+            "maximum cost of the call in US dollars; no limit if omitted",
+            "--max-cost USD",
+            0.05,
+            parse_flag=float,
             group="Run",
         ),
     ]
@@ -379,8 +384,8 @@ class CompareOptions(TypedDict, total=False):
     ]
 
 
-class AskOptions(CompareOptions, total=False):
-    """The keyword arguments of a call to one model."""
+class MapOptions(SharedOptions, total=False):
+    """The keyword arguments that apply to each row of a map."""
 
     fallback: Annotated[
         str | Iterable[str],
@@ -394,6 +399,11 @@ class AskOptions(CompareOptions, total=False):
             group="Run",
         ),
     ]
+
+
+class AskOptions(CompareOptions, MapOptions, total=False):
+    """The keyword arguments of a call to one model."""
+
     chat: Annotated[
         str | Conversation | ConversationSlot | None,
         Option(
@@ -427,10 +437,13 @@ class CallOptions(AskOptions, total=False):
     ]
 
 
-OPTIONS: Mapping[str, Option] = {
-    name: hint.__metadata__[0]
-    for name, hint in get_type_hints(CallOptions, include_extras=True).items()
-}
+def option_table(options: type[Any]) -> dict[str, Option]:
+    """Return the options by name, from the annotations of a TypedDict."""
+    hints = get_type_hints(options, include_extras=True)
+    return {name: hint.__metadata__[0] for name, hint in hints.items()}
+
+
+OPTIONS: Mapping[str, Option] = option_table(CallOptions)
 """The options by name, from the annotations of `CallOptions`."""
 
 PARAM_OPTIONS: Mapping[str, Option] = {
@@ -478,9 +491,14 @@ def check_option(name: str, value: object, flag: str = "") -> object:
     option = OPTIONS.get(name)
     if option is None:
         raise unknown_option(name, OPTIONS)
+    return check_value(option, name, value, flag)
+
+
+def check_value(option: Option, name: str, value: object, flag: str = "") -> object:
+    """Return the normalized value of an option of any table; see `check_option`."""
     try:
         return option.check(value)
-    except _InvalidValueError as error:
+    except InvalidValueError as error:
         example: Hint | str = Hint("set_option", option=name, value=option.example)
         if flag:
             space = "" if flag.endswith("=") else " "

@@ -12,6 +12,7 @@ from gatewayx_nb.cassettes import CassetteEntry, RecordedChunk, entry_of, vector
 from gatewayx_nb.engine_pool.embeddings import import_numpy
 from gatewayx_nb.errors import ConfigError, DeadlineError, TransportError
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.replies import Chunk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.cassettes import Cassette, RecordingSlot
     from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.engine_pool.embeddings import Vectors
-    from gatewayx_nb.replies import Chunk, Reply
+    from gatewayx_nb.replies import Reply
     from gatewayx_nb.schema import ResponseSchema
 
 _GRACE = 1.0
@@ -72,11 +73,7 @@ class ReplayedCall:
 
     def closed_error(self) -> TransportError:
         """Return the error to raise if the pool is closed during the call."""
-        return TransportError(
-            "the pool was closed during the replay of an answer.",
-            hint=Hint("run_again"),
-            code="closed",
-        )
+        return _closed_error()
 
     def deadline_error(self) -> DeadlineError:
         """Return the error to raise if the call exceeds its deadline."""
@@ -93,6 +90,29 @@ class ReplayedCall:
                 f"the recorded answer does not match the schema: {error}.",
                 hint=Hint("record_cassette", mode="record"),
             ) from None
+
+
+class KnownCall:
+    """A call whose reply is known from the results of an earlier map; implements `PlannedCall`."""
+
+    def __init__(self, portal: Portal, reply: Reply) -> None:
+        self.portal, self.timeout = portal, _GRACE
+        self.partial = PartialReply(reply.engine, reply.model, instant=True)
+        self._reply = reply
+
+    async def run(self, emit: ChunkHandler | None = None) -> Reply:
+        """Return the reply."""
+        if emit is not None:
+            await emit(Chunk(text=self._reply.text, reasoning=self._reply.reasoning))
+        return self._reply
+
+    def closed_error(self) -> TransportError:
+        """Return the error to raise if the pool is closed during the call."""
+        return _closed_error()
+
+    def deadline_error(self) -> DeadlineError:
+        """Return the error to raise if the call exceeds its deadline."""
+        return DeadlineError("the recording of a known answer exceeded its deadline.")
 
 
 class RecordedCall:
@@ -125,6 +145,14 @@ class RecordedCall:
                 await emit(chunk)
 
         return record
+
+
+def _closed_error() -> TransportError:
+    return TransportError(
+        "the pool was closed during the replay of an answer.",
+        hint=Hint("run_again"),
+        code="closed",
+    )
 
 
 async def record_vectors(

@@ -307,15 +307,25 @@ def is_large(value: object, limit: int) -> bool:
     while pending and left > 0:
         item = pending.pop()
         left -= 1
-        if isinstance(item, str):
+        kind = type(item)
+        if kind is str:
+            left -= len(item)  # type: ignore[arg-type]
+        elif kind in _NUMBERS:  # most values of a body; these three checks take no call
+            continue
+        elif isinstance(item, str):
             left -= str.__len__(item)
         elif isinstance(item, Mapping):
-            pending += [*item, *item.values()]
+            pending += item
+            pending += item.values()
         elif isinstance(item, list | tuple):
             pending += item
-        elif dataclasses.is_dataclass(item) and not isinstance(item, type):
-            pending += [getattr(item, field.name) for field in dataclasses.fields(item)]
+        else:
+            names = getattr(kind, "__dataclass_fields__", ())
+            pending += [getattr(item, name) for name in names]
     return left <= 0
+
+
+_NUMBERS = frozenset({int, float, bool, type(None), Usage, RateLimits})
 
 
 def _in_parts(chunk: Chunk) -> Iterator[Chunk]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import atexit
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from typing_extensions import override
 
 from gatewayx_nb import comparisons
 from gatewayx_nb.arguments import check_keywords
+from gatewayx_nb.batch import RowCaller
 from gatewayx_nb.calls import (
     OPTIONS,
     AskOptions,
@@ -25,9 +26,12 @@ from gatewayx_nb.calls import (
 )
 from gatewayx_nb.concurrency import forbid_blocking_call
 from gatewayx_nb.conversations import Chat, ChatStore
+from gatewayx_nb.engine_pool.batch_calls import BatchCalls
 from gatewayx_nb.engine_pool.catalog import LiveCatalog, ReplayCatalog
+from gatewayx_nb.engine_pool.day_budget import DayBudget
 from gatewayx_nb.engine_pool.health import check_names
 from gatewayx_nb.engine_pool.live_planner import LivePlanner
+from gatewayx_nb.engine_pool.map_calls import MapCalls
 from gatewayx_nb.engine_pool.router import CallRouter, cassette_path
 from gatewayx_nb.engine_pool.runtime import Runtime, close_at_exit, close_runtime
 from gatewayx_nb.engine_pool.security import SecurityStatus, security_status
@@ -35,15 +39,15 @@ from gatewayx_nb.engine_pool.usage import (
     HISTORY_COLUMNS,
     ModelUsage,
     UsageTracker,
-    ledger_path,
 )
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.secure_config import Config
-from gatewayx_nb.storage import Ledger
+from gatewayx_nb.storage import Ledger, ResultsStore, ledger_path, results_location
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from decimal import Decimal
     from typing import Self
 
     from typing_extensions import Unpack
@@ -58,14 +62,17 @@ if TYPE_CHECKING:
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import Messages, ModelInfo, Prompt
     from gatewayx_nb.secure_config import ConfirmImport, KeyImport, Permission
-    from gatewayx_nb.storage import LedgerEntry
+    from gatewayx_nb.storage import LedgerEntry, UsageKey, UsageTotals
 
+
+_FLUSH_TIMEOUT = 0.2
+"""Seconds that closing a pool waits for the costs of the day; they are written nevertheless."""
 
 _CALL_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages"})
 _COMPARE_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages", "models"} - {"model"})
 
 
-class EnginePool(Caller):
+class EnginePool(Caller, RowCaller):
     """Owns engines and makes calls to them, from a script, a cell, a thread or an event loop.
 
     All I/O runs on background event loops, so a pool works the same everywhere and outlives any
@@ -87,12 +94,15 @@ class EnginePool(Caller):
     ) -> None:
         self._config = config = Config(Path(home) if home is not None else None, env)
         self._registry = registry = ModelRegistry(config, engines)
-        self._usage = UsageTracker(Ledger(ledger_path(config)))
+        self._usage = UsageTracker(Ledger(ledger_path(config)), DayBudget(config))
+        self._store: ResultsStore | None = None
         self._runtime = runtime = Runtime(registry)
         self._live = LiveCatalog(config, registry, self._runtime, self._usage)
         # The store gets a function, because the router in turn needs the conversations.
         self.chats = ChatStore(lambda: self._router)
-        planner = LivePlanner(config, registry, self._runtime, self.chats, self._usage)
+        self._planner = planner = LivePlanner(
+            config, registry, self._runtime, self.chats, self._usage
+        )
         self._router = CallRouter(planner, self._live.refresh_if_due)
         # The calls of a dropped pool still finish. Neither callback may keep the pool alive.
         weakref.finalize(self, runtime.retire).atexit = False
@@ -190,15 +200,18 @@ class EnginePool(Caller):
     def embed(self, texts: Iterable[str], model: str) -> Vectors:
         """Return the embeddings of texts as a float32 array of shape (texts, dimensions).
 
+        Of 100 or more texts, equal ones are embedded once, and the embeddings are stored as they
+        arrive: a second call, also after an error or a restart, asks only for the missing ones.
+
         Args:
-            texts: The texts; none may be empty.
+            texts: The texts, such as a list or a column of a DataFrame; none may be empty.
             model: A reference; if it names only an engine, its default embedding model is used.
 
         Raises:
             GatewayError: If a batch fails.
         """
         forbid_blocking_call("aembed")
-        return self._runtime.run(self._router.embed(texts, model))
+        return self._runtime.run(self._router.embed(texts, model, self._results))
 
     async def aembed(self, texts: Iterable[str], model: str) -> Vectors:
         """Return the embeddings of texts; see `embed`.
@@ -207,7 +220,7 @@ class EnginePool(Caller):
             texts: The texts; none may be empty.
             model: A reference; if it names only an engine, its default embedding model is used.
         """
-        return await self._runtime.arun(self._router.embed(texts, model))
+        return await self._runtime.arun(self._router.embed(texts, model, self._results))
 
     def chat(self, model: str | None = None, *, system: str | None = None, name: str = "") -> Chat:
         """Start a conversation, or continue the named one.
@@ -377,9 +390,35 @@ class EnginePool(Caller):
             self._config.save_default(reference)
             self._registry.allow_default()
 
-    def usage(self) -> Table[ModelUsage]:
-        """Return the totals of this pool's calls by engine and model; `history` lists each."""
-        return self._usage.totals()
+    @overload
+    def usage(self, by: None = None, *, days: None = None) -> Table[ModelUsage]: ...
+
+    @overload
+    def usage(
+        self, by: UsageKey | None = None, *, days: int | None = None
+    ) -> Table[UsageTotals]: ...
+
+    def usage(
+        self, by: UsageKey | None = None, *, days: int | None = None
+    ) -> Table[ModelUsage] | Table[UsageTotals]:
+        """Return the totals of this pool's calls by engine and model, or of all past calls.
+
+        With an argument, the totals are those of the `ledger`: of all of the project's calls,
+        including those of other kernels and earlier sessions. Each row of a map counts as a call.
+        `history` lists single calls.
+
+        Args:
+            by: What past calls are summed up by: ``"day"``, ``"engine"``, ``"model"`` or ``"job"``.
+                Days are those of the local time.
+            days: Number of days of the past calls, today included; all if omitted.
+
+        Raises:
+            UsageError: If an argument is invalid.
+            ConfigError: If the ledger cannot be read.
+        """
+        if by is None and days is None:
+            return self._usage.totals()
+        return self._usage.past_totals("model" if by is None else by, days)
 
     def history(self, count: int = 20) -> Table[LedgerEntry]:
         """Return the project's last calls, including those from other kernels, newest first.
@@ -468,6 +507,9 @@ class EnginePool(Caller):
         The pool remains usable. Closing takes at most two seconds, even if an engine is blocked.
         """
         close_runtime(self._runtime, self._usage.ledger)
+        if self._store is not None:
+            self._store.close()
+        self._usage.day.flush(_FLUSH_TIMEOUT)
 
     def __enter__(self) -> Self:
         return self
@@ -489,6 +531,44 @@ class EnginePool(Caller):
     @override
     def _plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
         return self._router.plan(prompt, options, streamed=streamed)
+
+    @override
+    def _map_engines(
+        self, model: str | None, max_cost: Decimal | None, earlier: Decimal
+    ) -> MapCalls:
+        self._live.refresh_if_due()
+        is_replayed = self._router.replayed_cassette is not None
+        target = None if is_replayed else self._registry.resolve(model)
+        return MapCalls(self._router, self._planner, max_cost, earlier, target)
+
+    @override
+    def _batch_engines(self, max_cost: Decimal | None, earlier: Decimal) -> BatchCalls:
+        self._live.refresh_if_due()
+        return BatchCalls(self._planner, max_cost, earlier)
+
+    @override
+    def _job_identity(self, reference: str | None) -> tuple[str, str]:
+        self._live.refresh_if_due()
+        return self._router.job_identity(reference)
+
+    @property
+    @override
+    def _results(self) -> ResultsStore | None:
+        if self._router.replayed_cassette:
+            return None
+        place, store = results_location(self._config), self._store
+        if store is None or (store.path, store.keep_days) != (place.path, place.keep_days):
+            self._store = store = ResultsStore(place.path, keep_days=place.keep_days)
+        return store
+
+    @override
+    def _redact(self, text: str) -> str:
+        return self._router.redact(text) if text else ""
+
+    @property
+    @override
+    def _keeps_prompts(self) -> bool:
+        return self._config.settings.prompts == "text"
 
     def _take_over(self, old: EnginePool) -> None:
         """Take over the state of another pool, whose running calls end in that pool."""

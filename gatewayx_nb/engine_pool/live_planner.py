@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.runtime import Runtime
     from gatewayx_nb.engine_pool.usage import UsageTracker
     from gatewayx_nb.messages import Prompt
-    from gatewayx_nb.model_registry import ModelRegistry
+    from gatewayx_nb.model_registry import ModelRegistry, Target
     from gatewayx_nb.schema import ResponseSchema
-    from gatewayx_nb.secure_config import Config
+    from gatewayx_nb.secure_config import Config, Limits
 
 
 class LiveCall(PlannedCall, Protocol):
@@ -45,6 +45,15 @@ class LivePlanner:
     """Resolves references to engines and plans calls to them; nothing is sent.
 
     Options must be normalized; see `calls.check_options`.
+
+    Attributes:
+        config: The settings.
+        registry: Resolves references.
+        runtime: Runs the engines.
+        chats: The conversations.
+        usage: Receives what the calls use.
+        row_limits: The limits of the calls, if they are the rows of a map.
+        row_targets: The targets of the rows by reference: a map resolves each once.
     """
 
     config: Config
@@ -52,6 +61,12 @@ class LivePlanner:
     runtime: Runtime
     chats: ChatStore
     usage: UsageTracker
+    row_limits: Limits | None = None
+    row_targets: dict[str | None, Target] = field(default_factory=dict)
+
+    def for_rows(self, usage: UsageTracker, limits: Limits) -> LivePlanner:
+        """Return a planner for the rows of a map."""
+        return replace(self, usage=usage, row_limits=limits, row_targets={})
 
     def plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> LiveCall:
         """Return the call, including its fallbacks.
@@ -80,10 +95,18 @@ class LivePlanner:
         target = self.registry.resolve(model)
         return embed(self.runtime.host(target), target, self.config.settings.limits, texts)
 
+    def _target(self, reference: str | None) -> Target:
+        if self.row_limits is None:
+            return self.registry.resolve(reference)
+        target = self.row_targets.get(reference)
+        if target is None:
+            target = self.row_targets[reference] = self.registry.resolve(reference)
+        return target
+
     def _call(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> EngineCall:
         chat = options.get("chat")
         slot = None if chat is None else self.chats.slot(chat)
-        target = self.registry.resolve(options.get("model") or (slot.model if slot else None))
+        target = self._target(options.get("model") or (slot.model if slot else None))
         if params := options.get("params"):
             own = params_for(target.name, params, self.registry.engine_names)
             options = {**options, "params": own}
@@ -92,8 +115,9 @@ class LivePlanner:
             self.runtime.host(target),
             target,
             join_conversation(request, slot),
-            call_limits(options, self.config.settings.limits),
+            call_limits(options, self.row_limits or self.config.settings.limits),
             self.usage,
             schema=cast("ResponseSchema | None", options.get("schema")),
             add_turn=partial(slot.add_turn, request.messages) if slot else None,
+            waits_out_rate_limits=self.row_limits is not None,
         )

@@ -58,6 +58,16 @@ class CallPreview:
     lowest_cost: Decimal | None
     highest_cost: Decimal | None
 
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """The lowest and the highest number of input tokens."""
+        return self.input_tokens.low, self.input_tokens.high
+
+    @property
+    def costs(self) -> tuple[Decimal | None, Decimal | None]:
+        """The lowest and the highest cost."""
+        return self.lowest_cost, self.highest_cost
+
     @override
     def __repr__(self) -> str:
         return repr(DryRun.of([self]))

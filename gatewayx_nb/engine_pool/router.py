@@ -6,9 +6,11 @@ import contextlib
 import math
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from gatewayx_nb.batch import MANY_TEXTS, embed_stored, job_digest
 from gatewayx_nb.calls import build_request, call_limits, check_options, join_conversation
 from gatewayx_nb.cassettes import (
     MODES,
@@ -23,6 +25,7 @@ from gatewayx_nb.cassettes import (
     parse_mode,
 )
 from gatewayx_nb.engine_pool.cassette_calls import (
+    KnownCall,
     RecordedCall,
     ReplayedCall,
     record_vectors,
@@ -41,6 +44,7 @@ from gatewayx_nb.errors import (
 from gatewayx_nb.files import absolute_path, find_repository
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import ModelRef
+from gatewayx_nb.secure_config import redact
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
@@ -50,8 +54,12 @@ if TYPE_CHECKING:
     from gatewayx_nb.cassettes import CassetteEntry, Mode
     from gatewayx_nb.engine_pool.embeddings import Vectors
     from gatewayx_nb.engine_pool.live_planner import LiveCall, LivePlanner
+    from gatewayx_nb.engine_pool.usage import UsageTracker
     from gatewayx_nb.messages import Message, Prompt
+    from gatewayx_nb.model_registry import Target
     from gatewayx_nb.replies import Reply
+    from gatewayx_nb.secure_config import Limits
+    from gatewayx_nb.storage import ResultsStore
 
 
 class CallRouter:
@@ -66,6 +74,21 @@ class CallRouter:
         self._planner = planner
         self._refresh_if_due = refresh_if_due
         self._open: list[Cassette] = []
+        self._are_options_checked = False
+
+    def for_rows(self, usage: UsageTracker, limits: Limits) -> CallRouter:
+        """Return a router for the calls of a map, which checks no file between two rows.
+
+        The options of its calls must be normalized.
+
+        Args:
+            usage: Receives what the calls use.
+            limits: The limits of each call.
+        """
+        router = CallRouter(self._planner.for_rows(usage, limits), lambda: None)
+        router._open = self._open
+        router._are_options_checked = True
+        return router
 
     @property
     def cassette(self) -> Cassette | None:
@@ -124,15 +147,35 @@ class CallRouter:
         finally:
             self._close(cassette)
 
-    def plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
+    @property
+    def active_mode(self) -> Mode | None:
+        """The mode of the open cassette; ``None`` if none is open, or it does nothing."""
+        cassette = self._active()
+        return cassette.mode if cassette else None
+
+    def plan(
+        self,
+        prompt: Prompt,
+        options: CallOptions,
+        *,
+        streamed: bool,
+        known: Reply | None = None,
+    ) -> PlannedCall:
         """Return the call; identical calls get their recordings in the order of the `plan` calls.
+
+        Args:
+            prompt: The prompt.
+            options: The options.
+            streamed: Whether the caller receives the answer as it arrives.
+            known: A reply that the cassette records instead of calling an engine.
 
         Raises:
             CassetteMissError: If the call is not recorded and the mode is ``replay``.
             GatewayError: If the call cannot be made.
         """
         self._refresh_if_due()
-        options = check_options(options)
+        if not self._are_options_checked:
+            options = check_options(options)
         cassette = None if options.get("fresh") else self._active()
         renew = bool(options.get("renew"))
         if renew:
@@ -142,6 +185,10 @@ class CallRouter:
         call = self._prepare(cassette, prompt, options, streamed=streamed)
         recorded = self._find_recording(cassette, call.key, renew=renew)
         if isinstance(recorded, RecordingSlot):
+            if known is not None:
+                return RecordedCall(
+                    KnownCall(self._planner.runtime.shared, known), cassette, recorded
+                )
             try:
                 live = self._planner.plan(prompt, call.options, streamed=streamed)
             except MissingKeyError as error:
@@ -177,17 +224,50 @@ class CallRouter:
         self._refresh_if_due()
         return self._planner.plan(prompt, check_options(options), streamed=True)
 
-    def embed(self, texts: Iterable[str], model: str) -> Coroutine[Any, Any, Vectors]:
-        """Return the coroutine that returns the embeddings, for the shared event loop."""
+    def redact(self, text: str) -> str:
+        """Mask the keys of the pool in a text, before it is stored."""
+        return redact(text, self._secrets().values())
+
+    def job_identity(self, reference: str | None) -> tuple[str, str]:
+        """Return the reference with its model, and the base URL of its provider, if any."""
+        registry = self._planner.registry
+        target = registry.resolve(reference)
+        model = target.model or registry.default_model(target.name)
+        # An engine may have several interfaces, whose answers differ.
+        address = f"{address_of(target)} {target.options.get('api', '')}".strip()
+        return f"{target.name}:{model}".rstrip(":"), address
+
+    def embed(
+        self, texts: Iterable[str], model: str, store: ResultsStore | None
+    ) -> Coroutine[Any, Any, Vectors]:
+        """Return the coroutine that returns the embeddings, for the shared event loop.
+
+        Args:
+            texts: The texts.
+            model: A reference.
+            store: Stores the embeddings of many texts.
+        """
         self._refresh_if_due()
         checked, cassette = check_texts(texts), self._active()
         if cassette is None:
+            if len(checked) >= MANY_TEXTS and store is not None:
+                return self._embed_stored(checked, model, store)
             return self._planner.embed(checked, model)
         key = self._cassette_key(model, RequestBody(texts=tuple(map(cassette.redact, checked))))
         recorded = self._find_recording(cassette, key)
         if isinstance(recorded, RecordingSlot):
             return record_vectors(cassette, recorded, self._planner.embed(checked, model))
         return replay_vectors(recorded)
+
+    def _embed_stored(
+        self, texts: list[str], model: str, store: ResultsStore
+    ) -> Coroutine[Any, Any, Vectors]:
+        reference, address = self.job_identity(model)
+        definition = {"model": reference, "address": address, "prompt": "", "kind": "embedding"}
+        digest = job_digest(definition)
+        name = f"embed-{digest.hex()[:6]}"
+        results = store.open_job(digest, name=name, definition=definition)
+        return embed_stored(texts, partial(self._planner.embed, model=model), results)
 
     def _active(self) -> Cassette | None:
         cassette = self.cassette
@@ -251,6 +331,12 @@ class CallRouter:
             if key.engine and not cassette.index.has_engine(key.engine):
                 self._planner.registry.require_engine(key.engine)  # raises if the name is misspelt
             raise
+
+
+def address_of(target: Target) -> str:
+    """Return the base URL of a provider; empty if its engine has none."""
+    own = (getattr(part, "base_url", "") for part in (target.source, target.instance))
+    return str(target.options.get("base_url") or next(filter(None, own), ""))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,26 +8,29 @@ import threading
 import time
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
 from gatewayx_nb.calls import Table, TableColumn
-from gatewayx_nb.errors import ConfigError, UsageError
+from gatewayx_nb.errors import ConfigError, UsageError, did_you_mean
 from gatewayx_nb.files import quoted_path
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.replies import Usage
-from gatewayx_nb.storage import LedgerEntry
-from gatewayx_nb.text import dollars, known_and_unpriced, short_repr
+from gatewayx_nb.storage import (
+    MAX_GROUPS,
+    USAGE_KEYS,
+    LedgerEntry,
+    UsageTotals,
+    start_of_day,
+)
+from gatewayx_nb.text import counted, dollars, known_and_unpriced, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from gatewayx_nb.calls import PartialReply
+    from gatewayx_nb.engine_pool.day_budget import DayBudget
     from gatewayx_nb.model_registry import EngineStatus
-    from gatewayx_nb.secure_config import Config
-    from gatewayx_nb.storage import Ledger
+    from gatewayx_nb.storage import Ledger, UsageKey
 
 
 _USER_ERRORS = (
@@ -38,6 +41,9 @@ _USER_ERRORS = (
 
 _MAX_COUNT = 2**63 - 1
 """Largest number in a query of SQLite."""
+
+_MAX_DAYS = 36_500
+"""A century in days."""
 
 _CAPITAL = re.compile(r"[A-Z]")
 
@@ -73,57 +79,52 @@ class ModelUsage:
         return ModelUsage(  # `replace` would take four times as long, for every call
             self.engine,
             self.model,
-            calls=self.calls + 1,
-            failed=self.failed + (entry.outcome not in ("ok", "interrupted")),
+            calls=self.calls + entry.rows,
+            failed=self.failed + (entry.outcome not in ("ok", "interrupted")) * entry.rows,
             input_tokens=self.input_tokens + (entry.input_tokens or 0),
             output_tokens=self.output_tokens + (entry.output_tokens or 0),
             cached_tokens=self.cached_tokens + (entry.cached_tokens or 0),
             cost=self.cost + (entry.cost or 0),
-            unpriced=self.unpriced + _is_unpriced(entry),
+            unpriced=self.unpriced + entry.is_unpriced,
         )
+
+
+_Row = ModelUsage | LedgerEntry | UsageTotals
 
 
 def _reference(row: ModelUsage | LedgerEntry) -> str:
     return f"{row.engine}:{row.model}".rstrip(":")
 
 
-def _is_unpriced(entry: LedgerEntry) -> bool:
-    # A failed call without tokens was not billed, so its price is not missing. A stopped call
-    # reports no tokens, but the provider bills those that it has generated.
-    used = (entry.input_tokens, entry.output_tokens) != (None, None)
-    was_stopped = entry.outcome == "interrupted" and entry.time_to_first is not None
-    return (used or was_stopped) and entry.cost is None
-
-
 def _cost(entry: LedgerEntry) -> str:
-    return "unpriced" if _is_unpriced(entry) else dollars(entry.cost or Decimal(0))
+    return "unpriced" if entry.is_unpriced else dollars(entry.cost or Decimal(0))
 
 
 def _count(number: int | None) -> str:
     return "?" if number is None else f"{number:,}"
 
 
-def _calls(row: ModelUsage) -> str:
+def _calls(row: ModelUsage | UsageTotals) -> str:
     return _count(row.calls)
 
 
-def _failed(row: ModelUsage) -> str:
+def _failed(row: ModelUsage | UsageTotals) -> str:
     return str(row.failed or "")
 
 
-def _tokens_in(row: ModelUsage | LedgerEntry) -> str:
+def _tokens_in(row: _Row) -> str:
     return _count(row.input_tokens)
 
 
-def _tokens_out(row: ModelUsage | LedgerEntry) -> str:
+def _tokens_out(row: _Row) -> str:
     return _count(row.output_tokens)
 
 
-def _cached(row: ModelUsage | LedgerEntry) -> str:
+def _cached(row: _Row) -> str:
     return f"{row.cached_tokens:,}" if row.cached_tokens else ""
 
 
-def _total_cost(row: ModelUsage) -> str:
+def _total_cost(row: ModelUsage | UsageTotals) -> str:
     return known_and_unpriced(row.cost, row.unpriced)
 
 
@@ -139,7 +140,8 @@ def _model_and_outcome(entry: LedgerEntry) -> str:
         [
             _reference(entry),
             *([outcome] if entry.outcome != "ok" else []),
-            *([f"{entry.attempts} attempts"] if entry.attempts > 1 else []),
+            *([f"{entry.attempts:,} attempts"] if entry.attempts > entry.rows else []),
+            *([f"{counted(entry.rows, 'row')} of {entry.job}"] if entry.job else []),
         ]
     )
 
@@ -172,15 +174,33 @@ HISTORY_COLUMNS: tuple[TableColumn[LedgerEntry], ...] = (
 """The columns of a table of past calls."""
 
 
+def _key(row: UsageTotals) -> str:
+    return row.key or ("single calls" if row.by == "job" else "unknown")
+
+
+def _totals_columns(by: UsageKey) -> tuple[TableColumn[UsageTotals], ...]:
+    """Return the columns of a table of past totals."""
+    return (
+        TableColumn(by, _key),
+        TableColumn("calls", _calls, "right"),
+        TableColumn("failed", _failed, "right", optional=True),
+        TableColumn("tokens in", _tokens_in, "right"),
+        TableColumn("cached", _cached, "right", optional=True),
+        TableColumn("tokens out", _tokens_out, "right"),
+        TableColumn("cost", _total_cost, "decimal"),
+    )
+
+
 class UsageTracker:
     """A pool's totals by engine and model, and the ledger, which outlives the pool.
 
     Args:
         ledger: Records each call.
+        day: Receives what each call costs.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
+    def __init__(self, ledger: Ledger, day: DayBudget) -> None:
+        self.ledger, self.day = ledger, day
         self._totals: dict[tuple[str, str], ModelUsage] = {}
         self._last_error: dict[str, str] = {}
         self._reserved: dict[object, Decimal] = {}  # the maximum cost of each running call
@@ -205,28 +225,35 @@ class UsageTracker:
         with self._lock:
             self._reserved[call] = cost
         try:
-            yield
+            with self.day.reserve(cost):
+                yield
         finally:
             with self._lock:
                 del self._reserved[call]
 
     def add(self, partial: PartialReply, outcome: str = "ok", error: str = "") -> None:
-        """Add a finished call.
+        """Add a finished call to the totals and to the ledger.
 
         Args:
             partial: The answer and its usage.
             outcome: ``"ok"``, ``"interrupted"``, or the name of the error's class.
             error: The error message, in one line.
         """
+        # This is outside the lock, because the ledger's queue has its own.
+        self.ledger.add(self.count(partial, outcome, error))
+
+    def count(self, partial: PartialReply, outcome: str, error: str) -> LedgerEntry:
+        """Add a finished call to the totals, and return its ledger entry; see `add`."""
         entry = _entry(partial, outcome)
+        if entry.cost:
+            self.day.add(entry.cost)
         key = (entry.engine, entry.model)
         with self._lock:
             self._totals[key] = self._totals.get(key, ModelUsage(*key)).plus(entry)
             if outcome not in _USER_ERRORS:
                 # An engine works if it ended its answer, even if that does not match the schema.
                 self._last_error[entry.engine] = "" if partial.finish_reason else error
-        # This is outside the lock, because the ledger's queue has its own.
-        self.ledger.add(entry)
+        return entry
 
     def last_error(self, engine: str) -> str:
         """Return the error from an engine's last call; empty if it answered.
@@ -244,8 +271,33 @@ class UsageTracker:
                 f"count must be an int >= 0{limit}, got {short_repr(count)}.",
                 hint="For example, `history(50)`.",
             )
-        try:
+        with self._ledger_errors():
             return self.ledger.last(count)
+
+    def past_totals(self, by: UsageKey, days: int | None) -> Table[UsageTotals]:
+        """Return the totals of past calls in the ledger; see `EnginePool.usage`."""
+        if by not in USAGE_KEYS:
+            similar = did_you_mean(by, USAGE_KEYS) if isinstance(by, str) else ""
+            raise UsageError(
+                f"by must be {', '.join(map(repr, USAGE_KEYS[:-1]))} or {USAGE_KEYS[-1]!r},"
+                f" got {short_repr(by)}.{similar}",
+                hint="For example, `usage(by='day')`.",
+            )
+        if days is not None and (type(days) is not int or not 1 <= days <= _MAX_DAYS):
+            raise UsageError(
+                f"days must be an int from 1 to {_MAX_DAYS:,}, got {short_repr(days)}.",
+                hint="For example, `usage(days=7)`: today and the six days before.",
+            )
+        with self._ledger_errors():
+            rows = self.ledger.totals(by, start_of_day(days - 1) if days else 0.0)
+        notes = [f"Only {MAX_GROUPS:,} are shown."] if len(rows) == MAX_GROUPS else []
+        return Table(rows, _totals_columns(by), notes)
+
+    @contextlib.contextmanager
+    def _ledger_errors(self) -> Iterator[None]:
+        """Raise a `ConfigError` if the ledger cannot be read."""
+        try:
+            yield
         except OSError as error:
             path = self.ledger.path
             is_busy = "locked" in str(error) or "interrupted" in str(error)
@@ -274,16 +326,6 @@ class UsageTracker:
             unpriced=sum(total.unpriced for total in totals),
             last_error=self._last_error.get(row.name, ""),
         )
-
-
-def ledger_path(config: Config) -> Path:
-    """Return the path of the project's ledger, or the user's if there is no project."""
-    if config.project:
-        return config.project.root / ".gatewayx" / "store.sqlite"
-    # The variable is read here, because platformdirs uses only the process's own environment.
-    data = config.env.get("XDG_DATA_HOME")
-    folder = Path(data) / "gatewayx" if data else platformdirs.user_data_path("gatewayx")
-    return folder / "store.sqlite"
 
 
 def _entry(partial: PartialReply, outcome: str) -> LedgerEntry:

@@ -5,6 +5,7 @@ becomes an image, and any other value becomes text.
 """
 
 from gatewayx_nb.prompts.literals import unfilled
+from gatewayx_nb.prompts.markdown_table import table_kind
 from gatewayx_nb.prompts.placeholders import (
     is_variable,
     mask,
@@ -13,18 +14,31 @@ from gatewayx_nb.prompts.placeholders import (
     refuse,
     resolve,
 )
+from gatewayx_nb.prompts.row_template import (
+    ROW,
+    RowTemplate,
+    is_missing,
+    no_column,
+    placeholder_roots,
+)
 from gatewayx_nb.prompts.template import ROWS, FilledPrompt, compose, fill
 
 __all__ = [
+    "ROW",
     "ROWS",
     "FilledPrompt",
+    "RowTemplate",
     "compose",
     "fill",
+    "is_missing",
     "is_variable",
     "mask",
+    "no_column",
     "only_expression",
     "own_names",
+    "placeholder_roots",
     "refuse",
     "resolve",
+    "table_kind",
     "unfilled",
 ]

@@ -19,7 +19,7 @@ _MAX_CELL = 200
 
 def is_table(value: object) -> bool:
     """Return whether a value is a DataFrame or a Series, judged by its class names."""
-    return _kind(value) is not None
+    return table_kind(value) is not None
 
 
 def to_markdown(name: str, table: Any, rows: int, forbidden_types: tuple[type, ...]) -> str:  # noqa: ANN401
@@ -28,7 +28,7 @@ def to_markdown(name: str, table: Any, rows: int, forbidden_types: tuple[type, .
     Raises:
         UsageError: If a cell's value has a forbidden type.
     """
-    frame = table if _kind(table) == "DataFrame" else table.to_frame()
+    frame = table if table_kind(table) == "DataFrame" else table.to_frame()
     height, width = frame.shape
     titles, types = list(map(str, frame.columns)), list(map(str, frame.dtypes))
     head = frame.iloc[:, :_MAX_COLUMNS] if hasattr(frame, "iloc") else frame[:, :_MAX_COLUMNS]
@@ -42,7 +42,8 @@ def to_markdown(name: str, table: Any, rows: int, forbidden_types: tuple[type, .
     return "\n".join([_heading(table, (height, width), rows, titles, types), "", *lines])
 
 
-def _kind(value: object) -> str | None:
+def table_kind(value: object) -> str | None:
+    """Return ``"DataFrame"`` or ``"Series"``, judged by the class names; ``None`` if neither."""
     # Subclasses, such as GeoDataFrame, count too.
     for base in type(value).__mro__:
         if base.__module__.split(".")[0] in _PACKAGES and base.__name__ in ("DataFrame", "Series"):

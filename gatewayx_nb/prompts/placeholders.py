@@ -49,6 +49,56 @@ class _Access:
     is_attribute: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A placeholder of a template.
+
+    Attributes:
+        root: The name with which it begins.
+        path: The attributes and items after it, as typed.
+        spec: Its format specification; empty if it has none.
+    """
+
+    root: str
+    path: str
+    spec: str
+    _match: re.Match[str]
+
+    @property
+    def name(self) -> str:
+        """The expression, as typed."""
+        return self.root + self.path
+
+    @property
+    def first_key(self) -> str | None:
+        """The key if the path begins with ``["key"]``."""
+        first = next(_accesses(self._match), None)
+        return first.key if first and not first.is_attribute and type(first.key) is str else None
+
+    def is_item_of(self, root: str) -> bool:
+        """Return whether it is ``root["key"]`` alone."""
+        count = sum(1 for _ in _accesses(self._match))
+        return self.root == root and count == 1 and self.first_key is not None
+
+    def value(
+        self, namespace: Mapping[str, object], forbidden_types: tuple[type, ...] = ()
+    ) -> object:
+        """Return its value; see `resolve`."""
+        return _value(self._match, namespace, forbidden_types)
+
+
+def fields_of(template: str) -> Iterator[str | Field]:
+    """Yield the literal texts and the placeholders of a template, in order."""
+    end = 0
+    for match in _FIELD.finditer(template):
+        if match.start() > end:
+            yield template[end : match.start()]
+        yield Field(match["root"], match["path"], match["spec"] or "", match)
+        end = match.end()
+    if end < len(template):
+        yield template[end:]
+
+
 def substitute(
     template: str,
     namespace: Mapping[str, object],

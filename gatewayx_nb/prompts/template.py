@@ -64,8 +64,8 @@ def compose(
     def write(name: str, value: object, spec: str) -> str:
         # With a format specification, a value is text even if it could be drawn.
         if spec or not images.is_drawable(value):
-            return _to_text(name, value, spec, rows, forbidden_types)
-        loaded.append(_to_image(name, value))
+            return to_text(name, value, spec, rows, forbidden_types)
+        loaded.append(to_image(name, value))
         image_names.append(name)
         return f"[image {len(loaded)}]"
 
@@ -94,7 +94,7 @@ def fill(
     return filled.text
 
 
-def _to_text(
+def to_text(
     name: str, value: object, spec: str, rows: int, forbidden_types: tuple[type, ...]
 ) -> str:
     """Convert a value to text; its own code runs and may raise anything."""
@@ -137,7 +137,7 @@ def _check_has_text(name: str, value: object) -> None:
         )
 
 
-def _to_image(name: str, value: object) -> Image:
+def to_image(name: str, value: object) -> Image:
     """Convert a value to an image; its own drawing code runs and may raise anything."""
     try:
         return images.load(value)

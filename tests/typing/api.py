@@ -23,6 +23,7 @@ from gatewayx_nb import (
     Reply,
     RequestError,
     Table,
+    UsageTotals,
 )
 from gatewayx_nb.llm_engines import OpenAICompatibleEngine, Request
 
@@ -84,6 +85,9 @@ def tables(pool: EnginePool) -> list[str]:
     """What describes the pool is a table of rows."""
     assert_type(gx.status(), Table[EngineStatus])
     assert_type(pool.usage(), Table[ModelUsage])
+    assert_type(pool.usage("day"), Table[UsageTotals])
+    assert_type(gx.usage(by="model", days=7), Table[UsageTotals])
+    assert_type(gx.usage(days=7), Table[UsageTotals])
     assert_type(gx.jobs()[0].name, str)
     return [row.engine for row in gx.models()]
 

@@ -1,0 +1,63 @@
+"""Maps: one prompt, asked about many rows."""
+
+from gatewayx_nb.batch.batch_engines import (
+    LOOK_BACK,
+    BatchEngines,
+    CountedRow,
+    PreparedRow,
+    ResultSink,
+)
+from gatewayx_nb.batch.batch_job import BatchJob
+from gatewayx_nb.batch.embedding import MANY_TEXTS, embed_stored
+from gatewayx_nb.batch.figures import MapFigures, MapUsage, duration
+from gatewayx_nb.batch.identity import job_digest
+from gatewayx_nb.batch.map_job import MapJob, MapStatus
+from gatewayx_nb.batch.map_options import Output, parse_age
+from gatewayx_nb.batch.map_preview import Flow, MapPreview
+from gatewayx_nb.batch.map_run import MapEngines
+from gatewayx_nb.batch.map_session import MapSession
+from gatewayx_nb.batch.mapped_replies import MappedReplies
+from gatewayx_nb.batch.progress_views import (
+    LogLines,
+    ProgressView,
+    TerminalBar,
+    default_view,
+    use_view,
+)
+from gatewayx_nb.batch.row_caller import RowCaller
+from gatewayx_nb.batch.row_prompt import RowRequest, with_row_options
+from gatewayx_nb.batch.rows import Rows, read_rows
+
+__all__ = [
+    "LOOK_BACK",
+    "MANY_TEXTS",
+    "BatchEngines",
+    "BatchJob",
+    "CountedRow",
+    "Flow",
+    "LogLines",
+    "MapEngines",
+    "MapFigures",
+    "MapJob",
+    "MapPreview",
+    "MapSession",
+    "MapStatus",
+    "MapUsage",
+    "MappedReplies",
+    "Output",
+    "PreparedRow",
+    "ProgressView",
+    "ResultSink",
+    "RowCaller",
+    "RowRequest",
+    "Rows",
+    "TerminalBar",
+    "default_view",
+    "duration",
+    "embed_stored",
+    "job_digest",
+    "parse_age",
+    "read_rows",
+    "use_view",
+    "with_row_options",
+]

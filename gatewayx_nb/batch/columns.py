@@ -1,0 +1,298 @@
+"""The columns that a map adds to its rows, and the frames that hold them."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.errors import GatewayError, UsageError
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.replies import Reply
+from gatewayx_nb.tabulation import check_pandas
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from gatewayx_nb.batch.map_options import Output
+    from gatewayx_nb.batch.rows import Rows
+    from gatewayx_nb.schema import ResponseSchema
+
+ANSWER = "answer"
+"""The column of the answer, unless a schema names its fields."""
+
+_FIGURES: Mapping[str, str] = {
+    "gx_error": "string",
+    "gx_finish_reason": "string",
+    "gx_input_tokens": "Int64",
+    "gx_output_tokens": "Int64",
+    "gx_cost": "Float64",
+    "gx_seconds": "Float64",
+    "gx_model": "string",
+}
+"""The columns that follow the answer, and pandas' types for them."""
+
+_DTYPES: Mapping[str, str] = {
+    "string": "string",
+    "integer": "Int64",
+    "number": "Float64",
+    "boolean": "boolean",
+}
+"""pandas' nullable types by JSON type; values of any other type are objects."""
+
+_POLARS: Mapping[str, str] = {
+    "string": "String",
+    "Int64": "Int64",
+    "Float64": "Float64",
+    "boolean": "Boolean",
+}
+
+_ATTRIBUTE = "gatewayx_columns"
+"""Key of a pandas DataFrame's ``attrs`` that lists the columns of an earlier run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The new columns of a map.
+
+    Attributes:
+        answers: The columns of the answer and their types: ``answer``, or the schema's fields.
+        is_object: Whether the answer is an object, whose fields are the columns.
+    """
+
+    answers: Mapping[str, str]
+    is_object: bool
+
+    @property
+    def types(self) -> dict[str, str]:
+        """All columns in order, with pandas' types for them."""
+        return {**self.answers, **_FIGURES}
+
+    def values(self, outcome: Reply | GatewayError | None) -> list[Any]:
+        """Return the values of one row, in the order of the columns."""
+        width = len(self.answers)
+        if not isinstance(outcome, Reply):
+            return [None] * width + [_error_text(outcome)] + [None] * (len(_FIGURES) - 1)
+        usage = outcome.usage
+        return [
+            *self._answer(outcome),
+            None,
+            outcome.finish_reason,
+            usage.input_tokens,
+            usage.output_tokens,
+            None if outcome.cost is None else float(outcome.cost),
+            outcome.latency,
+            outcome.model or None,
+        ]
+
+    def _answer(self, reply: Reply) -> list[Any]:
+        if not self.is_object:
+            value = reply.text if reply.parsed is None else _plain(reply.parsed)
+            # A schema such as `City | None` may give None.
+            is_none = reply.parsed is None and ANSWER in self.answers and self._has_schema
+            return [None if is_none else value]
+        fields = _fields(reply.parsed)
+        return [_plain(fields.get(name)) for name in self.answers]
+
+    @property
+    def _has_schema(self) -> bool:
+        return self.answers.get(ANSWER) != "string"
+
+
+def columns_of(schema: ResponseSchema | None) -> Columns:
+    """Return the columns for answers of a schema."""
+    if schema is None or not schema.schema:
+        return Columns({ANSWER: "string"}, is_object=False)
+    root = _resolved(schema.schema, schema.schema)
+    properties = root.get("properties")
+    if root.get("type") == "object" and properties:
+        types = {name: _dtype(value, schema.schema) for name, value in properties.items()}
+        return Columns(types, is_object=True)
+    return Columns({ANSWER: _dtype(root, schema.schema)}, is_object=False)
+
+
+def check_clash(rows: Rows, columns: Columns, needed: Iterable[Any] | None) -> tuple[Any, ...]:
+    """Return the columns of an earlier run, which this one replaces.
+
+    Args:
+        rows: The rows.
+        columns: The new columns.
+        needed: The columns that the prompt names; ``None`` if it may name any.
+
+    Raises:
+        UsageError: If a new column has the name of a column that is not from an earlier run, or
+            if the prompt names a column that would be replaced.
+    """
+    if rows.kind != "frame":
+        return ()
+    existing = rows.columns or ()
+    is_rerun = all(name in existing for name in _FIGURES)
+    noted = getattr(rows.source, "attrs", {}).get(_ATTRIBUTE, ()) if is_rerun else ()
+    own = {*noted, *_FIGURES, *columns.answers} if is_rerun else set()
+    for name in columns.types:
+        if name in existing and name not in own:
+            raise UsageError(
+                f"the rows have a column {name!r}, which the answers would replace.",
+                hint=Hint("set_option", option="output", value="columns")
+                | f"Rename it: `df.rename(columns={{{name!r}: {'input_' + name!r}}})`.",
+            )
+    for name in needed or ():
+        if name in own and name in columns.types:
+            raise UsageError(
+                f"the prompt names the column {name!r} of an earlier run, which this one would"
+                " replace.",
+                hint=f"Rename it: `df.rename(columns={{{name!r}: {'first_' + name!r}}})`.",
+            )
+    return tuple(name for name in existing if name in own)
+
+
+class FrameBuilder:
+    """Collects the values of each row, and returns them as a frame.
+
+    Args:
+        rows: The rows.
+        columns: The new columns.
+        replaced: The columns of an earlier run.
+    """
+
+    def __init__(self, rows: Rows, columns: Columns, replaced: tuple[Any, ...]) -> None:
+        self._rows, self._columns, self._replaced = rows, columns, replaced
+        # A list for each column takes a third of the memory of one for each row.
+        count = rows.count or 0
+        self._values: dict[str, list[Any]] = {name: [None] * count for name in columns.types}
+        self._lists = tuple(self._values.values())
+        self._is_set = bytearray(count)
+
+    def set(self, position: int, outcome: Reply | GatewayError) -> None:
+        """Keep the values of a row."""
+        self._is_set[position] = True
+        for values, value in zip(self._lists, self._columns.values(outcome), strict=True):
+            values[position] = value
+
+    def build(self, output: Output, problem: str = "") -> Any:  # noqa: ANN401 - a frame of the caller's kind
+        """Return the rows with the new columns, or the new columns alone.
+
+        Args:
+            output: ``"same"`` or ``"columns"``.
+            problem: Why rows without an outcome have none, for ``gx_error``.
+        """
+        errors = self._values["gx_error"]
+        for position, is_set in enumerate(self._is_set):
+            if not is_set:
+                errors[position] = problem or None
+        columns = self._values
+        alone = output == "columns" or self._rows.kind == "series"
+        if self._rows.library == "polars":
+            return self._polars(columns, alone=alone)
+        return self._pandas(columns, alone=alone)
+
+    def _pandas(self, columns: Mapping[str, list[Any]], *, alone: bool) -> Any:  # noqa: ANN401
+        import pandas as pd  # the caller's rows are of this package
+
+        source = self._rows.source
+        types = self._columns.types
+        series = {
+            name: pd.Series(values, index=source.index, dtype=types[name], name=name)
+            for name, values in columns.items()
+        }
+        new = pd.DataFrame(series, index=source.index)
+        if alone:
+            return new
+        kept = source.drop(columns=list(self._replaced))
+        frame = pd.concat([kept, new], axis=1) if len(kept.columns) else new
+        frame.attrs = {**source.attrs, _ATTRIBUTE: tuple(columns)}
+        return frame
+
+    def _polars(self, columns: Mapping[str, list[Any]], *, alone: bool) -> Any:  # noqa: ANN401
+        import polars as pl
+
+        series = [
+            pl.Series(name, values, dtype=_polars_type(pl, self._columns.types[name]), strict=False)
+            for name, values in columns.items()
+        ]
+        if alone:
+            return pl.DataFrame(series)
+        return self._rows.source.drop(list(self._replaced)).with_columns(series)
+
+
+def replies_frame(outcomes: Sequence[Reply | GatewayError | None], columns: Columns) -> Any:  # noqa: ANN401
+    """Return a pandas DataFrame with a row for each outcome.
+
+    Raises:
+        UsageError: If pandas is not installed.
+    """
+    check_pandas()
+    import pandas as pd
+
+    table = [columns.values(outcome) for outcome in outcomes]
+    values = list(map(list, zip(*table, strict=True))) or [[] for _ in columns.types]
+    return pd.DataFrame(
+        {
+            name: pd.Series(column, dtype=dtype)
+            for (name, dtype), column in zip(columns.types.items(), values, strict=True)
+        }
+    )
+
+
+def error_text(error: GatewayError) -> str:
+    """Return an error in one line, with its class."""
+    return f"{type(error).__name__}: {error.message}"
+
+
+def _error_text(outcome: GatewayError | None) -> str | None:
+    return None if outcome is None else error_text(outcome)
+
+
+def _polars_type(polars: Any, dtype: str) -> Any:  # noqa: ANN401 - polars is optional
+    name = _POLARS.get(dtype)
+    return getattr(polars, name) if name else polars.Object
+
+
+def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a schema with its reference followed, and without null in a choice."""
+    for _ in range(8):
+        reference = schema.get("$ref")
+        if isinstance(reference, str) and reference.startswith("#/$defs/"):
+            schema = root.get("$defs", {}).get(reference.removeprefix("#/$defs/"), {})
+            continue
+        choices = [
+            choice
+            for choice in schema.get("anyOf", ())
+            if isinstance(choice, dict) and choice.get("type") != "null"
+        ]
+        if len(choices) != 1:
+            break
+        (schema,) = choices
+    return schema
+
+
+def _dtype(schema: Any, root: Mapping[str, Any]) -> str:  # noqa: ANN401 - a JSON Schema
+    if not isinstance(schema, dict):
+        return "object"
+    found = _resolved(schema, root)
+    values = found.get("enum") or ([found["const"]] if "const" in found else [])
+    if values and all(isinstance(value, str | None) for value in values):
+        return "string"
+    kind = found.get("type")
+    kinds = [kind] if isinstance(kind, str) else [name for name in kind or () if name != "null"]
+    if len(kinds) != 1 or "format" in found:  # dates and times are values of Python
+        return "object"
+    return _DTYPES.get(kinds[0], "object")
+
+
+def _fields(value: object) -> Mapping[str, Any]:
+    """Return the fields of a dict, a dataclass, a NamedTuple, a Struct or a pydantic model."""
+    if isinstance(value, dict):
+        return value
+    dump = getattr(value, "model_dump", None)
+    if callable(dump):
+        return dump(by_alias=True)  # type: ignore[no-any-return]
+    kind: Any = type(value)
+    for attribute in ("__dataclass_fields__", "__struct_fields__", "_fields"):
+        if names := getattr(kind, attribute, None):
+            return {name: getattr(value, name, None) for name in names}
+    return {}
+
+
+def _plain(value: object) -> object:
+    return value.value if isinstance(value, enum.Enum) else value

@@ -1,0 +1,77 @@
+"""Embeddings of many texts, stored as they arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.batch.identity import row_key
+from gatewayx_nb.batch.row_prompt import RowRequest
+from gatewayx_nb.storage import JobFigures, StoredRow
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    import numpy as np
+    import numpy.typing as npt
+
+    from gatewayx_nb.storage import JobResults
+
+    Vectors = npt.NDArray[np.float32]
+    Embed = Callable[[list[str]], Awaitable[Vectors]]
+
+MANY_TEXTS = 100
+"""Minimum number of texts whose embeddings are stored; fewer are quickly requested again."""
+
+_AT_ONCE = 2048
+"""Number of texts whose embeddings are requested before they are stored."""
+
+_FLUSH_TIMEOUT = 30.0
+
+
+async def embed_stored(texts: list[str], embed: Embed, results: JobResults) -> Vectors:
+    """Return the embeddings of texts in their order; request only those that are not stored.
+
+    Args:
+        texts: The texts; equal texts are requested once.
+        embed: Returns the embeddings of texts.
+        results: Stores the embeddings.
+    """
+    import numpy as np
+
+    keys = [row_key(RowRequest(text)) for text in texts]
+    distinct = dict(zip(keys, texts, strict=True))
+    figures = JobFigures("failed", len(texts))
+    try:
+        # The file is read in a thread, because disk I/O would block the loop.
+        vectors = await asyncio.to_thread(_stored, results, list(distinct))
+        missing = [key for key in distinct if key not in vectors]
+        for start in range(0, len(missing), _AT_ONCE):
+            part = missing[start : start + _AT_ONCE]
+            for key, vector in zip(part, await embed([distinct[key] for key in part]), strict=True):
+                vectors[key] = vector
+                content = vector.astype("<f4").tobytes()
+                results.put(StoredRow(key, content, "ok", retry=False, at=time.time()))
+        figures = JobFigures("done", len(texts), len(texts), asked=len(missing))
+    finally:
+        results.set_figures(figures)
+        await asyncio.to_thread(results.close, _FLUSH_TIMEOUT)
+    return np.stack([vectors[key] for key in keys])
+
+
+def _stored(results: JobResults, keys: list[int]) -> dict[int, Any]:
+    """Return the stored vectors by key, without those whose length is not the usual one."""
+    import numpy as np
+
+    results.try_drive()
+    results.load()
+    found = {
+        key: np.frombuffer(row.content, "<f4").astype(np.float32)
+        for start in range(0, len(keys), _AT_ONCE)
+        for key, row in results.get_many(keys[start : start + _AT_ONCE]).items()
+        if row.outcome == "ok" and row.content and len(row.content) % 4 == 0
+    }
+    lengths = [len(vector) for vector in found.values()]
+    usual = max(set(lengths), key=lengths.count, default=0)
+    return {key: vector for key, vector in found.items() if len(vector) == usual}

@@ -1,0 +1,258 @@
+"""The figures of a map while it runs and when it has ended."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Protocol
+
+from gatewayx_nb.text import counted, dollars, known_and_unpriced, plain, shorten
+
+if TYPE_CHECKING:
+    from gatewayx_nb.errors import BudgetError, GatewayError
+
+_ERRORS_IN_FULL = 3
+"""Number of errors that a summary shows in full; the others are counted by class."""
+
+_LATEST = 3
+"""Number of latest answers that a display shows."""
+
+_RATE_SECONDS = 10.0
+"""Seconds over which the current rate is measured."""
+
+
+class MapUsage(Protocol):
+    """What the calls of a map have used in this run."""
+
+    @property
+    def cost(self) -> Decimal:
+        """US dollars of the calls with a known price."""
+
+    @property
+    def unpriced(self) -> int:
+        """Number of calls with an unknown price."""
+
+    @property
+    def input_tokens(self) -> int:
+        """Input tokens."""
+
+    @property
+    def output_tokens(self) -> int:
+        """Output tokens."""
+
+    def budget_error(self, error: BudgetError) -> BudgetError:
+        """Return the error of a row that the job's cost limit has stopped."""
+
+    def set_earlier(self, cost: Decimal) -> object:
+        """Set what the earlier runs of the job have cost."""
+
+    def write_sums(self, job: str) -> object:
+        """Write the sums to the ledger."""
+
+
+@dataclass(slots=True)
+class MapFigures:
+    """The figures of a map.
+
+    Attributes:
+        name: The job's name.
+        total: Number of rows; ``None`` if it is not known yet.
+        answered: Rows with an answer, including those of earlier runs.
+        reused: Rows that an earlier run answered.
+        replayed: Rows that the open cassette answered.
+        failed: Rows that failed.
+        asked: Distinct rows that were asked in this run, and have an outcome.
+        repeated: Rows that are equal to a row that was asked in this run.
+        in_flight: Calls in flight.
+        rate_limited: Responses of this run that said "too many requests".
+        bound_by: What bounds the speed now.
+        reused_since: Times of the oldest and the newest reused answer; ``None`` if there is none.
+        errors: Number of failed rows by class of the error.
+        first_errors: The first failed rows, by position.
+        first_of_kind: The first error of each class.
+        latest: The latest answers, by position.
+        state: ``"running"``, ``"done"``, ``"stopped"`` or ``"failed"``.
+        problem: A problem that does not end the map, such as a full disk.
+        failure: The error that ended the map.
+        used: Cost and tokens of this run.
+    """
+
+    name: str
+    total: int | None = None
+    answered: int = 0
+    reused: int = 0
+    replayed: int = 0
+    failed: int = 0
+    asked: int = 0
+    repeated: int = 0
+    in_flight: int = 0
+    rate_limited: int = 0
+    bound_by: str = ""
+    reused_since: tuple[float, float] | None = None
+    errors: Counter[str] = field(default_factory=Counter)
+    first_errors: dict[int, GatewayError] = field(default_factory=dict)
+    first_of_kind: dict[str, GatewayError] = field(default_factory=dict)
+    latest: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=_LATEST))
+    state: str = "running"
+    problem: str = ""
+    failure: GatewayError | None = None
+    used: MapUsage | None = None
+    started: float = field(default_factory=time.monotonic)
+    ended: float | None = None
+    _recent: deque[tuple[float, int]] = field(default_factory=deque)
+
+    @property
+    def done(self) -> int:
+        """Number of rows with an answer or an error."""
+        return self.answered + self.failed
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the start, or the total duration."""
+        return (time.monotonic() if self.ended is None else self.ended) - self.started
+
+    def add_answer(self, position: int, text: str) -> None:
+        """Count a row that was answered in this run."""
+        self.answered += 1
+        self.latest.append((position, text))
+
+    def add_reused(self, at: float) -> None:
+        """Count a row that an earlier run answered.
+
+        Args:
+            at: Time of the answer in seconds since the epoch.
+        """
+        self.answered += 1
+        self.reused += 1
+        oldest, newest = self.reused_since or (at, at)
+        self.reused_since = min(oldest, at), max(newest, at)
+
+    def add_error(self, position: int, error: GatewayError) -> None:
+        """Count a row that failed."""
+        self.failed += 1
+        kind = type(error).__name__
+        self.errors[kind] += 1
+        self.first_of_kind.setdefault(kind, error)
+        if len(self.first_errors) < _ERRORS_IN_FULL:
+            self.first_errors[position] = error
+
+    def rate(self) -> float:
+        """Return the number of rows per second over the last ten seconds."""
+        now = time.monotonic()
+        recent, count = self._recent, self.done - self.reused
+        if not recent or now - recent[-1][0] >= 0.5:  # noqa: PLR2004 - two samples a second
+            recent.append((now, count))
+        while len(recent) > 2 and now - recent[1][0] > _RATE_SECONDS:  # noqa: PLR2004 - both ends
+            recent.popleft()
+        start, before = recent[0] if len(recent) > 1 else (self.started, 0)
+        return (count - before) / max(now - start, 1e-3)
+
+    def seconds_left(self) -> float | None:
+        """Return the estimated seconds until the last row; ``None`` if they cannot be estimated."""
+        rate = self.rate()
+        return None if self.total is None or rate <= 0 else (self.total - self.done) / rate
+
+    def cost_text(self) -> str:
+        """Return the rounded cost of this run, and the number of calls at an unknown price."""
+        used = self.used
+        if used is None:
+            return dollars(Decimal(0))
+        return known_and_unpriced(_rounded(used.cost), used.unpriced)
+
+    def rows_text(self) -> str:
+        """Return the number of rows that are done, and of all rows if it is known."""
+        if self.total is None:
+            return counted(self.done, "row")
+        return f"{self.done:,} of {counted(self.total, 'row')}"
+
+    def progress_line(self) -> str:
+        """Return the state of a running map in one line."""
+        left = self.seconds_left()
+        parts = [
+            # The most important parts come first, because a terminal cuts the line.
+            self.rows_text(),
+            *([f"{duration(left)} left"] if left and self.done > self.reused else []),
+            f"{self.rate():,.1f} rows/s",
+            self.cost_text(),
+            *([f"{self.failed:,} failed"] if self.failed else []),
+            *([f"429s: {self.rate_limited:,}"] if self.rate_limited else []),
+            f"{self.in_flight:,} in flight",
+            *([f"bound by {self.bound_by}"] if self.bound_by else []),
+        ]
+        return plain(", ".join(parts))
+
+    def summary_lines(self) -> list[str]:
+        """Return what the map did: where the answers came from, and the errors."""
+        is_whole = self.total in (None, self.answered)
+        answers = counted(self.answered, "row") if is_whole else self._answered_text()
+        parts = [*([f"{self.reused:,} {self._reused_when()}"] if self.reused else [])]
+        is_replay = 0 < self.replayed == self.asked
+        parts += [f"{self.replayed:,} replayed"] if self.replayed else []
+        asked = self.asked - self.replayed
+        is_mixed = self.reused or self.repeated or self.replayed
+        parts += [f"{asked:,} asked"] if is_mixed and not is_replay else []
+        parts += [f"{self.repeated:,} equal to another row"] if self.repeated else []
+        details = f" ({', '.join(parts)})" if parts else ""
+        failed = f", {self.failed:,} failed" if self.failed else ""
+        # The summary of a replay does not depend on its speed, so that a notebook can be compared.
+        ending = self.cost_text() + ("." if is_replay else f", {duration(self.seconds)}.")
+        lines = [f"{answers} answered{details}{failed}, {ending}", *self.error_lines()]
+        if self.state == "stopped":
+            lines.append("Stopped. Run it again to ask about the missing rows.")
+        return [*map(plain, lines), *([plain(self.problem)] if self.problem else [])]
+
+    def error_lines(self) -> list[str]:
+        """Return the first errors in full, and the number of errors by class if there are more.
+
+        An error that the map's final error repeats is omitted, because the final one is raised.
+        """
+        shown = {
+            position: error
+            for position, error in sorted(self.first_errors.items())
+            if self.failure is None or error.message not in self.failure.message
+        }
+        lines = [
+            shorten(f"Row {position}: {type(error).__name__}: {error.describe()}", 300)
+            for position, error in shown.items()
+        ]
+        is_raised = self.failure is not None and len(self.errors) == 1
+        if self.failed > len(self.first_errors) and not is_raised:
+            kinds = ", ".join(f"{count:,} {name}" for name, count in self.errors.most_common())
+            lines.append(f"Errors: {kinds}.")
+        return list(map(plain, lines))
+
+    def _answered_text(self) -> str:
+        return f"{self.answered:,} of {counted(self.total or 0, 'row')}"
+
+    def _reused_when(self) -> str:
+        oldest, newest = (_day(at) for at in self.reused_since or (0.0, 0.0))
+        return f"from {newest}" if oldest == newest else f"from {oldest} to {newest}"
+
+
+def duration(seconds: float) -> str:
+    """Return a rounded duration, such as ``"0.4 s"``, ``"3 min 5 s"`` or ``"2 h 10 min"``."""
+    if seconds < 10:  # noqa: PLR2004
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if not minutes:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _rounded(cost: Decimal) -> Decimal:
+    """Return a cost rounded to cents, or to three digits if it is less than a dollar."""
+    return round(cost, max(2, 2 - cost.adjusted())) if cost else cost
+
+
+def _day(at: float) -> str:
+    try:
+        day = datetime.fromtimestamp(at)  # noqa: DTZ006 - the user's own day
+    except (OverflowError, OSError, ValueError):
+        return "an unknown day"
+    if day.date() == datetime.now().date():  # noqa: DTZ005 - as above
+        return "today"
+    return f"{day.day} {day:%B}" + (f" {day.year}" if day.year != datetime.now().year else "")  # noqa: DTZ005

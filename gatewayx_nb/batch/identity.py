@@ -1,0 +1,254 @@
+"""What makes two maps the same job, and two rows the same row."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import hashlib
+import inspect
+import json
+import textwrap
+import types
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gatewayx_nb.calls import OPTIONS
+from gatewayx_nb.images import Image
+from gatewayx_nb.messages import Message
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatewayx_nb.batch.row_prompt import RowRequest
+    from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.messages import Prompt
+
+_KEY_BYTES = 8
+"""Bytes of a row's key. Among a million rows, two share a key with a probability of 3e-8."""
+
+_MAX_DEPTH = 4
+"""Maximum depth to which functions captured by functions are followed."""
+
+_ANSWER_OPTIONS = ("fallback", "cache")
+"""Options without a recorded form that affect who answers, or the cost."""
+
+
+def job_definition(
+    model: str,
+    address: str,
+    parts: tuple[object, ...],
+    options: CallOptions,
+    constants: str = "",
+) -> dict[str, str]:
+    """Return what identifies a job, as strings that can be stored and compared.
+
+    Args:
+        model: Reference of the model, with the engine's own model if the caller named none.
+        address: Base URL of the provider; empty if the engine has none.
+        parts: The prompt and the system prompt: templates, functions or ``None``.
+        options: The options of all rows.
+        constants: A digest of the values that are the same for all rows; empty if there are none.
+    """
+    prompt, system = (None if part is None else _part_text(part) for part in parts)
+    return {
+        "model": model,
+        "address": address,
+        "prompt": prompt or "",
+        **({} if system is None else {"system": system}),
+        **({"constants": constants} if constants else {}),
+        "options": _canonical(options).decode(),
+    }
+
+
+def job_digest(definition: Mapping[str, str]) -> bytes:
+    """Return the digest of a job's definition."""
+    return hashlib.blake2b(_encode(definition), digest_size=16).digest()
+
+
+def row_key(request: RowRequest, answered_by: str = "") -> int:
+    """Return the key of a rendered request, a signed integer of 64 bits.
+
+    Args:
+        request: The request.
+        answered_by: What answers, if the row names its own model.
+    """
+    # The first byte tells a text from an encoded list.
+    if isinstance(request.prompt, str) and not request.options:
+        content = b"t" + request.prompt.encode("utf-8", "surrogatepass")
+    else:
+        values = [_prompt_value(request.prompt), _options_value(request.options), answered_by]
+        content = b"l" + _encode(values)
+    digest = hashlib.blake2b(content, digest_size=_KEY_BYTES).digest()
+    return int.from_bytes(digest, "little", signed=True)
+
+
+def _canonical(options: CallOptions) -> bytes:
+    return _encode(_options_value(options))
+
+
+def _encode(value: object) -> bytes:
+    try:
+        return msgspec.json.encode(value, enc_hook=_represent, order="sorted")
+    except UnicodeEncodeError:  # half of a surrogate pair
+        return json.dumps(value, default=_represent, sort_keys=True).encode()
+
+
+def _represent(value: object) -> object:
+    if isinstance(value, Image):
+        return _image_value(value)
+    if isinstance(value, Message):
+        return _message_value(value)
+    return repr(value)
+
+
+def _options_value(options: CallOptions) -> dict[str, Any]:
+    """Return the options that can change an answer."""
+    values: dict[str, Any] = {}
+    for name, value in options.items():
+        record = OPTIONS[name].to_recorded
+        if name == "images":
+            values[name] = [_image_value(image) for image in value]  # type: ignore[attr-defined]
+        elif name == "schema":
+            values[name] = value.described or value.schema  # type: ignore[attr-defined]
+        elif record is not None:
+            values[name] = record(value)
+        elif name in (*_ANSWER_OPTIONS, "model"):
+            values[name] = value
+    return values
+
+
+def _prompt_value(prompt: Prompt) -> object:
+    if isinstance(prompt, str):
+        return prompt
+    messages = [prompt] if isinstance(prompt, Message) else prompt
+    return [
+        _message_value(message) if isinstance(message, Message) else message for message in messages
+    ]
+
+
+def _message_value(message: Message) -> object:
+    return [message.role, [_part_value(part) for part in message.parts]]
+
+
+def _part_value(part: object) -> object:
+    if isinstance(part, str):
+        return part
+    return _image_value(part) if isinstance(part, Image) else repr(part)
+
+
+def _image_value(image: Image) -> list[str]:
+    return [image.mime, image.url, hashlib.blake2b(image.data, digest_size=16).hexdigest()]
+
+
+def _part_text(part: object) -> str:
+    return part if isinstance(part, str) else function_text(part)
+
+
+def function_text(function: Any, depth: int = 0) -> str:  # noqa: ANN401 - any callable
+    """Return the code of a function and the values that it captures.
+
+    Comments and layout do not count. Neither do global variables: one that changes a row's request
+    already makes it another row.
+    """
+    if isinstance(function, functools.partial):
+        bound = [*map(_value_text, function.args)]
+        bound += [f"{name}={_value_text(value)}" for name, value in function.keywords.items()]
+        return f"{function_text(function.func, depth)}({', '.join(bound)})"
+    if isinstance(function, types.MethodType):
+        owner = function.__self__
+        code = function_text(function.__func__, depth)
+        return f"{_value_text(owner)}{_state(owner)}.{code}"
+    if not isinstance(function, types.FunctionType):
+        call = getattr(type(function), "__call__", None)  # noqa: B004 - to read its code
+        name = f"{getattr(function, '__module__', '')}.{_name(function)}"
+        is_python = isinstance(call, types.FunctionType)
+        return f"{name}{_state(function)} {function_text(call, depth + 1) if is_python else ''}"
+    captured = [
+        f"{name}={_cell_text(cell, depth)}"
+        for name, cell in zip(
+            function.__code__.co_freevars, function.__closure__ or (), strict=False
+        )
+    ]
+    defaults = [*map(_value_text, function.__defaults__ or ())]
+    defaults += [
+        f"{name}={_value_text(value)}" for name, value in (function.__kwdefaults__ or {}).items()
+    ]
+    return "\n".join([_source(function), *captured, *defaults])
+
+
+def _name(function: object) -> str:
+    return str(getattr(function, "__qualname__", type(function).__qualname__))
+
+
+def _state(function: object) -> str:
+    state = getattr(function, "__dict__", None)
+    return _value_text(state) if state else ""
+
+
+def _cell_text(cell: types.CellType, depth: int) -> str:
+    try:
+        value = cell.cell_contents
+    except ValueError:  # a function that captures itself before its name is bound
+        return "?"
+    if isinstance(value, types.FunctionType):
+        return function_text(value, depth + 1) if depth < _MAX_DEPTH else _name(value)
+    return _value_text(value)
+
+
+def _value_text(value: object) -> str:
+    """Return a text for a captured value that is the same in another process."""
+    try:
+        return json.dumps(value, sort_keys=True)
+    except (TypeError, ValueError, RecursionError):
+        text = repr(value)
+    # The representation of most objects holds their address, which differs in each process.
+    return f"{type(value).__qualname__}" if " at 0x" in text else text
+
+
+def _source(function: types.FunctionType) -> str:
+    """Return the source of a function without comments; its bytecode if there is none."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return _code_text(function.__code__)
+    if function.__name__ != "<lambda>":
+        return ast.unparse(tree)
+    # The source of a lambda is that of its whole statement.
+    found = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Lambda) and _is_code_of(node, function.__code__)
+    ]
+    return ast.unparse(found[0]) if len(found) == 1 else _code_text(function.__code__)
+
+
+def _is_code_of(node: ast.Lambda, code: types.CodeType) -> bool:
+    arguments = node.args
+    names = [item.arg for item in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    count = code.co_argcount + code.co_kwonlyargcount
+    if tuple(names) != code.co_varnames[:count]:
+        return False
+    lines = [position for position in code.co_positions() if None not in position]
+    columns = {(position[2], position[3]) for position in lines}
+    # Positions are relative to the file and nodes to the statement, but columns match unless the
+    # statement was indented.
+    body = (node.body.col_offset, node.body.end_col_offset)
+    return body in columns or _constants(node) == _code_constants(code)
+
+
+def _constants(node: ast.AST) -> list[str]:
+    return sorted(repr(item.value) for item in ast.walk(node) if isinstance(item, ast.Constant))
+
+
+def _code_constants(code: types.CodeType) -> list[str]:
+    return sorted(repr(value) for value in code.co_consts if value is not None)
+
+
+def _code_text(code: types.CodeType) -> str:
+    constants = [
+        _code_text(value) if isinstance(value, types.CodeType) else repr(value)
+        for value in code.co_consts
+    ]
+    names = " ".join((*code.co_names, *code.co_varnames, *code.co_freevars))
+    return f"{code.co_code.hex()} {names} {constants}"

@@ -1,0 +1,154 @@
+"""The calls of a map on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import BudgetError, GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from gatewayx_nb.batch.row_prompt import RowRequest
+    from gatewayx_nb.calls import PlannedCall
+    from gatewayx_nb.concurrency import Portal
+    from gatewayx_nb.replies import Reply
+
+    Finish = Callable[["RowCall", Reply | GatewayError], object]
+    """Receives the outcome of a row, on the event loop."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowCall:
+    """The call of a row.
+
+    Attributes:
+        key: The row's key.
+        call: The call.
+        request: Its request, from which it can be planned again.
+    """
+
+    key: int
+    call: PlannedCall
+    request: RowRequest
+
+
+class Lane:
+    """Runs calls on the event loop of their engine, at most ``concurrency`` at a time.
+
+    The calls run on their engine's own loop, because a hop between two loops would take as long as
+    the rest of a call's overhead.
+
+    Args:
+        portal: The event loop.
+        concurrency: Maximum number of calls in flight.
+        finish: Receives the outcome of each call.
+        replan: Plans a call again if a cost limit has stopped it while others were in flight.
+    """
+
+    def __init__(
+        self,
+        portal: Portal,
+        concurrency: int,
+        finish: Finish,
+        replan: Callable[[RowRequest], PlannedCall],
+    ) -> None:
+        self._portal, self._concurrency = portal, concurrency
+        self._finish, self._replan = finish, replan
+        self._queue: deque[RowCall] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._in_flight = 0
+        self._is_stopping = False
+        self._someone_finished: asyncio.Event | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Number of calls that have been started and have not ended."""
+        return self._in_flight
+
+    def submit(self, calls: Iterable[RowCall]) -> None:
+        """Add calls; called from any thread.
+
+        Raises:
+            RuntimeError: If the loop is closed.
+        """
+        batch = list(calls)
+        self._portal.inbox.call_soon(lambda: self._accept(batch))
+
+    def stop(self) -> None:
+        """Cancel the calls; called from any thread."""
+        self._is_stopping = True
+        try:
+            self._portal.inbox.call_soon(self._cancel)
+        except RuntimeError:  # the loop is closed, so its tasks have been cancelled
+            return
+
+    def _accept(self, calls: list[RowCall]) -> None:
+        if self._is_stopping:
+            return
+        self._queue.extend(calls)
+        for _ in range(min(len(self._queue), self._concurrency - len(self._tasks))):
+            task = self._portal.loop.create_task(self._work())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _cancel(self) -> None:
+        self._queue.clear()
+        for task in list(self._tasks):
+            task.cancel()
+
+    async def _work(self) -> None:
+        while self._queue:
+            row = self._queue.popleft()
+            self._in_flight += 1
+            try:
+                outcome = await self._run(row)
+            except asyncio.CancelledError:
+                if not self._is_stopping:  # the pool has been closed
+                    self._finish(row, row.call.closed_error())
+                    for other in self._drain():
+                        self._finish(other, other.call.closed_error())
+                raise
+            finally:
+                self._in_flight -= 1
+                if self._someone_finished is not None:
+                    self._someone_finished.set()
+            self._finish(row, outcome)
+
+    async def _run(self, row: RowCall) -> Reply | GatewayError:
+        """Return the reply or the error of a call.
+
+        Each call in flight reserves its maximum cost. If these reservations leave too little for
+        this call, it is tried again when another call has ended and its true cost is known.
+        """
+        call = row.call
+        while True:
+            try:
+                return await call.run()
+            except BudgetError as error:
+                if self._in_flight <= 1:
+                    return error
+            except GatewayError as error:
+                return error
+            await self._wait_for_another()
+            try:
+                call = self._replan(row.request)
+            except GatewayError as error:
+                return error
+
+    async def _wait_for_another(self) -> None:
+        self._in_flight -= 1
+        try:
+            event = self._someone_finished = self._someone_finished or asyncio.Event()
+            event.clear()
+            if self._in_flight:
+                await event.wait()
+        finally:
+            self._in_flight += 1
+
+    def _drain(self) -> list[RowCall]:
+        rows, self._queue = list(self._queue), deque()
+        return rows

@@ -1,0 +1,200 @@
+"""The options of a map, other than those of its calls: their validation and help texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable  # noqa: TC003 - `get_type_hints` evaluates annotations
+from decimal import Decimal  # noqa: TC003 - as above
+from typing import Annotated, Any, Literal, cast
+
+from gatewayx_nb.arguments import check_keywords
+from gatewayx_nb.calls import (
+    OPTIONS,
+    InvalidValueError,
+    MapOptions,
+    Option,
+    check_value,
+    checker,
+    option_table,
+)
+
+OnError = Literal["keep", "raise"]
+Missing = Literal["error", "blank"]
+Output = Literal["same", "columns", "replies"]
+
+_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h|d|w)")
+_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+
+
+def _one_of(*choices: str) -> Callable[[Any], Any]:
+    *names, last = map(repr, choices)
+    return checker(f"{', '.join(names)} or {last}", lambda value: value in choices)
+
+
+def _age(value: object) -> float:
+    if isinstance(value, str) and (match := _AGE.fullmatch(value.strip())):
+        return float(match[1]) * _UNITS[match[2]]
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    seconds = getattr(value, "total_seconds", None)  # a timedelta
+    if callable(seconds):
+        return float(seconds())
+    raise InvalidValueError("a number of seconds or a text such as '30d', in s, min, h, d or w")
+
+
+_name = checker(
+    "a str that is not empty", lambda name: isinstance(name, str) and bool(name.strip())
+)
+_count = OPTIONS["max_tokens"].check
+_switch = OPTIONS["allow_unpriced"].check
+_dollars = OPTIONS["max_cost"].check
+
+
+class PreviewKeywords(MapOptions, total=False):
+    """The keyword arguments of `preview_map` besides its rows, prompt, model and schema."""
+
+    name: Annotated[
+        str | None,
+        Option(
+            _name,
+            "name of the job, for `gx.job`; derived from what identifies the job if omitted",
+            example="tickets",
+        ),
+    ]
+    concurrency: Annotated[
+        int | None,
+        Option(
+            _count,
+            "maximum number of calls in flight to an engine; 100 if omitted, 8 for `local`, or"
+            " fewer if [limits] concurrency is lower",
+            example=20,
+        ),
+    ]
+    missing: Annotated[
+        Missing,
+        Option(
+            _one_of("error", "blank"),
+            "'error' fails a row in which a value is missing; 'blank' sends an empty text",
+            example="blank",
+            default="error",
+        ),
+    ]
+
+
+class ImapKeywords(PreviewKeywords, total=False):
+    """The keyword arguments of `imap` besides its rows, prompt, model and schema."""
+
+    on_error: Annotated[
+        OnError,
+        Option(
+            _one_of("keep", "raise"),
+            "'keep' keeps the error of a failed row, as in `gx_error`; 'raise' ends the map",
+            example="raise",
+            default="keep",
+        ),
+    ]
+    fresh: Annotated[
+        bool,
+        Option(
+            _switch,
+            "ask about all rows again, even those that an earlier run or a cassette answered",
+            example=True,
+            default=False,
+        ),
+    ]
+    max_age: Annotated[
+        float | str | None,
+        Option(
+            _age,
+            "ask again about rows whose answer is older: seconds, or a text such as '30d'",
+            example="30d",
+        ),
+    ]
+    max_cost: Annotated[
+        float | Decimal | None,
+        Option(
+            _dollars,
+            "maximum cost of the job in US dollars, over all its runs; no limit if omitted",
+            example=0.5,
+        ),
+    ]
+    progress: Annotated[
+        bool, Option(_switch, "whether to show the progress", example=False, default=True)
+    ]
+
+
+class MapKeywords(ImapKeywords, total=False):
+    """The keyword arguments of `map` besides its rows, prompt, model and schema."""
+
+    output: Annotated[
+        Output,
+        Option(
+            _one_of("same", "columns", "replies"),
+            "'same' returns the rows with new columns, 'columns' the new columns alone, 'replies'"
+            " the replies",
+            example="columns",
+            default="same",
+        ),
+    ]
+    batch: Annotated[
+        bool,
+        Option(
+            _switch,
+            "submit the rows to the provider's batch interface, which answers within a day at half"
+            " the price; returns a job, whose `result()` waits",
+            example=True,
+            default=False,
+        ),
+    ]
+
+
+MEANINGS = {
+    "rows": "a DataFrame, a Series, or texts or dicts in a list or another iterable",
+    "prompt": "a template with `{{column}}`, or a function of the row that returns a text or a dict"
+    " of keywords of `ask`; a row that is a text is `{{input}}`",
+    "schema": "a type such as City, or a JSON Schema dict, whose fields become columns",
+    "system": "the system prompt: a text, a template or a function of the row",
+}
+"""The meaning of each parameter that differs from that of `ask`."""
+
+_TABLE = {
+    name: option
+    for name, option in option_table(MapKeywords).items()
+    if name not in MapOptions.__annotations__
+}
+"""The options that are not those of the calls."""
+
+
+def split_options(
+    options: PreviewKeywords, known: type[PreviewKeywords]
+) -> tuple[dict[str, Any], MapOptions]:
+    """Return the normalized options of the map with their defaults, and those of its calls.
+
+    Args:
+        options: The keyword arguments.
+        known: The keywords that the method has.
+
+    Raises:
+        UsageError: If an option is unknown, or one of the map is invalid.
+    """
+    check_keywords(options, {*known.__annotations__, *MEANINGS, "model"})
+    own: dict[str, Any] = {name: option.default for name, option in _TABLE.items()}
+    calls: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in _TABLE:
+            calls[name] = value
+        elif value is not None:
+            own[name] = check_value(_TABLE[name], name, value)
+    return own, cast("MapOptions", calls)
+
+
+def parse_age(age: object) -> float:
+    """Return a maximum age in seconds.
+
+    >>> parse_age("30d"), parse_age("12 h"), parse_age(60)
+    (2592000.0, 43200.0, 60.0)
+
+    Raises:
+        UsageError: If it is neither a number of seconds nor a text such as ``"30d"``.
+    """
+    return cast("float", check_value(_TABLE["max_age"], "age", age))

@@ -1,0 +1,222 @@
+"""Previews of maps: what a map would ask and cost, before anything is sent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Protocol
+
+from typing_extensions import override
+
+from gatewayx_nb.batch.figures import duration
+from gatewayx_nb.batch.row_prompt import RowRequest, with_row_options
+from gatewayx_nb.calls import Table, text_columns
+from gatewayx_nb.errors import GatewayError, UsageError
+from gatewayx_nb.text import dollars
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gatewayx_nb.batch.map_run import MapPlan
+    from gatewayx_nb.batch.row_prompt import RowPrompt
+    from gatewayx_nb.batch.rows import Rows
+    from gatewayx_nb.storage import JobResults
+
+_SAMPLE = 200
+"""Maximum number of rows whose tokens are estimated; the others count as their average."""
+
+_LOOKUPS = 500
+"""Number of rows that are looked up in the store at a time."""
+
+
+class RowEstimate(Protocol):
+    """What one row would use; see `engine_pool.CallPreview`."""
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """The lowest and the highest number of input tokens."""
+
+    @property
+    def costs(self) -> tuple[Decimal | None, Decimal | None]:
+        """The lowest and the highest cost; ``None`` if unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """What bounds the speed of a map, as far as it is known before it starts.
+
+    Attributes:
+        requests: Requests that may start each second; ``None`` if no limit is known.
+        tokens: Tokens that may be used each second; ``None`` if no limit is known.
+        latency: Mean seconds of a recent call to the model; ``None`` if none is recorded.
+        concurrency: Maximum number of calls in flight.
+    """
+
+    requests: float | None
+    tokens: float | None
+    latency: float | None
+    concurrency: int
+
+    def seconds(self, rows: int, tokens: float) -> tuple[float | None, str]:
+        """Return the estimated seconds for rows, and what bounds them."""
+        times: list[tuple[float, str]] = []
+        if self.requests:
+            times.append((rows / self.requests, "requests per minute"))
+        if self.tokens:
+            times.append((tokens / self.tokens, "tokens per minute"))
+        if self.latency is not None:
+            in_flight = min(self.concurrency, max(rows, 1))
+            times.append((rows * self.latency / in_flight, f"{in_flight} calls in flight"))
+        return max(times, default=(None, ""), key=lambda item: item[0] or 0.0)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class MapPreview:
+    """What a map would ask and cost; nothing was sent.
+
+    Attributes:
+        rows: Number of rows.
+        invalid: Number of rows that would fail before they are sent, such as for a missing value.
+        distinct: Number of different requests among the others.
+        done: Number of these that an earlier run has answered.
+        to_ask: Number of requests that would be sent.
+        input_tokens: The lowest and the highest number of input tokens of the requests to send.
+        lowest_cost: US dollars for the fewest input tokens and no answer; ``None`` if the price is
+            unknown.
+        highest_cost: US dollars for the most input tokens and the longest answers; ``None`` if the
+            price is unknown, or ``max_tokens`` is not set.
+        seconds: Estimated duration; ``None`` if neither a limit nor a recent call is known.
+        bound_by: What bounds the speed.
+        first_problem: The error of the first invalid row.
+    """
+
+    rows: int
+    invalid: int
+    distinct: int
+    done: int
+    to_ask: int
+    input_tokens: tuple[int, int]
+    lowest_cost: Decimal | None
+    highest_cost: Decimal | None
+    seconds: float | None
+    bound_by: str
+    first_problem: str = ""
+
+    @override
+    def __repr__(self) -> str:
+        return repr(self._table())
+
+    def _repr_html_(self) -> str:
+        return self._table()._repr_html_()
+
+    def _table(self) -> Table:
+        low, high = self.input_tokens
+        rows = [
+            ("rows", f"{self.rows:,}"),
+            *([("invalid", f"{self.invalid:,}: {self.first_problem}")] if self.invalid else []),
+            ("distinct", f"{self.distinct:,}"),
+            ("answered before", f"{self.done:,}"),
+            ("to ask", f"{self.to_ask:,}"),
+            ("input tokens", f"{low:,}" if low == high else f"{low:,} to {high:,}"),
+            ("cost", self._cost()),
+            ("time", self._time()),
+        ]
+        return Table(rows, text_columns("map preview", "nothing sent"))
+
+    def _cost(self) -> str:
+        if self.lowest_cost is None:
+            return "unpriced" if self.to_ask else dollars(Decimal(0))
+        if self.highest_cost is None:
+            return f"{dollars(self.lowest_cost)} plus the answers, which have no max_tokens"
+        if self.lowest_cost == self.highest_cost:
+            return dollars(self.lowest_cost)
+        return f"{dollars(self.lowest_cost)} to {dollars(self.highest_cost)}"
+
+    def _time(self) -> str:
+        if self.seconds is None:
+            return "unknown: no call to this model is recorded, and no limit is known"
+        bound = f", bound by {self.bound_by}" if self.bound_by else ""
+        return f"about {duration(self.seconds)}{bound}"
+
+
+def preview_map(rows: Rows, prompt: RowPrompt, plan: MapPlan) -> MapPreview:
+    """Return what a map would ask and cost.
+
+    Raises:
+        UsageError: If the rows are an iterator, which could not be read again.
+        GatewayError: If the calls cannot be made.
+    """
+    if rows.count is None:
+        raise UsageError(
+            "an iterator of rows would be used up by a preview.", hint="Pass a list of its rows."
+        )
+    distinct, invalid, problem = _distinct_requests(rows, prompt, plan)
+    done = _answered_keys(plan.results, list(distinct))
+    to_ask = [
+        RowRequest(request.prompt, with_row_options(plan.options, request))
+        for key, request in distinct.items()
+        if key not in done
+    ]
+    estimates = plan.engines.estimates(_sample(to_ask))
+    scale = Decimal(len(to_ask)) / max(1, len(estimates))
+    low = int(scale * sum(estimate.tokens[0] for estimate in estimates))
+    high = int(scale * sum(estimate.tokens[1] for estimate in estimates))
+    seconds, bound = plan.engines.flow(plan.concurrency).seconds(len(to_ask), (low + high) / 2)
+    return MapPreview(
+        rows=rows.count,
+        invalid=invalid,
+        distinct=len(distinct),
+        done=len(done),
+        to_ask=len(to_ask),
+        input_tokens=(low, high),
+        lowest_cost=_scaled((estimate.costs[0] for estimate in estimates), scale),
+        highest_cost=_scaled((estimate.costs[1] for estimate in estimates), scale),
+        seconds=seconds if to_ask else 0.0,
+        bound_by=bound if to_ask else "",
+        first_problem=problem,
+    )
+
+
+def _distinct_requests(
+    rows: Rows, prompt: RowPrompt, plan: MapPlan
+) -> tuple[dict[int, RowRequest], int, str]:
+    """Return the different requests by key, the number of invalid rows, and their first error."""
+    distinct: dict[int, RowRequest] = {}
+    invalid, problem = 0, ""
+    for row in rows.read(prompt.columns):
+        try:
+            request = prompt.request(row)
+        except GatewayError as error:
+            invalid += 1
+            problem = problem or error.message
+            continue
+        distinct.setdefault(plan.key(request), request)
+    return distinct, invalid, problem
+
+
+def _answered_keys(results: JobResults | None, keys: list[int]) -> set[int]:
+    """Return the keys that an earlier run has answered."""
+    done: set[int] = set()
+    if results is None:
+        return done
+    results.load()
+    for start in range(0, len(keys), _LOOKUPS):
+        found = results.get_many(keys[start : start + _LOOKUPS])
+        done.update(key for key, row in found.items() if not row.retry)
+    return done
+
+
+def _sample(requests: list[RowRequest]) -> list[RowRequest]:
+    """Return evenly spaced requests, all of them if there are few."""
+    step = max(1, -(-len(requests) // _SAMPLE))
+    return requests[::step]
+
+
+def _scaled(costs: Iterable[Decimal | None], scale: Decimal) -> Decimal | None:
+    """Return the total cost of all rows from that of a sample; ``None`` if one is unknown."""
+    total = Decimal(0)
+    for cost in costs:
+        if cost is None:
+            return None
+        total += cost
+    return total * scale

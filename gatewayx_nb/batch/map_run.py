@@ -1,0 +1,562 @@
+"""A running map: feeds rows to their engines, and collects the outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from gatewayx_nb.batch.identity import row_key
+from gatewayx_nb.batch.lane import Lane, RowCall
+from gatewayx_nb.batch.row_prompt import with_row_options
+from gatewayx_nb.batch.stored_outcomes import decode_outcome, encode_outcome
+from gatewayx_nb.calls import is_passing, prompt_text
+from gatewayx_nb.concurrency import InterruptibleEvent, interruptible
+from gatewayx_nb.errors import (
+    AuthenticationError,
+    BudgetError,
+    ConfigError,
+    EngineError,
+    GatewayError,
+    ProviderError,
+    QuotaError,
+    TransportError,
+    UsageError,
+)
+from gatewayx_nb.storage import StoredRow
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+
+    from gatewayx_nb.batch.figures import MapFigures, MapUsage
+    from gatewayx_nb.batch.map_preview import Flow, RowEstimate
+    from gatewayx_nb.batch.row_prompt import RowPrompt, RowRequest
+    from gatewayx_nb.batch.rows import RowValue
+    from gatewayx_nb.calls import CallOptions, PlannedCall
+    from gatewayx_nb.concurrency import Portal
+    from gatewayx_nb.messages import Prompt
+    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.schema import ResponseSchema
+    from gatewayx_nb.storage import JobResults
+
+    Outcome = Reply | GatewayError
+    Outcomes = list[tuple[int, Outcome]]
+    """Positions of rows and their outcomes."""
+
+_FEED = 64
+"""Maximum number of rows that are prepared before outcomes are handled again."""
+
+_AHEAD = 1024
+"""Maximum number of rows that wait for a call, beyond those in flight."""
+
+_MANY_WAITING = 256
+"""Number of unfinished rows above which outcomes are taken in larger groups."""
+
+_PAUSE = 0.02
+"""Seconds in which outcomes gather: each switch between threads costs as much as a row."""
+
+_TICK = 0.1
+"""Seconds between updates of the progress."""
+
+_STOP_INTERVAL = 1.0
+"""Seconds between two checks whether `MapJob.cancel` has been called."""
+
+_ALIKE = 100
+"""Number of first rows that end the map if all of them fail alike."""
+
+_FINAL_ERRORS = (ConfigError, EngineError, AuthenticationError, QuotaError)
+"""Errors that concern every row."""
+
+_STORE_PATIENCE = 30.0
+"""Seconds for which a full disk, for example, only pauses the map."""
+
+_FLUSH_TIMEOUT = 30.0
+"""Seconds to wait for the last rows to be stored."""
+
+
+class MapEngines(Protocol):
+    """What a map needs from the pool."""
+
+    @property
+    def used(self) -> MapUsage:
+        """What the calls of the map have used in this run."""
+
+    @property
+    def most_in_flight(self) -> int:
+        """Maximum number of calls in flight to an engine."""
+
+    def identity(self, reference: str) -> str:
+        """Return what a reference names now: the engine, the model and the address."""
+
+    @property
+    def cassette_mode(self) -> str | None:
+        """The mode of the open cassette; ``None`` if none is open."""
+
+    def plan(self, prompt: Prompt, options: CallOptions, known: Reply | None = None) -> PlannedCall:
+        """Return the call of a row.
+
+        Args:
+            prompt: The prompt.
+            options: The options of the call.
+            known: The reply of an earlier run, which the open cassette records without a call.
+        """
+
+    def estimates(self, requests: Sequence[RowRequest]) -> Sequence[RowEstimate]:
+        """Return what each request would use; nothing is sent."""
+
+    def flow(self, concurrency: int) -> Flow:
+        """Return what bounds the speed, as far as it is known."""
+
+    def note_pace(self, figures: MapFigures) -> object:
+        """Fill in what the engines know: the number of 429s, and what bounds the speed."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapPlan:
+    """What a map needs besides its rows.
+
+    Attributes:
+        engines: Plans the calls.
+        options: The options of all rows.
+        schema: Parses the answers, if a schema was requested.
+        concurrency: Maximum number of calls in flight to each engine.
+        results: Stores the outcomes; ``None`` if nothing is stored.
+        keeps_prompts: Whether the prompts are stored beside the answers.
+        raises: Whether the first row that fails ends the map.
+        max_ahead: Maximum number of rows between the first one without an outcome and the last one
+            that is asked, for a caller that needs the outcomes in order; ``None`` for no maximum.
+        redact: Masks keys in a prompt before it is stored.
+    """
+
+    engines: MapEngines
+    options: CallOptions
+    schema: ResponseSchema | None
+    concurrency: int
+    results: JobResults | None = None
+    keeps_prompts: bool = True
+    raises: bool = False
+    max_ahead: int | None = None
+    redact: Callable[[str], str] = str
+
+    def key(self, request: RowRequest) -> int:
+        """Return the key of a row; what its own model names now is part of it."""
+        model = request.options.get("model")
+        return row_key(request, self.engines.identity(model) if model else "")
+
+
+class MapRun:
+    """A running map.
+
+    The rows are read and rendered in the caller's thread, because they run the caller's code. The
+    calls run on the event loops of their engines. An outcome is handed on once it is stored.
+
+    Args:
+        rows: The rows.
+        prompt: Makes the request of each row.
+        plan: What the map needs besides its rows.
+        figures: The figures, which the run keeps up to date.
+        show: Called with the figures about ten times a second.
+    """
+
+    def __init__(
+        self,
+        rows: Iterator[RowValue],
+        prompt: RowPrompt,
+        plan: MapPlan,
+        figures: MapFigures,
+        show: Callable[[MapFigures], object],
+    ) -> None:
+        self.figures = figures
+        self.note_figures: Callable[[], object] = lambda: None
+        """Called before a row is stored, on an engine's loop; it stores the figures, too."""
+        self._rows, self._prompt, self._plan, self._show = rows, prompt, plan, show
+        self._positions: dict[int, list[int]] = {}
+        # The outcomes that are not stored, for rows that are equal to an earlier one.
+        self._this_run: dict[int, Outcome] = {}
+        self._unconfirmed: dict[int, Outcome] = {}
+        self._arrived: deque[tuple[int, Outcome]] = deque()
+        self._ready: deque[tuple[int, Outcome]] = deque()
+        self._lanes: dict[Portal, Lane] = {}
+        self._next_position = 0
+        self.is_flushed = False
+        """Whether all outcomes have been stored; a second Ctrl-C ends the wait for it."""
+        self.first_missing = 0
+        """Position of the first row whose outcome the caller has not taken."""
+        self._is_exhausted = False
+        self._signal: Callable[[], object] = lambda: None
+        self._failing_since: float | None = None
+        self._looked_at = time.monotonic()
+        self._shown_at, self._began = 0.0, time.time()
+        self._failure: BaseException | None = None
+        if plan.results is not None:
+            plan.results.on_durable = self._add_stored
+            plan.results.on_failure = self._note_failure
+            plan.results.on_refused = self._add_refused
+
+    def outcomes(self) -> Generator[Outcomes]:
+        """Yield the outcomes in groups as they arrive.
+
+        Raises:
+            GatewayError: If an error concerns every row, or all rows have failed alike.
+        """
+        event = InterruptibleEvent()
+        self._signal = event.set
+        try:
+            while True:
+                self._feed()
+                ready = self._take()
+                if ready:
+                    yield ready
+                elif self._has_ended:
+                    break
+                elif self._is_full:
+                    event.wait(_TICK)
+                    if len(self._positions) > _MANY_WAITING:
+                        time.sleep(_PAUSE)
+                self._show_if_due()
+                if self._is_stop_requested():
+                    self._finish("stopped")
+                    return
+            self._finish_rows()
+        except Exception as error:
+            self._note_error(error)
+            raise
+        finally:
+            self.close()
+
+    async def aoutcomes(self) -> AsyncGenerator[Outcomes]:
+        """Yield the outcomes in groups; see `outcomes`."""
+        loop, event = asyncio.get_running_loop(), asyncio.Event()
+
+        def signal() -> None:
+            with contextlib.suppress(RuntimeError):  # the caller's loop has closed
+                loop.call_soon_threadsafe(event.set)
+
+        self._signal = signal
+        try:
+            while True:
+                event.clear()
+                self._feed()
+                ready = self._take()
+                if ready:
+                    yield ready
+                elif self._has_ended:
+                    break
+                elif self._is_full:
+                    with interruptible(), contextlib.suppress(TimeoutError):
+                        await asyncio.wait_for(event.wait(), _TICK)
+                    if len(self._positions) > _MANY_WAITING:
+                        await asyncio.sleep(_PAUSE)
+                else:
+                    await asyncio.sleep(0)
+                self._show_if_due()
+                if self._is_stop_requested():
+                    self._finish("stopped")
+                    return
+            self._finish_rows()
+        except Exception as error:
+            self._note_error(error)
+            raise
+        finally:
+            self.close()
+
+    def _is_stop_requested(self) -> bool:
+        """Return whether `MapJob.cancel` has been called; check about once a second."""
+        results, now = self._plan.results, time.monotonic()
+        if results is None or now - self._looked_at < _STOP_INTERVAL:
+            return False
+        self._looked_at = now
+        return results.is_stop_requested
+
+    def close(self) -> None:
+        """Stop the calls in flight, and store what has arrived."""
+        if self.figures.state == "running":
+            self._finish("failed" if self._failure else "stopped")
+        for lane in self._lanes.values():
+            lane.stop()
+        if self._plan.results is not None:
+            self._plan.results.flush(_FLUSH_TIMEOUT)
+        self.is_flushed = True
+
+    def take_rest(self) -> Outcomes:
+        """Return the outcomes that arrived after the map had been stopped, stored or not."""
+        self._arrived.extend(self._unconfirmed.items())
+        return self._take(checks=False)
+
+    def _finish_rows(self) -> None:
+        """Note that no row is left; a map is not done if a cost limit has stopped rows."""
+        self._finish("stopped" if self.figures.errors["BudgetError"] else "done")
+
+    def _finish(self, state: str) -> None:
+        self.figures.state, self.figures.ended = state, time.monotonic()
+        self._plan.engines.note_pace(self.figures)
+
+    @property
+    def _has_ended(self) -> bool:
+        return self._is_exhausted and not self._positions and not self._arrived
+
+    @property
+    def _is_full(self) -> bool:
+        plan = self._plan
+        is_far = plan.max_ahead is not None and (
+            self._next_position - self.first_missing >= plan.max_ahead
+        )
+        waiting = len(self._positions)
+        is_blocked = self._is_exhausted or is_far or self._failing_since is not None
+        return is_blocked or waiting >= _AHEAD + plan.concurrency
+
+    def _feed(self) -> None:
+        """Prepare the next rows, and hand their calls to the engines."""
+        batches: dict[Portal, list[RowCall]] = {}
+        new: dict[int, RowRequest] = {}
+        try:
+            self._read_rows(new)
+        finally:
+            # If a row raises an error, those before it are still asked and stored.
+            known = self._known(list(new))
+            for key, request in new.items():
+                planned = self._prepare(key, request, *known.get(key, (None, None)))
+                if planned is not None:
+                    batches.setdefault(planned.call.portal, []).append(planned)
+            for portal, batch in batches.items():
+                self._submit(portal, batch)
+
+    def _read_rows(self, new: dict[int, RowRequest]) -> None:
+        """Render the next rows; add those that are not equal to a waiting one to ``new``."""
+        for _ in range(_FEED):
+            if self._is_full:
+                return
+            try:
+                row = next(self._rows)
+            except StopIteration:
+                self._is_exhausted = True
+                return
+            position, self._next_position = self._next_position, self._next_position + 1
+            try:
+                request = self._prompt.request(row)
+            except GatewayError as error:
+                self._settle(position, error)
+                continue
+            key = self._plan.key(request)
+            positions = self._positions.setdefault(key, [])
+            positions.append(position)
+            if len(positions) == 1:
+                new[key] = request
+
+    def _prepare(
+        self, key: int, request: RowRequest, known: Outcome | None, at: float | None
+    ) -> RowCall | None:
+        """Return the call of a row; ``None`` if its outcome is known.
+
+        Args:
+            key: The row's key.
+            request: Its request.
+            known: Its outcome, if it was asked before.
+            at: Time of that outcome; ``None`` if it is of this run.
+        """
+        # An open cassette comes before the results of earlier runs.
+        if known is not None and (at is None or self._plan.engines.cassette_mode is None):
+            self._reuse(key, known, at)
+            return None
+        try:
+            call = self._plan_call(request, None if isinstance(known, GatewayError) else known)
+        except UsageError as error:
+            for position in self._positions.pop(key):
+                self._settle(position, error)
+            return None
+        return RowCall(key, call, request)
+
+    def _plan_call(self, request: RowRequest, known: Reply | None = None) -> PlannedCall:
+        options: CallOptions = self._plan.options
+        if request.options:
+            options = with_row_options(options, request)
+        return self._plan.engines.plan(request.prompt, options, known)
+
+    def _known(self, keys: list[int]) -> dict[int, tuple[Outcome, float | None]]:
+        """Return the outcomes of rows that were asked before, with the times of stored ones."""
+        known: dict[int, tuple[Outcome, float | None]] = {
+            key: (self._this_run[key], None) for key in keys if key in self._this_run
+        }
+        if self._plan.results is None:
+            return known
+        schema = self._plan.schema
+        for key, row in self._plan.results.get_many(keys).items():
+            if key not in known and not row.retry:
+                outcome = decode_outcome(row.content, row.outcome, schema)
+                known[key] = outcome, None if row.at >= self._began else row.at
+        return known
+
+    def _reuse(self, key: int, outcome: Outcome, at: float | None) -> None:
+        """Settle rows with a known outcome: of this run, or of an earlier one."""
+        for position in self._positions.pop(key):
+            if isinstance(outcome, GatewayError):
+                self.figures.add_error(position, outcome)
+            elif at is None:
+                self.figures.repeated += 1
+                self.figures.answered += 1
+            else:
+                self.figures.add_reused(at)
+            self._ready.append((position, outcome))
+
+    def _submit(self, portal: Portal, batch: list[RowCall]) -> None:
+        lane = self._lanes.get(portal)
+        if lane is None:
+            lane = self._lanes[portal] = Lane(
+                portal, self._plan.concurrency, self._finish_row, self._plan_call
+            )
+        try:
+            lane.submit(batch)
+        except RuntimeError:
+            raise batch[0].call.closed_error() from None
+
+    def _finish_row(self, row: RowCall, outcome: Outcome) -> None:
+        """Store an outcome; called on an engine's loop."""
+        if isinstance(outcome, BudgetError):
+            outcome = self._plan.engines.used.budget_error(outcome)
+        try:
+            self._store_outcome(row, outcome)
+        except Exception as error:  # noqa: BLE001 - a row without an outcome would be awaited for ever
+            self._unconfirmed.pop(row.key, None)
+            text = f"the answer to this row cannot be stored: {type(error).__name__}."
+            self._arrived.append((row.key, ProviderError(text, code="internal")))
+            self._signal()
+
+    def _store_outcome(self, row: RowCall, outcome: Outcome) -> None:
+        results = self._plan.results
+        if results is None or not _is_stored(outcome):
+            self._arrived.append((row.key, outcome))
+            self._signal()
+            return
+        is_error = isinstance(outcome, GatewayError)
+        prompt = prompt_text(row.request.prompt) if self._plan.keeps_prompts else ""
+        prompt = self._plan.redact(prompt)
+        self.note_figures()  # the cost of the row is stored together with it
+        self._unconfirmed[row.key] = outcome
+        results.put(
+            StoredRow(
+                row.key,
+                encode_outcome(outcome, prompt),
+                type(outcome).__name__ if is_error else "ok",
+                isinstance(outcome, GatewayError) and is_passing(outcome),
+                time.time(),
+            )
+        )
+
+    def _add_stored(self, rows: list[StoredRow]) -> None:
+        """Add outcomes that are stored; called on the thread of the store."""
+        for row in rows:
+            self._arrived.append((row.key, self._unconfirmed.pop(row.key)))
+        self._failing_since, self.figures.problem = None, ""
+        self._signal()
+
+    def _add_refused(self, row: StoredRow, error: BaseException) -> None:
+        """Add an outcome that can never be stored; called on the thread of the store."""
+        self._add_stored([row])
+        self.figures.problem = f"An answer cannot be stored: {error}."
+
+    def _note_failure(self, error: BaseException) -> None:
+        """Pause the map until outcomes can be stored; called on the thread of the store."""
+        self._failing_since = self._failing_since or time.monotonic()
+        self.figures.problem = f"The results cannot be stored: {error}."
+        self._signal()
+
+    def _check_store(self) -> None:
+        """Check that outcomes can be stored, or that they could be a short time ago.
+
+        Raises:
+            ConfigError: If they cannot; those in memory are handed on all the same.
+        """
+        since, results = self._failing_since, self._plan.results
+        if since is None or results is None or time.monotonic() - since < _STORE_PATIENCE:
+            return
+        self._fail(
+            ConfigError(
+                f"{self.figures.problem.removesuffix('.')}, so no more rows were asked.",
+                hint="Free some space, and run it again to ask about the missing rows.",
+            )
+        )
+
+    def _take(self, *, checks: bool = True) -> Outcomes:
+        """Return the outcomes that are ready.
+
+        Raises:
+            GatewayError: If one concerns every row.
+        """
+        while self._arrived:
+            key, outcome = self._arrived.popleft()
+            if self._plan.results is None or not _is_stored(outcome):
+                self._this_run[key] = outcome
+            is_replayed = not isinstance(outcome, GatewayError) and outcome.replayed
+            self.figures.replayed += is_replayed
+            positions = self._positions.pop(key, [])
+            self.figures.asked += bool(positions) and not isinstance(outcome, BudgetError)
+            self.figures.repeated += len(positions[1:])
+            for position in positions:
+                self._settle(position, outcome)
+            if checks:
+                self._check(outcome)
+        ready = list(self._ready)
+        self._ready.clear()
+        if checks:
+            self._check_all(ready)
+        return ready
+
+    def _settle(self, position: int, outcome: Outcome) -> None:
+        if isinstance(outcome, GatewayError):
+            self.figures.add_error(position, outcome)
+        else:
+            self.figures.add_answer(position, outcome.text)
+        self._ready.append((position, outcome))
+
+    def _check(self, outcome: Outcome) -> None:
+        if not isinstance(outcome, GatewayError):
+            return
+        is_closed = isinstance(outcome, TransportError) and outcome.code == "closed"
+        if isinstance(outcome, _FINAL_ERRORS) or is_closed:
+            self._fail(outcome)
+
+    def _check_all(self, ready: Outcomes) -> None:
+        """Check whether the errors end the map: the first one, or all rows that failed alike."""
+        figures = self.figures
+        errors = [outcome for _, outcome in ready if isinstance(outcome, GatewayError)]
+        if errors and self._plan.raises:
+            self._fail(errors[0])
+        if figures.answered or not errors:
+            return
+        has_ended = self._has_ended
+        if (figures.failed >= _ALIKE and len(figures.errors) == 1) or has_ended:
+            ((kind, _),) = figures.errors.most_common(1)
+            first = figures.first_of_kind[kind]
+            count = figures.failed
+            rows = "The row" if count == 1 else f"All {count:,} rows"
+            text = f" {rows} failed{'' if has_ended else ' so far'}."
+            self._fail(first if isinstance(first, BudgetError) else first.with_appended_text(text))
+
+    def _fail(self, error: GatewayError) -> NoReturn:
+        self._note_error(error)
+        raise error
+
+    def _note_error(self, error: Exception) -> None:
+        """Keep the error that ends the map."""
+        self._failure = error
+        if isinstance(error, GatewayError):
+            self.figures.failure = error
+
+    def _show_if_due(self) -> None:
+        now = time.monotonic()
+        if now - self._shown_at >= _TICK:
+            self._shown_at = now
+            self.figures.in_flight = sum(lane.in_flight for lane in self._lanes.values())
+            self._plan.engines.note_pace(self.figures)
+            self._show(self.figures)
+            self._check_store()
+
+
+def _is_stored(outcome: Outcome) -> bool:
+    """Return whether an outcome is kept for the next run."""
+    if not isinstance(outcome, GatewayError):
+        return not outcome.replayed
+    return not isinstance(outcome, (*_FINAL_ERRORS, BudgetError, UsageError))

@@ -1,0 +1,360 @@
+"""One run of a map: its store, its display and its figures, from the first row to the last."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.batch.columns import FrameBuilder
+from gatewayx_nb.batch.map_preview import preview_map
+from gatewayx_nb.batch.map_run import MapRun
+from gatewayx_nb.batch.mapped_replies import MappedReplies
+from gatewayx_nb.errors import UsageError, with_short_traceback
+from gatewayx_nb.storage import JobFigures
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+
+    from gatewayx_nb.batch.columns import Columns
+    from gatewayx_nb.batch.figures import MapFigures
+    from gatewayx_nb.batch.map_options import Output
+    from gatewayx_nb.batch.map_preview import MapPreview
+    from gatewayx_nb.batch.map_run import MapPlan, Outcomes
+    from gatewayx_nb.batch.progress_views import ProgressView
+    from gatewayx_nb.batch.row_prompt import RowPrompt
+    from gatewayx_nb.batch.rows import Rows
+    from gatewayx_nb.errors import GatewayError
+    from gatewayx_nb.replies import Reply
+
+    Outcome = Reply | GatewayError
+
+_FLUSH_TIMEOUT = 3.0
+"""Seconds to wait for the answers of an earlier run to be stored."""
+
+_FOLLOW_INTERVAL = 0.5
+"""Seconds between two attempts to take over a job that another process runs."""
+
+_STOPS = (KeyboardInterrupt, asyncio.CancelledError, GeneratorExit)
+
+_NOTE_INTERVAL = 1.0
+"""Seconds between two updates of the figures that other processes read."""
+
+_STOPPED = "not asked, because the map was stopped"
+"""The error of rows that were not asked."""
+
+
+@dataclass(slots=True)
+class MapSession:
+    """A map that is ready to run.
+
+    Attributes:
+        rows: The rows.
+        prompt: Makes the request of each row.
+        plan: Plans the calls.
+        columns: The new columns.
+        replaced: The columns of an earlier run.
+        figures: The figures.
+        view: Displays them.
+        earlier: The figures of the job's earlier runs.
+        read_earlier: Reads them again.
+        check: Raises an error if the rows must not be asked, because a batch contains them.
+        fresh: Whether to ignore the results of earlier runs.
+        max_age: Maximum age of a result in seconds; ``None`` for any.
+    """
+
+    rows: Rows
+    prompt: RowPrompt
+    plan: MapPlan
+    columns: Columns
+    replaced: tuple[Any, ...]
+    figures: MapFigures
+    view: ProgressView
+    earlier: JobFigures
+    read_earlier: Callable[[], JobFigures]
+    check: Callable[[], object]
+    fresh: bool = False
+    max_age: float | None = None
+    _run: MapRun | None = field(default=None)
+    _noted_at: float = 0.0
+    _drives: bool = False
+
+    def outcomes(self) -> Generator[Outcomes]:
+        """Yield the outcomes in groups as they arrive."""
+        try:
+            for _ in self._take_over():
+                self._refuse_own_job()
+                time.sleep(_FOLLOW_INTERVAL)
+            self._load()
+            run = self._start()
+            with contextlib.closing(run.outcomes()) as groups:
+                yield from groups
+        finally:
+            self._end()
+
+    async def aoutcomes(self) -> AsyncGenerator[Outcomes]:
+        """Yield the outcomes in groups; see `outcomes`."""
+        try:
+            for _ in self._take_over():
+                await asyncio.sleep(_FOLLOW_INTERVAL)
+            await asyncio.to_thread(self._load)
+            run = self._start()
+            async with contextlib.aclosing(run.aoutcomes()) as groups:
+                async for group in groups:
+                    yield group
+        finally:
+            self._end()
+
+    def collect(self, output: Output) -> Any:  # noqa: ANN401 - of the kind of the rows
+        """Run to the end, or until it is stopped, and return the rows with their answers."""
+        sink = OutcomeSink(self, output)
+        try:
+            with _sigterm_as_stop(), contextlib.closing(self.outcomes()) as groups:
+                for group in groups:
+                    sink.add(group)
+        except KeyboardInterrupt:
+            self._check_is_kept()
+        if self._run is not None:
+            sink.add(self._run.take_rest())
+        return sink.result()
+
+    async def acollect(self, output: Output, *, stops_on_cancel: bool = False) -> Any:  # noqa: ANN401
+        """Run to the end and return the rows with their answers; see `collect`.
+
+        Args:
+            output: What to return.
+            stops_on_cancel: Whether a cancellation stops the map as Ctrl-C does. A kernel cancels
+                the task of a cell that awaits.
+        """
+        sink = OutcomeSink(self, output)
+        try:
+            async with contextlib.aclosing(self.aoutcomes()) as groups:
+                async for group in groups:
+                    sink.add(group)
+        except KeyboardInterrupt:
+            self._check_is_kept()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not stops_on_cancel or task is None:
+                raise
+            task.uncancel()
+            self._check_is_kept()
+        if self._run is not None:
+            sink.add(self._run.take_rest())
+        return sink.result()
+
+    def _check_is_kept(self) -> None:
+        """Check that a stopped map keeps what is done.
+
+        Raises:
+            KeyboardInterrupt: If it had not begun, or a second Ctrl-C did not wait for its answers
+                to be stored.
+        """
+        if self._run is None or not self._run.is_flushed:
+            raise with_short_traceback(KeyboardInterrupt()) from None
+
+    def in_order(self) -> Iterator[Outcome]:
+        """Yield the outcomes in the order of the rows."""
+        waiting: dict[int, Outcome] = {}
+        position = 0
+        with contextlib.closing(self.outcomes()) as groups:
+            for group in groups:
+                waiting.update(group)
+                while position in waiting:
+                    outcome = waiting.pop(position)
+                    position += 1
+                    if self._run is not None:
+                        self._run.first_missing = position
+                    yield outcome
+
+    async def ain_order(self) -> AsyncIterator[Outcome]:
+        """Yield the outcomes in the order of the rows."""
+        waiting: dict[int, Outcome] = {}
+        position = 0
+        async with contextlib.aclosing(self.aoutcomes()) as groups:
+            async for group in groups:
+                waiting.update(group)
+                while position in waiting:
+                    outcome = waiting.pop(position)
+                    position += 1
+                    if self._run is not None:
+                        self._run.first_missing = position
+                    yield outcome
+
+    def preview(self) -> MapPreview:
+        """Return what the map would ask and cost; nothing is sent."""
+        plan = self.plan
+        try:
+            return preview_map(self.rows, self.prompt, plan)
+        finally:
+            if plan.results is not None:
+                plan.results.close()
+
+    def _take_over(self) -> Iterator[None]:
+        """Take over the job; yield before each new attempt while another process drives it."""
+        results = self.plan.results
+        while results is not None and not results.try_drive():
+            driver = results.driver()
+            driver = driver[:1].upper() + driver[1:]
+            self.figures.problem = f"{driver} runs this job; its answers are used here."
+            self.view.show(self.figures)
+            yield
+        self.figures.problem = ""
+        self._drives = results is not None
+        # Since the map was created, another one may have asked about rows of the job.
+        self.check()
+        self.earlier = self.read_earlier()
+        self.plan.engines.used.set_earlier(self.earlier.cost)
+
+    def _refuse_own_job(self) -> None:
+        """Refuse to wait for a map that this thread itself has not finished.
+
+        Raises:
+            UsageError: If this thread runs the job.
+        """
+        if self.plan.results is not None and self.plan.results.is_driven_by_this_thread:
+            raise UsageError(
+                f"this thread runs job {self.figures.name!r} already, and would wait for itself.",
+                hint="Finish its iterator first, or `.close()` it.",
+            )
+
+    def _load(self) -> None:
+        """Read which rows earlier runs have answered."""
+        results = self.plan.results
+        if results is None:
+            return
+        results.flush(_FLUSH_TIMEOUT)  # answers of an earlier run may wait for space on the disk
+        if not self.fresh:
+            results.load(self.max_age, self._show_loading)
+        results.set_figures(self._job_figures("running"))
+
+    def _show_loading(self, count: int) -> None:
+        self.figures.problem = f"Reading {count:,} earlier answers."
+        self.view.show(self.figures)
+        self.figures.problem = ""
+
+    def _start(self) -> MapRun:
+        rows = self.rows.read(self.prompt.columns)
+        self._run = MapRun(iter(rows), self.prompt, self.plan, self.figures, self._show)
+        self._run.note_figures = self._note_figures
+        return self._run
+
+    def _note_figures(self) -> None:
+        if self.plan.results is not None:
+            self.plan.results.set_figures(self._job_figures("running"))
+
+    def _show(self, figures: MapFigures) -> None:
+        """Show the figures, and store them about once a second for other processes."""
+        # A replay is shown once, at its end, so that notebook tests see no updates.
+        if self.plan.engines.cassette_mode != "replay":
+            self.view.show(figures)
+        now = time.monotonic()
+        if now - self._noted_at >= _NOTE_INTERVAL:
+            self._noted_at = now
+            self._note_figures()
+
+    def _end(self) -> None:
+        figures, results = self.figures, self.plan.results
+        if figures.state == "running":  # it ended before the first row
+            is_stop = isinstance(sys.exception(), _STOPS)
+            figures.state = "stopped" if is_stop else "failed"
+            figures.ended = time.monotonic()
+        self.plan.engines.used.write_sums(figures.name)
+        if results is not None:
+            if self._drives:  # otherwise, another process stores them
+                state: Any = figures.state
+                results.set_figures(self._job_figures(state))
+            results.close()
+        self.view.close(figures)
+
+    def _job_figures(self, state: Any) -> JobFigures:  # noqa: ANN401 - a literal
+        figures, used, earlier = self.figures, self.plan.engines.used, self.earlier
+        return JobFigures(
+            state=state,
+            total=figures.total,
+            done=figures.answered,
+            failed=figures.failed,
+            asked=earlier.asked + figures.asked,
+            cost=earlier.cost + used.cost,
+            unpriced=earlier.unpriced + used.unpriced,
+            input_tokens=earlier.input_tokens + used.input_tokens,
+            output_tokens=earlier.output_tokens + used.output_tokens,
+            seconds=earlier.seconds + figures.seconds,
+            problem=figures.problem,
+        )
+
+
+class OutcomeSink:
+    """Collects the outcomes of a map in the requested form.
+
+    Args:
+        session: The map.
+        output: The form.
+    """
+
+    def __init__(self, session: MapSession, output: Output) -> None:
+        self._session, self._output = session, output
+        is_frame = session.rows.kind in ("frame", "series")
+        self._builder = (
+            FrameBuilder(session.rows, session.columns, session.replaced)
+            if is_frame and output != "replies"
+            else None
+        )
+        self._outcomes: dict[int, Outcome] = {}
+
+    def add(self, group: Outcomes) -> None:
+        """Keep outcomes."""
+        if self._builder is None:
+            self._outcomes.update(group)
+            return
+        for position, outcome in group:
+            self._builder.set(position, outcome)
+
+    def result(self) -> Any:  # noqa: ANN401 - of the kind of the rows
+        """Return the rows with their answers."""
+        session = self._session
+        if self._builder is not None:
+            return self._builder.build(self._output, _STOPPED)
+        count = session.rows.count
+        if count is None:
+            count = max(self._outcomes, default=-1) + 1
+        outcomes = [self._outcomes.get(position) for position in range(count)]
+        replies = MappedReplies(outcomes, session.columns, session.figures.name)
+        return replies.to_frame() if self._output == "columns" else replies
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM arrived; the map ends as if it had been stopped, and then the process ends."""
+
+
+@contextlib.contextmanager
+def _sigterm_as_stop() -> Iterator[None]:
+    """Turn SIGTERM into a stop, and deliver it again at the end of the block.
+
+    A handler that the program has set itself is left alone, as are threads other than the main one.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    is_terminated = False
+
+    def stop(*_: object) -> None:
+        nonlocal is_terminated
+        if is_terminated:
+            return
+        is_terminated = True
+        raise _Terminated
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if is_terminated:
+            signal.raise_signal(signal.SIGTERM)

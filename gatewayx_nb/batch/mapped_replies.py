@@ -1,0 +1,71 @@
+"""The replies of a map, in the order of its rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from gatewayx_nb.batch.columns import replies_frame
+from gatewayx_nb.errors import GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+
+    from gatewayx_nb.batch.columns import Columns
+    from gatewayx_nb.replies import Reply
+
+_SHOWN = 5
+"""Number of failed rows that the representation lists."""
+
+
+class MappedReplies(list[Any]):
+    """The replies of a map, in the order of its rows.
+
+    Each item is a `Reply`, the `GatewayError` of a row that failed, or ``None`` for a row that was
+    not asked, because the map was stopped.
+
+    Args:
+        outcomes: The replies and errors.
+        columns: The columns of `to_frame`.
+        job: Name of the job, by which ``gx.job`` finds it.
+    """
+
+    def __init__(
+        self, outcomes: Iterable[Reply | GatewayError | None], columns: Columns, job: str
+    ) -> None:
+        super().__init__(outcomes)
+        self._columns = columns
+        self.job = job
+
+    @property
+    def failed(self) -> dict[int, GatewayError]:
+        """The errors of the rows that failed, by position."""
+        return {
+            position: outcome
+            for position, outcome in enumerate(self)
+            if isinstance(outcome, GatewayError)
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a pandas DataFrame with the columns that a map adds, one row for each reply.
+
+        Raises:
+            UsageError: If pandas is not installed.
+        """
+        return replies_frame(self, self._columns)
+
+    @override
+    def __repr__(self) -> str:
+        failed, missing = self.failed, sum(1 for outcome in self if outcome is None)
+        count = len(self) - len(failed) - missing
+        parts = [f"{count:,} {'reply' if count == 1 else 'replies'}"]
+        parts += [f"{len(failed):,} failed"] if failed else []
+        parts += [f"{missing:,} not asked"] if missing else []
+        lines = [
+            f"  row {position}: {type(error).__name__}: {error.message}"
+            for position, error in list(failed.items())[:_SHOWN]
+        ]
+        return "\n".join([", ".join(parts), *lines])

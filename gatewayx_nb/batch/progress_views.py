@@ -1,0 +1,122 @@
+"""Displays of a running map outside a notebook, and the hook for the one in a notebook."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from gatewayx_nb.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatewayx_nb.batch.figures import MapFigures
+
+_LINE_INTERVAL = 60.0
+"""Seconds between two lines where there is no terminal, such as in a log."""
+
+_BAR_FORMAT = "{bar:16} {desc}"
+
+
+class ProgressView(Protocol):
+    """Displays the progress of one map."""
+
+    def show(self, figures: MapFigures) -> None:
+        """Show the figures; called about ten times a second."""
+
+    def close(self, figures: MapFigures) -> None:
+        """Show the final figures."""
+
+
+class Silent:
+    """Displays nothing."""
+
+    def show(self, figures: MapFigures) -> None:
+        """Do nothing."""
+
+    def close(self, figures: MapFigures) -> None:
+        """Do nothing."""
+
+
+class TerminalBar:
+    """A bar in a terminal, which the summary replaces at the end."""
+
+    def __init__(self) -> None:
+        from tqdm import tqdm  # imported on first use, because most calls need no bar
+
+        self._bar = tqdm(bar_format=_BAR_FORMAT, file=sys.stderr, leave=False, dynamic_ncols=True)
+
+    def show(self, figures: MapFigures) -> None:
+        """Redraw the bar."""
+        self._bar.total = figures.total
+        self._bar.n = figures.done
+        self._bar.set_description_str(_line(figures), refresh=False)
+        self._bar.refresh()
+
+    def close(self, figures: MapFigures) -> None:
+        """Replace the bar with the summary."""
+        self._bar.close()
+        _print(_summary(figures))
+
+
+class LogLines:
+    """A line a minute where there is no terminal, and a summary at the end.
+
+    Args:
+        clock: Returns monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._printed_at = clock()
+
+    def show(self, figures: MapFigures) -> None:
+        """Print a line if a minute has passed."""
+        now = self._clock()
+        if now - self._printed_at >= _LINE_INTERVAL:
+            self._printed_at = now
+            _print([_line(figures)])
+
+    def close(self, figures: MapFigures) -> None:
+        """Print the summary."""
+        _print(_summary(figures))
+
+
+def _line(figures: MapFigures) -> str:
+    problem = f". {figures.problem}" if figures.problem else ""
+    return f"{_name(figures)}: {figures.progress_line()}{plain(problem)}"
+
+
+def _name(figures: MapFigures) -> str:
+    return " ".join(plain(figures.name).split())
+
+
+def _summary(figures: MapFigures) -> list[str]:
+    first, *rest = figures.summary_lines()
+    return [f"{_name(figures)}: {first}", *rest]
+
+
+def _print(lines: list[str]) -> None:
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - the output that the caller asked for
+
+
+def default_view() -> ProgressView:
+    """Return a `TerminalBar` if stderr is a terminal, and `LogLines` otherwise."""
+    return TerminalBar() if sys.stderr is not None and sys.stderr.isatty() else LogLines()
+
+
+class _Views:
+    """The kind of display that a map opens."""
+
+    def __init__(self) -> None:
+        self.create: Callable[[], ProgressView] = default_view
+
+
+views = _Views()
+
+
+def use_view(create: Callable[[], ProgressView]) -> None:
+    """Make maps open displays of another kind; a notebook registers its own."""
+    views.create = create

@@ -1,0 +1,433 @@
+"""The methods of a pool that ask about many rows: `map` and its variants."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from gatewayx_nb.batch.batch_job import BatchJob, check_no_open_batch
+from gatewayx_nb.batch.batch_result import BatchStart, ReplayedBatch
+from gatewayx_nb.batch.columns import check_clash, columns_of
+from gatewayx_nb.batch.figures import MapFigures
+from gatewayx_nb.batch.identity import job_definition, job_digest
+from gatewayx_nb.batch.map_job import MapJob, find_job, map_statuses
+from gatewayx_nb.batch.map_options import (
+    MEANINGS,
+    ImapKeywords,
+    MapKeywords,
+    PreviewKeywords,
+    split_options,
+)
+from gatewayx_nb.batch.map_run import MapPlan
+from gatewayx_nb.batch.map_session import MapSession
+from gatewayx_nb.batch.progress_views import Silent, views
+from gatewayx_nb.batch.row_prompt import RowPrompt
+from gatewayx_nb.batch.rows import read_rows
+from gatewayx_nb.calls import check_options, show_options
+from gatewayx_nb.concurrency import forbid_blocking_call
+from gatewayx_nb.errors import GatewayError, UsageError
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.storage import JobFigures
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from decimal import Decimal
+
+    from typing_extensions import Unpack
+
+    from gatewayx_nb.batch.batch_engines import BatchEngines
+    from gatewayx_nb.batch.map_job import MapStatus
+    from gatewayx_nb.batch.map_preview import MapPreview
+    from gatewayx_nb.batch.map_run import MapEngines
+    from gatewayx_nb.batch.progress_views import ProgressView
+    from gatewayx_nb.calls import CallOptions, MapOptions
+    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.schema import ResponseSchema
+    from gatewayx_nb.storage import JobResults, ResultsStore, StoreDescription
+
+_CONCURRENCY = 100
+"""Maximum number of calls in flight to an engine, unless the settings allow fewer."""
+
+_DAY = 86_400.0
+"""Seconds in a day."""
+
+_MAX_AHEAD = 10_000
+"""Maximum number of rows that wait for an earlier one, if the outcomes are needed in order."""
+
+
+class RowCaller(ABC):
+    """The methods of a pool that ask a model about many rows."""
+
+    @abstractmethod
+    def _map_engines(
+        self, model: str | None, max_cost: Decimal | None, earlier: Decimal
+    ) -> MapEngines:
+        """Return the engines for one map.
+
+        Args:
+            model: Reference of the model.
+            max_cost: Maximum cost of the job in US dollars, over all its runs.
+            earlier: What its earlier runs have cost.
+        """
+
+    @abstractmethod
+    def _batch_engines(self, max_cost: Decimal | None, earlier: Decimal) -> BatchEngines:
+        """Return the engines for one map with a provider's batch interface.
+
+        Args:
+            max_cost: Maximum cost of the job in US dollars, over all its runs.
+            earlier: What its earlier runs have cost.
+        """
+
+    @abstractmethod
+    def _job_identity(self, reference: str | None) -> tuple[str, str]:
+        """Return the reference with its model, and the base URL of its provider.
+
+        Raises:
+            GatewayError: If the engine cannot be called.
+        """
+
+    @property
+    @abstractmethod
+    def _results(self) -> ResultsStore | None:
+        """The store of results; ``None`` while a cassette is replayed."""
+
+    @abstractmethod
+    def _redact(self, text: str) -> str:
+        """Mask the keys of the pool in a text."""
+
+    @property
+    @abstractmethod
+    def _keeps_prompts(self) -> bool:
+        """Whether prompts are stored beside their answers."""
+
+    @show_options(MapKeywords, MEANINGS)
+    def map(
+        self,
+        rows: Any,  # noqa: ANN401 - a DataFrame of any library, a list or another iterable
+        prompt: object,
+        model: str | None = None,
+        *,
+        schema: object = None,
+        **options: Unpack[MapKeywords],
+    ) -> Any:  # noqa: ANN401 - of the kind of the rows
+        """Ask a model about each row, and return the rows with the answers.
+
+        A second run asks only about rows without a stored answer, even if the process was killed.
+        Equal rows are asked once. Stop ends the map and returns what is done.
+
+        With ``batch=True``, the rows are submitted to the batch interface of OpenAI or Anthropic,
+        which answers within a day at half the price, and a `BatchJob` is returned at once. Its
+        ``result()`` waits, and returns what `map` would return. The job outlives the kernel:
+        ``gx.job(name)`` finds it again. Rows that have an answer, or are in an open batch, are not
+        submitted again, and rows that were submitted are not asked without ``batch=True``. While a
+        cassette is replayed, nothing is submitted and the job is done at once; with the other modes
+        of a cassette, the rows are submitted, and a later run without ``batch=True`` records them.
+
+        Returns:
+            A DataFrame has new columns: ``answer`` or the fields of the schema, then ``gx_error``,
+            ``gx_finish_reason``, ``gx_input_tokens``, ``gx_output_tokens``, ``gx_cost`` in US
+            dollars, ``gx_seconds`` and ``gx_model``. A Series becomes a DataFrame on its index, a
+            list a `MappedReplies` list, and an iterator an iterator of replies and errors in
+            order.
+
+        Raises:
+            UsageError: If an argument is invalid; nothing is sent.
+            GatewayError: If an error concerns every row, all rows fail, or the first 100 rows fail
+                alike.
+            UnsupportedFeatureError: If ``batch=True`` and the provider has no batch interface.
+        """
+        forbid_blocking_call("amap")
+        session = self._map_session(
+            rows, prompt, model, schema, options, known=MapKeywords, ordered=True
+        )
+        if options.get("batch"):
+            return self._submit(session, options)
+        output = options.get("output", "same")
+        if session.rows.kind == "iterator" and output == "same":
+            return session.in_order()
+        return session.collect(output)
+
+    @show_options(MapKeywords, MEANINGS)
+    async def amap(
+        self,
+        rows: Any,  # noqa: ANN401
+        prompt: object,
+        model: str | None = None,
+        *,
+        schema: object = None,
+        **options: Unpack[MapKeywords],
+    ) -> Any:  # noqa: ANN401
+        """Ask a model about each row; see `map`.
+
+        An iterator becomes an asynchronous iterator. With ``batch=True``, the rows are read and
+        submitted in another thread. The methods of the job block: on an event loop, use ``await
+        asyncio.to_thread(job.result)``.
+        """
+        session = self._map_session(
+            rows, prompt, model, schema, options, known=MapKeywords, ordered=True
+        )
+        if options.get("batch"):
+            return await asyncio.to_thread(self._submit, session, options)
+        output = options.get("output", "same")
+        if session.rows.kind == "iterator" and output == "same":
+            return session.ain_order()
+        return await session.acollect(output)
+
+    @show_options(ImapKeywords, MEANINGS)
+    def imap(
+        self,
+        rows: Any,  # noqa: ANN401
+        prompt: object,
+        model: str | None = None,
+        *,
+        schema: object = None,
+        **options: Unpack[ImapKeywords],
+    ) -> Iterator[tuple[int, Reply | GatewayError]]:
+        """Yield the position and the reply or error of each row as they arrive; see `map`."""
+        forbid_blocking_call("aimap")
+        session = self._map_session(rows, prompt, model, schema, options, known=ImapKeywords)
+        return (item for group in session.outcomes() for item in group)
+
+    @show_options(ImapKeywords, MEANINGS)
+    def aimap(
+        self,
+        rows: Any,  # noqa: ANN401
+        prompt: object,
+        model: str | None = None,
+        *,
+        schema: object = None,
+        **options: Unpack[ImapKeywords],
+    ) -> AsyncIterator[tuple[int, Reply | GatewayError]]:
+        """Yield the position and the reply or error of each row as they arrive; see `map`."""
+        session = self._map_session(rows, prompt, model, schema, options, known=ImapKeywords)
+        return _flatten(session)
+
+    @show_options(PreviewKeywords, MEANINGS)
+    def preview_map(
+        self,
+        rows: Any,  # noqa: ANN401
+        prompt: object,
+        model: str | None = None,
+        *,
+        schema: object = None,
+        **options: Unpack[PreviewKeywords],
+    ) -> MapPreview:
+        """Return what `map` would ask and cost: rows, tokens, US dollars and time; send nothing.
+
+        The tokens and the cost of many rows are estimated from 200 of them.
+
+        Raises:
+            UsageError: If an argument is invalid, or the rows are an iterator.
+            GatewayError: If the calls cannot be made.
+        """
+        forbid_blocking_call("apreview_map")
+        session = self._map_session(
+            rows, prompt, model, schema, options, known=PreviewKeywords, sends=False
+        )
+        return session.preview()
+
+    @show_options(PreviewKeywords, MEANINGS)
+    async def apreview_map(
+        self,
+        rows: Any,  # noqa: ANN401
+        prompt: object,
+        model: str | None = None,
+        *,
+        schema: object = None,
+        **options: Unpack[PreviewKeywords],
+    ) -> MapPreview:
+        """Return what `amap` would ask and cost; see `preview_map`."""
+        session = self._map_session(
+            rows, prompt, model, schema, options, known=PreviewKeywords, sends=False
+        )
+        return await asyncio.to_thread(session.preview)
+
+    def _submit(self, session: MapSession, options: MapKeywords) -> BatchJob | ReplayedBatch:
+        """Submit a map to the batch interfaces of its providers."""
+        own, _ = split_options(options, MapKeywords)
+        store, results = self._results, session.plan.results
+        if store is None or results is None:  # a cassette is replayed
+            return ReplayedBatch(session.figures, session.collect(own["output"]))
+        if session.plan.options.get("fallback"):
+            raise UsageError(
+                "fallback and batch cannot be combined: a batch is answered by one provider.",
+                hint=Hint("omit_option", option="fallback"),
+            )
+        engines = self._batch_engines(own["max_cost"], session.earlier.cost)
+        return BatchStart(session, store, results, engines, own["output"]).run()
+
+    def describe_results(self) -> StoreDescription | None:
+        """Return where the answers of maps are stored; ``None`` if there are none."""
+        description = self._results.describe() if self._results else None
+        return description if description and description.size else None
+
+    def plan_map(
+        self,
+        rows: object,
+        prompt: object,
+        model: str | None = None,
+        *,
+        schema: object = None,
+        view: ProgressView | None = None,
+        **options: Unpack[ImapKeywords],
+    ) -> MapSession:
+        """Return a map that a front end runs, in its thread or on its loop; see `map`.
+
+        Nothing is sent before its answers are collected. Nothing is displayed without a ``view``.
+        """
+        options["progress"] = False
+        session = self._map_session(rows, prompt, model, schema, options, known=ImapKeywords)
+        session.view = view or session.view
+        return session
+
+    def forget_jobs(self, *, older: float) -> int:
+        """Remove the maps that were not used for ``older`` seconds; return their number."""
+        store = self._results
+        if store is None:
+            return 0
+        return store.forget(record.id for record in store.older_than(older / _DAY))
+
+    def job(self, name: str) -> MapJob:
+        """Return a map by its name, whichever process runs or ran it.
+
+        Args:
+            name: The name that was passed to `map` or that its display shows, or the beginning of
+                it.
+
+        Raises:
+            UsageError: If there is none, or the names of several begin with it.
+        """
+        store, record = find_job(self._results, name)
+        if store.parts(record.digest).all():
+            return BatchJob(store, record, self._batch_engines(None, record.figures.cost))
+        return MapJob(store, record)
+
+    def map_jobs(self) -> list[MapStatus]:
+        """Return the status of each map of the project, the last used first."""
+        return map_statuses(self._results)
+
+    def _map_session(  # noqa: PLR0913 - what every kind of map has
+        self,
+        rows: object,
+        prompt: object,
+        model: str | None,
+        schema: object,
+        options: PreviewKeywords,
+        *,
+        known: type[PreviewKeywords],
+        ordered: bool = False,
+        sends: bool = True,
+    ) -> MapSession:
+        """Return a map that is ready to run; nothing is sent.
+
+        The first arguments are those of `map`, ``known`` the keywords that the calling method has.
+        ``ordered`` is whether the answers to an iterator are needed in order, and ``sends`` whether
+        the map will be run, rather than previewed.
+        """
+        own, calls = split_options(options, known)
+        source = read_rows(rows)
+        call_options, system = _call_options(calls, model, schema, fresh=own["fresh"])
+        row_prompt = RowPrompt(prompt, system, source, blank=own["missing"] == "blank")
+        response_schema = cast("ResponseSchema | None", call_options.get("schema"))
+        columns = columns_of(response_schema)
+        replaced = check_clash(source, columns, row_prompt.columns)
+        results, earlier, name = self._open_results(
+            own["name"], model, row_prompt, call_options, sends=sends
+        )
+        is_checked = sends and not (own["batch"] or own["fresh"])
+        check = partial(check_no_open_batch, self._results if is_checked else None, results, name)
+        check()
+        max_cost = cast("Decimal | None", own["max_cost"])
+        engines = self._map_engines(model, max_cost, earlier.cost)
+        most = min(engines.most_in_flight, own["concurrency"] or _CONCURRENCY)
+        is_iterator = source.count is None
+        return MapSession(
+            rows=source,
+            prompt=row_prompt,
+            plan=MapPlan(
+                engines,
+                call_options,
+                response_schema,
+                most,
+                results,
+                keeps_prompts=self._keeps_prompts,
+                redact=self._redact,
+                raises=own["on_error"] == "raise",
+                max_ahead=_MAX_AHEAD if ordered and is_iterator else None,
+            ),
+            columns=columns,
+            replaced=replaced,
+            figures=MapFigures(name, source.count, used=engines.used),
+            view=views.create() if own["progress"] and sends and not own["batch"] else Silent(),
+            earlier=earlier,
+            check=check,
+            read_earlier=lambda: self._earlier_figures(results),
+            fresh=own["fresh"],
+            max_age=cast("float | None", own["max_age"]),
+        )
+
+    def _open_results(
+        self,
+        name: str | None,
+        model: str | None,
+        prompt: RowPrompt,
+        options: CallOptions,
+        *,
+        sends: bool,
+    ) -> tuple[JobResults | None, JobFigures, str]:
+        """Return the results of the job, the figures of its earlier runs, and its name."""
+        store = self._results
+        # The model is part of the reference. A replay needs no engine, which may have no key here.
+        rest = cast("CallOptions", {key: options[key] for key in options if key != "model"})  # type: ignore[literal-required]
+        reference, address = (model or "", "") if store is None else self._job_identity(model)
+        named = [self._identity(each) for each in options.get("fallback", ()) if store]
+        definition = job_definition(
+            reference, " ".join([address, *named]), prompt.parts, rest, prompt.constants
+        )
+        digest = job_digest(definition)
+        # The digest is that of the true values; keys in them are not stored.
+        definition = {key: self._redact(value) for key, value in definition.items()}
+        name = None if name is None else self._redact(name)
+        if store is None:
+            return None, JobFigures(), name or f"map-{digest.hex()[:6]}"
+        record = next((each for each in store.jobs() if each.digest == digest), None)
+        name = name or (record.name if record else f"map-{digest.hex()[:6]}")
+        results: JobResults | None
+        if sends:
+            results = store.open_job(digest, name=name, definition=definition)
+        else:  # a preview adds no job to the store
+            results = store.read_job(record) if record else None
+        return results, record.figures if record else JobFigures(), name
+
+    def _identity(self, reference: str) -> str:
+        """Return what a reference names now; empty if it cannot be called."""
+        try:
+            return " ".join(self._job_identity(reference))
+        except GatewayError:  # the other models may answer
+            return ""
+
+    def _earlier_figures(self, results: JobResults | None) -> JobFigures:
+        """Return the current figures of a job."""
+        records = self._results.jobs() if self._results and results else []
+        found = (each.figures for each in records if results and each.digest == results.digest)
+        return next(found, JobFigures())
+
+
+async def _flatten(session: MapSession) -> AsyncIterator[tuple[int, Reply | GatewayError]]:
+    async for group in session.aoutcomes():
+        for item in group:
+            yield item
+
+
+def _call_options(
+    options: MapOptions, model: str | None, schema: object, *, fresh: bool
+) -> tuple[CallOptions, object]:
+    """Return the normalized options of the calls, and the system prompt, which varies by row."""
+    values: dict[str, Any] = {**options, "model": model, "schema": schema}
+    if fresh:  # an open cassette is bypassed, too
+        values["fresh"] = True
+    system = values.pop("system", None)
+    return check_options(cast("CallOptions", values)), system

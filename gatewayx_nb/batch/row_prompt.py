@@ -1,0 +1,243 @@
+"""The prompt of a map, which becomes a request for each row."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from gatewayx_nb.batch.rows import INPUT, row_namespace
+from gatewayx_nb.calls import check_options, select_prompt
+from gatewayx_nb.errors import GatewayError, UsageError, did_you_mean
+from gatewayx_nb.prompts import RowTemplate, is_missing
+from gatewayx_nb.text import short_repr
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gatewayx_nb.batch.rows import Rows, RowValue
+    from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.messages import Prompt
+
+RowFunction = Callable[[Any], Any]
+"""A function of a row, which returns a text or a dict of `ask`'s keywords."""
+
+_ROW_OPTIONS = frozenset(
+    {
+        *("prompt", "messages", "model", "system", "temperature", "top_p", "max_tokens", "stop"),
+        *("seed", "effort", "cache", "images", "params"),
+    }
+)
+"""Keywords that may differ from row to row."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowRequest:
+    """The request of one row.
+
+    Attributes:
+        prompt: The prompt.
+        options: The options that the row sets itself.
+    """
+
+    prompt: Prompt
+    options: CallOptions = field(default_factory=dict)  # type: ignore[assignment]
+
+
+def with_row_options(options: CallOptions, request: RowRequest) -> CallOptions:
+    """Return the options of a row: its own take precedence over those of all rows.
+
+    The images of both are sent.
+    """
+    images = (*options.get("images", ()), *request.options.get("images", ()))  # type: ignore[misc]
+    merged: CallOptions = {**options, **request.options}
+    if images:
+        merged["images"] = images
+    return merged
+
+
+class RowPrompt:
+    """Makes the request of a row from templates or functions.
+
+    Args:
+        prompt: A template with ``{{column}}``, as a text or a `RowTemplate`, or a function of the
+            row.
+        system: The system prompt: also a template or a function of the row; ``None`` for none.
+        rows: The rows.
+        blank: Whether a missing value is an empty text; if not, its row fails.
+
+    Raises:
+        UsageError: If a prompt is neither a template nor a function, no template has a placeholder,
+            or one names a missing column.
+    """
+
+    def __init__(self, prompt: object, system: object, rows: Rows, *, blank: bool) -> None:
+        self._blank = blank
+        name = rows.columns[0] if rows.kind == "series" and rows.columns else None
+        self._namespace = row_namespace(name)
+        self._prompt = _template_or_function(prompt, "prompt", blank=blank)
+        self._system = None if system is None else _system(system, blank=blank)
+        templates = [part for part in (self._prompt, self._system) if isinstance(part, RowTemplate)]
+        if len(templates) == 2 - (self._system is None):
+            _check_placeholders(templates, rows)
+        for template in templates:
+            _check_columns(template, rows)
+        is_function = callable(self._prompt) or callable(self._system)
+        self.columns: Iterable[Any] | None = (
+            None if is_function else [name for part in templates for name in part.columns]
+        )
+        """The columns that are needed; ``None`` if a function may need any."""
+        if any(part.names_whole_row for part in templates):
+            self.columns = None
+
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """The prompt and the system prompt as passed, for the identity of the job."""
+        return tuple(
+            part.template if isinstance(part, RowTemplate) else part
+            for part in (self._prompt, self._system)
+        )
+
+    @property
+    def constants(self) -> str:
+        """A digest of the values that are the same for all rows; empty if there are none."""
+        parts = (part for part in (self._prompt, self._system) if isinstance(part, RowTemplate))
+        return "".join(part.constants_digest for part in parts)
+
+    def request(self, row: RowValue) -> RowRequest:
+        """Return the request of a row.
+
+        Raises:
+            UsageError: If a value that the prompt names is missing, a function raises an error, or
+                it returns anything but a text or a dict of options.
+        """
+        system = self._fill_system(row)
+        if not isinstance(self._prompt, RowTemplate):
+            return self._from_function(row, system)
+        filled = self._prompt.fill(self._namespace(row))
+        if not system and not filled.images:
+            return RowRequest(filled.text)
+        options: dict[str, Any] = dict(system)
+        if filled.images:
+            options["images"] = filled.images
+        return RowRequest(filled.text, cast("CallOptions", options))
+
+    def _fill_system(self, row: RowValue) -> dict[str, Any]:
+        part = self._system
+        if part is None:
+            return {}
+        if isinstance(part, str):
+            return {"system": part}
+        if isinstance(part, RowTemplate):
+            filled = part.fill(self._namespace(row))
+            if filled.images:
+                raise UsageError(
+                    f"{filled.image_names[0]!r} is an image, which a system prompt cannot contain.",
+                    hint="Put it into the prompt instead.",
+                )
+            return {"system": filled.text}
+        text = _call(part, row, "system")
+        if not isinstance(text, str):
+            raise UsageError(
+                f"the function of `system` must return a text, got {short_repr(text)}."
+            )
+        return {"system": text}
+
+    def _from_function(self, row: RowValue, system: dict[str, Any]) -> RowRequest:
+        result = _call(cast("RowFunction", self._prompt), row, "prompt")
+        if is_missing(result) and not self._blank:
+            raise UsageError("the function of the prompt returned no text for this row.")
+        if isinstance(result, str):
+            return RowRequest(result, cast("CallOptions", system))
+        if not isinstance(result, Mapping):
+            raise UsageError(
+                "the function of the prompt must return a text or a dict of options, got"
+                f" {short_repr(result)}.",
+                hint='For example, `lambda row: f"Classify: {row.text}"`.',
+            )
+        options = {**system, **result}
+        for key in options:
+            if key not in _ROW_OPTIONS:
+                raise UsageError(
+                    f"the function of the prompt returned the key {short_repr(key)}, which is not"
+                    f" an option of a row.{did_you_mean(str(key), _ROW_OPTIONS)}",
+                    hint=f"The options are {', '.join(sorted(_ROW_OPTIONS))}.",
+                )
+        text, messages = options.pop("prompt", None), options.pop("messages", None)
+        if text is None and messages is None:
+            raise UsageError(
+                "the function of the prompt returned a dict without a prompt.",
+                hint='Add the key "prompt" or "messages".',
+            )
+        prompt = select_prompt(text, messages)
+        return RowRequest(prompt, check_options(cast("CallOptions", options)))
+
+
+def _call(function: RowFunction, row: RowValue, name: str) -> Any:  # noqa: ANN401 - checked later
+    try:
+        result = function(row)
+    except GatewayError:
+        raise
+    except Exception as error:
+        detail = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        end = "" if detail.endswith((".", "?", "!")) else "."
+        raise UsageError(
+            f"the function of `{name}` raised {type(error).__name__}: {detail}{end}"
+        ) from error
+    if inspect.isawaitable(result):
+        if inspect.iscoroutine(result):
+            result.close()
+        raise UsageError(f"the function of `{name}` must be a plain function, not an async one.")
+    return result
+
+
+def _template_or_function(part: object, name: str, *, blank: bool) -> RowTemplate | RowFunction:
+    if isinstance(part, RowTemplate):
+        return part.as_blank() if blank else part
+    if isinstance(part, str):
+        return RowTemplate(part, blank=blank)
+    if callable(part) and not isinstance(part, type):
+        return part
+    raise UsageError(
+        f"{name} must be a template such as 'Classify: {{{{text}}}}' or a function of the row, got"
+        f" {short_repr(part)}.",
+        hint='For example, `lambda row: {"messages": [...]}` for a conversation.',
+    )
+
+
+def _system(part: object, *, blank: bool) -> RowTemplate | RowFunction | str:
+    template = _template_or_function(part, "system", blank=blank)
+    is_constant = isinstance(part, str) and not cast("RowTemplate", template).has_placeholder
+    return str(part) if is_constant else template
+
+
+def _check_placeholders(templates: list[RowTemplate], rows: Rows) -> None:
+    if not any(template.has_placeholder for template in templates):
+        for name in (*(rows.columns or ()), INPUT):
+            if any(f"{{{name}}}" in template.template for template in templates):
+                raise UsageError(
+                    f"{{{name}}} in the prompt is not a placeholder.",
+                    hint=f"Write {{{{{name}}}}}, with two braces.",
+                )
+        raise UsageError(
+            "the prompt has no placeholder, so every row would get the same prompt.",
+            hint=f"Write {{{{column}}}} where the row's value belongs, or {{{{{INPUT}}}}} if the"
+            " rows are texts.",
+        )
+
+
+def _check_columns(template: RowTemplate, rows: Rows) -> None:
+    """Check the columns that a template names, as far as those of the rows are known."""
+    if rows.kind == "frame" and rows.columns is not None:
+        template.check(rows.columns)
+        return
+    first = rows.source[0] if rows.kind == "list" and rows.source else None
+    if rows.kind == "series" or isinstance(first, str):
+        names = (INPUT, *filter(None, rows.columns or ()))
+        for name in template.columns:
+            if name not in names:
+                raise UsageError(
+                    f"the prompt names {{{{{name}}}}}, but the rows are texts.",
+                    hint=f"Write {{{{{INPUT}}}}} where the row's text belongs.",
+                )

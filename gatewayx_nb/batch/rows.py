@@ -1,0 +1,232 @@
+"""The rows of a map: a DataFrame, a Series, a list, or any other iterable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.prompts import table_kind
+from gatewayx_nb.text import short_repr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatewayx_nb.hints import Hint
+
+    RowValue = str | Mapping[Any, object]
+    """A row: a text, or a mapping from columns to values."""
+
+INPUT = "input"
+"""The name of a row that is a text, in a template: ``{{input}}``."""
+
+RowsKind = Literal["frame", "series", "list", "iterator"]
+
+
+class Row(dict[Any, Any]):
+    """A row of a DataFrame, whose columns are also attributes: ``row["text"]`` or ``row.text``."""
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a value of the user
+        try:
+            return self[name]
+        except KeyError:
+            known = [column for column in self if isinstance(column, str)]
+            raise AttributeError(
+                f"the row has no column {name!r}.{did_you_mean(name, known)}"
+            ) from None
+
+    def __missing__(self, name: object) -> Any:  # noqa: ANN401
+        known = [column for column in self if isinstance(column, str)]
+        advice = did_you_mean(name, known) if isinstance(name, str) else ""
+        raise KeyError(f"the row has no column {name!r}.{advice}")
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one kind.
+
+    Attributes:
+        kind: Which kind.
+        source: What the caller passed.
+        library: The package of a DataFrame or a Series: ``"pandas"`` or ``"polars"``.
+        columns: The columns of a DataFrame; the name of a Series; ``None`` for other rows, which
+            may differ.
+        count: Number of rows; ``None`` if it is not known before the last one.
+    """
+
+    kind: RowsKind
+    source: Any
+    library: str = ""
+    columns: tuple[Any, ...] | None = None
+    count: int | None = None
+
+    def __iter__(self) -> Iterator[RowValue]:
+        return self.read()
+
+    def names(self) -> list[str]:
+        """Return the names with which a placeholder of a template may begin.
+
+        Those of a list are the keys of its dicts, and ``input`` if it contains texts. Those of an
+        iterator are not known.
+        """
+        if self.kind == "frame":
+            return [name for name in self.columns or () if isinstance(name, str)]
+        if self.kind == "series":
+            return [INPUT, *(name for name in self.columns or () if name and isinstance(name, str))]
+        if self.kind == "iterator":
+            return []
+        names: dict[Any, None] = {}
+        for row in self.source:
+            names.update(dict.fromkeys(row if isinstance(row, Mapping) else (INPUT,)))
+        return [name for name in names if isinstance(name, str)]
+
+    def read(self, names: Iterable[Any] | None = None) -> Iterator[RowValue]:
+        """Yield each row.
+
+        Args:
+            names: The columns of a DataFrame that are needed; by default, all.
+        """
+        if self.kind == "frame":
+            return self._read_frame(None if names is None else set(names))
+        values = self.source.to_list() if self.kind == "series" else self.source
+        return map(_checked_row, values, _positions())
+
+    def _read_frame(self, names: set[Any] | None) -> Iterator[Row]:
+        assert self.columns is not None  # noqa: S101 - of a frame
+        kept = [
+            (position, column)
+            for position, column in enumerate(self.columns)
+            if names is None or column in names
+        ]
+        titles = [column for _, column in kept]
+        if not titles:
+            return (Row() for _ in range(self.count or 0))
+        values = zip(*(self._column(position) for position, _ in kept), strict=True)
+        return (Row(zip(titles, row, strict=True)) for row in values)
+
+    def _column(self, position: int) -> Iterable[Any]:
+        if self.library == "polars":
+            return self.source.to_series(position)  # type: ignore[no-any-return]
+        # Iterating over a Series yields Python's own numbers.
+        return self.source.iloc[:, position]  # type: ignore[no-any-return]
+
+
+def read_rows(source: object) -> Rows:
+    """Return the rows that a caller passed.
+
+    Raises:
+        UsageError: If the source or one of its rows is of another kind, it is not in memory, or two
+            columns have the same name.
+    """
+    kind, library = table_kind(source), _library(source)
+    if kind == "DataFrame":
+        columns = tuple(source.columns)  # type: ignore[attr-defined]
+        _check_unique(columns)
+        return Rows("frame", source, library, columns, len(source))  # type: ignore[arg-type]
+    if kind == "Series":
+        return Rows("series", source, library, (source.name,), len(source))  # type: ignore[attr-defined, arg-type]
+    if _is_lazy(source):
+        raise UsageError(
+            f"rows must be in memory, got a {type(source).__name__}.",
+            hint="Pass `rows.collect()`.",
+        )
+    if hasattr(source, "tolist") and getattr(source, "ndim", None) == 1:  # a NumPy array
+        source = source.tolist()
+    if isinstance(source, str | bytes | Mapping) or not isinstance(source, Iterable):
+        raise UsageError(
+            "rows must be a DataFrame, a Series, or texts or dicts in a list or another iterable,"
+            f" got {short_repr(source)}.",
+            hint=_advice(source),
+        )
+    if isinstance(source, Sequence):
+        items = list(source)
+        for position, item in enumerate(items):
+            _checked_row(item, position)
+        return Rows("list", items, count=len(items))
+    if isinstance(source, Iterator):
+        return Rows("iterator", source)
+    items = list(source)
+    return Rows("list", items, count=len(items))
+
+
+def _positions() -> Iterator[int]:
+    position = 0
+    while True:
+        yield position
+        position += 1
+
+
+def _library(source: object) -> str:
+    for base in type(source).__mro__:
+        package = base.__module__.partition(".")[0]
+        if package in ("pandas", "polars"):
+            return package
+    return ""
+
+
+def _is_lazy(source: object) -> bool:
+    return type(source).__name__ == "LazyFrame" and hasattr(source, "collect")
+
+
+def _check_unique(columns: Sequence[Any]) -> None:
+    seen: set[Any] = set()
+    for column in columns:
+        if column in seen:
+            raise UsageError(
+                f"the columns of rows must have different names, got {column!r} twice.",
+                hint="Rename one of them.",
+            )
+        seen.add(column)
+
+
+def _checked_row(item: object, position: int) -> RowValue:
+    """Return a row of a list or an iterator.
+
+    Raises:
+        UsageError: If it is neither a text, a mapping, a named tuple nor a single value.
+    """
+    if isinstance(item, str | Mapping):
+        return item
+    if hasattr(item, "_asdict"):  # a named tuple, as of `DataFrame.itertuples`
+        return Row(item._asdict())
+    if _is_scalar(item):
+        return item  # type: ignore[return-value]  # a number is written, a missing value refused
+    raise UsageError(
+        f"rows[{position}] must be a text or a dict, got {short_repr(item)}.",
+        hint="Pass the DataFrame itself."
+        if isinstance(item, tuple)
+        else "For example, `[{'text': 'Hello'}]`.",
+    )
+
+
+def _is_scalar(item: object) -> bool:
+    return item is None or isinstance(item, int | float) or not hasattr(item, "__iter__")
+
+
+def _advice(source: object) -> Hint | str:
+    if isinstance(source, str | bytes):
+        return "For one prompt, call `ask`; for one row, pass a list."
+    if isinstance(source, Mapping) and all(isinstance(value, list) for value in source.values()):
+        return "Pass `pd.DataFrame(rows)`."
+    if isinstance(source, Mapping):
+        return "For one row, pass a list: `[row]`."
+    return "For example, `df`, `df['text']` or `['Hello', 'Bye']`."
+
+
+def row_namespace(name: object) -> Callable[[Any], Mapping[Any, object]]:
+    """Return a function that returns the namespace of a template for a row.
+
+    Args:
+        name: Name of the Series that the rows come from, if any.
+    """
+
+    def namespace(row: Any) -> Mapping[Any, object]:  # noqa: ANN401 - a row of any kind
+        if isinstance(row, Mapping):
+            return row
+        values: dict[Any, object] = {INPUT: row}
+        if isinstance(name, str):
+            values[name] = row
+        return values
+
+    return namespace

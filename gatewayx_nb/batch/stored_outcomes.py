@@ -1,0 +1,129 @@
+"""Replies and errors of rows, as bytes for the results store and back."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gatewayx_nb import errors
+from gatewayx_nb.cassettes import CassetteEntry, RequestBody, entry_of
+from gatewayx_nb.errors import ConfigError, GatewayError, ProviderError
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.text import well_formed
+
+if TYPE_CHECKING:
+    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.schema import ResponseSchema
+
+_NO_REQUEST = RequestBody()
+
+
+class _StoredError(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A failed row; see `errors.GatewayError`."""
+
+    message: str
+    hint: str = ""
+    engine: str | None = None
+    model: str | None = None
+    status: int | None = None
+    code: str | None = None
+    partial: str = ""
+    prompt: str = ""
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(CassetteEntry)
+_ERROR_DECODER = msgspec.json.Decoder(_StoredError)
+
+
+def encode_outcome(outcome: Reply | GatewayError, prompt: str) -> bytes:
+    """Return a reply, with all that a cassette records of it, or an error as JSON.
+
+    Args:
+        outcome: The reply or the error.
+        prompt: The prompt of the row, to be stored with it; empty to omit it.
+    """
+    if isinstance(outcome, GatewayError):
+        return _encode_error(outcome, prompt)
+    request = RequestBody(texts=(prompt,)) if prompt else _NO_REQUEST
+    entry = entry_of(request, {"engine": outcome.engine}, outcome, (), _unchanged)
+    return _encode(entry)
+
+
+def _encode_error(error: GatewayError, prompt: str) -> bytes:
+    return _encode(
+        _StoredError(
+            message=error.message,
+            hint=str(error.hint or ""),
+            engine=error.engine,
+            model=error.model,
+            status=error.status,
+            code=error.code,
+            partial=getattr(error, "partial", ""),
+            prompt=prompt,
+        )
+    )
+
+
+def _encode(struct: msgspec.Struct) -> bytes:
+    try:
+        return _ENCODER.encode(struct)
+    except UnicodeEncodeError:  # a provider or a row may hold half of a surrogate pair
+        values = msgspec.to_builtins(struct)
+        return well_formed(json.dumps(values, ensure_ascii=False)).encode()
+
+
+def decode_outcome(
+    content: bytes, outcome: str, schema: ResponseSchema | None
+) -> Reply | GatewayError:
+    """Return a reply or an error from its JSON.
+
+    Args:
+        content: The JSON.
+        outcome: ``"ok"``, or the name of the error's class.
+        schema: Parses the answer, if a schema was requested.
+    """
+    try:
+        if outcome != "ok":
+            return _decode_error(_ERROR_DECODER.decode(content), outcome)
+        entry = _DECODER.decode(content)
+        parsed: Any = None if schema is None else schema.parse(entry.text)
+        return entry.to_reply(parsed)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        return ConfigError(
+            f"the stored answer of a row cannot be read: {error}.",
+            hint=Hint("set_option", option="fresh", value=True),
+        )
+
+
+def stored_prompt(content: bytes, outcome: str) -> str:
+    """Return the prompt of a stored row; empty if it is not stored."""
+    try:
+        if outcome != "ok":
+            return _ERROR_DECODER.decode(content).prompt
+        return _DECODER.decode(content).request.prompt
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return ""
+
+
+def _decode_error(stored: _StoredError, outcome: str) -> GatewayError:
+    kind = getattr(errors, outcome, ProviderError)
+    if not (isinstance(kind, type) and issubclass(kind, GatewayError)):
+        kind = ProviderError
+    error = kind(
+        stored.message,
+        hint=stored.hint or None,
+        engine=stored.engine,
+        model=stored.model,
+        status=stored.status,
+        code=stored.code,
+    )
+    if stored.partial and isinstance(error, errors.RequestError):
+        error.partial = stored.partial
+    return error
+
+
+def _unchanged(text: str) -> str:
+    return text

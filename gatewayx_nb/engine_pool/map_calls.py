@@ -1,0 +1,125 @@
+"""What a map gets from its pool: planned calls, their usage, and the pace of their engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.batch import Flow
+from gatewayx_nb.calls import run_blocking
+from gatewayx_nb.engine_pool.job_usage import JobUsage
+from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.model_registry import LOCAL_ENGINE
+from gatewayx_nb.secure_config import Rates
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from decimal import Decimal
+
+    from gatewayx_nb.batch import MapFigures, RowRequest
+    from gatewayx_nb.calls import CallOptions, PlannedCall
+    from gatewayx_nb.engine_pool.live_planner import LivePlanner
+    from gatewayx_nb.engine_pool.preview import CallPreview
+    from gatewayx_nb.engine_pool.router import CallRouter
+    from gatewayx_nb.messages import Prompt
+    from gatewayx_nb.model_registry import Target
+    from gatewayx_nb.replies import Reply
+
+_RECENT_CALLS = 200
+"""Number of ledger entries from which the duration of a call is estimated."""
+
+_LOCAL_CALLS = 8
+"""Maximum number of calls in flight to the model in this process, which answers four at a time.
+
+In a longer queue, the last call could wait for longer than its timeout.
+"""
+
+
+class MapCalls:
+    """Plans the calls of one map; implements `batch.MapEngines`.
+
+    Args:
+        router: Plans the calls of the pool.
+        planner: Plans its live calls.
+        max_cost: Maximum cost of the job in US dollars, over all its runs.
+        earlier: What its earlier runs have cost.
+        target: The engine; ``None`` while a cassette is replayed.
+
+    Attributes:
+        used: What the calls of the map have used.
+        most_in_flight: Maximum number of calls in flight to an engine.
+    """
+
+    def __init__(
+        self,
+        router: CallRouter,
+        planner: LivePlanner,
+        max_cost: Decimal | None,
+        earlier: Decimal,
+        target: Target | None,
+    ) -> None:
+        limits = planner.config.settings.limits
+        governor = planner.runtime.host(target).governor if target else None
+        self.used = JobUsage(planner.usage, max_cost, earlier, limits.max_cost)
+        self._governor, self._target = governor, target
+        self._identities: dict[str, str] = {}
+        is_local = target is not None and target.name == LOCAL_ENGINE
+        self.most_in_flight = limits.concurrency
+        if is_local:
+            self.most_in_flight = min(limits.concurrency, _LOCAL_CALLS)
+        self._earlier_refusals = governor.pace.refusals if governor else 0
+        self._router = router.for_rows(self.used, self.used.limits(limits))
+
+    @property
+    def cassette_mode(self) -> str | None:
+        """The mode of the open cassette; ``None`` if none is open."""
+        return self._router.active_mode
+
+    def plan(self, prompt: Prompt, options: CallOptions, known: Reply | None = None) -> PlannedCall:
+        """Return the call of a row; see `batch.MapEngines.plan`."""
+        return self._router.plan(prompt, options, streamed=False, known=known)
+
+    def note_pace(self, figures: MapFigures) -> None:
+        """Fill in the number of refusals, and what bounds the speed."""
+        if self._governor is None:
+            return
+        pace = self._governor.pace
+        figures.rate_limited = pace.refusals - self._earlier_refusals
+        figures.bound_by = pace.bound_by
+
+    def identity(self, reference: str) -> str:
+        """Return what a reference names now; see `batch.MapEngines.identity`."""
+        if reference not in self._identities:
+            try:
+                is_live = self._target is not None
+                named = " ".join(self._router.job_identity(reference)) if is_live else ""
+            except GatewayError:  # raised again when the call is planned
+                named = ""
+            self._identities[reference] = named or reference
+        return self._identities[reference]
+
+    def estimates(self, requests: Sequence[RowRequest]) -> list[CallPreview]:
+        """Return what each request would use; see `batch.MapEngines.estimates`."""
+        calls = [self._router.plan_live(each.prompt, each.options) for each in requests]
+        return [run_blocking(call, call.preview()) for call in calls]
+
+    def flow(self, concurrency: int) -> Flow:
+        """Return what bounds the speed; see `batch.MapEngines.flow`."""
+        rates = self._target.rates if self._target else Rates()
+        known = [rates.requests / 60] if rates.requests else []
+        if self._governor and (rate := self._governor.pace.rate) is not None:
+            known.append(rate)
+        tokens = rates.tokens / 60 if rates.tokens else None
+        return Flow(min(known, default=None), tokens, self._recent_latency(), concurrency)
+
+    def _recent_latency(self) -> float | None:
+        """Return the mean duration of the engine's recent calls, in seconds."""
+        if self._target is None:
+            return None
+        name, model = self._target.name, self._target.model
+        entries = [
+            entry
+            for entry in self.used.history(_RECENT_CALLS)
+            if entry.engine == name and entry.outcome == "ok" and model in (None, entry.model)
+        ]
+        rows = sum(entry.rows for entry in entries)
+        return sum(entry.latency for entry in entries) / rows if rows else None

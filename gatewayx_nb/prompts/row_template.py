@@ -1,0 +1,232 @@
+"""Templates that are filled once for each row of a table."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb import images
+from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.images import Image
+from gatewayx_nb.prompts.placeholders import Field, fields_of
+from gatewayx_nb.prompts.template import ROWS, FilledPrompt, to_image, to_text
+from gatewayx_nb.secrets import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+ROW = "row"
+"""The name of the whole row in a template: ``{{row["Subject Line"]}}``."""
+
+_FORBIDDEN = (Secret,)
+_DIGEST_LENGTH = 32
+_MISSING_TYPES = frozenset({"NAType", "NaTType"})
+"""The types of pandas' missing values, by name, so that pandas is not imported."""
+
+
+class RowTemplate:
+    """A prompt with placeholders for the columns of a row.
+
+    ``{{name}}`` is the value of a column, ``{{row["Subject Line"]}}`` that of a column whose name
+    is not an identifier. Attributes, items and format specifications are as in a cell's prompt.
+
+    A placeholder that begins with the name of a constant is the same for all rows: it is filled in
+    when the template is created, as in the prompt of a cell, and its value is never scanned for
+    placeholders.
+
+    Args:
+        template: The prompt.
+        blank: Whether a missing value of a row becomes an empty text rather than an error.
+        constants: Values by the names with which a placeholder may begin.
+        table_rows: Maximum number of rows of a table in the prompt.
+
+    Attributes:
+        template: The prompt.
+
+    Raises:
+        UsageError: If a constant cannot be written as text.
+    """
+
+    def __init__(
+        self,
+        template: str,
+        *,
+        blank: bool = False,
+        constants: Mapping[str, object] | None = None,
+        table_rows: int = ROWS,
+    ) -> None:
+        self.template, self._blank = template, blank
+        self._constants, self._table_rows = dict(constants or {}), table_rows
+        self._typed = list(fields_of(template))
+        self._parts: list[str | Field | Image] = list(map(self._filled, self._typed))
+        self._names = [_simple_name(part) for part in self._parts]
+        self._is_simple = all(
+            name is not None or isinstance(part, str)
+            for name, part in zip(self._names, self._parts, strict=True)
+        )
+
+    def as_blank(self) -> RowTemplate:
+        """Return the same template, except that a missing value becomes an empty text."""
+        return RowTemplate(
+            self.template, blank=True, constants=self._constants, table_rows=self._table_rows
+        )
+
+    @property
+    def has_placeholder(self) -> bool:
+        """Whether rows can differ in the filled text."""
+        return any(True for _ in self._fields())
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that the template names, each once."""
+        names = map(_column, self._fields())
+        return list(dict.fromkeys(name for name in names if name is not None))
+
+    @property
+    def names_whole_row(self) -> bool:
+        """Whether a placeholder is the row itself, rather than one of its columns."""
+        return any(_column(field) is None for field in self._fields())
+
+    @property
+    def constants_digest(self) -> str:
+        """A digest of the texts and images of the constants; empty if there are none."""
+        filled = [
+            part if isinstance(part, str) else hashlib.sha256(part.data).hexdigest() + part.url
+            for part, typed in zip(self._parts, self._typed, strict=True)
+            if isinstance(typed, Field) and not isinstance(part, Field)
+        ]
+        content = repr(filled).encode("utf-8", "backslashreplace")
+        return hashlib.sha256(content).hexdigest()[:_DIGEST_LENGTH] if filled else ""
+
+    def check(self, columns: Collection[object]) -> None:
+        """Check that the rows have every column that the template names.
+
+        Raises:
+            UsageError: If a column does not exist.
+        """
+        for name in self.columns:
+            if name not in columns:
+                raise no_column(name, columns)
+
+    def fill(self, row: Mapping[Any, object]) -> FilledPrompt:
+        """Fill in the values of a row.
+
+        Raises:
+            UsageError: If a value is missing, such as None or NaN, or cannot be written as text, or
+                if a column does not exist.
+        """
+        if self._is_simple and (text := self._fill_fast(row)) is not None:
+            return FilledPrompt(text)
+        texts: list[str] = []
+        loaded: list[Image] = []
+        names: list[str] = []
+        namespace = _Namespace(row)
+        for part, typed in zip(self._parts, self._typed, strict=True):
+            content = self._content(part, namespace) if isinstance(part, Field) else part
+            if isinstance(content, Image):
+                loaded.append(content)
+                names.append(typed.name if isinstance(typed, Field) else "")
+                content = f"[image {len(loaded)}]"
+            texts.append(content)
+        return FilledPrompt("".join(texts), tuple(loaded), tuple(names))
+
+    def _filled(self, part: str | Field) -> str | Field | Image:
+        """Return the content of a constant; anything else unchanged."""
+        if isinstance(part, str) or part.root not in self._constants:
+            return part
+        return self._written(part, part.value(self._constants, _FORBIDDEN))
+
+    def _content(self, field: Field, namespace: Mapping[str, object]) -> str | Image:
+        """Return the text or the image of a value of a row."""
+        value = field.value(namespace, _FORBIDDEN)
+        return self._missing(field.name) if is_missing(value) else self._written(field, value)
+
+    def _written(self, field: Field, value: object) -> str | Image:
+        # With a format specification, a value is text even if it could be drawn.
+        if field.spec or not images.is_drawable(value):
+            return to_text(field.name, value, field.spec, self._table_rows, _FORBIDDEN)
+        return to_image(field.name, value)
+
+    def _fields(self) -> Iterator[Field]:
+        return (part for part in self._parts if isinstance(part, Field))
+
+    def _fill_fast(self, row: Mapping[Any, object]) -> str | None:
+        """Fill in values that are str or int; return ``None`` if one is neither."""
+        texts: list[str] = []
+        for part, name in zip(self._parts, self._names, strict=True):
+            if name is None:
+                texts.append(part)  # type: ignore[arg-type]  # a field without a simple name is slow
+                continue
+            try:
+                value = row[name]
+            except KeyError:
+                raise no_column(name, row) from None
+            kind = type(value)
+            if kind is str:
+                texts.append(value)  # type: ignore[arg-type]
+            elif kind is int:
+                texts.append(str(value))
+            else:
+                return None
+        return "".join(texts)
+
+    def _missing(self, name: str) -> str:
+        if self._blank:
+            return ""
+        raise UsageError(
+            f"the value of {{{{{name}}}}} is missing in this row.",
+            hint='Fill it in; `gx.map(…, missing="blank")` sends an empty text.',
+        )
+
+
+def is_missing(value: object) -> bool:
+    """Return whether a value is None, NaN, or pandas' NA or NaT."""
+    if value is None or type(value).__name__ in _MISSING_TYPES:
+        return True
+    return isinstance(value, float) and value != value  # noqa: PLR0124 - true for NaN alone
+
+
+def no_column(name: str, columns: Collection[object]) -> UsageError:
+    """Return the error for a column that the rows do not have."""
+    known = [column for column in columns if isinstance(column, str)]
+    listed = ", ".join(map(repr, known[:8])) + (", …" if len(known) > 8 else "")  # noqa: PLR2004
+    return UsageError(
+        f"the prompt names {{{{{name}}}}}, but the rows have no column {name!r}."
+        f"{did_you_mean(name, known)}",
+        hint=f"The columns are {listed}." if listed else None,
+    )
+
+
+class _Namespace(dict[str, Any]):
+    """The names with which a placeholder may begin: the columns of a row, and ``row``."""
+
+    def __init__(self, row: Mapping[Any, object]) -> None:
+        super().__init__()
+        self._row = row
+
+    def __missing__(self, name: str) -> object:
+        if name in self._row:
+            return self._row[name]
+        if name == ROW:
+            return self._row
+        raise no_column(name, list(self._row))
+
+
+def placeholder_roots(template: str) -> list[str]:
+    """Return the names with which the placeholders of a template begin, each once."""
+    fields = (part for part in fields_of(template) if isinstance(part, Field))
+    return list(dict.fromkeys(field.root for field in fields))
+
+
+def _simple_name(part: str | Field | Image) -> str | None:
+    """Return the column if the placeholder is its value alone."""
+    if not isinstance(part, Field) or part.spec:
+        return None
+    return _column(part) if not part.path or part.is_item_of(ROW) else None
+
+
+def _column(part: Field) -> str | None:
+    """Return the column that a placeholder names; ``None`` for the whole row."""
+    if part.root != ROW:
+        return part.root
+    return part.first_key
