@@ -96,6 +96,8 @@ def _with_weights(home: Path) -> dict[str, str]:
     """Return the environment of a process with this home and the local model's weights."""
     weights = locate()
     env = environment(home)
+    # An answer that an earlier run of a map has stored must not be recorded as a new one.
+    env["GATEWAYX_STORAGE"] = str(home)
     return env | ({"XDG_CACHE_HOME": str(weights.parents[2])} if weights else {})
 
 

@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Any
 from gatewayx_nb.calls import Note, Table
 from gatewayx_nb.commands.cassette import cassette, cassette_arguments
 from gatewayx_nb.commands.command import Command
+from gatewayx_nb.commands.jobs import cancel, cancel_arguments, jobs, jobs_arguments
 from gatewayx_nb.commands.keys import contains_key, key, key_arguments, keys, typed_key_error
 from gatewayx_nb.commands.line_parser import GROUPED_COLUMNS
 from gatewayx_nb.commands.notebook import (
-    cancel,
-    cancel_arguments,
     chat,
     chat_arguments,
     compare,
     compare_arguments,
     explain,
     explain_arguments,
-    jobs,
     nest,
     nest_arguments,
 )
@@ -38,7 +36,7 @@ from gatewayx_nb.commands.status import (
     use_arguments,
 )
 from gatewayx_nb.commands.trust import trust, trust_arguments
-from gatewayx_nb.commands.usage import history, history_arguments, usage
+from gatewayx_nb.commands.usage import history, history_arguments, usage, usage_arguments
 from gatewayx_nb.errors import ConfigError, UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.text import shorten
@@ -244,7 +242,7 @@ COMMANDS = {
     command.name: command
     for command in (
         Command("ask", "call a model in one line; returns the reply", ask, ask_arguments, raw=True),
-        Command("cancel", "stop a background job", cancel, cancel_arguments),
+        Command("cancel", "stop a job", cancel, cancel_arguments),
         Command("cassette", "record and replay replies", cassette, cassette_arguments),
         Command("chat", "list, reset or export conversations", chat, chat_arguments),
         Command("compare", "choose, call and judge models in a widget", compare, compare_arguments),
@@ -253,7 +251,7 @@ COMMANDS = {
         Command("help", "list the commands, or explain one", show_help, help_arguments, raw=True),
         Command("history", "show the latest calls and their cost", history, history_arguments),
         Command("init", "create config/ and engines/ in this repository", init),
-        Command("jobs", "list the background jobs", jobs),
+        Command("jobs", "list the jobs, export or forget maps", jobs, jobs_arguments),
         Command(
             "key",
             "set a key (you are prompted) or remove it; import keys from a .env file",
@@ -275,7 +273,7 @@ COMMANDS = {
             trust,
             trust_arguments,
         ),
-        Command("usage", "show this session's calls and cost", usage),
+        Command("usage", "show this session's calls and cost", usage, usage_arguments),
         Command("use", "choose the default model", use, use_arguments),
     )
 }

@@ -1,4 +1,4 @@
-"""Commands about the running notebook: its conversations, jobs, last error and event loop."""
+"""Commands about the running notebook: its conversations, last error and event loop."""
 
 from __future__ import annotations
 
@@ -63,30 +63,6 @@ def chat_arguments(parser: LineParser) -> None:
     add("name", nargs="?", metavar="NAME", help="a conversation; optional if there is only one")
     add("file", nargs="?", metavar="FILE", help="file to export to: .md, or .ipynb for a notebook")
     add("--keep", type=int, metavar="N", help="turns that reset keeps; 0 by default")
-
-
-def jobs(session: Session, _: argparse.Namespace) -> Table:
-    """List this notebook's jobs."""
-    table = session.jobs.table()
-    if not table:
-        return table.with_notes(f"No jobs yet: `{session.ask_prog} REF --bg -o NAME` starts one.")
-    last = table[-1].name
-    return table.with_notes(
-        f"`{last}.result()` waits for the answer, `{session.prog} cancel {last}` stops the job."
-    )
-
-
-def cancel(session: Session, args: argparse.Namespace) -> Note:
-    """Stop a job and keep its partial answer."""
-    job = session.jobs.require(args.job)
-    if job.cancel():
-        return Note(f"{job.name!r} is stopped; `{job.name}.result()` is its partial answer.")
-    return Note(f"{job.name!r} has already ended: {job.state}.")
-
-
-def cancel_arguments(parser: LineParser) -> None:
-    """Add the arguments of ``cancel``: ``JOB``."""
-    parser.add_argument("job", metavar="JOB", help="name of the job, as listed by `jobs`")
 
 
 def compare(session: Session, args: argparse.Namespace) -> object:

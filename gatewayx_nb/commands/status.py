@@ -63,7 +63,7 @@ def status(session: Session, args: argparse.Namespace) -> Table[EngineStatus]:
     """Show the status of one engine, or of all."""
     rows = session.pool.status()
     if not args.name:
-        return rows.with_notes(*_summary(session), *session.pool.problems)
+        return rows.with_notes(*_summary(session), *_results_note(session), *session.pool.problems)
     matches = [row for row in rows if row.name == args.name]
     if not matches:
         raise EngineNotFoundError(
@@ -72,6 +72,19 @@ def status(session: Session, args: argparse.Namespace) -> Table[EngineStatus]:
         )
     notes = [line for row in matches for line in _details(session, row)]
     return Table(matches, rows.columns, notes)  # never folded, because the user named the engine
+
+
+def _results_note(session: Session) -> Iterator[str]:
+    """Yield where the answers of maps are stored, if there are any."""
+    description = session.pool.describe_results()
+    if description is None:
+        return
+    size = f"{description.size / 1e6:,.1f} MB"
+    reason = description.journal.reason
+    journal = f", with a rollback journal, because {reason}" if reason else ""
+    yield f"The answers of maps are in {display_path(description.path)} ({size}{journal})."
+    if description.problem:
+        yield description.problem
 
 
 def _details(session: Session, row: EngineStatus) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Displays models' answers: one updated display in a notebook, plain text in a terminal."""
+"""Displays answers and the progress of maps: in place in a notebook, as text in a terminal."""
 
 from gatewayx_nb.display.answer import (
     FinalView,
@@ -20,6 +20,7 @@ from gatewayx_nb.display.column_view import (
     ashow_comparison,
     show_comparison,
 )
+from gatewayx_nb.display.map_view import NotebookMapView
 from gatewayx_nb.display.throttle import INTERVAL, Throttle
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "FinalColumns",
     "FinalView",
     "NotebookColumns",
+    "NotebookMapView",
     "NotebookView",
     "QuietColumns",
     "QuietView",

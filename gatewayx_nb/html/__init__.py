@@ -24,6 +24,7 @@ from gatewayx_nb.html.notes import (
     pictures_html,
     pictures_text,
 )
+from gatewayx_nb.html.progress_box import progress_html, summary_html
 from gatewayx_nb.html.reply import reply_html
 from gatewayx_nb.html.safe_markdown import safe_markdown
 from gatewayx_nb.html.sandbox import sandbox_html
@@ -46,10 +47,12 @@ __all__ = [
     "pictures_html",
     "pictures_text",
     "preformatted_html",
+    "progress_html",
     "reply_html",
     "safe_markdown",
     "sandbox_html",
     "scroll_horizontally",
+    "summary_html",
     "table_html",
     "to_html",
     "wrap_reply",

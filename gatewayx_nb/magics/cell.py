@@ -17,6 +17,7 @@ from gatewayx_nb.commands import LineParser
 from gatewayx_nb.conversations import Chat
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.magics import cell_notes
+from gatewayx_nb.magics.map_cell import MapCell, check_flags, read_map
 from gatewayx_nb.magics.notebook_values import NotebookValues
 from gatewayx_nb.magics.reply_target import ReplyTarget, parse_target
 from gatewayx_nb.prompts import ROWS
@@ -117,6 +118,8 @@ def parser(prog: str = "%%gatewayx", advice: str = "") -> LineParser:
     shape("--insert", action="store_true", help="put the code into the next cell; never runs it")
     context("--no-vars", action="store_true", help="don't fill in {{name}}")
     run("--bg", action="store_true", help="run in the background; -o names the job")
+    map_help = "ask about each row of a DataFrame, a Series or a list; {{column}} is its value"
+    run("--map", metavar="FRAME", help=map_help)
     run("--no-stream", action="store_true", help="show the answer only when it is complete")
     run("--dry-run", action="store_true", help="show what would be sent, and send nothing")
     run("-q", "--quiet", action="store_true", help="show nothing; a line still has its value")
@@ -140,7 +143,7 @@ def wants_help(line: str) -> bool:
         return False
 
 
-def read(line: str, body: str, namespace: Mapping[str, object], rows: int = ROWS) -> Cell:
+def read(line: str, body: str, namespace: Mapping[str, object], rows: int = ROWS) -> Cell | MapCell:
     """Parse a cell.
 
     Args:
@@ -160,7 +163,9 @@ def read(line: str, body: str, namespace: Mapping[str, object], rows: int = ROWS
     return _cell(line_parser, words, body, namespace, rows)
 
 
-def read_line(line: str, namespace: Mapping[str, object], rows: int = ROWS) -> Cell | None:
+def read_line(
+    line: str, namespace: Mapping[str, object], rows: int = ROWS
+) -> Cell | MapCell | None:
     """Parse a line: a reference, options, and the prompt, which is the rest of the line as typed.
 
     Args:
@@ -235,29 +240,34 @@ def _cell(
     prompt: str,
     namespace: Mapping[str, object],
     rows: int,
-) -> Cell:
+) -> Cell | MapCell:
     """Return the cell with these words on its line and this prompt."""
     args = line_parser.read_words(words)
     if not prompt.strip():
         raise _no_prompt(line_parser, args.references)
     typed_flags = _typed_flags(line_parser, words)
     _check_dry_run(args, typed_flags)
+    if args.map is not None:
+        check_flags(args, typed_flags, is_cell=line_parser.prog.startswith("%%"))
     values = NotebookValues(namespace, rows, args.no_vars)
     # The target is checked before the call: an answer that cannot be bound would be lost, although
     # it costs money.
     target = parse_target(args, namespace)
     output_format = _output_format(args)
-    # Only newlines are stripped: spaces at the ends belong to the prompt.
-    filled = values.prompt(prompt.strip("\n"))
     references = tuple(map(values.text, args.references))
     _check_separators(references)
     options = _options(args, typed_flags, values, output_format)
     if len(references) == 1:
         options["model"] = references[0]
-    attached = itertools.chain.from_iterable(map(values.images, args.images))
-    images = (*filled.images, *attached)
-    if images:
-        options["images"] = images
+    images = tuple(itertools.chain.from_iterable(map(values.images, args.images)))
+    notes = () if args.no_vars else tuple(cell_notes.sent_as_typed("\n".join([*words, prompt])))
+    if args.map is not None:
+        options |= {"images": images} if images else {}
+        return replace(read_map(args, prompt, values, options), target=target, notes=notes)
+    # Only newlines are stripped: spaces at the ends belong to the prompt.
+    filled = values.prompt(prompt.strip("\n"))
+    if filled.images or images:
+        options["images"] = (*filled.images, *images)
     return Cell(
         prompt=filled.text,
         options=options,
@@ -271,7 +281,7 @@ def _cell(
         output_format=output_format,
         insert=args.insert,
         advice=line_parser.unquoted(words),
-        notes=() if args.no_vars else tuple(cell_notes.sent_as_typed("\n".join([*words, prompt]))),
+        notes=notes,
     )
 
 
@@ -363,6 +373,8 @@ def _options(
     options: dict[str, Any] = {}
     for name, option in OPTIONS.items():
         typed = getattr(args, name, None)
+        if name == "system" and args.map is not None:  # filled for each row
+            continue
         # `Cell.in_chat` sets `chat`, because it knows the cell's ID.
         if name in ("chat", "images", "params", "schema", "model") or typed in (None, [], False):
             continue

@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gatewayx_nb.background import Job, JobList
+    from gatewayx_nb.batch import ProgressView
     from gatewayx_nb.calls import AsyncReplyStream, CallOptions, ReplyStream
     from gatewayx_nb.comparisons import Comparison, ComparisonRun
     from gatewayx_nb.engine_pool import EnginePool
     from gatewayx_nb.magics.cell import Cell
+    from gatewayx_nb.magics.map_cell import MapCell
     from gatewayx_nb.replies import Reply
 
 _display_tasks: set[asyncio.Task[None]] = set()
@@ -156,6 +158,39 @@ def _misplaced_prompt(
         )
         | Hint("list_engines"),
     )
+
+
+class MapCellRun(CellRun):
+    """The map of a cell; a stopped one keeps what is done.
+
+    Args:
+        pool: The pool.
+        cell: The cell.
+        view: Displays the progress; ``None`` for no display.
+        bind: Binds the result if the cell names a variable, and shows the notes.
+
+    Raises:
+        GatewayError: If the map cannot be run; nothing has been sent.
+    """
+
+    def __init__(
+        self,
+        pool: EnginePool,
+        cell: MapCell,
+        view: ProgressView | None,
+        bind: Callable[[object], object],
+    ) -> None:
+        self._map = pool.plan_map(**cell.arguments, view=view)
+        self._bind = bind
+
+    @override
+    def run(self) -> object:
+        """Run the map; return its result unless it is bound to a variable."""
+        return self._bind(self._map.collect("same"))
+
+    @override
+    async def arun(self) -> object:
+        return self._bind(await self._map.acollect("same", stops_on_cancel=True))
 
 
 def dry_run(pool: EnginePool, cell: Cell) -> DryRun:

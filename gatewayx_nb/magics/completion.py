@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb import weights
 from gatewayx_nb.calls import PARAM_OPTIONS
-from gatewayx_nb.commands import COMMANDS, TOPICS
+from gatewayx_nb.commands import COMMANDS, JOB_ACTIONS, TOPICS
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.magics import cell, transforms
+from gatewayx_nb.magics.map_cell import column_names, frame_names
 from gatewayx_nb.magics.notebook_values import image_names
 from gatewayx_nb.magics.type_expression import schema_names
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.commands import LineParser, Session
 
 _FIELD = re.compile(r"\{\{ ?(\w*)$")
+_MAP = re.compile(r"\s--map[ =]\s*(\S+)")
 _ENGINE_COMMANDS = ("compare", "explain", "health", "models", "status", "use")
 """Commands whose arguments are engines or references."""
 
@@ -59,13 +61,13 @@ def complete(session: Session, text: str, namespace: Mapping[str, object]) -> Co
     # The lines below a cell's first line are the prompt, in which only `{{name}}` is completed.
     if first and first[1] == "%%" and head:
         field = _FIELD.search(last)
-        public = [name for name in namespace if not name.startswith("_")]
-        return _matching(field[1], public) if field else None
+        names = _in_placeholder(text.partition("\n")[0], namespace)
+        return _matching(field[1], names) if field else None
     line = transforms.MAGIC.match(last)
     if line is None:
         return None
     if line[1] == "%" and (field := _FIELD.search(last)):
-        return _matching(field[1], [name for name in namespace if not name.startswith("_")])
+        return _matching(field[1], _in_placeholder(last, namespace))
     *before, fragment = last[line.end() :].split(" ")
     words = [word for word in before if word]
     if line[1] == "%%":
@@ -73,6 +75,13 @@ def complete(session: Session, text: str, namespace: Mapping[str, object]) -> Co
     else:
         candidates = _in_line(session, words, fragment, namespace)
     return _matching(fragment, candidates)
+
+
+def _in_placeholder(line: str, namespace: Mapping[str, object]) -> list[str]:
+    """Return completions for ``{{``: the columns of ``--map``, and the notebook's variables."""
+    mapped = _MAP.search(line)
+    columns = column_names(mapped[1], namespace) if mapped else []
+    return [*columns, *(name for name in namespace if not name.startswith("_"))]
 
 
 def _in_cell(
@@ -117,13 +126,14 @@ def _arguments(session: Session, words: list[str], fragment: str) -> Iterable[st
         case ["chat", _]:
             names = (chat.name for chat in session.pool.chats)
         case ["cancel"]:
-            names = (job.name for job in session.jobs)
+            names = (*(job.name for job in session.jobs), *_maps(session))
+        case ["jobs", *actions] if len(actions) <= 1:
+            names = (*([] if actions else JOB_ACTIONS), *_maps(session))
         case ["help"]:
             names = (*COMMANDS, *TOPICS, "options")
-        case ["pull", *options] if "--remove" in options:
-            names = (model.name for model in weights.pulled_models())
-        case ["pull"]:
-            names = weights.catalogue()
+        case ["pull", *options] if not options or "--remove" in options:
+            pulled = (model.name for model in weights.pulled_models())
+            names = pulled if options else weights.catalogue()
         case ["key", "import"]:
             names = _files(fragment)
         case ["key", _]:
@@ -156,6 +166,8 @@ def _values(
     match action.dest:
         case "chat":
             values = (chat.name for chat in session.pool.chats)
+        case "map":
+            values = frame_names(namespace)
         case "schema":
             values = schema_names(namespace)
         case "images":
@@ -167,6 +179,13 @@ def _values(
         case _ if action.metavar in _FILE_METAVARS:
             values = _files(fragment)
     return values
+
+
+def _maps(session: Session) -> list[str]:
+    try:
+        return [job.name for job in session.pool.map_jobs()]
+    except GatewayError:  # the store cannot be read
+        return []
 
 
 def _files(fragment: str) -> list[str]:

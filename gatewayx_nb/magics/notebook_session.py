@@ -21,14 +21,23 @@ from gatewayx_nb.calls import Note
 from gatewayx_nb.commands import Session
 from gatewayx_nb.errors import GatewayError, TrustError, UsageError
 from gatewayx_nb.magics import cell, cell_history
-from gatewayx_nb.magics.cell_run import AnswerRun, CellRun, ColumnsRun, dry_run, start_job
+from gatewayx_nb.magics.cell_run import (
+    AnswerRun,
+    CellRun,
+    ColumnsRun,
+    MapCellRun,
+    dry_run,
+    start_job,
+)
+from gatewayx_nb.magics.map_cell import MapCell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from IPython.core.interactiveshell import InteractiveShell
 
     from gatewayx_nb.background import Job
+    from gatewayx_nb.batch import MapPreview
     from gatewayx_nb.calls import ConversationSlot, Table
     from gatewayx_nb.cassettes import Cassette
     from gatewayx_nb.commands import FailedCell, LineParser
@@ -101,6 +110,8 @@ class NotebookSession(Session):
         if parsed is None:
             return self.ask_parser.table()
         prepared = self.prepare(parsed, self._line_id())
+        if isinstance(prepared, MapCellRun):
+            return prepared.run()
         if not isinstance(prepared, AnswerRun):
             return prepared
         reply = prepared.run()
@@ -108,18 +119,25 @@ class NotebookSession(Session):
         self.last_shown = None if parsed.quiet else reply
         return reply
 
-    def prepare(self, parsed: cell.Cell, cell_id: str | None) -> CellRun | DryRun | Job:
+    def prepare(
+        self, parsed: cell.Cell | MapCell, cell_id: str | None
+    ) -> CellRun | DryRun | MapPreview | Job:
         """Return the run of a cell, or its output if there is nothing to wait for.
 
         Args:
             parsed: The cell.
             cell_id: Identifies its turn in a conversation, which a rerun replaces.
         """
+        if isinstance(parsed, MapCell):
+            if parsed.dry_run:
+                return self.pool.preview_map(**parsed.arguments)
+            parsed = replace(parsed, notes=(*parsed.notes, *self._notes(parsed)))
+            view, finish = self._outputs.map_view(parsed), self._outputs.map_binder(parsed)
+            return MapCellRun(self.pool, parsed, view, finish)
         parsed = parsed.in_chat(self.pool.chats, self._shell.user_ns, cell_id)
         if parsed.dry_run:
             return dry_run(self.pool, parsed)
-        notes = filter(None, (self._default_note(parsed), self._fresh_note(parsed)))
-        parsed = replace(parsed, notes=(*parsed.notes, *notes))
+        parsed = replace(parsed, notes=(*parsed.notes, *self._notes(parsed)))
         if parsed.background:
             return self._start_job(parsed)
         bind = self._outputs.binder(parsed)
@@ -127,10 +145,16 @@ class NotebookSession(Session):
             return ColumnsRun(self.pool, parsed, self._outputs.columns(parsed), bind)
         return AnswerRun(self.pool, parsed, self._outputs.view(parsed), bind)
 
-    def _default_note(self, parsed: cell.Cell) -> str:
+    def _notes(self, parsed: cell.Cell | MapCell) -> Iterator[str]:
+        """Return the notes on what the session has chosen for a cell."""
+        has_several = isinstance(parsed, cell.Cell) and bool(parsed.references)
+        default_note = "" if has_several else self._default_note(parsed)
+        return filter(None, (default_note, self._fresh_note(parsed)))
+
+    def _default_note(self, parsed: cell.Cell | MapCell) -> str:
         """Return a note for the first answer after changed keys have changed the default model."""
         slot = cast("ConversationSlot | None", parsed.options.get("chat"))
-        if parsed.references or parsed.options.get("model") or (slot and slot.model):
+        if parsed.options.get("model") or (slot and slot.model):
             return ""
         with contextlib.suppress(GatewayError):  # there is no default; the call raises the error
             previous, self._default = self._default, self.pool.default_model()
@@ -143,7 +167,7 @@ class NotebookSession(Session):
                 )
         return ""
 
-    def _fresh_note(self, parsed: cell.Cell) -> str:
+    def _fresh_note(self, parsed: cell.Cell | MapCell) -> str:
         """Return a note for the first answer that bypasses the open cassette."""
         active = self.pool.active_cassette
         if active is None or active.mode == "off" or self._bypassed() is active:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 from IPython.display import display as show
 
 from gatewayx_nb import display
+from gatewayx_nb.batch import default_view
 from gatewayx_nb.magics.cell_notes import MutedNote
 from gatewayx_nb.replies import Reply
 
@@ -15,8 +16,10 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from gatewayx_nb.batch import ProgressView
     from gatewayx_nb.comparisons import Comparison
     from gatewayx_nb.magics.cell import Cell
+    from gatewayx_nb.magics.map_cell import MapCell
     from gatewayx_nb.schema import ResponseSchema
 
 LAST = "_reply"
@@ -72,7 +75,25 @@ class Outputs:
 
         return bind
 
-    def show_notes(self, cell: Cell) -> None:
+    def map_view(self, cell: MapCell) -> ProgressView | None:
+        """Return a view of a map's progress."""
+        if cell.quiet:
+            return None
+        return display.NotebookMapView() if self.in_kernel else default_view()
+
+    def map_binder(self, cell: MapCell) -> Callable[[object], object]:
+        """Return a function that binds the result of a map, or returns it as the cell's value."""
+
+        def bind(result: object) -> object:
+            self.show_notes(cell)
+            if cell.target is None:
+                return result
+            self._shell.user_ns[cell.target.variable] = result
+            return None
+
+        return bind
+
+    def show_notes(self, cell: Cell | MapCell) -> None:
         """Show the notes on a cell."""
         if cell.notes and not cell.quiet:
             show(MutedNote(*cell.notes))

@@ -56,9 +56,10 @@ def parse_target(args: argparse.Namespace, namespace: Mapping[str, object]) -> R
             f"{did_you_mean(attribute, ('parsed', 'text'))}",
             hint=f"For example, `-o {name}.parsed`.",
         )
-    if dot and (args.bg or len(args.references) > 1):
+    if dot and (args.bg or args.map or len(args.references) > 1):
         raise UsageError(
-            f"`-o {args.out}` needs a single reply, which several models or a job do not have.",
+            f"`-o {args.out}` needs a single reply, which several models, a job or a map do not"
+            " have.",
             hint=f"Use `-o {name}`, which binds them all.",
         )
     is_parsed = args.schema or args.insert or args.output_format not in (None, "markdown", "text")

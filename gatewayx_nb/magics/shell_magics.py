@@ -8,7 +8,7 @@ from gatewayx_nb import commands, engine_pool
 from gatewayx_nb.background import Job
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.magics import cell
-from gatewayx_nb.magics.cell_run import CellRun
+from gatewayx_nb.magics.cell_run import CellRun, MapCellRun
 from gatewayx_nb.magics.completion import complete
 from gatewayx_nb.magics.notebook_session import NotebookSession
 from gatewayx_nb.magics.outputs import Outputs
@@ -18,6 +18,7 @@ from gatewayx_nb.text import shorten
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
+    from gatewayx_nb.batch import MapPreview
     from gatewayx_nb.calls import Table
     from gatewayx_nb.engine_pool import DryRun
     from gatewayx_nb.magics.completion import Completions
@@ -49,21 +50,21 @@ class ShellMagics:
             self._outputs.hide_once(result)
         return result
 
-    def cell(self, line: str, body: str) -> Table | DryRun | None:
+    def cell(self, line: str, body: str) -> object:
         """Send the lines below as a prompt; `%%gatewayx -h` lists the options."""
         prepared = self._prepare(line, body)
         if not isinstance(prepared, CellRun):
             return prepared
-        prepared.run()
-        return None
+        value = prepared.run()
+        return value if isinstance(prepared, MapCellRun) else None
 
-    async def acell(self, line: str, body: str) -> Table | DryRun | None:
+    async def acell(self, line: str, body: str) -> object:
         """Send the lines below as a prompt, on the kernel's event loop."""
         prepared = self._prepare(line, body)
         if not isinstance(prepared, CellRun):
             return prepared
-        await prepared.arun()
-        return None
+        value = await prepared.arun()
+        return value if isinstance(prepared, MapCellRun) else None
 
     def complete(self, text: str) -> Completions | None:
         """Return the completions of a cell's text up to the cursor; see `completion.complete`."""
@@ -74,7 +75,7 @@ class ShellMagics:
         self._session.jobs.close()
         engine_pool.reset()
 
-    def _prepare(self, line: str, body: str) -> CellRun | Table | DryRun | None:
+    def _prepare(self, line: str, body: str) -> CellRun | Table | DryRun | MapPreview | None:
         """Parse a cell; return its run, or its output if there is nothing to wait for."""
         session = self._session
         word = (*line.split(maxsplit=1), "")[0]

@@ -47,6 +47,9 @@ LOOKS = {
     "history": "%gatewayx history",
     "health": "%gatewayx health",
     "security": "%gatewayx security",
+    "map": "gx.map(['good', 'bad'], 'Classify: {{input}}', 'priced')",
+    "map-failed": "gx.map(['a'], 'Classify: {{input}}', 'mock', params={'fail': 400})",
+    "jobs": "%gatewayx jobs",
     "picker": "gx.picker(['mock'])",
     "view": "%gatewayx compare sample mock",
 }

@@ -59,7 +59,9 @@ def test_a_conversation_is_truncated_or_deleted(shell_with_chat):
         shell_with_chat.ask("%gatewayx chat reset storyy")
 
 
-@pytest.mark.parametrize("line", ["chat", "chat lisst", "chat list a b c", "jobs x", "nest maybe"])
+@pytest.mark.parametrize(
+    "line", ["chat", "chat lisst", "chat list a b c", "jobs a b c d", "nest maybe"]
+)
 def test_the_error_for_invalid_arguments_names_the_help(shell, line):
     """Invalid arguments raise a one-line error that names the command for help."""
     with pytest.raises(UsageError, match=r"`%gatewayx help (chat|jobs|nest)` shows its use"):

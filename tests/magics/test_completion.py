@@ -6,11 +6,14 @@ from typing import TypedDict
 
 import matplotlib.figure
 import matplotlib.pyplot as plt
+import pandas as pd
 import PIL.Image
 import pydantic
 import pytest
 from IPython.core import completer
 from IPython.core.completer import provisionalcompleter
+
+import gatewayx_nb
 
 pytestmark = pytest.mark.skipif(
     not hasattr(completer, "context_matcher"), reason="IPython before 8.6 has no other completers"
@@ -33,6 +36,8 @@ def _define(shell):
         User=pydantic.create_model("User", name=str),
         River=type("River", (), {}),
         json_schema={"type": "object"},
+        frame=pd.DataFrame({"subject": ["a"], "two words": ["b"]}),
+        titles=["a", "b"],
         fig=figure,
         axes=figure.add_subplot(),
         photo=PIL.Image.new("L", (1, 1)),
@@ -76,6 +81,16 @@ def _define(shell):
         ("%gatewayx mock --schema Us", "%gatewayx mock --schema User"),
         ("%%gatewayx mock --schema Ri", "%%gatewayx mock --schema River"),
         ("%%gatewayx mock --schema js", "%%gatewayx mock --schema json_schema"),
+        ("%%gatewayx mock --map fr", "%%gatewayx mock --map frame"),
+        ("%gatewayx mock --map ti", "%gatewayx mock --map titles"),
+        ("%%gatewayx mock --map frame\nOf {{su", "%%gatewayx mock --map frame\nOf {{subject"),
+        ("%%gatewayx mock --map=frame\nOf {{su", "%%gatewayx mock --map=frame\nOf {{subject"),
+        ("%gatewayx mock --map titles {{in", "%gatewayx mock --map titles {{input"),
+        ("%gatewayx cancel map-", "%gatewayx cancel map-numbers"),
+        ("%gatewayx jobs export map-", "%gatewayx jobs export map-numbers"),
+        ("%gatewayx jobs forget map-", "%gatewayx jobs forget map-numbers"),
+        ("%gatewayx jobs map-", "%gatewayx jobs map-numbers"),
+        ("%gatewayx jobs forg", "%gatewayx jobs forget"),
         ("%%gatewayx gro", "%%gatewayx grok"),
         ("%gatewayx gro", "%gatewayx grok"),
         ("%gatewayx ask gro", "%gatewayx ask grok"),
@@ -102,6 +117,7 @@ def test_tab_completes_lines_and_cells(shell, text, completed):
     _define(shell)
     shell.user_ns["country"] = "France"
     shell.ask("%%gatewayx mock -q --chat story\nhi")
+    gatewayx_nb.map(["a"], "{{input}}", "mock", name="map-numbers", progress=False)
     Path("data.env").touch()
     Path("sub").mkdir()
     Path("sub/recorded.jsonl").touch()
@@ -134,6 +150,8 @@ def test_other_text_is_completed_by_python(shell, text):
     [
         ("%%gx mock --schema ", ["City", "Place", "User", "River", "json_schema", "Figure"]),
         ("%gx mock --schema ", ["City", "Place", "User", "River", "json_schema", "Figure"]),
+        ("%%gx mock --map ", ["frame", "titles"]),
+        ("%gx mock --map ", ["frame", "titles"]),
         ("%%gx mock --image ", ["fig", "axes", "photo", "config/", "engines/"]),
         ("%gx mock --image ", ["fig", "axes", "photo", "config/", "engines/"]),
         ("%%gx mock --chat ", []),

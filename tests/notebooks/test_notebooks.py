@@ -69,7 +69,7 @@ def test_every_output_of_a_notebook_is_compared(name):
 
 
 @pytest.mark.kernel
-@pytest.mark.parametrize("name", ["03_side_by_side", "08_keys_and_safety"])
+@pytest.mark.parametrize("name", ["03_side_by_side", "07_many_rows", "08_keys_and_safety"])
 def test_a_rerun_notebook_has_the_same_bytes(scripts, name, tmp_path):
     """A notebook that is rerun in another folder, without weights and keys, is unchanged."""
     _, record = scripts

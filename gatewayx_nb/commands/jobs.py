@@ -1,0 +1,188 @@
+"""Commands about jobs: background calls of the notebook, and maps of the project."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.batch import MapJob, duration, parse_age
+from gatewayx_nb.calls import Note, Table, text_columns
+from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.secure_config import display_path
+from gatewayx_nb.text import counted, shorten
+
+if TYPE_CHECKING:
+    import argparse
+
+    from gatewayx_nb.background import Job
+    from gatewayx_nb.commands.command import Session
+    from gatewayx_nb.commands.line_parser import LineParser
+
+ACTIONS = ("list", "forget", "export")
+"""What `jobs` can do."""
+
+_MAX_SHOWN = 120
+"""Maximum number of characters that are shown of a prompt or a problem."""
+
+
+def jobs(session: Session, args: argparse.Namespace) -> Table | Note:
+    """List the jobs, describe one, or export or forget a map."""
+    if args.action not in ACTIONS:
+        _check_is_name(args)
+        args.action, args.name = "list", args.action
+    _check_arguments(args)
+    if args.action == "list":
+        return _list(session) if args.name is None else _describe(session, args.name)
+    if args.action == "export":
+        job = _map(session, args.name)
+        path = job.export(args.file)
+        return Note(f"The answers of {job.name!r} are in {display_path(path)}.")
+    return _forget(session, args)
+
+
+def jobs_arguments(parser: LineParser) -> None:
+    """Add the arguments of ``jobs``: ``[list|forget|export] [NAME] [FILE] [--older AGE]``."""
+    add = parser.add_argument
+    action_help = f"{', '.join(ACTIONS)}, or the name of a job to describe; list by default"
+    add("action", nargs="?", default="list", metavar="ACTION", help=action_help)
+    add("name", nargs="?", metavar="NAME", help="a job")
+    add("file", nargs="?", metavar="FILE", help="file to export to: .parquet, .csv or .jsonl")
+    add("--older", metavar="AGE", help="forget all maps last used longer ago than AGE, such as 30d")
+
+
+def cancel(session: Session, args: argparse.Namespace) -> Note:
+    """Stop a job and keep its partial answer."""
+    job = _find(session, args.job)
+    if not job.cancel():
+        return Note(f"{job.name!r} has already ended: {job.state}.")
+    if isinstance(job, MapJob):
+        return Note(f"{job.name!r} is being stopped; its answers so far are kept.")
+    return Note(f"{job.name!r} is stopped; `{job.name}.result()` is its partial answer.")
+
+
+def cancel_arguments(parser: LineParser) -> None:
+    """Add the arguments of ``cancel``: ``JOB``."""
+    parser.add_argument("job", metavar="JOB", help="name of the job, as listed by `jobs`")
+
+
+def _check_is_name(args: argparse.Namespace) -> None:
+    """Check that a first word that is not an action is the only argument, as a job's name is.
+
+    Raises:
+        UsageError: If it is not.
+    """
+    if args.name or args.older:
+        raise UsageError(
+            f"the action must be {', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}, got"
+            f" {shorten(args.action, _MAX_SHOWN)!r}.{did_you_mean(args.action, ACTIONS)}",
+            hint=Hint("command", line="help jobs"),
+        )
+
+
+def _check_arguments(args: argparse.Namespace) -> None:
+    """Refuse a missing argument, and one that the action does not use.
+
+    Raises:
+        UsageError: If there is one.
+    """
+    if args.older is not None and (args.action != "forget" or args.name):
+        raise UsageError(
+            "`--older` belongs to `jobs forget`, without a name.",
+            hint=Hint("command", line="jobs forget --older 30d"),
+        )
+    if args.file and args.action != "export":
+        raise UsageError(
+            f"`jobs {args.action}` takes no file.",
+            hint=Hint("command", line=f"jobs export {args.name} {args.file}"),
+        )
+    if args.action == "export" and not args.file:
+        raise UsageError(
+            "`jobs export` needs a job and a file.",
+            hint=Hint("command", line=f"jobs export {args.name or 'NAME'} answers.csv"),
+        )
+    if args.action == "forget" and not (args.name or args.older):
+        raise UsageError(
+            "`jobs forget` needs a job, or `--older`.",
+            hint=Hint("command", line="jobs forget --older 30d"),
+        )
+
+
+def _list(session: Session) -> Table:
+    table = session.jobs.table(session.pool.map_jobs())
+    if not table:
+        return table.with_notes(
+            f"No jobs yet: `{session.ask_prog} REF --map FRAME` asks about each row, and"
+            f" `{session.ask_prog} REF --bg -o NAME` runs in the background."
+        )
+    running = next((row.name for row in table if row.state == "running"), None)
+    notes = [f"`{session.prog} cancel {quote(running)}` stops a job."] if running else []
+    if any(row.map is None for row in table):
+        name = next(row.name for row in table if row.map is None)
+        notes.insert(0, f"`{name}.result()` waits for the answer.")
+    if any(row.map is not None and row.state not in ("done", "running") for row in table):
+        notes.append("Run the cell of a map again to ask about its missing rows.")
+    return table.with_notes(*[" ".join(notes)] * bool(notes))
+
+
+def _describe(session: Session, name: str) -> Table | Note:
+    job = _find(session, name)
+    if not isinstance(job, MapJob):
+        return Note(repr(job))
+    status = job.progress()
+    when = datetime.fromtimestamp(status.last_used)  # noqa: DTZ006 - the user's own time
+    rows = [
+        ("state", status.state),
+        ("model", status.model),
+        ("prompt", shorten(" ".join(job.prompt.split()), _MAX_SHOWN)),
+        ("rows", status.rows_text),
+        ("failed", f"{status.failed:,}"),
+        ("cost", status.cost_text),
+        ("ran", duration(status.seconds)),
+        ("last run", f"{when:%Y-%m-%d %H:%M}"),
+        *([("problem", shorten(status.problem, _MAX_SHOWN))] if status.problem else []),
+    ]
+    prog = session.prog
+    note = f"`{prog} jobs export {quote(job.name)} FILE` writes its answers to a file."
+    if status.state == "running":
+        note = f"`{prog} cancel {quote(job.name)}` stops it."
+    elif status.state != "done":
+        note = f"Run its cell again to ask about its missing rows. {note}"
+    return Table(rows, text_columns("job", job.name), (note,))
+
+
+def _forget(session: Session, args: argparse.Namespace) -> Note:
+    """Forget the maps with a name, or those that were not used for some time."""
+    if args.older is not None:
+        count = session.pool.forget_jobs(older=parse_age(args.older))
+        return Note(f"{counted(count, 'map')} {'is' if count == 1 else 'are'} forgotten.")
+    job = _map(session, args.name)
+    if job.name != args.name:  # what is deleted must be named in full
+        raise UsageError(
+            f"there is no job {args.name!r}. Did you mean {job.name!r}?", hint=Hint("list_jobs")
+        )
+    job.forget()
+    # A prompt that was edited is another job, perhaps of the same name.
+    names = [status.name for status in session.pool.map_jobs()]
+    count = names.count(args.name)
+    rest = f" {counted(count, 'earlier job')} of this name remain{'s' if count == 1 else ''}."
+    return Note(f"{args.name!r} and its answers are forgotten.{rest if count else ''}")
+
+
+def _find(session: Session, name: str) -> Job | MapJob:
+    return session.jobs.require(name) if name in session.jobs else session.pool.job(name)
+
+
+def _map(session: Session, name: str) -> MapJob:
+    """Return a map by its name, or the beginning of it.
+
+    Raises:
+        UsageError: If there is none, the names of several begin with it, or it is a background job.
+    """
+    if name in session.jobs:
+        raise UsageError(
+            f"{name!r} is a job of this notebook, whose answer is not stored.",
+            hint=f"Save it yourself: `{name}.result()`.",
+        )
+    return session.pool.job(name)

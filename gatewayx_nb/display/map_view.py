@@ -1,0 +1,90 @@
+"""Shows the progress of a map in a notebook: one display, which becomes its summary."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.batch import duration
+from gatewayx_nb.display.answer import UpdatableDisplay
+from gatewayx_nb.html import progress_html, summary_html
+from gatewayx_nb.text import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatewayx_nb.batch import MapFigures
+
+_ANSWER_LENGTH = 160
+"""Maximum number of characters that are shown of an answer."""
+
+_LINES = 3
+"""Number of lines for the latest answers, whether there are any or not."""
+
+_UNKNOWN = "?"
+
+
+class NotebookMapView:
+    """Shows a bar with the figures and the latest answers; at the end, the summary.
+
+    Args:
+        clock: Returns monotonic seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._display = UpdatableDisplay(clock)
+        self._html = ""
+
+    def show(self, figures: MapFigures) -> None:
+        """Show the figures, if an update is due."""
+        if not self._display.throttle.is_due:
+            return
+        with self._display.throttle.measure():
+            cells, items = _cells(figures), _items(figures)
+            html = progress_html(_title(figures), _shares(figures), cells, items)
+            if html != self._html:
+                self._display.show(f"{figures.name}: {figures.progress_line()}", html)
+            self._html = html
+
+    def close(self, figures: MapFigures) -> None:
+        """Show the summary, which the notebook saves."""
+        first, *rest = figures.summary_lines()
+        errors = figures.error_lines()
+        lines = [first, *rest[len(errors) :]]
+        html = summary_html(_title(figures), _shares(figures), lines, errors)
+        self._display.show("\n".join([first, *rest]), html)
+
+
+def _title(figures: MapFigures) -> tuple[str, str, str]:
+    return figures.name, figures.state, figures.rows_text()
+
+
+def _shares(figures: MapFigures) -> tuple[float, float]:
+    """Return the shares of the rows that have an answer and that failed; 0 if not known."""
+    total = figures.total or 0
+    if not total:
+        return float(figures.state == "done"), 0.0
+    return figures.answered / total, figures.failed / total
+
+
+def _cells(figures: MapFigures) -> list[tuple[str, str]]:
+    left = figures.seconds_left()
+    return [
+        ("rows/s", f"{figures.rate():,.1f}"),
+        ("in flight", f"{figures.in_flight:,}"),
+        ("429s", f"{figures.rate_limited:,}"),
+        ("errors", f"{figures.failed:,}"),
+        ("cost", figures.cost_text()),
+        ("time left", _UNKNOWN if left is None else duration(left)),
+        ("bound by", figures.bound_by or _UNKNOWN),
+    ]
+
+
+def _items(figures: MapFigures) -> list[str]:
+    """Return a problem, if any, and the latest answers: always the same number of lines."""
+    lines = [figures.problem] if figures.problem else []
+    lines += [
+        f"row {position}: {shorten(text, _ANSWER_LENGTH)}"
+        for position, text in reversed(figures.latest)
+    ]
+    return [*lines, *[""] * _LINES][:_LINES]

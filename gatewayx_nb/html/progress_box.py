@@ -1,0 +1,91 @@
+"""The progress of many rows as HTML: a title, a bar, figures under their labels, and lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.html.components import LEFT, MUTED, NO_MATH, escape, inline_code
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# The colours are visible on light and dark backgrounds.
+_DONE, _FAILED, _EMPTY = "#3f7fbf", "#c8553d", "rgba(128,128,128,.25)"
+_BOX = f"{LEFT};max-width:52em;line-height:1.5;margin:.3em 0"
+_TITLE = "display:flex;flex-wrap:wrap;justify-content:space-between;gap:0 1em"
+_BAR = (
+    "display:flex;overflow:hidden;height:.5em;border-radius:.25em;margin:.4em 0;"
+    f"background:{_EMPTY}"
+)
+_ONE_LINE = "overflow:hidden;text-overflow:ellipsis;white-space:nowrap"
+_NUMBERS = f"font-variant-numeric:tabular-nums;{_ONE_LINE}"
+# The columns have the same width, so that a figure that grows does not move the others.
+_FIGURES = "display:grid;grid-template-columns:repeat(auto-fill,minmax(5.6em,1fr));gap:.1em .8em"
+_WIDE = "grid-column:span 2"
+_LONG_LABEL = "bound by"
+_LINE_HEIGHT = 1.5
+_ITEM = f"{MUTED};{_ONE_LINE};height:{_LINE_HEIGHT}em"
+_NOTE = f"border-left:3px solid {_FAILED};padding-left:.6em;margin:.3em 0;overflow-wrap:anywhere"
+
+
+def progress_html(
+    title: tuple[str, str, str],
+    shares: tuple[float, float],
+    figures: Sequence[tuple[str, str]],
+    items: Sequence[str],
+) -> str:
+    """Return the state of a running map; the height does not depend on the values.
+
+    Args:
+        title: The name, the state, and the count at the right.
+        shares: The shares of the bar that are done and that have failed, from 0 to 1.
+        figures: Labels and values.
+        items: The lines below the figures, each cut at the width of the page; an empty line takes
+            as much space.
+    """
+    cells = "".join(_figure(label, value) for label, value in figures)
+    lines = "".join(f'<div style="{_ITEM}">{escape(item) or "&nbsp;"}</div>' for item in items)
+    grid = f'<div style="{_FIGURES}">{cells}</div>'
+    return _box(title, shares, f'{grid}<div style="margin-top:.4em">{lines}</div>')
+
+
+def summary_html(
+    title: tuple[str, str, str],
+    shares: tuple[float, float],
+    lines: Sequence[str],
+    errors: Sequence[str] = (),
+) -> str:
+    """Return the state of a map that has ended.
+
+    Args:
+        title: The name, the state, and the count at the right.
+        shares: The shares of the bar; see `progress_html`.
+        lines: Lines of text in which backticks mark code.
+        errors: Errors, in the same form.
+    """
+    texts = [f"<div>{inline_code(line)}</div>" for line in lines]
+    texts[1:1] = [f'<div style="{_NOTE}">{inline_code(error)}</div>' for error in errors]
+    return _box(title, shares, "".join(texts))
+
+
+def _box(title: tuple[str, str, str], shares: tuple[float, float], body: str) -> str:
+    name, state, count = map(escape, title)
+    done, failed = (100 * min(1.0, max(0.0, share)) for share in shares)
+    bar = "".join(
+        f'<div style="background:{color};width:{width:.2f}%"></div>'
+        for color, width in ((_DONE, done), (_FAILED, failed))
+    )
+    return (
+        f'<div class="gatewayx-progress {NO_MATH}" style="{_BOX}"><div style="{_TITLE}">'
+        f'<div><b>{name}</b> <span style="{MUTED}">{state}</span></div>'
+        f'<div style="{_NUMBERS}">{count}</div></div>'
+        f'<div style="{_BAR}">{bar}</div>{body}</div>'
+    )
+
+
+def _figure(label: str, value: str) -> str:
+    width = _WIDE if label == _LONG_LABEL else ""
+    return (
+        f'<div style="min-width:0;{width}"><div style="{MUTED}">{escape(label)}</div>'
+        f'<div style="{_NUMBERS}">{escape(value)}</div></div>'
+    )

@@ -1,0 +1,236 @@
+"""A cell with ``--map``: its prompt is a template that is filled for each row of a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb import prompts
+from gatewayx_nb.batch import Rows, read_rows
+from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.prompts import ROW, RowTemplate, placeholder_roots
+from gatewayx_nb.secure_config import Secret
+from gatewayx_nb.text import shorten
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Mapping
+
+    from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.magics.notebook_values import NotebookValues
+    from gatewayx_nb.magics.reply_target import ReplyTarget
+
+_WITHOUT_MEANING = ("chat", "bg", "insert", "output_format", "no_stream", "renew", "no_vars")
+"""Options of a cell that do not apply to a map."""
+
+_NOT_PREVIEWED = ("fresh", "max_cost")
+"""Options of a map that a preview does not use."""
+
+_SHOWN_COLUMNS = 8
+_MAX_SHOWN = 60
+"""Maximum number of characters of quoted input in an error message."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapCell:
+    """A parsed cell with ``--map``, ready to run.
+
+    Attributes:
+        rows: The rows.
+        prompt: The prompt, with the notebook's values filled in.
+        options: The options of the calls, without the system prompt.
+        system: The system prompt, if any.
+        target: Where the result is bound; ``None`` if it is the cell's value.
+        quiet: Whether to show no progress.
+        dry_run: Whether to show only what would be sent.
+        notes: Notes on what was probably typed by mistake, to be shown below the progress.
+    """
+
+    rows: Rows
+    prompt: RowTemplate
+    options: CallOptions
+    system: RowTemplate | str | None = None
+    target: ReplyTarget | None = None
+    quiet: bool = False
+    dry_run: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of `EnginePool.preview_map`."""
+        return {
+            "rows": self.rows.source,
+            "prompt": self.prompt,
+            "system": self.system,
+            **self.options,
+        }
+
+
+def check_flags(args: argparse.Namespace, typed_flags: Mapping[str, str], *, is_cell: bool) -> None:
+    """Refuse options that do not apply to a map, or hide its result.
+
+    Args:
+        args: The parsed line.
+        typed_flags: The flag of each option, as typed.
+        is_cell: Whether the line belongs to a cell, whose value cannot be assigned.
+
+    Raises:
+        UsageError: If such an option was typed, or the line names several models.
+    """
+    typed = [f"`{typed_flags[name]}`" for name in _WITHOUT_MEANING if name in typed_flags]
+    if typed:
+        raise UsageError(
+            f"{_listed(typed)} cannot be used with `--map`.",
+            hint=f"Omit {'it' if len(typed) == 1 else 'them'}, or omit `--map`.",
+        )
+    if len(args.references) > 1:
+        raise UsageError(
+            f"`--map` asks one model, got {', '.join(map(repr, args.references))}.",
+            hint="Name one of them; the prompt is on the lines below.",
+        )
+    previewed = [f"`{typed_flags[name]}`" for name in _NOT_PREVIEWED if name in typed_flags]
+    if args.dry_run and previewed:
+        verb = "has" if len(previewed) == 1 else "have"
+        raise UsageError(
+            f"{_listed(previewed)} {verb} no effect with `--map` and `--dry-run`.",
+            hint="Omit one of them.",
+        )
+    if args.quiet and is_cell and args.out is None:
+        raise UsageError(
+            f"`{typed_flags['quiet']}` would hide the result of `--map`.",
+            hint="Bind it with `-o NAME`.",
+        )
+
+
+def read_map(
+    args: argparse.Namespace, prompt: str, values: NotebookValues, options: CallOptions
+) -> MapCell:
+    """Return the cell with these options and this template.
+
+    Raises:
+        UsageError: If the rows or a name in the template do not exist, or a name is ambiguous.
+    """
+    rows = _rows(args.map, values)
+    names = _Names(args.map, rows, values)
+    return MapCell(
+        rows=rows,
+        prompt=names.template(prompt.strip("\n")),
+        options=options,
+        system=None if args.system is None else names.system(args.system),
+        quiet=args.quiet,
+        dry_run=args.dry_run,
+    )
+
+
+def frame_names(namespace: Mapping[str, object]) -> list[str]:
+    """Return the names of a notebook's DataFrames, Series, and lists of texts or dicts."""
+    return [name for name in prompts.own_names(namespace) if _has_rows(namespace[name])]
+
+
+def column_names(expression: str, namespace: Mapping[str, object]) -> list[str]:
+    """Return the columns of the rows that an expression names, for completion; perhaps none."""
+    try:
+        rows = read_rows(prompts.resolve(expression, namespace, (Secret,)))
+    except UsageError:
+        return []
+    return [name for name in rows.names() if name.isidentifier()]
+
+
+def _has_rows(value: object) -> bool:
+    if isinstance(value, list):
+        return bool(value) and isinstance(value[0], str | dict)
+    return prompts.table_kind(value) is not None
+
+
+def _rows(expression: str, values: NotebookValues) -> Rows:
+    """Return the rows that ``--map`` names.
+
+    Raises:
+        UsageError: If there is no such variable, or it has no rows that can be read twice.
+    """
+    expression = prompts.only_expression(expression) or expression
+    shown = shorten(expression, _MAX_SHOWN)
+    namespace = values.namespace
+    if expression.isidentifier() and expression not in namespace:
+        raise UsageError(
+            f"`--map` names {shown!r}, which is not defined in this notebook."
+            f"{did_you_mean(expression, frame_names(namespace))}",
+            hint="Load the rows first, for example `df = pd.read_csv(…)`.",
+        )
+    if not prompts.is_variable(expression, namespace):
+        raise UsageError(
+            f"`--map` must be a variable, an attribute or an item, got {shown!r}.",
+            hint="Assign it first, as in `rows = df.head()`, and write `--map rows`.",
+        )
+    try:
+        rows = read_rows(prompts.resolve(expression, namespace, (Secret,)))
+    except UsageError as error:
+        raise UsageError(f"`--map {shown}`: {error.message}", hint=error.hint) from None
+    if rows.count is None:
+        raise UsageError(
+            f"`--map {shown}` is an iterator, whose length is not known.",
+            hint=f"Make it a list: `{shown} = list({shown})`; `gx.imap` takes an iterator.",
+        )
+    return rows
+
+
+class _Names:
+    """The names with which a placeholder may begin: columns first, then the notebook's variables.
+
+    Args:
+        expression: What ``--map`` names, as typed.
+        rows: The rows.
+        values: The notebook's values.
+    """
+
+    def __init__(self, expression: str, rows: Rows, values: NotebookValues) -> None:
+        self._expression, self._rows, self._values = expression, rows, values
+        self._columns = rows.names()
+
+    def template(self, text: str) -> RowTemplate:
+        """Return a template in which the notebook's values are filled in.
+
+        Raises:
+            UsageError: If a name is undefined or ambiguous.
+        """
+        namespace = self._values.namespace
+        constants: dict[str, object] = {}
+        for name in placeholder_roots(text):
+            if name in self._columns:
+                self._check_is_clear(name)
+            elif name in namespace and name != ROW:
+                constants[name] = namespace[name]
+            elif name != ROW:
+                raise self._undefined(name)
+        return RowTemplate(text, constants=constants, table_rows=self._values.max_rows)
+
+    def system(self, text: str) -> RowTemplate | str:
+        """Return a system prompt; see `template`."""
+        return self.template(text) if placeholder_roots(text) else text
+
+    def _check_is_clear(self, name: str) -> None:
+        """Refuse a column that is also a variable, unless this is where the rows come from."""
+        namespace = self._values.namespace
+        if name not in prompts.own_names(namespace) or namespace[name] is self._rows.source:
+            return
+        raise UsageError(
+            f"{name!r} is a column of `{shorten(self._expression, _MAX_SHOWN)}` and also a variable"
+            " of this notebook.",
+            hint=f'Write `{{{{row["{name}"]}}}}` for the column, or rename one of them.',
+        )
+
+    def _undefined(self, name: str) -> UsageError:
+        known = [*self._columns, *prompts.own_names(self._values.namespace)]
+        shown = shorten(self._expression, _MAX_SHOWN)
+        listed = ", ".join(map(repr, self._columns[:_SHOWN_COLUMNS]))
+        more = ", …" if len(self._columns) > _SHOWN_COLUMNS else ""
+        return UsageError(
+            f"The prompt names {name!r}, which is neither a column of `{shown}` nor defined in this"
+            f" notebook.{did_you_mean(name, known)}",
+            hint=f"The columns are {listed}{more}." if listed else None,
+        )
+
+
+def _listed(texts: list[str]) -> str:
+    *first, last = texts
+    return f"{', '.join(first)} and {last}" if first else last
