@@ -1015,6 +1015,31 @@ def test_the_limit_of_the_session_holds(reopen, provider):
     assert provider.seen == []
 
 
+def test_the_limit_of_the_day_holds(reopen, provider):
+    with pytest.raises(BudgetError, match="nothing was sent"):
+        submit(reopen("chat", max_cost_per_day=0.001), MODELS["chat"])
+    assert provider.seen == []
+
+
+def test_the_limit_of_the_session_counts_the_open_batches_of_other_jobs(reopen, provider):
+    provider.ends = False
+    pool = reopen("chat", max_cost=0.0012)
+    submit(pool, MODELS["chat"], ROWS[:2], max_tokens=100)
+
+    with pytest.raises(BudgetError, match="those that are open may cost up to"):
+        submit(pool, MODELS["chat"], ROWS[2:], max_tokens=100, system="Another job.")
+    assert provider.submitted == {"a": 1, "b": 1}
+
+
+def test_a_live_map_that_was_created_before_a_batch_asks_nothing(pool, model, provider):
+    provider.ends = False
+    created = pool.imap(ROWS, "{{text}}", model, progress=False)
+    submit(pool, model)
+
+    with pytest.raises(UsageError, match="would be paid for twice"):
+        next(created)
+
+
 # Cassettes
 
 
