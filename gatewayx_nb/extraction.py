@@ -24,6 +24,12 @@ _OPENING = re.compile(r"[\[{]")
 _MAX_TRIES = 200
 """Maximum number of brackets or fences to try: parsing each may reach the end of the text."""
 
+_MAX_CODE = 200_000
+"""Maximum number of characters of Python to parse in an answer: 0.6 s, and 130 MB of memory."""
+
+_MAX_FAILED = 2_000_000
+"""Maximum number of characters of invalid JSON to parse in an answer."""
+
 _SCANNER = json.JSONDecoder()
 
 
@@ -49,6 +55,7 @@ def code_blocks(text: str) -> list[CodeBlock]:
     text = text.replace("\r\n", "\n").replace("\r", "\n")  # the lines that the parser counts
     lines = text.split("\n")
     blocks: list[CodeBlock] = []
+    check = _PythonCheck()
     end = 0
     for token in _block_parser().parse(text):
         # A fence inside an extended block is part of the block.
@@ -56,8 +63,8 @@ def code_blocks(text: str) -> list[CodeBlock]:
             continue
         language = (token.info.split() or [""])[0].strip("{.}")
         source, end = token.content, token.map[1]
-        if language.lower() in _PYTHON and not _is_python(source):
-            source, end = _extend_to_complete(source, lines, token.map[1], token.markup)
+        if language.lower() in _PYTHON and check.is_complete(source) is False:
+            source, end = _extend_to_complete(source, lines, token.map[1], token.markup, check)
         blocks.append(CodeBlock(source, language))
     return blocks
 
@@ -71,23 +78,38 @@ def _block_parser() -> MarkdownIt:
     return MarkdownIt("zero").enable(["fence", "list", "blockquote"])
 
 
-def _extend_to_complete(source: str, lines: list[str], end: int, fence: str) -> tuple[str, int]:
+def _extend_to_complete(
+    source: str, lines: list[str], end: int, fence: str, check: _PythonCheck
+) -> tuple[str, int]:
     """Return the code up to the fence that completes it, and the number of the line after it."""
     fences = (number for number in range(end, len(lines)) if lines[number].strip() == fence)
     for number in itertools.islice(fences, _MAX_TRIES):
         longer = "\n".join([source.rstrip("\n"), fence, *lines[end:number]]) + "\n"
-        if _is_python(longer):
+        is_complete = check.is_complete(longer)
+        if is_complete is None:
+            break
+        if is_complete:
             return longer, number + 1
     return source, end
 
 
-def _is_python(source: str) -> bool:
-    try:
-        with warnings.catch_warnings(action="ignore"):  # an invalid escape such as "\d"
-            ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True
+class _PythonCheck:
+    """Checks code of one answer, of which only so much is parsed that it takes little time."""
+
+    def __init__(self) -> None:
+        self._left = _MAX_CODE
+
+    def is_complete(self, source: str) -> bool | None:
+        """Return whether code is complete; ``None`` if too much has been parsed to find out."""
+        self._left -= len(source)
+        if self._left < 0:
+            return None
+        try:
+            with warnings.catch_warnings(action="ignore"):  # an invalid escape such as "\d"
+                ast.parse(source)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return False
+        return True
 
 
 def extract_code(text: str) -> CodeBlock:
@@ -178,19 +200,20 @@ def _embedded_values(text: str) -> list[Any]:
 def _scan(text: str) -> Iterator[Any]:
     """Yield the object or list at each opening bracket, or the error if there is none.
 
-    At most `_MAX_TRIES` brackets are tried.
+    At most `_MAX_TRIES` brackets are tried, and at most `_MAX_FAILED` characters in vain.
     """
-    end = tries = 0
+    end = tries = failed = 0
     for opening in _OPENING.finditer(text):
         # Skip a bracket inside a value that has already been found.
         if opening.start() < end:
             continue
         tries += 1
-        if tries > _MAX_TRIES:
+        if tries > _MAX_TRIES or failed > _MAX_FAILED:
             break
         try:
             value, end = _SCANNER.raw_decode(text, opening.start())
         except (ValueError, RecursionError) as error:
+            failed += getattr(error, "pos", opening.start()) - opening.start()
             yield error
         else:
             yield value

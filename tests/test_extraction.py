@@ -113,3 +113,21 @@ def test_a_repeated_value_and_a_citation_are_ignored():
     text = 'As in [1]: {"a": 1}. So: {"a": 1}'
 
     assert extraction.extract_json(text) == {"a": 1}
+
+
+def test_much_python_is_not_parsed(monkeypatch):
+    """Parsing a long program takes 600 times its size in memory."""
+    parsed = []
+    monkeypatch.setattr(extraction.ast, "parse", lambda source: parsed.append(len(source)))
+
+    extraction.extract_code("```python\n" + "a=1\n" * 100_000 + "```\n")
+    extraction.extract_code("```python\n(\n```\n" * 1_000)
+
+    assert sum(parsed) <= 2 * extraction._MAX_CODE
+
+
+def test_little_json_is_parsed_in_vain():
+    text = "[" * 200 + "0," * 500_000
+    found = list(extraction._scan(text))
+
+    assert len(found) <= 3

@@ -31,6 +31,10 @@ _ERROR_FIELD = "error:"
 
 _GAP = re.compile(r"[\s,]*+")
 
+_MAX_VALUES = 50_000
+"""Maximum number of JSON values that are read as events of one body; without its end mark, the
+answer then counts as cut off."""
+
 _WAIT_AFTER_JSON = 1.0
 """Seconds to wait for the end of a body whose JSON is complete."""
 
@@ -220,7 +224,7 @@ def _json_parts(text: str) -> BodyParts:
 def _values(text: str) -> tuple[list[str], str]:
     """Return the JSON values at the start of a text or a cut-off list, as texts, and the rest."""
     decoder, values, start = json.JSONDecoder(), list[str](), _after_gap(text, 0)
-    while start < len(text):
+    while start < len(text) and len(values) < _MAX_VALUES:
         try:
             _, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,8 @@ from gatewayx_nb.model_registry.folders import why_unusable
 from gatewayx_nb.secure_config import FileStamp
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from gatewayx_nb.model_registry.folders import Origin
 
 GROUP = "gatewayx.engines"
@@ -90,9 +93,25 @@ class EntryPoints:
             return False
         self._path = list(sys.path)  # a copy, because notebooks append to the list itself
         self._stamps = [FileStamp(Path(folder)) for folder in self._path]
-        points = importlib.metadata.entry_points(group=GROUP)
-        previous, self.engines = self.engines, list(map(_parse_entry_point, points))
+        previous, self.engines = self.engines, list(map(_parse_entry_point, _find_points()))
         return previous != self.engines
+
+
+def _find_points() -> Iterator[importlib.metadata.EntryPoint]:
+    """Yield the entry points of the installed packages.
+
+    The current folder is on `sys.path` in a kernel. A clone's metadata there does not make it an
+    installed package, whose engines may get the user's keys.
+    """
+    current = os.path.realpath(os.curdir)
+    folders = [folder for folder in sys.path if os.path.realpath(folder) != current]
+    seen: set[str] = set()
+    for dist in importlib.metadata.distributions(path=folders):
+        points = dist.entry_points.select(group=GROUP)
+        # A folder that comes later on `sys.path` may have another version of a package.
+        if points and dist.name not in seen:
+            seen.add(dist.name)
+            yield from points
 
 
 def _parse_entry_point(point: importlib.metadata.EntryPoint) -> EnginePackage:

@@ -162,3 +162,19 @@ def test_the_source_of_a_module_is_found_without_importing_it(install_package, t
     assert find_source("packed_of_a_test.deep") == package / "deep.py"
     assert find_source("packed_of_a_test.none") is None
     assert find_source("none_of_a_test.deep") is None
+
+
+def test_metadata_in_the_current_folder_is_no_package(project, tmp_path, monkeypatch):
+    """A clone's metadata would otherwise decide which of its modules gets the user's key."""
+    (tmp_path / "evil_of_a_test.py").write_text(ENGINE)
+    info = tmp_path / "evil-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[gatewayx.engines]\nopenai = evil_of_a_test:Engine\n")
+    monkeypatch.chdir(tmp_path)
+    for folder in ("", str(tmp_path)):
+        monkeypatch.setattr(sys, "path", [folder, *sys.path])
+        with project.pool() as pool:
+            assert _find_row(pool, "openai").source != "evil 1.0"
+            assert "evil" not in repr(list(pool.status()))
+    assert "evil_of_a_test" not in sys.modules
