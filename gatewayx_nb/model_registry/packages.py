@@ -103,8 +103,7 @@ def _find_points() -> Iterator[importlib.metadata.EntryPoint]:
     The current folder is on `sys.path` in a kernel. A clone's metadata there does not make it an
     installed package, whose engines may get the user's keys.
     """
-    current = os.path.realpath(os.curdir)
-    folders = [folder for folder in sys.path if os.path.realpath(folder) != current]
+    folders = [folder for folder in sys.path if not _is_current(folder)]
     seen: set[str] = set()
     for dist in importlib.metadata.distributions(path=folders):
         points = dist.entry_points.select(group=GROUP)
@@ -112,6 +111,13 @@ def _find_points() -> Iterator[importlib.metadata.EntryPoint]:
         if points and dist.name not in seen:
             seen.add(dist.name)
             yield from points
+
+
+def _is_current(folder: str) -> bool:
+    try:
+        return os.path.realpath(folder) == os.path.realpath(os.curdir)
+    except OSError:  # the current folder was deleted
+        return not Path(folder).is_absolute()
 
 
 def _parse_entry_point(point: importlib.metadata.EntryPoint) -> EnginePackage:
