@@ -170,8 +170,6 @@ class MapRun:
         show: Callable[[MapFigures], object],
     ) -> None:
         self.figures = figures
-        self.note_figures: Callable[[], object] = lambda: None
-        """Called before a row is stored, on an engine's loop; it stores the figures, too."""
         self._rows, self._prompt, self._plan, self._show = rows, prompt, plan, show
         self._positions: dict[int, list[int]] = {}
         # The outcomes that are not stored, for rows that are equal to an earlier one.
@@ -205,22 +203,13 @@ class MapRun:
         event = InterruptibleEvent()
         self._signal = event.set
         try:
-            while True:
-                self._feed()
-                ready = self._take()
+            while (ready := self._advance()) is not None:
                 if ready:
                     yield ready
-                elif self._has_ended:
-                    break
                 elif self._is_full:
                     event.wait(_TICK)
-                    if len(self._positions) > _MANY_WAITING:
-                        time.sleep(_PAUSE)
-                self._show_if_due()
-                if self._is_stop_requested():
-                    self._finish("stopped")
-                    return
-            self._finish_rows()
+                if self._may_pause:
+                    time.sleep(_PAUSE)
         except Exception as error:
             self._note_error(error)
             raise
@@ -237,31 +226,32 @@ class MapRun:
 
         self._signal = signal
         try:
-            while True:
-                event.clear()
-                self._feed()
-                ready = self._take()
+            while (ready := self._advance()) is not None:
                 if ready:
                     yield ready
-                elif self._has_ended:
-                    break
                 elif self._is_full:
                     with interruptible(), contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(event.wait(), _TICK)
-                    if len(self._positions) > _MANY_WAITING:
-                        await asyncio.sleep(_PAUSE)
-                else:
-                    await asyncio.sleep(0)
-                self._show_if_due()
-                if self._is_stop_requested():
-                    self._finish("stopped")
-                    return
-            self._finish_rows()
+                event.clear()
+                await asyncio.sleep(_PAUSE if self._may_pause else 0)
         except Exception as error:
             self._note_error(error)
             raise
         finally:
             self.close()
+
+    def _advance(self) -> Outcomes | None:
+        """Prepare rows, and return the outcomes that are ready; ``None`` if the map has ended."""
+        self._show_if_due()
+        if self._is_stop_requested():
+            self._finish("stopped")
+            return None
+        self._feed()
+        ready = self._take()
+        if not ready and self._has_ended:
+            self._finish_rows()
+            return None
+        return ready
 
     def _is_stop_requested(self) -> bool:
         """Return whether `MapJob.cancel` has been called; check about once a second."""
@@ -307,6 +297,11 @@ class MapRun:
         waiting = len(self._positions)
         is_blocked = self._is_exhausted or is_far or self._failing_since is not None
         return is_blocked or waiting >= _AHEAD + plan.concurrency
+
+    @property
+    def _may_pause(self) -> bool:
+        """Whether the engines have enough rows for a pause, in which outcomes gather."""
+        return self._is_full and len(self._positions) > _MANY_WAITING
 
     def _feed(self) -> None:
         """Prepare the next rows, and hand their calls to the engines."""
@@ -433,7 +428,6 @@ class MapRun:
         is_error = isinstance(outcome, GatewayError)
         prompt = prompt_text(row.request.prompt) if self._plan.keeps_prompts else ""
         prompt = self._plan.redact(prompt)
-        self.note_figures()  # the cost of the row is stored together with it
         self._unconfirmed[row.key] = outcome
         results.put(
             StoredRow(

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.batch.columns import FrameBuilder
@@ -241,12 +242,9 @@ class MapSession:
     def _start(self) -> MapRun:
         rows = self.rows.read(self.prompt.columns)
         self._run = MapRun(iter(rows), self.prompt, self.plan, self.figures, self._show)
-        self._run.note_figures = self._note_figures
-        return self._run
-
-    def _note_figures(self) -> None:
         if self.plan.results is not None:
-            self.plan.results.set_figures(self._job_figures("running"))
+            self.plan.results.current_figures = partial(self._job_figures, "running")
+        return self._run
 
     def _show(self, figures: MapFigures) -> None:
         """Show the figures, and store them about once a second for other processes."""
@@ -256,7 +254,8 @@ class MapSession:
         now = time.monotonic()
         if now - self._noted_at >= _NOTE_INTERVAL:
             self._noted_at = now
-            self._note_figures()
+            if self.plan.results is not None:
+                self.plan.results.set_figures(self._job_figures("running"))
 
     def _end(self) -> None:
         figures, results = self.figures, self.plan.results
@@ -266,6 +265,7 @@ class MapSession:
             figures.ended = time.monotonic()
         self.plan.engines.used.write_sums(figures.name)
         if results is not None:
+            results.current_figures = None
             if self._drives:  # otherwise, another process stores them
                 state: Any = figures.state
                 results.set_figures(self._job_figures(state))

@@ -32,7 +32,7 @@ from gatewayx_nb.hints import Hint
 from gatewayx_nb.storage import JobFigures
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
     from decimal import Decimal
 
     from typing_extensions import Unpack
@@ -95,8 +95,8 @@ class RowCaller(ABC):
         """The store of results; ``None`` while a cassette is replayed."""
 
     @abstractmethod
-    def _redact(self, text: str) -> str:
-        """Mask the keys of the pool in a text."""
+    def _redactor(self) -> Callable[[str], str]:
+        """Return a function that masks the keys of the pool in a text."""
 
     @property
     @abstractmethod
@@ -354,7 +354,7 @@ class RowCaller(ABC):
                 most,
                 results,
                 keeps_prompts=self._keeps_prompts,
-                redact=self._redact,
+                redact=self._redactor(),
                 raises=own["on_error"] == "raise",
                 max_ahead=_MAX_AHEAD if ordered and is_iterator else None,
             ),
@@ -389,8 +389,9 @@ class RowCaller(ABC):
         )
         digest = job_digest(definition)
         # The digest is that of the true values; keys in them are not stored.
-        definition = {key: self._redact(value) for key, value in definition.items()}
-        name = None if name is None else self._redact(name)
+        redact = self._redactor()
+        definition = {key: redact(value) for key, value in definition.items()}
+        name = None if name is None else redact(name)
         if store is None:
             return None, JobFigures(), name or f"map-{digest.hex()[:6]}"
         record = next((each for each in store.jobs() if each.digest == digest), None)

@@ -68,7 +68,9 @@ class AnswerCleaner:
 
     def feed(self, chunk: Chunk) -> Iterable[Chunk]:
         """Return the repaired chunks that replace one chunk."""
-        return (chunk,) if self._is_plain(chunk) else self._repair(chunk)
+        if self._is_plain(chunk) or not (chunk.text or chunk.reasoning or chunk.finish_reason):
+            return (chunk,)
+        return self._repair(chunk)
 
     def _is_plain(self, chunk: Chunk) -> bool:
         """Return whether a chunk can be passed on unchanged: ASCII text in the middle of a line."""
@@ -82,11 +84,6 @@ class AnswerCleaner:
         )
 
     def _repair(self, chunk: Chunk) -> Iterator[Chunk]:
-        if chunk.finish_reason is not None:
-            if self._held or self._text.half:  # the text of this chunk may complete it
-                yield from self._repair(Chunk(text=chunk.text, reasoning=chunk.reasoning))
-                chunk = replace(chunk, text="", reasoning="")
-            yield from self.close(is_cut=chunk.finish_reason == "length")
         text, reasoning = self._text.feed(chunk.text), self._reasoning.feed(chunk.reasoning)
         if reasoning:  # a server with a field for reasoning does not use tags
             yield from self._release()  # it was received before the reasoning
@@ -97,6 +94,9 @@ class AnswerCleaner:
         if text and not self._has_reasoning:
             separated, text = self._split_at_lone_closing_tag(text)
             reasoning += separated
+        if chunk.finish_reason is not None:
+            for rest in self.close(is_cut=chunk.finish_reason == "length"):
+                text, reasoning = text + rest.text, reasoning + rest.reasoning
         if text != chunk.text or reasoning != chunk.reasoning:
             chunk = replace(chunk, text=text, reasoning=reasoning)
             if chunk == Chunk():

@@ -12,6 +12,14 @@ import msgspec
 
 from gatewayx_nb.errors import ProviderError
 from gatewayx_nb.images import Image
+from gatewayx_nb.masking import (
+    SHORTEST_RUN,
+    StreamRedactor,
+    has_escapes,
+    may_contain_part,
+    may_mask_in_answer,
+    redact,
+)
 from gatewayx_nb.messages import ToolCall
 from gatewayx_nb.replies import (
     Chunk,
@@ -22,7 +30,6 @@ from gatewayx_nb.replies import (
     RateLimits,
     Usage,
 )
-from gatewayx_nb.secrets import SHORTEST_RUN, StreamRedactor, may_mask_in_answer, redact
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
@@ -144,6 +151,12 @@ _UNSET = tuple(_DEFAULTS.values())
 _NAMES = ("text", "reasoning", *_DEFAULTS)
 
 
+def _has_only_plain_text(chunk: Chunk) -> bool:
+    text, reasoning, *rest = chunk.__dict__.values()
+    is_plain = type(text) is str and type(reasoning) is str
+    return is_plain and (not rest or tuple(rest) == _UNSET)
+
+
 class ChunkCheck:
     """Checks the chunks of one answer.
 
@@ -161,6 +174,7 @@ class ChunkCheck:
         self._engine, self._key = engine, key
         self._masks_answer = may_mask_in_answer(key)
         self._text, self._reasoning = StreamRedactor(key), StreamRedactor(key)
+        self._searched = ""  # the last text and the last reasoning that have no part of the key
         self._received = 0
         self.characters_until_pause = _CHARACTERS_BETWEEN_PAUSES
 
@@ -176,21 +190,15 @@ class ChunkCheck:
             ProviderError: If it is not a chunk, or a field has an invalid value.
         """
         # Nearly all chunks are only text, and need no other check.
-        if type(chunk) is not Chunk:
-            if not even_if_large and is_large(chunk, _LARGE):
+        if type(chunk) is not Chunk or not _has_only_plain_text(chunk):
+            searched = self._check_fields(chunk, even_if_large=even_if_large)
+            if searched is None:
                 return None
-            chunk = self._checked(chunk)
-        text, reasoning, fields = chunk.text, chunk.reasoning, chunk.__dict__
-        if (
-            type(text) is not str
-            or type(reasoning) is not str
-            or (len(fields) != _TEXT_FIELDS and tuple(fields.values())[_TEXT_FIELDS:] != _UNSET)
-        ):
-            if not even_if_large and is_large(chunk, _LARGE):
-                return None
-            chunk = self._checked(chunk)
-            text, reasoning = chunk.text, chunk.reasoning
-        if self._masks_answer:
+            chunk, has_no_key = searched
+        else:
+            has_no_key = False
+        text, reasoning = chunk.text, chunk.reasoning
+        if self._masks_answer and not has_no_key:
             redactor = self._text
             # Nearly all chunks are short words, for which this takes no call.
             if (
@@ -231,8 +239,10 @@ class ChunkCheck:
         """
         if not self._masks_answer:
             return text
+        if len(text) == 1 and text[0] is self._searched:  # the whole answer is one chunk
+            return text
         whole = "".join(text)
-        masked = redact(whole, [self._key])
+        masked = redact(whole, [self._key]) if whole else whole
         return text if masked is whole else [masked]
 
     async def check_length_and_yield(self) -> None:
@@ -251,6 +261,26 @@ class ChunkCheck:
             )
         await asyncio.sleep(0)
 
+    def _check_fields(self, chunk: Chunk, *, even_if_large: bool) -> tuple[Chunk, bool] | None:
+        """Return the checked chunk, and whether its text and reasoning need no other search.
+
+        Searching the encoded chunk first is a fast path: few chunks contain the key. ``None`` is
+        returned for a large chunk; see `check`.
+        """
+        encoded = _encoded(chunk) if type(chunk) is Chunk else ""
+        is_too_large = len(encoded) > _LARGE if encoded else is_large(chunk, _LARGE)
+        if is_too_large and not even_if_large:
+            return None
+        if not encoded or may_contain_part(encoded, self._key):
+            return self._checked(chunk), False
+        checked = self._checked(chunk, has_key=False)
+        if self._text.continues_key(chunk.text) or self._reasoning.continues_key(chunk.reasoning):
+            return checked, False
+        self._text.recent = chunk.text or self._text.recent
+        self._reasoning.recent = chunk.reasoning or self._reasoning.recent
+        self._searched = chunk.text
+        return checked, True
+
     def _without_key(self, chunk: Chunk) -> Chunk:
         """Return a chunk, or a copy with the key masked in its text and reasoning."""
         text = chunk.text and self._text.feed(chunk.text)
@@ -259,7 +289,7 @@ class ChunkCheck:
             return chunk
         return dataclasses.replace(chunk, text=text, reasoning=reasoning)
 
-    def _checked(self, chunk: object) -> Chunk:
+    def _checked(self, chunk: object, *, has_key: bool = True) -> Chunk:
         if not isinstance(chunk, Chunk):
             raise self._invalid("`stream`", "yield a Chunk", chunk)
         if type(chunk) is not Chunk:  # a subclass could raise anything when it is read later
@@ -271,11 +301,16 @@ class ChunkCheck:
                 raise self._invalid(f"{name} of a Chunk", "be a str", text)
             if type(text) is not str:
                 changed[name] = str.__str__(text)
-        changed |= self._checked_fields(chunk)
+        changed |= self._checked_fields(chunk, has_key=has_key)
         return dataclasses.replace(chunk, **changed) if changed else chunk
 
-    def _checked_fields(self, chunk: Chunk) -> dict[str, Any]:
-        """Check all fields except the text, and return replacement values where needed."""
+    def _checked_fields(self, chunk: Chunk, *, has_key: bool) -> dict[str, Any]:
+        """Check all fields except the text, and return replacement values where needed.
+
+        Args:
+            chunk: The chunk.
+            has_key: Whether a field may contain the key.
+        """
         replaced: dict[str, Any] = {}
         for name, default in _DEFAULTS.items():
             value = getattr(chunk, name)
@@ -286,7 +321,7 @@ class ChunkCheck:
             checked = str.__str__(value) if isinstance(value, str) else value
             if name == "finish_reason":
                 checked = checked if checked in _FINISH_REASONS else "other"
-            elif self._key:
+            elif self._key and has_key:
                 checked = mask_key(checked, self._key)
             if checked is not value:
                 replaced[name] = checked
@@ -299,6 +334,14 @@ class ChunkCheck:
             hint="Fix the engine's file, which is reloaded on the next call.",
             code="protocol",
         )
+
+
+def _encoded(value: object) -> str:
+    """Return a value as JSON; empty if that is impossible."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, ValueError, RecursionError):  # not JSON, or a lone surrogate
+        return ""
 
 
 def is_large(value: object, limit: int) -> bool:
@@ -370,12 +413,9 @@ def mask_key(value: Any, key: str) -> Any:  # noqa: ANN401 - any value of a chun
 def _masked_body(body: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:
     """Return a body with the key masked.
 
-    Searching the encoded body first is a fast path, because most bodies do not contain the key.
+    Searching the encoded body first is a fast path.
     """
-    try:
-        text = msgspec.json.encode(body).decode()
-    except (TypeError, ValueError, RecursionError):  # not JSON, or a lone surrogate
-        text = ""
-    if text and redact(text, [key]) is text:
+    text = _encoded(body)
+    if text and not has_escapes(text) and redact(text, [key]) is text:
         return body
     return {mask_key(name, key): mask_key(item, key) for name, item in body.items()}

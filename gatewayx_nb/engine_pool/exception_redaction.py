@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.engine_pool.chunk_check import is_large
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.secrets import MASK, MAX_SEARCHED, redact, redact_beginning
+from gatewayx_nb.masking import MAX_SEARCHED, redact, redact_beginning
+from gatewayx_nb.secrets import MASK
 from gatewayx_nb.text import plain, well_formed
 
 if TYPE_CHECKING:

@@ -46,7 +46,7 @@ from gatewayx_nb.storage import Ledger, ResultsStore, ledger_path, results_locat
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from decimal import Decimal
     from typing import Self
 
@@ -562,8 +562,8 @@ class EnginePool(Caller, RowCaller):
         return store
 
     @override
-    def _redact(self, text: str) -> str:
-        return self._router.redact(text) if text else ""
+    def _redactor(self) -> Callable[[str], str]:
+        return self._router.redactor()
 
     @property
     @override

@@ -14,8 +14,8 @@ from gatewayx_nb.engine_pool.exception_redaction import cause_without_key, redac
 from gatewayx_nb.engine_pool.governor import Governor
 from gatewayx_nb.errors import ConfigError, EngineLoadError, GatewayError, ProviderError
 from gatewayx_nb.llm_engines import HTTPEngine, check_keywords
+from gatewayx_nb.masking import redact, redact_beginning
 from gatewayx_nb.model_registry import location
-from gatewayx_nb.secrets import redact, redact_beginning
 from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -60,6 +61,9 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.secure_config import Limits
     from gatewayx_nb.storage import ResultsStore
+
+_KEYS_INTERVAL = 1.0
+"""Seconds between two lookups of the keys that are masked in the prompts of a map."""
 
 
 class CallRouter:
@@ -224,9 +228,22 @@ class CallRouter:
         self._refresh_if_due()
         return self._planner.plan(prompt, check_options(options), streamed=True)
 
-    def redact(self, text: str) -> str:
-        """Mask the keys of the pool in a text, before it is stored."""
-        return redact(text, self._secrets().values())
+    def redactor(self) -> Callable[[str], str]:
+        """Return a function that masks the keys of the pool in a text, before it is stored.
+
+        It looks the keys up again after a second, because that takes longer than a search.
+        """
+        keys: list[str] = []
+        due = -math.inf
+
+        def mask(text: str) -> str:
+            nonlocal keys, due
+            now = time.monotonic()
+            if now >= due:
+                keys, due = list(set(self._secrets().values())), now + _KEYS_INTERVAL
+            return redact(text, keys)
+
+        return mask
 
     def job_identity(self, reference: str | None) -> tuple[str, str]:
         """Return the reference with its model, and the base URL of its provider, if any."""

@@ -291,20 +291,27 @@ def _parse(parser: Parser, parts: BodyParts, data: str, errors: ProviderErrors) 
 
 
 def whole_body(parser: Parser, body: str, errors: ProviderErrors) -> Iterator[Chunk]:
-    """Yield the chunks of a whole body.
+    """Yield the answer in a whole body as one chunk.
 
     Raises:
-        GatewayError: If it has no answer.
+        GatewayError: If the body has no answer, or contains an error; what comes before an error is
+            yielded first.
     """
-    has_answered = False
-    for chunk in parser.feed(body):
-        is_content = chunk.text or chunk.reasoning or chunk.tool_calls or chunk.details
-        has_answered = has_answered or bool(is_content)
-        yield chunk
-    if not parser.finished:
-        if not has_answered:
+    chunks: list[Chunk] = []
+    try:
+        for chunk in parser.feed(body):
+            chunks.append(chunk)  # noqa: PERF402 - keeps those before an error
+        if not parser.finished and not any(map(_has_content, chunks)):
             raise errors.without_answer(body)
-        parser.finished = not is_event(body)
+    except GatewayError:
+        yield Chunk.merged(chunks)
+        raise
+    parser.finished = parser.finished or not is_event(body)
+    yield Chunk.merged(chunks)
+
+
+def _has_content(chunk: Chunk) -> bool:
+    return bool(chunk.text or chunk.reasoning or chunk.tool_calls or chunk.details)
 
 
 def _more(parser: Parser, data: str) -> Iterator[Chunk]:

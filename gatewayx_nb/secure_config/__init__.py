@@ -7,14 +7,13 @@ from gatewayx_nb.files import (
     permission_problem,
     shipped_path,
 )
+from gatewayx_nb.masking import redact, redact_beginning
 from gatewayx_nb.secrets import (
     KeyState,
     Secret,
     key_fault,
     key_state,
     looks_like_key,
-    redact,
-    redact_beginning,
     vendor_of_key,
 )
 from gatewayx_nb.secure_config.audit import FileSecurity, tracked_by_git

@@ -6,7 +6,8 @@ import re
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.secrets import redact, vendor_of_key
+from gatewayx_nb.masking import redact
+from gatewayx_nb.secrets import vendor_of_key
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:

@@ -36,6 +36,8 @@ class JobResults:
         on_failure: Called with the error of each failed commit; the rows are kept and tried again.
         on_refused: Called with a row that can never be stored, such as one of more than 64 MB, and
             with the error.
+        current_figures: Returns the figures to store with each commit of rows; ``None`` if there
+            are none. It is called on the writer's thread.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class JobResults:
         self.on_durable: Callable[[list[StoredRow]], object] = _ignore
         self.on_failure: Callable[[BaseException], object] = _ignore
         self.on_refused: Callable[[StoredRow, BaseException], object] = _ignore
+        self.current_figures: Callable[[], JobFigures] | None = None
         self._store = store
         self._figures: JobFigures | None = None
         self.reset()
@@ -216,10 +219,14 @@ class JobResults:
         self._store.writer.has_figures = True
         self._store.writer.wake()
 
-    def take_figures(self) -> JobFigures | None:
-        """Return the figures that are not stored yet; call it once for each commit."""
+    def take_figures(self, *, has_rows: bool) -> JobFigures | None:
+        """Return the figures that are not stored yet; call it once for each commit.
+
+        Args:
+            has_rows: Whether rows of the job are committed, with which its figures change.
+        """
         figures, self._figures = self._figures, None
-        return figures
+        return self.current_figures() if has_rows and self.current_figures else figures
 
     def restore_figures(self, figures: JobFigures) -> None:
         """Keep figures whose commit failed, unless there are newer ones."""

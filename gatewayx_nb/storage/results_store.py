@@ -196,7 +196,12 @@ class ResultsStore:
                 self._insert(batch)
 
     def _insert(self, batch: list[tuple[JobResults, StoredRow]]) -> None:
-        figures = {job: taken for job in tuple(self._jobs) if (taken := job.take_figures())}
+        with_rows = {job for job, _ in batch}
+        figures = {
+            job: taken
+            for job in tuple(self._jobs)
+            if (taken := job.take_figures(has_rows=job in with_rows))
+        }
         if not batch and not figures:
             return
         try:
@@ -204,8 +209,7 @@ class ResultsStore:
             with write_transaction(opened):
                 (last,) = opened.execute(f"SELECT {LAST_ROW}").fetchone()
                 # The file may be a new one that does not contain the jobs.
-                missing = {job for job, _ in batch} | set(figures)
-                missing = {job for job in missing if job.digest not in self._ids}
+                missing = [job for job in with_rows | set(figures) if job.digest not in self._ids]
                 ids = self._ids | {job.digest: save_job(opened, job) for job in missing}
                 numbered = list(zip(count(last + 1), batch, strict=False))
                 opened.executemany(
@@ -225,7 +229,7 @@ class ResultsStore:
                 job.restore_figures(values)
             raise
         self._ids = ids
-        for job in {job for job, _ in batch}:
+        for job in with_rows:
             job.add_to_index((row.key, n) for n, (owner, row) in numbered if owner is job)
 
     def jobs(self) -> list[JobRecord]:

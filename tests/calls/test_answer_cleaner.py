@@ -23,6 +23,13 @@ def clean(*pieces):
     return "".join(partial.reasoning), "".join(partial.text)
 
 
+def clean_whole(answer, finish_reason="stop"):
+    """Return the reasoning and the text of an answer that arrives in one chunk with its end."""
+    (chunk,) = AnswerCleaner().feed(Chunk(text=answer, finish_reason=finish_reason))
+    assert chunk.finish_reason == finish_reason
+    return chunk.reasoning, chunk.text
+
+
 @pytest.mark.parametrize(
     ("answer", "reasoning", "text"),
     [
@@ -76,7 +83,7 @@ def clean(*pieces):
 )
 def test_reasoning_in_tags_is_separated_however_the_answer_is_split(answer, reasoning, text):
     """Reasoning in tags is separated if it arrives whole, in two pieces or letter by letter."""
-    assert clean(answer) == (reasoning, text)
+    assert clean(answer) == clean_whole(answer) == (reasoning, text)
     assert clean(*answer) == (reasoning, text)
     for position in range(len(answer)):
         assert clean(answer[:position], answer[position:]) == (reasoning, text)
@@ -91,6 +98,7 @@ def test_reasoning_that_is_cut_at_a_limit_is_not_the_text(tag):
             partial.add(cleaned)
 
     assert ("".join(partial.reasoning), "".join(partial.text)) == ("Hm, so", "")
+    assert clean_whole(f"<{tag}>Hm, so", "length") == ("Hm, so", "")
 
 
 def test_a_long_text_in_tags_does_not_wait_for_their_end():

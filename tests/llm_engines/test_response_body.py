@@ -10,6 +10,7 @@ import re
 import pytest
 
 from gatewayx_nb import llm_engines
+from gatewayx_nb.calls import PartialReply
 from gatewayx_nb.errors import GatewayError, ProviderError, TransportError, TruncatedError
 from gatewayx_nb.llm_engines.response_body import EventLog
 from gatewayx_nb.testing import (
@@ -495,3 +496,31 @@ def test_one_large_event_is_kept():
     log.add([json.dumps("x" * 2_000_000)])
 
     assert (log[0], len(log[-1])) == ("first", 2_000_000)
+
+
+@each_dialect
+def test_a_whole_body_is_one_chunk(run, dialect, monkeypatch):
+    """Each chunk is checked apart, so that one chunk costs a fraction of several."""
+    chunks = []
+    add = PartialReply.add
+    monkeypatch.setattr(
+        PartialReply, "add", lambda partial, one: (chunks.append(one), add(partial, one))
+    )
+
+    run(dialect, [Send(reply(dialect.whole))], is_streamed=False)
+
+    (chunk,) = (one for one in chunks if one.text or one.usage or one.finish_reason or one.raw)
+    assert (chunk.text, chunk.finish_reason, chunk.usage.output_tokens) == (TEXT, "stop", 5)
+    assert chunk.raw == json.loads(dialect.whole)
+
+
+def test_the_text_before_an_error_in_a_whole_body_is_kept(run):
+    """The provider bills it, so the error has it as its partial answer."""
+    (chat,) = (dialect for dialect in DIALECTS if dialect.name == "chat")
+    choice = {"index": 0, "message": {"content": "Half an"}, "finish_reason": "error"}
+    body = json.dumps({"choices": [choice]}).encode()
+
+    with pytest.raises(ProviderError) as caught:
+        run(chat, [Send(reply(body))], is_streamed=False)
+
+    assert caught.value.partial == "Half an"

@@ -1,0 +1,402 @@
+"""Finds and masks keys in text: whole or in part, plain or encoded, at once or as it arrives."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import re
+from base64 import b64encode
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from gatewayx_nb.secrets import MASK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+SHORTEST_RUN = 8
+"""Number of characters that are enough to identify a key."""
+
+_LONGEST_WORD = 24
+"""A key without a digit that is shorter is a placeholder for a local server."""
+
+_PUBLIC = (
+    "sk-ant-api03- sk-ant-admin01- sk-proj- sk-svcacct- sk-or-v1- github_pat_"
+    " anthropic cerebras deepseek fireworks huggingface moonshot openrouter perplexity together"
+)
+"""Key prefixes and vendors' names of eight or more characters, which do not identify a key."""
+
+_SHORTEST_BASE64 = 12
+"""Number of base64 characters that encode at least eight characters of a key."""
+
+_BLOCK = 4
+"""Bytes of a block; see `_blocks`."""
+
+_SHORT_PIECE = 16
+"""Eight characters of fewer than these contain the second or the third block of four."""
+
+_WINDOW = 1 << 20
+"""Number of characters that are searched at a time.
+
+In long text, other threads must be able to run between the steps.
+"""
+
+_OVERLAP = 16
+"""Length of the longest part that is searched for."""
+
+_MAX_PLACES = 2_000
+"""Maximum number of blocks of a key, in a window, whose surroundings are searched.
+
+Text that has no part of a key has far fewer, even if it is base64 or hexadecimal.
+"""
+
+MAX_SEARCHED = 1 << 18
+"""Number of characters of a message that are searched; see `redact_beginning`."""
+
+_MARGIN = 1 << 16
+"""Number of characters before a cut that may be a part of an escaped key."""
+
+_URL_SAFE = str.maketrans("+/", "-_")
+
+_ESCAPE = re.compile(r"(?:%|\\x|\\u00)([0-9A-Fa-f]{2})|&#[xX]([0-9A-Fa-f]{2});|&#([0-9]{2,3});")
+"""An escaped character, as URLs, Python, JSON and HTML write it."""
+
+# With the lookahead, `re` skips other text twice as fast.
+_ESCAPED_RUN = re.compile(rf"(?=[%\\&])(?:{_ESCAPE.pattern}){{{SHORTEST_RUN},}}")
+_MORE_ESCAPES = re.compile(rf"(?:{_ESCAPE.pattern})*")
+
+_LONGEST_ESCAPE = 6
+
+_MAX_ESCAPES = 1 << 16
+"""Maximum length of a run of escapes that is decoded; a longer one is masked as a whole."""
+
+_ESCAPE_STARTS = ("%", r"\x", r"\u00", "&#")
+
+
+def redact(text: str, keys: Iterable[str]) -> str:
+    """Mask these keys in a str, and every part of a key with eight or more characters.
+
+    Keys encoded in base64, hexadecimal, a URL, JSON, HTML or a Python literal are masked too, even
+    if every character is escaped. The comparison ignores case.
+
+    >>> redact("bad key XAI-0123456…", ["xai-0123456789"])
+    'bad key <key>…'
+    """
+    keys = list(keys)
+    spans = list(_escaped_spans(text, keys))
+    searches = [_search_data(str(key)) for key in keys]
+    for form in (form for search in searches for form in search.exact):
+        spans += [match.span() for match in re.finditer(re.escape(form), text)]
+    for offset in range(0, len(text), _WINDOW):
+        window = _folded(text[offset : offset + _WINDOW + _OVERLAP])
+        blocks = _blocks(_encoded(window))
+        for search in searches:
+            if not search.blocks.isdisjoint(blocks):
+                found = _part_spans(window, blocks, search)
+                spans += [(offset + start, offset + end) for start, end in found]
+    return _masked(text, spans) if spans else text
+
+
+def may_contain_part(text: str, key: str) -> bool:
+    """Return whether `redact` may find the key in a text, or in the strings of a JSON text.
+
+    This is faster than `redact`. It is seldom true for a short text without the key.
+    """
+    search = _search_data(str(key))
+    # JSON doubles backslashes, so that a run of them would not be found in it.
+    if has_escapes(text) or any(form in text for form in search.exact):
+        return True
+    for start in range(0, len(text), _WINDOW - _OVERLAP):
+        window = _folded(text[start : start + _WINDOW])
+        if not search.blocks.isdisjoint(_blocks(_encoded(window))):
+            return True
+    return False
+
+
+def has_escapes(text: str) -> bool:
+    """Return whether a text has enough escaped characters to spell a part of a key."""
+    return sum(map(text.count, _ESCAPE_STARTS)) >= SHORTEST_RUN
+
+
+def redact_beginning(text: str, key: str) -> str:
+    """Mask a key like `redact`, but return only the beginning of a text that is very long.
+
+    Errors use it: only the beginning of a message is shown, and searching all of it takes long.
+    """
+    if len(text) <= MAX_SEARCHED:
+        return redact(text, [key])
+    # A key may be cut, so what comes shortly before the cut is left out.
+    return redact(text[:MAX_SEARCHED], [key])[:-_MARGIN] + "…"
+
+
+def _part_spans(text: str, blocks: list[int], search: _SearchData) -> list[tuple[int, int]]:
+    """Return the spans of a key's parts, merged where they overlap.
+
+    Only the surroundings of the blocks that the key contains are searched. If there are very many
+    of them, the rest of the text is one span, because searching it would take long.
+    """
+    spans: list[tuple[int, int]] = []
+    unchecked = dict.fromkeys((length for length, _ in search.runs), 0)
+    wanted = search.blocks
+    places = [index * _BLOCK for index, block in enumerate(blocks) if block in wanted]
+    for place in places[:_MAX_PLACES]:
+        for length, parts in search.runs:
+            for first in range(max(unchecked[length], place + _BLOCK - length), place + 1):
+                if text[first : first + length] in parts:
+                    start, end = first, first + length
+                    if spans and start < spans[-1][1]:
+                        old = spans.pop()
+                        start, end = min(start, old[0]), max(end, old[1])
+                    spans.append((start, end))
+            unchecked[length] = place + 1
+    return [*spans, (places[_MAX_PLACES], len(text))] if len(places) > _MAX_PLACES else spans
+
+
+class StreamRedactor:
+    """Masks a key in a text that arrives in pieces, as `redact` does in a whole text.
+
+    A piece without a part of the key is returned unchanged and at once. If the key is split, the
+    mask begins with the eighth of its characters, because fewer do not identify it.
+
+    Args:
+        key: The key.
+
+    Attributes:
+        starts: The characters of the key, in any case.
+        pairs: The pairs of adjacent characters of the key, in any case. A piece of fewer than eight
+            characters need not be passed to `feed` if its first character and the one before it are
+            no such pair. The caller then stores it in ``recent``.
+        recent: The end of the text so far.
+    """
+
+    __slots__ = ("_blocks", "_key", "_masked", "_quads", "pairs", "recent", "starts")
+
+    def __init__(self, key: str) -> None:
+        self._key, self._blocks = key, _search_data(str(key)).blocks
+        self.starts, self.pairs, self._quads = _stream_data(str(key))
+        self.recent = ""
+        self._masked = ""  # `recent`, if it is the end of a masked part
+
+    def continues_key(self, text: str) -> bool:
+        """Return whether a piece may begin with the rest of a part of the key."""
+        start = text[:1]
+        return start in self.starts and self.recent[-1:] + start in self.pairs
+
+    def feed(self, text: str) -> str:
+        """Return a piece with the key masked."""
+        if not text:
+            return text
+        before = self.recent[1 - SHORTEST_RUN :] if self.continues_key(text) else ""
+        window = before + text
+        if not self._may_match(window) or (masked := redact(window, [self._key])) == window:
+            self.recent = window
+            return text
+        # What comes after the piece before makes no difference.
+        characters = enumerate(zip(before, masked, strict=False))
+        start = next((index for index, (old, new) in characters if old != new), len(before))
+        is_continued = not start and bool(before) and self.recent is self._masked
+        # The beginning of a part has already been returned, and so has the mask of a longer one.
+        shown = masked[start:]
+        self.recent = window[1 - SHORTEST_RUN :]
+        self._masked = self.recent if masked.endswith(MASK) else ""
+        return shown.removeprefix(MASK) if is_continued else shown
+
+    def _may_match(self, text: str) -> bool:
+        """Return whether a text may contain a part of the key; this is faster than searching it."""
+        length = len(text)
+        if length < SHORTEST_RUN or length > _WINDOW:
+            return length > _WINDOW
+        lower = text.lower()
+        if length < _SHORT_PIECE and len(lower) == length:
+            return (
+                lower[_BLOCK : 2 * _BLOCK] in self._quads
+                or lower[2 * _BLOCK : 3 * _BLOCK] in self._quads
+            )
+        has_escapes = "%" in text or "\\" in text or "&#" in text
+        return has_escapes or not self._blocks.isdisjoint(_blocks(_encoded(lower)))
+
+
+@functools.lru_cache(maxsize=64)
+def _stream_data(key: str) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
+    """Return the characters, the pairs of them, and the parts of four, for a `StreamRedactor`."""
+    forms = dict(_forms(key))
+    split = {
+        pair
+        for form, length in forms.items()
+        for pair in itertools.pairwise(form)
+        if length == SHORTEST_RUN
+    }
+    pairs = {
+        first + second
+        for one, other in split
+        for first in (one.lower(), one.upper())
+        for second in (other.lower(), other.upper())
+    }
+    quads = {part for form in forms for part in _parts(_folded(form), _BLOCK)}
+    return frozenset("".join(pairs)), frozenset(pairs), frozenset(quads)
+
+
+def may_mask_in_answer(key: str) -> bool:
+    """Return whether a key is masked in answers: it is not a short word, such as ``lm-studio``."""
+    is_word = len(key) < _LONGEST_WORD and not any(map(str.isdigit, str(key)))
+    return len(key) >= SHORTEST_RUN and not is_word
+
+
+def _escaped_spans(text: str, keys: list[str]) -> Iterator[tuple[int, int]]:
+    """Yield the spans of the runs of escapes that contain a part of a key."""
+    # Counting takes a hundredth of the time of the search, which little text needs.
+    if not has_escapes(text):
+        return
+    batch: list[tuple[tuple[int, int], str]] = []
+    size = 0
+    for start, end in _escaped_runs(text):
+        if end - start > _MAX_ESCAPES:
+            yield start, end
+            continue
+        plain = _ESCAPE.sub(_unescaped, text[start:end])
+        batch.append(((start, end), plain))
+        size += len(plain)
+        if size > _MAX_ESCAPES:
+            yield from _spans_with_key(batch, keys)
+            batch, size = [], 0
+    yield from _spans_with_key(batch, keys)
+
+
+def _escaped_runs(text: str) -> Iterator[tuple[int, int]]:
+    """Yield the spans of the runs of escapes; a window of the text is searched at a time."""
+    start = 0
+    while start < len(text):
+        stop = start + _WINDOW
+        run = _ESCAPED_RUN.search(text, start, stop)
+        if run is None:
+            start = stop - SHORTEST_RUN * _LONGEST_ESCAPE  # a run may begin near the end
+            continue
+        first, start = run.span()
+        while start > stop - _LONGEST_ESCAPE:  # the window may have cut the run
+            stop = start + _WINDOW
+            rest = _MORE_ESCAPES.match(text, start, stop)
+            start = rest.end() if rest else start
+        yield first, start
+
+
+def _spans_with_key(
+    runs: list[tuple[tuple[int, int], str]], keys: list[str]
+) -> Iterator[tuple[int, int]]:
+    """Yield the spans of the decoded runs that contain a part of a key.
+
+    Searching all of them together first is a fast path.
+    """
+    joined = "\n".join(plain for _, plain in runs)
+    if redact(joined, keys) != joined:
+        yield from (span for span, plain in runs if redact(plain, keys) != plain)
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    return _character(escape[0])
+
+
+@functools.lru_cache(maxsize=1024)
+def _character(escape: str) -> str:
+    """Return the character of an escape.
+
+    >>> _character("%2f"), _character("&#65;")
+    ('/', 'A')
+    """
+    match = _ESCAPE.fullmatch(escape)
+    digits, decimal = (match[1] or match[2], match[3]) if match else ("", "0")
+    return chr(int(digits, 16) if digits else int(decimal))
+
+
+@dataclass(frozen=True, slots=True)
+class _SearchData:
+    """The data needed to search text for a key.
+
+    Attributes:
+        exact: The short forms, which are searched as a whole.
+        runs: The lengths of the parts of the other forms, and the parts in lower case.
+        blocks: Text that contains a part also contains one of these blocks; see `_blocks`.
+    """
+
+    exact: tuple[str, ...]
+    runs: tuple[tuple[int, frozenset[str]], ...]
+    blocks: frozenset[int]
+
+
+@functools.lru_cache(maxsize=64)
+def _search_data(key: str) -> _SearchData:
+    """Return the forms of a key to search as a whole, and those to search in parts."""
+    exact: list[str] = []
+    by_length: dict[int, set[str]] = {}
+    blocks: set[int] = set()
+    for form, length in _forms(key):
+        if len(form) > length:
+            folded = _folded(form)
+            by_length.setdefault(length, set()).update(_parts(folded, length))
+            data = _encoded(folded)
+            blocks.update(*(_blocks(data[start:]) for start in range(_BLOCK)))
+        elif form:
+            exact.append(form)
+    runs = tuple((length, frozenset(parts)) for length, parts in by_length.items())
+    return _SearchData(tuple(exact), runs, frozenset(blocks))
+
+
+def _encoded(text: str) -> bytes:
+    """Return a byte for each character; those that no key contains are equal."""
+    return text.encode("ascii", errors="replace")
+
+
+def _blocks(data: bytes) -> list[int]:
+    """Return the blocks of four bytes, as numbers.
+
+    Eight characters contain a whole block at any position, so most text needs no other search.
+    """
+    return memoryview(data)[: len(data) // _BLOCK * _BLOCK].cast("I").tolist()
+
+
+def _parts(text: str, length: int) -> Iterator[str]:
+    """Yield all substrings of this length."""
+    return (text[start : start + length] for start in range(len(text) - length + 1))
+
+
+def _masked(text: str, spans: list[tuple[int, int]]) -> str:
+    """Mask spans of text. Overlapping spans are merged, and public words are kept."""
+    runs: list[tuple[int, int]] = []
+    for start, end in sorted(spans):
+        if runs and start < runs[-1][1]:
+            runs[-1] = runs[-1][0], max(end, runs[-1][1])
+        else:
+            runs.append((start, end))
+    kept, end = [], 0
+    for start, stop in runs:
+        if _folded(text[start:stop]) not in _PUBLIC:
+            kept += [text[end:start], MASK]
+            end = stop
+    return "".join([*kept, text[end:]])
+
+
+def _folded(text: str) -> str:
+    """Return the text in lower case, with the same number of characters."""
+    lower = text.lower()
+    # Only this letter has a longer lower-case form.
+    return lower if len(lower) == len(text) else text.replace("\u0130", "\u0131").lower()
+
+
+def _forms(key: str) -> Iterator[tuple[str, int]]:
+    """Yield the forms in which a key may appear, and the length of the shortest part to mask."""
+    data = key.encode(errors="replace")
+    # URLs quote a key in two ways, response bodies as JSON, and tracebacks as a Python literal.
+    in_json = json.dumps(key)[1:-1]
+    literals = (
+        *(key, quote(key, safe=""), quote(key)),
+        *(in_json, in_json.replace("/", r"\/"), repr(key)[1:-1]),
+    )
+    yield from ((form, SHORTEST_RUN) for form in dict.fromkeys(literals))
+    if len(key) > SHORTEST_RUN:
+        yield data.hex(), 2 * SHORTEST_RUN
+        for shift in range(3):  # without the base64 that depends on adjacent text
+            encoded = b64encode(b"\0" * shift + data).decode()
+            inner = encoded[4 if shift else 0 : -4]
+            yield inner, _SHORTEST_BASE64
+            yield inner.translate(_URL_SAFE), _SHORTEST_BASE64
