@@ -11,6 +11,8 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gatewayx_nb import bounded_json
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -136,13 +138,14 @@ def extract_json(text: str) -> Any:  # noqa: ANN401 - JSON
     JSON Lines, with one object per line, become a list.
 
     Raises:
-        ValueError: If the text contains no JSON, or several values that differ.
+        ValueError: If the text contains no JSON, several values that differ, or too many values.
 
     >>> extract_json('It is {"a": [1]}, I think.')
     {'a': [1]}
     >>> extract_json('{"a": 1}\n{"a": 2}')
     [{'a': 1}, {'a': 2}]
     """
+    bounded_json.check_values(text)
     # The whole text is tried first, because a string in JSON may contain a code fence.
     for sources in ((text,), [block.source for block in code_blocks(text)]):
         values = [value for value in map(_parse, sources) if value is not _NO_JSON]

@@ -19,7 +19,7 @@ from gatewayx_nb.llm_engines import row_error
 from gatewayx_nb.storage import StoredRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from gatewayx_nb.llm_engines import RemoteBatch
     from gatewayx_nb.replies import Reply
@@ -166,10 +166,12 @@ class BatchCollector:
 
     def _weights(self) -> Counter[int]:
         """Return how many rows of the map each row of the part stands for."""
-        repeats: Mapping[str, int] = self._part.info.get("repeats", {})
         weights = Counter(range(len(self._part.keys)))
-        for position, count in repeats.items():
-            weights[int(position)] += count
+        repeats = self._part.info.get("repeats")
+        if isinstance(repeats, dict):  # an edited file may hold anything
+            for position in weights:
+                count = repeats.get(str(position))
+                weights[position] += count if type(count) is int else 0
         return weights
 
     def _put(

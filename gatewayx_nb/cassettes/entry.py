@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gatewayx_nb import bounded_json
 from gatewayx_nb.cassettes.request_body import RequestBody  # noqa: TC001 - as above
 from gatewayx_nb.images import Image
 from gatewayx_nb.messages import Carried, ToolCall
@@ -300,8 +301,9 @@ def vectors_of(rows: int, dimensions: int, data: bytes) -> RecordedVectors:
 def parsed_call(call_id: str, name: str, arguments: str) -> RecordedToolCall:
     """Return a tool call with its arguments parsed, if their text can be restored from them."""
     try:
+        bounded_json.check_values(arguments)
         parsed = msgspec.json.decode(arguments)
-    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         parsed = None
     if isinstance(parsed, dict):
         for spaced in (False, True):

@@ -6,6 +6,7 @@ Source: https://platform.claude.com/docs/en/api/creating-message-batches
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -14,12 +15,13 @@ from gatewayx_nb.llm_engines.batches import (
     BatchFormat,
     BatchResult,
     RemoteBatch,
+    list_batches,
     payload_bytes,
     read_lines,
     read_object,
     row_error,
 )
-from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
+from gatewayx_nb.llm_engines.json_body import as_dict, as_int, as_str
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -30,9 +32,6 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Request
 
 _PATH = "v1/messages/batches"
-
-_PAGE = 100
-"""Number of batches on a page of the list."""
 
 _COUNTS = ("processing", "succeeded", "errored", "canceled", "expired")
 
@@ -82,16 +81,13 @@ class AnthropicBatches:
 
     async def find(self, digest: str, since: float) -> list[RemoteBatch]:  # noqa: ARG002 - no batch has one
         """Return the batches of the account that were created since a time."""
-        after, found = "", list[RemoteBatch]()
-        while True:
-            async with self._engine.http.get(f"{_PATH}?limit={_PAGE}{after}") as response:
-                body = await read_object(self._engine, response)
-            page = [_batch(item) for item in as_dicts(body.get("data"))]
-            found += [batch for batch in page if batch.created_at >= since]
-            is_older = not page or page[-1].created_at < since  # the newest come first
-            if is_older or not body.get("has_more"):
-                return found
-            after = f"&after_id={quote(page[-1].id, safe='')}"
+        found: list[RemoteBatch] = []
+        async with aclosing(list_batches(self._engine, _PATH, "after_id", _batch)) as pages:
+            async for page in pages:
+                found += [batch for batch in page if batch.created_at >= since]
+                if page and page[-1].created_at < since:
+                    break
+        return found
 
     async def look(self, batch: str) -> RemoteBatch:
         """Return the state of a batch."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+from gatewayx_nb import bounded_json
 from gatewayx_nb.llm_engines.answer_details import citation
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_str
 from gatewayx_nb.replies import Details
@@ -81,7 +81,7 @@ class BlockAssembler:
                 if not block.get("citations"):
                     block.pop("citations", None)
             if index in self._inputs:
-                block["input"] = json.loads("".join(self._inputs[index]))
+                block["input"] = bounded_json.loads("".join(self._inputs[index]))
             yield block
 
     def _text(self, index: int | None) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
+from gatewayx_nb import bounded_json
 from gatewayx_nb.errors import (
     GatewayError,
     ProviderError,
@@ -15,11 +16,12 @@ from gatewayx_nb.errors import (
 )
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.llm_engines import json_body
+from gatewayx_nb.llm_engines.json_body import as_dicts
 from gatewayx_nb.llm_engines.provider_errors import FIRST_ERROR_STATUS, ProviderErrors
 from gatewayx_nb.transport import encode_payload
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
     from pathlib import Path
 
     from gatewayx_nb.llm_engines.http import HTTPEngine, Parser
@@ -34,6 +36,12 @@ MAX_DOWNLOAD = 8 * 2**30
 
 _NOT_SENT = ("dns", "connect", "proxy", "tls")
 """Codes of transport errors that occur before a request is sent."""
+
+_PAGE = 100
+"""Number of batches on a page of the list."""
+
+_MAX_PAGES = 100
+"""Maximum number of pages of the list that are read."""
 
 _STREAM_FIELDS = ("stream", "stream_options")
 
@@ -235,6 +243,39 @@ async def read_object(
     return json_body.parse(data)
 
 
+async def list_batches(
+    engine: HTTPEngine, path: str, cursor: str, read: Callable[[Mapping[str, Any]], RemoteBatch]
+) -> AsyncGenerator[list[RemoteBatch]]:
+    """Yield the pages of the account's list of batches, the newest batch first.
+
+    Args:
+        engine: The engine.
+        path: Path of the list.
+        cursor: Name of the parameter with the last batch of the previous page.
+        read: Returns the batch that an item describes.
+
+    Raises:
+        GatewayError: If the batches cannot be listed, or the list does not end.
+    """
+    after = ""
+    for _ in range(_MAX_PAGES):
+        async with engine.http.get(f"{path}?limit={_PAGE}{after}") as response:
+            body = await read_object(engine, response)
+        page = [read(item) for item in as_dicts(body.get("data"))[:_PAGE]]
+        yield page
+        if not page or not body.get("has_more"):
+            return
+        after, previous = f"&{cursor}={quote(page[-1].id, safe='')}", after
+        if after == previous:
+            break
+    raise ProviderError(
+        f"the list of batches of {engine.name!r} has no end.",
+        hint=Hint("run_again"),
+        engine=engine.name,
+        code="protocol",
+    )
+
+
 def without_interface(engine: str, where: str = "") -> UnsupportedFeatureError:
     """Return the error for an engine whose provider takes no batches."""
     return UnsupportedFeatureError(
@@ -271,7 +312,7 @@ async def read_lines(response: Response, engine: HTTPEngine) -> AsyncIterator[by
 def parse_line(line: bytes) -> dict[str, Any]:
     """Return the object in a line; an empty one if there is none."""
     try:
-        value = json.loads(line)
+        value = bounded_json.loads(line)
     except (ValueError, RecursionError):
         return {}
     return value if isinstance(value, dict) else {}

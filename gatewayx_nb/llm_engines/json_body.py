@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from gatewayx_nb import bounded_json
 from gatewayx_nb.errors import ProviderError
 from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.text import shorten
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _decode = msgspec.json.Decoder().decode
+_check = msgspec.json.Decoder(msgspec.Raw).decode
 
 _DELAY = re.compile(r"(\d+(?:\.\d+)?)s", re.ASCII)
 
@@ -47,12 +49,18 @@ def parse(data: str | bytes) -> dict[str, Any]:
     """Parse a JSON object.
 
     Raises:
-        ProviderError: If the data is anything else, such as HTML, a list or an object nested too
-            deeply.
+        ProviderError: If the data is anything else, such as HTML or a list, is nested too deeply,
+            or has too many values.
     """
     text = data.decode(errors="replace") if isinstance(data, bytes) else data
     try:
         value = _load(text)
+    except bounded_json.TooManyValuesError as error:
+        raise ProviderError(
+            f"the response cannot be read: {error}.",
+            hint="Limit the reply with max_tokens.",
+            code="too_large",
+        ) from None
     except (ValueError, RecursionError):
         raise ProviderError(
             f"the response is not JSON: {shorten(text, 80)!r}.", hint=_CHECK_BASE_URL
@@ -66,6 +74,7 @@ def parse(data: str | bytes) -> dict[str, Any]:
 
 def _load(text: str) -> object:
     """Parse JSON text; for most texts, this takes a fifth of the time that `json` takes."""
+    bounded_json.check_values(text)
     try:
         return _decode(text)
     except (msgspec.DecodeError, ValueError, RecursionError):
@@ -81,8 +90,11 @@ def parse_listing(data: bytes) -> dict[str, Any]:
 
 def is_complete(text: str) -> bool:
     """Return whether a str is complete JSON or the end marker ``[DONE]``."""
+    with contextlib.suppress(msgspec.DecodeError, ValueError, RecursionError):
+        _check(text)  # builds no values
+        return True
     try:
-        json.loads(text)
+        bounded_json.loads(text)  # also reads NaN
     except (ValueError, RecursionError):
         return text.startswith("[DONE]")
     return True

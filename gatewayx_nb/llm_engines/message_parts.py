@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import TYPE_CHECKING, Any
 
+from gatewayx_nb import bounded_json
 from gatewayx_nb.errors import UnsupportedFeatureError, UsageError
 from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines.json_body import as_dicts
@@ -150,7 +150,7 @@ def arguments_of(call: ToolCall) -> dict[str, Any]:
         UsageError: If they are not a JSON object; a model may write any text.
     """
     try:
-        value = json.loads(call.arguments or "{}")
+        value = bounded_json.loads(call.arguments or "{}")
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):

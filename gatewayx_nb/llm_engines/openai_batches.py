@@ -6,6 +6,7 @@ Source: https://platform.openai.com/docs/guides/batch
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from gatewayx_nb.llm_engines.batches import (
     BatchFormat,
     BatchResult,
     RemoteBatch,
+    list_batches,
     payload_bytes,
     read_lines,
     read_object,
@@ -41,9 +43,6 @@ _ENDED = {
     "failed": "refused",
 }
 """The final states, and why a row has no result then."""
-
-_PAGE = 100
-"""Number of batches on a page of the list."""
 
 
 class OpenAIBatches:
@@ -103,16 +102,12 @@ class OpenAIBatches:
 
     async def find(self, digest: str, since: float) -> list[RemoteBatch]:
         """Return the batch that carries a digest, if there is one."""
-        after = ""
-        while True:
-            async with self._engine.http.get(f"batches?limit={_PAGE}{after}") as response:
-                body = await read_object(self._engine, response)
-            page = [_batch(item) for item in as_dicts(body.get("data"))]
-            found = [batch for batch in page if batch.digest == digest]
-            is_older = not page or page[-1].created_at < since  # the newest come first
-            if found or is_older or not body.get("has_more"):
-                return found
-            after = f"&after={quote(page[-1].id, safe='')}"
+        async with aclosing(list_batches(self._engine, "batches", "after", _batch)) as pages:
+            async for page in pages:
+                found = [batch for batch in page if batch.digest == digest]
+                if found or (page and page[-1].created_at < since):
+                    return found
+        return []
 
     async def look(self, batch: str) -> RemoteBatch:
         """Return the state of a batch."""

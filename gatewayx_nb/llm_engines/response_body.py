@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from typing_extensions import override
 
+from gatewayx_nb import bounded_json
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.llm_engines import json_body
 from gatewayx_nb.secure_config import redact
@@ -130,7 +131,7 @@ _MAX_LOGGED = 1024 * 1024
 
 def _value(data: str) -> Any:  # noqa: ANN401 - JSON
     try:
-        return json.loads(data)
+        return bounded_json.loads(data)
     except (ValueError, RecursionError):
         return data
 
@@ -223,6 +224,10 @@ def _json_parts(text: str) -> BodyParts:
 
 def _values(text: str) -> tuple[list[str], str]:
     """Return the JSON values at the start of a text or a cut-off list, as texts, and the rest."""
+    try:
+        bounded_json.check_values(text)
+    except bounded_json.TooManyValuesError:
+        return [], text
     decoder, values, start = json.JSONDecoder(), list[str](), _after_gap(text, 0)
     while start < len(text) and len(values) < _MAX_VALUES:
         try:
@@ -253,10 +258,7 @@ def _data(events: Iterable[ServerSentEvent]) -> list[str]:
 
 def _error_body(text: str) -> str:
     """Return the content of an error event or line as ``{"error": …}``."""
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = text
+    value = _value(text)
     if isinstance(value, dict) and value.get("error"):
         return text
     return json.dumps({"error": value if isinstance(value, dict) else {"message": str(value)}})

@@ -40,6 +40,9 @@ _FIRST_VERSION = 2
 _MAX_PROMPTS = 32 * 1024 * 1024
 """Maximum number of bytes of the compressed prompts of a part; larger ones are left out."""
 
+_MAX_UNPACKED = 256 * 1024 * 1024
+"""Maximum number of bytes of the prompts of a part, which a forged file may exceed."""
+
 _COLUMNS = "id, number, state, batch, digest, keys, info, at"
 _SELECT = (
     f"SELECT {_COLUMNS} FROM parts WHERE job = (SELECT id FROM jobs WHERE digest = ?)"  # noqa: S608 - constants
@@ -138,7 +141,8 @@ class JobParts:
         if not (row and isinstance(row[0], bytes)):
             return []
         with contextlib.suppress(zlib.error, msgspec.MsgspecError, ValueError):
-            texts = msgspec.json.decode(zlib.decompress(row[0]), type=list[str])
+            packed = zlib.decompressobj().decompress(row[0], _MAX_UNPACKED)
+            texts = msgspec.json.decode(packed, type=list[str])
             return texts if len(texts) == len(part.keys) else []
         return []
 

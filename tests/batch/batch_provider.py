@@ -75,6 +75,7 @@ class Provider:
         page: Number of batches on a page of the list.
         fail: Statuses with which the next requests for a state are answered.
         missing: Whether the server knows no batches at all.
+        listing: Returns the batches of each page of a list without an end; ``None`` to list all.
     """
 
     def __init__(self):
@@ -83,6 +84,7 @@ class Provider:
         self.ends, self.status, self.missing = True, "completed", False
         self.change = lambda lines: lines
         self.answer, self.page = str.upper, 100
+        self.listing = None
         self.results_url, self.redirects = None, ""
         self.seen = []
         self.refused = None
@@ -169,6 +171,8 @@ class Provider:
         return [CloseConnection()] if fault else _json(self._state(batch))
 
     def _list(self, request, *_):
+        if self.listing is not None:
+            return _json({"data": self.listing(), "has_more": True})
         is_anthropic, after = "x-api-key" in request.headers, request.target.rpartition("=")[2]
         found = [
             self._state(each) for each in self.batches if is_anthropic != bool(each["endpoint"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import json
 import sqlite3
 import threading
@@ -14,7 +16,7 @@ import genai_prices
 import pandas as pd
 import pytest
 
-from gatewayx_nb import EnginePool
+from gatewayx_nb import EnginePool, bounded_json
 from gatewayx_nb.batch import BatchJob, batch_job, part_files
 from gatewayx_nb.errors import (
     AuthenticationError,
@@ -205,6 +207,17 @@ def test_equal_rows_are_submitted_once_and_counted_as_rows(pool, model, provider
     assert list(job.result().answer) == ["A", "B", "A"]
     assert provider.submitted == {"a": 1, "b": 1}
     assert job.progress().done == 3
+
+
+@pytest.mark.parametrize("repeats", ["[1]", '{"x": 1, "0": "many", "99": 2}', "null"])
+def test_edited_counts_of_equal_rows_count_nothing(pool, model, project, repeats):
+    job = submit(pool, model, pd.DataFrame({"text": ["a", "b", "a"]}))
+    path = project.root / ".gatewayx" / "results.sqlite"
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as file:
+        file.execute("UPDATE parts SET info = json_set(info, '$.repeats', json(?))", (repeats,))
+
+    assert list(job.result().answer) == ["A", "B", "A"]
+    assert job.progress().done == 2
 
 
 def test_running_the_cell_again_submits_nothing_and_gives_the_rows(
@@ -451,6 +464,23 @@ def test_a_lost_batch_is_found_on_a_later_page(pool, model, dialect, provider):
     assert provider.submitted["a"] == 1
 
 
+@pytest.mark.parametrize("page", ["that repeats", "without end"])
+def test_a_list_of_batches_without_an_end_is_not_read_for_ever(
+    pool, dialect, model, provider, page
+):
+    """Reading on would take memory until the kernel is killed."""
+    created_at = "2999-01-01T00:00:00Z" if dialect == "anthropic" else 4e10
+    numbers = itertools.count() if page == "without end" else itertools.repeat(1)
+    provider.listing = lambda: [
+        {"id": f"b{next(numbers)}", "created_at": created_at} for _ in range(3)
+    ]
+    provider.lose = ["after"]
+
+    with pytest.raises(ProviderError, match="has no end"):
+        submit(pool, model)
+    assert provider.submitted == {"a": 1, "b": 1, "c": 1}
+
+
 def row(prompt, name="other"):
     body = {"model": "m", "messages": [{"role": "user", "content": prompt}]}
     return {"custom_id": f"{name}-{prompt}", "body": body}
@@ -570,6 +600,17 @@ def test_foreign_repeated_and_malformed_lines_change_nothing(pool, model, provid
 def test_a_huge_line_costs_only_its_row(pool, model, provider, monkeypatch):
     monkeypatch.setattr("gatewayx_nb.llm_engines.batches.MAX_LINE", 5_000)
     results(provider, lambda lines: [{**lines[0], "filler": "x" * 100_000}, *lines[1:]])
+
+    answers = submit(pool, model).result()
+
+    assert count_outcomes(answers) == {"answers": 2, "ProviderError": 1}
+    assert "1 lines were unreadable" in answers.gx_error.iloc[0]
+
+
+def test_a_line_with_too_many_values_costs_only_its_row(pool, model, provider, monkeypatch):
+    """Empty lists take twenty times the memory of their text."""
+    monkeypatch.setattr(bounded_json, "MAX_VALUES", 1_000)
+    results(provider, lambda lines: [{**lines[0], "filler": [[]] * 2_000}, *lines[1:]])
 
     answers = submit(pool, model).result()
 

@@ -3,12 +3,13 @@
 import contextlib
 import sqlite3
 import time
+import zlib
 from dataclasses import replace
 
 import pytest
 
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.storage import JobFigures, JobPart, ResultsStore, StoredRow
+from gatewayx_nb.storage import JobFigures, JobPart, ResultsStore, StoredRow, job_parts
 from gatewayx_nb.storage.results_file import MIGRATIONS
 
 DIGEST = b"\x01" * 16
@@ -129,8 +130,10 @@ def test_a_damaged_part_is_left_out(store, path, change):
     assert store.parts(DIGEST).all() == []
 
 
-@pytest.mark.parametrize("prompts", [b"x", b"", 3])
-def test_damaged_prompts_are_left_out(store, path, prompts):
+@pytest.mark.parametrize("prompts", [b"x", b"", 3, zlib.compress(b"[" + b'"' * 2_000_000)])
+def test_damaged_prompts_are_left_out(store, path, prompts, monkeypatch):
+    """A few kilobytes may unpack to gigabytes; they are not unpacked to the end."""
+    monkeypatch.setattr(job_parts, "_MAX_UNPACKED", 1_000_000)
     added = store.parts(DIGEST).add(part(), ["a"] * 5, FIGURES)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as file:
         file.execute("UPDATE parts SET prompts = ?", (prompts,))
