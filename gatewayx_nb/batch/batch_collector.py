@@ -1,4 +1,4 @@
-"""The results of one part of a map: each of its rows gets an answer or an error."""
+"""Collects the results of a batch: each row gets an answer or an error."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage import JobFigures, JobPart, JobResults
 
 _ROWS_AHEAD = 256
-"""Maximum number of results that wait to be stored."""
+"""Maximum number of results that may wait to be stored."""
 
 _BYTES_AHEAD = 16 * 2**20
-"""Maximum size of these results in bytes."""
+"""Maximum size in bytes of the results that may wait to be stored."""
 
 _STORE_TIMEOUT = 30.0
 """Seconds to wait until results are durable."""
@@ -50,7 +50,7 @@ class BatchCollector:
         prompts: The prompts of the rows, to be stored with the answers; empty to omit them.
 
     Attributes:
-        foreign: Number of results that belong to no row of the part.
+        foreign: Number of results that do not belong to a row of the part.
         unreadable: Number of lines that are not results.
     """
 
@@ -75,33 +75,33 @@ class BatchCollector:
     def position(self, name: str) -> int | None:
         """Return the position of the row with this name; ``None`` if its result is not wanted.
 
-        A row that has a result already is skipped; one of another part is counted as foreign.
+        A row that already has a result is skipped. A row of another part is counted as foreign.
         """
         position = row_position(name, self._part.digest, len(self._part.keys))
         self.foreign += position is None
         return None if position in self._rows else position
 
-    def skip(self, reason: str) -> None:  # noqa: ARG002 - of the interface
+    def skip(self, reason: str) -> None:  # noqa: ARG002 - required by the protocol
         """Count a line that is not a result."""
         self.unreadable += 1
 
     async def take(
         self, position: int, outcome: Reply | GatewayError, row: CountedRow, *, retry: bool
     ) -> None:
-        """Store an outcome; from time to time, wait until all that have arrived are durable.
+        """Store an outcome; from time to time, wait until all received outcomes are durable.
 
         Raises:
-            ConfigError: If they cannot be stored.
+            ConfigError: If the outcomes cannot be stored.
         """
         self._put(position, outcome, row, retry=retry)
         if self._waiting >= _ROWS_AHEAD or self._waiting_bytes >= _BYTES_AHEAD:
             await asyncio.to_thread(self.flush)
 
     def close(self, remote: RemoteBatch) -> None:
-        """Store an error for each row that has no result, and wait until all are durable.
+        """Store an error for each row without a result, and wait until all outcomes are durable.
 
         Raises:
-            ConfigError: If they cannot be stored.
+            ConfigError: If the outcomes cannot be stored.
         """
         refused = remote.refused_lines or {}
         for position in range(len(self._part.keys)):
@@ -111,7 +111,8 @@ class BatchCollector:
                 usage = PartialReply(self._engine, str(self._part.info.get("model", "")))
                 usage.attempts = 1
                 row = CountedRow(usage, type(error).__name__, error.message)
-                # A row that the provider names must be changed; the others may be sent again.
+                # A row that the provider itself rejected must be changed; the others may be sent
+                # again.
                 self._put(position, error, row, retry=reason is None)
         self.flush()
 
@@ -127,10 +128,10 @@ class BatchCollector:
         return row_error(self._engine, code, "; ".join([_REASONS[code], *notes]))
 
     def flush(self) -> None:
-        """Wait until all outcomes that have arrived are durable.
+        """Wait until all received outcomes are durable.
 
         Raises:
-            ConfigError: If they cannot be stored.
+            ConfigError: If the outcomes cannot be stored.
         """
         self._waiting = self._waiting_bytes = 0
         if not self._results.flush(_STORE_TIMEOUT):
@@ -165,7 +166,7 @@ class BatchCollector:
         )
 
     def _weights(self) -> Counter[int]:
-        """Return how many rows of the map each row of the part stands for."""
+        """Return how many equal rows of the map each row of the part represents."""
         weights = Counter(range(len(self._part.keys)))
         repeats = self._part.info.get("repeats")
         if isinstance(repeats, dict):  # an edited file may hold anything

@@ -1,4 +1,4 @@
-"""What a map with ``batch=True`` needs from the pool."""
+"""The interface through which a map with ``batch=True`` uses the pool."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ LOOK_BACK = 300.0
 
 @dataclass(frozen=True, slots=True)
 class PreparedRow:
-    """A row as its batch sends it.
+    """A row in the form in which it is sent in a batch.
 
     Attributes:
         engine: Name of the engine.
         address: Base URL of its provider.
-        endpoint: The endpoint that all rows of one batch share.
-        model: The model that all rows of one batch share; empty if they may differ.
-        content: What follows the row's name.
-        format: How the provider takes rows.
+        endpoint: The endpoint, which is the same for all rows of a batch.
+        model: The model, which is the same for all rows of a batch; empty if the provider accepts
+            several.
+        content: The row in the batch file, from the end of its name.
+        format: The format of the provider's batch files.
         bound: Maximum cost of the row in US dollars; 0 if no cost limit is set.
     """
 
@@ -47,7 +48,7 @@ class PreparedRow:
 
     @property
     def group(self) -> tuple[str, str, str]:
-        """What all rows of one batch share."""
+        """The values that are the same for all rows of a batch."""
         return self.engine, self.endpoint, self.model
 
 
@@ -73,7 +74,7 @@ class ResultSink(Protocol):
         """Return the position of the row with this name; ``None`` if its result is not wanted."""
 
     def skip(self, reason: str) -> object:
-        """Note a line that does not belong to any row."""
+        """Record a line that does not belong to any row."""
 
     async def take(
         self, position: int, outcome: Reply | GatewayError, row: CountedRow, *, retry: bool
@@ -81,7 +82,7 @@ class ResultSink(Protocol):
         """Store the outcome of a row.
 
         Raises:
-            ConfigError: If it cannot be stored.
+            ConfigError: If the outcome cannot be stored.
         """
 
 
@@ -91,7 +92,7 @@ class BatchEngines(Protocol):
     def prepare(
         self, rows: Sequence[RowRequest], options: CallOptions
     ) -> list[PreparedRow | GatewayError]:
-        """Return each row as its batch sends it, or its error; nothing is sent.
+        """Return each row in the form in which it is sent, or its error; nothing is sent.
 
         Raises:
             GatewayError: If an error concerns every row: an engine cannot be used, or has no batch
@@ -100,15 +101,15 @@ class BatchEngines(Protocol):
 
     @property
     def used(self) -> MapUsage:
-        """What the rows have used that were collected."""
+        """The usage of the rows that have been collected."""
 
     def check_budget(self, bound: Decimal, rows: int, others: Decimal) -> None:
-        """Check that rows may cost what they cost at most.
+        """Check that the maximum cost of the rows does not exceed a limit.
 
         Args:
-            bound: Maximum cost of the rows that are submitted now and of those in open batches.
-            rows: Number of rows that are submitted now.
-            others: The maximum cost of the open batches of other jobs.
+            bound: Maximum cost of the rows to submit and of the rows in the job's open batches.
+            rows: Number of rows to submit.
+            others: Maximum cost of other jobs' open batches.
 
         Raises:
             BudgetError: If a limit could be exceeded.
@@ -118,14 +119,14 @@ class BatchEngines(Protocol):
         """Submit a part; return the error if it is unknown whether the provider has accepted it.
 
         Raises:
-            GatewayError: If nothing was submitted.
+            GatewayError: If the part was not submitted.
         """
 
     def find(self, part: JobPart) -> list[RemoteBatch]:
-        """Return the provider's batches that may be a part whose submission got no response.
+        """Return the provider's batches that may contain a part whose submission got no response.
 
         Raises:
-            GatewayError: If they cannot be listed.
+            GatewayError: If the batches cannot be listed.
         """
 
     def look(self, part: JobPart) -> RemoteBatch:
@@ -148,7 +149,7 @@ class BatchEngines(Protocol):
         """Read the results of a part that has ended.
 
         Raises:
-            GatewayError: If they cannot be read to the end.
+            GatewayError: If the results cannot be read completely.
         """
 
     def count(self, rows: Sequence[CountedRow], job: str) -> object:

@@ -1,4 +1,4 @@
-"""A map whose rows are in a provider's batches: polling, collecting and cancelling them."""
+"""Polls, collects and cancels the batches that contain the rows of a map."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _BUSY_POLL = 1.0
 """Seconds between two checks of the store while another process collects the results."""
 
 _SETTLING = 60.0
-"""Seconds after which a batch that the provider does not list was not created."""
+"""Seconds after a submission by which the provider lists the batch, if it accepted the batch."""
 
 _SETTLING_POLL = 5.0
 
@@ -64,10 +64,10 @@ _SUBMISSIONS = 2
 
 @dataclass(slots=True)
 class Clock:
-    """The clock of all waits.
+    """The clock that is used for waiting; tests replace it.
 
     Attributes:
-        monotonic: Returns seconds that a change of the system's time does not affect.
+        monotonic: Returns seconds, unaffected by changes of the system time.
         sleep: Waits for a number of seconds.
     """
 
@@ -83,7 +83,8 @@ class BatchJob(MapJob):
 
     `map` returns it at once. It queries the provider only while `result`, `progress`, `state` or
     `done` is called: first 10 seconds after the submission, then at intervals that double up to 5
-    minutes. ``gx.job(name)`` returns it in any kernel, even if the one that submitted it has ended.
+    minutes. ``gx.job(name)`` returns it in any kernel, even after the kernel that submitted it has
+    ended.
 
     Args:
         store: The store of results.
@@ -118,7 +119,7 @@ class BatchJob(MapJob):
 
     @override
     def progress(self) -> MapStatus:
-        """Return the progress and the sums; query the provider if that is due.
+        """Return the progress and the totals; query the provider if that is due.
 
         The state is ``"submitted"`` until every row has an answer or an error. A query that fails
         does not affect the batch; its error is the status's ``problem``.
@@ -136,18 +137,19 @@ class BatchJob(MapJob):
     def result(self, timeout: float | None = None) -> Any:
         """Wait until every row has an answer or an error, and return what `map` would return.
 
-        An iterator of rows becomes a list. A job of ``gx.job(name)`` does not have the rows, so it
-        returns the replies and errors in the order in which they were stored. For the rows with the
-        new columns, run the cell of the map again, which submits nothing twice.
+        An iterator of rows becomes a list. A job from ``gx.job(name)`` does not have the rows, so
+        it returns the replies and errors in the order in which they were stored. To get the rows
+        with the new columns, run the cell of the map again; this submits nothing twice.
 
         Args:
             timeout: Maximum number of seconds to wait.
 
         Raises:
-            DeadlineError: If some rows have neither after ``timeout`` seconds; the batch continues.
-            GatewayError: If the provider cannot be queried for a lasting reason. A job with the
-                rows raises the first row's error, too, if all rows have failed and none was
-                cancelled, or if one has failed and the map has ``on_error="raise"``.
+            DeadlineError: If some rows have no outcome after ``timeout`` seconds; the batch
+                continues.
+            GatewayError: If the provider cannot be queried and another attempt would not help. A
+                job with the rows also raises the first row's error if all rows failed and none was
+                cancelled, or if a row failed and the map has ``on_error="raise"``.
         """
         deadline = None if timeout is None else clock.monotonic() + timeout
         while not self.done():
@@ -183,7 +185,7 @@ class BatchJob(MapJob):
     def cancel(self) -> bool:
         """Ask the provider to end the batches early; return whether any was open.
 
-        Rows that the provider has answered by then are kept, and paid for. The others fail with
+        Rows that the provider has already answered are kept, and are charged. The others fail with
         the code ``"cancelled"``, and the next run asks about them again.
 
         Raises:
@@ -202,15 +204,16 @@ class BatchJob(MapJob):
         return bool(parts)
 
     def wait_before_first_look(self) -> None:
-        """Put off the first query of the provider for ten seconds."""
+        """Postpone the first query of the provider by ten seconds."""
         self._due, self._delay = clock.monotonic() + _FIRST_POLL, 2 * _FIRST_POLL
 
     def discard(self) -> int:
-        """Forget the parts whose results have not been collected; return how many.
+        """Forget the parts whose results have not been collected; return the number of parts.
 
-        Their rows then count as not submitted, and the next run submits them again: if the provider
-        has accepted them, they are paid for twice. Use this if a submission got no response and it
-        is unknown whether the provider has accepted it, or if the provider has deleted a batch.
+        The rows then count as not submitted, and the next run submits them again. If the provider
+        accepted the first submission, you pay for both. Use this if a submission got no response,
+        so that it is unknown whether the provider accepted it, or if the provider has deleted a
+        batch.
 
         Raises:
             UsageError: If another process is running the job.
@@ -229,11 +232,11 @@ class BatchJob(MapJob):
 
     @override
     def __repr__(self) -> str:
-        return repr(self._status())  # without a query of the provider
+        return repr(self._status())  # this does not query the provider
 
     @contextlib.contextmanager
     def _driving(self) -> Iterator[JobResults | None]:
-        """Drive the job during the block; yield ``None`` if another process drives it."""
+        """Drive the job in the ``with`` block; yield ``None`` if another process drives it."""
         record = self._record
         results = self._store.open_job(
             record.digest, name=record.name, definition=record.definition
@@ -265,7 +268,7 @@ class BatchJob(MapJob):
             self._note = f"Batch {part.batch or part.number} cannot be queried: {error.message}"
             if error.status == _NOT_FOUND:
                 error = error.with_appended_text(_GONE.format(self.name))
-            if _is_final(error):  # the state of the batch is not affected
+            if _is_final(error):  # the batch itself is not affected
                 self._failure = error
 
     def _step(self, part: JobPart, results: JobResults) -> None:
@@ -285,7 +288,7 @@ class BatchJob(MapJob):
         self._collect(part, remote, results)
 
     def _forget_if_settled(self, part: JobPart) -> None:
-        """Forget a part that the provider does not list, once it would list it."""
+        """Forget a part that the provider does not list after the settling time."""
         if _is_settled(part):
             self._parts.remove([part])
             problem = (
@@ -300,13 +303,13 @@ class BatchJob(MapJob):
         sink = BatchCollector(part, results, self._parts.prompts(part))
         self._engines.collect(part, remote, schema, sink)
         if len(sink.rows) < min(remote.done, len(part.keys)):
-            sink.foreign = sink.unreadable = 0  # the download may have been cut
+            sink.foreign = sink.unreadable = 0  # an earlier download may have been interrupted
             self._engines.collect(part, remote, schema, sink)
         if sink.is_of_another:
             others = [*part.info.get("not", []), part.batch]
             info = {**part.info, "not": others}
             self._parts.update(replace(part, state="submitting", batch="", info=info))
-            raise self._unclear(part, "the batch that seemed to be it has other rows")
+            raise self._unclear(part, "the batch that seemed to contain it has other rows")
         sink.close(remote)
         others_open = any(each.id != part.id for each in self._parts.open())
         figures = sink.figures(self._refreshed().figures, is_last=not others_open)
@@ -314,10 +317,10 @@ class BatchJob(MapJob):
         self._engines.count(sink.rows, self.name)
 
     def submit(self, part: JobPart, file: Path) -> None:
-        """Submit a part whose intent is stored.
+        """Submit a part that has been stored as about to be submitted.
 
         Raises:
-            GatewayError: If it was not submitted, or if it is unknown whether it was.
+            GatewayError: If the part was not submitted, or if this is unknown.
         """
         answer: RemoteBatch | GatewayError | None = None
         for _ in range(_SUBMISSIONS):
@@ -329,11 +332,11 @@ class BatchJob(MapJob):
             if isinstance(answer, RemoteBatch):
                 self._parts.update(replace(part, state="submitted", batch=answer.id))
                 return
-            # The provider may have accepted it, so it is not sent again before it is looked for.
+            # The provider may have accepted the part, so look for it before sending it again.
             if self.find_lost(part, waits=True) is not None:
                 return
         self._parts.remove([part])
-        assert isinstance(answer, GatewayError)  # noqa: S101 - of the last submission
+        assert isinstance(answer, GatewayError)  # noqa: S101 - the last submission's error
         raise answer.with_appended_text(" The provider has no such batch; nothing was submitted.")
 
     def settle_lost(self) -> None:
@@ -343,31 +346,32 @@ class BatchJob(MapJob):
         again.
 
         Raises:
-            GatewayError: If the batches cannot be listed, or several may be the part.
+            GatewayError: If the batches cannot be listed, or several may contain the part.
         """
         for part in self._parts.open():
             if not part.batch and self.find_lost(part, waits=True) is None:
                 self._parts.remove([part])
 
     def find_lost(self, part: JobPart, *, waits: bool) -> JobPart | None:
-        """Return a part whose submission got no response, with its batch at the provider.
+        """Find the batch of a part whose submission got no response.
 
         Args:
             part: The part.
-            waits: Whether to wait until the provider would list the batch.
+            waits: Whether to wait until the provider is certain to list a batch that it accepted.
 
         Returns:
-            ``None`` if the provider lists no such batch; without the wait, one may still appear.
+            The part with its batch; ``None`` if the provider does not list the batch, which may
+            still appear unless ``waits`` is set.
 
         Raises:
-            GatewayError: If the batches cannot be listed, or several may be the part.
+            GatewayError: If the batches cannot be listed, or several may contain the part.
         """
         for attempt in range(int(_SETTLING / _SETTLING_POLL) + 1):
             if attempt:
                 clock.sleep(_SETTLING_POLL)
             found = self._candidates(part)
             if len(found) > 1:
-                raise self._unclear(part, f"{len(found)} batches may be it")
+                raise self._unclear(part, f"{len(found)} batches may contain it")
             if found:
                 known = replace(part, state="submitted", batch=found[0].id)
                 self._parts.update(known)
@@ -403,20 +407,20 @@ class BatchJob(MapJob):
 
 
 def _is_settled(part: JobPart) -> bool:
-    """Return whether the provider would list a part by now, if it had accepted it."""
+    """Return whether the provider would list a part by now if it had accepted the part."""
     return abs(time.time() - part.at) > _SETTLING  # the clock may have been set back
 
 
 def _is_final(error: GatewayError) -> bool:
-    """Return whether another query of a batch would fail, too."""
+    """Return whether querying a batch again would fail, too."""
     if isinstance(error, TransportError):
         return error.code in _FINAL_CODES
-    is_refused = error.status is not None and 400 <= error.status < 500  # noqa: PLR2004 - the client's errors
+    is_refused = error.status is not None and 400 <= error.status < 500  # noqa: PLR2004 - 4xx
     return isinstance(error, _FINAL_ERRORS) or (is_refused and not is_passing(error))
 
 
 def unsubmitted_error(name: str) -> GatewayError:
-    """Return the error of a row that is in no batch.
+    """Return the error of a row that was not submitted.
 
     Args:
         name: Name of the job.
@@ -425,10 +429,10 @@ def unsubmitted_error(name: str) -> GatewayError:
 
 
 def check_no_open_batch(store: ResultsStore | None, results: JobResults | None, name: str) -> None:
-    """Check that the rows of a map are in no batch, because another call for them would cost more.
+    """Check that no row of a map is in an open batch, because asking again would cost more.
 
     Raises:
-        UsageError: If some are.
+        UsageError: If some rows are in an open batch.
     """
     parts = store.parts(results.digest).open() if store and results else []
     if parts:

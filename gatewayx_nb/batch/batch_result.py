@@ -1,4 +1,4 @@
-"""The rows of a map with ``batch=True``: their submission, and the result."""
+"""Submits the rows of a map with ``batch=True``, and returns the result."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _CHUNK = 256
-"""Number of rows that are prepared or read at once."""
+"""Number of rows to prepare or read at once."""
 
 _TAKE_OVER_INTERVAL = 0.5
 """Seconds between two attempts to run a job that another process is running."""
@@ -52,7 +52,7 @@ class BatchRows:
         keys: The key of each row; ``None`` if its request cannot be made.
         errors: The errors of rows whose request cannot be made, by position.
         key_errors: The errors of rows whose request cannot be sent, by key.
-        known: The keys of rows that are not asked again, and whether their outcome is a reply.
+        known: For each key that is not asked again, whether its outcome is a reply.
     """
 
     session: MapSession
@@ -80,7 +80,7 @@ class BatchRows:
         return key, request
 
     def figures(self, earlier: JobFigures) -> JobFigures:
-        """Return the figures of the job at its submission."""
+        """Return the figures of the job when it is submitted."""
         counts = Counter(key for key in self.keys if key is not None)
         answered = sum(counts[key] for key, is_reply in self.known.items() if is_reply)
         failed = sum(counts[key] for key, is_reply in self.known.items() if not is_reply)
@@ -95,21 +95,21 @@ class BatchRows:
         )
 
     def repeats(self, keys: Iterable[int]) -> dict[str, int]:
-        """Return the number of further rows with the same key, by position; omit zeros."""
+        """Return the number of later rows with the same key, by position; omit zeros."""
         counts = Counter(self.keys)
         return {
             str(position): counts[key] - 1 for position, key in enumerate(keys) if counts[key] > 1
         }
 
-    def result(self, look_up: Callable[[list[int]], Mapping[int, Outcome]]) -> Any:  # noqa: ANN401 - of the kind of the rows
+    def result(self, look_up: Callable[[list[int]], Mapping[int, Outcome]]) -> Any:  # noqa: ANN401 - the rows' type
         """Return the rows with their outcomes.
 
         Args:
-            look_up: Returns the stored outcomes of keys.
+            look_up: Returns the stored outcomes by key.
 
         Raises:
-            GatewayError: If all rows have failed and none was cancelled, or if one has failed and
-                the map ends with the first error.
+            GatewayError: If all rows failed and none was cancelled, or if a row failed and the map
+                has ``on_error="raise"``.
         """
         sink = OutcomeSink(self.session, self.output)
         count, failed = 0, list[GatewayError]()
@@ -168,7 +168,7 @@ class BatchStart:
         """Submit the rows, and return the job.
 
         Raises:
-            GatewayError: If they cannot be submitted; parts that were submitted before are kept.
+            GatewayError: If a part cannot be submitted; earlier parts stay submitted.
         """
         while not self._results.try_drive():
             clock.sleep(_TAKE_OVER_INTERVAL)
@@ -194,7 +194,7 @@ class BatchStart:
         return job
 
     def _open_elsewhere(self) -> Decimal:
-        """Return what the open batches of other jobs may cost, in US dollars."""
+        """Return the maximum cost of other jobs' open batches, in US dollars."""
         others = (each.digest for each in self._store.jobs())
         return sum(
             (
@@ -313,7 +313,7 @@ class ReplayedBatch:
             last_used=time.time(),
         )
 
-    def result(self, timeout: float | None = None) -> Any:  # noqa: ANN401, ARG002 - as of `BatchJob`
+    def result(self, timeout: float | None = None) -> Any:  # noqa: ANN401, ARG002 - as `BatchJob`
         """Return what `map` would return."""
         return self._result
 

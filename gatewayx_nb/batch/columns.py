@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.schema import ResponseSchema
 
 ANSWER = "answer"
-"""The column of the answer, unless a schema names its fields."""
+"""Name of the answer column if the schema has no fields."""
 
 _FIGURES: Mapping[str, str] = {
     "gx_error": "string",
@@ -30,7 +30,7 @@ _FIGURES: Mapping[str, str] = {
     "gx_seconds": "Float64",
     "gx_model": "string",
 }
-"""The columns that follow the answer, and pandas' types for them."""
+"""The columns after the answer, and their pandas types."""
 
 _DTYPES: Mapping[str, str] = {
     "string": "string",
@@ -48,7 +48,7 @@ _POLARS: Mapping[str, str] = {
 }
 
 _ATTRIBUTE = "gatewayx_columns"
-"""Key of a pandas DataFrame's ``attrs`` that lists the columns of an earlier run."""
+"""Key in a pandas DataFrame's ``attrs`` under which an earlier run's columns are listed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Columns:
 
     @property
     def types(self) -> dict[str, str]:
-        """All columns in order, with pandas' types for them."""
+        """All columns in order, with their pandas types."""
         return {**self.answers, **_FIGURES}
 
     def values(self, outcome: Reply | GatewayError | None) -> list[Any]:
@@ -88,7 +88,7 @@ class Columns:
     def _answer(self, reply: Reply) -> list[Any]:
         if not self.is_object:
             value = reply.text if reply.parsed is None else _plain(reply.parsed)
-            # A schema such as `City | None` may give None.
+            # The value may be None with a schema such as `City | None`.
             is_none = reply.parsed is None and ANSWER in self.answers and self._has_schema
             return [None if is_none else value]
         fields = _fields(reply.parsed)
@@ -100,7 +100,7 @@ class Columns:
 
 
 def columns_of(schema: ResponseSchema | None) -> Columns:
-    """Return the columns for answers of a schema."""
+    """Return the columns for answers that match a schema."""
     if schema is None or not schema.schema:
         return Columns({ANSWER: "string"}, is_object=False)
     root = _resolved(schema.schema, schema.schema)
@@ -117,11 +117,11 @@ def check_clash(rows: Rows, columns: Columns, needed: Iterable[Any] | None) -> t
     Args:
         rows: The rows.
         columns: The new columns.
-        needed: The columns that the prompt names; ``None`` if it may name any.
+        needed: The columns that the prompt uses; ``None`` if it may use any column.
 
     Raises:
-        UsageError: If a new column has the name of a column that is not from an earlier run, or
-            if the prompt names a column that would be replaced.
+        UsageError: If a new column has the name of a column that is not from an earlier run, or if
+            the prompt uses a column that would be replaced.
     """
     if rows.kind != "frame":
         return ()
@@ -139,7 +139,7 @@ def check_clash(rows: Rows, columns: Columns, needed: Iterable[Any] | None) -> t
     for name in needed or ():
         if name in own and name in columns.types:
             raise UsageError(
-                f"the prompt names the column {name!r} of an earlier run, which this one would"
+                f"the prompt uses the column {name!r} of an earlier run, which this run would"
                 " replace.",
                 hint=f"Rename it: `df.rename(columns={{{name!r}: {'first_' + name!r}}})`.",
             )
@@ -157,7 +157,7 @@ class FrameBuilder:
 
     def __init__(self, rows: Rows, columns: Columns, replaced: tuple[Any, ...]) -> None:
         self._rows, self._columns, self._replaced = rows, columns, replaced
-        # A list for each column takes a third of the memory of one for each row.
+        # A list per column takes a third of the memory of a list per row.
         count = rows.count or 0
         self._values: dict[str, list[Any]] = {name: [None] * count for name in columns.types}
         self._lists = tuple(self._values.values())
@@ -174,7 +174,7 @@ class FrameBuilder:
 
         Args:
             output: ``"same"`` or ``"columns"``.
-            problem: Why rows without an outcome have none, for ``gx_error``.
+            problem: The text in ``gx_error`` for rows without an outcome.
         """
         errors = self._values["gx_error"]
         for position, is_set in enumerate(self._is_set):
@@ -187,7 +187,7 @@ class FrameBuilder:
         return self._pandas(columns, alone=alone)
 
     def _pandas(self, columns: Mapping[str, list[Any]], *, alone: bool) -> Any:  # noqa: ANN401
-        import pandas as pd  # the caller's rows are of this package
+        import pandas as pd  # installed, because the caller's rows are a pandas object
 
         source = self._rows.source
         types = self._columns.types
@@ -235,7 +235,7 @@ def replies_frame(outcomes: Sequence[Reply | GatewayError | None], columns: Colu
 
 
 def error_text(error: GatewayError) -> str:
-    """Return an error in one line, with its class."""
+    """Return the class and the message of an error, in one line."""
     return f"{type(error).__name__}: {error.message}"
 
 
@@ -249,7 +249,7 @@ def _polars_type(polars: Any, dtype: str) -> Any:  # noqa: ANN401 - polars is op
 
 
 def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a schema with its reference followed, and without null in a choice."""
+    """Return a schema with its references resolved, and without the null of an optional type."""
     for _ in range(8):
         reference = schema.get("$ref")
         if isinstance(reference, str) and reference.startswith("#/$defs/"):
@@ -275,7 +275,7 @@ def _dtype(schema: Any, root: Mapping[str, Any]) -> str:  # noqa: ANN401 - a JSO
         return "string"
     kind = found.get("type")
     kinds = [kind] if isinstance(kind, str) else [name for name in kind or () if name != "null"]
-    if len(kinds) != 1 or "format" in found:  # dates and times are values of Python
+    if len(kinds) != 1 or "format" in found:  # dates and times are Python objects
         return "object"
     return _DTYPES.get(kinds[0], "object")
 

@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     Embed = Callable[[list[str]], Awaitable[Vectors]]
 
 MANY_TEXTS = 100
-"""Minimum number of texts whose embeddings are stored; fewer are quickly requested again."""
+"""Minimum number of texts whose embeddings are stored; requesting fewer again is quick."""
 
 _AT_ONCE = 2048
-"""Number of texts whose embeddings are requested before they are stored."""
+"""Number of texts whose embeddings are requested and stored at a time."""
 
 _FLUSH_TIMEOUT = 30.0
 
 
 async def embed_stored(texts: list[str], embed: Embed, results: JobResults) -> Vectors:
-    """Return the embeddings of texts in their order; request only those that are not stored.
+    """Return the embeddings of texts, in order; request only those that are not stored.
 
     Args:
         texts: The texts; equal texts are requested once.
@@ -61,7 +61,7 @@ async def embed_stored(texts: list[str], embed: Embed, results: JobResults) -> V
 
 
 def _stored(results: JobResults, keys: list[int]) -> dict[int, Any]:
-    """Return the stored vectors by key, without those whose length is not the usual one."""
+    """Return the stored vectors by key, without those of an unusual length."""
     import numpy as np
 
     results.try_drive()

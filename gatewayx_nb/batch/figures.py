@@ -1,4 +1,4 @@
-"""The figures of a map while it runs and when it has ended."""
+"""The figures of a running or finished map."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _RATE_SECONDS = 10.0
 
 
 class MapUsage(Protocol):
-    """What the calls of a map have used in this run."""
+    """Cost and tokens of a map's calls in this run."""
 
     @property
     def cost(self) -> Decimal:
-        """US dollars of the calls with a known price."""
+        """Cost in US dollars of the calls with a known price."""
 
     @property
     def unpriced(self) -> int:
@@ -44,10 +44,10 @@ class MapUsage(Protocol):
         """Output tokens."""
 
     def budget_error(self, error: BudgetError) -> BudgetError:
-        """Return the error of a row that the job's cost limit has stopped."""
+        """Return the error for a row that was not asked because of the job's cost limit."""
 
     def set_earlier(self, cost: Decimal) -> object:
-        """Set what the earlier runs of the job have cost."""
+        """Set the cost of the job's earlier runs."""
 
     def write_sums(self, job: str) -> object:
         """Write the sums to the ledger."""
@@ -59,18 +59,18 @@ class MapFigures:
 
     Attributes:
         name: The job's name.
-        total: Number of rows; ``None`` if it is not known yet.
+        total: Number of rows; ``None`` if not known yet.
         answered: Rows with an answer, including those of earlier runs.
         reused: Rows that an earlier run answered.
         replayed: Rows that the open cassette answered.
         failed: Rows that failed.
-        asked: Distinct rows that were asked in this run, and have an outcome.
-        repeated: Rows that are equal to a row that was asked in this run.
+        asked: Distinct rows that were asked in this run and have an outcome.
+        repeated: Rows that duplicate a row that was asked in this run.
         in_flight: Calls in flight.
-        rate_limited: Responses of this run that said "too many requests".
-        bound_by: What bounds the speed now.
+        rate_limited: Number of "too many requests" responses in this run.
+        bound_by: What currently limits the speed.
         reused_since: Times of the oldest and the newest reused answer; ``None`` if there is none.
-        errors: Number of failed rows by class of the error.
+        errors: Number of failed rows by error class.
         first_errors: The first failed rows, by position.
         first_of_kind: The first error of each class.
         latest: The latest answers, by position.
@@ -143,7 +143,7 @@ class MapFigures:
         """Return the number of rows per second over the last ten seconds."""
         now = time.monotonic()
         recent, count = self._recent, self.done - self.reused
-        if not recent or now - recent[-1][0] >= 0.5:  # noqa: PLR2004 - two samples a second
+        if not recent or now - recent[-1][0] >= 0.5:  # noqa: PLR2004 - two samples per second
             recent.append((now, count))
         while len(recent) > 2 and now - recent[1][0] > _RATE_SECONDS:  # noqa: PLR2004 - both ends
             recent.popleft()
@@ -185,7 +185,7 @@ class MapFigures:
         return plain(", ".join(parts))
 
     def summary_lines(self) -> list[str]:
-        """Return what the map did: where the answers came from, and the errors."""
+        """Return a summary of the map: where the answers came from, and the errors."""
         is_whole = self.total in (None, self.answered)
         answers = counted(self.answered, "row") if is_whole else self._answered_text()
         parts = [*([f"{self.reused:,} {self._reused_when()}"] if self.reused else [])]
@@ -197,7 +197,7 @@ class MapFigures:
         parts += [f"{self.repeated:,} equal to another row"] if self.repeated else []
         details = f" ({', '.join(parts)})" if parts else ""
         failed = f", {self.failed:,} failed" if self.failed else ""
-        # The summary of a replay does not depend on its speed, so that a notebook can be compared.
+        # The summary of a replay omits times, so that notebook outputs can be compared.
         ending = self.cost_text() + ("." if is_replay else f", {duration(self.seconds)}.")
         lines = [f"{answers} answered{details}{failed}, {ending}", *self.error_lines()]
         if self.state == "stopped":
@@ -207,7 +207,7 @@ class MapFigures:
     def error_lines(self) -> list[str]:
         """Return the first errors in full, and the number of errors by class if there are more.
 
-        An error that the map's final error repeats is omitted, because the final one is raised.
+        Errors that the map's final error repeats are omitted, because the final error is raised.
         """
         shown = {
             position: error
@@ -250,7 +250,7 @@ def _rounded(cost: Decimal) -> Decimal:
 
 def _day(at: float) -> str:
     try:
-        day = datetime.fromtimestamp(at)  # noqa: DTZ006 - the user's own day
+        day = datetime.fromtimestamp(at)  # noqa: DTZ006 - the user's local day
     except (OverflowError, OSError, ValueError):
         return "an unknown day"
     if day.date() == datetime.now().date():  # noqa: DTZ005 - as above

@@ -1,4 +1,4 @@
-"""What makes two maps the same job, and two rows the same row."""
+"""The identities of jobs and rows: digests by which a later run finds stored answers."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Prompt
 
 _KEY_BYTES = 8
-"""Bytes of a row's key. Among a million rows, two share a key with a probability of 3e-8."""
+"""Bytes in a row's key. The probability that two of a million rows share a key is 3e-8."""
 
 _MAX_DEPTH = 4
-"""Maximum depth to which functions captured by functions are followed."""
+"""Maximum nesting depth of captured functions whose code is included."""
 
 _ANSWER_OPTIONS = ("fallback", "cache")
-"""Options without a recorded form that affect who answers, or the cost."""
+"""Options that affect which engine answers, or the cost, but that `RequestBody` does not record."""
 
 
 def job_definition(
@@ -41,14 +41,16 @@ def job_definition(
     options: CallOptions,
     constants: str = "",
 ) -> dict[str, str]:
-    """Return what identifies a job, as strings that can be stored and compared.
+    """Return the values that identify a job, as strings that can be stored and compared.
 
     Args:
-        model: Reference of the model, with the engine's own model if the caller named none.
+        model: Reference of the model, including the engine's default model if the caller named no
+            model.
         address: Base URL of the provider; empty if the engine has none.
         parts: The prompt and the system prompt: templates, functions or ``None``.
         options: The options of all rows.
-        constants: A digest of the values that are the same for all rows; empty if there are none.
+        constants: A digest of the placeholder values that are the same for all rows; empty without
+            such values.
     """
     prompt, system = (None if part is None else _part_text(part) for part in parts)
     return {
@@ -67,13 +69,13 @@ def job_digest(definition: Mapping[str, str]) -> bytes:
 
 
 def row_key(request: RowRequest, answered_by: str = "") -> int:
-    """Return the key of a rendered request, a signed integer of 64 bits.
+    """Return the key of a rendered request, a signed 64-bit integer.
 
     Args:
         request: The request.
-        answered_by: What answers, if the row names its own model.
+        answered_by: The engine and model that answer, if the row chooses its own model.
     """
-    # The first byte tells a text from an encoded list.
+    # The first byte distinguishes a text from an encoded list.
     if isinstance(request.prompt, str) and not request.options:
         content = b"t" + request.prompt.encode("utf-8", "surrogatepass")
     else:
@@ -90,7 +92,7 @@ def _canonical(options: CallOptions) -> bytes:
 def _encode(value: object) -> bytes:
     try:
         return msgspec.json.encode(value, enc_hook=_represent, order="sorted")
-    except UnicodeEncodeError:  # half of a surrogate pair
+    except UnicodeEncodeError:  # an unpaired surrogate
         return json.dumps(value, default=_represent, sort_keys=True).encode()
 
 
@@ -148,8 +150,8 @@ def _part_text(part: object) -> str:
 def function_text(function: Any, depth: int = 0) -> str:  # noqa: ANN401 - any callable
     """Return the code of a function and the values that it captures.
 
-    Comments and layout do not count. Neither do global variables: one that changes a row's request
-    already makes it another row.
+    Comments, layout and global variables do not count. A global variable that changes a row's
+    request changes the row's key anyway.
     """
     if isinstance(function, functools.partial):
         bound = [*map(_value_text, function.args)]
@@ -197,24 +199,24 @@ def _cell_text(cell: types.CellType, depth: int) -> str:
 
 
 def _value_text(value: object) -> str:
-    """Return a text for a captured value that is the same in another process."""
+    """Return a text for a captured value; the text is the same in every process."""
     try:
         return json.dumps(value, sort_keys=True)
     except (TypeError, ValueError, RecursionError):
         text = repr(value)
-    # The representation of most objects holds their address, which differs in each process.
+    # The representation of most objects contains their address, which differs between processes.
     return f"{type(value).__qualname__}" if " at 0x" in text else text
 
 
 def _source(function: types.FunctionType) -> str:
-    """Return the source of a function without comments; its bytecode if there is none."""
+    """Return the source of a function without comments, or its bytecode if it has no source."""
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, TypeError, SyntaxError, ValueError):
         return _code_text(function.__code__)
     if function.__name__ != "<lambda>":
         return ast.unparse(tree)
-    # The source of a lambda is that of its whole statement.
+    # The source of a lambda is the whole statement that contains it.
     found = [
         node
         for node in ast.walk(tree)
@@ -231,8 +233,8 @@ def _is_code_of(node: ast.Lambda, code: types.CodeType) -> bool:
         return False
     lines = [position for position in code.co_positions() if None not in position]
     columns = {(position[2], position[3]) for position in lines}
-    # Positions are relative to the file and nodes to the statement, but columns match unless the
-    # statement was indented.
+    # Code positions are relative to the file and node positions to the statement, but the columns
+    # match unless the statement is indented.
     body = (node.body.col_offset, node.body.end_col_offset)
     return body in columns or _constants(node) == _code_constants(code)
 

@@ -1,4 +1,4 @@
-"""A map that has been started, by this process or another one, as `gx.job` finds it."""
+"""Maps that this process or another one has started, which `gx.job` finds by name."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ _FORMATS = (".parquet", ".csv", ".jsonl")
 
 @dataclass(frozen=True, slots=True)
 class MapStatus:
-    """The progress and the sums of a map at one moment, over all of its runs.
+    """A snapshot of a map's progress and totals, over all of its runs.
 
     Attributes:
         name: Name of the job.
         model: Reference of the model.
         state: ``"running"``, ``"done"``, ``"stopped"`` or ``"failed"``; ``"killed"`` if its process
             was; ``"submitted"`` if its rows are in a provider's batches.
-        rows: Number of rows; ``None`` if it is not known.
+        rows: Number of rows; ``None`` if not known.
         done: Number of rows with an answer.
         failed: Number of rows with an error.
         cost: US dollars.
-        unpriced: Number of calls at an unknown price.
-        seconds: Time for which it was running.
+        unpriced: Number of calls with an unknown price.
+        seconds: Total running time in seconds.
         last_used: Time of the last run in seconds since the epoch.
-        problem: Why it ended early.
+        problem: Why the map ended early.
     """
 
     name: str
@@ -78,13 +78,13 @@ class MapStatus:
 
     @property
     def rows_text(self) -> str:
-        """The number of rows with an answer or an error, and of all rows if that differs."""
+        """The number of rows with an answer or an error, and the total if it differs."""
         ended = self.done + self.failed
         return f"{ended:,}" if self.rows in (None, ended) else f"{ended:,} of {self.rows:,}"
 
     @property
     def cost_text(self) -> str:
-        """The cost, and the number of calls at an unknown price."""
+        """The cost, and the number of calls with an unknown price."""
         return known_and_unpriced(self.cost, self.unpriced)
 
     @override
@@ -129,7 +129,7 @@ class MapJob:
         return not self._refreshed().is_running
 
     def progress(self) -> MapStatus:
-        """Return the progress and the sums, even of a job that another process runs."""
+        """Return the progress and the totals, even for a job that another process runs."""
         return map_status(self._refreshed())
 
     def result(self, timeout: float | None = None) -> MappedReplies:
@@ -174,14 +174,15 @@ class MapJob:
         return frame
 
     def export(self, path: str | Path) -> Path:
-        """Write the answers to a file, and return its path.
+        """Write the answers to a file and return its path.
 
         Args:
             path: The file: ``.parquet``, ``.csv``, or ``.jsonl`` with one reply per line. An
                 existing file is not replaced.
 
         Raises:
-            UsageError: If the file has another ending, or needs a package that is not installed.
+            UsageError: If the file has another extension, or its format needs a package that is not
+                installed.
             ConfigError: If the file exists or cannot be written.
         """
         if not isinstance(path, str | Path):
@@ -218,9 +219,9 @@ class MapJob:
         return target
 
     def cancel(self) -> bool:
-        """Stop the job, as Stop does in its kernel; return whether it was running.
+        """Stop the job like an interrupt of its kernel; return whether the job was running.
 
-        Its finished rows stay stored. The process that runs it may take a second to stop.
+        Finished rows stay stored. The process that runs the job may take a second to stop.
         """
         if self.done():
             return False
@@ -284,7 +285,7 @@ class MapJob:
             ) from None
 
     def _schema(self) -> ResponseSchema | None:
-        """Return the schema of the answers, whose values are dicts instead of objects."""
+        """Return the stored schema; it parses answers into dicts, not into the original type."""
         try:
             options = json.loads(self._record.definition.get("options", "{}"))
         except ValueError:
@@ -295,7 +296,7 @@ class MapJob:
 
 @contextlib.contextmanager
 def _removed_on_error(path: Path) -> Iterator[None]:
-    """Remove an incomplete file, so that a second attempt can write it."""
+    """Remove an incomplete file after an error, so that a second attempt can write it."""
     try:
         yield
     except BaseException:
@@ -328,17 +329,17 @@ def map_status(record: JobRecord) -> MapStatus:
 
 
 def map_statuses(store: ResultsStore | None) -> list[MapStatus]:
-    """Return the status of each map in a store, the last used first."""
+    """Return the status of each map in a store; the most recently used map is first."""
     return [map_status(record) for record in (store.jobs() if store else [])]
 
 
 def find_job(store: ResultsStore | None, name: str) -> tuple[ResultsStore, JobRecord]:
-    """Return the last used job of a name, or the only one whose name begins with it.
+    """Return the most recently used job with a name, or the only job whose name begins with it.
 
-    It is returned together with its store.
+    The job's store is returned, too.
 
     Raises:
-        UsageError: If there is none, or the names of several begin with it.
+        UsageError: If there is no such job, or several names begin with ``name``.
     """
     if not isinstance(name, str):
         raise UsageError(f"name must be a str, got {short_repr(name)}.", hint=Hint("list_jobs"))

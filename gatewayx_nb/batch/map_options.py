@@ -57,7 +57,7 @@ class PreviewKeywords(MapOptions, total=False):
         str | None,
         Option(
             _name,
-            "name of the job, for `gx.job`; derived from what identifies the job if omitted",
+            "name of the job, for `gx.job`; derived from the job's definition if omitted",
             example="tickets",
         ),
     ]
@@ -162,20 +162,20 @@ _TABLE = {
     for name, option in option_table(MapKeywords).items()
     if name not in MapOptions.__annotations__
 }
-"""The options that are not those of the calls."""
+"""The map's own options, which are not passed to the calls."""
 
 
 def split_options(
     options: PreviewKeywords, known: type[PreviewKeywords]
 ) -> tuple[dict[str, Any], MapOptions]:
-    """Return the normalized options of the map with their defaults, and those of its calls.
+    """Return the map's own options, normalized and with defaults, and the options of its calls.
 
     Args:
         options: The keyword arguments.
-        known: The keywords that the method has.
+        known: The keywords that the method accepts.
 
     Raises:
-        UsageError: If an option is unknown, or one of the map is invalid.
+        UsageError: If an option is unknown, or an option of the map is invalid.
     """
     check_keywords(options, {*known.__annotations__, *MEANINGS, "model"})
     own: dict[str, Any] = {name: option.default for name, option in _TABLE.items()}

@@ -1,4 +1,4 @@
-"""Previews of maps: what a map would ask and cost, before anything is sent."""
+"""Previews of maps: the requests and the cost, before anything is sent."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage import JobResults
 
 _SAMPLE = 200
-"""Maximum number of rows whose tokens are estimated; the others count as their average."""
+"""Maximum number of rows whose tokens are estimated; the average is assumed for the others."""
 
 _LOOKUPS = 500
 """Number of rows that are looked up in the store at a time."""
 
 
 class RowEstimate(Protocol):
-    """What one row would use; see `engine_pool.CallPreview`."""
+    """The tokens and the cost of one row; see `engine_pool.CallPreview`."""
 
     @property
     def tokens(self) -> tuple[int, int]:
@@ -43,12 +43,13 @@ class RowEstimate(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What bounds the speed of a map, as far as it is known before it starts.
+    """The known limits on the speed of a map that has not started.
 
     Attributes:
-        requests: Requests that may start each second; ``None`` if no limit is known.
-        tokens: Tokens that may be used each second; ``None`` if no limit is known.
-        latency: Mean seconds of a recent call to the model; ``None`` if none is recorded.
+        requests: Maximum number of requests per second; ``None`` if no limit is known.
+        tokens: Maximum number of tokens per second; ``None`` if no limit is known.
+        latency: Mean duration in seconds of recent calls to the model; ``None`` if no call is
+            recorded.
         concurrency: Maximum number of calls in flight.
     """
 
@@ -58,7 +59,7 @@ class Flow:
     concurrency: int
 
     def seconds(self, rows: int, tokens: float) -> tuple[float | None, str]:
-        """Return the estimated seconds for rows, and what bounds them."""
+        """Return the estimated number of seconds for the rows, and what limits the speed."""
         times: list[tuple[float, str]] = []
         if self.requests:
             times.append((rows / self.requests, "requests per minute"))
@@ -72,13 +73,14 @@ class Flow:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class MapPreview:
-    """What a map would ask and cost; nothing was sent.
+    """The requests and the cost of a map that was not run.
 
     Attributes:
         rows: Number of rows.
-        invalid: Number of rows that would fail before they are sent, such as for a missing value.
-        distinct: Number of different requests among the others.
-        done: Number of these that an earlier run has answered.
+        invalid: Number of rows that would fail before they are sent, for example because of a
+            missing value.
+        distinct: Number of different requests among the valid rows.
+        done: Number of different requests that an earlier run has answered.
         to_ask: Number of requests that would be sent.
         input_tokens: The lowest and the highest number of input tokens of the requests to send.
         lowest_cost: US dollars for the fewest input tokens and no answer; ``None`` if the price is
@@ -86,7 +88,7 @@ class MapPreview:
         highest_cost: US dollars for the most input tokens and the longest answers; ``None`` if the
             price is unknown, or ``max_tokens`` is not set.
         seconds: Estimated duration; ``None`` if neither a limit nor a recent call is known.
-        bound_by: What bounds the speed.
+        bound_by: What limits the speed.
         first_problem: The error of the first invalid row.
     """
 
@@ -140,11 +142,11 @@ class MapPreview:
 
 
 def preview_map(rows: Rows, prompt: RowPrompt, plan: MapPlan) -> MapPreview:
-    """Return what a map would ask and cost.
+    """Return the requests and the cost of a map, without sending anything.
 
     Raises:
-        UsageError: If the rows are an iterator, which could not be read again.
-        GatewayError: If the calls cannot be made.
+        UsageError: If the rows are an iterator, which the preview would use up.
+        GatewayError: If the map cannot make its calls.
     """
     if rows.count is None:
         raise UsageError(
@@ -213,7 +215,7 @@ def _sample(requests: list[RowRequest]) -> list[RowRequest]:
 
 
 def _scaled(costs: Iterable[Decimal | None], scale: Decimal) -> Decimal | None:
-    """Return the total cost of all rows from that of a sample; ``None`` if one is unknown."""
+    """Return the total cost of all rows, scaled up from a sample; ``None`` if a cost is unknown."""
     total = Decimal(0)
     for cost in costs:
         if cost is None:

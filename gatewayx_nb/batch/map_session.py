@@ -1,4 +1,4 @@
-"""One run of a map: its store, its display and its figures, from the first row to the last."""
+"""One run of a map: takes over the job, runs it, displays its progress and stores its figures."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _NOTE_INTERVAL = 1.0
 """Seconds between two updates of the figures that other processes read."""
 
 _STOPPED = "not asked, because the map was stopped"
-"""The error of rows that were not asked."""
+"""The message for rows that were not asked."""
 
 
 @dataclass(slots=True)
@@ -56,15 +56,15 @@ class MapSession:
 
     Attributes:
         rows: The rows.
-        prompt: Makes the request of each row.
+        prompt: Creates the request for each row.
         plan: Plans the calls.
         columns: The new columns.
-        replaced: The columns of an earlier run.
+        replaced: The columns of an earlier run, which this run replaces.
         figures: The figures.
         view: Displays them.
         earlier: The figures of the job's earlier runs.
-        read_earlier: Reads them again.
-        check: Raises an error if the rows must not be asked, because a batch contains them.
+        read_earlier: Reads the figures of the earlier runs again.
+        check: Raises an error if the rows are in an open batch and so must not be asked.
         fresh: Whether to ignore the results of earlier runs.
         max_age: Maximum age of a result in seconds; ``None`` for any.
     """
@@ -111,7 +111,7 @@ class MapSession:
         finally:
             self._end()
 
-    def collect(self, output: Output) -> Any:  # noqa: ANN401 - of the kind of the rows
+    def collect(self, output: Output) -> Any:  # noqa: ANN401 - the rows' type
         """Run to the end, or until it is stopped, and return the rows with their answers."""
         sink = OutcomeSink(self, output)
         try:
@@ -150,11 +150,11 @@ class MapSession:
         return sink.result()
 
     def _check_is_kept(self) -> None:
-        """Check that a stopped map keeps what is done.
+        """Check that the finished rows of a stopped map are stored.
 
         Raises:
-            KeyboardInterrupt: If it had not begun, or a second Ctrl-C did not wait for its answers
-                to be stored.
+            KeyboardInterrupt: If the map had not begun, or a second Ctrl-C interrupted the storing
+                of its answers.
         """
         if self._run is None or not self._run.is_flushed:
             raise with_short_traceback(KeyboardInterrupt()) from None
@@ -188,7 +188,7 @@ class MapSession:
                     yield outcome
 
     def preview(self) -> MapPreview:
-        """Return what the map would ask and cost; nothing is sent."""
+        """Return a preview of the map; nothing is sent."""
         plan = self.plan
         try:
             return preview_map(self.rows, self.prompt, plan)
@@ -207,25 +207,25 @@ class MapSession:
             yield
         self.figures.problem = ""
         self._drives = results is not None
-        # Since the map was created, another one may have asked about rows of the job.
+        # Another map may have asked about rows of this job since this map was created.
         self.check()
         self.earlier = self.read_earlier()
         self.plan.engines.used.set_earlier(self.earlier.cost)
 
     def _refuse_own_job(self) -> None:
-        """Refuse to wait for a map that this thread itself has not finished.
+        """Check that this thread does not wait for a map that it is running itself.
 
         Raises:
             UsageError: If this thread runs the job.
         """
         if self.plan.results is not None and self.plan.results.is_driven_by_this_thread:
             raise UsageError(
-                f"this thread runs job {self.figures.name!r} already, and would wait for itself.",
+                f"this thread already runs job {self.figures.name!r}, so it would wait for itself.",
                 hint="Finish its iterator first, or `.close()` it.",
             )
 
     def _load(self) -> None:
-        """Read which rows earlier runs have answered."""
+        """Find out which rows earlier runs have answered."""
         results = self.plan.results
         if results is None:
             return
@@ -259,7 +259,7 @@ class MapSession:
 
     def _end(self) -> None:
         figures, results = self.figures, self.plan.results
-        if figures.state == "running":  # it ended before the first row
+        if figures.state == "running":  # the map ended before the first row
             is_stop = isinstance(sys.exception(), _STOPS)
             figures.state = "stopped" if is_stop else "failed"
             figures.ended = time.monotonic()
@@ -294,7 +294,7 @@ class OutcomeSink:
 
     Args:
         session: The map.
-        output: The form.
+        output: The requested form.
     """
 
     def __init__(self, session: MapSession, output: Output) -> None:
@@ -308,14 +308,14 @@ class OutcomeSink:
         self._outcomes: dict[int, Outcome] = {}
 
     def add(self, group: Outcomes) -> None:
-        """Keep outcomes."""
+        """Add outcomes to the result."""
         if self._builder is None:
             self._outcomes.update(group)
             return
         for position, outcome in group:
             self._builder.set(position, outcome)
 
-    def result(self) -> Any:  # noqa: ANN401 - of the kind of the rows
+    def result(self) -> Any:  # noqa: ANN401 - the rows' type
         """Return the rows with their answers."""
         session = self._session
         if self._builder is not None:
@@ -329,14 +329,14 @@ class OutcomeSink:
 
 
 class _Terminated(KeyboardInterrupt):
-    """SIGTERM arrived; the map ends as if it had been stopped, and then the process ends."""
+    """SIGTERM arrived: first the map ends as if it had been stopped, and then the process."""
 
 
 @contextlib.contextmanager
 def _sigterm_as_stop() -> Iterator[None]:
-    """Turn SIGTERM into a stop, and deliver it again at the end of the block.
+    """Turn SIGTERM into a stop of the map, and send it again at the end of the ``with`` block.
 
-    A handler that the program has set itself is left alone, as are threads other than the main one.
+    The program's own handlers are left in place. Only the main thread can handle signals.
     """
     is_main = threading.current_thread() is threading.main_thread()
     if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:

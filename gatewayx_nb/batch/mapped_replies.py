@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
 
 _SHOWN = 5
-"""Number of failed rows that the representation lists."""
+"""Maximum number of failed rows in the representation."""
 
 
 class MappedReplies(list[Any]):
@@ -50,7 +50,7 @@ class MappedReplies(list[Any]):
         }
 
     def to_frame(self) -> pd.DataFrame:
-        """Return a pandas DataFrame with the columns that a map adds, one row for each reply.
+        """Return a pandas DataFrame with the columns that a map adds, and a row for each reply.
 
         Raises:
             UsageError: If pandas is not installed.

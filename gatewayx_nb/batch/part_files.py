@@ -1,4 +1,4 @@
-"""The files in which the rows of a map are sent to a provider's batch interface."""
+"""Writes the rows of a map to the files that are sent to a provider's batch interface."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 _NAME_MARK = 8
-"""Characters of the part's digest in the name of each row."""
+"""Number of characters of the part's digest in each row's name."""
 
 
 def row_name(position: int, digest: str) -> str:
-    """Return the name of a row in a batch: its position, and a mark of its part.
+    """Return the name of a row in a batch: its position, and the start of its part's digest.
 
-    The mark shows whether a result belongs to this part. The name reveals nothing about the row.
+    The digest shows whether a result belongs to this part. The name reveals nothing about the row.
 
     >>> row_name(71, "a1b2c3d4e5")
     'r1z-a1b2c3d4'
@@ -63,11 +63,11 @@ class PartFile:
     Attributes:
         path: The file.
         first: The first row.
-        digest: What identifies the part at the provider.
-        keys: The keys of its rows.
-        prompts: Their prompts, to be stored with the answers; empty to omit them.
-        bound: Their maximum cost in US dollars.
-        size: Bytes in the file.
+        digest: The digest by which the provider's batch is recognized.
+        keys: The keys of the rows.
+        prompts: The prompts of the rows, to be stored with the answers; empty to omit them.
+        bound: Maximum cost of the rows in US dollars.
+        size: Size of the file in bytes.
     """
 
     path: Path
@@ -99,7 +99,7 @@ class PartFile:
         return True
 
     def close(self) -> None:
-        """Write what comes after the last row, and close the file."""
+        """Write the end of the format, and close the file."""
         if self._file is not None:
             self._file.write(self.first.format.end)
             self._file.close()
@@ -107,10 +107,10 @@ class PartFile:
 
 
 class PartFiles:
-    """Distributes rows over files; each file is one batch.
+    """Distributes rows over files, each of which becomes a batch.
 
-    The files are in a folder that only the user can read. It is removed at the end of the ``with``
-    block.
+    The files are in a folder that only the user can read, and that is removed at the end of the
+    ``with`` block.
     """
 
     def __init__(self) -> None:
@@ -127,13 +127,13 @@ class PartFiles:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, key: int, row: PreparedRow, prompt: str | None) -> None:
-        """Add a row to the file of its group, or to a new one.
+        """Add a row to its group's file, or to a new file if that one is full.
 
         Raises:
-            UsageError: If the row alone is larger than a batch may be.
+            UsageError: If the row is larger than the maximum size of a batch.
         """
         form = row.format
-        largest = form.max_bytes - len(form.start) - len(form.end) - 100  # a row's name takes fewer
+        largest = form.max_bytes - len(form.start) - len(form.end) - 100  # for the row's name
         if len(row.content) > largest:
             raise UsageError(
                 f"the request of this row has {len(row.content):,} bytes, and a batch may have at"

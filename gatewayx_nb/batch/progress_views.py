@@ -1,4 +1,4 @@
-"""Displays of a running map outside a notebook, and the hook for the one in a notebook."""
+"""Progress displays for terminals and logs, and the hook that registers the notebook's display."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.batch.figures import MapFigures
 
 _LINE_INTERVAL = 60.0
-"""Seconds between two lines where there is no terminal, such as in a log."""
+"""Seconds between two lines in a log."""
 
 _BAR_FORMAT = "{bar:16} {desc}"
 
@@ -40,7 +40,7 @@ class Silent:
 
 
 class TerminalBar:
-    """A bar in a terminal, which the summary replaces at the end."""
+    """A progress bar in a terminal, which the summary replaces at the end."""
 
     def __init__(self) -> None:
         from tqdm import tqdm  # imported on first use, because most calls need no bar
@@ -61,7 +61,7 @@ class TerminalBar:
 
 
 class LogLines:
-    """A line a minute where there is no terminal, and a summary at the end.
+    """Prints a line per minute if there is no terminal, and a summary at the end.
 
     Args:
         clock: Returns monotonic seconds.
@@ -99,7 +99,7 @@ def _summary(figures: MapFigures) -> list[str]:
 
 def _print(lines: list[str]) -> None:
     for line in lines:
-        print(line, file=sys.stderr, flush=True)  # noqa: T201 - the output that the caller asked for
+        print(line, file=sys.stderr, flush=True)  # noqa: T201 - the requested output
 
 
 def default_view() -> ProgressView:
@@ -108,7 +108,7 @@ def default_view() -> ProgressView:
 
 
 class _Views:
-    """The kind of display that a map opens."""
+    """Holds the function that creates a map's display."""
 
     def __init__(self) -> None:
         self.create: Callable[[], ProgressView] = default_view
@@ -118,5 +118,5 @@ views = _Views()
 
 
 def use_view(create: Callable[[], ProgressView]) -> None:
-    """Make maps open displays of another kind; a notebook registers its own."""
+    """Set the function that creates the display of each map; a notebook registers its own."""
     views.create = create

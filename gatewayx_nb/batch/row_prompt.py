@@ -1,4 +1,4 @@
-"""The prompt of a map, which becomes a request for each row."""
+"""The prompt of a map, from which the request for each row is created."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Prompt
 
 RowFunction = Callable[[Any], Any]
-"""A function of a row, which returns a text or a dict of `ask`'s keywords."""
+"""A function that takes a row and returns a text or a dict of `ask`'s keywords."""
 
 _ROW_OPTIONS = frozenset(
     {
@@ -29,7 +29,7 @@ _ROW_OPTIONS = frozenset(
         *("seed", "effort", "cache", "images", "params"),
     }
 )
-"""Keywords that may differ from row to row."""
+"""Keywords of `ask` that may differ between rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class RowRequest:
 
     Attributes:
         prompt: The prompt.
-        options: The options that the row sets itself.
+        options: The options that apply to this row only.
     """
 
     prompt: Prompt
@@ -46,7 +46,7 @@ class RowRequest:
 
 
 def with_row_options(options: CallOptions, request: RowRequest) -> CallOptions:
-    """Return the options of a row: its own take precedence over those of all rows.
+    """Merge a row's options with the options of all rows; the row's options take precedence.
 
     The images of both are sent.
     """
@@ -58,18 +58,18 @@ def with_row_options(options: CallOptions, request: RowRequest) -> CallOptions:
 
 
 class RowPrompt:
-    """Makes the request of a row from templates or functions.
+    """Creates the request for a row from templates or functions.
 
     Args:
-        prompt: A template with ``{{column}}``, as a text or a `RowTemplate`, or a function of the
-            row.
-        system: The system prompt: also a template or a function of the row; ``None`` for none.
+        prompt: A template with ``{{column}}``, as a text or a `RowTemplate`, or a function that
+            takes the row.
+        system: The system prompt, also a template or a function; ``None`` to omit it.
         rows: The rows.
-        blank: Whether a missing value is an empty text; if not, its row fails.
+        blank: Whether a missing value becomes an empty text; otherwise, its row fails.
 
     Raises:
-        UsageError: If a prompt is neither a template nor a function, no template has a placeholder,
-            or one names a missing column.
+        UsageError: If a prompt is neither a template nor a function, if no template has a
+            placeholder, or if a placeholder names a missing column.
     """
 
     def __init__(self, prompt: object, system: object, rows: Rows, *, blank: bool) -> None:
@@ -87,13 +87,13 @@ class RowPrompt:
         self.columns: Iterable[Any] | None = (
             None if is_function else [name for part in templates for name in part.columns]
         )
-        """The columns that are needed; ``None`` if a function may need any."""
+        """The columns that the prompts use; ``None`` if a function may use any column."""
         if any(part.names_whole_row for part in templates):
             self.columns = None
 
     @property
     def parts(self) -> tuple[object, ...]:
-        """The prompt and the system prompt as passed, for the identity of the job."""
+        """The prompt and the system prompt as passed; they identify the job."""
         return tuple(
             part.template if isinstance(part, RowTemplate) else part
             for part in (self._prompt, self._system)
@@ -101,7 +101,7 @@ class RowPrompt:
 
     @property
     def constants(self) -> str:
-        """A digest of the values that are the same for all rows; empty if there are none."""
+        """A digest of the placeholder values that all rows share; empty if there are none."""
         parts = (part for part in (self._prompt, self._system) if isinstance(part, RowTemplate))
         return "".join(part.constants_digest for part in parts)
 
@@ -109,8 +109,8 @@ class RowPrompt:
         """Return the request of a row.
 
         Raises:
-            UsageError: If a value that the prompt names is missing, a function raises an error, or
-                it returns anything but a text or a dict of options.
+            UsageError: If a value that the prompt uses is missing, or if a function raises an error
+                or returns neither a text nor a dict of options.
         """
         system = self._fill_system(row)
         if not isinstance(self._prompt, RowTemplate):
@@ -228,7 +228,7 @@ def _check_placeholders(templates: list[RowTemplate], rows: Rows) -> None:
 
 
 def _check_columns(template: RowTemplate, rows: Rows) -> None:
-    """Check the columns that a template names, as far as those of the rows are known."""
+    """Check that the columns that a template uses exist, if the columns of the rows are known."""
     if rows.kind == "frame" and rows.columns is not None:
         template.check(rows.columns)
         return

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     """A row: a text, or a mapping from columns to values."""
 
 INPUT = "input"
-"""The name of a row that is a text, in a template: ``{{input}}``."""
+"""The placeholder for a row that is a text: ``{{input}}``."""
 
 RowsKind = Literal["frame", "series", "list", "iterator"]
 
 
 class Row(dict[Any, Any]):
-    """A row of a DataFrame, whose columns are also attributes: ``row["text"]`` or ``row.text``."""
+    """A row of a DataFrame; its columns are also attributes: ``row["text"]`` or ``row.text``."""
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a value of the user
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - a user's value
         try:
             return self[name]
         except KeyError:
@@ -47,12 +47,12 @@ class Rows:
     """Rows of one kind.
 
     Attributes:
-        kind: Which kind.
-        source: What the caller passed.
+        kind: The kind of rows.
+        source: The object that the caller passed.
         library: The package of a DataFrame or a Series: ``"pandas"`` or ``"polars"``.
         columns: The columns of a DataFrame; the name of a Series; ``None`` for other rows, which
             may differ.
-        count: Number of rows; ``None`` if it is not known before the last one.
+        count: Number of rows; ``None`` for an iterator.
     """
 
     kind: RowsKind
@@ -67,8 +67,8 @@ class Rows:
     def names(self) -> list[str]:
         """Return the names with which a placeholder of a template may begin.
 
-        Those of a list are the keys of its dicts, and ``input`` if it contains texts. Those of an
-        iterator are not known.
+        For a list, these are the keys of its dicts, and ``input`` if it contains texts. For an
+        iterator, they are not known.
         """
         if self.kind == "frame":
             return [name for name in self.columns or () if isinstance(name, str)]
@@ -85,7 +85,7 @@ class Rows:
         """Yield each row.
 
         Args:
-            names: The columns of a DataFrame that are needed; by default, all.
+            names: The columns of a DataFrame to read; all if omitted.
         """
         if self.kind == "frame":
             return self._read_frame(None if names is None else set(names))
@@ -93,7 +93,7 @@ class Rows:
         return map(_checked_row, values, _positions())
 
     def _read_frame(self, names: set[Any] | None) -> Iterator[Row]:
-        assert self.columns is not None  # noqa: S101 - of a frame
+        assert self.columns is not None  # noqa: S101 - set for a frame
         kept = [
             (position, column)
             for position, column in enumerate(self.columns)
@@ -108,7 +108,7 @@ class Rows:
     def _column(self, position: int) -> Iterable[Any]:
         if self.library == "polars":
             return self.source.to_series(position)  # type: ignore[no-any-return]
-        # Iterating over a Series yields Python's own numbers.
+        # Iterating over a Series yields Python numbers, not NumPy ones.
         return self.source.iloc[:, position]  # type: ignore[no-any-return]
 
 
@@ -116,8 +116,8 @@ def read_rows(source: object) -> Rows:
     """Return the rows that a caller passed.
 
     Raises:
-        UsageError: If the source or one of its rows is of another kind, it is not in memory, or two
-            columns have the same name.
+        UsageError: If the source or one of its rows has an unsupported type, if the source is not
+            in memory, or if two columns have the same name.
     """
     kind, library = table_kind(source), _library(source)
     if kind == "DataFrame":
@@ -184,14 +184,14 @@ def _checked_row(item: object, position: int) -> RowValue:
     """Return a row of a list or an iterator.
 
     Raises:
-        UsageError: If it is neither a text, a mapping, a named tuple nor a single value.
+        UsageError: If the row is not a text, a mapping, a named tuple or a scalar.
     """
     if isinstance(item, str | Mapping):
         return item
-    if hasattr(item, "_asdict"):  # a named tuple, as of `DataFrame.itertuples`
+    if hasattr(item, "_asdict"):  # a named tuple, for example from `DataFrame.itertuples`
         return Row(item._asdict())
     if _is_scalar(item):
-        return item  # type: ignore[return-value]  # a number is written, a missing value refused
+        return item  # type: ignore[return-value]  # a missing value is refused later
     raise UsageError(
         f"rows[{position}] must be a text or a dict, got {short_repr(item)}.",
         hint="Pass the DataFrame itself."
@@ -215,10 +215,10 @@ def _advice(source: object) -> Hint | str:
 
 
 def row_namespace(name: object) -> Callable[[Any], Mapping[Any, object]]:
-    """Return a function that returns the namespace of a template for a row.
+    """Return a function that returns a row's namespace, from which a template is filled.
 
     Args:
-        name: Name of the Series that the rows come from, if any.
+        name: Name of the Series that contains the rows; ``None`` for other rows.
     """
 
     def namespace(row: Any) -> Mapping[Any, object]:  # noqa: ANN401 - a row of any kind

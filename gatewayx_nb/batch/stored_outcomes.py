@@ -1,4 +1,4 @@
-"""Replies and errors of rows, as bytes for the results store and back."""
+"""Encodes and decodes the replies and errors of rows for the results store."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _ERROR_DECODER = msgspec.json.Decoder(_StoredError)
 
 
 def encode_outcome(outcome: Reply | GatewayError, prompt: str) -> bytes:
-    """Return a reply, with all that a cassette records of it, or an error as JSON.
+    """Return an error as JSON, or a reply as a cassette entry.
 
     Args:
         outcome: The reply or the error.
@@ -70,7 +70,7 @@ def _encode_error(error: GatewayError, prompt: str) -> bytes:
 def _encode(struct: msgspec.Struct) -> bytes:
     try:
         return _ENCODER.encode(struct)
-    except UnicodeEncodeError:  # a provider or a row may hold half of a surrogate pair
+    except UnicodeEncodeError:  # a reply or a row may contain an unpaired surrogate
         values = msgspec.to_builtins(struct)
         return well_formed(json.dumps(values, ensure_ascii=False)).encode()
 
@@ -83,7 +83,7 @@ def decode_outcome(
     Args:
         content: The JSON.
         outcome: ``"ok"``, or the name of the error's class.
-        schema: Parses the answer, if a schema was requested.
+        schema: Parses the answer; ``None`` if no schema was requested.
     """
     try:
         if outcome != "ok":

@@ -66,7 +66,7 @@ class ManualClock:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch):
-    """Replace the clock of all waits."""
+    """Replace the clock that is used for waiting."""
     clock = ManualClock()
     monkeypatch.setattr(batch_job.clock, "monotonic", clock.monotonic)
     monkeypatch.setattr(batch_job.clock, "sleep", clock.sleep)
@@ -493,14 +493,14 @@ def test_the_person_is_asked_if_two_batches_may_be_the_lost_one(reopen, provider
     )
     provider.lose = ["after"]
 
-    with pytest.raises(TransportError, match="2 batches may be it") as caught:
+    with pytest.raises(TransportError, match="2 batches may contain it") as caught:
         submit(pool, MODELS["anthropic"], name="tickets")
     provider.on_create = lambda batch: None
     assert caught.value.code == "unclear"
     assert "discard()" in str(caught.value)
-    with pytest.raises(TransportError, match="2 batches may be it"):
+    with pytest.raises(TransportError, match="2 batches may contain it"):
         submit(pool, MODELS["anthropic"], name="tickets")
-    with pytest.raises(TransportError, match="2 batches may be it"):
+    with pytest.raises(TransportError, match="2 batches may contain it"):
         pool.job("tickets").result()
     assert provider.submitted["a"] == 1
 
