@@ -1,4 +1,4 @@
-"""The costs of each day in a SQLite file, which the processes of a project or a user share."""
+"""Stores the cost of each day in a SQLite file that the processes of a project or user share."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ _MAX_AGE = 1.0
 """Seconds after which the costs of other processes are read again."""
 
 _EXIT_TIMEOUT = 10.0
-"""Seconds to wait for the last costs when the interpreter ends; they take some milliseconds."""
+"""Seconds to wait for the last write when the interpreter exits; it takes a few milliseconds."""
 
 _MIGRATIONS = (("CREATE TABLE days (day, cost)",),)
 
 
 class DailyCosts(BatchWriter[tuple[str, Decimal]]):
-    """What the calls of each day have cost, in the local time zone.
+    """The total cost of each day's calls; days are in the local time zone.
 
-    A cost counts at once in this process. It is committed as soon as the previous commit has ended,
-    and other processes see it at most a second after that. The file is never set aside or
+    A cost counts immediately in this process. It is committed as soon as the previous commit has
+    ended, and other processes see it at most a second later. The file is never set aside or
     replaced: until it can be read and written, `refresh` fails.
 
-    Get it from `daily_costs`, so that a process has one for each file.
+    Get an instance from `daily_costs`, which returns the same one for the same file.
 
     Args:
-        path: The file; created by the first `refresh`, as is its folder.
+        path: The file; the first `refresh` creates it and its folder.
     """
 
     batch_delay = 0.0
@@ -55,20 +55,20 @@ class DailyCosts(BatchWriter[tuple[str, Decimal]]):
     @override
     def _reset(self) -> None:
         super()._reset()
-        # The two sums of a cost, written or not, change together, so that it never counts twice.
+        # The written and the unwritten sum change together, so that no cost is counted twice.
         self._file_lock, self._sums_lock = threading.Lock(), threading.Lock()
         self._written: dict[str, Decimal] = {}
         self._pending: dict[str, Decimal] = {}
         self._reservations: set[object] = set()
-        self._reserved = Decimal(0)  # kept, because a sum over many running calls is slow
+        self._reserved = Decimal(0)  # kept up to date, because adding up many running calls is slow
         self._read_at = -math.inf
 
     @property
     def spent(self) -> Decimal:
-        """US dollars of today, including the maximum costs of this process's running calls.
+        """Today's cost in US dollars, including the maximum cost of this process's running calls.
 
         Raises:
-            OSError: If a new day has begun since the last `refresh`, and the file cannot be read.
+            OSError: If a new day has begun since the last `refresh` and the file cannot be read.
         """
         today = local_day(time.time())
         if today not in self._written:
@@ -88,12 +88,12 @@ class DailyCosts(BatchWriter[tuple[str, Decimal]]):
             yield
         finally:
             with self._sums_lock:
-                if call in self._reservations:  # a fork has emptied it
+                if call in self._reservations:  # a fork clears the reservations
                     self._reservations.remove(call)
                     self._reserved -= cost
 
     def add_cost(self, cost: Decimal) -> None:
-        """Add the cost of a call that has ended to today's costs."""
+        """Add the cost of a finished call to today's cost."""
         today = local_day(time.time())
         with self._sums_lock:
             self._pending[today] = self._pending.get(today, Decimal(0)) + cost
@@ -101,39 +101,39 @@ class DailyCosts(BatchWriter[tuple[str, Decimal]]):
 
     @property
     def is_current(self) -> bool:
-        """Whether the file has been read or written in the last second, and today."""
+        """Whether the file was read or written today and within the last second."""
         age = time.monotonic() - self._read_at
         return age < _MAX_AGE and not self.problem and local_day(time.time()) in self._written
 
     def refresh(self) -> None:
-        """Read what other processes have written, unless it `is_current`; this may block.
+        """Read the costs of other processes, unless they are current; see `is_current`. May block.
 
         Raises:
             OSError: If the file cannot be read or written.
         """
         if self.problem:
-            self.flush(_TIMEOUT)  # this makes another attempt to write
+            self.flush(_TIMEOUT)  # retries a failed write
         with self._file_lock:
             if self.is_current:
                 return
             if self.problem:
                 raise OSError(self.problem)
             today = local_day(time.time())
-            # The lock for writing shows that costs can be stored.
-            with self._transaction() as opened:
-                spent = _read(opened, today)
+            # Taking the write lock proves that costs can be stored.
+            with self._transaction() as connection:
+                spent = _read(connection, today)
             self._note({today: spent}, ())
 
     @override
     def write(self, items: list[tuple[str, Decimal]]) -> None:
         sums: dict[str, Decimal] = {}
         with self._file_lock:
-            with self._transaction() as opened:
+            with self._transaction() as connection:
                 for day in dict.fromkeys(day for day, _ in items):
                     costs = (cost for other, cost in items if other == day)
-                    sums[day] = sum(costs, _read(opened, day))
-                    opened.execute("DELETE FROM days WHERE day = ?", (day,))
-                    opened.execute("INSERT INTO days VALUES (?, ?)", (day, str(sums[day])))
+                    sums[day] = sum(costs, _read(connection, day))
+                    connection.execute("DELETE FROM days WHERE day = ?", (day,))
+                    connection.execute("INSERT INTO days VALUES (?, ?)", (day, str(sums[day])))
             self._note(sums, items)
 
     def _note(
@@ -149,19 +149,19 @@ class DailyCosts(BatchWriter[tuple[str, Decimal]]):
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
-            with database.transaction(self.path, _MIGRATIONS, _TIMEOUT) as opened:
-                yield opened
+            with database.transaction(self.path, _MIGRATIONS, _TIMEOUT) as connection:
+                yield connection
         except (sqlite3.Error, database.UnusableFileError) as error:
             raise OSError(str(error)) from None
 
 
-def _read(opened: sqlite3.Connection, day: str) -> Decimal:
-    """Return the sum of a day.
+def _read(connection: sqlite3.Connection, day: str) -> Decimal:
+    """Return the cost of a day.
 
     Raises:
-        UnusableFileError: If the file contains anything else.
+        UnusableFileError: If the file contains anything but one valid cost.
     """
-    rows = opened.execute("SELECT cost FROM days WHERE day = ? LIMIT 2", (day,)).fetchall()
+    rows = connection.execute("SELECT cost FROM days WHERE day = ? LIMIT 2", (day,)).fetchall()
     if not rows:
         return Decimal(0)
     with contextlib.suppress(ArithmeticError):
@@ -176,7 +176,7 @@ _opened: dict[Path, DailyCosts] = {}
 
 
 def daily_costs(path: Path) -> DailyCosts:
-    """Return the costs in a file; all pools of the process share them."""
+    """Return the daily costs in a file, which all pools of the process share."""
     # `setdefault` is atomic, so that two threads get the same object.
     return _opened.get(path) or _opened.setdefault(path, DailyCosts(path))
 

@@ -1,4 +1,4 @@
-"""SQLite files: connections, numbered migrations, and damaged files."""
+"""SQLite files: connections, numbered migrations and the handling of damaged files."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ _LIMITS = {
     sqlite3.SQLITE_LIMIT_ATTACHED: 0,
     sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
 }
-"""Limits for the SQL in a file."""
+"""Limits for SQL that a file may contain."""
 
 _MAX_BYTES = 1_000_000
 """Maximum size of a value or a row."""
 
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
-"""The first bytes of any journal, and also the last bytes of one that names another file."""
+"""The first bytes of every journal, and the last bytes of a journal that names another file."""
 
 _COMPANIONS = ("-journal", "-wal", "-shm")
 
@@ -48,7 +48,7 @@ log = logging.getLogger("gatewayx_nb")
 
 
 class UnusableFileError(Exception):
-    """The file must be set aside: another program or a later version wrote it."""
+    """The file must be set aside, because another program or a later version wrote it."""
 
 
 class LaterVersionError(UnusableFileError):
@@ -57,20 +57,21 @@ class LaterVersionError(UnusableFileError):
 
 @contextlib.contextmanager
 def connection(path: Path, timeout: float) -> Iterator[sqlite3.Connection]:
-    """Open a file, without implicit transactions, and close it at the end of the block.
+    """Open a file without implicit transactions, and close it at the end of the ``with`` block.
 
     Args:
         path: The file.
-        timeout: Seconds to wait for other processes that are writing to it. The statements may then
-            take as long again.
+        timeout: Seconds to wait for other processes that are writing to the file. The statements
+            may then take the same time again.
 
     Raises:
-        UnusableFileError: If the file or a companion, such as its journal, is not a regular file.
-        OSError: If one of them or, in a project, its folder is a symlink.
+        UnusableFileError: If the file or a companion file, such as its journal, is not a regular
+            file.
+        OSError: If one of these files is a symlink or, in a project, its folder is.
     """
     deadline = time.monotonic() + 2 * timeout
     with contextlib.closing(connect(path, timeout)) as opened:
-        # Another program may have put anything into the file, even SQL that runs forever.
+        # Another program may have written anything to the file, even SQL that runs forever.
         opened.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_CHECKS)
         yield opened
 
@@ -78,17 +79,18 @@ def connection(path: Path, timeout: float) -> Iterator[sqlite3.Connection]:
 def connect(
     path: Path, timeout: float, max_bytes: int = _MAX_BYTES, query: str = "mode=rwc"
 ) -> sqlite3.Connection:
-    """Open a file, without implicit transactions; threads may take turns in using the connection.
+    """Open a file without implicit transactions; threads may take turns using the connection.
 
     Args:
         path: The file.
-        timeout: Seconds to wait for other processes that are writing to it.
+        timeout: Seconds to wait for other processes that are writing to the file.
         max_bytes: Maximum size of a value or a row.
-        query: Parameters of SQLite's URI, such as ``mode=ro``.
+        query: Query parameters of the SQLite URI, such as ``mode=ro``.
 
     Raises:
-        UnusableFileError: If the file or a companion, such as its journal, is not a regular file.
-        OSError: If one of them or, in a project, its folder is a symlink.
+        UnusableFileError: If the file or a companion file, such as its journal, is not a regular
+            file.
+        OSError: If one of these files is a symlink or, in a project, its folder is.
     """
     refuse_special_files(path)
     _refuse_super_journal(path)
@@ -126,7 +128,7 @@ def refuse_special_files(path: Path) -> None:
 def _refuse_super_journal(path: Path) -> None:
     """Refuse a journal that names another file, which SQLite would delete after a rollback.
 
-    Such a journal belongs to a transaction across several databases, so it is not the ledger's own.
+    Such a journal belongs to a transaction across several databases, which the package never uses.
     https://www.sqlite.org/fileformat2.html#the_rollback_journal
 
     Raises:
@@ -145,7 +147,7 @@ def _refuse_super_journal(path: Path) -> None:
 def transaction(path: Path, migrations: Migrations, timeout: float) -> Iterator[sqlite3.Connection]:
     """Open a file, upgrade it to the latest schema version, and commit at the end.
 
-    A missing file is created, as is its folder, which git then ignores.
+    A missing file is created, and so is its folder, which git then ignores.
 
     Raises:
         UnusableFileError: If a later version of the package, or another program, wrote it.
@@ -163,10 +165,10 @@ def transaction(path: Path, migrations: Migrations, timeout: float) -> Iterator[
 
 
 def check_schema(opened: sqlite3.Connection, migrations: Migrations) -> None:
-    """Check that a file contains exactly the tables of its version; call it in a transaction.
+    """Check that a file contains exactly the tables of its version; call this in a transaction.
 
-    Anything else, such as a constraint, an index or a trigger, may contain SQL of another program,
-    which would run with each statement. Reading the schema does not run it.
+    Anything else, such as a constraint, an index or a trigger, may contain another program's SQL,
+    which would run with each statement. Reading the schema does not run this SQL.
 
     Raises:
         UnusableFileError: If it contains anything else.
@@ -185,7 +187,7 @@ def check_schema(opened: sqlite3.Connection, migrations: Migrations) -> None:
 
 @functools.cache
 def _schemas(migrations: Migrations) -> list[list[tuple[str, ...]]]:
-    """Return the schema of each version, the first of which is that of an empty file."""
+    """Return the schema of each version, beginning with the schema of an empty file."""
     with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as memory:
         schemas: list[list[tuple[str, ...]]] = [[]]
         for statements in migrations:
@@ -205,7 +207,7 @@ def migrate(opened: sqlite3.Connection, migrations: Migrations) -> None:
 
 
 def is_unusable(error: Exception) -> bool:
-    """Return whether an error means that the file is unusable, not just busy, full or read-only."""
+    """Return whether an error means that the file is unusable, not just locked or read-only."""
     return is_later(error) or type(error) in (sqlite3.DatabaseError, UnusableFileError)
 
 
@@ -218,9 +220,9 @@ def set_aside(path: Path, error: Exception) -> None:
     """Rename a file that cannot be used, so that a new one can be created."""
     target = path.with_suffix(f".damaged-{time.time_ns()}")
     # The file is kept, because the user may be able to recover calls from it.
-    with contextlib.suppress(FileNotFoundError):  # it may have only a journal
+    with contextlib.suppress(FileNotFoundError):  # there may be only a journal
         path.rename(target)
-    for suffix in _COMPANIONS:  # otherwise SQLite would apply them to the new file
+    for suffix in _COMPANIONS:  # SQLite would apply these files to the new file
         with contextlib.suppress(OSError):
             path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))
     reason = plain(f"{path} cannot be used: {error}")

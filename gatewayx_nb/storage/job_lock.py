@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
 _WAIT = 0.2
-"""Seconds to wait for a lock, because another process may be checking whether it is free."""
+"""Seconds to wait for a lock, because another process may hold it to check whether it is free."""
 
 
 class JobLock:
-    """A lock file in a folder beside the results; the system unlocks it if the process dies.
+    """A lock file in a folder beside the results; the system releases it if the process dies.
 
     Args:
         results: The file of results.
@@ -38,11 +38,11 @@ class JobLock:
         """Take the lock; return whether this object holds it.
 
         Raises:
-            OSError: If the lock file cannot be created, or it or its folder is a symlink.
+            OSError: If the lock file cannot be created, or if the file or its folder is a symlink.
         """
         if not self.is_held:
             self._lock = lock = self._take(_WAIT)
-            if lock is not None:  # a request was meant for an earlier holder
+            if lock is not None:  # a stop request was for an earlier holder
                 self._clear_stop()
         return self.is_held
 
@@ -53,9 +53,9 @@ class JobLock:
             if part.is_symlink():
                 raise OSError(f"{part.name} is a symlink")
         self._path.parent.mkdir(mode=0o700, exist_ok=True)
-        # With a wider mode, other users could open the lock file and hold the lock.
+        # If other users could open the lock file, they could hold the lock.
         lock = FileLock(self._path, timeout=timeout, poll_interval=0.02, mode=0o600)
-        with _process_lock:  # a lock of some network file systems belongs to the whole process
+        with _process_lock:  # on some network file systems, a lock belongs to the whole process
             if self._path in _held:
                 return None
             try:
@@ -81,12 +81,12 @@ class JobLock:
         os.close(os.open(self._stop_path, flags, 0o600))
 
     def _clear_stop(self) -> None:
-        with contextlib.suppress(OSError):  # somebody else may have put anything there
+        with contextlib.suppress(OSError):  # somebody else may have created anything there
             self._stop_path.unlink(missing_ok=True)
 
     @property
     def is_stop_requested(self) -> bool:
-        """Whether a process has asked to stop."""
+        """Whether a process has requested a stop."""
         return os.path.exists(self._stop_path)
 
     @property
@@ -99,7 +99,7 @@ class JobLock:
             return True
         try:
             lock = self._take(0)
-        except OSError:  # a folder of another user
+        except OSError:  # another user's folder
             return True
         if lock is None:
             return False
@@ -110,13 +110,13 @@ class JobLock:
         """Release the lock, if this object holds it.
 
         Args:
-            is_forgotten: Whether to remove the lock file, because its job no longer exists.
+            is_forgotten: Whether the job no longer exists, so that its lock file is removed.
         """
         lock, self._lock = self._lock, None
         if lock is not None:
             self._clear_stop()
             if is_forgotten:
-                with contextlib.suppress(OSError):  # Windows keeps an open file
+                with contextlib.suppress(OSError):  # Windows does not remove an open file
                     self._path.unlink()
             self._drop(lock)
 
@@ -127,7 +127,7 @@ class JobLock:
 
 
 def this_process() -> str:
-    """Return the name of this process that other processes show."""
+    """Return the name under which other processes show this process."""
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 
@@ -135,15 +135,15 @@ _held: dict[Path, BaseFileLock] = {}
 """The locks that this process holds."""
 
 _holders: dict[Path, int] = {}
-"""The threads that took them."""
+"""The thread that took each lock."""
 
 _process_lock = threading.Lock()
 _inherited: list[BaseFileLock] = []
 
 
 def _forget_parents_locks() -> None:
-    """Disown the locks in a forked child; if it released one, its parent would lose it."""
-    global _process_lock  # noqa: PLW0603 - another thread of the parent may have held it
+    """Forget the locks in a forked child; by releasing a lock, it would take it from its parent."""
+    global _process_lock  # noqa: PLW0603 - another thread may have held it at the fork
     _inherited.extend(_held.values())
     _held.clear()
     _process_lock = threading.Lock()

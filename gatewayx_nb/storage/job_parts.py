@@ -1,4 +1,4 @@
-"""The parts of a job that were submitted to a provider as batches: intents, identifiers, states."""
+"""Stores the parts of a job that are submitted as batches: their identifiers and states."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage.job_record import JobFigures
 
 PartState = Literal["submitting", "submitted", "ended", "collected"]
-"""The intent is stored; the provider has accepted the part; its batch has ended; its results are
-stored."""
+"""In order: about to be submitted, accepted by the provider, ended at the provider, and stored with
+all results."""
 
 _FIRST_VERSION = 2
-"""The first schema version with parts."""
+"""The first schema version that has a table of parts."""
 
 _MAX_PROMPTS = 32 * 1024 * 1024
-"""Maximum number of bytes of the compressed prompts of a part; larger ones are left out."""
+"""Maximum size in bytes of a part's compressed prompts; larger prompts are not stored."""
 
 _MAX_UNPACKED = 256 * 1024 * 1024
 """Maximum number of bytes of the prompts of a part, which a forged file may exceed."""
@@ -64,14 +64,14 @@ class JobPart:
     """A part of a job, which is one batch at the provider.
 
     Attributes:
-        digest: What identifies the part at the provider.
-        keys: The keys of its rows, in the order in which they were sent.
-        state: Its state; see `PartState`.
-        batch: The provider's identifier; empty until the provider has answered.
-        info: What else is needed to submit and collect it, as JSON values.
-        at: Time of the intent in seconds since the epoch.
-        number: Its number in the job; 0 before it is stored.
-        id: Its number in the file; 0 before it is stored.
+        digest: The digest by which the provider's batch is recognized.
+        keys: The keys of the rows, in the order in which they were sent.
+        state: The state; see `PartState`.
+        batch: The provider's batch identifier; empty until the provider has responded.
+        info: Further values for submitting and collecting the part, as JSON values.
+        at: Time just before the submission, in seconds since the epoch.
+        number: Number of the part in the job; 0 before the part is stored.
+        id: Number of the part in the file; 0 before the part is stored.
     """
 
     digest: str
@@ -85,7 +85,7 @@ class JobPart:
 
     @property
     def is_open(self) -> bool:
-        """Whether rows of the part may still be at the provider."""
+        """Whether the results of the part are not stored yet."""
         return self.state != "collected"
 
 
@@ -94,7 +94,7 @@ class JobParts:
 
     Args:
         path: The file.
-        job: The digest of the job, which is in the file.
+        job: The digest of the job, which must be in the file.
         mounts: The list of mounted file systems.
     """
 
@@ -102,13 +102,13 @@ class JobParts:
         self._path, self._job, self._mounts = path, job, mounts
 
     def all(self) -> list[JobPart]:
-        """Return the parts in the order of their numbers.
+        """Return the parts, ordered by number.
 
         Raises:
             ConfigError: If the file cannot be read.
         """
-        with self._reading() as opened:
-            rows = opened.execute(_SELECT, (self._job,)).fetchall() if opened else []
+        with self._reading() as connection:
+            rows = connection.execute(_SELECT, (self._job,)).fetchall() if connection else []
         return [part for part in map(_part, rows) if part is not None]
 
     def open(self) -> list[JobPart]:
@@ -120,24 +120,24 @@ class JobParts:
         return [part for part in self.all() if part.is_open]
 
     def known_batches(self) -> set[str]:
-        """Return the providers' identifiers of the parts of all jobs in the file.
+        """Return the batch identifiers of the parts of all jobs in the file.
 
         Raises:
             ConfigError: If the file cannot be read.
         """
-        with self._reading() as opened:
-            rows = opened.execute("SELECT batch FROM parts").fetchall() if opened else []
+        with self._reading() as connection:
+            rows = connection.execute("SELECT batch FROM parts").fetchall() if connection else []
         return {batch for (batch,) in rows if isinstance(batch, str) and batch}
 
     def prompts(self, part: JobPart) -> list[str]:
-        """Return the prompts of the rows of a part; empty if they were not stored.
+        """Return the prompts of a part's rows; empty if they were not stored.
 
         Raises:
             ConfigError: If the file cannot be read.
         """
-        with self._reading() as opened:
+        with self._reading() as connection:
             query = "SELECT prompts FROM parts WHERE id = ?"
-            row = opened.execute(query, (part.id,)).fetchone() if opened else None
+            row = connection.execute(query, (part.id,)).fetchone() if connection else None
         if not (row and isinstance(row[0], bytes)):
             return []
         with contextlib.suppress(zlib.error, msgspec.MsgspecError, ValueError):
@@ -147,26 +147,26 @@ class JobParts:
         return []
 
     def add(self, part: JobPart, prompts: Iterable[str], figures: JobFigures) -> JobPart:
-        """Store the intent to submit a part, and the job's figures; return the stored part.
+        """Store a part before it is submitted, and the job's figures; return the stored part.
 
         Args:
             part: The part.
-            prompts: The prompts of its rows, to be stored with the answers; empty to omit them.
+            prompts: The prompts of the rows, to be stored with the answers; empty to omit them.
             figures: The figures of the job.
 
         Raises:
-            ConfigError: If the file cannot be written; the part must not be sent then.
+            ConfigError: If the file cannot be written; the part must then not be submitted.
         """
         texts = [well_formed(text) for text in prompts]
         packed = zlib.compress(msgspec.json.encode(texts), 1) if texts else None
         if packed is not None and len(packed) > _MAX_PROMPTS:
             packed = None
         keys, info = _pack(part.keys), json.dumps(part.info)
-        with self._writing() as (opened, job):
-            (next_number,) = opened.execute(_NEXT_NUMBER, (job,)).fetchone()
+        with self._writing() as (connection, job):
+            (next_number,) = connection.execute(_NEXT_NUMBER, (job,)).fetchone()
             values = (job, next_number, part.state, part.digest, keys, info, part.at, packed)
-            inserted = opened.execute(_INSERT, values)
-            _set_figures(opened, job, figures)
+            inserted = connection.execute(_INSERT, values)
+            _set_figures(connection, job, figures)
         return replace(part, number=next_number, id=int(inserted.lastrowid or 0))
 
     def update(self, part: JobPart, figures: JobFigures | None = None) -> None:
@@ -175,11 +175,11 @@ class JobParts:
         Raises:
             ConfigError: If the file cannot be written.
         """
-        with self._writing() as (opened, job):
+        with self._writing() as (connection, job):
             values = (part.state, part.batch, json.dumps(part.info), part.state, part.id)
-            opened.execute(_UPDATE, values)
+            connection.execute(_UPDATE, values)
             if figures is not None:
-                _set_figures(opened, job, figures)
+                _set_figures(connection, job, figures)
 
     def set_figures(self, figures: JobFigures) -> None:
         """Store the job's figures.
@@ -187,8 +187,8 @@ class JobParts:
         Raises:
             ConfigError: If the file cannot be written.
         """
-        with self._writing() as (opened, job):
-            _set_figures(opened, job, figures)
+        with self._writing() as (connection, job):
+            _set_figures(connection, job, figures)
 
     def remove(self, parts: Iterable[JobPart]) -> None:
         """Forget parts, whose rows then count as not submitted.
@@ -196,43 +196,45 @@ class JobParts:
         Raises:
             ConfigError: If the file cannot be written.
         """
-        with self._writing() as (opened, _):
-            opened.executemany("DELETE FROM parts WHERE id = ?", [(part.id,) for part in parts])
+        with self._writing() as (connection, _):
+            connection.executemany("DELETE FROM parts WHERE id = ?", [(part.id,) for part in parts])
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection | None]:
-        """Yield the open file; ``None`` if there is none, or its version has no parts."""
+        """Yield a connection; ``None`` if the file is missing or its version has no parts."""
         if not os.path.exists(self._path):
             yield None
             return
         with (
             errors_as_config_error(self._path),
-            contextlib.closing(open_to_read(self._path)) as opened,
+            contextlib.closing(open_to_read(self._path)) as connection,
         ):
-            (version,) = opened.execute("PRAGMA user_version").fetchone()
-            yield opened if version >= _FIRST_VERSION else None
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            yield connection if version >= _FIRST_VERSION else None
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[tuple[sqlite3.Connection, int]]:
-        # Another connection lets this process store rows in the meantime.
+        # A separate connection lets this process store rows in the meantime.
         with (
             errors_as_config_error(self._path, "written"),
-            contextlib.closing(open_to_write(self._path, self._mounts).connection) as opened,
-            write_transaction(opened),
+            contextlib.closing(open_to_write(self._path, self._mounts).connection) as connection,
+            write_transaction(connection),
         ):
-            found = opened.execute("SELECT id FROM jobs WHERE digest = ?", (self._job,)).fetchone()
+            found = connection.execute(
+                "SELECT id FROM jobs WHERE digest = ?", (self._job,)
+            ).fetchone()
             if found is None:
                 raise FileNotFoundError("the job has been removed")
-            yield opened, int(found[0])
+            yield connection, int(found[0])
 
 
-def _set_figures(opened: sqlite3.Connection, job: int, figures: JobFigures) -> None:
+def _set_figures(connection: sqlite3.Connection, job: int, figures: JobFigures) -> None:
     values = (figures.to_json(), time.time(), job)
-    opened.execute("UPDATE jobs SET figures = ?, last_used = ? WHERE id = ?", values)
+    connection.execute("UPDATE jobs SET figures = ?, last_used = ? WHERE id = ?", values)
 
 
 def _pack(keys: Iterable[int]) -> bytes:
-    """Return keys as little-endian integers of 64 bits."""
+    """Return keys as little-endian 64-bit integers."""
     packed = array("q", keys)
     if sys.byteorder == "big":
         packed.byteswap()
@@ -240,7 +242,7 @@ def _pack(keys: Iterable[int]) -> bytes:
 
 
 def _part(row: tuple[Any, ...]) -> JobPart | None:
-    """Return a part from its values in the file; ``None`` if they are of other types."""
+    """Return a part from its values in the file; ``None`` if a value has the wrong type."""
     part_id, part_number, state, batch, digest, keys, info, at = row
     is_valid = state in get_args(PartState) and isinstance(keys, bytes) and len(keys) % 8 == 0
     if not (is_valid and isinstance(digest, str) and isinstance(part_number, int)):

@@ -1,4 +1,4 @@
-"""What is stored about a job and its rows, as values."""
+"""The values that are stored for a job and its rows."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class StoredRow:
     """The answer to one row, or the error with which it failed.
 
     Attributes:
-        key: What identifies the row in its job: any integer of 64 bits, signed.
-        content: The answer or the error in a form that the store does not interpret; at most 64 MB.
+        key: The key that identifies the row in its job: a signed 64-bit integer.
+        content: The encoded answer or error, which the store does not interpret; at most 64 MB.
         outcome: ``"ok"``, or the name of the error's class.
-        retry: Whether it failed for a passing reason, so that the next run asks again.
+        retry: Whether the row failed for a temporary reason, so that the next run asks again.
         at: Time of the answer in seconds since the epoch.
     """
 
@@ -33,21 +33,21 @@ class StoredRow:
 
 @dataclass(frozen=True, slots=True)
 class JobFigures:
-    """The progress and the sums of a job, over all of its runs.
+    """The progress and the totals of a job, over all of its runs.
 
     Attributes:
-        state: What its last driver was doing; a job that was killed is still ``"running"``, and one
+        state: The last stored state. A job whose process was killed is still ``"running"``; a job
             whose rows are in a provider's batches is ``"submitted"``.
-        total: Number of rows; ``None`` if it is not known yet.
+        total: Number of rows; ``None`` if not known yet.
         done: Number of rows with an answer.
         failed: Number of rows with an error.
         asked: Number of distinct rows that were sent, over all runs.
-        cost: US dollars.
+        cost: Cost in US dollars.
         unpriced: Number of calls that used tokens at an unknown price.
         input_tokens: Input tokens.
         output_tokens: Output tokens.
-        seconds: Number of seconds for which the job was running.
-        problem: Why it ended early, in one line.
+        seconds: Total running time in seconds.
+        problem: Why the job ended early, in one line.
     """
 
     state: JobState = "running"
@@ -68,7 +68,7 @@ class JobFigures:
 
     @classmethod
     def from_json(cls, text: object) -> JobFigures:
-        """Return the figures in a JSON text; an invalid value gets its default."""
+        """Parse figures from a JSON text; an invalid value is replaced by its default."""
         values = parse_object(text)
         known = {item.name: item.default for item in fields(cls)}
         return cls(**{name: _valid(name, values.get(name), known[name]) for name in known})
@@ -95,7 +95,7 @@ def _cost(value: object) -> Decimal:
 
 
 def parse_object(text: object) -> dict[str, Any]:
-    """Return the object in a JSON text; an empty one if it contains none."""
+    """Parse an object from a JSON text; return an empty dict if the text is not a JSON object."""
     try:
         value = json.loads(text)  # type: ignore[arg-type]
     except (TypeError, ValueError, RecursionError):
@@ -108,15 +108,15 @@ class JobRecord:
     """A job in the file.
 
     Attributes:
-        id: Its number, which no other job in the file has had.
-        digest: What identifies the job: a digest of its model, prompt, options and schema.
-        name: Its name; empty if it has none.
-        definition: What the digest was computed from, by name.
+        id: Number of the job, which the file never uses again.
+        digest: Digest of the job's model, prompt, options and schema, which identifies it.
+        name: Name of the job; may be empty.
+        definition: The values from which the digest was computed, by name.
         created: Time of the first run in seconds since the epoch.
         last_used: Time of the last run.
-        figures: Its progress and sums.
-        driver: The process that runs or ran it, such as ``"process 123 on host"``.
-        is_running: Whether a living process runs it.
+        figures: The progress and the totals.
+        driver: The process that last ran the job, such as ``"process 123 on host"``.
+        is_running: Whether a process is running the job.
     """
 
     id: int

@@ -24,18 +24,18 @@ _FLUSH_TIMEOUT = 10.0
 
 
 class JobResults:
-    """The rows of one job, for the process that runs it or reads it; `ResultsStore` creates it.
+    """The rows of one job, to be stored or read; `ResultsStore` creates it.
 
     Threads may share it. The callbacks are called on the writer's thread, and must not block.
 
     Attributes:
-        digest: What identifies the job.
-        name: Its name.
-        definition: What the digest was computed from.
+        digest: The digest that identifies the job.
+        name: Name of the job.
+        definition: The values from which the digest was computed, by name.
         on_durable: Called with the rows of each commit, in the order in which they were put.
-        on_failure: Called with the error of each failed commit; the rows are kept and tried again.
-        on_refused: Called with a row that can never be stored, such as one of more than 64 MB, and
-            with the error.
+        on_failure: Called with the error of each failed commit; the commit is retried.
+        on_refused: Called with a row that can never be stored, for example because it is larger
+            than 64 MB, and with the error.
         current_figures: Returns the figures to store with each commit of rows; ``None`` if there
             are none. It is called on the writer's thread.
     """
@@ -53,7 +53,7 @@ class JobResults:
         self.reset()
 
     def reset(self) -> None:
-        """Start without an index; the old one is not closed."""
+        """Start without an index; the old index is not closed."""
         self._job_lock = JobLock(self._store.path, self.digest)
         self._lock = threading.RLock()  # the writer's thread adds rows while others read
         self._index: RowIndex | None = None
@@ -61,13 +61,13 @@ class JobResults:
 
     @property
     def connection(self) -> sqlite3.Connection | None:
-        """The connection of the index."""
+        """The connection that the index uses."""
         return self._index.connection if self._index is not None else None
 
     def try_drive(self) -> bool:
         """Become the process that runs the job; return whether this object runs it.
 
-        The job is released by `close`, and by the death of the process.
+        The job is released by `close`, or when the process dies.
 
         Raises:
             ConfigError: If the lock or the file cannot be written.
@@ -76,7 +76,7 @@ class JobResults:
             if not self._job_lock.acquire():
                 return False
             try:
-                while not self._store.set_driver(self):  # it was forgotten, with its lock file
+                while not self._store.set_driver(self):  # the job and its lock file were removed
                     self._job_lock.release()
                     self._store.create_job(self)
                     if not self._job_lock.acquire():
@@ -88,7 +88,7 @@ class JobResults:
 
     @property
     def is_driven_by_this_thread(self) -> bool:
-        """Whether this thread drives the job, perhaps with another object."""
+        """Whether this thread runs the job, with this object or another one."""
         return self._job_lock.is_held_by_this_thread
 
     def request_stop(self) -> None:
@@ -102,25 +102,26 @@ class JobResults:
 
     @property
     def is_stop_requested(self) -> bool:
-        """Whether another process, or another thread, has asked this one to stop the job."""
+        """Whether another process or thread has requested that the job be stopped."""
         return self._job_lock.is_stop_requested
 
     def driver(self) -> str:
-        """Return the process that runs or last ran the job, such as ``"process 123 on host"``."""
+        """Return the process that last ran the job, such as ``"process 123 on host"``."""
         record = next((each for each in self._store.jobs() if each.digest == self.digest), None)
         return record.driver if record else ""
 
     def load(
         self, max_age: float | None = None, on_progress: Callable[[int], object] | None = None
     ) -> int:
-        """Read which rows are finished; return the number of their distinct keys.
+        """Find the finished rows; return the number of their distinct keys.
 
-        If a key has several rows, the last one that was stored counts. A second call adds the rows
-        that this or another process has stored since.
+        If a key has several rows, the one that was stored last counts. A second call adds the rows
+        that any process has stored since the first.
 
         Args:
-            max_age: Maximum age of a row in seconds, by the system's clock.
-            on_progress: Called every 50,000 stored rows with the number of this job's rows so far.
+            max_age: Maximum age of a row in seconds, measured by the system clock.
+            on_progress: Called after every 50,000 rows in the file, with the number of this job's
+                rows so far.
 
         Raises:
             ConfigError: If the file cannot be read, or git tracks it.
@@ -129,7 +130,7 @@ class JobResults:
         if max_age is not None:
             self._oldest = time.time() - max_age
         seen = 0
-        # The lock is free between two chunks, because the writer's thread needs it.
+        # The lock is released between two chunks, because the writer's thread needs it.
         while (added := self._load_chunk()) is not None:
             seen += added
             if on_progress is not None:
@@ -147,7 +148,7 @@ class JobResults:
             return index.load() if index is not None else None
 
     def _open_index(self) -> RowIndex | None:
-        """Return the index, an empty one if the file was replaced; ``None`` without a file."""
+        """Return the index, which is empty if the file was replaced; ``None`` without a file."""
         if self._index is None or not self._index.is_current:
             self._close_index()
             self._index = RowIndex.open(self._store.path, self.digest)
@@ -159,10 +160,9 @@ class JobResults:
             index.connection.close()
 
     def get(self, key: int) -> StoredRow | None:
-        """Return the last row of a key, if it is in the index; ``None`` otherwise.
+        """Return the last row of a key; ``None`` if the key is not in the index.
 
-        The index contains the rows that `load` has found, and those of this object that are
-        durable.
+        The index contains the rows that `load` has found, and the durable rows of this object.
 
         Raises:
             ConfigError: If the file cannot be read.
@@ -179,9 +179,9 @@ class JobResults:
             return self._index.get_many(keys) if self._index is not None else {}
 
     def rows(self) -> Iterator[StoredRow]:
-        """Yield the last row of each key, in the order in which they were stored.
+        """Yield the last row of each key, in the order in which the rows were stored.
 
-        `load` is called first. Rows that are stored meanwhile may be missing.
+        This calls `load` first. Rows that are stored in the meantime may be missing.
 
         Raises:
             ConfigError: If the file cannot be read.
@@ -201,8 +201,8 @@ class JobResults:
         self._store.writer.add(self, row)
 
     def add_to_index(self, rows: Iterable[tuple[int, int]]) -> None:
-        """Add rows of this process that are durable, as keys and numbers."""
-        # The rows are durable even if the index cannot be changed; `load` then finds them.
+        """Add this process's durable rows, as pairs of key and row number."""
+        # Even if the index cannot be changed, the rows are durable, so that `load` finds them.
         with self._lock, contextlib.suppress(sqlite3.Error, OSError, UnusableFileError):
             index = self._open_index()
             if index is not None:
@@ -220,7 +220,7 @@ class JobResults:
         self._store.writer.wake()
 
     def take_figures(self, *, has_rows: bool) -> JobFigures | None:
-        """Return the figures that are not stored yet; call it once for each commit.
+        """Return the figures that are not stored yet; call this once for each commit.
 
         Args:
             has_rows: Whether rows of the job are committed, with which its figures change.
@@ -229,11 +229,11 @@ class JobResults:
         return self.current_figures() if has_rows and self.current_figures else figures
 
     def restore_figures(self, figures: JobFigures) -> None:
-        """Keep figures whose commit failed, unless there are newer ones."""
+        """Keep figures whose commit failed, unless newer figures have been set."""
         self._figures = self._figures or figures
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until the rows that were put are durable; return whether they are.
+        """Wait until the rows passed to `put` are durable; return whether they are.
 
         Args:
             timeout: Maximum number of seconds to wait; by default, 10.
@@ -241,7 +241,7 @@ class JobResults:
         return self._store.writer.flush(_FLUSH_TIMEOUT if timeout is None else timeout)
 
     def close(self, timeout: float | None = None) -> bool:
-        """Flush, and let another process run the job; return whether all rows are durable."""
+        """Flush, and release the job for other processes; return whether all rows are durable."""
         is_durable = self.flush(timeout)
         if is_durable:
             self._store.remove(self)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.storage.job_results import JobResults
 
-# The order in which jobs were used is counted, because the clock may be turned back.
+# A counter records the order in which jobs are used, because the clock may be set back.
 _NEXT_TURN = "(SELECT coalesce(max(turn), 0) + 1 FROM jobs)"
 _SELECT = (
     "SELECT id, digest, name, definition, created, last_used, figures, driver FROM jobs"
@@ -39,29 +39,29 @@ _UPDATE_DRIVER = (
 )
 
 
-def save_job(opened: sqlite3.Connection, job: JobResults) -> int:
-    """Insert a job, or mark it as used now, in a transaction; return its number."""
+def save_job(connection: sqlite3.Connection, job: JobResults) -> int:
+    """Insert a job or mark it as used now; return its number. Call this in a transaction."""
     name, definition = well_formed(job.name), json.dumps(job.definition)
     now = time.time()
-    found = opened.execute("SELECT id FROM jobs WHERE digest = ?", (job.digest,)).fetchone()
+    found = connection.execute("SELECT id FROM jobs WHERE digest = ?", (job.digest,)).fetchone()
     if found is None:
         values = (job.digest, name, definition, now, now)
-        return int(opened.execute(_INSERT, values).lastrowid or 0)
-    opened.execute(_UPDATE, (name, definition, now, *found))
+        return int(connection.execute(_INSERT, values).lastrowid or 0)
+    connection.execute(_UPDATE, (name, definition, now, *found))
     return int(found[0])
 
 
-def mark_driven(opened: sqlite3.Connection, job: int | None) -> bool:
-    """Store that this process runs a job, in a transaction; return whether the job exists."""
-    changed = opened.execute(_UPDATE_DRIVER, (this_process(), time.time(), job))
+def mark_driven(connection: sqlite3.Connection, job: int | None) -> bool:
+    """Store that this process runs a job; return whether it exists. Call this in a transaction."""
+    changed = connection.execute(_UPDATE_DRIVER, (this_process(), time.time(), job))
     return changed.rowcount == 1
 
 
-def read_jobs(opened: sqlite3.Connection, path: Path) -> list[JobRecord]:
-    """Return the jobs in a file, the last used one first; invalid values get their defaults."""
-    # Another thread or process may just have created the file, without a table so far.
-    (version,) = opened.execute("PRAGMA user_version").fetchone()
-    rows = opened.execute(_SELECT).fetchall() if version else []
+def read_jobs(connection: sqlite3.Connection, path: Path) -> list[JobRecord]:
+    """Return the jobs in a file, most recently used first; defaults replace invalid values."""
+    # Another thread or process may have created the file a moment ago, still without a table.
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    rows = connection.execute(_SELECT).fetchall() if version else []
     return [
         JobRecord(
             id=job,

@@ -1,4 +1,4 @@
-"""The journal of a SQLite file: a write-ahead log, but not on a network file system."""
+"""Chooses the journal of a SQLite file: a write-ahead log, except on a network file system."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _NETWORK = re.compile(
     r"(nfs|cifs|smb|9p|afs|ceph|lustre|gpfs|beegfs|glusterfs|ocfs2|gfs2|orangefs|pvfs|panfs"
     r"|wekafs|davfs|vboxsf|prl_fs|virtiofs|drvfs|fuse\.(?!fuse-overlayfs|ntfs|exfat))"
 )
-"""The beginnings of the names of file systems that several machines may share.
+"""Prefixes of the types of file systems that several machines may share.
 
 A write-ahead log needs shared memory, which does not work across machines. A file system in user
-space may be one of them, too. https://www.sqlite.org/wal.html#overview
+space may be shared, too. https://www.sqlite.org/wal.html#overview
 """
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")
@@ -31,7 +31,7 @@ class Journal:
 
     Attributes:
         mode: ``"wal"``, or ``"truncate"`` for a rollback journal.
-        reason: Why it is not a write-ahead log; empty if it is.
+        reason: Why the journal is not a write-ahead log; empty if it is one.
     """
 
     mode: Literal["wal", "truncate"]
@@ -41,7 +41,7 @@ class Journal:
 def network_file_system(path: Path, mounts: Path = MOUNTS) -> str | None:
     """Return the type of the network file system that contains a path; ``None`` for a local one.
 
-    It is also ``None`` where the mounted file systems are not known.
+    Return ``None``, too, if the mounted file systems are not known.
 
     Args:
         path: The file or folder; it need not exist.
@@ -56,31 +56,33 @@ def network_file_system(path: Path, mounts: Path = MOUNTS) -> str | None:
     for line in lines:
         _, folder, kind, *_ = (*line.split(" "), "", "", "")
         mount = Path(_ESCAPE.sub(lambda match: chr(int(match[1], 8)), folder))
-        # A later mount hides an earlier one at the same folder.
+        # A later mount hides an earlier mount at the same folder.
         if len(mount.parts) >= best and folder and real.is_relative_to(mount):
             best, found = len(mount.parts), kind
     return found if _NETWORK.match(found) else None
 
 
-def choose_journal(opened: sqlite3.Connection, path: Path, mounts: Path = MOUNTS) -> Journal:
+def choose_journal(connection: sqlite3.Connection, path: Path, mounts: Path = MOUNTS) -> Journal:
     """Set the journal of an open file; call it outside of a transaction.
 
     Raises:
         sqlite3.Error: If the file is busy, or cannot be read or written.
     """
     if kind := network_file_system(path, mounts):
-        _use_rollback_journal(opened)
+        _use_rollback_journal(connection)
         return Journal("truncate", f"{kind} is a network file system")
     try:
-        (mode,) = opened.execute("PRAGMA journal_mode = WAL").fetchone()
-        opened.execute("SELECT count(*) FROM sqlite_master").fetchone()  # maps the shared memory
+        (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
+        connection.execute(
+            "SELECT count(*) FROM sqlite_master"
+        ).fetchone()  # maps the shared memory
     except sqlite3.OperationalError as error:
         if not _is_without_shared_memory(error):
             raise
         mode = ""
     if mode == "wal":
         return Journal("wal")
-    _use_rollback_journal(opened)
+    _use_rollback_journal(connection)
     return Journal("truncate", "its file system has no shared memory")
 
 
@@ -89,15 +91,15 @@ def _is_without_shared_memory(error: sqlite3.OperationalError) -> bool:
     return name.startswith("SQLITE_IOERR_SHM") or name == "SQLITE_PROTOCOL"
 
 
-def _use_rollback_journal(opened: sqlite3.Connection) -> None:
-    # A write-ahead log that was made on another file system is read without shared memory in this
-    # mode only: https://www.sqlite.org/wal.html#use_of_wal_without_shared_memory
-    opened.execute("PRAGMA locking_mode = EXCLUSIVE")
+def _use_rollback_journal(connection: sqlite3.Connection) -> None:
+    # Only in this mode can SQLite read, without shared memory, a write-ahead log that was created
+    # on another file system: https://www.sqlite.org/wal.html#use_of_wal_without_shared_memory
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
     try:
-        (mode,) = opened.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
+        (mode,) = connection.execute("PRAGMA journal_mode = TRUNCATE").fetchone()
     finally:
-        opened.execute("PRAGMA locking_mode = NORMAL")
+        connection.execute("PRAGMA locking_mode = NORMAL")
         # The lock is released only when the file is next read.
-        opened.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     if mode != "truncate":
         raise sqlite3.OperationalError("database is locked")

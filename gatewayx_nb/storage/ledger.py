@@ -31,7 +31,7 @@ _READ_TIMEOUT = 0.2
 """Seconds to wait for the file when reading, because a user is waiting."""
 
 _SUM_TIMEOUT = 5.0
-"""Seconds to wait for the file when adding up all calls; the sums may then take twice as long."""
+"""Seconds to wait for the file when computing totals; the queries may take the same time again."""
 
 _FLUSH_TIMEOUT = 0.55
 """Seconds to wait for the latest entries when reading."""
@@ -40,7 +40,7 @@ _LATEST = 253_402_300_799.0
 """The last second of the year 9999, the latest that `datetime` can represent."""
 
 _MAX_INTEGER = 2**63 - 1
-"""The largest integer of SQLite."""
+"""The largest integer in SQLite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +54,13 @@ class LedgerEntry:
         outcome: ``"ok"``, ``"interrupted"``, or the name of the error's class.
         input_tokens: Input tokens; this and the following are ``None`` if unknown.
         output_tokens: Output tokens.
-        cost: US dollars.
+        cost: Cost in US dollars.
         latency: Seconds from the start of the call to its end.
-        time_to_first: Seconds to the first chunk.
+        time_to_first: Seconds from the start to the first chunk.
         attempts: Number of times that the request was sent.
         fallback_from: The original reference, if a fallback replied.
         cached_tokens: Input tokens that were read from the provider's cache.
-        rows: Number of calls that the entry sums up; for a map, it may be more than one.
+        rows: Number of calls that the entry represents; more than 1 only for a map.
         job: Name of the map; ``None`` for a single call.
     """
 
@@ -83,7 +83,7 @@ class LedgerEntry:
     def is_unpriced(self) -> bool:
         """Whether tokens were used at an unknown price."""
         # A failed call without tokens was not billed, so its price is not missing. A stopped call
-        # reports no tokens, but the provider bills those that it has generated.
+        # reports no tokens, but the provider bills the tokens that it has generated.
         used = (self.input_tokens, self.output_tokens) != (None, None)
         was_stopped = self.outcome == "interrupted" and self.time_to_first is not None
         return (used or was_stopped) and self.cost is None
@@ -130,9 +130,9 @@ MIGRATIONS = (
 
 
 class Ledger(BatchWriter[LedgerEntry]):
-    """The calls of a project, or of a user outside any project.
+    """The calls of a project, or a user's calls outside any project.
 
-    Entries are written in batches, so the last ones are lost if the process is killed.
+    Entries are written in batches, so the latest entries are lost if the process is killed.
 
     Several kernels may write to one file. A file that is not a ledger, or that a later version has
     written, is renamed.
@@ -148,16 +148,16 @@ class Ledger(BatchWriter[LedgerEntry]):
     def last(self, count: int) -> list[LedgerEntry]:
         """Return the last calls, latest first; empty if the file does not exist.
 
-        This takes less than a second. It may miss the latest calls if the file is busy.
+        This takes less than a second. The latest calls may be missing if the file is busy.
 
         Raises:
             OSError: If the file exists and cannot be read.
         """
-        with self._read(_READ_TIMEOUT) as opened:
-            if opened is None:
+        with self._read(_READ_TIMEOUT) as connection:
+            if connection is None:
                 return []
-            opened.row_factory = sqlite3.Row
-            rows = opened.execute(_SELECT, (count,)).fetchall()
+            connection.row_factory = sqlite3.Row
+            rows = connection.execute(_SELECT, (count,)).fetchall()
         return list(map(_parse_row, rows))
 
     def totals(self, by: UsageKey, since: float = 0.0) -> list[UsageTotals]:
@@ -166,12 +166,12 @@ class Ledger(BatchWriter[LedgerEntry]):
         Raises:
             OSError: If the file exists and cannot be read.
         """
-        with self._read(_SUM_TIMEOUT) as opened:
-            return [] if opened is None else select_totals(opened, by, since)
+        with self._read(_SUM_TIMEOUT) as connection:
+            return [] if connection is None else select_totals(connection, by, since)
 
     @contextlib.contextmanager
     def _read(self, timeout: float) -> Iterator[sqlite3.Connection | None]:
-        """Open the file in a transaction, with the latest calls; yield ``None`` if it is missing.
+        """Write the latest calls and open the file in a transaction; yield ``None`` without a file.
 
         Raises:
             OSError: If the file exists and cannot be read.
@@ -182,11 +182,11 @@ class Ledger(BatchWriter[LedgerEntry]):
             yield None
             return
         try:
-            with database.connection(self.path, timeout) as opened:
-                # What is checked and what is read are then the same state of the file.
-                opened.execute("BEGIN")
-                database.check_schema(opened, MIGRATIONS)
-                yield opened
+            with database.connection(self.path, timeout) as connection:
+                # In a transaction, the check and the queries see the same state of the file.
+                connection.execute("BEGIN")
+                database.check_schema(connection, MIGRATIONS)
+                yield connection
         except (sqlite3.Error, database.UnusableFileError) as error:
             raise OSError(str(error)) from None
 
@@ -202,15 +202,15 @@ class Ledger(BatchWriter[LedgerEntry]):
 
     def _insert(self, entries: list[LedgerEntry]) -> None:
         rows = list(map(_storable, entries))
-        with database.transaction(self.path, MIGRATIONS, _WRITE_TIMEOUT) as opened:
-            opened.executemany(_INSERT, rows)
+        with database.transaction(self.path, MIGRATIONS, _WRITE_TIMEOUT) as connection:
+            connection.executemany(_INSERT, rows)
 
 
 N = TypeVar("N", int, Decimal)
 
 
 def _sum(first: N | None, second: N | None) -> N | None:
-    """Return the sum of what is known."""
+    """Return the sum; a value of ``None`` counts as 0."""
     if first is None or second is None:
         return second if first is None else first
     return first + second
@@ -225,7 +225,7 @@ def _label(value: object) -> str | None:
 
 
 def _count(value: object) -> int | None:
-    """Return a number of tokens; ``None`` if it is not one, or SQLite could not store it."""
+    """Return a number of tokens; ``None`` if the value is no number or too large for SQLite."""
     is_count = isinstance(value, int) and 0 <= value <= _MAX_INTEGER
     return int(value) if is_count else None  # type: ignore[call-overload]
 
@@ -236,7 +236,7 @@ def _seconds(value: object) -> float | None:
 
 
 def _cost(value: object) -> Decimal | None:
-    """Return an amount in dollars; ``None`` if it is not one, for example if it is NaN."""
+    """Return an amount in dollars; ``None`` if the value is not an amount, for example NaN."""
     if not isinstance(value, Decimal | str | int | float):
         return None
     try:
@@ -262,7 +262,7 @@ _CLEANERS: dict[str, Callable[[object], object]] = {
     "rows": lambda value: _count(value) or 1,
     "job": _label,
 }
-"""Functions by column that turn any value of an engine or a file into a valid one."""
+"""Functions by column; each converts any value from an engine or a file to a valid value."""
 
 
 def _storable(entry: LedgerEntry) -> tuple[object, ...]:
@@ -273,7 +273,7 @@ def _storable(entry: LedgerEntry) -> tuple[object, ...]:
 
 
 def _parse_row(row: sqlite3.Row) -> LedgerEntry:
-    # A file of an earlier version has fewer columns.
+    # A file written by an earlier version has fewer columns.
     known = {name: row[name] for name in _COLUMNS if name in row.keys()}  # noqa: SIM118
     values: dict[str, Any] = {name: _CLEANERS[name](value) for name, value in known.items()}
     return LedgerEntry(**values)

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
 UsageKey = Literal["day", "engine", "model", "job"]
 
 USAGE_KEYS: tuple[UsageKey, ...] = ("day", "engine", "model", "job")
-"""What totals of past calls are summed up by."""
+"""The fields by which past calls can be grouped into totals."""
 
 HIGHEST_COST = 10**15
 """Maximum plausible cost in US dollars; a larger one would make every total meaningless."""
 
 MAX_GROUPS = 10_000
-"""Maximum number of totals; a file of another program could have as many as it has calls."""
+"""Maximum number of totals; a file written by another program could yield one for each call."""
 
 _BUCKET = 900
-"""Seconds of a quarter of an hour: the offset of every time zone is a multiple of it.
+"""Seconds in a quarter of an hour; every time zone's UTC offset is a multiple of this.
 
-Only the times of quarters are converted to days, because a conversion of each call's time would
-take longer than all the rest.
+Only the start of each quarter of an hour is converted to a day, because converting the time of each
+call would take longer than everything else.
 """
 
 _DECIMAL_PLACES = 9
@@ -40,10 +40,10 @@ class UsageTotals:
     """Totals of past calls.
 
     Attributes:
-        by: What is summed up: ``"day"``, ``"engine"``, ``"model"`` or ``"job"``.
+        by: The field by which calls are grouped: ``"day"``, ``"engine"``, ``"model"`` or ``"job"``.
         key: The day as ``YYYY-MM-DD``, the engine, ``engine:model``, or the job; empty for single
             calls, which belong to no job.
-        calls: Number of calls; each row of a map is one.
+        calls: Number of calls; each row of a map counts as one.
         failed: Number of failed calls.
         input_tokens: Input tokens in the calls that reported them.
         cached_tokens: Input tokens that were read from the provider's cache.
@@ -77,7 +77,7 @@ class UsageTotals:
         )
 
     def to_dict(self) -> dict[str, object]:
-        """Return the fields; the first is named after what is summed up, such as ``day``."""
+        """Return the fields; the first is named after the grouping, such as ``day``."""
         values = asdict(self)
         return {values.pop("by"): values.pop("key"), **values}
 
@@ -106,20 +106,20 @@ _SUMS = (
 """The values of `UsageTotals`; ``total`` adds floats, so that no sum overflows."""
 
 
-def select_totals(opened: sqlite3.Connection, by: UsageKey, since: float) -> list[UsageTotals]:
+def select_totals(connection: sqlite3.Connection, by: UsageKey, since: float) -> list[UsageTotals]:
     """Return the totals of a ledger whose schema has been checked.
 
     Args:
-        opened: The ledger.
-        by: What is summed up. Days are those of the local time.
+        connection: The ledger.
+        by: The field by which calls are grouped. Days are in local time.
         since: Time of the first call, in seconds since the epoch.
 
     Returns:
         At most `MAX_GROUPS`: the latest day or the highest cost first.
     """
-    # A file of an earlier version has fewer columns.
-    known = {name for name, *_ in opened.execute("SELECT * FROM calls LIMIT 0").description}
-    columns = ", ".join(name if name in known else f"NULL AS {name}" for name in _COLUMNS)
+    # A file written by an earlier version has fewer columns.
+    present = {name for name, *_ in connection.execute("SELECT * FROM calls LIMIT 0").description}
+    columns = ", ".join(name if name in present else f"NULL AS {name}" for name in _COLUMNS)
     query = (
         f"SELECT {_KEYS[by]} AS key, {', '.join(_SUMS)} FROM (SELECT {columns} FROM calls)"  # noqa: S608 - constants
         " WHERE at >= ? GROUP BY key ORDER BY"
@@ -129,12 +129,12 @@ def select_totals(opened: sqlite3.Connection, by: UsageKey, since: float) -> lis
             else f" total(cost) DESC, key LIMIT {MAX_GROUPS}"
         )
     )
-    found = [_parse(by, row) for row in opened.execute(query, (since,))]
+    found = [_parse(by, row) for row in connection.execute(query, (since,))]
     return _by_day(found)[:MAX_GROUPS] if by == "day" else found
 
 
 def _parse(by: UsageKey, row: tuple[object, ...]) -> UsageTotals:
-    """Return the totals of a row, in which another program may have put anything."""
+    """Return the totals in a row, whose values may have any type if another program wrote them."""
     key, *sums, cost = row
     text = well_formed(key).rstrip(":") if isinstance(key, str) else ""
     calls, failed, tokens_in, cached, tokens_out, unpriced = map(_number, sums)
@@ -154,7 +154,7 @@ def _number(total: object) -> int:
 
 
 def _by_day(buckets: list[UsageTotals]) -> list[UsageTotals]:
-    """Return the sums of the quarters of an hour of each day."""
+    """Return the totals of each day, which are the sums of its quarter-hours."""
     days: dict[str, UsageTotals] = {}
     for bucket in buckets:
         day = local_day(int(bucket.key or 0) * _BUCKET)
@@ -175,8 +175,8 @@ def start_of_day(days_ago: int = 0) -> float:
     """Return the local midnight at which a day began, in seconds since the epoch.
 
     Args:
-        days_ago: Number of days before today; a negative number for days to come.
+        days_ago: Number of days before today; negative for future days.
     """
     today = time.localtime()
-    # `mktime` accepts a day of the month below 1 or above 31, and considers daylight saving time.
+    # `mktime` accepts a day of the month below 1 or above 31, and accounts for daylight saving.
     return time.mktime((today.tm_year, today.tm_mon, today.tm_mday - days_ago, 0, 0, 0, 0, 0, -1))

@@ -19,7 +19,7 @@ class ResultsLocation:
 
     Attributes:
         path: The file of results.
-        keep_days: The number of days after which unused jobs are forgotten; ``None`` to keep them.
+        keep_days: The number of days after which unused jobs are removed; ``None`` to keep them.
     """
 
     path: Path
@@ -32,22 +32,23 @@ def ledger_path(config: Config) -> Path:
 
 
 def daily_costs_path(config: Config, folder: ConfigDir) -> Path:
-    """Return the path of the costs per day of the project, or of all the user's calls."""
+    """Return the path of the daily costs of the project, or of all the user's calls."""
     root = _users_folder(config) if folder.owner == "user" else folder.root / ".gatewayx"
     return root / "costs.sqlite"
 
 
 def results_location(config: Config) -> ResultsLocation:
-    """Return where the results are stored: by default, beside the ledger.
+    """Return the location of the results: by default, beside the ledger.
 
-    If the settings name a folder, they are in a folder ``.gatewayx`` in it. If it is the user's
-    settings that name the folder, which all projects then share, only their ``keep_days`` counts.
+    If the settings name a folder, the results are in its subfolder ``.gatewayx``. A folder in the
+    user's settings is shared by all projects, so only the ``keep_days`` of the user's settings
+    counts.
 
     Raises:
         ConfigError: If the project's settings name a folder outside the project, or a symlink.
     """
     named = config.storage_folder()
-    # A folder of its own, which git ignores, in a folder that may contain the user's own files.
+    # A subfolder, which git ignores, because the folder may contain the user's own files.
     folder = named[0] / ".gatewayx" if named else _default_folder(config)
     is_users = named is not None and named[1] == "user"
     settings = config.user_settings if is_users else config.settings
@@ -61,6 +62,6 @@ def _default_folder(config: Config) -> Path:
 
 
 def _users_folder(config: Config) -> Path:
-    # The variable is read here, because platformdirs uses only the process's own environment.
+    # The variable is read here, because platformdirs reads only the process's environment.
     data = config.env.get("XDG_DATA_HOME")
     return Path(data) / "gatewayx" if data else platformdirs.user_data_path("gatewayx")

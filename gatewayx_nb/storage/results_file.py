@@ -1,4 +1,4 @@
-"""The SQLite file of results: its tables, and how it is opened."""
+"""Opens the SQLite file of results, and defines its tables."""
 
 from __future__ import annotations
 
@@ -26,22 +26,23 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_CONTENT = 64 * 1024 * 1024
-"""Maximum number of bytes of the content of a row."""
+"""Maximum size in bytes of a row's content."""
 
 _MAX_BYTES = MAX_CONTENT + 65_536
-"""Maximum size of a stored row."""
+"""Maximum size in bytes of a stored row."""
 
 _BUSY_TIMEOUT = 5.0
-"""Seconds for which SQLite waits for other processes; an interrupt waits as long."""
+"""Seconds for which SQLite waits for other processes; an interrupt cannot end this wait."""
 
 _WAIT_TIMEOUT = 60.0
-"""Seconds to wait in all, for example while many processes open the file."""
+"""Seconds to wait in total, for example while many processes open the file."""
 
 _JOURNAL_SIZE = 16 * 1024 * 1024
-"""Size in bytes to which the journal is cut after a large row."""
+"""Size in bytes to which the journal is truncated after a large row."""
 
-# Each row is at the end of its tables, whatever its key, so that a write does not depend on the
-# number of rows. The key is in a table without contents, so that all keys can be read quickly.
+# Each new row is appended to its tables, whatever its key, so that the time of a write does not
+# depend on the number of rows. The keys are in a table without contents, so that all keys can be
+# read quickly.
 MIGRATIONS = (
     (
         (
@@ -62,24 +63,26 @@ MIGRATIONS = (
 
 ``turn`` is the order in which the jobs were last used, and ``first_row`` the number of the last row
 that was stored before the job was created. A row has the same ``id`` in ``rows`` and ``answers``.
-A row of ``parts`` is a batch at a provider; ``keys`` are those of its rows.
+A row of ``parts`` is a provider's batch, and ``keys`` are the keys of the rows in it.
 """
 
 log = logging.getLogger("gatewayx_nb")
 
 _creating = threading.Lock()
 """Held while a file is created: if a thread closes a file, the system drops the locks that SQLite
-has on it in the whole process. https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks"""
+holds on the file in the whole process.
+
+https://www.sqlite.org/howtocorrupt.html#_posix_advisory_locks"""
 
 
 @dataclass(frozen=True, slots=True)
 class OpenFile:
-    """An open file that can be written.
+    """A file that is open for writing.
 
     Attributes:
         connection: The connection; one thread at a time may use it.
         journal: How the file is made durable.
-        identity: What `file_identity` returned.
+        identity: The result of `file_identity`.
     """
 
     connection: sqlite3.Connection
@@ -88,7 +91,7 @@ class OpenFile:
 
 
 def file_identity(path: Path) -> tuple[int, int] | None:
-    """Return what distinguishes a file from another one of its name; ``None`` if it is missing."""
+    """Return the device and inode of a file, which identify it; ``None`` if it is missing."""
     try:
         status = os.stat(path)  # noqa: PTH116 - faster; runs at each commit
     except OSError:
@@ -98,10 +101,10 @@ def file_identity(path: Path) -> tuple[int, int] | None:
 
 @contextlib.contextmanager
 def errors_as_config_error(path: Path, action: str = "read") -> Iterator[None]:
-    """Raise a typed error if the file cannot be used.
+    """Convert errors in the ``with`` block to typed errors.
 
     Raises:
-        ConfigError: Instead of an error of SQLite or of the system.
+        ConfigError: Instead of an error from SQLite or the operating system.
     """
     try:
         yield
@@ -129,10 +132,10 @@ def is_busy(error: Exception) -> bool:
 
 
 def open_to_write(path: Path, mounts: Path = MOUNTS) -> OpenFile:
-    """Open the file, and create or upgrade it; set a damaged one aside.
+    """Open the file, after creating or upgrading it; set a damaged file aside.
 
     Raises:
-        LaterVersionError: If a later version wrote it; it is not changed.
+        LaterVersionError: If a later version wrote the file, which is not changed.
         OSError: If the folder or the file cannot be created, or is a symlink.
         sqlite3.Error: If the file cannot be written.
     """
@@ -152,7 +155,7 @@ def replace_damaged(path: Path, error: Exception, identity: tuple[int, int] | No
     Args:
         path: The file.
         error: The reason.
-        identity: What `file_identity` returned before the file was opened.
+        identity: The result of `file_identity` before the file was opened.
     """
     with file_lock(path, path.with_name(f"{path.stem}.lock"), _WAIT_TIMEOUT):
         if file_identity(path) == identity:
@@ -160,9 +163,10 @@ def replace_damaged(path: Path, error: Exception, identity: tuple[int, int] | No
 
 
 def _when_free(action: Callable[[], T]) -> T:
-    """Call a function again while the file is busy; SQLite does not always wait, or long enough.
+    """Call a function again while the file is busy.
 
-    SQLite has no queue, so one of many processes may wait for a long time.
+    SQLite does not always wait, and it has no queue, so one of many processes may wait for a long
+    time.
     """
     deadline = time.monotonic() + _WAIT_TIMEOUT
     while True:
@@ -179,74 +183,74 @@ def _open(path: Path, mounts: Path) -> OpenFile:
     make_ignored_folder(path.parent)
     _create_private(path)
     _refuse_unusable(path)
-    opened = database.connect(path, _BUSY_TIMEOUT, _MAX_BYTES)
+    connection = database.connect(path, _BUSY_TIMEOUT, _MAX_BYTES)
     try:
-        # The space of a forgotten job is returned in steps; VACUUM would need a copy of the file,
-        # for which a full disk has no room. It must be set before the first page is written.
-        if opened.execute("PRAGMA page_count").fetchone() == (0,):
-            opened.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        journal = choose_journal(opened, path, mounts)
-        opened.execute("PRAGMA synchronous = FULL")
-        opened.execute(f"PRAGMA journal_size_limit = {_JOURNAL_SIZE}")
-        opened.execute("BEGIN")
-        database.check_schema(opened, MIGRATIONS)
-        (version,) = opened.execute("PRAGMA user_version").fetchone()
-        opened.execute("COMMIT")
+        # The space of a removed job is returned in steps, because VACUUM would copy the file, for
+        # which a full disk has no room. This must be set before the first page is written.
+        if connection.execute("PRAGMA page_count").fetchone() == (0,):
+            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        journal = choose_journal(connection, path, mounts)
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA journal_size_limit = {_JOURNAL_SIZE}")
+        connection.execute("BEGIN")
+        database.check_schema(connection, MIGRATIONS)
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        connection.execute("COMMIT")
         if version < len(MIGRATIONS):
-            with write_transaction(opened):
-                database.check_schema(opened, MIGRATIONS)
-                database.migrate(opened, MIGRATIONS)
+            with write_transaction(connection):
+                database.check_schema(connection, MIGRATIONS)
+                database.migrate(connection, MIGRATIONS)
     except BaseException:
-        opened.close()
+        connection.close()
         raise
-    return OpenFile(opened, journal, file_identity(path))
+    return OpenFile(connection, journal, file_identity(path))
 
 
 def _create_private(path: Path) -> None:
-    """Create an empty file with mode 0600, because SQLite would use a wider one."""
+    """Create an empty file with mode 0600, because SQLite would let others read it."""
     with _creating:
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except FileExistsError:
             if path.stat().st_mode & 0o077 and os.name != "nt":
-                with contextlib.suppress(OSError):  # it may be another user's
+                with contextlib.suppress(OSError):  # the file may belong to another user
                     path.chmod(0o600)
         else:
             fsync_directory(path.parent)
 
 
 def _refuse_unusable(path: Path) -> None:
-    """Refuse a file that cannot be used before SQLite writes anything to it."""
+    """Raise the error of an unusable file before SQLite writes anything to it."""
     with (
-        contextlib.closing(database.connect(path, 0, query="mode=ro")) as opened,
+        contextlib.closing(database.connect(path, 0, query="mode=ro")) as connection,
         # A file whose journal must be written back is checked when it is opened for writing.
         contextlib.suppress(sqlite3.OperationalError),
     ):
-        opened.execute("BEGIN")
-        database.check_schema(opened, MIGRATIONS)
+        connection.execute("BEGIN")
+        database.check_schema(connection, MIGRATIONS)
 
 
 @contextlib.contextmanager
-def write_transaction(opened: sqlite3.Connection) -> Iterator[None]:
-    """Commit what the block writes, or none of it.
+def write_transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commit everything that the ``with`` block writes, or nothing.
 
     Raises:
-        sqlite3.Error: If it cannot be written.
+        sqlite3.Error: If the file cannot be written.
     """
-    _when_free(lambda: opened.execute("BEGIN IMMEDIATE"))
+    _when_free(lambda: connection.execute("BEGIN IMMEDIATE"))
     try:
         yield
-        opened.execute("COMMIT")
+        connection.execute("COMMIT")
     except BaseException:
-        # Some errors, such as a full disk, have ended the transaction already.
+        # Some errors, such as a full disk, have already ended the transaction.
         with contextlib.suppress(sqlite3.Error):
-            if opened.in_transaction:
-                opened.execute("ROLLBACK")
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
         raise
 
 
 def open_to_read(path: Path) -> sqlite3.Connection:
-    """Open a file that exists, for reading; a temporary table is kept in memory.
+    """Open an existing file for reading; temporary tables are kept in memory.
 
     Raises:
         LaterVersionError: If a later version wrote it.
@@ -256,32 +260,32 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     """
     with contextlib.suppress(sqlite3.OperationalError):
         return _open_to_read(path, "mode=ro")
-    try:  # a journal that a killed process has left must be written back
+    try:  # the journal of a killed process must be written back
         return _open_to_read(path, "mode=rw")
     except sqlite3.OperationalError:
         for suffix in ("-wal", "-journal"):
             companion = path.with_name(path.name + suffix)
             if os.path.exists(companion) and companion.stat().st_size:
                 raise
-    # In a read-only folder, SQLite cannot create the log, and no process writes the file.
+    # In a read-only folder, SQLite cannot create the log, and no process writes to the file.
     return _open_to_read(path, "mode=ro&immutable=1")
 
 
 def _open_to_read(path: Path, query: str) -> sqlite3.Connection:
-    opened = database.connect(path, _BUSY_TIMEOUT, _MAX_BYTES, query)
+    connection = database.connect(path, _BUSY_TIMEOUT, _MAX_BYTES, query)
     try:
-        opened.execute("BEGIN")
-        database.check_schema(opened, MIGRATIONS)
-        opened.execute("COMMIT")
-        opened.execute("PRAGMA temp_store = MEMORY")
+        connection.execute("BEGIN")
+        database.check_schema(connection, MIGRATIONS)
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA temp_store = MEMORY")
     except BaseException:
-        opened.close()
+        connection.close()
         raise
-    return opened
+    return connection
 
 
 def _free_lock() -> None:
-    """Free the lock in a forked child: another thread of the parent may have held it."""
+    """Free the lock in a forked child, because another thread may have held it at the fork."""
     global _creating  # noqa: PLW0603 - see above
     _creating = threading.Lock()
 

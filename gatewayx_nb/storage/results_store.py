@@ -1,4 +1,4 @@
-"""The results of jobs in a SQLite file: the answer to each row, and the figures of each job."""
+"""Stores the results of jobs in a SQLite file: the answer to each row, and each job's figures."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage.job_record import JobRecord, StoredRow
 
 _EXIT_TIMEOUT = 5.0
-"""Seconds to wait for the last rows when the interpreter ends, for example on a full disk."""
+"""Seconds to wait for the last rows when the interpreter exits, for example on a full disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoreDescription:
-    """Where results are stored.
+    """Where and how results are stored.
 
     Attributes:
-        path: The file; it need not exist.
-        journal: How it is made durable, or would be.
-        size: Its size in bytes, including its journal.
-        problem: Why results are not stored at the moment; empty if they are.
+        path: The file, which need not exist.
+        journal: How the file is made durable, or will be when it is created.
+        size: Size of the file and its journal in bytes.
+        problem: Why results currently cannot be stored; empty if they can.
     """
 
     path: Path
@@ -62,15 +62,15 @@ class StoreDescription:
 
 
 class ResultsStore:
-    """The results of a project's jobs, or of a user's outside any project.
+    """The results of a project's jobs, or of a user's jobs outside any project.
 
     A row is durable once `JobResults.on_durable` has been called with it: it survives a killed
-    process and a power cut. Threads share a store, and several processes may use one file. A
-    damaged file is renamed with a warning. Nothing is opened until it is used.
+    process and a power cut. Threads may share a store, and processes may share a file. A damaged
+    file is renamed with a warning. The file is opened on first use.
 
     Args:
         path: The file; the first job creates it and its folder.
-        keep_days: The number of days after which the rows of an unused job are forgotten, when the
+        keep_days: The number of days after which an unused job and its rows are removed when the
             file is opened; ``None`` to keep them.
         mounts: The list of mounted file systems.
     """
@@ -79,7 +79,7 @@ class ResultsStore:
         self, path: Path, *, keep_days: float | None = None, mounts: Path = MOUNTS
     ) -> None:
         self.path, self.keep_days, self._mounts = path, keep_days, mounts
-        self._jobs: set[JobResults] = set()  # those in the file that may store rows
+        self._jobs: set[JobResults] = set()  # the jobs in the file that may store rows
         self._all_jobs: weakref.WeakSet[JobResults] = weakref.WeakSet()
         self._reset()
         _stores.add(self)
@@ -94,14 +94,14 @@ class ResultsStore:
     def open_job(
         self, digest: bytes, *, name: str = "", definition: Mapping[str, str] | None = None
     ) -> JobResults:
-        """Return a job that this process will run, or follow if another runs it already.
+        """Return a job that this process will run, or will follow if another process is running it.
 
         The file, its folder and the job are created if they do not exist.
 
         Args:
-            digest: What identifies the job.
-            name: Its name; a later run may change it.
-            definition: What the digest was computed from, stored so that it can be shown.
+            digest: The digest that identifies the job.
+            name: The name, which a later run may change.
+            definition: The values from which the digest was computed, stored for display.
 
         Raises:
             ConfigError: If the file cannot be written, or a later version wrote it.
@@ -112,14 +112,14 @@ class ResultsStore:
         return job
 
     def read_job(self, record: JobRecord) -> JobResults:
-        """Return a job whose rows are only read; nothing is written to the file."""
+        """Return a job for reading its rows; nothing is written to the file."""
         return self._new_job(record.digest, record.name, record.definition)
 
     def parts(self, digest: bytes) -> JobParts:
-        """Return the parts of a job that were submitted as batches; nothing is opened.
+        """Return the parts of a job that were submitted as batches, without opening the file.
 
         Raises:
-            ConfigError: If git tracks the file: somebody else may have written them.
+            ConfigError: If git tracks the file, so that somebody else may have written the parts.
         """
         self.refuse_tracked_file()
         return JobParts(self.path, digest, self._mounts)
@@ -145,12 +145,12 @@ class ResultsStore:
                 return mark_driven(opened, self._ids.get(job.digest))
 
     def remove(self, job: JobResults) -> None:
-        """Forget a closed object; the job stays in the file."""
+        """Remove a closed job from this store's list; the job stays in the file."""
         with self._lock:
             self._jobs.discard(job)
 
     def _open(self) -> OpenFile:
-        """Return the open file; open it again if it was replaced or removed."""
+        """Return the open file, opening it again if it was replaced or removed."""
         if self._file is not None:
             if file_identity(self.path) == self._file.identity:
                 return self._file
@@ -161,12 +161,12 @@ class ResultsStore:
         return opened
 
     def refuse_tracked_file(self) -> None:
-        """Refuse answers that came with a repository, because somebody else may have written them.
+        """Check that the answers do not come from a repository, where somebody else may write them.
 
         Raises:
             ConfigError: If git tracks the file.
         """
-        if self._is_own is None:  # git is called once
+        if self._is_own is None:  # call git only once
             self._is_own = not tracked_by_git(self.path)
         if not self._is_own:
             raise ConfigError(
@@ -208,7 +208,7 @@ class ResultsStore:
             opened = self._open().connection
             with write_transaction(opened):
                 (last,) = opened.execute(f"SELECT {LAST_ROW}").fetchone()
-                # The file may be a new one that does not contain the jobs.
+                # The file may be new, and then does not contain the jobs.
                 missing = [job for job in with_rows | set(figures) if job.digest not in self._ids]
                 ids = self._ids | {job.digest: save_job(opened, job) for job in missing}
                 numbered = list(zip(count(last + 1), batch, strict=False))
@@ -233,7 +233,7 @@ class ResultsStore:
             job.add_to_index((row.key, n) for n, (owner, row) in numbered if owner is job)
 
     def jobs(self) -> list[JobRecord]:
-        """Return the jobs in the file, the last used one first; empty if there is no file.
+        """Return the jobs in the file, most recently used first; empty if there is no file.
 
         Raises:
             ConfigError: If the file exists and cannot be read.
@@ -247,14 +247,14 @@ class ResultsStore:
             return read_jobs(opened, self.path)
 
     def find(self, name: str) -> JobRecord | None:
-        """Return the last used job of a name, or whose digest in hex begins with it."""
+        """Return the most recently used job with this name, or whose hex digest begins with it."""
         jobs = self.jobs() if name else []
         named = (job for job in jobs if job.name == name)
         begins = (job for job in jobs if job.digest.hex().startswith(name.lower()))
         return next(named, None) or next(begins, None)
 
     def forget(self, ids: Iterable[int]) -> int:
-        """Delete jobs with their rows; return how many. Running jobs are kept.
+        """Delete jobs and their rows, except running jobs; return the number of deleted jobs.
 
         Raises:
             ConfigError: If the file cannot be written.
@@ -263,7 +263,7 @@ class ResultsStore:
         digests = {job.id: job.digest for job in self.jobs() if job.id in wanted}
         if not digests:
             return 0
-        # Another connection lets this process store rows in the meantime.
+        # A separate connection lets this process store rows in the meantime.
         with (
             errors_as_config_error(self.path, "written"),
             contextlib.closing(open_to_write(self.path, self._mounts).connection) as opened,
@@ -275,7 +275,7 @@ class ResultsStore:
         return [job for job in self.jobs() if job.last_used < time.time() - days * DAY]
 
     def describe(self) -> StoreDescription:
-        """Return where results are stored; nothing is opened."""
+        """Return where results are stored, without opening the file."""
         opened = self._file
         if opened is None:
             kind = network_file_system(self.path, self._mounts)
@@ -289,7 +289,7 @@ class ResultsStore:
         return StoreDescription(self.path, journal, sum(sizes), self.writer.problem)
 
     def close(self, timeout: float = 10.0) -> bool:
-        """Flush, close all jobs and the file; return whether all rows are durable."""
+        """Flush, then close all jobs and the file; return whether all rows are durable."""
         is_durable = self.writer.close(timeout)
         for job in tuple(self._jobs):
             job.close(0)
@@ -298,7 +298,7 @@ class ResultsStore:
         return is_durable
 
     def reset_after_fork(self) -> None:
-        """Start with a closed file in a forked child; the rows in the queue are its parent's."""
+        """Start with a closed file in a forked child; the queued rows belong to the parent."""
         if self._file is not None:
             _inherited.append(self._file.connection)
         for job in tuple(self._all_jobs):
@@ -322,15 +322,16 @@ _inherited: list[sqlite3.Connection] = []
 def _reset_all() -> None:
     for store in tuple(_stores):
         store.reset_after_fork()
-    # A child must not close a connection of its parent, not even when it exits, because it might
-    # roll back a transaction of the parent: https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_
+    # A child must never close its parent's connection, not even when it exits, because this might
+    # roll back the parent's transaction:
+    # https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_
     for opened in _inherited:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(opened))
 
 
 @atexit.register
 def close_all() -> None:
-    """Store the rows that were put before the interpreter ends, and close all stores."""
+    """Store all remaining rows and close all stores, before the interpreter exits."""
     for store in tuple(_stores):
         store.close(_EXIT_TIMEOUT)
 

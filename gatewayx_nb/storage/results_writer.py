@@ -27,33 +27,33 @@ _RETRY_DELAY = 1.0
 """Seconds between two attempts to commit the rows of a failed commit."""
 
 _MAX_BATCH = 5_000
-"""Maximum number of rows in a commit, so that the first of them does not wait for long."""
+"""Maximum number of rows in a commit, so that the first row does not wait for long."""
 
 _MAX_BATCH_BYTES = 64_000_000
 
 _FILE_ERRORS = (OSError, sqlite3.OperationalError, UnusableFileError)
-"""Errors caused by the file, such as a full disk or a lock; any other is caused by a row."""
+"""Errors caused by the file, such as a full disk or a lock; other errors are caused by a row."""
 
 
 class ResultsWriter:
-    """Commits rows in the order in which they were added; keeps them until they are durable.
+    """Commits rows in the order in which they were added, and keeps them until they are durable.
 
-    A row is dropped only if it can never be stored, however long the disk is full.
+    A row is dropped only if it can never be stored, not because the disk stays full.
 
     Args:
         path: The file, for messages.
-        commit: Commits all rows or none, and all changed figures.
+        commit: Commits all rows and all changed figures, or nothing.
 
     Attributes:
         has_figures: Whether figures have changed; set it before `wake`.
-        problem: Why the last commit failed; empty if it did not.
+        problem: Why the last commit failed; empty if it succeeded.
     """
 
     def __init__(self, path: Path, commit: Callable[[Batch], None]) -> None:
         self._path, self._commit = path, commit
         self._queue: deque[tuple[JobResults, StoredRow] | threading.Event] = deque()
         self._arrived = threading.Event()
-        self._hurry = threading.Event()  # ends the wait before another attempt
+        self._hurry = threading.Event()  # ends the wait before the next attempt
         self._unsaved: Batch = []
         self._waiting: list[threading.Event] = []
         self._lock = threading.Lock()  # many threads add rows; only one creates the thread
@@ -78,7 +78,7 @@ class ResultsWriter:
             self._start()
 
     def flush(self, timeout: float) -> bool:
-        """Wait until what was added before is durable; return whether it is.
+        """Wait until all rows added so far are durable; return whether they are.
 
         Args:
             timeout: Maximum number of seconds to wait.
@@ -97,9 +97,9 @@ class ResultsWriter:
             return self._counts.get(job, 0)
 
     def close(self, timeout: float) -> bool:
-        """Flush; return whether everything is durable, and end the thread if it is."""
+        """Flush, and end the thread if all rows are durable; return whether they are."""
         if not self.flush(timeout):
-            return False  # the thread goes on trying until the process ends
+            return False  # the thread retries until the process ends
         with self._lock:
             thread, self._thread = self._thread, None
             if thread is not None:
@@ -110,7 +110,7 @@ class ResultsWriter:
         return True
 
     def _start(self) -> None:
-        with self._lock, contextlib.suppress(RuntimeError):  # raised at the interpreter's end
+        with self._lock, contextlib.suppress(RuntimeError):  # raised at interpreter exit
             if self._thread is None:
                 self._stop = threading.Event()
                 name = f"the results {str(self._path)!r}"
@@ -142,7 +142,7 @@ class ResultsWriter:
                 break
             if isinstance(item, threading.Event):
                 self._waiting.append(item)
-                break  # it does not wait for the rows after it
+                break  # a flush does not wait for later rows
             self._unsaved.append(item)
             size += _size(item[1])
         return bool(self._unsaved or self._waiting or self.has_figures)
@@ -163,7 +163,7 @@ class ResultsWriter:
         return True
 
     def _commit_valid(self, batch: Batch) -> None:
-        """Commit the first of the gathered rows; refuse those that can never be stored."""
+        """Commit the valid rows among the gathered rows; drop those that can never be stored."""
         try:
             self._commit(batch)
         except _FILE_ERRORS:
@@ -211,5 +211,5 @@ class ResultsWriter:
 
 
 def _size(row: StoredRow) -> int:
-    # A row of another type is refused later, and must not end the thread.
+    # An object of another type is refused later, and must not end the thread.
     return len(row.content) if isinstance(row.content, bytes) else 0

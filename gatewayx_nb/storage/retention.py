@@ -19,22 +19,22 @@ DAY = 86_400.0
 """Seconds in a day."""
 
 LAST_ROW = "(SELECT coalesce(max(id), 0) FROM rows)"
-"""The SQL expression of the number of the last row."""
+"""SQL expression for the number of the last row."""
 
 _DELETE_PARTS = "DELETE FROM parts WHERE job NOT IN (SELECT id FROM jobs)"
 _COUNT_OPEN_PARTS = "SELECT count(*) FROM parts WHERE job = ? AND state != 'collected' AND at > ?"
 
 _KEPT_BY_PROVIDERS = 30 * DAY
-"""Seconds after which no provider keeps the results of a batch."""
+"""Seconds after which no provider still keeps the results of a batch."""
 
 _CHUNK = 20_000
-"""Maximum number of rows that a transaction deletes, so that others may write in between."""
+"""Maximum number of rows that a transaction deletes; others can write in between."""
 
 _PAUSE = 0.01
-"""Seconds between two such transactions, because SQLite serves others in no fixed order."""
+"""Seconds between two such transactions, because SQLite has no queue of waiting processes."""
 
 _VACUUM_TIMEOUT = 5.0
-"""Maximum number of seconds for which pages are returned."""
+"""Maximum number of seconds to spend on returning pages to the file system."""
 
 _VACUUM_PAGES = 2_000
 """Number of pages that a transaction returns to the file system."""
@@ -44,76 +44,79 @@ _DELETE_ANSWERS = "DELETE FROM answers WHERE id IN (" + _ORPHANS + ")"  # noqa: 
 _DELETE_ROWS = "DELETE FROM rows WHERE id IN (" + _ORPHANS + ") AND id < " + LAST_ROW  # noqa: S608 - constants
 
 
-def forget_unused(path: Path, opened: sqlite3.Connection, days: float) -> int:
-    """Forget the jobs that were last used more than a number of days ago; return how many.
+def forget_unused(path: Path, connection: sqlite3.Connection, days: float) -> int:
+    """Delete the jobs that were last used more than ``days`` ago; return how many.
 
-    If no job at all was used since then, the clock may be wrong, so none is forgotten. Once one of
-    them has been used, the next call forgets the others.
+    If no job has been used since then, the clock may be wrong, so no job is deleted. After one job
+    has been used, the next call deletes the others.
     """
     oldest = time.time() - days * DAY
-    rows = opened.execute("SELECT id, digest, last_used FROM jobs").fetchall()
+    rows = connection.execute("SELECT id, digest, last_used FROM jobs").fetchall()
     used = {job: number(last_used) for job, _, last_used in rows}
     if not used or max(used.values()) < oldest:
         return 0
-    return forget_jobs(path, opened, {job: digest for job, digest, _ in rows if used[job] < oldest})
+    return forget_jobs(
+        path, connection, {job: digest for job, digest, _ in rows if used[job] < oldest}
+    )
 
 
-def forget_jobs(path: Path, opened: sqlite3.Connection, digests: Mapping[int, bytes]) -> int:
-    """Delete jobs, by number, with their rows; return how many.
+def forget_jobs(path: Path, connection: sqlite3.Connection, digests: Mapping[int, bytes]) -> int:
+    """Delete jobs and their rows; return the number of deleted jobs.
 
-    Running jobs are kept, and those whose answers a provider still has.
+    Running jobs are kept, and so are jobs whose answers a provider still has. ``digests`` contains
+    the digest of each job by number.
     """
     forgotten = 0
     for job, digest in digests.items():
         since = time.time() - _KEPT_BY_PROVIDERS
-        if opened.execute(_COUNT_OPEN_PARTS, (job, since)).fetchone() != (0,):
+        if connection.execute(_COUNT_OPEN_PARTS, (job, since)).fetchone() != (0,):
             continue
         lock = JobLock(path, digest)
         if lock.acquire():
             try:
-                with write_transaction(opened):
-                    deleted = opened.execute("DELETE FROM jobs WHERE id = ?", (job,))
-                    opened.execute(_DELETE_PARTS)
+                with write_transaction(connection):
+                    deleted = connection.execute("DELETE FROM jobs WHERE id = ?", (job,))
+                    connection.execute(_DELETE_PARTS)
                 forgotten += deleted.rowcount
             finally:
                 lock.release(is_forgotten=True)
     if forgotten:
-        _sweep(opened)
+        _sweep(connection)
     return forgotten
 
 
-def _sweep(opened: sqlite3.Connection) -> None:
+def _sweep(connection: sqlite3.Connection) -> None:
     """Delete the rows whose jobs do not exist, and return their space to the file system.
 
-    The last row is kept without its answer: its number must not be used again, because other
-    processes have already looked at the rows up to it.
+    The last row is kept, without its answer, because its number must not be used again: other
+    processes have already read the rows up to this number.
     """
-    (end,) = opened.execute(f"SELECT {LAST_ROW}").fetchone()
+    (end,) = connection.execute(f"SELECT {LAST_ROW}").fetchone()
     for start in range(0, end, _CHUNK):
         chunk = (start, start + _CHUNK)
-        with write_transaction(opened):
-            opened.execute(_DELETE_ANSWERS, chunk)
-            opened.execute(_DELETE_ROWS, chunk)
+        with write_transaction(connection):
+            connection.execute(_DELETE_ANSWERS, chunk)
+            connection.execute(_DELETE_ROWS, chunk)
         time.sleep(_PAUSE)
-    _vacuum(opened)
+    _vacuum(connection)
 
 
-def _vacuum(opened: sqlite3.Connection) -> None:
-    """Return free space to the file system; later rows use what is left.
+def _vacuum(connection: sqlite3.Connection) -> None:
+    """Return free space to the file system; later rows use the remaining free space.
 
-    A file that is mostly empty is copied, which is faster and needs little room.
+    A file that is mostly empty is copied, which is faster and needs little space.
     """
     deadline = time.monotonic() + _VACUUM_TIMEOUT
-    free, pages = _count_free(opened), opened.execute("PRAGMA page_count").fetchone()[0]
-    with contextlib.suppress(sqlite3.OperationalError):  # it is busy, or there is no room
+    free, pages = _count_free(connection), connection.execute("PRAGMA page_count").fetchone()[0]
+    with contextlib.suppress(sqlite3.OperationalError):  # the file is busy, or the disk is full
         if 2 * free > pages:
-            opened.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 1)  # the copy
-            opened.execute("VACUUM")
-        while _count_free(opened) and time.monotonic() < deadline:
+            connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 1)  # VACUUM attaches the copy
+            connection.execute("VACUUM")
+        while _count_free(connection) and time.monotonic() < deadline:
             # `execute` would stop after the first page, because the rows have no columns.
-            opened.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
-        opened.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            connection.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-def _count_free(opened: sqlite3.Connection) -> int:
-    return int(opened.execute("PRAGMA freelist_count").fetchone()[0])
+def _count_free(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA freelist_count").fetchone()[0])

@@ -1,4 +1,4 @@
-"""An index of the finished rows of a job, in memory, and a connection that reads their contents."""
+"""An in-memory index of a job's finished rows, and the connection that reads their contents."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CHUNK = 50_000
-"""Number of rows that are read at a time, so that progress is shown and others may write."""
+"""Number of rows that are read at a time, so that progress is shown and others can write."""
 
-# A table in memory takes 20 to 30 bytes a row; a dict of Python takes 150.
+# A table in memory takes 20 to 30 bytes per row; a Python dict takes 150.
 _CREATE = "CREATE TEMP TABLE done (key INTEGER PRIMARY KEY, id INTEGER)"
-# The rows of a chunk are sorted by key, because neighbours are faster to insert.
+# The rows of a chunk are sorted by key, because inserting neighbouring keys is faster.
 _LOAD = (
     "INSERT OR REPLACE INTO temp.done (key, id) SELECT key, id FROM main.rows"
     " WHERE id > ? AND id <= ? AND job = ? AND typeof(key) = 'integer' ORDER BY key, id"
@@ -29,9 +29,9 @@ _LOAD = (
 _ADD = "INSERT OR REPLACE INTO temp.done (key, id) VALUES (?, ?)"
 _REMOVE_OLD = "DELETE FROM temp.done WHERE (SELECT at FROM main.rows WHERE rows.id = done.id) < ?"
 _FIND = "SELECT id FROM temp.done WHERE key = ?"
-# One statement for many keys, because each one releases the GIL, which takes long to get back.
+# One statement for many keys, because each statement releases the GIL, which is slow to reacquire.
 _FIND_MANY = "SELECT key FROM temp.done WHERE key IN (SELECT value FROM json_each(?))"
-# A row that has been forgotten in the meantime is not found.
+# A row that has been deleted in the meantime is not found.
 _READ = (
     "SELECT rows.key, rows.at, answers.outcome, answers.retry, answers.content"
     " FROM main.rows CROSS JOIN main.answers ON answers.id = rows.id"
@@ -73,7 +73,7 @@ class RowIndex:
         return file_identity(self._path) == self._identity
 
     def load(self) -> int | None:
-        """Add the next rows that were stored; return how many, or ``None`` if there are no more."""
+        """Add the next chunk of stored rows; return the number added, or ``None`` at the end."""
         if not self._find_job():
             return None
         (end,) = self._query("SELECT coalesce(max(id), 0) FROM main.rows")
@@ -94,7 +94,7 @@ class RowIndex:
         return self.connection.execute(sql, values).fetchone() or ()
 
     def remove_older(self, oldest: float) -> None:
-        """Remove the keys whose last row is from before a time."""
+        """Remove the keys whose last row was stored before ``oldest``."""
         self.connection.execute(_REMOVE_OLD, (oldest,))
 
     def add(self, rows: Iterable[tuple[int, int]]) -> None:
@@ -107,7 +107,7 @@ class RowIndex:
         return self._query("SELECT count(*) FROM temp.done")[0]
 
     def get(self, key: int) -> StoredRow | None:
-        """Return the last row of a key; ``None`` if it has none."""
+        """Return the last row of a key; ``None`` if there is none."""
         found = self.connection.execute(_FIND, (key,)).fetchone()
         if found is None:
             return None
@@ -115,11 +115,11 @@ class RowIndex:
         return _row(*values) if values else None
 
     def get_many(self, keys: Iterable[int]) -> dict[int, StoredRow]:
-        """Return the last row of each key that has one."""
+        """Return the last row of each key in the index."""
         found = self.connection.execute(_FIND_MANY, (json.dumps(list(keys)),)).fetchall()
         if not found:
             return {}
-        self.connection.execute("BEGIN")  # one for all keys is faster
+        self.connection.execute("BEGIN")  # one transaction for all keys is faster
         try:
             rows = ((key, self.get(key)) for (key,) in found)
             return {key: row for key, row in rows if row is not None}
@@ -127,7 +127,7 @@ class RowIndex:
             self.connection.execute("COMMIT")
 
     def next_rows(self, after: int) -> tuple[int, list[StoredRow]]:
-        """Return the next rows after a number, and the number of the last of them.
+        """Return the rows after a row number, and the number of the last returned row.
 
         At most a thousand rows are returned, and fewer if they are large.
         """

@@ -28,11 +28,11 @@ _MAX_UNWRITTEN = 10_000
 """Maximum number of items that are kept for another attempt."""
 
 _FILE_ERRORS = (OSError, sqlite3.OperationalError)
-"""Errors caused by the file, such as a full disk or a lock; any other is caused by an item."""
+"""Errors caused by the file, such as a full disk or a lock; other errors are caused by an item."""
 
 
 class BatchWriter(ABC, Generic[ItemT]):
-    """Base class of files that are written in the background.
+    """Base class for files that are written in the background.
 
     Adding an item neither blocks nor raises. While the file is locked or its disk is full, the
     latest items are kept and written later. An invalid item is dropped. The reason is logged once.
@@ -64,7 +64,7 @@ class BatchWriter(ABC, Generic[ItemT]):
 
     @abstractmethod
     def write(self, items: list[ItemT]) -> None:
-        """Write all items or none. Called only on the writer's thread; may raise anything."""
+        """Write all items or none. Called only on the writer's thread; may raise any exception."""
 
     def add(self, item: ItemT) -> None:
         """Add an item to be written."""
@@ -76,7 +76,7 @@ class BatchWriter(ABC, Generic[ItemT]):
 
     @property
     def problem(self) -> str:
-        """Why items are missing, and how many; empty if none are."""
+        """Why items are missing, and how many; empty if no item is missing."""
         parts = [self._failure] if self._failure else []
         if count := len(self._unwritten):
             parts.append(f"{count:,} {_items(count)} not written yet.")
@@ -110,7 +110,7 @@ class BatchWriter(ABC, Generic[ItemT]):
 
     def _next_batch(self) -> list[ItemT | threading.Event]:
         batch: list[ItemT | threading.Event] = []
-        # If items are left from a failed write, try again even if no new one arrives.
+        # If items are left from a failed write, try again even if no new item arrives.
         with contextlib.suppress(queue.Empty):
             batch.append(self._queue.get(timeout=_RETRY_DELAY if self._unwritten else None))
             if not isinstance(batch[0], threading.Event):  # a flush does not wait for more items
@@ -166,6 +166,6 @@ def _reset_all() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # The lock is replaced before the child's own code runs: if another thread held it, it would
-    # stay locked in the child.
+    # The lock is replaced before the child's code runs: a lock that another thread held at the fork
+    # would stay locked in the child.
     os.register_at_fork(after_in_child=_reset_all)
