@@ -21,7 +21,7 @@ import msgspec
 
 from gatewayx_nb.cassettes import Cassette, CassetteEntry, CassetteRequest, Redaction, RequestBody
 from gatewayx_nb.cassettes.codec import encode
-from gatewayx_nb.cassettes.entry import Figures, Piece
+from gatewayx_nb.cassettes.entry import Piece, RecordedMetadata
 from gatewayx_nb.cassettes.request_body import RecordedMessage
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def entries(count: int, *, equal: bool) -> list[CassetteEntry]:
                 repeat=number if equal else 0,
                 text=f"words and words {number} " * 20,
                 pieces=tuple(Piece(place / 10, 16) for place in range(20)),
-                figures=Figures("e", "m", usage={"input_tokens": 3}, latency=2.0),
+                figures=RecordedMetadata("e", "m", usage={"input_tokens": 3}, latency=2.0),
                 recorded="2026-01-01T00:00:00Z",
             )
         )

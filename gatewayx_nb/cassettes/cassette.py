@@ -301,7 +301,7 @@ class Cassette:
         self._refusal = text
 
     def _note_failure(self, error: ConfigError) -> None:
-        text = self._unrecorded_message(error, self._writer.unwritten, " yet")
+        text = self._unrecorded_message(error, self._writer.unwritten_count, " yet")
         if not self._failure:
             log.warning("%s", text)
         self._failure = text

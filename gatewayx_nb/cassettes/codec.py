@@ -9,10 +9,10 @@ import msgspec
 
 from gatewayx_nb.cassettes.entry import (
     CassetteEntry,
-    Figures,
     RecordedAnswerImage,
     RecordedChunk,
     RecordedLogprob,
+    RecordedMetadata,
     RecordedVectors,
     parsed_call,
     pieces_of,
@@ -40,7 +40,7 @@ class _Chunk1(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reasoning: str = ""
 
 
-class _Reply1(Figures, frozen=True, omit_defaults=True, gc=False):
+class _Reply1(RecordedMetadata, frozen=True, omit_defaults=True, gc=False):
     """The metadata of a reply in format 1."""
 
     finish_reason: FinishReason = "stop"
@@ -131,10 +131,10 @@ def _from_format_1(old: _Entry1) -> CassetteEntry:
     body = old.request
     details: dict[str, Any] = {}
     if reply:
-        figures = {name: getattr(reply, name) for name in Figures.__struct_fields__}
+        figures = {name: getattr(reply, name) for name in RecordedMetadata.__struct_fields__}
         names = ("finish_reason", "dropped", "citations", "images", "logprobs", "carried")
         details = {name: getattr(reply, name) for name in names}
-        details["figures"] = Figures(**figures)
+        details["figures"] = RecordedMetadata(**figures)
         details["tool_calls"] = tuple(
             parsed_call(call.id, call.name, call.arguments) for call in reply.tool_calls
         )

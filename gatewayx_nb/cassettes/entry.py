@@ -28,7 +28,7 @@ The difference is not visible in a replay, and the file has far fewer pieces.
 """
 
 _FIGURES = ("engine", "model", "cost", "attempts", "fallback_from", "token_cap", "context_limit")
-"""Fields of a reply that `Figures` holds unchanged."""
+"""Fields of a reply that `RecordedMetadata` holds unchanged."""
 
 
 class RecordedChunk(msgspec.Struct, frozen=True, gc=False):
@@ -92,13 +92,13 @@ class RecordedLogprob(msgspec.Struct, frozen=True, array_like=True, gc=False):
     top: tuple[RecordedLogprob, ...] = ()
 
     def to_logprob(self) -> Logprob:
-        """Return the log probability in the form that a reply has."""
+        """Return the log probability as a reply contains it."""
         top = tuple(Logprob(other.token, other.logprob) for other in self.top)
         return Logprob(self.token, self.logprob, top)
 
 
-class Figures(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """The figures of a reply; see `replies.Reply`."""
+class RecordedMetadata(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """The engine, model, usage, cost and times of a reply; see `replies.Reply`."""
 
     engine: str
     model: str = ""
@@ -130,13 +130,13 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
         engine: The engine that was called.
         model: The requested model; empty for the engine's default.
         resolved: The model that the reference named when the call was recorded; empty if unknown.
-        repeat: Number of equal calls before this one.
+        repeat: Number of identical calls before this one.
         text: The text of the answer.
         reasoning: The reasoning.
         tool_calls: The tool calls that the model requested.
         finish_reason: Why the model stopped.
-        carried: The answer as its provider sent it, as JSON text, because it may hold any number
-            and any character.
+        carried: The provider's answer as received, which the next request must repeat. It is JSON
+            text, so that any number or character survives unchanged.
         vectors: The embeddings; ``None`` for a reply.
         pieces: The pieces in which the answer arrived.
         figures: The reply's figures; ``None`` for an embedding.
@@ -161,12 +161,12 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     carried: str = ""
     vectors: RecordedVectors | None = None
     pieces: tuple[Piece, ...] = ()
-    figures: Figures | None = None
+    figures: RecordedMetadata | None = None
     recorded: str = ""
 
     def chunks(self) -> Iterator[tuple[float, Chunk]]:
         """Yield each chunk with its arrival time; the last one carries the finish reason."""
-        figures = self.figures or Figures(self.engine)
+        figures = self.figures or RecordedMetadata(self.engine)
         ends = zip(
             accumulate(piece.text for piece in self.pieces),
             accumulate(piece.reasoning for piece in self.pieces),
@@ -189,7 +189,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
 
     def to_reply(self, parsed: Any = None) -> Reply:  # noqa: ANN401 - depends on the schema
         """Return the reply with its figures as recorded."""
-        figures = self.figures or Figures(self.engine)
+        figures = self.figures or RecordedMetadata(self.engine)
         return Reply(
             text=self.text,
             reasoning=self.reasoning,
@@ -288,7 +288,7 @@ def entry_of(
 
 
 def pieces_of(chunks: Iterable[RecordedChunk]) -> Iterator[Piece]:
-    """Yield the piece of each chunk."""
+    """Yield a `Piece` with the lengths of each chunk."""
     for chunk in chunks:
         yield Piece(chunk.at, len(chunk.text), len(chunk.reasoning))
 
@@ -317,9 +317,9 @@ def _dump(arguments: dict[str, Any], *, spaced: bool) -> str:
     return json.dumps(arguments, ensure_ascii=False, separators=separators)
 
 
-def _figures(reply: Reply) -> Figures:
+def _figures(reply: Reply) -> RecordedMetadata:
     counts = {name: getattr(reply.usage, name) for name in Usage.__slots__}
-    return Figures(
+    return RecordedMetadata(
         usage={name: count for name, count in counts.items() if count is not None},
         latency=_round(reply.latency),
         time_to_first=None if reply.time_to_first is None else _round(reply.time_to_first),

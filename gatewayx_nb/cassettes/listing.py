@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from gatewayx_nb.cassettes.entry import CassetteEntry, Figures
+    from gatewayx_nb.cassettes.entry import CassetteEntry, RecordedMetadata
     from gatewayx_nb.cassettes.request_body import RecordedImage, RecordedMessage, RecordedPart
 
 _INDENT = "    "
@@ -99,7 +99,7 @@ def _answer(entry: CassetteEntry) -> Iterator[str]:
         yield f"dropped: {name}"
 
 
-def _figures(figures: Figures) -> Iterator[str]:
+def _figures(figures: RecordedMetadata) -> Iterator[str]:
     counts = [f"{name} {count}" for name, count in sorted(figures.usage.items())]
     cost = [] if figures.cost is None else [f"${figures.cost.normalize():f}"]
     model = f"{figures.engine}:{figures.model}".rstrip(":")

@@ -21,19 +21,19 @@ if TYPE_CHECKING:
     from gatewayx_nb.cassettes.index import CallKey, CassetteIndex
 
 _ARRANGE_SHARE = 0.05
-"""Maximum share of the time in which the lines of a file are put in order."""
+"""Maximum share of running time spent on putting the lines of a file in order."""
 
 _SYNC_SHARE = 0.1
-"""Maximum share of the time in which a file is flushed to the disk."""
+"""Maximum share of running time spent on flushing a file to disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class CassetteSession:
-    """What is known of a cassette since it was opened; ``lock`` guards all of it.
+    """The state of an open cassette, which ``lock`` guards.
 
     Attributes:
         index: The recorded calls.
-        calls: The calls that were made, in the order of their plans.
+        calls: The calls that were made, in the order in which they were planned.
         lock: Held while these are read or changed.
     """
 
@@ -43,10 +43,10 @@ class CassetteSession:
 
 
 class TapeWriter:
-    """Writes new entries, each of them before the call that made it returns.
+    """Writes each new entry before the call that created it returns.
 
-    Lines are put in order and flushed to the disk at once if calls are far apart, and only now and
-    then if many calls follow each other.
+    Lines are put in order and flushed to disk immediately if calls are infrequent, and only
+    occasionally if they come in quick succession.
 
     Args:
         path: The cassette.
@@ -54,7 +54,7 @@ class TapeWriter:
         session: The state of the cassette.
 
     Attributes:
-        is_arranged: Whether every line of the file is in its place.
+        is_arranged: Whether the lines of the file are in order.
     """
 
     def __init__(self, path: Path, root: Path | None, session: CassetteSession) -> None:
@@ -63,11 +63,12 @@ class TapeWriter:
         self._unwritten: list[bytes] = []
         self._unwanted: list[bytes] = []
         self._added: set[CallKey] = set()
-        self._arrangements, self._syncs = _TimeShare(_ARRANGE_SHARE), _TimeShare(_SYNC_SHARE)
+        self._arrange_limit = _TimeShareLimit(_ARRANGE_SHARE)
+        self._sync_limit = _TimeShareLimit(_SYNC_SHARE)
         self.is_arranged = self._is_synced = True
 
     @property
-    def unwritten(self) -> int:
+    def unwritten_count(self) -> int:
         """Number of lines that are not in the file yet."""
         return len(self._unwritten)
 
@@ -95,7 +96,7 @@ class TapeWriter:
         return is_new
 
     def write(self) -> int:
-        """Write the entries that are not in the file yet, also those of other threads.
+        """Write the entries that are not in the file yet, including those of other threads.
 
         Returns:
             The number of lines written.
@@ -108,18 +109,18 @@ class TapeWriter:
             if not lines:
                 return 0
             start = time.monotonic()
-            sync = self._syncs.is_due(start)
+            sync = self._sync_limit.is_due(start)
             tape.append(self._path, *lines, root=self._root, sync=sync)
             self._is_synced = sync
             if sync:
-                self._syncs.note(start)
+                self._sync_limit.note(start)
             with self._session.lock:
                 del self._unwritten[: len(lines)]
             start = time.monotonic()
-            if not self.is_arranged and self._arrangements.is_due(start):
-                with contextlib.suppress(ConfigError):  # the entries are safe, if not in order
+            if not self.is_arranged and self._arrange_limit.is_due(start):
+                with contextlib.suppress(ConfigError):  # the unordered entries are valid
                     self._arrange()
-                self._arrangements.note(start)
+                self._arrange_limit.note(start)
             return len(lines)
 
     def prune(self) -> int:
@@ -142,10 +143,10 @@ class TapeWriter:
             return count
 
     def finish(self) -> None:
-        """Put the lines of the file in order, and flush it to the disk."""
+        """Put the lines of the file in order, and flush it to disk."""
         with self._write_lock:
             if (self._added or not self.is_arranged) and os.path.exists(self._path):
-                with contextlib.suppress(ConfigError):  # the entries are safe, if not in order
+                with contextlib.suppress(ConfigError):  # the unordered entries are valid
                     self._arrange()
             if not self._is_synced:
                 flush(self._path)
@@ -167,11 +168,11 @@ class TapeWriter:
             del self._unwanted[: len(unwanted)]
 
 
-class _TimeShare:
-    """Limits the share of the time that is spent on an operation.
+class _TimeShareLimit:
+    """Limits the share of running time that is spent on an operation.
 
-    An operation that is due is thus not repeated for each of many calls, and is done at once for
-    calls that are far apart.
+    The operation is thus not repeated for every call in a burst, but runs immediately when calls
+    are infrequent.
     """
 
     def __init__(self, share: float) -> None:
@@ -182,6 +183,6 @@ class _TimeShare:
         return now >= self._next
 
     def note(self, start: float) -> None:
-        """Note that an operation that began at ``start`` has just ended."""
+        """Record that an operation that began at ``start`` has just ended."""
         now = time.monotonic()
         self._next = now + (now - start) / self._share

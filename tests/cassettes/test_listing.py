@@ -11,8 +11,8 @@ import pytest
 from gatewayx_nb.cassettes import RequestBody, listing
 from gatewayx_nb.cassettes.codec import encode
 from gatewayx_nb.cassettes.entry import (
-    Figures,
     RecordedAnswerImage,
+    RecordedMetadata,
     RecordedToolCall,
     vectors_of,
 )
@@ -78,7 +78,7 @@ def test_an_entry_is_shown_for_people(tmp_path):
         images=(RecordedAnswerImage("image/png", b"123"),),
         finish_reason="length",
         dropped=("seed",),
-        figures=Figures("e", "m-1", {"input_tokens": 3}, latency=0.5, attempts=2),
+        figures=RecordedMetadata("e", "m-1", {"input_tokens": 3}, latency=0.5, attempts=2),
         repeat=1,
     )
     assert show(tmp_path, entry).splitlines() == [

@@ -4,7 +4,7 @@ import json
 
 from gatewayx_nb.cassettes import Cassette, CassetteEntry, Redaction, RequestBody
 from gatewayx_nb.cassettes.codec import encode
-from gatewayx_nb.cassettes.entry import Figures, Piece
+from gatewayx_nb.cassettes.entry import Piece, RecordedMetadata
 from gatewayx_nb.cassettes.request_body import RecordedMessage
 from tests.processor import seconds
 
@@ -29,7 +29,7 @@ def test_loading_takes_at_most_twice_as_long_as_json(tmp_path):
             reference="e",
             text="words and words " * 20,
             pieces=pieces,
-            figures=Figures("e", "m", usage={"input_tokens": 3}, latency=2.0),
+            figures=RecordedMetadata("e", "m", usage={"input_tokens": 3}, latency=2.0),
         )
         for number in range(10_000)
     ]

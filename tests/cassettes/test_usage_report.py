@@ -1,4 +1,4 @@
-"""The report of unused entries to another process."""
+"""The report in which one process tells another which entries are unused."""
 
 import json
 import os
@@ -18,19 +18,19 @@ PROMPTS = ("One", "Two", "Three")
 def path(project, tmp_path):
     """Return a cassette with three entries."""
     path = tmp_path / "a.jsonl"
-    replay(project, path, *PROMPTS)
+    ask_with_cassette(project, path, *PROMPTS)
     return path
 
 
 @pytest.fixture
 def report(path, tmp_path, monkeypatch):
-    """Return the path of the report that the variable names."""
+    """Return the path in GATEWAYX_CASSETTE_REPORT, to which the report is written."""
     report = tmp_path / "report.jsonl"
     monkeypatch.setenv("GATEWAYX_CASSETTE_REPORT", str(report))
     return report
 
 
-def replay(project, path, *prompts, mode="auto"):
+def ask_with_cassette(project, path, *prompts, mode="auto"):
     """Make calls with a cassette."""
     with project.pool() as pool, pool.cassette(path, mode):
         for prompt in prompts:
@@ -38,25 +38,25 @@ def replay(project, path, *prompts, mode="auto"):
 
 
 def test_a_closed_cassette_appends_a_line(project, path, report):
-    """The line has the path, the number of entries and the unused ones, but no prompt."""
-    replay(project, path, "Two", mode="replay")
+    """The line contains the path, the number of entries and the unused entries, but no prompts."""
+    ask_with_cassette(project, path, "Two", mode="replay")
     line = json.loads(report.read_text())
 
     assert (line["path"], line["entries"], len(line["unused"])) == (str(path), 3, 2)
     assert not any(prompt in report.read_text() for prompt in PROMPTS)
 
 
-def test_an_entry_that_was_used_once_is_used(project, path, report):
-    """If a file is opened several times, an entry is unused if it was used at no time."""
-    replay(project, path, "One")
-    replay(project, path, "Two")
+def test_an_entry_used_in_any_session_is_not_reported(project, path, report):
+    """If a file is opened several times, an entry is unused only if it was never used."""
+    ask_with_cassette(project, path, "One")
+    ask_with_cassette(project, path, "Two")
     ((reported, usage),) = read_usage(report).items()
 
     assert (reported, usage.entries, len(usage.unused)) == (path, 3, 1)
 
 
 def test_an_open_cassette_is_reported_when_all_are_finished(project, path, report):
-    """A kernel that is about to be killed finishes its cassettes first."""
+    """finish_all() reports open cassettes, because a kernel may be killed before it closes them."""
     with project.pool() as pool, pool.cassette(path):
         pool.ask("One", model="mock")
         finish_all()
@@ -77,19 +77,19 @@ def test_an_open_cassette_is_reported_when_python_exits(path, report):
 
 
 def test_a_cassette_that_is_off_is_not_reported(project, path, report):
-    replay(project, path, "One", mode="off")
+    ask_with_cassette(project, path, "One", mode="off")
 
     assert not report.exists()
 
 
 def test_without_the_variable_nothing_is_written(project, path, tmp_path):
-    replay(project, path, "One")
+    ask_with_cassette(project, path, "One")
 
-    assert sorted(each.name for each in tmp_path.iterdir()) == [".gatewayx", "a.jsonl", "project"]
+    assert sorted(child.name for child in tmp_path.iterdir()) == [".gatewayx", "a.jsonl", "project"]
 
 
-def test_a_report_that_cannot_be_written_is_a_warning(project, path, report, caplog):
+def test_a_report_that_cannot_be_written_logs_a_warning(project, path, report, caplog):
     report.mkdir()
-    replay(project, path, "One")
+    ask_with_cassette(project, path, "One")
 
     assert "GATEWAYX_CASSETTE_REPORT" in caplog.text
