@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 SLOTS = 4  # maximum number of concurrent calls; further calls are queued
 
 _BATCH = 256  # prompt tokens between callbacks, which limits how long a cancelled call runs
-_COUNT_TIMEOUT = 30.0  # seconds; the tokenizer waits for a running prompt
-_JOIN_TIMEOUT = 30.0  # seconds; on a slow machine, a large model takes long for one batch
+_COUNT_TIMEOUT = 30.0  # seconds; the tokenizer waits until a running prompt has been processed
+_JOIN_TIMEOUT = 30.0  # seconds; a large model is slow to process a batch
 
 
 class LlamaCall:
@@ -79,7 +79,7 @@ class LlamaCall:
 
 
 class LlamaHost:
-    """A GGUF file, loaded on the first call, and the worker threads that call it.
+    """A model in a GGUF file, loaded on the first call, and the worker threads that run it.
 
     The threads are daemons: ``ThreadPoolExecutor`` threads are joined before ``atexit`` handlers
     run, so the process could not exit before the longest answer ended. A daemon thread that returns
@@ -141,7 +141,7 @@ class LlamaHost:
         return len(self._post("/tokenize", body)["tokens"])
 
     def _post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Send a request to the server's HTTP interface, the only access to its tokenizer."""
+        """Send a request to the server's HTTP interface, the only way to reach its tokenizer."""
         url = f"{self.server().listening_address}{path}"
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"}
         request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310
@@ -219,8 +219,8 @@ def _load(path: Path, context: int, repair: Hint) -> tuple[Any, str]:
         return xllamacpp.Server(params), key
     except RuntimeError as error:
         raise ConfigError(
-            f"llama.cpp cannot load {str(path)!r}: it is damaged, unsupported or too large for the"
-            " memory.",
+            f"llama.cpp cannot load {str(path)!r}: it is damaged, unsupported or too large for"
+            " the available memory.",
             hint=repair,
         ) from error
 
@@ -238,4 +238,4 @@ def _threads() -> int:
 def _rejection(error: Exception) -> ProviderError:
     """Return the typed error for a request that llama.cpp rejects, such as an invalid schema."""
     reason = str(error).removeprefix("Unable to generate parser for this template. ")
-    return ProviderError(f"the local model rejects the request: {reason}", code="invalid_request")
+    return ProviderError(f"the local model rejected the request: {reason}", code="invalid_request")

@@ -37,8 +37,8 @@ class ResponseSchema:
     Attributes:
         schema: The JSON Schema; each provider receives its own variant of it. Objects that list
             their properties do not allow others, unless the schema was passed as a dict.
-        described: The schema with the formats of dates and times. In ``schema``, msgspec omits the
-            format if a time zone is optional.
+        described: ``schema`` with the formats of all dates and times; msgspec omits the format if a
+            time zone is optional.
         is_loose: As passed.
     """
 
@@ -121,7 +121,7 @@ class ResponseSchema:
         if not self.schema or json_schema.is_open(self.schema):
             return
         word = text.strip().strip(_MARKS).rstrip(".").strip(_MARKS)
-        for value in (text.strip(), word, _WORDS.get(word.casefold(), word)):
+        for value in (text.strip(), word, _BARE_WORDS.get(word.casefold(), word)):
             fitted = json_schema.fit(value, self.schema, self.schema)
             if json_schema.accepts(fitted, self.schema, self.schema):
                 yield value
@@ -130,7 +130,8 @@ class ResponseSchema:
 _MARKS = "\"'`*_\u201c\u201d\u2018\u2019\xab\xbb \n\t"
 """Quotation marks and Markdown characters that may surround a word."""
 
-_WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "none": None, "null": None}
+_BARE_WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "none": None, "null": None}
+"""Values of the words that a reply may contain instead of JSON."""
 
 
 _KEYWORDS = frozenset({"type", "title", "description", "const", "format", "pattern", "default"})
@@ -160,7 +161,8 @@ def _checked(schema: Mapping[str, Any]) -> dict[str, Any]:
         name in json_schema.KEYWORDS or name.startswith(("$", "x-")) for name in schema
     ):
         raise UsageError(
-            f"schema must be a JSON Schema, got a dict without its keywords, {short_repr(schema)}.",
+            "schema must be a JSON Schema, got a dict without JSON Schema keywords:"
+            f" {short_repr(schema)}.",
             hint="For example, a dataclass with the fields of the answer.",
         )
     for name in json_schema.unknown_types(schema):
@@ -185,15 +187,15 @@ def _read_type(kind: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:  # noq
     try:
         schema = _inlined(msgspec.json.schema(kind))
     except (TypeError, NameError) as error:
-        # msgspec does not support every type, for example a union of dataclasses. It is right about
-        # complex numbers, for which pydantic has a str.
+        # msgspec does not support every type, for example a union of dataclasses. It is right to
+        # reject complex numbers, which pydantic would represent as a str.
         is_complex = repr(complex) in str(error)
         if _is_type(kind) and not is_complex and importlib.util.find_spec("pydantic"):
-            with suppress(UsageError):  # the error of msgspec names the type of the field
+            with suppress(UsageError):  # msgspec's error names the field's type
                 return _read_with_pydantic(kind)
-        raise _unusable(kind, error) from None
+        raise _unusable_type_error(kind, error) from None
     if dataclasses.is_dataclass(kind) and not dataclasses.fields(kind):
-        raise _unusable(kind, TypeError("it has no fields"))
+        raise _unusable_type_error(kind, TypeError("it has no fields"))
     return schema, partial(msgspec.convert, type=kind, str_keys=True)
 
 
@@ -204,7 +206,7 @@ def _read_with_pydantic(kind: Any) -> tuple[dict[str, Any], Callable[[Any], Any]
         adapter = pydantic.TypeAdapter(kind)
         schema = dict(adapter.json_schema())
     except (pydantic.errors.PydanticUserError, TypeError, NameError) as error:
-        raise _unusable(kind, error) from None
+        raise _unusable_type_error(kind, error) from None
     # The value is passed as JSON, where even a strict model accepts a str for a date.
     return schema, lambda value: adapter.validate_json(json.dumps(value))
 
@@ -225,19 +227,19 @@ def _uses_pydantic(kind: Any, seen: set[Any]) -> bool:  # noqa: ANN401 - a type
         return True
     try:
         hints = get_type_hints(kind, include_extras=True) if isinstance(kind, type) else {}
-    except (NameError, TypeError):  # of a class that is local to a function
+    except (NameError, TypeError):  # raised for a class that is defined in a function
         hints = {}
     return any(_uses_pydantic(part, seen) for part in (*get_args(kind), *hints.values()))
 
 
-def _unusable(kind: object, error: Exception) -> UsageError:
+def _unusable_type_error(kind: object, error: Exception) -> UsageError:
     lines = [line for line in str(error).splitlines() if line.strip() and "https://" not in line]
     reason = lines[-1].strip().rstrip(".") if lines else type(error).__name__
     if isinstance(error, NameError) and error.name:
         reason = f"annotation {error.name!r} is not defined"
     return UsageError(
         "schema must be a JSON Schema dict, a pydantic model, a dataclass, a TypedDict or a type"
-        f" of these, got {short_repr(kind)}: {reason}.",
+        f" built from these, got {short_repr(kind)}: {reason}.",
         hint=_schema_advice(kind),
     )
 
@@ -252,7 +254,7 @@ def _schema_advice(kind: object) -> str:
         case type():
             return "Put `@dataclass` above the class, and annotate each field with its type."
     if dataclasses.is_dataclass(kind):
-        return f"Pass the class, `{type(kind).__name__}`, and not an object of it."
+        return f"Pass the class, `{type(kind).__name__}`, not an instance of it."
     return "For example, a dataclass with the fields of the answer."
 
 
@@ -268,15 +270,15 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_times(schema: dict[str, Any], kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a type
-    """Return a schema from msgspec with the formats of times added to all fields of its classes."""
+    """Return a msgspec schema with the date-time and time formats added to every field."""
     import msgspec
 
     try:
         infos = [msgspec.inspect.type_info(kind)]
     except (TypeError, NameError):
-        return schema  # from pydantic, whose schemas contain the formats
+        return schema  # the schema is pydantic's, which already contains the formats
     marked: dict[str, Any] = copy.deepcopy(schema)
-    _mark_times(infos[0], marked)
+    _add_time_format(infos[0], marked)
     seen: list[Any] = []
     while infos:
         info = infos.pop()
@@ -285,20 +287,20 @@ def _with_times(schema: dict[str, Any], kind: Any) -> dict[str, Any]:  # noqa: A
         elif info not in seen:
             seen.append(info)
             infos += [field.type for field in fields]
-            _mark_fields(info, marked)
+            _add_time_formats(info, marked)
     return marked
 
 
-def _mark_fields(info: Any, marked: dict[str, Any]) -> None:  # noqa: ANN401 - of msgspec
+def _add_time_formats(info: Any, marked: dict[str, Any]) -> None:  # noqa: ANN401 - a msgspec type
     title = getattr(info, "cls", type(info)).__name__
     for part in (marked, *marked.get("$defs", {}).values()):
         properties = part.get("properties", {}) if part.get("title") == title else {}
         for field in info.fields:
-            _mark_times(field.type, properties.get(field.encode_name))
+            _add_time_format(field.type, properties.get(field.encode_name))
 
 
-def _mark_times(info: Any, schema: Any) -> None:  # noqa: ANN401 - of msgspec, and JSON
-    """Add the format to all strings of a schema if the type's only strings are times."""
+def _add_time_format(info: Any, schema: Any) -> None:  # noqa: ANN401 - a msgspec type, and JSON
+    """Add the format to every string of a schema if all strings of the type are times."""
     leaves = [info]
     for leaf in leaves:
         leaves += [] if hasattr(leaf, "fields") else _inner_types(leaf)
@@ -318,7 +320,7 @@ def _mark_times(info: Any, schema: Any) -> None:  # noqa: ANN401 - of msgspec, a
 _TIMES = {"DateTimeType": "date-time", "TimeType": "time"}
 
 
-def _inner_types(info: Any) -> list[Any]:  # noqa: ANN401 - of msgspec
+def _inner_types(info: Any) -> list[Any]:  # noqa: ANN401 - a msgspec type
     names = ("item_type", "key_type", "value_type", "type")
     inner = [getattr(info, name) for name in names if hasattr(info, name)]
     return [*inner, *getattr(info, "types", ()), *getattr(info, "item_types", ())]

@@ -31,7 +31,7 @@ class ComparisonPlanner(Protocol):
 
     @property
     def config(self) -> Config:
-        """The settings, which limit the table rows in a prompt."""
+        """The settings, including the limit on table rows in a prompt."""
 
     @property
     def plan_comparison(self) -> Callable[..., ComparisonRun]:

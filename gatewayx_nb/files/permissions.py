@@ -38,7 +38,7 @@ def ownership_problem(path: Path) -> str | None:
 
 
 def permission_problem(path: Path, folder: Path) -> str | None:
-    """Return why an engine file must not be executed; ``None`` if it may be."""
+    """Return why a code file must not be executed; ``None`` if it may be."""
     try:
         if not path.resolve(strict=True).is_relative_to(folder.resolve()):
             return "is a symlink to a file outside its folder"
@@ -57,9 +57,9 @@ def link_in(path: Path, root: Path) -> Path | None:
     parts = [path, *path.parents]
     if path.is_relative_to(root):
         top = parts.index(root)
-    else:  # one of them may contain `..`, or a symlink above the folder
+    else:  # either path may contain `..`, or a symlink above the folder
         real = os.path.realpath(root)
-        same = [place for place, part in enumerate(parts) if os.path.realpath(part) == real]
+        same = [index for index, part in enumerate(parts) if os.path.realpath(part) == real]
         if not same:
             return None
         top = same[-1]
@@ -69,7 +69,7 @@ def link_in(path: Path, root: Path) -> Path | None:
 
 
 def _below(path: Path, root: Path) -> str:
-    """Return a path relative to a folder, or its name if the folder is spelled differently."""
+    """Return a path relative to a folder, or only its name if the folder is not its prefix."""
     return str(path.relative_to(root)) if path.is_relative_to(root) else path.name
 
 
@@ -90,7 +90,7 @@ def refuse_link_in(path: Path, root: Path) -> None:
 def refuse_unsafe(path: Path, root: Path) -> None:
     """Check that a file that decides where keys are sent may be read; see `endpoint_file_problem`.
 
-    Call this before writing the file: one that is refused on reading would have no effect.
+    Call this before writing the file, because a file that is refused when read has no effect.
 
     Raises:
         ConfigError: If it may not be read.
@@ -122,7 +122,7 @@ def endpoint_file_problem(path: Path, root: Path) -> str | None:
 
 
 def drop_reason_if_modes_unreliable(reason: str | None, path: Path, folder: Path) -> str | None:
-    """Return the reason, or ``None`` if it is only the mode and modes are unreliable here."""
+    """Return the reason, or ``None`` if it concerns only the mode and modes are unreliable here."""
     is_mode_only = reason is not None and _is_refused_for_mode_only(path, reason)
     device = folder.stat().st_dev if is_mode_only else 0
     return None if is_mode_only and not _are_modes_reliable_on(device, folder) else reason
@@ -131,7 +131,7 @@ def drop_reason_if_modes_unreliable(reason: str | None, path: Path, folder: Path
 def _is_refused_for_mode_only(path: Path, reason: str) -> bool:
     """Return whether a file is refused only because of its mode.
 
-    Otherwise, it is a symlink or not a regular file, or it has another owner.
+    Other reasons are that it is a symlink, is not a regular file or has another owner.
     """
     if sys.platform == "win32":
         return False
@@ -141,7 +141,7 @@ def _is_refused_for_mode_only(path: Path, reason: str) -> bool:
         return False
 
 
-# The device is only part of the cache key: another one may be mounted at the same folder.
+# The device serves only as part of the cache key: another may be mounted at the same folder.
 @functools.cache
 def _are_modes_reliable_on(_device: int, folder: Path) -> bool:
     """Return whether a new private file stays private; it does not on FAT and some mounts."""
@@ -183,7 +183,7 @@ def open_private(path: Path, *, own: bool) -> int:
             else "Use the path of an existing file.",
         ) from None
     try:
-        _refuse_foreign(os.fstat(handle), path, own=own)
+        _refuse_irregular_or_foreign(os.fstat(handle), path, own=own)
     except BaseException:
         os.close(handle)
         raise
@@ -206,12 +206,12 @@ def restrict_to_owner(descriptor: int, path: Path) -> str | None:
 
 
 def refuse_links(path: Path) -> None:
-    """Refuse symlinks at a key file and at its ``config`` and ``secrets`` folders.
+    """Refuse a key file that is a symlink, or whose ``config`` or ``secrets`` folder is one.
 
     Otherwise, a project could present the user's keys as its own, or have them written elsewhere.
 
     Raises:
-        ConfigError: If one of these is a symlink.
+        ConfigError: If the file or one of the folders is a symlink.
     """
     for part in (path, path.parent, path.parent.parent):
         if os.path.islink(part):
@@ -221,7 +221,7 @@ def refuse_links(path: Path) -> None:
             )
 
 
-def _refuse_foreign(status: os.stat_result, path: Path, *, own: bool) -> None:
+def _refuse_irregular_or_foreign(status: os.stat_result, path: Path, *, own: bool) -> None:
     if not stat.S_ISREG(status.st_mode):
         quoted = quoted_path(path)
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Reads files of a project with limits: special, huge and deeply nested ones are refused."""
+"""Reads project files within limits: refuses special files, large files and deeply nested TOML."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MAX_TEXT_BYTES = 1 << 20
 """Maximum size of a settings file, a file of engine entries or an engine file."""
 
 _MAX_KEY_PARTS = 50
-"""Maximum number of parts of a dotted key, for which tomllib keeps quadratically much memory."""
+"""Maximum number of parts in a dotted key; tomllib's memory use grows quadratically with it."""
 
-# A string without an end extends to the end of the text, so that each character is read once.
+# An unterminated string extends to the end of the text, so each character is scanned only once.
 _STRING_OR_COMMENT = re.compile(
     r'''"""(?:[^"\\]|\\.?|"(?!""))*+"{0,5}'''
     r"""|'''(?:[^']|'(?!''))*+'{0,5}"""
@@ -34,12 +34,12 @@ def read_limited(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
 
     Raises:
         OSError: If it cannot be read.
-        ValueError: If it is not a regular file, or is larger.
+        ValueError: If it is not a regular file, or is larger than ``max_bytes``.
     """
     # Without O_NONBLOCK, opening a pipe would wait for a writer; with O_NOCTTY, opening a terminal
     # has no effect.
-    extra = ("O_NONBLOCK", "O_NOCTTY", "O_BINARY")
-    flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in extra)
+    optional_flags = ("O_NONBLOCK", "O_NOCTTY", "O_BINARY")
+    flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in optional_flags)
     handle = os.open(path, flags)
     try:
         status = os.fstat(handle)
@@ -65,13 +65,13 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 
 def parse_toml(text: str) -> dict[str, Any]:
-    """Return the tables of a TOML text.
+    """Return the tables of a TOML document.
 
     Raises:
         ValueError: If it is not valid TOML, or a key or value is nested too deeply.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n")  # as `Path.read_text` does
-    if _LONG_KEY.search(_STRING_OR_COMMENT.sub(_as_key_part, text)):
+    if _LONG_KEY.search(_STRING_OR_COMMENT.sub(_replace_token, text)):
         raise ValueError(f"a key has more than {_MAX_KEY_PARTS} parts")
     try:
         return tomllib.loads(text)
@@ -79,6 +79,6 @@ def parse_toml(text: str) -> dict[str, Any]:
         raise ValueError("a value is nested too deeply") from None
 
 
-def _as_key_part(match: re.Match[str]) -> str:
-    """Return what replaces a string, which may be a part of a key, or a comment."""
+def _replace_token(match: re.Match[str]) -> str:
+    """Return nothing for a comment, and a bare key for a string, which may be part of a key."""
     return "" if match[0].startswith("#") else "_"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.llm_engines.engine import LLMEngine
 
-_COMMON = ("base_url", "model")
+_COMMON_OPTIONS = ("base_url", "model")
 
 
 def check_keywords(engine: type[LLMEngine], options: Iterable[str], name: str) -> None:
@@ -27,7 +27,7 @@ def check_keywords(engine: type[LLMEngine], options: Iterable[str], name: str) -
     """
     if _accepts_any(engine):
         return
-    known = dict.fromkeys([*_COMMON, *(engine.keywords or ()), *_init_parameters(engine)])
+    known = dict.fromkeys([*_COMMON_OPTIONS, *(engine.keywords or ()), *_init_parameters(engine)])
     for option in options:
         if option not in known:
             raise ConfigError(
@@ -38,7 +38,7 @@ def check_keywords(engine: type[LLMEngine], options: Iterable[str], name: str) -
 
 
 def _accepts_any(engine: type[LLMEngine]) -> bool:
-    # The nearest class that declares its options decides.
+    # The nearest class in the MRO that declares its options takes precedence.
     for base in engine.__mro__:
         if "keywords" in vars(base):
             return engine.keywords is None

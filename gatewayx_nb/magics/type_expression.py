@@ -37,7 +37,7 @@ def evaluate(
         tree = ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise _invalid(expression) from None
-    return _Evaluation(expression, namespace, forbidden_types).value(tree.body)
+    return _Evaluation(expression, namespace, forbidden_types).evaluate(tree.body)
 
 
 class _Evaluation:
@@ -48,7 +48,7 @@ class _Evaluation:
         self._namespace, self._names = namespace, {**_BUILTINS, **namespace}
         self._forbidden_types = forbidden_types
 
-    def value(self, node: ast.expr) -> Any:  # noqa: ANN401 - any notebook value
+    def evaluate(self, node: ast.expr) -> Any:  # noqa: ANN401 - any notebook value
         match node:
             case ast.Constant(value=literal):
                 return literal
@@ -56,7 +56,7 @@ class _Evaluation:
                 return -number
             case ast.Name(id=name) if name not in self._names and not name.startswith("_"):
                 raise UsageError(
-                    f"`--schema` names {name!r}, which is not defined in this notebook."
+                    f"`--schema` refers to {name!r}, which is not defined in this notebook."
                     f"{did_you_mean(name, schema_names(self._namespace))}",
                     hint="Define a class or a dict with the fields of the answer in a cell above.",
                 )
@@ -65,13 +65,13 @@ class _Evaluation:
             case ast.Tuple(elts=items) | ast.List(elts=items):
                 return tuple(map(self.value, items))
             case ast.BinOp(left=left, op=ast.BitOr(), right=right):
-                return self._apply(operator.or_, self.value(left), self.value(right))
+                return self._apply(operator.or_, self.evaluate(left), self.evaluate(right))
             case ast.Subscript(value=owner, slice=index):
-                return self._apply(operator.getitem, self.value(owner), self.value(index))
+                return self._apply(operator.getitem, self.evaluate(owner), self.evaluate(index))
         raise _invalid(self._expression)
 
     def _apply(self, function: Any, left: object, right: object) -> object:  # noqa: ANN401
-        """Apply an operator, which may be the notebook's own code and raise anything."""
+        """Apply an operator, which may run the notebook's own code and so raise any exception."""
         try:
             value = function(left, right)
         except Exception as error:

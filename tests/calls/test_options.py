@@ -29,7 +29,7 @@ CYCLIC["a"] = CYCLIC
         ({"params": {"drop_unsupported": "maybe"}}, "drop_unsupported must be a bool, got 'maybe'"),
         ({"model": ""}, 'model must be a reference, "engine" or "engine:model", got \'\''),
         ({"model": "mock:"}, "model must be a reference, .*, got 'mock:'"),
-        ({"schema": {"a": 1}}, "must be a JSON Schema, got a dict without its keywords"),
+        ({"schema": {"a": 1}}, "must be a JSON Schema, got a dict without JSON Schema keywords"),
         ({"schema": {"type": "objekt"}}, "got 'objekt'. Did you mean 'object'"),
         ({"schema": {"anyOf": [{"type": ["null", "str"]}]}}, "got 'str'. Did you mean 'string'"),
         ({"model": 3}, 'model must be a reference, "engine" or "engine:model", got 3'),

@@ -93,7 +93,7 @@ def test_the_fastest_and_cheapest_are_finished_replies():
 
 
 def test_a_dataframe_has_a_row_for_each_answer():
-    """A DataFrame has a row for each answer, a partial one too; unknown values are missing."""
+    """A DataFrame has a row for each answer, including partial ones; unknown values are missing."""
     reply = _reply("a", latency=2.0, cost="0.5", output_tokens=10, time_to_first=0.5)
     comparison = _compare(
         reply, _truncated_error(), _reply("b"), references=["mock", "grok:grok-4", "mock"]
@@ -127,7 +127,7 @@ def test_a_dataframe_of_errors_has_the_same_dtypes():
     assert (errors_frame["engine"][0], errors_frame["model"][0]) == ("grok", "grok-4")
 
 
-def test_without_pandas_the_error_has_the_install_command(monkeypatch):
+def test_the_error_without_pandas_includes_the_install_command(monkeypatch):
     """Without pandas the error contains the command that installs it."""
     original_import = builtins.__import__
 
@@ -142,7 +142,7 @@ def test_without_pandas_the_error_has_the_install_command(monkeypatch):
 
 
 def test_tokens_per_second_is_unknown_without_tokens_or_time():
-    """Tokens per second are unknown without tokens or time; nothing is divided by zero."""
+    """Tokens per second is None without a token count, and if the latency is zero."""
     assert tokens_per_second(_reply(output_tokens=10, latency=4)) == 2.5
     assert tokens_per_second(_reply(latency=4)) is None
     assert tokens_per_second(_reply(output_tokens=10, latency=0)) is None

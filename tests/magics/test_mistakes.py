@@ -211,12 +211,12 @@ MISTAKES = [
     ),
     Mistake(
         "%%gx mock --schema 'list[Citty]'\nhi",
-        "`--schema` names 'Citty', which is not defined in this notebook. Did you mean 'City'?",
+        "`--schema` refers to 'Citty', which is not defined in this notebook. Did you mean 'City'?",
         "Define a class or a dict with the fields of the answer in a cell above.",
     ),
     Mistake(
         "%%gx mock --schema Citty\nhi",
-        "`--schema` names 'Citty', which is not defined in this notebook. Did you mean 'City'?",
+        "`--schema` refers to 'Citty', which is not defined in this notebook. Did you mean 'City'?",
         "Define a class or a dict with the fields of the answer in a cell above.",
     ),
     Mistake(

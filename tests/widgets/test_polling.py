@@ -12,7 +12,7 @@ class Listener:
     def __init__(self, *, raises=False):
         self.raises, self.calls = raises, threading.Semaphore(0)
 
-    def follow(self):
+    def on_change(self):
         self.calls.release()
         if self.raises:
             raise RuntimeError
@@ -26,7 +26,7 @@ def wait_for_call(listener):
 def test_listeners_are_notified_repeatedly_even_if_one_raises():
     """Listeners are notified repeatedly.
 
-    An exception in one listener does not end the notifications of any listener.
+    An exception in one listener does not stop notifications to it or to the others.
     """
     poller, failing, working = ChangePoller(0.001), Listener(raises=True), Listener()
     poller.add(failing)
