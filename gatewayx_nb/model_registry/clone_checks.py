@@ -1,4 +1,4 @@
-"""Checks what a project changes about a call whose engine the caller has not named.
+"""Checks how a project affects calls whose engine the caller has not named.
 
 The project may be a clone of a stranger's repository.
 """
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class CloneChecks:
-    """Compares an engine with what the user may have meant.
+    """Compares an engine with the one that the user may have meant.
 
-    A key that a person has put into the project's key file is not tracked by git. It is meant for
-    the address that the project sets.
+    A key that the user has put into the project's key file is not tracked by git. The user means it
+    for the address that the project sets.
     """
 
     _config: Config
     _sources: EngineSources
-    _may_be_tracked: dict[Path, bool]  # asking git takes milliseconds
+    _may_be_tracked: dict[Path, bool]  # querying git takes milliseconds
 
     def forget(self) -> None:
-        """Ask git again, because files have changed."""
+        """Forget git's answers, because files have changed."""
         self._may_be_tracked.clear()
 
     def choice(self, source: EngineSource | None, where: str, *, by_user: bool) -> Choice:
@@ -40,15 +40,17 @@ class CloneChecks:
 
         Args:
             source: The engine; ``None`` if it does not exist.
-            where: The place in the project that selects it; empty if the user's settings do.
-            by_user: Whether the user's own choice may mean another key or server of the user.
+            where: The place in the project that selects the engine; empty if the user's settings
+                select it.
+            by_user: Whether the user chose the engine, and so may mean another key or server of
+                their own.
         """
         is_redirected = source is not None and self._redirects(source, by_user=by_user)
         has_cloned_key = source is not None and not is_redirected and self._supplies_key(source)
         return Choice(where, is_redirected, has_cloned_key)
 
     def replaces(self, source: EngineSource | None) -> bool:
-        """Return whether a project's engine has the name of one from outside the project."""
+        """Return whether a project's engine has the name of an engine from outside the project."""
         if source is None or source.origin != "project":
             return False
         return self._sources.may_be_outside_project(source.name)
@@ -66,7 +68,7 @@ class CloneChecks:
         return key.state == "set" and self._is_cloned(project.keys)
 
     def _redirects(self, source: EngineSource, *, by_user: bool) -> bool:
-        """Return whether a project may send to its own address what is not meant for it."""
+        """Return whether a project may redirect calls to an address that the user does not mean."""
         project = self._config.project
         if project is None or not key_trust.redirections(source, self._config):
             return False

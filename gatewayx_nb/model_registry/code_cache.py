@@ -1,4 +1,4 @@
-"""Engine code, executed once and kept until its files change."""
+"""Keeps executed engine code until its files change."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class _InstanceFailure:
 class EngineCodeCache:
     """Loaded engine code, and load failures.
 
-    It has no lock: each engine's host performs one load at a time, and a load that hangs must not
-    block other engines.
+    The cache has no lock: each engine's host performs one load at a time, and a load that hangs
+    must not block other engines.
     """
 
     def __init__(self) -> None:
@@ -81,13 +81,13 @@ class EngineCodeCache:
                 return outcome
             outcome.error.message = redact(outcome.error.message, [key])
             self._failed[source] = failure = outcome
-        # A copy is raised, because each `raise` extends the traceback of its exception.
+        # Raise a copy, because each `raise` extends the exception's traceback.
         error = failure.error
         copied = EngineLoadError(error.message, hint=error.hint, engine=error.engine)
         raise copied from error.__cause__
 
     def failure(self, source: EngineSource) -> str:
-        """Return why an engine failed; empty if it did not, or its files have changed since."""
+        """Return why an engine failed; empty if it did not fail or its files have changed since."""
         load_failure = self._failed.get(source)
         if load_failure and load_failure.is_current():
             return load_failure.error.message
@@ -95,7 +95,7 @@ class EngineCodeCache:
         return failure.reason if failure and failure.loaded is self.current(source) else ""
 
     def note_instance_failure(self, source: EngineSource, reason: str) -> None:
-        """Store why an engine cannot be instantiated, until it can or its code changes."""
+        """Store why an engine cannot be instantiated, until it works or its code changes."""
         if loaded := self._loaded.get(source):
             self._instance_failures[source] = _InstanceFailure(reason, loaded)
 
@@ -108,7 +108,7 @@ class EngineCodeCache:
         self._instance_failures.pop(source, None)
 
     def forget_failures(self) -> None:
-        """Clear all failures, so that the next use tries again."""
+        """Clear all failures, so that the next use loads the code again."""
         self._failed.clear()
         self._instance_failures.clear()
 

@@ -1,4 +1,4 @@
-"""Engines defined by an entry of ``config/engines.toml``: OpenAI-compatible endpoints."""
+"""Engines that an entry in ``config/engines.toml`` defines: OpenAI-compatible endpoints."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class EngineEntry:
     """One entry; `config/engines.toml` documents its fields.
 
     Attributes:
-        path: Its file; ``None`` if the entry is defined only by a variable.
-        refusal_reason: Why it cannot be used; ``None`` if it can.
+        path: The file; ``None`` if only a variable defines the entry.
+        refusal_reason: Why the entry cannot be used; ``None`` if it can.
     """
 
     name: str
@@ -116,8 +116,8 @@ class EnginesFile:
     """An ``engines.toml`` file, read again when it changes.
 
     Attributes:
-        problem: Why it cannot be read, in one line; empty if it can.
-        entries: Its entries, by name.
+        problem: Why the file cannot be read, in one line; empty if it can be read.
+        entries: The entries, by name.
     """
 
     def __init__(self, path: Path, origin: Origin) -> None:

@@ -55,8 +55,7 @@ class EngineSources:
         duration does not depend on the number of engines.
         """
         base_urls = _base_urls_from_variables(self._config)
-        # This is not `any` of a generator: every source must be refreshed, whatever the others
-        # return.
+        # `any` with a generator would stop early, but every source must be refreshed.
         changed = [
             self._refresh_folders(),
             *(folder.refresh() for folder in self._folders),
@@ -71,7 +70,7 @@ class EngineSources:
         return any(changed)
 
     def may_be_outside_project(self, name: str) -> bool:
-        """Return whether an engine of that name exists outside the project folder.
+        """Return whether an engine with this name exists outside the project folder.
 
         Also return True if that is unknown, because a file or folder cannot be read.
         """
@@ -102,7 +101,7 @@ class EngineSources:
     def _all_sources(self) -> Iterator[EngineSource]:
         """Yield the engines in order of precedence; installed packages precede shipped files."""
         # Shipped folders go last: in a clone of the repository, the project's own folder is also a
-        # shipped one.
+        # shipped folder.
         for folder in sorted(self._folders, key=lambda folder: folder.origin == "shipped"):
             if folder.origin == "shipped":
                 yield from self._packages.engines
@@ -127,7 +126,7 @@ class EngineSources:
             if not _is_copy(active_source, source):
                 shadowed.append(replace(source, shadowed_by=active_source.where))
             elif active_source.origin == "project" and active_source.refusal_reason is None:
-                # The modules that the copy imports, and what it is edited to, are the project's.
+                # The project controls the modules that the copy imports, and later edits.
                 active[source.name] = source
         for name in self._base_urls:  # an OpenAI-compatible engine, unless the name is taken
             entry = EngineEntry(name, None, "variable", refusal_reason=why_unusable(name))
@@ -151,11 +150,11 @@ def _is_copy(first: EngineSource, second: EngineSource) -> bool:
 
 
 def _engines_files(config: Config) -> list[EnginesFile]:
-    """Return the project's, the user's and the shipped ``engines.toml``, each file only once."""
+    """Return the ``engines.toml`` of the project, the user and the package, without duplicates."""
     shipped = shipped_path("config/engines.toml")
     files: dict[Path, EnginesFile] = {}
     for folder in config.config_dirs:
-        # A symlink, which is refused, must not hide the file that it leads to.
+        # A symlink, which is refused, must not hide its target.
         path = folder.engines_toml
         real = path if link_in(path, folder.root) else path.resolve()
         origin: Origin = "shipped" if real == shipped.resolve() else folder.owner

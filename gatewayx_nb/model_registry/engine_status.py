@@ -40,21 +40,21 @@ class EngineStatus:
 
     Attributes:
         name: The engine's name.
-        model: Its default model; empty if only its code defines it.
+        model: The default model; empty if only the engine's code defines it.
         key: Whether its key is set.
-        state: Whether it can be called, and if not, why.
-        source: The location of its code, in short form.
-        where: The full location of its code.
-        loaded: Whether its code has been executed.
+        state: Whether the engine can be called and, if not, why.
+        source: The location of the engine's code, in short form.
+        where: The full location of the engine's code.
+        loaded: Whether the engine's code has been executed.
         error: The error, in one line.
         warning: A warning, in one line.
-        variable: The variable that its key is read from.
+        variable: The variable from which the key is read.
         found_in: The environment or file in which the key is set.
-        last_error: The error of its last call, in one line; empty if that call succeeded.
+        last_error: The error of the last call, in one line; empty if the call succeeded.
         calls: Number of this pool's finished calls, including failed ones.
         spend: Cost in US dollars of the calls whose price is known.
         unpriced: Number of calls that used tokens at an unknown price.
-        features: What it supports, as in `LLMEngine.features`, sorted; empty if unknown.
+        features: The supported features, sorted, as in `LLMEngine.features`; empty if unknown.
     """
 
     name: str
@@ -76,7 +76,7 @@ class EngineStatus:
 
     @property
     def readiness(self) -> Literal["ready", "one step", "idle"]:
-        """Whether it is ready, needs one more step (see `hint`), or is not set up."""
+        """Whether the engine is ready, needs one more step (see `hint`), or is not set up."""
         if self.state in ("ready", "replay"):
             return "ready"
         is_idle = self.state in _IDLE and self.key != "placeholder"
@@ -84,7 +84,7 @@ class EngineStatus:
 
     @property
     def hint(self) -> str:
-        """The step needed before it can be called, in the current front end's wording.
+        """The step needed before the engine can be called, in the current front end's wording.
 
         Empty if no single step is known.
         """
@@ -93,7 +93,7 @@ class EngineStatus:
 
     @property
     def to_do(self) -> str:
-        """Its error, the step that fixes it, its warning, and the error of its last call."""
+        """The error, the step that fixes it, the warning, and the error of the last call."""
         last = f"Last call: {self.last_error}" if self.last_error else ""
         parts = filter(None, (self.error, self.hint, self.warning, last))
         return "; ".join(parts).replace(".; ", ". ")
@@ -102,7 +102,7 @@ class EngineStatus:
 _IDLE: tuple[EngineState, ...] = ("no key", "not running")
 _ORDER = ("ready", "one step", "idle")
 _INPUT_FEATURES = ("images",)
-"""The features that are kinds of input other than text, in the order of the table."""
+"""The features that are input types other than text, in the order of the table."""
 
 _STATES: Mapping[EngineState, str] = {
     "replay": "✓ replayed",
@@ -126,7 +126,7 @@ def _state(row: EngineStatus) -> str:
 
 def _state_and_step(row: EngineStatus) -> str:
     """Return the state of an engine and, unless it is ready, the next step."""
-    # Both are in one column, because a narrow page has no room for two.
+    # Both are in one column, because a narrow page has no space for two.
     separator = ". " if row.to_do[:1].isupper() else ": "
     return f"{_state(row)}{separator}{row.to_do}" if row.to_do else _state(row)
 
@@ -176,7 +176,7 @@ _IDLE_FOLD: FoldedRows[EngineStatus] = FoldedRows(_is_idle, _idle_lines)
 
 
 def engine_table(rows: Iterable[EngineStatus], notes: Iterable[str] = ()) -> Table[EngineStatus]:
-    """Return the table of engines: ready ones first, and those not set up in a line below."""
+    """Return a table of engines: ready engines first; engines without setup in a line below."""
     ordered = sorted(rows, key=lambda row: _ORDER.index(row.readiness))
     return Table(ordered, ENGINE_COLUMNS, notes, _IDLE_FOLD)
 
@@ -188,12 +188,12 @@ class Target:
     Attributes:
         name: The engine's name.
         model: The requested model; ``None`` for the engine's default.
-        source: Its file or entry; ``None`` for an engine passed to the pool.
+        source: The engine's file or entry; ``None`` for an engine passed to the pool.
         instance: The engine passed to the pool.
-        key: Its key.
-        options: Its keyword arguments.
-        network: Network settings for its provider.
-        rates: Its rate limits.
+        key: The engine's key.
+        options: The engine's keyword arguments.
+        network: Network settings for the provider.
+        rates: The engine's rate limits.
         headers: Additional HTTP headers from the settings.
     """
 
@@ -209,7 +209,7 @@ class Target:
 
     @property
     def may_share_loop(self) -> bool:
-        """Whether it may share an event loop; only shipped code is known not to block it."""
+        """Whether the engine may share an event loop; only shipped code is known not to block."""
         source = self.source
         return isinstance(source, EngineEntry) or (
             source is not None and source.origin == "shipped"
@@ -217,7 +217,7 @@ class Target:
 
     @property
     def folder(self) -> Path | None:
-        """The folder that contains its code; ``None`` for entries."""
+        """The folder that contains the engine's code; ``None`` for entries."""
         if isinstance(self.source, EngineFile):
             return self.source.path.parent
         module = sys.modules.get(type(self.instance).__module__)
@@ -226,12 +226,12 @@ class Target:
 
     @property
     def code_location(self) -> str:
-        """The file or package that contains its code, which is where to fix a fault."""
+        """The file or package that contains the engine's code, where a fault must be fixed."""
         if isinstance(self.source, EngineFile):
             return display_path(self.source.path)
         return self.source.where if self.source else self.name
 
 
 def lacks_base_url(source: EngineSource | None, options: Mapping[str, object]) -> bool:
-    """Return whether an engine is an entry, and neither it nor the settings have a base URL."""
+    """Return whether an engine is an entry without a base URL, in the entry or the settings."""
     return isinstance(source, EngineEntry) and not (source.base_url or options.get("base_url"))

@@ -65,7 +65,7 @@ class EngineFile:
         name: The engine's name.
         path: The file.
         origin: Where it comes from.
-        refusal_reason: Why it is not executed; ``None`` if it may be.
+        refusal_reason: Why the file is not executed; ``None`` if it may be executed.
         warning: A warning about the file, if any.
         shadowed_by: Location of the engine that already has the name, if any.
     """
@@ -96,13 +96,13 @@ class EngineFolder:
     """A folder of engine files; it is listed again when it changes.
 
     Args:
-        path: The folder; it need not exist.
-        origin: Where its engines come from.
+        path: The folder, which need not exist.
+        origin: The origin of the folder's engines.
         installed: Whether an installer created it, so that file modes are not checked.
 
     Attributes:
-        files: Its engine files, by name.
-        problem: Why it cannot be listed, in one line; empty if it can.
+        files: The engine files, by name.
+        problem: Why the folder cannot be listed, in one line; empty if it can be listed.
     """
 
     def __init__(self, path: Path, origin: Origin, *, installed: bool = False) -> None:
@@ -114,14 +114,14 @@ class EngineFolder:
         self._stamps: list[FileStamp] = []
 
     def refresh(self) -> bool:
-        """List the folder again if it or a suspect file has changed; return whether it was listed.
+        """List the folder again if it or a suspect file changed; return whether it was listed.
 
         Changing a file's mode does not change its folder, so refused files and those with a warning
         are checked each time; `LoadedEngine.is_current` checks loaded files.
         """
         if self._stamps and not any(stamp.has_changed() for stamp in self._stamps):
             return False
-        if not self.path.is_absolute():  # a project that is the current folder could contain it
+        if not self.path.is_absolute():  # it could be in a project that is the current folder
             is_new, self.problem = not self.problem, _relative_path_problem(self.path)
             return is_new
         stamp = FileStamp(self.path)
@@ -182,9 +182,9 @@ def engine_folders(config: Config) -> list[EngineFolder]:
         *((folder.engines, folder.owner) for folder in config.config_dirs),
         (shipped, "shipped"),
     ]
-    # The keys are real paths, so that a folder with two paths is listed once. A symlink, which is
-    # refused in a project, must neither hide the folder that it leads to nor count as that folder.
-    # Neither must a relative path, which is refused too.
+    # The keys are real paths, so that a folder with two paths is listed once. A symlink or a
+    # relative path, which is refused in a project, must neither hide its target folder nor count as
+    # that folder.
     folders: dict[Path, EngineFolder] = {}
     for path, origin in candidates:
         is_link = origin in ("project", "user") and os.path.islink(path)

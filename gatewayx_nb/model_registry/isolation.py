@@ -1,4 +1,4 @@
-"""A separate package for each engine file, whose modules are always compiled from source.
+"""Creates a separate package for each engine file; its modules are always compiled from source.
 
 The package ``gatewayx_nb.engines_<digest>`` has the file's folder as its ``__path__``, so that
 ``from ..llm_engines import LLMEngine`` and ``from ._shared import x`` work, and so that folders do
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from types import CodeType
 
 _ROOT = "gatewayx_nb.engines_"
-_load_numbers = itertools.count()  # without a lock, because `next` on it is atomic in CPython
+_load_numbers = itertools.count()  # no lock is needed, because `next` is atomic in CPython
 
 
 class IsolatedPackage:
-    """The importable package of one load of an engine file."""
+    """The importable package that one load of an engine file creates."""
 
     def __init__(self, path: Path) -> None:
         self._folder = path.parent
@@ -45,8 +45,8 @@ class IsolatedPackage:
 
     def _install(self) -> None:
         if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-            # The finder goes first, because the standard one would find the files too and cache
-            # bytecode.
+            # This finder goes first, because the standard finder would also find the files, and
+            # would cache bytecode.
             sys.meta_path.insert(0, _Finder())
         module = ModuleType(self.name)
         # The spec has no loader: the package has no code, only a path.
@@ -58,19 +58,20 @@ class IsolatedPackage:
         sys.modules[self.name] = module
 
     def find(self, relative: str) -> Path | None:
-        """Return the source file of a module below the package, or its folder without one."""
+        """Return the source file of a module in the package, or the folder of a subpackage."""
         base = self._folder.joinpath(*relative.split("."))
         for path in (base.with_name(f"{base.name}.py"), base / "__init__.py"):
             if path.is_file():
                 return path
-            self.stamps[path] = FileStamp(path)  # so that its creation is noticed
+            self.stamps[path] = FileStamp(path)  # so that the creation of the file is noticed
         return base if base.is_dir() else None
 
     def check_and_record(self, path: Path) -> None:
         """Record a file's stamp before it is read, and check that it may be executed.
 
         Raises:
-            ImportError: If other users can change the file or its folder, or it is elsewhere.
+            ImportError: If other users can change the file or its folder, or if the file is outside
+                the folder.
         """
         self.stamps[path] = FileStamp(path)
         refusal = safety.code_refusal_reason(path, self._folder)
@@ -98,7 +99,7 @@ class _Finder(importlib.abc.MetaPathFinder):
             return None
         source = package.find(relative) if package else None
         if package is None or source is None:
-            # If None were returned, Python's own finder would import a compiled file.
+            # After None, Python's own finder would import a compiled file.
             missing = f"{relative.replace('.', '/')}.py"
             raise ModuleNotFoundError(f"the engine's folder has no {missing}", name=fullname)
         if source.is_dir():

@@ -1,4 +1,4 @@
-"""Permissions that a project needs in order to use the user's keys and rights."""
+"""Determines the permissions that a project needs in order to use the user's keys and rights."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Why an engine is called that the caller has not named.
+    """The reason for calling an engine that the caller has not named.
 
     Attributes:
-        where: The place in the project that selects it; empty if the user's own settings do.
-        is_redirected: Whether the project may have been cloned with the address to which the
-            engine's requests go, or redirects an engine that the user has chosen.
-        has_cloned_key: Whether the project may have been cloned with the engine's key, whose owner
-            could see the prompts.
+        where: The place in the project that selects the engine; empty if the user's settings select
+            it.
+        is_redirected: Whether the address of the engine's requests may have been cloned with the
+            project, or the project redirects an engine that the user has chosen.
+        has_cloned_key: Whether the engine's key may have been cloned with the project; its owner
+            could then see the prompts.
     """
 
     where: str = ""
@@ -37,7 +38,7 @@ class Choice:
     has_cloned_key: bool = False
 
     def __or__(self, other: Choice) -> Choice:
-        """Return the reasons of both."""
+        """Return a choice with the reasons of both."""
         return Choice(
             self.where or other.where,
             self.is_redirected or other.is_redirected,
@@ -46,11 +47,11 @@ class Choice:
 
 
 NAMED = Choice()
-"""The caller has named the engine, or its user has chosen it and the project changes nothing."""
+"""The caller has named the engine, or the user has chosen it and the project changes nothing."""
 
 
 def find_key(source: EngineSource, config: Config, owner: Owner | None = None) -> Key:
-    """Return an engine's key, or that of one owner; an entry may name the vendor's variable."""
+    """Return an engine's key, from any owner or one; an entry may name the vendor's variable."""
     vendor_variable = source.key if isinstance(source, EngineEntry) else ""
     return config.key(source.name, vendor_variable, owner)
 
@@ -58,15 +59,15 @@ def find_key(source: EngineSource, config: Config, owner: Owner | None = None) -
 def is_project_engine(source: EngineSource, config: Config) -> bool:
     """Return whether the project defines an engine or determines where the engine's requests go.
 
-    Such an engine is called only if the caller names it: the project may come from a stranger who
-    could guess the names of the user's keys and the ports of servers. A server on this machine that
-    receives no key does not count if the user has allowed its address.
+    Such an engine is called only if the caller names it, because the project may come from a
+    stranger who could guess the names of the user's keys and the ports of servers. A server on this
+    machine that receives no key does not count if the user has allowed its address.
     """
     destinations = list(config.key_destinations(source.name))
     if isinstance(source, EngineEntry) and not source.requires_key:
         url = str(config.options(source.name).get("base_url") or source.base_url)
         if is_local_url(url) and find_key(source, config).state != "set":
-            # No proxy is used for it, so only its address matters.
+            # No proxy is used for a local server, so only its address matters.
             network = list(config.network_permissions(source.name))
             addresses = [each for each in destinations if each not in network]
             return not all(map(config.may, [*_own_targets(source, config), *addresses]))
@@ -78,20 +79,20 @@ def missing_permissions(
 ) -> list[Permission]:
     """Return the permissions that a call needs and the user has not given.
 
-    Weights that the project's settings name are loaded, and headers that they add are sent, only if
-    the user allows it. Otherwise, a
-    project's own key needs no permission, and neither do shipped, installed and user engines. A
-    user key is sent to a project's engine file or entry, or to a base URL or network that the
-    project sets, only if the user allows it. There is one exception: if the engine exists only in
-    the project and the caller named it, it receives a key that is set under its ``GATEWAYX_`` name.
+    The user must allow loading weights that the project's settings name, and sending headers that
+    they add. The user must also allow sending a user key to the project's engine file or entry, or
+    to a base URL or network that the project sets. There is one exception: if the engine exists
+    only in the project and the caller named it, it receives a key that is set under its
+    ``GATEWAYX_`` name. A project's own key needs no other permission, and neither do shipped,
+    installed and user engines.
 
     Args:
         source: The engine.
         key: Its key.
         sources: All engines.
         config: Settings, keys and permissions.
-        choice: Why the engine is called. If the project chooses it, its file or host needs a
-            permission, with or without a key.
+        choice: Why the engine is called. If the project chooses the engine, its file or host needs
+            a permission, with or without a key.
     """
     needed = list(config.header_permissions(source.name))
     own = list(_own_targets(source, config))
@@ -105,7 +106,7 @@ def missing_permissions(
         where = "git may track the project's key file"
         needed.append(Permission(source.name, "the account of a key in the project", where))
     is_users_key = key.state == "set" and key.owner != "project"
-    # If only the project has an engine, a key under the engine's name was set for this project.
+    # If an engine exists only in the project, a key under its name was set for this project.
     own_variable = engine_variable(source.name)
     only_here = not sources.may_be_outside_project(source.name) and key.variable == own_variable
     if config.project and is_users_key and (choice.where or not only_here):
@@ -147,7 +148,7 @@ def redirections(source: EngineSource, config: Config) -> list[Permission]:
     found = list(_settings_of_destination(source, config))
     if find_key(source, config).state == "set":
         return found
-    # Without a key, the shipped engines use no proxy, and neither does a server on this machine.
+    # The shipped engines without a key use no proxy, and neither does a server on this machine.
     url = config.options(source.name).get("base_url")
     url = url or source.base_url if isinstance(source, EngineEntry) else ""
     if is_local_url(str(url)) or (isinstance(source, EngineFile) and source.origin == "shipped"):
@@ -177,8 +178,8 @@ def key_destinations(
 ) -> dict[str, list[Permission]]:
     """Return the hosts and files to which the project's files send the keys of engines.
 
-    A key that is stored in the project needs no permission when it is used, so its destinations are
-    confirmed before it is stored.
+    A key that is stored in the project needs no permission when it is used, so the user confirms
+    its destinations before it is stored.
     """
     found: list[Permission] = []
     for name in engines if config.project else ():
@@ -192,14 +193,14 @@ def key_destinations(
 def untrusted_key_destinations(
     engines: Iterable[str], sources: EngineSources, config: Config, *, named: bool
 ) -> dict[str, list[Permission]]:
-    """Return those of the `key_destinations` that need a permission and have none.
+    """Return the `key_destinations` that need a permission but do not have it.
 
     Args:
         engines: Names of engines.
         sources: All engines.
         config: Settings, keys and permissions.
-        named: Whether the user named the engines. Then one that exists only in the project needs no
-            permission, because its key has no other use.
+        named: Whether the user named the engines. An engine that exists only in the project then
+            needs no permission, because its key has no other use.
     """
     asked = [name for name in engines if not named or sources.may_be_outside_project(name)]
     listed = key_destinations(asked, sources, config).values()
@@ -207,13 +208,14 @@ def untrusted_key_destinations(
 
 
 def check_import(plan: ImportPlan, sources: EngineSources, config: Config) -> None:
-    """Check that an import sends no key to a host that the user may not know.
+    """Check that an import does not send a key to a host that the user may not know.
 
-    The `key_destinations` of keys that are imported into the project must be allowed; a key of the
-    user needs a permission when it is used. A base URL is allowed only for the key beside it.
+    The `key_destinations` of keys that are imported into the project must be allowed; a user key
+    needs a permission when it is used. A base URL is allowed only for the key that is imported with
+    it.
 
     Raises:
-        TrustError: If not.
+        TrustError: If a destination is not allowed.
     """
     keys = () if plan.user else plan.keys
     untrusted = untrusted_key_destinations(keys, sources, config, named=False)
@@ -240,7 +242,7 @@ def check_import(plan: ImportPlan, sources: EngineSources, config: Config) -> No
 
 
 def by_subject(permissions: Iterable[Permission]) -> dict[str, list[Permission]]:
-    """Return permissions by the engine or the setting that needs them, each of them once."""
+    """Return permissions, without duplicates, by the engine or setting that needs them."""
     listed: dict[str, list[Permission]] = {}
     for permission in {each.id: each for each in permissions}.values():
         listed.setdefault(permission.subject, []).append(permission)

@@ -38,18 +38,18 @@ _MAX_SOURCE = 80
 class LoadedEngine:
     """The class of an engine, and the files that were read for it.
 
-    Its modules remain in `sys.modules` until it is retired and has no instances: running calls may
-    import modules, pickle objects, or look up types by module name.
+    The modules remain in `sys.modules` until the engine is retired and has no instances, because
+    running calls may import modules, pickle objects, or look up types by module name.
 
-    The class's own code may run when an attribute is read, so the attributes that are shown in a
-    status are read only here: in the thread that imports the class.
+    Reading an attribute may run the class's code, so the attributes for the status are read only
+    here, in the thread that imports the class.
 
     Attributes:
         engine: The class.
-        requires_key: Whether it needs a key.
-        model_name: Its default model; empty if that is unknown.
-        features: Its features.
-        unsupported_options: The options that it does not support.
+        requires_key: Whether the engine needs a key.
+        model_name: The default model; empty if unknown.
+        features: The supported features.
+        unsupported_options: The options that the engine does not support.
     """
 
     def __init__(
@@ -71,11 +71,11 @@ class LoadedEngine:
         return not any(stamp.has_changed() for stamp in list(self._stamps))
 
     def hold(self) -> None:
-        """Add an instance to the count."""
+        """Count an additional instance."""
         self._holders += 1
 
     def release(self) -> None:
-        """Remove an instance from the count."""
+        """Count one instance less."""
         self._holders -= 1
         self._forget_if_unused()
 
@@ -96,7 +96,7 @@ class LoadFailure:
     Attributes:
         error: The error.
         stamps: The stamps of the files.
-        timed_out: Whether its import timed out.
+        timed_out: Whether the import timed out.
     """
 
     error: EngineLoadError
@@ -211,14 +211,14 @@ def _import_in_thread(
 
 
 def _only_engine(module: ModuleType) -> type[LLMEngine]:
-    """Return the only engine that a module defines."""
+    """Return the engine class that a module defines; raise if it does not define exactly one."""
     # The dict removes duplicates, because a module may give one class two names.
     defined = {
         value: None
         for name, value in vars(module).items()
         if isinstance(value, type)
         and issubclass(value, LLMEngine)
-        and value.__module__ == module.__name__  # not base classes, which it imports
+        and value.__module__ == module.__name__  # excludes imported base classes
         and not name.startswith("_")
     }
     usable = [engine for engine in defined if not inspect.isabstract(engine)]
@@ -269,7 +269,7 @@ def _require_generate(engine: type[LLMEngine]) -> type[LLMEngine]:
 
 
 def _set_plain(engine: type[LLMEngine], name: str, value: object, plain: object) -> None:
-    """Replace a class attribute whose value is computed, or of a class of the engine's own."""
+    """Replace a class attribute that is computed, or whose value has a type other than built-in."""
     is_plain = type(value) is str or (
         isinstance(value, set | frozenset | list | tuple)
         and type(value) in (set, frozenset, list, tuple)
@@ -280,19 +280,19 @@ def _set_plain(engine: type[LLMEngine], name: str, value: object, plain: object)
 
 
 def _plain_text(value: object) -> str:
-    """Return a str, also for one of a subclass; empty for any other value."""
+    """Return a plain str, converting a subclass instance; empty for any other value."""
     return str.__str__(value) if isinstance(value, str) else ""
 
 
 def location(error: BaseException, folder: Path | None) -> str:
-    """Return the place in an engine's own code that raised an exception, for the end of a message.
+    """Return the place in the engine's code that raised an exception, as the end of a message.
 
     >>> location(ValueError(), None)
     ''
 
     Args:
         error: The exception.
-        folder: The folder of the engine's files; ``None`` if it has none.
+        folder: The folder of the engine's files; ``None`` if there is none.
     """
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if folder and Path(frame.filename).parent == folder]
@@ -311,5 +311,5 @@ def _one_line(error: BaseException, folder: Path | None = None) -> str:
         text = " ".join(str(error).split())
         name = type(error).__name__
         return f"{name}: {text}{location(error, folder)}" if text else str.__str__(name)
-    except BaseException:  # noqa: BLE001 - reading an engine's exception may raise anything
+    except BaseException:  # noqa: BLE001 - formatting an engine's exception may raise anything
         return "an exception that cannot be shown"

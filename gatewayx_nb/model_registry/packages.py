@@ -33,9 +33,9 @@ class EnginePackage:
     Attributes:
         name: The engine's name.
         module: The module to import.
-        attribute: Name of the class in it; empty if the module defines only one.
+        attribute: Name of the class in the module; empty if the module defines only one engine.
         package: Name and version of the package that provides it.
-        refusal_reason: Why it is not imported; ``None`` if it may be.
+        refusal_reason: Why the module is not imported; ``None`` if it may be imported.
         shadowed_by: Location of the engine that already has the name, if any.
     """
 
@@ -60,7 +60,7 @@ class EnginePackage:
         return f"{self.module}{attribute} in package {self.package}"
 
     def source(self) -> Path | None:
-        """Return the file of its module without importing anything; ``None`` if it is not found."""
+        """Return the module's file without importing anything; ``None`` if it is not found."""
         top, *rest = self.module.split(".")
         try:
             # Only the top-level package is looked up, because `find_spec` imports the parents of a
@@ -100,14 +100,14 @@ class EntryPoints:
 def _find_points() -> Iterator[importlib.metadata.EntryPoint]:
     """Yield the entry points of the installed packages.
 
-    The current folder is on `sys.path` in a kernel. A clone's metadata there does not make it an
-    installed package, whose engines may get the user's keys.
+    The current folder is on `sys.path` in a kernel. A clone's metadata there does not make the
+    clone an installed package, whose engines may receive the user's keys.
     """
     folders = [folder for folder in sys.path if not _is_current(folder)]
     seen: set[str] = set()
     for dist in importlib.metadata.distributions(path=folders):
         points = dist.entry_points.select(group=GROUP)
-        # A folder that comes later on `sys.path` may have another version of a package.
+        # A later folder on `sys.path` may contain another version of a package.
         if points and dist.name not in seen:
             seen.add(dist.name)
             yield from points

@@ -68,7 +68,7 @@ class ModelRegistry:
         self._code = EngineCodeCache()
         self._report = Reporter(config, self._sources, self._code)
         self.default: str | None = None
-        # The targets by reference, each with the variables and settings that determined it.
+        # The targets by reference, each with the variables and settings that determine it.
         self._resolved: dict[tuple[str, Choice], tuple[Target, tuple[object, ...]]] = {}
         self._clone = CloneChecks(config, self._sources, {})
         self.refresh()
@@ -103,16 +103,16 @@ class ModelRegistry:
         self._code.forget_failures()
 
     def resolve(self, reference: str | None) -> Target:
-        """Return the target of a reference; if omitted, that of the default reference.
+        """Return the target of a reference, or of the default reference if omitted.
 
         A target is kept until the next `refresh`, or until a variable of its engine changes.
 
         Raises:
             EngineNotFoundError: If the engine does not exist.
-            EngineLoadError: If it must not be executed.
-            MissingKeyError: If it needs a key that is not set.
+            EngineLoadError: If the engine's code must not be executed.
+            MissingKeyError: If the engine needs a key that is not set.
             TrustError: If the project needs a permission that the user has not given.
-            ConfigError: If there is no default or it is ambiguous.
+            ConfigError: If the default is missing or ambiguous.
         """
         if not isinstance(reference, str | None):
             raise reference_type_error(reference)
@@ -136,7 +136,7 @@ class ModelRegistry:
         source = self._find(ref)
         key = key_trust.find_key(source, self._config)
         problem = self._report.static_metadata(source).problem
-        if problem and isinstance(source, EngineFile):  # otherwise, the error would ask for its key
+        if problem and isinstance(source, EngineFile):  # otherwise, a missing key is reported
             raise load_error(ref.engine, source, problem)
         if key.state != "set" and self._needs_key(source):
             if isinstance(source, EngineFile) and (problem := file_problem(source.path)):
@@ -203,15 +203,15 @@ class ModelRegistry:
         return key_trust.key_destinations(engines, self._sources, self._config)
 
     def check_import(self, plan: ImportPlan) -> None:
-        """Check that the user has allowed where imported keys, and keys at imported URLs, go.
+        """Check that the user has allowed the destinations of imported keys and base URLs.
 
         Raises:
-            TrustError: If not.
+            TrustError: If a destination is not allowed.
         """
         key_trust.check_import(plan, self._sources, self._config)
 
     def allow_default(self) -> None:
-        """Allow the saved default, because the user named its engine in order to save it."""
+        """Allow the saved default model, because the user named its engine when saving it."""
         source = self._sources.active.get(self.parse_reference("").engine)
         if self._config.project and source:
             where = self._config.project_choice(None)
@@ -225,9 +225,9 @@ class ModelRegistry:
     def _project_choice(self, reference: str | None) -> Choice:
         """Return why a reference's engine is called.
 
-        The user's own default model or alias counts as a name, and so does a key that a person has
-        put into the project's key file, which git then does not track. Neither counts if the
-        project has replaced or redirected the engine that the user may have meant.
+        The user's default model or alias counts as naming the engine, and so does a key that the
+        user has put into the project's key file, if git does not track that file. Neither counts if
+        the project has replaced or redirected the engine that the user may have meant.
         """
         chosen = reference or self.default
         if chosen is None and not self._config.settings.default_model:
@@ -240,7 +240,7 @@ class ModelRegistry:
             return self._clone.choice(source, where, by_user=False)
         what = "the default model" if chosen is None else f"the alias {chosen!r}"
         where = f"{what}, in place of another engine" if self._clone.replaces(source) else ""
-        if chosen is not None and SHIPPED_ALIASES.get(chosen) == expanded:  # as good as a name
+        if chosen is not None and SHIPPED_ALIASES.get(chosen) == expanded:  # equals a name
             return Choice(where)
         return self._clone.choice(source, where, by_user=True)
 
@@ -260,7 +260,7 @@ class ModelRegistry:
         return NAMED
 
     def _project_choices(self) -> dict[str, Choice]:
-        """Return why engines are called that the caller has not named, by engine name."""
+        """Return, by engine name, why engines that the caller has not named are called."""
         references = [None, *self._config.settings.aliases]
         choices: dict[str, Choice] = {}
         for reference in references:
@@ -298,8 +298,8 @@ class ModelRegistry:
     def default_reference(self) -> str:
         """Return the default reference.
 
-        It is the one chosen by `EnginePool.use` or the settings, or the only engine with a key, or
-        the local one.
+        It is the reference chosen by `EnginePool.use` or the settings, or the only engine with a
+        key, or the local engine.
 
         Raises:
             ConfigError: If there are several keys or models and no default is chosen.
@@ -342,16 +342,16 @@ class ModelRegistry:
         return self._sources.active.keys() | self._instances.keys()
 
     def engine_by_name(self) -> dict[str, str]:
-        """Return the name of the engine for each engine name, alias and vendor variable.
+        """Map engine names, aliases and vendor variables to engines.
 
-        The project's entries and aliases assign no variable, because they could claim any of the
-        user's keys. A vendor's variable stays with the shipped engine.
+        The project's entries and aliases are ignored, because they could claim any of the user's
+        keys. A vendor's variable always belongs to the shipped engine.
         """
-        # The last entry with a variable wins; the shipped ones are the last.
+        # If several entries have the same variable, the last one wins; shipped entries come last.
         entries = self._sources.entries_outside_project()
         variables = {entry.key: entry.name for entry in entries if entry.key}
         vendors = {name: engine for engine, names in VENDOR_VARIABLES.items() for name in names}
-        # An upper-case name is invalid for an engine, but is a variable of another program.
+        # An upper-case name cannot be an engine; it is another program's variable.
         engine_names = {name: name for name in self.engine_names if not name.isupper()}
         own_aliases = self._config.user_settings.aliases
         aliases = {name: ModelRef.parse(to).engine for name, to in own_aliases.items()}
@@ -361,7 +361,7 @@ class ModelRegistry:
         """Check that an engine exists.
 
         Raises:
-            EngineNotFoundError: If it does not.
+            EngineNotFoundError: If it does not exist.
         """
         if not isinstance(engine, str):
             raise UsageError(
@@ -387,7 +387,7 @@ class ModelRegistry:
         targets = []
         for row in self.rows():
             if row.state == "ready" and not self.is_project_engine(row.name):
-                with contextlib.suppress(GatewayError):  # a call to it raises the error
+                with contextlib.suppress(GatewayError):  # a call raises the error
                     targets.append(self.resolve(row.name))
         return targets
 
@@ -399,7 +399,7 @@ class ModelRegistry:
         return key_trust.is_project_engine(source, self._config)
 
     def default_model(self, engine: str) -> str:
-        """Return the model that an engine calls by default, or an empty str if it is unknown.
+        """Return an engine's default model; empty if unknown.
 
         The engine's code is not run.
         """
@@ -431,16 +431,16 @@ class ModelRegistry:
         return sorted(rows, key=lambda row: (row.name, row.state == "shadowed"))
 
     def ready_with(self, feature: str) -> list[str]:
-        """Return the engines that are ready and have a feature.
+        """Return the ready engines that support a feature.
 
-        Only shipped code and code that is already loaded is checked.
+        Only shipped engines and engines that are already loaded are considered.
         """
         names = []
         for row in self.rows():
             source = self._sources.active.get(row.name)
             is_known = row.loaded or isinstance(source, EngineEntry) or row.name in self._instances
             if row.state == "ready" and (is_known or (source and source.origin == "shipped")):
-                with contextlib.suppress(GatewayError):  # a call to it raises the error
+                with contextlib.suppress(GatewayError):  # a call raises the error
                     target = self.resolve(row.name)
                     engine = target.instance or self.load(target)
                     names += [row.name] if feature in engine.features else []
@@ -483,7 +483,7 @@ class ModelRegistry:
         )
 
     def _headers(self, engine: str) -> dict[str, str]:
-        """Return the additional headers of an engine, none of which contains a key."""
+        """Return an engine's additional headers, after checking that none contains a key."""
         headers = self._config.headers(engine)
         if headers and engine in self._instances:
             raise ConfigError(

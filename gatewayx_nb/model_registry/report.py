@@ -47,9 +47,9 @@ class Reporter:
     _metadata_reader: StaticMetadataReader = field(default_factory=StaticMetadataReader)
 
     def static_metadata(self, source: EngineSource) -> StaticMetadata:
-        """Return an engine's attributes, from its class if loaded, otherwise from its source.
+        """Return an engine's attributes from its class if it is loaded, or else from its source.
 
-        If it has a file, `requires_key` is always read from the file.
+        The `requires_key` of an engine file is always read from the source.
         """
         if isinstance(source, EngineEntry):
             features = source.base_class.features | ({"embed"} if source.embedding_model else set())
@@ -57,7 +57,7 @@ class Reporter:
         loaded = self.code.current(source)
         path = source.path if isinstance(source, EngineFile) else source.source()
         metadata = self._metadata_reader.read(path) if path else StaticMetadata()
-        if not isinstance(source, EngineFile):  # a package may take its engine from another module
+        if not isinstance(source, EngineFile):  # a package may import its engine
             metadata = replace(metadata, problem="")
         if loaded is None:
             return metadata
@@ -66,7 +66,7 @@ class Reporter:
         return StaticMetadata(requires_key, model, features=loaded.features)
 
     def callable_models(self, source: EngineSource) -> list[ModelInfo]:
-        """Return an engine's default model, if it can be called now.
+        """Return an engine's default model if it can be called now.
 
         For the local engine, return every model on this machine.
         """
@@ -80,7 +80,7 @@ class Reporter:
         return [ModelInfo(source.name, self._model(source, metadata))] if state == "ready" else []
 
     def default_model(self, source: EngineSource) -> str:
-        """Return the name of the model that an engine calls by default; empty if it has none."""
+        """Return the name of an engine's default model; empty if it has none."""
         return self._model(source, self.static_metadata(source))
 
     def status(self, source: EngineSource) -> EngineStatus:
@@ -111,8 +111,8 @@ class Reporter:
     def only_model(self, source: EngineSource | None) -> str | None:
         """Return the model that the local engine uses if its default was not pulled.
 
-        It is the only model on this machine; ``None`` for other engines, or if there are several
-        models.
+        This is the only model on this machine. Return ``None`` for other engines, or if there are
+        several models.
         """
         if source is None or source.name != LOCAL_ENGINE or source.origin != "shipped":
             return None

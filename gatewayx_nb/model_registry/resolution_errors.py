@@ -1,4 +1,4 @@
-"""Errors for references that cannot be called; they suggest what was probably meant."""
+"""Errors for references that cannot be resolved, with suggestions."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def engine_not_found(
     engines: Collection[str],
     list_models: Callable[[], Iterable[ModelInfo]],
 ) -> EngineNotFoundError:
-    """Return the error for a name that no engine has.
+    """Return the error for an unknown engine name.
 
     Args:
         name: The name, as typed.
@@ -78,7 +78,7 @@ def _suggestion(
     engines: Collection[str],
     list_models: Callable[[], Iterable[ModelInfo]],
 ) -> str:
-    """Return what was probably meant; empty if the name resembles nothing known."""
+    """Return a suggestion for an unknown name; empty if nothing similar is known."""
     engine, slash, model = name.partition("/")
     if owner := _engine_of_model(name, engines, list_models()):
         return f" Did you mean {f'{owner}:{name}'!r}?"
@@ -97,7 +97,7 @@ def _suggestion(
 def _engine_of_model(
     name: str, engines: Collection[str], models: Iterable[ModelInfo]
 ) -> str | None:
-    """Return the engine whose model has this name; ``None`` if there is none."""
+    """Return the engine of the model with this name; ``None`` if there is none."""
     listed = next((model.engine for model in models if model.model == name), None)
     by_prefix = (engine for start, engine in _MODEL_PREFIXES.items() if name.startswith(start))
     engine = listed or next(by_prefix, None)

@@ -1,4 +1,4 @@
-"""Safety checks before code in a file is executed: whether other users could have written it."""
+"""Checks, before a file's code is executed, that other users cannot have written it."""
 
 from __future__ import annotations
 

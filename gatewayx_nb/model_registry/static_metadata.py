@@ -1,4 +1,4 @@
-"""Static attributes of an engine file, read from its source before it is executed."""
+"""Reads an engine's static attributes from its source, without executing it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _READ_SIZE = 1 << 14
-"""Bytes of the first read; engine files are smaller."""
+"""Number of bytes in the first read; most engine files are smaller."""
 
 _MAX_PARSED = 1 << 18
-"""Maximum size of a source that is parsed, which takes up to 700 times as much memory."""
+"""Maximum size in bytes of a source to parse; parsing takes up to 700 times as much memory."""
 
-# The attributes must be indented, because only those of a class count.
+# Only indented attributes match, because they must belong to a class.
 _KEYLESS = re.compile(rb"^[ \t]+requires_key\b[^=\n]*=[ \t]*False\b", re.MULTILINE)
 _MODEL = re.compile(
     rb"""^[ \t]+(?:self\.)?model_name\b[^=\n]*=[ \t]*["']([^"'\n]+)["']""", re.MULTILINE
@@ -42,8 +42,8 @@ class StaticMetadata:
     Attributes:
         requires_key: False if the source contains ``requires_key = False``.
         model_name: The value of the first ``model_name = "…"``; empty if there is none.
-        problem: Why the file cannot define an engine; empty if it may.
-        features: The features of its base class, or those in ``features = …``.
+        problem: Why the file cannot define an engine; empty if it may define one.
+        features: The features in ``features = …``, or those of the base class.
     """
 
     requires_key: bool = True
@@ -53,7 +53,7 @@ class StaticMetadata:
 
 
 class StaticMetadataReader:
-    """Reader that caches the metadata of each file until the file changes."""
+    """Caches the metadata of each file until the file changes."""
 
     def __init__(self) -> None:
         self._read: dict[str, tuple[FileStamp, StaticMetadata]] = {}
@@ -63,7 +63,7 @@ class StaticMetadataReader:
         name = str(path)  # hashing a path takes longer than reading its file
         cached = self._read.get(name)
         if cached is None or cached[0].has_changed():
-            # The stamp is taken first, so that a change while reading is noticed.
+            # The stamp is taken first, so that a change made during the read is noticed.
             cached = self._read[name] = (FileStamp(path), _parse(path))
         return cached[1]
 
@@ -72,8 +72,8 @@ def _read(path: Path) -> bytes:
     """Read a file with `os.read`, which is faster than `open` for a thousand files.
 
     Raises:
-        OSError: If it cannot be read.
-        ValueError: If it is larger than an engine file may be.
+        OSError: If the file cannot be read.
+        ValueError: If the file is too large.
     """
     file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
@@ -100,7 +100,7 @@ def _parse(path: Path) -> StaticMetadata:
 
 
 def file_problem(path: Path) -> str:
-    """Return why a file cannot define an engine, although it has a class; empty if it may.
+    """Return why a file with a class cannot define an engine; empty if it may define one.
 
     Without this check, such a file would be reported as an engine that needs a key.
     """
@@ -125,7 +125,7 @@ def _problem(text: bytes) -> str:
     if classes is None:
         return problem
     engines = [node.name for node in classes if _is_engine(node)]
-    # A call of `type` may also create a class, which only an import shows.
+    # A call to `type` may also create a class, which only an import reveals.
     if not classes and b"type(" not in text:
         return _NO_ENGINE
     if len(engines) > 1 and b"abstract" not in text:
@@ -134,7 +134,7 @@ def _problem(text: bytes) -> str:
 
 
 def _classes(text: bytes) -> tuple[list[ast.ClassDef] | None, str]:
-    """Return the classes in a source, or ``None`` and why they are unknown, which may be empty."""
+    """Return the classes in a source, or ``None`` and the reason, which may be empty."""
     if len(text) > _MAX_PARSED:
         return None, ""
     try:
@@ -157,7 +157,7 @@ def _is_engine(node: ast.ClassDef) -> bool:
 
 
 def _features(text: bytes) -> frozenset[str]:
-    """Return the features of the last engine class in a source: its own, or those of its base."""
+    """Return the features that the last engine class in a source declares or inherits."""
     bases = [getattr(llm_engines, name.decode(), None) for name in _BASE_CLASS.findall(text)]
     engines = [base for base in bases if isinstance(base, type) and issubclass(base, LLMEngine)]
     inherited = engines[-1].features if engines else LLMEngine.features

@@ -21,12 +21,12 @@ FileKind = Literal["keys", "keys folder", "settings", "engines folder"]
 
 @dataclass(frozen=True, slots=True)
 class FileSecurity:
-    """Security status of a file or folder, without user names or paths outside its folder.
+    """Security status of a file or folder; contains no user names, and no paths outside its folder.
 
     Attributes:
         place: The folder to which ``path`` is relative.
         kind: What it contains.
-        path: Its path, with ``/``.
+        path: Its path, with forward slashes.
         exists: Whether it exists.
         link: Whether it is a symlink.
         mode: Its permissions in octal, such as ``"0600"``; ``None`` if it has none.
@@ -67,7 +67,7 @@ def tracked_by_git(path: Path) -> bool:
 
 def _inspect(config_dir: ConfigDir, kind: FileKind, path: Path) -> FileSecurity:
     relative = path.relative_to(config_dir.root).as_posix()
-    # For `exists`, a broken symlink would be a missing file.
+    # `Path.exists` would report a broken symlink as missing.
     status = FileSecurity(config_dir.owner, kind, relative, exists=os.path.lexists(path))
     if kind == "keys":
         status = replace(status, ignored=git.is_ignored(path), tracked=git.is_tracked(path))

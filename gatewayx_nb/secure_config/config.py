@@ -38,7 +38,7 @@ class Config:
 
     Args:
         home: The project folder, instead of the detected one.
-        env: The environment, instead of the process's own.
+        env: The environment variables; by default, those of the process.
 
     Attributes:
         problems: The reasons why settings files are not read, one line each.
@@ -60,7 +60,7 @@ class Config:
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:
-        # The environment and the key files contain keys; another process reads its own.
+        # The environment and the key files contain keys, so another process must read them itself.
         return (Config, (self.project.root if self.project else None,))
 
     def refresh(self) -> bool:
@@ -74,8 +74,9 @@ class Config:
         if self._stamps and not any(stamp.has_changed() for stamp in self._stamps):
             return False
         files = [path for folder in self.config_dirs for path in (folder.settings, folder.keys)]
-        # The stamps are taken before reading, so that a change while reading is noticed. They are
-        # stored only after a valid read, so that the error is raised again until the file is fixed.
+        # Stamps are taken before reading, so that a change made during the read is noticed. They
+        # are stored only after a valid read, so that the error is raised again until the file is
+        # fixed.
         stamps = [FileStamp(path) for path in (*files, self.trusted.path)]
         problems = {folder: _settings_problem(folder) for folder in self.config_dirs}
         readable = [folder for folder, problem in problems.items() if not problem]
@@ -93,12 +94,12 @@ class Config:
 
         Args:
             engine: Name of the engine.
-            vendor_variable: The vendor's variable that the engine's entry names, if any; ignored
-                for the engines in `VENDOR_VARIABLES`.
-            owner: Whose key to return; ``None`` for the one that is used.
+            vendor_variable: The vendor's variable in the engine's entry, if any; ignored for the
+                engines in `VENDOR_VARIABLES`.
+            owner: The owner whose key to return; ``None`` for the key that is used.
         """
         variables = _vendor_variables(engine, vendor_variable)
-        # A project's settings do not decide whether a key is the user's.
+        # The project's settings must not affect whether a key counts as the user's.
         mine = self.user_settings if owner == "user" else self.settings
         return self.keys.find(engine, variables if mine.vendor_variables else (), owner)
 
@@ -114,7 +115,7 @@ class Config:
         return (self.settings, self.trusted.revision, *self.keys.snapshot((*names, *variables)))
 
     def options(self, engine: str) -> dict[str, object]:
-        """Return an engine's keyword arguments: its settings, overridden by its variables."""
+        """Return an engine's keyword arguments: its variables take precedence over its settings."""
         table = self.settings.engines.get(engine, {})
         options = {name: table[name] for name in table if name not in settings.POOL_OPTIONS}
         for option, suffix in (("base_url", "BASE_URL"), ("model", "MODEL")):
@@ -128,12 +129,12 @@ class Config:
         return settings.Rates(*(table.get(name) for name in settings.RATE_OPTIONS))
 
     def headers(self, engine: str) -> dict[str, str]:
-        """Return the additional headers of an engine; those of the project take precedence.
+        """Return an engine's additional headers; the project's headers take precedence.
 
-        The project's need a permission; see `header_permissions`.
+        The project's headers need a permission; see `header_permissions`.
 
         Raises:
-            ConfigError: If a variable of the environment that they name is not set, or invalid.
+            ConfigError: If an environment variable in a header is not set or invalid.
         """
         mine, theirs = self._own_headers(engine)
         return headers.expand(mine | theirs, self.env, engine)
@@ -141,7 +142,7 @@ class Config:
     def header_permissions(self, engine: str) -> Iterator[Permission]:
         """Yield the permission to send the headers that the project's settings add, if any.
 
-        Their values may be those of the user's variables.
+        A header may contain the values of the user's variables.
         """
         mine, theirs = self._own_headers(engine)
         if added := {
@@ -161,7 +162,7 @@ class Config:
         return mine, theirs
 
     def day_limits(self) -> Iterator[tuple[ConfigDir, Decimal]]:
-        """Yield the cost limits of a day, with the project or user folder that sets each."""
+        """Yield each daily cost limit with the project or user folder that sets it."""
         for folder, mine in (
             (self.project, self._project_settings),
             (self.user, self.user_settings),
@@ -184,7 +185,8 @@ class Config:
     def option_permissions(self, engine: str) -> Iterator[Permission]:
         """Yield the permissions for options in the project's settings, which may name a host.
 
-        Only engines that are not shipped need them: their files decide what an option means.
+        Only engines that are not shipped need such a permission, because their code may use an
+        option in any way.
         """
         for name, value in self._project_settings.engines.get(engine, {}).items():
             if name not in ("model", "base_url", *settings.POOL_OPTIONS):
@@ -194,7 +196,7 @@ class Config:
     def weights_permissions(self, engine: str) -> Iterator[Permission]:
         """Yield the permission to load the weights that the project's settings name, if any.
 
-        They may have been made to exploit the parser that reads them.
+        Weights can be crafted to exploit the parser that reads them.
         """
         mine, theirs = (
             each.engines.get(engine, {}).get("model_path")
@@ -224,7 +226,7 @@ class Config:
             self.trusted.add(self.project.root, permissions)
 
     def hook_permission(self) -> Permission | None:
-        """Return the permission that the project's hook for cassettes needs, if it has one."""
+        """Return the permission for the project's cassette hook, if it has one."""
         setting = self._project_settings.redact
         if setting is None:
             return None
@@ -233,12 +235,12 @@ class Config:
         return Permission("[cassettes] redact", f"{module.replace('.', '/')}.py", where)
 
     def storage_folder(self) -> tuple[Path, Owner] | None:
-        """Return the folder of the results, and who named it; ``None`` for the default one.
+        """Return the folder of the results and its owner; ``None`` for the default folder.
 
         ``GATEWAYX_STORAGE`` takes precedence over ``[storage] folder`` in the project's settings,
-        and these over the user's. A relative folder of the settings is relative to the project or
-        user folder. A project may have been cloned from a stranger, so its folder must be inside
-        the project.
+        which take precedence over the user's settings. A relative folder is relative to the project
+        or user folder. A project may be a clone of a stranger's repository, so its folder must be
+        inside the project.
 
         Raises:
             ConfigError: If the project's folder is outside the project, or a symlink.
@@ -252,10 +254,10 @@ class Config:
         return None
 
     def project_choice(self, reference: str | None) -> str:
-        """Return where the project chooses the engine of a reference; empty if it does not.
+        """Return the project setting that chooses the engine of a reference; empty if none does.
 
         Args:
-            reference: The caller's reference; ``None`` for the default.
+            reference: The caller's reference; ``None`` for the default model.
         """
         mine = self._project_settings
         if reference is None:
@@ -266,7 +268,7 @@ class Config:
         return f"[aliases] {reference} in its settings" if is_alias else ""
 
     def set_key(self, engine: str, value: str, *, user: bool = False) -> Path:
-        """Write an engine's key to the project's key file, or without a project to the user's.
+        """Write an engine's key to the project's key file, or to the user's file without a project.
 
         Returns:
             The file that was written.
@@ -284,7 +286,7 @@ class Config:
         *,
         user: bool,
     ) -> KeyImport:
-        """Import keys from another file into the project's or user's; see `importing.run`."""
+        """Import keys from a file into the project's or user's key file; see `importing.run`."""
         path = self._key_file(user=user)
         imported = importing.run(source, path, engines, confirm, user=path == self.user.keys)
         self.keys.refresh()
@@ -302,7 +304,7 @@ class Config:
         return (self.user if user or not self.project else self.project).keys
 
     def save_default(self, reference: str) -> Path:
-        """Write the default model to the project's settings, or to the user's without a project."""
+        """Write the default model to the project's settings or, without a project, the user's."""
         folder = self.project or self.user
         path = folder.settings
         refuse_unsafe(path, folder.root)
@@ -329,7 +331,7 @@ def _vendor_variables(engine: str, vendor_variable: str) -> tuple[str, ...]:
 
 
 def _settings_problem(folder: ConfigDir) -> str:
-    """Return why a folder's settings are not read; empty if they are, or there are none."""
+    """Return why a folder's settings are not read; empty if they are read or do not exist."""
     path = folder.settings
     problem = endpoint_file_problem(path, folder.root) if os.path.lexists(path) else None
     return f"the settings {str(path)!r} are not read: the file {problem}." if problem else ""

@@ -23,7 +23,7 @@ _MAX_LINE_NUMBERS = 5
 """Maximum number of line numbers shown."""
 
 _MAX_COMMENT_LINE = 4096
-"""Maximum length of a line whose comment is kept, because the search takes quadratic time."""
+"""Maximum length of a line whose comment is kept; the search takes quadratic time."""
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _PLAIN_VALUE = re.compile(r"[\w./:+=@-]+", re.ASCII)

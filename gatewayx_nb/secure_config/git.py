@@ -1,9 +1,9 @@
-"""Whether git tracks or ignores a file, without its repository's own configuration.
+"""Queries git about files without running commands from a repository's configuration.
 
-A repository's configuration can make git run any command: as a file monitor, or to fetch missing
-objects. A clone can contain such a configuration in a folder that git takes for a bare repository,
-and an archive in ``.git``. Git therefore runs in an empty temporary repository, with the index,
-the objects and the exclude file of the real one, which contain no commands.
+A repository's configuration can make git run any command, for example as a file monitor or to fetch
+missing objects. A clone can contain such a configuration in a folder that looks like a bare
+repository, and an archive can contain it in ``.git``. Git therefore runs in an empty temporary
+repository, with the real repository's index, objects and exclude file, which contain no commands.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ import tempfile
 from pathlib import Path
 
 _TIMEOUT = 0.5
-"""Seconds for each git command; two commands are run for each of at most two key files."""
+"""Maximum seconds for a git command; two commands are run for each of at most two key files."""
 
 _LONG_TIMEOUT = 5.0
-"""Seconds for the command on which a permission depends, which is run rarely."""
+"""Maximum seconds for the command that decides about a permission, which is run rarely."""
 
 _MAX_SIZE = 1 << 20
-"""Number of bytes that are read of a small file of a repository."""
+"""Maximum number of bytes to read from a small file in a repository."""
 
 _PASSED_ON = ("HOME", "SYSTEMROOT", "XDG_CONFIG_HOME")
-"""The variables that git gets; others may contain keys."""
+"""Environment variables that are passed to git; others may contain keys."""
 
 # The user's own configuration is read, so a file monitor and fetches are disabled here as well.
 _SETTINGS = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "core.precomposeUnicode=true")
 _OPTIONS = ("--no-pager", *(word for setting in _SETTINGS for word in ("-c", setting)))
 _OBJECT_FORMAT = re.compile(rb"^\s*objectFormat\s*=\s*\"?sha256\b", re.IGNORECASE | re.MULTILINE)
-# Another spelling is the same file where the file system ignores case.
+# On a file system that ignores case, another spelling is the same file.
 _LS_FILES = ("--icase-pathspecs", "ls-files", "--error-unmatch")
 _SHA256_CONFIG = "[core]\nrepositoryFormatVersion = 1\n[extensions]\nobjectFormat = sha256\n"
 _RESTRICTIONS = {
@@ -51,8 +51,8 @@ def is_tracked(path: Path) -> bool | None:
 def may_be_tracked(path: Path) -> bool:
     """Return whether git may track a file.
 
-    It may if a repository exists and git does not answer, or knows the file by another spelling: on
-    some file systems ``conﬁg`` and ``config`` are the same folder.
+    Return True, too, if a repository exists and git does not answer, or tracks the file under
+    another spelling: on some file systems, ``conﬁg`` and ``config`` are the same folder.
     """
     is_certain = _query(path, _LONG_TIMEOUT, *_LS_FILES)
     folder = Path(os.path.realpath(path.parent))
@@ -65,7 +65,7 @@ def may_be_tracked(path: Path) -> bool:
 
 
 def _is_listed(path: Path) -> bool:
-    """Return whether the folder of a path lists its name in exactly this spelling."""
+    """Return whether a path's folder lists its name with exactly this spelling."""
     try:
         return any(path.name == other.name for other in path.parent.iterdir())
     except OSError:
@@ -85,14 +85,14 @@ def _query(path: Path, timeout: float, *command: str) -> bool | None:
         git_dir = _git_dir(worktree / ".git")
         if git_dir is not None:
             relative = (folder / path.name).relative_to(worktree)
-            # A path that begins with a colon would be a pattern.
+            # Git would interpret a path that begins with a colon as a pattern.
             command = (*command, "--", f"./{relative.as_posix()}")
             return _run(worktree, git_dir, command, timeout)
     return None
 
 
 def _git_dir(path: Path) -> Path | None:
-    """Return the folder that a ``.git`` is or names; ``None`` if it belongs to no repository."""
+    """Return the folder that ``.git`` is or refers to; ``None`` if it is not a repository."""
     if os.path.isfile(path):  # in a linked worktree or a submodule
         _, _, target = os.fsdecode(_read(path)).partition("gitdir: ")
         path = path.parent / target.rstrip("\r\n")
@@ -102,8 +102,8 @@ def _git_dir(path: Path) -> Path | None:
 def _program() -> tuple[str, str] | None:
     """Return the path of git and the search path; ``None`` if git is not installed.
 
-    The current folder and other relative folders, in which a project may have a program of that
-    name, are not searched.
+    The current folder and other relative folders are not searched, because a project may contain a
+    program of that name.
     """
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     path = os.pathsep.join(filter(os.path.isabs, folders))
@@ -124,17 +124,17 @@ def _run(worktree: Path, git_dir: Path, command: tuple[str, ...], timeout: float
             for name in ("refs", "info"):
                 (empty / name).mkdir()
             (empty / "HEAD").write_text("ref: refs/heads/main\n")
-            # A linked worktree uses the exclude file of the main one.
+            # A linked worktree uses the main worktree's exclude file.
             common = git_dir / os.fsdecode(_read(git_dir / "commondir")).rstrip("\r\n")
             (empty / "info" / "exclude").write_bytes(_read(common / "info" / "exclude"))
-            # The index has hashes of this length.
+            # The index contains hashes of this length.
             if _OBJECT_FORMAT.search(_read(common / "config")):
                 (empty / "config").write_text(_SHA256_CONFIG)
             places = {
                 "GIT_DIR": folder,
                 "GIT_WORK_TREE": str(worktree),
                 "GIT_INDEX_FILE": str(git_dir / "index"),
-                # A sparse index names trees.
+                # A sparse index refers to tree objects.
                 "GIT_OBJECT_DIRECTORY": str(common / "objects"),
             }
             result = subprocess.run(  # noqa: S603 - fixed words, and a path after `--`
@@ -155,7 +155,7 @@ def _run(worktree: Path, git_dir: Path, command: tuple[str, ...], timeout: float
 def _read(path: Path) -> bytes:
     """Return the beginning of a file; empty if it is not a regular file or cannot be read."""
     with contextlib.suppress(OSError):
-        if os.path.isfile(path):  # reading a pipe would never end
+        if os.path.isfile(path):  # reading a pipe might never end
             with path.open("rb") as file:
                 return file.read(_MAX_SIZE)
     return b""

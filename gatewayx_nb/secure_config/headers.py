@@ -1,4 +1,4 @@
-"""Additional HTTP headers of an engine in the settings, with variables of the environment."""
+"""Additional HTTP headers in an engine's settings, which may contain environment variables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RESERVED_HEADERS = frozenset(
 
 _MAX_HEADERS = 20
 _MAX_VALUE = 2_000
-"""Maximum number of characters of a value; servers refuse requests with more than some KiB."""
+"""Maximum number of characters in a value; servers refuse requests with large headers."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 """A header's name (RFC 9110)."""
@@ -40,13 +40,13 @@ _SECRET_VARIABLE = re.compile(
     r"|(?:.*_)?(?:KEY|TOKEN|SECRET|PASSWORD|CREDENTIALS?|AUTH|PAT)(?:_.*)?",
     re.IGNORECASE,
 )
-"""The names of variables that may hold a key."""
+"""Names of variables that may contain a key."""
 
 
 def problem_of(name: str, value: object) -> str:
-    """Return why a header in the settings is invalid; empty if it is not."""
+    """Return why a header in the settings is invalid; empty if it is valid."""
     if not _NAME.fullmatch(name):
-        return "is not a valid name of a header"
+        return "is not a valid header name"
     if name.lower() in RESERVED_HEADERS:
         return "is reserved: the engine itself sets it"
     if not isinstance(value, str) or not value.strip():
@@ -56,15 +56,16 @@ def problem_of(name: str, value: object) -> str:
     if not all(any(match.groups()) for match in _REFERENCE.finditer(value)):
         return "has a `$` that is not followed by a variable; write `$$` for a dollar sign"
     secret = next(filter(_SECRET_VARIABLE.fullmatch, variables([value])), "")
-    return f"names ${secret}, which may be a key" if secret else ""
+    return f"contains ${secret}, which may be a key" if secret else ""
 
 
 def problem_of_all(headers: Mapping[str, object], *, is_file: bool) -> str:
-    """Return the problem of the headers of an engine; empty if there is none.
+    """Return why an engine's headers are invalid; empty if they are valid.
 
     Args:
         headers: The headers in the settings.
-        is_file: Whether they are those of one file, in which a name occurs once in any case.
+        is_file: Whether the headers come from one file, which must not contain a name twice in
+            different cases.
     """
     if len(headers) > _MAX_HEADERS:
         return f"must be at most {_MAX_HEADERS}, got {len(headers)}"
@@ -75,7 +76,7 @@ def problem_of_all(headers: Mapping[str, object], *, is_file: bool) -> str:
 
 
 def variables(values: Iterable[object]) -> Iterator[str]:
-    """Yield the names of the variables in the values of headers."""
+    """Yield the names of the variables in header values."""
     for value in values:
         for match in _REFERENCE.finditer(str(value)):
             if name := match[2] or match[3]:
@@ -83,10 +84,10 @@ def variables(values: Iterable[object]) -> Iterator[str]:
 
 
 def expand(headers: Mapping[str, str], env: Mapping[str, str], engine: str) -> dict[str, str]:
-    """Return valid headers with the values of their variables.
+    """Replace the variables in valid headers with their values.
 
     Raises:
-        ConfigError: If a variable is not set, or its value cannot be sent. The error does not
+        ConfigError: If a variable is not set or its value cannot be sent. The error does not
             contain the value.
     """
 
@@ -95,13 +96,13 @@ def expand(headers: Mapping[str, str], env: Mapping[str, str], engine: str) -> d
         value = "$" if match[1] else env.get(name, "").strip()
         if not value:
             raise ConfigError(
-                f"the variable ${name}, which [engines.{engine}] headers names, is not set.",
+                f"the variable ${name}, which [engines.{engine}] headers contains, is not set.",
                 hint=f"Set {name} in the environment, or change headers in the settings.",
                 engine=engine,
             )
         if not _VALUE.fullmatch(value) or len(value) > _MAX_VALUE:
             raise ConfigError(
-                f"the variable ${name}, which [engines.{engine}] headers names, must be at most"
+                f"the variable ${name}, which [engines.{engine}] headers contains, must be at most"
                 f" {_MAX_VALUE:,} characters of printable ASCII, without line breaks.",
                 hint=f"Change {name} in the environment, or headers in the settings.",
                 engine=engine,
@@ -112,10 +113,10 @@ def expand(headers: Mapping[str, str], env: Mapping[str, str], engine: str) -> d
 
 
 def check_no_key(headers: Mapping[str, str], keys: Iterable[str], engine: str) -> None:
-    """Check that no value is, contains or is a part of a key, in plain or encoded form.
+    """Check that no value equals, contains or is part of a key, in plain or encoded form.
 
     Raises:
-        ConfigError: If one is. The error does not contain the value.
+        ConfigError: If a value does. The error does not contain the value.
     """
     keys = [key for key in keys if key]
     for name, value in headers.items():
@@ -123,7 +124,7 @@ def check_no_key(headers: Mapping[str, str], keys: Iterable[str], engine: str) -
         if redact(value, keys) != value or any(map(vendor_of_key, words)):
             raise ConfigError(
                 f"[engines.{engine}] headers: the value of {name!r} contains a key, which would go"
-                " to a server that need not know it; nothing was sent.",
+                " to a server that must not know it; nothing was sent.",
                 hint="Use another value; an engine sends its own key without headers.",
                 engine=engine,
             )

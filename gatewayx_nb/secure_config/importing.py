@@ -28,7 +28,7 @@ class ImportPlan:
     Attributes:
         keys: The engines whose keys are imported.
         base_urls: The imported base URLs, by engine.
-        user: Whether it is written for all of the user's projects.
+        user: Whether the keys are written to the user's key file, which applies to all projects.
     """
 
     keys: tuple[str, ...]
@@ -56,8 +56,8 @@ class ImportedKey:
 
     Attributes:
         name: The name; empty if it may be a key itself.
-        variable: The variable that it sets; empty if there is none.
-        skip_reason: Why it is not imported; ``None`` if it is.
+        variable: The variable to set; empty if there is none.
+        skip_reason: Why the name is not imported; ``None`` if it is imported.
     """
 
     name: str
@@ -96,8 +96,8 @@ def run(
         source: A ``.env``, or a JSON object of keys by name.
         path: The key file.
         engines: Maps vendors' variables, engine names and aliases to engines.
-        confirm: Called with what is imported, before anything is written; it raises an error to
-            cancel the import.
+        confirm: Called with the plan before anything is written; raises an error to cancel the
+            import.
         user: Whether the key file is the user's.
 
     Raises:
@@ -112,7 +112,7 @@ def run(
     variables = {name: engine_variable(engines[name]) for name in known_names}
     candidates = dotenv.values(parsed) if parsed else _from_json(text, source)
     existing, imported, entries = dict(key_store.read(path).values), {}, []
-    # GATEWAYX_ variables come first, so that they win over a vendor's variable for the same engine.
+    # GATEWAYX_ variables come first, so that they take precedence over vendors' variables.
     for name in sorted(candidates, key=lambda name: not _OWN_VARIABLE.fullmatch(name)):
         variable = name if _OWN_VARIABLE.fullmatch(name) else variables.get(name, "")
         value = candidates[name].strip()
@@ -139,7 +139,7 @@ def _skip_reason(variable: str, value: str, existing: Mapping[str, str]) -> Skip
     state = key_state(value)
     if state != "set":
         return SkipReason.EMPTY if state == "missing" else SkipReason.PLACEHOLDER
-    # Only a real key is kept; a placeholder, such as one from a copied example, is replaced.
+    # A real key is kept, but a placeholder, for example from a copied example file, is replaced.
     current = existing.get(variable, "").strip()
     if current == value:
         return SkipReason.ALREADY_SET

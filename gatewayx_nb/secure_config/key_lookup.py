@@ -29,13 +29,13 @@ VENDOR_VARIABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """The variables from which the vendors' own tools read a key, by engine."""
 
 _KEY_NAME = re.compile(r"(?:GATEWAYX_)?([A-Z0-9_]+?)_?(?:API_?)?(?:KEY|TOKEN)", re.IGNORECASE)
-"""Pattern of the names of variables with keys, with the part that names the engine."""
+"""Pattern of the names of variables that contain keys; the group is the engine's name."""
 
 _SIMILARITY = 0.75
-"""Minimum similarity, from 0 to 1, of a misspelt name to the name of an engine."""
+"""Minimum similarity, from 0 to 1, of a misspelt name to an engine's name."""
 
 SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
-"""Pattern of the names of variables with secret values."""
+"""Pattern of the names of variables that contain secrets."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -55,10 +55,11 @@ class Key:
     Attributes:
         state: ``"set"``, ``"placeholder"`` or ``"missing"``.
         value: The key; empty unless it is set.
-        fault: Why a placeholder cannot be a key, if it contains characters that no key contains.
-        variable: The variable that holds it.
+        fault: Why a placeholder cannot be a key, if it contains characters that are invalid in
+            keys.
+        variable: The variable that contains the key.
         source: Where the variable is set: ``"environment"`` or the file's short path.
-        owner: Whose key it is; keys in the environment belong to the user.
+        owner: The owner of the key; keys in the environment belong to the user.
     """
 
     state: KeyState
@@ -70,7 +71,7 @@ class Key:
 
 
 class KeyLookup(NotPicklable):
-    """Lookup of variables: in the environment, the project's key file, then the user's.
+    """Looks up variables in the environment, the project's key file and the user's key file.
 
     The environment is never changed. A file is read again when its stamp changes.
 
@@ -100,8 +101,9 @@ class KeyLookup(NotPicklable):
 
         Args:
             engine: Name of the engine.
-            vendor_variables: The vendor's own variables, used if the ``GATEWAYX_`` one is absent.
-            owner: Whose key to return; ``None`` for the one that takes precedence.
+            vendor_variables: The vendor's own variables, used if the ``GATEWAYX_`` variable is
+                absent.
+            owner: The owner whose key to return; ``None`` for the key that takes precedence.
         """
         variables = (engine_variable(engine), *vendor_variables)
         keys = [
@@ -117,7 +119,7 @@ class KeyLookup(NotPicklable):
         return next(valid, keys[0] if keys else Key("missing"))
 
     def value(self, name: str) -> str | None:
-        """Return a variable's value from the first source where it is not blank."""
+        """Return a variable's value from the first source in which it is not blank."""
         return next((value for value, _, _ in self._candidates(name) if value.strip()), None)
 
     def owner(self, name: str) -> Owner | None:
@@ -129,11 +131,12 @@ class KeyLookup(NotPicklable):
         return (*map(self._env.get, names), *(file.values for file in self._files))
 
     def near_miss(self, engine: str, known_names: Collection[str]) -> str:
-        """Return where a variable resembles that of an engine's key; empty if none does.
+        """Return where a variable with a name similar to that of an engine's key is set, or "".
 
         Args:
             engine: Name of the engine.
-            known_names: The names of other variables that are read, which are not misspelt.
+            known_names: The names of other variables that the package reads, which are not
+                misspelt.
         """
         wanted = engine_variable(engine)
         for name in sorted(self.variable_names() - {*known_names, wanted}):
@@ -181,7 +184,8 @@ class _KeyFile(NotPicklable):
         self.refresh()
 
     def refresh(self) -> None:
-        # This is the stamp of the symlink itself, because a key file that is a symlink is refused.
+        # For a symlink, this is the stamp of the symlink itself, because such a key file is
+        # refused.
         stamp = stat_stamp(self.path, follow=False)
         if self._read and stamp == self._stamp:
             return

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 MAX_BYTES = 1 << 20
 MAX_LINES = 10_000
-"""Larger files are refused: python-dotenv parses only 20,000 lines a second."""
+"""Larger files are refused: python-dotenv parses only 20,000 lines per second."""
 
 _LOCK_TIMEOUT = 10.0
 """Seconds to wait for another process that is writing the file."""
@@ -42,7 +42,7 @@ _ENCODINGS = (
     (codecs.BOM_UTF16_BE, "UTF-16"),
     (rb"{\rtf", "rich text"),
 )
-"""The first bytes of files that an editor has saved in another encoding."""
+"""The first bytes of files that were saved in another encoding."""
 
 _IGNORE_ALL = "# made by gatewayx: nothing in this folder is ever committed\n*\n"
 
@@ -66,8 +66,8 @@ def read(path: Path) -> KeyFileContent:
     Invalid lines are reported by number; all other lines are read.
 
     Raises:
-        ConfigError: If it cannot be read, is a symlink, belongs to another user, is too long, or is
-            not encoded in UTF-8.
+        ConfigError: If the file cannot be read, is a symlink, belongs to another user, is too long,
+            or is not encoded in UTF-8.
     """
     if not _exists(path):
         return KeyFileContent({})
@@ -81,7 +81,7 @@ def read_foreign(path: Path) -> str:
     """Return the content of another tool's key file, whatever its mode and owner.
 
     Raises:
-        ConfigError: If it cannot be read, is too long, or is not encoded in UTF-8.
+        ConfigError: If the file cannot be read, is too long, or is not encoded in UTF-8.
     """
     return _read_text(path, own=False)[0]
 
@@ -124,13 +124,13 @@ def remove(path: Path, name: str) -> bool:
 def make_folder(folder: Path) -> None:
     """Create a folder for keys: mode 0700, with a ``.gitignore`` for all its contents."""
     make_ignored_folder(folder, _IGNORE_ALL)
-    # An existing folder may have more permissions.
+    # An existing folder may have a wider mode.
     if os.name == "posix" and folder.stat().st_uid == os.getuid():
         folder.chmod(0o700)
 
 
 def _exists(path: Path) -> bool:
-    """Return whether the path exists; an inaccessible one counts as existing."""
+    """Return whether a path exists; an inaccessible path counts as existing."""
     try:
         path.lstat()
     except OSError as error:
@@ -143,7 +143,7 @@ def _read_text(path: Path, *, own: bool) -> tuple[str, str | None]:
     handle = open_private(path, own=own)
     with os.fdopen(handle, "rb") as file:
         warning = restrict_to_owner(handle, path) if own else None
-        data = file.read(MAX_BYTES + 1)  # one more byte, to detect a larger file
+        data = file.read(MAX_BYTES + 1)  # one byte more than allowed, to detect a larger file
     line_count = data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")  # LF, CR or CRLF
     if len(data) > MAX_BYTES or line_count > MAX_LINES:
         quoted = quoted_path(path)

@@ -63,18 +63,18 @@ _TYPE_NAMES = {
 }
 
 _MAX_TIMEOUT = 604_800.0
-"""A week in seconds; a longer timeout is probably in milliseconds."""
+"""A week in seconds; a longer timeout was probably written in milliseconds."""
 
 _MAX_DAYS = 36_500.0
 """A century in days."""
 
 _MAX_TABLE_ROWS = 10_000
-"""Maximum of ``table_rows``: a cloned project's tables must not freeze a notebook."""
+"""Maximum of ``table_rows``: a cloned project must not freeze a notebook with a large table."""
 
 RATE_OPTIONS = ("requests_per_minute", "tokens_per_minute")
 
 POOL_OPTIONS = (*RATE_OPTIONS, "headers")
-"""Engine options that are used by the pool and are no arguments of the engine."""
+"""Engine options that the pool uses and does not pass to the engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,9 @@ class Limits:
         concurrency: Maximum number of concurrent calls to one engine.
         retries: Maximum number of retries after the first attempt.
         max_cost: Maximum cost of all calls of a pool in US dollars; ``None`` means no limit.
-        max_cost_per_day: Maximum cost of the calls of a day in US dollars: those of the project, if
-            its settings set the limit, and those of all projects, if the user's do.
+        max_cost_per_day: Maximum cost per day in US dollars. A limit in the project's settings
+            applies to the project's calls, and a limit in the user's settings to the calls of all
+            projects.
         max_call_cost: Maximum cost of one call in US dollars; ``None`` means no limit.
         allow_unpriced: Whether calls with an unknown price are allowed under a cost limit.
         table_rows: Maximum number of rows of a table in a prompt.
@@ -141,22 +142,22 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The content of the settings files; everything has a default.
+    """The content of the settings files; every setting has a default.
 
     Attributes:
-        default_model: Reference of the model to call if none is named.
+        default_model: Reference of the model to call if the caller names no model.
         aliases: References by short name.
         limits: Limits of a call.
         network: Network settings for connections.
         vendor_variables: Whether vendor variables such as ``XAI_API_KEY`` are read.
         redact: ``module:function`` that is applied to all text before it is written to a cassette.
         prompts: Whether a cassette stores requests as text or only as digests.
-        strict_model: Whether a recording of another model than the one that the reference names now
-            counts as missing.
-        storage_folder: The folder of the results, as it is written in the file; see
+        strict_model: Whether a recording counts as missing if the reference now resolves to another
+            model.
+        storage_folder: The folder of the results, as written in the file; see
             `Config.storage_folder`.
-        keep_days: The number of days after which the results of an unused job are forgotten;
-            ``None`` to keep them.
+        keep_days: The number of days after which the results of an unused job are deleted; ``None``
+            to keep them.
         engines: Options of each engine, by engine name.
     """
 
@@ -174,9 +175,9 @@ class Settings:
 
 
 def load(paths: Iterable[Path]) -> Settings:
-    """Read the settings files; earlier ones take precedence, and missing ones are skipped.
+    """Read the settings files; earlier files take precedence, and missing files are skipped.
 
-    Of each limit, the lowest value counts, so that a project raises no limit of its user.
+    The lowest value of each limit applies, so that a project cannot raise the user's limits.
 
     Raises:
         ConfigError: If a file is not valid TOML, or contains an unknown key or an invalid value.
@@ -192,7 +193,7 @@ def load(paths: Iterable[Path]) -> Settings:
 
 
 def _with_lower_limits(table: TomlTable, other: TomlTable) -> TomlTable:
-    """Return a table whose limits are at most those of another one."""
+    """Return ``table`` with each limit lowered to that of ``other``, if that is lower."""
     limits, others = table.get("limits", {}), other.get("limits", {})
     lowest = {name: min(limits[name], others[name]) for name in limits if name in others}
     return _merge(table, {"limits": lowest}) if lowest else table
@@ -202,7 +203,8 @@ def save_default(path: Path, reference: str) -> None:
     """Set ``default_model`` in a settings file; the rest of it is unchanged.
 
     Raises:
-        ConfigError: If the file cannot be written, or its line for the default cannot be found.
+        ConfigError: If the file cannot be written, or the line of its default model cannot be
+            found.
     """
     hint = as_hint(f"`chmod u+w {quoted_path(path.parent)}` if it is yours.")
     with write_errors_as_config_error(path, hint | Hint("omit_option", option="save")):
@@ -232,7 +234,7 @@ def _with_default(text: str, reference: str) -> str:
 
 
 def _differs_only_in_default(text: str, changed: str, reference: str) -> bool:
-    """Return whether a changed text has the default model, and all other values of the old one."""
+    """Return whether a changed text sets the default model and keeps all other values."""
     try:
         return parse_toml(changed) == {**parse_toml(text), "default_model": reference}
     except ValueError:
@@ -298,7 +300,7 @@ def _settings(table: TomlTable, path: Path | None) -> Settings:
 
 
 class _Reader:
-    """Reader of typed values from a parsed file, with an error for each mismatch."""
+    """Reads typed values from a parsed file; raises an error if a type does not match."""
 
     def __init__(self, path: Path | None) -> None:
         self.origin, self._is_file = str(path or "config/gatewayx.toml"), path is not None

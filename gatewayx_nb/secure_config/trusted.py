@@ -1,4 +1,4 @@
-"""The permissions of projects to use the user's keys and rights, stored in the user folder."""
+"""Stores, in the user folder, which projects may use the user's keys and rights, and how."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _SHOWN = 40
-"""Number of characters of a long value that are shown at its beginning and at its end."""
+"""Number of characters to show from the beginning and from the end of a long value."""
 
 _URL = re.compile(r"(?=(?<![\w+.-])([A-Za-z][\w+.-]*://\S+))")
-"""A URL, also within another one."""
+"""A URL, including one inside another URL."""
 
 _LOCK_TIMEOUT = 10.0
 """Seconds to wait for another process that is writing the file."""
@@ -43,15 +43,15 @@ TargetsBySubject = dict[str, list[str]]
 class Permission:
     """An action that a project may perform only after the user has allowed it.
 
-    The action sends one of the user's keys to a host or a file of the project, or runs such a file
-    although the caller has not named it. An edited file keeps its permission; a different name,
-    path or host needs its own.
+    The action sends one of the user's keys to a host or a file that the project chooses, or runs a
+    file of the project that the caller has not named. An edited file keeps its permission; a
+    different name, path or host needs a new permission.
 
     Attributes:
-        subject: The engine that needs it, or ``[cassettes] redact``.
+        subject: The engine that needs the permission, or ``[cassettes] redact``.
         target: A URL as ``https://host:port``, a file in the project, its network settings, or an
             option as in `option_target`.
-        where: The part of the project that requires it.
+        where: The part of the project that requires the permission.
     """
 
     subject: str
@@ -60,16 +60,16 @@ class Permission:
 
     @property
     def id(self) -> str:
-        """Its ID, for ``GATEWAYX_TRUST``; it is the same in every project.
+        """The permission's ID for ``GATEWAYX_TRUST``; it is the same in every project.
 
-        It has 80 bits, so that nobody can find a target with the ID of another one.
+        It has 80 bits, so that nobody can find a target with the same ID as another target.
         """
         data = f"{self.subject}\0{self.target}".encode(errors="replace")
         return hashlib.blake2b(data, digest_size=10).hexdigest()
 
 
 def origin(url: str) -> str:
-    """Return the scheme, host and port of a URL, which the user may trust.
+    """Return the scheme, host and port of a URL.
 
     >>> origin("https://me@Api.Example/v1/")
     'https://api.example'
@@ -85,9 +85,9 @@ def origin(url: str) -> str:
 
 
 def option_target(name: str, value: object) -> str:
-    """Return the target of the permission for an option, which differs for any two values.
+    """Return the target of the permission for an option; different values have different targets.
 
-    A long value is replaced by its two ends, the hosts in it, and its digest.
+    A long value is shortened to its beginning and end, the hosts in it, and its digest.
 
     >>> option_target("region", "eu")
     "region = 'eu'"
@@ -96,7 +96,7 @@ def option_target(name: str, value: object) -> str:
     if text == short_repr(value):
         return f"{name} = {text}"
     hosts = dict.fromkeys(origin(url.rstrip("'\"`,;)]}")) for url in _URL.findall(text))
-    # The project chooses both the value that is allowed and the one that could replace it, so the
+    # The project chooses both the allowed value and the value that could later replace it, so the
     # digest must be long enough to resist collisions.
     digest = hashlib.blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
     shown = f"{text[:_SHOWN]}…{text[-_SHOWN:]}" if len(text) > 2 * _SHOWN else text
@@ -114,8 +114,8 @@ class TrustStore(NotPicklable):
         env: The environment, whose ``GATEWAYX_TRUST`` lists IDs of permissions, as in CI.
 
     Attributes:
-        problem: Why the file is ignored; ``None`` if it is not.
-        revision: Increases with every change to the file that was read or written by this object.
+        problem: Why the file is ignored; ``None`` if it is used.
+        revision: Increases with each change to the file that this object reads or writes.
     """
 
     def __init__(self, path: Path, env: Mapping[str, str]) -> None:
@@ -127,7 +127,8 @@ class TrustStore(NotPicklable):
 
     def refresh(self) -> None:
         """Read the file if it has changed."""
-        # The stamp is taken before reading, so that a change while reading is noticed next time.
+        # The stamp is taken before reading, so that a change made during the read is noticed next
+        # time.
         stamp = stat_stamp(self.path)
         if stamp == self._stamp:
             return

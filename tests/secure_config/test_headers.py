@@ -34,12 +34,12 @@ def test_headers_are_accepted(tmp_path, toml):
     ("toml", "message"),
     [
         ("5", "'headers' in .* must be a table, got 5"),
-        ('{"x team" = "a"}', "'x team' is not a valid name of a header"),
-        ('{"x:" = "a"}', "is not a valid name"),
-        ('{"" = "a"}', "is not a valid name"),
-        (r'{"x\r\ny" = "a"}', "is not a valid name"),
-        ('{"ü" = "a"}', "is not a valid name"),
-        ('{"' + "x" * 101 + '" = "a"}', "is not a valid name"),
+        ('{"x team" = "a"}', "'x team' is not a valid header name"),
+        ('{"x:" = "a"}', "is not a valid header name"),
+        ('{"" = "a"}', "is not a valid header name"),
+        (r'{"x\r\ny" = "a"}', "is not a valid header name"),
+        ('{"ü" = "a"}', "is not a valid header name"),
+        ('{"' + "x" * 101 + '" = "a"}', "is not a valid header name"),
         ('{"x-team" = 5}', "'x-team' must be a string that is not blank, got 5"),
         ('{"x-team" = " "}', "must be a string that is not blank"),
         (r'{"x-team" = "a\r\nauthorization: b"}', "of printable ASCII, without line breaks"),
@@ -75,7 +75,7 @@ def test_headers_of_the_client_are_reserved(tmp_path, name):
 @pytest.mark.parametrize("form", ["$%s", "a ${%s} b"])
 def test_variables_of_keys_are_refused(tmp_path, variable, form):
     """The name of a variable that may hold a key is refused, whether or not it is set."""
-    with pytest.raises(ConfigError, match=f"'x-team' names .{variable}, which may be a key"):
+    with pytest.raises(ConfigError, match=f"'x-team' contains .{variable}, which may be a key"):
         _load(tmp_path, f'{{"x-team" = "{form % variable}"}}')
 
 
@@ -88,7 +88,7 @@ def test_variables_are_replaced():
 
 @pytest.mark.parametrize("env", [{}, {"TEAM": ""}, {"TEAM": " "}])
 def test_an_undefined_variable_is_named(env):
-    message = r"the variable \$TEAM, which \[engines.grok\] headers names, is not set"
+    message = r"the variable \$TEAM, which \[engines.grok\] headers contains, is not set"
     with pytest.raises(ConfigError, match=message):
         expand({"x-team": "a $TEAM"}, env, "grok")
 

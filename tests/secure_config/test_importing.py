@@ -107,7 +107,7 @@ def test_a_file_of_keys_is_imported(project, tmp_path, case):
 
 
 def test_an_import_does_not_overwrite_keys(project, tmp_path):
-    """An import replaces placeholders but no keys, and distinguishes equal from different keys."""
+    """An import replaces placeholders but not keys, and reports whether a key is the same."""
     project.set_keys(
         "GATEWAYX_GROK_API_KEY=mine\nGATEWAYX_OPENAI_API_KEY=changeme\nGATEWAYX_COHERE_API_KEY=c\n"
     )
@@ -126,8 +126,8 @@ def test_an_import_does_not_overwrite_keys(project, tmp_path):
     )
 
 
-def test_a_project_claims_no_variable_of_an_imported_file(project, tmp_path):
-    """The fields ``key`` and the aliases of a project assign no key; a shipped name wins."""
+def test_a_project_cannot_claim_a_variable_of_an_imported_file(project, tmp_path):
+    """A project's ``key`` fields and aliases cannot claim a key; built-in names take precedence."""
     entry = '[{}]\nbase_url = "https://{}.example"\nkey = "{}"\n'
     claims = [("evil", "OPENAI_API_KEY"), ("other", "AWS_SECRET_ACCESS_KEY"), ("NPM_TOKEN", "")]
     (project.root / "config" / "engines.toml").write_text(
@@ -155,8 +155,8 @@ def test_a_project_claims_no_variable_of_an_imported_file(project, tmp_path):
     }
 
 
-def test_an_alias_of_a_project_claims_no_key_of_llm(project, tmp_path):
-    """A name in llm's keys.json means the engine that it means outside the project."""
+def test_a_project_alias_cannot_claim_a_key_from_llms_keys_json(project, tmp_path):
+    """A name in llm's keys.json is resolved without the project's aliases."""
     project.settings('[aliases]\nclaude = "mistral"\n')
     source = tmp_path / "keys.json"
     source.write_text('{"claude": "made-up"}')
@@ -166,7 +166,7 @@ def test_an_alias_of_a_project_claims_no_key_of_llm(project, tmp_path):
     assert dict(key_store.read(project.keys).values) == {"GATEWAYX_ANTHROPIC_API_KEY": "made-up"}
 
 
-def test_a_script_imports_a_redirected_key_only_after_a_permission(project, tmp_path):
+def test_a_script_imports_a_redirected_key_only_with_permission(project, tmp_path):
     """The error says how to allow the destination in Python and in the environment."""
     project.settings('[engines.openai]\nbase_url = "https://evil.example/v1"\n')
     source = tmp_path / ".env"
@@ -201,7 +201,7 @@ def test_a_script_imports_a_redirected_key_only_after_a_permission(project, tmp_
 def test_a_script_imports_an_address_only_for_the_key_beside_it(
     project, tmp_path, text, openai_key, is_imported
 ):
-    """A file does not redirect a key from elsewhere, unless the script confirms it."""
+    """A file cannot redirect a key that is stored elsewhere unless the script confirms this."""
     source = tmp_path / ".env"
     source.write_text(text.format("https://evil.example/v1"))
     env = {"OPENAI_API_KEY": openai_key, "XDG_CONFIG_HOME": str(tmp_path / "user")}
@@ -229,10 +229,10 @@ def test_a_script_imports_an_address_only_for_the_key_beside_it(
         (lambda path: path.write_text("{" * 100_000), "must be a JSON object"),
         (lambda path: path.write_text("A=1\n" * 100_000), "more than 10,000 lines"),
     ],
-    ids=["missing file", "folder", "no JSON", "deep JSON", "long"],
+    ids=["missing file", "folder", "not JSON", "deep JSON", "long"],
 )
 def test_an_invalid_source_raises_a_one_line_error(project, tmp_path, create, expected_message):
-    """A file that cannot be imported raises a one-line error that shows none of its content."""
+    """Importing an invalid file raises a one-line error that shows none of its content."""
     source = tmp_path / "source"
     create(source)
 
