@@ -59,26 +59,26 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BATCH_PRICE = Decimal("0.5")
-"""Share of the normal price that a row of a batch costs.
+"""Price of a row in a batch, as a share of the normal price.
 
 https://platform.openai.com/docs/guides/batch
 https://platform.claude.com/docs/en/build-with-claude/batch-processing#pricing
 """
 
 _SUBMISSION_TIMEOUT = 3600.0
-"""Seconds for the submission of a part, which may have 200 MB."""
+"""Maximum seconds for submitting a part, which may be as large as 200 MB."""
 
 _COLLECTION_TIMEOUT = 3600.0
-"""Seconds for the download of the results of a part."""
+"""Maximum seconds for downloading the results of a part."""
 
 _NO_LIMIT = Decimal(10) ** 12
-"""A limit in US dollars with which `allow` returns the maximum cost of a request."""
+"""A limit in US dollars that is never reached; `allow` then only computes the maximum cost."""
 
 _LARGE_LINE = 2**18
-"""Bytes from which a line is parsed in another thread, so that other calls are not delayed."""
+"""Size in bytes from which a line is parsed in another thread, so as not to delay other calls."""
 
 _OF_EVERY_ROW = (ConfigError, EngineError, AuthenticationError, QuotaError)
-"""Errors that concern every row; such a row is asked again by the next run."""
+"""Errors that would affect every row, so that the next run asks again."""
 
 
 class BatchCalls:
@@ -87,7 +87,7 @@ class BatchCalls:
     Args:
         planner: Plans calls.
         max_cost: Maximum cost of the job in US dollars, over all its runs.
-        earlier: What its earlier runs have cost.
+        earlier: Cost of the earlier runs in US dollars.
 
     Attributes:
         used: The usage of the rows that this object has collected.
@@ -102,7 +102,7 @@ class BatchCalls:
     def prepare(
         self, rows: Sequence[RowRequest], options: CallOptions
     ) -> list[PreparedRow | GatewayError]:
-        """Return each row as its batch sends it, or its error; see `batch.BatchEngines`."""
+        """Return each row in the form to send, or its error; see `batch.BatchEngines`."""
         prepared: dict[int, PreparedRow | GatewayError] = {}
         by_engine: dict[str, list[tuple[int, EngineCall]]] = {}
         for number, row in enumerate(rows):
@@ -145,7 +145,7 @@ class BatchCalls:
         )
 
     async def _bound(self, engine: LLMEngine, request: Request) -> tuple[Request, Decimal]:
-        """Return a request whose answer is limited if a cost limit is set, and its maximum cost.
+        """Return the request and its maximum cost; cost limits may have lowered its ``max_tokens``.
 
         Raises:
             BudgetError: If the price is unknown, or the maximum cost is above ``max_call_cost``.
@@ -168,7 +168,7 @@ class BatchCalls:
         return allowance.request, bound
 
     def check_budget(self, bound: Decimal, rows: int, others: Decimal) -> None:
-        """Check what rows cost at most; see `batch.BatchEngines`."""
+        """Check the maximum cost of rows; see `batch.BatchEngines`."""
         self._planner.runtime.run(self.used.day.refresh())
         day, total = self.used.day.lowest(), bound + others
         if day is not None and total > day.left:
@@ -176,8 +176,8 @@ class BatchCalls:
         session = self._planner.config.settings.limits.max_cost
         if session is not None and total > session - self.used.session_spent:
             raise BudgetError(
-                f"the batch of {rows:,} rows and those that are open may cost up to"
-                f" {dollars(total)}, which is more than what is left of [limits] max_cost;"
+                f"the batch of {rows:,} rows and the open batches may cost up to"
+                f" {dollars(total)}, which is more than the rest of [limits] max_cost;"
                 " nothing was submitted.",
                 hint="Raise [limits] max_cost, or set a lower `max_tokens`.",
             )
@@ -214,7 +214,7 @@ class BatchCalls:
                     raise row_error(engine.name, "protocol", reason)
                 return remote
 
-            # Only a refusal may be repeated: after any other error, the batch may exist.
+            # Retry only after a refusal: after any other error, the batch may exist.
             return await with_retries(create, retries, may_retry=lambda: not is_unclear)
 
         try:
@@ -225,7 +225,7 @@ class BatchCalls:
             raise
 
     def find(self, part: JobPart) -> list[RemoteBatch]:
-        """Return the batches that may be a part; see `batch.BatchEngines`."""
+        """Return the batches that may contain a part; see `batch.BatchEngines`."""
         since = part.at - LOOK_BACK
         return self._query(part, lambda interface: interface.find(part.digest, since))
 
@@ -273,10 +273,11 @@ class BatchCalls:
         return self._run(self._target(part), run, self._limits.timeout)
 
     def _target(self, part: JobPart) -> Target:
-        """Return the engine of a part.
+        """Return the target of a part.
 
         Raises:
-            ConfigError: If its address has changed, so that another provider would be queried.
+            ConfigError: If the engine's address has changed, so that another provider would be
+                queried.
         """
         name, address = str(part.info.get("engine", "")), part.info.get("address")
         target = self._planner.registry.resolve(name)
@@ -295,7 +296,7 @@ class BatchCalls:
         work: Callable[[LLMEngine], Awaitable[T]],
         timeout: float | None = None,
     ) -> T:
-        """Run a coroutine function on the loop of an engine, and return its result.
+        """Run a coroutine function on an engine's event loop and return its result.
 
         Args:
             target: The engine.
@@ -303,7 +304,7 @@ class BatchCalls:
             timeout: Maximum number of seconds.
 
         Raises:
-            GatewayError: If it fails.
+            GatewayError: If the coroutine fails.
         """
         host = self._planner.runtime.host(target)
         try:
@@ -332,7 +333,7 @@ async def _with_engine(
     host: EngineHost,
     target: Target,
     work: Callable[[LLMEngine], Awaitable[T]],
-    timeout: float | None,  # noqa: ASYNC109 - it includes the creation of the engine
+    timeout: float | None,  # noqa: ASYNC109 - includes the creation of the engine
 ) -> T:
     async with asyncio.timeout(timeout), host.acquire(target) as instance:
         with typed_errors(target):
@@ -343,7 +344,7 @@ def _interface(engine: LLMEngine) -> BatchInterface:
     """Return the batch interface of an engine.
 
     Raises:
-        UnsupportedFeatureError: If it has none.
+        UnsupportedFeatureError: If the engine has no batch interface.
     """
     interface = engine.batch_interface()
     if interface is None:
@@ -352,13 +353,13 @@ def _interface(engine: LLMEngine) -> BatchInterface:
 
 
 class _ResultReader:
-    """Turns the results of one part into replies and errors.
+    """Converts the results of one part to replies and errors.
 
     Args:
         engine: The engine.
         part: The part.
         remote: The batch.
-        schema: Parses the answers, if a schema was requested.
+        schema: Parses the answers; ``None`` if no schema was requested.
     """
 
     def __init__(
@@ -376,7 +377,7 @@ class _ResultReader:
         self._seconds = max(0.0, (remote.ended_at or time.time()) - part.at)
 
     async def parse(self, line: bytes) -> BatchResult | None:
-        """Return the result in a line; ``None`` if there is none."""
+        """Return the result in a line; ``None`` if the line contains no result."""
         if len(line) > _LARGE_LINE:
             value = await asyncio.to_thread(parse_line, line)
             return await asyncio.to_thread(self.interface.read, value, self._errors)
@@ -406,7 +407,7 @@ class _ResultReader:
         return reply, CountedRow(_usage_of(partial), "ok"), False
 
     async def _fill(self, partial: PartialReply, body: str) -> Any:  # noqa: ANN401 - depends on the schema
-        """Parse an answer with the parser of its endpoint; return its value under the schema."""
+        """Parse an answer with its endpoint's parser; return the value that the schema yields."""
         key = self._engine.api_key
         cleaner, check = AnswerCleaner(), ChunkCheck(self._engine.name, key)
         partial.mask = check.mask_answer
@@ -444,7 +445,7 @@ class _ResultReader:
 
 
 def _usage_of(partial: PartialReply) -> PartialReply:
-    """Return what the totals need of an answer, without its text."""
+    """Return a copy of an answer without its text, which the totals do not need."""
     usage = PartialReply(partial.engine, partial.model)
     usage.usage, usage.price, usage.attempts = partial.total_usage, partial.price, 1
     usage.finish_reason = partial.finish_reason

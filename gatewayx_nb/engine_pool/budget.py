@@ -1,4 +1,4 @@
-"""Cost limits: the maximum number of tokens that a call may use, and their cost."""
+"""Applies cost limits: computes how many tokens a call may use, and what they cost."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _TOKENS_PER_MESSAGE = 16
 """Upper bound on the tokens that frame each message, such as its role and its separators.
 
-OpenAI's chat format has 4, Llama's 5 and SmolLM2's 5.
+OpenAI's chat format uses 4, Llama's 5 and SmolLM2's 5.
 """
 
 _TOKENS_PER_IMAGE = 7_000
@@ -41,7 +41,7 @@ https://docs.claude.com/en/docs/build-with-claude/vision
 """
 
 _TOKENS_PER_IMAGE_BY_MODEL = {"gpt-4o-mini": 50_000}
-"""Upper bound for models that count more: 2,833 plus 5,667 for each of at most 8 tiles.
+"""Upper bound for models that count more tokens: 2,833 plus 5,667 for each of at most 8 tiles.
 
 https://platform.openai.com/docs/guides/images-vision#calculating-costs
 """
@@ -60,13 +60,13 @@ _LIMIT_PARAMS = frozenset(
 _NESTED_PARAMS = frozenset({"generationConfig", "generation_config", "extra_body"})
 
 SESSION_REPLY_TOKENS = 16_384
-"""Maximum number of tokens in an answer under the limit of a session or a day, by default.
+"""Default maximum number of tokens in an answer if a session or day has a cost limit.
 
-Without a maximum, the first of several concurrent calls would reserve all that is left.
+Without a maximum, the first of several concurrent calls would reserve the whole rest of the limit.
 """
 
 UNLIMITED_TOKENS = 1_000_000
-"""More tokens than any model writes in one answer."""
+"""A number of tokens that no answer reaches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class TokenRange:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What a call may use within its cost limits.
+    """The request that a call may send within its cost limits, and its maximum cost.
 
     Attributes:
         request: The request, with a lower ``max_tokens`` if the limits require it.
@@ -98,10 +98,10 @@ class Allowance:
 
 
 def price_per_token(engine: LLMEngine) -> float | None:
-    """Return an engine's own price in US dollars per token, ``None`` if it has none.
+    """Return an engine's own price in US dollars per token; ``None`` if it has none.
 
     Raises:
-        EngineLoadError: If what the engine returns is not a price.
+        EngineLoadError: If the engine returns an invalid price.
     """
     price: object = engine.get_cost_per_token()
     if price is None:
@@ -132,7 +132,7 @@ async def cost_of(engine: LLMEngine, model: str, usage: Usage, sent_at: float) -
 def input_tokens(request: Request) -> TokenRange:
     """Return the range of the request's input tokens."""
     texts = texts_of(request)
-    # A schema and parameters such as tools are part of the prompt that the provider builds.
+    # The provider adds a schema and parameters such as tools to the prompt.
     extras = [json.dumps(part, default=repr) for part in (request.schema, request.params) if part]
     parts = sum(max(1, len(message.parts)) for message in request.messages)
     fixed = _TOKENS_PER_MESSAGE * (parts + bool(request.system))
@@ -154,7 +154,7 @@ def most_expensive_usage(
 
 
 def _price_hint(engine: LLMEngine) -> Hint:
-    """Return how to make the price of an engine's models known."""
+    """Return the hint that explains how to define an engine's prices."""
     if engine.prices and not pricing.is_available():
         return Hint("install", extra="prices")
     return as_hint("An engine file sets a price with `get_cost_per_token`.")
@@ -162,7 +162,7 @@ def _price_hint(engine: LLMEngine) -> Hint:
 
 @dataclass(frozen=True, slots=True)
 class _Left:
-    """What is left of each limit in US dollars; ``None`` if it is not set."""
+    """The rest of each limit in US dollars; ``None`` if the limit is not set."""
 
     call: Decimal | None
     session: Decimal | None
@@ -181,7 +181,7 @@ class _Left:
 
     @property
     def is_shared(self) -> bool:
-        """Whether several calls share what is left."""
+        """Whether several calls share the rest of a limit."""
         return (self.session, self.of_day) != (None, None)
 
     def error(self, input_cost: Decimal, limits: Limits) -> BudgetError:
@@ -198,16 +198,17 @@ async def allow(
     spent: Callable[[], Decimal],
     lowest_of_day: Callable[[], DayLimit | None] = lambda: None,
 ) -> Allowance:
-    """Return what a call may use so that it cannot exceed its cost limits.
+    """Limit a call so that it cannot exceed its cost limits.
 
-    If the answer could exceed a limit, ``max_tokens`` is lowered to what the limit allows.
+    If the answer could exceed a limit, ``max_tokens`` is lowered accordingly.
 
     Args:
         engine: The engine.
         request: The request.
         limits: Cost limits of the call and the session.
-        spent: Returns what the session has cost so far, including running calls.
-        lowest_of_day: Returns the limit of the day that has the least left, if there is one.
+        spent: Returns the cost of the session so far, including running calls.
+        lowest_of_day: Returns the daily limit with the smallest rest; ``None`` without a daily
+            limit.
 
     Raises:
         BudgetError: If the input alone may exceed a limit, or the price is unknown.
@@ -237,7 +238,7 @@ async def allow(
     if not await cost(UNLIMITED_TOKENS):  # free of charge
         return Allowance(request)
     left = _Left.of(limits, spent, lowest_of_day())
-    if left.lowest is None:  # the only limit has just been removed from the settings
+    if left.lowest is None:  # the settings have just changed and contain no limit any more
         return Allowance(request)
     default = SESSION_REPLY_TOKENS if left.is_shared else UNLIMITED_TOKENS
     allowed = await _affordable_tokens(cost, request.max_tokens or default, left.lowest)
@@ -264,8 +265,8 @@ async def _affordable_tokens(
 ) -> int:
     """Return the largest number of reply tokens, up to ``wanted``, whose cost is within the cap.
 
-    It is found by bisection, because some models have a price per token that depends on the number
-    of tokens.
+    The number is found by bisection, because some models' price per token depends on the number of
+    tokens.
     """
     low, high = 0, wanted + 1
     if (await cost(wanted) or 0) <= cap:
@@ -292,10 +293,10 @@ def _budget_error(input_cost: Decimal, limits: Limits, left: Decimal | None) -> 
         f" {_dollars(limits.max_cost)}, and the prompt alone may cost {_dollars(input_cost)};"
         " nothing was sent.",
         hint="Raise [limits] max_cost in config/gatewayx.toml. If your user folder also sets it,"
-        " the lower one counts.",
+        " the lower limit applies.",
     )
 
 
 def _dollars(amount: Decimal) -> str:
     rounded = amount.quantize(Decimal("0.000001"))
-    return dollars(rounded or amount)  # a tiny limit is not $0
+    return dollars(rounded or amount)  # a tiny amount is not shown as $0

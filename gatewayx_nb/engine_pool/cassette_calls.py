@@ -1,4 +1,4 @@
-"""Calls that a cassette replays, and live calls that it records."""
+"""Calls that replay from a cassette, and live calls that are recorded."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class ReplayedCall:
     """A replay of a recorded answer; implements `PlannedCall`.
 
     Args:
-        portal: The event loop on which it runs.
+        portal: The event loop on which the replay runs.
         entry: The recording.
-        deadline: Seconds that a live call may take.
+        deadline: Deadline of a live call in seconds.
         speed: Playback speed relative to the recording; ``None`` replays at once.
         schema: Parses the answer, if a schema was requested.
-        add_turn: Adds the turn to its conversation.
+        add_turn: Adds the turn to the call's conversation.
     """
 
     def __init__(  # noqa: PLR0913 - as in `EngineCall`
@@ -62,7 +62,7 @@ class ReplayedCall:
         """Replay the chunks, at their recorded times if a speed is set."""
         start = time.monotonic()
         for at, chunk in self._entry.chunks():
-            if self._speed:  # relative to the start, so that delays do not add up
+            if self._speed:  # relative to the start, so that delays do not accumulate
                 await asyncio.sleep(max(0.0, start + at / self._speed - time.monotonic()))
             self.partial.add(chunk)
             if emit is not None:
@@ -172,7 +172,7 @@ async def replay_vectors(entry: CassetteEntry) -> Vectors:
     """Return recorded embeddings.
 
     Raises:
-        ConfigError: If they cannot be read.
+        ConfigError: If the vectors cannot be read.
     """
     np, recorded = import_numpy(), entry.vectors
     try:

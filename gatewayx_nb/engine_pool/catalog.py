@@ -1,4 +1,4 @@
-"""Engines and models with their state, on this machine or in a replayed cassette."""
+"""Lists engines and models with their state, on this machine or in a replayed cassette."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Config
 
 REFRESH_INTERVAL = 1.0
-"""Seconds within which calls do not check again for changed files.
+"""Minimum seconds between two checks for changed files before calls.
 
 Commands and magics always check.
 """
@@ -80,7 +80,7 @@ class Catalog(Protocol):
         """Return the coroutine that checks engines and returns a row for each."""
 
     def features(self, reference: str) -> frozenset[str]:
-        """Return what a model supports."""
+        """Return the features that a model supports."""
 
     def default_model(self) -> str:
         """Return the reference that is used if a call has none."""
@@ -105,7 +105,7 @@ class LiveCatalog(Catalog):
             self._runtime.retire_removed()
 
     def expect_changes(self) -> None:
-        """Make the next call refresh, however recent the last refresh was."""
+        """Make the next call refresh, even if the last refresh was recent."""
         self._refreshed = -math.inf
 
     def refresh_if_due(self) -> None:
@@ -133,7 +133,7 @@ class LiveCatalog(Catalog):
         failure = results.get(engine) if engine is not None else None
         if isinstance(failure, GatewayError):
             raise failure
-        # If no engine is named, one that fails must not hide the models of the others.
+        # If no engine is named, a failing engine must not hide the other engines' models.
         lists = [result for result in results.values() if not isinstance(result, GatewayError)]
         return Table((model for models in lists for model in models), _MODEL_COLUMNS)
 
@@ -153,7 +153,7 @@ class LiveCatalog(Catalog):
 
     @override
     def features(self, reference: str) -> frozenset[str]:
-        """Return what the engine's class declares; the class is loaded if necessary."""
+        """Return the features that the engine's class declares; load the class if necessary."""
         target = self._registry.resolve(reference)
         with typed_errors(target):
             engine = target.instance or self._registry.load(target)
@@ -234,15 +234,15 @@ class ReplayCatalog(Catalog):
 
     @override
     def features(self, reference: str) -> frozenset[str]:
-        """Return every feature, because a cassette may contain any call."""
+        """Return all features, because a cassette may contain any call."""
         return FEATURES | SAMPLING
 
     @override
     def default_model(self) -> str:
-        """Return the default reference: the one used by recorded calls that name no model.
+        """Return the default reference, which recorded calls without a model use.
 
         Raises:
-            ConfigError: If there is none, because every recorded call names its model.
+            ConfigError: If every recorded call names its model.
         """
         reference = self._registry.default or self._cassette.index.default_reference()
         if reference is None:

@@ -1,4 +1,4 @@
-"""What refused calls teach about the limits of a provider that states none."""
+"""Learns a provider's unstated rate limits from the calls that it refuses."""
 
 from __future__ import annotations
 
@@ -20,54 +20,55 @@ _NOTHING: dict[str, tuple[float, float]] = {}
 """The charges of a call without limits."""
 
 _HISTORY = 2048
-"""Maximum number of admissions from which the accepted rate is counted."""
+"""Maximum number of admissions from which the accepted rate is computed."""
 
 _MIN_EVIDENCE = 5
-"""Minimum number of accepted calls from which a rate is learned."""
+"""Minimum number of accepted calls for learning a rate."""
 
 _SHORTEST_MEASURE = 0.25
 """Minimum number of seconds over which a rate is measured."""
 
 _LARGEST_STEP, _LARGEST_STEP_IF_STATED = 0.5, 0.9
-"""Lowest share of the current rate to which one refusal reduces it."""
+"""Smallest factor by which one refusal may reduce the current rate."""
 
 _LONG_CYCLE, _LONGEST_CYCLE = 10.0, 120.0
-"""Shortest and longest cycle, open and closed, in seconds, whose accepted calls give the rate.
+"""Minimum and maximum seconds of a cycle of admission and closure for measuring the rate.
 
-Shorter cycles say little, and calls are not spread over a day whose quota is used up.
+A shorter cycle is not significant. A longer cycle would spread calls over a day whose quota is used
+up.
 """
 
 _MANY, _SHORT_CLOSURE = 20, 0.02
-"""Accepted requests after which a refusal is rare, and the seconds without requests after it."""
+"""Accepted requests after which a refusal counts as rare, and the seconds to pause after it."""
 
 _BURST = 10
-"""Requests in a second that may be a burst beyond a limit that is not known yet."""
+"""Number of requests in a second that may exceed a limit that is not known yet."""
 
 _SETTLING = 1.0
-"""Seconds in which a second refusal shows that the first reduction was not enough."""
+"""Seconds within which a second refusal shows that the first reduction was not enough."""
 
 _FIRST_CLOSURE, _LONGEST_CLOSURE = 0.5, 8.0
 """Seconds without calls after such a refusal; they double with each refused probe."""
 
 _PROBE_PATIENCE = 2.0
-"""Seconds after which a probe counts as accepted: refusals are quick, answers may take minutes."""
+"""Seconds after which a probe counts as accepted; refusals are quick, but answers may be slow."""
 
 _LONGEST_GAP = 60.0
-"""Seconds without calls after which a refusal does not continue the earlier ones."""
+"""Seconds without calls after which a refusal is not related to earlier refusals."""
 
 
 class Permit:
-    """The admission of one request; a context manager around sending it.
+    """The admission of one request; a context manager around sending the request.
 
-    An exception is the outcome: a `RateLimitError` is a refusal.
+    The exception that leaves the block is the outcome: a `RateLimitError` is a refusal.
 
     Attributes:
         number: The number of the request, from 1.
         at: Time of the admission.
-        in_flight: Requests in flight, this one included.
-        charges: What was taken from each bucket, and the bucket's total after it.
+        in_flight: Requests in flight, including this one.
+        charges: The amount taken from each bucket, and the bucket's total afterwards.
         is_refused: Whether the provider refused it.
-        usage: The tokens that it used, if known.
+        usage: The tokens that the request used, if known.
     """
 
     __slots__ = ("_release", "at", "charges", "in_flight", "is_refused", "number", "usage")
@@ -92,22 +93,23 @@ class Permit:
 
 
 class Congestion:
-    """The requests in flight, and the limits that refusals have taught.
+    """The requests in flight, and the limits learned from refusals.
 
     After a refusal, nine tenths of the accepted rate, or of the accepted requests in flight, are
-    allowed, and then more and more. The requests that were in flight at the first refusal are part
-    of the same congestion. If another refusal follows at once, nothing is admitted for half a
-    second, and then one request as a probe, until one is accepted.
+    allowed, and then gradually more. Refusals of requests that were in flight at the first refusal
+    belong to the same congestion. If another refusal follows immediately, nothing is admitted for
+    half a second, and then one request at a time as a probe, until a probe is accepted.
 
     Attributes:
         in_flight: Requests in flight.
         refusals: Requests refused so far.
-        rare_refusals: Refusals that taught nothing, because a limit is stated.
+        rare_refusals: Refusals from which nothing was learned, because a limit is stated.
         is_known: Whether a request was ever refused; until then, nothing is limited.
         rate: The learned requests per second, if any.
         window: The learned number of requests in flight, if any.
         closed_until: Time until which nothing is admitted, if any.
-        is_pause: Whether that is a pause, after which all requests may start, rather than a probe.
+        is_pause: Whether all requests may start after ``closed_until``, rather than one request as
+            a probe.
         stated_rate: The requests per second that known limits allow, if any.
     """
 
@@ -117,7 +119,7 @@ class Congestion:
         self.forget()
 
     def forget(self) -> None:
-        """Forget what refusals have taught."""
+        """Forget the learned limits."""
         self.is_known = False
         self.rate: LearnedLimit | None = None
         self.window: LearnedLimit | None = None
@@ -130,15 +132,15 @@ class Congestion:
         self._refused_since: float | None = None
         self._refused_until = self._last_refused_at = 0.0
         self._last_event, self._last_event_at, self._accepted_at_event = 0, -math.inf, 0
-        # The most requests in flight that were accepted since the last refusal, and before it.
+        # The maximum number of accepted requests in flight since the last refusal, and before it.
         self._peak = self._accepted_peak = 0
         self._is_crowded = False
-        # Where the measurement of the rate begins, now and after the next refusal: a time, and the
-        # number of requests accepted until then.
+        # The beginning of the rate measurement, now and after the next refusal: a time, and the
+        # number of requests accepted before it.
         self._cycle = self._next_cycle = (-math.inf, 0)
 
     def begin_cycle(self, now: float) -> None:
-        """Measure the rate from now on, because all demand was met until now."""
+        """Restart the rate measurement, because no request has had to wait until now."""
         self._cycle = self._next_cycle = (now, self._accepted)
 
     def admit(self, now: float, release: Release) -> Permit:
@@ -176,13 +178,13 @@ class Congestion:
         return now if self.rate is None else max(now, self.rate.due)
 
     def window_at(self, now: float, limit: int) -> int:
-        """Return the number of requests that may be in flight, at most a limit."""
+        """Return the maximum number of requests in flight, at most ``limit``."""
         if self.window is None:
             return limit
         return max(1, int(min(limit, self.window.value(now))))
 
     def refused_seconds(self, now: float) -> float:
-        """Return the seconds with nothing but refusals, to the end of a pause if there is one."""
+        """Return the seconds in which all requests were refused, including a current pause."""
         if self._refused_since is None:
             return 0.0
         until = self.closed_until if self.is_pause and self.closed_until else now
@@ -200,7 +202,7 @@ class Congestion:
     def note_failure(self, permit: Permit) -> None:
         """Count a request that was neither accepted nor refused."""
         self.in_flight -= 1
-        permit.is_refused = True  # it is no evidence of the rate
+        permit.is_refused = True  # the request says nothing about the rate
         if permit is self._probe:
             self._probe = None
 
@@ -221,7 +223,7 @@ class Congestion:
         is_probe = permit is self._probe
         if permit.number > self._last_event or is_probe:
             is_repeated = now - self._last_event_at < _SETTLING
-            # A rare refusal despite a stated limit, such as one at the start or of a busy server,
+            # A rare refusal despite a stated limit, for example at the start or by a busy server,
             # says nothing about the limit.
             is_first, accepted = not self._last_event, self._accepted - self._accepted_at_event
             is_rare = self.stated_rate is not None and (is_first or accepted >= _MANY)
@@ -247,11 +249,11 @@ class Congestion:
 
     @property
     def _largest_step(self) -> float:
-        # A stated limit is better evidence than a few refusals.
+        # A stated limit is more reliable than a few refusals.
         return _LARGEST_STEP if self.stated_rate is None else _LARGEST_STEP_IF_STATED
 
     def _close(self, now: float, seconds: float, *, is_pause: bool) -> None:
-        """Admit nothing for some seconds, and then one request as a probe, or all after a pause."""
+        """Admit nothing for some seconds, then one request as a probe or, after a pause, all."""
         if self.closed_until is None:
             self._closed_at, self.closed_until = now, now
         if now + seconds >= self.closed_until:
@@ -259,18 +261,18 @@ class Congestion:
         self._probe = None
 
     def _open(self, now: float) -> None:
-        """Admit requests again, at the rate that was accepted, counting the closure as time."""
+        """Admit requests again, at the accepted rate; the measured time includes the closure."""
         (began, base), closed_at, was_asked = self._cycle, self._closed_at, self.is_pause
         self.closed_until, self.is_pause, self._probe = None, False, None
         self._closure = _FIRST_CLOSURE
         self._opened_at = now
         if now - closed_at < _FIRST_CLOSURE:
-            return  # a short pause is no sign of a longer quota
+            return  # a short pause does not indicate a longer quota period
         self.begin_cycle(now)
         if self.rate is None:
             return
-        # If the quota of a longer period was used up, the closure is part of that period, which
-        # ended between the last refusal and the first acceptance.
+        # If the quota of a longer period was used up, the period includes the closure and ended
+        # between the last refusal and the first acceptance.
         open_seconds = max(closed_at - began, _SHORTEST_MEASURE)
         longest = max(now - began, open_seconds)
         shortest = longest if was_asked else max(self._last_refused_at - began, open_seconds)
@@ -282,14 +284,15 @@ class Congestion:
         self.rate = LearnedLimit(target, now, min(start, self.rate.value(now)))
 
     def _reduce(self, permit: Permit, now: float, *, is_repeated: bool, is_asked: bool) -> None:
-        """Allow nine tenths of what was accepted: of the calls in flight, of the rate, or of both.
+        """Allow nine tenths of the accepted calls in flight, of the accepted rate, or of both.
 
-        If about as many calls as ever were in flight, their number is the likely cause.
+        If the number of calls in flight was near its maximum, this number is the likely cause.
         """
         if not is_repeated:
             self._cycle, self._next_cycle = self._next_cycle, (now, self._accepted)
         in_flight = self.in_flight + 1
-        # A limit of calls in flight cannot refuse when fewer are in flight than it accepted.
+        # A limit on calls in flight is not the cause if fewer calls were in flight than it
+        # accepted.
         was_lower = self.window is not None and in_flight < 0.95 * self.window.target
         if was_lower:
             self.window = None
@@ -307,17 +310,17 @@ class Congestion:
     def _narrow(self, now: float) -> None:
         """Allow nine tenths of the calls in flight that were not refused.
 
-        If calls were sent together, each refusal lowers that number.
+        If calls were sent together, each refusal lowers this number.
         """
         peak = max(self._accepted_peak, self._peak, self.in_flight)
         if self._is_crowded and peak > 1:
             self.window = LearnedLimit(peak, now)
 
     def _clamped(self, rate: float, now: float) -> float:
-        """Return a measured rate, but at most the rate in force, and not far below it.
+        """Limit a measured rate to at most the rate in force, and to not far below it.
 
-        What was accepted in a short time says little. A limit that is too high is corrected by a
-        few refusals; one that is too low, only by minutes of growth.
+        A short measurement is not reliable. A few refusals correct a limit that is too high, but
+        only minutes of growth correct a limit that is too low.
         """
         in_force = self.stated_rate if self.rate is None else self.rate.value(now)
         if in_force is None:
@@ -328,7 +331,7 @@ class Congestion:
         """Return the accepted calls per second before a refused one; ``None`` if too few."""
         began, _ = self._cycle
         for seconds in (1.0, 10.0, 60.0):
-            # In the last second, calls that did not have to wait are evidence, too.
+            # In the last second, calls that did not have to wait count, too.
             since = max(refused.at - seconds, self._opened_at if seconds == 1.0 else began)
             count = 0
             for permit in reversed(self._history):

@@ -1,4 +1,4 @@
-"""The daily cost limits, and what the calls of all processes have cost today."""
+"""The daily cost limits, and today's cost of the calls of all processes."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage import DailyCosts
 
 DAY_LIMIT = "max_cost_per_day"
-"""The setting, which is also the code of the error for a call that it has stopped."""
+"""The setting, which is also the error code of a call that the limit prevents."""
 
 
 @dataclass(frozen=True, slots=True)
 class DayLimit:
-    """The limit in one file of settings.
+    """The daily limit in one settings file.
 
     Attributes:
         amount: Maximum cost of a day in US dollars.
-        costs: What the calls to which it applies have cost.
-        owner: Whose settings they are; those of the user apply to the calls of all projects.
-        settings: The file.
+        costs: The costs of the calls to which the limit applies.
+        owner: The owner of the settings; the user's limit applies to the calls of all projects.
+        settings: The settings file.
     """
 
     amount: Decimal
@@ -45,10 +45,10 @@ class DayLimit:
 
     @property
     def left(self) -> Decimal:
-        """US dollars that are left today, if each running call has its maximum cost.
+        """The rest of today's limit in US dollars, assuming the maximum cost of running calls.
 
         Raises:
-            ConfigError: If the sum of today cannot be read.
+            ConfigError: If today's cost cannot be read.
         """
         try:
             return self.amount - self.costs.spent
@@ -56,11 +56,11 @@ class DayLimit:
             raise _unusable(self, str(error)) from None
 
     def error(self, left: Decimal, cost: Decimal) -> BudgetError:
-        """Return the error for a call that may cost more than what is left.
+        """Return the error for a call that may cost more than the rest of the limit.
 
         Args:
-            left: What was left when the call was checked.
-            cost: What the call may cost.
+            left: The rest of the limit when the call was checked.
+            cost: The maximum cost of the call.
         """
         whose = "the project's calls" if self.owner == "project" else "all your projects' calls"
         reset = time.strftime("%Y-%m-%d %H:%M", time.localtime(start_of_day(-1)))
@@ -75,7 +75,7 @@ class DayLimit:
 
 
 class DayBudget:
-    """The limits ``max_cost_per_day`` of a pool, in its current settings.
+    """The ``max_cost_per_day`` limits in a pool's current settings.
 
     Args:
         config: The settings.
@@ -89,7 +89,7 @@ class DayBudget:
         """Return the limits of the project and of the user."""
         found = tuple(self._config.day_limits())
         limits = self._limits.get(found)
-        if limits is None:  # paths are not joined for each call
+        if limits is None:  # cached, so that paths are not joined for each call
             limits = [self._limit(folder, amount) for folder, amount in found]
             self._limits = {found: limits}
         return limits
@@ -99,15 +99,15 @@ class DayBudget:
         return DayLimit(amount, costs, folder.owner, folder.settings)
 
     def lowest(self) -> DayLimit | None:
-        """Return the limit that has the least left; ``None`` if there is no limit.
+        """Return the limit with the smallest rest; ``None`` if there is no limit.
 
         Raises:
-            ConfigError: If the sum of today cannot be read.
+            ConfigError: If today's cost cannot be read.
         """
         return min(self.limits(), key=lambda limit: limit.left, default=None)
 
     async def refresh(self) -> None:
-        """Read what other processes have spent, at most once a second.
+        """Read the costs of other processes, at most once a second.
 
         Raises:
             ConfigError: If a file of costs cannot be read or written.
@@ -129,12 +129,12 @@ class DayBudget:
             yield
 
     def add(self, cost: Decimal) -> None:
-        """Add the cost of a call that has ended."""
+        """Add the cost of a finished call."""
         for limit in self.limits():
             limit.costs.add_cost(cost)
 
     def flush(self, timeout: float) -> None:
-        """Write the costs of calls that have ended; wait at most ``timeout`` s for each file."""
+        """Write the costs of finished calls; wait at most ``timeout`` seconds for each file."""
         for limit in self.limits():
             limit.costs.flush(timeout)
 
@@ -143,7 +143,7 @@ def _unusable(limit: DayLimit, reason: str) -> ConfigError:
     quoted = quoted_path(limit.costs.path)
     is_busy = "locked" in reason or "interrupted" in reason
     return ConfigError(
-        f"[limits] {DAY_LIMIT} needs the costs of today, and {str(limit.costs.path)!r} cannot be"
+        f"[limits] {DAY_LIMIT} needs today's costs, and {str(limit.costs.path)!r} cannot be"
         f" used: {reason.rstrip('.')}; nothing was sent.",
         hint=Hint("run_again")
         if is_busy

@@ -47,7 +47,7 @@ class _DefaultPool:
         """Replace the default pool with one for the current project folder.
 
         The chosen default model, the open cassette and all conversations move to the new pool.
-        Running calls finish in the old one, which closes after the last of them.
+        Running calls finish in the old pool, which closes after the last of them.
         """
         with self._lock:
             old, self._pool = self._pool, EnginePool()
@@ -56,11 +56,11 @@ class _DefaultPool:
 
     @contextlib.contextmanager
     def with_cassette(self, path: str | Path, mode: str | None) -> Iterator[Cassette]:
-        """Make a new pool with an open cassette the default pool until the block ends.
+        """Replace the default pool with a new pool, with an open cassette, in the ``with`` block.
 
-        The file may be missing; in mode ``replay``, the first call is then an error. Afterwards
-        the previous default pool, if any, is the default again. Until then, it uses the cassette
-        as well, because a module may hold it or one of its conversations.
+        The file may be missing; in mode ``replay``, the first call then fails. The previous default
+        pool, if any, also uses the cassette in the block, because a module may hold the pool or one
+        of its conversations.
         """
         with contextlib.ExitStack() as stack:
             pool = stack.enter_context(EnginePool())
@@ -76,7 +76,7 @@ class _DefaultPool:
             yield cassette
 
     def _restore(self, previous: EnginePool | None) -> None:
-        """Make the previous pool the default again, and close the current one."""
+        """Make the previous pool the default pool again, and close the current pool."""
         with self._lock:
             pool, self._pool = self._pool, previous
         if pool is not None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.preview import CallPreview
 
 _MAX_BODY = 20_000
-"""Maximum number of characters of a body to show; an image in it may have millions."""
+"""Maximum number of characters of a body to show; a body with an image may have millions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class DryRun:
         """Return the dry run of one or more calls."""
         names = list(map(_reference, previews))
         prompts = [preview.prompt for preview in previews]
-        # Engines without system prompts or schemas get these in the text of the prompt.
+        # Engines that do not support system prompts or schemas get these as part of the prompt.
         prompt = prompts[0] if len(set(prompts)) == 1 else _with_names(names, prompts)
         bodies = list(map(_body, previews))
         return cls(

@@ -42,7 +42,7 @@ def check_texts(texts: Iterable[str]) -> list[str]:
     """Return one or more texts as a list.
 
     Raises:
-        UsageError: If a text is not a str or is empty; providers reject empty ones.
+        UsageError: If a text is not a str or is empty; providers reject empty texts.
     """
     if table_kind(texts) == "DataFrame":  # iterating over it would embed the names of its columns
         raise UsageError(
@@ -61,7 +61,7 @@ def check_texts(texts: Iterable[str]) -> list[str]:
 async def embed(host: EngineHost, target: Target, limits: Limits, texts: list[str]) -> Vectors:
     """Return a float32 array of shape (texts, dimensions).
 
-    It must not run on the engine's own loop, which the engine may block.
+    This must not run on the engine's own loop, which the engine may block.
 
     Raises:
         GatewayError: If a batch fails after its retries.
@@ -121,8 +121,8 @@ class _BatchEmbedder:
         except BaseExceptionGroup as failures:
             failure = failures.exceptions[0]  # callers expect the error of one call
         if failure is not None:
-            # It is raised outside the handler. Otherwise the group would be its context, and
-            # IPython would show the group's whole traceback.
+            # The failure is raised outside the handler. Otherwise, the group would be its context,
+            # and IPython would show the group's whole traceback.
             raise failure
         return [vector for task in tasks for vector in task.result()]
 
@@ -174,5 +174,5 @@ def _to_array(vectors: RawVectors, engine: str) -> Vectors:
             f"{engine!r} must return vectors of numbers, all of the same length.",
             hint=Hint("run_again"),
         ) from None
-    # An empty list would become an array of one dimension.
+    # An empty list would become a one-dimensional array.
     return array.reshape(len(vectors), -1) if vectors else array.reshape(0, 0)

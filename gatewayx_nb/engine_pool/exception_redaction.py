@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 
 def redact_exception(error: GatewayError, key: str) -> None:
-    """Remove a key from an error's message, hint, notes and other attributes, and from its frames.
+    """Remove a key from an error's attributes, such as its message and notes, and from its frames.
 
     A provider may quote the key in its response, and tracebacks with locals would show it.
     """
-    fields = vars(error)  # `add_note` adds its notes to these
+    fields = vars(error)  # `add_note` stores notes here
     fields.update({name: _masked(value, key) for name, value in fields.items()})
     error.args = (error.message,)
     for link in _chain(error):
@@ -58,7 +58,7 @@ def _drop_what_reveals(link: BaseException, key: str) -> None:
     for frame, _ in traceback.walk_tb(link.__traceback__):
         if any(_reveals_key(value, key) for value in frame.f_locals.values()):
             with contextlib.suppress(RuntimeError):  # a frame that is still running
-                # This drops the local variables; the traceback keeps its lines.
+                # Clearing drops the local variables; the traceback keeps its lines.
                 frame.clear()
 
 
@@ -99,14 +99,14 @@ def _must_not_be_shown(error: BaseException | None, key: str) -> bool:
         is_plain = plain(text) == well_formed(text).replace("\r", "")
         return not is_plain or _reveals_key(text, key) or _reveals_key(error, key)
     except BaseException:  # noqa: BLE001 - `__str__` of an engine's exception may raise anything
-        return True  # what it would show is unknown
+        return True  # its text is unknown
 
 
 def _reveals_key(value: object, key: str) -> bool:
     """Return whether the ``repr`` of a value or of its attributes contains the key.
 
-    Verbose tracebacks show both. They cannot show a value whose ``repr`` fails. A very large value
-    counts as one that contains the key, because searching it would stop other calls.
+    Verbose tracebacks show both. A value whose ``repr`` fails cannot be shown. A very large value
+    counts as containing the key, because searching it would delay other calls.
     """
     with contextlib.suppress(BaseException):  # reading an engine's value may raise anything
         parts = (value, getattr(value, "__dict__", None), getattr(value, "args", None))

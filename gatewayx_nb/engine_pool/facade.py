@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 
 
 _FLUSH_TIMEOUT = 0.2
-"""Seconds that closing a pool waits for the costs of the day; they are written nevertheless."""
+"""Seconds to wait for the daily costs when a pool is closed; writing continues afterwards."""
 
 _CALL_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages"})
 _COMPARE_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages", "models"} - {"model"})
@@ -81,7 +81,7 @@ class EnginePool(Caller, RowCaller):
 
     Args:
         home: The project folder; by default, the nearest one at or above the current folder.
-        env: The environment; by default, the process's own.
+        env: The environment variables; by default, those of the process.
         engines: Engine instances, in addition to those found as files. An engine's name is its
             ``name`` or is derived from its class.
     """
@@ -98,13 +98,14 @@ class EnginePool(Caller, RowCaller):
         self._store: ResultsStore | None = None
         self._runtime = runtime = Runtime(registry)
         self._live = LiveCatalog(config, registry, self._runtime, self._usage)
-        # The store gets a function, because the router in turn needs the conversations.
+        # The store receives a function, because the router needs the conversations first.
         self.chats = ChatStore(lambda: self._router)
         self._planner = planner = LivePlanner(
             config, registry, self._runtime, self.chats, self._usage
         )
         self._router = CallRouter(planner, self._live.refresh_if_due)
-        # The calls of a dropped pool still finish. Neither callback may keep the pool alive.
+        # A garbage-collected pool still finishes its calls. Neither callback may keep the pool
+        # alive.
         weakref.finalize(self, runtime.retire).atexit = False
         atexit.register(close_at_exit, weakref.ref(runtime), weakref.ref(self._usage.ledger))
 
@@ -125,7 +126,7 @@ class EnginePool(Caller, RowCaller):
 
         Raises:
             UsageError: If an option or the list of models is invalid; nothing is sent.
-            EngineNotFoundError: If a reference names no engine; nothing is sent.
+            EngineNotFoundError: If a reference names an unknown engine; nothing is sent.
             KeyboardInterrupt: If stopped; its ``comparison`` holds the partial answers.
         """
         forbid_blocking_call("acompare")
@@ -168,7 +169,7 @@ class EnginePool(Caller, RowCaller):
         schema: object = None,
         **options: Unpack[AskOptions],
     ) -> CallPreview:
-        """Return what `ask` would send and its maximum cost; nothing is sent.
+        """Return the request that `ask` would send, and its cost; nothing is sent.
 
         The preview describes the live call, even if a `cassette` is open.
 
@@ -191,7 +192,7 @@ class EnginePool(Caller, RowCaller):
         schema: object = None,
         **options: Unpack[AskOptions],
     ) -> CallPreview:
-        """Return what `aask` would send; see `preview`."""
+        """Return the request that `aask` would send; see `preview`."""
         check_keywords(options, _CALL_KEYWORDS)
         call_options: CallOptions = {**options, "model": model, "schema": schema}
         call = self._router.plan_live(select_prompt(prompt, messages), call_options)
@@ -200,8 +201,9 @@ class EnginePool(Caller, RowCaller):
     def embed(self, texts: Iterable[str], model: str) -> Vectors:
         """Return the embeddings of texts as a float32 array of shape (texts, dimensions).
 
-        Of 100 or more texts, equal ones are embedded once, and the embeddings are stored as they
-        arrive: a second call, also after an error or a restart, asks only for the missing ones.
+        If there are 100 or more texts, equal texts are embedded once, and embeddings are stored as
+        they arrive. A second call, even after an error or a restart, requests only the missing
+        embeddings.
 
         Args:
             texts: The texts, such as a list or a column of a DataFrame; none may be empty.
@@ -226,7 +228,8 @@ class EnginePool(Caller, RowCaller):
         """Start a conversation, or continue the named one.
 
         Args:
-            model: Reference of the model; if omitted, the conversation's or the default model.
+            model: Reference of the model; if omitted, the conversation's model or the default
+                model.
             system: The system prompt.
             name: Its name, for ``--chat`` and ``chat=``; if omitted, the conversation is private.
 
@@ -277,7 +280,7 @@ class EnginePool(Caller, RowCaller):
         return self._config
 
     def models(self, engine: str | None = None, *, live: bool = False) -> Table[ModelInfo]:
-        """Return the models that can be called now.
+        """Return the models that can currently be called.
 
         Args:
             engine: Name of an engine; by default, all.
@@ -336,10 +339,10 @@ class EnginePool(Caller, RowCaller):
         problems = self._catalog.problems
         if cassette is not None and self._router.replayed_cassette is None:
             problems = [*problems, *filter(None, [cassette.problem, cassette.warning])]
-        return list(map(plain, problems))  # they may quote a file
+        return list(map(plain, problems))  # problems may quote a file
 
     def features(self, reference: str) -> frozenset[str]:
-        """Return what a model supports: ``system``, ``images``, ``temperature``, ``seed`` ….
+        """Return the features of a model, such as ``system``, ``images`` and ``temperature``.
 
         These are declared by the engine's class, which is loaded if necessary; the provider is not
         queried. While a `cassette` is replayed, every feature is returned.
@@ -370,7 +373,7 @@ class EnginePool(Caller, RowCaller):
 
     @property
     def chosen_default(self) -> str | None:
-        """The default model that `use` or the settings name; ``None`` if the keys decide it."""
+        """The default model set by `use` or the settings; ``None`` if it depends on the keys."""
         return self._registry.default or self._config.settings.default_model
 
     def use(self, reference: str, *, save: bool = False) -> None:
@@ -403,14 +406,14 @@ class EnginePool(Caller, RowCaller):
     ) -> Table[ModelUsage] | Table[UsageTotals]:
         """Return the totals of this pool's calls by engine and model, or of all past calls.
 
-        With an argument, the totals are those of the `ledger`: of all of the project's calls,
-        including those of other kernels and earlier sessions. Each row of a map counts as a call.
-        `history` lists single calls.
+        With an argument, the totals are computed from the `ledger`, which contains all of the
+        project's calls, including those of other kernels and earlier sessions. Each row of a map
+        counts as a call. `history` lists single calls.
 
         Args:
-            by: What past calls are summed up by: ``"day"``, ``"engine"``, ``"model"`` or ``"job"``.
-                Days are those of the local time.
-            days: Number of days of the past calls, today included; all if omitted.
+            by: The field by which past calls are grouped: ``"day"``, ``"engine"``, ``"model"`` or
+                ``"job"``. Days are in local time.
+            days: Number of days to include, counting today; all if omitted.
 
         Raises:
             UsageError: If an argument is invalid.
@@ -452,8 +455,8 @@ class EnginePool(Caller, RowCaller):
         """Return the permissions that the project's files need and that you have not granted.
 
         Returns:
-            By engine, or by ``[cassettes] redact``: the project's hosts, files and network
-            settings.
+            The hosts, files and network settings that need permission, by engine or ``[cassettes]
+            redact``.
         """
         self.refresh()
         return self._registry.missing_permissions()
@@ -470,12 +473,13 @@ class EnginePool(Caller, RowCaller):
     def key_destinations(
         self, *engines: str, untrusted: bool = False, named: bool = False
     ) -> dict[str, list[Permission]]:
-        """Return the hosts and files to which the project's files send the keys of engines.
+        """Return the hosts and files to which the project's files send engines' keys.
 
         Args:
             *engines: Names of engines.
             untrusted: Whether to return only those that you must allow before a key is stored.
-            named: Whether you named the engines; then you need not allow the project's new ones.
+            named: Whether you named the engines; engines that only the project has then need no
+                permission.
         """
         self.refresh()
         return self._registry.key_destinations(engines, untrusted=untrusted, named=named)
@@ -483,15 +487,15 @@ class EnginePool(Caller, RowCaller):
     def import_keys(
         self, source: str | Path, *, user: bool = False, confirm: ConfirmImport | None = None
     ) -> KeyImport:
-        """Import keys from a ``.env`` file or llm's ``keys.json``; keys that are set are kept.
+        """Import keys from a ``.env`` file or llm's ``keys.json``; existing keys are kept.
 
         Args:
             source: The file; neither its content nor its permissions are changed.
             user: Whether to import them for all of the user's projects.
-            confirm: Called with the engines whose keys are imported, as ``keys``, and with the
-                imported ``base_urls``, before anything is written; it raises an error to cancel the
-                import. By default, the `key_destinations` of keys for the project must already be
-                allowed, and a base URL is imported only together with the engine's only key.
+            confirm: Called before anything is written, with an object that has the imported
+                engines' names as ``keys`` and the imported ``base_urls``; raises an error to cancel
+                the import. By default, the `key_destinations` of keys for the project must already
+                be allowed, and a base URL is imported only together with the engine's only key.
 
         Raises:
             ConfigError: If a file cannot be read or written.
@@ -524,7 +528,8 @@ class EnginePool(Caller, RowCaller):
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:
-        # Loops and connections cannot be pickled; a worker process builds its own for the project.
+        # Loops and connections cannot be pickled; a worker process creates its own pool for the
+        # project.
         project = self._config.project
         return (EnginePool, (project.root if project else None,))
 
@@ -571,7 +576,7 @@ class EnginePool(Caller, RowCaller):
         return self._config.settings.prompts == "text"
 
     def _take_over(self, old: EnginePool) -> None:
-        """Take over the state of another pool, whose running calls end in that pool."""
+        """Take over the state of another pool; running calls of the other pool finish there."""
         self._registry.default = old._registry.default
         self.chats.adopt(old.chats)
         self._usage.continue_from(old._usage)
@@ -581,5 +586,5 @@ class EnginePool(Caller, RowCaller):
     @property
     def _catalog(self) -> Catalog:
         cassette = self._router.replayed_cassette
-        # This is evaluated for each call, because the open cassette may have changed.
+        # Evaluated for each call, because the open cassette may have changed.
         return ReplayCatalog(cassette, self._registry) if cassette else self._live

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from gatewayx_nb.errors import TransportError
     from gatewayx_nb.replies import Reply
 
-# Another engine would not help: an option is invalid, or the user has to decide about trust.
+# Another engine would not help if an option is invalid or the user has to grant a permission.
 FINAL_ERRORS = (UsageError, TrustError)
 """Errors after which no fallback is tried."""
 
 
 class Failover:
-    """Calls to several engines: if one fails before its answer has begun, the next is called.
+    """Calls several engines: if an engine fails before its answer begins, calls the next one.
 
     Args:
         first: The reference of the first engine.
@@ -42,18 +42,18 @@ class Failover:
             raise _combine_errors(error for error in attempts if isinstance(error, GatewayError))
         self.portal = portal
         self.partial = calls[0].partial
-        for call in calls:  # readers see one partial answer, whichever engine is called
+        for call in calls:  # all calls write to the same partial answer
             call.partial = self.partial
         self._first_reference, self._attempts = first, attempts
         self._current = calls[0]
 
     @property
     def timeout(self) -> float:
-        """Seconds that a caller waits; the deadline of one call covers all attempts."""
+        """Seconds that a caller waits for all attempts, which share one deadline."""
         return self._current.timeout
 
     async def preview(self) -> CallPreview:
-        """Return what the first call that can be made would send; see `EngineCall.preview`."""
+        """Return the request of the first call that can be made; see `EngineCall.preview`."""
         return await self._current.portal.arun(self._current.preview())
 
     async def run(self, emit: ChunkHandler | None = None) -> Reply:
@@ -94,7 +94,7 @@ class Failover:
 
 
 def _combine_errors(failures: Iterable[GatewayError]) -> GatewayError:
-    """Return the first failure, with the messages of later ones appended."""
+    """Return the first failure, with the messages of later failures appended."""
     first, *later = failures
     texts = (f" A fallback failed too: {error.message}" for error in later)
     return first.with_appended_text("".join(texts))

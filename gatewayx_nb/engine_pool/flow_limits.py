@@ -6,45 +6,45 @@ import math
 from collections import deque
 
 _SHARE = 0.97
-"""Share of a limit that is used: a server's clock, and the time a request takes, vary."""
+"""Share of a limit to use, because server clocks and the duration of requests vary."""
 
 _LOWEST_SHARE = 0.955
-"""Lowest value to which rare refusals reduce that share."""
+"""Lowest value to which rare refusals reduce `_SHARE`."""
 
 _SHARE_OF_SECOND = 0.975
-"""Share of a second's limit that may start in any second; a provider may count by the second."""
+"""Share of a second's limit to use in any second, because a provider may count by the second."""
 
 _CATCH_UP, _CATCH_UP_OF_FEW = 0.05, 0.02
-"""Seconds of lateness that the next calls make up for.
+"""Maximum seconds of delay for which later calls may compensate.
 
-A busy machine wakes up late. If only a few calls start in a second, they are spaced instead of
-counted. Calls after an idle time are spaced, too, because idle time is not lateness.
+A busy machine wakes up late. If few calls start per second, they are spaced instead of counted.
+Calls after an idle time are also spaced, because idle time is not a delay.
 """
 
 _FEW = 50
-"""Number of calls in a second below which they are spaced."""
+"""Number of calls per second below which calls are spaced."""
 
 _LARGEST = 1e15
-"""Limits of at least this value are mistakes of an engine, or mean that there is no limit."""
+"""A limit of at least this value is an engine's mistake, or means that there is no limit."""
 
 _RECOVERY = 40.0
-"""Seconds until a learned limit has grown back to the value at which it was refused."""
+"""Seconds until a learned limit has grown back to the value at which calls were refused."""
 
 _REDUCTION = 0.9
-"""Share of the accepted rate or number of calls that is allowed after a refusal."""
+"""Factor that is applied to the accepted rate or number of calls after a refusal."""
 
 
 class Bucket:
     """A limit per minute, spent evenly.
 
-    A call starts if the bucket is not in debt, and its whole amount may put the bucket in debt, so
-    that a large call waits no longer than a small one, and those after it wait for its amount.
+    A call starts if the bucket is not in debt, and may put the bucket in debt by its whole amount.
+    A large call thus waits no longer than a small call, but the calls after it wait longer.
 
     Args:
         configured: Units per minute in the settings; ``None`` means no limit.
 
     Attributes:
-        limit: Units per minute, of the settings or the provider, whichever is lower.
+        limit: Units per minute; the lower of the limits in the settings and of the provider.
         due: Time at which the bucket is out of debt.
         total: Units taken so far.
     """
@@ -69,7 +69,7 @@ class Bucket:
         self.limit = self._configured
         self.due, self.total = 0.0, 0.0
         self._slow_rate, self._slow_until = math.inf, 0.0
-        self._recent: deque[tuple[float, float]] = deque()  # the amounts of the last second
+        self._recent: deque[tuple[float, float]] = deque()  # the amounts taken in the last second
         self._used, self._mean, self._share = 0.0, 1.0, _SHARE
 
     @property
@@ -78,11 +78,11 @@ class Bucket:
         return self.limit < _LARGEST
 
     def ease(self) -> None:
-        """Use less of the limit, because the provider counts less evenly than calls are sent."""
+        """Use a smaller share of the limit, because the provider counts less evenly."""
         self._share = max(_LOWEST_SHARE, self._share - 0.005)
 
     def rate(self, now: float) -> float:
-        """Return the units per second that may start now."""
+        """Return the units per second that may currently be used."""
         rate = self.limit / 60 * self._share
         return min(rate, self._slow_rate) if now < self._slow_until else rate
 
@@ -108,7 +108,7 @@ class Bucket:
         return recent[0][0] + 1 if is_full else now
 
     def calls_per_second(self, now: float) -> float:
-        """Return the number of calls of average size that may start in a second."""
+        """Return the number of average-sized calls that may start per second."""
         return self.rate(now) / max(1.0, self._mean)
 
     @property
@@ -116,7 +116,7 @@ class Bucket:
         return self._mean * _FEW > self.limit / 60 * _SHARE_OF_SECOND
 
     def settle(self, surplus: float, now: float) -> None:
-        """Spend what a call used beyond its estimate, or return what it did not use."""
+        """Spend the amount that a call used beyond its estimate, or return the unused amount."""
         self.due += surplus / self.rate(now)
 
     def configure(self, configured: float | None) -> None:
@@ -133,7 +133,7 @@ class Bucket:
         unseen: float,
         now: float,
     ) -> None:
-        """Apply what a provider reports.
+        """Apply the limits that a provider reports.
 
         Args:
             limit: Units per minute; ``None`` means not reported.
@@ -149,14 +149,15 @@ class Bucket:
             return
         rate = self.limit / 60 * _SHARE
         left = max(0.0, left - unseen)
-        if left >= self.limit:  # the settings allow less than the provider
+        if left >= self.limit:  # the limit in the settings is lower than the provider's
             return
         if reset is None or not 0 < reset < _LARGEST:
             reset = max(0.0, (self.limit - left) / rate)
         if left < 1:  # a bucket refills all the time, a window when it is reset
             self.due = max(self.due, now + min(reset, 1 / rate))
-        # A bucket's reset is the time to refill, so it never demands less than the full rate. What
-        # is left of a window must last until its reset, because other clients may have used it.
+        # A bucket's reset is the time to refill it, so the rate is never lower than the full rate.
+        # The rest of a window must last until the window's reset, because other clients may have
+        # used it, too.
         elif left / reset < rate and left + rate * reset < 0.9 * self.limit:
             self._slow_rate, self._slow_until = left / reset, now + reset
 
@@ -167,14 +168,15 @@ class Bucket:
 class LearnedLimit:
     """A limit that grows after a refusal, like the window of TCP CUBIC.
 
-    It grows from its start to its target in `_RECOVERY` seconds, quickly at first, and then beyond
-    the target, slowly at first (https://www.rfc-editor.org/rfc/rfc9438#section-4.2). A limit
-    that was halved and raised evenly would cause more refusals, or leave more unused.
+    The limit grows from its start to its target in `_RECOVERY` seconds, quickly at first, and then
+    beyond the target, slowly at first (https://www.rfc-editor.org/rfc/rfc9438#section-4.2). A limit
+    that was halved and then raised linearly would cause more refusals or leave more of the
+    provider's limit unused.
 
     Args:
         target: The limit at which calls were refused.
         now: Time of the refusal.
-        start: The limit now; by default, nine tenths of the target.
+        start: The initial limit; by default, nine tenths of the target.
 
     Attributes:
         target: The limit at which calls were refused.
@@ -197,5 +199,5 @@ class LearnedLimit:
         return self.target + span * growth**3
 
     def take(self, now: float) -> None:
-        """Start one call; the next one may start at ``due``."""
+        """Count the start of a call; the next call may start at ``due``."""
         self.due = max(self.due, now - _CATCH_UP) + 1 / self.value(now)

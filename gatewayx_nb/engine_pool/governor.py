@@ -1,4 +1,4 @@
-"""The flow of calls to one engine: admission, pacing, and what refusals teach."""
+"""Controls the flow of calls to one engine: admission, pacing, and learning from refusals."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Bound = Literal[
     "the provider's refusals",
     "the provider's speed",
 ]
-"""What bounds the flow; "the provider's refusals" are 429s that state no limit."""
+"""The limit on the flow; "the provider's refusals" are 429 responses that state no limit."""
 
 _RESOURCES: dict[str, Bound] = {
     "requests": "requests per minute",
@@ -43,7 +43,7 @@ _TOO_MANY_REQUESTS = 429
 _NO_FIELDS: Mapping[str, object] = {}
 
 _LONGEST_PAUSE = 60.0
-"""Longest pause in seconds that a call without ``patience`` waits for, as in `with_retries`."""
+"""Maximum pause in seconds for which a call without ``patience`` waits, as in `with_retries`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +51,14 @@ class Pace:
     """The flow of calls to an engine at one moment.
 
     Attributes:
-        rate: Requests that may start each second; ``None`` means no limit is known.
-        window: Requests that may be in flight.
+        rate: Maximum number of requests per second; ``None`` means no limit is known.
+        window: Maximum number of requests in flight.
         in_flight: Requests in flight.
         waiting: Requests waiting for admission.
-        refusals: Requests that the provider refused so far because of a rate limit.
+        refusals: Number of requests that the provider has refused because of a rate limit.
         paused_until: Time of the event loop (`time.monotonic`) until which the provider asked to
             pause; ``None`` if there is no pause.
-        bound_by: What bounds the flow.
+        bound_by: What currently limits the flow.
     """
 
     rate: float | None
@@ -71,7 +71,7 @@ class Pace:
 
 
 class _Waiter:
-    """A request in line."""
+    """A request in the queue."""
 
     __slots__ = ("admission", "amounts", "patience")
 
@@ -87,11 +87,13 @@ class _Waiter:
 class Governor:
     """Admits the calls to one engine, first come first served.
 
-    It runs on the engine's event loop, so it needs no lock. Only `pace` may be read from other
-    threads. Limits come from the settings, from the provider's headers, and, if a provider refuses
-    calls without stating a limit, from the rate and the number of calls in flight that it accepted.
+    The governor runs on the engine's event loop, so it needs no lock. Only `pace` may be read from
+    other threads. Limits come from the settings and the provider's headers. If a provider refuses
+    calls without stating a limit, they are learned from the accepted rate and number of calls in
+    flight.
 
-    aiolimiter's bucket has neither debt nor corrections, and keeps no order of calls.
+    aiolimiter's bucket supports neither debt nor corrections, and does not preserve the order of
+    calls.
 
     Args:
         loop: The engine's event loop.
@@ -111,7 +113,7 @@ class Governor:
         self._bound: Bound = "the provider's speed"
 
     def forget(self) -> None:
-        """Forget the limits that answers have taught, because the key or address has changed."""
+        """Forget the learned limits, because the key or address has changed."""
         self._congestion.forget()
         self._buckets = {}
         self._configure_buckets()
@@ -123,7 +125,7 @@ class Governor:
 
     @property
     def pace(self) -> Pace:
-        """The flow now; may be read from any thread."""
+        """The current flow; may be read from any thread."""
         now, congestion, waiting = self._loop.time(), self._congestion, self._waiting
         bucket, learned = self._buckets.get("requests"), congestion.rate
         rates = [bucket.rate(now)] if bucket and bucket.is_limited else []
@@ -145,7 +147,7 @@ class Governor:
         )
 
     def ticket(self) -> int:
-        """Return a place in the line, which a call keeps when it is sent again."""
+        """Return a place in the queue, which a call keeps when it is retried."""
         return next(self._tickets)
 
     def configure(self, rates: Rates, concurrency: int) -> None:
@@ -176,21 +178,22 @@ class Governor:
         """Wait until a request may be sent.
 
         Args:
-            ticket: Its place in the line; see `ticket`.
+            ticket: The call's place in the queue; see `ticket`.
             tokens: Estimated tokens of the prompt.
             output: Maximum number of tokens of the reply; 0 if unknown.
-            patience: Seconds of nothing but refusals after which the call fails; by default, it
-                fails if the provider asks for a pause of more than a minute.
+            patience: Seconds after which the call fails if all requests are refused; by default,
+                the call fails if the provider requests a pause of more than a minute.
 
         Raises:
-            RateLimitError: If the request is larger than a minute's limit, or the provider refuses
-                requests, or asks for a pause, for longer than ``patience`` allows.
+            RateLimitError: If the request is larger than the limit per minute, or if refusals or a
+                requested pause last longer than ``patience``.
         """
         waiter = _Waiter(self._loop.create_future(), self._amounts(tokens, output), patience)
         now = self._loop.time()
         if self._is_hopeless(waiter, now):
             raise self._refusal_for(now)
-        # The second number is unique: an earlier wait of the same call may still be in the heap.
+        # The second number is unique, because an earlier wait of the same call may still be in the
+        # heap.
         heapq.heappush(self._waiters, (ticket, self.ticket(), waiter))
         self._waiting += 1
         self._pump()
@@ -205,7 +208,7 @@ class Governor:
             self._waiting -= 1
 
     def release(self, permit: Permit, error: BaseException | None = None) -> None:
-        """End a request with its outcome, and admit those that wait."""
+        """End a request with its outcome, and admit waiting requests."""
         now = self._loop.time()
         fields = _fields(error)
         if issubclass(type(error), RateLimitError):
@@ -230,7 +233,7 @@ class Governor:
             self._pump()
 
     def refused_for(self, seconds: float) -> bool:
-        """Return whether the engine refuses all requests for this long, its pause included."""
+        """Return whether the engine has refused all requests for this long, including a pause."""
         return 0 < seconds <= self._congestion.refused_seconds(self._loop.time())
 
     def note_limits(self, permit: Permit, limits: RateLimits) -> None:
@@ -239,13 +242,14 @@ class Governor:
         splits_tokens = limits.input_tokens is not None or limits.output_tokens is not None
         for name in _RESOURCES:
             limit = getattr(limits, name)
-            # Anthropic's combined limit is the stricter of the other two.
+            # Anthropic's combined limit repeats the stricter of the other two limits.
             if limit is None or (name == "tokens" and splits_tokens):
                 continue
             bucket = self._buckets.get(name)
             if bucket is None:
                 bucket = self._buckets[name] = Bucket()
-                # What was sent before the limit was known may have used up this second's share.
+                # Requests that were sent before the limit was known may have used up this second's
+                # share.
                 bucket.due = self._congestion.end_of_burst(now)
             _, total = permit.charges.get(name, (0.0, 0.0))
             left, reset = getattr(limits, f"{name}_left"), getattr(limits, f"{name}_reset")
@@ -261,7 +265,7 @@ class Governor:
                 self._buckets[name] = Bucket(limit)
 
     def _amounts(self, tokens: int, output: int) -> dict[str, float]:
-        """Return what a request takes from each bucket."""
+        """Return the amount that a request takes from each bucket."""
         self._check_size(tokens, output)
         amounts = {
             "requests": 1.0,
@@ -276,7 +280,7 @@ class Governor:
             bucket = self._buckets.get(name)
             if bucket is not None and amount > bucket.limit:
                 error = RateLimitError(
-                    f"the request must have at most {bucket.limit:,.0f} tokens, the limit of a"
+                    f"the request must have at most {bucket.limit:,.0f} tokens, the limit per"
                     f" minute, got about {amount:,}.",
                     hint=as_hint("Shorten the prompt, or lower `max_tokens`.")
                     | Hint("use_other_engine"),
@@ -286,7 +290,7 @@ class Governor:
                 raise error
 
     def _grant(self, now: float, amounts: dict[str, float], *, has_waited: bool = False) -> Permit:
-        """Admit a request, and take what it needs."""
+        """Admit a request, and take its amounts from the buckets."""
         permit = self._congestion.admit(now, self.release)
         permit.charges = {}
         for name, bucket in self._buckets.items():
@@ -296,7 +300,7 @@ class Governor:
         return permit
 
     def _ready_at(self, now: float, amounts: dict[str, float]) -> float:
-        """Return when the next request may start; infinity if another one must end first."""
+        """Return when the next request may start; infinity if another request must end first."""
         congestion = self._congestion
         if congestion.in_flight >= self._concurrency:
             self._bound = "concurrency"
@@ -315,7 +319,7 @@ class Governor:
         return ready_at
 
     def _pump(self) -> None:
-        """Admit requests from the head of the line; set a timer if the first one must wait."""
+        """Admit requests from the head of the queue; set a timer if the first request must wait."""
         while self._waiters:
             waiter = self._waiters[0][2]
             if not waiter.admission.done():
@@ -341,7 +345,7 @@ class Governor:
     def _settle(self, permit: Permit, usage: Usage, now: float) -> None:
         """Correct the estimated tokens of a finished request."""
         input_tokens, output_tokens = usage.input_tokens or 0, usage.output_tokens or 0
-        # An average, because an answer often has far fewer tokens than `max_tokens`.
+        # Use an average, because an answer often has far fewer tokens than `max_tokens`.
         self._output_per_call += 0.1 * (output_tokens - self._output_per_call)
         used = {
             "tokens": input_tokens + output_tokens,
@@ -358,7 +362,7 @@ class Governor:
             bucket.settle(max(0.0, surplus) if name == "tokens" else surplus, now)
 
     def _is_hopeless(self, waiter: _Waiter, now: float) -> bool:
-        """Return whether a request need not wait any longer."""
+        """Return whether waiting longer is useless for a request."""
         congestion = self._congestion
         if congestion.closed_until is None:
             return False
@@ -367,7 +371,7 @@ class Governor:
         return congestion.is_pause and congestion.closed_until - now > _LONGEST_PAUSE
 
     def _refusal_for(self, now: float) -> RateLimitError:
-        """Return the error of a request that was not sent, with the text of the last refusal."""
+        """Return the error for a request that was not sent, with the text of the last refusal."""
         message, hint = self._refusal.get("message"), self._refusal.get("hint")
         until = self._congestion.closed_until if self._congestion.is_pause else None
         return RateLimitError(

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.model_registry import ModelRegistry, Target
 
 HEALTH_TIMEOUT = 10.0
-"""Seconds that each engine has to answer."""
+"""Maximum seconds for each engine to answer."""
 
 _CHECKED_STATES = ("ready", "failed", "refused")
-"""States of engines that are checked; in other states, a key or server is missing."""
+"""States in which engines are checked; in other states, a key or server is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class EngineHealth:
 
     Attributes:
         engine: The engine's name.
-        ok: Whether it works.
+        ok: Whether the engine works.
         latency: Seconds until it answered; ``None`` without an answer.
         error: The problem and its fix, in one line; empty if the engine works.
     """
@@ -71,14 +71,14 @@ def check_health(
         prober: Queries the engines.
         registry: The known engines.
         names: Names of engines; if empty, all engines that can be checked.
-        usage: Knows how the last call of each engine ended.
+        usage: Provides the outcome of each engine's last call.
 
     Raises:
         EngineNotFoundError: If a name is unknown.
     """
     servers = {} if names else registry.servers()
     rows = [row for row in registry.rows() if row.state in _CHECKED_STATES]
-    # A file that failed or is refused becomes a row of the result, without being run.
+    # A file that failed or is refused becomes a row of the result without being executed.
     is_skipped = {
         row.name: row.state == "ready" and registry.is_project_engine(row.name) for row in rows
     }
@@ -91,7 +91,7 @@ def check_health(
             targets[name] = registry.resolve(name)
         except GatewayError as error:
             if names and isinstance(error, EngineNotFoundError):
-                raise  # a misspelt name; all other errors are rows of the result
+                raise  # a misspelt name; other errors become rows of the result
             targets[name] = error
     return _check(prober, targets, servers, usage, skipped)
 
@@ -100,7 +100,7 @@ def check_names(names: tuple[str, ...]) -> tuple[str, ...]:
     """Return the names of engines that were passed to `EnginePool.health`.
 
     Raises:
-        UsageError: If one is not a str.
+        UsageError: If a name is not a str.
     """
     for name in names:
         if not isinstance(name, str):
@@ -131,7 +131,7 @@ async def _check(
 
 
 def _skipped_note(skipped: Sequence[str]) -> Iterator[str]:
-    """Yield a note on the project's engines, which are not called unless they are named."""
+    """Yield a note on the project's engines, which are called only if they are named."""
     if skipped:
         hint = render(Hint("check_health", engine=skipped[0]))
         yield f"Not checked, because this project defines them: {', '.join(skipped)}. {hint}"

@@ -1,4 +1,4 @@
-"""Host of an engine: its event loop, and its instance from creation to clean-up."""
+"""Hosts an engine: owns its event loop, and its instance from creation to clean-up."""
 
 from __future__ import annotations
 
@@ -35,15 +35,17 @@ log = logging.getLogger("gatewayx_nb")
 class EngineInstance:
     """An instance of an engine, and the tasks of the calls that use it.
 
-    It is cleaned up once, in a task of its own, so that cancelling a call does not interrupt it.
+    The instance is cleaned up once, in a separate task, so that cancelling a call does not
+    interrupt the clean-up.
 
     Attributes:
         engine: The engine.
-        calls: The calls that use it, and their tasks.
-        is_retired: Whether it is cleaned up as soon as no call uses it.
-        closed: Set when it has been cleaned up.
-        configuration: The key, options, network settings and headers that it was created with.
-        replaced: The instance that it replaced, until its first call waits for it.
+        calls: The calls that use the instance, and their tasks.
+        is_retired: Whether the instance is cleaned up as soon as no call uses it.
+        closed: Set after the clean-up.
+        configuration: The key, options, network settings and headers with which the instance was
+            created.
+        replaced: The previous instance, until the first call has waited for its clean-up.
     """
 
     def __init__(self, engine: LLMEngine, loaded: LoadedEngine | None, target: Target) -> None:
@@ -55,7 +57,7 @@ class EngineInstance:
         self._cleanup: asyncio.Task[None] | None = None
         self._loaded, self._target = loaded, target
         if loaded:
-            # This keeps the engine's modules importable as long as the instance exists.
+            # Keep the engine's modules importable as long as the instance exists.
             loaded.hold()
         self.configuration = _configuration(target)
 
@@ -64,7 +66,7 @@ class EngineInstance:
         return self._loaded is loaded and self.configuration == _configuration(target)
 
     def retire(self) -> None:
-        """Have the instance cleaned up as soon as no call uses it."""
+        """Clean up the instance as soon as no call uses it."""
         self.is_retired = True
         if not self.calls:
             self._begin_cleanup()
@@ -75,13 +77,13 @@ class EngineInstance:
             await asyncio.wait([self._begin_cleanup()])
 
     async def wait_for_replaced(self) -> None:
-        """Wait until the instance that it replaced is cleaned up, unless calls still use that."""
+        """Wait until the previous instance is cleaned up, unless calls still use it."""
         stale, self.replaced = self.replaced, None
         if stale:
             await stale.close_if_idle()
 
     async def cancel(self) -> None:
-        """Cancel the calls, then clean up; in the other order, the calls would fail."""
+        """Cancel the calls before cleaning up; otherwise, the calls would fail."""
         for task in self.calls.values():
             if task is not None:
                 task.cancel()
@@ -123,10 +125,10 @@ class EngineHost:
         self.portal = portal
         self.registry = registry
         self._instance: EngineInstance | None = None
-        # With the replaced instances that are still in use.
+        # Includes the replaced instances that are still in use.
         self._instances: weakref.WeakSet[EngineInstance] = weakref.WeakSet()
         self._is_closed = False
-        self._creating = asyncio.Lock()  # held while one call loads the code for all
+        self._creating = asyncio.Lock()  # held while one call loads the code for all calls
         self.governor = Governor(portal.loop)
 
     @property
@@ -136,16 +138,16 @@ class EngineHost:
 
     @contextlib.asynccontextmanager
     async def acquire(self, target: Target) -> AsyncIterator[EngineInstance]:
-        """Yield the instance; if its file, key or settings have changed, replace it first.
+        """Yield the instance, after replacing it if its file, key or settings have changed.
 
-        The instance stays open until the block ends.
+        The instance stays open until the ``with`` block ends.
         """
         instance = await self._current(target)
         call = object()  # not the task, which may use the same engine several times
-        # The call is registered before the next await, so that no one cleans up the instance.
+        # Register the call before the next await, so that the instance is not cleaned up.
         instance.calls[call] = asyncio.current_task()
         try:
-            # The replaced instance may hold what this one needs, such as memory or a connection.
+            # The replaced instance may hold resources that the new one needs, such as memory.
             await instance.wait_for_replaced()
             yield instance
         finally:
@@ -154,13 +156,13 @@ class EngineHost:
 
     async def retire(self) -> None:
         """Clean up after the last call, because the engine was removed."""
-        while True:  # a call that was planned before may create another instance
+        while True:  # a call that was planned earlier may create another instance
             async with self._creating:  # held by a call that is creating an instance
                 stale, self._instance = self._instance, None
             if stale is None:
                 return
             stale.retire()
-            # Calls that are still running close it when they end.
+            # Running calls close the instance when they end.
             await stale.closed.wait()
 
     async def close(self) -> None:
@@ -186,9 +188,9 @@ class EngineHost:
         return fresh
 
     def _replace(self, fresh: EngineInstance) -> None:
-        """Make an instance the current one, and have the previous one cleaned up."""
+        """Make an instance the current instance, and retire the previous one."""
         self._instances.add(fresh)
-        if self._is_closed:  # the call began earlier; it is cancelled when the loop stops
+        if self._is_closed:  # a call that began before the closing is cancelled when the loop stops
             fresh.is_retired = True
             return
         fresh.replaced, self._instance = self._instance, fresh
@@ -206,7 +208,8 @@ class EngineHost:
             check_keywords(loaded.engine, target.options, target.name)
             engine = _with_settings(loaded.engine(target.key, **target.options), target)
         except BaseException as error:
-            # Python raises Ctrl-C in the main thread only, so here the engine itself raised it.
+            # Python raises KeyboardInterrupt only in the main thread, so the engine itself raised
+            # it here.
             if not _is_complete(error):
                 self._raise_load_error(target, error)
             redact_exception(error, target.key)
@@ -238,7 +241,7 @@ def _with_settings(engine: LLMEngine, target: Target) -> LLMEngine:
     if target.headers:
         if not isinstance(engine, HTTPEngine):
             raise ConfigError(
-                f"engine {target.name!r} is no HTTP engine, so that [engines.{target.name}] headers"
+                f"engine {target.name!r} is not an HTTP engine, so [engines.{target.name}] headers"
                 " has no effect.",
                 hint="Delete that setting.",
                 engine=target.name,
@@ -253,7 +256,7 @@ async def closing(chunks: AsyncIterator[Chunk]) -> AsyncIterator[AsyncIterator[C
     try:
         yield chunks
     finally:
-        # An iterator of another kind may lack these methods, and a coroutine has only `close`.
+        # An iterator of another type may lack these methods, and a coroutine has only `close`.
         close = getattr(chunks, "aclose", None) or getattr(chunks, "close", None)
         result: object = close() if close else None
         if inspect.isawaitable(result):
@@ -262,7 +265,7 @@ async def closing(chunks: AsyncIterator[Chunk]) -> AsyncIterator[AsyncIterator[C
 
 @contextlib.contextmanager
 def typed_errors(target: Target) -> Iterator[None]:
-    """Turn any exception from an engine into a `ProviderError`, except a cancellation of the call.
+    """Convert any exception from an engine to a `ProviderError`, except a cancellation of the call.
 
     Raises:
         ProviderError: If the engine raises anything except a `GatewayError`.
@@ -279,7 +282,7 @@ def typed_errors(target: Target) -> Iterator[None]:
             raise
         raise _engine_error(target, error) from None  # the engine raised it; nothing was cancelled
     except GeneratorExit as error:
-        # This coroutine is closed because its loop has ended, unless its own task is running.
+        # Unless its own task is running, this coroutine is closed because its loop has ended.
         if task is None or _running_task() is not task:
             raise
         raise _engine_error(target, error) from None
@@ -288,7 +291,7 @@ def typed_errors(target: Target) -> Iterator[None]:
 
 
 def _is_complete(error: BaseException) -> TypeGuard[GatewayError]:
-    """Return whether it is a `GatewayError` with a message and a hint; a subclass may lack them."""
+    """Return whether an error is a `GatewayError` with a message and a hint, even in a subclass."""
     try:
         has_hint = isinstance(error, GatewayError) and "hint" in vars(error)
         return has_hint and isinstance(vars(error).get("message"), str)

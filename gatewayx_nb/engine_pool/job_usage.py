@@ -1,4 +1,4 @@
-"""What the calls of a map use: added to the pool's totals, and summed for the job."""
+"""Adds the usage of a map's calls to the pool's totals, and sums it for the job."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class JobUsage(UsageTracker):
-    """The usage of a job, whose ledger entries are sums instead of one for each row.
+    """The usage of a job, which writes sums to the ledger instead of an entry for each row.
 
     Args:
-        pool: The pool's usage, of which it is a part.
+        pool: The pool's usage, which includes the job's.
         max_cost: Maximum cost of the job in US dollars, over all its runs.
-        earlier: What its earlier runs have cost.
+        earlier: Cost of the earlier runs in US dollars.
         session_limit: Maximum cost of all calls of the pool.
     """
 
@@ -53,7 +53,7 @@ class JobUsage(UsageTracker):
 
     @property
     def limit(self) -> Decimal | None:
-        """The cost limit that `spent` counts towards."""
+        """The cost limit to which `spent` applies."""
         return self._session_limit if self._max_cost is None else self._max_cost
 
     def limits(self, limits: Limits) -> Limits:
@@ -62,16 +62,16 @@ class JobUsage(UsageTracker):
 
     @property
     def total_cost(self) -> Decimal:
-        """US dollars spent in all runs of the job, without calls in flight."""
+        """Cost of all runs of the job in US dollars, without calls in flight."""
         return self._earlier + self.cost
 
     @property
     @override
     def spent(self) -> Decimal:
-        """US dollars spent towards the limit, including the maximum cost of calls in flight.
+        """Cost that counts towards the limit, including the maximum cost of calls in flight.
 
-        If both the job and the session have a limit, the amount counts towards the one with less
-        left.
+        If both the job and the session have a limit, this is the cost for the limit with the
+        smaller rest.
         """
         session = super().spent
         if self._max_cost is None:
@@ -84,7 +84,7 @@ class JobUsage(UsageTracker):
 
     @property
     def session_spent(self) -> Decimal:
-        """US dollars that all calls of the pool have cost, including calls in flight."""
+        """Cost of all calls of the pool in US dollars, including calls in flight."""
         return super().spent
 
     @override
@@ -102,7 +102,7 @@ class JobUsage(UsageTracker):
 
     @override
     def add(self, partial: PartialReply, outcome: str = "ok", error: str = "") -> None:
-        if outcome == "BudgetError":  # nothing was sent, and the row may be tried again
+        if outcome == "BudgetError":  # nothing was sent, and the row may be retried
             return
         entry = self.count(partial, outcome, error)
         with self._lock:
@@ -115,25 +115,25 @@ class JobUsage(UsageTracker):
             self._sums[key] = entry if known is None else known.plus(entry)
 
     def set_earlier(self, cost: Decimal) -> None:
-        """Set what the earlier runs of the job have cost."""
+        """Set the cost of the job's earlier runs."""
         with self._lock:
             self._earlier = cost
 
     def write_sums(self, job: str) -> None:
-        """Write an entry for each engine, model and outcome to the ledger."""
+        """Write an entry to the ledger for each engine, model and outcome."""
         with self._lock:
             sums, self._sums = list(self._sums.values()), {}
         for entry in sums:
             self.ledger.add(replace(entry, job=job))
 
     def budget_error(self, error: BudgetError) -> BudgetError:
-        """Return the error of a row that the job's limit has stopped."""
+        """Return the error for a row that was not sent because of the job's limit."""
         job_limit = self._max_cost
         if job_limit is None or error.code == DAY_LIMIT or "price" in error.message:
             return error
         return BudgetError(
             f"the job has used {dollars(self.total_cost)} of its {dollars(job_limit)}, and this row"
-            " may cost more than what is left; it was not sent.",
+            " may cost more than the rest; it was not sent.",
             hint=Hint("raise_option", option="max_cost")
             | Hint("set_option", option="max_tokens", value=500),
             engine=error.engine,

@@ -37,7 +37,7 @@ class LiveCall(PlannedCall, Protocol):
     """A planned call to an engine, which can be previewed."""
 
     async def preview(self) -> CallPreview:
-        """Return what the call would send; nothing is sent."""
+        """Return the request that the call would send; nothing is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ class LivePlanner:
         registry: Resolves references.
         runtime: Runs the engines.
         chats: The conversations.
-        usage: Receives what the calls use.
-        row_limits: The limits of the calls, if they are the rows of a map.
-        row_targets: The targets of the rows by reference: a map resolves each once.
+        usage: Receives the usage of the calls.
+        row_limits: The limits of the calls if they belong to a map.
+        row_targets: The targets by reference, each of which a map resolves only once.
     """
 
     config: Config
@@ -69,7 +69,7 @@ class LivePlanner:
         return replace(self, usage=usage, row_limits=limits, row_targets={})
 
     def plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> LiveCall:
-        """Return the call, including its fallbacks.
+        """Return the call with its fallbacks.
 
         Raises:
             GatewayError: If none of the engines can be called.
@@ -83,7 +83,7 @@ class LivePlanner:
             try:
                 call = self._call(prompt, {**options, "model": reference}, streamed=streamed)
                 attempts.append(call)
-            except (*FINAL_ERRORS, EngineNotFoundError):  # a misspelt name is not a failure
+            except (*FINAL_ERRORS, EngineNotFoundError):  # a fallback does not fix the name
                 raise
             except GatewayError as error:
                 attempts.append(error)

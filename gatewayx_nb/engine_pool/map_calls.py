@@ -1,4 +1,4 @@
-"""What a map gets from its pool: planned calls, their usage, and the pace of their engine."""
+"""Plans the calls of a map, and reports their usage and the engine's pace."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
 
 _RECENT_CALLS = 200
-"""Number of ledger entries from which the duration of a call is estimated."""
+"""Number of ledger entries used to estimate the duration of a call."""
 
 _LOCAL_CALLS = 8
 """Maximum number of calls in flight to the model in this process, which answers four at a time.
 
-In a longer queue, the last call could wait for longer than its timeout.
+In a longer queue, the last call could exceed its timeout while waiting.
 """
 
 
@@ -38,14 +38,14 @@ class MapCalls:
     """Plans the calls of one map; implements `batch.MapEngines`.
 
     Args:
-        router: Plans the calls of the pool.
-        planner: Plans its live calls.
+        router: Plans the pool's calls.
+        planner: Plans the pool's live calls.
         max_cost: Maximum cost of the job in US dollars, over all its runs.
-        earlier: What its earlier runs have cost.
+        earlier: Cost of the earlier runs in US dollars.
         target: The engine; ``None`` while a cassette is replayed.
 
     Attributes:
-        used: What the calls of the map have used.
+        used: The usage of the map's calls.
         most_in_flight: Maximum number of calls in flight to an engine.
     """
 
@@ -79,7 +79,7 @@ class MapCalls:
         return self._router.plan(prompt, options, streamed=False, known=known)
 
     def note_pace(self, figures: MapFigures) -> None:
-        """Fill in the number of refusals, and what bounds the speed."""
+        """Fill in the number of refusals, and what limits the speed."""
         if self._governor is None:
             return
         pace = self._governor.pace
@@ -87,7 +87,7 @@ class MapCalls:
         figures.bound_by = pace.bound_by
 
     def identity(self, reference: str) -> str:
-        """Return what a reference names now; see `batch.MapEngines.identity`."""
+        """Return the engine and model of a reference; see `batch.MapEngines.identity`."""
         if reference not in self._identities:
             try:
                 is_live = self._target is not None
@@ -98,12 +98,12 @@ class MapCalls:
         return self._identities[reference]
 
     def estimates(self, requests: Sequence[RowRequest]) -> list[CallPreview]:
-        """Return what each request would use; see `batch.MapEngines.estimates`."""
+        """Return the estimated usage of each request; see `batch.MapEngines.estimates`."""
         calls = [self._router.plan_live(each.prompt, each.options) for each in requests]
         return [run_blocking(call, call.preview()) for call in calls]
 
     def flow(self, concurrency: int) -> Flow:
-        """Return what bounds the speed; see `batch.MapEngines.flow`."""
+        """Return what limits the speed; see `batch.MapEngines.flow`."""
         rates = self._target.rates if self._target else Rates()
         known = [rates.requests / 60] if rates.requests else []
         if self._governor and (rate := self._governor.pace.rate) is not None:

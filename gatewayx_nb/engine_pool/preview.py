@@ -1,4 +1,4 @@
-"""Preview of what a call would send and cost."""
+"""Previews of calls: the request and its cost."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class CallPreview:
-    """What a call would send; it is displayed like the output of `--dry-run`.
+    """The request that a call would send; it is displayed like the output of `--dry-run`.
 
     Attributes:
         engine: Name of the engine that would answer.
@@ -77,7 +77,7 @@ class CallPreview:
 
 
 async def preview(engine: LLMEngine, request: Request) -> CallPreview:
-    """Return what an engine would send for a request; call it on the engine's loop."""
+    """Return the preview of a request; call this on the engine's loop."""
     where, body = "", {"prompt": request.prompt, **request.keywords()}
     if isinstance(engine, HTTPEngine):
         dialect = engine.dialect(request)
@@ -86,7 +86,7 @@ async def preview(engine: LLMEngine, request: Request) -> CallPreview:
     tokens = await _input_tokens(engine, request)
     now, maximum = time.time(), request.max_tokens
     lowest = await cost_of(engine, request.model, Usage(tokens.low, 0), now)
-    # An answer from a free model costs nothing, however long it is.
+    # An answer from a free model costs nothing, whatever its length.
     highest = lowest if lowest == 0 else None
     if maximum is not None:
         usage = most_expensive_usage(engine, request, tokens.high, maximum)
@@ -108,7 +108,7 @@ async def _input_tokens(engine: LLMEngine, request: Request) -> TokenRange:
     try:
         answer: object = engine.count_tokens(request)
         counted: object = await answer if inspect.isawaitable(answer) else answer
-    except (ConfigError, EngineLoadError):  # such as weights that are not on this machine
+    except (ConfigError, EngineLoadError):  # for example, the weights are not on this machine
         counted = None
     if counted is None:
         return input_tokens(request)

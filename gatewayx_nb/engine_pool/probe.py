@@ -1,4 +1,4 @@
-"""Queries to engines: whether they work, and which models they offer."""
+"""Queries engines: whether they work, and which models they offer."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MAX_MODELS = 10_000
-"""Maximum number of models of one engine that are listed."""
+"""Maximum number of models to list for one engine."""
 
 _CONNECT_TIMEOUT = 0.3
 """Seconds for a server on this machine to accept a connection."""
@@ -43,7 +43,7 @@ class Prober:
 
     Attributes:
         runtime: Runs the engines.
-        timeout: Seconds that each engine has to answer.
+        timeout: Maximum seconds for each engine to answer.
     """
 
     runtime: Runtime
@@ -62,14 +62,14 @@ class Prober:
     async def _probe_with_timeout(
         self, target: Target, query: Callable[[LLMEngine], Awaitable[T]]
     ) -> T | GatewayError:
-        """Query an engine, with a timeout on this loop, because the engine may block its own."""
+        """Query an engine with a timeout on this loop, because the engine may block its own."""
         portal = self.runtime.host(target).portal
         answer = asyncio.wrap_future(portal.submit(self._probe(target, query)))
         try:
             await asyncio.wait([answer], timeout=self.timeout + _GRACE)
             return answer.result() if answer.done() else self._deadline_error(target)
         finally:
-            # This also ends the query on the engine's own loop.
+            # Cancelling also ends the query on the engine's own loop.
             answer.cancel()
 
     async def _probe(
@@ -97,7 +97,7 @@ class Prober:
 
 
 async def is_healthy(engine: LLMEngine) -> bool:
-    """Return whether an engine's health check passes; it may be a plain ``def``."""
+    """Return whether an engine's health check passes; the check may be a plain ``def``."""
     answer: object = engine.health_check()
     return bool(await answer if inspect.isawaitable(answer) else answer)
 
@@ -106,7 +106,7 @@ async def list_models(engine: LLMEngine) -> list[ModelInfo]:
     """Return an engine's models, with the key masked in case the provider repeats it.
 
     Raises:
-        ProviderError: If what it returns is not a list of models.
+        ProviderError: If the engine does not return a list of models.
     """
     answer: object = engine.models()
     models: Any = await answer if inspect.isawaitable(answer) else answer
@@ -150,7 +150,7 @@ async def _is_listening(address: str) -> bool:
         port = parts.port or (443 if parts.scheme == "https" else 80)
         async with asyncio.timeout(_CONNECT_TIMEOUT):
             _, writer = await asyncio.open_connection(parts.hostname, port)
-        # The close is not awaited, because nothing was written.
+        # Closing is not awaited, because nothing was written.
         writer.close()
         return True
     return False

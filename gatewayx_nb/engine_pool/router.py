@@ -81,12 +81,12 @@ class CallRouter:
         self._are_options_checked = False
 
     def for_rows(self, usage: UsageTracker, limits: Limits) -> CallRouter:
-        """Return a router for the calls of a map, which checks no file between two rows.
+        """Return a router for the calls of a map, which does not check files for changes.
 
         The options of its calls must be normalized.
 
         Args:
-            usage: Receives what the calls use.
+            usage: Receives the usage of the calls.
             limits: The limits of each call.
         """
         router = CallRouter(self._planner.for_rows(usage, limits), lambda: None)
@@ -96,12 +96,12 @@ class CallRouter:
 
     @property
     def cassette(self) -> Cassette | None:
-        """The open cassette that was opened last, or ``None``."""
+        """The most recently opened cassette that is still open; ``None`` if there is none."""
         return self._open[-1] if self._open else None
 
     @property
     def replayed_cassette(self) -> Cassette | None:
-        """The open cassette if it is in replay mode, in which the engines here are ignored."""
+        """The open cassette if it is in replay mode, which ignores this machine's engines."""
         cassette = self.cassette
         return cassette if cassette and cassette.mode == "replay" else None
 
@@ -111,7 +111,7 @@ class CallRouter:
         """Open a cassette; see `EnginePool.cassette`."""
         config = self._planner.config
         mode = parse_mode(_default_mode(config.env) if mode is None else mode)
-        # A whole test run can thus record or replay without a change to its notebooks.
+        # The variable lets a whole test run record or replay without changes to its notebooks.
         if override := config.env.get("GATEWAYX_CASSETTE_MODE", "").strip():
             mode = parse_mode(override, "GATEWAYX_CASSETTE_MODE")
         if speed is not None and not (type(speed) in (int, float) and 0 < speed < math.inf):
@@ -124,7 +124,7 @@ class CallRouter:
             mode,
             self._redaction(),
             speed,
-            # A clone without settings is no project, but is not trusted either.
+            # A clone without settings is not a project, but is not trusted either.
             root=config.project.root if config.project else find_repository(path.parent),
             strict_model=config.settings.strict_model,
             must_exist=must_exist,
@@ -134,17 +134,17 @@ class CallRouter:
         return cassette
 
     def adopt_cassettes(self, other: CallRouter) -> None:
-        """Continue to record and replay with the cassettes of another pool.
+        """Continue to record and replay with another pool's cassettes.
 
-        From now on, this pool's keys and hook decide what is kept out of their files.
+        From now on, this pool's keys and hook determine what is redacted.
         """
-        self._open = other._open  # shared, so that closing a cassette closes it for both
+        self._open = other._open  # shared, so that closing a cassette closes it for both pools
         for cassette in self._open:
             cassette.use_redaction(self._redaction())
 
     @contextlib.contextmanager
     def borrowed(self, cassette: Cassette) -> Iterator[None]:
-        """Use a cassette that another pool has opened until the block ends."""
+        """Use another pool's open cassette in the ``with`` block."""
         self._open.append(cassette)
         try:
             yield
@@ -153,7 +153,7 @@ class CallRouter:
 
     @property
     def active_mode(self) -> Mode | None:
-        """The mode of the open cassette; ``None`` if none is open, or it does nothing."""
+        """The mode of the open cassette; ``None`` if none is open or the mode is ``"off"``."""
         cassette = self._active()
         return cassette.mode if cassette else None
 
@@ -165,7 +165,7 @@ class CallRouter:
         streamed: bool,
         known: Reply | None = None,
     ) -> PlannedCall:
-        """Return the call; identical calls get their recordings in the order of the `plan` calls.
+        """Plan a call; identical calls get their recordings in the order in which they are planned.
 
         Args:
             prompt: The prompt.
@@ -211,7 +211,7 @@ class CallRouter:
         """Check that a reference names an engine, on this machine or in the open cassette.
 
         Raises:
-            EngineNotFoundError: If it does not.
+            EngineNotFoundError: If the engine does not exist.
         """
         registry, cassette = self._planner.registry, self._active()
         engine = registry.parse_reference(reference).engine
@@ -229,7 +229,7 @@ class CallRouter:
         return self._planner.plan(prompt, check_options(options), streamed=True)
 
     def redactor(self) -> Callable[[str], str]:
-        """Return a function that masks the keys of the pool in a text, before it is stored.
+        """Return a function that masks the pool's keys in a text that will be stored.
 
         It looks the keys up again after a second, because that takes longer than a search.
         """
@@ -250,7 +250,7 @@ class CallRouter:
         registry = self._planner.registry
         target = registry.resolve(reference)
         model = target.model or registry.default_model(target.name)
-        # An engine may have several interfaces, whose answers differ.
+        # An engine's interfaces may give different answers.
         address = f"{address_of(target)} {target.options.get('api', '')}".strip()
         return f"{target.name}:{model}".rstrip(":"), address
 
@@ -307,7 +307,7 @@ class CallRouter:
         return Redaction(redact, self._secrets, config.settings.prompts)
 
     def _secrets(self) -> dict[str, str]:
-        # Engines passed to the pool have keys that are in no file or variable.
+        # The keys of engines that were passed to the pool are not in a file or variable.
         passed = self._planner.registry.api_keys()
         engine_keys = {f"of engine {name}": key for name, key in passed.items()}
         return self._planner.config.keys.secrets_by_name() | engine_keys
@@ -346,12 +346,12 @@ class CallRouter:
             return cassette.find(key, renew=renew)
         except CassetteMissError:
             if key.engine and not cassette.index.has_engine(key.engine):
-                self._planner.registry.require_engine(key.engine)  # raises if the name is misspelt
+                self._planner.registry.require_engine(key.engine)  # raises for a misspelt name
             raise
 
 
 def address_of(target: Target) -> str:
-    """Return the base URL of a provider; empty if its engine has none."""
+    """Return the base URL of a target's provider; empty if there is none."""
     own = (getattr(part, "base_url", "") for part in (target.source, target.instance))
     return str(target.options.get("base_url") or next(filter(None, own), ""))
 
@@ -379,7 +379,7 @@ class _PreparedCall:
 
 
 def _default_mode(env: Mapping[str, str]) -> Mode:
-    """Return the mode of a cassette that is opened without one: in CI, no model is called."""
+    """Return the default mode of a cassette: in CI, ``"replay"``, which calls no model."""
     in_ci = env.get("CI", "").strip().lower() not in {"", "0", "false", "no"}
     return "replay" if in_ci else "auto"
 
@@ -387,7 +387,7 @@ def _default_mode(env: Mapping[str, str]) -> Mode:
 def _check_renew(cassette: Cassette | None, options: CallOptions) -> None:
     if options.get("fresh"):
         raise UsageError(
-            "renew and fresh cannot be combined: one replaces the entry, the other keeps it.",
+            "renew and fresh cannot be combined: renew replaces the entry, fresh keeps it.",
             hint=Hint("omit_option", option="fresh"),
         )
     if cassette is None:
@@ -410,8 +410,8 @@ def cassette_path(name: str | Path) -> Path:
     """Return the path of a cassette.
 
     Raises:
-        UsageError: If the name is not a path, or is the name of a mode and of no file.
-        ConfigError: If no file can have this name.
+        UsageError: If the name is not a path, or is the name of a mode rather than of a file.
+        ConfigError: If the name is not valid for a file.
     """
     if not isinstance(name, str | Path):
         raise UsageError(

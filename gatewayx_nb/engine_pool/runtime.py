@@ -1,4 +1,4 @@
-"""Hosts and event loops for a pool's engines."""
+"""Manages the hosts and event loops of a pool's engines."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _GRACE = 1.8
-"""Seconds that all engines together have to clean up and to stop."""
+"""Maximum seconds for all engines together to clean up and stop."""
 
 _GRACE_WITH_LEDGER = 2.0
 """Maximum number of seconds that closing a pool takes."""
 
 _GRACE_TO_STOP = 0.4
-"""The part of `_GRACE` that is left for stopping the loops that are not blocked."""
+"""The part of `_GRACE` that is reserved for stopping the loops."""
 
 _parent_hosts: list[list[EngineHost]] = []
 """The parent's hosts, in a forked child: freeing them would close the parent's connections."""
 
 
 class Runtime:
-    """Creates hosts on first use; shipped engines share a loop, each other engine has its own."""
+    """Creates hosts on first use; shipped engines share a loop, and the others have their own."""
 
     def __init__(self, registry: ModelRegistry) -> None:
         self._registry = registry
-        self._lock = threading.Lock()  # calls come from many threads; each host is created once
+        self._lock = threading.Lock()  # many threads make calls, but each host is created once
         self._process = os.getpid()
         self._hosts: dict[tuple[str, bool], EngineHost] = {}
         self._retiring: set[EngineHost] = set()
@@ -54,7 +54,8 @@ class Runtime:
         self._reset_if_forked()
         # A user's file may replace a shipped engine of the same name, and then needs its own loop.
         key = (target.name, target.may_share_loop)
-        # No lock is needed: reading a dict is atomic, and nearly every call finds its host.
+        # No lock is needed here, because reading a dict is atomic; nearly every call finds its
+        # host.
         host = self._hosts.get(key)
         if host is None or host.portal.loop.is_closed():
             with self._lock:
@@ -68,7 +69,7 @@ class Runtime:
     def retire_removed(self) -> None:
         """Clean up engines that were removed or lost their key, once their calls have ended."""
         self._reset_if_forked()
-        # The keys are copied, because other threads may add hosts.
+        # Copy the keys, because other threads may add hosts.
         self._retire([key for key in list(self._hosts) if not self._exists(*key)])
 
     def retire(self) -> None:
@@ -112,14 +113,14 @@ class Runtime:
     def close(self) -> None:
         """Clean up every engine and stop the loops, in at most two seconds.
 
-        The thread of an engine that blocks its loop is left behind; it ends with the process.
+        If an engine blocks its loop, its thread continues to run until the process ends.
         """
         deadline = time.monotonic() + _GRACE
         self._reset_if_forked()
         with self._lock:
             hosts, shared = [*self._hosts.values(), *self._retiring], self._shared
             self._hosts, self._shared = {}, None
-        # The lock has been released, because a call on another thread may need it in order to end.
+        # The lock is released by now, because a call on another thread may need it in order to end.
         cleanups = [host.portal.submit(host.close()) for host in hosts]
         wait(cleanups, timeout=_GRACE - _GRACE_TO_STOP)
         portals = {host.portal for host in hosts} | ({shared} if shared else set())
@@ -159,7 +160,7 @@ class Runtime:
         if self._process == os.getpid():
             return
         _parent_hosts.append([*self._hosts.values(), *self._retiring])
-        self._lock = threading.Lock()  # another thread of the parent may have held the old one
+        self._lock = threading.Lock()  # another thread may have held the old lock at the fork
         self._process, self._hosts, self._shared = os.getpid(), {}, None
         self._retiring = set()
 
@@ -169,7 +170,7 @@ def _closed_error() -> TransportError:
 
 
 def close_runtime(runtime: Runtime, ledger: Ledger) -> None:
-    """Close a runtime, and write its ledger in what remains of two seconds."""
+    """Close a runtime, then write its ledger, in at most two seconds."""
     start = time.monotonic()
     runtime.close()
     ledger.flush(max(0.2, _GRACE_WITH_LEDGER - (time.monotonic() - start)))

@@ -23,9 +23,9 @@ class KeySecurity:
 
     Attributes:
         engine: The engine's name.
-        state: Whether it is set.
-        variable: The variable that holds it.
-        source: Where it is set; ``None`` if it is not set.
+        state: Whether the key is set.
+        variable: The variable that contains the key.
+        source: Where the key is set; ``None`` if it is not set.
     """
 
     engine: str
@@ -51,13 +51,13 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class SecurityStatus:
-    """Security status of a pool, safe to show to anybody.
+    """Security status of a pool; contains no secrets.
 
     Attributes:
         keys: The engines' keys.
         files: The files and folders that contain keys, settings and code.
         started: The running engines.
-        refused: What is ignored, and why.
+        refused: The engines and files that are ignored, and why.
     """
 
     keys: tuple[KeySecurity, ...]
@@ -67,7 +67,7 @@ class SecurityStatus:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of keys in each state, of started engines, and of refused engines and files."""
+        """Number of keys in each state, of started engines, and of refusals."""
         states = Counter(key.state for key in self.keys)
         by_state = {state: states[state] for state in ("set", "placeholder", "missing")}
         return by_state | {"started": len(self.started), "refused": len(self.refused)}

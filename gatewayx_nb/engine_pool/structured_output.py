@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 def with_schema_in_prompt(
     request: Request, schema: ResponseSchema, *, takes_system: bool, in_object: bool = False
 ) -> Request:
-    """Return the request with the schema as an instruction instead of its ``schema`` field.
+    """Move the schema of a request from its ``schema`` field to an instruction in the prompt.
 
-    The instruction goes into the system prompt or, if the engine takes none, below the prompt.
+    The instruction is added to the system prompt or, if the engine supports none, below the prompt.
 
     Args:
         request: The request.
         schema: The schema.
-        takes_system: Whether the engine takes a system prompt.
-        in_object: Whether the answer must be an object; any other value is wrapped in one.
+        takes_system: Whether the engine supports system prompts.
+        in_object: Whether the answer must be an object, which wraps any other value.
     """
     instruction = f"Answer with {schema.instructions(in_object=in_object)}"
     if not takes_system:
@@ -60,21 +60,21 @@ async def parse_or_correct(
     partial: PartialReply,
     send_again: Callable[[Request], Awaitable[object]] | None,
 ) -> Any:  # noqa: ANN401 - depends on the schema
-    """Return the parsed answer; if it does not match the schema, ask the model once to correct it.
+    """Return the parsed answer, after one request for a correction if it does not match the schema.
 
     Args:
         schema: The schema.
         request: The request that was answered.
         partial: The answer, which the correction replaces.
-        send_again: Sends a request for a corrected answer; ``None`` if the engine does not support
-            conversations.
+        send_again: Sends the request for a corrected answer; ``None`` if the engine does not
+            support conversations.
 
     Raises:
         TruncatedError: If the answer was truncated at ``max_tokens``.
         ProviderError: If neither the answer nor a correction matches the schema.
     """
     answer = "".join(partial.text)
-    # A list that was cut may contain a whole object, which must not be taken for the answer.
+    # A truncated list may contain a complete object, which must not be mistaken for the answer.
     was_cut = partial.finish_reason == "length" and schema.schema is not None
     if was_cut and ends_within_json(answer):
         raise _truncated(request, partial)
@@ -86,7 +86,7 @@ async def parse_or_correct(
         if send_again is None:
             raise _mismatch(schema, "the answer", partial, error) from None
         request = _with_correction(request, partial, error)
-    # This is outside the `except` clause, so that an error of the second request has no context.
+    # This is outside the `except` clause, so that an error in the second request has no context.
     partial.reset_for_correction()
     await send_again(request)
     try:
@@ -96,10 +96,10 @@ async def parse_or_correct(
 
 
 def _truncated(request: Request, partial: PartialReply) -> TruncatedError:
-    """Return the error for an answer that ended before its JSON did."""
+    """Return the error for an answer that was truncated before its JSON ended."""
     if partial.context_limit is not None:
         return TruncatedError(
-            "the answer was cut at the end of the context, after"
+            "the answer was truncated at the end of the context, after"
             f" {partial.context_limit:,} tokens with the prompt, before its JSON ended.",
             hint="Shorten the prompt, or use a model with a longer context.",
         )
@@ -107,13 +107,13 @@ def _truncated(request: Request, partial: PartialReply) -> TruncatedError:
     if partial.token_cap is None:
         limit, value = "max_tokens", _describe_max_tokens(request)
     return TruncatedError(
-        f"the answer was cut at `{limit}`{value} before its JSON ended.",
+        f"the answer was truncated at `{limit}`{value} before its JSON ended.",
         hint=Hint("raise_option", option=limit),
     )
 
 
 def _describe_max_tokens(request: Request) -> str:
-    """Return ``max_tokens`` in parentheses, and the size of the smallest JSON if it is larger."""
+    """Return ``max_tokens`` in parentheses, and the size of the smallest JSON if that is larger."""
     most, schema = request.max_tokens, request.schema or {}
     if most is None:
         return ""
@@ -125,7 +125,7 @@ def _describe_max_tokens(request: Request) -> str:
 def _mismatch(
     schema: ResponseSchema, answers: str, partial: PartialReply, error: ValueError
 ) -> ProviderError:
-    # The JSON that `--as json` requests has no schema that the caller would know.
+    # With `--as json`, the caller has not passed a schema, so the message does not mention one.
     form = "must match the schema" if schema.is_given else "must be JSON"
     return ProviderError(
         f"{answers} of {partial.engine!r} {form}: {error}.",

@@ -1,4 +1,4 @@
-"""Estimates of the tokens in a request, which rate limits and cost limits count."""
+"""Estimates the number of tokens in a request, for rate limits and cost limits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def texts_of(request: Request) -> list[str]:
 
 
 def _strings(value: object) -> Iterator[str]:
-    """Yield the strings in JSON, cut to `_MAX_CARRIED_TEXT`: long ones are images or encrypted."""
+    """Yield the strings in JSON data, cut to `_MAX_CARRIED_TEXT`; longer strings are not text."""
     match value:
         case str():
             yield value[:_MAX_CARRIED_TEXT]

@@ -37,10 +37,10 @@ _USER_ERRORS = (
     *("UsageError", "BudgetError", "UnsupportedFeatureError", "RejectedParameterError"),
     "ModelNotFoundError",
 )
-"""Outcomes that do not count as failures of the engine: the user has to change the call."""
+"""Outcomes that are not the engine's failures, because the user has to change the call."""
 
 _MAX_COUNT = 2**63 - 1
-"""Largest number in a query of SQLite."""
+"""Largest number in an SQLite query."""
 
 _MAX_DAYS = 36_500
 """A century in days."""
@@ -196,7 +196,7 @@ class UsageTracker:
 
     Args:
         ledger: Records each call.
-        day: Receives what each call costs.
+        day: Receives the cost of each call.
     """
 
     def __init__(self, ledger: Ledger, day: DayBudget) -> None:
@@ -204,7 +204,7 @@ class UsageTracker:
         self._totals: dict[tuple[str, str], ModelUsage] = {}
         self._last_error: dict[str, str] = {}
         self._reserved: dict[object, Decimal] = {}  # the maximum cost of each running call
-        self._lock = threading.Lock()  # calls end on several engines' event loops
+        self._lock = threading.Lock()  # calls end on the event loops of several engines
 
     def continue_from(self, other: UsageTracker) -> None:
         """Share the totals of another pool's calls, including those that are still running."""
@@ -213,7 +213,7 @@ class UsageTracker:
 
     @property
     def spent(self) -> Decimal:
-        """US dollars spent, including the maximum cost of running calls."""
+        """Total cost in US dollars, including the maximum cost of running calls."""
         with self._lock:
             costs = (total.cost for total in self._totals.values())
             return sum((*self._reserved.values(), *costs), Decimal(0))
@@ -239,7 +239,7 @@ class UsageTracker:
             outcome: ``"ok"``, ``"interrupted"``, or the name of the error's class.
             error: The error message, in one line.
         """
-        # This is outside the lock, because the ledger's queue has its own.
+        # This is outside the lock, because the ledger's queue has its own lock.
         self.ledger.add(self.count(partial, outcome, error))
 
     def count(self, partial: PartialReply, outcome: str, error: str) -> LedgerEntry:
@@ -251,14 +251,15 @@ class UsageTracker:
         with self._lock:
             self._totals[key] = self._totals.get(key, ModelUsage(*key)).plus(entry)
             if outcome not in _USER_ERRORS:
-                # An engine works if it ended its answer, even if that does not match the schema.
+                # An engine works if it completes its answer, even if the answer does not match the
+                # schema.
                 self._last_error[entry.engine] = "" if partial.finish_reason else error
         return entry
 
     def last_error(self, engine: str) -> str:
-        """Return the error from an engine's last call; empty if it answered.
+        """Return the error of an engine's last call; empty if the call succeeded.
 
-        Calls that failed through a user error are ignored.
+        Calls that failed because of a user error are ignored.
         """
         with self._lock:
             return self._last_error.get(engine, "")

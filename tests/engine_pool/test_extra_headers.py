@@ -130,7 +130,7 @@ def test_a_header_of_the_engine_is_not_replaced(env, user):
 def test_an_engine_without_http_takes_no_headers(env, user):
     """A setting without effect is an error."""
     user(HEADERS, "mock")
-    no_http = pytest.raises(ConfigError, match="engine 'mock' is no HTTP engine")
+    no_http = pytest.raises(ConfigError, match="engine 'mock' is not an HTTP engine")
     with EnginePool(env=env) as pool, no_http:
         pool.ask("x", "mock")
     user(HEADERS, "scripted")

@@ -324,7 +324,7 @@ def test_an_engine_cannot_check_its_own_pool():
 
 @pytest.mark.parametrize("finish_reason", ["length", "stop"])
 def test_an_answer_that_does_not_match_the_schema_is_no_failure_of_its_engine(finish_reason):
-    """An engine works if its last answer was cut at `max_tokens` or does not match the schema."""
+    """An engine works if its last answer was truncated at `max_tokens` or fails the schema."""
     script = ['{"a": ', Chunk(finish_reason=finish_reason)]
     with EnginePool(env={}, engines=[ScriptedEngine(script, script)]) as pool:
         with pytest.raises((TruncatedError, ProviderError)):
