@@ -139,7 +139,7 @@ def check_clash(rows: Rows, columns: Columns, needed: Iterable[Any] | None) -> t
     for name in needed or ():
         if name in own and name in columns.types:
             raise UsageError(
-                f"the prompt uses the column {name!r} of an earlier run, which this run would"
+                f"the prompt refers to the column {name!r} of an earlier run, which this run would"
                 " replace.",
                 hint=f"Rename it: `df.rename(columns={{{name!r}: {'first_' + name!r}}})`.",
             )

@@ -238,6 +238,6 @@ def _check_columns(template: RowTemplate, rows: Rows) -> None:
         for name in template.columns:
             if name not in names:
                 raise UsageError(
-                    f"the prompt names {{{{{name}}}}}, but the rows are texts.",
+                    f"the prompt refers to {{{{{name}}}}}, but the rows are texts.",
                     hint=f"Write {{{{{INPUT}}}}} where the row's text belongs.",
                 )
