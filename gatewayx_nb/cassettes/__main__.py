@@ -24,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print a cassette.
 
     Returns:
-        0, or 1 if it cannot be read. With ``--textconv`` the error is printed instead of the
-        cassette and the result is 0, because git would stop at a version that cannot be read.
+        0, or 1 if the cassette cannot be read. With ``--textconv``, the error is printed instead of
+        the cassette and the result is 0, because git would otherwise stop at an unreadable version.
     """
     parser = argparse.ArgumentParser(
         "python -P -m gatewayx_nb.cassettes",
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--textconv", action="store_true", help="print an error as text and succeed, for git"
     )
     parsed = parser.parse_args(arguments)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # git may run it in the C locale
+    if isinstance(sys.stdout, io.TextIOWrapper):  # git may run this in the C locale
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     try:
         _print(parsed.file, as_text=parsed.textconv)
@@ -44,13 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error.describe()}\n")
         return 1
     except BrokenPipeError:  # as in `… | head`
-        # Otherwise, Python would write to the pipe once more when it exits.
+        # Otherwise, Python would write to the pipe again when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 
 def _print(path: Path, *, as_text: bool) -> None:
-    """Print a cassette; an error is raised, or printed as text."""
+    """Print a cassette; raise an error, or print it if ``as_text`` is set."""
     try:
         for line in _lines(path):
             sys.stdout.write(f"{line}\n")

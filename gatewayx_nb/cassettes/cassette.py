@@ -52,8 +52,8 @@ class Cassette:
 
     ``auto`` replays recorded calls and records the others; ``record`` makes every call and replaces
     its recording, unless the answer is the same; ``replay`` only replays; and ``off`` does nothing.
-    Equal calls are replayed in the order in which they were made; once all have been replayed, the
-    last one is repeated. An open cassette takes precedence over every other store of answers.
+    Identical calls are replayed in the order in which they were recorded; after the last recording,
+    it is replayed again. An open cassette takes precedence over all other stored answers.
 
     Args:
         path: The file; created with the first entry.
@@ -61,19 +61,19 @@ class Cassette:
         redaction: Removes private text, and provides the keys that must not be written.
         speed: Replay speed relative to the recording; if omitted, replies are replayed immediately.
         root: The folder of the project or repository, if any; no symlink below it is followed.
-        strict_model: Whether a call counts as not recorded if its reference named another model
-            when it was recorded.
-        must_exist: Whether a missing file is an error in mode ``replay``; if not, the first call
-            is.
+        strict_model: Whether a recording is ignored if the call's reference has since changed to
+            another model.
+        must_exist: Whether a missing file is an error in mode ``replay``; otherwise, the first call
+            raises the error.
 
     Raises:
-        ConfigError: If the file is missing, unreadable, invalid or reached through a symlink, or
-            records different answers to one call and the mode is ``replay``.
+        ConfigError: If the file is missing, unreadable, invalid or reached through a symlink, or if
+            the mode is ``replay`` and the file contains different answers to the same call.
 
     Attributes:
         replayed: Number of calls replayed.
         recorded: Number of answers recorded.
-        unchanged: Number of calls that were made again and had the recorded answer.
+        unchanged: Number of repeated calls whose answer was the recorded one.
         missed: Number of calls not found in ``replay`` mode.
         index: The recorded calls.
         on_close: Called once, when the cassette is closed.
@@ -101,7 +101,7 @@ class Cassette:
         self._lock = threading.Lock()  # many threads plan and record calls
         self.index = CassetteIndex()
         self._planned: Counter[CallGroup] = Counter()
-        self._calls: dict[CallKey, None] = {}  # this session's, in the order of their plans
+        self._calls: dict[CallKey, None] = {}  # in the order of planning
         self._writer = TapeWriter(path, root, CassetteSession(self.index, self._calls, self._lock))
         self._refused = 0
         self._refusal = self._failure = self._other_model = ""
@@ -117,7 +117,7 @@ class Cassette:
         return len(self.index)
 
     def __bool__(self) -> bool:
-        return True  # an empty cassette is true, too; otherwise, `len` would decide
+        return True  # an empty cassette is true, too; by default, `len` would decide
 
     @property
     def entries(self) -> list[CassetteEntry]:
@@ -151,7 +151,7 @@ class Cassette:
     def find(
         self, request: CassetteRequest, *, renew: bool = False
     ) -> CassetteEntry | RecordingSlot:
-        """Return the recorded call, or a slot for recording this one.
+        """Return the recorded call, or a slot for recording this call.
 
         Args:
             request: The call.
@@ -160,7 +160,8 @@ class Cassette:
         Raises:
             CassetteMissError: If the call is not recorded and the mode is ``replay``.
             UsageError: If ``renew`` is set and the mode is ``replay``.
-            ConfigError: If the call is to be recorded but contains a key or cannot be written.
+            ConfigError: If the call must be recorded but contains a key, or the file cannot be
+                written.
         """
         if renew and self.mode == "replay":
             raise UsageError(
@@ -172,7 +173,7 @@ class Cassette:
             line, repeat = self._plan(request, renew=renew or self.mode == "record")
         if line is not None:
             return line.entry
-        # The rest is outside the lock, because it reads all entries or the disk.
+        # The rest is outside the lock, because it may read all entries or the disk.
         if self.mode == "replay":
             raise self.miss_error(request)
         guard.check(request.body, self.secrets())
@@ -180,7 +181,7 @@ class Cassette:
         return RecordingSlot(request, repeat)
 
     def _plan(self, request: CassetteRequest, *, renew: bool) -> tuple[tape.TapeLine | None, int]:
-        """Count a call; return its line if it is replayed, and how many equal calls precede it."""
+        """Count a call; return its line if it is replayed, and the number of earlier equal ones."""
         group = self.index.find(request, by_reference=self.mode == "replay")
         recorded = self.index.group_lines(group)
         planned = self._planned[group]
@@ -189,13 +190,13 @@ class Cassette:
         if self.mode == "replay" and not is_usable:
             self.missed += 1
             return None, 0
-        # Calls are counted when they are planned: concurrent calls must not share a reply.
+        # Calls are counted when they are planned, because concurrent calls must not share a reply.
         self._planned[group] += 1
         if line is not None and is_usable and not renew:
             self._calls.setdefault((group, line.entry.repeat))
             self.replayed += 1
             return line, line.entry.repeat
-        # With `record`, calls are recorded in addition to those that are recorded already.
+        # With `record`, further equal calls are added to the recorded ones.
         repeat = planned if line is None or self.mode == "record" else line.entry.repeat
         self._calls.setdefault((request.group, repeat))
         return None, repeat
@@ -212,10 +213,10 @@ class Cassette:
     def record(self, make_entry: Callable[[], CassetteEntry]) -> None:
         """Write an entry to disk before returning; keep the old line if its answer is the same.
 
-        The reply has been paid for, so a failure does not raise an error; `problem` describes it.
-        If the disk is full, the entry is kept in memory: it can be replayed, and is written with
-        the next entry or when the cassette is closed. An entry that contains a key, or that the
-        user's hook cannot redact, is dropped.
+        The reply has been paid for, so a failure to write does not raise an error; see `problem`.
+        If the disk is full, the entry is kept in memory: it can be replayed, and will be written
+        with the next entry or when the cassette is closed. An entry that contains a key, or that
+        the user's hook cannot redact, is dropped.
 
         Args:
             make_entry: Returns the redacted entry.
@@ -246,8 +247,9 @@ class Cassette:
     def prune(self) -> int:
         """Remove the entries that were not used since the cassette was opened.
 
-        Of two lines that record different answers to one call, the older is removed. If there are
-        such lines, or if no call was made since the cassette was opened, only these are removed.
+        Of two lines that record different answers to the same call, the older line is removed. If
+        there are such lines, or if no call has been made since the cassette was opened, unused
+        entries are kept.
 
         Returns:
             The number of lines removed.
@@ -259,7 +261,7 @@ class Cassette:
         return self._writer.prune()
 
     def continue_use(self, other: Cassette) -> None:
-        """Count the calls made with another cassette of the same file as made with this one."""
+        """Count another cassette's calls as made with this cassette; both have the same file."""
         with other._lock:
             earlier = dict(other._calls)
         with self._lock:
@@ -270,9 +272,9 @@ class Cassette:
         self.unchanged, self.missed = other.unchanged, other.missed
 
     def _names_other_model(self, entry: CassetteEntry, request: CassetteRequest) -> bool:
-        """Return whether the call must be made again, because its reference has another model now.
+        """Return whether a call must be repeated because its reference now means another model.
 
-        Without ``strict_model``, say so once.
+        Without ``strict_model``, log this once and return False.
         """
         if not (entry.resolved and request.resolved) or entry.resolved == request.resolved:
             return False
@@ -291,7 +293,7 @@ class Cassette:
         if not self.index.conflicts:
             return ""
         first, second = (line.number for line in self.index.conflicts[0])
-        return f"Lines {first} and {second} record different answers to one call."
+        return f"Lines {first} and {second} record different answers to the same call."
 
     def _note_refusal(self, error: ConfigError) -> None:
         self._refused += 1
@@ -314,14 +316,14 @@ class Cassette:
         return masked(plain(line), self.secrets().values())
 
     def finish(self) -> None:
-        """Write what is not written yet, and put the lines of the file in order."""
+        """Write the remaining entries, and put the lines of the file in order."""
         self._write()
         self._writer.finish()
         if self.mode != "off":
             append_usage(self.path, len(self), lambda: self.unused)
 
     def close(self) -> None:
-        """Close the cassette and restore the one that was open before it."""
+        """Close the cassette and restore the previously open one."""
         self.finish()
         _OPEN.discard(self)
         self.on_close(self)
@@ -355,7 +357,7 @@ class Cassette:
         return content.problem
 
     def _check_writable(self) -> None:
-        refuse_links(self.path, self._root)  # since the file was opened, one may have come
+        refuse_links(self.path, self._root)  # one may have been created by now
         remedy = permission_hint(self.path)
         if remedy:
             raise ConfigError(
@@ -364,7 +366,7 @@ class Cassette:
             )
 
     def miss_error(self, request: CassetteRequest) -> CassetteMissError:
-        """Return the error for a call that is not recorded, with the nearest one that is."""
+        """Return the error for a call that is not recorded, with the nearest recorded call."""
         message = f"The call is not in the cassette {self.path.name!r}"
         near = nearest(self.entries, request.engine, request.body)
         if near is None:
@@ -397,12 +399,12 @@ class Cassette:
 
 
 _OPEN: weakref.WeakSet[Cassette] = weakref.WeakSet()
-"""The open cassettes, which are finished when Python exits."""
+"""The open cassettes, which are finished at interpreter exit."""
 
 
 @atexit.register
 def finish_all() -> None:
-    """Finish the open cassettes, as when Python exits; a kernel may be killed before it does."""
+    """Finish the open cassettes, for a kernel that may be killed before it exits."""
     for cassette in list(_OPEN):
         cassette.finish()
 

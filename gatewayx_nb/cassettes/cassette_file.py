@@ -1,4 +1,4 @@
-"""Reads and writes cassette files, under a lock and through no symlink of a project."""
+"""Reads and writes cassette files under a lock, without following a project's symlinks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MAX_SIZE = 256 * 1024 * 1024
-"""Maximum size of a cassette in bytes, because it is read into memory as a whole."""
+"""Maximum size of a cassette in bytes, because the whole file is read into memory."""
 
 _LOCK_TIMEOUT = 30.0
 """Seconds to wait for other kernels that are writing to the same file."""
@@ -39,13 +39,13 @@ def check_file_name(path: Path) -> None:
     """Check that the file system accepts a path.
 
     Raises:
-        ConfigError: If it is too long, contains a character that no path can have, or is a link to
+        ConfigError: If the path is too long, contains an invalid character, or is a symlink to
             itself.
     """
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
-        pass  # these are reported when the file is read or written
+        pass  # other errors are reported when the file is read or written
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(
@@ -73,14 +73,14 @@ def read_bytes(path: Path) -> bytes:
     """Return the content of a cassette.
 
     Raises:
-        ConfigError: If it is not a file, cannot be read or is too large.
+        ConfigError: If the path is not a file, or the file cannot be read or is too large.
     """
     if os.path.isdir(path):
         raise ConfigError(
             f"A cassette must be a file, got the folder {str(path)!r}.",
             hint=Hint("open_cassette", path=path / "NAME.jsonl", mode="auto"),
         )
-    if not os.path.isfile(path):  # reading a pipe would never end
+    if not os.path.isfile(path):  # reading a pipe might never end
         if os.path.exists(path):
             raise ConfigError(f"{str(path)!r} is not a file.", hint="Use another path.")
         raise ConfigError(
@@ -105,7 +105,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def refuse_links(path: Path, root: Path | None) -> None:
-    """Check that a cassette in a project, and the folder of its lock, are reached without symlinks.
+    """Check that the paths of a project's cassette and its lock folder contain no symlinks.
 
     Raises:
         ConfigError: If a part of either path below ``root`` is a symlink.
@@ -118,7 +118,7 @@ def refuse_links(path: Path, root: Path | None) -> None:
 
 @contextlib.contextmanager
 def opened(path: Path, root: Path | None) -> Iterator[FileIO]:
-    """Open a file for appending, and check what was opened; create it if missing."""
+    """Open a file for appending, creating it if missing, and check that it is the right file."""
     flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
     # Without O_NONBLOCK, opening a pipe could wait forever.
     flags |= getattr(os, "O_NONBLOCK", 0) | (getattr(os, "O_NOFOLLOW", 0) if root else 0)
@@ -126,7 +126,7 @@ def opened(path: Path, root: Path | None) -> Iterator[FileIO]:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError("it is not a regular file")
-        # A folder on the path may have been replaced before the file was opened.
+        # A folder in the path may have been replaced before the file was opened.
         refuse_links(path, root)
         if root is not None and not os.path.samestat(status, path.lstat()):
             raise OSError("another file took its place")
@@ -148,10 +148,10 @@ def write_at_end(file: FileIO, data: bytes, *, sync: bool) -> None:
 
 
 def replace(path: Path, data: bytes, root: Path | None) -> None:
-    """Replace the content of a file, and keep its mode."""
+    """Replace the content of a file; its mode is kept."""
     refuse_links(path, root)  # the wait for the lock may have been long
-    mode = path.stat().st_mode & 0o777  # a new file would get the default one
-    # A process that was killed while it replaced the file leaves a temporary file behind.
+    mode = path.stat().st_mode & 0o777  # a new file would get the default mode
+    # A process that is killed while it replaces the file leaves a temporary file behind.
     remove_stale_temporaries(path)
     atomic_write(path, data)
     path.chmod(mode)
@@ -164,8 +164,8 @@ def flush(path: Path) -> None:
 
 
 def set_aside(path: Path, line: bytes) -> None:
-    """Keep an incomplete line in the folder of the lock."""
-    # The file is replaced, not opened, because it could be a symlink.
+    """Move an incomplete line to a file in the lock's folder."""
+    # The target is replaced, not opened, because it could be a symlink.
     atomic_write(_lock_folder(path) / f"{path.name}.cut", line)
 
 

@@ -1,4 +1,4 @@
-"""The lines of a cassette file: entries as JSON, in the current format and in format 1."""
+"""Encodes entries as lines of a cassette file; decodes lines of the current and first format."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ class _Entry1(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 def encode(entry: CassetteEntry) -> bytes:
     """Return an entry as a line of JSON.
 
-    The fields are in the order of `CassetteEntry`, so that a reviewer reads the request first, and
-    the keys within them are sorted.
+    The fields are in the order of `CassetteEntry`, so that a reviewer reads the request first. The
+    keys within the fields are sorted.
     """
     built: dict[str, Any] = msgspec.to_builtins(entry, order="sorted")
     if entry.pieces:
         built["pieces"] = [piece if piece[-1] else piece[:-1] for piece in built["pieces"]]
-    if entry.tool_calls:  # the order of the arguments is the model's
+    if entry.tool_calls:  # keep the model's order of arguments
         for row, call in zip(built["tool_calls"], entry.tool_calls, strict=True):
             row["arguments"] = call.arguments
     return encode_json({name: built[name] for name in entry.__struct_fields__ if name in built})
@@ -86,7 +86,7 @@ def decode(line: bytes, version: int = VERSION) -> CassetteEntry:
 
     Args:
         line: The line.
-        version: Version of the file's format, used for a line that does not show its own.
+        version: Version of the file's format, for a line that does not indicate its own version.
 
     Raises:
         ValueError: If the line is not a valid entry.
@@ -97,9 +97,10 @@ def decode(line: bytes, version: int = VERSION) -> CassetteEntry:
 
 
 def line_version(line: bytes, version: int = VERSION) -> int:
-    """Return the version of a line, which its first field shows; see `decode`.
+    """Return the version of a line, which its first field indicates; see `decode`.
 
-    Where one of two merged branches had converted the file, it has lines of both versions.
+    A file has lines of both versions if two branches were merged of which one had converted the
+    file.
     """
     if line.startswith(_FIRST_FIELD_1):
         return 1

@@ -28,7 +28,7 @@ The difference is not visible in a replay, and the file has far fewer pieces.
 """
 
 _FIGURES = ("engine", "model", "cost", "attempts", "fallback_from", "token_cap", "context_limit")
-"""Fields of a reply that `RecordedMetadata` holds unchanged."""
+"""Fields of a reply that `RecordedMetadata` contains unchanged."""
 
 
 class RecordedChunk(msgspec.Struct, frozen=True, gc=False):
@@ -40,7 +40,7 @@ class RecordedChunk(msgspec.Struct, frozen=True, gc=False):
 
 
 class Piece(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """How much of an answer arrived when.
+    """A piece of an answer: its length and its arrival time.
 
     Attributes:
         at: Seconds after the call began.
@@ -102,7 +102,7 @@ class RecordedMetadata(msgspec.Struct, frozen=True, omit_defaults=True, gc=False
 
     engine: str
     model: str = ""
-    usage: dict[str, int] = {}  # msgspec makes a new dict for each instance
+    usage: dict[str, int] = {}  # msgspec creates a new dict for each instance
     cost: Decimal | None = None
     latency: float = 0.0
     time_to_first: float | None = None
@@ -124,7 +124,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     """A recorded call. The order of the fields is their order in the file.
 
     Attributes:
-        replaces: Digest of the line that this one replaces; empty in a file that is in order.
+        replaces: Digest of the line that this line replaces; empty in a file that is in order.
         request: The request.
         reference: The reference as typed; empty for the default model.
         engine: The engine that was called.
@@ -139,7 +139,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
             text, so that any number or character survives unchanged.
         vectors: The embeddings; ``None`` for a reply.
         pieces: The pieces in which the answer arrived.
-        figures: The reply's figures; ``None`` for an embedding.
+        figures: The reply's metadata; ``None`` for an embedding.
         recorded: Time of the recording, as an RFC 3339 date-time in UTC.
     """
 
@@ -188,7 +188,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
         yield figures.latency, Chunk(finish_reason=self.finish_reason, usage=_usage(figures.usage))
 
     def to_reply(self, parsed: Any = None) -> Reply:  # noqa: ANN401 - depends on the schema
-        """Return the reply with its figures as recorded."""
+        """Return the reply with its recorded metadata."""
         figures = self.figures or RecordedMetadata(self.engine)
         return Reply(
             text=self.text,
@@ -214,7 +214,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
         """Return whether another entry of the same call has the same answer.
 
         Dates, times, token counts, costs, log probabilities and the provider's IDs and signatures
-        may differ, as they do each time that a model is asked.
+        may differ, because they differ between any two calls.
         """
         return self._answer() == other._answer()
 
@@ -234,7 +234,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
         )
 
     def _carried(self) -> Carried | None:
-        """Return the carried turn of the reply; ``None`` if an edit of the file made it invalid."""
+        """Return the reply's carried turn; ``None`` if an edit of the file has made it invalid."""
         try:
             data = json.loads(self.carried or "null")
         except (ValueError, RecursionError):
@@ -250,7 +250,7 @@ def entry_of(
     chunks: Iterable[RecordedChunk],
     redact: Redact,
 ) -> CassetteEntry:
-    """Return the entry for a call that succeeded.
+    """Return the entry for a successful call.
 
     Args:
         body: The request.
@@ -266,8 +266,8 @@ def entry_of(
         text,
         reasoning,
     ):
-        at = reply.latency if reply.time_to_first is None else reply.time_to_first
-        merged = [RecordedChunk(_round(at), text, reasoning)] if text or reasoning else []
+        seconds = reply.latency if reply.time_to_first is None else reply.time_to_first
+        merged = [RecordedChunk(_round(seconds), text, reasoning)] if text or reasoning else []
     return CassetteEntry(
         request=body,
         text=text,
@@ -299,7 +299,7 @@ def vectors_of(rows: int, dimensions: int, data: bytes) -> RecordedVectors:
 
 
 def parsed_call(call_id: str, name: str, arguments: str) -> RecordedToolCall:
-    """Return a tool call with its arguments parsed, if their text can be restored from them."""
+    """Return a tool call; its arguments are parsed if their exact text can then be restored."""
     try:
         bounded_json.check_values(arguments)
         parsed = msgspec.json.decode(arguments)
@@ -352,14 +352,14 @@ def _recorded_logprob(logprob: Logprob, redact: Redact) -> RecordedLogprob:
 def _recorded_carried(carried: Carried | None, redact: Redact) -> str:
     """Return the carried turn as JSON, or an empty str if it contains private text or a key.
 
-    It cannot be redacted instead, because a provider rejects a turn that has been changed.
+    The turn cannot be redacted, because a provider rejects a changed turn.
     """
     text = json.dumps(carried.data, ensure_ascii=False) if carried else ""
     return text if redact(text) == text else ""
 
 
 def _merge(chunks: Iterable[RecordedChunk]) -> Iterator[RecordedChunk]:
-    """Join chunks that arrive within `_MERGE_INTERVAL` seconds of the first of them."""
+    """Join chunks that arrive within `_MERGE_INTERVAL` seconds of the first one."""
     group: list[RecordedChunk] = []
     for chunk in chunks:
         if group and chunk.at - group[0].at > _MERGE_INTERVAL:

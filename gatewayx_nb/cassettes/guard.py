@@ -46,7 +46,7 @@ _PRIVATE_KEY = re.compile(
 )
 
 _LOCATIONS = {"text": "the answer", "reasoning": "the reasoning"}
-"""How messages call the fields of an entry."""
+"""Names of an entry's fields in messages."""
 
 _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{24,}={0,2}", re.ASCII)
 _WHITESPACE = re.compile(r"\s+")
@@ -56,11 +56,10 @@ _HEX = re.compile(r"(?:[0-9a-fA-F]{2}){16,}", re.ASCII)
 def check(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> None:
     """Check that an entry contains no key.
 
-    Each text is searched as it is, and again after decoding base64, hexadecimal, URL, JSON and HTML
-    encodings.
+    Each text is searched unchanged and after decoding base64, hexadecimal, URL, JSON and HTML.
 
     Args:
-        entry: The entry to be written, or its request before that is sent.
+        entry: The entry to write, or the request to send.
         secrets: The known keys by variable name.
 
     Raises:
@@ -83,7 +82,7 @@ def _find(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> tup
     values = ((name, str(value)) for name, value in secrets.items())
     keys = {name: key for name, key in values if len(key) >= _MIN_LENGTH or looks_like_key(key)}
     located = list(texts(entry))
-    # Searching all texts at once is fast. The separator occurs in no key and in no encoding.
+    # Searching all texts at once is fast. The separator does not occur in keys or encodings.
     if find_key("\0".join(text for _, text in located), keys) is None:
         return None
     found = ((location, find_key(text, keys)) for location, text in located)
@@ -91,30 +90,30 @@ def _find(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> tup
 
 
 def find_key(text: str, keys: Mapping[str, str]) -> str | None:
-    """Return a description of the first key in a text or in a decoding of it.
+    """Return a description of the first key in a text or in one of its decodings.
 
     Args:
         text: The text.
-        keys: The known keys by variable name; anything that looks like a key is found as well.
+        keys: The known keys by variable name; any text that looks like a key is found, too.
     """
     without_spaces = _WHITESPACE.sub("", text)
     for view in _decodings(text):
         for name, key in keys.items():
             if redact(view, [key]) != view:
                 return f"the key {name}"
-        # Removing whitespace may join ordinary words into what looks like a key.
+        # After removing whitespace, ordinary words may look like a key.
         if _KEY_PATTERNS.search(view) and (view == text or view != without_spaces):
             return "what looks like a key"
     return None
 
 
 def contains_unencoded_key(text: str) -> bool:
-    """Return whether a text contains what looks like a key, which is fast to find out."""
+    """Return whether a text contains an apparent key; this is fast, because nothing is decoded."""
     return _KEY_PATTERNS.search(text) is not None
 
 
 def mask(text: str) -> str:
-    """Mask what looks like a key; if a decoding of the text contains one, all of the text.
+    """Mask apparent keys; mask the whole text if one of its decodings contains a key.
 
     >>> mask("Use gsk_abcdefghij0123456789abcd here.")
     'Use <key> here.'
@@ -156,7 +155,7 @@ def _decodings(text: str) -> Iterable[str]:
 
 
 def _decode(text: str) -> Iterator[str]:
-    """Yield a string's decodings (URL, JSON, HTML, base64, hex), and it without whitespace."""
+    """Yield a string's decodings (URL, JSON, HTML, base64, hex), and the string without spaces."""
     if "%" in text:
         yield unquote(text)
     if "\\" in text:
@@ -166,7 +165,7 @@ def _decode(text: str) -> Iterator[str]:
     if _WHITESPACE.search(text):
         yield _WHITESPACE.sub("", text)
     for run in _BASE64.findall(text):
-        # The URL-safe alphabet differs from the standard one in two characters.
+        # The URL-safe alphabet differs from the standard alphabet in two characters.
         plain = run.rstrip("=").replace("-", "+").replace("_", "/")
         for start in range(4):  # a key may begin at any of the four offsets of a base64 group
             part = plain[start : len(plain) - ((len(plain) - start) % 4 == 1)]

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 _HEADER = re.compile(
     rb'^(?:\xef\xbb\xbf)?\s*\{\s*"format"\s*:\s*"%s"' % tape.FORMAT.encode(), re.MULTILINE
 )
-"""The header of a cassette, which is on its first line unless a merge has left a marker there."""
+"""The header of a cassette, which is its first line unless a merge has put a marker there."""
 
 _START = 1024
-"""Number of bytes at the start of a file in which the header is looked for."""
+"""Number of bytes at the start of a file in which to search for the header."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,8 +58,8 @@ class _Report(NamedTuple):
 
 
 def _report(path: Path) -> _Report:
-    """Return what is to be reported about a file; empty if there is nothing, or no cassette."""
-    # Of a link, git stores only the target.
+    """Return the report on a file; empty if there are no findings or the file is not a cassette."""
+    # For a symlink, git stores only the target's path.
     if os.path.islink(path):
         return _Report()
     if os.path.isdir(path) or not os.path.exists(path):
@@ -73,7 +73,7 @@ def _report(path: Path) -> _Report:
     except ConfigError as error:
         return _Report(error.describe())
     findings = privacy.describe(list(privacy.search(content.lines)))
-    # The line that was skipped could not be searched.
+    # The skipped line could not be searched.
     return _Report("; ".join(filter(None, [findings, content.problem])), bool(findings))
 
 

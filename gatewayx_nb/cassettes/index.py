@@ -31,7 +31,7 @@ class CassetteRequest:
         engine: The engine's name; empty if only a cassette can resolve it.
         model: The model's name; empty for the engine's default.
         body: The request.
-        resolved: The model that the reference names now; empty if unknown.
+        resolved: The model to which the reference currently resolves; empty if unknown.
     """
 
     reference: str
@@ -42,7 +42,7 @@ class CassetteRequest:
 
     @property
     def group(self) -> CallGroup:
-        """The group of a call that is recorded now."""
+        """The group under which a new recording is stored."""
         return self.body.digest, self.engine, self.model
 
 
@@ -55,12 +55,12 @@ class RecordingSlot:
 
 
 class CassetteIndex:
-    """The entries of a cassette by request, in the order of their repeats.
+    """The entries of a cassette by request; equal calls are ordered by ``repeat``.
 
     Attributes:
-        conflicts: Pairs of lines that record different answers to the same call, as two branches
-            that both record it leave behind; the newer answer is used.
-        duplicates: The lines that are not used, because a newer one records the same call.
+        conflicts: Pairs of lines with different answers to the same call, for example from two
+            merged branches; the newer answer is used.
+        duplicates: The lines that are ignored because a newer line records the same call.
     """
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class CassetteIndex:
         return len({_key(first) for first, _ in self.conflicts})
 
     def load(self, line: TapeLine) -> None:
-        """Add a line of the file; of two for the same call, keep the newer."""
+        """Add a line of the file; if two lines record the same call, keep the newer line."""
         old = self.put(line)
         if old is None or old.data == line.data:
             return
@@ -114,13 +114,13 @@ class CassetteIndex:
             self._by_digest.setdefault(key[0], []).append(key)
         at = bisect_left(group, entry.repeat, key=_repeat)
         if at == len(group) or _repeat(group[at]) != entry.repeat:
-            group.insert(at, line)  # sorting them again would take quadratic time
+            group.insert(at, line)  # sorting the group again would take quadratic time
             return None
         old, group[at] = group[at], line
         return old
 
     def forget_duplicates(self, key: CallKey | None = None) -> list[TapeLine]:
-        """Return the unused lines of one call, or of all, and forget them and their conflicts."""
+        """Remove and return the ignored lines of one call or all calls, with their conflicts."""
         if not self.duplicates:
             return []
         forgotten = [line for line in self.duplicates if key in (None, _key(line))]
@@ -139,7 +139,7 @@ class CassetteIndex:
         return removed
 
     def find(self, request: CassetteRequest, *, by_reference: bool) -> CallGroup:
-        """Return a request's group, found by its engine or else by the reference as typed.
+        """Return the group with a request's engine and model or, if not recorded, its reference.
 
         Args:
             request: The request.
@@ -149,14 +149,14 @@ class CassetteIndex:
         group = request.group
         if group in self._groups or (not by_reference and request.engine):
             return group
-        # The reference may have named another engine when the call was recorded.
+        # The reference may have resolved to another engine when the call was recorded.
         for recorded in reversed(self._by_digest.get(group[0], [])):
             if any(line.entry.reference == request.reference for line in self._groups[recorded]):
                 return recorded
         return group
 
     def group_lines(self, group: CallGroup) -> Sequence[TapeLine]:
-        """Return the lines of equal calls in their order; empty if none is recorded."""
+        """Return the lines of equal calls in order; empty if none is recorded."""
         return self._groups.get(group, ())
 
     def line(self, key: CallKey) -> TapeLine | None:
@@ -177,11 +177,11 @@ class CassetteIndex:
         )
 
     def models(self) -> list[ModelInfo]:
-        """Return the requested models; for an engine's default, the model that replied."""
+        """Return the requested models; for an engine's default model, the model that replied."""
         models: dict[tuple[str, str], ModelInfo] = {}
         for entry in self.entries():
             figures, engine, model = entry.figures, entry.engine, entry.model
-            # A fallback engine replied; the model requested from it is not recorded.
+            # A fallback engine replied; the model that was requested from it is not recorded.
             if figures and figures.fallback_from:
                 engine, model = figures.engine, ""
             actual = figures.model if figures else ""

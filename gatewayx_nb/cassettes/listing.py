@@ -1,4 +1,4 @@
-"""Cassettes as text for people, whose lines change only where an entry does."""
+"""Formats cassettes as text for people; its lines change only where an entry changes."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _NOT_OPTIONS = ("messages", "texts", "system", "digests")
 
 
 def lines(path: Path) -> Iterator[str]:
-    """Yield the lines of the text of a cassette.
+    """Yield the lines of a cassette's text.
 
-    Control characters are removed, and what looks like a key is masked. A file with the markers of
-    a merge conflict can be listed; they are shown where they are.
+    Control characters are removed and apparent keys are masked. A file with merge conflict markers
+    can be listed; the markers are shown in their places.
 
     Raises:
         ConfigError: If the file is not a cassette or cannot be read.
@@ -46,7 +46,7 @@ def lines(path: Path) -> Iterator[str]:
 
 
 def _masked(texts: list[str]) -> list[str]:
-    """Mask what looks like a key; most entries contain none, and are searched as a whole."""
+    """Mask apparent keys; an entry is first searched as a whole, because most contain no key."""
     return list(map(guard.mask, texts)) if guard.find_key("\0".join(texts), {}) else texts
 
 
@@ -111,9 +111,9 @@ def _figures(figures: RecordedMetadata) -> Iterator[str]:
 
 
 def _section(label: str, text: str) -> Iterator[str]:
-    """Yield a label and a text, indented so that no line of it looks like another label.
+    """Yield a label and a text, indented so that no line of the text looks like a label.
 
-    The text is one item, because an encoded key may be split over its lines.
+    The text is yielded as one item, because an encoded key may be split over several lines.
     """
     yield f"{label}:"
     yield "\n".join(f"{_INDENT}{line}".rstrip() for line in plain(text).split("\n"))

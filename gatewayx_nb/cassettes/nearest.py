@@ -19,10 +19,10 @@ _MAX_COMPARED = 100
 """Maximum number of calls to compare character by character."""
 
 _PREFIX_LENGTH = 400
-"""Number of characters compared at the start of a prompt."""
+"""Number of characters to compare at the start of a prompt."""
 
 _CONTEXT = 16
-"""Number of characters shown on each side of the first difference."""
+"""Number of characters to show on each side of the first difference."""
 
 _MAX_DIFFERENCES = 4
 """Maximum number of differences to report."""
@@ -31,7 +31,7 @@ _PLURALS = ("messages", "texts", "params")
 """The fields of a request whose names are plurals."""
 
 _UNSET: tuple[object, ...] = (None, (), {})
-"""The values of fields that are not set."""
+"""The default values of fields, which count as unset."""
 
 
 def nearest(
@@ -57,9 +57,9 @@ def _rough_similarity(entry: CassetteEntry, engine: str, body: RequestBody) -> f
         return _equal_digests(entry, body) + (entry.engine == engine)
     requested, recorded = body.prompt, entry.request.prompt
     pairs = zip(requested[:_PREFIX_LENGTH], recorded[:_PREFIX_LENGTH], strict=False)
-    same = sum(left == right for left, right in pairs)
+    equal_count = sum(left == right for left, right in pairs)
     longer = max(len(requested), len(recorded), 1)
-    score = same / _PREFIX_LENGTH - abs(len(requested) - len(recorded)) / longer
+    score = equal_count / _PREFIX_LENGTH - abs(len(requested) - len(recorded)) / longer
     return score + (entry.engine == engine)
 
 
@@ -70,13 +70,13 @@ def _similarity(entry: CassetteEntry, engine: str, body: RequestBody) -> float:
     # autojunk would ignore characters that are frequent in long text.
     ratio = difflib.SequenceMatcher(None, requested, recorded, autojunk=False).ratio()
     fields = RequestBody.__struct_fields__
-    same = sum(getattr(entry.request, name) == getattr(body, name) for name in fields)
-    score: float = 2 * ratio + same / len(fields) + (entry.engine == engine)
+    equal_count = sum(getattr(entry.request, name) == getattr(body, name) for name in fields)
+    score: float = 2 * ratio + equal_count / len(fields) + (entry.engine == engine)
     return score
 
 
 def _equal_digests(entry: CassetteEntry, body: RequestBody) -> float:
-    """Return the number of fields that are equal, if the entry has only digests."""
+    """Return the number of equal fields if the entry contains only digests."""
     return len(entry.request.field_digests().items() & body.field_digests().items())
 
 
@@ -119,7 +119,7 @@ def _message_differences(
 
 
 def _value_difference(name: str, recorded: object, requested: object) -> str:
-    """Describe the difference between two values of an option, of which one may be unset."""
+    """Describe the difference between two values of an option; one of them may be unset."""
     values = [repr(value) if value not in _UNSET else "unset" for value in (recorded, requested)]
     if "unset" not in values and max(map(len, values)) > 2 * _CONTEXT:
         return _text_difference(name, *values)

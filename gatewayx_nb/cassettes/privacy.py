@@ -1,4 +1,4 @@
-"""Private text in cassettes: tables, e-mail addresses and what looks like a key."""
+"""Finds private text in cassettes: tables, e-mail addresses and apparent keys."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ REMEDY = (
     '`[cassettes] redact = "module:function"` removes private text, and `prompts = "digest"` keeps'
     " requests as digests."
 )
-"""How to record without private text."""
+"""Advice on recording without private text."""
 
 _TABLE = re.compile(r"^[ \t]*\|.*\|[ \t]*\n[ \t]*\|[ \t:|-]*-[ \t:|-]*\|[ \t]*$", re.MULTILINE)
-"""A Markdown table, which is how a DataFrame is put into a prompt."""
+"""A Markdown table, the form in which a DataFrame is inserted into a prompt."""
 
 # Addresses of the domains that RFC 2606 reserves for examples, and `git@HOST:`, are not private.
 _ADDRESS = re.compile(
@@ -51,7 +51,7 @@ class Finding:
 
     Attributes:
         line: Number of the line, from 1.
-        kind: What it looks like.
+        kind: The kind of private text.
         place: The part of the entry.
     """
 
@@ -61,13 +61,13 @@ class Finding:
 
 
 def search(lines: Iterable[TapeLine], *, encoded: bool = True) -> Iterator[Finding]:
-    """Yield the private text of lines; each kind once for the request and once for the answer.
+    """Yield the private text in lines, each kind at most once per request and once per answer.
 
-    A table counts in the request alone: models answer with tables of their own.
+    Tables are searched for only in requests, because answers often contain tables.
 
     Args:
         lines: The lines.
-        encoded: Whether to search for encoded keys, too. Some thousand entries then take a second.
+        encoded: Whether to search for encoded keys, too. A few thousand entries then take a second.
     """
     for line in lines:
         found = dict.fromkeys(_findings(line.number, line.entry, encoded=encoded))
@@ -95,7 +95,7 @@ def _has_key(text: str) -> bool:
 
 
 def describe(findings: Sequence[Finding]) -> str:
-    """Return findings in one line, without the text that was found.
+    """Describe findings in one line, without the private text.
 
     >>> describe([Finding(2, "a table", "request"), Finding(3, "an e-mail address", "answer")])
     'line 2 has a table in its request; line 3 has an e-mail address in its answer'
@@ -110,7 +110,7 @@ def describe(findings: Sequence[Finding]) -> str:
 
 
 def tracked_warning(path: Path) -> str:
-    """Return a warning about the private text in a cassette that git tracks; empty if none."""
+    """Return a warning if git tracks a cassette with private text; empty if there is none."""
     findings = _search_file(path, stat_stamp(path))
     if not findings:
         return ""
@@ -122,9 +122,9 @@ def tracked_warning(path: Path) -> str:
 
 @functools.lru_cache(maxsize=8)
 def _search_file(path: Path, _: StatStamp | None) -> tuple[Finding, ...]:
-    """Return the findings in a file that has this stamp.
+    """Return the findings in a file; the stamp is only part of the cache key.
 
-    Encoded keys are not searched for: they are refused when a call is recorded.
+    Encoded keys are not searched for, because they are refused when a call is recorded.
     """
     try:
         return tuple(search(tape.read(path).lines, encoded=False))

@@ -1,4 +1,4 @@
-"""Resolves the conflicts of a cassette that is not open, and converts its format."""
+"""Prunes cassettes: removes unused entries, resolves conflicts and converts old formats."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ class PruneReport:
     Attributes:
         removed: Number of lines removed.
         kept: Number of entries kept.
-        conflicts: Number of calls of which the older of two different answers was removed.
-        was_used: Whether calls were made, so that unused entries are known and were removed;
+        conflicts: Number of calls with two different answers, the older of which was removed.
+        was_used: Whether calls have been made, so that unused entries were known and removed;
             ``None`` if the cassette is not open.
-        converted_from: The version of the format before, if the file was converted.
-        problem: One line about a part of the file that was skipped; empty if none was.
-        unused: Number of entries that have not been used, and are kept.
+        converted_from: The previous format version, if the file was converted.
+        problem: One line about a skipped part of the file; empty if nothing was skipped.
+        unused: Number of unused entries that were kept.
     """
 
     removed: int
@@ -40,7 +40,7 @@ class PruneReport:
 
 
 def prune_open(cassette: Cassette) -> PruneReport:
-    """Prune an open cassette, and return what was done; see `Cassette.prune`.
+    """Prune an open cassette; see `Cassette.prune`.
 
     Raises:
         ConfigError: If the file cannot be written.

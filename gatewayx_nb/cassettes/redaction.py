@@ -1,4 +1,4 @@
-"""Redacts cassettes: the user's hook, and the keys that must not be written."""
+"""Redacts cassettes with the user's hook, and holds the keys that must not be written."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 Redact = Callable[[str], str]
-"""Returns the text to store; must be idempotent."""
+"""A function that returns the text to store; must be idempotent."""
 
 PromptForm = Literal["text", "digest"]
-"""How a cassette stores requests."""
+"""The form in which a cassette stores requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Redaction:
-    """The rules for private text and keys that must stay out of a cassette.
+    """The rules that keep private text and keys out of a cassette.
 
     Attributes:
         redact: Applied to text before it is written or looked up.
@@ -38,20 +38,20 @@ class Redaction:
 
 
 def load_redact(setting: str | None, folder: Path, *, from_user_settings: bool) -> Redact:
-    """Return the hook named by ``[cassettes] redact = "module:function"``, or the identity.
+    """Return the hook in ``[cassettes] redact = "module:function"``; without one, the identity.
 
     Args:
         setting: The setting.
-        folder: The project or user folder whose settings name the hook; the hook's file is below
-            it.
-        from_user_settings: Whether these are the user's own settings, which may name any
+        folder: The project or user folder whose settings name the hook; it must contain the hook's
+            file.
+        from_user_settings: Whether the setting is in the user's settings, which may name any
             installed module.
 
     Raises:
         ConfigError: If the function cannot be imported, or other users could change its file.
     """
     if not setting:
-        return str  # returns a string unchanged
+        return str  # `str` returns a string unchanged
     module, _, function = setting.partition(":")
     path = folder / f"{module.replace('.', '/')}.py"
     try:
@@ -73,12 +73,12 @@ def _load_file(name: str, path: Path, folder: Path) -> ModuleType:
     problems = (permission_problem(path, folder), *map(ownership_problem, parents))
     if problem := next(filter(None, problems), None):
         raise ImportError(f"{path.relative_to(folder)} {problem}")
-    # The file is loaded by its path, because the folder need not be on `sys.path`.
+    # Load the file by its path, because the folder need not be on `sys.path`.
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None:
         raise ImportError(f"{path.relative_to(folder)} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    # The loader would prefer bytecode beside the file, which nobody can review.
+    # The loader would prefer bytecode beside the file, which cannot be reviewed.
     source = importlib.util.decode_source(path.read_bytes())
     exec(compile(source, path, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
     return module

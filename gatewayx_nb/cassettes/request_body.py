@@ -1,7 +1,7 @@
-"""The request of a recorded call, in the form by which a cassette finds the call again.
+"""The normalized request of a recorded call, by which a cassette finds the call again.
 
-The classes are msgspec structs, so reading a file is fast and executes no code. The garbage
-collector skips them, because they hold no cycles and there may be a million.
+The classes are msgspec structs, so that reading a file is fast and executes no code. The garbage
+collector skips the objects, because they contain no cycles and there may be a million of them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Message, Part, Request
 
 _WHOLE = "request"
-"""The name in `RequestBody.digests` of the digest of the whole request."""
+"""The key of the whole request's digest in `RequestBody.digests`."""
 
 
 class RecordedImage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -56,7 +56,7 @@ class RequestedToolResult(msgspec.Struct, frozen=True, omit_defaults=True, gc=Fa
 
 
 class RecordedPart(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A part of a message; the field that is set names its kind."""
+    """A part of a message; its kind is the name of the field that is set."""
 
     text: str = ""
     image: RecordedImage | None = None
@@ -68,10 +68,10 @@ class RecordedMessage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False)
     """A message of a request.
 
     Attributes:
-        role: Who wrote it.
-        content: The text, if the message is text alone or text followed by images.
+        role: The author of the message.
+        content: The text, if the message is only text or text followed by images.
         images: The images after the text.
-        parts: The parts of any other message, whose ``content`` is empty.
+        parts: The parts of a message of any other form; its ``content`` is then empty.
     """
 
     role: Role
@@ -81,7 +81,7 @@ class RecordedMessage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False)
 
     @property
     def text(self) -> str:
-        """The text, including that of tool results."""
+        """The text, including the text of tool results."""
         return "\n\n".join(_texts(self.parts)) if self.parts else self.content
 
 
@@ -93,8 +93,8 @@ class RequestBody(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         texts: The texts to embed, instead of messages.
         fallback: References of the fallback engines.
         schema: JSON Schema of the reply.
-        digests: The digest of each other field, by name, and of the whole request, if only
-            digests are kept; the other fields are then absent.
+        digests: The digests of the fields, by name, and of the whole request, if only digests are
+            stored; the other fields are then absent.
     """
 
     messages: tuple[RecordedMessage, ...] = ()
@@ -119,7 +119,7 @@ class RequestBody(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     @property
     def digest(self) -> bytes:
-        """Digest of 16 bytes that identifies the body."""
+        """The 16-byte digest that identifies the body."""
         if whole := self.digests.get(_WHOLE):
             return whole.encode()
         return _digest(self).encode()
@@ -134,14 +134,14 @@ class RequestBody(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         }
 
     def as_digests(self) -> RequestBody:
-        """Return the body as digests alone, from which nobody can read the prompt."""
+        """Return the body with digests only, so that nobody can read the prompt."""
         if self.digests:
             return self
         return RequestBody(digests={_WHOLE: self.digest.decode(), **self.field_digests()})
 
 
 def body_of(request: Request, fallback: Sequence[str], redact: Redact) -> RequestBody:
-    """Return a request's body, with its text passed through ``redact``.
+    """Return a request's body, after redacting its text.
 
     Raises:
         UsageError: If a parameter is not valid JSON, such as NaN.
@@ -161,7 +161,7 @@ def body_of(request: Request, fallback: Sequence[str], redact: Redact) -> Reques
         fallback=tuple(fallback),
         **options,
     )
-    # After a round trip through JSON, a new body equals the stored one, for example in its tuples.
+    # A round trip through JSON makes a new body equal to the stored one, for example its tuples.
     data = encode_json(body)
     try:
         return msgspec.json.decode(data, type=RequestBody)
@@ -172,7 +172,7 @@ def body_of(request: Request, fallback: Sequence[str], redact: Redact) -> Reques
 def number_tool_calls(messages: tuple[RecordedMessage, ...]) -> tuple[RecordedMessage, ...]:
     """Return messages with ``1``, ``2``, … as the IDs of tool calls.
 
-    Providers choose other IDs each time, and the calls would otherwise never be found again.
+    Providers choose different IDs each time, so calls would otherwise never be found again.
     """
     if not any(message.parts for message in messages):
         return messages
@@ -200,7 +200,7 @@ def encode_json(value: object, *, sort: bool = False) -> bytes:
     """Return a value as JSON; a lone surrogate becomes an escape.
 
     Raises:
-        UsageError: If a value is not JSON.
+        UsageError: If a value cannot be represented as JSON.
     """
     try:
         return msgspec.json.encode(value, enc_hook=_reject_type, order="sorted" if sort else None)
@@ -220,7 +220,7 @@ def _reject_type(value: object) -> object:
 
 
 def _check_finite(value: object) -> None:
-    """Check that a value contains neither NaN nor an infinity, which would all become null."""
+    """Check that a value contains neither NaN nor an infinity, which would become null."""
     if isinstance(value, float) and not math.isfinite(value):
         raise _not_json(repr(value))
     if isinstance(value, dict):
@@ -239,7 +239,7 @@ def _not_json(what: str) -> UsageError:
 
 def _recorded_message(message: Message, redact: Redact) -> RecordedMessage:
     match message.parts:
-        # The first versions recorded every message in this form. Those recordings must still be
+        # The first versions recorded every message in this form, and their recordings must still be
         # found.
         case [str(text), *images] if all(isinstance(part, Image) for part in images):
             return RecordedMessage(message.role, redact(text), _recorded_images(images))

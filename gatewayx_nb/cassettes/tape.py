@@ -1,7 +1,8 @@
 """The cassette file: a header and one entry per line, changed under a lock.
 
-A new entry is appended at once, so that it survives a crash. One that replaces another is appended
-too, with the digest of the line that it replaces; `arrange` then moves it there.
+A new entry is appended immediately, so that it survives a crash. An entry that replaces another one
+is also appended, with the digest of the line that it replaces; `arrange` later moves it to that
+line's place.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _MAX_HEAD = 1024
 """Maximum length of the header in bytes."""
 
 _REPLACES = b'{"replaces":"'
-"""Start of a line that replaces another one, whose digest follows."""
+"""Start of a line that replaces another line; the digest of that line follows."""
 
 _CONFLICT = re.compile(rb"^(?:<{7}|\|{7}|={7}|>{7})(?: |$)")
 
@@ -52,7 +53,7 @@ class _Head(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class TapeLine:
-    """An entry, its line in the current format, and the line's number in the file, from 1."""
+    """An entry, its line in the current format, and its line number in the file, from 1."""
 
     entry: CassetteEntry
     data: bytes
@@ -64,10 +65,10 @@ class TapeContent:
     """The content of a cassette file.
 
     Attributes:
-        lines: Its entries.
-        problem: One line about the part of the file that was skipped; empty if none was.
-        is_arranged: Whether every line is in its place; see `arrange`.
-        version: Version of the format, as the header says.
+        lines: The entries with their lines.
+        problem: One line about a skipped part of the file; empty if nothing was skipped.
+        is_arranged: Whether the lines are in order; see `arrange`.
+        version: Version of the format, from the header.
         markers: The markers of a merge conflict, each with the number of its line.
     """
 
@@ -79,7 +80,7 @@ class TapeContent:
 
 
 def read(path: Path, *, allow_markers: bool = False) -> TapeContent:
-    """Read a cassette; an incomplete entry at its end is skipped.
+    """Read a cassette; skip an incomplete entry at its end.
 
     Args:
         path: The cassette.
@@ -89,10 +90,10 @@ def read(path: Path, *, allow_markers: bool = False) -> TapeContent:
         ConfigError: If the file is not a cassette or cannot be read; the message names the line.
     """
     data = cassette_file.read_bytes(path)
-    # `splitlines` would drop the empty line at the end, which shows that the last entry is
+    # `splitlines` would drop the empty line at the end, which proves that the last entry is
     # complete.
     lines = [line.rstrip(b"\r") for line in data.split(b"\n")]
-    # Markers are searched for first: one may be on any line, even in place of the header.
+    # Search for markers first, because they may be on any line, even above the header.
     markers = [pair for pair in enumerate(lines, start=1) if _CONFLICT.match(pair[1])]
     for number, _ in markers:
         if not allow_markers:
@@ -120,20 +121,20 @@ def _content(path: Path, lines: list[bytes], first: int, version: int) -> TapeCo
     for number, line in _settle(enumerate(lines[first + 1 :], start=first + 2)):
         if not line.strip():
             continue
-        if line.startswith(_HEAD_START):  # a merge left that of the other branch behind
+        if line.startswith(_HEAD_START):  # a merge has left the other branch's header
             _check_head(path, line)
             continue
         try:
             entry = decode(line, version)
         except ValueError as error:
-            why = plain(str(error).partition("\n")[0][:200])
+            reason = plain(str(error).partition("\n")[0][:200])
             raise ConfigError(
-                f"Line {number} of the cassette {str(path)!r} is invalid: {why}.",
+                f"Line {number} of the cassette {str(path)!r} is invalid: {reason}.",
                 hint=f"Fix the line, or remove it with `sed -i {number}d {quoted_path(path)}`.",
             ) from None
         data = line if line_version(line, version) == VERSION else encode(entry)
         entries.append(TapeLine(entry, data, number))
-    # A file whose header names an older format is converted by the next recording in any case.
+    # The next recording converts a file of an older format in any case.
     is_mixed = version == VERSION and any(
         line.startswith(_HEAD_START) or line_version(line) < VERSION for line in lines[first + 1 :]
     )
@@ -150,22 +151,22 @@ def _is_valid(line: bytes, version: int) -> bool:
 
 
 def replacement(old: bytes, new: bytes) -> bytes:
-    """Return a line to append that replaces an old one, if the file contains that."""
+    """Return a line that, when appended, replaces an old line if the file contains it."""
     return _REPLACES + _line_digest(old) + b'",' + new.removeprefix(b"{")
 
 
 def append(path: Path, *lines: bytes, root: Path | None = None, sync: bool = True) -> None:
-    """Append lines; `arrange` moves them to their places.
+    """Append lines; `arrange` puts them in order.
 
     A file of an older format is converted first.
 
     Args:
         path: The cassette.
         lines: Encoded entries, or what `replacement` returns.
-        root: The project folder, below which no symlink is followed, even one that has only now
-            taken the place of the file or of its folder.
-        sync: Whether to flush the file to disk, so that the lines survive even a power failure;
-            they survive the end of the process in any case.
+        root: The project folder, below which no symlink is followed, even if it has just replaced
+            the file or its folder.
+        sync: Whether to flush the file to disk, so that the lines survive a power failure; they
+            survive a crash of the process in any case.
 
     Raises:
         ConfigError: If the lines cannot be written; the file is left unchanged.
@@ -176,12 +177,12 @@ def append(path: Path, *lines: bytes, root: Path | None = None, sync: bool = Tru
         with _opened(path, root) as (file, is_new):
             data = _HEAD + b"\n" + data if is_new else data
             cassette_file.write_at_end(file, data, sync=sync)
-        # A new file exists on disk only once its folder is flushed.
+        # A new file is on disk only after its folder is flushed.
         if is_new:
             fsync_directory(path.parent)
 
 
-def arrange(  # noqa: PLR0913 - what a session knows of the file
+def arrange(  # noqa: PLR0913 - the state of a session
     path: Path,
     calls: Sequence[bytes] = (),
     added: Collection[bytes] = (),
@@ -190,14 +191,14 @@ def arrange(  # noqa: PLR0913 - what a session knows of the file
     *,
     drop_markers: bool = False,
 ) -> None:
-    """Put lines that replace others in their place, and added ones in the order of the calls.
+    """Move replacing lines to the lines that they replace, and added lines to call order.
 
     A file of an older format is converted first.
 
     Args:
         path: The cassette.
         calls: The lines of this session's calls, in the order in which the calls were made.
-        added: Those of them that were appended in this session and replace no other.
+        added: The subset of ``calls`` that was appended in this session without replacing a line.
         unwanted: Lines to remove.
         root: The project folder, below which no symlink is followed.
         drop_markers: Whether to remove the markers of a merge conflict.
@@ -217,7 +218,7 @@ def arrange(  # noqa: PLR0913 - what a session knows of the file
         old = [line for line in old if line.strip()]
         current = [_current(line) for line in old if not line.startswith(_HEAD_START)]
         settled = [line for _, line in _settle(enumerate(current)) if line not in unwanted]
-        lines = list(dict.fromkeys(settled))  # a merge may have kept a line of both sides
+        lines = list(dict.fromkeys(settled))  # a merge may have kept the same line from both sides
         lines = _in_order_of_calls(lines, calls, added)
         if lines != old:
             _write_lines(path, lines, root)
@@ -225,10 +226,9 @@ def arrange(  # noqa: PLR0913 - what a session knows of the file
 
 @contextlib.contextmanager
 def _opened(path: Path, root: Path | None) -> Iterator[tuple[FileIO, bool]]:
-    """Open a file of the current format; yield it and whether its header is missing.
+    """Open a file in the current format; yield it, and whether its header is missing.
 
-    A file of an older format is converted first, and an unfinished last line is completed or set
-    aside.
+    A file of an older format is converted first. An unfinished last line is completed or set aside.
     """
     with cassette_file.opened(path, root) as file:
         head, newline, _ = file.read(_MAX_HEAD).partition(b"\n")
@@ -247,9 +247,9 @@ def _write_lines(path: Path, lines: Iterable[bytes], root: Path | None) -> None:
 
 
 def _repair_end(path: Path, file: FileIO, version: int) -> bool:
-    """Complete an unfinished last line, or set it aside; return whether a header is missing.
+    """Complete an unfinished last line or set it aside; return whether the header is missing.
 
-    A line is left unfinished if the process that writes it is killed.
+    A line is unfinished if the process that was writing it was killed.
     """
     if not os.fstat(file.fileno()).st_size:
         return True
@@ -268,24 +268,24 @@ def _repair_end(path: Path, file: FileIO, version: int) -> bool:
 
 
 def _settle(lines: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
-    """Return numbered lines in which each replacement is in the place of the line it replaces."""
+    """Return numbered lines, with each replacement in the place of the line that it replaces."""
     settled = list(lines)
     if not any(line.startswith(_REPLACES) for _, line in settled):
         return settled
     kept: list[tuple[int, bytes]] = []
-    places: dict[bytes, int] = {}
+    positions: dict[bytes, int] = {}
     for number, line in settled:
-        new, place = line, len(kept)
+        new, position = line, len(kept)
         if line.startswith(_REPLACES):
             replaced, _, fields = line.removeprefix(_REPLACES).partition(b'",')
-            new, place = b"{" + fields, places.get(replaced, place)
-        kept[place : place + 1] = [(number, new)]
-        places[_line_digest(_current(new))] = place
+            new, position = b"{" + fields, positions.get(replaced, position)
+        kept[position : position + 1] = [(number, new)]
+        positions[_line_digest(_current(new))] = position
     return kept
 
 
 def _current(line: bytes) -> bytes:
-    """Return a line in the current format, if it is valid in an older one."""
+    """Return a line in the current format, converting a valid line of an older format."""
     if line_version(line) < VERSION:
         with contextlib.suppress(ValueError):
             return encode(decode(line))
@@ -295,19 +295,19 @@ def _current(line: bytes) -> bytes:
 def _in_order_of_calls(
     lines: list[bytes], calls: Sequence[bytes], added: Collection[bytes]
 ) -> list[bytes]:
-    """Return lines with each added one after that of the call before it, or before the next."""
-    moved = set(calls).intersection(added, lines)
-    fixed = [line for line in lines if line not in moved]
-    places = set(fixed)
+    """Return lines with each added line after the line of the previous call, or before the next."""
+    to_insert = set(calls).intersection(added, lines)
+    fixed = [line for line in lines if line not in to_insert]
+    fixed_lines = set(fixed)
     following: dict[bytes | None, list[bytes]] = {}
     previous = None
     for line in calls:
-        if line in moved:
+        if line in to_insert:
             following.setdefault(previous, []).append(line)
-        elif line in places:
+        elif line in fixed_lines:
             previous = line
     first = following.pop(None, [])
-    next_call = next((line for line in calls if line in places), None)
+    next_call = next((line for line in calls if line in fixed_lines), None)
     ordered = []
     for line in fixed:
         if line == next_call:

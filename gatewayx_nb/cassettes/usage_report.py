@@ -1,6 +1,7 @@
 """Reports to another process which entries of a cassette were not used.
 
-pytest sets the variable `VARIABLE` for the kernel of a notebook. Without it, nothing is written.
+pytest sets the environment variable `VARIABLE` for a notebook's kernel. If the variable is not set,
+nothing is written.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.cassettes.entry import CassetteEntry
 
 VARIABLE = "GATEWAYX_CASSETTE_REPORT"
-"""Names the file to which a line is appended when a cassette is finished."""
+"""Environment variable with the file to which a line is appended when a cassette is finished."""
 
 log = logging.getLogger("gatewayx_nb")
 
@@ -39,7 +40,7 @@ class CassetteUsage:
 
 
 def append_usage(path: Path, entries: int, unused: Callable[[], Iterable[CassetteEntry]]) -> None:
-    """Append a line about a cassette to the file that `VARIABLE` names, if it is set."""
+    """Append a line about a cassette to the file in `VARIABLE`, if that is set."""
     report = os.environ.get(VARIABLE)
     if not report:
         return
@@ -58,7 +59,7 @@ def append_usage(path: Path, entries: int, unused: Callable[[], Iterable[Cassett
 def read_usage(report: Path) -> dict[Path, CassetteUsage]:
     """Return the usage of each cassette; an entry is unused if every line says so.
 
-    A notebook may open a cassette several times, and each time use other entries.
+    A notebook may open a cassette several times and use different entries each time.
     """
     usages: dict[Path, CassetteUsage] = {}
     for line in report.read_bytes().splitlines():

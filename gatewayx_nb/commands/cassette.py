@@ -26,7 +26,7 @@ _MODE_SYNONYMS: Mapping[str, str] = {
     **dict.fromkeys(("stop", "close", "end", "none"), "off"),
     **dict.fromkeys(("start", "on", "open"), "auto"),
 }
-"""Other words that users type for a mode."""
+"""Synonyms that users may type for a mode."""
 
 _MODES: Mapping[str, str] = {
     "auto": "replays what is recorded and records the rest",
@@ -46,24 +46,24 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
         return _describe(active)
     if mode == "off" and not (active or name or session.notebook):
         return Note("No cassette is open: calls go to the models, and nothing is recorded.")
-    # Without a path, the open cassette is opened again in another mode.
+    # Without a path, reopen the open cassette in another mode.
     path = _checked_path(name) if name else active.path if active else _default_path(session)
     if active and not (name or mode) and active.mode != "off":
         mode = active.mode  # only the speed changes
-    # The new cassette is opened first: if it is invalid, the active one stays open.
-    opened = session.pool.cassette(path, mode, speed=args.speed)
+    # Open the new cassette first: if it is invalid, the active one stays open.
+    new_cassette = session.pool.cassette(path, mode, speed=args.speed)
     if active:
-        if os.path.realpath(opened.path) == os.path.realpath(active.path):
-            opened.continue_use(active)
+        if os.path.realpath(new_cassette.path) == os.path.realpath(active.path):
+            new_cassette.continue_use(active)
         active.close()
     # A notebook saves this line, so it must be the same when recording and in every replay. The
     # mode is shown as typed; GATEWAYX_CASSETTE_MODE may override it in a test run, and CI may
     # change the default. The number of entries is shown only if this notebook adds none.
     typed = mode or "auto"
     state = "is closed, mode off" if typed == "off" else f"is open in mode {typed}"
-    entries = f" its {_count(len(opened))}" if typed == opened.mode == "replay" else ""
-    line = f"Cassette {display_path(opened.path)} {state}: it {_MODES[typed]}{entries}."
-    return Note(line, *filter(None, [opened.problem]))
+    entries = f" its {_count(len(new_cassette))}" if typed == new_cassette.mode == "replay" else ""
+    line = f"Cassette {display_path(new_cassette.path)} {state}: it {_MODES[typed]}{entries}."
+    return Note(line, *filter(None, [new_cassette.problem]))
 
 
 def cassette_arguments(parser: LineParser) -> None:
@@ -94,7 +94,7 @@ def cassette_arguments(parser: LineParser) -> None:
 
 
 def _prune(session: Session, args: argparse.Namespace, name: str | None, mode: Mode | None) -> Note:
-    """Prune the open cassette, or settle another one."""
+    """Prune the open cassette, or another cassette."""
     if mode or args.speed is not None:
         other = "--speed" if args.speed is not None else "--mode"
         raise UsageError(
@@ -125,7 +125,7 @@ def _report_lines(path: str, report: PruneReport) -> Iterator[str]:
         calls = "one call" if report.conflicts == 1 else f"{report.conflicts:,} calls"
         yield f"Of two different answers to {calls}, the newer was kept."
     if report.converted_from:
-        yield f"It was converted from format {report.converted_from} to the current one."
+        yield f"It was converted from format {report.converted_from} to the current format."
     if report.was_used is None:
         yield (
             "Unused entries were not looked for: open the cassette, run the cells, and prune it"
@@ -144,7 +144,7 @@ def _report_lines(path: str, report: PruneReport) -> Iterator[str]:
 
 
 def _path_and_mode(args: argparse.Namespace) -> tuple[str | None, Mode | None]:
-    """Return the typed path and mode; a mode may be typed in place of the path.
+    """Return the typed path and mode; a mode may be typed instead of the path.
 
     Raises:
         UsageError: If two modes are typed.
@@ -153,17 +153,17 @@ def _path_and_mode(args: argparse.Namespace) -> tuple[str | None, Mode | None]:
         return args.path, args.mode
     if args.mode not in (None, args.path):
         raise UsageError(
-            f"`{args.path}` and `--mode {args.mode}` name different modes; give only one.",
+            f"`{args.path}` and `--mode {args.mode}` are different modes; use only one.",
             hint=Hint("command", line=f"cassette {args.path}"),
         )
     return None, args.path
 
 
 def _checked_path(name: str) -> Path:
-    """Return a path; one without a suffix must exist, because it may be a mistyped mode.
+    """Return a path; a path without a suffix must exist, because it may be a mistyped mode.
 
     Raises:
-        UsageError: If it does not; the hint names the mode or file that was probably meant.
+        UsageError: If the file does not exist; the hint suggests a mode or file.
     """
     path = Path(name)
     try:

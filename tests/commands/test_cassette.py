@@ -86,7 +86,7 @@ def test_a_mode_in_place_of_a_path_is_the_mode(session, mode):
         ("folder", "'folder' is a folder, and a cassette is a file.", ["folder/NAME.jsonl"]),
         (
             "off --mode record",
-            "`off` and `--mode record` name different modes; give only one.",
+            "`off` and `--mode record` are different modes; use only one.",
             ["cassette off"],
         ),
     ],
@@ -317,7 +317,7 @@ def test_another_cassette_is_converted(session):
 
     assert prune(session, "a.jsonl")[:2] == [
         "Cassette a.jsonl: 0 entries were removed, 1 kept.",
-        "It was converted from format 1 to the current one.",
+        "It was converted from format 1 to the current format.",
     ]
     assert Path("a.jsonl").read_text().startswith(HEAD)
     assert texts("a.jsonl") == ["one two"]
