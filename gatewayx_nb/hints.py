@@ -37,7 +37,7 @@ class Hint:
     """
 
     def __init__(self, action: str, **arguments: object) -> None:
-        # The action is checked here, because its wording is looked up only when the error is shown.
+        # Check the action here, because its wording is looked up only when the error is shown.
         if action not in SCRIPT_WORDING:
             raise KeyError(action)
         self.action = action
@@ -45,7 +45,7 @@ class Hint:
         self.alternative: Hint | None = None
 
     def with_arguments(self, change: Callable[[object], object]) -> Hint:
-        """Return this hint, without its alternative, with each argument changed by a function."""
+        """Return this hint without its alternative, with a function applied to each argument."""
         return Hint(self.action, **{name: change(value) for name, value in self.arguments.items()})
 
     def __or__(self, other: Hint | str) -> Hint:
@@ -59,7 +59,7 @@ class Hint:
 
     @override
     def __hash__(self) -> int:
-        return hash(str(self))  # arguments may be lists or dicts, which have no hash
+        return hash(str(self))  # arguments may be lists or dicts, which are not hashable
 
     @override
     def __str__(self) -> str:
@@ -77,7 +77,7 @@ class Hint:
 
 
 def as_hint(hint: Hint | str) -> Hint:
-    """Return the hint; a str becomes one that reads the same in every front end."""
+    """Return the hint; a str becomes a hint with the same text in every front end."""
     return Hint("advice", text=hint) if isinstance(hint, str) else hint
 
 

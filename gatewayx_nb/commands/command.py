@@ -1,4 +1,4 @@
-"""Commands, and the session that they run in."""
+"""Commands, and the session in which they run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class FailedCell:
         source: The cell's source; empty if unknown.
         line: Number of the line that raised the exception, from 1; 0 if unknown.
         error: The exception's class and message, without the traceback.
-        advice: What the exception says to do; empty if it says nothing.
+        advice: The exception's own advice; empty if there is none.
     """
 
     source: str
@@ -55,7 +55,7 @@ class Session(Protocol):
 
     @property
     def limitations(self) -> str:
-        """What does not work in this version of the front end, in one line."""
+        """The features that do not work in this version of the front end, in one line."""
 
     @property
     def jobs(self) -> JobList:
@@ -66,7 +66,7 @@ class Session(Protocol):
         """The parser of the options of a call."""
 
     def ask_line(self, line: str) -> object:
-        """Call a model with a line that contains its reference, options, and the prompt as typed.
+        """Call a model with a line that contains a reference, options and the prompt as typed.
 
         Returns:
             The reply, which has been shown.
@@ -76,7 +76,7 @@ class Session(Protocol):
         """Call a model and show its answer as it arrives, with metrics and notes."""
 
     def forget(self, line: str) -> bool:
-        """Remove a line from the input history; return whether that succeeded."""
+        """Remove a line from the input history; return whether this succeeded."""
 
     def ask_secret(self, question: str) -> str:
         """Prompt for a value without showing it.
@@ -108,9 +108,10 @@ class Command:
 
     Attributes:
         name: The command's name.
-        summary: What it does, in one line.
-        run: Runs it with the session and the parsed arguments; returns what to show, or ``None``.
-        arguments: Adds its arguments and options to a parser.
+        summary: What the command does, in one line.
+        run: Runs the command with the session and the parsed arguments; returns the output to show,
+            or ``None``.
+        arguments: Adds the command's arguments and options to a parser.
         raw: Whether the rest of the line is passed unparsed, as ``args.text``.
     """
 

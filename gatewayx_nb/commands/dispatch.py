@@ -53,10 +53,10 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
     """Run a line: a command, or a reference followed by a prompt.
 
     Raises:
-        UsageError: If the line is neither.
+        UsageError: If the line is neither a command nor a call.
         GatewayError: If the command fails.
     """
-    # The words are padded, because a line may be empty or a single word.
+    # Pad the words, because the line may be empty or a single word.
     word, rest = (*line.split(maxsplit=1), "", "")[:2]
     if not word:
         return overview(session)
@@ -69,10 +69,10 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
     names = _names(session)
     if {word, word.partition(":")[0]}.intersection(names):
         return session.ask_line(line)
-    # The error for an unknown word repeats it, which would show a key.
+    # The error for an unknown word would repeat it, and so show a key.
     if contains_key(line):
         raise typed_key_error(session, line)
-    # The line begins with an option, a reference in a variable, or a model without its engine. In
+    # The line begins with an option, a variable with a reference, or a model without its engine. In
     # the last case, the call's error suggests the engine.
     if word.startswith(("-", "{{")) or (rest and len(word) < _MAX_MODEL and _MODEL.fullmatch(word)):
         return session.ask_line(line)
@@ -86,7 +86,7 @@ def ask(session: Session, args: argparse.Namespace) -> object:
     word, rest = (*args.text.split(maxsplit=1), "", "")[:2]
     is_reference = word.startswith(("-", "{{")) or word.partition(":")[0] in _names(session)
     if not (rest or is_reference):
-        # The word is not repeated, because it may be a key.
+        # Do not repeat the word, because it may be a key.
         missing = "or the prompt is" if word else "and the prompt are"
         raise UsageError(
             f"the reference {missing} missing.",
@@ -116,12 +116,12 @@ TOPICS: Mapping[str, tuple[str, ...]] = {
     "engines": GROUPS["Models"],
     **{title.lower(): GROUPS[title] for title in ("Record", "Cost", "Trouble")},
 }
-"""The groups that ``help`` explains, under names that are not commands."""
+"""The topics of ``help``, whose names are not commands."""
 
 
 def show_help(session: Session, args: argparse.Namespace) -> Table | Note:
     """List the commands, or explain one, a topic or an option of a call."""
-    # For a command with an action, such as `key set`, the command is explained.
+    # For a command with an action, such as `key set`, explain the command.
     first = (*args.text.split(maxsplit=1), "")[0]
     topic = first if first in COMMANDS else args.text.strip()
     if not topic:
@@ -161,13 +161,13 @@ _MODEL = re.compile(r"[a-z]+[\w./:-]*[-/:.\d][\w./:-]*")
 """A word that could be the name of a model, such as ``gpt-4o``."""
 
 _SYNONYMS: Mapping[str, str] = dict.fromkeys(("record", "replay", "save"), "cassette")
-"""Words that users type for a command with another name."""
+"""Synonyms that users may type for a command."""
 
 _HELP_FLAGS = ("-h", "--help")
 
 
 def _names(session: Session) -> list[str]:
-    """Return the names of all engines, unusable ones too, whose error says why, and all aliases."""
+    """Return all aliases and engine names, including unusable engines, whose errors say why."""
     return [*(row.name for row in session.pool.status()), *session.pool.config.settings.aliases]
 
 
@@ -202,7 +202,7 @@ def _list_commands(session: Session) -> Table:
 
 
 def _unknown(word: str, candidates: Iterable[str], kind: str = "command or engine") -> UsageError:
-    """Return the error for a word that matches none of the candidates."""
+    """Return the error for a word that is not one of the candidates."""
     if word in _SYNONYMS:
         return UsageError(
             f"no {kind} {word!r}. Did you mean {_SYNONYMS[word]!r}?",
@@ -215,7 +215,7 @@ def _unknown(word: str, candidates: Iterable[str], kind: str = "command or engin
 
 
 def _unknown_word(session: Session, word: str, rest: str, candidates: Iterable[str]) -> UsageError:
-    """Return the error for a line that begins with neither a command nor an engine."""
+    """Return the error for a line that does not begin with a command or an engine."""
     # A question begins with a capital letter; a misspelled name does not.
     if not rest or word in _SYNONYMS or (word.islower() and did_you_mean(word, candidates)):
         return _unknown(word, candidates)
@@ -227,7 +227,7 @@ def _unknown_word(session: Session, word: str, rest: str, candidates: Iterable[s
 
 
 def _any_model(session: Session) -> str:
-    """Return a model that can be called: the default one if there is one."""
+    """Return a model that can be called, preferably the default model."""
     try:
         return session.pool.default_model()
     except ConfigError:
@@ -269,7 +269,7 @@ COMMANDS = {
         Command("status", "show every engine and what it needs", status, status_arguments),
         Command(
             "trust",
-            "let this project use your own keys, or run code of its own; asks first",
+            "allow this project to use your keys or to run its own code; asks first",
             trust,
             trust_arguments,
         ),

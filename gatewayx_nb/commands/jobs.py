@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.commands.line_parser import LineParser
 
 ACTIONS = ("list", "forget", "export")
-"""What `jobs` can do."""
+"""The actions of `jobs`."""
 
 _MAX_SHOWN = 120
-"""Maximum number of characters that are shown of a prompt or a problem."""
+"""Maximum number of characters to show of a prompt or a problem."""
 
 
 def jobs(session: Session, args: argparse.Namespace) -> Table | Note:
@@ -49,7 +49,7 @@ def jobs_arguments(parser: LineParser) -> None:
     add("action", nargs="?", default="list", metavar="ACTION", help=action_help)
     add("name", nargs="?", metavar="NAME", help="a job")
     add("file", nargs="?", metavar="FILE", help="file to export to: .parquet, .csv or .jsonl")
-    add("--older", metavar="AGE", help="forget all maps last used longer ago than AGE, such as 30d")
+    add("--older", metavar="AGE", help="forget all maps that were not used for AGE, such as 30d")
 
 
 def cancel(session: Session, args: argparse.Namespace) -> Note:
@@ -68,10 +68,10 @@ def cancel_arguments(parser: LineParser) -> None:
 
 
 def _check_is_name(args: argparse.Namespace) -> None:
-    """Check that a first word that is not an action is the only argument, as a job's name is.
+    """Check that a first word that is not an action, and so a job's name, is the only argument.
 
     Raises:
-        UsageError: If it is not.
+        UsageError: If there are more arguments.
     """
     if args.name or args.older:
         raise UsageError(
@@ -82,10 +82,10 @@ def _check_is_name(args: argparse.Namespace) -> None:
 
 
 def _check_arguments(args: argparse.Namespace) -> None:
-    """Refuse a missing argument, and one that the action does not use.
+    """Check that no argument is missing or unused.
 
     Raises:
-        UsageError: If there is one.
+        UsageError: If an argument is missing or unused.
     """
     if args.older is not None and (args.action != "forget" or args.name):
         raise UsageError(
@@ -131,7 +131,7 @@ def _describe(session: Session, name: str) -> Table | Note:
     if not isinstance(job, MapJob):
         return Note(repr(job))
     status = job.progress()
-    when = datetime.fromtimestamp(status.last_used)  # noqa: DTZ006 - the user's own time
+    when = datetime.fromtimestamp(status.last_used)  # noqa: DTZ006 - the user's local time
     rows = [
         ("state", status.state),
         ("model", status.model),
@@ -153,17 +153,17 @@ def _describe(session: Session, name: str) -> Table | Note:
 
 
 def _forget(session: Session, args: argparse.Namespace) -> Note:
-    """Forget the maps with a name, or those that were not used for some time."""
+    """Forget the map with a name, or all maps that have not been used for some time."""
     if args.older is not None:
         count = session.pool.forget_jobs(older=parse_age(args.older))
         return Note(f"{counted(count, 'map')} {'is' if count == 1 else 'are'} forgotten.")
     job = _map(session, args.name)
-    if job.name != args.name:  # what is deleted must be named in full
+    if job.name != args.name:  # deleting requires the full name
         raise UsageError(
             f"there is no job {args.name!r}. Did you mean {job.name!r}?", hint=Hint("list_jobs")
         )
     job.forget()
-    # A prompt that was edited is another job, perhaps of the same name.
+    # An edited prompt makes another job, which may have the same name.
     names = [status.name for status in session.pool.map_jobs()]
     count = names.count(args.name)
     rest = f" {counted(count, 'earlier job')} of this name remain{'s' if count == 1 else ''}."
@@ -175,10 +175,11 @@ def _find(session: Session, name: str) -> Job | MapJob:
 
 
 def _map(session: Session, name: str) -> MapJob:
-    """Return a map by its name, or the beginning of it.
+    """Return a map by its name or the beginning of its name.
 
     Raises:
-        UsageError: If there is none, the names of several begin with it, or it is a background job.
+        UsageError: If there is no such map, if several names begin with ``name``, or if the job is
+            a background job.
     """
     if name in session.jobs:
         raise UsageError(

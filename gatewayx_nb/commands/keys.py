@@ -104,11 +104,11 @@ def _parse(session: Session, line: str) -> argparse.Namespace:
     """Parse a line.
 
     Raises:
-        UsageError: If it is invalid. A line that may contain a key is removed from the history,
-            and the error does not repeat it.
+        UsageError: If the line is invalid. A line that may contain a key is removed from the
+            history, and the error does not repeat the line.
     """
     words = line.replace("=", " ").split()
-    # Any other word after NAME may be a key, perhaps in quotation marks.
+    # A further word after NAME may be a key, perhaps in quotation marks.
     has_value = words[:1] == ["set"] and not {"--user", "--new"}.issuperset(words[2:])
     if contains_key(line) and not _names_file(words):
         raise typed_key_error(session, f"key {line}")
@@ -126,7 +126,7 @@ def _parse(session: Session, line: str) -> argparse.Namespace:
 
 
 def _names_file(words: Sequence[str]) -> bool:
-    """Return whether the only word that looks like a key names a file to import."""
+    """Return whether the only word that looks like a key is a file to import."""
     return words[:1] == ["import"] and os.path.exists(Path(" ".join(words[1:2])).expanduser())
 
 
@@ -138,7 +138,7 @@ def _require_engine(session: Session, name: str) -> None:
     """Check that an engine exists before prompting for its key.
 
     Raises:
-        UsageError: If it does not; the message suggests the most similar name.
+        UsageError: If the engine does not exist; the message suggests the most similar name.
     """
     names, aliases = _engine_names(session), session.pool.config.settings.aliases
     if name in names:
@@ -153,7 +153,7 @@ def _require_engine(session: Session, name: str) -> None:
 
 
 def _set(session: Session, name: str, *, user: bool) -> Note:
-    if not user:  # a key of the user needs a permission when it is used
+    if not user:  # a user key needs a permission only when it is used
         confirm_key_destinations(session, [name], named=True)
     # The user is prompted for the key, because a key in a cell would be saved with the notebook.
     value = session.ask_secret(f"{engine_variable(name)}: ").strip()
@@ -181,7 +181,7 @@ def _default_model(session: Session) -> str:
 
 
 def _default_change(session: Session, former: str) -> Iterator[str]:
-    """Yield a note if the default model has changed, with the command that keeps the former one."""
+    """Yield a note if the default model has changed, with the command that restores it."""
     current = _default_model(session)
     if current == former:
         return
@@ -196,7 +196,7 @@ def _remove(session: Session, name: str) -> Note:
     config, former = session.pool.config, _default_model(session)
     files = config.remove_key(name)
     session.pool.refresh()
-    other = config.key(name)  # for example, the environment, which a command cannot change
+    other = config.key(name)  # for example in the environment, which a command cannot change
     still_set = f"It is still set as {other.variable} in the {other.source}."
     notes = [still_set] if other.state == "set" else []
     notes += _default_change(session, former)
@@ -225,7 +225,7 @@ def _import(session: Session, source: Path, *, user: bool) -> Table:
 def _import_notes(session: Session, source: Path, result: KeyImport) -> Iterator[str]:
     imported = sum(bool(entry.variable and not entry.skip_reason) for entry in result.entries)
     yield f"{imported} imported into {display_path(result.path)}; {source.name} is unchanged."
-    # A .env file may also contain variables of other programs.
+    # A .env file may also contain other programs' variables.
     unused = [entry.name for entry in result.entries if not entry.variable]
     if unused:
         names = ", ".join(filter(None, unused))

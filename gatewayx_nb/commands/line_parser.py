@@ -1,4 +1,4 @@
-"""`LineParser`, the parser of a command's line, whose errors any front end can show."""
+"""`LineParser`, which parses a command's line; any front end can show its errors."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TYPE_NAMES: Mapping[object, str] = {int: "a whole number", float: "a number"}
 
 
 class _StoreOnce(argparse.Action):
-    """The action of an option that cannot be repeated; argparse itself would use its last value."""
+    """The action of an option that cannot be repeated; argparse would use the last value."""
 
     @override
     def __call__(
@@ -44,21 +44,21 @@ class _StoreOnce(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         if option_string and getattr(namespace, self.dest) is not self.default:
-            raise UsageError(f"`{option_string}` must be given once.", hint="Omit one of them.")
+            raise UsageError(f"`{option_string}` must occur only once.", hint="Omit one of them.")
         setattr(namespace, self.dest, values)
 
 
 class LineParser(argparse.ArgumentParser):
-    """Argument parser whose errors are a `UsageError` of two lines.
+    """Argument parser that raises each error as a two-line `UsageError`.
 
     Args:
         prog: The prefix of the command.
-        description: What it does, in one line.
+        description: What the command does, in one line.
         help_line: The line that explains the command.
         advice: Advice for an unknown option.
 
     Attributes:
-        examples: Lines that its table shows on top, instead of a usage with all options.
+        examples: Lines to show at the top of the table, instead of a usage with all options.
         param_options: The options that are set with ``-p``, as in ``-p seed=1``, by name.
     """
 
@@ -68,7 +68,7 @@ class LineParser(argparse.ArgumentParser):
     def __init__(
         self, prog: str, description: str = "", help_line: str = "", advice: str = ""
     ) -> None:
-        # argparse would print help and exit; an abbreviation could clash with a later option.
+        # By default, argparse prints help and exits. Abbreviations could clash with future options.
         super().__init__(
             prog=prog,
             description=description,
@@ -105,7 +105,8 @@ class LineParser(argparse.ArgumentParser):
         try:
             args, rest = self.parse_known_args(words)
         except argparse.ArgumentError as error:
-            # The value of an unknown option is taken for an argument, whose error would mislead.
+            # The value of an unknown option would be parsed as an argument, with a misleading
+            # error.
             names = (word.partition("=")[0] for word in words if word.startswith("--"))
             unknown = [name for name in names if self.option(name) is None]
             if unknown and not str(error.argument_name).startswith("-"):
@@ -116,7 +117,7 @@ class LineParser(argparse.ArgumentParser):
         return args
 
     def unreadable(self, line: str, error: ValueError) -> UsageError:
-        """Return the error for a line with an open quotation, perhaps in a comment."""
+        """Return the error for a line with an unclosed quotation mark, perhaps in a comment."""
         before, space, comment = f" {line}".partition(" #")
         if space and not {"'", '"'}.intersection(before):
             return self._comment_error(f"#{comment}")
@@ -126,11 +127,11 @@ class LineParser(argparse.ArgumentParser):
         )
 
     def add_call_option(self, name: str, option: Option) -> None:
-        """Add a call option's flag, if any; its value is stored unparsed, by the option's name."""
+        """Add a call option's flag, if any; its unparsed value is stored by the option's name."""
         flags, _, metavar = option.flag.partition(" ")
         if not flags:
             return
-        arguments: dict[str, Any] = {"action": "store_true"}  # argparse rejects a metavar for it
+        arguments: dict[str, Any] = {"action": "store_true"}  # argparse rejects a metavar here
         if metavar:
             arguments = {"metavar": metavar}
         if option.repeatable:
@@ -146,7 +147,7 @@ class LineParser(argparse.ArgumentParser):
     @property
     def actions(self) -> Sequence[argparse.Action]:
         """The arguments and options."""
-        return self._actions  # argparse has no public way to list them
+        return self._actions  # argparse has no public API for this
 
     @property
     def option_strings(self) -> list[str]:
@@ -169,11 +170,11 @@ class LineParser(argparse.ArgumentParser):
         return next(found, None)
 
     def param_example(self, word: str, value: str = "") -> str:
-        """Return how to set the option that a word names with ``-p``, such as ``-p seed=1``.
+        """Return how to set an option with ``-p``, such as ``-p seed=1``.
 
         Args:
-            word: The name, with or without dashes.
-            value: The value that was typed after it; an example if empty.
+            word: The option's name, with or without dashes.
+            value: The typed value; if empty, an example is used.
 
         Returns:
             The flag and its value; empty if no such option exists.
@@ -188,13 +189,13 @@ class LineParser(argparse.ArgumentParser):
         return action is not None and action.nargs != 0
 
     def table(self) -> Table:
-        """Describe the command and each of its arguments and options, by group."""
+        """Describe the command, its arguments and its options, by group."""
         rows: list[tuple[str, str, str]] = []
-        # The first two groups are argparse's own, for arguments and for options without a group.
+        # The first two groups are argparse's default groups for arguments and options.
         titles = ["", "", *(str(group.title) for group in self._action_groups[2:])]
         for title, group in zip(titles, self._action_groups, strict=True):
-            helps = [(_usage_of(action), action.help) for action in group._group_actions]  # noqa: SLF001 - as above
-            described = [(usage, text) for usage, text in helps if text]
+            help_texts = [(_usage_of(action), action.help) for action in group._group_actions]  # noqa: SLF001 - no public API
+            described = [(usage, text) for usage, text in help_texts if text]
             rows += [
                 (title if index == 0 else "", usage, text)
                 for index, (usage, text) in enumerate(described)
@@ -225,26 +226,26 @@ class LineParser(argparse.ArgumentParser):
         name = next((f"`{word}`" for word in typed if word in names), names[0])
         if "|" in name or name == "ACTION":
             name = "the action"
-        got = _QUOTED.search(error.message)
+        quoted_value = _QUOTED.search(error.message)
         if action is None:
             return self.usage_error(f"{error}.")
         if action.nargs == 0:
             return self.usage_error(f"{name} takes no value.")
-        if got is None and action.choices:
+        if quoted_value is None and action.choices:
             return self.usage_error(f"{name} needs a value: {', '.join(map(str, action.choices))}.")
-        if got is None:
+        if quoted_value is None:
             return self.usage_error(f"{name} needs a value, {action.metavar}: {action.help}.")
         if action.choices:
             choices = list(map(str, action.choices))
             expected = f"one of {', '.join(choices)}"
-            suggestion = did_you_mean(got[2], choices)
+            suggestion = did_you_mean(quoted_value[2], choices)
         else:
             expected, suggestion = _TYPE_NAMES.get(action.type, "valid"), ""
-        shown = shorten(got[2], _MAX_SHOWN)
+        shown = shorten(quoted_value[2], _MAX_SHOWN)
         return self.usage_error(f"{name} must be {expected}, got {shown!r}.{suggestion}")
 
     def _rest_error(self, words: Sequence[str], rest: Sequence[str]) -> UsageError:
-        """Return the error for words that the parser does not know."""
+        """Return the error for unknown words."""
         flag = next((word.partition("=")[0] for word in rest if word.startswith("-")), None)
         following = " ".join(words).partition(flag)[2].lstrip("= ").split() if flag else []
         value = following[0] if following else ""
@@ -264,13 +265,13 @@ class LineParser(argparse.ArgumentParser):
         return self.usage_error(f"{shorten(' '.join(rest), _MAX_SHOWN)!r} is not expected here.")
 
     def unquoted(self, words: Sequence[str]) -> str:
-        """Return how to quote words of which only the first became an option's value.
+        """Return how to quote several words if only the first was parsed as an option's value.
 
         Empty if there are no such words.
         """
-        for place, word in enumerate(words[:-2]):
+        for index, word in enumerate(words[:-2]):
             if self.takes_value(word) and getattr(self.option(word), "metavar", "") == "TEXT":
-                following = itertools.takewhile(lambda part: part[:1] != "-", words[place + 1 :])
+                following = itertools.takewhile(lambda part: part[:1] != "-", words[index + 1 :])
                 text = " ".join(following)
                 if " " in text:
                     return f'Write `{word} "{shorten(text, _MAX_SHOWN)}"`.'
@@ -284,22 +285,24 @@ class LineParser(argparse.ArgumentParser):
 
     def _comment_error(self, comment: str) -> UsageError:
         shown = shorten(comment, _MAX_SHOWN)
-        return UsageError(f"a line of the magic takes no comment, got {shown!r}.", hint="Omit it.")
+        return UsageError(
+            f"a line of the magic cannot contain a comment, got {shown!r}.", hint="Omit it."
+        )
 
     def _refuse_single_dash(self, words: Sequence[str]) -> None:
         """Refuse ``-temperature``, which argparse reads as ``-t emperature``."""
         for word in words:
             name = word.partition("=")[0]
             is_long = len(name) > _SHORT_LENGTH and name[0] == "-" and name[1:].isidentifier()
-            near = difflib.get_close_matches(f"-{name}", self.option_strings, n=1, cutoff=0.8)
+            similar = difflib.get_close_matches(f"-{name}", self.option_strings, n=1, cutoff=0.8)
             if is_long and self.param_example(name):
                 raise self._rest_error(words, [word])
-            if is_long and near:
-                raise self.usage_error(f"no option {name!r}. Did you mean {near[0]!r}?")
+            if is_long and similar:
+                raise self.usage_error(f"no option {name!r}. Did you mean {similar[0]!r}?")
 
 
 def _usage_of(action: argparse.Action) -> str:
-    """Return an option with its metavar, or the name of an argument."""
+    """Return an option with its metavar, or an argument's name."""
     value = "" if action.nargs == 0 else f" {action.metavar}"
     return f"{', '.join(action.option_strings)}{value}".strip()
 

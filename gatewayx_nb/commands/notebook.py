@@ -26,7 +26,7 @@ _MAX_QUOTED_CHARS = 4_000
 """Maximum number of characters to send from a cell or an error."""
 
 _SMALL_MODEL = "A small model may be wrong."
-"""A note on answers from the engine ``local``."""
+"""Note on answers from the ``local`` engine."""
 
 _NEST_NOTE = "gatewayx calls do not need this: `gx.ask(…)` and `await gx.aask(…)` always work."
 
@@ -50,7 +50,7 @@ def chat(session: Session, args: argparse.Namespace) -> Table | Note:
     if args.keep:
         turns = "turn" if len(selected) == 1 else f"{len(selected)} turns"
         return Note(f"{selected.name!r} now has only its first {turns}.")
-    # An empty conversation is not kept.
+    # An empty conversation is deleted.
     chats.drop(selected.name)
     return Note(f"{selected.name!r} is deleted.")
 
@@ -79,7 +79,7 @@ def compare_arguments(parser: LineParser) -> None:
 def explain(session: Session, args: argparse.Namespace) -> Note | None:
     """Send the last error and its cell; show the prompt first, then the answer.
 
-    If the error itself says what to do, show that instead.
+    If the error itself gives advice, show the advice instead.
     """
     failed = session.last_failed_cell()
     if failed is None:
@@ -110,7 +110,7 @@ def explain_arguments(parser: LineParser) -> None:
 
 def nest(session: Session, args: argparse.Namespace) -> Note:
     """Enable nested event loops, which `asyncio.run` needs in a cell, or report their state."""
-    enabled = bool(getattr(asyncio, "_nest_patched", False))  # set by `apply` of either package
+    enabled = bool(getattr(asyncio, "_nest_patched", False))  # set by either package
     if args.switch == "on" and not enabled:
         # ipykernel 7.1 and later depend on nest_asyncio2, the maintained fork.
         fork = importlib.util.find_spec("nest_asyncio2")
@@ -183,7 +183,7 @@ def _explain_prompt(failed: FailedCell) -> str:
     lines = failed.source.splitlines()
     line = f"\nLine {failed.line} raised: {lines[failed.line - 1].strip()}" if failed.line else ""
     cell = f"The cell:\n{_clip(failed.source.strip())}\n{line}\n" if failed.source else ""
-    # Cassettes find a call by its prompt, so another wording would make existing ones useless.
+    # Cassettes find a call by its prompt, so a different wording would invalidate them.
     return (
         "A cell of a Python notebook raised an error. Say in a few sentences why, and how to mend"
         f" it.\n\n{cell}\nThe error:\n{_clip(failed.error)}"

@@ -101,7 +101,7 @@ def init(session: Session, _: argparse.Namespace) -> Note:
         ]
     except OSError as error:
         raise _write_error(error) from None
-    # A pool's project folder is fixed when the pool is created.
+    # A pool's project folder cannot change, so rebuild the pool.
     engine_pool.rebuild()
     created = ", ".join(str(path.relative_to(root)) for path in written if path)
     return Note(
@@ -222,7 +222,7 @@ def _check_name(session: Session, name: str) -> None:
 
 
 def _free_name(session: Session, name: str) -> str:
-    """Return a valid and unused engine name that resembles an invalid one."""
+    """Return a valid and unused engine name similar to an invalid name."""
     valid = suggested_name(Path(name)).removesuffix(SUFFIX)
     used = {row.name for row in session.pool.status()}
     return f"my_{valid}" if valid in used else valid
@@ -234,11 +234,11 @@ def _host(url: str) -> str:
         parts = urlsplit(url)
         host, _ = parts.hostname or "", parts.port
         is_valid = parts.scheme in ("http", "https") and host and not parts.query + parts.fragment
-    except ValueError:  # an invalid port or IPv6 address
+    except ValueError:  # the port or IPv6 address is invalid
         parts, host, is_valid = urlsplit(""), "", False
     is_plain = url.isascii() and url.isprintable() and " " not in url
     if not is_valid or not is_plain or "@" in parts.netloc:
-        raise UsageError(  # the URL is not quoted, because it may contain a password
+        raise UsageError(  # does not quote the URL, which may contain a password
             "the base URL must be https://HOST/PATH, without a user name or a query.",
             hint="For example, `--url https://api.example.com/v1`.",
         )
@@ -281,9 +281,9 @@ def _write_engine_entry(
 
 
 def _append(path: Path, text: str, flags: int) -> None:
-    """Append text to a file; a new file is writable only by its owner, whatever the umask."""
+    """Append text to a file; a new file is writable only by its owner, regardless of the umask."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The mode is 0o644, because a file that others can write is refused as an engine.
+    # The mode is 0o644, because engine files that others can write to are refused.
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | flags, 0o644)
     with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)

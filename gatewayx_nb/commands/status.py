@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 _IMAGE_ENGINE = "grok"
-"""The engine in the example with an image, if no ready engine takes images."""
+"""The engine in the image example if no ready engine supports images."""
 
 
 def overview(session: Session) -> Table[EngineStatus]:
-    """Show the engines that are ready, those that need one more step, and how to ask."""
+    """Show the engines that are ready or need one more step, and examples of calls."""
     table = session.pool.status()
     ready = [row.name for row in table if row.readiness == "ready"]
     images = [row.name for row in table if row.name in ready and "images" in row.features]
@@ -39,20 +39,20 @@ def overview(session: Session) -> Table[EngineStatus]:
 
 
 def _examples(session: Session, ready: Sequence[str], image_engine: str) -> Iterator[str]:
-    """Yield five examples, with the engines that are ready.
+    """Yield five examples that use the ready engines.
 
     Args:
         session: Provides the prefix of a line.
         ready: The engines that are ready.
-        image_engine: A ready engine that takes images; empty if there is none.
+        image_engine: A ready engine that supports images; empty if there is none.
     """
     first, second, *_ = dict.fromkeys((*ready, "mock", "local"))
     cell, line = session.ask_prog, session.prog
     yield f"`{cell} {first}` calls {first} with the lines below; `{cell} -h` lists the options."
-    needed = "" if image_engine else f" It needs a key for {_IMAGE_ENGINE}."
+    key_note = "" if image_engine else f" It needs a key for {_IMAGE_ENGINE}."
     yield (
         f"`{cell} {image_engine or _IMAGE_ENGINE} --image fig --schema City --max-cost 0.05` sends"
-        f" a figure, returns a `City`, and costs at most $0.05.{needed}"
+        f" a figure, returns a `City`, and costs at most $0.05.{key_note}"
     )
     yield f"`{cell} {first} {second} -o both` shows two answers side by side, and binds them."
     yield f"`{line} cassette` records replies beside the notebook, and replays them next time."
@@ -71,11 +71,11 @@ def status(session: Session, args: argparse.Namespace) -> Table[EngineStatus]:
             hint=Hint("list_engines"),
         )
     notes = [line for row in matches for line in _details(session, row)]
-    return Table(matches, rows.columns, notes)  # never folded, because the user named the engine
+    return Table(matches, rows.columns, notes)  # not folded, because the user named the engine
 
 
 def _results_note(session: Session) -> Iterator[str]:
-    """Yield where the answers of maps are stored, if there are any."""
+    """Yield a note on where maps' answers are stored, if there are any."""
     description = session.pool.describe_results()
     if description is None:
         return
@@ -91,7 +91,7 @@ def _details(session: Session, row: EngineStatus) -> Iterator[str]:
     """Yield details that do not fit into the table of all engines."""
     folders = [folder.root for folder in session.pool.config.config_dirs]
     path = Path(row.where)
-    # The path of a shipped engine differs on each machine, and a notebook saves the output.
+    # A notebook saves this output, but a shipped engine's path differs between machines.
     is_own = any(path.is_relative_to(folder) for folder in folders)
     yield f"Code: {display_path(path) if is_own else row.source}"
     if row.key != "not needed" and row.variable:
@@ -105,7 +105,7 @@ def status_arguments(parser: LineParser) -> None:
 
 
 def models(session: Session, args: argparse.Namespace) -> Table[ModelInfo]:
-    """Show the models that can be called, or those that the providers list."""
+    """Show the models that can be called, or that providers list."""
     listed = session.pool.models(args.engine, live=args.live)
     if not listed and args.engine == "local":
         return listed.with_notes(
@@ -159,7 +159,7 @@ def health_arguments(parser: LineParser) -> None:
     """Add the arguments of ``health``: ``[NAME…]``."""
     parser.usage = "%(prog)s [NAME…]"
     parser.add_argument(
-        "names", nargs="*", metavar="NAME", help="an engine; those that are ready if omitted"
+        "names", nargs="*", metavar="NAME", help="an engine; all ready engines if omitted"
     )
 
 
@@ -183,12 +183,12 @@ def security(session: Session, _: argparse.Namespace) -> Table:
 
 
 def _summary(session: Session) -> tuple[str, ...]:
-    """Return notes on the pool; in replay mode, only those that are the same on every machine."""
+    """Return notes on the pool; in replay mode, only notes that are the same on every machine."""
     try:
         default = f"Default model: {session.pool.default_model()}"
     except ConfigError as error:
         text = error.describe()
-        # Messages begin in lower case, because they usually follow their class's name.
+        # Messages begin in lower case, because they usually follow the name of the error class.
         default = f"{text[:1].upper()}{text[1:]}"
     active, project = session.pool.active_cassette, session.pool.config.project
     if active and active.mode == "replay":

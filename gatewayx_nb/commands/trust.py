@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def trust(session: Session, args: argparse.Namespace) -> Note | Table:
-    """Show which of your keys and what code this project would use, and ask for confirmation."""
+    """Show which user keys and code this project would use, and ask for confirmation."""
     project = session.pool.config.project
     if project is None:
         return Note("Nothing to trust: there is no project.")
@@ -39,8 +39,10 @@ def trust(session: Session, args: argparse.Namespace) -> Note | Table:
     permissions = [permission for listed in untrusted.values() for permission in listed]
     note = f"The project is {display_path(project.root)}."
     keys = {row.name: row.key for row in session.pool.status()}
-    keyed = [each.subject for each in permissions if keys.get(each.subject) == "set"]
-    ids = ",".join(each.id for each in permissions)
+    keyed = [
+        permission.subject for permission in permissions if keys.get(permission.subject) == "set"
+    ]
+    ids = ",".join(permission.id for permission in permissions)
     if not session.confirm(_permission_table(permissions, note), "Allow this from now on? [y/N] "):
         raise TrustError(
             "nothing was changed; your keys are not sent, and this code runs only if you call its"
@@ -56,7 +58,7 @@ def trust(session: Session, args: argparse.Namespace) -> Note | Table:
 
 
 def confirm_key_destinations(session: Session, engines: Sequence[str], *, named: bool) -> None:
-    """Show where this project sends the keys of engines, and ask for what is not allowed.
+    """Show where this project sends engines' keys, and ask the user to allow new destinations.
 
     Args:
         session: The session.
@@ -64,14 +66,16 @@ def confirm_key_destinations(session: Session, engines: Sequence[str], *, named:
         named: Whether the user named them; see `EnginePool.key_destinations`.
 
     Raises:
-        TrustError: If the user does not allow it, or the front end cannot ask.
+        TrustError: If the user refuses, or the front end cannot ask.
     """
     untrusted = session.pool.key_destinations(*engines, untrusted=True, named=named)
     for engine, destinations in session.pool.key_destinations(*engines).items():
-        # The code of an engine that the user has named or allowed is no news.
-        hosts = [each for each in destinations if not each.target.endswith(".py")]
+        # The user already knows the code of an engine that they named or allowed.
+        hosts = [permission for permission in destinations if not permission.target.endswith(".py")]
         if hosts and engine not in untrusted:
-            listed = " and ".join(f"{each.target} ({each.where})" for each in hosts)
+            listed = " and ".join(
+                f"{permission.target} ({permission.where})" for permission in hosts
+            )
             session.show(Note(f"This project sends the key for {engine} to {listed}."))
     if not untrusted:
         return
@@ -89,14 +93,14 @@ def confirm_key_destinations(session: Session, engines: Sequence[str], *, named:
 
 
 def confirm_import(session: Session, plan: ImportPlan) -> None:
-    """Show where imported keys and the keys of engines with an imported base URL go, and ask.
+    """Show the destinations of imported keys and base URLs, and ask the user to allow them.
 
     Raises:
-        TrustError: If the user does not allow it, or the front end cannot ask.
+        TrustError: If the user refuses, or the front end cannot ask.
     """
     if plan.base_urls:
         _confirm_base_urls(session, plan.base_urls)
-    if not plan.user:  # a key of the user needs a permission when it is used
+    if not plan.user:  # a user key needs a permission only when it is used
         confirm_key_destinations(session, plan.keys, named=False)
 
 

@@ -40,13 +40,13 @@ def usage(session: Session, args: argparse.Namespace) -> Table[ModelUsage] | Tab
 def _past_usage(session: Session, totals: Table[UsageTotals]) -> Table[UsageTotals]:
     if not totals:
         return totals.with_notes(_NO_CALLS)
-    file = f"From {display_path(session.pool.ledger)}, with other sessions' calls."
+    file = f"From {display_path(session.pool.ledger)}, including other sessions' calls."
     return totals.with_notes(_total(totals), *totals.notes, file)
 
 
 def _total(totals: Iterable[ModelUsage | UsageTotals]) -> str:
     rows = list(totals)
-    # The start value makes the sum of no rows a Decimal instead of an int.
+    # With the start value, the sum of no rows is a Decimal instead of an int.
     cost = sum((row.cost for row in rows), Decimal(0))
     return f"Total: {known_and_unpriced(cost, sum(row.unpriced for row in rows))}"
 

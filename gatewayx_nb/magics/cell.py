@@ -50,8 +50,8 @@ class Cell:
         references: The models, if there are several.
         target: Where the reply is bound, in addition to ``_reply``.
         quiet: Whether to suppress all output.
-        chat: The conversation to continue, its name, or the name of a variable that holds it.
-        dry_run: Whether to show only what would be sent.
+        chat: The conversation to continue, its name, or the name of a variable that contains it.
+        dry_run: Whether only to show what would be sent.
         background: Whether the cell ends immediately and the answer arrives later.
         streams: Whether to show the answer as it arrives, or only when it is complete.
         output_format: The format in which the answer is shown.
@@ -78,11 +78,11 @@ class Cell:
     def in_chat(
         self, chats: ChatStore, namespace: Mapping[str, object], cell_id: str | None
     ) -> Cell:
-        """Return the cell with a slot in its conversation, or unchanged if it has none.
+        """Return the cell with a slot in its conversation; unchanged without a conversation.
 
         Args:
             chats: The conversations.
-            namespace: The notebook's variables, one of which may hold the conversation.
+            namespace: The notebook's variables, one of which may contain the conversation.
             cell_id: The front end's ID of the cell; running the cell again replaces its turn.
         """
         if self.chat is None:
@@ -115,7 +115,7 @@ def parser(prog: str = "%%gatewayx", advice: str = "") -> LineParser:
     formats = output_formats.OUTPUT_FORMATS
     format_help = f"show it as {', '.join(formats)}"
     shape("-f", "--as", dest="output_format", choices=formats, metavar="FORMAT", help=format_help)
-    shape("--insert", action="store_true", help="put the code into the next cell; never runs it")
+    shape("--insert", action="store_true", help="put the code into the next cell; do not run it")
     context("--no-vars", action="store_true", help="don't fill in {{name}}")
     run("--bg", action="store_true", help="run in the background; -o names the job")
     map_help = "ask about each row of a DataFrame, a Series or a list; {{column}} is its value"
@@ -131,8 +131,10 @@ def parser(prog: str = "%%gatewayx", advice: str = "") -> LineParser:
 def flags() -> Mapping[str, str]:
     """Return the flag of each option, such as ``-t`` or ``-p seed=``, by the option's name."""
     actions = parser().actions
-    short = {action.dest: action.option_strings[0] for action in actions if action.option_strings}
-    return short | {name: f"-p {name}=" for name in PARAM_OPTIONS}
+    flags_by_name = {
+        action.dest: action.option_strings[0] for action in actions if action.option_strings
+    }
+    return flags_by_name | {name: f"-p {name}=" for name in PARAM_OPTIONS}
 
 
 def wants_help(line: str) -> bool:
@@ -166,7 +168,7 @@ def read(line: str, body: str, namespace: Mapping[str, object], rows: int = ROWS
 def read_line(
     line: str, namespace: Mapping[str, object], rows: int = ROWS
 ) -> Cell | MapCell | None:
-    """Parse a line: a reference, options, and the prompt, which is the rest of the line as typed.
+    """Parse a line: a reference, options and the prompt, which is the rest of the line as typed.
 
     Args:
         line: The text after ``%gatewayx``, verbatim.
@@ -174,7 +176,7 @@ def read_line(
         rows: Maximum number of rows of a table in the prompt.
 
     Returns:
-        The same as for a cell with that prompt; ``None`` if the line asks for help.
+        The cell with this prompt; ``None`` if the line asks for help.
 
     Raises:
         UsageError: If an option is invalid, the prompt is empty, or a ``{{name}}`` is undefined.
@@ -197,7 +199,7 @@ def _split(line: str) -> list[str]:
     """Split a line as a shell does, but keep the quotes within a ``{{name}}``.
 
     Raises:
-        ValueError: If a quotation is open.
+        ValueError: If a quotation mark is not closed.
     """
     masked, unmask = prompts.mask(line)
     return list(map(unmask, shlex.split(masked)))
@@ -250,8 +252,8 @@ def _cell(
     if args.map is not None:
         check_flags(args, typed_flags, is_cell=line_parser.prog.startswith("%%"))
     values = NotebookValues(namespace, rows, args.no_vars)
-    # The target is checked before the call: an answer that cannot be bound would be lost, although
-    # it costs money.
+    # Check the target before the call, because an answer that cannot be bound would be lost
+    # although it costs money.
     target = parse_target(args, namespace)
     output_format = _output_format(args)
     references = tuple(map(values.text, args.references))
@@ -264,7 +266,7 @@ def _cell(
     if args.map is not None:
         options |= {"images": images} if images else {}
         return replace(read_map(args, prompt, values, options), target=target, notes=notes)
-    # Only newlines are stripped: spaces at the ends belong to the prompt.
+    # Strip only newlines, because spaces at the ends belong to the prompt.
     filled = values.prompt(prompt.strip("\n"))
     if filled.images or images:
         options["images"] = (*filled.images, *images)
@@ -295,16 +297,16 @@ def _no_prompt(line_parser: LineParser, references: Sequence[str]) -> UsageError
 
 
 def _chat(text: str, values: NotebookValues) -> str | Chat:
-    """Return the conversation of a lone ``{{name}}``, otherwise the name of one."""
+    """Return the conversation in a lone ``{{name}}``; otherwise, return the conversation's name."""
     value = values.option(text, lambda name: name)
     return value if isinstance(value, Chat) else values.text(text)
 
 
 def _check_separators(references: Sequence[str]) -> None:
-    """Refuse references with commas between them; within a model's name, a comma may be valid.
+    """Check that references are not separated by commas, which are valid only in a model's name.
 
     Raises:
-        UsageError: If there is a comma before a colon or without one.
+        UsageError: If there is a comma before a colon or without a colon.
     """
     for reference in references:
         if _COMMA.search(reference):
@@ -316,10 +318,10 @@ def _check_separators(references: Sequence[str]) -> None:
 
 
 def _check_dry_run(args: argparse.Namespace, typed_flags: Mapping[str, str]) -> None:
-    """Refuse an option that does nothing in a dry run, which has no answer to bind or show.
+    """Check that no option is set that has no effect in a dry run, which has no answer.
 
     Raises:
-        UsageError: If there is one.
+        UsageError: If such an option is set.
     """
     for name in ("out", "bg", "insert", "quiet") if args.dry_run else ():
         if getattr(args, name):
@@ -383,7 +385,7 @@ def _options(
             value = values.option(typed, option.parse_flag)
         elif isinstance(typed, list):
             value = [values.option(text, option.parse_flag) for text in typed]
-        # The value is checked here, because the message names the flag as it was typed.
+        # Check the value here, so that the message can name the flag as typed.
         check_option(name, value, typed_flags.get(name) or flags()[name])
         options[name] = value
     params = _params(args.params, values)
@@ -399,27 +401,27 @@ def _options(
 
 
 def _params(texts: Iterable[str], values: NotebookValues) -> dict[str, Any]:
-    """Return the parameters of several ``K=V``; a dot in a name leads into an object.
+    """Return the parameters from several ``K=V``; a dot in a name denotes a nested object.
 
     Raises:
-        UsageError: If one is invalid, or has two values.
+        UsageError: If a parameter is invalid or has two values.
     """
     params: dict[str, Any] = {}
     for text in texts:
         name, value = _param(text, values)
         *path, last = name.split(".")
-        place = params
+        target = params
         for part in path:
-            inner = place.setdefault(part, {})
+            inner = target.setdefault(part, {})
             if not isinstance(inner, dict):
                 raise UsageError(
                     f"`-p {part}` has a value, and cannot have `{name}` too.",
                     hint="Omit one of them.",
                 )
-            place = inner
-        if last in place:
+            target = inner
+        if last in target:
             raise UsageError(f"`-p {name}` has two values.", hint="Omit one of them.")
-        place[last] = value
+        target[last] = value
     return params
 
 

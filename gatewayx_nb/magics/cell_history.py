@@ -20,9 +20,9 @@ STUB = "# removed: a key may have been typed in this cell"
 
 
 def last_failed_cell(shell: InteractiveShell) -> FailedCell | None:
-    """Return the last cell that raised an exception, from the state that Python and IPython keep.
+    """Return the last cell that raised an exception, from the state of Python and IPython.
 
-    If it contains magics, its source is returned as typed.
+    A source that contains magics is returned as typed.
     """
     error: BaseException | None = getattr(sys, "last_value", None)
     if error is None:
@@ -63,7 +63,8 @@ def purge(shell: InteractiveShell, line: str) -> bool:
         line: The part of the cell that the magic received, as typed.
 
     Returns:
-        Whether no copy is left. One may be left if the database is locked or owned by another user.
+        Whether no copy is left. A copy may be left if the database is locked or owned by another
+        user.
     """
     words = line.split()
     _purge_linecache(words)
@@ -77,7 +78,7 @@ def purge(shell: InteractiveShell, line: str) -> bool:
     for name in ("_i00", "_i", "_ii", "_iii"):
         if getattr(history, name) == raw:
             setattr(history, name, STUB)
-    # IPython binds `_i12` and the like to the source of each cell.
+    # IPython binds names such as `_i12` to the source of each cell.
     copies = [name for name, value in shell.user_ns.items() if name[:2] == "_i" and value == raw]
     shell.user_ns.update(dict.fromkeys(copies, STUB))
     return _purge_database(history, raw)
@@ -111,7 +112,7 @@ def _ipython_cache() -> dict[str, Any]:
 
 
 def _is_cell(name: str, entry: tuple[Any, ...]) -> bool:
-    """Return whether an entry is a cell; IPython 8 and later store no modification time for one."""
+    """Return whether an entry is a cell; IPython 8 and later do not store its modification time."""
     return name in _ipython_cache() or (len(entry) > 1 and entry[1] is None)
 
 

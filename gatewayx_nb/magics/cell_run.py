@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
 
 _display_tasks: set[asyncio.Task[None]] = set()
-"""The tasks that show jobs, kept here because an event loop keeps only weak references to tasks."""
+"""The tasks that show jobs, stored here because an event loop has only weak references to tasks."""
 
 
 class CellRun(ABC):
@@ -77,7 +77,7 @@ class AnswerRun(CellRun):
         try:
             yield
         except (KeyboardInterrupt, GatewayError) as error:
-            # After Stop, `_reply` must not be the answer of an earlier cell.
+            # After a stop, `_reply` must not be an earlier cell's answer.
             if stream.partial.has_begun or isinstance(error, KeyboardInterrupt):
                 self._bind(stream.partial.reply(interrupted=not stream.partial.has_ended))
             raise
@@ -87,8 +87,8 @@ class AnswerRun(CellRun):
 class ColumnsRun(CellRun):
     """The calls of several models, shown side by side.
 
-    The comparison is bound even if it was stopped. If every column failed, the first column's
-    error is raised after all are shown.
+    The comparison is bound even if it was stopped. If every column failed, the first column's error
+    is raised after all columns are shown.
 
     Args:
         pool: The pool.
@@ -98,7 +98,7 @@ class ColumnsRun(CellRun):
 
     Raises:
         UsageError: If an option is invalid, or the line contains a prompt.
-        EngineNotFoundError: If a reference names no engine.
+        EngineNotFoundError: If a reference names an unknown engine.
     """
 
     def __init__(
@@ -144,8 +144,8 @@ class ColumnsRun(CellRun):
 def _misplaced_prompt(
     pool: EnginePool, cell: Cell, error: EngineNotFoundError
 ) -> EngineNotFoundError | UsageError:
-    """Return the error for unknown references; several of them are probably words of a prompt."""
-    if error.engine:  # only one is unknown
+    """Return the error for unknown references; several are probably the words of a prompt."""
+    if error.engine:  # only one reference is unknown
         return error
     if cell.advice:
         return UsageError("text of several words must be quoted.", hint=cell.advice)
@@ -161,7 +161,7 @@ def _misplaced_prompt(
 
 
 class MapCellRun(CellRun):
-    """The map of a cell; a stopped one keeps what is done.
+    """The map of a cell; finished rows are kept if it is stopped.
 
     Args:
         pool: The pool.
@@ -194,7 +194,7 @@ class MapCellRun(CellRun):
 
 
 def dry_run(pool: EnginePool, cell: Cell) -> DryRun:
-    """Return what a cell would send."""
+    """Return a preview of the requests that a cell would send."""
     models = cell.references or (cell.options.get("model"),)
     calls: list[CallOptions] = [{**cell.options, "model": model} for model in models]
     return DryRun.of([pool.preview(cell.prompt, **call) for call in calls])
@@ -223,7 +223,7 @@ def start_job(pool: EnginePool, jobs: JobList, cell: Cell, view: display.Columns
     job = jobs.start(cell.target.variable if cell.target else None, plan)
     with contextlib.suppress(RuntimeError):  # no loop is running
         loop = asyncio.get_running_loop()
-        # The first update is not left to the task, because ipykernel 6 would show it below another
+        # Show the first update here, because ipykernel 6 would show the task's output below another
         # cell.
         view.update(comparisons[0])
         task = loop.create_task(_show_until_ended(comparisons[0], view))
@@ -233,7 +233,7 @@ def start_job(pool: EnginePool, jobs: JobList, cell: Cell, view: display.Columns
 
 
 async def _show_until_ended(comparison: ComparisonRun, view: display.ColumnsView) -> None:
-    """Show a job's answers until it has ended; a cancelled job counts as ended."""
+    """Show a job's answers until it has ended or is cancelled."""
     while not await comparison.ajoin(display.INTERVAL):
         view.update(comparison)
     view.finish(comparison)

@@ -120,7 +120,7 @@ def _in_line(
 
 
 def _arguments(session: Session, words: list[str], fragment: str) -> Iterable[str]:
-    """Return completions for arguments whose values a command's parser does not know."""
+    """Return completions for argument values that a command's parser does not know."""
     names: Iterable[str] = ()
     match words:
         case ["chat", _]:
@@ -221,7 +221,7 @@ def _references(session: Session) -> list[str]:
 
 
 def _without_key(session: Session) -> list[str]:
-    """Return the engines that lack only a key; calling one shows how to set the key."""
+    """Return the engines that lack only a key; calling such an engine shows how to set it."""
     return [row.name for row in session.pool.status(probe=False) if row.state == "no key"]
 
 

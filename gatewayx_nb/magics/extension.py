@@ -1,6 +1,6 @@
 """The magics ``%gatewayx`` and ``%%gatewayx``, registered when a shell loads the extension.
 
-Loading is fast, because the code behind the magics is imported when one is first used.
+Loading is fast, because the code behind the magics is imported on first use.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ def _with_examples(magic: Callable[..., Any]) -> Callable[..., Any]:
 def _inspected_magic(magic: Callable[..., Any]) -> Callable[..., Any]:
     """Make a line magic show the documentation of the cell magic while a cell is inspected.
 
-    For Shift-Tab, a kernel passes on only the name, without ``%%``, and IPython finds the line
-    magic. IPython calls a function's ``getdoc`` for its documentation.
+    For Shift-Tab, a kernel passes only the name, without ``%%``, so IPython finds the line magic.
+    IPython calls a function's ``getdoc`` to get its documentation.
     """
     magic.getdoc = lambda: (Extension.cell if _inspects_cell() else magic).__doc__  # type: ignore[attr-defined]
     return magic
@@ -73,9 +73,9 @@ def _inspects_cell() -> bool:
 def _expect_changes(*_: object) -> None:
     """Make the first call in a cell check the files, which an earlier cell may have changed.
 
-    During Run All, a cell may start within a second of the last check, too soon for another one.
+    During Run All, a cell may start less than a second after the last check, too early for another.
     """
-    loaded = sys.modules.get("gatewayx_nb.engine_pool")  # not worth importing just for this
+    loaded = sys.modules.get("gatewayx_nb.engine_pool")  # not imported if it is not loaded
     if loaded is not None:
         loaded.expect_changes()
 
@@ -157,7 +157,7 @@ class Extension:
 
 
 class _ExclusiveCompletions(list[Any]):
-    """Completions that suppress those of other matchers, even if they are empty."""
+    """Completions that suppress other matchers' completions, even if they are empty."""
 
     # IPython lets a matcher suppress others only if its completions are not empty.
     @override
@@ -168,8 +168,8 @@ class _ExclusiveCompletions(list[Any]):
 def _matchers(get_magics: Callable[[], ShellMagics]) -> list[Callable[..., Any]]:
     """Return the matchers to add to a shell; none on IPython versions older than 8.6.
 
-    Those versions lack the API. For this package's own syntax, the completions of other matchers
-    are suppressed.
+    Older versions lack the API. For this package's syntax, other matchers' completions are
+    suppressed.
     """
     try:
         from IPython.core.completer import SimpleCompletion, context_matcher

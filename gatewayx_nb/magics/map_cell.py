@@ -1,4 +1,4 @@
-"""A cell with ``--map``: its prompt is a template that is filled for each row of a frame."""
+"""Parses cells with ``--map``, whose prompt is a template that is filled for each row."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ class MapCell:
         prompt: The prompt, with the notebook's values filled in.
         options: The options of the calls, without the system prompt.
         system: The system prompt, if any.
-        target: Where the result is bound; ``None`` if it is the cell's value.
+        target: The variable to which the result is bound; ``None`` to return it as the cell's
+            value.
         quiet: Whether to show no progress.
-        dry_run: Whether to show only what would be sent.
+        dry_run: Whether only to show what would be sent.
         notes: Notes on what was probably typed by mistake, to be shown below the progress.
     """
 
@@ -67,7 +68,7 @@ class MapCell:
 
 
 def check_flags(args: argparse.Namespace, typed_flags: Mapping[str, str], *, is_cell: bool) -> None:
-    """Refuse options that do not apply to a map, or hide its result.
+    """Check that no option is set that does not apply to a map or would hide its result.
 
     Args:
         args: The parsed line.
@@ -128,7 +129,7 @@ def frame_names(namespace: Mapping[str, object]) -> list[str]:
 
 
 def column_names(expression: str, namespace: Mapping[str, object]) -> list[str]:
-    """Return the columns of the rows that an expression names, for completion; perhaps none."""
+    """Return the columns of the rows in a variable, for completion; empty if there are none."""
     try:
         rows = read_rows(prompts.resolve(expression, namespace, (Secret,)))
     except UsageError:
@@ -146,14 +147,14 @@ def _rows(expression: str, values: NotebookValues) -> Rows:
     """Return the rows that ``--map`` names.
 
     Raises:
-        UsageError: If there is no such variable, or it has no rows that can be read twice.
+        UsageError: If there is no such variable, or its rows cannot be read twice.
     """
     expression = prompts.only_expression(expression) or expression
     shown = shorten(expression, _MAX_SHOWN)
     namespace = values.namespace
     if expression.isidentifier() and expression not in namespace:
         raise UsageError(
-            f"`--map` names {shown!r}, which is not defined in this notebook."
+            f"`--map` refers to {shown!r}, which is not defined in this notebook."
             f"{did_you_mean(expression, frame_names(namespace))}",
             hint="Load the rows first, for example `df = pd.read_csv(…)`.",
         )
@@ -178,7 +179,7 @@ class _Names:
     """The names with which a placeholder may begin: columns first, then the notebook's variables.
 
     Args:
-        expression: What ``--map`` names, as typed.
+        expression: The value of ``--map``, as typed.
         rows: The rows.
         values: The notebook's values.
     """
@@ -209,7 +210,7 @@ class _Names:
         return self.template(text) if placeholder_roots(text) else text
 
     def _check_is_clear(self, name: str) -> None:
-        """Refuse a column that is also a variable, unless this is where the rows come from."""
+        """Check that a column is not also a variable, unless the variable contains the rows."""
         namespace = self._values.namespace
         if name not in prompts.own_names(namespace) or namespace[name] is self._rows.source:
             return
@@ -225,8 +226,8 @@ class _Names:
         listed = ", ".join(map(repr, self._columns[:_SHOWN_COLUMNS]))
         more = ", …" if len(self._columns) > _SHOWN_COLUMNS else ""
         return UsageError(
-            f"The prompt names {name!r}, which is neither a column of `{shown}` nor defined in this"
-            f" notebook.{did_you_mean(name, known)}",
+            f"The prompt refers to {name!r}, which is neither a column of `{shown}` nor defined in"
+            f" this notebook.{did_you_mean(name, known)}",
             hint=f"The columns are {listed}{more}." if listed else None,
         )
 

@@ -1,4 +1,4 @@
-"""The session in which commands run: this shell's pool, notebook, prompts, display and history."""
+"""The session in which commands run, with this shell's pool, notebook, display and history."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.magics.outputs import Outputs
     from gatewayx_nb.replies import Reply
 
-# The first versions with these features: of IPython for the first two, of ipykernel for the third.
+# The first versions with these features: the first two of IPython, the third of ipykernel.
 _TIME_STOPS, _TAB_COMPLETES, _CLICKS_ARE_HANDLED = (8, 0), (8, 6), (7, 0)
 
 
@@ -80,8 +80,8 @@ class NotebookSession(Session):
     @override
     def notebook(self) -> Path | None:
         names = self._shell.user_ns
-        # VS Code sets the first one, and Jupyter Server 2 the second; ipykernel copies the second
-        # one to `__session__`.
+        # VS Code sets the first variable and Jupyter Server 2 the second, which ipykernel copies to
+        # `__session__`.
         reported = names.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
         path = Path(str(reported or names.get("__session__") or ""))
         return path if path.suffix == ".ipynb" else None
@@ -122,7 +122,7 @@ class NotebookSession(Session):
     def prepare(
         self, parsed: cell.Cell | MapCell, cell_id: str | None
     ) -> CellRun | DryRun | MapPreview | Job:
-        """Return the run of a cell, or its output if there is nothing to wait for.
+        """Return a cell's run, or its output if there is nothing to wait for.
 
         Args:
             parsed: The cell.
@@ -146,7 +146,7 @@ class NotebookSession(Session):
         return AnswerRun(self.pool, parsed, self._outputs.view(parsed), bind)
 
     def _notes(self, parsed: cell.Cell | MapCell) -> Iterator[str]:
-        """Return the notes on what the session has chosen for a cell."""
+        """Return the notes on choices that the session has made for a cell."""
         has_several = isinstance(parsed, cell.Cell) and bool(parsed.references)
         default_note = "" if has_several else self._default_note(parsed)
         return filter(None, (default_note, self._fresh_note(parsed)))
@@ -158,7 +158,7 @@ class NotebookSession(Session):
             return ""
         with contextlib.suppress(GatewayError):  # there is no default; the call raises the error
             previous, self._default = self._default, self.pool.default_model()
-            # With a cassette, the output must not depend on the keys of this machine.
+            # With a cassette, the output must not depend on this machine's keys.
             is_automatic = self.pool.chosen_default is None and self.pool.active_cassette is None
             if is_automatic and previous not in ("", self._default):
                 return (
@@ -198,7 +198,7 @@ class NotebookSession(Session):
         return None if cell_id is None else f"{cell_id}:{count}"
 
     def _start_job(self, parsed: cell.Cell) -> Job:
-        """Start a job and bind it; if no page can show it, print how to get its answer."""
+        """Start a job and bind it; without a page that shows it, print how to get its answer."""
         job = start_job(self.pool, self.jobs, parsed, self._outputs.columns(parsed))
         self._shell.user_ns[job.name] = job
         if not self._outputs.in_kernel and not parsed.quiet:
@@ -256,7 +256,7 @@ class NotebookSession(Session):
 
 
 def limitations(ipython: str, ipykernel: str | None) -> str:
-    """Describe in one line what does not work in these versions; empty if everything does.
+    """Describe in one line what does not work in these versions; empty if everything works.
 
     >>> limitations("8.31.0", "6.29.5")
     'Limited on ipykernel 6.29.5: clicks on widgets wait while a cell streams.'

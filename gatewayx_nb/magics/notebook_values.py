@@ -30,7 +30,7 @@ _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
 
 @dataclass(frozen=True, slots=True)
 class NotebookValues:
-    """The notebook's values, as available to one cell.
+    """The notebook's values that are available to a cell.
 
     Attributes:
         namespace: The notebook's namespace.
@@ -74,13 +74,13 @@ class NotebookValues:
         try:
             return parse(filled)
         except ValueError:
-            return filled  # the option's check reports what it must be
+            return filled  # the option's check reports an invalid type
 
     def images(self, expression: str) -> list[Image]:
-        """Load the images named by ``--image``: a variable (perhaps a list), a URL or a file.
+        """Load the images in ``--image``: a variable, which may be a list, a URL or a file.
 
         Raises:
-            UsageError: If it is none of these, not an image, or an empty list.
+            UsageError: If the value is none of these, not an image, or an empty list.
         """
         expression = prompts.only_expression(expression) or expression
         if prompts.is_variable(expression, self.namespace):
@@ -94,14 +94,14 @@ class NotebookValues:
             return [images.load(expression)]
         files = [path.name for path in Path().iterdir() if path.suffix in _IMAGE_SUFFIXES]
         raise UsageError(
-            f"`--image` names {expression!r}, but there is no such variable in this notebook"
+            f"`--image` refers to {expression!r}, but there is no such variable in this notebook"
             f" and no such file in {Path.cwd().name!r}."
             f"{did_you_mean(expression, [*files, *prompts.own_names(self.namespace)])}",
             hint="A figure needs no file: `--image fig` sends the figure in the variable `fig`.",
         )
 
     def schema(self, expression: str) -> ResponseSchema:
-        """Return the schema named by ``--schema``: a type such as ``list[City]``, or a dict.
+        """Return the schema in ``--schema``: a type such as ``list[City]``, or a dict.
 
         Raises:
             UsageError: If a name is undefined, or the value is not a schema.
@@ -111,7 +111,7 @@ class NotebookValues:
         if is_file and not prompts.is_variable(expression, self.namespace):
             file = shorten(expression, _MAX_SHOWN)
             raise UsageError(
-                f"`--schema` must be a name of this notebook, got the file {file!r}.",
+                f"`--schema` must be a name in this notebook, got the file {file!r}.",
                 hint=f"Load it first, schema = json.load(open({file!r})), and use `--schema"
                 " schema`.",
             )
@@ -123,19 +123,19 @@ class NotebookValues:
 
 
 def image_names(namespace: Mapping[str, object]) -> list[str]:
-    """Return the names of a notebook's figures, axes and images, and of lists of them."""
+    """Return the names of a notebook's figures, axes and images, and of lists of these."""
     return [name for name in prompts.own_names(namespace) if _is_drawable(namespace[name])]
 
 
 def _is_drawable(value: object) -> bool:
     if isinstance(value, list | tuple):
         return bool(value) and all(map(images.is_drawable, value))
-    # `plt` can be drawn too, but is not a figure.
+    # `plt` can also be drawn, but is not a figure.
     return not isinstance(value, ModuleType) and images.is_drawable(value)
 
 
 def _load_image(expression: str, value: object) -> Image:
-    """Convert a variable to an image; the object's drawing code runs and may raise anything."""
+    """Convert a variable to an image by running its own code, which may raise any exception."""
     try:
         return images.load(value)
     except UsageError as error:

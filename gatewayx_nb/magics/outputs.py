@@ -1,4 +1,4 @@
-"""The outputs of a shell's answers: its displays and the notebook's variables."""
+"""Shows a shell's answers in displays, and binds them to the notebook's variables."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Outputs:
             self._shell.user_ns[LAST] = result
             if cell.target:
                 self._shell.user_ns[cell.target.variable] = cell.target.value(result)
-            # Code from a replay is not inserted, because a rerun notebook must not grow.
+            # Code from a replay is not inserted, so that a notebook does not grow when it is rerun.
             if cell.insert and isinstance(result, Reply) and result.parsed and not result.replayed:
                 self._shell.set_next_input(result.parsed, replace=False)
             self.show_notes(cell)
@@ -99,7 +99,7 @@ class Outputs:
             show(MutedNote(*cell.notes))
 
     def hide_once(self, reply: Reply) -> None:
-        """Display nothing for a reply that becomes the value of the running cell.
+        """Suppress the display of a reply that becomes the value of the running cell.
 
         The reply was already shown while it streamed. `Out` and `_` still contain it.
         """

@@ -25,10 +25,10 @@ _MAX_NAME = 60
 
 @dataclass(frozen=True, slots=True)
 class ReplyTarget:
-    """A variable to bind a reply to.
+    """A variable to which a reply is bound.
 
     Attributes:
-        variable: Its name.
+        variable: The variable's name.
         attribute: The reply's attribute to bind; empty for the reply itself.
     """
 
@@ -72,7 +72,7 @@ def parse_target(args: argparse.Namespace, namespace: Mapping[str, object]) -> R
 
 
 def _check_variable(name: str, namespace: Mapping[str, object]) -> None:
-    """Reject a name that is invalid, or that Python, IPython or other cells need."""
+    """Check that a name is valid, and that Python, IPython and other cells do not need it."""
     # Binding a built-in such as `list` would break later cells.
     is_reserved = keyword.iskeyword(name) or name in _IPYTHON_NAMES or hasattr(builtins, name)
     is_reserved = is_reserved or _HISTORY_NAME.fullmatch(name) is not None

@@ -1,6 +1,6 @@
 """Transforms a cell's text before IPython parses it.
 
-IPython offers no other way to solve these four problems. It does not await a coroutine that a cell
+IPython offers no other way to solve four problems. It does not await a coroutine that a cell
 magic returns, so an ``await`` is added to cells that begin with the magic; the kernel then runs
 them as async cells, in which widgets stay responsive. It rejects a cell magic without a body before
 calling it, so an empty line is added, and the magic reports the missing prompt itself. It treats a
@@ -18,7 +18,7 @@ NAMES = ("gatewayx", "gx")
 EXTENSION = "_gatewayx"
 """The attribute of a shell that holds its extension; transformed cells call its methods.
 
-They do not call magics of their own, because Tab would offer such magics.
+They do not call separate magics, because Tab would offer those.
 """
 
 MAGIC = re.compile(rf"[ \t]*(?:[\w., ]+=[ \t]*)?(%%?)(?:{'|'.join(NAMES)})[ \t]+")
@@ -36,7 +36,7 @@ _QUOTES = re.compile(r'"""|\'\'\'')
 
 
 class Depth:
-    """Counter of the running cells, because nothing can be awaited inside a nested cell."""
+    """Counts the running cells, because a nested cell cannot await anything."""
 
     def __init__(self) -> None:
         self.cells = 0
@@ -46,7 +46,7 @@ class Depth:
         self.cells += 1
 
     def leave(self, *_: object) -> None:
-        """Count a cell that has ended; the cell that loaded the extension was never counted."""
+        """Count a cell that has ended, except the cell that loaded the extension."""
         self.cells = max(0, self.cells - 1)
 
 
@@ -65,7 +65,7 @@ class CallCell:
         if not lines or not _CELL.match(lines[0]):
             return lines
         first = _EMPTY_BODY.sub(r", '\\n')", lines[0])
-        # A nested cell, as in `%%time`, runs while the loop is blocked by the outer one.
+        # A nested cell, as in `%%time`, runs while the outer cell blocks the loop.
         if self._depth is not None and not self._depth.cells:
             first = _CELL.sub(f"await get_ipython().{EXTENSION}.magics.acell(", first, count=1)
         return [first, *lines[1:]]
@@ -81,8 +81,8 @@ def mark_value(lines: list[str]) -> list[str]:
     if not code or not _VALUE_LINE.match(lines[code[-1]]):
         return lines
     call = f"get_ipython().{EXTENSION}.magics.line_as_value("
-    marked = _VALUE_LINE.sub(call, lines[code[-1]], count=1)
-    return [*lines[: code[-1]], marked, *lines[code[-1] + 1 :]]
+    transformed = _VALUE_LINE.sub(call, lines[code[-1]], count=1)
+    return [*lines[: code[-1]], transformed, *lines[code[-1] + 1 :]]
 
 
 def uses_magic(text: str) -> bool:

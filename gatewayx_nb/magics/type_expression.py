@@ -1,4 +1,4 @@
-"""Types in a cell's ``--schema``, such as ``list[City]``, evaluated without calling anything."""
+"""Evaluates the type in a cell's ``--schema``, such as ``list[City]``, without calling anything."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def evaluate(
     """Return the type denoted by an expression of names, attributes, ``[…]``, ``|`` and literals.
 
     Raises:
-        UsageError: If it contains anything else, or a name is undefined.
+        UsageError: If the expression contains anything else, or a name is undefined.
     """
     try:
         tree = ast.parse(expression.strip(), mode="eval")
@@ -63,7 +63,7 @@ class _Evaluation:
             case ast.Name() | ast.Attribute():
                 return prompts.resolve(ast.unparse(node), self._names, self._forbidden_types)
             case ast.Tuple(elts=items) | ast.List(elts=items):
-                return tuple(map(self.value, items))
+                return tuple(map(self.evaluate, items))
             case ast.BinOp(left=left, op=ast.BitOr(), right=right):
                 return self._apply(operator.or_, self.evaluate(left), self.evaluate(right))
             case ast.Subscript(value=owner, slice=index):

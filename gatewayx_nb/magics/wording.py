@@ -1,4 +1,4 @@
-"""The wording of hints in a notebook: a command to run or a cell option to set."""
+"""The wording of hints in a notebook, such as a command to run or a cell option to set."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _set_option(option: str, value: object) -> str:
         return f"For example, `{flag}` or {example}."
     if isinstance(value, dict):
         value = [f"{name}={json.dumps(item)}" for name, item in value.items()]
-    # A flag is repeated for each item.
+    # Repeat the flag for each item.
     first = value[0] if isinstance(value, list) and value else value
     return f"For example, `{flag} {shlex.quote(str(first))}` or {example}."
 

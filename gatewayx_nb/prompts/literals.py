@@ -1,4 +1,4 @@
-"""Text in double braces that stays literal, although it may be intended as a placeholder."""
+"""Finds text in double braces that is sent literally but may be intended as a placeholder."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gatewayx_nb.prompts.placeholders import mask
 
 _BRACES = re.compile(r"(?<!\{)\{\{([^{}\n]+)\}\}(?!\})")
 _SPEC = re.compile(r":[^\s\"':][^:]*$")
-"""A format specification; as in a placeholder, it does not begin with a space or a quote."""
+"""A format specification, which does not begin with a space or a quote, as in a placeholder."""
 
 # JSON, JSX and LaTeX contain such text in double braces: `{{1}}`, `{{"a", "b"}}`, `{{x, y}}`.
 _COMMON_ELSEWHERE = (ast.Constant, ast.Tuple, ast.List, ast.Name, ast.Starred)
@@ -34,7 +34,7 @@ def _may_be_placeholder(text: str) -> bool:
 
 def _is_expression(text: str) -> bool:
     try:
-        with warnings.catch_warnings(action="ignore"):  # for an escape in a quotation
+        with warnings.catch_warnings(action="ignore"):  # about an invalid escape
             body = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return False

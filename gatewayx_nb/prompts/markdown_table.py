@@ -44,7 +44,7 @@ def to_markdown(name: str, table: Any, rows: int, forbidden_types: tuple[type, .
 
 def table_kind(value: object) -> str | None:
     """Return ``"DataFrame"`` or ``"Series"``, judged by the class names; ``None`` if neither."""
-    # Subclasses, such as GeoDataFrame, count too.
+    # Subclasses, such as GeoDataFrame, also count.
     for base in type(value).__mro__:
         if base.__module__.split(".")[0] in _PACKAGES and base.__name__ in ("DataFrame", "Series"):
             return base.__name__
@@ -52,7 +52,7 @@ def table_kind(value: object) -> str | None:
 
 
 def _rows_with_index(head: Any) -> tuple[list[str], Sequence[Sequence[object]]]:  # noqa: ANN401
-    """Return the index title in a list, and the rows with their index; omit a default index."""
+    """Return a list with the index title, and the rows with their index; omit a default index."""
     if not hasattr(head, "index"):  # a polars DataFrame has no index
         return [], list(head.rows())
     rows = [tuple(row) for row in head.itertuples(index=False, name=None)]
@@ -83,5 +83,5 @@ def _cell(value: object) -> str:
     """Format a cell on one line, with bars escaped; truncate long text."""
     text = " ".join(str(value).split())
     text = text if len(text) <= _MAX_CELL else text[: _MAX_CELL - 1] + "…"
-    # Backslashes are escaped first; otherwise, the one that escapes a bar would be escaped too.
+    # Escape backslashes first; otherwise, the backslash that escapes a bar would also be escaped.
     return text.replace("\\", "\\\\").replace("|", "\\|")

@@ -40,7 +40,7 @@ class _Access:
         owner: The placeholder's source text before this access.
         path: The placeholder's source text including this access.
         key: The attribute name, the key or the index.
-        is_attribute: Whether it is an attribute.
+        is_attribute: Whether the access is an attribute.
     """
 
     owner: str
@@ -54,9 +54,9 @@ class Field:
     """A placeholder of a template.
 
     Attributes:
-        root: The name with which it begins.
+        root: The name with which the placeholder begins.
         path: The attributes and items after it, as typed.
-        spec: Its format specification; empty if it has none.
+        spec: The format specification; empty if there is none.
     """
 
     root: str
@@ -76,14 +76,14 @@ class Field:
         return first.key if first and not first.is_attribute and type(first.key) is str else None
 
     def is_item_of(self, root: str) -> bool:
-        """Return whether it is ``root["key"]`` alone."""
+        """Return whether the placeholder is only ``root["key"]``."""
         count = sum(1 for _ in _accesses(self._match))
         return self.root == root and count == 1 and self.first_key is not None
 
     def value(
         self, namespace: Mapping[str, object], forbidden_types: tuple[type, ...] = ()
     ) -> object:
-        """Return its value; see `resolve`."""
+        """Return the placeholder's value; see `resolve`."""
         return _value(self._match, namespace, forbidden_types)
 
 
@@ -126,7 +126,7 @@ def resolve(
     """Return the value of ``name``, ``obj.attr`` or ``d["k"]``, as in a placeholder.
 
     Raises:
-        UsageError: If it is not such an expression, or its value cannot be used.
+        UsageError: If the expression has another form, or its value cannot be used.
     """
     field = _FIELD.fullmatch(f"{{{{{expression}}}}}")
     if field is None or field["spec"] is not None:
@@ -162,7 +162,7 @@ def only_expression(text: str) -> str | None:
 def own_names(namespace: Mapping[str, object]) -> list[str]:
     """Return the names that the user has defined or imported, for suggestions.
 
-    IPython's own names are private, or they are names of built-ins, such as `open`.
+    IPython's own names are private or names of built-ins, such as `open`.
     """
     return [
         name
@@ -181,7 +181,7 @@ def is_variable(expression: str, namespace: Mapping[str, object]) -> bool:
 def _value(
     field: re.Match[str], namespace: Mapping[str, object], forbidden_types: tuple[type, ...]
 ) -> object:
-    """Follow the path from its root; no value on it may have a forbidden type."""
+    """Follow the path from its root; no value along the path may have a forbidden type."""
     value = _root(field["root"], namespace)
     # Each value is checked, because an attribute of a forbidden value may also reveal it.
     refuse(field["root"], value, forbidden_types)
@@ -199,7 +199,7 @@ def _root(name: str, namespace: Mapping[str, object]) -> object:
         return namespace[name]
     except KeyError:
         raise UsageError(
-            f"The prompt names '{name}', which is not defined."
+            f"The prompt refers to '{name}', which is not defined."
             f"{did_you_mean(name, own_names(namespace))}",
             hint=f'Define it first: {name} = "..."',
         ) from None
@@ -214,7 +214,7 @@ def _accesses(field: re.Match[str]) -> Iterator[_Access]:
 
 
 def _follow(access: _Access, owner: Any) -> object:  # noqa: ANN401 - any notebook value
-    """Return an attribute or item; the owner's code runs and may raise anything."""
+    """Return an attribute or item; this runs the owner's code, which may raise any exception."""
     if access.is_attribute and str(access.key).startswith("_"):
         raise _private_error(access.path)
     try:
@@ -233,27 +233,27 @@ def _missing_error(access: _Access, owner: Any) -> UsageError:  # noqa: ANN401 -
     known = dir(owner) if access.is_attribute else list(getattr(owner, "keys", tuple)())
     hint = did_you_mean(str(access.key), [name for name in known if isinstance(name, str)])
     return UsageError(
-        f"The prompt names '{access.path}', but '{access.owner}' has no {kind} {access.key!r}."
+        f"The prompt refers to '{access.path}', but '{access.owner}' has no {kind} {access.key!r}."
         f"{hint}",
         hint=f"List what it has with: {function}({access.owner})",
     )
 
 
 def refuse(name: str, value: object, forbidden_types: tuple[type, ...]) -> None:
-    """Refuse a value of a forbidden type.
+    """Check that a value does not have a forbidden type.
 
     Raises:
-        UsageError: If its type is forbidden.
+        UsageError: If the value has a forbidden type.
     """
     if isinstance(value, forbidden_types):
         raise UsageError(
-            f"The prompt names '{name}', which is a {type(value).__name__} and is never sent.",
+            f"The prompt refers to '{name}', which is a {type(value).__name__} and is never sent.",
             hint=f"Remove {{{{{name}}}}} from the prompt.",
         )
 
 
 def _private_error(name: str) -> UsageError:
     return UsageError(
-        f"The prompt names '{name}', which is private.",
+        f"The prompt refers to '{name}', which is private.",
         hint=f"Assign it to a public name first: value = {name}",
     )

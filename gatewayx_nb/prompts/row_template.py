@@ -27,16 +27,16 @@ _MISSING_TYPES = frozenset({"NAType", "NaTType"})
 class RowTemplate:
     """A prompt with placeholders for the columns of a row.
 
-    ``{{name}}`` is the value of a column, ``{{row["Subject Line"]}}`` that of a column whose name
-    is not an identifier. Attributes, items and format specifications are as in a cell's prompt.
+    ``{{name}}`` is the value of a column; ``{{row["Subject Line"]}}`` is for a column whose name is
+    not an identifier. Attributes, items and format specifications work as in a cell's prompt.
 
-    A placeholder that begins with the name of a constant is the same for all rows: it is filled in
-    when the template is created, as in the prompt of a cell, and its value is never scanned for
+    A placeholder that begins with the name of a constant is the same for all rows. It is filled in
+    when the template is created, as in a cell's prompt, and its value is never scanned for
     placeholders.
 
     Args:
         template: The prompt.
-        blank: Whether a missing value of a row becomes an empty text rather than an error.
+        blank: Whether a missing value in a row becomes an empty text rather than an error.
         constants: Values by the names with which a placeholder may begin.
         table_rows: Maximum number of rows of a table in the prompt.
 
@@ -66,30 +66,30 @@ class RowTemplate:
         )
 
     def as_blank(self) -> RowTemplate:
-        """Return the same template, except that a missing value becomes an empty text."""
+        """Return a copy of the template in which missing values become empty texts."""
         return RowTemplate(
             self.template, blank=True, constants=self._constants, table_rows=self._table_rows
         )
 
     @property
     def has_placeholder(self) -> bool:
-        """Whether rows can differ in the filled text."""
+        """Whether the filled text can differ between rows."""
         return any(True for _ in self._fields())
 
     @property
     def columns(self) -> list[str]:
-        """The columns that the template names, each once."""
+        """The columns that the template uses, without duplicates."""
         names = map(_column, self._fields())
         return list(dict.fromkeys(name for name in names if name is not None))
 
     @property
     def names_whole_row(self) -> bool:
-        """Whether a placeholder is the row itself, rather than one of its columns."""
+        """Whether a placeholder is the whole row rather than a column."""
         return any(_column(field) is None for field in self._fields())
 
     @property
     def constants_digest(self) -> str:
-        """A digest of the texts and images of the constants; empty if there are none."""
+        """A digest of the constants' texts and images; empty if there are none."""
         filled = [
             part if isinstance(part, str) else hashlib.sha256(part.data).hexdigest() + part.url
             for part, typed in zip(self._parts, self._typed, strict=True)
@@ -99,7 +99,7 @@ class RowTemplate:
         return hashlib.sha256(content).hexdigest()[:_DIGEST_LENGTH] if filled else ""
 
     def check(self, columns: Collection[object]) -> None:
-        """Check that the rows have every column that the template names.
+        """Check that the rows have every column that the template uses.
 
         Raises:
             UsageError: If a column does not exist.
@@ -112,8 +112,8 @@ class RowTemplate:
         """Fill in the values of a row.
 
         Raises:
-            UsageError: If a value is missing, such as None or NaN, or cannot be written as text, or
-                if a column does not exist.
+            UsageError: If a value is missing, for example None or NaN, or cannot be written as
+                text, or if a column does not exist.
         """
         if self._is_simple and (text := self._fill_fast(row)) is not None:
             return FilledPrompt(text)
@@ -131,7 +131,7 @@ class RowTemplate:
         return FilledPrompt("".join(texts), tuple(loaded), tuple(names))
 
     def _filled(self, part: str | Field) -> str | Field | Image:
-        """Return the content of a constant; anything else unchanged."""
+        """Return the content of a constant; return any other part unchanged."""
         if isinstance(part, str) or part.root not in self._constants:
             return part
         return self._written(part, part.value(self._constants, _FORBIDDEN))
@@ -151,7 +151,7 @@ class RowTemplate:
         return (part for part in self._parts if isinstance(part, Field))
 
     def _fill_fast(self, row: Mapping[Any, object]) -> str | None:
-        """Fill in values that are str or int; return ``None`` if one is neither."""
+        """Fill in values that are str or int; return ``None`` if a value has another type."""
         texts: list[str] = []
         for part, name in zip(self._parts, self._names, strict=True):
             if name is None:
@@ -183,16 +183,16 @@ def is_missing(value: object) -> bool:
     """Return whether a value is None, NaN, or pandas' NA or NaT."""
     if value is None or type(value).__name__ in _MISSING_TYPES:
         return True
-    return isinstance(value, float) and value != value  # noqa: PLR0124 - true for NaN alone
+    return isinstance(value, float) and value != value  # noqa: PLR0124 - true only for NaN
 
 
 def no_column(name: str, columns: Collection[object]) -> UsageError:
-    """Return the error for a column that the rows do not have."""
-    known = [column for column in columns if isinstance(column, str)]
-    listed = ", ".join(map(repr, known[:8])) + (", …" if len(known) > 8 else "")  # noqa: PLR2004
+    """Return the error for a missing column."""
+    names = [column for column in columns if isinstance(column, str)]
+    listed = ", ".join(map(repr, names[:8])) + (", …" if len(names) > 8 else "")  # noqa: PLR2004
     return UsageError(
-        f"the prompt names {{{{{name}}}}}, but the rows have no column {name!r}."
-        f"{did_you_mean(name, known)}",
+        f"the prompt refers to {{{{{name}}}}}, but the rows have no column {name!r}."
+        f"{did_you_mean(name, names)}",
         hint=f"The columns are {listed}." if listed else None,
     )
 
@@ -213,20 +213,20 @@ class _Namespace(dict[str, Any]):
 
 
 def placeholder_roots(template: str) -> list[str]:
-    """Return the names with which the placeholders of a template begin, each once."""
+    """Return the names with which a template's placeholders begin, without duplicates."""
     fields = (part for part in fields_of(template) if isinstance(part, Field))
     return list(dict.fromkeys(field.root for field in fields))
 
 
 def _simple_name(part: str | Field | Image) -> str | None:
-    """Return the column if the placeholder is its value alone."""
+    """Return the column if the placeholder is only a column's name."""
     if not isinstance(part, Field) or part.spec:
         return None
     return _column(part) if not part.path or part.is_item_of(ROW) else None
 
 
 def _column(part: Field) -> str | None:
-    """Return the column that a placeholder names; ``None`` for the whole row."""
+    """Return a placeholder's column; ``None`` for the whole row."""
     if part.root != ROW:
         return part.root
     return part.first_key

@@ -18,7 +18,7 @@ def source_of(name: str, value: type | Callable[..., object]) -> str:
     """Return the source of a function or class as written.
 
     Raises:
-        UsageError: If there is no source, as for built-ins.
+        UsageError: If there is no source, for example for built-ins.
     """
     # `inspect` searches for a class in its module's file, which a notebook does not have.
     if inspect.isclass(value) and value.__module__ == "__main__":
@@ -30,14 +30,14 @@ def source_of(name: str, value: type | Callable[..., object]) -> str:
     except (OSError, TypeError):
         kind = "class" if inspect.isclass(value) else "function"
         raise UsageError(
-            f"The prompt names '{name}', a {kind} whose source is unavailable.",
+            f"The prompt refers to '{name}', a {kind} whose source is unavailable.",
             hint="Paste its source, or use text that describes it.",
         ) from None
 
 
 def _class_source(name: str) -> str | None:
     """Return a class's source from the latest executed cell that defines it."""
-    # The latest definition is the one that the name now refers to.
+    # The name refers to the latest definition.
     for cell in reversed(_cells()):
         if f"class {name.rpartition('.')[2]}" not in cell:
             continue

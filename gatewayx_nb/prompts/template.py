@@ -27,8 +27,8 @@ class FilledPrompt:
 
     Attributes:
         text: The text; ``[image 1]`` marks the position of the first image.
-        images: The images, in that order.
-        image_names: Their expressions in the notebook, such as ``fig`` or ``plots["a"]``.
+        images: The images, in the order of their marks.
+        image_names: The images' expressions in the notebook, such as ``fig`` or ``plots["a"]``.
     """
 
     text: str
@@ -51,7 +51,7 @@ def compose(
     Args:
         template: The prompt as typed.
         namespace: The names with which a placeholder may begin, and their values.
-        forbidden_types: Types whose instances must never become part of a prompt, above all keys.
+        forbidden_types: Types whose instances must never become part of a prompt, especially keys.
         rows: Maximum number of table rows.
 
     Raises:
@@ -97,7 +97,7 @@ def fill(
 def to_text(
     name: str, value: object, spec: str, rows: int, forbidden_types: tuple[type, ...]
 ) -> str:
-    """Convert a value to text; its own code runs and may raise anything."""
+    """Convert a value to text; this runs the value's code, which may raise any exception."""
     _check_has_text(name, value)
     try:
         if not spec and is_table(value):
@@ -118,27 +118,28 @@ def to_text(
 
 
 def _check_has_text(name: str, value: object) -> None:
-    """Refuse a value whose text would only be its identity.
+    """Check that a value's text would not be only its identity.
 
     Raises:
-        UsageError: If it is a module, or a job, future or task, whose result has the text.
+        UsageError: If the value is a module, or a job, future or task, whose result contains the
+            text.
     """
     kind = type(value)
     if inspect.ismodule(value):
         raise UsageError(
-            f"The prompt names '{name}', which is a module and has no text.",
+            f"The prompt refers to '{name}', which is a module and has no text.",
             hint=f"Name one of its attributes: {{{{{name}.NAME}}}}.",
         )
     has_result = callable(getattr(kind, "done", None)) and callable(getattr(kind, "result", None))
     if has_result and kind.__str__ is object.__str__:
         raise UsageError(
-            f"The prompt names '{name}', which is a {kind.__name__}, not its result.",
+            f"The prompt refers to '{name}', which is a {kind.__name__}, not its result.",
             hint=f"Assign the result first, answer = {name}.result(), and write {{{{answer}}}}.",
         )
 
 
 def to_image(name: str, value: object) -> Image:
-    """Convert a value to an image; its own drawing code runs and may raise anything."""
+    """Convert a value to an image; this runs the value's code, which may raise any exception."""
     try:
         return images.load(value)
     except UsageError:

@@ -77,7 +77,7 @@ def test_usage_over_sessions(session, project):
     assert header.split() == ["engine", "calls", "tokens", "in", "tokens", "out", "cost"]
     assert [row.split()[0] for row in rows] == ["scripted", "mock"]
     assert total == "Total: $0.005"
-    assert note.endswith("store.sqlite, with other sessions' calls.")
+    assert note.endswith("store.sqlite, including other sessions' calls.")
     (today,) = commands.run(session, "usage --by day --days 1")
     assert (today.by, today.calls) == ("day", 2)
     models = commands.run(session, "usage --days 1")

@@ -194,8 +194,8 @@ REFUSED = [
     Refused(
         "mock --map df",
         "{{txt}}",
-        "The prompt names 'txt', which is neither a column of `df` nor defined in this notebook."
-        " Did you mean 'text'?",
+        "The prompt refers to 'txt', which is neither a column of `df` nor defined in this"
+        " notebook. Did you mean 'text'?",
         "The columns are 'text', 'Sub ject'.",
     ),
     Refused(
@@ -207,7 +207,7 @@ REFUSED = [
     Refused(
         "mock --map dff",
         "{{text}}",
-        "`--map` names 'dff', which is not defined in this notebook. Did you mean 'df'?",
+        "`--map` refers to 'dff', which is not defined in this notebook. Did you mean 'df'?",
         "Load the rows first, for example `df = pd.read_csv(…)`.",
     ),
     Refused(

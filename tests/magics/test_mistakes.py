@@ -141,7 +141,7 @@ MISTAKES = [
     ),
     Mistake("%%gx mock -p seed=1 -p seed=2\nhi", "`-p seed` has two values.", "Omit one of them."),
     *(
-        Mistake(typed, f"`{flag}` must be given once.", "Omit one of them.")
+        Mistake(typed, f"`{flag}` must occur only once.", "Omit one of them.")
         for typed, flag in (
             ("%%gx mock -t 0 -t 1\nhi", "-t"),
             ("%%gx mock -t 0 --temperature=0\nhi", "--temperature"),
@@ -159,7 +159,7 @@ MISTAKES = [
         )
     ),
     *(
-        Mistake(typed, f"a line of the magic takes no comment, got {comment}.", "Omit it.")
+        Mistake(typed, f"a line of the magic cannot contain a comment, got {comment}.", "Omit it.")
         for typed, comment in (
             ("%%gx mock # a comment\nhi", "'# a comment'"),
             ("%%gx #comment\nhi", "'#comment'"),
@@ -221,7 +221,7 @@ MISTAKES = [
     ),
     Mistake(
         "%gx mock hi {{name}}",
-        "The prompt names 'name', which is not defined. Did you mean 'nmae'?",
+        "The prompt refers to 'name', which is not defined. Did you mean 'nmae'?",
         'Define it first: name = "..."',
     ),
     Mistake(
@@ -241,7 +241,7 @@ MISTAKES = [
     ),
     Mistake(
         "%%gx mock --image plot.png\nhi",
-        "`--image` names 'plot.png', but there is no such variable in this notebook and no such"
+        "`--image` refers to 'plot.png', but there is no such variable in this notebook and no such"
         " file in 'project'. Did you mean 'plot1.png'?",
         "A figure needs no file: `--image fig` sends the figure in the variable `fig`.",
     ),
@@ -252,28 +252,28 @@ MISTAKES = [
     ),
     Mistake(
         "%%gx mock --image nope.png\nhi",
-        "`--image` names 'nope.png', but there is no such variable in this notebook and no such"
+        "`--image` refers to 'nope.png', but there is no such variable in this notebook and no such"
         " file in 'project'.",
         "A figure needs no file: `--image fig` sends the figure in the variable `fig`.",
     ),
     Mistake(
         "%gx mock hi {{opn}}",
-        "The prompt names 'opn', which is not defined.",
+        "The prompt refers to 'opn', which is not defined.",
         'Define it first: opn = "..."',
     ),
     Mistake(
         "%gx mock hi {{dataclasses}}",
-        "The prompt names 'dataclasses', which is a module and has no text.",
+        "The prompt refers to 'dataclasses', which is a module and has no text.",
         "Name one of its attributes: {{dataclasses.NAME}}.",
     ),
     Mistake(
         "jj = %gx mock --bg -q hi\n%gx mock say {{jj}}",
-        "The prompt names 'jj', which is a Job, not its result.",
+        "The prompt refers to 'jj', which is a Job, not its result.",
         "Assign the result first, answer = jj.result(), and write {{answer}}.",
     ),
     Mistake(
         "%gx mock hi {{nope}}",
-        "The prompt names 'nope', which is not defined.",
+        "The prompt refers to 'nope', which is not defined.",
         'Define it first: nope = "..."',
     ),
     *(
@@ -336,7 +336,7 @@ MISTAKES = [
     *(
         Mistake(
             f"%%gx mock --schema {file}\nhi",
-            f"`--schema` must be a name of this notebook, got the file '{file}'.",
+            f"`--schema` must be a name in this notebook, got the file '{file}'.",
             f"Load it first, schema = json.load(open('{file}')), and use `--schema schema`.",
         )
         for file in ("file.json", "schemas/city.json", "plot1.png")

@@ -357,7 +357,7 @@ def test_a_question_mark_after_the_magic_shows_its_help(shell, capsys):
         (
             "%%gatewayx mock --image plto.png\nx",
             UsageError,
-            "names 'plto.png', but there is no such variable in this notebook",
+            "refers to 'plto.png', but there is no such variable in this notebook",
         ),
         (
             "%%gatewayx mock --image http://x/y.png\nx",
