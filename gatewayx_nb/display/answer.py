@@ -31,7 +31,7 @@ _PAUSE_FACTOR = 10
 """Pause after an update, as a multiple of its duration, to use about a tenth of a core."""
 
 _WAKE_INTERVAL = 0.1
-"""Seconds between wake-ups of an awaited cell: a kernel handles Stop only when its loop wakes."""
+"""Seconds between wake-ups of an awaited cell; a kernel handles a stop only when its loop wakes."""
 
 
 class View(Protocol):
@@ -39,7 +39,7 @@ class View(Protocol):
 
     @property
     def shows_status(self) -> bool:
-        """Whether it shows a waiting message, which it must clear at the end."""
+        """Whether the view shows a waiting message, which it must clear at the end."""
 
     def update(self, partial: PartialReply) -> None:
         """Show the partial answer, if an update is due."""
@@ -49,7 +49,7 @@ class View(Protocol):
 
         Args:
             reply: The answer.
-            ending: Why it is incomplete, such as ``interrupted``; empty if it is complete.
+            ending: Why the answer is incomplete, such as ``interrupted``; empty if it is complete.
         """
 
 
@@ -70,7 +70,7 @@ class UpdatableDisplay:
 
     Args:
         clock: Returns monotonic seconds.
-        pause_factor: Pause after an update, as a multiple of the time it took.
+        pause_factor: Pause after an update, as a multiple of the update's duration.
 
     Attributes:
         is_shown: Whether anything has been shown.
@@ -101,7 +101,7 @@ class UpdatableDisplay:
 
 
 class FinalView(QuietView):
-    """View that shows an answer once it is complete.
+    """View that shows an answer only when it is complete.
 
     Args:
         view: The underlying view.
@@ -194,7 +194,7 @@ class TerminalView:
         """Write the text that has arrived since the last update."""
         if not self._is_streamed:
             return
-        # Only the new chunks are joined; joining the whole answer each time would take quadratic
+        # Join only the new chunks, because joining the whole answer each time would take quadratic
         # time.
         chunks = partial.text[self._chunks :]
         self._chunks += len(chunks)
@@ -223,8 +223,8 @@ def reply_summary(reply: Reply, ending: str = "") -> str:
     parts = [f"{reply.engine}:{reply.model}".rstrip(":"), _seconds(reply)]
     if reply.time_to_first is not None or not reply.interrupted:
         tokens = (reply.usage.input_tokens, reply.usage.output_tokens)
-        known = ["?" if count is None else str(count) for count in tokens]
-        parts.append(f"{known[0]} in, {known[1]} out")
+        counts = ["?" if count is None else str(count) for count in tokens]
+        parts.append(f"{counts[0]} in, {counts[1]} out")
         parts.append("unpriced" if reply.cost is None else f"${reply.cost.normalize():f}")
     if reply.attempts > 1:
         parts.append(f"{reply.attempts} attempts")
@@ -248,7 +248,7 @@ _FINISH_NOTES = {
 
 
 def _finish_note(reply: Reply) -> str:
-    """Return why an answer is incomplete, or which tool it calls; empty for a complete text."""
+    """Return why an answer is incomplete or which tool it calls; empty for a complete text."""
     if reply.finish_reason == "tool_calls" or reply.tool_calls:
         names = ", ".join(dict.fromkeys(call.name for call in reply.tool_calls))
         return f"asks to call {names or 'a tool'}"
@@ -267,8 +267,8 @@ def show_stream(stream: ReplyStream, view: View) -> Reply:
         KeyboardInterrupt: If stopped; the partial answer has been shown.
         GatewayError: If the call fails; the partial answer has been shown.
     """
-    # The callback refers to the partial reply, not to the stream: a stream in a reference cycle
-    # would not be freed at once, and its connection would stay open.
+    # The callback refers to the partial reply, not to the stream, because a stream in a reference
+    # cycle would not be freed immediately, and its connection would stay open.
     partial = stream.partial
     stream.idle = lambda: view.update(partial)
     with _show_partial_on_error(stream, view), stream:
@@ -324,7 +324,7 @@ def _end_interrupted(stream: ReplyStream | AsyncReplyStream, view: View) -> Keyb
 
 @contextlib.contextmanager
 def ignore_interrupts() -> Iterator[None]:
-    """Ignore further interrupts while handling one: the final display of a long answer takes time.
+    """Ignore further interrupts while handling one, because the final display takes time.
 
     Signals are delivered to the main thread, and only that thread may set their handler. An awaited
     cell does not need this, because its kernel counts only the first interrupt.
@@ -332,7 +332,7 @@ def ignore_interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    # The handler is restored even if the view fails; otherwise, Ctrl-C would no longer work.
+    # Restore the handler even if the view fails; otherwise, Ctrl-C would no longer work.
     previous_handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

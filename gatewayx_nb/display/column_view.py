@@ -56,7 +56,7 @@ class QuietColumns:
 
 
 class FinalColumns(QuietColumns):
-    """View that shows the answers once all are complete.
+    """View that shows the answers only when all are complete.
 
     Args:
         view: The underlying view.
@@ -71,7 +71,7 @@ class FinalColumns(QuietColumns):
 
 
 class NotebookColumns:
-    """View with one display for all columns, updated in place, so that a notebook saves one output.
+    """View that updates one display for all columns in place, so that a notebook saves one output.
 
     Args:
         clock: Returns monotonic seconds.
@@ -201,7 +201,7 @@ def _finish_on_exit(run: ComparisonRun, view: ColumnsView) -> Iterator[None]:
         yield
     except KeyboardInterrupt as stop:
         with ignore_interrupts():
-            # The run is stopped first, so that no answer changes while the answers are shown.
+            # Stop the run first, so that no answer changes while the answers are shown.
             run.stop()
             view.finish(run)
             raise with_short_traceback(stop) from None

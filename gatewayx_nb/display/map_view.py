@@ -1,4 +1,4 @@
-"""Shows the progress of a map in a notebook: one display, which becomes its summary."""
+"""Shows the progress of a map in a notebook, in a display that becomes the summary at the end."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
     from gatewayx_nb.batch import MapFigures
 
 _ANSWER_LENGTH = 160
-"""Maximum number of characters that are shown of an answer."""
+"""Maximum number of characters to show of an answer."""
 
 _LINES = 3
-"""Number of lines for the latest answers, whether there are any or not."""
+"""Number of lines for the latest answers, even if there are fewer answers."""
 
 _UNKNOWN = "?"
 
 
 class NotebookMapView:
-    """Shows a bar with the figures and the latest answers; at the end, the summary.
+    """Shows a bar, figures and the latest answers, and the summary at the end.
 
     Args:
         clock: Returns monotonic seconds.
@@ -60,7 +60,7 @@ def _title(figures: MapFigures) -> tuple[str, str, str]:
 
 
 def _shares(figures: MapFigures) -> tuple[float, float]:
-    """Return the shares of the rows that have an answer and that failed; 0 if not known."""
+    """Return the shares of answered and failed rows; 0 if not known."""
     total = figures.total or 0
     if not total:
         return float(figures.state == "done"), 0.0
@@ -81,7 +81,7 @@ def _cells(figures: MapFigures) -> list[tuple[str, str]]:
 
 
 def _items(figures: MapFigures) -> list[str]:
-    """Return a problem, if any, and the latest answers: always the same number of lines."""
+    """Return a fixed number of lines: a problem, if any, and the latest answers."""
     lines = [figures.problem] if figures.problem else []
     lines += [
         f"row {position}: {shorten(text, _ANSWER_LENGTH)}"

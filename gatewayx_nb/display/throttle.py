@@ -1,4 +1,4 @@
-"""Limits how often a display is updated, depending on how long and how large the updates are."""
+"""Limits how often a display is updated, depending on the duration and size of its updates."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Throttle:
 
     Args:
         clock: Returns monotonic seconds.
-        pause_factor: Pause after an update, as a multiple of the time it took; a factor of 10
-            limits rendering to a tenth of a core, however long an answer grows.
+        pause_factor: Pause after an update, as a multiple of the update's duration; a factor of 10
+            limits rendering to a tenth of a core, whatever the length of the answer.
 
     Attributes:
         html_length: Number of characters of HTML in the last update.

@@ -40,7 +40,7 @@ _CELL_STYLES: Mapping[Align, str] = {
     "decimal": _NUMBER_CELL,
 }
 _UNBROKEN = "white-space:nowrap"
-# Text needs a minimum width, or a narrow page would show it as a column of single words.
+# Without a minimum width, a narrow page would show text as a column of single words.
 _LONG_CELL, _TEXT_WIDTH = 40, "min-width:11em"
 _SHORT_NUMBER = 10
 """Maximum length of a number with its unit that is kept on one line."""
@@ -70,7 +70,7 @@ def inline_code(text: str) -> str:
 def _with_code(text: str, tag: str, to_html: Callable[[str], str] = escape) -> str:
     # Every other part is code.
     parts = text.split("`")
-    # If a backtick is unpaired, it is unclear which parts are code.
+    # With an unpaired backtick, it is unclear which parts are code.
     if len(parts) % 2 == 0:
         return escape(text)
     return "".join(
@@ -135,7 +135,7 @@ def _cell_html(cell: str, side: Align) -> str:
 
 
 def _breakable_html(text: str) -> str:
-    """Return escaped text whose lines break between words, but not at the hyphens within one.
+    """Return escaped text whose lines break between words, but not at hyphens within words.
 
     A long reference may be broken after its engine, and a path after a slash.
     """

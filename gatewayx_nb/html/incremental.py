@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _SHARE, _SHARE_OF_LARGE, _LARGE = 4, 2, 4_000
-"""The last block is rendered again once it has grown by a quarter, or by half if it is large.
+"""The last block is rendered again after it has grown by a quarter, or by half if it is large.
 
-This limits the total cost to a few renderings of the block, however many updates there are.
+This limits the total cost to a few renderings of the block, for any number of updates.
 """
 
 _SHORT_BLOCK = 60
@@ -41,8 +41,8 @@ _MAX_END_TAGS = 1_000
 class IncrementalRenderer:
     """Renders a growing text repeatedly; the output is safe for every prefix.
 
-    Its output differs from `to_html` at the unformatted end, and where a link is used before it is
-    defined. Render the finished text with `to_html`.
+    The output differs from that of `to_html` at the unformatted end, and where a link is used
+    before its definition. Render the finished text with `to_html`.
     """
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class IncrementalRenderer:
         self._definitions: dict[str, Any] = {}
 
     def _plain(self, raw: str) -> str:
-        """Clean text with `text.plain`; while it is all safe, search only the new text."""
+        """Clean text with `text.plain`; as long as all text is safe, check only the new part."""
         known = len(self._raw) if raw.startswith(self._raw) else 0
         self._raw = raw
         if self._is_plain and not _MAYBE_UNSAFE.search(raw, known):
@@ -101,7 +101,7 @@ class IncrementalRenderer:
             self._keep_definitions(env["references"], line)
             tokens = tokens[index:]
         page = clean(markdown.renderer.render(tokens, markdown.options, env))
-        # Start near the end, because the search would otherwise scan the whole block.
+        # Start near the end, so that the search does not scan the whole block.
         ends = _END_TAGS.search(page, max(0, len(page) - _MAX_END_TAGS))
         cut = ends.start() if ends else len(page)
         self._last = (page[:cut], page[cut:])

@@ -177,7 +177,7 @@ def _style_rule(choose: Callable[[Sequence[Token], int], str]) -> Callable[..., 
 def _paragraph(
     renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
 ) -> str:
-    # The line beside a quotation must end where its text ends, not below the last margin.
+    # The line beside a quotation must end at the end of its text, not below the last margin.
     following = tokens[index + 3 : index + 4]  # after the text and the end of the paragraph
     if following and following[0].type == "blockquote_close":
         tokens[index].attrs["style"] = _NO_MARGIN
@@ -185,7 +185,7 @@ def _paragraph(
 
 
 def _numbers_style(tokens: Sequence[Token], index: int) -> str:
-    """Return the style of a numbered list, with room for its longest number."""
+    """Return the style of a numbered list, with enough space for its longest number."""
     level = tokens[index].level
     inside = itertools.takewhile(lambda token: token.level > level, tokens[index + 1 :])
     count = sum(token.type == "list_item_open" and token.level == level + 1 for token in inside)

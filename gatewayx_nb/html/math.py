@@ -28,7 +28,7 @@ PROCESS = "tex2jax_process mathjax_process"
 DISPLAYED = "display:block;overflow-x:auto;overflow-y:hidden"
 
 _CLOSERS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
-# Limits for one formula; they bound the search for its end and the page's work.
+# Limits for a formula, which bound the search for its end and the page's work.
 _MAX_LENGTH = 2_000
 _MAX_DEPTH = 30
 _MAX_LINES = 60

@@ -32,8 +32,8 @@ class SourceNote:
     """A source of an answer.
 
     Attributes:
-        name: Its name, with the page.
-        url: Its address; empty if it has none.
+        name: The source's name, with the page.
+        url: The source's URL; empty if there is none.
         passage: The cited passage; empty if unknown.
     """
 
@@ -43,13 +43,13 @@ class SourceNote:
 
     @property
     def label(self) -> str:
-        """The name, or the address of a source without a name, in one line."""
+        """The name or, for a source without a name, the URL, in one line."""
         return shorten(plain(self.name or self.url), _MAX_NAME) or "a source"
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image of an answer: either its bytes or an address, which is not loaded."""
+    """An image of an answer: either its bytes or a URL, which is not loaded."""
 
     mime: str
     data: bytes = b""
@@ -98,7 +98,7 @@ def pictures_text(pictures: Iterable[Picture]) -> str:
 
 
 def pictures_html(pictures: Sequence[Picture]) -> str:
-    """Return the images, with a line for each one that is not shown because of its size or type."""
+    """Return the images, with a line for each image that is too large or has another type."""
     totals = itertools.accumulate(len(picture.data) for picture in pictures)
     return "".join(
         _picture_html(number, picture, fits=total <= MAX_SHOWN_IMAGES)

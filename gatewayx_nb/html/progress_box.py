@@ -1,4 +1,4 @@
-"""The progress of many rows as HTML: a title, a bar, figures under their labels, and lines."""
+"""The progress of a map as HTML: a title, a bar, labelled figures and lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BAR = (
 )
 _ONE_LINE = "overflow:hidden;text-overflow:ellipsis;white-space:nowrap"
 _NUMBERS = f"font-variant-numeric:tabular-nums;{_ONE_LINE}"
-# The columns have the same width, so that a figure that grows does not move the others.
+# All columns have the same width, so that a growing figure does not move the others.
 _FIGURES = "display:grid;grid-template-columns:repeat(auto-fill,minmax(5.6em,1fr));gap:.1em .8em"
 _WIDE = "grid-column:span 2"
 _LONG_LABEL = "bound by"
@@ -34,14 +34,14 @@ def progress_html(
     figures: Sequence[tuple[str, str]],
     items: Sequence[str],
 ) -> str:
-    """Return the state of a running map; the height does not depend on the values.
+    """Return a running map's state as HTML, whose height does not depend on the values.
 
     Args:
         title: The name, the state, and the count at the right.
-        shares: The shares of the bar that are done and that have failed, from 0 to 1.
+        shares: The shares of finished and failed rows, from 0 to 1.
         figures: Labels and values.
-        items: The lines below the figures, each cut at the width of the page; an empty line takes
-            as much space.
+        items: The lines below the figures, each truncated at the width of the page; an empty line
+            takes the same space.
     """
     cells = "".join(_figure(label, value) for label, value in figures)
     lines = "".join(f'<div style="{_ITEM}">{escape(item) or "&nbsp;"}</div>' for item in items)
@@ -55,7 +55,7 @@ def summary_html(
     lines: Sequence[str],
     errors: Sequence[str] = (),
 ) -> str:
-    """Return the state of a map that has ended.
+    """Return a finished map's state as HTML.
 
     Args:
         title: The name, the state, and the count at the right.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from gatewayx_nb.html.components import BOX, MUTED, NO_MATH, SCROLLED_TO_END, details, escape
 from gatewayx_nb.html.markdown import to_html
 
-# Text longer than a screen is put into a scroll box. While it grows, its end is visible: a box with
-# reversed layout starts scrolled to the end, without a script.
+# Text longer than a screen is put into a scroll box. While it grows, its end is visible, because a
+# box with reversed layout starts scrolled to the end, without a script.
 _LONG_TEXT, _LONG_LINES = 5_000, 80
 _MAX_REASONING, _MAX_PARTIAL_REASONING = 40_000, 2_000  # the latter is sent at each update
 
@@ -32,7 +32,7 @@ def reply_html(  # noqa: PLR0913 - the parts of a reply
     """
     content = (to_html(text) if text else "") if body is None else body
     page = _reasoning_html(reasoning, is_partial=bool(status))
-    # The height is estimated from the source, because only the page knows it.
+    # Estimate the height from the source, because only the page knows the real height.
     is_long = len(text) > _LONG_TEXT or text.count("\n") > _LONG_LINES
     page += _scroll_vertically(content, is_partial=bool(status)) if is_long else content
     page += below

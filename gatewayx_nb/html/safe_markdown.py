@@ -2,8 +2,8 @@ r"""Converts a model's Markdown to Markdown that any program may render.
 
 A saved notebook is rendered by programs that prefer ``text/markdown``, such as ``nbconvert`` for
 PDF files and Quarto. Model output is untrusted, and these programs accept raw HTML, raw TeX, images
-and code chunks that are executed. So the parsed text is written anew: every character of it that
-may have a meaning is escaped, and only the constructs below are written.
+and code chunks that are executed. The parsed text is therefore rewritten: every character that may
+have a special meaning is escaped, and only the constructs below are written.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from markdown_it.tree import SyntaxTreeNode
 
 _SPECIAL = re.compile(r"[\\`*_{}\[\]<>$~&^|@]|\s+")
-# These are entities, because some programs do not know a backslash before them, or take it for the
-# start of a formula.
+# These are written as entities, because some programs do not support a backslash before them or
+# interpret it as the start of a formula.
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"} | {
     character: f"&#{ord(character)};" for character in "[]$~^|@"
 }
@@ -36,8 +36,8 @@ _ALIGNMENTS = {"text-align:center": ":-:", "text-align:right": "--:", "text-alig
 def safe_markdown(markdown: str) -> str:
     r"""Return a model's text as Markdown without raw HTML, raw TeX, images and executable code.
 
-    Links lead to http, https and mailto. Formulas are between ``$`` or ``$$``, and only those that
-    a page may typeset.
+    Links lead to http, https and mailto. Formulas that a page may typeset are put between ``$`` or
+    ``$$``.
 
     >>> safe_markdown("**Bold** <script> \\input{x} ![i](https://x/y.png)")
     '**Bold** &lt;script&gt; \\\\input\\{x\\} &#91;image: i (https://x/y.png)&#93;'
@@ -57,7 +57,7 @@ def _escape(text: str) -> str:
 
 def _escape_match(match: re.Match[str]) -> str:
     if match[0].isspace():
-        # A line break in inline text comes from an entity, and would begin another block.
+        # A line break in inline text comes from an entity, and could begin another block.
         return re.sub(r"[\n\r\t]", " ", match[0])
     return _ENTITIES.get(match[0], f"\\{match[0]}")
 
@@ -77,7 +77,7 @@ def _inline(node: SyntaxTreeNode) -> str:
 
 
 def _heading(node: SyntaxTreeNode) -> str:
-    # A heading may end with such characters, which are then not part of it.
+    # A heading may end with such characters, which are then not part of its text.
     content = _one_line(node).replace("#", "\\#").replace("&\\#", "&#")
     return f"{'#' * int(node.tag[1:])} {content}"
 
@@ -104,16 +104,16 @@ def _list(node: SyntaxTreeNode) -> str:
     is_tight = all(block.hidden for block in blocks if block.type == "paragraph")
     number = int(node.attrs.get("start", 1)) if node.type == "ordered_list" else None
     items = []
-    for place, item in enumerate(node.children):
-        # Of two adjacent lists the second has another marker.
-        marker = f"{item.markup} " if number is None else f"{number + place}{item.markup} "
+    for index, item in enumerate(node.children):
+        # The second of two adjacent lists has a different marker.
+        marker = f"{item.markup} " if number is None else f"{number + index}{item.markup} "
         body = ("\n" if is_tight else "\n\n").join(_blocks(item.children))
         items.append(_prefixed(body, marker, " " * len(marker)))
     return ("\n" if is_tight else "\n\n").join(items)
 
 
 def _prefixed(text: str, first: str, others: str) -> str:
-    """Return text with a prefix before its first line and another one before the other lines."""
+    """Return text with one prefix before its first line and another before the other lines."""
     head, *lines = text.split("\n")
     return "\n".join([f"{first}{head}".rstrip(), *(f"{others}{line}".rstrip() for line in lines)])
 
@@ -161,7 +161,7 @@ def _math(node: SyntaxTreeNode) -> str:
 
 
 def _safe_tex(tex: str) -> str | None:
-    """Return a formula that is no HTML and no link in any renderer; ``None`` if it is not safe."""
+    """Return a formula that no renderer treats as HTML or a link; ``None`` if it is not safe."""
     if not math.may_be_typeset(tex) or "`" in tex or _FINAL_BACKSLASH.search(tex.rstrip()):
         return None
     return re.sub(r"([<>])", r" \1 ", tex).replace("](", "] (")
@@ -175,7 +175,7 @@ def _code_span(node: SyntaxTreeNode) -> str:
     is_in_table = any(parent.type in ("td", "th") for parent in _parents(node))
     if is_in_table and "|" in content:
         if "\\" in content or "<" in content:
-            return _escape(content)  # programs differ in where such a span ends
+            return _escape(content)  # programs disagree on where such a span ends
         content = content.replace("|", "\\|")
     return f"{fence}{space}{content}{space}{fence}"
 

@@ -60,7 +60,7 @@ def _cleaner() -> nh3.Cleaner:
 
     return nh3.Cleaner(
         tags=nh3.ALLOWED_TAGS | _MORE_TAGS,
-        # The content of these tags would otherwise be shown as text.
+        # Remove the content of these tags, which would otherwise be shown as text.
         clean_content_tags={"script", "title", "noscript", "template", "iframe", "object"},
         # Links have no `href`, because a click could navigate even a frame without scripts.
         attributes={"*": set(_ATTRIBUTES), "img": {"src", "alt"}, "a": set()},

@@ -83,7 +83,7 @@ class AnswerColumn:
 
     def show_answer(self, column: Column, mode: Mode, *, hidden: bool) -> None:
         """Show the reply if it has changed."""
-        # A retry replaces the column, and its answer may be shorter than the one shown.
+        # A retry replaces the column, and its answer may be shorter than the previous one.
         if self._renderer is None or self._renderer.column is not column:
             self._renderer = AnswerRenderer(column)
         page = self._renderer.render_if_changed(mode, hidden=hidden)
@@ -91,12 +91,12 @@ class AnswerColumn:
             self.set_html(page)
 
     def set_html(self, page: str) -> None:
-        """Show this page instead of the reply."""
+        """Show HTML instead of the reply."""
         self.html_length = len(page)
         set_html(self._body, page)
 
     def invalidate(self) -> None:
-        """Discard the shown reply, so that the next one is rendered again."""
+        """Discard the rendered reply, so that the next one is rendered again."""
         self._renderer = None
 
 
@@ -104,8 +104,8 @@ class ComparisonRow:
     """The row of one prompt: the value of `{{input}}`, the columns and the voting controls.
 
     Args:
-        row: Its index in the run, from 0.
-        actions: The actions of its buttons.
+        row: The row's index in the run, from 0.
+        actions: The actions of the buttons.
     """
 
     def __init__(self, row: int, actions: RowActions) -> None:
@@ -128,20 +128,19 @@ class ComparisonRow:
 
     @property
     def html_length(self) -> int:
-        """Number of characters of HTML in its columns."""
+        """Number of characters of HTML in the columns."""
         return sum(column.html_length for column in self._columns)
 
     @property
     def widgets(self) -> list[ipywidgets.Widget]:
-        """Its widgets, including columns shown earlier."""
+        """The row's widgets, including columns shown earlier."""
         return [self.box, *(column.box for column in self._columns)]
 
     def show(self, session: ComparisonSession, mode: Mode) -> None:
         """Show the current state of the row."""
         live = session.comparisons[self._row]
         count = len(live.columns)
-        # Columns are reused, because ipywidgets never frees the columns of an earlier run by
-        # itself.
+        # Reuse columns, because ipywidgets never frees the columns of an earlier run by itself.
         while len(self._columns) < count:
             self._columns.append(self._new_column(len(self._columns)))
         columns = self._columns[:count]
@@ -174,7 +173,7 @@ class ComparisonRow:
             column.show_answer(answer, mode, hidden=hidden)
 
     def _marks(self, session: ComparisonSession, count: int) -> list[list[str]]:
-        """Return each column's marks; none until all columns have ended and names are visible."""
+        """Return each column's marks; empty until all columns have ended and names are visible."""
         live, record = session.comparisons[self._row], session.record(self._row)
         if not live.ended or session.is_hidden(self._row):
             return [[] for _ in range(count)]

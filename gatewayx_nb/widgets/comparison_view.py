@@ -1,4 +1,4 @@
-"""The view that prompts several models side by side, operated by mouse or keyboard."""
+"""The view that prompts several models side by side, for mouse and keyboard."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         with self._lock:
             self._session.run(request)
             self._begin()
-        # The prompt is stored only now, so that an invalid one is not remembered.
+        # Store the prompt only now, so that an invalid prompt is not remembered.
         self._fields.remember(request.prompt)
         if wait:
             self._wait()
@@ -140,7 +140,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         return f"ComparisonView({', '.join(self.picker.value)})"
 
     def _ipython_display_(self, **_: object) -> None:
-        """Display the controls, and below them the output that the notebook saves."""
+        """Display the controls, and the output that the notebook saves below them."""
         from IPython.display import display
 
         if hasattr(self, "_repr_mimebundle_"):  # ipywidgets 8
@@ -150,7 +150,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self._snapshot.show()
 
     def _mime_(self) -> tuple[str, str]:
-        """Return what marimo, which does not support ipywidgets, shows instead."""
+        """Return the output for marimo, which does not support ipywidgets."""
         return marimo_note()
 
     # The actions of a column's buttons.
@@ -160,7 +160,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self._session.comparisons[row].columns[index].stop()
 
     def retry(self, row: int, index: int) -> None:
-        """Call one model again; show the reason if that is not possible."""
+        """Call one model again; show an error if this is not possible."""
         self._report_errors(lambda: self._retry(row, index))
 
     def vote(self, row: int, vote: Vote, index: int | None = None) -> None:
@@ -276,11 +276,12 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
 
     def _wait(self) -> None:
         """Block until a run ends; Ctrl-C stops it and keeps the partial replies."""
-        # The lock is needed, because a thread that is about to end still shows the final results.
+        # The lock is needed, because a thread that is about to end may still show the final
+        # results.
         with self._lock:
             thread = self._thread
         try:
-            # The waits are short, because on Windows Ctrl-C does not interrupt a `join`.
+            # Wait in short intervals, because Ctrl-C does not interrupt a `join` on Windows.
             while thread is not None and thread.is_alive():
                 thread.join(INTERVAL)
         except KeyboardInterrupt as stop:

@@ -29,9 +29,9 @@ def button(
     """Return a button as wide as its text.
 
     Args:
-        text: Its text.
-        on_click: Called when it is pressed.
-        tip: Its description, for the tooltip and screen readers.
+        text: The button's text.
+        on_click: Called when the button is pressed.
+        tip: The description, for the tooltip and screen readers.
         style: ``"primary"`` for the main action.
     """
     widget = ipywidgets.Button(
@@ -51,8 +51,8 @@ def fold(
     Args:
         label: The text of the button.
         body: The content to show and hide.
-        is_open: Whether it is shown initially.
-        on_open: Called whenever it is shown.
+        is_open: Whether the content is shown initially.
+        on_open: Called whenever the content is shown.
     """
     toggle = ipywidgets.ToggleButton(
         value=is_open,
@@ -92,7 +92,7 @@ def set_html(widget: ipywidgets.HTML, html: str) -> None:
 
 
 def set_children(box: ipywidgets.Box, children: tuple[ipywidgets.Widget, ...]) -> None:
-    """Set the widgets in a box unless they are already there, as in `set_html`."""
+    """Set the widgets in a box unless they are already there; see `set_html`."""
     if box.children != children:
         box.children = children
 
@@ -101,9 +101,9 @@ def handle_in_current_thread(*widgets: ipywidgets.Widget) -> None:
     """Handle changes to widgets and their children in the thread that handles this request.
 
     ipykernel 7.4 handles a widget's messages in the thread that was handling a request when the
-    widget last sent a message. Initially, that is the main thread, which runs its cell. A field
-    that has sent no message since would be updated later than a button that has, or only after a
-    running cell has ended.
+    widget last sent a message. Initially, this is the main thread, which runs the cell. A field
+    that has not sent a message since then would be updated later than a button that has sent one,
+    or only after a running cell has ended.
     """
     for widget in widgets:
         handle_in_current_thread(*getattr(widget, "children", ()))
@@ -112,7 +112,7 @@ def handle_in_current_thread(*widgets: ipywidgets.Widget) -> None:
 
 
 def close_all(*widgets: ipywidgets.Widget) -> None:
-    """Close widgets and their children: ipywidgets keeps each one until it is closed."""
+    """Close widgets and their children, which ipywidgets keeps until they are closed."""
     for widget in widgets:
         close_all(*getattr(widget, "children", ()))
         for name in ("layout", "style"):

@@ -66,7 +66,7 @@ class Fields:
         self._prompts: list[str] = []
         self._images: dict[str, Image] = {}
         self._supported: frozenset[str] = frozenset()
-        # The prompt may be a megabyte, so it is not synced on every keystroke.
+        # Do not sync the prompt on every keystroke, because it may be as large as a megabyte.
         self.prompt = _area("Prompt", "Your prompt; {{name}} inserts the value of a variable", 4)
         self.prompt.value = prompt
         self._system = _area("System", "How the model should answer", 2)
@@ -86,7 +86,7 @@ class Fields:
             ipywidgets.BoundedIntText, value=samples, min=1, max=_MAX_SAMPLES, description="Samples"
         )
         self._upload = ipywidgets.FileUpload(accept="image/*", multiple=True, description="Images")
-        if self._upload.has_trait("tooltip"):  # ipywidgets 7 does not have it
+        if self._upload.has_trait("tooltip"):  # not in ipywidgets 7
             self._upload.tooltip = "Add images: PNG, JPEG, GIF or WebP"
         self._upload.observe(lambda change: self._add_images(change["new"]), "value")
         self._remove = button("Remove images", self._remove_images, "Remove the uploaded images")
@@ -125,10 +125,10 @@ class Fields:
         )
 
     def show_supported(self, features: Iterable[frozenset[str]]) -> None:
-        """Show the fields that all selected models support; hidden ones keep their values.
+        """Show the fields that all selected models support; hidden fields keep their values.
 
-        Images can be added if any selected model takes them; the columns of the others say that
-        they do not.
+        Images can be added if any selected model supports them; the other models' columns show an
+        error.
 
         Args:
             features: The features of each selected model.
@@ -145,7 +145,7 @@ class Fields:
         other_prompts = [earlier for earlier in self._prompts if earlier != prompt]
         self._prompts = [prompt, *other_prompts][:_MAX_PROMPTS]
         lines = [(shorten(text, _MAX_LABEL), index) for index, text in enumerate(self._prompts)]
-        # Setting the options selects the first one; that must not recall a prompt.
+        # Setting the options selects the first one, which must not recall a prompt.
         self._history.options = [("", -1), *lines]
         show_if(self._history, shown=True)
 

@@ -24,7 +24,7 @@ class Keyboard(anywidget.AnyWidget):  # type: ignore[misc]
             notebook.
 
     Attributes:
-        running: Whether there is anything to stop.
+        running: Whether a run can be stopped.
     """
 
     _esm = _HERE / "keyboard.js"

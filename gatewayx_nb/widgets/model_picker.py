@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool import EnginePool
 
 _MAX_ITEMS = 40
-"""Maximum number of lines shown at once; searching finds the others."""
+"""Maximum number of items to show; searching finds the others."""
 
 _NO_MARKUP = str.maketrans(dict.fromkeys("<>&", "\N{REPLACEMENT CHARACTER}"))
 """Removes markup: ipywidgets 7 renders labels as HTML, and file names may contain it."""
@@ -55,7 +55,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
     Args:
         get_pool: Returns the pool.
         value: The initially selected reference or references.
-        is_open: Whether the list is filled at once; otherwise `unfold` fills it.
+        is_open: Whether the list is filled immediately; otherwise, `unfold` fills it.
 
     Attributes:
         value: The selected references in order of selection; an ordinary trait that can be
@@ -101,7 +101,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         """Show the available models and follow changes from now on."""
         if not self._is_open:
             self._is_open = True
-            # Local servers are probed once; later checks only read files.
+            # Probe local servers only once; later checks only read files.
             self._catalog.refresh(probe=True)
             self._show()
             poller.add(self)
@@ -114,18 +114,18 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
                 f"value must contain only references, got {short_repr(invalid[0])}.",
                 hint='For example, `picker.value = ("grok",)`.',
             )
-        # Duplicates are removed, because the row of a reference has a single checkbox.
+        # Remove duplicates, because a reference's row has a single checkbox.
         return tuple(dict.fromkeys(proposal["value"]))
 
     def follow(self) -> None:
-        """Check keys and engine files, and show what changed or why the check failed."""
+        """Check keys and engine files, and show the changes or why the check failed."""
         try:
             changed = self._catalog.refresh()
         except GatewayError as error:
             self._failed = True
             self._set_note(error.describe())
             return
-        # After a failed check, the models are shown again to replace its message.
+        # After a failed check, show the models again to replace its message.
         if changed or self._failed:
             self._failed = False
             self._show()
@@ -141,7 +141,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         return f"ModelPicker({', '.join(self.value)})"
 
     def _mime_(self) -> tuple[str, str]:
-        """Return what marimo, which does not support ipywidgets, shows instead."""
+        """Return the output for marimo, which does not support ipywidgets."""
         return marimo_note()
 
     def list_models(self, engine: str) -> None:
@@ -168,7 +168,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         else:
             self._set_note(f"{reference} is the default model until the kernel ends.")
 
-    def _select(self, reference: str, selected: bool) -> None:  # noqa: FBT001 - as in its Callable
+    def _select(self, reference: str, selected: bool) -> None:  # noqa: FBT001 - required by its Callable
         if selected != (reference in self.value):  # otherwise, the row only shows the current state
             remaining = tuple(ref for ref in self.value if ref != reference)
             self.value = (*remaining, reference) if selected else remaining
@@ -232,7 +232,7 @@ class _ItemRow:
 
 
 def _state(item: CatalogItem) -> str:
-    """Return an item's model if it is ready, otherwise its state and how to fix it."""
+    """Return an item's model if it is ready, otherwise its state and the fix."""
     if item.is_ready:
         text = escape(item.model or ("" if item.state == "ready" else item.state))
     else:

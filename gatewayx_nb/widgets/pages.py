@@ -1,4 +1,4 @@
-"""A column's content as safe HTML: a growing or complete reply."""
+"""Renders a column's content, a growing or complete reply, as safe HTML."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Mode = Literal["rendered", "raw", "differences"]
 
 _MARKED_STYLE = "background:rgba(255,193,7,.35);border-bottom:1px solid"
 _CONTEXT_WORDS = 5
-"""Number of words of shared text shown on either side of a difference."""
+"""Number of words of shared text to show on each side of a difference."""
 
 
 class AnswerRenderer:
@@ -120,7 +120,7 @@ def _render_outcome(outcome: Outcome, mode: Mode, line: str) -> str:
 
 def difference_pages(outcomes: Sequence[Outcome], *, hidden: bool = False) -> list[str]:
     """Return each reply as HTML, marking the words that the others do not contain."""
-    # The texts are cleaned first, so that invisible characters do not count as differences.
+    # Clean the texts first, so that invisible characters do not count as differences.
     differing = differences([plain(answer_text(outcome)) for outcome in outcomes])
     return [
         _difference_page(outcome, spans, _outcome_footer(outcome, hidden=hidden))
@@ -136,7 +136,7 @@ def _difference_page(outcome: Outcome, spans: list[Span], line: str) -> str:
 
 
 def _mark_differences(spans: list[Span]) -> str:
-    """Return a reply with its differences marked, and a few words of shared text around each."""
+    """Return a reply with its differences marked, and some words of shared text around them."""
     if all(span.shared for span in spans):
         return wrap_reply("<em>no difference</em>")
     parts = [_span_html(span, index, len(spans)) for index, span in enumerate(spans)]

@@ -1,4 +1,4 @@
-"""A thread that polls for changes while there are followers."""
+"""A thread that polls for changes as long as there are followers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Protocol
 log = logging.getLogger("gatewayx_nb")
 
 INTERVAL = 2.0
-"""Seconds between polls; each takes about a millisecond."""
+"""Seconds between polls; a poll takes about a millisecond."""
 
 
 class Follower(Protocol):
-    """An object that follows changes."""
+    """An object that is notified at each poll."""
 
     def follow(self) -> None:
         """Check for changes and show them; called in the polling thread."""
@@ -23,8 +23,8 @@ class Follower(Protocol):
 class ChangePoller:
     """Thread that calls its followers periodically, through weak references.
 
-    The thread starts with the first follower and ends after the last one is gone. It is a daemon,
-    because it has no work that must be finished.
+    The thread starts with the first follower and ends after the last follower is gone. It is a
+    daemon, because it has no work that must be completed.
 
     Args:
         interval: Seconds between calls.
@@ -33,7 +33,7 @@ class ChangePoller:
     def __init__(self, interval: float = INTERVAL) -> None:
         self._interval = interval
         self._followers: weakref.WeakSet[Follower] = weakref.WeakSet()
-        self._lock = threading.Lock()  # guards against adding a follower as the thread ends
+        self._lock = threading.Lock()  # prevents adding a follower while the thread is ending
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -66,8 +66,8 @@ class ChangePoller:
             self._thread = None
 
     def _notify(self) -> None:
-        # This is a separate function: a local variable in `_run` would keep the last follower
-        # alive.
+        # This is a separate function, because a local variable in `_run` would keep the last
+        # follower alive.
         for follower in list(self._followers):  # a copy, because other threads change the set
             try:
                 follower.follow()

@@ -64,7 +64,7 @@ class Results:
 
         Args:
             session: The runs.
-            hidden: Whether names are hidden. The dispersions of the last run are then hidden too,
+            hidden: Whether names are hidden. The dispersions of the last run are then hidden, too,
                 because they would reveal the names.
         """
         dispersions = "" if hidden else dispersion_table(session.comparisons)
@@ -77,12 +77,12 @@ class Results:
         show_if(self._copy, shown=bool(code))
 
     def show_saved(self, path: Path) -> None:
-        """Show where the results were saved, next to the button."""
+        """Show the path of the saved results next to the button."""
         self._saved.value = f'<span role="status">Saved {escape(str(path))}</span>'
 
 
 def dispersion_table(comparisons: Sequence[LiveComparison]) -> str:
-    """Return the dispersion of each model with several samples; empty if there is none."""
+    """Return the dispersion of each model with several samples; empty if there is no such model."""
     rows = [
         [shorten(live.input, _MAX_INPUT), *_dispersion_cells(measured)]
         for live in comparisons

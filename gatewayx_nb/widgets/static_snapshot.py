@@ -38,7 +38,7 @@ class StaticSnapshot:
 
     def update(self, records: Sequence[ComparisonRecord]) -> None:
         """Show the replies of a run, unless they are already shown."""
-        # Records are compared by identity, because a change creates a new record and comparing long
+        # Compare records by identity, because a change creates a new record, and comparing long
         # answers is slow.
         if list(map(id, records)) == list(map(id, self._records)):
             return
@@ -57,7 +57,7 @@ class StaticSnapshot:
         return {"text/plain": text, "text/html": f'<div class="gatewayx-twin">{page}{line}</div>'}
 
     def _rendered(self, outcome: Outcome) -> tuple[Outcome, str]:
-        """Render a reply only once: a long one takes seconds, and votes do not change it."""
+        """Render a reply only once, because it may take seconds, and votes do not change it."""
         for rendered in self._answers:
             if rendered[0] is outcome:
                 return rendered

@@ -24,13 +24,13 @@ def picker(value: str | Iterable[str] = (), *, pool: EnginePool | None = None) -
 
     Args:
         value: The initially selected reference or references.
-        pool: The pool; the default one if omitted.
+        pool: The pool; the default pool if omitted.
     """
     return ModelPicker(_pool_getter(pool), value)
 
 
 @show_options(CompareOptions)
-def compare_view(  # noqa: PLR0913 - most of them keyword-only
+def compare_view(  # noqa: PLR0913 - most are keyword-only
     prompt: str = "",
     models: str | Iterable[str] = (),
     *,
@@ -47,7 +47,7 @@ def compare_view(  # noqa: PLR0913 - most of them keyword-only
 
     Raises:
         UsageError: If an option is unknown or a value is invalid.
-        EngineNotFoundError: If a reference names no engine; it is probably misspelt.
+        EngineNotFoundError: If a reference names an unknown engine, which is probably misspelt.
     """
     fields = Fields(prompt, {**options, "schema": schema}, inputs, samples)
     get_pool = _pool_getter(pool)

@@ -12,7 +12,7 @@ class Listener:
     def __init__(self, *, raises=False):
         self.raises, self.calls = raises, threading.Semaphore(0)
 
-    def on_change(self):
+    def follow(self):
         self.calls.release()
         if self.raises:
             raise RuntimeError
