@@ -43,7 +43,7 @@ if TYPE_CHECKING:
         usage,
         use,
     )
-    from gatewayx_nb._version import __version__  # noqa: F401 - not listed, as is usual
+    from gatewayx_nb._version import __version__  # noqa: F401 - not in `__all__`, by convention
     from gatewayx_nb.background import Job, job, jobs
     from gatewayx_nb.batch import BatchJob, MapJob, MappedReplies, MapPreview, MapStatus
     from gatewayx_nb.calls import Table

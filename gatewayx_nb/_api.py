@@ -1,6 +1,6 @@
 """Public functions such as `ask`, which call the methods of the default pool.
 
-The first call builds the pool; importing a function does not.
+The first call creates the pool; importing a function does not.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _display, _ = attach(__name__, {"NotebookMapView": "gatewayx_nb.display"})
 
 
 def _create_view() -> ProgressView:
-    """Return the display of a map: for a notebook, if this is a kernel."""
+    """Return the display of a map: the notebook's display in a kernel, otherwise the default."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if getattr(shell, "kernel", None) is None:
@@ -69,8 +69,8 @@ class _DefaultPoolFunctions:
         return cast("Callable[..., Any]", function)
 
 
-# The names are written out, so that type checkers and editors see each one. To them, the
-# functions are bound methods of a pool, including their overloads.
+# The names are written out for type checkers and editors, which see bound methods of a pool,
+# including their overloads.
 _pool = cast("EnginePool", _DefaultPoolFunctions())
 
 ask = _pool.ask

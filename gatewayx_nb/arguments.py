@@ -21,14 +21,14 @@ _OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
     "system_prompt": ("system",),
     "response_format": ("schema",),
 }
-"""Maps names that other libraries use to our parameters with the same meaning."""
+"""Maps other libraries' parameter names to the equivalent parameters here."""
 
 _ADVICE: Mapping[str, Hint | str] = {
     "stream": "Call `stream` instead; it yields the answer in chunks.",
     "n": "Repeat the call for more answers; to limit the length of one, set `max_tokens`.",
     "api_key": Hint("set_key", engine="NAME"),
 }
-"""What to do instead of passing a keyword that only other libraries accept."""
+"""Advice for keywords that only other libraries accept."""
 
 
 def unknown_option(name: str, known: Collection[str]) -> UsageError:
@@ -41,7 +41,7 @@ def unknown_option(name: str, known: Collection[str]) -> UsageError:
 
 
 def check_keywords(options: Iterable[str], known: Collection[str]) -> None:
-    """Check that every keyword is known; an unknown one explains more than a missing argument.
+    """Check that every keyword is known; call this before the check for missing arguments.
 
     Raises:
         UsageError: If a keyword is unknown.
@@ -83,7 +83,8 @@ def argument_problem(
         signature.bind(*args, **kwargs)
     except TypeError as mismatch:
         parameters = signature.parameters
-        # `bind` reports a missing argument first, even if an unknown one is the actual mistake.
+        # `bind` reports a missing argument first, even if an unknown argument is the actual
+        # mistake.
         unknown = next((name for name in kwargs if name not in parameters), None)
         problem = f"{mismatch}."
         if unknown is not None:
@@ -98,7 +99,7 @@ def argument_problem(
 
 
 def _suggestion(name: str, known: Collection[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` with the synonymous known name, or else the nearest."""
+    """Return ``" Did you mean 'x'?"`` with a synonymous or else the nearest known name."""
     same = [other for other in _OTHER_NAMES.get(name, ()) if other in known]
     if name in _ADVICE:
         return ""

@@ -68,7 +68,7 @@ class Job:
     def state(self) -> JobState:
         """The job's state; ``"failed"`` if every model failed."""
         if self._cancelled:
-            # This is checked first, because a cancelled run has also ended.
+            # Check this first, because a cancelled run has also ended.
             return "cancelled"
         if not self.done():
             return "running"
@@ -78,7 +78,7 @@ class Job:
     @property
     def seconds(self) -> float:
         """Seconds since the start of the job, or its total duration if it has ended."""
-        # The run does not record when it ended, so the first value read after its end is kept.
+        # The run does not record its end time, so keep the first value read after the end.
         seconds = time.monotonic() - self._started
         if self._duration is None and self.done():
             self._duration = seconds
@@ -115,7 +115,7 @@ class Job:
         """Stop running calls and close their connections; return whether any were running."""
         if self.done():
             return False
-        # The flag is set first, because `state` may be read before `stop` returns.
+        # Set the flag first, because `state` may be read before `stop` returns.
         self._cancelled = True
         self._run.stop()
         return True
@@ -127,14 +127,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """The state of a job at one moment.
+    """A snapshot of a job's state.
 
     Attributes:
         name: The job's name.
         models: References of the models.
-        state: Its current state; that of a map may also be ``"submitted"``, ``"stopped"`` or
-            ``"killed"``.
-        seconds: Seconds since its start, or its total duration if it has ended.
+        state: The current state; a map may also be ``"submitted"``, ``"stopped"`` or ``"killed"``.
+        seconds: Seconds since the start, or the total duration if the job has ended.
         map: The rows and the cost of a map; ``None`` for a job of the notebook.
     """
 
@@ -247,7 +246,7 @@ class JobList:
         return next(name for name in candidates if name not in self._jobs)
 
     def __iter__(self) -> Iterator[Job]:
-        return iter(list(self._jobs.values()))  # a copy: a job may start during the iteration
+        return iter(list(self._jobs.values()))  # a job may start during the iteration
 
 
 notebook_jobs = JobList()
@@ -260,13 +259,13 @@ def _jobs() -> Table[JobStatus]:
 
 
 def _job(name: str) -> Job | MapJob:
-    """Return a job of this notebook, or a map of the project, by its name.
+    """Return a job of this notebook or a map of the project by name.
 
     Args:
         name: The name, as `jobs` lists it.
 
     Raises:
-        UsageError: If there is none of that name.
+        UsageError: If there is no job with this name.
     """
     return notebook_jobs.require(name) if name in notebook_jobs else pool().job(name)
 

@@ -31,7 +31,7 @@ class ChatTurn:
     """A prompt and its complete reply.
 
     Attributes:
-        messages: The messages of the call, the prompt last.
+        messages: The messages of the call; the last one is the prompt.
         reply: The reply.
         cell: ID of the cell, if the front end provides it; running that cell again
             replaces the turn.
@@ -57,8 +57,8 @@ class Chat(Caller):
     Args:
         planner: Plans the calls.
         name: The conversation's name; empty if it is private.
-        model: Reference used if a call names none.
-        system: System prompt used if a call has none.
+        model: Reference of the model to use if a call does not name one.
+        system: System prompt to use if a call does not set one.
 
     Attributes:
         turns: The turns, oldest first.
@@ -72,7 +72,7 @@ class Chat(Caller):
         self._planner = planner
 
     def slot(self, cell: str | None = None) -> ChatSlot:
-        """Return the position of the next turn: the cell's earlier turn to replace, or the end."""
+        """Return the position of the next turn: that of the cell's earlier turn, or the end."""
         return ChatSlot(self, cell)
 
     def reset(self, keep: int = 0) -> None:
@@ -126,7 +126,7 @@ class Chat(Caller):
         return len(self.turns)
 
     def __bool__(self) -> bool:
-        return True  # otherwise `__len__` would make an empty conversation falsy
+        return True  # by default, `__len__` would make an empty conversation falsy
 
     @override
     def __repr__(self) -> str:
@@ -143,7 +143,7 @@ class ChatSlot:
 
     @property
     def model(self) -> str | None:
-        """Reference of the model that is used if the call names none."""
+        """Reference of the model to use if the call does not name one."""
         return self.chat.model
 
     @property
@@ -154,7 +154,7 @@ class ChatSlot:
         return cells.index(self.cell) if self.cell in cells and self.cell else len(cells)
 
     def with_history(self, request: Request) -> Request:
-        """Return the request with the earlier turns and, if it has none, the system prompt."""
+        """Return the request with the earlier turns and, unless it has one, a system prompt."""
         turns = self.chat.turns[: self.index]
         following = [*(turn.messages for turn in turns[1:]), request.messages]
         earlier = [
@@ -166,12 +166,12 @@ class ChatSlot:
         return replace(request, messages=(*earlier, *request.messages), system=system)
 
     def add_turn(self, messages: tuple[Message, ...], reply: Reply) -> None:
-        """Add the turn at its position, replacing the turn of the same cell; keep later turns."""
-        # The index is computed now, because another call may have added a turn since this one
-        # began.
+        """Add the turn at its position, replacing the same cell's turn; keep later turns."""
+        # Compute the index now, because another call may have added a turn since this call began.
         index = self.index
         self.chat.turns[index : index + 1] = [ChatTurn(messages, reply, self.cell)]
-        # The first answer fixes the model: a new default must not change a conversation half-way.
+        # The first answer fixes the model, because a new default must not change an ongoing
+        # conversation.
         self.chat.model = self.chat.model or f"{reply.engine}:{reply.model}".rstrip(":")
 
 
@@ -179,7 +179,7 @@ class ChatStore:
     """The conversations of a pool, by name.
 
     Args:
-        planner: Returns the planner of the calls; called when a conversation is created.
+        planner: Returns the planner for the calls; called when a conversation is created.
     """
 
     def __init__(self, planner: Callable[[], Planner]) -> None:
@@ -203,13 +203,13 @@ class ChatStore:
         return self._named.get(name) or self._named.setdefault(name, self.create(name))
 
     def create(self, name: str = "") -> Chat:
-        """Return a new, private conversation; only one from `get` is available by name."""
+        """Return a new, private conversation; only those from `get` are available by name."""
         chat = Chat(self._planner(), name)
         self._all.add(chat)
         return chat
 
     def adopt(self, others: ChatStore) -> None:
-        """Continue the conversations of another pool in this one."""
+        """Continue another pool's conversations in this pool."""
         for chat in others._all:
             chat._planner = self._planner()  # noqa: SLF001 - a class of this module
             self._all.add(chat)
@@ -232,7 +232,7 @@ class ChatStore:
         """Return the position of the next turn in a conversation; ``None`` for ``None``.
 
         Raises:
-            UsageError: If it is not a name or a conversation.
+            UsageError: If ``chat`` is not a name or a conversation.
         """
         if isinstance(chat, str):
             return self.get(chat).slot()

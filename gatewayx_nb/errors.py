@@ -64,7 +64,7 @@ class GatewayError(Exception):
     Args:
         message: What happened and what was expected, with identifiers quoted. Never contains a key
             or a whole prompt. The middle of a line of more than 2,000 characters is omitted.
-        hint: How to fix it; a str reads the same in every front end.
+        hint: How to fix it; a str is the same in every front end.
         engine: Name of the engine.
         model: Name of the model.
         status: HTTP status of the response.
@@ -289,10 +289,10 @@ _BY_STATUS: dict[int, type[GatewayError]] = {
 def classify(status: int, code: str | None = None, message: str = "") -> type[GatewayError]:
     """Return the exception class for a provider's error.
 
-    It is chosen by the error's code, its message or its status, in that order. The codes are those
-    of OpenAI's error guide (https://platform.openai.com/docs/guides/error-codes), which compatible
-    providers share, and those of other providers. Names of Gemini's daily quotas contain
-    ``PerDay``.
+    The class is chosen by the error's code, its message or its status, in this order. The codes
+    come from OpenAI's error guide (https://platform.openai.com/docs/guides/error-codes), which also
+    applies to compatible providers, and from other providers' documentation. Names of Gemini's
+    daily quotas contain ``PerDay``.
     """
     if code and "PerDay" in code:
         return QuotaError
@@ -301,7 +301,8 @@ def classify(status: int, code: str | None = None, message: str = "") -> type[Ga
     for expected_status, pattern, error_class in _BY_MESSAGE:
         if status == expected_status and pattern.search(message):
             return error_class
-    # The status is used last, because it has many causes: 400 may mean a prompt that is too long.
+    # Use the status last, because it has many causes; for example, 400 may mean a prompt that is
+    # too long.
     return _BY_STATUS.get(status, ProviderError)
 
 

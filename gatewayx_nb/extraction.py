@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
 _MARKDOWN = frozenset({"markdown", "md"})
-"""Languages of a block that may wrap the whole answer, with its code in nested blocks."""
+"""Languages of blocks that may wrap the whole answer, with the code in nested blocks."""
 
 _PYTHON = frozenset({"python", "py", "python3", "ipython"})
 _OPENING = re.compile(r"[\[{]")
 _MAX_TRIES = 200
-"""Maximum number of brackets or fences to try: parsing each may reach the end of the text."""
+"""Maximum number of brackets or fences to try; each attempt may parse to the end of the text."""
 
 _MAX_CODE = 200_000
 """Maximum number of characters of Python to parse in an answer: 0.6 s, and 130 MB of memory."""
@@ -73,8 +73,8 @@ def code_blocks(text: str) -> list[CodeBlock]:
 
 @functools.cache
 def _block_parser() -> MarkdownIt:
-    # The import is slow, so it happens on first use. Indented code is disabled, so fences may be
-    # indented.
+    # Import on first use, because the import is slow. Indented code is disabled, so that fences may
+    # be indented.
     from markdown_it import MarkdownIt
 
     return MarkdownIt("zero").enable(["fence", "list", "blockquote"])
@@ -96,13 +96,13 @@ def _extend_to_complete(
 
 
 class _PythonCheck:
-    """Checks code of one answer, of which only so much is parsed that it takes little time."""
+    """Checks whether an answer's code is complete; limits the amount of code that is parsed."""
 
     def __init__(self) -> None:
         self._left = _MAX_CODE
 
     def is_complete(self, source: str) -> bool | None:
-        """Return whether code is complete; ``None`` if too much has been parsed to find out."""
+        """Return whether code is complete; ``None`` if the limit on parsed code is reached."""
         self._left -= len(source)
         if self._left < 0:
             return None
@@ -146,7 +146,7 @@ def extract_json(text: str) -> Any:  # noqa: ANN401 - JSON
     [{'a': 1}, {'a': 2}]
     """
     bounded_json.check_values(text)
-    # The whole text is tried first, because a string in JSON may contain a code fence.
+    # Try the whole text first, because a JSON string may contain a code fence.
     for sources in ((text,), [block.source for block in code_blocks(text)]):
         values = [value for value in map(_parse, sources) if value is not _NO_JSON]
         if values:
@@ -155,12 +155,12 @@ def extract_json(text: str) -> Any:  # noqa: ANN401 - JSON
 
 
 def ends_within_json(text: str) -> bool:
-    """Return whether a text ends before an object or a list in it ends.
+    """Return whether a text ends inside a JSON object or list.
 
     >>> ends_within_json('[{"a": 1}, {"a"'), ends_within_json('[see] {"a": 1} as')
     (True, False)
     """
-    # A literal that was cut, such as `false`, is reported where it begins.
+    # An error in a truncated literal, such as `false`, is reported at its beginning.
     last = len(text.rstrip()) - len("false")
     errors = (found for found in _scan(text) if isinstance(found, json.JSONDecodeError))
     return any(error.pos > last or error.msg.startswith("Unterminated string") for error in errors)
@@ -203,7 +203,7 @@ def _embedded_values(text: str) -> list[Any]:
 def _scan(text: str) -> Iterator[Any]:
     """Yield the object or list at each opening bracket, or the error if there is none.
 
-    At most `_MAX_TRIES` brackets are tried, and at most `_MAX_FAILED` characters in vain.
+    At most `_MAX_TRIES` brackets are tried, and at most `_MAX_FAILED` invalid characters parsed.
     """
     end = tries = failed = 0
     for opening in _OPENING.finditer(text):

@@ -49,8 +49,8 @@ class Image:
         mime: The media type, such as ``image/png``.
         data: The bytes of the file; empty if ``url`` is set.
         url: An ``https`` URL that the provider fetches; empty if ``data`` is set.
-        detail: Resolution at which OpenAI's and Cohere's models see it, such as ``"low"``; if
-            empty, the model's default.
+        detail: Resolution at which OpenAI's and Cohere's models process the image, such as
+            ``"low"``; the model's default if empty.
     """
 
     mime: str
@@ -111,7 +111,7 @@ class FigurePart(Protocol):
 
     @property
     def figure(self) -> object:
-        """The figure that contains it."""
+        """The figure that contains the object."""
 
 
 ImageSource = Image | Path | bytes | MatplotlibFigure | PILImage | FigurePart
@@ -126,7 +126,7 @@ def is_source(value: object) -> TypeGuard[ImageSource]:
 def is_drawable(value: object) -> bool:
     """Return whether a value is a figure, axes or an image, as opposed to text or bytes.
 
-    The value may be any notebook object, whose own code may raise anything.
+    The value may be any notebook object, whose own code may raise any exception.
     """
     try:
         return _is_image(value) or (isinstance(value, FigurePart) and _is_image(value.figure))
@@ -136,7 +136,7 @@ def is_drawable(value: object) -> bool:
 
 def as_list(sources: object) -> list[object]:
     """Return one or more sources as a list; see `load`."""
-    # These are iterable too, but each is one source.
+    # These types are iterable, but each object is one source.
     is_one = isinstance(sources, str | bytes | bytearray | memoryview | Path)
     return list(sources) if isinstance(sources, Iterable) and not is_one else [sources]
 
@@ -149,12 +149,12 @@ def load(source: object) -> Image:
             ``data:`` URL, a matplotlib figure, a PIL image, or an `Image`.
 
     Raises:
-        UsageError: If it is none of these, is not a PNG, JPEG, GIF or WebP image, or is larger than
-            20 MiB.
+        UsageError: If the source is none of these, is not a PNG, JPEG, GIF or WebP image, or is
+            larger than 20 MiB.
     """
     if isinstance(source, Image):
         return source
-    # Axes and seaborn grids are drawn with the whole figure that contains them.
+    # For axes and seaborn grids, draw the whole figure that contains them.
     if not _is_image(source) and is_drawable(source):
         source = cast("FigurePart", source).figure
     if isinstance(source, str) and ":" in source:
@@ -182,7 +182,7 @@ def load(source: object) -> Image:
 
 def _scheme(source: str) -> str:
     try:
-        # `hostname` is read too, because only that raises an error for an invalid host.
+        # Also read `hostname`, because only this raises an error for an invalid host.
         scheme, _ = urlsplit(source).scheme, urlsplit(source).hostname
     except ValueError:
         raise UsageError(
@@ -193,7 +193,7 @@ def _scheme(source: str) -> str:
 
 
 def _png(image: PILImage) -> bytes:
-    """Return a PIL image as PNG: upright, and in a colour mode that every viewer shows.
+    """Return a PIL image as PNG, upright and in a colour mode that every viewer supports.
 
     Raises:
         UsageError: If PIL cannot convert it.
@@ -203,10 +203,10 @@ def _png(image: PILImage) -> bytes:
         if mode is None:  # another library's image, which has only PIL's methods
             image.save(buffer, "PNG")
             return buffer.getvalue()
-        # PIL is installed if there is a PIL image.
+        # Because there is a PIL image, PIL is installed.
         from PIL import ImageOps
 
-        # A camera stores its orientation in EXIF data, which PNG and PIL's own `save` leave out.
+        # A camera stores its orientation in EXIF data, which PNG and PIL's own `save` omit.
         upright = ImageOps.exif_transpose(cast("Any", image))
         if mode in ("I", "F"):
             upright = _stretch_to_gray(upright)
@@ -220,7 +220,7 @@ def _png(image: PILImage) -> bytes:
 
 
 def _stretch_to_gray(image: Any) -> Any:  # noqa: ANN401 - PIL is optional
-    """Return an image of numbers as grey values: the lowest black, the highest white."""
+    """Convert an image of numbers to grey values, from black (lowest) to white (highest)."""
     low, high = image.getextrema()
     scale = 255 / (high - low) if high > low else 0
     return image.point(lambda value: value * scale - low * scale).convert("L")
@@ -239,7 +239,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def _is_image(value: object) -> bool:
-    # A class has these methods too, but cannot be drawn.
+    # A class also has these methods, but cannot be drawn.
     return not isinstance(value, type) and isinstance(value, (Image, MatplotlibFigure, PILImage))
 
 
@@ -270,7 +270,7 @@ def _decode(url: str) -> bytes:
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(LIMIT + 1)  # one byte more shows that it is too large
+            return file.read(LIMIT + 1)  # one byte more, to detect a file that is too large
     except OSError as error:
         raise UsageError(
             f"The image {str(path)!r} cannot be read: {error.strerror}.", hint="Check the path."

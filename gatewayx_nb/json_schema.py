@@ -40,10 +40,10 @@ _KEYWORD_NAMES = (
 )
 
 KEYWORDS = frozenset(_KEYWORD_NAMES.split())
-"""The keywords of JSON Schema, of its older drafts and of OpenAPI, without those with a ``$``."""
+"""The keywords of JSON Schema, its older drafts and OpenAPI, except those that begin with ``$``."""
 
 _SMALLEST: Mapping[str, str] = {"integer": "0", "number": "0", "boolean": "true", "null": "null"}
-"""A shortest value of each scalar type except ``string``."""
+"""One of the shortest values of each scalar type except ``string``."""
 
 
 def resolve(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa: ANN401 - JSON
@@ -61,11 +61,11 @@ def resolve(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:  # noqa:
 
 
 def _find(pointer: str, root: Mapping[str, Any]) -> object:
-    found: object = root
+    node: object = root
     for part in pointer.removeprefix("#").split("/")[1:]:
         name = part.replace("~1", "/").replace("~0", "~")
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found if pointer.startswith("#") else None
+        node = node.get(name) if isinstance(node, Mapping) else None
+    return node if pointer.startswith("#") else None
 
 
 def is_object(schema: Mapping[str, Any]) -> bool:
@@ -77,7 +77,7 @@ def is_object(schema: Mapping[str, Any]) -> bool:
 def unknown_types(schema: object) -> Iterator[object]:
     """Yield the values of ``type`` in a schema and its subschemas that are not types.
 
-    Types in capitals, such as ``STRING`` in the schemas of Gemini's SDK, are types too.
+    Upper-case types, such as ``STRING`` in the schemas of Gemini's SDK, are also types.
     """
     if not isinstance(schema, Mapping):
         return
@@ -99,7 +99,7 @@ def unknown_types(schema: object) -> Iterator[object]:
 def wrap_in_object(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the schema of an object whose only property has the given schema.
 
-    An object's schema is returned as is, except that a top-level reference is resolved.
+    An object's schema is returned unchanged, except that a top-level reference is resolved.
     """
     definitions = {name: schema[name] for name in ("$defs", "definitions") if name in schema}
     if is_object(schema):
@@ -129,9 +129,9 @@ def is_open(schema: object) -> bool:
 def fit(value: Any, schema: object, root: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
     """Return a value without the small deviations that models and strict modes introduce.
 
-    A null is dropped for an optional property whose schema does not allow null: strict modes
-    require every property to be present. An enum value that differs only in case is replaced with
-    the schema's spelling.
+    A null is dropped for an optional property whose schema does not allow null, because strict
+    modes require every property to be present. An enum value that differs only in case is replaced
+    with the schema's spelling.
     """
     schema = resolve(schema, root)
     if variants := [*schema.get("anyOf", []), *schema.get("oneOf", [])]:
@@ -187,7 +187,7 @@ def accepts(value: object, schema: object, root: Mapping[str, Any]) -> bool:
     """Return whether a value could match a schema, judging by its type, enum values and properties.
 
     The items of lists are not checked. For an object, only the names of its properties and the
-    values of enums and constants are checked, which distinguish one variant from another.
+    values of enums and constants are checked, which distinguish the variants of a union.
     """
     if isinstance(schema, bool):
         return schema
@@ -240,7 +240,7 @@ def smallest(schema: object, root: Mapping[str, Any], depth: int = _DEPTH) -> st
 
 
 def _smallest_of(kind: str, part: Mapping[str, Any], inner: Callable[[object], str]) -> str:
-    """Return a shortest JSON text for one type."""
+    """Return one of the shortest JSON texts for a type."""
     if kind == "object":
         properties = part.get("properties", {})
         names = [name for name in part.get("required", ()) if name in properties]

@@ -32,7 +32,7 @@ class ToolCall:
     """A function call that the model requests.
 
     Attributes:
-        id: The provider's ID of the call; empty if it sends none.
+        id: The provider's ID of the call; empty if the provider sends none.
         name: Name of the function.
         arguments: The arguments, as the JSON text that the model wrote.
 
@@ -67,7 +67,7 @@ class ToolResult:
     Args:
         id: ID of the tool call; if the call has none, ``name`` identifies it.
         content: The text, or a list of strings and images.
-        name: Name of the function; if omitted, that of the call.
+        name: Name of the function; if omitted, the call's function name is used.
         is_error: Whether the call failed; the content is then the error message.
 
     Raises:
@@ -138,9 +138,9 @@ _ROLE_KINDS: Mapping[Role, tuple[type, ...]] = {
 class Carried:
     """An answer as its provider sent it, carried along in the conversation.
 
-    It may contain signed or encrypted reasoning, without which a provider may refuse the
-    conversation. It is sent only to the engine that made the answer, and only if the text and the
-    tool calls of the message are those of the answer.
+    The answer may contain signed or encrypted reasoning, without which a provider may refuse the
+    conversation. It is sent only to the engine that made the answer, and only if the message's text
+    and tool calls are unchanged.
 
     Attributes:
         engine: Name of the engine that made the answer.
@@ -157,11 +157,11 @@ class Carried:
 
     @property
     def is_paused(self) -> bool:
-        """Whether the provider paused midway; it resumes if this answer is the last message."""
+        """Whether the provider paused; it resumes if this answer is the last message."""
         return bool(self.data.get("paused"))
 
     def fits(self, message: Message) -> bool:
-        """Return whether a message has the text and the tool calls of the answer."""
+        """Return whether a message has the same text and tool calls as the answer."""
         return self.data.get("turn") == _digest(message)
 
     @override
@@ -177,8 +177,8 @@ class Message:
     Message('user', ['What is this?', Image('image/png', https://example.com/a.png)])
 
     Args:
-        role: Who wrote it: ``"user"``, ``"assistant"``, ``"tool"`` (the results of tool calls) or
-            ``"system"``.
+        role: The author of the message: ``"user"``, ``"assistant"``, ``"tool"`` (the results of
+            tool calls) or ``"system"``.
         content: The text, or a list of parts: strings, images (also as bytes, a `Path` or a
             figure), `ToolCall` and `ToolResult`.
         carried: For an assistant's message, the answer as its provider sent it; see
@@ -214,7 +214,7 @@ class Message:
 
     @property
     def content(self) -> str:
-        """The text, including that of tool results; blank lines separate the strings."""
+        """The text, including the text of tool results; blank lines separate the strings."""
         match self.parts:
             case (str(text),):  # nearly every message
                 return text
@@ -291,7 +291,7 @@ def _check_carried(carried: object, role: Role) -> None:
 
 
 def _digest(message: Message) -> str:
-    """Return a digest of the text and the tool calls of a message, without the calls' IDs."""
+    """Return a digest of a message's text and tool calls, without the calls' IDs."""
     calls = [(call.name, call.arguments) for call in message.tool_calls]
     content = repr((message.content, calls)).encode(errors="replace")
     return hashlib.blake2b(content, digest_size=8).hexdigest()
@@ -352,8 +352,8 @@ class ModelInfo:
     Attributes:
         engine: Name of the engine.
         model: Name of the model, as the provider spells it.
-        default: Whether the engine uses it if no model is named.
-        size: Total size of its files in bytes, if it is on this machine.
+        default: Whether the engine uses the model if no model is named.
+        size: Total size of the model's files in bytes, if it is on this machine.
     """
 
     engine: str
@@ -427,8 +427,8 @@ class Request:
             "effort": self.effort,
             "cache": self.cache,
             "schema": self.schema,
-            # The messages are omitted if the prompt contains everything, so that a simple engine
-            # need not read them.
+            # Omit the messages if the prompt contains everything, so that a simple engine need not
+            # read them.
             "messages": list(self.messages) if len(self.messages) > 1 or self.images else None,
         }
         set_options = {name: value for name, value in options.items() if value is not None}

@@ -34,10 +34,10 @@ OutputFormat = Literal["markdown", "text", "code", "json", "html", "frame"]
 OUTPUT_FORMATS: tuple[OutputFormat, ...] = get_args(OutputFormat)
 
 _MAX_ROWS = 50
-"""Maximum number of table rows to show; ``reply.parsed`` has all of them."""
+"""Maximum number of table rows to show; ``reply.parsed`` contains all rows."""
 
 _MAX_EXPANDED_LINES = 40
-"""Maximum number of lines of JSON that are shown expanded."""
+"""Maximum number of lines of JSON to show expanded."""
 
 _MAX_CELL = 200
 
@@ -70,7 +70,7 @@ def _frame_extractor() -> Callable[[str], DataFrame]:
         UsageError: If pandas is not installed.
     """
     check_pandas()
-    import pandas as pd  # before the call, because replies are parsed on the engine's loop
+    import pandas as pd  # import now, because replies are parsed on the engine's loop
 
     return lambda text: pd.DataFrame(_columns(extract_json(text)))
 
@@ -91,13 +91,13 @@ class Rendered:
 def render(
     output_format: OutputFormat, reply: Reply, schema: ResponseSchema | None = None
 ) -> Rendered:
-    """Render a finished reply; one that was not parsed is rendered as text.
+    """Render a finished reply; an unparsed reply is rendered as text.
 
     Args:
         output_format: The format.
         reply: The reply.
-        schema: The schema that parsed it, if any; if a provider wrapped a non-object value in an
-            object, JSON is rendered without the wrapper.
+        schema: The schema that parsed the reply, if any. If a provider wrapped a non-object value
+            in an object, the JSON is rendered without the wrapper.
     """
     if output_format in ("markdown", "text"):
         return _text(output_format, reply)
@@ -107,7 +107,7 @@ def render(
         return _text(output_format, reply)
     if output_format == "frame":
         return _frame(reply.parsed)
-    # The block is extracted again, because `parsed` is only its source, without the language.
+    # Extract the block again, because `parsed` is only its source, without the language.
     block = extract_code(reply.text)
     if output_format == "html":
         return Rendered(plain(block.source), sandbox_html(block.source))
@@ -177,7 +177,7 @@ def _columns(value: Any) -> Any:  # noqa: ANN401 - JSON
     """Return data for a DataFrame: records, or columns of equal length.
 
     Raises:
-        ValueError: If the JSON is neither.
+        ValueError: If the JSON has another form.
     """
     if isinstance(value, Mapping) and len(value) == 1:  # such as {"rows": […]}
         (inner,) = value.values()
@@ -187,7 +187,7 @@ def _columns(value: Any) -> Any:  # noqa: ANN401 - JSON
     if isinstance(value, Mapping) and value:
         lists = [isinstance(column, list) for column in value.values()]
         if not any(lists):
-            # This is one record; pandas would need an index for a dict of scalars.
+            # This is one record; for a dict of scalars, pandas would need an index.
             return [value]
         if all(lists) and len({len(column) for column in value.values()}) == 1:
             return value

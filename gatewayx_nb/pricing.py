@@ -27,7 +27,7 @@ def is_loaded() -> bool:
 def price(provider: str, model: str, usage: Usage, sent_at: float) -> Decimal | None:
     """Return the cost in US dollars, or ``None`` (never 0) if price or tokens are unknown.
 
-    The first call imports genai-prices, which takes half a second: do not make it on an event
+    The first call imports genai-prices, which takes half a second, so do not make it on an event
     loop; see `is_loaded`.
 
     Args:
@@ -77,5 +77,5 @@ def flat_cost(per_token: float, usage: Usage) -> Decimal | None:
     """Return the cost at one price per token in US dollars, or ``None`` if tokens are unknown."""
     if usage.input_tokens is None or usage.output_tokens is None:
         return None
-    # The price is converted through `str`, because `Decimal(0.1)` would have 55 digits.
+    # Convert the price through `str`, because `Decimal(0.1)` would have 55 digits.
     return Decimal(str(per_token)) * (usage.input_tokens + usage.output_tokens)

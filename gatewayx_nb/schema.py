@@ -175,10 +175,10 @@ def _checked(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_type(kind: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:  # noqa: ANN401 - a type
-    """Return the JSON Schema of a type, and the function that converts JSON data to it.
+    """Return the JSON Schema of a type, and the function that converts JSON data to the type.
 
     Raises:
-        UsageError: If it is not a type, or has no schema.
+        UsageError: If ``kind`` is not a type or has no schema.
     """
     import msgspec  # imported on first use, because most calls have no schema
 
@@ -207,7 +207,7 @@ def _read_with_pydantic(kind: Any) -> tuple[dict[str, Any], Callable[[Any], Any]
         schema = dict(adapter.json_schema())
     except (pydantic.errors.PydanticUserError, TypeError, NameError) as error:
         raise _unusable_type_error(kind, error) from None
-    # The value is passed as JSON, where even a strict model accepts a str for a date.
+    # Pass the value as JSON, in which even a strict model accepts a str for a date.
     return schema, lambda value: adapter.validate_json(json.dumps(value))
 
 
@@ -277,8 +277,8 @@ def _with_times(schema: dict[str, Any], kind: Any) -> dict[str, Any]:  # noqa: A
         infos = [msgspec.inspect.type_info(kind)]
     except (TypeError, NameError):
         return schema  # the schema is pydantic's, which already contains the formats
-    marked: dict[str, Any] = copy.deepcopy(schema)
-    _add_time_format(infos[0], marked)
+    with_formats: dict[str, Any] = copy.deepcopy(schema)
+    _add_time_format(infos[0], with_formats)
     seen: list[Any] = []
     while infos:
         info = infos.pop()
@@ -287,8 +287,8 @@ def _with_times(schema: dict[str, Any], kind: Any) -> dict[str, Any]:  # noqa: A
         elif info not in seen:
             seen.append(info)
             infos += [field.type for field in fields]
-            _add_time_formats(info, marked)
-    return marked
+            _add_time_formats(info, with_formats)
+    return with_formats
 
 
 def _add_time_formats(info: Any, marked: dict[str, Any]) -> None:  # noqa: ANN401 - a msgspec type

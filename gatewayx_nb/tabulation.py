@@ -1,4 +1,4 @@
-"""DataFrames made of parsed answers."""
+"""Converts parsed answers to DataFrames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def check_pandas() -> None:
     """Check that pandas is installed.
 
     Raises:
-        UsageError: If it is not.
+        UsageError: If pandas is not installed.
     """
     if importlib.util.find_spec("pandas") is None:
         raise UsageError(
@@ -46,20 +46,20 @@ def text_to_frame(text: str, *, was_cut: bool = False) -> DataFrame:
 
     Args:
         text: The text.
-        was_cut: Whether the answer was cut at its maximum length.
+        was_cut: Whether the answer was truncated at its maximum length.
 
     Raises:
         UsageError: If pandas is not installed, or the text contains no JSON.
     """
     if was_cut and ends_within_json(text):
         raise UsageError(
-            "the answer was cut before its JSON ended.",
+            "the answer was truncated before its JSON ended.",
             hint=Hint("raise_option", option="max_tokens"),
         )
     try:
         value = extract_json(text)
     except ValueError as error:
-        cut = ", and the answer was cut" if was_cut else ""
+        cut = ", and the answer was truncated" if was_cut else ""
         raise UsageError(
             f"the answer must contain JSON for a DataFrame: {error}{cut}.",
             hint="For example, pass `schema=list[City]`.",
@@ -68,7 +68,7 @@ def text_to_frame(text: str, *, was_cut: bool = False) -> DataFrame:
 
 
 def _row(item: object) -> dict[str, Any]:
-    """Return the columns of one value: those of an object, or ``value``."""
+    """Return the columns of one value: the fields of an object, or ``value``."""
     if isinstance(item, dict):
         return item
     names = _names(item)

@@ -18,7 +18,7 @@ Align = Literal["left", "right", "decimal"]
 """Alignment of a column; numbers in a "decimal" column are aligned at their decimal points."""
 
 _UNITS = ((10**9, "GB"), (10**6, "MB"), (10**3, "kB"))
-_DECIMAL_LIMIT = 10  # numbers of a unit below this are shown with a decimal
+_DECIMAL_LIMIT = 10  # smaller numbers are shown with one decimal
 
 _FRACTION = re.compile(r"^[^\d\s]?[\d,]+(\.\d+)?$")
 """A number preceded by at most one symbol, such as ``$0.25``; the group is its fraction."""
@@ -81,7 +81,7 @@ def short_repr(value: object, limit: int = 80) -> str:
     >>> short_repr("a long answer", 9)
     "'a long…"
     """
-    # Only the start of a long string is needed, so the repr of all of it is not built.
+    # Only the start of a long string is needed, so do not build the whole repr.
     start = value[:limit] if isinstance(value, str | bytes) else value
     try:
         return shorten(repr(start), limit)
@@ -108,7 +108,7 @@ def table_text(
         rows: The cells of each row.
         aligns: The alignment of each column; left if omitted.
         width: Width of the window in characters. In a wider table, the widest columns are wrapped
-            between words; a word that is too long is cut and ends in an ellipsis. ``None`` allows
+            between words; a word that is too long is truncated with an ellipsis. ``None`` allows
             any width.
     """
     sides = fit_aligns(columns, aligns)
@@ -165,10 +165,10 @@ def wrap(text: str, width: int) -> list[str]:
 
 
 def _cut(line: str, width: int) -> str:
-    """Cut a line, and end it in an ellipsis, if it is wider than a column."""
+    """Truncate a line with an ellipsis if it is wider than a column."""
     if display_width(line) <= width:
         return line
-    line = line[:width]  # otherwise a long line would take quadratic time
+    line = line[:width]  # a long line would take quadratic time
     while display_width(line) > width - 1:
         line = line[:-1]
     return f"{line}…"
@@ -234,12 +234,12 @@ def display_width(text: str) -> int:
 
 def window_width() -> int | None:
     """Return the width of the terminal that shows the output; ``None`` if it is not a terminal."""
-    # The output of a kernel has the same width everywhere, because notebooks save it.
+    # A kernel's output has the same width everywhere, because notebooks save it.
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def size_text(size: int) -> str:
-    """Return a number of bytes in decimal units, as disks and hubs show it.
+    """Return a number of bytes in decimal units, as disks and model hubs show it.
 
     >>> size_text(98_362_432), size_text(4_700_000_000), size_text(700)
     ('98 MB', '4.7 GB', '700 bytes')
@@ -265,6 +265,6 @@ def dollars(cost: Decimal) -> str:
 
 
 def known_and_unpriced(cost: Decimal, unpriced: int) -> str:
-    """Return the known cost and the number of unpriced calls, which may not be free."""
+    """Return the known cost and the number of unpriced calls."""
     known = [dollars(cost)] if cost or not unpriced else []  # "$0" would look like a price
     return " + ".join(known + ([f"{unpriced} unpriced"] if unpriced else []))

@@ -87,12 +87,12 @@ def test_an_answer_that_was_cut_is_reported(text):
     """The rows before the cut are not taken for the whole answer."""
     reply = Reply(text, engine="mock", model="m", finish_reason="length")
 
-    with pytest.raises(UsageError, match="the answer was cut before its JSON ended"):
+    with pytest.raises(UsageError, match="the answer was truncated before its JSON ended"):
         reply.to_frame()
 
 
 def test_an_answer_that_was_cut_after_its_json_is_read():
-    """An answer that was cut in the prose after its JSON is read."""
+    """An answer that was truncated in the prose after its JSON is read."""
     reply = Reply('See [1]: {"a": 1} and', engine="mock", model="m", finish_reason="length")
 
     assert reply.to_frame().to_dict("records") == [{"a": 1}]

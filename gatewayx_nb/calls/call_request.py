@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.schema import ResponseSchema
 
 _MISSPELLING_SIMILARITY = 0.8
-"""Minimum similarity, from 0 to 1, for a name to count as a misspelt engine name."""
+"""Minimum similarity, from 0 to 1, of a misspelt name to an engine's name."""
 
 _PROTOCOL_FIELDS = ("messages", "model", "input", "contents")
-"""Fields of requests that hold the prompt or the model."""
+"""Fields of requests that contain the prompt or the model."""
 
 _REQUEST_FIELDS = ("temperature", "top_p", "max_tokens", "stop", "seed", "effort", "cache")
 """Options that become fields of the same name in a `Request`."""
@@ -34,12 +34,12 @@ def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed:
 
     Args:
         prompt: The prompt, as a string or a list of messages.
-        model: Name of the model; empty for the engine's own.
+        model: Name of the model; empty for the engine's default.
         options: Normalized options.
         streamed: Whether the caller receives the answer as it arrives.
 
     Raises:
-        UsageError: If the prompt is invalid, or contradicts the options.
+        UsageError: If the prompt is invalid or contradicts the options.
     """
     messages = read_messages(prompt)
     # Leading system messages form the system prompt, whose place depends on the provider.
@@ -76,7 +76,7 @@ def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed:
 def params_for(
     engine: str, params: Mapping[str, object], engines: Collection[str]
 ) -> dict[str, object]:
-    """Return the parameters for one engine: the common ones, overridden by those under its name.
+    """Return an engine's parameters: those under its name take precedence over common ones.
 
     >>> params_for("mock", {"rate": 1, "mock": {"latency": 2}, "grok": {"n": 1}}, {"mock", "grok"})
     {'rate': 1, 'latency': 2}
@@ -84,22 +84,22 @@ def params_for(
     Raises:
         UsageError: If the name of an engine is misspelt.
     """
-    common: dict[str, object] = {}
-    own: Mapping[str, object] = {}
+    for_all: dict[str, object] = {}
+    for_engine: Mapping[str, object] = {}
     for name, value in params.items():
         if not (name in engines and isinstance(value, Mapping)):
-            common[name] = value
+            for_all[name] = value
         elif name == engine:
-            own = value
-    for name, value in common.items():
-        near = difflib.get_close_matches(name, engines, 1, _MISSPELLING_SIMILARITY)
-        if near and isinstance(value, Mapping):
+            for_engine = value
+    for name, value in for_all.items():
+        similar = difflib.get_close_matches(name, engines, 1, _MISSPELLING_SIMILARITY)
+        if similar and isinstance(value, Mapping):
             raise UsageError(
                 f"params has values for {name!r}, but there is no such engine."
-                f" Did you mean {near[0]!r}?",
+                f" Did you mean {similar[0]!r}?",
                 hint="Parameters for all engines go directly into `params`.",
             )
-    return {**common, **own}
+    return {**for_all, **for_engine}
 
 
 def _system_prompt(messages: Iterable[Message], options: CallOptions) -> str | None:
@@ -126,7 +126,7 @@ def _with_images(messages: tuple[Message, ...], pictures: tuple[Image, ...]) -> 
 
 
 def join_conversation(request: Request, slot: ConversationSlot | None) -> Request:
-    """Return the request with the earlier turns, and with every tool result linked to its call.
+    """Return the request with the earlier turns added and every tool result linked to its call.
 
     Raises:
         UsageError: If a tool result does not match any tool call, or a tool call has no result.

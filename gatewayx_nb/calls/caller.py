@@ -34,7 +34,7 @@ C = TypeVar("C", bound="Caller")
 _PARAMETERS: Mapping[str, str] = {
     "prompt": "the prompt: a str, or a list of messages",
     "messages": "the list of messages, instead of `prompt`",
-    "models": "one or more references to compare; a repeated one is called once per occurrence",
+    "models": "one or more references to compare; a repeated reference is called each time",
     "inputs": "one or more values of `{{input}}` in the prompt; each is a separate run",
     "samples": "number of calls to each model",
     "pool": "the pool that makes the calls; the default pool if omitted",
@@ -54,15 +54,15 @@ def show_options(options: type[Any], meanings: Mapping[str, str] | None = None) 
 
     Args:
         options: The TypedDict of the options.
-        meanings: The meaning of parameters whose meaning is not the usual one.
+        meanings: The meanings of parameters that differ from the usual ones.
     """
     table = option_table(options)
-    helps = {name: option.help for name, option in table.items()} | dict(meanings or {})
+    help_texts = {name: option.help for name, option in table.items()} | dict(meanings or {})
 
     def decorate(function: F) -> F:
         # The signature has no annotations: type checkers read them from the source, and they
         # would clutter the help.
-        named = [
+        own_parameters = [
             parameter.replace(annotation=inspect.Parameter.empty)
             for parameter in inspect.signature(function).parameters.values()
             if parameter.kind is not parameter.VAR_KEYWORD
@@ -71,10 +71,10 @@ def show_options(options: type[Any], meanings: Mapping[str, str] | None = None) 
             inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=option.default)
             for name, option in table.items()
         ]
-        signature = inspect.Signature([*named, *keywords])
+        signature = inspect.Signature([*own_parameters, *keywords])
         function.__signature__ = signature  # type: ignore[attr-defined]
         function.__doc__ = _with_arguments(
-            inspect.cleandoc(function.__doc__ or ""), signature.parameters, helps
+            inspect.cleandoc(function.__doc__ or ""), signature.parameters, help_texts
         )
         return function
 
@@ -84,7 +84,7 @@ def show_options(options: type[Any], meanings: Mapping[str, str] | None = None) 
 def hide_option(name: str) -> Callable[[type[C]], type[C]]:
     """Return a class decorator that hides an option from the inherited signatures.
 
-    The class gets copies of the methods, because a signature is an attribute of its function.
+    The class receives copies of the methods, because a signature is an attribute of the function.
     """
 
     def decorate(caller: type[C]) -> type[C]:
@@ -129,7 +129,7 @@ def _with_arguments(docstring: str, names: Iterable[str], meanings: Mapping[str,
 def select_prompt(prompt: Prompt | None, messages: Messages | None) -> Prompt:
     """Return the prompt or the messages of a call, exactly one of which must be set.
 
-    Messages are parsed here, so that the calls of a comparison read their images only once.
+    Messages are parsed here, so that a comparison reads their images only once.
 
     Raises:
         UsageError: If both or neither are set, or a message is invalid.
@@ -196,7 +196,7 @@ class Caller(ABC):
         try:
             return run_blocking(call, call.run())
         except KeyboardInterrupt as interrupt:
-            # The partial answer is kept; in a notebook, it is `sys.last_value.reply`.
+            # Keep the partial answer; in a notebook, it is `sys.last_value.reply`.
             interrupt.reply = call.partial.reply(interrupted=True)  # type: ignore[attr-defined]
             raise
 

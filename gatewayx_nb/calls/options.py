@@ -39,7 +39,7 @@ _INT_BITS = 64
 """Size in bits of the largest integer that all providers and cassettes can read from JSON."""
 
 _MAX_TIMEOUT = 604_800
-"""A week in seconds; a longer timeout is probably in milliseconds."""
+"""A week in seconds; a longer timeout was probably written in milliseconds."""
 
 
 class InvalidValueError(ValueError):
@@ -64,7 +64,7 @@ def checker(
     is_valid: Callable[[Any], bool],
     convert: Callable[[Any], Any] = lambda value: value,
 ) -> Callable[[Any], Any]:
-    """Return a function that converts a valid value and raises an error for an invalid one."""
+    """Return a function that converts a valid value, and raises an error for an invalid value."""
 
     def check(value: object) -> object:
         if not is_valid(value):
@@ -81,7 +81,7 @@ _text = checker("a str", lambda value: isinstance(value, str))
 def _reference(value: object) -> object:
     if isinstance(value, list | tuple):
         raise InvalidValueError("one reference (`compare` calls several)")
-    # A reference without its engine or its model is probably an f-string with an empty value.
+    # A reference without an engine or a model is probably an f-string with an empty value.
     if not isinstance(value, str) or not all(part.strip() for part in value.split(":", 1)):
         raise InvalidValueError('a reference, "engine" or "engine:model"')
     return value
@@ -105,7 +105,7 @@ def _params(value: object) -> dict[str, object]:
     for name in _CHECKED_PARAMS & params.keys():
         params[name] = check_option(name, params[name])
     try:
-        json.dumps(params, default=repr)  # a user's own engine may accept any object
+        json.dumps(params, default=repr)  # a custom engine may accept any object
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidValueError(f"a dict that JSON can represent ({error})") from None
     return params
@@ -130,7 +130,7 @@ def _cache(value: object) -> object:
 def _dollars(value: object) -> Decimal:
     if isinstance(value, str) and value.startswith("$"):
         raise InvalidValueError("an amount of US dollars >= 0, without $")
-    # `Decimal(0.1)` would be the nearest binary fraction; `str` keeps the digits that were typed.
+    # `Decimal(0.1)` would be the nearest binary fraction; `str` keeps the typed digits.
     amount = Decimal(str(value)) if _is_number(value) else value
     if not (isinstance(amount, Decimal) and amount.is_finite() and amount >= 0):
         raise InvalidValueError("an amount of US dollars >= 0")
@@ -139,7 +139,7 @@ def _dollars(value: object) -> Decimal:
 
 def _one_or_several(expected: str) -> Callable[[object], tuple[str, ...]]:
     def check(value: object) -> tuple[str, ...]:
-        # A value that is not iterable becomes a single item, which the check below refuses.
+        # A non-iterable value becomes a single item, which the check below refuses.
         is_single = isinstance(value, str) or not isinstance(value, Iterable)
         texts = (value,) if is_single else tuple(cast("Iterable[object]", value))
         if not all(isinstance(text, str) and text for text in texts):
@@ -162,7 +162,7 @@ def _schema(value: object) -> ResponseSchema:
 
 
 def _conversation(value: object) -> object:
-    return value  # the pool resolves names, because it knows its conversations
+    return value  # the pool, which knows the conversations, resolves names
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +175,13 @@ class Option:
         flag: The command-line flag and the placeholder for its value, such as
             ``"-t/--temperature X"``; a switch has no placeholder. Empty if there is no flag.
         example: A valid value, for hints.
-        feature: The feature that an engine needs in order to support it.
+        feature: The feature that an engine needs to support the option.
         to_recorded: Converts the value to the form that is recorded in a cassette; ``None`` if
             recorded requests have no field of this name.
-        parse_flag: Converts the str typed after the flag to the value.
+        parse_flag: Converts the typed str to the value.
         repeatable: Whether the flag may be repeated.
         default: The default in the signature of the calls.
-        group: The heading under which the cell magic's help lists the flag.
+        group: The heading for the flag in the cell magic's help.
     """
 
     check: Callable[[Any], Any]
@@ -201,7 +201,7 @@ class ConversationSlot(Protocol):
 
     @property
     def model(self) -> str | None:
-        """Reference of the model that is used if the call names none."""
+        """Reference of the model to use if the call does not name one."""
 
     def with_history(self, request: Request) -> Request:
         """Return the request with the earlier turns added."""
@@ -364,7 +364,7 @@ class CompareOptions(SharedOptions, total=False):
         bool,
         Option(
             _switch,
-            "bypass the open cassette, whose entry stays as it is",
+            "bypass the open cassette, whose entry stays unchanged",
             "--fresh",
             example=True,
             default=False,
@@ -449,14 +449,14 @@ OPTIONS: Mapping[str, Option] = option_table(CallOptions)
 PARAM_OPTIONS: Mapping[str, Option] = {
     name: option for name, option in OPTIONS.items() if not option.flag and name != "model"
 }
-"""The options without a flag of their own; a cell sets them with ``-p``, as in ``-p seed=1``."""
+"""The options without a flag; a cell sets them with ``-p``, as in ``-p seed=1``."""
 
 _LIMITS = {"timeout": "timeout", "max_cost": "max_call_cost", "allow_unpriced": "allow_unpriced"}
 """Maps options to the fields of `Limits` that they override."""
 
 
 def check_options(options: CallOptions) -> CallOptions:
-    """Return the normalized options that are set; the function is idempotent.
+    """Return the options that are set, normalized; this function is idempotent.
 
     Raises:
         UsageError: If an option is unknown or a value is invalid.
@@ -468,8 +468,8 @@ def check_options(options: CallOptions) -> CallOptions:
 
 
 def call_limits(options: CallOptions, settings: Limits) -> Limits:
-    """Return the limits of a call: those of the settings, overridden by its options."""
-    # Test for `None`, because `max_cost=0` and `allow_unpriced=False` are limits too.
+    """Return the limits of a call: its options take precedence over the settings."""
+    # Test for `None`, because `max_cost=0` and `allow_unpriced=False` are limits, too.
     overrides: dict[str, Any] = {
         field: value for name, field in _LIMITS.items() if (value := options.get(name)) is not None
     }
@@ -481,9 +481,9 @@ def check_option(name: str, value: object, flag: str = "") -> object:
 
     Args:
         name: The option.
-        value: Its value.
-        flag: The flag with which it was typed, such as ``-t`` or ``-p seed=``, for the error
-            message.
+        value: The value.
+        flag: The flag with which the option was typed, such as ``-t`` or ``-p seed=``, for the
+            error message.
 
     Raises:
         UsageError: If the option is unknown or the value is invalid.
@@ -495,7 +495,7 @@ def check_option(name: str, value: object, flag: str = "") -> object:
 
 
 def check_value(option: Option, name: str, value: object, flag: str = "") -> object:
-    """Return the normalized value of an option of any table; see `check_option`."""
+    """Return the normalized value of an option, which may be in any table; see `check_option`."""
     try:
         return option.check(value)
     except InvalidValueError as error:

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 ChunkHandler = Callable[["Chunk"], Awaitable[None]]
-"""Receives each chunk of an answer; the call waits until it returns."""
+"""Receives each chunk of an answer; the call waits until the handler returns."""
 
 
 class PlannedCall(Protocol):
-    """A call that has not been made yet: to an engine, to several in turn, or to a cassette."""
+    """A call that has not been made yet, to an engine, several engines in turn or a cassette."""
 
     @property
     def portal(self) -> Portal:
@@ -66,7 +66,7 @@ class Planner(Protocol):
         """Check that a reference names an engine, whether or not it can be called.
 
         Raises:
-            EngineNotFoundError: If it does not.
+            EngineNotFoundError: If the engine does not exist.
         """
 
 
@@ -77,7 +77,7 @@ def run_blocking(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:
     except TimeoutError:
         raise call.deadline_error() from None
     except asyncio.CancelledError:
-        # A thread cannot be cancelled. The coroutine was, because its pool was closed.
+        # A thread cannot be cancelled, so closing the pool has cancelled the coroutine.
         raise call.closed_error() from None
 
 
@@ -93,5 +93,5 @@ async def run_async(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         if is_being_cancelled():
             raise
-        # Nobody cancelled this task. Closing the pool cancelled the coroutine on its loop.
+        # This task was not cancelled, so closing the pool has cancelled the coroutine on its loop.
         raise call.closed_error() from None

@@ -1,4 +1,4 @@
-"""The messages of a call: a prompt, possibly in OpenAI's format, and tool results.
+"""Parses the messages of a call, which may be in OpenAI's format, and links tool results.
 
 Source: https://platform.openai.com/docs/api-reference/chat/create
 """
@@ -29,7 +29,7 @@ _KEYS = {
     "assistant": ("role", "content", "tool_calls"),
     "tool": ("role", "content", "tool_call_id", "name"),
 }
-"""The keys of a message by role; a message of any other role has `_PLAIN_KEYS`."""
+"""The valid keys of a message by role; messages with other roles have `_PLAIN_KEYS`."""
 
 _PLAIN_KEYS = ("role", "content")
 
@@ -47,7 +47,7 @@ _RESULT_HINT = "Precede it with the message that contains the call: `[…, reply
 
 
 def read_messages(prompt: Prompt) -> tuple[Message, ...]:
-    """Return the messages of a prompt; messages that have already been read are returned unchanged.
+    """Return the messages of a prompt; messages that have already been parsed are unchanged.
 
     Args:
         prompt: A string, a message, or a list of messages, which may be dicts in OpenAI's format.
@@ -61,7 +61,7 @@ def read_messages(prompt: Prompt) -> tuple[Message, ...]:
         return (Message("user", prompt),)
     if isinstance(prompt, Message):
         prompt = (prompt,)
-    if not isinstance(prompt, list | tuple):  # not `Sequence`, which a str or bytes also is
+    if not isinstance(prompt, list | tuple):  # not `Sequence`, which includes str and bytes
         raise UsageError(
             f"prompt must be a str or a list of messages, got {type(prompt).__name__}.",
             hint=f"Put the message in a list. {_MESSAGE_HINT}"
@@ -76,7 +76,7 @@ def read_messages(prompt: Prompt) -> tuple[Message, ...]:
 
 
 def prompt_text(prompt: Prompt) -> str:
-    """Return a prompt as text; for a list of messages, the text of the last one.
+    """Return a prompt as text; for a list of messages, return the text of the last message.
 
     Raises:
         UsageError: If the prompt is invalid; see `read_messages`.
@@ -125,7 +125,7 @@ class _ToolResultLinker:
         return Message(message.role, parts, carried=message.carried)
 
     def check_answered(self, place: str) -> None:
-        """Check that every call so far has a result; providers reject a request without it."""
+        """Check that every tool call so far has a result, because providers require it."""
         if self._unanswered:
             call = self._unanswered[0]
             raise UsageError(

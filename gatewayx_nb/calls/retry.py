@@ -26,7 +26,7 @@ T = TypeVar("T")
 _LONGEST_WAIT = 60.0
 """Maximum ``retry_after`` in seconds; if the provider requests more, the call fails immediately."""
 
-# The backoff and its jitter are those of OpenAI's and Anthropic's SDKs:
+# The backoff and its jitter are the same as in OpenAI's and Anthropic's SDKs:
 # https://github.com/openai/openai-python/blob/main/src/openai/_constants.py
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 8.0
@@ -90,7 +90,7 @@ def retry_delay(
         jitter: Returns a number from 0 to 1.
     """
     minimum = error.retry_after or 0.0
-    if math.isnan(minimum):  # an engine's own error may hold any number
+    if math.isnan(minimum):  # an engine's own error may contain any number
         minimum = 0.0
     if attempt > retries or minimum > _LONGEST_WAIT or not is_transient(error):
         return None

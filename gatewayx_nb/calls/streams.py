@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Chunk, Reply
 
 _POLL = 0.2
-"""Seconds between the polls of a waiting thread, which call ``idle`` and let Ctrl-C through."""
+"""Seconds between polls of a waiting thread; a poll calls ``idle`` and lets Ctrl-C through."""
 
 StreamT = TypeVar("StreamT", bound="_Stream")
 
@@ -73,7 +73,7 @@ class _Stream:
         """Stop the call and keep the partial answer as an ``interrupted`` `reply`."""
         future = self._future
         if future is None or not future.done():
-            # This precedes the cancellation; the reader would otherwise report a closed pool.
+            # Set this before the cancellation; the reader would otherwise report a closed pool.
             self._interrupted = self._interrupted or self.partial.reply(interrupted=True)
         if future is not None:
             future.cancel()
@@ -120,7 +120,7 @@ class _Stream:
 
     def _raise_failure(self) -> None:
         if self._interrupted is None and self._future is not None:
-            if self._future.cancelled():  # by the closed pool, as `close` sets `_interrupted` first
+            if self._future.cancelled():  # by the pool: `close` sets `_interrupted` first
                 raise self._call.closed_error()
             self._future.result()
 
@@ -183,8 +183,8 @@ class AsyncReplyStream(_Stream):
         super().__init__(call, self._wake)
 
     def _wake(self) -> None:
-        # The loop is woken once for all chunks that have arrived together. Waking it hands over the
-        # interpreter lock, so waking it for every chunk would make the threads switch each time.
+        # Wake the loop once for all chunks that have arrived together. Waking it releases the GIL,
+        # so waking it for every chunk would switch threads each time.
         call_after_step(self._wake_loop)
 
     def _wake_loop(self) -> None:
@@ -203,7 +203,7 @@ class AsyncReplyStream(_Stream):
         if self._inbox is None:
             loop = asyncio.get_running_loop()
             self._inbox = LoopInbox.of(loop)
-            # One timer serves the whole stream, because one for each chunk would cost more.
+            # Use one timer for the whole stream, because a timer for each chunk would cost more.
             self._deadline_timer = loop.call_later(self._call.timeout + _POLL, self._woken.set)
         try:
             while (chunk := self._next(StopAsyncIteration)) is None:
@@ -212,7 +212,7 @@ class AsyncReplyStream(_Stream):
                 self._woken.clear()
                 self._check_deadline()
         except BaseException as error:
-            # The normal end of the stream is an exception too, `StopAsyncIteration`.
+            # The normal end of the stream is also an exception, `StopAsyncIteration`.
             self._deadline_timer.cancel()
             if isinstance(error, asyncio.CancelledError):
                 self.close()

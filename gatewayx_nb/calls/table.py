@@ -29,11 +29,11 @@ class TableColumn(Generic[Row]):
     """A column of a table.
 
     Attributes:
-        heading: Its heading.
-        cell: Returns the text of its cell in a row; backticks mark code.
+        heading: The column's heading.
+        cell: Returns the text of the column's cell in a row; backticks mark code.
         align: ``"right"`` for numbers, ``"decimal"`` to align numbers at their decimal points.
         optional: Whether the column is omitted if all its cells are empty.
-        is_code: Whether its cells are code.
+        is_code: Whether the cells are code.
     """
 
     heading: str
@@ -93,7 +93,7 @@ class Table(list[Row]):
         self.lead = tuple(lead)
 
     def with_notes(self, *notes: str) -> Table[Row]:
-        """Return the table with these notes instead of its own."""
+        """Return the table with its notes replaced."""
         return Table(self, self.columns, notes, self.fold, self.lead)
 
     def to_frame(self) -> pd.DataFrame:
@@ -139,7 +139,7 @@ class Table(list[Row]):
         cells, lines = self.cells(), self._lines()
         if not cells and not lines:
             return _NO_ROWS
-        # A terminal has no style for code, so the backticks are dropped.
+        # A terminal has no style for code, so drop the backticks.
         texts = [[cell.replace("`", "") for cell in row] for row in cells]
         table = [table_text(headings, texts, aligns, window_width())] if cells else []
         lead = [*_wrapped(self.lead), *([""] if self.lead and cells else [])]
@@ -161,7 +161,7 @@ def text_columns(*headings: str, code_columns: int = 0) -> tuple[TableColumn[Seq
     """Return the columns of rows that are sequences of strings.
 
     Args:
-        *headings: Their headings.
+        *headings: The columns' headings.
         code_columns: Number of leading columns whose cells are code.
     """
     return tuple(
@@ -205,10 +205,10 @@ class Note:
 
 
 class Excerpt:
-    """Text that is shown as is, below an introductory line; parts of it are code.
+    """Text that is shown unchanged below an introductory line; parts of the text are code.
 
     Args:
-        intro: The line above it, in which backticks mark code.
+        intro: The line above the text, in which backticks mark code.
         text: The text.
         code: The parts of the text that are code, in order of appearance.
     """
