@@ -76,13 +76,13 @@ class Comparison(Sequence[Outcome]):
     def cheapest(self) -> Reply | None:
         """The complete reply with the lowest known cost; the first one on a tie."""
         priced = [(reply.cost, reply) for reply in self.replies if reply.cost is not None]
-        # Only the costs are compared: if they were equal, `min` would go on to compare the replies.
+        # Compare only the costs; with equal costs, `min` would otherwise compare the replies.
         return min(priced, key=lambda pair: pair[0])[1] if priced else None
 
     def marks(self) -> list[list[str]]:
         """Return the marks of each column: ``fastest``, ``cheapest``.
 
-        A metric that is known for only one column, or equal in all columns, is not marked. Several
+        A metric is not marked if it is known for only one column or equal in all columns. Several
         columns may share the lowest cost, or the lowest latency rounded to tenths of a second.
         """
         best = {
@@ -110,15 +110,15 @@ class Comparison(Sequence[Outcome]):
 
     def _best(self, metric: Callable[[Reply], object]) -> set[int]:
         """Return the columns with the lowest metric, or an empty set if all columns tie."""
-        known = {
+        values = {
             index: value
             for index, outcome in enumerate(self.outcomes)
             if isinstance(outcome, Reply) and not outcome.interrupted
             if (value := metric(outcome)) is not None
         }
-        lowest = min(known.values(), default=None)  # type: ignore[type-var]
-        best = {index for index, value in known.items() if value == lowest}
-        return best if len(best) < len(known) else set()
+        lowest = min(values.values(), default=None)  # type: ignore[type-var]
+        best = {index for index, value in values.items() if value == lowest}
+        return best if len(best) < len(values) else set()
 
     @overload
     def __getitem__(self, index: int | str) -> Outcome: ...
@@ -144,7 +144,7 @@ class Comparison(Sequence[Outcome]):
         return f"Comparison({', '.join(texts)})"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        """Return the answers one below another as text, and side by side as safe HTML.
+        """Return the answers as text, one below another, and as safe HTML, side by side.
 
         Timings are omitted because they differ in each run; `to_frame` has them.
         """

@@ -37,7 +37,7 @@ class Span:
 
 
 def differences(texts: Sequence[str]) -> list[list[Span]]:
-    """Split each text into spans that the others share and spans that they do not.
+    """Split each text into spans that the others share and spans that they do not share.
 
     The first text is compared with each of the others. Its pieces are shared if all other texts
     contain them. A piece of another text is shared if the first text contains it. Pieces are words,
@@ -63,7 +63,7 @@ def differences(texts: Sequence[str]) -> list[list[Span]]:
 
 def _split(texts: Sequence[str]) -> list[list[str]]:
     """Split texts into pieces as small as the time limit allows."""
-    # The smaller the pieces, the more pairs of them are equal, and each such pair costs time.
+    # Smaller pieces result in more equal pairs, and each pair costs time.
     for pattern in (_WORD, _LINE):
         pieces = [pattern.findall(text) for text in texts]
         if _count_pairs(pieces) <= _MAX_PAIRS:

@@ -40,8 +40,8 @@ def save_history(history: ComparisonHistory, path: str | Path) -> Path:
     # A provider may send a lone surrogate, which cannot be encoded.
     content = write[file.suffix]().encode("utf-8", "replace")
     try:
-        with file.open("xb") as opened:  # "x" does not overwrite another run's results
-            opened.write(content)
+        with file.open("xb") as output:  # "x" does not overwrite another run's results
+            output.write(content)
     except FileExistsError:
         raise ConfigError(f"{str(file)!r} already exists.", hint="Use another name.") from None
     except OSError as error:
@@ -69,7 +69,7 @@ def to_code(
         prompts: The prompts sent, with placeholders filled in; one for each input.
         image_names: Notebook expressions of the images in a prompt.
     """
-    # One prompt reads better as a single call; several need a loop.
+    # One prompt is more readable as a single call; several prompts need a loop.
     is_single = len(prompts) == 1
     prompt = repr(prompts[0]) if is_single else "prompt"
     lines = _arguments(request, prompt, [*image_names, *_file_names(request)])
@@ -83,7 +83,7 @@ def to_code(
             *("    for prompt in prompts", "]"),
             "[comparison.to_frame() for comparison in comparisons]",
         ]
-    # The names are escaped, because a line break in a file name would end the comment.
+    # Escape the names, because a line break in a file name would end the comment.
     uploads = ", ".join(map(ascii, request.images))
     note = [f"# Put the uploaded files beside the notebook: {uploads}"] if uploads else []
     return "\n".join(["import gatewayx_nb as gx", "", *note, *body])
@@ -112,7 +112,7 @@ def _as_literal(value: object) -> str:
     """Return a value as code: a class as its name, a value without a literal form as ``...``."""
     text = value.__name__ if isinstance(value, type) else repr(value)
     try:
-        ast.parse(text, mode="eval")  # parsed, never evaluated: the value may be any object
+        ast.parse(text, mode="eval")  # only parsed, because the value may be any object
     except SyntaxError:
         return "..."
     return text

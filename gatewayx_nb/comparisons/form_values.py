@@ -59,7 +59,8 @@ def parse_fields(
     Raises:
         UsageError: If the value of a field is invalid.
     """
-    # A hidden field keeps its text, but a model without that parameter would reject it.
+    # A hidden field keeps its text, but a model that does not support the parameter would reject
+    # it.
     texts = {name: text.strip() for name, text in fields.items() if name in supported}
     options: dict[str, Any] = dict(other_options)
     if system.strip() and "system" in supported:
@@ -74,7 +75,7 @@ def input_lines(inputs: str | Iterable[str]) -> str:
     """Return inputs as the text of their field, one per line.
 
     Raises:
-        UsageError: If an input is not a str of one line.
+        UsageError: If an input is not a one-line str.
     """
     texts = [inputs] if isinstance(inputs, str) else list(inputs)
     for text in texts:

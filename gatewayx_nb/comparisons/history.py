@@ -33,7 +33,7 @@ class ComparisonRecord:
     Attributes:
         run: Number of the run, from 1.
         comparison: The answers.
-        options: The options that were set, out of `OPTIONS`; images by name.
+        options: The options in `OPTIONS` that were set; images are represented by their names.
         input: The value of ``{{input}}``.
         row: Index of the input in the run, from 0.
         verdict: The user's verdict.
@@ -74,7 +74,7 @@ class Dispersion:
         answers: Number of complete answers.
         different: Number of distinct answers among them.
         latency: Latency in seconds: minimum, median, maximum; ``None`` without complete answers.
-        output_tokens: Output tokens: minimum, median, maximum; ``None`` if one is unknown.
+        output_tokens: Output tokens: minimum, median, maximum; ``None`` if a count is unknown.
     """
 
     reference: str
@@ -100,7 +100,7 @@ class ComparisonHistory:
         return self._records.get((run, row))
 
     def add(self, record: ComparisonRecord) -> None:
-        """Add a record, replacing the one with the same run and row but keeping its verdict."""
+        """Add a record; it replaces a record with the same run and row, but keeps its verdict."""
         known = self.find(record.run, record.row)
         # A row is added again after a retry, and after each vote while other rows are running.
         if known is not None and record.verdict is None:
@@ -133,7 +133,7 @@ class ComparisonHistory:
 
     def to_csv(self) -> str:
         """Return CSV with a header line and a line for each answer (RFC 4180)."""
-        rows, text = self.rows(), io.StringIO(newline="")  # csv writes the line ends itself
+        rows, text = self.rows(), io.StringIO(newline="")  # csv writes the line endings itself
         if rows:
             writer = csv.DictWriter(text, fieldnames=list(rows[0]))
             writer.writeheader()
@@ -174,7 +174,7 @@ def _range(
 ) -> tuple[float, float, float] | None:
     values = list(map(metric, replies))
     known = [value for value in values if value is not None]
-    if not known or len(known) < len(values):  # a median of only some replies would mislead
+    if not known or len(known) < len(values):  # a median of only some replies would be misleading
         return None
     return min(known), median(known), max(known)
 

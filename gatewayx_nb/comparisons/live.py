@@ -45,7 +45,7 @@ class LiveComparison:
 
     @property
     def comparison(self) -> Comparison:
-        """The outcomes so far, without those of columns that are still running."""
+        """The outcomes of the columns that have finished."""
         finished: list[tuple[str, Outcome]] = [
             (column.reference, column.outcome)
             for column in self.columns
@@ -70,7 +70,7 @@ class LiveComparison:
         # The earlier call may still be running.
         old.stop()
         run = plan(old.reference)
-        # A run of a single model cannot number repeated references, so the old label is kept.
+        # A run of a single model cannot number repeated references, so keep the old label.
         run.columns[0].label = old.label
         self.columns[index] = run.columns[0]
         self._runs.append(run)

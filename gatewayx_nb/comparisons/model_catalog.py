@@ -32,12 +32,12 @@ class CatalogItem:
 
     Attributes:
         reference: ``engine`` or ``engine:model``.
-        model: The engine's default model; empty if only the engine's code knows it, or if the
+        model: The engine's default model; empty if only the engine's code defines it, or if the
             reference names a model.
-        is_ready: Whether it can be called now.
-        state: Its state, in a word or two.
+        is_ready: Whether the engine or model can be called now.
+        state: The state, in a word or two.
         note: The problem, or how to fix it.
-        is_engine: Whether it is an engine, whose models can be listed.
+        is_engine: Whether the item is an engine, whose models can be listed.
     """
 
     reference: str
@@ -49,7 +49,7 @@ class CatalogItem:
 
     @property
     def searched_text(self) -> str:
-        """The lower-case text that a query is matched against."""
+        """The lower-case text against which a query is matched."""
         return f"{self.reference} {self.model} {self.state}".lower()
 
 
@@ -79,10 +79,10 @@ class ModelCatalog:
         return changed
 
     def load_models(self, engine: str) -> int:
-        """Add a provider's models to the catalog; return how many there are.
+        """Add a provider's models to the catalog; return their number.
 
         Raises:
-            GatewayError: If they cannot be listed.
+            GatewayError: If the models cannot be listed.
         """
         models = self._get_pool().models(engine, live=True)
         self._models[engine] = sorted({info.model for info in models if _is_model_name(info.model)})
@@ -99,7 +99,7 @@ class ModelCatalog:
         Args:
             query: Words that must all occur in an item. A complete reference that is not listed is
                 also returned.
-            selected: References that are always returned; those that do not match come first.
+            selected: References that are always returned; non-matching ones come first.
         """
         words = query.lower().split()
         items = list(self._items())
@@ -127,7 +127,7 @@ class ModelCatalog:
                 return item
             if item.reference == engine:
                 return CatalogItem(reference, "", item.is_ready, item.state, item.note)
-        # The item is kept, because the selection must not change by itself.
+        # Keep the item, because the selection must not change by itself.
         note = render(Hint("list_engines"))
         return CatalogItem(reference, is_ready=False, state="gone", note=note)
 

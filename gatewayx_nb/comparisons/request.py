@@ -30,7 +30,7 @@ class ComparisonRequest:
         images: Added images, by name.
         inputs: Values of ``{{input}}``, one row of replies each.
         samples: Number of calls to each model.
-        blind: Whether names and metrics are hidden until there is a vote.
+        blind: Whether names and metrics are hidden until the user votes.
     """
 
     prompt: str
@@ -45,7 +45,7 @@ class ComparisonRequest:
         """Check that the request can be run.
 
         Raises:
-            UsageError: If it has no prompt, no models, or too many replies.
+            UsageError: If the request has no prompt, no models or too many replies.
         """
         if not self.prompt.strip():
             raise UsageError("The prompt is empty.", hint="Enter a prompt.")

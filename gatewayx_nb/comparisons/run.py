@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Prompt
 
 _POLL = 0.2
-"""Seconds between polls while nothing is shown, for Ctrl-C on Windows and for deadlines."""
+"""Seconds between polls if nothing is shown, for Ctrl-C on Windows and for deadlines."""
 
 
 class Column:
     """One model's answer, while it streams and when it is complete.
 
-    Chunks trigger no callback: a view polls ``partial`` at its own rate.
+    There is no callback for chunks; a view polls ``partial`` at its own rate.
 
     Attributes:
         reference: The reference as passed.
@@ -57,7 +57,7 @@ class Column:
         return self._outcome
 
     def start(self, on_end: Callable[[], object]) -> None:
-        """Start the call, unless it has started; its loop calls ``on_end`` when it has ended."""
+        """Start the call unless it has started; its loop calls ``on_end`` after it has ended."""
         if self._call is None or self._outcome is not None or self._running is not None:
             return
         self._call.partial.started = time.monotonic()  # each column's clock starts with its call
@@ -67,13 +67,13 @@ class Column:
         """Cancel the call and close its connection; keep the ``interrupted`` partial answer."""
         if self._call is None or self._outcome is not None:
             return
-        # This precedes the cancellation, because a cancelled call settles with an error.
+        # Settle before the cancellation, because a cancelled call settles with an error.
         self._settle(self._call.partial.reply(interrupted=True))
         if self._running is not None:
             self._running.cancel()
 
     def check(self) -> None:
-        """Settle the call if its loop is closed, or blocked until after the deadline."""
+        """Settle the call if its loop is closed or is blocked past the deadline."""
         if self._call is None or self._running is None or self._outcome is not None:
             return
         if self._call.portal.loop.is_closed():
@@ -88,10 +88,10 @@ class Column:
         except GatewayError as error:
             self._settle(error)
         except asyncio.CancelledError:
-            # This has no effect if the call was stopped, because it is then already settled.
+            # If the call was stopped, it is already settled, so this has no effect.
             self._settle(call.closed_error())
             raise
-        except Exception as error:  # noqa: BLE001 - a user's engine may raise anything
+        except Exception as error:  # noqa: BLE001 - a user's engine may raise any exception
             # The error is stored, not raised, because nothing awaits this coroutine.
             self._settle(_unexpected_error(self.label, error))
         finally:
@@ -100,14 +100,14 @@ class Column:
     def _settle(self, outcome: Outcome) -> None:
         """Store the first outcome.
 
-        No lock is needed: of two outcomes at the same time, either is correct.
+        No lock is needed, because either of two simultaneous outcomes is correct.
         """
         if self._outcome is None:
             self._outcome = outcome
 
 
 class _Signal:
-    """Signal that a column has ended, sent by engine loops to one thread and one event loop."""
+    """Signal that a column has ended; engine loops send it to one thread and one event loop."""
 
     def __init__(self) -> None:
         self.event = InterruptibleEvent()
@@ -129,7 +129,7 @@ class _Signal:
 
 
 class ComparisonRun:
-    """Columns that run concurrently; one that fails or is stopped does not affect the others.
+    """Columns that run concurrently; a column that fails or is stopped does not affect the others.
 
     `start` returns immediately. Wait with `join`, or poll the columns. The running columns
     are cancelled by `stop`, by an exception, and when the last reference to the run is dropped.
@@ -204,7 +204,7 @@ class ComparisonRun:
             interval: Seconds between calls of ``on_poll``.
 
         Raises:
-            KeyboardInterrupt: If stopped; its ``comparison`` holds the partial answers.
+            KeyboardInterrupt: If stopped; its ``comparison`` contains the partial answers.
         """
         with self._stop_on_exit():
             self.start()
@@ -247,8 +247,7 @@ class ComparisonRun:
         self.stop()
 
     def __del__(self) -> None:
-        # Dropping the last reference, as in `del run`, must not leave calls running that cost
-        # money.
+        # Dropping the last reference, as in `del run`, must stop running calls, which cost money.
         for column in getattr(self, "columns", ()):  # missing if `__init__` failed
             column.stop()
 
@@ -266,7 +265,7 @@ def plan_comparison(
 
     Raises:
         UsageError: If ``models`` is empty, or the options are invalid for every model.
-        EngineNotFoundError: If a reference names no engine; it is probably misspelt.
+        EngineNotFoundError: If a reference names an unknown engine, which is probably misspelt.
     """
     checked = check_comparison_options(options)
     references = _check_references(models)
@@ -289,7 +288,7 @@ def check_comparison_options(options: CallOptions) -> CallOptions:
     """Return the normalized options of a comparison.
 
     Raises:
-        UsageError: If an option is unknown, invalid, or only for a call to a single model.
+        UsageError: If an option is unknown, invalid, or supported only for a single model.
     """
     for name, (message, hint) in _SINGLE_MODEL_OPTIONS.items():
         if options.get(name):
@@ -298,7 +297,7 @@ def check_comparison_options(options: CallOptions) -> CallOptions:
 
 
 def _check_engines(planner: Planner, references: Iterable[str]) -> None:
-    """Check all names before the first call, so that a misspelt one costs nothing."""
+    """Check all names before the first call, so that a misspelt name costs nothing."""
     unknown: dict[str, EngineNotFoundError] = {}
     for reference in references:
         try:

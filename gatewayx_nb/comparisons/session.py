@@ -60,7 +60,7 @@ class ComparisonSession:
         rng: random.Random | None = None,
     ) -> None:
         self._get_pool, self._get_namespace = get_pool, get_namespace
-        self._rng = rng or random.Random()  # noqa: S311 - an order, not a secret
+        self._rng = rng or random.Random()  # noqa: S311 - not used for secrets
         self.history = ComparisonHistory()
         self.comparisons: list[LiveComparison] = []
         self.run_number = 0
@@ -74,7 +74,7 @@ class ComparisonSession:
 
     @property
     def code(self) -> str:
-        """Code of a cell that repeats the last run; empty before the first."""
+        """Code of a cell that repeats the last run; empty before the first run."""
         if self.request is None:
             return ""
         prompts_sent = [live.prompt for live in self.comparisons]
@@ -96,8 +96,8 @@ class ComparisonSession:
             self._rng.shuffle(references)
         options: CallOptions = {**request.options}
         inputs = request.inputs or ("",)
-        # All rows are planned before any is started, so that an error in one row is raised before
-        # anything is sent.
+        # Plan all rows before starting any, so that an error in one row is raised before anything
+        # is sent.
         comparisons = [self._plan_row(request, references, options, value) for value in inputs]
         self.request, self.comparisons, self._options = request, comparisons, options
         self.run_number += 1
@@ -117,7 +117,7 @@ class ComparisonSession:
 
     def join(self, seconds: float) -> bool:
         """Wait up to ``seconds`` for one of the running rows; return whether all have finished."""
-        # Waiting for one row is enough, because callers wait in a loop.
+        # Waiting for one row is sufficient, because callers wait in a loop.
         running = next((live for live in self.comparisons if not live.ended), None)
         if running is not None:
             running.join(seconds)
@@ -167,7 +167,7 @@ class ComparisonSession:
         return self._hides_names and (record is None or record.verdict is None)
 
     def label(self, row: int, index: int) -> str:
-        """Return a column's name, or one such as ``Model A`` while names are hidden."""
+        """Return a column's name, or a name such as ``Model A`` while names are hidden."""
         if self.is_hidden(row):
             return f"Model {string.ascii_uppercase[index % 26]}{index // 26 or ''}"
         return self.comparisons[row].columns[index].label

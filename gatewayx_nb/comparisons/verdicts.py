@@ -17,7 +17,7 @@ class Verdict:
     """The verdict on the answers to one prompt.
 
     Attributes:
-        vote: ``"better"``: one is better than the others. ``"tie"``: all are equally good.
+        vote: ``"better"``: one answer is better than the others. ``"tie"``: all are equally good.
             ``"bad"``: all are bad.
         winner: Index of the better column, from 0; ``None`` for the other votes.
         note: The voter's reason.
@@ -40,7 +40,7 @@ class ModelScore:
 
     Attributes:
         reference: The model reference, as the caller passed it.
-        wins: Number of prompts for which its answer was judged better.
+        wins: Number of prompts for which this model's answer was judged better.
         losses: Number of prompts for which another model's answer was judged better.
         ties: Number of prompts for which all answers were equally good.
         bad: Number of prompts for which all answers were bad.
@@ -63,13 +63,13 @@ def rank(verdicts: Iterable[tuple[Sequence[str], Verdict]]) -> list[ModelScore]:
     """Return each model's score, best first.
 
     Args:
-        verdicts: For each prompt, the references compared and the verdict on them. A repeated
+        verdicts: For each prompt, the compared references and the verdict on them. A repeated
             reference counts once and does not lose to itself.
     """
     counts: dict[str, Counter[str]] = {}
     for references, verdict in verdicts:
         winner = None if verdict.winner is None else references[verdict.winner]
-        # Each model counts once, however many samples it returned.
+        # Each model counts once, regardless of its number of samples.
         for reference in dict.fromkeys(references):
             decided = "wins" if reference == winner else "losses"
             field = {"tie": "ties", "bad": "bad"}.get(verdict.vote, decided)

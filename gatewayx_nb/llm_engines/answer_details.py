@@ -1,4 +1,4 @@
-"""Contents of an answer besides its text: citations, images, log probabilities, whole turns."""
+"""Contents of an answer other than its text: citations, images, log probabilities, whole turns."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MAX_DEPTH = 200
-"""Maximum nesting of the data that a turn carries; pickle allows about 300 levels."""
+"""Maximum nesting depth of a turn's carried data; pickle allows about 300 levels."""
 
 
 def details_chunk(
@@ -30,7 +30,7 @@ def details_chunk(
 ) -> Iterator[Chunk]:
     """Yield a chunk with these details, unless there are none.
 
-    Carried data that is nested too deeply to be copied is left out.
+    Carried data that is nested too deeply to be copied is omitted.
     """
     if carried is not None and not _is_shallow(carried, _MAX_DEPTH):
         carried = None
@@ -40,7 +40,7 @@ def details_chunk(
 
 
 class NewDetails:
-    """Keeps track of the details of one answer, of which some may follow its finish reason."""
+    """Keeps track of the details of an answer; some may arrive after the finish reason."""
 
     def __init__(self) -> None:
         self._sent = Details()
@@ -77,7 +77,7 @@ def citation(
     page: object = None,
     span: tuple[object, object] = (None, None),
 ) -> Citation:
-    """Return a citation from values of any type; a value of the wrong type is left out."""
+    """Return a citation; values of the wrong type are omitted."""
     passage, name, address = (well_formed(as_str(value)) for value in (text, title, url))
     start, end = as_int(span[0]), as_int(span[1])
     if start is None or end is None:
@@ -89,7 +89,8 @@ def openai_citations(annotations: object, offset: int = 0) -> Iterator[Citation]
     """Yield the citations in text from OpenAI's annotations.
 
     Args:
-        annotations: The annotations of Responses, or of Chat Completions, which nest the fields.
+        annotations: Annotations from the Responses API, or from Chat Completions, which nests the
+            fields.
         offset: Position of the text in the reply.
     """
     for row in as_dicts(annotations):
@@ -98,13 +99,13 @@ def openai_citations(annotations: object, offset: int = 0) -> Iterator[Citation]
         if kind.endswith("citation"):
             span = (fields.get("start_index"), fields.get("end_index"))
             start, end = (as_int(position) for position in span)
-            moved = (
+            shifted = (
                 None if start is None else start + offset,
                 None if end is None else end + offset,
             )
             title = fields.get("title") or fields.get("filename")
-            # OpenRouter adds the passage of the source.
-            yield citation(fields.get("content"), title, fields.get("url"), span=moved)
+            # OpenRouter adds the cited passage.
+            yield citation(fields.get("content"), title, fields.get("url"), span=shifted)
 
 
 def image_of(data: object, mime: object = "") -> Iterator[Image]:

@@ -42,12 +42,12 @@ class AnthropicBatches:
     Args:
         engine: The engine.
         parser: Creates the parser for the answers of an endpoint.
-        statuses: HTTP statuses by the type of an error.
+        statuses: HTTP statuses by error type.
 
     Attributes:
-        format: One JSON object: at most 100,000 rows or, by another page of the documentation,
-            10,000, and 256 MB.
-        keeps_digest: A batch carries no metadata.
+        format: One JSON object with at most 100,000 rows or, according to another page of the
+            documentation, 10,000 rows, and at most 256 MB.
+        keeps_digest: False, because a batch has no metadata.
     """
 
     format = BatchFormat(b'{"requests":[', b",", b"]}", 10_000, 100_000_000)
@@ -62,11 +62,11 @@ class AnthropicBatches:
         self._engine, self.parser, self._statuses = engine, parser, statuses
 
     def group(self, request: Request) -> tuple[str, str]:  # noqa: ARG002 - models may differ
-        """Return the same for all requests, because the rows of a batch may differ."""
+        """Return the same value for all requests, because a batch may contain different models."""
         return "", ""
 
     def row(self, request: Request) -> bytes:
-        """Return what follows the name in the row of a request."""
+        """Return the part of a request's row after the name."""
         body = payload_bytes(self._engine.dialect(request).payload(request), self._engine.name)
         return b'"params":%b}' % body
 
@@ -74,13 +74,13 @@ class AnthropicBatches:
         """Do nothing."""
         return ""
 
-    async def create(self, file: Path, uploaded: str, endpoint: str, digest: str) -> RemoteBatch:  # noqa: ARG002 - of the interface
+    async def create(self, file: Path, uploaded: str, endpoint: str, digest: str) -> RemoteBatch:  # noqa: ARG002 - required by the protocol
         """Create a batch."""
         async with self._engine.http.post_file(_PATH, file) as response:
             return _batch(await read_object(self._engine, response, creates=True))
 
-    async def find(self, digest: str, since: float) -> list[RemoteBatch]:  # noqa: ARG002 - no batch has one
-        """Return the batches of the account that were created since a time."""
+    async def find(self, digest: str, since: float) -> list[RemoteBatch]:  # noqa: ARG002 - batches have no digest
+        """Return the account's batches that were created after ``since``."""
         found: list[RemoteBatch] = []
         async with aclosing(list_batches(self._engine, _PATH, "after_id", _batch)) as pages:
             async for page in pages:
@@ -102,11 +102,11 @@ class AnthropicBatches:
     async def lines(self, batch: RemoteBatch) -> AsyncIterator[bytes | None]:
         """Yield the lines of the results.
 
-        The provider names their URL. If that is on another host, the documented path on the
-        engine's own host is used instead, so that the key is sent nowhere else.
+        The provider states the URL of the results. If the URL is on another host, the documented
+        path on the engine's host is used instead, so that the key is not sent elsewhere.
         """
-        own = (self._engine.http.own_path(url) for url in batch.results)
-        path = next(filter(None, own), f"{_path(batch.id)}/results")
+        paths = (self._engine.http.own_path(url) for url in batch.results)
+        path = next(filter(None, paths), f"{_path(batch.id)}/results")
         async with self._engine.http.download(path) as response:
             async for line in read_lines(response, self._engine):
                 yield line

@@ -49,8 +49,8 @@ DEFAULT_MAX_TOKENS = 8192
 _MAX_UNSTREAMED_TOKENS = 21_333
 """Maximum ``max_tokens`` of a reply that is not streamed.
 
-A longer reply may take over ten minutes, after which connections are cut. Anthropic's SDK has the
-same limit.
+A longer reply may take over ten minutes, after which connections are closed. Anthropic's SDK has
+the same limit.
 """
 
 _FINISH_REASONS: dict[str, FinishReason] = {
@@ -141,7 +141,7 @@ class AnthropicMessagesEngine(HTTPEngine):
         }
         optional = {
             "system": _system(request),
-            # This marks the last message; the system prompt has a mark of its own.
+            # This marks the last message; the system prompt is marked separately.
             "cache_control": request.cache and _CACHED,
             "temperature": request.temperature,
             "top_p": request.top_p,
@@ -164,7 +164,7 @@ class AnthropicMessagesEngine(HTTPEngine):
 
 
 class MessagesParser:
-    """Parser for one response; a whole message is handled like the equivalent events."""
+    """Parses one response; a whole message is parsed like the equivalent events."""
 
     def __init__(self, errors: ProviderErrors) -> None:
         self.finished = self.ended = False
@@ -255,7 +255,7 @@ class MessagesParser:
         yield Chunk(finish_reason=finish, usage=usage_of(self._usage))
 
     def _close(self) -> Iterator[Chunk]:
-        """Yield the calls that some proxies leave open, and all contents besides text and calls."""
+        """Yield calls whose end a proxy omitted, and all contents other than text and calls."""
         if self._calls:
             yield Chunk(tool_calls=self._calls.finish_all())
         yield from self._details.chunk(self._turn.details(is_paused=self._is_paused))
@@ -282,14 +282,14 @@ def usage_of(usage: dict[str, Any]) -> Usage:
 
 
 _CACHED = {"type": "ephemeral"}
-"""Marks the end of the cached prefix, which is kept for 5 minutes after its last use.
+"""Marks the end of the cached prefix, which expires 5 minutes after its last use.
 
 https://platform.claude.com/docs/en/build-with-claude/prompt-caching
 """
 
 
 def _system(request: Request) -> str | list[dict[str, Any]] | None:
-    """Return the system prompt, marked so that calls with other messages share its cache."""
+    """Return the system prompt, marked so that calls with different messages share its cache."""
     text = system_prompt(request)
     if not (request.cache and text):
         return text

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DIALECT = "messages"
 
 _PLAIN_FIELDS = {"text": {"type", "text"}, "tool_use": {"type", "id", "name", "input"}}
-"""The types of blocks that contain only text or a tool call, and the fields of such blocks."""
+"""Types of blocks that contain only text or a tool call, and the fields of such blocks."""
 
 _REASONING = frozenset({"thinking", "redacted_thinking"})
 
@@ -40,7 +40,7 @@ class BlockAssembler:
         self._texts[index].append(text)
 
     def extend(self, index: int | None, delta: dict[str, Any]) -> None:
-        """Add any other piece to a block."""
+        """Add a piece of another type to a block."""
         block = self._blocks.get(index, {})
         for name in ("thinking", "signature"):
             if piece := as_str(delta.get(name)):
@@ -55,7 +55,7 @@ class BlockAssembler:
         return Details(tuple(self.citations()), carried=self.carried(is_paused=is_paused))
 
     def carried(self, *, is_paused: bool = False) -> dict[str, Any] | None:
-        """Return the blocks, unless they are only text and tool calls, or only reasoning.
+        """Return the blocks, or ``None`` if they are only text and tool calls, or only reasoning.
 
         A turn must not end in reasoning, and blank text is rejected.
 
@@ -64,7 +64,7 @@ class BlockAssembler:
         """
         try:
             blocks = list(self._complete_blocks())
-        except (ValueError, RecursionError):  # the arguments of a call were cut off
+        except (ValueError, RecursionError):  # the arguments of a call were truncated
             return None
         blocks = [block for block in blocks if block.get("type") != "text" or block["text"].strip()]
         if is_paused:
@@ -88,12 +88,12 @@ class BlockAssembler:
         return as_str(self._blocks[index].get("text")) + "".join(self._texts[index])
 
     def citations(self) -> Iterator[Citation]:
-        """Yield the citations; each names the passage of its source."""
+        """Yield the citations, each with the passage from its source."""
         start = 0
         for index, block in self._blocks.items():
             end = start + (len(self._text(index)) if block.get("type") == "text" else 0)
             for row in as_dicts(block.get("citations")):
-                source = as_str(row.get("source"))  # an address, or any other name
+                source = as_str(row.get("source"))  # a URL or any other name
                 title = row.get("document_title") or row.get("title") or source
                 url = row.get("url") or (source if source.startswith("http") else "")
                 page = row.get("start_page_number")

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.transport import Response
 
 MAX_LINE = 64 * 2**20
-"""Maximum bytes of a line of results, which is the answer to one row."""
+"""Maximum size in bytes of a line of results, which is the answer to one row."""
 
 MAX_DOWNLOAD = 8 * 2**30
-"""Maximum bytes of the results of one batch."""
+"""Maximum size in bytes of the results of one batch."""
 
 _NOT_SENT = ("dns", "connect", "proxy", "tls")
 """Codes of transport errors that occur before a request is sent."""
@@ -46,19 +46,19 @@ _MAX_PAGES = 100
 _STREAM_FIELDS = ("stream", "stream_options")
 
 _WITHOUT_INTERFACE = (404, 405, 501)
-"""Statuses with which a server says that it does not know a path."""
+"""Statuses of a server that does not know a path."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchFormat:
-    """How the rows of a batch are written to a file, and how many there may be.
+    """The file format of a batch's rows, and the maximum number of rows.
 
     Attributes:
-        start: What comes before the first row.
-        separator: What comes between two rows.
-        end: What comes after the last row.
+        start: The bytes before the first row.
+        separator: The bytes between two rows.
+        end: The bytes after the last row.
         max_rows: Maximum number of rows.
-        max_bytes: Maximum number of bytes of the file.
+        max_bytes: Maximum size of the file in bytes.
     """
 
     start: bytes
@@ -70,21 +70,22 @@ class BatchFormat:
 
 @dataclass(frozen=True, slots=True)
 class RemoteBatch:
-    """A batch as the provider describes it.
+    """The provider's description of a batch.
 
     Attributes:
-        id: Its identifier.
-        status: Its state in the provider's words.
-        has_ended: Whether nothing more will be answered.
+        id: The provider's identifier.
+        status: The state, in the provider's words.
+        has_ended: Whether the batch has ended, so that no more rows will be answered.
         missing_code: Why a row has no result in a batch that has ended: ``"missing"``,
             ``"expired"``, ``"cancelled"`` or ``"refused"``.
-        rows: Number of its rows; ``None`` if the provider does not say.
+        rows: Number of rows; ``None`` if the provider does not report it.
         done: Number of rows that have been answered or have failed.
-        created_at: Time of its creation in seconds since the epoch.
-        ended_at: Time of its end; ``None`` if the provider does not say.
-        digest: The digest that was submitted with it; empty if the provider keeps none.
-        results: Where its results are.
-        problem: Why the provider refused it as a whole.
+        created_at: Time of the creation in seconds since the epoch.
+        ended_at: Time of the end; ``None`` if the provider does not report it.
+        digest: The digest that was submitted with the batch; empty if the provider does not store
+            it.
+        results: Location of the results.
+        problem: Why the provider refused the whole batch.
         refused_lines: The reasons for single rows of a refused batch, by position.
     """
 
@@ -110,7 +111,8 @@ class BatchResult:
         name: The name under which the row was sent.
         body: The body; empty if there is an error.
         error: The error.
-        retry: Whether the row failed for a reason of the batch, so that it may be sent again.
+        retry: Whether the row failed because of the batch, not because of its content, so that it
+            may be sent again.
     """
 
     name: str
@@ -123,26 +125,26 @@ class BatchInterface(Protocol):
     """The batch interface of an engine's provider; it runs on the engine's event loop.
 
     Attributes:
-        format: How rows are written.
-        keeps_digest: Whether a batch carries the digest that was submitted with it.
+        format: The file format of the rows.
+        keeps_digest: Whether the provider stores the digest that is submitted with a batch.
     """
 
     format: BatchFormat
     keeps_digest: bool
 
     def group(self, request: Request) -> tuple[str, str]:
-        """Return the endpoint and the model that all rows of one batch must share."""
+        """Return the endpoint and the model, which must be the same for all rows of a batch."""
         ...
 
     def row(self, request: Request) -> bytes:
-        """Return what follows ``{"custom_id":"…",`` in the row of a request."""
+        """Return the part of a request's row that follows ``{"custom_id":"…",``."""
         ...
 
     async def upload(self, file: Path) -> str:
-        """Send the rows; return what `create` needs of the provider's answer.
+        """Upload the rows; return the part of the response that `create` needs.
 
         Raises:
-            GatewayError: If they were not accepted. No batch has been created then.
+            GatewayError: If the rows were not accepted; no batch has then been created.
         """
         ...
 
@@ -150,15 +152,16 @@ class BatchInterface(Protocol):
         """Create a batch.
 
         Raises:
-            GatewayError: If the provider has refused it, or its answer was lost; see `was_refused`.
+            GatewayError: If the provider refused the batch or its response was lost; see
+                `was_refused`.
         """
         ...
 
     async def find(self, digest: str, since: float) -> list[RemoteBatch]:
-        """Return the batches of the account that were created since a time and may have a digest.
+        """Return the account's batches created after ``since`` that may have a digest.
 
         Raises:
-            GatewayError: If they cannot be listed.
+            GatewayError: If the batches cannot be listed.
         """
         ...
 
@@ -166,12 +169,12 @@ class BatchInterface(Protocol):
         """Return the state of a batch.
 
         Raises:
-            GatewayError: If it cannot be queried.
+            GatewayError: If the batch cannot be queried.
         """
         ...
 
     async def cancel(self, batch: str) -> None:
-        """Ask the provider to end a batch early; the rows that it has answered are kept.
+        """Ask the provider to end a batch early; answered rows are kept.
 
         Raises:
             GatewayError: If the request failed.
@@ -179,15 +182,15 @@ class BatchInterface(Protocol):
         ...
 
     def lines(self, batch: RemoteBatch) -> AsyncIterator[bytes | None]:
-        """Yield the lines of the results, in any order; ``None`` in place of one that is too long.
+        """Yield the lines of the results, in any order; ``None`` for a line that is too long.
 
         Raises:
-            GatewayError: If they cannot be read to the end.
+            GatewayError: If the results cannot be read completely.
         """
         ...
 
     def read(self, line: Mapping[str, Any], errors: ProviderErrors) -> BatchResult | None:
-        """Return the result in a line; ``None`` if it has none."""
+        """Return the result in a line; ``None`` if the line contains no result."""
         ...
 
     def parser(self, endpoint: str, errors: ProviderErrors) -> Parser:
@@ -196,25 +199,25 @@ class BatchInterface(Protocol):
 
 
 def was_refused(error: GatewayError) -> bool:
-    """Return whether an error shows that the provider has created nothing."""
+    """Return whether an error proves that the provider has not created a batch."""
     if isinstance(error, TransportError):
         return error.code in _NOT_SENT
     if not isinstance(error, RequestError):  # raised before anything is sent, or for a 404
         return True
     status = 0 if error.code == "compressed" else error.status or 0
-    return 300 <= status < 500  # noqa: PLR2004 - redirects and the client's errors
+    return 300 <= status < 500  # noqa: PLR2004 - redirects and client errors
 
 
 def row_prefix(name: str) -> bytes:
-    """Return the beginning of the row of a name, whose characters need no escape."""
+    """Return the beginning of a row with this name, whose characters need no escaping."""
     return f'{{"custom_id":"{name}",'.encode()
 
 
 def payload_bytes(payload: Mapping[str, Any], engine: str) -> bytes:
-    """Return the JSON of a request's body, without its choice of a stream.
+    """Return a request's body as JSON, without the fields about streaming.
 
     Raises:
-        UsageError: If it cannot be written as JSON.
+        UsageError: If the body cannot be written as JSON.
     """
     rest = {name: value for name, value in payload.items() if name not in _STREAM_FIELDS}
     return encode_payload(rest, engine)
@@ -228,7 +231,8 @@ async def read_object(
     Args:
         engine: The engine.
         response: The response.
-        creates: Whether an unknown path shows that the server has no batch interface.
+        creates: Whether the request creates a batch; an unknown path then means that there is no
+            batch interface.
 
     Raises:
         UnsupportedFeatureError: If the server has no batch interface.
@@ -277,7 +281,7 @@ async def list_batches(
 
 
 def without_interface(engine: str, where: str = "") -> UnsupportedFeatureError:
-    """Return the error for an engine whose provider takes no batches."""
+    """Return the error for an engine whose provider does not accept batches."""
     return UnsupportedFeatureError(
         f"engine {engine!r} has no batch interface{where}; nothing was submitted.",
         hint=Hint("omit_option", option="batch") | "Use `openai` or `anthropic`.",
@@ -286,7 +290,7 @@ def without_interface(engine: str, where: str = "") -> UnsupportedFeatureError:
 
 
 def row_error(engine: str, code: str, reason: str) -> ProviderError:
-    """Return the error of a row that a batch has not answered."""
+    """Return the error for a row that a batch did not answer."""
     return ProviderError(
         f"{engine!r} did not answer this row of the batch: {reason}.",
         hint=Hint("run_again"),
@@ -299,7 +303,7 @@ async def read_lines(response: Response, engine: HTTPEngine) -> AsyncIterator[by
     """Yield the lines of a response with results.
 
     Raises:
-        GatewayError: If it is an error, or cannot be read to its end.
+        GatewayError: If the response is an error or cannot be read completely.
     """
     if response.status >= FIRST_ERROR_STATUS:
         errors = ProviderErrors(engine.name, None, engine.api_key)
@@ -310,7 +314,7 @@ async def read_lines(response: Response, engine: HTTPEngine) -> AsyncIterator[by
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
-    """Return the object in a line; an empty one if there is none."""
+    """Return the JSON object in a line; an empty dict if there is none."""
     try:
         value = bounded_json.loads(line)
     except (ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Contents of Chat Completions answers besides text and tool calls, many of them extensions."""
+"""Contents of Chat Completions answers other than text and tool calls; many are extensions."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class ExtraFields:
 
     def add(self, choice: dict[str, Any], part: dict[str, Any]) -> Iterable[Chunk]:
         """Return the details of a message or a delta; keep the fields that must be sent back."""
-        # Some servers write every field in every chunk, most of them null.
+        # Some servers write all fields in every chunk, most of them null.
         if choice.get("logprobs") or any(map(part.get, self._names)):
             return self._add(choice, part)
         return ()
@@ -97,7 +97,7 @@ class ExtraFields:
         reasoning = "".join(self._reasoning)
         fields = {
             self._reasoning_field: reasoning,
-            # Copies, because more may be added.
+            # Copies, because more details may be added.
             "reasoning_details": list(map(dict, self._details)),
             "calls": dict(self._calls),
         }
@@ -129,7 +129,7 @@ def carried_message(turn: Message, row: dict[str, Any]) -> dict[str, Any]:
 
 
 _OWN_FIELDS = frozenset({"dialect", "turn", "calls", "role", "content", "tool_calls"})
-"""Fields of a carried turn that this package adds, or that every message has."""
+"""Fields of a carried turn that this package adds or that every message has."""
 
 
 def _logprobs(logprobs: dict[str, Any]) -> tuple[Logprob, ...]:

@@ -257,7 +257,7 @@ class _MessageAssembler:
 
 
 def _sources(row: dict[str, Any]) -> Iterator[Citation]:
-    """Yield a citation for each source of a passage, which may be part of the thoughts."""
+    """Yield a citation for each source of a passage; a passage in thoughts has no position."""
     is_text = as_str(row.get("type")) in ("", "TEXT_CONTENT")
     span = (row.get("start"), row.get("end")) if is_text else (None, None)
     for source in as_dicts(row.get("sources")) or [{}]:
@@ -267,7 +267,7 @@ def _sources(row: dict[str, Any]) -> Iterator[Citation]:
 
 
 def _logprob(row: dict[str, Any]) -> Logprob:
-    """Return the log probability of a piece of text, the sum of the values of its tokens."""
+    """Return the log probability of a piece of text, which is the sum over its tokens."""
     values = [finite(value) for value in as_list(row.get("logprobs"))]
     known = [value for value in values if value is not None]
     total = sum(known) if known and len(known) == len(values) else None
@@ -275,7 +275,7 @@ def _logprob(row: dict[str, Any]) -> Logprob:
 
 
 def usage_of(usage: dict[str, Any]) -> Usage:
-    """Parse the numbers of tokens that the model read and wrote; fewer tokens are billed."""
+    """Parse the token counts of the model's input and output; fewer tokens are billed."""
     return _tokens(as_dict(usage.get("tokens")), as_int(usage.get("cached_tokens")))
 
 
@@ -307,12 +307,12 @@ def _messages(request: Request) -> Iterator[dict[str, Any]]:
         if items := carried_items(turn, _DIALECT):
             yield from items
         else:
-            single = replace(request, system=None, messages=(turn,))
-            yield from map(_with_plan, chat_messages(single))
+            turn_request = replace(request, system=None, messages=(turn,))
+            yield from map(_with_plan, chat_messages(turn_request))
 
 
 def _with_plan(message: dict[str, Any]) -> dict[str, Any]:
-    """Return a message in which the text before tool calls is the model's plan.
+    """Return a message in which the text before tool calls is sent as the model's plan.
 
     https://docs.cohere.com/docs/tool-use-overview
     """

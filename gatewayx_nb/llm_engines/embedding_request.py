@@ -40,12 +40,12 @@ def check_vectors(
     """Check the vectors of a response and return them: one list of numbers per text.
 
     Raises:
-        ProviderError: If their count is wrong, or one of them is not a list of numbers.
+        ProviderError: If the number of vectors is wrong, or a vector is not a list of numbers.
     """
     valid = [
         vector
         for vector in candidates
-        # `isinstance` would accept a bool, which is an int too.
+        # `isinstance` would accept a bool, because bool is a subclass of int.
         if isinstance(vector, list) and vector and all(type(x) in (int, float) for x in vector)
     ]
     if len(valid) != len(texts) or len(valid) != len(candidates):

@@ -52,8 +52,8 @@ class LLMEngine:
         models_without_effort: Matches the names of models that do not reason, or whose effort
             cannot be set. A call to such a model with ``effort`` is rejected before anything is
             sent.
-        params: The names that ``params`` may contain; ``None`` allows any, because a provider
-            rejects unknown ones itself.
+        params: The names that ``params`` may contain; ``None`` allows any name, because providers
+            reject unknown parameters themselves.
         keywords: The options that ``[engines.<name>]`` may contain besides ``base_url``,
             ``model`` and the named parameters of ``__init__``; ``None`` allows any option.
         prices: The provider's name in genai-prices; empty if it is not listed there.
@@ -166,14 +166,14 @@ class LLMEngine:
         return True
 
     def enforceable_schema(self, request: Request) -> Mapping[str, Any] | None:
-        """Return the form of a request's JSON Schema that the provider enforces.
+        """Return the variant of a request's JSON Schema that the provider enforces.
 
-        It replaces the ``schema`` of the request. By default, a value that is not an object is put
-        inside one, as the property ``answer``, and a schema of arbitrary objects is not enforced.
-        This is called only if ``features`` contains ``"schema"``.
+        The variant replaces the request's ``schema``. By default, a value that is not an object is
+        wrapped in an object, as the property ``answer``, and a schema for arbitrary objects is not
+        enforced. This is called only if ``features`` contains ``"schema"``.
 
         Returns:
-            The schema; an empty one if only JSON objects are enforced, or ``None`` if nothing is.
+            The schema; an empty dict if only JSON objects are enforced, or ``None`` if nothing is.
             In the last two cases, the prompt itself asks for JSON that matches the schema.
         """
         return None if is_open(request.schema or {}) else wrap_in_object(request.schema or {})

@@ -272,10 +272,10 @@ def _settings(request: Request) -> dict[str, Any]:
 
 
 def _contents(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
-    """Yield the turns without empty ones, which are rejected.
+    """Yield the turns except empty ones, which are rejected.
 
     The results of all calls are in one turn. That turn must not have other parts, because Gemini
-    would take text in it for its own.
+    would mistake text in the turn for its own.
     """
     turns = [turn for turn in messages if turn.role != "system" and (turn.parts or turn.carried)]
     unnamed = {call_id for turn in turns for call_id in _calls_without_id(turn)}
@@ -288,7 +288,7 @@ def _contents(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
 
 
 def _calls_without_id(turn: Message) -> Iterator[str]:
-    """Yield the IDs that this package gave to calls that Gemini made without an ID."""
+    """Yield the IDs that this package assigned to calls that Gemini sent without an ID."""
     parts = carried_items(turn, gemini_turn.DIALECT)
     calls = [as_dict(part["functionCall"]) for part in parts if "functionCall" in part]
     for call, sent in zip(turn.tool_calls, calls, strict=False):

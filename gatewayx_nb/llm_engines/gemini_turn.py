@@ -50,13 +50,13 @@ class PartAssembler:
         self._is_plain = self._is_plain and all(map(_is_plain, new))
         logprobs = tuple(self.logprobs)
         if self._is_plain and not (logprobs or self._grounding or self._recitation):
-            return Details()  # fast, because some servers mark every event as the last
+            return Details()  # a fast path, because some servers mark every event as the last
         return Details(tuple(self.citations()), tuple(self.images()), logprobs, self.carried())
 
     def carried(self) -> dict[str, Any] | None:
-        """Return the parts, unless they are only text and tool calls, or only thoughts.
+        """Return the parts, or ``None`` if they are only text and tool calls, or only thoughts.
 
-        Thought signatures must be sent back on the parts that had them:
+        Thought signatures must be sent back with their parts:
         https://ai.google.dev/gemini-api/docs/thought-signatures
         """
         if all(map(_is_plain, self.parts)) or not any(map(_is_answer, self.parts)):
@@ -64,7 +64,7 @@ class PartAssembler:
         return {"dialect": DIALECT, "items": list(_merged(self.parts))}
 
     def images(self) -> Iterator[Image]:
-        """Yield the images of the answer, without those of the thoughts."""
+        """Yield the images of the answer, except images in thoughts."""
         for part in self.parts:
             inline = as_dict(part.get("inlineData"))
             mime = as_str(inline.get("mimeType"))
@@ -86,7 +86,7 @@ class PartAssembler:
                     yield _source(chunks[position], segment.get("text"), span)
         if not supports:
             yield from (_source(chunk, "", (None, None)) for chunk in chunks)
-        # The Gemini API uses the first name, and Vertex AI the second.
+        # The Gemini API uses the first name, Vertex AI the second.
         rows = self._recitation.get("citationSources") or self._recitation.get("citations")
         for row in as_dicts(rows):
             yield citation("", row.get("title"), row.get("uri"), span=_span(text, row))

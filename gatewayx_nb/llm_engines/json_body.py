@@ -29,18 +29,18 @@ _REASONS = (
     *("message", "msg", "error_description", "error_message", "errorMessage", "error", "detail"),
     *("details", "errors", "description", "reason", "title", "code", "type", "status"),
 )
-"""Names of the fields that may hold the reason for an error, the most informative first."""
+"""Names of the fields that may contain the reason for an error, most informative first."""
 
 _MARKUP = re.compile(r"<(?:script|style)\b.*?</\w+>|<[^<>]*>|&\w+;", re.DOTALL | re.IGNORECASE)
 
 _MAX_PAGE = 16_384
-"""Maximum number of bytes of a page that are searched for its text."""
+"""Maximum number of bytes of a page to search for its text."""
 
 _NOTHING = frozenset({"error", "fail", "failed", "failure", "errors"})
 """Texts that do not explain an error."""
 
 _MAX_TOKENS = 2**60
-"""Larger token counts are implausible, and SQLite cannot store a sum of several."""
+"""Larger token counts are implausible, and SQLite could not store their sum."""
 
 _CHECK_BASE_URL = as_hint("Check the engine's base URL.") | Hint("list_engines")
 
@@ -49,8 +49,8 @@ def parse(data: str | bytes) -> dict[str, Any]:
     """Parse a JSON object.
 
     Raises:
-        ProviderError: If the data is anything else, such as HTML or a list, is nested too deeply,
-            or has too many values.
+        ProviderError: If the data is not a JSON object, for example HTML or a list, is nested too
+            deeply, or has too many values.
     """
     text = data.decode(errors="replace") if isinstance(data, bytes) else data
     try:
@@ -73,12 +73,12 @@ def parse(data: str | bytes) -> dict[str, Any]:
 
 
 def _load(text: str) -> object:
-    """Parse JSON text; for most texts, this takes a fifth of the time that `json` takes."""
+    """Parse JSON text; for most texts, this takes a fifth of the time of `json`."""
     bounded_json.check_values(text)
     try:
         return _decode(text)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        # `json` also reads lone surrogates, and NaN, which servers in Python write.
+        # `json` also accepts lone surrogates, and NaN, which Python servers write.
         return json.loads(text)
 
 
@@ -101,12 +101,12 @@ def is_complete(text: str) -> bool:
 
 
 def as_dict(value: object) -> dict[str, Any]:
-    """Return the value if it is an object, otherwise an empty one."""
+    """Return the value if it is an object, otherwise an empty dict."""
     return value if isinstance(value, dict) else {}
 
 
 def as_list(value: object) -> list[Any]:
-    """Return the value if it is a list, otherwise an empty one."""
+    """Return the value if it is a list, otherwise an empty list."""
     return value if isinstance(value, list) else []
 
 
@@ -117,13 +117,13 @@ def as_dicts(value: object) -> list[dict[str, Any]]:
 
 
 def as_str(value: object) -> str:
-    """Return the value if it is a string, otherwise an empty one."""
+    """Return the value if it is a string, otherwise an empty string."""
     return value if isinstance(value, str) else ""
 
 
 def as_int(value: object) -> int | None:
     """Return the value if it is a plausible number of tokens, otherwise ``None``."""
-    # Cohere sends token counts as floats, such as `3.0`; some gateways as strings.
+    # Cohere sends token counts as floats, such as `3.0`; some gateways send strings.
     if isinstance(value, str) and _NUMERAL.fullmatch(value.strip()):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -156,7 +156,7 @@ def merge_params(payload: dict[str, Any], params: Mapping[str, Any]) -> dict[str
 def provider_error(data: bytes) -> tuple[str | None, str]:
     """Return the provider's code and message from an error body; see `error_code_and_message`.
 
-    A body that is not a JSON object, such as a page of a proxy, has no code; its text is the
+    A body that is not a JSON object, such as a proxy's error page, has no code; its text is the
     message. Gemini wraps an error in a list.
     """
     body = _error_body(data)
@@ -181,7 +181,7 @@ def error_code_and_message(body: Mapping[str, Any]) -> tuple[str | None, str]:
     ``{"message": "text"}`` or ``{"error": "text"}``.
     """
     inner = as_dict(body.get("error")) or body
-    details = as_dicts(inner.get("details"))  # a list at Google, an object at Anthropic
+    details = as_dicts(inner.get("details"))  # a list from Google, an object from Anthropic
     # The codes are ordered from the most specific to the most general.
     codes = (
         _daily_quota(details),
@@ -197,7 +197,7 @@ def error_code_and_message(body: Mapping[str, Any]) -> tuple[str | None, str]:
 
 
 def _reason(value: object, depth: int = 4) -> str:
-    """Return the most informative text in an error, whatever its form.
+    """Return the most informative text in an error of any form.
 
     OAuth sends ``{"error": "code", "error_description": "text"}``; RFC 9457, ``title`` and
     ``detail``; FastAPI, ``{"detail": "text"}`` or ``{"detail": [{"msg": "text"}]}``; others,
@@ -210,7 +210,7 @@ def _reason(value: object, depth: int = 4) -> str:
     items: Iterable[object] = value if isinstance(value, list) else ()
     if isinstance(value, dict):
         items = map(value.get, _REASONS)
-        if isinstance(fields := value.get("errors"), dict):  # the problems of each field
+        if isinstance(fields := value.get("errors"), dict):  # the problems by field
             items = (*items, *fields.values())
     return next(filter(None, (_reason(item, depth - 1) for item in items)), "")
 
@@ -236,7 +236,7 @@ def rejected_param(data: bytes) -> tuple[str, str]:
 def retry_delay(data: bytes) -> float | None:
     """Return the seconds to wait from a Gemini error body.
 
-    ``details`` holds a ``google.rpc.RetryInfo`` with a ``retryDelay`` such as ``"27s"``
+    ``details`` contains a ``google.rpc.RetryInfo`` with a ``retryDelay`` such as ``"27s"``
     (https://cloud.google.com/apis/design/errors).
     """
     error = as_dict((_error_body(data) or {}).get("error"))

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 def sendable(messages: Iterable[Message], engine: str) -> tuple[Message, ...]:
     """Return the messages to send to an engine.
 
-    A turn without content, which most providers refuse, is left out. The turns around it become
-    one if they have the same role, because some models require that the roles alternate. The data
-    that another engine's answer carries is left out, too.
+    Turns without content, which most providers refuse, are omitted. The turns around an omitted
+    turn are merged if they have the same role, because some models require alternating roles.
+    Carried data from another engine's answers is omitted, too.
 
     Args:
         messages: A conversation.
@@ -52,7 +52,7 @@ def _with_own_data(message: Message, engine: str) -> Message:
 
 
 def _is_empty(message: Message) -> bool:
-    # Some answers, such as an image, consist only of carried items.
+    # Some answers, such as images, consist only of carried items.
     has_items = message.carried is not None and bool(message.carried.data.get("items"))
     return not has_items and all(
         isinstance(part, str) and not part.strip() for part in message.parts
@@ -60,7 +60,7 @@ def _is_empty(message: Message) -> bool:
 
 
 def _joined(first: Message, second: Message) -> Message:
-    """Return two turns as one; a blank line separates adjoining strings."""
+    """Merge two turns; a blank line separates adjacent strings."""
     match (first.parts, second.parts):
         case ((*before, str(end)), (str(start), *after)):
             return Message(first.role, [*before, f"{end}\n\n{start}", *after])
@@ -69,23 +69,23 @@ def _joined(first: Message, second: Message) -> Message:
 
 
 def carried_data(turn: Message, dialect: str) -> Mapping[str, Any] | None:
-    """Return the data that a turn carries in a dialect, or ``None``."""
+    """Return a turn's carried data in a dialect; ``None`` if there is none."""
     carried = turn.carried
     return carried.data if carried and carried.data.get("dialect") == dialect else None
 
 
 def carried_items(turn: Message, dialect: str) -> list[dict[str, Any]]:
-    """Return the items of a turn as the provider sent them; none if it came in another dialect."""
+    """Return a turn's items as the provider sent them; empty if they are in another dialect."""
     return as_dicts((carried_data(turn, dialect) or {}).get("items"))
 
 
 def accepted_id(call_id: str, pattern: re.Pattern[str], length: int) -> str:
-    """Return the ID of a tool call in a form that a provider accepts.
+    """Return a tool call's ID, or a replacement that the provider accepts.
 
     Args:
         call_id: The ID.
         pattern: Matches the IDs that are accepted.
-        length: Length of an ID that replaces another one; equal IDs have equal replacements.
+        length: Length of a replacement; equal IDs have equal replacements.
     """
     if pattern.fullmatch(call_id):
         return call_id
@@ -103,8 +103,8 @@ def check_images(request: Request, api: str, *roles: Role, has_detail: bool = Fa
         has_detail: Whether the resolution of an image can be set.
 
     Raises:
-        UnsupportedFeatureError: If a message of another role has an image, or an image sets its
-            resolution and the API has no such setting.
+        UnsupportedFeatureError: If a message of another role has an image, or if an image sets its
+            resolution and the API does not support that.
     """
     for message in request.messages:
         if message.images and message.role not in roles:
@@ -147,7 +147,7 @@ def arguments_of(call: ToolCall) -> dict[str, Any]:
     """Return the arguments of a tool call, for APIs that take them as an object.
 
     Raises:
-        UsageError: If they are not a JSON object; a model may write any text.
+        UsageError: If the arguments are not a JSON object; a model may write any text.
     """
     try:
         value = bounded_json.loads(call.arguments or "{}")

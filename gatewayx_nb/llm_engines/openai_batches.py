@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Request
 
 _DIGEST = "gatewayx"
-"""The key of our digest in a batch's metadata."""
+"""The key under which a batch's metadata contains the digest."""
 
 _ENDED = {
     "completed": "missing",
@@ -42,7 +42,7 @@ _ENDED = {
     "cancelled": "cancelled",
     "failed": "refused",
 }
-"""The final states, and why a row has no result then."""
+"""The final states, and the reason why a row then has no result."""
 
 
 class OpenAIBatches:
@@ -54,9 +54,8 @@ class OpenAIBatches:
         parser: Creates the parser for the answers of an endpoint.
 
     Attributes:
-        format: Lines of JSON: at most 50,000 and 200 MB are allowed, of which the second limit is
-            not used up.
-        keeps_digest: A batch carries metadata.
+        format: JSON lines: at most 50,000 lines and 190 MB; OpenAI allows 200 MB.
+        keeps_digest: True, because a batch has metadata.
     """
 
     format = BatchFormat(b"", b"\n", b"\n", 50_000, 190_000_000)
@@ -71,17 +70,17 @@ class OpenAIBatches:
         self._engine, self._dialect, self.parser = engine, dialect, parser
 
     def group(self, request: Request) -> tuple[str, str]:
-        """Return the endpoint and the model, which all rows of one batch share."""
+        """Return the endpoint and the model, which must be the same for all rows of a batch."""
         return f"/v1/{self._dialect(request).route(request)}", request.model
 
     def row(self, request: Request) -> bytes:
-        """Return what follows the name in the row of a request."""
+        """Return the part of a request's row after the name."""
         endpoint, _ = self.group(request)
         body = payload_bytes(self._dialect(request).payload(request), self._engine.name)
         return b'"method":"POST","url":"%b","body":%b}' % (endpoint.encode(), body)
 
     async def upload(self, file: Path) -> str:
-        """Send the rows; return the identifier of the file."""
+        """Upload the rows; return the file's identifier."""
         form = self._engine.http.post_file("files", file, {"purpose": "batch"})
         async with form as response:
             body = await read_object(self._engine, response, creates=True)
@@ -101,7 +100,7 @@ class OpenAIBatches:
             return _batch(await read_object(self._engine, response, creates=True))
 
     async def find(self, digest: str, since: float) -> list[RemoteBatch]:
-        """Return the batch that carries a digest, if there is one."""
+        """Return the batch with a digest, if there is one."""
         async with aclosing(list_batches(self._engine, "batches", "after", _batch)) as pages:
             async for page in pages:
                 found = [batch for batch in page if batch.digest == digest]
@@ -141,9 +140,11 @@ class OpenAIBatches:
         if not as_dict(line.get("error")):
             return BatchResult(name) if name else None
         if "expired" in (code or "") or "cancel" in (code or ""):
-            short = "expired" if "expired" in (code or "") else "cancelled"
-            reason = "it expired first" if short == "expired" else "it was cancelled"
-            return BatchResult(name, error=row_error(self._engine.name, short, reason), retry=True)
+            code_name = "expired" if "expired" in (code or "") else "cancelled"
+            reason = "it expired first" if code_name == "expired" else "it was cancelled"
+            return BatchResult(
+                name, error=row_error(self._engine.name, code_name, reason), retry=True
+            )
         return BatchResult(
             name, error=errors.from_body({"error": {"code": code, "message": message}})
         )

@@ -72,7 +72,7 @@ The API says of unions: "Objects provided via 'anyOf' must not share identical f
 """
 
 SchemaMode = Literal["strict", "json_object", "none"]
-"""What an endpoint enforces: a strict schema, any JSON object, or nothing."""
+"""The format that an endpoint enforces: a strict schema, any JSON object, or nothing."""
 
 ToolRules = Literal["openai", "mistral"]
 """The vendor whose rules for tool calls an endpoint follows.
@@ -82,7 +82,7 @@ https://github.com/langchain-ai/langchain/pull/24668
 """
 
 _AFTER_RESULTS = "OK."
-"""A placeholder answer between tool results and a user message; it must not be empty."""
+"""Placeholder answer between tool results and a user message; it must not be empty."""
 
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 
@@ -95,17 +95,17 @@ class OpenAICompatibleEngine(HTTPEngine):
             OpenAI, Azure and xAI, ``max_tokens`` for others.
         seed_field: Name of the seed field.
         stream_usage: Whether the endpoint supports ``stream_options``, which requests the usage.
-        schema_mode: What the endpoint enforces.
-        tool_rules: The vendor whose rules for tool calls it follows.
+        schema_mode: The format that the endpoint enforces.
+        tool_rules: The vendor whose rules for tool calls the endpoint follows.
         reasoning_field: Name of the field in which reasoning from earlier answers must be sent back
-            if a request has tools; empty if it need not be. Other endpoints reject the field.
+            if a request has tools; empty if this is not required. Other endpoints reject the field.
     """
 
     path: ClassVar[str] = "chat/completions"
     features = frozenset({"system", "history", "images", "schema"})
     max_tokens_field: ClassVar[str] = "max_tokens"
     seed_field: ClassVar[str] = "seed"
-    # Only OpenAI has `prompt_cache_key`, and some servers reject unknown fields.
+    # Only OpenAI supports `prompt_cache_key`, and some servers reject unknown fields.
     unsupported_options: ClassVar[frozenset[str]] = frozenset({"cache"})
     stream_usage: ClassVar[bool] = True
     schema_mode: ClassVar[SchemaMode] = "strict"
@@ -185,7 +185,7 @@ class OpenAICompatibleEngine(HTTPEngine):
 
 
 class ChatParser:
-    """Parser for one response; a whole body has ``message`` where a chunk has ``delta``.
+    """Parses one response; a whole body has ``message`` where a chunk has ``delta``.
 
     Some servers also send ``message`` in a stream: either alongside the deltas, or instead of them,
     with the whole text so far.
@@ -272,13 +272,13 @@ class ChatParser:
             return message | {
                 name: self._new_text(name, text, is_last=is_last) for name, text in texts.items()
             }
-        # After deltas, a message repeats them; only its tool calls may be new.
+        # A message after deltas repeats them; only its tool calls may be new.
         is_repeated = self.finished or self._calls
         return {} if is_repeated else {"tool_calls": message.get("tool_calls")}
 
     def _new_text(self, name: str, text: str, *, is_last: bool) -> str:
         sent = self._sent_texts.get(name, "")
-        # Before the last message, text that equals the text so far is new text, not a repetition.
+        # Before the last message, text that equals the text so far is new, not a repetition.
         if text.startswith(sent) and (is_last or text != sent):
             self._sent_texts[name] = text
             return text[len(sent) :]
@@ -379,7 +379,7 @@ def _tool_row(result: ToolResult) -> dict[str, Any]:
 
 
 def _as_mistral_requires(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield messages with IDs that Mistral accepts, and with an answer after tool results.
+    """Yield messages with IDs that Mistral accepts, and with a placeholder after tool results.
 
     A user message right after tool results is an error:
     https://github.com/langchain-ai/langchain/pull/24668
@@ -428,7 +428,7 @@ def _part_chunks(parts: list[Any]) -> Iterator[Chunk]:
 
 
 def cache_key(request: Request) -> str:
-    """Return a key that requests with the same beginning share.
+    """Return a key that is equal for requests with the same beginning.
 
     OpenAI sends requests with the same key to the machine that has cached their beginning:
     https://platform.openai.com/docs/guides/prompt-caching

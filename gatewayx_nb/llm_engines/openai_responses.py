@@ -64,9 +64,9 @@ _UNFINISHED_STATUSES = frozenset({"queued", "in_progress", "cancelled"})
 class OpenAIResponsesEngine(OpenAICompatibleEngine):
     """An endpoint that implements both Responses and Chat Completions.
 
-    A request with parameters that Responses lacks (`CHAT_ONLY`) is sent to Chat Completions. Unless
-    ``api`` is set, so is every request to a base URL set by the user, because most proxies and
-    local servers support nothing else.
+    A request with parameters that Responses lacks (`CHAT_ONLY`) is sent to Chat Completions. So is,
+    unless ``api`` is set, every request to a base URL that the user has set, because most proxies
+    and local servers support only Chat Completions.
 
     Attributes:
         has_batches: Whether the provider has OpenAI's batch interface.
@@ -77,7 +77,7 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
         **kwargs: The options of `LLMEngine`.
 
     Raises:
-        ConfigError: If ``api`` is neither.
+        ConfigError: If ``api`` has another value.
     """
 
     max_tokens_field: ClassVar[str] = "max_completion_tokens"
@@ -110,7 +110,7 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
         return OpenAIBatches(self, self._batch_dialect, self._parser_of)
 
     def _batch_dialect(self, request: Request) -> Dialect:
-        """Return the dialect for a row of a batch, which cannot adapt to a refusal."""
+        """Return the dialect for a batch row, which cannot be adapted after a refusal."""
         dialect = self.dialect(request)
         return dialect if dialect is self else ResponsesDialect(asks_reasoning=False)
 
@@ -134,7 +134,7 @@ class ResponsesDialect(Dialect):
     """The dialect of the Responses API.
 
     Args:
-        asks_reasoning: Whether encrypted reasoning is requested, to be sent back with the turn.
+        asks_reasoning: Whether to request encrypted reasoning, which is sent back with the turn.
     """
 
     def __init__(self, *, asks_reasoning: bool = True) -> None:
@@ -183,7 +183,7 @@ class ResponsesParser:
     def __init__(self, errors: ProviderErrors) -> None:
         self.finished = self.ended = False
         self._errors = errors
-        self._open_types: set[str] = set()  # types of the items that have partly arrived
+        self._open_types: set[str] = set()  # types of the items that have arrived partially
         self._sent_text: list[str] = []
         self._sent_reasoning: list[str] = []
         self._sent_calls = 0
@@ -217,7 +217,7 @@ class ResponsesParser:
             case "response.created":
                 yield _ids_chunk(as_dict(event.get("response")))
             case "response.completed" | "response.incomplete" | "response.failed":
-                # Some proxies send an end without a response, or one without a status.
+                # Some proxies send an end event without a response, or a response without a status.
                 response, status = as_dict(event.get("response")), event_type.split(".")[1]
                 yield from self._end(response | {"status": response.get("status") or status})
                 self.ended = self.finished
@@ -236,7 +236,7 @@ class ResponsesParser:
                 raise self._errors.truncated()
 
     def _extend_call(self, event: dict[str, Any]) -> None:
-        """Keep the pieces of a call until its end, which some proxies leave out."""
+        """Keep the pieces of a call until its end, which some proxies omit."""
         index, item = event.get("output_index"), as_dict(event.get("item"))
         if item.get("type") == "function_call":
             self._calls.add(index, as_str(item.get("call_id")), as_str(item.get("name")))
@@ -251,7 +251,7 @@ class ResponsesParser:
             yield self._tool_call_chunk(item)
         elif kind in self._open_types:
             self._open_types.remove(kind)
-        else:  # some proxies do not send it in pieces
+        else:  # some proxies send the item only as a whole
             yield from self._item(item, event.get("output_index"))
 
     def _end(self, response: dict[str, Any]) -> Iterator[Chunk]:
@@ -265,7 +265,7 @@ class ResponsesParser:
             self._has_tool_calls = True
             yield Chunk(tool_calls=self._calls.finish_all())
         self.finished = status not in _UNFINISHED_STATUSES
-        # Some proxies leave out the items of the response that they have streamed.
+        # Some proxies omit the items that they have streamed from the final response.
         yield from _details(as_dicts(response.get("output")) or self._items)
         usage = as_dict(response.get("usage"))
         yield Chunk(
@@ -332,13 +332,13 @@ class ResponsesParser:
 
 
 def _rest(pieces: list[str], sent: list[str]) -> str:
-    """Return the part of a text that has not been sent; empty if it differs from what was sent."""
+    """Return the part of a text that has not been sent; empty if the text sent before differs."""
     text, beginning = "".join(pieces), "".join(sent)
     return text.removeprefix(beginning) if text.startswith(beginning) else ""
 
 
 def _details(items: list[dict[str, Any]]) -> Iterator[Chunk]:
-    """Yield the contents of a response's items other than text and tool calls."""
+    """Yield the contents of items other than text and tool calls."""
     contents = [row for item in items for row in as_dicts(item.get("content"))]
     citations: list[Citation] = []
     start = 0
@@ -355,7 +355,7 @@ def _details(items: list[dict[str, Any]]) -> Iterator[Chunk]:
 
 
 def _carried(items: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the items to send back, unless they are only text and tool calls.
+    """Return the items to send back; ``None`` if they are only text and tool calls.
 
     Reasoning without its encrypted content is useless, and so are the IDs that belong to it:
     https://platform.openai.com/docs/guides/reasoning#encrypted-reasoning-items
@@ -396,7 +396,7 @@ def _ids_chunk(response: dict[str, Any]) -> Chunk:
 
 
 def _usage(usage: dict[str, Any]) -> Usage:
-    """Parse the usage, whose counts are those of Chat Completions under other names."""
+    """Parse the usage, which has the counts of Chat Completions under different names."""
     chat_names = {
         "input_tokens": "prompt_tokens",
         "output_tokens": "completion_tokens",

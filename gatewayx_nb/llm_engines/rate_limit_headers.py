@@ -31,8 +31,8 @@ def rate_limits(headers: Mapping[str, str], now: float) -> RateLimits | None:
     OpenAI and compatible providers send headers such as ``x-ratelimit-remaining-tokens``
     (https://platform.openai.com/docs/guides/rate-limits), with resets such as ``6m0s``.
     Anthropic sends ``anthropic-ratelimit-tokens-remaining``
-    (https://docs.anthropic.com/en/api/rate-limits), with resets as RFC 3339 times, and the same of
-    ``input-tokens`` and ``output-tokens``. A limit of 0 or -1 means that it is unknown.
+    (https://docs.anthropic.com/en/api/rate-limits), with resets as RFC 3339 times, and equivalent
+    headers for ``input-tokens`` and ``output-tokens``. A limit of 0 or -1 means that it is unknown.
 
     Args:
         headers: The response headers, with names in lower case.
@@ -68,7 +68,7 @@ def _reset(text: str, now: float) -> float | None:
         seconds = float(text)
     else:
         seconds = _seconds_until(text, now)
-    # `float` turns a number of 400 digits into infinity.
+    # `float` returns infinity for a number with 400 digits.
     return None if seconds == math.inf else seconds
 
 

@@ -1,6 +1,6 @@
 """The parts of a response: the data of server-sent events, or one JSON text.
 
-The body itself shows which of these it is, not its content type: some servers send events as
+The format is detected from the body, not from the content type: some servers send events as
 ``text/plain``, others send JSON as ``text/event-stream``.
 """
 
@@ -33,8 +33,9 @@ _ERROR_FIELD = "error:"
 _GAP = re.compile(r"[\s,]*+")
 
 _MAX_VALUES = 50_000
-"""Maximum number of JSON values that are read as events of one body; without its end mark, the
-answer then counts as cut off."""
+"""Maximum number of JSON values to read as events of one body.
+
+The end mark of a longer body is not reached, so its answer counts as truncated."""
 
 _WAIT_AFTER_JSON = 1.0
 """Seconds to wait for the end of a body whose JSON is complete."""
@@ -42,7 +43,7 @@ _WAIT_AFTER_JSON = 1.0
 
 @dataclass(frozen=True, slots=True)
 class BodyParts:
-    """The parts of a body that one block of bytes completes.
+    """The parts of a body that are complete after one more block of bytes.
 
     Attributes:
         data: The data of each event, or the whole body.
@@ -54,7 +55,7 @@ class BodyParts:
 
 
 def is_end_mark(data: str) -> bool:
-    """Return whether data is the end mark of a stream, which some servers send in every dialect."""
+    """Return whether data is the end mark of a stream, which servers may send in any dialect."""
     return data[:1] != "{" and data.strip().startswith("[DONE]")
 
 
@@ -62,11 +63,11 @@ def is_end_mark(data: str) -> bool:
 class EventLog(Sequence[Any]):
     """The events of a stream, for `Reply.raw`; each is parsed when it is read.
 
-    The data of the events is kept as text, which takes a tenth of the memory of parsed events. The
-    middle of a long stream is left out.
+    The events are kept as text, which takes a tenth of the memory of parsed events. The middle of a
+    long stream is omitted.
 
     Attributes:
-        omitted: Number of events that were left out of the middle.
+        omitted: Number of events that were omitted from the middle.
         key: The engine's key, which is masked if the provider repeats it.
     """
 
@@ -75,7 +76,7 @@ class EventLog(Sequence[Any]):
     _data: list[str] = field(default_factory=list)
     _size: int = 0
     _kept: int = 0
-    """Number of events at the start that are kept once `_MAX_LOGGED` is reached."""
+    """Number of events to keep from the start after `_MAX_LOGGED` is reached."""
 
     def add(self, data: Sequence[str]) -> None:
         """Add the data of events."""
@@ -85,13 +86,13 @@ class EventLog(Sequence[Any]):
             self._omit()
 
     def closed(self) -> EventLog:
-        """Return the log of a stream that has ended, without the end mark."""
+        """Return the log of a finished stream, without the end mark."""
         if self._data and is_end_mark(self._data[-1]):
             self._data.pop()
         return self
 
     def _omit(self) -> None:
-        """Leave out the oldest events after those that are kept at the start."""
+        """Remove the oldest events after those that are kept from the start."""
         self._kept = self._kept or len(self._data) // 2
         while self._size > _MAX_LOGGED and len(self._data) > self._kept + 1:
             self._size -= len(self._data.pop(self._kept))
@@ -112,7 +113,7 @@ class EventLog(Sequence[Any]):
         return len(self._data)
 
     def _masked(self, data: str) -> str:
-        # Events are masked when they are read, because hardly any log is read.
+        # Events are masked when they are read, because most logs are never read.
         return redact(data, [self.key])
 
     @override
@@ -137,20 +138,20 @@ def _value(data: str) -> Any:  # noqa: ANN401 - JSON
 
 
 def is_event(body: str) -> bool:
-    """Return whether a body is only the first event of a stream that was cut off."""
+    """Return whether a body is only the first event of a truncated stream."""
     value = _value(body)
     if not isinstance(value, dict):
         return False
     choices = value.get("choices")
     first = choices[0] if isinstance(choices, list) and choices else None
     is_delta = isinstance(first, dict) and "delta" in first and not first.get("message")
-    # Anthropic's and Cohere's events have such types; their whole answers have `message` or none.
+    # Anthropic's and Cohere's events have such types; whole answers have `message` or no type.
     return is_delta or str(value.get("type", "")).startswith("content")
 
 
 async def read_parts(response: Response) -> AsyncGenerator[BodyParts]:
     """Yield the parts of a response as they arrive."""
-    # A generator that is left to the garbage collector costs a task and a wake-up of the loop.
+    # Closing the generator saves the task with which the garbage collector would close it.
     async with contextlib.aclosing(response.blocks()) as blocks:
         begin = b""
         async for block in blocks:
@@ -164,7 +165,7 @@ async def read_parts(response: Response) -> AsyncGenerator[BodyParts]:
         yield BodyParts(_data(decoder.feed(begin)))
         async for block in blocks:
             yield BodyParts(_data(decoder.feed(block)))
-        # An incomplete event is dropped; the missing end mark shows that the stream was cut off.
+        # An incomplete event is dropped; the missing end mark shows that the stream was truncated.
         yield BodyParts([data for data in _data(decoder.close()) if json_body.is_complete(data)])
         if error := _stray_error(decoder.stray):
             yield BodyParts([error])
@@ -173,7 +174,7 @@ async def read_parts(response: Response) -> AsyncGenerator[BodyParts]:
 
 
 async def read_error(response: Response) -> bytes:
-    """Return the body of an error response, or the part of it that has arrived."""
+    """Return the body of an error response, or the part that has arrived."""
     async with contextlib.aclosing(response.blocks()) as blocks:
         return (await _read_json(response, b"", blocks, is_error=True)).encode()
 
@@ -183,7 +184,7 @@ async def _read_json(
 ) -> str:
     """Return a body that begins with JSON.
 
-    Complete JSON needs no end mark: silence or a broken connection after it does no harm. An
+    Complete JSON needs no end mark, so silence or a broken connection after it is not an error. An
     incomplete body is returned only if it is an error or begins with a complete JSON value.
     """
     body, checked = bytearray(_content(begin)), 0
@@ -210,9 +211,9 @@ async def _read_json(
 def _json_parts(text: str) -> BodyParts:
     """Return the parts of a body that begins with JSON.
 
-    Text after the JSON, such as an end mark, is left out. If more JSON follows, or a list is cut
-    off, each value is an event, because some servers stream events like this; only an end mark
-    among them shows that the stream is complete.
+    Text after the JSON, such as an end mark, is omitted. If more JSON follows or a list is
+    truncated, each value is an event, because some servers stream events in this form. The stream
+    is then complete only if it contains an end mark.
     """
     if json_body.is_complete(text):
         return BodyParts([text], is_whole=True)
@@ -223,7 +224,7 @@ def _json_parts(text: str) -> BodyParts:
 
 
 def _values(text: str) -> tuple[list[str], str]:
-    """Return the JSON values at the start of a text or a cut-off list, as texts, and the rest."""
+    """Return the JSON values at the start of a text or a truncated list, as texts, and the rest."""
     try:
         bounded_json.check_values(text)
     except bounded_json.TooManyValuesError:
@@ -235,7 +236,7 @@ def _values(text: str) -> tuple[list[str], str]:
         except (ValueError, RecursionError):
             if start or text[0] != "[":
                 break
-            start = _after_gap(text, 1)  # the list is cut off, so its items are read
+            start = _after_gap(text, 1)  # the list is truncated, so read its items
             continue
         values.append(text[start:end])
         start = _after_gap(text, end)

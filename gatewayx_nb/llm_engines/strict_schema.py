@@ -1,4 +1,4 @@
-"""Strict forms of a JSON Schema: each provider enforces a subset of its own."""
+"""Strict variants of a JSON Schema, because each provider enforces a different subset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gatewayx_nb.json_schema import resolve, wrap_in_object
 _IGNORED = frozenset(
     {"$schema", "$id", "$comment", "$defs", "definitions", "discriminator", "deprecated"}
 )
-"""Keywords that mean nothing to a model."""
+"""Keywords that are meaningless to a model."""
 
 _STRUCTURE = frozenset(
     {"$ref", "additionalProperties", "allOf", "anyOf", "const", "description", "enum", "format"}
@@ -39,13 +39,14 @@ class SchemaRules:
     """The subset of JSON Schema that a provider enforces.
 
     Attributes:
-        keywords: The constraints that it supports. All others move into the description, where the
-            model may follow them.
-        formats: The formats that it supports.
-        all_required: Whether every property must be required; an optional one becomes nullable.
+        keywords: The supported constraints. Others are moved to the description, where the model
+            may follow them.
+        formats: The supported formats.
+        all_required: Whether every property must be required; optional properties become nullable.
         some_required: Whether an object must have at least one required property.
         prefix_items: Whether the items of a tuple may have different schemas.
-        recursion: Whether a type may contain itself: anywhere, only in optional properties, or not.
+        recursion: Where a type may contain itself: anywhere, only in optional properties, or
+            nowhere.
         enum_needs_type: Whether ``type`` must accompany ``enum``; otherwise, it must not.
         max_properties: Maximum number of properties in all objects.
         max_depth: Maximum depth of nested objects.
@@ -53,8 +54,8 @@ class SchemaRules:
         max_unions: Maximum number of properties and items with several types.
         max_enum_values: Maximum number of values in all enums.
         max_long_labels: Maximum number of characters in an enum with more than 250 values.
-        distinct_variants: Whether the objects of a union must differ in the name, or in the labels,
-            of their first property.
+        distinct_variants: Whether the objects of a union must differ in the name or the labels of
+            their first property.
         max_min_items: Highest value of ``minItems``.
         max_chars: Maximum number of characters in all names and labels.
     """
@@ -77,10 +78,10 @@ class SchemaRules:
     max_chars: int | None = None
 
     def enforceable_schema(self, schema: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the form of a schema that the provider enforces.
+        """Return the variant of a schema that the provider enforces.
 
-        A value that is not an object is put inside one. The result is ``None`` if the provider
-        cannot enforce the schema, because it is open, too large or uses other keywords.
+        A value that is not an object is wrapped in one. The result is ``None`` if the provider
+        cannot enforce the schema because it is open, too large or uses other keywords.
         """
         try:
             strict = _Translation(self, wrap_in_object(schema)).result()
@@ -122,7 +123,7 @@ class _Translation:
         self._recursive = set(self._find_recursive())
 
     def result(self) -> dict[str, Any]:
-        """Return the schema with the definitions that it refers to."""
+        """Return the schema with the referenced definitions."""
         strict = self._part(self._root)
         definitions: dict[str, Any] = {}
         missing = list(_references(strict))
@@ -215,7 +216,7 @@ class _Translation:
             items = [self._part(item) for item in first]
             if self._rules.prefix_items:
                 return {"type": "array", "prefixItems": items, **kept, **self._notes(part, kept)}
-            unique = [item for place, item in enumerate(items) if item not in items[:place]]
+            unique = [item for index, item in enumerate(items) if item not in items[:index]]
             item = unique[0] if len(unique) == 1 else {"anyOf": list(_flat(unique))}
             order = ", ".join(str(_name_of(item)) for item in items)
             part = {**part, "items in this order": order}
@@ -246,7 +247,7 @@ class _Translation:
         return {**variants[0], **notes} if len(variants) == 1 else {"anyOf": variants, **notes}
 
     def _labels_of_type(self, kind: str, labels: list[Any]) -> dict[str, Any]:
-        if kind in ("null", "boolean"):  # not all providers support an enum of these
+        if kind in ("null", "boolean"):  # not all providers support an enum of this type
             note = {"description": f"{{enum: {labels}}}"} if labels in ([True], [False]) else {}
             return {"type": kind, **note}
         return {"type": kind, "enum": labels} if self._rules.enum_needs_type else {"enum": labels}
@@ -259,7 +260,7 @@ class _Translation:
     def _notes(self, part: Mapping[str, Any], kept: Iterable[str] = ()) -> dict[str, Any]:
         """Return the title and description, to which the other constraints are appended.
 
-        This is what Anthropic's SDK does with them (``anthropic.transform_schema``).
+        Anthropic's SDK does the same (``anthropic.transform_schema``).
         """
         notes = {name: part[name] for name in ("description", "title") if name in part}
         left = {
@@ -278,7 +279,7 @@ _NOTES = ("title", "description", "default")
 
 
 def _of_type(part: dict[str, Any], kind: str) -> dict[str, Any]:
-    """Return the part of a schema with several types that applies to one of these types."""
+    """Return the part of a multi-type schema that applies to one of its types."""
     rest = {name: value for name, value in part.items() if name not in _NOTES}
     return {"type": kind} if kind in ("null", "boolean") else {**rest, "type": kind}
 
@@ -363,7 +364,7 @@ def _depth(schema: Mapping[str, Any], depths: dict[str, int], root: Mapping[str,
 
     Args:
         schema: A strict schema.
-        depths: The known depths of definitions; new ones are added.
+        depths: The known depths of definitions; this function adds new ones.
         root: The schema with the definitions.
     """
     name = _definition(str(schema.get("$ref", "")))

@@ -34,8 +34,8 @@ class _PartialCall:
 class ToolCallAssembler:
     """The unfinished tool calls of one response.
 
-    A piece belongs to the latest call with the same index, unless it has both another ID and a
-    name: some servers number every call 0, others send a new ID with each piece.
+    A piece belongs to the latest call with the same index, unless it has both a different ID and a
+    name: some servers number every call 0, and others send a new ID with each piece.
 
     Raises:
         ProviderError: From `add`, if there are more than `MAX_CALLS` calls.
@@ -51,7 +51,7 @@ class ToolCallAssembler:
 
     @property
     def are_complete(self) -> bool:
-        """Whether calls are pending, all of them with arguments that are complete JSON."""
+        """Whether calls are pending and all of them have complete JSON arguments."""
         return bool(self._calls) and all(
             json_body.is_complete(call.complete().arguments) for call in self._calls.values()
         )
@@ -79,7 +79,7 @@ class ToolCallAssembler:
             self.add(index, "", "", arguments)
 
     def finish(self, index: object) -> Iterator[Chunk]:
-        """Yield the calls that have this index as complete, and remove them."""
+        """Yield the calls with this index as complete, and remove them."""
         if completed := [call.complete() for call in self._by_index.get(_key(index), ())]:
             self.drop(index)
             yield Chunk(tool_calls=tuple(completed))
@@ -97,5 +97,5 @@ class ToolCallAssembler:
 
 
 def _key(index: object) -> Hashable:
-    """Return what identifies an index, which a server may send as any JSON value."""
+    """Return a hashable key for an index, which a server may send as any JSON value."""
     return index if isinstance(index, Hashable) else repr(index)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _STATUSES = (400, 422)
 
 _NUMBER = re.compile(r"(?<![\w.-])\d[\d,]{0,15}(?!\w)")
-"""A number that is not a part of a name, such as that of a model with a date."""
+"""A number that is not part of a name, such as a model name with a date."""
 
 _PROVIDER_NAMES = {
     "temperature": ("temperature",),
@@ -58,8 +58,9 @@ def check_supported(engine: LLMEngine, request: Request) -> None:
     """Check that the engine supports every parameter that the caller set.
 
     Raises:
-        RejectedParameterError: If the provider or the model lacks a parameter, if ``params`` has
-            an unknown name, or if the engine's `generate` takes no such keyword.
+        RejectedParameterError: If the provider or the model does not support a parameter, if
+            ``params`` contains an unknown name, or if the engine's `generate` does not accept a
+            keyword.
     """
     # The names are sorted, so that several parameters always give the same message.
     for name in sorted(engine.unsupported_options):
@@ -88,7 +89,7 @@ def check_supported(engine: LLMEngine, request: Request) -> None:
 
 
 def takes(engine: LLMEngine, name: str) -> bool:
-    """Return whether an engine takes a keyword such as ``system`` or ``messages``."""
+    """Return whether an engine accepts a keyword such as ``system`` or ``messages``."""
     accepted = _generate_keywords(type(engine))
     return accepted is None or name in accepted
 
@@ -109,7 +110,7 @@ def _rejected(
 
 
 def _generate_keywords(engine: type[LLMEngine]) -> frozenset[str] | None:
-    """Return the keywords that an engine's `generate` takes; ``None`` if it takes any."""
+    """Return the keywords that an engine's `generate` accepts; ``None`` if it accepts any."""
     if engine.stream is not LLMEngine.stream:  # only the base class's method calls `generate`
         return None
     # The first two parameters are `self` and the prompt.
@@ -120,7 +121,7 @@ def _generate_keywords(engine: type[LLMEngine]) -> frozenset[str] | None:
 
 
 def explain_rejection(error: GatewayError, request: Request, data: bytes) -> GatewayError:
-    """Return an error that names the rejected parameter, or ``error`` itself.
+    """Return an error that states the rejected parameter, or ``error`` itself.
 
     A parameter counts as rejected if the caller set it and it is named in the provider's ``param``
     field or appears as a whole word in the message. The providers' reasons vary too much for a
@@ -145,7 +146,7 @@ def explain_rejection(error: GatewayError, request: Request, data: bytes) -> Gat
 
 
 def model_token_limit(error: RejectedParameterError, sent: int) -> int | None:
-    """Return the model's own limit, if it rejected ``max_tokens`` for being higher than that.
+    """Return the model's limit if it rejected ``max_tokens`` for exceeding that limit.
 
     Args:
         error: The rejection.
