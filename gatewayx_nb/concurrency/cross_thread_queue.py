@@ -19,11 +19,11 @@ class CrossThreadQueue(Generic[T]):
     """A queue from one event loop to one reader in another thread or loop.
 
     The producer waits while `_HIGH_WATER` items are unread, so that a slow reader does not exhaust
-    memory. No lock is needed: a deque's append and popleft are atomic, and each side checks the
-    deque again after setting the flag that it is waiting.
+    memory. No lock is needed, because a deque's append and popleft are atomic, and each side checks
+    the deque again after setting its waiting flag.
 
     Args:
-        wake: Called from the producer's thread when a waiting reader should check again.
+        wake: Called in the producer's thread when a waiting reader should check again.
 
     Attributes:
         closed: Whether the last item has been added.
@@ -69,17 +69,17 @@ class CrossThreadQueue(Generic[T]):
         if not self._items:
             return None
         item = self._items.popleft()
-        # The attribute is read only once, because the producer may clear it at any time.
+        # Read the attribute only once, because the producer may clear it at any time.
         resume = self._resume_producer
-        # The producer resumes at half the mark, so that the threads switch once per 512 items
-        # rather than for each item.
+        # The producer resumes at half of `_HIGH_WATER`, so that the threads switch once per 512
+        # items rather than for each item.
         if resume is not None and len(self._items) < _HIGH_WATER // 2:
             resume()
         return item
 
     async def _wait_for_room(self) -> None:
-        loop, room = asyncio.get_running_loop(), asyncio.Event()
-        self._resume_producer = lambda: loop.call_soon_threadsafe(room.set)
+        loop, has_room = asyncio.get_running_loop(), asyncio.Event()
+        self._resume_producer = lambda: loop.call_soon_threadsafe(has_room.set)
         if len(self._items) >= _HIGH_WATER // 2:
-            await room.wait()
+            await has_room.wait()
         self._resume_producer = None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LoopInbox:
-    """Queue of callbacks from other threads to an event loop; one wake-up serves several.
+    """Queue of callbacks from other threads to an event loop; a wake-up runs several callbacks.
 
     Waking a loop takes system calls, which also release the GIL. With
     `asyncio.loop.call_soon_threadsafe` for each callback, waking was the largest part of a call's
@@ -45,7 +45,7 @@ class LoopInbox:
         return inbox
 
     def call_soon(self, callback: Callable[[], object]) -> None:
-        """Run a function later on the loop's thread, in order; it must not raise.
+        """Run a function later on the loop's thread, in order; the function must not raise.
 
         Raises:
             RuntimeError: If the loop is closed.
@@ -67,12 +67,12 @@ class LoopInbox:
 
     def _run_after_event(self) -> None:
         if sys.platform == "linux" and self._event is not None:
-            with contextlib.suppress(BlockingIOError):  # a forked child has read it
+            with contextlib.suppress(BlockingIOError):  # a forked child has read the event
                 os.eventfd_read(self._event)
         self._run()
 
     def _run(self) -> None:
-        # The flag is reset first: a callback that is added from now on wakes the loop again.
+        # Reset the flag first, so that a callback that is added from now on wakes the loop again.
         self._is_due = False
         while self._callbacks:
             self._callbacks.popleft()()
@@ -87,10 +87,10 @@ def _add_event(loop: asyncio.AbstractEventLoop, read: Callable[[], object]) -> i
         # The context is empty; otherwise, the loop would keep the first caller's context variables
         # alive.
         contextvars.Context().run(loop.add_reader, event, read)
-    except NotImplementedError:  # another kind of loop
+    except NotImplementedError:  # this type of loop does not support it
         os.close(event)
         return None
-    # The event is not closed with the loop, because another thread may not have noticed yet. It is
-    # not closed at exit either, because threads may still be running.
+    # Do not close the event with the loop, because another thread may still use it. Do not close it
+    # at exit either, because threads may still be running.
     weakref.finalize(loop, os.close, event).atexit = False
     return event

@@ -1,7 +1,7 @@
 """Background event loops, calls to them, and waits that Ctrl-C and Stop can interrupt.
 
-All I/O of a pool runs on such a loop: a pooled connection belongs to the loop that opened it,
-while the loops of notebooks, threads and scripts come and go.
+All I/O of a pool runs on such a loop, because a pooled connection belongs to the loop that opened
+it, and the loops of notebooks, threads and scripts come and go.
 """
 
 from __future__ import annotations
@@ -37,8 +37,7 @@ class Portal:
 
     Args:
         name: Name of the thread, as debuggers show it.
-        never_blocks: Whether all code on the loop is known not to block it, unlike third-party
-            code.
+        never_blocks: Whether no code on the loop blocks it; third-party code might.
     """
 
     def __init__(self, name: str, *, never_blocks: bool = False) -> None:
@@ -75,7 +74,7 @@ class Portal:
             timeout: Maximum seconds to wait; needed because third-party code may block the loop.
 
         Raises:
-            TimeoutError: If it took longer than ``timeout``.
+            TimeoutError: If the coroutine took longer than ``timeout``.
             asyncio.CancelledError: If the portal was closed.
         """
         deadline = time.monotonic() + timeout
@@ -109,11 +108,11 @@ class Portal:
             raise asyncio.CancelledError
         return task.result()
 
-    async def arun(self, coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:  # noqa: ASYNC109 - it also cancels the coroutine on the other loop
+    async def arun(self, coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:  # noqa: ASYNC109 - also cancels the coroutine on the other loop
         """Run a coroutine on the loop and await it on the current one; propagate cancellation.
 
         Raises:
-            TimeoutError: If it took longer than ``timeout`` seconds.
+            TimeoutError: If the coroutine took longer than ``timeout`` seconds.
         """
         with interruptible():
             return await _CrossLoopCall(coroutine, self).result(timeout)
@@ -127,7 +126,7 @@ class Portal:
 
     def stop(self) -> None:
         """Stop the loop without waiting for it; see `close`."""
-        # The loop is stopped only once; a second stop would end the clean-up of its tasks.
+        # Stop the loop only once, because a second stop would end the clean-up of its tasks.
         if not (self._is_stopping or self.loop.is_closed()):
             self._is_stopping = True
             with contextlib.suppress(RuntimeError):  # another thread has just closed it
@@ -139,12 +138,12 @@ class Portal:
         asyncio.set_event_loop(self.loop)
         try:
             while not self._is_stopping:
-                # A task of an engine may raise one of these. It ends `run_forever`, but must not
-                # end this loop.
+                # An engine's task may raise one of these, which ends `run_forever` but must not end
+                # this loop.
                 with contextlib.suppress(SystemExit, KeyboardInterrupt):
                     self.loop.run_forever()
         finally:
-            # This is done here, because only the loop's own thread may access its tasks.
+            # Cancel the tasks here, because only the loop's own thread may access them.
             self._cancel_all()
             self.loop.close()
 
@@ -174,14 +173,14 @@ class _CrossLoopCall(Generic[T]):
         self._context = contextvars.copy_context()
 
     async def result(self, timeout: float | None) -> T:  # noqa: ASYNC109 - see `Portal.arun`
-        """Await the result; cancelling the awaiting task cancels the coroutine without waiting."""
+        """Await the result; cancelling the awaiting task cancels the coroutine, too."""
         self._portal.inbox.call_soon(self._begin)
         # A plain timer takes half the time of `asyncio.timeout`.
         timer = None if timeout is None else self._caller.call_later(timeout, self._expire)
         try:
             await self._done
         except (asyncio.CancelledError, TimeoutError):
-            with contextlib.suppress(RuntimeError):  # that loop has closed and cancelled its tasks
+            with contextlib.suppress(RuntimeError):  # the loop has closed and cancelled its tasks
                 self._portal.inbox.call_soon(self._cancel)
             raise
         finally:
@@ -199,18 +198,18 @@ class _CrossLoopCall(Generic[T]):
             self._task.cancel()
 
     def _notify(self, task: asyncio.Task[T]) -> None:
-        # The error means that the caller's loop has closed, so nothing awaits the result.
+        # An error means that the caller's loop has closed, so nothing awaits the result.
         with contextlib.suppress(RuntimeError):
             self._inbox.call_soon(self._settle)
         if not task.cancelled():
-            task.exception()  # otherwise, asyncio logs that it was never retrieved
+            task.exception()  # otherwise, asyncio logs that the exception was never retrieved
 
     def _expire(self) -> None:
         if not self._done.done():
             self._done.set_exception(TimeoutError())
 
     def _settle(self) -> None:
-        if not self._done.done():  # it is done if the caller was cancelled
+        if not self._done.done():  # the caller may have been cancelled
             self._done.set_result(None)
 
 
@@ -237,11 +236,11 @@ def is_being_cancelled() -> bool:
 
 
 def forbid_blocking_call(async_method: str) -> None:
-    """Reject a blocking call in a portal's thread, where it would deadlock.
+    """Raise an error in a portal's thread, where a blocking call would deadlock.
 
     Raises:
-        UsageError: If the current thread is a portal's; the hint names ``async_method``, the
-            method to await instead.
+        UsageError: If the current thread is a portal's; the hint is to await ``async_method``
+            instead.
     """
     if on_portal_thread():
         raise UsageError(
@@ -253,14 +252,15 @@ def forbid_blocking_call(async_method: str) -> None:
 class InterruptibleEvent:
     """An event for one waiting thread; each `set` ends one wait, and so does Ctrl-C.
 
-    It wraps a bare lock: `threading.Event` and `concurrent.futures.Future` are written in Python.
-    Ctrl-C in the middle of their code can leave their lock held, which blocks the other thread.
+    It uses only a lock, because `threading.Event` and `concurrent.futures.Future` are written in
+    Python: Ctrl-C in the middle of their code can leave their lock held, which blocks the other
+    thread.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        # The lock is held from the start. `wait` acquires it again, which succeeds after `set` has
-        # released it.
+        # The lock is held from the start. `wait` acquires it again, which succeeds after `set`
+        # releases it.
         self._lock.acquire()
 
     def set(self) -> None:
@@ -276,8 +276,8 @@ class InterruptibleEvent:
 class _Heartbeat:
     """Timer that wakes an event loop regularly while a coroutine waits in the timer's context.
 
-    Python handles signals only in the main thread, so a single timer for that thread's loop is
-    enough.
+    Python handles signals only in the main thread, so a single timer for the main thread's loop is
+    sufficient.
     """
 
     _current: ClassVar[_Heartbeat | None] = None
@@ -325,7 +325,7 @@ async def run_in_thread(function: Callable[..., T], *args: object, **kwargs: obj
     """Call a blocking function in its own thread, and await its result.
 
     The thread is a daemon and does not belong to the loop's executor: a function that never returns
-    must neither keep the interpreter from exiting nor occupy one of the executor's threads.
+    must not prevent the interpreter from exiting or occupy a thread of the executor.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()

@@ -22,13 +22,14 @@ def atomic_write(path: Path, data: bytes, *, keep_mode: bool = False) -> None:
 
     Args:
         path: The file.
-        data: Its new content.
+        data: The new content.
         keep_mode: Whether an existing file keeps its mode.
 
     Raises:
-        OSError: If it cannot be written; the old file is kept.
+        OSError: If the file cannot be written; the old file is kept.
     """
-    # The temporary file is in the same folder: a rename is atomic only within one file system.
+    # The temporary file is in the same folder, because a rename is atomic only within a file
+    # system.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -54,7 +55,7 @@ def remove_stale_temporaries(path: Path) -> None:
 
 @contextlib.contextmanager
 def write_errors_as_config_error(path: Path, hint: Hint | str) -> Iterator[None]:
-    """Raise a one-line error if a file cannot be written.
+    """Convert an error in the ``with`` block to a one-line error about the file.
 
     Raises:
         ConfigError: Instead of an `OSError`.
@@ -72,21 +73,21 @@ def write_errors_as_config_error(path: Path, hint: Hint | str) -> Iterator[None]
 
 @contextlib.contextmanager
 def file_lock(path: Path, lock: Path, timeout: float) -> Iterator[None]:
-    """Lock out other kernels and threads that write a file.
+    """Lock a file against writing by other kernels and threads.
 
     Args:
         path: The file.
         lock: The lock file, locked with filelock, which also supports Windows and network
-            drives. It is not removed; if a process is killed, the system unlocks it.
+            drives. The lock file is not removed; the system releases the lock of a killed process.
         timeout: Seconds to wait for another process.
 
     Raises:
-        ConfigError: If another process holds the lock for longer.
+        ConfigError: If another process holds the lock for longer than the timeout.
     """
     from filelock import FileLock, Timeout
 
     try:
-        # With a wider mode, other users could open the lock file and hold the lock.
+        # If other users could open the lock file, they could hold the lock.
         with FileLock(lock, timeout=timeout, mode=0o600):
             yield
     except Timeout:
@@ -97,14 +98,14 @@ def file_lock(path: Path, lock: Path, timeout: float) -> Iterator[None]:
 
 
 def make_ignored_folder(folder: Path, rules: str = "*\n") -> None:
-    """Create a private folder with a ``.gitignore`` for all its contents; keep existing ones.
+    """Create a private folder with a ``.gitignore`` for all its contents; keep existing files.
 
     Args:
         folder: The folder.
         rules: The text of the ``.gitignore``.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # The mode "x" does not follow a symlink of that name, unlike "w".
+    # Unlike "w", the mode "x" does not follow a symlink with this name.
     with contextlib.suppress(FileExistsError), (folder / ".gitignore").open("x") as ignore:
         ignore.write(rules)
 

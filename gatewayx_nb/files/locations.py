@@ -61,7 +61,7 @@ class ConfigDir:
 def display_path(path: Path) -> str:
     """Return a path as a person would type it: relative if it is in the current folder.
 
-    Any other path is shown relative to ``~`` or in full.
+    Other paths are shown relative to ``~`` or in full.
     """
     try:
         here = Path.cwd()
@@ -73,7 +73,7 @@ def display_path(path: Path) -> str:
 
 
 def quoted_path(path: Path | str) -> str:
-    """Return a path, also one from `display_path`, as an argument of a shell command.
+    """Quote a path, which may be from `display_path`, as an argument of a shell command.
 
     >>> quoted_path("~/my project/.env")
     "~/'my project/.env'"
@@ -84,11 +84,11 @@ def quoted_path(path: Path | str) -> str:
 
 
 def absolute_path(path: Path | str) -> Path:
-    """Return a path as an absolute one, with ``~`` expanded.
+    """Return an absolute path, with ``~`` expanded.
 
     Raises:
-        ConfigError: If it is relative and the current folder has been deleted, or if it is in the
-            home folder of an unknown user.
+        ConfigError: If the path is relative and the current folder has been deleted, or if it is in
+            the home folder of an unknown user.
     """
     try:
         return Path(path).expanduser().absolute()
@@ -109,11 +109,11 @@ def _relative_to_home(path: Path) -> str:
 
 
 def user_config_dir(env: Mapping[str, str]) -> ConfigDir:
-    """Return platformdirs' configuration folder ``gatewayx``; it need not exist."""
-    # The variable is read here, because platformdirs uses only the process's own environment.
+    """Return platformdirs' configuration folder ``gatewayx``, which need not exist."""
+    # Read the variable here, because platformdirs reads only the process's environment.
     configured = env.get("XDG_CONFIG_HOME") if sys.platform.startswith("linux") else None
     if configured and not Path(configured).is_absolute():
-        configured = str(Path.home() / ".config")  # its specification says to ignore it
+        configured = str(Path.home() / ".config")  # the specification says to ignore it
     base = Path(configured, "gatewayx") if configured else None
     return ConfigDir(base or platformdirs.user_config_path("gatewayx"), "user")
 
@@ -146,7 +146,7 @@ def find_project(env: Mapping[str, str], start: Path | None = None) -> ConfigDir
 
 
 def find_repository(folder: Path) -> Path | None:
-    """Return the nearest folder, at or above a folder, that is the root of a git repository."""
+    """Return the root of the git repository that contains a folder; ``None`` if there is none."""
     return next((each for each in _upwards(folder) if os.path.lexists(each / ".git")), None)
 
 
@@ -154,7 +154,7 @@ def _upwards(folder: Path) -> Iterator[Path]:
     """Yield a folder and its parents, up to a repository root, the home folder or a mount."""
     for candidate in (folder, *folder.parents):
         yield candidate
-        # A `config` folder above one of these does not belong to the project.
+        # A `config` folder above such a folder does not belong to the project.
         is_boundary = candidate == Path.home() or os.path.ismount(candidate)
         if is_boundary or os.path.exists(candidate / ".git"):
             return
@@ -163,7 +163,7 @@ def _upwards(folder: Path) -> Iterator[Path]:
 def _current_folder() -> Iterator[Path]:
     try:
         here = Path.cwd()
-    except FileNotFoundError:  # it has been deleted
+    except FileNotFoundError:  # the current folder has been deleted
         return
     yield here
 
@@ -178,9 +178,9 @@ def _script_folder() -> Iterator[Path]:
 def shipped_path(name: str) -> Path:
     """Return the location of a shipped folder or file.
 
-    A wheel contains it inside the package. In a clone, it is next to the package. A folder next to
-    the package is used only if this project's ``pyproject.toml`` is there too; the neighbours of an
-    installed package belong to other packages.
+    In a wheel, it is inside the package. In a clone, it is next to the package. A folder next to
+    the package is used only if this project's ``pyproject.toml`` is there, too, because the
+    neighbours of an installed package belong to other packages.
 
     Args:
         name: Path relative to the package or the clone, such as ``"engines"``.
@@ -201,9 +201,9 @@ def _is_clone(folder: Path) -> bool:
 
 
 def stat_stamp(path: Path, *, follow: bool = True) -> StatStamp | None:
-    """Return a stamp that changes when a file does; ``None`` if the file does not exist.
+    """Return a stamp that changes when a file changes; ``None`` if the file does not exist.
 
-    It includes the change time, which changes with the file's mode, too, and which no program can
+    The stamp includes the ctime, which also changes with the file's mode and which no program can
     set.
 
     Args:
@@ -214,5 +214,5 @@ def stat_stamp(path: Path, *, follow: bool = True) -> StatStamp | None:
         stat = os.stat(path, follow_symlinks=follow)  # noqa: PTH116 - faster; runs on each call
     except OSError:
         return None
-    # The inode is included, because an atomic write may keep the size and the times.
+    # Include the inode, because an atomic write may keep the size and the times.
     return (stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino)

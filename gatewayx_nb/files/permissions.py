@@ -23,7 +23,7 @@ log = logging.getLogger("gatewayx_nb")
 def ownership_problem(path: Path) -> str | None:
     """Return why a file or folder for code or keys is unsafe; ``None`` if it is safe.
 
-    It is unsafe if another user owns it or everyone can write to it. Modes have no meaning on
+    A file is unsafe if another user owns it or everyone can write to it. Modes have no meaning on
     Windows, where every file counts as safe.
     """
     if sys.platform == "win32":
@@ -93,7 +93,7 @@ def refuse_unsafe(path: Path, root: Path) -> None:
     Call this before writing the file, because a file that is refused when read has no effect.
 
     Raises:
-        ConfigError: If it may not be read.
+        ConfigError: If the file must not be read.
     """
     refuse_link_in(path, root)
     problem = endpoint_file_problem(path, root) if os.path.exists(path) else None
@@ -164,10 +164,10 @@ def open_private(path: Path, *, own: bool) -> int:
             refused if it is a symlink or belongs to another user.
 
     Returns:
-        Its file descriptor, which the caller closes.
+        The file descriptor, which the caller must close.
 
     Raises:
-        ConfigError: If it is refused or cannot be opened.
+        ConfigError: If the file is refused or cannot be opened.
     """
     if own:
         refuse_links(path)

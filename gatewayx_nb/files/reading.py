@@ -33,7 +33,7 @@ def read_limited(path: Path, max_bytes: int = MAX_TEXT_BYTES) -> bytes:
     """Return the content of a regular file; the size is checked before anything is read.
 
     Raises:
-        OSError: If it cannot be read.
+        OSError: If the file cannot be read.
         ValueError: If it is not a regular file, or is larger than ``max_bytes``.
     """
     # Without O_NONBLOCK, opening a pipe would wait for a writer; with O_NOCTTY, opening a terminal

@@ -1,4 +1,4 @@
-"""Detects changes in files and folders that were read."""
+"""Detects changes to files and folders that have been read."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Linux before 6.13 takes timestamps from a clock that ticks every 1 to 10 ms.
 
 
 class FileStamp:
-    """The state of a file or folder when this object was created; create it before reading.
+    """The state of a file or folder at the creation of this object; create it before reading.
 
     A file that changed within the last clock tick may change again without a new stamp, so its
-    content is also compared. Once the tick has passed, the stamp is enough. No lock is needed: two
-    threads that check at the same time get the same result.
+    content is also compared. After the tick, the stamp is sufficient. No lock is needed, because
+    two threads that check at the same time get the same result.
 
     Attributes:
-        path: The file or folder; it need not exist.
+        path: The file or folder, which need not exist.
     """
 
     __slots__ = ("_content", "_stamp", "path")
@@ -47,13 +47,13 @@ class FileStamp:
         return self._stamp is not None
 
     def has_changed(self) -> bool:
-        """Return whether it has changed."""
+        """Return whether the file or folder has changed."""
         if stat_stamp(self.path) != self._stamp:
             return True
         if self._content is None:
             return False
-        # The age is taken before reading: if the stamp is at least a tick old, any later change
-        # gets a new one.
+        # Take the age before reading: if the stamp is at least a tick old, a later change gets a
+        # new stamp.
         is_young = _is_within_tick(self._stamp)
         if _content(self.path) != self._content:
             return True
@@ -72,7 +72,7 @@ def _content(path: Path) -> bytes:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             content = "\0".join(sorted(os.listdir(path))).encode(errors="replace")  # noqa: PTH208
-        else:  # a special file is not used, and neither is a larger one
+        else:  # special files and larger files are never used
             content = read_limited(path) if stat.S_ISREG(mode) else b""
     except (OSError, ValueError):
         return b""

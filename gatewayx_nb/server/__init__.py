@@ -1,4 +1,4 @@
-"""Status server for the default pool; it serves only this machine.
+"""Status server for the default pool, which serves only this machine.
 
 ::
 

@@ -47,7 +47,7 @@ def build(pool: Callable[[], EnginePool]) -> Starlette:
         return json_response(status, hidden_folders=_known_folders(pool))
 
     def gateway_error(_: Request, error: Exception) -> Response:
-        """Respond with the error and its fix; usually a settings file is unreadable."""
+        """Respond with the error and its fix; usually, a settings file is unreadable."""
         assert isinstance(error, GatewayError)  # noqa: S101 - registered for this class
         folders = _known_folders(pool)
         return error_response(500, error.message, str(error.hint or ""), hidden_folders=folders)
@@ -72,13 +72,16 @@ def _known_folders(pool: Callable[[], EnginePool]) -> set[str]:
     try:
         config = pool().config
         env, folders = config.env, config.config_dirs
-    except GatewayError:  # there is no pool, because the settings are invalid
+    except GatewayError:  # without valid settings, there is no pool
         folders = (user_config_dir(env),)
         with contextlib.suppress(GatewayError):
             folders += tuple(filter(None, [find_project(env)]))
     roots += [folder.root for folder in folders]
-    named = [env.get("GATEWAYX_HOME", ""), *env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep)]
-    roots += [Path(name).expanduser().absolute() for name in named if name]
+    configured_folders = [
+        env.get("GATEWAYX_HOME", ""),
+        *env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep),
+    ]
+    roots += [Path(name).expanduser().absolute() for name in configured_folders if name]
     forms = [form for root in roots for form in (str(root), os.path.realpath(root))]
     return {form for form in forms if form != Path(form).anchor}
 

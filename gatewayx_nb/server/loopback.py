@@ -1,8 +1,9 @@
 """Access control that admits only requests from programs and pages on this machine.
 
 A page on any site can make a browser send requests to 127.0.0.1, and a site whose name resolves to
-that address (DNS rebinding) can read the responses. But it cannot send a Host or Origin other than
-its own. There are no CORS headers, so a page on another port cannot read the responses either.
+that address (DNS rebinding) can read the responses. But such a page cannot send a Host or Origin
+other than its own. There are no CORS headers, so a page on another port cannot read the responses
+either.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def _refusal(scope: Scope) -> Response | None:
         return error_response(403, "Only this machine is allowed.", "Bind the server to 127.0.0.1.")
     headers = Headers(scope=scope)
     hosts, origins = headers.getlist("host"), headers.getlist("origin")
-    # Two Host headers are invalid (RFC 9112), and servers differ in which one they use.
+    # Two Host headers are invalid (RFC 9112), and servers disagree on which one to use.
     if len(hosts) != 1 or not _LOOPBACK_HOST.fullmatch(hosts[0]):
         return error_response(421, "Host must name this machine.", "Use 127.0.0.1 or localhost.")
     if not all(map(_LOOPBACK_ORIGIN.fullmatch, origins)):

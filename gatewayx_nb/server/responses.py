@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 _FOLDERS = re.compile(r"""(?<![^\s'"`(\[=])(?:[A-Za-z]:)?[/\\]+(?:[^/\\\s'"`]+[/\\]+)+""")
 """Pattern of the folders in an absolute path."""
 
-# Responses go out of date at once, so they must not be cached or read as another type.
+# Responses are outdated immediately, so they must not be cached. They must not be read as another
+# type.
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -27,8 +28,8 @@ def json_response(
 ) -> Response:
     """Return a JSON response with folder paths removed.
 
-    It is pure ASCII, because file names may be invalid UTF-8. A folder whose path has a space or a
-    quotation mark is removed only if ``hidden_folders`` lists it.
+    The response is pure ASCII, because file names may be invalid UTF-8. A folder whose path has a
+    space or a quotation mark is removed only if ``hidden_folders`` lists it.
     """
     all_headers = {**(headers or {}), **_HEADERS}
     body = json.dumps(_without_paths(content, _pattern(hidden_folders)))
@@ -42,13 +43,13 @@ def _pattern(folders: Iterable[str]) -> re.Pattern[str]:
         for folder in folders
         for form in (folder, repr(folder)[1:-1], folder.replace("'", "'\"'\"'"))
     }
-    # The longest comes first, because a project is usually inside the home folder.
+    # The longest path comes first, because a project is usually inside the home folder.
     longest_first = "|".join(map(re.escape, sorted(forms, key=len, reverse=True)))
     return re.compile(rf"(?<![\w.])(?:{longest_first})(?![\w-])" if forms else "(?!)")
 
 
 def _without_paths(content: Any, folders: re.Pattern[str]) -> Any:  # noqa: ANN401 - JSON
-    """Return JSON data with the folders of absolute paths removed from each str, also a key."""
+    """Return JSON data with the folders of absolute paths removed from each str and key."""
     if isinstance(content, str):
         return _FOLDERS.sub("…/", folders.sub("/…", content))
     if isinstance(content, dict):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MAX_RESPONSE_BYTES = 64 * 2**20
 
 _MAX_HEADER_BYTES = 64 * 2**10
-"""Maximum bytes of a header; aiohttp's own limit of 8 KiB is too low for some gateways."""
+"""Maximum size of a header in bytes; aiohttp's default of 8 KiB is too low for some gateways."""
 
 
 # NaN and infinity are not JSON (RFC 8259); providers reject the whole body.
@@ -38,20 +38,21 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 class HTTPClient:
     """HTTP client for one provider; it belongs to the event loop of its first call.
 
-    It does not follow redirects, decompress bodies or keep cookies, and does not limit the number
-    of connections: the pool's concurrency does that. The environment's proxies and ``NO_PROXY``
-    apply, except to this machine. Addresses are checked after the lookup, and forbidden ones are
-    refused; if a proxy resolves the host name, its address cannot be checked.
+    The client does not follow redirects, decompress bodies or keep cookies. It does not limit the
+    number of connections, because the pool limits concurrency. The environment's proxies and
+    ``NO_PROXY`` apply, except to this machine. Addresses are checked after the lookup, and
+    forbidden addresses are refused; if a proxy resolves the host name, the address cannot be
+    checked.
 
     Args:
         base_url: The provider's base URL; paths are appended to it.
         engine: Name of the engine, for errors.
         key: The key; empty if there is none.
         key_header: The header that contains the key.
-        key_prefix: The text before the key in that header.
+        key_prefix: The text before the key in the header.
         headers: Headers sent with every request.
         network: Proxy, additional certificate authorities, and hosts allowed without TLS.
-        read_timeout: Maximum seconds without data, once `Response.start_read_timeout` is called.
+        read_timeout: Maximum seconds without data, after `Response.start_read_timeout` is called.
         connect_timeout: Maximum seconds for lookup, proxy, TCP and TLS together.
         max_bytes: Maximum bytes of one response. Default 64 MiB.
 
@@ -60,7 +61,7 @@ class HTTPClient:
             key would be sent unencrypted over the network.
     """
 
-    def __init__(  # noqa: PLR0913 - each is needed by some provider or network
+    def __init__(  # noqa: PLR0913 - each parameter is needed by some provider or network
         self,
         base_url: str,
         *,
@@ -84,7 +85,7 @@ class HTTPClient:
         self._key = _check_key(key, engine)
         self._key_header, self._key_prefix = key_header, key_prefix
         self._proxy = route.choose_proxy(url, network, engine)
-        if self._proxy and url.scheme == "http":  # not tunnelled: the proxy receives the request
+        if self._proxy and url.scheme == "http":  # not tunnelled, so the proxy receives the request
             self._headers |= self._proxy.headers
         self._errors = TransportErrors(engine, url.netloc, self._key, bool(self._proxy))
         self._ca_bundle = network.ca_bundle
@@ -105,7 +106,7 @@ class HTTPClient:
             UsageError: If the payload cannot be written as JSON.
             ConfigError: If the host's address is forbidden.
             ProviderError: If the response is a redirect or compressed. Other responses do not
-                raise, whatever their status.
+                raise, regardless of their status.
             TransportError: If no response arrives. ``code`` is the point of failure: ``"dns"``,
                 ``"connect"``, ``"proxy"``, ``"tls"``, ``"reset"``, ``"protocol"``, ``"closed"``,
                 ``"internal"``.
@@ -116,13 +117,13 @@ class HTTPClient:
     async def post_file(
         self, path: str, file: Path, fields: Mapping[str, str] | None = None
     ) -> AsyncIterator[Response]:
-        """Send a file, which is read while it is sent; like `post`.
+        """Send a file, reading it while it is sent; see `post`.
 
         Args:
             path: The path.
             file: The file.
-            fields: The fields of a form, whose field ``file`` is the file; ``None`` to send the
-                file itself as the JSON body.
+            fields: The fields of a form, to which the file is added as the field ``file``; ``None``
+                to send the file itself as the JSON body.
         """
         await self._open_session()  # imports aiohttp
         with await asyncio.to_thread(file.open, "rb") as content:
@@ -132,33 +133,33 @@ class HTTPClient:
                 yield response
 
     def get(self, path: str) -> AbstractAsyncContextManager[Response]:
-        """Request a path; like `post`, but without a body."""
+        """Request a path, without a body; see `post`."""
         return self._send("GET", path)
 
     def download(self, path: str) -> AbstractAsyncContextManager[Response]:
-        """Request a file; like `get`."""
+        """Request a file; see `get`."""
         return self._send("GET", path, accept="application/binary")
 
     def own_path(self, url: str) -> str | None:
         """Return the path of a URL on the provider's own host, relative to the base URL.
 
-        The result is ``None`` if the URL names another host, port or scheme, or is outside the base
-        URL: the key must not be sent there.
+        Return ``None`` if the URL has another host, port or scheme, or is outside the base URL,
+        because the key must not be sent there.
         """
-        own = urlsplit(self._base)
+        base = urlsplit(self._base)
         try:
             other = urlsplit(url)
-            is_own = route.origin(other) == route.origin(own) and "@" not in other.netloc
+            is_own = route.origin(other) == route.origin(base) and "@" not in other.netloc
         except ValueError:
             return None
-        root = f"{own.path.rstrip('/')}/"
+        root = f"{base.path.rstrip('/')}/"
         if not is_own or not other.path.startswith(root) or ".." in other.path:
             return None
         return other.path.removeprefix(root) + (f"?{other.query}" if other.query else "")
 
     async def aclose(self) -> None:
-        """Close all connections. Calls in progress end with a `TransportError`."""
-        # The flag is set first, so that a call that begins now does not open another session.
+        """Close all connections. Running calls fail with a `TransportError`."""
+        # Set the flag first, so that a call that begins now does not open another session.
         self._is_closed = True
         if self._session is not None:
             await self._session.close()
@@ -192,19 +193,20 @@ class HTTPClient:
             return await session.request(
                 method,
                 f"{self._base}/{path.lstrip('/')}",
-                # No variable holds the headers, because a traceback may show the variables.
+                # Do not store the headers in a variable, because a traceback may show local
+                # variables.
                 headers=self._request_headers(content_type, accept),
                 data=content,
                 allow_redirects=False,
                 proxy=self._proxy.url if self._proxy else None,
-                # The password is not put into the URL, where aiohttp 3.14 deprecates it.
+                # Do not put the password into the URL, which aiohttp 3.14 deprecates.
                 proxy_headers=self._proxy.headers if self._proxy else None,
             )
         except BaseException as error:  # noqa: BLE001 - returned for the caller to raise
             return self._errors.translate(error)
 
     def _request_headers(self, content_type: str | None, accept: str) -> dict[str, str]:
-        """Return the headers; the key is added last, so that no other header replaces it."""
+        """Return the headers; the key comes last, so that no other header replaces it."""
         headers = dict(self._headers)
         if content_type is not None:
             headers["Content-Type"] = content_type
@@ -258,13 +260,13 @@ class Response:
         self._timer: asyncio.TimerHandle | None = None
 
     def check(self) -> None:
-        """Refuse redirects and compressed responses.
+        """Check that the response is neither a redirect nor compressed.
 
         Raises:
-            ProviderError: If it is a redirect or compressed. A compressed error response raises the
-                class for its status instead.
+            ProviderError: If the response is a redirect or compressed. A compressed error response
+                raises the class for its status instead.
         """
-        if 300 <= self.status < 400:  # noqa: PLR2004 - the class of redirects
+        if 300 <= self.status < 400:  # noqa: PLR2004 - redirects
             raise self._errors.redirected(self.status, self.headers.get("location", ""))
         encoding = self.headers.get("content-encoding", "identity").strip().lower()
         if encoding not in {"", "identity"}:
@@ -272,7 +274,7 @@ class Response:
 
     @property
     def has_ended(self) -> bool:
-        """Whether all of the body has been read."""
+        """Whether the whole body has been read."""
         return self._response.content.at_eof()
 
     async def read(self) -> bytes:
@@ -280,7 +282,7 @@ class Response:
         return b"".join([block async for block in self.blocks()])
 
     def start_read_timeout(self) -> None:
-        """From now on, raise a `DeadlineError` if no data arrives within the read timeout."""
+        """Start to raise a `DeadlineError` if no data arrives within the read timeout."""
         if self._timer is None:
             self._timer = self._loop.call_later(self._read_timeout, self._check_silence)
 
@@ -289,12 +291,12 @@ class Response:
 
         Raises:
             ProviderError: If the body exceeds the limit.
-            TransportError: If the connection broke before the body's end.
-            DeadlineError: If no data arrives within the read timeout, once it has been started.
+            TransportError: If the connection breaks before the end of the body.
+            DeadlineError: If no data arrives within the read timeout, after it has been started.
         """
         received = 0
         while block := await self._next():
-            if isinstance(block, BaseException):  # outside any except clause, as in `_send`
+            if isinstance(block, BaseException):  # outside any `except` clause, as in `_send`
                 raise block
             received += len(block)
             if received > self._max_bytes:
@@ -302,37 +304,37 @@ class Response:
             yield block
 
     async def lines(self, max_line: int, max_bytes: int) -> AsyncIterator[bytes | None]:
-        """Yield the lines of the body, without their ends; ``None`` in place of a longer one.
+        """Yield the lines of the body without line endings; ``None`` for a line that is too long.
 
         Args:
-            max_line: Maximum bytes of a line, of which more is not kept.
+            max_line: Maximum size of a line in bytes; the memory use is limited accordingly.
             max_bytes: Maximum bytes of the body.
 
         Raises:
             ProviderError: If the body exceeds the limit; the lines before it have been yielded.
-            TransportError: If the connection broke before the body's end.
-            DeadlineError: If no data arrives within the read timeout, once it has been started.
+            TransportError: If the connection breaks before the end of the body.
+            DeadlineError: If no data arrives within the read timeout, after it has been started.
         """
         self._max_bytes = max_bytes
-        rest, is_too_long = bytearray(), False
+        line, is_too_long = bytearray(), False
         async for block in self.blocks():
             first, *others = block.split(b"\n")
             for end in (first, *others[:-1]) if others else ():
-                rest += end if not is_too_long else b""
-                is_too_long = is_too_long or len(rest) > max_line
-                yield None if is_too_long else bytes(rest)
-                rest.clear()
+                line += end if not is_too_long else b""
+                is_too_long = is_too_long or len(line) > max_line
+                yield None if is_too_long else bytes(line)
+                line.clear()
                 is_too_long = False
             tail = others[-1] if others else first
-            rest += tail if not is_too_long else b""
-            if len(rest) > max_line:
+            line += tail if not is_too_long else b""
+            if len(line) > max_line:
                 is_too_long = True
-                rest.clear()
-        if rest or is_too_long:
-            yield None if is_too_long else bytes(rest)
+                line.clear()
+        if line or is_too_long:
+            yield None if is_too_long else bytes(line)
 
     def close(self) -> None:
-        """Release the connection, which is kept only if the body has been read to its end."""
+        """Release the connection, which is reused only if the whole body has been read."""
         if self._timer is not None:
             self._timer.cancel()
         # An error while releasing a connection does not affect the response.
@@ -346,7 +348,7 @@ class Response:
         except TimeoutError:
             return self._errors.silent(self._read_timeout)
         except BaseException as error:  # noqa: BLE001 - returned for the caller to raise
-            # The bytes that have arrived are returned first; the error is raised again later.
+            # Return the bytes that have arrived first; the error is raised again later.
             return self._unread(error) or self._errors.translate(error)
         finally:
             self._waiting_since = None
@@ -389,13 +391,14 @@ def _session(tls: ssl.SSLContext, connect_timeout: float) -> aiohttp.ClientSessi
     """Open a session; httpx is not used, because its objects double the CPU cost of a request."""
     import aiohttp
 
-    # The number of connections is not limited here (0), because the pool limits the calls.
+    # A limit of 0 means any number of connections, because the pool limits concurrent calls.
     connector = connection.connector(ssl=tls, limit=0, socket_factory=route.open_socket)
     return aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        # There is no read timeout, because a model may think for minutes; see `start_read_timeout`.
+        # Do not set a read timeout, because a model may think for minutes; see
+        # `start_read_timeout`.
         timeout=aiohttp.ClientTimeout(connect=connect_timeout, sock_connect=connect_timeout),
         max_line_size=_MAX_HEADER_BYTES,
         max_field_size=_MAX_HEADER_BYTES,
@@ -403,10 +406,10 @@ def _session(tls: ssl.SSLContext, connect_timeout: float) -> aiohttp.ClientSessi
 
 
 def _check_key(key: str, engine: str) -> Secret:
-    """Check that a header can carry this key.
+    """Check that a header can contain this key.
 
     Raises:
-        ConfigError: If it cannot. The HTTP client's own error would quote the key.
+        ConfigError: If it cannot; the HTTP client's own error would quote the key.
     """
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(
@@ -418,7 +421,7 @@ def _check_key(key: str, engine: str) -> Secret:
 
 
 def _form(fields: Mapping[str, str], name: str, content: BinaryIO) -> aiohttp.FormData:
-    """Return a form with a file, which is read while it is sent."""
+    """Return a form with a file that is read while it is sent."""
     import aiohttp
 
     form = aiohttp.FormData()
@@ -429,10 +432,10 @@ def _form(fields: Mapping[str, str], name: str, content: BinaryIO) -> aiohttp.Fo
 
 
 def encode_payload(payload: Mapping[str, object], engine: str) -> bytes:
-    """Return the JSON of a payload.
+    """Return a payload as JSON.
 
     Raises:
-        UsageError: If it cannot be written as JSON.
+        UsageError: If the payload cannot be written as JSON.
     """
     try:
         text = _ENCODER.encode(payload)

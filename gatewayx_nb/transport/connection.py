@@ -1,8 +1,8 @@
-"""aiohttp connections that keep what arrived before an error.
+"""aiohttp connections that keep the data that arrived before an error.
 
-An answer is complete once its end mark has arrived, and what follows must not damage it. But if
-bytes that aiohttp cannot parse arrive in the same read as the head of a response, it drops the
-response; if they arrive later, it waits for more of the body.
+An answer is complete when its end mark has arrived, and later bytes must not damage it. However, if
+bytes that aiohttp cannot parse arrive in the same read as the head of a response, aiohttp drops the
+response. If they arrive later, it waits for more of the body.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ class MalformedBodyError(Exception):
 
 
 def connector(**options: Any) -> aiohttp.TCPConnector:  # noqa: ANN401 - aiohttp's own
-    """Return a connector whose connections keep what arrived before an error."""
+    """Return a connector whose connections keep the data that arrived before an error."""
     import aiohttp
 
-    opened = aiohttp.TCPConnector(**options)
-    factory: Any = functools.partial(_handler(), loop=opened._loop)  # noqa: SLF001 - no public option
-    opened._factory = factory  # noqa: SLF001
-    return opened
+    tcp_connector = aiohttp.TCPConnector(**options)
+    factory: Any = functools.partial(_handler(), loop=tcp_connector._loop)  # noqa: SLF001 - no public option
+    tcp_connector._factory = factory  # noqa: SLF001
+    return tcp_connector
 
 
 def unread(content: aiohttp.StreamReader) -> bytes:
-    """Return the part of a body that has arrived, even if reading it raises an error."""
+    """Return the part of a body that has arrived, even if reading the body raises an error."""
     # The public methods would raise the error instead.
     return content._read_nowait(-1) if content._buffer else b""  # noqa: SLF001
 
@@ -44,7 +44,7 @@ def _handler() -> type[ResponseHandler]:
     from aiohttp.client_proto import ResponseHandler
 
     class BodyKeepingHandler(ResponseHandler):
-        """Parses the head of a response by itself, and ends the body at bytes that are not HTTP."""
+        """Parses a response's head separately, and ends the body at bytes that are not HTTP."""
 
         @override
         def data_received(self, data: bytes) -> None:
@@ -53,7 +53,7 @@ def _handler() -> type[ResponseHandler]:
                 super().data_received(head + mark)
                 if not data:
                     return
-            # Empty data resumes the parser after a pause, for a reader that was slow.
+            # Empty data resumes the parser after it has paused for a slow reader.
             super().data_received(data)
 
         @override

@@ -32,7 +32,7 @@ ErrorT = TypeVar("ErrorT", bound=GatewayError)
 
 @dataclass(frozen=True, slots=True)
 class TransportErrors:
-    """Converts aiohttp's exceptions, which hold the request and therefore the key.
+    """Converts aiohttp's exceptions, which contain the request and therefore the key.
 
     Attributes:
         engine: Name of the engine.
@@ -47,7 +47,7 @@ class TransportErrors:
     proxied: bool
 
     def translate(self, error: BaseException) -> BaseException:
-        """Return the exception to raise instead of this one, outside the ``except`` clause.
+        """Return the exception to raise instead, outside the ``except`` clause.
 
         A cancellation is returned without its traceback, because the headers are among the local
         variables of aiohttp's frames.
@@ -60,7 +60,7 @@ class TransportErrors:
         detail = next(filter(None, lines), "")
         error = self._to_gateway_error(_failure_point(chain), detail)
         names = " from ".join(f"{type(link).__module__}.{type(link).__name__}" for link in chain)
-        # The exceptions themselves are not kept, because they refer to the request and its headers.
+        # Do not keep the exceptions themselves, because they refer to the request and its headers.
         error.__cause__ = OSError(redact(f"{names}: {detail}", [self.key]))
         return error
 
@@ -103,7 +103,7 @@ class TransportErrors:
     def redirected(self, status: int, location: str) -> ProviderError:
         """Return the error for a redirect."""
         try:
-            # Only the host is shown, because a redirect's path or query may contain a token.
+            # Show only the host, because a redirect's path or query may contain a token.
             target = urlsplit(location).hostname or self.host
         except ValueError:
             target = "an invalid URL"
@@ -151,7 +151,7 @@ HINTS = {
         ' [network] ca_bundle = "/path/to/ca.pem".'
     ),
 }
-"""Hints by point of failure; at any other point, the hint is to show the engine's state."""
+"""Hints by point of failure; the default hint is to show the engine's state."""
 
 
 class ForbiddenAddressError(OSError):
@@ -160,10 +160,10 @@ class ForbiddenAddressError(OSError):
 
 @functools.cache
 def _failure_points() -> dict[type[BaseException], str]:
-    """Map exception classes to points of failure; other classes use that of their base class."""
+    """Map exception classes to points of failure; a subclass uses the one of its base class."""
     import aiohttp
 
-    # The order does not matter, because the most specific class of the exception is used.
+    # The order is irrelevant, because the exception's most specific class is used.
     classes: dict[str, tuple[type[BaseException], ...]] = {
         "forbidden": (ForbiddenAddressError,),
         "tls": (ssl.SSLError, aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch),

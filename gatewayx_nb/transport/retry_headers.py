@@ -1,4 +1,4 @@
-"""Response headers that say when a request may be sent again."""
+"""Parses response headers that determine when a request may be sent again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_MAX_DELAY = 7 * 86_400.0  # seconds; a larger number is a date or in another unit
+_MAX_DELAY = 7 * 86_400.0  # seconds; a larger number is a date or has another unit
 _NUMBER = re.compile(r"\d+(\.\d*)?", re.ASCII)
 
 _NEXT_VALUE = re.compile(r",\s*(?=[\d.]+\s*(?:,|$)|[A-Za-z]{3,9},)")
@@ -22,7 +22,7 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
     ``retry-after-ms`` takes precedence over ``retry-after``, a number of seconds or an HTTP date
     (https://www.rfc-editor.org/rfc/rfc9110#field.retry-after). A date in the past and a delay of
-    more than a week are invalid. The longest valid delay counts if the header is repeated.
+    more than a week are invalid. If the header is repeated, the longest valid delay is used.
 
     Args:
         headers: The response headers, case-insensitive or in lower case.

@@ -45,7 +45,7 @@ _METADATA = frozenset(
     )
 )
 
-# IPv6 addresses whose last 32 bits are an IPv4 address to which they are translated or tunnelled:
+# IPv6 addresses that are translated or tunnelled to the IPv4 address in their last 32 bits:
 # NAT64 (RFC 6052 and RFC 8215), and the deprecated IPv4-compatible and IPv4-translated addresses.
 _TRANSLATED = tuple(
     map(
@@ -57,18 +57,18 @@ _ISATAP = (0x5EFE, 0x200_5EFE)
 """Bits 64 to 95 of an ISATAP address, whose last 32 bits are an IPv4 address (RFC 5214)."""
 
 _MAX_LABEL = 63
-"""Maximum number of characters between the dots of a domain name (RFC 1035)."""
+"""Maximum number of characters in a label of a domain name (RFC 1035)."""
 
 _MAX_CA_BYTES = 16 << 20
-"""Maximum size of a file of certificates; those of the system have less than 1 MiB."""
+"""Maximum size of a certificate file; system certificate files have less than 1 MiB."""
 
 
 def parse_base_url(base_url: str, engine: str) -> SplitResult:
     """Parse a base URL.
 
     Raises:
-        ConfigError: If it is not an http or https URL, contains a user name or a query, or has no
-            valid host.
+        ConfigError: If the URL is not an http or https URL, contains a user name or a query, or has
+            no valid host.
     """
     public_part = re.split("[?#]", base_url)[0].rpartition("@")[2][:100]  # the rest may be secret
     try:
@@ -144,7 +144,7 @@ def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address |
 
 
 def is_local_url(url: str) -> bool:
-    """Return whether a URL names a server on this machine, judging by its host."""
+    """Return whether the host of a URL is this machine."""
     try:
         return _is_loopback(urlsplit(url).hostname or "")
     except ValueError:  # not a URL
@@ -153,7 +153,7 @@ def is_local_url(url: str) -> bool:
 
 def _is_loopback(host: str) -> bool:
     address = _parse_address(host)
-    # Other names are not looked up: they may resolve differently when the request is made.
+    # Other names are not looked up, because they may resolve differently when the request is made.
     return host == "localhost" if address is None else address.is_loopback
 
 
@@ -195,8 +195,8 @@ class Proxy:
     """A proxy for a connection.
 
     Attributes:
-        url: Its URL.
-        authorization: Its authorization header; empty if it needs none.
+        url: The proxy's URL.
+        authorization: The authorization header; empty if the proxy needs none.
     """
 
     url: str
@@ -215,7 +215,7 @@ def choose_proxy(url: SplitResult, network: Network, engine: str) -> Proxy | Non
         ConfigError: If the proxy is not an http or https URL.
     """
     host = url.hostname or ""
-    if _is_loopback(host):  # a proxy would connect to its own machine
+    if _is_loopback(host):  # a proxy would connect to the proxy's own machine
         return None
     proxy = network.proxy
     # The proxy exceptions are those in `NO_PROXY`, or in the settings of macOS and Windows.
@@ -243,14 +243,14 @@ def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
         ConfigError: If the file cannot be read or contains no certificate.
     """
     context = _system_ssl_context()
-    # aiohttp speaks only this version; without this line, a server could choose HTTP/2.
+    # aiohttp supports only this version; without this line, a server could choose HTTP/2.
     context.set_alpn_protocols(["http/1.1"])
     try:
         if ca_bundle:
-            # OpenSSL itself would wait for ever for a pipe or a terminal.
+            # OpenSSL itself would wait forever for a pipe or a terminal.
             data = read_limited(Path(ca_bundle).expanduser(), _MAX_CA_BYTES)
             context.load_verify_locations(cadata=data.decode("ascii", "ignore") or "empty")
-    except (OSError, ValueError, RuntimeError) as error:  # such as a NUL, or an unknown user's home
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL, or an unknown user's home
         is_content = isinstance(error, ssl.SSLError)
         reason = "it contains no certificates" if is_content else getattr(error, "strerror", error)
         raise ConfigError(

@@ -1,8 +1,9 @@
 """Parser of server-sent events: bytes in, events out.
 
-The rules are those of https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
-with one difference: the last event need not be followed by a blank line, which some providers omit.
-``id`` and ``retry`` are ignored, because they serve reconnection.
+The rules are from
+https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream with one
+difference: the last event need not be followed by a blank line, which some providers omit. ``id``
+and ``retry`` are ignored, because they serve reconnection.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ class ServerSentEvent(NamedTuple):
     """One event.
 
     Attributes:
-        event: Its name; ``"message"`` if the stream does not name it.
-        data: Its data lines, joined by line feeds. Bytes that are not UTF-8 become U+FFFD.
+        event: The event's name; ``"message"`` if the stream does not set it.
+        data: The data lines, joined by line feeds. Bytes that are not UTF-8 become U+FFFD.
     """
 
     event: str
@@ -64,7 +65,7 @@ class Decoder:
 
         Raises:
             ProviderError: If an event exceeds the limit. The events before it are returned first;
-                from then on every call raises.
+                all later calls raise the error.
         """
         return self._events(self._lines(block))
 
@@ -91,7 +92,7 @@ class Decoder:
             self._partial_line.append(block)
             block = b"".join(self._partial_line)
             self._partial_line, self._partial_size = [], 0
-        lines = block.splitlines()  # bytes split at CR, LF and CRLF only
+        lines = block.splitlines()  # `bytes.splitlines` splits only at CR, LF and CRLF
         if block.endswith(b"\r"):
             self._after_cr = True
         elif not block.endswith(b"\n"):
@@ -134,7 +135,7 @@ class Decoder:
             line = line.removeprefix(_BYTE_ORDER_MARK)
         field, _, value = line.partition(b":")
         if field == b"data":
-            # At most one space is part of the format; any other belongs to the data.
+            # At most one space is part of the format; further spaces belong to the data.
             self._data.append(value.removeprefix(b" "))
             self._event_size += len(line)
         elif field == b"event":
