@@ -1,6 +1,6 @@
 """Grammars for llama.cpp that enforce JSON Schemas.
 
-An unknown keyword, format or reference disables the grammar without an error, so only known ones
+An unknown keyword, format or reference disables the grammar without an error, so only known items
 are kept: https://github.com/guidance-ai/llguidance/blob/main/docs/json_schema.md. Every part is
 bounded: a small model repeats itself, and an answer that does not end is truncated.
 """
@@ -30,7 +30,7 @@ _DAY = (
 _CLOCK = "([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
 _DECIMAL = r"^-?[0-9]{1,15}(\.[0-9]{1,6})?$"
 
-# These are narrower than the formats of the grammar, which accept dates such as 30 February.
+# These are narrower than the grammar's formats, which accept dates such as 30 February.
 _PATTERNS = {
     "date": f"^{_DAY}$",
     "date-time": f"^{_DAY}T{_CLOCK}Z$",
@@ -63,7 +63,7 @@ def grammar(schema: Mapping[str, Any]) -> str:
 
 
 class _Translation:
-    """The translation of one schema. Each level of a recursive type has its own definition."""
+    """Translates a schema. Each level of a recursive type has its own definition."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root = root
@@ -97,7 +97,7 @@ class _Translation:
         return self._typed(schema if isinstance(schema, Mapping) else {}, levels)
 
     def _merged(self, schema: Mapping[str, Any], parts: Iterable[Any]) -> dict[str, Any]:
-        """Return one schema that combines all parts of `allOf` and the keywords beside it."""
+        """Return a schema that combines all parts of `allOf` and the keywords beside it."""
         merged: dict[str, Any] = {}
         rest = {name: value for name, value in schema.items() if name != "allOf"}
         for part in (*(resolve(part, self._root) for part in parts), rest):

@@ -89,7 +89,7 @@ class LlamaHost:
     Args:
         path: The GGUF file.
         context: Context length of each call in tokens, including the reply.
-        repair: What to do if the file cannot be loaded.
+        repair: A hint for the case that the file cannot be loaded.
     """
 
     def __init__(self, path: Path, context: int, repair: Hint) -> None:
@@ -145,14 +145,14 @@ class LlamaHost:
         url = f"{self.server().listening_address}{path}"
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._key}"}
         request = urllib.request.Request(url, json.dumps(body).encode(), headers)  # noqa: S310
-        # The environment's proxies are not used, because the server is on this machine.
+        # Do not use the environment's proxies, because the server is on this machine.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=_COUNT_TIMEOUT) as response:
             answer: dict[str, Any] = json.load(response)
         return answer
 
     def close(self) -> None:
-        """Stop running calls at their next event and free the memory; safe to call repeatedly."""
+        """Stop running calls at their next event and free the memory; may be called repeatedly."""
         if os.getpid() != self._pid or self.closing:
             return
         self.closing = True
@@ -201,17 +201,18 @@ def _load(path: Path, context: int, repair: Hint) -> tuple[Any, str]:
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
     params.n_parallel = SLOTS
-    # The context is split evenly among the slots. A unified cache would let one call use more, but
-    # replies would depend on concurrent calls: four identical calls at temperature 0 differed.
+    # The context is split evenly among the slots. A unified cache would let one call use more than
+    # its share, but replies would depend on concurrent calls: four identical calls at temperature 0
+    # differed.
     params.n_ctx = SLOTS * context
     params.n_batch = _BATCH
-    params.cache_ram_mib = 0  # otherwise up to 8 GiB of past prompts
+    params.cache_ram_mib = 0  # the default keeps up to 8 GiB of past prompts
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
     params.warmup = False
     params.ui = False
     params.endpoint_slots = False
     params.n_threads_http = 1
-    params.verbosity = -1  # otherwise, it logs to file descriptor 2, which notebooks show
+    params.verbosity = -1  # by default, llama.cpp logs to file descriptor 2, which notebooks show
     # The server always listens on loopback; a random key keeps other processes out.
     key = secrets.token_urlsafe(32)
     params.api_keys = [key]

@@ -138,7 +138,7 @@ class LocalEngine(LLMEngine):
     def enforceable_schema(self, request: Request) -> Mapping[str, Any] | None:
         """Return the schema, which a grammar can enforce; wrap a bare value in an object.
 
-        A small model does not know where to end a bare number: SmolLM2 wrote 15 digits every time.
+        A small model does not know where to end a bare number; SmolLM2 always wrote 15 digits.
         """
         return wrap_in_object(request.schema) if request.schema else request.schema
 
@@ -254,7 +254,7 @@ class LocalEngine(LLMEngine):
 
 
 def _body(request: Request) -> dict[str, Any]:
-    """Return the request body for llama.cpp: the caller's options and the streaming options.
+    """Return the request body for llama.cpp, with the caller's options and streaming options.
 
     https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
     """
@@ -281,7 +281,7 @@ def _body(request: Request) -> dict[str, Any]:
 
 
 def _messages(request: Request) -> list[dict[str, Any]]:
-    # An empty system prompt is also sent: without one, the model's template adds its own.
+    # Send even an empty system prompt, because the model's template would otherwise add its own.
     system = [Message("system", request.system)] if request.system is not None else []
     messages = (*system, *map(_with_calls_in_text, request.messages))
     rows = chat_messages(replace(request, system=None, messages=messages))
@@ -292,7 +292,7 @@ def _messages(request: Request) -> list[dict[str, Any]]:
 
 
 def _with_calls_in_text(turn: Message) -> Message:
-    """Return a turn whose tool calls are written into its text.
+    """Return a turn with its tool calls written into its text.
 
     Templates without tools, such as SmolLM2's, would silently omit them. This is the format of
     Qwen and Hermes: https://qwen.readthedocs.io/en/latest/framework/function_call.html

@@ -1,4 +1,4 @@
-"""Mock engine without a model: the same prompt always gets the same reply."""
+"""Mock engine without a model, which always returns the same reply to the same prompt."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""pytest plugin for users' tests: cassettes for tests, and rules and reports for nbval.
+"""pytest plugin for users' tests, with cassettes for tests, and rules and reports for nbval.
 
-pytest loads this at startup in every project, so it imports nothing but its own light modules. The
-engine pool is imported by the first test with a cassette.
+pytest loads this at startup in every project, so it imports only its own small modules. The first
+test with a cassette imports the engine pool.
 """
 
 from __future__ import annotations
@@ -61,10 +61,10 @@ def pytest_configure(config: pytest.Config) -> None:
         "gatewayx(path=None, mode='replay'): replay the calls of the default pool from a file,"
         " relative to the test's folder (as the fixture gatewayx_cassette does)",
     )
-    named = os.environ.get("GATEWAYX_CASSETTE_MODE", "").strip()
-    if config.getoption("--gatewayx-record") and named not in ("", "record"):
+    mode = os.environ.get("GATEWAYX_CASSETTE_MODE", "").strip()
+    if config.getoption("--gatewayx-record") and mode not in ("", "record"):
         raise pytest.UsageError(
-            f"--gatewayx-record contradicts GATEWAYX_CASSETTE_MODE={named} in the environment."
+            f"--gatewayx-record contradicts GATEWAYX_CASSETTE_MODE={mode} in the environment."
         )
     if getattr(config.option, "nbval_sanitize_with", None) == "gatewayx":
         config.option.nbval_sanitize_with = str(SANITIZE)
@@ -109,7 +109,7 @@ def gatewayx_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
     path = marked.path or cassette_path(node)
     with _pools(config).default_cassette(path, mode, node) as cassette:
         yield cassette
-        # A file named in a marker may be shared with tests that do not run now.
+        # A file in a marker may be shared with tests that are not running now.
         unused = 0
         if node.stash.get(_PASSED, False) and not marked.path:
             if is_recording:
@@ -134,9 +134,9 @@ class MarkerArguments(NamedTuple):
 
 
 def marker_of(item: pytest.Item) -> MarkerArguments:
-    """Return the arguments of an item's marker; one at a class or module applies, too."""
+    """Return the arguments of an item's marker, which may be on its class or module."""
     arguments = MarkerArguments()
-    for marker in reversed(list(item.iter_markers("gatewayx"))):  # the closest comes last
+    for marker in reversed(list(item.iter_markers("gatewayx"))):  # the closest marker comes last
         try:
             path, mode = MarkerArguments(*marker.args, **marker.kwargs)
         except TypeError:
@@ -151,10 +151,10 @@ def marker_of(item: pytest.Item) -> MarkerArguments:
 
 
 def cassette_path(item: pytest.Item) -> Path:
-    """Return the path of a test's own cassette, which no other test of its folder has."""
+    """Return the path of a test's own cassette, which is unique in the test's folder."""
     classes = [node.name for node in item.listchain() if isinstance(node, pytest.Class)]
     name = ".".join([*classes, item.name])
-    # A parametrized test's name may contain any character, such as a slash, and be long.
+    # A parametrized test's name may be long and contain any character, such as a slash.
     stem = re.sub(r"[^\w.-]+", "-", name).strip("-")
     if not re.fullmatch(r"[\w.-]{1,120}(\[[\w.-]{1,80}\])?", name):
         stem = f"{stem[:120]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"

@@ -1,7 +1,7 @@
-"""Cassettes of notebooks that nbval and nbmake run.
+"""Reports the cassette usage of notebooks that nbval and nbmake run.
 
-A notebook's kernel is another process. It learns the notebook's path from a variable, and appends
-to a file what its cassettes have used.
+A notebook's kernel is another process. It reads the notebook's path from an environment variable,
+and appends the usage of its cassettes to a file.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if "gatewayx_nb.cassettes" in __import__("sys").modules:
 """
 
 _TIMEOUT = 30
-"""Seconds in which the kernel must write its cassettes."""
+"""Maximum seconds for the kernel to write its cassettes."""
 
 
 class NotebookCassettes:
-    """Tells kernels their notebook, and reports the entries that a whole notebook has not used.
+    """Tells kernels their notebook's path, and reports entries that a whole notebook did not use.
 
     Args:
         config: pytest's configuration.
@@ -55,7 +55,8 @@ class NotebookCassettes:
             return (yield)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("GATEWAYX_CASSETTE_REPORT", str(self._report(item)))
-            # As JupyterLab does; `cassette` without a path then opens the notebook's own.
+            # JupyterLab sets this, too; `cassette` without a path then opens the notebook's
+            # cassette.
             patch.setenv("JPY_SESSION_NAME", str(item.path))
             return (yield)
 
@@ -63,7 +64,7 @@ class NotebookCassettes:
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Count the items of the notebook that have passed."""
+        """Count the notebook's passed items."""
         report = yield
         if item.path.suffix == ".ipynb" and call.when == "call" and report.passed:
             self._passed[item.parent] += 1
@@ -94,13 +95,13 @@ class NotebookCassettes:
 
 
 def _count_items(item: pytest.Item) -> int:
-    """Return the number of a notebook's items: nbval has one for each cell, nbmake one in all."""
+    """Return the number of a notebook's items: nbval has one per cell, nbmake one in total."""
     notebook = getattr(item.parent, "nb", None)
     return sum(cell.cell_type == "code" for cell in notebook.cells) if notebook else 1
 
 
 def _finish_cassettes(item: pytest.Item) -> bool:
-    """Have nbval's kernel finish its cassettes, because nbval kills it; return whether it did."""
+    """Make nbval's kernel finish its cassettes before nbval kills it; return whether it did."""
     kernel: Any = getattr(item.parent, "kernel", None)
     if kernel is None:
         return True  # nbmake's kernel has ended

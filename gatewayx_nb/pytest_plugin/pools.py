@@ -1,4 +1,4 @@
-"""The default pool of a test with a cassette, and hints that name pytest's options.
+"""The default pool for a test with a cassette, and hints that mention pytest's options.
 
 This module imports the engine pool, so it is loaded by the first test that needs it.
 """
@@ -32,16 +32,16 @@ __all__ = ["default_cassette", "marker_problem", "pytest_runtest_makereport", "r
 _PACKAGE = Path(hints.__file__).parent
 
 _PATH = pytest.StashKey[Path]()
-"""The file of a test's fixture."""
+"""The cassette file of a test's fixture."""
 
 
 @contextlib.contextmanager
 def default_cassette(path: Path, mode: str, item: pytest.Item) -> Iterator[Cassette]:
-    """Make a new pool with a cassette the default pool, and word hints for pytest, in the block.
+    """Use a new default pool with a cassette, and hints worded for pytest, in the ``with`` block.
 
     Args:
-        path: The file; it may be missing.
-        mode: The mode of the cassette, unless the environment names one.
+        path: The file, which may be missing.
+        mode: The mode of the cassette, unless the environment sets the mode.
         item: The test, for the hints.
     """
     item.stash[_PATH] = path
@@ -54,7 +54,7 @@ def default_cassette(path: Path, mode: str, item: pytest.Item) -> Iterator[Casse
 
 
 def marker_problem(path: object, mode: object) -> str:
-    """Return what is wrong with the arguments of a marker; empty if nothing is."""
+    """Return why a marker's arguments are invalid; empty if they are valid."""
     if path is not None and not isinstance(path, str | Path):
         return f"path must be a str, got {short_repr(path)}."
     if path is not None and not str(path).strip():
@@ -69,9 +69,10 @@ def marker_problem(path: object, mode: object) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
-    """Word the hints of a test's errors for pytest before their text is put into the report.
+    """Word the hints of a test's errors for pytest before the report is created.
 
-    Of a call that is not recorded, the report shows the test's frames, unless by ``--full-trace``.
+    For a call that is not recorded, the report shows only the test's frames, unless
+    ``--full-trace`` is set.
     """
     if call.excinfo is not None:
         _hide_package(call.excinfo.value)
@@ -81,7 +82,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def _hide_package(error: BaseException) -> None:
-    """Have pytest hide the package's frames of a call that is not recorded."""
+    """Make pytest hide the package's frames for a call that is not recorded."""
     if not isinstance(error, CassetteMissError):
         return
     for frame, _ in traceback.walk_tb(error.__traceback__):
@@ -109,8 +110,8 @@ def pytest_wording(node_id: str, cassette: Path, folder: Path) -> Wording:
 
     Args:
         node_id: The test.
-        cassette: The file of its fixture; another one was opened by the test itself.
-        folder: The folder of the test, to which the paths in a marker are relative.
+        cassette: The file of the test's fixture; the test itself opened any other file.
+        folder: The test's folder, to which the paths in a marker are relative.
     """
     command = f"`pytest --gatewayx-record {shlex.quote(node_id)}`"
 

@@ -1,4 +1,4 @@
-"""Reports entries and files of cassettes that no test uses, as `--gatewayx-unused` says."""
+"""Reports unused cassette entries and files, depending on `--gatewayx-unused`."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class UnusedCassetteWarning(UserWarning):
 def report_unused(  # noqa: PLR0913, PLR0917 - the parts of a sentence
     item: pytest.Item, path: Path, unused: int, entries: int, by_whom: str, remedy: str
 ) -> None:
-    """Warn about the unused entries of a cassette, or fail the item, as the option says.
+    """Warn about a cassette's unused entries or fail the item, depending on the option.
 
     Args:
         item: The test, or the last cell of a notebook.
         path: The cassette.
         unused: The number of entries that were not used.
         entries: The number of all entries.
-        by_whom: What did not use them.
-        remedy: How to remove them.
+        by_whom: The test or notebook that did not use them.
+        remedy: How to remove the entries.
     """
     level = item.config.getoption("--gatewayx-unused")
     if level == "ignore" or not unused:
@@ -40,7 +40,7 @@ def report_unused(  # noqa: PLR0913, PLR0917 - the parts of a sentence
     counted = f"{unused} of {entries} {'entry' if entries == 1 else 'entries'}"
     message = f"{shown}: {counted} {'was' if unused == 1 else 'were'} not used by {by_whom}."
     if unused == entries:
-        remedy = "Delete the file if no model should be called."  # nothing is pruned without calls
+        remedy = "Delete the file if no model should be called."  # without calls, nothing is pruned
     if level == "error":
         pytest.fail(f"{message} {remedy}", pytrace=False)
     _warn(f"{message} {remedy}", item.path)
@@ -60,19 +60,25 @@ class StaleCassettes:
         self._count = 0
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
-        """Note the cassette of a test, even if the test will be deselected."""
+        """Record a test's cassette, even if the test will be deselected."""
         path = self._cassette_path(item)
-        named = [argument for marker in item.iter_markers("gatewayx") for argument in marker.args]
-        named += [marker.kwargs.get("path") for marker in item.iter_markers("gatewayx")]
+        marker_paths = [
+            argument for marker in item.iter_markers("gatewayx") for argument in marker.args
+        ]
+        marker_paths += [marker.kwargs.get("path") for marker in item.iter_markers("gatewayx")]
         expected = self._expected.setdefault(path.parent, set())
         expected |= {
             path,
-            *(item.path.parent / name for name in named if isinstance(name, str | os.PathLike)),
+            *(
+                item.path.parent / name
+                for name in marker_paths
+                if isinstance(name, str | os.PathLike)
+            ),
         }
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Warn about the files that belong to no test."""
-        # Each worker of xdist collects all tests.
+        """Warn about files that do not belong to a test."""
+        # Each xdist worker collects all tests.
         worker = getattr(self._config, "workerinput", {}).get("workerid", "")
         if worker not in ("", "gw0") or self._is_partial():
             return
@@ -81,20 +87,20 @@ class StaleCassettes:
                 shown = _short_path(session.config, path)
                 message = f"{shown}: no test uses this cassette. Delete it, or restore its test."
                 with warnings.catch_warnings():
-                    if worker:  # xdist would wait for ever after an exception
+                    if worker:  # xdist would wait forever after an exception
                         warnings.simplefilter("always")
                     try:
                         _warn(message, folder)
-                    except UnusedCassetteWarning as error:  # by `-W error`
+                    except UnusedCassetteWarning as error:  # raised with `-W error`
                         raise pytest.UsageError(str(error)) from None
 
     def pytest_warning_recorded(self, warning_message: warnings.WarningMessage, when: str) -> None:
-        """Count the files; xdist passes on the warnings of its workers."""
+        """Count the files; xdist forwards its workers' warnings."""
         if when == "collect" and issubclass(warning_message.category, UnusedCassetteWarning):
             self._count += 1
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Fail the run if files belong to no test and the option says so."""
+        """Fail the run if files do not belong to a test and the option is ``error``."""
         fails = self._count and self._config.getoption("--gatewayx-unused") == "error"
         if fails and exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -112,7 +118,7 @@ class StaleCassettes:
 
 
 def _warn(message: str, path: Path) -> None:
-    # Line 0 has no text, which would be the whole of a notebook.
+    # Line 0 has no text; pytest would otherwise show a whole notebook.
     warnings.warn_explicit(message, UnusedCassetteWarning, str(path), 0)
 
 

@@ -1,7 +1,7 @@
-"""Testing tools for engines and code that uses them: fakes and a conformance kit.
+"""Testing tools for engines, and for code that uses them: fakes and a conformance kit.
 
 `check` runs the conformance kit on an engine; `ScriptedEngine` replaces a model; `Server` is a
-loopback provider with scripted responses, for example those of a `DialectSample`.
+loopback provider with scripted responses, for example from a `DialectSample`.
 """
 
 from gatewayx_nb.testing.conformance import BrokenRule, ConformanceError, Report, check

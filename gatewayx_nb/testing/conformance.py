@@ -38,7 +38,7 @@ KEY = "canary-0123456789-of-the-conformance-kit"
 """The default key for engines."""
 
 _GRACE = 5.0
-"""Additional seconds that a rule may take, to cancel and close calls."""
+"""Additional seconds for a rule to cancel and close calls."""
 
 _REPLIES = 6
 """Maximum number of replies per rule; a rule that takes longer counts as blocked."""
@@ -71,7 +71,7 @@ class Report:
     """The rules that an engine passed.
 
     Attributes:
-        engine: Its name.
+        engine: The engine's name.
         rules: The rules, each a sentence.
         skipped: Why other rules were skipped; empty if no rule was skipped.
     """
@@ -106,8 +106,8 @@ def check(
 ) -> Report:
     """Check an engine against the rules; this may take several seconds.
 
-    An `HTTPEngine` is called with a loopback server in place of its provider. Any other engine is
-    called only if allowed, because it may reach its provider.
+    An `HTTPEngine` is called with a loopback server in place of its provider. Other engines are
+    called only if ``ask`` is set, because they may contact their provider.
 
     Args:
         engine: An engine file ``<name>_engine.py``, a class, or an instance. An instance is cleaned
@@ -115,11 +115,11 @@ def check(
         ask: Whether an engine that does not use HTTP through `HTTPEngine` may be called, with
             about ten prompts of a few words.
         key: The key for the engine, which it must not expose.
-        dialect: The format of an `HTTPEngine`; if omitted, that of its base class.
-        timeout: Seconds that a reply may take.
+        dialect: The format of an `HTTPEngine`; if omitted, the format of its base class.
+        timeout: Maximum number of seconds for a reply.
 
     Raises:
-        ConformanceError: If it breaks rules; the error lists all of them with their fixes.
+        ConformanceError: If the engine breaks rules; the error lists all of them with their fixes.
         UsageError: If the file does not exist.
     """
     identity = _identity(engine)
@@ -137,8 +137,8 @@ def check(
 
 def _report(subject: EngineUnderTest, rules: list[Rule], skipped: str, portal: Portal) -> Report:
     try:
-        subject.engine  # noqa: B018 - created here to report a failure once
-    except Exception as error:  # noqa: BLE001 - an engine may raise anything
+        subject.engine  # noqa: B018 - creates the engine, to report a failure only once
+    except Exception as error:  # noqa: BLE001 - an engine may raise any exception
         raise ConformanceError(subject.name, (_creation_error(subject, error),)) from None
     broken = tuple(_broken(subject, rules, portal))
     if broken:
@@ -178,7 +178,7 @@ def _broken(subject: EngineUnderTest, rules: list[Rule], portal: Portal) -> Iter
 async def _observe(rule: Rule, subject: EngineUnderTest) -> str | None:
     try:
         return await rule.check(subject)
-    except Exception as error:  # noqa: BLE001 - an engine may raise anything
+    except Exception as error:  # noqa: BLE001 - an engine may raise any exception
         message = " ".join(str(error).split())
         return f"it raised {type(error).__name__}: {message}".rstrip(": ")
 
@@ -193,7 +193,7 @@ def _identity(engine: str | PathLike[str] | type[LLMEngine] | LLMEngine) -> dict
     """Return an engine's class and name, and its file or instance."""
     if isinstance(engine, LLMEngine):
         kind = type(engine)
-        # An HTTP engine is created again, with the server's URL as its base URL.
+        # An HTTP engine is recreated with the server's URL as its base URL.
         instance = None if issubclass(kind, HTTPEngine) else engine
         return {"engine": kind, "name": engine.name or _name(kind), "instance": instance}
     if isinstance(engine, type):
@@ -210,7 +210,8 @@ def _load(path: Path) -> type[LLMEngine]:
     """Return the class in an engine file.
 
     Raises:
-        ConformanceError: If there is none, or discovery would not find the file.
+        ConformanceError: If the file contains no engine class, or discovery would not find the
+            file.
         UsageError: If the file does not exist.
     """
     folder = EngineFolder(path.parent, "path")

@@ -1,4 +1,4 @@
-"""The rules that every engine must follow; some are checked without a call, others by calls."""
+"""The rules that every engine must follow; some are checked without calls."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def _coroutines(subject: EngineUnderTest) -> str | None:
     # `generate` and `health_check` may be plain methods.
     names = ("generate_response", "cleanup", "models", "embed")
     sync = [name for name in names if not inspect.iscoroutinefunction(getattr(subject.type, name))]
-    if inspect.isgeneratorfunction(subject.type.stream):  # it may be a plain method otherwise
+    if inspect.isgeneratorfunction(subject.type.stream):  # otherwise, a plain method is valid
         sync.append("stream")
     return f"these are not: {', '.join(sync)}" if sync else None
 
@@ -127,7 +127,7 @@ def _pickled(engine: object) -> str:
     "Close open resources and set their attributes to None.",
 )
 async def _cleanup(subject: EngineUnderTest) -> str | None:
-    # A new engine has made no calls; the tested engine has made those of earlier rules.
+    # A new engine has not made calls, while the tested engine has made those of earlier rules.
     for engine in (subject.create(), subject.engine):
         await engine.cleanup()
         await engine.cleanup()
@@ -235,7 +235,7 @@ async def _cancellation(subject: EngineUnderTest) -> str | None:
     async def read() -> None:
         async for _ in subject.engine.stream(subject.request()):
             begun.set()
-            await asyncio.sleep(0)  # otherwise, an engine that never waits could not be cancelled
+            await asyncio.sleep(0)  # an engine that never waits could not be cancelled
 
     task = asyncio.ensure_future(read())
     waiting = asyncio.ensure_future(begun.wait())
@@ -251,7 +251,7 @@ async def _cancellation(subject: EngineUnderTest) -> str | None:
 
 
 def _unexpected_error(task: asyncio.Task[None]) -> str | None:
-    """Describe the error of a call that ended before it could be cancelled."""
+    """Describe the error of a call that failed before it could be cancelled."""
     error = task.exception()
     return f"it raised {error!r}" if error else None
 

@@ -1,7 +1,7 @@
 """A sample reply in each of the five formats, whole and streamed, for the fault server.
 
-All contain "Hello.", streamed as "Hel" and "lo.", with 10 input and 5 output tokens. Their fields
-are those that the vendors' own SDKs read; the engines' modules link the documentation.
+All contain "Hello.", streamed as "Hel" and "lo.", with 10 input and 5 output tokens. They have the
+fields that the vendors' own SDKs read; the engines' modules link to the documentation.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class DialectSample:
     """A sample reply in one dialect.
 
     Attributes:
-        name: Its name.
-        base: Name of the engine class that uses it; its subclasses use it too.
+        name: The dialect's name.
+        base: Name of the engine class that uses the dialect; its subclasses also use it.
         whole: Body of a non-streamed reply.
         events: Events of a stream with the same content, each with its blank line.
         end: Index of the event with the end marker.
@@ -75,7 +75,7 @@ def dialect_of(engine: type) -> DialectSample | None:
     >>> dialect_of(CohereChatEngine).name
     'cohere'
     """
-    # Classes are compared by name, so that this module need not import them.
+    # Compare classes by name, so that this module need not import them.
     by_base = {dialect.base: dialect for dialect in DIALECTS}
     dialects = (by_base.get(base.__name__) for base in engine.__mro__)
     return next(filter(None, dialects), None)
@@ -239,7 +239,7 @@ def _candidate(text: str = "", **fields: Any) -> dict[str, Any]:  # noqa: ANN401
 def _gemini(*candidates: Mapping[str, Any]) -> dict[str, Any]:
     usage = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
     names = {"modelVersion": "exact-1", "responseId": "r-1"}
-    # Gemini repeats the usage in every event; the last one counts.
+    # Gemini repeats the usage in every event; the last usage counts.
     return {"candidates": list(candidates), "usageMetadata": usage} | names
 
 

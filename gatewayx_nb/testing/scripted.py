@@ -20,7 +20,7 @@ ScriptItem = str | Chunk | Exception | float
 
 
 class ScriptedEngine(LLMEngine):
-    """An engine that plays one script per call; the last one repeats.
+    """An engine that plays one script per call; the last script is repeated.
 
     Its name in a pool is ``scripted``, and its price is 0.001 dollars per token.
 
@@ -56,7 +56,7 @@ class ScriptedEngine(LLMEngine):
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
         self.requests.append(request)
-        # The last script is kept, so that any number of calls can be made.
+        # Keep the last script, so that any number of calls can be made.
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         try:
             for item in script:

@@ -1,7 +1,6 @@
 """A loopback server with scripted responses: whole, in pieces, late, broken or missing.
 
-A script is a list of steps; the first request gets the first script, and so on; the last script is
-repeated.
+A script is a list of steps. Each request gets the next script, and the last script is repeated.
 
 >>> from gatewayx_nb import EnginePool
 >>> from gatewayx_nb.testing import CHAT, CloseConnection, Send, Server, chunk, stream_head
@@ -54,16 +53,16 @@ class Server:
     """A server that plays scripts on a loopback port, in its own thread.
 
     Args:
-        *scripts: The scripts for the requests, in order; the last one repeats. A script is a list
-            of steps, or a function that returns the steps for a request.
+        *scripts: The scripts for the requests, in order; the last one is repeated. A script is a
+            list of steps, or a function that returns the steps for a request.
         tls: SSL context, for a TLS server.
         greeting: Bytes sent to every peer before its request.
 
     Attributes:
-        port: The port it listens on.
+        port: The port on which the server listens.
         requests: The requests received.
         connections: Sockets accepted so far.
-        open: Sockets open now.
+        open: Sockets that are currently open.
     """
 
     def __init__(
@@ -126,8 +125,8 @@ class Server:
     async def wait_for_requests(self, requests: int) -> None:
         """Wait until ``requests`` requests have arrived in total.
 
-        A single event wakes all waiting calls: hundreds of polling calls would leave the client no
-        time to run.
+        A single event wakes all waiting calls, because hundreds of polling calls would leave the
+        client no time to run.
         """
         if len(self.requests) < requests:
             await self._arrivals.setdefault(requests, asyncio.Event()).wait()
@@ -160,7 +159,7 @@ class _EndedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Exchange:
-    """One script being played to one peer."""
+    """Plays a script to a peer."""
 
     server: Server
     request: ReceivedRequest

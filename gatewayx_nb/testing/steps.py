@@ -15,12 +15,12 @@ class ReceivedRequest:
 
     Attributes:
         method: The HTTP method.
-        target: The request target: a path, or for a proxy a URL or ``host:port``.
+        target: The request target: a path or, for a proxy, a URL or ``host:port``.
         headers: The headers, by lower-case name.
         body: The whole body.
         closed: Set when the peer has closed the socket.
-        closed_at: The monotonic clock at that moment.
-        arrived: The monotonic clock when the request was complete.
+        closed_at: The monotonic time at which the peer closed the socket.
+        arrived: The monotonic time at which the request was complete.
     """
 
     method: str
@@ -101,7 +101,7 @@ Step = Send | Split | Repeat | Wait | WaitForRequests | Stall | CloseConnection 
 """A step of a script."""
 
 Script = Sequence[Step] | Callable[[ReceivedRequest], Sequence[Step]]
-"""The response to a request: steps, or a function that returns them for the request."""
+"""The response to a request: steps, or a function that returns the steps for a request."""
 
 
 def head(status: int = 200, reason: str = "OK", /, **headers: str) -> bytes:
@@ -113,9 +113,9 @@ def head(status: int = 200, reason: str = "OK", /, **headers: str) -> bytes:
 
 def reply(body: bytes = b"{}", status: int = 200, **headers: str) -> bytes:
     """Return a whole response with its length."""
-    named = {"content_type": "application/json", "content_length": str(len(body))} | headers
+    all_headers = {"content_type": "application/json", "content_length": str(len(body))} | headers
     # Clients ignore the reason phrase, so it need not fit the status.
-    return head(status, "OK", **named) + body
+    return head(status, "OK", **all_headers) + body
 
 
 def stream_head(**headers: str) -> bytes:

@@ -65,16 +65,17 @@ class EngineUnderTest:
     """An engine under test.
 
     Args:
-        engine: Its class.
-        name: Its name.
+        engine: The engine's class.
+        name: The engine's name.
         key: The key for the engine, which the engine must not expose.
-        path: Its file, if any.
-        instance: The instance to test, if no other can be created.
-        dialect: The format of its provider.
-        timeout: Seconds that a reply may take.
+        path: The engine's file, if any.
+        instance: The instance to test, if no other instance can be created.
+        dialect: The format of the engine's provider.
+        timeout: Maximum number of seconds for a reply.
 
     Attributes:
-        server: The fault server at its base URL; ``None`` if the engine is called unchanged.
+        server: The fault server at the engine's base URL; ``None`` if the engine is called
+            unchanged.
         script: The script that the server plays.
     """
 
@@ -93,17 +94,17 @@ class EngineUnderTest:
         self.dialect, self.timeout = dialect, timeout
         self.server: Server | None = None
         self.script: Script = []
-        # An instance that was passed cannot be created again, so it is also used as the new one.
+        # A passed instance cannot be recreated, so it is also used as the new one.
         self._instance = self._engine = instance
 
     @property
     def speaks_http(self) -> bool:
-        """Whether a test server can replace its provider."""
+        """Whether a test server can replace the engine's provider."""
         return issubclass(self.type, HTTPEngine)
 
     @property
     def engine(self) -> LLMEngine:
-        """One instance for all rules, just as a pool has one for all calls."""
+        """One instance for all rules, because a pool also has one instance for all calls."""
         if self._engine is None:
             self._engine = self.create()
         return self._engine
@@ -125,7 +126,7 @@ class EngineUnderTest:
         return self.script(request) if callable(self.script) else self.script
 
     def request(self, prompt: str = PROMPT, *, streamed: bool = True) -> Request:
-        """Return a request that sets only its prompt."""
+        """Return a request in which only the prompt is set."""
         model = self.engine.model_name or "model"
         return Request(messages=(Message("user", prompt),), model=model, streamed=streamed)
 
@@ -152,7 +153,7 @@ class Rule:
         text: The rule, in a sentence.
         hint: How to fix a violation.
         check: Returns the observed violation, or ``None`` if there is none.
-            An exception is a violation too.
+            An exception is also a violation.
     """
 
     text: str

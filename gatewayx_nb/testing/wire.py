@@ -46,7 +46,7 @@ STREAMS: list[Rule] = []
 """Rules for an engine with a known dialect."""
 
 _WRITE_SIZES = (1, 2, 3, 7, 64)
-"""Bytes per write: small writes split characters and field names, larger ones split lines."""
+"""Bytes per write: small writes split characters and field names, larger writes split lines."""
 
 _RETRY_DELAY = 7.0
 """Seconds that the server requests before a retry."""
@@ -78,7 +78,7 @@ def _server(subject: EngineUnderTest) -> Server:
 
 
 def _difference(outcome: CallResult, *, text: str = TEXT) -> str | None:
-    """Return what is wrong with a reply that should be complete, or ``None``."""
+    """Return the problem of a reply that should be complete; ``None`` if there is none."""
     usage = outcome.usage
     tokens = (usage.input_tokens, usage.output_tokens) if usage else None
     if outcome.error or (outcome.text, outcome.finish_reason) != (text, "stop"):
@@ -87,7 +87,7 @@ def _difference(outcome: CallResult, *, text: str = TEXT) -> str | None:
 
 
 def _problem_unless_raised(outcome: CallResult, *kinds: type[GatewayError]) -> str | None:
-    """Return what a call did instead of failing with one of these errors, or ``None``."""
+    """Return the outcome of a call that did not fail with one of these errors, or ``None``."""
     return None if isinstance(outcome.error, kinds) else f"it {outcome}"
 
 
@@ -117,7 +117,7 @@ async def _key_in_errors(subject: EngineUnderTest) -> str | None:
     for script in ([Send(reply(body, 401))], [Send(reply(body))], [Reset()]):
         error = (await subject.ask(script)).error
         if error is not None:
-            # All parts of an error that may appear on a page or in a log.
+            # All parts of an error that may be shown on a page or in a log.
             shown = f"{error!r} {vars(error)} {''.join(traceback.format_exception(error))}"
             if subject.key in shown:
                 return f"a {type(error).__name__} contains it"
@@ -217,7 +217,8 @@ def _split_after_cr(body: bytes) -> Iterator[Step]:
 
 @rule(STREAMS, "a byte order mark is skipped", _USE_DECODER)
 async def _byte_order_mark(subject: EngineUnderTest) -> str | None:
-    # The mark is put before the first event with text, because losing an empty one goes unnoticed.
+    # Put the mark before the first event with text, because the loss of an empty event is not
+    # noticed.
     events = _dialect(subject).events
     first = next(index for index, data in enumerate(events) if b"Hel" in data)
     bare = events[first][events[first].index(b"data:") :]
@@ -256,7 +257,7 @@ async def _invalid_utf8(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     events = [piece.replace(b"Hel", b"Hel\xff") for piece in dialect.events]
     outcome = await subject.ask(dialect.stream(*events))
-    # A reply with U+FFFD and a typed error are both fine.
+    # A reply with U+FFFD and a typed error are both acceptable.
     return f"it {outcome}" if outcome.is_raw else None
 
 

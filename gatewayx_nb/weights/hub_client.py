@@ -37,7 +37,7 @@ _KINDS = (
     ("_CertificateError", "ca_bundle"),
     ("GatedRepoError", "gated"),
     ("RepositoryNotFoundError", "repository"),
-    ("RemoteEntryNotFoundError", "changed"),  # no longer there, although it was listed
+    ("RemoteEntryNotFoundError", "changed"),  # the listed file no longer exists
     ("RevisionNotFoundError", "changed"),
     ("HFValidationError", "repository"),
     ("HfHubHTTPError", "status"),
@@ -49,19 +49,19 @@ _KINDS = (
 
 
 class _RefusedRedirectError(Exception):
-    """A redirect to an address to which no request may be sent."""
+    """The hub redirects to an address to which no request may be sent."""
 
 
 class _ChangedFileError(Exception):
-    """The hub's file differs from the one that it listed under the same name and revision."""
+    """The file differs from the one that the hub listed with the same name and revision."""
 
 
 class _InvalidResponseError(Exception):
-    """A response that does not come from a hub, such as the login page of a network."""
+    """A response that does not come from a hub, such as a network's login page."""
 
 
 class _CertificateError(Exception):
-    """A file of certificate authorities that cannot be used."""
+    """The file of certificate authorities cannot be used."""
 
 
 def list_files(job: dict[str, Any]) -> dict[str, Any]:
@@ -81,7 +81,7 @@ def list_files(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def fetch(job: dict[str, Any]) -> dict[str, Any]:
-    """Download one file and append to its partial file, if there is one."""
+    """Download a file, continuing its partial file if there is one."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented
 
@@ -120,13 +120,13 @@ def _append(url: str, part: Path, headers: dict[str, str], size: int) -> None:
 
 
 def _open_session(job: dict[str, Any]) -> None:
-    """Make `huggingface_hub` send its requests through a client with the checks below."""
+    """Make `huggingface_hub` use a client that checks requests and responses."""
     import truststore
     from huggingface_hub import get_session, set_client_factory
 
     context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if job["ca_bundle"]:
-        if not os.path.isfile(job["ca_bundle"]):  # reading a pipe would never end
+        if not os.path.isfile(job["ca_bundle"]):  # reading a pipe might never end
             raise _CertificateError("it is not an existing regular file")
         try:
             context.load_verify_locations(job["ca_bundle"])
@@ -137,7 +137,7 @@ def _open_session(job: dict[str, Any]) -> None:
     first_origin = _origin(job["endpoint"])
 
     def check_request(request: Any) -> None:  # noqa: ANN401 - see above
-        """Allow requests to the first host. Others must use https and do not receive the token."""
+        """Allow requests to the first host. Requests to others must use https and get no token."""
         if (origin := _origin(str(request.url))) == first_origin:
             return
         request.headers.pop("authorization", None)
@@ -155,7 +155,7 @@ def _open_session(job: dict[str, Any]) -> None:
         return client(
             verify=context,
             follow_redirects=True,
-            timeout=None,  # each request has its own
+            timeout=None,  # each request sets its own timeout
             event_hooks={
                 "request": [*hooks["request"], check_request],
                 "response": [*hooks["response"], check_response],
@@ -185,7 +185,7 @@ def _has_base(error: Exception, name: str) -> bool:
 
 
 def _report(error: Exception, job: dict[str, Any]) -> dict[str, Any]:
-    """Return the details of an exception that the parent process needs."""
+    """Return the details of an exception for the parent process."""
     kinds = (kind for name, kind in _KINDS if _has_base(error, name))
     kind = next(kinds, "disk" if isinstance(error, OSError) and error.errno else "other")
     status = getattr(getattr(error, "response", None), "status_code", None)
@@ -202,7 +202,7 @@ def _similar_repositories(job: dict[str, Any]) -> list[str]:
     word = re.split(r"[-_.]", name)[0]
     api = HfApi(endpoint=job["endpoint"])
     try:
-        searches = (  # for a misspelled owner and for a misspelled name
+        searches = (  # a misspelled owner, a misspelled name
             api.list_models(search=name, limit=_SUGGESTIONS),
             api.list_models(author=owner, search=word, limit=_SUGGESTIONS),
         )

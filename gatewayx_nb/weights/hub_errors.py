@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _MAX_SHOWN = 160
-# Anyone who has a signed address can download the file.
+# Anyone who has a signed URL can download the file.
 _SECRET_IN_URL = re.compile(r"(?<=://)[^/\s@]+@|\?[^\s'\"]+")
 
 
@@ -88,7 +88,7 @@ def hub_error(
     """Return the typed error for a failure that the client has reported.
 
     Args:
-        failure: Its kind, text, status and suggestions.
+        failure: The failure's kind, text, status and suggestions.
         repo: The repository.
         endpoint: The base URL of the hub.
         has_token: Whether a token was sent.
@@ -107,7 +107,7 @@ def hub_error(
 
 
 def _no_repository(repo: str, similar: list[str], *, has_token: bool) -> ModelNotFoundError:
-    # The hub does not distinguish a missing repository from a private one, whose name stays secret.
+    # The hub does not distinguish missing and private repositories, to keep private names secret.
     alternative = "your HF_TOKEN cannot read it" if has_token else "it is private"
     hint = "Check its name on the hub"
     if not has_token:

@@ -44,7 +44,7 @@ _PREFERRED = (
     *("Q4_K_M", "Q4_K_S", "Q4_0", "IQ4_XS", "IQ4_NL", "MXFP4", "MXFP4_MOE"),
     *("Q5_K_M", "Q5_K_S", "Q5_0", "Q6_K", "Q8_0", "F16", "FP16", "BF16", "F32"),
 )
-"""The quantizations to choose from if none is named: the smallest that loses little comes first.
+"""The default quantizations, in order of preference: first the smallest that loses little quality.
 
 llama.cpp also chooses Q4_K_M: https://github.com/ggml-org/llama.cpp/blob/master/common/arg.cpp
 """
@@ -54,7 +54,7 @@ _MAX_LISTED = 12
 
 @dataclass(frozen=True, slots=True)
 class HubReference:
-    """A repository on the hub, and the model in it.
+    """A repository on the hub and the model in it.
 
     Attributes:
         repo: ``OWNER/REPO``.
@@ -70,9 +70,9 @@ class HubFile:
     """A file in a repository.
 
     Attributes:
-        path: Its path in the repository.
-        size: Its size in bytes.
-        sha256: Its digest, in hexadecimal.
+        path: The path in the repository.
+        size: The size in bytes.
+        sha256: The digest, in hexadecimal.
     """
 
     path: str
@@ -82,12 +82,12 @@ class HubFile:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One model of a repository: a GGUF file, or all parts of a split one.
+    """A model in a repository: a GGUF file, or all parts of a split file.
 
     Attributes:
-        stem: Its path without the suffix and the part number.
-        quant: Its quantization in capitals; empty if its name does not contain it.
-        files: Its files, the first part first.
+        stem: The path without the suffix and the part number.
+        quant: The upper-case quantization; empty if the name does not contain it.
+        files: The files, in order of their parts.
     """
 
     stem: str
@@ -96,12 +96,12 @@ class Variant:
 
     @property
     def size(self) -> int:
-        """The bytes of all files."""
+        """The total size of all files in bytes."""
         return sum(file.size for file in self.files)
 
     @property
     def label(self) -> str:
-        """The text to type in order to choose it."""
+        """The text to type in order to choose this model."""
         return self.quant or self.stem
 
 
@@ -109,7 +109,7 @@ def parse_reference(text: str) -> HubReference:
     """Parse ``hf:OWNER/REPO[:QUANT]``.
 
     Raises:
-        UsageError: If it has another form.
+        UsageError: If the text has another form.
     """
     if match := _REFERENCE.fullmatch(text):
         return HubReference(match["repo"], match["choice"] or "")
@@ -133,13 +133,13 @@ def listed_files(rows: Iterable[Mapping[str, Any]]) -> list[HubFile]:
         ]
     except (LookupError, TypeError, ValueError):
         raise TransportError(
-            "the hub sent an invalid response: its list of files has another form.",
+            "the hub sent an invalid response: its list of files has an unexpected form.",
             hint="Check HF_ENDPOINT.",
         ) from None
 
 
 def _digest(value: object) -> str:
-    # Part of the digest becomes a name in the folder of models.
+    # Part of the digest becomes a name in the models folder.
     return value if isinstance(value, str) and _SHA256.fullmatch(value) else ""
 
 
@@ -159,7 +159,7 @@ def _is_model(path: str) -> bool:
 
 
 def choose(reference: HubReference, files: Sequence[HubFile]) -> Variant:
-    """Return the model that a reference names; if it names none, the preferred one.
+    """Return the model that a reference chooses or, without a choice, the preferred model.
 
     Raises:
         ModelNotFoundError: If the repository has no such model.
@@ -194,7 +194,7 @@ def choose(reference: HubReference, files: Sequence[HubFile]) -> Variant:
 def _other_repository(reference: HubReference) -> str:
     if reference.repo.upper().endswith("GGUF"):
         return ""
-    return " Models for local engines are in repositories of their own."
+    return " Models for local engines are in separate repositories."
 
 
 def _matches_choice(variant: Variant, choice: str) -> bool:
@@ -236,7 +236,7 @@ def _check_parts(reference: HubReference, variant: Variant) -> None:
         )
     if any(not file.sha256 for file in variant.files):
         raise ConfigError(
-            f"the hub has no SHA-256 digest of {variant.label!r} of {reference.repo!r}, so that it"
+            f"the hub has no SHA-256 digest of {variant.label!r} of {reference.repo!r}, so it"
             " cannot be checked.",
             hint="Choose another one.",
         )
@@ -246,7 +246,7 @@ def model_name(repo: str, variant: Variant, *, with_owner: bool = False) -> str:
     """Return a short name for a model: ``smollm2-135m-instruct-q4_k_m``.
 
     Args:
-        repo: Its repository.
+        repo: The repository.
         variant: The model.
         with_owner: Whether to begin with the owner, because the short name is taken.
     """

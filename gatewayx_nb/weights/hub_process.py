@@ -1,4 +1,4 @@
-"""The process of the hub's client: its environment, its jobs and their results."""
+"""Runs the hub's client in a separate process."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ _TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - a name, not a token
 _TOKENS = (_TOKEN_VARIABLE, "HUGGING_FACE_HUB_TOKEN")  # the names that `huggingface_hub` reads
 
 _SWITCHES = {
-    "HF_HUB_DISABLE_XET": "1",  # its protocol ignores proxies and our rules for redirects
+    "HF_HUB_DISABLE_XET": "1",  # the protocol ignores proxies and our rules for redirects
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "HF_HUB_DISABLE_UPDATE_CHECK": "1",
     "HF_HUB_VERBOSITY": "critical",
-    "HF_DEBUG": "0",  # it would log requests
+    "HF_DEBUG": "0",  # 1 would log requests
     "PYTHONUTF8": "1",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Hub:
-    """A hub and how to reach it.
+    """A hub and the settings for reaching it.
 
     Attributes:
-        endpoint: Its base URL.
+        endpoint: The hub's base URL.
         env: The environment of the client's process.
         ca_bundle: A file with additional certificate authorities.
     """
@@ -61,7 +61,7 @@ class Hub:
         report: Callable[[], object] = lambda: None,
         **arguments: object,
     ) -> dict[str, Any]:
-        """Run a job in its own process, which ends with this one, and return its result.
+        """Run a job in a separate process, which ends with this process, and return its result.
 
         Args:
             action: ``"list"`` or ``"fetch"``.
@@ -78,7 +78,7 @@ class Hub:
         )
         if result is None:
             raise TransportError(
-                f"the client of the hub ended with status {status} and no result.",
+                f"the hub client ended with status {status} and no result.",
                 hint=Hint("run_again"),
             )
         if "error" in result:
@@ -88,7 +88,7 @@ class Hub:
 
 
 def connect(env: Mapping[str, str], config: Config) -> Hub:
-    """Return the hub that the environment names.
+    """Return the hub in the environment.
 
     Raises:
         ConfigError: If ``HF_ENDPOINT`` is not a URL to which a token may be sent.
@@ -115,11 +115,11 @@ def _check_endpoint(endpoint: str) -> None:
     try:
         parts = urlsplit(endpoint)
         host, _ = parts.hostname or "", parts.port
-    except ValueError:  # an invalid port or IPv6 address
+    except ValueError:  # the port or IPv6 address is invalid
         parts, host = urlsplit(""), ""
     is_allowed = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host))
     if not (is_allowed and host) or "@" in parts.netloc or parts.query or parts.fragment:
-        raise ConfigError(  # the URL is not quoted, because it may contain a password
+        raise ConfigError(  # does not quote the URL, which may contain a password
             "HF_ENDPOINT must be https://HOST, or http:// on this machine, without a user name.",
             hint="Set it to the address of a hub, or unset it.",
         )
@@ -132,9 +132,9 @@ def _is_loopback(host: str) -> bool:
 
 
 def _proxies(env: Mapping[str, str], network: Network) -> dict[str, str]:
-    """Return the variables that set the proxy, which is not used for this machine."""
+    """Return the variables that set the proxy, except for connections to this machine."""
     exceptions = "localhost,127.0.0.1,::1"
-    if network.proxy:  # the environment's exceptions apply only to its own proxy
+    if network.proxy:  # the environment's exceptions apply only to the environment's proxy
         proxy = network.proxy if "://" in network.proxy else f"http://{network.proxy}"
         names = ("http_proxy", "https_proxy", "all_proxy")
         proxies = {spelling: proxy for name in names for spelling in (name, name.upper())}
@@ -154,7 +154,7 @@ def _run(
     """Return the exit status of the client, and its result if there is one."""
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and file
-            # `-P` excludes the file's folder, whose modules have the names of other modules.
+            # `-P` excludes the file's folder, whose modules have the same names as other modules.
             [sys.executable, "-P", str(_CLIENT)],
             env=dict(env),
             stdin=subprocess.PIPE,
@@ -172,7 +172,7 @@ def _wait(
 ) -> None:
     """Send the job, and wait for the end of the process."""
     try:
-        with contextlib.suppress(OSError):  # it has already ended, and its output says why
+        with contextlib.suppress(OSError):  # the process has already ended, and its output says why
             stdin.write(job)
             stdin.flush()
         while process.poll() is None:
@@ -180,7 +180,7 @@ def _wait(
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_POLL_INTERVAL)
         report()
-    finally:  # otherwise, an interrupt would leave it running
+    finally:  # otherwise, an interrupt would leave the process running
         process.kill()
         process.wait()
 

@@ -1,4 +1,4 @@
-"""The models that were pulled to this machine: their list, files and removal."""
+"""Lists, locates and removes the models that were pulled to this machine."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ class LocalModel:
     """A model on this machine.
 
     Attributes:
-        name: Its name in a reference, after ``local:``.
-        path: Its GGUF file; for a split model, the first part.
-        size: The bytes of all its files.
-        source: The name that was pulled: one from the catalogue, or ``hf:OWNER/REPO:QUANT``.
+        name: The name in a reference, after ``local:``.
+        path: The GGUF file; for a split model, the first part.
+        size: The total size of all files in bytes.
+        source: The name that was pulled: a name in the catalogue, or ``hf:OWNER/REPO:QUANT``.
     """
 
     name: str
@@ -59,12 +59,12 @@ def pulled_models() -> list[LocalModel]:
 
 
 def callable_models(engine: str, default: str, own: Path | None) -> list[ModelInfo]:
-    """Return the models that an engine can load, the default one first.
+    """Return the models that an engine can load; the default model is first.
 
     Args:
         engine: Name of the engine.
-        default: Name of its default model.
-        own: The user's own file, which replaces the models of the catalogue.
+        default: Name of the engine's default model.
+        own: The user's own file, which replaces the catalogue's models.
     """
     models = {model.name: model.size for model in pulled_models()}
     if own is not None:
@@ -82,9 +82,9 @@ def _from_catalogue() -> Iterator[LocalModel]:
 
 
 def _from_hub() -> Iterator[LocalModel]:
-    with contextlib.suppress(OSError):  # there is no such folder before the first pull
+    with contextlib.suppress(OSError):  # the folder does not exist before the first pull
         for folder in hub_folder("").iterdir():
-            with contextlib.suppress(ConfigError):  # a call to it raises the error
+            with contextlib.suppress(ConfigError):  # a call raises the error
                 if model := hub_model(folder.name):
                     yield model
 
@@ -98,7 +98,7 @@ def hub_model(name: str) -> LocalModel | None:
     """Return a model from the hub, or ``None`` if it was not pulled.
 
     Raises:
-        ConfigError: If one of its files is missing or does not have its original size.
+        ConfigError: If a file of the model is missing or does not have its original size.
     """
     record = _record(name)
     if record is None:
@@ -125,7 +125,7 @@ def _record(name: str) -> tuple[LocalModel, dict[Path, int]] | None:
         sizes = {folder / file["path"]: int(file["size"]) for file in record["files"]}
         model = LocalModel(name, next(iter(sizes)), sum(sizes.values()), str(record["source"]))
     except (OSError, ValueError, LookupError, TypeError, StopIteration):
-        return None  # absent or damaged; the next pull replaces it
+        return None  # the record is missing or damaged; the next pull replaces it
     return model, sizes
 
 
@@ -139,10 +139,10 @@ def record_hub_model(name: str, source: str, commit: str, files: Sequence[HubFil
     """Record the files of a model, so that it counts as pulled.
 
     Args:
-        name: Its name.
-        source: Its reference on the hub.
-        commit: The commit of its repository.
-        files: Its files, with paths inside its folder and the digests that were checked.
+        name: The model's name.
+        source: The model's reference on the hub.
+        commit: The commit of the repository.
+        files: The files, with paths inside the model's folder and the verified digests.
     """
     record = {"source": source, "commit": commit, "files": [asdict(file) for file in files]}
     atomic_write(hub_folder(name) / _RECORD, json.dumps(record, indent=1).encode())
@@ -156,7 +156,7 @@ def locate(name: str = DEFAULT_MODEL, env: Mapping[str, str] | None = None) -> P
 
     Args:
         name: Name of a model.
-        env: The environment; by default, the process's own.
+        env: The environment variables; by default, those of the process.
 
     Raises:
         ModelNotFoundError: If no model has that name.
@@ -169,17 +169,17 @@ def locate(name: str = DEFAULT_MODEL, env: Mapping[str, str] | None = None) -> P
 
 
 def remove(name: str) -> Path:
-    """Remove a pulled model from this machine, or the files that a stopped pull has left.
+    """Remove a pulled model from this machine, or the files that a stopped pull has left behind.
 
     Args:
-        name: Its name, or the name that was pulled.
+        name: The model's name, or the name that was pulled.
 
     Returns:
         The file or folder that was removed.
 
     Raises:
         ModelNotFoundError: If no model with that name was pulled.
-        ConfigError: If it cannot be removed.
+        ConfigError: If the model cannot be removed.
     """
     pulled = pulled_models()
     wanted = name.removeprefix("local:")

@@ -1,4 +1,4 @@
-"""Progress of a long transfer: a bar if one can be drawn, otherwise a few lines."""
+"""Shows the progress of a long transfer: a bar if possible, otherwise a few lines."""
 
 from __future__ import annotations
 

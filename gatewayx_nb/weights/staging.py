@@ -1,4 +1,4 @@
-"""Folders for one process at a time: a lock, and a temporary folder inside the locked one."""
+"""Exclusive folders: a lock on a folder, and a temporary folder inside the locked folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _POLL_INTERVAL = 0.1  # seconds; a blocking lock would delay an interrupt
 def staging(folder: Path, on_wait: Callable[[], None]) -> Iterator[Path]:
     """Yield an empty folder inside ``folder``, and remove it at the end.
 
-    The folder is locked throughout, so a second process waits and then finds the first one's
+    The folder stays locked, so that a second process waits and then finds the first process's
     result. Older staging folders do not belong to a running process and are removed.
 
     Args:
@@ -49,7 +49,7 @@ def locked(folder: Path, on_wait: Callable[[], None]) -> AbstractContextManager[
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
-    # The first attempt does not wait, so that the user is informed before a wait of minutes.
+    # The first attempt does not wait, so that the user is informed before a long wait.
     lock = FileLock(folder / LOCK_NAME)
     try:
         return lock.acquire(timeout=0)

