@@ -148,8 +148,8 @@ class BatchCollector:
             is_last: Whether no other part is open.
         """
         weights = self._weights()
-        done = sum(weights[at] for at, row in self._rows.items() if row.outcome == "ok")
-        failed = sum(weights[at] for at in self._rows) - done
+        done = sum(weights[position] for position, row in self._rows.items() if row.outcome == "ok")
+        failed = sum(weights[position] for position in self._rows) - done
         usages = [(row.usage.total_usage, row.usage.cost) for row in self._rows.values()]
         return replace(
             earlier,

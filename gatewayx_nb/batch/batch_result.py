@@ -16,6 +16,7 @@ from gatewayx_nb.batch.part_files import PartFiles
 from gatewayx_nb.calls import prompt_text
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.storage import JobPart
+from gatewayx_nb.text import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -245,8 +246,8 @@ class BatchStart:
             except GatewayError as error:
                 if number:
                     raise error.with_appended_text(
-                        f" {number:,} parts were submitted before; run the map again for the"
-                        " others."
+                        f" Already submitted: {counted(number, 'part')}. Run the map again to"
+                        " submit the others."
                     ) from error.__cause__
                 raise
         if not self._parts.open():

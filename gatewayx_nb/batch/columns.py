@@ -127,23 +127,23 @@ def check_clash(rows: Rows, columns: Columns, needed: Iterable[Any] | None) -> t
         return ()
     existing = rows.columns or ()
     is_rerun = all(name in existing for name in _FIGURES)
-    noted = getattr(rows.source, "attrs", {}).get(_ATTRIBUTE, ()) if is_rerun else ()
-    own = {*noted, *_FIGURES, *columns.answers} if is_rerun else set()
+    earlier_columns = getattr(rows.source, "attrs", {}).get(_ATTRIBUTE, ()) if is_rerun else ()
+    replaceable = {*earlier_columns, *_FIGURES, *columns.answers} if is_rerun else set()
     for name in columns.types:
-        if name in existing and name not in own:
+        if name in existing and name not in replaceable:
             raise UsageError(
                 f"the rows have a column {name!r}, which the answers would replace.",
                 hint=Hint("set_option", option="output", value="columns")
                 | f"Rename it: `df.rename(columns={{{name!r}: {'input_' + name!r}}})`.",
             )
     for name in needed or ():
-        if name in own and name in columns.types:
+        if name in replaceable and name in columns.types:
             raise UsageError(
                 f"the prompt refers to the column {name!r} of an earlier run, which this run would"
                 " replace.",
                 hint=f"Rename it: `df.rename(columns={{{name!r}: {'first_' + name!r}}})`.",
             )
-    return tuple(name for name in existing if name in own)
+    return tuple(name for name in existing if name in replaceable)
 
 
 class FrameBuilder:

@@ -154,9 +154,9 @@ def function_text(function: Any, depth: int = 0) -> str:  # noqa: ANN401 - any c
     request changes the row's key anyway.
     """
     if isinstance(function, functools.partial):
-        bound = [*map(_value_text, function.args)]
-        bound += [f"{name}={_value_text(value)}" for name, value in function.keywords.items()]
-        return f"{function_text(function.func, depth)}({', '.join(bound)})"
+        arguments = [*map(_value_text, function.args)]
+        arguments += [f"{name}={_value_text(value)}" for name, value in function.keywords.items()]
+        return f"{function_text(function.func, depth)}({', '.join(arguments)})"
     if isinstance(function, types.MethodType):
         owner = function.__self__
         code = function_text(function.__func__, depth)

@@ -220,7 +220,8 @@ class MapSession:
         """
         if self.plan.results is not None and self.plan.results.is_driven_by_this_thread:
             raise UsageError(
-                f"this thread already runs job {self.figures.name!r}, so it would wait for itself.",
+                f"this thread is already running job {self.figures.name!r}, so it would wait for"
+                " itself.",
                 hint="Finish its iterator first, or `.close()` it.",
             )
 

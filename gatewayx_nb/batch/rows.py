@@ -31,14 +31,14 @@ class Row(dict[Any, Any]):
         try:
             return self[name]
         except KeyError:
-            known = [column for column in self if isinstance(column, str)]
+            columns = [column for column in self if isinstance(column, str)]
             raise AttributeError(
-                f"the row has no column {name!r}.{did_you_mean(name, known)}"
+                f"the row has no column {name!r}.{did_you_mean(name, columns)}"
             ) from None
 
     def __missing__(self, name: object) -> Any:  # noqa: ANN401
-        known = [column for column in self if isinstance(column, str)]
-        advice = did_you_mean(name, known) if isinstance(name, str) else ""
+        columns = [column for column in self if isinstance(column, str)]
+        advice = did_you_mean(name, columns) if isinstance(name, str) else ""
         raise KeyError(f"the row has no column {name!r}.{advice}")
 
 

@@ -185,7 +185,7 @@ class _Left:
         return (self.session, self.of_day) != (None, None)
 
     def error(self, input_cost: Decimal, limits: Limits) -> BudgetError:
-        """Return the error that names the lowest limit."""
+        """Return the error that states the lowest limit."""
         if self.day is not None and self.of_day is not None and self.of_day == self.lowest:
             return self.day.error(self.of_day, input_cost)
         return _budget_error(input_cost, limits, self.session)
@@ -278,7 +278,7 @@ async def _affordable_tokens(
 
 
 def _budget_error(input_cost: Decimal, limits: Limits, left: Decimal | None) -> BudgetError:
-    """Return the error that names the lower of the two limits."""
+    """Return the error that states the lower of the two limits."""
     call = limits.max_call_cost
     if limits.max_cost is None or left is None or (call is not None and call <= left):
         assert call is not None  # noqa: S101 - one of the limits is set

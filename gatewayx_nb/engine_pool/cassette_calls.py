@@ -35,7 +35,7 @@ class ReplayedCall:
         portal: The event loop on which the replay runs.
         entry: The recording.
         deadline: Deadline of a live call in seconds.
-        speed: Playback speed relative to the recording; ``None`` replays at once.
+        speed: Playback speed relative to the recording; ``None`` replays immediately.
         schema: Parses the answer, if a schema was requested.
         add_turn: Adds the turn to the call's conversation.
     """

@@ -276,11 +276,11 @@ class Congestion:
         open_seconds = max(closed_at - began, _SHORTEST_MEASURE)
         longest = max(now - began, open_seconds)
         shortest = longest if was_asked else max(self._last_refused_at - began, open_seconds)
-        before = max(self.rate.target, (self._accepted - base) / open_seconds)
+        previous_rate = max(self.rate.target, (self._accepted - base) / open_seconds)
         is_long = _LONG_CYCLE <= longest <= _LONGEST_CYCLE and not was_asked
-        lowest = 0.0 if is_long else self._largest_step * before
-        target = max(lowest, before * open_seconds / shortest)
-        start = max(0.9 * lowest, 0.9 * before * open_seconds / longest)
+        lowest = 0.0 if is_long else self._largest_step * previous_rate
+        target = max(lowest, previous_rate * open_seconds / shortest)
+        start = max(0.9 * lowest, 0.9 * previous_rate * open_seconds / longest)
         self.rate = LearnedLimit(target, now, min(start, self.rate.value(now)))
 
     def _reduce(self, permit: Permit, now: float, *, is_repeated: bool, is_asked: bool) -> None:

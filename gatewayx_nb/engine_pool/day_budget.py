@@ -62,10 +62,10 @@ class DayLimit:
             left: The rest of the limit when the call was checked.
             cost: The maximum cost of the call.
         """
-        whose = "the project's calls" if self.owner == "project" else "all your projects' calls"
+        calls = "the project's calls" if self.owner == "project" else "all your projects' calls"
         reset = time.strftime("%Y-%m-%d %H:%M", time.localtime(start_of_day(-1)))
         return BudgetError(
-            f"today {whose}, including running ones, have used {dollars(self.amount - left)} of"
+            f"today {calls}, including running ones, have used {dollars(self.amount - left)} of"
             f" {dollars(self.amount)}, and this one may cost {dollars(cost)} or more; nothing was"
             " sent.",
             hint=f"The next day begins at {reset}, local time. Or raise [limits] {DAY_LIMIT} in"

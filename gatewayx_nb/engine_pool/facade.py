@@ -127,7 +127,7 @@ class EnginePool(Caller, RowCaller):
         Raises:
             UsageError: If an option or the list of models is invalid; nothing is sent.
             EngineNotFoundError: If a reference names an unknown engine; nothing is sent.
-            KeyboardInterrupt: If stopped; its ``comparison`` holds the partial answers.
+            KeyboardInterrupt: If stopped; its ``comparison`` contains the partial answers.
         """
         forbid_blocking_call("acompare")
         check_keywords(options.keys() - {"model"}, _COMPARE_KEYWORDS)

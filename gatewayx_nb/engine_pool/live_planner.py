@@ -108,8 +108,8 @@ class LivePlanner:
         slot = None if chat is None else self.chats.slot(chat)
         target = self._target(options.get("model") or (slot.model if slot else None))
         if params := options.get("params"):
-            own = params_for(target.name, params, self.registry.engine_names)
-            options = {**options, "params": own}
+            engine_params = params_for(target.name, params, self.registry.engine_names)
+            options = {**options, "params": engine_params}
         request = build_request(prompt, target.model or "", options, streamed=streamed)
         return EngineCall(
             self.runtime.host(target),

@@ -91,10 +91,10 @@ class MapCalls:
         if reference not in self._identities:
             try:
                 is_live = self._target is not None
-                named = " ".join(self._router.job_identity(reference)) if is_live else ""
+                engine_and_model = " ".join(self._router.job_identity(reference)) if is_live else ""
             except GatewayError:  # raised again when the call is planned
-                named = ""
-            self._identities[reference] = named or reference
+                engine_and_model = ""
+            self._identities[reference] = engine_and_model or reference
         return self._identities[reference]
 
     def estimates(self, requests: Sequence[RowRequest]) -> list[CallPreview]:
@@ -105,11 +105,13 @@ class MapCalls:
     def flow(self, concurrency: int) -> Flow:
         """Return what limits the speed; see `batch.MapEngines.flow`."""
         rates = self._target.rates if self._target else Rates()
-        known = [rates.requests / 60] if rates.requests else []
+        rates_per_second = [rates.requests / 60] if rates.requests else []
         if self._governor and (rate := self._governor.pace.rate) is not None:
-            known.append(rate)
+            rates_per_second.append(rate)
         tokens = rates.tokens / 60 if rates.tokens else None
-        return Flow(min(known, default=None), tokens, self._recent_latency(), concurrency)
+        return Flow(
+            min(rates_per_second, default=None), tokens, self._recent_latency(), concurrency
+        )
 
     def _recent_latency(self) -> float | None:
         """Return the mean duration of the engine's recent calls, in seconds."""

@@ -352,8 +352,8 @@ class CallRouter:
 
 def address_of(target: Target) -> str:
     """Return the base URL of a target's provider; empty if there is none."""
-    own = (getattr(part, "base_url", "") for part in (target.source, target.instance))
-    return str(target.options.get("base_url") or next(filter(None, own), ""))
+    base_urls = (getattr(part, "base_url", "") for part in (target.source, target.instance))
+    return str(target.options.get("base_url") or next(filter(None, base_urls), ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,8 +402,8 @@ def _with_miss(
     error: MissingKeyError, cassette: Cassette, request: CassetteRequest
 ) -> MissingKeyError:
     """Return an error for a missing key that also says why the call is not replayed."""
-    stop = "" if error.message.endswith(".") else "."
-    return error.with_appended_text(f"{stop} {cassette.miss_error(request).message}")
+    full_stop = "" if error.message.endswith(".") else "."
+    return error.with_appended_text(f"{full_stop} {cassette.miss_error(request).message}")
 
 
 def cassette_path(name: str | Path) -> Path:

@@ -61,8 +61,10 @@ class Runtime:
             with self._lock:
                 host = self._hosts.get(key)  # another thread may have created it meanwhile
                 if host is None or host.portal.loop.is_closed():
-                    own = None if target.may_share_loop else Portal(f"gatewayx {target.name}")
-                    host = EngineHost(own or self._shared_portal(), self._registry)
+                    own_portal = (
+                        None if target.may_share_loop else Portal(f"gatewayx {target.name}")
+                    )
+                    host = EngineHost(own_portal or self._shared_portal(), self._registry)
                     self._hosts[key] = host
         return host
 

@@ -114,12 +114,16 @@ def _truncated(request: Request, partial: PartialReply) -> TruncatedError:
 
 def _describe_max_tokens(request: Request) -> str:
     """Return ``max_tokens`` in parentheses, and the size of the smallest JSON if that is larger."""
-    most, schema = request.max_tokens, request.schema or {}
-    if most is None:
+    max_tokens, schema = request.max_tokens, request.schema or {}
+    if max_tokens is None:
         return ""
-    least = estimate_tokens([smallest(schema, schema)])
-    more = f"; the smallest that fits has about {least:,} tokens" if least > most else ""
-    return f" ({most:,}{more})"
+    smallest_tokens = estimate_tokens([smallest(schema, schema)])
+    more = (
+        f"; the smallest that fits has about {smallest_tokens:,} tokens"
+        if smallest_tokens > max_tokens
+        else ""
+    )
+    return f" ({max_tokens:,}{more})"
 
 
 def _mismatch(

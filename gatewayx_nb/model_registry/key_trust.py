@@ -69,7 +69,7 @@ def is_project_engine(source: EngineSource, config: Config) -> bool:
         if is_local_url(url) and find_key(source, config).state != "set":
             # No proxy is used for a local server, so only its address matters.
             network = list(config.network_permissions(source.name))
-            addresses = [each for each in destinations if each not in network]
+            addresses = [permission for permission in destinations if permission not in network]
             return not all(map(config.may, [*_own_targets(source, config), *addresses]))
     return source.origin == "project" or bool(destinations)
 
@@ -97,7 +97,9 @@ def missing_permissions(
     needed = list(config.header_permissions(source.name))
     own = list(_own_targets(source, config))
     if choice.where:
-        needed += [Permission(each.subject, each.target, choice.where) for each in own]
+        needed += [
+            Permission(permission.subject, permission.target, choice.where) for permission in own
+        ]
     if source.origin != "project":
         needed += config.weights_permissions(source.name)
     if choice.is_redirected:
@@ -127,7 +129,7 @@ def check_permissions(
     missing = missing_permissions(source, key, sources, config, choice)
     if not missing:
         return
-    listed = " and ".join(f"{each.target} ({each.where})" for each in missing)
+    listed = " and ".join(f"{permission.target} ({permission.where})" for permission in missing)
     is_key_sent = key.state == "set" and key.owner != "project"
     action = "run" if isinstance(source, EngineFile) and source.origin == "project" else ""
     action = f"send your own key for {source.name!r} to" if is_key_sent else action
@@ -135,7 +137,7 @@ def check_permissions(
         action = "load weights with"
     elif set(missing) <= set(config.header_permissions(source.name)):
         action = f"send to the provider of {source.name!r}, with your calls,"
-    hint = Hint("trust", ids=",".join(each.id for each in missing))
+    hint = Hint("trust", ids=",".join(permission.id for permission in missing))
     raise TrustError(
         f"this project would {action or 'send your prompts to'} {listed}.",
         hint=hint | Hint("set_project_key", engine=source.name) if is_key_sent else hint,
@@ -145,16 +147,16 @@ def check_permissions(
 
 def redirections(source: EngineSource, config: Config) -> list[Permission]:
     """Return the hosts, networks and options that the project's files set for an engine."""
-    found = list(_settings_of_destination(source, config))
+    permissions = list(_settings_of_destination(source, config))
     if find_key(source, config).state == "set":
-        return found
+        return permissions
     # The shipped engines without a key use no proxy, and neither does a server on this machine.
     url = config.options(source.name).get("base_url")
     url = url or source.base_url if isinstance(source, EngineEntry) else ""
     if is_local_url(str(url)) or (isinstance(source, EngineFile) and source.origin == "shipped"):
         network = list(config.network_permissions(source.name))
-        found = [each for each in found if each not in network]
-    return found
+        permissions = [permission for permission in permissions if permission not in network]
+    return permissions
 
 
 def _settings_of_destination(source: EngineSource, config: Config) -> Iterator[Permission]:
@@ -181,13 +183,16 @@ def key_destinations(
     A key that is stored in the project needs no permission when it is used, so the user confirms
     its destinations before it is stored.
     """
-    found: list[Permission] = []
+    permissions: list[Permission] = []
     for name in engines if config.project else ():
         if source := sources.active.get(name):
-            found += [*_settings_of_destination(source, config), *_own_targets(source, config)]
+            permissions += [
+                *_settings_of_destination(source, config),
+                *_own_targets(source, config),
+            ]
         else:
-            found += config.key_destinations(name)
-    return by_subject(found)
+            permissions += config.key_destinations(name)
+    return by_subject(permissions)
 
 
 def untrusted_key_destinations(
@@ -202,9 +207,14 @@ def untrusted_key_destinations(
         named: Whether the user named the engines. An engine that exists only in the project then
             needs no permission, because its key has no other use.
     """
-    asked = [name for name in engines if not named or sources.may_be_outside_project(name)]
-    listed = key_destinations(asked, sources, config).values()
-    return by_subject(each for found in listed for each in found if not config.may(each))
+    to_check = [name for name in engines if not named or sources.may_be_outside_project(name)]
+    listed = key_destinations(to_check, sources, config).values()
+    return by_subject(
+        permission
+        for permissions in listed
+        for permission in permissions
+        if not config.may(permission)
+    )
 
 
 def check_import(plan: ImportPlan, sources: EngineSources, config: Config) -> None:
@@ -220,8 +230,8 @@ def check_import(plan: ImportPlan, sources: EngineSources, config: Config) -> No
     keys = () if plan.user else plan.keys
     untrusted = untrusted_key_destinations(keys, sources, config, named=False)
     for engine, missing in untrusted.items():
-        listed = " and ".join(f"{each.target} ({each.where})" for each in missing)
-        ids = ",".join(each.id for each in missing)
+        listed = " and ".join(f"{permission.target} ({permission.where})" for permission in missing)
+        ids = ",".join(permission.id for permission in missing)
         raise TrustError(
             f"this project would send the key for {engine!r} to {listed}; no key was stored.",
             hint=Hint("allow_key", engine=engine, ids=ids)

@@ -354,7 +354,7 @@ class ModelRegistry:
         # An upper-case name cannot be an engine; it is another program's variable.
         engine_names = {name: name for name in self.engine_names if not name.isupper()}
         own_aliases = self._config.user_settings.aliases
-        aliases = {name: ModelRef.parse(to).engine for name, to in own_aliases.items()}
+        aliases = {name: ModelRef.parse(target).engine for name, target in own_aliases.items()}
         return {**aliases, **variables, **vendors, **engine_names}
 
     def require_engine(self, engine: str) -> None:
@@ -487,7 +487,7 @@ class ModelRegistry:
         headers = self._config.headers(engine)
         if headers and engine in self._instances:
             raise ConfigError(
-                f"engine {engine!r} was passed to the pool, so that [engines.{engine}] headers has"
+                f"engine {engine!r} was passed to the pool, so [engines.{engine}] headers has"
                 " no effect.",
                 hint="Delete that setting, or set `headers` of the engine itself.",
                 engine=engine,

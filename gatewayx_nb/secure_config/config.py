@@ -100,8 +100,8 @@ class Config:
         """
         variables = _vendor_variables(engine, vendor_variable)
         # The project's settings must not affect whether a key counts as the user's.
-        mine = self.user_settings if owner == "user" else self.settings
-        return self.keys.find(engine, variables if mine.vendor_variables else (), owner)
+        owners_settings = self.user_settings if owner == "user" else self.settings
+        return self.keys.find(engine, variables if owners_settings.vendor_variables else (), owner)
 
     def inputs(self, engine: str, vendor_variable: str = "") -> tuple[object, ...]:
         """Return the values that determine an engine's key, options and trust, for comparison.
@@ -136,39 +136,44 @@ class Config:
         Raises:
             ConfigError: If an environment variable in a header is not set or invalid.
         """
-        mine, theirs = self._own_headers(engine)
-        return headers.expand(mine | theirs, self.env, engine)
+        user_headers, project_headers = self._own_headers(engine)
+        return headers.expand(user_headers | project_headers, self.env, engine)
 
     def header_permissions(self, engine: str) -> Iterator[Permission]:
         """Yield the permission to send the headers that the project's settings add, if any.
 
         A header may contain the values of the user's variables.
         """
-        mine, theirs = self._own_headers(engine)
+        user_headers, project_headers = self._own_headers(engine)
         if added := {
-            name: theirs[name] for name in sorted(theirs) if theirs[name] != mine.get(name)
+            name: project_headers[name]
+            for name in sorted(project_headers)
+            if project_headers[name] != user_headers.get(name)
         }:
             where = f"[engines.{engine}] headers in its settings"
             yield Permission(engine, option_target("headers", added), where)
 
     def _own_headers(self, engine: str) -> tuple[dict[str, str], dict[str, str]]:
         """Return the headers of the user and the project by lower-case name, not expanded."""
-        mine, theirs = (
-            {name.lower(): value for name, value in each.engines[engine].get("headers", {}).items()}
-            if engine in each.engines
+        user_headers, project_headers = (
+            {
+                name.lower(): value
+                for name, value in owners_settings.engines[engine].get("headers", {}).items()
+            }
+            if engine in owners_settings.engines
             else {}
-            for each in (self.user_settings, self._project_settings)
+            for owners_settings in (self.user_settings, self._project_settings)
         )
-        return mine, theirs
+        return user_headers, project_headers
 
     def day_limits(self) -> Iterator[tuple[ConfigDir, Decimal]]:
         """Yield each daily cost limit with the project or user folder that sets it."""
-        for folder, mine in (
+        for folder, owners_settings in (
             (self.project, self._project_settings),
             (self.user, self.user_settings),
         ):
-            if folder and mine.limits.max_cost_per_day is not None:
-                yield folder, mine.limits.max_cost_per_day
+            if folder and owners_settings.limits.max_cost_per_day is not None:
+                yield folder, owners_settings.limits.max_cost_per_day
 
     def key_destinations(self, engine: str) -> Iterator[Permission]:
         """Yield the hosts and proxies that the project's files set for an engine's key."""
@@ -198,13 +203,13 @@ class Config:
 
         Weights can be crafted to exploit the parser that reads them.
         """
-        mine, theirs = (
-            each.engines.get(engine, {}).get("model_path")
-            for each in (self.user_settings, self._project_settings)
+        user_path, project_path = (
+            owners_settings.engines.get(engine, {}).get("model_path")
+            for owners_settings in (self.user_settings, self._project_settings)
         )
-        if theirs and theirs != mine:
+        if project_path and project_path != user_path:
             where = f"[engines.{engine}] model_path in its settings"
-            yield Permission(engine, option_target("model_path", theirs), where)
+            yield Permission(engine, option_target("model_path", project_path), where)
 
     def network_permissions(self, engine: str) -> Iterator[Permission]:
         """Yield the permission to send a key with the project's network settings, if any."""
@@ -259,12 +264,12 @@ class Config:
         Args:
             reference: The caller's reference; ``None`` for the default model.
         """
-        mine = self._project_settings
+        project_settings = self._project_settings
         if reference is None:
-            if mine.default_model:
+            if project_settings.default_model:
                 return "default_model in its settings"
             reference = self.settings.default_model or ""
-        is_alias = mine.aliases.get(reference) != SHIPPED_ALIASES.get(reference)
+        is_alias = project_settings.aliases.get(reference) != SHIPPED_ALIASES.get(reference)
         return f"[aliases] {reference} in its settings" if is_alias else ""
 
     def set_key(self, engine: str, value: str, *, user: bool = False) -> Path:

@@ -125,6 +125,6 @@ def check_no_key(headers: Mapping[str, str], keys: Iterable[str], engine: str) -
             raise ConfigError(
                 f"[engines.{engine}] headers: the value of {name!r} contains a key, which would go"
                 " to a server that must not know it; nothing was sent.",
-                hint="Use another value; an engine sends its own key without headers.",
+                hint="Use another value; the engine already sends its own key.",
                 engine=engine,
             )

@@ -100,8 +100,8 @@ def option_target(name: str, value: object) -> str:
     # digest must be long enough to resist collisions.
     digest = hashlib.blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
     shown = f"{text[:_SHOWN]}…{text[-_SHOWN:]}" if len(text) > 2 * _SHOWN else text
-    to = f"hosts: {', '.join(hosts)}; " if hosts else ""
-    return plain(f"{name} = {shown} ({to}digest: {digest})")
+    hosts_note = f"hosts: {', '.join(hosts)}; " if hosts else ""
+    return plain(f"{name} = {shown} ({hosts_note}digest: {digest})")
 
 
 class TrustStore(NotPicklable):

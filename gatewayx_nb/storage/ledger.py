@@ -84,9 +84,9 @@ class LedgerEntry:
         """Whether tokens were used at an unknown price."""
         # A failed call without tokens was not billed, so its price is not missing. A stopped call
         # reports no tokens, but the provider bills the tokens that it has generated.
-        used = (self.input_tokens, self.output_tokens) != (None, None)
+        has_usage = (self.input_tokens, self.output_tokens) != (None, None)
         was_stopped = self.outcome == "interrupted" and self.time_to_first is not None
-        return (used or was_stopped) and self.cost is None
+        return (has_usage or was_stopped) and self.cost is None
 
     def plus(self, other: LedgerEntry) -> LedgerEntry:
         """Return the sum of two entries of the same engine, model and outcome."""
@@ -225,7 +225,7 @@ def _label(value: object) -> str | None:
 
 
 def _count(value: object) -> int | None:
-    """Return a number of tokens; ``None`` if the value is no number or too large for SQLite."""
+    """Return a number of tokens; ``None`` if it is not a number or is too large for SQLite."""
     is_count = isinstance(value, int) and 0 <= value <= _MAX_INTEGER
     return int(value) if is_count else None  # type: ignore[call-overload]
 

@@ -132,17 +132,17 @@ class ResultsStore:
     def create_job(self, job: JobResults) -> None:
         """Add a job to the file, or mark it as used now."""
         with self._lock:
-            opened = self._open().connection
-            with write_transaction(opened):
-                self._ids[job.digest] = save_job(opened, job)
+            connection = self._open().connection
+            with write_transaction(connection):
+                self._ids[job.digest] = save_job(connection, job)
             self._jobs.add(job)
 
     def set_driver(self, job: JobResults) -> bool:
         """Store that this process runs a job; return whether the job exists."""
         with self._lock:
-            opened = self._open().connection
-            with write_transaction(opened):
-                return mark_driven(opened, self._ids.get(job.digest))
+            connection = self._open().connection
+            with write_transaction(connection):
+                return mark_driven(connection, self._ids.get(job.digest))
 
     def remove(self, job: JobResults) -> None:
         """Remove a closed job from this store's list; the job stays in the file."""
@@ -155,10 +155,10 @@ class ResultsStore:
             if file_identity(self.path) == self._file.identity:
                 return self._file
             self._close_file()
-        self._file = opened = open_to_write(self.path, self._mounts)
+        self._file = file = open_to_write(self.path, self._mounts)
         if self.keep_days is not None:
-            forget_unused(self.path, opened.connection, self.keep_days)
-        return opened
+            forget_unused(self.path, file.connection, self.keep_days)
+        return file
 
     def refuse_tracked_file(self) -> None:
         """Check that the answers do not come from a repository, where somebody else may write them.
@@ -176,10 +176,10 @@ class ResultsStore:
             )
 
     def _close_file(self) -> None:
-        opened, self._file = self._file, None
+        file, self._file = self._file, None
         self._ids = {}
-        if opened is not None:
-            opened.connection.close()
+        if file is not None:
+            file.connection.close()
 
     def _commit(self, batch: list[tuple[JobResults, StoredRow]]) -> None:
         with self._lock:
@@ -205,24 +205,30 @@ class ResultsStore:
         if not batch and not figures:
             return
         try:
-            opened = self._open().connection
-            with write_transaction(opened):
-                (last,) = opened.execute(f"SELECT {LAST_ROW}").fetchone()
+            connection = self._open().connection
+            with write_transaction(connection):
+                (last,) = connection.execute(f"SELECT {LAST_ROW}").fetchone()
                 # The file may be new, and then does not contain the jobs.
                 missing = [job for job in with_rows | set(figures) if job.digest not in self._ids]
-                ids = self._ids | {job.digest: save_job(opened, job) for job in missing}
+                ids = self._ids | {job.digest: save_job(connection, job) for job in missing}
                 numbered = list(zip(count(last + 1), batch, strict=False))
-                opened.executemany(
+                connection.executemany(
                     "INSERT INTO rows VALUES (?, ?, ?, ?)",
-                    [(n, ids[job.digest], row.key, row.at) for n, (job, row) in numbered],
+                    [(number, ids[job.digest], row.key, row.at) for number, (job, row) in numbered],
                 )
-                opened.executemany(
+                connection.executemany(
                     "INSERT INTO answers VALUES (?, ?, ?, ?)",
-                    [(n, row.outcome, row.retry, bytes(row.content)) for n, (_, row) in numbered],
+                    [
+                        (number, row.outcome, row.retry, bytes(row.content))
+                        for number, (_, row) in numbered
+                    ],
                 )
-                opened.executemany(
+                connection.executemany(
                     "UPDATE jobs SET figures = ?, last_used = ? WHERE id = ?",
-                    [(f.to_json(), time.time(), ids[job.digest]) for job, f in figures.items()],
+                    [
+                        (values.to_json(), time.time(), ids[job.digest])
+                        for job, values in figures.items()
+                    ],
                 )
         except BaseException:
             for job, values in figures.items():
@@ -230,7 +236,7 @@ class ResultsStore:
             raise
         self._ids = ids
         for job in with_rows:
-            job.add_to_index((row.key, n) for n, (owner, row) in numbered if owner is job)
+            job.add_to_index((row.key, number) for number, (owner, row) in numbered if owner is job)
 
     def jobs(self) -> list[JobRecord]:
         """Return the jobs in the file, most recently used first; empty if there is no file.
@@ -242,9 +248,9 @@ class ResultsStore:
             return []
         with (
             errors_as_config_error(self.path),
-            contextlib.closing(open_to_read(self.path)) as opened,
+            contextlib.closing(open_to_read(self.path)) as connection,
         ):
-            return read_jobs(opened, self.path)
+            return read_jobs(connection, self.path)
 
     def find(self, name: str) -> JobRecord | None:
         """Return the most recently used job with this name, or whose hex digest begins with it."""
@@ -266,9 +272,9 @@ class ResultsStore:
         # A separate connection lets this process store rows in the meantime.
         with (
             errors_as_config_error(self.path, "written"),
-            contextlib.closing(open_to_write(self.path, self._mounts).connection) as opened,
+            contextlib.closing(open_to_write(self.path, self._mounts).connection) as connection,
         ):
-            return forget_jobs(self.path, opened, digests)
+            return forget_jobs(self.path, connection, digests)
 
     def older_than(self, days: float) -> list[JobRecord]:
         """Return the jobs that were last used more than a number of days ago."""
@@ -276,13 +282,13 @@ class ResultsStore:
 
     def describe(self) -> StoreDescription:
         """Return where results are stored, without opening the file."""
-        opened = self._file
-        if opened is None:
+        file = self._file
+        if file is None:
             kind = network_file_system(self.path, self._mounts)
             reason = f"{kind} is a network file system" if kind else ""
             journal = Journal("truncate" if kind else "wal", reason)
         else:
-            journal = opened.journal
+            journal = file.journal
         sizes = (
             _size(self.path.with_name(self.path.name + end)) for end in ("", "-wal", "-journal")
         )
@@ -325,8 +331,8 @@ def _reset_all() -> None:
     # A child must never close its parent's connection, not even when it exits, because this might
     # roll back the parent's transaction:
     # https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_
-    for opened in _inherited:
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(opened))
+    for connection in _inherited:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 
 @atexit.register

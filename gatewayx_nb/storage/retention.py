@@ -52,11 +52,11 @@ def forget_unused(path: Path, connection: sqlite3.Connection, days: float) -> in
     """
     oldest = time.time() - days * DAY
     rows = connection.execute("SELECT id, digest, last_used FROM jobs").fetchall()
-    used = {job: number(last_used) for job, _, last_used in rows}
-    if not used or max(used.values()) < oldest:
+    last_used_by_job = {job: number(last_used) for job, _, last_used in rows}
+    if not last_used_by_job or max(last_used_by_job.values()) < oldest:
         return 0
     return forget_jobs(
-        path, connection, {job: digest for job, digest, _ in rows if used[job] < oldest}
+        path, connection, {job: digest for job, digest, _ in rows if last_used_by_job[job] < oldest}
     )
 
 

@@ -540,7 +540,7 @@ def test_the_parts_before_a_refused_one_stay_submitted(pool, model, provider, mo
     limit_parts(monkeypatch, max_rows=2)
     provider.on_create = lambda batch: setattr(provider, "refused", 400)
 
-    with pytest.raises(ProviderError, match="1 parts were submitted before"):
+    with pytest.raises(ProviderError, match="Already submitted: 1 part"):
         submit(pool, model)
     provider.refused = None
     provider.on_create = lambda batch: None
