@@ -12,6 +12,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, get_args, get_origin, get_type_hints
 
+from typing_extensions import override
+
 from gatewayx_nb import json_schema
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.extraction import extract_json
@@ -53,6 +55,7 @@ class ResponseSchema:
         is_loose: bool = False,
         instructions: str = "",
     ) -> None:
+        self._source = source
         self._extract, self._instructions = extract, instructions
         self.is_loose = is_loose
         self._convert: Callable[[Any], Any] | None = None
@@ -62,6 +65,17 @@ class ResponseSchema:
             schema, self._convert = _read_type(source)
             self.schema = _closed(schema)
             self.described = _with_times(self.schema, source)
+
+    @override
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The converters that msgspec and pydantic create cannot be pickled.
+        create = partial(
+            ResponseSchema,
+            extract=self._extract,
+            is_loose=self.is_loose,
+            instructions=self._instructions,
+        )
+        return create, (self._source,)
 
     @property
     def is_given(self) -> bool:

@@ -11,10 +11,11 @@ from gatewayx_nb.batch.batch_job import BatchJob
 from gatewayx_nb.batch.embedding import MANY_TEXTS, embed_stored
 from gatewayx_nb.batch.figures import MapFigures, MapUsage, duration
 from gatewayx_nb.batch.identity import job_digest
+from gatewayx_nb.batch.lane import Lane, RowCall
 from gatewayx_nb.batch.map_job import MapJob, MapStatus
 from gatewayx_nb.batch.map_options import Output, parse_age
 from gatewayx_nb.batch.map_preview import Flow, MapPreview
-from gatewayx_nb.batch.map_run import MapEngines
+from gatewayx_nb.batch.map_run import MapEngines, MapPlan
 from gatewayx_nb.batch.map_session import MapSession
 from gatewayx_nb.batch.mapped_replies import MappedReplies
 from gatewayx_nb.batch.progress_views import (
@@ -27,6 +28,7 @@ from gatewayx_nb.batch.progress_views import (
 from gatewayx_nb.batch.row_caller import RowCaller
 from gatewayx_nb.batch.row_prompt import RowRequest, with_row_options
 from gatewayx_nb.batch.rows import Rows, read_rows
+from gatewayx_nb.batch.stored_outcomes import decode_outcome, encode_outcome
 
 __all__ = [
     "LOOK_BACK",
@@ -35,10 +37,12 @@ __all__ = [
     "BatchJob",
     "CountedRow",
     "Flow",
+    "Lane",
     "LogLines",
     "MapEngines",
     "MapFigures",
     "MapJob",
+    "MapPlan",
     "MapPreview",
     "MapSession",
     "MapStatus",
@@ -48,13 +52,16 @@ __all__ = [
     "PreparedRow",
     "ProgressView",
     "ResultSink",
+    "RowCall",
     "RowCaller",
     "RowRequest",
     "Rows",
     "TerminalBar",
+    "decode_outcome",
     "default_view",
     "duration",
     "embed_stored",
+    "encode_outcome",
     "job_digest",
     "parse_age",
     "read_rows",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.errors import GatewayError, UsageError
@@ -162,6 +162,10 @@ class FrameBuilder:
         self._values: dict[str, list[Any]] = {name: [None] * count for name in columns.types}
         self._lists = tuple(self._values.values())
         self._is_set = bytearray(count)
+
+    def attach(self, source: Any) -> None:  # noqa: ANN401 - a DataFrame or a Series
+        """Set the rows, if only their number was known."""
+        self._rows = replace(self._rows, source=source)
 
     def set(self, position: int, outcome: Reply | GatewayError) -> None:
         """Keep the values of a row."""

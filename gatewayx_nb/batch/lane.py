@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -60,7 +61,7 @@ class Lane:
         self._finish, self._replan = finish, replan
         self._queue: deque[RowCall] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._in_flight = 0
+        self._in_flight = self._running = 0
         self._is_stopping = False
         self._someone_finished: asyncio.Event | None = None
 
@@ -68,6 +69,23 @@ class Lane:
     def in_flight(self) -> int:
         """Number of calls that have been started and have not ended."""
         return self._in_flight
+
+    @property
+    def running(self) -> int:
+        """Number of tasks, each of which makes one call after the other."""
+        return self._running
+
+    def resize(self, concurrency: int) -> None:
+        """Change the maximum number of calls in flight; those above it end first.
+
+        Called from any thread.
+        """
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._portal.inbox.call_soon(lambda: self._resize(concurrency))
+
+    def _resize(self, concurrency: int) -> None:
+        self._concurrency = concurrency
+        self._accept([])
 
     def submit(self, calls: Iterable[RowCall]) -> None:
         """Add calls; called from any thread.
@@ -90,7 +108,8 @@ class Lane:
         if self._is_stopping:
             return
         self._queue.extend(calls)
-        for _ in range(min(len(self._queue), self._concurrency - len(self._tasks))):
+        for _ in range(min(len(self._queue), self._concurrency - self._running)):
+            self._running += 1
             task = self._portal.loop.create_task(self._work())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -101,7 +120,13 @@ class Lane:
             task.cancel()
 
     async def _work(self) -> None:
-        while self._queue:
+        try:
+            await self._make_calls()
+        finally:
+            self._running -= 1
+
+    async def _make_calls(self) -> None:
+        while self._queue and self._running <= self._concurrency:
             row = self._queue.popleft()
             self._in_flight += 1
             try:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn, Protocol
 from gatewayx_nb.batch.identity import row_key
 from gatewayx_nb.batch.lane import Lane, RowCall
 from gatewayx_nb.batch.row_prompt import with_row_options
+from gatewayx_nb.batch.rows import NoRowYet
 from gatewayx_nb.batch.stored_outcomes import decode_outcome, encode_outcome
 from gatewayx_nb.calls import is_passing, prompt_text
 from gatewayx_nb.concurrency import InterruptibleEvent, interruptible
@@ -163,7 +164,7 @@ class MapRun:
 
     def __init__(
         self,
-        rows: Iterator[RowValue],
+        rows: Iterator[RowValue | NoRowYet],
         prompt: RowPrompt,
         plan: MapPlan,
         figures: MapFigures,
@@ -184,6 +185,7 @@ class MapRun:
         self.first_missing = 0
         """Position of the first row whose outcome the caller has not taken."""
         self._is_exhausted = False
+        self._lacks_rows = False
         self._signal: Callable[[], object] = lambda: None
         self._failing_since: float | None = None
         self._looked_at = time.monotonic()
@@ -295,7 +297,8 @@ class MapRun:
             self._next_position - self.first_missing >= plan.max_ahead
         )
         waiting = len(self._positions)
-        is_blocked = self._is_exhausted or is_far or self._failing_since is not None
+        is_blocked = self._is_exhausted or self._lacks_rows
+        is_blocked = is_blocked or is_far or self._failing_since is not None
         return is_blocked or waiting >= _AHEAD + plan.concurrency
 
     @property
@@ -307,6 +310,7 @@ class MapRun:
         """Prepare the next rows, and hand their calls to the engines."""
         batches: dict[Portal, list[RowCall]] = {}
         new: dict[int, RowRequest] = {}
+        self._lacks_rows = False
         try:
             self._read_rows(new)
         finally:
@@ -328,6 +332,9 @@ class MapRun:
                 row = next(self._rows)
             except StopIteration:
                 self._is_exhausted = True
+                return
+            if isinstance(row, NoRowYet):
+                self._lacks_rows = True
                 return
             position, self._next_position = self._next_position, self._next_position + 1
             try:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.batch.columns import FrameBuilder
+from gatewayx_nb.batch.dask_rows import DaskRows, PartitionedBuilder
 from gatewayx_nb.batch.map_preview import preview_map
 from gatewayx_nb.batch.map_run import MapRun
 from gatewayx_nb.batch.mapped_replies import MappedReplies
@@ -87,6 +88,7 @@ class MapSession:
 
     def outcomes(self) -> Generator[Outcomes]:
         """Yield the outcomes in groups as they arrive."""
+        self.rows.check_may_block()
         try:
             for _ in self._take_over():
                 self._refuse_own_job()
@@ -264,6 +266,7 @@ class MapSession:
             is_stop = isinstance(sys.exception(), _STOPS)
             figures.state = "stopped" if is_stop else "failed"
             figures.ended = time.monotonic()
+        self.rows.close()
         self.plan.engines.used.write_sums(figures.name)
         if results is not None:
             results.current_figures = None
@@ -301,11 +304,13 @@ class OutcomeSink:
     def __init__(self, session: MapSession, output: Output) -> None:
         self._session, self._output = session, output
         is_frame = session.rows.kind in ("frame", "series")
-        self._builder = (
-            FrameBuilder(session.rows, session.columns, session.replaced)
-            if is_frame and output != "replies"
-            else None
-        )
+        self._builder: FrameBuilder | PartitionedBuilder | None = None
+        if is_frame and output != "replies":
+            rows, columns, replaced = session.rows, session.columns, session.replaced
+            if isinstance(rows, DaskRows):
+                self._builder = PartitionedBuilder(rows, columns, replaced, output)
+            else:
+                self._builder = FrameBuilder(rows, columns, replaced)
         self._outcomes: dict[int, Outcome] = {}
 
     def add(self, group: Outcomes) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from gatewayx_nb.batch.batch_job import BatchJob, check_no_open_batch
 from gatewayx_nb.batch.batch_result import BatchStart, ReplayedBatch
 from gatewayx_nb.batch.columns import check_clash, columns_of
+from gatewayx_nb.batch.dask_rows import over_partitions
 from gatewayx_nb.batch.figures import MapFigures
 from gatewayx_nb.batch.identity import job_definition, job_digest
 from gatewayx_nb.batch.map_job import MapJob, find_job, map_statuses
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from gatewayx_nb.batch.batch_engines import BatchEngines
+    from gatewayx_nb.batch.dask_rows import ClusterEngines
     from gatewayx_nb.batch.map_job import MapStatus
     from gatewayx_nb.batch.map_preview import MapPreview
     from gatewayx_nb.batch.map_run import MapEngines
@@ -70,6 +72,19 @@ class RowCaller(ABC):
             model: Reference of the model.
             max_cost: Maximum cost of the job in US dollars, over all its runs.
             earlier: What its earlier runs have cost.
+        """
+
+    @abstractmethod
+    def _cluster_engines(self, model: str | None, plan: MapPlan, client: Any) -> ClusterEngines:  # noqa: ANN401 - distributed is optional
+        """Return engines that make the calls of a map on the workers of a Dask cluster.
+
+        Args:
+            model: Reference of the model.
+            plan: The map in this process.
+            client: The client of the cluster.
+
+        Raises:
+            UsageError: If the workers cannot make the same pool.
         """
 
     @abstractmethod
@@ -329,6 +344,11 @@ class RowCaller(ABC):
         """
         own, calls = split_options(options, known)
         source = read_rows(rows)
+        if own["batch"] and source.library == "dask":
+            raise UsageError(
+                "batch and the rows of a Dask DataFrame cannot be combined.",
+                hint="Pass `rows.compute()`.",
+            )
         call_options, system = _call_options(calls, model, schema, fresh=own["fresh"])
         row_prompt = RowPrompt(prompt, system, source, blank=own["missing"] == "blank")
         response_schema = cast("ResponseSchema | None", call_options.get("schema"))
@@ -343,8 +363,8 @@ class RowCaller(ABC):
         max_cost = cast("Decimal | None", own["max_cost"])
         engines = self._map_engines(model, max_cost, earlier.cost)
         most = min(engines.most_in_flight, own["concurrency"] or _CONCURRENCY)
-        is_iterator = source.count is None
-        return MapSession(
+        is_iterator = source.kind == "iterator"
+        session = MapSession(
             rows=source,
             prompt=row_prompt,
             plan=MapPlan(
@@ -368,6 +388,9 @@ class RowCaller(ABC):
             fresh=own["fresh"],
             max_age=cast("float | None", own["max_age"]),
         )
+        if source.library != "dask":
+            return session
+        return over_partitions(session, partial(self._cluster_engines, model), sends=sends)
 
     def _open_results(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,6 +23,12 @@ INPUT = "input"
 """The placeholder for a row that is a text: ``{{input}}``."""
 
 RowsKind = Literal["frame", "series", "list", "iterator"]
+
+
+class NoRowYet(enum.Enum):
+    """What an iterator of rows yields instead of blocking while the next row is on its way."""
+
+    NO_ROW_YET = 0
 
 
 class Row(dict[Any, Any]):
@@ -49,7 +56,8 @@ class Rows:
     Attributes:
         kind: The kind of rows.
         source: The object that the caller passed.
-        library: The package of a DataFrame or a Series: ``"pandas"`` or ``"polars"``.
+        library: The package of a DataFrame or a Series: ``"pandas"``, ``"polars"`` or
+            ``"dask"``.
         columns: The columns of a DataFrame; the name of a Series; ``None`` for other rows, which
             may differ.
         count: Number of rows; ``None`` for an iterator.
@@ -92,6 +100,16 @@ class Rows:
         values = self.source.to_list() if self.kind == "series" else self.source
         return map(_checked_row, values, _positions())
 
+    def check_may_block(self) -> None:
+        """Check that the rows can be read by a call that blocks the current thread.
+
+        Raises:
+            UsageError: If they cannot.
+        """
+
+    def close(self) -> None:
+        """Stop reading; called at the end of the map."""
+
     def _read_frame(self, names: set[Any] | None) -> Iterator[Row]:
         assert self.columns is not None  # noqa: S101 - set for a frame
         kept = [
@@ -120,6 +138,8 @@ def read_rows(source: object) -> Rows:
             in memory, or if two columns have the same name.
     """
     kind, library = table_kind(source), _library(source)
+    if library == "dask" and type(source).__name__ in ("DataFrame", "Series"):
+        return _dask_rows(source)
     if kind == "DataFrame":
         columns = tuple(source.columns)  # type: ignore[attr-defined]
         _check_unique(columns)
@@ -150,6 +170,15 @@ def read_rows(source: object) -> Rows:
     return Rows("list", items, count=len(items))
 
 
+def _dask_rows(source: Any) -> Rows:  # noqa: ANN401 - dask is optional
+    """Return a Dask DataFrame or Series, of which nothing has been computed."""
+    if type(source).__name__ == "Series":
+        return Rows("series", source, "dask", (source.name,))
+    columns = tuple(source.columns)
+    _check_unique(columns)
+    return Rows("frame", source, "dask", columns)
+
+
 def _positions() -> Iterator[int]:
     position = 0
     while True:
@@ -160,7 +189,7 @@ def _positions() -> Iterator[int]:
 def _library(source: object) -> str:
     for base in type(source).__mro__:
         package = base.__module__.partition(".")[0]
-        if package in ("pandas", "polars"):
+        if package in ("pandas", "polars", "dask"):
             return package
     return ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from typing_extensions import override
 
@@ -28,6 +28,7 @@ from gatewayx_nb.concurrency import forbid_blocking_call
 from gatewayx_nb.conversations import Chat, ChatStore
 from gatewayx_nb.engine_pool.batch_calls import BatchCalls
 from gatewayx_nb.engine_pool.catalog import LiveCatalog, ReplayCatalog
+from gatewayx_nb.engine_pool.cluster_calls import ClusterCalls, run_spec
 from gatewayx_nb.engine_pool.day_budget import DayBudget
 from gatewayx_nb.engine_pool.health import check_names
 from gatewayx_nb.engine_pool.live_planner import LivePlanner
@@ -40,6 +41,7 @@ from gatewayx_nb.engine_pool.usage import (
     ModelUsage,
     UsageTracker,
 )
+from gatewayx_nb.errors import UsageError
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.secure_config import Config
 from gatewayx_nb.storage import Ledger, ResultsStore, ledger_path, results_location
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from gatewayx_nb.batch import MapPlan
     from gatewayx_nb.calls import CallOptions, PlannedCall
     from gatewayx_nb.cassettes import Cassette, Mode
     from gatewayx_nb.comparisons import Comparison, ComparisonRun
@@ -93,6 +96,8 @@ class EnginePool(Caller, RowCaller):
         engines: LLMEngine | Iterable[LLMEngine] = (),
     ) -> None:
         self._config = config = Config(Path(home) if home is not None else None, env)
+        passed = {"env=": env is not None, "engines=": engines not in ((), [])}
+        self._passed = [name for name, is_passed in passed.items() if is_passed]
         self._registry = registry = ModelRegistry(config, engines)
         self._usage = UsageTracker(Ledger(ledger_path(config)), DayBudget(config))
         self._store: ResultsStore | None = None
@@ -545,6 +550,21 @@ class EnginePool(Caller, RowCaller):
         is_replayed = self._router.replayed_cassette is not None
         target = None if is_replayed else self._registry.resolve(model)
         return MapCalls(self._router, self._planner, max_cost, earlier, target)
+
+    @override
+    def _cluster_engines(self, model: str | None, plan: MapPlan, client: Any) -> ClusterCalls:
+        if self._passed:
+            raise UsageError(
+                f"a pool with {' and '.join(self._passed)} cannot call from the workers of a Dask"
+                " cluster: each worker creates its pool from the project folder, its own"
+                " environment and its own key files.",
+                hint="Use `gx.map`, or a pool without these arguments; or close the Dask client, to"
+                " call from this process.",
+            )
+        project = self._config.project
+        folder = str(project.root) if project else None
+        spec = run_spec(folder, self._job_identity(model), plan.options, plan.concurrency)
+        return ClusterCalls(client, cast("MapCalls", plan.engines), spec, plan.options, type(self))
 
     @override
     def _batch_engines(self, max_cost: Decimal | None, earlier: Decimal) -> BatchCalls:

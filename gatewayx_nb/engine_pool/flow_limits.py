@@ -124,6 +124,11 @@ class Bucket:
         self._configured = configured or math.inf
         self._update()
 
+    def rescale(self, ratio: float) -> None:
+        """Multiply the limit that the provider reported."""
+        self._reported *= ratio
+        self._update()
+
     def correct(
         self,
         limit: float | None,

@@ -104,6 +104,7 @@ class Governor:
         self._congestion = Congestion()
         self._refusal: Mapping[str, object] = {}  # the fields of its last error
         self._rates, self._concurrency = Rates(), 1
+        self._share = 1.0  # of the limits; other processes use the rest
         self._buckets: dict[str, Bucket] = {}
         self._output_per_call = 0.0
         self._tickets = itertools.count()
@@ -156,6 +157,16 @@ class Governor:
         if rates is not self._rates and rates != self._rates:
             self._rates = rates
             self._configure_buckets()
+
+    def set_share(self, share: float) -> None:
+        """Use only a share of each limit, because other processes call the engine as well."""
+        if share == self._share:
+            return
+        for bucket in self._buckets.values():
+            bucket.rescale(share / self._share)
+        self._share = share
+        self._configure_buckets()
+        self._pump()
 
     def try_admit(self, tokens: int = 0, output: int = 0) -> Permit | None:
         """Admit a request now, or return ``None`` if it must wait; see `admit`."""
@@ -253,12 +264,14 @@ class Governor:
                 bucket.due = self._congestion.end_of_burst(now)
             _, total = permit.charges.get(name, (0.0, 0.0))
             left, reset = getattr(limits, f"{name}_left"), getattr(limits, f"{name}_reset")
+            limit, left = limit * self._share, None if left is None else left * self._share
             bucket.correct(limit, left, reset, unseen=bucket.total - total, now=now)
         self._pump()
 
     def _configure_buckets(self) -> None:
-        for name, limit in (("requests", self._rates.requests), ("tokens", self._rates.tokens)):
+        for name, whole in (("requests", self._rates.requests), ("tokens", self._rates.tokens)):
             bucket = self._buckets.get(name)
+            limit = None if whole is None else whole * self._share
             if bucket is not None:
                 bucket.configure(limit)
             elif limit is not None:
@@ -278,9 +291,10 @@ class Governor:
     def _check_size(self, tokens: int, output: int) -> None:
         for name, amount in (("tokens", tokens + output), ("input_tokens", tokens)):
             bucket = self._buckets.get(name)
-            if bucket is not None and amount > bucket.limit:
+            if bucket is not None and amount * self._share > bucket.limit:
+                most = bucket.limit / self._share
                 error = RateLimitError(
-                    f"the request must have at most {bucket.limit:,.0f} tokens, the limit per"
+                    f"the request must have at most {most:,.0f} tokens, the limit per"
                     f" minute, got about {amount:,}.",
                     hint=as_hint("Shorten the prompt, or lower `max_tokens`.")
                     | Hint("use_other_engine"),

@@ -104,10 +104,17 @@ class JobUsage(UsageTracker):
     def add(self, partial: PartialReply, outcome: str = "ok", error: str = "") -> None:
         if outcome == "BudgetError":  # nothing was sent, and the row may be retried
             return
-        entry = self.count(partial, outcome, error)
+        self._sum_up(self.count(partial, outcome, error))
+
+    def add_elsewhere(self, entry: LedgerEntry) -> None:
+        """Add calls of another process, which counts them towards the limits of the day."""
+        self.add_to_totals(entry)
+        self._sum_up(entry)
+
+    def _sum_up(self, entry: LedgerEntry) -> None:
         with self._lock:
             self.cost += entry.cost or 0
-            self.unpriced += entry.is_unpriced
+            self.unpriced += entry.is_unpriced * entry.rows
             self.input_tokens += entry.input_tokens or 0
             self.output_tokens += entry.output_tokens or 0
             key = (entry.engine, entry.model, entry.outcome)
@@ -121,10 +128,14 @@ class JobUsage(UsageTracker):
 
     def write_sums(self, job: str) -> None:
         """Write an entry to the ledger for each engine, model and outcome."""
+        for entry in self.take_sums():
+            self.ledger.add(replace(entry, job=job))
+
+    def take_sums(self) -> list[LedgerEntry]:
+        """Return the entries since the last time."""
         with self._lock:
             sums, self._sums = list(self._sums.values()), {}
-        for entry in sums:
-            self.ledger.add(replace(entry, job=job))
+        return sums
 
     def budget_error(self, error: BudgetError) -> BudgetError:
         """Return the error for a row that was not sent because of the job's limit."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import os
 import threading
@@ -48,6 +49,15 @@ class Runtime:
         self._retiring: set[EngineHost] = set()
         self._shared: Portal | None = None
         self._is_retired = False
+        self._share = 1.0
+
+    def set_share(self, share: float) -> None:
+        """Use only a share of each engine's limits; see `Governor.set_share`."""
+        with self._lock:
+            self._share, hosts = share, list(self._hosts.values())
+        for host in hosts:
+            with contextlib.suppress(RuntimeError):  # its loop is closed
+                host.portal.inbox.call_soon(functools.partial(host.governor.set_share, share))
 
     def host(self, target: Target) -> EngineHost:
         """Return the host of an engine."""
@@ -65,6 +75,7 @@ class Runtime:
                         None if target.may_share_loop else Portal(f"gatewayx {target.name}")
                     )
                     host = EngineHost(own_portal or self._shared_portal(), self._registry)
+                    host.governor.set_share(self._share)
                     self._hosts[key] = host
         return host
 

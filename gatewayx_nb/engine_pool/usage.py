@@ -247,14 +247,19 @@ class UsageTracker:
         entry = _entry(partial, outcome)
         if entry.cost:
             self.day.add(entry.cost)
-        key = (entry.engine, entry.model)
+        self.add_to_totals(entry)
         with self._lock:
-            self._totals[key] = self._totals.get(key, ModelUsage(*key)).plus(entry)
             if outcome not in _USER_ERRORS:
                 # An engine works if it completes its answer, even if the answer does not match the
                 # schema.
                 self._last_error[entry.engine] = "" if partial.finish_reason else error
         return entry
+
+    def add_to_totals(self, entry: LedgerEntry) -> None:
+        """Add calls to the totals alone."""
+        key = (entry.engine, entry.model)
+        with self._lock:
+            self._totals[key] = self._totals.get(key, ModelUsage(*key)).plus(entry)
 
     def last_error(self, engine: str) -> str:
         """Return the error of an engine's last call; empty if the call succeeded.

@@ -1,0 +1,383 @@
+"""The rows of a Dask DataFrame, read partition by partition, and the frame of their answers."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import uuid
+from abc import ABC, abstractmethod
+from bisect import bisect_right
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from typing_extensions import override
+
+from gatewayx_nb.batch.columns import FrameBuilder
+from gatewayx_nb.batch.map_run import MapEngines
+from gatewayx_nb.batch.rows import NoRowYet, Rows
+from gatewayx_nb.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from gatewayx_nb.batch.columns import Columns
+    from gatewayx_nb.batch.map_options import Output
+    from gatewayx_nb.batch.map_run import MapPlan
+    from gatewayx_nb.batch.map_session import MapSession
+    from gatewayx_nb.batch.rows import RowValue
+    from gatewayx_nb.errors import GatewayError
+    from gatewayx_nb.replies import Reply
+
+_SLICE = 1000
+"""Maximum number of rows that are brought to this process at a time."""
+
+_SLICES_AHEAD = 4
+"""Number of slices that the cluster prepares while earlier rows are asked."""
+
+_WAIT = 0.02
+"""Seconds between two looks at whether earlier slices have been read."""
+
+_HANDED_OUT = 1024
+"""Maximum number of rows that the workers of a cluster have at a time."""
+
+
+class ClusterEngines(MapEngines, Protocol):
+    """Engines that call on the workers of a cluster."""
+
+    def close(self) -> None:
+        """Cancel the calls, and wait a moment for what they have used."""
+
+
+class Partitions(ABC):
+    """The partitions of a Dask DataFrame or Series.
+
+    Args:
+        rows: The Dask DataFrame or Series, as rows.
+
+    Attributes:
+        starts: Position of the first row of each partition that has been read so far.
+        counts: Their numbers of rows.
+        note_total: Called with the number of rows when it is known.
+        keeps_rows: Whether the rows are needed again, for the result.
+    """
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
+        self.starts: list[int] = []
+        self.counts: list[int] = []
+        self.note_total: Callable[[int], object] = lambda _: None
+        self.keeps_rows = False
+
+    @property
+    def count(self) -> int:
+        """Number of partitions."""
+        return int(self._rows.source.npartitions)
+
+    @abstractmethod
+    def read(self, names: Iterable[Any] | None) -> Iterator[RowValue | NoRowYet]:
+        """Yield each row; see `Rows.read`."""
+
+    @abstractmethod
+    def finish(self, number: int, build: PartitionBuild) -> Any:  # noqa: ANN401 - of Dask
+        """Return a partition of the result, as a future or a delayed value of Dask."""
+
+    def check_may_block(self) -> None:
+        """Check that this thread may wait for the rows; see `Rows.check_may_block`."""
+
+    def close(self) -> None:
+        """Stop reading."""
+
+    def builder(self, number: int, columns: Columns, replaced: tuple[Any, ...]) -> FrameBuilder:
+        """Return what collects the answers of a partition that has been read."""
+        rows = replace(self._of_pandas(None), count=self.counts[number])
+        return FrameBuilder(rows, columns, replaced)
+
+    def _begin(self, count: int) -> None:
+        """Note the number of rows of the next partition."""
+        self.starts.append(self.starts[-1] + self.counts[-1] if self.starts else 0)
+        self.counts.append(count)
+        if len(self.counts) == self.count:
+            self.note_total(sum(self.counts))
+
+    def _of_pandas(self, source: Any) -> Rows:  # noqa: ANN401 - a DataFrame, a Series or nothing
+        """Return rows of this kind that are in memory."""
+        count = None if source is None else len(source)
+        columns = self._rows.columns
+        if self._rows.kind == "frame" and source is not None:
+            columns = tuple(source.columns)
+        return Rows(self._rows.kind, source, "pandas", columns, count)
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionBuild:
+    """What makes a partition of the result from one of the rows.
+
+    Attributes:
+        rows: The rows, without a source.
+        columns: The new columns.
+        replaced: The columns of an earlier run.
+        output: What to return.
+        problem: Why rows without an outcome have none.
+        builder: The answers; ``None`` if no row of the partition was read.
+    """
+
+    rows: Rows
+    columns: Columns
+    replaced: tuple[Any, ...]
+    output: Output
+    problem: str
+    builder: FrameBuilder | None = None
+
+    def __call__(self, source: Any) -> Any:  # noqa: ANN401 - a DataFrame or a Series
+        """Return the partition."""
+        builder = self.builder
+        if builder is None:
+            rows = replace(self.rows, source=source, count=len(source))
+            builder = FrameBuilder(rows, self.columns, self.replaced)
+        builder.attach(source)
+        return builder.build(self.output, self.problem)
+
+
+class LocalPartitions(Partitions):
+    """Partitions that are computed in this process, one after the other."""
+
+    def __init__(self, rows: Rows) -> None:
+        super().__init__(rows)
+        self._sources: dict[int, Any] = {}
+        self._id = uuid.uuid4().hex
+
+    @override
+    def read(self, names: Iterable[Any] | None) -> Iterator[RowValue]:
+        for number in range(self.count):
+            source = self._compute(number)
+            if self.keeps_rows:
+                self._sources[number] = source
+            self._begin(len(source))
+            yield from self._of_pandas(source).read(names)
+
+    @override
+    def finish(self, number: int, build: PartitionBuild) -> Any:
+        from dask import delayed
+
+        source = self._sources.pop(number, None)
+        frame = build(self._compute(number) if source is None else source)
+        return delayed(frame, name=f"gatewayx-{self._id}-{number}", traverse=False)
+
+    def _compute(self, number: int) -> Any:  # noqa: ANN401 - a DataFrame or a Series
+        return self._rows.source.partitions[number].compute()
+
+
+class ClusterPartitions(Partitions):
+    """Partitions that a cluster computes and keeps; this process reads slices of them.
+
+    A coroutine on the client's event loop brings the slices, so that neither a thread nor another
+    event loop waits for the cluster.
+
+    Args:
+        rows: The Dask DataFrame or Series, as rows.
+        client: The client of the cluster.
+    """
+
+    def __init__(self, rows: Rows, client: Any) -> None:  # noqa: ANN401 - distributed is optional
+        super().__init__(rows)
+        self._client = client
+        self._futures: list[Any] = []
+        self._slices: deque[Any] = deque()
+        self._task: Any = None
+
+    @override
+    def check_may_block(self) -> None:
+        if self._client.asynchronous:
+            raise UsageError(
+                "this thread runs the event loop of Dask's client, which must not be blocked.",
+                hint="Use `await gx.amap(…)`.",
+            )
+
+    @override
+    def read(self, names: Iterable[Any] | None) -> Iterator[RowValue | NoRowYet]:
+        wanted = None if names is None else set(names)
+        self._start(wanted)
+        while self._slices or not self._task.done():
+            if self._slices:
+                yield from self._of_pandas(self._slices.popleft()).read(names)
+            else:
+                yield NoRowYet.NO_ROW_YET
+        self._task.result()  # raises the error that ended it
+
+    def _start(self, wanted: set[Any] | None) -> None:
+        """Have the cluster compute the partitions, and begin to bring their rows."""
+        self._persist()
+        loop = self._client.loop.asyncio_loop
+        self._task = asyncio.run_coroutine_threadsafe(self._bring(wanted), loop)
+
+    def _persist(self) -> None:
+        # The partitions of a frame may share stages, such as a shuffle, and be computed at random,
+        # so they are computed once, for the prompts and for the result.
+        if not self._futures:
+            kept = self._client.persist(self._rows.source)
+            self._futures = self._client.compute(kept.to_delayed(optimize_graph=False))
+
+    async def _bring(self, wanted: set[Any] | None) -> None:
+        coming: deque[tuple[int, Any]] = deque()
+        for number, count in enumerate(self._client.map(len, self._futures, pure=False)):
+            self._begin(await count)
+            for start in range(0, self.counts[number], _SLICE):
+                part = self._client.submit(
+                    _sliced, self._futures[number], wanted, start, pure=False
+                )
+                coming.append((number, part))
+                if len(coming) > _SLICES_AHEAD:
+                    await self._take(coming)
+        while coming:
+            await self._take(coming)
+
+    async def _take(self, coming: deque[tuple[int, Any]]) -> None:
+        part = await coming.popleft()[1]
+        while len(self._slices) >= _SLICES_AHEAD:
+            await asyncio.sleep(_WAIT)
+        self._slices.append(part)
+
+    @override
+    def finish(self, number: int, build: PartitionBuild) -> Any:
+        self._persist()
+        return self._client.submit(build, self._futures[number], pure=False)
+
+    @override
+    def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+
+def _sliced(source: Any, wanted: set[Any] | None, start: int) -> Any:  # noqa: ANN401 - of pandas
+    """Return some rows of a partition, with the columns that the prompt needs."""
+    rows = source.iloc[start : start + _SLICE]
+    if wanted is None or rows.ndim == 1:
+        return rows
+    return rows[[column for column in rows.columns if column in wanted]]
+
+
+@dataclass(frozen=True, slots=True)
+class DaskRows(Rows):
+    """The rows of a Dask DataFrame or Series.
+
+    Attributes:
+        partitions: Reads them.
+        end: Called at the end of the map.
+    """
+
+    partitions: Partitions = field(kw_only=True)
+    end: Callable[[], object] = field(kw_only=True)
+
+    @override
+    def read(self, names: Iterable[Any] | None = None) -> Iterator[Any]:
+        return self.partitions.read(names)
+
+    @override
+    def check_may_block(self) -> None:
+        self.partitions.check_may_block()
+
+    @override
+    def close(self) -> None:
+        self.partitions.close()
+        self.end()
+
+
+class PartitionedBuilder:
+    """Collects the answers of a Dask DataFrame, and returns them as another one.
+
+    The answers of a partition are handed to the cluster once they are complete. They are then part
+    of the task graph, so that a lost worker costs a computation and no call.
+
+    Args:
+        rows: The rows.
+        columns: The new columns.
+        replaced: The columns of an earlier run.
+        output: What to return.
+    """
+
+    def __init__(
+        self, rows: DaskRows, columns: Columns, replaced: tuple[Any, ...], output: Output
+    ) -> None:
+        self._rows, self._partitions = rows, rows.partitions
+        self._partitions.keeps_rows = True
+        plain = Rows(rows.kind, None, "pandas", rows.columns)
+        self._build = PartitionBuild(plain, columns, replaced, output, "")
+        self._builders: dict[int, FrameBuilder] = {}
+        self._missing: dict[int, int] = {}
+        self._finished: dict[int, Any] = {}
+
+    def set(self, position: int, outcome: Reply | GatewayError) -> None:
+        """Keep the values of a row."""
+        partitions = self._partitions
+        number = bisect_right(partitions.starts, position) - 1
+        builder = self._builders.get(number)
+        if builder is None:
+            build = self._build
+            builder = partitions.builder(number, build.columns, build.replaced)
+            self._builders[number] = builder
+            self._missing[number] = partitions.counts[number]
+        builder.set(position - partitions.starts[number], outcome)
+        self._missing[number] -= 1
+        if not self._missing[number]:
+            self._finish(number, "")
+
+    def build(self, output: Output, problem: str = "") -> Any:  # noqa: ANN401 - a Dask DataFrame
+        """Return the Dask DataFrame; see `FrameBuilder.build`."""
+        import dask.dataframe as dd
+        from dask.dataframe.dispatch import make_meta
+
+        for number in range(self._partitions.count):
+            if number not in self._finished:
+                self._finish(number, problem)
+        source = self._rows.source
+        parts = [self._finished[number] for number in range(self._partitions.count)]
+        divisions = source.divisions if source.known_divisions else None
+        meta = replace(self._build, output=output)(make_meta(source))
+        return dd.from_delayed(
+            parts, meta=meta, divisions=divisions, prefix="gatewayx", verify_meta=False
+        )
+
+    def _finish(self, number: int, problem: str) -> None:
+        builder = self._builders.pop(number, None)
+        build = replace(self._build, problem=problem, builder=builder)
+        self._finished[number] = self._partitions.finish(number, build)
+
+
+def over_partitions(
+    session: MapSession, make_engines: Callable[[MapPlan, Any], ClusterEngines], *, sends: bool
+) -> MapSession:
+    """Return a map over the partitions of a Dask DataFrame.
+
+    Where a client of a cluster exists, the calls are made by its workers, unless a cassette is open
+    here. Otherwise, everything runs in this process.
+
+    Args:
+        session: The map, whose rows are of Dask.
+        make_engines: Returns engines that call on the workers of a client's cluster.
+        sends: Whether the map will be run, rather than previewed.
+    """
+    rows, plan = session.rows, session.plan
+    client = _current_client() if sends else None
+    partitions = LocalPartitions(rows) if client is None else ClusterPartitions(rows, client)
+    partitions.note_total = lambda total: setattr(session.figures, "total", total)
+    end: Callable[[], object] = partitions.close
+    if client is not None and plan.engines.cassette_mode is None:
+        engines = make_engines(plan, client)
+        end, plan = engines.close, replace(plan, engines=engines, concurrency=_HANDED_OUT)
+    count = None if sends else len(rows.source)
+    listed = DaskRows(
+        rows.kind, rows.source, "dask", rows.columns, count, partitions=partitions, end=end
+    )
+    return replace(session, rows=listed, plan=plan)
+
+
+def _current_client() -> Any:  # noqa: ANN401 - distributed is optional
+    """Return the current client of a Dask cluster; ``None`` if there is none."""
+    distributed = sys.modules.get("distributed")  # without it, there is no client
+    if distributed is None:
+        return None
+    try:
+        return distributed.default_client()
+    except ValueError:
+        return None

@@ -1,0 +1,483 @@
+"""The calls of a map that the workers of a Dask cluster make."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import math
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, cast
+
+from gatewayx_nb._version import __version__
+from gatewayx_nb.batch import decode_outcome
+from gatewayx_nb.calls import PartialReply
+from gatewayx_nb.engine_pool.cluster_worker import (
+    Order,
+    RowOrder,
+    RowOutcome,
+    RunSpec,
+    UnknownRunError,
+    close_run,
+    exchange,
+    open_run,
+)
+from gatewayx_nb.errors import (
+    BudgetError,
+    ConfigError,
+    DeadlineError,
+    GatewayError,
+    TransportError,
+)
+from gatewayx_nb.hints import Hint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatewayx_nb.batch import Flow, MapFigures, RowRequest
+    from gatewayx_nb.calls import CallOptions, ChunkHandler, PlannedCall
+    from gatewayx_nb.concurrency import Portal
+    from gatewayx_nb.engine_pool.cluster_worker import Report
+    from gatewayx_nb.engine_pool.job_usage import JobUsage
+    from gatewayx_nb.engine_pool.map_calls import MapCalls
+    from gatewayx_nb.engine_pool.preview import CallPreview
+    from gatewayx_nb.messages import Prompt
+    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.schema import ResponseSchema
+
+_INTERVAL = 0.1
+"""Seconds between two exchanges with a worker."""
+
+_MEMBERS_INTERVAL = 0.5
+"""Seconds between two looks at which workers there are."""
+
+_SPARE_ROWS = 16
+"""Minimum number of rows that a worker has beyond its slots."""
+
+_PATIENCE = 30.0
+"""Seconds without any worker, or without an answer of one, after which it counts as lost."""
+
+_CLOSE_TIMEOUT = 5.0
+"""Seconds to wait for the last reports."""
+
+
+@dataclass(eq=False, slots=True)
+class _Row:
+    """A row that the cluster has or will get."""
+
+    order: RowOrder
+    outcome: asyncio.Future[Reply | GatewayError]
+
+
+@dataclass(eq=False, slots=True)
+class _Worker:
+    """A worker, as the client knows it.
+
+    Attributes:
+        address: Its address.
+        rows: The rows that it has, by number.
+        unsent: Those of them that it may not have received.
+        received: Number of items that were received from it.
+        recent: Number of outcomes in its last report.
+        workers: Number of workers that it knows of.
+        report: Its last report.
+        is_spent: Whether its share of the cost limit is used up.
+        is_member: Whether it has not been lost.
+        heard_at: Time of its last report.
+    """
+
+    address: str
+    rows: dict[int, _Row] = field(default_factory=dict)
+    unsent: list[RowOrder] = field(default_factory=list)
+    received: int = 0
+    recent: int = 0
+    workers: int = 0
+    report: Report | None = None
+    is_spent: bool = False
+    is_member: bool = True
+    heard_at: float = 0.0
+
+
+class Cluster:
+    """Hands rows to the workers of a cluster, and receives their outcomes.
+
+    It runs on the client's event loop. A worker is asked about ten times a second for what has
+    finished, so that the loss of a worker costs only what finished since then, and is noticed.
+
+    Args:
+        client: The client of the cluster.
+        spec: Returns what a worker needs to know, given the number of workers.
+        create: Creates a worker's pool for a project folder.
+        used: Receives what the calls use.
+    """
+
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401 - distributed is optional
+        spec: Callable[[int], RunSpec],
+        create: Callable[[str | None], Any],
+        used: JobUsage,
+    ) -> None:
+        self.loop: asyncio.AbstractEventLoop = client.loop.asyncio_loop
+        self.id = uuid.uuid4().hex
+        self._client, self._make_spec, self._create, self._used = client, spec, create, used
+        self._spec: RunSpec | None = None
+        self._schema: ResponseSchema | None = None
+        self._numbers = itertools.count()
+        self._queue: deque[_Row] = deque()
+        self._workers: dict[str, _Worker] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: GatewayError | None = None
+        self._refusals = 0  # of workers that are gone
+        self._joining = 0
+        self._begun = False
+        self._alone_since = time.monotonic()
+
+    async def ask(self, prompt: Prompt, options: CallOptions) -> Reply:
+        """Have a worker ask about a row.
+
+        Raises:
+            GatewayError: If the row fails, or no worker can be used.
+        """
+        if not self._begun:
+            self._begun = True
+            self._start(self._watch())
+        if self._failure is not None:
+            raise self._failure
+        order = RowOrder(next(self._numbers), prompt, options)
+        row = _Row(order, self.loop.create_future())
+        self._queue.append(row)
+        outcome = await row.outcome
+        if isinstance(outcome, GatewayError):
+            raise outcome
+        return outcome
+
+    @property
+    def reports(self) -> list[Report]:
+        """The last report of each worker; may be read from any thread."""
+        return [each.report for each in list(self._workers.values()) if each.report is not None]
+
+    @property
+    def refusals(self) -> int:
+        """Number of 429s so far."""
+        return self._refusals + sum(report.refusals for report in self.reports)
+
+    async def close(self) -> None:
+        """Cancel the calls, and receive the last reports."""
+        for task in list(self._tasks):
+            task.cancel()
+        ended = (self._close_worker(worker) for worker in list(self._workers.values()))
+        await asyncio.gather(*ended)
+
+    async def _close_worker(self, worker: _Worker) -> None:
+        # A worker that cannot be reached ends the run by itself.
+        with contextlib.suppress(Exception):
+            call = self._call(worker.address, close_run, self.id, worker.received)
+            report = await asyncio.wait_for(call, _CLOSE_TIMEOUT)
+            if report is not None:
+                self._settle(worker, report)
+
+    async def _watch(self) -> None:
+        """Begin with the workers there are, and keep up with those that come and go."""
+        try:
+            while True:
+                await self._update_members()
+                await asyncio.sleep(_MEMBERS_INTERVAL)
+        except GatewayError as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001 - otherwise, the rows would wait for ever
+            self._fail(_cluster_error(error))
+
+    async def _update_members(self) -> None:
+        present = set(await self._client.nthreads())
+        for address in self._workers.keys() - present:
+            self._lose(self._workers[address])
+        new = present - self._workers.keys()
+        # A cost limit has been divided among the first workers.
+        if self._spec is not None and self._spec.max_cost is not None and self._workers:
+            new = set()
+        if new:
+            await self._admit(new)
+        if self._workers:
+            self._alone_since = time.monotonic()
+        elif time.monotonic() - self._alone_since > _PATIENCE:
+            raise ConfigError(
+                f"the Dask cluster has had no worker for {_PATIENCE:.0f} s.",
+                hint="Start workers, for example with `cluster.scale(2)`, and run it again.",
+            )
+
+    async def _admit(self, addresses: set[str]) -> None:
+        """Begin the run on workers, after the others have reduced their shares of the limits."""
+        if self._spec is None:
+            self._spec = self._make_spec(len(addresses))
+            self._schema = self._spec.options.get("schema")  # type: ignore[assignment]
+        new = [_Worker(address, heard_at=time.monotonic()) for address in sorted(addresses)]
+        earlier = list(self._workers.values())
+        self._joining = len(new)
+        while any(each.workers < self._count for each in earlier if each.is_member):
+            await asyncio.sleep(_INTERVAL / 2)
+        opened = await asyncio.gather(*map(self._open, new))
+        self._joining = 0
+        for worker in itertools.compress(new, opened):
+            self._workers[worker.address] = worker
+            self._start(self._serve(worker))
+
+    @property
+    def _count(self) -> int:
+        """Number of workers that share the limits, those about to begin included."""
+        return len(self._workers) + self._joining
+
+    async def _open(self, worker: _Worker) -> bool:
+        """Begin the run on a worker; return whether it still exists.
+
+        Raises:
+            GatewayError: If it cannot make the calls.
+        """
+        try:
+            await self._call(worker.address, open_run, self._spec, self._create)
+        except GatewayError:
+            raise
+        except Exception as error:
+            if await self._is_present(worker):
+                raise _cluster_error(error) from error
+            return False
+        return True
+
+    async def _serve(self, worker: _Worker) -> None:
+        """Exchange rows and outcomes with a worker until it is lost."""
+        while worker.is_member:
+            worker.unsent += self._rows_for(worker)
+            count = self._count
+            busy = sum(bool(each.rows) for each in self._workers.values())
+            order = Order(self.id, list(worker.unsent), worker.received, count, busy)
+            try:
+                call = self._call(worker.address, exchange, order)
+                report = await asyncio.wait_for(call, _PATIENCE)
+            except UnknownRunError:
+                self._lose(worker)
+            except Exception as error:  # noqa: BLE001 - of the network, of many classes
+                is_late = time.monotonic() - worker.heard_at > _PATIENCE
+                if is_late or not await self._is_present(worker):
+                    self._lose(worker)
+                elif isinstance(error, (TypeError, AttributeError, ImportError)):
+                    self._fail(_cluster_error(error))
+            else:
+                worker.unsent, worker.workers = [], count
+                worker.heard_at = time.monotonic()
+                self._settle(worker, report)
+            await asyncio.sleep(_INTERVAL)
+
+    def _rows_for(self, worker: _Worker) -> list[RowOrder]:
+        """Return new rows for a worker: as many as it can ask until the next exchange."""
+        others = [each for each in self._workers.values() if not each.is_spent]
+        if worker.is_spent and others:
+            return []
+        slots = worker.report.slots if worker.report else 0
+        wanted = slots + max(_SPARE_ROWS, 2 * worker.recent) - len(worker.rows)
+        fair = -(-len(self._queue) // max(1, len(others)))
+        orders: list[RowOrder] = []
+        while self._queue and len(orders) < min(wanted, fair):
+            row = self._queue.popleft()
+            if not row.outcome.done():  # the map may have been stopped
+                worker.rows[row.order.number] = row
+                orders.append(row.order)
+        return orders
+
+    def _settle(self, worker: _Worker, report: Report) -> None:
+        worker.report, worker.recent = report, 0
+        worker.received += len(report.items)
+        for item in report.items:
+            if isinstance(item, RowOutcome):
+                worker.recent += 1
+                self._finish(worker, item)
+            else:
+                self._used.add_elsewhere(item)
+
+    def _finish(self, worker: _Worker, item: RowOutcome) -> None:
+        row = worker.rows.pop(item.number, None)
+        if row is None or row.outcome.done():
+            return
+        outcome = decode_outcome(item.content, item.kind, self._schema)
+        if isinstance(outcome, BudgetError):
+            worker.is_spent = True
+            if not all(each.is_spent for each in self._workers.values()):
+                self._queue.append(row)
+                return
+        if not isinstance(outcome, GatewayError):
+            outcome = replace(outcome, replayed=False)
+        row.outcome.set_result(outcome)
+
+    def _lose(self, worker: _Worker) -> None:
+        """Hand the rows of a lost worker to the others."""
+        if not worker.is_member:
+            return
+        worker.is_member = False
+        del self._workers[worker.address]
+        if worker.report is not None:
+            self._refusals += worker.report.refusals
+        self._queue.extendleft(reversed(worker.rows.values()))
+        worker.rows = {}
+
+    def _fail(self, error: GatewayError) -> None:
+        """Fail all rows."""
+        self._failure = error
+        members = self._workers.values()
+        rows = [*self._queue, *(row for each in members for row in each.rows.values())]
+        for row in rows:
+            if not row.outcome.done():
+                row.outcome.set_result(error)
+
+    async def _is_present(self, worker: _Worker) -> bool:
+        try:
+            return worker.address in await self._client.nthreads()
+        except Exception:  # noqa: BLE001 - the scheduler is gone, which `_watch` reports
+            return False
+
+    async def _call(self, address: str, function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - of the function
+        """Call a function on a worker's event loop."""
+        results = await self._client.run(function, *args, workers=[address])
+        return results[address]
+
+    def _start(self, coroutine: Any) -> None:  # noqa: ANN401 - a coroutine
+        task = self.loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _cluster_error(error: Exception) -> ConfigError:
+    return ConfigError(
+        f"the Dask cluster cannot run the calls: {type(error).__name__}: {error}.",
+        hint="Install gatewayx-nb where the workers run, in the same version as here.",
+    )
+
+
+class _ClientLoop:
+    """The event loop of a Dask client; has what a `Lane` needs of a portal."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop, self.inbox = loop, self
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        """Run a function later on the loop's thread; see `LoopInbox`."""
+        self.loop.call_soon_threadsafe(callback)
+
+
+class ClusterCall:
+    """A call that a worker makes; implements `PlannedCall`.
+
+    Attributes:
+        portal: The event loop of the client.
+        partial: Nothing: what has arrived is on the worker.
+        timeout: The worker applies that of the call.
+    """
+
+    def __init__(
+        self, cluster: Cluster, portal: Portal, prompt: Prompt, options: CallOptions
+    ) -> None:
+        self.portal, self.timeout = portal, math.inf
+        self.partial = PartialReply("", "")
+        self._cluster, self._prompt, self._options = cluster, prompt, options
+
+    async def run(self, emit: ChunkHandler | None = None) -> Reply:  # noqa: ARG002 - no row streams
+        """Wait for the outcome."""
+        return await self._cluster.ask(self._prompt, self._options)
+
+    def closed_error(self) -> TransportError:
+        """Return the error of a call whose client has been closed."""
+        return TransportError(
+            "the Dask client was closed during the call.", hint=Hint("run_again"), code="closed"
+        )
+
+    def deadline_error(self) -> DeadlineError:
+        """Return the error of a call that takes too long; the worker raises its own."""
+        return DeadlineError("the call took too long.")
+
+
+class ClusterCalls:
+    """Plans the calls of a map on a cluster; implements `batch.ClusterEngines`.
+
+    Args:
+        client: The client of the cluster.
+        local: The engines of this process.
+        spec: What a worker needs to know, without a cost limit.
+        options: The options of all rows, as they are passed to `plan`.
+        create: Creates a worker's pool for a project folder.
+
+    Attributes:
+        used: What the calls of the map have used, on all workers.
+        most_in_flight: Maximum number of calls in flight, on all workers together.
+        cassette_mode: None: a cassette is open in this process only.
+    """
+
+    cassette_mode = None
+
+    def __init__(
+        self,
+        client: Any,  # noqa: ANN401 - distributed is optional
+        local: MapCalls,
+        spec: RunSpec,
+        options: CallOptions,
+        create: Callable[[str | None], Any],
+    ) -> None:
+        self._options = cast("dict[str, object]", options)
+        self.used, self.most_in_flight = local.used, spec.concurrency
+        self._local, self._spec = local, spec
+        self._cluster = Cluster(client, self._spec_for, create, local.used)
+        self._portal = cast("Portal", _ClientLoop(self._cluster.loop))
+
+    def identity(self, reference: str) -> str:
+        """Return what a reference names now; see `batch.MapEngines.identity`."""
+        return self._local.identity(reference)
+
+    def plan(self, prompt: Prompt, options: CallOptions, known: Reply | None = None) -> PlannedCall:  # noqa: ARG002 - of a cassette
+        """Return the call of a row; see `batch.MapEngines.plan`."""
+        common = self._options
+        own = {name: value for name, value in options.items() if value is not common.get(name)}
+        return ClusterCall(self._cluster, self._portal, prompt, cast("CallOptions", own))
+
+    def estimates(self, requests: Sequence[RowRequest]) -> list[CallPreview]:
+        """Return what each request would use; see `batch.MapEngines.estimates`."""
+        return self._local.estimates(requests)
+
+    def flow(self, concurrency: int) -> Flow:
+        """Return what bounds the speed; see `batch.MapEngines.flow`."""
+        return self._local.flow(concurrency)
+
+    def note_pace(self, figures: MapFigures) -> None:
+        """Fill in the number of calls in flight and of refusals, and what bounds the speed."""
+        reports = self._cluster.reports
+        figures.in_flight = sum(report.in_flight for report in reports)
+        figures.rate_limited = self._cluster.refusals
+        if reports:
+            figures.bound_by = max(reports, key=lambda report: report.in_flight).bound_by
+
+    def close(self) -> None:
+        """Cancel the calls, and wait a moment for the last reports."""
+        cluster = self._cluster
+        try:
+            is_own = asyncio.get_running_loop() is cluster.loop
+        except RuntimeError:
+            is_own = False
+        with contextlib.suppress(Exception):  # the client may have been closed
+            ending = asyncio.run_coroutine_threadsafe(cluster.close(), cluster.loop)
+            if not is_own:
+                ending.result(_CLOSE_TIMEOUT)
+
+    def _spec_for(self, workers: int) -> RunSpec:
+        """Return what a worker needs to know: it may spend its share of a cost limit."""
+        limit, max_cost = self.used.limit, None
+        if limit is not None:
+            max_cost = max(Decimal(0), limit - self.used.spent) / workers
+        return replace(self._spec, id=self._cluster.id, max_cost=max_cost)
+
+
+def run_spec(
+    folder: str | None, identity: tuple[str, str], options: CallOptions, concurrency: int
+) -> RunSpec:
+    """Return what a worker needs to know of a map, except for its share of a cost limit."""
+    named = cast("CallOptions", {**options, "model": identity[0]})
+    return RunSpec("", __version__, folder, identity[0], identity, named, concurrency, None)

@@ -1,0 +1,390 @@
+"""The part of a map that runs in a worker process of a Dask cluster.
+
+The client calls the functions of this module on the worker's event loop. They must return at once,
+except for `open_run`, which awaits a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from gatewayx_nb._version import __version__
+from gatewayx_nb.batch import Lane, MapFigures, RowCall, RowRequest, encode_outcome
+from gatewayx_nb.errors import ConfigError, GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatewayx_nb.calls import CallOptions, PlannedCall
+    from gatewayx_nb.concurrency import Portal
+    from gatewayx_nb.engine_pool.facade import EnginePool
+    from gatewayx_nb.messages import Prompt
+    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.storage import LedgerEntry
+
+_LEASE_INTERVAL = 0.05
+"""Seconds between two looks at how many slots are needed."""
+
+_LEASE_TIMEOUT = 0.1
+"""Seconds to wait for a block of slots before the need is looked at again."""
+
+_KEEP_LEASE = 1.0
+"""Seconds after which blocks of slots that are not needed are released."""
+
+_CLIENT_PATIENCE = 30.0
+"""Seconds without a message after which the client counts as lost."""
+
+_CANCEL_TIMEOUT = 1.0
+"""Seconds to wait for cancelled calls, whose use is then reported."""
+
+_SHARES_OF_BLOCKS = 8
+"""Minimum number of blocks into which the slots are divided, if there are as many slots."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSpec:
+    """What a worker needs to know of a map.
+
+    Attributes:
+        id: Identifies this run of the map.
+        version: The client's version of this package.
+        folder: The project folder; ``None`` if there is none.
+        model: Reference of the model.
+        identity: What the reference names on the client: the engine, the model and the address.
+        options: The options of all rows.
+        concurrency: Maximum number of calls in flight, on all workers together.
+        max_cost: Maximum cost of the calls of one worker in US dollars; ``None`` for no limit.
+    """
+
+    id: str
+    version: str
+    folder: str | None
+    model: str
+    identity: tuple[str, str]
+    options: CallOptions
+    concurrency: int
+    max_cost: Decimal | None
+
+    @property
+    def semaphore(self) -> str:
+        """Name of the semaphore: the maps that call the same engine share their slots."""
+        return f"gatewayx {' '.join(self.identity)} {self.concurrency}"
+
+    @property
+    def block(self) -> int:
+        """Number of slots that are leased together, a divisor of their number."""
+        most = max(1, self.concurrency // _SHARES_OF_BLOCKS)
+        return next(size for size in range(most, 0, -1) if self.concurrency % size == 0)
+
+
+@dataclass(frozen=True, slots=True)
+class RowOrder:
+    """A row to ask about: its number in this run, its prompt, and the options that differ."""
+
+    number: int
+    prompt: Prompt
+    options: CallOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A message from the client to a worker.
+
+    Attributes:
+        run: Identifies the run.
+        rows: Rows to ask about; those that the worker has already received are ignored.
+        received: Number of items that the client has received from this worker so far.
+        workers: Number of workers, which share the limits.
+        busy: Number of workers with rows, which share the slots.
+    """
+
+    run: str
+    rows: list[RowOrder]
+    received: int
+    workers: int
+    busy: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowOutcome:
+    """The outcome of a row, in the form in which it is stored."""
+
+    number: int
+    kind: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A worker's answer to an `Order`.
+
+    Attributes:
+        items: Outcomes, and what calls have used, from the first one that the client has not
+            received.
+        slots: Number of leased slots.
+        in_flight: Calls in flight.
+        refusals: Number of 429s in this run.
+        bound_by: What bounds the speed.
+    """
+
+    items: list[RowOutcome | LedgerEntry]
+    slots: int
+    in_flight: int
+    refusals: int
+    bound_by: str
+
+
+class UnknownRunError(Exception):
+    """The worker does not know the run: its process is another one than before."""
+
+
+class WorkerRun:
+    """A run of a map in this process.
+
+    Its state belongs to the worker's event loop, except for the queue of items, to which the loops
+    of the engines append.
+
+    Args:
+        spec: What to know of the map.
+        pool: The pool of this process.
+        worker: The worker.
+    """
+
+    def __init__(self, spec: RunSpec, pool: EnginePool, worker: Any) -> None:  # noqa: ANN401 - distributed is optional
+        from distributed import Semaphore
+
+        self._spec, self._pool = spec, pool
+        self._engines = pool._map_engines(spec.model, spec.max_cost, Decimal(0))  # noqa: SLF001 - a class of this package
+        self._figures = MapFigures("", None, used=self._engines.used)
+        self._lanes: dict[Portal, Lane] = {}
+        self._open: set[int] = set()  # rows whose outcome the client has not received
+        self._unfinished: set[int] = set()
+        self._items: deque[RowOutcome | LedgerEntry] = deque()
+        self._received = 0
+        self._busy = 1
+        self._heard_at = time.monotonic()
+        self._is_over = False
+        self._semaphore = Semaphore(
+            max_leases=spec.concurrency // spec.block,
+            name=spec.semaphore,
+            scheduler_rpc=worker.scheduler,
+            loop=worker.loop,
+        )
+        self._blocks = 0
+        self._needed_at = 0.0
+        self._leasing = asyncio.create_task(self._lease())
+
+    def exchange(self, order: Order) -> Report:
+        """Accept rows, and report what the client has not received."""
+        self._heard_at, self._busy = time.monotonic(), max(1, order.busy)
+        self._pool._runtime.set_share(1 / order.workers)  # noqa: SLF001 - a class of this package
+        self._drop(order.received)
+        self._accept([row for row in order.rows if row.number not in self._open])
+        return self._report()
+
+    def _drop(self, received: int) -> None:
+        """Drop the items that the client has received."""
+        for _ in range(received - self._received):
+            item = self._items.popleft()
+            if isinstance(item, RowOutcome):
+                self._open.discard(item.number)
+        self._received = received
+
+    def _report(self) -> Report:
+        self._items.extend(self._engines.used.take_sums())
+        self._engines.note_pace(self._figures)
+        return Report(
+            list(self._items),
+            self._blocks * self._spec.block,
+            sum(lane.in_flight for lane in self._lanes.values()),
+            self._figures.rate_limited,
+            self._figures.bound_by,
+        )
+
+    def _accept(self, rows: list[RowOrder]) -> None:
+        batches: dict[Portal, list[RowCall]] = {}
+        for row in rows:
+            self._open.add(row.number)
+            self._unfinished.add(row.number)
+            request = RowRequest(row.prompt, row.options)
+            try:
+                call = self._plan(request)
+            except GatewayError as error:
+                self._finish(row.number, error)
+                continue
+            batches.setdefault(call.portal, []).append(RowCall(row.number, call, request))
+        for portal, calls in batches.items():
+            self._lane(portal).submit(calls)
+
+    def _plan(self, request: RowRequest) -> PlannedCall:
+        options = cast("CallOptions", {**self._spec.options, **request.options})
+        return self._engines.plan(request.prompt, options)
+
+    def _lane(self, portal: Portal) -> Lane:
+        if portal not in self._lanes:
+            slots = self._blocks * self._spec.block
+            self._lanes[portal] = Lane(
+                portal, slots, lambda row, outcome: self._finish(row.key, outcome), self._plan
+            )
+        return self._lanes[portal]
+
+    def _finish(self, number: int, outcome: Reply | GatewayError) -> None:
+        """Keep an outcome for the client; called on any event loop."""
+        kind = type(outcome).__name__ if isinstance(outcome, GatewayError) else "ok"
+        self._items.append(RowOutcome(number, kind, encode_outcome(outcome, "")))
+        self._unfinished.discard(number)
+
+    async def _lease(self) -> None:
+        """Lease blocks of slots while there are rows, and release those that others need."""
+        try:
+            while not self._is_over:
+                await self._lease_once()
+                if time.monotonic() - self._heard_at > _CLIENT_PATIENCE:
+                    await self.close(self._received)
+                    _runs.pop(self._spec.id, None)
+        finally:
+            self._semaphore.refresh_callback.stop()
+
+    async def _lease_once(self) -> None:
+        wanted, now = self._wanted_blocks(), time.monotonic()
+        if wanted >= self._blocks:
+            self._needed_at = now
+        if wanted > self._blocks and await self._semaphore.acquire(timeout=_LEASE_TIMEOUT):
+            self._blocks += 1
+            self._resize(self._blocks)
+        elif wanted < self._blocks and now - self._needed_at > _KEEP_LEASE:
+            await self._release_to(wanted)
+        else:
+            await asyncio.sleep(_LEASE_INTERVAL)
+
+    async def _release_to(self, blocks: int) -> None:
+        """Release blocks as soon as no call uses their slots."""
+        self._resize(blocks)
+        running = max((lane.running for lane in self._lanes.values()), default=0)
+        if running <= (self._blocks - 1) * self._spec.block:
+            self._blocks -= 1
+            await self._semaphore.release()
+        else:
+            await asyncio.sleep(_LEASE_INTERVAL)
+
+    def _resize(self, blocks: int) -> None:
+        for lane in self._lanes.values():
+            lane.resize(blocks * self._spec.block)
+
+    def _wanted_blocks(self) -> int:
+        """Return the number of blocks for the unfinished rows, at most a fair share."""
+        blocks = self._spec.concurrency // self._spec.block
+        return min(-(-len(self._unfinished) // self._spec.block), -(-blocks // self._busy))
+
+    async def close(self, received: int) -> Report:
+        """Cancel the calls, release the slots, and report what the client has not received."""
+        self._is_over = True
+        self._drop(received)
+        for lane in self._lanes.values():
+            lane.stop()
+        deadline = time.monotonic() + _CANCEL_TIMEOUT
+        while any(lane.running for lane in self._lanes.values()) and time.monotonic() < deadline:
+            await asyncio.sleep(_LEASE_INTERVAL / 5)
+        if asyncio.current_task() is not self._leasing:
+            await asyncio.wait([self._leasing], timeout=_CANCEL_TIMEOUT)
+        while self._blocks:
+            self._blocks -= 1
+            await self._semaphore.release()
+        return self._report()
+
+
+_pools: dict[str | None, EnginePool] = {}
+"""One pool for each project in this process, so that its limits hold for all tasks together."""
+
+_runs: dict[str, WorkerRun] = {}
+
+_lock = threading.Lock()
+"""Held while a pool is created: two runs may begin at the same time."""
+
+
+async def open_run(
+    spec: RunSpec,
+    create: Callable[[str | None], EnginePool],
+    dask_worker: Any = None,  # noqa: ANN401 - Dask passes the worker
+) -> None:
+    """Begin a run.
+
+    Args:
+        spec: What to know of the map.
+        create: Creates a pool for a project folder.
+        dask_worker: The worker.
+
+    Raises:
+        GatewayError: If this process cannot make the calls as the client would.
+    """
+    pool = await asyncio.to_thread(_pool, spec, create)
+    _runs[spec.id] = WorkerRun(spec, pool, dask_worker)
+
+
+def exchange(order: Order) -> Report:
+    """Hand rows to a run, and return its report.
+
+    Raises:
+        UnknownRunError: If this process does not know the run.
+    """
+    run = _runs.get(order.run)
+    if run is None:
+        raise UnknownRunError(order.run)
+    return run.exchange(order)
+
+
+async def close_run(run: str, received: int) -> Report | None:
+    """End a run, and return what the client has not received."""
+    known = _runs.pop(run, None)
+    return None if known is None else await known.close(received)
+
+
+def _pool(spec: RunSpec, create: Callable[[str | None], EnginePool]) -> EnginePool:
+    """Return the pool of this process for the project.
+
+    Raises:
+        GatewayError: If it differs from that of the client.
+    """
+    if spec.version != __version__:
+        raise ConfigError(
+            f"a worker must have the same version of gatewayx-nb as the client, {spec.version}, got"
+            f" {__version__}.",
+            hint="Install that version where the worker runs.",
+        )
+    folder = _folder(spec.folder)
+    with _lock:
+        pool = _pools.get(folder)
+        if pool is None:
+            pool = _pools[folder] = create(folder)
+    identity = pool._job_identity(spec.model)  # noqa: SLF001 - a class of this package
+    if identity != spec.identity:
+        raise ConfigError(
+            f"a worker must call {' at '.join(filter(None, spec.identity))}, got"
+            f" {' at '.join(filter(None, identity))}.",
+            hint="Give the workers the same settings and base URLs as the client.",
+        )
+    return pool
+
+
+def _folder(folder: str | None) -> str | None:
+    """Return the project folder in this process.
+
+    Raises:
+        ConfigError: If it does not exist.
+    """
+    if folder is None or Path(folder).is_dir():
+        return folder
+    if os.environ.get("GATEWAYX_HOME"):
+        return None  # the environment names it
+    raise ConfigError(
+        f"the project folder {folder!r} does not exist where a worker runs.",
+        hint="Mount it there at the same path, or set GATEWAYX_HOME in the worker's environment.",
+    )
