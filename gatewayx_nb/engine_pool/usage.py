@@ -85,7 +85,7 @@ class ModelUsage:
             output_tokens=self.output_tokens + (entry.output_tokens or 0),
             cached_tokens=self.cached_tokens + (entry.cached_tokens or 0),
             cost=self.cost + (entry.cost or 0),
-            unpriced=self.unpriced + entry.is_unpriced,
+            unpriced=self.unpriced + entry.is_unpriced * entry.rows,
         )
 
 
