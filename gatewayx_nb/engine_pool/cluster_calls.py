@@ -251,9 +251,7 @@ class Cluster:
         """Exchange rows and outcomes with a worker until it is lost."""
         while worker.is_member:
             worker.unsent += self._rows_for(worker)
-            count = self._count
-            busy = sum(bool(each.rows) for each in self._workers.values())
-            order = Order(self.id, list(worker.unsent), worker.received, count, busy)
+            count, order = self._count, self._order_for(worker)
             try:
                 call = self._call(worker.address, exchange, order)
                 report = await asyncio.wait_for(call, _PATIENCE)
@@ -271,12 +269,21 @@ class Cluster:
                 self._settle(worker, report)
             await asyncio.sleep(_INTERVAL)
 
+    def _order_for(self, worker: _Worker) -> Order:
+        waiting, members = len(self._queue), list(self._workers.values())
+        busy = len(members) if waiting else sum(bool(each.rows) for each in members)
+        share = 0 if worker.is_spent else -(-waiting // max(1, len(members)))
+        rows, received = list(worker.unsent), worker.received
+        return Order(self.id, rows, received, self._count, busy, share)
+
     def _rows_for(self, worker: _Worker) -> list[RowOrder]:
         """Return new rows for a worker: as many as it can ask until the next exchange."""
         others = [each for each in self._workers.values() if not each.is_spent]
         if worker.is_spent and others:
             return []
         slots = worker.report.slots if worker.report else 0
+        if not slots:  # its rows would wait for those of others to end
+            return []
         wanted = slots + max(_SPARE_ROWS, 2 * worker.recent) - len(worker.rows)
         fair = -(-len(self._queue) // max(1, len(others)))
         orders: list[RowOrder] = []

@@ -103,7 +103,8 @@ class Order:
         rows: Rows to ask about; those that the worker has already received are ignored.
         received: Number of items that the client has received from this worker so far.
         workers: Number of workers, which share the limits.
-        busy: Number of workers with rows, which share the slots.
+        busy: Number of workers with rows or waiting for them, which share the slots.
+        waiting: Number of rows that the worker would get if it had slots.
     """
 
     run: str
@@ -111,6 +112,7 @@ class Order:
     received: int
     workers: int
     busy: int
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,7 @@ class WorkerRun:
         from distributed import Semaphore
 
         self._spec, self._pool = spec, pool
+        self._key = (spec.id, str(worker.address))
         self._engines = pool._map_engines(spec.model, spec.max_cost, Decimal(0))  # noqa: SLF001 - a class of this package
         self._figures = MapFigures("", None, used=self._engines.used)
         self._lanes: dict[Portal, Lane] = {}
@@ -169,7 +172,7 @@ class WorkerRun:
         self._unfinished: set[int] = set()
         self._items: deque[RowOutcome | LedgerEntry] = deque()
         self._received = 0
-        self._busy = 1
+        self._busy, self._waiting = 1, 0
         self._heard_at = time.monotonic()
         self._is_over = False
         self._semaphore = Semaphore(
@@ -184,7 +187,8 @@ class WorkerRun:
 
     def exchange(self, order: Order) -> Report:
         """Accept rows, and report what the client has not received."""
-        self._heard_at, self._busy = time.monotonic(), max(1, order.busy)
+        self._heard_at = time.monotonic()
+        self._busy, self._waiting = max(1, order.busy), order.waiting
         self._pool._runtime.set_share(1 / order.workers)  # noqa: SLF001 - a class of this package
         self._drop(order.received)
         self._accept([row for row in order.rows if row.number not in self._open])
@@ -249,7 +253,7 @@ class WorkerRun:
                 await self._lease_once()
                 if time.monotonic() - self._heard_at > _CLIENT_PATIENCE:
                     await self.close(self._received)
-                    _runs.pop(self._spec.id, None)
+                    _runs.pop(self._key, None)
         finally:
             self._semaphore.refresh_callback.stop()
 
@@ -280,9 +284,9 @@ class WorkerRun:
             lane.resize(blocks * self._spec.block)
 
     def _wanted_blocks(self) -> int:
-        """Return the number of blocks for the unfinished rows, at most a fair share."""
-        blocks = self._spec.concurrency // self._spec.block
-        return min(-(-len(self._unfinished) // self._spec.block), -(-blocks // self._busy))
+        """Return the number of blocks for the rows here and to come, at most a fair share."""
+        blocks, rows = self._spec.concurrency // self._spec.block, len(self._unfinished)
+        return min(-(-(rows + self._waiting) // self._spec.block), -(-blocks // self._busy))
 
     async def close(self, received: int) -> Report:
         """Cancel the calls, release the slots, and report what the client has not received."""
@@ -304,7 +308,8 @@ class WorkerRun:
 _pools: dict[str | None, EnginePool] = {}
 """One pool for each project in this process, so that its limits hold for all tasks together."""
 
-_runs: dict[str, WorkerRun] = {}
+_runs: dict[tuple[str, str], WorkerRun] = {}
+"""The runs by their identifiers and addresses: a process may contain several workers."""
 
 _lock = threading.Lock()
 """Held while a pool is created: two runs may begin at the same time."""
@@ -326,24 +331,24 @@ async def open_run(
         GatewayError: If this process cannot make the calls as the client would.
     """
     pool = await asyncio.to_thread(_pool, spec, create)
-    _runs[spec.id] = WorkerRun(spec, pool, dask_worker)
+    _runs[spec.id, str(dask_worker.address)] = WorkerRun(spec, pool, dask_worker)
 
 
-def exchange(order: Order) -> Report:
+def exchange(order: Order, dask_worker: Any = None) -> Report:  # noqa: ANN401 - as above
     """Hand rows to a run, and return its report.
 
     Raises:
         UnknownRunError: If this process does not know the run.
     """
-    run = _runs.get(order.run)
+    run = _runs.get((order.run, str(dask_worker.address)))
     if run is None:
         raise UnknownRunError(order.run)
     return run.exchange(order)
 
 
-async def close_run(run: str, received: int) -> Report | None:
+async def close_run(run: str, received: int, dask_worker: Any = None) -> Report | None:  # noqa: ANN401 - as above
     """End a run, and return what the client has not received."""
-    known = _runs.pop(run, None)
+    known = _runs.pop((run, str(dask_worker.address)), None)
     return None if known is None else await known.close(received)
 
 

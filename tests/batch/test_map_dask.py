@@ -25,8 +25,13 @@ PRICED = """
     def get_cost_per_token(self):
         return 0.001
 
+    async def stream(self, request):
+        from ..replies import Chunk, Usage
+        usage = Usage(input_tokens=3, output_tokens=5)
+        yield Chunk(text=request.prompt.upper(), finish_reason="stop", usage=usage)
+
     async def generate(self, prompt, **kwargs):
-        return prompt.upper()
+        raise AssertionError
 """
 
 
@@ -58,13 +63,14 @@ def processes(provider, tmp_path_factory):
         patch.setenv("HOME", str(tmp_path_factory.mktemp("workers-home")))
         for name, value in provider.environment.items():
             patch.setenv(name, value)
-        yield stack.enter_context(local_cluster(n_workers=2, processes=True))
+        cluster = local_cluster(n_workers=2, processes=True, host="127.0.0.1")
+        yield stack.enter_context(cluster)
 
 
 def local_cluster(**options):
     """Return a cluster on this machine."""
     return LocalCluster(
-        threads_per_worker=1, dashboard_address=None, host="127.0.0.1", memory_limit=0, **options
+        threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0, **options
     )
 
 
@@ -91,7 +97,10 @@ def client(processes):
 @pytest.fixture
 def threads():
     """Return a client of two workers in this process."""
-    with local_cluster(n_workers=2, processes=False) as cluster, Client(cluster) as client:
+    with (
+        local_cluster(n_workers=2, processes=False, protocol="tcp", host="127.0.0.1") as cluster,
+        Client(cluster) as client,
+    ):
         yield client
 
 
@@ -130,15 +139,13 @@ def test_two_workers_answer_as_one_process_does(client, pool, other, provider, p
 
     answers = pool.map(rows, prompt, **MODEL, **options)
     asked = provider.asked.copy()
-    client.close()
     expected = other.map(rows.compute(), prompt, **MODEL, **options)
 
     assert isinstance(answers, dd.DataFrame)
     assert answers.divisions == rows.divisions
     assert set(asked.values()) == {1}
     assert len(asked) == 60
-    with Client(client.cluster):
-        computed = pool.map(rows, prompt, **MODEL, **options).compute()
+    computed = answers.compute()
     assert computed.gx_seconds.gt(0).sum() == 59
     drop = {"columns": "gx_seconds"}
     pd.testing.assert_frame_equal(computed.drop(**drop), expected.drop(**drop))
@@ -149,9 +156,7 @@ def test_two_workers_answer_as_one_process_does(client, pool, other, provider, p
 def test_the_limits_of_concurrency_and_rate_hold_for_all_workers_together(
     client, project, provider
 ):
-    project.settings(
-        "[limits]\nconcurrency = 5\n\n[engines.openai]\nrequests_per_minute = 1800\n"
-    )
+    project.settings("[limits]\nconcurrency = 5\n\n[engines.openai]\nrequests_per_minute = 1800\n")
     provider.limit, provider.latency = 1800, 0.15
     with EnginePool(home=project.root) as pool:
         answers = pool.map(frame(150), "{{text}}", **MODEL).compute()
@@ -210,9 +215,9 @@ def test_one_pool_answers_all_maps_of_a_process(client, pool):
     pool.map(frame(4), "{{text}}", **MODEL)
     pool.map(frame(4), "{{n}}", **MODEL)
 
-    counts = client.run(lambda folder: list(cluster_worker._pools).count(folder), str(
-        pool.config.project.root
-    ))
+    counts = client.run(
+        lambda folder: list(cluster_worker._pools).count(folder), str(pool.config.project.root)
+    )
 
     assert list(counts.values()) == [1, 1]
 
@@ -263,7 +268,9 @@ def test_errors_of_workers_reach_the_caller(threads, pool, provider):
     with pytest.raises(UsageError, match="no column 'missing'"):
         pool.map(frame(8), "{{missing}}", **MODEL)
 
-    failing = frame(8).map_partitions(lambda part: part.assign(n=1 / 0), meta={"text": str, "n": int})
+    failing = frame(8).map_partitions(
+        lambda part: part.assign(n=1 / 0), meta={"text": str, "n": int}
+    )
     with pytest.raises(ZeroDivisionError):
         pool.map(failing, "{{text}}", **MODEL)
 
@@ -301,9 +308,8 @@ def test_an_asynchronous_client_needs_amap(pool, provider):
 
     async def run():
         async with (
-            LocalCluster(
-                n_workers=2, processes=False, asynchronous=True, dashboard_address=None,
-                host="127.0.0.1",
+            local_cluster(
+                n_workers=2, processes=False, protocol="tcp", host="127.0.0.1", asynchronous=True
             ) as cluster,
             Client(cluster, asynchronous=True) as client,
         ):
