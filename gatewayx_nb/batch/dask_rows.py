@@ -82,10 +82,10 @@ class Partitions(ABC):
     def finish(self, number: int, build: PartitionBuild) -> Any:  # noqa: ANN401 - of Dask
         """Return a partition of the result, as a future or a delayed value of Dask."""
 
-    def check_may_block(self) -> None:
+    def check_may_block(self) -> None:  # noqa: B027 - in one process, any thread may
         """Check that this thread may wait for the rows; see `Rows.check_may_block`."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - in one process, nothing reads ahead
         """Stop reading."""
 
     def builder(self, number: int, columns: Columns, replaced: tuple[Any, ...]) -> FrameBuilder:
@@ -234,7 +234,7 @@ class ClusterPartitions(Partitions):
 
     async def _take(self, coming: deque[tuple[int, Any]]) -> None:
         part = await coming.popleft()[1]
-        while len(self._slices) >= _SLICES_AHEAD:
+        while len(self._slices) >= _SLICES_AHEAD:  # noqa: ASYNC110 - another thread takes them
             await asyncio.sleep(_WAIT)
         self._slices.append(part)
 

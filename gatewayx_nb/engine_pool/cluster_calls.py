@@ -218,7 +218,7 @@ class Cluster:
         new = [_Worker(address, heard_at=time.monotonic()) for address in sorted(addresses)]
         earlier = list(self._workers.values())
         self._joining = len(new)
-        while any(each.workers < self._count for each in earlier if each.is_member):
+        while any(each.workers < self._count for each in earlier if each.is_member):  # noqa: ASYNC110 - they are asked at this interval
             await asyncio.sleep(_INTERVAL / 2)
         opened = await asyncio.gather(*map(self._open, new))
         self._joining = 0
@@ -272,20 +272,18 @@ class Cluster:
     def _order_for(self, worker: _Worker) -> Order:
         waiting, members = len(self._queue), list(self._workers.values())
         busy = len(members) if waiting else sum(bool(each.rows) for each in members)
-        share = 0 if worker.is_spent else -(-waiting // max(1, len(members)))
+        share = -(-waiting // max(1, len(members))) if self._may_spend(worker) else 0
         rows, received = list(worker.unsent), worker.received
         return Order(self.id, rows, received, self._count, busy, share)
 
     def _rows_for(self, worker: _Worker) -> list[RowOrder]:
         """Return new rows for a worker: as many as it can ask until the next exchange."""
-        others = [each for each in self._workers.values() if not each.is_spent]
-        if worker.is_spent and others:
-            return []
         slots = worker.report.slots if worker.report else 0
-        if not slots:  # its rows would wait for those of others to end
+        # Without slots, its rows would wait for those of others to end.
+        if not slots or not self._may_spend(worker):
             return []
         wanted = slots + max(_SPARE_ROWS, 2 * worker.recent) - len(worker.rows)
-        fair = -(-len(self._queue) // max(1, len(others)))
+        fair = -(-len(self._queue) // sum(map(self._may_spend, self._workers.values())))
         orders: list[RowOrder] = []
         while self._queue and len(orders) < min(wanted, fair):
             row = self._queue.popleft()
@@ -293,6 +291,10 @@ class Cluster:
                 worker.rows[row.order.number] = row
                 orders.append(row.order)
         return orders
+
+    def _may_spend(self, worker: _Worker) -> bool:
+        """Return whether a worker may get rows; if the whole cost limit is used up, each may."""
+        return not worker.is_spent or all(each.is_spent for each in self._workers.values())
 
     def _settle(self, worker: _Worker, report: Report) -> None:
         worker.report, worker.recent = report, 0

@@ -294,8 +294,9 @@ class WorkerRun:
         self._drop(received)
         for lane in self._lanes.values():
             lane.stop()
-        deadline = time.monotonic() + _CANCEL_TIMEOUT
-        while any(lane.running for lane in self._lanes.values()) and time.monotonic() < deadline:
+        deadline, lanes = time.monotonic() + _CANCEL_TIMEOUT, self._lanes.values()
+        # The calls end on the loops of their engines.
+        while any(lane.running for lane in lanes) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_LEASE_INTERVAL / 5)
         if asyncio.current_task() is not self._leasing:
             await asyncio.wait([self._leasing], timeout=_CANCEL_TIMEOUT)

@@ -124,22 +124,22 @@ SUFFIX = "!"
 
 
 @pytest.mark.parametrize(
-    ("prompt", "options"),
+    "options",
     [
-        ("{{text}} {{n}}", {}),
-        ("{{text}}", {"schema": Word}),
-        ("{{text}}", {"output": "columns", "system": "Row {{n}}."}),
-        (lambda row: {"prompt": row.text + SUFFIX, "seed": row.n}, {}),
+        {"prompt": "{{text}} {{n}}"},
+        {"prompt": "{{text}}", "schema": Word},
+        {"prompt": "{{text}}", "output": "columns", "system": "Row {{n}}."},
+        {"prompt": lambda row: {"prompt": row.text + SUFFIX, "seed": row.n}},
     ],
     ids=["template", "schema", "columns", "function"],
 )
-def test_two_workers_answer_as_one_process_does(client, pool, other, provider, prompt, options):
+def test_two_workers_answer_as_one_process_does(client, pool, other, provider, options):
     rows = frame(60)
     provider.statuses = dict.fromkeys(["row 7", "row 7 7", "row 7!"], 400)
 
-    answers = pool.map(rows, prompt, **MODEL, **options)
+    answers = pool.map(rows, **MODEL, **options)
     asked = provider.asked.copy()
-    expected = other.map(rows.compute(), prompt, **MODEL, **options)
+    expected = other.map(rows.compute(), **MODEL, **options)
 
     assert isinstance(answers, dd.DataFrame)
     assert answers.divisions == rows.divisions
@@ -298,7 +298,7 @@ def test_workers_share_a_cost_limit(threads, pool, project):
         frame(40), "{{text}}", "priced", max_tokens=10, max_cost=0.3, progress=False
     ).compute()
 
-    stopped = answers.gx_error.str.startswith("BudgetError: the job has used").fillna(False)
+    stopped = answers.gx_error.str.startswith("BudgetError: the job has used").eq(other=True)
     assert 0 < stopped.sum() < 40
     assert pool.map_jobs()[0].cost <= 0.3
 
