@@ -11,7 +11,7 @@ from gatewayx_nb.batch.batch_job import BatchJob
 from gatewayx_nb.batch.embedding import MANY_TEXTS, embed_stored
 from gatewayx_nb.batch.figures import MapFigures, MapUsage, duration
 from gatewayx_nb.batch.identity import job_digest
-from gatewayx_nb.batch.lane import Lane, RowCall
+from gatewayx_nb.batch.lane import Lane, RowCall, SpentError
 from gatewayx_nb.batch.map_job import MapJob, MapStatus
 from gatewayx_nb.batch.map_options import Output, parse_age
 from gatewayx_nb.batch.map_preview import Flow, MapPreview
@@ -56,6 +56,7 @@ __all__ = [
     "RowCaller",
     "RowRequest",
     "Rows",
+    "SpentError",
     "TerminalBar",
     "decode_outcome",
     "default_view",

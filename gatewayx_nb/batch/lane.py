@@ -37,6 +37,18 @@ class RowCall:
     request: RowRequest
 
 
+class SpentError(Exception):
+    """A cost limit has stopped a call, and would stop it again when other calls have ended.
+
+    Attributes:
+        error: The error of the call.
+    """
+
+    def __init__(self, error: BudgetError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
 class Lane:
     """Runs calls on the event loop of their engine, at most ``concurrency`` at a time.
 
@@ -153,6 +165,8 @@ class Lane:
         while True:
             try:
                 return await call.run()
+            except SpentError as spent:
+                return spent.error
             except BudgetError as error:
                 if self._in_flight <= 1:
                     return error

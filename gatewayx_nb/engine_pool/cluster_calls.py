@@ -14,7 +14,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 from gatewayx_nb._version import __version__
-from gatewayx_nb.batch import decode_outcome
+from gatewayx_nb.batch import SpentError, decode_outcome
 from gatewayx_nb.calls import PartialReply
 from gatewayx_nb.engine_pool.cluster_worker import (
     Order,
@@ -392,8 +392,16 @@ class ClusterCall:
         self._cluster, self._prompt, self._options = cluster, prompt, options
 
     async def run(self, emit: ChunkHandler | None = None) -> Reply:  # noqa: ARG002 - no row streams
-        """Wait for the outcome."""
-        return await self._cluster.ask(self._prompt, self._options)
+        """Wait for the outcome.
+
+        Raises:
+            GatewayError: If the row fails.
+            SpentError: If the shares of all workers in a cost limit are too small for it.
+        """
+        try:
+            return await self._cluster.ask(self._prompt, self._options)
+        except BudgetError as error:
+            raise SpentError(error) from None
 
     def closed_error(self) -> TransportError:
         """Return the error of a call whose client has been closed."""

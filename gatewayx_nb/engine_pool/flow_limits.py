@@ -129,7 +129,7 @@ class Bucket:
         self._reported *= ratio
         self._update()
 
-    def correct(
+    def correct(  # noqa: PLR0913 - what a provider reports, and how to read it
         self,
         limit: float | None,
         left: float | None,
@@ -137,6 +137,7 @@ class Bucket:
         *,
         unseen: float,
         now: float,
+        share: float = 1.0,
     ) -> None:
         """Apply the limits that a provider reports.
 
@@ -146,14 +147,15 @@ class Bucket:
             reset: Seconds until all units are available.
             unseen: Units that were taken after those of the answered call.
             now: Time of the answer.
+            share: Share of what is reported that may be used here.
         """
         if limit is not None and 0 < limit < _LARGEST:
-            self._reported = limit
+            self._reported = limit * share
             self._update()
         if left is None or not (0 <= left < _LARGEST and self.is_limited):
             return
         rate = self.limit / 60 * _SHARE
-        left = max(0.0, left - unseen)
+        left = max(0.0, left * share - unseen)
         if left >= self.limit:  # the limit in the settings is lower than the provider's
             return
         if reset is None or not 0 < reset < _LARGEST:

@@ -264,8 +264,8 @@ class Governor:
                 bucket.due = self._congestion.end_of_burst(now)
             _, total = permit.charges.get(name, (0.0, 0.0))
             left, reset = getattr(limits, f"{name}_left"), getattr(limits, f"{name}_reset")
-            limit, left = limit * self._share, None if left is None else left * self._share
-            bucket.correct(limit, left, reset, unseen=bucket.total - total, now=now)
+            unseen, share = bucket.total - total, self._share
+            bucket.correct(limit, left, reset, unseen=unseen, now=now, share=share)
         self._pump()
 
     def _configure_buckets(self) -> None:

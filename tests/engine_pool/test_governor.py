@@ -418,6 +418,31 @@ def test_the_stricter_limit_counts():
     assert rates == tuple(map(pytest.approx, (9.7, 97.0, 970.0)))
 
 
+def test_a_share_of_every_limit_is_used():
+    """If other processes use the rest, a limit is divided, of the settings or the headers."""
+
+    async def ask(governor, _):
+        rates = [governor.pace.rate]
+        governor.set_share(0.25)
+        rates.append(governor.pace.rate)
+        with governor.try_admit() as permit:
+            governor.note_limits(permit, RateLimits(requests=300, tokens=1000))
+        rates.append(governor.pace.rate)
+        governor.set_share(0.5)
+        rates.append(governor.pace.rate)
+        governor.configure(Rates(requests=120), 512)
+        rates.append(governor.pace.rate)
+        permit = await governor.admit(governor.ticket(), 1000)  # a whole one may use all
+        with pytest.raises(RateLimitError, match="at most 1,000 tokens"):
+            await governor.admit(governor.ticket(), 1001)
+        return rates
+
+    rates = run_with_governor(ask, Rates(requests=600))
+
+    expected = [9.7, 9.7 / 4, 4.85 / 4, 4.85 / 2, 1.94 / 2]
+    assert rates == list(map(pytest.approx, expected))
+
+
 def test_output_tokens_are_paced_by_what_answers_use():
     """Anthropic limits output tokens apart; what answers used is paid for by the next calls."""
 
