@@ -344,20 +344,35 @@ class PartitionedBuilder:
         self._finished[number] = self._partitions.finish(number, build)
 
 
+def check_batch(rows: Rows, *, is_batch: bool) -> None:
+    """Check that rows of Dask are not submitted to a provider's batch interface.
+
+    Raises:
+        UsageError: If they are.
+    """
+    if is_batch and rows.library == "dask":
+        raise UsageError(
+            "batch and the rows of a Dask DataFrame cannot be combined.",
+            hint="Pass `rows.compute()`.",
+        )
+
+
 def over_partitions(
     session: MapSession, make_engines: Callable[[MapPlan, Any], ClusterEngines], *, sends: bool
 ) -> MapSession:
-    """Return a map over the partitions of a Dask DataFrame.
+    """Return a map over the partitions of a Dask DataFrame; any other map is returned unchanged.
 
     Where a client of a cluster exists, the calls are made by its workers, unless a cassette is open
     here. Otherwise, everything runs in this process.
 
     Args:
-        session: The map, whose rows are of Dask.
+        session: The map.
         make_engines: Returns engines that call on the workers of a client's cluster.
         sends: Whether the map will be run, rather than previewed.
     """
     rows, plan = session.rows, session.plan
+    if rows.library != "dask":
+        return session
     client = _current_client() if sends else None
     partitions = LocalPartitions(rows) if client is None else ClusterPartitions(rows, client)
     partitions.note_total = lambda total: setattr(session.figures, "total", total)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from gatewayx_nb.batch.batch_job import BatchJob, check_no_open_batch
 from gatewayx_nb.batch.batch_result import BatchStart, ReplayedBatch
 from gatewayx_nb.batch.columns import check_clash, columns_of
-from gatewayx_nb.batch.dask_rows import over_partitions
+from gatewayx_nb.batch.dask_rows import check_batch, over_partitions
 from gatewayx_nb.batch.figures import MapFigures
 from gatewayx_nb.batch.identity import job_definition, job_digest
 from gatewayx_nb.batch.map_job import MapJob, find_job, map_statuses
@@ -133,6 +133,10 @@ class RowCaller(ABC):
         A second run asks only about rows without a stored answer, even if the process was killed.
         Equal rows are asked once. Stop ends the map and returns what is done.
 
+        The rows of a Dask DataFrame or Series are asked during the call: by the workers of its
+        cluster if there is a client, and otherwise in this process, partition by partition. Each
+        worker creates its own pool from the project folder, with its own environment and keys.
+
         With ``batch=True``, the rows are submitted to the batch interface of OpenAI or Anthropic,
         which answers within a day at half the price, and a `BatchJob` is returned at once. Its
         ``result()`` waits, and returns what `map` would return. The job outlives the kernel:
@@ -145,11 +149,12 @@ class RowCaller(ABC):
             A DataFrame has new columns: ``answer`` or the fields of the schema, then ``gx_error``,
             ``gx_finish_reason``, ``gx_input_tokens``, ``gx_output_tokens``, ``gx_cost`` in US
             dollars, ``gx_seconds`` and ``gx_model``. A Series becomes a DataFrame on its index, a
-            list a `MappedReplies` list, and an iterator an iterator of replies and errors in
-            order.
+            list a `MappedReplies` list, a Dask DataFrame another one, and an iterator an iterator
+            of replies and errors in order.
 
         Raises:
-            UsageError: If an argument is invalid; nothing is sent.
+            UsageError: If an argument is invalid, or the workers of a cluster cannot create this
+                pool because it has an ``env`` or ``engines`` of its own; nothing is sent.
             GatewayError: If an error concerns every row, all rows fail, or the first 100 rows fail
                 alike.
             UnsupportedFeatureError: If ``batch=True`` and the provider has no batch interface.
@@ -344,11 +349,7 @@ class RowCaller(ABC):
         """
         own, calls = split_options(options, known)
         source = read_rows(rows)
-        if own["batch"] and source.library == "dask":
-            raise UsageError(
-                "batch and the rows of a Dask DataFrame cannot be combined.",
-                hint="Pass `rows.compute()`.",
-            )
+        check_batch(source, is_batch=own["batch"])
         call_options, system = _call_options(calls, model, schema, fresh=own["fresh"])
         row_prompt = RowPrompt(prompt, system, source, blank=own["missing"] == "blank")
         response_schema = cast("ResponseSchema | None", call_options.get("schema"))
@@ -363,7 +364,6 @@ class RowCaller(ABC):
         max_cost = cast("Decimal | None", own["max_cost"])
         engines = self._map_engines(model, max_cost, earlier.cost)
         most = min(engines.most_in_flight, own["concurrency"] or _CONCURRENCY)
-        is_iterator = source.kind == "iterator"
         session = MapSession(
             rows=source,
             prompt=row_prompt,
@@ -376,7 +376,7 @@ class RowCaller(ABC):
                 keeps_prompts=self._keeps_prompts,
                 redact=self._redactor(),
                 raises=own["on_error"] == "raise",
-                max_ahead=_MAX_AHEAD if ordered and is_iterator else None,
+                max_ahead=_MAX_AHEAD if ordered and source.kind == "iterator" else None,
             ),
             columns=columns,
             replaced=replaced,
@@ -388,8 +388,6 @@ class RowCaller(ABC):
             fresh=own["fresh"],
             max_age=cast("float | None", own["max_age"]),
         )
-        if source.library != "dask":
-            return session
         return over_partitions(session, partial(self._cluster_engines, model), sends=sends)
 
     def _open_results(

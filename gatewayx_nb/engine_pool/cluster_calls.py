@@ -36,15 +36,14 @@ from gatewayx_nb.errors import (
 from gatewayx_nb.hints import Hint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from gatewayx_nb.batch import Flow, MapFigures, RowRequest
+    from gatewayx_nb.batch import MapFigures
     from gatewayx_nb.calls import CallOptions, ChunkHandler, PlannedCall
     from gatewayx_nb.concurrency import Portal
-    from gatewayx_nb.engine_pool.cluster_worker import Report
+    from gatewayx_nb.engine_pool.cluster_worker import WorkerReport
     from gatewayx_nb.engine_pool.job_usage import JobUsage
     from gatewayx_nb.engine_pool.map_calls import MapCalls
-    from gatewayx_nb.engine_pool.preview import CallPreview
     from gatewayx_nb.messages import Prompt
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.schema import ResponseSchema
@@ -96,7 +95,7 @@ class _Worker:
     received: int = 0
     recent: int = 0
     workers: int = 0
-    report: Report | None = None
+    report: WorkerReport | None = None
     is_spent: bool = False
     is_member: bool = True
     heard_at: float = 0.0
@@ -157,7 +156,7 @@ class Cluster:
         return outcome
 
     @property
-    def reports(self) -> list[Report]:
+    def reports(self) -> list[WorkerReport]:
         """The last report of each worker; may be read from any thread."""
         return [each.report for each in list(self._workers.values()) if each.report is not None]
 
@@ -296,7 +295,7 @@ class Cluster:
         """Return whether a worker may get rows; if the whole cost limit is used up, each may."""
         return not worker.is_spent or all(each.is_spent for each in self._workers.values())
 
-    def _settle(self, worker: _Worker, report: Report) -> None:
+    def _settle(self, worker: _Worker, report: WorkerReport) -> None:
         worker.report, worker.recent = report, 0
         worker.received += len(report.items)
         for item in report.items:
@@ -321,7 +320,7 @@ class Cluster:
         row.outcome.set_result(outcome)
 
     def _lose(self, worker: _Worker) -> None:
-        """Hand the rows of a lost worker to the others."""
+        """Return the rows of a lost worker to the queue."""
         if not worker.is_member:
             return
         worker.is_member = False
@@ -369,10 +368,7 @@ class _ClientLoop:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop, self.inbox = loop, self
-
-    def call_soon(self, callback: Callable[[], object]) -> None:
-        """Run a function later on the loop's thread; see `LoopInbox`."""
-        self.loop.call_soon_threadsafe(callback)
+        self.call_soon = loop.call_soon_threadsafe
 
 
 class ClusterCall:
@@ -428,6 +424,7 @@ class ClusterCalls:
         used: What the calls of the map have used, on all workers.
         most_in_flight: Maximum number of calls in flight, on all workers together.
         cassette_mode: None: a cassette is open in this process only.
+        identity: As in this process, like ``estimates`` and ``flow``.
     """
 
     cassette_mode = None
@@ -442,27 +439,16 @@ class ClusterCalls:
     ) -> None:
         self._options = cast("dict[str, object]", options)
         self.used, self.most_in_flight = local.used, spec.concurrency
-        self._local, self._spec = local, spec
+        self.identity, self.estimates, self.flow = local.identity, local.estimates, local.flow
+        self._spec = spec
         self._cluster = Cluster(client, self._spec_for, create, local.used)
         self._portal = cast("Portal", _ClientLoop(self._cluster.loop))
-
-    def identity(self, reference: str) -> str:
-        """Return what a reference names now; see `batch.MapEngines.identity`."""
-        return self._local.identity(reference)
 
     def plan(self, prompt: Prompt, options: CallOptions, known: Reply | None = None) -> PlannedCall:  # noqa: ARG002 - of a cassette
         """Return the call of a row; see `batch.MapEngines.plan`."""
         common = self._options
         own = {name: value for name, value in options.items() if value is not common.get(name)}
         return ClusterCall(self._cluster, self._portal, prompt, cast("CallOptions", own))
-
-    def estimates(self, requests: Sequence[RowRequest]) -> list[CallPreview]:
-        """Return what each request would use; see `batch.MapEngines.estimates`."""
-        return self._local.estimates(requests)
-
-    def flow(self, concurrency: int) -> Flow:
-        """Return what bounds the speed; see `batch.MapEngines.flow`."""
-        return self._local.flow(concurrency)
 
     def note_pace(self, figures: MapFigures) -> None:
         """Fill in the number of calls in flight and of refusals, and what bounds the speed."""

@@ -125,7 +125,7 @@ class RowOutcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class WorkerReport:
     """A worker's answer to an `Order`.
 
     Attributes:
@@ -185,7 +185,7 @@ class WorkerRun:
         self._needed_at = 0.0
         self._leasing = asyncio.create_task(self._lease())
 
-    def exchange(self, order: Order) -> Report:
+    def exchange(self, order: Order) -> WorkerReport:
         """Accept rows, and report what the client has not received."""
         self._heard_at = time.monotonic()
         self._busy, self._waiting = max(1, order.busy), order.waiting
@@ -202,10 +202,10 @@ class WorkerRun:
                 self._open.discard(item.number)
         self._received = received
 
-    def _report(self) -> Report:
+    def _report(self) -> WorkerReport:
         self._items.extend(self._engines.used.take_sums())
         self._engines.note_pace(self._figures)
-        return Report(
+        return WorkerReport(
             list(self._items),
             self._blocks * self._spec.block,
             sum(lane.in_flight for lane in self._lanes.values()),
@@ -288,7 +288,7 @@ class WorkerRun:
         blocks, rows = self._spec.concurrency // self._spec.block, len(self._unfinished)
         return min(-(-(rows + self._waiting) // self._spec.block), -(-blocks // self._busy))
 
-    async def close(self, received: int) -> Report:
+    async def close(self, received: int) -> WorkerReport:
         """Cancel the calls, release the slots, and report what the client has not received."""
         self._is_over = True
         self._drop(received)
@@ -335,8 +335,8 @@ async def open_run(
     _runs[spec.id, str(dask_worker.address)] = WorkerRun(spec, pool, dask_worker)
 
 
-def exchange(order: Order, dask_worker: Any = None) -> Report:  # noqa: ANN401 - as above
-    """Hand rows to a run, and return its report.
+def exchange(order: Order, dask_worker: Any = None) -> WorkerReport:  # noqa: ANN401 - as above
+    """Add rows to a run, and return its report.
 
     Raises:
         UnknownRunError: If this process does not know the run.
@@ -347,7 +347,7 @@ def exchange(order: Order, dask_worker: Any = None) -> Report:  # noqa: ANN401 -
     return run.exchange(order)
 
 
-async def close_run(run: str, received: int, dask_worker: Any = None) -> Report | None:  # noqa: ANN401 - as above
+async def close_run(run: str, received: int, dask_worker: Any = None) -> WorkerReport | None:  # noqa: ANN401 - as above
     """End a run, and return what the client has not received."""
     known = _runs.pop((run, str(dask_worker.address)), None)
     return None if known is None else await known.close(received)
