@@ -211,7 +211,7 @@ class Cluster:
 
     async def _admit(self, addresses: set[str]) -> None:
         """Begin the run on workers, after the others have reduced their shares of the limits."""
-        if self._spec is None:
+        if self._spec is None or not self._workers:  # what is left of a cost limit is divided
             self._spec = self._make_spec(len(addresses))
             self._schema = self._spec.options.get("schema")  # type: ignore[assignment]
         new = [_Worker(address, heard_at=time.monotonic()) for address in sorted(addresses)]

@@ -252,8 +252,8 @@ class WorkerRun:
             while not self._is_over:
                 await self._lease_once()
                 if time.monotonic() - self._heard_at > _CLIENT_PATIENCE:
-                    await self.close(self._received)
                     _runs.pop(self._key, None)
+                    await self.close()
         finally:
             self._semaphore.refresh_callback.stop()
 
@@ -288,10 +288,10 @@ class WorkerRun:
         blocks, rows = self._spec.concurrency // self._spec.block, len(self._unfinished)
         return min(-(-(rows + self._waiting) // self._spec.block), -(-blocks // self._busy))
 
-    async def close(self, received: int) -> WorkerReport:
+    async def close(self, received: int | None = None) -> WorkerReport:
         """Cancel the calls, release the slots, and report what the client has not received."""
         self._is_over = True
-        self._drop(received)
+        self._drop(self._received if received is None else received)
         for lane in self._lanes.values():
             lane.stop()
         deadline, lanes = time.monotonic() + _CANCEL_TIMEOUT, self._lanes.values()
@@ -332,6 +332,8 @@ async def open_run(
         GatewayError: If this process cannot make the calls as the client would.
     """
     pool = await asyncio.to_thread(_pool, spec, create)
+    # A client that has lost this worker, and found it again, begins anew.
+    await close_run(spec.id, None, dask_worker)
     _runs[spec.id, str(dask_worker.address)] = WorkerRun(spec, pool, dask_worker)
 
 
@@ -347,7 +349,7 @@ def exchange(order: Order, dask_worker: Any = None) -> WorkerReport:  # noqa: AN
     return run.exchange(order)
 
 
-async def close_run(run: str, received: int, dask_worker: Any = None) -> WorkerReport | None:  # noqa: ANN401 - as above
+async def close_run(run: str, received: int | None, dask_worker: Any = None) -> WorkerReport | None:  # noqa: ANN401 - as above
     """End a run, and return what the client has not received."""
     known = _runs.pop((run, str(dask_worker.address)), None)
     return None if known is None else await known.close(received)

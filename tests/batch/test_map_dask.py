@@ -6,7 +6,7 @@ import contextlib
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dask.dataframe as dd
 import pandas as pd
@@ -14,7 +14,9 @@ import pytest
 from distributed import Client, LocalCluster
 
 from gatewayx_nb import EnginePool
-from gatewayx_nb.engine_pool import cluster_worker
+from gatewayx_nb.engine_pool import cluster_calls, cluster_worker
+from gatewayx_nb.engine_pool.cluster_calls import run_spec
+from gatewayx_nb.engine_pool.cluster_worker import Order, RowOrder, exchange, open_run
 from gatewayx_nb.errors import AuthenticationError, ConfigError, UsageError
 from tests.batch.dask_provider import KEY, CountingProvider
 from tests.conftest import Project
@@ -153,18 +155,25 @@ def test_two_workers_answer_as_one_process_does(client, pool, other, provider, o
     assert answers.dtypes.to_dict() == computed.dtypes.to_dict()
 
 
-def test_the_limits_of_concurrency_and_rate_hold_for_all_workers_together(
-    client, project, provider
-):
-    project.settings("[limits]\nconcurrency = 5\n\n[engines.openai]\nrequests_per_minute = 1800\n")
-    provider.limit, provider.latency = 1800, 0.15
+def test_the_calls_in_flight_are_bounded_for_all_workers_together(client, project, provider):
+    project.settings("[limits]\nconcurrency = 5\n")
+    provider.latency = 0.1
     with EnginePool(home=project.root) as pool:
-        answers = pool.map(frame(150), "{{text}}", **MODEL).compute()
+        answers = pool.map(frame(100), "{{text}}", **MODEL).compute()
 
-    assert list(answers.answer) == [f"ROW {number}" for number in range(150)]
-    assert provider.refused == 0
+    assert list(answers.answer) == [f"ROW {number}" for number in range(100)]
     assert 1 < provider.most_at_once <= 5
-    assert sum(provider.asked.values()) == 150
+    assert set(provider.asked.values()) == {1}
+
+
+def test_the_rate_is_bounded_for_all_workers_together(client, project, provider):
+    project.settings("[engines.openai]\nrequests_per_minute = 900\n")
+    provider.limit = 900
+    with EnginePool(home=project.root) as pool:
+        answers = pool.map(frame(90), "{{text}}", **MODEL).compute()
+
+    assert list(answers.answer) == [f"ROW {number}" for number in range(90)]
+    assert provider.refused == 0
 
 
 def test_a_killed_worker_loses_no_reported_row(client, pool, provider):
@@ -301,6 +310,54 @@ def test_workers_share_a_cost_limit(threads, pool, project):
     stopped = answers.gx_error.str.startswith("BudgetError: the job has used").eq(other=True)
     assert 0 < stopped.sum() < 40
     assert pool.map_jobs()[0].cost <= 0.3
+
+
+def test_a_worker_that_joins_gets_rows_and_a_share(pool, provider):
+    provider.latency = 0.05
+    options = {"processes": False, "protocol": "tcp", "host": "127.0.0.1"}
+    runs = set()
+    with local_cluster(n_workers=1, **options) as cluster, Client(cluster):
+        for position, _ in pool.imap(frame(400), "{{text}}", **MODEL):
+            if position == 10:
+                cluster.scale(2)
+            runs |= {run for run in list(cluster_worker._runs.values()) if run._blocks}
+
+    assert len(runs) == 2
+    assert set(provider.asked.values()) == {1}
+    assert provider.most_at_once <= 6
+
+
+def test_a_cluster_without_workers_fails_the_map(pool, monkeypatch):
+    monkeypatch.setattr(cluster_calls, "_PATIENCE", 0.5)
+    options = {"processes": False, "protocol": "tcp", "host": "127.0.0.1"}
+    with local_cluster(n_workers=1, **options) as cluster, Client(cluster) as client:
+        rows = client.persist(frame(4))
+        monkeypatch.setattr(type(client), "nthreads", no_workers)
+        with pytest.raises(ConfigError, match="has had no worker"):
+            pool.map(rows, "{{text}}", **MODEL)
+
+
+async def no_workers(client):
+    return {}
+
+
+def test_a_worker_ends_the_calls_of_a_client_that_is_gone(threads, pool, provider, monkeypatch):
+    provider.latency = 3
+    monkeypatch.setattr(cluster_worker, "_CLIENT_PATIENCE", 0.5)
+    folder, identity = str(pool.config.project.root), pool._job_identity("openai:m")
+    spec = replace(run_spec(folder, identity, {"model": "openai:m"}, 4), id="a run")
+    worker = next(iter(threads.nthreads()))
+    threads.run(open_run, spec, EnginePool, workers=[worker])
+    (run,) = cluster_worker._runs.values()
+    order = Order("a run", [RowOrder(0, "hello", {})], 0, 1, 1, 0)
+    threads.run(exchange, order, workers=[worker])
+
+    deadline = time.monotonic() + 60
+    while not provider.at_once or (run._blocks or not run._is_over):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert not cluster_worker._runs
+    assert sum(lane.running for lane in run._lanes.values()) == 0
 
 
 def test_an_asynchronous_client_needs_amap(pool, provider):
