@@ -167,7 +167,7 @@ def _rows(expression: str, values: NotebookValues) -> Rows:
         rows = read_rows(prompts.resolve(expression, namespace, (Secret,)))
     except UsageError as error:
         raise UsageError(f"`--map {shown}`: {error.message}", hint=error.hint) from None
-    if rows.count is None:
+    if rows.kind == "iterator":
         raise UsageError(
             f"`--map {shown}` is an iterator, whose length is not known.",
             hint=f"Make it a list: `{shown} = list({shown})`; `gx.imap` takes an iterator.",

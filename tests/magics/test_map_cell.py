@@ -47,6 +47,17 @@ def test_without_a_name_the_frame_is_the_value_of_the_cell(notebook):
     assert list(value.answer) == ["[mock] good", "[mock] bad"]
 
 
+def test_a_dask_frame_becomes_one(notebook):
+    dask = pytest.importorskip("dask.dataframe")  # the oldest versions are tested without it
+    frame = dask.from_pandas(notebook.user_ns["df"], npartitions=2)
+    notebook.user_ns["lazy"] = frame
+
+    value = notebook.ask("%%gatewayx mock --map lazy\n{{topic}} {{text}}")
+
+    assert isinstance(value, dask.DataFrame)
+    assert list(value.compute().answer) == ["[mock] {{text}} good", "[mock] {{text}} bad"]
+
+
 def test_a_cell_asks_nothing_that_python_has_asked(notebook, capsys):
     gatewayx_nb.map(notebook.user_ns["df"].head(1), "{{text}}", "mock")
     notebook.ask("%%gatewayx mock --map df -o result\n{{text}}")
