@@ -33,7 +33,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import copy
 import difflib
 import re
 import traceback
@@ -93,8 +92,10 @@ class GatewayError(Exception):
 
     def with_appended_text(self, text: str) -> Self:
         """Return a copy whose message continues with ``text``."""
-        # The copy has all fields, such as `partial`, but no cause and no traceback.
-        error = copy.copy(self)
+        # The copy has all fields, such as `partial`, but no cause and no traceback. A package may
+        # have changed how exceptions are pickled, and so what `copy.copy` does: tblib, for example.
+        error = type(self).__new__(type(self))
+        error.__dict__.update(self.__dict__)
         error.message += text
         error.args = (error.message,)
         return error

@@ -1,6 +1,8 @@
+import copyreg
 import pickle
 
 import pytest
+from tblib import pickling_support
 
 from gatewayx_nb import errors
 from gatewayx_nb.errors import (
@@ -163,3 +165,13 @@ def test_the_nearest_name_is_suggested():
     """A similar name is suggested, and a dissimilar name is not."""
     assert did_you_mean("gork", ["grok", "mock"]) == " Did you mean 'grok'?"
     assert did_you_mean("zzz", ["grok"]) == ""
+
+
+def test_appended_text_leaves_the_error_as_it_is_whatever_pickles_exceptions(monkeypatch):
+    """tblib, which Dask uses, gives the copies of an exception the attributes of the original."""
+    monkeypatch.setitem(copyreg.dispatch_table, QuotaError, pickling_support.pickle_exception)
+    error = QuotaError("no", engine="e")
+
+    longer = error.with_appended_text(" more")
+
+    assert (error.message, longer.message, longer.engine) == ("no", "no more", "e")
