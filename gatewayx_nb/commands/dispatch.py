@@ -30,6 +30,7 @@ from gatewayx_nb.commands.status import (
     overview,
     reload,
     security,
+    settings,
     status,
     status_arguments,
     use,
@@ -107,7 +108,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Compare": ("compare",),
     "Record": ("cassette",),
     "Cost": ("usage", "history"),
-    "Trouble": ("explain", "health", "security", "nest", "help"),
+    "Trouble": ("explain", "health", "security", "settings", "nest", "help"),
 }
 """The commands, grouped by purpose as `help` lists them; each is in one group."""
 
@@ -266,6 +267,7 @@ COMMANDS = {
         Command("pull", "download a model that runs on this machine", pull, pull_arguments),
         Command("reload", "reload all files", reload),
         Command("security", "show who can read keys and change code", security),
+        Command("settings", "show every setting, its value and what it means", settings),
         Command("status", "show every engine and what it needs", status, status_arguments),
         Command(
             "trust",

@@ -10,7 +10,7 @@ from gatewayx_nb.calls import Note, Table, text_columns
 from gatewayx_nb.errors import ConfigError, EngineNotFoundError, did_you_mean
 from gatewayx_nb.files import quoted_path
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.secure_config import display_path
+from gatewayx_nb.secure_config import RATE_OPTIONS, display_path, origin
 
 if TYPE_CHECKING:
     import argparse
@@ -180,6 +180,40 @@ def security(session: Session, _: argparse.Namespace) -> Table:
     active = session.pool.active_cassette
     notes += [active.warning] if active and active.warning else []
     return Table(rows, text_columns("folder", "file", "mode", "owner", "git"), notes)
+
+
+def settings(session: Session, _: argparse.Namespace) -> Table:
+    """Show each setting with its value, the file that sets it, and what it means."""
+    config = session.pool.config
+    labels = {folder.owner: folder.label(folder.settings) for folder in config.config_dirs}
+    rows = [
+        (setting.path, _shown(value), labels[owner] if owner else "", setting.help)
+        for setting, value, owner in config.settings_in_force()
+    ]
+    options = [
+        (f"engines.{name}.{option}", _shown_option(option, value), "", "")
+        for name, table in sorted(config.settings.engines.items())
+        for option, value in table.items()
+    ]
+    note = "A setting is a line of `config/gatewayx.toml`; without one, the default applies."
+    return Table([*rows, *options], text_columns("setting", "value", "set in", "meaning"), [note])
+
+
+def _shown_option(name: str, value: object) -> str:
+    """Return the value of an engine's option, unless it may hold something private."""
+    if name == "base_url":
+        return origin(str(value))  # without a user name and a password
+    return _shown(value) if name in ("model", "api", *RATE_OPTIONS) else "set"
+
+
+def _shown(value: object) -> str:
+    if value is None or value == ():
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ", ".join(value) if isinstance(value, tuple) else str(value)
 
 
 def _summary(session: Session) -> tuple[str, ...]:

@@ -23,11 +23,15 @@ from gatewayx_nb.secure_config.headers import check_no_key
 from gatewayx_nb.secure_config.importing import ConfirmImport, ImportPlan, KeyImport, SkipReason
 from gatewayx_nb.secure_config.key_lookup import SECRET_NAME, VENDOR_VARIABLES, Key, engine_variable
 from gatewayx_nb.secure_config.key_store import make_folder as make_secrets_folder
-from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES, Limits, Network, Rates
+from gatewayx_nb.secure_config.settings import RATE_OPTIONS, SHIPPED_ALIASES, Limits, Network, Rates
+from gatewayx_nb.secure_config.settings_table import ENGINE_SETTINGS, SETTINGS
 from gatewayx_nb.secure_config.trusted import Permission, origin
 
 __all__ = [
+    "ENGINE_SETTINGS",
+    "RATE_OPTIONS",
     "SECRET_NAME",
+    "SETTINGS",
     "SHIPPED_ALIASES",
     "VENDOR_VARIABLES",
     "Config",

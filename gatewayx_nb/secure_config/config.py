@@ -22,6 +22,7 @@ from gatewayx_nb.files import (
 from gatewayx_nb.secure_config import headers, importing, key_store, settings
 from gatewayx_nb.secure_config.key_lookup import VENDOR_VARIABLES, Key, KeyLookup, engine_variable
 from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES
+from gatewayx_nb.secure_config.settings_table import SETTINGS
 from gatewayx_nb.secure_config.trusted import Permission, TrustStore, option_target, origin
 from gatewayx_nb.text import short_repr
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.files import Owner
     from gatewayx_nb.secure_config.importing import ConfirmImport, KeyImport
+    from gatewayx_nb.secure_config.settings_table import Setting
 
 
 class Config:
@@ -88,6 +90,21 @@ class Config:
         self.problems = list(filter(None, problems.values()))
         self._stamps = stamps
         return True
+
+    def settings_in_force(self) -> Iterator[tuple[Setting, object, Owner | None]]:
+        """Yield each setting with its value, and whose file sets it; ``None`` for the default."""
+        settings_of: tuple[tuple[Owner, settings.Settings], ...] = (
+            ("project", self._project_settings),
+            ("user", self.user_settings),
+        )
+        for setting in SETTINGS:
+            value = settings.value_of(self.settings, setting)
+            owners = (
+                owner
+                for owner, values in settings_of
+                if setting.path in values.given and settings.value_of(values, setting) == value
+            )
+            yield setting, value, next(owners, None)
 
     def key(self, engine: str, vendor_variable: str = "", owner: Owner | None = None) -> Key:
         """Return an engine's key and its state.

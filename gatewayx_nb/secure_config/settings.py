@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -23,10 +20,12 @@ from gatewayx_nb.files import (
 )
 from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.secure_config import headers
+from gatewayx_nb.secure_config.settings_table import ENGINE_SETTINGS, SETTINGS, Setting
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from decimal import Decimal
     from pathlib import Path
 
 TomlTable = Mapping[str, Any]
@@ -36,40 +35,14 @@ SHIPPED_ALIASES: Mapping[str, str] = MappingProxyType(
     {"claude": "anthropic", "gemini": "google", "gpt": "openai", "xai": "grok"}
 )
 
-_KNOWN_KEYS: Mapping[str, tuple[str, ...]] = {
-    "": (
-        "default_model",
-        "aliases",
-        "limits",
-        "network",
-        "keys",
-        "cassettes",
-        "storage",
-        "engines",
-    ),
-    "limits": ("timeout", "concurrency", "retries", "max_cost", "max_cost_per_day", "table_rows"),
-    "network": ("proxy", "ca_bundle", "plain_http"),
-    "keys": ("vendor_variables",),
-    "cassettes": ("redact", "prompts", "strict_model"),
-    "storage": ("folder", "keep_days"),
+_TABLES = ("aliases", "engines")
+"""Tables whose names are the user's own."""
+
+_KNOWN_NAMES = {
+    table: tuple(setting.name for setting in SETTINGS if setting.table == table)
+    for table in dict.fromkeys(setting.table for setting in SETTINGS)
 }
-
-_TYPE_NAMES = {
-    str: "a string",
-    int: "an integer",
-    bool: "a boolean",
-    list: "an array",
-    dict: "a table",
-}
-
-_MAX_TIMEOUT = 604_800.0
-"""A week in seconds; a longer timeout was probably written in milliseconds."""
-
-_MAX_DAYS = 36_500.0
-"""A century in days."""
-
-_MAX_TABLE_ROWS = 10_000
-"""Maximum of ``table_rows``: a cloned project must not freeze a notebook with a large table."""
+_KNOWN_NAMES[""] += (*filter(None, _KNOWN_NAMES), *_TABLES)
 
 RATE_OPTIONS = ("requests_per_minute", "tokens_per_minute")
 
@@ -159,6 +132,7 @@ class Settings:
         keep_days: The number of days after which the results of an unused job are deleted; ``None``
             to keep them.
         engines: Options of each engine, by engine name.
+        given: The names of the settings that a file contains, such as ``limits.timeout``.
     """
 
     default_model: str | None = None
@@ -172,6 +146,17 @@ class Settings:
     storage_folder: str | None = None
     keep_days: float | None = None
     engines: Mapping[str, TomlTable] = field(default_factory=dict)
+    given: frozenset[str] = field(default=frozenset(), compare=False)
+
+
+_FIELDS = {"storage.folder": "storage_folder"}
+"""The attributes of `Settings` that are not named like their setting."""
+
+
+def value_of(settings: Settings, setting: Setting) -> object:
+    """Return the value that settings have for one setting."""
+    inner = getattr(settings, setting.table, settings) if setting.table else settings
+    return getattr(inner, _FIELDS.get(setting.path, setting.name))
 
 
 def load(paths: Iterable[Path]) -> Settings:
@@ -266,37 +251,32 @@ def _settings(table: TomlTable, path: Path | None) -> Settings:
     """Validate a table and return the settings; error messages name ``path``."""
     reader = _Reader(path)
     reader.reject_unknown(table, "")
-    limits, network = reader.table(table, "limits"), reader.table(table, "network")
-    keys, aliases = reader.table(table, "keys"), reader.table(table, "aliases")
-    cassettes, storage = reader.table(table, "cassettes"), reader.table(table, "storage")
-    engines, defaults = reader.table(table, "engines"), Limits()
-    user_aliases = {name: reader.value(aliases, name, str, "") for name in aliases}
+    aliases, engines = reader.table(table, "aliases"), reader.table(table, "engines")
+    values = {
+        setting.path: reader.value(setting, reader.table(table, setting.table))
+        for setting in SETTINGS
+    }
+
+    def of(name: str) -> dict[str, Any]:
+        return {each.name: values[each.path] for each in SETTINGS if each.table == name}
+
     return Settings(
-        default_model=reader.value(table, "default_model", str, None),
-        aliases={**SHIPPED_ALIASES, **user_aliases},
-        limits=Limits(
-            timeout=float(reader.positive(limits, "timeout", defaults.timeout, _MAX_TIMEOUT)),
-            concurrency=reader.integer(limits, "concurrency", defaults.concurrency, 1, 10_000),
-            retries=reader.integer(limits, "retries", defaults.retries, 0, 100),
-            max_cost=reader.dollars(limits, "max_cost"),
-            max_cost_per_day=reader.dollars(limits, "max_cost_per_day"),
-            table_rows=reader.integer(
-                limits, "table_rows", defaults.table_rows, 1, _MAX_TABLE_ROWS
-            ),
-        ),
-        network=Network(
-            proxy=reader.value(network, "proxy", str, None),
-            ca_bundle=reader.value(network, "ca_bundle", str, None),
-            plain_http=reader.strings(network, "plain_http"),
-        ),
-        vendor_variables=reader.value(keys, "vendor_variables", bool, default=True),
-        redact=reader.value(cassettes, "redact", str, None),
-        prompts=reader.choice(cassettes, "prompts", ("text", "digest")),
-        strict_model=reader.value(cassettes, "strict_model", bool, default=False),
-        storage_folder=reader.folder(storage, "folder"),
-        keep_days=reader.days(storage, "keep_days"),
+        default_model=values["default_model"],
+        aliases={**SHIPPED_ALIASES, **{name: reader.text(aliases, name) for name in aliases}},
+        limits=Limits(**of("limits")),
+        network=Network(**of("network")),
+        **of("keys"),
+        **of("cassettes"),
+        storage_folder=values["storage.folder"],
+        keep_days=values["storage.keep_days"],
         engines={name: reader.engine_options(engines, name) for name in engines},
+        given=frozenset(path for path in values if _is_given(table, path)),
     )
+
+
+def _is_given(table: TomlTable, path: str) -> bool:
+    *tables, name = path.split(".")
+    return name in (table.get(tables[0], {}) if tables else table)
 
 
 class _Reader:
@@ -306,7 +286,7 @@ class _Reader:
         self.origin, self._is_file = str(path or "config/gatewayx.toml"), path is not None
 
     def reject_unknown(self, table: TomlTable, name: str) -> None:
-        known = _KNOWN_KEYS[name]
+        known = _KNOWN_NAMES[name]
         for key in table:
             if key not in known:
                 where = f"[{name}] {key}" if name else key
@@ -316,19 +296,36 @@ class _Reader:
                 )
 
     def table(self, table: TomlTable, name: str) -> TomlTable:
-        inner: TomlTable = self.value(table, name, dict, {})
-        if name in _KNOWN_KEYS:
+        """Return a table inside a table; the table itself if ``name`` is empty."""
+        if not name:
+            return table
+        inner: object = table.get(name, {})
+        if not isinstance(inner, Mapping):
+            raise self.invalid(name, inner, "a table")
+        if name in _KNOWN_NAMES:
             self.reject_unknown(inner, name)
         return inner
 
+    def value(self, setting: Setting, table: TomlTable) -> Any:  # noqa: ANN401 - of the setting's kind
+        """Return the value of a setting, or its default if the table does not contain it."""
+        if setting.name not in table:
+            return setting.default
+        value = setting.kind.read(table[setting.name])
+        if value is None:
+            raise self.invalid(setting.name, table[setting.name], setting.kind.expected)
+        return value
+
+    def text(self, table: TomlTable, name: str) -> str:
+        value = table[name]
+        if not isinstance(value, str):
+            raise self.invalid(name, value, "a string")
+        return value
+
     def engine_options(self, table: TomlTable, name: str) -> TomlTable:
         options = self.table(table, name)
-        for option in ("base_url", "model"):
-            self.value(options, option, str, "")
-        for option in RATE_OPTIONS:
-            if option in options:
-                self.positive(options, option, math.nan)
-        extra: TomlTable = self.value(options, "headers", dict, {})
+        for setting in ENGINE_SETTINGS:
+            self.value(setting, options)
+        extra = self.table(options, "headers")
         if problem := headers.problem_of_all(extra, is_file=self._is_file):
             raise ConfigError(
                 f"[engines.{name}] headers in {self.origin}: {problem}.",
@@ -342,59 +339,6 @@ class _Reader:
                 hint=Hint("set_key", engine=name),
             )
         return options
-
-    def positive(
-        self, table: TomlTable, name: str, default: float, maximum: float = math.inf
-    ) -> float:
-        value: float = table.get(name, default)
-        # A bool is an int in Python, and `inf` is a valid float in TOML.
-        if type(value) not in (int, float) or not 0 < value <= min(maximum, sys.float_info.max):
-            upper = "" if maximum == math.inf else f" and at most {maximum:,.0f}"
-            raise self.invalid(name, value, f"a number > 0{upper}")
-        return value
-
-    def days(self, table: TomlTable, name: str) -> float | None:
-        return float(self.positive(table, name, math.nan, _MAX_DAYS)) if name in table else None
-
-    def folder(self, table: TomlTable, name: str) -> str | None:
-        value: str | None = self.value(table, name, str, None)
-        if value is not None and (not value.strip() or "\0" in value):
-            raise self.invalid(name, value, "a path")
-        return value
-
-    def dollars(self, table: TomlTable, name: str) -> Decimal | None:
-        value: float | None = table.get(name)
-        if value is None:
-            return None
-        if type(value) not in (int, float) or not 0 <= value < math.inf:
-            raise self.invalid(name, value, "an amount of US dollars >= 0")
-        return Decimal(str(value))
-
-    def integer(self, table: TomlTable, name: str, default: int, minimum: int, maximum: int) -> int:
-        value: int = self.value(table, name, int, default)
-        if not minimum <= value <= maximum:
-            raise self.invalid(name, value, f"an integer from {minimum} to {maximum:,}")
-        return value
-
-    def strings(self, table: TomlTable, name: str) -> tuple[str, ...]:
-        values = self.value(table, name, list, [])
-        if not all(isinstance(value, str) for value in values):
-            raise self.invalid(name, values, "a list of strings")
-        return tuple(values)
-
-    def value(self, table: TomlTable, name: str, expected_type: type[T], default: Any) -> Any:  # noqa: ANN401
-        value = table.get(name, default)
-        is_bool_for_int = expected_type is int and isinstance(value, bool)
-        if value is not default and (is_bool_for_int or not isinstance(value, expected_type)):
-            raise self.invalid(name, value, _TYPE_NAMES[expected_type])
-        return value
-
-    def choice(self, table: TomlTable, name: str, choices: tuple[str, ...]) -> Any:  # noqa: ANN401
-        """Return one of the choices; the first is the default."""
-        value = table.get(name, choices[0])
-        if value not in choices:
-            raise self.invalid(name, value, " or ".join(f'"{choice}"' for choice in choices))
-        return value
 
     def invalid(self, name: str, value: object, expected: str) -> ConfigError:
         return ConfigError(

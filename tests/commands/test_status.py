@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from gatewayx_nb import commands
+from gatewayx_nb import EnginePool, commands
 from gatewayx_nb.commands import COMMANDS
 from gatewayx_nb.commands.dispatch import GROUPS
 
@@ -120,3 +120,37 @@ def test_help_lists_every_command_in_one_group(session):
     page = table._repr_html_()
     assert "`" not in page
     assert len(re.findall(r'<code style="white-space:nowrap">gatewayx ', page)) >= len(names)
+
+
+def test_settings_shows_the_values_and_the_files_that_set_them(project, session_of):
+    """A value of a file has the name of the file; what may be private is not shown."""
+    project.settings(
+        "limits = {retries = 5, max_cost = 2.5}\n"
+        '[engines.acme]\nbase_url = "https://me:secret@acme.example/v1"\nown = "private"\n'
+    )
+    with project.pool() as pool:
+        table = commands.run(session_of(pool), "settings")
+
+    rows = {row[0]: row[1:3] for row in table}
+    assert rows["limits.retries"] == ("5", "config/gatewayx.toml")
+    assert rows["limits.max_cost"] == ("2.5", "config/gatewayx.toml")
+    assert rows["limits.timeout"] == ("600", "")
+    assert rows["engines.acme.base_url"][0] == "https://acme.example"
+    assert rows["engines.acme.own"][0] == "set"
+    assert "secret" not in repr(table)
+    assert "private" not in repr(table)
+
+
+def test_settings_names_the_file_of_the_lower_limit(project, session_of, clean_environment):
+    """Of two limits, the lower one counts, whichever file it is in."""
+    user = clean_environment / "config" / "gatewayx" / "config"
+    user.mkdir(parents=True)
+    (user / "gatewayx.toml").write_text("limits = {retries = 1, timeout = 900}")
+    project.settings("limits = {retries = 5, timeout = 60}")
+    with EnginePool(home=project.root) as pool:
+        table = commands.run(session_of(pool), "settings")
+
+    rows = {row[0]: row[1:3] for row in table}
+    assert rows["limits.retries"][0] == "1"
+    assert "gatewayx/config/gatewayx.toml" in rows["limits.retries"][1]
+    assert rows["limits.timeout"] == ("60", "config/gatewayx.toml")

@@ -4,7 +4,8 @@ from decimal import Decimal
 import pytest
 
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.secure_config.settings import Settings, load, save_default
+from gatewayx_nb.secure_config import SETTINGS
+from gatewayx_nb.secure_config.settings import Settings, load, save_default, value_of
 
 
 def _write_file(tmp_path, text, name="gatewayx.toml"):
@@ -132,7 +133,7 @@ def test_malformed_toml_is_one_typed_error_or_a_problem(project, file, text):
         ("limits.timeout = 'x'", "'timeout'.*must be a number > 0 and at most 604,800, got"),
         ("limits.timeout = 0", "'timeout'.*must be a number > 0 and at most 604,800, got"),
         ("limits.timeout = inf", "'timeout'.*must be a number > 0 and at most 604,800, got"),
-        ("limits.concurrency = 0.5", "'concurrency'.*must be an integer, got"),
+        ("limits.concurrency = 0.5", "'concurrency'.*must be an integer from .* to .*, got"),
         ("limits.concurrency = 0", "'concurrency'.*must be an integer from 1 to"),
         ("limits.retries = -1", "'retries'.*must be an integer from 0 to"),
         ("network.plain_http = [1]", "'plain_http'.*must be a list of strings, got"),
@@ -148,9 +149,9 @@ def test_malformed_toml_is_one_typed_error_or_a_problem(project, file, text):
             "'max_cost_per_day'.*must be an amount of US dollars >= 0, got 'x'",
         ),
         ("limits.max_cost_per_day = nan", "'max_cost_per_day'.*must be an amount of US dollars"),
-        ("limits.retries = true", "'retries'.*must be an integer, got"),
+        ("limits.retries = true", "'retries'.*must be an integer from .* to .*, got"),
         ("storage.folder = ' '", "'folder'.*must be a path, got"),
-        ("storage.folder = 1", "'folder'.*must be a string, got"),
+        ("storage.folder = 1", "'folder'.*must be a path, got"),
         ("storage.keep_days = 0", "'keep_days'.*must be a number > 0 and at most 36,500, got 0"),
         ("storage.keep_days = nan", "'keep_days'.*must be a number > 0"),
         ("storage.folders = 'a'", r"unknown setting '\[storage\] folders'.*Did you mean 'folder'"),
@@ -223,3 +224,11 @@ def test_a_saved_reference_is_escaped(tmp_path):
     save_default(path, 'mock:a"b\\c')
 
     assert load([path]).default_model == 'mock:a"b\\c'
+
+
+def test_the_defaults_of_the_table_are_those_of_the_settings():
+    """`settings` shows the table's defaults, and the pool uses those of the classes."""
+    defaults = Settings()
+
+    for setting in SETTINGS:
+        assert value_of(defaults, setting) == setting.default

@@ -1,0 +1,177 @@
+"""The table of settings: for each one, its valid values, its default and what it sets.
+
+The settings files are read with this table, and the command `settings` and the reference show it.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_MAX_TIMEOUT = 604_800.0
+"""A week in seconds; a longer timeout was probably written in milliseconds."""
+
+_MAX_DAYS = 36_500.0
+"""A century in days."""
+
+_MAX_TABLE_ROWS = 10_000
+"""Maximum of ``table_rows``: a cloned project must not freeze a notebook with a large table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """The valid values of a setting.
+
+    Attributes:
+        expected: The valid values, as in "must be a string".
+        read: Returns the value for a value from a file; ``None`` if it is invalid.
+    """
+
+    expected: str
+    read: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting of ``config/gatewayx.toml``.
+
+    Attributes:
+        table: Name of its table; empty for the top of the file.
+        name: Its name in the table.
+        kind: Its valid values.
+        default: Its value if no file sets it.
+        help: What it sets, in one sentence.
+    """
+
+    table: str
+    name: str
+    kind: Kind
+    default: Any
+    help: str
+
+    @property
+    def path(self) -> str:
+        """The name of the setting with its table, such as ``limits.timeout``."""
+        return f"{self.table}.{self.name}".lstrip(".")
+
+
+def _number(maximum: float = math.inf) -> Kind:
+    def read(value: Any) -> float | None:  # noqa: ANN401 - a value from TOML
+        # A bool is an int in Python, and `inf` is a valid float in TOML.
+        is_number = type(value) in (int, float)
+        is_valid = is_number and 0 < value <= min(maximum, sys.float_info.max)
+        return float(value) if is_valid else None
+
+    upper = "" if maximum == math.inf else f" and at most {maximum:,.0f}"
+    return Kind(f"a number > 0{upper}", read)
+
+
+def _integer(minimum: int, maximum: int) -> Kind:
+    def read(value: Any) -> int | None:  # noqa: ANN401
+        return value if type(value) is int and minimum <= value <= maximum else None
+
+    return Kind(f"an integer from {minimum} to {maximum:,}", read)
+
+
+def _choice(*choices: str) -> Kind:
+    expected = " or ".join(f'"{choice}"' for choice in choices)
+    return Kind(expected, lambda value: value if value in choices else None)
+
+
+def _read_dollars(value: Any) -> Decimal | None:  # noqa: ANN401
+    is_valid = type(value) in (int, float) and 0 <= value < math.inf
+    return Decimal(str(value)) if is_valid else None
+
+
+def _read_strings(value: Any) -> tuple[str, ...] | None:  # noqa: ANN401
+    is_valid = isinstance(value, list) and all(isinstance(item, str) for item in value)
+    return tuple(value) if is_valid else None
+
+
+def _read_path(value: Any) -> str | None:  # noqa: ANN401
+    is_valid = isinstance(value, str) and value.strip() and "\0" not in value
+    return value if is_valid else None
+
+
+_STRING = Kind("a string", lambda value: value if isinstance(value, str) else None)
+_BOOL = Kind("a boolean", lambda value: value if isinstance(value, bool) else None)
+_DOLLARS = Kind("an amount of US dollars >= 0", _read_dollars)
+_STRINGS = Kind("a list of strings", _read_strings)
+_PATH = Kind("a path", _read_path)
+
+SETTINGS = (
+    Setting("", "default_model", _STRING, None, "The model to call if none is named."),
+    Setting("limits", "timeout", _number(_MAX_TIMEOUT), 600.0, "Seconds for a whole call."),
+    Setting(
+        *("limits", "concurrency", _integer(1, 10_000), 512),
+        "Maximum number of concurrent calls to one engine.",
+    ),
+    Setting(
+        "limits", "retries", _integer(0, 100), 2, "Maximum number of retries of a failed request."
+    ),
+    Setting(
+        *("limits", "max_cost", _DOLLARS, None),
+        "Maximum cost of a kernel's calls, in US dollars.",
+    ),
+    Setting(
+        *("limits", "max_cost_per_day", _DOLLARS, None),
+        "Maximum cost of a day's calls, in US dollars: the project's, or all of yours.",
+    ),
+    Setting(
+        *("limits", "table_rows", _integer(1, _MAX_TABLE_ROWS), 20),
+        "Maximum number of rows of a table in a prompt.",
+    ),
+    Setting("network", "proxy", _STRING, None, "URL of a proxy, instead of the environment's."),
+    Setting(
+        *("network", "ca_bundle", _STRING, None),
+        "PEM file with additional certificate authorities.",
+    ),
+    Setting(
+        *("network", "plain_http", _STRINGS, ()),
+        "Hosts to which a key may be sent without TLS.",
+    ),
+    Setting(
+        *("keys", "vendor_variables", _BOOL, True),
+        "Whether the vendors' variables, such as XAI_API_KEY, are read.",
+    ),
+    Setting(
+        *("cassettes", "redact", _STRING, None),
+        "`module:function` that is applied to text before it is recorded.",
+    ),
+    Setting(
+        *("cassettes", "prompts", _choice("text", "digest"), "text"),
+        "Whether requests are recorded as text or as digests.",
+    ),
+    Setting(
+        *("cassettes", "strict_model", _BOOL, False),
+        "Whether a recording of another model than the one now named counts as missing.",
+    ),
+    Setting(
+        "storage", "folder", _PATH, None, "The folder in which the answers of maps are stored."
+    ),
+    Setting(
+        *("storage", "keep_days", _number(_MAX_DAYS), None),
+        "Days after which the answers of an unused map are forgotten.",
+    ),
+)
+"""The settings that have a name of their own."""
+
+ENGINE_SETTINGS = (
+    Setting("engines.NAME", "base_url", _STRING, None, "Address of the engine's provider."),
+    Setting("engines.NAME", "model", _STRING, None, "Default model of the engine."),
+    Setting(
+        *("engines.NAME", "requests_per_minute", _number(), None),
+        "Requests that the provider allows in a minute.",
+    ),
+    Setting(
+        *("engines.NAME", "tokens_per_minute", _number(), None),
+        "Tokens that the provider allows in a minute.",
+    ),
+)
+"""The settings of each engine. An engine may take others, which are passed to it as arguments."""
