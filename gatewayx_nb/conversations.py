@@ -14,6 +14,7 @@ from typing_extensions import override
 from gatewayx_nb.calls import Caller, hide_option
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.html import safe_markdown
 from gatewayx_nb.messages import Message
 from gatewayx_nb.replies import details_text
 from gatewayx_nb.text import short_repr
@@ -269,7 +270,7 @@ _HEADINGS = {"user": "You", "assistant": "Assistant", "tool": "Tool", "system": 
 
 def _sections(chat: Chat) -> Iterator[str]:
     if chat.system:
-        yield f"**System**\n\n{chat.system}"
+        yield _section("System", chat.system, ())
     for turn in chat.turns:
         for message in turn.messages:
             yield _section(_HEADINGS[message.role], message.content, message.tool_calls)
@@ -279,5 +280,6 @@ def _sections(chat: Chat) -> Iterator[str]:
 
 
 def _section(heading: str, text: str, calls: Iterable[ToolCall]) -> str:
+    """Return a message as Markdown that a program may convert to a page: it runs nothing there."""
     called = (f"Calls `{call.name}({call.arguments})`" for call in calls)
-    return "\n\n".join([f"**{heading}**", *filter(None, [text]), *called])
+    return "\n\n".join(filter(None, map(safe_markdown, (f"**{heading}**", text, *called))))

@@ -266,7 +266,7 @@ _BY_MESSAGE: tuple[tuple[int, re.Pattern[str], type[GatewayError]], ...] = (
             r"prompt is too long|exceed context limit"  # Anthropic
             r"|maximum context length"  # vLLM
             r"|tokens in the prompt cannot exceed|too many tokens: size limit exceeded"  # Cohere
-            r"|input token count .*exceeds",  # Gemini
+            r"|input token count .{0,200}exceeds",  # Gemini
             re.IGNORECASE | re.DOTALL,
         ),
         ContextLengthError,
@@ -276,6 +276,9 @@ _BY_MESSAGE: tuple[tuple[int, re.Pattern[str], type[GatewayError]], ...] = (
     (404, re.compile(r"\bmodels?\b", re.IGNORECASE), ModelNotFoundError),
 )
 """Status, message pattern and class of errors that some providers report without a code."""
+
+_MAX_SEARCHED = 10_000
+"""Maximum number of characters of a message that are searched for these patterns."""
 
 _BY_STATUS: dict[int, type[GatewayError]] = {
     401: AuthenticationError,
@@ -299,6 +302,7 @@ def classify(status: int, code: str | None = None, message: str = "") -> type[Ga
         return QuotaError
     if by_code := _BY_CODE.get(code or ""):
         return by_code
+    message = message[:_MAX_SEARCHED]
     for expected_status, pattern, error_class in _BY_MESSAGE:
         if status == expected_status and pattern.search(message):
             return error_class

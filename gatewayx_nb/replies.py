@@ -17,6 +17,7 @@ from gatewayx_nb.html import (
     pictures_html,
     pictures_text,
     safe_markdown,
+    shown_part,
     to_html,
 )
 from gatewayx_nb.messages import Message
@@ -376,7 +377,7 @@ class Reply(Generic[T_co]):
         """
         text = "\n\n".join(filter(None, (self.text, details_text(self))))
         return {
-            "text/plain": plain(text),
+            "text/plain": plain(shown_part(text)),
             "text/html": to_html(self.text) + details_html(self),
             "text/markdown": reply_markdown(self),
         }

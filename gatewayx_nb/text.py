@@ -69,7 +69,8 @@ def shorten(text: str, limit: int) -> str:
     >>> shorten("a long\n answer", 9)
     'a long a…'
     """
-    line = " ".join(plain(text).split())
+    # Only the beginning of a long text is read; invisible characters and spaces may take a part.
+    line = " ".join(plain(text[: 20 * limit + 1_000]).split())
     if len(line) <= limit:
         return line
     return line[: limit - 1].rstrip() + "…" if limit > 0 else ""

@@ -303,4 +303,18 @@ def test_exported_turns_show_citations_below_the_text(pool, engine):
     chat = pool.chat("scripted")
     chat.ask("Sky?")
 
-    assert "Blue.\n\n[1] Sky\n" in chat.to_markdown()
+    assert "Blue.\n\n&#91;1&#93; Sky\n" in chat.to_markdown()
+
+
+def test_an_export_runs_nothing_in_a_page(pool, tmp_path):
+    """`nbconvert` and Quarto show the raw HTML and run the code of Markdown."""
+    hostile = (
+        "<script>x()</script> ![p](https://x.example/p.png) `r system(1)`\n```{python}\n1\n```"
+    )
+    chat = pool.chat("mock", name="story")
+    chat.ask(hostile)
+
+    for name in ("story.md", "story.ipynb"):
+        text = chat.export(tmp_path / name).read_text()
+        for part in ("<script", "![p]", "`r system", "```{python}"):
+            assert part not in text, name

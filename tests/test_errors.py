@@ -18,6 +18,7 @@ from gatewayx_nb.errors import (
     classify,
     did_you_mean,
 )
+from tests.processor import seconds
 
 
 def test_a_notebook_shows_two_lines():
@@ -175,3 +176,9 @@ def test_appended_text_leaves_the_error_as_it_is_whatever_pickles_exceptions(mon
     longer = error.with_appended_text(" more")
 
     assert (error.message, longer.message, longer.engine) == ("no", "no more", "e")
+
+
+@pytest.mark.parametrize("text", ["input token count ", "models", "y"])
+def test_classifying_a_long_message_takes_linear_time(text):
+    """A provider chooses the message; no other thread runs while it is searched."""
+    assert seconds(lambda: classify(400, None, text * 1_000_000)) < 5

@@ -24,6 +24,7 @@ from gatewayx_nb.secure_config import (
     key_fault,
     key_state,
     looks_like_key,
+    may_be_committed,
 )
 
 if TYPE_CHECKING:
@@ -167,6 +168,8 @@ def _set(session: Session, name: str, *, user: bool) -> Note:
     session.pool.refresh()
     changed = _default_change(session, former)
     notes = [f"The key for {name} is set in {display_path(path)}.", *changed]
+    if may_be_committed(path):
+        notes.append("Git does not ignore this file: add it to .gitignore before you commit.")
     if name not in {row.name for row in session.pool.status()}:
         notes.append(f"There is no engine {name!r} yet: create engines/{name}_engine.py.")
     return Note(*notes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -12,7 +13,14 @@ from urllib.parse import urlsplit
 from gatewayx_nb import engine_pool, weights
 from gatewayx_nb.calls import Note
 from gatewayx_nb.errors import ConfigError, UsageError
-from gatewayx_nb.files import parse_toml, read_limited, refuse_link_in, refuse_unsafe
+from gatewayx_nb.files import (
+    atomic_write,
+    parse_toml,
+    read_limited,
+    refuse_link_in,
+    refuse_unsafe,
+    write_new,
+)
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.model_registry import SUFFIX, suggested_name, why_unusable
 from gatewayx_nb.secure_config import display_path, engine_variable, make_secrets_folder
@@ -82,6 +90,9 @@ model = ""
 """
 
 _LOCALHOST = re.compile(r"localhost|127(\.\d+){3}|::1")
+
+_ENGINE_MODE = 0o644
+"""Mode of a new file, whatever the umask: engine files that others can write to are refused."""
 
 
 def init(session: Session, _: argparse.Namespace) -> Note:
@@ -186,13 +197,7 @@ def _repository_root() -> Path:
 
 def _write_new(path: Path, text: str) -> Path | None:
     """Write a file unless it exists, and return its path if it was written."""
-    try:
-        # The mode "x" does not follow a dangling symlink, unlike "w".
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        return None
-    return path
+    return path if write_new(path, text.encode()) else None
 
 
 def _write_error(error: OSError) -> ConfigError:
@@ -249,7 +254,10 @@ def _write_engine_file(session: Session, path: Path, name: str) -> tuple[str, ..
     title = "".join(part.capitalize() for part in name.split("_"))
     title = title if title[:1].isalpha() else f"N{title}"  # a class name cannot begin with a digit
     text = _ENGINE_FILE.format(name=name, title=title, key=engine_variable(name))
-    _append(path, text, os.O_EXCL)  # fails if the file exists
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not write_new(path, text.encode()):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    path.chmod(_ENGINE_MODE)
     prog = session.prog
     return (
         f"Created {display_path(path)}. It answers at once: `{prog} {name} Hello`.",
@@ -272,7 +280,7 @@ def _write_engine_entry(
         ) from None
     gap = "" if not existing else "\n" if existing.endswith("\n") else "\n\n"
     entry = _ENGINE_ENTRY.format(name=name, url=json.dumps(url))
-    _append(path, gap + entry + ("requires_key = false\n" if is_local else ""), 0)
+    _rewrite(path, existing + gap + entry + ("requires_key = false\n" if is_local else ""))
     first = "start the server" if is_local else f"`{session.prog} key set {name}`"
     return (
         f"Added [{name}] to {display_path(path)}. An empty `model` is the server's first model.",
@@ -280,10 +288,10 @@ def _write_engine_entry(
     )
 
 
-def _append(path: Path, text: str, flags: int) -> None:
-    """Append text to a file; a new file is writable only by its owner, regardless of the umask."""
+def _rewrite(path: Path, text: str) -> None:
+    """Write a file as a whole, so that a full disk does not cut it off; keep its mode."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The mode is 0o644, because engine files that others can write to are refused.
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | flags, 0o644)
-    with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+    is_new = not path.exists()
+    atomic_write(path, text.encode(), keep_mode=True)
+    if is_new:
+        path.chmod(_ENGINE_MODE)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.calls import to_frame
 from gatewayx_nb.comparisons.comparison import answer_text, error_text
 from gatewayx_nb.comparisons.verdicts import ModelScore, Verdict, rank
+from gatewayx_nb.html import safe_markdown
 from gatewayx_nb.replies import Reply
 from gatewayx_nb.text import plain
 
@@ -185,10 +186,10 @@ def _markdown(record: ComparisonRecord) -> str:
     parts = [f"## {number}\n"]
     parts += [f"- {plain(f'{name}: {value}')}\n" for name, value in record.options.items()]
     # The prompt is quoted, so that its Markdown does not become part of the report.
-    parts += ["".join(f"> {line}\n" for line in plain(comparison.prompt).splitlines())]
+    parts += ["".join(f"> {line}\n" for line in safe_markdown(comparison.prompt).splitlines())]
     for index, (label, outcome) in enumerate(zip(comparison.labels, comparison, strict=True)):
         vote = f" ({verdict.for_column(index)})" if verdict else ""
-        texts = filter(None, [plain(answer_text(outcome)), error_text(outcome)])
+        texts = filter(None, [safe_markdown(answer_text(outcome)), error_text(outcome)])
         parts.append("\n".join([f"### {plain(label)}{vote}\n", "\n\n".join(texts), ""]))
     parts += [f"> {verdict.note}\n"] if verdict and verdict.note else []
     return "\n".join(filter(None, parts))

@@ -52,6 +52,11 @@ _LARGE = 2**16
 _COUNT_LIMIT = 2**60
 """Every count must be below this."""
 
+_MAX_NAME = 256
+"""Maximum number of characters of a name, which every table of usage shows."""
+
+_NAME_FIELDS = ("model", "request_id")
+
 _TEXT_FIELDS = 2
 """Number of fields of a chunk that has only text and reasoning."""
 
@@ -323,6 +328,8 @@ class ChunkCheck:
                 checked = checked if checked in _FINISH_REASONS else "other"
             elif self._key and has_key:
                 checked = mask_key(checked, self._key)
+            if name in _NAME_FIELDS and len(checked) > _MAX_NAME:
+                checked = checked[: _MAX_NAME - 1] + "…"
             if checked is not value:
                 replaced[name] = checked
         return replaced

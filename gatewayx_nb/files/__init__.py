@@ -7,6 +7,7 @@ from gatewayx_nb.files.atomic import (
     make_ignored_folder,
     remove_stale_temporaries,
     write_errors_as_config_error,
+    write_new,
 )
 from gatewayx_nb.files.locations import (
     ConfigDir,
@@ -69,4 +70,5 @@ __all__ = [
     "stat_stamp",
     "user_config_dir",
     "write_errors_as_config_error",
+    "write_new",
 ]

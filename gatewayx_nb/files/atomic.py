@@ -100,14 +100,43 @@ def file_lock(path: Path, lock: Path, timeout: float) -> Iterator[None]:
 def make_ignored_folder(folder: Path, rules: str = "*\n") -> None:
     """Create a private folder with a ``.gitignore`` for all its contents; keep existing files.
 
+    An empty ``.gitignore`` is replaced: a full disk may have left it, and git would then track what
+    the folder contains.
+
     Args:
         folder: The folder.
         rules: The text of the ``.gitignore``.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Unlike "w", the mode "x" does not follow a symlink with this name.
-    with contextlib.suppress(FileExistsError), (folder / ".gitignore").open("x") as ignore:
-        ignore.write(rules)
+    path = folder / ".gitignore"
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        write_new(path, rules.encode())
+    else:
+        if stat.S_ISREG(status.st_mode) and not status.st_size:
+            atomic_write(path, rules.encode(), keep_mode=True)
+
+
+def write_new(path: Path, data: bytes) -> bool:
+    """Write a file unless it exists; return whether it was written. An incomplete file is removed.
+
+    Raises:
+        OSError: If the file cannot be written.
+    """
+    try:
+        # Unlike "w", the mode "x" does not follow a symlink with this name.
+        file = path.open("xb")
+    except FileExistsError:
+        return False
+    try:
+        with file:
+            file.write(data)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+    return True
 
 
 def fsync_directory(folder: Path) -> None:

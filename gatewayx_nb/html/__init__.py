@@ -15,7 +15,7 @@ from gatewayx_nb.html.components import (
 )
 from gatewayx_nb.html.highlight import code_block, highlight
 from gatewayx_nb.html.incremental import IncrementalRenderer
-from gatewayx_nb.html.markdown import to_html
+from gatewayx_nb.html.markdown import shown_part, to_html
 from gatewayx_nb.html.notes import (
     Picture,
     SourceNote,
@@ -52,6 +52,7 @@ __all__ = [
     "safe_markdown",
     "sandbox_html",
     "scroll_horizontally",
+    "shown_part",
     "summary_html",
     "table_html",
     "to_html",

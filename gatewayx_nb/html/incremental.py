@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.html.components import wrap_reply
-from gatewayx_nb.html.markdown import cleaner, end_of_markdown, parser
+from gatewayx_nb.html.markdown import cleaner, end_of_markdown, parser, shown_part
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class IncrementalRenderer:
 
     def __call__(self, raw: str) -> str:
         """Return the HTML of the text so far, in the reply box."""
-        text = self._plain(raw)
+        text = self._plain(shown_part(raw))
         end = end_of_markdown(text)
         if end < self._rendered or not text.startswith(self._text[: self._rendered]):
             self._reset()

@@ -59,6 +59,9 @@ MAX_MARKDOWN_LENGTH = 40_000
 _MAX_NESTING = 24
 _MAX_IMAGE_URL = 200
 
+_MAX_SHOWN = 1_000_000
+"""Maximum number of characters of an answer that are shown; a page with more does not respond."""
+
 
 def to_html(markdown: str) -> str:
     """Return a model's text as allow-listed HTML in one ``<div class="gatewayx-reply …">``.
@@ -68,10 +71,18 @@ def to_html(markdown: str) -> str:
     shown as written. Text after the last blank line within 40,000 characters is shown unformatted.
     Content nested more than 24 levels deep (twelve nested lists) is omitted.
     """
-    text = plain(markdown)
+    text = plain(shown_part(markdown))
     cut = end_of_markdown(text)
     body = cleaner().clean(parser().render(text[:cut]))
     return wrap_reply(body, text[cut:])
+
+
+def shown_part(text: str) -> str:
+    """Return the part of an answer that is shown: the whole, or the beginning and a note."""
+    if len(text) <= _MAX_SHOWN:
+        return text
+    rest = len(text) - _MAX_SHOWN
+    return f"{text[:_MAX_SHOWN]}\n\n… {rest:,} more characters are in the `text` of the reply."
 
 
 def end_of_markdown(text: str) -> int:

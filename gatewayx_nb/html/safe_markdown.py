@@ -12,7 +12,7 @@ import re
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.html import math
-from gatewayx_nb.html.markdown import end_of_markdown, parser
+from gatewayx_nb.html.markdown import end_of_markdown, parser, shown_part
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def safe_markdown(markdown: str) -> str:
     """
     from markdown_it.tree import SyntaxTreeNode
 
-    text = plain(markdown)
+    text = plain(shown_part(markdown))
     cut = end_of_markdown(text)
     blocks = _blocks(SyntaxTreeNode(parser().parse(text[:cut])).children)
     rest = _escaped_lines("\n".join(map(_escape, text[cut:].splitlines()))).strip()
@@ -167,10 +167,21 @@ def _safe_tex(tex: str) -> str | None:
     return re.sub(r"([<>])", r" \1 ", tex).replace("](", "] (")
 
 
+_RUN_BY_PROGRAMS = re.compile(r"\s*(?:r\b|\{)", re.IGNORECASE)
+"""The beginning of inline code that knitr and Quarto run."""
+
+_RUN_WITHIN = re.compile(rf"`{_RUN_BY_PROGRAMS.pattern}", re.IGNORECASE)
+"""Such code within a span with more backticks."""
+
+
 def _code_span(node: SyntaxTreeNode) -> str:
     content = _without_shortcodes(node.content)
     fence = _fence(content, 1)
-    needs_space = content[:1] in "` " or content[-1:] in "` "
+    if _RUN_WITHIN.search(content):
+        return _escape(content).replace("\\`", "&#96;")
+    if _RUN_BY_PROGRAMS.match(content):  # only a span with one backtick is run
+        fence = max(fence, "``", key=len)
+    needs_space = fence != "`" or content[:1] in "` " or content[-1:] in "` "
     space = " " if needs_space and content.strip() else ""
     is_in_table = any(parent.type in ("td", "th") for parent in _parents(node))
     if is_in_table and "|" in content:

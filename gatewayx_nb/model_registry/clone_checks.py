@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.model_registry import key_trust
 from gatewayx_nb.model_registry.key_trust import Choice
-from gatewayx_nb.secure_config import may_be_tracked
+from gatewayx_nb.secure_config import SHIPPED_ALIASES, may_be_tracked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,10 +50,16 @@ class CloneChecks:
         return Choice(where, is_redirected, has_cloned_key)
 
     def replaces(self, source: EngineSource | None) -> bool:
-        """Return whether a project's engine has the name of an engine from outside the project."""
+        """Return whether a project's engine has the name of an engine from outside the project.
+
+        A shipped alias, such as ``claude``, is such a name, too.
+        """
         if source is None or source.origin != "project":
             return False
-        return self._sources.may_be_outside_project(source.name)
+        return self._may_be_outside_project(source.name)
+
+    def _may_be_outside_project(self, name: str) -> bool:
+        return name in SHIPPED_ALIASES or self._sources.may_be_outside_project(name)
 
     def may_be_cloned_with_key(self, source: EngineSource) -> bool:
         """Return whether a project's engine may have been cloned together with its key."""
@@ -73,7 +79,7 @@ class CloneChecks:
         if project is None or not key_trust.redirections(source, self._config):
             return False
         if key_trust.find_key(source, self._config).state != "set":
-            if by_user and self._sources.may_be_outside_project(source.name):
+            if by_user and self._may_be_outside_project(source.name):
                 return True
             return self._is_cloned(project.keys) or self._is_cloned(project.settings)
         is_users_engine = key_trust.find_key(source, self._config, "user").state == "set"

@@ -16,7 +16,7 @@ from gatewayx_nb.secrets import (
     looks_like_key,
     vendor_of_key,
 )
-from gatewayx_nb.secure_config.audit import FileSecurity, tracked_by_git
+from gatewayx_nb.secure_config.audit import FileSecurity, may_be_committed, tracked_by_git
 from gatewayx_nb.secure_config.config import Config
 from gatewayx_nb.secure_config.git import may_be_tracked
 from gatewayx_nb.secure_config.headers import check_no_key
@@ -55,6 +55,7 @@ __all__ = [
     "key_state",
     "looks_like_key",
     "make_secrets_folder",
+    "may_be_committed",
     "may_be_tracked",
     "origin",
     "ownership_problem",

@@ -65,6 +65,11 @@ def tracked_by_git(path: Path) -> bool:
     return bool(git.is_tracked(path))
 
 
+def may_be_committed(path: Path) -> bool:
+    """Return whether ``git add`` may add a file: git does not ignore it, or tracks it already."""
+    return git.is_ignored(path) is False or bool(git.is_tracked(path))
+
+
 def _inspect(config_dir: ConfigDir, kind: FileKind, path: Path) -> FileSecurity:
     relative = path.relative_to(config_dir.root).as_posix()
     # `Path.exists` would report a broken symlink as missing.

@@ -173,15 +173,24 @@ def load(paths: Iterable[Path]) -> Settings:
             table = _read(path)
             # Each file is also validated alone, so that an error names the file.
             _settings(table, path)
-            merged = _merge(table, _with_lower_limits(merged, table))
+            merged = _merge(table, _with_stricter(merged, table))
     return _settings(merged, None)
 
 
-def _with_lower_limits(table: TomlTable, other: TomlTable) -> TomlTable:
-    """Return ``table`` with each limit lowered to that of ``other``, if that is lower."""
+_STRICTER = (("keys", "vendor_variables", False), ("cassettes", "prompts", "digest"))
+"""The values that one file sets and another one cannot undo."""
+
+
+def _with_stricter(table: TomlTable, other: TomlTable) -> TomlTable:
+    """Return ``table`` with the stricter value of each setting that both tables contain."""
     limits, others = table.get("limits", {}), other.get("limits", {})
-    lowest = {name: min(limits[name], others[name]) for name in limits if name in others}
-    return _merge(table, {"limits": lowest}) if lowest else table
+    stricter: dict[str, dict[str, Any]] = {
+        "limits": {name: min(limits[name], others[name]) for name in limits if name in others}
+    }
+    for section, name, value in _STRICTER:
+        if other.get(section, {}).get(name) == value:
+            stricter[section] = {name: value}
+    return _merge(table, stricter)
 
 
 def save_default(path: Path, reference: str) -> None:

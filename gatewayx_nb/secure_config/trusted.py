@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import re
 from dataclasses import dataclass
@@ -29,8 +30,14 @@ if TYPE_CHECKING:
 _SHOWN = 40
 """Number of characters to show from the beginning and from the end of a long value."""
 
-_URL = re.compile(r"(?=(?<![\w+.-])([A-Za-z][\w+.-]*://\S+))")
-"""A URL, including one inside another URL."""
+_URL = re.compile(r"(?=(?<![\w+.-])([A-Za-z][\w+.-]{0,30}://\S{1,300}))")
+"""The beginning of a URL, including one inside another URL."""
+
+_MAX_URLS = 1_000
+"""Maximum number of URLs of a value whose hosts are shown."""
+
+_MAX_HOSTS = 20
+"""Maximum number of hosts that are shown."""
 
 _LOCK_TIMEOUT = 10.0
 """Seconds to wait for another process that is writing the file."""
@@ -95,7 +102,10 @@ def option_target(name: str, value: object) -> str:
     text = repr(value)
     if text == short_repr(value):
         return f"{name} = {text}"
-    hosts = dict.fromkeys(origin(url.rstrip("'\"`,;)]}")) for url in _URL.findall(text))
+    urls = itertools.islice(_URL.finditer(text), _MAX_URLS)
+    hosts = list(dict.fromkeys(origin(url[1].rstrip("'\"`,;)]}")) for url in urls))
+    if len(hosts) > _MAX_HOSTS:
+        hosts[_MAX_HOSTS:] = ["and others"]
     # The project chooses both the allowed value and the value that could later replace it, so the
     # digest must be long enough to resist collisions.
     digest = hashlib.blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.files import quoted_path
-from gatewayx_nb.secure_config import tracked_by_git
+from gatewayx_nb.secure_config import may_be_tracked
 from gatewayx_nb.storage.database import UnusableFileError, is_later, is_unusable
 from gatewayx_nb.storage.job_parts import JobParts
 from gatewayx_nb.storage.job_results import JobResults
@@ -167,7 +167,7 @@ class ResultsStore:
             ConfigError: If git tracks the file.
         """
         if self._is_own is None:  # call git only once
-            self._is_own = not tracked_by_git(self.path)
+            self._is_own = not (self.path.exists() and may_be_tracked(self.path))
         if not self._is_own:
             raise ConfigError(
                 f"the results {str(self.path)!r} are part of a repository, so somebody else may"

@@ -51,3 +51,16 @@ def test_batches_that_git_tracks_are_not_looked_at(project, pool, reopen):
 
     with pytest.raises(ConfigError, match="part of a repository"):
         reopen(CountingEngine()).job("theirs")
+
+
+def test_results_in_a_repository_are_refused_if_git_does_not_answer(
+    project, pool, reopen, monkeypatch, tmp_path
+):
+    """A kernel may not find git, or git may take too long; the answers may still be cloned."""
+    pool.map(["a"], "{{input}}", **QUIET)
+    pool.close()
+    git(project, "init", "-q")
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(ConfigError, match="part of a repository"):
+        reopen(CountingEngine()).map(["a"], "{{input}}", **QUIET)

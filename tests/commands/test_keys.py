@@ -1,5 +1,7 @@
 """The message of `key` about the default model."""
 
+import subprocess
+
 import pytest
 
 from gatewayx_nb import commands
@@ -195,3 +197,17 @@ def test_a_key_that_the_project_does_not_redirect_is_stored_silently(store, redi
 
     assert not asked
     assert not shown
+
+
+def test_setting_a_key_says_if_git_would_commit_it(project, session_of, monkeypatch):
+    """A clone may contain a `.gitignore` that lets git add the key file."""
+    subprocess.run(["git", "init", "-q", project.root], check=True)
+    folder = project.root / "config" / "secrets"
+    monkeypatch.setattr(session_of, "ask_secret", lambda *_: "xai-0123456789abcdef", raising=False)
+    with project.pool() as pool:
+        safe = repr(commands.run(session_of(pool), "key set grok"))
+        (folder / ".gitignore").write_text("*\n!.env.local\n")
+        unsafe = repr(commands.run(session_of(pool), "key set grok"))
+
+    assert "Git does not ignore" not in safe
+    assert "Git does not ignore this file" in unsafe

@@ -1,5 +1,6 @@
 """`new` writes engine files and entries that work unmodified."""
 
+import errno
 import os
 
 import pytest
@@ -141,3 +142,19 @@ def test_without_a_project_the_file_is_in_the_user_folder(clean_environment, ses
         output = repr(run(session_of(pool), "new mine"))
         assert "~/config/gatewayx/engines/mine_engine.py" in output
         assert pool.ask("x", model="mine").text == "[mine] x"
+
+
+def test_an_entry_that_cannot_be_written_whole_leaves_the_others(project, run_new, monkeypatch):
+    """A full disk once cut the file in the middle of a string, so that no entry was left."""
+    run_new("first --url https://first.example/v1")
+    path = project.root / "config" / "engines.toml"
+    before = path.read_text()
+    monkeypatch.setattr("os.fsync", raise_full)
+
+    with pytest.raises(ConfigError, match="No space left"):
+        run_new("second --url https://second.example/v1")
+    assert path.read_text() == before
+
+
+def raise_full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "engines.toml")

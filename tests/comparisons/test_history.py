@@ -86,7 +86,7 @@ def test_markdown_has_prompts_options_answers_and_votes():
     history = make_history()
     history.set_verdict(1, 0, Verdict("better", 0, "short"))
     assert history.to_markdown() == (
-        "## 1\n\n- temperature: 0.5\n\n> Why?\n\n### mock (better)\n\nIt is\nblue, <b>.\n\n"
+        "## 1\n\n- temperature: 0.5\n\n> Why?\n\n### mock (better)\n\nIt is\nblue, &lt;b&gt;.\n\n"
         "### b (worse)\n\nProviderError: engine 'b' broke.\n\n> short\n"
     )
     assert (

@@ -6,7 +6,7 @@ import pytest
 from gatewayx_nb.commands.status import status
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import ConfigError, ProviderError, UsageError
-from gatewayx_nb.llm_engines import Chunk, Usage
+from gatewayx_nb.llm_engines import Chunk, LLMEngine, Usage
 from gatewayx_nb.testing import ScriptedEngine
 
 END = Chunk(finish_reason="stop", usage=Usage(input_tokens=2, output_tokens=3))
@@ -144,3 +144,25 @@ def test_a_changed_model_name_does_not_break_the_tables(name):
             *(listed.model for listed in pool.models() if listed.engine == "renamed"),
         ]
     assert {type(model) for model in models} == {str}
+
+
+def test_a_huge_model_name_is_cut(project):
+    """Each row of a table is as wide as its longest cell, and the ledger refuses huge texts."""
+    engine = LongNameEngine()
+    with project.pool(engines=[engine]) as pool:
+        reply = pool.ask("hi", model="long")
+        (row,) = pool.usage()
+
+    assert len(reply.model) == len(row.model) == len(reply.request_id) == 256
+    assert row.model.endswith("…")
+    assert len(repr(reply)) < 1_000
+
+
+class LongNameEngine(LLMEngine):
+    """An engine whose provider reports a model name and an ID of a megabyte."""
+
+    name = "long"
+    requires_key = False
+
+    async def stream(self, request):
+        yield Chunk(text="hi", model="m" * 2**20, request_id="r" * 2**20, finish_reason="stop")

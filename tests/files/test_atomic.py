@@ -2,6 +2,8 @@
 
 import json
 import os
+import resource
+import signal
 import stat
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gatewayx_nb.files import make_ignored_folder, write_new
 from gatewayx_nb.secure_config import key_store
 
 WRITERS, KEYS_PER_WRITER = 4, 25
@@ -125,3 +128,40 @@ def test_a_killed_writer_leaves_a_complete_file(project):
     assert key_store.read(project.keys).values["B"] == "kept"
     file_names = {path.name for path in project.keys.parent.iterdir()}
     assert file_names == {".env.local", ".env.local.lock", ".gitignore"}
+
+
+def test_an_empty_gitignore_of_a_full_disk_is_replaced(tmp_path):
+    """Otherwise, git would track the keys as soon as there is space again."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / ".gitignore").touch()
+
+    make_ignored_folder(folder)
+
+    assert (folder / ".gitignore").read_text() == "*\n"
+
+
+def test_a_gitignore_with_rules_is_kept(tmp_path):
+    """The user may have written it."""
+    (tmp_path / ".gitignore").write_text("!kept\n")
+
+    make_ignored_folder(tmp_path)
+
+    assert (tmp_path / ".gitignore").read_text() == "!kept\n"
+
+
+def test_a_file_that_cannot_be_written_whole_is_removed(tmp_path):
+    """An incomplete file would count as the existing one from then on."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write_new(tmp_path / "a", b"x" * 100_000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+
+    assert list(tmp_path.iterdir()) == []
+    assert write_new(tmp_path / "a", b"x")
+    assert not write_new(tmp_path / "a", b"y")

@@ -148,3 +148,20 @@ def test_a_huge_text_is_converted_fast():
     """Text beyond the limit of the page is written as text."""
     safe = safe_markdown("a" * 39_000 + "\n\n" + "<b>" * 10_000)
     assert safe.endswith("&lt;b&gt;")
+
+
+@pytest.mark.parametrize(
+    "text", ["`r system(1)`", "`{python} 1`", "`` `r system(1)` ``", "`` x `{r} 1` ``", "``r x``"]
+)
+def test_inline_code_is_not_run_by_knitr_and_quarto(text):
+    """They run what follows a single backtick, also within a longer span."""
+    assert not re.search(r"(?<!`)`\s*(?:r\b|\{)", safe_markdown(text))
+
+
+@pytest.mark.parametrize("render", [safe_markdown, to_html])
+def test_only_the_beginning_of_a_huge_answer_is_shown(render):
+    """A page with tens of megabytes does not respond; the reply still holds all of it."""
+    shown = render("> " * 3_000_000)
+
+    assert len(shown) < 12_000_000
+    assert "5,000,000 more characters" in shown

@@ -260,7 +260,7 @@ init write          kept kept         kept   kept   link     link          kept 
 base URL read       yes  owner        yes    mode   link     link          yes        -
 proxy read          yes  owner        yes    mode   link     link          yes        -
 entries read        yes  owner        yes    mode   link     link          yes        -
-entries write       yes  owner        yes    mode   link     link          shared     yes
+entries write       yes  owner        yes    mode   link     link          yes        yes
 engine file read    yes  owner        yes    mode   link     link          yes        -
 engine file write   yes  yes          yes    yes    yes      link          yes        yes
 hook read           yes  owner        yes    mode   link     link          yes        -

@@ -45,6 +45,7 @@ COMMAND_LINES = {
     "pull": ["pull --help"],
     "reload": ["reload"],
     "security": ["security"],
+    "settings": ["settings"],
     "status": ["status", "status acme"],
     "trust": ["trust --show", "trust"],
     "usage": ["usage"],
