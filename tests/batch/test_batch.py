@@ -1067,7 +1067,7 @@ def test_the_limit_of_the_session_counts_the_open_batches_of_other_jobs(reopen, 
     pool = reopen("chat", max_cost=0.0012)
     submit(pool, MODELS["chat"], ROWS[:2], max_tokens=100)
 
-    with pytest.raises(BudgetError, match="those that are open may cost up to"):
+    with pytest.raises(BudgetError, match="the open batches may cost up to"):
         submit(pool, MODELS["chat"], ROWS[2:], max_tokens=100, system="Another job.")
     assert provider.submitted == {"a": 1, "b": 1}
 
