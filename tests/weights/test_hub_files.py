@@ -189,7 +189,7 @@ def test_several_models_of_one_quantization_are_listed():
 
 def test_a_repository_without_gguf_files_is_refused():
     """A repository that has its model only in another format raises an error."""
-    with pytest.raises(ModelNotFoundError, match=r"no GGUF file.*repositories of their own"):
+    with pytest.raises(ModelNotFoundError, match=r"no GGUF file.*separate repositories"):
         choose(HubReference("meta-llama/Llama-3.2-1B"), files("model.safetensors"))
 
 
