@@ -1,0 +1,50 @@
+"""Settings of Sphinx; `make docs` builds the pages."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gatewayx_nb import __version__
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS))
+
+import reference_pages  # noqa: E402 - a module of this folder
+
+project = "Gateway X for notebooks"
+author = "The Gateway X authors"
+project_copyright = author
+version = release = __version__
+
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_nb", "sphinx_copybutton"]
+suppress_warnings = ["mystnb.unknown_mime_type", "misc.highlighting_failure"]
+
+html_theme = "furo"
+html_title = f"{project} {version}"
+html_copy_source = False
+html_show_sphinx = False
+html_theme_options = {"top_of_page_buttons": []}
+
+default_role = "code"
+add_module_names = False
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autodoc_default_options = {"members": True, "show-inheritance": False}
+napoleon_numpy_docstring = False
+
+# The notebooks are shown as they were recorded.
+nb_execution_mode = "off"
+myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist"]
+myst_heading_anchors = 3
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+
+def setup(app: Sphinx) -> None:
+    """Write the generated pages before the others are read."""
+    app.connect("builder-inited", lambda _: reference_pages.write(DOCS))

@@ -1,0 +1,296 @@
+"""Writes the pages of the reference from the code that they describe."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+import gatewayx_nb as gx
+from gatewayx_nb import commands, errors, llm_engines, testing
+from gatewayx_nb.magics import cell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Asking": (
+        *("ask", "aask", "stream", "astream", "compare", "acompare", "chat", "embed", "aembed"),
+        *("preview", "apreview"),
+    ),
+    "Many rows": (*("map", "amap", "imap", "aimap", "preview_map", "apreview_map", "job", "jobs"),),
+    "Cassettes": ("cassette",),
+    "Engines, keys and models": (
+        *("status", "models", "health", "ahealth", "use", "pull", "reload", "pool"),
+    ),
+    "Usage and cost": ("usage", "history"),
+    "Widgets": ("picker", "compare_view"),
+    "The extension": ("load_ipython_extension", "unload_ipython_extension"),
+    "The pool": ("EnginePool",),
+    "Answers": (
+        *("Reply", "Chunk", "Usage", "RateLimits", "Citation", "Logprob", "Carried", "Comparison"),
+        "CallPreview",
+    ),
+    "Messages": ("Message", "Image", "ToolCall", "ToolResult", "Chat"),
+    "Maps and jobs": ("Job", "MapJob", "BatchJob", "MapStatus", "MapPreview", "MappedReplies"),
+    "Tables and their rows": (
+        *("Table", "EngineStatus", "EngineHealth", "ModelInfo", "ModelUsage", "UsageTotals"),
+        "LedgerEntry",
+    ),
+    "Recording": ("Cassette",),
+    "Hints": ("Hint",),
+    "Engines": ("LLMEngine",),
+}
+"""The public names except the errors, by the heading under which the reference lists them."""
+
+WHAT_TO_DO: dict[str, str] = {
+    "GatewayError": "Catch it to handle every error of this package.",
+    "UsageError": "Correct the call or the line; nothing was sent.",
+    "ConfigError": "Correct the file that the message names.",
+    "MissingKeyError": (
+        "Set the key: `%gatewayx key set NAME`, or the variable that the message names."
+    ),
+    "TrustError": (
+        "Read what the project asks for (`%gatewayx trust --show`), then allow it or not."
+    ),
+    "EngineError": "See the more specific error below.",
+    "EngineNotFoundError": "Check the spelling with `%gatewayx status`.",
+    "EngineLoadError": "Correct the engine's file; it is reloaded by the next call.",
+    "ModelNotFoundError": "Name a model that `%gatewayx models NAME` lists.",
+    "UnsupportedFeatureError": "Omit the option, or use an engine that has the feature.",
+    "CassetteMissError": "Record the call: run it once in the mode `auto` or `record`.",
+    "RequestError": "See the more specific error below; ``partial`` is the text received so far.",
+    "AuthenticationError": "Renew the key at the provider, then set it again.",
+    "RateLimitError": "Wait; `map` does it for you. Or set `requests_per_minute` for the engine.",
+    "QuotaError": "Top up the account at the provider.",
+    "BudgetError": "Raise the limit, or lower `max_tokens`; nothing was sent.",
+    "ContextLengthError": (
+        "Shorten the prompt or the conversation, or use a model with more context."
+    ),
+    "ContentFilterError": "Rephrase the prompt.",
+    "TruncatedError": "Run the call again; ``partial`` is the text received so far.",
+    "ProviderError": "Run the call again later; the message quotes the provider.",
+    "TransportError": "Check the network, the proxy and the engine's address.",
+    "DeadlineError": "Raise `timeout`, or ask for a shorter answer.",
+}
+"""What to do about each error."""
+
+VARIABLES: dict[str, str] = {
+    "GATEWAYX_<NAME>_API_KEY": "The key of an engine.",
+    "GATEWAYX_<NAME>_BASE_URL": "The address of an engine's provider.",
+    "GATEWAYX_<NAME>_MODEL": "The default model of an engine.",
+    "GATEWAYX_HOME": (
+        "The project folder, instead of the one that is found from the current folder upwards."
+    ),
+    "GATEWAYX_ENGINES_PATH": (
+        "Further folders of engine files: absolute paths, separated as in `PATH`."
+    ),
+    "GATEWAYX_STORAGE": "The folder in which the answers of maps are stored.",
+    "GATEWAYX_TRUST": (
+        "IDs of what a project may do where nobody can be asked, as in CI; separated by commas."
+    ),
+    "GATEWAYX_CASSETTE_MODE": "The mode of every cassette: `auto`, `record`, `replay` or `off`.",
+    "GATEWAYX_CASSETTE_REPORT": (
+        "The file in which a kernel reports unused cassette entries to the tests."
+    ),
+    "GATEWAYX_LOCAL_MODEL": "The model that the engine `local` runs.",
+    "CI": "If it is set, the default mode of cassettes is `replay`.",
+    "XDG_CONFIG_HOME": "The folder of your own settings and keys, in `gatewayx` below it.",
+    "XDG_DATA_HOME": "The folder of your own ledger, in `gatewayx` below it.",
+}
+"""The environment variables that are read, and what each one sets."""
+
+
+COPIED: dict[str, str] = {
+    "changelog.md": "CHANGELOG.md",
+    "security.md": "SECURITY.md",
+    "contributing.md": "CONTRIBUTING.md",
+}
+"""Pages that are copies of files of the repository."""
+
+
+def write(docs: Path) -> None:
+    """Write the pages of the reference, and the copies of files from elsewhere."""
+    for name, page in PAGES.items():
+        _write(docs / "reference" / f"{name}.md", "\n".join(page()).rstrip() + "\n")
+    for name, source in COPIED.items():
+        _write(docs / name, _linked((docs.parent / source).read_text(encoding="utf-8")))
+    for notebook in sorted((docs.parent / "notebooks").glob("[0-9]*.ipynb")):
+        _write(docs / "notebooks" / notebook.name, _notebook(notebook))
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file if its text has changed, so that an unchanged page is not built again."""
+    path.parent.mkdir(exist_ok=True)
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def _notebook(path: Path) -> str:
+    """Return a notebook whose text links to pages."""
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    for cell_ in notebook["cells"]:
+        if cell_["cell_type"] == "markdown":
+            cell_["source"] = _linked("".join(cell_["source"]), "../")
+    return json.dumps(notebook, indent=1, ensure_ascii=False)
+
+
+def _linked(text: str, up: str = "") -> str:
+    """Return Markdown whose links to files of the repository lead to pages, if there are any.
+
+    Args:
+        text: The Markdown.
+        up: The path to the root of the repository from the file that contains it.
+    """
+    pages = {source: page for page, source in COPIED.items()} | {"README.md": "get_started.md"}
+
+    def link_to_page(link: re.Match[str]) -> str:
+        target = link[2].partition("#")[0].removeprefix(up)
+        page = pages.get(target) or target.removeprefix("docs/")
+        is_page = page.startswith(("guides/", "notebooks/")) or page in pages.values()
+        return f"[{link[1]}]({up if is_page else ''}{page})" if is_page else link[1]
+
+    return re.sub(r"\[([^\]]*)\]\((?!https?:|#)([^)\s]+)\)", link_to_page, text)
+
+
+def python_page() -> Iterator[str]:
+    """Yield the lines of the page on the Python interface."""
+    yield "# Python\n"
+    yield (
+        "Everything here is in the package itself: `import gatewayx_nb as gx`. The functions "
+        "call the methods of the same name on the default pool. Options are passed by "
+        "keyword.\n"
+    )
+    for heading, names in GROUPS.items():
+        yield f"## {heading}\n"
+        for name in names:
+            yield from _autodoc("gatewayx_nb", name, getattr(gx, name))
+    yield "## For authors of engines\n"
+    yield (
+        "These names are in `gatewayx_nb.llm_engines`; an engine file imports them from "
+        "`..llm_engines`. [Your own engine](../guides/your_own_engine.md) shows how.\n"
+    )
+    for name in ("HTTPEngine", "OpenAICompatibleEngine", "OpenAIResponsesEngine"):
+        yield from _autodoc("gatewayx_nb.llm_engines", name, getattr(llm_engines, name))
+    for name in ("AnthropicMessagesEngine", "GeminiEngine", "CohereChatEngine", "Request"):
+        yield from _autodoc("gatewayx_nb.llm_engines", name, getattr(llm_engines, name))
+    yield "## For tests\n"
+    yield from _autodoc("gatewayx_nb.testing", "check", testing.check)
+
+
+def _autodoc(module: str, name: str, value: object) -> Iterator[str]:
+    kind = "autoclass" if inspect.isclass(value) else "autofunction"
+    yield f"```{{eval-rst}}\n.. {kind}:: {module}.{name}"
+    yield "```\n"
+
+
+def errors_page() -> Iterator[str]:
+    """Yield the lines of the page on the errors."""
+    yield "# Errors\n"
+    yield (
+        "Every error has a message, and a hint on how to fix it. `error.message` and "
+        "`error.hint` hold them, and `error.engine`, `error.model`, `error.status` and "
+        "`error.code` say where it came from. In a notebook, an error is shown as these two "
+        "lines; `%tb` shows the whole traceback. [Troubleshooting](../troubleshooting.md) lists"
+        " errors by what you see.\n"
+    )
+    yield "| error | is a | when | what to do |"
+    yield "|---|---|---|---|"
+    for name, advice in WHAT_TO_DO.items():
+        kind = getattr(errors, name)
+        when = _one_line(kind.__doc__)
+        yield f"| `{name}` | `{kind.__base__.__name__}` | {when} | {_cell(advice)} |"
+
+
+def commands_page() -> Iterator[str]:
+    """Yield the lines of the page on the magics."""
+    yield "# Magics\n"
+    yield (
+        "`%load_ext gatewayx_nb` adds the line magic `%gatewayx` and the cell magic "
+        "`%%gatewayx`; `%gx` and `%%gx` are the same two. `%gatewayx help` shows these lists in"
+        " a notebook.\n"
+    )
+    yield "## `%%gatewayx REF … [options]`\n"
+    yield (
+        "Sends the lines below to one or several models. `REF` is an engine, such as `grok`, or"
+        " an engine and a model, such as `grok:grok-4.6`.\n"
+    )
+    yield from _options(cell.parser())
+    for title, names in commands.GROUPS.items():
+        yield f"\n## {title}\n"
+        for name in names:
+            command = commands.COMMANDS[name]
+            parser = command.parser("%gatewayx")
+            yield f"### `{name}`\n"
+            yield f"`{parser.synopsis}`\n"
+            yield f"{_sentence(command.summary)}\n"
+            yield from _options(parser)
+
+
+def _options(parser: Any) -> Iterator[str]:  # noqa: ANN401 - a `LineParser`
+    rows = [row for row in parser.table() if any(row)]
+    if not rows:
+        return
+    yield "| | |"
+    yield "|---|---|"
+    for _, usage, text in rows:
+        yield f"| `{_cell(usage)}` | {_cell(text)} |"
+    yield ""
+
+
+def engines_page() -> Iterator[str]:
+    """Yield the lines of the page on the built-in engines."""
+    yield "# Engines\n"
+    yield (
+        "These engines are part of the package. `%gatewayx status` shows which of them can be "
+        "called here, and what the others need; `%gatewayx models NAME` lists an engine's "
+        "models.\n"
+    )
+    yield "| engine | default model | key | features |"
+    yield "|---|---|---|---|"
+    with tempfile.TemporaryDirectory() as home, gx.EnginePool(home=home, env={}) as pool:
+        for row in sorted(pool.status(), key=lambda row: row.name):
+            key = f"`{row.variable}`" if row.variable else "not needed"
+            features = ", ".join(row.features) or "as the server"
+            model = f"`{row.model}`" if row.model else "the server's"
+            yield f"| `{row.name}` | {model} | {key} | {features} |"
+
+
+def environment_page() -> Iterator[str]:
+    """Yield the lines of the page on environment variables."""
+    yield "# Environment variables\n"
+    yield "| variable | what it sets |"
+    yield "|---|---|"
+    for name, meaning in VARIABLES.items():
+        yield f"| `{name}` | {_cell(meaning)} |"
+    yield (
+        "\nThe variables of the vendors, such as `XAI_API_KEY`, are read if the one with "
+        "`GATEWAYX_` is not set; `[keys] vendor_variables = false` in the settings turns that "
+        "off."
+    )
+
+
+def _one_line(text: str | None) -> str:
+    first = re.split(r"\n\s*\n", inspect.cleandoc(text or ""))[0]
+    return _cell(" ".join(first.split()))
+
+
+def _cell(text: str) -> str:
+    return re.sub(r"``(.+?)``", r"`\1`", text).replace("|", "\\|")
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:].rstrip('.')}."
+
+
+PAGES: dict[str, Callable[[], Iterable[str]]] = {
+    "python": python_page,
+    "magics": commands_page,
+    "engines": engines_page,
+    "errors": errors_page,
+    "environment": environment_page,
+}
+"""The pages of the reference, by the name of the file."""

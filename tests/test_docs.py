@@ -1,0 +1,154 @@
+"""The documentation: its code is run, its links lead somewhere, and its lists are complete."""
+
+import doctest
+import re
+import sys
+import tomllib
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import pytest
+import yaml
+from IPython.core.interactiveshell import InteractiveShell
+
+import gatewayx_nb as gx
+from gatewayx_nb import commands, errors
+from gatewayx_nb.testing import CHAT, Server
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+
+
+def _reference_pages():
+    spec = spec_from_file_location("reference_pages", DOCS / "reference_pages.py")
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+REFERENCE = _reference_pages()
+COPIED = tuple(REFERENCE.COPIED)
+
+GENERATED = ("reference", "notebooks", *COPIED)
+PAGES = sorted(
+    path for path in DOCS.rglob("*.md") if path.relative_to(DOCS).parts[0] not in GENERATED
+)
+
+BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+NOT_RUN = ("console", "text", "yaml", "json", "markdown")
+"""Languages of blocks that are shown only: shell sessions, output and files of other programs."""
+
+each_page = pytest.mark.parametrize(
+    "path", PAGES, ids=lambda path: str(path.relative_to(DOCS).with_suffix(""))
+)
+
+
+def blocks(path):
+    """Return the language and the source of each block of code in a page."""
+    text = path.read_text(encoding="utf-8")
+    return [
+        (language, "\n".join(line.removeprefix(indent) for line in source.splitlines()))
+        for indent, language, source in BLOCK.findall(text)
+    ]
+
+
+@pytest.fixture
+def shell(project, monkeypatch):
+    """Yield a notebook's shell in a project whose engines answer from this machine."""
+    monkeypatch.chdir(project.root)
+    monkeypatch.setenv("GATEWAYX_HOME", str(project.root))
+    with Server(CHAT.answer) as server:
+        lines = [
+            f"GATEWAYX_{name}_{suffix}"
+            for name in ("GROK", "OPENAI", "GROQ")
+            for suffix in ("API_KEY=canary-0123456789-key", f"BASE_URL={server.url}/v1")
+        ]
+        project.set_keys("\n".join(lines) + "\n")
+        InteractiveShell.clear_instance()
+        shell = InteractiveShell.instance()
+        shell.run_line_magic("load_ext", "gatewayx_nb")
+        yield shell
+        shell.run_line_magic("unload_ext", "gatewayx_nb")
+        getattr(shell, "_atexit_once", shell.atexit_operations)()
+        InteractiveShell.clear_instance()
+
+
+@each_page
+def test_the_code_of_a_page_runs(path, shell, project):
+    """Each block runs, in order, in one notebook; sessions have the output shown.
+
+    A block that begins with the name of a file, as in ``# engines/acme_engine.py``, is that file.
+    """
+    for number, (language, source) in enumerate(blocks(path)):
+        name = f"block {number} of {path.name}: {source.splitlines()[0] if source else ''}"
+        file = re.match(r"# ([\w./-]+\.(?:py|toml|txt))\n", source)
+        if file:
+            target = project.root / file[1]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(source + "\n", encoding="utf-8")
+            gx.reload()
+        elif language == "toml":
+            tomllib.loads(source)
+        elif language == "python" and source.startswith(">>>"):
+            test = doctest.DocTestParser().get_doctest(source, shell.user_ns, name, name, 0)
+            test.globs = shell.user_ns  # the parser copies it
+            flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+            runner = doctest.DocTestRunner(optionflags=flags)
+            assert runner.run(test, clear_globs=False).failed == 0, name
+        elif language in ("python", "ipython"):
+            shell.run_cell(source).raise_error()
+        else:
+            assert language in NOT_RUN, name
+            if language == "yaml":
+                yaml.safe_load(source)
+
+
+@each_page
+def test_the_links_of_a_page_lead_to_pages(path):
+    """Each relative link names a page that exists; the reference is generated."""
+    text = path.read_text(encoding="utf-8")
+    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text)
+
+    for link in links:
+        target = (path.parent / link).resolve()
+        inside = target.relative_to(DOCS)  # a page outside would not be on the site
+        assert inside.parts[0] in GENERATED or target.exists(), link
+
+
+def test_every_public_name_is_in_the_reference():
+    """A new public name needs a place in the reference."""
+    listed = [name for names in REFERENCE.GROUPS.values() for name in names]
+
+    assert sorted([*listed, *REFERENCE.WHAT_TO_DO]) == sorted(gx.__all__)
+
+
+def test_every_error_says_what_to_do():
+    """The page on the errors lists each class."""
+    kinds = {
+        name
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, errors.GatewayError)
+    }
+
+    assert set(REFERENCE.WHAT_TO_DO) == kinds
+
+
+def test_every_command_and_option_is_in_the_reference():
+    """The page on the magics lists each command, and each option with its help."""
+    page = "\n".join(REFERENCE.PAGES["magics"]())
+
+    for name, command in commands.COMMANDS.items():
+        assert f"### `{name}`" in page
+        for action in command.parser("%gatewayx").actions:
+            assert not action.option_strings or action.option_strings[-1] in page
+
+
+def test_every_variable_is_in_the_reference():
+    """The page on environment variables lists each variable that the code reads."""
+    sources = (ROOT / "gatewayx_nb").rglob("*.py")
+    text = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    read = set(re.findall(r"GATEWAYX_[A-Z_]*[A-Z]", text))
+    own = {name for name in read if not re.search(r"_(API_KEY|BASE_URL|MODEL)$", name)}
+
+    assert own <= set(REFERENCE.VARIABLES)
