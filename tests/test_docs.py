@@ -1,5 +1,6 @@
 """The documentation: its code is run, its links lead somewhere, and its lists are complete."""
 
+import ast
 import doctest
 import re
 import sys
@@ -152,3 +153,40 @@ def test_every_variable_is_in_the_reference():
     own = {name for name in read if not re.search(r"_(API_KEY|BASE_URL|MODEL)$", name)}
 
     assert own <= set(REFERENCE.VARIABLES)
+
+
+def _literals():
+    """Return the text of every string in the code, and of the parts of every f-string."""
+    paths = [*(ROOT / "gatewayx_nb").rglob("*.py"), *(ROOT / "engines").glob("*.py")]
+    trees = (ast.parse(path.read_text(encoding="utf-8")) for path in paths)
+    nodes = (node for tree in trees for node in ast.walk(tree))
+    return "\n".join(
+        node.value
+        for node in nodes
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+
+
+FOREIGN_MESSAGES = (
+    "Line magic function",
+    "ModuleNotFoundError",
+    "This event loop is already running",
+    "certificate verify failed",
+    "RuntimeError",
+    "%gatewayx",
+)
+"""The beginnings of messages of Python, IPython and OpenSSL."""
+
+
+def test_troubleshooting_quotes_messages_of_the_code():
+    """An entry is found only if its title has the words of the message."""
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    titles = re.findall(r"^### (.*)$", page, re.MULTILINE)
+    quotes = [quote for title in titles for quote in re.findall(r"`([^`]+)`", title)]
+    code = _literals()
+
+    assert len(titles) >= 40
+    for quote in quotes:
+        if not quote.startswith(FOREIGN_MESSAGES):
+            parts = re.split(r"…|'[^']*'|\d[\d,]*|[A-Z_]{8,}|\{\{.*?\}\}", quote)
+            assert not [part for part in parts if part.strip(" .,:") not in code], quote
