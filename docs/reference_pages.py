@@ -6,6 +6,8 @@ import inspect
 import json
 import re
 import tempfile
+import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gatewayx_nb as gx
@@ -14,7 +16,8 @@ from gatewayx_nb.magics import cell
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Asking": (
@@ -116,6 +119,7 @@ def write(docs: Path) -> None:
     """Write the pages of the reference, and the copies of files from elsewhere."""
     for name, page in PAGES.items():
         _write(docs / "reference" / f"{name}.md", "\n".join(page()).rstrip() + "\n")
+    _write(docs / "reference" / "layers.svg", layers_picture())
     for name, source in COPIED.items():
         _write(docs / name, _linked((docs.parent / source).read_text(encoding="utf-8")))
     for notebook in sorted((docs.parent / "notebooks").glob("[0-9]*.ipynb")):
@@ -285,6 +289,38 @@ def _cell(text: str) -> str:
 def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
+
+def layers() -> list[list[str]]:
+    """Return the layers of the package, the highest first, as import-linter checks them."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = (
+        each for each in settings["tool"]["importlinter"]["contracts"] if each["type"] == "layers"
+    )
+    return [layer.split(" | ") for layer in contract["layers"]]
+
+
+def layers_picture() -> str:
+    """Return an SVG of the layers: a row for each, with a box for each module or subpackage."""
+    boxes = []
+    for row, names in enumerate(layers()):
+        width = (_WIDTH - _GAP * (len(names) - 1)) / len(names)
+        for column, name in enumerate(names):
+            x, y = column * (width + _GAP), row * (_HEIGHT + _GAP)
+            boxes.append(
+                f'<rect x="{x:.0f}" y="{y}" width="{width:.0f}" height="{_HEIGHT}" rx="4"/>'
+                f'<text x="{x + width / 2:.0f}" y="{y + _HEIGHT / 2 + 4:.0f}">{name}</text>'
+            )
+    height = len(layers()) * (_HEIGHT + _GAP)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}">'
+        "<style>rect{fill:#8884;stroke:#888}"
+        "text{font:12px sans-serif;text-anchor:middle;fill:#888}</style>"
+        f"{''.join(boxes)}</svg>\n"
+    )
+
+
+_WIDTH, _HEIGHT, _GAP = 640, 24, 6
+"""Width of the picture, height of a layer, and the gap between two boxes, in pixels."""
 
 PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "python": python_page,
