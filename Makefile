@@ -15,7 +15,6 @@
 PYTHON ?= python3
 VENV := .venv
 BENCH := .venv-bench
-DOCS := .venv-docs
 WORKERS ?= 2
 OLDEST := .venv-oldest
 # The oldest versions have wheels for Python 3.11 and 3.12 only.
@@ -47,8 +46,6 @@ $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml
 	$(call setup,$(VENV),dev)
 $(BENCH)/bench.stamp: requirements/bench.txt pyproject.toml
 	$(call setup,$(BENCH),bench)
-$(DOCS)/docs.stamp: requirements/docs.txt pyproject.toml
-	$(call setup,$(DOCS),docs)
 $(OLDEST)/oldest.stamp: requirements/oldest.txt pyproject.toml
 	$(call setup,$(OLDEST),oldest,$(OLDEST_PYTHON))
 
@@ -102,14 +99,13 @@ check: $(VENV)/dev.stamp
 	@$(BIN)/basedpyright --pythonpath $(BIN)/python --level error tests/typing
 	@cd $(SCRATCH) && PYTHONPATH=. $(CURDIR)/$(BIN)/lint-imports --no-cache
 
-# The inventories of other projects are not downloaded, so that the pages are built without network.
-docs: $(DOCS)/docs.stamp
-	@echo "== Documentation"
-	@$(DOCS)/bin/sphinx-build --fail-on-warning --keep-going --quiet -j auto -d build/doctrees docs build/docs
+docs: $(VENV)/dev.stamp
+	@echo "== Documentation: about half a minute"
+	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -j auto -d build/doctrees docs build/docs
 	@echo "build/docs/index.html"
 
 docs-serve: docs
-	@$(DOCS)/bin/python -m http.server --bind 127.0.0.1 --directory build/docs 8000
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/docs 8000
 
 soak: $(VENV)/dev.stamp
 	@echo "== Random answers of every dialect, merged, killed and full cassettes, killed jobs: about six minutes"
@@ -136,15 +132,14 @@ audit:
 
 lock:
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
-	@for set in demo dev bench docs oldest; do \
+	@for set in demo dev bench oldest; do \
 	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	    --no-strip-extras --custom-compile-command "make lock" --upgrade \
 	    $$(case $$set in \
 	      demo) echo --extra local;; \
-	      docs) echo --extra docs --extra data --extra prices --extra server;; \
 	      oldest) echo --resolution lowest-direct --extra data --extra prices;; \
-	      *) echo --extra local --extra server --extra lab --extra test;; esac) \
+	      *) echo --extra local --extra server --extra lab --extra test --extra docs;; esac) \
 	    pyproject.toml requirements/$$set.in -o requirements/$$set.txt || exit 1; done
 
 clean:
-	rm -rf build $(VENV) $(BENCH) $(DOCS) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build $(VENV) $(BENCH) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis

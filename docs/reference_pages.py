@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import gatewayx_nb as gx
 from gatewayx_nb import commands, errors, llm_engines, testing
 from gatewayx_nb.magics import cell
+from gatewayx_nb.secure_config import ENGINE_SETTINGS, SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -245,6 +246,37 @@ def _options(parser: Any) -> Iterator[str]:  # noqa: ANN401 - a `LineParser`
     yield ""
 
 
+def settings_page() -> Iterator[str]:
+    """Yield the lines of the page on the settings."""
+    yield "# Settings\n"
+    yield (
+        "Settings are in `config/gatewayx.toml` of a project, and in your own folder,"
+        " `~/.config/gatewayx/config/gatewayx.toml`. Every line is optional. A project's settings"
+        " take precedence over yours, but of two limits, the lower one applies."
+        " `%gatewayx settings` shows the values that apply here, and the files that set them.\n"
+    )
+    yield "```toml\n# config/gatewayx.toml"
+    yield 'default_model = "grok"\n\n[aliases]\nfast = "grok:grok-4-1-fast"\n'
+    yield "[limits]\nmax_cost = 5.0\nretries = 3\n\n[engines.grok]\nrequests_per_minute = 600"
+    yield "```\n"
+    yield "| setting | value | default | meaning |"
+    yield "|---|---|---|---|"
+    for setting in (*SETTINGS, *ENGINE_SETTINGS):
+        default = _default(setting.default)
+        yield f"| `{setting.path}` | {_cell(setting.kind.expected)} | {default} | {setting.help} |"
+    yield (
+        "\n`[aliases]` gives short names to references. `[engines.NAME] headers` adds HTTP headers"
+        " to the requests of an engine; `$NAME` in a value is an environment variable. Any other"
+        " name in `[engines.NAME]` is an argument of that engine."
+    )
+
+
+def _default(value: object) -> str:
+    if value is None or value == ():
+        return ""
+    return f"`{json.dumps(value)}`"
+
+
 def engines_page() -> Iterator[str]:
     """Yield the lines of the page on the built-in engines."""
     yield "# Engines\n"
@@ -325,6 +357,7 @@ _WIDTH, _HEIGHT, _GAP = 640, 24, 6
 PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "python": python_page,
     "magics": commands_page,
+    "settings": settings_page,
     "engines": engines_page,
     "errors": errors_page,
     "environment": environment_page,

@@ -14,6 +14,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import gatewayx_nb as gx
 from gatewayx_nb import commands, errors
+from gatewayx_nb.secure_config import ENGINE_SETTINGS, SETTINGS
 from gatewayx_nb.testing import CHAT, Server
 
 ROOT = Path(__file__).parents[1]
@@ -190,3 +191,11 @@ def test_troubleshooting_quotes_messages_of_the_code():
         if not quote.startswith(FOREIGN_MESSAGES):
             parts = re.split(r"…|'[^']*'|\d[\d,]*|[A-Z_]{8,}|\{\{.*?\}\}", quote)
             assert not [part for part in parts if part.strip(" .,:") not in code], quote
+
+
+def test_every_setting_is_in_the_reference():
+    """The page on the settings has each name with its valid values."""
+    page = "\n".join(REFERENCE.PAGES["settings"]())
+
+    for setting in (*SETTINGS, *ENGINE_SETTINGS):
+        assert f"| `{setting.path}` | {setting.kind.expected} |" in page
