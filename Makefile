@@ -8,6 +8,7 @@
 # make check  lint, types and import layers
 # make docs   build the documentation in build/docs; docs-serve shows it on this machine
 # make bench  run the benchmarks, beside the alternatives
+# make dist   build the wheel and the sdist, check them, and run the quickstart from the installed wheel
 # make audit  look up known vulnerabilities of the requirements, where an advisory index can be reached
 # make lock   update the pinned requirements
 # Each sets up what it needs in .venv, says what it does, and is quick the second time.
@@ -25,7 +26,7 @@ BIN := $(VENV)/bin
 SCRATCH := build/check
 
 .PHONY: help demo test soak test-oldest notebooks-record notebooks-live screenshots lab check docs \
-    docs-serve bench audit lock clean
+    docs-serve bench dist audit lock clean
 help:
 	@sed -n 's/^# //p' Makefile
 
@@ -120,6 +121,19 @@ bench: $(BENCH)/bench.stamp
 	@$(BENCH)/bin/python benchmarks/cassettes.py
 	@$(BENCH)/bin/python benchmarks/results_store.py
 	@$(BENCH)/bin/python benchmarks/pacing.py
+
+# An empty environment shows what the wheel itself brings; its requirements are the pinned ones.
+dist: $(VENV)/dev.stamp
+	@rm -rf dist build/dist
+	@$(BIN)/python -m hatchling build --directory dist
+	@$(BIN)/twine check --strict dist/*
+	@$(BIN)/check-wheel-contents dist/*.whl
+	@$(PYTHON) -m venv build/dist/venv
+	@build/dist/venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes \
+	    -r requirements/demo.txt
+	@build/dist/venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps dist/*.whl
+	@cp notebooks/demo.py notebooks/01_quickstart.ipynb build/dist/
+	@cd build/dist && venv/bin/python -P demo.py 01_quickstart.ipynb answers
 
 # uv resolves for every platform and Python version at once; the files name no index. `oldest` uses the
 # lower bounds of pyproject.toml and of its own list.
