@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.calls import Note, Table
+from gatewayx_nb.calls import Excerpt, Note, Table
 from gatewayx_nb.commands.cassette import cassette, cassette_arguments
 from gatewayx_nb.commands.command import Command
+from gatewayx_nb.commands.guides import find_guide, find_trouble, guide_names
 from gatewayx_nb.commands.jobs import cancel, cancel_arguments, jobs, jobs_arguments
 from gatewayx_nb.commands.keys import contains_key, key, key_arguments, keys, typed_key_error
 from gatewayx_nb.commands.line_parser import GROUPED_COLUMNS
@@ -120,8 +121,8 @@ TOPICS: Mapping[str, tuple[str, ...]] = {
 """The topics of ``help``, whose names are not commands."""
 
 
-def show_help(session: Session, args: argparse.Namespace) -> Table | Note:
-    """List the commands, or explain one, a topic or an option of a call."""
+def show_help(session: Session, args: argparse.Namespace) -> Table | Note | Excerpt:
+    """List the commands, or explain a command, a topic, a call option, a guide or a message."""
     # For a command with an action, such as `key set`, explain the command.
     first = (*args.text.split(maxsplit=1), "")[0]
     topic = first if first in COMMANDS else args.text.strip()
@@ -135,6 +136,14 @@ def show_help(session: Session, args: argparse.Namespace) -> Table | Note:
     if topic in TOPICS:
         rows = [("", *usage) for usage in _usages(session, TOPICS[topic])]
         return Table(rows, GROUPED_COLUMNS)
+    if found := _option_help(session, topic) or find_guide(topic) or find_trouble(topic):
+        return found
+    known = [*COMMANDS, *TOPICS, "options", *guide_names()]
+    raise _unknown(topic, known, "command or topic")
+
+
+def _option_help(session: Session, topic: str) -> Note | None:
+    """Return the help of a call option, if there is one of this name."""
     option = next(filter(None, map(session.ask_parser.option, (topic, f"--{topic}"))), None)
     if option is not None:
         flag = f"{', '.join(option.option_strings)} {option.metavar or ''}".rstrip()
@@ -143,7 +152,7 @@ def show_help(session: Session, args: argparse.Namespace) -> Table | Note:
         name = example.removeprefix("-p ").partition("=")[0]
         help_text = session.ask_parser.param_options[name].help
         return Note(f"`{session.ask_prog} REF {example}`: {help_text}")
-    raise _unknown(topic, [*COMMANDS, *TOPICS, "options"], "command or topic")
+    return None
 
 
 def help_arguments(parser: LineParser) -> None:
@@ -153,7 +162,8 @@ def help_arguments(parser: LineParser) -> None:
         "topic",
         nargs="?",
         metavar="TOPIC",
-        help=f"a command, an option of a call, options, {', '.join(TOPICS)}",
+        help=f"a command, an option of a call, options, {', '.join(TOPICS)}, the name of a guide"
+        " or words of an error message",
     )
 
 

@@ -7,6 +7,8 @@ import pytest
 from gatewayx_nb import EnginePool, commands
 from gatewayx_nb.commands import COMMANDS
 from gatewayx_nb.commands.dispatch import GROUPS
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.magics import cell
 
 
 @pytest.fixture
@@ -154,3 +156,31 @@ def test_settings_names_the_file_of_the_lower_limit(project, session_of, clean_e
     assert rows["limits.retries"][0] == "1"
     assert "gatewayx/config/gatewayx.toml" in rows["limits.retries"][1]
     assert rows["limits.timeout"] == ("60", "config/gatewayx.toml")
+
+
+@pytest.mark.parametrize("topic", ["many-rows", "many rows", "Many_Rows"])
+def test_help_shows_the_beginning_of_a_guide(session, topic):
+    """The first paragraph and the first example are shown, without links and without a network."""
+    session.ask_parser = cell.parser()
+    excerpt = commands.run(session, f"help {topic}")
+
+    assert excerpt.intro.startswith("Many rows: a thousand, a million, a billion. `gx.map` asks")
+    assert ">>> import gatewayx_nb as gx" in excerpt.text
+    assert "](" not in repr(excerpt)
+
+
+def test_help_finds_the_words_of_a_message(session):
+    """A part of a message leads to its entry in the troubleshooting page."""
+    session.ask_parser = cell.parser()
+    excerpt = commands.run(session, "help ended without an end marker")
+
+    assert "`error.partial`" in excerpt.text
+
+
+def test_help_suggests_a_guide(session):
+    """A misspelled name of a guide is an error that names the nearest guide."""
+    session.ask_parser = cell.parser()
+    with pytest.raises(UsageError, match="Did you mean 'many-rows'"):
+        commands.run(session, "help many-row")
+    with pytest.raises(UsageError, match="no command or topic"):
+        commands.run(session, "help ../../README")
