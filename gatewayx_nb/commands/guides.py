@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 _BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_ENTRY = re.compile(r"^### (.+)\n\n(.*?)(?=\n#|\Z)", re.MULTILINE | re.DOTALL)
+_ENTRY = re.compile(r"^### ([^\n]+)\n\n(.*?)(?=\n#|\Z)", re.MULTILINE | re.DOTALL)
 
 
 def guide_names() -> list[str]:

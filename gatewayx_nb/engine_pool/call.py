@@ -108,6 +108,7 @@ class EngineCall:
         self._allowed_cost: Decimal | None = None
         self._waits_out = waits_out_rate_limits
         self._deadline = asyncio.Timeout(None)
+        self._requested_model = ""
         self._ticket: int | None = None
         self._reservations = contextlib.ExitStack()
 
@@ -187,7 +188,7 @@ class EngineCall:
         self.partial.cost_per_token = price_per_token(engine)
         try:
             request = await self._prepare(engine)
-            self.partial.model = request.model
+            self.partial.model = self._requested_model = request.model
             await self._send_within_limits(engine, request, emit)
             parsed = self._schema and await parse_or_correct(
                 self._schema,
@@ -211,7 +212,12 @@ class EngineCall:
             return None
         # Prices change over time; a call is billed at the price at the time it was sent.
         sent_at = time.time() - (time.monotonic() - self.partial.started)
-        return await cost_of(engine, self.partial.model, tokens, sent_at)
+        reported, requested = self.partial.model, self._requested_model
+        cost = await cost_of(engine, reported, tokens, sent_at)
+        # Otherwise, a server that reports a name without a price would bypass every limit.
+        if cost is None and requested not in ("", reported):
+            cost = await cost_of(engine, requested, tokens, sent_at)
+        return cost
 
     async def _send_within_limits(
         self, engine: LLMEngine, request: Request, emit: ChunkHandler | None

@@ -22,7 +22,7 @@ from gatewayx_nb.errors import (
 )
 from gatewayx_nb.llm_engines import Chunk, Message, RejectedParameterError, Request, Usage
 from gatewayx_nb.secure_config import Limits
-from gatewayx_nb.testing import ScriptedEngine, Server
+from gatewayx_nb.testing import ScriptedEngine, Send, Server, reply
 from tests.widgets.waiting import wait_until
 
 END = Chunk(finish_reason="stop", usage=Usage(input_tokens=2, output_tokens=3))
@@ -438,3 +438,23 @@ def test_an_invalid_price_of_an_engine_is_named(make_pool, price):
 
     with pytest.raises(EngineLoadError, match="`get_cost_per_token` in engine 'unpriced' must"):
         make_pool(engine).ask("hi", model="unpriced")
+
+
+def test_a_reported_model_without_a_price_costs_as_the_requested_one(project):
+    """Otherwise, a proxy that renames its models would bypass every limit."""
+    body = json.dumps(
+        {
+            "model": "renamed-by-a-proxy",
+            "choices": [{"message": {"content": "a"}, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 1_000, "completion_tokens": 1_000},
+        }
+    ).encode()
+    with Server(lambda _: [Send(reply(body))]) as server:
+        project.set_keys(f"GATEWAYX_OPENAI_API_KEY=k\nGATEWAYX_OPENAI_BASE_URL={server.url}/v1\n")
+        with project.pool() as pool:
+            answer = pool.ask("hi", model="openai:gpt-4o-mini", max_tokens=100)
+            rows = pool.usage()
+
+    assert answer.model == "renamed-by-a-proxy"
+    assert sum(row.cost for row in rows) == answer.cost > 0
+    assert sum(row.unpriced for row in rows) == 0
