@@ -27,7 +27,7 @@ from tests.kernels import environment
 from tests.schemas import schema
 
 CANARY = "canary-5f0c1e7a9b3d"
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "guides" / "status_over_http.md"
 
 
 def test_the_engines_status_matches_its_schema(server):
@@ -80,9 +80,9 @@ def test_changes_apply_without_a_restart(server):
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="curl is not installed")
-def test_the_commands_of_the_readme_work(server):
-    """The README's curl commands work, with the port of this server."""
-    lines = [line for line in README.read_text().splitlines() if line.startswith("curl ")]
+def test_the_commands_of_the_guide_work(server):
+    """The curl commands of the guide work, with the port of this server."""
+    lines = [line for line in PAGE.read_text().splitlines() if line.startswith("curl ")]
     assert [line.split("/")[3] for line in lines] == ["engines", "security"]
 
     for line in lines:
