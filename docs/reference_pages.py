@@ -345,8 +345,9 @@ def layers_picture() -> str:
     height = len(layers()) * (_HEIGHT + _GAP)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}">'
-        "<style>rect{fill:#8884;stroke:#888}"
-        "text{font:12px sans-serif;text-anchor:middle;fill:#888}</style>"
+        "<style>rect{fill:#8883;stroke:#888}"
+        "text{font:12px sans-serif;text-anchor:middle;fill:#222}"
+        "@media(prefers-color-scheme:dark){text{fill:#ddd}}</style>"
         f"{''.join(boxes)}</svg>\n"
     )
 
