@@ -36,6 +36,9 @@ _MAX_HELD = 100_000
 _MAX_SPACES = 100
 """Maximum number of spaces before a tag."""
 
+_MAX_TAGS = 100
+"""Maximum number of opening tags; text after them counts as the answer."""
+
 _TAG_END = "</think>"
 _LONE_CLOSING_TAG = re.compile(rf"^[ \t]{{0,{_MAX_SPACES}}}{_TAG_END}", re.MULTILINE)
 """The closing tag, which may appear alone: some prompt templates end with the opening tag."""
@@ -63,6 +66,7 @@ class AnswerCleaner:
         self._end: str | None = None  # the expected closing tag, while in reasoning
         self._is_answer = False  # whether the text is past the point where reasoning can begin
         self._after_tag = False
+        self._tags = 0
         self._has_reasoning = False
         self._past_line_start = False  # whether the current line cannot begin with a closing tag
 
@@ -160,12 +164,14 @@ class AnswerCleaner:
                 self._end, self._after_tag = None, True
             stripped = text.lstrip()
             tag = next((tag for tag in _TAGS if stripped.startswith(tag)), None)
-            if len(text) - len(stripped) > _MAX_SPACES:
+            # Each tag copies the rest of the text.
+            if len(text) - len(stripped) > _MAX_SPACES or self._tags >= _MAX_TAGS:
                 tag = None
             if tag in _XML_TAGS and _TAGS[tag] not in text and len(text) < _MAX_HELD:
                 self._hold_until(_TAGS[tag], text)
                 return reasoning, ""
             if tag is not None:
+                self._tags += 1
                 self._end, self._has_reasoning = _TAGS[tag], True
                 text = stripped[len(tag) :]
             elif len(text) - len(stripped) <= _MAX_SPACES and any(

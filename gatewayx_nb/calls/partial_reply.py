@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Citation
 
 
+_MAX_QUOTE = 1_000
+"""Maximum number of characters of the answer that a citation quotes, because many may overlap."""
+
+
 @dataclass(frozen=True, slots=True)
 class PendingRetry:
     """The error that caused a retry, and the monotonic time at which the retry is due."""
@@ -204,4 +208,5 @@ def _with_quote(citation: Citation, text: str) -> Citation:
     """Return a citation that quotes the answer if it has no text from its source."""
     if citation.text or citation.start is None or citation.end is None:
         return citation
-    return replace(citation, text=text[max(0, citation.start) : max(0, citation.end)])
+    start, end = max(0, citation.start), max(0, citation.end)
+    return replace(citation, text=text[start : min(end, start + _MAX_QUOTE)])

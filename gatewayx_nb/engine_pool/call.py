@@ -412,15 +412,18 @@ class EngineCall:
                     checked = check.check(chunk)
                     if checked is None:
                         async for part in check.check_large(chunk):
-                            await self._add_all(cleaner.feed(part), cleaner, emit)
+                            await self._add_all(
+                                check.check_cleaned(part, cleaner.feed(part)), cleaner, emit
+                            )
                     else:
-                        for cleaned in cleaner.feed(checked):  # without a call, which is faster
+                        # Without a call, which is faster.
+                        for cleaned in check.check_cleaned(checked, cleaner.feed(checked)):
                             self._add(cleaned, cleaner)
                             if emit is not None:
                                 await emit(cleaned)
                     if check.characters_until_pause < 0:
                         await check.check_length_and_yield()
-            await self._add_all(cleaner.close(), cleaner, emit)
+            await self._add_all(check.check_cleaned(None, cleaner.close()), cleaner, emit)
         finally:
             await check.mask(partial)
 

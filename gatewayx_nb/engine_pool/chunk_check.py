@@ -33,7 +33,7 @@ from gatewayx_nb.replies import (
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 
     from gatewayx_nb.calls import PartialReply
 
@@ -54,6 +54,9 @@ _COUNT_LIMIT = 2**60
 
 _MAX_NAME = 256
 """Maximum number of characters of a name, which every table of usage shows."""
+
+_MAX_ITEMS = 10_000
+"""Maximum number of tool calls, citations and images in an answer."""
 
 _NAME_FIELDS = ("model", "request_id")
 
@@ -179,8 +182,10 @@ class ChunkCheck:
         self._engine, self._key = engine, key
         self._masks_answer = may_mask_in_answer(key)
         self._text, self._reasoning = StreamRedactor(key), StreamRedactor(key)
+        self._cleaned = StreamRedactor(key), StreamRedactor(key)
+        self._was_cleaned = False
         self._searched = ""  # the last text and the last reasoning that have no part of the key
-        self._received = 0
+        self._received = self._items = 0
         self.characters_until_pause = _CHARACTERS_BETWEEN_PAUSES
 
     def check(self, chunk: Chunk, *, even_if_large: bool = False) -> Chunk | None:
@@ -222,6 +227,28 @@ class ChunkCheck:
         # Each chunk counts as one more character, so that a stream of empty chunks ends, too.
         self.characters_until_pause -= len(text) + len(reasoning) + 1
         return chunk
+
+    def check_cleaned(self, chunk: Chunk | None, cleaned: Iterable[Chunk]) -> Iterable[Chunk]:
+        """Return the chunks that replace a checked one, with the key masked.
+
+        Without the tags between them, two pieces of text may be a part of the key.
+
+        Args:
+            chunk: The checked chunk; ``None`` at the end of the answer.
+            cleaned: The chunks that replace it.
+        """
+        # Nearly always, the chunk itself is passed on.
+        is_same = type(cleaned) is tuple and cleaned[0] is chunk
+        if (is_same and not self._was_cleaned) or not self._masks_answer:
+            return cleaned
+        return [self._mask_cleaned(each, is_same=each is chunk) for each in cleaned]
+
+    def _mask_cleaned(self, chunk: Chunk, *, is_same: bool) -> Chunk:
+        self._was_cleaned = self._was_cleaned or not is_same
+        if not self._was_cleaned:
+            return chunk
+        text, reasoning = self._cleaned
+        return _masked_text(chunk, text, reasoning)
 
     async def check_large(self, chunk: Chunk) -> AsyncIterator[Chunk]:
         """Yield a large chunk in parts after checking it in another thread; see `check`."""
@@ -287,12 +314,7 @@ class ChunkCheck:
         return checked, True
 
     def _without_key(self, chunk: Chunk) -> Chunk:
-        """Return a chunk, or a copy with the key masked in its text and reasoning."""
-        text = chunk.text and self._text.feed(chunk.text)
-        reasoning = chunk.reasoning and self._reasoning.feed(chunk.reasoning)
-        if text is chunk.text and reasoning is chunk.reasoning:
-            return chunk
-        return dataclasses.replace(chunk, text=text, reasoning=reasoning)
+        return _masked_text(chunk, self._text, self._reasoning)
 
     def _checked(self, chunk: object, *, has_key: bool = True) -> Chunk:
         if not isinstance(chunk, Chunk):
@@ -317,6 +339,7 @@ class ChunkCheck:
             has_key: Whether a field may contain the key.
         """
         replaced: dict[str, Any] = {}
+        self._count_items(chunk)
         for name, default in _DEFAULTS.items():
             value = getattr(chunk, name)
             if value is default:
@@ -334,6 +357,24 @@ class ChunkCheck:
                 replaced[name] = checked
         return replaced
 
+    def _count_items(self, chunk: Chunk) -> None:
+        """Check the number of tool calls, citations and images so far.
+
+        Raises:
+            ProviderError: If the answer has too many.
+        """
+        parts = [chunk.tool_calls]
+        if type(chunk.details) is Details:
+            parts += [chunk.details.citations, chunk.details.images]  # type: ignore[list-item]
+        self._items += sum(len(part) for part in parts if type(part) is tuple)
+        if self._items > _MAX_ITEMS:
+            raise ProviderError(
+                f"the answer from engine {self._engine!r} has more than {_MAX_ITEMS:,} tool calls,"
+                " citations and images.",
+                hint="Limit the reply with max_tokens.",
+                code="too_large",
+            )
+
     def _invalid(self, what: str, wanted: str, value: object) -> ProviderError:
         got = short_repr(mask_key(value, self._key), 40)
         return ProviderError(
@@ -341,6 +382,15 @@ class ChunkCheck:
             hint="Fix the engine's file, which is reloaded on the next call.",
             code="protocol",
         )
+
+
+def _masked_text(chunk: Chunk, text: StreamRedactor, reasoning: StreamRedactor) -> Chunk:
+    """Return a chunk, or a copy with the key masked in its text and its reasoning."""
+    new_text = chunk.text and text.feed(chunk.text)
+    new_reasoning = chunk.reasoning and reasoning.feed(chunk.reasoning)
+    if new_text is chunk.text and new_reasoning is chunk.reasoning:
+        return chunk
+    return dataclasses.replace(chunk, text=new_text, reasoning=new_reasoning)
 
 
 def _encoded(value: object) -> str:

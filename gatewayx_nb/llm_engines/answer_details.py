@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import sys
 from base64 import b64decode
+from collections import Counter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gatewayx_nb.images import Image, sniff
@@ -58,10 +59,13 @@ class NewDetails:
 
 def _unsent(items: tuple[T, ...], sent: tuple[T, ...]) -> list[T]:
     """Return the items that have not been sent; an item may occur several times."""
-    unsent = list(items)
-    for item in sent:
-        if item in unsent:
-            unsent.remove(item)
+    counts = Counter(sent)
+    unsent = []
+    for item in items:
+        if counts[item] > 0:
+            counts[item] -= 1
+        else:
+            unsent.append(item)
     return unsent
 
 

@@ -48,7 +48,9 @@ class BlockAssembler:
         if piece := as_str(delta.get("partial_json")):
             self._inputs[index].append(piece)
         if cited := as_dict(delta.get("citation")):
-            block["citations"] = [*as_dicts(block.get("citations")), cited]
+            known = block.get("citations")
+            block["citations"] = known if isinstance(known, list) else []
+            block["citations"].append(cited)
 
     def details(self, *, is_paused: bool) -> Details:
         """Return the contents of the answer other than text and tool calls; see `carried`."""

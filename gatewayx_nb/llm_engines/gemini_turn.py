@@ -74,12 +74,12 @@ class PartAssembler:
     def citations(self) -> Iterator[Citation]:
         """Yield the sources of the answer, with byte positions converted to characters."""
         texts = (as_str(part.get("text")) for part in self.parts if not part.get("thought"))
-        text = "".join(texts).encode(errors="replace")
+        positions = _Positions("".join(texts))
         chunks = as_dicts(self._grounding.get("groundingChunks"))
         supports = as_dicts(self._grounding.get("groundingSupports"))
         for support in supports:
             segment = as_dict(support.get("segment"))
-            span = _span(text, segment)
+            span = positions.span(segment)
             for index in as_list(support.get("groundingChunkIndices")):
                 position = as_int(index)
                 if position is not None and position < len(chunks):
@@ -89,7 +89,7 @@ class PartAssembler:
         # The Gemini API uses the first name, Vertex AI the second.
         rows = self._recitation.get("citationSources") or self._recitation.get("citations")
         for row in as_dicts(rows):
-            yield citation("", row.get("title"), row.get("uri"), span=_span(text, row))
+            yield citation("", row.get("title"), row.get("uri"), span=positions.span(row))
 
 
 def _merged(parts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -118,12 +118,40 @@ def _is_plain(part: dict[str, Any]) -> bool:
     return part.keys() <= {"text", "functionCall", "thought"}
 
 
-def _span(text: bytes, segment: dict[str, Any]) -> tuple[int | None, int | None]:
-    """Return the position of a segment in characters; the start defaults to 0."""
-    start, end = as_int(segment.get("startIndex")) or 0, as_int(segment.get("endIndex"))
-    if end is None:
-        return None, None
-    return len(text[:start].decode(errors="ignore")), len(text[:end].decode(errors="ignore"))
+class _Positions:
+    """Converts positions in the bytes of a text to positions in its characters.
+
+    Args:
+        text: The text.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._data = text.encode(errors="replace")
+        blocks = (self._data[at : at + _BLOCK] for at in range(0, len(self._data), _BLOCK))
+        self._counts = [0, *itertools.accumulate(map(_characters, blocks))]
+
+    def span(self, segment: dict[str, Any]) -> tuple[int | None, int | None]:
+        """Return the position of a segment in characters; the start defaults to 0."""
+        start, end = as_int(segment.get("startIndex")) or 0, as_int(segment.get("endIndex"))
+        return (None, None) if end is None else (self._position(start), self._position(end))
+
+    def _position(self, offset: int) -> int:
+        offset = min(max(0, offset), len(self._data))
+        begin = offset - offset % _BLOCK
+        count = self._counts[begin // _BLOCK] + _characters(self._data[begin:offset])
+        following = self._data[offset : offset + 1]
+        is_cut = following and not _characters(following)  # the offset is within a character
+        return count - bool(is_cut)
+
+
+def _characters(data: bytes) -> int:
+    """Return the number of characters that begin in UTF-8."""
+    return len(data.translate(None, _CONTINUATION))
+
+
+_BLOCK = 4096
+_CONTINUATION = bytes(range(0x80, 0xC0))
+"""The bytes of UTF-8 that do not begin a character."""
 
 
 def _source(

@@ -171,7 +171,8 @@ def test_body_and_stream_yield_the_same_reply(make_grok_pool, form):
 
     assert (answer.text, answer.reasoning, answer.model) == ("Hello.", "Hm.", "grok-4.6-exact")
     assert answer.usage == Usage(10, 5, 4, None, None)
-    assert (answer.finish_reason, answer.request_id, answer.cost) == ("stop", "cmpl-1", None)
+    assert (answer.finish_reason, answer.request_id) == ("stop", "cmpl-1")
+    assert answer.cost > 0, "the reported model has no price, but the requested one has"
 
 
 def test_each_text_event_yields_a_chunk(make_grok_pool):
