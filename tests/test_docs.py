@@ -2,12 +2,16 @@
 
 import ast
 import doctest
+import os
 import re
+import shlex
+import subprocess
 import sys
 import tomllib
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from IPython.core.interactiveshell import InteractiveShell
@@ -199,3 +203,59 @@ def test_every_setting_is_in_the_reference():
 
     for setting in (*SETTINGS, *ENGINE_SETTINGS):
         assert f"| `{setting.path}` | {setting.kind.expected} |" in page
+
+
+@pytest.mark.kernel
+def test_the_site_is_built_without_warnings(tmp_path):
+    """Sphinx checks the links and the markup; the pages load nothing from elsewhere."""
+    site = tmp_path / "site"
+    command = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--keep-going", "--quiet"]
+    process = subprocess.run(
+        [*command, "-d", str(tmp_path / "trees"), str(DOCS), str(site)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    pages = [path.read_text(encoding="utf-8") for path in site.rglob("*.html")]
+
+    assert (process.returncode, process.stderr) == (0, "")
+    assert len(pages) > 40
+    loaded = re.compile(
+        r'<(?:script|img|iframe)[^>]*src="https?:|<link[^>]*href="https?:[^>]*stylesheet'
+    )
+    assert not [page[:80] for page in pages if loaded.search(page)]
+
+
+@pytest.mark.kernel
+def test_a_repository_made_from_the_guide_passes_without_network(tmp_path):
+    """The notebook and the test of the guide are recorded, then tested as its CI files say."""
+    page = (DOCS / "guides" / "testing_notebooks.md").read_text(encoding="utf-8")
+    (test,) = re.findall(r"```python\n(# test_story\.py\n.*?)```", page, re.DOTALL)
+    (tmp_path / "test_story.py").write_text(test)
+    cells = re.findall(r"```ipython\n(.*?)```", page, re.DOTALL)
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell.strip()) for cell in cells]
+    )
+    nbformat.write(notebook, tmp_path / "story.ipynb")
+    run(re.search(r"pytest --gatewayx-record test_story\.py", page)[0], tmp_path)
+    run(re.search(r"jupyter nbconvert .*--inplace story\.ipynb", page)[0], tmp_path)
+    commands_of_ci = set(re.findall(r"- (?:run: )?(pytest --nbval .*)", page))
+
+    (command,) = commands_of_ci
+    bare = f"{sys.executable} {ROOT / 'notebooks' / 'bare.py'}"
+    assert "3 passed in" in run(f"{bare} env CI=true {command}", tmp_path)
+
+
+def run(command, folder):
+    """Run a command of a guide in a folder, check that it succeeds, and return its output."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    process = subprocess.run(
+        shlex.split(command, comments=True),
+        cwd=folder,
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
