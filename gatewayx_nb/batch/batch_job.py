@@ -142,7 +142,8 @@ class BatchJob(MapJob):
         with the new columns, run the cell of the map again; this submits nothing twice.
 
         Args:
-            timeout: Maximum number of seconds to wait.
+            timeout: Maximum number of seconds to wait for the batch. A query that the provider is
+                answering takes at most a minute longer; a download that has begun is finished.
 
         Raises:
             DeadlineError: If some rows have no outcome after ``timeout`` seconds; the batch

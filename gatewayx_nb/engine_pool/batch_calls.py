@@ -71,6 +71,9 @@ _SUBMISSION_TIMEOUT = 3600.0
 _COLLECTION_TIMEOUT = 3600.0
 """Maximum seconds for downloading the results of a part."""
 
+_QUERY_TIMEOUT = 60.0
+"""Maximum seconds for querying the state of a part."""
+
 _NO_LIMIT = Decimal(10) ** 12
 """A limit in US dollars that is never reached; `allow` then only computes the maximum cost."""
 
@@ -270,7 +273,7 @@ class BatchCalls:
         async def run(engine: LLMEngine) -> T:
             return await query(_interface(engine))
 
-        return self._run(self._target(part), run, self._limits.timeout)
+        return self._run(self._target(part), run, min(self._limits.timeout, _QUERY_TIMEOUT))
 
     def _target(self, part: JobPart) -> Target:
         """Return the target of a part.
