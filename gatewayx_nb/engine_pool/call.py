@@ -412,15 +412,16 @@ class EngineCall:
                     checked = check.check(chunk)
                     if checked is None:
                         async for part in check.check_large(chunk):
-                            await self._add_all(
-                                check.check_cleaned(part, cleaner.feed(part)), cleaner, emit
-                            )
+                            cleaned = check.check_cleaned(part, cleaner.feed(part))
+                            await self._add_all(cleaned, cleaner, emit)
                     else:
-                        # Without a call, which is faster.
-                        for cleaned in check.check_cleaned(checked, cleaner.feed(checked)):
-                            self._add(cleaned, cleaner)
+                        cleaned = cleaner.feed(checked)
+                        if check.was_cleaned or type(cleaned) is not tuple:
+                            cleaned = check.check_cleaned(checked, cleaned)
+                        for part in cleaned:  # without a call, which is faster
+                            self._add(part, cleaner)
                             if emit is not None:
-                                await emit(cleaned)
+                                await emit(part)
                     if check.characters_until_pause < 0:
                         await check.check_length_and_yield()
             await self._add_all(check.check_cleaned(None, cleaner.close()), cleaner, emit)

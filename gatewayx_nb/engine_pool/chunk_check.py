@@ -176,6 +176,8 @@ class ChunkCheck:
     Attributes:
         characters_until_pause: Characters until `check_length_and_yield` must be awaited; negative
             if it is due.
+        was_cleaned: Whether the text that is passed on differs from the received text, so that all
+            further chunks must be passed to `check_cleaned`.
     """
 
     def __init__(self, engine: str, key: str) -> None:
@@ -183,7 +185,7 @@ class ChunkCheck:
         self._masks_answer = may_mask_in_answer(key)
         self._text, self._reasoning = StreamRedactor(key), StreamRedactor(key)
         self._cleaned = StreamRedactor(key), StreamRedactor(key)
-        self._was_cleaned = False
+        self.was_cleaned = False
         self._searched = ""  # the last text and the last reasoning that have no part of the key
         self._received = self._items = 0
         self.characters_until_pause = _CHARACTERS_BETWEEN_PAUSES
@@ -237,15 +239,13 @@ class ChunkCheck:
             chunk: The checked chunk; ``None`` at the end of the answer.
             cleaned: The chunks that replace it.
         """
-        # Nearly always, the chunk itself is passed on.
-        is_same = type(cleaned) is tuple and cleaned[0] is chunk
-        if (is_same and not self._was_cleaned) or not self._masks_answer:
+        if not self._masks_answer:
             return cleaned
         return [self._mask_cleaned(each, is_same=each is chunk) for each in cleaned]
 
     def _mask_cleaned(self, chunk: Chunk, *, is_same: bool) -> Chunk:
-        self._was_cleaned = self._was_cleaned or not is_same
-        if not self._was_cleaned:
+        self.was_cleaned = self.was_cleaned or not is_same
+        if not self.was_cleaned:
             return chunk
         text, reasoning = self._cleaned
         return _masked_text(chunk, text, reasoning)
