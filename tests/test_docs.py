@@ -18,6 +18,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import gatewayx_nb as gx
 from gatewayx_nb import commands, errors
+from gatewayx_nb.commands.guides import guide_names
 from gatewayx_nb.secure_config import ENGINE_SETTINGS, SETTINGS
 from gatewayx_nb.testing import CHAT, Server
 
@@ -259,3 +260,13 @@ def run(command, folder):
     )
     assert process.returncode == 0, process.stdout + process.stderr
     return process.stdout
+
+
+def test_docstrings_name_guides_that_exist():
+    """The line "See also" of a docstring names guides as `help` takes them."""
+    docs = [getattr(gx, name).__doc__ or "" for name in gx.__all__]
+    lines = re.findall(r"See also: the guides? (.*)\.", "\n".join(docs))
+    names = {name for line in lines for name in re.findall(r"``([\w-]+)``", line)}
+
+    assert len(lines) >= 6
+    assert names <= set(guide_names())

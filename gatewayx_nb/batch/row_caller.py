@@ -130,6 +130,8 @@ class RowCaller(ABC):
     ) -> Any:  # noqa: ANN401 - of the kind of the rows
         """Ask a model about each row, and return the rows with the answers.
 
+        See also: the guide ``many-rows``.
+
         A second run asks only about rows without a stored answer, even if the process was killed.
         Equal rows are asked once. Stop ends the map and returns what is done.
 

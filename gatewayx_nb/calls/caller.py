@@ -186,6 +186,8 @@ class Caller(ABC):
     ) -> Reply:
         """Call a model and wait for the whole reply.
 
+        See also: the guides ``structured-answers`` and ``prompts-from-data``.
+
         Raises:
             UsageError: If an option is invalid; nothing is sent.
             GatewayError: If the call fails; the class of the error shows who can fix it.

@@ -126,6 +126,8 @@ class EnginePool(Caller, RowCaller):
     ) -> Comparison:
         """Call several models concurrently and wait for all of them.
 
+        See also: the guide ``comparing``.
+
         Returns:
             Replies or errors in the order of ``models``; a call that fails yields its error.
 
@@ -232,6 +234,8 @@ class EnginePool(Caller, RowCaller):
     def chat(self, model: str | None = None, *, system: str | None = None, name: str = "") -> Chat:
         """Start a conversation, or continue the named one.
 
+        See also: the guide ``conversations``.
+
         Args:
             model: Reference of the model; if omitted, the conversation's model or the default
                 model.
@@ -254,6 +258,8 @@ class EnginePool(Caller, RowCaller):
         self, path: str | Path, mode: Mode | None = None, *, speed: float | None = None
     ) -> Cassette:
         """Use a file of recorded replies until it is closed or the ``with`` block ends.
+
+        See also: the guides ``cassettes`` and ``testing-notebooks``.
 
         Failed calls are not recorded. Replayed calls cost nothing, and count neither in `usage` nor
         towards a budget.
@@ -410,6 +416,8 @@ class EnginePool(Caller, RowCaller):
         self, by: UsageKey | None = None, *, days: int | None = None
     ) -> Table[ModelUsage] | Table[UsageTotals]:
         """Return the totals of this pool's calls by engine and model, or of all past calls.
+
+        See also: the guide ``costs-and-budgets``.
 
         With an argument, the totals are computed from the `ledger`, which contains all of the
         project's calls, including those of other kernels and earlier sessions. Each row of a map
