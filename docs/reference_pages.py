@@ -256,7 +256,7 @@ def settings_page() -> Iterator[str]:
         " `%gatewayx settings` shows the values that apply here, and the files that set them.\n"
     )
     yield "```toml\n# config/gatewayx.toml"
-    yield 'default_model = "grok"\n\n[aliases]\nfast = "grok:grok-4-1-fast"\n'
+    yield 'default_model = "grok"\n\n[aliases]\nfast = "grok:grok-4.6"\n'
     yield "[limits]\nmax_cost = 5.0\nretries = 3\n\n[engines.grok]\nrequests_per_minute = 600"
     yield "```\n"
     yield "| setting | value | default | meaning |"

@@ -58,7 +58,7 @@ _SETTINGS = """\
 # keep_days = 90      # forget the results of a job that was not used for so long
 
 [aliases]
-# fast = "grok:grok-4-1-fast-non-reasoning"
+# fast = "grok:grok-4.6"
 """
 
 _EXAMPLE_KEYS = """\
