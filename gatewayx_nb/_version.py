@@ -1,4 +1,4 @@
-"""The installed version; in a separate module, because reading it takes 15 ms."""
+"""The installed version, in its own module because reading the package's metadata takes 15 ms."""
 
 from importlib import metadata
 

@@ -108,7 +108,7 @@ class Chat(Caller):
     def _plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
         if options.get("chat") not in (None, self):
             raise UsageError(
-                "a call in a conversation cannot join another one.",
+                "a call in a conversation cannot join another conversation.",
                 hint=Hint("omit_option", option="chat"),
             )
         return self._planner.plan(prompt, {**options, "chat": self}, streamed=streamed)
@@ -242,7 +242,7 @@ class ChatStore:
         if chat is None or isinstance(chat, ChatSlot):
             return chat
         raise UsageError(
-            f"chat must be a name or a conversation of `pool.chat`, got {type(chat).__name__}.",
+            f"chat must be a name or a conversation from `pool.chat`, got {type(chat).__name__}.",
             hint=Hint("set_option", option="chat", value="story"),
         )
 

@@ -262,7 +262,7 @@ def _decode(url: str) -> bytes:
         return b64decode(raw, validate=True)
     except binascii.Error:
         raise UsageError(
-            "the data URL of an image must be valid base64; this one is not.",
+            "an image's data URL must be valid base64; this one is not.",
             hint="Pass the image's path instead.",
         ) from None
 

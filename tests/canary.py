@@ -8,7 +8,7 @@ KEY = 'sk-canary/7Hq2+pVxN"4mTz\\K9wB=5uYcE0'
 """A key whose encodings in base64, in URLs and in JSON all differ."""
 
 
-def forms(key: str) -> list[str]:
+def key_encodings(key: str) -> list[str]:
     """Return the encodings and the ends of a key that may leak."""
     encodings = [key, key[:12], key[-12:], json.dumps(key)[1:-1], repr(key)[1:-1]]
     encodings += [urllib.parse.quote(key), urllib.parse.quote(key, safe="")]
@@ -21,4 +21,4 @@ def forms(key: str) -> list[str]:
 def leaks(text: object, key: str = KEY) -> list[str]:
     """Return the encodings of a key that are found in a text or in decoded bytes."""
     searched_text = text.decode("latin-1") if isinstance(text, bytes) else str(text)
-    return [encoding for encoding in forms(key) if encoding in searched_text]
+    return [encoding for encoding in key_encodings(key) if encoding in searched_text]

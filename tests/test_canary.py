@@ -24,7 +24,7 @@ from gatewayx_nb.testing import (
     reply,
     stream_head,
 )
-from tests.canary import KEY, forms, leaks
+from tests.canary import KEY, key_encodings, leaks
 from tests.conftest import Project
 from tests.kernels import Kernel
 
@@ -210,7 +210,7 @@ def test_a_kernel_neither_sends_nor_stores_a_key(pool, provider, tmp_path):
 
 def test_a_leaked_key_is_detected():
     """The search finds each encoding of the key in text and bytes, and `redact` masks it."""
-    for encoding in forms(KEY):
+    for encoding in key_encodings(KEY):
         assert encoding in leaks(f"before {encoding} after")
         assert encoding in leaks(f"before {encoding} after".encode())
         assert not leaks(redact(f"before {encoding} after", [KEY]))

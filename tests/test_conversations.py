@@ -34,7 +34,7 @@ def last_messages(engine):
 
 def test_a_chat_of_the_wrong_type_raises(pool):
     """The error for a ``chat`` of the wrong type names the method that returns a conversation."""
-    with pytest.raises(UsageError, match=r"a conversation of `pool\.chat`, got int"):
+    with pytest.raises(UsageError, match=r"a conversation from `pool\.chat`, got int"):
         pool.ask("a", chat=3)
 
 
@@ -42,7 +42,7 @@ def test_a_call_in_a_conversation_cannot_join_another_one(pool, engine):
     """The methods of a conversation raise an error if ``chat`` names another conversation."""
     chat = pool.chat("scripted")
     for call in (chat.ask, chat.stream, chat.astream):
-        with pytest.raises(UsageError, match="cannot join another one"):
+        with pytest.raises(UsageError, match="cannot join another conversation"):
             call("a", chat="other")
     assert not engine.requests
     assert chat.ask("a", chat=None).text == "1"

@@ -71,7 +71,7 @@ def test_an_image_is_loaded_from_a_data_url(url):
 
 def test_a_damaged_data_url_is_refused_without_its_data():
     """A data URL that is not base64 raises an error that does not repeat it."""
-    with pytest.raises(UsageError, match="data URL of an image must be valid base64") as caught:
+    with pytest.raises(UsageError, match="image's data URL must be valid base64") as caught:
         images.load("data:image/png;base64,secret!")
     assert "secret" not in str(caught.value)
 

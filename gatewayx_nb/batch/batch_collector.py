@@ -68,8 +68,8 @@ class BatchCollector:
         return list(self._rows.values())
 
     @property
-    def is_of_another(self) -> bool:
-        """Whether all results belong to another batch."""
+    def is_foreign(self) -> bool:
+        """Whether all results belong to rows of other batches."""
         return bool(self.foreign) and not self._rows
 
     def position(self, name: str) -> int | None:

@@ -12,7 +12,7 @@ from typing_extensions import override
 from gatewayx_nb.batch.batch_collector import BatchCollector
 from gatewayx_nb.batch.map_job import MapJob, MapStatus, map_status
 from gatewayx_nb.batch.stored_outcomes import decode_outcome
-from gatewayx_nb.calls import is_passing
+from gatewayx_nb.calls import may_succeed_later
 from gatewayx_nb.concurrency import forbid_blocking_call
 from gatewayx_nb.errors import (
     AuthenticationError,
@@ -44,7 +44,7 @@ _BUSY_POLL = 1.0
 """Seconds between two checks of the store while another process collects the results."""
 
 _SETTLING = 60.0
-"""Seconds after a submission by which the provider lists the batch, if it accepted the batch."""
+"""Seconds within which a provider lists a batch that it has accepted."""
 
 _SETTLING_POLL = 5.0
 
@@ -53,7 +53,7 @@ _FINAL_CODES = ("unclear", "closed", "tls")
 
 _NOT_FOUND = 404
 
-_GONE = (
+_GONE_HINT = (
     " If the provider has deleted the batch, `gatewayx_nb.job({!r}).discard()` forgets it, and the"
     " next run submits its rows again."
 )
@@ -67,7 +67,7 @@ class Clock:
     """The clock that is used for waiting; tests replace it.
 
     Attributes:
-        monotonic: Returns seconds, unaffected by changes of the system time.
+        monotonic: Returns seconds, unaffected by changes to the system time.
         sleep: Waits for a number of seconds.
     """
 
@@ -89,7 +89,7 @@ class BatchJob(MapJob):
     Args:
         store: The store of results.
         record: The job in the store.
-        engines: Calls the providers.
+        engines: Calls the batch interfaces of the providers.
         rows: The rows; ``None`` if another call or kernel submitted them.
     """
 
@@ -109,7 +109,7 @@ class BatchJob(MapJob):
 
     @override
     def done(self) -> bool:
-        """Return whether every row has an answer or an error; query the provider if that is due."""
+        """Return whether every row has an answer or an error; query the provider if it is time."""
         self._advance()
         return self._is_collected
 
@@ -119,7 +119,7 @@ class BatchJob(MapJob):
 
     @override
     def progress(self) -> MapStatus:
-        """Return the progress and the totals; query the provider if that is due.
+        """Return the progress and the totals; query the provider if it is time.
 
         The state is ``"submitted"`` until every row has an answer or an error. A query that fails
         does not affect the batch; its error is the status's ``problem``.
@@ -139,7 +139,7 @@ class BatchJob(MapJob):
 
         An iterator of rows becomes a list. A job from ``gx.job(name)`` does not have the rows, so
         it returns the replies and errors in the order in which they were stored. To get the rows
-        with the new columns, run the cell of the map again; this submits nothing twice.
+        with the new columns, run the map's cell again; nothing is submitted twice.
 
         Args:
             timeout: Maximum number of seconds to wait for the batch. A query that the provider is
@@ -160,7 +160,7 @@ class BatchJob(MapJob):
             now = clock.monotonic()
             if deadline is not None and now >= deadline:
                 raise DeadlineError(
-                    f"batch {self.name!r} has not ended after {timeout:g} s.{self._note and ' '}"
+                    f"batch {self.name!r} did not end within {timeout:g} s.{self._note and ' '}"
                     f"{self._note}",
                     hint=Hint("cancel_job", job=self.name),
                 )
@@ -186,8 +186,8 @@ class BatchJob(MapJob):
     def cancel(self) -> bool:
         """Ask the provider to end the batches early; return whether any was open.
 
-        Rows that the provider has already answered are kept, and are charged. The others fail with
-        the code ``"cancelled"``, and the next run asks about them again.
+        Rows that the provider has already answered are kept, and you are charged for them. The
+        others fail with the code ``"cancelled"``, and the next run asks about them again.
 
         Raises:
             GatewayError: If a provider cannot be queried.
@@ -248,7 +248,7 @@ class BatchJob(MapJob):
             results.close()
 
     def _advance(self) -> None:
-        """Query the open parts if that is due, and collect those that have ended."""
+        """If it is time, query the open parts and collect those that have ended."""
         forbid_blocking_call("amap")
         if clock.monotonic() < self._due or not self._parts.open():
             return
@@ -268,7 +268,7 @@ class BatchJob(MapJob):
         except GatewayError as error:
             self._note = f"Batch {part.batch or part.number} cannot be queried: {error.message}"
             if error.status == _NOT_FOUND:
-                error = error.with_appended_text(_GONE.format(self.name))
+                error = error.with_appended_text(_GONE_HINT.format(self.name))
             if _is_final(error):  # the batch itself is not affected
                 self._failure = error
 
@@ -306,11 +306,13 @@ class BatchJob(MapJob):
         if len(sink.rows) < min(remote.done, len(part.keys)):
             sink.foreign = sink.unreadable = 0  # an earlier download may have been interrupted
             self._engines.collect(part, remote, schema, sink)
-        if sink.is_of_another:
+        if sink.is_foreign:
             others = [*part.info.get("not", []), part.batch]
             info = {**part.info, "not": others}
             self._parts.update(replace(part, state="submitting", batch="", info=info))
-            raise self._unclear(part, "the batch that seemed to contain it has other rows")
+            raise self._unclear_error(
+                part, "the batch that seemed to contain it has different rows"
+            )
         sink.close(remote)
         others_open = any(each.id != part.id for each in self._parts.open())
         figures = sink.figures(self._refreshed().figures, is_last=not others_open)
@@ -318,10 +320,10 @@ class BatchJob(MapJob):
         self._engines.count(sink.rows, self.name)
 
     def submit(self, part: JobPart, file: Path) -> None:
-        """Submit a part that has been stored as about to be submitted.
+        """Submit a part that the store already records as being submitted.
 
         Raises:
-            GatewayError: If the part was not submitted, or if this is unknown.
+            GatewayError: If the part was not submitted, or if it is unknown whether it was.
         """
         answer: RemoteBatch | GatewayError | None = None
         for _ in range(_SUBMISSIONS):
@@ -372,7 +374,7 @@ class BatchJob(MapJob):
                 clock.sleep(_SETTLING_POLL)
             found = self._candidates(part)
             if len(found) > 1:
-                raise self._unclear(part, f"{len(found)} batches may contain it")
+                raise self._unclear_error(part, f"{len(found)} batches may contain it")
             if found:
                 known = replace(part, state="submitted", batch=found[0].id)
                 self._parts.update(known)
@@ -394,7 +396,7 @@ class BatchJob(MapJob):
             if not batch.digest and batch.id not in known and batch.rows == count
         ]
 
-    def _unclear(self, part: JobPart, reason: str) -> TransportError:
+    def _unclear_error(self, part: JobPart, reason: str) -> TransportError:
         return TransportError(
             f"the submission of part {part.number} of {self.name!r}, with {len(part.keys):,} rows,"
             f" got no response, and it is unknown whether the provider has accepted it: {reason}."
@@ -413,15 +415,15 @@ def _is_settled(part: JobPart) -> bool:
 
 
 def _is_final(error: GatewayError) -> bool:
-    """Return whether querying a batch again would fail, too."""
+    """Return whether querying a batch again would also fail."""
     if isinstance(error, TransportError):
         return error.code in _FINAL_CODES
     is_refused = error.status is not None and 400 <= error.status < 500  # noqa: PLR2004 - 4xx
-    return isinstance(error, _FINAL_ERRORS) or (is_refused and not is_passing(error))
+    return isinstance(error, _FINAL_ERRORS) or (is_refused and not may_succeed_later(error))
 
 
 def unsubmitted_error(name: str) -> GatewayError:
-    """Return the error of a row that was not submitted.
+    """Return the error for a row that was not submitted.
 
     Args:
         name: Name of the job.
@@ -439,7 +441,8 @@ def check_no_open_batch(store: ResultsStore | None, results: JobResults | None, 
     if parts:
         count = sum(len(part.keys) for part in parts)
         raise UsageError(
-            f"{count:,} rows of {name!r} are in a provider's batch, and would be paid for twice.",
-            hint=f"Wait for them with `gatewayx_nb.job({name!r}).result()`, or stop them with its"
-            " `.cancel()`.",
+            f"{count:,} rows of {name!r} are already in a provider's batch; you would pay for them"
+            " twice.",
+            hint=f"Wait for them with `gatewayx_nb.job({name!r}).result()`, or cancel them with"
+            f" `gatewayx_nb.job({name!r}).cancel()`.",
         )

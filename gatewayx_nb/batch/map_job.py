@@ -345,7 +345,8 @@ def find_job(store: ResultsStore | None, name: str) -> tuple[ResultsStore, JobRe
         raise UsageError(f"name must be a str, got {short_repr(name)}.", hint=Hint("list_jobs"))
     if store is None:
         raise UsageError(
-            f"there is no job {name!r}: while a cassette is replayed, stored answers are not read."
+            f"there is no job {name!r}: stored answers are not read while a cassette is being"
+            " replayed."
         )
     records = store.jobs()
     found = [record for record in records if record.name == name][:1]

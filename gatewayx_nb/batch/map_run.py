@@ -14,7 +14,7 @@ from gatewayx_nb.batch.lane import Lane, RowCall
 from gatewayx_nb.batch.row_prompt import with_row_options
 from gatewayx_nb.batch.rows import NoRowYet
 from gatewayx_nb.batch.stored_outcomes import decode_outcome, encode_outcome
-from gatewayx_nb.calls import is_passing, prompt_text
+from gatewayx_nb.calls import may_succeed_later, prompt_text
 from gatewayx_nb.concurrency import InterruptibleEvent, interruptible
 from gatewayx_nb.errors import (
     AuthenticationError,
@@ -441,7 +441,7 @@ class MapRun:
                 row.key,
                 encode_outcome(outcome, prompt),
                 type(outcome).__name__ if is_error else "ok",
-                isinstance(outcome, GatewayError) and is_passing(outcome),
+                isinstance(outcome, GatewayError) and may_succeed_later(outcome),
                 time.time(),
             )
         )
@@ -475,7 +475,7 @@ class MapRun:
             return
         self._fail(
             ConfigError(
-                f"{self.figures.problem.removesuffix('.')}, so no more rows were asked.",
+                f"{self.figures.problem.removesuffix('.')}, so no more rows were asked about.",
                 hint="Free some space, and run it again to ask about the missing rows.",
             )
         )

@@ -136,7 +136,7 @@ class PartFiles:
         largest = form.max_bytes - len(form.start) - len(form.end) - 100  # for the row's name
         if len(row.content) > largest:
             raise UsageError(
-                f"the request of this row has {len(row.content):,} bytes, and a batch may have at"
+                f"the row's request has {len(row.content):,} bytes, but a batch may have at"
                 f" most {largest:,}.",
                 hint="Make it smaller, or ask about it without `batch=True`.",
             )

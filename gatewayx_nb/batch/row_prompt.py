@@ -139,20 +139,18 @@ class RowPrompt:
             return {"system": filled.text}
         text = _call(part, row, "system")
         if not isinstance(text, str):
-            raise UsageError(
-                f"the function of `system` must return a text, got {short_repr(text)}."
-            )
+            raise UsageError(f"the `system` function must return a str, got {short_repr(text)}.")
         return {"system": text}
 
     def _from_function(self, row: RowValue, system: dict[str, Any]) -> RowRequest:
         result = _call(cast("RowFunction", self._prompt), row, "prompt")
         if is_missing(result) and not self._blank:
-            raise UsageError("the function of the prompt returned no text for this row.")
+            raise UsageError("the prompt function returned no text for this row.")
         if isinstance(result, str):
             return RowRequest(result, cast("CallOptions", system))
         if not isinstance(result, Mapping):
             raise UsageError(
-                "the function of the prompt must return a text or a dict of options, got"
+                "the prompt function must return a str or a dict of options, got"
                 f" {short_repr(result)}.",
                 hint='For example, `lambda row: f"Classify: {row.text}"`.',
             )
@@ -160,14 +158,14 @@ class RowPrompt:
         for key in options:
             if key not in _ROW_OPTIONS:
                 raise UsageError(
-                    f"the function of the prompt returned the key {short_repr(key)}, which is not"
+                    f"the prompt function returned the key {short_repr(key)}, which is not"
                     f" an option of a row.{did_you_mean(str(key), _ROW_OPTIONS)}",
                     hint=f"The options are {', '.join(sorted(_ROW_OPTIONS))}.",
                 )
         text, messages = options.pop("prompt", None), options.pop("messages", None)
         if text is None and messages is None:
             raise UsageError(
-                "the function of the prompt returned a dict without a prompt.",
+                "the prompt function returned a dict without a prompt.",
                 hint='Add the key "prompt" or "messages".',
             )
         prompt = select_prompt(text, messages)
@@ -183,12 +181,12 @@ def _call(function: RowFunction, row: RowValue, name: str) -> Any:  # noqa: ANN4
         detail = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
         end = "" if detail.endswith((".", "?", "!")) else "."
         raise UsageError(
-            f"the function of `{name}` raised {type(error).__name__}: {detail}{end}"
+            f"the `{name}` function raised {type(error).__name__}: {detail}{end}"
         ) from error
     if inspect.isawaitable(result):
         if inspect.iscoroutine(result):
             result.close()
-        raise UsageError(f"the function of `{name}` must be a plain function, not an async one.")
+        raise UsageError(f"the `{name}` function must not be async.")
     return result
 
 

@@ -29,12 +29,12 @@ from gatewayx_nb.calls.planner import (
     run_blocking,
 )
 from gatewayx_nb.calls.prompt_messages import prompt_text
-from gatewayx_nb.calls.retry import is_passing, is_transient, with_retries
+from gatewayx_nb.calls.retry import is_transient, may_succeed_later, with_retries
 from gatewayx_nb.calls.streams import AsyncReplyStream, ReplyStream
 from gatewayx_nb.calls.table import (
     Excerpt,
-    FoldedRows,
     Note,
+    RowFolding,
     Table,
     TableColumn,
     text_columns,
@@ -53,7 +53,6 @@ __all__ = [
     "CompareOptions",
     "ConversationSlot",
     "Excerpt",
-    "FoldedRows",
     "InvalidValueError",
     "MapOptions",
     "Note",
@@ -63,6 +62,7 @@ __all__ = [
     "PlannedCall",
     "Planner",
     "ReplyStream",
+    "RowFolding",
     "Table",
     "TableColumn",
     "build_request",
@@ -72,9 +72,9 @@ __all__ = [
     "check_value",
     "checker",
     "hide_option",
-    "is_passing",
     "is_transient",
     "join_conversation",
+    "may_succeed_later",
     "option_table",
     "params_for",
     "prompt_text",

@@ -28,7 +28,7 @@ ChunkHandler = Callable[["Chunk"], Awaitable[None]]
 
 
 class PlannedCall(Protocol):
-    """A call that has not been made yet, to an engine, several engines in turn or a cassette."""
+    """A call to be made to an engine, to several engines in turn, or to a cassette."""
 
     @property
     def portal(self) -> Portal:
@@ -36,7 +36,7 @@ class PlannedCall(Protocol):
 
     @property
     def partial(self) -> PartialReply:
-        """The partial answer."""
+        """The part of the answer received so far."""
 
     @property
     def timeout(self) -> float:
@@ -63,7 +63,7 @@ class Planner(Protocol):
         """
 
     def check_reference(self, reference: str) -> None:
-        """Check that a reference names an engine, whether or not it can be called.
+        """Check that ``engine:model`` names an engine, whether or not the engine can be called.
 
         Raises:
             EngineNotFoundError: If the engine does not exist.
@@ -77,7 +77,7 @@ def run_blocking(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:
     except TimeoutError:
         raise call.deadline_error() from None
     except asyncio.CancelledError:
-        # A thread cannot be cancelled, so closing the pool has cancelled the coroutine.
+        # A thread cannot be cancelled, so the coroutine was cancelled because the pool was closed.
         raise call.closed_error() from None
 
 
@@ -93,5 +93,5 @@ async def run_async(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:
     except asyncio.CancelledError:
         if is_being_cancelled():
             raise
-        # This task was not cancelled, so closing the pool has cancelled the coroutine on its loop.
+        # This task was not cancelled, so the coroutine was cancelled because the pool was closed.
         raise call.closed_error() from None

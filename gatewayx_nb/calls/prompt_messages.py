@@ -1,4 +1,4 @@
-"""Parses the messages of a call, which may be in OpenAI's format, and links tool results.
+"""Parses a call's messages, which may be in OpenAI's format, and links tool results to calls.
 
 Source: https://platform.openai.com/docs/api-reference/chat/create
 """
@@ -47,13 +47,13 @@ _RESULT_HINT = "Precede it with the message that contains the call: `[…, reply
 
 
 def read_messages(prompt: Prompt) -> tuple[Message, ...]:
-    """Return the messages of a prompt; messages that have already been parsed are unchanged.
+    """Return the messages of a prompt; messages already parsed are returned unchanged.
 
     Args:
         prompt: A string, a message, or a list of messages, which may be dicts in OpenAI's format.
 
     Raises:
-        UsageError: If the prompt has another type, or no model could answer it.
+        UsageError: If the prompt has any other type, or no model could answer it.
     """
     if isinstance(prompt, str):
         if not prompt.strip():
@@ -147,7 +147,7 @@ class _ToolResultLinker:
             key = f"ID {short_repr(result.id)}" if result.id else f"name {short_repr(result.name)}"
             open_ids = ", ".join(short_repr(call.id) for call in self._unanswered)
             raise UsageError(
-                f"{place} must answer a tool call before it; there is none with the {key}.",
+                f"{place} must answer an earlier tool call; there is none with the {key}.",
                 hint=f"The calls without a result are {open_ids}." if open_ids else _RESULT_HINT,
             )
         self._unanswered.remove(call)
@@ -202,7 +202,7 @@ def _message(item: object, place: str) -> Message:
 def _item_hint(item: object) -> str:
     if isinstance(item, Reply):
         return "Use its `message`, as in `[…, reply.message, …]`."
-    # A message of a vendor's SDK has this method.
+    # A message from a vendor's SDK has this method.
     return "Pass its `model_dump()`." if hasattr(item, "model_dump") else _MESSAGE_HINT
 
 

@@ -99,7 +99,7 @@ def retry_delay(
     return max(backoff * (1 - _JITTER * jitter()), minimum)
 
 
-def is_passing(error: GatewayError) -> bool:
+def may_succeed_later(error: GatewayError) -> bool:
     """Return whether the same call may succeed later."""
     return isinstance(error, DeadlineError) or is_transient(error)
 

@@ -30,7 +30,7 @@ class TableColumn(Generic[Row]):
 
     Attributes:
         heading: The column's heading.
-        cell: Returns the text of the column's cell in a row; backticks mark code.
+        cell: Returns the text of this column's cell for a row; backticks mark code.
         align: ``"right"`` for numbers, ``"decimal"`` to align numbers at their decimal points.
         optional: Whether the column is omitted if all its cells are empty.
         is_code: Whether the cells are code.
@@ -49,8 +49,8 @@ class TableColumn(Generic[Row]):
 
 
 @dataclass(frozen=True, slots=True)
-class FoldedRows(Generic[Row]):
-    """The rows of a table that are displayed as lines below it.
+class RowFolding(Generic[Row]):
+    """Displays some rows of a table as lines below it.
 
     Attributes:
         is_folded: Returns whether a row is folded.
@@ -76,7 +76,7 @@ class Table(list[Row]):
         rows: The rows.
         columns: The columns that are displayed for each row.
         notes: Lines below the table; an empty string leaves a gap.
-        fold: The rows that are displayed as lines below the table; ``None`` for no rows.
+        fold: Which rows are displayed as lines below the table; ``None`` for no rows.
         lead: Lines above the table.
     """
 
@@ -85,7 +85,7 @@ class Table(list[Row]):
         rows: Iterable[Row] = (),
         columns: Sequence[TableColumn[Row]] = (),
         notes: Iterable[str] = (),
-        fold: FoldedRows[Row] | None = None,
+        fold: RowFolding[Row] | None = None,
         lead: Iterable[str] = (),
     ) -> None:
         super().__init__(rows)
@@ -112,7 +112,7 @@ class Table(list[Row]):
         return {column.heading: column.cell(row) for column in self.columns}
 
     def cells(self) -> list[list[str]]:
-        """Return the displayed text of each cell, by displayed row."""
+        """Return the text of the displayed cells, as a list of rows."""
         columns, rows = self._visible_columns(), self._rows()
         return [[column.text(row) for column in columns] for row in rows]
 
@@ -158,7 +158,7 @@ class Table(list[Row]):
 
 
 def text_columns(*headings: str, code_columns: int = 0) -> tuple[TableColumn[Sequence[str]], ...]:
-    """Return the columns of rows that are sequences of strings.
+    """Return columns for rows that are sequences of strings.
 
     Args:
         *headings: The columns' headings.

@@ -1,6 +1,6 @@
 """``python -P -m gatewayx_nb.cassettes FILE`` prints a cassette in readable form.
 
-With ``-P`` no module is imported from the current folder, which may be a clone.
+With ``-P``, no module is imported from the current folder, which may be an untrusted clone.
 """
 
 from __future__ import annotations
@@ -33,13 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("file", type=Path, metavar="FILE")
     parser.add_argument(
-        "--textconv", action="store_true", help="print an error as text and succeed, for git"
+        "--textconv",
+        action="store_true",
+        help="for git: print an error to standard output and exit with 0",
     )
     parsed = parser.parse_args(arguments)
     if isinstance(sys.stdout, io.TextIOWrapper):  # git may run this in the C locale
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")
     try:
-        _print(parsed.file, as_text=parsed.textconv)
+        _print(parsed.file, prints_errors=parsed.textconv)
     except ConfigError as error:
         sys.stderr.write(f"{error.describe()}\n")
         return 1
@@ -49,13 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _print(path: Path, *, as_text: bool) -> None:
-    """Print a cassette; raise an error, or print it if ``as_text`` is set."""
+def _print(path: Path, *, prints_errors: bool) -> None:
+    """Print a cassette; raise an error, or print it if ``prints_errors`` is set."""
     try:
         for line in _lines(path):
             sys.stdout.write(f"{line}\n")
     except ConfigError as error:
-        if not as_text:
+        if not prints_errors:
             raise
         sys.stdout.write(f"{plain(error.describe())}\n")
     sys.stdout.flush()
@@ -63,8 +65,8 @@ def _print(path: Path, *, as_text: bool) -> None:
 
 def _lines(path: Path) -> Iterator[str]:
     if os.path.isdir(path) or not os.path.exists(path):
-        what = "is a folder" if os.path.isdir(path) else "does not exist"
-        raise ConfigError(f"{str(path)!r} {what}.", hint="Check the path.")
+        problem = "is a folder" if os.path.isdir(path) else "does not exist"
+        raise ConfigError(f"{str(path)!r} {problem}.", hint="Check the path.")
     yield from listing.lines(path)
 
 

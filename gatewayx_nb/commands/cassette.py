@@ -88,8 +88,8 @@ def cassette_arguments(parser: LineParser) -> None:
     parser.add_argument(
         "--prune",
         action="store_true",
-        help="remove the entries that were not used since the cassette was opened, and the older of"
-        " two answers to one call",
+        help="remove the entries that have not been used since the cassette was opened, and the"
+        " older of two answers to one call",
     )
 
 
@@ -128,16 +128,16 @@ def _report_lines(path: str, report: PruneReport) -> Iterator[str]:
         yield f"It was converted from format {report.converted_from} to the current format."
     if report.was_used is None:
         yield (
-            "Unused entries were not looked for: open the cassette, run the cells, and prune it"
-            " then."
+            "Unused entries were not removed. To remove them, open the cassette, run the cells, and"
+            " then prune it."
         )
     elif not report.was_used:
         yield "No unused entries were removed, because no cell has used the cassette yet."
     elif report.conflicts and report.unused:
-        verb = "was" if report.unused == 1 else "were"
+        verb, kept = ("has", "was kept") if report.unused == 1 else ("have", "were kept")
         yield (
-            f"{_count(report.unused)} {verb} not used so far, and kept. After Restart and Run All,"
-            " prune again to remove what is still unused."
+            f"{_count(report.unused)} {verb} not been used yet and {kept}. After Restart and Run"
+            " All, prune again to remove what is still unused."
         )
     if report.problem:
         yield report.problem
@@ -174,7 +174,7 @@ def _checked_path(name: str) -> Path:
         ) from None
     if os.path.isdir(typed):
         raise UsageError(
-            f"{name!r} is a folder, and a cassette is a file.",
+            f"{name!r} is a folder, but a cassette is a file.",
             hint=Hint("command", line=f"cassette {shlex.quote(str(path / 'NAME.jsonl'))}"),
         )
     if path.suffix or os.path.exists(typed):

@@ -162,8 +162,8 @@ def help_arguments(parser: LineParser) -> None:
         "topic",
         nargs="?",
         metavar="TOPIC",
-        help=f"a command, an option of a call, options, {', '.join(TOPICS)}, the name of a guide"
-        " or words of an error message",
+        help=f"a command, a call option, options, {', '.join(TOPICS)}, the name of a guide, or"
+        " words from an error message",
     )
 
 

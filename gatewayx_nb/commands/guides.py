@@ -1,4 +1,4 @@
-"""The guides of the documentation, of which `help` shows the beginning, without a network."""
+"""The documentation's guides; `help` shows how each begins, without network access."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands about jobs: background calls of the notebook, and maps of the project."""
+"""Commands about jobs: the notebook's background calls, and the project's maps."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def jobs_arguments(parser: LineParser) -> None:
     add("action", nargs="?", default="list", metavar="ACTION", help=action_help)
     add("name", nargs="?", metavar="NAME", help="a job")
     add("file", nargs="?", metavar="FILE", help="file to export to: .parquet, .csv or .jsonl")
-    add("--older", metavar="AGE", help="forget all maps that were not used for AGE, such as 30d")
+    add("--older", metavar="AGE", help="forget all maps not used for AGE, such as 30d")
 
 
 def cancel(session: Session, args: argparse.Namespace) -> Note:
@@ -68,7 +68,7 @@ def cancel_arguments(parser: LineParser) -> None:
 
 
 def _check_is_name(args: argparse.Namespace) -> None:
-    """Check that a first word that is not an action, and so a job's name, is the only argument.
+    """Check that a first word that is not an action is a job's name, with no other arguments.
 
     Raises:
         UsageError: If there are more arguments.
@@ -89,7 +89,7 @@ def _check_arguments(args: argparse.Namespace) -> None:
     """
     if args.older is not None and (args.action != "forget" or args.name):
         raise UsageError(
-            "`--older` belongs to `jobs forget`, without a name.",
+            "`--older` is only for `jobs forget` without a name.",
             hint=Hint("command", line="jobs forget --older 30d"),
         )
     if args.file and args.action != "export":
@@ -166,7 +166,7 @@ def _forget(session: Session, args: argparse.Namespace) -> Note:
     # An edited prompt makes another job, which may have the same name.
     names = [status.name for status in session.pool.map_jobs()]
     count = names.count(args.name)
-    rest = f" {counted(count, 'earlier job')} of this name remain{'s' if count == 1 else ''}."
+    rest = f" {counted(count, 'earlier job')} with this name remain{'s' if count == 1 else ''}."
     return Note(f"{args.name!r} and its answers are forgotten.{rest if count else ''}")
 
 
@@ -183,7 +183,7 @@ def _map(session: Session, name: str) -> MapJob:
     """
     if name in session.jobs:
         raise UsageError(
-            f"{name!r} is a job of this notebook, whose answer is not stored.",
+            f"{name!r} is a background job, whose answer is not stored.",
             hint=f"Save it yourself: `{name}.result()`.",
         )
     return session.pool.job(name)

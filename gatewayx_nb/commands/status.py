@@ -109,7 +109,7 @@ def models(session: Session, args: argparse.Namespace) -> Table[ModelInfo]:
     listed = session.pool.models(args.engine, live=args.live)
     if not listed and args.engine == "local":
         return listed.with_notes(
-            f"No model is on this machine; `{session.prog} pull smollm2` downloads a small one."
+            f"No local model is installed; `{session.prog} pull smollm2` downloads a small one."
         )
     rows = session.pool.status() if args.engine and not listed else ()
     if any(row.name == args.engine and row.state == "no key" for row in rows):
@@ -226,7 +226,7 @@ def _summary(session: Session) -> tuple[str, ...]:
         default = f"{text[:1].upper()}{text[1:]}"
     active, project = session.pool.active_cassette, session.pool.config.project
     if active and active.mode == "replay":
-        return (default, f"Cassette {active.path.name} is replayed; no engine is started.")
+        return (default, f"Cassette {active.path.name} is being replayed; no engine is started.")
     project_note = f"No project folder: `{session.prog} init`"
     if project:
         project_note = f"Project folder: {display_path(project.root)}"

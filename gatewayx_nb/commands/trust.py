@@ -33,8 +33,8 @@ def trust(session: Session, args: argparse.Namespace) -> Note | Table:
     untrusted = session.pool.untrusted_engines()
     if not untrusted:
         return Note(
-            "Nothing to trust: this project does not redirect your own keys, and runs code only if"
-            " you call it by name."
+            "Nothing to trust: this project does not redirect your own keys, and its code runs only"
+            " if you call its engines by name."
         )
     permissions = [permission for listed in untrusted.values() for permission in listed]
     note = f"The project is {display_path(project.root)}."

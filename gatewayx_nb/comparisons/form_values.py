@@ -82,7 +82,7 @@ def input_lines(inputs: str | Iterable[str]) -> str:
         if not isinstance(text, str) or len(text.splitlines()) != 1:
             raise UsageError(
                 f"each input must be a single line of text, got {short_repr(text)}.",
-                hint="Put longer text in a notebook variable: `{{name}}` in the prompt.",
+                hint="Put longer text in a notebook variable, and `{{name}}` in the prompt.",
             )
     return "\n".join(texts)
 

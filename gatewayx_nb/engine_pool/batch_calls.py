@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gatewayx_nb.batch import LOOK_BACK, CountedRow, PreparedRow, with_row_options
-from gatewayx_nb.calls import AnswerCleaner, PartialReply, is_passing, with_retries
+from gatewayx_nb.calls import AnswerCleaner, PartialReply, may_succeed_later, with_retries
 from gatewayx_nb.engine_pool.budget import allow, cost_of
 from gatewayx_nb.engine_pool.call import EngineCall
 from gatewayx_nb.engine_pool.chunk_check import ChunkCheck
@@ -286,7 +286,7 @@ class BatchCalls:
         target = self._planner.registry.resolve(name)
         if address_of(target) != address:
             raise ConfigError(
-                f"the batch was submitted to {address!r}, and engine {name!r} now uses"
+                f"the batch was submitted to {address!r}, but engine {name!r} now uses"
                 f" {address_of(target)!r}.",
                 hint=Hint("set_base_url", engine=name),
                 engine=name,
@@ -325,7 +325,7 @@ class BatchCalls:
             ) from None
         except asyncio.CancelledError:
             raise TransportError(
-                f"the pool was closed while {target.name!r} was asked about a batch.",
+                f"the pool was closed while {target.name!r} was being asked about a batch.",
                 hint=Hint("run_again"),
                 engine=target.name,
                 code="closed",
@@ -400,7 +400,7 @@ class _ResultReader:
             redact_exception(error, self._engine.api_key)
             error.engine = error.engine or self._engine.name
             error.model = error.model or partial.model or None
-            retry = result.retry or is_passing(error) or isinstance(error, _OF_EVERY_ROW)
+            retry = result.retry or may_succeed_later(error) or isinstance(error, _OF_EVERY_ROW)
             retry = retry or error.code == "missing"
             partial.price = await self._cost(partial)
             return error, CountedRow(_usage_of(partial), type(error).__name__, error.message), retry

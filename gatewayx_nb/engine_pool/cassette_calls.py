@@ -78,7 +78,7 @@ class ReplayedCall:
     def deadline_error(self) -> DeadlineError:
         """Return the error to raise if the call exceeds its deadline."""
         hint = Hint("raise_option", option="speed")
-        return DeadlineError("the replay of an answer exceeded its deadline.", hint=hint)
+        return DeadlineError("replaying an answer exceeded its deadline.", hint=hint)
 
     def _parsed(self) -> Any:  # noqa: ANN401 - depends on the schema
         if self._schema is None:
@@ -112,7 +112,7 @@ class KnownCall:
 
     def deadline_error(self) -> DeadlineError:
         """Return the error to raise if the call exceeds its deadline."""
-        return DeadlineError("the recording of a known answer exceeded its deadline.")
+        return DeadlineError("recording a known answer exceeded its deadline.")
 
 
 class RecordedCall:
@@ -149,7 +149,7 @@ class RecordedCall:
 
 def _closed_error() -> TransportError:
     return TransportError(
-        "the pool was closed during the replay of an answer.",
+        "the pool was closed while an answer was being replayed.",
         hint=Hint("run_again"),
         code="closed",
     )

@@ -38,11 +38,11 @@ class MapCalls:
     """Plans the calls of one map; implements `batch.MapEngines`.
 
     Args:
-        router: Plans the pool's calls.
-        planner: Plans the pool's live calls.
+        router: Plans the pool's calls, live or replayed.
+        planner: Plans only live calls.
         max_cost: Maximum cost of the job in US dollars, over all its runs.
         earlier: Cost of the earlier runs in US dollars.
-        target: The engine; ``None`` while a cassette is replayed.
+        target: The engine; ``None`` while a cassette is being replayed.
 
     Attributes:
         used: The usage of the map's calls.
@@ -75,11 +75,11 @@ class MapCalls:
         return self._router.active_mode
 
     def plan(self, prompt: Prompt, options: CallOptions, known: Reply | None = None) -> PlannedCall:
-        """Return the call of a row; see `batch.MapEngines.plan`."""
+        """Return the call for a row; see `batch.MapEngines.plan`."""
         return self._router.plan(prompt, options, streamed=False, known=known)
 
     def note_pace(self, figures: MapFigures) -> None:
-        """Fill in the number of refusals, and what limits the speed."""
+        """Set the number of refusals and what limits the speed in the job's figures."""
         if self._governor is None:
             return
         pace = self._governor.pace
@@ -103,7 +103,7 @@ class MapCalls:
         return [run_blocking(call, call.preview()) for call in calls]
 
     def flow(self, concurrency: int) -> Flow:
-        """Return what limits the speed; see `batch.MapEngines.flow`."""
+        """Return the limits on the speed; see `batch.MapEngines.flow`."""
         rates = self._target.rates if self._target else Rates()
         rates_per_second = [rates.requests / 60] if rates.requests else []
         if self._governor and (rate := self._governor.pace.rate) is not None:

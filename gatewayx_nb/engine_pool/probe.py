@@ -90,7 +90,7 @@ class Prober:
 
     def _deadline_error(self, target: Target) -> DeadlineError:
         return DeadlineError(
-            f"{target.name!r} did not answer in {self.timeout:g} s.",
+            f"{target.name!r} did not answer within {self.timeout:g} s.",
             hint=Hint("run_again"),
             engine=target.name,
         )

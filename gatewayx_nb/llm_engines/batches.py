@@ -273,7 +273,7 @@ async def list_batches(
         if after == previous:
             break
     raise ProviderError(
-        f"the list of batches of {engine.name!r} has no end.",
+        f"the batch list of {engine.name!r} has no end.",
         hint=Hint("run_again"),
         engine=engine.name,
         code="protocol",

@@ -116,7 +116,7 @@ def check_images(request: Request, api: str, *roles: Role, has_detail: bool = Fa
         details = {image.detail for image in message.images} - {"", "auto"}
         if details and not has_detail:
             raise UnsupportedFeatureError(
-                f"{api} does not support `detail` of an image, here {min(details)!r}; nothing was"
+                f"{api} does not support an image's `detail`, here {min(details)!r}; nothing was"
                 " sent.",
                 hint="Omit it.",
             )

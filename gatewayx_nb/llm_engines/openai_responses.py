@@ -89,7 +89,7 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
         super().__init__(api_key, **kwargs)
         if api not in {"", "responses", "chat"}:
             raise ConfigError(
-                f"the `api` of an engine must be 'responses' or 'chat', got {api!r}.",
+                f"an engine's `api` must be 'responses' or 'chat', got {api!r}.",
                 hint='Set `api = "responses"` under its `[engines.<name>]`.',
             )
         is_default_url = self.base_url.rstrip("/") == type(self).base_url.rstrip("/")

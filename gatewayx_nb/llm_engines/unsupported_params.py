@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _STATUSES = (400, 422)
 
 _NUMBER = re.compile(r"(?<![\w.-])\d[\d,]{0,15}(?!\w)")
-"""A number that is not part of a name, such as a model name with a date."""
+"""A number that is not part of a name, unlike the date in a model name."""
 
 _PROVIDER_NAMES = {
     "temperature": ("temperature",),
@@ -48,7 +48,7 @@ class RejectedParameterError(UnsupportedFeatureError):
     """The model rejected a parameter; ``code`` is the name that the caller used.
 
     Attributes:
-        numbers: The numbers in the provider's own text; ``None`` if an engine raised the error.
+        numbers: The numbers in the provider's message; ``None`` if an engine raised the error.
     """
 
     numbers: tuple[int, ...] | None = None
@@ -62,7 +62,7 @@ def check_supported(engine: LLMEngine, request: Request) -> None:
             ``params`` contains an unknown name, or if the engine's `generate` does not accept a
             keyword.
     """
-    # The names are sorted, so that several parameters always give the same message.
+    # The names are sorted so that several unsupported parameters always give the same message.
     for name in sorted(engine.unsupported_options):
         if _is_set(request, name):
             raise _rejected(engine, request, name, "does not support")
@@ -95,13 +95,13 @@ def takes(engine: LLMEngine, name: str) -> bool:
 
 
 def _rejected(
-    engine: LLMEngine, request: Request, name: str, verb: str, known: Iterable[str] = ()
+    engine: LLMEngine, request: Request, name: str, problem: str, known: Iterable[str] = ()
 ) -> RejectedParameterError:
     hint = _hint(name)
     if name in request.params:
         hint = Hint("omit_param", param=name, known=", ".join(sorted(known)))
     return RejectedParameterError(
-        f"engine {engine.name!r} {verb} {name!r}; nothing was sent.{did_you_mean(name, known)}",
+        f"engine {engine.name!r} {problem} {name!r}; nothing was sent.{did_you_mean(name, known)}",
         hint=hint,
         engine=engine.name,
         model=request.model,
@@ -121,7 +121,7 @@ def _generate_keywords(engine: type[LLMEngine]) -> frozenset[str] | None:
 
 
 def explain_rejection(error: GatewayError, request: Request, data: bytes) -> GatewayError:
-    """Return an error that states the rejected parameter, or ``error`` itself.
+    """Return an error that names the rejected parameter, or ``error`` itself.
 
     A parameter counts as rejected if the caller set it and it is named in the provider's ``param``
     field or appears as a whole word in the message. The providers' reasons vary too much for a

@@ -312,7 +312,7 @@ def _check_separators(references: Sequence[str]) -> None:
         if _COMMA.search(reference):
             models = " ".join(" ".join(references).replace(",", " ").split())
             raise UsageError(
-                f"a comma cannot be part of a model's reference, got {reference!r}.",
+                f"a model reference cannot contain a comma, got {reference!r}.",
                 hint=f"Write the models with a space between them: `{models}`.",
             )
 
@@ -339,18 +339,18 @@ def _output_format(args: argparse.Namespace) -> OutputFormat:
     in_columns = len(args.references) > 1 or args.bg
     if in_columns and (args.insert or requested not in (None, "markdown")):
         raise UsageError(
-            "several models, and jobs, show their answers as Markdown: `--as` and `--insert` cannot"
-            " be used.",
+            "the answers of several models or a job are shown as Markdown, so `--as` and `--insert`"
+            " cannot be used.",
             hint="Omit them; `--schema NAME` sets each reply's `parsed`.",
         )
     if args.insert and requested not in (None, "code"):
         raise UsageError(
-            f"`--insert` puts code into the next cell, and cannot be used with `--as {requested}`.",
+            f"`--insert` puts code into the next cell, so `--as {requested}` cannot be used.",
             hint=f"Omit `--as {requested}`.",
         )
     if args.schema and requested in ("code", "html", "frame"):
         raise UsageError(
-            f"`--schema` returns an object, and cannot be used with `--as {requested}`.",
+            f"`--schema` returns an object, so `--as {requested}` cannot be used.",
             hint=f"Omit `--as {requested}`.",
         )
     return requested or ("code" if args.insert else "json" if args.schema else "markdown")
@@ -415,7 +415,7 @@ def _params(texts: Iterable[str], values: NotebookValues) -> dict[str, Any]:
             inner = target.setdefault(part, {})
             if not isinstance(inner, dict):
                 raise UsageError(
-                    f"`-p {part}` has a value, and cannot have `{name}` too.",
+                    f"`-p {part}` has a value, so it cannot also have `{name}`.",
                     hint="Omit one of them.",
                 )
             target = inner

@@ -148,7 +148,7 @@ def _misplaced_prompt(
     if error.engine:  # only one reference is unknown
         return error
     if cell.advice:
-        return UsageError("text of several words must be quoted.", hint=cell.advice)
+        return UsageError("text with spaces must be quoted.", hint=cell.advice)
     names = {row.name for row in pool.status(probe=False)}
     known = (name for name in cell.references if name.partition(":")[0] in names)
     return UsageError(

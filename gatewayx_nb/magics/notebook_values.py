@@ -46,7 +46,7 @@ class NotebookValues:
         """Fill in a prompt.
 
         Raises:
-            UsageError: If a ``{{name}}`` is undefined or has no text form.
+            UsageError: If a ``{{name}}`` is undefined or cannot be converted to text.
         """
         if self.is_literal:
             return FilledPrompt(text)
@@ -112,7 +112,7 @@ class NotebookValues:
             file = shorten(expression, _MAX_SHOWN)
             raise UsageError(
                 f"`--schema` must be a name in this notebook, got the file {file!r}.",
-                hint=f"Load it first, schema = json.load(open({file!r})), and use `--schema"
+                hint=f"First load it: schema = json.load(open({file!r})). Then use `--schema"
                 " schema`.",
             )
         value = type_expression.evaluate(expression, self.namespace, _FORBIDDEN)

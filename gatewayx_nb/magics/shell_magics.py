@@ -98,4 +98,4 @@ def _command_error(word: str, line: str) -> UsageError:
     hint = f"Use one %: `%gatewayx {shorten(line, _MAX_LINE)}`."
     if word == "ask":
         hint = "Write `%%gatewayx REF`, and the prompt on the lines below it."
-    return UsageError(f"{word!r} is a command, and a command has one %.", hint=hint)
+    return UsageError(f"{word!r} is a command, and commands begin with one %.", hint=hint)

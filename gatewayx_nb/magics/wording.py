@@ -46,7 +46,7 @@ NOTEBOOK: Wording = {
     "set_key": "Run `%gatewayx key set {engine}`.",
     "set_key_for_user": "Run `%gatewayx key set {engine} --user`.",
     "set_key_for_images": (
-        "`%gatewayx key set {engine}` makes one ready that takes images; so do {others}."
+        "Set a key for an engine that takes images: `%gatewayx key set {engine}`, or for {others}."
     ),
     "set_project_key": "Run `%gatewayx key set {engine}`.",
     "import_keys": "Import keys with `%gatewayx key import FILE`.",

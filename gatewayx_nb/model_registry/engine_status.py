@@ -9,7 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from gatewayx_nb.calls import FoldedRows, Table, TableColumn
+from gatewayx_nb.calls import RowFolding, Table, TableColumn
 from gatewayx_nb.hints import Hint, as_hint, render
 from gatewayx_nb.model_registry.engine_entries import EngineEntry
 from gatewayx_nb.model_registry.folders import EngineFile
@@ -172,7 +172,7 @@ ENGINE_COLUMNS: tuple[TableColumn[EngineStatus], ...] = (
 )
 """The columns of a table of engines."""
 
-_IDLE_FOLD: FoldedRows[EngineStatus] = FoldedRows(_is_idle, _idle_lines)
+_IDLE_FOLD: RowFolding[EngineStatus] = RowFolding(_is_idle, _idle_lines)
 
 
 def engine_table(rows: Iterable[EngineStatus], notes: Iterable[str] = ()) -> Table[EngineStatus]:

@@ -259,7 +259,7 @@ def _require_generate(engine: type[LLMEngine]) -> type[LLMEngine]:
     if not isinstance(engine.prices, str):
         raise _UnusableError(
             f"{engine.__name__}.prices must be a provider's name in genai-prices, got"
-            f" {engine.prices!r}; define `get_cost_per_token` for a price of your own"
+            f" {engine.prices!r}; define `get_cost_per_token` to set your own price"
         )
     for name in ("prices", "model_name"):
         value = getattr(engine, name)

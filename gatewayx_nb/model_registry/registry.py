@@ -321,7 +321,7 @@ class ModelRegistry:
         candidates = candidates or self._pulled_models()
         if len(candidates) > 1:
             raise ConfigError(
-                "no default model is set, and several are on this machine:"
+                "no default model is set, and several models are installed:"
                 f" {', '.join(candidates)}.",
                 hint=Hint("choose_default", reference=candidates[0]),
             )

@@ -14,9 +14,9 @@ from gatewayx_nb.errors import UsageError, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-# This is the whole grammar; other Python is not supported. Text that does not match stays literal,
-# including JSON (`{{"a": 1}}`), JSX (`style={{color: "red"}}`), LaTeX, and the blocks and calls of
-# Jinja. For the same reason, a format specification must not begin with a space or a quote.
+# This is the whole grammar; no other Python syntax is supported. Text that does not match stays
+# literal, including JSON (`{{"a": 1}}`), JSX (`style={{color: "red"}}`), LaTeX, and Jinja blocks
+# and calls. For the same reason, a format specification must not begin with a space or a quote.
 _NAME = rf"(?!(?:{'|'.join(keyword.kwlist)})\b)[^\W\d]\w*"
 _ACCESS = rf"""
     \. (?P<attribute>{_NAME})
@@ -71,12 +71,12 @@ class Field:
 
     @property
     def first_key(self) -> str | None:
-        """The key if the path begins with ``["key"]``."""
+        """The key if the path begins with ``["key"]``; otherwise ``None``."""
         first = next(_accesses(self._match), None)
         return first.key if first and not first.is_attribute and type(first.key) is str else None
 
     def is_item_of(self, root: str) -> bool:
-        """Return whether the placeholder is only ``root["key"]``."""
+        """Return whether the placeholder is exactly ``root["key"]``."""
         count = sum(1 for _ in _accesses(self._match))
         return self.root == root and count == 1 and self.first_key is not None
 
@@ -88,7 +88,7 @@ class Field:
 
 
 def fields_of(template: str) -> Iterator[str | Field]:
-    """Yield the literal texts and the placeholders of a template, in order."""
+    """Yield a template's literal text and placeholders, in order."""
     end = 0
     for match in _FIELD.finditer(template):
         if match.start() > end:
@@ -126,13 +126,13 @@ def resolve(
     """Return the value of ``name``, ``obj.attr`` or ``d["k"]``, as in a placeholder.
 
     Raises:
-        UsageError: If the expression has another form, or its value cannot be used.
+        UsageError: If the expression has any other form, or its value cannot be used.
     """
     field = _FIELD.fullmatch(f"{{{{{expression}}}}}")
     if field is None or field["spec"] is not None:
         raise UsageError(
             f"{expression!r} is not a variable, an attribute or an item.",
-            hint="For example, `city`, `obj.city` or `d['city']`.",
+            hint="Use, for example, `city`, `obj.city` or `d['city']`.",
         )
     return _value(field, namespace, forbidden_types)
 
@@ -146,11 +146,11 @@ def mask(text: str) -> tuple[str, Callable[[str], str]]:
     fields = [field[0] for field in _FIELD.finditer(text)]
     numbers = itertools.count()
     masked = _FIELD.sub(lambda _: f"\0{next(numbers)}\0", text)
-    return masked, lambda part: _MASK.sub(lambda number: fields[int(number[1])], part)
+    return masked, lambda part: _MASK.sub(lambda match: fields[int(match[1])], part)
 
 
 def only_expression(text: str) -> str | None:
-    """Return the expression in text that is a single placeholder without a format.
+    """Return the expression if the text is one placeholder without a format; otherwise ``None``.
 
     >>> only_expression("{{ city.name }}"), only_expression("In {{city}}")
     ('city.name', None)
@@ -162,7 +162,7 @@ def only_expression(text: str) -> str | None:
 def own_names(namespace: Mapping[str, object]) -> list[str]:
     """Return the names that the user has defined or imported, for suggestions.
 
-    IPython's own names are private or names of built-ins, such as `open`.
+    The names that IPython adds begin with an underscore or shadow built-ins, such as `open`.
     """
     return [
         name
@@ -223,7 +223,7 @@ def _follow(access: _Access, owner: Any) -> object:  # noqa: ANN401 - any notebo
         raise _missing_error(access, owner) from error
     except Exception as error:
         raise UsageError(
-            f"The prompt's '{access.path}' cannot be evaluated: {type(error).__name__}.",
+            f"'{access.path}' in the prompt cannot be evaluated: {type(error).__name__}.",
             hint=f"Reproduce the error with: {access.path}",
         ) from error
 
@@ -235,7 +235,7 @@ def _missing_error(access: _Access, owner: Any) -> UsageError:  # noqa: ANN401 -
     return UsageError(
         f"The prompt refers to '{access.path}', but '{access.owner}' has no {kind} {access.key!r}."
         f"{hint}",
-        hint=f"List what it has with: {function}({access.owner})",
+        hint=f"To see what it has, run: {function}({access.owner})",
     )
 
 

@@ -43,7 +43,7 @@ def compose(
     *,
     rows: int = ROWS,
 ) -> FilledPrompt:
-    """Replace all placeholders with their values in one pass, so values are never scanned.
+    """Replace all placeholders with their values; these are not scanned for placeholders.
 
     Placeholders are ``{{name}}``, ``{{obj.attr}}``, ``{{d["k"]}}``, ``{{Out[3]}}`` and any chain
     of these, with an optional format specification as in ``{{x:.2f}}``. Everything else is literal.
@@ -51,7 +51,7 @@ def compose(
     Args:
         template: The prompt as typed.
         namespace: The names with which a placeholder may begin, and their values.
-        forbidden_types: Types whose instances must never become part of a prompt, especially keys.
+        forbidden_types: Types whose instances, such as keys, must never become part of a prompt.
         rows: Maximum number of table rows.
 
     Raises:
@@ -88,7 +88,7 @@ def fill(
     filled = compose(template, namespace, forbidden_types, rows=rows)
     if filled.images:
         raise UsageError(
-            f"{filled.image_names[0]!r} is an image, and only text is possible here.",
+            f"{filled.image_names[0]!r} is an image, but only text is allowed here.",
             hint="Put the image into the prompt instead.",
         )
     return filled.text
@@ -109,32 +109,32 @@ def to_text(
     except UsageError:
         raise
     except Exception as error:
-        as_spec = f" as '{spec}'" if spec else ""
+        problem = f"formatted as '{spec}'" if spec else "converted to text"
         raise UsageError(
-            f"The prompt's '{name}' ({type(value).__name__}) cannot be written{as_spec}: "
+            f"'{name}' in the prompt ({type(value).__name__}) cannot be {problem}: "
             f"{type(error).__name__}.",
             hint=f"Reproduce the error with: format({name}, {spec!r})",
         ) from error
 
 
 def _check_has_text(name: str, value: object) -> None:
-    """Check that a value's text would not be only its identity.
+    """Check that a value's text says more than its type and address.
 
     Raises:
-        UsageError: If the value is a module, or a job, future or task, whose result contains the
-            text.
+        UsageError: If the value is a module, or if it is a job, future or task; its result, not the
+            value itself, has the text.
     """
     kind = type(value)
     if inspect.ismodule(value):
         raise UsageError(
-            f"The prompt refers to '{name}', which is a module and has no text.",
+            f"The prompt refers to '{name}', which is a module and cannot be converted to text.",
             hint=f"Name one of its attributes: {{{{{name}.NAME}}}}.",
         )
     has_result = callable(getattr(kind, "done", None)) and callable(getattr(kind, "result", None))
     if has_result and kind.__str__ is object.__str__:
         raise UsageError(
             f"The prompt refers to '{name}', which is a {kind.__name__}, not its result.",
-            hint=f"Assign the result first, answer = {name}.result(), and write {{{{answer}}}}.",
+            hint=f"First assign the result: answer = {name}.result(). Then write {{{{answer}}}}.",
         )
 
 
@@ -146,6 +146,6 @@ def to_image(name: str, value: object) -> Image:
         raise
     except Exception as error:
         raise UsageError(
-            f"The prompt's '{name}' cannot be drawn: {type(error).__name__}: {error}.",
+            f"'{name}' in the prompt cannot be drawn: {type(error).__name__}: {error}.",
             hint=f"Reproduce the error by displaying it: {name}",
         ) from error

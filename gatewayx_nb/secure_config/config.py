@@ -339,7 +339,7 @@ def _folder_inside(folder: str, root: Path) -> Path:
     path = Path(os.path.normpath(root / folder))
     if not path.is_relative_to(os.path.normpath(root)):
         raise ConfigError(
-            f"the setting 'folder' of [storage] in a project must be inside the project,"
+            f"the folder in a project's [storage] settings must be inside the project,"
             f" got {short_repr(folder)}.",
             hint="Set it in the settings of your user folder instead, or in the environment:"
             " GATEWAYX_STORAGE.",

@@ -96,13 +96,13 @@ def expand(headers: Mapping[str, str], env: Mapping[str, str], engine: str) -> d
         value = "$" if match[1] else env.get(name, "").strip()
         if not value:
             raise ConfigError(
-                f"the variable ${name}, which [engines.{engine}] headers contains, is not set.",
+                f"the variable ${name}, used in [engines.{engine}] headers, is not set.",
                 hint=f"Set {name} in the environment, or change headers in the settings.",
                 engine=engine,
             )
         if not _VALUE.fullmatch(value) or len(value) > _MAX_VALUE:
             raise ConfigError(
-                f"the variable ${name}, which [engines.{engine}] headers contains, must be at most"
+                f"the variable ${name}, used in [engines.{engine}] headers, must be at most"
                 f" {_MAX_VALUE:,} characters of printable ASCII, without line breaks.",
                 hint=f"Change {name} in the environment, or headers in the settings.",
                 engine=engine,

@@ -155,7 +155,7 @@ def _read_text(path: Path, *, own: bool) -> tuple[str, str | None]:
     if encoding := _other_encoding(data):
         raise ConfigError(
             f"the key file {str(path)!r} is not read: it must be encoded in UTF-8, got {encoding}.",
-            hint="Save it as plain text in UTF-8; `Out-File` of PowerShell has `-Encoding utf8`.",
+            hint="Save it as plain text in UTF-8; PowerShell's `Out-File` has `-Encoding utf8`.",
         )
     return data.decode("utf-8", "surrogateescape"), warning
 

@@ -352,5 +352,5 @@ class _Reader:
     def invalid(self, name: str, value: object, expected: str) -> ConfigError:
         return ConfigError(
             f"the setting {name!r} in {self.origin} must be {expected}, got {short_repr(value)}.",
-            hint="Fix that line of the file.",
+            hint="Fix that line in the file.",
         )

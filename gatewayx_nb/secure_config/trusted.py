@@ -220,6 +220,6 @@ class TrustStore(NotPicklable):
                 problem = f"cannot be read: {error}"
         quoted = quoted_path(self.path)
         raise ConfigError(
-            f"{str(self.path)!r}, the list of what projects may do, {problem}.",
+            f"{str(self.path)!r}, the list of projects' permissions, {problem}.",
             hint=f"Move it away with `mv {quoted} {quoted}.off`, and trust this project again.",
         )

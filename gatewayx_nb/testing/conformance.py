@@ -243,6 +243,6 @@ def _no_file(path: Path, names: list[str]) -> UsageError:
     where = path if path.parent.is_dir() else path.parent
     suggestion = did_you_mean(path.name.removesuffix(SUFFIX), names)
     return UsageError(
-        f"an engine file must exist, and {str(where)!r} is {what}.{suggestion}",
+        f"an engine file must exist, but {str(where)!r} is {what}.{suggestion}",
         hint="Pass the path of a file `<name>_engine.py`, a class or an instance.",
     )

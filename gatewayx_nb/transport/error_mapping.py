@@ -1,4 +1,4 @@
-"""Translates aiohttp's exceptions into gateway errors without request data."""
+"""Translates aiohttp's exceptions into gateway errors that contain no request data."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class TransportErrors:
     proxied: bool
 
     def translate(self, error: BaseException) -> BaseException:
-        """Return the exception to raise instead, outside the ``except`` clause.
+        """Return the exception to raise in its place, outside the ``except`` clause.
 
         A cancellation is returned without its traceback, because the headers are among the local
         variables of aiohttp's frames.
@@ -69,7 +69,7 @@ class TransportErrors:
         return Hint("set_base_url", engine=self.engine)
 
     @property
-    def _state_hint(self) -> Hint:
+    def _show_engine_hint(self) -> Hint:
         return Hint("show_engine", engine=self.engine)
 
     def _to_gateway_error(self, code: str, detail: str) -> GatewayError:
@@ -77,7 +77,9 @@ class TransportErrors:
             problem = f"{self.host!r} resolves to {detail}, which is refused"
             return self._error(ConfigError, problem, self._base_url_hint)
         if code == "url":
-            return self._error(ConfigError, f"its URL is invalid: {detail}", self._base_url_hint)
+            return self._error(
+                ConfigError, f"the base URL is invalid: {detail}", self._base_url_hint
+            )
         if code == "silence":
             return self.silent(None)
         if self.proxied and code in {"dns", "connect"}:
@@ -92,13 +94,15 @@ class TransportErrors:
 
     def connection_failed(self, code: str, problem: str) -> TransportError:
         """Return the error for a call without a complete response."""
-        return self._error(TransportError, problem, HINTS.get(code) or self._state_hint, code=code)
+        return self._error(
+            TransportError, problem, HINTS.get(code) or self._show_engine_hint, code=code
+        )
 
     def silent(self, seconds: float | None) -> DeadlineError:
         """Return the error for a response that stopped arriving."""
         duration = f" for {seconds:g} s" if seconds else ""
         problem = f"no data received from {self.host!r}{duration}"
-        return self._error(DeadlineError, problem, self._state_hint, code="silence")
+        return self._error(DeadlineError, problem, self._show_engine_hint, code="silence")
 
     def redirected(self, status: int, location: str) -> ProviderError:
         """Return the error for a redirect."""
@@ -116,10 +120,10 @@ class TransportErrors:
         )
 
     def compressed(self, status: int, encoding: str, headers: Mapping[str, str]) -> GatewayError:
-        """Return the error for a response that is compressed although compression was forbidden."""
+        """Return the error for a response that is compressed against the request."""
         problem = (
-            f"the response from {self.host!r} (HTTP {status}) is compressed ({encoding[:40]!r})"
-            " although the request forbids it; it is not decompressed"
+            f"the response from {self.host!r} (HTTP {status}) is compressed ({encoding[:40]!r}),"
+            " although the request asked for no compression"
         )
         error = self._error(classify(status), problem, self._base_url_hint, code="compressed")
         error.status, error.retry_after = status, retry_after(headers, time.time())
@@ -136,8 +140,8 @@ _MESSAGES = {
     "dns": "the host {0!r} cannot be found",
     "connect": "cannot connect to {0!r}",
     "proxy": "the proxy cannot connect to {0!r}",
-    "tls": "no secure connection to {0!r}",
-    "reset": "the connection to {0!r} broke",
+    "tls": "cannot establish a secure connection to {0!r}",
+    "reset": "the connection to {0!r} was lost",
     "protocol": "{0!r} does not speak HTTP",
     "internal": "the call to {0!r} failed",
 }
@@ -160,7 +164,7 @@ class ForbiddenAddressError(OSError):
 
 @functools.cache
 def _failure_points() -> dict[type[BaseException], str]:
-    """Map exception classes to points of failure; a subclass uses the one of its base class."""
+    """Map exception classes to points of failure; a subclass inherits its base class's."""
     import aiohttp
 
     # The order is irrelevant, because the exception's most specific class is used.
@@ -175,7 +179,7 @@ def _failure_points() -> dict[type[BaseException], str]:
         "protocol": (aiohttp.ClientResponseError, MalformedBodyError),
         "url": (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError),
     }
-    return {each: code for code, group in classes.items() for each in group}
+    return {cls: code for code, group in classes.items() for cls in group}
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -140,7 +140,7 @@ def _pull_model(
     reference = parse_reference(name)
     if source is not None:
         raise UsageError(
-            "a model on the hub is not in a wheel, so it takes no source.",
+            "a model on the hub is not in a wheel, so `source` must be omitted.",
             hint=Hint("pull", model=name),
         )
     merged = {**os.environ, **(env or {})}

@@ -76,7 +76,7 @@ def list_files(job: dict[str, Any]) -> dict[str, Any]:
             for file in info.siblings or ()
         ]
     except (KeyError, TypeError, AttributeError) as error:
-        raise _InvalidResponseError("its list of files is incomplete") from error
+        raise _InvalidResponseError("its file list is incomplete") from error
     return {"commit": info.sha, "files": files}
 
 

@@ -133,7 +133,7 @@ def listed_files(rows: Iterable[Mapping[str, Any]]) -> list[HubFile]:
         ]
     except (LookupError, TypeError, ValueError):
         raise TransportError(
-            "the hub sent an invalid response: its list of files has an unexpected form.",
+            "the hub sent an invalid response: its file list has an unexpected format.",
             hint="Check HF_ENDPOINT.",
         ) from None
 
@@ -236,8 +236,8 @@ def _check_parts(reference: HubReference, variant: Variant) -> None:
         )
     if any(not file.sha256 for file in variant.files):
         raise ConfigError(
-            f"the hub has no SHA-256 digest of {variant.label!r} of {reference.repo!r}, so it"
-            " cannot be checked.",
+            f"the hub has no SHA-256 digest for {variant.label!r} of {reference.repo!r}, so the"
+            " file cannot be checked.",
             hint="Choose another one.",
         )
 

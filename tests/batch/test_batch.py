@@ -250,7 +250,7 @@ def test_rows_in_an_open_batch_are_not_asked_live(pool, model, provider):
     provider.ends = False
     job = submit(pool, model)
 
-    with pytest.raises(UsageError, match=r"3 rows of .* are in a provider's batch"):
+    with pytest.raises(UsageError, match=r"3 rows of .* are already in a provider's batch"):
         pool.map(ROWS, "{{text}}", model, progress=False)
     assert provider.live == {}
     provider.ends = True
@@ -515,7 +515,7 @@ def test_answers_of_another_batch_are_never_taken(reopen, provider):
     provider.lose = ["before"]
     job = submit(pool, MODELS["anthropic"])
 
-    with pytest.raises(TransportError, match="has other rows"):
+    with pytest.raises(TransportError, match="has different rows"):
         job.result()
     answers = submit(pool, MODELS["anthropic"]).result()
 
@@ -856,7 +856,7 @@ def test_result_waits_at_most_for_its_timeout(pool, model, provider, clock):
     provider.ends = False
     job = submit(pool, model)
 
-    with pytest.raises(DeadlineError, match="has not ended after 15 s"):
+    with pytest.raises(DeadlineError, match="did not end within 15 s"):
         job.result(timeout=15)
     assert clock.now == 15
     provider.ends = True
@@ -1077,7 +1077,7 @@ def test_a_live_map_that_was_created_before_a_batch_asks_nothing(pool, model, pr
     created = pool.imap(ROWS, "{{text}}", model, progress=False)
     submit(pool, model)
 
-    with pytest.raises(UsageError, match="would be paid for twice"):
+    with pytest.raises(UsageError, match="you would pay for them twice"):
         next(created)
 
 

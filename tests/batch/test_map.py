@@ -429,7 +429,7 @@ BAD = [
     ({"chat": "x"}, "'chat' is not an option"),
     ({"temprature": 1}, "Did you mean 'temperature'"),
     ({"schema": 5}, "schema must be"),
-    ({"prompt": lambda text: 5}, "must return a text or a dict"),
+    ({"prompt": lambda text: 5}, "must return a str or a dict"),
     ({"prompt": lambda text: {"promt": text}}, "Did you mean 'prompt'"),
     ({"prompt": lambda text: text.nothing}, "raised AttributeError"),
 ]

@@ -127,7 +127,7 @@ def ask(engine):
         ),
         (
             [{"role": "tool", "tool_call_id": "a", "content": "x"}],
-            r"messages\[0\] must answer a tool call before it; there is none with the ID 'a'",
+            r"messages\[0\] must answer an earlier tool call; there is none with the ID 'a'",
         ),
         (
             [*ASKED, Message("tool", [ToolResult("call_2", "x")])],

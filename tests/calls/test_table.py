@@ -7,7 +7,7 @@ from operator import itemgetter
 import pytest
 
 import gatewayx_nb as gx
-from gatewayx_nb.calls import FoldedRows, Note, Table, TableColumn, text_columns
+from gatewayx_nb.calls import Note, RowFolding, Table, TableColumn, text_columns
 from gatewayx_nb.messages import ModelInfo
 from gatewayx_nb.storage import LedgerEntry
 from gatewayx_nb.text import display_width
@@ -160,7 +160,7 @@ def test_a_figure_keeps_its_unit(cell, is_unbroken):
 
 def test_folded_rows_are_data_and_shown_as_lines():
     """Folded rows stay in the list and are shown as lines above the notes; the lead is on top."""
-    fold = FoldedRows(
+    fold = RowFolding(
         lambda row: row[1] == "", lambda rows: [f"empty: {len(rows)}"] if rows else []
     )
     table = Table([("a", "set"), ("b", "")], text_columns("x", "y"), ["End"], fold, ["Start"])

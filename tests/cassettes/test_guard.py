@@ -90,7 +90,7 @@ def test_a_key_that_is_split_over_chunks_is_found(key, size):
         check(make_entry(chunks=reasoning_chunks, reasoning=key), SECRETS)
 
 
-@pytest.mark.parametrize("form", canary.forms(canary.KEY))
+@pytest.mark.parametrize("form", canary.key_encodings(canary.KEY))
 def test_all_forms_of_the_canary_are_found(form):
     """The guard finds every form of the canary that other tests search for."""
     with pytest.raises(ConfigError):

@@ -83,7 +83,7 @@ def test_a_mode_in_place_of_a_path_is_the_mode(session, mode):
         ("tapes/story", "'tapes/story' is neither a cassette nor a mode.", ["tapes/story.jsonl"]),
         ("'my story'", "'my story' is neither a cassette nor a mode.", ["'my story.jsonl'"]),
         ("recorded", "'recorded' is neither a cassette nor a mode.", ["recorded.jsonl"]),
-        ("folder", "'folder' is a folder, and a cassette is a file.", ["folder/NAME.jsonl"]),
+        ("folder", "'folder' is a folder, but a cassette is a file.", ["folder/NAME.jsonl"]),
         (
             "off --mode record",
             "`off` and `--mode record` are different modes; use only one.",
@@ -171,7 +171,7 @@ def test_status_commands_are_reproducible_in_replay_mode(session):
         assert header.split() == ["engine", "state", "model"]
         assert row.split() == ["mock", "✓", "replayed", "mock"]
         assert "The cassette has no default model" in outputs[line]
-        assert "Cassette a.jsonl is replayed; no engine is started." in outputs[line]
+        assert "Cassette a.jsonl is being replayed; no engine is started." in outputs[line]
         assert "/" not in outputs[line].replace("key/", "").partition("`")[0]
     assert outputs["models"].splitlines()[2].split() == ["mock", "mock"]
 
@@ -190,7 +190,7 @@ def test_nothing_is_downloaded_while_a_cassette_is_replayed(session, monkeypatch
     output = repr(commands.run(session, "pull smollm2"))
 
     assert downloads == ["smollm2"]
-    assert output.startswith("Cassette a.jsonl is replayed, so smollm2 is not downloaded.")
+    assert output.startswith("Cassette a.jsonl is being replayed, so smollm2 was not downloaded.")
 
 
 def test_status_and_security_warn_about_private_text_in_git(session, monkeypatch):
@@ -298,8 +298,8 @@ def test_another_cassette_is_only_settled(session, monkeypatch, open_line):
         "Cassette a.jsonl: 1 entry was removed, 2 kept.",
         "Of two different answers to one call, the newer was kept.",
         (
-            "Unused entries were not looked for: open the cassette, run the cells, and prune it"
-            " then."
+            "Unused entries were not removed. To remove them, open the cassette, run the cells, and"
+            " then prune it."
         ),
     ]
     assert texts("a.jsonl") == ["new", "x"]
@@ -381,7 +381,7 @@ def test_after_a_merge_unused_entries_are_kept_at_first(session):
 
     lines = prune(session)
     assert lines[0] == "Cassette a.jsonl: 1 entry was removed, 3 kept."
-    assert "not used so far, and kept" in lines[-1]
+    assert "not been used yet and were kept" in lines[-1]
 
 
 def test_the_markers_of_a_merge_are_removed(session):

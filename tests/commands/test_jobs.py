@@ -137,7 +137,7 @@ def test_a_file_that_cannot_be_written_is_an_error(session, project, file, messa
 def test_the_last_map_of_a_name_is_forgotten_and_earlier_ones_are_named(session):
     session.pool.map(["x"], "edited {{input}}", "capital", name="tickets", progress=False)
 
-    assert "1 earlier job of this name remains" in repr(run(session, "jobs forget tickets"))
+    assert "1 earlier job with this name remains" in repr(run(session, "jobs forget tickets"))
     assert "remain" not in repr(run(session, "jobs forget tickets"))
     assert [row.name for row in run(session, "jobs")] == ["cities"]
 
@@ -179,7 +179,7 @@ def test_a_finished_job_cannot_be_cancelled(session):
         ("jobs export tickets", "needs a job and a file", "jobs export tickets answers.csv"),
         ("jobs forget", "needs a job, or `--older`", "jobs forget --older 30d"),
         ("jobs forget tickets a.csv", "`jobs forget` takes no file", "jobs export tickets a.csv"),
-        ("jobs --older 3d", "`--older` belongs to `jobs forget`", "jobs forget --older 30d"),
+        ("jobs --older 3d", "`--older` is only for `jobs forget`", "jobs forget --older 30d"),
         ("jobs forget --older soon", "a text such as '30d'", "got 'soon'"),
     ],
 )
@@ -225,5 +225,5 @@ def test_while_a_cassette_is_replayed_no_stored_answers_are_read(session, projec
         session.pool.map(["good"], "{{input}}", "capital", name="tickets", progress=False)
     with session.pool.cassette(path, mode="replay"):
         assert not session.pool.map_jobs()
-        with pytest.raises(UsageError, match="while a cassette is replayed"):
+        with pytest.raises(UsageError, match="while a cassette is being replayed"):
             session.pool.job("tickets")

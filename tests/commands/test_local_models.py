@@ -42,7 +42,7 @@ def test_pull_shows_how_to_call_the_model(session):
 
 def test_models_local_lists_this_machine(session):
     """`models local` lists each model with its reference and its size."""
-    assert run(session, "models local").startswith("No model is on this machine")
+    assert run(session, "models local").startswith("No local model is installed")
     run(session, "pull hf:me/Tiny-GGUF")
     run(session, "pull hf:me/Tiny-GGUF:q8_0")
     lines = run(session, "models local").splitlines()
@@ -66,7 +66,7 @@ def test_a_model_is_removed(session):
 
 def test_a_removal_does_not_take_a_file(session):
     """`--from` and `--remove` contradict each other."""
-    with pytest.raises(UsageError, match="--remove takes no --from"):
+    with pytest.raises(UsageError, match="--remove must not be combined with --from"):
         run(session, f"pull {NAME} --remove --from x.whl")
 
 
@@ -81,7 +81,9 @@ def test_the_only_pulled_model_is_the_default(session):
         session.pool.ask("Hi")
     assert caught.value.model == NAME
     run(session, "pull hf:me/Tiny-GGUF:Q8_0")
-    with pytest.raises(ConfigError, match=f"several are on this machine: local:{NAME}, local:tiny"):
+    with pytest.raises(
+        ConfigError, match=f"several models are installed: local:{NAME}, local:tiny"
+    ):
         session.pool.default_model()
     session.pool.use("local:tiny-q8_0")
     assert session.pool.default_model() == "local:tiny-q8_0"
@@ -139,7 +141,7 @@ def test_nothing_is_removed_while_a_cassette_is_replayed(session, tmp_path):
     session.pool.ask("Hi", "mock")
     run(session, "cassette --mode replay")
     text = run(session, f"pull --remove {NAME}")
-    assert text.startswith(f"Cassette a.jsonl is replayed, so {NAME} is not removed.")
+    assert text.startswith(f"Cassette a.jsonl is being replayed, so {NAME} was not removed.")
     assert len(weights.pulled_models()) == 1
 
 

@@ -77,7 +77,7 @@ def test_an_entry_is_appended_and_passes_the_conformance_kit(project, run_new, i
         ("Mine", "not consist of 1 to 63 characters from a-z"),
         ("da-sh", "not consist of 1 to 63 characters from a-z"),
         ("../up", "not consist of 1 to 63 characters from a-z"),
-        ("_mine", "would be a helper"),
+        ("_mine", "are helper modules"),
         ("status", "reserved for the command"),
         ("mock", "an engine 'mock' already exists: .*mock_engine.py"),
         ("mistral", r"exists: \[mistral\] in .*engines.toml"),

@@ -29,8 +29,8 @@ def env(tmp_path):
 
 
 @pytest.fixture
-def user(tmp_path, env):
-    """Return a function that writes the settings of an engine of the user."""
+def write_settings(tmp_path, env):
+    """Return a function that writes an engine's settings to the user's settings file."""
 
     def write(text, engine="openai"):
         path = tmp_path / "user" / "gatewayx" / "config" / "gatewayx.toml"
@@ -39,14 +39,14 @@ def user(tmp_path, env):
     return write
 
 
-def _extra(request):
+def _extra_headers(request):
     return {name: request.headers[name] for name in SENT if name in request.headers}
 
 
-def test_calls_embeddings_and_listings_have_the_headers(env, user):
-    """Each request of the engine has them, and its own headers as before."""
+def test_calls_embeddings_and_listings_have_the_headers(env, write_settings):
+    """Every request to the engine has these headers in addition to the engine's own."""
     with Server(_answer) as server, EnginePool(env=env) as pool:
-        user(f'base_url = "{server.url}/v1"\n{HEADERS}')
+        write_settings(f'base_url = "{server.url}/v1"\n{HEADERS}')
         pool.refresh()
         pool.ask("x", "openai:one")
         list(pool.stream("x", "openai:one"))
@@ -56,40 +56,40 @@ def test_calls_embeddings_and_listings_have_the_headers(env, user):
 
     assert len(server.requests) == 5
     for request in server.requests:
-        assert _extra(request) == SENT
+        assert _extra_headers(request) == SENT
         assert request.headers["authorization"] == f"Bearer {KEY}"
 
 
-def test_no_other_engine_gets_the_headers(env, user):
+def test_no_other_engine_gets_the_headers(env, write_settings):
     env |= {"GATEWAYX_GROK_API_KEY": KEY[::-1]}
     with Server(_answer) as server, EnginePool(env=env) as pool:
         env["GATEWAYX_GROK_BASE_URL"] = f"{server.url}/v1"
-        user(HEADERS)
+        write_settings(HEADERS)
         pool.refresh()
         pool.ask("x", "grok:one")
 
-    assert [_extra(request) for request in server.requests] == [{}]
+    assert [_extra_headers(request) for request in server.requests] == [{}]
 
 
-def test_a_redirect_does_not_get_the_headers(env, user):
+def test_a_redirect_target_does_not_receive_the_headers(env, write_settings):
     """A redirect is an error; the other host gets no request at all."""
     with (
         Server(_answer) as other,
         Server([Send(redirect(f"{other.url}/v1"))]) as server,
         EnginePool(env=env) as pool,
     ):
-        user(f'base_url = "{server.url}/v1"\n{HEADERS}')
+        write_settings(f'base_url = "{server.url}/v1"\n{HEADERS}')
         pool.refresh()
         with pytest.raises(ProviderError, match="redirect"):
             pool.ask("x", "openai:one")
 
-    assert [_extra(request) for request in server.requests] == [SENT]
+    assert [_extra_headers(request) for request in server.requests] == [SENT]
     assert other.requests == []
 
 
-def test_a_changed_variable_is_sent_with_the_next_call(env, user):
+def test_a_changed_variable_is_sent_with_the_next_call(env, write_settings):
     with Server(_answer) as server, EnginePool(env=env) as pool:
-        user(f'base_url = "{server.url}/v1"\n{HEADERS}')
+        write_settings(f'base_url = "{server.url}/v1"\n{HEADERS}')
         pool.refresh()
         pool.ask("x", "openai:one")
         env["TEAM"] = "research"
@@ -102,12 +102,12 @@ def test_a_changed_variable_is_sent_with_the_next_call(env, user):
 
 
 @pytest.mark.parametrize("team", [KEY, f"x {KEY}", KEY[5:20]])
-def test_a_key_is_not_sent_in_a_header(env, user, team):
+def test_a_key_is_not_sent_in_a_header(env, write_settings, team):
     """A variable whose value contains a loaded key is refused, whichever engine the key is for."""
     env |= {"TEAM": team, "GATEWAYX_GROK_API_KEY": KEY[::-1]}
     with Server(_answer) as server, EnginePool(env=env) as pool:
         for engine in ("openai", "grok"):
-            user(f'base_url = "{server.url}/v1"\n{HEADERS}', engine)
+            write_settings(f'base_url = "{server.url}/v1"\n{HEADERS}', engine)
             pool.refresh()
             with pytest.raises(ConfigError, match="the value of 'x-team' contains a key") as caught:
                 pool.ask("x", f"{engine}:one")
@@ -116,10 +116,12 @@ def test_a_key_is_not_sent_in_a_header(env, user, team):
     assert server.requests == []
 
 
-def test_a_header_of_the_engine_is_not_replaced(env, user):
+def test_the_engines_own_header_is_not_replaced(env, write_settings):
     env["GATEWAYX_ANTHROPIC_API_KEY"] = KEY
     with Server(_answer) as server, EnginePool(env=env) as pool:
-        user(f'base_url = "{server.url}/v1"\nheaders = {{Anthropic-Version = "1"}}', "anthropic")
+        write_settings(
+            f'base_url = "{server.url}/v1"\nheaders = {{Anthropic-Version = "1"}}', "anthropic"
+        )
         pool.refresh()
         with pytest.raises(ConfigError, match="must not contain 'anthropic-version', which"):
             pool.ask("x", "anthropic:one")
@@ -127,22 +129,22 @@ def test_a_header_of_the_engine_is_not_replaced(env, user):
     assert server.requests == []
 
 
-def test_an_engine_without_http_takes_no_headers(env, user):
+def test_headers_for_an_engine_without_http_are_an_error(env, write_settings):
     """A setting without effect is an error."""
-    user(HEADERS, "mock")
-    no_http = pytest.raises(ConfigError, match="engine 'mock' is not an HTTP engine")
-    with EnginePool(env=env) as pool, no_http:
+    write_settings(HEADERS, "mock")
+    is_not_http = pytest.raises(ConfigError, match="engine 'mock' is not an HTTP engine")
+    with EnginePool(env=env) as pool, is_not_http:
         pool.ask("x", "mock")
-    user(HEADERS, "scripted")
-    passed = pytest.raises(ConfigError, match="'scripted' was passed to the pool")
-    with EnginePool(env=env, engines=[ScriptedEngine(["a"])]) as pool, passed:
+    write_settings(HEADERS, "scripted")
+    was_passed = pytest.raises(ConfigError, match="'scripted' was passed to the pool")
+    with EnginePool(env=env, engines=[ScriptedEngine(["a"])]) as pool, was_passed:
         pool.ask("x", "scripted")
 
 
-def test_a_projects_headers_need_a_permission(project, env, user):
+def test_a_projects_headers_need_permission(project, env, write_settings):
     """With or without a key, nothing is sent before the user has allowed the headers."""
     with Server(_answer) as server, EnginePool(home=project.root, env=env) as pool:
-        user(f'base_url = "{server.url}/v1"')
+        write_settings(f'base_url = "{server.url}/v1"')
         project.settings(f"[engines.openai]\n{HEADERS}\n")
         pool.refresh()
         message = r"with your calls, headers = \{'x-app': 'notebooks', 'x-team': '\$TEAM'\}"
@@ -155,7 +157,7 @@ def test_a_projects_headers_need_a_permission(project, env, user):
         assert permission.where == "[engines.openai] headers in its settings"
         pool.trust(pool.untrusted_engines())
         pool.ask("x", "openai:one")
-        assert [_extra(request) for request in server.requests] == [SENT]
+        assert [_extra_headers(request) for request in server.requests] == [SENT]
 
         project.settings('[engines.openai]\nheaders = {x-team = "$HOSTNAME"}\n')
         pool.refresh()
@@ -165,7 +167,7 @@ def test_a_projects_headers_need_a_permission(project, env, user):
 
 
 def test_a_projects_own_engine_needs_the_permission_too(project, env):
-    """Its headers could carry any of the user's variables to a host of the project's choice."""
+    """Its headers could carry any of the user's variables to a host of the project's choosing."""
     with Server(_answer) as server, EnginePool(home=project.root, env=env) as pool:
         (project.root / "config" / "engines.toml").write_text(
             f'[acme]\nbase_url = "{server.url}/v1"\nmodel = "one"\n'
@@ -178,13 +180,13 @@ def test_a_projects_own_engine_needs_the_permission_too(project, env):
         assert server.requests == []
         pool.trust(pool.untrusted_engines())
         pool.ask("x", "acme")
-    assert _extra(server.requests[0]) == SENT
+    assert _extra_headers(server.requests[0]) == SENT
 
 
-def test_headers_of_both_files_are_merged(project, env, user):
-    """The project's value takes precedence; what equals the user's needs no permission."""
+def test_headers_of_both_files_are_merged(project, env, write_settings):
+    """The project's value takes precedence; a value equal to the user's needs no permission."""
     with Server(_answer) as server, EnginePool(home=project.root, env=env) as pool:
-        user(f'base_url = "{server.url}/v1"\n{HEADERS}')
+        write_settings(f'base_url = "{server.url}/v1"\n{HEADERS}')
         project.settings('[engines.openai]\nheaders = {x-team = "$TEAM"}\n')
         pool.refresh()
         pool.ask("x", "openai:one")
@@ -195,4 +197,7 @@ def test_headers_of_both_files_are_merged(project, env, user):
         pool.trust(pool.untrusted_engines())
         pool.ask("x", "openai:one")
 
-    assert [_extra(each) for each in server.requests] == [SENT, {"x-team": "data", "x-app": "$1"}]
+    assert [_extra_headers(each) for each in server.requests] == [
+        SENT,
+        {"x-team": "data", "x-app": "$1"},
+    ]

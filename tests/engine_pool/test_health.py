@@ -120,7 +120,7 @@ def test_a_hanging_engine_times_out_and_does_not_delay_others(hanging_pool):
 
     assert time.monotonic() - started < 40
     assert {name: rows[name].error for name in HANGING_CHECKS} == {
-        name: f"{name!r} did not answer in 0.4 s. Try again." for name in HANGING_CHECKS
+        name: f"{name!r} did not answer within 0.4 s. Try again." for name in HANGING_CHECKS
     }
     assert rows["mock"].latency < 0.1
 

@@ -360,7 +360,7 @@ def test_the_detail_of_an_image_is_sent_or_refused(preview, engine):
     url = {"url": IMAGE.url, "detail": "low"}
     prompt = [{"role": "user", "content": [{"type": "image_url", "image_url": url}]}]
     if engine in ("anthropic", "google"):
-        with pytest.raises(UnsupportedFeatureError, match="`detail` of an image, here 'low'"):
+        with pytest.raises(UnsupportedFeatureError, match="an image's `detail`, here 'low'"):
             preview(prompt, engine)
     else:
         assert "low" in json.dumps(preview(prompt, engine), default=repr)

@@ -1,4 +1,4 @@
-"""Replies with a schema, unsupported features and parameters, and prices."""
+"""Structured replies, unsupported features and parameters, and prices."""
 
 import datetime as dt
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ from gatewayx_nb.testing import ScriptedEngine
 END = Chunk(finish_reason="stop", usage=Usage(input_tokens=3, output_tokens=2))
 
 
-def test_a_reply_to_a_schema_is_parsed(make_scripted_pool):
-    """A reply to a schema is parsed; an engine that supports schemas receives the schema."""
+def test_a_reply_is_parsed_according_to_its_schema(make_scripted_pool):
+    """A reply is parsed according to the schema; an engine that supports schemas receives it."""
     pool, engine = make_scripted_pool(['{"a": ', "1}", END])
 
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -33,7 +33,7 @@ def test_a_reply_to_a_schema_is_parsed(make_scripted_pool):
 
 
 def test_a_reply_that_does_not_match_is_corrected_once(make_scripted_pool):
-    """A reply that does not match the schema is requested once more, with the reason.
+    """If a reply does not match the schema, one more request is made, which states the reason.
 
     The usage includes both requests; a stream yields only the first reply.
     """
@@ -63,7 +63,7 @@ def test_a_second_mismatch_raises_an_error_with_the_text(make_scripted_pool):
     assert len(engine.requests) == 3
 
 
-def test_an_engine_without_schemas_receives_it_in_the_prompt(project):
+def test_an_engine_without_schema_support_receives_the_schema_in_the_prompt(project):
     """An engine without support for schemas receives the schema in the system prompt."""
     reply = project.pool().ask('{"a": 1}', model="mock", schema={"title": "MINE"})
 
@@ -79,7 +79,7 @@ def test_an_unsupported_feature_raises_an_error(project):
 
 
 def test_a_rejected_parameter_is_dropped_on_request(make_scripted_pool):
-    """With `drop_unsupported`, rejected parameters are dropped, one in each attempt.
+    """With `drop_unsupported`, rejected parameters are dropped, one per attempt.
 
     These attempts do not count as retries, and the reply names the parameters.
     """
@@ -159,7 +159,7 @@ class City:
 
 
 @pytest.mark.parametrize(
-    ("kind", "answer", "is_schema_sent"),
+    ("schema", "answer", "is_schema_sent"),
     [
         (dict, '{"a": 1}', False),
         (list[dict], '[{"a": 1}]', False),
@@ -170,19 +170,19 @@ class City:
     ],
 )
 def test_a_type_without_named_fields_is_described_in_the_prompt(
-    make_scripted_pool, kind, answer, is_schema_sent
+    make_scripted_pool, schema, answer, is_schema_sent
 ):
     """A type without named fields is described in the prompt, because strict modes need them."""
     pool, engine = make_scripted_pool([answer, END])
 
-    pool.ask("x", model="scripted", schema=kind)
+    pool.ask("x", model="scripted", schema=schema)
 
     (request,) = engine.requests
     assert (request.schema is not None, request.system is None) == (is_schema_sent, is_schema_sent)
 
 
 def test_an_engine_that_enforces_only_objects_also_gets_the_schema_in_the_prompt(project):
-    """The prompt asks for a value in an object, and the request asks the provider for JSON."""
+    """The prompt asks for an object with the value; the request asks the provider for JSON."""
 
     class Scripted(ScriptedEngine):
         def enforceable_schema(self, request):
@@ -200,18 +200,18 @@ def test_an_engine_that_enforces_only_objects_also_gets_the_schema_in_the_prompt
     )
 
 
-@pytest.mark.parametrize("kind", [list[City], dict, dt.datetime])
-def test_the_schema_is_recorded_as_the_caller_passed_it(kind):
+@pytest.mark.parametrize("schema", [list[City], dict, dt.datetime])
+def test_the_schema_is_recorded_as_the_caller_passed_it(schema):
     """A recording does not depend on the variant of the schema that a provider receives."""
-    options = check_options({"schema": kind})
+    options = check_options({"schema": schema})
 
-    assert build_request("x", "", options, streamed=False).schema == ResponseSchema(kind).schema
+    assert build_request("x", "", options, streamed=False).schema == ResponseSchema(schema).schema
     assert ResponseSchema(dt.datetime).schema == {"type": "string"}
     assert ResponseSchema(dt.datetime).described == {"type": "string", "format": "date-time"}
 
 
-def test_a_cut_list_is_not_taken_for_its_first_object(make_scripted_pool):
-    """An answer that was cut raises an error even if it contains a whole object."""
+def test_a_truncated_list_is_not_mistaken_for_its_first_object(make_scripted_pool):
+    """A truncated answer raises an error even if it contains a complete object."""
     pool, _ = make_scripted_pool(['[{"a": 1}, {"a"', Chunk(finish_reason="length")])
 
     with pytest.raises(TruncatedError, match="before its JSON ended"):

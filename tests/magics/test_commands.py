@@ -241,7 +241,7 @@ def test_nest_allows_asyncio_run_in_a_cell(project, tmp_path):
         assert "event loops are on" in kernel.run("%gatewayx nest on").result
         assert kernel.run(call).result == "'[mock] hi'"
         assert kernel.run("gx.ask('hi', model='mock').text").result == "'[mock] hi'"
-        assert "Only a restart" in kernel.run("%gatewayx nest off").result
+        assert "Only restarting" in kernel.run("%gatewayx nest off").result
 
 
 def test_compare_selects_the_models_on_the_line(shell):

@@ -98,12 +98,12 @@ MISTAKES = [
     ),
     Mistake(
         "%%gx mock --system You are a pirate\nhi",
-        "text of several words must be quoted.",
+        "text with spaces must be quoted.",
         f'Write `--system "You are a pirate"`. {CELL_HELP}',
     ),
     Mistake(
         "%%gx --system You are a pirate\nhi",
-        "text of several words must be quoted.",
+        "text with spaces must be quoted.",
         'Write `--system "You are a pirate"`.',
     ),
     Mistake(
@@ -159,7 +159,7 @@ MISTAKES = [
         )
     ),
     *(
-        Mistake(typed, f"a line of the magic cannot contain a comment, got {comment}.", "Omit it.")
+        Mistake(typed, f"a magic's line cannot contain a comment, got {comment}.", "Omit it.")
         for typed, comment in (
             ("%%gx mock # a comment\nhi", "'# a comment'"),
             ("%%gx #comment\nhi", "'#comment'"),
@@ -172,7 +172,7 @@ MISTAKES = [
     *(
         Mistake(
             f"%%gx {line}\nhi",
-            f"a comma cannot be part of a model's reference, got {reference!r}.",
+            f"a model reference cannot contain a comma, got {reference!r}.",
             f"Write the models with a space between them: `{models}`.",
         )
         for line, reference, models in (
@@ -231,12 +231,12 @@ MISTAKES = [
     ),
     Mistake(
         "%%gx status",
-        "'status' is a command, and a command has one %.",
+        "'status' is a command, and commands begin with one %.",
         "Use one %: `%gatewayx status`.",
     ),
     Mistake(
         "%%gx ask mock\nhi",
-        "'ask' is a command, and a command has one %.",
+        "'ask' is a command, and commands begin with one %.",
         "Write `%%gatewayx REF`, and the prompt on the lines below it.",
     ),
     Mistake(
@@ -263,13 +263,13 @@ MISTAKES = [
     ),
     Mistake(
         "%gx mock hi {{dataclasses}}",
-        "The prompt refers to 'dataclasses', which is a module and has no text.",
+        "The prompt refers to 'dataclasses', which is a module and cannot be converted to text.",
         "Name one of its attributes: {{dataclasses.NAME}}.",
     ),
     Mistake(
         "jj = %gx mock --bg -q hi\n%gx mock say {{jj}}",
         "The prompt refers to 'jj', which is a Job, not its result.",
-        "Assign the result first, answer = jj.result(), and write {{answer}}.",
+        "First assign the result: answer = jj.result(). Then write {{answer}}.",
     ),
     Mistake(
         "%gx mock hi {{nope}}",
@@ -337,7 +337,7 @@ MISTAKES = [
         Mistake(
             f"%%gx mock --schema {file}\nhi",
             f"`--schema` must be a name in this notebook, got the file '{file}'.",
-            f"Load it first, schema = json.load(open('{file}')), and use `--schema schema`.",
+            f"First load it: schema = json.load(open('{file}')). Then use `--schema schema`.",
         )
         for file in ("file.json", "schemas/city.json", "plot1.png")
     ),
@@ -454,7 +454,8 @@ def test_an_image_without_an_engine_for_it_names_a_key_to_set(shell):
         shell.ask("%gx mock --image figure hi")
 
     assert error.value._render_traceback_()[1] == (
-        "`%gatewayx key set openai` makes one ready that takes images; so do anthropic and google."
+        "Set a key for an engine that takes images: `%gatewayx key set openai`, or for anthropic"
+        " and google."
     )
 
 

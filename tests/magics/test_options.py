@@ -58,7 +58,7 @@ def test_a_dot_in_a_parameter_leads_into_an_object(shell, capsys):
     shown = capsys.readouterr().out
     assert '"rate": 9' in shown
     assert "grok" not in shown
-    with pytest.raises(UsageError, match="`-p a` has a value, and cannot have "):
+    with pytest.raises(UsageError, match="`-p a` has a value, so it cannot also have"):
         shell.ask("%%gatewayx mock -p a=1 -p a.b=2\nhi")
 
 

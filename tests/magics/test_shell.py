@@ -341,11 +341,11 @@ def test_a_question_mark_after_the_magic_shows_its_help(shell, capsys):
         ),
         ("%%gatewayx mock --as json\nx", ProviderError, "correction .*: it contains no JSON"),
         ("%%gatewayx mock --as frame\nx", ProviderError, "correction .*: it contains no JSON"),
-        ("%%gatewayx mock --insert --as json\nx", UsageError, "cannot be used with `--as json`"),
+        ("%%gatewayx mock --insert --as json\nx", UsageError, "`--as json` cannot be used"),
         (
             "%%gatewayx mock --schema int --as code\nx",
             UsageError,
-            "cannot be used with `--as code`",
+            "`--as code` cannot be used",
         ),
         ("%%gatewayx mock --schema City\nx", UsageError, "'City', which is not defined"),
         (
@@ -505,8 +505,8 @@ def test_init_creates_a_project_and_overwrites_nothing(shell, tmp_path, monkeypa
     monkeypatch.chdir(root)
     second_output = repr(shell.ask("%gatewayx init"))
 
-    assert output.startswith(f"{root} is a project: created config/gatewayx.toml")
-    assert second_output.startswith("This folder is a project: all files already exist.")
+    assert output.startswith(f"{root} is now a project. Created config/gatewayx.toml")
+    assert second_output.startswith("This folder is already a project.")
     assert (root / "config" / "gatewayx.toml").read_text() == "# mine\n"
     assert (root / "config" / "secrets" / ".gitignore").read_text().endswith("*\n")
     assert (root / "engines" / ".gitignore").is_file()

@@ -178,7 +178,7 @@ def test_a_figure_is_replaced_by_a_mark_and_sent_as_an_image():
 
 def test_a_figure_in_a_text_only_prompt_raises_an_error():
     """A figure in a prompt that may contain only text, such as the system prompt, is refused."""
-    with pytest.raises(UsageError, match="'f' is an image, and only text is possible here"):
+    with pytest.raises(UsageError, match="'f' is an image, but only text is allowed here"):
         fill("{{f}}", {"f": draw_figure()})
 
 
@@ -189,13 +189,13 @@ def test_a_figure_that_cannot_be_drawn_raises_an_error():
         def savefig(self, file, **_):
             raise ZeroDivisionError("no")
 
-    with pytest.raises(UsageError, match="'f' cannot be drawn: ZeroDivisionError"):
+    with pytest.raises(UsageError, match="'f' in the prompt cannot be drawn: ZeroDivisionError"):
         compose("{{f}}", {"f": Broken()})
 
 
 def test_a_module_in_a_prompt_raises_an_error():
-    """A module has no text, but its attributes may have one."""
-    with pytest.raises(UsageError, match="'textwrap', which is a module and has no text"):
+    """A module cannot be converted to text, but its attributes may be."""
+    with pytest.raises(UsageError, match="'textwrap', which is a module and cannot"):
         fill("{{textwrap}}", {"textwrap": textwrap})
     assert fill("{{np.pi:.2f}}", {"np": np}) == "3.14"
 

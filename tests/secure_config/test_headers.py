@@ -88,7 +88,7 @@ def test_variables_are_replaced():
 
 @pytest.mark.parametrize("env", [{}, {"TEAM": ""}, {"TEAM": " "}])
 def test_an_undefined_variable_is_named(env):
-    message = r"the variable \$TEAM, which \[engines.grok\] headers contains, is not set"
+    message = r"the variable \$TEAM, used in \[engines.grok\] headers, is not set"
     with pytest.raises(ConfigError, match=message):
         expand({"x-team": "a $TEAM"}, env, "grok")
 

@@ -19,11 +19,11 @@ NOON = 43_200.0
 def time_zone(monkeypatch):
     """Return a function that sets the local time zone."""
 
-    def use(name):
+    def set_zone(name):
         monkeypatch.setenv("TZ", name)
         time.tzset()
 
-    yield use
+    yield set_zone
     monkeypatch.delenv("TZ", raising=False)
     time.tzset()
 
@@ -35,7 +35,7 @@ def _ledger(tmp_path, *entries):
     return ledger
 
 
-def _call(at=NOON, engine="grok", model="m", outcome="ok", **values):
+def _entry(at=NOON, engine="grok", model="m", outcome="ok", **values):
     return LedgerEntry(at, engine, model, outcome, **values)
 
 
@@ -43,16 +43,16 @@ def test_without_a_file_there_are_no_totals(tmp_path):
     assert _ledger(tmp_path).totals("day") == []
 
 
-def test_all_fields_are_summed_up(tmp_path):
-    """Each row of a map counts as a call; a stopped call is neither failed nor free."""
+def test_all_fields_are_summed(tmp_path):
+    """Each row of a map counts as a call; an interrupted call counts as neither failed nor free."""
     ledger = _ledger(
         tmp_path,
-        _call(input_tokens=5, output_tokens=2, cached_tokens=4, cost=Decimal("0.1")),
-        _call(input_tokens=7, cost=Decimal("0.2"), rows=40, job="labels"),
-        _call(outcome="RateLimitError", rows=3, job="labels"),
-        _call(input_tokens=1, model="n"),
-        _call(outcome="interrupted", time_to_first=0.1, model="n"),
-        _call(outcome="interrupted", model="n"),
+        _entry(input_tokens=5, output_tokens=2, cached_tokens=4, cost=Decimal("0.1")),
+        _entry(input_tokens=7, cost=Decimal("0.2"), rows=40, job="labels"),
+        _entry(outcome="RateLimitError", rows=3, job="labels"),
+        _entry(input_tokens=1, model="n"),
+        _entry(outcome="interrupted", time_to_first=0.1, model="n"),
+        _entry(outcome="interrupted", model="n"),
     )
 
     assert ledger.totals("model") == [
@@ -65,19 +65,19 @@ def test_all_fields_are_summed_up(tmp_path):
 
 @pytest.mark.parametrize("by", ["day", "engine", "model", "job"])
 def test_the_totals_equal_the_sums_of_the_entries(tmp_path, by):
-    """The totals are those that adding up the entries one by one gives, to nine places."""
-    chosen = random.Random(17)
+    """The totals equal the sums of the entries added one by one."""
+    rng = random.Random(17)
     entries = [
-        _call(
-            at=float(chosen.randrange(10**9)) * 1.7,
-            engine=chosen.choice("abc"),
-            model=chosen.choice(["", "m", "n:o"]),
-            outcome=chosen.choice(["ok", "ok", "TransportError", "interrupted"]),
-            input_tokens=chosen.choice([None, chosen.randrange(10**6)]),
-            output_tokens=chosen.choice([None, chosen.randrange(10**6)]),
-            cost=chosen.choice([None, Decimal(chosen.randrange(10**6)) / 10**6]),
-            rows=chosen.randrange(1, 9),
-            job=chosen.choice([None, "x", "y"]),
+        _entry(
+            at=float(rng.randrange(10**9)) * 1.7,
+            engine=rng.choice("abc"),
+            model=rng.choice(["", "m", "n:o"]),
+            outcome=rng.choice(["ok", "ok", "TransportError", "interrupted"]),
+            input_tokens=rng.choice([None, rng.randrange(10**6)]),
+            output_tokens=rng.choice([None, rng.randrange(10**6)]),
+            cost=rng.choice([None, Decimal(rng.randrange(10**6)) / 10**6]),
+            rows=rng.randrange(1, 9),
+            job=rng.choice([None, "x", "y"]),
         )
         for _ in range(500)
     ]
@@ -96,22 +96,22 @@ def test_the_totals_equal_the_sums_of_the_entries(tmp_path, by):
         row[3] += entry.cost or 0
         row[4] += entry.rows * entry.is_unpriced
 
-    found = _ledger(tmp_path, *entries).totals(by)
+    totals = _ledger(tmp_path, *entries).totals(by)
 
     assert {
-        row.key: [row.calls, row.failed, row.input_tokens, row.cost, row.unpriced] for row in found
+        row.key: [row.calls, row.failed, row.input_tokens, row.cost, row.unpriced] for row in totals
     } == sums
-    order = [row.key for row in found] if by == "day" else [row.cost for row in found]
+    order = [row.key for row in totals] if by == "day" else [row.cost for row in totals]
     assert order == sorted(order, reverse=True)
 
 
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="this system has no `tzset`")
 @pytest.mark.parametrize("zone", ["UTC", "America/St_Johns", "Asia/Kathmandu", "Pacific/Chatham"])
-def test_days_are_those_of_the_local_time(tmp_path, time_zone, zone):
-    """A day begins at the local midnight, also where that is not on the hour in UTC."""
+def test_days_follow_local_time(tmp_path, time_zone, zone):
+    """A day begins at local midnight, even where that is not on the hour in UTC."""
     time_zone(zone)
     midnight = time.mktime((2026, 3, 9, 0, 0, 0, 0, 0, -1))
-    ledger = _ledger(tmp_path, _call(midnight - 0.5), _call(midnight), _call(midnight + 86_399))
+    ledger = _ledger(tmp_path, _entry(midnight - 0.5), _entry(midnight), _entry(midnight + 86_399))
 
     assert [(row.key, row.calls) for row in ledger.totals("day")] == [
         ("2026-03-09", 2),
@@ -121,7 +121,7 @@ def test_days_are_those_of_the_local_time(tmp_path, time_zone, zone):
 
 
 def test_a_day_begins_at_midnight():
-    """Yesterday began before today, also at the beginning of a month."""
+    """Yesterday began before today, even on the first day of a month."""
     today = start_of_day()
     assert time.localtime(today)[3:6] == (0, 0, 0)
     assert time.localtime(today)[:3] == time.localtime()[:3]
@@ -131,14 +131,16 @@ def test_a_day_begins_at_midnight():
 
 
 @pytest.mark.parametrize("version", range(1, len(MIGRATIONS) + 1))
-def test_a_file_of_an_earlier_version_is_read(tmp_path, version):
+def test_a_file_from_an_earlier_version_is_read(tmp_path, version):
     """A column that an earlier version did not have counts as empty; nothing is written."""
     path = tmp_path / "store.sqlite"
-    with contextlib.closing(sqlite3.connect(path)) as file, file:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         for statement in sum(MIGRATIONS[:version], ()):
-            file.execute(statement)
-        file.execute(f"PRAGMA user_version = {version}")
-        file.execute("INSERT INTO calls (at, engine, model, outcome) VALUES (9, 'a', 'b', 'ok')")
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {version}")
+        connection.execute(
+            "INSERT INTO calls (at, engine, model, outcome) VALUES (9, 'a', 'b', 'ok')"
+        )
     before = path.read_bytes()
 
     for by, key in (("model", "a:b"), ("job", ""), ("engine", "a")):
@@ -155,15 +157,15 @@ _VALUES = [
 @pytest.mark.parametrize("value", _VALUES, ids=repr)
 @pytest.mark.parametrize("by", ["day", "engine", "model", "job"])
 def test_a_file_may_contain_any_values(tmp_path, by, value):
-    """Whatever a cloned ledger contains, the totals are valid numbers and texts."""
-    ledger = _ledger(tmp_path, _call())
+    """Whatever a cloned project's ledger contains, the totals are valid numbers and strings."""
+    ledger = _ledger(tmp_path, _entry())
     ledger.flush()
     names = "at engine model outcome input_tokens output_tokens cost cached_tokens rows job"
-    with contextlib.closing(sqlite3.connect(ledger.path)) as file, file:
+    with contextlib.closing(sqlite3.connect(ledger.path)) as connection, connection:
         for name in names.split():
             for _ in range(2):
-                file.execute(f"INSERT INTO calls ({name}) VALUES (?)", (value,))
-            file.execute("UPDATE calls SET at = 5 WHERE at IS NULL AND ? % 2", (len(name),))
+                connection.execute(f"INSERT INTO calls ({name}) VALUES (?)", (value,))
+            connection.execute("UPDATE calls SET at = 5 WHERE at IS NULL AND ? % 2", (len(name),))
 
     for row in ledger.totals(by):
         assert isinstance(row.key, str)
@@ -174,11 +176,11 @@ def test_a_file_may_contain_any_values(tmp_path, by, value):
         assert row.cost >= 0
 
 
-def test_a_file_of_another_program_is_not_read(tmp_path):
-    """The tables are compared before the sums are computed, because a view may run forever."""
+def test_another_programs_file_is_not_read(tmp_path):
+    """The schema is checked before the sums are computed, because a view may run forever."""
     path = tmp_path / "store.sqlite"
-    with contextlib.closing(sqlite3.connect(path)) as file, file:
-        file.execute(
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
             "CREATE VIEW calls AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)"
             " SELECT i AS at, i AS engine FROM n"
         )

@@ -49,7 +49,7 @@ from gatewayx_nb.testing import (
 )
 from gatewayx_nb.transport import HTTPClient, route
 from gatewayx_nb.transport.error_mapping import _failure_points
-from tests.canary import forms
+from tests.canary import key_encodings
 
 KEY = "sk-canary-7Hq2pVxN4mTzK9wB"
 PAYLOAD = {"model": "m", "messages": [{"role": "user", "content": "Why?"}]}
@@ -66,7 +66,7 @@ def run(test):
 
 
 class Client(HTTPClient):
-    """A client of an engine named grok, used as an async context manager."""
+    """A client for an engine named grok, used as an async context manager."""
 
     def __init__(self, base_url, **options):
         super().__init__(base_url, **{"engine": "grok", "key": KEY} | options)
@@ -92,14 +92,14 @@ async def get_error(base_url, **options):
 
 
 async def get_connect_error(base_url, **options):
-    """Return the error after a connect timeout of 0.3 s, which comes before that of 60 s."""
+    """Return the error from a 0.3 s connect timeout; a 60 s timeout must still be pending."""
     options["connect_timeout"] = 0.3
-    patient = asyncio.create_task(get_error(base_url, **{**options, "connect_timeout": 60}))
-    await asyncio.sleep(0.05)  # first, so that it would also end first if the timeout were ignored
+    slower = asyncio.create_task(get_error(base_url, **{**options, "connect_timeout": 60}))
+    await asyncio.sleep(0.05)  # started first, to end first if the timeout were ignored
     error = await get_error(base_url, **options)
-    assert not patient.done()
-    patient.cancel()
-    await asyncio.wait([patient])
+    assert not slower.done()
+    slower.cancel()
+    await asyncio.wait([slower])
     return error
 
 
@@ -127,7 +127,7 @@ async def wait_until(condition, limit=20):
 
 @run
 async def test_post_sends_json_and_the_key_in_a_header():
-    """A POST request has a JSON body and the key in a header, and accepts no compression."""
+    """A POST request has a JSON body and the key in a header, and asks for no compression."""
     with Server([Send(reply(b'{"a": 1}', x_request_id="r1"))]) as server:
         async with (
             Client(server.url + "/v1/", headers={"X-Version": "2"}) as client,
@@ -147,7 +147,7 @@ async def test_post_sends_json_and_the_key_in_a_header():
 
 @run
 async def test_get_sends_the_key_in_a_custom_header():
-    """A custom header contains only the key, and the query of the path is sent."""
+    """A custom header contains only the key, and the path's query string is sent."""
     with Server([Send(reply())]) as server:
         options = {"key_header": "x-goog-api-key", "key_prefix": ""}
         async with Client(server.url, **options) as client, client.get("/models?n=1") as response:
@@ -159,8 +159,8 @@ async def test_get_sends_the_key_in_a_custom_header():
 
 
 @run
-async def test_the_key_replaces_another_header_of_its_name():
-    """A header with the same name as the key's, in any case, is sent once, with the key."""
+async def test_the_key_replaces_a_header_with_the_same_name():
+    """A header with the name of the key's header, ignoring case, is sent once, with the key."""
     with Server([Send(reply())]) as server:
         async with Client(server.url, headers={"authorization": "Basic x"}) as client:
             await client.fetch()
@@ -170,7 +170,7 @@ async def test_the_key_replaces_another_header_of_its_name():
 
 @run
 async def test_without_a_key_its_header_is_omitted():
-    """Without a key the header of the key is omitted, not empty."""
+    """Without a key, its header is omitted rather than sent empty."""
     with Server([Send(reply())]) as server:
         async with Client(server.url, key="") as client:
             await client.fetch()
@@ -180,7 +180,7 @@ async def test_without_a_key_its_header_is_omitted():
 @pytest.mark.parametrize("status", [200, 400, 401, 404, 429, 500, 503])
 @run
 async def test_every_status_except_redirects_is_returned(status):
-    """A response with any status except a redirect is returned without an exception."""
+    """A response with any status other than a redirect's is returned without an exception."""
     with Server([Send(html(status))]) as server:
         async with Client(server.url) as client, client.get("x") as response:
             assert (response.status, response.content_type) == (status, "text/html")
@@ -189,7 +189,7 @@ async def test_every_status_except_redirects_is_returned(status):
 
 @run
 async def test_blocks_are_yielded_when_they_are_received():
-    """A block is yielded when it is received, before the body ends."""
+    """A block is yielded as soon as it arrives, before the body ends."""
     with Server([Send(stream_head() + chunk(b"one")), Stall()]) as server:
         async with Client(server.url) as client, client.post("x", {}) as response:
             async for block in response.blocks():
@@ -210,7 +210,7 @@ async def test_a_connection_is_reused():
 
 @run
 async def test_600_calls_run_concurrently():
-    """The transport does not limit the number of connections; a pool has up to 512 calls."""
+    """The transport does not limit the connections; a pool makes up to 512 calls at once."""
     with Server([WaitForRequests(600), Send(reply())]) as server:
         async with Client(server.url, connect_timeout=20) as client:
             await asyncio.gather(*(client.fetch() for _ in range(600)))
@@ -398,7 +398,7 @@ async def test_a_pause_longer_than_the_read_timeout_raises_an_error():
 
 @run
 async def test_pings_reset_the_read_timeout():
-    """The read timeout restarts with every byte, and does not include the time of the reader."""
+    """The read timeout restarts with every byte, and excludes the reader's time between reads."""
     pings = [step for _ in range(8) for step in (Wait(0.1), Send(chunk(b":\n")))]
     with Server([Send(stream_head()), *pings, Send(chunk(b""))]) as server:
         async with Client(server.url, read_timeout=0.4) as client, client.post("x", {}) as response:
@@ -408,7 +408,7 @@ async def test_pings_reset_the_read_timeout():
 
 
 @run
-async def test_a_timeout_of_the_caller_is_raised_unchanged():
+async def test_the_callers_timeout_is_raised_unchanged():
     """A timeout set by the caller raises `TimeoutError`, not the error of the read timeout."""
     with Server([Send(stream_head()), Stall()]) as server:
         async with Client(server.url) as client:
@@ -529,8 +529,8 @@ PROXY_VARIABLES = ["HTTP_PROXY", "http_proxy", "ALL_PROXY"]
 
 @pytest.mark.parametrize("variable", PROXY_VARIABLES)
 @run
-async def test_the_proxy_of_the_environment_is_used(variable, monkeypatch):
-    """A host that is not in the DNS is reached through the proxy of the environment."""
+async def test_the_proxy_in_the_environment_is_used(variable, monkeypatch):
+    """A host that DNS cannot resolve is reached through the proxy set in the environment."""
     with Server([Send(reply(b'"through"'))]) as proxy:
         monkeypatch.setenv(variable, proxy.url.replace("://", "://user:p%40ss@"))
         network = Network(plain_http=("example.invalid",))
@@ -541,21 +541,21 @@ async def test_the_proxy_of_the_environment_is_used(variable, monkeypatch):
 
 
 @run
-async def test_https_requests_use_a_tunnel_of_the_proxy(monkeypatch, certificates):
-    """The proxy receives the host and its own password, but not the provider's key."""
+async def test_https_requests_are_tunnelled_through_the_proxy(monkeypatch, certificates):
+    """The proxy receives the target host and the proxy password, but not the provider's key."""
     with Server([Send(reply(b'"secret"'))], tls=certificates.server) as server:
         with Server([Tunnel(server.port)]) as proxy:
             monkeypatch.setenv("HTTPS_PROXY", proxy.url.replace("://", "://user:word@"))
             network = Network(ca_bundle=certificates.file)
             async with Client("https://example.invalid", network=network) as client:
                 assert await client.fetch() == b'"secret"'
-            connect = proxy.requests[0]
+            tunnel = proxy.requests[0]
         assert "proxy-authorization" not in server.requests[0].headers
-    assert (connect.method, connect.target) == ("CONNECT", "example.invalid:443")
+    assert (tunnel.method, tunnel.target) == ("CONNECT", "example.invalid:443")
     assert (
-        connect.headers["proxy-authorization"] == "Basic " + base64.b64encode(b"user:word").decode()
+        tunnel.headers["proxy-authorization"] == "Basic " + base64.b64encode(b"user:word").decode()
     )
-    assert KEY not in str(connect.headers)
+    assert KEY not in str(tunnel.headers)
 
 
 @run
@@ -573,7 +573,7 @@ async def test_the_proxy_setting_overrides_the_environment(monkeypatch):
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "127.3.2.1", "[::1]"])
 @run
 async def test_loopback_addresses_bypass_the_proxy(host, monkeypatch):
-    """Loopback addresses bypass the proxy, so that keys of local servers stay on this machine."""
+    """Loopback addresses bypass the proxy, so that keys for local servers stay on this machine."""
     with Server([Send(reply())]) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         network = Network(proxy=proxy.url)
@@ -582,13 +582,13 @@ async def test_loopback_addresses_bypass_the_proxy(host, monkeypatch):
         assert proxy.connections == 0
 
 
-@pytest.mark.parametrize("exception", ["example.invalid", ".invalid", "*", "x, example.invalid"])
+@pytest.mark.parametrize("pattern", ["example.invalid", ".invalid", "*", "x, example.invalid"])
 @run
-async def test_hosts_in_no_proxy_bypass_the_proxy(exception, monkeypatch):
+async def test_hosts_in_no_proxy_bypass_the_proxy(pattern, monkeypatch):
     """A host in `NO_PROXY` is called directly, without the proxy."""
     with Server([Send(reply())]) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        monkeypatch.setenv("NO_PROXY", exception)
+        monkeypatch.setenv("NO_PROXY", pattern)
         assert (await get_error("https://example.invalid")).code == "dns"
         assert proxy.connections == 0
 
@@ -616,8 +616,8 @@ async def test_a_proxy_that_is_not_running_is_reported():
 
 
 @run
-async def test_an_unknown_host_of_a_proxy_is_reported():
-    """If the host of the proxy is unknown, the error has the code "proxy", not "dns"."""
+async def test_an_unknown_proxy_host_is_reported():
+    """If the proxy's host is unknown, the error has the code "proxy", not "dns"."""
     network = Network(proxy="http://no-such-proxy.invalid:3128")
     error = await get_error("https://api.x.ai", network=network)
     assert (type(error), error.code) == (TransportError, "proxy")
@@ -663,7 +663,7 @@ async def test_the_authorities_of_ca_bundle_are_trusted(certificates):
 
 @run
 async def test_an_unknown_authority_is_not_retried(certificates):
-    """A certificate of an unknown authority raises an error without a retry or a request."""
+    """With a certificate from an unknown authority, no request is sent and nothing is retried."""
     with Server([Send(reply())], tls=certificates.server) as server:
         error = await get_error(server.url)
         assert server.requests == []
@@ -685,7 +685,7 @@ async def test_a_certificate_of_another_host_is_refused(certificates):
 
 @run
 async def test_an_https_url_of_a_server_without_tls_raises_a_tls_error():
-    """An https URL of a server without TLS raises an error with the code "tls"."""
+    """An https URL that points to a server without TLS raises an error with the code "tls"."""
     with Server([], greeting=b"HTTP/1.1 400 Bad Request\r\n\r\n") as server:
         assert (await get_error(server.url.replace("http", "https"))).code == "tls"
 
@@ -704,7 +704,7 @@ async def test_leaving_a_response_over_tls_closes_its_socket(certificates):
 @pytest.mark.parametrize("kind", ["missing", "text", "empty", "pipe", "terminal", "huge", "NUL"])
 @run
 async def test_an_unusable_certificate_file_names_its_setting(kind, tmp_path):
-    """A missing, invalid or special file of certificates raises an error; it is not waited for."""
+    """A missing, invalid or special certificate file raises an error without blocking."""
     file = Path("/dev/ptmx") if kind == "terminal" else tmp_path / "ca.pem"
     if kind in ("text", "empty"):
         file.write_text("not a certificate" if kind == "text" else "")
@@ -823,7 +823,7 @@ FORBIDDEN = [
 
 @pytest.mark.parametrize("host", FORBIDDEN)
 def test_a_forbidden_address_is_refused_in_every_spelling(host):
-    """Link-local and metadata addresses are refused before a connection is tried."""
+    """Link-local and metadata addresses are refused before a connection is attempted."""
     for key in ("", KEY):
         with pytest.raises(ConfigError, match="link-local or metadata"):
             Client(f"https://{host}/v1", key=key)
@@ -874,7 +874,7 @@ async def test_a_name_that_resolves_to_a_forbidden_address_is_refused(monkeypatc
 
 
 def test_a_key_that_is_invalid_in_a_header_is_refused():
-    """A key with characters that a header cannot contain raises an error without the key."""
+    """A key that a header cannot contain raises an error that does not reveal the key."""
     for key in ("sk-geheim-é", "sk-geheim\r\nX: y"):
         with pytest.raises(ConfigError, match="GATEWAYX_GROK_API_KEY") as caught:
             Client("https://api.x.ai", key=key)
@@ -896,7 +896,9 @@ def find_key(error, *, visited=None):
         if frame.f_code.co_filename != __file__:
             for name, value in frame.f_locals.items():
                 texts[f"{frame.f_code.co_qualname}:{line} {name}"] = repr(value)
-    locations = [name for name, text in texts.items() if any(form in text for form in forms(KEY))]
+    locations = [
+        name for name, text in texts.items() if any(form in text for form in key_encodings(KEY))
+    ]
     for chained in (error.__cause__, error.__context__):
         locations += find_key(chained, visited=visited)
     return locations
@@ -917,7 +919,7 @@ async def test_no_error_contains_the_key(fault, header, caplog):
     )
     assert "aiohttp" not in {frame.name for frame in traceback.extract_tb(error.__traceback__)}
     for text in (printed.replace(f"KEY = {KEY!r}", ""), caplog.text):
-        assert not any(form in text for form in forms(KEY))
+        assert not any(form in text for form in key_encodings(KEY))
 
 
 @run
@@ -951,18 +953,18 @@ def test_a_cancellation_has_no_context_with_the_key():
 
 
 def test_a_client_does_not_show_its_key():
-    """The repr of a client's attributes contains neither the key nor the password of the proxy."""
+    """The repr of a client's attributes contains neither the key nor the proxy's password."""
     network = Network(proxy="http://user:word@127.0.0.1:1")
     attributes = repr(vars(Client("https://api.x.ai", network=network)))
     assert "word" not in attributes
-    assert not any(form in attributes for form in forms(KEY))
+    assert not any(form in attributes for form in key_encodings(KEY))
 
 
-# Exceptions of aiohttp
+# aiohttp exceptions
 
 
-def test_every_exception_of_aiohttp_has_a_code():
-    """Every exception class of aiohttp, or one of its bases, is mapped to a code."""
+def test_every_aiohttp_exception_has_a_code():
+    """Every aiohttp exception class, or one of its bases, is mapped to a code."""
     import aiohttp.client_exceptions
 
     exception_classes = [
@@ -999,7 +1001,7 @@ def test_an_unknown_exception_raises_a_typed_error():
 
 
 def test_the_import_loads_no_http_library():
-    """Importing the module and creating a client does not import httpx, aiohttp or truststore."""
+    """Importing the module and creating a client do not import httpx, aiohttp or truststore."""
     script = (
         "import sys, gatewayx_nb.transport as t; t.HTTPClient('https://api.x.ai', engine='x');"
         "print({'httpx', 'aiohttp', 'httpx_aiohttp', 'truststore'} & set(sys.modules))"

