@@ -81,7 +81,7 @@ def content(data):
     ],
 )
 def test_a_file_that_is_no_cassette_is_one_error(pool, tmp_path, make, message, mode):
-    """It is refused before any call, in one line with a hint, and left as it is."""
+    """Such a file is refused before any call, in one line with a hint, and left unchanged."""
     path = tmp_path / "a.jsonl"
     make(path)
     before = path.lstat()
@@ -146,7 +146,7 @@ def public_folder():
     ],
 )
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the owner of a file")
-def test_the_file_of_another_user(pool, public_folder, file_mode, mode, message):
+def test_another_users_file_that_may_only_be_read(pool, public_folder, file_mode, mode, message):
     """A file that may only be read is replayed; no call is made that could not be recorded."""
     path = public_folder / "a.jsonl"
     path.write_bytes(WHOLE)
@@ -182,7 +182,7 @@ with EnginePool(env={}, engines=[Echo()]) as pool, pool.cassette(path, mode):
 
 
 def test_two_kernels_record_one_file(tmp_path):
-    """Two processes that record common and own calls leave each call once, without a conflict."""
+    """Two processes that record shared and separate calls store each once, without a conflict."""
     path = tmp_path / "a.jsonl"
     prompts = {
         name: [f"{name if number % 3 else 'both'} {number}" for number in range(24)]
@@ -237,7 +237,7 @@ def test_a_parameter_that_json_lacks_is_refused(pool, tmp_path, value):
 
 @pytest.mark.parametrize("reference", ["gone", "gone:m", None])
 def test_an_engine_that_is_gone_is_replayed(tmp_path, reference):
-    """A replay needs no engine; what is not recorded is a miss, and a typing error is named."""
+    """A replay needs no engine; what is not recorded is a miss, and a typo is named."""
     path = tmp_path / "a.jsonl"
 
     class Gone(Echo):

@@ -207,7 +207,7 @@ CALLS_OF_TOOLS = (
     [(("c", "d", "c", "d"), True), (("b", "a", "b", "a"), True), (("a", "b", "b", "a"), False)],
 )
 def test_ids_of_tool_calls_only_connect_them_to_their_results(ids, is_same):
-    """Other IDs make the same call, because providers choose them anew for each answer."""
+    """Other IDs make the same call, because providers choose new ones for each answer."""
     calls = (
         Message("assistant", [ToolCall(ids[0], "f", "{}"), ToolCall(ids[1], "g", "{}")]),
         Message("tool", [ToolResult(ids[2], "x", "f"), ToolResult(ids[3], "x", "g")]),
@@ -274,8 +274,8 @@ FORMAT_1 = {
 }
 
 
-def test_an_entry_of_format_1_is_read():
-    """An entry of the first format has the same reply, chunks and call in the current one."""
+def test_an_entry_in_format_1_is_read():
+    """An entry in the first format has the same reply, chunks and call in the current one."""
     old = decode(json.dumps(FORMAT_1).encode(), 1)
     reply = old.to_reply()
     messages = (Message("assistant", ToolCall("call_y", "f", "{}")),)

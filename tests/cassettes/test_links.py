@@ -13,7 +13,7 @@ PARTS = ["cassettes", "cassettes/a.jsonl", "cassettes/.gatewayx"]
 
 
 class Swap:
-    """A part of a cassette's path that is replaced by a symlink to a place of the user.
+    """A part of a cassette's path that is replaced by a symlink to the user's own file or folder.
 
     Args:
         project: The project.
@@ -141,7 +141,7 @@ def test_a_link_outside_a_project_is_followed(project, tmp_path):
 
 @pytest.mark.parametrize("name", ["a.jsonl", ".gatewayx"])
 def test_no_link_of_a_repository_without_settings_is_followed(tmp_path, monkeypatch, name):
-    """A clone that is no project may contain links, too."""
+    """A clone that is not a project may also contain links."""
     clone, outside = tmp_path / "clone", tmp_path / "outside"
     (clone / ".git").mkdir(parents=True)
     (clone / "cassettes").mkdir()

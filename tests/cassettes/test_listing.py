@@ -125,7 +125,7 @@ def test_embeddings_and_digests_are_shown(tmp_path):
     assert "What is this" not in text
 
 
-def test_a_file_of_format_1_is_shown(tmp_path):
+def test_a_file_in_format_1_is_shown(tmp_path):
     old = {
         "recorded": "2025-01-01T00:00:00Z", "engine": "e", "model": "", "reference": "",
         "request": {"messages": [{"role": "user", "content": "Hi"}]},
@@ -193,7 +193,7 @@ def test_an_error_is_one_line_and_an_exit_code(tmp_path, content, message):
     assert message in line
 
 
-def test_output_is_utf_8_in_every_locale_and_may_be_cut(tmp_path):
+def test_output_is_utf_8_in_every_locale_and_may_be_truncated(tmp_path):
     """The command works in the C locale, and ends silently if its reader does."""
     entries = [make_line(f"{number} é😀" + "x" * 1000) for number in range(300)]
     path = tmp_path / "a.jsonl"

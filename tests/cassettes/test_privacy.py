@@ -1,4 +1,4 @@
-"""Private text in cassettes: what is reported, in one line a file, and never the text itself."""
+"""Private text in cassettes: what is reported, in one line per file, and never the text itself."""
 
 import re
 import subprocess
@@ -205,7 +205,7 @@ def test_the_hook_ignores_what_is_not_a_cassette(tmp_path):
     ],
 )
 def test_the_hook_reports_a_cassette_that_cannot_be_searched(tmp_path, content, message):
-    """A file that is only partly searched is not passed."""
+    """A file that is only partly searched does not pass."""
     (tmp_path / "a\nb.jsonl").write_text(content)
     code, lines = run_hook(tmp_path, "a\nb.jsonl")
 

@@ -56,7 +56,7 @@ def test_recording_the_same_answers_again_changes_nothing(pool, path):
 
 
 def test_a_changed_answer_changes_one_line(pool, echo, path):
-    """One other answer of 50 changes the line of its call alone."""
+    """If one of 50 answers changes, only the line of its call changes."""
     prompts = [f"prompt {number}" for number in range(50)]
     record(pool, path, *prompts)
     before = path.read_bytes().splitlines()
@@ -83,14 +83,14 @@ def test_a_changed_answer_changes_one_line(pool, echo, path):
     ],
 )
 def test_entries_are_in_the_order_of_the_calls(pool, path, first, second, order):
-    """A new entry is after that of the call before it, or else before that of the next call."""
+    """A new entry follows the previous call's entry, or else precedes the next call's."""
     for prompts in (first, second):
         record(pool, path, *prompts)
     assert texts(path) == list(order)
 
 
 def test_concurrent_calls_are_recorded_in_their_order(path):
-    """Calls that finish in another order are recorded in the order in which they began."""
+    """Calls that finish in a different order are recorded in the order in which they began."""
     release = threading.Event()
 
     class Slow(LLMEngine):
@@ -114,7 +114,7 @@ def test_concurrent_calls_are_recorded_in_their_order(path):
 
 
 def test_one_call_is_renewed(pool, echo, path):
-    """`renew` makes the call again and replaces its entry, also if it was replayed before."""
+    """`renew` makes the call again and replaces its entry, even if it was replayed before."""
     record(pool, path, "a", "b", "b", "c")
     echo.suffix = "!"
     with pool.cassette(path) as cassette:
@@ -204,14 +204,14 @@ def test_the_same_answer_twice_is_no_conflict(pool, path):
 
 
 def test_recording_a_call_ends_its_conflict(pool, path):
-    """An answer that is recorded replaces both."""
+    """A newly recorded answer replaces both conflicting ones."""
     path.write_bytes(HEAD + b"\n".join([OLD, NEW, b""]))
     record(pool, path, "Hi", mode="record")
     assert texts(path) == ["Hi"]
 
 
 def test_merges_by_git_never_replay_a_wrong_answer(pool, echo, tmp_path):
-    """Branches that renew, add and drop entries: a merged file is right or is refused.
+    """If branches renew, add and drop entries, a merged file is either right or refused.
 
     The answer to a call is right if one of the branches recorded it as that call's.
     """
@@ -262,7 +262,7 @@ def test_merges_by_git_never_replay_a_wrong_answer(pool, echo, tmp_path):
     assert outcomes & {"refused", "conflict"}
 
 
-def test_a_file_of_format_1_is_converted_by_the_next_recording(pool, echo, path):
+def test_a_file_in_format_1_is_converted_by_the_next_recording(pool, echo, path):
     """An old file is replayed unchanged; a recording rewrites all its entries."""
     old = {
         "recorded": "2025-01-01T00:00:00Z", "engine": "echo", "model": "", "reference": "echo",
@@ -377,7 +377,7 @@ def test_a_disk_that_fills_up_anywhere_loses_no_answer(tmp_path, monkeypatch):
         assert first == again == prompts == asked == texts(path)
 
 
-def test_a_call_of_another_model_is_reported_once(pool, path, caplog, tmp_path):
+def test_a_call_to_another_model_is_reported_once(pool, path, caplog, tmp_path):
     """If the default model has changed, a replay says so once; `strict_model` makes it a miss."""
     pool.cassette(path).close()
     with pool.cassette(path):
@@ -424,8 +424,8 @@ def test_prompts_can_be_kept_as_digests(project, echo, path):
     assert set(request["digests"]) == {"request", "messages", "system", "temperature"}
 
 
-def test_an_unknown_form_of_prompts_is_an_error(project):
-    """The setting names its valid values."""
+def test_an_unknown_prompts_setting_is_an_error(project):
+    """The error names the setting's valid values."""
     project.settings('[cassettes]\nprompts = "hash"\n')
     with pytest.raises(ConfigError, match=r'"prompts?" .*"text" or "digest"|text.*digest'):
         EnginePool(home=project.root).ask("hi", "mock")
@@ -452,7 +452,7 @@ def test_in_ci_a_cassette_without_a_mode_only_replays(path, env, mode, expected)
 
 
 def test_a_missing_key_says_what_differs_from_the_recording(project, path):
-    """If an edited prompt cannot be asked for want of a key, the nearest recording is named."""
+    """If an edited prompt cannot be sent without a key, the nearest recording is named."""
     project.engine("acme", "Hello.")
     engine = project.engines / "acme_engine.py"
     with project.pool() as pool:
@@ -467,8 +467,8 @@ def test_a_missing_key_says_what_differs_from_the_recording(project, path):
                 pool.ask("Say hullo.", "acme")
 
 
-def test_two_pools_that_record_one_file_keep_each_other_s_entries(echo, path):
-    """Putting the lines in order keeps what another process has added."""
+def test_two_pools_that_record_one_file_keep_each_others_entries(echo, path):
+    """Putting the lines in order keeps the entries that another process has added."""
     with (
         EnginePool(env={}, engines=[echo]) as one,
         EnginePool(env={}, engines=[Echo()]) as two,

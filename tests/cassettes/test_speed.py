@@ -14,7 +14,7 @@ HEAD = b'{"format":"gatewayx-cassette","version":2}\n'
 def test_loading_takes_at_most_twice_as_long_as_json(tmp_path):
     """Loading 10,000 entries of 20 chunks each (10 MB) takes at most twice as long as `json`.
 
-    The times are processor times of the same moment, because a busy machine is slower.
+    The times are processor times measured at the same moment, because a busy machine is slower.
     """
     path = tmp_path / "a.jsonl"
     pieces = tuple(Piece(number / 10, 16) for number in range(20))

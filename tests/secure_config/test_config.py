@@ -6,7 +6,7 @@ from gatewayx_nb.secure_config import Config
 
 @pytest.fixture
 def set_user_keys(clean_environment):
-    """Return a function that writes the key file of the user folder."""
+    """Return a function that writes the user folder's key file."""
 
     def write(text):
         path = clean_environment / "config" / "gatewayx" / "config" / "secrets" / ".env.local"
@@ -87,7 +87,7 @@ def test_an_unreadable_key_file_is_reported(project):
 
 
 def test_variables_override_settings(project):
-    """`GATEWAYX_<NAME>_MODEL` and `_BASE_URL` override the settings of an engine.
+    """`GATEWAYX_<NAME>_MODEL` and `_BASE_URL` override an engine's settings.
 
     They are read from the environment and the key file.
     """

@@ -118,7 +118,7 @@ def test_a_repository_that_a_file_names_is_found(project_folder, tmp_path, kind)
 
 
 def test_a_file_in_a_sparse_index_is_tracked(project_folder):
-    """The index names only the folder of the file, whose content is among the objects."""
+    """The index names only the file's folder, whose content is among the objects."""
     run_git(project_folder, "init", "-q")
     (project_folder / "other").mkdir()
     (project_folder / "other" / "file").touch()
@@ -141,7 +141,7 @@ def test_a_repository_with_other_hashes_is_read(project_folder):
 
 
 def test_another_spelling_of_a_tracked_file_is_tracked(project_folder):
-    """On file systems that ignore case, it is the same file."""
+    """On file systems that ignore case, another spelling names the same file."""
     other = project_folder / "config" / "Secrets" / ".env.local"
     other.parent.mkdir(exist_ok=True)
     other.touch()
@@ -191,7 +191,7 @@ def test_rules_for_ignored_files_are_found_where_git_reads_them(project_folder):
 
 
 @pytest.mark.parametrize("folder", [".", "", "bin"])
-def test_a_program_of_the_project_is_not_run(project_folder, monkeypatch, folder):
+def test_a_projects_program_is_not_run(project_folder, monkeypatch, folder):
     """The search path may contain the current folder, in which a project may have its own git."""
     run_git(project_folder, "init", "-q")
     (project_folder / "bin").mkdir()
@@ -216,7 +216,7 @@ def test_a_folder_without_a_repository_has_no_status(project_folder, content):
 
 
 def test_a_path_with_a_nul_has_no_status(project_folder):
-    """A repository whose file names a path with a NUL is one that git cannot be asked about."""
+    """Git cannot be asked about a repository whose `.git` file names a path with a NUL."""
     run_git(project_folder, "init", "-q")
     (project_folder / ".git" / "commondir").write_bytes(b"a\0b")
     assert git.is_tracked(project_folder / KEYS) is None

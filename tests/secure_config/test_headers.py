@@ -59,7 +59,7 @@ def test_invalid_headers_are_named(tmp_path, toml, message):
 
 
 @pytest.mark.parametrize("name", sorted(RESERVED_HEADERS))
-def test_headers_of_the_client_are_reserved(tmp_path, name):
+def test_the_clients_headers_are_reserved(tmp_path, name):
     with pytest.raises(ConfigError, match=f"'{name.title()}' is reserved"):
         _load(tmp_path, f'{{"{name.title()}" = "a"}}')
 
@@ -73,14 +73,14 @@ def test_headers_of_the_client_are_reserved(tmp_path, name):
     ],
 )
 @pytest.mark.parametrize("form", ["$%s", "a ${%s} b"])
-def test_variables_of_keys_are_refused(tmp_path, variable, form):
+def test_key_variables_are_refused(tmp_path, variable, form):
     """The name of a variable that may hold a key is refused, whether or not it is set."""
     with pytest.raises(ConfigError, match=f"'x-team' contains .{variable}, which may be a key"):
         _load(tmp_path, f'{{"x-team" = "{form % variable}"}}')
 
 
 def test_variables_are_replaced():
-    """A value is taken once: a `$` in it is not a variable."""
+    """Variables are replaced once: a `$` in a value is not a variable."""
     headers = {"a": "$TEAM-${TEAM}x", "b": "$$TEAM", "c": "$OTHER"}
     env = {"TEAM": " data ", "OTHER": "$TEAM"}
     assert expand(headers, env, "grok") == {"a": "data-datax", "b": "$TEAM", "c": "$TEAM"}
@@ -115,6 +115,6 @@ def test_a_key_is_in_no_header(value):
     assert value not in caught.value.describe()
 
 
-def test_other_values_are_no_keys():
+def test_other_values_are_not_keys():
     values = ["data", "4f6e2a1c-52d1-4d8f-9f3e-0d7a6a5f1b2c", "a@example.com", "openai anthropic"]
     check_no_key({f"x-{n}": value for n, value in enumerate(values)}, [KEY], "grok")

@@ -230,7 +230,7 @@ def test_a_symlinked_folder_is_refused(tmp_path, link_name):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can change the owner of a file")
-def test_a_file_of_another_user_is_refused(path):
+def test_another_users_file_is_refused(path):
     """A key file owned by another user is refused."""
     _write_private(path, "A=v\n")
     os.chown(path, NOBODY, NOBODY)

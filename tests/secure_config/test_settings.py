@@ -47,7 +47,7 @@ def test_every_setting_is_read(tmp_path):
 
 
 def test_project_settings_override_user_settings(tmp_path):
-    """A setting of the project overrides only the same setting of the user."""
+    """A project's setting overrides only the same setting of the user."""
     project = _write_file(tmp_path, "limits.timeout = 1", "project.toml")
     user = _write_file(tmp_path, "limits = {timeout = 2, retries = 0}", "user.toml")
 
@@ -66,8 +66,8 @@ def test_project_settings_override_user_settings(tmp_path):
         ("retries = 5", "max_cost = 0.5", 5, "0.5"),
     ],
 )
-def test_a_project_raises_no_limit_of_its_user(tmp_path, project, user, retries, max_cost):
-    """Of two limits in two files, the lower one counts."""
+def test_a_project_raises_no_user_limit(tmp_path, project, user, retries, max_cost):
+    """If two files set a limit, the lower one applies."""
     files = [
         _write_file(tmp_path, f"[limits]\n{text}\n", name)
         for text, name in ((project, "project.toml"), (user, "user.toml"))
@@ -82,7 +82,7 @@ def test_a_project_raises_no_limit_of_its_user(tmp_path, project, user, retries,
     "name", ["timeout", "concurrency", "retries", "table_rows", "max_cost_per_day"]
 )
 @pytest.mark.parametrize(("project", "user"), [(99, 5), (5, 99), (5, None), (None, 5)])
-def test_each_limit_of_a_user_holds_in_a_project(tmp_path, name, project, user):
+def test_each_user_limit_holds_in_a_project(tmp_path, name, project, user):
     """A cloned project's settings make no call longer and no prompt larger than its user allows."""
     files = [
         _write_file(tmp_path, f"limits.{name} = {value}" if value else "", f"{owner}.toml")
@@ -160,7 +160,7 @@ def test_malformed_toml_is_one_typed_error_or_a_problem(project, file, text):
     ],
 )
 def test_an_invalid_setting_raises(tmp_path, text, expected_message):
-    """The error of an invalid setting has the file, and the nearest name or the expected value."""
+    """The error for an invalid setting has the file, and the nearest name or the expected value."""
     path = _write_file(tmp_path, text)
 
     with pytest.raises(ConfigError, match=expected_message) as error:

@@ -1,4 +1,4 @@
-"""Database connections: migrations, and files of other versions."""
+"""Database connections: migrations, and files from other versions."""
 
 import contextlib
 import sqlite3
@@ -24,7 +24,7 @@ def _version(path):
 
 
 def test_each_migration_runs_once(tmp_path):
-    """A file of an earlier version gets only the migrations it lacks, and keeps its rows."""
+    """A file from an earlier version gets only the migrations it lacks, and keeps its rows."""
     path = tmp_path / "store.sqlite"
     for migrations in (FIRST_MIGRATION, FIRST_MIGRATION, TWO_MIGRATIONS, TWO_MIGRATIONS):
         with database.transaction(path, migrations, 1):
@@ -47,7 +47,7 @@ def test_a_failed_migration_is_rolled_back(tmp_path):
     assert _rows(path) == [(1,)]
 
 
-def test_a_file_of_a_later_version_is_not_changed(tmp_path):
+def test_a_file_from_a_later_version_is_not_changed(tmp_path):
     """Opening a file with unknown migrations raises an error before anything is written."""
     path = tmp_path / "store.sqlite"
     with database.transaction(path, TWO_MIGRATIONS, 1):

@@ -1,4 +1,4 @@
-"""The parts of jobs that were submitted as batches, and files of the version before them."""
+"""Parts of jobs that were submitted as batches, and files from the version without parts."""
 
 import contextlib
 import sqlite3
@@ -66,7 +66,7 @@ def test_states_and_figures_change_together(store):
     assert parts.prompts(first) == []  # nothing needs them any more
 
 
-def test_numbers_are_not_used_again_while_later_parts_exist(store):
+def test_numbers_are_not_reused_while_later_parts_exist(store):
     parts = store.parts(DIGEST)
     first, _ = parts.add(part(), [], FIGURES), parts.add(part(), [], FIGURES)
     parts.remove([first])
@@ -81,7 +81,7 @@ def test_parts_belong_to_their_job(store):
     assert store.parts(b"\x02" * 16).all() == []
 
 
-def test_a_job_that_does_not_exist_has_no_parts_and_takes_none(store):
+def test_a_missing_job_has_no_parts_and_accepts_none(store):
     parts = store.parts(b"\x09" * 16)
 
     assert parts.all() == []
@@ -94,7 +94,7 @@ def test_a_file_that_does_not_exist_has_no_parts(path):
     assert not path.exists()
 
 
-def test_a_file_of_the_version_without_parts_is_read_and_upgraded(path):
+def test_a_file_from_the_version_without_parts_is_read_and_upgraded(path):
     path.parent.mkdir()
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as file:
         file.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -132,7 +132,7 @@ def test_a_damaged_part_is_left_out(store, path, change):
 
 @pytest.mark.parametrize("prompts", [b"x", b"", 3, zlib.compress(b"[" + b'"' * 2_000_000)])
 def test_damaged_prompts_are_left_out(store, path, prompts, monkeypatch):
-    """A few kilobytes may unpack to gigabytes; they are not unpacked to the end."""
+    """A few kilobytes may unpack to gigabytes; they are not fully unpacked."""
     monkeypatch.setattr(job_parts, "_MAX_UNPACKED", 1_000_000)
     added = store.parts(DIGEST).add(part(), ["a"] * 5, FIGURES)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as file:

@@ -137,7 +137,7 @@ FOREIGN_FILES = {
 
 @pytest.mark.parametrize("name", FOREIGN_FILES)
 def test_a_foreign_file_is_set_aside(tmp_path, caplog, name):
-    """A file of a later version or of another program is renamed with a warning, not changed."""
+    """A file from a later version or another program is renamed with a warning, not changed."""
     path = tmp_path / "store.sqlite"
     with contextlib.closing(sqlite3.connect(path)) as file:
         file.executescript(FOREIGN_FILES[name])
@@ -157,7 +157,7 @@ def test_a_foreign_file_is_set_aside(tmp_path, caplog, name):
 
 @pytest.mark.parametrize("name", FOREIGN_FILES)
 def test_a_foreign_file_is_not_read(tmp_path, name):
-    """Reading a file of another program raises OSError, and leaves it where it is."""
+    """Reading another program's file raises OSError and leaves the file in place."""
     path = tmp_path / "store.sqlite"
     with contextlib.closing(sqlite3.connect(path)) as file:
         file.executescript(FOREIGN_FILES[name])
@@ -172,7 +172,7 @@ def test_a_foreign_file_is_not_read(tmp_path, name):
 @pytest.mark.parametrize("suffix", ["", "-journal", "-wal", "-shm"])
 @pytest.mark.parametrize("has_ledger", [True, False])
 def test_a_special_file_is_not_opened(tmp_path, caplog, make, suffix, has_ledger):
-    """A pipe, from which reading never ends, or a folder is set aside instead of a journal."""
+    """A pipe, whose reading never ends, or a folder in place of a journal is set aside."""
     path = tmp_path / "store.sqlite"
     if has_ledger and suffix:
         Ledger(path).add(ENTRY)
@@ -192,7 +192,7 @@ def test_a_special_file_is_not_opened(tmp_path, caplog, make, suffix, has_ledger
     assert f"{special.name} is not a regular file" in caplog.text
 
 
-def test_a_file_of_a_later_format_of_sqlite_is_set_aside(tmp_path):
+def test_a_file_in_a_later_sqlite_format_is_set_aside(tmp_path):
     """A file that this version of SQLite does not know is renamed."""
     ledger = Ledger(tmp_path / "store.sqlite")
     ledger.add(ENTRY)
@@ -207,7 +207,7 @@ def test_a_file_of_a_later_format_of_sqlite_is_set_aside(tmp_path):
 
 
 def test_text_in_another_encoding_is_read(tmp_path):
-    """A value in a file that is not UTF-8 does not prevent reading the others."""
+    """A value that is not UTF-8 does not prevent the others from being read."""
     ledger = Ledger(tmp_path / "store.sqlite")
     ledger.add(ENTRY)
     ledger.flush()
@@ -218,7 +218,7 @@ def test_text_in_another_encoding_is_read(tmp_path):
 
 
 def test_sql_in_a_file_is_limited(tmp_path):
-    """A value of a gigabyte cannot be made, and no second file can be attached."""
+    """No gigabyte-long value can be created, and no second file can be attached."""
     with database.connection(tmp_path / "store.sqlite", 1) as opened:
         for sql in ("SELECT zeroblob(999999999)", "ATTACH ':memory:' AS other"):
             with pytest.raises(sqlite3.Error, match=r"too big|too many attached"):
@@ -263,7 +263,7 @@ def test_an_odd_value_is_cleaned_and_recorded(tmp_path, field, value):
 
 @pytest.mark.parametrize(("field", "value"), ODD_VALUES)
 def test_an_odd_value_in_a_file_is_read(tmp_path, field, value):
-    """A file in which another program has written odd values is displayed, too."""
+    """A file in which another program has written odd values is also displayed."""
     ledger = Ledger(tmp_path / "store.sqlite")
     ledger.add(ENTRY)
     ledger.flush()

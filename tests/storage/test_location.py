@@ -1,4 +1,4 @@
-"""Where results are stored, and who may decide it."""
+"""Where results are stored, and who may decide that."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def set_user_settings(clean_environment):
 
 
 def test_results_are_beside_the_ledger(project, clean_environment):
-    """Without settings, the results of a project, or of a user, are beside the ledger."""
+    """Without settings, a project's or a user's results are next to the ledger."""
     inside = Config(project.root, {})
     outside = Config(env={"XDG_DATA_HOME": "/data"})
 
@@ -47,7 +47,7 @@ def test_a_folder_is_relative_to_the_settings_that_name_it(project, set_user_set
 
 
 def test_a_project_does_not_decide_how_long_the_users_folder_is_kept(project, set_user_settings):
-    """The days of a project count for its own folder alone."""
+    """A project's `keep_days` applies only to its own folder."""
     set_user_settings("storage = {folder = '/rows', keep_days = 30}")
     project.settings("storage.keep_days = 0.01")
     assert results_location(Config(project.root)).keep_days == 30
@@ -57,7 +57,7 @@ def test_a_project_does_not_decide_how_long_the_users_folder_is_kept(project, se
 
 @pytest.mark.parametrize("folder", ["..", "a/../../b", "/b", "../project-b"])
 def test_a_project_names_no_folder_outside(project, folder):
-    """A cloned project must not write into other folders of the user."""
+    """A cloned project must not write into the user's other folders."""
     project.settings(f"storage.folder = '{folder}'")
     with pytest.raises(ConfigError, match="must be inside the project, got") as error:
         results_location(Config(project.root))

@@ -47,7 +47,7 @@ def test_nothing_is_opened_until_it_is_used(store, path):
 
 
 def test_rows_are_found_again(store, path):
-    """Keys of both signs and the extremes, and every field of a row, are read as they were."""
+    """Positive, negative and extreme keys, and every field of a row, are read as stored."""
     rows = [
         StoredRow(key, bytes([number]) * 300, "ok" if number else "RateLimitError", not number, 2.5)
         for number, key in enumerate(EXTREMES)
@@ -74,7 +74,7 @@ def test_the_file_is_private_and_uses_a_log(store, path):
 
 
 def test_a_row_is_announced_once_it_is_durable(store, path):
-    """The callback gets the rows in their order, and another connection sees them."""
+    """The callback gets the rows in order, and another connection sees them."""
     job, seen = store.open_job(DIGEST), []
 
     def check(rows):
@@ -140,7 +140,7 @@ def test_figures_are_stored(store, path):
 
 
 def test_any_path_can_be_used(tmp_path):
-    """Characters that have a meaning in URIs are part of the path."""
+    """Characters with a special meaning in URIs are part of the path."""
     path = tmp_path / "a b#c?d=%41&é" / "results.sqlite"
     fill(store := ResultsStore(path), 1)
 
@@ -162,7 +162,7 @@ def test_a_closed_store_can_be_used_again(store):
 
 
 def test_a_job_that_is_only_read_writes_nothing(store, path):
-    """Reading a job of the list changes neither its order nor its times."""
+    """Reading a listed job changes neither its order nor its times."""
     fill(store, 1, digest=b"\x02" * 16)
     fill(store, 2)
     before = store.jobs()

@@ -72,7 +72,7 @@ DAMAGES = {
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_a_damaged_file_is_set_aside(path, damage, caplog):
-    """It is renamed with a warning and not deleted; a new file takes its place."""
+    """A damaged file is renamed with a warning and not deleted; a new file takes its place."""
     fill(path, *range(100))
     damage(path)
     content = path.read_bytes()
@@ -98,7 +98,7 @@ def test_a_damaged_file_is_not_set_aside_by_a_reader(path, damage):
 
 
 def test_a_file_that_is_damaged_during_a_job_is_set_aside(path, caplog):
-    """The rows that follow are stored in a new file, in the same job."""
+    """Later rows are stored in a new file, in the same job."""
     store = ResultsStore(path)
     job = store.open_job(DIGEST, name="n")
     assert job.try_drive()
@@ -132,8 +132,8 @@ def test_a_damaged_journal_changes_no_row(path, companion):
     assert keys(path) == [1, 2, 3]
 
 
-def test_a_file_of_a_later_version_is_not_changed(path):
-    """It is neither set aside nor written; the error says to upgrade."""
+def test_a_file_from_a_later_version_is_not_changed(path):
+    """The file is neither set aside nor written; the error says to upgrade."""
     fill(path, 1)
     edit(path, "PRAGMA journal_mode = DELETE", "CREATE TABLE later (a)")
     edit(path, f"PRAGMA user_version = {len(MIGRATIONS) + 1}")
@@ -160,7 +160,7 @@ def link(target, path):
     ["", "results.sqlite", "results.sqlite-wal", "results.sqlite-journal", "results.locks", "lock"],
 )
 def test_a_symlink_is_not_followed(path, tmp_path, name):
-    """A cloned project may contain a symlink to any file or folder of the user."""
+    """A cloned project may contain a symlink to any of the user's files or folders."""
     fill(path, 1)
     target = tmp_path / "target"
     if name in ("", "results.locks"):
@@ -203,7 +203,7 @@ def test_a_file_that_others_can_read_becomes_private(path):
 
 
 def test_a_removed_folder_is_created_again(path):
-    """Rows that follow are stored in a new file, not in the removed one."""
+    """Later rows are stored in a new file, not in the removed one."""
     store = ResultsStore(path)
     job = store.open_job(DIGEST, name="n")
     for key in (1, 2):
@@ -217,8 +217,8 @@ def test_a_removed_folder_is_created_again(path):
     store.close()
 
 
-def test_values_of_another_program_are_made_valid(path):
-    """A file may contain anything in its columns; what is invalid gets its default."""
+def test_another_programs_values_are_made_valid(path):
+    """A file's columns may contain anything; an invalid value is replaced by its default."""
     fill(path, 1, 2)
     edit(
         path,
@@ -246,7 +246,7 @@ tmpfs {folder}/my\\040home/tmp tmpfs rw 0 0
 
 
 def test_network_file_systems_are_recognised(tmp_path):
-    """The innermost mounted folder counts, also of a path with spaces or of a new folder."""
+    """The innermost mounted folder counts, even for a path with spaces or a new folder."""
     mounts = tmp_path / "mounts"
     mounts.write_text(MOUNTS.format(folder=tmp_path))
     kinds = {
@@ -260,7 +260,7 @@ def test_network_file_systems_are_recognised(tmp_path):
 
 @pytest.mark.parametrize("was_local", [False, True], ids=["new", "made on a local disk"])
 def test_a_network_file_system_gets_a_rollback_journal(path, tmp_path, was_local):
-    """A write-ahead log is not used there; the description says why."""
+    """A write-ahead log is not used on such a system; the description says why."""
     (tmp_path / "mounts").write_text(f"server:/ {tmp_path} nfs rw 0 0\n")
     if was_local:
         fill(path, 1)
@@ -281,7 +281,7 @@ def test_a_network_file_system_gets_a_rollback_journal(path, tmp_path, was_local
 
 
 def test_a_file_system_without_shared_memory_gets_a_rollback_journal(path):
-    """SQLite's file system without shared memory cannot switch the log on."""
+    """SQLite cannot use a write-ahead log without shared memory."""
     path.parent.mkdir()
     opened = database.connect(path, 1, query="mode=rwc&vfs=unix-dotfile")
     assert journal.choose_journal(opened, path).mode == "truncate"
@@ -291,7 +291,7 @@ def test_a_file_system_without_shared_memory_gets_a_rollback_journal(path):
 
 
 def test_a_row_of_64_megabytes_is_stored(path):
-    """The largest row is read as it was; a larger one is refused alone."""
+    """The largest row is read as stored; only a larger one is refused."""
     store = ResultsStore(path)
     job, refused = store.open_job(DIGEST), []
     job.on_refused = lambda row, error: refused.append((row.key, str(error)))
@@ -333,7 +333,7 @@ def test_an_invalid_row_is_refused_alone(path, row):
 
 
 def test_a_callback_that_raises_stops_nothing(path, caplog):
-    """The error is logged, and the rows that follow are stored."""
+    """The error is logged, and later rows are stored."""
     store = ResultsStore(path)
     job = store.open_job(DIGEST)
     job.on_durable = lambda _: 1 / 0
@@ -347,7 +347,7 @@ def test_a_callback_that_raises_stops_nothing(path, caplog):
 
 
 def test_a_forgotten_job_frees_its_space(path):
-    """Its rows are deleted, those of others stay, and the file shrinks."""
+    """The job's rows are deleted, other jobs' rows stay, and the file shrinks."""
     fill(path, *range(2000), content=b"x" * 1000)
     fill(path, 1, 2, digest=b"\x02" * 16)
     fill(path, *range(2000), digest=b"\x03" * 16, content=b"x" * 1000)
@@ -396,7 +396,7 @@ def test_a_running_job_is_not_forgotten(path):
 
 
 def test_a_forgotten_job_can_be_driven(path):
-    """A job that another process forgot before it is run is created again."""
+    """A job that another process has forgotten before its run is created again."""
     store = ResultsStore(path)
     job = store.open_job(DIGEST, name="n")
     ResultsStore(path).forget([store.find("n").id])
@@ -421,7 +421,7 @@ def set_clock(monkeypatch):
 
 
 def test_unused_jobs_are_forgotten(path, set_clock):
-    """When the file is opened, the jobs that were not used for so many days are deleted."""
+    """When the file is opened, jobs that have not been used for `keep_days` days are deleted."""
     fill(path, 1)
     set_clock(20)
     fill(path, 2, digest=b"\x02" * 16)
@@ -436,7 +436,7 @@ def test_unused_jobs_are_forgotten(path, set_clock):
 
 
 def test_a_wrong_clock_forgets_nothing(path, set_clock):
-    """If no job was used for so long, none is deleted until one has been used."""
+    """If no job has been used for that long, none is deleted until one is used."""
     fill(path, 1)
     fill(path, 2, digest=b"\x02" * 16)
     set_clock(40_000)

@@ -74,7 +74,7 @@ def read(path):
 
 
 def check_integrity(path):
-    """Check the file with SQLite's own means."""
+    """Check the file with SQLite's integrity check, and that each row has its answer."""
     file = sqlite3.connect(path)
     assert file.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert file.execute("SELECT count(*) FROM rows").fetchone() == (
@@ -120,8 +120,8 @@ def test_a_killed_driver_releases_the_job(path, start):
     store.close()
 
 
-def test_one_object_of_a_process_drives_a_job(path):
-    """Two objects of one process compete for a job like two processes."""
+def test_only_one_object_in_a_process_drives_a_job(path):
+    """Two objects in one process compete for a job like two processes."""
     stores = [ResultsStore(path), ResultsStore(path)]
     first, second = (store.open_job(DIGEST) for store in stores)
 
@@ -135,7 +135,7 @@ def test_one_object_of_a_process_drives_a_job(path):
 
 
 def test_a_follower_sees_new_rows(path, start):
-    """Each call of `load` adds what the driver has stored since, also a new row of an old key."""
+    """Each call to `load` adds what the driver has stored since, even a new row for an old key."""
     store = ResultsStore(path)
     driver, follower = store.open_job(DIGEST), ResultsStore(path).open_job(DIGEST)
     counts = []
@@ -190,7 +190,7 @@ say("opened")
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_leaves_the_parents_job_alone(path, start):
-    """A child stores rows of its own; it neither repeats the parent's nor releases its job."""
+    """A child stores only its own rows; it neither repeats the parent's nor releases its job."""
     code = """
 import warnings
 warnings.simplefilter("ignore")
@@ -231,7 +231,7 @@ say("done")
 
 
 def test_a_stopped_process_waits_for_its_rows(path, start):
-    """Rows that were put before the interpreter ended are stored."""
+    """Rows added before the interpreter ends are stored."""
     code = """
 job = store.open_job(b"\\x01" * 16)
 for key in range(100):

@@ -68,7 +68,7 @@ def test_an_exception_does_not_end_the_thread(writer, error, caplog):
     assert writer.written == ([1, 2, 3, 4] if is_kept else [1, 4])
 
 
-def test_what_could_not_be_written_is_tried_again_without_a_new_item(writer, monkeypatch):
+def test_a_failed_write_is_retried_without_a_new_item(writer, monkeypatch):
     """After a failed write, the thread tries again, and keeps only the latest items."""
     monkeypatch.setattr("gatewayx_nb.storage.writer._RETRY_DELAY", 0.01)
     monkeypatch.setattr("gatewayx_nb.storage.writer._MAX_UNWRITTEN", 2)

@@ -280,7 +280,7 @@ async def test_a_body_may_be_as_long_as_the_limit():
 
 
 @run
-async def test_retry_after_of_a_compressed_response_is_read():
+async def test_retry_after_in_a_compressed_response_is_read():
     """`Retry-After` is read even if the body is compressed and cannot be decoded."""
     response = gzipped(status=429).replace(b"\r\n\r\n", b"\r\nRetry-After: 7\r\n\r\n", 1)
     with Server([Send(response)]) as server:
@@ -292,7 +292,7 @@ async def test_retry_after_of_a_compressed_response_is_read():
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @run
 async def test_a_redirect_is_not_followed(status):
-    """A redirect is not followed, and the error names the host of its target."""
+    """A redirect is not followed, and the error names the target's host."""
     with Server([Send(reply())]) as target_server:
         target = target_server.url.replace("127.0.0.1", "localhost")
         with Server([Send(redirect(f"{target}/x?hidden=1", status))]) as server:
@@ -321,7 +321,7 @@ async def test_a_malformed_redirect_is_not_followed(location):
 
 @run
 async def test_a_refused_connection_raises_a_connect_error():
-    """A refused connection raises an error with the code "connect", which is retried."""
+    """A refused connection raises an error with the code "connect", and the call is retried."""
     error = await get_error(f"http://127.0.0.1:{free_port()}")
     assert (type(error), error.code) == (TransportError, "connect")
     assert retry.retry_delay(1, error, 2, float) == 0.5
@@ -409,7 +409,7 @@ async def test_pings_reset_the_read_timeout():
 
 @run
 async def test_the_callers_timeout_is_raised_unchanged():
-    """A timeout set by the caller raises `TimeoutError`, not the error of the read timeout."""
+    """A timeout set by the caller raises `TimeoutError`, not the read timeout's error."""
     with Server([Send(stream_head()), Stall()]) as server:
         async with Client(server.url) as client:
             async with client.post("x", {}) as response:
@@ -597,8 +597,8 @@ async def test_hosts_in_no_proxy_bypass_the_proxy(pattern, monkeypatch):
     "script", [[Send(reply(b"", 407))], [CloseConnection()], [Send(html(503))]]
 )
 @run
-async def test_an_error_response_of_a_proxy_raises_a_transport_error(script):
-    """An error response of the proxy raises a transport error, not a provider error."""
+async def test_an_error_response_from_a_proxy_raises_a_transport_error(script):
+    """An error response from the proxy raises a transport error, not a provider error."""
     with Server(script) as proxy:
         error = await get_error("https://example.invalid", network=Network(proxy=proxy.url))
     assert type(error) is TransportError
@@ -673,7 +673,7 @@ async def test_an_unknown_authority_is_not_retried(certificates):
 
 
 @run
-async def test_a_certificate_of_another_host_is_refused(certificates):
+async def test_a_certificate_for_another_host_is_refused(certificates):
     """A certificate for another host is refused, even if its authority is trusted."""
     with Server([Send(reply())], tls=certificates.server) as server:
         with Server([Tunnel(server.port)]) as proxy:
@@ -924,7 +924,7 @@ async def test_no_error_contains_the_key(fault, header, caplog):
 
 @run
 async def test_no_connect_error_contains_the_key():
-    """The error of a failed connection does not contain the key."""
+    """The error for a failed connection does not contain the key."""
     for url in (f"http://127.0.0.1:{free_port()}", "https://no-such-host.invalid"):
         error = await get_error(url, key_header="x-api-key")
         assert find_key(error) == []
@@ -945,7 +945,7 @@ async def test_a_key_in_a_response_is_masked():
 
 
 def test_a_cancellation_has_no_context_with_the_key():
-    """A cancellation is raised without the traceback and the context of the transport."""
+    """A cancellation is raised without the transport's traceback and context."""
     cancellation = asyncio.CancelledError()
     cancellation.__context__ = LookupError(f"no {KEY}")
     assert Client("https://api.x.ai")._errors.translate(cancellation) is cancellation

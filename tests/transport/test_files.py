@@ -11,7 +11,7 @@ from gatewayx_nb.transport import HTTPClient
 
 
 def run(server, work, **options):
-    """Run a coroutine function with a client of the server."""
+    """Run a coroutine function with a client for the server."""
 
     async def main():
         client = HTTPClient(f"{server.url}/v1", engine="e", key="k" * 20, **options)
@@ -84,7 +84,7 @@ def test_a_file_is_sent_in_a_form(tmp_path):
         (b"1" * 50 + b"\nab\n" + b"2" * 50 + b"\ncd", [None, b"ab", None, b"cd"]),
     ],
 )
-def test_lines_of_a_body_in_pieces(body, lines, size):
+def test_lines_of_a_body_that_arrives_in_pieces(body, lines, size):
     response = reply(body)
     start = len(response) - len(body)
     with Server([Send(response[:start]), Split(body, size)]) as server:
@@ -146,7 +146,7 @@ def test_a_broken_body_raises():
         ("", None),
     ],
 )
-def test_only_urls_of_the_own_host_have_a_path(url, path):
+def test_only_urls_on_the_clients_host_have_a_path(url, path):
     client = HTTPClient("https://api.test/v1", engine="e", key="k")
 
     assert client.own_path(url) == path

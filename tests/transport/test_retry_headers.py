@@ -89,7 +89,7 @@ def test_arbitrary_headers_yield_a_finite_wait_or_none(milliseconds, seconds):
         ("", None),
     ],
 )
-def test_the_reset_of_a_rate_limit_is_read_from_its_header(reset, seconds):
-    """The reset of a rate limit is a time within a week, in seconds since the epoch."""
+def test_a_rate_limit_reset_is_read_from_its_header(reset, seconds):
+    """A rate limit's reset is a time within a week, in seconds since the epoch."""
     assert limit_reset({"x-ratelimit-reset": reset}, NOW) == seconds
     assert limit_reset({}, NOW) is None

@@ -107,8 +107,8 @@ def decode_by_the_standard(stream):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
-def test_events_are_those_of_the_standard(case):
-    """The events are those of the standard, and an unterminated event at the end is added."""
+def test_events_follow_the_standard(case):
+    """Events are those of the standard, and an unterminated event at the end is also yielded."""
     assert decode([case.stream]) == case.events
     assert (
         decode([case.stream[index : index + 1] for index in range(len(case.stream))]) == case.events

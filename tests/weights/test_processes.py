@@ -164,7 +164,7 @@ def stalling_index(fake_wheel):
 
 
 def test_an_interrupt_ends_pip_and_leaves_no_files(fake_wheel, stalling_index):
-    """Ctrl-C during a download ends from_index and removes the staging folder."""
+    """Ctrl-C during a download ends pip and removes the staging folder."""
     process = start_pull(
         fake_wheel, env=index_env(f"http://127.0.0.1:{stalling_index.server_port}/simple")
     )
