@@ -31,7 +31,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
 
 def run_virtually(make_coroutine):
-    """Run a coroutine on a virtual clock; it is made from the loop."""
+    """Run a coroutine on a virtual clock; it is created from the loop."""
     loop = VirtualLoop()
     try:
         return loop.run_until_complete(make_coroutine(loop))
@@ -171,12 +171,12 @@ class Simulation:
         return self
 
     def share(self, limit, since, until, *, of_tokens=False):
-        """Return the accepted units of this time as a share of a limit per second."""
+        """Return the units accepted in this time as a share of a limit per second."""
         used = sum(size if of_tokens else 1 for at, size in self.accepted if since <= at < until)
         return used / (limit * (until - since))
 
     def refused_share(self, since, until):
-        """Return the share of requests of this time that were refused."""
+        """Return the share of requests in this time that were refused."""
         refused = sum(since <= at < until for at, _ in self.refused)
         accepted = sum(since <= at < until for at, _ in self.accepted)
         return refused / max(1, refused + accepted)

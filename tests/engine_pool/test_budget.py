@@ -126,7 +126,7 @@ class Limited(ScriptedEngine):
     """Engine whose model writes at most 500 tokens and rejects a higher `max_tokens`."""
 
     async def stream(self, request):
-        """Raise the error of a provider if `max_tokens` is too high."""
+        """Raise a provider's error if `max_tokens` is too high."""
         if (request.max_tokens or 0) > 500:
             raise RejectedParameterError(
                 "max_tokens is too large: this model supports at most 500.", code="max_tokens"
@@ -431,7 +431,7 @@ def test_a_stopped_call_is_unpriced_unless_the_engine_is_free(make_pool):
 
 
 @pytest.mark.parametrize("price", ["x", float("nan"), -1, (1, 2)])
-def test_an_invalid_price_of_an_engine_is_named(make_pool, price):
+def test_an_engines_invalid_price_is_named(make_pool, price):
     """A price that is not a number raises an error that names the method."""
     engine = Unpriced(["a", END])
     engine.get_cost_per_token = lambda: price

@@ -42,7 +42,7 @@ def pool():
 
 
 def select_references(models):
-    """Return the references of the models of the two engines in `pool`."""
+    """Return the references of both engines' models in `pool`."""
     return [str(model) for model in models if model.engine in ("good", "bad")]
 
 
@@ -52,7 +52,7 @@ def test_an_engine_that_fails_is_omitted_from_a_live_list(pool):
 
 
 def test_the_error_of_a_named_engine_is_raised(pool):
-    """A live list of one engine raises the error of that engine, or of an unknown name."""
+    """A live list of one engine raises that engine's error, or the one for an unknown name."""
     assert select_references(pool.models("good", live=True)) == ["good:a", "good:b"]
     with pytest.raises(ProviderError, match="broken"):
         pool.models("bad", live=True)
@@ -83,7 +83,7 @@ def test_calls_check_for_changed_files_at_most_once_a_second(pool, monkeypatch):
 
 @pytest.fixture
 def replay_catalog(make_scripted_pool, tmp_path):
-    """Yield the catalog of a cassette that contains three models of two engines."""
+    """Yield the catalog of a cassette that contains three models from two engines."""
     path = tmp_path / "a.jsonl"
     recording, _ = make_scripted_pool(["a", END])
     with recording.cassette(path):

@@ -1,4 +1,4 @@
-"""Cost limits of a day, which hold across kernels, restarts and projects."""
+"""Daily cost limits, which hold across kernels, restarts and projects."""
 
 import os
 import re
@@ -68,7 +68,7 @@ def _ask(pool, **options):
     return pool.ask("x" * 8, model="scripted", max_tokens=1, **options)
 
 
-def test_a_call_that_could_pass_the_limit_of_the_day_is_refused(make_pool, project):
+def test_a_call_that_could_exceed_the_daily_limit_is_refused(make_pool, project):
     """The error has the sum, the limit, the time of the reset and the file to change."""
     engine = ScriptedEngine(["a", END])
     pool = make_pool(engine, "0.03")
@@ -133,7 +133,7 @@ def _wait_for_sum(path, text):
 
 
 def test_running_calls_are_reserved(make_pool):
-    """The highest costs of running calls count, also those of another pool of the process."""
+    """The maximum costs of running calls count, even those of another pool in the process."""
     engine = ScriptedEngine(["a", 30, END])
     first = make_pool(engine, "0.045")
     with first.stream("x" * 8, model="scripted", max_tokens=1) as stream:
@@ -158,7 +158,7 @@ class Racing(ScriptedEngine):
         return super().get_cost_per_token()
 
 
-def test_calls_of_two_engines_do_not_reserve_the_same_rest(make_pool):
+def test_calls_to_two_engines_do_not_reserve_the_same_rest(make_pool):
     """What another engine's call has reserved between the check and the reservation counts."""
     engine = Racing(["a", END])
     engine.name = "scripted"
@@ -199,7 +199,7 @@ def test_the_last_costs_are_written_when_the_interpreter_ends(tmp_path):
 
 
 def test_another_day_begins_at_zero(make_pool, monkeypatch):
-    """At the local midnight, the sum begins at 0; the sums of earlier days are kept."""
+    """At local midnight, the sum begins at 0; the sums of earlier days are kept."""
     pool = make_pool(limit="0.03")
     _ask(pool)
     _ask(pool)
@@ -230,7 +230,7 @@ def test_the_lower_of_two_limits_counts(make_pool, user_settings, mine, theirs, 
 
 
 def test_a_users_limit_counts_the_calls_of_all_projects(make_pool, user_settings, tmp_path):
-    """A limit in the user's settings is one for all projects; a project's counts only its own."""
+    """A limit in the user's settings covers all projects; a project's covers only its own calls."""
     other = Project(tmp_path / "other")
     user_settings(LIMIT.format("0.03"))
     _ask(make_pool())
@@ -330,7 +330,7 @@ UNUSABLE_FILES = {
 
 @pytest.mark.parametrize("make_file", UNUSABLE_FILES.values(), ids=UNUSABLE_FILES)
 def test_without_a_usable_sum_no_call_is_sent(make_pool, project, make_file):
-    """If the costs of the day cannot be read or written, the call is refused, not allowed."""
+    """If the day's costs cannot be read or written, the call is refused, not allowed."""
     engine = ScriptedEngine(["a", END])
     folder = project.root / ".gatewayx"
     folder.mkdir()
@@ -404,7 +404,7 @@ def test_a_forked_child_counts_on_its_own(tmp_path):
 
 
 def test_the_sum_of_a_new_day_is_read_before_it_counts(tmp_path, monkeypatch):
-    """If midnight passes after a refresh, the sum is not 0 because it is unknown."""
+    """If midnight passes after a refresh, the sum is unknown rather than 0."""
     costs = DailyCosts(tmp_path / "costs.sqlite")
     costs.refresh()
     tomorrow = time.time() + 86_400

@@ -1,4 +1,4 @@
-"""The default pool with the cassette of a test."""
+"""The default pool with a test's cassette."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_the_default_pool_replays_in_the_block(path):
 
 
 def test_the_previous_default_pool_is_restored(path):
-    """In the block, it replays too; then it has its own cassette, and its default, again."""
+    """In the block it also replays; then it has its own cassette and default again."""
     previous = gx.pool()
     gx.use("mock")
     chat = gx.chat()
@@ -50,7 +50,7 @@ def test_the_previous_default_pool_is_restored_after_an_error(path):
 
 
 def test_a_pool_that_replaces_the_default_in_the_block_keeps_the_cassette(path):
-    """`init` rebuilds the default pool; the previous one is restored all the same."""
+    """`init` rebuilds the default pool; the previous one is still restored."""
     previous = gx.pool()
     with engine_pool.with_cassette(path, "replay") as cassette:
         engine_pool.rebuild()

@@ -75,7 +75,7 @@ def test_anything_that_a_plain_generate_raises_is_an_error(project, statement, m
         pool.ask("hi", "plain", timeout=30)
 
 
-def test_an_awaitable_of_a_plain_generate_is_awaited(project):
+def test_an_awaitable_from_a_plain_generate_is_awaited(project):
     """A plain `generate` may return the coroutine of another function."""
     body = (
         "    def generate(self, prompt, **kwargs):\n        return self.answer(prompt)\n\n"

@@ -175,7 +175,7 @@ def test_a_bad_health_check_is_one_row(project, raised):
         "async def generate(self, prompt): return b'x'",
     ],
 )
-def test_a_wrong_result_of_an_engine_is_a_typed_error(project, definition, recwarn):
+def test_an_engines_wrong_result_is_a_typed_error(project, definition, recwarn):
     """A result of the wrong type raises a typed error when the engine is called."""
     project.engine("bad", body=OTHER + f"    {definition}\n")
     calls = {
@@ -263,10 +263,10 @@ def test_a_chunk_of_wrong_types_is_a_typed_error(wrong):
 
 
 def test_odd_but_harmless_chunks_are_accepted():
-    """Instances of a subclass of str are accepted, and an unknown finish reason is "other"."""
+    """Instances of str subclasses are accepted, and an unknown finish reason is "other"."""
 
     class Text(str):
-        """A str of another class."""
+        """A subclass of str."""
 
         __slots__ = ()
 
@@ -411,7 +411,7 @@ def test_a_key_in_the_answer_is_masked(tmp_path, field, size):
 
 
 def test_an_encoded_key_that_is_split_is_masked_in_the_reply(tmp_path):
-    """The whole answer is searched at its end, for every form of the key."""
+    """The whole answer is searched at its end, for every encoding of the key."""
     encoded = base64.b64encode(PLAIN_KEY.encode()).decode()
     engine = Yielding([*map(Chunk.of_text, encoded), Chunk(finish_reason="stop")])
     engine.api_key = PLAIN_KEY
@@ -423,7 +423,7 @@ def test_an_encoded_key_that_is_split_is_masked_in_the_reply(tmp_path):
 
 @pytest.mark.parametrize("key", [PLAIN_KEY, "sk-1", "lm-studio", "sk-no-key-required"])
 def test_an_ordinary_stream_is_unchanged(tmp_path, key):
-    """Every chunk is passed on at once and as it is, whatever the key is."""
+    """Every chunk is passed on at once and unchanged, whatever the key is."""
     pieces = ["The ", "s", "k", "-", "cana ", "sang; ", "", "lm-studio is required, ", "é", "\n"]
     engine = Yielding([*map(Chunk.of_text, pieces), Chunk(finish_reason="stop")])
     engine.api_key = key
@@ -455,7 +455,7 @@ class Cut(LLMEngine):
 
 @pytest.mark.parametrize("ends", ["raise", "wait"])
 def test_a_key_in_the_pieces_of_an_incomplete_answer_is_masked(tmp_path, ends):
-    """An answer that is cut or stopped shows no encoded key either, wherever it is kept."""
+    """A truncated or stopped answer shows no encoded key either, wherever it is kept."""
     engine = Cut(PLAIN_KEY)
     engine.ends = ends
     count = -(-len(PLAIN_KEY.encode().hex()) // 5)
@@ -543,7 +543,7 @@ def test_an_echoed_key_is_not_in_a_list_of_models():
     [Reply("x", "m", 5), Reply(5, "m", "m"), Reply("x", "m", "m", usage=5)],
     ids=["model", "text", "usage"],
 )
-def test_a_reply_of_generate_has_checked_fields(reply):
+def test_a_reply_from_generate_has_checked_fields(reply):
     """The fields of a `Reply` that `generate` returns are checked like those of a chunk."""
 
     class Whole(LLMEngine):

@@ -42,8 +42,8 @@ def make_pool(*engines):
     [AuthenticationError("no"), QuotaError("no"), ProviderError("no"), TruncatedError("no")],
     ids=lambda error: type(error).__name__,
 )
-def test_a_reply_of_a_fallback_names_the_first_model(error):
-    """The reply of a fallback names the first model, and its attempts include the failed call."""
+def test_a_fallbacks_reply_names_the_first_model(error):
+    """A fallback's reply names the first model, and its attempts include the failed call."""
     first, second = make_engine("first", error), make_engine("second", "yes", END)
     with make_pool(first, second) as pool:
         reply = pool.ask("hi", model="first:m", fallback="second", temperature=0)

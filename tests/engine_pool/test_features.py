@@ -41,7 +41,7 @@ def test_the_features_of_an_engine_instance_are_reported(make_scripted_pool):
 
 
 def test_an_engine_that_cannot_be_called_raises_its_error(project):
-    """Asking for the features of an engine that cannot be called raises the error of a call."""
+    """Asking for an uncallable engine's features raises the same error as a call."""
     with project.pool() as pool:
         with pytest.raises(EngineNotFoundError):
             pool.features("nowhere")

@@ -27,7 +27,7 @@ UNEVEN_SIZES = (50, 50, 50, 50, 50, 50, 50, 400)
 
 @pytest.mark.parametrize(("kind", "seconds"), SERVERS)
 def test_a_reported_limit_is_used_and_kept(kind, seconds):
-    """With a limit of the headers, 95 % of it are used, and 0.5 % of the requests are refused."""
+    """95 % of a limit in the headers is used, and 0.5 % of the requests are refused."""
     server = kind(100 * seconds, seconds)
 
     simulation = Simulation(requests=server, has_headers=True).run(120)
@@ -37,8 +37,8 @@ def test_a_reported_limit_is_used_and_kept(kind, seconds):
 
 
 @pytest.mark.parametrize(("kind", "seconds"), SERVERS)
-def test_a_limit_of_the_settings_is_used_and_kept(kind, seconds):
-    """With a limit of the settings, 95 % of it are used, and no request is refused."""
+def test_a_limit_in_the_settings_is_used_and_kept(kind, seconds):
+    """95 % of a limit in the settings is used, and no request is refused."""
     server = kind(100 * seconds, seconds)
 
     simulation = Simulation(requests=server, rates=Rates(requests=6000)).run(120)
@@ -49,7 +49,7 @@ def test_a_limit_of_the_settings_is_used_and_kept(kind, seconds):
 
 @pytest.mark.parametrize("estimate", [1.0, 0.7])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_reported_limit_of_tokens_is_used_and_kept(kind, estimate):
+def test_a_reported_token_limit_is_used_and_kept(kind, estimate):
     """Rows of very different sizes, and estimates that are too low, are paced as well."""
     server = kind(600_000, 60)
 
@@ -64,7 +64,7 @@ def test_a_reported_limit_of_tokens_is_used_and_kept(kind, estimate):
 @pytest.mark.parametrize("retry_after", [False, True])
 @pytest.mark.parametrize(("kind", "seconds"), SERVERS)
 def test_an_unknown_limit_is_learned(kind, seconds, retry_after):
-    """Without headers, 90 % are used after two minutes, and 2 % of the requests are refused."""
+    """Without headers, 90 % is used after two minutes, and 2 % of the requests are refused."""
     server = kind(100 * seconds, seconds)
 
     simulation = Simulation(requests=server, retry_after=retry_after).run(240)
@@ -74,8 +74,8 @@ def test_an_unknown_limit_is_learned(kind, seconds, retry_after):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_unknown_limit_of_tokens_is_learned(kind):
-    """A limit of tokens without headers is learned as a rate of requests."""
+def test_an_unknown_token_limit_is_learned(kind):
+    """A token limit without headers is learned as a request rate."""
     simulation = Simulation(tokens=kind(600_000, 60), sizes=UNEVEN_SIZES).run(240)
 
     assert simulation.share(10_000, 120, 240, of_tokens=True) >= 0.9
@@ -84,7 +84,7 @@ def test_an_unknown_limit_of_tokens_is_learned(kind):
 
 @pytest.mark.parametrize(("kind", "seconds"), SERVERS)
 def test_a_limit_that_is_halved_is_learned_again(kind, seconds):
-    """Two minutes after a limit was halved, 90 % of it are used."""
+    """Two minutes after a limit was halved, 90 % of it is used."""
 
     def halve(simulation):
         simulation.requests.limit /= 2
@@ -112,7 +112,7 @@ def test_a_limit_that_is_raised_is_found():
 
 @pytest.mark.parametrize("clients", [60, 400])
 @pytest.mark.parametrize("latency", [0.05, 0.2, 2.0])
-def test_a_limit_of_requests_at_once_is_learned(clients, latency):
+def test_a_limit_on_concurrent_requests_is_learned(clients, latency):
     """A server that serves 40 requests at once is kept busy, and refuses 2 % of the requests."""
     simulation = Simulation(at_once=40, clients=clients, latency=latency).run(240)
 
@@ -121,7 +121,7 @@ def test_a_limit_of_requests_at_once_is_learned(clients, latency):
 
 
 def test_calls_in_flight_are_bounded():
-    """The concurrency of the settings is kept, and named as what bounds the flow."""
+    """The settings' concurrency is kept, and named as the limiting factor."""
     simulation = Simulation(clients=30, concurrency=7).run(10)
 
     (pace,) = simulation.paces
@@ -178,7 +178,7 @@ def test_requests_are_admitted_in_order_whatever_their_size():
 
 
 @pytest.mark.parametrize("limits", [None, RateLimits(tokens=1000), RateLimits(input_tokens=1000)])
-def test_a_request_larger_than_the_limit_of_a_minute_fails(limits):
+def test_a_request_larger_than_a_minutes_limit_fails(limits):
     """It would never be accepted, so it fails at once instead of blocking the others."""
 
     async def ask(governor, _):
@@ -198,7 +198,7 @@ def test_a_request_larger_than_the_limit_of_a_minute_fails(limits):
 
 
 def test_a_cancelled_wait_neither_takes_a_permit_nor_delays_others():
-    """Those behind a cancelled request are admitted in order, also if it was just admitted."""
+    """Requests behind a cancelled one are admitted in order, even if it was just admitted."""
 
     async def ask(governor, _):
         permit = governor.try_admit()
@@ -279,8 +279,8 @@ def test_retry_after_pauses_all_calls():
     assert (pace.waiting, pace.refusals) == (20, 1)
 
 
-def test_a_pause_of_more_than_a_minute_fails_the_calls_of_a_person():
-    """They fail at once with the remaining time, whether they wait already or come later."""
+def test_a_pause_longer_than_a_minute_fails_interactive_calls():
+    """Interactive calls fail at once with the remaining time, already waiting or not."""
 
     async def ask(governor, _):
         permit = governor.try_admit()
@@ -402,7 +402,7 @@ def test_invalid_limits_are_unknown(number):
 
 
 def test_the_stricter_limit_counts():
-    """The lower one of the settings' and the headers' limits is used."""
+    """The lower of the settings' and the headers' limits is used."""
 
     async def ask(governor, _):
         with governor.try_admit() as permit:
@@ -419,7 +419,7 @@ def test_the_stricter_limit_counts():
 
 
 def test_a_share_of_every_limit_is_used():
-    """If other processes use the rest, a limit is divided, of the settings or the headers."""
+    """If other processes use the rest, a limit from the settings or the headers is divided."""
 
     async def ask(governor, _):
         rates = [governor.pace.rate]
@@ -444,7 +444,7 @@ def test_a_share_of_every_limit_is_used():
 
 
 def test_output_tokens_are_paced_by_what_answers_use():
-    """Anthropic limits output tokens apart; what answers used is paid for by the next calls."""
+    """Anthropic limits output tokens separately; those of answers slow the next calls."""
 
     async def ask(governor, loop):
         limits = RateLimits(input_tokens=60_000, output_tokens=6000, tokens=1)
@@ -460,7 +460,7 @@ def test_output_tokens_are_paced_by_what_answers_use():
 
 
 class UnreadableError(RateLimitError):
-    """An error of an engine whose attributes cannot be read."""
+    """An engine's error whose attributes cannot be read."""
 
     @property
     def __dict__(self):
@@ -468,7 +468,7 @@ class UnreadableError(RateLimitError):
 
 
 @pytest.mark.parametrize("error", [UnreadableError("x"), RateLimitError.__new__(RateLimitError)])
-def test_an_incomplete_error_of_an_engine_is_a_refusal(error):
+def test_an_engines_incomplete_error_is_a_refusal(error):
     """An engine's own error may lack its fields, and does not keep its place in flight."""
 
     async def ask(governor, _):
@@ -499,7 +499,7 @@ def test_one_refusal_despite_a_stated_limit_pauses_and_teaches_nothing():
 
 
 def test_requests_before_a_limit_is_known_count_for_a_second():
-    """After a burst of the start, the first paced request waits until a second has passed."""
+    """After an initial burst, the first paced request waits until a second has passed."""
 
     async def ask(governor, loop):
         start = loop.time()

@@ -214,7 +214,7 @@ def test_a_projects_engine_is_checked_only_if_it_is_named(project, tmp_path):
 def test_a_local_server_that_the_project_chooses_is_called_only_if_it_is_named(
     project, tmp_path, choice
 ):
-    """Its port, path and headers are the project's, so it is not contacted without names."""
+    """Its port, path and headers are the project's, so it is contacted only if it is named."""
     with Server([Send(reply(b'{"data": [{"id": "m"}]}'))]) as server:
         name = "acme" if choice == "entry" else "ollama"
         url = f"{server.url}/chosen"

@@ -192,7 +192,7 @@ def test_price_and_cleanup_errors_do_not_show_the_key(project, caplog):
         "prices = (1, 2)",
     ],
 )
-def test_an_invalid_attribute_of_an_engine_affects_only_that_engine(project, attribute):
+def test_an_engines_invalid_attribute_affects_only_that_engine(project, attribute):
     """An attribute's wrong type is reported when the engine is loaded; the status still works."""
     project.engine("odd", body=f"    {attribute}\n\n{GENERATE}        return 'x'\n")
 
@@ -245,7 +245,7 @@ def raise_untold(): raise Untold
     ],
 )
 def test_a_class_that_raises_when_it_is_read_is_one_failed_row(project, head, attribute):
-    """What a class raises when its attributes are read is an error of its engine alone."""
+    """What a class raises when its attributes are read is an error of that engine only."""
     path = project.engine("odd", "x", body=f"    {attribute}\n\n{GENERATE}        return 'x'\n")
     text = path.read_text()
     start = text.index("class ")
@@ -279,7 +279,7 @@ def test_the_attributes_of_a_class_are_copied_when_it_is_loaded(project, value):
     ["[ModelInfo(model=3, engine=None)]", "[object.__new__(ModelInfo)]", "Models()", "[]"],
 )
 def test_models_of_a_wrong_type_do_not_affect_the_list(project, models):
-    """A list of models of a wrong type is an error of its engine alone; the others are listed."""
+    """A model list of a wrong type is an error of that engine only; the others are listed."""
     body = f"{GENERATE}        return 'x'\n\n    async def models(self):\n        return {models}\n"
     path = project.engine("odd", body=body)
     path.write_text(
@@ -380,7 +380,7 @@ def test_the_search_of_a_large_answer_for_the_key_does_not_block_others(chunk):
 
 @pytest.mark.parametrize("size", [2**10, 2**18, 2**22], ids=["1 KiB", "256 KiB", "4 MiB"])
 @pytest.mark.parametrize("is_typed", [True, False], ids=["typed", "other"])
-def test_a_huge_message_of_an_error_is_cut_without_a_part_of_the_key(size, is_typed):
+def test_a_huge_error_message_is_truncated_without_a_part_of_the_key(size, is_typed):
     """Only the beginning of a huge message is searched, and no key at the cut is left in it."""
     key = "sk-canary-0123456789"
     text = (f"{key} " + "." * (size - len(key) - 11) + key) * 2

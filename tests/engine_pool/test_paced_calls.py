@@ -1,4 +1,4 @@
-"""Calls of a pool are paced together, and may wait until a rate limit allows them."""
+"""A pool's calls are paced together, and may wait until a rate limit allows them."""
 
 import asyncio
 import itertools
@@ -88,7 +88,7 @@ def test_no_row_is_lost_to_refusals(make_pool):
 
 
 def test_nothing_but_refusals_ends_a_call_after_its_timeout(make_pool):
-    """A provider whose quota is gone is not asked forever, and the error is its own."""
+    """A provider without quota is not asked forever; the error is the provider's own."""
     with Server(REFUSAL) as server:
         (error,) = run_calls(make_call(make_pool(server), timeout=0.5))
 
@@ -118,8 +118,8 @@ def test_waiting_for_admission_does_not_count_towards_the_timeout(make_pool):
     assert server.requests[2].arrived - server.requests[0].arrived > 1.9
 
 
-def test_retry_after_pauses_the_calls_of_others(make_pool):
-    """A pause that one call was asked for holds for another one of the same engine."""
+def test_retry_after_pauses_other_calls(make_pool):
+    """A pause that is requested of one call also applies to the engine's other calls."""
     with Server([Send(reply(b"{}", 429, retry_after="0.6"))], CHAT.answer) as server:
         pool = make_pool(server)
         first = pool.ask("one", MODEL)
@@ -134,7 +134,7 @@ def test_retry_after_pauses_the_calls_of_others(make_pool):
 
 
 def test_a_reported_limit_paces_the_next_calls(make_pool):
-    """The limits of the headers are applied to all calls, as soon as they are known."""
+    """The limits in the headers are applied to all calls, as soon as they are known."""
     headers = {"x_ratelimit_limit_requests": "120", "x_ratelimit_remaining_requests": "119"}
     names = {name.replace("_", "-"): value for name, value in headers.items()}
     answer = [Send(reply(CHAT.whole, **names))]
@@ -150,7 +150,7 @@ def test_a_reported_limit_paces_the_next_calls(make_pool):
 
 
 def test_another_key_has_its_own_limits(make_pool, project):
-    """What was learned with a key does not slow the calls with another one."""
+    """What was learned with a key does not slow calls with another key."""
     limited = [Send(reply(CHAT.whole, **{"x-ratelimit-limit-requests": "1"}))]
     with Server(limited, CHAT.answer) as server:
         pool = make_pool(server)
@@ -166,7 +166,7 @@ def test_another_key_has_its_own_limits(make_pool, project):
 
 
 def test_a_request_larger_than_the_limit_is_not_sent(make_pool):
-    """It fails with a hint instead of blocking the line."""
+    """Such a request fails with a hint instead of blocking the queue."""
     with Server(CHAT.answer) as server:
         pool = make_pool(server, "engines.grok.tokens_per_minute = 100")
         with pytest.raises(RateLimitError, match="at most 100 tokens"):

@@ -31,7 +31,7 @@ def pool(project):
     ],
 )
 def test_an_engine_gets_its_own_parameters_and_the_common_ones(pool, model, sent):
-    """A dict under the name of an engine is only for that engine, and overrides common values."""
+    """A dict under an engine's name is only for that engine, and overrides common values."""
     body = pool.preview("Hi", model, params=PARAMS).body
 
     names = ("user", "service_tier", "min_p", "metadata", "openai", "acme", "drop_unsupported")
@@ -45,7 +45,7 @@ def test_a_value_that_is_not_a_dict_is_an_ordinary_parameter(pool):
 
 
 def test_a_misspelled_parameter_of_one_engine_is_refused(pool):
-    """Parameters under the name of an engine are checked like common ones."""
+    """Parameters under an engine's name are checked like common ones."""
     with pytest.raises(RejectedParameterError, match="'mock' has no parameter 'latncy'"):
         pool.ask("Hi", "mock", params={"mock": {"latncy": 1}})
 
@@ -65,7 +65,7 @@ def test_each_engine_of_a_comparison_or_fallback_gets_its_own_parameters(project
 
 
 def test_a_recorded_call_is_found_by_the_parameters_of_all_engines(pool, tmp_path):
-    """A cassette plays a call with `params` for several engines."""
+    """A cassette replays a call with `params` for several engines."""
     path = tmp_path / "cassette.jsonl"
     params = {"mock": {"latency": 0}, "openai": {"service_tier": "flex"}}
     with pool.cassette(path, "record"):

@@ -204,7 +204,7 @@ def test_a_thousand_cancelled_calls_leave_no_task(make_scripted_pool):
 
 
 def test_the_settings_limit_the_concurrency(project):
-    """At most `[limits] concurrency` calls of an engine run at once, and further calls wait."""
+    """At most `[limits] concurrency` calls to an engine run at once, and further calls wait."""
     project.settings("limits.concurrency = 2")
     running_calls = []
 

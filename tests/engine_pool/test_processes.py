@@ -33,7 +33,7 @@ def test_a_pool_pickles_without_keys(project):
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_config_pickles_without_keys(project, protocol):
-    """A pickled config contains no key, not even of the environment, and is read again."""
+    """A pickled config contains no key, not even one from the environment, and is read again."""
     project.set_keys("GATEWAYX_GROK_API_KEY=sk-canary-123456\n")
     config = Config(project.root, {"MY_TOKEN": "canary"})
 

@@ -10,7 +10,7 @@ from gatewayx_nb.errors import ConfigError, DeadlineError
 from gatewayx_nb.messages import Message, Request, ToolCall, ToolResult
 
 
-def test_the_estimate_of_a_request_is_that_of_its_text():
+def test_a_requests_estimate_is_that_of_its_text():
     """The estimate is one token per four characters of the prompt, without its answer."""
     request = Request((Message("user", "x" * 10),), "m", system="y" * 6, max_tokens=7)
 
@@ -18,7 +18,7 @@ def test_the_estimate_of_a_request_is_that_of_its_text():
 
 
 def test_the_estimate_of_a_request_includes_tool_calls_and_results():
-    """The IDs, names and arguments of tool calls and their results are tokens of the input."""
+    """The IDs, names and arguments of tool calls and their results count as input tokens."""
     call, result = ToolCall("1", "f", "x" * 19), ToolResult("1", "y" * 20)
     request = Request((Message("assistant", [call]), Message("tool", [result])), "m")
 

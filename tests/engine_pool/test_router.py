@@ -186,7 +186,7 @@ def test_a_conversation_is_replayed(make_scripted_pool, empty_pool, path):
         assert len(chat) == 2
 
 
-def test_replies_to_a_schema_are_replayed_with_parsed_data(make_scripted_pool, empty_pool, path):
+def test_structured_replies_are_replayed_with_parsed_data(make_scripted_pool, empty_pool, path):
     """A replayed reply has the parsed data of the corrected answer."""
     pool, _ = make_scripted_pool(["no JSON", END], ['{"a":', 0.06, "1}", END])
     schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -212,7 +212,7 @@ def test_a_recorded_answer_that_does_not_match_its_schema_raises_an_error(
 
 
 def test_a_replayed_fallback_names_the_engine_that_answered(make_scripted_pool, empty_pool, path):
-    """A reply of a fallback is replayed only for a call with the same `fallback=`."""
+    """A fallback's reply is replayed only for a call with the same `fallback=`."""
     pool, _ = make_scripted_pool(["Hello.", END])
     options = {"model": "grok", "fallback": ["scripted"]}
     with pool.cassette(path):
@@ -432,7 +432,7 @@ def test_a_key_in_the_prompt_raises_an_error_before_it_is_sent(project, path):
     assert (engine.requests, path.exists()) == ([], False)
 
 
-def test_a_reply_with_a_key_is_handed_out_and_not_recorded(path, caplog):
+def test_a_reply_with_a_key_is_returned_but_not_recorded(path, caplog):
     """A reply with another engine's key is returned, as it is paid for, but not recorded.
 
     A warning reports this without repeating the key, even if the key is split over chunks.
@@ -454,8 +454,8 @@ def test_a_reply_with_a_key_is_handed_out_and_not_recorded(path, caplog):
     assert not canary.leaks(path.read_text())
 
 
-def test_a_reply_that_the_hook_cannot_redact_is_handed_out(project, path, caplog):
-    """If the hook fails for a reply, the reply is handed out with a warning and not recorded."""
+def test_a_reply_that_the_hook_cannot_redact_is_returned(project, path, caplog):
+    """If the hook fails for a reply, the reply is returned with a warning and not recorded."""
     (project.root / "hooks.py").write_text(
         "def redact(text):\n"
         "    if 'Bob' in text:\n"
@@ -658,7 +658,7 @@ def test_a_read_only_cassette_can_be_replayed(make_scripted_pool, empty_pool, pa
 
 
 def test_a_full_disk_loses_no_reply(make_scripted_pool, empty_pool, path, monkeypatch, caplog):
-    """On a full disk replies are handed out with a warning, replayed, and written later."""
+    """On a full disk, replies are returned with a warning, replayed, and written later."""
     pool, engine = make_scripted_pool(["One.", END], ["Two.", END], ["Three.", END])
 
     class FullDisk(io.FileIO):

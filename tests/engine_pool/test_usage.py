@@ -106,7 +106,7 @@ def test_invalid_arguments_of_usage_raise(project, arguments, message):
 
 
 def test_a_map_is_in_the_totals_of_its_job(project):
-    """The rows of a map are calls of its job, also for another pool of the project."""
+    """A map's rows count as calls of its job, even in another pool of the project."""
     with project.pool(engines=[ScriptedEngine(["a", END])]) as pool:
         pool.map(["x", "y"], "{{input}}", "scripted", name="labels", progress=False)
         pool.ask("z", model="scripted")
@@ -146,7 +146,7 @@ def test_a_changed_model_name_does_not_break_the_tables(name):
     assert {type(model) for model in models} == {str}
 
 
-def test_a_huge_model_name_is_cut(project):
+def test_a_huge_model_name_is_truncated(project):
     """Each row of a table is as wide as its longest cell, and the ledger refuses huge texts."""
     engine = LongNameEngine()
     with project.pool(engines=[engine]) as pool:

@@ -1,4 +1,4 @@
-"""A sample answer of each provider, as a response body and as the events of a stream.
+"""A sample answer from each provider, as a response body and as the events of a stream.
 
 Both contain the text "Hello.", reasoning, and two tool calls, the second without arguments. The
 stream has the text in two chunks, "Hel" and "lo.". The tests also read both with the vendors' SDKs.

@@ -1,4 +1,4 @@
-"""One answer of each provider with everything that answers can hold, whole and as events.
+"""One answer from each provider with everything that answers can contain, whole and as events.
 
 Each has reasoning that must go back, the text "Hé, sky is blue." and a call of ``look``, and what
 else its provider sends: citations, an image, log probabilities. The tests also read them with the

@@ -63,7 +63,7 @@ def wire(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def new_version_wire(tmp_path_factory):
-    """Yield the engine with a later version of the API, set as a TOML date in the settings."""
+    """Yield the engine with a later API version, set as a TOML date in the settings."""
     version = "engines.anthropic.version = 2026-10-21\n"
     folder = tmp_path_factory.mktemp("later") / "project"
     with Wire(folder, "anthropic", settings=version) as wire:
@@ -313,7 +313,7 @@ def test_a_refusal_without_text_raises_an_error(wire, is_streamed, details):
 
 @dataclass(frozen=True)
 class Fault:
-    """An error response of the provider, and the exception it raises."""
+    """An error response from the provider, and the exception it raises."""
 
     status: int
     code: str
@@ -350,7 +350,7 @@ FAULTS = [
 @pytest.mark.parametrize("location", ["status", "stream", "body"])
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: f"{fault.status} {fault.message[:9]}")
 def test_errors_in_200_responses_equal_error_statuses(wire, fault, location):
-    """An error inside a 200 response raises the exception of an error status, without the key."""
+    """An error inside a 200 response raises the exception for an error status, without the key."""
     details = {"error_code": fault.detail} if fault.detail else None
     error_object = {"type": fault.code, "message": fault.message, "details": details}
     body = {"type": "error", "error": error_object, "request_id": "req_1"}
@@ -420,7 +420,7 @@ def test_chunks_do_not_depend_on_block_boundaries(wire):
 
 
 def test_concurrent_streams_do_not_mix(wire):
-    """Concurrent streams do not mix, because the engine holds no state of a stream."""
+    """Concurrent streams do not mix, because the engine holds no per-stream state."""
     check_concurrent_streams(wire, STREAM)
 
 

@@ -57,7 +57,7 @@ def test_blocks_go_back_if_they_say_more_than_text_and_calls(name):
 
 
 def test_a_call_that_was_cut_off_does_not_go_back():
-    """A turn is not carried if the arguments of a call are truncated, which is not valid JSON."""
+    """A turn is not carried if a call's arguments are truncated, which is not valid JSON."""
     events = [
         start_event(0, "thinking", thinking="Hm.", signature="c2ln"),
         start_event(1, "tool_use", id="t", name="f", input={}),
@@ -133,7 +133,7 @@ REFUSALS = [
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=["message", "parameter"])
 def test_encrypted_reasoning_is_not_requested_after_a_refusal(tmp_path, refusal):
-    """If a model refuses encrypted reasoning, it answers without, and later requests omit it."""
+    """If a model refuses encrypted reasoning, it answers without it, and later requests omit it."""
     asked = []
 
     def script(request):
@@ -195,7 +195,7 @@ def _start(index, block):
 
 
 def test_a_block_after_an_early_stop_reason_goes_back():
-    """What follows a stop reason of Anthropic, before the end mark, belongs to the turn."""
+    """What follows Anthropic's stop reason, before the end mark, belongs to the turn."""
     events = [
         _start(0, SIGNED),
         _start(1, TEXT),
@@ -210,7 +210,7 @@ def test_a_block_after_an_early_stop_reason_goes_back():
 
 
 def test_a_part_after_an_early_finish_reason_goes_back():
-    """What follows a finish reason of Gemini belongs to the turn."""
+    """What follows Gemini's finish reason belongs to the turn."""
     call = {"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "c2ln"}
     bodies = [_candidate(WORD, **STOP), _candidate(call)]
     calls, reason, turn = _late(GeminiParser(make_errors()), *bodies)
@@ -220,7 +220,7 @@ def test_a_part_after_an_early_finish_reason_goes_back():
 
 
 def test_a_signature_after_an_early_finish_reason_goes_back():
-    """What follows a finish reason of Chat Completions belongs to the turn."""
+    """What follows a finish reason in Chat Completions belongs to the turn."""
     extra = {"google": {"thought_signature": "c2ln"}}
     function = {"name": "f", "arguments": "{}"}
     call = {"index": 0, "id": "c1", "function": function, "extra_content": extra}
@@ -277,7 +277,7 @@ def test_parts_go_back_if_they_say_more_than_text_and_calls(name):
 
 
 @pytest.mark.parametrize("call_id", ["", "c1"])
-def test_gemini_gets_the_ids_that_it_gave(tmp_path, call_id):
+def test_gemini_receives_its_own_ids(tmp_path, call_id):
     """A call without an ID has a result without one."""
     call = {"functionCall": {"name": "look", "args": {}}, "thoughtSignature": "c2ln"}
     if call_id:
@@ -294,7 +294,7 @@ def test_gemini_gets_the_ids_that_it_gave(tmp_path, call_id):
 
 
 def test_a_paused_answer_is_continued_without_a_prompt(tmp_path):
-    """Only a paused answer of the same provider may be the last message."""
+    """Only a paused answer from the same provider may be the last message."""
     paused = ANTHROPIC.body | {"content": [TEXT, SEARCH], "stop_reason": "pause_turn"}
     with Wire(tmp_path / "p", "anthropic") as wire:
         wire.respond_with(body_script(paused))

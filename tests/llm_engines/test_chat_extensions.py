@@ -80,7 +80,7 @@ def test_reasoning_does_not_go_back_elsewhere(ask):
     assert _continue(wire, reply)[1].keys() == {"role", "content", "tool_calls"}
 
 
-def test_an_answer_of_reasoning_alone_is_not_sent(ask):
+def test_an_answer_with_only_reasoning_is_not_sent(ask):
     """An answer that was truncated before its text is empty, although it carries reasoning."""
     body = chat_body({"reasoning_content": "Hm.", "content": ""}, "length")
     events = [chat_chunk({"reasoning_content": "Hm."}), chat_chunk({}, "length")]
@@ -154,7 +154,7 @@ IMAGES = {
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_images_are_bytes_with_the_type_that_they_have(ask, name):
+def test_images_are_bytes_with_their_real_type(ask, name):
     """Data that cannot be an image is left out, and the text is kept."""
     url, image = IMAGES[name]
     images = [{"type": "image_url", "image_url": {"url": url}}]
@@ -165,7 +165,7 @@ def test_images_are_bytes_with_the_type_that_they_have(ask, name):
     assert (reply.text, reply.images) == ("x", () if image is None else (image,))
 
 
-def test_log_probabilities_of_together(ask):
+def test_log_probabilities_from_together(ask):
     """Log probabilities are read from two lists, tokens and numbers, as Together sends them."""
     logprobs = {"tokens": ["a", "b"], "token_logprobs": [-0.5, float("-inf")]}
     choice = {"index": 0, "logprobs": logprobs, "finish_reason": "stop"}
@@ -185,7 +185,7 @@ RESULTS = Message("tool", [ToolResult("toolu_01", "blue"), ToolResult("abcDEF123
 
 
 def test_mistral_gets_ids_of_nine_letters_and_digits(tmp_path):
-    """IDs of other engines are replaced in calls and results; Mistral's own IDs are kept."""
+    """IDs from other engines are replaced in calls and results; Mistral's own IDs are kept."""
     with Wire(tmp_path / "p", "mistral", "/v1") as wire:
         wire.respond_with(body_script(json.dumps(chat_body({"content": "ok"}))))
         wire.pool.ask(messages=[Message("user", "Hi"), CALLED, RESULTS], model="mistral:m")
@@ -199,7 +199,7 @@ def test_mistral_gets_ids_of_nine_letters_and_digits(tmp_path):
 
 
 def test_mistral_gets_an_answer_between_results_and_a_prompt(tmp_path):
-    """A user's message right after the results of tools is an error of Mistral."""
+    """Mistral rejects a user's message right after tool results."""
     messages = [Message("user", "Hi"), CALLED, RESULTS, Message("user", "So?")]
     with Wire(tmp_path / "p", "mistral", "/v1") as wire:
         wire.respond_with(body_script(json.dumps(chat_body({"content": "ok"}))))

@@ -209,7 +209,7 @@ def test_finish_reasons_are_mapped_to_common_names(reason, expected):
 
 @dataclass(frozen=True)
 class Fault:
-    """An error response of the provider, and the exception it raises."""
+    """An error response from the provider, and the exception it raises."""
 
     status: int
     kind: type[GatewayError]
@@ -271,7 +271,7 @@ def test_an_error_at_the_end_of_a_stream_is_raised(wire, end_delta, status, mess
 
 
 @pytest.mark.parametrize(("reason", "status"), [("ERROR", 500), ("TIMEOUT", 504)])
-def test_an_error_as_finish_reason_of_a_body_is_raised(wire, reason, status):
+def test_an_error_as_a_bodys_finish_reason_is_raised(wire, reason, status):
     """A body whose finish reason is an error raises it, as a stream does."""
     wire.respond_with(body_script({**BODY, "finish_reason": reason}))
     with pytest.raises(ProviderError, match=reason) as caught:
@@ -293,8 +293,8 @@ def test_an_error_within_200_is_raised(wire, body, is_streamed):
         wire.stream_text()
 
 
-def test_the_reset_of_a_rate_limit_becomes_retry_after(wire):
-    """The reset time of a rate limit is a timestamp, which is converted to seconds from now."""
+def test_a_rate_limit_reset_becomes_retry_after(wire):
+    """A rate limit's reset time is a timestamp, which is converted to seconds from now."""
     reset_at = time.time() + 30
     wire.respond_with(
         body_script({"message": "slow"}, 429, x_ratelimit_reset=str(math.ceil(reset_at)))
@@ -348,7 +348,7 @@ def test_chunks_do_not_depend_on_block_boundaries(wire):
 
 
 def test_concurrent_streams_do_not_mix(wire):
-    """Concurrent streams do not mix, because the engine holds no state of a stream."""
+    """Concurrent streams do not mix, because the engine holds no per-stream state."""
     check_concurrent_streams(wire, STREAM)
 
 

@@ -50,8 +50,8 @@ def test_each_provider_gets_its_own_field(pool, engine, effort):
 
 
 @pytest.mark.parametrize("engine", FIELDS)
-def test_each_level_is_a_request_of_its_own(pool, engine):
-    """Each level results in a different request, which also differs from that without a level."""
+def test_each_level_is_a_different_request(pool, engine):
+    """Each level results in a different request, also different from the one without a level."""
     bodies = [pool.preview("Hello", f"{engine}:m", effort=effort).body for effort in EFFORTS]
     bodies.append(pool.preview("Hello", f"{engine}:m").body)
 
@@ -66,7 +66,7 @@ def test_effort_does_not_replace_a_schema(pool):
     assert set(body["output_config"]) == {"format", "effort"}
 
 
-def test_an_engine_without_reasoning_refuses_it(pool):
+def test_an_engine_without_reasoning_refuses_effort(pool):
     """The local model does not reason, so the option would have no effect."""
     with pytest.raises(UnsupportedFeatureError, match="'local' does not support 'effort'"):
         pool.preview("Hello", "local", effort="low")
@@ -100,8 +100,8 @@ PLAIN = {
 
 
 @pytest.mark.parametrize("engine", PLAIN)
-def test_a_model_without_reasoning_refuses_it(pool, engine):
-    """Where the name says that a model does not reason, nothing is sent."""
+def test_a_model_without_reasoning_refuses_effort(pool, engine):
+    """If a model's name says that it does not reason, nothing is sent."""
     for model in PLAIN[engine]:
         with pytest.raises(UnsupportedFeatureError, match="is not a reasoning model") as caught:
             pool.preview("Hello", f"{engine}:{model}", effort="low")
@@ -132,8 +132,8 @@ MORE_REFUSALS = [
 
 @pytest.mark.parametrize(("engine", "error"), [*REFUSALS.items(), *MORE_REFUSALS])
 @pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
-def test_a_refusal_of_a_provider_names_the_option(tmp_path, engine, error, is_streamed):
-    """The error says that `effort` was rejected, and to leave it out."""
+def test_a_providers_refusal_names_the_option(tmp_path, engine, error, is_streamed):
+    """The error says that `effort` was rejected, and how to omit it."""
     path = "/v1" if engine in ("openai", "deepseek") else ""
     settings = '[engines.openai]\napi = "responses"' if engine == "openai" else ""
     settings += f'\n[engines.{engine}]\nmodel = "m"' if engine != "openai" else ""

@@ -1,4 +1,4 @@
-"""Random answers of four dialects: a stream and the equal body give the same reply.
+"""Random answers in four dialects: a stream and the equal body give the same reply.
 
 `test_responses_streams` does the same for Responses, whose streams repeat their body.
 """
@@ -112,7 +112,7 @@ PARTS = st.one_of(
     SIZES,
 )
 def test_a_gemini_stream_gives_the_reply_of_the_body(parts, reason, repeats_reason, sizes):
-    """Parts of every type are equal in both, also if each event has the finish reason."""
+    """Parts of every type are equal in both, even if each event has the finish reason."""
     usage = {"promptTokenCount": 3, "candidatesTokenCount": 5}
     sources = {"groundingChunks": [{"web": {"uri": "https://x", "title": "T"}}]}
     last = {"finishReason": reason, "groundingMetadata": sources}

@@ -299,7 +299,7 @@ def test_missing_counts_are_none(wire, usage, expected):
 def test_finish_reasons_are_mapped_to_common_names(wire, reason, parts, expected):
     """Finish reasons are mapped to the package's names, even if the content is missing.
 
-    Gemini's finish reason of a tool call is STOP.
+    Gemini's finish reason for a tool call is STOP.
     """
     for script in (
         body_script(_make_body(*parts, reason=reason)),
@@ -499,7 +499,7 @@ def test_chunks_do_not_depend_on_block_boundaries(wire):
 
 
 def test_concurrent_streams_do_not_mix(wire):
-    """Concurrent streams do not mix, because the engine holds no state of a stream."""
+    """Concurrent streams do not mix, because the engine holds no per-stream state."""
     check_concurrent_streams(wire, STREAM)
 
 
@@ -540,7 +540,7 @@ def test_arbitrary_events_raise_only_typed_errors(events):
     ],
 )
 def test_the_longest_valid_delay_counts(delays, header, seconds):
-    """The longest valid delay counts: a `retryDelay` cannot shorten that of the header."""
+    """The longest valid delay counts: a `retryDelay` cannot shorten the header's."""
     details = [RETRY_INFO | {"retryDelay": delay} for delay in delays]
     body = json.dumps(_error_body(429, "RESOURCE_EXHAUSTED", *details)).encode()
     headers = {} if header is None else {"retry-after": header}

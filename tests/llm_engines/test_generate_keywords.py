@@ -1,4 +1,4 @@
-"""What a wrapped `generate` is called with."""
+"""The arguments of a wrapped `generate`."""
 
 import pytest
 
@@ -11,7 +11,7 @@ import pytest
     ],
 )
 def test_images_are_passed_by_name_to_an_engine_that_names_them(project, parameters, received):
-    """An engine may name `images`; they are in its messages too."""
+    """An engine may name `images`; they are also in its messages."""
     body = (
         "    features = {'images'}\n\n"
         f"    async def generate(self, {parameters}):\n"

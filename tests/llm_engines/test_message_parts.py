@@ -49,12 +49,12 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_no_empty_turn_is_sent(name):
-    """An empty turn is left out, and the turns around it become one if they have one role."""
+    """An empty turn is left out, and its neighbours are merged if they have the same role."""
     messages, expected = CASES[name]
     assert sendable(messages, "e") == tuple(expected)
 
 
-def test_a_turn_that_only_carries_is_sent_to_its_engine_alone():
+def test_a_turn_with_only_carried_data_is_sent_only_to_its_engine():
     """A turn with only carried data, such as an image, is sent only to the engine that made it."""
     turn = Message("assistant", "", carried=Carried.of("e", DATA, answer()))
     messages = (user("a"), turn, user("b"))
@@ -63,7 +63,7 @@ def test_a_turn_that_only_carries_is_sent_to_its_engine_alone():
     assert sendable(messages, "other") == (user("a\n\nb"),)
 
 
-def test_what_a_changed_turn_carries_is_left_out():
+def test_carried_data_of_a_changed_turn_is_omitted():
     """Carried data is left out if the text or the tool calls of its turn were changed."""
     carried = Carried.of("e", DATA, answer("b", CALL))
     same, changed = answer("b", CALL), answer("c", CALL)
@@ -73,7 +73,7 @@ def test_what_a_changed_turn_carries_is_left_out():
 
 
 @pytest.mark.parametrize(("role", "carried"), [("user", Carried("e", {})), ("assistant", {"a": 1})])
-def test_only_an_answer_carries(role, carried):
+def test_only_an_answer_carries_data(role, carried):
     """`carried` is refused in any other message and with any other value; the error has the fix."""
     with pytest.raises(UsageError, match=r"Use `reply\.message`"):
         Message(role, "x", carried=carried)
@@ -98,8 +98,8 @@ class CarryingEngine(ScriptedEngine):
         super().__init__(["1", details, Chunk(finish_reason="stop")], ["2"])
 
 
-def test_a_conversation_carries_to_the_same_engine_and_not_to_another():
-    """A chat that goes on with another engine sends it the text alone."""
+def test_a_conversation_carries_data_only_to_the_same_engine():
+    """A chat that continues with another engine sends it only the text."""
     first, second = CarryingEngine(), ScriptedEngine(["3"])
     with EnginePool(env={}, engines=[first, second]) as pool:
         chat = pool.chat("carrying")
@@ -112,7 +112,7 @@ def test_a_conversation_carries_to_the_same_engine_and_not_to_another():
     assert [message.carried for message in second.requests[0].messages] == [None] * 5
 
 
-def test_a_fallback_gets_the_turn_without_it():
+def test_a_fallback_gets_the_turn_without_carried_data():
     """A fallback gets the turn without the data carried for the first engine."""
 
     class FailingEngine(LLMEngine):
@@ -133,8 +133,8 @@ def test_a_fallback_gets_the_turn_without_it():
     assert other.requests[0].messages[1].carried is None
 
 
-def test_an_answer_of_generate_keeps_what_it_holds():
-    """`generate` may return a reply of another call, with its tool calls and citations."""
+def test_a_reply_from_generate_keeps_its_contents():
+    """`generate` may return a reply from another call, with its tool calls and citations."""
     from gatewayx_nb import Citation, Reply
 
     class WrappingEngine(LLMEngine):

@@ -372,7 +372,7 @@ def test_a_key_of_another_vendor_is_reported(project):
 
 
 def test_a_rate_limit_error_has_the_time_to_retry(make_grok_pool):
-    """The error has the seconds of `Retry-After`; a wait of more than a minute is not retried."""
+    """The error has the delay from `Retry-After`; after more than a minute there is no retry."""
     response = reply(b"{}", 429, retry_after="120")
     with Server([Send(response)]) as server, pytest.raises(RateLimitError) as caught:
         make_grok_pool(server).ask("Hi", model="grok")

@@ -297,7 +297,7 @@ def test_messages_in_a_stream_do_not_repeat_text(wire, bodies):
     assert wire.get_answer(make_request("Hi", streamed=True)).text == "Hello."
 
 
-def test_a_function_call_of_the_old_form_is_a_tool_call(wire):
+def test_a_function_call_in_the_old_form_is_a_tool_call(wire):
     """A server that sends `function_call`, the field before `tool_calls`, calls a tool."""
     name, arguments = {"name": "look"}, {"arguments": '{"at": "sky"}'}
     bodies = [_make_chunk({"function_call": part}) for part in (name, arguments)]
@@ -364,7 +364,7 @@ def test_chunks_do_not_depend_on_block_boundaries(wire):
 
 
 def test_concurrent_streams_do_not_mix(wire):
-    """Concurrent streams do not mix, because the engine holds no state of a stream."""
+    """Concurrent streams do not mix, because the engine holds no per-stream state."""
     check_concurrent_streams(wire, STREAM)
 
 

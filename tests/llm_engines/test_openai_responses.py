@@ -374,7 +374,7 @@ ENDS = [
 
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: end.name)
 def test_finish_reasons_are_mapped_to_common_names(wire, end):
-    """Finish reasons of a body and of a stream's last event are mapped to the package's names."""
+    """Finish reasons in a body and in a stream's last event are mapped to the package's names."""
     last_event = {"type": f"response.{end.response['status']}", "response": end.response}
     for script in (body_script(end.response), stream_script([make_event(last_event)])):
         wire.respond_with(script)
@@ -413,7 +413,7 @@ def test_a_tool_call_without_its_end_is_complete(wire, has_output):
     assert answer.finish_reason == "tool_calls"
 
 
-def test_an_end_without_a_response_is_not_taken_for_success(wire):
+def test_an_end_without_a_response_is_not_mistaken_for_success(wire):
     """The type of the last event decides if the event contains no response."""
     text = make_event({"type": "response.output_text.delta", "delta": "Hel"})
     wire.respond_with(stream_script([text, make_event({"type": "response.incomplete"})]))
@@ -542,7 +542,7 @@ def test_chunks_do_not_depend_on_block_boundaries(wire):
 
 
 def test_concurrent_streams_do_not_mix(wire):
-    """Concurrent streams do not mix, because the engine holds no state of a stream."""
+    """Concurrent streams do not mix, because the engine holds no per-stream state."""
     check_concurrent_streams(wire, STREAM)
 
 

@@ -1,4 +1,4 @@
-"""Random answers of the five dialects, cut and mutated; `make soak` runs the full numbers."""
+"""Random answers in the five dialects, truncated and mutated; `make soak` runs the full numbers."""
 
 import copy
 import json
@@ -87,8 +87,8 @@ def random_stream(dialect, source):
 
 
 @pytest.mark.parametrize("first_seed", range(0, CUTS, BATCH))
-def test_a_cut_stream_is_an_error_that_holds_the_beginning(calls, first_seed):
-    """A stream that is cut before its end mark never becomes a reply, wherever it is cut."""
+def test_a_truncated_stream_is_an_error_with_the_beginning(calls, first_seed):
+    """A stream that is truncated before its end mark never becomes a reply, wherever it ends."""
     for seed in range(first_seed, first_seed + BATCH):
         source = random.Random(seed)
         dialect = source.choice(DIALECTS)

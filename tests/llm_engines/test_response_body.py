@@ -73,7 +73,7 @@ def run(project):
     "content_type", ["text/plain; charset=utf-8", "application/json", "application/octet-stream"]
 )
 def test_events_are_read_whatever_their_content_type(run, dialect, content_type):
-    """Events of another content type are events."""
+    """Events are read as events even with another content type."""
     start = head(content_type=content_type, connection="close")
 
     assert run(dialect, [Send(start), *map(Send, dialect.events), CloseConnection()]).text == TEXT
@@ -138,7 +138,7 @@ def test_nothing_after_its_end_damages_an_answer(run, dialect, end):
 @each_dialect
 @pytest.mark.parametrize("is_later", [False, True], ids=["same read", "later"])
 def test_what_follows_the_end_mark_is_not_part_of_the_answer(run, dialect, is_later):
-    """All events of an answer that follow its end mark are ignored; only a proxy marks Gemini's."""
+    """Events after an answer's end mark are ignored; only a proxy adds one to Gemini's."""
     mark = DONE if dialect.name == "gemini" else b""
     events = [*dialect.events, mark]
     more = [text_event(dialect).replace(b"Hel", b"More"), *dialect.events]
@@ -160,7 +160,7 @@ def test_a_broken_chunk_after_the_end_mark_is_ignored(run, dialect, cut):
 
 @each_dialect
 @pytest.mark.parametrize("cut", [0, 1], ids=["with the head", "after the head"])
-def test_a_broken_chunk_before_the_end_mark_cuts_an_answer(run, dialect, cut):
+def test_a_broken_chunk_before_the_end_mark_truncates_an_answer(run, dialect, cut):
     """The text that has arrived is in the error."""
     events = b"".join(dialect.events[: dialect.end])
     blocks = [stream_head(), chunk(events) + b"no chunk\r\n"]
@@ -197,7 +197,7 @@ def test_a_json_body_is_its_own_end(run, dialect, is_streamed):
 @pytest.mark.parametrize("is_streamed", [True, False], ids=["streamed", "whole"])
 @pytest.mark.parametrize("is_null", [True, False], ids=["null", "missing"])
 def test_a_whole_body_without_a_finish_reason_has_stopped(run, dialect, is_streamed, is_null):
-    """The body itself is complete, so no dialect tells a reason that its provider has not sent."""
+    """The body itself is complete, so no dialect invents a reason that was not sent."""
     body = re.sub(
         rb'"(finish_reason|finishReason|stop_reason)": ?"\w+"',
         rb'"\1": null' if is_null else b'"other": 1',
@@ -246,15 +246,15 @@ def test_a_list_of_events_that_is_cut_off_ends_with_its_end_mark(run, count, end
 
 @pytest.mark.parametrize("mark", [b"data: [DONE]", b"data:  [DONE] ", b"event: x\ndata:[DONE]!"])
 def test_an_end_mark_may_have_spaces(run, mark):
-    """What follows it is not part of the answer."""
+    """What follows such an end mark is not part of the answer."""
     (dialect,) = (dialect for dialect in DIALECTS if dialect.name == "chat")
     events = [*dialect.events[:-1], mark + b"\n\n", text_event(dialect)]
 
     assert run(dialect, dialect.stream(b"".join(events))).text == TEXT
 
 
-def test_a_page_of_a_proxy_is_shown_without_its_markup(run):
-    """The title and the text of an HTML page are the reason."""
+def test_a_proxys_page_is_shown_without_its_markup(run):
+    """The title and the text of an HTML page are shown as the reason."""
     (dialect,) = (dialect for dialect in DIALECTS if dialect.name == "chat")
     page = b"<html><title>502 Bad Gateway</title><style>a{}</style><h1>upstream&nbsp;broke</h1>"
 
@@ -357,7 +357,7 @@ BODIES = {
 @each_dialect
 @pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
 def test_the_reason_of_an_error_response_is_shown(run, dialect, is_streamed):
-    """FastAPI's `detail`, `errors` lists and nested forms contain the reason, cut or not."""
+    """FastAPI's `detail`, `errors` lists and nested forms contain the reason, truncated or not."""
     for name, body in BODIES.items():
         data = json.dumps(body).encode()
         for end in (Send(chunk(b"")), CloseConnection(), Reset(), Stall()):
@@ -371,7 +371,7 @@ def test_the_reason_of_an_error_response_is_shown(run, dialect, is_streamed):
 @each_dialect
 @pytest.mark.parametrize("end", [CloseConnection(), Reset()], ids=["close", "reset"])
 def test_the_beginning_of_an_error_response_is_shown(run, dialect, end):
-    """A page of an error that is cut off is quoted."""
+    """A truncated error page is quoted."""
     script = [Send(error_head(403)), Send(chunk(b"<p>upstream broke</p>")), end]
 
     with pytest.raises(GatewayError, match="upstream broke"):
@@ -388,8 +388,8 @@ def test_the_reason_of_an_error_within_a_stream_is_shown(run, dialect):
                 run(dialect, [Send(stream_head()), Send(chunk(data)), Send(chunk(b""))])
 
 
-def test_an_error_with_a_number_alone_shows_it(run):
-    """A code is better than no reason, and one that is no HTTP status is not shown as one."""
+def test_an_error_with_only_a_number_shows_it(run):
+    """A code is better than no reason; one that is not an HTTP status is not shown as one."""
     (dialect,) = (dialect for dialect in DIALECTS if dialect.name == "chat")
     body = json.dumps({"error": {"code": 1301}}).encode()
 
@@ -426,7 +426,7 @@ def test_a_malformed_response_is_not_requested_again(run, dialect):
 
 
 @pytest.mark.parametrize("status", [520, 521, 522, 523, 524])
-def test_errors_of_a_gateway_in_front_are_retried(run, status):
+def test_errors_from_a_gateway_in_front_are_retried(run, status):
     """Cloudflare's statuses for a failing origin are retried, like 502."""
     (dialect,) = (dialect for dialect in DIALECTS if dialect.name == "chat")
     failure = [Send(reply(b"{}", status, retry_after="0"))]
@@ -458,7 +458,7 @@ def test_stream_options_that_were_refused_are_not_sent_again(project, status):
         ]
 
 
-def test_the_events_of_a_stream_are_read_when_asked_for():
+def test_a_streams_events_are_parsed_on_request():
     """A log is a sequence of parsed events without the end mark; invalid data is a str."""
     log = EventLog()
     log.add(['{"a": 1}', "{"])
@@ -500,7 +500,7 @@ def test_one_large_event_is_kept():
 
 @each_dialect
 def test_a_whole_body_is_one_chunk(run, dialect, monkeypatch):
-    """Each chunk is checked apart, so that one chunk costs a fraction of several."""
+    """Each chunk is checked separately, so one chunk costs a fraction of several."""
     chunks = []
     add = PartialReply.add
     monkeypatch.setattr(
@@ -515,7 +515,7 @@ def test_a_whole_body_is_one_chunk(run, dialect, monkeypatch):
 
 
 def test_the_text_before_an_error_in_a_whole_body_is_kept(run):
-    """The provider bills it, so the error has it as its partial answer."""
+    """The provider bills this text, so the error has it as its partial answer."""
     (chat,) = (dialect for dialect in DIALECTS if dialect.name == "chat")
     choice = {"index": 0, "message": {"content": "Half an"}, "finish_reason": "error"}
     body = json.dumps({"choices": [choice]}).encode()

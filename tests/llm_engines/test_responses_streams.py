@@ -1,4 +1,4 @@
-"""Random answers of the Responses API: a stream and the equal body give the same reply."""
+"""Random answers from the Responses API: a stream and the equal body give the same reply."""
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -13,7 +13,7 @@ PNG = "iVBORw0KGgo="
 
 
 def optional(**fields):
-    """Return a strategy for objects of which any field may be missing or null."""
+    """Return a strategy for objects whose fields may each be missing or null."""
     return st.fixed_dictionaries(
         {},
         # Mostly with a value, so that the interesting answers are common.
@@ -160,14 +160,14 @@ def test_a_stream_gives_the_reply_of_the_equal_body(body, sizes):
 @settings(max_examples=100)
 @given(bodies(), st.lists(st.integers(1, 3), max_size=3))
 def test_a_stream_without_its_output_at_the_end_gives_the_reply(body, sizes):
-    """Some proxies leave out of the last event what they have streamed."""
+    """Some proxies omit from the last event what they have streamed."""
     assert reply_fields(*events_of(body, sizes, has_output=False)) == reply_fields(body)
 
 
 @settings(max_examples=100)
 @given(bodies(), st.lists(st.integers(1, 3), max_size=3))
 def test_a_stream_without_the_ends_of_its_items_gives_the_reply(body, sizes):
-    """Some proxies leave out the ends of items, which the last event has."""
+    """Some proxies omit the ends of items, which the last event contains."""
     assert reply_fields(*events_of(body, sizes, has_item_ends=False)) == reply_fields(body)
 
 
@@ -177,7 +177,7 @@ def test_a_stream_without_the_ends_of_its_items_gives_the_reply(body, sizes):
 @example(body=body_of(message("a"), message("b")), start=1, has_output=False)
 @example(body=body_of(message("a"), message("b")), start=2, has_output=True)
 def test_items_that_are_not_sent_in_pieces_are_read_from_their_ends(body, start, has_output):
-    """A stream may have the pieces of some items alone."""
+    """A stream may send only some items in pieces."""
     all_events = list(events_of(body, [], has_output=has_output))
     is_sent = [number % 2 == start for number in range(len(body["output"]))]
     events = [
@@ -189,7 +189,7 @@ def test_items_that_are_not_sent_in_pieces_are_read_from_their_ends(body, start,
 
 @settings(max_examples=50)
 @given(bodies())
-def test_a_stream_of_its_last_event_alone_gives_the_reply(body):
+def test_a_stream_with_only_its_last_event_gives_the_reply(body):
     """A server may stream nothing but the end."""
     end = {"type": f"response.{body['status']}", "response": body}
 

@@ -1,4 +1,4 @@
-"""All contents of an answer are the same when it is whole, streamed, recorded and sent back."""
+"""An answer's contents are the same whether it is whole, streamed, recorded or sent back."""
 
 import contextlib
 import dataclasses
@@ -94,7 +94,7 @@ def test_a_replayed_reply_equals_the_recorded_one(wire, rich, is_streamed, tmp_p
 
 
 def test_a_reply_can_be_pickled_and_is_json(wire, rich):
-    """Pickle returns an equal reply, and `to_dict` only values that strict JSON has."""
+    """Pickle returns an equal reply, and `to_dict` returns only values that strict JSON allows."""
     reply = _reply(wire, rich, is_streamed=True)
 
     assert pickle.loads(pickle.dumps(reply)) == reply
@@ -123,7 +123,7 @@ def test_the_answer_goes_back_as_it_came(wire, rich, is_streamed):
 
 
 def test_a_conversation_sends_the_answer_back(wire, rich):
-    """`chat` does the same, also with an answer replayed from a pickle of its message."""
+    """`chat` does the same, even with an answer replayed from a pickle of its message."""
     chat = wire.pool.chat(name=f"of-{rich.name}")
     _reply(wire, rich, is_streamed=True, chat=chat)
     chat.turns[0] = pickle.loads(pickle.dumps(chat.turns[0]))
@@ -134,7 +134,7 @@ def test_a_conversation_sends_the_answer_back(wire, rich):
     assert wire.request_body[rich.field][rich.position : end] == rich.sent_back
 
 
-def test_another_engine_gets_the_turn_without_it(wire, rich):
+def test_another_engine_gets_the_turn_without_carried_data(wire, rich):
     """The data that an answer carries for its engine is not sent to another engine."""
     reply = _reply(wire, rich, is_streamed=True)
     other = dataclasses.replace(reply.carried, engine="other")
@@ -186,7 +186,7 @@ UNVERIFIED = [
 
 
 @pytest.mark.parametrize("message", UNVERIFIED)
-def test_a_turn_that_the_provider_cannot_verify_is_sent_without_it(wire, rich, message):
+def test_a_turn_that_cannot_be_verified_is_sent_without_carried_data(wire, rich, message):
     """Another model or key of the same engine may refuse what a turn carries."""
     reply = _reply(wire, rich, is_streamed=True)
     plain = Message("assistant", reply.message.parts)
@@ -207,7 +207,7 @@ def test_a_turn_that_the_provider_cannot_verify_is_sent_without_it(wire, rich, m
     assert len(sent) == 2
 
 
-def test_an_error_of_another_kind_is_not_sent_again(wire, rich):
+def test_another_kind_of_error_causes_no_second_request(wire, rich):
     """Only an error that names what a turn carries is answered with another request."""
     reply = _reply(wire, rich, is_streamed=False)
     wire.respond_with(body_script({"error": {"message": "no such tool"}}, 400))

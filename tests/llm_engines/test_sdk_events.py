@@ -378,7 +378,7 @@ class Vendor:
 
     Attributes:
         events: Returns the events of an answer, as the SDK's types write them.
-        read: Reads the answer of a server with the vendor's SDK.
+        read: Reads a server's answer with the vendor's SDK.
     """
 
     name: str

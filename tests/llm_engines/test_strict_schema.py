@@ -135,7 +135,7 @@ class Movie(TypedDict):
 
 
 class Point(NamedTuple):
-    """A NamedTuple of different types."""
+    """A NamedTuple with fields of different types."""
 
     x: int
     label: str
@@ -410,7 +410,7 @@ def check_anthropic(strict):
 
 
 def check_gemini(strict):
-    """The keywords of the documentation, which the SDK's types know too."""
+    """The documented keywords, which the SDK's types also contain."""
     known = {"$defs", "$ref", "anyOf", "items", "prefixItems", "enum", "type", "format", "title"}
     known |= {"description", "minItems", "maxItems", "minimum", "maximum", "properties"}
     known |= {"required", "additionalProperties"}
@@ -495,7 +495,7 @@ def test_an_answer_is_the_value_that_pydantic_parses(case):
 
 @pytest.mark.parametrize("case", STRUCTS, ids=lambda case: case.name)
 def test_a_struct_keeps_its_defaults(case):
-    """A null of an optional field of a struct is its default."""
+    """A null for a struct's optional field becomes the field's default."""
     assert ResponseSchema(case.kind).parse(json.dumps(case.answer)) == Dog("Rex", good=True)
 
 
@@ -541,13 +541,13 @@ def wide(count):
         ("openai", {"$defs": {"A": {"$ref": "#/$defs/A"}}, "$ref": "#/$defs/A"}, False),
     ],
 )
-def test_what_a_provider_cannot_hold_has_no_strict_form(dialect, schema, is_enforced):
+def test_a_schema_beyond_the_limits_has_no_strict_form(dialect, schema, is_enforced):
     """A schema beyond a provider's limits has no strict form, so the prompt asks for it."""
     assert (enforced(dialect, schema) is not None) == is_enforced
 
 
 def test_bounds_that_a_provider_does_not_know_are_in_the_description():
-    """Unsupported bounds are described in words; OpenAI supports those of numbers."""
+    """Unsupported bounds are described in words; OpenAI supports bounds on numbers."""
     schema = ResponseSchema(Bounded).schema
 
     assert "minimum: 0" in enforced("anthropic", schema)["properties"]["age"]["description"]
@@ -555,7 +555,7 @@ def test_bounds_that_a_provider_does_not_know_are_in_the_description():
 
 
 def test_tools_and_a_schema_cannot_go_to_cohere_together():
-    """Cohere refuses `response_format` beside tools, so the prompt asks for the schema."""
+    """Cohere refuses `response_format` with tools, so the prompt asks for the schema."""
     params = {"tools": []}
     request = Request((Message("user", "x"),), "m", schema=wide(1), params=params)
 
@@ -575,7 +575,7 @@ def test_an_endpoint_may_enforce_less_than_a_schema(mode, schema):
 
 @dataclass
 class Firm:
-    """A type whose first field has the name of that of `City`."""
+    """A type whose first field has the same name as `City`'s."""
 
     name: str
     staff: int = 0
@@ -625,7 +625,7 @@ def test_openai_distinguishes_the_objects_of_a_union_by_their_first_key(kind, is
 
 
 def _property(part):
-    """Return the first property of an object that is no reference, or ``None``."""
+    """Return the first property of an object that is not a reference, or ``None``."""
     values = part.get("properties", {}).values()
     return next((value for value in values if "$ref" not in value), None)
 

@@ -1,4 +1,4 @@
-"""Sample streams of the five dialects, truncated at every byte."""
+"""Sample streams in the five dialects, truncated at every byte."""
 
 import json
 
@@ -66,7 +66,7 @@ def test_a_truncated_stream_raises_an_error(project, dialect):
         ),
     ],
 )
-def test_one_json_line_of_a_stream_is_no_whole_answer(project, engine, event):
+def test_one_json_line_of_a_stream_is_not_a_whole_answer(project, engine, event):
     """A stream of JSON lines that is cut after its first line is truncated."""
     with Server([Send(reply(json.dumps(event).encode() + b"\n"))]) as server:
         variable = f"GATEWAYX_{engine.upper()}"

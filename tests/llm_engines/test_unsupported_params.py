@@ -110,7 +110,7 @@ LIMITS = [
 
 @pytest.mark.parametrize(("message", "limit"), LIMITS)
 def test_the_limit_of_a_model_is_read_from_the_providers_text(message, limit):
-    """Digits in the name of the model and the HTTP status do not count as its limit."""
+    """Digits in the model's name or the HTTP status do not count as its limit."""
     request = Request(messages=MESSAGES, model="big-2503", max_tokens=4000)
     data = json.dumps({"error": {"message": message}}).encode()
     error = ProviderErrors("grok", request.model, Secret("")).from_response(400, {}, data)

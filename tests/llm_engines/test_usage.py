@@ -79,8 +79,8 @@ def test_a_usage_of_any_type_is_no_error(project, dialect):
 
 @each_dialect
 @pytest.mark.parametrize("usage", [None, [], "10", 3, True, {}])
-def test_a_usage_that_is_no_object_is_no_error(project, dialect, usage):
-    """The whole usage may be of another type, too."""
+def test_a_usage_that_is_not_an_object_is_no_error(project, dialect, usage):
+    """The whole usage may also have another type."""
     name = ENGINES[dialect.name]
     body = json.loads(dialect.whole)
     body |= {field: usage for field in USAGES if field in body}
