@@ -106,7 +106,7 @@ class Provider:
 
     @property
     def submitted(self):
-        """How often each prompt was submitted in a batch that exists."""
+        """How many times each prompt was submitted in a batch that exists."""
         return Counter(prompt_of(row["body"]) for batch in self.batches for row in batch["rows"])
 
     def _answer(self, request):

@@ -135,7 +135,7 @@ def count_outcomes(frame):
 # What comes back
 
 
-def test_a_job_comes_back_at_once_and_its_result_is_that_of_map(pool, model, provider):
+def test_a_job_is_returned_at_once_and_its_result_equals_that_of_map(pool, model, provider):
     job = submit(pool, model)
 
     assert isinstance(job, BatchJob)
@@ -191,7 +191,7 @@ def test_an_answer_that_does_not_match_its_schema_is_an_error_of_its_row(pool, m
     assert count_outcomes(answers) == {"answers": 1, "ProviderError": 2}
 
 
-def test_rows_answered_live_are_not_submitted_and_the_other_way_round(pool, model, provider):
+def test_rows_answered_live_are_not_submitted_and_vice_versa(pool, model, provider):
     pool.map(ROWS[:1], "{{text}}", model, progress=False)
     answers = submit(pool, model).result()
     again = pool.map(ROWS, "{{text}}", model, progress=False)
@@ -347,7 +347,7 @@ def test_rows_do_not_ask_for_what_only_some_models_have(reopen, provider):
     assert "include" not in provider.batches[0]["rows"][0]["body"]
 
 
-def test_names_of_rows_fit_and_say_nothing(pool, model, provider):
+def test_row_names_fit_and_reveal_nothing(pool, model, provider):
     submit(pool, model, pd.DataFrame({"text": ["secret words"]}))
 
     (row,) = provider.batches[0]["rows"]
@@ -365,7 +365,7 @@ def test_a_row_is_found_by_its_name(position):
 
 
 @pytest.mark.parametrize("name", ["", "r", "r0", "0-01234567", "r-1-01234567", "r٣-01234567"])
-def test_a_foreign_name_is_no_row(name):
+def test_a_foreign_name_is_not_a_row(name):
     assert part_files.row_position(name, "0123456789ab", 10) is None
 
 
@@ -438,7 +438,7 @@ def test_a_submission_that_is_lost_twice_fails_and_leaves_nothing_open(pool, mod
     assert list(submit(pool, model).result().answer) == ["A", "B", "C"]
 
 
-def test_batches_of_others_are_not_taken_for_a_lost_one(reopen, provider):
+def test_other_batches_are_not_mistaken_for_a_lost_one(reopen, provider):
     pool = reopen("chat")
     provider._create([row("x"), row("y"), row("z")], {}, "/v1/chat/completions")
     provider.lose = ["after"]
@@ -465,9 +465,7 @@ def test_a_lost_batch_is_found_on_a_later_page(pool, model, dialect, provider):
 
 
 @pytest.mark.parametrize("page", ["that repeats", "without end"])
-def test_a_list_of_batches_without_an_end_is_not_read_for_ever(
-    pool, dialect, model, provider, page
-):
+def test_an_endless_batch_list_is_not_read_forever(pool, dialect, model, provider, page):
     """Reading on would take memory until the kernel is killed."""
     created_at = "2999-01-01T00:00:00Z" if dialect == "anthropic" else 4e10
     numbers = itertools.count() if page == "without end" else itertools.repeat(1)
@@ -509,7 +507,7 @@ def test_the_person_is_asked_if_two_batches_may_be_the_lost_one(reopen, provider
     assert provider.submitted["a"] == 2  # the person has said so
 
 
-def test_answers_of_another_batch_are_never_taken(reopen, provider):
+def test_answers_from_another_batch_are_never_used(reopen, provider):
     pool = reopen("anthropic")
     provider._create([row("x"), row("y"), row("z")], {}, "")
     provider.lose = ["before"]
@@ -658,7 +656,7 @@ def errored(line, status, kind, message="no"):
         (401, "authentication_error", True),
     ],
 )
-def test_errors_of_rows(pool, model, provider, fault):
+def test_row_errors(pool, model, provider, fault):
     status, kind, asked_again = fault
     results(provider, lambda lines: [errored(lines[0], status, kind), *lines[1:]])
 
@@ -689,7 +687,7 @@ def test_rows_that_were_not_run_are_asked_again(pool, model, provider, kind):
 
 
 @pytest.mark.parametrize("status", ["expired", "cancelled"])
-def test_what_was_finished_of_a_batch_that_ended_early_is_kept(reopen, provider, status):
+def test_finished_rows_of_a_batch_that_ended_early_are_kept(reopen, provider, status):
     provider.status = status
     results(provider, lambda lines: lines[:1])
 
@@ -831,9 +829,7 @@ def test_a_poll_that_fails_is_not_a_failed_batch(pool, model, provider):
 
 
 @pytest.mark.parametrize(("status", "kind"), [(401, AuthenticationError), (404, GatewayError)])
-def test_an_error_that_does_not_pass_is_raised_and_the_batch_goes_on(
-    pool, model, provider, status, kind
-):
+def test_a_permanent_error_is_raised_and_the_batch_continues(pool, model, provider, status, kind):
     provider.fail = [status]
     job = submit(pool, model)
 
@@ -842,7 +838,7 @@ def test_an_error_that_does_not_pass_is_raised_and_the_batch_goes_on(
     assert list(job.result().answer) == ["A", "B", "C"]
 
 
-def test_a_batch_that_the_provider_has_deleted_can_be_given_up(pool, model, provider):
+def test_a_batch_that_the_provider_has_deleted_can_be_discarded(pool, model, provider):
     job = submit(pool, model)
     provider.fail = [404]
 
@@ -852,7 +848,7 @@ def test_a_batch_that_the_provider_has_deleted_can_be_given_up(pool, model, prov
     assert list(submit(pool, model).result().answer) == ["A", "B", "C"]
 
 
-def test_result_waits_at_most_for_its_timeout(pool, model, provider, clock):
+def test_result_waits_at_most_its_timeout(pool, model, provider, clock):
     provider.ends = False
     job = submit(pool, model)
 
@@ -971,7 +967,7 @@ def test_fallback_and_batch_cannot_be_combined(pool, model, provider):
     assert provider.seen == []
 
 
-def test_batch_must_be_a_bool_and_is_no_option_of_imap(pool, model):
+def test_batch_must_be_a_bool_and_is_not_an_option_of_imap(pool, model):
     with pytest.raises(UsageError, match="batch must be a bool"):
         pool.map(ROWS, "{{text}}", model, batch=1)
     with pytest.raises((UsageError, TypeError)):
@@ -981,7 +977,7 @@ def test_batch_must_be_a_bool_and_is_no_option_of_imap(pool, model):
 # Costs
 
 
-def test_rows_cost_half_of_the_normal_price(pool, model, provider):
+def test_rows_cost_half_the_normal_price(pool, model, provider):
     live = pool.map(ROWS, "{{text}}", model, progress=False)
     answers = submit(pool, model, fresh=True).result()
 
@@ -1028,7 +1024,7 @@ def test_max_cost_allows_what_fits_with_max_tokens(pool, model, provider):
     assert list(answers.answer) == ["A", "B", "C"]
 
 
-def test_max_cost_is_compared_with_the_price_of_a_batch(reopen, provider):
+def test_max_cost_is_compared_with_a_batchs_price(reopen, provider):
     # Answers of 50 tokens cost up to $0.0015 at the normal price of $10 for a million.
     job = submit(reopen("chat"), MODELS["chat"], max_cost=0.0011, max_tokens=50)
 
@@ -1050,19 +1046,19 @@ def test_max_cost_refuses_an_unknown_price(reopen, provider):
     assert provider.seen == []
 
 
-def test_the_limit_of_the_session_holds(reopen, provider):
+def test_the_session_limit_holds(reopen, provider):
     with pytest.raises(BudgetError, match="nothing was submitted"):
         submit(reopen("chat", max_cost=0.001), MODELS["chat"])
     assert provider.seen == []
 
 
-def test_the_limit_of_the_day_holds(reopen, provider):
+def test_the_daily_limit_holds(reopen, provider):
     with pytest.raises(BudgetError, match="nothing was sent"):
         submit(reopen("chat", max_cost_per_day=0.001), MODELS["chat"])
     assert provider.seen == []
 
 
-def test_the_limit_of_the_session_counts_the_open_batches_of_other_jobs(reopen, provider):
+def test_the_session_limit_counts_other_jobs_open_batches(reopen, provider):
     provider.ends = False
     pool = reopen("chat", max_cost=0.0012)
     submit(pool, MODELS["chat"], ROWS[:2], max_tokens=100)

@@ -1,4 +1,4 @@
-"""Embeddings of many texts: stored as they arrive, and asked only once."""
+"""Embeddings of many texts: stored as they arrive, and requested only once."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_many_texts_are_embedded_in_order(pool, rows):
     np.testing.assert_array_equal(vectors, expected(TEXTS))
 
 
-def test_a_second_call_asks_for_new_texts_alone(pool, engine, reopen):
+def test_a_second_call_asks_only_for_new_texts(pool, engine, reopen):
     pool.embed(TEXTS, "counting")
     pool.close()
     other = EmbeddingEngine()

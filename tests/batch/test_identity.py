@@ -82,7 +82,7 @@ def test_equal_functions_have_equal_texts(first, second):
 
 
 @pytest.mark.parametrize(("first", "second"), DIFFERENT, ids=range(len(DIFFERENT)))
-def test_other_functions_have_other_texts(first, second):
+def test_different_functions_have_different_texts(first, second):
     assert function_text(first) != function_text(second)
 
 
@@ -91,7 +91,7 @@ def test_a_text_holds_no_address():
     assert " at 0x" not in function_text(adder(object()))
 
 
-def test_two_lambdas_of_one_line_are_told_apart():
+def test_two_lambdas_on_one_line_are_distinguished():
     first, second = (lambda row: row + "a"), (lambda row: row + "b")
 
     assert function_text(first) != function_text(second)
@@ -188,7 +188,7 @@ def test_a_stored_error_reads_the_same(kind):
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"engine": 5}', b"\xff"])
 @pytest.mark.parametrize("outcome", ["ok", "ContentFilterError", "NoSuchError", "pathlib"])
-def test_a_damaged_row_is_an_error_of_its_own(content, outcome):
+def test_a_damaged_row_is_a_separate_error(content, outcome):
     stored = decode_outcome(content, outcome, None)
 
     assert isinstance(stored, errors.ConfigError)

@@ -168,7 +168,7 @@ def test_no_rows_give_no_answers(pool, engine, rows):
     assert not engine.asked
 
 
-def test_output_columns_gives_the_new_ones_alone(pool):
+def test_output_columns_gives_only_the_new_ones(pool):
     rows = frame()
 
     answers = pool.map(rows, "{{text}}", output="columns", **QUIET)
@@ -231,7 +231,7 @@ def test_equal_rows_are_asked_once(pool, engine):
     assert engine.asked == {"a": 1, "b": 1}
 
 
-def test_a_second_run_asks_about_new_rows_alone(pool, engine, reopen):
+def test_a_second_run_asks_only_about_new_rows(pool, engine, reopen):
     pool.map(["a", "b"], "{{input}}", **QUIET)
     pool.close()
     other = CountingEngine()
@@ -320,7 +320,7 @@ def test_max_age_asks_about_older_answers_again(pool, engine):
         ProviderError("oops", status=503),
     ],
 )
-def test_a_passing_failure_is_asked_again(pool, engine, error):
+def test_a_temporary_failure_is_asked_again(pool, engine, error):
     engine.errors["b"] = error
     error.should_retry = False
     first = pool.map(["a", "b"], "{{input}}", **QUIET)
@@ -337,7 +337,7 @@ def test_a_passing_failure_is_asked_again(pool, engine, error):
     assert again[0].text == "A"
 
 
-def test_a_lasting_failure_is_not_asked_again(pool, engine):
+def test_a_permanent_failure_is_not_asked_again(pool, engine):
     engine.errors["b"] = ContentFilterError("no", status=400, hint="Rephrase it.")
 
     first = pool.map(["a", "b"], "{{input}}", **QUIET)
@@ -565,7 +565,7 @@ def test_the_summary_adds_up(pool, engine, capsys):
     assert "6 rows answered (3 from today, 2 asked, 1 equal to another row)" in summary
 
 
-def test_errors_of_planning_are_raised(pool, project):
+def test_planning_errors_are_raised(pool, project):
     with pytest.raises(GatewayError, match="nothing"):
         pool.map(["a"], "{{input}}", model="nothing", progress=False)
 

@@ -1,4 +1,4 @@
-"""Inputs that would lose an answer, give a wrong one, pay twice, or wait for ever."""
+"""Inputs that would lose an answer, give a wrong one, pay twice, or wait forever."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_half_a_surrogate_pair_in_the_options_is_no_raw_error(pool, options):
     assert len(pool.map(["a"], "{{input}}", **QUIET, **options)) == 1
 
 
-def test_a_row_that_cannot_be_stored_is_not_awaited_for_ever(pool, monkeypatch):
+def test_a_row_that_cannot_be_stored_is_not_awaited_forever(pool, monkeypatch):
     def fail(*_):
         raise RuntimeError("broken")
 
@@ -65,7 +65,7 @@ def test_a_row_that_cannot_be_stored_is_not_awaited_for_ever(pool, monkeypatch):
         pool.map(["a", "b"], "{{input}}", **QUIET)
 
 
-def test_texts_that_only_look_alike_have_other_keys():
+def test_texts_that_only_look_alike_have_different_keys():
     encoded = "l" + '["a",{"temperature":0.5},""]'
     requests = [RowRequest("x?"), RowRequest(HALF), RowRequest("a", {"temperature": 0.5})]
     requests += [RowRequest(encoded), RowRequest(encoded[1:]), RowRequest("\0" + encoded[1:])]

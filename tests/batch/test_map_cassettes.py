@@ -39,7 +39,7 @@ def test_a_recorded_map_replays_without_the_engine_and_without_the_store(
     assert not (project.root / ".gatewayx" / "results.sqlite").exists()
 
 
-def test_rows_of_an_earlier_run_are_recorded_without_a_call(project, pool, engine, path):
+def test_rows_from_an_earlier_run_are_recorded_without_a_call(project, pool, engine, path):
     pool.map(ROWS, "{{text}}", **QUIET)
     with pool.cassette(path):
         pool.map(ROWS, "{{text}}", **QUIET)
@@ -49,7 +49,7 @@ def test_rows_of_an_earlier_run_are_recorded_without_a_call(project, pool, engin
         assert other.map(ROWS, "{{text}}", **QUIET).answer.tolist() == ["A", "B", "A"]
 
 
-def test_a_cassette_comes_before_the_store(pool, engine, path):
+def test_a_cassette_takes_precedence_over_the_store(pool, engine, path):
     engine.answers["a"] = "recorded"
     with pool.cassette(path):
         pool.ask("a", "counting")

@@ -60,7 +60,7 @@ def provider():
 
 @pytest.fixture(scope="module")
 def processes(provider, tmp_path_factory):
-    """Return a cluster of two processes with an environment of their own."""
+    """Return a cluster of two processes with their own environment."""
     with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
         patch.setenv("HOME", str(tmp_path_factory.mktemp("workers-home")))
         for name, value in provider.environment.items():
@@ -269,7 +269,7 @@ def test_a_stopped_map_returns_the_rows_that_it_has_not_read(threads, pool, prov
     assert set(answers.gx_error[~done]) == {"not asked, because the map was stopped"}
 
 
-def test_errors_of_workers_reach_the_caller(threads, pool, provider):
+def test_worker_errors_reach_the_caller(threads, pool, provider):
     provider.status = 401
     with pytest.raises(AuthenticationError):
         pool.map(frame(8), "{{text}}", **MODEL)

@@ -55,7 +55,7 @@ def lines(project, name):
 
 @pytest.fixture
 def script(project):
-    """Return a function that starts the script in a process of its own."""
+    """Return a function that starts the script in its own process."""
     processes = []
     path = project.root / "script.py"
     path.write_text(SCRIPT)

@@ -69,7 +69,7 @@ def test_a_summary_says_where_the_answers_come_from(values, line):
     assert figures(**values).summary_lines() == [line]
 
 
-def test_today_is_called_so():
+def test_today_is_called_today():
     now = time.time()
     made = figures(1, answered=1, reused=1, reused_since=(now, now))
 

@@ -15,7 +15,7 @@ from gatewayx_nb.replies import Reply
 
 
 class City:
-    """A class of the notebook."""
+    """A class in the notebook."""
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ class City:
 )
 @pytest.mark.parametrize("attribute", ["", ".text"])
 def test_a_reply_does_not_overwrite_code(name, kind, attribute):
-    """A module, function or class of the notebook is not overwritten; nothing is sent."""
+    """A notebook's module, function or class is not overwritten; nothing is sent."""
     names = {"math": math, "City": City, "helper": lambda: None, "log": math.log}
     with pytest.raises(UsageError, match=f"would overwrite the {kind} '{name}'"):
         cell.read(f"mock -o {name}{attribute}", "hi", names)

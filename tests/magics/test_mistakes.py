@@ -1,4 +1,4 @@
-"""Mistakes of a beginner: the typed cell, and the two lines that are shown."""
+"""A beginner's mistakes: the typed cell, and the two lines that are shown."""
 
 from dataclasses import dataclass
 
@@ -535,7 +535,7 @@ def test_each_mode_of_a_cassette_is_described(shell, mode, text):
 
 @pytest.mark.parametrize("line", ["", " --mode auto", " --mode record"])
 @pytest.mark.parametrize("override", ["", "replay"])
-def test_the_line_of_a_cassette_is_the_same_in_a_replay(shell, monkeypatch, line, override):
+def test_a_cassettes_line_is_the_same_in_a_replay(shell, monkeypatch, line, override):
     """A notebook saves the line, which is the same when the notebook is replayed."""
     first = repr(shell.ask(f"%gatewayx cassette a.jsonl{line}"))
     shell.ask("%gx mock -q hi")

@@ -96,19 +96,19 @@ def test_a_job_in_a_terminal_explains_how_to_get_its_answer(shell, capsys):
     assert shell.user_ns["job1"].result().text == "[mock] hi"
 
 
-def test_a_hash_in_a_prompt_or_an_option_is_no_comment(shell):
+def test_a_hash_in_a_prompt_or_an_option_is_not_a_comment(shell):
     """A line's prompt and an option's value may begin with `#`."""
     assert shell.ask("%gx mock -q # Title").text == "[mock] # Title"
     assert shell.ask("%gx mock -q -s '# Role' hi").text == "[mock (system: # Role)] hi"
 
 
 def test_a_comma_in_the_name_of_a_model_is_kept(shell):
-    """A comma after the colon of a reference belongs to the model's name."""
+    """A comma after a reference's colon belongs to the model's name."""
     assert shell.ask("%gx mock:a,b -q hi").model == "a,b"
 
 
 def test_a_chat_in_a_variable_is_continued(shell):
-    """`--chat` takes a variable that holds a conversation; a conversation of that name is first."""
+    """`--chat` takes a variable that holds a conversation; one with that name comes first."""
     shell.ask("import gatewayx_nb as gx\nc = gx.pool().chat('mock')\nreply = c.ask('Once')")
     shell.ask("%%gatewayx -q -c c\nAnd then?")
     shell.ask("%gx mock -q -c {{c}} The end.")
@@ -178,7 +178,7 @@ def keyed_engines(project, clean_environment):
 
 @pytest.mark.usefixtures("keyed_engines")
 def test_a_default_that_changes_with_the_keys_is_noted_once(shell, project, capsys):
-    """The first answer of a default model that nobody has chosen says which one it replaces."""
+    """The first answer from a default model that nobody has chosen says which one it replaces."""
     shell.ask("%%gx\nhi")
     assert "default model" not in capsys.readouterr().out
 

@@ -539,7 +539,7 @@ def test_init_keeps_the_choices_of_the_notebook(shell, tmp_path, monkeypatch):
 
 
 def test_init_keeps_an_open_cassette_closable_and_the_budget(shell, tmp_path, monkeypatch):
-    """The notebook's cassette object, the totals and the session limit of the kernel are kept."""
+    """The notebook's cassette object and the kernel's totals and session limit are kept."""
     monkeypatch.delenv("GATEWAYX_HOME")
     (tmp_path / "repository" / ".git").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "repository")

@@ -13,7 +13,7 @@ from gatewayx_nb.secure_config import Secret
 
 @dataclass
 class City:
-    """A class of the notebook."""
+    """A class in the notebook."""
 
     name: str
 

@@ -340,7 +340,7 @@ def test_a_folder_that_cannot_be_listed_is_reported(project, obstacle):
 
 
 @pytest.mark.parametrize("body", ["class MineEngine:\n    pass\n", "class Foo: ...\n"])
-def test_a_class_without_a_base_is_no_engine(project, body):
+def test_a_class_without_a_base_is_not_an_engine(project, body):
     """If a file's class is not an engine, the error says so instead of asking for a key."""
     (project.engines / "mine_engine.py").write_text(body)
     with project.pool() as pool:

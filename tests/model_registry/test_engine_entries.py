@@ -123,7 +123,7 @@ def test_a_local_server_is_ready_if_it_answers(project):
     ],
 )
 def test_an_invalid_base_url_is_one_row_that_says_so(project, clean_environment, url):
-    """An entry of the user's with an invalid URL does not affect the status of other engines."""
+    """A user's entry with an invalid URL does not affect the status of other engines."""
     with _pool_with_entry(project, clean_environment, url) as pool:
         (row,) = [row for row in pool.status() if row.name == "odd"]
         assert row.state == "no base URL"
@@ -220,8 +220,8 @@ def test_an_unreadable_engines_file_is_reported(project, content):
     assert pool.ask("x", model="mock").text == "[mock] x"
 
 
-def test_an_entry_of_the_user_folder_is_an_engine(project, clean_environment):
-    """An entry added to the engines.toml of the user folder is read without a restart.
+def test_an_entry_in_the_user_folder_is_an_engine(project, clean_environment):
+    """An entry added to the user folder's engines.toml is read without a restart.
 
     If the file is invalid, other engines are unaffected.
     """

@@ -139,7 +139,7 @@ def test_a_base_url_without_a_key_is_listed_as_no_key(project):
             pool.ask("x", model="newone")
 
 
-def test_a_base_url_of_an_existing_engine_defines_no_new_one(project):
+def test_a_base_url_for_an_existing_engine_defines_no_new_one(project):
     """A base URL for an existing engine changes its URL and defines no new engine."""
     project.set_keys("GATEWAYX_GROK_BASE_URL=http://127.0.0.1:9\nGATEWAYX_KEY_BASE_URL=http://h\n")
     with project.pool() as pool:
@@ -172,7 +172,7 @@ def test_an_engine_overrides_shipped_aliases_only(project):
         ),
     ],
 )
-def test_settings_of_unknown_engines_are_reported(project, settings, expected_message):
+def test_settings_for_unknown_engines_are_reported(project, settings, expected_message):
     """Settings for an unknown engine are reported with the nearest name.
 
     Other engines keep working.
@@ -187,7 +187,7 @@ def test_settings_of_unknown_engines_are_reported(project, settings, expected_me
 
 
 def test_an_unknown_engine_setting_raises(project):
-    """An unknown setting of an engine raises an error that suggests the nearest name.
+    """An unknown setting for an engine raises an error that suggests the nearest name.
 
     The engine works again once the setting is corrected.
     """
@@ -219,7 +219,7 @@ def test_a_missing_base_url_is_reported(project, has_key):
     assert "azure" not in models
 
 
-def test_a_huge_file_of_the_name_of_a_shipped_engine_is_not_read(project):
+def test_a_huge_file_named_like_a_shipped_engine_is_not_read(project):
     """A huge file with the name of a shipped engine is one failed row; other engines work."""
     with (project.engines / "mock_engine.py").open("wb") as file:
         file.truncate(2**40)  # reading it would fail

@@ -76,7 +76,7 @@ def test_a_link_out_of_the_folder_is_refused(project, tmp_path):
 
 @pytest.mark.parametrize("is_chosen", [False, True])
 def test_a_link_in_place_of_the_folder_is_refused(project, tmp_path, is_chosen):
-    """No code runs through a symlink `engines/` of a project, unless the user chose its target."""
+    """No code runs through a project's symlink `engines/`, unless the user chose its target."""
     project.engine("mine", "fine")
     outside = tmp_path / "outside"
     project.engines.rename(outside)
@@ -93,7 +93,7 @@ def test_a_link_in_place_of_the_folder_is_refused(project, tmp_path, is_chosen):
 
 @pytest.mark.parametrize("path", ["engines", "./engines", ".", "../project/engines"])
 def test_a_relative_folder_is_not_used(project, monkeypatch, path):
-    """In a cloned project, it could be a folder of that project, whose engines need permissions."""
+    """In a cloned project, it could be the project's own folder, whose engines need permission."""
     project.engine("openai", "not the shipped one")
     monkeypatch.chdir(project.root)
     env = {"GATEWAYX_ENGINES_PATH": path, "GATEWAYX_OPENAI_API_KEY": "made-up-key-123456"}

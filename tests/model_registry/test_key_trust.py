@@ -294,7 +294,7 @@ CHOICES = [
 @pytest.mark.parametrize("keys", [{}, {"GATEWAYX_ACME_API_KEY": "k"}], ids=["no key", "a user key"])
 @pytest.mark.parametrize("choice", CHOICES, ids=lambda choice: choice.name)
 def test_an_engine_that_the_project_chooses_does_not_run(project, tmp_path, choice, keys):
-    """Code of a project runs if the caller names its engine, not if the project's settings do."""
+    """A project's code runs if the caller names its engine, not if the project's settings do."""
     flag = tmp_path / "ran"
     touch = f"        __import__('pathlib').Path({str(flag)!r}).touch()\n"
     project.engine("acme", body=GENERATE_HEADER + touch + "        return 'acme'\n")
@@ -317,7 +317,7 @@ def test_an_engine_that_the_project_chooses_does_not_run(project, tmp_path, choi
         assert pool.ask(**call).text == "acme"
 
 
-def test_the_only_engine_of_a_project_is_a_choice_of_the_project(project):
+def test_a_projects_only_engine_is_the_projects_choice(project):
     """If a clone guesses the name of a user's key, its engine is neither the default nor called."""
     path = project.engine("acme", "a")
     path.write_text(path.read_text().replace("requires_key = False", "requires_key = True"))
@@ -409,7 +409,7 @@ def test_a_key_of_a_repository_chooses_no_engine_without_git(project, monkeypatc
 
 @pytest.mark.parametrize("reference", [None, "fast", "xai"])
 def test_the_users_own_choice_does_not_mean_a_replaced_engine(project, tmp_path, reference):
-    """The user's default or an alias for `grok` does not run a project's file of that name."""
+    """The user's default or an alias for `grok` does not run a project's file with that name."""
     folder = tmp_path / "user" / "gatewayx" / "config"
     folder.mkdir(parents=True)
     (folder / "gatewayx.toml").write_text('default_model = "grok"\n[aliases]\nfast = "grok"\n')
@@ -503,10 +503,8 @@ CORP_KEY = "GATEWAYX_CORP_API_KEY=USERKEY-0123456789\n"
 
 @pytest.mark.parametrize("definition", ["variables", "entry", "linked", "unreadable"])
 @pytest.mark.parametrize("reference", [None, "corp"])
-def test_a_project_does_not_take_over_an_engine_of_the_user(
-    project, tmp_path, definition, reference
-):
-    """Whatever defines the user's engine, a project's file of its name needs a permission."""
+def test_a_project_does_not_take_over_a_users_engine(project, tmp_path, definition, reference):
+    """Whatever defines the user's engine, a project's file with its name needs permission."""
     keys = CORP_KEY
     if definition == "variables":
         keys += "GATEWAYX_CORP_BASE_URL=https://llm.corp.example/v1\nGATEWAYX_CORP_MODEL=m\n"
@@ -684,7 +682,7 @@ REDIRECTS = [
 @pytest.mark.parametrize("tracked", [False, True], ids=["untracked", "tracked"])
 @pytest.mark.parametrize("case", REDIRECTS, ids=lambda case: case.name)
 def test_a_project_redirects_its_own_key_only_for_itself(project, tmp_path, case, tracked):
-    """A cloned address gets no prompt of a call without a name; a person's own one does."""
+    """A cloned address gets no prompt from a call without a name; the user's own address does."""
     if case.keys:
         project.set_keys(case.keys)
     project.settings(case.settings)
@@ -709,10 +707,10 @@ def test_a_project_redirects_its_own_key_only_for_itself(project, tmp_path, case
 @pytest.mark.parametrize("user", ["without a key", "with a key and a default"])
 @pytest.mark.parametrize("settings", ["", 'default_model = "openai"\n'])
 @pytest.mark.parametrize("tracked", [False, True], ids=["untracked", "tracked"])
-def test_a_cloned_key_gets_no_prompt_of_a_call_without_a_name(
+def test_a_cloned_key_gets_no_prompt_from_a_call_without_a_name(
     project, tmp_path, user, settings, tracked
 ):
-    """The owner of the key's account could read the prompts; a person's own key is used."""
+    """The owner of the key's account could read the prompts; the user's own key is used."""
     project.set_keys("GATEWAYX_OPENAI_API_KEY=sk-another-0123456789\n")
     project.settings(settings)
     subprocess.run(["git", "init", "-q"], cwd=project.root, check=True)
@@ -730,7 +728,7 @@ def test_a_cloned_key_gets_no_prompt_of_a_call_without_a_name(
         assert pool._registry.resolve(None).key == "sk-another-0123456789"
 
 
-def test_an_option_of_the_project_redirects_no_engine_of_the_user(project, tmp_path):
+def test_a_projects_option_redirects_no_user_engine(project, tmp_path):
     """The user's default with a cloned key and option needs a permission for the option."""
     folder, env = _user_env(tmp_path, CORP_KEY, 'default_model = "corp"')
     (folder / "engines" / "corp_engine.py").write_text(

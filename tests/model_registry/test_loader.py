@@ -142,7 +142,7 @@ def test_a_helper_that_leaves_its_folder_is_not_run(tmp_path):
 @pytest.mark.parametrize("suffix", [".pyc", EXTENSION_SUFFIXES[-1]])
 @pytest.mark.parametrize("module", ["_shared", "inner._shared"])
 def test_a_compiled_helper_is_not_run(tmp_path, module, suffix):
-    """Only source files are imported from the folder of an engine and from packages in it."""
+    """Only source files are imported from an engine's folder and from packages in it."""
     text = f"from .{module} import NAME\n" + ENGINE_TEXT
     file = _write_engine_file(tmp_path / "a", text)
     source = tmp_path / "source.py"

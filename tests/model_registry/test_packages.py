@@ -1,4 +1,4 @@
-"""Engines of installed packages, which are found by their entry points."""
+"""Engines from installed packages, which are found by their entry points."""
 
 import sys
 
@@ -164,7 +164,7 @@ def test_the_source_of_a_module_is_found_without_importing_it(install_package, t
     assert find_source("none_of_a_test.deep") is None
 
 
-def test_metadata_in_the_current_folder_is_no_package(project, tmp_path, monkeypatch):
+def test_metadata_in_the_current_folder_is_not_a_package(project, tmp_path, monkeypatch):
     """A clone's metadata would otherwise decide which of its modules gets the user's key."""
     (tmp_path / "evil_of_a_test.py").write_text(ENGINE)
     info = tmp_path / "evil-1.0.dist-info"

@@ -1,4 +1,4 @@
-"""Weights that a project's settings name are loaded only if the user has allowed that."""
+"""Weights that a project's settings name are loaded only if the user has allowed it."""
 
 import os
 
@@ -31,7 +31,7 @@ def _row(pool):
     return next(row for row in pool.status() if row.name == "local")
 
 
-def test_a_project_has_no_weights_loaded_without_a_permission(project, env, weights):
+def test_a_projects_weights_are_not_loaded_without_permission(project, env, weights):
     """Neither a call, by name or as the default model, nor a listing uses the file."""
     project.settings('default_model = "local"\n' + _name_weights(weights))
     with EnginePool(home=project.root, env=env) as pool:
@@ -60,8 +60,8 @@ def test_the_permission_for_weights_covers_their_path(project, env, weights):
 
 
 @pytest.mark.parametrize("in_project", [False, True], ids=["user", "user and project"])
-def test_weights_of_the_user_need_no_permission(project, env, weights, tmp_path, in_project):
-    """A path in the user's own settings is used, also if the project names the same one."""
+def test_the_users_weights_need_no_permission(project, env, weights, tmp_path, in_project):
+    """A path in the user's own settings is used, even if the project names the same path."""
     folder = tmp_path / "user" / "gatewayx" / "config"
     (folder / "gatewayx.toml").write_text(_name_weights(weights))
     project.settings(_name_weights(weights) if in_project else "")

@@ -38,7 +38,7 @@ def test_a_key_makes_an_engine_ready(project):
 
 
 def test_a_key_with_characters_that_no_key_has_is_explained(project):
-    """The status and the error describe the fault of the key without any part of it."""
+    """The status and the error describe the key's fault without showing any part of it."""
     project.set_keys("GATEWAYX_GROK_API_KEY=\u201cxai-canary0123456789\u201d\n")
     with project.pool() as pool:
         row = _find_row(pool, "grok")
@@ -153,7 +153,7 @@ def test_local_is_the_default_if_it_has_weights_and_no_key_is_set(project, weigh
 
 
 def test_use_of_an_unknown_engine_changes_nothing(project):
-    """`use` of an engine that cannot be called raises the error of a call and changes nothing."""
+    """`use` of an uncallable engine raises the same error as a call and changes nothing."""
     pool = project.pool()
 
     with pytest.raises(EngineNotFoundError):
@@ -213,7 +213,7 @@ def test_a_similar_variable_is_named_if_a_key_is_missing(project, name, value):
 
 
 def test_the_variables_of_other_engines_are_not_suggested(project):
-    """The key of another engine with a similar name is not taken for a misspelt one."""
+    """The key of another engine with a similar name is not mistaken for a misspelt one."""
     project.set_keys("GATEWAYX_GROQ_API_KEY=gsk-5f0c1e7a9b3d\nGROQ_API_KEY=gsk-5f0c1e7a9b3d\n")
 
     with project.pool() as pool, pytest.raises(MissingKeyError) as error:
