@@ -23,7 +23,7 @@ def check_values(text: str | bytes) -> None:
     """Raise an error if a text has too many values, whether or not it is JSON.
 
     Raises:
-        TooManyValuesError: If it has. Commas and brackets within strings count, too.
+        TooManyValuesError: If it has. Commas and brackets within strings also count.
     """
     # A short text, like nearly every answer, is not searched.
     if len(text) <= MAX_VALUES:

@@ -177,7 +177,7 @@ def _columns(value: Any) -> Any:  # noqa: ANN401 - JSON
     """Return data for a DataFrame: records, or columns of equal length.
 
     Raises:
-        ValueError: If the JSON has another form.
+        ValueError: If the JSON has a different form.
     """
     if isinstance(value, Mapping) and len(value) == 1:  # such as {"rows": […]}
         (inner,) = value.values()

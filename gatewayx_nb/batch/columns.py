@@ -174,7 +174,7 @@ class FrameBuilder:
             values[position] = value
 
     def build(self, output: Output, problem: str = "") -> Any:  # noqa: ANN401 - a frame of the caller's kind
-        """Return the rows with the new columns, or the new columns alone.
+        """Return the rows with the new columns, or only the new columns.
 
         Args:
             output: ``"same"`` or ``"columns"``.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RowCall:
-    """The call of a row.
+    """The call for a row.
 
     Attributes:
         key: The row's key.

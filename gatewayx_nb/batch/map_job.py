@@ -336,7 +336,7 @@ def map_statuses(store: ResultsStore | None) -> list[MapStatus]:
 def find_job(store: ResultsStore | None, name: str) -> tuple[ResultsStore, JobRecord]:
     """Return the most recently used job with a name, or the only job whose name begins with it.
 
-    The job's store is returned, too.
+    The job's store is also returned.
 
     Raises:
         UsageError: If there is no such job, or several names begin with ``name``.

@@ -130,7 +130,7 @@ class MapKeywords(ImapKeywords, total=False):
         Output,
         Option(
             _one_of("same", "columns", "replies"),
-            "'same' returns the rows with new columns, 'columns' the new columns alone, 'replies'"
+            "'same' returns the rows with new columns, 'columns' only the new columns, 'replies'"
             " the replies",
             example="columns",
             default="same",

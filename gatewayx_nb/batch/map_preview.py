@@ -89,7 +89,7 @@ class MapPreview:
             price is unknown, or ``max_tokens`` is not set.
         seconds: Estimated duration; ``None`` if neither a limit nor a recent call is known.
         bound_by: What limits the speed.
-        first_problem: The error of the first invalid row.
+        first_problem: The first invalid row's error.
     """
 
     rows: int

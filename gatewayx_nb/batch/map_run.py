@@ -97,12 +97,12 @@ class MapEngines(Protocol):
         """The mode of the open cassette; ``None`` if none is open."""
 
     def plan(self, prompt: Prompt, options: CallOptions, known: Reply | None = None) -> PlannedCall:
-        """Return the call of a row.
+        """Return the call for a row.
 
         Args:
             prompt: The prompt.
             options: The options of the call.
-            known: The reply of an earlier run, which the open cassette records without a call.
+            known: The reply from an earlier run, which the open cassette records without a call.
         """
 
     def estimates(self, requests: Sequence[RowRequest]) -> Sequence[RowEstimate]:
@@ -156,7 +156,7 @@ class MapRun:
 
     Args:
         rows: The rows.
-        prompt: Makes the request of each row.
+        prompt: Makes the request for each row.
         plan: What the map needs besides its rows.
         figures: The figures, which the run keeps up to date.
         show: Called with the figures about ten times a second.
@@ -351,7 +351,7 @@ class MapRun:
     def _prepare(
         self, key: int, request: RowRequest, known: Outcome | None, at: float | None
     ) -> RowCall | None:
-        """Return the call of a row; ``None`` if its outcome is known.
+        """Return the call for a row; ``None`` if its outcome is known.
 
         Args:
             key: The row's key.
@@ -420,7 +420,7 @@ class MapRun:
             outcome = self._plan.engines.used.budget_error(outcome)
         try:
             self._store_outcome(row, outcome)
-        except Exception as error:  # noqa: BLE001 - a row without an outcome would be awaited for ever
+        except Exception as error:  # noqa: BLE001 - a row without an outcome would be awaited forever
             self._unconfirmed.pop(row.key, None)
             text = f"the answer to this row cannot be stored: {type(error).__name__}."
             self._arrived.append((row.key, ProviderError(text, code="internal")))

@@ -328,7 +328,7 @@ class RowCaller(ABC):
         return MapJob(store, record)
 
     def map_jobs(self) -> list[MapStatus]:
-        """Return the status of each map of the project, the last used first."""
+        """Return the status of each map in the project, the most recently used first."""
         return map_statuses(self._results)
 
     def _map_session(  # noqa: PLR0913 - what every kind of map has

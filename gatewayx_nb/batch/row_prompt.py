@@ -34,7 +34,7 @@ _ROW_OPTIONS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class RowRequest:
-    """The request of one row.
+    """The request for one row.
 
     Attributes:
         prompt: The prompt.
@@ -106,7 +106,7 @@ class RowPrompt:
         return "".join(part.constants_digest for part in parts)
 
     def request(self, row: RowValue) -> RowRequest:
-        """Return the request of a row.
+        """Return the request for a row.
 
         Raises:
             UsageError: If a value that the prompt uses is missing, or if a function raises an error

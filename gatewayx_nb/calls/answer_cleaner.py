@@ -60,7 +60,7 @@ class AnswerCleaner:
         self.opening_tag_is_missing = False
         self._text, self._reasoning = _SurrogateJoiner(), _SurrogateJoiner()
         self._held: list[str] = []
-        self._awaited = ""  # the closing tag without which the held text is no reasoning
+        self._awaited = ""  # the closing tag without which the held text is not reasoning
         self._recent = ""  # the end of the held text
         self._held_length = 0
         self._end: str | None = None  # the expected closing tag, while in reasoning

@@ -469,7 +469,7 @@ def check_options(options: CallOptions) -> CallOptions:
 
 def call_limits(options: CallOptions, settings: Limits) -> Limits:
     """Return the limits of a call: its options take precedence over the settings."""
-    # Test for `None`, because `max_cost=0` and `allow_unpriced=False` are limits, too.
+    # Test for `None`, because `max_cost=0` and `allow_unpriced=False` are also limits.
     overrides: dict[str, Any] = {
         field: value for name, field in _LIMITS.items() if (value := options.get(name)) is not None
     }

@@ -58,7 +58,7 @@ async def with_retries(
         on_wait: Receives the pending retry before a wait, and ``None`` after it.
 
     Raises:
-        GatewayError: The error of the last attempt.
+        GatewayError: The last attempt's error.
     """
     attempts = 0
     while True:
@@ -85,7 +85,7 @@ def retry_delay(
 
     Args:
         attempt: Attempts made so far, at least 1.
-        error: The error of the last attempt.
+        error: The last attempt's error.
         retries: Maximum number of attempts after the first.
         jitter: Returns a number from 0 to 1.
     """

@@ -60,7 +60,7 @@ class Cassette:
         mode: One of the modes above.
         redaction: Removes private text, and provides the keys that must not be written.
         speed: Replay speed relative to the recording; if omitted, replies are replayed immediately.
-        root: The folder of the project or repository, if any; no symlink below it is followed.
+        root: The project or repository folder, if any; no symlink below it is followed.
         strict_model: Whether a recording is ignored if the call's reference has since changed to
             another model.
         must_exist: Whether a missing file is an error in mode ``replay``; otherwise, the first call

@@ -54,7 +54,7 @@ class Piece(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class RecordedToolCall(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A tool call of an answer; see `messages.ToolCall`.
+    """A tool call in an answer; see `messages.ToolCall`.
 
     Attributes:
         id: The provider's ID.

@@ -94,7 +94,7 @@ def find_key(text: str, keys: Mapping[str, str]) -> str | None:
 
     Args:
         text: The text.
-        keys: The known keys by variable name; any text that looks like a key is found, too.
+        keys: The known keys by variable name; any text that looks like a key is also found.
     """
     without_spaces = _WHITESPACE.sub("", text)
     for view in _decodings(text):

@@ -67,7 +67,7 @@ def search(lines: Iterable[TapeLine], *, encoded: bool = True) -> Iterator[Findi
 
     Args:
         lines: The lines.
-        encoded: Whether to search for encoded keys, too. A few thousand entries then take a second.
+        encoded: Whether to also search for encoded keys. A few thousand entries then take a second.
     """
     for line in lines:
         found = dict.fromkeys(_findings(line.number, line.entry, encoded=encoded))

@@ -134,7 +134,7 @@ def _content(path: Path, lines: list[bytes], first: int, version: int) -> TapeCo
             ) from None
         data = line if line_version(line, version) == VERSION else encode(entry)
         entries.append(TapeLine(entry, data, number))
-    # The next recording converts a file of an older format in any case.
+    # The next recording converts a file in an older format in any case.
     is_mixed = version == VERSION and any(
         line.startswith(_HEAD_START) or line_version(line) < VERSION for line in lines[first + 1 :]
     )
@@ -158,7 +158,7 @@ def replacement(old: bytes, new: bytes) -> bytes:
 def append(path: Path, *lines: bytes, root: Path | None = None, sync: bool = True) -> None:
     """Append lines; `arrange` puts them in order.
 
-    A file of an older format is converted first.
+    A file in an older format is converted first.
 
     Args:
         path: The cassette.
@@ -193,7 +193,7 @@ def arrange(  # noqa: PLR0913 - the state of a session
 ) -> None:
     """Move replacing lines to the lines that they replace, and added lines to call order.
 
-    A file of an older format is converted first.
+    A file in an older format is converted first.
 
     Args:
         path: The cassette.
@@ -228,7 +228,7 @@ def arrange(  # noqa: PLR0913 - the state of a session
 def _opened(path: Path, root: Path | None) -> Iterator[tuple[FileIO, bool]]:
     """Open a file in the current format; yield it, and whether its header is missing.
 
-    A file of an older format is converted first. An unfinished last line is completed or set aside.
+    A file in an older format is converted first. An unfinished last line is completed or set aside.
     """
     with cassette_file.opened(path, root) as file:
         head, newline, _ = file.read(_MAX_HEAD).partition(b"\n")

@@ -50,7 +50,7 @@ class TapeWriter:
 
     Args:
         path: The cassette.
-        root: The folder of the project or repository, below which no symlink is followed.
+        root: The project or repository folder, below which no symlink is followed.
         session: The state of the cassette.
 
     Attributes:

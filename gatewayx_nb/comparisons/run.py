@@ -233,7 +233,7 @@ class ComparisonRun:
             stop.comparison = self.comparison  # type: ignore[union-attr]
             raise with_short_traceback(stop) from None
         finally:
-            self.stop()  # also if `on_poll` raises; no effect on columns that have ended
+            self.stop()  # even if `on_poll` raises; no effect on columns that have ended
 
     def _check(self) -> bool:
         for column in self.columns:

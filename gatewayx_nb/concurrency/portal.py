@@ -173,7 +173,7 @@ class _CrossLoopCall(Generic[T]):
         self._context = contextvars.copy_context()
 
     async def result(self, timeout: float | None) -> T:  # noqa: ASYNC109 - see `Portal.arun`
-        """Await the result; cancelling the awaiting task cancels the coroutine, too."""
+        """Await the result; cancelling the awaiting task also cancels the coroutine."""
         self._portal.inbox.call_soon(self._begin)
         # A plain timer takes half the time of `asyncio.timeout`.
         timer = None if timeout is None else self._caller.call_later(timeout, self._expire)

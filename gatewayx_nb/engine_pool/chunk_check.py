@@ -226,7 +226,7 @@ class ChunkCheck:
                 chunk = self._without_key(chunk)
             elif text:
                 redactor.recent = text
-        # Each chunk counts as one more character, so that a stream of empty chunks ends, too.
+        # Each chunk counts as one more character, so that a stream of empty chunks also ends.
         self.characters_until_pause -= len(text) + len(reasoning) + 1
         return chunk
 

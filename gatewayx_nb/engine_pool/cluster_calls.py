@@ -188,7 +188,7 @@ class Cluster:
                 await asyncio.sleep(_MEMBERS_INTERVAL)
         except GatewayError as error:
             self._fail(error)
-        except Exception as error:  # noqa: BLE001 - otherwise, the rows would wait for ever
+        except Exception as error:  # noqa: BLE001 - otherwise, the rows would wait forever
             self._fail(_cluster_error(error))
 
     async def _update_members(self) -> None:
@@ -400,13 +400,13 @@ class ClusterCall:
             raise SpentError(error) from None
 
     def closed_error(self) -> TransportError:
-        """Return the error of a call whose client has been closed."""
+        """Return the error for a call whose client has been closed."""
         return TransportError(
             "the Dask client was closed during the call.", hint=Hint("run_again"), code="closed"
         )
 
     def deadline_error(self) -> DeadlineError:
-        """Return the error of a call that takes too long; the worker raises its own."""
+        """Return the error for a call that takes too long; the worker raises its own."""
         return DeadlineError("the call took too long.")
 
 
@@ -445,7 +445,7 @@ class ClusterCalls:
         self._portal = cast("Portal", _ClientLoop(self._cluster.loop))
 
     def plan(self, prompt: Prompt, options: CallOptions, known: Reply | None = None) -> PlannedCall:  # noqa: ARG002 - of a cassette
-        """Return the call of a row; see `batch.MapEngines.plan`."""
+        """Return the call for a row; see `batch.MapEngines.plan`."""
         common = self._options
         own = {name: value for name, value in options.items() if value is not common.get(name)}
         return ClusterCall(self._cluster, self._portal, prompt, cast("CallOptions", own))

@@ -331,7 +331,7 @@ class Congestion:
         """Return the accepted calls per second before a refused one; ``None`` if too few."""
         began, _ = self._cycle
         for seconds in (1.0, 10.0, 60.0):
-            # In the last second, calls that did not have to wait count, too.
+            # In the last second, calls that did not have to wait also count.
             since = max(refused.at - seconds, self._opened_at if seconds == 1.0 else began)
             count = 0
             for permit in reversed(self._history):

@@ -388,11 +388,11 @@ class EnginePool(Caller, RowCaller):
         return self._registry.default or self._config.settings.default_model
 
     def use(self, reference: str, *, save: bool = False) -> None:
-        """Make a reference the default model of this pool.
+        """Make a reference this pool's default model.
 
         Args:
             reference: ``"engine"`` or ``"engine:model"``.
-            save: Whether to save it in the settings, too.
+            save: Whether to save it in the settings as well.
 
         Raises:
             GatewayError: If the reference cannot be called.

@@ -163,8 +163,8 @@ class Bucket:
         if left < 1:  # a bucket refills all the time, a window when it is reset
             self.due = max(self.due, now + min(reset, 1 / rate))
         # A bucket's reset is the time to refill it, so the rate is never lower than the full rate.
-        # The rest of a window must last until the window's reset, because other clients may have
-        # used it, too.
+        # The rest of a window must last until the window's reset, because other clients may also
+        # have used it.
         elif left / reset < rate and left + rate * reset < 0.9 * self.limit:
             self._slow_rate, self._slow_until = left / reset, now + reset
 

@@ -152,7 +152,7 @@ class Governor:
         return next(self._tickets)
 
     def configure(self, rates: Rates, concurrency: int) -> None:
-        """Apply the settings of a call."""
+        """Apply a call's settings."""
         self._concurrency = concurrency
         if rates is not self._rates and rates != self._rates:
             self._rates = rates

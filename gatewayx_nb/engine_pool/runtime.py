@@ -62,7 +62,7 @@ class Runtime:
     def host(self, target: Target) -> EngineHost:
         """Return the host of an engine."""
         self._reset_if_forked()
-        # A user's file may replace a shipped engine of the same name, and then needs its own loop.
+        # A user's file may replace a shipped engine with its name, and then needs its own loop.
         key = (target.name, target.may_share_loop)
         # No lock is needed here, because reading a dict is atomic; nearly every call finds its
         # host.

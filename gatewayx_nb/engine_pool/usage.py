@@ -133,7 +133,7 @@ def _latency(entry: LedgerEntry) -> str:
 
 
 def _model_and_outcome(entry: LedgerEntry) -> str:
-    """Return the model of a call, and what is unusual about the call."""
+    """Return a call's model, and what is unusual about the call."""
     # The class of the error is split into words, so that a narrow page can break the line.
     outcome = _CAPITAL.sub(r" \g<0>", entry.outcome).lower().strip()
     return ", ".join(
@@ -256,7 +256,7 @@ class UsageTracker:
         return entry
 
     def add_to_totals(self, entry: LedgerEntry) -> None:
-        """Add calls to the totals alone."""
+        """Add calls to the totals only."""
         key = (entry.engine, entry.model)
         with self._lock:
             self._totals[key] = self._totals.get(key, ModelUsage(*key)).plus(entry)

@@ -75,7 +75,7 @@ class Dialect(Protocol):
     """Request format and response parser of one of a provider's APIs."""
 
     def route(self, request: Request) -> str:
-        """Return the path of a request, relative to the engine's ``base_url``."""
+        """Return a request's path, relative to the engine's ``base_url``."""
         ...
 
     def payload(self, request: Request) -> dict[str, Any]:
@@ -156,7 +156,7 @@ class HTTPEngine(LLMEngine, ABC):
         return self
 
     def route(self, request: Request) -> str:  # noqa: ARG002 - for overrides
-        """Return the path of a request, relative to ``base_url``."""
+        """Return a request's path, relative to ``base_url``."""
         return self.path
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Validates the options in ``[engines.<name>]`` of the settings."""
+"""Validates the options in the settings' ``[engines.<name>]`` tables."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ def sendable(messages: Iterable[Message], engine: str) -> tuple[Message, ...]:
 
     Turns without content, which most providers refuse, are omitted. The turns around an omitted
     turn are merged if they have the same role, because some models require alternating roles.
-    Carried data from another engine's answers is omitted, too.
+    Carried data from another engine's answers is also omitted.
 
     Args:
         messages: A conversation.

@@ -52,7 +52,7 @@ class CloneChecks:
     def replaces(self, source: EngineSource | None) -> bool:
         """Return whether a project's engine has the name of an engine from outside the project.
 
-        A shipped alias, such as ``claude``, is such a name, too.
+        A shipped alias, such as ``claude``, is also such a name.
         """
         if source is None or source.origin != "project":
             return False

@@ -97,7 +97,7 @@ def _gatewayx_marker(request: pytest.FixtureRequest) -> None:
 def gatewayx_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
     """Replay the calls of the default pool from ``cassettes/<module>/<test>.jsonl``.
 
-    Calls of `gx.ask` in the functions under test are replayed, too. A replayed test needs no key,
+    Calls of `gx.ask` in the functions under test are also replayed. A replayed test needs no key,
     no network and no model; ``--gatewayx-record`` calls the models and records the replies again.
     """
     node, config = request.node, request.config

@@ -87,7 +87,7 @@ def _hide_package(error: BaseException) -> None:
         return
     for frame, _ in traceback.walk_tb(error.__traceback__):
         if _PACKAGE in Path(frame.f_code.co_filename).parents:
-            # pytest looks for this name in the frame's module, too.
+            # pytest also looks for this name in the frame's module.
             frame.f_globals["__tracebackhide__"] = _is_miss
 
 

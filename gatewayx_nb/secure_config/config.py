@@ -44,8 +44,8 @@ class Config:
 
     Attributes:
         problems: The reasons why settings files are not read, one line each.
-        settings: The settings of the project and the user.
-        user_settings: The settings of the user alone.
+        settings: The project's and the user's settings.
+        user_settings: The user's settings only.
     """
 
     def __init__(self, home: Path | None = None, env: Mapping[str, str] | None = None) -> None:
@@ -171,7 +171,7 @@ class Config:
             yield Permission(engine, option_target("headers", added), where)
 
     def _own_headers(self, engine: str) -> tuple[dict[str, str], dict[str, str]]:
-        """Return the headers of the user and the project by lower-case name, not expanded."""
+        """Return the user's and the project's headers by lower-case name, not expanded."""
         user_headers, project_headers = (
             {
                 name.lower(): value
@@ -257,7 +257,7 @@ class Config:
         return Permission("[cassettes] redact", f"{module.replace('.', '/')}.py", where)
 
     def storage_folder(self) -> tuple[Path, Owner] | None:
-        """Return the folder of the results and its owner; ``None`` for the default folder.
+        """Return the results folder and its owner; ``None`` for the default folder.
 
         ``GATEWAYX_STORAGE`` takes precedence over ``[storage] folder`` in the project's settings,
         which take precedence over the user's settings. A relative folder is relative to the project

@@ -127,7 +127,7 @@ class Settings:
         prompts: Whether a cassette stores requests as text or only as digests.
         strict_model: Whether a recording counts as missing if the reference now resolves to another
             model.
-        storage_folder: The folder of the results, as written in the file; see
+        storage_folder: The results folder, as written in the file; see
             `Config.storage_folder`.
         keep_days: The number of days after which the results of an unused job are deleted; ``None``
             to keep them.

@@ -19,7 +19,7 @@ _NETWORK = re.compile(
 """Prefixes of the types of file systems that several machines may share.
 
 A write-ahead log needs shared memory, which does not work across machines. A file system in user
-space may be shared, too. https://www.sqlite.org/wal.html#overview
+space may also be shared. https://www.sqlite.org/wal.html#overview
 """
 
 _ESCAPE = re.compile(r"\\([0-7]{3})")

@@ -32,7 +32,7 @@ def ledger_path(config: Config) -> Path:
 
 
 def daily_costs_path(config: Config, folder: ConfigDir) -> Path:
-    """Return the path of the daily costs of the project, or of all the user's calls."""
+    """Return the path of the project's daily costs, or of those of all the user's calls."""
     root = _users_folder(config) if folder.owner == "user" else folder.root / ".gatewayx"
     return root / "costs.sqlite"
 

@@ -117,7 +117,7 @@ def config_error(path: Path, error: Exception, action: str) -> ConfigError:
     quoted = quoted_path(path)
     hint: Hint | str = f"Move it away: `mv {quoted} {quoted}.off`; the next job creates a new one."
     if database.is_later(error):
-        hint = "Upgrade gatewayx-nb, or set another `folder` in `[storage]` of the settings."
+        hint = "Upgrade gatewayx-nb, or set another `folder` in the `[storage]` settings."
     elif is_busy(error):
         hint = Hint("run_again")
     elif not database.is_unusable(error):
@@ -220,7 +220,7 @@ def _create_private(path: Path) -> None:
 
 
 def _refuse_unusable(path: Path) -> None:
-    """Raise the error of an unusable file before SQLite writes anything to it."""
+    """Raise the error for an unusable file before SQLite writes anything to it."""
     with (
         contextlib.closing(database.connect(path, 0, query="mode=ro")) as connection,
         # A file whose journal must be written back is checked when it is opened for writing.

@@ -109,7 +109,7 @@ def parse_reference(text: str) -> HubReference:
     """Parse ``hf:OWNER/REPO[:QUANT]``.
 
     Raises:
-        UsageError: If the text has another form.
+        UsageError: If the text has any other form.
     """
     if match := _REFERENCE.fullmatch(text):
         return HubReference(match["repo"], match["choice"] or "")
@@ -125,7 +125,7 @@ def listed_files(rows: Iterable[Mapping[str, Any]]) -> list[HubFile]:
     """Return the files that a hub lists; invalid digests are omitted.
 
     Raises:
-        TransportError: If a row has another form.
+        TransportError: If a row has an invalid form.
     """
     try:
         return [
