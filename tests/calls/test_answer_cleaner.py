@@ -90,8 +90,8 @@ def test_reasoning_in_tags_is_separated_however_the_answer_is_split(answer, reas
 
 
 @pytest.mark.parametrize("tag", ["thinking", "thought", "reasoning", "think"])
-def test_reasoning_that_is_cut_at_a_limit_is_not_the_text(tag):
-    """The closing tag is missing because the answer was cut at `max_tokens`."""
+def test_reasoning_that_is_truncated_at_a_limit_is_not_the_text(tag):
+    """The closing tag is missing because the answer was truncated at `max_tokens`."""
     partial, cleaner = PartialReply("e", "m"), AnswerCleaner()
     for chunk in (Chunk(text=f"<{tag}>Hm, "), Chunk(text="so"), Chunk(finish_reason="length")):
         for cleaned in cleaner.feed(chunk):
@@ -150,7 +150,7 @@ def test_the_text_is_not_searched_if_reasoning_arrives_separately():
 
 @pytest.mark.parametrize("piece", ["\n\n", "[", "<thinking>", "Hello\n</thin", "Hello\n "])
 def test_the_text_keeps_its_order_if_reasoning_arrives_within_it(piece):
-    """Text that is held back is passed on before reasoning in a field of its own."""
+    """Text that is held back is passed on before reasoning in its own field."""
     cleaner = AnswerCleaner()
     chunks = [Chunk(text=piece), Chunk(reasoning="Hm."), Chunk(text="1, 2]"), END]
     cleaned = [each for chunk in chunks for each in cleaner.feed(chunk)]

@@ -91,8 +91,8 @@ def test_checking_options_twice_does_not_change_them():
     assert check_options(checked) == checked
 
 
-def test_integers_of_numpy_are_integers():
-    """An integer of NumPy is converted to an int, in an option and in `params`."""
+def test_numpy_integers_are_integers():
+    """A NumPy integer is converted to an int, in an option and in `params`."""
     numpy = pytest.importorskip("numpy")
     options = {"max_tokens": numpy.int64(5), "seed": numpy.int32(2)}
 

@@ -238,7 +238,7 @@ def test_tool_calls_of_a_dict_become_parts(item, expected):
 
 
 def test_an_sdk_object_is_refused_with_the_way_to_pass_it(ask):
-    """For an object of a vendor's SDK, the error names the method that returns a dict."""
+    """For an object from a vendor's SDK, the error names the method that returns a dict."""
 
     class SDKMessage:
         def model_dump(self):
@@ -345,7 +345,7 @@ def _rounds(draw):
     TEXT.filter(str.strip) | PARTS.filter(lambda parts: any("image_url" in part for part in parts)),
 )
 def test_messages_in_openai_format_are_sent_unchanged(system, rounds, content):
-    """Messages read from OpenAI's format are written to it without a loss."""
+    """Messages read from OpenAI's format are written to it without loss."""
     prompt = {"role": "user", "content": content}
     messages = [*system, *(message for row in rounds for message in row), prompt]
 

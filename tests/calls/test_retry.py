@@ -89,7 +89,7 @@ def test_there_are_three_attempts_by_default():
 
 @pytest.mark.parametrize("retries", [0, 1, 2, 6])
 def test_the_settings_limit_the_number_of_attempts(monkeypatch, retries):
-    """A call makes at most one attempt more than the number of retries in the settings."""
+    """A call makes at most one attempt more than the settings' number of retries."""
     monkeypatch.setattr("gatewayx_nb.calls.retry._FIRST_BACKOFF", 0.0)
     attempts = []
 

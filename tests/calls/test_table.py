@@ -200,7 +200,7 @@ WIDE = Table(
 
 
 def test_in_a_terminal_a_table_fits_the_window(monkeypatch):
-    """In a terminal, cells are wrapped between words, by display width; longer words are cut."""
+    """In a terminal, cells are wrapped between words by width; longer words are truncated."""
     monkeypatch.setattr(sys, "stdout", _Terminal())
     monkeypatch.setenv("COLUMNS", "40")
 

@@ -58,7 +58,7 @@ def test_in_ci_a_cassette_without_a_mode_only_replays(project, tmp_path, session
 
 @pytest.mark.parametrize("mode", ["auto", "record", "replay", "off"])
 def test_a_mode_in_place_of_a_path_is_the_mode(session, mode):
-    """`cassette MODE` changes the mode of the open cassette, and creates no file of that name."""
+    """`cassette MODE` changes the mode of the open cassette, and creates no file with that name."""
     commands.run(session, "cassette a.jsonl")
     session.pool.ask("Hi", model="mock")
     as_word = repr(commands.run(session, f"cassette {mode}"))
@@ -159,7 +159,7 @@ def test_an_invalid_cassette_does_not_close_the_open_one(session):
 def test_status_commands_are_reproducible_in_replay_mode(session):
     """In replay mode the status commands print the same on every machine.
 
-    They show no path, key or engine of this machine.
+    They show no path, key or engine from this machine.
     """
     commands.run(session, "cassette a.jsonl")
     session.pool.ask("Hi", model="mock")
@@ -194,7 +194,7 @@ def test_nothing_is_downloaded_while_a_cassette_is_replayed(session, monkeypatch
 
 
 def test_status_and_security_warn_about_private_text_in_git(session, monkeypatch):
-    """They name the line and the kind; in replay mode, the status is the same everywhere."""
+    """Both name the line and the kind; in replay mode, the status is the same everywhere."""
     commands.run(session, "cassette a.jsonl")
     session.pool.ask("| a | b |\n|---|---|\n| 1 | 2 |", model="mock")
     monkeypatch.setattr("gatewayx_nb.cassettes.cassette.tracked_by_git", lambda _: True)
@@ -288,7 +288,7 @@ def test_conflicts_of_the_open_cassette_are_settled(session):
 
 @pytest.mark.parametrize("open_line", [None, "cassette b.jsonl", "cassette a.jsonl --mode off"])
 def test_another_cassette_is_only_settled(session, monkeypatch, open_line):
-    """Conflicts of a file that is not open are settled even where only replays are allowed."""
+    """Conflicts in a file that is not open are settled even where only replays are allowed."""
     write("a.jsonl", *CONFLICT)
     if open_line:
         commands.run(session, open_line)
@@ -307,7 +307,7 @@ def test_another_cassette_is_only_settled(session, monkeypatch, open_line):
 
 
 def test_another_cassette_is_converted(session):
-    """A file of format 1 is rewritten in the current one."""
+    """A file in format 1 is rewritten in the current one."""
     old = {
         "recorded": "2025-01-01T00:00:00Z", "engine": "mock", "model": "", "reference": "mock",
         "request": {"messages": [{"role": "user", "content": "Hi"}]},
@@ -324,7 +324,7 @@ def test_another_cassette_is_converted(session):
 
 
 def test_without_a_path_the_notebooks_cassette_is_pruned(session, tmp_path):
-    """If none is open, it is the notebook's; without a notebook, a path is needed."""
+    """If none is open, the notebook's is pruned; without a notebook, a path is needed."""
     with pytest.raises(UsageError, match="no cassette is open") as caught:
         prune(session)
     assert "cassettes/NAME.jsonl --prune" in str(caught.value.hint)
@@ -385,7 +385,7 @@ def test_after_a_merge_unused_entries_are_kept_at_first(session):
 
 
 def test_the_markers_of_a_merge_are_removed(session):
-    """Both sides are kept, a line of both only once, and the newer of two answers."""
+    """Both sides are kept; a line in both is kept once, and of two answers the newer is kept."""
     a, b, c = (make_entry(word, word) for word in "abc")
     write("m.jsonl", "<<<<<<< HEAD", a, b, "=======", a, c, ">>>>>>> x")
     assert prune(session, "m.jsonl")[0].startswith("Cassette m.jsonl: 0 entries")

@@ -134,7 +134,7 @@ def test_a_file_that_cannot_be_written_is_an_error(session, project, file, messa
         run(session, f"jobs export tickets {file}")
 
 
-def test_the_last_map_of_a_name_is_forgotten_and_earlier_ones_are_named(session):
+def test_the_last_map_with_a_name_is_forgotten_and_earlier_ones_are_named(session):
     session.pool.map(["x"], "edited {{input}}", "capital", name="tickets", progress=False)
 
     assert "1 earlier job with this name remains" in repr(run(session, "jobs forget tickets"))
@@ -199,7 +199,7 @@ def test_an_ambiguous_beginning_names_the_jobs(session):
         session.pool.job("map-")
 
 
-def test_a_job_of_the_notebook_is_not_stored(session):
+def test_a_background_job_is_not_stored(session):
     session.jobs.start("trip", lambda: session.pool.plan_comparison("hi", models=["mock"]))
 
     assert "'trip'" in repr(run(session, "jobs trip"))
@@ -209,7 +209,7 @@ def test_a_job_of_the_notebook_is_not_stored(session):
 
 
 def test_maps_without_a_project_are_found_again(project, session_of, monkeypatch):
-    """Without a project folder, the answers lie in the user's own folder."""
+    """Without a project folder, the answers are in the user's own folder."""
     import gatewayx_nb
 
     (project.root / "config" / "gatewayx.toml").unlink(missing_ok=True)

@@ -153,7 +153,7 @@ def test_the_host_of_a_new_engine_is_shown_and_not_asked(store):
 
 
 def test_an_imported_key_goes_to_a_new_engine_only_after_a_yes(store):
-    """The name of a project's engine may be that of a key which the user has for something else."""
+    """A project's engine may have the name of a key that the user has for something else."""
     asked, _, stored = store(NEW_ENGINE, "key import {folder}/keys.json", answer=False)
 
     assert EVIL in asked[0]
@@ -163,7 +163,7 @@ def test_an_imported_key_goes_to_a_new_engine_only_after_a_yes(store):
 @pytest.mark.parametrize("option", ["", " --user"])
 @pytest.mark.parametrize("answer", [True, False, None])
 def test_an_address_is_imported_only_after_a_yes(store, tmp_path, option, answer):
-    """A file could redirect the key and the prompts of an engine, also those of the user."""
+    """A file could redirect an engine's key and prompts, even those of the user's engine."""
     (tmp_path / "urls.env").write_text(f"GATEWAYX_OPENAI_BASE_URL={EVIL}/v1\nGROK_API_KEY=k1\n")
 
     line = "key import {folder}/urls.env" + option

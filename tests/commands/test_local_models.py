@@ -89,7 +89,7 @@ def test_the_only_pulled_model_is_the_default(session):
     assert session.pool.default_model() == "local:tiny-q8_0"
 
 
-def test_a_model_of_the_hub_can_be_the_model_of_the_engine(session, clean_environment):
+def test_a_hub_model_can_be_the_engines_model(session, clean_environment):
     """With `[engines.local] model`, `local` is ready and refers to that model."""
     run(session, "pull hf:me/Tiny-GGUF")
     settings = clean_environment / "config" / "gatewayx" / "config" / "gatewayx.toml"

@@ -125,7 +125,7 @@ def test_help_lists_every_command_in_one_group(session):
 
 
 def test_settings_shows_the_values_and_the_files_that_set_them(project, session_of):
-    """A value of a file has the name of the file; what may be private is not shown."""
+    """A value from a file has the file's name; a value that may be private is not shown."""
     project.settings(
         "limits = {retries = 5, max_cost = 2.5}\n"
         '[engines.acme]\nbase_url = "https://me:secret@acme.example/v1"\nown = "private"\n'
@@ -144,7 +144,7 @@ def test_settings_shows_the_values_and_the_files_that_set_them(project, session_
 
 
 def test_settings_names_the_file_of_the_lower_limit(project, session_of, clean_environment):
-    """Of two limits, the lower one counts, whichever file it is in."""
+    """The lower of two limits applies, whichever file it is in."""
     user = clean_environment / "config" / "gatewayx" / "config"
     user.mkdir(parents=True)
     (user / "gatewayx.toml").write_text("limits = {retries = 1, timeout = 900}")
@@ -178,7 +178,7 @@ def test_help_finds_the_words_of_a_message(session):
 
 
 def test_help_suggests_a_guide(session):
-    """A misspelled name of a guide is an error that names the nearest guide."""
+    """A misspelled guide name is an error that names the nearest guide."""
     session.ask_parser = cell.parser()
     with pytest.raises(UsageError, match="Did you mean 'many-rows'"):
         commands.run(session, "help many-row")

@@ -55,7 +55,7 @@ def test_history_lists_the_last_calls(session):
 
 
 def test_history_says_what_is_unusual_about_a_call(session):
-    """A failed call has its error as words; a call of another day has its date."""
+    """A failed call has its error as words; a call from another day has its date."""
     with pytest.raises(AuthenticationError):
         session.pool.ask("hi", model="mock", params={"fail": 401})
     (entry,) = session.pool.history()
@@ -113,7 +113,7 @@ def test_invalid_arguments_raise(session, line):
         commands.run(session, line)
 
 
-def test_a_long_list_of_totals_says_that_it_is_cut(session, monkeypatch):
+def test_a_long_list_of_totals_says_that_it_is_truncated(session, monkeypatch):
     """A ledger with more jobs than are listed has a note, and the most expensive ones are kept."""
     monkeypatch.setattr("gatewayx_nb.storage.ledger_totals.MAX_GROUPS", 2)
     monkeypatch.setattr("gatewayx_nb.engine_pool.usage.MAX_GROUPS", 2)

@@ -39,7 +39,7 @@ def test_unsupported_parameters_are_omitted():
     ],
 )
 def test_an_invalid_field_raises_an_error_with_its_label(name, text, message):
-    """The error of an invalid field has its label, an example and the text."""
+    """The error for an invalid field has its label, an example and the text."""
     with pytest.raises(UsageError, match=message):
         parse_fields({}, "", {name: text}, ALL_FIELDS)
 

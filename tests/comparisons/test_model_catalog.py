@@ -82,7 +82,7 @@ def test_a_complete_reference_can_be_selected(catalog):
     assert catalog.search("grok:large") == []
 
 
-def test_models_of_a_provider_are_listed_on_demand(project):
+def test_a_providers_models_are_listed_on_demand(project):
     """A provider's models are listed on demand below their engine, sorted and searchable.
 
     Invalid names are skipped.

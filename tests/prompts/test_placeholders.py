@@ -153,7 +153,7 @@ def test_an_invalid_placeholder_raises_an_error(fault):
     "field", ["{{key}}", "{{key:>9}}", '{{keys["grok"]}}', "{{key[0]}}", "{{key.upper}}"]
 )
 def test_a_forbidden_value_raises_an_error(field):
-    """A value of a forbidden type, or an attribute of it, raises an error without the value."""
+    """A value of a forbidden type, or one of its attributes, raises an error without the value."""
     with pytest.raises(UsageError, match="a Key and is never sent") as caught:
         fill(field, VARIABLES, forbidden_types=(Key,))
     assert "sk-" not in str(caught.value)
@@ -201,7 +201,7 @@ def test_arbitrary_templates_raise_only_usage_errors(template):
     "fragment", ["{{", "{{a", "{{a.", "{{a['", "{{a[0]", "{{a:", "a.b", "'{{a[\""]
 )
 def test_long_templates_take_linear_time(fragment):
-    """A template of a megabyte with unterminated placeholders is read in linear time."""
+    """A megabyte-long template with unterminated placeholders is read in linear time."""
     started = time.process_time()
     template = "{{a" + fragment * (1_000_000 // len(fragment))
     assert fill(template, {}) == template
@@ -212,8 +212,8 @@ def test_the_examples_in_the_docstrings_are_correct():
     assert doctest.testmod(prompts).failed == 0
 
 
-def test_only_names_of_the_user_are_suggested():
-    """Suggestions are the user's names, even if they hide a built-in, but not functions of IPython.
+def test_only_the_users_names_are_suggested():
+    """Suggestions are the user's names, even if they hide a built-in, but not IPython's functions.
 
     IPython binds `open` to its own function.
     """

@@ -34,7 +34,7 @@ def test_constants_are_written_as_in_a_cell():
     assert "| 3 |" not in text
 
 
-def test_a_template_of_constants_alone_is_the_same_for_all_rows():
+def test_a_template_with_only_constants_is_the_same_for_all_rows():
     template = RowTemplate("{{topic}}", constants={"topic": "tone"})
 
     assert not template.has_placeholder
@@ -42,7 +42,7 @@ def test_a_template_of_constants_alone_is_the_same_for_all_rows():
     assert template.fill({}).text == "tone"
 
 
-def test_images_of_constants_and_rows_are_numbered_in_order():
+def test_images_in_constants_and_rows_are_numbered_in_order():
     figure = matplotlib.figure.Figure()
     template = RowTemplate("{{plot}} {{n}} {{fig}}", constants={"fig": figure})
 

@@ -68,7 +68,7 @@ def test_row_labels_are_included_unless_they_are_numbers():
 
 @pytest.mark.parametrize("package", [pd, pl], ids=["pandas", "polars"])
 def test_the_size_of_a_table_is_limited(package):
-    """The number of rows and columns of a table and the length of its cells are limited."""
+    """A table's numbers of rows and columns and the length of its cells are limited."""
     frame = package.DataFrame({f"c{number}": ["x" * 100_000] * 50 for number in range(100)})
 
     text = fill("{{df}}", {"df": frame})
@@ -164,7 +164,7 @@ def test_an_unavailable_source_raises_an_error(value, kind):
 
 
 def test_a_figure_is_replaced_by_a_mark_and_sent_as_an_image():
-    """A figure, axes or a PIL image becomes an image of the prompt, with a mark in the text."""
+    """A figure, axes or a PIL image becomes an image in the prompt, with a mark in the text."""
     figure = draw_figure()
     from PIL import Image
 
@@ -201,7 +201,7 @@ def test_a_module_in_a_prompt_raises_an_error():
 
 
 def test_a_future_in_a_prompt_raises_an_error():
-    """A future is not replaced by its `repr`; an object with a text of its own is."""
+    """A future is not replaced by its `repr`; an object with its own text is."""
 
     class Named(concurrent.futures.Future):
         def __str__(self):
