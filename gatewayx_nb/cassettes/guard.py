@@ -29,13 +29,13 @@ A local server's dummy key, such as ``EMPTY``, is shorter, and occurs in ordinar
 
 _KEY_PATTERNS = re.compile(
     r"""(?<![A-Za-z0-9])(?:
-        sk-(?:ant-|or-|proj-|svcacct-)?(?=[\w-]*\d)[\w-]{16,}
+        sk-(?:ant-|or-|proj-|svcacct-)?(?=[\w-]{0,200}?\d)[\w-]{16,}
       | AIza[\w-]{30,} | AQ\.[\w-]{30,}
       | (?:gsk|hf|r8|fw|tgp_v1)_[A-Za-z0-9_-]{20,}
       | (?:xai|pplx|nvapi|csk)-[\w-]{20,}
       | gh[pousr]_[A-Za-z0-9]{30,} | github_pat_\w{30,} | glpat-[\w-]{20,}
       | xox[abprs]-[\w-]{10,} | (?:AKIA|ASIA)[0-9A-Z]{16}(?![0-9A-Za-z])
-      | eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}
+      | (?<!-)eyJ[\w-]{10,2000}\.eyJ[\w-]{10,}\.[\w-]{10,}
     ) | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----""",
     re.VERBOSE | re.ASCII,
 )

@@ -29,7 +29,7 @@ REMEDY = (
 )
 """Advice on recording without private text."""
 
-_TABLE = re.compile(r"^[ \t]*\|.*\|[ \t]*\n[ \t]*\|[ \t:|-]*-[ \t:|-]*\|[ \t]*$", re.MULTILINE)
+_TABLE = re.compile(r"^[ \t]*\|.*\|[ \t]*\n[ \t]*\|(?=[ \t:|]*-)[ \t:|-]*+$", re.MULTILINE)
 """A Markdown table, the form in which a DataFrame is inserted into a prompt."""
 
 # Addresses of the domains that RFC 2606 reserves for examples, and `git@HOST:`, are not private.

@@ -35,11 +35,12 @@ _MAX_LENGTH = 12_000
 _LANGUAGES: Mapping[str, str] = {
     **{name: name for name in (
         "bash", "css", "diff", "docker", "dockerfile", "go", "golang", "graphql", "haskell", "hs",
-        "html", "ini", "ipython", "javascript", "jl", "js", "json", "julia", "kotlin", "latex",
+        "html", "ini", "javascript", "jl", "js", "json", "julia", "kotlin", "latex",
         "lua", "perl", "php", "powershell", "ps1", "py", "pycon",
         "python", "python3", "r", "rb", "rs", "ruby", "rust", "scala", "sh", "shell", "sql",
         "swift", "tex", "toml", "ts", "typescript", "xml", "yaml", "yml", "zsh",
     )},
+    "ipython": "python",  # its own lexer takes quadratic time for many blank lines
     # The languages' own lexers look for functions, which takes cubic time for many blank lines.
     **dict.fromkeys(("c", "c++", "c#", "cpp", "cs", "csharp", "dart", "java"), "javascript"),
 }

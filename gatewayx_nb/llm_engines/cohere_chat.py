@@ -148,15 +148,15 @@ class CohereParser:
                 yield Chunk(request_id=as_str(event.get("id")) or None)
             case "content-start" | "content-delta":
                 content = as_dict(message.get("content"))
-                self._message.contents.append((index, content))
+                self._message.add_content(index, content)
                 if row := event.get("logprobs"):
-                    self._message.logprobs.append(as_dict(row))
+                    self._message.logprobs.append(_logprob(as_dict(row)))
                 yield from _text_chunks(content)
             case "tool-plan-delta":
                 self._message.plan.append(as_str(message.get("tool_plan")))
                 yield from _plan_chunks(message)
             case "citation-start":
-                self._message.citations.append(as_dict(message.get("citations")))
+                self._add_citations([as_dict(message.get("citations"))])
             case "tool-call-start":
                 self._start_call(index, as_dict(message.get("tool_calls")))
             case "tool-call-delta":
@@ -172,17 +172,22 @@ class CohereParser:
         message = as_dict(body.get("message"))
         yield Chunk(request_id=as_str(body.get("id")) or None)
         for index, part in enumerate(as_dicts(message.get("content"))):
-            self._message.contents.append((index, part))
+            self._message.add_content(index, part)
             yield from _text_chunks(part)
         self._message.plan.append(as_str(message.get("tool_plan")))
-        self._message.citations += as_dicts(message.get("citations"))
-        self._message.logprobs += as_dicts(body.get("logprobs"))
+        self._add_citations(as_dicts(message.get("citations")))
+        self._message.logprobs += map(_logprob, as_dicts(body.get("logprobs")))
         yield from _plan_chunks(message)
         for index, call in enumerate(as_dicts(message.get("tool_calls"))):
             self._start_call(index, call)
             yield from self._finish_call(index)
         yield from self._end(body)
         yield Chunk(raw=body)
+
+    def _add_citations(self, rows: list[dict[str, Any]]) -> None:
+        count = sum(max(1, len(as_list(row.get("sources")))) for row in rows)
+        self._errors.check_count(len(self._message.citations) + count)
+        self._message.citations += (found for row in rows for found in _sources(row))
 
     def _start_call(self, index: int | None, call: dict[str, Any]) -> None:
         function = as_dict(call.get("function"))
@@ -220,11 +225,16 @@ class _MessageAssembler:
     """The parts of one answer's message, as they arrive."""
 
     def __init__(self) -> None:
-        self.contents: list[tuple[int | None, dict[str, Any]]] = []
+        self.contents: list[tuple[int | None, dict[str, str]]] = []
         self.plan: list[str] = []
         self.calls: list[ToolCall] = []
-        self.citations: list[dict[str, Any]] = []
-        self.logprobs: list[dict[str, Any]] = []
+        self.citations: list[Citation] = []
+        self.logprobs: list[Logprob] = []
+
+    def add_content(self, index: int | None, content: dict[str, Any]) -> None:
+        """Keep the text and the thoughts of a piece of content."""
+        kept = {name: text for name in ("thinking", "text") if (text := as_str(content.get(name)))}
+        self.contents.append((index, kept))
 
     def details(self) -> Iterator[Chunk]:
         """Yield the citations, the log probabilities, and the message to send back.
@@ -243,8 +253,8 @@ class _MessageAssembler:
         item = {name: value for name, value in message.items() if value}
         is_needed = bool(self.calls) and (has_thoughts or bool(plan))
         yield from details_chunk(
-            citations=[found for row in self.citations for found in _sources(row)],
-            logprobs=map(_logprob, self.logprobs),
+            citations=self.citations,
+            logprobs=self.logprobs,
             carried={"dialect": _DIALECT, "items": [item]} if is_needed else None,
         )
 

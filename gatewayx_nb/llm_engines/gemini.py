@@ -138,6 +138,7 @@ class GeminiParser:
         self._response_ids = ("", "")
         self._has_started = False
         self._has_tool_calls = False
+        self._other_parts = 0  # other than text, of which there may be one in each event
         self._turn = gemini_turn.PartAssembler()
         self._details = NewDetails()
 
@@ -179,7 +180,11 @@ class GeminiParser:
     def _candidate(self, candidate: dict[str, Any]) -> Iterator[Chunk]:
         parts = as_dicts(as_dict(candidate.get("content")).get("parts"))
         for part in parts:
+            if not part:
+                continue
             self._turn.parts.append(part)
+            self._other_parts += "text" not in part
+            self._errors.check_count(self._other_parts)
             yield from self._part(part)
         if not candidate.keys() <= _PLAIN_FIELDS:
             self._turn.add_metadata(candidate)

@@ -58,6 +58,10 @@ _PLAIN_FIELDS = {
 }
 """The types of items that contain only text or a tool call, and the fields of such items."""
 
+_NO_ENCRYPTED_CONTENT = re.compile("encrypted content.{0,200}support", re.IGNORECASE)
+_MAX_SEARCHED = 10_000
+"""Maximum number of characters of an error message that are searched."""
+
 _UNFINISHED_STATUSES = frozenset({"queued", "in_progress", "cancelled"})
 
 
@@ -122,7 +126,7 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
     def adapt_to_refusal(self, status: int, body: bytes) -> bool:
         param, message = json_body.rejected_param(body)
         # Models without reasoning: "Encrypted content is not supported with this model."
-        is_unsupported = re.search("encrypted content.*support", message, re.IGNORECASE)
+        is_unsupported = _NO_ENCRYPTED_CONTENT.search(message[:_MAX_SEARCHED])
         is_refused = param.startswith("include") or is_unsupported
         if status not in (400, 422) or not is_refused or "include" in self._refused:
             return super().adapt_to_refusal(status, body)
@@ -188,6 +192,7 @@ class ResponsesParser:
         self._sent_reasoning: list[str] = []
         self._sent_calls = 0
         self._items: list[dict[str, Any]] = []
+        self._contents = self._ends = 0
         self._calls = ToolCallAssembler()
         self._reasoning_part: tuple[object, object] | None = None
         self._has_refused = False
@@ -245,6 +250,9 @@ class ResponsesParser:
     def _finish_item(self, event: dict[str, Any]) -> Iterator[Chunk]:
         item = as_dict(event.get("item"))
         self._items.append(item)
+        parts = as_dicts(item.get("content"))
+        self._contents += 1 + sum(len(as_list(part.get("annotations"))) for part in parts)
+        self._errors.check_count(self._contents)
         kind = as_str(item.get("type"))
         if kind == "function_call":
             self._calls.drop(event.get("output_index"))
@@ -256,6 +264,8 @@ class ResponsesParser:
 
     def _end(self, response: dict[str, Any]) -> Iterator[Chunk]:
         """Yield the parts of a finished response that were not streamed, and its finish reason."""
+        self._ends += 1
+        self._errors.check_count(self._ends * 100)  # each one joins all of the text
         yield _ids_chunk(response)
         status = as_str(response.get("status"))
         if status == "failed" or response.get("error"):

@@ -11,6 +11,7 @@ from gatewayx_nb.errors import (
     ContextLengthError,
     GatewayError,
     ModelNotFoundError,
+    ProviderError,
     QuotaError,
     RateLimitError,
     RequestError,
@@ -46,6 +47,12 @@ _HINTS: dict[type[GatewayError], Hint] = {
 
 _ENGINE_ACTIONS = {AuthenticationError: "set_key", ModelNotFoundError: "name_model"}
 """Actions of hints that take the engine's name."""
+
+MAX_CONTENTS = 10_000
+"""Maximum number of citations, items or other contents of one kind in an answer.
+
+They are kept until the end of the answer, and take more memory than their text.
+"""
 
 _MAX_MESSAGE = 300
 """Maximum number of characters shown of a provider's message."""
@@ -99,6 +106,22 @@ class ProviderErrors:
         return self._error(
             "returned no answer", 200, None, shorten(redact_beginning(body, self._key), 120), None
         )
+
+    def check_count(self, count: int) -> None:
+        """Check the number of citations, items or other contents that an answer has so far.
+
+        Raises:
+            ProviderError: If there are more than `MAX_CONTENTS`.
+        """
+        if count > MAX_CONTENTS:
+            raise ProviderError(
+                f"the answer from {self._engine!r} has more than {MAX_CONTENTS:,} contents of one"
+                " kind.",
+                hint="Limit the reply with max_tokens.",
+                engine=self._engine,
+                model=self._model,
+                code="too_large",
+            )
 
     def truncated(self) -> TruncatedError:
         """Return the error for a reply that ended without its end marker."""

@@ -25,6 +25,9 @@ _MAX_LINE_NUMBERS = 5
 _MAX_COMMENT_LINE = 4096
 """Maximum length of a line whose comment is kept; the search takes quadratic time."""
 
+_LONG_BLANK = re.compile(r"[^\S\r\n]{100}")
+"""A run of spaces, in which the parser would search for a comment in quadratic time."""
+
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _PLAIN_VALUE = re.compile(r"[\w./:+=@-]+", re.ASCII)
 _UNREADABLE = re.compile("[\0\ud800-\udfff]")
@@ -111,6 +114,8 @@ def without_name(text: str, name: str) -> str:
 
 
 def _parse_line(text: str) -> DotenvLine:
+    if _LONG_BLANK.search(text):
+        return DotenvLine(text, broken=True)
     binding = next(parse_stream(io.StringIO(text, newline="")), None)
     if binding is None:  # only a byte order mark
         return DotenvLine(text)
