@@ -108,7 +108,10 @@ def ask(engine):
             r"image_url\.url must begin with https:// or data:, got 'plot.png'",
         ),
         (image(url="http://x/y.png"), r"url must begin with https:// or data:"),
-        (image(url="data:image/png;base64,!"), r"messages\[0\]: the data URL .* valid base64"),
+        (
+            image(url="data:image/png;base64,!"),
+            r"messages\[0\]: an image.s data URL .* valid base64",
+        ),
         (image(url="data:text/plain,hi"), r"messages\[0\]: An image must be PNG"),
         (image(url=URL, detail="hi"), r"image_url\.detail must be one of 'auto', .*, got 'hi'"),
         (image(uri=URL), r"image_url has an unknown key 'uri'"),
