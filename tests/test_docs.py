@@ -18,6 +18,7 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import gatewayx_nb as gx
 from gatewayx_nb import commands, errors
+from gatewayx_nb.cassettes import codec, entry, request_body
 from gatewayx_nb.commands.guides import guide_names
 from gatewayx_nb.secure_config import ENGINE_SETTINGS, SETTINGS
 from gatewayx_nb.testing import CHAT, Server
@@ -159,6 +160,37 @@ def test_every_variable_is_in_the_reference():
     own = {name for name in read if not re.search(r"_(API_KEY|BASE_URL|MODEL)$", name)}
 
     assert own <= set(REFERENCE.VARIABLES)
+
+
+def test_every_field_of_a_cassette_is_described():
+    """The page on the format lists the fields of an entry in their order, and all others."""
+    page = (DOCS / "explanation" / "cassette_format.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    structs = (
+        entry.RecordedToolCall,
+        entry.RecordedAnswerImage,
+        entry.RecordedVectors,
+        entry.RecordedMetadata,
+        request_body.RequestBody,
+        request_body.RecordedMessage,
+        request_body.RecordedImage,
+        request_body.RecordedPart,
+    )
+    fields = entry.CassetteEntry.__struct_fields__
+
+    assert tuple(rows[: len(fields)]) == fields
+    assert f"version {codec.VERSION} of" in page
+    for struct in structs:
+        assert not [name for name in struct.__struct_fields__ if f"`{name}`" not in page], struct
+
+
+def test_the_digest_in_the_description_of_a_cassette_is_that_of_the_code():
+    """Whoever follows the page finds the same digest as the package."""
+    page = (DOCS / "explanation" / "cassette_format.md").read_text(encoding="utf-8")
+    message = request_body.RecordedMessage("user", "Say this.")
+    body = request_body.RequestBody((message,), temperature=0.0)
+
+    assert body.digest.decode() in page
 
 
 def _literals():
