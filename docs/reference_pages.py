@@ -198,16 +198,19 @@ def errors_page() -> Iterator[str]:
     yield (
         "Every error has a message, and a hint on how to fix it. `error.message` and "
         "`error.hint` hold them, and `error.engine`, `error.model`, `error.status` and "
-        "`error.code` say where it came from. In a notebook, an error is shown as these two "
-        "lines; `%tb` shows the whole traceback. [Troubleshooting](../troubleshooting.md) lists"
-        " errors by what you see.\n"
+        "`error.code` say where it came from. `error.help` is the name of its entry in "
+        "[Troubleshooting](../troubleshooting.md), which lists errors by what you see. In a "
+        "notebook, an error is shown as these three lines, and `%gatewayx help NAME` shows the "
+        "entry; `%tb` shows the whole traceback.\n"
     )
-    yield "| error | is a | when | what to do |"
-    yield "|---|---|---|---|"
+    yield "| error | is a | when | what to do | entry |"
+    yield "|---|---|---|---|---|"
     for name, advice in WHAT_TO_DO.items():
         kind = getattr(errors, name)
         when = _one_line(kind.__doc__)
-        yield f"| `{name}` | `{kind.__base__.__name__}` | {when} | {_cell(advice)} |"
+        entry = kind("").help
+        link = f"[{entry}](../troubleshooting.md#{entry})" if entry else ""
+        yield f"| `{name}` | `{kind.__base__.__name__}` | {when} | {_cell(advice)} | {link} |"
 
 
 def commands_page() -> Iterator[str]:

@@ -197,6 +197,7 @@ def _load(path: Path, context: int, repair: Hint) -> tuple[Any, str]:
         raise EngineLoadError(
             f"the local model requires xllamacpp, which cannot be imported: {error}.",
             hint=Hint("install", extra="local"),
+            topic="missing-xllamacpp",
         ) from error
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
@@ -223,6 +224,7 @@ def _load(path: Path, context: int, repair: Hint) -> tuple[Any, str]:
             f"llama.cpp cannot load {str(path)!r}: it is damaged, unsupported or too large for"
             " the available memory.",
             hint=repair,
+            topic="weights-not-loaded",
         ) from error
 
 

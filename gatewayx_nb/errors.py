@@ -40,16 +40,32 @@ from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
 
-from gatewayx_nb.hints import as_hint, render
+from gatewayx_nb.hints import Hint, as_hint, render
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Self
 
-    from gatewayx_nb.hints import Hint
-
 InterruptT = TypeVar("InterruptT", bound=BaseException)
+
+_TOPIC_BY_CODE = {
+    "tls": "tls",
+    "too_large": "unreadable-response",
+    "protocol": "unreadable-response",
+}
+
+_TOPIC_BY_ACTION = {
+    "allow_unpriced": "unknown-price",
+    "choose_default": "no-default-model",
+    "install": "missing-package",
+    "install_package": "missing-package",
+    "make_project": "not-a-project",
+    "pull": "missing-weights",
+    "pull_from_file": "missing-weights",
+    "settle_merge": "merge-conflict",
+}
+"""Topics of the hints that determine what happened, whatever the class of the error."""
 
 _LONG_LINE = re.compile(r"(.{1000}).+(.{1000})")
 
@@ -69,7 +85,11 @@ class GatewayError(Exception):
         status: HTTP status of the response.
         code: The provider's own error code.
         retry_after: Seconds that the provider asks to wait.
+        topic: Name of the entry of the troubleshooting page that explains the error, if it is not
+            the one of its code, hint or class. `help` returns it.
     """
+
+    _topic: str = ""
 
     def __init__(  # noqa: PLR0913 - the fields of every error; all of them keyword-only
         self,
@@ -81,6 +101,7 @@ class GatewayError(Exception):
         status: int | None = None,
         code: str | None = None,
         retry_after: float | None = None,
+        topic: str | None = None,
     ) -> None:
         # The message may quote a provider: remove control characters and the middle of long lines.
         message = _LONG_LINE.sub(r"\1 … \2", plain(message))
@@ -89,6 +110,19 @@ class GatewayError(Exception):
         self.hint = as_hint(hint) if hint else None
         self.engine, self.model = engine, model
         self.status, self.code, self.retry_after = status, code, retry_after
+        if topic is not None:
+            self._topic = topic
+
+    @property
+    def help(self) -> str:
+        """Name of the entry of the troubleshooting page that explains the error.
+
+        The command ``help`` shows the entry; in the documentation, the name is its anchor.
+        """
+        if "_topic" in self.__dict__:
+            return self._topic
+        action = self.hint.action if self.hint else ""
+        return _TOPIC_BY_CODE.get(self.code or "") or _TOPIC_BY_ACTION.get(action) or self._topic
 
     def with_appended_text(self, text: str) -> Self:
         """Return a copy whose message continues with ``text``."""
@@ -109,12 +143,13 @@ class GatewayError(Exception):
         return plain(f"{self.message} {self.hint or ''}".rstrip())
 
     def _render_traceback_(self) -> list[str]:
-        """Return the traceback for IPython: the message, and the hint on a separate line."""
+        """Return the traceback for IPython: the message, the hint, and where it is explained."""
         if _shows_whole_tracebacks.get():
             lines = "".join(traceback.format_exception(self)).splitlines()
         else:
             hint = [render(self.hint)] if self.hint else []
-            lines = [f"{type(self).__name__}: {self.message}", *hint]
+            more = [render(Hint("show_help", topic=self.help))] if self.help else []
+            lines = [f"{type(self).__name__}: {self.message}", *hint, *more]
         return list(map(plain, lines))
 
 
@@ -134,21 +169,31 @@ def whole_tracebacks() -> Iterator[None]:
 class UsageError(GatewayError):
     """A command, an option or a prompt is invalid."""
 
+    _topic = "invalid-call"
+
 
 class ConfigError(GatewayError):
     """A user file or setting is missing, unreadable or invalid."""
+
+    _topic = "invalid-files"
 
 
 class MissingKeyError(ConfigError):
     """The engine's key is missing or only a placeholder."""
 
+    _topic = "missing-key"
+
 
 class TrustError(ConfigError):
     """The project, rather than the user, decides where one of the user's keys would be sent."""
 
+    _topic = "key-destination"
+
 
 class EngineError(GatewayError):
     """The engine or model is unavailable; no request was sent."""
+
+    _topic = "unknown-engine"
 
 
 class EngineNotFoundError(EngineError):
@@ -158,17 +203,25 @@ class EngineNotFoundError(EngineError):
 class EngineLoadError(EngineError):
     """An engine's file exists but cannot be used."""
 
+    _topic = "engine-not-loaded"
+
 
 class ModelNotFoundError(EngineError):
     """The engine has no model of that name."""
+
+    _topic = "unknown-model"
 
 
 class UnsupportedFeatureError(EngineError):
     """The engine or the model does not support a feature that the call requires."""
 
+    _topic = "unsupported-feature"
+
 
 class CassetteMissError(GatewayError):
     """In replay mode, a call is not in the cassette; no request was sent."""
+
+    _topic = "cassette-miss"
 
 
 class RequestError(GatewayError):
@@ -179,6 +232,7 @@ class RequestError(GatewayError):
         should_retry: Whether the provider allows a retry; ``None`` if it does not say.
     """
 
+    _topic = "provider-error"
     partial: str = ""
     should_retry: bool | None = None
 
@@ -186,41 +240,61 @@ class RequestError(GatewayError):
 class AuthenticationError(RequestError):
     """The key is invalid or lacks permission."""
 
+    _topic = "authentication"
+
 
 class RateLimitError(RequestError):
     """Rate limited; retry after ``retry_after`` seconds."""
+
+    _topic = "rate-limit"
 
 
 class QuotaError(RequestError):
     """The account's credit or quota is used up; waiting does not help."""
 
+    _topic = "quota"
+
 
 class BudgetError(RequestError):
     """The call may exceed a cost limit, or its price is unknown; no request was sent."""
+
+    _topic = "budget"
 
 
 class ContextLengthError(RequestError):
     """The prompt is longer than the model's context."""
 
+    _topic = "context-length"
+
 
 class ContentFilterError(RequestError):
     """The provider rejected the prompt or withheld its reply."""
+
+    _topic = "content-filter"
 
 
 class TruncatedError(RequestError):
     """The reply ended prematurely; ``partial`` is the text received so far."""
 
+    _topic = "truncated"
+
 
 class ProviderError(RequestError):
     """The provider returned an error or a malformed response."""
+
+    _topic = "provider-error"
 
 
 class TransportError(RequestError):
     """The provider is unreachable, or the connection broke."""
 
+    _topic = "no-connection"
+
 
 class DeadlineError(RequestError):
     """The call exceeded its timeout."""
+
+    _topic = "deadline"
 
 
 _BY_CODE: dict[str, type[GatewayError]] = {

@@ -173,6 +173,7 @@ SCRIPT_WORDING: Wording = {
     "cancel_job": "Stop it with `gatewayx_nb.job({job!r}).cancel()`.",
     "list_chats": "List the conversations with `list(gatewayx_nb.pool().chats)`.",
     "run_again": "Try again.",
+    "show_help": "More: the entry `{topic}` of the troubleshooting page.",
     "command": "Run the command `{line}` in a notebook that has loaded gatewayx_nb.",
 }
 """Wording for a plain script; its keys are the valid actions."""

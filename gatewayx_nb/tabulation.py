@@ -55,6 +55,7 @@ def text_to_frame(text: str, *, was_cut: bool = False) -> DataFrame:
         raise UsageError(
             "the answer was truncated before its JSON ended.",
             hint=Hint("raise_option", option="max_tokens"),
+            topic="truncated-json",
         )
     try:
         value = extract_json(text)

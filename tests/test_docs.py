@@ -17,9 +17,9 @@ import yaml
 from IPython.core.interactiveshell import InteractiveShell
 
 import gatewayx_nb as gx
-from gatewayx_nb import commands, errors
+from gatewayx_nb import commands, errors, hints
 from gatewayx_nb.cassettes import codec, entry, request_body
-from gatewayx_nb.commands.guides import guide_names
+from gatewayx_nb.commands.guides import guide_names, trouble_names
 from gatewayx_nb.secure_config import ENGINE_SETTINGS, SETTINGS
 from gatewayx_nb.testing import CHAT, Server
 
@@ -193,14 +193,18 @@ def test_the_digest_in_the_description_of_a_cassette_is_that_of_the_code():
     assert body.digest.decode() in page
 
 
-def _literals():
-    """Return the text of every string in the code, and of the parts of every f-string."""
+def _nodes():
+    """Return the nodes of the syntax trees of the package and the built-in engines."""
     paths = [*(ROOT / "gatewayx_nb").rglob("*.py"), *(ROOT / "engines").glob("*.py")]
     trees = (ast.parse(path.read_text(encoding="utf-8")) for path in paths)
-    nodes = (node for tree in trees for node in ast.walk(tree))
+    return (node for tree in trees for node in ast.walk(tree))
+
+
+def _literals():
+    """Return the text of every string in the code, and of the parts of every f-string."""
     return "\n".join(
         node.value
-        for node in nodes
+        for node in _nodes()
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     )
 
@@ -228,6 +232,21 @@ def test_troubleshooting_quotes_messages_of_the_code():
         if not quote.startswith(FOREIGN_MESSAGES):
             parts = re.split(r"…|'[^']*'|\d[\d,]*|[A-Z_]{8,}|\{\{.*?\}\}", quote)
             assert not [part for part in parts if part.strip(" .,:") not in code], quote
+
+
+def test_every_error_has_an_entry_in_troubleshooting():
+    """The name after `More:` leads to an entry, whichever statement raises the error."""
+    names = set(trouble_names())
+    classes = [getattr(errors, name) for name in REFERENCE.WHAT_TO_DO if name != "GatewayError"]
+    keywords = [node for node in _nodes() if isinstance(node, ast.keyword) and node.arg == "topic"]
+    stated = [word.value.value for word in keywords if isinstance(word.value, ast.Constant)]
+    tables = (errors._TOPIC_BY_CODE, errors._TOPIC_BY_ACTION)
+    topics = {*stated, *(error("").help for error in classes)}.union(*(t.values() for t in tables))
+
+    assert len(stated) >= 20
+    assert topics <= names
+    assert set(errors._TOPIC_BY_ACTION) <= set(hints.SCRIPT_WORDING)
+    assert not names & set(guide_names())
 
 
 def test_every_setting_is_in_the_reference():

@@ -7,6 +7,8 @@ from tblib import pickling_support
 from gatewayx_nb import errors
 from gatewayx_nb.errors import (
     AuthenticationError,
+    BudgetError,
+    ConfigError,
     ContentFilterError,
     ContextLengthError,
     GatewayError,
@@ -15,20 +17,41 @@ from gatewayx_nb.errors import (
     ProviderError,
     QuotaError,
     RateLimitError,
+    TransportError,
     classify,
     did_you_mean,
 )
+from gatewayx_nb.hints import Hint
 from tests.processor import seconds
 
 
-def test_a_notebook_shows_two_lines():
-    """In a notebook, the message is the first line of an error, and the hint is the second."""
+def test_a_notebook_shows_three_lines():
+    """In a notebook, the lines of an error are the message, the hint and where it is explained."""
     error = MissingKeyError("no key.", hint="Set it: `%gatewayx key set grok`.")
 
     assert error._render_traceback_() == [
         "MissingKeyError: no key.",
         "Set it: `%gatewayx key set grok`.",
+        "More: the entry `missing-key` of the troubleshooting page.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("error", "topic"),
+    [
+        (TransportError("no route."), "no-connection"),
+        (TransportError("no certificate.", code="tls"), "tls"),
+        (BudgetError("no price.", hint=Hint("allow_unpriced")), "unknown-price"),
+        (BudgetError("too expensive.", hint="Raise it."), "budget"),
+        (ConfigError("no.", hint=Hint("pull", model="m"), topic="unsafe-file"), "unsafe-file"),
+        (GatewayError("anything."), ""),
+    ],
+)
+def test_help_is_the_entry_of_the_troubleshooting_page(error, topic):
+    """It is that of the raise statement, the code, the hint or the class, in this order."""
+    assert error.help == topic
+    assert pickle.loads(pickle.dumps(error)).help == topic
+    assert error.with_appended_text(" More.").help == topic
 
 
 def test_a_script_shows_one_line():

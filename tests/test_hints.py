@@ -90,6 +90,7 @@ WORDINGS = {
     Hint("cancel_job", job="job1"): "Stop it with `gatewayx_nb.job('job1').cancel()`.",
     Hint("list_chats"): "List the conversations with `list(gatewayx_nb.pool().chats)`.",
     Hint("run_again"): "Try again.",
+    Hint("show_help", topic="tls"): "More: the entry `tls` of the troubleshooting page.",
     Hint("command", line="status"): (
         "Run the command `status` in a notebook that has loaded gatewayx_nb."
     ),

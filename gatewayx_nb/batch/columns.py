@@ -135,6 +135,7 @@ def check_clash(rows: Rows, columns: Columns, needed: Iterable[Any] | None) -> t
                 f"the rows have a column {name!r}, which the answers would replace.",
                 hint=Hint("set_option", option="output", value="columns")
                 | f"Rename it: `df.rename(columns={{{name!r}: {'input_' + name!r}}})`.",
+                topic="column-clash",
             )
     for name in needed or ():
         if name in replaceable and name in columns.types:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gatewayx_nb.calls import Excerpt, Note, Table
 from gatewayx_nb.commands.cassette import cassette, cassette_arguments
 from gatewayx_nb.commands.command import Command
-from gatewayx_nb.commands.guides import find_guide, find_trouble, guide_names
+from gatewayx_nb.commands.guides import find_guide, find_trouble, guide_names, trouble_names
 from gatewayx_nb.commands.jobs import cancel, cancel_arguments, jobs, jobs_arguments
 from gatewayx_nb.commands.keys import contains_key, key, key_arguments, keys, typed_key_error
 from gatewayx_nb.commands.line_parser import GROUPED_COLUMNS
@@ -138,8 +138,12 @@ def show_help(session: Session, args: argparse.Namespace) -> Table | Note | Exce
         return Table(rows, GROUPED_COLUMNS)
     if found := _option_help(session, topic) or find_guide(topic) or find_trouble(topic):
         return found
-    known = [*COMMANDS, *TOPICS, "options", *guide_names()]
-    raise _unknown(topic, known, "command or topic")
+    raise _unknown(topic, help_topics(), "command or topic")
+
+
+def help_topics() -> list[str]:
+    """Return the names that ``help`` takes: commands, topics, guides, entries on errors."""
+    return [*COMMANDS, *TOPICS, "options", *guide_names(), *trouble_names()]
 
 
 def _option_help(session: Session, topic: str) -> Note | None:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 _BLOCK = re.compile(r"^```\w*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-_ENTRY = re.compile(r"^### ([^\n]+)\n\n(.*?)(?=\n#|\Z)", re.MULTILINE | re.DOTALL)
+_ENTRY = re.compile(
+    r"^\(([\w-]+)\)=\n### ([^\n]+)\n\n(.*?)(?=\n\(|\n#|\Z)", re.MULTILINE | re.DOTALL
+)
 
 
 def guide_names() -> list[str]:
@@ -38,13 +40,28 @@ def find_guide(topic: str) -> Excerpt | None:
     return Excerpt(f"{title}. {_without_links(paragraph)}", code, [code] if code else [])
 
 
-def find_trouble(words: str) -> Excerpt | None:
-    """Return the entry of the troubleshooting page whose title contains these words, if any."""
-    text = shipped_path("docs/troubleshooting.md").read_text(encoding="utf-8")
-    for title, entry in _ENTRY.findall(text):
-        if words.lower() in title.replace("`", "").lower():
-            return Excerpt(title, _without_links(entry).strip())
+def find_trouble(topic: str) -> Excerpt | None:
+    """Return an entry of the troubleshooting page, if it exists.
+
+    Args:
+        topic: Its name, which is an error's ``help``, or words of its title.
+    """
+    entries = _trouble_entries()
+    by_name = [entry for entry in entries if entry[0] == topic]
+    by_title = [entry for entry in entries if topic.lower() in entry[1].replace("`", "").lower()]
+    for _, title, text in by_name or by_title:
+        return Excerpt(title, _without_links(text).strip())
     return None
+
+
+def trouble_names() -> list[str]:
+    """Return the names of the entries of the troubleshooting page, such as ``missing-key``."""
+    return [name for name, *_ in _trouble_entries()]
+
+
+def _trouble_entries() -> list[tuple[str, str, str]]:
+    """Return the name, the title and the text of each entry of the troubleshooting page."""
+    return _ENTRY.findall(shipped_path("docs/troubleshooting.md").read_text(encoding="utf-8"))
 
 
 def _without_links(text: str) -> str:

@@ -83,6 +83,7 @@ def typed_key_error(session: Session, line: str) -> UsageError:
         f" `remove NAME` or `import FILE`. If that was a key: {history_note}, but the cell still"
         " contains it. Delete it there, and renew that key at the provider.",
         hint=Hint("set_key", engine=next(filter(names.__contains__, words), "grok")),
+        topic="key-in-command",
     )
 
 

@@ -49,7 +49,7 @@ class _StoreOnce(argparse.Action):
 
 
 class LineParser(argparse.ArgumentParser):
-    """Argument parser that raises each error as a two-line `UsageError`.
+    """Argument parser that raises each error as a `UsageError` with a hint.
 
     Args:
         prog: The prefix of the command.

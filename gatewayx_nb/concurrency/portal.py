@@ -246,6 +246,7 @@ def forbid_blocking_call(async_method: str) -> None:
         raise UsageError(
             "a blocking call was made on an engine's own event loop, where it would deadlock.",
             hint=f"Use `await pool.{async_method}(…)` instead.",
+            topic="blocking-call",
         )
 
 

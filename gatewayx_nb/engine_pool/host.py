@@ -327,5 +327,6 @@ def _engine_error(target: Target, error: BaseException) -> ProviderError:
     return ProviderError(
         f"engine {target.name!r} raised {_describe(error, target)}.",
         hint=f"Fix {target.code_location}; it is reloaded on the next call.",
+        topic="engine-raised",
         engine=target.name,
     )

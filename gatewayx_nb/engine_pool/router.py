@@ -301,6 +301,7 @@ class CallRouter:
             raise TrustError(
                 f"this project would run {hook.target} ({hook.where}) on recorded text.",
                 hint=Hint("trust", ids=hook.id),
+                topic="project-hook",
             )
         folder = config.project if hook and config.project else config.user
         redact = load_redact(config.settings.redact, folder.root, from_user_settings=hook is None)

@@ -102,6 +102,7 @@ def _truncated(request: Request, partial: PartialReply) -> TruncatedError:
             "the answer was truncated at the end of the context, after"
             f" {partial.context_limit:,} tokens with the prompt, before its JSON ended.",
             hint="Shorten the prompt, or use a model with a longer context.",
+            topic="truncated-json",
         )
     limit, value = "max_cost", ""
     if partial.token_cap is None:
@@ -109,6 +110,7 @@ def _truncated(request: Request, partial: PartialReply) -> TruncatedError:
     return TruncatedError(
         f"the answer was truncated at `{limit}`{value} before its JSON ended.",
         hint=Hint("raise_option", option=limit),
+        topic="truncated-json",
     )
 
 
@@ -134,6 +136,7 @@ def _mismatch(
     return ProviderError(
         f"{answers} of {partial.engine!r} {form}: {error}.",
         hint=Hint("run_again") | "Use another model.",
+        topic="invalid-answer",
     )
 
 

@@ -84,6 +84,7 @@ def refuse_link_in(path: Path, root: Path) -> None:
         raise ConfigError(
             f"{display_path(path)} is not used: {_below(link, root)!r} is a symlink.",
             hint=f"Replace the symlink with its target, or run `rm {quoted}`.",
+            topic="unsafe-file",
         )
 
 
@@ -99,7 +100,9 @@ def refuse_unsafe(path: Path, root: Path) -> None:
     problem = endpoint_file_problem(path, root) if os.path.exists(path) else None
     if problem:
         raise ConfigError(
-            f"{display_path(path)} is not used: it {problem}.", hint="Fix that, then try again."
+            f"{display_path(path)} is not used: it {problem}.",
+            hint="Fix that, then try again.",
+            topic="unsafe-file",
         )
 
 
@@ -218,6 +221,7 @@ def refuse_links(path: Path) -> None:
             raise ConfigError(
                 f"the key file {str(path)!r} is not used: {part.name!r} is a symlink.",
                 hint=f"Replace the symlink with its target, or run `rm {quoted_path(part)}`.",
+                topic="unsafe-file",
             )
 
 
@@ -233,4 +237,5 @@ def _refuse_irregular_or_foreign(status: os.stat_result, path: Path, *, own: boo
             f"the key file {str(path)!r} belongs to another user.",
             hint=f"Run `chown $(id -u) {quoted_path(path)}`, or move the file away and set the keys"
             " again.",
+            topic="unsafe-file",
         )

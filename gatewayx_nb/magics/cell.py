@@ -290,10 +290,14 @@ def _cell(
 def _no_prompt(line_parser: LineParser, references: Sequence[str]) -> UsageError:
     if line_parser.prog.startswith("%%"):
         return UsageError(
-            "the cell has no prompt.", hint="Write it on the lines below `%%gatewayx`."
+            "the cell has no prompt.",
+            hint="Write it on the lines below `%%gatewayx`.",
+            topic="no-prompt",
         )
     example = f"%gatewayx {references[0] if references else 'mock'} Why is the sky blue?"
-    return UsageError("the prompt is missing.", hint=f"For example, `{example}`.")
+    return UsageError(
+        "the prompt is missing.", hint=f"For example, `{example}`.", topic="no-prompt"
+    )
 
 
 def _chat(text: str, values: NotebookValues) -> str | Chat:

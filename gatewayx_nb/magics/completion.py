@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb import weights
 from gatewayx_nb.calls import PARAM_OPTIONS
-from gatewayx_nb.commands import COMMANDS, JOB_ACTIONS, TOPICS
+from gatewayx_nb.commands import COMMANDS, JOB_ACTIONS, help_topics
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.magics import cell, transforms
 from gatewayx_nb.magics.map_cell import column_names, frame_names
@@ -130,7 +130,7 @@ def _arguments(session: Session, words: list[str], fragment: str) -> Iterable[st
         case ["jobs", *actions] if len(actions) <= 1:
             names = (*([] if actions else JOB_ACTIONS), *_maps(session))
         case ["help"]:
-            names = (*COMMANDS, *TOPICS, "options")
+            names = help_topics()
         case ["pull", *options] if not options or "--remove" in options:
             pulled = (model.name for model in weights.pulled_models())
             names = pulled if options else weights.catalogue()

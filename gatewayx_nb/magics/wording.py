@@ -43,6 +43,7 @@ def _omit_param(param: str, known: str) -> str:
 
 NOTEBOOK: Wording = {
     "advice": hints.SCRIPT_WORDING["advice"],
+    "show_help": "More: `%gatewayx help {topic}`",
     "set_key": "Run `%gatewayx key set {engine}`.",
     "set_key_for_user": "Run `%gatewayx key set {engine} --user`.",
     "set_key_for_images": (

@@ -329,6 +329,7 @@ class ModelRegistry:
             raise MissingKeyError(
                 "no model is available: no key is set, and the local model is not installed.",
                 hint=Hint("set_key", engine="grok") | Hint("pull", model="smollm2"),
+                topic="no-default-model",
             )
         return candidates[0]
 
@@ -469,6 +470,7 @@ class ModelRegistry:
             raise ConfigError(
                 f"engine {ref.engine!r} requires a base URL.",
                 hint=Hint("set_base_url", engine=ref.engine),
+                topic="missing-base-url",
             )
         return Target(
             name=ref.engine,

@@ -202,6 +202,7 @@ def _root(name: str, namespace: Mapping[str, object]) -> object:
             f"The prompt refers to '{name}', which is not defined."
             f"{did_you_mean(name, own_names(namespace))}",
             hint=f'Define it first: {name} = "..."',
+            topic="literal-braces",
         ) from None
 
 

@@ -243,6 +243,7 @@ def _read(path: Path) -> TomlTable:
         raise ConfigError(
             f"the settings {str(path)!r} cannot be read: {error}.",
             hint=f"Fix that line, or move the file away: `mv {quoted} {quoted}.off`.",
+            topic="invalid-settings",
         ) from None
 
 
@@ -302,6 +303,7 @@ class _Reader:
                 raise ConfigError(
                     f"unknown setting {where!r} in {self.origin}.{did_you_mean(key, known)}",
                     hint=f"Valid settings: {', '.join(known)}.",
+                    topic="unknown-setting",
                 )
 
     def table(self, table: TomlTable, name: str) -> TomlTable:

@@ -173,6 +173,7 @@ class ResultsStore:
                 f"the results {str(self.path)!r} are part of a repository, so somebody else may"
                 " have written their answers.",
                 hint=f"Move it away: `mv {quoted_path(self.path)} {quoted_path(self.path)}.off`.",
+                topic="tracked-results",
             )
 
     def _close_file(self) -> None:

@@ -122,6 +122,7 @@ def check_host(url: SplitResult, engine: str, *, has_key: bool, allowed: tuple[s
         raise ConfigError(
             f"engine {engine!r}: {host!r} is a link-local or metadata address, which is refused.",
             hint=Hint("set_base_url", engine=engine),
+            topic="refused-address",
             engine=engine,
         )
     if not has_key or url.scheme == "https" or _is_loopback(host):
@@ -131,6 +132,7 @@ def check_host(url: SplitResult, engine: str, *, has_key: bool, allowed: tuple[s
             f"engine {engine!r}: the key would be sent to {host!r} without TLS.",
             hint="Use https://, or allow plain HTTP in config/gatewayx.toml:"
             f" [network] plain_http = [{host!r}].",
+            topic="plain-http",
             engine=engine,
         )
 

@@ -7,7 +7,9 @@ import pytest
 from gatewayx_nb import EnginePool, commands
 from gatewayx_nb.commands import COMMANDS
 from gatewayx_nb.commands.dispatch import GROUPS
+from gatewayx_nb.commands.guides import trouble_names
 from gatewayx_nb.errors import UsageError
+from gatewayx_nb.files import shipped_path
 from gatewayx_nb.magics import cell
 
 
@@ -175,6 +177,17 @@ def test_help_finds_the_words_of_a_message(session):
     excerpt = commands.run(session, "help ended without an end marker")
 
     assert "`error.partial`" in excerpt.text
+
+
+def test_help_shows_the_entry_of_an_error(session):
+    """Each name after `More:` is a topic, which no command, option or guide hides."""
+    session.ask_parser = cell.parser()
+    page = shipped_path("docs/troubleshooting.md").read_text(encoding="utf-8")
+
+    assert len(trouble_names()) >= 60
+    for name in trouble_names():
+        excerpt = commands.run(session, f"help {name}")
+        assert f"({name})=\n### {excerpt.intro}\n" in page
 
 
 def test_help_suggests_a_guide(session):

@@ -494,12 +494,12 @@ def test_a_line_is_sent_as_typed(kernel, line):
         ("await gx.aask('hi', model='gork')", "EngineNotFoundError"),
     ],
 )
-def test_an_error_is_two_lines(kernel, cell, error):
-    """An error is two lines, message and hint, both in the output and in the kernel's reply."""
+def test_an_error_is_three_lines(kernel, cell, error):
+    """An error is a message, a hint and a line of help, in the output and the kernel's reply."""
     outcome = kernel.run(cell)
 
     assert outcome.error == error
-    assert len(outcome.traceback) == 2
+    assert len(outcome.traceback) == 3
     assert outcome.traceback[0].startswith(f"{error}: ")
     assert outcome.reply["traceback"] == outcome.traceback
 

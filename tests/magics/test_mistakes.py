@@ -1,4 +1,4 @@
-"""A beginner's mistakes: the typed cell, and the two lines that are shown."""
+"""A beginner's mistakes: the typed cell, and the lines that are shown."""
 
 from dataclasses import dataclass
 
@@ -418,16 +418,17 @@ def project_with_faults(project, shell):
 
 
 @pytest.mark.parametrize("mistake", MISTAKES, ids=lambda mistake: mistake.typed)
-def test_a_mistake_is_answered_in_two_lines(shell, project_with_faults, mistake, monkeypatch):
-    """One line says what is wrong and suggests a correction; the other says how to fix it."""
+def test_a_mistake_is_answered_in_three_lines(shell, project_with_faults, mistake, monkeypatch):
+    """One line says what is wrong and suggests a correction; the next ones say how to fix it."""
     monkeypatch.setattr("getpass.getpass", lambda _: pytest.fail("it asked for a key"))
 
     with pytest.raises(GatewayError) as error:
         shell.ask(mistake.typed)
 
-    message, hint = error.value._render_traceback_()
+    message, hint, more = error.value._render_traceback_()
     assert message == f"{type(error.value).__name__}: {mistake.message}"
     assert hint == mistake.hint
+    assert more == f"More: `%gatewayx help {error.value.help}`"
     assert not project_with_faults.keys.read_text().count("OPNAI")
 
 

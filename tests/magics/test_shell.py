@@ -390,15 +390,16 @@ def test_a_question_mark_after_the_magic_shows_its_help(shell, capsys):
         ("%gatewayx use", UsageError, "REF"),
     ],
 )
-def test_an_error_is_two_lines(shell, cell, error_class, message):
-    """An error is displayed as two lines, its message and a hint, and contains no key."""
+def test_an_error_is_three_lines(shell, cell, error_class, message):
+    """An error is displayed as its message, a hint and a line of help, and contains no key."""
     with pytest.raises(error_class) as error:
         shell.ask(cell)
 
     lines = error.value._render_traceback_()
     assert re.search(message, " ".join(lines))
-    assert len(lines) == 2
+    assert len(lines) == 3
     assert lines[1]
+    assert re.fullmatch(r"More: `%gatewayx help [a-z-]+`", lines[2])
     assert "canary" not in "".join(lines)
     assert not any("\n" in line for line in lines)
 
@@ -758,8 +759,8 @@ class Parrot(LLMEngine):
     "line",
     ["use parrot --save", "init", "key set grok", "key set grok --user", "key import {0}/.env"],
 )
-def test_a_read_only_folder_raises_a_two_line_error(shell, unprivileged, monkeypatch, line):
-    """A command that writes into a read-only project or user folder raises a two-line error."""
+def test_a_read_only_folder_raises_a_three_line_error(shell, unprivileged, monkeypatch, line):
+    """A command that writes into a read-only project or user folder raises a three-line error."""
     (unprivileged / ".env").write_text("XAI_API_KEY=k\n")
     # A shipped engine cannot be used if the repository is in a folder that only root can enter.
     (unprivileged / "engines").mkdir()
@@ -774,7 +775,7 @@ def test_a_read_only_folder_raises_a_two_line_error(shell, unprivileged, monkeyp
     with as_nobody(), pytest.raises(ConfigError, match="cannot be written: Permission") as error:
         shell.run_line_magic("gatewayx", line.format(unprivileged))
 
-    assert len(error.value._render_traceback_()) == 2
+    assert len(error.value._render_traceback_()) == 3
     unprivileged.chmod(0o755)
 
 
