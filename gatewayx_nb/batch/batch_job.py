@@ -81,6 +81,8 @@ clock = Clock()
 class BatchJob(MapJob):
     """A map that was submitted to a provider's batch interface, with ``batch=True``.
 
+    See also: the guide ``batches``.
+
     `map` returns it immediately. It queries the provider only while `result`, `progress`, `state`
     or `done` is called: first 10 seconds after the submission, then at intervals that double up to
     5 minutes. ``gx.job(name)`` returns it in any kernel, even after the kernel that submitted it

@@ -130,7 +130,7 @@ class RowCaller(ABC):
     ) -> Any:  # noqa: ANN401 - of the kind of the rows
         """Ask a model about each row, and return the rows with the answers.
 
-        See also: the guide ``many-rows``.
+        See also: the guides ``many-rows``, ``large-jobs``, ``batches`` and ``time-and-cost``.
 
         A second run asks only about rows without a stored answer, even if the process was killed.
         Equal rows are asked once. Stop ends the map and returns what is done.
@@ -238,6 +238,8 @@ class RowCaller(ABC):
         **options: Unpack[PreviewKeywords],
     ) -> MapPreview:
         """Return what `map` would ask and cost: rows, tokens, US dollars and time; send nothing.
+
+        See also: the guide ``time-and-cost``.
 
         The tokens and the cost of many rows are estimated from 200 of them.
 

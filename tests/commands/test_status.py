@@ -166,7 +166,7 @@ def test_help_shows_the_beginning_of_a_guide(session, topic):
     session.ask_parser = cell.parser()
     excerpt = commands.run(session, f"help {topic}")
 
-    assert excerpt.intro.startswith("Many rows: a thousand, a million, a billion. `gx.map` asks")
+    assert excerpt.intro.startswith("Many rows: a column of answers. After this page, you can ask")
     assert ">>> import gatewayx_nb as gx" in excerpt.text
     assert "](" not in repr(excerpt)
 
