@@ -5,7 +5,7 @@ import re
 import pytest
 
 from gatewayx_nb import EnginePool, commands
-from gatewayx_nb.commands import COMMANDS
+from gatewayx_nb.commands import COMMANDS, guides
 from gatewayx_nb.commands.dispatch import GROUPS
 from gatewayx_nb.commands.guides import trouble_names
 from gatewayx_nb.errors import UsageError
@@ -169,6 +169,16 @@ def test_help_shows_the_beginning_of_a_guide(session, topic):
     assert excerpt.intro.startswith("Many rows: a column of answers. After this page, you can ask")
     assert ">>> import gatewayx_nb as gx" in excerpt.text
     assert "](" not in repr(excerpt)
+
+
+@pytest.mark.parametrize("name", guides.guide_names())
+def test_each_guide_begins_with_its_purpose_and_an_example(session, name):
+    """`help` shows the purpose of a guide and an example other than the loading of the magics."""
+    session.ask_parser = cell.parser()
+    excerpt = commands.run(session, f"help {name}")
+
+    assert ". After this page, " in excerpt.intro
+    assert excerpt.text not in ("", "%load_ext gatewayx_nb")
 
 
 def test_help_finds_the_words_of_a_message(session):
