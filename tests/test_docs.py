@@ -124,6 +124,18 @@ def test_the_links_of_a_page_lead_to_pages(path):
         assert inside.parts[0] in GENERATED or target.exists(), link
 
 
+@pytest.mark.parametrize("name", guide_names())
+def test_a_guide_is_read_in_a_few_minutes(name):
+    """A guide has 300 to 800 words; a longer one is two tasks, and a shorter one part of another.
+
+    Words are separated by whitespace, as `wc -w` counts them: code, tables and markup count, too.
+    """
+    path = DOCS / "guides" / f"{name.replace('-', '_')}.md"
+    words = len(path.read_text(encoding="utf-8").split())
+
+    assert 300 <= words <= 800
+
+
 def test_every_public_name_is_in_the_reference():
     """A new public name needs a place in the reference."""
     listed = [name for names in REFERENCE.GROUPS.values() for name in names]
