@@ -46,5 +46,13 @@ copybutton_prompt_is_regexp = True
 
 
 def setup(app: Sphinx) -> None:
-    """Write the generated pages before the others are read."""
+    """Write the generated pages before the others are read, and let links lead to pages."""
     app.connect("builder-inited", lambda _: reference_pages.write(DOCS))
+    app.connect("source-read", _link_pages)
+
+
+def _link_pages(app: Sphinx, name: str, source: list[str]) -> None:
+    """Replace links to files of the repository, which lead there in a clone, by links to pages."""
+    path = Path(app.env.doc2path(name))
+    if path.suffix == ".md":
+        source[0] = reference_pages.linked(source[0], f"docs/{path.relative_to(DOCS).as_posix()}")

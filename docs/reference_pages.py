@@ -1,9 +1,10 @@
-"""Writes the pages of the reference from the code that they describe."""
+"""Writes the pages of the reference from the code that they describe, and links between pages."""
 
 from __future__ import annotations
 
 import inspect
 import json
+import posixpath
 import re
 import tempfile
 import tomllib
@@ -115,14 +116,22 @@ COPIED: dict[str, str] = {
 }
 """Pages that are copies of files of the repository."""
 
+_LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]*)?\)")
+
+
+def reference() -> dict[str, str]:
+    """Return the files of the folder ``docs/reference`` by name; they are committed."""
+    pages = {f"{name}.md": "\n".join(page()).rstrip() + "\n" for name, page in PAGES.items()}
+    return {**pages, "layers.svg": layers_picture()}
+
 
 def write(docs: Path) -> None:
     """Write the pages of the reference, and the copies of files from elsewhere."""
-    for name, page in PAGES.items():
-        _write(docs / "reference" / f"{name}.md", "\n".join(page()).rstrip() + "\n")
-    _write(docs / "reference" / "layers.svg", layers_picture())
+    for name, text in reference().items():
+        _write(docs / "reference" / name, text)
     for name, source in COPIED.items():
-        _write(docs / name, _linked((docs.parent / source).read_text(encoding="utf-8")))
+        text = (docs.parent / source).read_text(encoding="utf-8")
+        _write(docs / name, linked(text, source))
     for notebook in sorted((docs.parent / "notebooks").glob("[0-9]*.ipynb")):
         _write(docs / "notebooks" / notebook.name, _notebook(notebook))
 
@@ -139,26 +148,36 @@ def _notebook(path: Path) -> str:
     notebook = json.loads(path.read_text(encoding="utf-8"))
     for cell_ in notebook["cells"]:
         if cell_["cell_type"] == "markdown":
-            cell_["source"] = _linked("".join(cell_["source"]), "../")
+            cell_["source"] = linked("".join(cell_["source"]), f"notebooks/{path.name}")
     return json.dumps(notebook, indent=1, ensure_ascii=False)
 
 
-def _linked(text: str, up: str = "") -> str:
-    """Return Markdown whose links to files of the repository lead to pages, if there are any.
+def linked(text: str, source: str) -> str:
+    """Return Markdown whose links between files of the repository lead to pages of the site.
+
+    A link to a file that is not on the site becomes its text.
 
     Args:
         text: The Markdown.
-        up: The path to the root of the repository from the file that contains it.
+        source: The path of its file in the repository.
     """
-    pages = {source: page for page, source in COPIED.items()} | {"README.md": "get_started.md"}
+    folder = posixpath.dirname(page_of(source) or "")
 
     def link_to_page(link: re.Match[str]) -> str:
-        target = link[2].partition("#")[0].removeprefix(up)
-        page = pages.get(target) or target.removeprefix("docs/")
-        is_page = page.startswith(("guides/", "notebooks/")) or page in pages.values()
-        return f"[{link[1]}]({up if is_page else ''}{page})" if is_page else link[1]
+        page = page_of(posixpath.normpath(posixpath.join(posixpath.dirname(source), link[2])))
+        if page is None:
+            return link[1]
+        return f"[{link[1]}]({posixpath.relpath(page, folder or '.')}{link[3] or ''})"
 
-    return re.sub(r"\[([^\]]*)\]\((?!https?:|#)([^)\s]+)\)", link_to_page, text)
+    return _LINK.sub(link_to_page, text)
+
+
+def page_of(path: str) -> str | None:
+    """Return the page of the site on which a file of the repository is shown, if there is one."""
+    pages = {source: page for page, source in COPIED.items()} | {"README.md": "get_started.md"}
+    if path.startswith("notebooks/") and path.endswith(".ipynb"):
+        return path
+    return pages.get(path) or (path.removeprefix("docs/") if path.startswith("docs/") else None)
 
 
 def python_page() -> Iterator[str]:
@@ -171,6 +190,11 @@ def python_page() -> Iterator[str]:
     )
     for heading, names in GROUPS.items():
         yield f"## {heading}\n"
+        yield "| name | what it does |"
+        yield "|---|---|"
+        for name in names:
+            yield f"| `{name}` | {_one_line(getattr(gx, name).__doc__)} |"
+        yield ""
         for name in names:
             yield from _autodoc("gatewayx_nb", name, getattr(gx, name))
     yield "## For authors of engines\n"
@@ -292,7 +316,7 @@ def engines_page() -> Iterator[str]:
     yield "|---|---|---|---|"
     with tempfile.TemporaryDirectory() as home, gx.EnginePool(home=home, env={}) as pool:
         for row in sorted(pool.status(), key=lambda row: row.name):
-            key = f"`{row.variable}`" if row.variable else "not needed"
+            key = "not needed" if row.key == "not needed" else f"`{row.variable}`"
             features = ", ".join(row.features) or "as the server"
             model = f"`{row.model}`" if row.model else "the server's"
             yield f"| `{row.name}` | {model} | {key} | {features} |"

@@ -36,12 +36,13 @@ def _reference_pages():
 
 
 REFERENCE = _reference_pages()
-COPIED = tuple(REFERENCE.COPIED)
+GENERATED = ("notebooks", *REFERENCE.COPIED)
+"""Names in `docs` that exist only after `make docs`."""
 
-GENERATED = ("reference", "notebooks", *COPIED)
 PAGES = sorted(
     path for path in DOCS.rglob("*.md") if path.relative_to(DOCS).parts[0] not in GENERATED
 )
+LINK = re.compile(r"\]\((?!https?:|#|mailto:)([^)#\s]+)")
 
 BLOCK = re.compile(r"^( *)```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 NOT_RUN = ("console", "text", "yaml", "json", "markdown")
@@ -113,15 +114,65 @@ def test_the_code_of_a_page_runs(path, shell, project):
 
 
 @each_page
-def test_the_links_of_a_page_lead_to_pages(path):
-    """Each relative link names a page that exists; the reference is generated."""
-    text = path.read_text(encoding="utf-8")
-    links = re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", text)
-
-    for link in links:
+def test_the_links_of_a_page_lead_to_files_and_pages(path):
+    """Each relative link names a file that exists in a clone and is shown on the site."""
+    for link in LINK.findall(path.read_text(encoding="utf-8")):
         target = (path.parent / link).resolve()
-        inside = target.relative_to(DOCS)  # a page outside would not be on the site
-        assert inside.parts[0] in GENERATED or target.exists(), link
+
+        assert target.exists(), link
+        assert not target.is_relative_to(DOCS) or (
+            target.relative_to(DOCS).parts[0] not in GENERATED
+        ), f"{link} exists only after `make docs`"
+        assert REFERENCE.page_of(target.relative_to(ROOT).as_posix()), link
+
+
+def test_the_links_of_other_files_lead_to_files():
+    """Each relative link of the notebooks and of the files at the top names a file of a clone."""
+    paths = [*ROOT.glob("*.md"), *(ROOT / "notebooks").glob("[0-9]*.ipynb")]
+    links = [
+        (path.name, link)
+        for path in paths
+        for link in LINK.findall(_markdown_of(path))
+        if not (path.parent / link).exists()
+    ]
+
+    assert links == []
+
+
+def _markdown_of(path):
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".md":
+        return text
+    cells = nbformat.reads(text, as_version=4).cells
+    return "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+
+
+def test_the_reference_is_up_to_date():
+    """The committed pages equal those that the code describes; `make docs` writes them."""
+    folder = DOCS / "reference"
+    committed = {path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()}
+
+    assert committed == REFERENCE.reference()
+
+
+@pytest.mark.parametrize(
+    ("source", "link", "expected"),
+    [
+        ("docs/guides/a.md", "../../SECURITY.md", "[x](../security.md)"),
+        ("docs/guides/a.md", "b.md#c", "[x](b.md#c)"),
+        ("docs/versions.md", "../CHANGELOG.md", "[x](changelog.md)"),
+        ("docs/guides/a.md", "../../notebooks/01.ipynb", "[x](../notebooks/01.ipynb)"),
+        ("docs/guides/a.md", "../../pyproject.toml", "x"),
+        ("CHANGELOG.md", "docs/guides/a.md", "[x](guides/a.md)"),
+        ("notebooks/01.ipynb", "../docs/guides/a.md", "[x](../guides/a.md)"),
+        ("notebooks/01.ipynb", "../README.md", "[x](../get_started.md)"),
+        ("notebooks/01.ipynb", "02.ipynb", "[x](02.ipynb)"),
+        ("docs/index.md", "https://a.example/b.md", "[x](https://a.example/b.md)"),
+    ],
+)
+def test_links_between_files_become_links_between_pages(source, link, expected):
+    """A link leads to the page that shows the file; without a page, its text remains."""
+    assert REFERENCE.linked(f"[x]({link})", source) == expected
 
 
 @pytest.mark.parametrize("name", guide_names())
