@@ -5,7 +5,7 @@
 # make notebooks-record  record the cassettes and outputs of the notebooks again; -live keeps nothing
 # make screenshots       take pictures of all that a notebook shows, and the README's
 # make lab    open the notebooks in JupyterLab
-# make check  lint, types and import layers
+# make check  lint, spelling, style of the prose, types and import layers
 # make docs   build the documentation in build/docs; docs-serve shows it on this machine
 # make bench  run the benchmarks, beside the alternatives
 # make dist   build the wheel and the sdist, check them, and run the quickstart from the installed wheel
@@ -90,6 +90,7 @@ check: $(VENV)/dev.stamp
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/codespell
+	@$(BIN)/python docs/prose.py
 	@$(BIN)/validate-pyproject pyproject.toml
 	@echo "== Types and import layers, with the shipped engines inside the package"
 	@rm -rf $(SCRATCH) && mkdir -p $(SCRATCH) && cp -r gatewayx_nb $(SCRATCH)/ \

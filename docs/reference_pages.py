@@ -7,6 +7,7 @@ import json
 import posixpath
 import re
 import tempfile
+import textwrap
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,8 +122,21 @@ _LINK = re.compile(r"\[([^\]]*)\]\((?!https?:|mailto:|#)([^)\s#]+)(#[^)\s]*)?\)"
 
 def reference() -> dict[str, str]:
     """Return the files of the folder ``docs/reference`` by name; they are committed."""
-    pages = {f"{name}.md": "\n".join(page()).rstrip() + "\n" for name, page in PAGES.items()}
+    pages = {f"{name}.md": _page(page()) for name, page in PAGES.items()}
     return {**pages, "layers.svg": layers_picture()}
+
+
+def _page(lines: Iterable[str]) -> str:
+    """Return the text of a page, with wrapped paragraphs and one empty line between two."""
+    wrapped = (
+        line if line.startswith(("|", "#", "```")) else _wrap(line)
+        for line in "\n".join(lines).splitlines()
+    )
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(wrapped)).rstrip() + "\n"
+
+
+def _wrap(line: str) -> str:
+    return textwrap.fill(line, 128, break_long_words=False, break_on_hyphens=False)
 
 
 def write(docs: Path) -> None:

@@ -332,7 +332,7 @@ async def open_run(
         GatewayError: If this process cannot make the calls as the client would.
     """
     pool = await asyncio.to_thread(_pool, spec, create)
-    # A client that has lost this worker, and found it again, begins anew.
+    # A client that has lost this worker, and found it again, starts again.
     await close_run(spec.id, None, dask_worker)
     _runs[spec.id, str(dask_worker.address)] = WorkerRun(spec, pool, dask_worker)
 

@@ -121,7 +121,7 @@ SETTINGS = (
     ),
     Setting(
         *("limits", "max_cost_per_day", _DOLLARS, None),
-        "Maximum cost of a day's calls, in US dollars: the project's, or all of yours.",
+        "Maximum cost of a day's calls, in US dollars: the project's, or all your calls.",
     ),
     Setting(
         *("limits", "table_rows", _integer(1, _MAX_TABLE_ROWS), 20),

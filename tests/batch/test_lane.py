@@ -17,7 +17,7 @@ class InstantCall:
 def test_rows_that_arrive_while_the_last_task_ends_are_called():
     """A task that has ended, but is not yet removed, once counted as one that makes calls.
 
-    The rows were then never called, and the map waited for ever.
+    The rows were then never called, and the map waited forever.
     """
     finished, done = [], threading.Event()
 

@@ -379,7 +379,7 @@ def test_what_is_left_for_other_clients_slows_the_pace():
 
 @pytest.mark.parametrize("number", [0, -1, float("nan"), float("inf"), 10**400])
 def test_invalid_limits_are_unknown(number):
-    """An engine may report any number; a limit that makes no sense is no limit."""
+    """An engine may report any number; one that makes no sense is ignored."""
 
     async def ask(governor, _):
         with governor.try_admit() as permit:

@@ -199,7 +199,7 @@ def test_a_default_that_changes_with_the_keys_is_noted_once(shell, project, caps
 @pytest.mark.usefixtures("keyed_engines")
 @pytest.mark.parametrize("line", ["use mock", "cassette a.jsonl"])
 def test_a_default_that_was_chosen_is_not_noted(shell, project, capsys, line):
-    """A default model chosen by `use` is no surprise; with a cassette, output is the same later."""
+    """A default model chosen by `use` is expected; with a cassette, output is the same later."""
     shell.ask("%%gx\nhi")
     project.set_keys("GATEWAYX_TWO_API_KEY=made-up-key-123456\n")
 

@@ -127,7 +127,7 @@ def test_a_model_is_chosen(case):
 
 
 def test_all_parts_of_a_split_model_are_chosen():
-    """A split model has its parts in order, and its size is the sum of theirs."""
+    """A split model has its parts in order, and its size is the sum of the parts' sizes."""
     paths = [f"Q4_K_M/m-Q4_K_M-0000{number}-of-00003.gguf" for number in (3, 1, 2)]
     variant = choose(HubReference(REPO), files(*paths, size=5))
     assert [file.path[-19:] for file in variant.files] == [
