@@ -91,6 +91,7 @@ check: $(VENV)/dev.stamp
 	@$(BIN)/ruff check .
 	@$(BIN)/codespell
 	@$(BIN)/python docs/prose.py
+	@$(BIN)/rumdl check --quiet .
 	@$(BIN)/validate-pyproject pyproject.toml
 	@echo "== Types and import layers, with the shipped engines inside the package"
 	@rm -rf $(SCRATCH) && mkdir -p $(SCRATCH) && cp -r gatewayx_nb $(SCRATCH)/ \
