@@ -79,7 +79,7 @@ notebooks-record notebooks-live: $(VENV)/dev.stamp
 
 screenshots: $(VENV)/dev.stamp
 	@$(BIN)/python -m tests.browser.screenshots build/pictures
-	@$(BIN)/python -m tests.browser.screenshots --readme notebooks/pictures/compare.png
+	@$(BIN)/python -m tests.browser.screenshots --readme notebooks/pictures
 
 lab: $(VENV)/dev.stamp
 	@$(BIN)/python -c "import gatewayx_nb; gatewayx_nb.pull('smollm2')"

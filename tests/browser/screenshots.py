@@ -1,7 +1,7 @@
 """Take pictures of everything that a notebook shows, in light and dark, wide and narrow.
 
 python -m tests.browser.screenshots build/pictures           # all of them, for people to look at
-python -m tests.browser.screenshots --readme PICTURE         # the README's, with real answers
+python -m tests.browser.screenshots --readme FOLDER          # the README's, with real answers
 """
 
 import sys
@@ -16,8 +16,12 @@ from tests.conftest import Project
 
 README_CELLS = [
     "%load_ext gatewayx_nb",
+    "%%gatewayx local -t 0\nExplain recursion to a beginner, with an example in Python.",
     "%gatewayx compare local mock",
 ]
+HALF_OF_THE_ANSWER = "return n * factorial"
+"""Words in the middle of the answer, after which it is pictured."""
+
 PROMPT = "What is the capital of France? Answer in one sentence."
 
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
@@ -72,21 +76,42 @@ PRICED_ENGINE = """\
 """
 
 
-def readme(picture: Path) -> None:
-    """Send the prompt, vote, and take the screenshot."""
+def readme(pictures: Path) -> None:
+    """Take a picture of half of an answer, and one of a comparison with a vote."""
+    pictures.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary_folder:
         folder = Path(temporary_folder)
         (folder / "home").mkdir()
-        model = str(gatewayx_nb.pull("smollm2"))
-        lab = Lab(Project(folder / "project").root, folder / "home", GATEWAYX_LOCAL_MODEL=model)
+        cache = gatewayx_nb.pull("smollm2").parents[2]  # where the kernel finds the model by name
+        lab = Lab(Project(folder / "project").root, folder / "home", XDG_CACHE_HOME=str(cache))
         with lab, chromium() as browser:
             page = Page(browser, lab, README_CELLS)
-            page.run(0)
-            page.run(1)
-            _use_view(page.cell(1), PROMPT, "local")
             page.command("application:toggle-left-area")
-            picture.parent.mkdir(parents=True, exist_ok=True)
-            page.cell(1).screenshot(path=picture)
+            page.run(0)
+            page.start(1)
+            expect(page.output(1)).to_contain_text(HALF_OF_THE_ANSWER)
+            _picture(page, 1, pictures / "stream.png")
+            page.wait_for_end(1)
+            page.run(2)
+            _set_temperature(page.cell(2), "0")  # the same answer each time
+            _use_view(page.cell(2), PROMPT, "local")
+            _picture(page, 2, pictures / "compare.png")
+
+
+def _picture(page: Page, index: int, path: Path) -> None:
+    """Take a picture of a cell without the line that separates it from the next one."""
+    cell = page.cell(index)
+    cell.scroll_into_view_if_needed()
+    box = cell.bounding_box()
+    page.tab.screenshot(path=path, clip={**box, "height": box["height"] - 2})
+
+
+def _set_temperature(view, value: str) -> None:
+    """Set the temperature of a comparison view, whose parameters are folded."""
+    parameters = view.get_by_text("Parameters, inputs, images")
+    parameters.click()
+    view.get_by_label("Temperature").fill(value)
+    parameters.click()
 
 
 def gallery(folder: Path, names: list[str]) -> None:
