@@ -277,7 +277,7 @@ COMMANDS = {
         Command("keys", "show which keys are set, and where", keys),
         Command("models", "list the models that can be called", models, models_arguments),
         Command("nest", "make `asyncio.run` work in a cell", nest, nest_arguments),
-        Command("new", "create an engine file or settings entry", new, new_arguments),
+        Command("new", "create an engine file, settings entry or package", new, new_arguments),
         Command("pull", "download a model that runs on this machine", pull, pull_arguments),
         Command("reload", "reload all files", reload),
         Command("security", "show who can read keys and change code", security),

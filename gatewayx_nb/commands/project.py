@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 from pathlib import Path
@@ -12,18 +11,21 @@ from urllib.parse import urlsplit
 
 from gatewayx_nb import engine_pool, weights
 from gatewayx_nb.calls import Note
+from gatewayx_nb.commands import engine_templates
 from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.files import (
+    absolute_path,
     atomic_write,
     parse_toml,
     read_limited,
     refuse_link_in,
     refuse_unsafe,
     write_new,
+    write_new_folder,
 )
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.model_registry import SUFFIX, suggested_name, why_unusable
-from gatewayx_nb.secure_config import display_path, engine_variable, make_secrets_folder
+from gatewayx_nb.secure_config import display_path, make_secrets_folder
 
 if TYPE_CHECKING:
     import argparse
@@ -66,29 +68,6 @@ _EXAMPLE_KEYS = """\
 GATEWAYX_GROK_API_KEY=your_grok_key_here
 """
 
-_ENGINE_FILE = '''\
-"""{name}: describe the service here, with a link to its API documentation."""
-
-from ..llm_engines import LLMEngine
-
-
-class {title}Engine(LLMEngine):
-    """Echoes the prompt, until `generate` calls a model."""
-
-    requires_key = False  # delete this line to require {key}, which is then self.api_key
-    model_name = "{name}-1"
-
-    async def generate(self, prompt, **kwargs):
-        """Return the whole answer; kwargs are the caller's options: system, temperature, …"""
-        return f"[{name}] {{prompt}}"
-'''
-
-_ENGINE_ENTRY = """\
-[{name}]
-base_url = {url}
-model = ""
-"""
-
 _LOCALHOST = re.compile(r"localhost|127(\.\d+){3}|::1")
 
 _ENGINE_MODE = 0o644
@@ -124,19 +103,19 @@ def init(session: Session, _: argparse.Namespace) -> Note:
 
 
 def new(session: Session, args: argparse.Namespace) -> Note:
-    """Create an engine file, or a settings entry for a URL; overwrite nothing."""
+    """Create an engine file, a settings entry or an installable package; overwrite nothing."""
     name, url = args.name, args.url
-    _check_name(session, name)
+    _check_name(session, name, is_package=args.package)
     is_local = url is not None and _LOCALHOST.fullmatch(_host(url)) is not None
     folder = session.pool.config.project or session.pool.config.user
-    if url is None:
-        refuse_link_in(folder.engines, folder.root)
-    else:
-        refuse_unsafe(folder.engines_toml, folder.root)
     try:
-        if url is None:
+        if args.package:
+            notes = _write_package(session, name, url, is_local=is_local)
+        elif url is None:
+            refuse_link_in(folder.engines, folder.root)
             notes = _write_engine_file(session, folder.engines / f"{name}_engine.py", name)
         else:
+            refuse_unsafe(folder.engines_toml, folder.root)
             notes = _write_engine_entry(session, folder.engines_toml, name, url, is_local=is_local)
     except OSError as error:
         raise _write_error(error) from None
@@ -145,10 +124,15 @@ def new(session: Session, args: argparse.Namespace) -> Note:
 
 
 def new_arguments(parser: LineParser) -> None:
-    """Add the arguments of ``new``: ``NAME [--url URL]``."""
+    """Add the arguments of ``new``: ``NAME [--url URL] [--package]``."""
     add = parser.add_argument
     add("name", metavar="NAME", help="the engine's name: a-z, 0-9 and _")
     add("--url", metavar="URL", help="base URL of an OpenAI-compatible server: no code needed")
+    add(
+        "--package",
+        action="store_true",
+        help="create a package that others can install: gatewayx-NAME/ in the current folder",
+    )
 
 
 def pull(session: Session, args: argparse.Namespace) -> Note:
@@ -207,23 +191,29 @@ def _write_error(error: OSError) -> ConfigError:
     )
 
 
-def _check_name(session: Session, name: str) -> None:
+def _check_name(session: Session, name: str, *, is_package: bool) -> None:
     """Reject an engine name that is invalid or already used."""
+    option = " --package" if is_package else ""
     reason = why_unusable(name)
     if name.startswith("_"):
         reason = "is not a valid name, because files that begin with `_` are helper modules"
     if reason:
         raise UsageError(
             f"engine {name!r} {reason}.",
-            hint=Hint("command", line=f"new {_free_name(session, name)}"),
+            hint=Hint("command", line=f"new {_free_name(session, name)}{option}"),
         )
     session.pool.refresh()
     for row in session.pool.status():
         if row.name == name:
             raise UsageError(
                 f"an engine {name!r} already exists: {row.where or row.source}.",
-                hint=Hint("command", line=f"new my_{name}"),
+                hint=Hint("command", line=f"new my_{name}{option}"),
             )
+    if is_package and engine_templates.is_own_package(name):
+        raise UsageError(
+            f"the package of an engine {name!r} would replace gatewayx-nb.",
+            hint=Hint("command", line=f"new my_{name}{option}"),
+        )
 
 
 def _free_name(session: Session, name: str) -> str:
@@ -251,11 +241,8 @@ def _host(url: str) -> str:
 
 
 def _write_engine_file(session: Session, path: Path, name: str) -> tuple[str, ...]:
-    title = "".join(part.capitalize() for part in name.split("_"))
-    title = title if title[:1].isalpha() else f"N{title}"  # a class name cannot begin with a digit
-    text = _ENGINE_FILE.format(name=name, title=title, key=engine_variable(name))
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not write_new(path, text.encode()):
+    if not write_new(path, engine_templates.engine_file(name).encode()):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     path.chmod(_ENGINE_MODE)
     prog = session.prog
@@ -279,12 +266,33 @@ def _write_engine_entry(
             f"{display_path(path)} is not valid TOML: {error}.", hint="Fix that line first."
         ) from None
     gap = "" if not existing else "\n" if existing.endswith("\n") else "\n\n"
-    entry = _ENGINE_ENTRY.format(name=name, url=json.dumps(url))
-    _rewrite(path, existing + gap + entry + ("requires_key = false\n" if is_local else ""))
+    entry = engine_templates.settings_entry(name, url, requires_key=not is_local)
+    _rewrite(path, existing + gap + entry)
     step = "start the server" if is_local else f"run `{session.prog} key set {name}`"
     return (
         f"Added [{name}] to {display_path(path)}; an empty `model` selects the server's first one.",
         f"Now {step}, then {'run ' if is_local else ''}`{session.prog} {name} Hello`.",
+    )
+
+
+def _write_package(
+    session: Session, name: str, url: str | None, *, is_local: bool
+) -> tuple[str, ...]:
+    folder = absolute_path(engine_templates.package_folder(name))
+    refuse_link_in(folder, folder.parent)
+    needs_key = url is not None and not is_local
+    files = engine_templates.package_files(name, url, requires_key=needs_key)
+    if not write_new_folder(folder, files):
+        raise UsageError(
+            f"the folder {display_path(folder)} already exists; nothing was written.",
+            hint="Rename or remove it, or change to another folder.",
+        )
+    key_step = f"set its key with `{session.prog} key set {name}`, and " if needs_key else ""
+    return (
+        f"Created {folder.name} in {display_path(folder.parent)}: {', '.join(files)}.",
+        f"Install it: `%pip install --no-deps ./{folder.name}`.",
+        f"Then {key_step}call it: `{session.prog} {name} Hello`.",
+        f"Test it: `python -m pytest {folder.name}` needs pytest.",
     )
 
 

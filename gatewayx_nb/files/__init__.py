@@ -8,6 +8,7 @@ from gatewayx_nb.files.atomic import (
     remove_stale_temporaries,
     write_errors_as_config_error,
     write_new,
+    write_new_folder,
 )
 from gatewayx_nb.files.locations import (
     ConfigDir,
@@ -71,4 +72,5 @@ __all__ = [
     "user_config_dir",
     "write_errors_as_config_error",
     "write_new",
+    "write_new_folder",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from gatewayx_nb.hints import Hint
 
@@ -135,6 +136,41 @@ def write_new(path: Path, data: bytes) -> bool:
     except BaseException:
         with contextlib.suppress(OSError):
             path.unlink()
+        raise
+    return True
+
+
+def write_new_folder(folder: Path, files: Mapping[str, bytes]) -> bool:
+    """Write a folder of files at once, unless its name exists; return whether it was written.
+
+    Only the owner can write to the folder and the files, whatever the umask.
+
+    Args:
+        folder: The folder, whose parent exists.
+        files: The content of each file, by name.
+
+    Raises:
+        OSError: If it cannot be written; nothing is left behind. The error names the folder.
+    """
+    if os.path.lexists(folder):
+        return False
+    temporary = None
+    try:
+        temporary = Path(
+            tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".part")
+        )
+        for name, data in files.items():
+            path = temporary / name
+            path.write_bytes(data)
+            path.chmod(0o644)
+        temporary.chmod(0o755)
+        # If another process has created the folder since, this fails, or replaces an empty folder.
+        temporary.rename(folder)
+    except BaseException as error:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, str(folder)) from error
         raise
     return True
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewayx_nb.files import make_ignored_folder, write_new
+from gatewayx_nb.files import make_ignored_folder, write_new, write_new_folder
 from gatewayx_nb.secure_config import key_store
 
 WRITERS, KEYS_PER_WRITER = 4, 25
@@ -165,3 +165,29 @@ def test_a_file_that_cannot_be_written_whole_is_removed(tmp_path):
     assert list(tmp_path.iterdir()) == []
     assert write_new(tmp_path / "a", b"x")
     assert not write_new(tmp_path / "a", b"y")
+
+
+def test_a_folder_is_written_at_once(tmp_path):
+    """No temporary folder is left, and an existing folder or symlink is kept."""
+    folder, link = tmp_path / "new", tmp_path / "link"
+    link.symlink_to(tmp_path / "gone")
+
+    assert write_new_folder(folder, {"a": b"1", "b": b"2"})
+    assert not write_new_folder(folder, {"a": b"3"})
+    assert not write_new_folder(link, {"a": b"3"})
+
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {"a": b"1", "b": b"2"}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "new"]
+
+
+def test_a_folder_that_is_created_meanwhile_is_kept(tmp_path, monkeypatch):
+    """Another process may create the folder after the check; its files are not replaced."""
+    folder = tmp_path / "new"
+    (folder / "theirs").mkdir(parents=True)
+    monkeypatch.setattr("os.path.lexists", lambda _: False)
+
+    with pytest.raises(OSError, match="not empty"):
+        write_new_folder(folder, {"a": b"1"})
+
+    assert [path.name for path in folder.iterdir()] == ["theirs"]
+    assert list(tmp_path.iterdir()) == [folder]

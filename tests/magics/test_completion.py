@@ -66,6 +66,7 @@ def _define(shell):
         ("%gatewayx key import dat", "%gatewayx key import data.env"),
         ("%gatewayx pull smo", "%gatewayx pull smollm2"),
         ("%gatewayx pull x --rem", "%gatewayx pull x --remove"),
+        ("%gatewayx new x --pa", "%gatewayx new x --package"),
         ("%gatewayx help tr", "%gatewayx help trouble"),
         ("%gatewayx help opt", "%gatewayx help options"),
         ("%gatewayx cassette dat", "%gatewayx cassette data.env"),

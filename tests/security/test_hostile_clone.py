@@ -41,7 +41,7 @@ COMMAND_LINES = {
     "keys": ["keys"],
     "models": ["models", "models --live"],
     "nest": ["nest"],
-    "new": ["new fresh"],
+    "new": ["new fresh", "new packed --package"],
     "pull": ["pull --help"],
     "reload": ["reload"],
     "security": ["security"],
@@ -86,7 +86,7 @@ def write_traps(root, url, flag, outside):
         (root / "engines" / f"{name}_engine.py").write_text(body)
     (root / "engines" / "__init__.py").write_text(f"open({str(flag)!r}, 'w')\n")
     (root / "trap.py").write_text(f"open({str(flag)!r}, 'w')\ndef redact(text): return text\n")
-    for name in (".gatewayx", "linked", "config/secrets"):
+    for name in (".gatewayx", "linked", "config/secrets", "gatewayx-packed"):
         (root / name).symlink_to(outside)
 
 
