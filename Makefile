@@ -93,6 +93,8 @@ check: $(VENV)/dev.stamp
 	@$(BIN)/python docs/prose.py
 	@$(BIN)/rumdl check --quiet .
 	@$(BIN)/validate-pyproject pyproject.toml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/zizmor --offline --quiet .github/workflows/*.yml
 	@echo "== Types and import layers, with the shipped engines inside the package"
 	@rm -rf $(SCRATCH) && mkdir -p $(SCRATCH) && cp -r gatewayx_nb $(SCRATCH)/ \
 	    && cp -r engines $(SCRATCH)/gatewayx_nb/engines \

@@ -364,6 +364,19 @@ def test_a_repository_made_from_the_guide_passes_without_network(tmp_path):
     assert "5 passed in" in run(f"{bare} env CI=true {command}", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("file", "schema"),
+    [(".github/workflows/test.yml", "github-workflows"), (".gitlab-ci.yml", "gitlab-ci")],
+)
+def test_the_ci_files_of_the_guide_match_their_schemas(tmp_path, file, schema):
+    """The files to paste are what the services accept, by the schemas of check-jsonschema."""
+    page = blocks(DOCS / "guides" / "testing_notebooks.md")
+    (source,) = [source for _, source in page if source.startswith(f"# {file}\n")]
+    (tmp_path / "ci.yml").write_text(source)
+
+    run(f"check-jsonschema --builtin-schema vendor.{schema} ci.yml", tmp_path)
+
+
 def run(command, folder):
     """Run a command of a guide in a folder, check that it succeeds, and return its output."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
