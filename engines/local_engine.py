@@ -9,7 +9,7 @@ import os
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
@@ -59,12 +59,6 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 
 # Tokens per call; the process then needs 512 MB (890 MB with SmolLM2's full 8,192-token context).
 _DEFAULT_CONTEXT = 4096
-
-_DEFAULT_MAX_TOKENS = 1024
-"""Maximum number of tokens in a reply if the call sets no limit.
-
-A small model may repeat itself endlessly.
-"""
 
 # llama.cpp's sampling parameters. The engine sets all other parameters itself or does not support
 # them.
@@ -128,6 +122,7 @@ class LocalEngine(LLMEngine):
     features = frozenset({"system", "history", "schema"})
     keywords = frozenset({"model_path", "context"})
     unsupported_options = frozenset({"effort", "cache"})
+    default_max_tokens: ClassVar[int] = 1024  # a small model may repeat itself endlessly
     params = _SAMPLING_PARAMS
 
     def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - required by the engine interface
@@ -262,7 +257,7 @@ def _body(request: Request) -> dict[str, Any]:
     optional = {
         "temperature": request.temperature,
         "top_p": request.top_p,
-        "max_tokens": request.max_tokens or _DEFAULT_MAX_TOKENS,
+        "max_tokens": request.max_tokens or LocalEngine.default_max_tokens,
         "stop": list(request.stop) or None,
         "seed": request.seed,
         "grammar": None if request.schema is None else grammar(request.schema),
@@ -342,7 +337,7 @@ def _with_context_limit(
     if usage is None or finish_reason != "length":
         return chunk
     used, written = usage.input_tokens or 0, usage.output_tokens or 0
-    if written >= (max_tokens or _DEFAULT_MAX_TOKENS):
+    if written >= (max_tokens or LocalEngine.default_max_tokens):
         return chunk
     return replace(chunk, context_limit=used + written)
 

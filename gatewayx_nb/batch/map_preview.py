@@ -86,7 +86,7 @@ class MapPreview:
         lowest_cost: US dollars for the fewest input tokens and no answer; ``None`` if the price is
             unknown.
         highest_cost: US dollars for the most input tokens and the longest answers; ``None`` if the
-            price is unknown, or ``max_tokens`` is not set.
+            price is unknown, or an answer has no maximum.
         seconds: Estimated duration; ``None`` if neither a limit nor a recent call is known.
         bound_by: What limits the speed.
         first_problem: The first invalid row's error.

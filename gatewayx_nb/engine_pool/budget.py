@@ -215,7 +215,7 @@ async def allow(
     """
     if (limits.max_cost, limits.max_call_cost, lowest_of_day()) == (None, None, None):
         return Allowance(request)
-    for name in _limit_params(request.params):
+    for name in limit_params(request.params):
         raise BudgetError(
             f"params must not contain {name!r} if a cost limit is set; nothing was sent.",
             hint=Hint("set_option", option="max_tokens", value=500),
@@ -250,14 +250,14 @@ async def allow(
     return Allowance(replace(request, max_tokens=allowed), reserved, allowed)
 
 
-def _limit_params(params: object) -> Iterator[str]:
+def limit_params(params: object) -> Iterator[str]:
     """Yield the names of parameters that determine the number of reply tokens."""
     if isinstance(params, Mapping):
         for name, value in params.items():
             if name in _LIMIT_PARAMS:
                 yield name
             elif name in _NESTED_PARAMS:
-                yield from _limit_params(value)
+                yield from limit_params(value)
 
 
 async def _affordable_tokens(

@@ -13,6 +13,7 @@ from gatewayx_nb.engine_pool.budget import (
     TokenRange,
     cost_of,
     input_tokens,
+    limit_params,
     most_expensive_usage,
 )
 from gatewayx_nb.engine_pool.dry_run import DryRun
@@ -84,7 +85,7 @@ async def preview(engine: LLMEngine, request: Request) -> CallPreview:
         where = f"{engine.base_url.rstrip('/')}/{dialect.route(request).lstrip('/')}"
         body = dialect.payload(request)
     tokens = await _input_tokens(engine, request)
-    now, maximum = time.time(), request.max_tokens
+    now, maximum = time.time(), _max_tokens(engine, request)
     lowest = await cost_of(engine, request.model, Usage(tokens.low, 0), now)
     # An answer from a free model costs nothing, whatever its length.
     highest = lowest if lowest == 0 else None
@@ -102,6 +103,13 @@ async def preview(engine: LLMEngine, request: Request) -> CallPreview:
         lowest,
         highest,
     )
+
+
+def _max_tokens(engine: LLMEngine, request: Request) -> int | None:
+    """Return the maximum number of tokens of the answer; ``None`` if there is none."""
+    # `params` may replace the default, under the provider's own name.
+    default = None if any(limit_params(request.params)) else engine.default_max_tokens
+    return request.max_tokens or default
 
 
 async def _input_tokens(engine: LLMEngine, request: Request) -> TokenRange:

@@ -43,9 +43,6 @@ if TYPE_CHECKING:
 VERSION = "2023-06-01"
 """The API version; version 2026-10-21 does not accept sampling parameters."""
 
-DEFAULT_MAX_TOKENS = 8192
-"""The default of ``max_tokens``, which is required; thinking tokens count towards it."""
-
 _MAX_UNSTREAMED_TOKENS = 21_333
 """Maximum ``max_tokens`` of a reply that is not streamed.
 
@@ -116,6 +113,8 @@ class AnthropicMessagesEngine(HTTPEngine):
     key_prefix: ClassVar[str] = ""
     features = frozenset({"system", "history", "images", "schema"})
     schema_rules = _STRICT_SCHEMA
+    # The API requires `max_tokens`; thinking tokens count towards it.
+    default_max_tokens: ClassVar[int | None] = 8192
     # https://platform.claude.com/docs/en/build-with-claude/extended-thinking#supported-models
     models_without_effort = re.compile(r"claude-(?:instant|v?2\b|3-(?:5|haiku|opus|sonnet))")
     unsupported_options: ClassVar[frozenset[str]] = frozenset({"seed"})
@@ -136,7 +135,7 @@ class AnthropicMessagesEngine(HTTPEngine):
         check_images(request, "the Messages API", "user", "tool")
         payload = {
             "model": request.model,
-            "max_tokens": request.max_tokens or DEFAULT_MAX_TOKENS,
+            "max_tokens": request.max_tokens or self.default_max_tokens,
             "messages": list(_turns(request.messages)),
         }
         optional = {

@@ -49,6 +49,8 @@ class LLMEngine:
             ``"images"``, ``"schema"`` (enforces a JSON Schema natively), ``"embed"``.
         unsupported_options: The parameters in `SAMPLING` that the provider does not support, such
             as ``"seed"``. A call that sets such a parameter is rejected before anything is sent.
+        default_max_tokens: Maximum number of tokens in a reply if the call sets no ``max_tokens``;
+            ``None`` if the engine adds no maximum.
         models_without_effort: Matches the names of models that do not reason, or whose effort
             cannot be set. A call to such a model with ``effort`` is rejected before anything is
             sent.
@@ -68,6 +70,7 @@ class LLMEngine:
     requires_key: ClassVar[bool] = True
     features: ClassVar[frozenset[str]] = frozenset({"system", "history"})
     unsupported_options: ClassVar[frozenset[str]] = frozenset()
+    default_max_tokens: ClassVar[int | None] = None
     models_without_effort: ClassVar[re.Pattern[str] | None] = None
     params: ClassVar[frozenset[str] | None] = None
     keywords: ClassVar[frozenset[str] | None] = None

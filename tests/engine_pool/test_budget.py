@@ -383,6 +383,22 @@ def test_a_preview_is_displayed_like_a_dry_run(project):
     assert "Request body, as JSON" in preview._repr_html_()
 
 
+def test_a_preview_has_the_default_maximum_of_the_engine(make_pool):
+    """The engine's own maximum bounds the cost, unless the call replaces it."""
+    engine = ScriptedEngine(["a", END])
+    engine.default_max_tokens = 7
+    pool = make_pool(engine)
+
+    previews = [
+        pool.preview("hi", "scripted"),
+        pool.preview("hi", "scripted", max_tokens=3),
+        pool.preview("hi", "scripted", params={"max_output_tokens": 9}),
+    ]
+
+    assert [preview.max_tokens for preview in previews] == [7, 3, None]
+    assert [preview.highest_cost is None for preview in previews] == [False, False, True]
+
+
 def test_a_preview_asks_no_server_for_its_models(tmp_path):
     """A preview sends nothing, even if the model that the server offers is not known."""
     with Server([]) as server:

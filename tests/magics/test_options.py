@@ -80,6 +80,15 @@ def test_a_dry_run_shows_the_prompt_as_text_and_its_range_of_tokens(shell):
     assert "First line.\nSecond line." in repr(preview)
 
 
+@pytest.mark.parametrize(("engine", "maximum"), [("local", "1,024"), ("anthropic", "8,192")])
+def test_a_dry_run_shows_the_default_maximum_of_the_engine(shell, project, engine, maximum):
+    """An engine that limits each answer sends its maximum even if the cell sets none."""
+    project.set_keys("GATEWAYX_ANTHROPIC_API_KEY=sk-ant-0123456789abcdef\n")
+    preview = shell.ask(f"%%gatewayx {engine} --dry-run\nWhy?")
+
+    assert preview.table.cells()[0][3] == f"at most {maximum}"
+
+
 def test_without_streaming_the_answer_is_shown_once(shell):
     """With `--no-stream`, each answer is shown once, when it is complete."""
     for references in ("mock", "mock mock:other"):
