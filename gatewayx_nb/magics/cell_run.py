@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from gatewayx_nb import display
+from gatewayx_nb.comparisons import check_comparison_options
 from gatewayx_nb.engine_pool import DryRun
 from gatewayx_nb.errors import EngineNotFoundError, GatewayError, UsageError
 from gatewayx_nb.hints import Hint, as_hint
@@ -194,7 +195,14 @@ class MapCellRun(CellRun):
 
 
 def dry_run(pool: EnginePool, cell: Cell) -> DryRun:
-    """Return a preview of the requests that a cell would send."""
+    """Return a preview of the requests that a cell would send.
+
+    Raises:
+        GatewayError: If a call would be refused before anything is sent.
+    """
+    # A comparison is not planned, because it would use up the recordings of its calls.
+    if cell.references:
+        check_comparison_options(cell.options)
     models = cell.references or (cell.options.get("model"),)
     calls: list[CallOptions] = [{**cell.options, "model": model} for model in models]
     return DryRun.of([pool.preview(cell.prompt, **call) for call in calls])

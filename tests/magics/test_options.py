@@ -3,7 +3,7 @@
 import pytest
 from IPython.utils.capture import capture_output
 
-from gatewayx_nb.errors import BudgetError, DeadlineError, UsageError
+from gatewayx_nb.errors import BudgetError, DeadlineError, GatewayError, UsageError
 
 SLOW_CELL = "%%gatewayx mock -p latency=60"
 
@@ -142,10 +142,19 @@ def test_a_job_with_a_chat_or_a_fallback_is_refused(shell, option):
         shell.ask(f"%%gatewayx mock --bg {option}\nhi")
 
 
-def test_a_conversation_of_several_models_is_refused(shell):
-    """`--chat` with several models raises an error: several answers cannot all be the next turn."""
-    with pytest.raises(UsageError, match="cannot join a conversation"):
-        shell.ask("%%gatewayx mock mock:other --chat story\nhi")
+@pytest.mark.parametrize("option", ["", " --dry-run"])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("mock mock:other --chat story", "cannot join a conversation"),
+        ("mock mock:other --fallback local", "does not take `fallback`"),
+        ("mock nobody", "no engine 'nobody'"),
+    ],
+)
+def test_several_models_are_refused_before_anything_is_sent(shell, line, message, option):
+    """A dry run refuses what the call refuses: several answers cannot all be the next turn."""
+    with pytest.raises(GatewayError, match=message):
+        shell.ask(f"%%gatewayx {line}{option}\nhi")
 
 
 @pytest.mark.parametrize(
