@@ -157,7 +157,7 @@ class BatchCollector:
             done=earlier.done + done,
             failed=earlier.failed + failed,
             cost=earlier.cost + sum((cost or Decimal(0) for _, cost in usages), Decimal(0)),
-            unpriced=earlier.unpriced + sum(bool(used) and cost is None for used, cost in usages),
+            unpriced=earlier.unpriced + sum(map(_is_unpriced, self._rows.values())),
             input_tokens=earlier.input_tokens
             + sum((used.input_tokens or 0) for used, _ in usages if used),
             output_tokens=earlier.output_tokens
@@ -193,3 +193,8 @@ class BatchCollector:
         outcome = row_error(self._engine, "too_large", reason)
         content = encode_outcome(outcome, "")
         self._results.put(StoredRow(row.key, content, "ProviderError", at=time.time()))
+
+
+def _is_unpriced(row: CountedRow) -> bool:
+    """Return whether tokens were used whose number or price is unknown."""
+    return row.usage.cost is None and (row.outcome == "ok" or row.usage.total_usage is not None)

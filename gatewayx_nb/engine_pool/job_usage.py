@@ -45,7 +45,7 @@ class JobUsage(UsageTracker):
         self._pool, self._max_cost, self._earlier = pool, max_cost, earlier
         self._session_limit = session_limit
         self._held: dict[object, Decimal] = {}
-        self._sums: dict[tuple[str, str, str], LedgerEntry] = {}
+        self._sums: dict[tuple[str, str, str, bool], LedgerEntry] = {}
         self.cost = Decimal(0)
         self.unpriced = 0
         self.input_tokens = 0
@@ -117,7 +117,8 @@ class JobUsage(UsageTracker):
             self.unpriced += entry.is_unpriced * entry.rows
             self.input_tokens += entry.input_tokens or 0
             self.output_tokens += entry.output_tokens or 0
-            key = (entry.engine, entry.model, entry.outcome)
+            # Unpriced calls have their own sum, because their cost is not that of the others.
+            key = (entry.engine, entry.model, entry.outcome, entry.is_unpriced)
             known = self._sums.get(key)
             self._sums[key] = entry if known is None else known.plus(entry)
 
@@ -127,7 +128,7 @@ class JobUsage(UsageTracker):
             self._earlier = cost
 
     def write_sums(self, job: str) -> None:
-        """Write an entry to the ledger for each engine, model and outcome."""
+        """Write the sums of the calls to the ledger."""
         for entry in self.take_sums():
             self.ledger.add(replace(entry, job=job))
 

@@ -61,7 +61,7 @@ class ModelUsage:
         output_tokens: Output tokens in the calls that reported them.
         cached_tokens: Input tokens that were read from the provider's cache.
         cost: Cost in US dollars of the calls with a known price.
-        unpriced: Number of calls that used tokens at an unknown price.
+        unpriced: Number of calls that used tokens whose number or price is unknown.
     """
 
     engine: str
@@ -113,11 +113,18 @@ def _failed(row: ModelUsage | UsageTotals) -> str:
 
 
 def _tokens_in(row: _Row) -> str:
-    return _count(row.input_tokens)
+    return "?" if _lacks_tokens(row) else _count(row.input_tokens)
 
 
 def _tokens_out(row: _Row) -> str:
-    return _count(row.output_tokens)
+    return "?" if _lacks_tokens(row) else _count(row.output_tokens)
+
+
+def _lacks_tokens(row: _Row) -> bool:
+    """Return whether no call of a total reported its tokens, although some have answered."""
+    if isinstance(row, LedgerEntry):  # its unknown numbers are None
+        return False
+    return row.calls > row.failed and not (row.input_tokens or row.output_tokens)
 
 
 def _cached(row: _Row) -> str:

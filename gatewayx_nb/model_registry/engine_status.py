@@ -53,7 +53,7 @@ class EngineStatus:
         last_error: The error of the last call, in one line; empty if the call succeeded.
         calls: Number of this pool's finished calls, including failed ones.
         spend: Cost in US dollars of the calls whose price is known.
-        unpriced: Number of calls that used tokens at an unknown price.
+        unpriced: Number of calls that used tokens whose number or price is unknown.
         features: The supported features, sorted, as in `LLMEngine.features`; empty if unknown.
     """
 

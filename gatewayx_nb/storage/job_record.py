@@ -43,7 +43,7 @@ class JobFigures:
         failed: Number of rows with an error.
         asked: Number of distinct rows that were sent, over all runs.
         cost: Cost in US dollars.
-        unpriced: Number of calls that used tokens at an unknown price.
+        unpriced: Number of calls that used tokens whose number or price is unknown.
         input_tokens: Input tokens.
         output_tokens: Output tokens.
         seconds: Total running time in seconds.

@@ -81,12 +81,12 @@ class LedgerEntry:
 
     @property
     def is_unpriced(self) -> bool:
-        """Whether tokens were used at an unknown price."""
-        # A failed call without tokens was not billed, so its price is not missing. A stopped call
-        # reports no tokens, but the provider bills the tokens that it has generated.
+        """Whether tokens were used whose number or price is unknown."""
+        # A call that failed before its answer began was not billed, so its cost is not missing. Any
+        # other call used tokens, even if the engine or a stopped stream did not report them.
         has_usage = (self.input_tokens, self.output_tokens) != (None, None)
-        was_stopped = self.outcome == "interrupted" and self.time_to_first is not None
-        return (has_usage or was_stopped) and self.cost is None
+        has_answer = self.outcome == "ok" or self.time_to_first is not None
+        return (has_usage or has_answer) and self.cost is None
 
     def plus(self, other: LedgerEntry) -> LedgerEntry:
         """Return the sum of two entries of the same engine, model and outcome."""

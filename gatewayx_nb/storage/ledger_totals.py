@@ -49,7 +49,7 @@ class UsageTotals:
         cached_tokens: Input tokens that were read from the provider's cache.
         output_tokens: Output tokens in the calls that reported them.
         cost: Cost in US dollars of the calls with a known price.
-        unpriced: Number of calls that used tokens at an unknown price.
+        unpriced: Number of calls that used tokens whose number or price is unknown.
     """
 
     by: UsageKey
@@ -99,7 +99,7 @@ _SUMS = (
     # As in `LedgerEntry.is_unpriced`.
     (
         "total(CASE WHEN cost IS NULL AND (input_tokens NOT NULL OR output_tokens NOT NULL"
-        " OR (outcome = 'interrupted' AND time_to_first NOT NULL)) THEN ifnull(rows, 1) END)"
+        " OR outcome = 'ok' OR time_to_first NOT NULL) THEN ifnull(rows, 1) END)"
     ),
     "total(cost)",
 )

@@ -1011,6 +1011,18 @@ def test_an_unknown_price_stays_unknown(reopen, provider):
     assert answers.progress().unpriced == 1
 
 
+def test_an_answer_without_token_counts_is_unpriced(reopen, provider):
+    answers = submit(reopen("chat"), "openai", ["a"], "{{input}}")
+    provider.change = lambda lines: [
+        json.loads(json.dumps(line).replace('"usage"', '"unused"')) for line in lines
+    ]
+
+    (reply,) = answers.result()
+
+    assert (reply.cost, reply.usage.input_tokens) == (None, None)
+    assert answers.progress().unpriced == 1
+
+
 def test_max_cost_refuses_before_anything_is_submitted(pool, model, provider):
     with pytest.raises(BudgetError, match=r"3 rows may cost up to \$\d.*nothing was submitted"):
         submit(pool, model, max_cost=0.001)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal
 
@@ -513,6 +513,25 @@ def test_the_pool_counts_the_rows_and_the_ledger_sums_them(pool):
     assert row.calls == entry.rows == 20
     assert entry.job == "numbers"
     assert "20 rows of numbers" in repr(pool.history())
+
+
+class PartlyCounting(PricedEngine):
+    """Reports no tokens for the prompts that begin with x."""
+
+    async def stream(self, request):
+        async for chunk in super().stream(request):
+            yield replace(chunk, usage=None) if request.prompt.startswith("x") else chunk
+
+
+def test_rows_without_token_counts_are_unpriced(project):
+    """They are counted apart from the other rows, whose cost is not that of all rows."""
+    with project.pool(engines=PartlyCounting()) as pool:
+        pool.map(["a", "x1", "b", "x2", "x3"], "{{input}}", name="mixed", **QUIET)
+        (now,) = pool.usage()
+        (past,) = pool.usage("job")
+
+    assert [row.unpriced for row in (now, past)] == [3, 3]
+    assert {row.cost for row in (now, past)} == {2 * 8 * Decimal("0.001")}
 
 
 def test_max_cost_stops_before_the_row_that_could_pass_it(project):

@@ -201,7 +201,7 @@ def test_outside_a_terminal_nothing_is_shown_but_the_summary(pool, capsys):
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err.count("\n") == 1
-    assert output.err.startswith("letters: 1 row answered, $0")
+    assert output.err.startswith("letters: 1 row answered, 1 unpriced")
 
 
 def test_without_progress_nothing_is_shown(pool, capsys):

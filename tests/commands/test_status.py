@@ -65,7 +65,7 @@ def test_calls_and_spend_are_shown_when_there_are_any(session):
     """The column of calls and spend appears with the first call."""
     assert "spend" not in repr(session.pool.status())
     session.pool.ask("Hi", model="mine")
-    assert "1 call, $0" in repr(session.pool.status())
+    assert "1 call, 1 unpriced" in repr(session.pool.status())
     session.pool.ask("Hi", model="mock")
     session.pool.ask("Hi", model="mock")
     assert "2 calls, $0" in repr(session.pool.status())

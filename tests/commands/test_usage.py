@@ -39,6 +39,32 @@ def test_usage_sums_costs(session, project):
     assert repr(commands.run(session, "usage")).endswith("Total: $0.01 of $2.5")
 
 
+def test_calls_without_token_counts_are_unpriced(session, project):
+    """An unknown number of tokens has no cost: neither the tokens nor the cost are shown as 0."""
+    project.engine("plain", "an answer")
+    session.pool.refresh()
+    session.pool.ask("hi", model="plain")
+
+    shown = repr(commands.run(session, "usage"))
+    past = repr(commands.run(session, "usage --by engine"))
+    latest = repr(commands.run(session, "history"))
+
+    assert re.search(r"plain:plain +1 +\? +\? +1 unpriced\n", shown)
+    assert re.search(r"\nplain +1 +\? +\? +1 unpriced\n", past)
+    assert re.search(r"plain:plain .* \? +\? +unpriced\n", latest)
+    assert "Total: 1 unpriced" in shown
+    assert "Total: 1 unpriced" in past
+    assert "1 call, 1 unpriced" in repr(commands.run(session, "status"))
+
+
+def test_a_call_that_failed_before_its_answer_costs_nothing(session):
+    """A refused call has used no tokens, so its cost is not missing."""
+    with pytest.raises(AuthenticationError):
+        session.pool.ask("hi", model="mock", params={"fail": 401})
+
+    assert re.search(r"mock:mock +1 +1 +0 +0 +\$0\n", repr(commands.run(session, "usage")))
+
+
 def test_history_lists_the_last_calls(session):
     """`history` lists the last calls, latest first, and where they are stored."""
     session.pool.ask("hi", model="scripted")

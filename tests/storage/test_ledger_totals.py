@@ -76,6 +76,7 @@ def test_the_totals_equal_the_sums_of_the_entries(tmp_path, by):
             input_tokens=rng.choice([None, rng.randrange(10**6)]),
             output_tokens=rng.choice([None, rng.randrange(10**6)]),
             cost=rng.choice([None, Decimal(rng.randrange(10**6)) / 10**6]),
+            time_to_first=rng.choice([None, 0.5]),
             rows=rng.randrange(1, 9),
             job=rng.choice([None, "x", "y"]),
         )
