@@ -16,6 +16,8 @@ from gatewayx_nb.text import well_formed
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
+
 T = TypeVar("T")
 
 _MAX_DEPTH = 200
@@ -41,13 +43,30 @@ def details_chunk(
 
 
 class NewDetails:
-    """Keeps track of the details of an answer; some may arrive after the finish reason."""
+    """Keeps track of the details of an answer; some may arrive after the finish reason.
 
-    def __init__(self) -> None:
+    Args:
+        errors: Creates the error for an answer with too many ends.
+    """
+
+    def __init__(self, errors: ProviderErrors) -> None:
+        self._errors = errors
         self._sent = Details()
+        self._collected = 0
 
-    def chunk(self, details: Details) -> Iterator[Chunk]:
-        """Yield a chunk with the details that are new, if there are any."""
+    def chunk(self, details: Details, size: int) -> Iterator[Chunk]:
+        """Yield a chunk with the details that are new, if there are any.
+
+        Args:
+            details: All details so far.
+            size: Number of contents from which they were collected.
+
+        Raises:
+            ProviderError: If the answer has so many ends that collecting its details at each of
+                them takes too long.
+        """
+        self._collected += size
+        self._errors.check_ends(self._collected)
         sent, self._sent = self._sent, details
         yield from details_chunk(
             citations=_unsent(details.citations, sent.citations),

@@ -170,7 +170,7 @@ class MessagesParser:
         self._errors = errors
         self._calls = ToolCallAssembler()
         self._turn = anthropic_turn.BlockAssembler()
-        self._details = NewDetails()
+        self._details = NewDetails(errors)
         self._is_paused = False
         self._usage: dict[str, Any] = {}
         self._has_answered = False
@@ -257,7 +257,8 @@ class MessagesParser:
         """Yield calls whose end a proxy omitted, and all contents other than text and calls."""
         if self._calls:
             yield Chunk(tool_calls=self._calls.finish_all())
-        yield from self._details.chunk(self._turn.details(is_paused=self._is_paused))
+        details = self._turn.details(is_paused=self._is_paused)
+        yield from self._details.chunk(details, self._turn.size)
 
     def _refusal_error(self, details: dict[str, Any]) -> Exception:
         explanation = as_str(details.get("explanation")) or as_str(details.get("category"))

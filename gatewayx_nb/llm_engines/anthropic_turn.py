@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb import bounded_json
 from gatewayx_nb.llm_engines.answer_details import citation
-from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_str
+from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_list, as_str
 from gatewayx_nb.replies import Details
 
 if TYPE_CHECKING:
@@ -20,31 +20,45 @@ DIALECT = "messages"
 _PLAIN_FIELDS = {"text": {"type", "text"}, "tool_use": {"type", "id", "name", "input"}}
 """Types of blocks that contain only text or a tool call, and the fields of such blocks."""
 
+_THOUGHTS = ("thinking", "signature")
+"""Fields of a block of reasoning that a stream sends in pieces."""
+
 _REASONING = frozenset({"thinking", "redacted_thinking"})
 
 
 class BlockAssembler:
-    """The content blocks of one answer."""
+    """The content blocks of one answer.
+
+    Attributes:
+        size: The number of blocks and pieces so far.
+    """
 
     def __init__(self) -> None:
+        self.size = 0
         self._blocks: dict[int | None, dict[str, Any]] = {}
         self._texts: defaultdict[int | None, list[str]] = defaultdict(list)
         self._inputs: defaultdict[int | None, list[str]] = defaultdict(list)
+        self._thoughts: defaultdict[tuple[int | None, str], list[str]] = defaultdict(list)
 
     def start(self, index: int | None, block: dict[str, Any]) -> None:
         """Start a block, which may already be whole."""
+        self.size += 1 + len(as_list(block.get("citations")))
         self._blocks[index] = block
+        for name in _THOUGHTS:
+            self._thoughts.pop((index, name), None)
 
     def add_text(self, index: int | None, text: str) -> None:
         """Add a piece of a block's text."""
+        self.size += 1
         self._texts[index].append(text)
 
     def extend(self, index: int | None, delta: dict[str, Any]) -> None:
         """Add a piece of another type to a block."""
+        self.size += 1
         block = self._blocks.get(index, {})
-        for name in ("thinking", "signature"):
+        for name in _THOUGHTS:
             if piece := as_str(delta.get(name)):
-                block[name] = as_str(block.get(name)) + piece
+                self._thoughts[index, name].append(piece)
         if piece := as_str(delta.get("partial_json")):
             self._inputs[index].append(piece)
         if cited := as_dict(delta.get("citation")):
@@ -78,6 +92,9 @@ class BlockAssembler:
     def _complete_blocks(self) -> Iterator[dict[str, Any]]:
         for index, start in self._blocks.items():
             block = dict(start)
+            for name in _THOUGHTS:
+                if pieces := self._thoughts.get((index, name)):
+                    block[name] = "".join([as_str(block.get(name)), *pieces])
             if block.get("type") == "text":
                 block["text"] = self._text(index)
                 if not block.get("citations"):

@@ -20,6 +20,7 @@ from gatewayx_nb.replies import Details
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
     from gatewayx_nb.messages import Message
     from gatewayx_nb.replies import Chunk, Citation, Logprob
 
@@ -35,18 +36,20 @@ class ExtraFields:
     """The fields of one answer other than its text and tool calls.
 
     Args:
+        errors: Creates the errors.
         reasoning_field: Name of the field with the reasoning that must be sent back; empty if
             there is none.
     """
 
-    def __init__(self, reasoning_field: str = "") -> None:
+    def __init__(self, errors: ProviderErrors, reasoning_field: str = "") -> None:
         self._reasoning_field = reasoning_field
         self._names = (*_DETAIL_FIELDS, reasoning_field)
         self._reasoning: list[str] = []
         self._details: list[dict[str, Any]] = []
+        self._joined: dict[str, list[str]] = {}  # the pieces of the last detail's texts
         self._calls: dict[str, dict[str, Any]] = {}
         self._has_sources = False
-        self._new_details = NewDetails()
+        self._new_details = NewDetails(errors)
         self._has_news = False
 
     def add(self, choice: dict[str, Any], part: dict[str, Any]) -> Iterable[Chunk]:
@@ -81,19 +84,27 @@ class ExtraFields:
         last = self._details[-1] if self._details else {}
         key = (detail.get("type"), detail.get("index"))
         if detail.get("index") is None or key != (last.get("type"), last.get("index")):
+            self._join_texts()
             self._details.append(dict(detail))
             return
         for name, value in detail.items():
             if name in _JOINED:
-                last[name] = as_str(last.get(name)) + as_str(value)
+                self._joined.setdefault(name, [as_str(last.get(name))]).append(as_str(value))
             elif value is not None:
                 last[name] = value
+
+    def _join_texts(self) -> None:
+        """Write the pieces of the last detail's texts into it."""
+        for name, pieces in self._joined.items():
+            self._details[-1][name] = "".join(pieces)
+        self._joined = {}
 
     def carried(self) -> Iterator[Chunk]:
         """Yield the fields that must be sent back, unless they have already been yielded."""
         if not self._has_news:
             return
         self._has_news = False
+        self._join_texts()
         reasoning = "".join(self._reasoning)
         fields = {
             self._reasoning_field: reasoning,
@@ -103,7 +114,9 @@ class ExtraFields:
         }
         kept = {name: value for name, value in fields.items() if name and value}
         if kept:
-            yield from self._new_details.chunk(Details(carried={"dialect": _DIALECT, **kept}))
+            size = len(self._reasoning) + len(self._details) + len(self._calls)
+            carried = {"dialect": _DIALECT, **kept}
+            yield from self._new_details.chunk(Details(carried=carried), size)
 
     def sources(self, body: dict[str, Any]) -> Iterator[Chunk]:
         """Yield, once, the sources that Perplexity and xAI send next to the message."""

@@ -140,7 +140,7 @@ class GeminiParser:
         self._has_tool_calls = False
         self._other_parts = 0  # other than text, of which there may be one in each event
         self._turn = gemini_turn.PartAssembler()
-        self._details = NewDetails()
+        self._details = NewDetails(errors)
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body.
@@ -202,7 +202,8 @@ class GeminiParser:
             # The call arrived after the finish reason.
             yield Chunk(finish_reason="tool_calls")
         if self.finished:
-            yield from self._details.chunk(self._turn.details())
+            details = self._turn.details()
+            yield from self._details.chunk(details, self._turn.size)
 
     def _part(self, part: dict[str, Any]) -> Iterator[Chunk]:
         if text := as_str(part.get("text")):

@@ -35,7 +35,9 @@ class PartAssembler:
         self.logprobs: list[Logprob] = []
         self._grounding: dict[str, Any] = {}
         self._recitation: dict[str, Any] = {}
+        self._sources = 0
         self._checked = 0
+        self._images: list[Image] = []
         self._is_plain = True
 
     def add_metadata(self, candidate: dict[str, Any]) -> None:
@@ -43,15 +45,24 @@ class PartAssembler:
         self._grounding = as_dict(candidate.get("groundingMetadata")) or self._grounding
         self._recitation = as_dict(candidate.get("citationMetadata")) or self._recitation
         self.logprobs += _logprobs(as_dict(candidate.get("logprobsResult")))
+        rows = (*self._grounding.values(), *self._recitation.values())
+        self._sources = sum(len(as_list(row)) for row in rows)
+
+    @property
+    def size(self) -> int:
+        """The number of contents that `details` reads; text alone is read only once."""
+        has_text_only = self._is_plain and not (self.logprobs or self._sources)
+        return 0 if has_text_only else len(self.parts) + len(self.logprobs) + self._sources
 
     def details(self) -> Details:
         """Return the contents of the answer other than text and tool calls."""
         new, self._checked = self.parts[self._checked :], len(self.parts)
         self._is_plain = self._is_plain and all(map(_is_plain, new))
+        self._images += (image for part in new for image in _images(part))
         logprobs = tuple(self.logprobs)
         if self._is_plain and not (logprobs or self._grounding or self._recitation):
             return Details()  # a fast path, because some servers mark every event as the last
-        return Details(tuple(self.citations()), tuple(self.images()), logprobs, self.carried())
+        return Details(tuple(self.citations()), tuple(self._images), logprobs, self.carried())
 
     def carried(self) -> dict[str, Any] | None:
         """Return the parts, or ``None`` if they are only text and tool calls, or only thoughts.
@@ -62,14 +73,6 @@ class PartAssembler:
         if all(map(_is_plain, self.parts)) or not any(map(_is_answer, self.parts)):
             return None
         return {"dialect": DIALECT, "items": list(_merged(self.parts))}
-
-    def images(self) -> Iterator[Image]:
-        """Yield the images of the answer, except images in thoughts."""
-        for part in self.parts:
-            inline = as_dict(part.get("inlineData"))
-            mime = as_str(inline.get("mimeType"))
-            if mime.startswith("image/") and not part.get("thought"):
-                yield from image_of(inline.get("data"), mime)
 
     def citations(self) -> Iterator[Citation]:
         """Yield the sources of the answer, with byte positions converted to characters."""
@@ -90,6 +93,14 @@ class PartAssembler:
         rows = self._recitation.get("citationSources") or self._recitation.get("citations")
         for row in as_dicts(rows):
             yield citation("", row.get("title"), row.get("uri"), span=positions.span(row))
+
+
+def _images(part: dict[str, Any]) -> Iterator[Image]:
+    """Yield the image in a part, unless it is a thought."""
+    inline = as_dict(part.get("inlineData"))
+    mime = as_str(inline.get("mimeType"))
+    if mime.startswith("image/") and not part.get("thought"):
+        yield from image_of(inline.get("data"), mime)
 
 
 def _merged(parts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

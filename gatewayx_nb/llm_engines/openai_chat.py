@@ -9,6 +9,7 @@ import hashlib
 import itertools
 import json
 import re
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from typing_extensions import override
@@ -202,9 +203,11 @@ class ChatParser:
         self._response_ids: tuple[object, object] = (None, None)
         self._has_refused = False
         self._has_deltas = False
-        self._sent_texts: dict[str, str] = {}  # by the name of the field
+        # By the name of the field.
+        self._sent_texts: defaultdict[str, list[str]] = defaultdict(list)
+        self._sent_lengths: Counter[str] = Counter()
         self._calls = ToolCallAssembler()
-        self._extra = ExtraFields(reasoning_field)
+        self._extra = ExtraFields(errors, reasoning_field)
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body."""
@@ -277,12 +280,14 @@ class ChatParser:
         return {} if is_repeated else {"tool_calls": message.get("tool_calls")}
 
     def _new_text(self, name: str, text: str, *, is_last: bool) -> str:
-        sent = self._sent_texts.get(name, "")
+        pieces, length = self._sent_texts[name], self._sent_lengths[name]
+        # A shorter text cannot repeat the text so far, which is joined only if it may be repeated.
+        sent = "".join(pieces) if len(text) >= length else None
         # Before the last message, text that equals the text so far is new, not a repetition.
-        if text.startswith(sent) and (is_last or text != sent):
-            self._sent_texts[name] = text
-            return text[len(sent) :]
-        self._sent_texts[name] = sent + text
+        if sent is not None and text.startswith(sent) and (is_last or text != sent):
+            text = text[length:]
+        pieces.append(text)
+        self._sent_lengths[name] += len(text)
         return text
 
     def _add_call(self, piece: dict[str, Any], position: int) -> None:

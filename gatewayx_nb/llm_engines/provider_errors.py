@@ -54,6 +54,12 @@ MAX_CONTENTS = 10_000
 They are kept until the end of the answer, and take more memory than their text.
 """
 
+_MAX_COLLECTED = 500_000
+"""Maximum number of contents that are collected at all ends of an answer together.
+
+It is reached only if each of about 1,000 events has such contents and is marked as the last one.
+"""
+
 _MAX_MESSAGE = 300
 """Maximum number of characters shown of a provider's message."""
 
@@ -117,6 +123,23 @@ class ProviderErrors:
             raise ProviderError(
                 f"the answer from {self._engine!r} has more than {MAX_CONTENTS:,} contents of one"
                 " kind.",
+                hint="Limit the reply with max_tokens.",
+                engine=self._engine,
+                model=self._model,
+                code="too_large",
+            )
+
+    def check_ends(self, collected: int) -> None:
+        """Check the number of contents that were collected at the ends of an answer.
+
+        Some servers mark every event as the last one, and each end collects all contents so far.
+
+        Raises:
+            ProviderError: If there are more than `_MAX_COLLECTED`.
+        """
+        if collected > _MAX_COLLECTED:
+            raise ProviderError(
+                f"the answer from {self._engine!r} ends too often.",
                 hint="Limit the reply with max_tokens.",
                 engine=self._engine,
                 model=self._model,

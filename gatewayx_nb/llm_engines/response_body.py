@@ -93,10 +93,13 @@ class EventLog(Sequence[Any]):
 
     def _omit(self) -> None:
         """Remove the oldest events after those that are kept from the start."""
-        self._kept = self._kept or len(self._data) // 2
-        while self._size > _MAX_LOGGED and len(self._data) > self._kept + 1:
-            self._size -= len(self._data.pop(self._kept))
-            self.omitted += 1
+        self._kept = end = self._kept or len(self._data) // 2
+        # Removing an event moves all later ones, so several are removed at once.
+        while self._size > _MAX_LOGGED - _REMOVED and end < len(self._data) - 1:
+            self._size -= len(self._data[end])
+            end += 1
+        self.omitted += end - self._kept
+        del self._data[self._kept : end]
 
     @overload
     def __getitem__(self, index: int) -> Any: ...  # noqa: ANN401 - JSON
@@ -129,6 +132,9 @@ class EventLog(Sequence[Any]):
 _MAX_LOGGED = 1024 * 1024
 """Maximum number of characters in an `EventLog`, which is about 3,000 events."""
 
+_REMOVED = 32 * 1024
+"""Number of characters that are removed from a full `EventLog`."""
+
 
 def _value(data: str) -> Any:  # noqa: ANN401 - JSON
     try:
@@ -153,11 +159,13 @@ async def read_parts(response: Response) -> AsyncGenerator[BodyParts]:
     """Yield the parts of a response as they arrive."""
     # Closing the generator saves the task with which the garbage collector would close it.
     async with contextlib.aclosing(response.blocks()) as blocks:
-        begin = b""
+        first: list[bytes] = []
         async for block in blocks:
-            begin += block
-            if _content(begin):
+            first.append(block)
+            # Earlier blocks are blank, so that only this one is searched.
+            if _content(block) if len(first) == 1 else block.strip():
                 break
+        begin = b"".join(first)
         if _content(begin)[:1] in (b"{", b"["):
             yield _json_parts(await _read_json(response, begin, blocks))
             return

@@ -8,7 +8,7 @@ import pytest
 from gatewayx_nb.calls import AnswerCleaner, PartialReply
 from gatewayx_nb.errors import ProviderError
 from gatewayx_nb.images import Image
-from gatewayx_nb.llm_engines import Chunk, Citation, LLMEngine, ToolCall
+from gatewayx_nb.llm_engines import Chunk, Citation, LLMEngine, ProviderErrors, ToolCall
 from gatewayx_nb.llm_engines.answer_details import NewDetails
 from gatewayx_nb.llm_engines.anthropic_turn import BlockAssembler
 from gatewayx_nb.llm_engines.gemini_turn import _Positions
@@ -55,10 +55,11 @@ def test_quotes_of_an_answer_are_short():
 def test_new_citations_are_found_in_linear_time():
     """The last event of an answer may repeat all of its citations."""
     old, new = (tuple(Citation(url=f"{kind}{n}") for n in range(30_000)) for kind in "ab")
-    details = NewDetails()
-    list(details.chunk(Details(citations=old)))
+    details = NewDetails(ProviderErrors("e", "m", ""))
+    list(details.chunk(Details(citations=old), len(old)))
+    both = Details(citations=(*old, *new))
 
-    assert seconds(lambda: list(details.chunk(Details(citations=(*old, *new))))) < 5
+    assert seconds(lambda: list(details.chunk(both, len(both.citations)))) < 5
 
 
 def test_citations_of_a_block_are_added_in_linear_time():
