@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import builtins
-import itertools
 import keyword
 import re
 from dataclasses import dataclass
@@ -29,7 +28,7 @@ _FIELD = re.compile(
     re.VERBOSE,
 )
 _ACCESSES = re.compile(_ACCESS, re.VERBOSE)
-_MASK = re.compile("\0(\\d+)\0")  # a NUL cannot be typed in a cell
+_MASK = re.compile("\0\\d+\0")  # a NUL can hardly be typed in a cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,10 +142,15 @@ def mask(text: str) -> tuple[str, Callable[[str], str]]:
     Returns:
         The text, and a function that puts the placeholders back into a part of it.
     """
-    fields = [field[0] for field in _FIELD.finditer(text)]
-    numbers = itertools.count()
-    masked = _FIELD.sub(lambda _: f"\0{next(numbers)}\0", text)
-    return masked, lambda part: _MASK.sub(lambda match: fields[int(match[1])], part)
+    fields: dict[str, str] = {}
+
+    def word(field: re.Match[str]) -> str:
+        name = f"\0{len(fields)}\0"
+        fields[name] = field[0]
+        return name
+
+    masked = _FIELD.sub(word, text)
+    return masked, lambda part: _MASK.sub(lambda match: fields.get(match[0], match[0]), part)
 
 
 def only_expression(text: str) -> str | None:

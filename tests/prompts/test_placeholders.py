@@ -248,3 +248,10 @@ def test_only_the_users_names_are_suggested():
 def test_expressions_that_stay_literal_are_found(template, found):
     """Expressions in double braces that are not filled in are found; other notations are not."""
     assert prompts.unfilled(template) == found
+
+
+def test_a_nul_in_a_line_is_kept():
+    """The words that stand for placeholders contain NULs, and so may a line."""
+    masked, unmask = prompts.mask("{{a}} \0001\0")
+
+    assert unmask(masked) == "{{a}} \0001\0"
