@@ -40,7 +40,7 @@ class MockEngine(LLMEngine):
             raise _requested_error(str(status))
         system = f" (system: {request.system})" if request.system else ""
         # Words keep the whitespace before them, so that the chunks add up to the reply.
-        words = re.findall(r"\s*\S+\s*$|\s*\S+", f"[mock{system}] {request.prompt}")
+        words = re.findall(r"(?<!\s)\s*+\S++(?:\s++$)?", f"[mock{system}] {request.prompt}")
         sent = words[: request.max_tokens]
         for word in sent:
             yield Chunk(text=word)

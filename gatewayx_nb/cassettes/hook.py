@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _HEADER = re.compile(
-    rb'^(?:\xef\xbb\xbf)?\s*\{\s*"format"\s*:\s*"%s"' % tape.FORMAT.encode(), re.MULTILINE
+    rb'^(?:\xef\xbb\xbf\s*+)?[ \t\r\f\v]*+\{\s*"format"\s*:\s*"%s"' % tape.FORMAT.encode(),
+    re.MULTILINE,
 )
 """The header of a cassette, which is its first line unless a merge has put a marker there."""
 

@@ -76,7 +76,7 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
         raise typed_key_error(session, line)
     # The line begins with an option, a variable with a reference, or a model without its engine. In
     # the last case, the call's error suggests the engine.
-    if word.startswith(("-", "{{")) or (rest and len(word) < _MAX_MODEL and _MODEL.fullmatch(word)):
+    if word.startswith(("-", "{{")) or (rest and _MODEL.fullmatch(word)):
         return session.ask_line(line)
     if word.endswith("?") and word[:-1] in COMMANDS and not rest:
         return COMMANDS["help"](session, word[:-1])
@@ -171,8 +171,7 @@ def help_arguments(parser: LineParser) -> None:
     )
 
 
-_MAX_MODEL = 200  # in characters; limited, because the pattern takes quadratic time
-_MODEL = re.compile(r"[a-z]+[\w./:-]*[-/:.\d][\w./:-]*")
+_MODEL = re.compile(r"[a-z][^\W\d]*+[-/:.\d][\w./:-]*")
 """A word that could be the name of a model, such as ``gpt-4o``."""
 
 _SYNONYMS: Mapping[str, str] = dict.fromkeys(("record", "replay", "save"), "cassette")

@@ -28,7 +28,7 @@ _SHORT_LENGTH = 2
 _MAX_SHOWN = 60
 """Maximum number of characters of quoted input in an error message."""
 
-_QUOTED = re.compile(r"(?:value|choice): (['\"])(.*?)\1(?: \(|$)", re.DOTALL)
+_QUOTED = re.compile(r"[^'\"]*?(?:value|choice): (['\"])(.*?)\1(?: \(|$)", re.DOTALL)
 _TYPE_NAMES: Mapping[object, str] = {int: "a whole number", float: "a number"}
 
 
@@ -226,7 +226,7 @@ class LineParser(argparse.ArgumentParser):
         name = next((f"`{word}`" for word in typed if word in names), names[0])
         if "|" in name or name == "ACTION":
             name = "the action"
-        quoted_value = _QUOTED.search(error.message)
+        quoted_value = _QUOTED.match(error.message)
         if action is None:
             return self.usage_error(f"{error}.")
         if action.nargs == 0:

@@ -31,7 +31,9 @@ _REASONS = (
 )
 """Names of the fields that may contain the reason for an error, most informative first."""
 
-_MARKUP = re.compile(r"<(?:script|style)\b.*?</\w+>|<[^<>]*>|&\w+;", re.DOTALL | re.IGNORECASE)
+_MARKUP = re.compile(
+    r"<(?:script|style)\b(?:.*?</\w+>|.*)|<[^<>]*>|&\w+;", re.DOTALL | re.IGNORECASE
+)
 
 _MAX_PAGE = 16_384
 """Maximum number of bytes of a page to search for its text."""

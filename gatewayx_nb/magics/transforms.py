@@ -21,7 +21,7 @@ EXTENSION = "_gatewayx"
 They do not call separate magics, because Tab would offer those.
 """
 
-MAGIC = re.compile(rf"[ \t]*(?:[\w., ]+=[ \t]*)?(%%?)(?:{'|'.join(NAMES)})[ \t]+")
+MAGIC = re.compile(rf"[ \t]*+(?:[\w., ]++=[ \t]*+)?(%%?)(?:{'|'.join(NAMES)})[ \t]+")
 """The beginning of a line or cell that calls a magic; its group is ``%`` or ``%%``."""
 
 _CELL = re.compile(rf"get_ipython\(\)\.run_cell_magic\('(?:{'|'.join(NAMES)})', ")
@@ -29,8 +29,8 @@ _VALUE_LINE = re.compile(rf"get_ipython\(\)\.run_line_magic\('(?:{'|'.join(NAMES
 _NO_CODE = re.compile(r"[ \t]*(#.*)?$")
 _EMPTY_BODY = re.compile(r", ''\)$", re.MULTILINE)
 _QUESTION = re.compile(
-    rf"^(?P<before>[ \t]*(?:[\w., ]+=[ \t]*)?)"
-    rf"%(?P<name>{'|'.join(NAMES)})[ \t]+(?P<line>.*\?)[ \t]*$"
+    rf"^(?P<before>[ \t]*+(?:[\w., ]++=[ \t]*+)?)"
+    rf"%(?P<name>{'|'.join(NAMES)})[ \t]++(?P<line>.*\?)[ \t]*$"
 )
 _QUOTES = re.compile(r'"""|\'\'\'')
 

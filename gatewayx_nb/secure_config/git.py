@@ -31,7 +31,9 @@ _PASSED_ON = ("HOME", "SYSTEMROOT", "XDG_CONFIG_HOME")
 # The user's own configuration is read, so a file monitor and fetches are disabled here as well.
 _SETTINGS = ("core.fsmonitor=false", f"core.hooksPath={os.devnull}", "core.precomposeUnicode=true")
 _OPTIONS = ("--no-pager", *(word for setting in _SETTINGS for word in ("-c", setting)))
-_OBJECT_FORMAT = re.compile(rb"^\s*objectFormat\s*=\s*\"?sha256\b", re.IGNORECASE | re.MULTILINE)
+_OBJECT_FORMAT = re.compile(
+    rb"^[ \t\r\f\v]*+objectFormat\s*=\s*\"?sha256\b", re.IGNORECASE | re.MULTILINE
+)
 # On a file system that ignores case, another spelling is the same file.
 _LS_FILES = ("--icase-pathspecs", "ls-files", "--error-unmatch")
 _SHA256_CONFIG = "[core]\nrepositoryFormatVersion = 1\n[extensions]\nobjectFormat = sha256\n"

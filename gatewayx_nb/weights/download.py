@@ -177,4 +177,7 @@ def _last_line(output: str) -> str:
 def _innermost(reason: str) -> str:
     """Return the innermost message of nested exceptions, each of which quotes its cause."""
     _, _, cause = reason.partition("(Caused by ")
-    return re.sub(r"""['"]?\)+$""", "", cause).split(": ")[-1].split("('")[-1] if cause else reason
+    if not cause:
+        return reason
+    inner = re.sub(r"""(?:['"]|(?<!\)))\)++$""", "", cause)
+    return inner.split(": ")[-1].split("('")[-1]
