@@ -1,6 +1,6 @@
 # make demo   run the quickstart notebook live, on a real model on this machine
 # make test   run the tests, the notebooks and the browser tests
-# make soak   cut 5,000 streams, mutate 10,000 answers, merge 200 cassettes, kill 200 jobs; `make test` runs a sample
+# make soak   cut 5,000 streams, mutate 10,000 answers, merge 200 cassettes, kill 200 jobs, search hostile text; `make test` runs a sample
 # make test-oldest  run the core tests on the oldest supported versions, which are Colab's
 # make notebooks-record  record the cassettes and outputs of the notebooks again; -live keeps nothing
 # make screenshots       take pictures of all that a notebook shows, and the README's
@@ -115,7 +115,7 @@ docs-serve: docs
 soak: $(VENV)/dev.stamp
 	@echo "== Random answers of every dialect, merged, killed and full cassettes, killed jobs: about six minutes"
 	@SOAK=1 $(BIN)/python -m pytest -n $(WORKERS) tests/llm_engines/test_random_answers.py tests/cassettes/test_recording.py \
-	    tests/storage/test_results_processes.py
+	    tests/storage/test_results_processes.py tests/security/test_pattern_growth.py tests/security/test_function_growth.py
 
 bench: $(BENCH)/bench.stamp
 	@$(BENCH)/bin/python benchmarks/overhead.py
