@@ -113,7 +113,7 @@ docs-serve: docs
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/docs 8000
 
 soak: $(VENV)/dev.stamp
-	@echo "== Random answers of every dialect, merged, killed and full cassettes, killed jobs: about six minutes"
+	@echo "== Random answers of every dialect, merged, killed and full cassettes, killed jobs, growth: several minutes"
 	@SOAK=1 $(BIN)/python -m pytest -n $(WORKERS) tests/llm_engines/test_random_answers.py tests/cassettes/test_recording.py \
 	    tests/storage/test_results_processes.py tests/security/test_pattern_growth.py tests/security/test_function_growth.py
 

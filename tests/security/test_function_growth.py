@@ -40,7 +40,7 @@ from gatewayx_nb.transport import Decoder, retry_headers
 from gatewayx_nb.weights import hub_files
 from tests.security import growth
 
-ATTACKS = None if growth.IS_SOAK else 8
+ATTACKS = 40 if growth.IS_SOAK else 8
 
 KEY = "sk-0123456789abcdefghijABCDEFG"
 NAMESPACE = {"city": "Paris", "d": {"a": 1}}
