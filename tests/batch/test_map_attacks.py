@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -126,7 +127,7 @@ def test_the_cost_of_a_row_is_stored_together_with_it(project):
         for _ in range(10):
             next(running)
         path = project.root / ".gatewayx" / "results.sqlite"
-        with sqlite3.connect(f"file:{path}?mode=ro", uri=True) as opened:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as opened:
             (rows,) = opened.execute("SELECT count(*) FROM rows").fetchone()
             (figures,) = opened.execute("SELECT figures FROM jobs").fetchone()
         running.close()

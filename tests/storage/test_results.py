@@ -1,5 +1,6 @@
 """The results of jobs: rows, keys, resuming, and what a second process sees."""
 
+import contextlib
 import sqlite3
 import stat
 import time
@@ -78,7 +79,7 @@ def test_a_row_is_announced_once_it_is_durable(store, path):
     job, seen = store.open_job(DIGEST), []
 
     def check(rows):
-        with sqlite3.connect(path) as other:
+        with contextlib.closing(sqlite3.connect(path)) as other:
             (count,) = other.execute("SELECT count(*) FROM answers").fetchone()
         is_durable = count == len(seen) + len(rows)
         seen.extend((row.key, is_durable) for row in rows)
