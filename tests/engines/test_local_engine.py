@@ -708,7 +708,7 @@ def test_cleanup_ends_a_running_answer(linked_weights):
 # Process exit
 
 SCRIPT_WITH_ANSWER = """if True:
-    import asyncio, contextlib, gc, os, signal, sys, threading
+    import asyncio, contextlib, gc, os, signal, sys, threading, warnings
     from gatewayx_nb.errors import TruncatedError
     from tests.engines import engine_module
     from gatewayx_nb.llm_engines import Message, Request
@@ -775,6 +775,8 @@ def test_a_forked_child_does_not_affect_the_parent(gguf):
     """A forked child that deletes the parent's engine does not stop it, and can load its own."""
     script = f"""{SCRIPT_WITH_ANSWER}
     ask_on_thread()
+    # Python 3.12 and later warn that a fork of a process with threads may deadlock.
+    warnings.filterwarnings("ignore", ".*fork", DeprecationWarning)
     child = os.fork()
     if not child:
         del engine
