@@ -101,13 +101,27 @@ def connect(
         check_same_thread=False,
         uri=True,
     )
-    for category, limit in {**_LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: max_bytes}.items():
-        opened.setlimit(category, limit)
-    # By default, text that is not UTF-8 raises an error.
-    opened.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
-    opened.execute("PRAGMA trusted_schema = OFF")
-    opened.execute("PRAGMA cell_size_check = ON")
+    with closed_on_error(opened):
+        for category, limit in {**_LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: max_bytes}.items():
+            opened.setlimit(category, limit)
+        # By default, text that is not UTF-8 raises an error.
+        opened.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
+        opened.execute("PRAGMA trusted_schema = OFF")
+        opened.execute("PRAGMA cell_size_check = ON")
     return opened
+
+
+@contextlib.contextmanager
+def closed_on_error(opened: sqlite3.Connection) -> Iterator[None]:
+    """Close a connection if the ``with`` block raises an error, even if Ctrl-C interrupts it.
+
+    Python 3.13 and later warn if a connection is freed before it is closed.
+    """
+    try:
+        yield
+    except BaseException:
+        opened.close()
+        raise
 
 
 def refuse_special_files(path: Path) -> None:

@@ -184,7 +184,7 @@ def _open(path: Path, mounts: Path) -> OpenFile:
     _create_private(path)
     _refuse_unusable(path)
     connection = database.connect(path, _BUSY_TIMEOUT, _MAX_BYTES)
-    try:
+    with database.closed_on_error(connection):
         # The space of a removed job is returned in steps, because VACUUM would copy the file, for
         # which a full disk has no room. This must be set before the first page is written.
         if connection.execute("PRAGMA page_count").fetchone() == (0,):
@@ -200,9 +200,6 @@ def _open(path: Path, mounts: Path) -> OpenFile:
             with write_transaction(connection):
                 database.check_schema(connection, MIGRATIONS)
                 database.migrate(connection, MIGRATIONS)
-    except BaseException:
-        connection.close()
-        raise
     return OpenFile(connection, journal, file_identity(path))
 
 
@@ -273,14 +270,11 @@ def open_to_read(path: Path) -> sqlite3.Connection:
 
 def _open_to_read(path: Path, query: str) -> sqlite3.Connection:
     connection = database.connect(path, _BUSY_TIMEOUT, _MAX_BYTES, query)
-    try:
+    with database.closed_on_error(connection):
         connection.execute("BEGIN")
         database.check_schema(connection, MIGRATIONS)
         connection.execute("COMMIT")
         connection.execute("PRAGMA temp_store = MEMORY")
-    except BaseException:
-        connection.close()
-        raise
     return connection
 
 

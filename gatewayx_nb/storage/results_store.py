@@ -126,7 +126,8 @@ class ResultsStore:
 
     def _new_job(self, digest: bytes, name: str, definition: Mapping[str, str]) -> JobResults:
         job = JobResults(self, digest, name, definition)
-        self._all_jobs.add(job)
+        with self._lock:
+            self._all_jobs.add(job)
         return job
 
     def create_job(self, job: JobResults) -> None:
@@ -298,7 +299,9 @@ class ResultsStore:
     def close(self, timeout: float = 10.0) -> bool:
         """Flush, then close all jobs and the file; return whether all rows are durable."""
         is_durable = self.writer.close(timeout)
-        for job in tuple(self._jobs):
+        with self._lock:  # other threads may add jobs
+            jobs = tuple(self._all_jobs)
+        for job in jobs:
             job.close(0)
         with self._lock:
             self._close_file()

@@ -7,6 +7,7 @@ import json
 import os
 from typing import TYPE_CHECKING
 
+from gatewayx_nb.storage.database import closed_on_error
 from gatewayx_nb.storage.job_record import StoredRow, number
 from gatewayx_nb.storage.results_file import file_identity, open_to_read
 from gatewayx_nb.text import well_formed
@@ -64,8 +65,9 @@ class RowIndex:
         self._identity, self._path, self._digest = file_identity(path), path, digest
         self._last = self._job = 0
         self.connection: sqlite3.Connection = open_to_read(path)
-        self.connection.execute("PRAGMA temp.journal_mode = OFF")
-        self.connection.execute(_CREATE)
+        with closed_on_error(self.connection):
+            self.connection.execute("PRAGMA temp.journal_mode = OFF")
+            self.connection.execute(_CREATE)
 
     @property
     def is_current(self) -> bool:

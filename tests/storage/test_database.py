@@ -34,6 +34,15 @@ def test_each_migration_runs_once(tmp_path):
     assert _rows(path) == [(1, None)]
 
 
+def test_a_connection_is_closed_if_ctrl_c_interrupts_its_opening(tmp_path):
+    """Otherwise, Python 3.13 warns when the connection is freed."""
+    opened = database.connect(tmp_path / "store.sqlite", 1)
+    with pytest.raises(KeyboardInterrupt), database.closed_on_error(opened):
+        raise KeyboardInterrupt
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        opened.execute("SELECT 1")
+
+
 def test_a_failed_migration_is_rolled_back(tmp_path):
     """If a migration fails, the file keeps its version and its rows."""
     path = tmp_path / "store.sqlite"

@@ -160,6 +160,24 @@ def test_a_closed_store_can_be_used_again(store):
 
     assert job.load() == 2
     assert job.unsaved == 0
+    store.close()
+
+
+def test_closing_a_store_closes_every_connection(store):
+    """This includes those of jobs that are only read, and of jobs used again after `close`."""
+    fill(store, 1, 2)
+    reader = store.read_job(store.jobs()[0])
+    closed_job = store.open_job(DIGEST)
+    closed_job.close()
+    for job in (reader, closed_job):
+        assert job.load() == 2
+        assert job.connection is not None
+
+    store.close()
+
+    assert reader.connection is closed_job.connection is None
+    assert reader.load() == 2
+    store.close()
 
 
 def test_a_job_that_is_only_read_writes_nothing(store, path):

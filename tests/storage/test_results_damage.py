@@ -37,7 +37,8 @@ def keys(path, digest=DIGEST, **keywords):
     """Return the keys of a job in their order."""
     store = ResultsStore(path, **keywords)
     record = next(record for record in store.jobs() if record.digest == digest)
-    found = [row.key for row in store.read_job(record).rows()]
+    job = store.read_job(record)
+    found = [row.key for row in job.rows()]
     store.close()
     return found
 
@@ -233,7 +234,9 @@ def test_another_programs_values_are_made_valid(path):
 
     assert (record.name, record.definition, record.created) == ("", {}, 0.0)
     assert record.figures == JobFigures()
-    assert list(store.read_job(record).rows()) == [StoredRow(key, b"", "") for key in (1, 2)]
+    job = store.read_job(record)
+    assert list(job.rows()) == [StoredRow(key, b"", "") for key in (1, 2)]
+    store.close()
 
 
 MOUNTS = """\

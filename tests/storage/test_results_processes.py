@@ -169,6 +169,7 @@ say(failures)
     jobs = [store.read_job(record) for record in store.jobs()]
 
     assert [job.load() for job in jobs] == [1500] * 4
+    store.close()
     check_integrity(path)
 
 
