@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import time
 
 import pytest
 
@@ -90,12 +91,14 @@ def test_no_row_is_lost_to_refusals(make_pool):
 def test_nothing_but_refusals_ends_a_call_after_its_timeout(make_pool):
     """A provider without quota is not asked forever; the error is the provider's own."""
     with Server(REFUSAL) as server:
-        (error,) = run_calls(make_call(make_pool(server), timeout=0.5))
+        pool = make_pool(server)
+        start = time.monotonic()
+        (error,) = run_calls(make_call(pool, timeout=2))
 
     assert type(error) is RateLimitError
     assert error.status == 429
     assert len(server.requests) >= 3
-    assert server.requests[-1].arrived - server.requests[0].arrived >= 0.4
+    assert server.requests[-1].arrived - start >= 0.4
 
 
 def test_an_exhausted_quota_is_final(make_pool):
@@ -111,11 +114,13 @@ def test_an_exhausted_quota_is_final(make_pool):
 def test_waiting_for_admission_does_not_count_towards_the_timeout(make_pool):
     """Calls that wait out rate limits have their whole timeout after they were admitted."""
     with Server(CHAT.answer) as server:
-        pool = make_pool(server, "engines.grok.requests_per_minute = 60")
-        answers = run_calls(*(make_call(pool, timeout=0.8) for _ in range(3)))
+        pool = make_pool(server, "engines.grok.requests_per_minute = 15")
+        start = time.monotonic()
+        # The second call waits for 4 s. The timeout is long because the machine may be busy.
+        answers = run_calls(*(make_call(pool, timeout=3) for _ in range(2)))
 
-    assert [answer.text for answer in answers] == [TEXT] * 3
-    assert server.requests[2].arrived - server.requests[0].arrived > 1.9
+    assert [answer.text for answer in answers] == [TEXT] * 2
+    assert server.requests[1].arrived - start > 3
 
 
 def test_retry_after_pauses_other_calls(make_pool):
