@@ -27,6 +27,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("ask", "aask", "stream", "astream", "compare", "acompare", "chat", "embed", "aembed"),
         *("preview", "apreview"),
     ),
+    "Tools": ("tool", "resume", "aresume", "submit", "asubmit"),
     "Many rows": (*("map", "amap", "imap", "aimap", "preview_map", "apreview_map", "job", "jobs"),),
     "Cassettes": ("cassette",),
     "Engines, keys and models": (
@@ -38,7 +39,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "The pool": ("EnginePool",),
     "Answers": (
         *("Reply", "Chunk", "Usage", "RateLimits", "Citation", "Logprob", "Carried", "Comparison"),
-        "CallPreview",
+        *("Step", "CallPreview"),
     ),
     "Messages": ("Message", "Image", "ToolCall", "ToolResult", "Chat"),
     "Maps and jobs": ("Job", "MapJob", "BatchJob", "MapStatus", "MapPreview", "MappedReplies"),
@@ -99,6 +100,9 @@ VARIABLES: dict[str, str] = {
         "IDs of what a project may do where nobody can be asked, as in CI; separated by commas."
     ),
     "GATEWAYX_CASSETTE_MODE": "The mode of every cassette: `auto`, `record`, `replay` or `off`.",
+    "GATEWAYX_CASSETTE_TOOLS": (
+        "Whether the tools of a replayed call are run, `run`, or their results are replayed."
+    ),
     "GATEWAYX_CASSETTE_REPORT": (
         "The file in which a kernel reports unused cassette entries to the tests."
     ),

@@ -11,11 +11,15 @@ from typing_extensions import override
 from ..errors import UsageError, classify
 from ..hints import Hint
 from ..llm_engines import Chunk, LLMEngine, Usage
+from ..messages import ToolCall
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
     from ..llm_engines import Request
+
+
+_CALL = re.compile(r"^call (?P<name>[\w-]+)(?: (?P<arguments>\{.*\}))?$", re.MULTILINE)
 
 
 class MockEngine(LLMEngine):
@@ -23,13 +27,15 @@ class MockEngine(LLMEngine):
 
     ``params`` control it: ``latency`` (seconds before the first chunk), ``rate`` (chunks per
     second) and ``fail`` (an HTTP status whose error to raise). Each word counts as a token.
-    Sampling parameters are accepted, but do not change the echo.
+    Sampling parameters are accepted, but do not change the echo. A line such as ``call weather
+    {"city": "Rome"}`` in the prompt calls the tool; the echo is then that of the results.
     """
 
     requires_key = False
     model_name = "mock"
     keywords = frozenset()
     params = frozenset({"latency", "rate", "fail"})
+    features = LLMEngine.features | {"tools"}
 
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
@@ -46,15 +52,32 @@ class MockEngine(LLMEngine):
             yield Chunk(text=word)
             if rate:
                 await asyncio.sleep(1 / rate)
+        calls = () if len(sent) < len(words) else tuple(_requested_calls(request))
+        if calls:
+            yield Chunk(tool_calls=calls)
         input_tokens = sum(len(message.content.split()) for message in request.messages)
         yield Chunk(
-            finish_reason="stop" if len(sent) == len(words) else "length",
+            finish_reason="tool_calls"
+            if calls
+            else "stop"
+            if len(sent) == len(words)
+            else "length",
             usage=Usage(input_tokens=input_tokens, output_tokens=len(sent)),
         )
 
     @override
     def get_cost_per_token(self) -> float:
         return 0.0
+
+
+def _requested_calls(request: Request) -> Iterator[ToolCall]:
+    """Yield the calls of tools that the prompt contains."""
+    if request.messages[-1].role != "user" or request.tool_choice == "none":
+        return
+    names = {tool.name for tool in request.tools}
+    for number, match in enumerate(_CALL.finditer(request.prompt)):
+        if match["name"] in names:
+            yield ToolCall(f"mock{number:05}", match["name"], match["arguments"] or "{}")
 
 
 def _number(request: Request, name: str) -> float:

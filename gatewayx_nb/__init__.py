@@ -24,8 +24,10 @@ if TYPE_CHECKING:
         amap,
         apreview,
         apreview_map,
+        aresume,
         ask,
         astream,
+        asubmit,
         cassette,
         chat,
         compare,
@@ -38,8 +40,10 @@ if TYPE_CHECKING:
         preview,
         preview_map,
         reload,
+        resume,
         status,
         stream,
+        submit,
         usage,
         use,
     )
@@ -75,13 +79,14 @@ if TYPE_CHECKING:
         UnsupportedFeatureError,
         UsageError,
     )
+    from gatewayx_nb.function_tools import tool
     from gatewayx_nb.hints import Hint
     from gatewayx_nb.images import Image
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.magics import load_ipython_extension, unload_ipython_extension
     from gatewayx_nb.messages import Carried, Message, ModelInfo, ToolCall, ToolResult
     from gatewayx_nb.model_registry import EngineStatus
-    from gatewayx_nb.replies import Chunk, Citation, Logprob, RateLimits, Reply, Usage
+    from gatewayx_nb.replies import Chunk, Citation, Logprob, RateLimits, Reply, Step, Usage
     from gatewayx_nb.storage import LedgerEntry, UsageTotals
     from gatewayx_nb.weights import pull
     from gatewayx_nb.widgets import compare_view, picker
@@ -130,6 +135,7 @@ __all__ = [
     "RateLimits",
     "Reply",
     "RequestError",
+    "Step",
     "Table",
     "ToolCall",
     "ToolResult",
@@ -148,8 +154,10 @@ __all__ = [
     "amap",
     "apreview",
     "apreview_map",
+    "aresume",
     "ask",
     "astream",
+    "asubmit",
     "cassette",
     "chat",
     "compare",
@@ -169,8 +177,11 @@ __all__ = [
     "preview_map",
     "pull",
     "reload",
+    "resume",
     "status",
     "stream",
+    "submit",
+    "tool",
     "unload_ipython_extension",
     "usage",
     "use",
@@ -210,13 +221,14 @@ _MODULES = {
         "UnsupportedFeatureError",
         "UsageError",
     ],
+    "function_tools": ["tool"],
     "hints": ["Hint"],
     "images": ["Image"],
     "llm_engines": ["LLMEngine"],
     "magics": ["load_ipython_extension", "unload_ipython_extension"],
     "messages": ["Carried", "Message", "ModelInfo", "ToolCall", "ToolResult"],
     "model_registry": ["EngineStatus"],
-    "replies": ["Chunk", "Citation", "Logprob", "RateLimits", "Reply", "Usage"],
+    "replies": ["Chunk", "Citation", "Logprob", "RateLimits", "Reply", "Step", "Usage"],
     "storage": ["LedgerEntry", "UsageTotals"],
     "weights": ["pull"],
     "widgets": ["compare_view", "picker"],

@@ -141,6 +141,11 @@ class ChatSlot:
 
     chat: Chat
     cell: str | None
+    adds: bool = True
+
+    def without_adding(self) -> ChatSlot:
+        """Return the position for a request whose reply is not added to the conversation."""
+        return replace(self, adds=False)
 
     @property
     def model(self) -> str | None:
@@ -153,6 +158,12 @@ class ChatSlot:
         cells = [turn.cell for turn in self.chat.turns]
         # Turns without a cell ID have `None`, which must not match this turn's `None`.
         return cells.index(self.cell) if self.cell in cells and self.cell else len(cells)
+
+    @property
+    def has_outside_text(self) -> bool:
+        """Whether an earlier turn has a result from outside; see `tool`."""
+        turns = self.chat.turns[: self.index]
+        return any(step.outside for turn in turns for step in turn.reply.steps)
 
     def with_history(self, request: Request) -> Request:
         """Return the request with the earlier turns and, unless it has one, a system prompt."""
@@ -168,6 +179,8 @@ class ChatSlot:
 
     def add_turn(self, messages: tuple[Message, ...], reply: Reply) -> None:
         """Add the turn at its position, replacing the same cell's turn; keep later turns."""
+        if not self.adds:
+            return
         # Compute the index now, because another call may have added a turn since this call began.
         index = self.index
         self.chat.turns[index : index + 1] = [ChatTurn(messages, reply, self.cell)]

@@ -57,6 +57,21 @@ class ToolCall:
             object.__setattr__(self, name, well_formed(value))
 
 
+@dataclass(frozen=True, slots=True)
+class ToolDefinition:
+    """A function that the model may call, as it is described to the model.
+
+    Attributes:
+        name: 1 to 64 ASCII letters, digits, ``_`` and ``-``, not beginning with a digit.
+        description: What the function does.
+        parameters: JSON Schema of the arguments, which are an object.
+    """
+
+    name: str
+    description: str
+    parameters: Mapping[str, Any] = field(hash=False)
+
+
 @dataclass(frozen=True, slots=True, init=False)
 class ToolResult:
     """The result of a tool call.
@@ -160,6 +175,11 @@ class Carried:
         """Whether the provider paused; it resumes if this answer is the last message."""
         return bool(self.data.get("paused"))
 
+    @property
+    def has_calls(self) -> bool:
+        """Whether it has the whole answer, with its calls, not only the fields beside them."""
+        return "items" in self.data
+
     def fits(self, message: Message) -> bool:
         """Return whether a message has the same text and tool calls as the answer."""
         return self.data.get("turn") == _digest(message)
@@ -248,10 +268,11 @@ def _parts(content: object) -> tuple[Part, ...]:
     """Return the parts of a message or a tool result, with every image loaded."""
     if isinstance(content, str):
         return (content,) if content else ()
-    if images.is_source(content):
-        return (images.load(content),)
     if isinstance(content, ToolCall | ToolResult):
         return (content,)
+    # A list or tuple is not a figure, which takes long to find out.
+    if type(content) not in (list, tuple) and images.is_source(content):
+        return (images.load(content),)
     if not isinstance(content, Sequence):
         raise UsageError(f"content must be a str or a list of parts, got {short_repr(content)}.")
     parts = (_part(part, number) for number, part in enumerate(content))
@@ -382,6 +403,8 @@ class Request:
         effort: How much the model reasons before it answers.
         cache: ``"auto"`` to have the provider cache the beginning of the prompt.
         schema: JSON Schema that the reply must satisfy.
+        tools: The functions that the model may call.
+        tool_choice: ``"auto"``, ``"none"``, ``"required"`` or the name of the function to call.
         params: Further parameters, sent unchanged under the provider's own names.
         drop_unsupported: Whether parameters that the model rejects may be dropped.
         streamed: Whether the caller reads the reply as a stream.
@@ -398,6 +421,8 @@ class Request:
     effort: Effort | None = None
     cache: Literal["auto"] | None = None
     schema: Mapping[str, Any] | None = None
+    tools: tuple[ToolDefinition, ...] = ()
+    tool_choice: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict)
     drop_unsupported: bool = False
     streamed: bool = True
@@ -427,6 +452,8 @@ class Request:
             "effort": self.effort,
             "cache": self.cache,
             "schema": self.schema,
+            "tools": list(self.tools) or None,
+            "tool_choice": self.tool_choice,
             # Omit the messages if the prompt contains everything, so that a simple engine need not
             # read them.
             "messages": list(self.messages) if len(self.messages) > 1 or self.images else None,

@@ -12,22 +12,26 @@ from gatewayx_nb import tabulation
 from gatewayx_nb.html import (
     Picture,
     SourceNote,
+    StepLine,
     notes_html,
     notes_text,
     pictures_html,
     pictures_text,
     safe_markdown,
     shown_part,
+    steps_html,
+    steps_text,
     to_html,
 )
 from gatewayx_nb.messages import Message
-from gatewayx_nb.text import plain, shorten
+from gatewayx_nb.text import plain, short_repr, shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pandas import DataFrame
 
+    from gatewayx_nb.html import StepState
     from gatewayx_nb.images import Image
     from gatewayx_nb.messages import Carried, ToolCall
 
@@ -142,6 +146,51 @@ class Details:
     carried: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A tool call that the model requested in the course of a call, and its outcome.
+
+    Attributes:
+        call: The call, as the model wrote it.
+        arguments: The arguments as a dict; empty if they are not a JSON object.
+        result: What the function returned, which may be large and is not part of the ``repr``;
+            ``None`` if it did not run, its result could not be sent, or the call was replayed.
+        sent: The text that the model received, which describes the error if the call failed.
+        error: Why the call failed or was refused, in one line; empty if it succeeded.
+        seconds: Duration of the function; ``None`` while it runs.
+        allowed_by: Who permitted the call: ``"tools"`` if passing the function was enough,
+            ``"you"`` if you were asked, ``"approve"`` for the option of this name, and ``"replay"``
+            if the result comes from a cassette. Empty if it was refused.
+        text: What the model wrote before the calls of its turn.
+        outside: Whether the result may contain text from outside; see `tool`.
+    """
+
+    call: ToolCall
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    result: Any = field(default=None, repr=False)
+    sent: str = ""
+    error: str = ""
+    seconds: float | None = None
+    allowed_by: str = ""
+    text: str = ""
+    outside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OpenTurn:
+    """What is needed to continue a call that ended with tool calls without results.
+
+    Attributes:
+        messages: The conversation before the reply.
+        options: The options of the call, without functions.
+        tools: The names of its tools.
+    """
+
+    messages: tuple[Message, ...]
+    options: Mapping[str, Any]
+    tools: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Chunk:
     """A piece of a reply, from one event of the provider; ``str(chunk)`` is its text.
@@ -249,7 +298,9 @@ class Reply(Generic[T_co]):
         interrupted: Whether the caller stopped the call; the text is then a partial reply.
         fallback_from: The reference that was called first, if a fallback replied.
         parsed: The reply as data, if a schema was requested.
-        tool_calls: Function calls that the model requests.
+        tool_calls: Function calls that the model requests, and that have no result yet.
+        steps: The calls of tools before this answer, in order. ``usage``, ``cost``, ``latency``
+            and ``attempts`` are then sums over all requests.
         rate_limits: Rate limits from the provider's headers.
         token_cap: The ``max_tokens`` that a cost limit allowed; ``None`` if it was not lowered.
         context_limit: The length of the context, in tokens, if the reply was truncated at its end.
@@ -259,6 +310,7 @@ class Reply(Generic[T_co]):
         images: Images that the model made.
         logprobs: Log probabilities of the tokens, if requested.
         carried: The answer as its provider sent it; ``None`` if it is only text and tool calls.
+        open_turn: What `resume` and `submit` need to continue the call; ``None`` if it has ended.
         raw: The response body or, for a streamed reply, a list of the events, whose size `EventLog`
             limits; ``None`` if it was replayed or interrupted.
     """
@@ -278,6 +330,7 @@ class Reply(Generic[T_co]):
     fallback_from: str | None = None
     parsed: T_co = None  # type: ignore[assignment]  # without a schema, T_co is Any
     tool_calls: tuple[ToolCall, ...] = ()
+    steps: tuple[Step, ...] = ()
     rate_limits: RateLimits | None = None
     token_cap: int | None = None
     context_limit: int | None = None
@@ -287,6 +340,7 @@ class Reply(Generic[T_co]):
     images: tuple[Image, ...] = ()
     logprobs: tuple[Logprob, ...] = ()
     carried: Carried | None = None
+    open_turn: OpenTurn | None = None
     # This is not compared, so that a streamed reply equals a whole one with the same content.
     raw: Mapping[str, Any] | Sequence[Any] | None = field(default=None, compare=False)
 
@@ -301,8 +355,11 @@ class Reply(Generic[T_co]):
         return Message("assistant", (self.text, *self.tool_calls), carried=self.carried)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields except ``raw`` as values that JSON can represent; a cost is a float."""
-        names = (item.name for item in fields(self) if item.name != "raw")
+        """Return the fields as values that JSON can represent; a cost is a float.
+
+        ``raw`` and ``open_turn`` are omitted.
+        """
+        names = (item.name for item in fields(self) if item.name not in ("raw", "open_turn"))
         return {name: _to_json_value(getattr(self, name)) for name in names}
 
     def to_frame(self) -> DataFrame:
@@ -375,16 +432,38 @@ class Reply(Generic[T_co]):
 
         The Markdown has neither raw HTML nor images; see `safe_markdown`.
         """
-        text = "\n\n".join(filter(None, (self.text, details_text(self))))
+        parts = (calls_text(self.steps), self.text, details_text(self))
+        text = "\n\n".join(filter(None, parts))
         return {
             "text/plain": plain(shown_part(text)),
-            "text/html": to_html(self.text) + details_html(self),
+            "text/html": calls_html(self.steps) + to_html(self.text) + details_html(self),
             "text/markdown": reply_markdown(self),
         }
 
 
 _SDK_TEXT_ATTRIBUTES = frozenset({"choices", "content", "message", "output_text", "response"})
 """Attributes through which the vendors' SDKs expose the text of a response."""
+
+
+def calls_text(steps: Iterable[Step]) -> str:
+    """Return the tool calls before an answer as lines of text; empty if there are none."""
+    return steps_text(list(map(_step_line, steps)))
+
+
+def calls_html(steps: Iterable[Step]) -> str:
+    """Return the tool calls before an answer as safe HTML; empty if there are none."""
+    return steps_html(list(map(_step_line, steps)))
+
+
+def _step_line(step: Step) -> StepLine:
+    listed = ", ".join(f"{name}={short_repr(value)}" for name, value in step.arguments.items())
+    state: StepState = "done"
+    if step.seconds is None:
+        state = "running"
+    elif step.error:
+        state = "failed"
+    outcome = step.sent if step.sent or step.seconds is None else "[image]"
+    return StepLine(f"{step.call.name}({listed})", outcome, state, step.text.strip())
 
 
 def details_text(reply: Reply) -> str:

@@ -199,7 +199,10 @@ def _read_type(kind: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:  # noq
     if _uses_pydantic(kind, set()):
         return _read_with_pydantic(kind)
     try:
-        schema = _inlined(msgspec.json.schema(kind))
+        described = msgspec.json.schema(kind)
+        # msgspec finds a field whose name is not ASCII only after the name has been encoded.
+        msgspec.json.encode(described)
+        schema = _inlined(described)
     except (TypeError, NameError) as error:
         # msgspec does not support every type, for example a union of dataclasses. It is right to
         # reject complex numbers, which pydantic would represent as a str.

@@ -146,3 +146,15 @@ def unprivileged():
 def project(tmp_path):
     """Return an empty project."""
     return Project(tmp_path / "project")
+
+
+@pytest.fixture
+def report_metric(record_property, capsys):
+    """Return a function that prints a measurement and adds it to the report."""
+
+    def report(name, value):
+        record_property(name, value)
+        with capsys.disabled():
+            sys.stdout.write(f"\n    {name}: {value:.3f}")
+
+    return report

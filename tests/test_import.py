@@ -104,6 +104,8 @@ def test_coroutine_functions_are_recognized():
     }
     assert coroutine_functions == {
         "aask",
+        "aresume",
+        "asubmit",
         "acompare",
         "aembed",
         "ahealth",

@@ -1,8 +1,14 @@
 """Shared parts of all calls: options, planners, partial replies, retries, streams and tables."""
 
 from gatewayx_nb.calls.answer_cleaner import AnswerCleaner
-from gatewayx_nb.calls.call_request import build_request, join_conversation, params_for
+from gatewayx_nb.calls.call_request import (
+    attach_images,
+    build_request,
+    join_conversation,
+    params_for,
+)
 from gatewayx_nb.calls.caller import Caller, hide_option, select_prompt, show_options
+from gatewayx_nb.calls.option import InvalidValueError, Option, checker
 from gatewayx_nb.calls.options import (
     OPTIONS,
     PARAM_OPTIONS,
@@ -10,14 +16,11 @@ from gatewayx_nb.calls.options import (
     CallOptions,
     CompareOptions,
     ConversationSlot,
-    InvalidValueError,
     MapOptions,
-    Option,
     call_limits,
     check_option,
     check_options,
     check_value,
-    checker,
     option_table,
 )
 from gatewayx_nb.calls.partial_reply import PartialReply, PendingRetry
@@ -28,7 +31,7 @@ from gatewayx_nb.calls.planner import (
     run_async,
     run_blocking,
 )
-from gatewayx_nb.calls.prompt_messages import prompt_text
+from gatewayx_nb.calls.prompt_messages import prompt_text, read_messages
 from gatewayx_nb.calls.retry import is_transient, may_succeed_later, with_retries
 from gatewayx_nb.calls.streams import AsyncReplyStream, ReplyStream
 from gatewayx_nb.calls.table import (
@@ -40,8 +43,10 @@ from gatewayx_nb.calls.table import (
     text_columns,
     to_frame,
 )
+from gatewayx_nb.calls.tool_options import MAX_TURNS
 
 __all__ = [
+    "MAX_TURNS",
     "OPTIONS",
     "PARAM_OPTIONS",
     "AnswerCleaner",
@@ -65,6 +70,7 @@ __all__ = [
     "RowFolding",
     "Table",
     "TableColumn",
+    "attach_images",
     "build_request",
     "call_limits",
     "check_option",
@@ -78,6 +84,7 @@ __all__ = [
     "option_table",
     "params_for",
     "prompt_text",
+    "read_messages",
     "run_async",
     "run_blocking",
     "select_prompt",

@@ -15,6 +15,7 @@ from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from gatewayx_nb.calls.options import CallOptions, ConversationSlot
+    from gatewayx_nb.function_tools import Tool
     from gatewayx_nb.images import Image
     from gatewayx_nb.messages import Prompt
     from gatewayx_nb.schema import ResponseSchema
@@ -52,6 +53,13 @@ def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed:
                 f"params must not contain {name!r}, which the call sets itself.",
                 hint="Pass it to the call as the prompt, `messages` or `model`.",
             )
+    tools = cast("tuple[Tool, ...]", options.get("tools", ()))
+    for name in ("tools", "tool_choice") if tools else ():
+        if name in params:
+            raise UsageError(
+                f"params must not contain {name!r} if `tools` is set.",
+                hint=f"Pass `{name}=` to the call alone, or omit it from `params`.",
+            )
     drop_unsupported = params.pop("drop_unsupported", False)
     if not isinstance(drop_unsupported, bool):
         raise UsageError(
@@ -62,10 +70,12 @@ def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed:
     pictures = cast("tuple[Image, ...]", options.get("images", ()))
     fields: dict[str, Any] = {name: options[name] for name in _REQUEST_FIELDS if name in options}  # type: ignore[literal-required]
     return Request(
-        messages=_with_images(turns, pictures) if pictures else turns,
+        messages=attach_images(turns, pictures) if pictures else turns,
         model=model,
         system=system,
         schema=schema.schema if schema else None,
+        tools=tuple(tool.definition for tool in tools),
+        tool_choice=options.get("tool_choice"),
         drop_unsupported=drop_unsupported,
         params=params,
         streamed=streamed,
@@ -114,7 +124,14 @@ def _system_prompt(messages: Iterable[Message], options: CallOptions) -> str | N
     return "\n\n".join(filter(None, texts))
 
 
-def _with_images(messages: tuple[Message, ...], pictures: tuple[Image, ...]) -> tuple[Message, ...]:
+def attach_images(
+    messages: tuple[Message, ...], pictures: tuple[Image, ...]
+) -> tuple[Message, ...]:
+    """Return the messages with images added to the last one.
+
+    Raises:
+        UsageError: If the last message is not the user's.
+    """
     *earlier, last = messages
     if last.role != "user":
         raise UsageError(

@@ -186,7 +186,7 @@ class Caller(ABC):
     ) -> Reply:
         """Call a model and wait for the whole reply.
 
-        See also: the guides ``structured-answers`` and ``prompts-from-data``.
+        See also: the guides ``structured-answers``, ``prompts-from-data``, ``calling-functions``.
 
         Raises:
             UsageError: If an option is invalid; nothing is sent.

@@ -7,9 +7,8 @@ import math
 import operator
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
-from numbers import Integral
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -24,6 +23,8 @@ from typing import (
 
 from gatewayx_nb import images
 from gatewayx_nb.arguments import unknown_option
+from gatewayx_nb.calls.option import InvalidValueError, Option, checker, count, is_int
+from gatewayx_nb.calls.tool_options import ToolOptions
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import EFFORTS, Effort, Message, Request
@@ -35,43 +36,13 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.secure_config import Limits
 
-_INT_BITS = 64
-"""Size in bits of the largest integer that all providers and cassettes can read from JSON."""
-
 _MAX_TIMEOUT = 604_800
 """A week in seconds; a longer timeout was probably written in milliseconds."""
-
-
-class InvalidValueError(ValueError):
-    """An invalid value; the message describes what it must be, such as "an int >= 1"."""
-
-
-def _is_int(value: object) -> TypeGuard[int]:
-    if isinstance(value, bool) or not isinstance(value, Integral):  # `seed=True` is a mistake
-        return False
-    if operator.index(value).bit_length() >= _INT_BITS:
-        raise InvalidValueError(f"a signed {_INT_BITS}-bit integer")
-    return True
 
 
 def _is_number(value: object) -> TypeGuard[float]:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and abs(cast("float", value)) <= sys.float_info.max
-
-
-def checker(
-    expected: str,
-    is_valid: Callable[[Any], bool],
-    convert: Callable[[Any], Any] = lambda value: value,
-) -> Callable[[Any], Any]:
-    """Return a function that converts a valid value, and raises an error for an invalid value."""
-
-    def check(value: object) -> object:
-        if not is_valid(value):
-            raise InvalidValueError(expected)
-        return convert(value)
-
-    return check
 
 
 _switch = checker("a bool", lambda value: isinstance(value, bool))
@@ -94,8 +65,7 @@ _seconds = checker(
     lambda value: _is_number(value) and 0 < value <= _MAX_TIMEOUT,
     float,
 )
-_integer = checker("an int", _is_int, operator.index)
-_count = checker("an int >= 1", lambda value: _is_int(value) and value >= 1, operator.index)
+_integer = checker("an int", is_int, operator.index)
 
 
 def _params(value: object) -> dict[str, object]:
@@ -165,37 +135,6 @@ def _conversation(value: object) -> object:
     return value  # the pool, which knows the conversations, resolves names
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One option of a call.
-
-    Attributes:
-        check: Returns the normalized value, or raises an error that describes the expected value.
-        help: Meaning, unit and default, in one line.
-        flag: The command-line flag and the placeholder for its value, such as
-            ``"-t/--temperature X"``; a switch has no placeholder. Empty if there is no flag.
-        example: A valid value, for hints.
-        feature: The feature that an engine needs to support the option.
-        to_recorded: Converts the value to the form that is recorded in a cassette; ``None`` if
-            recorded requests have no field of this name.
-        parse_flag: Converts the typed str to the value.
-        repeatable: Whether the flag may be repeated.
-        default: The default in the signature of the calls.
-        group: The heading for the flag in the cell magic's help.
-    """
-
-    check: Callable[[Any], Any]
-    help: str
-    flag: str = ""
-    example: object = None
-    feature: str = ""
-    to_recorded: Callable[[Any], Any] | None = None
-    parse_flag: Callable[[str], Any] = str
-    repeatable: bool = False
-    default: object = None
-    group: str = ""
-
-
 class ConversationSlot(Protocol):
     """The position of a turn in a conversation."""
 
@@ -203,11 +142,18 @@ class ConversationSlot(Protocol):
     def model(self) -> str | None:
         """Reference of the model to use if the call does not name one."""
 
+    @property
+    def has_outside_text(self) -> bool:
+        """Whether an earlier turn has a result from outside; see `tool`."""
+
     def with_history(self, request: Request) -> Request:
         """Return the request with the earlier turns added."""
 
     def add_turn(self, messages: tuple[Message, ...], reply: Reply) -> None:
         """Add the turn to the conversation."""
+
+    def without_adding(self) -> ConversationSlot:
+        """Return the position for a request whose reply is not added to the conversation."""
 
 
 class Conversation(Protocol):
@@ -257,7 +203,7 @@ class SharedOptions(TypedDict, total=False):
     max_tokens: Annotated[
         int | None,
         Option(
-            _count,
+            count,
             "maximum tokens in the answer; the model's own limit if omitted",
             "-n/--max-tokens N",
             500,
@@ -346,7 +292,7 @@ class SharedOptions(TypedDict, total=False):
     ]
 
 
-class CompareOptions(SharedOptions, total=False):
+class CompareOptions(SharedOptions, ToolOptions, total=False):
     """The keyword arguments of every call, including comparisons."""
 
     max_cost: Annotated[

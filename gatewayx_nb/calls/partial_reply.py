@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.errors import GatewayError
     from gatewayx_nb.messages import ToolCall
-    from gatewayx_nb.replies import Citation
+    from gatewayx_nb.replies import Citation, Step
 
 
 _MAX_QUOTE = 1_000
@@ -55,6 +55,7 @@ class PartialReply:
     price: Decimal | None = None
     billed: Usage | None = None
     tool_calls: tuple[ToolCall, ...] = ()
+    steps: list[Step] = field(default_factory=list)
     rate_limits: RateLimits | None = None
     token_cap: int | None = None
     context_limit: int | None = None
@@ -170,6 +171,7 @@ class PartialReply:
             interrupted=interrupted,
             parsed=parsed,
             tool_calls=self.tool_calls,
+            steps=tuple(self.steps),
             rate_limits=self.rate_limits,
             token_cap=self.token_cap,
             context_limit=self.context_limit,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.calls.options import CallOptions
     from gatewayx_nb.calls.partial_reply import PartialReply
-    from gatewayx_nb.concurrency import Portal
+    from gatewayx_nb.concurrency import CallerThread, Portal
     from gatewayx_nb.errors import DeadlineError, TransportError
     from gatewayx_nb.messages import Prompt
     from gatewayx_nb.replies import Chunk, Reply
@@ -41,6 +41,10 @@ class PlannedCall(Protocol):
     @property
     def timeout(self) -> float:
         """Seconds after which a caller stops waiting."""
+
+    @property
+    def caller(self) -> CallerThread | None:
+        """Runs functions of the call on the thread that waits for it; ``None`` if it has none."""
 
     async def run(self, emit: ChunkHandler | None = None) -> Reply:
         """Make the call and pass each chunk to ``emit``."""
@@ -73,7 +77,7 @@ class Planner(Protocol):
 def run_blocking(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine of a call on its loop and block this thread until it finishes."""
     try:
-        return call.portal.run(coroutine, call.timeout)
+        return call.portal.run(coroutine, call.timeout, call.caller)
     except TimeoutError:
         raise call.deadline_error() from None
     except asyncio.CancelledError:
@@ -86,6 +90,10 @@ async def run_async(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:
 
     Cancelling the awaiting task also cancels the coroutine.
     """
+    caller = call.caller
+    if caller is not None:
+        loop = asyncio.get_running_loop()
+        caller.serve(lambda: loop.call_soon_threadsafe(caller.run_pending_quietly))
     try:
         return await call.portal.arun(coroutine, call.timeout)
     except TimeoutError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import weakref
 from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
@@ -38,7 +39,13 @@ class _Stream:
 
     The call starts with the first read. `close`, or dropping the last reference to the stream,
     cancels it and closes its connection.
+
+    Attributes:
+        idle: Called in the reader's thread before a function of the call runs there and, by
+            `ReplyStream`, about five times a second while no chunk arrives.
     """
+
+    idle: Callable[[], object] | None = None
 
     def __init__(self, call: PlannedCall, wake: Callable[[], object]) -> None:
         self._call = call
@@ -72,7 +79,7 @@ class _Stream:
     def close(self) -> None:
         """Stop the call and keep the partial answer as an ``interrupted`` `reply`."""
         future = self._future
-        if future is None or not future.done():
+        if future is None or not future.done() or _is_stopped(future):
             # Set this before the cancellation; the reader would otherwise report a closed pool.
             self._interrupted = self._interrupted or self.partial.reply(interrupted=True)
         if future is not None:
@@ -124,6 +131,14 @@ class _Stream:
                 raise self._call.closed_error()
             self._future.result()
 
+    def _run_pending(self) -> None:
+        """Run the functions that the call needs from this thread, after showing that they run."""
+        caller = self._call.caller
+        if caller is not None and caller.has_pending:
+            if self.idle is not None:
+                self.idle()
+            caller.run_pending()
+
     def _check_deadline(self) -> None:
         """Raise `DeadlineError` if third-party code blocks the loop past the deadline."""
         if time.monotonic() - self._started_at > self._call.timeout:
@@ -131,20 +146,22 @@ class _Stream:
             raise self._call.deadline_error()
 
 
+def _is_stopped(future: concurrent.futures.Future[Reply]) -> bool:
+    """Return whether the user has stopped a function that the call ran in the reader's thread."""
+    return not future.cancelled() and isinstance(future.exception(), KeyboardInterrupt)
+
+
 class ReplyStream(_Stream):
     """Stream of a reply's chunks for a ``for`` loop, with ``reply`` after the end.
 
     Ctrl-C while waiting cancels the call and keeps the partial answer as an interrupted ``reply``.
-
-    Attributes:
-        idle: Called in the reader's thread, about five times a second, while no chunk arrives.
     """
-
-    idle: Callable[[], object] | None = None
 
     def __init__(self, call: PlannedCall) -> None:
         self._woken = InterruptibleEvent()
         super().__init__(call, self._woken.set)
+        if call.caller is not None:
+            call.caller.serve(self._woken.set)
 
     def __iter__(self) -> Self:
         return self
@@ -152,6 +169,8 @@ class ReplyStream(_Stream):
     def __next__(self) -> Chunk:
         try:
             while (chunk := self._queue.poll() or self._next(StopIteration)) is None:
+                # All chunks so far have been read, so a function may run.
+                self._run_pending()
                 if not self._woken.wait(_POLL) and self.idle is not None:
                     self.idle()
                 self._check_deadline()
@@ -203,6 +222,10 @@ class AsyncReplyStream(_Stream):
         if self._inbox is None:
             loop = asyncio.get_running_loop()
             self._inbox = LoopInbox.of(loop)
+            if (caller := self._call.caller) is not None:
+                # The call must not keep the stream alive, because dropping the stream cancels it.
+                run_pending = weakref.WeakMethod(self._run_pending_quietly)
+                caller.serve(lambda: loop.call_soon_threadsafe(_call_if_alive, run_pending))
             # Use one timer for the whole stream, because a timer for each chunk would cost more.
             self._deadline_timer = loop.call_later(self._call.timeout + _POLL, self._woken.set)
         try:
@@ -220,8 +243,20 @@ class AsyncReplyStream(_Stream):
         else:
             return chunk
 
+    def _run_pending_quietly(self) -> None:
+        """Run the functions that the call needs from this thread, as a callback of its loop."""
+        # A KeyboardInterrupt would end the loop; it is raised where the next chunk is awaited.
+        with contextlib.suppress(KeyboardInterrupt):
+            self._run_pending()
+
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
+
+
+def _call_if_alive(method: weakref.WeakMethod[Callable[[], None]]) -> None:
+    function = method()
+    if function is not None:
+        function()

@@ -22,6 +22,7 @@ from gatewayx_nb.cassettes.index import (
     CassetteIndex,
     CassetteRequest,
     RecordingSlot,
+    key_of_results,
 )
 from gatewayx_nb.cassettes.nearest import describe_differences, nearest
 from gatewayx_nb.cassettes.tape_writer import CassetteSession, TapeWriter
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.cassettes.entry import CassetteEntry
     from gatewayx_nb.cassettes.redaction import Redaction
+    from gatewayx_nb.messages import ToolResult
 
 Mode = Literal["auto", "record", "replay", "off"]
 
@@ -78,6 +80,8 @@ class Cassette:
         index: The recorded calls.
         on_close: Called once, when the cassette is closed.
         is_mode_forced: Whether the mode was set by an environment variable.
+        runs_tools: Whether the tools of a replayed call are run, instead of replaying their
+            results.
     """
 
     def __init__(  # noqa: PLR0913 - the settings of a file
@@ -96,7 +100,7 @@ class Cassette:
         self.use_redaction(redaction)
         self.replayed = self.recorded = self.unchanged = self.missed = 0
         self._root, self._strict_model = root, strict_model
-        self.is_mode_forced = False
+        self.is_mode_forced = self.runs_tools = False
         self.on_close: Callable[[Cassette], object] = lambda _: None
         self._lock = threading.Lock()  # many threads plan and record calls
         self.index = CassetteIndex()
@@ -179,6 +183,36 @@ class Cassette:
         guard.check(request.body, self.secrets())
         self._check_writable()
         return RecordingSlot(request, repeat)
+
+    def recorded_results(self, request: CassetteRequest) -> tuple[ToolResult, ...] | None:
+        """Return the recorded results of the tool calls at the end of a conversation.
+
+        Args:
+            request: A request that ends with the message to be found, whose content does not
+                matter. Equal ones get their results in the order in which they were recorded.
+
+        Returns:
+            The results in the order of the calls; ``None`` if they are not recorded and the mode is
+            not ``replay``.
+
+        Raises:
+            CassetteMissError: If they are not recorded and the mode is ``replay``.
+        """
+        body = request.body
+        with self._lock:
+            key = (key_of_results(body), request.engine, request.model)
+            results = self.index.results_after(request, self._planned[key])
+            self._planned[key] += 1
+        if results is not None and len(results) != len(body.last_tool_results):
+            results = None  # the line has been edited
+        if results is None and self.mode == "replay":
+            names = ", ".join(repr(result.name) for result in body.last_tool_results)
+            raise CassetteMissError(
+                f"{self.path.name!r} has no results for the calls of {names}, or only digests.",
+                hint=Hint("record_cassette", mode="auto")
+                | "Run the tools with GATEWAYX_CASSETTE_TOOLS=run.",
+            )
+        return results
 
     def _plan(self, request: CassetteRequest, *, renew: bool) -> tuple[tape.TapeLine | None, int]:
         """Count a call; return its line if it is replayed, and the number of earlier equal ones."""

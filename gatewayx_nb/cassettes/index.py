@@ -6,14 +6,18 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from gatewayx_nb.cassettes.request_body import to_tool_results
 from gatewayx_nb.messages import ModelInfo
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
     from gatewayx_nb.cassettes.entry import CassetteEntry
     from gatewayx_nb.cassettes.request_body import RequestBody
     from gatewayx_nb.cassettes.tape import TapeLine
+    from gatewayx_nb.messages import ToolResult
 
 CallGroup = tuple[bytes, str, str]
 """The digest, engine and model, which are the same for equal calls."""
@@ -68,6 +72,7 @@ class CassetteIndex:
         self.duplicates: list[TapeLine] = []
         self._groups: dict[CallGroup, list[TapeLine]] = {}
         self._by_digest: dict[bytes, list[CallGroup]] = {}
+        self._results: dict[bytes, list[TapeLine]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._groups.values()))
@@ -115,8 +120,11 @@ class CassetteIndex:
         at = bisect_left(group, entry.repeat, key=_repeat)
         if at == len(group) or _repeat(group[at]) != entry.repeat:
             group.insert(at, line)  # sorting the group again would take quadratic time
+            self._lines_with_results(entry.request).append(line)
             return None
         old, group[at] = group[at], line
+        same_results = self._lines_with_results(entry.request)
+        same_results[:] = [line if each is old else each for each in same_results]
         return old
 
     def forget_duplicates(self, key: CallKey | None = None) -> list[TapeLine]:
@@ -136,7 +144,24 @@ class CassetteIndex:
             lines[:] = [line for line in lines if (group, line.entry.repeat) not in unwanted]
             if not lines and self._groups.pop(group, None) is not None:
                 self._by_digest[group[0]].remove(group)
+        for line in removed:
+            same_results = self._lines_with_results(line.entry.request)
+            same_results[:] = [each for each in same_results if each is not line]
         return removed
+
+    def with_other_results(self, entry: CassetteEntry, used: Container[CallKey]) -> set[CallKey]:
+        """Return the calls that sent other results of the same tool calls, and are not in use.
+
+        Args:
+            entry: A request with results of tools.
+            used: The calls that were made since the cassette was opened.
+        """
+        keys = {
+            _key(line)
+            for line in self._lines_with_results(entry.request)
+            if (line.entry.engine, line.entry.model) == (entry.engine, entry.model)
+        }
+        return {key for key in keys if key not in used}
 
     def find(self, request: CassetteRequest, *, by_reference: bool) -> CallGroup:
         """Return the group with a request's engine and model or, if not recorded, its reference.
@@ -154,6 +179,29 @@ class CassetteIndex:
             if any(line.entry.reference == request.reference for line in self._groups[recorded]):
                 return recorded
         return group
+
+    def results_after(self, request: CassetteRequest, number: int) -> tuple[ToolResult, ...] | None:
+        """Return the recorded results of the tool calls at the end of a conversation, if any.
+
+        The request that follows the calls contains them.
+
+        Args:
+            request: A request that ends with the message to be found.
+            number: Number of equal calls before this one.
+        """
+        lines = self._lines_with_results(request.body)
+        model = request.engine, request.model
+        # Two models that call the same functions may receive different results.
+        own = [line for line in lines if (line.entry.engine, line.entry.model) == model] or lines
+        if not own:
+            return None
+        return to_tool_results(own[min(number, len(own) - 1)].entry.request.messages[-1])
+
+    def _lines_with_results(self, body: RequestBody) -> list[TapeLine]:
+        """Return the lines that differ from a request only in the results of tools at its end."""
+        if not body.last_tool_results:
+            return []
+        return self._results.setdefault(key_of_results(body), [])
 
     def group_lines(self, group: CallGroup) -> Sequence[TapeLine]:
         """Return the lines of equal calls in order; empty if none is recorded."""
@@ -194,6 +242,15 @@ class CassetteIndex:
         """Return the reference of the latest recorded call to the default model."""
         entries = [entry for entry in self.entries() if not entry.reference]
         return f"{entries[-1].engine}:{entries[-1].model}".rstrip(":") if entries else None
+
+
+def key_of_results(body: RequestBody) -> bytes:
+    """Return the key of the results at the end of a request: the digest of what precedes them.
+
+    Only the first request of a call may force a tool.
+    """
+    before = body.messages[:-1]
+    return msgspec.structs.replace(body, messages=before, tool_choice=None).digest
 
 
 def _key(line: TapeLine) -> CallKey:

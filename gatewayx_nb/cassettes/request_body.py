@@ -93,6 +93,8 @@ class RequestBody(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         texts: The texts to embed, instead of messages.
         fallback: References of the fallback engines.
         schema: JSON Schema of the reply.
+        tools: The name, description and parameters of each tool.
+        tool_choice: Which tool the model must call, if any.
         digests: The digests of the fields, by name, and of the whole request, if only digests are
             stored; the other fields are then absent.
     """
@@ -107,6 +109,8 @@ class RequestBody(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     seed: int | None = None
     effort: str | None = None
     schema: dict[str, Any] | None = None
+    tools: tuple[dict[str, Any], ...] = ()
+    tool_choice: str | None = None
     params: dict[str, Any] = {}  # msgspec makes a new dict for each instance
     drop_unsupported: bool = False
     fallback: tuple[str, ...] = ()
@@ -116,6 +120,12 @@ class RequestBody(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     def prompt(self) -> str:
         """The text of the last message, or the texts to embed."""
         return self.messages[-1].text if self.messages else "\n".join(self.texts)
+
+    @property
+    def last_tool_results(self) -> tuple[RequestedToolResult, ...]:
+        """The tool results of the last message."""
+        parts = self.messages[-1].parts if self.messages else ()
+        return tuple(part.tool_result for part in parts if part.tool_result is not None)
 
     @property
     def digest(self) -> bytes:
@@ -275,6 +285,20 @@ def _recorded_image(image: Image) -> RecordedImage:
         return RecordedImage(image.mime, url=image.url, detail=image.detail)
     digest = hashlib.sha256(image.data).hexdigest()
     return RecordedImage(image.mime, digest, detail=image.detail)
+
+
+def to_tool_results(message: RecordedMessage) -> tuple[ToolResult, ...] | None:
+    """Return the results in a recorded message; ``None`` if one has an image.
+
+    Only a digest of an image is recorded.
+    """
+    results = [part.tool_result for part in message.parts if part.tool_result is not None]
+    if any(part.image is not None for result in results for part in result.parts):
+        return None
+    return tuple(
+        ToolResult(result.id, [part.text for part in result.parts], result.name, result.is_error)
+        for result in results
+    )
 
 
 def _texts(parts: Iterable[RecordedPart]) -> Iterator[str]:

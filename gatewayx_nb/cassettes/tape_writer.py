@@ -81,6 +81,11 @@ class TapeWriter:
         key = ((entry.request.digest, entry.engine, entry.model), entry.repeat)
         known = index.line(key)
         is_new = known is None or not known.entry.has_same_answer(entry)
+        if known is None:
+            # The tools have returned something else, so the call continues differently.
+            self._unwanted += [
+                line.data for line in index.remove(index.with_other_results(entry, calls))
+            ]
         if is_new:
             line = tape.TapeLine(entry, encode(entry))
             index.put(line)
@@ -88,7 +93,7 @@ class TapeWriter:
             if known is None:
                 self._added.add(key)
             is_last_line = known is None and len(calls) == len(index)
-            if next(reversed(calls), key) != key or not is_last_line:
+            if next(reversed(calls), key) != key or not is_last_line or self._unwanted:
                 self.is_arranged = False
         if duplicates := index.forget_duplicates(key):
             self._unwanted += [line.data for line in duplicates]

@@ -7,6 +7,7 @@ name.
 from gatewayx_nb.comparisons.comparison import (
     Comparison,
     Outcome,
+    answer_calls_html,
     answer_details_html,
     answer_text,
     error_text,
@@ -52,6 +53,7 @@ __all__ = [
     "Outcome",
     "Span",
     "Vote",
+    "answer_calls_html",
     "answer_details_html",
     "answer_text",
     "can_be_field_value",

@@ -13,7 +13,7 @@ from gatewayx_nb.calls import to_frame
 from gatewayx_nb.errors import GatewayError, RequestError
 from gatewayx_nb.html import column_html, columns_html, reply_html
 from gatewayx_nb.messages import ModelRef
-from gatewayx_nb.replies import Reply, details_html, details_text
+from gatewayx_nb.replies import Reply, calls_html, calls_text, details_html, details_text
 from gatewayx_nb.text import plain, shorten
 
 if TYPE_CHECKING:
@@ -153,7 +153,11 @@ class Comparison(Sequence[Outcome]):
         cells = [
             column_html(
                 label,
-                reply_html(answer_text(outcome), below=answer_details_html(outcome)),
+                reply_html(
+                    answer_text(outcome),
+                    above=answer_calls_html(outcome),
+                    below=answer_details_html(outcome),
+                ),
                 error=error_text(outcome),
             )
             for label, outcome in columns
@@ -209,6 +213,11 @@ def answer_text(outcome: Outcome) -> str:
     return outcome.partial if isinstance(outcome, RequestError) else ""
 
 
+def answer_calls_html(outcome: Outcome) -> str:
+    """Return the tool calls of a reply as safe HTML; empty if it has none."""
+    return calls_html(outcome.steps) if isinstance(outcome, Reply) else ""
+
+
 def answer_details_html(outcome: Outcome) -> str:
     """Return the images and notes of a reply as safe HTML; empty if it has none."""
     return details_html(outcome) if isinstance(outcome, Reply) else ""
@@ -223,7 +232,8 @@ def error_text(outcome: Outcome) -> str:
 
 def _text(outcome: Outcome) -> str:
     details = details_text(outcome) if isinstance(outcome, Reply) else error_text(outcome)
-    return "\n".join(filter(None, [plain(answer_text(outcome)), plain(details)]))
+    calls = calls_text(outcome.steps) if isinstance(outcome, Reply) else ""
+    return "\n".join(filter(None, [calls, plain(answer_text(outcome)), plain(details)]))
 
 
 def _short(outcome: Outcome) -> str:

@@ -84,6 +84,7 @@ class LiveComparison:
     def join(self, seconds: float) -> bool:
         """Wait up to ``seconds`` for one of the runs; return whether all positions have ended."""
         for column in self.columns:
+            column.run_pending()
             column.check()
         running = next((run for run in self._runs if not run.ended), None)
         if running is not None:

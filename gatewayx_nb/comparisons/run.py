@@ -61,6 +61,8 @@ class Column:
         if self._call is None or self._outcome is not None or self._running is not None:
             return
         self._call.partial.started = time.monotonic()  # each column's clock starts with its call
+        if self._call.caller is not None:
+            self._call.caller.serve(on_end)
         self._running = self._call.portal.submit(self._run(self._call, on_end))
 
     def stop(self) -> None:
@@ -82,6 +84,11 @@ class Column:
             self._settle(self._call.deadline_error())
             self._running.cancel()
 
+    def run_pending(self) -> None:
+        """Run the functions that the call needs from this thread."""
+        if self._call is not None and self._call.caller is not None:
+            self._call.caller.run_pending()
+
     async def _run(self, call: PlannedCall, on_end: Callable[[], object]) -> None:
         try:
             self._settle(await call.run())
@@ -94,6 +101,9 @@ class Column:
         except Exception as error:  # noqa: BLE001 - a user's engine may raise any exception
             # The error is stored, not raised, because nothing awaits this coroutine.
             self._settle(_unexpected_error(self.label, error))
+        except KeyboardInterrupt:
+            # The user stopped a function of the call, while waiting for it in another thread.
+            self._settle(call.partial.reply(interrupted=True))
         finally:
             on_end()
 
@@ -237,6 +247,7 @@ class ComparisonRun:
 
     def _check(self) -> bool:
         for column in self.columns:
+            column.run_pending()
             column.check()
         return self.ended
 

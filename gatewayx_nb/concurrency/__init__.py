@@ -1,5 +1,6 @@
 """Background event loops, interruptible waits and the queue between threads."""
 
+from gatewayx_nb.concurrency.caller_thread import CallerThread
 from gatewayx_nb.concurrency.cross_thread_queue import CrossThreadQueue
 from gatewayx_nb.concurrency.loop_inbox import LoopInbox
 from gatewayx_nb.concurrency.portal import (
@@ -14,6 +15,7 @@ from gatewayx_nb.concurrency.portal import (
 )
 
 __all__ = [
+    "CallerThread",
     "CrossThreadQueue",
     "InterruptibleEvent",
     "LoopInbox",

@@ -22,6 +22,8 @@ from gatewayx_nb.errors import UsageError, with_short_traceback
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from gatewayx_nb.concurrency.caller_thread import CallerThread
+
 T = TypeVar("T")
 
 _POLL = 0.2
@@ -38,9 +40,14 @@ class Portal:
     Args:
         name: Name of the thread, as debuggers show it.
         never_blocks: Whether no code on the loop blocks it; third-party code might.
+        patience: Maximum seconds for cancelled tasks to end when the loop is closed; no limit if
+            omitted.
     """
 
-    def __init__(self, name: str, *, never_blocks: bool = False) -> None:
+    def __init__(
+        self, name: str, *, never_blocks: bool = False, patience: float | None = None
+    ) -> None:
+        self._patience = patience
         self._never_blocks, self._is_stopping = never_blocks, False
         self.loop = asyncio.new_event_loop()
         self.inbox = LoopInbox.of(self.loop)
@@ -63,7 +70,12 @@ class Portal:
             future.set_running_or_notify_cancel()  # otherwise, `wait` would not count it as done
             return future
 
-    def run(self, coroutine: Coroutine[Any, Any, T], timeout: float = math.inf) -> T:
+    def run(  # noqa: C901 - one wait, with all that can end it
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        timeout: float = math.inf,
+        caller: CallerThread | None = None,
+    ) -> T:
         """Run a coroutine on the loop and block this thread until it finishes.
 
         Ctrl-C cancels the coroutine. Call `forbid_blocking_call` first, because this would deadlock
@@ -72,6 +84,7 @@ class Portal:
         Args:
             coroutine: The coroutine.
             timeout: Maximum seconds to wait; needed because third-party code may block the loop.
+            caller: Runs functions of the coroutine in this thread while it waits.
 
         Raises:
             TimeoutError: If the coroutine took longer than ``timeout``.
@@ -93,8 +106,12 @@ class Portal:
                 task.cancel()
 
         try:
+            if caller is not None:
+                caller.serve(done.set)
             self.loop.call_soon_threadsafe(begin)
-            while not done.wait(min(_POLL, timeout)):
+            while not (done.wait(min(_POLL, timeout)) and (task is None or task.done())):
+                if caller is not None:
+                    caller.run_pending()
                 if self.loop.is_closed():  # the portal may close before the coroutine has begun
                     break
                 if time.monotonic() > deadline:
@@ -152,7 +169,14 @@ class Portal:
         for task in tasks:
             task.cancel()
         if tasks:
-            self.loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            # A task that ignores its cancellation must not keep the thread.
+            done, ignoring = self.loop.run_until_complete(
+                asyncio.wait(tasks, timeout=self._patience)
+            )
+            for task in done:
+                task.cancelled() or task.exception()  # otherwise, asyncio logs the exception
+            for task in ignoring:
+                task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - as `gather` does
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
 
 

@@ -1,11 +1,13 @@
 """Displays answers and the progress of maps: in place in a notebook, as text in a terminal."""
 
 from gatewayx_nb.display.answer import (
+    AnswerState,
     FinalView,
     NotebookView,
     QuietView,
     TerminalView,
     View,
+    answer_state,
     ashow_stream,
     call_status,
     reply_summary,
@@ -25,6 +27,7 @@ from gatewayx_nb.display.throttle import INTERVAL, Throttle
 
 __all__ = [
     "INTERVAL",
+    "AnswerState",
     "ColumnsView",
     "FinalColumns",
     "FinalView",
@@ -37,6 +40,7 @@ __all__ = [
     "TerminalView",
     "Throttle",
     "View",
+    "answer_state",
     "ashow_comparison",
     "ashow_stream",
     "call_status",

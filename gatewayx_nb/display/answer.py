@@ -8,7 +8,8 @@ import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from typing_extensions import override
 
@@ -16,15 +17,21 @@ from gatewayx_nb import output_formats
 from gatewayx_nb.display.throttle import Throttle
 from gatewayx_nb.errors import GatewayError, with_short_traceback
 from gatewayx_nb.html import reply_html
-from gatewayx_nb.replies import details_html, details_text, reply_markdown
+from gatewayx_nb.replies import (
+    calls_html,
+    calls_text,
+    details_html,
+    details_text,
+    reply_markdown,
+)
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from gatewayx_nb.calls import AsyncReplyStream, PartialReply, ReplyStream
     from gatewayx_nb.output_formats import OutputFormat
-    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.replies import Reply, Step
     from gatewayx_nb.schema import ResponseSchema
 
 _PAUSE_FACTOR = 10
@@ -32,6 +39,24 @@ _PAUSE_FACTOR = 10
 
 _WAKE_INTERVAL = 0.1
 """Seconds between wake-ups of an awaited cell; a kernel handles a stop only when its loop wakes."""
+
+
+class AnswerState(NamedTuple):
+    """What determines the rendering of a partial answer.
+
+    The text and the reasoning of a request only grow, so their length identifies their content.
+    """
+
+    length: int
+    steps: int
+    status: str
+
+
+def answer_state(partial: PartialReply) -> AnswerState:
+    """Return the state of a partial answer."""
+    # A step is added when its tool starts, and changes when it ends.
+    steps = 2 * len(partial.steps) - sum(step.seconds is None for step in partial.steps[-1:])
+    return AnswerState(len(partial.text) + len(partial.reasoning), steps, call_status(partial))
 
 
 class View(Protocol):
@@ -133,7 +158,7 @@ class NotebookView:
         self._display = UpdatableDisplay(clock)
         self._output_format, self._schema = output_format, schema
         self._render_partial = output_formats.incremental_renderer(output_format)
-        self._state: tuple[int, str] | None = None
+        self._state: AnswerState | None = None
 
     @property
     def shows_status(self) -> bool:
@@ -147,14 +172,20 @@ class NotebookView:
         """
         if partial.instant:
             return
-        # The text and the reasoning only grow, so their lengths identify their content.
-        state = (len(partial.text) + len(partial.reasoning), call_status(partial))
+        state = answer_state(partial)
         if self._display.throttle.is_due and state != self._state:
             with self._display.throttle.measure():
                 text, reasoning = "".join(partial.text), "".join(partial.reasoning)
                 body = self._render_partial(text) if text else ""
-                page = reply_html(text, status=state[1], reasoning=reasoning, body=body)
-                self._display.show(text, page)
+                page = reply_html(
+                    text,
+                    status=state.status,
+                    reasoning=reasoning,
+                    body=body,
+                    above=calls_html(partial.steps),
+                )
+                calls = calls_text(partial.steps)
+                self._display.show("\n\n".join(filter(None, (calls, text))), page)
                 self._state = state
 
     def finish(self, reply: Reply, ending: str = "") -> None:
@@ -166,9 +197,11 @@ class NotebookView:
             footer,
             reasoning=reply.reasoning,
             body=rendered.html,
+            above=calls_html(reply.steps),
             below=details_html(reply),
         )
-        text = "\n\n".join(filter(None, (rendered.text, details_text(reply))))
+        parts = (calls_text(reply.steps), rendered.text, details_text(reply))
+        text = "\n\n".join(filter(None, parts))
         is_markdown = self._output_format == "markdown"
         self._display.show(text, page, reply_markdown(reply) if is_markdown else "")
 
@@ -189,11 +222,13 @@ class TerminalView:
         self._output_format, self._schema = output_format, schema
         self._is_streamed = output_format in ("markdown", "text")
         self._chunks = self._length = 0  # number of chunks and characters written
+        self._steps = 0  # number of tool calls written
 
     def update(self, partial: PartialReply) -> None:
         """Write the text that has arrived since the last update."""
         if not self._is_streamed:
             return
+        self._write_steps(partial.steps)
         # Join only the new chunks, because joining the whole answer each time would take quadratic
         # time.
         chunks = partial.text[self._chunks :]
@@ -203,8 +238,20 @@ class TerminalView:
         sys.stdout.write(plain(text))
         sys.stdout.flush()
 
+    def _write_steps(self, steps: Sequence[Step]) -> None:
+        """Write the tool calls that have ended since the last update, and the text before them."""
+        ended = [step for step in steps[self._steps :] if step.seconds is not None]
+        for step in ended:
+            text = plain(step.text[self._length :])
+            line = calls_text([replace(step, text="")])
+            end = "\n" if step.text else ""  # only the first call of a turn follows text
+            sys.stdout.write(f"{text}{end}{line}\n")
+            self._chunks = self._length = 0
+        self._steps += len(ended)
+
     def finish(self, reply: Reply, ending: str = "") -> None:
         """Write the rest of the text and the metrics."""
+        self._write_steps(reply.steps)
         text = reply.text
         if not self._is_streamed:
             text = output_formats.render(self._output_format, reply, self._schema).text
@@ -227,7 +274,7 @@ def reply_summary(reply: Reply, ending: str = "") -> str:
         parts.append(f"{counts[0]} in, {counts[1]} out")
         parts.append("unpriced" if reply.cost is None else f"${reply.cost.normalize():f}")
     if reply.attempts > 1:
-        parts.append(f"{reply.attempts} attempts")
+        parts.append(f"{reply.attempts} {'requests' if reply.steps else 'attempts'}")
     if reply.fallback_from:
         parts.append(f"instead of {reply.fallback_from}")
     if note := _finish_note(reply):
@@ -281,12 +328,14 @@ def show_stream(stream: ReplyStream, view: View) -> Reply:
 
 async def ashow_stream(stream: AsyncReplyStream, view: View) -> Reply:
     """Show a stream as it arrives, on an event loop; see `show_stream`."""
-    updates = asyncio.ensure_future(_update_periodically(stream.partial, view))
+    partial = stream.partial
+    stream.idle = lambda: view.update(partial)
+    updates = asyncio.ensure_future(_update_periodically(partial, view))
     try:
         with _show_partial_on_error(stream, view):
             async with stream:
                 async for _ in stream:
-                    view.update(stream.partial)
+                    view.update(partial)
                 view.finish(stream.reply)
     finally:
         updates.cancel()

@@ -10,10 +10,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
 
-from gatewayx_nb.comparisons import answer_details_html, answer_text, error_text
+from gatewayx_nb.comparisons import (
+    answer_calls_html,
+    answer_details_html,
+    answer_text,
+    error_text,
+)
 from gatewayx_nb.display.answer import (
+    AnswerState,
     UpdatableDisplay,
-    call_status,
+    answer_state,
     clear_cancellation,
     ignore_interrupts,
     reply_summary,
@@ -22,7 +28,7 @@ from gatewayx_nb.display.throttle import INTERVAL
 from gatewayx_nb.errors import with_short_traceback
 from gatewayx_nb.html import IncrementalRenderer, column_html, columns_html, reply_html
 from gatewayx_nb.output_formats import Rendered, render
-from gatewayx_nb.replies import Reply, details_text
+from gatewayx_nb.replies import Reply, calls_html, calls_text, details_text
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
@@ -85,10 +91,10 @@ class NotebookColumns:
     ) -> None:
         self._display = UpdatableDisplay(clock, _PAUSE_FACTOR)
         self._schema = schema
-        self._state: list[tuple[int, str]] = []
+        self._state: list[AnswerState] = []
         self._renderers: dict[Column, IncrementalRenderer] = {}
         # The state and HTML of each column: rendering a long answer again would take seconds.
-        self._answers: dict[Column, tuple[tuple[int, str], str]] = {}
+        self._answers: dict[Column, tuple[AnswerState, str]] = {}
 
     def update(self, run: ComparisonRun) -> None:
         """Show the partial answers, if they have changed and an update is due.
@@ -117,7 +123,7 @@ class NotebookColumns:
         self._display.show(text, self._html(run, state, marks))
 
     def _html(
-        self, run: ComparisonRun, state: list[tuple[int, str]], marks: Sequence[Sequence[str]] = ()
+        self, run: ComparisonRun, state: list[AnswerState], marks: Sequence[Sequence[str]] = ()
     ) -> str:
         pages, marks = [], marks or [()] * len(state)
         for column, column_state, best in zip(run.columns, state, marks, strict=True):
@@ -125,7 +131,7 @@ class NotebookColumns:
             pages.append(column_html(column.label, self._answer(column, column_state), best, error))
         return columns_html(pages)
 
-    def _answer(self, column: Column, state: tuple[int, str]) -> str:
+    def _answer(self, column: Column, state: AnswerState) -> str:
         """Render an answer, or return the previous rendering if it is unchanged."""
         known_state, html = self._answers.get(column, (None, ""))
         if known_state != state:
@@ -134,9 +140,10 @@ class NotebookColumns:
                 rendered = _json(column.outcome, self._schema)
                 html = reply_html(
                     answer_text(column.outcome),
-                    footer=state[1],
+                    footer=state.status,
                     reasoning=reasoning,
                     body=rendered.html if rendered else None,
+                    above=answer_calls_html(column.outcome),
                     below=answer_details_html(column.outcome),
                 )
             elif column.partial is not None:
@@ -144,7 +151,13 @@ class NotebookColumns:
                 renderer = self._renderers.setdefault(column, IncrementalRenderer())
                 body = renderer(text) if text else ""
                 reasoning = "".join(column.partial.reasoning)
-                html = reply_html(text, status=state[1], reasoning=reasoning, body=body)
+                html = reply_html(
+                    text,
+                    status=state.status,
+                    reasoning=reasoning,
+                    body=body,
+                    above=calls_html(column.partial.steps),
+                )
             self._answers[column] = state, html
         return html
 
@@ -212,16 +225,15 @@ def _finish_on_exit(run: ComparisonRun, view: ColumnsView) -> Iterator[None]:
     view.finish(run)
 
 
-def _state(column: Column) -> tuple[int, str]:
+def _state(column: Column) -> AnswerState:
     """Return the state that determines an answer's rendering: its length and its status line."""
     outcome = column.outcome
     if isinstance(outcome, Reply):
         # -1 differs from every length, so the complete answer is always rendered once.
-        return -1, _summary(outcome)
+        return AnswerState(-1, 0, _summary(outcome))
     if outcome is not None or column.partial is None:
-        return -1, ""
-    partial = column.partial
-    return len(partial.text) + len(partial.reasoning), call_status(partial)
+        return AnswerState(-1, 0, "")
+    return answer_state(column.partial)
 
 
 def _summary(reply: Reply) -> str:
@@ -242,10 +254,11 @@ def _block(
     schema: ResponseSchema | None = None,
 ) -> str:
     name = plain(" · ".join([label, *marks]))
-    line, below = "", error_text(outcome)
+    line, above, below = "", "", error_text(outcome)
     if isinstance(outcome, Reply):
         line, below = f"[{_summary(outcome)}]", details_text(outcome)
+        above = calls_text(outcome.steps)
     rendered = _json(outcome, schema)
     answer = rendered.text if rendered else answer_text(outcome)
-    parts = (name, "-" * len(name), answer, below, line)
+    parts = (name, "-" * len(name), above, answer, below, line)
     return "\n".join(plain(part) for part in parts if part)

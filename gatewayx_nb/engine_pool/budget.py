@@ -132,7 +132,7 @@ async def cost_of(engine: LLMEngine, model: str, usage: Usage, sent_at: float) -
 def input_tokens(request: Request) -> TokenRange:
     """Return the range of the request's input tokens."""
     texts = texts_of(request)
-    # The provider adds a schema and parameters such as tools to the prompt.
+    # The provider adds a schema and parameters to the prompt.
     extras = [json.dumps(part, default=repr) for part in (request.schema, request.params) if part]
     parts = sum(max(1, len(message.parts)) for message in request.messages)
     fixed = _TOKENS_PER_MESSAGE * (parts + bool(request.system))

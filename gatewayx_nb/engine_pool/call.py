@@ -86,6 +86,8 @@ class EngineCall:
         partial: The partial answer; the calls of one failover share it.
     """
 
+    caller = None
+
     def __init__(  # noqa: PLR0913 - a call uses all of them
         self,
         host: EngineHost,
@@ -190,8 +192,10 @@ class EngineCall:
             request = await self._prepare(engine)
             self.partial.model = self._requested_model = request.model
             await self._send_within_limits(engine, request, emit)
-            parsed = self._schema and await parse_or_correct(
-                self._schema,
+            # An answer that requests tool calls is not the one that the schema describes.
+            schema = None if request.tools and self.partial.tool_calls else self._schema
+            parsed = schema and await parse_or_correct(
+                schema,
                 request,
                 self.partial,
                 # `emit` is omitted: the reader of a stream would see two answers in a row.
@@ -374,6 +378,8 @@ class EngineCall:
         if len(messages) > 1 and "history" not in engine.features:
             option = "chat" if self._add_turn else "messages"
             raise self._unsupported_error("conversations", option)
+        if request.tools and "tools" not in engine.features:
+            raise self._unsupported_error("tools", "tools")
         model = request.model or engine.model_name
         if (
             not model and asks_for_model

@@ -40,6 +40,8 @@ class ReplayedCall:
         add_turn: Adds the turn to the call's conversation.
     """
 
+    caller = None
+
     def __init__(  # noqa: PLR0913 - as in `EngineCall`
         self,
         portal: Portal,
@@ -81,7 +83,8 @@ class ReplayedCall:
         return DeadlineError("replaying an answer exceeded its deadline.", hint=hint)
 
     def _parsed(self) -> Any:  # noqa: ANN401 - depends on the schema
-        if self._schema is None:
+        is_last = not (self._entry.request.tools and self._entry.to_reply().tool_calls)
+        if self._schema is None or not is_last:
             return None
         try:
             return self._schema.parse(self._entry.text)
@@ -94,6 +97,8 @@ class ReplayedCall:
 
 class KnownCall:
     """A call whose reply is known from the results of an earlier map; implements `PlannedCall`."""
+
+    caller = None
 
     def __init__(self, portal: Portal, reply: Reply) -> None:
         self.portal, self.timeout = portal, _GRACE
@@ -117,6 +122,8 @@ class KnownCall:
 
 class RecordedCall:
     """A live call that is recorded when its reply is complete; implements `PlannedCall`."""
+
+    caller = None
 
     def __init__(self, live: PlannedCall, cassette: Cassette, slot: RecordingSlot) -> None:
         self._live, self._cassette, self._slot = live, cassette, slot

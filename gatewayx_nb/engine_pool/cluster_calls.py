@@ -380,6 +380,8 @@ class ClusterCall:
         timeout: The worker applies that of the call.
     """
 
+    caller = None
+
     def __init__(
         self, cluster: Cluster, portal: Portal, prompt: Prompt, options: CallOptions
     ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from gatewayx_nb.calls import Table, TableColumn
 from gatewayx_nb.html import details, escape, preformatted_html
+from gatewayx_nb.messages import ToolDefinition
 from gatewayx_nb.text import dollars, plain
 
 if TYPE_CHECKING:
@@ -99,8 +100,12 @@ def _with_names(names: list[str], texts: list[str]) -> str:
 
 
 def _body(preview: CallPreview) -> str:
-    # A user's engine may put any object into a body, which is only shown here.
-    text = json.dumps(preview.body, ensure_ascii=False, indent=1, default=repr)
+    text = json.dumps(preview.body, ensure_ascii=False, indent=1, default=_shown)
     rest = len(text) - _MAX_BODY
     target = f"POST {preview.where}\n" if preview.where else ""
     return target + text[:_MAX_BODY] + (f"\n… {rest} more characters" if rest > 0 else "")
+
+
+def _shown(value: object) -> object:
+    # The declarations of tools are shown as JSON; a user's engine may add any object.
+    return asdict(value) if isinstance(value, ToolDefinition) else repr(value)

@@ -46,6 +46,7 @@ from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.secure_config import Config
 from gatewayx_nb.storage import Ledger, ResultsStore, ledger_path, results_location
 from gatewayx_nb.text import plain
+from gatewayx_nb.tools import ToolCaller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.preview import CallPreview
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import Messages, ModelInfo, Prompt
+    from gatewayx_nb.replies import Reply
     from gatewayx_nb.secure_config import ConfirmImport, KeyImport, Permission
     from gatewayx_nb.storage import LedgerEntry, UsageKey, UsageTotals
 
@@ -75,7 +77,7 @@ _CALL_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages"})
 _COMPARE_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages", "models"} - {"model"})
 
 
-class EnginePool(Caller, RowCaller):
+class EnginePool(Caller, ToolCaller, RowCaller):
     """Owns engines and makes calls to them, from a script, a cell, a thread or an event loop.
 
     All I/O runs on background event loops, so a pool works the same everywhere and outlives any
@@ -549,6 +551,12 @@ class EnginePool(Caller, RowCaller):
     @override
     def _plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
         return self._router.plan(prompt, options, streamed=streamed)
+
+    @override
+    def _plan_resumed(
+        self, reply: Reply, options: CallOptions, results: Mapping[str, object] | None
+    ) -> PlannedCall:
+        return self._router.plan_resumed(reply, options, results)
 
     @override
     def _map_engines(

@@ -34,6 +34,8 @@ class Failover:
         GatewayError: If none of the calls can be made.
     """
 
+    caller = None
+
     def __init__(
         self, first: str, attempts: Sequence[EngineCall | GatewayError], portal: Portal
     ) -> None:

@@ -33,6 +33,7 @@ from gatewayx_nb.engine_pool.cassette_calls import (
     replay_vectors,
 )
 from gatewayx_nb.engine_pool.embeddings import check_texts
+from gatewayx_nb.engine_pool.tool_host import PoolToolHost
 from gatewayx_nb.errors import (
     CassetteMissError,
     ConfigError,
@@ -47,6 +48,7 @@ from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import ModelRef
 from gatewayx_nb.secure_config import redact
 from gatewayx_nb.text import short_repr
+from gatewayx_nb.tools import ToolLoop, check_tool_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -56,9 +58,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.embeddings import Vectors
     from gatewayx_nb.engine_pool.live_planner import LiveCall, LivePlanner
     from gatewayx_nb.engine_pool.usage import UsageTracker
+    from gatewayx_nb.function_tools import Tool
     from gatewayx_nb.messages import Message, Prompt
     from gatewayx_nb.model_registry import Target
-    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.replies import OpenTurn, Reply
     from gatewayx_nb.secure_config import Limits
     from gatewayx_nb.storage import ResultsStore
 
@@ -79,6 +82,7 @@ class CallRouter:
         self._refresh_if_due = refresh_if_due
         self._open: list[Cassette] = []
         self._are_options_checked = False
+        self._tools: dict[str, Tool] = {}
 
     def for_rows(self, usage: UsageTracker, limits: Limits) -> CallRouter:
         """Return a router for the calls of a map, which does not check files for changes.
@@ -130,6 +134,7 @@ class CallRouter:
             must_exist=must_exist,
         )
         cassette.is_mode_forced, cassette.on_close = bool(override), self._close
+        cassette.runs_tools = _runs_tools(config.env)
         self._open.append(cassette)
         return cassette
 
@@ -154,7 +159,7 @@ class CallRouter:
     @property
     def active_mode(self) -> Mode | None:
         """The mode of the open cassette; ``None`` if none is open or the mode is ``"off"``."""
-        cassette = self._active()
+        cassette = self.active_cassette
         return cassette.mode if cassette else None
 
     def plan(
@@ -180,7 +185,59 @@ class CallRouter:
         self._refresh_if_due()
         if not self._are_options_checked:
             options = check_options(options)
-        cassette = None if options.get("fresh") else self._active()
+        if options.get("tools"):
+            host = PoolToolHost(self, self._planner)
+            self._remember(cast("tuple[Tool, ...]", options["tools"]))
+            return ToolLoop(host, prompt, host.checked(options), streamed=streamed)
+        check_tool_options(options)
+        return self.plan_request(prompt, options, streamed=streamed, known=known)
+
+    def plan_resumed(
+        self, reply: Reply, options: CallOptions, results: Mapping[str, object] | None
+    ) -> PlannedCall:
+        """Return the call that continues a reply with open tool calls; see `ToolCaller.resume`.
+
+        Raises:
+            UsageError: If a tool is unknown.
+        """
+        self._refresh_if_due()
+        turn = cast("OpenTurn", reply.open_turn)
+        tools = cast("tuple[Tool, ...]", options.get("tools")) or self._recall(turn.tools)
+        self._remember(tools)
+        host = PoolToolHost(self, self._planner)
+        merged = cast("CallOptions", {**turn.options, **options, "tools": tools})
+        return ToolLoop(
+            host,
+            turn.messages,
+            host.checked(merged),
+            streamed=False,
+            resumed=reply,
+            submitted=results,
+        )
+
+    def _remember(self, tools: Iterable[Tool]) -> None:
+        """Keep tools by name, so that a reply, which is a plain value, can be continued."""
+        self._tools |= {tool.name: tool for tool in tools}
+
+    def _recall(self, names: Iterable[str]) -> tuple[Tool, ...]:
+        for name in names:
+            if name not in self._tools:
+                raise UsageError(
+                    f"the function of the tool {name!r} is not known in this process.",
+                    hint="Pass the functions with `tools=[…]`.",
+                )
+        return tuple(self._tools[name] for name in names)
+
+    def plan_request(
+        self,
+        prompt: Prompt,
+        options: CallOptions,
+        *,
+        streamed: bool,
+        known: Reply | None = None,
+    ) -> PlannedCall:
+        """Plan one request, with normalized options; see `plan`."""
+        cassette = None if options.get("fresh") else self.active_cassette
         renew = bool(options.get("renew"))
         if renew:
             _check_renew(cassette, options)
@@ -213,7 +270,7 @@ class CallRouter:
         Raises:
             EngineNotFoundError: If the engine does not exist.
         """
-        registry, cassette = self._planner.registry, self._active()
+        registry, cassette = self._planner.registry, self.active_cassette
         engine = registry.parse_reference(reference).engine
         try:
             registry.require_engine(engine)
@@ -265,12 +322,12 @@ class CallRouter:
             store: Stores the embeddings of many texts.
         """
         self._refresh_if_due()
-        checked, cassette = check_texts(texts), self._active()
+        checked, cassette = check_texts(texts), self.active_cassette
         if cassette is None:
             if len(checked) >= MANY_TEXTS and store is not None:
                 return self._embed_stored(checked, model, store)
             return self._planner.embed(checked, model)
-        key = self._cassette_key(model, RequestBody(texts=tuple(map(cassette.redact, checked))))
+        key = self.cassette_key(model, RequestBody(texts=tuple(map(cassette.redact, checked))))
         recorded = self._find_recording(cassette, key)
         if isinstance(recorded, RecordingSlot):
             return record_vectors(cassette, recorded, self._planner.embed(checked, model))
@@ -286,7 +343,9 @@ class CallRouter:
         results = store.open_job(digest, name=name, definition=definition)
         return embed_stored(texts, partial(self._planner.embed, model=model), results)
 
-    def _active(self) -> Cassette | None:
+    @property
+    def active_cassette(self) -> Cassette | None:
+        """The cassette with which calls are recorded or replayed, if any."""
         cassette = self.cassette
         return None if cassette is None or cassette.mode == "off" else cassette
 
@@ -322,11 +381,12 @@ class CallRouter:
         joined = join_conversation(request, slot)
         reference = options.get("model") or (slot.model if slot else None)
         fallback = cast("tuple[str, ...]", options.get("fallback", ()))
-        key = self._cassette_key(reference, body_of(joined, fallback, cassette.redact))
+        key = self.cassette_key(reference, body_of(joined, fallback, cassette.redact))
         with_slot: CallOptions = {**options, "chat": slot} if slot else options
         return _PreparedCall(key, with_slot, request.messages, slot)
 
-    def _cassette_key(self, reference: str | None, body: RequestBody) -> CassetteRequest:
+    def cassette_key(self, reference: str | None, body: RequestBody) -> CassetteRequest:
+        """Return the key by which a cassette finds a request to a model."""
         registry = self._planner.registry
         requested = reference or registry.default
         resolved = requested
@@ -383,6 +443,21 @@ def _default_mode(env: Mapping[str, str]) -> Mode:
     """Return the default mode of a cassette: in CI, ``"replay"``, which calls no model."""
     in_ci = env.get("CI", "").strip().lower() not in {"", "0", "false", "no"}
     return "replay" if in_ci else "auto"
+
+
+def _runs_tools(env: Mapping[str, str]) -> bool:
+    """Return whether the tools of replayed calls are run.
+
+    Raises:
+        UsageError: If the variable has an invalid value.
+    """
+    value = env.get("GATEWAYX_CASSETTE_TOOLS", "").strip()
+    if value not in ("", "run", "replay"):
+        raise UsageError(
+            f"GATEWAYX_CASSETTE_TOOLS must be 'run' or 'replay', got {short_repr(value)}.",
+            hint="If omitted, results are replayed.",
+        )
+    return value == "run"
 
 
 def _check_renew(cassette: Cassette | None, options: CallOptions) -> None:

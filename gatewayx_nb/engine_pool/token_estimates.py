@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -27,12 +28,16 @@ def estimate_request_tokens(request: Request) -> int:
 
 
 def texts_of(request: Request) -> list[str]:
-    """Return all text in a request: prompts, tool calls, tool results and carried data."""
+    """Return all text in a request: prompts, tools, their calls and results, and carried data."""
     texts = [request.system or "", *(message.content for message in request.messages)]
     calls = (call for message in request.messages for call in message.tool_calls)
     results = (result for message in request.messages for result in message.tool_results)
     texts += [f"{call.id}{call.name}{call.arguments}" for call in calls]
     texts += [f"{result.id}{result.name}" for result in results]
+    texts += [
+        f"{tool.name}{tool.description}{json.dumps(tool.parameters, default=repr)}"
+        for tool in request.tools
+    ]
     carried = (message.carried for message in request.messages if message.carried)
     return texts + [text for turn in carried for text in _strings(turn.data)]
 

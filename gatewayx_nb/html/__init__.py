@@ -28,12 +28,15 @@ from gatewayx_nb.html.progress_box import progress_html, summary_html
 from gatewayx_nb.html.reply import reply_html
 from gatewayx_nb.html.safe_markdown import safe_markdown
 from gatewayx_nb.html.sandbox import sandbox_html
+from gatewayx_nb.html.step_lines import StepLine, StepState, steps_html, steps_text
 
 __all__ = [
     "MUTED",
     "IncrementalRenderer",
     "Picture",
     "SourceNote",
+    "StepLine",
+    "StepState",
     "code_block",
     "column_html",
     "columns_html",
@@ -53,6 +56,8 @@ __all__ = [
     "sandbox_html",
     "scroll_horizontally",
     "shown_part",
+    "steps_html",
+    "steps_text",
     "summary_html",
     "table_html",
     "to_html",

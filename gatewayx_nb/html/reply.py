@@ -18,6 +18,7 @@ def reply_html(  # noqa: PLR0913 - the parts of a reply
     *,
     reasoning: str = "",
     body: str | None = None,
+    above: str = "",
     below: str = "",
 ) -> str:
     """Return a reply with a small muted footer and its reasoning folded above it.
@@ -28,10 +29,11 @@ def reply_html(  # noqa: PLR0913 - the parts of a reply
         status: The line shown instead of the footer while the reply is pending.
         reasoning: The model's reasoning; while it grows, only the end of long reasoning is shown.
         body: Safe HTML that shows the reply, instead of its Markdown.
+        above: Safe HTML above the reply: its tool calls.
         below: Safe HTML below the reply: its notes and images.
     """
     content = (to_html(text) if text else "") if body is None else body
-    page = _reasoning_html(reasoning, is_partial=bool(status))
+    page = above + _reasoning_html(reasoning, is_partial=bool(status))
     # Estimate the height from the source, because only the page knows the real height.
     is_long = len(text) > _LONG_TEXT or text.count("\n") > _LONG_LINES
     page += _scroll_vertically(content, is_partial=bool(status)) if is_long else content

@@ -58,6 +58,7 @@ from gatewayx_nb.messages import (
     Part,
     Request,
     ToolCall,
+    ToolDefinition,
     ToolResult,
 )
 from gatewayx_nb.replies import Chunk, Citation, Details, FinishReason, Logprob, Reply, Usage
@@ -106,6 +107,7 @@ __all__ = [
     "SchemaMode",
     "Secret",
     "ToolCall",
+    "ToolDefinition",
     "ToolResult",
     "ToolRules",
     "TransportError",

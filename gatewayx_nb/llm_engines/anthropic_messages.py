@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from typing_extensions import override
 
 from gatewayx_nb.images import Image
-from gatewayx_nb.llm_engines import anthropic_turn, json_body
+from gatewayx_nb.llm_engines import anthropic_turn, json_body, tool_declarations
 from gatewayx_nb.llm_engines.answer_details import NewDetails
 from gatewayx_nb.llm_engines.anthropic_batches import AnthropicBatches
 from gatewayx_nb.llm_engines.http import HTTPEngine, system_prompt
@@ -111,7 +111,7 @@ class AnthropicMessagesEngine(HTTPEngine):
     models_path: str = "v1/models?limit=1000"
     key_header: ClassVar[str] = "x-api-key"
     key_prefix: ClassVar[str] = ""
-    features = frozenset({"system", "history", "images", "schema"})
+    features = frozenset({"system", "history", "images", "schema", "tools"})
     schema_rules = _STRICT_SCHEMA
     # The API requires `max_tokens`; thinking tokens count towards it.
     default_max_tokens: ClassVar[int | None] = 8192
@@ -147,6 +147,8 @@ class AnthropicMessagesEngine(HTTPEngine):
             "stop_sequences": list(request.stop) or None,
             "thinking": _thinking(request),
             "output_config": _output_config(request),
+            "tools": tool_declarations.anthropic_tools(request),
+            "tool_choice": tool_declarations.anthropic_choice(request),
         }
         payload = json_body.with_options(payload, optional, request.params)
         is_long = (as_int(payload["max_tokens"]) or 0) > _MAX_UNSTREAMED_TOKENS

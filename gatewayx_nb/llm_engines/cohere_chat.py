@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
-from gatewayx_nb.llm_engines import embedding_request, json_body
+from gatewayx_nb.llm_engines import embedding_request, json_body, tool_declarations
 from gatewayx_nb.llm_engines.answer_details import citation, details_chunk, finite
 from gatewayx_nb.llm_engines.http import HTTPEngine
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_list, as_str
@@ -59,7 +59,7 @@ class CohereChatEngine(HTTPEngine):
 
     path: ClassVar[str] = "v2/chat"
     models_path: str = "v1/models?page_size=1000&endpoint=chat"
-    features = frozenset({"system", "history", "images", "schema", "embed"})
+    features = frozenset({"system", "history", "images", "schema", "tools", "embed"})
     unsupported_options: ClassVar[frozenset[str]] = frozenset({"cache"})
     prices: ClassVar[str] = "cohere"
     schema_rules = _STRICT_SCHEMA
@@ -75,13 +75,13 @@ class CohereChatEngine(HTTPEngine):
         # The API rejects `response_format` in combination with these.
         return (
             None
-            if {"tools", "documents"} & set(request.params)
+            if request.tools or {"tools", "documents"} & set(request.params)
             else super().enforceable_schema(request)
         )
 
     @override
     def payload(self, request: Request) -> dict[str, Any]:
-        check_images(request, "Cohere's Chat API", "user", has_detail=True)
+        check_images(request, "Cohere's Chat API", "user", "tool", has_detail=True)
         payload = {
             "model": request.model,
             "messages": list(_messages(request)),
@@ -95,6 +95,8 @@ class CohereChatEngine(HTTPEngine):
             "seed": request.seed,
             "thinking": request.effort and _thinking(request.effort),
             "response_format": _response_format(request),
+            "tools": tool_declarations.cohere_tools(request),
+            "tool_choice": tool_declarations.cohere_choice(request),
         }
         return json_body.with_options(payload, optional, request.params)
 
@@ -313,12 +315,14 @@ def _messages(request: Request) -> Iterator[dict[str, Any]]:
     """Yield the messages of a request; version 2 has the roles and parts of Chat Completions."""
     system = replace(request, messages=())
     yield from chat_messages(system)
-    for turn in request.messages:
-        if items := carried_items(turn, _DIALECT):
-            yield from items
-        else:
-            turn_request = replace(request, system=None, messages=(turn,))
-            yield from map(_with_plan, chat_messages(turn_request))
+    for is_tool, group in itertools.groupby(request.messages, lambda turn: turn.role == "tool"):
+        # The images of results follow the last result, so all of them are converted together.
+        for turns in [tuple(group)] if is_tool else [(turn,) for turn in group]:
+            if items := carried_items(turns[0], _DIALECT):
+                yield from items
+            else:
+                turn_request = replace(request, system=None, messages=turns)
+                yield from map(_with_plan, chat_messages(turn_request))
 
 
 def _with_plan(message: dict[str, Any]) -> dict[str, Any]:

@@ -18,11 +18,17 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.llm_engines.batches import BatchInterface
 
-FEATURES = frozenset({"system", "history", "images", "schema", "embed"})
+FEATURES = frozenset({"system", "history", "images", "schema", "tools", "embed"})
 """The valid values in ``features``."""
 
 SAMPLING = frozenset({"temperature", "top_p", "max_tokens", "stop", "seed", "effort", "cache"})
 """Parameters of sampling, length, reasoning and caching, by their names in a `Request`."""
+
+_REQUEST_FIELDS = (
+    *("system", "temperature", "top_p", "max_tokens", "seed", "effort", "cache"),
+    *("schema", "tool_choice"),
+)
+"""Keyword arguments of `LLMEngine.generate` that are fields of the same name in a `Request`."""
 
 _FAILURE_PREFIX = "Error generating response:"
 
@@ -46,7 +52,8 @@ class LLMEngine:
         requires_key: Whether the engine needs a key. This is read from the source text, so
             ``requires_key = False`` must appear there literally.
         features: What the engine supports beyond plain prompts: ``"system"``, ``"history"``,
-            ``"images"``, ``"schema"`` (enforces a JSON Schema natively), ``"embed"``.
+            ``"images"``, ``"schema"`` (enforces a JSON Schema natively), ``"tools"`` (calls
+            functions; see `generate`), ``"embed"``.
         unsupported_options: The parameters in `SAMPLING` that the provider does not support, such
             as ``"seed"``. A call that sets such a parameter is rejected before anything is sent.
         default_max_tokens: Maximum number of tokens in a reply if the call sets no ``max_tokens``;
@@ -88,29 +95,40 @@ class LLMEngine:
     async def generate(self, prompt: str, **kwargs: Any) -> str | Reply:  # noqa: ANN401
         """Return the whole reply to a prompt; an override may also be a plain ``def``.
 
+        An engine with ``"tools"`` in ``features`` receives the functions that the model may call,
+        and returns a `Reply` with ``tool_calls`` if it calls some. The engine is then called again,
+        with the calls and their results at the end of ``messages``.
+
         Args:
             prompt: The last message of the conversation.
             **kwargs: The options that the caller set: ``system``, ``messages`` (a list of
                 `Message`; passed if there is more than one message or an image), ``images`` (if it
                 is a named parameter), ``temperature``, ``top_p``, ``max_tokens``, ``stop``,
-                ``seed``, ``effort``, ``schema`` and the entries of ``params``.
+                ``seed``, ``effort``, ``cache``, ``schema``, ``tools`` (a list of `ToolDefinition`),
+                ``tool_choice`` (``"auto"``, ``"none"``, ``"required"`` or the name of a tool) and
+                the entries of ``params``.
+
+        Returns:
+            The text; a `Reply` if the model calls tools.
         """
         messages = kwargs.pop("messages", None) or [Message("user", prompt)]
-        request_fields = {
-            name: kwargs.pop(name)
-            for name in ("system", "temperature", "top_p", "max_tokens", "seed", "effort", "schema")
-            if name in kwargs
-        }
+        request_fields = {name: kwargs.pop(name) for name in _REQUEST_FIELDS if name in kwargs}
         request = Request(
             messages=tuple(messages),
             model=kwargs.pop("model", None) or self.model_name,
             stop=tuple(kwargs.pop("stop", ())),
+            tools=tuple(kwargs.pop("tools", ())),
             # The named options have been removed above.
             params=kwargs,
             streamed=False,
             **request_fields,
         )
-        return "".join([chunk.text async for chunk in self.stream(request)])
+        chunks = [chunk async for chunk in self.stream(request)]
+        text = "".join(chunk.text for chunk in chunks)
+        calls = tuple(call for chunk in chunks for call in chunk.tool_calls)
+        if not calls:
+            return text
+        return Reply(text, self.name, request.model, finish_reason="tool_calls", tool_calls=calls)
 
     async def generate_response(self, prompt: str, **kwargs: Any) -> str | Reply:  # noqa: ANN401
         """Return the whole reply; an alias of `generate`."""

@@ -14,7 +14,7 @@ from urllib.parse import quote
 from typing_extensions import override
 
 from gatewayx_nb.images import Image
-from gatewayx_nb.llm_engines import embedding_request, gemini_turn, json_body
+from gatewayx_nb.llm_engines import embedding_request, gemini_turn, json_body, tool_declarations
 from gatewayx_nb.llm_engines.answer_details import NewDetails
 from gatewayx_nb.llm_engines.http import HTTPEngine, system_prompt
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
@@ -78,7 +78,7 @@ class GeminiEngine(HTTPEngine):
 
     key_header: ClassVar[str] = "x-goog-api-key"
     key_prefix: ClassVar[str] = ""
-    features = frozenset({"system", "history", "images", "schema", "embed"})
+    features = frozenset({"system", "history", "images", "schema", "tools", "embed"})
     schema_rules = _STRICT_SCHEMA
     # https://ai.google.dev/gemini-api/docs/thinking#supported-models
     models_without_effort = re.compile(r"gemini-(?:pro|1\.|2\.0(?!.*thinking))|gemma-[23]|learnlm")
@@ -106,6 +106,8 @@ class GeminiEngine(HTTPEngine):
         optional = {
             "systemInstruction": _text_content("user", system) if system else None,
             "generationConfig": settings or None,
+            "tools": tool_declarations.gemini_tools(request),
+            "toolConfig": tool_declarations.gemini_config(request),
         }
         payload = {"contents": list(_contents(request.messages))}
         return json_body.with_options(payload, optional, request.params)

@@ -65,10 +65,10 @@ class PartAssembler:
         return Details(tuple(self.citations()), tuple(self._images), logprobs, self.carried())
 
     def carried(self) -> dict[str, Any] | None:
-        """Return the parts, or ``None`` if they are only text and tool calls, or only thoughts.
+        """Return the parts, or ``None`` if they are only text, or only thoughts.
 
-        Thought signatures must be sent back with their parts:
-        https://ai.google.dev/gemini-api/docs/thought-signatures
+        Thought signatures must be sent back with their parts, and calls without the IDs that
+        Gemini did not send: https://ai.google.dev/gemini-api/docs/thought-signatures
         """
         if all(map(_is_plain, self.parts)) or not any(map(_is_answer, self.parts)):
             return None
@@ -126,7 +126,7 @@ def _is_answer(part: dict[str, Any]) -> bool:
 
 
 def _is_plain(part: dict[str, Any]) -> bool:
-    return part.keys() <= {"text", "functionCall", "thought"}
+    return part.keys() <= {"text", "thought"}
 
 
 class _Positions:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from typing_extensions import override
 
-from gatewayx_nb.llm_engines import embedding_request, json_body
+from gatewayx_nb.llm_engines import embedding_request, json_body, tool_declarations
 from gatewayx_nb.llm_engines.chat_turn import ExtraFields, carried_message
 from gatewayx_nb.llm_engines.http import HTTPEngine
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_int, as_str
@@ -87,6 +87,13 @@ _AFTER_RESULTS = "OK."
 
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 
+_OPENAI_ID = re.compile(r".{1,40}", re.DOTALL)
+"""The tool-call IDs that OpenAI's models accept; those of other providers may be longer.
+
+Only an endpoint that refuses them receives shorter ones, because proxies keep signatures in them:
+https://github.com/openclaw/openclaw/pull/875
+"""
+
 
 class OpenAICompatibleEngine(HTTPEngine):
     """An endpoint that implements the Chat Completions API.
@@ -99,11 +106,12 @@ class OpenAICompatibleEngine(HTTPEngine):
         schema_mode: The format that the endpoint enforces.
         tool_rules: The vendor whose rules for tool calls the endpoint follows.
         reasoning_field: Name of the field in which reasoning from earlier answers must be sent back
-            if a request has tools; empty if this is not required. Other endpoints reject the field.
+            if a request has tools or tool calls; empty if this is not required. Other endpoints
+            reject the field.
     """
 
     path: ClassVar[str] = "chat/completions"
-    features = frozenset({"system", "history", "images", "schema"})
+    features = frozenset({"system", "history", "images", "schema", "tools"})
     max_tokens_field: ClassVar[str] = "max_tokens"
     seed_field: ClassVar[str] = "seed"
     # Only OpenAI supports `prompt_cache_key`, and some servers reject unknown fields.
@@ -132,11 +140,14 @@ class OpenAICompatibleEngine(HTTPEngine):
         messages = chat_messages(request)
         if self.tool_rules == "mistral" or "user after tool" in self._refused:
             messages = list(_as_mistral_requires(messages))
-        if self.reasoning_field and "tools" not in request.params:
-            messages = [
-                {name: value for name, value in row.items() if name != self.reasoning_field}
-                for row in messages
-            ]
+        if "long ids" in self._refused:
+            messages = [_with_short_ids(row, _OPENAI_ID, 24) for row in messages]
+        if self.reasoning_field:
+            has_tools = request.tools or "tools" in request.params
+            has_called = any("tool_calls" in row for row in messages)
+            is_required = has_tools or has_called
+            convert = self._with_reasoning if is_required else self._without_reasoning
+            messages = list(map(convert, messages))
         payload = {
             "model": request.model,
             "messages": messages,
@@ -155,8 +166,21 @@ class OpenAICompatibleEngine(HTTPEngine):
             "reasoning_effort": request.effort,
             "prompt_cache_key": request.cache and cache_key(request),
             "response_format": _response_format(request),
+            "tools": tool_declarations.chat_tools(request),
+            "tool_choice": tool_declarations.chat_choice(request),
         }
         return json_body.with_options(payload, optional, request.params)
+
+    def _with_reasoning(self, row: dict[str, Any]) -> dict[str, Any]:
+        """Return a message with its reasoning, which is empty if another model has written it.
+
+        DeepSeek refuses an answer without the field:
+        https://api-docs.deepseek.com/guides/thinking_mode#tool-calls
+        """
+        return {self.reasoning_field: ""} | row if row["role"] == "assistant" else row
+
+    def _without_reasoning(self, row: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in row.items() if name != self.reasoning_field}
 
     @override
     def parser(self, errors: ProviderErrors) -> Parser:
@@ -165,7 +189,11 @@ class OpenAICompatibleEngine(HTTPEngine):
     @override
     def adapt_to_refusal(self, status: int, body: bytes) -> bool:
         # Mistral's models on other servers: "Unexpected role 'user' after role 'tool'".
-        signs = {"stream_options": b"stream_options", "user after tool": b"after role 'tool'"}
+        signs = {
+            "stream_options": b"stream_options",
+            "user after tool": b"after role 'tool'",
+            "long ids": b"].id': string too long",
+        }
         found = {name for name, sign in signs.items() if sign in body} - self._refused
         if status not in (400, 422) or not found:
             return False
@@ -394,16 +422,16 @@ def _as_mistral_requires(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, A
         if last_role == "tool" and row["role"] == "user":
             yield {"role": "assistant", "content": _AFTER_RESULTS}
         last_role = row["role"]
-        yield _with_short_ids(row)
+        yield _with_short_ids(row, _MISTRAL_ID, 9)
 
 
-def _with_short_ids(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a message with tool-call IDs that Mistral accepts."""
+def _with_short_ids(row: dict[str, Any], pattern: re.Pattern[str], length: int) -> dict[str, Any]:
+    """Return a message with tool-call IDs that are accepted; see `accepted_id`."""
     if "tool_call_id" in row:
-        return row | {"tool_call_id": accepted_id(row["tool_call_id"], _MISTRAL_ID, 9)}
+        return row | {"tool_call_id": accepted_id(row["tool_call_id"], pattern, length)}
     if "tool_calls" not in row:
         return row
-    calls = [call | {"id": accepted_id(call["id"], _MISTRAL_ID, 9)} for call in row["tool_calls"]]
+    calls = [call | {"id": accepted_id(call["id"], pattern, length)} for call in row["tool_calls"]]
     return row | {"tool_calls": calls}
 
 
@@ -439,7 +467,7 @@ def cache_key(request: Request) -> str:
     https://platform.openai.com/docs/guides/prompt-caching
     """
     first = request.system or request.messages[0].content
-    beginning = [request.model, first, request.params.get("tools")]
+    beginning = [request.model, first, request.tools or request.params.get("tools")]
     data = json.dumps(beginning, default=repr).encode()
     return f"gatewayx-{hashlib.blake2b(data, digest_size=16).hexdigest()}"
 

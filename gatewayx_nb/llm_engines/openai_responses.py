@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from typing_extensions import override
 
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.llm_engines import json_body
+from gatewayx_nb.llm_engines import json_body, tool_declarations
 from gatewayx_nb.llm_engines.answer_details import (
     details_chunk,
     image_of,
@@ -21,6 +21,7 @@ from gatewayx_nb.llm_engines.answer_details import (
 from gatewayx_nb.llm_engines.http import Dialect
 from gatewayx_nb.llm_engines.json_body import as_dict, as_dicts, as_list, as_str
 from gatewayx_nb.llm_engines.message_parts import (
+    accepted_id,
     carried_items,
     check_images,
     content_of,
@@ -61,6 +62,9 @@ _PLAIN_FIELDS = {
 _NO_ENCRYPTED_CONTENT = re.compile("encrypted content.{0,200}support", re.IGNORECASE)
 _MAX_SEARCHED = 10_000
 """Maximum number of characters of an error message that are searched."""
+
+_ACCEPTED_ID = re.compile(r".{1,64}", re.DOTALL)
+"""The IDs of tool calls that the API accepts: https://github.com/RooCodeInc/Roo-Code/pull/10763"""
 
 _UNFINISHED_STATUSES = frozenset({"queued", "in_progress", "cancelled"})
 
@@ -153,7 +157,7 @@ class ResponsesDialect(Dialect):
         check_images(request, "the Responses API", "user", "tool", has_detail=True)
         payload = {
             "model": request.model,
-            "input": [item for turn in request.messages for item in _items(turn)],
+            "input": [_with_short_id(item) for turn in request.messages for item in _items(turn)],
             "store": False,  # OpenAI keeps responses for 30 days by default
             "stream": request.streamed,
         }
@@ -165,6 +169,8 @@ class ResponsesDialect(Dialect):
             "reasoning": request.effort and {"effort": request.effort},
             "prompt_cache_key": request.cache and cache_key(request),
             "text": _text_format(request),
+            "tools": tool_declarations.responses_tools(request),
+            "tool_choice": tool_declarations.responses_choice(request),
         }
         payload = json_body.with_options(payload, optional, request.params)
         return payload | self._include(payload) if self._asks_reasoning else payload
@@ -432,6 +438,13 @@ def _items(turn: Message) -> Iterator[dict[str, Any]]:
     for call in turn.tool_calls:
         fields = {"call_id": call.id, "name": call.name, "arguments": call.arguments}
         yield {"type": "function_call", **fields}
+
+
+def _with_short_id(item: dict[str, Any]) -> dict[str, Any]:
+    """Return an item with a call ID that is accepted; those of other providers may be longer."""
+    if call_id := as_str(item.get("call_id")):
+        return item | {"call_id": accepted_id(call_id, _ACCEPTED_ID, 24)}
+    return item
 
 
 def _input_part(part: str | Image) -> dict[str, Any]:

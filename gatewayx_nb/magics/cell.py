@@ -370,6 +370,10 @@ def _typed_flags(line_parser: LineParser, words: Sequence[str]) -> dict[str, str
     return flags
 
 
+_READ_SEPARATELY = ("chat", "images", "params", "schema", "model", "tools")
+"""Options whose value is not simply the typed text."""
+
+
 def _options(
     args: argparse.Namespace,
     typed_flags: Mapping[str, str],
@@ -382,7 +386,7 @@ def _options(
         if name == "system" and args.map is not None:  # filled for each row
             continue
         # `Cell.in_chat` sets `chat`, because it knows the cell's ID.
-        if name in ("chat", "images", "params", "schema", "model") or typed in (None, [], False):
+        if name in _READ_SEPARATELY or typed in (None, [], False):
             continue
         value = typed
         if isinstance(typed, str):
@@ -392,6 +396,8 @@ def _options(
         # Check the value here, so that the message can name the flag as typed.
         check_option(name, value, typed_flags.get(name) or flags()[name])
         options[name] = value
+    if args.tools:
+        options["tools"] = values.tools(args.tools)
     params = _params(args.params, values)
     for name in PARAM_OPTIONS.keys() & params.keys():
         options[name] = params.pop(name)

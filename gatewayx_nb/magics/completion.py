@@ -15,7 +15,7 @@ from gatewayx_nb.commands import COMMANDS, JOB_ACTIONS, help_topics
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.magics import cell, transforms
 from gatewayx_nb.magics.map_cell import column_names, frame_names
-from gatewayx_nb.magics.notebook_values import image_names
+from gatewayx_nb.magics.notebook_values import image_names, tool_names
 from gatewayx_nb.magics.type_expression import schema_names
 
 if TYPE_CHECKING:
@@ -170,6 +170,8 @@ def _values(
             values = frame_names(namespace)
         case "schema":
             values = schema_names(namespace)
+        case "tools":
+            values = tool_names(namespace)
         case "images":
             values = (*image_names(namespace), *_files(fragment))
         case "params":

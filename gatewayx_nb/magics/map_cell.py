@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from gatewayx_nb.magics.notebook_values import NotebookValues
     from gatewayx_nb.magics.reply_target import ReplyTarget
 
-_WITHOUT_MEANING = ("chat", "bg", "insert", "output_format", "no_stream", "renew", "no_vars")
+_WITHOUT_MEANING = (
+    "tools",
+    "chat",
+    "bg",
+    "insert",
+    "output_format",
+    "no_stream",
+    "renew",
+    "no_vars",
+)
 """Options of a cell that do not apply to a map."""
 
 _NOT_PREVIEWED = ("fresh", "max_cost")

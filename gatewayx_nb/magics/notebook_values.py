@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb import images, prompts
 from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.function_tools import read_tools
 from gatewayx_nb.magics import type_expression
 from gatewayx_nb.prompts import FilledPrompt
 from gatewayx_nb.schema import ResponseSchema
@@ -17,8 +19,9 @@ from gatewayx_nb.secure_config import Secret
 from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
+    from gatewayx_nb.function_tools import Tool
     from gatewayx_nb.images import Image
 
 _FORBIDDEN = (Secret,)
@@ -120,6 +123,35 @@ class NotebookValues:
             return ResponseSchema(value)
         except UsageError as error:
             raise UsageError(f"`--schema {expression}`: {error.message}", hint=error.hint) from None
+
+    def tools(self, names: Iterable[str]) -> tuple[Tool, ...]:
+        """Return the functions in ``--tools``: variables, which may be lists, or attributes.
+
+        Raises:
+            UsageError: If a name is undefined, or its value is not a function that a model can
+                call.
+        """
+        found: list[object] = []
+        for typed in names:
+            name = prompts.only_expression(typed) or typed
+            if not prompts.is_variable(name, self.namespace):
+                raise UsageError(
+                    f"`--tools` refers to {name!r}, which is not defined in this notebook."
+                    f"{did_you_mean(name, tool_names(self.namespace))}",
+                    hint="Define the function in a cell above, with type hints and a docstring.",
+                )
+            value = prompts.resolve(name, self.namespace, _FORBIDDEN)
+            found += value if isinstance(value, list | tuple) else [value]
+        try:
+            return read_tools(found)
+        except UsageError as error:
+            raise UsageError(f"`--tools`: {error.message}", hint=error.hint) from None
+
+
+def tool_names(namespace: Mapping[str, object]) -> list[str]:
+    """Return the names of a notebook's functions."""
+    names = prompts.own_names(namespace)
+    return [name for name in names if inspect.isroutine(namespace[name])]
 
 
 def image_names(namespace: Mapping[str, object]) -> list[str]:

@@ -21,7 +21,7 @@ from gatewayx_nb.prompts.row_template import (
     no_column,
     placeholder_roots,
 )
-from gatewayx_nb.prompts.template import ROWS, FilledPrompt, compose, fill
+from gatewayx_nb.prompts.template import ROWS, FilledPrompt, compose, fill, to_text
 
 __all__ = [
     "ROW",
@@ -40,5 +40,6 @@ __all__ = [
     "refuse",
     "resolve",
     "table_kind",
+    "to_text",
     "unfilled",
 ]

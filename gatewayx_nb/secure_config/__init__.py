@@ -23,7 +23,14 @@ from gatewayx_nb.secure_config.headers import check_no_key
 from gatewayx_nb.secure_config.importing import ConfirmImport, ImportPlan, KeyImport, SkipReason
 from gatewayx_nb.secure_config.key_lookup import SECRET_NAME, VENDOR_VARIABLES, Key, engine_variable
 from gatewayx_nb.secure_config.key_store import make_folder as make_secrets_folder
-from gatewayx_nb.secure_config.settings import RATE_OPTIONS, SHIPPED_ALIASES, Limits, Network, Rates
+from gatewayx_nb.secure_config.settings import (
+    RATE_OPTIONS,
+    SHIPPED_ALIASES,
+    Limits,
+    Network,
+    Rates,
+    ToolSettings,
+)
 from gatewayx_nb.secure_config.settings_table import ENGINE_SETTINGS, SETTINGS
 from gatewayx_nb.secure_config.trusted import Permission, origin
 
@@ -48,6 +55,7 @@ __all__ = [
     "Rates",
     "Secret",
     "SkipReason",
+    "ToolSettings",
     "check_no_key",
     "display_path",
     "engine_variable",

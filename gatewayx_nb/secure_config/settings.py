@@ -101,6 +101,19 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolSettings:
+    """Settings of calls in which a model calls functions.
+
+    Attributes:
+        approve: Who permits the calls that need permission: the user, who is asked, or nobody.
+        timeout: Seconds for a function that can be cancelled.
+    """
+
+    approve: Literal["ask", "never"] = "ask"
+    timeout: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
 class Rates:
     """Rate limits of an engine; ``None`` means no limit.
 
@@ -122,6 +135,7 @@ class Settings:
         aliases: References by short name.
         limits: Limits of a call.
         network: Network settings for connections.
+        tools: Settings of calls with tools.
         vendor_variables: Whether vendor variables such as ``XAI_API_KEY`` are read.
         redact: ``module:function`` that is applied to all text before it is written to a cassette.
         prompts: Whether a cassette stores requests as text or only as digests.
@@ -139,6 +153,7 @@ class Settings:
     aliases: Mapping[str, str] = field(default_factory=lambda: SHIPPED_ALIASES)
     limits: Limits = field(default_factory=Limits)
     network: Network = field(default_factory=Network)
+    tools: ToolSettings = field(default_factory=ToolSettings)
     vendor_variables: bool = True
     redact: str | None = None
     prompts: Literal["text", "digest"] = "text"
@@ -177,7 +192,11 @@ def load(paths: Iterable[Path]) -> Settings:
     return _settings(merged, None)
 
 
-_STRICTER = (("keys", "vendor_variables", False), ("cassettes", "prompts", "digest"))
+_STRICTER = (
+    ("keys", "vendor_variables", False),
+    ("cassettes", "prompts", "digest"),
+    ("tools", "approve", "never"),
+)
 """The values that one file sets and another one cannot undo."""
 
 
@@ -275,6 +294,7 @@ def _settings(table: TomlTable, path: Path | None) -> Settings:
         aliases={**SHIPPED_ALIASES, **{name: reader.text(aliases, name) for name in aliases}},
         limits=Limits(**of("limits")),
         network=Network(**of("network")),
+        tools=ToolSettings(**of("tools")),
         **of("keys"),
         **of("cassettes"),
         storage_folder=values["storage.folder"],

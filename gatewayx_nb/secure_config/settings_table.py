@@ -137,6 +137,14 @@ SETTINGS = (
         "Hosts to which a key may be sent without TLS.",
     ),
     Setting(
+        *("tools", "approve", _choice("ask", "never"), "ask"),
+        "Whether you are asked about risky calls of tools, or they are refused.",
+    ),
+    Setting(
+        *("tools", "timeout", _number(_MAX_TIMEOUT), 60.0),
+        "Seconds for a tool that is an asynchronous function.",
+    ),
+    Setting(
         *("keys", "vendor_variables", _BOOL, True),
         "Whether the vendors' variables, such as XAI_API_KEY, are read.",
     ),

@@ -25,6 +25,7 @@ from gatewayx_nb.testing.contract import ANSWER_RULES, FINAL_RULES, STATIC_RULES
 from gatewayx_nb.testing.dialects import dialect_of
 from gatewayx_nb.testing.server import Server
 from gatewayx_nb.testing.subject import EngineUnderTest
+from gatewayx_nb.testing.tool_rules import TOOLS
 from gatewayx_nb.testing.wire import FAULTS, STREAMS
 
 if TYPE_CHECKING:
@@ -157,7 +158,9 @@ def _select_rules(subject: EngineUnderTest, server: Server, *, ask: bool) -> tup
     subject.server = server
     if subject.dialect is None:
         return [*STATIC_RULES, *FAULTS, *FINAL_RULES], _NO_DIALECT
-    return [*STATIC_RULES, *ANSWER_RULES, *STREAMS, *FAULTS, *FINAL_RULES], ""
+    has_tools = "tools" in (subject.type.features or ()) and subject.dialect.call
+    tools = TOOLS if has_tools else ()
+    return [*STATIC_RULES, *ANSWER_RULES, *STREAMS, *tools, *FAULTS, *FINAL_RULES], ""
 
 
 def _broken(subject: EngineUnderTest, rules: list[Rule], portal: Portal) -> Iterator[BrokenRule]:

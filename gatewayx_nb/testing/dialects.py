@@ -1,7 +1,8 @@
 """A sample reply in each of the five formats, whole and streamed, for the fault server.
 
-All contain "Hello.", streamed as "Hel" and "lo.", with 10 input and 5 output tokens. They have the
-fields that the vendors' own SDKs read; the engines' modules link to the documentation.
+All contain "Hello.", streamed as "Hel" and "lo.", with 10 input and 5 output tokens. Each format
+also has a reply with only a tool call. They have the fields that the vendors' own SDKs read; the
+engines' modules link to the documentation.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ INPUT_TOKENS, OUTPUT_TOKENS = 10, 5
 MODELS = ("one", "two")
 """The models in every listing."""
 
+CALL_ID, TOOL, ARGUMENTS = "call00001", "weather", '{"city": "Rome"}'
+"""The tool call of every reply that has one; Gemini sends no ID."""
+
+_PIECES = ('{"city": "Ro', 'me"}')
+
 
 @dataclass(frozen=True, slots=True)
 class DialectSample:
@@ -41,6 +47,8 @@ class DialectSample:
         fault: Body of an error, as sent with a status or within a stream.
         listing: Body of a list of the models ``"one"`` and ``"two"``.
         options: Constructor options that select the dialect at any base URL.
+        call: Body of a non-streamed reply with a tool call; empty if there is no sample.
+        call_events: Events of a stream with the same call.
     """
 
     name: str
@@ -52,6 +60,8 @@ class DialectSample:
     fault: bytes
     listing: bytes
     options: Mapping[str, Any] = field(default_factory=dict)
+    call: bytes = b""
+    call_events: tuple[bytes, ...] = ()
 
     def answer(self, request: ReceivedRequest) -> Sequence[Step]:
         """Return the script for a reply like the provider's, for use in a `Server`."""
@@ -110,7 +120,7 @@ def _chat(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
     return kind | {"choices": [], "usage": None} | fields
 
 
-def _chat_delta(finish: str | None = None, **delta: str) -> dict[str, Any]:
+def _chat_delta(finish: str | None = None, **delta: Any) -> dict[str, Any]:  # noqa: ANN401
     return _chat(choices=[{"index": 0, "delta": delta, "finish_reason": finish}])
 
 
@@ -120,6 +130,25 @@ _CHAT_CHOICE = {
     "message": {"role": "assistant", "content": TEXT, "refusal": None},
     "logprobs": None,
     "finish_reason": "stop",
+}
+
+
+def _function_call(arguments: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    """Return a call, or its first piece, in the form of Chat Completions and Cohere."""
+    function = {"name": TOOL, "arguments": arguments}
+    return {"id": CALL_ID, "type": "function", "function": function, **fields}
+
+
+_CHAT_CALL = {
+    "index": 0,
+    "message": {
+        "role": "assistant",
+        "content": None,
+        "refusal": None,
+        "tool_calls": [_function_call(ARGUMENTS)],
+    },
+    "logprobs": None,
+    "finish_reason": "tool_calls",
 }
 
 CHAT = DialectSample(
@@ -138,6 +167,18 @@ CHAT = DialectSample(
     ignorable=(event(_chat()), event(_chat_delta(content="")), event(_chat_delta()), _UNKNOWN),
     fault=_body({"error": _OPENAI_FAULT}),
     listing=_body(_OPENAI_LISTING),
+    call=_body(_chat(object="chat.completion", choices=[_CHAT_CALL], usage=_CHAT_USAGE)),
+    call_events=(
+        event(_chat_delta(role="assistant", content=None)),
+        event(_chat_delta(tool_calls=[_function_call("", index=0)])),
+        *(
+            event(_chat_delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}]))
+            for piece in _PIECES
+        ),
+        event(_chat_delta("tool_calls")),
+        event(_chat(usage=_CHAT_USAGE)),
+        event("[DONE]"),
+    ),
 )
 
 
@@ -173,6 +214,18 @@ _RESPONSE_USAGE = {
 }
 _RESPONSE = _response("completed", output=[_RESPONSE_ITEM], usage=_RESPONSE_USAGE)
 
+_CALL_ITEM = {
+    "type": "function_call",
+    "id": "fc_1",
+    "call_id": CALL_ID,
+    "name": TOOL,
+    "arguments": ARGUMENTS,
+    "status": "completed",
+}
+_CALL_RESPONSE = _response("completed", output=[_CALL_ITEM], usage=_RESPONSE_USAGE)
+_FIRST_ITEM = _CALL_ITEM | {"arguments": "", "status": "in_progress"}
+_ITEM_PLACE = {"item_id": "fc_1", "output_index": 0}
+
 RESPONSES = DialectSample(
     name="responses",
     base="OpenAIResponsesEngine",
@@ -190,6 +243,17 @@ RESPONSES = DialectSample(
     fault=_body({"type": "error", "error": _OPENAI_FAULT}),
     listing=_body(_OPENAI_LISTING),
     options={"api": "responses"},
+    call=_body(_CALL_RESPONSE),
+    call_events=_named(
+        _response_event("created", 0, response=_response("in_progress")),
+        _response_event("output_item.added", 1, output_index=0, item=_FIRST_ITEM),
+        *(
+            _response_event("function_call_arguments.delta", 2, **_ITEM_PLACE, delta=piece)
+            for piece in _PIECES
+        ),
+        _response_event("output_item.done", 4, output_index=0, item=_CALL_ITEM),
+        _response_event("completed", 5, response=_CALL_RESPONSE),
+    ),
 )
 
 
@@ -211,6 +275,15 @@ _MESSAGE = {
 _FIRST_USAGE = {"input_tokens": 10, "output_tokens": 1}
 _FIRST_MESSAGE = _MESSAGE | {"content": [], "stop_reason": None, "usage": _FIRST_USAGE}
 
+_TOOL_USE = {"type": "tool_use", "id": CALL_ID, "name": TOOL, "input": json.loads(ARGUMENTS)}
+_TOOL_STOP = {"stop_reason": "tool_use", "stop_sequence": None}
+
+
+def _input_delta(piece: str) -> dict[str, Any]:
+    delta = {"type": "input_json_delta", "partial_json": piece}
+    return {"type": "content_block_delta", "index": 0, "delta": delta}
+
+
 ANTHROPIC = DialectSample(
     name="anthropic",
     base="AnthropicMessagesEngine",
@@ -228,6 +301,15 @@ ANTHROPIC = DialectSample(
     ignorable=(*_named({"type": "ping"}, _text_delta("")), _UNKNOWN),
     fault=_body({"type": "error", "error": {"type": "api_error", "message": "Try again."}}),
     listing=_body({"data": [{"type": "model", "id": name} for name in MODELS], "has_more": False}),
+    call=_body(_MESSAGE | {"content": [_TOOL_USE]} | _TOOL_STOP),
+    call_events=_named(
+        {"type": "message_start", "message": _FIRST_MESSAGE},
+        {"type": "content_block_start", "index": 0, "content_block": _TOOL_USE | {"input": {}}},
+        *map(_input_delta, _PIECES),
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": _TOOL_STOP, "usage": {"output_tokens": 5}},
+        {"type": "message_stop"},
+    ),
 )
 
 
@@ -243,6 +325,9 @@ def _gemini(*candidates: Mapping[str, Any]) -> dict[str, Any]:
     return {"candidates": list(candidates), "usageMetadata": usage} | names
 
 
+_CALL_PART = {"functionCall": {"name": TOOL, "args": json.loads(ARGUMENTS)}}
+_CALL_CONTENT = {"role": "model", "parts": [_CALL_PART]}
+
 GEMINI = DialectSample(
     name="gemini",
     base="GeminiEngine",
@@ -256,11 +341,20 @@ GEMINI = DialectSample(
     ignorable=(event(_gemini()), event(_gemini(_candidate())), event({"somethingNew": [1]})),
     fault=_body({"error": {"code": 503, "message": "Try again.", "status": "UNAVAILABLE"}}),
     listing=_body({"models": [{"name": f"models/{name}"} for name in MODELS]}),
+    call=_body(_gemini(_candidate(content=_CALL_CONTENT, finishReason="STOP"))),
+    call_events=(
+        event(_gemini(_candidate(content=_CALL_CONTENT))),
+        event(_gemini(_candidate(finishReason="STOP"))),
+    ),
 )
 
 
 def _cohere(kind: str, **content: str) -> dict[str, Any]:
     return {"type": kind, "index": 0, "delta": {"message": {"content": content}}}
+
+
+def _cohere_call(kind: str, call: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": kind, "index": 0, "delta": {"message": {"tool_calls": call}}}
 
 
 # Billed units differ from tokens; only the latter are the usage.
@@ -292,6 +386,21 @@ COHERE = DialectSample(
     ignorable=(*_named(_cohere("content-delta", text="")), _UNKNOWN),
     fault=_body({"id": "reply-1", "message": "Try again."}),
     listing=_body({"models": [{"name": name, "endpoints": ["chat"]} for name in MODELS]}),
+    call=_body(
+        {
+            "id": "reply-1",
+            "finish_reason": "TOOL_CALL",
+            "message": {"role": "assistant", "tool_calls": [_function_call(ARGUMENTS)]},
+            "usage": _COHERE_USAGE,
+        }
+    ),
+    call_events=_named(
+        {"type": "message-start", "id": "reply-1", "delta": {"message": {"role": "assistant"}}},
+        _cohere_call("tool-call-start", _function_call("")),
+        *(_cohere_call("tool-call-delta", {"function": {"arguments": piece}}) for piece in _PIECES),
+        {"type": "tool-call-end", "index": 0},
+        {"type": "message-end", "delta": {"finish_reason": "TOOL_CALL", "usage": _COHERE_USAGE}},
+    ),
 )
 
 DIALECTS = (CHAT, RESPONSES, ANTHROPIC, GEMINI, COHERE)

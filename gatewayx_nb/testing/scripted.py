@@ -44,7 +44,7 @@ class ScriptedEngine(LLMEngine):
 
     requires_key = False
     model_name = "script"
-    features = frozenset({"system", "history", "schema"})
+    features = frozenset({"system", "history", "schema", "tools"})
 
     def __init__(self, *scripts: Sequence[ScriptItem]) -> None:
         super().__init__()

@@ -125,20 +125,33 @@ class EngineUnderTest:
         """Return the current script, for use in a `Server`."""
         return self.script(request) if callable(self.script) else self.script
 
-    def request(self, prompt: str = PROMPT, *, streamed: bool = True) -> Request:
-        """Return a request in which only the prompt is set."""
+    def request(
+        self,
+        prompt: str = PROMPT,
+        *,
+        streamed: bool = True,
+        **fields: Any,  # noqa: ANN401 - the fields of a request
+    ) -> Request:
+        """Return a request in which only the prompt and these fields are set."""
         model = self.engine.model_name or "model"
-        return Request(messages=(Message("user", prompt),), model=model, streamed=streamed)
+        set_fields = {"messages": (Message("user", prompt),), **fields}
+        return Request(model=model, streamed=streamed, **set_fields)
 
     async def ask(
-        self, script: Script | None = None, *, prompt: str = PROMPT, streamed: bool = True
+        self,
+        script: Script | None = None,
+        *,
+        prompt: str = PROMPT,
+        streamed: bool = True,
+        **fields: Any,  # noqa: ANN401 - the fields of a request
     ) -> CallResult:
         """Call the engine while its server plays this script."""
         self.script = self.script if script is None else script
+        request = self.request(prompt, streamed=streamed, **fields)
         chunks: list[Chunk] = []
         try:
             async with asyncio.timeout(self.timeout):
-                async for chunk in self.engine.stream(self.request(prompt, streamed=streamed)):
+                async for chunk in self.engine.stream(request):
                     chunks.append(chunk)  # noqa: PERF401 - keeps the chunks before an error
         except Exception as error:  # noqa: BLE001 - the rules check its class
             return CallResult(tuple(chunks), error)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from gatewayx_nb.comparisons import (
+    answer_calls_html,
     answer_details_html,
     answer_text,
     differences,
     error_text,
     tokens_per_second,
 )
-from gatewayx_nb.display import call_status, reply_summary
+from gatewayx_nb.display import AnswerState, answer_state, call_status, reply_summary
 from gatewayx_nb.html import (
     IncrementalRenderer,
     escape,
@@ -20,7 +21,7 @@ from gatewayx_nb.html import (
     reply_html,
     wrap_reply,
 )
-from gatewayx_nb.replies import Reply
+from gatewayx_nb.replies import Reply, calls_html
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ class AnswerRenderer:
             mode: How the reply is shown.
             hidden: Whether anything that identifies the model is hidden.
         """
-        # The text only grows, so its length identifies its content.
-        state = (self._length(), self._line(hidden=hidden), mode, hidden)
+        state = (self._progress(), self._line(hidden=hidden), mode, hidden)
         if state == self._state:
             return None
         self._state = state
@@ -63,10 +63,11 @@ class AnswerRenderer:
             return self._render_partial(mode, state[1])
         return _render_outcome(self.column.outcome, mode, state[1])
 
-    def _length(self) -> int:
+    def _progress(self) -> AnswerState | None:
+        """Return the state of the partial answer; ``None`` if there is none."""
         if self.column.outcome is not None or self.column.partial is None:
-            return -1
-        return len(self.column.partial.text)
+            return None
+        return answer_state(self.column.partial)
 
     def _line(self, *, hidden: bool) -> str:
         """Return the footer: the status of a pending reply, or its metrics."""
@@ -82,7 +83,8 @@ class AnswerRenderer:
         partial = self.column.partial
         text = "".join(partial.text) if partial else ""
         render = preformatted_html if mode == "raw" else self._incremental
-        return reply_html(text, status=line, body=render(text) if text else "")
+        above = calls_html(partial.steps) if partial else ""
+        return reply_html(text, status=line, body=render(text) if text else "", above=above)
 
 
 def reply_footer(reply: Reply, *, hidden: bool = False) -> str:
@@ -114,8 +116,14 @@ def _render_outcome(outcome: Outcome, mode: Mode, line: str) -> str:
     if not text:
         line = " · ".join(filter(None, ["The reply is empty", line]))
     body = preformatted_html(text) if mode == "raw" and text else None
-    below = answer_details_html(outcome)
-    return reply_html(text, line, reasoning=outcome.reasoning, body=body, below=below)
+    return reply_html(
+        text,
+        line,
+        reasoning=outcome.reasoning,
+        body=body,
+        above=answer_calls_html(outcome),
+        below=answer_details_html(outcome),
+    )
 
 
 def difference_pages(outcomes: Sequence[Outcome], *, hidden: bool = False) -> list[str]:

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.comparisons import answer_details_html, answer_text, error_text
+from gatewayx_nb.comparisons import (
+    answer_calls_html,
+    answer_details_html,
+    answer_text,
+    error_text,
+)
 from gatewayx_nb.html import column_html, columns_html, escape, reply_html
 from gatewayx_nb.replies import Reply
 from gatewayx_nb.text import plain
@@ -62,7 +67,12 @@ class StaticSnapshot:
             if rendered[0] is outcome:
                 return rendered
         footer = reply_footer(outcome) if isinstance(outcome, Reply) else ""
-        return outcome, reply_html(answer_text(outcome), footer, below=answer_details_html(outcome))
+        return outcome, reply_html(
+            answer_text(outcome),
+            footer,
+            above=answer_calls_html(outcome),
+            below=answer_details_html(outcome),
+        )
 
 
 def _text(record: ComparisonRecord) -> str:

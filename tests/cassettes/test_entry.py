@@ -353,7 +353,7 @@ def test_every_option_that_affects_the_answer_is_recorded():
     }  # fmt: skip
     assert set(OPTIONS) - recorded == {
         "model", "images", "timeout", "max_cost", "allow_unpriced", "fallback", "chat", "fresh",
-        "renew", "cache",
+        "renew", "cache", "max_turns", "approve",
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -21,6 +22,7 @@ from gatewayx_nb.errors import (
     UsageError,
 )
 from gatewayx_nb.llm_engines import Chunk, Message, RejectedParameterError, Request, Usage
+from gatewayx_nb.messages import ToolDefinition
 from gatewayx_nb.secure_config import Limits
 from gatewayx_nb.testing import ScriptedEngine, Send, Server, reply
 from tests.widgets.waiting import wait_until
@@ -120,6 +122,20 @@ def test_the_cost_of_a_call_is_never_above_its_limit(text, max_cost):
     tokens = input_tokens(request).high + (allowance.request.max_tokens or 1_000_000)
     assert tokens * Decimal("0.001") == allowance.cost <= max_cost
     assert input_tokens(request).high >= len(text.encode(errors="replace"))
+
+
+def test_tools_count_as_input():
+    """The provider adds their declarations to the prompt."""
+    plain = Request((Message("user", "Hi"),), "m")
+    schema = {"type": "object", "properties": {"city": {"description": "x" * 4_000}}}
+    declared = replace(plain, tools=(ToolDefinition("weather", "y" * 4_000, schema),))
+    low, high = (
+        tuple(getattr(input_tokens(each), name) for each in (plain, declared))
+        for name in ("low", "high")
+    )
+
+    assert low[1] - low[0] > 2_000
+    assert high[1] - high[0] > 8_000
 
 
 class Limited(ScriptedEngine):

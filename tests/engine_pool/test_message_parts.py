@@ -106,9 +106,17 @@ COHERE = CHAT | {
         {"role": "assistant", "tool_calls": [CHAT_CALL, CHAT_TIME], "tool_plan": "I look."},
         *CHAT["text and calls"][2:],
     ],
-    "image in a result": "Cohere's Chat API does not support images in tool results",
+    "image in a result": [CHAT_ASK, COHERE_CALLED, *CHAT["image in a result"][2:]],
     "image in an answer": "Cohere's Chat API does not support images in assistant messages",
 }
+
+DEEPSEEK = {
+    name: turns
+    if isinstance(turns, str)
+    else [row | {"reasoning_content": ""} if "tool_calls" in row else row for row in turns]
+    for name, turns in CHAT.items()
+}
+"""DeepSeek requires the field, which is empty in answers of other models."""
 
 INPUT_IMAGE = {"type": "input_image", "detail": "auto", "image_url": IMAGE.url}
 FUNCTION_CALL = {
@@ -295,7 +303,8 @@ OWN = {name: list(link_tool_results(tuple(turns))) for name, turns in CONVERSATI
 }
 
 DIALECTS = {
-    "deepseek": ("messages", CHAT),
+    "groq": ("messages", CHAT),
+    "deepseek": ("messages", DEEPSEEK),
     "openai": ("input", RESPONSES),
     "anthropic": ("messages", ANTHROPIC),
     "google": ("contents", GEMINI),
@@ -318,7 +327,7 @@ def preview(project):
     project.set_keys(
         "".join(
             f"GATEWAYX_{name}_API_KEY={name.lower()}-0123456789abcdef\n"
-            for name in ("OPENAI", "DEEPSEEK", "ANTHROPIC", "GOOGLE", "COHERE")
+            for name in ("OPENAI", "GROQ", "DEEPSEEK", "ANTHROPIC", "GOOGLE", "COHERE")
         )
     )
     project.engine("own", body=OWN_BODY)

@@ -29,6 +29,7 @@ SENT = {
 
 NOT_SENT = {
     "model", "timeout", "max_cost", "allow_unpriced", "fallback", "chat", "fresh", "renew",
+    "tools", "tool_choice", "max_turns", "approve",
 }  # fmt: skip
 """Options that decide whether, when and where a call is sent; other tests check their effect."""
 

@@ -10,6 +10,11 @@ from gatewayx_nb.llm_engines import Chunk, Usage
 MARK = {"type": "ephemeral"}
 
 
+def weather(city: str) -> str:
+    """Return the weather in a city."""
+    return f"sunny in {city}"
+
+
 @pytest.fixture
 def pool(project):
     """Yield a pool with a key for each provider."""
@@ -49,10 +54,11 @@ def test_requests_to_openai_with_the_same_beginning_have_the_same_key(pool, opti
         key("Hi", system="Be long."),
         key("Hi", "openai:n", system="Be brief."),
         key("Hi", system="Be brief.", params={"tools": [{"type": "web_search"}]}),
+        key("Hi", system="Be brief.", tools=weather),
         key("Hi"),
         key("Bye"),
     }
-    assert len(others - {shared}) == 5
+    assert len(others - {shared}) == 6
     assert len(shared) <= 64  # the maximum length of the field
 
 

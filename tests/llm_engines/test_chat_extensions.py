@@ -61,14 +61,24 @@ REASONED_EVENTS = [
 
 @pytest.mark.parametrize("engine", ["deepseek", "moonshot"])
 def test_reasoning_goes_back_with_tools_where_it_is_required(ask, engine):
-    """DeepSeek and Moonshot require the reasoning of earlier turns if the request has tools."""
+    """DeepSeek and Moonshot require earlier reasoning if a request has tools or tool calls.
+
+    https://api-docs.deepseek.com/guides/thinking_mode#tool-calls
+    """
     body = chat_body(REASONED, "tool_calls")
     wire, reply = ask(engine, body, REASONED_EVENTS)
     with_tools = _continue(wire, reply, params={"tools": []})
     without_tools = _continue(wire, reply)
+    plain = [Message("user", "Hi"), Message("assistant", "Hello."), Message("user", "So?")]
+    wire.pool.ask(messages=plain, model=f"{wire.name}:m")
+    without_calls = wire.request_body["messages"]
+    wire.pool.ask(messages=plain, model=f"{wire.name}:m", params={"tools": []})
+    of_another = wire.request_body["messages"]
 
     assert with_tools[1]["reasoning_content"] == "Hm."
-    assert "reasoning_content" not in without_tools[1]
+    assert without_tools[1]["reasoning_content"] == "Hm."
+    assert "reasoning_content" not in without_calls[1]
+    assert of_another[1]["reasoning_content"] == ""
 
 
 def test_reasoning_does_not_go_back_elsewhere(ask):

@@ -23,7 +23,7 @@ from gatewayx_nb.errors import (
 )
 from gatewayx_nb.llm_engines.cohere_chat import CohereParser
 from gatewayx_nb.llm_engines.unsupported_params import RejectedParameterError
-from gatewayx_nb.messages import Message
+from gatewayx_nb.messages import Message, ToolCall, ToolResult
 from gatewayx_nb.replies import Usage
 from tests.llm_engines import recordings
 from tests.llm_engines.recordings import encode_event, message_event
@@ -429,3 +429,17 @@ def test_invalid_or_missing_vectors_raise_an_error(wire, embeddings):
 def test_arbitrary_events_raise_only_typed_errors(events):
     """Bodies with arbitrary values in any field raise only typed errors."""
     check_no_raw_exception(CohereParser(make_errors()), events)
+
+
+def test_images_follow_the_last_of_several_messages_with_results(wire):
+    """A user message between results would leave a call without its result."""
+    calls = [ToolCall("c1", "look", "{}"), ToolCall("c2", "look", "{}")]
+    results = [Message("tool", [ToolResult(call.id, ["x", IMAGES[0]])]) for call in calls]
+    wire.respond_with(body_script(BODY))
+    wire.pool.ask(
+        messages=[Message("user", "Hi"), Message("assistant", calls), *results], model="cohere"
+    )
+
+    rows = wire.request_body["messages"]
+    assert [row["role"] for row in rows] == ["user", "assistant", "tool", "tool", "user"]
+    assert [part["type"] for part in rows[-1]["content"]] == ["text", "image_url"] * 2

@@ -22,7 +22,7 @@ from gatewayx_nb.images import Image
 from gatewayx_nb.llm_engines.gemini import GeminiParser
 from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
 from gatewayx_nb.llm_engines.unsupported_params import RejectedParameterError
-from gatewayx_nb.messages import Message, ToolCall
+from gatewayx_nb.messages import Message, ToolCall, ToolDefinition
 from gatewayx_nb.replies import Usage
 from tests.engines import engine_module
 from tests.llm_engines.wire import (
@@ -548,3 +548,12 @@ def test_the_longest_valid_delay_counts(delays, header, seconds):
     error = ProviderErrors("google", "m", "").from_response(429, headers, body)
 
     assert error.retry_after == seconds
+
+
+def test_a_function_without_listed_parameters_is_declared_without_any(wire):
+    """Gemini refuses an object without properties."""
+    tools = (ToolDefinition("now", "", {"type": "object"}),)
+    wire.respond_with(body_script(BODY))
+    wire.get_answer(make_request(tools=tools))
+
+    assert wire.request_body["tools"] == [{"functionDeclarations": [{"name": "now"}]}]

@@ -91,18 +91,6 @@ def new_kernel(project, tmp_path):
         yield kernel
 
 
-@pytest.fixture
-def report_metric(record_property, capsys):
-    """Return a function that prints a measurement and adds it to the report."""
-
-    def report(name, value):
-        record_property(name, value)
-        with capsys.disabled():
-            sys.stdout.write(f"\n    {name}: {value:.3f}")
-
-    return report
-
-
 def _snapshot_files(*roots):
     return {(path, path.stat().st_mtime_ns) for root in roots for path in (root, *root.rglob("*"))}
 

@@ -94,6 +94,21 @@ REQUIRED_CHOICES_ENGINE = (
 """
 )
 
+WITHOUT_TOOLS_ENGINE = (
+    CHAT_ENGINE
+    + """
+    def payload(self, request):
+        payload = super().payload(request)
+        payload["messages"] = [row for row in payload["messages"] if row["role"] == "user"]
+        return {name: value for name, value in payload.items() if name != "tools"}
+
+    async def stream(self, request):
+        import dataclasses
+        async for chunk in super().stream(request):
+            yield dataclasses.replace(chunk, tool_calls=()) if request.streamed else chunk
+"""
+)
+
 UNCANCELLABLE_STREAM = """
     async def stream(self, request):
         yield Chunk(text="a")
@@ -212,6 +227,9 @@ CASES = [
     Case("a broken connection raises a GatewayError", HTTPX_ENGINE),
     Case("no URL contains the key", HTTPX_ENGINE),
     Case("a reply has the same content whether or not it is streamed", HTTPX_ENGINE),
+    Case("a request declares its tools", WITHOUT_TOOLS_ENGINE),
+    Case("a tool call is the same whether or not it is streamed", WITHOUT_TOOLS_ENGINE),
+    Case("the result of a tool is sent after its call", WITHOUT_TOOLS_ENGINE),
     Case("a truncated stream raises an error", OWN_DECODER_ENGINE),
     Case("a stream may be split at any byte", OWN_DECODER_ENGINE),
     Case("lines end in LF, CRLF or CR, and data may span lines", HTTPX_ENGINE),

@@ -46,17 +46,19 @@ SDK_TYPES = [
 ]
 
 
-def _events(dialect):
+def _events(*blocks):
     decoder = Decoder()
-    events = [event for block in dialect.events for event in decoder.feed(block)]
+    events = [event for block in blocks for event in decoder.feed(block)]
     return [json.loads(event.data) for event in events if event.data != "[DONE]"]
 
 
 @pytest.mark.parametrize("sdk_types", SDK_TYPES, ids=lambda sdk_types: sdk_types.dialect.name)
 def test_the_vendors_types_accept_the_samples(sdk_types):
     """The vendor's types accept a dialect's answer and each of its stream events."""
-    TypeAdapter(sdk_types.answer).validate_json(sdk_types.dialect.whole)
-    for event in _events(sdk_types.dialect):
+    dialect = sdk_types.dialect
+    for body in (dialect.whole, dialect.call):
+        TypeAdapter(sdk_types.answer).validate_json(body)
+    for event in _events(*dialect.events, *dialect.call_events):
         TypeAdapter(sdk_types.event).validate_python(event)
 
 

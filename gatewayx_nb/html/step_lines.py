@@ -1,0 +1,79 @@
+"""The tool calls above an answer: one line for each, which unfolds to the whole call."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from gatewayx_nb.html.components import BOX, MUTED, NO_MATH, escape
+from gatewayx_nb.text import plain, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+StepState = Literal["running", "done", "failed"]
+
+_MAX_LINES = 100
+"""Maximum number of lines that are shown."""
+
+_MAX_CALL, _MAX_OUTCOME, _MAX_WHOLE = 120, 100, 5_000
+
+_MARKS: dict[StepState, str] = {"running": "…", "done": "→", "failed": "✗"}
+
+
+@dataclass(frozen=True, slots=True)
+class StepLine:
+    """A tool call, and what came of it.
+
+    Attributes:
+        call: The call as it is written in Python.
+        outcome: The text that the model received; empty while the tool runs.
+        state: What came of the call.
+        text: What the model wrote before it.
+    """
+
+    call: str
+    outcome: str = ""
+    state: StepState = "done"
+    text: str = ""
+
+    @property
+    def label(self) -> str:
+        """The call and its outcome in one line."""
+        call, outcome = shorten(plain(self.call), _MAX_CALL), plain(self.outcome)
+        return f"{call} {_MARKS[self.state]} {shorten(outcome, _MAX_OUTCOME)}".rstrip()
+
+
+def steps_text(lines: Sequence[StepLine]) -> str:
+    """Return a line for each call, after the text before it; empty if there are none."""
+    shown = [text for line in lines[:_MAX_LINES] for text in (plain(line.text), line.label) if text]
+    return "\n".join([*shown, *_more(lines)])
+
+
+def steps_html(lines: Sequence[StepLine]) -> str:
+    """Return the calls as folded lines of safe HTML; empty if there are none."""
+    if not lines:
+        return ""
+    items = [_line_html(line) for line in lines[:_MAX_LINES]]
+    more = "".join(f"<div>{text}</div>" for text in _more(lines))
+    return f'<div class="gatewayx-steps {NO_MATH}" style="{MUTED}">{"".join(items)}{more}</div>'
+
+
+def _more(lines: Sequence[StepLine]) -> list[str]:
+    count = len(lines) - _MAX_LINES
+    return [f"… and {count:,} more calls"] if count > 0 else []
+
+
+def _line_html(line: StepLine) -> str:
+    before = f'<div dir="auto">{escape(shorten(line.text, _MAX_WHOLE))}</div>' if line.text else ""
+    whole = _beginning(f"{line.call}\n{_MARKS[line.state]} {line.outcome}".rstrip())
+    style = f"white-space:pre-wrap;margin:.3em 0;{BOX}"
+    return (
+        f"{before}<details><summary>{escape(line.label)}</summary>"
+        f'<pre style="{style}">{escape(whole)}</pre></details>'
+    )
+
+
+def _beginning(text: str) -> str:
+    """Return the beginning of a long text, with its line breaks."""
+    return text if len(text) <= _MAX_WHOLE else f"{text[:_MAX_WHOLE]}…"

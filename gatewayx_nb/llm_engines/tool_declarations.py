@@ -1,0 +1,122 @@
+"""Declares the functions that a model may call, in the form of each dialect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from gatewayx_nb.messages import Request, ToolDefinition
+
+
+def chat_tools(request: Request) -> list[dict[str, Any]] | None:
+    """Return the ``tools`` of Chat Completions and of Cohere's Chat API; ``None`` without tools.
+
+    https://platform.openai.com/docs/api-reference/chat/create
+    """
+    return [{"type": "function", "function": _function(tool)} for tool in request.tools] or None
+
+
+def chat_choice(request: Request) -> str | dict[str, Any] | None:
+    """Return the ``tool_choice`` of Chat Completions."""
+    name = request.tool_choice
+    return name if _is_word(name) else {"type": "function", "function": {"name": name}}
+
+
+def responses_tools(request: Request) -> list[dict[str, Any]] | None:
+    """Return the ``tools`` of the Responses API, which requires the field ``strict``.
+
+    Strict mode would require every parameter, so that none could have a default.
+    """
+    return [
+        {"type": "function", **_function(tool), "strict": False} for tool in request.tools
+    ] or None
+
+
+def responses_choice(request: Request) -> str | dict[str, Any] | None:
+    """Return the ``tool_choice`` of the Responses API."""
+    name = request.tool_choice
+    return name if _is_word(name) else {"type": "function", "name": name}
+
+
+def anthropic_tools(request: Request) -> list[dict[str, Any]] | None:
+    """Return the ``tools`` of the Messages API.
+
+    https://platform.claude.com/docs/en/api/messages
+    """
+    return [
+        {**_named(tool), "input_schema": dict(tool.parameters)} for tool in request.tools
+    ] or None
+
+
+def anthropic_choice(request: Request) -> dict[str, Any] | None:
+    """Return the ``tool_choice`` of the Messages API."""
+    name = request.tool_choice
+    if name is None:
+        return None
+    if _is_word(name):
+        return {"type": "any" if name == "required" else name}
+    return {"type": "tool", "name": name}
+
+
+def gemini_tools(request: Request) -> list[dict[str, Any]] | None:
+    """Return the ``tools`` of generateContent.
+
+    https://ai.google.dev/api/caching#FunctionDeclaration
+    """
+    if not request.tools:
+        return None
+    declarations = [{**_named(tool), **_json_schema(tool)} for tool in request.tools]
+    return [{"functionDeclarations": declarations}]
+
+
+def _json_schema(tool: ToolDefinition) -> dict[str, Any]:
+    """Return the parameters of a declaration; Gemini refuses an object without properties."""
+    if not tool.parameters.get("properties"):
+        return {}
+    return {"parametersJsonSchema": dict(tool.parameters)}
+
+
+def gemini_config(request: Request) -> dict[str, Any] | None:
+    """Return the ``toolConfig`` of generateContent."""
+    name = request.tool_choice
+    if name is None:
+        return None
+    mode = {"auto": "AUTO", "none": "NONE"}.get(name, "ANY")
+    names = {} if _is_word(name) else {"allowedFunctionNames": [name]}
+    return {"functionCallingConfig": {"mode": mode, **names}}
+
+
+def cohere_tools(request: Request) -> list[dict[str, Any]] | None:
+    """Return the ``tools`` of Cohere's Chat API, which cannot name the one to call.
+
+    Only that one is declared, and a call is required.
+    """
+    tools = chat_tools(request)
+    if tools is None or _is_word(request.tool_choice):
+        return tools
+    return [tool for tool in tools if tool["function"]["name"] == request.tool_choice]
+
+
+def cohere_choice(request: Request) -> str | None:
+    """Return the ``tool_choice`` of Cohere's Chat API, which has no word for ``auto``.
+
+    https://docs.cohere.com/reference/chat
+    """
+    name = request.tool_choice
+    if name in (None, "auto"):
+        return None
+    return "NONE" if name == "none" else "REQUIRED"
+
+
+def _is_word(choice: str | None) -> bool:
+    """Return whether a choice is not the name of a tool."""
+    return choice in (None, "auto", "none", "required")
+
+
+def _named(tool: ToolDefinition) -> dict[str, Any]:
+    description = {"description": tool.description} if tool.description else {}
+    return {"name": tool.name, **description}
+
+
+def _function(tool: ToolDefinition) -> dict[str, Any]:
+    return {**_named(tool), "parameters": dict(tool.parameters)}

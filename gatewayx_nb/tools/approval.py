@@ -1,0 +1,125 @@
+"""Decides whether a tool may be called."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.replies import Step
+from gatewayx_nb.text import plain, short_repr
+from gatewayx_nb.tools.tool_result import shown_call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatewayx_nb.function_tools import Tool
+    from gatewayx_nb.messages import ToolCall
+
+Approve = Literal["ask", "never", "always"]
+
+OUTSIDE_RESULT = "after a result from outside"
+REPLAY = "after a replay of a cassette"
+"""Why a call needs permission, as the question says it."""
+
+_MAX_QUESTIONS = 3
+"""Maximum number of times that an answer is requested."""
+
+
+class RefusedError(Exception):
+    """A call is not permitted; the message is sent to the model."""
+
+
+@dataclass
+class Approval:
+    """The permissions of one call with tools.
+
+    Attributes:
+        approve: Who permits the calls that need it.
+        always: The tools that the user has permitted for the rest of the call.
+        untrusted: Why the model may follow the instructions of a stranger; empty if it has read
+            only the results of trusted functions.
+    """
+
+    approve: Approve | Callable[[Step], object] = "ask"
+    always: set[str] = field(default_factory=set)
+    untrusted: str = ""
+
+    def needs_question(self, tool: Tool) -> bool:
+        """Return whether the user must be asked before a tool is called."""
+        return self.approve == "ask" and self._is_risky(tool) and tool.name not in self.always
+
+    def decide(
+        self, tool: Tool, call: ToolCall, arguments: dict[str, object], *, can_ask: bool
+    ) -> str:
+        """Return who permits a call; see `Step.allowed_by`. It may ask the user in this thread.
+
+        Args:
+            tool: The tool.
+            call: The call.
+            arguments: Its arguments.
+            can_ask: Whether this is the thread that waits for the call.
+
+        Raises:
+            RefusedError: If nobody permits it.
+            UsageError: If the function ``approve`` returns neither True nor False.
+            KeyboardInterrupt: If the user stops the call.
+        """
+        if not self._is_risky(tool):
+            return "tools"
+        if callable(self.approve):
+            if _answer(self.approve(Step(call, arguments))):
+                return "approve"
+            raise RefusedError("the call was refused")
+        if self.approve == "always":
+            return "approve"
+        if self.approve == "never":
+            raise RefusedError("calls that need permission are not allowed here")
+        if tool.name in self.always:
+            return "you"
+        if not can_ask:
+            raise RefusedError("the call needs permission, and nobody can be asked")
+        return self._ask(tool, call, arguments)
+
+    def _is_risky(self, tool: Tool) -> bool:
+        return tool.ask or (bool(self.untrusted) and not tool.read_only)
+
+    def _ask(self, tool: Tool, call: ToolCall, arguments: dict[str, object]) -> str:
+        reason = "" if tool.ask else f" {self.untrusted}"
+        question = plain(
+            f"The model calls {shown_call(call, arguments)}{reason}."
+            " Allow it? [y]es, [a]lways in this call, [n]o, [s]top: "
+        )
+        for _ in range(_MAX_QUESTIONS):
+            try:
+                answer = input(question).strip().lower()
+            except (EOFError, OSError, RuntimeError):
+                # A kernel without a front end raises StdinNotImplementedError, a RuntimeError.
+                raise RefusedError("the call needs permission, and nobody can be asked") from None
+            if answer in ("y", "yes"):
+                return "you"
+            if answer in ("a", "always"):
+                self.always.add(tool.name)
+                return "you"
+            if answer in ("n", "no"):
+                break
+            if answer in ("s", "stop"):
+                raise KeyboardInterrupt
+        raise RefusedError("the user refused the call")
+
+
+def _answer(answer: object) -> bool:
+    """Check the answer of a function ``approve``: any other object, even "no", would be true.
+
+    Raises:
+        UsageError: If it is neither True nor False.
+    """
+    if isinstance(answer, bool):
+        return answer
+    if inspect.iscoroutine(answer):
+        answer.close()  # otherwise, Python warns that it was never awaited
+    raise UsageError(
+        f"approve must return True or False, got {short_repr(answer)}.",
+        hint="For example, `approve=lambda step: step.arguments['to'].endswith('@b.example')`.",
+    )

@@ -1,0 +1,127 @@
+"""The methods that continue a call whose tool calls have no results yet."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from gatewayx_nb.arguments import check_keywords
+from gatewayx_nb.calls import CallOptions, check_options, run_async, run_blocking
+from gatewayx_nb.concurrency import forbid_blocking_call
+from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.text import short_repr
+
+if TYPE_CHECKING:
+    from gatewayx_nb.calls import PlannedCall
+    from gatewayx_nb.replies import OpenTurn, Reply
+
+_OPTIONS = frozenset({"tools", "max_turns", "approve", "max_cost", "timeout"})
+"""The options that may change when a call is continued."""
+
+
+class ToolCaller(ABC):
+    """The methods of a pool that continue a call with tools."""
+
+    @abstractmethod
+    def _plan_resumed(
+        self, reply: Reply, options: CallOptions, results: Mapping[str, object] | None
+    ) -> PlannedCall:
+        """Return the continued call.
+
+        Args:
+            reply: The reply with the open calls.
+            options: Normalized options.
+            results: The results by ID; ``None`` to run the tools.
+        """
+
+    def resume(self, reply: Reply, **options: Any) -> Reply:  # noqa: ANN401 - those of a call
+        """Run the tool calls that a reply has left open, and continue the call.
+
+        Args:
+            reply: A reply with ``tool_calls``, for example after ``max_turns``.
+            **options: ``tools``, ``max_turns``, ``approve``, ``max_cost`` and ``timeout``; see
+                `ask`. The tools are those of the call if omitted, if this process knows them. The
+                other options stay those of the call.
+
+        Returns:
+            The reply to all requests, with the steps and figures of the earlier ones.
+
+        Raises:
+            UsageError: If the reply has no open calls, or a tool is unknown.
+            GatewayError: If the call fails.
+        """
+        forbid_blocking_call("aresume")
+        call = self._continued(reply, None, options)
+        return run_blocking(call, call.run())
+
+    async def aresume(self, reply: Reply, **options: Any) -> Reply:  # noqa: ANN401 - see `resume`
+        """Continue a call and await the reply; see `resume`."""
+        call = self._continued(reply, None, options)
+        return await run_async(call, call.run())
+
+    def submit(self, reply: Reply, result: object, **options: Any) -> Reply:  # noqa: ANN401
+        """Send results for the tool calls that a reply has left open, and continue the call.
+
+        Args:
+            reply: A reply with ``tool_calls``.
+            result: What the function would have returned or, for several calls, a dict of such
+                values by the ID of the call.
+            **options: As in `resume`.
+
+        Raises:
+            UsageError: If the reply has no open calls, or a call has no result.
+            GatewayError: If the call fails.
+        """
+        forbid_blocking_call("asubmit")
+        call = self._continued(reply, _results(reply, result), options)
+        return run_blocking(call, call.run())
+
+    async def asubmit(self, reply: Reply, result: object, **options: Any) -> Reply:  # noqa: ANN401
+        """Send results, continue the call and await the reply; see `submit`."""
+        call = self._continued(reply, _results(reply, result), options)
+        return await run_async(call, call.run())
+
+    def _continued(
+        self, reply: Reply, results: Mapping[str, object] | None, options: Mapping[str, Any]
+    ) -> PlannedCall:
+        check_keywords(options, _OPTIONS)
+        _open_turn(reply)
+        checked = check_options(cast("CallOptions", dict(options)))
+        return self._plan_resumed(reply, checked, results)
+
+
+def _open_turn(reply: Reply) -> OpenTurn:
+    turn = getattr(reply, "open_turn", None)
+    if turn is None:
+        raise UsageError(
+            "the reply has no open tool calls.",
+            hint="Only a call with `tools` that ended at `max_turns` can be continued.",
+        )
+    return cast("OpenTurn", turn)
+
+
+def _results(reply: Reply, result: object) -> dict[str, object]:
+    """Return the result of each open call by its ID."""
+    _open_turn(reply)
+    ids = [call.id for call in reply.tool_calls]
+    if isinstance(result, Mapping) and set(result) <= set(ids) and result:
+        missing = [call for call in ids if call not in result]
+        if missing:
+            raise UsageError(
+                f"the result of tool call {missing[0]!r} is missing.",
+                hint=f"The open calls are {', '.join(map(repr, ids))}.",
+            )
+        return dict(result)
+    if len(ids) == 1:
+        return {ids[0]: result}
+    raise UsageError(
+        f"the reply has {len(ids)} open tool calls, so result must be a dict by their IDs, got"
+        f" {short_repr(result)}.{_suggestion(result, ids)}",
+        hint=f"The open calls are {', '.join(map(repr, ids))}.",
+    )
+
+
+def _suggestion(result: object, ids: list[str]) -> str:
+    keys = list(result) if isinstance(result, Mapping) else []
+    return did_you_mean(str(keys[0]), ids) if keys else ""

@@ -1,0 +1,461 @@
+"""A call whose model calls functions: requests and tool calls in turn, until the answer."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+import operator
+import time
+from dataclasses import astuple, replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from gatewayx_nb import bounded_json
+from gatewayx_nb.calls import MAX_TURNS, attach_images, read_messages
+from gatewayx_nb.concurrency import CallerThread
+from gatewayx_nb.errors import DeadlineError, TransportError, UsageError, did_you_mean
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.messages import Carried, Message, ToolCall, ToolResult
+from gatewayx_nb.replies import OpenTurn, Reply, Step, Usage
+from gatewayx_nb.tools.approval import OUTSIDE_RESULT, REPLAY, Approval
+from gatewayx_nb.tools.tool_run import ToolRunner, shown_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from gatewayx_nb.calls import (
+        CallOptions,
+        ChunkHandler,
+        ConversationSlot,
+        PartialReply,
+        PlannedCall,
+    )
+    from gatewayx_nb.concurrency import Portal
+    from gatewayx_nb.function_tools import Tool
+    from gatewayx_nb.images import Image
+    from gatewayx_nb.messages import Prompt
+    from gatewayx_nb.tools.approval import Approve
+
+_MAX_CALLS = 100
+"""Maximum number of tool calls in one turn that are run."""
+
+_LOOP_OPTIONS = ("max_turns", "approve")
+"""Options of the whole call, which its requests do not have."""
+
+_TOOL_OPTIONS = ("tool_choice", *_LOOP_OPTIONS)
+"""Options that have no effect without tools."""
+
+_OVER_LIMIT = f"only the first {_MAX_CALLS} calls of a turn are run; this one was not"
+
+
+class ToolHost(Protocol):
+    """What a call with tools needs from the pool."""
+
+    @property
+    def portal(self) -> Portal:
+        """The event loop on which the call runs."""
+
+    @property
+    def approve(self) -> Approve:
+        """Who permits calls that need permission, if the caller does not say."""
+
+    @property
+    def tool_timeout(self) -> float:
+        """Seconds for an asynchronous tool."""
+
+    def plan_turn(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
+        """Return one request of the call; nothing is sent."""
+
+    def known_call(self, reply: Reply) -> PlannedCall:
+        """Return a call that returns this reply; nothing is sent."""
+
+    def slot(self, chat: object) -> ConversationSlot | None:
+        """Return the position of the next turn in a conversation; ``None`` for ``None``."""
+
+    @property
+    def runs_recorded_calls(self) -> bool:
+        """Whether the functions run whose calls a cassette has, as the user has requested."""
+
+    def redact(self, text: str) -> str:
+        """Mask the keys of the pool in a text."""
+
+    def recorded_results(
+        self, messages: Sequence[Message], options: CallOptions
+    ) -> Sequence[ToolResult] | None:
+        """Return the results that a cassette has for the calls at the end of a conversation.
+
+        Raises:
+            CassetteMissError: If it has none, although it must.
+        """
+
+
+def check_tool_options(options: CallOptions) -> None:
+    """Check that no option for tools is set without tools.
+
+    Raises:
+        UsageError: If one is set.
+    """
+    for name in _TOOL_OPTIONS:
+        if options.get(name) is not None:
+            raise UsageError(
+                f"{name} has no effect without `tools`.", hint=Hint("omit_option", option=name)
+            )
+
+
+class ToolLoop:
+    """A call with tools; implements `PlannedCall`.
+
+    Each request is a planned call of its own, with its own limits, retries and recording.
+
+    Args:
+        host: The pool.
+        prompt: The prompt.
+        options: Normalized options, with tools.
+        streamed: Whether the caller receives the answer as it arrives.
+        resumed: The reply whose tool calls are answered first, instead of a request.
+        submitted: The results of these calls by ID; if omitted, the tools are run.
+
+    Raises:
+        GatewayError: If the first request cannot be made.
+    """
+
+    timeout = math.inf  # each request has its own deadline, and a tool may ask the user
+
+    def __init__(  # noqa: PLR0913 - the last two continue a call
+        self,
+        host: ToolHost,
+        prompt: Prompt,
+        options: CallOptions,
+        *,
+        streamed: bool,
+        resumed: Reply | None = None,
+        submitted: Mapping[str, object] | None = None,
+    ) -> None:
+        self.portal, self.caller = host.portal, CallerThread()
+        self._host, self._streamed = host, streamed
+        self._tools = {tool.name: tool for tool in cast("tuple[Tool, ...]", options["tools"])}
+        # The reply that is continued counts as the first turn.
+        self._max_turns = (options.get("max_turns") or MAX_TURNS) + (resumed is not None)
+        self._max_cost = cast("Decimal | None", options.get("max_cost"))
+        _check_choice(options.get("tool_choice"), self._tools)
+        messages = read_messages(prompt)
+        if pictures := cast("tuple[Image, ...]", options.get("images", ())):
+            messages = attach_images(messages, pictures)
+        self._messages: tuple[Message, ...] = messages
+        self._slot = host.slot(options.get("chat"))
+        self._options = _turn_options(options, self._slot)
+        self._approval = Approval(cast("Any", options.get("approve") or host.approve))
+        is_in_chat = self._slot is not None and self._slot.has_outside_text
+        is_in_steps = resumed is not None and any(step.outside for step in resumed.steps)
+        if is_in_chat or is_in_steps or _has_outside_result(messages, self._tools):
+            self._approval.untrusted = OUTSIDE_RESULT
+        self._runner = ToolRunner(
+            self._tools, self._approval, self.caller, host.tool_timeout, host.redact
+        )
+        self._submitted = submitted
+        if resumed is None:
+            self._current = host.plan_turn(messages, self._options, streamed=streamed)
+        else:
+            self._current = host.known_call(replace(resumed, steps=(), open_turn=None))
+        self._partial = _LoopPartial(self._current.partial)
+        self._partial.steps += resumed.steps if resumed else ()
+        self._text_before = ""
+
+    @property
+    def partial(self) -> PartialReply:
+        """The part of the answer received so far, with the steps before it."""
+        return cast("PartialReply", self._partial)
+
+    async def run(self, emit: ChunkHandler | None = None) -> Reply:
+        """Make requests and run tools until the model answers or ``max_turns`` is reached.
+
+        Raises:
+            GatewayError: If a request fails.
+            KeyboardInterrupt: If the user stops a tool.
+        """
+        try:
+            for turn in range(1, self._max_turns + 1):
+                if turn > 1:
+                    self._current = await asyncio.to_thread(self._plan_turn)
+                    self._partial.begin_request(self._current.partial)
+                reply = await self._send(emit)
+                self._partial.replies.append(reply)
+                if turn == self._max_turns or not await self._continue(reply):
+                    break
+        finally:
+            self._runner.close()
+        reply = self._partial.whole_reply()
+        if reply.tool_calls:
+            reply = replace(reply, open_turn=self._open_turn())
+        if self._slot is not None:
+            self._slot.add_turn(self._messages, reply)
+        return reply
+
+    def _open_turn(self) -> OpenTurn:
+        """Return what is needed to continue the call."""
+        functions = ("tools", "chat")
+        options = {name: value for name, value in self._options.items() if name not in functions}
+        return OpenTurn(self._messages, options, tuple(self._tools))
+
+    def _plan_turn(self) -> PlannedCall:
+        options: CallOptions = {**self._options}
+        # A choice of "required" or of one tool would never let the model answer.
+        if options.get("tool_choice") not in (None, "none"):
+            options["tool_choice"] = "auto"
+        if self._max_cost is not None:
+            spent = sum((reply.cost or Decimal(0) for reply in self._partial.replies), Decimal(0))
+            options["max_cost"] = max(Decimal(0), self._max_cost - spent)
+        return self._host.plan_turn(self._messages, options, streamed=self._streamed)
+
+    async def _send(self, emit: ChunkHandler | None) -> Reply:
+        call = self._current
+        try:
+            limit = None if math.isinf(call.timeout) else call.timeout
+            return await call.portal.arun(call.run(emit), limit)
+        except TimeoutError:
+            raise call.deadline_error() from None
+
+    async def _continue(self, reply: Reply) -> bool:
+        """Add a reply and the results of its calls to the conversation, unless it is the answer.
+
+        Returns:
+            Whether another request follows.
+        """
+        if reply.carried is not None and reply.carried.is_paused:
+            self._partial.keep_text()
+            self._messages += (reply.message,)
+            return True
+        if not reply.tool_calls or reply.finish_reason == "length":
+            return False
+        self._text_before = self._partial.begin_tools()
+        redact = self._host.redact
+        calls = [
+            replace(call, name=redact(call.name), arguments=redact(call.arguments))
+            for call in reply.tool_calls
+        ]
+        message = _answer_message(reply, calls)
+        # Whoever wrote the file may instruct the model, or call a function themselves.
+        if reply.replayed and not self._host.runs_recorded_calls:
+            self._approval.untrusted = self._approval.untrusted or REPLAY
+        results = self._submitted_results(calls) or self._replayed_results(reply, message, calls)
+        if results is None:
+            results = [await self._result(call, number) for number, call in enumerate(calls)]
+        self._messages += (message, Message("tool", results))
+        return True
+
+    async def _result(self, call: ToolCall, number: int) -> ToolResult:
+        """Run a call, the ``number``-th of its turn, and return its result."""
+        self._add_step(Step(call, shown_arguments(call)), is_first=number == 0)
+        steps = self._partial.steps
+        if number >= _MAX_CALLS:
+            steps[-1] = replace(steps[-1], error=_OVER_LIMIT, sent=_OVER_LIMIT, seconds=0.0)
+            return ToolResult(call.id, _OVER_LIMIT, name=call.name, is_error=True)
+        outcome = await self._runner.run(steps[-1])
+        steps[-1] = outcome.step
+        return outcome.result
+
+    def _submitted_results(self, calls: Sequence[ToolCall]) -> list[ToolResult] | None:
+        """Return the results that the caller has submitted, once."""
+        submitted, self._submitted = self._submitted, None
+        if submitted is None:
+            return None
+        results = []
+        for number, call in enumerate(calls):
+            outcome = self._runner.submitted(Step(call, shown_arguments(call)), submitted[call.id])
+            self._add_step(outcome.step, is_first=number == 0)
+            results.append(outcome.result)
+        return results
+
+    def _replayed_results(
+        self, reply: Reply, message: Message, calls: Sequence[ToolCall]
+    ) -> list[ToolResult] | None:
+        """Return the results that a cassette has for the calls of a replayed reply, if any."""
+        if not reply.replayed:
+            return None
+        recorded = self._host.recorded_results((*self._messages, message), self._options)
+        if recorded is None:
+            return None
+        results = [
+            ToolResult(call.id, result.parts, call.name, result.is_error)
+            for call, result in zip(calls, recorded, strict=False)
+        ]
+        for number, (call, result) in enumerate(zip(calls, results, strict=False)):
+            step = Step(
+                call,
+                shown_arguments(call),
+                sent=result.content,
+                error=result.content if result.is_error else "",
+                seconds=0.0,
+                allowed_by="replay",
+                outside=_is_outside(self._tools.get(call.name)),
+            )
+            self._add_step(step, is_first=number == 0)
+        return results
+
+    def _add_step(self, step: Step, *, is_first: bool) -> None:
+        """Add a step; the first one of a turn has what the model wrote before its calls."""
+        text = self._text_before if is_first else ""
+        self._partial.steps.append(replace(step, text=text))
+
+    def closed_error(self) -> TransportError:
+        """Return the error to raise if the pool is closed during the call."""
+        return self._current.closed_error()
+
+    def deadline_error(self) -> DeadlineError:
+        """Return the error to raise if the call exceeds its deadline."""
+        return self._current.deadline_error()
+
+
+class _LoopPartial:
+    """The partial answer of the current request, and the steps and figures of those before it.
+
+    It has the attributes of a `PartialReply`. Most are those of the current request.
+
+    Attributes:
+        replies: The replies to the finished requests.
+        steps: The tool calls so far.
+        started: Monotonic time at which the call began.
+    """
+
+    def __init__(self, current: PartialReply) -> None:
+        self._current, self._are_tools_running = current, False
+        self._paused_text: list[str] = []
+        self.replies: list[Reply] = []
+        self.steps: list[Step] = []
+        self.started = time.monotonic()
+
+    def begin_request(self, current: PartialReply) -> None:
+        """Show the answer to another request from now on."""
+        self._current, self._are_tools_running = current, False
+
+    def keep_text(self) -> None:
+        """Put the text of the last reply, which the provider has paused, before the next one."""
+        self._paused_text.append(self.replies[-1].text)
+
+    def begin_tools(self) -> str:
+        """Show only the steps, and return the text before them."""
+        self._are_tools_running = True
+        text = "".join((*self._paused_text, self.replies[-1].text))
+        self._paused_text = []
+        return text
+
+    @property
+    def text(self) -> list[str]:
+        """The pieces of the answer to the current request."""
+        return [] if self._are_tools_running else [*self._paused_text, *self._current.text]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the model has reported why it stopped, and no tool is running."""
+        return not self._are_tools_running and self._current.has_ended
+
+    def reply(self, *, interrupted: bool = False, parsed: Any = None) -> Reply:  # noqa: ANN401
+        """Return the partial answer as a reply."""
+        if self._are_tools_running:
+            last = replace(
+                self.replies[-1],
+                text="",
+                tool_calls=(),
+                finish_reason="other",
+                interrupted=interrupted,
+            )
+            return _merged(self.replies[:-1], last, self.steps)
+        last = self._current.reply(interrupted=interrupted, parsed=parsed)
+        return self._merged(self.replies, last)
+
+    def whole_reply(self) -> Reply:
+        """Return the reply after the last request."""
+        return self._merged(self.replies[:-1], self.replies[-1])
+
+    def _merged(self, earlier: Sequence[Reply], last: Reply) -> Reply:
+        if self._paused_text:
+            last = replace(last, text="".join((*self._paused_text, last.text)))
+        return _merged(earlier, last, self.steps)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the attributes of a `PartialReply`
+        return getattr(self._current, name)
+
+
+def _turn_options(options: CallOptions, slot: ConversationSlot | None) -> CallOptions:
+    """Return the options of each request; only the whole call is added to a conversation."""
+    unneeded = {*_LOOP_OPTIONS, "images", "chat"}
+    kept = {name: value for name, value in options.items() if name not in unneeded}
+    if slot is not None:
+        kept["chat"] = slot.without_adding()
+    return cast("CallOptions", kept)
+
+
+def _has_outside_result(messages: Iterable[Message], tools: Mapping[str, Tool]) -> bool:
+    """Return whether messages of the caller have a result that may contain text from outside."""
+    names: dict[str, str] = {}
+    for message in messages:
+        names.update((call.id, call.name) for call in message.tool_calls)
+        for result in message.tool_results:
+            if _is_outside(tools.get(result.name or names.get(result.id, ""))):
+                return True
+    return False
+
+
+def _is_outside(tool: Tool | None) -> bool:
+    """Return whether the results of a tool are not trusted; ``None`` is an unknown tool."""
+    return tool is None or tool.outside
+
+
+def _answer_message(reply: Reply, calls: Sequence[ToolCall]) -> Message:
+    """Return a reply as a message with calls that every provider accepts.
+
+    Some providers take arguments only as a JSON object, so others are omitted.
+    """
+    sent = tuple(
+        call if _is_object(call.arguments) else replace(call, arguments="{}") for call in calls
+    )
+    if sent == reply.tool_calls:
+        return reply.message
+    message, carried = Message("assistant", (reply.text, *sent)), reply.carried
+    is_masked = tuple(calls) != reply.tool_calls
+    if carried is None or carried.has_calls or is_masked:
+        return message
+    # DeepSeek refuses a turn without its reasoning, whatever its calls are.
+    carried = Carried.of(carried.engine, carried.data, message)
+    return Message("assistant", message.parts, carried=carried)
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(bounded_json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _check_choice(choice: str | None, tools: Iterable[str]) -> None:
+    if choice in (None, "auto", "none", "required") or choice in tools:
+        return
+    raise UsageError(
+        f"tool_choice must be 'auto', 'none', 'required' or the name of a tool, got {choice!r}."
+        f"{did_you_mean(str(choice), tools)}",
+        hint=f"The tools are {', '.join(tools)}.",
+    )
+
+
+def _merged(earlier: Sequence[Reply], last: Reply, steps: Iterable[Step]) -> Reply:
+    """Return the last reply with the figures of all requests."""
+    replies = (*earlier, last)
+    costs = [reply.cost for reply in replies]
+    known = [cost for cost in costs if cost is not None]
+    return replace(
+        last,
+        usage=functools.reduce(_add_usage, (reply.usage for reply in replies)),
+        cost=sum(known, Decimal(0)) if len(known) == len(costs) else None,
+        latency=sum(reply.latency for reply in replies),
+        time_to_first=replies[0].time_to_first,
+        attempts=sum(map(operator.attrgetter("attempts"), replies)),
+        dropped=tuple(dict.fromkeys(name for reply in replies for name in reply.dropped)),
+        steps=tuple(steps),
+    )
+
+
+def _add_usage(one: Usage, other: Usage) -> Usage:
+    """Return the sum; a count that one request did not report is unknown, not zero."""
+    pairs = zip(astuple(one), astuple(other), strict=True)
+    return Usage(*(None if None in pair else sum(pair) for pair in pairs))

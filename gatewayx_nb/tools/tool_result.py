@@ -1,0 +1,105 @@
+"""Converts what a function returns or raises to what the model receives."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
+
+from gatewayx_nb import images
+from gatewayx_nb.images import Image
+from gatewayx_nb.prompts import ROWS, table_kind, to_text
+from gatewayx_nb.text import well_formed
+
+if TYPE_CHECKING:
+    from gatewayx_nb.messages import ToolCall
+
+MAX_CHARACTERS = 20_000
+"""Maximum number of characters of a result."""
+
+_MAX_PARTS = 100
+"""Maximum number of items of a list with images that are sent."""
+
+_MAX_ERROR = 500
+"""Maximum number of characters of an error's message."""
+
+_PATH = re.compile(r"(?:(?<![\w:/.])|(?<=file:))(?:[A-Za-z]:)?[\\/](?:[^\s\\/'\":<>|]++[\\/])++")
+"""The folders of an absolute path; a URL's path follows its host and is kept."""
+
+
+def result_parts(value: object) -> tuple[str | Image, ...]:
+    """Return a function's result as the parts of a tool result.
+
+    A str is sent as it is, a DataFrame or a Series as the table that prompts use, a figure or an
+    image as an image, and other values as JSON.
+
+    Raises:
+        ValueError: If the value cannot be sent; the message is one line.
+    """
+    if isinstance(value, (list, tuple)) and any(map(_is_image, value[:_MAX_PARTS])):
+        return tuple(part for item in value[:_MAX_PARTS] for part in result_parts(item))
+    if _is_image(value):
+        return (images.load(value),)
+    # A subclass of str may do anything in its methods.
+    text = str.__str__(value) if isinstance(value, str) else _to_text(value)
+    if len(text) > MAX_CHARACTERS:
+        note = f"\n[Cut: the result has {len(text):,} characters.]"
+        text = text[:MAX_CHARACTERS] + note
+    return (well_formed(text),)
+
+
+def _is_image(value: object) -> bool:
+    is_image_file = isinstance(value, bytes) and images.sniff(value[:16]) is not None
+    return isinstance(value, Image) or is_image_file or images.is_drawable(value)
+
+
+def _to_text(value: object) -> str:
+    if table_kind(value) is not None:
+        return to_text("result", value, "", ROWS, ())
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        raise ValueError("the function returned bytes, which are not an image; return a str")  # noqa: TRY004 - shown to the model like any invalid result
+    if inspect.iscoroutine(value):
+        value.close()  # otherwise, Python warns that it was never awaited
+        raise ValueError("the function returned a coroutine; write it with `async def`")
+    if isinstance(value, (AsyncIterator, Iterator)) or inspect.isawaitable(value):
+        kind = type(value).__name__
+        raise ValueError(f"the function returned a {kind}, which has no value; return a list")
+    import msgspec  # imported on first use, because most calls have no tools
+
+    try:
+        plain = msgspec.to_builtins(value, enc_hook=_represent, str_keys=True)
+        return msgspec.json.encode(plain).decode()
+    except RecursionError:
+        raise ValueError("the function returned a value that contains itself") from None
+    except UnicodeEncodeError:  # a lone surrogate
+        return repr(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"the result cannot be written as JSON: {reason}") from None
+
+
+def _represent(value: object) -> object:
+    to_dict = getattr(value, "model_dump", None)  # of a pydantic model
+    if callable(to_dict):
+        return to_dict(mode="json")
+    to_list = getattr(value, "tolist", None)  # of numpy
+    return to_list() if callable(to_list) else str(value)
+
+
+def error_text(error: BaseException) -> str:
+    """Return an exception in one line, without the folders of paths."""
+    try:
+        message = " ".join(str(error).split())
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - the exception's own code may fail
+        message = ""
+    message = _PATH.sub("", message[: 10 * _MAX_ERROR])[:_MAX_ERROR]
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def shown_call(call: ToolCall, arguments: dict[str, object]) -> str:
+    """Return a call as it is written in Python, for a question to the user."""
+    listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return f"{call.name}({listed or ('' if arguments else call.arguments.strip('{} '))})"

@@ -1,0 +1,250 @@
+"""Runs one tool call: checks its arguments, asks for permission, and converts the result."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from gatewayx_nb import bounded_json
+from gatewayx_nb.concurrency import Portal, is_being_cancelled, run_in_thread
+from gatewayx_nb.errors import did_you_mean
+from gatewayx_nb.messages import ToolResult
+from gatewayx_nb.tools.approval import OUTSIDE_RESULT, RefusedError
+from gatewayx_nb.tools.tool_result import error_text, result_parts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gatewayx_nb.concurrency import CallerThread
+    from gatewayx_nb.function_tools import Tool
+    from gatewayx_nb.images import Image
+    from gatewayx_nb.messages import ToolCall
+    from gatewayx_nb.replies import Step
+    from gatewayx_nb.tools.approval import Approval
+
+
+_PATIENCE = 2.0
+"""Maximum seconds for a cancelled function to end, before its thread is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished tool call: the step, and the parts of the result that the model receives."""
+
+    step: Step
+    parts: tuple[str | Image, ...]
+
+    @property
+    def result(self) -> ToolResult:
+        """The result."""
+        call = self.step.call
+        return ToolResult(call.id, self.parts, call.name, bool(self.step.error))
+
+
+class ToolRunner:
+    """Runs the tool calls of one call.
+
+    Args:
+        tools: The tools, by name.
+        approval: Decides whether a tool may be called.
+        caller: The thread that waits for the call; plain functions run there.
+        timeout: Seconds for an asynchronous function, and for any function if no thread waits.
+        redact: Masks the keys of the pool in a text.
+    """
+
+    def __init__(
+        self,
+        tools: Mapping[str, Tool],
+        approval: Approval,
+        caller: CallerThread,
+        timeout: float,
+        redact: Callable[[str], str],
+    ) -> None:
+        self._tools, self._approval = tools, approval
+        self._caller, self._timeout, self._redact = caller, timeout, redact
+        self._portal: Portal | None = None
+
+    async def run(self, step: Step) -> Outcome:
+        """Run the call of a step.
+
+        Raises:
+            KeyboardInterrupt: If the user stops it.
+        """
+        started = time.monotonic()
+        tool = self._tools.get(step.call.name)
+        if tool is not None:
+            step = replace(step, outside=tool.outside)
+        try:
+            done = await (self._call(tool, step) if tool else self._refuse_name(step))
+        except RefusedError as error:
+            done = _failed(step, self._redact(str(error)))
+        if step.outside:
+            self._approval.untrusted = OUTSIDE_RESULT
+        return replace(done, step=replace(done.step, seconds=time.monotonic() - started))
+
+    def submitted(self, step: Step, value: object) -> Outcome:
+        """Return the outcome of a call whose result the caller has submitted."""
+        tool = self._tools.get(step.call.name)
+        if tool is None or tool.outside:
+            step = replace(step, outside=True)
+            self._approval.untrusted = OUTSIDE_RESULT
+        done = self._finished(step, dict(step.arguments), "you", value)
+        return replace(done, step=replace(done.step, seconds=0.0))
+
+    def close(self) -> None:
+        """Stop the event loop of asynchronous tools."""
+        if self._portal is not None:
+            self._portal.stop()
+
+    async def _call(self, tool: Tool, step: Step) -> Outcome:
+        try:
+            bound = tool.bind(step.call.arguments)
+            # These are other objects, because the function may change its arguments.
+            shown = dict(tool.bind(step.call.arguments).arguments)
+        except ValueError as error:
+            raise RefusedError(str(error)) from None
+        except Exception as error:  # noqa: BLE001 - the types of the parameters are the user's code
+            raise RefusedError(error_text(error)) from None
+        # A positional-only parameter can only be passed with all those before it.
+        bound.apply_defaults()
+        if _is_async(tool.function):
+            allowed_by = await self._permit(tool, step, shown)
+            function = partial(tool.function, *bound.args, **bound.kwargs)
+            finish = partial(self._finished, step, shown, allowed_by)
+            return await self._run_async(function, finish)
+        call = partial(self._call_here, tool, step, bound, shown)
+        if self._caller.is_waiting:
+            return await self._caller.run(partial(call, can_ask=True))
+        return await self._in_thread(partial(call, can_ask=False))
+
+    def _call_here(
+        self,
+        tool: Tool,
+        step: Step,
+        bound: inspect.BoundArguments,
+        shown: dict[str, Any],
+        *,
+        can_ask: bool,
+    ) -> Outcome:
+        """Ask for permission and call the function, in this thread."""
+        allowed_by = self._approval.decide(tool, step.call, shown, can_ask=can_ask)
+        try:
+            outcome: object = tool.function(*bound.args, **bound.kwargs)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            if _has_interrupt(error):
+                raise KeyboardInterrupt from error
+            outcome = _Raised(error)
+        return self._finished(step, shown, allowed_by, outcome)
+
+    async def _refuse_name(self, step: Step) -> NoReturn:
+        name = step.call.name
+        raise RefusedError(
+            f"there is no tool {name!r}.{did_you_mean(name, self._tools)}"
+            f" The tools are {', '.join(self._tools)}."
+        )
+
+    async def _permit(self, tool: Tool, step: Step, shown: dict[str, Any]) -> str:
+        decide = partial(self._approval.decide, tool, step.call, shown)
+        if self._caller.is_waiting:
+            return await self._caller.run(partial(decide, can_ask=True))
+        return await run_in_thread(decide, can_ask=False)  # `approve` may block
+
+    async def _in_thread(self, call: Callable[[], Outcome]) -> Outcome:
+        try:
+            return await asyncio.wait_for(run_in_thread(call), self._timeout)
+        except TimeoutError:
+            raise RefusedError(self._timeout_message) from None
+
+    async def _run_async(
+        self, function: Callable[[], Any], finish: Callable[[object], Outcome]
+    ) -> Outcome:
+        """Await an asynchronous function on a loop of its own, so that it blocks no other call."""
+        if self._portal is None:
+            self._portal = Portal("gatewayx tools", patience=_PATIENCE)
+
+        async def run() -> Outcome:
+            outcome: object
+            try:
+                outcome = await function()
+            except asyncio.CancelledError as error:
+                if is_being_cancelled():
+                    raise
+                outcome = _Raised(error)
+            # Ctrl-C and Stop cancel this task, and interrupt only the main thread.
+            except BaseException as error:  # noqa: BLE001 - the user's code
+                outcome = _Raised(error)
+            return finish(outcome)
+
+        try:
+            return await self._portal.arun(run(), self._timeout)
+        except TimeoutError:
+            return finish(_Raised(TimeoutError(self._timeout_message)))
+
+    @property
+    def _timeout_message(self) -> str:
+        return f"the function took longer than {self._timeout:g} s"
+
+    def _finished(
+        self, step: Step, arguments: dict[str, Any], allowed_by: str, outcome: object
+    ) -> Outcome:
+        """Return what the model receives; a key of the pool is masked, or its result withheld.
+
+        Raises:
+            KeyboardInterrupt: If the user stopped the function.
+        """
+        step = replace(step, arguments=arguments, allowed_by=allowed_by)
+        if isinstance(outcome, _Raised):
+            return _failed(step, self._redact(error_text(outcome.error)))
+        try:
+            parts = result_parts(outcome)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001 - converting a value runs its code
+            text = str(error) if isinstance(error, ValueError) else error_text(error)
+            return _failed(step, self._redact(text))
+        if any(self._has_key(part) for part in parts):
+            return _failed(step, "the result contains a key and was withheld")
+        texts = "\n\n".join(part for part in parts if isinstance(part, str))
+        return Outcome(replace(step, result=outcome, sent=texts), parts)
+
+    def _has_key(self, part: str | Image) -> bool:
+        # An image may have text in its metadata.
+        text = part if isinstance(part, str) else part.data.decode("latin-1")
+        return self._redact(text) != text
+
+
+class _Raised:
+    """The exception that a function has raised."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
+def _has_interrupt(error: BaseException) -> bool:
+    """Return whether an event loop of the function has put Ctrl-C or Stop into a group."""
+    return isinstance(error, BaseExceptionGroup) and bool(error.subgroup(KeyboardInterrupt))
+
+
+def _is_async(function: Callable[..., Any]) -> bool:
+    """Return whether a function, or an object that is called like one, is asynchronous."""
+    call = getattr(type(function), "__call__", None)  # noqa: B004 - the method itself
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+def _failed(step: Step, error: str) -> Outcome:
+    return Outcome(replace(step, error=error, sent=error), (error,))
+
+
+def shown_arguments(call: ToolCall) -> dict[str, Any]:
+    """Return the arguments of a call as a dict; empty if they are not a JSON object."""
+    try:
+        values = bounded_json.loads(call.arguments)
+    except (ValueError, RecursionError):
+        return {}
+    return values if isinstance(values, dict) else {}
