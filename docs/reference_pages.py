@@ -149,9 +149,14 @@ def write(docs: Path) -> None:
         _write(docs / "reference" / name, text)
     for name, source in COPIED.items():
         text = (docs.parent / source).read_text(encoding="utf-8")
-        _write(docs / name, linked(text, source))
+        head = _NO_SEARCH if name == "changelog.md" else ""
+        _write(docs / name, head + linked(text, source))
     for notebook in sorted((docs.parent / "notebooks").glob("[0-9]*.ipynb")):
         _write(docs / "notebooks" / notebook.name, _notebook(notebook))
+
+
+_NO_SEARCH = "---\nnosearch: true\n---\n\n"
+"""Front matter of the changelog, which would be the first hit of nearly every search."""
 
 
 def _write(path: Path, text: str) -> None:

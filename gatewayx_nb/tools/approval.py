@@ -89,7 +89,7 @@ class Approval:
         reason = "" if tool.ask else f" {self.untrusted}"
         question = plain(
             f"The model calls {shown_call(call, arguments)}{reason}."
-            " Allow it? [y]es, [a]lways in this call, [n]o, [s]top: "
+            f" Allow it? [y]es, [a]lways for {call.name} in this call, [n]o, [s]top: "
         )
         for _ in range(_MAX_QUESTIONS):
             try:

@@ -360,9 +360,18 @@ class _LoopPartial:
                 finish_reason="other",
                 interrupted=interrupted,
             )
-            return _merged(self.replies[:-1], last, self.steps)
+            return _merged(self.replies[:-1], last, self._ended_steps())
         last = self._current.reply(interrupted=interrupted, parsed=parsed)
         return self._merged(self.replies, last)
+
+    def _ended_steps(self) -> list[Step]:
+        """Return the steps; a function that was running is marked as stopped."""
+        return [
+            replace(step, error="stopped", sent="stopped", seconds=0.0)
+            if step.seconds is None
+            else step
+            for step in self.steps
+        ]
 
     def whole_reply(self) -> Reply:
         """Return the reply after the last request."""

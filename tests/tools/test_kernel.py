@@ -94,7 +94,7 @@ def test_a_stopped_cell_keeps_its_steps(kernel):
     kernel.interrupt()
     outcome = kernel.finish(cell, timeout=30)
 
-    assert "wait(seconds=60) …" in outcome.last_display["text/plain"]
+    assert "wait(seconds=60) ✗ stopped" in outcome.last_display["text/plain"]
     assert kernel.run("print(_reply.interrupted, len(_reply.steps))").text == "True 1\n"
 
 
