@@ -43,7 +43,7 @@ from gatewayx_nb.calls.table import (
     text_columns,
     to_frame,
 )
-from gatewayx_nb.calls.tool_options import MAX_TURNS
+from gatewayx_nb.calls.tool_options import MAX_TURNS, ResumeOptions
 
 __all__ = [
     "MAX_TURNS",
@@ -67,6 +67,7 @@ __all__ = [
     "PlannedCall",
     "Planner",
     "ReplyStream",
+    "ResumeOptions",
     "RowFolding",
     "Table",
     "TableColumn",

@@ -34,8 +34,8 @@ def _to_recorded(tools: Iterable[Tool | ToolDefinition]) -> tuple[dict[str, Any]
     )
 
 
-class ToolOptions(TypedDict, total=False):
-    """The keyword arguments for functions that the model may call."""
+class ResumeOptions(TypedDict, total=False):
+    """The keyword arguments of a call with tools that may change when it is continued."""
 
     tools: Annotated[
         object,
@@ -47,16 +47,6 @@ class ToolOptions(TypedDict, total=False):
             repeatable=True,
             default=(),
             group="Context",
-        ),
-    ]
-    tool_choice: Annotated[
-        str | None,
-        Option(
-            _choice,
-            "'auto', 'none', 'required' or the name of the tool to call first; 'auto' if omitted",
-            "",
-            "required",
-            to_recorded=str,
         ),
     ]
     max_turns: Annotated[
@@ -73,5 +63,20 @@ class ToolOptions(TypedDict, total=False):
             " omitted",
             "",
             "never",
+        ),
+    ]
+
+
+class ToolOptions(ResumeOptions, total=False):
+    """The keyword arguments for functions that the model may call."""
+
+    tool_choice: Annotated[
+        str | None,
+        Option(
+            _choice,
+            "'auto', 'none', 'required' or the name of the tool to call first; 'auto' if omitted",
+            "",
+            "required",
+            to_recorded=str,
         ),
     ]

@@ -7,17 +7,36 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from gatewayx_nb.arguments import check_keywords
-from gatewayx_nb.calls import CallOptions, check_options, run_async, run_blocking
+from gatewayx_nb.calls import (
+    CallOptions,
+    ResumeOptions,
+    check_options,
+    option_table,
+    run_async,
+    run_blocking,
+    show_options,
+)
 from gatewayx_nb.concurrency import forbid_blocking_call
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from gatewayx_nb.calls import PlannedCall
     from gatewayx_nb.replies import OpenTurn, Reply
 
-_OPTIONS = frozenset({"tools", "max_turns", "approve", "max_cost", "timeout"})
-"""The options that may change when a call is continued."""
+_OPTIONS = frozenset(option_table(ResumeOptions))
+
+_MEANINGS = {
+    "reply": "the reply with open ``tool_calls``, for example after `max_turns`",
+    "result": (
+        "what the function would have returned; for several calls, a dict of such values by the ID"
+        " of the call"
+    ),
+    "tools": "the functions; those of the call if omitted, if this process knows them",
+}
+"""The meanings of the parameters that differ from those of `ask`."""
 
 
 class ToolCaller(ABC):
@@ -35,14 +54,11 @@ class ToolCaller(ABC):
             results: The results by ID; ``None`` to run the tools.
         """
 
-    def resume(self, reply: Reply, **options: Any) -> Reply:  # noqa: ANN401 - those of a call
+    @show_options(ResumeOptions, _MEANINGS)
+    def resume(self, reply: Reply, **options: Unpack[ResumeOptions]) -> Reply:
         """Run the tool calls that a reply has left open, and continue the call.
 
-        Args:
-            reply: A reply with ``tool_calls``, for example after ``max_turns``.
-            **options: ``tools``, ``max_turns``, ``approve``, ``max_cost`` and ``timeout``; see
-                `ask`. The tools are those of the call if omitted, if this process knows them. The
-                other options stay those of the call.
+        The other options stay those of the call.
 
         Returns:
             The reply to all requests, with the steps and figures of the earlier ones.
@@ -55,19 +71,15 @@ class ToolCaller(ABC):
         call = self._continued(reply, None, options)
         return run_blocking(call, call.run())
 
-    async def aresume(self, reply: Reply, **options: Any) -> Reply:  # noqa: ANN401 - see `resume`
+    @show_options(ResumeOptions, _MEANINGS)
+    async def aresume(self, reply: Reply, **options: Unpack[ResumeOptions]) -> Reply:
         """Continue a call and await the reply; see `resume`."""
         call = self._continued(reply, None, options)
         return await run_async(call, call.run())
 
-    def submit(self, reply: Reply, result: object, **options: Any) -> Reply:  # noqa: ANN401
+    @show_options(ResumeOptions, _MEANINGS)
+    def submit(self, reply: Reply, result: object, **options: Unpack[ResumeOptions]) -> Reply:
         """Send results for the tool calls that a reply has left open, and continue the call.
-
-        Args:
-            reply: A reply with ``tool_calls``.
-            result: What the function would have returned or, for several calls, a dict of such
-                values by the ID of the call.
-            **options: As in `resume`.
 
         Raises:
             UsageError: If the reply has no open calls, or a call has no result.
@@ -77,7 +89,10 @@ class ToolCaller(ABC):
         call = self._continued(reply, _results(reply, result), options)
         return run_blocking(call, call.run())
 
-    async def asubmit(self, reply: Reply, result: object, **options: Any) -> Reply:  # noqa: ANN401
+    @show_options(ResumeOptions, _MEANINGS)
+    async def asubmit(
+        self, reply: Reply, result: object, **options: Unpack[ResumeOptions]
+    ) -> Reply:
         """Send results, continue the call and await the reply; see `submit`."""
         call = self._continued(reply, _results(reply, result), options)
         return await run_async(call, call.run())
