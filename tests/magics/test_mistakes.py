@@ -505,7 +505,7 @@ def test_a_key_for_a_future_engine_is_set_with_new(shell, project, monkeypatch):
         ("help temperature", "sampling temperature"),
         ("help top_p", "`%%gatewayx REF -p top_p=0.9`: nucleus sampling"),
         ("help --seed", "`%%gatewayx REF -p seed=1`: sampling seed"),
-        ("ask -h", "`-p` also sets `top_p`, `stop`, `seed`, `cache`, `tool_choice`"),
+        ("ask -h", "`-p` also sets `top_p`, `stop`, `seed`, `cache`, `max_turns`"),
         ("help key set", "set NAME"),
         ("help cost", "%gatewayx history"),
         ("help record", "%gatewayx cassette"),
