@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,14 +46,25 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 
+_HTTP_STATUS = re.compile(r"^(?:\(\S+\)=\n)?### .*\bHTTP (\d{3}.*)$", re.MULTILINE)
+"""A heading with HTTP statuses, with its label."""
+
+
 def setup(app: Sphinx) -> None:
     """Write the generated pages before the others are read, and let links lead to pages."""
     app.connect("builder-inited", lambda _: reference_pages.write(DOCS))
-    app.connect("source-read", _link_pages)
+    app.connect("source-read", _prepare_page)
 
 
-def _link_pages(app: Sphinx, name: str, source: list[str]) -> None:
-    """Replace links to files of the repository, which lead there in a clone, by links to pages."""
+def _prepare_page(app: Sphinx, name: str, source: list[str]) -> None:
+    """Let links to files of the repository lead to pages, and add HTTP statuses to the index."""
     path = Path(app.env.doc2path(name))
     if path.suffix == ".md":
-        source[0] = reference_pages.linked(source[0], f"docs/{path.relative_to(DOCS).as_posix()}")
+        text = reference_pages.linked(source[0], f"docs/{path.relative_to(DOCS).as_posix()}")
+        source[0] = _HTTP_STATUS.sub(_with_index_entries, text)
+
+
+def _with_index_entries(heading: re.Match[str]) -> str:
+    """Return a heading below entries of the index: the search ignores numbers anywhere else."""
+    statuses = re.findall(r"\d{3}", heading[1])
+    return "".join(f"```{{index}} {status}\n```\n\n" for status in statuses) + heading[0]

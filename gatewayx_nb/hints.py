@@ -154,7 +154,7 @@ SCRIPT_WORDING: Wording = {
         " the newer of two answers to one call with `gatewayx_nb.cassette(…).prune()`."
     ),
     "record_without_variable": (
-        "Record it in a run without GATEWAYX_CASSETTE_MODE={mode} in the environment."
+        "Run it once where {variable} is not set in the environment, and commit the cassette."
     ),
     "bypass_cassette": "Ignore the cassette with `fresh=True`.",
     "set_option": "For example, `{option}={value!r}`.",

@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import json
 import os
 import re
 import shlex
@@ -339,6 +340,10 @@ def test_the_site_is_built_without_warnings(tmp_path):
         r'<(?:script|img|iframe)[^>]*src="https?:|<link[^>]*href="https?:[^>]*stylesheet'
     )
     assert not [page[:80] for page in pages if loaded.search(page)]
+    # The search ignores numbers, except those of the index.
+    index = (site / "searchindex.js").read_text(encoding="utf-8")
+    entries = json.loads(re.search(r'"indexentries":(\{.*?\})', index)[1])
+    assert {"401", "402", "403", "404", "429", "500", "503"} <= set(entries)
 
 
 @pytest.mark.kernel

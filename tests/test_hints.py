@@ -71,8 +71,8 @@ WORDINGS = {
         r"Keep both sides with `sed -i -E '/^(<{7}|\|{7}|={7}|>{7})( |$)/d' a.jsonl`, then the"
         " newer of two answers to one call with `gatewayx_nb.cassette(…).prune()`."
     ),
-    Hint("record_without_variable", mode="replay"): (
-        "Record it in a run without GATEWAYX_CASSETTE_MODE=replay in the environment."
+    Hint("record_without_variable", variable="CI"): (
+        "Run it once where CI is not set in the environment, and commit the cassette."
     ),
     Hint("prune_cassette", path="a.jsonl"): (
         'Keep the newer ones with `gatewayx_nb.cassette("a.jsonl").prune()`.'

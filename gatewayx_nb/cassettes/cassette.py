@@ -79,7 +79,7 @@ class Cassette:
         missed: Number of calls not found in ``replay`` mode.
         index: The recorded calls.
         on_close: Called once, when the cassette is closed.
-        is_mode_forced: Whether the mode was set by an environment variable.
+        mode_variable: The environment variable that set the mode; empty if none did.
         runs_tools: Whether the tools of a replayed call are run, instead of replaying their
             results.
     """
@@ -100,7 +100,7 @@ class Cassette:
         self.use_redaction(redaction)
         self.replayed = self.recorded = self.unchanged = self.missed = 0
         self._root, self._strict_model = root, strict_model
-        self.is_mode_forced = self.runs_tools = False
+        self.mode_variable, self.runs_tools = "", False
         self.on_close: Callable[[Cassette], object] = lambda _: None
         self._lock = threading.Lock()  # many threads plan and record calls
         self.index = CassetteIndex()
@@ -418,8 +418,8 @@ class Cassette:
         )
 
     def _record_hint(self) -> Hint:
-        if self.is_mode_forced:
-            return Hint("record_without_variable", mode=self.mode)
+        if self.mode_variable:
+            return Hint("record_without_variable", variable=self.mode_variable)
         return Hint("record_cassette", mode="auto")
 
     def _other_model_of(self, entry: CassetteEntry, request: CassetteRequest) -> str:

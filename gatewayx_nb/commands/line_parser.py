@@ -262,7 +262,10 @@ class LineParser(argparse.ArgumentParser):
             return self.usage_error(f"no option {flag!r}.{suggestion}", self._advice)
         if unquoted := self.unquoted(words):
             return self.usage_error("text with spaces must be quoted.", unquoted)
-        return self.usage_error(f"{shorten(' '.join(rest), _MAX_SHOWN)!r} is not expected here.")
+        return self.usage_error(
+            f"{shorten(' '.join(rest), _MAX_SHOWN)!r} is not expected here.",
+            self._repeated(words, rest[0]),
+        )
 
     def unquoted(self, words: Sequence[str]) -> str:
         """Return how to quote several words if only the first was parsed as an option's value.
@@ -276,6 +279,15 @@ class LineParser(argparse.ArgumentParser):
                 if " " in text:
                     return f'Write `{word} "{shorten(text, _MAX_SHOWN)}"`.'
         return ""
+
+    def _repeated(self, words: Sequence[str], value: str) -> str:
+        """Return how to repeat the option before a further value; empty if it is not repeatable."""
+        before = words[: words.index(value)]
+        flag = next((word for word in reversed(before) if word.startswith("-")), "")
+        option = self.option(flag.partition("=")[0])
+        if not isinstance(getattr(option, "default", None), list):  # see `add_call_option`
+            return ""
+        return f"For a further value, repeat the option: `{flag.partition('=')[0]} {value}`."
 
     def _refuse_comment(self, words: Sequence[str]) -> None:
         """Refuse ``# …``, unless it is the value of an option."""

@@ -114,10 +114,7 @@ class CallRouter:
     ) -> Cassette:
         """Open a cassette; see `EnginePool.cassette`."""
         config = self._planner.config
-        mode = parse_mode(_default_mode(config.env) if mode is None else mode)
-        # The variable lets a whole test run record or replay without changes to its notebooks.
-        if override := config.env.get("GATEWAYX_CASSETTE_MODE", "").strip():
-            mode = parse_mode(override, "GATEWAYX_CASSETTE_MODE")
+        mode, variable = _mode(mode, config.env)
         if speed is not None and not (type(speed) in (int, float) and 0 < speed < math.inf):
             raise UsageError(
                 f"speed must be a number > 0, got {speed!r}.",
@@ -133,7 +130,7 @@ class CallRouter:
             strict_model=config.settings.strict_model,
             must_exist=must_exist,
         )
-        cassette.is_mode_forced, cassette.on_close = bool(override), self._close
+        cassette.mode_variable, cassette.on_close = variable, self._close
         cassette.runs_tools = _runs_tools(config.env)
         self._open.append(cassette)
         return cassette
@@ -439,10 +436,20 @@ class _PreparedCall:
             self.slot.add_turn(self.messages, reply)
 
 
-def _default_mode(env: Mapping[str, str]) -> Mode:
-    """Return the default mode of a cassette: in CI, ``"replay"``, which calls no model."""
+def _mode(mode: str | None, env: Mapping[str, str]) -> tuple[Mode, str]:
+    """Return the mode of a cassette, and the environment variable that set it, if one did.
+
+    Raises:
+        UsageError: If the mode or the variable is invalid.
+    """
+    checked = None if mode is None else parse_mode(mode)
+    # The variable lets a whole test run record or replay without changes to its notebooks.
+    if override := env.get("GATEWAYX_CASSETTE_MODE", "").strip():
+        return parse_mode(override, "GATEWAYX_CASSETTE_MODE"), "GATEWAYX_CASSETTE_MODE"
+    if checked:
+        return checked, ""
     in_ci = env.get("CI", "").strip().lower() not in {"", "0", "false", "no"}
-    return "replay" if in_ci else "auto"
+    return ("replay", "CI") if in_ci else ("auto", "")
 
 
 def _runs_tools(env: Mapping[str, str]) -> bool:

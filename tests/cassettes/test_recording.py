@@ -529,13 +529,16 @@ def test_another_default_model_is_noticed_in_a_replay(project, path, caplog):
             pool.ask("hi")
 
 
-def test_a_mode_that_the_environment_sets_is_named_in_a_miss(path):
-    """Opening the cassette in another mode would have no effect."""
+@pytest.mark.parametrize(
+    ("variable", "value"), [("GATEWAYX_CASSETTE_MODE", "replay"), ("CI", "true")]
+)
+def test_a_variable_that_sets_the_mode_is_named_in_a_miss(path, variable, value):
+    """Neither the file nor the call is wrong there."""
     path.write_bytes(HEAD)
     with (
-        EnginePool(env={"GATEWAYX_CASSETTE_MODE": "replay"}) as forced,
+        EnginePool(env={variable: value}) as forced,
         forced.cassette(path),
-        pytest.raises(CassetteMissError, match="run without GATEWAYX_CASSETTE_MODE=replay"),
+        pytest.raises(CassetteMissError, match=f"where {variable} is not set"),
     ):
         forced.ask("hi", "mock")
 

@@ -371,6 +371,11 @@ MISTAKES = [
         "`%gatewayx help models` shows its use.",
     ),
     Mistake(
+        "%%gatewayx mock --tools weather send",
+        "'send' is not expected here.",
+        "For a further value, repeat the option: `--tools send`. `%%gatewayx -h` shows its use.",
+    ),
+    Mistake(
         "%gatewayx history x",
         "N must be a whole number, got 'x'.",
         "`%gatewayx help history` shows its use.",
