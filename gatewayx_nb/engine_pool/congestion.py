@@ -38,8 +38,17 @@ A shorter cycle is not significant. A longer cycle would spread calls over a day
 up.
 """
 
-_MANY, _SHORT_CLOSURE = 20, 0.02
-"""Accepted requests after which a refusal counts as rare, and the seconds to pause after it."""
+_MAX_RARE, _OUTWEIGHING = 3.0, 100
+"""Number of refusals that say nothing about a stated limit, unless another follows soon.
+
+So many accepted requests outweigh one of them.
+"""
+
+_SHORT_CLOSURE, _LONGER = 0.02, 5.0
+"""Seconds to pause after such a refusal, and the factor for each that has not been outweighed."""
+
+_MANY = 20
+"""Accepted requests after which a first refusal is not due to calls sent before the limit."""
 
 _BURST = 10
 """Number of requests in a second that may exceed a limit that is not known yet."""
@@ -132,6 +141,7 @@ class Congestion:
         self._refused_since: float | None = None
         self._refused_until = self._last_refused_at = 0.0
         self._last_event, self._last_event_at, self._accepted_at_event = 0, -math.inf, 0
+        self._recent_refusals = 0.0  # those that accepted requests have not outweighed
         # The maximum number of accepted requests in flight since the last refusal, and before it.
         self._peak = self._accepted_peak = 0
         self._is_crowded = False
@@ -224,16 +234,21 @@ class Congestion:
         if permit.number > self._last_event or is_probe:
             is_repeated = now - self._last_event_at < _SETTLING
             # A rare refusal despite a stated limit, for example at the start or by a busy server,
-            # says nothing about the limit.
-            is_first, accepted = not self._last_event, self._accepted - self._accepted_at_event
-            is_rare = self.stated_rate is not None and (is_first or accepted >= _MANY)
-            self._accepted_at_event = self._accepted
+            # says nothing about the limit, nor do those of a late burst.
+            accepted = self._accepted - self._accepted_at_event
+            is_start = not self._last_event and accepted < _MANY
+            recent = max(0.0, self._recent_refusals - accepted / _OUTWEIGHING)
+            # A limit that was learned is lower than the stated one, which thus was wrong before.
+            is_rare = self.stated_rate is not None and (
+                is_start or recent < (_MAX_RARE if self.rate is None else 1)
+            )
+            self._accepted_at_event, self._recent_refusals = self._accepted, recent + 1
             self.rare_refusals += is_rare
             self._last_event, self._last_event_at = self._admitted, now
             if self.closed_until is None and not is_rare:
                 self._reduce(permit, now, is_repeated=is_repeated, is_asked=pause > 0)
-            if is_rare and not (is_first or is_probe):
-                self._close(now, _SHORT_CLOSURE, is_pause=True)
+            if is_rare and not (is_start or is_probe):
+                self._close(now, _SHORT_CLOSURE * _LONGER**recent, is_pause=True)
             elif is_repeated or is_probe or is_rare:
                 self._close(now, self._closure, is_pause=False)
                 self._closure = min(2 * self._closure, _LONGEST_CLOSURE)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections import deque
 
-_SHARE = 0.97
-"""Share of a limit to use, because server clocks and the duration of requests vary."""
+_SHARE = 0.98
+"""Share of a limit to use, because server clocks differ."""
 
-_LOWEST_SHARE = 0.955
-"""Lowest value to which rare refusals reduce `_SHARE`."""
-
-_SHARE_OF_SECOND = 0.975
+_SHARE_OF_SECOND = 0.99
 """Share of a second's limit to use in any second, because a provider may count by the second."""
+
+_SECOND, _LONGEST_SECOND, _SECOND_STEP = 1.01, 1.05, 0.005
+"""Seconds that count as one, at first and at most, and how much each rare refusal adds.
+
+The time that a request travels varies: two that start a second apart may arrive a bit closer.
+"""
 
 _CATCH_UP, _CATCH_UP_OF_FEW = 0.05, 0.02
 """Maximum seconds of delay for which later calls may compensate.
@@ -54,7 +57,7 @@ class Bucket:
         "_mean",
         "_recent",
         "_reported",
-        "_share",
+        "_second",
         "_slow_rate",
         "_slow_until",
         "_used",
@@ -70,7 +73,7 @@ class Bucket:
         self.due, self.total = 0.0, 0.0
         self._slow_rate, self._slow_until = math.inf, 0.0
         self._recent: deque[tuple[float, float]] = deque()  # the amounts taken in the last second
-        self._used, self._mean, self._share = 0.0, 1.0, _SHARE
+        self._used, self._mean, self._second = 0.0, 1.0, _SECOND
 
     @property
     def is_limited(self) -> bool:
@@ -78,12 +81,12 @@ class Bucket:
         return self.limit < _LARGEST
 
     def ease(self) -> None:
-        """Use a smaller share of the limit, because the provider counts less evenly."""
-        self._share = max(_LOWEST_SHARE, self._share - 0.005)
+        """Count a second's calls for a bit longer, because travel times vary more than assumed."""
+        self._second = min(_LONGEST_SECOND, self._second + _SECOND_STEP)
 
     def rate(self, now: float) -> float:
         """Return the units per second that may currently be used."""
-        rate = self.limit / 60 * self._share
+        rate = self.limit / 60 * _SHARE
         return min(rate, self._slow_rate) if now < self._slow_until else rate
 
     def take(self, amount: float, now: float, *, has_waited: bool = False) -> None:
@@ -100,12 +103,12 @@ class Bucket:
     def ready_at(self, amount: float, now: float) -> float:
         """Return the time at which a call may start."""
         recent = self._recent
-        while recent and recent[0][0] <= now - 1:
+        while recent and recent[0][0] <= now - self._second:
             self._used -= recent.popleft()[1]
         if self.due > now or not recent or self._has_few_calls:
             return max(self.due, now)
         is_full = self._used + amount > self.limit / 60 * _SHARE_OF_SECOND
-        return recent[0][0] + 1 if is_full else now
+        return recent[0][0] + self._second if is_full else now
 
     def calls_per_second(self, now: float) -> float:
         """Return the number of average-sized calls that may start per second."""

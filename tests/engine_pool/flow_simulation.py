@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 
 from gatewayx_nb.engine_pool.governor import Governor
 from gatewayx_nb.errors import RateLimitError
@@ -119,6 +120,26 @@ class TokenBucket:
         return int(self.level), (self.limit - self.level) * self.seconds / self.limit
 
 
+def stalls(every, mean, until, seed):
+    """Return changes that stop the clock's users, as on a busy machine, at random.
+
+    Args:
+        every: Mean seconds between two stalls.
+        mean: Mean seconds of a stall.
+        until: Time after which there are none.
+        seed: Seed of the random numbers.
+    """
+    rng, at, changes = random.Random(seed), 0.0, []
+    while (at := at + rng.expovariate(1 / every)) < until:
+        seconds = rng.expovariate(1 / mean)
+        changes.append((at, partial(_stall, seconds)))
+    return tuple(changes)
+
+
+def _stall(seconds, simulation):
+    simulation.loop.now += seconds
+
+
 class AtOnce:
     """At most ``limit`` requests at the same time."""
 
@@ -135,6 +156,7 @@ class Simulation:
         tokens: The limit of tokens, if any.
         at_once: The number of requests that the server serves at the same time.
         has_headers: Whether answers report the limits of a minute.
+        overstated: The factor by which what they report is higher than the limit.
         retry_after: Whether refusals say when to try again.
         clients: Requests that the clients send at the same time.
         latency: Mean seconds that an answer takes.
@@ -148,6 +170,7 @@ class Simulation:
     tokens: object = None
     at_once: int = 10**9
     has_headers: bool = False
+    overstated: float = 1.0
     retry_after: bool = False
     clients: int = 100
     concurrency: int = 512
@@ -249,7 +272,7 @@ class Simulation:
         for name, server in (("requests", self.requests), ("tokens", self.tokens)):
             if server:
                 left, reset = server.left(now)
-                values[name] = int(server.limit * 60 / server.seconds)
+                values[name] = int(server.limit * 60 / server.seconds * self.overstated)
                 if server.seconds == 60:
                     values[f"{name}_left"], values[f"{name}_reset"] = left, reset
         return RateLimits(**values)

@@ -150,7 +150,7 @@ def test_a_reported_limit_paces_the_next_calls(make_pool):
         pool.compare("two", [MODEL])
         pool.ask("three", MODEL)
 
-    assert pace.rate == pytest.approx(2 * 0.97)
+    assert pace.rate == pytest.approx(2 * 0.98)
     assert server.requests[2].arrived - server.requests[1].arrived > 0.4
 
 
@@ -166,7 +166,7 @@ def test_another_key_has_its_own_limits(make_pool, project):
         pool.refresh()
         pool.ask("two", MODEL, timeout=30)
 
-    assert limited_rate == pytest.approx(0.97 / 60)
+    assert limited_rate == pytest.approx(0.98 / 60)
     assert governor_of(pool).pace.rate is None
 
 
