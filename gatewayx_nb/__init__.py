@@ -86,8 +86,9 @@ if TYPE_CHECKING:
     from gatewayx_nb.magics import load_ipython_extension, unload_ipython_extension
     from gatewayx_nb.messages import Carried, Message, ModelInfo, ToolCall, ToolResult
     from gatewayx_nb.model_registry import EngineStatus
-    from gatewayx_nb.replies import Chunk, Citation, Logprob, RateLimits, Reply, Step, Usage
+    from gatewayx_nb.replies import Chunk, Citation, Logprob, RateLimits, Reply, Usage
     from gatewayx_nb.storage import LedgerEntry, UsageTotals
+    from gatewayx_nb.tool_steps import Step
     from gatewayx_nb.weights import pull
     from gatewayx_nb.widgets import compare_view, picker
 
@@ -228,8 +229,9 @@ _MODULES = {
     "magics": ["load_ipython_extension", "unload_ipython_extension"],
     "messages": ["Carried", "Message", "ModelInfo", "ToolCall", "ToolResult"],
     "model_registry": ["EngineStatus"],
-    "replies": ["Chunk", "Citation", "Logprob", "RateLimits", "Reply", "Step", "Usage"],
+    "replies": ["Chunk", "Citation", "Logprob", "RateLimits", "Reply", "Usage"],
     "storage": ["LedgerEntry", "UsageTotals"],
+    "tool_steps": ["Step"],
     "weights": ["pull"],
     "widgets": ["compare_view", "picker"],
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from typing_extensions import override
 
-from gatewayx_nb import images
+from gatewayx_nb import bounded_json, images
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.images import Image
 from gatewayx_nb.text import short_repr, well_formed
@@ -55,6 +55,14 @@ class ToolCall:
                     hint="Use `json.dumps` for the arguments." if name == "arguments" else None,
                 )
             object.__setattr__(self, name, well_formed(value))
+
+    def parsed_arguments(self) -> dict[str, Any]:
+        """Return the arguments as a dict; empty if they are not a JSON object."""
+        try:
+            values = bounded_json.loads(self.arguments)
+        except (ValueError, RecursionError):
+            return {}
+        return values if isinstance(values, dict) else {}
 
 
 @dataclass(frozen=True, slots=True)

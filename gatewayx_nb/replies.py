@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import astuple, dataclass, field, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn
 
@@ -12,28 +12,26 @@ from gatewayx_nb import tabulation
 from gatewayx_nb.html import (
     Picture,
     SourceNote,
-    StepLine,
     notes_html,
     notes_text,
     pictures_html,
     pictures_text,
     safe_markdown,
     shown_part,
-    steps_html,
-    steps_text,
     to_html,
 )
 from gatewayx_nb.messages import Message
-from gatewayx_nb.text import plain, short_repr, shorten
+from gatewayx_nb.text import plain, shorten
+from gatewayx_nb.tool_steps import calls_html, calls_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from pandas import DataFrame
 
-    from gatewayx_nb.html import StepState
     from gatewayx_nb.images import Image
     from gatewayx_nb.messages import Carried, ToolCall
+    from gatewayx_nb.tool_steps import Step
 
 T_co = TypeVar("T_co", covariant=True, default=Any)
 
@@ -91,6 +89,11 @@ class Usage:
     cache_write_tokens: int | None = None
     reasoning_tokens: int | None = None
 
+    def __add__(self, other: Usage) -> Usage:
+        """Return the sum; a count that one of the two did not report is unknown, not zero."""
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Usage(*(None if None in pair else sum(pair) for pair in pairs))
+
 
 @dataclass(frozen=True, slots=True)
 class Citation:
@@ -144,36 +147,6 @@ class Details:
     images: tuple[Image, ...] = ()
     logprobs: tuple[Logprob, ...] = ()
     carried: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """A tool call that the model requested in the course of a call, and its outcome.
-
-    Attributes:
-        call: The call, as the model wrote it.
-        arguments: The arguments as a dict; empty if they are not a JSON object.
-        result: What the function returned, which may be large and is not part of the ``repr``;
-            ``None`` if it did not run, its result could not be sent, or the call was replayed.
-        sent: The text that the model received, which describes the error if the call failed.
-        error: Why the call failed or was refused, in one line; empty if it succeeded.
-        seconds: Duration of the function; ``None`` while it runs.
-        allowed_by: Who permitted the call: ``"tools"`` if passing the function was enough,
-            ``"you"`` if you were asked, ``"approve"`` for the option of this name, and ``"replay"``
-            if the result comes from a cassette. Empty if it was refused.
-        text: What the model wrote before the calls of its turn.
-        outside: Whether the result may contain text from outside; see `tool`.
-    """
-
-    call: ToolCall
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    result: Any = field(default=None, repr=False)
-    sent: str = ""
-    error: str = ""
-    seconds: float | None = None
-    allowed_by: str = ""
-    text: str = ""
-    outside: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -445,27 +418,6 @@ _SDK_TEXT_ATTRIBUTES = frozenset({"choices", "content", "message", "output_text"
 """Attributes through which the vendors' SDKs expose the text of a response."""
 
 
-def calls_text(steps: Iterable[Step]) -> str:
-    """Return the tool calls before an answer as lines of text; empty if there are none."""
-    return steps_text(list(map(_step_line, steps)))
-
-
-def calls_html(steps: Iterable[Step]) -> str:
-    """Return the tool calls before an answer as safe HTML; empty if there are none."""
-    return steps_html(list(map(_step_line, steps)))
-
-
-def _step_line(step: Step) -> StepLine:
-    listed = ", ".join(f"{name}={short_repr(value)}" for name, value in step.arguments.items())
-    state: StepState = "done"
-    if step.seconds is None:
-        state = "running"
-    elif step.error:
-        state = "failed"
-    outcome = step.sent if step.sent or step.seconds is None else "[image]"
-    return StepLine(f"{step.call.name}({listed})", outcome, state, step.text.strip())
-
-
 def details_text(reply: Reply) -> str:
     """Return the notes and the images of a reply as lines of text; empty if it has none."""
     parts = (notes_text(_notes(reply)), pictures_text(_pictures(reply)))
@@ -473,9 +425,11 @@ def details_text(reply: Reply) -> str:
 
 
 def reply_markdown(reply: Reply) -> str:
-    """Return the text and the notes of a reply as safe Markdown."""
-    notes = details_text(reply).replace("\n", "\n\n")
-    return "\n\n".join(filter(None, map(safe_markdown, (reply.text, notes))))
+    """Return the tool calls, the text and the notes of a reply as safe Markdown."""
+    calls, notes = (
+        text.replace("\n", "\n\n") for text in (calls_text(reply.steps), details_text(reply))
+    )
+    return "\n\n".join(filter(None, map(safe_markdown, (calls, reply.text, notes))))
 
 
 def details_html(reply: Reply) -> str:

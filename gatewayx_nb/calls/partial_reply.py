@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.errors import GatewayError
     from gatewayx_nb.messages import ToolCall
-    from gatewayx_nb.replies import Citation, Step
+    from gatewayx_nb.replies import Citation
+    from gatewayx_nb.tool_steps import Step
 
 
 _MAX_QUOTE = 1_000
@@ -133,9 +134,7 @@ class PartialReply:
         """Tokens of all requests of the call."""
         if self.earlier_usage is None or self.usage is None:
             return self.usage or self.earlier_usage
-        pairs = zip(astuple(self.earlier_usage), astuple(self.usage), strict=True)
-        # A count that one of the requests did not report is unknown, not zero.
-        return Usage(*(None if None in pair else sum(pair) for pair in pairs))
+        return self.earlier_usage + self.usage
 
     @property
     def has_begun(self) -> bool:

@@ -13,8 +13,9 @@ from gatewayx_nb.calls import to_frame
 from gatewayx_nb.errors import GatewayError, RequestError
 from gatewayx_nb.html import column_html, columns_html, reply_html
 from gatewayx_nb.messages import ModelRef
-from gatewayx_nb.replies import Reply, calls_html, calls_text, details_html, details_text
+from gatewayx_nb.replies import Reply, details_html, details_text
 from gatewayx_nb.text import plain, shorten
+from gatewayx_nb.tool_steps import calls_html, calls_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -18,21 +18,21 @@ from gatewayx_nb.display.throttle import Throttle
 from gatewayx_nb.errors import GatewayError, with_short_traceback
 from gatewayx_nb.html import reply_html
 from gatewayx_nb.replies import (
-    calls_html,
-    calls_text,
     details_html,
     details_text,
     reply_markdown,
 )
 from gatewayx_nb.text import plain
+from gatewayx_nb.tool_steps import calls_html, calls_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from gatewayx_nb.calls import AsyncReplyStream, PartialReply, ReplyStream
     from gatewayx_nb.output_formats import OutputFormat
-    from gatewayx_nb.replies import Reply, Step
+    from gatewayx_nb.replies import Reply
     from gatewayx_nb.schema import ResponseSchema
+    from gatewayx_nb.tool_steps import Step
 
 _PAUSE_FACTOR = 10
 """Pause after an update, as a multiple of its duration, to use about a tenth of a core."""

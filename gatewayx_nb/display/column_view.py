@@ -28,8 +28,9 @@ from gatewayx_nb.display.throttle import INTERVAL
 from gatewayx_nb.errors import with_short_traceback
 from gatewayx_nb.html import IncrementalRenderer, column_html, columns_html, reply_html
 from gatewayx_nb.output_formats import Rendered, render
-from gatewayx_nb.replies import Reply, calls_html, calls_text, details_text
+from gatewayx_nb.replies import Reply, details_text
 from gatewayx_nb.text import plain
+from gatewayx_nb.tool_steps import calls_html, calls_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

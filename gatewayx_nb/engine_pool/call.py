@@ -381,9 +381,8 @@ class EngineCall:
         if request.tools and "tools" not in engine.features:
             raise self._unsupported_error("tools", "tools")
         model = request.model or engine.model_name
-        if (
-            not model and asks_for_model
-        ):  # a local server offers only the models that it was started with
+        if not model and asks_for_model:
+            # A local server offers only the models that it was started with.
             model = next((listed.model for listed in await list_models(engine)), "")
         model = str(model or "")  # the engine may have set its name to another type
         # Compared by identity, because equal messages may carry different data of a provider.

@@ -556,7 +556,8 @@ class EnginePool(Caller, ToolCaller, RowCaller):
     def _plan_resumed(
         self, reply: Reply, options: CallOptions, results: Mapping[str, object] | None
     ) -> PlannedCall:
-        return self._router.plan_resumed(reply, options, results)
+        self._live.refresh_if_due()
+        return self._router.tool_host.plan_resumed(reply, options, results)
 
     @override
     def _map_engines(

@@ -48,7 +48,7 @@ from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import ModelRef
 from gatewayx_nb.secure_config import redact
 from gatewayx_nb.text import short_repr
-from gatewayx_nb.tools import ToolLoop, check_tool_options
+from gatewayx_nb.tools import check_tool_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -58,10 +58,9 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.embeddings import Vectors
     from gatewayx_nb.engine_pool.live_planner import LiveCall, LivePlanner
     from gatewayx_nb.engine_pool.usage import UsageTracker
-    from gatewayx_nb.function_tools import Tool
     from gatewayx_nb.messages import Message, Prompt
     from gatewayx_nb.model_registry import Target
-    from gatewayx_nb.replies import OpenTurn, Reply
+    from gatewayx_nb.replies import Reply
     from gatewayx_nb.secure_config import Limits
     from gatewayx_nb.storage import ResultsStore
 
@@ -82,7 +81,7 @@ class CallRouter:
         self._refresh_if_due = refresh_if_due
         self._open: list[Cassette] = []
         self._are_options_checked = False
-        self._tools: dict[str, Tool] = {}
+        self.tool_host = PoolToolHost(self, planner)
 
     def for_rows(self, usage: UsageTracker, limits: Limits) -> CallRouter:
         """Return a router for the calls of a map, which does not check files for changes.
@@ -183,47 +182,9 @@ class CallRouter:
         if not self._are_options_checked:
             options = check_options(options)
         if options.get("tools"):
-            host = PoolToolHost(self, self._planner)
-            self._remember(cast("tuple[Tool, ...]", options["tools"]))
-            return ToolLoop(host, prompt, host.checked(options), streamed=streamed)
+            return self.tool_host.plan(prompt, options, streamed=streamed)
         check_tool_options(options)
         return self.plan_request(prompt, options, streamed=streamed, known=known)
-
-    def plan_resumed(
-        self, reply: Reply, options: CallOptions, results: Mapping[str, object] | None
-    ) -> PlannedCall:
-        """Return the call that continues a reply with open tool calls; see `ToolCaller.resume`.
-
-        Raises:
-            UsageError: If a tool is unknown.
-        """
-        self._refresh_if_due()
-        turn = cast("OpenTurn", reply.open_turn)
-        tools = cast("tuple[Tool, ...]", options.get("tools")) or self._recall(turn.tools)
-        self._remember(tools)
-        host = PoolToolHost(self, self._planner)
-        merged = cast("CallOptions", {**turn.options, **options, "tools": tools})
-        return ToolLoop(
-            host,
-            turn.messages,
-            host.checked(merged),
-            streamed=False,
-            resumed=reply,
-            submitted=results,
-        )
-
-    def _remember(self, tools: Iterable[Tool]) -> None:
-        """Keep tools by name, so that a reply, which is a plain value, can be continued."""
-        self._tools |= {tool.name: tool for tool in tools}
-
-    def _recall(self, names: Iterable[str]) -> tuple[Tool, ...]:
-        for name in names:
-            if name not in self._tools:
-                raise UsageError(
-                    f"the function of the tool {name!r} is not known in this process.",
-                    hint="Pass the functions with `tools=[…]`.",
-                )
-        return tuple(self._tools[name] for name in names)
 
     def plan_request(
         self,

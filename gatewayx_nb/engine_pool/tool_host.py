@@ -1,4 +1,4 @@
-"""What calls with tools need from a pool."""
+"""Plans calls with tools, and gives them what they need from a pool."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from gatewayx_nb.engine_pool.cassette_calls import KnownCall
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import Message, ToolResult
+from gatewayx_nb.tools import ToolLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.calls import CallOptions, PlannedCall
+    from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.engine_pool.live_planner import LivePlanner
     from gatewayx_nb.engine_pool.router import CallRouter
-    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.function_tools import Tool
+    from gatewayx_nb.messages import Prompt
+    from gatewayx_nb.replies import OpenTurn, Reply
+    from gatewayx_nb.tools import Approve
 
 
 class PoolToolHost:
-    """Plans the requests of a call with tools; implements `tools.ToolHost`.
+    """Plans calls with tools and their requests; implements `tools.ToolHost`.
 
     Args:
         router: Plans the requests, live, replayed or recorded.
@@ -29,28 +34,59 @@ class PoolToolHost:
     """
 
     def __init__(self, router: CallRouter, planner: LivePlanner) -> None:
-        settings = planner.config.settings.tools
-        self.approve, self.tool_timeout = settings.approve, settings.timeout
-        self.portal, self.slot = planner.runtime.shared, planner.chats.slot
-        self.plan_turn, self.redact = router.plan_request, router.redactor()
-        self._router = router
+        self._router, self._planner = router, planner
+        self.plan_turn, self.redactor = router.plan_request, router.redactor
+        self.slot = planner.chats.slot
+        self._tools: dict[str, Tool] = {}
+
+    def plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
+        """Return a call with tools; see `CallRouter.plan`.
+
+        Raises:
+            UsageError: If an option is invalid.
+        """
+        self._remember(cast("tuple[Tool, ...]", options["tools"]))
+        return ToolLoop(self, prompt, self._checked(options), streamed=streamed)
+
+    def plan_resumed(
+        self, reply: Reply, options: CallOptions, results: Mapping[str, object] | None
+    ) -> PlannedCall:
+        """Return the call that continues a reply with open tool calls; see `ToolCaller.resume`.
+
+        Raises:
+            UsageError: If a tool is unknown.
+        """
+        turn = cast("OpenTurn", reply.open_turn)
+        tools = cast("tuple[Tool, ...]", options.get("tools")) or self._recall(turn.tools)
+        self._remember(tools)
+        merged = cast("CallOptions", {**turn.options, **options, "tools": tools})
+        return ToolLoop(
+            self,
+            turn.messages,
+            self._checked(merged),
+            streamed=False,
+            resumed=reply,
+            submitted=results,
+        )
+
+    @property
+    def portal(self) -> Portal:
+        """The event loop on which calls with tools run."""
+        return self._planner.runtime.shared
+
+    @property
+    def approve(self) -> Approve:
+        """Who permits calls that need permission, if the caller does not say."""
+        return self._planner.config.settings.tools.approve
+
+    @property
+    def tool_timeout(self) -> float:
+        """Seconds for an asynchronous tool."""
+        return self._planner.config.settings.tools.timeout
 
     def known_call(self, reply: Reply) -> KnownCall:
         """Return a call that returns this reply; see `tools.ToolHost.known_call`."""
         return KnownCall(self.portal, reply)
-
-    def checked(self, options: CallOptions) -> CallOptions:
-        """Return the options of a call, which must not permit what the settings forbid.
-
-        Raises:
-            UsageError: If they do.
-        """
-        if self.approve == "never" and options.get("approve") not in (None, "never"):
-            raise UsageError(
-                "approve cannot be set here, because the settings have [tools] approve = 'never'.",
-                hint=Hint("omit_option", option="approve"),
-            )
-        return options
 
     @property
     def runs_recorded_calls(self) -> bool:
@@ -74,3 +110,29 @@ class PoolToolHost:
         body = body_of(join_conversation(request, slot), fallback, cassette.redact)
         reference = options.get("model") or (slot.model if slot else None)
         return cassette.recorded_results(self._router.cassette_key(reference, body))
+
+    def _checked(self, options: CallOptions) -> CallOptions:
+        """Return the options of a call, which must not permit what the settings forbid.
+
+        Raises:
+            UsageError: If they do.
+        """
+        if self.approve == "never" and options.get("approve") not in (None, "never"):
+            raise UsageError(
+                "approve cannot be set here, because the settings have [tools] approve = 'never'.",
+                hint=Hint("omit_option", option="approve"),
+            )
+        return options
+
+    def _remember(self, tools: Iterable[Tool]) -> None:
+        """Keep tools by name, so that a reply, which is a plain value, can be continued."""
+        self._tools |= {tool.name: tool for tool in tools}
+
+    def _recall(self, names: Iterable[str]) -> tuple[Tool, ...]:
+        for name in names:
+            if name not in self._tools:
+                raise UsageError(
+                    f"the function of the tool {name!r} is not known in this process.",
+                    hint="Pass the functions with `tools=[…]`.",
+                )
+        return tuple(self._tools[name] for name in names)

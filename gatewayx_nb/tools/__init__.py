@@ -1,6 +1,7 @@
 """Calls in which a model calls functions: the loop, the permission and the result of a call."""
 
+from gatewayx_nb.tools.approval import Approve
 from gatewayx_nb.tools.tool_caller import ToolCaller
 from gatewayx_nb.tools.tool_loop import ToolHost, ToolLoop, check_tool_options
 
-__all__ = ["ToolCaller", "ToolHost", "ToolLoop", "check_tool_options"]
+__all__ = ["Approve", "ToolCaller", "ToolHost", "ToolLoop", "check_tool_options"]

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from gatewayx_nb.errors import UsageError
-from gatewayx_nb.replies import Step
 from gatewayx_nb.text import plain, short_repr
-from gatewayx_nb.tools.tool_result import shown_call
+from gatewayx_nb.tool_steps import Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,17 +37,13 @@ class Approval:
     Attributes:
         approve: Who permits the calls that need it.
         always: The tools that the user has permitted for the rest of the call.
-        untrusted: Why the model may follow the instructions of a stranger; empty if it has read
-            only the results of trusted functions.
+        risk: Why calls that are not read-only need permission: the model may follow the
+            instructions of a stranger. Empty if it has read only the results of trusted functions.
     """
 
     approve: Approve | Callable[[Step], object] = "ask"
     always: set[str] = field(default_factory=set)
-    untrusted: str = ""
-
-    def needs_question(self, tool: Tool) -> bool:
-        """Return whether the user must be asked before a tool is called."""
-        return self.approve == "ask" and self._is_risky(tool) and tool.name not in self.always
+    risk: str = ""
 
     def decide(
         self, tool: Tool, call: ToolCall, arguments: dict[str, object], *, can_ask: bool
@@ -83,12 +78,12 @@ class Approval:
         return self._ask(tool, call, arguments)
 
     def _is_risky(self, tool: Tool) -> bool:
-        return tool.ask or (bool(self.untrusted) and not tool.read_only)
+        return tool.ask or (bool(self.risk) and not tool.read_only)
 
     def _ask(self, tool: Tool, call: ToolCall, arguments: dict[str, object]) -> str:
-        reason = "" if tool.ask else f" {self.untrusted}"
+        reason = "" if tool.ask else f" {self.risk}"
         question = plain(
-            f"The model calls {shown_call(call, arguments)}{reason}."
+            f"The model calls {_shown_call(call, arguments)}{reason}."
             f" Allow it? [y]es, [a]lways for {call.name} in this call, [n]o, [s]top: "
         )
         for _ in range(_MAX_QUESTIONS):
@@ -123,3 +118,9 @@ def _answer(answer: object) -> bool:
         f"approve must return True or False, got {short_repr(answer)}.",
         hint="For example, `approve=lambda step: step.arguments['to'].endswith('@b.example')`.",
     )
+
+
+def _shown_call(call: ToolCall, arguments: dict[str, object]) -> str:
+    """Return a call as it is written in Python, for a question to the user."""
+    listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return f"{call.name}({listed or ('' if arguments else call.arguments.strip('{} '))})"

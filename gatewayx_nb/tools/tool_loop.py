@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import math
-import operator
-import time
-from dataclasses import astuple, replace
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -17,12 +14,14 @@ from gatewayx_nb.concurrency import CallerThread
 from gatewayx_nb.errors import DeadlineError, TransportError, UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import Carried, Message, ToolCall, ToolResult
-from gatewayx_nb.replies import OpenTurn, Reply, Step, Usage
+from gatewayx_nb.replies import OpenTurn, Reply
+from gatewayx_nb.tool_steps import Step
 from gatewayx_nb.tools.approval import OUTSIDE_RESULT, REPLAY, Approval
-from gatewayx_nb.tools.tool_run import ToolRunner, shown_arguments
+from gatewayx_nb.tools.loop_partial import LoopPartial
+from gatewayx_nb.tools.tool_run import ToolRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gatewayx_nb.calls import (
         CallOptions,
@@ -77,8 +76,8 @@ class ToolHost(Protocol):
     def runs_recorded_calls(self) -> bool:
         """Whether the functions run whose calls a cassette has, as the user has requested."""
 
-    def redact(self, text: str) -> str:
-        """Mask the keys of the pool in a text."""
+    def redactor(self) -> Callable[[str], str]:
+        """Return a function that masks the keys of the pool in a text."""
 
     def recorded_results(
         self, messages: Sequence[Message], options: CallOptions
@@ -133,7 +132,7 @@ class ToolLoop:
         submitted: Mapping[str, object] | None = None,
     ) -> None:
         self.portal, self.caller = host.portal, CallerThread()
-        self._host, self._streamed = host, streamed
+        self._host, self._streamed, self._redact = host, streamed, host.redactor()
         self._tools = {tool.name: tool for tool in cast("tuple[Tool, ...]", options["tools"])}
         # The reply that is continued counts as the first turn.
         self._max_turns = (options.get("max_turns") or MAX_TURNS) + (resumed is not None)
@@ -149,16 +148,16 @@ class ToolLoop:
         is_in_chat = self._slot is not None and self._slot.has_outside_text
         is_in_steps = resumed is not None and any(step.outside for step in resumed.steps)
         if is_in_chat or is_in_steps or _has_outside_result(messages, self._tools):
-            self._approval.untrusted = OUTSIDE_RESULT
+            self._approval.risk = OUTSIDE_RESULT
         self._runner = ToolRunner(
-            self._tools, self._approval, self.caller, host.tool_timeout, host.redact
+            self._tools, self._approval, self.caller, host.tool_timeout, self._redact
         )
         self._submitted = submitted
         if resumed is None:
             self._current = host.plan_turn(messages, self._options, streamed=streamed)
         else:
             self._current = host.known_call(replace(resumed, steps=(), open_turn=None))
-        self._partial = _LoopPartial(self._current.partial)
+        self._partial = LoopPartial(self._current.partial)
         self._partial.steps += resumed.steps if resumed else ()
         self._text_before = ""
 
@@ -229,15 +228,14 @@ class ToolLoop:
         if not reply.tool_calls or reply.finish_reason == "length":
             return False
         self._text_before = self._partial.begin_tools()
-        redact = self._host.redact
         calls = [
-            replace(call, name=redact(call.name), arguments=redact(call.arguments))
+            replace(call, name=self._redact(call.name), arguments=self._redact(call.arguments))
             for call in reply.tool_calls
         ]
         message = _answer_message(reply, calls)
         # Whoever wrote the file may instruct the model, or call a function themselves.
         if reply.replayed and not self._host.runs_recorded_calls:
-            self._approval.untrusted = self._approval.untrusted or REPLAY
+            self._approval.risk = self._approval.risk or REPLAY
         results = self._submitted_results(calls) or self._replayed_results(reply, message, calls)
         if results is None:
             results = [await self._result(call, number) for number, call in enumerate(calls)]
@@ -246,7 +244,7 @@ class ToolLoop:
 
     async def _result(self, call: ToolCall, number: int) -> ToolResult:
         """Run a call, the ``number``-th of its turn, and return its result."""
-        self._add_step(Step(call, shown_arguments(call)), is_first=number == 0)
+        self._add_step(Step(call, call.parsed_arguments()), is_first=number == 0)
         steps = self._partial.steps
         if number >= _MAX_CALLS:
             steps[-1] = replace(steps[-1], error=_OVER_LIMIT, sent=_OVER_LIMIT, seconds=0.0)
@@ -262,7 +260,9 @@ class ToolLoop:
             return None
         results = []
         for number, call in enumerate(calls):
-            outcome = self._runner.submitted(Step(call, shown_arguments(call)), submitted[call.id])
+            outcome = self._runner.submitted(
+                Step(call, call.parsed_arguments()), submitted[call.id]
+            )
             self._add_step(outcome.step, is_first=number == 0)
             results.append(outcome.result)
         return results
@@ -283,7 +283,7 @@ class ToolLoop:
         for number, (call, result) in enumerate(zip(calls, results, strict=False)):
             step = Step(
                 call,
-                shown_arguments(call),
+                call.parsed_arguments(),
                 sent=result.content,
                 error=result.content if result.is_error else "",
                 seconds=0.0,
@@ -305,85 +305,6 @@ class ToolLoop:
     def deadline_error(self) -> DeadlineError:
         """Return the error to raise if the call exceeds its deadline."""
         return self._current.deadline_error()
-
-
-class _LoopPartial:
-    """The partial answer of the current request, and the steps and figures of those before it.
-
-    It has the attributes of a `PartialReply`. Most are those of the current request.
-
-    Attributes:
-        replies: The replies to the finished requests.
-        steps: The tool calls so far.
-        started: Monotonic time at which the call began.
-    """
-
-    def __init__(self, current: PartialReply) -> None:
-        self._current, self._are_tools_running = current, False
-        self._paused_text: list[str] = []
-        self.replies: list[Reply] = []
-        self.steps: list[Step] = []
-        self.started = time.monotonic()
-
-    def begin_request(self, current: PartialReply) -> None:
-        """Show the answer to another request from now on."""
-        self._current, self._are_tools_running = current, False
-
-    def keep_text(self) -> None:
-        """Put the text of the last reply, which the provider has paused, before the next one."""
-        self._paused_text.append(self.replies[-1].text)
-
-    def begin_tools(self) -> str:
-        """Show only the steps, and return the text before them."""
-        self._are_tools_running = True
-        text = "".join((*self._paused_text, self.replies[-1].text))
-        self._paused_text = []
-        return text
-
-    @property
-    def text(self) -> list[str]:
-        """The pieces of the answer to the current request."""
-        return [] if self._are_tools_running else [*self._paused_text, *self._current.text]
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the model has reported why it stopped, and no tool is running."""
-        return not self._are_tools_running and self._current.has_ended
-
-    def reply(self, *, interrupted: bool = False, parsed: Any = None) -> Reply:  # noqa: ANN401
-        """Return the partial answer as a reply."""
-        if self._are_tools_running:
-            last = replace(
-                self.replies[-1],
-                text="",
-                tool_calls=(),
-                finish_reason="other",
-                interrupted=interrupted,
-            )
-            return _merged(self.replies[:-1], last, self._ended_steps())
-        last = self._current.reply(interrupted=interrupted, parsed=parsed)
-        return self._merged(self.replies, last)
-
-    def _ended_steps(self) -> list[Step]:
-        """Return the steps; a function that was running is marked as stopped."""
-        return [
-            replace(step, error="stopped", sent="stopped", seconds=0.0)
-            if step.seconds is None
-            else step
-            for step in self.steps
-        ]
-
-    def whole_reply(self) -> Reply:
-        """Return the reply after the last request."""
-        return self._merged(self.replies[:-1], self.replies[-1])
-
-    def _merged(self, earlier: Sequence[Reply], last: Reply) -> Reply:
-        if self._paused_text:
-            last = replace(last, text="".join((*self._paused_text, last.text)))
-        return _merged(earlier, last, self.steps)
-
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the attributes of a `PartialReply`
-        return getattr(self._current, name)
 
 
 def _turn_options(options: CallOptions, slot: ConversationSlot | None) -> CallOptions:
@@ -445,26 +366,3 @@ def _check_choice(choice: str | None, tools: Iterable[str]) -> None:
         f"{did_you_mean(str(choice), tools)}",
         hint=f"The tools are {', '.join(tools)}.",
     )
-
-
-def _merged(earlier: Sequence[Reply], last: Reply, steps: Iterable[Step]) -> Reply:
-    """Return the last reply with the figures of all requests."""
-    replies = (*earlier, last)
-    costs = [reply.cost for reply in replies]
-    known = [cost for cost in costs if cost is not None]
-    return replace(
-        last,
-        usage=functools.reduce(_add_usage, (reply.usage for reply in replies)),
-        cost=sum(known, Decimal(0)) if len(known) == len(costs) else None,
-        latency=sum(reply.latency for reply in replies),
-        time_to_first=replies[0].time_to_first,
-        attempts=sum(map(operator.attrgetter("attempts"), replies)),
-        dropped=tuple(dict.fromkeys(name for reply in replies for name in reply.dropped)),
-        steps=tuple(steps),
-    )
-
-
-def _add_usage(one: Usage, other: Usage) -> Usage:
-    """Return the sum; a count that one request did not report is unknown, not zero."""
-    pairs = zip(astuple(one), astuple(other), strict=True)
-    return Usage(*(None if None in pair else sum(pair) for pair in pairs))

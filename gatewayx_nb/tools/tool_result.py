@@ -5,15 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import AsyncIterator, Iterator
-from typing import TYPE_CHECKING
 
 from gatewayx_nb import images
 from gatewayx_nb.images import Image
 from gatewayx_nb.prompts import ROWS, table_kind, to_text
 from gatewayx_nb.text import well_formed
-
-if TYPE_CHECKING:
-    from gatewayx_nb.messages import ToolCall
 
 MAX_CHARACTERS = 20_000
 """Maximum number of characters of a result."""
@@ -28,7 +24,7 @@ _PATH = re.compile(r"(?:(?<![\w:/.])|(?<=file:))(?:[A-Za-z]:)?[\\/](?:[^\s\\/'\"
 """The folders of an absolute path; a URL's path follows its host and is kept."""
 
 
-def result_parts(value: object) -> tuple[str | Image, ...]:
+def to_parts(value: object) -> tuple[str | Image, ...]:
     """Return a function's result as the parts of a tool result.
 
     A str is sent as it is, a DataFrame or a Series as the table that prompts use, a figure or an
@@ -38,7 +34,7 @@ def result_parts(value: object) -> tuple[str | Image, ...]:
         ValueError: If the value cannot be sent; the message is one line.
     """
     if isinstance(value, (list, tuple)) and any(map(_is_image, value[:_MAX_PARTS])):
-        return tuple(part for item in value[:_MAX_PARTS] for part in result_parts(item))
+        return tuple(part for item in value[:_MAX_PARTS] for part in to_parts(item))
     if _is_image(value):
         return (images.load(value),)
     # A subclass of str may do anything in its methods.
@@ -97,9 +93,3 @@ def error_text(error: BaseException) -> str:
         message = ""
     message = _PATH.sub("", message[: 10 * _MAX_ERROR])[:_MAX_ERROR]
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
-
-
-def shown_call(call: ToolCall, arguments: dict[str, object]) -> str:
-    """Return a call as it is written in Python, for a question to the user."""
-    listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-    return f"{call.name}({listed or ('' if arguments else call.arguments.strip('{} '))})"

@@ -9,12 +9,11 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from gatewayx_nb import bounded_json
 from gatewayx_nb.concurrency import Portal, is_being_cancelled, run_in_thread
 from gatewayx_nb.errors import did_you_mean
 from gatewayx_nb.messages import ToolResult
 from gatewayx_nb.tools.approval import OUTSIDE_RESULT, RefusedError
-from gatewayx_nb.tools.tool_result import error_text, result_parts
+from gatewayx_nb.tools.tool_result import error_text, to_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.concurrency import CallerThread
     from gatewayx_nb.function_tools import Tool
     from gatewayx_nb.images import Image
-    from gatewayx_nb.messages import ToolCall
-    from gatewayx_nb.replies import Step
+    from gatewayx_nb.tool_steps import Step
     from gatewayx_nb.tools.approval import Approval
 
 
@@ -83,7 +81,7 @@ class ToolRunner:
         except RefusedError as error:
             done = _failed(step, self._redact(str(error)))
         if step.outside:
-            self._approval.untrusted = OUTSIDE_RESULT
+            self._approval.risk = OUTSIDE_RESULT
         return replace(done, step=replace(done.step, seconds=time.monotonic() - started))
 
     def submitted(self, step: Step, value: object) -> Outcome:
@@ -91,7 +89,7 @@ class ToolRunner:
         tool = self._tools.get(step.call.name)
         if tool is None or tool.outside:
             step = replace(step, outside=True)
-            self._approval.untrusted = OUTSIDE_RESULT
+            self._approval.risk = OUTSIDE_RESULT
         done = self._finished(step, dict(step.arguments), "you", value)
         return replace(done, step=replace(done.step, seconds=0.0))
 
@@ -202,7 +200,7 @@ class ToolRunner:
         if isinstance(outcome, _Raised):
             return _failed(step, self._redact(error_text(outcome.error)))
         try:
-            parts = result_parts(outcome)
+            parts = to_parts(outcome)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - converting a value runs its code
@@ -239,12 +237,3 @@ def _is_async(function: Callable[..., Any]) -> bool:
 
 def _failed(step: Step, error: str) -> Outcome:
     return Outcome(replace(step, error=error, sent=error), (error,))
-
-
-def shown_arguments(call: ToolCall) -> dict[str, Any]:
-    """Return the arguments of a call as a dict; empty if they are not a JSON object."""
-    try:
-        values = bounded_json.loads(call.arguments)
-    except (ValueError, RecursionError):
-        return {}
-    return values if isinstance(values, dict) else {}

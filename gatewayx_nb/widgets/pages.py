@@ -21,8 +21,9 @@ from gatewayx_nb.html import (
     reply_html,
     wrap_reply,
 )
-from gatewayx_nb.replies import Reply, calls_html
+from gatewayx_nb.replies import Reply
 from gatewayx_nb.text import plain
+from gatewayx_nb.tool_steps import calls_html
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ import html5lib
 import pytest
 
 from gatewayx_nb.messages import ToolCall
-from gatewayx_nb.replies import Step, calls_html, calls_text
+from gatewayx_nb.tool_steps import Step, calls_html, calls_text
 
 CORPORA = Path(__file__).parents[1] / "corpora"
 

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from gatewayx_nb.images import Image
-from gatewayx_nb.tools.tool_result import MAX_CHARACTERS, error_text, result_parts
+from gatewayx_nb.tools.tool_result import MAX_CHARACTERS, error_text, to_parts
 
 PNG = b"\x89PNG\r\n\x1a\n0000"
 
@@ -51,20 +51,20 @@ class _Text(str):
 )
 def test_a_value_is_sent_as_text_or_json(value, text):
     """A str stays as it is, anything else becomes JSON."""
-    assert result_parts(value) == ((text,) if text else ("",))
+    assert to_parts(value) == ((text,) if text else ("",))
 
 
 def test_the_methods_of_a_kind_of_str_are_not_called():
     """They may do anything."""
-    assert result_parts(_Text("abc")) == ("abc",)
+    assert to_parts(_Text("abc")) == ("abc",)
 
 
 def test_a_table_is_sent_as_in_a_prompt():
     """A DataFrame and a Series have their shape and their first rows."""
     frame = pd.DataFrame({"city": ["Rome", "Oslo"], "warm": [21, 9]})
 
-    assert "| Rome | 21 |" in result_parts(frame)[0]
-    assert "| 21 |" in result_parts(frame["warm"])[0]
+    assert "| Rome | 21 |" in to_parts(frame)[0]
+    assert "| 21 |" in to_parts(frame["warm"])[0]
 
 
 def test_images_are_sent_as_images():
@@ -72,15 +72,15 @@ def test_images_are_sent_as_images():
     figure = Figure()
     figure.subplots().plot([1, 2])
 
-    (drawn,) = result_parts(figure)
-    text, image = result_parts(["See", PNG])
+    (drawn,) = to_parts(figure)
+    text, image = to_parts(["See", PNG])
     assert drawn.mime == "image/png"
     assert (text, image) == ("See", Image("image/png", PNG))
 
 
 def test_a_long_result_is_cut_and_says_so():
     """The model knows that there is more."""
-    (text,) = result_parts("x" * 100_000_000)
+    (text,) = to_parts("x" * 100_000_000)
 
     assert text == "x" * MAX_CHARACTERS + "\n[Cut: the result has 100,000,000 characters.]"
 
@@ -117,7 +117,7 @@ def _itself():
 def test_a_value_that_cannot_be_sent_is_an_error_for_the_model(make, message):
     """The message says what the function should return."""
     with pytest.raises(ValueError, match=message) as error:
-        result_parts(make())
+        to_parts(make())
 
     assert "\n" not in str(error.value)
 

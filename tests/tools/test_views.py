@@ -12,7 +12,8 @@ from gatewayx_nb.display import (
     show_stream,
 )
 from gatewayx_nb.messages import ToolCall
-from gatewayx_nb.replies import Step, calls_html, calls_text
+from gatewayx_nb.replies import Reply
+from gatewayx_nb.tool_steps import Step, calls_html, calls_text
 
 PROMPT = 'What?\ncall weather {"city": "Rome"}\ncall weather {"town": 1}'
 
@@ -91,6 +92,18 @@ def test_many_and_long_calls_are_bounded():
     assert len(calls_html(steps)) < 1_000_000
     assert "… and 900 more calls" in calls_html(steps)
     assert len(calls_text(steps)) < 50_000
+
+
+def test_markdown_has_the_calls_before_the_answer():
+    """A program that prefers Markdown shows them too, as text."""
+    reply = Reply("Done.", "mock", "m", steps=(_step("*<b>sunny</b>*"), _step("rain")))
+
+    markdown = reply._repr_mimebundle_()["text/markdown"]
+    first, second, answer = markdown.split("\n\n")
+    assert "<b>" not in first
+    assert "sunny" in first
+    assert "rain" in second
+    assert answer == "Done."
 
 
 def test_a_running_call_and_an_image_have_a_line():

@@ -1,0 +1,66 @@
+"""The tool calls of a model in the course of a call, and how they are shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.html import StepLine, steps_html, steps_text
+from gatewayx_nb.text import short_repr
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gatewayx_nb.html import StepState
+    from gatewayx_nb.messages import ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A tool call that the model requested in the course of a call, and its outcome.
+
+    Attributes:
+        call: The call, as the model wrote it.
+        arguments: The arguments as a dict; empty if they are not a JSON object.
+        result: What the function returned, which may be large and is not part of the ``repr``;
+            ``None`` if it did not run, its result could not be sent, or the call was replayed.
+        sent: The text that the model received, which describes the error if the call failed.
+        error: Why the call failed or was refused, in one line; empty if it succeeded.
+        seconds: Duration of the function; ``None`` while it runs.
+        allowed_by: Who permitted the call: ``"tools"`` if passing the function was enough,
+            ``"you"`` if you were asked, ``"approve"`` for the option of this name, and ``"replay"``
+            if the result comes from a cassette. Empty if it was refused.
+        text: What the model wrote before the calls of its turn.
+        outside: Whether the result may contain text from outside; see `tool`.
+    """
+
+    call: ToolCall
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    result: Any = field(default=None, repr=False)
+    sent: str = ""
+    error: str = ""
+    seconds: float | None = None
+    allowed_by: str = ""
+    text: str = ""
+    outside: bool = False
+
+
+def calls_text(steps: Iterable[Step]) -> str:
+    """Return the tool calls before an answer as lines of text; empty if there are none."""
+    return steps_text(list(map(_step_line, steps)))
+
+
+def calls_html(steps: Iterable[Step]) -> str:
+    """Return the tool calls before an answer as safe HTML; empty if there are none."""
+    return steps_html(list(map(_step_line, steps)))
+
+
+def _step_line(step: Step) -> StepLine:
+    listed = ", ".join(f"{name}={short_repr(value)}" for name, value in step.arguments.items())
+    state: StepState = "done"
+    if step.seconds is None:
+        state = "running"
+    elif step.error:
+        state = "failed"
+    outcome = step.sent if step.sent or step.seconds is None else "[image]"
+    return StepLine(f"{step.call.name}({listed})", outcome, state, step.text.strip())

@@ -1,0 +1,113 @@
+"""The partial answer of a call with tools, which consists of several requests."""
+
+from __future__ import annotations
+
+import functools
+import operator
+import time
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gatewayx_nb.calls import PartialReply
+    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.tool_steps import Step
+
+
+class LoopPartial:
+    """The partial answer of the current request, and the steps and figures of those before it.
+
+    It has the attributes of a `PartialReply`. Most are those of the current request.
+
+    Attributes:
+        replies: The replies to the finished requests.
+        steps: The tool calls so far.
+        started: Monotonic time at which the call began.
+    """
+
+    def __init__(self, current: PartialReply) -> None:
+        self._current, self._are_tools_running = current, False
+        self._paused_text: list[str] = []
+        self.replies: list[Reply] = []
+        self.steps: list[Step] = []
+        self.started = time.monotonic()
+
+    def begin_request(self, current: PartialReply) -> None:
+        """Show the answer to another request from now on."""
+        self._current, self._are_tools_running = current, False
+
+    def keep_text(self) -> None:
+        """Put the text of the last reply, which the provider has paused, before the next one."""
+        self._paused_text.append(self.replies[-1].text)
+
+    def begin_tools(self) -> str:
+        """Show only the steps, and return the text before them."""
+        self._are_tools_running = True
+        text = "".join((*self._paused_text, self.replies[-1].text))
+        self._paused_text = []
+        return text
+
+    @property
+    def text(self) -> list[str]:
+        """The pieces of the answer to the current request."""
+        return [] if self._are_tools_running else [*self._paused_text, *self._current.text]
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the model has reported why it stopped, and no tool is running."""
+        return not self._are_tools_running and self._current.has_ended
+
+    def reply(self, *, interrupted: bool = False, parsed: Any = None) -> Reply:  # noqa: ANN401
+        """Return the partial answer as a reply."""
+        if self._are_tools_running:
+            last = replace(
+                self.replies[-1],
+                text="",
+                tool_calls=(),
+                finish_reason="other",
+                interrupted=interrupted,
+            )
+            return _merged(self.replies[:-1], last, self._ended_steps())
+        last = self._current.reply(interrupted=interrupted, parsed=parsed)
+        return self._merged(self.replies, last)
+
+    def _ended_steps(self) -> list[Step]:
+        """Return the steps; a function that was running is marked as stopped."""
+        return [
+            replace(step, error="stopped", sent="stopped", seconds=0.0)
+            if step.seconds is None
+            else step
+            for step in self.steps
+        ]
+
+    def whole_reply(self) -> Reply:
+        """Return the reply after the last request."""
+        return self._merged(self.replies[:-1], self.replies[-1])
+
+    def _merged(self, earlier: Sequence[Reply], last: Reply) -> Reply:
+        if self._paused_text:
+            last = replace(last, text="".join((*self._paused_text, last.text)))
+        return _merged(earlier, last, self.steps)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the attributes of a `PartialReply`
+        return getattr(self._current, name)
+
+
+def _merged(earlier: Sequence[Reply], last: Reply, steps: Iterable[Step]) -> Reply:
+    """Return the last reply with the figures of all requests."""
+    replies = (*earlier, last)
+    costs = [reply.cost for reply in replies]
+    known = [cost for cost in costs if cost is not None]
+    return replace(
+        last,
+        usage=functools.reduce(operator.add, (reply.usage for reply in replies)),
+        cost=sum(known, Decimal(0)) if len(known) == len(costs) else None,
+        latency=sum(reply.latency for reply in replies),
+        time_to_first=replies[0].time_to_first,
+        attempts=sum(map(operator.attrgetter("attempts"), replies)),
+        dropped=tuple(dict.fromkeys(name for reply in replies for name in reply.dropped)),
+        steps=tuple(steps),
+    )
