@@ -25,7 +25,6 @@ _OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
 
 _ADVICE: Mapping[str, Hint | str] = {
     "stream": "Call `stream` instead; it yields the answer in chunks.",
-    "tools": "Only `ask`, `stream`, `compare` and conversations call functions.",
     "n": "Repeat the call for more answers; to limit the length of one, set `max_tokens`.",
     "api_key": Hint("set_key", engine="NAME"),
 }

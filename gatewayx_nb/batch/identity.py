@@ -9,7 +9,7 @@ import inspect
 import json
 import textwrap
 import types
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.batch.row_prompt import RowRequest
     from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.function_tools import Tool
     from gatewayx_nb.messages import Prompt
 
 _KEY_BYTES = 8
@@ -32,6 +33,9 @@ _MAX_DEPTH = 4
 
 _ANSWER_OPTIONS = ("fallback", "cache")
 """Options that affect which engine answers, or the cost, but that `RequestBody` does not record."""
+
+_REFUSING = ("ask", "never")
+"""Values of ``approve`` with which a map refuses the calls that need permission."""
 
 
 def job_definition(
@@ -113,11 +117,27 @@ def _options_value(options: CallOptions) -> dict[str, Any]:
             values[name] = [_image_value(image) for image in value]  # type: ignore[attr-defined]
         elif name == "schema":
             values[name] = value.described or value.schema  # type: ignore[attr-defined]
+        elif name == "tools" and record is not None:
+            # The same declaration may belong to a function that returns something else now.
+            code = [_code_alone(tool.function) for tool in cast("tuple[Tool, ...]", value)]
+            values[name] = [record(value), *code]
+        elif name == "approve":
+            if value not in _REFUSING:
+                values[name] = value if isinstance(value, str) else _code_alone(value)
         elif record is not None:
             values[name] = record(value)
         elif name in (*_ANSWER_OPTIONS, "model"):
             values[name] = value
     return values
+
+
+def _code_alone(function: object) -> str:
+    """Return the code of a function, without the values that it captures, which calls may change.
+
+    An object that is called like a function is identified by its class.
+    """
+    function = getattr(function, "__func__", function)  # the function of a method
+    return _source(function) if isinstance(function, types.FunctionType) else _name(function)
 
 
 def _prompt_value(prompt: Prompt) -> object:

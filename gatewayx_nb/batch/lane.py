@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.errors import BudgetError, GatewayError
+from gatewayx_nb.errors import BudgetError, GatewayError, ProviderError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -172,6 +172,14 @@ class Lane:
                     return error
             except GatewayError as error:
                 return error
+            except asyncio.CancelledError:
+                raise
+            except BaseException as error:  # noqa: BLE001 - a row without an outcome would be awaited forever
+                return ProviderError(
+                    f"the call raised {type(error).__name__}.",
+                    engine=call.partial.engine,
+                    code="internal",
+                )
             await self._wait_for_another()
             try:
                 call = self._replan(row.request)

@@ -10,9 +10,9 @@ from typing_extensions import override
 
 from gatewayx_nb.batch.figures import duration
 from gatewayx_nb.batch.row_prompt import RowRequest, with_row_options
-from gatewayx_nb.calls import Table, text_columns
+from gatewayx_nb.calls import MAX_TURNS, Table, text_columns
 from gatewayx_nb.errors import GatewayError, UsageError
-from gatewayx_nb.text import dollars
+from gatewayx_nb.text import counted, dollars
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,6 +90,8 @@ class MapPreview:
         seconds: Estimated duration; ``None`` if neither a limit nor a recent call is known.
         bound_by: What limits the speed.
         first_problem: The first invalid row's error.
+        max_turns: Maximum number of requests of each row if the model may call functions, of which
+            the tokens, the cost and the time are those of the first; otherwise 1.
     """
 
     rows: int
@@ -103,6 +105,7 @@ class MapPreview:
     seconds: float | None
     bound_by: str
     first_problem: str = ""
+    max_turns: int = 1
 
     @override
     def __repr__(self) -> str:
@@ -123,6 +126,9 @@ class MapPreview:
             ("cost", self._cost()),
             ("time", self._time()),
         ]
+        if self.max_turns > 1:
+            more = counted(self.max_turns - 1, "more request")
+            rows.append(("tools", f"a row may need up to {more}, which are not included above"))
         return Table(rows, text_columns("map preview", "nothing sent"))
 
     def _cost(self) -> str:
@@ -176,6 +182,7 @@ def preview_map(rows: Rows, prompt: RowPrompt, plan: MapPlan) -> MapPreview:
         seconds=seconds if to_ask else 0.0,
         bound_by=bound if to_ask else "",
         first_problem=problem,
+        max_turns=plan.options.get("max_turns") or MAX_TURNS if plan.options.get("tools") else 1,
     )
 
 

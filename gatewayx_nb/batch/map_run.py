@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from gatewayx_nb.batch.identity import row_key
@@ -435,11 +435,14 @@ class MapRun:
         is_error = isinstance(outcome, GatewayError)
         prompt = prompt_text(row.request.prompt) if self._plan.keeps_prompts else ""
         prompt = self._plan.redact(prompt)
+        steps = getattr(outcome, "steps", ())
+        if not self._plan.keeps_prompts:
+            steps = tuple(replace(step, sent="") for step in steps)
         self._unconfirmed[row.key] = outcome
         results.put(
             StoredRow(
                 row.key,
-                encode_outcome(outcome, prompt),
+                encode_outcome(outcome, prompt, steps),
                 type(outcome).__name__ if is_error else "ok",
                 isinstance(outcome, GatewayError) and may_succeed_later(outcome),
                 time.time(),

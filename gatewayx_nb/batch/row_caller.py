@@ -33,7 +33,7 @@ from gatewayx_nb.hints import Hint
 from gatewayx_nb.storage import JobFigures
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from decimal import Decimal
 
     from typing_extensions import Unpack
@@ -72,6 +72,14 @@ class RowCaller(ABC):
             model: Reference of the model.
             max_cost: Maximum cost of the job in US dollars, over all its runs.
             earlier: What its earlier runs have cost.
+        """
+
+    @abstractmethod
+    def _check_tools(self, options: CallOptions) -> None:
+        """Check the options for tools, and that the settings do not forbid them.
+
+        Raises:
+            UsageError: If one is not valid.
         """
 
     @abstractmethod
@@ -146,6 +154,10 @@ class RowCaller(ABC):
         submitted again, and rows that were submitted are not asked without ``batch=True``. While a
         cassette is replayed, nothing is submitted and the job is done at once; with the other modes
         of a cassette, the rows are submitted, and a later run without ``batch=True`` records them.
+
+        With ``tools``, the model may call functions for each row. They run in threads of their own,
+        several at a time, and nothing is asked: a call that needs permission is refused, unless
+        ``approve`` is ``"always"`` or a function that permits it.
 
         Returns:
             A DataFrame has new columns: ``answer`` or the fields of the schema, then ``gx_error``,
@@ -347,14 +359,14 @@ class RowCaller(ABC):
     ) -> MapSession:
         """Return a map that is ready to run; nothing is sent.
 
-        The first arguments are those of `map`, ``known`` the keywords that the calling method has.
-        ``ordered`` is whether the answers to an iterator are needed in order, and ``sends`` whether
-        the map will be run, rather than previewed.
+        The first arguments are those of `map`, and ``known`` the keywords of the calling method.
+        ``ordered`` is whether an iterator needs its answers in order, ``sends`` whether it runs.
         """
         own, calls = split_options(options, known)
         source = read_rows(rows)
         check_batch(source, is_batch=own["batch"])
-        call_options, system = _call_options(calls, model, schema, fresh=own["fresh"])
+        call_options, system = _call_options(calls, model, schema, own)
+        self._check_tools(call_options)
         row_prompt = RowPrompt(prompt, system, source, blank=own["missing"] == "blank")
         response_schema = cast("ResponseSchema | None", call_options.get("schema"))
         columns = columns_of(response_schema)
@@ -449,11 +461,23 @@ async def _flatten(session: MapSession) -> AsyncIterator[tuple[int, Reply | Gate
 
 
 def _call_options(
-    options: MapOptions, model: str | None, schema: object, *, fresh: bool
+    options: MapOptions, model: str | None, schema: object, own: Mapping[str, Any]
 ) -> tuple[CallOptions, object]:
-    """Return the normalized options of the calls, and the system prompt, which varies by row."""
+    """Return the normalized options of the calls, and the system prompt, which varies by row.
+
+    ``own`` are the options of the map itself.
+
+    Raises:
+        UsageError: If an option is invalid, or cannot be combined with one of the map.
+    """
     values: dict[str, Any] = {**options, "model": model, "schema": schema}
-    if fresh:  # an open cassette is bypassed, too
+    if own["fresh"]:  # an open cassette is bypassed, too
         values["fresh"] = True
     system = values.pop("system", None)
-    return check_options(cast("CallOptions", values)), system
+    checked = check_options(cast("CallOptions", values))
+    if own["batch"] and checked.get("tools"):
+        raise UsageError(
+            "tools and batch cannot be combined: a batch answers each row with one request.",
+            hint=Hint("omit_option", option="batch"),
+        )
+    return checked, system

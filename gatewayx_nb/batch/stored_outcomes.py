@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,7 +12,9 @@ from gatewayx_nb import errors
 from gatewayx_nb.cassettes import CassetteEntry, RequestBody, entry_of
 from gatewayx_nb.errors import ConfigError, GatewayError, ProviderError
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.messages import ToolCall
 from gatewayx_nb.text import well_formed
+from gatewayx_nb.tool_steps import Step
 
 if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
@@ -33,22 +36,67 @@ class _StoredError(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     prompt: str = ""
 
 
+class _StoredStep(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A tool call of a row, without the object that the function returned; see `Step`."""
+
+    id: str
+    name: str
+    arguments: str
+    sent: str = ""
+    error: str = ""
+    seconds: float | None = None
+    allowed_by: str = ""
+    text: str = ""
+    outside: bool = False
+
+    @classmethod
+    def of(cls, step: Step) -> _StoredStep:
+        call = step.call
+        return cls(
+            *(call.id, call.name, call.arguments, step.sent, step.error),
+            *(step.seconds, step.allowed_by, step.text, step.outside),
+        )
+
+    def to_step(self) -> Step:
+        call = ToolCall(self.id, self.name, self.arguments)
+        return Step(
+            *(call, call.parsed_arguments(), None, self.sent, self.error),
+            *(self.seconds, self.allowed_by, self.text, self.outside),
+        )
+
+
+class _StoredReply(CassetteEntry, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+    """The reply to a row.
+
+    Attributes:
+        steps: The tool calls before the answer.
+    """
+
+    steps: tuple[_StoredStep, ...] = ()
+
+
 _ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(CassetteEntry)
+_DECODER = msgspec.json.Decoder(_StoredReply)
 _ERROR_DECODER = msgspec.json.Decoder(_StoredError)
 
 
-def encode_outcome(outcome: Reply | GatewayError, prompt: str) -> bytes:
+def encode_outcome(
+    outcome: Reply | GatewayError, prompt: str, steps: tuple[Step, ...] = ()
+) -> bytes:
     """Return an error as JSON, or a reply as a cassette entry.
 
     Args:
         outcome: The reply or the error.
         prompt: The prompt of the row, to be stored with it; empty to omit it.
+        steps: The tool calls before the answer.
     """
     if isinstance(outcome, GatewayError):
         return _encode_error(outcome, prompt)
     request = RequestBody(texts=(prompt,)) if prompt else _NO_REQUEST
     entry = entry_of(request, {"engine": outcome.engine}, outcome, (), _unchanged)
+    if steps:
+        fields = {name: getattr(entry, name) for name in entry.__struct_fields__}
+        entry = _StoredReply(**fields, steps=tuple(map(_StoredStep.of, steps)))
     return _encode(entry)
 
 
@@ -90,7 +138,8 @@ def decode_outcome(
             return _decode_error(_ERROR_DECODER.decode(content), outcome)
         entry = _DECODER.decode(content)
         parsed: Any = None if schema is None else schema.parse(entry.text)
-        return entry.to_reply(parsed)
+        steps = tuple(step.to_step() for step in entry.steps)
+        return replace(entry.to_reply(parsed), steps=steps) if steps else entry.to_reply(parsed)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return ConfigError(
             f"the stored answer of a row cannot be read: {error}.",

@@ -43,7 +43,7 @@ from gatewayx_nb.calls.table import (
     text_columns,
     to_frame,
 )
-from gatewayx_nb.calls.tool_options import MAX_TURNS, ResumeOptions
+from gatewayx_nb.calls.tool_options import MAX_TURNS, ResumeOptions, check_tool_options
 
 __all__ = [
     "MAX_TURNS",
@@ -76,6 +76,7 @@ __all__ = [
     "call_limits",
     "check_option",
     "check_options",
+    "check_tool_options",
     "check_value",
     "checker",
     "hide_option",

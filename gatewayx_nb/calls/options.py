@@ -330,7 +330,7 @@ class CompareOptions(SharedOptions, ToolOptions, total=False):
     ]
 
 
-class MapOptions(SharedOptions, total=False):
+class MapOptions(SharedOptions, ToolOptions, total=False):
     """The keyword arguments that apply to each row of a map."""
 
     fallback: Annotated[

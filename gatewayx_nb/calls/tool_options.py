@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable  # noqa: TC003 - evaluated by `get_type_hints`
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
+from collections.abc import Callable, Iterable, Mapping  # noqa: TC003 - evaluated by `get_type_hints`
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, cast
 
 from gatewayx_nb.calls.option import InvalidValueError, Option, checker, count
+from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.function_tools import Tool, read_tools
+from gatewayx_nb.hints import Hint
 
 if TYPE_CHECKING:
     from gatewayx_nb.messages import ToolDefinition
@@ -80,3 +82,30 @@ class ToolOptions(ResumeOptions, total=False):
             to_recorded=str,
         ),
     ]
+
+
+_NEED_TOOLS = ("tool_choice", "max_turns", "approve")
+"""Options that have no effect without tools."""
+
+
+def check_tool_options(options: Mapping[str, Any]) -> None:
+    """Check that the options for tools apply to the tools of a call.
+
+    Raises:
+        UsageError: If one is set without tools, or ``tool_choice`` is not the name of a tool.
+    """
+    names = [tool.name for tool in cast("Iterable[Tool]", options.get("tools", ()))]
+    if not names:
+        for option in _NEED_TOOLS:
+            if options.get(option) is not None:
+                raise UsageError(
+                    f"{option} has no effect without `tools`.",
+                    hint=Hint("omit_option", option=option),
+                )
+    choice = options.get("tool_choice")
+    if choice not in (None, "auto", "none", "required", *names):
+        raise UsageError(
+            f"tool_choice must be 'auto', 'none', 'required' or the name of a tool, got {choice!r}."
+            f"{did_you_mean(str(choice), names)}",
+            hint=f"The tools are {', '.join(names)}.",
+        )

@@ -13,13 +13,16 @@ from gatewayx_nb.concurrency.portal import (
     on_portal_thread,
     run_in_thread,
 )
+from gatewayx_nb.concurrency.worker_threads import OverdueThreadsError, WorkerThreads
 
 __all__ = [
     "CallerThread",
     "CrossThreadQueue",
     "InterruptibleEvent",
     "LoopInbox",
+    "OverdueThreadsError",
     "Portal",
+    "WorkerThreads",
     "call_after_step",
     "forbid_blocking_call",
     "interruptible",

@@ -422,8 +422,8 @@ class EnginePool(Caller, ToolCaller, RowCaller):
         See also: the guide ``costs-and-budgets``.
 
         With an argument, the totals are computed from the `ledger`, which contains all of the
-        project's calls, including those of other kernels and earlier sessions. Each row of a map
-        counts as a call. `history` lists single calls.
+        project's calls, including those of other kernels and earlier sessions. Each request of a
+        map counts as a call. `history` lists single calls.
 
         Args:
             by: The field by which past calls are grouped: ``"day"``, ``"engine"``, ``"model"`` or
@@ -569,6 +569,11 @@ class EnginePool(Caller, ToolCaller, RowCaller):
         return MapCalls(self._router, self._planner, max_cost, earlier, target)
 
     @override
+    def _check_tools(self, options: CallOptions) -> None:
+        self._live.refresh_if_due()
+        self._router.tool_host.check(options)
+
+    @override
     def _cluster_engines(self, model: str | None, plan: MapPlan, client: Any) -> ClusterCalls:
         if self._passed:
             raise UsageError(
@@ -577,6 +582,11 @@ class EnginePool(Caller, ToolCaller, RowCaller):
                 " environment and its own key files.",
                 hint="Use `gx.map`, or a pool without these arguments; or close the Dask client, to"
                 " call from this process.",
+            )
+        if plan.options.get("tools"):
+            raise UsageError(
+                "tools cannot be called from the workers of a Dask cluster.",
+                hint="Pass `rows.compute()`, or close the Dask client, to call from this process.",
             )
         project = self._config.project
         folder = str(project.root) if project else None

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from gatewayx_nb.batch import MANY_TEXTS, embed_stored, job_digest
-from gatewayx_nb.calls import build_request, call_limits, check_options, join_conversation
+from gatewayx_nb.calls import (
+    build_request,
+    call_limits,
+    check_options,
+    check_tool_options,
+    join_conversation,
+)
 from gatewayx_nb.cassettes import (
     MODES,
     Cassette,
@@ -48,7 +54,6 @@ from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import ModelRef
 from gatewayx_nb.secure_config import redact
 from gatewayx_nb.text import short_repr
-from gatewayx_nb.tools import check_tool_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
@@ -92,7 +97,9 @@ class CallRouter:
             usage: Receives the usage of the calls.
             limits: The limits of each call.
         """
-        router = CallRouter(self._planner.for_rows(usage, limits), lambda: None)
+        planner = self._planner.for_rows(usage, limits)
+        router = CallRouter(planner, lambda: None)
+        router.tool_host = PoolToolHost(router, planner, for_rows=True)
         router._open = self._open
         router._are_options_checked = True
         return router
@@ -182,6 +189,7 @@ class CallRouter:
         if not self._are_options_checked:
             options = check_options(options)
         if options.get("tools"):
+            # What an earlier map stored is one reply, but a cassette needs each request.
             return self.tool_host.plan(prompt, options, streamed=streamed)
         check_tool_options(options)
         return self.plan_request(prompt, options, streamed=streamed, known=known)

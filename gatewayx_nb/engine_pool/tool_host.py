@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from gatewayx_nb.calls import build_request, join_conversation
+from gatewayx_nb.calls import build_request, check_tool_options, join_conversation
 from gatewayx_nb.cassettes import body_of
+from gatewayx_nb.concurrency import WorkerThreads
 from gatewayx_nb.engine_pool.cassette_calls import KnownCall
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.hints import Hint
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import OpenTurn, Reply
     from gatewayx_nb.tools import Approve
 
+_WORKERS = 32
+"""Maximum number of functions of a map that run at a time."""
+
 
 class PoolToolHost:
     """Plans calls with tools and their requests; implements `tools.ToolHost`.
@@ -31,12 +35,20 @@ class PoolToolHost:
     Args:
         router: Plans the requests, live, replayed or recorded.
         planner: Has the settings, the conversations and the event loops.
+        for_rows: Whether the calls are those of a map.
+
+    Attributes:
+        workers: The threads in which the functions of a map run; ``None`` for other calls.
     """
 
-    def __init__(self, router: CallRouter, planner: LivePlanner) -> None:
+    def __init__(self, router: CallRouter, planner: LivePlanner, *, for_rows: bool = False) -> None:
         self._router, self._planner = router, planner
         self.plan_turn, self.redactor = router.plan_request, router.redactor
         self.slot = planner.chats.slot
+        self.workers = WorkerThreads(_WORKERS) if for_rows else None
+        if for_rows:
+            redact = router.redactor()  # the rows share it, so that they look the keys up once
+            self.redactor = lambda: redact
         self._tools: dict[str, Tool] = {}
 
     def plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
@@ -45,8 +57,9 @@ class PoolToolHost:
         Raises:
             UsageError: If an option is invalid.
         """
+        self.check(options)
         self._remember(cast("tuple[Tool, ...]", options["tools"]))
-        return ToolLoop(self, prompt, self._checked(options), streamed=streamed)
+        return ToolLoop(self, prompt, options, streamed=streamed)
 
     def plan_resumed(
         self, reply: Reply, options: CallOptions, results: Mapping[str, object] | None
@@ -60,10 +73,11 @@ class PoolToolHost:
         tools = cast("tuple[Tool, ...]", options.get("tools")) or self._recall(turn.tools)
         self._remember(tools)
         merged = cast("CallOptions", {**turn.options, **options, "tools": tools})
+        self.check(merged)
         return ToolLoop(
             self,
             turn.messages,
-            self._checked(merged),
+            merged,
             streamed=False,
             resumed=reply,
             submitted=results,
@@ -81,7 +95,7 @@ class PoolToolHost:
 
     @property
     def tool_timeout(self) -> float:
-        """Seconds for an asynchronous tool."""
+        """Seconds for a tool; see `tools.ToolHost.tool_timeout`."""
         return self._planner.config.settings.tools.timeout
 
     def known_call(self, reply: Reply) -> KnownCall:
@@ -111,18 +125,18 @@ class PoolToolHost:
         reference = options.get("model") or (slot.model if slot else None)
         return cassette.recorded_results(self._router.cassette_key(reference, body))
 
-    def _checked(self, options: CallOptions) -> CallOptions:
-        """Return the options of a call, which must not permit what the settings forbid.
+    def check(self, options: CallOptions) -> None:
+        """Check the options for tools, which must not permit what the settings forbid.
 
         Raises:
-            UsageError: If they do.
+            UsageError: If they do, or an option does not apply to the tools.
         """
+        check_tool_options(options)
         if self.approve == "never" and options.get("approve") not in (None, "never"):
             raise UsageError(
                 "approve cannot be set here, because the settings have [tools] approve = 'never'.",
                 hint=Hint("omit_option", option="approve"),
             )
-        return options
 
     def _remember(self, tools: Iterable[Tool]) -> None:
         """Keep tools by name, so that a reply, which is a plain value, can be continued."""

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from gatewayx_nb.magics.reply_target import ReplyTarget
 
 _WITHOUT_MEANING = (
-    "tools",
     "chat",
     "bg",
     "insert",

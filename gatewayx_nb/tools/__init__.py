@@ -2,6 +2,6 @@
 
 from gatewayx_nb.tools.approval import Approve
 from gatewayx_nb.tools.tool_caller import ToolCaller
-from gatewayx_nb.tools.tool_loop import ToolHost, ToolLoop, check_tool_options
+from gatewayx_nb.tools.tool_loop import ToolHost, ToolLoop
 
-__all__ = ["Approve", "ToolCaller", "ToolHost", "ToolLoop", "check_tool_options"]
+__all__ = ["Approve", "ToolCaller", "ToolHost", "ToolLoop"]

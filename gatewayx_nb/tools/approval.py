@@ -6,9 +6,10 @@ import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from gatewayx_nb.errors import UsageError
+from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.text import plain, short_repr
 from gatewayx_nb.tool_steps import Step
+from gatewayx_nb.tools.tool_result import error_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,13 +59,14 @@ class Approval:
 
         Raises:
             RefusedError: If nobody permits it.
-            UsageError: If the function ``approve`` returns neither True nor False.
+            UsageError: If the function ``approve`` returns neither True nor False or, in any other
+                thread, raises an exception.
             KeyboardInterrupt: If the user stops the call.
         """
         if not self._is_risky(tool):
             return "tools"
         if callable(self.approve):
-            if _answer(self.approve(Step(call, arguments))):
+            if self._ask_function(self.approve, Step(call, arguments), raises=can_ask):
                 return "approve"
             raise RefusedError("the call was refused")
         if self.approve == "always":
@@ -76,6 +78,25 @@ class Approval:
         if not can_ask:
             raise RefusedError("the call needs permission, and nobody can be asked")
         return self._ask(tool, call, arguments)
+
+    @staticmethod
+    def _ask_function(approve: Callable[[Step], object], step: Step, *, raises: bool) -> bool:
+        """Return the answer of the function ``approve``.
+
+        Args:
+            approve: The function.
+            step: The call.
+            raises: Whether its exceptions are raised to the caller, as those of the caller's code.
+        """
+        try:
+            answer = approve(step)
+        except GatewayError:
+            raise
+        except BaseException as error:
+            if raises:
+                raise
+            raise UsageError(f"`approve` raised {error_text(error).rstrip('.')}.") from error
+        return _answer(answer)
 
     def _is_risky(self, tool: Tool) -> bool:
         return tool.ask or (bool(self.risk) and not tool.read_only)

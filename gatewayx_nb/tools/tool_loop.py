@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from gatewayx_nb import bounded_json
 from gatewayx_nb.calls import MAX_TURNS, attach_images, read_messages
-from gatewayx_nb.concurrency import CallerThread
-from gatewayx_nb.errors import DeadlineError, TransportError, UsageError, did_you_mean
+from gatewayx_nb.concurrency import CallerThread, WorkerThreads
+from gatewayx_nb.errors import TruncatedError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import Carried, Message, ToolCall, ToolResult
 from gatewayx_nb.replies import OpenTurn, Reply
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         PlannedCall,
     )
     from gatewayx_nb.concurrency import Portal
+    from gatewayx_nb.errors import DeadlineError, TransportError
     from gatewayx_nb.function_tools import Tool
     from gatewayx_nb.images import Image
     from gatewayx_nb.messages import Prompt
@@ -41,9 +42,6 @@ _MAX_CALLS = 100
 
 _LOOP_OPTIONS = ("max_turns", "approve")
 """Options of the whole call, which its requests do not have."""
-
-_TOOL_OPTIONS = ("tool_choice", *_LOOP_OPTIONS)
-"""Options that have no effect without tools."""
 
 _OVER_LIMIT = f"only the first {_MAX_CALLS} calls of a turn are run; this one was not"
 
@@ -61,7 +59,11 @@ class ToolHost(Protocol):
 
     @property
     def tool_timeout(self) -> float:
-        """Seconds for an asynchronous tool."""
+        """Seconds for a tool that is asynchronous or runs in a thread of its own."""
+
+    @property
+    def workers(self) -> WorkerThreads | None:
+        """The threads in which the functions of a map run; ``None`` for any other call."""
 
     def plan_turn(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
         """Return one request of the call; nothing is sent."""
@@ -87,19 +89,6 @@ class ToolHost(Protocol):
         Raises:
             CassetteMissError: If it has none, although it must.
         """
-
-
-def check_tool_options(options: CallOptions) -> None:
-    """Check that no option for tools is set without tools.
-
-    Raises:
-        UsageError: If one is set.
-    """
-    for name in _TOOL_OPTIONS:
-        if options.get(name) is not None:
-            raise UsageError(
-                f"{name} has no effect without `tools`.", hint=Hint("omit_option", option=name)
-            )
 
 
 class ToolLoop:
@@ -137,7 +126,6 @@ class ToolLoop:
         # The reply that is continued counts as the first turn.
         self._max_turns = (options.get("max_turns") or MAX_TURNS) + (resumed is not None)
         self._max_cost = cast("Decimal | None", options.get("max_cost"))
-        _check_choice(options.get("tool_choice"), self._tools)
         messages = read_messages(prompt)
         if pictures := cast("tuple[Image, ...]", options.get("images", ())):
             messages = attach_images(messages, pictures)
@@ -150,7 +138,12 @@ class ToolLoop:
         if is_in_chat or is_in_steps or _has_outside_result(messages, self._tools):
             self._approval.risk = OUTSIDE_RESULT
         self._runner = ToolRunner(
-            self._tools, self._approval, self.caller, host.tool_timeout, self._redact
+            self._tools,
+            self._approval,
+            self.caller,
+            workers=host.workers or WorkerThreads(1),
+            timeout=host.tool_timeout,
+            redact=self._redact,
         )
         self._submitted = submitted
         if resumed is None:
@@ -171,6 +164,7 @@ class ToolLoop:
 
         Raises:
             GatewayError: If a request fails.
+            TruncatedError: If the reply to a row has tool calls that were not run.
             KeyboardInterrupt: If the user stops a tool.
         """
         try:
@@ -186,6 +180,8 @@ class ToolLoop:
             self._runner.close()
         reply = self._partial.whole_reply()
         if reply.tool_calls:
+            if self._host.workers is not None:
+                raise _unfinished_error(reply, self._max_turns)
             reply = replace(reply, open_turn=self._open_turn())
         if self._slot is not None:
             self._slot.add_turn(self._messages, reply)
@@ -358,11 +354,16 @@ def _is_object(text: str) -> bool:
         return False
 
 
-def _check_choice(choice: str | None, tools: Iterable[str]) -> None:
-    if choice in (None, "auto", "none", "required") or choice in tools:
-        return
-    raise UsageError(
-        f"tool_choice must be 'auto', 'none', 'required' or the name of a tool, got {choice!r}."
-        f"{did_you_mean(str(choice), tools)}",
-        hint=f"The tools are {', '.join(tools)}.",
+def _unfinished_error(reply: Reply, max_turns: int) -> TruncatedError:
+    """Return the error for a row whose model has requested tool calls instead of an answer."""
+    if reply.finish_reason == "length":
+        message = "the answer ended at its maximum length, within a tool call."
+        hint = Hint("raise_option", option="max_tokens")
+    else:
+        message = f"the model still requested tool calls in the last of {max_turns} requests."
+        hint = Hint("raise_option", option="max_turns")
+    error = TruncatedError(
+        message, hint=hint, engine=reply.engine, model=reply.model, topic="no-answer-after-calls"
     )
+    error.partial, error.should_retry = reply.text, True  # the next run asks about the row again
+    return error

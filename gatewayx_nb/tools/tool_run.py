@@ -7,9 +7,9 @@ import inspect
 import time
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
-from gatewayx_nb.concurrency import Portal, is_being_cancelled, run_in_thread
+from gatewayx_nb.concurrency import OverdueThreadsError, Portal, is_being_cancelled
 from gatewayx_nb.errors import did_you_mean
 from gatewayx_nb.messages import ToolResult
 from gatewayx_nb.tools.approval import OUTSIDE_RESULT, RefusedError
@@ -18,12 +18,14 @@ from gatewayx_nb.tools.tool_result import error_text, to_parts
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gatewayx_nb.concurrency import CallerThread
+    from gatewayx_nb.concurrency import CallerThread, WorkerThreads
     from gatewayx_nb.function_tools import Tool
     from gatewayx_nb.images import Image
     from gatewayx_nb.tool_steps import Step
     from gatewayx_nb.tools.approval import Approval
 
+
+T = TypeVar("T")
 
 _PATIENCE = 2.0
 """Maximum seconds for a cancelled function to end, before its thread is left."""
@@ -50,20 +52,24 @@ class ToolRunner:
         tools: The tools, by name.
         approval: Decides whether a tool may be called.
         caller: The thread that waits for the call; plain functions run there.
+        workers: The threads in which plain functions run if no thread waits, as in a map.
         timeout: Seconds for an asynchronous function, and for any function if no thread waits.
         redact: Masks the keys of the pool in a text.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what running a tool needs
         self,
         tools: Mapping[str, Tool],
         approval: Approval,
         caller: CallerThread,
+        *,
+        workers: WorkerThreads,
         timeout: float,
         redact: Callable[[str], str],
     ) -> None:
         self._tools, self._approval = tools, approval
-        self._caller, self._timeout, self._redact = caller, timeout, redact
+        self._caller, self._workers = caller, workers
+        self._timeout, self._redact = timeout, redact
         self._portal: Portal | None = None
 
     async def run(self, step: Step) -> Outcome:
@@ -132,10 +138,9 @@ class ToolRunner:
         allowed_by = self._approval.decide(tool, step.call, shown, can_ask=can_ask)
         try:
             outcome: object = tool.function(*bound.args, **bound.kwargs)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
-            if _has_interrupt(error):
+            # Only the main thread, which waits, is interrupted by the user.
+            if can_ask and _is_interrupt(error):
                 raise KeyboardInterrupt from error
             outcome = _Raised(error)
         return self._finished(step, shown, allowed_by, outcome)
@@ -151,11 +156,16 @@ class ToolRunner:
         decide = partial(self._approval.decide, tool, step.call, shown)
         if self._caller.is_waiting:
             return await self._caller.run(partial(decide, can_ask=True))
-        return await run_in_thread(decide, can_ask=False)  # `approve` may block
+        return await self._in_thread(partial(decide, can_ask=False))  # `approve` may block
 
-    async def _in_thread(self, call: Callable[[], Outcome]) -> Outcome:
+    async def _in_thread(self, call: Callable[[], T]) -> T:
         try:
-            return await asyncio.wait_for(run_in_thread(call), self._timeout)
+            return await self._workers.run(call, self._timeout)
+        except OverdueThreadsError as error:
+            raise RefusedError(
+                f"{error.count} functions that took longer than {self._timeout:g} s are still"
+                " running, so this one was not called"
+            ) from None
         except TimeoutError:
             raise RefusedError(self._timeout_message) from None
 
@@ -224,9 +234,11 @@ class _Raised:
         self.error = error
 
 
-def _has_interrupt(error: BaseException) -> bool:
-    """Return whether an event loop of the function has put Ctrl-C or Stop into a group."""
-    return isinstance(error, BaseExceptionGroup) and bool(error.subgroup(KeyboardInterrupt))
+def _is_interrupt(error: BaseException) -> bool:
+    """Return whether Ctrl-C or Stop has ended a function, whose event loop may use a group."""
+    if isinstance(error, BaseExceptionGroup):
+        return bool(error.subgroup(KeyboardInterrupt))
+    return isinstance(error, KeyboardInterrupt)
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

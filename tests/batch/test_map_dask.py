@@ -424,6 +424,30 @@ def test_a_batch_of_a_dask_frame_is_refused(pool):
         pool.map(frame(4), "{{text}}", **MODEL, batch=True)
 
 
+def _weather(city: str) -> str:
+    """Return the weather."""
+    return f"sunny in {city}"
+
+
+def _ask_with_tools(pool):
+    rows = dd.from_pandas(pd.DataFrame({"city": ["Rome", "Oslo"]}), npartitions=2)
+    prompt = 'call _weather {"city": "{{city}}"}'
+    return pool.map(rows, prompt, "mock", tools=_weather, progress=False)
+
+
+def test_tools_are_refused_on_a_cluster(threads, pool):
+    """A worker has no functions of the notebook."""
+    with pytest.raises(UsageError, match="tools cannot be called from the workers"):
+        _ask_with_tools(pool)
+
+
+def test_tools_are_called_in_this_process_without_a_cluster(pool):
+    """Each partition is mapped here."""
+    answers = _ask_with_tools(pool).compute()
+
+    assert answers.answer.tolist() == ["[mock] sunny in Rome", "[mock] sunny in Oslo"]
+
+
 def test_an_open_cassette_records_and_replays_here(threads, pool, provider, tmp_path):
     with pool.cassette(tmp_path / "c.jsonl"):
         pool.map(frame(4), "{{text}}", **MODEL)

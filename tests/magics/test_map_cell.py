@@ -41,6 +41,34 @@ def test_columns_are_filled_for_each_row_and_other_names_once(notebook):
     assert "_reply" not in notebook.user_ns
 
 
+def weather(city: str) -> str:
+    """Return the weather."""
+    return f"sunny in {city}"
+
+
+def test_the_model_calls_functions_for_each_row(notebook):
+    notebook.user_ns.update(weather=weather, cities=["Rome", "Oslo"])
+
+    notebook.ask(
+        "%%gatewayx mock --map cities -o result --tools weather -p max_turns=2\n"
+        'call weather {"city": "{{input}}"}'
+    )
+
+    result = notebook.user_ns["result"]
+    assert [reply.text for reply in result] == ["[mock] sunny in Rome", "[mock] sunny in Oslo"]
+    assert [step.sent for step in result[1].steps] == ["sunny in Oslo"]
+
+
+def test_a_dry_run_says_that_rows_may_need_more_requests(notebook, capsys):
+    notebook.user_ns.update(weather=weather, cities=["Rome", "Oslo"])
+
+    shown = notebook.ask(
+        '%%gatewayx mock --map cities --tools weather --dry-run\ncall weather {"city": "{{input}}"}'
+    )
+
+    assert "up to 7 more requests" in f"{shown!r}{capsys.readouterr().out}"
+
+
 def test_without_a_name_the_frame_is_the_value_of_the_cell(notebook):
     value = notebook.ask("%%gatewayx mock --map df\n{{text}}")
 

@@ -685,12 +685,6 @@ def test_a_key_in_the_name_of_a_tool_is_masked():
     assert canary.leaks(repr(reply.steps)) == []
 
 
-def test_a_map_says_that_it_calls_no_functions(pool):
-    """The error names the calls that do."""
-    with pytest.raises(UsageError, match="Only `ask`, `stream`, `compare` and conversations"):
-        pool.map("Ask {x}", ["a"], "mock", tools=weather)
-
-
 def test_a_preview_has_the_declarations_and_runs_nothing(pool):
     """They are counted, and shown as JSON."""
     preview = pool.preview(ROME, "mock", tools=weather)

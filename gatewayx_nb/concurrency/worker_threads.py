@@ -1,0 +1,74 @@
+"""Runs blocking functions in a limited number of threads."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+from gatewayx_nb.concurrency.portal import run_in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+_MAX_OVERDUE = 32
+"""Maximum number of threads whose functions have exceeded their timeout and still run."""
+
+
+class OverdueThreadsError(Exception):
+    """A function was not called, because too many earlier ones have not ended.
+
+    Attributes:
+        count: Their number.
+    """
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"{count} functions have not ended")
+        self.count = count
+
+
+class WorkerThreads:
+    """Runs blocking functions in threads, for coroutines of one event loop.
+
+    A thread cannot be stopped. One whose function exceeds its timeout, or whose call was cancelled,
+    is left to end by itself, and another function takes its place.
+
+    Args:
+        most: Maximum number of functions that run at a time, without those that are overdue.
+    """
+
+    def __init__(self, most: int) -> None:
+        # Changed only on the event loop, so that no lock is needed.
+        self._free = asyncio.Semaphore(most)
+        self._overdue = 0
+
+    async def run(self, function: Callable[[], T], timeout: float) -> T:  # noqa: ASYNC109 - the thread does not end with the wait
+        """Call a function in a thread, as soon as one is free, and return its result.
+
+        Args:
+            function: The function.
+            timeout: Maximum seconds to wait after the function has been called.
+
+        Raises:
+            TimeoutError: If the function takes longer.
+            OverdueThreadsError: If too many earlier functions have not ended.
+        """
+        async with self._free:
+            if self._overdue >= _MAX_OVERDUE:
+                raise OverdueThreadsError(self._overdue)
+            task = asyncio.ensure_future(run_in_thread(function))
+            try:
+                done, _ = await asyncio.wait((task,), timeout=timeout)
+            finally:
+                if not task.done():
+                    self._overdue += 1
+                    task.add_done_callback(self._end_overdue)
+            if not done:
+                raise TimeoutError
+            return task.result()
+
+    def _end_overdue(self, task: asyncio.Task[T]) -> None:
+        self._overdue -= 1
+        if not task.cancelled():
+            task.exception()  # otherwise, asyncio logs that it was never retrieved
