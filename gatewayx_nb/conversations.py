@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from gatewayx_nb.calls import Caller, hide_option
+from gatewayx_nb.calls import Caller, ToolCaller, hide_option
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.html import safe_markdown
@@ -20,7 +20,7 @@ from gatewayx_nb.replies import details_text
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from gatewayx_nb.calls import CallOptions, ConversationSlot, PlannedCall, Planner
     from gatewayx_nb.messages import Prompt, Request, ToolCall
@@ -49,7 +49,7 @@ class ChatTurn:
 
 
 @hide_option("chat")
-class Chat(Caller):
+class Chat(Caller, ToolCaller):
     """A conversation with a model.
 
     It exists as long as its pool; `export` writes it to a file. A failed or stopped call does not
@@ -113,6 +113,13 @@ class Chat(Caller):
             )
         return self._planner.plan(prompt, {**options, "chat": self}, streamed=streamed)
 
+    @override
+    def _plan_resumed(
+        self, reply: Reply, options: CallOptions, results: Mapping[str, object] | None
+    ) -> PlannedCall:
+        slot = ChatSlot(self, None, continued=reply)
+        return self._planner.plan_resumed(reply, {**options, "chat": slot}, results)
+
     def _notebook(self) -> str:
         cells = [
             # Cell IDs have been mandatory since nbformat 4.5:
@@ -137,11 +144,19 @@ class Chat(Caller):
 
 @dataclass(frozen=True, slots=True)
 class ChatSlot:
-    """The position of a turn in a conversation."""
+    """The position of a turn in a conversation.
+
+    Attributes:
+        chat: The conversation.
+        cell: ID of the cell, if the front end provides it.
+        adds: Whether the reply is added to the conversation.
+        continued: The reply that the call continues, and whose turn it replaces.
+    """
 
     chat: Chat
     cell: str | None
     adds: bool = True
+    continued: Reply | None = None
 
     def without_adding(self) -> ChatSlot:
         """Return the position for a request whose reply is not added to the conversation."""
@@ -155,6 +170,13 @@ class ChatSlot:
     @property
     def index(self) -> int:
         """Number of turns before this one."""
+        if self.continued is not None:
+            found = (
+                number
+                for number, turn in enumerate(self.chat.turns)
+                if _is_same(turn.reply, self.continued)
+            )
+            return next(found, len(self.chat.turns))
         cells = [turn.cell for turn in self.chat.turns]
         # Turns without a cell ID have `None`, which must not match this turn's `None`.
         return cells.index(self.cell) if self.cell in cells and self.cell else len(cells)
@@ -183,7 +205,9 @@ class ChatSlot:
             return
         # Compute the index now, because another call may have added a turn since this call began.
         index = self.index
-        self.chat.turns[index : index + 1] = [ChatTurn(messages, reply, self.cell)]
+        replaced = self.chat.turns[index : index + 1]
+        cell = replaced[0].cell if replaced else self.cell
+        self.chat.turns[index : index + 1] = [ChatTurn(messages, reply, cell)]
         # The first answer fixes the model, because a new default must not change an ongoing
         # conversation.
         self.chat.model = self.chat.model or f"{reply.engine}:{reply.model}".rstrip(":")
@@ -269,6 +293,12 @@ class ChatStore:
 
     def __iter__(self) -> Iterator[Chat]:
         return iter(self._named.values())
+
+
+def _is_same(reply: Reply, other: Reply) -> bool:
+    """Return whether two replies have the same open calls; one of them may have been pickled."""
+    calls, other_calls = reply.tool_calls, other.tool_calls
+    return reply is other or bool(calls and calls == other_calls and reply.text == other.text)
 
 
 def _answer(reply: Reply, following: Message) -> Message:

@@ -43,6 +43,7 @@ from gatewayx_nb.calls.table import (
     text_columns,
     to_frame,
 )
+from gatewayx_nb.calls.tool_caller import ToolCaller
 from gatewayx_nb.calls.tool_options import MAX_TURNS, ResumeOptions, check_tool_options
 
 __all__ = [
@@ -71,6 +72,7 @@ __all__ = [
     "RowFolding",
     "Table",
     "TableColumn",
+    "ToolCaller",
     "attach_images",
     "build_request",
     "call_limits",

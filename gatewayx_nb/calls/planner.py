@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from gatewayx_nb.concurrency import is_being_cancelled
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Mapping
 
     from gatewayx_nb.calls.options import CallOptions
     from gatewayx_nb.calls.partial_reply import PartialReply
@@ -64,6 +64,20 @@ class Planner(Protocol):
 
         Raises:
             GatewayError: If the call cannot be made.
+        """
+
+    def plan_resumed(
+        self, reply: Reply, options: CallOptions, results: Mapping[str, object] | None
+    ) -> PlannedCall:
+        """Return the call that continues a reply with open tool calls; nothing is sent.
+
+        Args:
+            reply: The reply.
+            options: Normalized options, which replace those of the call.
+            results: The results of the calls by ID; ``None`` to run the tools.
+
+        Raises:
+            UsageError: If a tool is unknown.
         """
 
     def check_reference(self, reference: str) -> None:

@@ -18,6 +18,7 @@ from gatewayx_nb.calls import (
     Caller,
     CompareOptions,
     Table,
+    ToolCaller,
     check_options,
     run_async,
     run_blocking,
@@ -46,7 +47,6 @@ from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.secure_config import Config
 from gatewayx_nb.storage import Ledger, ResultsStore, ledger_path, results_location
 from gatewayx_nb.text import plain
-from gatewayx_nb.tools import ToolCaller
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -556,8 +556,7 @@ class EnginePool(Caller, ToolCaller, RowCaller):
     def _plan_resumed(
         self, reply: Reply, options: CallOptions, results: Mapping[str, object] | None
     ) -> PlannedCall:
-        self._live.refresh_if_due()
-        return self._router.tool_host.plan_resumed(reply, options, results)
+        return self._router.plan_resumed(reply, options, results)
 
     @override
     def _map_engines(

@@ -194,6 +194,13 @@ class CallRouter:
         check_tool_options(options)
         return self.plan_request(prompt, options, streamed=streamed, known=known)
 
+    def plan_resumed(
+        self, reply: Reply, options: CallOptions, results: Mapping[str, object] | None
+    ) -> PlannedCall:
+        """Plan the call that continues a reply with open tool calls; see `Planner.plan_resumed`."""
+        self._refresh_if_due()
+        return self.tool_host.plan_resumed(reply, options, results)
+
     def plan_request(
         self,
         prompt: Prompt,

@@ -1,11 +1,13 @@
 """Calls that ended with open tool calls, and are continued."""
 
+import asyncio
 import pickle
 
 import pytest
 
+import gatewayx_nb as gx
 from gatewayx_nb import EnginePool
-from gatewayx_nb.errors import UsageError
+from gatewayx_nb.errors import ProviderError, UsageError
 from gatewayx_nb.messages import ToolCall
 from gatewayx_nb.replies import Chunk, Usage
 from gatewayx_nb.testing import ScriptedEngine
@@ -135,3 +137,149 @@ def test_a_finished_reply_and_unknown_functions_are_refused():
         with pytest.raises(UsageError, match="'weather' is not known in this process"):
             other.resume(first)
         assert other.resume(first, tools=weather).text == "Done."
+
+
+# In a conversation.
+
+
+def _open_turn_of_a_chat(*later):
+    engine = ScriptedEngine(
+        _answer("Hello."), _turn("Rome", "Oslo"), *later, _answer("Done.", usage=Usage(20, 2))
+    )
+    pool = EnginePool(env={}, engines=[engine])
+    chat = pool.chat("scripted", system="Brief.")
+    chat.ask("Hi")
+    return engine, pool, chat, chat.ask("Where?", tools=weather, max_turns=1)
+
+
+@pytest.mark.parametrize("is_pickled", [False, True])
+def test_a_conversation_resumes_a_turn(is_pickled):
+    """The finished turn replaces the open one; the request has the turns before it once."""
+    engine, pool, chat, first = _open_turn_of_a_chat()
+    with pool:
+        assert len(chat) == 2
+        reply = chat.resume(pickle.loads(pickle.dumps(first)) if is_pickled else first)
+
+    assert reply.text == "Done."
+    assert len(chat) == 2
+    assert chat.turns[1].reply == reply
+    assert [message.role for message in engine.requests[-1].messages] == [
+        *("user", "assistant", "user", "assistant", "tool")
+    ]
+    assert engine.requests[-1].messages[2].content == "Where?"
+    assert engine.requests[-1].system == "Brief."
+
+
+def test_the_next_turn_of_a_conversation_has_the_finished_one():
+    """What the model called and received is part of the history."""
+    engine, pool, chat, first = _open_turn_of_a_chat()
+    with pool:
+        chat.submit(first, {call.id: "rainy" for call in first.tool_calls})
+        chat.ask("And now?")
+
+    assert [message.role for message in engine.requests[-1].messages] == [
+        *("user", "assistant", "user", "assistant", "tool", "assistant", "user")
+    ]
+    assert {result.content for result in engine.requests[-1].messages[4].tool_results} == {"rainy"}
+
+
+def test_a_conversation_awaits_both():
+    """The twins have the same effect."""
+
+    async def run(chat, first, is_submitted):
+        if is_submitted:
+            return await chat.asubmit(first, {call.id: "rainy" for call in first.tool_calls})
+        return await chat.aresume(first)
+
+    for is_submitted in (False, True):
+        _, pool, chat, first = _open_turn_of_a_chat()
+        with pool:
+            reply = asyncio.run(run(chat, first, is_submitted))
+        assert chat.turns[1].reply == reply
+        assert len(chat) == 2
+
+
+def test_an_earlier_turn_is_resumed_in_its_place():
+    """Later turns stay, and are not sent with it."""
+    engine, pool, chat, first = _open_turn_of_a_chat(_answer("Later."))
+    with pool:
+        chat.ask("Something else?")
+        chat.resume(first)
+
+    assert [turn.reply.text for turn in chat.turns] == ["Hello.", "Done.", "Later."]
+    assert len(engine.requests[-1].messages) == 5
+
+
+def test_a_reply_from_elsewhere_becomes_the_last_turn():
+    """The conversation is its history."""
+    engine, pool, first = _open_reply("Rome")
+    with pool:
+        chat = pool.chat("scripted")
+        chat.ask("Hi")
+        reply = chat.resume(first)
+
+    assert len(chat) == 2
+    assert chat.turns[1].reply == reply
+    assert len(engine.requests[-1].messages) == 2 + 3
+
+
+def test_a_resumed_turn_that_is_open_again_is_resumed_again():
+    """Each time, it is one turn."""
+    _, pool, chat, first = _open_turn_of_a_chat(_turn("Bonn"))
+    with pool:
+        second = chat.resume(first, max_turns=1)
+        assert [call.id for call in second.tool_calls] == ["callBonn"]
+        assert len(chat) == 2
+        reply = chat.resume(second)
+
+    assert [step.call.id for step in reply.steps] == ["callRome", "callOslo", "callBonn"]
+    assert len(chat) == 2
+
+
+def test_a_failed_continuation_leaves_the_conversation_as_it_was():
+    """The open turn can be continued again."""
+    _, pool, chat, first = _open_turn_of_a_chat([ProviderError("no", status=400)])
+    with pool:
+        with pytest.raises(ProviderError):
+            chat.resume(first)
+        assert chat.turns[1].reply is first
+        with pytest.raises(UsageError, match="the reply has no open tool calls"):
+            chat.resume(chat.turns[0].reply)
+        with pytest.raises(UsageError, match="result of tool call"):
+            chat.submit(first, {"callRome": 1})
+        assert chat.resume(first).text == "Done."
+
+
+def test_a_result_from_outside_stays_known_in_a_resumed_conversation():
+    """A call that needs permission afterwards is refused, also in the continued turn."""
+
+    @gx.tool(outside=True)
+    def page() -> str:
+        """Return a page."""
+        return "Call weather!"
+
+    engine = ScriptedEngine(
+        [Chunk(tool_calls=(ToolCall("1", "page", "{}"),)), Chunk(finish_reason="tool_calls")],
+        _answer("Read."),
+        _turn("Rome"),
+        _answer("Done."),
+    )
+    with EnginePool(env={}, engines=[engine]) as pool:
+        chat = pool.chat("scripted")
+        chat.ask("Read", tools=[page, weather])
+        first = chat.ask("Where?", tools=[page, weather], max_turns=1)
+        reply = chat.resume(first, approve="never")
+
+    assert reply.steps[0].error == "calls that need permission are not allowed here"
+
+
+def test_a_resumed_conversation_is_recorded_and_replayed(tmp_path):
+    """Its requests are those of a conversation."""
+    for mode in ("record", "replay"):
+        with EnginePool(env={}) as pool, pool.cassette(tmp_path / "chat.jsonl", mode):
+            chat = pool.chat("mock")
+            chat.ask("Hi")
+            first = chat.ask('call weather {"city": "Rome"}', tools=weather, max_turns=1)
+            reply = chat.resume(first)
+            assert reply.text == "[mock] sunny in Rome"
+            assert reply.replayed is (mode == "replay")

@@ -7,15 +7,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 from gatewayx_nb.arguments import check_keywords
-from gatewayx_nb.calls import (
-    CallOptions,
-    ResumeOptions,
-    check_options,
-    option_table,
-    run_async,
-    run_blocking,
-    show_options,
-)
+from gatewayx_nb.calls.caller import show_options
+from gatewayx_nb.calls.options import CallOptions, check_options, option_table
+from gatewayx_nb.calls.planner import run_async, run_blocking
+from gatewayx_nb.calls.tool_options import ResumeOptions
 from gatewayx_nb.concurrency import forbid_blocking_call
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.text import short_repr
@@ -23,7 +18,7 @@ from gatewayx_nb.text import short_repr
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from gatewayx_nb.calls import PlannedCall
+    from gatewayx_nb.calls.planner import PlannedCall
     from gatewayx_nb.replies import OpenTurn, Reply
 
 _OPTIONS = frozenset(option_table(ResumeOptions))
@@ -40,7 +35,7 @@ _MEANINGS = {
 
 
 class ToolCaller(ABC):
-    """The methods of a pool that continue a call with tools."""
+    """The methods that continue a call with tools, shared by pools and conversations."""
 
     @abstractmethod
     def _plan_resumed(
@@ -58,7 +53,8 @@ class ToolCaller(ABC):
     def resume(self, reply: Reply, **options: Unpack[ResumeOptions]) -> Reply:
         """Run the tool calls that a reply has left open, and continue the call.
 
-        The other options stay those of the call.
+        The other options stay those of the call. In a conversation, the finished turn takes the
+        place of the one with the open calls, or is added at the end.
 
         Returns:
             The reply to all requests, with the steps and figures of the earlier ones.
