@@ -234,15 +234,66 @@ def test_number():
 @pytest.mark.gatewayx(mode="")
 def test_empty_mode():
     pass
+
+@pytest.mark.gatewayx(tools="walk")
+def test_tools():
+    pass
 """
     )
     for run in (run_pytest(), run_pytest("--gatewayx-record")):
-        assert "@pytest.mark.gatewayx takes path and mode, got 'mod'." in run.stdout
+        assert "@pytest.mark.gatewayx takes path, mode and tools, got 'mod'." in run.stdout
         assert "got 'recordd'. Did you mean 'record'?" in run.stdout
         assert "path must be a file, got the mode 'auto'. Use `mode='auto'`." in run.stdout
         assert "path must be a str, got 3." in run.stdout
         assert "mode must be one of auto, record, replay, off, got ''." in run.stdout
-        assert "5 errors" in run.stdout
+        assert "tools must be 'run' or 'replay', got 'walk'." in run.stdout
+        assert "6 errors" in run.stdout
+
+
+TOOLS = """
+import os
+
+@gx.tool(read_only=True)
+def weather(city: str) -> str:
+    "Return the weather."
+    with open("called", "a") as file:
+        file.write("x")
+    return os.environ["WEATHER"] + " in " + city
+
+def ask():
+    return gx.ask('call weather {"city": "Rome"}', "mock", tools=weather)
+
+@pytest.mark.gatewayx(tools="run")
+def test_runs():
+    assert ask().steps[0].allowed_by in ("tools", "replay")
+
+@pytest.mark.gatewayx
+def test_replays():
+    assert ask().text == "[mock] sunny in Rome"
+"""
+
+
+def test_a_marker_runs_the_functions_that_a_replayed_model_calls(run_pytest, write_tests, tmp_path):
+    """A result that differs is a miss that shows how; the environment takes precedence."""
+    write_tests(TOOLS)
+    called = tmp_path / "called"
+    recording_run = run_pytest("--gatewayx-record", WEATHER="sunny")
+    assert "2 passed" in recording_run.stdout, recording_run.stdout
+
+    called.unlink()
+    same_run = run_pytest("--gatewayx-unused", "error", WEATHER="sunny")
+    assert "2 passed" in same_run.stdout, same_run.stdout
+    assert called.read_text() == "x"
+
+    other_run = run_pytest(WEATHER="rainy")
+    assert "1 failed, 1 passed" in other_run.stdout
+    assert (
+        "its result of 'weather' is 'sunny in Rome', not 'rainy in Rome'. Run `pytest"
+        " --gatewayx-record test_mine.py::test_runs` to record it."
+    ) in other_run.stdout
+
+    overruled_run = run_pytest(WEATHER="rainy", GATEWAYX_CASSETTE_TOOLS="replay")
+    assert "2 passed" in overruled_run.stdout, overruled_run.stdout
 
 
 def test_an_option_that_contradicts_the_environment_is_an_error(run_pytest):

@@ -7,7 +7,7 @@ import heapq
 import os.path
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.cassettes.request_body import RequestBody
+from gatewayx_nb.cassettes.request_body import RecordedMessage, RequestBody
 from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
@@ -103,19 +103,41 @@ def _differences(entry: CassetteEntry, engine: str, model: str, body: RequestBod
 
 
 def _message_differences(
-    recorded: tuple[object, ...], requested: tuple[object, ...]
+    recorded: tuple[RecordedMessage, ...], requested: tuple[RecordedMessage, ...]
 ) -> Iterator[str]:
     if len(recorded) != len(requested):
         yield f"its conversation has {len(recorded)} messages, not {len(requested)}"
         return
     for number, messages in enumerate(zip(recorded, requested, strict=True), start=1):
         name = "prompt" if number == len(requested) else f"message {number}"
+        results = [list(_results(message)) for message in messages]
+        if results[0] and len(results[0]) == len(results[1]):
+            yield from _result_differences(*results)
+            continue
         for part in ("role", "text", "images", "parts"):
             texts = [str(getattr(message, part)) for message in messages]
             if texts[0] != texts[1]:
                 yield _text_difference(name if part == "text" else f"{part} of {name}", *texts)
                 if part == "text":  # the parts contain the text, too
                     break
+
+
+def _results(message: RecordedMessage) -> Iterator[tuple[str, str]]:
+    """Yield the name of the tool and the text of each tool result in a message."""
+    for part in message.parts:
+        if (result := part.tool_result) is not None:
+            text = RecordedMessage(message.role, "", parts=result.parts).text
+            images = [each.image for each in result.parts if each.image is not None]
+            shown = f"{text} {images}" if images else text
+            yield result.name, f"error: {shown}" if result.is_error else shown
+
+
+def _result_differences(
+    recorded: list[tuple[str, str]], requested: list[tuple[str, str]]
+) -> Iterator[str]:
+    for (name, old), (_, new) in zip(recorded, requested, strict=True):
+        if old != new:
+            yield _text_difference(f"result of {name!r}" if name else "tool result", old, new)
 
 
 def _value_difference(name: str, recorded: object, requested: object) -> str:

@@ -58,8 +58,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """
     config.addinivalue_line(
         "markers",
-        "gatewayx(path=None, mode='replay'): replay the calls of the default pool from a file,"
-        " relative to the test's folder (as the fixture gatewayx_cassette does)",
+        "gatewayx(path=None, mode='replay', tools='replay'): replay the calls of the default pool"
+        " from a file, relative to the test's folder (as the fixture gatewayx_cassette does);"
+        " tools='run' runs the functions that the model calls, instead of replaying their results",
     )
     mode = os.environ.get("GATEWAYX_CASSETTE_MODE", "").strip()
     if config.getoption("--gatewayx-record") and mode not in ("", "record"):
@@ -107,7 +108,7 @@ def gatewayx_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
     if is_recording and mode != "off":
         mode = "record"
     path = marked.path or cassette_path(node)
-    with _pools(config).default_cassette(path, mode, node) as cassette:
+    with _pools(config).default_cassette(path, mode, node, tools=marked.tools) as cassette:
         yield cassette
         # A file in a marker may be shared with tests that are not running now.
         unused = 0
@@ -131,6 +132,7 @@ class MarkerArguments(NamedTuple):
 
     path: Path | None = None
     mode: str | None = None
+    tools: str | None = None
 
 
 def marker_of(item: pytest.Item) -> MarkerArguments:
@@ -138,14 +140,18 @@ def marker_of(item: pytest.Item) -> MarkerArguments:
     arguments = MarkerArguments()
     for marker in reversed(list(item.iter_markers("gatewayx"))):  # the closest marker comes last
         try:
-            path, mode = MarkerArguments(*marker.args, **marker.kwargs)
+            path, mode, tools = MarkerArguments(*marker.args, **marker.kwargs)
         except TypeError:
             given = ", ".join(map(repr, [*marker.args, *marker.kwargs]))
-            pytest.fail(f"@pytest.mark.gatewayx takes path and mode, got {given}.", pytrace=False)
-        if problem := _pools(item.config).marker_problem(path, mode):
+            pytest.fail(
+                f"@pytest.mark.gatewayx takes path, mode and tools, got {given}.", pytrace=False
+            )
+        if problem := _pools(item.config).marker_problem(path, mode, tools):
             pytest.fail(f"@pytest.mark.gatewayx: {problem}", pytrace=False)
         arguments = MarkerArguments(
-            arguments.path if path is None else item.path.parent / path, mode or arguments.mode
+            arguments.path if path is None else item.path.parent / path,
+            mode or arguments.mode,
+            tools or arguments.tools,
         )
     return arguments
 

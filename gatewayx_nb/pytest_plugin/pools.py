@@ -6,6 +6,7 @@ This module imports the engine pool, so it is loaded by the first test that need
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import traceback
 from pathlib import Path
@@ -31,29 +32,37 @@ __all__ = ["default_cassette", "marker_problem", "pytest_runtest_makereport", "r
 
 _PACKAGE = Path(hints.__file__).parent
 
+_TOOLS_VARIABLE = "GATEWAYX_CASSETTE_TOOLS"
+
 _PATH = pytest.StashKey[Path]()
 """The cassette file of a test's fixture."""
 
 
 @contextlib.contextmanager
-def default_cassette(path: Path, mode: str, item: pytest.Item) -> Iterator[Cassette]:
+def default_cassette(
+    path: Path, mode: str, item: pytest.Item, *, tools: str | None = None
+) -> Iterator[Cassette]:
     """Use a new default pool with a cassette, and hints worded for pytest, in the ``with`` block.
 
     Args:
         path: The file, which may be missing.
         mode: The mode of the cassette, unless the environment sets the mode.
         item: The test, for the hints.
+        tools: ``"run"`` to run the functions that a replayed model calls, unless the environment
+            says otherwise.
     """
     item.stash[_PATH] = path
     previous = hints.set_wording(pytest_wording(item.nodeid, path, item.path.parent))
     try:
         with with_cassette(path, mode) as cassette:
+            if tools and not os.environ.get(_TOOLS_VARIABLE, "").strip():
+                cassette.runs_tools = tools == "run"
             yield cassette
     finally:
         hints.set_wording(previous)
 
 
-def marker_problem(path: object, mode: object) -> str:
+def marker_problem(path: object, mode: object, tools: object = None) -> str:
     """Return why a marker's arguments are invalid; empty if they are valid."""
     if path is not None and not isinstance(path, str | Path):
         return f"path must be a str, got {short_repr(path)}."
@@ -64,6 +73,8 @@ def marker_problem(path: object, mode: object) -> str:
     if mode is not None and mode not in MODES:
         suggestion = did_you_mean(str(mode), MODES)
         return f"mode must be one of {', '.join(MODES)}, got {short_repr(mode)}.{suggestion}"
+    if tools not in (None, "replay", "run"):
+        return f"tools must be 'run' or 'replay', got {short_repr(tools)}."
     return ""
 
 
