@@ -20,7 +20,7 @@ from gatewayx_nb.concurrency.loop_inbox import LoopInbox
 from gatewayx_nb.errors import UsageError, with_short_traceback
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
 
     from gatewayx_nb.concurrency.caller_thread import CallerThread
 
@@ -344,6 +344,16 @@ def interruptible() -> contextlib.AbstractContextManager[None]:
     if threading.current_thread() is not threading.main_thread():
         return contextlib.nullcontext()
     return _Heartbeat.for_loop(asyncio.get_running_loop())
+
+
+async def gather_or_cancel(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Await several coroutines at the same time; if one of them fails, cancel the others."""
+    tasks = [asyncio.ensure_future(each) for each in coroutines]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def run_in_thread(function: Callable[..., T], *args: object, **kwargs: object) -> T:

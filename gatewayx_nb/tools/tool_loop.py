@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from gatewayx_nb import bounded_json
 from gatewayx_nb.calls import MAX_TURNS, attach_images, read_messages
-from gatewayx_nb.concurrency import CallerThread, WorkerThreads
+from gatewayx_nb.concurrency import CallerThread, WorkerThreads, gather_or_cancel
 from gatewayx_nb.errors import TruncatedError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.messages import Carried, Message, ToolCall, ToolResult
@@ -234,19 +234,34 @@ class ToolLoop:
             self._approval.risk = self._approval.risk or REPLAY
         results = self._submitted_results(calls) or self._replayed_results(reply, message, calls)
         if results is None:
-            results = [await self._result(call, number) for number, call in enumerate(calls)]
+            results = await self._run_calls(calls)
         self._messages += (message, Message("tool", results))
         return True
 
-    async def _result(self, call: ToolCall, number: int) -> ToolResult:
-        """Run a call, the ``number``-th of its turn, and return its result."""
-        self._add_step(Step(call, call.parsed_arguments()), is_first=number == 0)
+    async def _run_calls(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
+        """Run the calls of a turn, and return their results in the same order."""
+        results: list[ToolResult] = []
+        while len(results) < min(len(calls), _MAX_CALLS):
+            start = len(results)
+            count = max(1, self._runner.count_concurrent(calls[start:_MAX_CALLS]))
+            first = len(self._partial.steps)
+            for number, call in enumerate(calls[start : start + count], start):
+                self._add_step(Step(call, call.parsed_arguments()), is_first=number == 0)
+            if count == 1:
+                results.append(await self._run_step(first))
+            else:
+                results += await gather_or_cancel(map(self._run_step, range(first, first + count)))
+        for call in calls[_MAX_CALLS:]:
+            step = Step(call, call.parsed_arguments(), sent=_OVER_LIMIT, error=_OVER_LIMIT)
+            self._add_step(replace(step, seconds=0.0), is_first=False)
+            results.append(ToolResult(call.id, _OVER_LIMIT, name=call.name, is_error=True))
+        return results
+
+    async def _run_step(self, index: int) -> ToolResult:
+        """Run the call of a step, and return its result."""
         steps = self._partial.steps
-        if number >= _MAX_CALLS:
-            steps[-1] = replace(steps[-1], error=_OVER_LIMIT, sent=_OVER_LIMIT, seconds=0.0)
-            return ToolResult(call.id, _OVER_LIMIT, name=call.name, is_error=True)
-        outcome = await self._runner.run(steps[-1])
-        steps[-1] = outcome.step
+        outcome = await self._runner.run(steps[index])
+        steps[index] = outcome.step
         return outcome.result
 
     def _submitted_results(self, calls: Sequence[ToolCall]) -> list[ToolResult] | None:

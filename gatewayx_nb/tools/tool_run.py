@@ -16,11 +16,12 @@ from gatewayx_nb.tools.approval import OUTSIDE_RESULT, RefusedError
 from gatewayx_nb.tools.tool_result import error_text, to_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from gatewayx_nb.concurrency import CallerThread, WorkerThreads
     from gatewayx_nb.function_tools import Tool
     from gatewayx_nb.images import Image
+    from gatewayx_nb.messages import ToolCall
     from gatewayx_nb.tool_steps import Step
     from gatewayx_nb.tools.approval import Approval
 
@@ -89,6 +90,21 @@ class ToolRunner:
         if step.outside:
             self._approval.risk = OUTSIDE_RESULT
         return replace(done, step=replace(done.step, seconds=time.monotonic() - started))
+
+    def count_concurrent(self, calls: Iterable[ToolCall]) -> int:
+        """Return how many of the first calls may run at the same time.
+
+        These are calls of asynchronous functions that need no permission. After a result from
+        outside, only functions that are read-only may follow without one.
+        """
+        count, is_risky = 0, bool(self._approval.risk)
+        for call in calls:
+            tool = self._tools.get(call.name)
+            is_free = tool is not None and not (tool.ask or (is_risky and not tool.read_only))
+            if tool is None or not is_free or not _is_async(tool.function):
+                break
+            count, is_risky = count + 1, is_risky or tool.outside
+        return count
 
     def submitted(self, step: Step, value: object) -> Outcome:
         """Return the outcome of a call whose result the caller has submitted."""
