@@ -75,11 +75,11 @@ class RowCaller(ABC):
         """
 
     @abstractmethod
-    def _check_tools(self, options: CallOptions) -> None:
-        """Check the options for tools, and that the settings do not forbid them.
+    def _with_tool_settings(self, options: CallOptions) -> CallOptions:
+        """Return the options with who permits calls of tools, which changes the answers.
 
         Raises:
-            UsageError: If one is not valid.
+            UsageError: If an option for tools is not valid, or the settings forbid it.
         """
 
     @abstractmethod
@@ -366,7 +366,7 @@ class RowCaller(ABC):
         source = read_rows(rows)
         check_batch(source, is_batch=own["batch"])
         call_options, system = _call_options(calls, model, schema, own)
-        self._check_tools(call_options)
+        call_options = self._with_tool_settings(call_options)
         row_prompt = RowPrompt(prompt, system, source, blank=own["missing"] == "blank")
         response_schema = cast("ResponseSchema | None", call_options.get("schema"))
         columns = columns_of(response_schema)

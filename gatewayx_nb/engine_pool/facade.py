@@ -568,9 +568,11 @@ class EnginePool(Caller, ToolCaller, RowCaller):
         return MapCalls(self._router, self._planner, max_cost, earlier, target)
 
     @override
-    def _check_tools(self, options: CallOptions) -> None:
+    def _with_tool_settings(self, options: CallOptions) -> CallOptions:
         self._live.refresh_if_due()
-        self._router.tool_host.check(options)
+        host = self._router.tool_host
+        host.check(options)
+        return {"approve": host.approve, **options} if options.get("tools") else options
 
     @override
     def _cluster_engines(self, model: str | None, plan: MapPlan, client: Any) -> ClusterCalls:

@@ -82,9 +82,10 @@ class Config:
         stamps = [FileStamp(path) for path in (*files, self.trusted.path)]
         problems = {folder: _settings_problem(folder) for folder in self.config_dirs}
         readable = [folder for folder, problem in problems.items() if not problem]
-        self.settings = settings.load(folder.settings for folder in readable)
+        user = self.user.settings
+        self.settings = settings.load((folder.settings for folder in readable), user)
         self._project_settings, self.user_settings = (
-            settings.load(folder.settings for folder in readable if folder is owner)
+            settings.load((folder.settings for folder in readable if folder is owner), user)
             for owner in (self.project, self.user)
         )
         self.problems = list(filter(None, problems.values()))

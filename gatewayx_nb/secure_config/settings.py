@@ -105,11 +105,12 @@ class ToolSettings:
     """Settings of calls in which a model calls functions.
 
     Attributes:
-        approve: Who permits the calls that need permission: the user, who is asked, or nobody.
+        approve: Who permits the calls that need permission: the user, who is asked, or nobody;
+            ``"always"``, which only the user's own file may contain, permits all of them.
         timeout: Seconds for a function that can be cancelled.
     """
 
-    approve: Literal["ask", "never"] = "ask"
+    approve: Literal["ask", "never", "always"] = "ask"
     timeout: float = 60.0
 
 
@@ -174,10 +175,15 @@ def value_of(settings: Settings, setting: Setting) -> object:
     return getattr(inner, _FIELDS.get(setting.path, setting.name))
 
 
-def load(paths: Iterable[Path]) -> Settings:
+def load(paths: Iterable[Path], user: Path | None = None) -> Settings:
     """Read the settings files; earlier files take precedence, and missing files are skipped.
 
     The lowest value of each limit applies, so that a project cannot raise the user's limits.
+
+    Args:
+        paths: The files.
+        user: The file of the user, which alone may permit all calls of tools; ``None`` if there is
+            none.
 
     Raises:
         ConfigError: If a file is not valid TOML, or contains an unknown key or an invalid value.
@@ -187,9 +193,19 @@ def load(paths: Iterable[Path]) -> Settings:
         if os.path.isfile(path):
             table = _read(path)
             # Each file is also validated alone, so that an error names the file.
-            _settings(table, path)
+            if _settings(table, path).tools.approve == "always" and path != user:
+                raise _not_a_projects_error(path, user)
             merged = _merge(table, _with_stricter(merged, table))
     return _settings(merged, None)
+
+
+def _not_a_projects_error(path: Path, user: Path | None) -> ConfigError:
+    return ConfigError(
+        f"[tools] approve = 'always' in {str(path)!r} is not used: a project must not permit calls"
+        " of tools for you.",
+        hint=f"Delete that line. Your own settings are in {str(user)!r}." if user else None,
+        topic="projects-permission",
+    )
 
 
 _STRICTER = (

@@ -80,7 +80,8 @@ def _integer(minimum: int, maximum: int) -> Kind:
 
 
 def _choice(*choices: str) -> Kind:
-    expected = " or ".join(f'"{choice}"' for choice in choices)
+    *others, last = (f'"{choice}"' for choice in choices)
+    expected = f"{', '.join(others)} or {last}"
     return Kind(expected, lambda value: value if value in choices else None)
 
 
@@ -137,8 +138,9 @@ SETTINGS = (
         "Hosts to which a key may be sent without TLS.",
     ),
     Setting(
-        *("tools", "approve", _choice("ask", "never"), "ask"),
-        "Whether you are asked about risky calls of tools, or they are refused.",
+        *("tools", "approve", _choice("ask", "never", "always"), "ask"),
+        "Whether you are asked about risky calls of tools, or they are refused or, only in your own"
+        " settings, permitted.",
     ),
     Setting(
         *("tools", "timeout", _number(_MAX_TIMEOUT), 60.0),

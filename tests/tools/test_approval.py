@@ -1,12 +1,14 @@
 """Who permits a tool call: the function that is passed, the user, the option or the settings."""
 
 import builtins
+import os
 
 import pytest
 
 import gatewayx_nb as gx
 from gatewayx_nb import EnginePool
 from gatewayx_nb.errors import UsageError
+from gatewayx_nb.files import user_config_dir
 from gatewayx_nb.messages import Message, ToolCall, ToolResult
 from gatewayx_nb.replies import Chunk
 from gatewayx_nb.testing import ScriptedEngine
@@ -188,11 +190,54 @@ def test_settings_that_forbid_calls_cannot_be_overridden(project, send, sent):
     assert sent == []
 
 
-def test_a_project_cannot_permit_calls(project):
-    """Only a call itself can permit everything; a cloned project cannot."""
-    project.settings("tools.approve = 'always'")
-    with pytest.raises(gx.ConfigError, match='must be "ask" or "never"'):
+def _set_own(text):
+    path = user_config_dir(os.environ).settings
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_project_cannot_permit_calls(project, send, sent):
+    """Only a call or the user's own settings can; a cloned project cannot."""
+    own = _set_own("tools.timeout = 3\n")
+    project.settings("[tools]\napprove = 'always'\n")
+    with pytest.raises(gx.ConfigError, match="a project must not permit calls of tools") as caught:
         project.pool()
+    assert str(own) in str(caught.value)
+    assert caught.value.help == "projects-permission"
+
+
+def test_your_own_settings_may_permit_calls(project, send, sent):
+    """They apply to all projects that do not set it, and a call may be stricter."""
+    _set_own("tools.approve = 'always'\n")
+    project.settings("limits.retries = 0")
+    with project.pool() as pool:
+        assert pool.ask(MAIL, "mock", tools=send).steps[0].allowed_by == "approve"
+        reply = pool.ask(MAIL, "mock", tools=send, approve="never")
+        assert reply.steps[0].error == "calls that need permission are not allowed here"
+    assert len(sent) == 1
+
+
+@pytest.mark.parametrize("stricter", ["ask", "never"])
+def test_a_project_may_be_stricter_than_your_own_settings(project, send, sent, stricter):
+    """Its file takes precedence, and nobody can be asked here."""
+    _set_own("tools.approve = 'always'\n")
+    project.settings(f"tools.approve = {stricter!r}")
+    with project.pool() as pool:
+        assert pool.ask(MAIL, "mock", tools=send).steps[0].error
+    assert sent == []
+
+
+def test_a_map_with_other_settings_asks_again(project, send, sent):
+    """The answers to refused calls are not those to permitted ones."""
+    options = {"tools": send, "progress": False}
+    prompt = 'call send {"to": "{{input}}", "body": ""}'
+    with project.pool() as pool:
+        assert pool.map(["a@b.example"], prompt, "mock", **options)[0].steps[0].error
+        _set_own("tools.approve = 'always'\n")
+        pool.refresh()
+        assert not pool.map(["a@b.example"], prompt, "mock", **options)[0].steps[0].error
+    assert len(sent) == 1
 
 
 async def _refuse(step):
