@@ -77,7 +77,8 @@ def tool(
             from outside. This is not checked.
         ask: Whether to ask for permission before each call.
         outside: Whether the results contain text from outside, such as a web page, which may try to
-            instruct the model.
+            instruct the model. A function that calls a marked one must be marked, too, if it
+            returns such text.
 
     Raises:
         UsageError: If an argument has the wrong type.

@@ -330,10 +330,16 @@ class Reply(Generic[T_co]):
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON can represent; a cost is a float.
 
-        ``raw`` and ``open_turn`` are omitted.
+        ``raw``, ``open_turn`` and the ``result`` of each step are omitted: a result may be any
+        object, of which the model has received only the text ``sent``.
         """
         names = (item.name for item in fields(self) if item.name not in ("raw", "open_turn"))
-        return {name: _to_json_value(getattr(self, name)) for name in names}
+        values = {name: getattr(self, name) for name in names}
+        values["steps"] = [
+            {item.name: getattr(step, item.name) for item in fields(step) if item.name != "result"}
+            for step in self.steps
+        ]
+        return {name: _to_json_value(value) for name, value in values.items()}
 
     def to_frame(self) -> DataFrame:
         """Return ``parsed`` as a pandas DataFrame, or the JSON in the text if there is none.

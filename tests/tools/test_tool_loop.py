@@ -119,6 +119,19 @@ def test_awaited_calls_run_functions_on_the_loops_thread(pool, kind):
     assert set(threads) == {threading.current_thread()}
 
 
+def test_the_values_of_a_reply_have_only_what_was_sent(pool):
+    """The object that a function returned may hold more than the model received."""
+
+    def report() -> str:
+        """Return a long text."""
+        return "x" * 30_000 + "the rest"
+
+    reply = pool.ask("call report", "mock", tools=report)
+
+    assert reply.steps[0].result.endswith("the rest")
+    assert "the rest" not in json.dumps(reply.to_dict())
+
+
 def test_functions_run_one_at_a_time_on_the_callers_thread(pool):
     """Three models side by side do not call a function at once."""
     running, most = 0, 0
@@ -466,7 +479,9 @@ def test_a_reply_with_steps_is_a_plain_value(pool):
     reply = pool.ask(ROME, "mock", tools=weather)
 
     assert pickle.loads(pickle.dumps(reply)) == reply
-    assert reply.to_dict()["steps"][0]["sent"] == "sunny in Rome"
+    (values,) = reply.to_dict()["steps"]
+    assert values["sent"] == "sunny in Rome"
+    assert "result" not in values
 
 
 def test_a_function_may_call_a_model(pool):
