@@ -343,6 +343,10 @@ def engines_page() -> Iterator[str]:
             features = ", ".join(row.features) or "as the server"
             model = f"`{row.model}`" if row.model else "the server's"
             yield f"| `{row.name}` | {model} | {key} | {features} |"
+    yield (
+        "\n`local` also takes tools if the chat template of its model does;"
+        " [local models](../guides/local_models.md) names one."
+    )
 
 
 def environment_page() -> Iterator[str]:

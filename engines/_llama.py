@@ -129,14 +129,19 @@ class LlamaHost:
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))
             return self._server
 
-    def count_tokens(self, messages: list[dict[str, str]]) -> int:
+    def count_tokens(self, messages: list[dict[str, Any]], tools: list[dict[str, Any]]) -> int:
         """Return the number of tokens in a conversation, including its template.
+
+        Args:
+            messages: The messages, as in Chat Completions.
+            tools: The tools that the model may call.
 
         Raises:
             GatewayError: If the file cannot be loaded.
             OSError: If the server does not answer.
         """
-        prompt = self._post("/apply-template", {"messages": messages})["prompt"]
+        declared = {"tools": tools} if tools else {}
+        prompt = self._post("/apply-template", {"messages": messages, **declared})["prompt"]
         body = {"content": prompt, "add_special": True, "parse_special": True}
         return len(self._post("/tokenize", body)["tokens"])
 

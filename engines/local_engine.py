@@ -19,6 +19,7 @@ from ..errors import (
     GatewayError,
     ModelNotFoundError,
     TruncatedError,
+    UnsupportedFeatureError,
     classify,
     did_you_mean,
 )
@@ -31,8 +32,10 @@ from ..llm_engines import (
     Message,
     ModelInfo,
     Request,
+    ToolCallAssembler,
     Usage,
     chat_messages,
+    chosen_tools,
 )
 from ..weights import (
     DEFAULT_MODEL,
@@ -44,6 +47,7 @@ from ..weights import (
     hub_model,
     locate,
     pulled_models,
+    takes_tools,
 )
 from ._grammar import grammar
 from ._llama import LlamaCall, LlamaHost
@@ -59,6 +63,8 @@ _FINISH_REASONS: dict[str, FinishReason] = {
 
 # Tokens per call; the process then needs 512 MB (890 MB with SmolLM2's full 8,192-token context).
 _DEFAULT_CONTEXT = 4096
+
+_TOOL_MODEL = "hf:Qwen/Qwen3-0.6B-GGUF"  # a small model that calls tools, for hints
 
 # llama.cpp's sampling parameters. The engine sets all other parameters itself or does not support
 # them.
@@ -100,6 +106,11 @@ class _Model:
     path: Path
     pull_name: str = ""  # to pull if the file is damaged; empty for the user's own file
 
+    @property
+    def takes_tools(self) -> bool:
+        """Whether the chat template in the file has a place for tools."""
+        return takes_tools(self.path)
+
 
 class LocalEngine(LLMEngine):
     """Engine that runs a GGUF model on this machine's CPU.
@@ -119,7 +130,7 @@ class LocalEngine(LLMEngine):
 
     model_name = "smollm2"
     requires_key = False
-    features = frozenset({"system", "history", "schema"})
+    features = frozenset({"system", "history", "schema", "tools"})
     keywords = frozenset({"model_path", "context"})
     unsupported_options = frozenset({"effort", "cache"})
     default_max_tokens: ClassVar[int] = 1024  # a small model may repeat itself endlessly
@@ -134,7 +145,10 @@ class LocalEngine(LLMEngine):
         """Return the schema, which a grammar can enforce; wrap a bare value in an object.
 
         A small model does not know where to end a bare number; SmolLM2 always wrote 15 digits.
+        llama.cpp takes no grammar in a request with tools.
         """
+        if request.tools:
+            return None
         return wrap_in_object(request.schema) if request.schema else request.schema
 
     @override
@@ -148,18 +162,20 @@ class LocalEngine(LLMEngine):
                 own file.
             ConfigError: If the weights are not on this machine or cannot be loaded.
             EngineLoadError: If xllamacpp is not installed.
+            UnsupportedFeatureError: If the request has tools, and the model's chat template does
+                not.
             ContextLengthError: If the prompt is longer than ``context``.
             ProviderError: If llama.cpp rejects the request.
             TruncatedError: If the engine is closed during the call.
         """
-        model = self._resolve(request.model or self.model_name)
-        call = LlamaCall(_body(request))
+        model = self._resolve_for(request)
+        call = LlamaCall(_body(request, takes_tools=model.takes_tools))
         self._host(model).submit(call)
-        finish_reason = None
+        finish_reason, calls = None, ToolCallAssembler()
         try:
             async with aclosing(call.events()) as events:
                 async for event in events:
-                    for chunk in _chunks(event, model.name):
+                    for chunk in _chunks(event, model.name, calls):
                         finish_reason = finish_reason or chunk.finish_reason
                         yield _with_context_limit(chunk, finish_reason, request.max_tokens)
         except GatewayError as error:
@@ -190,8 +206,10 @@ class LocalEngine(LLMEngine):
 
         The weights are loaded first, if necessary.
         """
-        host = self._host(self._resolve(request.model or self.model_name))
-        return await asyncio.to_thread(host.count_tokens, _messages(request))
+        model = self._resolve_for(request)
+        messages = _messages(request, takes_tools=model.takes_tools)
+        tools = chosen_tools(request) or []
+        return await asyncio.to_thread(self._host(model).count_tokens, messages, tools)
 
     @override
     def get_cost_per_token(self) -> float:
@@ -210,6 +228,24 @@ class LocalEngine(LLMEngine):
         if path := self.options.get("model_path"):
             return check_gguf(Path(path).expanduser(), "model_path")
         return configured_path(os.environ)
+
+    def _resolve_for(self, request: Request) -> _Model:
+        """Return the model of a request.
+
+        Raises:
+            UnsupportedFeatureError: If it does not support what the request has.
+        """
+        model = self._resolve(request.model or self.model_name)
+        if request.tools and not model.takes_tools:
+            raise UnsupportedFeatureError(
+                f"the local model {model.name!r} does not call functions: its chat template has no"
+                " place for tools.",
+                hint=Hint("pull", model=_TOOL_MODEL) | Hint("omit_option", option="tools"),
+                topic="local-model-without-tools",
+                engine=self.name,
+                model=model.name,
+            )
+        return model
 
     def _resolve(self, name: str) -> _Model:
         if model := hub_model(name):
@@ -248,10 +284,14 @@ class LocalEngine(LLMEngine):
         return self._hosts[model.path]
 
 
-def _body(request: Request) -> dict[str, Any]:
+def _body(request: Request, *, takes_tools: bool = False) -> dict[str, Any]:
     """Return the request body for llama.cpp, with the caller's options and streaming options.
 
     https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md
+
+    Args:
+        request: The request.
+        takes_tools: Whether the model's chat template has a place for tools and their calls.
     """
     deterministic = request.seed is not None or request.temperature == 0
     optional = {
@@ -260,6 +300,8 @@ def _body(request: Request) -> dict[str, Any]:
         "max_tokens": request.max_tokens or LocalEngine.default_max_tokens,
         "stop": list(request.stop) or None,
         "seed": request.seed,
+        "tools": chosen_tools(request),
+        "tool_choice": _tool_choice(request),
         "grammar": None if request.schema is None else grammar(request.schema),
         # Reusing a cached prompt prefix changes the rounding. In a test, it changed 14 of 16
         # replies at temperature 0, and the time by a quarter.
@@ -268,17 +310,24 @@ def _body(request: Request) -> dict[str, Any]:
     return {
         **{name: value for name, value in optional.items() if value is not None},
         **request.params,
-        "messages": _messages(request),
+        "messages": _messages(request, takes_tools=takes_tools),
         "stream": True,
         "stream_options": {"include_usage": True},
         "return_progress": True,  # events during prompt processing, so that it can be stopped
     }
 
 
-def _messages(request: Request) -> list[dict[str, Any]]:
+def _tool_choice(request: Request) -> str | None:
+    """Return the ``tool_choice``, which has no names; `chosen_tools` declares only the one."""
+    choice = request.tool_choice
+    return choice if choice in (None, "auto", "none") else "required"
+
+
+def _messages(request: Request, *, takes_tools: bool) -> list[dict[str, Any]]:
     # Send even an empty system prompt, because the model's template would otherwise add its own.
     system = [Message("system", request.system)] if request.system is not None else []
-    messages = (*system, *map(_with_calls_in_text, request.messages))
+    turns = request.messages
+    messages = (*system, *(turns if takes_tools else map(_with_calls_in_text, turns)))
     rows = chat_messages(replace(request, system=None, messages=messages))
     valid: list[dict[str, Any]] = json.loads(
         _replace_surrogates(json.dumps(rows, ensure_ascii=False))
@@ -307,16 +356,27 @@ def _replace_surrogates(text: str) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _chunks(event: dict[str, Any], model: str) -> Iterator[Chunk]:
+def _chunks(event: dict[str, Any], model: str, calls: ToolCallAssembler) -> Iterator[Chunk]:
     """Convert a llama.cpp event, in the format of a `chat.completion.chunk`, to `Chunk` objects.
 
     Events that only report prompt progress yield nothing.
+
+    Args:
+        event: The event.
+        model: Name of the model.
+        calls: The tool calls of the answer, which arrive in pieces.
     """
     if "error" in event:
         raise _event_error(event["error"])
     for choice in event["choices"]:
         delta, reason = choice["delta"], choice["finish_reason"]
         text, reasoning = delta.get("content") or "", delta.get("reasoning_content") or ""
+        for call in delta.get("tool_calls") or ():
+            function = call["function"]
+            name, arguments = function.get("name") or "", function.get("arguments") or ""
+            calls.add(call["index"], call.get("id") or "", name, arguments)
+        if reason and calls:
+            yield Chunk(tool_calls=calls.finish_all())
         if text or reasoning or reason:
             finish = _FINISH_REASONS.get(reason, "other") if reason else None
             yield Chunk(text, reasoning, finish, model=model, request_id=event["id"])

@@ -153,11 +153,12 @@ class LiveCatalog(Catalog):
 
     @override
     def features(self, reference: str) -> frozenset[str]:
-        """Return the features that the engine's class declares; load the class if necessary."""
+        """Return the features of a model; load the engine's class if necessary."""
         target = self._registry.resolve(reference)
         with typed_errors(target):
             engine = target.instance or self._registry.load(target)
-            return frozenset(engine.features) | SAMPLING.difference(engine.unsupported_options)
+            features = self._registry.model_features(target, frozenset(engine.features))
+            return features | SAMPLING.difference(engine.unsupported_options)
 
     @override
     def default_model(self) -> str:

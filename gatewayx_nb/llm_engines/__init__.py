@@ -44,6 +44,8 @@ from gatewayx_nb.llm_engines.openai_chat import (
 )
 from gatewayx_nb.llm_engines.openai_responses import OpenAIResponsesEngine
 from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
+from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
+from gatewayx_nb.llm_engines.tool_declarations import chosen_tools
 from gatewayx_nb.llm_engines.unsupported_params import (
     RejectedParameterError,
     check_supported,
@@ -107,6 +109,7 @@ __all__ = [
     "SchemaMode",
     "Secret",
     "ToolCall",
+    "ToolCallAssembler",
     "ToolDefinition",
     "ToolResult",
     "ToolRules",
@@ -119,6 +122,7 @@ __all__ = [
     "chat_messages",
     "check_keywords",
     "check_supported",
+    "chosen_tools",
     "classify",
     "model_token_limit",
     "parse_line",

@@ -95,7 +95,7 @@ class CohereChatEngine(HTTPEngine):
             "seed": request.seed,
             "thinking": request.effort and _thinking(request.effort),
             "response_format": _response_format(request),
-            "tools": tool_declarations.cohere_tools(request),
+            "tools": tool_declarations.chosen_tools(request),
             "tool_choice": tool_declarations.cohere_choice(request),
         }
         return json_body.with_options(payload, optional, request.params)

@@ -86,10 +86,10 @@ def gemini_config(request: Request) -> dict[str, Any] | None:
     return {"functionCallingConfig": {"mode": mode, **names}}
 
 
-def cohere_tools(request: Request) -> list[dict[str, Any]] | None:
-    """Return the ``tools`` of Cohere's Chat API, which cannot name the one to call.
+def chosen_tools(request: Request) -> list[dict[str, Any]] | None:
+    """Return the ``tools`` of Cohere's Chat API and of llama.cpp, which cannot name one to call.
 
-    Only that one is declared, and a call is required.
+    If ``tool_choice`` is the name of a tool, only that one is declared.
     """
     tools = chat_tools(request)
     if tools is None or _is_word(request.tool_choice):

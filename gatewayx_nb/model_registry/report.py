@@ -101,8 +101,31 @@ class Reporter:
             warning=source.warning,
             variable=key.variable or engine_variable(source.name),
             found_in=key.source,
-            features=tuple(sorted(metadata.features)),
+            features=tuple(sorted(self.features(source, None, metadata.features))),
         )
+
+    def features(
+        self, source: EngineSource | None, model: str | None, features: frozenset[str]
+    ) -> frozenset[str]:
+        """Return the features of a model.
+
+        The local engine takes tools only if the chat template of the model does.
+
+        Args:
+            source: The engine; ``None`` for an engine passed to the pool.
+            model: Name of the model; ``None`` for the engine's default.
+            features: The features that the engine declares.
+        """
+        if source is None or source.name != LOCAL_ENGINE or source.origin != "shipped":
+            return features
+        path = self._weights_path(model or self.default_model(source))
+        return features if path and weights.takes_tools(path) else features - {"tools"}
+
+    def _weights_path(self, model: str) -> Path | None:
+        """Return the file of a local model; ``None`` if it cannot be used."""
+        with contextlib.suppress(GatewayError):  # a call to the engine raises the error
+            return self._own_weights() or weights.locate(model, self.config.env)
+        return None
 
     def _model(self, source: EngineSource, metadata: StaticMetadata) -> str:
         chosen = self.config.options(source.name).get("model")
@@ -189,8 +212,5 @@ class Reporter:
             return "ready" if is_project else "not running"
         if source.name != LOCAL_ENGINE:
             return "ready"
-        with contextlib.suppress(GatewayError):  # a call to the engine raises the error
-            model = self._model(source, metadata)
-            path = self._own_weights() or weights.locate(model, self.config.env)
-            return "ready" if path else "no weights"
-        return "no weights"
+        model = self._model(source, metadata)
+        return "ready" if self._weights_path(model) else "no weights"

@@ -23,11 +23,11 @@ from gatewayx_nb.weights.catalogue import (
     MODEL_PATH_VARIABLE,
     Weights,
     catalogue,
-    check_gguf,
     configured_path,
     find_weights,
 )
 from gatewayx_nb.weights.download import download
+from gatewayx_nb.weights.gguf import check_gguf, takes_tools
 from gatewayx_nb.weights.hub import pull_from_hub
 from gatewayx_nb.weights.hub_files import HUB_PREFIX, parse_reference
 from gatewayx_nb.weights.installed import (
@@ -59,6 +59,7 @@ __all__ = [
     "pull",
     "pull_model",
     "pulled_models",
+    "takes_tools",
 ]
 
 _DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
-from gatewayx_nb.errors import ConfigError, ModelNotFoundError, did_you_mean
+from gatewayx_nb.errors import ModelNotFoundError, did_you_mean
 from gatewayx_nb.files import read_toml, shipped_path
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.weights.gguf import check_gguf
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_MODEL = "smollm2"
 MODEL_PATH_VARIABLE = "GATEWAYX_LOCAL_MODEL"
-
-_MAGIC = b"GGUF"  # https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,29 +103,3 @@ def configured_path(env: Mapping[str, str] | None = None) -> Path | None:
     """
     path = (os.environ if env is None else env).get(MODEL_PATH_VARIABLE, "")
     return check_gguf(Path(path).expanduser(), MODEL_PATH_VARIABLE) if path else None
-
-
-def check_gguf(path: Path, origin: str) -> Path:
-    """Return the path if it is a readable GGUF file.
-
-    Args:
-        path: The file.
-        origin: The setting that contains the path, for the error.
-
-    Raises:
-        ConfigError: If the file cannot be read or has another format.
-    """
-    hint = f"Set {origin} to the path of a GGUF file, or unset it."
-    try:
-        # A device or a pipe is not opened, because that could block.
-        magic = b""
-        if path.is_file() or not path.exists():
-            with path.open("rb") as file:
-                magic = file.read(len(_MAGIC))
-    except OSError as error:
-        raise ConfigError(
-            f"{origin}: {str(path)!r} cannot be read: {error.strerror}.", hint=hint
-        ) from error
-    if magic != _MAGIC:
-        raise ConfigError(f"{origin} must be a GGUF file, got {str(path)!r}.", hint=hint)
-    return path

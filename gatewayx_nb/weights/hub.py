@@ -14,7 +14,8 @@ from gatewayx_nb.errors import ConfigError, TransportError
 from gatewayx_nb.files import fsync_directory
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.text import size_text
-from gatewayx_nb.weights.catalogue import catalogue, check_gguf, models_folder
+from gatewayx_nb.weights.catalogue import catalogue, models_folder
+from gatewayx_nb.weights.gguf import check_gguf
 from gatewayx_nb.weights.hub_files import (
     HubFile,
     HubReference,

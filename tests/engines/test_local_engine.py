@@ -23,7 +23,14 @@ from gatewayx_nb.errors import (
     TruncatedError,
 )
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.llm_engines import Message, ModelInfo, Request, ToolCall, ToolResult
+from gatewayx_nb.llm_engines import (
+    Message,
+    ModelInfo,
+    Request,
+    ToolCall,
+    ToolCallAssembler,
+    ToolResult,
+)
 from gatewayx_nb.schema import ResponseSchema
 from tests.engines import ROOT, engine_module
 from tests.llm_engines.test_strict_schema import CASES
@@ -252,7 +259,7 @@ def test_error_events_of_llama_cpp_raise_typed_errors(fault):
         }
     }
     with pytest.raises(fault.error) as caught:
-        list(local_module._chunks(event, "smollm2"))
+        list(local_module._chunks(event, "smollm2", ToolCallAssembler()))
     assert (caught.value.status, caught.value.code) == (fault.status, fault.code)
 
 

@@ -1,0 +1,106 @@
+"""Reads what is needed of a GGUF file before it is loaded.
+
+https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
+"""
+
+from __future__ import annotations
+
+import functools
+import mmap
+import re
+import struct
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_MAGIC = b"GGUF"
+
+_TEMPLATES = ("tokenizer.chat_template", "tokenizer.chat_template.tool_use")
+"""The keys of chat templates; llama.cpp uses the second one for calls with tools."""
+
+_METADATA_SIZE = 1 << 26
+"""Maximum number of bytes before a chat template; a vocabulary has a few megabytes."""
+
+_TEMPLATE_SIZE = 1 << 20
+"""Maximum number of bytes of a chat template that are read."""
+
+_STRING = 8  # the type of a metadata value
+
+_TAG = re.compile(r"(\{\{|\{%|\}\}|%\})")
+_LITERAL = re.compile(r"""'(?:[^'\\]|\\.)*+(?:'|$)|"(?:[^"\\]|\\.)*+(?:"|$)""", re.DOTALL)
+_TOOLS = re.compile(r"\btools\b")
+
+
+def check_gguf(path: Path, origin: str) -> Path:
+    """Return the path if it is a readable GGUF file.
+
+    Args:
+        path: The file.
+        origin: The setting that contains the path, for the error.
+
+    Raises:
+        ConfigError: If the file cannot be read or has another format.
+    """
+    hint = f"Set {origin} to the path of a GGUF file, or unset it."
+    try:
+        # A device or a pipe is not opened, because that could block.
+        magic = b""
+        if path.is_file() or not path.exists():
+            with path.open("rb") as file:
+                magic = file.read(len(_MAGIC))
+    except OSError as error:
+        raise ConfigError(
+            f"{origin}: {str(path)!r} cannot be read: {error.strerror}.", hint=hint
+        ) from error
+    if magic != _MAGIC:
+        raise ConfigError(f"{origin} must be a GGUF file, got {str(path)!r}.", hint=hint)
+    return path
+
+
+def takes_tools(path: Path) -> bool:
+    """Return whether the chat template of a GGUF file declares tools to the model.
+
+    Args:
+        path: The file; for a split model, the first part. A file that cannot be read has no
+            template.
+    """
+    try:
+        stat = path.stat()
+        return _takes_tools(path, stat.st_mtime_ns, stat.st_size)
+    except (OSError, ValueError):  # `mmap` raises the second for an empty file
+        return False
+
+
+@functools.lru_cache(maxsize=32)
+def _takes_tools(path: Path, _changed: int, _size: int) -> bool:
+    return any(map(_has_tools, _templates(path)))
+
+
+def _templates(path: Path) -> Iterator[str]:
+    """Yield the chat templates of a file.
+
+    The metadata is searched, not parsed, because a vocabulary has hundreds of thousands of entries.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for key in _TEMPLATES:
+            start = struct.pack("<Q", len(key)) + key.encode() + struct.pack("<I", _STRING)
+            at = data.find(start, 0, _METADATA_SIZE) + len(start)
+            if at >= len(start):
+                (size,) = struct.unpack("<Q", data[at : at + 8].ljust(8, b"\0"))
+                text = data[at + 8 : at + 8 + min(size, _TEMPLATE_SIZE)]
+                yield text.decode(errors="replace")
+
+
+def _has_tools(template: str) -> bool:
+    """Return whether a Jinja template reads the variable ``tools``, and not only has the word."""
+    is_code = False
+    for piece in _TAG.split(template):
+        if _TAG.fullmatch(piece):
+            is_code = piece[0] == "{"
+        elif is_code and _TOOLS.search(_LITERAL.sub("", piece)):
+            return True
+    return False
