@@ -101,8 +101,8 @@ class EngineStatus:
 
 _IDLE: tuple[EngineState, ...] = ("no key", "not running")
 _ORDER = ("ready", "one step", "idle")
-_INPUT_FEATURES = ("images",)
-"""The features that are input types other than text, in the order of the table."""
+_INPUT_FEATURES = ("images", "tools")
+"""The features that are inputs other than text, in the order of the table."""
 
 _STATES: Mapping[EngineState, str] = {
     "replay": "✓ replayed",

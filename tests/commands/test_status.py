@@ -47,6 +47,19 @@ def test_ready_engines_come_first_and_idle_ones_are_one_line(session, line):
     assert len(table) > len(names), "all rows stay in the data"
 
 
+def test_a_column_says_which_engines_take_images_and_tools(session):
+    """Text is listed, too, so that no cell is empty for an engine that takes nothing else."""
+    table = commands.run(session, "status")
+    headings = [column.heading for column in table.columns]
+    rows = {row[0]: row[headings.index("takes")] for row in table.cells()}
+
+    assert {name: rows[name] for name in ("grok", "mine", "mock")} == {
+        "grok": "text, images, tools",
+        "mine": "text",
+        "mock": "text, tools",
+    }
+
+
 def test_the_models_of_an_engine_without_a_key_are_not_listed(session):
     """`models ENGINE` says that an engine needs a key, and how to set it."""
     listed = commands.run(session, "models anthropic")
