@@ -125,6 +125,7 @@ bench: $(BENCH)/bench.stamp
 	@$(BENCH)/bin/python benchmarks/cassettes.py
 	@$(BENCH)/bin/python benchmarks/results_store.py
 	@$(BENCH)/bin/python benchmarks/pacing.py
+	@$(BENCH)/bin/python benchmarks/tool_calls.py
 
 # An empty environment shows what the wheel itself brings; its requirements are the pinned ones.
 dist: $(VENV)/dev.stamp

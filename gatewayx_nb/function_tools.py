@@ -127,6 +127,7 @@ class Tool:
     ask: bool = False
     outside: bool = False
     _schema: ResponseSchema | None = None
+    _signature: inspect.Signature | None = None
 
     @classmethod
     def of(cls, function: object) -> Tool:
@@ -152,7 +153,8 @@ class Tool:
                 f" {short_repr(name)}.",
                 hint="Set one with `@gx.tool(name=…)`, or write the function with `def`.",
             )
-        parameters = _parameters(function, name)
+        signature = _signature(function, name)
+        parameters = signature.parameters
         summary, meanings = _read_docstring(inspect.getdoc(function) or "")
         schema = _schema_of(name, parameters) if parameters else None
         shape: dict[str, Any] = {"type": "object", "properties": {}, "additionalProperties": False}
@@ -163,7 +165,8 @@ class Tool:
                 for parameter, value in shape["properties"].items()
             }
         definition = ToolDefinition(name, well_formed(summary), shape)
-        return cls(function, definition, marks.read_only, marks.ask, marks.outside, schema)
+        marked = (marks.read_only, marks.ask, marks.outside)
+        return cls(function, definition, *marked, schema, signature)
 
     @property
     def name(self) -> str:
@@ -194,7 +197,7 @@ class Tool:
         if self._schema is not None:
             checked = self._schema.parse(arguments)
             values = {key: getattr(checked, key) for key in values}
-        signature = inspect.signature(self.function)
+        signature = self._signature or inspect.signature(self.function)
         bound = signature.bind_partial()
         bound.arguments.update({key: values[key] for key in signature.parameters if key in values})
         return bound
@@ -219,9 +222,9 @@ def read_tools(tools: object) -> tuple[Tool, ...]:
     return read
 
 
-def _parameters(function: Callable[..., Any], name: str) -> Mapping[str, inspect.Parameter]:
+def _signature(function: Callable[..., Any], name: str) -> inspect.Signature:
     try:
-        parameters = inspect.signature(function, eval_str=True).parameters
+        signature = inspect.signature(function, eval_str=True)
     except NameError as error:
         raise UsageError(
             f"an annotation of the tool {name!r} cannot be read: {error}.",
@@ -232,13 +235,13 @@ def _parameters(function: Callable[..., Any], name: str) -> Mapping[str, inspect
             f"the signature of the tool {name!r} is unknown.",
             hint="Wrap it in a function with named parameters.",
         ) from None
-    for parameter in parameters.values():
+    for parameter in signature.parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             raise UsageError(
                 f"the tool {name!r} has the parameter `{parameter}`, which a model cannot fill.",
                 hint="Wrap it in a function with named parameters.",
             )
-    return parameters
+    return signature
 
 
 def _schema_of(name: str, parameters: Mapping[str, inspect.Parameter]) -> ResponseSchema:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn
 
@@ -91,7 +91,7 @@ class Usage:
 
     def __add__(self, other: Usage) -> Usage:
         """Return the sum; a count that one of the two did not report is unknown, not zero."""
-        pairs = zip(astuple(self), astuple(other), strict=True)
+        pairs = ((getattr(self, name), getattr(other, name)) for name in Usage.__slots__)
         return Usage(*(None if None in pair else sum(pair) for pair in pairs))
 
 

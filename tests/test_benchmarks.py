@@ -78,3 +78,15 @@ def test_the_quick_pacing_benchmark_has_a_row_for_each_server_and_client():
     assert len(rows) == 10
     ours = [row.split() for row in rows if row.startswith("  gatewayx_nb")]
     assert [row[-1] for row in ours] == ["0"] * 5
+
+
+def test_the_quick_tool_benchmark_has_a_row_for_each_kind_of_call():
+    """`tool_calls.py --quick` prints the time of a request with and without tools."""
+    output = run_quick("tool_calls")
+
+    assert [line[:26].strip() for line in output.splitlines()] == [
+        "CPU a request",
+        "8 calls",
+        "a call with 8 turns",
+        "with a new function",
+    ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from operator import is_
 from typing import TYPE_CHECKING, Any, cast
 
 from gatewayx_nb import images
@@ -118,11 +119,12 @@ class _ToolResultLinker:
         if message.role == "user":
             self.check_answered(place)
         if message.role == "tool":
-            return Message("tool", [self._result(part, place) for part in message.tool_results])
+            results = [self._result(part, place) for part in message.tool_results]
+            return _with_parts(message, results)
         if not message.tool_calls:
             return message
         parts = [self._call(part) if isinstance(part, ToolCall) else part for part in message.parts]
-        return Message(message.role, parts, carried=message.carried)
+        return _with_parts(message, parts)
 
     def check_answered(self, place: str) -> None:
         """Check that every tool call so far has a result, because providers require it."""
@@ -151,7 +153,17 @@ class _ToolResultLinker:
                 hint=f"The calls without a result are {open_ids}." if open_ids else _RESULT_HINT,
             )
         self._unanswered.remove(call)
+        if (result.id, result.name) == (call.id, call.name):
+            return result
         return ToolResult(call.id, result.parts, call.name, result.is_error)
+
+
+def _with_parts(message: Message, parts: Sequence[Part]) -> Message:
+    """Return a message with other parts; the same object if all of them are the same."""
+    # A loop with tools links its conversation again in every turn.
+    if all(map(is_, parts, message.parts)):
+        return message
+    return Message(message.role, parts, carried=message.carried)
 
 
 def _answers_call(result: ToolResult, call: ToolCall) -> bool:

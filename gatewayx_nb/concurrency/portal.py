@@ -326,7 +326,8 @@ class _Heartbeat:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self.waits -= 1
-        if isinstance(error, asyncio.CancelledError):
+        # A function of the user that is interrupted raises the second one.
+        if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt)):
             raise with_short_traceback(error) from None
 
     def _tick(self) -> None:

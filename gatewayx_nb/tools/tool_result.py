@@ -45,7 +45,13 @@ def to_parts(value: object) -> tuple[str | Image, ...]:
     return (well_formed(text),)
 
 
+_PLAIN = (str, int, float, bool, dict, type(None))
+"""Types that are no images, which takes long to find out."""
+
+
 def _is_image(value: object) -> bool:
+    if type(value) in _PLAIN:
+        return False
     is_image_file = isinstance(value, bytes) and images.sniff(value[:16]) is not None
     return isinstance(value, Image) or is_image_file or images.is_drawable(value)
 

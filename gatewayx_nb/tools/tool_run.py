@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_IMMUTABLE = (str, int, float, bool, type(None))
+
 _PATIENCE = 2.0
 """Maximum seconds for a cancelled function to end, before its thread is left."""
 
@@ -123,8 +125,10 @@ class ToolRunner:
     async def _call(self, tool: Tool, step: Step) -> Outcome:
         try:
             bound = tool.bind(step.call.arguments)
-            # These are other objects, because the function may change its arguments.
-            shown = dict(tool.bind(step.call.arguments).arguments)
+            shown = dict(bound.arguments)
+            if not all(type(value) in _IMMUTABLE for value in shown.values()):
+                # Other objects, because the function may change its arguments.
+                shown = dict(tool.bind(step.call.arguments).arguments)
         except ValueError as error:
             raise RefusedError(str(error)) from None
         except Exception as error:  # noqa: BLE001 - the types of the parameters are the user's code

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 import pytest
 
+from gatewayx_nb.testing import Server, Stall
 from tests.conftest import Project
 from tests.kernels import Kernel
+from tests.tools.providers import Chat
+from tests.tools.strict_server import Turn
 
 pytestmark = pytest.mark.kernel
 
@@ -37,11 +40,33 @@ def send(to: str) -> str:
 '''
 
 
+class Stalling(Chat):
+    """A provider whose first call of a tool is followed by silence."""
+
+    def __call__(self, request):
+        """Return the script for a request."""
+        if len(self.bodies) != 1:
+            return super().__call__(request)
+        self.bodies.append(None)
+        self.issued.clear()  # the next request begins another conversation
+        return [Stall()]
+
+
 @pytest.fixture(scope="module")
-def kernel(tmp_path_factory):
+def provider():
+    """Yield a server that calls the function `query` and then stalls, once."""
+    call = Turn(calls=(("query", {}),))
+    with Server(Stalling(call, call, Turn("It is 7."))) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def kernel(tmp_path_factory, provider):
     """Yield a kernel with the extension loaded and three functions defined."""
     folder = tmp_path_factory.mktemp("tools")
-    Project(folder / "project")
+    project = Project(folder / "project")
+    url = f"GATEWAYX_GROK_BASE_URL={provider.url}"
+    project.set_keys(f"GATEWAYX_GROK_API_KEY=made-up-key\n{url}\n")
     home = folder / "home"
     home.mkdir()
     with Kernel(folder / "project", home) as kernel:
@@ -66,6 +91,7 @@ SYNTAXES = [
     Syntax("columns", "%%gatewayx mock mock --tools TOOL\nPROMPT"),
     Syntax("ask", "reply = gx.ask('PROMPT', 'mock', tools=TOOL)"),
     Syntax("aask", "reply = await gx.aask('PROMPT', 'mock', tools=TOOL)"),
+    Syntax("acompare", "await gx.acompare('PROMPT', ['mock'], tools=TOOL)"),
     Syntax("stream", "for chunk in gx.stream('PROMPT', 'mock', tools=TOOL): pass"),
 ]
 
@@ -81,10 +107,31 @@ def test_stop_ends_a_function_at_once(kernel, syntax, report_metric):
     seconds = time.monotonic() - interrupted_at
 
     assert outcome.error == "KeyboardInterrupt"
+    assert len(outcome.traceback) <= 1  # a longer one takes most of a second to format
     assert seconds < STOP_SECONDS
     report_metric(f"Stop in a tool, {syntax.name}", seconds)
     after = kernel.run("%%gatewayx mock --tools query -o r\ncall query")
     assert "query() → 7" in after.last_display["text/plain"]
+
+
+def test_stop_between_turns_keeps_the_steps_and_no_socket(kernel, provider, report_metric):
+    """The second request is stopped while its answer is awaited, and the next call works."""
+    cell = kernel.start("%%gatewayx grok:m --tools query\nHow many?")
+    kernel.wait(lambda: len(provider.requests) == 2)
+
+    interrupted_at = kernel.interrupt()
+    outcome = kernel.finish(cell, timeout=30)
+    seconds = time.monotonic() - interrupted_at
+
+    assert outcome.error == "KeyboardInterrupt"
+    assert seconds < STOP_SECONDS
+    report_metric("Stop between two turns", seconds)
+    assert provider.requests[1].closed.wait(STOP_SECONDS)
+    assert "query() → 7" in outcome.last_display["text/plain"]
+    shown = kernel.run("print(_reply.interrupted, [step.result for step in _reply.steps])")
+    assert shown.text == "True [7]\n"
+    after = kernel.run("%%gatewayx grok:m --tools query\nHow many?")
+    assert "It is 7." in after.last_display["text/plain"]
 
 
 def test_a_stopped_cell_keeps_its_steps(kernel):
