@@ -12,8 +12,10 @@ from dataclasses import replace
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import msgspec
 from typing_extensions import override
 
+from gatewayx_nb import bounded_json
 from gatewayx_nb.llm_engines import embedding_request, json_body, tool_declarations
 from gatewayx_nb.llm_engines.answer_details import citation, details_chunk, finite
 from gatewayx_nb.llm_engines.http import HTTPEngine
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.llm_engines.http import Parser
     from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
-    from gatewayx_nb.messages import Effort, Request, ToolCall
+    from gatewayx_nb.messages import Effort, Request, ToolCall, ToolResult
     from gatewayx_nb.replies import Citation
 
 _DIALECT = "cohere"
@@ -322,7 +324,11 @@ def _messages(request: Request) -> Iterator[dict[str, Any]]:
                 yield from items
             else:
                 turn_request = replace(request, system=None, messages=turns)
-                yield from map(_with_plan, chat_messages(turn_request))
+                results = [result for turn in turns for result in turn.tool_results]
+                rows = map(_with_plan, chat_messages(turn_request))
+                # The images follow in a user message, which has no result.
+                for row, result in itertools.zip_longest(rows, results):
+                    yield _with_documents(row, result) if result else row
 
 
 def _with_plan(message: dict[str, Any]) -> dict[str, Any]:
@@ -336,6 +342,27 @@ def _with_plan(message: dict[str, Any]) -> dict[str, Any]:
     texts = [content] if isinstance(content, str) else [part["text"] for part in content]
     plan = {"tool_plan": "\n\n".join(texts)} if any(texts) else {}
     return {"role": message["role"], "tool_calls": message["tool_calls"], **plan}
+
+
+def _with_documents(message: dict[str, Any], result: ToolResult) -> dict[str, Any]:
+    """Return a message with the texts of a tool result as documents, which the answer can cite.
+
+    https://docs.cohere.com/docs/tool-use-citations
+    """
+    content = message["content"]
+    texts = [content] if isinstance(content, str) else [part["text"] for part in content]
+    contents = [{"error": result.content}] if result.is_error else list(map(_document, texts))
+    documents = [{"type": "document", "document": {"data": data}} for data in contents]
+    return {**message, "content": documents}
+
+
+def _document(text: str) -> dict[str, Any]:
+    """Return a text as the JSON object of a document: itself if it is one."""
+    try:
+        bounded_json.check_values(text)
+        return msgspec.json.decode(text, type=dict[str, Any])  # which refuses NaN, as Cohere does
+    except (ValueError, RecursionError):
+        return {"output": text}
 
 
 _THINKING_TOKENS: Mapping[Effort, int] = {"low": 1_024, "medium": 4_096, "high": 16_384}

@@ -4,7 +4,7 @@ import itertools
 import json
 
 from anthropic.types.message_create_params import MessageCreateParams
-from cohere.types import ChatMessages, ToolV2
+from cohere.types import ChatMessages, DocumentToolContent, ToolV2
 from google.genai import types as genai
 from openai.types.chat.completion_create_params import CompletionCreateParams
 from openai.types.responses.response_create_params import ResponseCreateParams
@@ -162,6 +162,15 @@ class DeepSeek(Chat):
 
     def message(self, row):
         return super().message(row) | {"reasoning": row.get("reasoning_content", "")}
+
+
+class Moonshot(DeepSeek):
+    """Chat Completions of Moonshot, whose thinking models need their reasoning back.
+
+    https://platform.moonshot.ai/docs/guide/use-kimi-k2-thinking-model
+    """
+
+    engine = "moonshot"
 
 
 class Mistral(Chat):
@@ -407,11 +416,19 @@ class Cohere(Chat):
         assert body.get("tool_choice") in (None, "REQUIRED", "NONE")
         for row in body["messages"]:
             content = row.get("content")
-            if row["role"] != "user" and isinstance(content, list):
+            if row["role"] == "tool":
+                for part in content:
+                    DocumentToolContent.model_validate(part)
+            if row["role"] == "assistant" and isinstance(content, list):
                 assert all(part["type"] != "image_url" for part in content)
 
     def check(self, body):
         assert not (body.get("tools") and "response_format" in body)
+
+    def results(self, body):
+        contents = super().results(body)
+        assert all(len(documents) == 1 for documents in contents)
+        return [text for (part,) in contents for text in part["document"]["data"].values()]
 
     def message(self, row):
         """Return what must come back: the thoughts only of a turn with calls."""
@@ -464,5 +481,5 @@ class Cohere(Chat):
 PROVIDERS = (Chat, Responses, Anthropic, Gemini, Cohere)
 """A server of each dialect."""
 
-VARIANTS = (*PROVIDERS, DeepSeek, Mistral, OpenRouter, GeminiWithIds)
+VARIANTS = (*PROVIDERS, DeepSeek, Moonshot, Mistral, OpenRouter, GeminiWithIds)
 """The servers of all dialects and of endpoints with rules of their own."""

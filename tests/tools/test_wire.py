@@ -28,6 +28,7 @@ CONVERSATIONS = {
         Turn("", "Again.", (("now", {}),)),
         Turn("Once more.", "And again.", (("weather", OSLO), ("now", {}))),
     ],
+    "refused calls": [Turn("", "Hm.", (("delete", {"path": "x"}), ("now", {})))],
     "failures": [Turn("", "Hm.", (("broken", {}), ("weathr", ROME), ("weather", {"city": 5})))],
 }
 
@@ -72,19 +73,20 @@ def test_malformed_arguments_do_not_break_the_conversation(connect, kind, is_str
 
 @EACH
 def test_a_failure_is_marked_where_the_provider_has_a_mark(connect, kind):
-    """Anthropic and Gemini have a field for it; elsewhere, the text says so."""
+    """Anthropic and Gemini have a field for it, and Cohere a document; elsewhere, the text."""
     calls = (("broken", {}), ("delete", {"path": "x"}), ("weathr", {}))
     connection = connect(kind, Turn("", "Hm.", calls), DONE)
     connection.ask(approve="never")
 
     texts = connection.results()
     body = connection.wire.last_request.body.decode()
-    mark = {Anthropic: "", Gemini: ""}.get(kind, "Error: ")
+    mark = {Anthropic: "", Gemini: "", Cohere: ""}.get(kind, "Error: ")
     assert texts[0] == f"{mark}ValueError: no such city"
     assert texts[1] == f"{mark}calls that need permission are not allowed here"
     assert texts[2].startswith(f"{mark}there is no tool 'weathr'. Did you mean 'weather'?")
     assert body.count('"is_error":true') == (3 if kind is Anthropic else 0)
     assert body.count('"response":{"error"') == (3 if kind is Gemini else 0)
+    assert body.count('"data":{"error"') == (3 if kind is Cohere else 0)
 
 
 @ALL
@@ -214,3 +216,28 @@ def test_a_paused_turn_and_its_continuation_come_back_as_one(connect):
     }
     assert bodies[2]["messages"][2]["content"][0]["tool_use_id"] == "toolu_1"
     Anthropic.params.validate_python(bodies[2])
+
+
+RESULTS = [
+    ({"weather": ["sunny", 21.5]}, {"weather": ["sunny", 21.5]}),
+    ([1, 2], {"output": "[1,2]"}),
+    ("sunny", {"output": "sunny"}),
+    ("", {"output": ""}),
+    ('{"a": NaN}', {"output": '{"a": NaN}'}),
+    ('{"a": "' + "\\ud800" + '"}', {"output": '{"a": "' + "\\ud800" + '"}'}),
+]
+
+
+@pytest.mark.parametrize(("value", "data"), RESULTS, ids=repr)
+def test_a_result_is_a_document_that_cohere_can_cite(connect, value, data):
+    """A JSON object is the document itself; any other text is its only field."""
+
+    def look():
+        """Look."""
+        return value
+
+    connection = connect(Cohere, Turn(calls=(("look", {}),)), DONE)
+    connection.ask(tools=look)
+
+    (row,) = [row for row in connection.server.bodies[1]["messages"] if row["role"] == "tool"]
+    assert row["content"] == [{"type": "document", "document": {"data": data}}]
