@@ -14,7 +14,7 @@ from urllib.parse import quote
 from gatewayx_nb.secrets import MASK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 SHORTEST_RUN = 8
 """Number of characters that are enough to identify a key."""
@@ -97,6 +97,26 @@ def redact(text: str, keys: Iterable[str]) -> str:
                 found = _part_spans(window, blocks, search)
                 spans += [(offset + start, offset + end) for start, end in found]
     return _masked(text, spans) if spans else text
+
+
+def redact_json(text: str, redact: Callable[[str], str]) -> str:
+    """Mask keys in a text that may be JSON, even if some of a key's characters are escaped.
+
+    The JSON is written again only if it has such a key.
+
+    Args:
+        text: The text.
+        redact: Masks keys in a text without escapes.
+    """
+    masked = redact(text)
+    if "\\" not in masked:
+        return masked
+    try:
+        plain = json.dumps(json.loads(masked), ensure_ascii=False)
+    except (ValueError, RecursionError):
+        return masked
+    found = redact(plain)
+    return masked if found == plain else found
 
 
 def may_contain_part(text: str, key: str) -> bool:

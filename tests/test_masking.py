@@ -10,7 +10,13 @@ from urllib.parse import quote
 import pytest
 
 from gatewayx_nb import masking
-from gatewayx_nb.masking import StreamRedactor, may_contain_part, may_mask_in_answer, redact
+from gatewayx_nb.masking import (
+    StreamRedactor,
+    may_contain_part,
+    may_mask_in_answer,
+    redact,
+    redact_json,
+)
 from gatewayx_nb.secrets import MASK
 from tests.processor import seconds
 
@@ -225,3 +231,28 @@ def test_the_beginning_of_a_long_text_ends_with_no_part_of_a_key(distance, escap
     text = "." * (masking.MAX_SEARCHED - distance) + escaped + "." * 100
 
     assert set(masking.redact_beginning(text, CANARY)) == {".", "…"}
+
+
+def _mask(text):
+    return redact(text, [CANARY])
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 5, 7])
+def test_a_key_with_some_escaped_characters_is_masked_in_json(every):
+    """Whoever parses the JSON would see the key."""
+    escaped = "".join(
+        f"\\u{ord(letter):04x}" if number % every == 0 else letter
+        for number, letter in enumerate(CANARY)
+    )
+    text = f'{{"a": ["x{escaped}"], "{escaped}": 1}}'
+
+    assert CANARY not in str(json.loads(redact_json(text, _mask)))
+    assert MASK in redact_json(text, _mask)
+
+
+@pytest.mark.parametrize(
+    "text", ['{"a": "\\u0073\\n"}', '{"a": "\\', "\\", "[" * 100_000 + "\\", '{"a": 1.50}', "plain"]
+)
+def test_json_without_a_key_stays_as_it_is(text):
+    """It is not written again, even if it is not JSON."""
+    assert redact_json(text, _mask) == text

@@ -19,6 +19,7 @@ from gatewayx_nb.masking import (
     may_contain_part,
     may_mask_in_answer,
     redact,
+    redact_json,
 )
 from gatewayx_nb.messages import ToolCall
 from gatewayx_nb.replies import (
@@ -303,7 +304,8 @@ class ChunkCheck:
         is_too_large = len(encoded) > _LARGE if encoded else is_large(chunk, _LARGE)
         if is_too_large and not even_if_large:
             return None
-        if not encoded or may_contain_part(encoded, self._key):
+        is_escaped = bool(chunk.tool_calls) and r"\\u" in encoded  # in the JSON of the arguments
+        if not encoded or is_escaped or may_contain_part(encoded, self._key):
             return self._checked(chunk), False
         checked = self._checked(chunk, has_key=False)
         if self._text.continues_key(chunk.text) or self._reasoning.continues_key(chunk.reasoning):
@@ -454,6 +456,13 @@ def mask_key(value: Any, key: str) -> Any:  # noqa: ANN401 - any value of a chun
         return redact(value, [key])
     if isinstance(value, Usage | RateLimits):  # numbers
         return value
+    if isinstance(value, ToolCall):
+        arguments = redact_json(value.arguments, lambda text: redact(text, [key]))
+        value = (
+            value
+            if arguments == value.arguments
+            else dataclasses.replace(value, arguments=arguments)
+        )
     if isinstance(value, Mapping):
         return _masked_body(value, key)
     if isinstance(value, list | tuple):

@@ -13,6 +13,7 @@ from gatewayx_nb.calls import MAX_TURNS, attach_images, read_messages
 from gatewayx_nb.concurrency import CallerThread, WorkerThreads, gather_or_cancel
 from gatewayx_nb.errors import TruncatedError
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.masking import redact_json
 from gatewayx_nb.messages import Carried, Message, ToolCall, ToolResult
 from gatewayx_nb.replies import OpenTurn, Reply
 from gatewayx_nb.tool_steps import Step
@@ -225,7 +226,11 @@ class ToolLoop:
             return False
         self._text_before = self._partial.begin_tools()
         calls = [
-            replace(call, name=self._redact(call.name), arguments=self._redact(call.arguments))
+            replace(
+                call,
+                name=self._redact(call.name),
+                arguments=redact_json(call.arguments, self._redact),
+            )
             for call in reply.tool_calls
         ]
         message = _answer_message(reply, calls)
