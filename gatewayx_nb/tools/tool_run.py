@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
 import time
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _IMMUTABLE = (str, int, float, bool, type(None))
+
+_TEXT_RUN = re.compile(rb"[ -~]{8,}")
+"""Text that may contain a part of a key, which has only printable ASCII characters."""
 
 _PATIENCE = 2.0
 """Maximum seconds for a cancelled function to end, before its thread is left."""
@@ -242,8 +246,7 @@ class ToolRunner:
         return Outcome(replace(step, result=outcome, sent=texts), parts)
 
     def _has_key(self, part: str | Image) -> bool:
-        # An image may have text in its metadata.
-        text = part if isinstance(part, str) else part.data.decode("latin-1")
+        text = part if isinstance(part, str) else _text_in(part.data)
         return self._redact(text) != text
 
 
@@ -265,6 +268,14 @@ def _is_async(function: Callable[..., Any]) -> bool:
     """Return whether a function, or an object that is called like one, is asynchronous."""
     call = getattr(type(function), "__call__", None)  # noqa: B004 - the method itself
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)
+
+
+def _text_in(data: bytes) -> str:
+    """Return the text in an image, such as its metadata, which may have a key.
+
+    Searching all of the bytes takes four times as long.
+    """
+    return b"\n".join(_TEXT_RUN.findall(data)).decode("ascii")
 
 
 def _failed(step: Step, error: str) -> Outcome:

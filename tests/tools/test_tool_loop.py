@@ -665,10 +665,11 @@ def test_a_function_that_ignores_its_cancellation_leaves_no_thread(project, monk
         canary.KEY.encode,
         lambda: {(canary.KEY,): 1},
         lambda: b"\x89PNG\r\n\x1a\n" + canary.KEY.encode(),
+        lambda: b"\x89PNG\r\n\x1a\n" + b"\xff\0A" * 9_999 + canary.KEY.encode()[4:16] + b"\0" * 9,
         lambda: "x" * 19_980 + canary.KEY,
         lambda: base64.b64encode(canary.KEY.encode()).decode(),
     ],
-    ids=["bytes", "dict", "image", "cut", "base64"],
+    ids=["bytes", "dict", "image", "part in an image", "cut", "base64"],
 )
 def test_a_key_is_withheld_in_any_form(make):
     """It is neither sent nor part of the step, even if the result cannot be sent."""
