@@ -106,6 +106,19 @@ def test_parameters_may_be_described_in_other_styles(function, meanings):
     assert {name: row["description"] for name, row in properties.items()} == meanings
 
 
+def test_a_function_without_docstring_and_annotations_is_declared():
+    """The model sees the names only, and any JSON is accepted."""
+
+    def look(where, much=None):
+        return where
+
+    tool = Tool.of(look)
+
+    assert tool.definition.description == ""
+    assert tool.definition.parameters["properties"].keys() == {"where", "much"}
+    assert tool.bind('{"where": [1]}').arguments == {"where": [1]}
+
+
 def test_a_parameter_without_annotation_has_the_type_of_its_default():
     """Without either, any value is accepted."""
     properties = Tool.of(numpy_style).definition.parameters["properties"]

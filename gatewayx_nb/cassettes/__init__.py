@@ -8,7 +8,13 @@ from gatewayx_nb.cassettes.cassette import (
     parse_mode,
 )
 from gatewayx_nb.cassettes.cassette_file import check_file_name
-from gatewayx_nb.cassettes.entry import CassetteEntry, RecordedChunk, entry_of, vectors_of
+from gatewayx_nb.cassettes.entry import (
+    CassetteEntry,
+    RecordedChunk,
+    entry_of,
+    result_images_of,
+    vectors_of,
+)
 from gatewayx_nb.cassettes.index import CassetteRequest, RecordingSlot
 from gatewayx_nb.cassettes.pruning import PruneReport, prune_open, settle
 from gatewayx_nb.cassettes.redaction import Redaction, load_redact
@@ -35,6 +41,7 @@ __all__ = [
     "parse_mode",
     "prune_open",
     "read_usage",
+    "result_images_of",
     "settle",
     "vectors_of",
 ]

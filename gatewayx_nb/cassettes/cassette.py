@@ -263,7 +263,8 @@ class Cassette:
                 self._note_refusal(error)
             return
         if self._prompts == "digest":
-            entry = msgspec.structs.replace(entry, request=entry.request.as_digests())
+            body = entry.request.as_digests()
+            entry = msgspec.structs.replace(entry, request=body, result_images=())
         with self._lock:
             self.unchanged += not self._writer.add(entry)
         self._write()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from decimal import Decimal  # noqa: TC003 - msgspec evaluates annotations
 from itertools import accumulate
@@ -13,13 +14,15 @@ import msgspec
 from gatewayx_nb import bounded_json
 from gatewayx_nb.cassettes.request_body import RequestBody  # noqa: TC001 - as above
 from gatewayx_nb.images import Image
-from gatewayx_nb.messages import Carried, ToolCall
+from gatewayx_nb.messages import Carried, ToolCall, ToolResult
 from gatewayx_nb.replies import Chunk, Citation, FinishReason, Logprob, Reply, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from gatewayx_nb.cassettes.redaction import Redact
+    from gatewayx_nb.cassettes.request_body import RecordedPart
+    from gatewayx_nb.messages import Message
 
 _MERGE_INTERVAL = 0.05
 """Chunks that arrive within this many seconds are stored as one piece.
@@ -76,8 +79,12 @@ class RecordedToolCall(msgspec.Struct, frozen=True, omit_defaults=True, gc=False
         return _dump(self.arguments, spaced=self.spaced)
 
 
+MAX_RESULT_IMAGES = 1 << 20
+"""Maximum number of bytes of the images in the tool results of a request that are recorded."""
+
+
 class RecordedAnswerImage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """An image in a reply; see `images.Image`."""
+    """An image in a reply or in a tool result; see `images.Image`."""
 
     mime: str
     data: bytes = b""
@@ -131,6 +138,8 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
         model: The requested model; empty for the engine's default.
         resolved: The model that the reference named when the call was recorded; empty if unknown.
         repeat: Number of identical calls before this one.
+        result_images: The images in the tool results at the end of the request, of which the
+            request has only digests; absent if they are large.
         text: The text of the answer.
         reasoning: The reasoning.
         tool_calls: The tool calls that the model requested.
@@ -150,6 +159,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     model: str = ""
     resolved: str = ""
     repeat: int = 0
+    result_images: tuple[RecordedAnswerImage, ...] = ()
     text: str = ""
     reasoning: str = ""
     tool_calls: tuple[RecordedToolCall, ...] = ()
@@ -210,6 +220,25 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
             **{name: getattr(figures, name) for name in _FIGURES},
         )
 
+    def tool_results(self) -> tuple[ToolResult, ...] | None:
+        """Return the tool results at the end of the request.
+
+        They are ``None`` if one of them has an image that is not recorded.
+        """
+        images = {hashlib.sha256(image.data).hexdigest(): image for image in self.result_images}
+        try:
+            return tuple(
+                ToolResult(
+                    result.id,
+                    [_result_part(part, images) for part in result.parts],
+                    result.name,
+                    result.is_error,
+                )
+                for result in self.request.last_tool_results
+            )
+        except KeyError:
+            return None
+
     def has_same_answer(self, other: CassetteEntry) -> bool:
         """Return whether another entry of the same call has the same answer.
 
@@ -222,6 +251,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
         figures = self.figures
         return (
             self.resolved,
+            self.result_images,  # those of the first version are absent
             self.text,
             self.reasoning,
             tuple((call.name, call.arguments_text) for call in self.tool_calls),
@@ -241,6 +271,31 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
             return None
         engine = self.figures.engine if self.figures else self.engine
         return Carried(engine, data) if isinstance(data, dict) else None
+
+
+def _result_part(part: RecordedPart, images: Mapping[str, RecordedAnswerImage]) -> str | Image:
+    """Return a part of a recorded tool result.
+
+    Args:
+        part: The part.
+        images: The recorded images, by digest.
+
+    Raises:
+        KeyError: If the part is an image that is not recorded.
+    """
+    image = part.image
+    if image is None:
+        return part.text
+    data = b"" if image.url else images[image.sha256].data
+    return Image(image.mime, data, image.url, image.detail)
+
+
+def result_images_of(message: Message) -> tuple[RecordedAnswerImage, ...]:
+    """Return the images in the tool results of a message; empty if they are large."""
+    images = message.images if message.role == "tool" else ()
+    if sum(len(image.data) for image in images) > MAX_RESULT_IMAGES:
+        return ()
+    return tuple(RecordedAnswerImage(image.mime, image.data) for image in images if image.data)
 
 
 def entry_of(

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from gatewayx_nb.cassettes.request_body import to_tool_results
 from gatewayx_nb.messages import ModelInfo
 
 if TYPE_CHECKING:
@@ -195,7 +194,7 @@ class CassetteIndex:
         own = [line for line in lines if (line.entry.engine, line.entry.model) == model] or lines
         if not own:
             return None
-        return to_tool_results(own[min(number, len(own) - 1)].entry.request.messages[-1])
+        return own[min(number, len(own) - 1)].entry.tool_results()
 
     def _lines_with_results(self, body: RequestBody) -> list[TapeLine]:
         """Return the lines that differ from a request only in the results of tools at its end."""

@@ -287,20 +287,6 @@ def _recorded_image(image: Image) -> RecordedImage:
     return RecordedImage(image.mime, digest, detail=image.detail)
 
 
-def to_tool_results(message: RecordedMessage) -> tuple[ToolResult, ...] | None:
-    """Return the results in a recorded message; ``None`` if one has an image.
-
-    Only a digest of an image is recorded.
-    """
-    results = [part.tool_result for part in message.parts if part.tool_result is not None]
-    if any(part.image is not None for result in results for part in result.parts):
-        return None
-    return tuple(
-        ToolResult(result.id, [part.text for part in result.parts], result.name, result.is_error)
-        for result in results
-    )
-
-
 def _texts(parts: Iterable[RecordedPart]) -> Iterator[str]:
     for part in parts:
         if part.text:

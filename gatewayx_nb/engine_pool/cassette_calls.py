@@ -8,7 +8,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.calls import PartialReply
-from gatewayx_nb.cassettes import CassetteEntry, RecordedChunk, entry_of, vectors_of
+from gatewayx_nb.cassettes import (
+    CassetteEntry,
+    RecordedChunk,
+    entry_of,
+    result_images_of,
+    vectors_of,
+)
 from gatewayx_nb.engine_pool.embeddings import import_numpy
 from gatewayx_nb.errors import ConfigError, DeadlineError, TransportError
 from gatewayx_nb.hints import Hint
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.cassettes import Cassette, RecordingSlot
     from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.engine_pool.embeddings import Vectors
+    from gatewayx_nb.messages import Message
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.schema import ResponseSchema
 
@@ -121,12 +128,21 @@ class KnownCall:
 
 
 class RecordedCall:
-    """A live call that is recorded when its reply is complete; implements `PlannedCall`."""
+    """A live call that is recorded when its reply is complete; implements `PlannedCall`.
+
+    Args:
+        live: The call.
+        cassette: The cassette.
+        slot: Its place in the cassette.
+        prompt: The last message.
+    """
 
     caller = None
 
-    def __init__(self, live: PlannedCall, cassette: Cassette, slot: RecordingSlot) -> None:
-        self._live, self._cassette, self._slot = live, cassette, slot
+    def __init__(
+        self, live: PlannedCall, cassette: Cassette, slot: RecordingSlot, prompt: Message
+    ) -> None:
+        self._live, self._cassette, self._slot, self._prompt = live, cassette, slot, prompt
         self.portal, self.partial, self.timeout = live.portal, live.partial, live.timeout
         self.closed_error, self.deadline_error = live.closed_error, live.deadline_error
 
@@ -135,7 +151,8 @@ class RecordedCall:
         chunks: list[RecordedChunk] = []
         reply = await self._live.run(self._recording(chunks, emit))
         body, redact = self._slot.request.body, self._cassette.redact
-        fields = self._cassette.fields(self._slot)
+        images = {"result_images": result_images_of(self._prompt)}
+        fields = self._cassette.fields(self._slot) | images
         # The cassette is written in a thread, because disk I/O would block the loop.
         await asyncio.to_thread(
             self._cassette.record, lambda: entry_of(body, fields, reply, chunks, redact)

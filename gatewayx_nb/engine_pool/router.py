@@ -220,14 +220,13 @@ class CallRouter:
         recorded = self._find_recording(cassette, call.key, renew=renew)
         if isinstance(recorded, RecordingSlot):
             if known is not None:
-                return RecordedCall(
-                    KnownCall(self._planner.runtime.shared, known), cassette, recorded
-                )
+                known_call = KnownCall(self._planner.runtime.shared, known)
+                return RecordedCall(known_call, cassette, recorded, call.messages[-1])
             try:
                 live = self._planner.plan(prompt, call.options, streamed=streamed)
             except MissingKeyError as error:
                 raise _with_miss(error, cassette, call.key) from None
-            return RecordedCall(live, cassette, recorded)
+            return RecordedCall(live, cassette, recorded, call.messages[-1])
         return ReplayedCall(
             self._planner.runtime.shared,
             recorded,

@@ -3,11 +3,14 @@
 import contextlib
 import json
 import random
+from pathlib import Path
 
 import pytest
 
 import gatewayx_nb as gx
-from gatewayx_nb.errors import GatewayError, ProviderError
+from gatewayx_nb import EnginePool
+from gatewayx_nb.cassettes.entry import MAX_RESULT_IMAGES
+from gatewayx_nb.errors import CassetteMissError, GatewayError, ProviderError
 from gatewayx_nb.messages import ToolCall
 from gatewayx_nb.replies import Chunk
 from gatewayx_nb.testing import ScriptedEngine
@@ -62,6 +65,89 @@ def test_digests_keep_no_result(project, weather, ran):
 
     assert not any(message for entry in cassette.entries for message in entry.request.messages)
     assert ran == ["Rome", "Rome"]
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def _record_chart(pool, image, ran):
+    """Record a call whose function returns a text and an image, and return the function."""
+
+    @gx.tool(read_only=True)
+    def chart() -> list:
+        """Draw a chart."""
+        ran.append("chart")
+        return ["Here:", image]
+
+    with pool.cassette("c.jsonl", mode="record"):
+        pool.ask("Go.", "scripted", tools=chart)
+    return chart
+
+
+def _drawing_pool(**env):
+    """Return a pool with a model that asks for a chart."""
+    call = Chunk(tool_calls=(ToolCall("call00001", "chart", "{}"),))
+    engine = ScriptedEngine([call], ["Nice."])
+    engine.features |= {"images"}
+    return EnginePool(env=env, engines=[engine])
+
+
+@pytest.fixture
+def drawing_pool():
+    """Yield such a pool."""
+    with _drawing_pool() as pool:
+        yield pool
+
+
+def test_an_image_is_replayed_from_the_file(drawing_pool, ran):
+    """The request that follows has the same image, so that its answer is found."""
+    image = PNG + bytes(range(256)) * 100
+    chart = _record_chart(drawing_pool, image, ran)
+    with drawing_pool.cassette("c.jsonl", mode="replay"):
+        reply = drawing_pool.ask("Go.", "scripted", tools=chart)
+
+    assert (reply.text, reply.replayed, ran) == ("Nice.", True, ["chart"])
+    assert (reply.steps[0].allowed_by, reply.steps[0].sent) == ("replay", "Here:")
+
+
+def _edit(line):
+    entry = json.loads(line)
+    if "result_images" in entry:
+        (row,) = entry["result_images"]
+        entry["result_images"] = [row | {"data": "AAAA"}]
+    return json.dumps(entry)
+
+
+@pytest.mark.parametrize("is_large", [True, False])
+def test_a_large_or_edited_image_needs_the_function(drawing_pool, ran, is_large):
+    """A large one is not in the file; another one is not the one that the model has seen."""
+    image = PNG + bytes(MAX_RESULT_IMAGES) if is_large else PNG
+    chart = _record_chart(drawing_pool, image, ran)
+    path = Path("c.jsonl")
+    assert path.stat().st_size < MAX_RESULT_IMAGES
+    path.write_text("\n".join(map(_edit, path.read_text("utf-8").splitlines())) + "\n", "utf-8")
+    with (
+        drawing_pool.cassette("c.jsonl", mode="replay"),
+        pytest.raises(CassetteMissError, match="only digests"),
+    ):
+        drawing_pool.ask("Go.", "scripted", tools=chart)
+    running = _drawing_pool(GATEWAYX_CASSETTE_TOOLS="run")
+    with running, running.cassette("c.jsonl", mode="replay"):
+        assert running.ask("Go.", "scripted", tools=chart).text == "Nice."
+
+    assert ran == ["chart", "chart"]
+
+
+def test_digests_keep_no_image(project, ran):
+    """An image would show what the prompt was about."""
+    project.settings('cassettes.prompts = "digest"')
+    call = Chunk(tool_calls=(ToolCall("call00001", "chart", "{}"),))
+    engine = ScriptedEngine([call], ["Nice."])
+    engine.features |= {"images"}
+    with project.pool(engines=[engine]) as pool:
+        _record_chart(pool, PNG, ran)
+
+    assert b"result_images" not in Path("c.jsonl").read_bytes()
 
 
 def _mutated(value, random):
