@@ -157,7 +157,7 @@ lock:
 	    $$(case $$set in \
 	      demo) echo --extra local;; \
 	      oldest) echo --resolution lowest-direct --extra data --extra prices;; \
-	      *) echo --extra local --extra server --extra lab --extra test --extra docs;; esac) \
+	      *) echo --extra local --extra mcp --extra server --extra lab --extra test --extra docs;; esac) \
 	    pyproject.toml requirements/$$set.in -o requirements/$$set.txt || exit 1; done
 
 clean:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import gatewayx_nb as gx
 from gatewayx_nb import commands, errors, llm_engines, testing
 from gatewayx_nb.magics import cell
-from gatewayx_nb.secure_config import ENGINE_SETTINGS, SETTINGS
+from gatewayx_nb.secure_config import ENGINE_SETTINGS, MCP_SETTINGS, SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -27,7 +27,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("ask", "aask", "stream", "astream", "compare", "acompare", "chat", "embed", "aembed"),
         *("preview", "apreview"),
     ),
-    "Tools": ("tool", "resume", "aresume", "submit", "asubmit"),
+    "Tools": ("tool", "mcp", "resume", "aresume", "submit", "asubmit"),
     "Many rows": (*("map", "amap", "imap", "aimap", "preview_map", "apreview_map", "job", "jobs"),),
     "Cassettes": ("cassette",),
     "Engines, keys and models": (
@@ -47,6 +47,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("Table", "EngineStatus", "EngineHealth", "ModelInfo", "ModelUsage", "UsageTotals"),
         "LedgerEntry",
     ),
+    "MCP servers": ("MCPServer", "MCPServerStatus", "MCPTool"),
     "Recording": ("Cassette",),
     "Hints": ("Hint",),
     "Engines": ("LLMEngine",),
@@ -311,7 +312,7 @@ def settings_page() -> Iterator[str]:
     yield "```\n"
     yield "| setting | value | default | meaning |"
     yield "|---|---|---|---|"
-    for setting in (*SETTINGS, *ENGINE_SETTINGS):
+    for setting in (*SETTINGS, *ENGINE_SETTINGS, *MCP_SETTINGS):
         default = _default(setting.default)
         yield f"| `{setting.path}` | {_cell(setting.kind.expected)} | {default} | {setting.help} |"
     yield (
@@ -322,7 +323,7 @@ def settings_page() -> Iterator[str]:
 
 
 def _default(value: object) -> str:
-    if value is None or value == ():
+    if value in (None, (), ""):
         return ""
     return f"`{json.dumps(value)}`"
 

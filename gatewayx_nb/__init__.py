@@ -84,6 +84,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.images import Image
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.magics import load_ipython_extension, unload_ipython_extension
+    from gatewayx_nb.mcp_client import MCPServerStatus, MCPTool
+    from gatewayx_nb.mcp_server import MCPServer, mcp
     from gatewayx_nb.messages import Carried, Message, ModelInfo, ToolCall, ToolResult
     from gatewayx_nb.model_registry import EngineStatus
     from gatewayx_nb.replies import Chunk, Citation, Logprob, RateLimits, Reply, Usage
@@ -121,6 +123,9 @@ __all__ = [
     "LLMEngine",
     "LedgerEntry",
     "Logprob",
+    "MCPServer",
+    "MCPServerStatus",
+    "MCPTool",
     "MapJob",
     "MapPreview",
     "MapStatus",
@@ -171,6 +176,7 @@ __all__ = [
     "jobs",
     "load_ipython_extension",
     "map",
+    "mcp",
     "models",
     "picker",
     "pool",
@@ -227,6 +233,8 @@ _MODULES = {
     "images": ["Image"],
     "llm_engines": ["LLMEngine"],
     "magics": ["load_ipython_extension", "unload_ipython_extension"],
+    "mcp_client": ["MCPServerStatus", "MCPTool"],
+    "mcp_server": ["MCPServer", "mcp"],
     "messages": ["Carried", "Message", "ModelInfo", "ToolCall", "ToolResult"],
     "model_registry": ["EngineStatus"],
     "replies": ["Chunk", "Citation", "Logprob", "RateLimits", "Reply", "Usage"],

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from gatewayx_nb import bounded_json
 from gatewayx_nb.errors import UsageError
+from gatewayx_nb.mcp_server import MCPServer
 from gatewayx_nb.messages import ToolDefinition
 from gatewayx_nb.schema import ResponseSchema
 from gatewayx_nb.text import short_repr, well_formed
@@ -119,6 +120,8 @@ class Tool:
         read_only: Whether calls change nothing.
         ask: Whether each call needs permission.
         outside: Whether the results contain text from outside.
+        must_ask: Why a person must permit each call, whatever ``approve`` is, as the question says
+            it; empty otherwise.
     """
 
     function: Callable[..., Any]
@@ -128,6 +131,7 @@ class Tool:
     outside: bool = False
     _schema: ResponseSchema | None = None
     _signature: inspect.Signature | None = None
+    must_ask: str = ""
 
     @classmethod
     def of(cls, function: object) -> Tool:
@@ -140,7 +144,7 @@ class Tool:
             return function
         if not callable(function) or isinstance(function, type):
             raise UsageError(
-                f"tools must be functions, got {short_repr(function)}.",
+                f"tools must be functions or MCP servers, got {short_repr(function)}.",
                 hint="Pass the function itself, as in `tools=[weather]`.",
             )
         marks = getattr(function, _ATTRIBUTE, None)
@@ -183,14 +187,7 @@ class Tool:
             ValueError: If they are not a JSON object that fits the parameters; the message is one
                 line.
         """
-        try:
-            values = bounded_json.loads(arguments or "{}")
-        except RecursionError:
-            raise ValueError("the arguments are nested too deeply") from None
-        except ValueError:
-            raise ValueError("the arguments must be a JSON object") from None
-        if not isinstance(values, dict):
-            raise ValueError("the arguments must be a JSON object")  # noqa: TRY004 - as above
+        values = read_arguments(arguments)
         known = self.definition.parameters["properties"]
         if unknown := [key for key in values if key not in known]:
             raise ValueError(f"there is no parameter {short_repr(unknown[0])}")
@@ -203,23 +200,57 @@ class Tool:
         return bound
 
 
-def read_tools(tools: object) -> tuple[Tool, ...]:
-    """Return the tools of one or several functions.
+def read_arguments(arguments: str) -> dict[str, Any]:
+    """Return the arguments that a model wrote.
+
+    Raises:
+        ValueError: If they are not a JSON object; the message is one line.
+    """
+    try:
+        values = bounded_json.loads(arguments or "{}")
+    except RecursionError:
+        raise ValueError("the arguments are nested too deeply") from None
+    except ValueError:
+        raise ValueError("the arguments must be a JSON object") from None
+    if not isinstance(values, dict):
+        raise ValueError("the arguments must be a JSON object")  # noqa: TRY004 - as above
+    return values
+
+
+def read_tools(tools: object) -> tuple[Tool | MCPServer, ...]:
+    """Return the tools of one or several functions, and the MCP servers among them.
 
     Raises:
         UsageError: If one of them is not a function that a model can call, or two have one name.
     """
     is_several = isinstance(tools, (list, tuple, set, frozenset))
-    read = tuple(map(Tool.of, cast("Iterable[object]", tools) if is_several else (tools,)))
+    values = cast("Iterable[object]", tools) if is_several else (tools,)
+    read = tuple(each if isinstance(each, MCPServer) else Tool.of(each) for each in values)
+    check_names(each for each in read if isinstance(each, Tool))
+    servers: dict[str, MCPServer] = {}
+    for server in read:
+        if isinstance(server, MCPServer) and servers.setdefault(server.name, server) is not server:
+            raise UsageError(
+                f"two MCP servers have the name {server.name!r}.",
+                hint='Give one of them another: `gx.mcp(…, name="other")`.',
+            )
+    return read
+
+
+def check_names(tools: Iterable[Tool]) -> None:
+    """Check that no two tools have the same name.
+
+    Raises:
+        UsageError: If two have.
+    """
     names: set[str] = set()
-    for each in read:
+    for each in tools:
         if each.name in names:
             raise UsageError(
                 f"two tools have the name {each.name!r}.",
                 hint="Give one of them another with `@gx.tool(name=…)`.",
             )
         names.add(each.name)
-    return read
 
 
 def _signature(function: Callable[..., Any], name: str) -> inspect.Signature:

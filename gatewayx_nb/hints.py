@@ -132,6 +132,7 @@ SCRIPT_WORDING: Wording = {
     "use_other_engine": "Use another engine; `gatewayx_nb.status()` lists them.",
     "call": 'Call a model that needs no key: `model="{reference}"`.',
     "list_local_models": '`gatewayx_nb.models("local")` lists the models on this machine.',
+    "list_tools": '`gatewayx_nb.pool().mcp_servers("{name}")` starts it and lists its tools.',
     "list_models": "`gatewayx_nb.models()` lists the models.",
     "name_model": 'Name another model: `model="{engine}:MODEL"`.',
     "choose_default": 'Choose a default model with `gatewayx_nb.use("{reference}", save=True)`.',

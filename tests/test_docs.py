@@ -21,7 +21,7 @@ import gatewayx_nb as gx
 from gatewayx_nb import commands, errors, hints
 from gatewayx_nb.cassettes import codec, entry, request_body
 from gatewayx_nb.commands.guides import guide_names, trouble_names
-from gatewayx_nb.secure_config import ENGINE_SETTINGS, SETTINGS
+from gatewayx_nb.secure_config import ENGINE_SETTINGS, MCP_SETTINGS, SETTINGS
 from gatewayx_nb.testing import CHAT, Server
 
 ROOT = Path(__file__).parents[1]
@@ -317,7 +317,7 @@ def test_every_setting_is_in_the_reference():
     """The page on the settings has each name with its valid values."""
     page = "\n".join(REFERENCE.PAGES["settings"]())
 
-    for setting in (*SETTINGS, *ENGINE_SETTINGS):
+    for setting in (*SETTINGS, *ENGINE_SETTINGS, *MCP_SETTINGS):
         assert f"| `{setting.path}` | {setting.kind.expected} |" in page
 
 

@@ -202,7 +202,7 @@ _long.__name__ = "n" * 65
         (lambda x: x, "the name of a tool must be"),
         (_long, "the name of a tool must be"),
         (int, "tools must be functions"),
-        ("forecast", "tools must be functions, got 'forecast'"),
+        ("forecast", "tools must be functions or MCP servers, got 'forecast'"),
         (None, "tools must be functions"),
         (print, r"the parameter `\*args`"),
         (_many, r"the parameter `\*rows`"),

@@ -87,6 +87,9 @@ WORDINGS = {
     Hint("install", extra="data"): '`pip install "gatewayx-nb[data]"`',
     Hint("omit_param", param="topk", known="top_k"): "Omit 'topk' from `params`; valid: top_k.",
     Hint("list_jobs"): "`gatewayx_nb.jobs()` lists the jobs.",
+    Hint("list_tools", name="time"): (
+        '`gatewayx_nb.pool().mcp_servers("time")` starts it and lists its tools.'
+    ),
     Hint("cancel_job", job="job1"): "Stop it with `gatewayx_nb.job('job1').cancel()`.",
     Hint("list_chats"): "List the conversations with `list(gatewayx_nb.pool().chats)`.",
     Hint("run_again"): "Try again.",

@@ -30,6 +30,7 @@ from gatewayx_nb.calls import check_options, show_options
 from gatewayx_nb.concurrency import forbid_blocking_call
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.mcp_server import MCPServer
 from gatewayx_nb.storage import JobFigures
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.batch.map_run import MapEngines
     from gatewayx_nb.batch.progress_views import ProgressView
     from gatewayx_nb.calls import CallOptions, MapOptions
+    from gatewayx_nb.function_tools import Tool
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.schema import ResponseSchema
     from gatewayx_nb.storage import JobResults, ResultsStore, StoreDescription
@@ -479,5 +481,12 @@ def _call_options(
         raise UsageError(
             "tools and batch cannot be combined: a batch answers each row with one request.",
             hint=Hint("omit_option", option="batch"),
+        )
+    tools = cast("tuple[Tool | MCPServer, ...]", checked.get("tools", ()))
+    if servers := [tool.name for tool in tools if isinstance(tool, MCPServer)]:
+        raise UsageError(
+            f"a map cannot use the MCP server {servers[0]!r}: each call of its tools needs"
+            " permission, and a map asks nobody.",
+            hint="Pass a function that returns what the rows need.",
         )
     return checked, system

@@ -9,6 +9,7 @@ from gatewayx_nb.calls.option import InvalidValueError, Option, checker, count
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.function_tools import Tool, read_tools
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.mcp_server import MCPServer
 
 if TYPE_CHECKING:
     from gatewayx_nb.messages import ToolDefinition
@@ -28,12 +29,19 @@ def _approve(value: object) -> object:
     return value
 
 
-def _to_recorded(tools: Iterable[Tool | ToolDefinition]) -> tuple[dict[str, Any], ...]:
-    definitions = (each.definition if isinstance(each, Tool) else each for each in tools)
+def _to_recorded(tools: Iterable[Tool | ToolDefinition | MCPServer]) -> tuple[dict[str, Any], ...]:
     return tuple(
-        {"name": each.name, "description": each.description, "parameters": dict(each.parameters)}
-        for each in definitions
+        # What a server lists is known, and recorded, only when the call runs.
+        {"mcp": each.name, "only": sorted(each.only)}
+        if isinstance(each, MCPServer)
+        else _declaration(each.definition if isinstance(each, Tool) else each)
+        for each in tools
     )
+
+
+def _declaration(tool: ToolDefinition) -> dict[str, Any]:
+    shape = dict(tool.parameters)
+    return {"name": tool.name, "description": tool.description, "parameters": shape}
 
 
 class ResumeOptions(TypedDict, total=False):
@@ -43,7 +51,8 @@ class ResumeOptions(TypedDict, total=False):
         object,
         Option(
             read_tools,
-            "one or more functions that the model may call; see the guide `calling-functions`",
+            "one or more functions or MCP servers that the model may call; see the guides"
+            " `calling-functions` and `mcp-servers`",
             "--tools NAME",
             to_recorded=_to_recorded,
             repeatable=True,
@@ -94,14 +103,17 @@ def check_tool_options(options: Mapping[str, Any]) -> None:
     Raises:
         UsageError: If one is set without tools, or ``tool_choice`` is not the name of a tool.
     """
-    names = [tool.name for tool in cast("Iterable[Tool]", options.get("tools", ()))]
-    if not names:
+    tools = cast("tuple[Tool | MCPServer, ...]", options.get("tools", ()))
+    if not tools:
         for option in _NEED_TOOLS:
             if options.get(option) is not None:
                 raise UsageError(
                     f"{option} has no effect without `tools`.",
                     hint=Hint("omit_option", option=option),
                 )
+    if any(isinstance(tool, MCPServer) for tool in tools):
+        return  # the names of its tools are known only when the call runs
+    names = [tool.name for tool in tools]
     choice = options.get("tool_choice")
     if choice not in (None, "auto", "none", "required", *names):
         raise UsageError(

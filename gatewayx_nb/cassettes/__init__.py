@@ -18,7 +18,7 @@ from gatewayx_nb.cassettes.entry import (
 from gatewayx_nb.cassettes.index import CassetteRequest, RecordingSlot
 from gatewayx_nb.cassettes.pruning import PruneReport, prune_open, settle
 from gatewayx_nb.cassettes.redaction import Redaction, load_redact
-from gatewayx_nb.cassettes.request_body import RequestBody, body_of
+from gatewayx_nb.cassettes.request_body import RequestBody, body_of, listing_body
 from gatewayx_nb.cassettes.usage_report import CassetteUsage, read_usage
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "check_file_name",
     "entry_of",
     "finish_all",
+    "listing_body",
     "load_redact",
     "parse_mode",
     "prune_open",

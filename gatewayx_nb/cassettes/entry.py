@@ -197,6 +197,11 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
             yield figures.latency, rest
         yield figures.latency, Chunk(finish_reason=self.finish_reason, usage=_usage(figures.usage))
 
+    @property
+    def lists_tools(self) -> bool:
+        """Whether the entry has the tools of an MCP server instead of a model's answer."""
+        return self.engine == "mcp" and self.reference == f"mcp:{self.model}"
+
     def to_reply(self, parsed: Any = None) -> Reply:  # noqa: ANN401 - depends on the schema
         """Return the reply with its recorded metadata."""
         figures = self.figures or RecordedMetadata(self.engine)

@@ -227,6 +227,8 @@ class CassetteIndex:
         """Return the requested models; for an engine's default model, the model that replied."""
         models: dict[tuple[str, str], ModelInfo] = {}
         for entry in self.entries():
+            if entry.lists_tools:
+                continue
             figures, engine, model = entry.figures, entry.engine, entry.model
             # A fallback engine replied; the model that was requested from it is not recorded.
             if figures and figures.fallback_from:

@@ -179,6 +179,16 @@ def body_of(request: Request, fallback: Sequence[str], redact: Redact) -> Reques
         return msgspec.convert(json.loads(data), RequestBody)
 
 
+def listing_body(only: Iterable[str]) -> RequestBody:
+    """Return the body under which the tools of an MCP server are recorded.
+
+    Args:
+        only: The names of the tools that the call selects; empty for all of them.
+    """
+    prompt = RecordedMessage("user", "tools/list")
+    return RequestBody(messages=(prompt,), params={"only": sorted(only)} if only else {})
+
+
 def number_tool_calls(messages: tuple[RecordedMessage, ...]) -> tuple[RecordedMessage, ...]:
     """Return messages with ``1``, ``2``, … as the IDs of tool calls.
 

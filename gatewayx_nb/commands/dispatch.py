@@ -37,6 +37,7 @@ from gatewayx_nb.commands.status import (
     use,
     use_arguments,
 )
+from gatewayx_nb.commands.tools import tools, tools_arguments
 from gatewayx_nb.commands.trust import trust, trust_arguments
 from gatewayx_nb.commands.usage import history, history_arguments, usage, usage_arguments
 from gatewayx_nb.errors import ConfigError, UsageError, did_you_mean
@@ -103,7 +104,7 @@ def ask_arguments(parser: LineParser) -> None:
 
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Ask": ("ask", "chat", "jobs", "cancel"),
+    "Ask": ("ask", "chat", "jobs", "cancel", "tools"),
     "Keys": ("key", "keys", "trust"),
     "Models": ("status", "models", "use", "pull", "init", "new", "reload"),
     "Compare": ("compare",),
@@ -282,6 +283,7 @@ COMMANDS = {
         Command("security", "show who can read keys and change code", security),
         Command("settings", "show every setting, its value and what it means", settings),
         Command("status", "show every engine and what it needs", status, status_arguments),
+        Command("tools", "list the MCP servers and their tools", tools, tools_arguments),
         Command(
             "trust",
             "allow this project to use your keys or to run its own code; asks first",

@@ -43,6 +43,8 @@ from gatewayx_nb.engine_pool.usage import (
     UsageTracker,
 )
 from gatewayx_nb.errors import UsageError
+from gatewayx_nb.mcp_client import MCPServers, close_servers_at_exit
+from gatewayx_nb.mcp_server import MCPServer
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.secure_config import Config
 from gatewayx_nb.storage import Ledger, ResultsStore, ledger_path, results_location
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.health import EngineHealth
     from gatewayx_nb.engine_pool.preview import CallPreview
     from gatewayx_nb.llm_engines import LLMEngine
+    from gatewayx_nb.mcp_client import MCPServerStatus
     from gatewayx_nb.messages import Messages, ModelInfo, Prompt
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.secure_config import ConfirmImport, KeyImport, Permission
@@ -107,14 +110,17 @@ class EnginePool(Caller, ToolCaller, RowCaller):
         self._live = LiveCatalog(config, registry, self._runtime, self._usage)
         # The store receives a function, because the router needs the conversations first.
         self.chats = ChatStore(lambda: self._router)
+        self._servers = servers = MCPServers(config)
         self._planner = planner = LivePlanner(
-            config, registry, self._runtime, self.chats, self._usage
+            config, registry, self._runtime, self.chats, self._usage, servers
         )
         self._router = CallRouter(planner, self._live.refresh_if_due)
         # A garbage-collected pool still finishes its calls. Neither callback may keep the pool
         # alive.
         weakref.finalize(self, runtime.retire).atexit = False
         atexit.register(close_at_exit, weakref.ref(runtime), weakref.ref(self._usage.ledger))
+        weakref.finalize(self, servers.close, wait=False).atexit = False
+        atexit.register(close_servers_at_exit, weakref.ref(servers))
 
     @show_options(CompareOptions)
     def compare(
@@ -317,6 +323,28 @@ class EnginePool(Caller, ToolCaller, RowCaller):
         """
         self.refresh()
         return self._catalog.status(probe=probe)
+
+    def mcp_servers(self, name: str | MCPServer | None = None) -> list[MCPServerStatus]:
+        """Return the MCP servers in the settings, and those that calls have used.
+
+        See also: the guide ``mcp-servers``.
+
+        Args:
+            name: A server, or its name, to start and to ask for its tools; if omitted, none is
+                started.
+
+        Raises:
+            GatewayError: If the server is unknown, not allowed or cannot be started.
+        """
+        if name is None:
+            self.refresh()
+            return self._servers.states()
+        server = name if isinstance(name, MCPServer) else self._named_server(name)
+        return [self._runtime.run(self._router.list_server(server))]
+
+    def _named_server(self, name: str) -> MCPServer:
+        used = (state.server for state in self._servers.states() if state.server.name == name)
+        return next(used, MCPServer(name))
 
     def health(self, *names: str) -> Table[EngineHealth]:
         """Check that engines work, concurrently; each has 10 s to answer.
@@ -525,6 +553,7 @@ class EnginePool(Caller, ToolCaller, RowCaller):
 
         The pool remains usable. Closing takes at most two seconds, even if an engine is blocked.
         """
+        self._servers.close()
         close_runtime(self._runtime, self._usage.ledger)
         if self._store is not None:
             self._store.close()
@@ -630,6 +659,7 @@ class EnginePool(Caller, ToolCaller, RowCaller):
         self._usage.continue_from(old._usage)
         self._router.adopt_cassettes(old._router)
         old._runtime.retire()
+        old._servers.close(wait=False)
 
     @property
     def _catalog(self) -> Catalog:

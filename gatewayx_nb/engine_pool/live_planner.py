@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.preview import CallPreview
     from gatewayx_nb.engine_pool.runtime import Runtime
     from gatewayx_nb.engine_pool.usage import UsageTracker
+    from gatewayx_nb.mcp_client import MCPServers
     from gatewayx_nb.messages import Prompt
     from gatewayx_nb.model_registry import ModelRegistry, Target
     from gatewayx_nb.schema import ResponseSchema
@@ -52,6 +53,7 @@ class LivePlanner:
         runtime: Runs the engines.
         chats: The conversations.
         usage: Receives the usage of the calls.
+        servers: The MCP servers.
         row_limits: The limits of the calls if they belong to a map.
         row_targets: The targets by reference, each of which a map resolves only once.
     """
@@ -61,6 +63,7 @@ class LivePlanner:
     runtime: Runtime
     chats: ChatStore
     usage: UsageTracker
+    servers: MCPServers
     row_limits: Limits | None = None
     row_targets: dict[str | None, Target] = field(default_factory=dict)
 

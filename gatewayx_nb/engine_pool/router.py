@@ -63,6 +63,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.embeddings import Vectors
     from gatewayx_nb.engine_pool.live_planner import LiveCall, LivePlanner
     from gatewayx_nb.engine_pool.usage import UsageTracker
+    from gatewayx_nb.mcp_client import MCPServerStatus
+    from gatewayx_nb.mcp_server import MCPServer
     from gatewayx_nb.messages import Message, Prompt
     from gatewayx_nb.model_registry import Target
     from gatewayx_nb.replies import Reply
@@ -255,7 +257,15 @@ class CallRouter:
     def plan_live(self, prompt: Prompt, options: CallOptions) -> LiveCall:
         """Return the call to the engine, even if a cassette is open."""
         self._refresh_if_due()
-        return self._planner.plan(prompt, check_options(options), streamed=True)
+        checked = check_options(options)
+        if tools := checked.get("tools"):
+            checked["tools"] = self.tool_host.servers.known(tools)
+        return self._planner.plan(prompt, checked, streamed=True)
+
+    def list_server(self, server: MCPServer) -> Coroutine[Any, Any, MCPServerStatus]:
+        """Return the coroutine that returns an MCP server with its tools."""
+        self._refresh_if_due()
+        return self.tool_host.servers.list_tools(server, self.redactor())
 
     def redactor(self) -> Callable[[str], str]:
         """Return a function that masks the pool's keys in a text that will be stored.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from gatewayx_nb.calls import build_request, check_tool_options, join_conversation
 from gatewayx_nb.cassettes import body_of
 from gatewayx_nb.concurrency import WorkerThreads
 from gatewayx_nb.engine_pool.cassette_calls import KnownCall
+from gatewayx_nb.engine_pool.server_tools import ServerToolCall, ServerTools
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.mcp_server import MCPServer
 from gatewayx_nb.messages import Message, ToolResult
 from gatewayx_nb.tools import ToolLoop
 
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from gatewayx_nb.calls import CallOptions, PlannedCall
-    from gatewayx_nb.concurrency import Portal
+    from gatewayx_nb.concurrency import CallerThread, Portal
     from gatewayx_nb.engine_pool.live_planner import LivePlanner
     from gatewayx_nb.engine_pool.router import CallRouter
     from gatewayx_nb.function_tools import Tool
@@ -39,6 +42,7 @@ class PoolToolHost:
 
     Attributes:
         workers: The threads in which the functions of a map run; ``None`` for other calls.
+        servers: The tools of MCP servers.
     """
 
     def __init__(self, router: CallRouter, planner: LivePlanner, *, for_rows: bool = False) -> None:
@@ -49,17 +53,46 @@ class PoolToolHost:
         if for_rows:
             redact = router.redactor()  # the rows share it, so that they look the keys up once
             self.redactor = lambda: redact
+        self.servers = ServerTools(router, planner.servers)
         self._tools: dict[str, Tool] = {}
 
-    def plan(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> PlannedCall:
-        """Return a call with tools; see `CallRouter.plan`.
+    def plan(
+        self,
+        prompt: Prompt,
+        options: CallOptions,
+        *,
+        streamed: bool,
+        **continued: Any,  # noqa: ANN401 - of `ToolLoop`
+    ) -> PlannedCall:
+        """Return a call with tools, some of which MCP servers may have; see `CallRouter.plan`.
+
+        Args:
+            prompt: The prompt.
+            options: Normalized options, with tools.
+            streamed: Whether the caller receives the answer as it arrives.
+            **continued: The reply and the results with which a call is continued.
 
         Raises:
             UsageError: If an option is invalid.
         """
         self.check(options)
-        self._remember(cast("tuple[Tool, ...]", options["tools"]))
-        return ToolLoop(self, prompt, options, streamed=streamed)
+        tools = cast("tuple[Tool | MCPServer, ...]", options["tools"])
+
+        def begin(expanded: tuple[Tool, ...], caller: CallerThread | None = None) -> ToolLoop:
+            self._remember(expanded)
+            own: CallOptions = {**options, "tools": expanded}
+            check_tool_options(own)
+            return ToolLoop(self, prompt, own, streamed=streamed, caller=caller, **continued)
+
+        if not any(isinstance(tool, MCPServer) for tool in tools):
+            return begin(cast("tuple[Tool, ...]", tools))
+        is_live = self._router.active_cassette is None or options.get("fresh")
+        if is_live and not options.get("fallback"):
+            slot = self.slot(options.get("chat"))
+            reference = options.get("model") or (slot.model if slot else None)
+            self._planner.registry.resolve(reference)  # a missing key must not start a server
+        expand = partial(self.servers.expand, tools, options, self.redactor())
+        return ServerToolCall(self.portal, expand, begin, options.get("model") or "")
 
     def plan_resumed(
         self, reply: Reply, options: CallOptions, results: Mapping[str, object] | None
@@ -70,18 +103,9 @@ class PoolToolHost:
             UsageError: If a tool is unknown.
         """
         turn = cast("OpenTurn", reply.open_turn)
-        tools = cast("tuple[Tool, ...]", options.get("tools")) or self._recall(turn.tools)
-        self._remember(tools)
+        tools = options.get("tools") or self._recall(turn.tools)
         merged = cast("CallOptions", {**turn.options, **options, "tools": tools})
-        self.check(merged)
-        return ToolLoop(
-            self,
-            turn.messages,
-            merged,
-            streamed=False,
-            resumed=reply,
-            submitted=results,
-        )
+        return self.plan(turn.messages, merged, streamed=False, resumed=reply, submitted=results)
 
     @property
     def portal(self) -> Portal:

@@ -171,7 +171,8 @@ def _values(
         case "schema":
             values = schema_names(namespace)
         case "tools":
-            values = tool_names(namespace)
+            servers = session.pool.config.settings.mcp
+            values = (*tool_names(namespace), *(f"mcp:{name}" for name in servers))
         case "images":
             values = (*image_names(namespace), *_files(fragment))
         case "params":

@@ -13,6 +13,7 @@ from gatewayx_nb import images, prompts
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.function_tools import read_tools
 from gatewayx_nb.magics import type_expression
+from gatewayx_nb.mcp_server import MCPServer
 from gatewayx_nb.prompts import FilledPrompt
 from gatewayx_nb.schema import ResponseSchema
 from gatewayx_nb.secure_config import Secret
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from gatewayx_nb.images import Image
 
 _FORBIDDEN = (Secret,)
+_SERVER = "mcp:"
+"""The beginning of the name of an MCP server in the settings."""
+
 _MAX_SHOWN = 60
 """Maximum number of characters of a file's name in an error message."""
 
@@ -124,8 +128,10 @@ class NotebookValues:
         except UsageError as error:
             raise UsageError(f"`--schema {expression}`: {error.message}", hint=error.hint) from None
 
-    def tools(self, names: Iterable[str]) -> tuple[Tool, ...]:
+    def tools(self, names: Iterable[str]) -> tuple[Tool | MCPServer, ...]:
         """Return the functions in ``--tools``: variables, which may be lists, or attributes.
+
+        ``mcp:NAME`` is an MCP server in the settings.
 
         Raises:
             UsageError: If a name is undefined, or its value is not a function that a model can
@@ -134,6 +140,9 @@ class NotebookValues:
         found: list[object] = []
         for typed in names:
             name = prompts.only_expression(typed) or typed
+            if name.startswith(_SERVER):
+                found.append(MCPServer(name.removeprefix(_SERVER)))
+                continue
             if not prompts.is_variable(name, self.namespace):
                 raise UsageError(
                     f"`--tools` refers to {name!r}, which is not defined in this notebook."
@@ -151,7 +160,11 @@ class NotebookValues:
 def tool_names(namespace: Mapping[str, object]) -> list[str]:
     """Return the names of a notebook's functions."""
     names = prompts.own_names(namespace)
-    return [name for name in names if inspect.isroutine(namespace[name])]
+    return [
+        name
+        for name in names
+        if inspect.isroutine(namespace[name]) or isinstance(namespace[name], MCPServer)
+    ]
 
 
 def image_names(namespace: Mapping[str, object]) -> list[str]:

@@ -89,6 +89,7 @@ NOTEBOOK: Wording = {
     "set_base_url": hints.SCRIPT_WORDING["set_base_url"],
     "install": 'Run `%pip install "gatewayx-nb[{extra}]"`.',
     "install_package": "Run `%pip install {package}`, then the cell again.",
+    "list_tools": "`%gatewayx tools {name}` starts it and lists its tools.",
     "list_jobs": "`%gatewayx jobs` lists the jobs.",
     "cancel_job": "Stop it with `%gatewayx cancel {job}`.",
     "list_chats": "`%gatewayx chat list` lists the conversations.",

@@ -189,6 +189,7 @@ class ModelRegistry:
             )
         hook = self._config.hook_permission()
         others = [*([hook] if hook else ()), *self._config.hub_permissions()]
+        others += self._config.mcp_permissions()
         missing += [permission for permission in others if not self._config.may(permission)]
         return key_trust.by_subject(missing)
 

@@ -31,11 +31,12 @@ from gatewayx_nb.secure_config.settings import (
     Rates,
     ToolSettings,
 )
-from gatewayx_nb.secure_config.settings_table import ENGINE_SETTINGS, SETTINGS
+from gatewayx_nb.secure_config.settings_table import ENGINE_SETTINGS, MCP_SETTINGS, SETTINGS
 from gatewayx_nb.secure_config.trusted import Permission, origin
 
 __all__ = [
     "ENGINE_SETTINGS",
+    "MCP_SETTINGS",
     "RATE_OPTIONS",
     "SECRET_NAME",
     "SETTINGS",

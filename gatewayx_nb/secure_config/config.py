@@ -46,6 +46,7 @@ class Config:
         problems: The reasons why settings files are not read, one line each.
         settings: The project's and the user's settings.
         user_settings: The user's settings only.
+        allowed_tools: The tools of MCP servers that the user has allowed, as they were described.
     """
 
     def __init__(self, home: Path | None = None, env: Mapping[str, str] | None = None) -> None:
@@ -55,6 +56,7 @@ class Config:
         self.config_dirs = tuple(filter(None, (self.project, self.user)))
         self.keys = KeyLookup(self.env, self.config_dirs)
         self.trusted = TrustStore(self.user.root / "trusted.json", self.env)
+        self.allowed_tools = TrustStore(self.user.root / "mcp_tools.json", self.env)
         self._stamps: list[FileStamp] = []
         self.problems: list[str] = []
         self.settings = self._project_settings = self.user_settings = settings.Settings()
@@ -238,6 +240,37 @@ class Config:
     def hub_permissions(self) -> list[Permission]:
         """Return the permission to pull models with the project's network settings, if any."""
         return list(self.network_permissions("huggingface"))
+
+    def mcp_permissions(self, name: str | None = None) -> list[Permission]:
+        """Return the permissions to use the project's MCP servers.
+
+        Args:
+            name: The name of one server; all of them if omitted.
+        """
+        names = self._project_settings.mcp if name is None else [name]
+        return [each for server in names for each in self._mcp_permissions(server)]
+
+    def _mcp_permissions(self, name: str) -> Iterator[Permission]:
+        row = self._project_settings.mcp.get(name)
+        if row is None:
+            return
+        where = f"[mcp.{name}] in its settings"
+        if row.url:
+            # A path may name another account of the same host.
+            yield Permission(f"mcp:{name}", row.url, where)
+            return
+        target = option_target("command", row.address)
+        variables = f", with your {', '.join(row.env)}" if row.env else ""
+        yield Permission(f"mcp:{name}", f"{target}{variables}", where)
+
+    def mcp_folder(self, name: str) -> Path | None:
+        """Return the folder in which the settings' command of an MCP server runs.
+
+        It is the project's for a server of the project, and otherwise the current one, ``None``.
+        """
+        if self.project is None or name not in self._project_settings.mcp:
+            return None
+        return self.project.root
 
     def may(self, permission: Permission) -> bool:
         """Return whether the user has given the project a permission."""

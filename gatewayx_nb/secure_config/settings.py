@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -19,8 +20,14 @@ from gatewayx_nb.files import (
     write_errors_as_config_error,
 )
 from gatewayx_nb.hints import Hint, as_hint
+from gatewayx_nb.mcp_server import SERVER_NAME, contains_key
 from gatewayx_nb.secure_config import headers
-from gatewayx_nb.secure_config.settings_table import ENGINE_SETTINGS, SETTINGS, Setting
+from gatewayx_nb.secure_config.settings_table import (
+    ENGINE_SETTINGS,
+    MCP_SETTINGS,
+    SETTINGS,
+    Setting,
+)
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
@@ -35,7 +42,7 @@ SHIPPED_ALIASES: Mapping[str, str] = MappingProxyType(
     {"claude": "anthropic", "gemini": "google", "gpt": "openai", "xai": "grok"}
 )
 
-_TABLES = ("aliases", "engines")
+_TABLES = ("aliases", "engines", "mcp")
 """Tables whose names are the user's own."""
 
 _KNOWN_NAMES = {
@@ -115,6 +122,30 @@ class ToolSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class MCPSettings:
+    """An MCP server.
+
+    Attributes:
+        command: The command that starts it, with its arguments; empty if there is a URL.
+        url: The URL at which it listens; empty if there is a command.
+        env: The names of the environment variables that it receives.
+        only: The names of the tools to use; empty for all of them.
+        timeout: Seconds for it to start.
+    """
+
+    command: tuple[str, ...] = ()
+    url: str = ""
+    env: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
+    timeout: float = 60.0
+
+    @property
+    def address(self) -> str:
+        """The command or the URL, as a person reads it."""
+        return self.url or shlex.join(self.command)
+
+
+@dataclass(frozen=True, slots=True)
 class Rates:
     """Rate limits of an engine; ``None`` means no limit.
 
@@ -147,6 +178,7 @@ class Settings:
         keep_days: The number of days after which the results of an unused job are deleted; ``None``
             to keep them.
         engines: Options of each engine, by engine name.
+        mcp: The MCP servers, by name.
         given: The names of the settings that a file contains, such as ``limits.timeout``.
     """
 
@@ -162,6 +194,7 @@ class Settings:
     storage_folder: str | None = None
     keep_days: float | None = None
     engines: Mapping[str, TomlTable] = field(default_factory=dict)
+    mcp: Mapping[str, MCPSettings] = field(default_factory=dict)
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
 
@@ -195,7 +228,10 @@ def load(paths: Iterable[Path], user: Path | None = None) -> Settings:
             # Each file is also validated alone, so that an error names the file.
             if _settings(table, path).tools.approve == "always" and path != user:
                 raise _not_a_projects_error(path, user)
+            # A server of two files would have a command that neither file has.
+            servers = {**table.get("mcp", {}), **merged.get("mcp", {})}
             merged = _merge(table, _with_stricter(merged, table))
+            merged |= {"mcp": servers} if servers else {}
     return _settings(merged, None)
 
 
@@ -297,6 +333,7 @@ def _settings(table: TomlTable, path: Path | None) -> Settings:
     reader = _Reader(path)
     reader.reject_unknown(table, "")
     aliases, engines = reader.table(table, "aliases"), reader.table(table, "engines")
+    servers = reader.table(table, "mcp")
     values = {
         setting.path: reader.value(setting, reader.table(table, setting.table))
         for setting in SETTINGS
@@ -316,6 +353,7 @@ def _settings(table: TomlTable, path: Path | None) -> Settings:
         storage_folder=values["storage.folder"],
         keep_days=values["storage.keep_days"],
         engines={name: reader.engine_options(engines, name) for name in engines},
+        mcp={name: reader.mcp_server(servers, name) for name in servers},
         given=frozenset(path for path in values if _is_given(table, path)),
     )
 
@@ -386,6 +424,39 @@ class _Reader:
                 hint=Hint("set_key", engine=name),
             )
         return options
+
+    def mcp_server(self, table: TomlTable, name: str) -> MCPSettings:
+        if not SERVER_NAME.fullmatch(name):
+            raise ConfigError(
+                f"the name of [mcp.{short_repr(name)}] in {self.origin} must be at most 24"
+                " characters of a-z, 0-9, '_' and '-', and begin with a letter.",
+                hint="For example, [mcp.time].",
+            )
+        row = self.table(table, name)
+        known = [setting.name for setting in MCP_SETTINGS]
+        if unknown := [key for key in row if key not in known]:
+            raise ConfigError(
+                f"unknown setting '[mcp.{name}] {unknown[0]}' in {self.origin}."
+                f"{did_you_mean(unknown[0], known)}",
+                hint=f"Valid settings: {', '.join(known)}.",
+                topic="unknown-setting",
+            )
+        values = {setting.name: self.value(setting, row) for setting in MCP_SETTINGS}
+        args = values.pop("args")
+        needs_command = "args" in row or "env" in row
+        if bool(values["command"]) == bool(values["url"]) or (values["url"] and needs_command):
+            raise ConfigError(
+                f"[mcp.{name}] in {self.origin} must have either a command, with args and env, or a"
+                " url.",
+                hint='For example, command = "uvx mcp-server-time".',
+            )
+        words = (*values["command"], *args)
+        if any(map(contains_key, words)):
+            raise ConfigError(
+                f"[mcp.{name}] in {self.origin} must not contain a key; delete it and renew it.",
+                hint='Name its variable instead, such as env = ["GITHUB_TOKEN"].',
+            )
+        return MCPSettings(**{**values, "command": words})
 
     def invalid(self, name: str, value: object, expected: str) -> ConfigError:
         return ConfigError(

@@ -6,10 +6,13 @@ The settings files are read with this table, and the command `settings` and the 
 from __future__ import annotations
 
 import math
+import shlex
 import sys
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.mcp_server import url_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,11 +103,27 @@ def _read_path(value: Any) -> str | None:  # noqa: ANN401
     return value if is_valid else None
 
 
+def _read_command(value: Any) -> tuple[str, ...] | None:  # noqa: ANN401
+    if isinstance(value, str):
+        try:
+            value = shlex.split(value)
+        except ValueError:  # a quote that is not closed
+            return None
+    words = _read_strings(value)
+    return words if words and words[0] and not any("\0" in word for word in words) else None
+
+
+def _read_url(value: Any) -> str | None:  # noqa: ANN401
+    return value if isinstance(value, str) and not url_problem(value) else None
+
+
 _STRING = Kind("a string", lambda value: value if isinstance(value, str) else None)
 _BOOL = Kind("a boolean", lambda value: value if isinstance(value, bool) else None)
 _DOLLARS = Kind("an amount of US dollars >= 0", _read_dollars)
 _STRINGS = Kind("a list of strings", _read_strings)
 _PATH = Kind("a path", _read_path)
+_COMMAND = Kind("a command, as a string or a list of strings", _read_command)
+_URL = Kind("an http or https URL without a user name and a query", _read_url)
 
 SETTINGS = (
     Setting("", "default_model", _STRING, None, "The model to call if none is named."),
@@ -185,3 +204,20 @@ ENGINE_SETTINGS = (
     ),
 )
 """The settings of each engine. An engine may take others, which are passed to it as arguments."""
+
+MCP_SETTINGS = (
+    Setting("mcp.NAME", "command", _COMMAND, (), "The command that starts the MCP server."),
+    Setting("mcp.NAME", "args", _STRINGS, (), "Arguments to add to the command."),
+    Setting(
+        *("mcp.NAME", "env", _STRINGS, ()),
+        "Names of the environment variables that the server receives, such as a token.",
+    ),
+    Setting("mcp.NAME", "url", _URL, "", "URL of the MCP server, instead of a command."),
+    Setting(
+        "mcp.NAME", "only", _STRINGS, (), "Names of the server's tools to use; all if omitted."
+    ),
+    Setting(
+        *("mcp.NAME", "timeout", _number(_MAX_TIMEOUT), 60.0), "Seconds for the server to start."
+    ),
+)
+"""The settings of each MCP server."""

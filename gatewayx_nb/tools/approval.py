@@ -65,6 +65,8 @@ class Approval:
         """
         if not self._is_risky(tool):
             return "tools"
+        if tool.must_ask and self.approve != "never" and tool.name not in self.always:
+            return self._permitted_by_user(tool, call, arguments, can_ask=can_ask)
         if callable(self.approve):
             if self._ask_function(self.approve, Step(call, arguments), raises=can_ask):
                 return "approve"
@@ -73,6 +75,11 @@ class Approval:
             return "approve"
         if self.approve == "never":
             raise RefusedError("calls that need permission are not allowed here")
+        return self._permitted_by_user(tool, call, arguments, can_ask=can_ask)
+
+    def _permitted_by_user(
+        self, tool: Tool, call: ToolCall, arguments: dict[str, object], *, can_ask: bool
+    ) -> str:
         if tool.name in self.always:
             return "you"
         if not can_ask:
@@ -102,7 +109,7 @@ class Approval:
         return tool.ask or (bool(self.risk) and not tool.read_only)
 
     def _ask(self, tool: Tool, call: ToolCall, arguments: dict[str, object]) -> str:
-        reason = "" if tool.ask else f" {self.risk}"
+        reason = tool.must_ask or ("" if tool.ask else f" {self.risk}")
         question = plain(
             f"The model calls {_shown_call(call, arguments)}{reason}."
             f" Allow it? [y]es, [a]lways for {call.name} in this call, [n]o, [s]top: "

@@ -104,6 +104,7 @@ class ToolLoop:
         streamed: Whether the caller receives the answer as it arrives.
         resumed: The reply whose tool calls are answered first, instead of a request.
         submitted: The results of these calls by ID; if omitted, the tools are run.
+        caller: The thread that waits for the call, if it already does.
 
     Raises:
         GatewayError: If the first request cannot be made.
@@ -120,8 +121,9 @@ class ToolLoop:
         streamed: bool,
         resumed: Reply | None = None,
         submitted: Mapping[str, object] | None = None,
+        caller: CallerThread | None = None,
     ) -> None:
-        self.portal, self.caller = host.portal, CallerThread()
+        self.portal, self.caller = host.portal, caller or CallerThread()
         self._host, self._streamed, self._redact = host, streamed, host.redactor()
         self._tools = {tool.name: tool for tool in cast("tuple[Tool, ...]", options["tools"])}
         # The reply that is continued counts as the first turn.

@@ -11,6 +11,7 @@ from gatewayx_nb.transport.retry_headers import (
     should_retry,
 )
 from gatewayx_nb.transport.route import is_local_url, parse_base_url
+from gatewayx_nb.transport.sdk_client import sdk_client
 from gatewayx_nb.transport.sse import Decoder, ServerSentEvent
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "longest_delay",
     "parse_base_url",
     "retry_after",
+    "sdk_client",
     "should_retry",
 ]

@@ -577,10 +577,11 @@ def test_a_key_in_a_result_reaches_neither_the_model_nor_the_store(project, engi
     ("options", "message"),
     [
         ({"batch": True}, "tools and batch cannot be combined"),
+        ({"tools": [weather, gx.mcp("uvx mcp-server-time")]}, "a map cannot use the MCP server"),
         ({"tool_choice": "weather2"}, r"got 'weather2'. Did you mean 'weather'\?"),
         ({"tools": (), "max_turns": 2}, "max_turns has no effect without `tools`"),
         ({"tools": [weather, weather]}, "two tools have the name 'weather'"),
-        ({"tools": "weather"}, "tools must be functions"),
+        ({"tools": "weather"}, "tools must be functions or MCP servers"),
         ({"max_turns": 0}, "max_turns must be"),
         ({"approve": "yes"}, "approve must be"),
     ],

@@ -1,0 +1,52 @@
+"""``tools``: list the MCP servers and their tools."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.calls import Table, text_columns
+from gatewayx_nb.text import plain, shorten
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Sequence
+
+    from gatewayx_nb.commands.command import Session
+    from gatewayx_nb.commands.line_parser import LineParser
+    from gatewayx_nb.mcp_client import MCPServerStatus
+
+_MAX_DESCRIPTION = 100
+"""Maximum number of characters of a description in the list."""
+
+
+def tools(session: Session, args: argparse.Namespace) -> Table[Sequence[str]]:
+    """Show the MCP servers, or start one and show its tools."""
+    states = session.pool.mcp_servers(args.name)
+    rows: list[Sequence[str]] = [row for state in states for row in _rows(state)]
+    notes = [f"`{session.prog} tools NAME` starts a server and lists its tools."]
+    if any(state.state == "needs trust" for state in states):
+        notes.append(f"`{session.prog} trust` allows this project's servers; it asks first.")
+    if any(state.tools for state in states):
+        notes = [
+            "Descriptions and claims are the server's own words, which nothing verifies.",
+            "You are asked before each call.",
+        ]
+    if not states:
+        notes = ['No MCP servers. Describe one in the settings, [mcp.NAME], or use `gx.mcp("…")`.']
+    return Table(rows, text_columns("server", "tool", "description", "server claims"), notes)
+
+
+def _rows(state: MCPServerStatus) -> Iterator[tuple[str, ...]]:
+    name = state.server.name
+    if not state.tools:
+        yield name, "", plain(shorten(state.address, _MAX_DESCRIPTION)), state.state
+    for tool in state.tools:
+        text = " ".join(plain(tool.description).split())
+        yield name, plain(tool.name), shorten(text, _MAX_DESCRIPTION), tool.claims
+
+
+def tools_arguments(parser: LineParser) -> None:
+    """Add the arguments of ``tools``: ``[NAME]``."""
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="a server to start and list; all if omitted"
+    )

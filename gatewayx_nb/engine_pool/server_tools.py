@@ -1,0 +1,230 @@
+"""Calls whose tools come from MCP servers, which are asked for them when the call runs."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+
+from typing_extensions import override
+
+from gatewayx_nb.calls import PartialReply
+from gatewayx_nb.cassettes import (
+    CassetteEntry,
+    CassetteRequest,
+    RecordingSlot,
+    listing_body,
+)
+from gatewayx_nb.concurrency import CallerThread
+from gatewayx_nb.errors import (
+    CassetteMissError,
+    ConfigError,
+    DeadlineError,
+    TransportError,
+    UsageError,
+)
+from gatewayx_nb.function_tools import Tool, check_names
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.mcp_client import MCPServerStatus, decode_tools, encode_tools
+from gatewayx_nb.messages import ModelRef
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from gatewayx_nb.calls import CallOptions, ChunkHandler
+    from gatewayx_nb.cassettes import Cassette
+    from gatewayx_nb.concurrency import Portal
+    from gatewayx_nb.engine_pool.router import CallRouter
+    from gatewayx_nb.mcp_client import MCPServers, MCPTool
+    from gatewayx_nb.mcp_server import MCPServer
+    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.tools import ToolLoop
+
+
+class ServerTools:
+    """Asks MCP servers for their tools, or takes them from the open cassette.
+
+    Args:
+        router: Has the open cassette.
+        servers: The pool's servers.
+    """
+
+    def __init__(self, router: CallRouter, servers: MCPServers) -> None:
+        self._router, self._servers = router, servers
+
+    async def expand(
+        self,
+        tools: Sequence[Tool | MCPServer],
+        options: CallOptions,
+        redact: Callable[[str], str],
+    ) -> tuple[Tool, ...]:
+        """Return tools with those of each server in its place.
+
+        Args:
+            tools: The functions and servers of a call.
+            options: The options of the call.
+            redact: Masks the keys of the pool in a text.
+
+        Raises:
+            GatewayError: If a server cannot be used, or a cassette does not have its tools.
+            UsageError: If two tools have the same name.
+        """
+        expanded: list[Tool] = []
+        for each in tools:
+            if isinstance(each, Tool):
+                expanded.append(each)
+                continue
+            listed = await self._listed(each, options, redact)
+            expanded += self._servers.tools(each, listed, redact)
+        check_names(expanded)
+        return tuple(expanded)
+
+    def known(self, tools: object) -> tuple[Tool, ...]:
+        """Return tools with those that each server has listed before; no server is started.
+
+        Raises:
+            UsageError: If a server has not listed its tools yet.
+        """
+        listed = {state.server: state.tools for state in self._servers.states()}
+        expanded: list[Tool] = []
+        for each in cast("Sequence[Tool | MCPServer]", tools):
+            if isinstance(each, Tool):
+                expanded.append(each)
+            elif known := listed.get(each):
+                expanded += self._servers.tools(each, known, str)
+            else:
+                raise UsageError(
+                    f"the tools of the MCP server {each.name!r} are not known before its first"
+                    " use.",
+                    hint=Hint("list_tools", name=each.name),
+                    topic="mcp-server",
+                )
+        return tuple(expanded)
+
+    async def list_tools(self, server: MCPServer, redact: Callable[[str], str]) -> MCPServerStatus:
+        """Return a server with its tools; it is started, unless a cassette is replayed."""
+        listed = await self._listed(server, {}, redact)
+        state = next((each for each in self._servers.states() if each.server == server), None)
+        if state is None or self._router.replayed_cassette:
+            return MCPServerStatus(server, server.address, "recorded", tuple(listed))
+        return replace(state, tools=tuple(listed))
+
+    async def _listed(
+        self, server: MCPServer, options: CallOptions, redact: Callable[[str], str]
+    ) -> list[MCPTool]:
+        cassette = None if options.get("fresh") else self._router.active_cassette
+        if cassette is None:
+            return await self._servers.list_tools(server, redact)
+        request = CassetteRequest(
+            f"mcp:{server.name}", "mcp", server.name, listing_body(server.only)
+        )
+        try:
+            found = cassette.find(request, renew=bool(options.get("renew")))
+        except CassetteMissError:
+            raise CassetteMissError(
+                f"{cassette.path.name!r} does not have the tools of the MCP server"
+                f" {server.name!r}.",
+                hint=Hint("record_cassette", mode="auto"),
+            ) from None
+        if isinstance(found, RecordingSlot):
+            return await self._record(cassette, found, server, redact)
+        try:
+            return decode_tools(found.text)
+        except ValueError as error:
+            raise ConfigError(
+                f"{cassette.path.name!r}: {error}.",
+                hint=Hint("record_cassette", mode="record"),
+            ) from None
+
+    async def _record(
+        self,
+        cassette: Cassette,
+        slot: RecordingSlot,
+        server: MCPServer,
+        redact: Callable[[str], str],
+    ) -> list[MCPTool]:
+        listed = await self._servers.list_tools(server, redact)
+        text = cassette.redact(encode_tools(listed))
+
+        def entry() -> CassetteEntry:
+            return CassetteEntry(request=slot.request.body, text=text, **cassette.fields(slot))
+
+        await asyncio.to_thread(cassette.record, entry)
+        return listed
+
+
+class ServerToolCall:
+    """A call with tools that are known only when it runs; implements `PlannedCall`.
+
+    Args:
+        portal: The event loop on which the call runs.
+        expand: Returns the tools.
+        plan: Returns the call with these tools, whose functions run on the given thread.
+        reference: The model to call; empty for the default model.
+    """
+
+    timeout = math.inf  # starting a server has a deadline, and so does each request
+
+    def __init__(
+        self,
+        portal: Portal,
+        expand: Callable[[], Awaitable[tuple[Tool, ...]]],
+        plan: Callable[[tuple[Tool, ...], CallerThread], ToolLoop],
+        reference: str,
+    ) -> None:
+        self.portal, self.caller = portal, CallerThread()
+        self._expand, self._plan = expand, plan
+        self._call: ToolLoop | None = None
+        ref = ModelRef.parse(reference)
+        self._partial = _LatePartial(PartialReply(ref.engine, ref.model or ""))
+
+    @property
+    def partial(self) -> PartialReply:
+        """The part of the answer received so far."""
+        return cast("PartialReply", self._partial)
+
+    async def run(self, emit: ChunkHandler | None = None) -> Reply:
+        """Ask the servers for their tools, and make the call.
+
+        Raises:
+            GatewayError: If a server cannot be used, or a request fails.
+            KeyboardInterrupt: If the user stops a tool.
+        """
+        tools = await self._expand()
+        self._call = call = await asyncio.to_thread(self._plan, tools, self.caller)
+        self._partial.begin(call.partial)
+        return await call.run(emit)
+
+    def closed_error(self) -> TransportError:
+        """Return the error to raise if the pool is closed during the call."""
+        if self._call is not None:
+            return self._call.closed_error()
+        return TransportError(
+            "the pool was closed while MCP servers were asked for their tools.",
+            hint=Hint("run_again"),
+            code="closed",
+        )
+
+    def deadline_error(self) -> DeadlineError:  # pragma: no cover - there is no deadline
+        """Return the error to raise if the call exceeds its deadline."""
+        return DeadlineError("the call exceeded its deadline.")
+
+
+class _LatePartial:
+    """The partial answer of a call, which is empty before the call has its tools."""
+
+    def __init__(self, empty: PartialReply) -> None:
+        object.__setattr__(self, "_current", empty)
+
+    def begin(self, partial: PartialReply) -> None:
+        """Show the answer of a call from now on; its clock started earlier."""
+        partial.started = self._current.started
+        object.__setattr__(self, "_current", partial)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the attributes of a `PartialReply`
+        return getattr(self._current, name)
+
+    @override
+    def __setattr__(self, name: str, value: object) -> None:
+        setattr(self._current, name, value)

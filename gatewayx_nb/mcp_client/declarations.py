@@ -1,0 +1,190 @@
+"""The tools that a server lists, as a model sees them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb import bounded_json
+from gatewayx_nb.errors import ConfigError, UsageError, did_you_mean
+from gatewayx_nb.text import plain, shorten, well_formed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gatewayx_nb.mcp_server import MCPServer
+
+MAX_TOOLS = 128
+"""Maximum number of tools of one server in a call; OpenAI takes no more."""
+
+_MAX_SIZE = 100_000
+"""Maximum number of characters of a tool's description and parameters, as JSON."""
+
+_MAX_DEPTH = 64
+"""Maximum nesting of a tool's parameters."""
+
+_MAX_NAME = 64
+_SUFFIX = 8
+
+_HINTS = {"read_only_hint": "read-only", "destructive_hint": "destructive"}
+
+
+@dataclass(frozen=True, slots=True)
+class MCPTool:
+    """A tool as a server lists it.
+
+    Attributes:
+        name: The name that the server uses.
+        description: What the server says about the tool.
+        parameters: JSON Schema of the arguments.
+        claims: What the server says about the effects of the tool, such as ``read-only``, in its
+            own words. Nothing verifies that, and nothing depends on it.
+    """
+
+    name: str
+    description: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)
+    claims: str = ""
+
+    @property
+    def digest(self) -> str:
+        """The digest of the name, the description and the parameters, which the user allows."""
+        text = json.dumps([self.name, self.description, self.parameters], sort_keys=True)
+        return hashlib.blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
+
+
+def full_name(server: str, name: str) -> str:
+    """Return the name by which a model calls a tool: the server's name, two underscores, its own.
+
+    All providers accept it. A name with other characters, or that is too long, ends with a digest,
+    so that two names of a server stay different.
+
+    >>> full_name("time", "now"), full_name("files", "read file")
+    ('time__now', 'files__read_file_5be5c4bb')
+    """
+    prefix = f"{server}__"
+    allowed = re.sub(r"[^A-Za-z0-9_-]", "_", name)
+    if allowed == name and len(prefix + name) <= _MAX_NAME:
+        return prefix + name
+    digest = hashlib.blake2b(name.encode(errors="replace"), digest_size=_SUFFIX // 2).hexdigest()
+    return f"{prefix}{allowed[: _MAX_NAME - len(prefix) - _SUFFIX - 1]}_{digest}"
+
+
+def read_listing(listed: Iterable[Any]) -> list[MCPTool]:
+    """Return the tools of a server's answer, which the SDK has parsed."""
+    return [
+        MCPTool(
+            tool.name,
+            well_formed(tool.description or tool.title or ""),
+            dict(tool.input_schema or {}),
+            _claims(tool.annotations),
+        )
+        for tool in listed
+    ]
+
+
+def _claims(annotations: Any) -> str:  # noqa: ANN401 - of the SDK
+    return ", ".join(word for name, word in _HINTS.items() if getattr(annotations, name, None))
+
+
+def selected(server: MCPServer, only: Sequence[str], tools: Sequence[MCPTool]) -> list[MCPTool]:
+    """Return the tools that a call uses.
+
+    Args:
+        server: The server.
+        only: The names to use; empty for all of them.
+        tools: The tools that the server lists.
+
+    Raises:
+        UsageError: If a name is unknown, or the tools are too many.
+        ConfigError: If a tool cannot be passed to a model.
+    """
+    known = [tool.name for tool in tools]
+    if unknown := [name for name in only if name not in known]:
+        shown = ", ".join(known[:20]) or "none"
+        raise UsageError(
+            f"the MCP server {server.name!r} has no tool {unknown[0]!r}."
+            f"{did_you_mean(unknown[0], known)}",
+            hint=f"Its tools are {plain(shorten(shown, 500))}.",
+            topic="mcp-tools",
+        )
+    chosen = [tool for tool in tools if not only or tool.name in only]
+    if len(chosen) > MAX_TOOLS:
+        raise UsageError(
+            f"the MCP server {server.name!r} has {len(chosen):,} tools, and a call takes at most"
+            f" {MAX_TOOLS}.",
+            hint="Choose some of them: `only=[…]`.",
+            topic="mcp-tools",
+        )
+    names: set[str] = set()
+    for tool in chosen:
+        if full_name(server.name, tool.name) in names:
+            raise _unusable(server, tool, "is listed twice")
+        if problem := _problem(tool):
+            raise _unusable(server, tool, problem)
+        names.add(full_name(server.name, tool.name))
+    return chosen
+
+
+def _unusable(server: MCPServer, tool: MCPTool, problem: str) -> ConfigError:
+    name = plain(shorten(tool.name, 60))
+    return ConfigError(
+        f"the tool {name!r} of the MCP server {server.name!r} {problem}.",
+        hint="Choose other tools: `only=[…]`.",
+        topic="mcp-tools",
+    )
+
+
+def _problem(tool: MCPTool) -> str:
+    """Return why a tool cannot be passed to a model; empty if it can."""
+    schema = tool.parameters
+    if not tool.name.strip():
+        return "has no name"
+    if schema.get("type", "object") != "object":
+        return "has parameters that are not a JSON object"
+    if not isinstance(schema.get("properties", {}), dict):
+        return "has parameters that are not valid JSON Schema"
+    try:
+        size = len(json.dumps([tool.description, schema]))
+    except (TypeError, ValueError, RecursionError):
+        return "has parameters that are not valid JSON Schema"
+    if size > _MAX_SIZE:
+        return f"has a description of {size:,} characters, and at most {_MAX_SIZE:,} are allowed"
+    return "has parameters that are nested too deeply" if _depth(schema) > _MAX_DEPTH else ""
+
+
+def _depth(value: object) -> int:
+    depth, level = 0, [value]
+    while level and depth <= _MAX_DEPTH:
+        depth += 1
+        level = [
+            inner
+            for each in level
+            if isinstance(each, (dict, list))
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return depth
+
+
+def encode_tools(tools: Iterable[MCPTool]) -> str:
+    """Return tools as JSON, for a cassette."""
+    fields = ("name", "description", "parameters", "claims")
+    return json.dumps(
+        [{name: value for name in fields if (value := getattr(tool, name))} for tool in tools],
+        ensure_ascii=False,
+    )
+
+
+def decode_tools(text: str) -> list[MCPTool]:
+    """Return the tools in a cassette.
+
+    Raises:
+        ValueError: If the text does not contain tools.
+    """
+    try:
+        return [MCPTool(**values) for values in bounded_json.loads(text)]  # type: ignore[attr-defined]
+    except (TypeError, RecursionError):
+        raise ValueError("the recorded list of tools cannot be read") from None

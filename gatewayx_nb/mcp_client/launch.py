@@ -1,0 +1,151 @@
+"""How to start or reach a server: its command or URL, its environment and its secrets."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import ConfigError, TrustError, UsageError, did_you_mean
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.secure_config import Network, Secret
+from gatewayx_nb.transport import is_local_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from gatewayx_nb.mcp_server import MCPServer
+    from gatewayx_nb.secure_config import Config
+
+START_TIMEOUT = 60.0
+"""Seconds for a server to start; a runner such as ``uvx`` downloads it first."""
+
+_INHERITED = (
+    *("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ"),
+    *("TMPDIR", "TEMP", "TMP", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
+    *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
+    *("APPDATA", "LOCALAPPDATA", "PATHEXT", "SYSTEMDRIVE", "SYSTEMROOT", "USERPROFILE"),
+)
+"""The variables that every server receives; none contains a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A server that may be started.
+
+    Attributes:
+        name: The server's name.
+        command: The command; empty for a URL.
+        url: The URL; empty for a command.
+        only: The names of the tools to use; empty for all of them.
+        env: The environment of the command.
+        cwd: The folder in which the command runs; the current one if ``None``.
+        key: The key for the URL; empty if there is none.
+        network: The network settings for the URL.
+        timeout: Seconds for the server to start.
+        secrets: The values that must not be shown.
+    """
+
+    name: str
+    command: tuple[str, ...] = ()
+    url: str = ""
+    only: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    cwd: Path | None = None
+    key: Secret = field(default_factory=lambda: Secret(""))
+    network: Network = field(default_factory=Network)
+    timeout: float = START_TIMEOUT
+    secrets: tuple[Secret, ...] = ()
+
+
+def key_engine(name: str) -> str:
+    """Return the name under which the key for a server with a URL is stored.
+
+    Its variable is ``GATEWAYX_MCP_MY_SEARCH_API_KEY`` for the server ``my-search``.
+
+    >>> key_engine("my-search")
+    'mcp_my_search'
+    """
+    return f"mcp_{name.replace('-', '_')}"
+
+
+def launch_of(server: MCPServer, config: Config) -> Launch:
+    """Return how to start a server.
+
+    Raises:
+        UsageError: If the settings do not have it.
+        ConfigError: If a variable that it receives is not set.
+        TrustError: If the project describes it, and the user has not allowed that.
+    """
+    if server.is_in_settings:
+        row = config.settings.mcp.get(server.name)
+        if row is None:
+            raise _unknown_name(server.name, config)
+        _check_trust(server.name, config)
+        command, url, env = row.command, row.url, row.env
+        cwd = config.mcp_folder(server.name) if row.command else None
+        only, timeout = server.only or row.only, row.timeout
+    else:
+        command, url, env, cwd = server.command, server.url, server.env, None
+        only, timeout = server.only, START_TIMEOUT
+    values = {name: _value(name, server.name, config) for name in env}
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    key = Secret("")
+    if url:
+        _check_network(server.name, url, config)
+        key = config.key(key_engine(server.name)).value
+    return Launch(
+        *(server.name, command, url, only),
+        env={**inherited, **values},
+        cwd=cwd,
+        key=key,
+        network=config.settings.network,
+        timeout=timeout,
+        secrets=(*map(Secret, values.values()), *([key] if key else ())),
+    )
+
+
+def _value(variable: str, name: str, config: Config) -> str:
+    value = (config.keys.value(variable) or "").strip()
+    if not value:
+        raise ConfigError(
+            f"the variable {variable}, which the MCP server {name!r} receives, is not set.",
+            hint=f"Set {variable} in the environment or in config/secrets/.env.local.",
+            topic="mcp-server",
+        )
+    return value
+
+
+def _unknown_name(name: str, config: Config) -> UsageError:
+    known = sorted(config.settings.mcp)
+    listed = f"The settings have {', '.join(known)}." if known else "The settings have none."
+    return UsageError(
+        f"no MCP server {name!r} in the settings.{did_you_mean(name, known)}",
+        hint=f'{listed} For a command of one word, pass a list: `gx.mcp(["{name}"])`.',
+        topic="mcp-server",
+    )
+
+
+def _check_trust(name: str, config: Config) -> None:
+    missing = [each for each in config.mcp_permissions(name) if not config.may(each)]
+    if missing:
+        listed = " and ".join(f"{each.target} ({each.where})" for each in missing)
+        raise TrustError(
+            f"this project would start or reach the MCP server {name!r} with {listed}.",
+            hint=Hint("trust", ids=",".join(each.id for each in missing)),
+            topic="mcp-trust",
+        )
+
+
+def _check_network(name: str, url: str, config: Config) -> None:
+    """Check that the user has allowed the project's network settings, if they apply."""
+    needed = () if is_local_url(url) else config.network_permissions(f"mcp:{name}")
+    missing = [each for each in needed if not config.may(each)]
+    if missing:
+        raise TrustError(
+            f"this project would reach the MCP server {name!r} through {missing[0].target}"
+            f" ({missing[0].where}).",
+            hint=Hint("trust", ids=missing[0].id),
+            topic="mcp-trust",
+        )

@@ -1,0 +1,253 @@
+"""A server that is a process: its streams, the noise in them, and its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.mcp_client.process_guard import NOT_EXECUTABLE, NOT_FOUND
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gatewayx_nb.mcp_client.launch import Launch
+
+MAX_MESSAGE = 16 << 20
+"""Maximum number of bytes of a message from a server."""
+
+_GUARD = Path(__file__).with_name("process_guard.py")
+_CHUNK = 1 << 16
+_LOG_LINES = 20
+_MAX_LOG_LINE = 2_000
+_GRACE = 0.5
+"""Seconds for a server to end by itself after its input has been closed."""
+
+_STATUS_WAIT = 1.0
+"""Seconds to wait for the status of a server whose output has ended."""
+
+
+class TooLargeError(Exception):
+    """A server has sent a message of more than `MAX_MESSAGE` bytes."""
+
+
+class InvalidMessageError(Exception):
+    """A server has sent a message that cannot be read, so that a request has no answer."""
+
+
+class ServerProcess:
+    """The process of a server.
+
+    Args:
+        launch: The server.
+
+    Attributes:
+        has_ended: Whether the server's output has ended, so that it can no longer answer.
+        failure: Why the connection was given up; ``None`` if the server has ended by itself.
+    """
+
+    def __init__(self, launch: Launch) -> None:
+        self._launch = launch
+        self._log: deque[str] = deque(maxlen=_LOG_LINES)
+        self._process: asyncio.subprocess.Process | None = None
+        self.has_ended = False
+        self.failure: Exception | None = None
+
+    @property
+    def status(self) -> int | None:
+        """The status with which the command has ended; ``None`` while it runs."""
+        return self._process.returncode if self._process else None
+
+    @property
+    def problem(self) -> str:
+        """Why the server cannot be used, without its own words."""
+        if isinstance(self.failure, TooLargeError):
+            return f"sent a message of more than {MAX_MESSAGE >> 20} MiB"
+        if isinstance(self.failure, InvalidMessageError):
+            return "sent a message that cannot be read"
+        if self.status == NOT_FOUND and not self.last_words:
+            return "cannot start: its command was not found"
+        if self.status == NOT_EXECUTABLE and not self.last_words:
+            return "cannot start: its command is not executable"
+        return "ended" if self.status is None else f"ended with status {self.status}"
+
+    @property
+    def last_words(self) -> str:
+        """The last line that the server has written to its standard error."""
+        return next((line for line in reversed(self._log) if line.strip()), "").strip()
+
+    async def wait(self) -> None:
+        """Wait a moment for the status and the last words of a server whose output has ended."""
+        if self._process is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.shield(self._process.wait()), _STATUS_WAIT)
+            await asyncio.sleep(0)
+
+    @contextlib.asynccontextmanager
+    async def streams(self) -> AsyncIterator[Any]:
+        """Start the server, and yield the streams that the SDK uses; end it afterwards.
+
+        Raises:
+            OSError: If no process can be started.
+        """
+        import anyio
+
+        lifeline = _Lifeline()
+        try:
+            process = self._process = await self._start(lifeline)
+        finally:
+            lifeline.close_child_end()
+        to_session, from_server = anyio.create_memory_object_stream[Any](0)
+        to_server, from_session = anyio.create_memory_object_stream[Any](0)
+        tasks = [
+            asyncio.create_task(self._read(process, to_session)),
+            asyncio.create_task(self._write(process, from_session)),
+            asyncio.create_task(self._read_log(process)),
+        ]
+        try:
+            yield from_server, to_server
+        finally:
+            self.has_ended = True
+            try:
+                await _end(process, lifeline)
+            finally:
+                lifeline.close()
+                for task in tasks:
+                    task.cancel()
+                # What the server has started may still have its pipes.
+                process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - as the SDK does
+                for stream in (to_session, from_server, to_server, from_session):
+                    stream.close()
+
+    async def _start(self, lifeline: _Lifeline) -> asyncio.subprocess.Process:
+        launch = self._launch
+        start = partial(
+            asyncio.create_subprocess_exec,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=dict(launch.env),
+            cwd=launch.cwd,
+        )
+        if sys.platform == "win32":  # there are no process groups; the end of the input must do
+            return await start(*launch.command)
+        guard = (sys.executable, "-I", str(_GUARD), str(lifeline.child_end))
+        return await start(
+            *guard, *launch.command, start_new_session=True, pass_fds=[lifeline.child_end]
+        )
+
+    async def _read(self, process: asyncio.subprocess.Process, session: Any) -> None:  # noqa: ANN401
+        """Pass the server's messages to the session; lines that are no messages are skipped."""
+        from mcp.shared.message import SessionMessage
+        from mcp_types import jsonrpc_message_adapter
+
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        try:
+            async for line in _lines(process.stdout):
+                if not line.lstrip().startswith(b"{"):
+                    continue  # a server may print to its output
+                try:
+                    message = jsonrpc_message_adapter.validate_json(line, by_name=False)
+                except ValueError as error:
+                    if b'"jsonrpc"' not in line:
+                        continue
+                    raise InvalidMessageError from error
+                await session.send(SessionMessage(message))
+        except Exception as error:  # noqa: BLE001 - a broken pipe, or the session has been closed
+            self.failure = error
+        finally:
+            self.has_ended = True
+            session.close()
+            if self.failure:
+                _kill(process)
+
+    async def _write(self, process: asyncio.subprocess.Process, session: Any) -> None:  # noqa: ANN401
+        assert process.stdin is not None  # noqa: S101 - it is a pipe
+        with contextlib.suppress(OSError):
+            async with session:
+                async for item in session:
+                    text = item.message.model_dump_json(by_alias=True, exclude_unset=True)
+                    process.stdin.write(text.encode(errors="replace") + b"\n")
+                    await process.stdin.drain()
+
+    async def _read_log(self, process: asyncio.subprocess.Process) -> None:
+        """Keep the last lines of the server's standard error."""
+        assert process.stderr is not None  # noqa: S101 - it is a pipe
+        rest = b""
+        while chunk := await process.stderr.read(_CHUNK):
+            *lines, rest = (rest + chunk).split(b"\n")
+            rest = rest[-_MAX_LOG_LINE:]
+            self._log += [line[:_MAX_LOG_LINE].decode(errors="replace") for line in lines]
+        self._log.append(rest.decode(errors="replace"))
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Yield the lines of a stream.
+
+    Raises:
+        TooLargeError: If a line is too long.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    while chunk := await stream.read(_CHUNK):
+        *ends, rest = chunk.split(b"\n")
+        for end in ends:
+            yield b"".join((*pieces, end))
+            pieces, size = [], 0
+        pieces.append(rest)
+        size += len(rest)
+        if size > MAX_MESSAGE:
+            raise TooLargeError
+
+
+async def _end(process: asyncio.subprocess.Process, lifeline: _Lifeline) -> None:
+    """End the process: close its input, and then its lifeline, which ends all that it started."""
+    if process.stdin is not None:
+        process.stdin.close()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(process.wait()), _GRACE)
+    lifeline.close()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(process.wait()), _GRACE)
+    _kill(process)
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.shield(process.wait()), _GRACE)
+
+
+def _kill(process: asyncio.subprocess.Process) -> None:
+    """Kill the process and all that it has started."""
+    if process.returncode is not None:
+        return
+    with contextlib.suppress(OSError):
+        if sys.platform == "win32":
+            process.kill()
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+class _Lifeline:
+    """A pipe whose end the process guard notices when this process ends in whatever way."""
+
+    def __init__(self) -> None:
+        self.child_end, self._own_end = os.pipe()
+        self._open = {self.child_end, self._own_end}
+
+    def close_child_end(self) -> None:
+        """Close the end that only the process guard needs."""
+        self._close(self.child_end)
+
+    def close(self) -> None:
+        """Close the other end, upon which the process guard ends the server."""
+        self._close(self._own_end)
+
+    def _close(self, end: int) -> None:
+        if end in self._open:
+            self._open.remove(end)
+            os.close(end)

@@ -1,0 +1,68 @@
+"""Runs a command, and ends it with the process that started this one, even if that is killed.
+
+It is run as a file, not imported. The first argument is the number of an inherited pipe, whose
+other end only the parent has: it closes when the parent ends, in whatever way. The other arguments
+are the command, which inherits the standard streams. Both are in a process group of their own, so
+that whatever the command has started ends with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+GRACE = 2.0
+"""Seconds between the request to end and the kill."""
+
+NOT_FOUND = 127
+"""Status if the command does not exist, as in a shell."""
+
+NOT_EXECUTABLE = 126
+"""Status if the command cannot be executed, as in a shell."""
+
+
+def _end_with_parent(pipe: int) -> None:
+    os.read(pipe, 1)  # nothing is ever written, so this returns at the end of the parent
+    _signal_group(signal.SIGTERM)
+    time.sleep(GRACE)
+    _signal_group(signal.SIGKILL)
+
+
+def _signal_group(number: int) -> None:
+    with contextlib.suppress(OSError):
+        os.killpg(0, number)
+
+
+def main() -> int:
+    """Run the command and return its status."""
+    pipe, command = int(sys.argv[1]), sys.argv[2:]
+    # This process must outlive the signals to its own group.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        child = subprocess.Popen(command, restore_signals=True, preexec_fn=_restore_signals)  # noqa: S603, PLW1509 - the user's own command; there are no threads yet
+    except FileNotFoundError:
+        return NOT_FOUND
+    except OSError:
+        return NOT_EXECUTABLE
+    # Otherwise, the server's end would not close the pipes to the kernel.
+    for stream in (0, 1, 2):
+        os.close(stream)
+    threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
+    status = child.wait()
+    _signal_group(signal.SIGTERM)  # whatever the server has left
+    return status if status >= 0 else 128 - status
+
+
+def _restore_signals() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,320 @@
+"""The connection to one server: started on first use, and again after it has ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb._version import __version__
+from gatewayx_nb.errors import ConfigError, GatewayError, TransportError
+from gatewayx_nb.hints import Hint, as_hint
+from gatewayx_nb.masking import redact
+from gatewayx_nb.mcp_client.declarations import read_listing
+from gatewayx_nb.mcp_client.process import ServerProcess
+from gatewayx_nb.text import plain, shorten
+from gatewayx_nb.transport import sdk_client
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from gatewayx_nb.mcp_client.declarations import MCPTool
+    from gatewayx_nb.mcp_client.launch import Launch
+
+THREAD = "gatewayx mcp"
+"""Name of the thread on which all connections run."""
+
+_MAX_PAGES = 100
+"""Maximum number of pages of a list of tools."""
+
+_MAX_LISTED = 10_000
+"""Maximum number of tools that a server may list."""
+
+_LIST_TIMEOUT = 30.0
+"""Seconds for a server to list its tools."""
+
+_CHECK_TIMEOUT = 2.0
+"""Seconds for a server to show that it is not busy with a call that was stopped."""
+
+_CLOSE_TIMEOUT = 2.0
+"""Seconds for a connection to close."""
+
+_MAX_WORDS = 200
+"""Maximum number of characters of a server's own words in an error."""
+
+
+class _ServerError(Exception):
+    """What happened to a server, and its own words about it, which may contain keys."""
+
+    def __init__(self, problem: str, words: str = "") -> None:
+        super().__init__(problem)
+        self.problem, self.words = problem, words
+
+
+class ServerConnection:
+    """The connection to a server. All methods run on the event loop that owns it.
+
+    Args:
+        launch: How to start the server.
+    """
+
+    # It must not keep the pool alive, so the function that masks the pool's keys is an argument.
+
+    def __init__(self, launch: Launch) -> None:
+        self.launch = launch
+        self._process: ServerProcess | None = None
+        self._owner: asyncio.Task[None] | None = None
+        self._client: asyncio.Future[Any] | None = None
+        self._stop = asyncio.Event()
+        self._lock = asyncio.Lock()  # concurrent calls must start one process
+        self._is_broken = self._may_be_busy = False
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the server has been started, and has not ended."""
+        is_up = self._client is not None and self._client.done() and not self._has_ended
+        return is_up and not (self._client.cancelled() or self._client.exception())  # type: ignore[union-attr]
+
+    async def list_tools(self, mask: Callable[[str], str]) -> list[MCPTool]:
+        """Return the tools that the server lists now.
+
+        Args:
+            mask: Masks the keys of the pool in an error.
+
+        Raises:
+            GatewayError: If the server cannot be started or does not answer.
+        """
+        client = await self._connected(mask)
+        tools: list[MCPTool] = []
+        cursor: str | None = None
+        async with self._errors(mask):
+            async with asyncio.timeout(_LIST_TIMEOUT):
+                for _ in range(_MAX_PAGES):
+                    page = await client.list_tools(cursor=cursor)
+                    tools += read_listing(page.tools)
+                    cursor = page.next_cursor
+                    if not cursor or len(tools) > _MAX_LISTED:
+                        break
+        if cursor:
+            problem = f"lists more than {_MAX_LISTED:,} tools, or an endless list"
+            raise self._error(_ServerError(problem), mask)
+        return tools
+
+    async def call(self, tool: str, arguments: dict[str, Any], mask: Callable[[str], str]) -> Any:  # noqa: ANN401 - of the SDK
+        """Call a tool, and return its result.
+
+        Args:
+            tool: The name that the server uses.
+            arguments: The arguments.
+            mask: Masks the keys of the pool in an error.
+
+        Raises:
+            GatewayError: If the server cannot be started, or does not answer.
+        """
+        client = await self._connected(mask)
+        types = _import_sdk(self.launch.name).types
+        params = types.CallToolRequestParams(name=tool, arguments=arguments)
+        async with self._errors(mask), self._stoppable():
+            # The SDK's own method also checks the result against the server's schema, whose regular
+            # expressions could block the process.
+            return await client.session.send_request(
+                types.CallToolRequest(params=params), types.CallToolResult
+            )
+
+    @contextlib.asynccontextmanager
+    async def _stoppable(self) -> AsyncIterator[None]:
+        """Note that a call was stopped: the server is told, but may go on and answer nothing."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            self._may_be_busy = True
+            raise
+
+    async def _check_if_busy(self, client: asyncio.Future[Any]) -> None:
+        """Mark the connection as broken if the server is busy with a call that was stopped."""
+        self._may_be_busy = False
+        try:
+            async with asyncio.timeout(_CHECK_TIMEOUT):
+                await client.result().list_tools()
+        except asyncio.CancelledError:
+            self._may_be_busy = True
+            raise
+        except BaseException:  # noqa: BLE001 - whatever is wrong, a new connection is better
+            self._is_broken = True
+
+    async def close(self) -> None:
+        """End the server."""
+        owner, self._owner, self._client = self._owner, None, None
+        self._stop.set()
+        if owner is not None and not owner.done():
+            done, _ = await asyncio.wait([owner], timeout=_CLOSE_TIMEOUT)
+            if not done:
+                owner.cancel()
+
+    @property
+    def _has_ended(self) -> bool:
+        is_over = self._owner is None or self._owner.done() or self._is_broken
+        return is_over or (self._process is not None and self._process.has_ended)
+
+    async def _connected(self, mask: Callable[[str], str]) -> Any:  # noqa: ANN401 - the client
+        """Return the client; start the server if it does not run."""
+        async with self._lock:
+            client = await self._started()
+        try:
+            return await asyncio.shield(client)
+        except _ServerError as failure:
+            raise self._error(failure, mask) from None
+
+    async def _started(self) -> asyncio.Future[Any]:
+        """Return the future client; start the server if it does not run."""
+        if self._may_be_busy and self._client is not None and self.is_running:
+            await self._check_if_busy(self._client)
+        if self._client is None or (self._client.done() and self._has_ended):
+            await self.close()
+            self._stop, self._is_broken, self._may_be_busy = asyncio.Event(), False, False
+            self._client = client = asyncio.get_running_loop().create_future()
+            # One task must open and close the connection. A caller who is stopped leaves it alone,
+            # and the next call finds the server started.
+            self._owner = asyncio.create_task(self._own(client, self._stop))
+        return self._client
+
+    async def _own(self, client: asyncio.Future[Any], stop: asyncio.Event) -> None:
+        """Open the connection, keep it until it is stopped, and close it."""
+        try:
+            mcp = await asyncio.to_thread(_import_sdk, self.launch.name)  # takes a second
+            async with contextlib.AsyncExitStack() as stack:
+                async with asyncio.timeout(self.launch.timeout):
+                    opened = await stack.enter_async_context(self._opened(mcp))
+                if not client.done():
+                    client.set_result(opened)
+                await stop.wait()
+        except asyncio.CancelledError:
+            client.cancel()
+            raise
+        except BaseException as error:  # noqa: BLE001 - raised where the client is awaited
+            reason = await self._start_error(error)
+            if not client.done():
+                client.set_exception(reason)
+                client.exception()  # otherwise, asyncio logs that nobody has retrieved it
+
+    @contextlib.asynccontextmanager
+    async def _opened(self, mcp: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - the SDK
+        """Yield the SDK's client, connected to the server."""
+        async with contextlib.AsyncExitStack() as stack:
+            if self.launch.url:
+                http = await stack.enter_async_context(
+                    sdk_client(
+                        self.launch.url,
+                        f"mcp:{self.launch.name}",
+                        self.launch.key,
+                        self.launch.network,
+                    )
+                )
+                transport = mcp.client.streamable_http.streamable_http_client(
+                    self.launch.url, http_client=http, terminate_on_close=False
+                )
+            else:
+                self._process = ServerProcess(self.launch)
+                transport = self._process.streams()
+            # Without callbacks for sampling, elicitation and roots, the SDK does not offer them.
+            yield await stack.enter_async_context(
+                mcp.Client(
+                    transport,
+                    client_info=mcp.types.Implementation(name="gatewayx-nb", version=__version__),
+                    cache=None,
+                )
+            )
+
+    @contextlib.asynccontextmanager
+    async def _errors(self, mask: Callable[[str], str]) -> AsyncIterator[None]:
+        """Raise what can go wrong with a server as one line."""
+        try:
+            yield
+        except (GatewayError, asyncio.CancelledError):
+            raise
+        except TimeoutError:
+            failure = _ServerError(f"did not answer within {_LIST_TIMEOUT:g} s")
+            raise self._error(failure, mask) from None
+        except BaseException as error:
+            inner = _innermost(error)
+            if isinstance(inner, (KeyboardInterrupt, SystemExit)):
+                raise
+            raise self._error(await self._explained(inner), mask) from None
+
+    async def _start_error(self, error: BaseException) -> Exception:
+        inner = _innermost(error)
+        if isinstance(inner, GatewayError):
+            return inner
+        if isinstance(inner, TimeoutError):
+            problem = f"did not start within {self.launch.timeout:g} s"
+            return _ServerError(problem, self._process.last_words if self._process else "")
+        return await self._explained(inner)
+
+    async def _explained(self, error: BaseException) -> _ServerError:
+        if self._process is not None and self._process.has_ended:
+            await self._process.wait()
+        return _ServerError(self._problem(error), self._words(error))
+
+    def _problem(self, error: BaseException) -> str:
+        """Return what happened, without the words of the server."""
+        if self._process is not None and self._process.has_ended:
+            return self._process.problem
+        if type(error).__name__ == "MCPError":
+            return "returned an error"
+        if isinstance(error, OSError) and not self.launch.url:
+            return f"cannot start: {error.strerror or type(error).__name__}"
+        if type(error).__name__ == "ValidationError":
+            return "sent an invalid answer"
+        if self.launch.url:
+            self._is_broken = True
+            return f"cannot be reached ({type(error).__name__})"
+        return f"failed ({type(error).__name__})"
+
+    def _words(self, error: BaseException) -> str:
+        """Return the server's own words about an error, if any."""
+        if self._process is not None and self._process.has_ended:
+            return self._process.last_words
+        return str(error) if type(error).__name__ == "MCPError" else ""
+
+    def _error(self, failure: _ServerError, mask: Callable[[str], str]) -> TransportError:
+        # Mask before the text is cut, because a part of a key is not recognized.
+        masked = mask(redact(failure.words, list(self.launch.secrets)))
+        quoted = shorten(" ".join(plain(masked).split()), _MAX_WORDS)
+        where = f"Check the URL {self.launch.url}." if self.launch.url else "Check its command."
+        return TransportError(
+            f"the MCP server {self.launch.name!r} {failure.problem}"
+            f"{f': {quoted}' if quoted else ''}.",
+            hint=as_hint(where) | Hint("run_again"),
+            topic="mcp-server",
+        )
+
+
+def _import_sdk(name: str) -> Any:  # noqa: ANN401 - the module
+    try:
+        import mcp
+        import mcp.client.streamable_http
+        import mcp.types
+    except ImportError:
+        raise ConfigError(
+            f"the MCP server {name!r} needs the package mcp, which is not installed.",
+            hint=Hint("install", extra="mcp"),
+            topic="mcp-server",
+        ) from None
+    for logger in list(logging.root.manager.loggerDict):
+        if logger == "client" or logger.startswith("mcp."):
+            logging.getLogger(logger).addFilter(_is_other_thread)  # adding it twice has no effect
+    return mcp
+
+
+def _is_other_thread(_: logging.LogRecord) -> bool:
+    """Return whether a record is not ours: the SDK logs what a server sends, which may be a key."""
+    return threading.current_thread().name != THREAD
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return the only exception of nested groups, which task groups make."""
+    while isinstance(error, BaseExceptionGroup) and error.exceptions:
+        error = error.exceptions[0]
+    return error

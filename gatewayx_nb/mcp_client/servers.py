@@ -1,0 +1,316 @@
+"""The servers of a pool: their connections, their tools, and which tools the user has allowed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import os
+import threading
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from gatewayx_nb.concurrency import Portal
+from gatewayx_nb.errors import ConfigError, GatewayError
+from gatewayx_nb.function_tools import Tool, read_arguments
+from gatewayx_nb.masking import redact
+from gatewayx_nb.mcp_client.declarations import full_name, selected
+from gatewayx_nb.mcp_client.launch import launch_of
+from gatewayx_nb.mcp_client.server_connection import THREAD, ServerConnection
+from gatewayx_nb.mcp_client.tool_content import content_of
+from gatewayx_nb.mcp_server import MCPServer
+from gatewayx_nb.messages import ToolDefinition
+from gatewayx_nb.secure_config import Permission
+from gatewayx_nb.text import shorten
+
+if TYPE_CHECKING:
+    import weakref
+    from collections.abc import Callable, Iterable
+
+    from gatewayx_nb.images import Image
+    from gatewayx_nb.mcp_client.declarations import MCPTool
+    from gatewayx_nb.mcp_client.launch import Launch
+    from gatewayx_nb.secure_config import Config
+
+CHANGED = " and has changed since you allowed it"
+"""Why a person must permit a call, as the question says it."""
+
+_CLOSE_TIMEOUT = 1.8
+"""Maximum seconds for all servers together to end."""
+
+
+class ServerToolError(Exception):
+    """A server reports that a call has failed; the model receives the message."""
+
+
+class _Arguments(inspect.BoundArguments):
+    """Keyword arguments whose names need not be identifiers of Python."""
+
+    @property
+    @override
+    def args(self) -> tuple[Any, ...]:
+        """No positional arguments."""
+        return ()
+
+    @property
+    @override
+    def kwargs(self) -> dict[str, Any]:
+        """The arguments by name."""
+        return dict(self.arguments)
+
+    @override
+    def apply_defaults(self) -> None:
+        """Do nothing: the server has the defaults."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTool(Tool):
+    """A tool of an MCP server. The server itself checks the arguments."""
+
+    @override
+    def bind(self, arguments: str) -> inspect.BoundArguments:
+        """Return the arguments of a call.
+
+        Raises:
+            ValueError: If they are not a JSON object.
+        """
+        bound = _Arguments(inspect.Signature(), {})
+        bound.arguments.update(read_arguments(arguments))
+        return bound
+
+
+@dataclass(frozen=True, slots=True)
+class MCPServerStatus:
+    """A server and what is known about it.
+
+    Attributes:
+        server: The server.
+        address: Its command or URL.
+        state: ``"running"``, ``"not started"`` or ``"needs trust"``.
+        tools: Its tools, if it has listed them.
+    """
+
+    server: MCPServer
+    address: str
+    state: str
+    tools: tuple[MCPTool, ...] = field(default=())
+
+
+class MCPServers:
+    """The servers that a pool has started.
+
+    They run on an event loop of their own, so that none of them can delay an engine. A server that
+    has ended is started again when it is next needed.
+
+    Args:
+        config: The settings, the keys and the permissions.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._lock = threading.Lock()  # calls on several threads share the servers
+        self._portal: Portal | None = None
+        self._connections: dict[MCPServer, ServerConnection] = {}
+        self._listed: dict[MCPServer, list[MCPTool]] = {}
+        self._process = os.getpid()
+
+    async def list_tools(self, server: MCPServer, mask: Callable[[str], str]) -> list[MCPTool]:
+        """Return the tools of a server that a call uses; start the server if it does not run.
+
+        Args:
+            server: The server.
+            mask: Masks the keys of the pool in a text.
+
+        Raises:
+            GatewayError: If the server is unknown, not allowed or cannot be started, or if it does
+                not have the tools.
+        """
+        launch = launch_of(server, self._config)
+        connection = self._connection(server, launch)
+        listed = await self._run(connection.list_tools(mask))
+        chosen = selected(server, launch.only, listed)
+        for tool in chosen:
+            if mask(text := f"{tool.name}\n{tool.description}\n{tool.parameters}") != text:
+                raise ConfigError(
+                    f"the MCP server {server.name!r} describes a tool with one of your keys, so its"
+                    " tools are not used.",
+                    hint="Change the key, and do not use this server.",
+                    topic="mcp-server",
+                )
+        self._listed[server] = chosen
+        return chosen
+
+    def tools(
+        self, server: MCPServer, listed: Iterable[MCPTool], mask: Callable[[str], str]
+    ) -> list[Tool]:
+        """Return listed tools as a call takes them.
+
+        Each of them asks for permission, and its results count as text from outside.
+
+        Args:
+            server: The server.
+            listed: Its tools, from `list_tools` or from a cassette.
+            mask: Masks the keys of the pool in a text.
+        """
+        return [self._tool(server, tool, mask) for tool in listed]
+
+    def states(self) -> list[MCPServerStatus]:
+        """Return the servers in the settings and those that calls have used; none is started."""
+        in_settings = [MCPServer(name) for name in sorted(self._config.settings.mcp)]
+        return [
+            self._state(server)
+            for server in dict.fromkeys((*in_settings, *self._listed, *self._connections))
+        ]
+
+    def close(self, *, wait: bool = True) -> None:
+        """End all servers; the next call starts those that it needs.
+
+        Args:
+            wait: Whether to wait until they have ended, for at most two seconds.
+        """
+        with self._lock:
+            portal, self._portal = self._portal, None
+            connections, self._connections = list(self._connections.values()), {}
+            if portal is None or self._process != os.getpid():
+                return
+        closing = portal.submit(_close_all(connections))
+        closing.add_done_callback(lambda _: portal.stop())
+        if wait:
+            with contextlib.suppress(Exception):
+                closing.result(_CLOSE_TIMEOUT)
+            portal.close(_CLOSE_TIMEOUT)
+
+    def _state(self, server: MCPServer) -> MCPServerStatus:
+        missing = self._config.mcp_permissions(server.name) if server.is_in_settings else ()
+        state = "not started"
+        if not all(map(self._config.may, missing)):
+            state = "needs trust"
+        elif (
+            connection := self._connections.get(replace(server, only=()))
+        ) and connection.is_running:
+            state = "running"
+        return MCPServerStatus(
+            server, self._address(server), state, tuple(self._listed.get(server, ()))
+        )
+
+    def _tool(self, server: MCPServer, tool: MCPTool, mask: Callable[[str], str]) -> Tool:
+        shape = {"type": "object", "properties": {}, **tool.parameters}
+        definition = ToolDefinition(full_name(server.name, tool.name), tool.description, shape)
+
+        async def call(**arguments: Any) -> object:  # noqa: ANN401 - JSON
+            return await self._call(server, tool, arguments, mask)
+
+        reason = CHANGED if self._has_changed(server, tool) else ""
+        return ServerTool(call, definition, ask=True, outside=True, must_ask=reason)
+
+    async def _call(
+        self,
+        server: MCPServer,
+        tool: MCPTool,
+        arguments: dict[str, Any],
+        mask: Callable[[str], str],
+    ) -> object:
+        """Call a tool that has been allowed, if it is still the same."""
+        launch = launch_of(server, self._config)
+        connection = self._connection(server, launch)
+
+        async def call() -> Any:  # noqa: ANN401 - of the SDK
+            listed = await connection.list_tools(mask)
+            now = next((each for each in listed if each.name == tool.name), None)
+            if now is None or now.digest != tool.digest:
+                change = "no longer exists" if now is None else "has changed"
+                raise ServerToolError(
+                    f"the tool {change} since this call began, and was not called"
+                )
+            return await connection.call(tool.name, arguments, mask)
+
+        self._remember(server, tool)
+        try:
+            result = await self._run(call())
+        except GatewayError as error:
+            raise ServerToolError(error.message) from None  # the hint is for the user
+        content = content_of(result)
+        secrets = launch.secrets
+        if secrets and _contains(content, secrets):
+            raise ServerToolError("the result contains a key and was withheld")
+        if result.is_error:
+            text = content if isinstance(content, str) else str(content[0])
+            raise ServerToolError(shorten(text, 2_000) or "the tool has failed")
+        return content
+
+    def _connection(self, server: MCPServer, launch: Launch) -> ServerConnection:
+        # Calls that select different tools share the process.
+        server, launch = replace(server, only=()), replace(launch, only=())
+        with self._lock:
+            self._reset_if_forked()
+            connection = self._connections.get(server)
+            if connection is not None and connection.launch == launch:
+                return connection
+            if connection is not None:  # its settings or its key have changed
+                self._loop().submit(connection.close())
+            connection = self._connections[server] = ServerConnection(launch)
+            return connection
+
+    async def _run(self, coroutine: Any) -> Any:  # noqa: ANN401 - a coroutine and its result
+        with self._lock:
+            portal = self._loop()
+        return await portal.arun(coroutine)
+
+    def _loop(self) -> Portal:
+        if self._portal is None or self._portal.loop.is_closed():
+            self._portal = Portal(THREAD, patience=_CLOSE_TIMEOUT)
+        return self._portal
+
+    def _reset_if_forked(self) -> None:
+        """Forget the parent's servers in a forked child, whose loop has no thread."""
+        if self._process != os.getpid():
+            self._process, self._portal, self._connections = os.getpid(), None, {}
+
+    def _place(self, server: MCPServer) -> Path:
+        """Return the key under which a server's allowed tools are stored."""
+        return Path(f"mcp:{server.name} {self._address(server)}".rstrip())
+
+    def _address(self, server: MCPServer) -> str:
+        row = self._config.settings.mcp.get(server.name) if server.is_in_settings else None
+        return row.address if row else server.address
+
+    def _has_changed(self, server: MCPServer, tool: MCPTool) -> bool:
+        """Return whether the user has allowed the tool, but not with this description."""
+        store = self._config.allowed_tools
+        store.refresh()
+        known = {each.subject for each in store.permissions(self._place(server))}
+        return tool.name in known and not store.contains(self._place(server), _permission(tool))
+
+    def _remember(self, server: MCPServer, tool: MCPTool) -> None:
+        """Store that the user has allowed the tool as it is described now."""
+        permission = _permission(tool)
+        if self._config.allowed_tools.contains(self._place(server), permission):
+            return
+        # Without a place to write, the tool counts as new the next time, which asks as well.
+        with contextlib.suppress(ConfigError, OSError):
+            self._config.allowed_tools.add(self._place(server), [permission])
+
+
+def _permission(tool: MCPTool) -> Permission:
+    return Permission(tool.name, tool.digest, "")
+
+
+def _contains(content: str | list[str | Image], secrets: Iterable[str]) -> bool:
+    """Return whether a result contains a value that only the server has received."""
+    parts = [content] if isinstance(content, str) else content
+    keys = list(secrets)
+    texts = (part if isinstance(part, str) else part.data.decode("latin-1") for part in parts)
+    return any(redact(text, keys) != text for text in texts)
+
+
+async def _close_all(connections: Iterable[ServerConnection]) -> None:
+    await asyncio.gather(*(connection.close() for connection in connections))
+
+
+def close_servers_at_exit(servers: weakref.ref[MCPServers]) -> None:
+    """End the servers of a pool unless it is gone."""
+    if (running := servers()) is not None:
+        running.close()

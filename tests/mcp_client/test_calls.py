@@ -1,0 +1,337 @@
+"""Calls of the tools of servers that are processes: results, errors, and the end of a server."""
+
+import os
+import time
+
+import pytest
+
+import gatewayx_nb as gx
+from gatewayx_nb.errors import ConfigError, GatewayError, TransportError, UsageError
+from gatewayx_nb.images import Image
+from gatewayx_nb.messages import ToolCall
+from gatewayx_nb.replies import Chunk
+from gatewayx_nb.testing import ScriptedEngine
+from tests.canary import KEY, leaks
+from tests.mcp_client.conftest import calc, is_alive, raw, wait_for_end
+
+
+def test_a_tool_is_called(call):
+    """It is outside and asked for, whatever the server says about it."""
+    step = call(calc(), "calc__add", '{"a": 2, "b": 3}')
+    assert (step.sent, step.error, step.outside) == ("5", "", True)
+    assert (step.arguments, step.allowed_by) == ({"a": 2, "b": 3}, "approve")
+
+
+@pytest.mark.parametrize("approve", ["never", lambda step: False])
+def test_a_tool_needs_permission(call, approve):
+    """A server cannot make its tool read-only."""
+    assert call(calc(), "calc__add", '{"a": 2, "b": 3}', approve=approve).error
+
+
+def test_functions_and_servers_stand_side_by_side(pool):
+    """After a result of a server, a function that is not read-only is asked for."""
+
+    def save(text: str) -> str:
+        """Save."""
+        return "saved"
+
+    prompt = 'call calc__add {"a": 2, "b": 3}\ncall save {"text": "5"}'
+    allowed = []
+
+    def approve(step):
+        allowed.append(step.call.name)
+        return step.call.name == "calc__add"
+
+    reply = pool.ask(prompt, "mock", tools=[calc(only="add"), save], approve=approve)
+    assert [step.sent for step in reply.steps] == ["5", "the call was refused"]
+    assert allowed == ["calc__add", "save"]
+
+
+def test_the_declarations_are_sent():
+    """The model sees the description and the parameters of the tools that are selected."""
+    engine = ScriptedEngine("Hi")
+    with gx.EnginePool(env={}, engines=[engine]) as pool:
+        pool.ask("Hi", "scripted", tools=calc(only=["add", "long"]))
+        (add, long) = engine.requests[0].tools
+    assert (add.name, add.description) == ("calc__add", "Add two numbers.")
+    assert add.parameters["properties"]["a"]["type"] == "integer"
+    assert long.name == "calc__long"
+
+
+def test_an_unknown_name_in_only_is_refused(pool):
+    """The error suggests the nearest one."""
+    with pytest.raises(UsageError, match=r"no tool 'ad'\. Did you mean 'add'\?"):
+        pool.ask("Hi", "mock", tools=calc(only="ad"))
+
+
+def test_a_failed_call_is_reported(call):
+    """The model sees the server's words in one line."""
+    error = call(calc(), "calc__fail", '{"reason": "no\\nluck"}').error
+    assert error.startswith("ServerToolError: ")
+    assert error.endswith("no luck")
+
+
+def _scripted(name, arguments="{}"):
+    """Return a pool whose model calls a tool, and its engine, which takes images."""
+    call = Chunk(tool_calls=(ToolCall("call00001", name, arguments),))
+    engine = ScriptedEngine([call, Chunk(finish_reason="tool_calls")], "Done.")
+    engine.features = {*engine.features, "images"}
+    return gx.EnginePool(env={}, engines=[engine]), engine
+
+
+@pytest.mark.parametrize("arguments", ["[1]", "{", "[" * 100_000])
+def test_arguments_that_are_no_object_are_refused(arguments):
+    """They are not sent."""
+    pool, _ = _scripted("calc__add", arguments)
+    with pool:
+        reply = pool.ask("Hi", "scripted", tools=calc(), approve="always")
+    assert reply.steps[0].error in (
+        "the arguments must be a JSON object",
+        "the arguments are nested too deeply",
+    )
+
+
+def test_a_long_result_is_cut(call):
+    """As that of a function."""
+    sent = call(calc(), "calc__long", '{"size": 30000}').sent
+    assert len(sent) < 20_100
+    assert sent.endswith("[Cut: the result has 30,000 characters.]")
+
+
+def test_an_image_is_sent_as_an_image():
+    """Its text comes before it."""
+    pool, engine = _scripted("calc__picture")
+    with pool:
+        pool.ask("Hi", "scripted", tools=calc(), approve="always")
+    text, image = engine.requests[-1].messages[-1].tool_results[0].parts
+    assert text == "a pixel"
+    assert isinstance(image, Image)
+    assert image.mime == "image/png"
+
+
+def test_other_content_is_named(call):
+    """A model takes neither audio nor any blob; an image must be one."""
+    assert call(calc(), "calc__everything").sent.split("\n\n") == [
+        "[audio, audio/wav: not supported]",
+        "[image, image/png, 3 bytes: not supported]",
+        "[resource file:///a.txt: not read]",
+        "[resource memo://1]\na memo",
+        "[resource memo://2, application/x: not supported]",
+    ]
+
+
+def test_structured_content_alone_is_sent_as_json(call):
+    """A server should repeat it as text, but need not."""
+    assert call(raw("structured"), "raw__echo").sent == '{"sum": 5}'
+
+
+def test_sampling_elicitation_and_roots_are_not_offered(call):
+    """Such requests are refused at once."""
+    sent = call(raw("asks"), "raw__echo").sent
+    assert "Sampling not supported" in sent
+    assert "List roots not supported" in sent
+    assert "result" not in sent
+
+
+def test_a_server_receives_no_keys(monkeypatch, call):
+    """It receives neither the keys of this machine nor most other variables."""
+    for name in ("OPENAI_API_KEY", "GATEWAYX_GROK_API_KEY", "MY_SETTING", "PYTHONPATH"):
+        monkeypatch.setenv(name, "a")
+    names = call(calc(), "calc__variables").sent.split()
+    assert "PATH" in names
+    assert not {"OPENAI_API_KEY", "GATEWAYX_GROK_API_KEY", "MY_SETTING"} & set(names)
+
+
+def test_a_listed_variable_comes_from_the_key_file(project):
+    """Its value is withheld from the model and from errors."""
+    project.set_keys(f"CALC_TOKEN={KEY}\nCALC_MODE=fast-enough-to-see")
+    with project.pool() as pool:
+
+        def variable(name):
+            prompt = f'call calc__variable {{"name": "{name}"}}'
+            reply = pool.ask(
+                prompt, "mock", tools=calc(env=["CALC_TOKEN", "CALC_MODE"]), approve="always"
+            )
+            return reply.steps[0].error or reply.steps[0].sent
+
+        assert variable("CALC_TOKEN").endswith("the result contains a key and was withheld")
+        assert variable("CALC_MODE").endswith("the result contains a key and was withheld")
+        assert variable("CALC_OTHER") == "not set"
+
+
+def test_a_missing_variable_is_named(pool):
+    """Nothing is started."""
+    with pytest.raises(ConfigError, match="the variable CALC_TOKEN, which the MCP server 'calc'"):
+        pool.ask("Hi", "mock", tools=calc(env="CALC_TOKEN"))
+
+
+def test_a_key_in_a_description_is_not_sent(project):
+    """A server that describes its tool with a key of the user is not used."""
+    project.set_keys(f"GATEWAYX_GROK_API_KEY={KEY}")
+    with (
+        project.pool() as pool,
+        pytest.raises(ConfigError, match="with one of your keys") as caught,
+    ):
+        pool.ask("Hi", "mock", tools=raw("key", KEY))
+    assert not leaks(caught.value)
+
+
+REFUSED = {
+    "many": (UsageError, "has 1,000 tools, and a call takes at most 128"),
+    "twice": (ConfigError, "'echo' of the MCP server 'raw' is listed twice"),
+    "array": (TransportError, "sent an invalid answer"),
+    "no schema": (TransportError, "sent an invalid answer"),
+    "huge": (ConfigError, "has a description of 200,068 characters"),
+    "deep": (TransportError, "sent a message that cannot be read"),
+    "endless": (TransportError, "lists more than 10,000 tools, or an endless list"),
+    "ends": (TransportError, "ended with status 4: ImportError: no module named tools"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_a_server_that_misbehaves_is_one_line(pool, kind):
+    """Nothing hangs, and the next server works."""
+    error, message = REFUSED[kind]
+    with pytest.raises(error) as caught:
+        pool.ask("Hi", "mock", tools=raw(kind))
+    assert message in str(caught.value)
+    assert "\n" not in caught.value.message
+    assert caught.value.help in ("mcp-server", "mcp-tools")
+
+
+def test_one_tool_of_many_can_be_selected(call):
+    """Only what a call uses must be valid."""
+    assert call(raw("many", only="tool7"), "raw__tool7", '{"text": "hi"}').sent == "hi"
+
+
+def test_a_recursive_schema_is_sent(call):
+    """Providers accept references."""
+    assert call(raw("recursive"), "raw__echo", '{"text": "hi"}').sent == "hi"
+
+
+def test_odd_names_do_not_collide(pool):
+    """Each of them can be called."""
+    (state,) = pool.mcp_servers(raw("odd"))
+    assert [tool.name for tool in state.tools][:2] == ["read file", "read.file"]
+    reply = pool.ask(
+        'call raw__read_file {"text": "hi"}', "mock", tools=raw("odd"), approve="always"
+    )
+    assert reply.steps[0].sent == "hi"
+
+
+def test_a_huge_message_ends_the_server_only(call):
+    """The model is told, and the server is started again for the next call."""
+    assert "sent a message of more than 16 MiB" in call(raw("large"), "raw__echo").error
+    assert "sent a message of more than 16 MiB" in call(raw("large"), "raw__echo").error
+
+
+def test_an_invalid_result_is_reported(call):
+    """To the model, without a hint for the user."""
+    error = call(raw("wrong"), "raw__echo").error
+    assert error == "ServerToolError: the MCP server 'raw' sent an invalid answer."
+
+
+def test_a_server_that_ends_is_started_again(call):
+    """Its last line is part of the error."""
+    error = call(calc(), "calc__leave").error
+    assert "the MCP server 'calc' ended with status 3: fatal: the disk is on fire" in error
+    assert call(calc(), "calc__add", '{"a": 1, "b": 1}').sent == "2"
+
+
+def test_a_server_stays_for_the_next_call(call):
+    """It is started once, also if other tools of it are selected."""
+    first = call(calc(), "calc__process").sent
+    assert call(calc(only="process"), "calc__process").sent == first
+
+
+def test_servers_end_with_their_pool(pool, call):
+    """The next call starts them again."""
+    process = int(call(calc(), "calc__process").sent)
+    pool.close()
+    assert wait_for_end(process)
+    assert int(call(calc(), "calc__process").sent) != process
+
+
+def test_what_a_server_has_started_ends_with_it(pool, call, tmp_path):
+    """Even if it ignores the end of its input and the request to end."""
+    state = tmp_path / "child"
+    call(raw("child", str(state)), "raw__echo", '{"text": "hi"}')
+    child = int(state.read_text())
+    assert is_alive(child)
+    pool.close()
+    assert wait_for_end(child)
+
+
+def test_a_stubborn_server_is_killed(pool, call):
+    """Closing the pool does not wait for it."""
+    call(raw("stubborn"), "raw__echo", '{"text": "hi"}')
+    (server,) = pool._servers._connections.values()
+    guard = server._process._process.pid
+    pool.close()
+    assert wait_for_end(guard)
+
+
+def test_a_command_that_does_not_exist_is_named(pool):
+    """As is one that cannot be executed."""
+    with pytest.raises(TransportError, match="cannot start: its command was not found"):
+        pool.ask("Hi", "mock", tools=gx.mcp(["no-such-command-here"]))
+    with pytest.raises(TransportError, match="cannot start: its command is not executable"):
+        pool.ask("Hi", "mock", tools=gx.mcp([os.devnull]))
+
+
+def test_a_server_that_hangs_is_given_up(project, user_settings):
+    """After the timeout of its settings."""
+    server = raw("hang")
+    user_settings(f"[mcp.hang]\ncommand = {list(server.command)}\ntimeout = 0.5")
+    started = time.monotonic()
+    with (
+        project.pool() as pool,
+        pytest.raises(TransportError, match=r"did not start within 0\.5 s"),
+    ):
+        pool.ask("Hi", "mock", tools=gx.mcp("hang"))
+    assert time.monotonic() - started < 60
+
+
+def test_a_slow_tool_is_cancelled(project, user_settings):
+    """At `[tools] timeout`, and the server still works."""
+    user_settings("[tools]\ntimeout = 0.5")
+    with project.pool() as pool:
+        slow = 'call calc__slow {"seconds": 2}'
+        reply = pool.ask(slow, "mock", tools=calc(), approve="always")
+        assert reply.steps[0].error == "TimeoutError: the function took longer than 0.5 s"
+        assert pool.mcp_servers()[0].state == "running"
+
+
+def test_a_server_that_is_busy_with_a_stopped_call_is_started_again(project, user_settings):
+    """The next call does not wait for it."""
+    user_settings("[tools]\ntimeout = 3")
+    with project.pool() as pool:
+
+        def echo(text):
+            prompt = f'call raw__echo {{"text": "{text}"}}'
+            return pool.ask(prompt, "mock", tools=raw("plain"), approve="always").steps[0]
+
+        assert "took longer than 3 s" in echo("sleep").error
+        assert echo("hi").sent == "hi"
+
+
+def test_a_model_without_tools_is_refused_before_a_server_starts(pool):
+    """As is an engine without a key."""
+    with pytest.raises(GatewayError):
+        pool.ask("Hi", "grok", tools=calc())
+    assert pool.mcp_servers() == []
+
+
+def test_a_preview_starts_nothing(pool, call):
+    """It knows the tools only after their first use."""
+    with pytest.raises(UsageError, match="are not known before its first use"):
+        pool.preview("Hi", "mock", tools=calc(only="add"))
+    call(calc(only="add"), "calc__add", '{"a": 1, "b": 1}')
+    assert "calc__add" in str(pool.preview("Hi", "mock", tools=calc(only="add")))
+
+
+def test_concurrent_calls_share_a_process(pool):
+    """Also if they are the first ones."""
+    prompt = "call calc__process {}"
+    comparison = pool.compare(prompt, ["mock"] * 3, tools=calc(), approve="always")
+    assert len({reply.steps[0].sent for reply in comparison}) == 1

@@ -1,0 +1,171 @@
+"""Servers over HTTP, on loopback."""
+
+import contextlib
+import socket
+import subprocess
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+import gatewayx_nb as gx
+from gatewayx_nb.errors import ConfigError, TransportError, TrustError
+from tests.canary import KEY, leaks
+from tests.mcp_client.conftest import CALC
+
+CALL = 'call calc__add {"a": 2, "b": 3}'
+
+
+@pytest.fixture(scope="module")
+def url():
+    """Yield the URL of a server that is written with the SDK."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = subprocess.Popen([*CALC, str(port)], stdout=-3, stderr=-3)
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.05)
+        yield f"http://127.0.0.1:{port}/mcp"
+    finally:
+        process.kill()
+        process.wait()
+
+
+class _Stranger(BaseHTTPRequestHandler):
+    """Stores requests, and answers as the test says."""
+
+    status, body, kind, location = 500, b"", "text/plain", ""
+    requests: list
+
+    def do_POST(self):
+        length = int(self.headers.get("Content-Length", 0))
+        self.requests.append((self.path, dict(self.headers), self.rfile.read(length)))
+        self.send_response(self.status)
+        if self.location:
+            self.send_header("Location", self.location)
+        self.send_header("Content-Type", self.kind)
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(self.body)
+
+    do_GET = do_POST  # noqa: N815 - as the base class calls it
+
+    def log_message(self, *_):
+        """Print nothing."""
+
+
+@pytest.fixture
+def stranger():
+    """Yield a function that starts an HTTP server; it returns its URL and its requests."""
+    servers = []
+
+    def start(**attributes):
+        kind = type("Handler", (_Stranger,), {"requests": [], **attributes})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/mcp", kind.requests
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_tool_is_called(pool, url):
+    """As over a pipe."""
+    server = gx.mcp(url=url, name="calc")
+    for _ in range(2):
+        reply = pool.ask(CALL, "mock", tools=server, approve="always")
+        assert reply.steps[0].sent == "5"
+    assert pool.mcp_servers()[0].state == "running"
+
+
+def test_the_key_is_a_bearer_token(project, stranger):
+    """It comes from the key file, by the name of the server."""
+    url, requests = stranger()
+    project.set_keys(f"GATEWAYX_MCP_MY_CALC_API_KEY={KEY}")
+    with project.pool() as pool, pytest.raises(TransportError) as caught:
+        pool.ask(CALL, "mock", tools=gx.mcp(url=url, name="my-calc"))
+    assert {headers["Authorization"] for _, headers, _ in requests} == {f"Bearer {KEY}"}
+    assert not leaks(caught.value)
+
+
+def test_a_key_is_not_sent_without_tls(project):
+    """To another machine, as with the key of an engine."""
+    project.set_keys(f"GATEWAYX_MCP_CALC_API_KEY={KEY}")
+    with project.pool() as pool, pytest.raises(ConfigError, match="without TLS"):
+        pool.ask(CALL, "mock", tools=gx.mcp(url="http://mcp.example.com/mcp", name="calc"))
+
+
+def test_a_metadata_address_is_refused(pool):
+    """It would return the credentials of the machine."""
+    with pytest.raises(ConfigError, match="link-local or metadata address"):
+        pool.ask(CALL, "mock", tools=gx.mcp(url="http://169.254.169.254/mcp", name="calc"))
+
+
+def test_a_redirect_to_another_server_is_not_followed(project, stranger):
+    """It would receive the key."""
+    thief, stolen = stranger()
+    url, _ = stranger(status=307, location=thief)
+    project.set_keys(f"GATEWAYX_MCP_CALC_API_KEY={KEY}")
+    with project.pool() as pool, pytest.raises(TransportError):
+        pool.ask(CALL, "mock", tools=gx.mcp(url=url, name="calc"))
+    assert stolen == []
+
+
+def test_the_network_settings_of_a_project_need_trust(project):
+    """They decide through whom the calls go."""
+    project.settings('[network]\nproxy = "http://127.0.0.1:9"')
+    with project.pool() as pool, pytest.raises(TrustError, match="through network proxy"):
+        pool.ask(CALL, "mock", tools=gx.mcp(url="https://mcp.example.com/mcp", name="calc"))
+
+
+def test_a_proxy_is_used(project, user_settings, stranger):
+    """That of the settings."""
+    url, requests = stranger(status=403)
+    user_settings(f'[network]\nproxy = "{url.removesuffix("/mcp")}"')
+    with project.pool() as pool, pytest.raises(TransportError):
+        pool.ask(CALL, "mock", tools=gx.mcp(url="http://mcp.example.com/mcp", name="calc"))
+    assert requests[0][0] == "http://mcp.example.com/mcp"
+
+
+ANSWERS = {
+    "404": {"status": 404},
+    "401": {"status": 401},
+    "500": {"status": 500, "body": b"<b>oh</b>"},
+    "HTML": {"status": 200, "body": b"<html>", "kind": "text/html"},
+    "no JSON": {"status": 200, "body": b"{", "kind": "application/json"},
+    "huge": {"status": 200, "body": b"[" + b"1," * (40 << 20), "kind": "application/json"},
+    "huge event": {
+        "status": 200,
+        "body": b"data: " + b"1," * (40 << 20),
+        "kind": "text/event-stream",
+    },
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_that_is_none_is_one_line(pool, stranger, name):
+    """Nothing hangs."""
+    url, _ = stranger(**ANSWERS[name])
+    with pytest.raises(TransportError) as caught:
+        pool.ask(CALL, "mock", tools=gx.mcp(url=url, name="calc"))
+    assert "the MCP server 'calc'" in caught.value.message
+    assert "\n" not in caught.value.message
+
+
+def test_an_unreachable_server_is_one_line(pool):
+    """A later call tries again."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+    server = gx.mcp(url=f"http://127.0.0.1:{port}/mcp", name="calc")
+    for _ in range(2):
+        with pytest.raises(TransportError, match="cannot be reached"):
+            pool.ask(CALL, "mock", tools=server)
