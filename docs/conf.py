@@ -47,7 +47,7 @@ copybutton_prompt_is_regexp = True
 
 
 _HTTP_STATUS = re.compile(r"^(?:\(\S+\)=\n)?### .*\bHTTP (\d{3}.*)$", re.MULTILINE)
-"""A heading with HTTP statuses, with its label."""
+"""A heading that names HTTP statuses, and its label."""
 
 
 def setup(app: Sphinx) -> None:
@@ -57,7 +57,7 @@ def setup(app: Sphinx) -> None:
 
 
 def _prepare_page(app: Sphinx, name: str, source: list[str]) -> None:
-    """Let links to files of the repository lead to pages, and add HTTP statuses to the index."""
+    """Turn links to files of the repository into links to pages, and index HTTP statuses."""
     path = Path(app.env.doc2path(name))
     if path.suffix == ".md":
         text = reference_pages.linked(source[0], f"docs/{path.relative_to(DOCS).as_posix()}")
@@ -65,6 +65,6 @@ def _prepare_page(app: Sphinx, name: str, source: list[str]) -> None:
 
 
 def _with_index_entries(heading: re.Match[str]) -> str:
-    """Return a heading below entries of the index: the search ignores numbers anywhere else."""
+    """Return a heading preceded by index entries; the search ignores numbers anywhere else."""
     statuses = re.findall(r"\d{3}", heading[1])
     return "".join(f"```{{index}} {status}\n```\n\n" for status in statuses) + heading[0]

@@ -345,8 +345,8 @@ def engines_page() -> Iterator[str]:
             model = f"`{row.model}`" if row.model else "the server's"
             yield f"| `{row.name}` | {model} | {key} | {features} |"
     yield (
-        "\n`local` also takes tools if the chat template of its model does;"
-        " [local models](../guides/local_models.md) names one."
+        "\n`local` also takes tools if the chat template of its model supports them;"
+        " [local models](../guides/local_models.md) names such a model."
     )
 
 

@@ -108,7 +108,7 @@ class _Model:
 
     @property
     def takes_tools(self) -> bool:
-        """Whether the chat template in the file has a place for tools."""
+        """Whether the chat template in the file supports tools."""
         return takes_tools(self.path)
 
 
@@ -163,7 +163,7 @@ class LocalEngine(LLMEngine):
             ConfigError: If the weights are not on this machine or cannot be loaded.
             EngineLoadError: If xllamacpp is not installed.
             UnsupportedFeatureError: If the request has tools, and the model's chat template does
-                not.
+                not support them.
             ContextLengthError: If the prompt is longer than ``context``.
             ProviderError: If llama.cpp rejects the request.
             TruncatedError: If the engine is closed during the call.
@@ -233,13 +233,13 @@ class LocalEngine(LLMEngine):
         """Return the model of a request.
 
         Raises:
-            UnsupportedFeatureError: If it does not support what the request has.
+            UnsupportedFeatureError: If the request has tools, and the model does not support them.
         """
         model = self._resolve(request.model or self.model_name)
         if request.tools and not model.takes_tools:
             raise UnsupportedFeatureError(
-                f"the local model {model.name!r} does not call functions: its chat template has no"
-                " place for tools.",
+                f"the local model {model.name!r} does not call functions: its chat template does"
+                " not support tools.",
                 hint=Hint("pull", model=_TOOL_MODEL) | Hint("omit_option", option="tools"),
                 topic="local-model-without-tools",
                 engine=self.name,
@@ -291,7 +291,7 @@ def _body(request: Request, *, takes_tools: bool = False) -> dict[str, Any]:
 
     Args:
         request: The request.
-        takes_tools: Whether the model's chat template has a place for tools and their calls.
+        takes_tools: Whether the model's chat template supports tools and their calls.
     """
     deterministic = request.seed is not None or request.temperature == 0
     optional = {
@@ -318,7 +318,11 @@ def _body(request: Request, *, takes_tools: bool = False) -> dict[str, Any]:
 
 
 def _tool_choice(request: Request) -> str | None:
-    """Return the ``tool_choice``, which has no names; `chosen_tools` declares only the one."""
+    """Return the ``tool_choice``.
+
+    llama.cpp takes no name of a tool, so `chosen_tools` declares only that tool, and a call is
+    required.
+    """
     choice = request.tool_choice
     return choice if choice in (None, "auto", "none") else "required"
 
@@ -364,7 +368,7 @@ def _chunks(event: dict[str, Any], model: str, calls: ToolCallAssembler) -> Iter
     Args:
         event: The event.
         model: Name of the model.
-        calls: The tool calls of the answer, which arrive in pieces.
+        calls: Assembles the tool calls of the answer, which arrive in pieces.
     """
     if "error" in event:
         raise _event_error(event["error"])

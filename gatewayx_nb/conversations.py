@@ -150,7 +150,8 @@ class ChatSlot:
         chat: The conversation.
         cell: ID of the cell, if the front end provides it.
         adds: Whether the reply is added to the conversation.
-        continued: The reply that the call continues, and whose turn it replaces.
+        continued: The reply that the call continues and whose turn it replaces; ``None`` for a new
+            turn.
     """
 
     chat: Chat
@@ -296,7 +297,7 @@ class ChatStore:
 
 
 def _is_same(reply: Reply, other: Reply) -> bool:
-    """Return whether two replies have the same open calls; one of them may have been pickled."""
+    """Return whether two replies are equal in text and open calls; one may be an unpickled copy."""
     calls, other_calls = reply.tool_calls, other.tool_calls
     return reply is other or bool(calls and calls == other_calls and reply.text == other.text)
 

@@ -78,8 +78,7 @@ def tool(
             from outside. This is not checked.
         ask: Whether to ask for permission before each call.
         outside: Whether the results contain text from outside, such as a web page, which may try to
-            instruct the model. A function that calls a marked one must be marked, too, if it
-            returns such text.
+            instruct the model. Also mark a function that returns such text from another one.
 
     Raises:
         UsageError: If an argument has the wrong type.
@@ -120,8 +119,8 @@ class Tool:
         read_only: Whether calls change nothing.
         ask: Whether each call needs permission.
         outside: Whether the results contain text from outside.
-        must_ask: Why a person must permit each call, whatever ``approve`` is, as the question says
-            it; empty otherwise.
+        ask_reason: Why the user must be asked even if ``approve`` permits the call, as a part of
+            the question; empty if it need not be.
     """
 
     function: Callable[..., Any]
@@ -131,7 +130,7 @@ class Tool:
     outside: bool = False
     _schema: ResponseSchema | None = None
     _signature: inspect.Signature | None = None
-    must_ask: str = ""
+    ask_reason: str = ""
 
     @classmethod
     def of(cls, function: object) -> Tool:
@@ -201,7 +200,7 @@ class Tool:
 
 
 def read_arguments(arguments: str) -> dict[str, Any]:
-    """Return the arguments that a model wrote.
+    """Decode the arguments that a model wrote; an empty text has none.
 
     Raises:
         ValueError: If they are not a JSON object; the message is one line.
@@ -218,7 +217,7 @@ def read_arguments(arguments: str) -> dict[str, Any]:
 
 
 def read_tools(tools: object) -> tuple[Tool | MCPServer, ...]:
-    """Return the tools of one or several functions, and the MCP servers among them.
+    """Convert one or several functions to tools; MCP servers are returned unchanged.
 
     Raises:
         UsageError: If one of them is not a function that a model can call, or two have one name.
@@ -232,7 +231,7 @@ def read_tools(tools: object) -> tuple[Tool | MCPServer, ...]:
         if isinstance(server, MCPServer) and servers.setdefault(server.name, server) is not server:
             raise UsageError(
                 f"two MCP servers have the name {server.name!r}.",
-                hint='Give one of them another: `gx.mcp(…, name="other")`.',
+                hint='Rename one of them: `gx.mcp(…, name="other")`.',
             )
     return read
 
@@ -241,7 +240,7 @@ def check_names(tools: Iterable[Tool]) -> None:
     """Check that no two tools have the same name.
 
     Raises:
-        UsageError: If two have.
+        UsageError: If two tools have the same name.
     """
     names: set[str] = set()
     for each in tools:

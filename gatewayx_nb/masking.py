@@ -100,13 +100,13 @@ def redact(text: str, keys: Iterable[str]) -> str:
 
 
 def redact_json(text: str, redact: Callable[[str], str]) -> str:
-    """Mask keys in a text that may be JSON, even if some of a key's characters are escaped.
+    """Mask keys in a text that may be JSON, even if some characters of a key are escaped.
 
-    The JSON is written again only if it has such a key.
+    The JSON is re-encoded only if it contains an escaped key.
 
     Args:
         text: The text.
-        redact: Masks keys in a text without escapes.
+        redact: Masks keys in a text that contains no escapes.
     """
     masked = redact(text)
     if "\\" not in masked:

@@ -1,4 +1,4 @@
-"""The description of an MCP server, as a call takes it in ``tools=``; nothing is started."""
+"""The description of an MCP server for ``tools=``; creating one starts nothing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 SERVER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,23}")
-"""The valid names of servers. The name of a tool has at most 64 characters with it."""
+"""The valid names of servers; they are short, so that ``SERVER__TOOL`` fits in 64 characters."""
 
 _MAX_NAME = 24
 
@@ -28,25 +28,26 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RUNNER = re.compile(
     r"uvx?|pipx|npx|npm|pnpm|yarn|bunx?|node|deno|docker|podman|(?:python|pypy)[\d.]*|pyw?|java|env"
 )
-"""Programs that run another one, which their first argument names."""
+"""Programs that run the program that their first argument names."""
 
 _RUNNER_WORDS = ("run", "exec", "tool", "dlx", "x")
-"""Words between the name of a runner, such as ``uv``, and the program."""
+"""Subcommands of runners, such as ``run`` in ``uv run``."""
 
 _EXAMPLE = 'For example, `gx.mcp("uvx mcp-server-time")`.'
 
 
 @dataclass(frozen=True, slots=True)
 class MCPServer:
-    """A server of tools that speak the Model Context Protocol; see `mcp`.
+    """A server of the Model Context Protocol (MCP), whose tools a model may call; see `mcp`.
 
-    It is a plain value: the server starts when a call needs it.
+    It is a plain value; the server starts when a call needs it.
 
     Attributes:
-        name: Its name, with which the names of its tools begin.
-        command: The command that starts it; empty if the settings or a URL name it.
-        url: The URL at which it listens; empty if it is started by a command.
-        only: The names of the tools to use; empty for all of them.
+        name: Its name, which is the prefix of the names of its tools.
+        command: The command that starts it, with its arguments; empty if it has a URL or is
+            described in the settings.
+        url: The URL at which it listens; empty if it has a command or is described in the settings.
+        only: The names of the tools to use; all of them if empty.
         env: The names of the environment variables that it receives.
     """
 
@@ -58,12 +59,12 @@ class MCPServer:
 
     @property
     def is_in_settings(self) -> bool:
-        """Whether the settings describe it, in the table ``[mcp.NAME]``."""
+        """Whether it is described in the settings, in the table ``[mcp.NAME]``."""
         return not (self.command or self.url)
 
     @property
     def address(self) -> str:
-        """The command or the URL, as a person reads it."""
+        """The command line or the URL; empty if it is described in the settings."""
         return self.url or shlex.join(self.command)
 
     @override
@@ -89,17 +90,17 @@ def mcp(
     mcp('uvx mcp-server-time', only=['get_current_time'])
 
     Args:
-        command: The command that starts the server, as a str or a list; a single word is the name
-            of a server in the settings, ``[mcp.NAME]``.
-        url: The URL of a server that is already running, instead of a command.
-        name: The name with which the names of its tools begin; derived from the command or the URL
-            if omitted.
+        command: The command that starts the server, as a str or a list of str. A str of one word is
+            the name of a server in the settings, ``[mcp.NAME]``.
+        url: The URL of a running server, instead of a command.
+        name: The prefix of the names of its tools, of at most 24 characters; derived from the
+            command or the URL if omitted.
         only: The names of the tools to use, as the server lists them; all of them if omitted.
-        env: The names of environment variables that the server receives, such as a token. Their
-            values come from the environment or the key file.
+        env: The names of environment variables that the server receives, for example that of a
+            token. Their values come from the environment or the key file.
 
     Raises:
-        UsageError: If an argument is invalid.
+        UsageError: If an argument is invalid, or the command contains a key.
     """
     words = _words(command)
     url = _checked_url(url)
@@ -117,8 +118,9 @@ def mcp(
     if name or variables:
         option = "name" if name else "env"
         raise UsageError(
-            f"{option} has no effect for a server that the settings name, [mcp.{words[0]}].",
-            hint=f'For a command of one word, pass a list: `gx.mcp(["{words[0]}"])`.',
+            f"{option} has no effect for a server in the settings, [mcp.{words[0]}].",
+            hint=f"Omit `{option}`. For a command of one word, pass a list:"
+            f' `gx.mcp(["{words[0]}"])`.',
         )
     return MCPServer(words[0], only=chosen)
 
@@ -163,7 +165,9 @@ def _split(command: object) -> tuple[str, ...]:
             hint=_EXAMPLE,
         )
     if any("\0" in str(word) for word in words):
-        raise UsageError("the command of an MCP server must not contain a NUL.", hint=_EXAMPLE)
+        raise UsageError(
+            "the command of an MCP server must not contain a NUL character.", hint=_EXAMPLE
+        )
     return tuple(map(str, words))
 
 
@@ -180,12 +184,12 @@ def _strings(option: str, value: object) -> tuple[str, ...]:
 
 
 def contains_key(word: str) -> bool:
-    """Return whether a word of a command has a key, also as in ``--token=KEY``."""
+    """Return whether a word of a command contains a key, as a whole or as in ``--token=KEY``."""
     return any(map(vendor_of_key, (word, word.rpartition("=")[2])))
 
 
 def url_problem(url: str) -> str:
-    """Return why a URL cannot be that of a server; empty if it can."""
+    """Return why a URL is not valid for a server; empty if it is valid."""
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -219,7 +223,7 @@ def _is_name(word: str) -> bool:
 
 
 def _default_name(words: Sequence[str], url: str) -> str:
-    """Return a name from the program that a command runs, or the host of a URL.
+    """Return a name derived from the program that a command runs, or from the host of a URL.
 
     >>> _default_name(["uvx", "mcp-server-time"], ""), _default_name(["python", "a/b.py"], "")
     ('mcp-server-time', 'b')

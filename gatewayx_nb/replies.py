@@ -90,7 +90,7 @@ class Usage:
     reasoning_tokens: int | None = None
 
     def __add__(self, other: Usage) -> Usage:
-        """Return the sum; a count that one of the two did not report is unknown, not zero."""
+        """Return the sum; a count that is ``None`` in either usage is ``None``, not zero."""
         pairs = ((getattr(self, name), getattr(other, name)) for name in Usage.__slots__)
         return Usage(*(None if None in pair else sum(pair) for pair in pairs))
 
@@ -330,8 +330,8 @@ class Reply(Generic[T_co]):
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as values that JSON can represent; a cost is a float.
 
-        ``raw``, ``open_turn`` and the ``result`` of each step are omitted: a result may be any
-        object, of which the model has received only the text ``sent``.
+        ``raw`` and ``open_turn`` are omitted, and so is the ``result`` of each step, which may be
+        any object; ``sent`` is the text that the model received.
         """
         names = (item.name for item in fields(self) if item.name not in ("raw", "open_turn"))
         values = {name: getattr(self, name) for name in names}

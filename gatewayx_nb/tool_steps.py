@@ -1,4 +1,4 @@
-"""The tool calls of a model in the course of a call, and how they are shown."""
+"""The steps of a call: the tool calls that a model requested, and their display."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ def test_parameters_may_be_described_in_other_styles(function, meanings):
 
 
 def test_a_function_without_docstring_and_annotations_is_declared():
-    """The model sees the names only, and any JSON is accepted."""
+    """Without annotations, the model sees only names, and any JSON value is accepted."""
 
     def look(where, much=None):
         return where

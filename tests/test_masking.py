@@ -239,7 +239,7 @@ def _mask(text):
 
 @pytest.mark.parametrize("every", [1, 2, 3, 5, 7])
 def test_a_key_with_some_escaped_characters_is_masked_in_json(every):
-    """Whoever parses the JSON would see the key."""
+    """A key is masked even if some of its characters are escaped in JSON."""
     escaped = "".join(
         f"\\u{ord(letter):04x}" if number % every == 0 else letter
         for number, letter in enumerate(CANARY)
@@ -254,5 +254,5 @@ def test_a_key_with_some_escaped_characters_is_masked_in_json(every):
     "text", ['{"a": "\\u0073\\n"}', '{"a": "\\', "\\", "[" * 100_000 + "\\", '{"a": 1.50}', "plain"]
 )
 def test_json_without_a_key_stays_as_it_is(text):
-    """It is not written again, even if it is not JSON."""
+    """A text without a key is returned unchanged, whether or not it is JSON."""
     assert redact_json(text, _mask) == text

@@ -274,7 +274,7 @@ def test_replays():
 
 
 def test_a_marker_runs_the_functions_that_a_replayed_model_calls(run_pytest, write_tests, tmp_path):
-    """A result that differs is a miss that shows how; the environment takes precedence."""
+    """A different result is a miss that shows both; the environment takes precedence."""
     write_tests(TOOLS)
     called = tmp_path / "called"
     recording_run = run_pytest("--gatewayx-record", WEATHER="sunny")

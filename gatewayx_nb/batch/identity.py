@@ -35,7 +35,7 @@ _ANSWER_OPTIONS = ("fallback", "cache")
 """Options that affect which engine answers, or the cost, but that `RequestBody` does not record."""
 
 _REFUSING = ("ask", "never")
-"""Values of ``approve`` with which a map refuses the calls that need permission."""
+"""Values of ``approve`` for which a map refuses the calls that need permission."""
 
 
 def job_definition(
@@ -118,12 +118,14 @@ def _options_value(options: CallOptions) -> dict[str, Any]:
         elif name == "schema":
             values[name] = value.described or value.schema  # type: ignore[attr-defined]
         elif name == "tools" and record is not None:
-            # The same declaration may belong to a function that returns something else now.
-            code = [_code_alone(tool.function) for tool in cast("tuple[Tool, ...]", value)]
+            # The code counts, too: the function may have changed under the same declaration.
+            code = [
+                _code_without_captures(tool.function) for tool in cast("tuple[Tool, ...]", value)
+            ]
             values[name] = [record(value), *code]
         elif name == "approve":
             if value not in _REFUSING:
-                values[name] = value if isinstance(value, str) else _code_alone(value)
+                values[name] = value if isinstance(value, str) else _code_without_captures(value)
         elif record is not None:
             values[name] = record(value)
         elif name in (*_ANSWER_OPTIONS, "model"):
@@ -131,10 +133,10 @@ def _options_value(options: CallOptions) -> dict[str, Any]:
     return values
 
 
-def _code_alone(function: object) -> str:
-    """Return the code of a function, without the values that it captures, which calls may change.
+def _code_without_captures(function: object) -> str:
+    """Return the code of a function without captured values, which its calls may change.
 
-    An object that is called like a function is identified by its class.
+    Any other callable object is identified by its class.
     """
     function = getattr(function, "__func__", function)  # the function of a method
     return _source(function) if isinstance(function, types.FunctionType) else _name(function)

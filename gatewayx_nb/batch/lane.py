@@ -174,7 +174,7 @@ class Lane:
                 return error
             except asyncio.CancelledError:
                 raise
-            except BaseException as error:  # noqa: BLE001 - a row without an outcome would be awaited forever
+            except BaseException as error:  # noqa: BLE001 - a map would wait forever for a row without an outcome
                 return ProviderError(
                     f"the call raised {type(error).__name__}.",
                     engine=call.partial.engine,

@@ -154,8 +154,8 @@ MEANINGS = {
     " of keywords of `ask`; a row that is a text is `{{input}}`",
     "schema": "a type such as City, or a JSON Schema dict, whose fields become columns",
     "system": "the system prompt: a text, a template or a function of the row",
-    "approve": "who permits risky calls, because nobody is asked: 'always' or a function of the"
-    " call; refused if omitted",
+    "approve": "who permits tool calls that need permission: 'always' or a function; refused if"
+    " omitted, because a map asks no questions",
 }
 """The meaning of each parameter that differs from that of `ask`."""
 

@@ -90,8 +90,8 @@ class MapPreview:
         seconds: Estimated duration; ``None`` if neither a limit nor a recent call is known.
         bound_by: What limits the speed.
         first_problem: The first invalid row's error.
-        max_turns: Maximum number of requests of each row if the model may call functions, of which
-            the tokens, the cost and the time are those of the first; otherwise 1.
+        max_turns: Maximum number of requests per row if the model may call functions, otherwise 1.
+            Tokens, cost and time cover only the first request of each row.
     """
 
     rows: int

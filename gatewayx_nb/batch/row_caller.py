@@ -78,10 +78,10 @@ class RowCaller(ABC):
 
     @abstractmethod
     def _with_tool_settings(self, options: CallOptions) -> CallOptions:
-        """Return the options with who permits calls of tools, which changes the answers.
+        """Return the options with the settings' default for ``approve``, which affects answers.
 
         Raises:
-            UsageError: If an option for tools is not valid, or the settings forbid it.
+            UsageError: If an option for tools is invalid, or the settings forbid it.
         """
 
     @abstractmethod
@@ -157,9 +157,9 @@ class RowCaller(ABC):
         cassette is replayed, nothing is submitted and the job is done at once; with the other modes
         of a cassette, the rows are submitted, and a later run without ``batch=True`` records them.
 
-        With ``tools``, the model may call functions for each row. They run in threads of their own,
-        several at a time, and nothing is asked: a call that needs permission is refused, unless
-        ``approve`` is ``"always"`` or a function that permits it.
+        With ``tools``, the model may call functions for each row. They run in up to 32 worker
+        threads, and you are not asked: a call that needs permission is refused unless ``approve``
+        is ``"always"`` or a function that permits it.
 
         Returns:
             A DataFrame has new columns: ``answer`` or the fields of the schema, then ``gx_error``,
@@ -361,8 +361,8 @@ class RowCaller(ABC):
     ) -> MapSession:
         """Return a map that is ready to run; nothing is sent.
 
-        The first arguments are those of `map`, and ``known`` the keywords of the calling method.
-        ``ordered`` is whether an iterator needs its answers in order, ``sends`` whether it runs.
+        The first arguments are those of `map`; ``known`` are the keywords of the calling method.
+        ``ordered`` is whether an iterator's answers keep its order, ``sends`` whether the map runs.
         """
         own, calls = split_options(options, known)
         source = read_rows(rows)
@@ -486,7 +486,7 @@ def _call_options(
     if servers := [tool.name for tool in tools if isinstance(tool, MCPServer)]:
         raise UsageError(
             f"a map cannot use the MCP server {servers[0]!r}: each call of its tools needs"
-            " permission, and a map asks nobody.",
+            " permission, and a map cannot ask for it.",
             hint="Pass a function that returns what the rows need.",
         )
     return checked, system

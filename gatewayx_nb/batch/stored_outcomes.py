@@ -37,7 +37,7 @@ class _StoredError(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class _StoredStep(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A tool call of a row, without the object that the function returned; see `Step`."""
+    """A tool call of a row; a `Step` without the object that the function returned."""
 
     id: str
     name: str

@@ -159,8 +159,8 @@ class _ToolResultLinker:
 
 
 def _with_parts(message: Message, parts: Sequence[Part]) -> Message:
-    """Return a message with other parts; the same object if all of them are the same."""
-    # A loop with tools links its conversation again in every turn.
+    """Return a message with other parts; the same object if the parts are identical."""
+    # A call with tools links its whole conversation again in every turn.
     if all(map(is_, parts, message.parts)):
         return message
     return Message(message.role, parts, carried=message.carried)

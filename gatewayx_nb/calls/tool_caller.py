@@ -53,8 +53,8 @@ class ToolCaller(ABC):
     def resume(self, reply: Reply, **options: Unpack[ResumeOptions]) -> Reply:
         """Run the tool calls that a reply has left open, and continue the call.
 
-        The other options stay those of the call. In a conversation, the finished turn takes the
-        place of the one with the open calls, or is added at the end.
+        Options that are not passed keep their values. In a conversation, the finished turn replaces
+        the turn with the open calls, or is added at the end if that turn is gone.
 
         Returns:
             The reply to all requests, with the steps and figures of the earlier ones.

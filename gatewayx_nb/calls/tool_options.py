@@ -31,7 +31,7 @@ def _approve(value: object) -> object:
 
 def _to_recorded(tools: Iterable[Tool | ToolDefinition | MCPServer]) -> tuple[dict[str, Any], ...]:
     return tuple(
-        # What a server lists is known, and recorded, only when the call runs.
+        # The tools of a server are known, and recorded, only when the call runs.
         {"mcp": each.name, "only": sorted(each.only)}
         if isinstance(each, MCPServer)
         else _declaration(each.definition if isinstance(each, Tool) else each)
@@ -98,10 +98,11 @@ _NEED_TOOLS = ("tool_choice", "max_turns", "approve")
 
 
 def check_tool_options(options: Mapping[str, Any]) -> None:
-    """Check that the options for tools apply to the tools of a call.
+    """Check that a call's options for tools match its tools.
 
     Raises:
-        UsageError: If one is set without tools, or ``tool_choice`` is not the name of a tool.
+        UsageError: If an option needs tools and there are none, or ``tool_choice`` is neither a
+            keyword nor the name of a tool.
     """
     tools = cast("tuple[Tool | MCPServer, ...]", options.get("tools", ()))
     if not tools:
@@ -112,7 +113,7 @@ def check_tool_options(options: Mapping[str, Any]) -> None:
                     hint=Hint("omit_option", option=option),
                 )
     if any(isinstance(tool, MCPServer) for tool in tools):
-        return  # the names of its tools are known only when the call runs
+        return  # the names of a server's tools are known only when the call runs
     names = [tool.name for tool in tools]
     choice = options.get("tool_choice")
     if choice not in (None, "auto", "none", "required", *names):

@@ -80,7 +80,7 @@ class RecordedToolCall(msgspec.Struct, frozen=True, omit_defaults=True, gc=False
 
 
 MAX_RESULT_IMAGES = 1 << 20
-"""Maximum number of bytes of the images in the tool results of a request that are recorded."""
+"""Maximum total size of the images in a request's tool results, in bytes, to record them."""
 
 
 class RecordedAnswerImage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -139,7 +139,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
         resolved: The model that the reference named when the call was recorded; empty if unknown.
         repeat: Number of identical calls before this one.
         result_images: The images in the tool results at the end of the request, of which the
-            request has only digests; absent if they are large.
+            request has only digests; empty if they exceed `MAX_RESULT_IMAGES` bytes.
         text: The text of the answer.
         reasoning: The reasoning.
         tool_calls: The tool calls that the model requested.
@@ -199,7 +199,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
 
     @property
     def lists_tools(self) -> bool:
-        """Whether the entry has the tools of an MCP server instead of a model's answer."""
+        """Whether the entry is the list of an MCP server's tools instead of a model's answer."""
         return self.engine == "mcp" and self.reference == f"mcp:{self.model}"
 
     def to_reply(self, parsed: Any = None) -> Reply:  # noqa: ANN401 - depends on the schema
@@ -228,7 +228,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     def tool_results(self) -> tuple[ToolResult, ...] | None:
         """Return the tool results at the end of the request.
 
-        They are ``None`` if one of them has an image that is not recorded.
+        Return ``None`` if one of them contains an image that is not recorded.
         """
         images = {hashlib.sha256(image.data).hexdigest(): image for image in self.result_images}
         try:
@@ -256,7 +256,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
         figures = self.figures
         return (
             self.resolved,
-            self.result_images,  # those of the first version are absent
+            self.result_images,  # empty in entries of older versions
             self.text,
             self.reasoning,
             tuple((call.name, call.arguments_text) for call in self.tool_calls),
@@ -296,7 +296,7 @@ def _result_part(part: RecordedPart, images: Mapping[str, RecordedAnswerImage]) 
 
 
 def result_images_of(message: Message) -> tuple[RecordedAnswerImage, ...]:
-    """Return the images in the tool results of a message; empty if they are large."""
+    """Return the images in a message's tool results; none if they exceed `MAX_RESULT_IMAGES`."""
     images = message.images if message.role == "tool" else ()
     if sum(len(image.data) for image in images) > MAX_RESULT_IMAGES:
         return ()

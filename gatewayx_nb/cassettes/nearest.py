@@ -123,7 +123,7 @@ def _message_differences(
 
 
 def _results(message: RecordedMessage) -> Iterator[tuple[str, str]]:
-    """Yield the name of the tool and the text of each tool result in a message."""
+    """Yield the name and the text of each tool result in a message, for a comparison."""
     for part in message.parts:
         if (result := part.tool_result) is not None:
             text = RecordedMessage(message.role, "", parts=result.parts).text

@@ -180,10 +180,10 @@ def body_of(request: Request, fallback: Sequence[str], redact: Redact) -> Reques
 
 
 def listing_body(only: Iterable[str]) -> RequestBody:
-    """Return the body under which the tools of an MCP server are recorded.
+    """Return the request body under which the list of an MCP server's tools is recorded.
 
     Args:
-        only: The names of the tools that the call selects; empty for all of them.
+        only: The names of the tools that the call selects; all of them if empty.
     """
     prompt = RecordedMessage("user", "tools/list")
     return RequestBody(messages=(prompt,), params={"only": sorted(only)} if only else {})

@@ -281,13 +281,13 @@ class LineParser(argparse.ArgumentParser):
         return ""
 
     def _repeated(self, words: Sequence[str], value: str) -> str:
-        """Return how to repeat the option before a further value; empty if it is not repeatable."""
+        """Return a hint to repeat the option for another value; empty if it cannot be repeated."""
         before = words[: words.index(value)]
         flag = next((word for word in reversed(before) if word.startswith("-")), "")
         option = self.option(flag.partition("=")[0])
         if not isinstance(getattr(option, "default", None), list):  # see `add_call_option`
             return ""
-        return f"For a further value, repeat the option: `{flag.partition('=')[0]} {value}`."
+        return f"To add a value, repeat the option: `{flag.partition('=')[0]} {value}`."
 
     def _refuse_comment(self, words: Sequence[str]) -> None:
         """Refuse ``# …``, unless it is the value of an option."""

@@ -1,4 +1,4 @@
-"""``tools``: list the MCP servers and their tools."""
+"""The command ``tools``: list the MCP servers and their tools."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_DESCRIPTION = 100
 
 
 def tools(session: Session, args: argparse.Namespace) -> Table[Sequence[str]]:
-    """Show the MCP servers, or start one and show its tools."""
+    """Return a table of the MCP servers; start a server and list its tools if one is named."""
     states = session.pool.mcp_servers(args.name)
     rows: list[Sequence[str]] = [row for state in states for row in _rows(state)]
     notes = [f"`{session.prog} tools NAME` starts a server and lists its tools."]
@@ -28,11 +28,11 @@ def tools(session: Session, args: argparse.Namespace) -> Table[Sequence[str]]:
         notes.append(f"`{session.prog} trust` allows this project's servers; it asks first.")
     if any(state.tools for state in states):
         notes = [
-            "Descriptions and claims are the server's own words, which nothing verifies.",
+            "The descriptions and claims are the server's own words; nothing verifies them.",
             "You are asked before each call.",
         ]
     if not states:
-        notes = ['No MCP servers. Describe one in the settings, [mcp.NAME], or use `gx.mcp("…")`.']
+        notes = ['No MCP servers. Add one to the settings as [mcp.NAME], or use `gx.mcp("…")`.']
     return Table(rows, text_columns("server", "tool", "description", "server claims"), notes)
 
 
@@ -48,5 +48,8 @@ def _rows(state: MCPServerStatus) -> Iterator[tuple[str, ...]]:
 def tools_arguments(parser: LineParser) -> None:
     """Add the arguments of ``tools``: ``[NAME]``."""
     parser.add_argument(
-        "name", nargs="?", metavar="NAME", help="a server to start and list; all if omitted"
+        "name",
+        nargs="?",
+        metavar="NAME",
+        help="start this server and list its tools; omit it to list all servers",
     )

@@ -326,7 +326,7 @@ class _Heartbeat:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         self.waits -= 1
-        # A function of the user that is interrupted raises the second one.
+        # An interrupted user function raises `KeyboardInterrupt`.
         if isinstance(error, (asyncio.CancelledError, KeyboardInterrupt)):
             raise with_short_traceback(error) from None
 
@@ -348,7 +348,7 @@ def interruptible() -> contextlib.AbstractContextManager[None]:
 
 
 async def gather_or_cancel(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Await several coroutines at the same time; if one of them fails, cancel the others."""
+    """Await coroutines concurrently and return their results; if one fails, cancel the others."""
     tasks = [asyncio.ensure_future(each) for each in coroutines]
     try:
         return await asyncio.gather(*tasks)

@@ -1,4 +1,4 @@
-"""Runs blocking functions in a limited number of threads."""
+"""Runs blocking functions in a limited number of threads, with a timeout."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _MAX_OVERDUE = 32
-"""Maximum number of threads whose functions have exceeded their timeout and still run."""
+"""Maximum number of functions that have exceeded their timeout and are still running."""
 
 
 class OverdueThreadsError(Exception):
-    """A function was not called, because too many earlier ones have not ended.
+    """A function was not called, because too many overdue functions are still running.
 
     Attributes:
-        count: Their number.
+        count: The number of overdue functions.
     """
 
     def __init__(self, count: int) -> None:
@@ -29,30 +29,30 @@ class OverdueThreadsError(Exception):
 
 
 class WorkerThreads:
-    """Runs blocking functions in threads, for coroutines of one event loop.
+    """Runs blocking functions in threads, for the coroutines of one event loop.
 
-    A thread cannot be stopped. One whose function exceeds its timeout, or whose call was cancelled,
-    is left to end by itself, and another function takes its place.
+    A thread cannot be stopped. If its function exceeds the timeout, or the call is cancelled, the
+    function is overdue: it runs to its end, and no longer counts towards the maximum.
 
     Args:
-        most: Maximum number of functions that run at a time, without those that are overdue.
+        max_running: Maximum number of functions that run at the same time, besides overdue ones.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, max_running: int) -> None:
         # Changed only on the event loop, so that no lock is needed.
-        self._free = asyncio.Semaphore(most)
+        self._free = asyncio.Semaphore(max_running)
         self._overdue = 0
 
-    async def run(self, function: Callable[[], T], timeout: float) -> T:  # noqa: ASYNC109 - the thread does not end with the wait
-        """Call a function in a thread, as soon as one is free, and return its result.
+    async def run(self, function: Callable[[], T], timeout: float) -> T:  # noqa: ASYNC109 - the thread outlives the wait
+        """Call a function in a thread as soon as one is free, and return its result.
 
         Args:
             function: The function.
-            timeout: Maximum seconds to wait after the function has been called.
+            timeout: Maximum seconds for the function, without the wait for a thread.
 
         Raises:
             TimeoutError: If the function takes longer.
-            OverdueThreadsError: If too many earlier functions have not ended.
+            OverdueThreadsError: If too many overdue functions are still running.
         """
         async with self._free:
             if self._overdue >= _MAX_OVERDUE:

@@ -131,10 +131,10 @@ class RecordedCall:
     """A live call that is recorded when its reply is complete; implements `PlannedCall`.
 
     Args:
-        live: The call.
+        live: The live call.
         cassette: The cassette.
-        slot: Its place in the cassette.
-        prompt: The last message.
+        slot: The place of the call in the cassette.
+        prompt: The last message of the request, whose images in tool results are recorded.
     """
 
     caller = None

@@ -38,17 +38,17 @@ A shorter cycle is not significant. A longer cycle would spread calls over a day
 up.
 """
 
-_MAX_RARE, _OUTWEIGHING = 3.0, 100
-"""Number of refusals that say nothing about a stated limit, unless another follows soon.
+_MAX_RARE, _ACCEPTED_PER_REFUSAL = 3.0, 100
+"""Number of recent refusals up to which a stated limit is still believed.
 
-So many accepted requests outweigh one of them.
+Each accepted request reduces the number; the second value is how many offset one refusal.
 """
 
-_SHORT_CLOSURE, _LONGER = 0.02, 5.0
-"""Seconds to pause after such a refusal, and the factor for each that has not been outweighed."""
+_SHORT_CLOSURE, _CLOSURE_FACTOR = 0.02, 5.0
+"""Seconds to pause after such a refusal, and the factor for each recent refusal before it."""
 
 _MANY = 20
-"""Accepted requests after which a first refusal is not due to calls sent before the limit."""
+"""Accepted requests after which a first refusal cannot be due to calls sent before the limit."""
 
 _BURST = 10
 """Number of requests in a second that may exceed a limit that is not known yet."""
@@ -141,7 +141,7 @@ class Congestion:
         self._refused_since: float | None = None
         self._refused_until = self._last_refused_at = 0.0
         self._last_event, self._last_event_at, self._accepted_at_event = 0, -math.inf, 0
-        self._recent_refusals = 0.0  # those that accepted requests have not outweighed
+        self._recent_refusals = 0.0  # reduced by accepted requests
         # The maximum number of accepted requests in flight since the last refusal, and before it.
         self._peak = self._accepted_peak = 0
         self._is_crowded = False
@@ -233,12 +233,12 @@ class Congestion:
         is_probe = permit is self._probe
         if permit.number > self._last_event or is_probe:
             is_repeated = now - self._last_event_at < _SETTLING
-            # A rare refusal despite a stated limit, for example at the start or by a busy server,
-            # says nothing about the limit, nor do those of a late burst.
+            # Rare refusals despite a stated limit say nothing about the limit: they occur at the
+            # start, if the server is busy, or if requests arrive late and in a burst.
             accepted = self._accepted - self._accepted_at_event
             is_start = not self._last_event and accepted < _MANY
-            recent = max(0.0, self._recent_refusals - accepted / _OUTWEIGHING)
-            # A limit that was learned is lower than the stated one, which thus was wrong before.
+            recent = max(0.0, self._recent_refusals - accepted / _ACCEPTED_PER_REFUSAL)
+            # A learned rate shows that the stated limit was too high before, so it is not trusted.
             is_rare = self.stated_rate is not None and (
                 is_start or recent < (_MAX_RARE if self.rate is None else 1)
             )
@@ -248,7 +248,7 @@ class Congestion:
             if self.closed_until is None and not is_rare:
                 self._reduce(permit, now, is_repeated=is_repeated, is_asked=pause > 0)
             if is_rare and not (is_start or is_probe):
-                self._close(now, _SHORT_CLOSURE * _LONGER**recent, is_pause=True)
+                self._close(now, _SHORT_CLOSURE * _CLOSURE_FACTOR**recent, is_pause=True)
             elif is_repeated or is_probe or is_rare:
                 self._close(now, self._closure, is_pause=False)
                 self._closure = min(2 * self._closure, _LONGEST_CLOSURE)

@@ -330,8 +330,8 @@ class EnginePool(Caller, ToolCaller, RowCaller):
         See also: the guide ``mcp-servers``.
 
         Args:
-            name: A server, or its name, to start and to ask for its tools; if omitted, none is
-                started.
+            name: A server or its name, to start it and list its tools; if omitted, all servers are
+                returned, and none is started.
 
         Raises:
             GatewayError: If the server is unknown, not allowed or cannot be started.

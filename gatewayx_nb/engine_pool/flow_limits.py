@@ -6,15 +6,16 @@ import math
 from collections import deque
 
 _SHARE = 0.98
-"""Share of a limit to use, because server clocks differ."""
+"""Share of a limit to use, because the provider's clock may differ."""
 
 _SHARE_OF_SECOND = 0.99
-"""Share of a second's limit to use in any second, because a provider may count by the second."""
+"""Share of a second's limit to use in any second, because a provider may count each second."""
 
 _SECOND, _LONGEST_SECOND, _SECOND_STEP = 1.01, 1.05, 0.005
-"""Seconds that count as one, at first and at most, and how much each rare refusal adds.
+"""Length of the window that counts as a second: at first, at most, and added per rare refusal.
 
-The time that a request travels varies: two that start a second apart may arrive a bit closer.
+It is longer than a second because network delays vary: two requests that are sent a second apart
+may arrive slightly closer together.
 """
 
 _CATCH_UP, _CATCH_UP_OF_FEW = 0.05, 0.02
@@ -81,7 +82,7 @@ class Bucket:
         return self.limit < _LARGEST
 
     def ease(self) -> None:
-        """Count a second's calls for a bit longer, because travel times vary more than assumed."""
+        """Lengthen the window that counts as a second, because delays vary more than assumed."""
         self._second = min(_LONGEST_SECOND, self._second + _SECOND_STEP)
 
     def rate(self, now: float) -> float:

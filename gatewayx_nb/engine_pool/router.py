@@ -191,7 +191,7 @@ class CallRouter:
         if not self._are_options_checked:
             options = check_options(options)
         if options.get("tools"):
-            # What an earlier map stored is one reply, but a cassette needs each request.
+            # Not `known`, the stored reply of an earlier map: a cassette needs each request.
             return self.tool_host.plan(prompt, options, streamed=streamed)
         check_tool_options(options)
         return self.plan_request(prompt, options, streamed=streamed, known=known)
@@ -259,11 +259,11 @@ class CallRouter:
         self._refresh_if_due()
         checked = check_options(options)
         if tools := checked.get("tools"):
-            checked["tools"] = self.tool_host.servers.known(tools)
+            checked["tools"] = self.tool_host.servers.expand_listed(tools)
         return self._planner.plan(prompt, checked, streamed=True)
 
     def list_server(self, server: MCPServer) -> Coroutine[Any, Any, MCPServerStatus]:
-        """Return the coroutine that returns an MCP server with its tools."""
+        """Return a coroutine whose result is the status of an MCP server with its tools."""
         self._refresh_if_due()
         return self.tool_host.servers.list_tools(server, self.redactor())
 

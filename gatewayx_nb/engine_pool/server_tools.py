@@ -1,4 +1,4 @@
-"""Calls whose tools come from MCP servers, which are asked for them when the call runs."""
+"""Calls with the tools of MCP servers, which list them when the call runs."""
 
 from __future__ import annotations
 
@@ -43,10 +43,10 @@ if TYPE_CHECKING:
 
 
 class ServerTools:
-    """Asks MCP servers for their tools, or takes them from the open cassette.
+    """Resolves MCP servers to their tools, by asking the server or from the open cassette.
 
     Args:
-        router: Has the open cassette.
+        router: The router, which has the open cassette.
         servers: The pool's servers.
     """
 
@@ -59,7 +59,7 @@ class ServerTools:
         options: CallOptions,
         redact: Callable[[str], str],
     ) -> tuple[Tool, ...]:
-        """Return tools with those of each server in its place.
+        """Return the tools of a call, with each server replaced by its tools.
 
         Args:
             tools: The functions and servers of a call.
@@ -67,7 +67,7 @@ class ServerTools:
             redact: Masks the keys of the pool in a text.
 
         Raises:
-            GatewayError: If a server cannot be used, or a cassette does not have its tools.
+            GatewayError: If a server cannot be used, or the cassette does not have its tools.
             UsageError: If two tools have the same name.
         """
         expanded: list[Tool] = []
@@ -80,8 +80,8 @@ class ServerTools:
         check_names(expanded)
         return tuple(expanded)
 
-    def known(self, tools: object) -> tuple[Tool, ...]:
-        """Return tools with those that each server has listed before; no server is started.
+    def expand_listed(self, tools: object) -> tuple[Tool, ...]:
+        """Replace each server by the tools that it has listed before; start no server.
 
         Raises:
             UsageError: If a server has not listed its tools yet.
@@ -103,7 +103,10 @@ class ServerTools:
         return tuple(expanded)
 
     async def list_tools(self, server: MCPServer, redact: Callable[[str], str]) -> MCPServerStatus:
-        """Return a server with its tools; it is started, unless a cassette is replayed."""
+        """Return the status of a server with its tools.
+
+        The server is started, unless a cassette is replayed.
+        """
         listed = await self._listed(server, {}, redact)
         state = next((each for each in self._servers.states() if each.server == server), None)
         if state is None or self._router.replayed_cassette:
@@ -155,12 +158,12 @@ class ServerTools:
 
 
 class ServerToolCall:
-    """A call with tools that are known only when it runs; implements `PlannedCall`.
+    """A call whose tools are known only when it runs; implements `PlannedCall`.
 
     Args:
         portal: The event loop on which the call runs.
         expand: Returns the tools.
-        plan: Returns the call with these tools, whose functions run on the given thread.
+        plan: Plans the call, with the tools and the thread in which plain functions run.
         reference: The model to call; empty for the default model.
     """
 
@@ -185,7 +188,7 @@ class ServerToolCall:
         return cast("PartialReply", self._partial)
 
     async def run(self, emit: ChunkHandler | None = None) -> Reply:
-        """Ask the servers for their tools, and make the call.
+        """Ask the servers for their tools, then make the call.
 
         Raises:
             GatewayError: If a server cannot be used, or a request fails.
@@ -201,7 +204,7 @@ class ServerToolCall:
         if self._call is not None:
             return self._call.closed_error()
         return TransportError(
-            "the pool was closed while MCP servers were asked for their tools.",
+            "the pool was closed while MCP servers were listing their tools.",
             hint=Hint("run_again"),
             code="closed",
         )
@@ -212,13 +215,13 @@ class ServerToolCall:
 
 
 class _LatePartial:
-    """The partial answer of a call, which is empty before the call has its tools."""
+    """The partial answer of a call, which is empty until the call has its tools."""
 
     def __init__(self, empty: PartialReply) -> None:
         object.__setattr__(self, "_current", empty)
 
     def begin(self, partial: PartialReply) -> None:
-        """Show the answer of a call from now on; its clock started earlier."""
+        """Show the answer of a call from now on, and keep the earlier start time."""
         partial.started = self._current.started
         object.__setattr__(self, "_current", partial)
 

@@ -1,4 +1,4 @@
-"""Plans calls with tools, and gives them what they need from a pool."""
+"""Plans calls with tools, and provides what they need from the pool."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.tools import Approve
 
 _WORKERS = 32
-"""Maximum number of functions of a map that run at a time."""
+"""Maximum number of functions of a map that run at the same time."""
 
 
 class PoolToolHost:
@@ -37,12 +37,12 @@ class PoolToolHost:
 
     Args:
         router: Plans the requests, live, replayed or recorded.
-        planner: Has the settings, the conversations and the event loops.
+        planner: The planner, which has the settings, the conversations and the event loops.
         for_rows: Whether the calls are those of a map.
 
     Attributes:
         workers: The threads in which the functions of a map run; ``None`` for other calls.
-        servers: The tools of MCP servers.
+        servers: Resolves MCP servers to their tools.
     """
 
     def __init__(self, router: CallRouter, planner: LivePlanner, *, for_rows: bool = False) -> None:
@@ -51,7 +51,7 @@ class PoolToolHost:
         self.slot = planner.chats.slot
         self.workers = WorkerThreads(_WORKERS) if for_rows else None
         if for_rows:
-            redact = router.redactor()  # the rows share it, so that they look the keys up once
+            redact = router.redactor()  # shared by the rows, so that the keys are looked up once
             self.redactor = lambda: redact
         self.servers = ServerTools(router, planner.servers)
         self._tools: dict[str, Tool] = {}
@@ -64,13 +64,13 @@ class PoolToolHost:
         streamed: bool,
         **continued: Any,  # noqa: ANN401 - of `ToolLoop`
     ) -> PlannedCall:
-        """Return a call with tools, some of which MCP servers may have; see `CallRouter.plan`.
+        """Plan a call with tools, which may include MCP servers; see `CallRouter.plan`.
 
         Args:
             prompt: The prompt.
             options: Normalized options, with tools.
             streamed: Whether the caller receives the answer as it arrives.
-            **continued: The reply and the results with which a call is continued.
+            **continued: ``resumed`` and ``submitted`` of `ToolLoop`, to continue a call.
 
         Raises:
             UsageError: If an option is invalid.
@@ -97,7 +97,7 @@ class PoolToolHost:
     def plan_resumed(
         self, reply: Reply, options: CallOptions, results: Mapping[str, object] | None
     ) -> PlannedCall:
-        """Return the call that continues a reply with open tool calls; see `ToolCaller.resume`.
+        """Plan the call that continues a reply with open tool calls; see `ToolCaller.resume`.
 
         Raises:
             UsageError: If a tool is unknown.
@@ -114,12 +114,12 @@ class PoolToolHost:
 
     @property
     def approve(self) -> Approve:
-        """Who permits calls that need permission, if the caller does not say."""
+        """The default of the option ``approve``."""
         return self._planner.config.settings.tools.approve
 
     @property
     def tool_timeout(self) -> float:
-        """Seconds for a tool; see `tools.ToolHost.tool_timeout`."""
+        """Maximum seconds for a function; see `tools.ToolHost.tool_timeout`."""
         return self._planner.config.settings.tools.timeout
 
     def known_call(self, reply: Reply) -> KnownCall:
@@ -150,10 +150,11 @@ class PoolToolHost:
         return cassette.recorded_results(self._router.cassette_key(reference, body))
 
     def check(self, options: CallOptions) -> None:
-        """Check the options for tools, which must not permit what the settings forbid.
+        """Check the options for tools.
 
         Raises:
-            UsageError: If they do, or an option does not apply to the tools.
+            UsageError: If an option does not apply to the tools, or ``approve`` permits what the
+                settings forbid.
         """
         check_tool_options(options)
         if self.approve == "never" and options.get("approve") not in (None, "never"):

@@ -326,7 +326,7 @@ def _messages(request: Request) -> Iterator[dict[str, Any]]:
                 turn_request = replace(request, system=None, messages=turns)
                 results = [result for turn in turns for result in turn.tool_results]
                 rows = map(_with_plan, chat_messages(turn_request))
-                # The images follow in a user message, which has no result.
+                # Images follow in an extra user message, which no result belongs to.
                 for row, result in itertools.zip_longest(rows, results):
                     yield _with_documents(row, result) if result else row
 
@@ -345,7 +345,7 @@ def _with_plan(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_documents(message: dict[str, Any], result: ToolResult) -> dict[str, Any]:
-    """Return a message with the texts of a tool result as documents, which the answer can cite.
+    """Return a tool message with its texts as documents, which the answer can cite.
 
     https://docs.cohere.com/docs/tool-use-citations
     """
@@ -357,10 +357,10 @@ def _with_documents(message: dict[str, Any], result: ToolResult) -> dict[str, An
 
 
 def _document(text: str) -> dict[str, Any]:
-    """Return a text as the JSON object of a document: itself if it is one."""
+    """Return the text as a document: decoded if it is a JSON object, otherwise as ``output``."""
     try:
         bounded_json.check_values(text)
-        return msgspec.json.decode(text, type=dict[str, Any])  # which refuses NaN, as Cohere does
+        return msgspec.json.decode(text, type=dict[str, Any])  # rejects NaN, as Cohere does
     except (ValueError, RecursionError):
         return {"output": text}
 

@@ -87,9 +87,9 @@ def gemini_config(request: Request) -> dict[str, Any] | None:
 
 
 def chosen_tools(request: Request) -> list[dict[str, Any]] | None:
-    """Return the ``tools`` of Cohere's Chat API and of llama.cpp, which cannot name one to call.
+    """Return the ``tools`` for Cohere's Chat API and llama.cpp.
 
-    If ``tool_choice`` is the name of a tool, only that one is declared.
+    Their ``tool_choice`` cannot name a tool, so if a tool is chosen, only that one is declared.
     """
     tools = chat_tools(request)
     if tools is None or _is_word(request.tool_choice):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _FORBIDDEN = (Secret,)
 _SERVER = "mcp:"
-"""The beginning of the name of an MCP server in the settings."""
+"""The prefix of ``--tools mcp:NAME``, an MCP server in the settings."""
 
 _MAX_SHOWN = 60
 """Maximum number of characters of a file's name in an error message."""
@@ -129,9 +129,10 @@ class NotebookValues:
             raise UsageError(f"`--schema {expression}`: {error.message}", hint=error.hint) from None
 
     def tools(self, names: Iterable[str]) -> tuple[Tool | MCPServer, ...]:
-        """Return the functions in ``--tools``: variables, which may be lists, or attributes.
+        """Return the functions and MCP servers in ``--tools``.
 
-        ``mcp:NAME`` is an MCP server in the settings.
+        A name is a variable, whose value may be a list, or an attribute. ``mcp:NAME`` is an MCP
+        server in the settings.
 
         Raises:
             UsageError: If a name is undefined, or its value is not a function that a model can
@@ -158,7 +159,7 @@ class NotebookValues:
 
 
 def tool_names(namespace: Mapping[str, object]) -> list[str]:
-    """Return the names of a notebook's functions."""
+    """Return the names of a notebook's functions and MCP servers."""
     names = prompts.own_names(namespace)
     return [
         name

@@ -1,6 +1,6 @@
-"""Connects to MCP servers: their processes, their tools and the results of calls.
+"""The MCP client: server processes, connections, tools and their results.
 
-Only this package uses the official SDK, `mcp`, which it imports on first use.
+Only this package imports the official SDK, `mcp`, on first use.
 """
 
 from gatewayx_nb.mcp_client.declarations import MCPTool, decode_tools, encode_tools

@@ -1,4 +1,4 @@
-"""The tools that a server lists, as a model sees them."""
+"""The tools of an MCP server: names, limits, and the selection that a call uses."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.mcp_server import MCPServer
 
 MAX_TOOLS = 128
-"""Maximum number of tools of one server in a call; OpenAI takes no more."""
+"""Maximum number of tools of one server in a call, which is OpenAI's limit."""
 
 _MAX_SIZE = 100_000
-"""Maximum number of characters of a tool's description and parameters, as JSON."""
+"""Maximum length of a tool's description and parameters as JSON, in characters."""
 
 _MAX_DEPTH = 64
 """Maximum nesting of a tool's parameters."""
@@ -34,14 +34,14 @@ _HINTS = {"read_only_hint": "read-only", "destructive_hint": "destructive"}
 
 @dataclass(frozen=True, slots=True)
 class MCPTool:
-    """A tool as a server lists it.
+    """A tool that an MCP server lists.
 
     Attributes:
-        name: The name that the server uses.
-        description: What the server says about the tool.
+        name: Its name on the server; models see it with the name of the server as a prefix.
+        description: The server's description of the tool.
         parameters: JSON Schema of the arguments.
-        claims: What the server says about the effects of the tool, such as ``read-only``, in its
-            own words. Nothing verifies that, and nothing depends on it.
+        claims: What the server claims about the effects of the tool: ``"read-only"``,
+            ``"destructive"``, both or nothing. Nothing verifies a claim or depends on one.
     """
 
     name: str
@@ -51,16 +51,16 @@ class MCPTool:
 
     @property
     def digest(self) -> str:
-        """The digest of the name, the description and the parameters, which the user allows."""
+        """Digest of the name, the description and the parameters; it identifies an allowed tool."""
         text = json.dumps([self.name, self.description, self.parameters], sort_keys=True)
         return hashlib.blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
 
 
 def full_name(server: str, name: str) -> str:
-    """Return the name by which a model calls a tool: the server's name, two underscores, its own.
+    """Return the name by which a model calls a tool: ``SERVER__TOOL``.
 
-    All providers accept it. A name with other characters, or that is too long, ends with a digest,
-    so that two names of a server stay different.
+    The result is a name that every provider accepts. If the tool's name is too long or has invalid
+    characters, it is shortened, and a digest of the original keeps it unique.
 
     >>> full_name("time", "now"), full_name("files", "read file")
     ('time__now', 'files__read_file_5be5c4bb')
@@ -74,7 +74,7 @@ def full_name(server: str, name: str) -> str:
 
 
 def read_listing(listed: Iterable[Any]) -> list[MCPTool]:
-    """Return the tools of a server's answer, which the SDK has parsed."""
+    """Convert the SDK's tools to `MCPTool` objects."""
     return [
         MCPTool(
             tool.name,
@@ -90,17 +90,17 @@ def _claims(annotations: Any) -> str:  # noqa: ANN401 - of the SDK
     return ", ".join(word for name, word in _HINTS.items() if getattr(annotations, name, None))
 
 
-def selected(server: MCPServer, only: Sequence[str], tools: Sequence[MCPTool]) -> list[MCPTool]:
-    """Return the tools that a call uses.
+def select_tools(server: MCPServer, only: Sequence[str], tools: Sequence[MCPTool]) -> list[MCPTool]:
+    """Return the tools of a server that a call uses.
 
     Args:
         server: The server.
-        only: The names to use; empty for all of them.
+        only: The names of the tools to use; all of them if empty.
         tools: The tools that the server lists.
 
     Raises:
-        UsageError: If a name is unknown, or the tools are too many.
-        ConfigError: If a tool cannot be passed to a model.
+        UsageError: If a name is unknown, or there are more than `MAX_TOOLS` tools.
+        ConfigError: If a tool is listed twice or cannot be declared to a model.
     """
     known = [tool.name for tool in tools]
     if unknown := [name for name in only if name not in known]:
@@ -116,7 +116,7 @@ def selected(server: MCPServer, only: Sequence[str], tools: Sequence[MCPTool]) -
         raise UsageError(
             f"the MCP server {server.name!r} has {len(chosen):,} tools, and a call takes at most"
             f" {MAX_TOOLS}.",
-            hint="Choose some of them: `only=[…]`.",
+            hint="Select some of them with `only=[…]`.",
             topic="mcp-tools",
         )
     names: set[str] = set()
@@ -133,13 +133,13 @@ def _unusable(server: MCPServer, tool: MCPTool, problem: str) -> ConfigError:
     name = plain(shorten(tool.name, 60))
     return ConfigError(
         f"the tool {name!r} of the MCP server {server.name!r} {problem}.",
-        hint="Choose other tools: `only=[…]`.",
+        hint="Select other tools with `only=[…]`.",
         topic="mcp-tools",
     )
 
 
 def _problem(tool: MCPTool) -> str:
-    """Return why a tool cannot be passed to a model; empty if it can."""
+    """Return why a tool cannot be declared to a model; empty if it can."""
     schema = tool.parameters
     if not tool.name.strip():
         return "has no name"
@@ -170,7 +170,7 @@ def _depth(value: object) -> int:
 
 
 def encode_tools(tools: Iterable[MCPTool]) -> str:
-    """Return tools as JSON, for a cassette."""
+    """Encode tools as JSON, as cassettes store them."""
     fields = ("name", "description", "parameters", "claims")
     return json.dumps(
         [{name: value for name in fields if (value := getattr(tool, name))} for tool in tools],
@@ -179,10 +179,10 @@ def encode_tools(tools: Iterable[MCPTool]) -> str:
 
 
 def decode_tools(text: str) -> list[MCPTool]:
-    """Return the tools in a cassette.
+    """Decode tools that `encode_tools` has encoded.
 
     Raises:
-        ValueError: If the text does not contain tools.
+        ValueError: If the text is not a list of tools.
     """
     try:
         return [MCPTool(**values) for values in bounded_json.loads(text)]  # type: ignore[attr-defined]

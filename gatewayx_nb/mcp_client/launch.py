@@ -1,4 +1,4 @@
-"""How to start or reach a server: its command or URL, its environment and its secrets."""
+"""Resolve what is needed to start or contact a server: command or URL, environment, secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Config
 
 START_TIMEOUT = 60.0
-"""Seconds for a server to start; a runner such as ``uvx`` downloads it first."""
+"""Maximum seconds for a server to start; a runner such as ``uvx`` may download it first."""
 
 _INHERITED = (
     *("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ"),
@@ -27,24 +27,24 @@ _INHERITED = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
     *("APPDATA", "LOCALAPPDATA", "PATHEXT", "SYSTEMDRIVE", "SYSTEMROOT", "USERPROFILE"),
 )
-"""The variables that every server receives; none contains a key."""
+"""Environment variables that every server inherits; none of them contains a key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """A server that may be started.
+    """What is needed to start or contact a server, which the user has allowed if necessary.
 
     Attributes:
         name: The server's name.
-        command: The command; empty for a URL.
-        url: The URL; empty for a command.
-        only: The names of the tools to use; empty for all of them.
+        command: The command and its arguments; empty if the server has a URL.
+        url: The URL; empty if the server has a command.
+        only: The names of the tools to use; all of them if empty.
         env: The environment of the command.
-        cwd: The folder in which the command runs; the current one if ``None``.
-        key: The key for the URL; empty if there is none.
+        cwd: The working directory of the command; the current one if ``None``.
+        key: The bearer token for the URL; empty if there is none.
         network: The network settings for the URL.
-        timeout: Seconds for the server to start.
-        secrets: The values that must not be shown.
+        timeout: Maximum seconds for the server to start.
+        secrets: The values to mask in messages and to withhold in results.
     """
 
     name: str
@@ -60,9 +60,9 @@ class Launch:
 
 
 def key_engine(name: str) -> str:
-    """Return the name under which the key for a server with a URL is stored.
+    """Return the engine name under which the key store has the key for a server with a URL.
 
-    Its variable is ``GATEWAYX_MCP_MY_SEARCH_API_KEY`` for the server ``my-search``.
+    For the server ``my-search``, the variable is ``GATEWAYX_MCP_MY_SEARCH_API_KEY``.
 
     >>> key_engine("my-search")
     'mcp_my_search'
@@ -70,13 +70,14 @@ def key_engine(name: str) -> str:
     return f"mcp_{name.replace('-', '_')}"
 
 
-def launch_of(server: MCPServer, config: Config) -> Launch:
-    """Return how to start a server.
+def resolve_launch(server: MCPServer, config: Config) -> Launch:
+    """Return what is needed to start or contact a server.
 
     Raises:
-        UsageError: If the settings do not have it.
-        ConfigError: If a variable that it receives is not set.
-        TrustError: If the project describes it, and the user has not allowed that.
+        UsageError: If the settings have no server of this name.
+        ConfigError: If an environment variable that the server needs is not set.
+        TrustError: If the project's settings describe the server or the network, and the user has
+            not allowed that.
     """
     if server.is_in_settings:
         row = config.settings.mcp.get(server.name)
@@ -139,7 +140,7 @@ def _check_trust(name: str, config: Config) -> None:
 
 
 def _check_network(name: str, url: str, config: Config) -> None:
-    """Check that the user has allowed the project's network settings, if they apply."""
+    """Check that the user has allowed the project's network settings that apply to the URL."""
     needed = () if is_local_url(url) else config.network_permissions(f"mcp:{name}")
     missing = [each for each in needed if not config.may(each)]
     if missing:

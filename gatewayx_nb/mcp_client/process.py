@@ -1,4 +1,4 @@
-"""A server that is a process: its streams, the noise in them, and its end."""
+"""The process of a server: its start, its streams and its termination."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from gatewayx_nb.mcp_client.launch import Launch
 
 MAX_MESSAGE = 16 << 20
-"""Maximum number of bytes of a message from a server."""
+"""Maximum size of a message from a server, in bytes."""
 
 _GUARD = Path(__file__).with_name("process_guard.py")
 _CHUNK = 1 << 16
 _LOG_LINES = 20
 _MAX_LOG_LINE = 2_000
 _GRACE = 0.5
-"""Seconds for a server to end by itself after its input has been closed."""
+"""Seconds for a server to exit after its input has been closed, or it has been signalled."""
 
 _STATUS_WAIT = 1.0
-"""Seconds to wait for the status of a server whose output has ended."""
+"""Maximum seconds to wait for the exit status of a server that has closed its output."""
 
 
 class TooLargeError(Exception):
@@ -39,18 +39,18 @@ class TooLargeError(Exception):
 
 
 class InvalidMessageError(Exception):
-    """A server has sent a message that cannot be read, so that a request has no answer."""
+    """A server has sent a message that cannot be parsed, so a request will not be answered."""
 
 
 class ServerProcess:
     """The process of a server.
 
     Args:
-        launch: The server.
+        launch: How to start the server.
 
     Attributes:
-        has_ended: Whether the server's output has ended, so that it can no longer answer.
-        failure: Why the connection was given up; ``None`` if the server has ended by itself.
+        has_ended: Whether the server has closed its output, so that it can no longer answer.
+        failure: The exception that ended the connection; ``None`` if the server closed it.
     """
 
     def __init__(self, launch: Launch) -> None:
@@ -62,29 +62,29 @@ class ServerProcess:
 
     @property
     def status(self) -> int | None:
-        """The status with which the command has ended; ``None`` while it runs."""
+        """The exit status of the command; ``None`` while it runs."""
         return self._process.returncode if self._process else None
 
     @property
     def problem(self) -> str:
-        """Why the server cannot be used, without its own words."""
+        """Why the server cannot be used, without any text from the server."""
         if isinstance(self.failure, TooLargeError):
             return f"sent a message of more than {MAX_MESSAGE >> 20} MiB"
         if isinstance(self.failure, InvalidMessageError):
             return "sent a message that cannot be read"
-        if self.status == NOT_FOUND and not self.last_words:
+        if self.status == NOT_FOUND and not self.last_log_line:
             return "cannot start: its command was not found"
-        if self.status == NOT_EXECUTABLE and not self.last_words:
+        if self.status == NOT_EXECUTABLE and not self.last_log_line:
             return "cannot start: its command is not executable"
         return "ended" if self.status is None else f"ended with status {self.status}"
 
     @property
-    def last_words(self) -> str:
-        """The last line that the server has written to its standard error."""
+    def last_log_line(self) -> str:
+        """The last line that the server wrote to standard error; empty if there is none."""
         return next((line for line in reversed(self._log) if line.strip()), "").strip()
 
     async def wait(self) -> None:
-        """Wait a moment for the status and the last words of a server whose output has ended."""
+        """Wait for the exit status and the log of a server that has closed its output."""
         if self._process is not None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asyncio.shield(self._process.wait()), _STATUS_WAIT)
@@ -92,10 +92,10 @@ class ServerProcess:
 
     @contextlib.asynccontextmanager
     async def streams(self) -> AsyncIterator[Any]:
-        """Start the server, and yield the streams that the SDK uses; end it afterwards.
+        """Start the server, yield the streams for the SDK, and terminate the server on exit.
 
         Raises:
-            OSError: If no process can be started.
+            OSError: If the process cannot be started.
         """
         import anyio
 
@@ -121,7 +121,7 @@ class ServerProcess:
                 lifeline.close()
                 for task in tasks:
                     task.cancel()
-                # What the server has started may still have its pipes.
+                # Processes that the server has started may still hold the pipes open.
                 process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001 - as the SDK does
                 for stream in (to_session, from_server, to_server, from_session):
                     stream.close()
@@ -136,7 +136,7 @@ class ServerProcess:
             env=dict(launch.env),
             cwd=launch.cwd,
         )
-        if sys.platform == "win32":  # there are no process groups; the end of the input must do
+        if sys.platform == "win32":  # without process groups, closing the input must suffice
             return await start(*launch.command)
         guard = (sys.executable, "-I", str(_GUARD), str(lifeline.child_end))
         return await start(
@@ -144,7 +144,7 @@ class ServerProcess:
         )
 
     async def _read(self, process: asyncio.subprocess.Process, session: Any) -> None:  # noqa: ANN401
-        """Pass the server's messages to the session; lines that are no messages are skipped."""
+        """Pass the server's messages to the session, and skip all other lines."""
         from mcp.shared.message import SessionMessage
         from mcp_types import jsonrpc_message_adapter
 
@@ -152,7 +152,7 @@ class ServerProcess:
         try:
             async for line in _lines(process.stdout):
                 if not line.lstrip().startswith(b"{"):
-                    continue  # a server may print to its output
+                    continue  # servers may print other text to standard output
                 try:
                     message = jsonrpc_message_adapter.validate_json(line, by_name=False)
                 except ValueError as error:
@@ -160,7 +160,7 @@ class ServerProcess:
                         continue
                     raise InvalidMessageError from error
                 await session.send(SessionMessage(message))
-        except Exception as error:  # noqa: BLE001 - a broken pipe, or the session has been closed
+        except Exception as error:  # noqa: BLE001 - a broken pipe or a closed session
             self.failure = error
         finally:
             self.has_ended = True
@@ -178,7 +178,7 @@ class ServerProcess:
                     await process.stdin.drain()
 
     async def _read_log(self, process: asyncio.subprocess.Process) -> None:
-        """Keep the last lines of the server's standard error."""
+        """Keep the last lines that the server writes to standard error."""
         assert process.stderr is not None  # noqa: S101 - it is a pipe
         rest = b""
         while chunk := await process.stderr.read(_CHUNK):
@@ -192,7 +192,7 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
     """Yield the lines of a stream.
 
     Raises:
-        TooLargeError: If a line is too long.
+        TooLargeError: If a line has more than `MAX_MESSAGE` bytes.
     """
     pieces: list[bytes] = []
     size = 0
@@ -208,7 +208,7 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 
 async def _end(process: asyncio.subprocess.Process, lifeline: _Lifeline) -> None:
-    """End the process: close its input, and then its lifeline, which ends all that it started."""
+    """Terminate the process: close its input, then its lifeline, and finally kill its group."""
     if process.stdin is not None:
         process.stdin.close()
     with contextlib.suppress(TimeoutError):
@@ -222,7 +222,7 @@ async def _end(process: asyncio.subprocess.Process, lifeline: _Lifeline) -> None
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:
-    """Kill the process and all that it has started."""
+    """Kill the process and those that it has started."""
     if process.returncode is not None:
         return
     with contextlib.suppress(OSError):
@@ -233,7 +233,7 @@ def _kill(process: asyncio.subprocess.Process) -> None:
 
 
 class _Lifeline:
-    """A pipe whose end the process guard notices when this process ends in whatever way."""
+    """A pipe that closes when this process ends for any reason, so that the guard notices."""
 
     def __init__(self) -> None:
         self.child_end, self._own_end = os.pipe()
@@ -244,7 +244,7 @@ class _Lifeline:
         self._close(self.child_end)
 
     def close(self) -> None:
-        """Close the other end, upon which the process guard ends the server."""
+        """Close the other end, so that the process guard terminates the server."""
         self._close(self._own_end)
 
     def _close(self, end: int) -> None:

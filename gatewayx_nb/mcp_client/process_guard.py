@@ -1,9 +1,9 @@
-"""Runs a command, and ends it with the process that started this one, even if that is killed.
+"""Run a command, and terminate it when the parent process ends, even if the parent is killed.
 
-It is run as a file, not imported. The first argument is the number of an inherited pipe, whose
-other end only the parent has: it closes when the parent ends, in whatever way. The other arguments
-are the command, which inherits the standard streams. Both are in a process group of their own, so
-that whatever the command has started ends with it.
+This file is run as a script. The first argument is the file descriptor of an inherited pipe. Only
+the parent has the other end, so the pipe closes when the parent ends for any reason. The remaining
+arguments are the command, which inherits the standard streams. The script and the command have
+their own process group, so that all processes that the command has started end with it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import threading
 import time
 
 GRACE = 2.0
-"""Seconds between the request to end and the kill."""
+"""Seconds between SIGTERM and SIGKILL."""
 
 NOT_FOUND = 127
 """Status if the command does not exist, as in a shell."""
@@ -27,7 +27,7 @@ NOT_EXECUTABLE = 126
 
 
 def _end_with_parent(pipe: int) -> None:
-    os.read(pipe, 1)  # nothing is ever written, so this returns at the end of the parent
+    os.read(pipe, 1)  # nothing is ever written, so this returns when the parent has ended
     _signal_group(signal.SIGTERM)
     time.sleep(GRACE)
     _signal_group(signal.SIGKILL)
@@ -50,12 +50,12 @@ def main() -> int:
         return NOT_FOUND
     except OSError:
         return NOT_EXECUTABLE
-    # Otherwise, the server's end would not close the pipes to the kernel.
+    # Otherwise, the pipes to the parent would stay open when the command ends.
     for stream in (0, 1, 2):
         os.close(stream)
     threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
     status = child.wait()
-    _signal_group(signal.SIGTERM)  # whatever the server has left
+    _signal_group(signal.SIGTERM)  # processes that the server has left behind
     return status if status >= 0 else 128 - status
 
 

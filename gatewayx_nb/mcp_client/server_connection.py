@@ -1,4 +1,4 @@
-"""The connection to one server: started on first use, and again after it has ended."""
+"""The connection to one server, which is started on first use and again after it has ended."""
 
 from __future__ import annotations
 
@@ -24,43 +24,49 @@ if TYPE_CHECKING:
     from gatewayx_nb.mcp_client.launch import Launch
 
 THREAD = "gatewayx mcp"
-"""Name of the thread on which all connections run."""
+"""Name of the thread on which the event loop of all connections runs."""
 
 _MAX_PAGES = 100
-"""Maximum number of pages of a list of tools."""
+"""Maximum number of pages of a server's list of tools."""
 
 _MAX_LISTED = 10_000
 """Maximum number of tools that a server may list."""
 
 _LIST_TIMEOUT = 30.0
-"""Seconds for a server to list its tools."""
+"""Maximum seconds for a server to list its tools."""
 
 _CHECK_TIMEOUT = 2.0
-"""Seconds for a server to show that it is not busy with a call that was stopped."""
+"""Maximum seconds for a server to answer after a call was stopped, before it counts as busy."""
 
 _CLOSE_TIMEOUT = 2.0
-"""Seconds for a connection to close."""
+"""Maximum seconds for a connection to close."""
 
-_MAX_WORDS = 200
-"""Maximum number of characters of a server's own words in an error."""
+_MAX_QUOTED = 200
+"""Maximum number of characters of a server's text in an error."""
 
 
 class _ServerError(Exception):
-    """What happened to a server, and its own words about it, which may contain keys."""
+    """A failure of a server.
 
-    def __init__(self, problem: str, words: str = "") -> None:
+    Attributes:
+        problem: What happened, in our words.
+        detail: The server's own text about it, which may contain keys; empty if there is none.
+    """
+
+    def __init__(self, problem: str, detail: str = "") -> None:
         super().__init__(problem)
-        self.problem, self.words = problem, words
+        self.problem, self.detail = problem, detail
 
 
 class ServerConnection:
-    """The connection to a server. All methods run on the event loop that owns it.
+    """The connection to a server. All methods run on the event loop of the connections.
 
     Args:
-        launch: How to start the server.
+        launch: How to start or contact the server.
     """
 
-    # It must not keep the pool alive, so the function that masks the pool's keys is an argument.
+    # Methods receive the function that masks the pool's keys as an argument, because the
+    # connection must not keep the pool alive.
 
     def __init__(self, launch: Launch) -> None:
         self.launch = launch
@@ -73,7 +79,7 @@ class ServerConnection:
 
     @property
     def is_running(self) -> bool:
-        """Whether the server has been started, and has not ended."""
+        """Whether the server has started and has not ended."""
         is_up = self._client is not None and self._client.done() and not self._has_ended
         return is_up and not (self._client.cancelled() or self._client.exception())  # type: ignore[union-attr]
 
@@ -81,10 +87,11 @@ class ServerConnection:
         """Return the tools that the server lists now.
 
         Args:
-            mask: Masks the keys of the pool in an error.
+            mask: Masks the keys of the pool in a message.
 
         Raises:
-            GatewayError: If the server cannot be started or does not answer.
+            GatewayError: If the server cannot be started, fails, lists too many tools, or does not
+                answer within 30 s.
         """
         client = await self._connected(mask)
         tools: list[MCPTool] = []
@@ -98,34 +105,34 @@ class ServerConnection:
                     if not cursor or len(tools) > _MAX_LISTED:
                         break
         if cursor:
-            problem = f"lists more than {_MAX_LISTED:,} tools, or an endless list"
+            problem = f"lists more than {_MAX_LISTED:,} tools or {_MAX_PAGES} pages"
             raise self._error(_ServerError(problem), mask)
         return tools
 
     async def call(self, tool: str, arguments: dict[str, Any], mask: Callable[[str], str]) -> Any:  # noqa: ANN401 - of the SDK
-        """Call a tool, and return its result.
+        """Call a tool, and return its result as the SDK's ``CallToolResult``.
 
         Args:
-            tool: The name that the server uses.
-            arguments: The arguments.
-            mask: Masks the keys of the pool in an error.
+            tool: The name of the tool on the server.
+            arguments: The arguments, as JSON values.
+            mask: Masks the keys of the pool in a message.
 
         Raises:
-            GatewayError: If the server cannot be started, or does not answer.
+            GatewayError: If the server cannot be started or fails.
         """
         client = await self._connected(mask)
         types = _import_sdk(self.launch.name).types
         params = types.CallToolRequestParams(name=tool, arguments=arguments)
-        async with self._errors(mask), self._stoppable():
-            # The SDK's own method also checks the result against the server's schema, whose regular
-            # expressions could block the process.
+        async with self._errors(mask), self._note_cancellation():
+            # `client.call_tool` would also validate the result with the server's schema, whose
+            # regular expressions could block the process.
             return await client.session.send_request(
                 types.CallToolRequest(params=params), types.CallToolResult
             )
 
     @contextlib.asynccontextmanager
-    async def _stoppable(self) -> AsyncIterator[None]:
-        """Note that a call was stopped: the server is told, but may go on and answer nothing."""
+    async def _note_cancellation(self) -> AsyncIterator[None]:
+        """Note that a call was stopped: the server is notified, but may be busy and not answer."""
         try:
             yield
         except asyncio.CancelledError:
@@ -133,7 +140,7 @@ class ServerConnection:
             raise
 
     async def _check_if_busy(self, client: asyncio.Future[Any]) -> None:
-        """Mark the connection as broken if the server is busy with a call that was stopped."""
+        """Mark the connection as broken if the server is still busy with a stopped call."""
         self._may_be_busy = False
         try:
             async with asyncio.timeout(_CHECK_TIMEOUT):
@@ -141,11 +148,11 @@ class ServerConnection:
         except asyncio.CancelledError:
             self._may_be_busy = True
             raise
-        except BaseException:  # noqa: BLE001 - whatever is wrong, a new connection is better
+        except BaseException:  # noqa: BLE001 - after any failure, a new connection is better
             self._is_broken = True
 
     async def close(self) -> None:
-        """End the server."""
+        """Close the connection, and terminate the server if it is a process."""
         owner, self._owner, self._client = self._owner, None, None
         self._stop.set()
         if owner is not None and not owner.done():
@@ -159,7 +166,7 @@ class ServerConnection:
         return is_over or (self._process is not None and self._process.has_ended)
 
     async def _connected(self, mask: Callable[[str], str]) -> Any:  # noqa: ANN401 - the client
-        """Return the client; start the server if it does not run."""
+        """Return the connected client; start the server if it is not running."""
         async with self._lock:
             client = await self._started()
         try:
@@ -168,20 +175,20 @@ class ServerConnection:
             raise self._error(failure, mask) from None
 
     async def _started(self) -> asyncio.Future[Any]:
-        """Return the future client; start the server if it does not run."""
+        """Return a future of the client; start the server if it is not running."""
         if self._may_be_busy and self._client is not None and self.is_running:
             await self._check_if_busy(self._client)
         if self._client is None or (self._client.done() and self._has_ended):
             await self.close()
             self._stop, self._is_broken, self._may_be_busy = asyncio.Event(), False, False
             self._client = client = asyncio.get_running_loop().create_future()
-            # One task must open and close the connection. A caller who is stopped leaves it alone,
-            # and the next call finds the server started.
-            self._owner = asyncio.create_task(self._own(client, self._stop))
+            # The same task must open and close the connection. If the caller is stopped, the server
+            # continues to start, for the next call.
+            self._owner = asyncio.create_task(self._hold_open(client, self._stop))
         return self._client
 
-    async def _own(self, client: asyncio.Future[Any], stop: asyncio.Event) -> None:
-        """Open the connection, keep it until it is stopped, and close it."""
+    async def _hold_open(self, client: asyncio.Future[Any], stop: asyncio.Event) -> None:
+        """Open the connection, keep it open until the event is set, and close it."""
         try:
             mcp = await asyncio.to_thread(_import_sdk, self.launch.name)  # takes a second
             async with contextlib.AsyncExitStack() as stack:
@@ -197,7 +204,7 @@ class ServerConnection:
             reason = await self._start_error(error)
             if not client.done():
                 client.set_exception(reason)
-                client.exception()  # otherwise, asyncio logs that nobody has retrieved it
+                client.exception()  # otherwise, asyncio logs that it was never retrieved
 
     @contextlib.asynccontextmanager
     async def _opened(self, mcp: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - the SDK
@@ -218,7 +225,7 @@ class ServerConnection:
             else:
                 self._process = ServerProcess(self.launch)
                 transport = self._process.streams()
-            # Without callbacks for sampling, elicitation and roots, the SDK does not offer them.
+            # The SDK offers sampling, elicitation and roots only if it has callbacks for them.
             yield await stack.enter_async_context(
                 mcp.Client(
                     transport,
@@ -229,7 +236,7 @@ class ServerConnection:
 
     @contextlib.asynccontextmanager
     async def _errors(self, mask: Callable[[str], str]) -> AsyncIterator[None]:
-        """Raise what can go wrong with a server as one line."""
+        """Replace any exception of a server or the SDK by a `TransportError` of one line."""
         try:
             yield
         except (GatewayError, asyncio.CancelledError):
@@ -249,16 +256,16 @@ class ServerConnection:
             return inner
         if isinstance(inner, TimeoutError):
             problem = f"did not start within {self.launch.timeout:g} s"
-            return _ServerError(problem, self._process.last_words if self._process else "")
+            return _ServerError(problem, self._process.last_log_line if self._process else "")
         return await self._explained(inner)
 
     async def _explained(self, error: BaseException) -> _ServerError:
         if self._process is not None and self._process.has_ended:
             await self._process.wait()
-        return _ServerError(self._problem(error), self._words(error))
+        return _ServerError(self._problem(error), self._detail(error))
 
     def _problem(self, error: BaseException) -> str:
-        """Return what happened, without the words of the server."""
+        """Return what happened, without any text from the server."""
         if self._process is not None and self._process.has_ended:
             return self._process.problem
         if type(error).__name__ == "MCPError":
@@ -272,16 +279,16 @@ class ServerConnection:
             return f"cannot be reached ({type(error).__name__})"
         return f"failed ({type(error).__name__})"
 
-    def _words(self, error: BaseException) -> str:
-        """Return the server's own words about an error, if any."""
+    def _detail(self, error: BaseException) -> str:
+        """Return the server's own text about an error; empty if there is none."""
         if self._process is not None and self._process.has_ended:
-            return self._process.last_words
+            return self._process.last_log_line
         return str(error) if type(error).__name__ == "MCPError" else ""
 
     def _error(self, failure: _ServerError, mask: Callable[[str], str]) -> TransportError:
-        # Mask before the text is cut, because a part of a key is not recognized.
-        masked = mask(redact(failure.words, list(self.launch.secrets)))
-        quoted = shorten(" ".join(plain(masked).split()), _MAX_WORDS)
+        # Mask keys before shortening the text, because a part of a key is not recognized.
+        masked = mask(redact(failure.detail, list(self.launch.secrets)))
+        quoted = shorten(" ".join(plain(masked).split()), _MAX_QUOTED)
         where = f"Check the URL {self.launch.url}." if self.launch.url else "Check its command."
         return TransportError(
             f"the MCP server {self.launch.name!r} {failure.problem}"
@@ -304,17 +311,19 @@ def _import_sdk(name: str) -> Any:  # noqa: ANN401 - the module
         ) from None
     for logger in list(logging.root.manager.loggerDict):
         if logger == "client" or logger.startswith("mcp."):
-            logging.getLogger(logger).addFilter(_is_other_thread)  # adding it twice has no effect
+            logging.getLogger(logger).addFilter(
+                _is_other_thread
+            )  # adding a filter twice has no effect
     return mcp
 
 
 def _is_other_thread(_: logging.LogRecord) -> bool:
-    """Return whether a record is not ours: the SDK logs what a server sends, which may be a key."""
+    """Return whether a record is from another thread; ours may contain keys that a server sent."""
     return threading.current_thread().name != THREAD
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Return the only exception of nested groups, which task groups make."""
+    """Return the first exception that is not a group; task groups nest exceptions in groups."""
     while isinstance(error, BaseExceptionGroup) and error.exceptions:
         error = error.exceptions[0]
     return error

@@ -1,4 +1,4 @@
-"""The servers of a pool: their connections, their tools, and which tools the user has allowed."""
+"""The MCP servers of a pool: connections, tools, and the tools that the user has allowed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from gatewayx_nb.concurrency import Portal
 from gatewayx_nb.errors import ConfigError, GatewayError
 from gatewayx_nb.function_tools import Tool, read_arguments
 from gatewayx_nb.masking import redact
-from gatewayx_nb.mcp_client.declarations import full_name, selected
-from gatewayx_nb.mcp_client.launch import launch_of
+from gatewayx_nb.mcp_client.declarations import full_name, select_tools
+from gatewayx_nb.mcp_client.launch import resolve_launch
 from gatewayx_nb.mcp_client.server_connection import THREAD, ServerConnection
 from gatewayx_nb.mcp_client.tool_content import content_of
 from gatewayx_nb.mcp_server import MCPServer
@@ -35,24 +35,24 @@ if TYPE_CHECKING:
     from gatewayx_nb.mcp_client.launch import Launch
     from gatewayx_nb.secure_config import Config
 
-CHANGED = " and has changed since you allowed it"
-"""Why a person must permit a call, as the question says it."""
+CHANGED = ", which has changed since you allowed it"
+"""The part of the question that says why the user must answer it."""
 
 _CLOSE_TIMEOUT = 1.8
-"""Maximum seconds for all servers together to end."""
+"""Maximum seconds for all servers to end; they end concurrently."""
 
 
 class ServerToolError(Exception):
-    """A server reports that a call has failed; the model receives the message."""
+    """A call of a tool has failed; the model receives the message."""
 
 
 class _Arguments(inspect.BoundArguments):
-    """Keyword arguments whose names need not be identifiers of Python."""
+    """Keyword arguments whose names need not be Python identifiers."""
 
     @property
     @override
     def args(self) -> tuple[Any, ...]:
-        """No positional arguments."""
+        """Empty, because there are no positional arguments."""
         return ()
 
     @property
@@ -63,12 +63,12 @@ class _Arguments(inspect.BoundArguments):
 
     @override
     def apply_defaults(self) -> None:
-        """Do nothing: the server has the defaults."""
+        """Do nothing, because the server fills in the defaults."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerTool(Tool):
-    """A tool of an MCP server. The server itself checks the arguments."""
+    """A tool of an MCP server; the server validates the arguments."""
 
     @override
     def bind(self, arguments: str) -> inspect.BoundArguments:
@@ -84,13 +84,14 @@ class ServerTool(Tool):
 
 @dataclass(frozen=True, slots=True)
 class MCPServerStatus:
-    """A server and what is known about it.
+    """The state of an MCP server, and its tools.
 
     Attributes:
         server: The server.
         address: Its command or URL.
-        state: ``"running"``, ``"not started"`` or ``"needs trust"``.
-        tools: Its tools, if it has listed them.
+        state: ``"running"``, ``"not started"``, ``"needs trust"``, or ``"recorded"`` if the tools
+            come from a cassette.
+        tools: The tools that it has listed; empty if it has not listed any yet.
     """
 
     server: MCPServer
@@ -100,10 +101,10 @@ class MCPServerStatus:
 
 
 class MCPServers:
-    """The servers that a pool has started.
+    """The MCP servers of a pool.
 
-    They run on an event loop of their own, so that none of them can delay an engine. A server that
-    has ended is started again when it is next needed.
+    Their connections have their own event loop, so that no server can delay an engine. A server
+    starts on first use, and again on the next use after it has ended.
 
     Args:
         config: The settings, the keys and the permissions.
@@ -111,33 +112,33 @@ class MCPServers:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._lock = threading.Lock()  # calls on several threads share the servers
+        self._lock = threading.Lock()  # calls in several threads share the servers
         self._portal: Portal | None = None
         self._connections: dict[MCPServer, ServerConnection] = {}
         self._listed: dict[MCPServer, list[MCPTool]] = {}
         self._process = os.getpid()
 
     async def list_tools(self, server: MCPServer, mask: Callable[[str], str]) -> list[MCPTool]:
-        """Return the tools of a server that a call uses; start the server if it does not run.
+        """Return the tools of a server that a call uses; start the server if it is not running.
 
         Args:
             server: The server.
             mask: Masks the keys of the pool in a text.
 
         Raises:
-            GatewayError: If the server is unknown, not allowed or cannot be started, or if it does
-                not have the tools.
+            GatewayError: If the server is unknown, not allowed or cannot be started, or its tools
+                cannot be used.
         """
-        launch = launch_of(server, self._config)
+        launch = resolve_launch(server, self._config)
         connection = self._connection(server, launch)
         listed = await self._run(connection.list_tools(mask))
-        chosen = selected(server, launch.only, listed)
+        chosen = select_tools(server, launch.only, listed)
         for tool in chosen:
             if mask(text := f"{tool.name}\n{tool.description}\n{tool.parameters}") != text:
                 raise ConfigError(
                     f"the MCP server {server.name!r} describes a tool with one of your keys, so its"
                     " tools are not used.",
-                    hint="Change the key, and do not use this server.",
+                    hint="Replace the key at its provider, and stop using this server.",
                     topic="mcp-server",
                 )
         self._listed[server] = chosen
@@ -146,9 +147,9 @@ class MCPServers:
     def tools(
         self, server: MCPServer, listed: Iterable[MCPTool], mask: Callable[[str], str]
     ) -> list[Tool]:
-        """Return listed tools as a call takes them.
+        """Return tools that a call can run.
 
-        Each of them asks for permission, and its results count as text from outside.
+        Each call of one needs permission, and the results count as text from outside.
 
         Args:
             server: The server.
@@ -158,7 +159,7 @@ class MCPServers:
         return [self._tool(server, tool, mask) for tool in listed]
 
     def states(self) -> list[MCPServerStatus]:
-        """Return the servers in the settings and those that calls have used; none is started."""
+        """Return the servers in the settings and those that calls have used; start none."""
         in_settings = [MCPServer(name) for name in sorted(self._config.settings.mcp)]
         return [
             self._state(server)
@@ -166,10 +167,10 @@ class MCPServers:
         ]
 
     def close(self, *, wait: bool = True) -> None:
-        """End all servers; the next call starts those that it needs.
+        """Terminate all servers; the next call starts those that it needs.
 
         Args:
-            wait: Whether to wait until they have ended, for at most two seconds.
+            wait: Whether to wait until they have ended, for about two seconds at most.
         """
         with self._lock:
             portal, self._portal = self._portal, None
@@ -204,7 +205,7 @@ class MCPServers:
             return await self._call(server, tool, arguments, mask)
 
         reason = CHANGED if self._has_changed(server, tool) else ""
-        return ServerTool(call, definition, ask=True, outside=True, must_ask=reason)
+        return ServerTool(call, definition, ask=True, outside=True, ask_reason=reason)
 
     async def _call(
         self,
@@ -213,18 +214,16 @@ class MCPServers:
         arguments: dict[str, Any],
         mask: Callable[[str], str],
     ) -> object:
-        """Call a tool that has been allowed, if it is still the same."""
-        launch = launch_of(server, self._config)
+        """Call a tool that the user has allowed, unless it has changed since it was listed."""
+        launch = resolve_launch(server, self._config)
         connection = self._connection(server, launch)
 
         async def call() -> Any:  # noqa: ANN401 - of the SDK
             listed = await connection.list_tools(mask)
             now = next((each for each in listed if each.name == tool.name), None)
             if now is None or now.digest != tool.digest:
-                change = "no longer exists" if now is None else "has changed"
-                raise ServerToolError(
-                    f"the tool {change} since this call began, and was not called"
-                )
+                change = "no longer exists" if now is None else "has changed since it was listed"
+                raise ServerToolError(f"the tool {change}, and was not called")
             return await connection.call(tool.name, arguments, mask)
 
         self._remember(server, tool)
@@ -242,7 +241,7 @@ class MCPServers:
         return content
 
     def _connection(self, server: MCPServer, launch: Launch) -> ServerConnection:
-        # Calls that select different tools share the process.
+        # Calls that select different tools of a server share its connection.
         server, launch = replace(server, only=()), replace(launch, only=())
         with self._lock:
             self._reset_if_forked()
@@ -265,12 +264,12 @@ class MCPServers:
         return self._portal
 
     def _reset_if_forked(self) -> None:
-        """Forget the parent's servers in a forked child, whose loop has no thread."""
+        """Forget the parent's servers in a forked process, where their event loop has no thread."""
         if self._process != os.getpid():
             self._process, self._portal, self._connections = os.getpid(), None, {}
 
-    def _place(self, server: MCPServer) -> Path:
-        """Return the key under which a server's allowed tools are stored."""
+    def _trust_key(self, server: MCPServer) -> Path:
+        """Return the key under which the store has the allowed tools of a server."""
         return Path(f"mcp:{server.name} {self._address(server)}".rstrip())
 
     def _address(self, server: MCPServer) -> str:
@@ -278,20 +277,20 @@ class MCPServers:
         return row.address if row else server.address
 
     def _has_changed(self, server: MCPServer, tool: MCPTool) -> bool:
-        """Return whether the user has allowed the tool, but not with this description."""
+        """Return whether the user has allowed a tool of this name, but not as it is now."""
         store = self._config.allowed_tools
         store.refresh()
-        known = {each.subject for each in store.permissions(self._place(server))}
-        return tool.name in known and not store.contains(self._place(server), _permission(tool))
+        known = {each.subject for each in store.permissions(self._trust_key(server))}
+        return tool.name in known and not store.contains(self._trust_key(server), _permission(tool))
 
     def _remember(self, server: MCPServer, tool: MCPTool) -> None:
-        """Store that the user has allowed the tool as it is described now."""
+        """Store that the user has allowed the tool as it is now."""
         permission = _permission(tool)
-        if self._config.allowed_tools.contains(self._place(server), permission):
+        if self._config.allowed_tools.contains(self._trust_key(server), permission):
             return
-        # Without a place to write, the tool counts as new the next time, which asks as well.
+        # If the file cannot be written, the tool counts as new the next time.
         with contextlib.suppress(ConfigError, OSError):
-            self._config.allowed_tools.add(self._place(server), [permission])
+            self._config.allowed_tools.add(self._trust_key(server), [permission])
 
 
 def _permission(tool: MCPTool) -> Permission:
@@ -299,7 +298,7 @@ def _permission(tool: MCPTool) -> Permission:
 
 
 def _contains(content: str | list[str | Image], secrets: Iterable[str]) -> bool:
-    """Return whether a result contains a value that only the server has received."""
+    """Return whether a result contains one of the server's own secrets."""
     parts = [content] if isinstance(content, str) else content
     keys = list(secrets)
     texts = (part if isinstance(part, str) else part.data.decode("latin-1") for part in parts)
@@ -311,6 +310,6 @@ async def _close_all(connections: Iterable[ServerConnection]) -> None:
 
 
 def close_servers_at_exit(servers: weakref.ref[MCPServers]) -> None:
-    """End the servers of a pool unless it is gone."""
+    """Terminate the servers of a pool, unless it has been garbage-collected."""
     if (running := servers()) is not None:
         running.close()

@@ -1,4 +1,4 @@
-"""Converts the result of a server's tool to what a function would return."""
+"""Converts the result of a server's tool to text and images, as a function would return them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 
 
 def content_of(result: Any) -> str | list[str | Image]:  # noqa: ANN401 - of the SDK
-    """Return the text of a result, or a list of its text and images.
+    """Return the text of a result, or a list of its text and its images.
 
-    What a model does not take, such as audio, is named instead.
+    Content that models do not take, such as audio, is replaced by a note like
+    ``[audio, audio/wav: not supported]``.
     """
     parts = list(_parts(result.content))
     if not parts and result.structured_content is not None:
@@ -52,7 +53,7 @@ def _image(data: str, mime: str) -> str | Image:
     except (binascii.Error, ValueError):
         return "[image: the data is not valid base64]"
     try:
-        return images.load(content)  # whatever the server says, the bytes decide
+        return images.load(content)  # the bytes determine the type, not the server
     except UsageError:
         return f"[image, {shorten(mime, 60)}, {size_text(len(content))}: not supported]"
 

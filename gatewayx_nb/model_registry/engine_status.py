@@ -102,7 +102,7 @@ class EngineStatus:
 _IDLE: tuple[EngineState, ...] = ("no key", "not running")
 _ORDER = ("ready", "one step", "idle")
 _INPUT_FEATURES = ("images", "tools")
-"""The features that are inputs other than text, in the order of the table."""
+"""The features that the column ``takes`` shows besides text, in this order."""
 
 _STATES: Mapping[EngineState, str] = {
     "replay": "✓ replayed",

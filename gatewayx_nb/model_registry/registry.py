@@ -433,7 +433,7 @@ class ModelRegistry:
         return sorted(rows, key=lambda row: (row.name, row.state == "shadowed"))
 
     def model_features(self, target: Target, features: frozenset[str]) -> frozenset[str]:
-        """Return the features of a model, which may have fewer than its engine declares."""
+        """Return the features of a model, which may be fewer than its engine declares."""
         return self._report.features(target.source, target.model, features)
 
     def ready_with(self, feature: str) -> list[str]:

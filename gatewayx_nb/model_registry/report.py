@@ -109,7 +109,7 @@ class Reporter:
     ) -> frozenset[str]:
         """Return the features of a model.
 
-        The local engine takes tools only if the chat template of the model does.
+        The local engine takes tools only if the chat template of the model supports them.
 
         Args:
             source: The engine; ``None`` for an engine passed to the pool.

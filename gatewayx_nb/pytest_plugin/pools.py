@@ -48,8 +48,8 @@ def default_cassette(
         path: The file, which may be missing.
         mode: The mode of the cassette, unless the environment sets the mode.
         item: The test, for the hints.
-        tools: ``"run"`` to run the functions that a replayed model calls, unless the environment
-            says otherwise.
+        tools: ``"run"`` to run the functions that a replayed model calls, ``"replay"`` to replay
+            their results; ``GATEWAYX_CASSETTE_TOOLS`` takes precedence.
     """
     item.stash[_PATH] = path
     previous = hints.set_wording(pytest_wording(item.nodeid, path, item.path.parent))

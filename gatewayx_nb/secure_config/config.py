@@ -46,7 +46,7 @@ class Config:
         problems: The reasons why settings files are not read, one line each.
         settings: The project's and the user's settings.
         user_settings: The user's settings only.
-        allowed_tools: The tools of MCP servers that the user has allowed, as they were described.
+        allowed_tools: The tools of MCP servers that the user has allowed, with their digests.
     """
 
     def __init__(self, home: Path | None = None, env: Mapping[str, str] | None = None) -> None:
@@ -242,10 +242,10 @@ class Config:
         return list(self.network_permissions("huggingface"))
 
     def mcp_permissions(self, name: str | None = None) -> list[Permission]:
-        """Return the permissions to use the project's MCP servers.
+        """Return the permissions that the project's MCP servers need.
 
         Args:
-            name: The name of one server; all of them if omitted.
+            name: The name of one server; all servers if omitted.
         """
         names = self._project_settings.mcp if name is None else [name]
         return [each for server in names for each in self._mcp_permissions(server)]
@@ -256,7 +256,7 @@ class Config:
             return
         where = f"[mcp.{name}] in its settings"
         if row.url:
-            # A path may name another account of the same host.
+            # The whole URL, because a path may belong to another account on the same host.
             yield Permission(f"mcp:{name}", row.url, where)
             return
         target = option_target("command", row.address)
@@ -264,9 +264,10 @@ class Config:
         yield Permission(f"mcp:{name}", f"{target}{variables}", where)
 
     def mcp_folder(self, name: str) -> Path | None:
-        """Return the folder in which the settings' command of an MCP server runs.
+        """Return the working directory of an MCP server in the settings.
 
-        It is the project's for a server of the project, and otherwise the current one, ``None``.
+        A server of the project runs in the project's folder; for any other, return ``None``, which
+        is the current directory.
         """
         if self.project is None or name not in self._project_settings.mcp:
             return None

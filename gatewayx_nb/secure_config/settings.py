@@ -112,9 +112,11 @@ class ToolSettings:
     """Settings of calls in which a model calls functions.
 
     Attributes:
-        approve: Who permits the calls that need permission: the user, who is asked, or nobody;
-            ``"always"``, which only the user's own file may contain, permits all of them.
-        timeout: Seconds for a function that can be cancelled.
+        approve: What happens to calls that need permission: with ``"ask"``, the user is asked;
+            with ``"never"``, they are refused; with ``"always"``, which only the user's own file
+            may contain, they are permitted.
+        timeout: Maximum seconds for an asynchronous function, a function of a map, or a call of an
+            MCP server.
     """
 
     approve: Literal["ask", "never", "always"] = "ask"
@@ -123,14 +125,14 @@ class ToolSettings:
 
 @dataclass(frozen=True, slots=True)
 class MCPSettings:
-    """An MCP server.
+    """The settings of an MCP server, ``[mcp.NAME]``.
 
     Attributes:
         command: The command that starts it, with its arguments; empty if there is a URL.
         url: The URL at which it listens; empty if there is a command.
         env: The names of the environment variables that it receives.
-        only: The names of the tools to use; empty for all of them.
-        timeout: Seconds for it to start.
+        only: The names of the tools to use; all of them if empty.
+        timeout: Maximum seconds for it to start.
     """
 
     command: tuple[str, ...] = ()
@@ -141,7 +143,7 @@ class MCPSettings:
 
     @property
     def address(self) -> str:
-        """The command or the URL, as a person reads it."""
+        """The command line or the URL."""
         return self.url or shlex.join(self.command)
 
 
@@ -215,8 +217,8 @@ def load(paths: Iterable[Path], user: Path | None = None) -> Settings:
 
     Args:
         paths: The files.
-        user: The file of the user, which alone may permit all calls of tools; ``None`` if there is
-            none.
+        user: The user's own file, the only one that may permit all tool calls; ``None`` if there
+            is none.
 
     Raises:
         ConfigError: If a file is not valid TOML, or contains an unknown key or an invalid value.
@@ -227,18 +229,18 @@ def load(paths: Iterable[Path], user: Path | None = None) -> Settings:
             table = _read(path)
             # Each file is also validated alone, so that an error names the file.
             if _settings(table, path).tools.approve == "always" and path != user:
-                raise _not_a_projects_error(path, user)
-            # A server of two files would have a command that neither file has.
+                raise _project_approval_error(path, user)
+            # Servers are not merged: the result could be a command that neither file contains.
             servers = {**table.get("mcp", {}), **merged.get("mcp", {})}
             merged = _merge(table, _with_stricter(merged, table))
             merged |= {"mcp": servers} if servers else {}
     return _settings(merged, None)
 
 
-def _not_a_projects_error(path: Path, user: Path | None) -> ConfigError:
+def _project_approval_error(path: Path, user: Path | None) -> ConfigError:
     return ConfigError(
-        f"[tools] approve = 'always' in {str(path)!r} is not used: a project must not permit calls"
-        " of tools for you.",
+        f"[tools] approve = 'always' in {str(path)!r} is invalid: a project must not permit tool"
+        " calls for you.",
         hint=f"Delete that line. Your own settings are in {str(user)!r}." if user else None,
         topic="projects-permission",
     )
@@ -453,8 +455,9 @@ class _Reader:
         words = (*values["command"], *args)
         if any(map(contains_key, words)):
             raise ConfigError(
-                f"[mcp.{name}] in {self.origin} must not contain a key; delete it and renew it.",
-                hint='Name its variable instead, such as env = ["GITHUB_TOKEN"].',
+                f"[mcp.{name}] in {self.origin} must not contain a key.",
+                hint="Delete it, and renew it at its provider. Name its variable instead, such as"
+                ' env = ["GITHUB_TOKEN"].',
             )
         return MCPSettings(**{**values, "command": words})
 

@@ -107,7 +107,7 @@ def _read_command(value: Any) -> tuple[str, ...] | None:  # noqa: ANN401
     if isinstance(value, str):
         try:
             value = shlex.split(value)
-        except ValueError:  # a quote that is not closed
+        except ValueError:  # an unclosed quote
             return None
     words = _read_strings(value)
     return words if words and words[0] and not any("\0" in word for word in words) else None
@@ -123,7 +123,7 @@ _DOLLARS = Kind("an amount of US dollars >= 0", _read_dollars)
 _STRINGS = Kind("a list of strings", _read_strings)
 _PATH = Kind("a path", _read_path)
 _COMMAND = Kind("a command, as a string or a list of strings", _read_command)
-_URL = Kind("an http or https URL without a user name and a query", _read_url)
+_URL = Kind("an http or https URL without a user name or a query", _read_url)
 
 SETTINGS = (
     Setting("", "default_model", _STRING, None, "The model to call if none is named."),
@@ -158,12 +158,12 @@ SETTINGS = (
     ),
     Setting(
         *("tools", "approve", _choice("ask", "never", "always"), "ask"),
-        "Whether you are asked about risky calls of tools, or they are refused or, only in your own"
-        " settings, permitted.",
+        '"ask" asks you about tool calls that need permission, "never" refuses them and "always",'
+        " only in your own settings, permits them.",
     ),
     Setting(
         *("tools", "timeout", _number(_MAX_TIMEOUT), 60.0),
-        "Seconds for a tool that is an asynchronous function.",
+        "Maximum seconds for an asynchronous function, a function of a map or an MCP tool.",
     ),
     Setting(
         *("keys", "vendor_variables", _BOOL, True),
@@ -213,11 +213,10 @@ MCP_SETTINGS = (
         "Names of the environment variables that the server receives, such as a token.",
     ),
     Setting("mcp.NAME", "url", _URL, "", "URL of the MCP server, instead of a command."),
+    Setting("mcp.NAME", "only", _STRINGS, (), "Names of the tools to use; all if omitted."),
     Setting(
-        "mcp.NAME", "only", _STRINGS, (), "Names of the server's tools to use; all if omitted."
-    ),
-    Setting(
-        *("mcp.NAME", "timeout", _number(_MAX_TIMEOUT), 60.0), "Seconds for the server to start."
+        *("mcp.NAME", "timeout", _number(_MAX_TIMEOUT), 60.0),
+        "Maximum seconds for the server to start.",
     ),
 )
 """The settings of each MCP server."""

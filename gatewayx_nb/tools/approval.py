@@ -38,8 +38,8 @@ class Approval:
     Attributes:
         approve: Who permits the calls that need it.
         always: The tools that the user has permitted for the rest of the call.
-        risk: Why calls that are not read-only need permission: the model may follow the
-            instructions of a stranger. Empty if it has read only the results of trusted functions.
+        risk: Why functions that are not read-only need permission: the model may follow a
+            stranger's instructions. Empty if it has read only the results of trusted functions.
     """
 
     approve: Approve | Callable[[Step], object] = "ask"
@@ -59,13 +59,13 @@ class Approval:
 
         Raises:
             RefusedError: If nobody permits it.
-            UsageError: If the function ``approve`` returns neither True nor False or, in any other
-                thread, raises an exception.
+            UsageError: If the function ``approve`` returns neither True nor False, or raises an
+                exception in a background thread.
             KeyboardInterrupt: If the user stops the call.
         """
         if not self._is_risky(tool):
             return "tools"
-        if tool.must_ask and self.approve != "never" and tool.name not in self.always:
+        if tool.ask_reason and self.approve != "never" and tool.name not in self.always:
             return self._permitted_by_user(tool, call, arguments, can_ask=can_ask)
         if callable(self.approve):
             if self._ask_function(self.approve, Step(call, arguments), raises=can_ask):
@@ -93,7 +93,8 @@ class Approval:
         Args:
             approve: The function.
             step: The call.
-            raises: Whether its exceptions are raised to the caller, as those of the caller's code.
+            raises: Whether its exceptions are raised unchanged, because it runs in the caller's
+                thread; otherwise, they become a `UsageError`.
         """
         try:
             answer = approve(step)
@@ -109,7 +110,7 @@ class Approval:
         return tool.ask or (bool(self.risk) and not tool.read_only)
 
     def _ask(self, tool: Tool, call: ToolCall, arguments: dict[str, object]) -> str:
-        reason = tool.must_ask or ("" if tool.ask else f" {self.risk}")
+        reason = tool.ask_reason or ("" if tool.ask else f" {self.risk}")
         question = plain(
             f"The model calls {_shown_call(call, arguments)}{reason}."
             f" Allow it? [y]es, [a]lways for {call.name} in this call, [n]o, [s]top: "

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class LoopPartial:
-    """The partial answer of the current request, and the steps and figures of those before it.
+    """The partial answer to the current request, with the steps and figures of earlier requests.
 
-    It has the attributes of a `PartialReply`. Most are those of the current request.
+    It has the attributes of a `PartialReply`; most come from the current request.
 
     Attributes:
         replies: The replies to the finished requests.
@@ -36,15 +36,15 @@ class LoopPartial:
         self.started = time.monotonic()
 
     def begin_request(self, current: PartialReply) -> None:
-        """Show the answer to another request from now on."""
+        """Show the answer to the next request from now on."""
         self._current, self._are_tools_running = current, False
 
     def keep_text(self) -> None:
-        """Put the text of the last reply, which the provider has paused, before the next one."""
+        """Put the text of the last reply, which the provider paused, before the next text."""
         self._paused_text.append(self.replies[-1].text)
 
     def begin_tools(self) -> str:
-        """Show only the steps, and return the text before them."""
+        """Show only the steps while tools run; return the text before their calls."""
         self._are_tools_running = True
         text = "".join((*self._paused_text, self.replies[-1].text))
         self._paused_text = []
@@ -97,7 +97,7 @@ class LoopPartial:
 
 
 def _merged(earlier: Sequence[Reply], last: Reply, steps: Iterable[Step]) -> Reply:
-    """Return the last reply with the figures of all requests."""
+    """Return the last reply with the usage, cost and times of all requests."""
     replies = (*earlier, last)
     costs = [reply.cost for reply in replies]
     known = [cost for cost in costs if cost is not None]

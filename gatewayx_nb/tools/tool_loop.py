@@ -56,11 +56,11 @@ class ToolHost(Protocol):
 
     @property
     def approve(self) -> Approve:
-        """Who permits calls that need permission, if the caller does not say."""
+        """The default of the option ``approve``."""
 
     @property
     def tool_timeout(self) -> float:
-        """Seconds for a tool that is asynchronous or runs in a thread of its own."""
+        """Maximum seconds for a function that is asynchronous or runs in a worker thread."""
 
     @property
     def workers(self) -> WorkerThreads | None:
@@ -77,7 +77,7 @@ class ToolHost(Protocol):
 
     @property
     def runs_recorded_calls(self) -> bool:
-        """Whether the functions run whose calls a cassette has, as the user has requested."""
+        """Whether to run the functions that a replayed model calls, as the user has requested."""
 
     def redactor(self) -> Callable[[str], str]:
         """Return a function that masks the keys of the pool in a text."""
@@ -104,7 +104,7 @@ class ToolLoop:
         streamed: Whether the caller receives the answer as it arrives.
         resumed: The reply whose tool calls are answered first, instead of a request.
         submitted: The results of these calls by ID; if omitted, the tools are run.
-        caller: The thread that waits for the call, if it already does.
+        caller: The thread that already waits for the call; a new one if omitted.
 
     Raises:
         GatewayError: If the first request cannot be made.
@@ -215,7 +215,7 @@ class ToolLoop:
             raise call.deadline_error() from None
 
     async def _continue(self, reply: Reply) -> bool:
-        """Add a reply and the results of its calls to the conversation, unless it is the answer.
+        """Add a reply and the results of its calls to the conversation, unless it is final.
 
         Returns:
             Whether another request follows.
@@ -236,7 +236,7 @@ class ToolLoop:
             for call in reply.tool_calls
         ]
         message = _answer_message(reply, calls)
-        # Whoever wrote the file may instruct the model, or call a function themselves.
+        # The author of the cassette may have put instructions or function calls into the replies.
         if reply.replayed and not self._host.runs_recorded_calls:
             self._approval.risk = self._approval.risk or REPLAY
         results = self._submitted_results(calls) or self._replayed_results(reply, message, calls)
@@ -312,7 +312,7 @@ class ToolLoop:
         return results
 
     def _add_step(self, step: Step, *, is_first: bool) -> None:
-        """Add a step; the first one of a turn has what the model wrote before its calls."""
+        """Add a step; the first step of a turn has the text before the calls."""
         text = self._text_before if is_first else ""
         self._partial.steps.append(replace(step, text=text))
 
@@ -346,7 +346,7 @@ def _has_outside_result(messages: Iterable[Message], tools: Mapping[str, Tool]) 
 
 
 def _is_outside(tool: Tool | None) -> bool:
-    """Return whether the results of a tool are not trusted; ``None`` is an unknown tool."""
+    """Return whether the results of a tool are untrusted; an unknown tool is ``None``."""
     return tool is None or tool.outside
 
 

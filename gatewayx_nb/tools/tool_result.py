@@ -46,7 +46,7 @@ def to_parts(value: object) -> tuple[str | Image, ...]:
 
 
 _PLAIN = (str, int, float, bool, dict, type(None))
-"""Types that are no images, which takes long to find out."""
+"""Types that are never images; the full check for an image is slow."""
 
 
 def _is_image(value: object) -> bool:

@@ -35,7 +35,7 @@ _TEXT_RUN = re.compile(rb"[ -~]{8,}")
 """Text that may contain a part of a key, which has only printable ASCII characters."""
 
 _PATIENCE = 2.0
-"""Maximum seconds for a cancelled function to end, before its thread is left."""
+"""Maximum seconds to wait for a cancelled function to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +58,10 @@ class ToolRunner:
     Args:
         tools: The tools, by name.
         approval: Decides whether a tool may be called.
-        caller: The thread that waits for the call; plain functions run there.
+        caller: The thread that waits for the call, in which plain functions run.
         workers: The threads in which plain functions run if no thread waits, as in a map.
-        timeout: Seconds for an asynchronous function, and for any function if no thread waits.
+        timeout: Maximum seconds for an asynchronous function, and for any function if no thread
+            waits.
         redact: Masks the keys of the pool in a text.
     """
 
@@ -100,8 +101,8 @@ class ToolRunner:
     def count_concurrent(self, calls: Iterable[ToolCall]) -> int:
         """Return how many of the first calls may run at the same time.
 
-        These are calls of asynchronous functions that need no permission. After a result from
-        outside, only functions that are read-only may follow without one.
+        Only calls of asynchronous functions that need no permission may. After a result from
+        outside, all functions that are not read-only need permission.
         """
         count, is_risky = 0, bool(self._approval.risk)
         for call in calls:
@@ -131,11 +132,11 @@ class ToolRunner:
             bound = tool.bind(step.call.arguments)
             shown = dict(bound.arguments)
             if not all(type(value) in _IMMUTABLE for value in shown.values()):
-                # Other objects, because the function may change its arguments.
+                # Bind again, so that the step keeps its own objects if the function changes them.
                 shown = dict(tool.bind(step.call.arguments).arguments)
         except ValueError as error:
             raise RefusedError(str(error)) from None
-        except Exception as error:  # noqa: BLE001 - the types of the parameters are the user's code
+        except Exception as error:  # noqa: BLE001 - the parameter types are user code
             raise RefusedError(error_text(error)) from None
         # A positional-only parameter can only be passed with all those before it.
         bound.apply_defaults()
@@ -163,7 +164,7 @@ class ToolRunner:
         try:
             outcome: object = tool.function(*bound.args, **bound.kwargs)
         except BaseException as error:
-            # Only the main thread, which waits, is interrupted by the user.
+            # The user can interrupt only the main thread, which waits.
             if can_ask and _is_interrupt(error):
                 raise KeyboardInterrupt from error
             outcome = _Raised(error)
@@ -196,7 +197,7 @@ class ToolRunner:
     async def _run_async(
         self, function: Callable[[], Any], finish: Callable[[object], Outcome]
     ) -> Outcome:
-        """Await an asynchronous function on a loop of its own, so that it blocks no other call."""
+        """Await an asynchronous function on its own event loop, so that it blocks no other call."""
         if self._portal is None:
             self._portal = Portal("gatewayx tools", patience=_PATIENCE)
 
@@ -225,7 +226,7 @@ class ToolRunner:
     def _finished(
         self, step: Step, arguments: dict[str, Any], allowed_by: str, outcome: object
     ) -> Outcome:
-        """Return what the model receives; a key of the pool is masked, or its result withheld.
+        """Return the outcome; keys are masked in errors, and results with keys are withheld.
 
         Raises:
             KeyboardInterrupt: If the user stopped the function.
@@ -258,7 +259,7 @@ class _Raised:
 
 
 def _is_interrupt(error: BaseException) -> bool:
-    """Return whether Ctrl-C or Stop has ended a function, whose event loop may use a group."""
+    """Return whether an exception, possibly in a group, comes from Ctrl-C or Stop."""
     if isinstance(error, BaseExceptionGroup):
         return bool(error.subgroup(KeyboardInterrupt))
     return isinstance(error, KeyboardInterrupt)
@@ -271,9 +272,9 @@ def _is_async(function: Callable[..., Any]) -> bool:
 
 
 def _text_in(data: bytes) -> str:
-    """Return the text in an image, such as its metadata, which may have a key.
+    """Return the text in an image, such as its metadata, which may contain a key.
 
-    Searching all of the bytes takes four times as long.
+    Searching all bytes takes four times as long.
     """
     return b"\n".join(_TEXT_RUN.findall(data)).decode("ascii")
 

@@ -1,4 +1,4 @@
-"""An HTTP client for the SDK of MCP, which uses a library of its own, with our rules."""
+"""The HTTP client of the MCP SDK, which needs ``httpx2``, with this package's network rules."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 _CONNECT_TIMEOUT = 10.0
 _READ_TIMEOUT = 600.0
-"""Seconds without a byte; a server may hold a stream open, and calls have their own deadlines."""
+"""Maximum seconds without data; servers may hold streams open, and calls have deadlines."""
 
 
 def sdk_client(url: str, name: str, key: Secret, network: Network) -> Any:  # noqa: ANN401 - of httpx2
-    """Return an ``httpx2.AsyncClient`` for one server.
+    """Return an ``httpx2.AsyncClient`` for one server; it does not follow redirects.
 
     Args:
         url: The server's URL.
-        name: The name in errors.
-        key: Sent as a bearer token; none if empty.
+        name: The server's name in errors.
+        key: The bearer token; none is sent if it is empty.
         network: The proxy, the certificate authorities and the hosts that need no TLS.
 
     Raises:
@@ -54,7 +54,7 @@ def sdk_client(url: str, name: str, key: Secret, network: Network) -> Any:  # no
 
 
 def _limited(transport: Any) -> Any:  # noqa: ANN401 - of httpx2
-    """Return a transport that refuses answers of more than `MAX_RESPONSE_BYTES`."""
+    """Return a transport that raises for responses of more than `MAX_RESPONSE_BYTES` bytes."""
     import httpx2
 
     class LimitedStream(httpx2.AsyncByteStream):
@@ -67,7 +67,7 @@ def _limited(transport: Any) -> Any:  # noqa: ANN401 - of httpx2
             async for chunk in self._stream:
                 size += len(chunk)
                 if size > MAX_RESPONSE_BYTES:
-                    raise httpx2.ReadError("the answer is too large")
+                    raise httpx2.ReadError("the response is too large")
                 yield chunk
 
         @override

@@ -1,4 +1,4 @@
-"""Reads what is needed of a GGUF file before it is loaded.
+"""Reads the format and the chat templates of a GGUF file without loading it.
 
 https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -23,7 +23,7 @@ _TEMPLATES = ("tokenizer.chat_template", "tokenizer.chat_template.tool_use")
 """The keys of chat templates; llama.cpp uses the second one for calls with tools."""
 
 _METADATA_SIZE = 1 << 26
-"""Maximum number of bytes before a chat template; a vocabulary has a few megabytes."""
+"""Maximum number of bytes to search for a chat template; a vocabulary takes a few megabytes."""
 
 _TEMPLATE_SIZE = 1 << 20
 """Maximum number of bytes of a chat template that are read."""
@@ -62,16 +62,16 @@ def check_gguf(path: Path, origin: str) -> Path:
 
 
 def takes_tools(path: Path) -> bool:
-    """Return whether the chat template of a GGUF file declares tools to the model.
+    """Return whether the chat template of a GGUF file supports tools.
 
     Args:
-        path: The file; for a split model, the first part. A file that cannot be read has no
-            template.
+        path: The file; for a split model, the first part. If it cannot be read, the result is
+            False.
     """
     try:
         stat = path.stat()
         return _takes_tools(path, stat.st_mtime_ns, stat.st_size)
-    except (OSError, ValueError):  # `mmap` raises the second for an empty file
+    except (OSError, ValueError):  # `mmap` raises `ValueError` for an empty file
         return False
 
 
@@ -96,7 +96,7 @@ def _templates(path: Path) -> Iterator[str]:
 
 
 def _has_tools(template: str) -> bool:
-    """Return whether a Jinja template reads the variable ``tools``, and not only has the word."""
+    """Return whether a Jinja template uses the variable ``tools``, not only the word in text."""
     is_code = False
     for piece in _TAG.split(template):
         if _TAG.fullmatch(piece):

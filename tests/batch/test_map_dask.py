@@ -436,13 +436,13 @@ def _ask_with_tools(pool):
 
 
 def test_tools_are_refused_on_a_cluster(threads, pool):
-    """A worker has no functions of the notebook."""
+    """Tools are refused on a cluster, because workers lack the notebook's functions."""
     with pytest.raises(UsageError, match="tools cannot be called from the workers"):
         _ask_with_tools(pool)
 
 
 def test_tools_are_called_in_this_process_without_a_cluster(pool):
-    """Each partition is mapped here."""
+    """Without a cluster, each partition is mapped in this process."""
     answers = _ask_with_tools(pool).compute()
 
     assert answers.answer.tolist() == ["[mock] sunny in Rome", "[mock] sunny in Oslo"]

@@ -533,7 +533,7 @@ def test_another_default_model_is_noticed_in_a_replay(project, path, caplog):
     ("variable", "value"), [("GATEWAYX_CASSETTE_MODE", "replay"), ("CI", "true")]
 )
 def test_a_variable_that_sets_the_mode_is_named_in_a_miss(path, variable, value):
-    """Neither the file nor the call is wrong there."""
+    """The error names the variable, because neither the file nor the call is wrong."""
     path.write_bytes(HEAD)
     with (
         EnginePool(env={variable: value}) as forced,

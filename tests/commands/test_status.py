@@ -48,7 +48,7 @@ def test_ready_engines_come_first_and_idle_ones_are_one_line(session, line):
 
 
 def test_a_column_says_which_engines_take_images_and_tools(session):
-    """Text is listed, too, so that no cell is empty for an engine that takes nothing else."""
+    """The column `takes` lists text, too, so that it is never empty."""
     table = commands.run(session, "status")
     headings = [column.heading for column in table.columns]
     rows = {row[0]: row[headings.index("takes")] for row in table.cells()}

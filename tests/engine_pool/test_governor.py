@@ -63,7 +63,7 @@ def test_a_reported_token_limit_is_used_and_kept(kind, estimate):
 
 
 def test_a_token_limit_of_each_second_is_used_and_kept():
-    """A large row fits only if enough small ones have left the last second."""
+    """The tokens of each second are limited, even if large and small rows alternate."""
     simulation = Simulation(
         tokens=SlidingWindow(10_000, 1), has_headers=True, sizes=UNEVEN_SIZES
     ).run(40)
@@ -74,7 +74,7 @@ def test_a_token_limit_of_each_second_is_used_and_kept():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_busy_machine_hardly_slows_the_pace(seed):
-    """The refusals after a stall say nothing about a stated limit, even if several follow."""
+    """Refusals after a stall say nothing about a stated limit, even several in a row."""
     simulation = Simulation(
         requests=SlidingWindow(100, 1),
         has_headers=True,
@@ -87,7 +87,7 @@ def test_a_busy_machine_hardly_slows_the_pace(seed):
 
 
 def test_a_stated_limit_that_others_share_is_learned():
-    """Refusals without end show that less is left than the headers say."""
+    """Continued refusals show that less of the limit is left than the headers state."""
     simulation = Simulation(requests=SlidingWindow(50, 1), has_headers=True, overstated=2.0).run(
         240
     )

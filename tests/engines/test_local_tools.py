@@ -43,7 +43,7 @@ DEFINITIONS = tuple(
 
 @pytest.fixture(scope="module")
 def tool_weights(tmp_path_factory):
-    """Return SmolLM2 with a chat template that takes tools."""
+    """Return SmolLM2 with a chat template that supports tools."""
     if WEIGHTS_PATH is None:
         pytest.skip("needs the weights")
     path = tmp_path_factory.mktemp("weights") / "tools.gguf"
@@ -61,7 +61,7 @@ def pool(tool_weights):
 @needs_weights
 @pytest.mark.parametrize("is_streamed", [False, True], ids=["whole", "streamed"])
 def test_the_local_model_calls_a_function(pool, is_streamed):
-    """The call and its result go back to the model."""
+    """The model receives its call and the result, and answers."""
     options = {"tools": weather, "max_turns": 2, "temperature": 0, "max_tokens": 40}
     if is_streamed:
         stream = pool.stream(messages=CONVERSATION, model="local", **options)
@@ -81,7 +81,7 @@ def test_the_local_model_calls_a_function(pool, is_streamed):
 
 @needs_weights
 def test_the_tools_are_counted(pool, tool_weights):
-    """A preview counts the declarations, as they are part of the prompt."""
+    """A preview counts the declarations, which are part of the prompt."""
     plain, declared = (
         pool.preview(messages=CONVERSATION, model="local", **options).input_tokens
         for options in ({}, {"tools": weather})
@@ -101,7 +101,7 @@ def unable(tmp_path):
 
 @pytest.mark.parametrize("method", ["ask", "preview"])
 def test_weights_without_tools_refuse_them_before_they_are_loaded(unable, method):
-    """The error says what to pull."""
+    """The error names a model to pull."""
     with pytest.raises(UnsupportedFeatureError, match="'plain' does not call functions") as caught:
         getattr(unable, method)("Weather?", "local", tools=weather)
 
@@ -112,7 +112,7 @@ def test_weights_without_tools_refuse_them_before_they_are_loaded(unable, method
 
 @needs_weights
 def test_the_shipped_model_takes_no_tools(project):
-    """Neither its status nor its features promise them."""
+    """Neither the status nor the features of the shipped model include tools."""
     if WEIGHTS_PATH is None:
         pytest.skip("needs the weights")
     path = weights.catalogue()["smollm2"].path
@@ -127,7 +127,7 @@ def test_the_shipped_model_takes_no_tools(project):
 
 
 def test_the_status_shows_what_the_weights_take(project, tmp_path):
-    """Nothing is loaded for it."""
+    """The status reads the chat template without loading the model."""
     path = tmp_path / "able.gguf"
     path.write_bytes(metadata(default=TOOLS))
     with EnginePool(home=project.root, env={"GATEWAYX_LOCAL_MODEL": str(path)}) as pool:
@@ -158,7 +158,7 @@ def test_the_choice_is_sent_in_the_words_of_llama_cpp(choice, names, sent):
 
 
 def test_a_template_with_tools_receives_the_calls_as_such():
-    """Otherwise, they are part of the text."""
+    """Calls are sent as calls if the template supports tools, and otherwise as text."""
     request = Request((QUESTION, Message("assistant", ["I look.", CALL])), "m")
     rows = [
         local_module._body(request, takes_tools=takes_tools)["messages"][1]
@@ -172,7 +172,7 @@ def test_a_template_with_tools_receives_the_calls_as_such():
 
 
 def test_calls_are_assembled_from_their_pieces():
-    """Two parallel calls arrive in turns; the finish reason follows them."""
+    """The pieces of two parallel calls may alternate; the finish reason follows the calls."""
 
     def event(reason=None, **delta):
         return {

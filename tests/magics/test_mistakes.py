@@ -373,7 +373,7 @@ MISTAKES = [
     Mistake(
         "%%gatewayx mock --tools weather send",
         "'send' is not expected here.",
-        "For a further value, repeat the option: `--tools send`. `%%gatewayx -h` shows its use.",
+        "To add a value, repeat the option: `--tools send`. `%%gatewayx -h` shows its use.",
     ),
     Mistake(
         "%gatewayx history x",

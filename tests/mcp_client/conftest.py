@@ -14,16 +14,16 @@ from gatewayx_nb import EnginePool
 SERVERS = Path(__file__).with_name("servers")
 CALC = (sys.executable, str(SERVERS / "calc.py"))
 RAW = (sys.executable, str(SERVERS / "raw.py"))
-"""Commands of the servers in `servers`."""
+"""The commands that start the servers in the folder `servers`."""
 
 
 def calc(**options) -> gx.MCPServer:
-    """Return a server that is written with the SDK."""
+    """Return a server written with the SDK."""
     return gx.mcp([*CALC], **options)
 
 
 def raw(kind: str, *arguments: str, **options) -> gx.MCPServer:
-    """Return a server that is written without the SDK."""
+    """Return a server written without the SDK."""
     return gx.mcp([*RAW, kind, *arguments], name="raw", **options)
 
 
@@ -67,7 +67,7 @@ def pool():
 
 @pytest.fixture
 def call(pool):
-    """Return a function that calls a tool by the mock engine, and returns the step."""
+    """Return a function that calls a tool through the mock engine and returns the step."""
 
     def call(server, tool, arguments="{}", **options):
         options = {"approve": "always", **options}

@@ -1,4 +1,4 @@
-"""Calls of the tools of servers that are processes: results, errors, and the end of a server."""
+"""Tool calls of servers that are processes: results, errors and the end of a server."""
 
 import os
 import time
@@ -16,7 +16,7 @@ from tests.mcp_client.conftest import calc, is_alive, raw, wait_for_end
 
 
 def test_a_tool_is_called(call):
-    """It is outside and asked for, whatever the server says about it."""
+    """A tool needs permission and its result is from outside, whatever the server claims."""
     step = call(calc(), "calc__add", '{"a": 2, "b": 3}')
     assert (step.sent, step.error, step.outside) == ("5", "", True)
     assert (step.arguments, step.allowed_by) == ({"a": 2, "b": 3}, "approve")
@@ -24,12 +24,12 @@ def test_a_tool_is_called(call):
 
 @pytest.mark.parametrize("approve", ["never", lambda step: False])
 def test_a_tool_needs_permission(call, approve):
-    """A server cannot make its tool read-only."""
+    """A tool needs permission even if the server claims that it is read-only."""
     assert call(calc(), "calc__add", '{"a": 2, "b": 3}', approve=approve).error
 
 
 def test_functions_and_servers_stand_side_by_side(pool):
-    """After a result of a server, a function that is not read-only is asked for."""
+    """After the result of a server, a function that is not read-only needs permission."""
 
     def save(text: str) -> str:
         """Save."""
@@ -48,7 +48,7 @@ def test_functions_and_servers_stand_side_by_side(pool):
 
 
 def test_the_declarations_are_sent():
-    """The model sees the description and the parameters of the tools that are selected."""
+    """The model receives the declarations of the selected tools only."""
     engine = ScriptedEngine("Hi")
     with gx.EnginePool(env={}, engines=[engine]) as pool:
         pool.ask("Hi", "scripted", tools=calc(only=["add", "long"]))
@@ -59,20 +59,20 @@ def test_the_declarations_are_sent():
 
 
 def test_an_unknown_name_in_only_is_refused(pool):
-    """The error suggests the nearest one."""
+    """The error suggests the most similar tool."""
     with pytest.raises(UsageError, match=r"no tool 'ad'\. Did you mean 'add'\?"):
         pool.ask("Hi", "mock", tools=calc(only="ad"))
 
 
 def test_a_failed_call_is_reported(call):
-    """The model sees the server's words in one line."""
+    """The model receives the server's error message in one line."""
     error = call(calc(), "calc__fail", '{"reason": "no\\nluck"}').error
     assert error.startswith("ServerToolError: ")
     assert error.endswith("no luck")
 
 
 def _scripted(name, arguments="{}"):
-    """Return a pool whose model calls a tool, and its engine, which takes images."""
+    """Return a pool whose model calls a tool and takes images, and its engine."""
     call = Chunk(tool_calls=(ToolCall("call00001", name, arguments),))
     engine = ScriptedEngine([call, Chunk(finish_reason="tool_calls")], "Done.")
     engine.features = {*engine.features, "images"}
@@ -81,7 +81,7 @@ def _scripted(name, arguments="{}"):
 
 @pytest.mark.parametrize("arguments", ["[1]", "{", "[" * 100_000])
 def test_arguments_that_are_no_object_are_refused(arguments):
-    """They are not sent."""
+    """Arguments that are not a JSON object are not sent to the server."""
     pool, _ = _scripted("calc__add", arguments)
     with pool:
         reply = pool.ask("Hi", "scripted", tools=calc(), approve="always")
@@ -92,14 +92,14 @@ def test_arguments_that_are_no_object_are_refused(arguments):
 
 
 def test_a_long_result_is_cut(call):
-    """As that of a function."""
+    """A long result of a server is truncated like that of a function."""
     sent = call(calc(), "calc__long", '{"size": 30000}').sent
     assert len(sent) < 20_100
     assert sent.endswith("[Cut: the result has 30,000 characters.]")
 
 
 def test_an_image_is_sent_as_an_image():
-    """Its text comes before it."""
+    """The text of a result precedes its image."""
     pool, engine = _scripted("calc__picture")
     with pool:
         pool.ask("Hi", "scripted", tools=calc(), approve="always")
@@ -110,7 +110,7 @@ def test_an_image_is_sent_as_an_image():
 
 
 def test_other_content_is_named(call):
-    """A model takes neither audio nor any blob; an image must be one."""
+    """Audio, other files and invalid images are replaced by a note."""
     assert call(calc(), "calc__everything").sent.split("\n\n") == [
         "[audio, audio/wav: not supported]",
         "[image, image/png, 3 bytes: not supported]",
@@ -121,12 +121,12 @@ def test_other_content_is_named(call):
 
 
 def test_structured_content_alone_is_sent_as_json(call):
-    """A server should repeat it as text, but need not."""
+    """A server should repeat structured content as text, but need not."""
     assert call(raw("structured"), "raw__echo").sent == '{"sum": 5}'
 
 
 def test_sampling_elicitation_and_roots_are_not_offered(call):
-    """Such requests are refused at once."""
+    """A server's requests for sampling, elicitation or roots are refused at once."""
     sent = call(raw("asks"), "raw__echo").sent
     assert "Sampling not supported" in sent
     assert "List roots not supported" in sent
@@ -134,7 +134,7 @@ def test_sampling_elicitation_and_roots_are_not_offered(call):
 
 
 def test_a_server_receives_no_keys(monkeypatch, call):
-    """It receives neither the keys of this machine nor most other variables."""
+    """A server receives neither the user's keys nor most other environment variables."""
     for name in ("OPENAI_API_KEY", "GATEWAYX_GROK_API_KEY", "MY_SETTING", "PYTHONPATH"):
         monkeypatch.setenv(name, "a")
     names = call(calc(), "calc__variables").sent.split()
@@ -143,7 +143,7 @@ def test_a_server_receives_no_keys(monkeypatch, call):
 
 
 def test_a_listed_variable_comes_from_the_key_file(project):
-    """Its value is withheld from the model and from errors."""
+    """The value of a variable in `env` appears neither in results nor in errors."""
     project.set_keys(f"CALC_TOKEN={KEY}\nCALC_MODE=fast-enough-to-see")
     with project.pool() as pool:
 
@@ -160,13 +160,13 @@ def test_a_listed_variable_comes_from_the_key_file(project):
 
 
 def test_a_missing_variable_is_named(pool):
-    """Nothing is started."""
+    """If a variable is not set, the error names it, and no server is started."""
     with pytest.raises(ConfigError, match="the variable CALC_TOKEN, which the MCP server 'calc'"):
         pool.ask("Hi", "mock", tools=calc(env="CALC_TOKEN"))
 
 
 def test_a_key_in_a_description_is_not_sent(project):
-    """A server that describes its tool with a key of the user is not used."""
+    """A server whose tool description contains the user's key is not used."""
     project.set_keys(f"GATEWAYX_GROK_API_KEY={KEY}")
     with (
         project.pool() as pool,
@@ -183,14 +183,14 @@ REFUSED = {
     "no schema": (TransportError, "sent an invalid answer"),
     "huge": (ConfigError, "has a description of 200,068 characters"),
     "deep": (TransportError, "sent a message that cannot be read"),
-    "endless": (TransportError, "lists more than 10,000 tools, or an endless list"),
+    "endless": (TransportError, "lists more than 10,000 tools or 100 pages"),
     "ends": (TransportError, "ended with status 4: ImportError: no module named tools"),
 }
 
 
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_server_that_misbehaves_is_one_line(pool, kind):
-    """Nothing hangs, and the next server works."""
+    """A faulty server raises an error of one line, and the next server works."""
     error, message = REFUSED[kind]
     with pytest.raises(error) as caught:
         pool.ask("Hi", "mock", tools=raw(kind))
@@ -200,17 +200,17 @@ def test_a_server_that_misbehaves_is_one_line(pool, kind):
 
 
 def test_one_tool_of_many_can_be_selected(call):
-    """Only what a call uses must be valid."""
+    """Only the tools that a call uses must be valid."""
     assert call(raw("many", only="tool7"), "raw__tool7", '{"text": "hi"}').sent == "hi"
 
 
 def test_a_recursive_schema_is_sent(call):
-    """Providers accept references."""
+    """A schema with references is sent unchanged."""
     assert call(raw("recursive"), "raw__echo", '{"text": "hi"}').sent == "hi"
 
 
 def test_odd_names_do_not_collide(pool):
-    """Each of them can be called."""
+    """Tools whose names have invalid characters can all be called."""
     (state,) = pool.mcp_servers(raw("odd"))
     assert [tool.name for tool in state.tools][:2] == ["read file", "read.file"]
     reply = pool.ask(
@@ -220,32 +220,32 @@ def test_odd_names_do_not_collide(pool):
 
 
 def test_a_huge_message_ends_the_server_only(call):
-    """The model is told, and the server is started again for the next call."""
+    """The model receives an error, and the next call starts the server again."""
     assert "sent a message of more than 16 MiB" in call(raw("large"), "raw__echo").error
     assert "sent a message of more than 16 MiB" in call(raw("large"), "raw__echo").error
 
 
 def test_an_invalid_result_is_reported(call):
-    """To the model, without a hint for the user."""
+    """The model receives the error without the hint, which is for the user."""
     error = call(raw("wrong"), "raw__echo").error
     assert error == "ServerToolError: the MCP server 'raw' sent an invalid answer."
 
 
 def test_a_server_that_ends_is_started_again(call):
-    """Its last line is part of the error."""
+    """The error quotes the last line of the server's standard error."""
     error = call(calc(), "calc__leave").error
     assert "the MCP server 'calc' ended with status 3: fatal: the disk is on fire" in error
     assert call(calc(), "calc__add", '{"a": 1, "b": 1}').sent == "2"
 
 
 def test_a_server_stays_for_the_next_call(call):
-    """It is started once, also if other tools of it are selected."""
+    """A server is started once, even for calls that select different tools."""
     first = call(calc(), "calc__process").sent
     assert call(calc(only="process"), "calc__process").sent == first
 
 
 def test_servers_end_with_their_pool(pool, call):
-    """The next call starts them again."""
+    """Closing the pool ends its servers, and the next call starts them again."""
     process = int(call(calc(), "calc__process").sent)
     pool.close()
     assert wait_for_end(process)
@@ -253,7 +253,7 @@ def test_servers_end_with_their_pool(pool, call):
 
 
 def test_what_a_server_has_started_ends_with_it(pool, call, tmp_path):
-    """Even if it ignores the end of its input and the request to end."""
+    """A process that a server started ends even if it ignores SIGTERM."""
     state = tmp_path / "child"
     call(raw("child", str(state)), "raw__echo", '{"text": "hi"}')
     child = int(state.read_text())
@@ -263,7 +263,7 @@ def test_what_a_server_has_started_ends_with_it(pool, call, tmp_path):
 
 
 def test_a_stubborn_server_is_killed(pool, call):
-    """Closing the pool does not wait for it."""
+    """Closing the pool does not wait for a server that does not end."""
     call(raw("stubborn"), "raw__echo", '{"text": "hi"}')
     (server,) = pool._servers._connections.values()
     guard = server._process._process.pid
@@ -272,7 +272,7 @@ def test_a_stubborn_server_is_killed(pool, call):
 
 
 def test_a_command_that_does_not_exist_is_named(pool):
-    """As is one that cannot be executed."""
+    """The error says that a command was not found, or is not executable."""
     with pytest.raises(TransportError, match="cannot start: its command was not found"):
         pool.ask("Hi", "mock", tools=gx.mcp(["no-such-command-here"]))
     with pytest.raises(TransportError, match="cannot start: its command is not executable"):
@@ -280,7 +280,7 @@ def test_a_command_that_does_not_exist_is_named(pool):
 
 
 def test_a_server_that_hangs_is_given_up(project, user_settings):
-    """After the timeout of its settings."""
+    """A server that does not answer fails after the timeout in its settings."""
     server = raw("hang")
     user_settings(f"[mcp.hang]\ncommand = {list(server.command)}\ntimeout = 0.5")
     started = time.monotonic()
@@ -293,7 +293,7 @@ def test_a_server_that_hangs_is_given_up(project, user_settings):
 
 
 def test_a_slow_tool_is_cancelled(project, user_settings):
-    """At `[tools] timeout`, and the server still works."""
+    """A call is cancelled after `[tools] timeout`, and the server still works."""
     user_settings("[tools]\ntimeout = 0.5")
     with project.pool() as pool:
         slow = 'call calc__slow {"seconds": 2}'
@@ -303,7 +303,7 @@ def test_a_slow_tool_is_cancelled(project, user_settings):
 
 
 def test_a_server_that_is_busy_with_a_stopped_call_is_started_again(project, user_settings):
-    """The next call does not wait for it."""
+    """A call after a stopped one restarts a server that is still busy."""
     user_settings("[tools]\ntimeout = 3")
     with project.pool() as pool:
 
@@ -316,14 +316,14 @@ def test_a_server_that_is_busy_with_a_stopped_call_is_started_again(project, use
 
 
 def test_a_model_without_tools_is_refused_before_a_server_starts(pool):
-    """As is an engine without a key."""
+    """A model without tools, or without a key, raises an error before a server starts."""
     with pytest.raises(GatewayError):
         pool.ask("Hi", "grok", tools=calc())
     assert pool.mcp_servers() == []
 
 
 def test_a_preview_starts_nothing(pool, call):
-    """It knows the tools only after their first use."""
+    """A preview knows the tools of a server only after a call has listed them."""
     with pytest.raises(UsageError, match="are not known before its first use"):
         pool.preview("Hi", "mock", tools=calc(only="add"))
     call(calc(only="add"), "calc__add", '{"a": 1, "b": 1}')
@@ -331,7 +331,7 @@ def test_a_preview_starts_nothing(pool, call):
 
 
 def test_concurrent_calls_share_a_process(pool):
-    """Also if they are the first ones."""
+    """Concurrent first calls start one process."""
     prompt = "call calc__process {}"
     comparison = pool.compare(prompt, ["mock"] * 3, tools=calc(), approve="always")
     assert len({reply.steps[0].sent for reply in comparison}) == 1

@@ -1,4 +1,4 @@
-"""Servers in cells and commands, and beside functions."""
+"""MCP servers in cells and commands, and together with functions."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from tests.mcp_client.conftest import CALC, calc
 
 
 def test_a_function_cannot_shadow_a_tool(pool):
-    """Neither hides the other."""
+    """A function and a tool of the same name can both be called."""
 
     def calc__add(a: int) -> int:
         """Steal."""
@@ -22,7 +22,7 @@ def test_a_function_cannot_shadow_a_tool(pool):
 
 
 def test_two_servers_have_the_same_tool(pool):
-    """Each is called by the name of its server."""
+    """Tools of the same name are distinguished by the name of the server."""
     servers = [calc(only="add"), calc(only="add", name="other")]
     prompt = 'call calc__add {"a": 1, "b": 1}\ncall other__add {"a": 2, "b": 2}'
     reply = pool.ask(prompt, "mock", tools=servers, approve="always")
@@ -31,12 +31,14 @@ def test_two_servers_have_the_same_tool(pool):
 
 @pytest.mark.parametrize("approve", ["always", lambda step: True])
 def test_a_changed_tool_needs_a_person(monkeypatch, approve):
-    """Code that allows everything does not count, but an answer does."""
+    """A changed tool is allowed only by the user's answer, not by `approve`."""
 
     def send() -> None:
         """Send."""
 
-    tool = Tool(send, Tool.of(send).definition, ask=True, outside=True, must_ask=" and has changed")
+    tool = Tool(
+        send, Tool.of(send).definition, ask=True, outside=True, ask_reason=", which has changed"
+    )
     call = ToolCall("1", "send", "{}")
     with pytest.raises(RefusedError, match="nobody can be asked"):
         Approval(approve).decide(tool, call, {}, can_ask=False)
@@ -44,7 +46,7 @@ def test_a_changed_tool_needs_a_person(monkeypatch, approve):
     monkeypatch.setattr("builtins.input", lambda question: questions.append(question) or "a")
     approval = Approval(approve)
     assert approval.decide(tool, call, {}, can_ask=True) == "you"
-    assert questions[0].startswith("The model calls send() and has changed. Allow it?")
+    assert questions[0].startswith("The model calls send(), which has changed. Allow it?")
     assert approval.decide(tool, call, {}, can_ask=True) in ("you", "approve")
     assert len(questions) == 1
     with pytest.raises(RefusedError, match="not allowed here"):
@@ -52,7 +54,7 @@ def test_a_changed_tool_needs_a_person(monkeypatch, approve):
 
 
 def test_states_start_nothing(pool, user_settings):
-    """A server in the settings is listed with its command."""
+    """Servers in the settings are listed with their commands and not started."""
     user_settings(f"[mcp.sums]\ncommand = {list(CALC)}")
     pool.refresh()
     (state,) = pool.mcp_servers()
@@ -61,7 +63,7 @@ def test_states_start_nothing(pool, user_settings):
 
 
 def test_a_name_starts_a_server(pool, user_settings):
-    """Its claims are its own words."""
+    """A server that is named is started, and listed with its tools and claims."""
     user_settings(f"[mcp.sums]\ncommand = {list(CALC)}\nonly = ['add', 'fail']")
     pool.refresh()
     (state,) = pool.mcp_servers("sums")
@@ -73,7 +75,7 @@ def test_a_name_starts_a_server(pool, user_settings):
 
 
 def test_settings_select_tools(pool, user_settings):
-    """A call may select others."""
+    """A selection in the call replaces that in the settings."""
     user_settings(f"[mcp.sums]\ncommand = {list(CALC)}\nonly = ['fail']")
     pool.refresh()
     (state,) = pool.mcp_servers(gx.mcp("sums", only="add"))

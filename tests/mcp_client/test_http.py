@@ -1,4 +1,4 @@
-"""Servers over HTTP, on loopback."""
+"""MCP servers over HTTP, on the loopback interface."""
 
 import contextlib
 import socket
@@ -19,7 +19,7 @@ CALL = 'call calc__add {"a": 2, "b": 3}'
 
 @pytest.fixture(scope="module")
 def url():
-    """Yield the URL of a server that is written with the SDK."""
+    """Yield the URL of a server written with the SDK."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -37,7 +37,7 @@ def url():
 
 
 class _Stranger(BaseHTTPRequestHandler):
-    """Stores requests, and answers as the test says."""
+    """Stores requests and sends the response that the test has set."""
 
     status, body, kind, location = 500, b"", "text/plain", ""
     requests: list
@@ -61,7 +61,7 @@ class _Stranger(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def stranger():
-    """Yield a function that starts an HTTP server; it returns its URL and its requests."""
+    """Yield a function that starts an HTTP server and returns its URL and its requests."""
     servers = []
 
     def start(**attributes):
@@ -78,7 +78,7 @@ def stranger():
 
 
 def test_a_tool_is_called(pool, url):
-    """As over a pipe."""
+    """A tool of a server with a URL is called like that of a process."""
     server = gx.mcp(url=url, name="calc")
     for _ in range(2):
         reply = pool.ask(CALL, "mock", tools=server, approve="always")
@@ -87,7 +87,7 @@ def test_a_tool_is_called(pool, url):
 
 
 def test_the_key_is_a_bearer_token(project, stranger):
-    """It comes from the key file, by the name of the server."""
+    """The bearer token is the key in the key file for the name of the server."""
     url, requests = stranger()
     project.set_keys(f"GATEWAYX_MCP_MY_CALC_API_KEY={KEY}")
     with project.pool() as pool, pytest.raises(TransportError) as caught:
@@ -97,20 +97,20 @@ def test_the_key_is_a_bearer_token(project, stranger):
 
 
 def test_a_key_is_not_sent_without_tls(project):
-    """To another machine, as with the key of an engine."""
+    """The key is not sent to another machine without TLS, as for engines."""
     project.set_keys(f"GATEWAYX_MCP_CALC_API_KEY={KEY}")
     with project.pool() as pool, pytest.raises(ConfigError, match="without TLS"):
         pool.ask(CALL, "mock", tools=gx.mcp(url="http://mcp.example.com/mcp", name="calc"))
 
 
 def test_a_metadata_address_is_refused(pool):
-    """It would return the credentials of the machine."""
+    """A metadata address could return the credentials of the machine."""
     with pytest.raises(ConfigError, match="link-local or metadata address"):
         pool.ask(CALL, "mock", tools=gx.mcp(url="http://169.254.169.254/mcp", name="calc"))
 
 
 def test_a_redirect_to_another_server_is_not_followed(project, stranger):
-    """It would receive the key."""
+    """The other server of a redirect would receive the key."""
     thief, stolen = stranger()
     url, _ = stranger(status=307, location=thief)
     project.set_keys(f"GATEWAYX_MCP_CALC_API_KEY={KEY}")
@@ -120,14 +120,14 @@ def test_a_redirect_to_another_server_is_not_followed(project, stranger):
 
 
 def test_the_network_settings_of_a_project_need_trust(project):
-    """They decide through whom the calls go."""
+    """A project's proxy would receive the calls, so it needs trust."""
     project.settings('[network]\nproxy = "http://127.0.0.1:9"')
     with project.pool() as pool, pytest.raises(TrustError, match="through network proxy"):
         pool.ask(CALL, "mock", tools=gx.mcp(url="https://mcp.example.com/mcp", name="calc"))
 
 
 def test_a_proxy_is_used(project, user_settings, stranger):
-    """That of the settings."""
+    """Calls use the proxy in the user's settings."""
     url, requests = stranger(status=403)
     user_settings(f'[network]\nproxy = "{url.removesuffix("/mcp")}"')
     with project.pool() as pool, pytest.raises(TransportError):
@@ -152,7 +152,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("name", ANSWERS)
 def test_an_answer_that_is_none_is_one_line(pool, stranger, name):
-    """Nothing hangs."""
+    """A response that is not MCP raises an error of one line."""
     url, _ = stranger(**ANSWERS[name])
     with pytest.raises(TransportError) as caught:
         pool.ask(CALL, "mock", tools=gx.mcp(url=url, name="calc"))
@@ -161,7 +161,7 @@ def test_an_answer_that_is_none_is_one_line(pool, stranger, name):
 
 
 def test_an_unreachable_server_is_one_line(pool):
-    """A later call tries again."""
+    """Each call to an unreachable server tries to connect again."""
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]

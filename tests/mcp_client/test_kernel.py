@@ -1,4 +1,4 @@
-"""Servers in a real kernel: questions, Stop, and the end of the kernel."""
+"""MCP servers in a real kernel: questions, Stop and the end of the kernel."""
 
 import contextlib
 import os
@@ -55,7 +55,7 @@ CELLS = {
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_each_call_is_asked_for(kernel, cell):
-    """The question has the arguments; the step is shown."""
+    """The question shows the arguments, and the step is displayed."""
     outcome = kernel.run(CELLS[cell], ("y",))
     assert not outcome.error
     assert re.search(r"__add\(a=2, b=3\)\. Allow it\?", kernel.input_request["prompt"])
@@ -64,7 +64,7 @@ def test_each_call_is_asked_for(kernel, cell):
 
 
 def test_no_is_no(kernel):
-    """The model is told."""
+    """If the user answers no, the model learns that the call was refused."""
     outcome = kernel.run(CELLS["ask"], ("n",))
     assert not outcome.error
     assert "the user refused the call" in outcome.result + str(outcome.contents("execute_result"))
@@ -80,7 +80,7 @@ STOPPED = {
 
 @pytest.mark.parametrize("syntax", STOPPED)
 def test_stop_ends_a_call_at_once(kernel, syntax, report_metric, tmp_path):
-    """The next cell works."""
+    """Stop ends the call of a tool, and the next cell works."""
     started = tmp_path / "started"
     cell = kernel.start(STOPPED[syntax].replace("FILE", str(started)), allow_input=True)
     kernel.client.get_stdin_msg(timeout=60)
@@ -96,7 +96,7 @@ def test_stop_ends_a_call_at_once(kernel, syntax, report_metric, tmp_path):
 
 
 def test_the_list_of_tools_starts_a_server_only_by_name(kernel):
-    """What the server says is shown as its own words."""
+    """The list says that descriptions are the server's own words."""
     listed = kernel.run("%gatewayx tools")
     assert "sums" in listed.result + str(listed.last_display)
     shown = kernel.run("%gatewayx tools sums")
@@ -108,7 +108,7 @@ def test_the_list_of_tools_starts_a_server_only_by_name(kernel):
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
 def test_a_server_ends_with_its_kernel(tmp_path, end):
-    """Even if the kernel is killed, and the server ignores the end of its input and SIGTERM."""
+    """A server ends even if the kernel is killed and the server ignores SIGTERM."""
     stubborn = f"""
 server = gx.mcp({[*RAW, "stubborn"]!r}, name="raw")
 print(gx.ask('call raw__echo {{"text": "process"}}', "mock", tools=server, approve="always"))
@@ -121,7 +121,7 @@ print(gx.ask('call raw__echo {{"text": "process"}}', "mock", tools=server, appro
 
 
 def test_a_server_ends_with_a_script(tmp_path):
-    """At the end of the process, without a call of `close`."""
+    """A server ends with the process, even if the pool is not closed."""
     with _kernel(tmp_path) as kernel:
         process = int(kernel.run(PROCESS).text.split()[-1])
         kernel.client.shutdown()

@@ -1,4 +1,4 @@
-"""Servers and cassettes: a replay needs neither the server nor the extra."""
+"""MCP servers and cassettes: a replay needs neither the server nor the extra."""
 
 import pickle
 import sys
@@ -16,7 +16,7 @@ GONE = gx.mcp(["no-such-command"], name="calc")
 
 @pytest.fixture
 def without_extra(monkeypatch):
-    """Return a function that removes the SDK."""
+    """Return a function that makes the SDK unavailable."""
     return lambda: monkeypatch.setitem(sys.modules, "mcp", None)
 
 
@@ -26,7 +26,7 @@ def _ask(pool, tools, **options):
 
 @pytest.mark.parametrize("prompts", ["text", "digest"])
 def test_a_replay_starts_nothing(project, tmp_path, without_extra, prompts):
-    """The cassette has the tools and the results."""
+    """A replay takes the tools and the results from the cassette."""
     path = tmp_path / "a.jsonl"
     if prompts == "digest":
         project.settings('[cassettes]\nprompts = "digest"')
@@ -51,7 +51,7 @@ def test_a_replay_starts_nothing(project, tmp_path, without_extra, prompts):
 
 
 def test_a_server_whose_tools_are_not_recorded_is_a_miss(project, tmp_path):
-    """The error names it."""
+    """The error names the server whose tools are not recorded."""
     path = tmp_path / "a.jsonl"
     with project.pool() as pool, pool.cassette(path):
         _ask(pool, calc())
@@ -67,7 +67,7 @@ def test_a_server_whose_tools_are_not_recorded_is_a_miss(project, tmp_path):
 
 
 def test_tools_are_recorded_once(project, tmp_path):
-    """A second call takes them from the cassette."""
+    """A second call takes the tools from the cassette."""
     path = tmp_path / "a.jsonl"
     with project.pool() as pool, pool.cassette(path) as cassette:
         _ask(pool, calc())
@@ -78,7 +78,7 @@ def test_tools_are_recorded_once(project, tmp_path):
 
 
 def test_recorded_tools_that_have_changed_are_not_called(project, tmp_path):
-    """The model has seen the recorded ones."""
+    """A tool that differs from the recorded one, which the model has seen, is not called."""
     path, state = tmp_path / "a.jsonl", tmp_path / "tools.json"
     state.write_text('[{"name": "echo", "description": "Old.", "inputSchema": {"type": "object"}}]')
     server = raw("file", str(state))
@@ -86,14 +86,14 @@ def test_recorded_tools_that_have_changed_are_not_called(project, tmp_path):
         pool.ask("Hi", "mock", tools=server)
         state.write_text(state.read_text().replace("Old", "New"))
         reply = pool.ask("call raw__echo {}", "mock", tools=server, approve="always")
-        assert "has changed since this call began" in reply.steps[0].error
+        assert "has changed since it was listed" in reply.steps[0].error
         # The user has allowed the old one.
         renewed = pool.ask("call raw__echo {}", "mock", tools=server, approve="always", renew=True)
         assert renewed.steps[0].error == "the call needs permission, and nobody can be asked"
 
 
 def test_replayed_tools_can_be_run(project, tmp_path):
-    """With the variable; a result that differs is a miss."""
+    """With the environment variable, tools run, and a different result is a miss."""
     path = tmp_path / "a.jsonl"
     with project.pool() as pool, pool.cassette(path):
         pool.ask("call calc__process {}", "mock", tools=calc(), approve="always")
@@ -107,7 +107,7 @@ def test_replayed_tools_can_be_run(project, tmp_path):
 
 
 def test_a_reply_with_open_calls_is_continued(project):
-    """Also after pickling, in a pool that has never seen the server."""
+    """A pickled reply is continued in a pool that has not used the server."""
     with project.pool() as pool:
         reply = _ask(pool, calc(), max_turns=1)
         assert pool.resume(reply, approve="always").steps[0].sent == "5"
@@ -118,7 +118,7 @@ def test_a_reply_with_open_calls_is_continued(project):
 
 
 def test_a_chat_and_a_comparison_take_servers(project):
-    """Each column has its own calls; a conversation has the results."""
+    """Each column of a comparison calls tools, and a conversation keeps the results."""
     with project.pool() as pool:
         chat = pool.chat("mock")
         assert chat.ask(CALL, tools=calc(), approve="always").steps[0].sent == "5"
@@ -128,7 +128,7 @@ def test_a_chat_and_a_comparison_take_servers(project):
 
 
 def test_the_missing_extra_is_named(pool, without_extra):
-    """With the command that installs it."""
+    """The error about the missing SDK has the command that installs the extra."""
     without_extra()
     with pytest.raises(gx.ConfigError, match="needs the package mcp") as caught:
         pool.ask("Hi", "mock", tools=calc())

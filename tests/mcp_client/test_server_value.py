@@ -1,4 +1,4 @@
-"""`gx.mcp`: the value, its name, and arguments that cannot be meant."""
+"""`gx.mcp`: the value, its default name and invalid arguments."""
 
 import pickle
 import sys
@@ -24,25 +24,25 @@ NAMES = {
 
 @pytest.mark.parametrize("command", NAMES)
 def test_the_name_comes_from_the_program(command):
-    """The runner and its options are no part of it."""
+    """The name is that of the program, without its runner and options."""
     assert gx.mcp(command).name == NAMES[command]
 
 
 def test_a_url_gives_the_name_of_its_host():
-    """A name begins with a letter."""
+    """The name comes from the host; one that begins with a digit gets a prefix."""
     assert gx.mcp(url="https://Mcp.Example.com/mcp").name == "mcp_example_com"
     assert gx.mcp(url="http://127.0.0.1:1/mcp").name == "mcp_127_0_0_1"
 
 
 def test_a_single_word_names_a_server_in_the_settings():
-    """A list is always a command."""
+    """A str of one word names a server in the settings; a list is always a command."""
     assert gx.mcp("time").is_in_settings
     assert not gx.mcp(["time"]).is_in_settings
     assert not gx.mcp([Path(sys.executable)]).is_in_settings
 
 
 def test_a_server_is_a_plain_value():
-    """It can be compared, pickled and shown."""
+    """A server can be compared, pickled and displayed."""
     server = gx.mcp("uvx mcp-server-time", only=["a", "a", "b"])
     assert pickle.loads(pickle.dumps(server)) == server
     assert server.only == ("a", "b")
@@ -66,13 +66,13 @@ INVALID = {
     "only": ({"command": "a b", "only": [5]}, "only must be a name or a list of names"),
     "value in env": ({"command": "a b", "env": "TOKEN=5"}, "env must be names"),
     "env of a URL": ({"url": "http://a/b", "env": "TOKEN"}, "env has no effect with a url"),
-    "env of a name": ({"command": "time", "env": "TOKEN"}, "env has no effect for a server that"),
+    "env of a name": ({"command": "time", "env": "TOKEN"}, "env has no effect for a server in"),
 }
 
 
 @pytest.mark.parametrize("name", INVALID)
 def test_invalid_arguments_are_refused(name):
-    """The error is one line, and has a hint and no secret."""
+    """The error is one line with a hint, and contains no secret."""
     arguments, message = INVALID[name]
     with pytest.raises(UsageError) as caught:
         gx.mcp(**arguments)
@@ -83,14 +83,14 @@ def test_invalid_arguments_are_refused(name):
 
 
 def test_two_servers_of_one_name_are_refused(pool):
-    """Neither may hide the tools of the other."""
+    """Two servers of the same name could hide each other's tools."""
     tools = [gx.mcp("a b", name="x"), gx.mcp("c d", name="x")]
     with pytest.raises(UsageError, match="two MCP servers have the name 'x'"):
         pool.ask("Hi", "mock", tools=tools)
 
 
 def test_names_of_tools_are_valid_and_different():
-    """A name that is changed ends with a digest of the original."""
+    """A name that must be changed ends with a digest of the original."""
     odd = ["read file", "read.file", "read_file", "ä" * 100, "ö" * 100, "a" * 70, "a" * 71, ""]
     names = [full_name("server", name) for name in odd]
     assert len(set(names)) == len(odd)

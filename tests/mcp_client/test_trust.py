@@ -1,4 +1,4 @@
-"""Servers in the settings: whose they are, and what a project may start."""
+"""MCP servers in the settings, and what a project may start."""
 
 import json
 from pathlib import Path
@@ -22,13 +22,13 @@ def _ask(pool, server="calc"):
 
 @pytest.fixture
 def marker(tmp_path):
-    """Return a file that a server writes when it starts, and the server's command."""
+    """Return the file that a server writes when it starts, and the command that starts it."""
     path = tmp_path / "started"
     return path, ("sh", "-c", f'touch "{path}"; exec "{CALC[0]}" "{CALC[1]}"')
 
 
 def test_a_server_of_the_user_is_trusted(project, user_settings):
-    """It is started when it is called."""
+    """A server in the user's settings is started when it is called."""
     user_settings(_table())
     with project.pool() as pool:
         assert _ask(pool) == "5"
@@ -36,7 +36,7 @@ def test_a_server_of_the_user_is_trusted(project, user_settings):
 
 
 def test_a_server_of_a_project_starts_only_after_trust(project, marker):
-    """Neither a list nor a call starts it before; the command is part of the error."""
+    """Before, neither a list nor a call starts the server, and the error has the command."""
     path, command = marker
     project.settings(_table(command=command))
     with project.pool() as pool:
@@ -57,7 +57,7 @@ def test_a_server_of_a_project_starts_only_after_trust(project, marker):
 
 @pytest.mark.parametrize("more", ['args = ["--other"]', 'env = ["GATEWAYX_GROK_API_KEY"]'])
 def test_another_command_or_variable_needs_trust_again(project, more):
-    """A choice of tools does not."""
+    """A new selection of tools needs no permission; a new command or variable does."""
     project.settings(_table())
     with project.pool() as pool:
         pool.trust(pool.untrusted_engines())
@@ -70,7 +70,7 @@ def test_another_command_or_variable_needs_trust_again(project, more):
 
 
 def test_an_id_in_the_environment_is_trusted(project):
-    """As in CI; the error prints it."""
+    """The ID in the error allows the server if it is in `GATEWAYX_TRUST`."""
     project.settings(_table())
     with project.pool() as pool, pytest.raises(TrustError) as caught:
         _ask(pool)
@@ -80,7 +80,7 @@ def test_an_id_in_the_environment_is_trusted(project):
 
 
 def test_a_project_cannot_replace_a_server_of_the_user(project, user_settings, marker):
-    """Not even a part of it."""
+    """A project cannot change any part of a server in the user's settings."""
     path, command = marker
     user_settings(_table(more='only = ["add"]'))
     project.settings(_table(command=command))
@@ -90,7 +90,7 @@ def test_a_project_cannot_replace_a_server_of_the_user(project, user_settings, m
 
 
 def test_a_revoked_server_is_refused(project):
-    """Although it runs."""
+    """Revoking the permission refuses calls even if the server is running."""
     project.settings(_table())
     with project.pool() as pool:
         pool.trust(pool.untrusted_engines())
@@ -101,7 +101,7 @@ def test_a_revoked_server_is_refused(project):
 
 
 def test_a_command_of_a_project_runs_in_its_folder(project):
-    """So that a path in it means the same for everybody."""
+    """The working directory is the project's, so that relative paths work everywhere."""
     (project.root / "server.py").write_text(Path(CALC[1]).read_text())
     project.settings(_table(command=(CALC[0], "server.py")))
     with project.pool() as pool:
@@ -110,7 +110,7 @@ def test_a_command_of_a_project_runs_in_its_folder(project):
 
 
 def test_a_project_url_needs_trust(project):
-    """Nothing is sent before."""
+    """Nothing is sent to a project's URL before the user allows it."""
     project.settings('[mcp.far]\nurl = "https://127.0.0.1:9/mcp"')
     with project.pool() as pool:
         with pytest.raises(TrustError, match="https://127"):
@@ -119,7 +119,7 @@ def test_a_project_url_needs_trust(project):
 
 
 def test_an_unknown_name_lists_the_known_ones(project, user_settings):
-    """And suggests the nearest."""
+    """The error lists the known names and suggests the most similar one."""
     user_settings(_table("weather") + _table("time"))
     with project.pool() as pool, pytest.raises(UsageError) as caught:
         pool.ask("Hi", "mock", tools=gx.mcp("weathr"))
@@ -144,7 +144,7 @@ INVALID = {
 
 @pytest.mark.parametrize("text", INVALID)
 def test_an_invalid_table_is_one_error(project, text):
-    """It names the file and what is expected."""
+    """The error names the file and what is expected."""
     project.settings(text)
     with pytest.raises(ConfigError) as caught:
         project.pool()
@@ -153,7 +153,7 @@ def test_an_invalid_table_is_one_error(project, text):
 
 
 def test_the_descriptions_that_were_allowed_are_remembered(project, tmp_path, monkeypatch):
-    """A tool that changes is asked for again, even with approve="always", and in a new kernel."""
+    """A changed tool needs permission again, even with approve="always" or in a new kernel."""
     state = tmp_path / "tools.json"
     server = gx.mcp([*RAW, "file", str(state)], name="raw")
     questions, answers = [], ["n", "y"]
@@ -188,7 +188,7 @@ def test_the_descriptions_that_were_allowed_are_remembered(project, tmp_path, mo
 
 @pytest.mark.parametrize("change", ["description", "schema", "removal"])
 def test_a_tool_that_changes_during_a_call_is_not_called(pool, tmp_path, change):
-    """The model has seen another tool."""
+    """A tool that changes after the model has seen it is not called."""
     state = tmp_path / "tools.json"
     schema = {"type": "object", "properties": {"text": {"type": "string"}}}
     tool = {"name": "echo", "description": "Return the text.", "inputSchema": schema}
@@ -205,10 +205,8 @@ def test_a_tool_that_changes_during_a_call_is_not_called(pool, tmp_path, change)
 
     server = gx.mcp([*RAW, "file", str(state)], name="raw")
     reply = pool.ask('call raw__echo {"text": "hi"}', "mock", tools=server, approve=approve)
-    problem = "no longer exists" if change == "removal" else "has changed"
-    assert reply.steps[0].error == (
-        f"ServerToolError: the tool {problem} since this call began, and was not called"
-    )
+    problem = "no longer exists" if change == "removal" else "has changed since it was listed"
+    assert reply.steps[0].error == f"ServerToolError: the tool {problem}, and was not called"
 
 
 def _no_input(_):

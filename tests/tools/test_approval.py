@@ -198,17 +198,17 @@ def _set_own(text):
 
 
 def test_a_project_cannot_permit_calls(project, send, sent):
-    """Only a call or the user's own settings can; a cloned project cannot."""
+    """A cloned project cannot permit calls; only a call or the user's own settings can."""
     own = _set_own("tools.timeout = 3\n")
     project.settings("[tools]\napprove = 'always'\n")
-    with pytest.raises(gx.ConfigError, match="a project must not permit calls of tools") as caught:
+    with pytest.raises(gx.ConfigError, match="a project must not permit tool calls") as caught:
         project.pool()
     assert str(own) in str(caught.value)
     assert caught.value.help == "projects-permission"
 
 
 def test_your_own_settings_may_permit_calls(project, send, sent):
-    """They apply to all projects that do not set it, and a call may be stricter."""
+    """The user's settings apply to projects that set nothing, and a call may be stricter."""
     _set_own("tools.approve = 'always'\n")
     project.settings("limits.retries = 0")
     with project.pool() as pool:
@@ -220,7 +220,7 @@ def test_your_own_settings_may_permit_calls(project, send, sent):
 
 @pytest.mark.parametrize("stricter", ["ask", "never"])
 def test_a_project_may_be_stricter_than_your_own_settings(project, send, sent, stricter):
-    """Its file takes precedence, and nobody can be asked here."""
+    """A project's file takes precedence if it is stricter; nobody can be asked here."""
     _set_own("tools.approve = 'always'\n")
     project.settings(f"tools.approve = {stricter!r}")
     with project.pool() as pool:
@@ -229,7 +229,7 @@ def test_a_project_may_be_stricter_than_your_own_settings(project, send, sent, s
 
 
 def test_a_map_with_other_settings_asks_again(project, send, sent):
-    """The answers to refused calls are not those to permitted ones."""
+    """Rows are asked again if other settings permit the calls."""
     options = {"tools": send, "progress": False}
     prompt = 'call send {"to": "{{input}}", "body": ""}'
     with project.pool() as pool:

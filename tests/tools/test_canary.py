@@ -47,7 +47,7 @@ def _masking(kind):
 @EACH
 @STREAMED
 def test_a_key_is_in_no_request_file_or_output(connect, tmp_path, kind, is_streamed):
-    """The model writes the key, too, as an argument, as a name and as an unknown parameter."""
+    """A key stays hidden even if the model writes it as an argument, a name or a parameter."""
     escaped = "".join(
         f"\\u{ord(letter):04x}" if at % 5 == 0 else letter for at, letter in enumerate(KEY)
     )

@@ -14,7 +14,7 @@ from tests.conftest import Project
 
 
 class Counter:
-    """Counts how many functions run at a time."""
+    """Counts how many functions run at the same time."""
 
     def __init__(self):
         self.running = self.most = 0
@@ -55,7 +55,7 @@ def _ask(calls, tools, **options):
 
 
 def test_asynchronous_functions_of_one_turn_run_at_the_same_time():
-    """They wait for each other here; the results have the order of the calls."""
+    """Asynchronous functions run at the same time, and the results have the order of the calls."""
     barrier = asyncio.Barrier(3)
 
     async def meet(name: str) -> str:
@@ -75,7 +75,7 @@ def test_asynchronous_functions_of_one_turn_run_at_the_same_time():
 
 
 def test_a_failed_function_does_not_end_the_others():
-    """Each has its own result."""
+    """If a function fails, the others still return their results."""
 
     async def work(name: str) -> str:
         """Work."""
@@ -95,7 +95,7 @@ def test_a_failed_function_does_not_end_the_others():
 
 
 def test_each_has_its_own_timeout(tmp_path):
-    """One that takes too long is cancelled, and the others are not."""
+    """A function that takes too long is cancelled, and the others are not."""
     project = Project(tmp_path)
     project.settings("[tools]\ntimeout = 0.2\n")
 
@@ -118,7 +118,7 @@ def test_each_has_its_own_timeout(tmp_path):
 
 
 def test_a_plain_function_runs_between_them(counter):
-    """It runs alone, in its place."""
+    """A plain function between asynchronous ones runs alone, in the order of the calls."""
 
     async def work(name: str) -> str:
         """Work."""
@@ -139,7 +139,7 @@ def test_a_plain_function_runs_between_them(counter):
 
 
 def test_calls_that_need_permission_run_alone(counter):
-    """The question is asked when the calls before it have ended."""
+    """Permission is requested when the earlier calls have ended."""
 
     @gx.tool(ask=True)
     async def send(name: str) -> str:
@@ -161,7 +161,7 @@ def test_calls_that_need_permission_run_alone(counter):
 
 
 def test_after_a_result_from_outside_only_read_only_functions_run_with_it(counter):
-    """Any other waits for the result, and then needs permission."""
+    """A function that is not read-only waits for the outside result, and then needs permission."""
 
     @gx.tool(outside=True, read_only=True)
     async def page(name: str) -> str:
@@ -187,7 +187,7 @@ def test_after_a_result_from_outside_only_read_only_functions_run_with_it(counte
 
 
 def test_stop_cancels_all_of_them():
-    """Each is marked as stopped, and the pool works afterwards."""
+    """Stop marks each running call as stopped, and the pool works afterwards."""
     begun, cancelled = [], []
 
     async def wait(name: str) -> None:

@@ -67,7 +67,7 @@ class ObedientEngine(LLMEngine):
 
 
 class Desk:
-    """The functions of a notebook, one of which returns an injection, and a person who says no."""
+    """The functions of a notebook, one of which returns an injection, and a user who says no."""
 
     def __init__(self):
         self.text, self.ran, self.questions = "", [], []
@@ -107,7 +107,7 @@ class Desk:
 
 @pytest.fixture
 def desk(monkeypatch):
-    """Return functions whose calls a person refuses."""
+    """Return functions whose calls the user refuses."""
     desk = Desk()
     monkeypatch.setattr(builtins, "input", desk.refuse)
     return desk
@@ -167,13 +167,13 @@ CALLS = {
 
 
 def test_there_are_fifty_injections():
-    """No two of them are equal."""
+    """There are at least fifty different injections."""
     assert len(set(INJECTIONS.values())) == len(INJECTIONS) >= 50
 
 
 @pytest.mark.parametrize("way", CALLS)
 def test_nothing_runs_unasked_after_an_injection(pool, desk, way):
-    """Only the tool that is marked as read-only runs; the user is asked for the other one."""
+    """Only the tool marked as read-only runs; the user is asked about the other one."""
     for name, text in INJECTIONS.items():
         desk.text = text
         desk.ran.clear()
@@ -193,7 +193,7 @@ def test_nothing_runs_unasked_after_an_injection(pool, desk, way):
 
 @pytest.mark.parametrize("approve", ["never", lambda step: False])
 def test_nobody_is_asked_if_the_call_says_who_decides(pool, desk, approve):
-    """No text can change that."""
+    """No injection can change what `approve` decides."""
     for name, text in INJECTIONS.items():
         desk.text = text
         pool.ask("Go.", "obedient", tools=desk.tools, approve=approve)
@@ -210,7 +210,7 @@ _LOADED = re.compile(r"(?i)url\(|@import|expression\(|javascript:|vbscript:|data
 
 
 def _faults(reply):
-    """Return what is active on the page of a reply, or controls a terminal."""
+    """Return active content on a reply's page and control characters in its text."""
     bundle = reply._repr_mimebundle_()
     tree = html5lib.parse(bundle["text/html"], namespaceHTMLElements=False)
     faults = [] if _is_plain(bundle["text/plain"]) else ["control characters"]

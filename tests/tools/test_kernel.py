@@ -115,7 +115,7 @@ def test_stop_ends_a_function_at_once(kernel, syntax, report_metric):
 
 
 def test_stop_between_turns_keeps_the_steps_and_no_socket(kernel, provider, report_metric):
-    """The second request is stopped while its answer is awaited, and the next call works."""
+    """Stop during the second request keeps the steps, and the next call works."""
     cell = kernel.start("%%gatewayx grok:m --tools query\nHow many?")
     kernel.wait(lambda: len(provider.requests) == 2)
 

@@ -113,7 +113,7 @@ def _wait_for(condition):
 
 
 def test_the_model_calls_functions_for_each_row(pool):
-    """A frame has the answers; replies have the steps, and sums of all requests."""
+    """A DataFrame has the answers; the replies have the steps and the totals of all requests."""
     frame = pool.map(pd.DataFrame({"city": CITIES}), "{{city}}", tools=weather, **QUIET)
 
     assert frame.answer.tolist() == [f"sunny in {city}" for city in CITIES]
@@ -172,7 +172,7 @@ def test_functions_run_in_a_bounded_number_of_threads(pool):
 
 
 def test_thousands_of_rows(pool, engine):
-    """Each row needs two requests, and equal rows are asked once."""
+    """A map makes two requests for each distinct row."""
     rows = [f"row {number % 2500}" for number in range(5000)]
     replies = _map(pool, rows)
 
@@ -182,7 +182,7 @@ def test_thousands_of_rows(pool, engine):
 
 
 def test_a_call_that_needs_permission_is_refused(pool):
-    """Nothing is asked; the model is told why."""
+    """In a map, a call that needs permission is refused, and the model learns why."""
     replies = _map(pool, tools=book)
 
     assert {reply.steps[0].error for reply in replies} == {
@@ -200,7 +200,7 @@ def _only_rome(step):
     ("approve", "booked"), [("never", []), ("always", CITIES), (_only_rome, ["Rome"])]
 )
 def test_approve_decides_for_each_row(pool, approve, booked):
-    """Such calls are permitted by "always" or a function."""
+    """Calls that need permission run if `approve` is "always" or a function that permits them."""
     replies = _map(pool, tools=book, approve=approve)
 
     assert [reply.text for reply in replies if "booked" in reply.text] == [
@@ -209,7 +209,7 @@ def test_approve_decides_for_each_row(pool, approve, booked):
 
 
 def test_another_permission_asks_again(pool, engine):
-    """The answers to refused calls are not those to permitted ones; 'never' refuses like 'ask'."""
+    """Rows are asked again if `approve` changes what is refused."""
     refused = [reply.text for reply in _map(pool, tools=book)]
     never = _map(pool, tools=book, approve="never")
     assert [reply.text for reply in never] == refused
@@ -225,7 +225,7 @@ def test_another_permission_asks_again(pool, engine):
 @pytest.mark.parametrize("approve", [lambda step: "no", lambda step: 1 / 0], ids=["text", "error"])
 @pytest.mark.parametrize("is_async", [False, True], ids=["def", "async"])
 def test_a_broken_function_approve_fails_its_row(pool, approve, is_async):
-    """The error is that of the row; the map goes on with the others."""
+    """An exception of `approve` fails its row only."""
 
     @gx.tool(ask=True)
     async def later(city: str) -> str:
@@ -238,7 +238,7 @@ def test_a_broken_function_approve_fails_its_row(pool, approve, is_async):
 
 @pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), ValueError("no")], ids=repr)
 def test_whatever_a_function_raises_goes_to_the_model(pool, engine, error):
-    """A map is stopped by the user alone."""
+    """No exception of a function stops a map; only the user does."""
 
     def fail(city: str) -> str:
         """Fail."""
@@ -258,7 +258,7 @@ def test_whatever_a_function_raises_goes_to_the_model(pool, engine, error):
 
 
 def test_an_asynchronous_function_is_cancelled_at_the_timeout(project, engine):
-    """It takes at most `[tools] timeout`."""
+    """An asynchronous function is cancelled after `[tools] timeout`."""
     project.settings("[tools]\ntimeout = 0.05\n")
     cancelled = []
 
@@ -283,7 +283,7 @@ def test_an_asynchronous_function_is_cancelled_at_the_timeout(project, engine):
 def test_functions_that_never_return_leave_a_bounded_number_of_threads(
     project, engine, monkeypatch
 ):
-    """Their rows are told so; when too many still run, no other function is called."""
+    """While too many functions are overdue, no other function is called."""
     monkeypatch.setattr(worker_threads, "_MAX_OVERDUE", 3)
     project.settings("[tools]\ntimeout = 0.05\n")
     release, started = threading.Event(), []
@@ -311,7 +311,7 @@ def test_functions_that_never_return_leave_a_bounded_number_of_threads(
 
 
 def test_ctrl_c_ends_a_map_whose_function_never_returns(pool, engine):
-    """The rows that are done are kept, and the next run asks about the others."""
+    """Ctrl-C keeps the finished rows, and the next run asks about the others."""
     release, started = threading.Event(), threading.Event()
 
     def hang(city: str) -> str:
@@ -341,7 +341,7 @@ def test_ctrl_c_ends_a_map_whose_function_never_returns(pool, engine):
 
 
 def test_a_connection_of_another_thread_is_refused_by_sqlite(pool):
-    """A function runs in a thread of its own, so it opens its own connection."""
+    """A function runs in a worker thread, so it must open its own connection."""
     with sqlite3.connect(":memory:") as connection:
 
         def query(city: str) -> int:
@@ -358,7 +358,7 @@ def test_a_connection_of_another_thread_is_refused_by_sqlite(pool):
 
 
 def test_a_row_without_an_answer_fails(pool, engine):
-    """At `max_turns`, its error says what to raise, and the next run asks again."""
+    """A row without an answer after `max_turns` requests fails, and the next run asks again."""
     engine.turns = 2
     rows = pd.DataFrame({"city": CITIES})
 
@@ -371,7 +371,7 @@ def test_a_row_without_an_answer_fails(pool, engine):
 
 
 def test_the_error_of_a_row_without_an_answer_has_a_hint(pool, engine):
-    """The other rows are answered."""
+    """The error of a row has a hint, and the other rows are answered."""
     engine.turns = {"Rome": 2}
 
     replies = _map(pool, max_turns=2)
@@ -384,7 +384,7 @@ def test_the_error_of_a_row_without_an_answer_has_a_hint(pool, engine):
 
 
 def test_a_call_that_is_cut_fails_its_row(pool, engine):
-    """An answer that ends within a call is not an answer."""
+    """An answer that is truncated within a tool call fails its row."""
     engine.turns = 0
 
     async def cut(request):
@@ -400,7 +400,7 @@ def test_a_call_that_is_cut_fails_its_row(pool, engine):
 
 
 def test_steps_are_stored_and_a_second_run_sends_nothing(project, pool, engine):
-    """The text of each result is kept, not the object that the function returned."""
+    """The store keeps the text of each result, not the object that the function returned."""
     first = _map(pool)
     with project.pool(engines=CallingEngine()) as other:
         again = _map(other)
@@ -417,7 +417,7 @@ def test_steps_are_stored_and_a_second_run_sends_nothing(project, pool, engine):
 
 
 def test_results_are_not_stored_where_prompts_are_not(project, engine):
-    """They may quote what the prompts do."""
+    """Results are stored only if prompts are, because they may contain the same data."""
     project.settings("[cassettes]\nprompts = 'digest'\n")
     with project.pool(engines=engine) as pool:
         _map(pool)
@@ -426,7 +426,7 @@ def test_results_are_not_stored_where_prompts_are_not(project, engine):
 
 
 def test_other_tools_are_another_job(pool, engine):
-    """The declaration and the code of a function are part of what was asked."""
+    """The declaration and the code of a function identify a job."""
 
     def changed(city: str) -> str:
         """Return the weather in a city."""
@@ -462,7 +462,7 @@ class Service:
 
 
 def test_what_a_function_belongs_to_and_captures_is_not_part_of_the_job(pool, engine):
-    """Calls may change it, so that a second run would ask again."""
+    """Captured values do not identify a job, because calls may change them."""
     called = []
 
     def note(city: str) -> str:
@@ -503,7 +503,7 @@ print("done", reply.steps[0].sent)
 
 
 def test_a_killed_map_asks_only_for_the_missing_rows(project):
-    """A row that was handed out is not asked again, and none of its functions is called again."""
+    """A row whose reply was returned is not asked again, and its functions are not called again."""
     path = project.root / "killed.py"
     path.write_text(KILLED)
     command = [sys.executable, str(path), str(project.root), str(Path(__file__).parents[2])]
@@ -544,7 +544,7 @@ def test_the_cost_of_a_job_counts_every_request(pool, engine):
 
 
 def test_a_rate_limit_is_waited_out_in_any_request(pool, engine):
-    """A refused request of a row is sent again, without asking the earlier ones again."""
+    """A rate-limited request is sent again, but not the earlier requests of its row."""
     engine.refused = 5
 
     replies = _map(pool, concurrency=1)
@@ -554,7 +554,7 @@ def test_a_rate_limit_is_waited_out_in_any_request(pool, engine):
 
 
 def test_a_key_in_a_result_reaches_neither_the_model_nor_the_store(project, engine):
-    """The result is withheld, as in any call."""
+    """A result that contains a key is withheld from the model and the store."""
     project.set_keys(f"GATEWAYX_GROK_API_KEY={canary.KEY}")
 
     def leak(city: str) -> str:
@@ -587,7 +587,7 @@ def test_a_key_in_a_result_reaches_neither_the_model_nor_the_store(project, engi
     ],
 )
 def test_invalid_options_are_refused_before_anything_is_sent(pool, engine, options, message):
-    """The message names the option."""
+    """The error names the invalid option."""
     with pytest.raises(UsageError, match=message):
         pool.map(CITIES, PROMPT, **{"tools": weather, **QUIET, **options})
     assert not engine.asked
@@ -603,7 +603,7 @@ def test_settings_that_refuse_calls_cannot_be_overruled(project, engine):
 
 
 def test_an_engine_without_tools_is_refused(project, engine):
-    """Nothing is sent."""
+    """An engine without tools raises an error before anything is sent."""
     engine.features = frozenset({"history"})
     with project.pool(engines=engine) as pool, pytest.raises(UnsupportedFeatureError):
         _map(pool)
@@ -611,13 +611,13 @@ def test_an_engine_without_tools_is_refused(project, engine):
 
 
 def test_a_row_cannot_choose_its_tools(pool):
-    """They are the same for all rows."""
+    """All rows have the same tools, so a function of the row cannot set them."""
     with pytest.raises(UsageError, match="not an option of a row"):
         pool.map(CITIES, lambda city: {"prompt": city, "tools": weather}, **QUIET)
 
 
 def test_a_preview_says_that_rows_may_need_more_requests(pool, engine):
-    """Its figures are those of the first request of each row."""
+    """The figures of a preview are those of the first request of each row."""
     preview = pool.preview_map(CITIES, PROMPT, "calling", tools=weather, max_turns=3, max_tokens=2)
     plain = pool.preview_map(CITIES, PROMPT, "calling", max_tokens=2)
 
@@ -633,7 +633,7 @@ def test_a_preview_says_that_rows_may_need_more_requests(pool, engine):
 
 
 def test_a_map_with_tools_is_recorded_and_replayed(project, engine, tmp_path):
-    """Each request is an entry; the replay runs no function, and refuses other results."""
+    """Each request is an entry; a replay runs no function and refuses different results."""
     called = []
 
     def note(city: str) -> str:
@@ -658,7 +658,7 @@ def test_a_map_with_tools_is_recorded_and_replayed(project, engine, tmp_path):
 
 
 def test_a_cassette_records_rows_that_an_earlier_run_answered(pool, engine, tmp_path):
-    """The stored reply is that of the whole row, so the requests are made again."""
+    """A stored reply is that of the whole row, so its requests are made again to be recorded."""
     _map(pool)
     engine.asked.clear()
     with pool.cassette(tmp_path / "map.jsonl", "record"):
@@ -669,7 +669,7 @@ def test_a_cassette_records_rows_that_an_earlier_run_answered(pool, engine, tmp_
 
 
 def test_an_unexpected_exception_of_a_call_fails_its_row(pool, monkeypatch):
-    """Otherwise, the map would wait for the row forever."""
+    """A row fails on an unexpected exception; otherwise, the map would wait forever."""
     from gatewayx_nb.tools import ToolLoop
 
     async def broken(self, emit=None):

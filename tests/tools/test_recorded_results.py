@@ -94,13 +94,13 @@ def _drawing_pool(**env):
 
 @pytest.fixture
 def drawing_pool():
-    """Yield such a pool."""
+    """Yield a pool with a model that asks for a chart."""
     with _drawing_pool() as pool:
         yield pool
 
 
 def test_an_image_is_replayed_from_the_file(drawing_pool, ran):
-    """The request that follows has the same image, so that its answer is found."""
+    """The replayed request has the recorded image, so that its answer is found."""
     image = PNG + bytes(range(256)) * 100
     chart = _record_chart(drawing_pool, image, ran)
     with drawing_pool.cassette("c.jsonl", mode="replay"):
@@ -120,7 +120,7 @@ def _edit(line):
 
 @pytest.mark.parametrize("is_large", [True, False])
 def test_a_large_or_edited_image_needs_the_function(drawing_pool, ran, is_large):
-    """A large one is not in the file; another one is not the one that the model has seen."""
+    """A large image is not recorded, and an edited one is not what the model has seen."""
     image = PNG + bytes(MAX_RESULT_IMAGES) if is_large else PNG
     chart = _record_chart(drawing_pool, image, ran)
     path = Path("c.jsonl")
@@ -139,7 +139,7 @@ def test_a_large_or_edited_image_needs_the_function(drawing_pool, ran, is_large)
 
 
 def test_digests_keep_no_image(project, ran):
-    """An image would show what the prompt was about."""
+    """With digests, images are not recorded, because they would reveal the prompt."""
     project.settings('cassettes.prompts = "digest"')
     call = Chunk(tool_calls=(ToolCall("call00001", "chart", "{}"),))
     engine = ScriptedEngine([call], ["Nice."])

@@ -154,7 +154,7 @@ def _open_turn_of_a_chat(*later):
 
 @pytest.mark.parametrize("is_pickled", [False, True])
 def test_a_conversation_resumes_a_turn(is_pickled):
-    """The finished turn replaces the open one; the request has the turns before it once."""
+    """The finished turn replaces the open one, and the request has each earlier turn once."""
     engine, pool, chat, first = _open_turn_of_a_chat()
     with pool:
         assert len(chat) == 2
@@ -171,7 +171,7 @@ def test_a_conversation_resumes_a_turn(is_pickled):
 
 
 def test_the_next_turn_of_a_conversation_has_the_finished_one():
-    """What the model called and received is part of the history."""
+    """The history includes the tool calls and the results of a finished turn."""
     engine, pool, chat, first = _open_turn_of_a_chat()
     with pool:
         chat.submit(first, {call.id: "rainy" for call in first.tool_calls})
@@ -184,7 +184,7 @@ def test_the_next_turn_of_a_conversation_has_the_finished_one():
 
 
 def test_a_conversation_awaits_both():
-    """The twins have the same effect."""
+    """The asynchronous twins have the same effect."""
 
     async def run(chat, first, is_submitted):
         if is_submitted:
@@ -200,7 +200,7 @@ def test_a_conversation_awaits_both():
 
 
 def test_an_earlier_turn_is_resumed_in_its_place():
-    """Later turns stay, and are not sent with it."""
+    """Later turns stay, and are not sent when an earlier turn is resumed."""
     engine, pool, chat, first = _open_turn_of_a_chat(_answer("Later."))
     with pool:
         chat.ask("Something else?")
@@ -211,7 +211,7 @@ def test_an_earlier_turn_is_resumed_in_its_place():
 
 
 def test_a_reply_from_elsewhere_becomes_the_last_turn():
-    """The conversation is its history."""
+    """A reply of another conversation continues with the history of this one."""
     engine, pool, first = _open_reply("Rome")
     with pool:
         chat = pool.chat("scripted")
@@ -224,7 +224,7 @@ def test_a_reply_from_elsewhere_becomes_the_last_turn():
 
 
 def test_a_resumed_turn_that_is_open_again_is_resumed_again():
-    """Each time, it is one turn."""
+    """A turn that is resumed several times stays one turn."""
     _, pool, chat, first = _open_turn_of_a_chat(_turn("Bonn"))
     with pool:
         second = chat.resume(first, max_turns=1)
@@ -237,7 +237,7 @@ def test_a_resumed_turn_that_is_open_again_is_resumed_again():
 
 
 def test_a_failed_continuation_leaves_the_conversation_as_it_was():
-    """The open turn can be continued again."""
+    """If a continuation fails, the open turn can be continued again."""
     _, pool, chat, first = _open_turn_of_a_chat([ProviderError("no", status=400)])
     with pool:
         with pytest.raises(ProviderError):
@@ -251,7 +251,7 @@ def test_a_failed_continuation_leaves_the_conversation_as_it_was():
 
 
 def test_a_result_from_outside_stays_known_in_a_resumed_conversation():
-    """A call that needs permission afterwards is refused, also in the continued turn."""
+    """After an outside result, a resumed turn refuses calls that need permission."""
 
     @gx.tool(outside=True)
     def page() -> str:
@@ -274,7 +274,7 @@ def test_a_result_from_outside_stays_known_in_a_resumed_conversation():
 
 
 def test_a_resumed_conversation_is_recorded_and_replayed(tmp_path):
-    """Its requests are those of a conversation."""
+    """A resumed conversation is recorded and replayed like any other."""
     for mode in ("record", "replay"):
         with EnginePool(env={}) as pool, pool.cassette(tmp_path / "chat.jsonl", mode):
             chat = pool.chat("mock")

@@ -120,7 +120,7 @@ def test_awaited_calls_run_functions_on_the_loops_thread(pool, kind):
 
 
 def test_the_values_of_a_reply_have_only_what_was_sent(pool):
-    """The object that a function returned may hold more than the model received."""
+    """`to_dict` omits results, which may contain more than the model received."""
 
     def report() -> str:
         """Return a long text."""

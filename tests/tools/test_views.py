@@ -95,7 +95,7 @@ def test_many_and_long_calls_are_bounded():
 
 
 def test_markdown_has_the_calls_before_the_answer():
-    """A program that prefers Markdown shows them too, as text."""
+    """The Markdown of a reply has the tool calls as text before the answer."""
     reply = Reply("Done.", "mock", "m", steps=(_step("*<b>sunny</b>*"), _step("rain")))
 
     markdown = reply._repr_mimebundle_()["text/markdown"]

@@ -73,7 +73,7 @@ def test_malformed_arguments_do_not_break_the_conversation(connect, kind, is_str
 
 @EACH
 def test_a_failure_is_marked_where_the_provider_has_a_mark(connect, kind):
-    """Anthropic and Gemini have a field for it, and Cohere a document; elsewhere, the text."""
+    """An error is a field for Anthropic and Gemini, a document for Cohere, and otherwise text."""
     calls = (("broken", {}), ("delete", {"path": "x"}), ("weathr", {}))
     connection = connect(kind, Turn("", "Hm.", calls), DONE)
     connection.ask(approve="never")
@@ -230,7 +230,7 @@ RESULTS = [
 
 @pytest.mark.parametrize(("value", "data"), RESULTS, ids=repr)
 def test_a_result_is_a_document_that_cohere_can_cite(connect, value, data):
-    """A JSON object is the document itself; any other text is its only field."""
+    """A JSON object becomes the document; any other text becomes its only field."""
 
     def look():
         """Look."""

@@ -33,7 +33,7 @@ def _start(key):
 
 
 def metadata(**templates):
-    """Return a GGUF file without tensors that has only templates, by the end of their key."""
+    """Return a GGUF file without tensors that has these templates, by the end of their key."""
     pairs = [
         (_KEY + (f".{name}" if name != "default" else ""), text.encode())
         for name, text in templates.items()

@@ -24,7 +24,7 @@ UNABLE = {
 
 @pytest.mark.parametrize("name", ABLE)
 def test_a_template_that_reads_tools_takes_them(tmp_path, name):
-    """The variable counts wherever a template reads it."""
+    """A template supports tools wherever it uses the variable."""
     path = tmp_path / "model.gguf"
     path.write_bytes(metadata(default=ABLE[name]))
 
@@ -33,7 +33,7 @@ def test_a_template_that_reads_tools_takes_them(tmp_path, name):
 
 @pytest.mark.parametrize("name", UNABLE)
 def test_a_template_that_only_mentions_tools_takes_none(tmp_path, name):
-    """Text, literals and comments do not count."""
+    """Text, literals and comments with the word do not count."""
     path = tmp_path / "model.gguf"
     path.write_bytes(metadata(default=UNABLE[name]))
 
@@ -49,7 +49,7 @@ def test_a_second_template_may_be_for_tools(tmp_path):
 
 
 def test_a_replaced_file_is_read_again(tmp_path):
-    """The result is cached only as long as the file does not change."""
+    """The result is cached until the file changes."""
     path = tmp_path / "model.gguf"
     path.write_bytes(metadata(default=CHATML))
     assert not takes_tools(path)
@@ -59,7 +59,7 @@ def test_a_replaced_file_is_read_again(tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"GGUF", metadata(default=TOOLS)[:60]])
 def test_a_damaged_file_takes_no_tools(tmp_path, content):
-    """A call to the engine reports the damage."""
+    """A damaged file supports no tools; a call to the engine raises the error."""
     path = tmp_path / "model.gguf"
     path.write_bytes(content)
 
