@@ -13,24 +13,29 @@ is parsed: without a limit, 60 MB of JSON take 1.8 GB and several seconds.
 
 
 class TooManyValuesError(ValueError):
-    """A JSON text has more than `MAX_VALUES` values."""
+    """A JSON text has too many values."""
 
-    def __init__(self) -> None:
-        super().__init__(f"it has more than {MAX_VALUES:,} JSON values")
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"it has more than {limit:,} JSON values")
 
 
-def check_values(text: str | bytes) -> None:
+def check_values(text: str | bytes, limit: int | None = None) -> None:
     """Raise an error if a text has too many values, whether or not it is JSON.
 
+    Args:
+        text: The text.
+        limit: The maximum number of values; `MAX_VALUES` if omitted.
+
     Raises:
-        TooManyValuesError: If it has. Commas and brackets within strings also count.
+        TooManyValuesError: If it has more. Commas and brackets within strings also count.
     """
+    limit = MAX_VALUES if limit is None else limit
     # A short text, like nearly every answer, is not searched.
-    if len(text) <= MAX_VALUES:
+    if len(text) <= limit:
         return
     characters = text.decode("latin-1") if isinstance(text, bytes) else text
-    if sum(map(characters.count, ",[{")) > MAX_VALUES:
-        raise TooManyValuesError
+    if sum(map(characters.count, ",[{")) > limit:
+        raise TooManyValuesError(limit)
 
 
 def loads(text: str | bytes) -> object:

@@ -99,6 +99,10 @@ def redact(text: str, keys: Iterable[str]) -> str:
     return _masked(text, spans) if spans else text
 
 
+_JSON_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
+"""A JSON escape of a character."""
+
+
 def redact_json(text: str, redact: Callable[[str], str]) -> str:
     """Mask keys in a text that may be JSON, even if some characters of a key are escaped.
 
@@ -112,11 +116,12 @@ def redact_json(text: str, redact: Callable[[str], str]) -> str:
     if "\\" not in masked:
         return masked
     try:
+        # Of values with the same name, a dict keeps only the last.
+        everything = json.dumps(json.loads(masked, object_pairs_hook=list), ensure_ascii=False)
         plain = json.dumps(json.loads(masked), ensure_ascii=False)
     except (ValueError, RecursionError):
-        return masked
-    found = redact(plain)
-    return masked if found == plain else found
+        everything = plain = _JSON_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), masked)
+    return masked if redact(everything) == everything else redact(plain)
 
 
 def may_contain_part(text: str, key: str) -> bool:

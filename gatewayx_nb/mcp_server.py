@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
+from gatewayx_nb.arguments import with_one_line_errors
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.secrets import vendor_of_key
 from gatewayx_nb.text import short_repr
@@ -18,12 +19,13 @@ from gatewayx_nb.text import short_repr
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-SERVER_NAME = re.compile(r"[a-z][a-z0-9_-]{0,23}")
+SERVER_NAME = re.compile(r"(?!.*__)[a-z][a-z0-9_-]{0,23}")
 """The valid names of servers; they are short, so that ``SERVER__TOOL`` fits in 64 characters."""
 
 _MAX_NAME = 24
 
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+"""The valid names of environment variables."""
 
 _RUNNER = re.compile(
     r"uvx?|pipx|npx|npm|pnpm|yarn|bunx?|node|deno|docker|podman|(?:python|pypy)[\d.]*|pyw?|java|env"
@@ -74,6 +76,7 @@ class MCPServer:
         return f"mcp({address}{only})"
 
 
+@with_one_line_errors
 def mcp(
     command: str | Sequence[str] = "",
     *,
@@ -103,16 +106,22 @@ def mcp(
         UsageError: If an argument is invalid, or the command contains a key.
     """
     words = _words(command)
+    if words and words[0].startswith(("https://", "http://")):
+        raise UsageError(
+            "the command of an MCP server is a URL.", hint="Pass it as `gx.mcp(url=…)`."
+        )
     url = _checked_url(url)
     if bool(words) == bool(url):
         raise UsageError("gx.mcp needs either a command or a url.", hint=_EXAMPLE)
     if not isinstance(name, str) or (name and not _is_name(name)):
         raise UsageError(
-            "name must be at most 24 characters of a-z, 0-9, '_' and '-', and begin with a letter,"
-            f" got {short_repr(name)}.",
+            "name must be at most 24 characters of a-z, 0-9, '_' and '-', without '__', and begin"
+            f" with a letter, got {short_repr(name)}.",
             hint='For example, `name="time"`.',
         )
     variables, chosen = _variables(env, url), _strings("only", only)
+    if not chosen and only != ():
+        raise UsageError("only must name at least one tool.", hint="Omit `only` to use all tools.")
     if not (isinstance(command, str) and len(words) == 1 and _is_name(words[0])):
         return MCPServer(name or _default_name(words, url), words, url, chosen, variables)
     if name or variables:
@@ -127,9 +136,10 @@ def mcp(
 
 def _variables(env: str | Iterable[str], url: str) -> tuple[str, ...]:
     variables = _strings("env", env)
-    if invalid := [each for each in variables if not _VARIABLE.fullmatch(each)]:
+    if invalid := [each for each in variables if not VARIABLE.fullmatch(each)]:
         raise UsageError(
-            f"env must be names of environment variables, got {short_repr(invalid[0])}.",
+            "env must be names of environment variables, got"
+            f" {short_repr(invalid[0].partition('=')[0])}.",  # the rest may be a key
             hint="Set the variable in config/secrets/.env.local, and pass its name.",
         )
     if url and variables:
@@ -235,5 +245,5 @@ def _default_name(words: Sequence[str], url: str) -> str:
         arguments = [word for word in words[1:] if is_runner and not word.startswith("-")]
         named = [word for word in arguments if word not in _RUNNER_WORDS] or words[:1]
         source = PurePath(named[0]).stem
-    name = re.sub(r"[^a-z0-9_-]+", "_", source.lower()).strip("_-")[:_MAX_NAME].rstrip("_-")
+    name = re.sub(r"[^a-z0-9_-]+|_+", "_", source.lower()).strip("_-")[:_MAX_NAME].rstrip("_-")
     return name if _is_name(name) else f"mcp_{name}"[:_MAX_NAME].rstrip("_-")

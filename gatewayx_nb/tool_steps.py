@@ -55,8 +55,15 @@ def calls_html(steps: Iterable[Step]) -> str:
     return steps_html(list(map(_step_line, steps)))
 
 
+def argument_name(name: str) -> str:
+    """Return the name of an argument as it is shown: quoted, unless it is an identifier."""
+    return name if name.isidentifier() else short_repr(name)
+
+
 def _step_line(step: Step) -> StepLine:
-    listed = ", ".join(f"{name}={short_repr(value)}" for name, value in step.arguments.items())
+    listed = ", ".join(
+        f"{argument_name(name)}={short_repr(value)}" for name, value in step.arguments.items()
+    )
     state: StepState = "done"
     if step.seconds is None:
         state = "running"

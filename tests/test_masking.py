@@ -250,6 +250,14 @@ def test_a_key_with_some_escaped_characters_is_masked_in_json(every):
     assert MASK in redact_json(text, _mask)
 
 
+@pytest.mark.parametrize("template", ['{"a": "%s", "a": 1}', '{"a": "%s"} and more', '{"a": "%s'])
+def test_an_escaped_key_is_masked_wherever_it_is(template):
+    """A name may be repeated, and the text may be no valid JSON."""
+    escaped = "".join(f"\\u{ord(c):04x}" if n % 3 == 0 else c for n, c in enumerate(CANARY))
+    assert CANARY not in redact_json(template % escaped, _mask)
+    assert escaped not in redact_json(template % escaped, _mask)
+
+
 @pytest.mark.parametrize(
     "text", ['{"a": "\\u0073\\n"}', '{"a": "\\', "\\", "[" * 100_000 + "\\", '{"a": 1.50}', "plain"]
 )

@@ -413,12 +413,13 @@ class Cassette:
             message += f". The nearest one: {parts or self._other_model_of(near, request)}."
         return CassetteMissError(
             masked(message, self.secrets().values()),
-            hint=self._record_hint() | Hint("bypass_cassette"),
+            hint=self.record_hint() | Hint("bypass_cassette"),
             engine=request.engine or None,
             model=request.model or None,
         )
 
-    def _record_hint(self) -> Hint:
+    def record_hint(self) -> Hint:
+        """Return how to record what is missing."""
         if self.mode_variable:
             return Hint("record_without_variable", variable=self.mode_variable)
         return Hint("record_cassette", mode="auto")

@@ -128,7 +128,7 @@ class ServerTools:
             raise CassetteMissError(
                 f"{cassette.path.name!r} does not have the tools of the MCP server"
                 f" {server.name!r}.",
-                hint=Hint("record_cassette", mode="auto"),
+                hint=cassette.record_hint(),
             ) from None
         if isinstance(found, RecordingSlot):
             return await self._record(cassette, found, server, redact)

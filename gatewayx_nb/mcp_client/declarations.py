@@ -184,7 +184,9 @@ def decode_tools(text: str) -> list[MCPTool]:
     Raises:
         ValueError: If the text is not a list of tools.
     """
+    import msgspec
+
     try:
-        return [MCPTool(**values) for values in bounded_json.loads(text)]  # type: ignore[attr-defined]
-    except (TypeError, RecursionError):
+        return msgspec.convert(bounded_json.loads(text), list[MCPTool])
+    except (msgspec.ValidationError, RecursionError):
         raise ValueError("the recorded list of tools cannot be read") from None

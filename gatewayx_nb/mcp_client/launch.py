@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.errors import ConfigError, TrustError, UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.secure_config import Network, Secret
+from gatewayx_nb.secure_config import Network, Secret, engine_variable, may_be_tracked
 from gatewayx_nb.transport import is_local_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from gatewayx_nb.mcp_server import MCPServer
@@ -90,6 +90,9 @@ def resolve_launch(server: MCPServer, config: Config) -> Launch:
     else:
         command, url, env, cwd = server.command, server.url, server.env, None
         only, timeout = server.only, START_TIMEOUT
+    variables = [*env, *([engine_variable(key_engine(server.name))] if url else ())]
+    if not (server.is_in_settings and config.is_mcp_of_project(server.name)):
+        _check_key_file(server.name, variables, config)
     values = {name: _value(name, server.name, config) for name in env}
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     key = Secret("")
@@ -135,6 +138,19 @@ def _check_trust(name: str, config: Config) -> None:
         raise TrustError(
             f"this project would start or reach the MCP server {name!r} with {listed}.",
             hint=Hint("trust", ids=",".join(each.id for each in missing)),
+            topic="mcp-trust",
+        )
+
+
+def _check_key_file(name: str, variables: Iterable[str], config: Config) -> None:
+    """Check that the key file of a clone does not set what a server of the user receives."""
+    project = config.project
+    cloned = [each for each in variables if config.keys.owner(each) == "project"]
+    if project and cloned and may_be_tracked(project.keys):
+        raise TrustError(
+            f"{project.label(project.keys)} sets {cloned[0]}, which your MCP server {name!r}"
+            " would receive, and the file may have been cloned with the project.",
+            hint=f"Set {cloned[0]} in the environment, or remove the file from the repository.",
             topic="mcp-trust",
         )
 

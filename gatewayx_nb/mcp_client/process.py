@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gatewayx_nb.bounded_json import TooManyValuesError, check_values
 from gatewayx_nb.mcp_client.process_guard import NOT_EXECUTABLE, NOT_FOUND
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE = 16 << 20
 """Maximum size of a message from a server, in bytes."""
+
+MAX_VALUES = 100_000
+"""Maximum number of JSON values of a message; the SDK uses about 400 bytes for each."""
 
 _GUARD = Path(__file__).with_name("process_guard.py")
 _CHUNK = 1 << 16
@@ -70,6 +74,8 @@ class ServerProcess:
         """Why the server cannot be used, without any text from the server."""
         if isinstance(self.failure, TooLargeError):
             return f"sent a message of more than {MAX_MESSAGE >> 20} MiB"
+        if isinstance(self.failure, TooManyValuesError):
+            return f"sent a message of more than {MAX_VALUES:,} JSON values"
         if isinstance(self.failure, InvalidMessageError):
             return "sent a message that cannot be read"
         if self.status == NOT_FOUND and not self.last_log_line:
@@ -153,6 +159,7 @@ class ServerProcess:
             async for line in _lines(process.stdout):
                 if not line.lstrip().startswith(b"{"):
                     continue  # servers may print other text to standard output
+                check_values(line, MAX_VALUES)
                 try:
                     message = jsonrpc_message_adapter.validate_json(line, by_name=False)
                 except ValueError as error:

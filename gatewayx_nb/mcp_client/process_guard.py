@@ -55,8 +55,16 @@ def main() -> int:
         os.close(stream)
     threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
     status = child.wait()
-    _signal_group(signal.SIGTERM)  # processes that the server has left behind
+    _end_rest()
     return status if status >= 0 else 128 - status
+
+
+def _end_rest() -> None:
+    """End the processes that the server has left behind, without delaying this one's end."""
+    _signal_group(signal.SIGTERM)
+    if os.fork() == 0:
+        time.sleep(GRACE)
+        _signal_group(signal.SIGKILL)  # this process, too
 
 
 def _restore_signals() -> None:

@@ -15,7 +15,7 @@ from gatewayx_nb.masking import redact
 from gatewayx_nb.mcp_client.declarations import read_listing
 from gatewayx_nb.mcp_client.process import ServerProcess
 from gatewayx_nb.text import plain, shorten
-from gatewayx_nb.transport import sdk_client
+from gatewayx_nb.transport import ForbiddenAddressError, sdk_client
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -29,8 +29,8 @@ THREAD = "gatewayx mcp"
 _MAX_PAGES = 100
 """Maximum number of pages of a server's list of tools."""
 
-_MAX_LISTED = 10_000
-"""Maximum number of tools that a server may list."""
+_MAX_LISTED, _MAX_LIST_SIZE = 10_000, 16 << 20
+"""Maximum number of tools that a server may list, and the maximum bytes of their JSON."""
 
 _LIST_TIMEOUT = 30.0
 """Maximum seconds for a server to list its tools."""
@@ -95,17 +95,22 @@ class ServerConnection:
         """
         client = await self._connected(mask)
         tools: list[MCPTool] = []
+        size = 0
         cursor: str | None = None
         async with self._errors(mask):
             async with asyncio.timeout(_LIST_TIMEOUT):
                 for _ in range(_MAX_PAGES):
                     page = await client.list_tools(cursor=cursor)
+                    size += len(page.model_dump_json())
                     tools += read_listing(page.tools)
                     cursor = page.next_cursor
-                    if not cursor or len(tools) > _MAX_LISTED:
+                    if not cursor or len(tools) > _MAX_LISTED or size > _MAX_LIST_SIZE:
                         break
         if cursor:
-            problem = f"lists more than {_MAX_LISTED:,} tools or {_MAX_PAGES} pages"
+            problem = (
+                f"lists more than {_MAX_LISTED:,} tools, {_MAX_LIST_SIZE >> 20} MiB or"
+                f" {_MAX_PAGES} pages"
+            )
             raise self._error(_ServerError(problem), mask)
         return tools
 
@@ -276,7 +281,8 @@ class ServerConnection:
             return "sent an invalid answer"
         if self.launch.url:
             self._is_broken = True
-            return f"cannot be reached ({type(error).__name__})"
+            is_forbidden = isinstance(error, ForbiddenAddressError)
+            return f"cannot be reached ({error if is_forbidden else type(error).__name__})"
         return f"failed ({type(error).__name__})"
 
     def _detail(self, error: BaseException) -> str:

@@ -36,7 +36,11 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Config
 
 CHANGED = ", which has changed since you allowed it"
+UNKNOWN = ", and the list of tools that you have allowed cannot be read"
 """The part of the question that says why the user must answer it."""
+
+_ALLOWED: dict[Path, dict[str, str]] = {}
+"""The digests of the tools that were allowed in this process, by server and name."""
 
 _CLOSE_TIMEOUT = 1.8
 """Maximum seconds for all servers to end; they end concurrently."""
@@ -134,7 +138,8 @@ class MCPServers:
         listed = await self._run(connection.list_tools(mask))
         chosen = select_tools(server, launch.only, listed)
         for tool in chosen:
-            if mask(text := f"{tool.name}\n{tool.description}\n{tool.parameters}") != text:
+            text = f"{tool.name}\n{tool.description}\n{tool.parameters}"
+            if mask(text) != text or _contains(text, launch.secrets):
                 raise ConfigError(
                     f"the MCP server {server.name!r} describes a tool with one of your keys, so its"
                     " tools are not used.",
@@ -204,7 +209,7 @@ class MCPServers:
         async def call(**arguments: Any) -> object:  # noqa: ANN401 - JSON
             return await self._call(server, tool, arguments, mask)
 
-        reason = CHANGED if self._has_changed(server, tool) else ""
+        reason = self._ask_reason(server, tool)
         return ServerTool(call, definition, ask=True, outside=True, ask_reason=reason)
 
     async def _call(
@@ -276,19 +281,25 @@ class MCPServers:
         row = self._config.settings.mcp.get(server.name) if server.is_in_settings else None
         return row.address if row else server.address
 
-    def _has_changed(self, server: MCPServer, tool: MCPTool) -> bool:
-        """Return whether the user has allowed a tool of this name, but not as it is now."""
-        store = self._config.allowed_tools
+    def _ask_reason(self, server: MCPServer, tool: MCPTool) -> str:
+        """Return why the user must be asked even with ``approve="always"``; empty if not."""
+        store, key = self._config.allowed_tools, self._trust_key(server)
+        allowed_here = _ALLOWED.get(key, {}).get(tool.name)
         store.refresh()
-        known = {each.subject for each in store.permissions(self._trust_key(server))}
-        return tool.name in known and not store.contains(self._trust_key(server), _permission(tool))
+        if allowed_here == tool.digest or store.contains(key, _permission(tool)):
+            return ""
+        if store.problem:
+            return UNKNOWN
+        is_known = allowed_here or tool.name in {each.subject for each in store.permissions(key)}
+        return CHANGED if is_known else ""
 
     def _remember(self, server: MCPServer, tool: MCPTool) -> None:
         """Store that the user has allowed the tool as it is now."""
         permission = _permission(tool)
         if self._config.allowed_tools.contains(self._trust_key(server), permission):
             return
-        # If the file cannot be written, the tool counts as new the next time.
+        # If the file cannot be written, only this process knows it.
+        _ALLOWED.setdefault(self._trust_key(server), {})[tool.name] = tool.digest
         with contextlib.suppress(ConfigError, OSError):
             self._config.allowed_tools.add(self._trust_key(server), [permission])
 

@@ -24,7 +24,7 @@ from gatewayx_nb.secure_config.key_lookup import VENDOR_VARIABLES, Key, KeyLooku
 from gatewayx_nb.secure_config.settings import SHIPPED_ALIASES
 from gatewayx_nb.secure_config.settings_table import SETTINGS
 from gatewayx_nb.secure_config.trusted import Permission, TrustStore, option_target, origin
-from gatewayx_nb.text import short_repr
+from gatewayx_nb.text import plain, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -259,19 +259,23 @@ class Config:
             # The whole URL, because a path may belong to another account on the same host.
             yield Permission(f"mcp:{name}", row.url, where)
             return
-        target = option_target("command", row.address)
+        # The command is shown in full, because its middle matters as much as its ends.
+        target = plain(f"command = {row.address!r}")
         variables = f", with your {', '.join(row.env)}" if row.env else ""
         yield Permission(f"mcp:{name}", f"{target}{variables}", where)
 
-    def mcp_folder(self, name: str) -> Path | None:
+    def is_mcp_of_project(self, name: str) -> bool:
+        """Return whether the project's settings, not the user's own, describe an MCP server."""
+        return name in self._project_settings.mcp
+
+    def mcp_folder(self, name: str) -> Path:
         """Return the working directory of an MCP server in the settings.
 
-        A server of the project runs in the project's folder; for any other, return ``None``, which
-        is the current directory.
+        A server of the project runs in the project's folder; any other runs in the user's home
+        folder, because ``python -m`` and ``npx`` would run code of a cloned project.
         """
-        if self.project is None or name not in self._project_settings.mcp:
-            return None
-        return self.project.root
+        is_of_project = self.project is not None and self.is_mcp_of_project(name)
+        return self.project.root if self.project and is_of_project else Path.home()
 
     def may(self, permission: Permission) -> bool:
         """Return whether the user has given the project a permission."""

@@ -462,7 +462,9 @@ class _Reader:
         return MCPSettings(**{**values, "command": words})
 
     def invalid(self, name: str, value: object, expected: str) -> ConfigError:
+        # Someone may have written NAME=KEY.
+        got = "" if name == "env" else f", got {short_repr(value)}"
         return ConfigError(
-            f"the setting {name!r} in {self.origin} must be {expected}, got {short_repr(value)}.",
+            f"the setting {name!r} in {self.origin} must be {expected}{got}.",
             hint="Fix that line in the file.",
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.mcp_server import url_problem
+from gatewayx_nb.mcp_server import VARIABLE, url_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +98,11 @@ def _read_strings(value: Any) -> tuple[str, ...] | None:  # noqa: ANN401
     return tuple(value) if is_valid else None
 
 
+def _read_variables(value: Any) -> tuple[str, ...] | None:  # noqa: ANN401
+    names = _read_strings(value)
+    return names if names is not None and all(map(VARIABLE.fullmatch, names)) else None
+
+
 def _read_path(value: Any) -> str | None:  # noqa: ANN401
     is_valid = isinstance(value, str) and value.strip() and "\0" not in value
     return value if is_valid else None
@@ -121,6 +126,8 @@ _STRING = Kind("a string", lambda value: value if isinstance(value, str) else No
 _BOOL = Kind("a boolean", lambda value: value if isinstance(value, bool) else None)
 _DOLLARS = Kind("an amount of US dollars >= 0", _read_dollars)
 _STRINGS = Kind("a list of strings", _read_strings)
+_VARIABLES = Kind("a list of names of environment variables", _read_variables)
+_TOOLS = Kind("a list of at least one string", lambda value: _read_strings(value) or None)
 _PATH = Kind("a path", _read_path)
 _COMMAND = Kind("a command, as a string or a list of strings", _read_command)
 _URL = Kind("an http or https URL without a user name or a query", _read_url)
@@ -209,11 +216,11 @@ MCP_SETTINGS = (
     Setting("mcp.NAME", "command", _COMMAND, (), "The command that starts the MCP server."),
     Setting("mcp.NAME", "args", _STRINGS, (), "Arguments to add to the command."),
     Setting(
-        *("mcp.NAME", "env", _STRINGS, ()),
+        *("mcp.NAME", "env", _VARIABLES, ()),
         "Names of the environment variables that the server receives, such as a token.",
     ),
     Setting("mcp.NAME", "url", _URL, "", "URL of the MCP server, instead of a command."),
-    Setting("mcp.NAME", "only", _STRINGS, (), "Names of the tools to use; all if omitted."),
+    Setting("mcp.NAME", "only", _TOOLS, (), "Names of the tools to use; all if omitted."),
     Setting(
         *("mcp.NAME", "timeout", _number(_MAX_TIMEOUT), 60.0),
         "Maximum seconds for the server to start.",

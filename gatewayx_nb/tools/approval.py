@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.text import plain, short_repr
-from gatewayx_nb.tool_steps import Step
+from gatewayx_nb.tool_steps import Step, argument_name
 from gatewayx_nb.tools.tool_result import error_text
 
 if TYPE_CHECKING:
@@ -151,5 +151,6 @@ def _answer(answer: object) -> bool:
 
 def _shown_call(call: ToolCall, arguments: dict[str, object]) -> str:
     """Return a call as it is written in Python, for a question to the user."""
-    listed = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    # A name that is not an identifier could end the line, and hide what is called.
+    listed = ", ".join(f"{argument_name(name)}={value!r}" for name, value in arguments.items())
     return f"{call.name}({listed or ('' if arguments else call.arguments.strip('{} '))})"

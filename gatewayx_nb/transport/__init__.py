@@ -4,6 +4,7 @@ Only this package uses aiohttp, which it imports on first use.
 """
 
 from gatewayx_nb.transport.client import MAX_RESPONSE_BYTES, HTTPClient, Response, encode_payload
+from gatewayx_nb.transport.error_mapping import ForbiddenAddressError
 from gatewayx_nb.transport.retry_headers import (
     limit_reset,
     longest_delay,
@@ -17,6 +18,7 @@ from gatewayx_nb.transport.sse import Decoder, ServerSentEvent
 __all__ = [
     "MAX_RESPONSE_BYTES",
     "Decoder",
+    "ForbiddenAddressError",
     "HTTPClient",
     "Response",
     "ServerSentEvent",

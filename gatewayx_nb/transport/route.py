@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import ipaddress
@@ -190,6 +191,21 @@ def open_socket(info: aiohttp.AddrInfoType) -> socket.socket:
     if _is_forbidden(str(socket_address[0])):
         raise ForbiddenAddressError("a link-local or metadata address")
     return socket.socket(family, kind, protocol)
+
+
+async def check_resolved(host: str) -> None:
+    """Look a host up, and check that its addresses are allowed.
+
+    `open_socket` is safer, because the name may resolve differently when it is looked up again, but
+    only aiohttp accepts it.
+
+    Raises:
+        ForbiddenAddressError: If one of them is a link-local or metadata address.
+        OSError: If the host is not found.
+    """
+    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    if any(_is_forbidden(str(address[0])) for *_, address in found):
+        raise ForbiddenAddressError("a link-local or metadata address")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,15 @@ from urllib.parse import urlsplit
 from typing_extensions import override
 
 from gatewayx_nb.transport.client import MAX_RESPONSE_BYTES
-from gatewayx_nb.transport.route import check_host, choose_proxy, ssl_context
+from gatewayx_nb.transport.route import check_host, check_resolved, choose_proxy, ssl_context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gatewayx_nb.secure_config import Network, Secret
+
+_MAX_VALUES = 100_000
+"""Maximum number of JSON values of an answer; the SDK uses about 400 bytes for each."""
 
 _CONNECT_TIMEOUT = 10.0
 _READ_TIMEOUT = 600.0
@@ -44,17 +47,26 @@ def sdk_client(url: str, name: str, key: Secret, network: Network) -> Any:  # no
         own = context if proxy.url.startswith("https:") else None
         route = httpx2.Proxy(proxy.url, headers=proxy.headers, ssl_context=own)
     transport = httpx2.AsyncHTTPTransport(verify=context, proxy=route)
+    # A compressed answer could have any size.
+    headers = {"Accept-Encoding": "identity"}
+    if key:
+        headers["Authorization"] = f"Bearer {str.__str__(key)}"
     return httpx2.AsyncClient(
-        transport=_limited(transport),
-        headers={"Authorization": f"Bearer {str.__str__(key)}"} if key else {},
+        transport=_limited(transport, is_direct=proxy is None),
+        headers=headers,
         timeout=httpx2.Timeout(_CONNECT_TIMEOUT, read=_READ_TIMEOUT),
         trust_env=False,
         follow_redirects=False,
     )
 
 
-def _limited(transport: Any) -> Any:  # noqa: ANN401 - of httpx2
-    """Return a transport that raises for responses of more than `MAX_RESPONSE_BYTES` bytes."""
+def _limited(transport: Any, *, is_direct: bool) -> Any:  # noqa: ANN401 - of httpx2
+    """Return a transport that raises for forbidden addresses and for responses that are too large.
+
+    Args:
+        transport: The transport.
+        is_direct: Whether no proxy is used; a proxy looks the host up itself.
+    """
     import httpx2
 
     class LimitedStream(httpx2.AsyncByteStream):
@@ -63,10 +75,10 @@ def _limited(transport: Any) -> Any:  # noqa: ANN401 - of httpx2
 
         @override
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            size = 0
+            size = values = 0
             async for chunk in self._stream:
                 size += len(chunk)
-                if size > MAX_RESPONSE_BYTES:
+                if size > MAX_RESPONSE_BYTES or values > _MAX_VALUES:
                     raise httpx2.ReadError("the response is too large")
                 yield chunk
 
@@ -77,7 +89,11 @@ def _limited(transport: Any) -> Any:  # noqa: ANN401 - of httpx2
     class LimitedTransport(httpx2.AsyncBaseTransport):
         @override
         async def handle_async_request(self, request: Any) -> Any:
+            if is_direct:
+                await check_resolved(request.url.host)
             response = await transport.handle_async_request(request)
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise httpx2.ReadError("the answer is compressed")
             response.stream = LimitedStream(response.stream)
             return response
 

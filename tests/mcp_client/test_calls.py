@@ -183,7 +183,9 @@ REFUSED = {
     "no schema": (TransportError, "sent an invalid answer"),
     "huge": (ConfigError, "has a description of 200,068 characters"),
     "deep": (TransportError, "sent a message that cannot be read"),
-    "endless": (TransportError, "lists more than 10,000 tools or 100 pages"),
+    "endless": (TransportError, "lists more than 10,000 tools, 16 MiB or 100 pages"),
+    "large pages": (TransportError, "lists more than 10,000 tools, 16 MiB or 100 pages"),
+    "values": (TransportError, "sent a message of more than 100,000 JSON values"),
     "ends": (TransportError, "ended with status 4: ImportError: no module named tools"),
 }
 

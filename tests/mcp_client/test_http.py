@@ -39,7 +39,7 @@ def url():
 class _Stranger(BaseHTTPRequestHandler):
     """Stores requests and sends the response that the test has set."""
 
-    status, body, kind, location = 500, b"", "text/plain", ""
+    status, body, kind, location, encoding = 500, b"", "text/plain", "", ""
     requests: list
 
     def do_POST(self):
@@ -48,6 +48,8 @@ class _Stranger(BaseHTTPRequestHandler):
         self.send_response(self.status)
         if self.location:
             self.send_header("Location", self.location)
+        if self.encoding:
+            self.send_header("Content-Encoding", self.encoding)
         self.send_header("Content-Type", self.kind)
         self.end_headers()
         with contextlib.suppress(OSError):

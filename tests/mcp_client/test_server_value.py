@@ -63,8 +63,10 @@ INVALID = {
     "port": ({"url": "https://a:99999999/b"}, "has an invalid port"),
     "name": ({"command": "a b", "name": "Two words"}, "name must be at most 24"),
     "long name": ({"command": "a b", "name": "a" * 25}, "name must be at most 24"),
+    "URL as a command": ({"command": "https://a/b"}, "the command of an MCP server is a URL"),
+    "no tools": ({"command": "a b", "only": []}, "only must name at least one tool"),
     "only": ({"command": "a b", "only": [5]}, "only must be a name or a list of names"),
-    "value in env": ({"command": "a b", "env": "TOKEN=5"}, "env must be names"),
+    "value in env": ({"command": "a b", "env": f"TOKEN={KEY}"}, "env must be names"),
     "env of a URL": ({"url": "http://a/b", "env": "TOKEN"}, "env has no effect with a url"),
     "env of a name": ({"command": "time", "env": "TOKEN"}, "env has no effect for a server in"),
 }
@@ -80,6 +82,12 @@ def test_invalid_arguments_are_refused(name):
     assert caught.value.hint
     assert "me:secret" not in str(caught.value)
     assert KEY not in str(caught.value)
+
+
+def test_an_unknown_argument_is_one_line():
+    """As for other functions."""
+    with pytest.raises(UsageError, match="timeout"):
+        gx.mcp("a b", timeout=5)
 
 
 def test_two_servers_of_one_name_are_refused(pool):

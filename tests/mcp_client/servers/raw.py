@@ -59,6 +59,11 @@ def respond(request):
             result = {"tools": [tool(f"t{number}")], "nextCursor": "more"}
         elif KIND == "silent list":
             return
+        elif KIND == "values":
+            send({"id": number, "result": {"tools": [], "_meta": {"x": [[]] * 200_000}}})
+            return
+        elif KIND == "large pages":
+            result = {"tools": [tool("t", "x" * 4_000_000)], "nextCursor": "more"}
         else:
             result = {"tools": LISTS.get(KIND, lambda: [tool()])()}
     elif method == "tools/call":
@@ -101,9 +106,11 @@ if KIND == "stubborn":
 if KIND == "ends":
     sys.stderr.write("Traceback …\nImportError: no module named tools\n")
     sys.exit(4)
-if STATE is not None and KIND == "child":
+if STATE is not None and KIND in ("child", "stubborn child"):
     child = os.fork()
     if not child:
+        if KIND == "stubborn child":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         STATE.write_text(str(os.getpid()))
         time.sleep(3_600)
 for line in sys.stdin:
