@@ -144,7 +144,8 @@ class Tool:
         if not callable(function) or isinstance(function, type):
             raise UsageError(
                 f"tools must be functions or MCP servers, got {short_repr(function)}.",
-                hint="Pass the function itself, as in `tools=[weather]`.",
+                hint="Pass the function itself, as in `tools=[weather]`, or an MCP server, as in"
+                ' `tools=gx.mcp("NAME")`.',
             )
         marks = getattr(function, _ATTRIBUTE, None)
         if not isinstance(marks, _Marks):  # some objects have every attribute

@@ -368,7 +368,7 @@ class RowCaller(ABC):
         source = read_rows(rows)
         check_batch(source, is_batch=own["batch"])
         call_options, system = _call_options(calls, model, schema, own)
-        call_options = self._with_tool_settings(call_options)
+        call_options = _without_questions(self._with_tool_settings(call_options))
         row_prompt = RowPrompt(prompt, system, source, blank=own["missing"] == "blank")
         response_schema = cast("ResponseSchema | None", call_options.get("schema"))
         columns = columns_of(response_schema)
@@ -490,3 +490,20 @@ def _call_options(
             hint="Pass a function that returns what the rows need.",
         )
     return checked, system
+
+
+def _without_questions(options: CallOptions) -> CallOptions:
+    """Return the options of a map, which cannot ask for permission.
+
+    Raises:
+        UsageError: If a tool always needs it.
+    """
+    tools = cast("tuple[Tool, ...]", options.get("tools", ()))
+    asking = [tool.name for tool in tools if tool.ask]
+    if options.get("approve") == "ask" and asking:
+        raise UsageError(
+            f"a map cannot ask, so all calls of the tool {asking[0]!r} would be refused.",
+            hint='Set `approve="always"`, a function that decides, or `approve="never"` to refuse'
+            " them.",
+        )
+    return options

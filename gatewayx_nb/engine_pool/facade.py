@@ -344,7 +344,7 @@ class EnginePool(Caller, ToolCaller, RowCaller):
 
     def _named_server(self, name: str) -> MCPServer:
         used = (state.server for state in self._servers.states() if state.server.name == name)
-        return next(used, MCPServer(name))
+        return next(used, MCPServer(name.removeprefix("mcp:")))
 
     def health(self, *names: str) -> Table[EngineHealth]:
         """Check that engines work, concurrently; each has 10 s to answer.

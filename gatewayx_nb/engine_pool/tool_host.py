@@ -10,7 +10,7 @@ from gatewayx_nb.cassettes import body_of
 from gatewayx_nb.concurrency import WorkerThreads
 from gatewayx_nb.engine_pool.cassette_calls import KnownCall
 from gatewayx_nb.engine_pool.server_tools import ServerToolCall, ServerTools
-from gatewayx_nb.errors import UsageError
+from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.mcp_server import MCPServer
 from gatewayx_nb.messages import Message, ToolResult
@@ -105,6 +105,11 @@ class PoolToolHost:
         turn = cast("OpenTurn", reply.open_turn)
         tools = options.get("tools") or self._recall(turn.tools)
         merged = cast("CallOptions", {**turn.options, **options, "tools": tools})
+        has_model = merged.get("model") or merged.get("chat")
+        if not has_model and not self._is_default(reply.engine):
+            # The default has changed, or the reply is a turn of a conversation: the results must
+            # not be sent to another provider.
+            merged["model"] = f"{reply.engine}:{reply.model}" if reply.model else reply.engine
         return self.plan(turn.messages, merged, streamed=False, resumed=reply, submitted=results)
 
     @property
@@ -162,6 +167,17 @@ class PoolToolHost:
                 "approve cannot be set here, because the settings have [tools] approve = 'never'.",
                 hint=Hint("omit_option", option="approve"),
             )
+
+    def _is_default(self, engine: str) -> bool:
+        """Return whether calls without a model go to an engine."""
+        registry, cassette = self._planner.registry, self._router.replayed_cassette
+        try:
+            reference = registry.default or (
+                cassette.index.default_reference() if cassette else registry.default_reference()
+            )
+        except GatewayError:
+            reference = None
+        return reference is not None and registry.parse_reference(reference).engine == engine
 
     def _remember(self, tools: Iterable[Tool]) -> None:
         """Keep tools by name, so that a reply, which is a plain value, can be continued."""

@@ -148,7 +148,8 @@ class NotebookValues:
                 raise UsageError(
                     f"`--tools` refers to {name!r}, which is not defined in this notebook."
                     f"{did_you_mean(name, tool_names(self.namespace))}",
-                    hint="Define the function in a cell above, with type hints and a docstring.",
+                    hint="Define the function in a cell above, with type hints and a docstring. An"
+                    f" MCP server in the settings is `{_SERVER}NAME`.",
                 )
             value = prompts.resolve(name, self.namespace, _FORBIDDEN)
             found += value if isinstance(value, list | tuple) else [value]

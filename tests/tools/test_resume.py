@@ -85,6 +85,18 @@ def test_a_continued_call_may_end_open_again(turns):
     assert reply.tool_calls
 
 
+@pytest.mark.parametrize("in_chat", [False, True])
+def test_a_call_is_continued_by_the_engine_of_its_reply(in_chat):
+    """The results are not sent to another provider, although the default has changed."""
+    engine = ScriptedEngine(_turn("Rome"), "Done.")
+    with EnginePool(env={}, engines=[engine]) as pool:
+        pool.use("scripted")
+        ask = pool.chat("scripted").ask if in_chat else pool.ask
+        first = ask("Where?", tools=weather, max_turns=1)
+        pool.use("mock")
+        assert pool.resume(first).engine == "scripted"
+
+
 def test_continued_calls_are_replayed(tmp_path):
     """A replay runs no function, and sends nothing."""
     ran = []
