@@ -51,8 +51,7 @@ class ResumeOptions(TypedDict, total=False):
         object,
         Option(
             read_tools,
-            "one or more functions or MCP servers that the model may call; see the guides"
-            " `calling-functions` and `mcp-servers`",
+            "functions and MCP servers that the model may call; see the guide `calling-functions`",
             "--tools NAME",
             to_recorded=_to_recorded,
             repeatable=True,

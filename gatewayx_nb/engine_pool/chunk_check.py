@@ -304,7 +304,8 @@ class ChunkCheck:
         is_too_large = len(encoded) > _LARGE if encoded else is_large(chunk, _LARGE)
         if is_too_large and not even_if_large:
             return None
-        is_escaped = bool(chunk.tool_calls) and r"\\u" in encoded  # in the JSON of the arguments
+        # The JSON of arguments may be escaped. Anything but a chunk has no encoded form.
+        is_escaped = bool(encoded) and bool(chunk.tool_calls) and r"\\u" in encoded
         if not encoded or is_escaped or may_contain_part(encoded, self._key):
             return self._checked(chunk), False
         checked = self._checked(chunk, has_key=False)

@@ -101,7 +101,7 @@ class EngineStatus:
 
 _IDLE: tuple[EngineState, ...] = ("no key", "not running")
 _ORDER = ("ready", "one step", "idle")
-_INPUT_FEATURES = ("images", "tools")
+_INPUT_FEATURES = ("tools", "images")
 """The features that the column ``takes`` shows besides text, in this order."""
 
 _STATES: Mapping[EngineState, str] = {

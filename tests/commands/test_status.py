@@ -54,7 +54,7 @@ def test_a_column_says_which_engines_take_images_and_tools(session):
     rows = {row[0]: row[headings.index("takes")] for row in table.cells()}
 
     assert {name: rows[name] for name in ("grok", "mine", "mock")} == {
-        "grok": "text, images, tools",
+        "grok": "text, tools, images",
         "mine": "text",
         "mock": "text, tools",
     }

@@ -98,15 +98,30 @@ CHAT = {
 }  # fmt: skip
 
 COHERE_CALLED = {"role": "assistant", "tool_calls": [CHAT_CALL]}
+
+
+def _cohere_result(call, **data):
+    """Return a result as a document, which an answer can cite."""
+    content = [{"type": "document", "document": {"data": data}}]
+    return {"role": "tool", "tool_call_id": call, "content": content}
+
+
 COHERE = CHAT | {
-    "call and result": [CHAT_ASK, COHERE_CALLED, CHAT["call and result"][2]],
-    "failed call": [CHAT_ASK, COHERE_CALLED, CHAT["failed call"][2]],
+    "call and result": [CHAT_ASK, COHERE_CALLED, _cohere_result("call_1", output="12 °C")],
+    "failed call": [CHAT_ASK, COHERE_CALLED, _cohere_result("call_1", error="no")],
     "text and calls": [
         CHAT_ASK,
         {"role": "assistant", "tool_calls": [CHAT_CALL, CHAT_TIME], "tool_plan": "I look."},
-        *CHAT["text and calls"][2:],
+        _cohere_result("call_2", output="noon"),
+        _cohere_result("call_1", output="12 °C"),
+        CHAT["text and calls"][-1],
     ],
-    "image in a result": [CHAT_ASK, COHERE_CALLED, *CHAT["image in a result"][2:]],
+    "image in a result": [
+        CHAT_ASK,
+        COHERE_CALLED,
+        _cohere_result("call_1", output="See"),
+        CHAT["image in a result"][-1],
+    ],
     "image in an answer": "Cohere's Chat API does not support images in assistant messages",
 }
 

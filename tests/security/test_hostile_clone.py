@@ -47,6 +47,7 @@ COMMAND_LINES = {
     "security": ["security"],
     "settings": ["settings"],
     "status": ["status", "status acme"],
+    "tools": ["tools", "tools stranger"],
     "trust": ["trust --show", "trust"],
     "usage": ["usage"],
     "use": ["use fast"],
