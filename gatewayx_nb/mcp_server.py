@@ -137,9 +137,10 @@ def mcp(
 def _variables(env: str | Iterable[str], url: str) -> tuple[str, ...]:
     variables = _strings("env", env)
     if invalid := [each for each in variables if not VARIABLE.fullmatch(each)]:
+        name, equals, _ = invalid[0].partition("=")
+        got = f"a value for {short_repr(name)}" if equals else short_repr(name)  # it may be a key
         raise UsageError(
-            "env must be names of environment variables, got"
-            f" {short_repr(invalid[0].partition('=')[0])}.",  # the rest may be a key
+            f"env must be names of environment variables, got {got}.",
             hint="Set the variable in config/secrets/.env.local, and pass its name.",
         )
     if url and variables:

@@ -1,11 +1,11 @@
-"""The options of a map, other than those of its calls: their validation and help texts."""
+"""The options of a map, and those of its calls: their validation and help texts."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable  # noqa: TC003 - `get_type_hints` evaluates annotations
 from decimal import Decimal  # noqa: TC003 - as above
-from typing import Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from gatewayx_nb.arguments import check_keywords
 from gatewayx_nb.calls import (
@@ -13,10 +13,20 @@ from gatewayx_nb.calls import (
     InvalidValueError,
     MapOptions,
     Option,
+    check_options,
     check_value,
     checker,
     option_table,
 )
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.mcp_server import MCPServer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.function_tools import Tool
 
 OnError = Literal["keep", "raise"]
 Missing = Literal["error", "blank"]
@@ -154,8 +164,8 @@ MEANINGS = {
     " of keywords of `ask`; a row that is a text is `{{input}}`",
     "schema": "a type such as City, or a JSON Schema dict, whose fields become columns",
     "system": "the system prompt: a text, a template or a function of the row",
-    "approve": "who permits tool calls that need permission: 'always' or a function; refused if"
-    " omitted, because a map asks no questions",
+    "approve": "'always', 'never' or a function that permits tool calls; a map cannot ask for"
+    " permission",
 }
 """The meaning of each parameter that differs from that of `ask`."""
 
@@ -200,3 +210,50 @@ def parse_age(age: object) -> float:
         UsageError: If it is neither a number of seconds nor a text such as ``"30d"``.
     """
     return cast("float", check_value(_TABLE["max_age"], "age", age))
+
+
+def read_call_options(
+    options: MapOptions, model: str | None, schema: object, own: Mapping[str, Any]
+) -> tuple[CallOptions, object]:
+    """Return the normalized options of the calls, and the system prompt, which varies by row.
+
+    ``own`` are the options of the map itself.
+
+    Raises:
+        UsageError: If an option is invalid, or cannot be combined with one of the map.
+    """
+    values: dict[str, Any] = {**options, "model": model, "schema": schema}
+    if own["fresh"]:  # an open cassette is bypassed, too
+        values["fresh"] = True
+    system = values.pop("system", None)
+    checked = check_options(cast("CallOptions", values))
+    if own["batch"] and checked.get("tools"):
+        raise UsageError(
+            "tools and batch cannot be combined: a batch answers each row with one request.",
+            hint=Hint("omit_option", option="batch"),
+        )
+    tools = cast("tuple[Tool | MCPServer, ...]", checked.get("tools", ()))
+    if servers := [tool.name for tool in tools if isinstance(tool, MCPServer)]:
+        raise UsageError(
+            f"a map cannot use the MCP server {servers[0]!r}: each call of its tools needs"
+            " permission, and a map cannot ask for it.",
+            hint="Pass a function that returns what the rows need.",
+        )
+    return checked, system
+
+
+def refuse_questions(options: CallOptions) -> CallOptions:
+    """Return the options of a map, unless one of its tools is asked for before each call.
+
+    Raises:
+        UsageError: If one is, because a map cannot ask.
+    """
+    tools = cast("tuple[Tool, ...]", options.get("tools", ()))
+    asking = [tool.name for tool in tools if tool.ask]
+    if options.get("approve") == "ask" and asking:
+        raise UsageError(
+            f"a map cannot ask for permission, so all calls of the tool {asking[0]!r} would be"
+            " refused.",
+            hint='Set `approve="always"` or a function to permit them, or `approve="never"`.',
+        )
+    return options

@@ -19,6 +19,8 @@ from gatewayx_nb.batch.map_options import (
     ImapKeywords,
     MapKeywords,
     PreviewKeywords,
+    read_call_options,
+    refuse_questions,
     split_options,
 )
 from gatewayx_nb.batch.map_run import MapPlan
@@ -26,15 +28,14 @@ from gatewayx_nb.batch.map_session import MapSession
 from gatewayx_nb.batch.progress_views import Silent, views
 from gatewayx_nb.batch.row_prompt import RowPrompt
 from gatewayx_nb.batch.rows import read_rows
-from gatewayx_nb.calls import check_options, show_options
+from gatewayx_nb.calls import show_options
 from gatewayx_nb.concurrency import forbid_blocking_call
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.mcp_server import MCPServer
 from gatewayx_nb.storage import JobFigures
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator
     from decimal import Decimal
 
     from typing_extensions import Unpack
@@ -45,8 +46,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.batch.map_preview import MapPreview
     from gatewayx_nb.batch.map_run import MapEngines
     from gatewayx_nb.batch.progress_views import ProgressView
-    from gatewayx_nb.calls import CallOptions, MapOptions
-    from gatewayx_nb.function_tools import Tool
+    from gatewayx_nb.calls import CallOptions
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.schema import ResponseSchema
     from gatewayx_nb.storage import JobResults, ResultsStore, StoreDescription
@@ -158,8 +158,8 @@ class RowCaller(ABC):
         of a cassette, the rows are submitted, and a later run without ``batch=True`` records them.
 
         With ``tools``, the model may call functions for each row. They run in up to 32 worker
-        threads, and you are not asked: a call that needs permission is refused unless ``approve``
-        is ``"always"`` or a function that permits it.
+        threads, and you are not asked: set ``approve`` for a function marked ``ask=True``. Any
+        other call that needs permission is refused unless ``approve`` permits it.
 
         Returns:
             A DataFrame has new columns: ``answer`` or the fields of the schema, then ``gx_error``,
@@ -367,8 +367,8 @@ class RowCaller(ABC):
         own, calls = split_options(options, known)
         source = read_rows(rows)
         check_batch(source, is_batch=own["batch"])
-        call_options, system = _call_options(calls, model, schema, own)
-        call_options = _without_questions(self._with_tool_settings(call_options))
+        call_options, system = read_call_options(calls, model, schema, own)
+        call_options = refuse_questions(self._with_tool_settings(call_options))
         row_prompt = RowPrompt(prompt, system, source, blank=own["missing"] == "blank")
         response_schema = cast("ResponseSchema | None", call_options.get("schema"))
         columns = columns_of(response_schema)
@@ -460,50 +460,3 @@ async def _flatten(session: MapSession) -> AsyncIterator[tuple[int, Reply | Gate
     async for group in session.aoutcomes():
         for item in group:
             yield item
-
-
-def _call_options(
-    options: MapOptions, model: str | None, schema: object, own: Mapping[str, Any]
-) -> tuple[CallOptions, object]:
-    """Return the normalized options of the calls, and the system prompt, which varies by row.
-
-    ``own`` are the options of the map itself.
-
-    Raises:
-        UsageError: If an option is invalid, or cannot be combined with one of the map.
-    """
-    values: dict[str, Any] = {**options, "model": model, "schema": schema}
-    if own["fresh"]:  # an open cassette is bypassed, too
-        values["fresh"] = True
-    system = values.pop("system", None)
-    checked = check_options(cast("CallOptions", values))
-    if own["batch"] and checked.get("tools"):
-        raise UsageError(
-            "tools and batch cannot be combined: a batch answers each row with one request.",
-            hint=Hint("omit_option", option="batch"),
-        )
-    tools = cast("tuple[Tool | MCPServer, ...]", checked.get("tools", ()))
-    if servers := [tool.name for tool in tools if isinstance(tool, MCPServer)]:
-        raise UsageError(
-            f"a map cannot use the MCP server {servers[0]!r}: each call of its tools needs"
-            " permission, and a map cannot ask for it.",
-            hint="Pass a function that returns what the rows need.",
-        )
-    return checked, system
-
-
-def _without_questions(options: CallOptions) -> CallOptions:
-    """Return the options of a map, which cannot ask for permission.
-
-    Raises:
-        UsageError: If a tool always needs it.
-    """
-    tools = cast("tuple[Tool, ...]", options.get("tools", ()))
-    asking = [tool.name for tool in tools if tool.ask]
-    if options.get("approve") == "ask" and asking:
-        raise UsageError(
-            f"a map cannot ask, so all calls of the tool {asking[0]!r} would be refused.",
-            hint='Set `approve="always"`, a function that decides, or `approve="never"` to refuse'
-            " them.",
-        )
-    return options

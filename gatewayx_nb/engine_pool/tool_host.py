@@ -75,7 +75,7 @@ class PoolToolHost:
         Raises:
             UsageError: If an option is invalid.
         """
-        self.check(options)
+        self._check_approve(options)
         tools = cast("tuple[Tool | MCPServer, ...]", options["tools"])
 
         def begin(expanded: tuple[Tool, ...], caller: CallerThread | None = None) -> ToolLoop:
@@ -162,6 +162,9 @@ class PoolToolHost:
                 settings forbid.
         """
         check_tool_options(options)
+        self._check_approve(options)
+
+    def _check_approve(self, options: CallOptions) -> None:
         if self.approve == "never" and options.get("approve") not in (None, "never"):
             raise UsageError(
                 "approve cannot be set here, because the settings have [tools] approve = 'never'.",

@@ -113,8 +113,6 @@ def test_weights_without_tools_refuse_them_before_they_are_loaded(unable, method
 @needs_weights
 def test_the_shipped_model_takes_no_tools(project):
     """Neither the status nor the features of the shipped model include tools."""
-    if WEIGHTS_PATH is None:
-        pytest.skip("needs the weights")
     path = weights.catalogue()["smollm2"].path
     path.parent.mkdir(parents=True)
     path.symlink_to(WEIGHTS_PATH)

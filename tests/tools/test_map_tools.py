@@ -573,7 +573,10 @@ def test_a_key_in_a_result_reaches_neither_the_model_nor_the_store(project, engi
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tools": [weather, book]}, "a map cannot ask, so all calls of the tool 'book'"),
+        (
+            {"tools": [weather, book]},
+            "so all calls of the tool 'book' would be refused",
+        ),
         ({"tools": book, "approve": "ask"}, "a map cannot ask"),
         ({"batch": True}, "tools and batch cannot be combined"),
         ({"tools": [weather, gx.mcp("uvx mcp-server-time")]}, "a map cannot use the MCP server"),
