@@ -232,6 +232,7 @@ def test_a_map_with_other_settings_asks_again(project, send, sent):
     """Rows are asked again if other settings permit the calls."""
     options = {"tools": send, "progress": False}
     prompt = 'call send {"to": "{{input}}", "body": ""}'
+    _set_own("tools.approve = 'never'\n")
     with project.pool() as pool:
         assert pool.map(["a@b.example"], prompt, "mock", **options)[0].steps[0].error
         _set_own("tools.approve = 'always'\n")
