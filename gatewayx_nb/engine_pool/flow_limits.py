@@ -123,15 +123,15 @@ class Bucket:
         """Spend the amount that a call used beyond its estimate, or return the unused amount."""
         self.due += surplus / self.rate(now)
 
-    def configure(self, configured: float | None) -> None:
+    def configure(self, configured: float | None, now: float) -> None:
         """Apply a changed setting."""
         self._configured = configured or math.inf
-        self._update()
+        self._update(now)
 
-    def rescale(self, ratio: float) -> None:
+    def rescale(self, ratio: float, now: float) -> None:
         """Multiply the limit that the provider reported."""
         self._reported *= ratio
-        self._update()
+        self._update(now)
 
     def correct(  # noqa: PLR0913 - what a provider reports, and how to read it
         self,
@@ -155,7 +155,7 @@ class Bucket:
         """
         if limit is not None and 0 < limit < _LARGEST:
             self._reported = limit * share
-            self._update()
+            self._update(now)
         if left is None or not (0 <= left < _LARGEST and self.is_limited):
             return
         rate = self.limit / 60 * _SHARE
@@ -172,8 +172,12 @@ class Bucket:
         elif left / reset < rate and left + rate * reset < 0.9 * self.limit:
             self._slow_rate, self._slow_until = left / reset, now + reset
 
-    def _update(self) -> None:
+    def _update(self, now: float) -> None:
+        """Set the limit; what is owed is paid off at the new rate."""
+        former = self.rate(now)
         self.limit = min(self._configured, self._reported)
+        if self.due > now and math.isfinite(former):
+            self.due = now + (self.due - now) * former / self.rate(now)
 
 
 class LearnedLimit:

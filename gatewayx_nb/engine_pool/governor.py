@@ -163,7 +163,7 @@ class Governor:
         if share == self._share:
             return
         for bucket in self._buckets.values():
-            bucket.rescale(share / self._share)
+            bucket.rescale(share / self._share, self._loop.time())
         self._share = share
         self._configure_buckets()
         self._pump()
@@ -273,7 +273,7 @@ class Governor:
             bucket = self._buckets.get(name)
             limit = None if whole is None else whole * self._share
             if bucket is not None:
-                bucket.configure(limit)
+                bucket.configure(limit, self._loop.time())
             elif limit is not None:
                 self._buckets[name] = Bucket(limit)
 
