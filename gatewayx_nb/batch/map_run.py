@@ -185,6 +185,7 @@ class MapRun:
         self.first_missing = 0
         """Position of the first row whose outcome the caller has not taken."""
         self._is_exhausted = False
+        self._row_error: Exception | None = None
         self._lacks_rows = False
         self._signal: Callable[[], object] = lambda: None
         self._failing_since: float | None = None
@@ -251,6 +252,8 @@ class MapRun:
         self._feed()
         ready = self._take()
         if not ready and self._has_ended:
+            if self._row_error is not None:
+                raise self._row_error
             self._finish_rows()
             return None
         return ready
@@ -313,15 +316,16 @@ class MapRun:
         self._lacks_rows = False
         try:
             self._read_rows(new)
-        finally:
-            # If a row raises an error, those before it are still asked and stored.
-            known = self._known(list(new))
-            for key, request in new.items():
-                planned = self._prepare(key, request, *known.get(key, (None, None)))
-                if planned is not None:
-                    batches.setdefault(planned.call.portal, []).append(planned)
-            for portal, batch in batches.items():
-                self._submit(portal, batch)
+        except Exception as error:  # noqa: BLE001 - of the user's iterator or function
+            # It is raised when the calls for the rows before it, which are paid for, have ended.
+            self._row_error, self._is_exhausted = error, True
+        known = self._known(list(new))
+        for key, request in new.items():
+            planned = self._prepare(key, request, *known.get(key, (None, None)))
+            if planned is not None:
+                batches.setdefault(planned.call.portal, []).append(planned)
+        for portal, batch in batches.items():
+            self._submit(portal, batch)
 
     def _read_rows(self, new: dict[int, RowRequest]) -> None:
         """Render the next rows; add those that are not equal to a waiting one to ``new``."""

@@ -487,13 +487,18 @@ def test_on_error_raise_raises_the_first(pool, engine):
 
 
 def test_a_generator_that_fails_midway_keeps_what_was_answered(pool, engine):
+    """The error is raised when the calls that had been made have ended."""
+    engine.slow = {"a": 0.3, "b": 0.3}
+
     def rows():
         yield "a"
         yield "b"
         raise OSError("disk gone")
 
+    answers = []
     with pytest.raises(OSError, match="disk gone"):
-        list(pool.map(rows(), "{{input}}", **QUIET))
+        answers.extend(reply.text for reply in pool.map(rows(), "{{input}}", **QUIET))
+    assert answers == ["A", "B"]
 
     pool.map(["a", "b"], "{{input}}", **QUIET)
     assert engine.asked == {"a": 1, "b": 1}
