@@ -2,11 +2,15 @@
 
 import json
 
+import pytest
+
 from gatewayx_nb.cassettes import Cassette, CassetteEntry, Redaction, RequestBody
 from gatewayx_nb.cassettes.codec import encode
 from gatewayx_nb.cassettes.entry import Piece, RecordedMetadata
 from gatewayx_nb.cassettes.request_body import RecordedMessage
 from tests.processor import seconds
+
+pytestmark = pytest.mark.no_cover  # under coverage, these would take several times as long
 
 HEAD = b'{"format":"gatewayx-cassette","version":2}\n'
 

@@ -285,6 +285,7 @@ def test_odd_but_harmless_chunks_are_accepted():
 
 @pytest.mark.parametrize("piece", ["x" * 70_000, ""], ids=["text", "empty"])
 @pytest.mark.parametrize("field", ["text", "reasoning"])
+@pytest.mark.no_cover
 def test_an_endless_answer_ends_at_the_limit(monkeypatch, piece, field):
     """An answer without an end is stopped at the limit, even if the engine never waits."""
     monkeypatch.setattr(chunk_check, "MAX_CHARACTERS", 2**19)

@@ -17,6 +17,8 @@ from tests.engine_pool.flow_simulation import (
     stalls,
 )
 
+pytestmark = pytest.mark.no_cover  # under coverage, these would take several times as long
+
 KINDS = (FixedWindow, SlidingWindow, TokenBucket)
 SERVERS = [
     pytest.param(kind, seconds, id=f"{kind.__name__}-{seconds}")

@@ -16,6 +16,8 @@ from gatewayx_nb.replies import Details
 from gatewayx_nb.testing import Send, Server, reply
 from tests.processor import seconds
 
+pytestmark = pytest.mark.no_cover  # under coverage, these would take several times as long
+
 ITEMS = {
     "tool calls": Chunk(tool_calls=(ToolCall("1", "f", "{}"),)),
     "citations": Chunk(details=Details(citations=(Citation("x"),))),

@@ -267,6 +267,7 @@ def test_error_events_of_llama_cpp_raise_typed_errors(fault):
 
 
 @needs_weights
+@pytest.mark.no_cover
 def test_concurrent_calls_do_not_change_an_answer(engine):
     """At temperature 0 an answer is the same in sequential and in concurrent calls."""
 

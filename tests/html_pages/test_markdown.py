@@ -152,6 +152,7 @@ def shown_text(page):
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "commonmark-0.31.2.json"])
+@pytest.mark.no_cover
 def test_every_prefix_of_a_corpus_is_harmless(name):
     """The pages of all prefixes of a hostile text are harmless (security requirement 17)."""
     texts = {prefix for text in read_corpus(name) for prefix in list_prefixes(text)}

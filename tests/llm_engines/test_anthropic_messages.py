@@ -409,6 +409,7 @@ def test_tool_calls_without_their_ends_are_complete(wire):
     )
 
 
+@pytest.mark.no_cover
 def test_a_truncated_stream_raises_an_error(wire):
     """A stream truncated before its end marker raises an error, however the connection ends."""
     check_truncated_streams(wire, STREAM[:-1], MessagesParser)
@@ -460,6 +461,7 @@ def test_listing_models_uses_no_tokens(wire, sdk, new_version_wire):
 
 @settings(max_examples=300, deadline=None)
 @given(mutations([*EVENTS, BODY]))
+@pytest.mark.no_cover
 def test_arbitrary_events_raise_only_typed_errors(events):
     """Bodies with arbitrary values in any field raise only typed errors."""
     check_no_raw_exception(MessagesParser(make_errors()), events)

@@ -337,6 +337,7 @@ def test_tool_calls_without_their_ends_are_complete(wire):
     assert streamed.tool_calls == sum_chunks(parse(CohereParser(make_errors()), *STREAM)).tool_calls
 
 
+@pytest.mark.no_cover
 def test_a_truncated_stream_raises_an_error(wire):
     """A stream truncated before its end marker raises an error, however the connection ends."""
     check_truncated_streams(wire, STREAM, CohereParser)
@@ -426,6 +427,7 @@ def test_invalid_or_missing_vectors_raise_an_error(wire, embeddings):
 
 @settings(max_examples=300, deadline=None)
 @given(mutations([*EVENTS, BODY]))
+@pytest.mark.no_cover
 def test_arbitrary_events_raise_only_typed_errors(events):
     """Bodies with arbitrary values in any field raise only typed errors."""
     check_no_raw_exception(CohereParser(make_errors()), events)

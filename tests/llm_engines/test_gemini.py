@@ -488,6 +488,7 @@ def test_a_rejected_parameter_is_reported_by_its_name(wire):
     assert caught.value.code == "max_tokens"
 
 
+@pytest.mark.no_cover
 def test_a_truncated_stream_raises_an_error(wire):
     """A stream truncated after or within any event raises an error, however the connection ends."""
     check_truncated_streams(wire, STREAM, GeminiParser)
@@ -521,6 +522,7 @@ def test_models_are_listed_without_their_prefix(wire):
 @given(
     mutations([*BODIES, BODY, OVERLOADED, MALFORMED, {"promptFeedback": {"blockReason": "SAFETY"}}])
 )
+@pytest.mark.no_cover
 def test_arbitrary_events_raise_only_typed_errors(events):
     """Bodies with arbitrary values in any field raise only typed errors."""
     check_no_raw_exception(GeminiParser(make_errors()), events)

@@ -347,6 +347,7 @@ def test_an_error_within_a_stream_is_raised_after_the_chunks(make_grok_pool, eve
     assert caught.value.partial == "half"
 
 
+@pytest.mark.no_cover
 def test_a_truncated_stream_raises_an_error(make_grok_pool):
     """A stream that ends before its finish reason raises an error, however the connection ends."""
     last = next(index for index, event in enumerate(STREAM) if b'"finish_reason": "stop"' in event)

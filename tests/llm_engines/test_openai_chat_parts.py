@@ -353,6 +353,7 @@ def test_content_may_be_a_list_of_parts(wire):
         assert (answer.text, answer.reasoning) == ("Hello.", "Hm.")
 
 
+@pytest.mark.no_cover
 def test_a_truncated_stream_raises_an_error(wire):
     """A stream truncated before its finish reason raises an error."""
     check_truncated_streams(wire, STREAM[:8], ChatParser)
@@ -370,6 +371,7 @@ def test_concurrent_streams_do_not_mix(wire):
 
 @settings(max_examples=400)
 @given(mutations([*CHUNKS, BODY, {"error": {"message": "m", "code": 429}}]))
+@pytest.mark.no_cover
 def test_arbitrary_events_raise_only_typed_errors(events):
     """Bodies with arbitrary values in any field raise only typed errors."""
     check_no_raw_exception(ChatParser(make_errors()), events)

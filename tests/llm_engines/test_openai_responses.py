@@ -531,6 +531,7 @@ def test_a_rejected_parameter_is_reported_by_its_name(wire):
     assert caught.value.code == "max_tokens"
 
 
+@pytest.mark.no_cover
 def test_a_truncated_stream_raises_an_error(wire):
     """A stream truncated after or within any event raises an error, however the connection ends."""
     check_truncated_streams(wire, STREAM, ResponsesParser)
@@ -595,6 +596,7 @@ def test_an_unknown_api_raises_an_error():
 
 @settings(max_examples=400)
 @given(mutations([*EVENTS, BODY, _failed_body("server_error"), *(end.response for end in ENDS)]))
+@pytest.mark.no_cover
 def test_arbitrary_events_raise_only_typed_errors(events):
     """Bodies with arbitrary values in any field raise only typed errors."""
     check_no_raw_exception(ResponsesParser(make_errors()), events)

@@ -125,6 +125,7 @@ RESTS = {
 @pytest.mark.parametrize(
     "end", [CloseConnection(), Reset(), Stall()], ids=["close", "reset", "stall"]
 )
+@pytest.mark.no_cover
 def test_nothing_after_its_end_damages_an_answer(run, dialect, end):
     """A complete answer survives a cut, a stall, an error and garbage after its end marker."""
     events = b"".join(dialect.events)

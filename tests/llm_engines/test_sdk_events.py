@@ -25,6 +25,8 @@ from pydantic import TypeAdapter
 
 from tests.llm_engines.wire import KEY, Wire, make_event, stream_script
 
+pytestmark = pytest.mark.no_cover  # under coverage, these would take several times as long
+
 HI = [{"role": "user", "content": "Hi"}]
 IDS = {"id": "a-1", "created": 1, "model": "m", "object": "chat.completion.chunk"}
 

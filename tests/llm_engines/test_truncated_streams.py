@@ -8,6 +8,8 @@ from gatewayx_nb.errors import TruncatedError
 from gatewayx_nb.testing import DIALECTS, CloseConnection, Send, Server, head, reply
 from tests.llm_engines.wire import ENGINES
 
+pytestmark = pytest.mark.no_cover  # under coverage, these would take several times as long
+
 HEAD_WITHOUT_LENGTH = head(content_type="text/event-stream", connection="close")
 """Headers of a stream without a length, in which only the end marker shows completeness."""
 

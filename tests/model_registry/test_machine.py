@@ -14,6 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import EngineLoadError, EngineNotFoundError, MissingKeyError
 
+pytestmark = pytest.mark.no_cover  # under coverage, these would take several times as long
+
 LOCATIONS = ("path", "project", "user")
 NAMES = st.sampled_from(("a", "b", "mock"))
 ANSWERS = st.sampled_from(("one", "two"))

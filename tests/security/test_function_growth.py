@@ -40,6 +40,8 @@ from gatewayx_nb.transport import Decoder, retry_headers
 from gatewayx_nb.weights import hub_files
 from tests.security import growth
 
+pytestmark = pytest.mark.no_cover  # under coverage, these would take several times as long
+
 ATTACKS = 40 if growth.IS_SOAK else 8
 
 KEY = "sk-0123456789abcdefghijABCDEFG"

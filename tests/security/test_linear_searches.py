@@ -23,6 +23,8 @@ from gatewayx_nb.secure_config import dotenv, git
 from gatewayx_nb.weights.download import _innermost
 from tests.processor import seconds
 
+pytestmark = pytest.mark.no_cover  # under coverage, these would take several times as long
+
 ERRORS = ProviderErrors("e", "m", "")
 
 

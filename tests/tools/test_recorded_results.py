@@ -165,6 +165,7 @@ def _mutated(value, random):
 
 
 @pytest.mark.parametrize("mode", ["replay", "auto"])
+@pytest.mark.no_cover
 def test_no_edited_cassette_runs_a_function(pool_with_recording, weather, ran, mode):
     """Whatever the file contains, a replay runs nothing, and mode auto asks first."""
     pool, path = pool_with_recording
