@@ -16,6 +16,8 @@ from gatewayx_nb.commands.line_parser import LineParser
 from gatewayx_nb.commands.trust import confirm_import, confirm_key_destinations
 from gatewayx_nb.errors import ConfigError, UsageError, did_you_mean
 from gatewayx_nb.hints import Hint, as_hint
+from gatewayx_nb.mcp_client import key_engine
+from gatewayx_nb.mcp_server import SERVER_NAME
 from gatewayx_nb.model_registry import why_unusable
 from gatewayx_nb.secure_config import (
     SkipReason,
@@ -25,6 +27,7 @@ from gatewayx_nb.secure_config import (
     key_state,
     looks_like_key,
     may_be_committed,
+    origin,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +39,9 @@ if TYPE_CHECKING:
 
 _ACTIONS = ("set", "remove", "import")
 
+_SERVER = "mcp:"
+"""The prefix of the name of an MCP server, as in ``--tools mcp:NAME``."""
+
 
 def key(session: Session, args: argparse.Namespace) -> Note | Table:
     """Set or remove a key, or import keys from another file."""
@@ -45,7 +51,9 @@ def key(session: Session, args: argparse.Namespace) -> Note | Table:
     if parsed.action == "import":
         return _import(session, Path(parsed.name).expanduser(), user=parsed.user)
     if parsed.action == "set":
-        if not parsed.new:
+        if parsed.name.startswith(_SERVER):
+            _check_server(session, parsed.name, new=parsed.new)
+        elif not parsed.new:
             _require_engine(session, parsed.name)
         return _set(session, parsed.name, user=parsed.user)
     return _remove(session, parsed.name)
@@ -55,9 +63,13 @@ def key_arguments(parser: LineParser) -> None:
     """Add the arguments of ``key``: ``set|remove NAME`` or ``import FILE``."""
     parser.usage = "%(prog)s set NAME [--user] [--new] | remove NAME | import FILE [--user]"
     parser.add_argument("action", choices=_ACTIONS, metavar="ACTION", help=", ".join(_ACTIONS))
-    parser.add_argument("name", metavar="NAME", help="an engine; for import, a file")
+    parser.add_argument(
+        "name", metavar="NAME", help="an engine, or mcp:NAME for an MCP server; for import, a file"
+    )
     parser.add_argument("--user", action="store_true", help="for all your projects")
-    parser.add_argument("--new", action="store_true", help="for an engine that does not exist yet")
+    parser.add_argument(
+        "--new", action="store_true", help="for an engine or a server that does not exist yet"
+    )
 
 
 def keys(session: Session, _: argparse.Namespace) -> Table:
@@ -68,6 +80,11 @@ def keys(session: Session, _: argparse.Namespace) -> Table:
         for row in session.pool.status()
         if row.key != "not needed" and row.variable
     ]
+    for server, url in _servers(session).items():
+        if url:
+            found = session.pool.config.key(key_engine(server))
+            state = f"{found.state} in {found.source}" if found.source else found.state
+            rows.append((_SERVER + server, _variable(_SERVER + server), state))
     columns = text_columns("engine", "variable", "key")
     return Table(rows, columns, session.pool.problems)
 
@@ -119,8 +136,11 @@ def _parse(session: Session, line: str) -> argparse.Namespace:
     args = None if has_value else _parser(session).read(line)
     if args is None:
         raise typed_key_error(session, f"key {line}")
-    # An existing engine may have any name.
-    if args.action != "import" and args.name not in _engine_names(session):
+    if args.action == "import":
+        return args
+    if args.name.startswith(_SERVER) and SERVER_NAME.fullmatch(args.name.removeprefix(_SERVER)):
+        return args
+    if args.name not in _engine_names(session):  # an existing engine may have any name
         reason = why_unusable(args.name)
         if reason:
             raise _parser(session).usage_error(f"engine {args.name!r} {reason}.")
@@ -154,24 +174,71 @@ def _require_engine(session: Session, name: str) -> None:
     )
 
 
+def _servers(session: Session) -> dict[str, str]:
+    """Return the URL of each MCP server that is known; empty if it is started by a command."""
+    config = session.pool.config
+    urls = {name: row.url for name, row in config.settings.mcp.items()}
+    used = {state.server.name: state.server.url for state in session.pool.mcp_servers()}
+    return {**used, **urls}
+
+
+def _check_server(session: Session, name: str, *, new: bool) -> None:
+    """Check that an MCP server uses a key before prompting for it, and show its URL.
+
+    The project's servers receive it only after ``trust``.
+
+    Raises:
+        UsageError: If the server does not exist or is started by a command.
+    """
+    servers = _servers(session)
+    url = servers.get(name.removeprefix(_SERVER))
+    if url:
+        session.show(Note(f"The key for {name} is sent to {origin(url)}."))
+    elif url is not None:
+        raise UsageError(
+            f"the MCP server {name.removeprefix(_SERVER)!r} is started by a command and receives no"
+            " key.",
+            hint="Set the variables that its `env` names in config/secrets/.env.local.",
+            topic="mcp-server",
+        )
+    elif not new:
+        known = [_SERVER + server for server, url in servers.items() if url]
+        raise UsageError(
+            f"there is no MCP server {name.removeprefix(_SERVER)!r} with a URL."
+            f"{did_you_mean(name, known)}",
+            hint=f"For a server that you will add: `{session.prog} key set {name} --new`.",
+            topic="mcp-server",
+        )
+
+
+def _stored_name(name: str) -> str:
+    """Return the name under which the key store has the key for an engine or a server."""
+    return key_engine(name.removeprefix(_SERVER)) if name.startswith(_SERVER) else name
+
+
+def _variable(name: str) -> str:
+    return engine_variable(_stored_name(name))
+
+
 def _set(session: Session, name: str, *, user: bool) -> Note:
-    if not user:  # a user key needs a permission only when it is used
+    is_server = name.startswith(_SERVER)
+    if not (user or is_server):  # a user key needs a permission only when it is used
         confirm_key_destinations(session, [name], named=True)
     # The user is prompted for the key, because a key in a cell would be saved with the notebook.
-    value = session.ask_secret(f"{engine_variable(name)}: ").strip()
+    value = session.ask_secret(f"{_variable(name)}: ").strip()
     state = key_state(value)
     if state != "set":
         fault = "is empty" if state == "missing" else key_fault(value) or "is a placeholder"
         hint = Hint("set_key", engine=name)
         raise UsageError(f"the key {fault}; nothing was written.", hint=hint)
     former = _default_model(session)
-    path = session.pool.config.set_key(name, value, user=user)
+    path = session.pool.config.set_key(_stored_name(name), value, user=user)
     session.pool.refresh()
     changed = _default_change(session, former)
     notes = [f"The key for {name} is set in {display_path(path)}.", *changed]
     if may_be_committed(path):
         notes.append("Git does not ignore this file: add it to .gitignore before you commit.")
-    if name not in {row.name for row in session.pool.status()}:
+    if not is_server and name not in {row.name for row in session.pool.status()}:
         notes.append(f"There is no engine {name!r} yet: create engines/{name}_engine.py.")
     return Note(*notes)
 
@@ -198,16 +265,18 @@ def _default_change(session: Session, former: str) -> Iterator[str]:
 
 def _remove(session: Session, name: str) -> Note:
     config, former = session.pool.config, _default_model(session)
-    files = config.remove_key(name)
+    files = config.remove_key(_stored_name(name))
     session.pool.refresh()
-    other = config.key(name)  # for example in the environment, which a command cannot change
+    other = config.key(
+        _stored_name(name)
+    )  # for example in the environment, which a command cannot change
     still_set = f"It is still set as {other.variable} in the {other.source}."
     notes = [still_set] if other.state == "set" else []
     notes += _default_change(session, former)
     if not files:
-        names = _engine_names(session)
+        names = [*_engine_names(session), *(_SERVER + server for server in _servers(session))]
         suggestion = "" if name in names else did_you_mean(name, names)
-        return Note(f"No key file contains {engine_variable(name)}.{suggestion}", *notes)
+        return Note(f"No key file contains {_variable(name)}.{suggestion}", *notes)
     paths = ", ".join(map(display_path, files))
     return Note(f"The key for {name} is removed from {paths}.", *notes)
 

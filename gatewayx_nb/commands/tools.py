@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import Table, text_columns
@@ -33,6 +34,8 @@ def tools(session: Session, args: argparse.Namespace) -> Table[Sequence[str]]:
         ]
     if not states:
         notes = ['No MCP servers. Add one to the settings as [mcp.NAME], or use `gx.mcp("…")`.']
+    if importlib.util.find_spec("mcp") is None and not any(state.tools for state in states):
+        notes.append('Servers need the extra `mcp`: `pip install "gatewayx-nb[mcp]"`.')
     return Table(rows, text_columns("server", "tool", "description", "server claims"), notes)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def trust(session: Session, args: argparse.Namespace) -> Note | Table:
-    """Show which user keys and code this project would use, and ask for confirmation."""
+    """Show which user keys, code and servers this project would use, and ask for confirmation."""
     project = session.pool.config.project
     if project is None:
         return Note("Nothing to trust: there is no project.")
@@ -33,8 +33,8 @@ def trust(session: Session, args: argparse.Namespace) -> Note | Table:
     untrusted = session.pool.untrusted_engines()
     if not untrusted:
         return Note(
-            "Nothing to trust: this project does not redirect your own keys, and its code runs only"
-            " if you call its engines by name."
+            "Nothing to trust: this project does not redirect your own keys and starts no MCP"
+            " server, and its code runs only if you call its engines by name."
         )
     permissions = [permission for listed in untrusted.values() for permission in listed]
     note = f"The project is {display_path(project.root)}."
@@ -45,8 +45,8 @@ def trust(session: Session, args: argparse.Namespace) -> Note | Table:
     ids = ",".join(permission.id for permission in permissions)
     if not session.confirm(_permission_table(permissions, note), "Allow this from now on? [y/N] "):
         raise TrustError(
-            "nothing was changed; your keys are not sent, and this code runs only if you call its"
-            " engine by name.",
+            "nothing was changed; your keys are not sent, no MCP server is started or reached, and"
+            " this code runs only if you call its engine by name.",
             hint=Hint("set_project_key", engine=keyed[0]) if keyed else Hint("trust", ids=ids),
         )
     with _write_errors_as_config_error(session):
@@ -141,7 +141,7 @@ def _permission_table(permissions: Iterable[Permission], note: str) -> Table:
     rows = [(each.subject, each.target, each.where, each.id) for each in permissions]
     return Table(
         rows,
-        text_columns("engine or hook", "key goes to / code run", "configured in", "ID"),
+        text_columns("engine, hook or server", "key goes to / code run", "configured in", "ID"),
         (note,),
     )
 
