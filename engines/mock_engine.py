@@ -28,7 +28,8 @@ class MockEngine(LLMEngine):
     ``params`` control it: ``latency`` (seconds before the first chunk), ``rate`` (chunks per
     second) and ``fail`` (an HTTP status whose error to raise). Each word counts as a token.
     Sampling parameters are accepted, but do not change the echo. A line such as ``call weather
-    {"city": "Rome"}`` in the prompt calls the tool; the echo is then that of the results.
+    {"city": "Rome"}`` in the prompt calls the tool; the echo is then that of the results. If
+    ``tool_choice`` requires a call, a tool is called even if the prompt names none.
     """
 
     requires_key = False
@@ -72,12 +73,15 @@ class MockEngine(LLMEngine):
 
 def _requested_calls(request: Request) -> Iterator[ToolCall]:
     """Yield the calls of tools that the prompt contains."""
-    if request.messages[-1].role != "user" or request.tool_choice == "none":
+    choice, names = request.tool_choice, [tool.name for tool in request.tools]
+    if request.messages[-1].role != "user" or choice == "none":
         return
-    names = {tool.name for tool in request.tools}
-    for number, match in enumerate(_CALL.finditer(request.prompt)):
-        if match["name"] in names:
-            yield ToolCall(f"mock{number:05}", match["name"], match["arguments"] or "{}")
+    callable_names = [choice] if choice in names else names
+    found = [match for match in _CALL.finditer(request.prompt) if match["name"] in callable_names]
+    for number, match in enumerate(found):
+        yield ToolCall(f"mock{number:05}", match["name"], match["arguments"] or "{}")
+    if not found and choice in ("required", *names):
+        yield ToolCall("mock00000", callable_names[0], "{}")
 
 
 def _number(request: Request, name: str) -> float:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from gatewayx_nb import bounded_json
+from gatewayx_nb.arguments import with_one_line_errors
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.mcp_server import MCPServer
 from gatewayx_nb.messages import ToolDefinition
@@ -51,6 +52,7 @@ def tool(function: F, /) -> F: ...
 def tool(
     *, name: str = "", read_only: bool = False, ask: bool = False, outside: bool = False
 ) -> Callable[[F], F]: ...
+@with_one_line_errors
 def tool(
     function: F | None = None,
     /,

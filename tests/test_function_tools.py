@@ -251,6 +251,8 @@ def test_the_decorator_adds_marks_and_returns_the_function():
     assert list(tool.definition.parameters["properties"]) == ["item"]
     with pytest.raises(UsageError, match="read_only must be a bool, got 'yes'"):
         gx.tool(read_only="yes")
+    with pytest.raises(UsageError, match="Did you mean 'ask'"):
+        gx.tool(askk=True)
     with pytest.raises(UsageError, match="tool must decorate a function"):
         gx.tool(3)
 

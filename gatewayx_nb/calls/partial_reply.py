@@ -71,6 +71,8 @@ class PartialReply:
     """Receives the rate limits as soon as they arrive."""
     instant: bool = False
     """Whether the reply is replayed at once; its progress then need not be shown."""
+    activity: str = "waiting"
+    """What the call does before the answer begins, as its status says."""
 
     def begin(self, engine: str, model: str, fallback_from: str | None) -> None:
         """Set the engine to call next and, for a fallback, the reference that was called first."""

@@ -124,11 +124,14 @@ def _results(reply: Reply, result: object) -> dict[str, object]:
                 hint=f"The open calls are {', '.join(map(repr, ids))}.",
             )
         return dict(result)
-    if len(ids) == 1:
+    suggestion = _suggestion(result, ids)
+    if len(ids) == 1 and not suggestion:
         return {ids[0]: result}
+    problem = "has an open tool call with another ID, got"
+    if len(ids) > 1:
+        problem = f"has {len(ids)} open tool calls, so result must be a dict by their IDs, got"
     raise UsageError(
-        f"the reply has {len(ids)} open tool calls, so result must be a dict by their IDs, got"
-        f" {short_repr(result)}.{_suggestion(result, ids)}",
+        f"the reply {problem} {short_repr(result)}.{suggestion}",
         hint=f"The open calls are {', '.join(map(repr, ids))}.",
     )
 

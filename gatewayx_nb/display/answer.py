@@ -415,7 +415,7 @@ def call_status(partial: PartialReply) -> str:
     if retry:
         delay = max(0.0, retry.until - time.monotonic())
         return f"{name} · {retry.error.message} Trying again in {delay:.0f} s"
-    return f"{name} · {seconds:.0f} s" + ("" if partial.has_begun else ", waiting")
+    return f"{name} · {seconds:.0f} s" + ("" if partial.has_begun else f", {partial.activity}")
 
 
 def _seconds(reply: Reply) -> str:

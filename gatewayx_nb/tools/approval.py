@@ -40,11 +40,13 @@ class Approval:
         always: The tools that the user has permitted for the rest of the call.
         risk: Why functions that are not read-only need permission: the model may follow a
             stranger's instructions. Empty if it has read only the results of trusted functions.
+        model: The model that calls, as the question names it.
     """
 
     approve: Approve | Callable[[Step], object] = "ask"
     always: set[str] = field(default_factory=set)
     risk: str = ""
+    model: str = "The model"
 
     def decide(
         self, tool: Tool, call: ToolCall, arguments: dict[str, object], *, can_ask: bool
@@ -112,7 +114,7 @@ class Approval:
     def _ask(self, tool: Tool, call: ToolCall, arguments: dict[str, object]) -> str:
         reason = tool.ask_reason or ("" if tool.ask else f" {self.risk}")
         question = plain(
-            f"The model calls {_shown_call(call, arguments)}{reason}."
+            f"{self.model} calls {_shown_call(call, arguments)}{reason}."
             f" Allow it? [y]es, [a]lways for {call.name} in this call, [n]o, [s]top: "
         )
         for _ in range(_MAX_QUESTIONS):

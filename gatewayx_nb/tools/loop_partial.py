@@ -31,6 +31,7 @@ class LoopPartial:
     def __init__(self, current: PartialReply) -> None:
         self._current, self._are_tools_running = current, False
         self._paused_text: list[str] = []
+        self._step_starts: dict[int, float] = {}
         self.replies: list[Reply] = []
         self.steps: list[Step] = []
         self.started = time.monotonic()
@@ -49,6 +50,10 @@ class LoopPartial:
         text = "".join((*self._paused_text, self.replies[-1].text))
         self._paused_text = []
         return text
+
+    def begin_step(self, index: int) -> None:
+        """Note when the function of a step begins to run."""
+        self._step_starts[index] = time.monotonic()
 
     @property
     def text(self) -> list[str]:
@@ -76,11 +81,17 @@ class LoopPartial:
 
     def _ended_steps(self) -> list[Step]:
         """Return the steps; a function that was running is marked as stopped."""
+        now = time.monotonic()
         return [
-            replace(step, error="stopped", sent="stopped", seconds=0.0)
+            replace(
+                step,
+                error="stopped",
+                sent="stopped",
+                seconds=now - self._step_starts.get(index, now),
+            )
             if step.seconds is None
             else step
-            for step in self.steps
+            for index, step in enumerate(self.steps)
         ]
 
     def whole_reply(self) -> Reply:

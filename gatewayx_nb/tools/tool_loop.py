@@ -247,6 +247,7 @@ class ToolLoop:
 
     async def _run_calls(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
         """Run the calls of a turn, and return their results in the same order."""
+        self._approval.model = f"{self._partial.engine}:{self._partial.model}".rstrip(":")
         results: list[ToolResult] = []
         while len(results) < min(len(calls), _MAX_CALLS):
             start = len(results)
@@ -267,6 +268,7 @@ class ToolLoop:
     async def _run_step(self, index: int) -> ToolResult:
         """Run the call of a step, and return its result."""
         steps = self._partial.steps
+        self._partial.begin_step(index)
         outcome = await self._runner.run(steps[index])
         steps[index] = outcome.step
         return outcome.result

@@ -76,7 +76,7 @@ def test_the_user_is_asked_with_all_arguments(  # noqa: PLR0913, PLR0917 - fixtu
     reply = _ask(MAIL, send)
 
     assert person.questions[0] == (
-        "The model calls send(to='a@b.example', body='Hello'). Allow it? [y]es, [a]lways for"
+        "mock:mock calls send(to='a@b.example', body='Hello'). Allow it? [y]es, [a]lways for"
         " send in this call, [n]o, [s]top: "
     )
     assert reply.steps[0].allowed_by == allowed_by

@@ -227,3 +227,4 @@ def test_stop_cancels_all_of_them():
 
     assert sorted(cancelled) == ["a", "b", "c"]
     assert [step.error for step in reply.steps] == ["stopped"] * 3
+    assert all(step.seconds for step in reply.steps)

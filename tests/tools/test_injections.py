@@ -185,7 +185,7 @@ def test_nothing_runs_unasked_after_an_injection(pool, desk, way):
         steps = [step for reply in replies for step in reply.steps if step.call.name == "wipe"]
         assert {step.error for step in steps} == {"the user refused the call"}, name
         for question in desk.questions:
-            assert question.startswith("The model calls wipe("), name
+            assert " calls wipe(" in question, name
             assert _is_plain(question), name
         for reply in replies:
             assert _faults(reply) == [], name

@@ -165,7 +165,7 @@ def test_the_front_end_is_asked(kernel, answer, line):
     outcome = kernel.run(code, answers=(answer,))
 
     assert line in outcome.last_display["text/plain"]
-    assert kernel.input_request["prompt"].startswith("The model calls send(to='me'). Allow it?")
+    assert kernel.input_request["prompt"].startswith("mock:mock calls send(to='me'). Allow it?")
 
 
 def test_a_front_end_without_input_refuses(kernel):

@@ -134,6 +134,13 @@ def test_results_must_answer_each_call(result, message):
         pool.submit(first, result)
 
 
+def test_a_misspelt_id_is_not_sent_as_the_result():
+    """With one open call, a dict may be its result, unless its key resembles the ID."""
+    _, pool, first = _open_reply("Rome")
+    with pool, pytest.raises(UsageError, match=r"another ID, got .* Did you mean 'callRome'"):
+        pool.submit(first, {"callrome": "warm"})
+
+
 def test_a_finished_reply_and_unknown_functions_are_refused():
     """A reply is a plain value: in another process, the functions must be passed."""
     _, pool, first = _open_reply("Rome")

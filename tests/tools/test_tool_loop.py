@@ -38,6 +38,11 @@ def weather(city: str) -> str:
     return f"sunny in {city}"
 
 
+def now() -> str:
+    """Return the time."""
+    return "noon"
+
+
 def _call(number, name="weather", arguments='{"city": "Rome"}'):
     return ToolCall(f"call{number:05}", name, arguments)
 
@@ -189,6 +194,24 @@ def test_figures_are_sums_over_all_requests():
     assert reply.cost == Decimal("0.038")
     assert reply.attempts == 2
     assert len(rows) == 2  # each request is in the ledger
+
+
+@pytest.mark.parametrize(
+    ("choice", "names"),
+    [
+        ("none", []),
+        ("auto", []),
+        ("required", ["now"]),
+        ("weather", ["weather"]),
+    ],
+)
+def test_mock_obeys_tool_choice(choice, names):
+    """Without a call in the prompt, `mock` calls the first tool, or the one that is named."""
+    with EnginePool(env={}) as pool:
+        reply = pool.ask("Hi", "mock", tools=[now, weather], tool_choice=choice)
+        assert [step.call.name for step in reply.steps] == names
+        other = pool.ask(ROME, "mock", tools=[now, weather], tool_choice="now")
+        assert [step.call.name for step in other.steps] == ["now"]
 
 
 def test_the_first_request_may_force_a_tool_and_the_others_may_not():
