@@ -26,6 +26,7 @@ _NON_CODE_TOKENS = {
 }
 
 MAX_FUNCTION_LENGTH = 60
+MAX_FACADE_LENGTH = 200
 MAX_MEDIAN_LENGTH = 8
 MIN_MODULE_LENGTH = 60
 
@@ -357,6 +358,16 @@ def test_functions_are_short():
         for location, line_count in line_counts().items()
         if line_count > MAX_FUNCTION_LENGTH
     ] == []
+
+
+def test_the_pool_is_a_facade():
+    """The pool only connects its parts, so its module is short."""
+    facade = next(
+        module
+        for module in MODULES.values()
+        if module.path.parts[-2:] == ("engine_pool", "facade.py")
+    )
+    assert len(facade.code_lines) < MAX_FACADE_LENGTH
 
 
 def test_docstrings_begin_with_a_conventional_verb():

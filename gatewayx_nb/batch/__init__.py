@@ -12,6 +12,7 @@ from gatewayx_nb.batch.embedding import MANY_TEXTS, embed_stored
 from gatewayx_nb.batch.figures import MapFigures, MapUsage, duration
 from gatewayx_nb.batch.identity import job_digest
 from gatewayx_nb.batch.lane import Lane, RowCall, SpentError
+from gatewayx_nb.batch.map_host import MapHost
 from gatewayx_nb.batch.map_job import MapJob, MapStatus
 from gatewayx_nb.batch.map_options import Output, parse_age
 from gatewayx_nb.batch.map_preview import Flow, MapPreview
@@ -41,6 +42,7 @@ __all__ = [
     "LogLines",
     "MapEngines",
     "MapFigures",
+    "MapHost",
     "MapJob",
     "MapPlan",
     "MapPreview",

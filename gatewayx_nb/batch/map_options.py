@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gatewayx_nb.calls import CallOptions
-    from gatewayx_nb.function_tools import Tool
 
 OnError = Literal["keep", "raise"]
 Missing = Literal["error", "blank"]
@@ -232,28 +231,13 @@ def read_call_options(
             "tools and batch cannot be combined: a batch answers each row with one request.",
             hint=Hint("omit_option", option="batch"),
         )
-    tools = cast("tuple[Tool | MCPServer, ...]", checked.get("tools", ()))
-    if servers := [tool.name for tool in tools if isinstance(tool, MCPServer)]:
-        raise UsageError(
-            f"a map cannot use the MCP server {servers[0]!r}: each call of its tools needs"
-            " permission, and a map cannot ask for it.",
-            hint="Pass a function that returns what the rows need.",
-        )
     return checked, system
 
 
-def refuse_questions(options: CallOptions) -> CallOptions:
-    """Return the options of a map, unless one of its tools is asked for before each call.
-
-    Raises:
-        UsageError: If one is, because a map cannot ask.
-    """
-    tools = cast("tuple[Tool, ...]", options.get("tools", ()))
-    asking = [tool.name for tool in tools if tool.ask]
-    if options.get("approve") == "ask" and asking:
-        raise UsageError(
-            f"a map cannot ask for permission, so all calls of the tool {asking[0]!r} would be"
-            " refused.",
-            hint='Set `approve="always"` or a function to permit them, or `approve="never"`.',
-        )
-    return options
+def uses_servers(options: Mapping[str, Any]) -> bool:
+    """Return whether the tools of a map's calls include an MCP server, which has to be started."""
+    tools = options.get("tools")
+    return any(
+        isinstance(tool, MCPServer)
+        for tool in (tools if isinstance(tools, list | tuple) else [tools])
+    )

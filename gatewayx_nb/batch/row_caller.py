@@ -20,8 +20,8 @@ from gatewayx_nb.batch.map_options import (
     MapKeywords,
     PreviewKeywords,
     read_call_options,
-    refuse_questions,
     split_options,
+    uses_servers,
 )
 from gatewayx_nb.batch.map_run import MapPlan
 from gatewayx_nb.batch.map_session import MapSession
@@ -36,20 +36,17 @@ from gatewayx_nb.storage import JobFigures
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
-    from decimal import Decimal
 
     from typing_extensions import Unpack
 
-    from gatewayx_nb.batch.batch_engines import BatchEngines
-    from gatewayx_nb.batch.dask_rows import ClusterEngines
+    from gatewayx_nb.batch.map_host import MapHost
     from gatewayx_nb.batch.map_job import MapStatus
     from gatewayx_nb.batch.map_preview import MapPreview
-    from gatewayx_nb.batch.map_run import MapEngines
     from gatewayx_nb.batch.progress_views import ProgressView
     from gatewayx_nb.calls import CallOptions
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.schema import ResponseSchema
-    from gatewayx_nb.storage import JobResults, ResultsStore, StoreDescription
+    from gatewayx_nb.storage import JobResults, StoreDescription
 
 _CONCURRENCY = 100
 """Maximum number of calls in flight to an engine, unless the settings allow fewer."""
@@ -64,69 +61,10 @@ _MAX_AHEAD = 10_000
 class RowCaller(ABC):
     """The methods of a pool that ask a model about many rows."""
 
-    @abstractmethod
-    def _map_engines(
-        self, model: str | None, max_cost: Decimal | None, earlier: Decimal
-    ) -> MapEngines:
-        """Return the engines for one map.
-
-        Args:
-            model: Reference of the model.
-            max_cost: Maximum cost of the job in US dollars, over all its runs.
-            earlier: What its earlier runs have cost.
-        """
-
-    @abstractmethod
-    def _with_tool_settings(self, options: CallOptions) -> CallOptions:
-        """Return the options with the settings' default for ``approve``, which affects answers.
-
-        Raises:
-            UsageError: If an option for tools is invalid, or the settings forbid it.
-        """
-
-    @abstractmethod
-    def _cluster_engines(self, model: str | None, plan: MapPlan, client: Any) -> ClusterEngines:  # noqa: ANN401 - distributed is optional
-        """Return engines that make the calls of a map on the workers of a Dask cluster.
-
-        Args:
-            model: Reference of the model.
-            plan: The map in this process.
-            client: The client of the cluster.
-
-        Raises:
-            UsageError: If the workers cannot make the same pool.
-        """
-
-    @abstractmethod
-    def _batch_engines(self, max_cost: Decimal | None, earlier: Decimal) -> BatchEngines:
-        """Return the engines for one map with a provider's batch interface.
-
-        Args:
-            max_cost: Maximum cost of the job in US dollars, over all its runs.
-            earlier: What its earlier runs have cost.
-        """
-
-    @abstractmethod
-    def _job_identity(self, reference: str | None) -> tuple[str, str]:
-        """Return the reference with its model, and the base URL of its provider.
-
-        Raises:
-            GatewayError: If the engine cannot be called.
-        """
-
     @property
     @abstractmethod
-    def _results(self) -> ResultsStore | None:
-        """The store of results; ``None`` while a cassette is replayed."""
-
-    @abstractmethod
-    def _redactor(self) -> Callable[[str], str]:
-        """Return a function that masks the keys of the pool in a text."""
-
-    @property
-    @abstractmethod
-    def _keeps_prompts(self) -> bool:
-        """Whether prompts are stored beside their answers."""
+    def _maps(self) -> MapHost:
+        """The engines and the store of results."""
 
     @show_options(MapKeywords, MEANINGS)
     def map(
@@ -158,8 +96,9 @@ class RowCaller(ABC):
         of a cassette, the rows are submitted, and a later run without ``batch=True`` records them.
 
         With ``tools``, the model may call functions for each row. They run in up to 32 worker
-        threads, and you are not asked: set ``approve`` for a function marked ``ask=True``. Any
-        other call that needs permission is refused unless ``approve`` permits it.
+        threads, and you are not asked: set ``approve`` for a function marked ``ask=True`` and for
+        an MCP server. Any other call that needs permission is refused unless ``approve`` permits
+        it.
 
         Returns:
             A DataFrame has new columns: ``answer`` or the fields of the schema, then ``gx_error``,
@@ -202,9 +141,13 @@ class RowCaller(ABC):
         submitted in another thread. The methods of the job block: on an event loop, use ``await
         asyncio.to_thread(job.result)``.
         """
-        session = self._map_session(
-            rows, prompt, model, schema, options, known=MapKeywords, ordered=True
+        make = partial(
+            self._map_session,
+            *(rows, prompt, model, schema, options),
+            known=MapKeywords,
+            ordered=True,
         )
+        session = await asyncio.to_thread(make) if uses_servers(options) else make()
         if options.get("batch"):
             return await asyncio.to_thread(self._submit, session, options)
         output = options.get("output", "same")
@@ -238,8 +181,11 @@ class RowCaller(ABC):
         **options: Unpack[ImapKeywords],
     ) -> AsyncIterator[tuple[int, Reply | GatewayError]]:
         """Yield the position and the reply or error of each row as they arrive; see `map`."""
-        session = self._map_session(rows, prompt, model, schema, options, known=ImapKeywords)
-        return _flatten(session)
+        make = partial(self._map_session, rows, prompt, model, schema, options, known=ImapKeywords)
+        if uses_servers(options):  # starting them must not block the event loop
+            return _flatten(make)
+        session = make()  # raises here, not when the answers are read, if an argument is invalid
+        return _flatten(lambda: session)
 
     @show_options(PreviewKeywords, MEANINGS)
     def preview_map(
@@ -286,7 +232,7 @@ class RowCaller(ABC):
     def _submit(self, session: MapSession, options: MapKeywords) -> BatchJob | ReplayedBatch:
         """Submit a map to the batch interfaces of its providers."""
         own, _ = split_options(options, MapKeywords)
-        store, results = self._results, session.plan.results
+        store, results = self._maps.results, session.plan.results
         if store is None or results is None:  # a cassette is replayed
             return ReplayedBatch(session.figures, session.collect(own["output"]))
         if session.plan.options.get("fallback"):
@@ -294,12 +240,12 @@ class RowCaller(ABC):
                 "fallback and batch cannot be combined: a batch is answered by one provider.",
                 hint=Hint("omit_option", option="fallback"),
             )
-        engines = self._batch_engines(own["max_cost"], session.earlier.cost)
+        engines = self._maps.batch_engines(own["max_cost"], session.earlier.cost)
         return BatchStart(session, store, results, engines, own["output"]).run()
 
     def describe_results(self) -> StoreDescription | None:
         """Return where the answers of maps are stored; ``None`` if there are none."""
-        description = self._results.describe() if self._results else None
+        description = self._maps.results.describe() if self._maps.results else None
         return description if description and description.size else None
 
     def plan_map(
@@ -323,7 +269,7 @@ class RowCaller(ABC):
 
     def forget_jobs(self, *, older: float) -> int:
         """Remove the maps that were not used for ``older`` seconds; return their number."""
-        store = self._results
+        store = self._maps.results
         if store is None:
             return 0
         return store.forget(record.id for record in store.older_than(older / _DAY))
@@ -338,14 +284,14 @@ class RowCaller(ABC):
         Raises:
             UsageError: If there is none, or the names of several begin with it.
         """
-        store, record = find_job(self._results, name)
+        store, record = find_job(self._maps.results, name)
         if store.parts(record.digest).all():
-            return BatchJob(store, record, self._batch_engines(None, record.figures.cost))
+            return BatchJob(store, record, self._maps.batch_engines(None, record.figures.cost))
         return MapJob(store, record)
 
     def map_jobs(self) -> list[MapStatus]:
         """Return the status of each map in the project, the most recently used first."""
-        return map_statuses(self._results)
+        return map_statuses(self._maps.results)
 
     def _map_session(  # noqa: PLR0913 - what every kind of map has
         self,
@@ -368,19 +314,19 @@ class RowCaller(ABC):
         source = read_rows(rows)
         check_batch(source, is_batch=own["batch"])
         call_options, system = read_call_options(calls, model, schema, own)
-        call_options = refuse_questions(self._with_tool_settings(call_options))
         row_prompt = RowPrompt(prompt, system, source, blank=own["missing"] == "blank")
         response_schema = cast("ResponseSchema | None", call_options.get("schema"))
         columns = columns_of(response_schema)
         replaced = check_clash(source, columns, row_prompt.columns)
+        call_options = self._maps.with_tools(call_options, sends=sends)
         results, earlier, name = self._open_results(
             own["name"], model, row_prompt, call_options, sends=sends
         )
         is_checked = sends and not (own["batch"] or own["fresh"])
-        check = partial(check_no_open_batch, self._results if is_checked else None, results, name)
+        store = self._maps.results if is_checked else None
+        check = partial(check_no_open_batch, store, results, name)
         check()
-        max_cost = cast("Decimal | None", own["max_cost"])
-        engines = self._map_engines(model, max_cost, earlier.cost)
+        engines = self._maps.engines(model, own["max_cost"], earlier.cost)
         most = min(engines.most_in_flight, own["concurrency"] or _CONCURRENCY)
         session = MapSession(
             rows=source,
@@ -391,8 +337,8 @@ class RowCaller(ABC):
                 response_schema,
                 most,
                 results,
-                keeps_prompts=self._keeps_prompts,
-                redact=self._redactor(),
+                keeps_prompts=self._maps.keeps_prompts,
+                redact=self._maps.redactor(),
                 raises=own["on_error"] == "raise",
                 max_ahead=_MAX_AHEAD if ordered and source.kind == "iterator" else None,
             ),
@@ -406,7 +352,7 @@ class RowCaller(ABC):
             fresh=own["fresh"],
             max_age=cast("float | None", own["max_age"]),
         )
-        return over_partitions(session, partial(self._cluster_engines, model), sends=sends)
+        return over_partitions(session, partial(self._maps.cluster_engines, model), sends=sends)
 
     def _open_results(
         self,
@@ -418,17 +364,17 @@ class RowCaller(ABC):
         sends: bool,
     ) -> tuple[JobResults | None, JobFigures, str]:
         """Return the results of the job, the figures of its earlier runs, and its name."""
-        store = self._results
+        store = self._maps.results
         # The model is part of the reference. A replay needs no engine, which may have no key here.
         rest = cast("CallOptions", {key: options[key] for key in options if key != "model"})  # type: ignore[literal-required]
-        reference, address = (model or "", "") if store is None else self._job_identity(model)
+        reference, address = (model or "", "") if store is None else self._maps.job_identity(model)
         named = [self._identity(each) for each in options.get("fallback", ()) if store]
         definition = job_definition(
             reference, " ".join([address, *named]), prompt.parts, rest, prompt.constants
         )
         digest = job_digest(definition)
         # The digest is that of the true values; keys in them are not stored.
-        redact = self._redactor()
+        redact = self._maps.redactor()
         definition = {key: redact(value) for key, value in definition.items()}
         name = None if name is None else redact(name)
         if store is None:
@@ -445,18 +391,21 @@ class RowCaller(ABC):
     def _identity(self, reference: str) -> str:
         """Return what a reference names now; empty if it cannot be called."""
         try:
-            return " ".join(self._job_identity(reference))
+            return " ".join(self._maps.job_identity(reference))
         except GatewayError:  # the other models may answer
             return ""
 
     def _earlier_figures(self, results: JobResults | None) -> JobFigures:
         """Return the current figures of a job."""
-        records = self._results.jobs() if self._results and results else []
+        records = self._maps.results.jobs() if self._maps.results and results else []
         found = (each.figures for each in records if results and each.digest == results.digest)
         return next(found, JobFigures())
 
 
-async def _flatten(session: MapSession) -> AsyncIterator[tuple[int, Reply | GatewayError]]:
+async def _flatten(
+    make: Callable[[], MapSession],
+) -> AsyncIterator[tuple[int, Reply | GatewayError]]:
+    session = await asyncio.to_thread(make)
     async for group in session.aoutcomes():
         for item in group:
             yield item

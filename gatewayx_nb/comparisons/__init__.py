@@ -4,6 +4,7 @@ The package is not called ``compare``, because ``gatewayx_nb`` exports the pool'
 name.
 """
 
+from gatewayx_nb.comparisons.comparer import Comparer
 from gatewayx_nb.comparisons.comparison import (
     Comparison,
     Outcome,
@@ -41,6 +42,7 @@ __all__ = [
     "FILE_FORMATS",
     "CatalogItem",
     "Column",
+    "Comparer",
     "Comparison",
     "ComparisonRecord",
     "ComparisonRequest",

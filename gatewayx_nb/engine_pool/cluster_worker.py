@@ -165,7 +165,7 @@ class WorkerRun:
 
         self._spec, self._pool = spec, pool
         self._key = (spec.id, str(worker.address))
-        self._engines = pool._map_engines(spec.model, spec.max_cost, Decimal(0))  # noqa: SLF001 - a class of this package
+        self._engines = pool._maps.engines(spec.model, spec.max_cost, Decimal(0))  # noqa: SLF001 - a class of this package
         self._figures = MapFigures("", None, used=self._engines.used)
         self._lanes: dict[Portal, Lane] = {}
         self._open: set[int] = set()  # rows whose outcome the client has not received
@@ -372,7 +372,7 @@ def _pool(spec: RunSpec, create: Callable[[str | None], EnginePool]) -> EnginePo
         pool = _pools.get(folder)
         if pool is None:
             pool = _pools[folder] = create(folder)
-    identity = pool._job_identity(spec.model)  # noqa: SLF001 - a class of this package
+    identity = pool._maps.job_identity(spec.model)  # noqa: SLF001 - a class of this package
     if identity != spec.identity:
         raise ConfigError(
             f"a worker must call {' at '.join(filter(None, spec.identity))}, got"

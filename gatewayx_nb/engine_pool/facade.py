@@ -5,69 +5,45 @@ from __future__ import annotations
 import atexit
 import weakref
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from typing_extensions import override
 
-from gatewayx_nb import comparisons
-from gatewayx_nb.arguments import check_keywords
 from gatewayx_nb.batch import RowCaller
-from gatewayx_nb.calls import (
-    OPTIONS,
-    AskOptions,
-    Caller,
-    CompareOptions,
-    Table,
-    ToolCaller,
-    check_options,
-    run_async,
-    run_blocking,
-    select_prompt,
-    show_options,
-)
+from gatewayx_nb.calls import Caller, Table, ToolCaller, check_options
+from gatewayx_nb.comparisons import Comparer
 from gatewayx_nb.concurrency import forbid_blocking_call
 from gatewayx_nb.conversations import Chat, ChatStore
-from gatewayx_nb.engine_pool.batch_calls import BatchCalls
 from gatewayx_nb.engine_pool.catalog import LiveCatalog, ReplayCatalog
-from gatewayx_nb.engine_pool.cluster_calls import ClusterCalls, run_spec
 from gatewayx_nb.engine_pool.day_budget import DayBudget
 from gatewayx_nb.engine_pool.health import check_names
 from gatewayx_nb.engine_pool.live_planner import LivePlanner
-from gatewayx_nb.engine_pool.map_calls import MapCalls
+from gatewayx_nb.engine_pool.pool_map_host import PoolMapHost
+from gatewayx_nb.engine_pool.preview import Previewer
 from gatewayx_nb.engine_pool.router import CallRouter, cassette_path
 from gatewayx_nb.engine_pool.runtime import Runtime, close_at_exit, close_runtime
 from gatewayx_nb.engine_pool.security import SecurityStatus, security_status
-from gatewayx_nb.engine_pool.usage import (
-    HISTORY_COLUMNS,
-    ModelUsage,
-    UsageTracker,
-)
-from gatewayx_nb.errors import UsageError
+from gatewayx_nb.engine_pool.usage import HISTORY_COLUMNS, ModelUsage, UsageTracker
 from gatewayx_nb.mcp_client import MCPServers, close_servers_at_exit
 from gatewayx_nb.mcp_server import MCPServer
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
 from gatewayx_nb.secure_config import Config
-from gatewayx_nb.storage import Ledger, ResultsStore, ledger_path, results_location
+from gatewayx_nb.storage import Ledger, ledger_path
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-    from decimal import Decimal
+    from collections.abc import Iterable, Mapping
     from typing import Self
 
-    from typing_extensions import Unpack
-
-    from gatewayx_nb.batch import MapPlan
     from gatewayx_nb.calls import CallOptions, PlannedCall
     from gatewayx_nb.cassettes import Cassette, Mode
-    from gatewayx_nb.comparisons import Comparison, ComparisonRun
     from gatewayx_nb.engine_pool.catalog import Catalog
     from gatewayx_nb.engine_pool.embeddings import Vectors
     from gatewayx_nb.engine_pool.health import EngineHealth
-    from gatewayx_nb.engine_pool.preview import CallPreview
+    from gatewayx_nb.engine_pool.live_planner import LiveCall
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.mcp_client import MCPServerStatus
-    from gatewayx_nb.messages import Messages, ModelInfo, Prompt
+    from gatewayx_nb.messages import ModelInfo, Prompt
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.secure_config import ConfirmImport, KeyImport, Permission
     from gatewayx_nb.storage import LedgerEntry, UsageKey, UsageTotals
@@ -76,11 +52,8 @@ if TYPE_CHECKING:
 _FLUSH_TIMEOUT = 0.2
 """Seconds to wait for the daily costs when a pool is closed; writing continues afterwards."""
 
-_CALL_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages"})
-_COMPARE_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages", "models"} - {"model"})
 
-
-class EnginePool(Caller, ToolCaller, RowCaller):
+class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
     """Owns engines and makes calls to them, from a script, a cell, a thread or an event loop.
 
     All I/O runs on background event loops, so a pool works the same everywhere and outlives any
@@ -102,10 +75,9 @@ class EnginePool(Caller, ToolCaller, RowCaller):
     ) -> None:
         self._config = config = Config(Path(home) if home is not None else None, env)
         passed = {"env=": env is not None, "engines=": engines not in ((), [])}
-        self._passed = [name for name, is_passed in passed.items() if is_passed]
+        own_parts = [name for name, is_passed in passed.items() if is_passed]
         self._registry = registry = ModelRegistry(config, engines)
         self._usage = UsageTracker(Ledger(ledger_path(config)), DayBudget(config))
-        self._store: ResultsStore | None = None
         self._runtime = runtime = Runtime(registry)
         self._live = LiveCatalog(config, registry, self._runtime, self._usage)
         # The store receives a function, because the router needs the conversations first.
@@ -114,104 +86,16 @@ class EnginePool(Caller, ToolCaller, RowCaller):
         self._planner = planner = LivePlanner(
             config, registry, self._runtime, self.chats, self._usage, servers
         )
-        self._router = CallRouter(planner, self._live.refresh_if_due)
+        self._router = router = CallRouter(planner, self._live.refresh_if_due)
+        self._map_host = PoolMapHost(
+            router, planner, self._live.refresh_if_due, own_parts, type(self)
+        )
         # A garbage-collected pool still finishes its calls. Neither callback may keep the pool
         # alive.
         weakref.finalize(self, runtime.retire).atexit = False
         atexit.register(close_at_exit, weakref.ref(runtime), weakref.ref(self._usage.ledger))
         weakref.finalize(self, servers.close, wait=False).atexit = False
         atexit.register(close_servers_at_exit, weakref.ref(servers))
-
-    @show_options(CompareOptions)
-    def compare(
-        self,
-        prompt: Prompt | None = None,
-        models: str | Iterable[str] = (),
-        *,
-        messages: Messages | None = None,
-        schema: object = None,
-        **options: Unpack[CompareOptions],
-    ) -> Comparison:
-        """Call several models concurrently and wait for all of them.
-
-        See also: the guide ``comparing``.
-
-        Returns:
-            Replies or errors in the order of ``models``; a call that fails yields its error.
-
-        Raises:
-            UsageError: If an option or the list of models is invalid; nothing is sent.
-            EngineNotFoundError: If a reference names an unknown engine; nothing is sent.
-            KeyboardInterrupt: If stopped; its ``comparison`` contains the partial answers.
-        """
-        forbid_blocking_call("acompare")
-        check_keywords(options.keys() - {"model"}, _COMPARE_KEYWORDS)
-        selected = select_prompt(prompt, messages)
-        return self.plan_comparison(selected, models, schema=schema, **options).run()
-
-    @show_options(CompareOptions)
-    async def acompare(
-        self,
-        prompt: Prompt | None = None,
-        models: str | Iterable[str] = (),
-        *,
-        messages: Messages | None = None,
-        schema: object = None,
-        **options: Unpack[CompareOptions],
-    ) -> Comparison:
-        """Call several models concurrently and await all of them; see `compare`."""
-        check_keywords(options.keys() - {"model"}, _COMPARE_KEYWORDS)
-        selected = select_prompt(prompt, messages)
-        return await self.plan_comparison(selected, models, schema=schema, **options).arun()
-
-    def plan_comparison(
-        self, prompt: Prompt, models: str | Iterable[str], **options: Unpack[CallOptions]
-    ) -> ComparisonRun:
-        """Return a comparison that can be watched while the models answer; see `compare`.
-
-        Nothing is sent before `start` is called, and only `join` and `run` block.
-        """
-        self._live.refresh_if_due()  # a broken settings file fails the comparison, not each column
-        return comparisons.plan_comparison(self._router, prompt, models, options)
-
-    @show_options(AskOptions)
-    def preview(
-        self,
-        prompt: Prompt | None = None,
-        model: str | None = None,
-        *,
-        messages: Messages | None = None,
-        schema: object = None,
-        **options: Unpack[AskOptions],
-    ) -> CallPreview:
-        """Return the request that `ask` would send, and its cost; nothing is sent.
-
-        The preview describes the live call, even if a `cassette` is open.
-
-        Raises:
-            GatewayError: If the call cannot be made.
-        """
-        forbid_blocking_call("apreview")
-        check_keywords(options, _CALL_KEYWORDS)
-        call_options: CallOptions = {**options, "model": model, "schema": schema}
-        call = self._router.plan_live(select_prompt(prompt, messages), call_options)
-        return run_blocking(call, call.preview())
-
-    @show_options(AskOptions)
-    async def apreview(
-        self,
-        prompt: Prompt | None = None,
-        model: str | None = None,
-        *,
-        messages: Messages | None = None,
-        schema: object = None,
-        **options: Unpack[AskOptions],
-    ) -> CallPreview:
-        """Return the request that `aask` would send; see `preview`."""
-        check_keywords(options, _CALL_KEYWORDS)
-        call_options: CallOptions = {**options, "model": model, "schema": schema}
-        call = self._router.plan_live(select_prompt(prompt, messages), call_options)
-        return await run_async(call, call.preview())
 
     def embed(self, texts: Iterable[str], model: str) -> Vectors:
         """Return the embeddings of texts as a float32 array of shape (texts, dimensions).
@@ -228,7 +112,7 @@ class EnginePool(Caller, ToolCaller, RowCaller):
             GatewayError: If a batch fails.
         """
         forbid_blocking_call("aembed")
-        return self._runtime.run(self._router.embed(texts, model, self._results))
+        return self._runtime.run(self._router.embed(texts, model, self._map_host.results))
 
     async def aembed(self, texts: Iterable[str], model: str) -> Vectors:
         """Return the embeddings of texts; see `embed`.
@@ -237,7 +121,7 @@ class EnginePool(Caller, ToolCaller, RowCaller):
             texts: The texts; none may be empty.
             model: A reference; if it names only an engine, its default embedding model is used.
         """
-        return await self._runtime.arun(self._router.embed(texts, model, self._results))
+        return await self._runtime.arun(self._router.embed(texts, model, self._map_host.results))
 
     def chat(self, model: str | None = None, *, system: str | None = None, name: str = "") -> Chat:
         """Start a conversation, or continue the named one.
@@ -555,8 +439,7 @@ class EnginePool(Caller, ToolCaller, RowCaller):
         """
         self._servers.close()
         close_runtime(self._runtime, self._usage.ledger)
-        if self._store is not None:
-            self._store.close()
+        self._map_host.close()
         self._usage.day.flush(_FLUSH_TIMEOUT)
 
     def __enter__(self) -> Self:
@@ -588,69 +471,19 @@ class EnginePool(Caller, ToolCaller, RowCaller):
         return self._router.plan_resumed(reply, options, results)
 
     @override
-    def _map_engines(
-        self, model: str | None, max_cost: Decimal | None, earlier: Decimal
-    ) -> MapCalls:
-        self._live.refresh_if_due()
-        is_replayed = self._router.replayed_cassette is not None
-        target = None if is_replayed else self._registry.resolve(model)
-        return MapCalls(self._router, self._planner, max_cost, earlier, target)
-
-    @override
-    def _with_tool_settings(self, options: CallOptions) -> CallOptions:
-        self._live.refresh_if_due()
-        host = self._router.tool_host
-        host.check(options)
-        return {"approve": host.approve, **options} if options.get("tools") else options
-
-    @override
-    def _cluster_engines(self, model: str | None, plan: MapPlan, client: Any) -> ClusterCalls:
-        if self._passed:
-            raise UsageError(
-                f"a pool with {' and '.join(self._passed)} cannot call from the workers of a Dask"
-                " cluster: each worker creates its pool from the project folder, its own"
-                " environment and its own key files.",
-                hint="Use `gx.map`, or a pool without these arguments; or close the Dask client, to"
-                " call from this process.",
-            )
-        if plan.options.get("tools"):
-            raise UsageError(
-                "tools cannot be called from the workers of a Dask cluster.",
-                hint="Pass `rows.compute()`, or close the Dask client, to call from this process.",
-            )
-        project = self._config.project
-        folder = str(project.root) if project else None
-        spec = run_spec(folder, self._job_identity(model), plan.options, plan.concurrency)
-        return ClusterCalls(client, cast("MapCalls", plan.engines), spec, plan.options, type(self))
-
-    @override
-    def _batch_engines(self, max_cost: Decimal | None, earlier: Decimal) -> BatchCalls:
-        self._live.refresh_if_due()
-        return BatchCalls(self._planner, max_cost, earlier)
-
-    @override
-    def _job_identity(self, reference: str | None) -> tuple[str, str]:
-        self._live.refresh_if_due()
-        return self._router.job_identity(reference)
+    def _plan_live(self, prompt: Prompt, options: CallOptions) -> LiveCall:
+        return self._router.plan_live(prompt, options)
 
     @property
     @override
-    def _results(self) -> ResultsStore | None:
-        if self._router.replayed_cassette:
-            return None
-        place, store = results_location(self._config), self._store
-        if store is None or (store.path, store.keep_days) != (place.path, place.keep_days):
-            self._store = store = ResultsStore(place.path, keep_days=place.keep_days)
-        return store
-
-    @override
-    def _redactor(self) -> Callable[[str], str]:
-        return self._router.redactor()
+    def _comparison_planner(self) -> CallRouter:
+        self._live.refresh_if_due()
+        return self._router
 
     @property
     @override
-    def _keeps_prompts(self) -> bool:
-        return self._config.settings.prompts == "text"
+    def _maps(self) -> PoolMapHost:
+        return self._map_host
 
     def _take_over(self, old: EnginePool) -> None:
         """Take over the state of another pool; running calls of the other pool finish there."""

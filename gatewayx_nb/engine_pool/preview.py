@@ -1,14 +1,25 @@
-"""Previews of calls: the request and its cost."""
+"""Previews of calls: the request and its cost, and the methods that return them."""
 
 from __future__ import annotations
 
 import inspect
 import time
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
 
+from gatewayx_nb.arguments import check_keywords
+from gatewayx_nb.calls import (
+    OPTIONS,
+    AskOptions,
+    run_async,
+    run_blocking,
+    select_prompt,
+    show_options,
+)
+from gatewayx_nb.concurrency import forbid_blocking_call
 from gatewayx_nb.engine_pool.budget import (
     TokenRange,
     cost_of,
@@ -26,8 +37,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from decimal import Decimal
 
+    from typing_extensions import Unpack
+
+    from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.engine_pool.live_planner import LiveCall
     from gatewayx_nb.llm_engines import LLMEngine
-    from gatewayx_nb.messages import Request
+    from gatewayx_nb.messages import Messages, Prompt, Request
+
+_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages"})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -136,3 +153,50 @@ def _text(request: Request) -> str:
     if len(turns) == 1:
         return turns[0][1]
     return "\n\n".join(f"{role}:\n{text}" for role, text in turns)
+
+
+class Previewer(ABC):
+    """The methods of a pool that return the request of a call, and send nothing."""
+
+    @abstractmethod
+    def _plan_live(self, prompt: Prompt, options: CallOptions) -> LiveCall:
+        """Return the call to the engine, even if a cassette is open."""
+
+    @show_options(AskOptions)
+    def preview(
+        self,
+        prompt: Prompt | None = None,
+        model: str | None = None,
+        *,
+        messages: Messages | None = None,
+        schema: object = None,
+        **options: Unpack[AskOptions],
+    ) -> CallPreview:
+        """Return the request that `ask` would send, and its cost; nothing is sent.
+
+        The preview describes the live call, even if a `cassette` is open.
+
+        Raises:
+            GatewayError: If the call cannot be made.
+        """
+        forbid_blocking_call("apreview")
+        check_keywords(options, _KEYWORDS)
+        call_options: CallOptions = {**options, "model": model, "schema": schema}
+        call = self._plan_live(select_prompt(prompt, messages), call_options)
+        return run_blocking(call, call.preview())
+
+    @show_options(AskOptions)
+    async def apreview(
+        self,
+        prompt: Prompt | None = None,
+        model: str | None = None,
+        *,
+        messages: Messages | None = None,
+        schema: object = None,
+        **options: Unpack[AskOptions],
+    ) -> CallPreview:
+        """Return the request that `aask` would send; see `preview`."""
+        check_keywords(options, _KEYWORDS)
+        call_options: CallOptions = {**options, "model": model, "schema": schema}
+        call = self._plan_live(select_prompt(prompt, messages), call_options)
+        return await run_async(call, call.preview())

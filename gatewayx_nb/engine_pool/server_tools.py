@@ -30,7 +30,7 @@ from gatewayx_nb.mcp_client import MCPServerStatus, decode_tools, encode_tools
 from gatewayx_nb.messages import ModelRef
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from gatewayx_nb.calls import CallOptions, ChunkHandler
     from gatewayx_nb.cassettes import Cassette
@@ -165,6 +165,7 @@ class ServerToolCall:
         expand: Returns the tools.
         plan: Plans the call, with the tools and the thread in which plain functions run.
         reference: The model to call; empty for the default model.
+        servers: The names of the servers.
     """
 
     timeout = math.inf  # starting a server has a deadline, and so does each request
@@ -175,12 +176,14 @@ class ServerToolCall:
         expand: Callable[[], Awaitable[tuple[Tool, ...]]],
         plan: Callable[[tuple[Tool, ...], CallerThread], ToolLoop],
         reference: str,
+        servers: Iterable[str],
     ) -> None:
         self.portal, self.caller = portal, CallerThread()
         self._expand, self._plan = expand, plan
         self._call: ToolLoop | None = None
         ref = ModelRef.parse(reference)
-        self._partial = _LatePartial(PartialReply(ref.engine, ref.model or ""))
+        activity = f"waiting for the tools of {', '.join(servers)}"
+        self._partial = _LatePartial(PartialReply(ref.engine, ref.model or "", activity=activity))
 
     @property
     def partial(self) -> PartialReply:

@@ -84,7 +84,8 @@ class PoolToolHost:
             check_tool_options(own)
             return ToolLoop(self, prompt, own, streamed=streamed, caller=caller, **continued)
 
-        if not any(isinstance(tool, MCPServer) for tool in tools):
+        servers = [tool.name for tool in tools if isinstance(tool, MCPServer)]
+        if not servers:
             return begin(cast("tuple[Tool, ...]", tools))
         is_live = self._router.active_cassette is None or options.get("fresh")
         if is_live and not options.get("fallback"):
@@ -92,7 +93,7 @@ class PoolToolHost:
             reference = options.get("model") or (slot.model if slot else None)
             self._planner.registry.resolve(reference)  # a missing key must not start a server
         expand = partial(self.servers.expand, tools, options, self.redactor())
-        return ServerToolCall(self.portal, expand, begin, options.get("model") or "")
+        return ServerToolCall(self.portal, expand, begin, options.get("model") or "", servers)
 
     def plan_resumed(
         self, reply: Reply, options: CallOptions, results: Mapping[str, object] | None
@@ -154,15 +155,39 @@ class PoolToolHost:
         reference = options.get("model") or (slot.model if slot else None)
         return cassette.recorded_results(self._router.cassette_key(reference, body))
 
-    def check(self, options: CallOptions) -> None:
-        """Check the options for tools.
+    def prepare_map(self, options: CallOptions, *, sends: bool) -> CallOptions:
+        """Return the options of a map's calls; see `batch.RowCaller._with_tools`.
 
         Raises:
-            UsageError: If an option does not apply to the tools, or ``approve`` permits what the
-                settings forbid.
+            GatewayError: If a server cannot be used.
+            UsageError: If an option does not apply to the tools, the settings forbid it, or a tool
+                would need permission, because a map cannot ask.
         """
-        check_tool_options(options)
         self._check_approve(options)
+        tools = cast("tuple[Tool | MCPServer, ...]", options.get("tools", ()))
+        if not tools:
+            check_tool_options(options)
+            return options
+        prepared: CallOptions = {"approve": self.approve, **options}
+        if prepared["approve"] == "ask":
+            _refuse_questions(tools)
+        if any(isinstance(tool, MCPServer) for tool in tools):
+            if sends:
+                expanding = self.servers.expand(tools, options, self.redactor())
+                tools = self._planner.runtime.run(expanding)
+            else:
+                tools = self.servers.expand_listed(tools)
+            prepared["tools"] = tools
+        check_tool_options(prepared)
+        changed = [tool.name for tool in cast("tuple[Tool, ...]", tools) if tool.ask_reason]
+        if changed and prepared["approve"] != "never":
+            raise UsageError(
+                f"the tool {changed[0]!r} has changed since you allowed it, and a map cannot ask"
+                " for permission.",
+                hint="Allow it again in a call of `gx.ask`, or omit it with `gx.mcp(…, only=[…])`.",
+                topic="mcp-server",
+            )
+        return prepared
 
     def _check_approve(self, options: CallOptions) -> None:
         if self.approve == "never" and options.get("approve") not in (None, "never"):
@@ -194,3 +219,19 @@ class PoolToolHost:
                     hint="Pass the functions with `tools=[…]`.",
                 )
         return tuple(self._tools[name] for name in names)
+
+
+def _refuse_questions(tools: Iterable[Tool | MCPServer]) -> None:
+    """Refuse tools whose calls always need permission, because a map cannot ask for it.
+
+    Raises:
+        UsageError: If there is one.
+    """
+    for tool in tools:
+        if isinstance(tool, MCPServer) or tool.ask:
+            whose = "the MCP server" if isinstance(tool, MCPServer) else "the tool"
+            raise UsageError(
+                f"a map cannot ask for permission, so all calls of {whose} {tool.name!r} would be"
+                " refused.",
+                hint='Set `approve="always"` or a function to permit them, or `approve="never"`.',
+            )

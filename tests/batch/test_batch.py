@@ -284,7 +284,7 @@ def test_prompts_are_not_stored_if_the_settings_say_so(reopen, project, provider
 
 def stored_parts(pool):
     """Return the parts in the file."""
-    path = pool._results.path
+    path = pool._maps.results.path
     with sqlite3.connect(path) as opened:
         opened.row_factory = sqlite3.Row
         rows = [dict(row) for row in opened.execute("SELECT * FROM parts ORDER BY number")]
@@ -798,7 +798,7 @@ def test_progress_asks_only_when_it_is_time_to(pool, model, provider, clock):
 
 def test_while_another_process_collects_nothing_is_asked(pool, model, provider, clock):
     job = submit(pool, model, name="tickets")
-    other = pool._results.open_job(job._record.digest, name="tickets")
+    other = pool._maps.results.open_job(job._record.digest, name="tickets")
     assert other.try_drive()
     clock.now += 100
     count = len(provider.seen)
@@ -929,7 +929,7 @@ def test_a_key_that_the_provider_repeats_is_masked(pool, model, provider):
 
     assert KEY not in answers.to_csv()
     assert KEY.encode() not in b"".join(
-        path.read_bytes() for path in pool._results.path.parent.iterdir() if path.is_file()
+        path.read_bytes() for path in pool._maps.results.path.parent.iterdir() if path.is_file()
     )
 
 

@@ -344,7 +344,7 @@ async def no_workers(client):
 def test_a_worker_ends_the_calls_of_a_client_that_is_gone(threads, pool, provider, monkeypatch):
     provider.latency = 3
     monkeypatch.setattr(cluster_worker, "_CLIENT_PATIENCE", 0.5)
-    folder, identity = str(pool.config.project.root), pool._job_identity("openai:m")
+    folder, identity = str(pool.config.project.root), pool._maps.job_identity("openai:m")
     spec = replace(run_spec(folder, identity, {"model": "openai:m"}, 4), id="a run")
     worker = next(iter(threads.nthreads()))
     threads.run(open_run, spec, EnginePool, workers=[worker])

@@ -258,5 +258,5 @@ def test_a_process_that_waits_leaves_the_figures_alone_and_adds_to_them(project,
 
     pool.map(texts, "{{input}}", concurrency=4, **QUIET)
     assert process.wait() == 0
-    (record,) = pool._results.jobs()
+    (record,) = pool._maps.results.jobs()
     assert (record.figures.done, record.figures.asked) == (410, 410)

@@ -1,0 +1,79 @@
+"""What maps need from the pool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from decimal import Decimal
+
+    from gatewayx_nb.batch.batch_engines import BatchEngines
+    from gatewayx_nb.batch.dask_rows import ClusterEngines
+    from gatewayx_nb.batch.map_run import MapEngines, MapPlan
+    from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.storage import ResultsStore
+
+
+class MapHost(Protocol):
+    """Provides the engines of maps and the store of their results."""
+
+    def engines(self, model: str | None, max_cost: Decimal | None, earlier: Decimal) -> MapEngines:
+        """Return the engines for one map.
+
+        Args:
+            model: Reference of the model.
+            max_cost: Maximum cost of the job in US dollars, over all its runs.
+            earlier: What its earlier runs have cost.
+        """
+
+    def with_tools(self, options: CallOptions, *, sends: bool) -> CallOptions:
+        """Return the options with the tools of MCP servers and with the default for ``approve``.
+
+        Args:
+            options: The options of the map's calls.
+            sends: Whether the map runs; if not, no server is started.
+
+        Raises:
+            UsageError: If an option for tools is invalid, the settings forbid it, or a tool would
+                need permission that nobody can give.
+            GatewayError: If a server cannot be used.
+        """
+
+    def cluster_engines(self, model: str | None, plan: MapPlan, client: Any) -> ClusterEngines:  # noqa: ANN401 - distributed is optional
+        """Return engines that make the calls of a map on the workers of a Dask cluster.
+
+        Args:
+            model: Reference of the model.
+            plan: The map in this process.
+            client: The client of the cluster.
+
+        Raises:
+            UsageError: If the workers cannot make the same pool.
+        """
+
+    def batch_engines(self, max_cost: Decimal | None, earlier: Decimal) -> BatchEngines:
+        """Return the engines for one map with a provider's batch interface.
+
+        Args:
+            max_cost: Maximum cost of the job in US dollars, over all its runs.
+            earlier: What its earlier runs have cost.
+        """
+
+    def job_identity(self, reference: str | None) -> tuple[str, str]:
+        """Return the reference with its model, and the base URL of its provider.
+
+        Raises:
+            GatewayError: If the engine cannot be called.
+        """
+
+    @property
+    def results(self) -> ResultsStore | None:
+        """The store of results; ``None`` while a cassette is replayed."""
+
+    def redactor(self) -> Callable[[str], str]:
+        """Return a function that masks the keys of the pool in a text."""
+
+    @property
+    def keeps_prompts(self) -> bool:
+        """Whether prompts are stored beside their answers."""

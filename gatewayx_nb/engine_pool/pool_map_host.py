@@ -1,0 +1,120 @@
+"""Provides the engines of maps and the store of their results."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+from gatewayx_nb.engine_pool.batch_calls import BatchCalls
+from gatewayx_nb.engine_pool.cluster_calls import ClusterCalls, run_spec
+from gatewayx_nb.engine_pool.map_calls import MapCalls
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.storage import ResultsStore, results_location
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from decimal import Decimal
+
+    from gatewayx_nb.batch import MapPlan
+    from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.engine_pool.facade import EnginePool
+    from gatewayx_nb.engine_pool.live_planner import LivePlanner
+    from gatewayx_nb.engine_pool.router import CallRouter
+
+
+class PoolMapHost:
+    """Provides what the maps of one pool need; implements `batch.MapHost`.
+
+    Args:
+        router: Plans the pool's calls, live or replayed.
+        planner: Plans only live calls.
+        refresh_if_due: Checks the files for changes, at most once a second.
+        own_parts: The arguments of the pool that another process does not have.
+        pool_type: The class of the pool, which the workers of a cluster create.
+    """
+
+    def __init__(
+        self,
+        router: CallRouter,
+        planner: LivePlanner,
+        refresh_if_due: Callable[[], object],
+        own_parts: Sequence[str],
+        pool_type: type[EnginePool],
+    ) -> None:
+        self._router, self._planner, self._refresh_if_due = router, planner, refresh_if_due
+        self._own_parts, self._pool_type = own_parts, pool_type
+        self._store: ResultsStore | None = None
+
+    def engines(self, model: str | None, max_cost: Decimal | None, earlier: Decimal) -> MapCalls:
+        """Return the engines for one map; see `batch.MapHost.engines`."""
+        self._refresh_if_due()
+        is_replayed = self._router.replayed_cassette is not None
+        target = None if is_replayed else self._planner.registry.resolve(model)
+        return MapCalls(self._router, self._planner, max_cost, earlier, target)
+
+    def with_tools(self, options: CallOptions, *, sends: bool) -> CallOptions:
+        """Return the options with what tools need; see `batch.MapHost.with_tools`."""
+        self._refresh_if_due()
+        return self._router.tool_host.prepare_map(options, sends=sends)
+
+    def cluster_engines(self, model: str | None, plan: MapPlan, client: Any) -> ClusterCalls:  # noqa: ANN401 - distributed is optional
+        """Return engines that call from a Dask cluster; see `batch.MapHost.cluster_engines`.
+
+        Raises:
+            UsageError: If the workers cannot make the same pool.
+        """
+        if self._own_parts:
+            raise UsageError(
+                f"a pool with {' and '.join(self._own_parts)} cannot call from the workers of a"
+                " Dask cluster: each worker creates its pool from the project folder, its own"
+                " environment and its own key files.",
+                hint="Use `gx.map`, or a pool without these arguments; or close the Dask client, to"
+                " call from this process.",
+            )
+        if plan.options.get("tools"):
+            raise UsageError(
+                "tools cannot be called from the workers of a Dask cluster.",
+                hint="Pass `rows.compute()`, or close the Dask client, to call from this process.",
+            )
+        project = self._planner.config.project
+        folder = str(project.root) if project else None
+        spec = run_spec(folder, self.job_identity(model), plan.options, plan.concurrency)
+        engines = cast("MapCalls", plan.engines)
+        return ClusterCalls(client, engines, spec, plan.options, self._pool_type)
+
+    def batch_engines(self, max_cost: Decimal | None, earlier: Decimal) -> BatchCalls:
+        """Return the engines for a batch; see `batch.MapHost.batch_engines`."""
+        self._refresh_if_due()
+        return BatchCalls(self._planner, max_cost, earlier)
+
+    def job_identity(self, reference: str | None) -> tuple[str, str]:
+        """Return the reference with its model, and the base URL of its provider.
+
+        Raises:
+            GatewayError: If the engine cannot be called.
+        """
+        self._refresh_if_due()
+        return self._router.job_identity(reference)
+
+    @property
+    def results(self) -> ResultsStore | None:
+        """The store of results; ``None`` while a cassette is replayed."""
+        if self._router.replayed_cassette:
+            return None
+        place, store = results_location(self._planner.config), self._store
+        if store is None or (store.path, store.keep_days) != (place.path, place.keep_days):
+            self._store = store = ResultsStore(place.path, keep_days=place.keep_days)
+        return store
+
+    def redactor(self) -> Callable[[str], str]:
+        """Return a function that masks the keys of the pool in a text."""
+        return self._router.redactor()
+
+    @property
+    def keeps_prompts(self) -> bool:
+        """Whether prompts are stored beside their answers."""
+        return self._planner.config.settings.prompts == "text"
+
+    def close(self) -> None:
+        """Close the store of results; the next use opens it again."""
+        if self._store is not None:
+            self._store.close()
