@@ -23,7 +23,8 @@ class Step:
         call: The call, as the model wrote it.
         arguments: The arguments as a dict; empty if they are not a JSON object.
         result: What the function returned, which may be large and is not part of the ``repr``;
-            ``None`` if it did not run, its result could not be sent, or the call was replayed.
+            ``None`` if it did not run, its result could not be sent, the call was replayed, or it
+            belongs to a row of a map.
         sent: The text that the model received, which describes the error if the call failed.
         error: Why the call failed or was refused, in one line; empty if it succeeded.
         seconds: Duration of the function; ``None`` while it runs.

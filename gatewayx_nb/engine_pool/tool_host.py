@@ -182,8 +182,8 @@ class PoolToolHost:
         changed = [tool.name for tool in cast("tuple[Tool, ...]", tools) if tool.ask_reason]
         if changed and prepared["approve"] != "never":
             raise UsageError(
-                f"the tool {changed[0]!r} has changed since you allowed it, and a map cannot ask"
-                " for permission.",
+                f"the tool {changed[0]!r} is new or has changed since you allowed it, and a map"
+                " cannot ask for permission.",
                 hint="Allow it again in a call of `gx.ask`, or omit it with `gx.mcp(…, only=[…])`.",
                 topic="mcp-server",
             )

@@ -36,8 +36,12 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Config
 
 CHANGED = ", which has changed since you allowed it"
+ADDED = ", which the server did not list when you first allowed one of its tools"
 UNKNOWN = ", and the list of tools that you have allowed cannot be read"
 """The part of the question that says why the user must answer it."""
+
+_LISTED = "listed"
+"""Marks a tool that the server listed when the user allowed one of its tools."""
 
 _ALLOWED: dict[Path, dict[str, str]] = {}
 """The digests of the tools that were allowed in this process, by server and name."""
@@ -120,6 +124,7 @@ class MCPServers:
         self._portal: Portal | None = None
         self._connections: dict[MCPServer, ServerConnection] = {}
         self._listed: dict[MCPServer, list[MCPTool]] = {}
+        self._names: dict[MCPServer, list[str]] = {}
         self._process = os.getpid()
 
     async def list_tools(self, server: MCPServer, mask: Callable[[str], str]) -> list[MCPTool]:
@@ -136,6 +141,7 @@ class MCPServers:
         launch = resolve_launch(server, self._config)
         connection = self._connection(server, launch)
         listed = await self._run(connection.list_tools(mask))
+        self._names[replace(server, only=())] = [tool.name for tool in listed]
         chosen = select_tools(server, launch.only, listed)
         for tool in chosen:
             text = f"{tool.name}\n{tool.description}\n{tool.parameters}"
@@ -290,8 +296,13 @@ class MCPServers:
             return ""
         if store.problem:
             return UNKNOWN
-        is_known = allowed_here or tool.name in {each.subject for each in store.permissions(key)}
-        return CHANGED if is_known else ""
+        known = store.permissions(key)
+        if allowed_here or any(
+            each.subject == tool.name and each.target != _LISTED for each in known
+        ):
+            return CHANGED
+        is_new = bool(known) and tool.name not in {each.subject for each in known}
+        return ADDED if is_new else ""
 
     def _remember(self, server: MCPServer, tool: MCPTool) -> None:
         """Store that the user has allowed the tool as it is now."""
@@ -301,7 +312,11 @@ class MCPServers:
         # If the file cannot be written, only this process knows it.
         _ALLOWED.setdefault(self._trust_key(server), {})[tool.name] = tool.digest
         with contextlib.suppress(ConfigError, OSError):
-            self._config.allowed_tools.add(self._trust_key(server), [permission])
+            key = self._trust_key(server)
+            is_first = not self._config.allowed_tools.permissions(key)
+            listed = self._names.get(replace(server, only=()), ()) if is_first else ()
+            marks = [Permission(name, _LISTED, "") for name in listed]
+            self._config.allowed_tools.add(key, [permission, *marks])
 
 
 def _permission(tool: MCPTool) -> Permission:

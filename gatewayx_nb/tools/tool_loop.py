@@ -147,6 +147,7 @@ class ToolLoop:
             workers=host.workers or WorkerThreads(1),
             timeout=host.tool_timeout,
             redact=self._redact,
+            keeps_results=host.workers is None,  # a map has many rows
         )
         self._submitted = submitted
         if resumed is None:

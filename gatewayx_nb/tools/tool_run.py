@@ -63,6 +63,7 @@ class ToolRunner:
         timeout: Maximum seconds for an asynchronous function, and for any function if no thread
             waits.
         redact: Masks the keys of the pool in a text.
+        keeps_results: Whether the steps keep what the functions return, which may be large.
     """
 
     def __init__(  # noqa: PLR0913 - what running a tool needs
@@ -74,10 +75,11 @@ class ToolRunner:
         workers: WorkerThreads,
         timeout: float,
         redact: Callable[[str], str],
+        keeps_results: bool,
     ) -> None:
         self._tools, self._approval = tools, approval
         self._caller, self._workers = caller, workers
-        self._timeout, self._redact = timeout, redact
+        self._timeout, self._redact, self._keeps_results = timeout, redact, keeps_results
         self._portal: Portal | None = None
 
     async def run(self, step: Step) -> Outcome:
@@ -244,7 +246,8 @@ class ToolRunner:
         if any(self._has_key(part) for part in parts):
             return _failed(step, "the result contains a key and was withheld")
         texts = "\n\n".join(part for part in parts if isinstance(part, str))
-        return Outcome(replace(step, result=outcome, sent=texts), parts)
+        kept = outcome if self._keeps_results else None
+        return Outcome(replace(step, result=kept, sent=texts), parts)
 
     def _has_key(self, part: str | Image) -> bool:
         text = part if isinstance(part, str) else _text_in(part.data)

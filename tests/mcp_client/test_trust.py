@@ -186,6 +186,29 @@ def test_the_descriptions_that_were_allowed_are_remembered(project, tmp_path, mo
     assert step().allowed_by == "approve"
 
 
+def test_a_tool_that_appears_later_is_asked_for(project, tmp_path, monkeypatch):
+    """A renamed tool needs permission; one that was listed from the start does not."""
+    state = tmp_path / "tools.json"
+    server = gx.mcp([*RAW, "file", str(state)], name="raw")
+    monkeypatch.setattr("builtins.input", _no_input)
+
+    def list_tools(*names):
+        schema = {"type": "object", "properties": {"text": {"type": "string"}}}
+        tools = [{"name": name, "description": "Return.", "inputSchema": schema} for name in names]
+        state.write_text(json.dumps(tools))
+
+    def step(name):
+        with project.pool() as pool:
+            prompt = f'call raw__{name} {{"text": "hi"}}'
+            return pool.ask(prompt, "mock", tools=server, approve="always").steps[0]
+
+    list_tools("echo", "other")
+    assert [step("echo").allowed_by, step("other").allowed_by] == ["approve", "approve"]
+    list_tools("echo", "third")
+    assert step("echo").allowed_by == "approve"
+    assert step("third").error == "the call needs permission, and nobody can be asked"
+
+
 @pytest.mark.parametrize("change", ["description", "schema", "removal"])
 def test_a_tool_that_changes_during_a_call_is_not_called(pool, tmp_path, change):
     """A tool that changes after the model has seen it is not called."""

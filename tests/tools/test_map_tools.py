@@ -407,8 +407,7 @@ def test_steps_are_stored_and_a_second_run_sends_nothing(project, pool, engine):
     assert [reply.text for reply in again] == [reply.text for reply in first]
     for reply, known in zip(again, first, strict=True):
         (step,), (known_step,) = reply.steps, known.steps
-        assert known_step.result.startswith("sunny")
-        assert step.result is None
+        assert known_step.result is step.result is None  # rows by the thousand have no objects
         assert (step.sent, step.arguments, step.text, step.allowed_by) == (
             *(known_step.sent, known_step.arguments, known_step.text, known_step.allowed_by),
         )
