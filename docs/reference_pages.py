@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import gatewayx_nb as gx
 from gatewayx_nb import commands, errors, llm_engines, testing
+from gatewayx_nb.cli.static_files import shell_parser
 from gatewayx_nb.magics import cell
 from gatewayx_nb.secure_config import ENGINE_SETTINGS, MCP_SETTINGS, SETTINGS
 
@@ -278,9 +279,30 @@ def commands_page() -> Iterator[str]:
     for title, names in commands.GROUPS.items():
         yield f"\n## {title}\n"
         for name in names:
-            command = commands.COMMANDS[name]
+            command = commands.COMMANDS.get(name)
+            if command is None:
+                continue
             parser = command.parser("%gatewayx")
             yield f"### `{name}`\n"
+            yield f"`{parser.synopsis}`\n"
+            yield f"{_sentence(command.summary)}\n"
+            yield from _options(parser)
+
+
+def shell_page() -> Iterator[str]:
+    """Yield the lines of the page on the command line."""
+    yield "# Command line\n"
+    yield (
+        "`gatewayx` is installed with the package; `python -m gatewayx_nb` is the same. The guide"
+        " [In a shell](../guides/shell.md) shows how to use it.\n"
+    )
+    for title, names in commands.GROUPS.items():
+        found = [commands.SHELL_COMMANDS[name] for name in names if name in commands.SHELL_COMMANDS]
+        if found:
+            yield f"\n## {title}\n"
+        for command in found:
+            parser = shell_parser(command.name)
+            yield f"### `gatewayx {command.name}`\n"
             yield f"`{parser.synopsis}`\n"
             yield f"{_sentence(command.summary)}\n"
             yield from _options(parser)
@@ -413,6 +435,7 @@ _WIDTH, _HEIGHT, _GAP = 640, 24, 6
 PAGES: dict[str, Callable[[], Iterable[str]]] = {
     "python": python_page,
     "magics": commands_page,
+    "shell": shell_page,
     "settings": settings_page,
     "engines": engines_page,
     "errors": errors_page,

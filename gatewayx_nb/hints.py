@@ -88,6 +88,8 @@ def format_hint(hint: Hint, wording: Wording) -> str:
     if hint.alternative is None:
         return text
     alternative = format_hint(hint.alternative, wording)
+    if not (text and alternative):  # an action that a front end does not have
+        return text or alternative
     if alternative[1:2].islower():  # otherwise it begins with a name in capitals
         alternative = alternative[0].lower() + alternative[1:]
     return f"{text} Or {alternative}"
@@ -164,6 +166,8 @@ SCRIPT_WORDING: Wording = {
     "omit_param": lambda param, known: (
         f"Omit {param!r} from `params`" + (f"; valid: {known}." if known else ".")
     ),
+    "rename_column": "Rename it: `df.rename(columns={{{name!r}: {new!r}}})`.",
+    "blank_missing": 'Fill it in; `gx.map(…, missing="blank")` sends an empty text.',
     "allow_unpriced": "Allow it with `allow_unpriced=True`.",
     "set_base_url": lambda engine: (
         f"Set GATEWAYX_{engine.upper()}_BASE_URL=https://… in config/secrets/.env.local."

@@ -403,6 +403,8 @@ def test_magic_commands_appear_only_in_magics():
 
 
 SHARED_BASENAMES = {
+    "__main__": "`python -m` of the package, and of its cassettes",
+    "wording": "the wording of hints in a notebook, and in a shell",
     "cassette": "the cassette, and the command that opens one",
     "usage": "the totals of calls, and the commands that show them",
 }

@@ -20,6 +20,7 @@ from IPython.core.interactiveshell import InteractiveShell
 import gatewayx_nb as gx
 from gatewayx_nb import commands, errors, hints
 from gatewayx_nb.cassettes import codec, entry, request_body
+from gatewayx_nb.cli.static_files import shell_parser
 from gatewayx_nb.commands.guides import guide_names, trouble_names
 from gatewayx_nb.secure_config import ENGINE_SETTINGS, MCP_SETTINGS, SETTINGS
 from gatewayx_nb.testing import CHAT, Server
@@ -213,6 +214,16 @@ def test_every_command_and_option_is_in_the_reference():
     for name, command in commands.COMMANDS.items():
         assert f"### `{name}`" in page
         for action in command.parser("%gatewayx").actions:
+            assert not action.option_strings or action.option_strings[-1] in page
+
+
+def test_every_command_of_a_shell_is_in_the_reference():
+    """The page on the command line lists each command, and each option with its help."""
+    page = "\n".join(REFERENCE.PAGES["shell"]())
+
+    for name in commands.SHELL_COMMANDS:
+        assert f"### `gatewayx {name}`" in page
+        for action in shell_parser(name).actions:
             assert not action.option_strings or action.option_strings[-1] in page
 
 

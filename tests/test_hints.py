@@ -80,6 +80,10 @@ WORDINGS = {
     Hint("set_option", option="system", value="Be brief."): "For example, `system='Be brief.'`.",
     Hint("raise_option", option="max_cost"): "Raise `max_cost`.",
     Hint("omit_option", option="seed"): "Omit `seed`.",
+    Hint("blank_missing"): 'Fill it in; `gx.map(…, missing="blank")` sends an empty text.',
+    Hint("rename_column", name="answer", new="first_answer"): (
+        "Rename it: `df.rename(columns={'answer': 'first_answer'})`."
+    ),
     Hint("allow_unpriced"): "Allow it with `allow_unpriced=True`.",
     Hint("set_base_url", engine="acme"): (
         "Set GATEWAYX_ACME_BASE_URL=https://… in config/secrets/.env.local."

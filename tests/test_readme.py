@@ -34,7 +34,7 @@ def test_links_lead_to_files():
 def test_the_list_of_commands_is_complete():
     """The README's list of commands equals the output of `%gatewayx help`."""
     (command_list,) = re.findall(r"a test compares them -->\n```text\n(.*?)```", README, re.DOTALL)
-    session = SimpleNamespace(prog="%gatewayx", ask_prog="%%gatewayx")
+    session = SimpleNamespace(prog="%gatewayx", ask_prog="%%gatewayx", commands=commands.COMMANDS)
     help_lines = repr(commands.run(session, "help")).splitlines()[2:]
 
     assert [" ".join(line.split()) for line in command_list.splitlines()] == [

@@ -56,6 +56,24 @@ def test_an_installed_package_answers(site_folder, tmp_path):
     assert process.stdout == "[mock] hi 23\n"
 
 
+def test_the_command_line_is_installed(site_folder, tmp_path):
+    """The wheel has the command, its help and its completion scripts."""
+    entry_points = next(site_folder.glob("*.dist-info")) / "entry_points.txt"
+    assert "gatewayx = gatewayx_nb.cli:main\n" in entry_points.read_text()
+    for words in (["ask", "mock", "hi"], ["--help"], ["completion", "bash"], ["help", "many-rows"]):
+        process = subprocess.run(
+            [sys.executable, "-m", "gatewayx_nb", *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(site_folder)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert process.stdout
+        assert not process.stderr
+
+
 def test_the_users_script_passes_with_the_wheel(site_folder):
     """`python tests/test_dynamic_models.py` passes with the package in the wheel."""
     process = subprocess.run(

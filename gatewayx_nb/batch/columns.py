@@ -133,8 +133,8 @@ def check_clash(rows: Rows, columns: Columns, needed: Iterable[Any] | None) -> t
         if name in existing and name not in replaceable:
             raise UsageError(
                 f"the rows have a column {name!r}, which the answers would replace.",
-                hint=Hint("set_option", option="output", value="columns")
-                | f"Rename it: `df.rename(columns={{{name!r}: {'input_' + name!r}}})`.",
+                hint=Hint("rename_column", name=name, new=f"input_{name}")
+                | Hint("set_option", option="output", value="columns"),
                 topic="column-clash",
             )
     for name in needed or ():
@@ -142,7 +142,7 @@ def check_clash(rows: Rows, columns: Columns, needed: Iterable[Any] | None) -> t
             raise UsageError(
                 f"the prompt refers to the column {name!r} of an earlier run, which this run would"
                 " replace.",
-                hint=f"Rename it: `df.rename(columns={{{name!r}: {'first_' + name!r}}})`.",
+                hint=Hint("rename_column", name=name, new=f"first_{name}"),
             )
     return tuple(name for name in existing if name in replaceable)
 

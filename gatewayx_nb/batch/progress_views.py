@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import TYPE_CHECKING, Protocol
@@ -98,8 +99,9 @@ def _summary(figures: MapFigures) -> list[str]:
 
 
 def _print(lines: list[str]) -> None:
-    for line in lines:
-        print(line, file=sys.stderr, flush=True)  # noqa: T201 - the requested output
+    with contextlib.suppress(OSError):  # a full disk must not end a map
+        for line in lines:
+            print(line, file=sys.stderr, flush=True)  # noqa: T201 - the requested output
 
 
 def default_view() -> ProgressView:

@@ -34,6 +34,7 @@ from gatewayx_nb.calls.planner import (
 from gatewayx_nb.calls.prompt_messages import prompt_text, read_messages
 from gatewayx_nb.calls.retry import is_transient, may_succeed_later, with_retries
 from gatewayx_nb.calls.streams import AsyncReplyStream, ReplyStream
+from gatewayx_nb.calls.summary import finish_note, reply_summary
 from gatewayx_nb.calls.table import (
     Excerpt,
     Note,
@@ -81,6 +82,7 @@ __all__ = [
     "check_tool_options",
     "check_value",
     "checker",
+    "finish_note",
     "hide_option",
     "is_transient",
     "join_conversation",
@@ -89,6 +91,7 @@ __all__ = [
     "params_for",
     "prompt_text",
     "read_messages",
+    "reply_summary",
     "run_async",
     "run_blocking",
     "select_prompt",

@@ -1,20 +1,41 @@
 """The commands of every front end: each parses a line, calls one function and returns a result."""
 
-from gatewayx_nb.commands.command import FailedCell, Session
-from gatewayx_nb.commands.dispatch import COMMANDS, GROUPS, TOPICS, help_topics, run
+from gatewayx_nb.commands.call_options import (
+    add_shell_options,
+    option_flags,
+    read_options,
+    typed_flags,
+)
+from gatewayx_nb.commands.command import Command, FailedCell, Session
+from gatewayx_nb.commands.dispatch import (
+    COMMANDS,
+    GROUPS,
+    SHELL_COMMANDS,
+    TOPICS,
+    help_topics,
+    run,
+)
 from gatewayx_nb.commands.jobs import ACTIONS as JOB_ACTIONS
 from gatewayx_nb.commands.keys import typed_key_error
 from gatewayx_nb.commands.line_parser import LineParser
+from gatewayx_nb.commands.map_rows import ROW_FORMATS
 
 __all__ = [
     "COMMANDS",
     "GROUPS",
     "JOB_ACTIONS",
+    "ROW_FORMATS",
+    "SHELL_COMMANDS",
     "TOPICS",
+    "Command",
     "FailedCell",
     "LineParser",
     "Session",
+    "add_shell_options",
     "help_topics",
+    "option_flags",
+    "read_options",
     "run",
+    "typed_flags",
     "typed_key_error",
 ]

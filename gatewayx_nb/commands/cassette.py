@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import shlex
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -193,6 +194,29 @@ def _checked_path(name: str) -> Path:
 
 def _count(entries: int) -> str:
     return f"{entries:,} {'entry' if entries == 1 else 'entries'}"
+
+
+def describe_file(session: Session, args: argparse.Namespace) -> Note:
+    """Describe a file, or remove the older of two answers to one call."""
+    path = _checked_path(args.path)
+    if args.prune:
+        project = session.pool.config.project
+        report = settle(path.expanduser().absolute(), project.root if project else None)
+        return Note(f"{_count(report.removed)} removed from {display_path(path)}.")
+    with session.pool.cassette(path, "replay") as cassette:
+        models = Counter(
+            f"{entry.engine}:{entry.model}".rstrip(":") for entry in cassette.entries
+        ).most_common()
+        listed = ", ".join(f"{model} ({count:,})" for model, count in models)
+        line = f"Cassette {display_path(cassette.path)} has {_count(len(cassette))}"
+        return Note(f"{line}{': ' if listed else ''}{listed}.", *filter(None, [cassette.problem]))
+
+
+def describe_file_arguments(parser: LineParser) -> None:
+    """Add the arguments of ``cassette`` in a shell: ``FILE [--prune]``."""
+    parser.add_argument("path", metavar="FILE", help="a cassette")
+    prune_help = "settle a merge, and remove the older of two answers to one call"
+    parser.add_argument("--prune", action="store_true", help=prune_help)
 
 
 def _describe(active: Cassette) -> Note:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from gatewayx_nb.commands.line_parser import LineParser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from gatewayx_nb.background import JobList
     from gatewayx_nb.calls import Table
     from gatewayx_nb.engine_pool import EnginePool
+
+
+Where = Literal["everywhere", "notebook", "shell"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,10 @@ class Session(Protocol):
         """The prefix of a call with options in this front end."""
 
     @property
+    def commands(self) -> Mapping[str, Command]:
+        """The commands of this front end, by name."""
+
+    @property
     def pool(self) -> EnginePool:
         """The engine pool."""
 
@@ -72,11 +79,14 @@ class Session(Protocol):
             The reply, which has been shown.
         """
 
+    def map_line(self, line: str) -> object:
+        """Ask about each row of a file, with a line that contains the files and options."""
+
     def answer(self, prompt: str, model: str, *notes: str) -> None:
         """Call a model and show its answer as it arrives, with metrics and notes."""
 
-    def forget(self, line: str) -> bool:
-        """Remove a line from the input history; return whether this succeeded."""
+    def forget(self, line: str) -> str:
+        """Remove a line from the input history; return what is left of it, as a clause."""
 
     def ask_secret(self, question: str) -> str:
         """Prompt for a value without showing it.
@@ -113,6 +123,7 @@ class Command:
             or ``None``.
         arguments: Adds the command's arguments and options to a parser.
         raw: Whether the rest of the line is passed unparsed, as ``args.text``.
+        where: The front ends that have the command.
     """
 
     name: str
@@ -120,10 +131,12 @@ class Command:
     run: Callable[[Session, argparse.Namespace], Any]
     arguments: Callable[[LineParser], object] = lambda _: None
     raw: bool = False
+    where: Where = "everywhere"
 
     def parser(self, prog: str) -> LineParser:
         """Return the command's parser, for a front end whose command lines begin with ``prog``."""
-        parser = LineParser(f"{prog} {self.name}", self.summary, f"{prog} help {self.name}")
+        prog, help_line = f"{prog} {self.name}", f"{prog} help {self.name}"
+        parser = LineParser(prog, self.summary, help_line, is_shell=self.where == "shell")
         self.arguments(parser)
         return parser
 

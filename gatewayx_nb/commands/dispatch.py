@@ -6,12 +6,19 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.calls import Excerpt, Note, Table
-from gatewayx_nb.commands.cassette import cassette, cassette_arguments
+from gatewayx_nb.commands.cassette import (
+    cassette,
+    cassette_arguments,
+    describe_file,
+    describe_file_arguments,
+)
 from gatewayx_nb.commands.command import Command
+from gatewayx_nb.commands.doctor import doctor
 from gatewayx_nb.commands.guides import find_guide, find_trouble, guide_names, trouble_names
 from gatewayx_nb.commands.jobs import cancel, cancel_arguments, jobs, jobs_arguments
 from gatewayx_nb.commands.keys import contains_key, key, key_arguments, keys, typed_key_error
 from gatewayx_nb.commands.line_parser import GROUPED_COLUMNS
+from gatewayx_nb.commands.map_rows import map_arguments, map_file
 from gatewayx_nb.commands.notebook import (
     chat,
     chat_arguments,
@@ -23,13 +30,16 @@ from gatewayx_nb.commands.notebook import (
     nest_arguments,
 )
 from gatewayx_nb.commands.project import init, new, new_arguments, pull, pull_arguments
+from gatewayx_nb.commands.shell_completion import completion, completion_arguments
 from gatewayx_nb.commands.status import (
     health,
     health_arguments,
     models,
     models_arguments,
     overview,
+    reference_argument,
     reload,
+    save_default,
     security,
     settings,
     status,
@@ -65,10 +75,10 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
         return overview(session)
     if word in _HELP_FLAGS:
         word = "help"
-    if word in COMMANDS:
-        if _wants_help(COMMANDS[word], rest):
+    if word in session.commands:
+        if _wants_help(session.commands[word], rest):
             word, rest = "help", word
-        return COMMANDS[word](session, rest)
+        return session.commands[word](session, rest)
     names = _names(session)
     if {word, word.partition(":")[0]}.intersection(names):
         return session.ask_line(line)
@@ -79,9 +89,9 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
     # the last case, the call's error suggests the engine.
     if word.startswith(("-", "{{")) or (rest and _MODEL.fullmatch(word)):
         return session.ask_line(line)
-    if word.endswith("?") and word[:-1] in COMMANDS and not rest:
-        return COMMANDS["help"](session, word[:-1])
-    raise _unknown_word(session, word, rest, [*COMMANDS, *names])
+    if word.endswith("?") and word[:-1] in session.commands and not rest:
+        return session.commands["help"](session, word[:-1])
+    raise _unknown_word(session, word, rest, [*session.commands, *names])
 
 
 def ask(session: Session, args: argparse.Namespace) -> object:
@@ -104,13 +114,22 @@ def ask_arguments(parser: LineParser) -> None:
 
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "Ask": ("ask", "chat", "jobs", "cancel", "tools"),
+    "Ask": ("ask", "map", "chat", "jobs", "cancel", "tools"),
     "Keys": ("key", "keys", "trust"),
     "Models": ("status", "models", "use", "pull", "init", "new", "reload"),
     "Compare": ("compare",),
     "Record": ("cassette",),
     "Cost": ("usage", "history"),
-    "Trouble": ("explain", "health", "security", "settings", "nest", "help"),
+    "Trouble": (
+        "explain",
+        "doctor",
+        "health",
+        "security",
+        "settings",
+        "nest",
+        "completion",
+        "help",
+    ),
 }
 """The commands, grouped by purpose as `help` lists them; each is in one group."""
 
@@ -126,25 +145,25 @@ def show_help(session: Session, args: argparse.Namespace) -> Table | Note | Exce
     """List the commands, or explain a command, a topic, a call option, a guide or a message."""
     # For a command with an action, such as `key set`, explain the command.
     first = (*args.text.split(maxsplit=1), "")[0]
-    topic = first if first in COMMANDS else args.text.strip()
+    topic = first if first in session.commands else args.text.strip()
     if not topic:
         return _list_commands(session)
     if topic in ("ask", "options"):
         return session.ask_parser.table()
-    if topic in COMMANDS:
-        parser = COMMANDS[topic].parser(session.prog)
-        return parser.table() or Note(f"`{parser.synopsis}`", COMMANDS[topic].summary)
+    if command := session.commands.get(topic):
+        parser = command.parser(session.prog)
+        return parser.table() or Note(f"`{parser.synopsis}`", command.summary)
     if topic in TOPICS:
         rows = [("", *usage) for usage in _usages(session, TOPICS[topic])]
         return Table(rows, GROUPED_COLUMNS)
     if found := _option_help(session, topic) or find_guide(topic) or find_trouble(topic):
         return found
-    raise _unknown(topic, help_topics(), "command or topic")
+    raise _unknown(topic, help_topics(session.commands), "command or topic")
 
 
-def help_topics() -> list[str]:
-    """Return the names that ``help`` takes: commands, topics, guides, entries on errors."""
-    return [*COMMANDS, *TOPICS, "options", *guide_names(), *trouble_names()]
+def help_topics(commands: Iterable[str]) -> list[str]:
+    """Return the names that ``help`` takes: these commands, topics, guides, entries on errors."""
+    return [*commands, *TOPICS, "options", *guide_names(), *trouble_names()]
 
 
 def _option_help(session: Session, topic: str) -> Note | None:
@@ -197,7 +216,7 @@ def _wants_help(command: Command, rest: str) -> bool:
 
 def _usages(session: Session, names: Iterable[str]) -> list[tuple[str, str]]:
     """Return the usage and the summary of each command."""
-    commands = map(COMMANDS.__getitem__, names)
+    commands = (session.commands[name] for name in names if name in session.commands)
     return [(command.parser(session.prog).synopsis, command.summary) for command in commands]
 
 
@@ -210,7 +229,8 @@ def _list_commands(session: Session) -> Table:
     titles = {0: "Ask"}
     for group, names in GROUPS.items():
         titles.setdefault(len(rows), "" if group == "Ask" else group)
-        rows += [(COMMANDS[name].parser(prog).outline, COMMANDS[name].summary) for name in names]
+        commands = (session.commands[name] for name in names if name in session.commands)
+        rows += [(command.parser(prog).outline, command.summary) for command in commands]
     grouped = [(titles.get(index, ""), *row) for index, row in enumerate(rows)]
     more = f"`{prog} help COMMAND` explains one; REF is an engine or engine:model."
     return Table(grouped, GROUPED_COLUMNS, (more,))
@@ -253,44 +273,87 @@ _MAX_SHOWN = 60
 """Maximum number of characters from a line in an error message."""
 
 
-COMMANDS = {
-    command.name: command
-    for command in (
-        Command("ask", "call a model in one line; returns the reply", ask, ask_arguments, raw=True),
-        Command("cancel", "stop a job", cancel, cancel_arguments),
-        Command("cassette", "record and replay replies", cassette, cassette_arguments),
-        Command("chat", "list, reset or export conversations", chat, chat_arguments),
-        Command("compare", "choose, call and judge models in a widget", compare, compare_arguments),
-        Command("explain", "ask a model why the last cell failed", explain, explain_arguments),
-        Command("health", "check that engines work", health, health_arguments),
-        Command("help", "list the commands, or explain one", show_help, help_arguments, raw=True),
-        Command("history", "show the latest calls and their cost", history, history_arguments),
-        Command("init", "create config/ and engines/ in this repository", init),
-        Command("jobs", "list the jobs, export or forget maps", jobs, jobs_arguments),
-        Command(
-            "key",
-            "set a key (you are prompted) or remove it; import keys from a .env file",
-            key,
-            key_arguments,
-            raw=True,
-        ),
-        Command("keys", "show which keys are set, and where", keys),
-        Command("models", "list the models that can be called", models, models_arguments),
-        Command("nest", "make `asyncio.run` work in a cell", nest, nest_arguments),
-        Command("new", "create an engine file, settings entry or package", new, new_arguments),
-        Command("pull", "download a model that runs on this machine", pull, pull_arguments),
-        Command("reload", "reload all files", reload),
-        Command("security", "show who can read keys and change code", security),
-        Command("settings", "show every setting, its value and what it means", settings),
-        Command("status", "show every engine and what it needs", status, status_arguments),
-        Command("tools", "list the MCP servers and their tools", tools, tools_arguments),
-        Command(
-            "trust",
-            "allow this project to use your keys or to run its own code; asks first",
-            trust,
-            trust_arguments,
-        ),
-        Command("usage", "show this session's calls and cost", usage, usage_arguments),
-        Command("use", "choose the default model", use, use_arguments),
-    )
-}
+_TABLE = (
+    Command("ask", "call a model in one line; returns the reply", ask, ask_arguments, raw=True),
+    Command("cancel", "stop a job", cancel, cancel_arguments, where="notebook"),
+    Command(
+        "cassette", "record and replay replies", cassette, cassette_arguments, where="notebook"
+    ),
+    Command(
+        "cassette",
+        "describe a file of recorded replies",
+        describe_file,
+        describe_file_arguments,
+        where="shell",
+    ),
+    Command("chat", "list, reset or export conversations", chat, chat_arguments, where="notebook"),
+    Command(
+        "compare",
+        "choose, call and judge models in a widget",
+        compare,
+        compare_arguments,
+        where="notebook",
+    ),
+    Command(
+        "explain",
+        "ask a model why the last cell failed",
+        explain,
+        explain_arguments,
+        where="notebook",
+    ),
+    Command(
+        "completion",
+        "print the completion script of a shell",
+        completion,
+        completion_arguments,
+        where="shell",
+    ),
+    Command("doctor", "check what a call needs, and say what to do", doctor, where="shell"),
+    Command("health", "check that engines work", health, health_arguments),
+    Command("help", "list the commands, or explain one", show_help, help_arguments, raw=True),
+    Command("history", "show the latest calls and their cost", history, history_arguments),
+    Command("init", "create config/ and engines/ in this repository", init),
+    Command("jobs", "list the jobs, export or forget maps", jobs, jobs_arguments, where="notebook"),
+    Command(
+        "key",
+        "set a key (you are prompted) or remove it; import keys from a .env file",
+        key,
+        key_arguments,
+        raw=True,
+    ),
+    Command("keys", "show which keys are set, and where", keys),
+    Command(
+        "map",
+        "ask a model about each row of a file",
+        map_file,
+        map_arguments,
+        raw=True,
+        where="shell",
+    ),
+    Command("models", "list the models that can be called", models, models_arguments),
+    Command("nest", "make `asyncio.run` work in a cell", nest, nest_arguments, where="notebook"),
+    Command("new", "create an engine file, settings entry or package", new, new_arguments),
+    Command("pull", "download a model that runs on this machine", pull, pull_arguments),
+    Command("reload", "reload all files", reload, where="notebook"),
+    Command("security", "show who can read keys and change code", security),
+    Command("settings", "show every setting, its value and what it means", settings),
+    Command("status", "show every engine and what it needs", status, status_arguments),
+    Command("tools", "list the MCP servers and their tools", tools, tools_arguments),
+    Command(
+        "trust",
+        "allow this project to use your keys or to run its own code; asks first",
+        trust,
+        trust_arguments,
+    ),
+    Command(
+        "usage", "show this session's calls and cost", usage, usage_arguments, where="notebook"
+    ),
+    Command("use", "choose the default model", use, use_arguments, where="notebook"),
+    Command("use", "save the default model", save_default, reference_argument, where="shell"),
+)
+
+COMMANDS = {command.name: command for command in _TABLE if command.where != "shell"}
+"""The commands of a notebook, by name."""
+
+SHELL_COMMANDS = {command.name: command for command in _TABLE if command.where != "notebook"}
+"""The commands of a shell, by name."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import functools
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import KeyImport
 
 _ACTIONS = ("set", "remove", "import")
+
+_ASSIGNMENT = re.compile(r"(?:export )?[A-Z][A-Z0-9_]*=|['\"]")
+"""What may precede a key if a line of a key file was copied."""
 
 _SERVER = "mcp:"
 """The prefix of the name of an MCP server, as in ``--tools mcp:NAME``."""
@@ -92,13 +96,10 @@ def keys(session: Session, _: argparse.Namespace) -> Table:
 def typed_key_error(session: Session, line: str) -> UsageError:
     """Remove a line that may contain a key, and return an error that does not repeat it."""
     words, names = line.replace("=", " ").split(), set(_engine_names(session))
-    history_note = "it was removed from the history"
-    if not session.forget(line):
-        history_note = "it could not be removed from the history database (`%history -g` shows it)"
     return UsageError(
         f"a key must not be part of a command; `{session.prog} key` takes only `set NAME`,"
-        f" `remove NAME` or `import FILE`. If that was a key: {history_note}, but the cell still"
-        " contains it. Delete it there, and renew that key at the provider.",
+        f" `remove NAME` or `import FILE`. If that was a key: {session.forget(line)}. Delete it"
+        " there, and renew that key at the provider.",
         hint=Hint("set_key", engine=next(filter(names.__contains__, words), "grok")),
         topic="key-in-command",
     )
@@ -226,6 +227,15 @@ def _set(session: Session, name: str, *, user: bool) -> Note:
         confirm_key_destinations(session, [name], named=True)
     # The user is prompted for the key, because a key in a cell would be saved with the notebook.
     value = session.ask_secret(f"{_variable(name)}: ").strip()
+    if assigned := _ASSIGNMENT.match(value):
+        raise UsageError(
+            f"the key begins with {assigned[0]!r}; nothing was written.",
+            hint="Enter only the key, without the name of a variable and quotation marks.",
+        )
+    if "\n" in value:
+        raise UsageError(
+            "the key has more than one line; nothing was written.", hint="Enter only the key."
+        )
     state = key_state(value)
     if state != "set":
         fault = "is empty" if state == "missing" else key_fault(value) or "is a placeholder"

@@ -56,6 +56,7 @@ class LineParser(argparse.ArgumentParser):
         description: What the command does, in one line.
         help_line: The line that explains the command.
         advice: Advice for an unknown option.
+        is_shell: Whether the words come from a shell, which has removed comments.
 
     Attributes:
         examples: Lines to show at the top of the table, instead of a usage with all options.
@@ -66,7 +67,13 @@ class LineParser(argparse.ArgumentParser):
     param_options: Mapping[str, Option] = MappingProxyType({})
 
     def __init__(
-        self, prog: str, description: str = "", help_line: str = "", advice: str = ""
+        self,
+        prog: str,
+        description: str = "",
+        help_line: str = "",
+        advice: str = "",
+        *,
+        is_shell: bool = False,
     ) -> None:
         # By default, argparse prints help and exits. Abbreviations could clash with future options.
         super().__init__(
@@ -79,6 +86,7 @@ class LineParser(argparse.ArgumentParser):
         for action in (None, "store"):
             self.register("action", action, _StoreOnce)
         self._help_line, self._advice = help_line or f"{prog} -h", advice
+        self._is_shell = is_shell
 
     def read(
         self, line: str, split: Callable[[str], list[str]] = shlex.split
@@ -100,7 +108,8 @@ class LineParser(argparse.ArgumentParser):
         Raises:
             UsageError: If they are invalid; the message suggests the most similar option.
         """
-        self._refuse_comment(words)
+        if not self._is_shell:
+            self._refuse_comment(words)
         self._refuse_single_dash(words)
         try:
             args, rest = self.parse_known_args(words)
@@ -258,7 +267,8 @@ class LineParser(argparse.ArgumentParser):
         if flag and (example := self.param_example(flag, value)):
             return self.usage_error(f"there is no option {flag!r}.", f"Use `{example}`.")
         if flag:
-            suggestion = did_you_mean(flag, self.option_strings)
+            longer = [each for each in self.option_strings if each.startswith(flag)]
+            suggestion = did_you_mean(longer[0] if longer else flag, self.option_strings)
             return self.usage_error(f"no option {flag!r}.{suggestion}", self._advice)
         if unquoted := self.unquoted(words):
             return self.usage_error("text with spaces must be quoted.", unquoted)

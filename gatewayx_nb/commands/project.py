@@ -247,7 +247,7 @@ def _write_engine_file(session: Session, path: Path, name: str) -> tuple[str, ..
     path.chmod(_ENGINE_MODE)
     prog = session.prog
     return (
-        f"Created {display_path(path)}. It already answers: `{prog} {name} Hello`.",
+        f"Created {display_path(path)}. It already answers: `{prog} ask {name} Hello`.",
         "Call your model in its `generate`; edits take effect in the next cell.",
         f"If it needs a key, delete `requires_key = False`, then run `{prog} key set {name}`.",
     )
@@ -271,7 +271,7 @@ def _write_engine_entry(
     step = "start the server" if is_local else f"run `{session.prog} key set {name}`"
     return (
         f"Added [{name}] to {display_path(path)}; an empty `model` selects the server's first one.",
-        f"Now {step}, then {'run ' if is_local else ''}`{session.prog} {name} Hello`.",
+        f"Now {step}, then {'run ' if is_local else ''}`{session.prog} ask {name} Hello`.",
     )
 
 
@@ -291,7 +291,7 @@ def _write_package(
     return (
         f"Created {folder.name} in {display_path(folder.parent)}: {', '.join(files)}.",
         f"Install it: `%pip install --no-deps ./{folder.name}`.",
-        f"Then {key_step}call it: `{session.prog} {name} Hello`.",
+        f"Then {key_step}call it: `{session.prog} ask {name} Hello`.",
         f"Test it: `python -m pytest {folder.name}` needs pytest.",
     )
 

@@ -134,15 +134,28 @@ def reload(session: Session, _: argparse.Namespace) -> Table[EngineStatus]:
 
 def use(session: Session, args: argparse.Namespace) -> Note:
     """Set the default model."""
-    session.pool.use(args.reference, save=args.save)
+    if args.save:
+        return save_default(session, args)
+    session.pool.use(args.reference)
+    return Note(f"The default model is {args.reference}, for this session.")
+
+
+def save_default(session: Session, args: argparse.Namespace) -> Note:
+    """Write the default model to the settings."""
+    session.pool.use(args.reference, save=True)
     config_dir = session.pool.config.project or session.pool.config.user
-    scope = f"saved in {config_dir.label(config_dir.settings)}" if args.save else "for this session"
-    return Note(f"The default model is {args.reference}, {scope}.")
+    file = config_dir.label(config_dir.settings)
+    return Note(f"The default model is {args.reference}, saved in {file}.")
+
+
+def reference_argument(parser: LineParser) -> None:
+    """Add the argument ``REF``."""
+    parser.add_argument("reference", metavar="REF", help="an engine, or engine:model")
 
 
 def use_arguments(parser: LineParser) -> None:
     """Add the arguments of ``use``: ``REF [--save]``."""
-    parser.add_argument("reference", metavar="REF", help="an engine, or engine:model")
+    reference_argument(parser)
     parser.add_argument("--save", action="store_true", help="write it to config/gatewayx.toml")
 
 
@@ -166,12 +179,7 @@ def health_arguments(parser: LineParser) -> None:
 def security(session: Session, _: argparse.Namespace) -> Table:
     """Show `EnginePool.security_status` as a table with advice below."""
     report = session.pool.security_status()
-    folders = {folder.owner: folder for folder in session.pool.config.config_dirs}
-    files = [
-        (file, folders[file.place].label(folders[file.place].root / file.path))
-        for file in report.files
-        if file.exists
-    ]
+    files = _existing_files(session, report)
     rows = tuple(
         (file.place, name, file.mode or "", _owner(file), _git_state(file)) for file, name in files
     )
@@ -180,6 +188,21 @@ def security(session: Session, _: argparse.Namespace) -> Table:
     active = session.pool.active_cassette
     notes += [active.warning] if active and active.warning else []
     return Table(rows, text_columns("folder", "file", "mode", "owner", "git"), notes)
+
+
+def file_warnings(session: Session) -> list[str]:
+    """Return the problems of the key files and settings, and how to fix them."""
+    files = _existing_files(session, session.pool.security_status())
+    return [line for file, name in files for line in _file_warnings(file, name)]
+
+
+def _existing_files(session: Session, report: SecurityStatus) -> list[tuple[FileSecurity, str]]:
+    folders = {folder.owner: folder for folder in session.pool.config.config_dirs}
+    return [
+        (file, folders[file.place].label(folders[file.place].root / file.path))
+        for file in report.files
+        if file.exists
+    ]
 
 
 def settings(session: Session, _: argparse.Namespace) -> Table:

@@ -10,7 +10,6 @@ from gatewayx_nb.display.answer import (
     answer_state,
     ashow_stream,
     call_status,
-    reply_summary,
     show_stream,
 )
 from gatewayx_nb.display.column_view import (
@@ -44,7 +43,6 @@ __all__ = [
     "ashow_comparison",
     "ashow_stream",
     "call_status",
-    "reply_summary",
     "show_comparison",
     "show_stream",
 ]

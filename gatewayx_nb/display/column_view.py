@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
 
+from gatewayx_nb.calls import reply_summary
 from gatewayx_nb.comparisons import (
     answer_calls_html,
     answer_details_html,
@@ -22,7 +23,6 @@ from gatewayx_nb.display.answer import (
     answer_state,
     clear_cancellation,
     ignore_interrupts,
-    reply_summary,
 )
 from gatewayx_nb.display.throttle import INTERVAL
 from gatewayx_nb.errors import with_short_traceback

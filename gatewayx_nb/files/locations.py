@@ -171,8 +171,14 @@ def _current_folder() -> Iterator[Path]:
 def _script_folder() -> Iterator[Path]:
     # Notebooks and interactive sessions have no `__file__`.
     script = getattr(sys.modules.get("__main__"), "__file__", None)
-    if script:
-        yield Path(script).resolve().parent
+    if not script:
+        return
+    folder = Path(script).resolve().parent
+    # A command such as `gatewayx` or `pytest` is not the user's script: the project that contains
+    # its environment need not be the one in which the user works.
+    is_command = Path(script).absolute().parent == Path(sys.executable).absolute().parent
+    if not (is_command or folder.is_relative_to(_PACKAGE)):
+        yield folder
 
 
 def shipped_path(name: str) -> Path:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import functools
 import io
 import itertools
-import json
 import re
 import shlex
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 from gatewayx_nb import output_formats, prompts
-from gatewayx_nb.calls import OPTIONS, PARAM_OPTIONS, check_option
-from gatewayx_nb.commands import LineParser
+from gatewayx_nb.calls import OPTIONS, PARAM_OPTIONS
+from gatewayx_nb.commands import LineParser, option_flags, read_options, typed_flags
 from gatewayx_nb.conversations import Chat
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.magics import cell_notes
@@ -24,7 +23,7 @@ from gatewayx_nb.prompts import ROWS
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from gatewayx_nb.calls import CallOptions
     from gatewayx_nb.conversations import ChatStore
@@ -130,11 +129,7 @@ def parser(prog: str = "%%gatewayx", advice: str = "") -> LineParser:
 @functools.cache
 def flags() -> Mapping[str, str]:
     """Return the flag of each option, such as ``-t`` or ``-p seed=``, by the option's name."""
-    actions = parser().actions
-    flags_by_name = {
-        action.dest: action.option_strings[0] for action in actions if action.option_strings
-    }
-    return flags_by_name | {name: f"-p {name}=" for name in PARAM_OPTIONS}
+    return option_flags(parser())
 
 
 def wants_help(line: str) -> bool:
@@ -247,10 +242,10 @@ def _cell(
     args = line_parser.read_words(words)
     if not prompt.strip():
         raise _no_prompt(line_parser, args.references)
-    typed_flags = _typed_flags(line_parser, words)
-    _check_dry_run(args, typed_flags)
+    typed = typed_flags(line_parser, words)
+    _check_dry_run(args, typed)
     if args.map is not None:
-        check_flags(args, typed_flags, is_cell=line_parser.prog.startswith("%%"))
+        check_flags(args, typed, is_cell=line_parser.prog.startswith("%%"))
     values = NotebookValues(namespace, rows, args.no_vars)
     # Check the target before the call, because an answer that cannot be bound would be lost
     # although it costs money.
@@ -258,7 +253,7 @@ def _cell(
     output_format = _output_format(args)
     references = tuple(map(values.text, args.references))
     _check_separators(references)
-    options = _options(args, typed_flags, values, output_format)
+    options = _options(args, typed, values, output_format)
     if len(references) == 1:
         options["model"] = references[0]
     images = tuple(itertools.chain.from_iterable(map(values.images, args.images)))
@@ -360,17 +355,7 @@ def _output_format(args: argparse.Namespace) -> OutputFormat:
     return requested or ("code" if args.insert else "json" if args.schema else "markdown")
 
 
-def _typed_flags(line_parser: LineParser, words: Sequence[str]) -> dict[str, str]:
-    """Return the flag with which each option was typed, for error messages."""
-    flags = {}
-    for word in words:
-        action = line_parser.option(word.partition("=")[0])
-        if action is not None:
-            flags[action.dest] = word.partition("=")[0]
-    return flags
-
-
-_READ_SEPARATELY = ("chat", "images", "params", "schema", "model", "tools")
+_READ_SEPARATELY = ("chat", "images", "schema", "tools")
 """Options whose value is not simply the typed text."""
 
 
@@ -380,71 +365,12 @@ def _options(
     values: NotebookValues,
     output_format: OutputFormat,
 ) -> CallOptions:
-    options: dict[str, Any] = {}
-    for name, option in OPTIONS.items():
-        typed = getattr(args, name, None)
-        if name == "system" and args.map is not None:  # filled for each row
-            continue
-        # `Cell.in_chat` sets `chat`, because it knows the cell's ID.
-        if name in _READ_SEPARATELY or typed in (None, [], False):
-            continue
-        value = typed
-        if isinstance(typed, str):
-            value = values.option(typed, option.parse_flag)
-        elif isinstance(typed, list):
-            value = [values.option(text, option.parse_flag) for text in typed]
-        # Check the value here, so that the message can name the flag as typed.
-        check_option(name, value, typed_flags.get(name) or flags()[name])
-        options[name] = value
+    # The system prompt of a map is filled for each row; `Cell.in_chat` sets `chat`.
+    skip = (*_READ_SEPARATELY, *(["system"] if args.map is not None else []))
+    options = read_options(args, {**flags(), **typed_flags}, values.option, skip)
     if args.tools:
         options["tools"] = values.tools(args.tools)
-    params = _params(args.params, values)
-    for name in PARAM_OPTIONS.keys() & params.keys():
-        options[name] = params.pop(name)
-        check_option(name, options[name], flags()[name])
-    if params:
-        options["params"] = params
     schema = values.schema(args.schema) if args.schema else output_formats.schema_for(output_format)
     if schema is not None:
         options["schema"] = schema
     return cast("CallOptions", options)
-
-
-def _params(texts: Iterable[str], values: NotebookValues) -> dict[str, Any]:
-    """Return the parameters from several ``K=V``; a dot in a name denotes a nested object.
-
-    Raises:
-        UsageError: If a parameter is invalid or has two values.
-    """
-    params: dict[str, Any] = {}
-    for text in texts:
-        name, value = _param(text, values)
-        *path, last = name.split(".")
-        target = params
-        for part in path:
-            inner = target.setdefault(part, {})
-            if not isinstance(inner, dict):
-                raise UsageError(
-                    f"`-p {part}` has a value, so it cannot also have `{name}`.",
-                    hint="Omit one of them.",
-                )
-            target = inner
-        if last in target:
-            raise UsageError(f"`-p {name}` has two values.", hint="Omit one of them.")
-        target[last] = value
-    return params
-
-
-def _param(text: str, values: NotebookValues) -> tuple[str, Any]:
-    """Parse ``K=V``; V is a notebook value, a JSON value, or otherwise the string itself."""
-    name, equals, typed = text.partition("=")
-    if not equals or not name:
-        raise UsageError(f"`-p` must be K=V, got {text!r}.", hint="For example, `-p top_p=0.9`.")
-    return name, values.option(typed, _json_or_text)
-
-
-def _json_or_text(text: str) -> Any:  # noqa: ANN401 - JSON
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text

@@ -130,7 +130,7 @@ def _arguments(session: Session, words: list[str], fragment: str) -> Iterable[st
         case ["jobs", *actions] if len(actions) <= 1:
             names = (*([] if actions else JOB_ACTIONS), *_maps(session))
         case ["help"]:
-            names = help_topics()
+            names = help_topics(COMMANDS)
         case ["pull", *options] if not options or "--remove" in options:
             pulled = (model.name for model in weights.pulled_models())
             names = pulled if options else weights.catalogue()

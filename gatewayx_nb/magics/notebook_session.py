@@ -18,7 +18,7 @@ from typing_extensions import override
 from gatewayx_nb import engine_pool, widgets
 from gatewayx_nb.background import JobList, notebook_jobs
 from gatewayx_nb.calls import Note
-from gatewayx_nb.commands import Session
+from gatewayx_nb.commands import COMMANDS, Session
 from gatewayx_nb.errors import GatewayError, TrustError, UsageError
 from gatewayx_nb.magics import cell, cell_history
 from gatewayx_nb.magics.cell_run import (
@@ -32,7 +32,7 @@ from gatewayx_nb.magics.cell_run import (
 from gatewayx_nb.magics.map_cell import MapCell
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.batch import MapPreview
     from gatewayx_nb.calls import ConversationSlot, Table
     from gatewayx_nb.cassettes import Cassette
-    from gatewayx_nb.commands import FailedCell, LineParser
+    from gatewayx_nb.commands import Command, FailedCell, LineParser
     from gatewayx_nb.engine_pool import DryRun, EnginePool
     from gatewayx_nb.magics.outputs import Outputs
     from gatewayx_nb.replies import Reply
@@ -70,6 +70,11 @@ class NotebookSession(Session):
         self._default = ""
         self._bypassed: Callable[[], Cassette | None] = lambda: None
         self.last_shown: Reply | None = None
+
+    @property
+    @override
+    def commands(self) -> Mapping[str, Command]:
+        return COMMANDS
 
     @property
     @override
@@ -118,6 +123,12 @@ class NotebookSession(Session):
         # With `-q`, the reply has not been shown, so it is displayed if it is the line's value.
         self.last_shown = None if parsed.quiet else reply
         return reply
+
+    @override
+    def map_line(self, line: str) -> object:
+        raise UsageError(
+            "the command `map` works only in a shell.", hint="Use `%%gatewayx REF --map FRAME`."
+        )
 
     def prepare(
         self, parsed: cell.Cell | MapCell, cell_id: str | None
@@ -216,8 +227,11 @@ class NotebookSession(Session):
         AnswerRun(self.pool, parsed, view, bind).run()
 
     @override
-    def forget(self, line: str) -> bool:
-        return cell_history.purge(self._shell, line)
+    def forget(self, line: str) -> str:
+        if cell_history.purge(self._shell, line):
+            return "it was removed from the history, but the cell still contains it"
+        database = "the history database (`%history -g` shows it)"
+        return f"it could not be removed from {database}, and the cell still contains it"
 
     @override
     def ask_secret(self, question: str) -> str:

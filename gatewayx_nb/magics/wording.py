@@ -85,6 +85,8 @@ NOTEBOOK: Wording = {
     "raise_option": lambda option: f"Raise {_option(option)}.",
     "omit_param": _omit_param,
     "omit_option": lambda option: f"Omit {_option(option)}.",
+    "rename_column": hints.SCRIPT_WORDING["rename_column"],
+    "blank_missing": hints.SCRIPT_WORDING["blank_missing"],
     "allow_unpriced": "Allow it with `--allow-unpriced` or `allow_unpriced=True`.",
     "set_base_url": hints.SCRIPT_WORDING["set_base_url"],
     "install": 'Run `%pip install "gatewayx-nb[{extra}]"`.',

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb import images
 from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.images import Image
 from gatewayx_nb.prompts.placeholders import Field, fields_of
 from gatewayx_nb.prompts.template import ROWS, FilledPrompt, to_image, to_text
@@ -175,7 +176,7 @@ class RowTemplate:
             return ""
         raise UsageError(
             f"the value of {{{{{name}}}}} is missing in this row.",
-            hint='Fill it in; `gx.map(…, missing="blank")` sends an empty text.',
+            hint=Hint("blank_missing"),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from gatewayx_nb.calls import reply_summary
 from gatewayx_nb.comparisons import (
     answer_calls_html,
     answer_details_html,
@@ -12,7 +13,7 @@ from gatewayx_nb.comparisons import (
     error_text,
     tokens_per_second,
 )
-from gatewayx_nb.display import AnswerState, answer_state, call_status, reply_summary
+from gatewayx_nb.display import AnswerState, answer_state, call_status
 from gatewayx_nb.html import (
     IncrementalRenderer,
     escape,

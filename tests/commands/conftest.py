@@ -1,10 +1,13 @@
 import pytest
 
+from gatewayx_nb import commands
+
 
 class Session:
     """A session without a notebook, with the attributes that commands use."""
 
     prog = "gatewayx"
+    commands = commands.COMMANDS
     ask_prog = "gatewayx ask"
     notebook = None
     limitations = ""

@@ -27,7 +27,7 @@ def test_the_generated_file_passes_the_conformance_kit(project, run_new, name):
 
     assert str(path) in output
     assert f"`gatewayx key set {name}`" in output
-    assert f"`gatewayx {name} Hello`" in output
+    assert f"`gatewayx ask {name} Hello`" in output
     assert len(path.read_text().splitlines()) < 20
     assert "14 rules" in repr(check(path, ask=True))
     with project.pool() as pool:

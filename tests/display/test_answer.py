@@ -3,7 +3,7 @@ import io
 import pytest
 from IPython.display import DisplayHandle
 
-from gatewayx_nb import display
+from gatewayx_nb import calls, display
 from gatewayx_nb.calls.partial_reply import PartialReply, PendingRetry
 from gatewayx_nb.errors import RateLimitError
 from gatewayx_nb.html.markdown import parser
@@ -169,8 +169,8 @@ def test_the_summary_shows_unknown_metrics_as_unknown(reply, summary):
     from decimal import Decimal
 
     priced_reply = replace(reply, cost=Decimal(0)) if reply.cost == 0 else reply
-    assert display.reply_summary(priced_reply) == summary
-    assert display.reply_summary(priced_reply, "interrupted") == f"{summary} · interrupted"
+    assert calls.reply_summary(priced_reply) == summary
+    assert calls.reply_summary(priced_reply, "interrupted") == f"{summary} · interrupted"
 
 
 def test_control_characters_are_removed_in_a_terminal(monkeypatch):

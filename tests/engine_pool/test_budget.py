@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import gatewayx_nb as gx
 from gatewayx_nb import EnginePool
-from gatewayx_nb.display import reply_summary
+from gatewayx_nb.calls import reply_summary
 from gatewayx_nb.engine_pool.budget import allow, input_tokens
 from gatewayx_nb.errors import (
     BudgetError,

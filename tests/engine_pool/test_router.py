@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewayx_nb import display
+from gatewayx_nb import calls, display
 from gatewayx_nb.cassettes import cassette_file
 from gatewayx_nb.engine_pool import EngineHealth, EnginePool
 from gatewayx_nb.engine_pool.call import EngineCall
@@ -741,7 +741,7 @@ def test_markup_in_a_cassette_is_escaped(make_scripted_pool, empty_pool, path):
         view.finish(reply)
 
     html = reply._repr_mimebundle_()["text/html"] + table._repr_html_()
-    html += reply_html(reply.text, footer=display.reply_summary(reply))
+    html += reply_html(reply.text, footer=calls.reply_summary(reply))
     assert "onerror" in reply.text
     assert "<img" not in html
     assert "\x1b" not in output.getvalue() + repr(table)

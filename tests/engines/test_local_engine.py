@@ -739,7 +739,7 @@ SCRIPT_WITH_ANSWER = """if True:
 """
 
 
-def run_script(script: str, *args: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def run_script(script: str, *args: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """Run a script in its own process."""
     return subprocess.run(
         [sys.executable, "-c", script, *args],

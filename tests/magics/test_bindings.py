@@ -4,8 +4,7 @@ import math
 
 import pytest
 
-from gatewayx_nb.calls import PartialReply
-from gatewayx_nb.display.answer import reply_summary
+from gatewayx_nb.calls import PartialReply, reply_summary
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.magics import cell
 from gatewayx_nb.magics.cell_run import AnswerRun

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from gatewayx_nb import Chunk
-from gatewayx_nb.commands import run
+from gatewayx_nb.commands import COMMANDS, run
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.testing import ScriptedEngine
@@ -99,7 +99,12 @@ class ProjectUnderTest:
         """Run a command and return its output."""
         with self.pool(env=env) as pool:
             session = SimpleNamespace(
-                pool=pool, prog="gatewayx", ask_prog="gatewayx ask", notebook=None, limitations=""
+                pool=pool,
+                prog="gatewayx",
+                ask_prog="gatewayx ask",
+                commands=COMMANDS,
+                notebook=None,
+                limitations="",
             )
             return repr(run(session, line))
 

@@ -1,0 +1,60 @@
+"""The line below an answer: its model, duration, tokens and cost, and why it is incomplete."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from gatewayx_nb.replies import Reply
+
+
+def reply_summary(reply: Reply, ending: str = "") -> str:
+    """Return the line below an answer: model, seconds, tokens, cost, and anything unusual.
+
+    An interrupted answer without content has neither tokens nor cost.
+    """
+    parts = [f"{reply.engine}:{reply.model}".rstrip(":"), _seconds(reply)]
+    if reply.time_to_first is not None or not reply.interrupted:
+        tokens = (reply.usage.input_tokens, reply.usage.output_tokens)
+        counts = ["?" if count is None else str(count) for count in tokens]
+        parts.append(f"{counts[0]} in, {counts[1]} out")
+        parts.append("unpriced" if reply.cost is None else f"${reply.cost.normalize():f}")
+    if reply.attempts > 1:
+        parts.append(f"{reply.attempts} {'requests' if reply.steps else 'attempts'}")
+    if reply.fallback_from:
+        parts.append(f"instead of {reply.fallback_from}")
+    if note := finish_note(reply):
+        parts.append(note)
+    if reply.replayed:
+        parts.append("replayed")
+    if ending:
+        parts.append(ending)
+    return " · ".join(parts)
+
+
+_FINISH_NOTES = {
+    "length": "cut at max tokens",
+    "content_filter": "refused by the provider's content filter",
+    "pause": "paused by the provider; `messages=[…, reply.message]` continues it",
+}
+"""Descriptions of the finish reasons of incomplete answers."""
+
+
+def finish_note(reply: Reply) -> str:
+    """Return why an answer is incomplete or which tool it calls; empty for a complete text."""
+    if reply.finish_reason == "tool_calls" or reply.tool_calls:
+        names = ", ".join(dict.fromkeys(call.name for call in reply.tool_calls))
+        return f"asks to call {names or 'a tool'}"
+    if reply.token_cap is not None:
+        verb = "cut at" if reply.finish_reason == "length" else "at most"
+        return f"{verb} {reply.token_cap:,} tokens, which the cost limit allows"
+    if reply.context_limit is not None:
+        return f"cut at the end of the context, {reply.context_limit:,} tokens"
+    return _FINISH_NOTES.get(reply.finish_reason, "")
+
+
+def _seconds(reply: Reply) -> str:
+    """Return the latency, and the time to first token if it differs."""
+    total = f"{reply.latency:.1f} s"
+    first = total if reply.time_to_first is None else f"{reply.time_to_first:.1f} s"
+    return total if first == total else f"{total}, first after {first}"

@@ -1,0 +1,71 @@
+"""The command line ``gatewayx``, which runs the commands of the notebook in a shell."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from gatewayx_nb._lazy import attach
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+# Importing these takes longer than printing the help.
+_lazy, _ = attach(
+    __name__, {"run": "gatewayx_nb.cli.program", "__version__": "gatewayx_nb._version"}
+)
+
+_STATIC = Path(__file__).with_name("static")
+"""The help and the completion scripts, which ``python -m gatewayx_nb.cli.static_files`` writes."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line.
+
+    Args:
+        arguments: The words after ``gatewayx``; by default, those of the process.
+
+    Returns:
+        The exit status: 0 for success, 1 if a call failed or its answer is incomplete, 2 for an
+        invalid command line, 3 for a problem with keys, permissions or settings, and 130 if the
+        user has stopped the command.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    # A stream is None if the parent process has closed it.
+    sys.stdout = sys.stdout or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")  # whatever the locale of a script is
+    try:
+        if (text := _static_text(words)) is not None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            return 0
+        return cast("Callable[[Sequence[str]], int]", _lazy("run"))(words)
+    except BrokenPipeError:  # as in `gatewayx ask … | head -1`
+        # Otherwise, Python would write to the pipe again when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:  # as in `gatewayx status > /dev/full`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"gatewayx: the output cannot be written: {error.strerror}.\n")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _static_text(words: Sequence[str]) -> str | None:
+    """Return the output of a command line that needs nothing but a file; ``None`` for others."""
+    match words:
+        case [] | ["-h"] | ["--help"] | ["help"]:
+            return (_STATIC / "help.txt").read_text("utf-8")
+        case ["completion", shell] if shell in ("bash", "zsh", "fish"):
+            return (_STATIC / f"completion.{shell}").read_text("utf-8")
+        case ["--version"]:
+            return f"gatewayx {_lazy('__version__')}\n"
+    return None

@@ -1,0 +1,354 @@
+"""``gatewayx ask``: call a model, and write its answer to standard output."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.calls import (
+    PARAM_OPTIONS,
+    finish_note,
+    reply_summary,
+)
+from gatewayx_nb.cli.key_guard import refuse_keys
+from gatewayx_nb.cli.standard_error import warn
+from gatewayx_nb.cli.standard_input import has_piped_text, piped_text
+from gatewayx_nb.commands import (
+    LineParser,
+    add_shell_options,
+    option_flags,
+    read_options,
+    typed_flags,
+)
+from gatewayx_nb.engine_pool import DryRun
+from gatewayx_nb.errors import GatewayError, RequestError, UsageError
+from gatewayx_nb.mcp_server import MCPServer
+from gatewayx_nb.text import plain
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gatewayx_nb.calls import ReplyStream
+    from gatewayx_nb.cassettes import Cassette
+    from gatewayx_nb.cli.shell_session import ShellSession
+    from gatewayx_nb.commands import Session
+    from gatewayx_nb.engine_pool import EnginePool
+    from gatewayx_nb.replies import Reply
+
+_ONLY_IN_A_NOTEBOOK = ("chat",)
+"""Options that need a pool that outlives the call."""
+
+_UNUSED = {
+    "dry_run": ("json", "no_stream", "quiet", "cassette"),
+    "json": ("no_stream", "quiet"),
+    "schema": ("no_stream",),
+}
+"""The options that have no effect with another option."""
+
+_SERVER = "mcp:"
+
+_OPTION = re.compile(r"-\S")  # a dash and a space begin a Markdown list, which is a prompt
+
+_UNFINISHED_ESCAPE = re.compile(r"[\x1b\x90\x98\x9b\x9d-\x9f][^\x07\x1b]{0,200}\Z")
+"""The end of a chunk that may be the beginning of an escape sequence."""
+
+
+def ask_parser() -> LineParser:
+    """Return the parser of ``gatewayx ask REF [options] [PROMPT]``."""
+    line = LineParser(
+        "gatewayx ask",
+        "Call a model. Text that is piped in follows the prompt.",
+        "gatewayx ask -h",
+        "A prompt that begins with a dash follows `--`.",
+        is_shell=True,
+    )
+    line.usage = "%(prog)s REF [options] [PROMPT | -]"
+    line.param_options = PARAM_OPTIONS
+    line.add_argument("reference", metavar="REF", help="engine or engine:model")
+    prompt_help = "the prompt; `-` reads it from standard input"
+    line.add_argument("prompt", nargs="*", metavar="PROMPT", help=prompt_help)
+    add_shell_options(line, skip=_ONLY_IN_A_NOTEBOOK)
+    run = line.group("Run")
+    run("--cassette", metavar="FILE", help="record the reply in this file, or replay it")
+    run("--json", action="store_true", help="write one JSON object: text, usage, cost, error, …")
+    run("--no-stream", action="store_true", help="write the answer only when it is complete")
+    run("--dry-run", action="store_true", help="show what would be sent, and send nothing")
+    run("-q", "--quiet", action="store_true", help="write no figures below the answer")
+    run("-h", "--help", action="store_true", help="show this list")
+    return line
+
+
+def ask(session: ShellSession, words: Sequence[str]) -> int:
+    """Call a model with the words after ``gatewayx ask``; return the exit status.
+
+    Raises:
+        GatewayError: If the line is invalid or the call fails.
+        KeyboardInterrupt: If the user stops the call; the part that has arrived is written.
+    """
+    parser = ask_parser()
+    args, rest = read_line(session, parser, words)
+    for option in ("dry_run", "json", "schema"):
+        refuse_unused(parser, args, option, _UNUSED[option])
+    prompt = _prompt(session, args.reference, rest)
+    options = call_options(parser, args, words)
+    if args.dry_run:
+        session.show(DryRun.of([session.pool.preview(prompt, args.reference, **options)]))
+        return 0
+    with recording(session.pool, args.cassette) as cassette:
+        if args.json:
+            reply = _write_json(session.pool, prompt, args.reference, options)
+        elif args.schema or args.no_stream:
+            reply = session.pool.ask(prompt, args.reference, **options)
+            shown = json.dumps(reply.parsed, ensure_ascii=False, indent=2)
+            _write(shown if args.schema else reply.text)
+        else:
+            reply = _stream(session.pool, prompt, args.reference, options)
+    status = _finish(reply, is_quiet=args.quiet or args.json)
+    return status or unrecorded(cassette)
+
+
+def read_line(
+    session: Session, parser: LineParser, words: Sequence[str]
+) -> tuple[argparse.Namespace, list[str]]:
+    """Parse a line whose options may be anywhere; return them, and the words after the first.
+
+    Raises:
+        UsageError: If an option is invalid or a key, or there is no first word.
+    """
+    options: list[str] = []
+    others: list[str] = []
+    remaining = iter(words)
+    for word in remaining:
+        if word == "--":
+            others += remaining
+        elif not _OPTION.match(word):
+            others.append(word)
+        else:
+            options.append(word)
+            if parser.takes_value(word):
+                options += [value for _, value in zip([word], remaining, strict=False)]
+    if not others:
+        first = next(each.metavar for each in parser.actions if not each.option_strings)
+        raise parser.usage_error(f"`{parser.prog}` needs {first}.")
+    refuse_keys(session, [*options, others[0]])
+    # The first word is passed after the options, and the others are not parsed.
+    return parser.read_words([*options, "--", others[0]]), others[1:]
+
+
+def refuse_unused(
+    parser: LineParser, args: argparse.Namespace, option: str, unused: Sequence[str]
+) -> None:
+    """Refuse options that have no effect with another option.
+
+    Raises:
+        UsageError: If one was typed.
+    """
+    flags = option_flags(parser)
+    for other in unused if getattr(args, option) else ():
+        if getattr(args, other) not in (None, False, []):
+            raise UsageError(
+                f"`{flags[other]}` has no effect with `{flags[option]}`.", hint="Omit one of them."
+            )
+
+
+def call_options(
+    parser: LineParser, args: argparse.Namespace, words: Sequence[str]
+) -> dict[str, Any]:
+    """Return the options of the call.
+
+    Raises:
+        UsageError: If a value is invalid.
+    """
+    flags = {**option_flags(parser), **typed_flags(parser, words)}
+    options = read_options(args, flags, _read_value, ("chat", "images", "schema", "tools"))
+    if paths := getattr(args, "images", None):  # a map has no images
+        options["images"] = [_checked_image(path) for path in paths]
+    if args.schema:
+        options["schema"] = _schema(args.schema)
+    if args.tools:
+        options["tools"] = list(map(_server, args.tools))
+    return options
+
+
+def _prompt(session: ShellSession, reference: str, words: Sequence[str]) -> str:
+    """Return the prompt, with the text that is piped in below it."""
+    if not words and any(character.isspace() for character in reference):
+        raise UsageError(
+            "the reference is missing.",
+            hint=f'For example, `gatewayx ask mock "{reference[:60]}"`.',
+        )
+    is_only_input = list(words) == ["-"]
+    if "-" in words and not is_only_input:
+        raise UsageError(
+            "`-` stands for the whole prompt, so no other word can be part of it.",
+            hint="Omit `-`: text that is piped in follows the other words.",
+        )
+    typed = "" if is_only_input else " ".join(words)
+    piped = piped_text() if is_only_input or has_piped_text() else ""
+    prompt = "\n\n".join(filter(str.strip, (typed, piped)))
+    if not prompt:
+        problem = "standard input is empty" if is_only_input else "the prompt is missing"
+        is_known = session.is_reference(reference)
+        example = f'{reference} "Why is the sky blue?"' if is_known else f'mock "{reference}"'
+        raise UsageError(
+            f"{problem}.",
+            hint=f"For example, `gatewayx ask {example}`.",
+            topic="no-prompt",
+        )
+    return prompt
+
+
+def _read_value(text: str, parse: Callable[[str], Any]) -> Any:  # noqa: ANN401 - any value
+    try:
+        return parse(text)
+    except ValueError:
+        return text  # the option's check reports an invalid type
+
+
+def _checked_image(path: str) -> str:
+    if "://" in path or Path(path).expanduser().is_file():
+        return path
+    raise UsageError(f"`--image`: there is no file {path!r}.", hint="Check the path.")
+
+
+def _schema(path: str) -> object:
+    """Return the JSON Schema in a file.
+
+    Raises:
+        UsageError: If the file cannot be read or is not a JSON object.
+    """
+    try:
+        schema = json.loads(Path(path).expanduser().read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or f"it is not JSON ({error})"
+        raise UsageError(
+            f"`--schema {path}` cannot be read: {reason}.", hint="Check the file."
+        ) from None
+    if not isinstance(schema, dict):
+        raise UsageError(
+            f"`--schema {path}` must contain a JSON object.",
+            hint='For example, `{"type": "object", "properties": {"city": {"type": "string"}}}`.',
+        )
+    return schema
+
+
+def _server(name: str) -> MCPServer:
+    if not name.startswith(_SERVER):
+        raise UsageError(
+            f"`--tools` must be `{_SERVER}NAME` in a shell, got {name!r}.",
+            hint="NAME is an MCP server in the settings, `[mcp.NAME]`; functions need a notebook.",
+        )
+    return MCPServer(name.removeprefix(_SERVER))
+
+
+@contextlib.contextmanager
+def recording(pool: EnginePool, path: str | None) -> Iterator[Cassette | None]:
+    """Use a cassette in the ``with`` block, if there is a path.
+
+    Raises:
+        UsageError: If the path is empty, as that of a variable that is not set.
+    """
+    if path is None:
+        yield None
+        return
+    if not path.strip():
+        raise UsageError("`--cassette` needs a file, got an empty text.", hint="Name the file.")
+    with pool.cassette(path) as cassette:
+        yield cassette
+
+
+def unrecorded(cassette: Cassette | None) -> int:
+    """Return the exit status for a cassette, which is 1 if it could not be written."""
+    return 1 if cassette is not None and cassette.problem else 0
+
+
+def _stream(pool: EnginePool, prompt: str, reference: str, options: dict[str, Any]) -> Reply:
+    """Write an answer while it arrives."""
+    stream = pool.stream(prompt, reference, **options)
+    held_back, has_ended_line = "", True
+    try:
+        for chunk in stream:
+            text, held_back = _complete(held_back + chunk.text)
+            if text:
+                _write_text(text)
+                has_ended_line = text.endswith("\n")
+    finally:
+        stream.close()
+        if held_back:
+            _write_text(held_back)
+        if not has_ended_line or held_back:
+            sys.stdout.write("\n")
+            sys.stdout.flush()
+    return stream.reply
+
+
+def _complete(text: str) -> tuple[str, str]:
+    """Split text before an escape sequence that may continue in the next chunk."""
+    unfinished = _UNFINISHED_ESCAPE.search(text) if sys.stdout.isatty() else None
+    return (text[: unfinished.start()], unfinished[0]) if unfinished else (text, "")
+
+
+def _write(text: str) -> None:
+    _write_text(text if text.endswith("\n") else f"{text}\n")
+
+
+def _write_text(text: str) -> None:
+    """Write text; on a terminal, without the characters that could control it."""
+    text = plain(text) if sys.stdout.isatty() else text.encode("utf-8", "replace").decode()
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _finish(reply: Reply, *, is_quiet: bool) -> int:
+    """Write the figures, and why an answer is incomplete; return the exit status."""
+    if not is_quiet:
+        if sys.stdout.isatty() and sys.stderr.isatty():
+            sys.stderr.write(f"[{plain(reply_summary(reply))}]\n")
+        elif reply.fallback_from:
+            warn(f"{reply.engine} has answered instead of {reply.fallback_from}.")
+    if reply.finish_reason == "stop" and not reply.tool_calls:
+        return 0
+    reason = finish_note(reply) or "the provider gives no known reason for its end"
+    warn(f"the answer is incomplete: {plain(reason)}.")
+    return 1
+
+
+def _write_json(pool: EnginePool, prompt: str, reference: str, options: dict[str, Any]) -> Reply:
+    """Write one JSON object with the answer or the error.
+
+    Raises:
+        GatewayError: If the call fails, after the object is written.
+        KeyboardInterrupt: If the user stops the call, after what has arrived is written.
+    """
+    found: dict[str, Any] = dict.fromkeys(_JSON_KEYS)
+    stream: ReplyStream | None = None
+    try:
+        if "schema" in options:
+            reply = pool.ask(prompt, reference, **options)
+        else:
+            stream = pool.stream(prompt, reference, **options)
+            for _ in stream:
+                pass
+            reply = stream.reply
+    except GatewayError as error:
+        found["text"] = error.partial if isinstance(error, RequestError) else ""
+        found["error"] = {"type": type(error).__name__, "message": plain(error.describe())}
+        _write(json.dumps(found, ensure_ascii=False))
+        raise
+    except KeyboardInterrupt:
+        found["text"] = stream.reply.text if stream is not None else ""
+        found["error"] = {"type": "KeyboardInterrupt", "message": "The call was stopped."}
+        _write(json.dumps(found, ensure_ascii=False))
+        raise
+    values = reply.to_dict()
+    found |= {key: values[key] for key in _JSON_KEYS if key in values}
+    _write(json.dumps(found, ensure_ascii=False))
+    return reply
+
+
+_JSON_KEYS = ("text", "parsed", "engine", "model", "usage", "cost", "finish_reason", "error")

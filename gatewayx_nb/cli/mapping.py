@@ -1,0 +1,121 @@
+"""``gatewayx map``: ask a model about each row of a file, and write the answers to another file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.batch import default_view
+from gatewayx_nb.cli.asking import (
+    call_options,
+    read_line,
+    recording,
+    refuse_unused,
+    unrecorded,
+)
+from gatewayx_nb.cli.row_files import check_format, read_rows_file, write_rows_file
+from gatewayx_nb.cli.standard_error import warn
+from gatewayx_nb.commands import SHELL_COMMANDS
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.files import display_path
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from gatewayx_nb.cli.shell_session import ShellSession
+
+_NOT_PREVIEWED = ("max_cost", "fresh", "max_age", "force", "quiet", "cassette")
+"""Options that a preview, which sends and writes nothing, does not use."""
+
+_OWN_COLUMNS = frozenset({"gx_error", "gx_model"})
+"""Columns that every output of a map has."""
+
+
+def map_file(session: ShellSession, words: Sequence[str]) -> int:
+    """Ask about each row with the words after ``gatewayx map``; return the exit status.
+
+    If the user stops the map, the rows that are done are written. The same command continues it.
+
+    Raises:
+        GatewayError: If the line is invalid, a file cannot be used, or no row can be answered.
+        KeyboardInterrupt: If the user stops the map, after the file is written.
+    """
+    parser = SHELL_COMMANDS["map"].parser(session.prog)
+    args, others = read_line(session, parser, words)
+    if len(others) != 1 and not (args.dry_run and not others):
+        raise parser.usage_error(f"`{parser.prog}` needs two files, IN and OUT.")
+    if not args.prompt:
+        raise parser.usage_error(f"`{parser.prog}` needs `--prompt TEXT`.")
+    refuse_unused(parser, args, "dry_run", _NOT_PREVIEWED)
+    options = call_options(parser, args, words)
+    for name in ("concurrency", "missing", "max_age", "name"):
+        options |= {} if getattr(args, name) is None else {name: getattr(args, name)}
+    source = Path(args.source).expanduser()
+    rows = read_rows_file(source)
+    if args.dry_run:
+        session.show(session.pool.preview_map(rows, args.prompt, args.model, **options))
+        return 0
+    # A link stays a link, and the file to which it points is replaced.
+    target = Path(os.path.realpath(Path(others[0]).expanduser()))
+    _check_target(source, target, force=args.force)
+    return _run(session, args, rows, target, options)
+
+
+def _run(
+    session: ShellSession,
+    args: argparse.Namespace,
+    rows: pd.DataFrame,
+    target: Path,
+    options: dict[str, Any],
+) -> int:
+    with recording(session.pool, args.cassette) as cassette:
+        view = None if args.quiet else default_view()
+        planned = session.pool.plan_map(rows, args.prompt, args.model, view=view, **options)
+        frame = planned.collect("same")
+    write_rows_file(frame, target)
+    failed = int(frame["gx_error"].fillna("").astype(bool).sum())
+    if planned.figures.state == "stopped":
+        done = len(frame) - failed
+        warn(f"stopped; {done:,} of {len(frame):,} rows are in {target.name}.")
+        raise KeyboardInterrupt
+    reasons = frame["gx_finish_reason"].dropna()
+    cut = int((~reasons.isin(["stop", ""])).sum())
+    if failed:
+        warn(f"{failed:,} of {len(frame):,} rows failed; the column gx_error says why.")
+    if cut:
+        warn(f"{cut:,} of {len(frame):,} answers are incomplete; see gx_finish_reason.")
+    return 1 if failed or cut else unrecorded(cassette)
+
+
+def _check_target(source: Path, target: Path, *, force: bool) -> None:
+    """Check that the output can be written and replaces nothing that the user may need.
+
+    Raises:
+        UsageError: If it cannot, or would replace another file.
+    """
+    check_format(target)
+    if not target.parent.is_dir():
+        raise UsageError(
+            f"there is no folder {display_path(target.parent)!r}.", hint="Create it first."
+        )
+    if not os.access(target.parent, os.W_OK):
+        raise UsageError(
+            f"the folder {display_path(target.parent)!r} is not writable.", hint="Choose another."
+        )
+    if not target.exists():
+        return
+    if not target.is_file():
+        raise UsageError(
+            f"{display_path(target)!r} is not a regular file.", hint="Choose another file."
+        )
+    if target.samefile(source):
+        raise UsageError("OUT must be another file than IN.", hint="The rows would be replaced.")
+    if not force and not _OWN_COLUMNS.issubset(read_rows_file(target).columns):
+        raise UsageError(
+            f"{display_path(target)!r} exists, and is not the output of a map.",
+            hint="Choose another file, or replace it with `--force`.",
+        )

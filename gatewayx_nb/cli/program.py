@@ -1,0 +1,105 @@
+"""Runs one command line: finds the command, shows its output, and returns the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from typing import TYPE_CHECKING
+
+from gatewayx_nb import hints
+from gatewayx_nb.cli import asking, wording
+from gatewayx_nb.cli.key_guard import refuse_keys
+from gatewayx_nb.cli.shell_session import ShellSession
+from gatewayx_nb.cli.standard_error import warn
+from gatewayx_nb.commands import COMMANDS, SHELL_COMMANDS
+from gatewayx_nb.errors import (
+    AuthenticationError,
+    ConfigError,
+    EngineNotFoundError,
+    GatewayError,
+    UnsupportedFeatureError,
+    UsageError,
+    did_you_mean,
+)
+from gatewayx_nb.text import plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OK, FAILED, USAGE, SETTINGS, STOPPED = 0, 1, 2, 3, 130
+"""The exit statuses."""
+
+_HELP_FLAGS = frozenset({"-h", "--help"})
+
+
+def run(words: Sequence[str]) -> int:
+    """Run a command line and return its exit status.
+
+    Args:
+        words: The words after ``gatewayx``, at least one.
+    """
+    previous = hints.set_wording(wording.SHELL)
+    session = ShellSession()
+    try:
+        return _run_command(session, words[0], list(words[1:]))
+    except GatewayError as error:
+        warn(one_line(error))
+        return status_of(error)
+    except KeyboardInterrupt:
+        return STOPPED
+    finally:
+        session.close()
+        hints.set_wording(previous)
+
+
+def one_line(error: GatewayError) -> str:
+    """Return the message and the hint of an error in one line."""
+    return " ".join(plain(error.describe()).split("\n"))
+
+
+def status_of(error: GatewayError) -> int:
+    """Return the exit status of a command that ended with an error."""
+    if isinstance(error, UsageError | EngineNotFoundError | UnsupportedFeatureError):
+        return USAGE
+    return SETTINGS if isinstance(error, ConfigError | AuthenticationError) else FAILED
+
+
+def _run_command(session: ShellSession, name: str, words: list[str]) -> int:
+    command = SHELL_COMMANDS.get(name)
+    # The words of `ask` and `map` may be prompts.
+    refuse_keys(session, [name] if name in ("ask", "map") else [name, *words])
+    if command is None:
+        raise _unknown_command(session, name, words)
+    # The prompt of `ask` may contain `-h`.
+    if _HELP_FLAGS.intersection(words[:1] if name == "ask" else words):
+        name, words, command = "help", [name], SHELL_COMMANDS["help"]
+    if name == "ask":  # its words are the prompt, which is not parsed a second time
+        return asking.ask(session, words)
+    if command.raw:
+        text = " ".join(words) if name == "help" else shlex.join(words)
+        args = argparse.Namespace(text=text)
+    else:
+        args = command.parser(session.prog).read_words(words)
+    output = command.run(session, args)
+    if isinstance(output, int):
+        return output
+    if output is not None:
+        session.show(output)
+    # A row of `health` or `doctor` that is not ok.
+    is_ok = all(getattr(row, "ok", True) for row in output) if isinstance(output, list) else True
+    return OK if is_ok else FAILED
+
+
+def _unknown_command(session: ShellSession, name: str, words: Sequence[str]) -> UsageError:
+    """Return the error for a word that is not a command; it does not repeat a key."""
+    if name in COMMANDS:
+        return UsageError(
+            f"`{name}` works only in a notebook.", hint="`gatewayx help` lists the commands."
+        )
+    if session.is_reference(name):
+        example = shlex.join(["gatewayx", "ask", name, *(words or ["Hi"])])
+        return UsageError(f"{name!r} is a model.", hint=f"Call it with `{example}`.")
+    return UsageError(
+        f"no command {name[:40]!r}.{did_you_mean(name, SHELL_COMMANDS)}",
+        hint="`gatewayx help` lists the commands.",
+    )

@@ -1,0 +1,221 @@
+"""Reads and writes the files of ``gatewayx map``, and leaves their values as they are."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.commands import ROW_FORMATS
+from gatewayx_nb.errors import ConfigError, UsageError
+from gatewayx_nb.files import atomic_write, display_path, write_errors_as_config_error
+from gatewayx_nb.hints import Hint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    import pandas as pd
+
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
+_SUFFIXES = (*_DELIMITERS, ".jsonl", ".parquet")
+_STORED = "The answers are stored: the same command writes them without asking again."
+
+
+def check_format(path: Path) -> None:
+    """Check that a file can be read or written.
+
+    Raises:
+        UsageError: If its suffix is not known.
+    """
+    if path.suffix not in _SUFFIXES:
+        raise UsageError(
+            f"the format of {display_path(path)!r} is not known.",
+            hint=f"Name a file that ends with {ROW_FORMATS}.",
+        )
+
+
+def read_rows_file(path: Path) -> pd.DataFrame:
+    """Return the rows of a file.
+
+    The cells of CSV and TSV files are texts, and an empty cell is a missing value. The values of
+    JSON lines are kept, too: pandas would convert large integers and texts that look like dates.
+
+    Raises:
+        UsageError: If it does not exist, has another format or cannot be read.
+        ConfigError: If a package is missing.
+    """
+    check_format(path)
+    if not path.is_file():
+        problem = "is not a regular file" if path.exists() else "does not exist"
+        raise UsageError(f"the file {display_path(path)!r} {problem}.", hint="Check the path.")
+    pd = _pandas()
+    try:
+        return _decoded(pd, path)
+    except ImportError:
+        raise _missing_pyarrow() from None
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{display_path(path)!r} is not text in UTF-8: byte {error.start:,} is invalid.",
+            hint="Convert it, for example with `iconv -t UTF-8`.",
+        ) from None
+    except (ValueError, TypeError, OSError, csv.Error) as error:
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise UsageError(
+            f"{display_path(path)!r} cannot be read: {reason}.", hint="Check the file."
+        ) from None
+
+
+def write_rows_file(frame: pd.DataFrame, path: Path) -> None:
+    """Write the rows to a file that appears only when it is complete.
+
+    Raises:
+        ConfigError: If it cannot be written; the answers are stored.
+    """
+    try:
+        data = _encoded(frame, path)
+    except ImportError:
+        raise _missing_pyarrow() from None
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"the rows cannot be written as {path.suffix}: {str(error).splitlines()[0]}.",
+            hint="The answers are stored: the same command with a .jsonl file writes them.",
+        ) from None
+    is_new = not path.exists()
+    with write_errors_as_config_error(path, _STORED):
+        atomic_write(path, data, keep_mode=True)
+        if is_new:  # the file belongs to the user, not to this package, which restricts its own
+            umask = os.umask(0)
+            os.umask(umask)
+            path.chmod(0o666 & ~umask)
+
+
+def _decoded(pd: Any, path: Path) -> pd.DataFrame:  # noqa: ANN401 - the module, which is optional
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path)
+    text = path.read_bytes().decode("utf-8-sig")
+    if path.suffix == ".jsonl":
+        return pd.DataFrame(list(_json_lines(text)), dtype=object)
+    header, rows = _table(text, _DELIMITERS[path.suffix])
+    return pd.DataFrame(rows, columns=header, dtype=object)
+
+
+def _encoded(frame: pd.DataFrame, path: Path) -> bytes:
+    if path.suffix == ".parquet":
+        data: bytes = frame.to_parquet(index=False)
+        return data
+    names = list(map(str, frame.columns))
+    # Value by value, because a column with a missing value would become one of floats.
+    rows = zip(*(frame[name].tolist() for name in frame.columns), strict=True)
+    if path.suffix == ".jsonl":
+        return "".join(f"{_json_line(names, row)}\n" for row in rows).encode()
+    delimiter = _DELIMITERS[path.suffix]
+    lines = [names, *([_cell(value) for value in row] for row in rows)]
+    return "".join(f"{_line(line, delimiter)}\n" for line in lines).encode()
+
+
+def _table(text: str, delimiter: str) -> tuple[list[str], list[list[str | None]]]:
+    """Return the header and the rows of a table in text.
+
+    Raises:
+        ValueError: If it is empty, a column has no name of its own, or a row has another length.
+    """
+    csv.field_size_limit(sys.maxsize)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    header = next(reader, [])
+    _check_header(header)
+    rows: list[list[str | None]] = []
+    for row in reader:
+        if not row and len(header) > 1:
+            continue  # an empty line
+        cells = row or [""]
+        if len(cells) != len(header):
+            raise ValueError(
+                f"line {reader.line_num:,} has {len(cells)} fields, and the header {len(header)}"
+            )
+        rows.append([cell or None for cell in cells])
+    return header, rows
+
+
+def _check_header(header: list[str]) -> None:
+    if not header:
+        raise ValueError("it has no header")
+    if "" in header:
+        raise ValueError(f"column {header.index('') + 1} has no name in the header")
+    for name, count in Counter(header).items():
+        if count > 1:
+            raise ValueError(f"{count} columns have the name {name!r}")
+
+
+def _json_lines(text: str) -> Iterator[dict[str, object]]:
+    """Yield the object in each line.
+
+    Raises:
+        ValueError: If a line is not JSON.
+        TypeError: If it is not an object.
+    """
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"line {number:,} is not JSON ({error})") from None
+        if not isinstance(value, dict):
+            raise TypeError(f"line {number:,} is not a JSON object")
+        yield value
+
+
+def _json_line(names: list[str], row: tuple[object, ...]) -> str:
+    """Return an object, which has all columns of the map, but only the values that a row had."""
+    present = {
+        name: None if _is_missing(value) else value
+        for name, value in zip(names, row, strict=True)
+        if name.startswith("gx_") or not _is_missing(value)
+    }
+    return json.dumps(present, ensure_ascii=False, default=str)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None or _is_missing(value) else str(value)
+
+
+def _is_missing(value: object) -> bool:
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return is_nan or type(value).__name__ in (
+        "NAType",
+        "NaTType",
+    )  # of pandas, for which `==` fails
+
+
+def _line(cells: list[str], delimiter: str) -> str:
+    """Return a line of a table; `csv.writer` leaves a carriage return without quotation marks."""
+    special = {delimiter, '"', "\r", "\n"}
+    quoted = (
+        '"' + cell.replace('"', '""') + '"' if special.intersection(cell) else cell
+        for cell in cells
+    )
+    return delimiter.join(quoted)
+
+
+def _pandas() -> Any:  # noqa: ANN401 - the module, which is optional
+    try:
+        import pandas as pd
+    except ImportError:
+        raise ConfigError(
+            "`gatewayx map` needs pandas, which is not installed.",
+            hint=Hint("install", extra="data"),
+        ) from None
+    return pd
+
+
+def _missing_pyarrow() -> ConfigError:
+    return ConfigError(
+        "a Parquet file needs pyarrow, which is not installed.",
+        hint=Hint("install_package", package="pyarrow"),
+    )

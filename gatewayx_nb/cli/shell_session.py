@@ -1,0 +1,135 @@
+"""The session in which commands run in a shell: its pool, its terminal and its questions."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import shlex
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+from typing_extensions import override
+
+from gatewayx_nb.cli.asking import ask, ask_parser
+from gatewayx_nb.cli.mapping import map_file
+from gatewayx_nb.cli.standard_input import has_piped_text, piped_text
+from gatewayx_nb.commands import SHELL_COMMANDS, Session
+from gatewayx_nb.engine_pool import EnginePool
+from gatewayx_nb.errors import GatewayError, TrustError, UsageError
+from gatewayx_nb.hints import Hint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gatewayx_nb.background import JobList
+    from gatewayx_nb.calls import Table
+    from gatewayx_nb.commands import Command, FailedCell, LineParser
+
+
+class ShellSession(Session):
+    """The session of one command line, with a pool that is made when it is first needed."""
+
+    prog = "gatewayx"
+    ask_prog = "gatewayx ask"
+    notebook = None
+    limitations = ""
+
+    def __init__(self) -> None:
+        self._pool: EnginePool | None = None
+
+    @property
+    @override
+    def pool(self) -> EnginePool:
+        if self._pool is None:
+            self._pool = EnginePool()
+        return self._pool
+
+    def close(self) -> None:
+        """Close the pool, if there is one."""
+        if self._pool is not None:
+            self._pool.close()
+
+    @property
+    @override
+    def commands(self) -> Mapping[str, Command]:
+        return SHELL_COMMANDS
+
+    @property
+    @override
+    def ask_parser(self) -> LineParser:
+        return ask_parser()
+
+    @override
+    def ask_line(self, line: str) -> int:
+        return ask(self, shlex.split(line))
+
+    @override
+    def map_line(self, line: str) -> int:
+        return map_file(self, shlex.split(line))
+
+    def is_reference(self, word: str) -> bool:
+        """Return whether a word is the name of an engine, an alias or ``engine:model``."""
+        names = {row.name for row in self.pool.status(probe=False)}
+        return not names.union(self.pool.config.settings.aliases).isdisjoint(
+            (word, word.partition(":")[0])
+        )
+
+    @override
+    def show(self, output: object) -> None:
+        sys.stdout.write(f"{output!r}\n")
+
+    @override
+    def forget(self, line: str) -> str:
+        return "the history of your shell still contains it"
+
+    @override
+    def ask_secret(self, question: str) -> str:
+        if has_piped_text():
+            return piped_text().strip()
+        with contextlib.suppress(EOFError):
+            if sys.stdin is not None and sys.stdin.isatty():
+                return getpass.getpass(question)
+        variable = question.strip(": ")
+        file = (self.pool.config.project or self.pool.config.user).keys
+        raise UsageError(
+            "there is no terminal to ask for the key.",
+            hint=f"Pipe it into the same command, or write `{variable}=…` into {file} with an"
+            " editor.",
+        )
+
+    @override
+    def confirm(self, table: Table, question: str) -> bool:
+        sys.stderr.write(f"{table!r}\n")
+        try:
+            if sys.stdin is not None and sys.stdin.isatty():
+                return input(question).strip().lower() in ("y", "yes")
+        except EOFError:
+            return False
+        ids = ",".join(getattr(row, "id", row[-1]) for row in table)
+        raise TrustError(
+            "there is no terminal to ask for confirmation; nothing was changed.",
+            hint=Hint("trust", ids=ids),
+        )
+
+    # The commands of a shell do not use what only a notebook has.
+
+    @property
+    @override
+    def jobs(self) -> JobList:
+        _only_in_a_notebook()
+
+    @override
+    def answer(self, prompt: str, model: str, *notes: str) -> None:
+        _only_in_a_notebook()
+
+    @override
+    def compare_view(self, references: Sequence[str]) -> object:
+        _only_in_a_notebook()
+
+    @override
+    def last_failed_cell(self) -> FailedCell | None:
+        _only_in_a_notebook()
+
+
+def _only_in_a_notebook() -> NoReturn:
+    raise GatewayError("this command works only in a notebook.")

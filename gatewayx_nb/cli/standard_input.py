@@ -1,0 +1,44 @@
+"""Text that is piped into a command."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+from gatewayx_nb.errors import UsageError
+
+_MAX_BYTES = 64 << 20
+
+
+def has_piped_text() -> bool:
+    """Return whether standard input is a pipe or a file, and not a terminal or ``/dev/null``."""
+    if sys.stdin is None:  # closed by the parent process
+        return False
+    try:
+        mode = os.fstat(sys.stdin.fileno()).st_mode
+    except (OSError, ValueError):  # replaced by an object without a file
+        return False
+    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
+
+
+def piped_text() -> str:
+    """Return the text on standard input, without line breaks at its end.
+
+    Raises:
+        UsageError: If it is not UTF-8, or larger than 64 MiB.
+    """
+    if sys.stdin is None:
+        return ""
+    data = sys.stdin.buffer.read(_MAX_BYTES + 1)
+    if len(data) > _MAX_BYTES:
+        raise UsageError(
+            f"standard input has more than {_MAX_BYTES >> 20} MiB.", hint="Pipe in less text."
+        )
+    try:
+        return data.decode("utf-8-sig").rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"standard input is not text in UTF-8: byte {error.start:,} is invalid.",
+            hint="Convert it, for example with `iconv -t UTF-8`; an image is `--image FILE`.",
+        ) from None

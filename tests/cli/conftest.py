@@ -1,0 +1,71 @@
+"""The command line, run in this process or in a process of its own."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from gatewayx_nb.cli import main
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Result:
+    """What a command line has written, and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(project, monkeypatch, capsys):
+    """Return a function that runs a line in this process, in the folder of a project."""
+    monkeypatch.chdir(project.root)
+
+    def run(*words: str) -> Result:
+        status = main(words)
+        captured = capsys.readouterr()
+        return Result(status, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def start(project):
+    """Return a function that starts a process with a line; the processes end with the test."""
+    started = []
+
+    def start(*words: str, **options) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gatewayx_nb", *words],
+            **{"cwd": project.root, "stdin": subprocess.DEVNULL, **_PIPES, **options},
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+_PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
+
+@pytest.fixture
+def shell(start):
+    """Return a function that runs a line in a process, with text on standard input."""
+
+    def shell(*words: str, text: bytes | None = None, **options) -> Result:
+        options |= {} if text is None else {"stdin": subprocess.PIPE}
+        process = start(*words, **options)
+        out, err = process.communicate(text, timeout=120)
+        return Result(process.returncode, out.decode(), err.decode())
+
+    return shell
