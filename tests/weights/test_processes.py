@@ -77,8 +77,11 @@ def file_size(path: Path) -> int:
 
 
 def staging_files(row: Weights, pattern: str) -> list[Path]:
-    """Return the matching files in all staging folders."""
-    return list(row.path.parent.glob(f".staging-*/{pattern}"))
+    """Return the matching files in all staging folders, of which another may vanish meanwhile."""
+    try:
+        return list(row.path.parent.glob(f".staging-*/{pattern}"))
+    except FileNotFoundError:
+        return []
 
 
 def kill_process(process: subprocess.Popen[str]) -> None:
