@@ -179,3 +179,24 @@ def test_doctor_finds_a_problem(run, project):
     assert result.status == 1
     assert "problem" in result.out
     assert "gatewayx.toml" in result.out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"made-up-key-123456\n", ""),
+        (b"GATEWAYX_GROK_API_KEY=made-up-key-123456\n", "begins with 'GATEWAYX_GROK_API_KEY='"),
+        (b'"made-up-key-123456"\n', "begins with '\"'"),
+        (b"made-up-key-123456\nanother\n", "more than one line"),
+        (b"", "the key is empty"),
+        (None, "there is no terminal to ask for the key"),
+    ],
+)
+def test_a_key_may_be_piped_in(shell, project, text, message):
+    """Only a key is stored, and no message repeats it."""
+    result = shell("key", "set", "grok", text=text)
+    assert "made-up-key" not in result.out + result.err
+    stored = project.keys.read_text() if project.keys.exists() else ""
+    assert ("GATEWAYX_GROK_API_KEY=made-up-key-123456\n" in stored) == (not message)
+    assert result.status == (2 if message else 0)
+    assert message in result.err
