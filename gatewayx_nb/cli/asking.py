@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.calls import (
@@ -14,29 +12,28 @@ from gatewayx_nb.calls import (
     finish_note,
     reply_summary,
 )
-from gatewayx_nb.cli.key_guard import refuse_keys
+from gatewayx_nb.cli.call_line import (
+    call_options,
+    read_line,
+    recording,
+    refuse_unused,
+    unrecorded,
+)
 from gatewayx_nb.cli.standard_error import warn
 from gatewayx_nb.cli.standard_input import has_piped_text, piped_text
 from gatewayx_nb.commands import (
     LineParser,
     add_shell_options,
-    option_flags,
-    read_options,
-    typed_flags,
 )
 from gatewayx_nb.engine_pool import DryRun
 from gatewayx_nb.errors import GatewayError, RequestError, UsageError
-from gatewayx_nb.mcp_server import MCPServer
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from gatewayx_nb.calls import ReplyStream
-    from gatewayx_nb.cassettes import Cassette
     from gatewayx_nb.cli.shell_session import ShellSession
-    from gatewayx_nb.commands import Session
     from gatewayx_nb.engine_pool import EnginePool
     from gatewayx_nb.replies import Reply
 
@@ -49,10 +46,6 @@ _UNUSED = {
     "schema": ("no_stream",),
 }
 """The options that have no effect with another option."""
-
-_SERVER = "mcp:"
-
-_OPTION = re.compile(r"-\S")  # a dash and a space begin a Markdown list, which is a prompt
 
 _UNFINISHED_ESCAPE = re.compile(r"[\x1b\x90\x98\x9b\x9d-\x9f][^\x07\x1b]{0,200}\Z")
 """The end of a chunk that may be the beginning of an escape sequence."""
@@ -112,69 +105,6 @@ def ask(session: ShellSession, words: Sequence[str]) -> int:
     return status or unrecorded(cassette)
 
 
-def read_line(
-    session: Session, parser: LineParser, words: Sequence[str]
-) -> tuple[argparse.Namespace, list[str]]:
-    """Parse a line whose options may be anywhere; return them, and the words after the first.
-
-    Raises:
-        UsageError: If an option is invalid or a key, or there is no first word.
-    """
-    options: list[str] = []
-    others: list[str] = []
-    remaining = iter(words)
-    for word in remaining:
-        if word == "--":
-            others += remaining
-        elif not _OPTION.match(word):
-            others.append(word)
-        else:
-            options.append(word)
-            if parser.takes_value(word):
-                options += [value for _, value in zip([word], remaining, strict=False)]
-    if not others:
-        first = next(each.metavar for each in parser.actions if not each.option_strings)
-        raise parser.usage_error(f"`{parser.prog}` needs {first}.")
-    refuse_keys(session, [*options, others[0]])
-    # The first word is passed after the options, and the others are not parsed.
-    return parser.read_words([*options, "--", others[0]]), others[1:]
-
-
-def refuse_unused(
-    parser: LineParser, args: argparse.Namespace, option: str, unused: Sequence[str]
-) -> None:
-    """Refuse options that have no effect with another option.
-
-    Raises:
-        UsageError: If one was typed.
-    """
-    flags = option_flags(parser)
-    for other in unused if getattr(args, option) else ():
-        if getattr(args, other) not in (None, False, []):
-            raise UsageError(
-                f"`{flags[other]}` has no effect with `{flags[option]}`.", hint="Omit one of them."
-            )
-
-
-def call_options(
-    parser: LineParser, args: argparse.Namespace, words: Sequence[str]
-) -> dict[str, Any]:
-    """Return the options of the call.
-
-    Raises:
-        UsageError: If a value is invalid.
-    """
-    flags = {**option_flags(parser), **typed_flags(parser, words)}
-    options = read_options(args, flags, _read_value, ("chat", "images", "schema", "tools"))
-    if paths := getattr(args, "images", None):  # a map has no images
-        options["images"] = [_checked_image(path) for path in paths]
-    if args.schema:
-        options["schema"] = _schema(args.schema)
-    if args.tools:
-        options["tools"] = list(map(_server, args.tools))
-    return options
-
-
 def _prompt(session: ShellSession, reference: str, words: Sequence[str]) -> str:
     """Return the prompt, with the text that is piped in below it."""
     if not words and any(character.isspace() for character in reference):
@@ -201,70 +131,6 @@ def _prompt(session: ShellSession, reference: str, words: Sequence[str]) -> str:
             topic="no-prompt",
         )
     return prompt
-
-
-def _read_value(text: str, parse: Callable[[str], Any]) -> Any:  # noqa: ANN401 - any value
-    try:
-        return parse(text)
-    except ValueError:
-        return text  # the option's check reports an invalid type
-
-
-def _checked_image(path: str) -> str:
-    if "://" in path or Path(path).expanduser().is_file():
-        return path
-    raise UsageError(f"`--image`: there is no file {path!r}.", hint="Check the path.")
-
-
-def _schema(path: str) -> object:
-    """Return the JSON Schema in a file.
-
-    Raises:
-        UsageError: If the file cannot be read or is not a JSON object.
-    """
-    try:
-        schema = json.loads(Path(path).expanduser().read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        reason = getattr(error, "strerror", None) or f"it is not JSON ({error})"
-        raise UsageError(
-            f"`--schema {path}` cannot be read: {reason}.", hint="Check the file."
-        ) from None
-    if not isinstance(schema, dict):
-        raise UsageError(
-            f"`--schema {path}` must contain a JSON object.",
-            hint='For example, `{"type": "object", "properties": {"city": {"type": "string"}}}`.',
-        )
-    return schema
-
-
-def _server(name: str) -> MCPServer:
-    if not name.startswith(_SERVER):
-        raise UsageError(
-            f"`--tools` must be `{_SERVER}NAME` in a shell, got {name!r}.",
-            hint="NAME is an MCP server in the settings, `[mcp.NAME]`; functions need a notebook.",
-        )
-    return MCPServer(name.removeprefix(_SERVER))
-
-
-@contextlib.contextmanager
-def recording(pool: EnginePool, path: str | None) -> Iterator[Cassette | None]:
-    """Use a cassette in the ``with`` block, if there is a path.
-
-    Raises:
-        UsageError: If the path is empty, as that of a variable that is not set.
-    """
-    if path is None:
-        yield None
-        return
-    if not path.strip():
-        raise UsageError("`--cassette` needs a file, got an empty text.", hint="Name the file.")
-    with pool.cassette(path) as cassette:
-        yield cassette
-
-
-def unrecorded(cassette: Cassette | None) -> int:
-    """Return the exit status for a cassette, which is 1 if it could not be written."""
-    return 1 if cassette is not None and cassette.problem else 0
 
 
 def _stream(pool: EnginePool, prompt: str, reference: str, options: dict[str, Any]) -> Reply:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.batch import default_view
-from gatewayx_nb.cli.asking import (
+from gatewayx_nb.cli.call_line import (
     call_options,
     read_line,
     recording,

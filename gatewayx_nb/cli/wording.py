@@ -47,8 +47,20 @@ def _omit_param(param: str, known: str) -> str:
     return f"Omit `-p {param}=…`" + (f"; valid: {known}." if known else ".")
 
 
+_SAME_AS_IN_A_SCRIPT = (
+    "advice",
+    "cancel_job",
+    "install",
+    "install_package",
+    "list_chats",
+    "list_jobs",
+    "record_without_variable",
+    "set_base_url",
+)
+"""Actions that name no command, or that only a notebook or a script has."""
+
 SHELL: Wording = {
-    **hints.SCRIPT_WORDING,
+    **{action: hints.SCRIPT_WORDING[action] for action in _SAME_AS_IN_A_SCRIPT},
     "show_help": "More: `gatewayx help {topic}`",
     "set_key": "Run `gatewayx key set {engine}`.",
     "set_key_for_user": "Run `gatewayx key set {engine} --user`.",

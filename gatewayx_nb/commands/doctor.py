@@ -45,7 +45,7 @@ def doctor(session: Session, _: argparse.Namespace) -> Table[Check]:
     """Check the installation, the project, the keys, the models and the files."""
     checks = list(_checks(session))
     problems = sum(not check.ok for check in checks)
-    verdict = f"{problems} of {len(checks)} need attention." if problems else "Everything works."
+    verdict = f"{problems} of {len(checks)} need attention." if problems else "No problems found."
     return Table(checks, _COLUMNS, [verdict])
 
 

@@ -1,6 +1,7 @@
 """The command line, run in this process or in a process of its own."""
 
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -53,6 +54,28 @@ def start(project):
     for process in started:
         process.kill()
         process.communicate()
+
+
+@pytest.fixture
+def bash(project):
+    """Return a function that runs a script in bash, in which `gatewayx` is this program."""
+    python = shlex.quote(sys.executable)
+    functions = f'gatewayx() {{ {python} -m gatewayx_nb "$@"; }}\npython() {{ {python} "$@"; }}\n'
+
+    def bash(script: str, *, stderr: int = subprocess.PIPE) -> Result:
+        process = subprocess.run(
+            ["bash", "-c", functions + script],
+            cwd=project.root,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            check=False,
+            timeout=300,
+        )
+        return Result(process.returncode, process.stdout.decode(), (process.stderr or b"").decode())
+
+    return bash
 
 
 _PIPES = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

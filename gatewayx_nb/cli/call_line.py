@@ -1,0 +1,153 @@
+"""What the lines of ``ask`` and ``map`` share: options in any place, values and a cassette."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.cli.key_guard import refuse_keys
+from gatewayx_nb.commands import LineParser, option_flags, read_options, typed_flags
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.mcp_server import MCPServer
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Iterator, Sequence
+
+    from gatewayx_nb.cassettes import Cassette
+    from gatewayx_nb.commands import Session
+    from gatewayx_nb.engine_pool import EnginePool
+
+_SERVER = "mcp:"
+
+_OPTION = re.compile(r"-\S")  # a dash and a space begin a Markdown list, which is a prompt
+
+
+def read_line(
+    session: Session, parser: LineParser, words: Sequence[str]
+) -> tuple[argparse.Namespace, list[str]]:
+    """Parse a line whose options may be anywhere; return them, and the words after the first.
+
+    Raises:
+        UsageError: If an option is invalid or a key, or there is no first word.
+    """
+    options: list[str] = []
+    others: list[str] = []
+    remaining = iter(words)
+    for word in remaining:
+        if word == "--":
+            others += remaining
+        elif not _OPTION.match(word):
+            others.append(word)
+        else:
+            options.append(word)
+            if parser.takes_value(word):
+                options += [value for _, value in zip([word], remaining, strict=False)]
+    if not others:
+        first = next(each.metavar for each in parser.actions if not each.option_strings)
+        raise parser.usage_error(f"`{parser.prog}` needs {first}.")
+    refuse_keys(session, [*options, others[0]])
+    # The first word is passed after the options, and the others are not parsed.
+    return parser.read_words([*options, "--", others[0]]), others[1:]
+
+
+def refuse_unused(
+    parser: LineParser, args: argparse.Namespace, option: str, unused: Sequence[str]
+) -> None:
+    """Refuse options that have no effect with another option.
+
+    Raises:
+        UsageError: If one was typed.
+    """
+    flags = option_flags(parser)
+    for other in unused if getattr(args, option) else ():
+        if getattr(args, other) not in (None, False, []):
+            raise UsageError(
+                f"`{flags[other]}` has no effect with `{flags[option]}`.", hint="Omit one of them."
+            )
+
+
+def call_options(
+    parser: LineParser, args: argparse.Namespace, words: Sequence[str]
+) -> dict[str, Any]:
+    """Return the options of the call.
+
+    Raises:
+        UsageError: If a value is invalid.
+    """
+    flags = {**option_flags(parser), **typed_flags(parser, words)}
+    options = read_options(args, flags, _read_value, ("chat", "images", "schema", "tools"))
+    if paths := getattr(args, "images", None):  # a map has no images
+        options["images"] = [_checked_image(path) for path in paths]
+    if args.schema:
+        options["schema"] = _schema(args.schema)
+    if args.tools:
+        options["tools"] = list(map(_server, args.tools))
+    return options
+
+
+@contextlib.contextmanager
+def recording(pool: EnginePool, path: str | None) -> Iterator[Cassette | None]:
+    """Use a cassette in the ``with`` block, if there is a path.
+
+    Raises:
+        UsageError: If the path is empty, as that of a variable that is not set.
+    """
+    if path is None:
+        yield None
+        return
+    if not path.strip():
+        raise UsageError("`--cassette` needs a file, got an empty text.", hint="Name the file.")
+    with pool.cassette(path) as cassette:
+        yield cassette
+
+
+def unrecorded(cassette: Cassette | None) -> int:
+    """Return the exit status for a cassette, which is 1 if it could not be written."""
+    return 1 if cassette is not None and cassette.problem else 0
+
+
+def _read_value(text: str, parse: Callable[[str], Any]) -> Any:  # noqa: ANN401 - any value
+    try:
+        return parse(text)
+    except ValueError:
+        return text  # the option's check reports an invalid type
+
+
+def _checked_image(path: str) -> str:
+    if "://" in path or Path(path).expanduser().is_file():
+        return path
+    raise UsageError(f"`--image`: there is no file {path!r}.", hint="Check the path.")
+
+
+def _schema(path: str) -> object:
+    """Return the JSON Schema in a file.
+
+    Raises:
+        UsageError: If the file cannot be read or is not a JSON object.
+    """
+    try:
+        schema = json.loads(Path(path).expanduser().read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or f"it is not JSON ({error})"
+        raise UsageError(
+            f"`--schema {path}` cannot be read: {reason}.", hint="Check the file."
+        ) from None
+    if not isinstance(schema, dict):
+        raise UsageError(
+            f"`--schema {path}` must contain a JSON object.",
+            hint='For example, `{"type": "object", "properties": {"city": {"type": "string"}}}`.',
+        )
+    return schema
+
+
+def _server(name: str) -> MCPServer:
+    if not name.startswith(_SERVER):
+        raise UsageError(
+            f"`--tools` must be `{_SERVER}NAME` in a shell, got {name!r}.",
+            hint="NAME is an MCP server in the settings, `[mcp.NAME]`; functions need a notebook.",
+        )
+    return MCPServer(name.removeprefix(_SERVER))
