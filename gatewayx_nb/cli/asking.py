@@ -179,7 +179,7 @@ def _finish(reply: Reply, *, is_quiet: bool) -> int:
             warn(f"{reply.engine} has answered instead of {reply.fallback_from}.")
     if reply.finish_reason == "stop" and not reply.tool_calls:
         return 0
-    reason = finish_note(reply) or "the provider gives no known reason for its end"
+    reason = finish_note(reply) or "it ended for an unknown reason"
     warn(f"the answer is incomplete: {plain(reason)}.")
     return 1
 
