@@ -8,6 +8,11 @@ function isPlain(event) {
   return plain && !held && !event.target.matches(":read-write");
 }
 
+// Send the text of a field to the kernel, which ignores it if it has not changed.
+function sendText(field) {
+  field.dispatchEvent(new Event("change", { bubbles: true }));
+}
+
 // A page that was not loaded securely, such as over http from another machine, has no `clipboard`.
 async function copy(element) {
   const text = element?.textContent ?? "";
@@ -36,9 +41,13 @@ export default {
       }
       event.preventDefault();
       event.stopImmediatePropagation();
-      // This sends the text typed last to the kernel before the key.
-      event.target.dispatchEvent(new Event("change", { bubbles: true }));
+      sendText(event.target);
       model.send({ press: runs ? "run" : "stop" });
+    };
+    // When a field loses the focus, a browser fires no "change" if the text is what it was when the
+    // field got the focus, although another text may have been sent by a key since.
+    const onLeave = (event) => {
+      if (inside(event) && event.target.matches(":read-write")) sendText(event.target);
     };
     const onClick = (event) => {
       const button = event.target.closest?.(".gatewayx-copy");
@@ -49,10 +58,12 @@ export default {
     window.addEventListener("click", onClick, true);
     window.addEventListener("pointerdown", onUse, true);
     window.addEventListener("keydown", onKey, true);
+    window.addEventListener("focusout", onLeave, true);
     return () => {
       window.removeEventListener("click", onClick, true);
       window.removeEventListener("pointerdown", onUse, true);
       window.removeEventListener("keydown", onKey, true);
+      window.removeEventListener("focusout", onLeave, true);
     };
   },
 };

@@ -102,6 +102,7 @@ def test_json_is_indented_and_collapsible(page):
 
 def test_reasoning_is_collapsed_above_the_answer(page):
     """Reasoning is collapsed above the answer; a click shows it as plain text."""
+    page.run(JSON_INDEX)
     output = page.output(JSON_INDEX)
     reasoning = output.get_by_text("I think of **this**.")
 

@@ -256,6 +256,7 @@ def test_several_answers_are_side_by_side(page):
 
 def test_columns_of_the_last_row_do_not_stretch(page):
     """A single column in the last row is as wide as the columns above it."""
+    page.run(COLUMNS_INDEX)
     page.tab.set_viewport_size({"width": 900, "height": 1400})
     try:
         columns = page.output(COLUMNS_INDEX).locator(".gatewayx-column")
@@ -301,6 +302,8 @@ def first_column_top(columns):
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 def test_text_has_enough_contrast_in_every_theme(page, theme):
     """In every theme, text has the contrast that WCAG requires, and the summary line at least 3."""
+    page.run(MARKDOWN_INDEX)
+    page.run(COLUMNS_INDEX)
     page.command("apputils:change-theme", theme=theme)
     page.tab.locator(f"body[data-jp-theme-name='{theme}']").wait_for(state="attached")
 
