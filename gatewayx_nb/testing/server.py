@@ -48,6 +48,12 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 
+_STEPS_TO_START = 4
+"""Iterations of the event loop from an accepted connection to the start of its handler.
+
+asyncio never closes a connection whose server is closed, or whose task is cancelled, before that.
+"""
+
 
 class Server:
     """A server that plays scripts on a loopback port, in its own thread.
@@ -98,6 +104,9 @@ class Server:
         self.port = server.sockets[0].getsockname()[1]
         self._listening.set()
         await self._stop.wait()
+        self._loop.remove_reader(server.sockets[0])
+        for _ in range(_STEPS_TO_START):
+            await asyncio.sleep(0)
         server.close()
         connections = asyncio.all_tasks() - {asyncio.current_task()}
         for connection in connections:

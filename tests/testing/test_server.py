@@ -1,3 +1,4 @@
+import gc
 import json
 import socket
 
@@ -10,6 +11,7 @@ from gatewayx_nb.testing import (
     Send,
     Server,
     Split,
+    Stall,
     html,
     reply,
     stream,
@@ -59,6 +61,17 @@ def test_a_reset_resets_the_connection():
     """The step `Reset` resets the connection instead of closing it."""
     with Server([Reset()]) as server, pytest.raises(ConnectionResetError):
         _request_blocks(server)
+
+
+def test_a_server_closes_connections_that_arrive_while_it_stops():
+    """A server that stops closes all sockets it has accepted, also those of the last moment."""
+    for _ in range(50):
+        with Server([Stall()]) as server:
+            peers = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(5)]
+        for peer in peers:
+            peer.close()
+        # An open socket is an error here, a `ResourceWarning`.
+        gc.collect()
 
 
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
