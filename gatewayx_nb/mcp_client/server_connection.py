@@ -18,7 +18,7 @@ from gatewayx_nb.text import plain, shorten
 from gatewayx_nb.transport import ForbiddenAddressError, sdk_client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
     from gatewayx_nb.mcp_client.declarations import MCPTool
     from gatewayx_nb.mcp_client.launch import Launch
@@ -128,21 +128,26 @@ class ServerConnection:
         client = await self._connected(mask)
         types = _import_sdk(self.launch.name).types
         params = types.CallToolRequestParams(name=tool, arguments=arguments)
-        async with self._errors(mask), self._note_cancellation():
-            # `client.call_tool` would also validate the result with the server's schema, whose
-            # regular expressions could block the process.
-            return await client.session.send_request(
-                types.CallToolRequest(params=params), types.CallToolResult
-            )
+        # `client.call_tool` would also validate the result with the server's schema, whose
+        # regular expressions could block the process.
+        request = client.session.send_request(
+            types.CallToolRequest(params=params), types.CallToolResult
+        )
+        async with self._errors(mask):
+            return await self._noting_cancellation(request)
 
-    @contextlib.asynccontextmanager
-    async def _note_cancellation(self) -> AsyncIterator[None]:
-        """Note that a call was stopped: the server is notified, but may be busy and not answer."""
+    async def _noting_cancellation(self, request: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
+        """Await a request; if it is stopped, note that the server may still be busy with it."""
+        task = asyncio.create_task(request)
         try:
-            yield
+            await asyncio.wait([task])
         except asyncio.CancelledError:
+            # The SDK takes some time to notify the server. A next call must not overtake the note.
             self._may_be_busy = True
+            task.cancel()
+            await asyncio.wait([task])
             raise
+        return task.result()
 
     async def _check_if_busy(self, client: asyncio.Future[Any]) -> None:
         """Mark the connection as broken if the server is still busy with a stopped call."""

@@ -1,5 +1,6 @@
 """Tool calls of servers that are processes: results, errors and the end of a server."""
 
+import asyncio
 import os
 import time
 
@@ -315,6 +316,23 @@ def test_a_server_that_is_busy_with_a_stopped_call_is_started_again(project, use
 
         assert "took longer than 3 s" in echo("sleep").error
         assert echo("hi").sent == "hi"
+
+
+def test_a_call_right_after_a_stopped_one_restarts_a_busy_server(pool, call):
+    """The next call does not wait for a busy server, even if it follows at once."""
+    call(raw("plain"), "raw__echo", '{"text": "hi"}')
+    (connection,) = pool._servers._connections.values()
+
+    async def stop_and_call():
+        stopped = asyncio.create_task(connection.call("echo", {"text": "sleep"}, str))
+        await asyncio.sleep(0.5)  # the server has received the call
+        stopped.cancel()
+        await asyncio.sleep(0)
+        await connection.list_tools(str)  # every call of a model begins with the list
+        return await connection.call("echo", {"text": "again"}, str)
+
+    result = asyncio.run(pool._servers._run(stop_and_call()))
+    assert result.content[0].text == "again"
 
 
 def test_a_model_without_tools_is_refused_before_a_server_starts(pool):
