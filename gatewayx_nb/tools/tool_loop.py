@@ -228,14 +228,7 @@ class ToolLoop:
         if not reply.tool_calls or reply.finish_reason == "length":
             return False
         self._text_before = self._partial.begin_tools()
-        calls = [
-            replace(
-                call,
-                name=self._redact(call.name),
-                arguments=redact_json(call.arguments, self._redact),
-            )
-            for call in reply.tool_calls
-        ]
+        calls = [self._masked(call) for call in reply.tool_calls]
         message = _answer_message(reply, calls)
         # The author of the cassette may have put instructions or function calls into the replies.
         if reply.replayed and not self._host.runs_recorded_calls:
@@ -245,6 +238,14 @@ class ToolLoop:
             results = await self._run_calls(calls)
         self._messages += (message, Message("tool", results))
         return True
+
+    def _masked(self, call: ToolCall) -> ToolCall:
+        """Return a call without keys of the pool."""
+        name = self._redact(call.name)
+        arguments = redact_json(call.arguments, self._redact)
+        if (name, arguments) == (call.name, call.arguments):
+            return call
+        return replace(call, name=name, arguments=arguments)
 
     async def _run_calls(self, calls: Sequence[ToolCall]) -> list[ToolResult]:
         """Run the calls of a turn, and return their results in the same order."""
@@ -316,8 +317,9 @@ class ToolLoop:
 
     def _add_step(self, step: Step, *, is_first: bool) -> None:
         """Add a step; the first step of a turn has the text before the calls."""
-        text = self._text_before if is_first else ""
-        self._partial.steps.append(replace(step, text=text))
+        if is_first and self._text_before:
+            step = replace(step, text=self._text_before)
+        self._partial.steps.append(step)
 
     def closed_error(self) -> TransportError:
         """Return the error to raise if the pool is closed during the call."""

@@ -45,6 +45,10 @@ class Outcome:
     step: Step
     parts: tuple[str | Image, ...]
 
+    def after(self, seconds: float) -> Outcome:
+        """Return the outcome with the duration of the function."""
+        return Outcome(replace(self.step, seconds=seconds), self.parts)
+
     @property
     def result(self) -> ToolResult:
         """The result."""
@@ -90,15 +94,15 @@ class ToolRunner:
         """
         started = time.monotonic()
         tool = self._tools.get(step.call.name)
-        if tool is not None:
-            step = replace(step, outside=tool.outside)
+        if tool is not None and tool.outside:
+            step = replace(step, outside=True)
         try:
             done = await (self._call(tool, step) if tool else self._refuse_name(step))
         except RefusedError as error:
             done = _failed(step, self._redact(str(error)))
         if step.outside:
             self._approval.risk = OUTSIDE_RESULT
-        return replace(done, step=replace(done.step, seconds=time.monotonic() - started))
+        return done.after(time.monotonic() - started)
 
     def count_concurrent(self, calls: Iterable[ToolCall]) -> int:
         """Return how many of the first calls may run at the same time.
@@ -122,7 +126,7 @@ class ToolRunner:
             step = replace(step, outside=True)
             self._approval.risk = OUTSIDE_RESULT
         done = self._finished(step, dict(step.arguments), "you", value)
-        return replace(done, step=replace(done.step, seconds=0.0))
+        return done.after(0.0)
 
     def close(self) -> None:
         """Stop the event loop of asynchronous tools."""
@@ -233,21 +237,21 @@ class ToolRunner:
         Raises:
             KeyboardInterrupt: If the user stopped the function.
         """
-        step = replace(step, arguments=arguments, allowed_by=allowed_by)
+        finish = partial(replace, step, arguments=arguments, allowed_by=allowed_by)
         if isinstance(outcome, _Raised):
-            return _failed(step, self._redact(error_text(outcome.error)))
+            return _failed(finish(), self._redact(error_text(outcome.error)))
         try:
             parts = to_parts(outcome)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - converting a value runs its code
             text = str(error) if isinstance(error, ValueError) else error_text(error)
-            return _failed(step, self._redact(text))
+            return _failed(finish(), self._redact(text))
         if any(self._has_key(part) for part in parts):
-            return _failed(step, "the result contains a key and was withheld")
+            return _failed(finish(), "the result contains a key and was withheld")
         texts = "\n\n".join(part for part in parts if isinstance(part, str))
         kept = outcome if self._keeps_results else None
-        return Outcome(replace(step, result=kept, sent=texts), parts)
+        return Outcome(finish(result=kept, sent=texts), parts)
 
     def _has_key(self, part: str | Image) -> bool:
         text = part if isinstance(part, str) else _text_in(part.data)
