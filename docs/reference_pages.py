@@ -48,6 +48,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("Table", "EngineStatus", "EngineHealth", "ModelInfo", "ModelUsage", "UsageTotals"),
         "LedgerEntry",
     ),
+    "Other libraries": ("serve", "NotebookServer"),
     "MCP servers": ("MCPServer", "MCPServerStatus", "MCPTool"),
     "Recording": ("Cassette",),
     "Hints": ("Hint",),

@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Carried, Message, ModelInfo, ToolCall, ToolResult
     from gatewayx_nb.model_registry import EngineStatus
     from gatewayx_nb.replies import Chunk, Citation, Logprob, RateLimits, Reply, Usage
+    from gatewayx_nb.server import NotebookServer, serve
     from gatewayx_nb.storage import LedgerEntry, UsageTotals
     from gatewayx_nb.tool_steps import Step
     from gatewayx_nb.weights import pull
@@ -135,6 +136,7 @@ __all__ = [
     "ModelInfo",
     "ModelNotFoundError",
     "ModelUsage",
+    "NotebookServer",
     "ProviderError",
     "QuotaError",
     "RateLimitError",
@@ -185,6 +187,7 @@ __all__ = [
     "pull",
     "reload",
     "resume",
+    "serve",
     "status",
     "stream",
     "submit",
@@ -239,6 +242,7 @@ _MODULES = {
     "model_registry": ["EngineStatus"],
     "replies": ["Chunk", "Citation", "Logprob", "RateLimits", "Reply", "Usage"],
     "storage": ["LedgerEntry", "UsageTotals"],
+    "server": ["NotebookServer", "serve"],
     "tool_steps": ["Step"],
     "weights": ["pull"],
     "widgets": ["compare_view", "picker"],

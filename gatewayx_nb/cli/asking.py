@@ -15,7 +15,6 @@ from gatewayx_nb.calls import (
 from gatewayx_nb.cli.call_line import (
     call_options,
     read_line,
-    recording,
     refuse_unused,
     unrecorded,
 )
@@ -24,6 +23,7 @@ from gatewayx_nb.cli.standard_input import has_piped_text, piped_text
 from gatewayx_nb.commands import (
     LineParser,
     add_shell_options,
+    recording,
 )
 from gatewayx_nb.engine_pool import DryRun
 from gatewayx_nb.errors import GatewayError, RequestError, UsageError

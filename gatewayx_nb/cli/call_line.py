@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from pathlib import Path
@@ -15,11 +14,10 @@ from gatewayx_nb.mcp_server import MCPServer
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from gatewayx_nb.cassettes import Cassette
     from gatewayx_nb.commands import Session
-    from gatewayx_nb.engine_pool import EnginePool
 
 _SERVER = "mcp:"
 
@@ -87,22 +85,6 @@ def call_options(
     if args.tools:
         options["tools"] = list(map(_server, args.tools))
     return options
-
-
-@contextlib.contextmanager
-def recording(pool: EnginePool, path: str | None) -> Iterator[Cassette | None]:
-    """Use a cassette in the ``with`` block, if there is a path.
-
-    Raises:
-        UsageError: If the path is empty, as that of a variable that is not set.
-    """
-    if path is None:
-        yield None
-        return
-    if not path.strip():
-        raise UsageError("`--cassette` needs a file, got an empty text.", hint="Name the file.")
-    with pool.cassette(path) as cassette:
-        yield cassette
 
 
 def unrecorded(cassette: Cassette | None) -> int:

@@ -10,13 +10,12 @@ from gatewayx_nb.batch import default_view
 from gatewayx_nb.cli.call_line import (
     call_options,
     read_line,
-    recording,
     refuse_unused,
     unrecorded,
 )
 from gatewayx_nb.cli.row_files import check_format, read_rows_file, write_rows_file
 from gatewayx_nb.cli.standard_error import warn
-from gatewayx_nb.commands import SHELL_COMMANDS
+from gatewayx_nb.commands import SHELL_COMMANDS, recording
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.files import display_path
 

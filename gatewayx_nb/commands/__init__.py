@@ -6,6 +6,7 @@ from gatewayx_nb.commands.call_options import (
     read_options,
     typed_flags,
 )
+from gatewayx_nb.commands.cassette import recording
 from gatewayx_nb.commands.command import Command, FailedCell, Session
 from gatewayx_nb.commands.dispatch import (
     COMMANDS,
@@ -35,6 +36,7 @@ __all__ = [
     "help_topics",
     "option_flags",
     "read_options",
+    "recording",
     "run",
     "typed_flags",
     "typed_key_error",

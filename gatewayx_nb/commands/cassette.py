@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 import shlex
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.cassettes import Cassette, Mode, PruneReport
     from gatewayx_nb.commands.command import Session
     from gatewayx_nb.commands.line_parser import LineParser
+    from gatewayx_nb.engine_pool import EnginePool
 
 _MODE_SYNONYMS: Mapping[str, str] = {
     **dict.fromkeys(("stop", "close", "end", "none"), "off"),
@@ -243,3 +245,19 @@ def _default_path(session: Session) -> Path:
             hint=Hint("open_cassette", path="cassettes/NAME.jsonl", mode="auto"),
         )
     return notebook.parent / "cassettes" / f"{notebook.stem}.jsonl"
+
+
+@contextlib.contextmanager
+def recording(pool: EnginePool, path: str | None) -> Iterator[Cassette | None]:
+    """Use a cassette in the ``with`` block, if there is a path.
+
+    Raises:
+        UsageError: If the path is empty, as that of a variable that is not set.
+    """
+    if path is None:
+        yield None
+        return
+    if not path.strip():
+        raise UsageError("`--cassette` needs a file, got an empty text.", hint="Name the file.")
+    with pool.cassette(path) as cassette:
+        yield cassette

@@ -30,6 +30,7 @@ from gatewayx_nb.commands.notebook import (
     nest_arguments,
 )
 from gatewayx_nb.commands.project import init, new, new_arguments, pull, pull_arguments
+from gatewayx_nb.commands.serving import serve_alone, serve_arguments, serve_notebook
 from gatewayx_nb.commands.shell_completion import completion, completion_arguments
 from gatewayx_nb.commands.status import (
     health,
@@ -119,6 +120,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Models": ("status", "models", "use", "pull", "init", "new", "reload"),
     "Compare": ("compare",),
     "Record": ("cassette",),
+    "Serve": ("serve",),
     "Cost": ("usage", "history"),
     "Trouble": (
         "explain",
@@ -336,6 +338,14 @@ _TABLE = (
     Command("pull", "download a model that runs on this machine", pull, pull_arguments),
     Command("reload", "reload all files", reload, where="notebook"),
     Command("security", "show who can read keys and change code", security),
+    Command("serve", "serve other libraries in this notebook", serve_notebook, where="notebook"),
+    Command(
+        "serve",
+        "serve other programs in the formats of OpenAI and Anthropic",
+        serve_alone,
+        serve_arguments,
+        where="shell",
+    ),
     Command("settings", "show every setting, its value and what it means", settings),
     Command("status", "show every engine and what it needs", status, status_arguments),
     Command("tools", "list the MCP servers and their tools", tools, tools_arguments),

@@ -12,6 +12,7 @@ from gatewayx_nb.engine_pool.facade import EnginePool
 from gatewayx_nb.engine_pool.health import EngineHealth
 from gatewayx_nb.engine_pool.preview import CallPreview
 from gatewayx_nb.engine_pool.security import SecurityStatus
+from gatewayx_nb.engine_pool.token_estimates import estimate_request_tokens
 from gatewayx_nb.engine_pool.usage import ModelUsage
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "EnginePool",
     "ModelUsage",
     "SecurityStatus",
+    "estimate_request_tokens",
     "expect_changes",
     "pool",
     "rebuild",

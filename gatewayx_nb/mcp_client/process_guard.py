@@ -73,5 +73,5 @@ def _restore_signals() -> None:
 
 
 if __name__ == "__main__":
-    # `sys.exit` would flush the streams, which are closed: from Python 3.13 on, the status is 120.
+    # `sys.exit` would flush the streams, which are closed: from Python 3.12 on, the status is 120.
     os._exit(main())

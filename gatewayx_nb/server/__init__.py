@@ -14,11 +14,13 @@ from gatewayx_nb.hints import Hint
 
 try:
     from gatewayx_nb.server.app import app, build
+    from gatewayx_nb.server.notebook_server import NotebookServer, serve
+    from gatewayx_nb.server.standalone import serve_forever
 except ModuleNotFoundError as missing:
-    if missing.name is None or missing.name.partition(".")[0] != "starlette":
+    if missing.name is None or missing.name.partition(".")[0] not in ("starlette", "uvicorn"):
         raise
     raise ConfigError(
         "The server needs starlette, which is not installed.", hint=Hint("install", extra="server")
     ) from None
 
-__all__ = ["app", "build"]
+__all__ = ["NotebookServer", "app", "build", "serve", "serve_forever"]

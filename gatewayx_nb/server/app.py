@@ -1,11 +1,14 @@
-"""The application: routes and error handlers, all with JSON responses."""
+"""The application: its routes, who may use them, and what happens with errors."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
+import logging
 import os
-from pathlib import Path
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
 from starlette.applications import Starlette
@@ -15,87 +18,195 @@ from starlette.routing import Route
 
 from gatewayx_nb import engine_pool
 from gatewayx_nb.errors import GatewayError
-from gatewayx_nb.files import find_project, user_config_dir
-from gatewayx_nb.server.loopback import LoopbackOnly
-from gatewayx_nb.server.responses import error_response, json_response
+from gatewayx_nb.server.api_errors import NO_RETRY, describe, where
+from gatewayx_nb.server.chat_completions_api import ChatCompletions
+from gatewayx_nb.server.embeddings_api import embed, read_embedding_request
+from gatewayx_nb.server.hidden_paths import known_folders
+from gatewayx_nb.server.inference import ModelEndpoint, until_disconnected
+from gatewayx_nb.server.json_request import read_request
+from gatewayx_nb.server.json_response import error_response, json_response
+from gatewayx_nb.server.loopback import LoopbackOnly, PublicAccess
+from gatewayx_nb.server.messages_api import MessagesAPI, count_tokens
+from gatewayx_nb.server.model_list import describe_model, list_models
+from gatewayx_nb.server.responses_api import ResponsesAPI
+from gatewayx_nb.server.token import STATUS_PATHS, TokenRequired, stored_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
 
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from gatewayx_nb.engine_pool import EnginePool
 
+log = logging.getLogger(__name__)
 
-def build(pool: Callable[[], EnginePool]) -> Starlette:
+
+def build(
+    pool: Callable[[], EnginePool],
+    token: Callable[[], str],
+    lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]] | None = None,
+    *,
+    is_public: bool = False,
+) -> Starlette:
     """Build the application.
 
-    The routes are plain functions that run in threads, because the pool blocks. Each request checks
-    for changed files, so that engines are added and removed without a restart.
+    Each request checks for changed files, so that engines are added and removed without a restart.
 
     Args:
         pool: Returns the pool; called for each request.
+        token: Returns the token that requests to models must have.
+        lifespan: Surrounds the life of the server.
+        is_public: Whether other machines may connect; every path then needs the token.
     """
-
-    def engines(_: Request) -> Response:
-        rows = to_builtins(pool().status())
-        return json_response({"engines": rows}, hidden_folders=_known_folders(pool))
-
-    def security(_: Request) -> Response:
-        status = pool().security_status().to_json()
-        return json_response(status, hidden_folders=_known_folders(pool))
-
-    def gateway_error(_: Request, error: Exception) -> Response:
-        """Respond with the error and its fix; usually, a settings file is unreadable."""
-        assert isinstance(error, GatewayError)  # noqa: S101 - registered for this class
-        folders = _known_folders(pool)
-        return error_response(500, error.message, str(error.hint or ""), hidden_folders=folders)
-
+    routes = _Routes(pool)
     app = Starlette(
-        routes=[Route("/engines/status", engines), Route("/security/status", security)],
-        middleware=[Middleware(LoopbackOnly)],
+        routes=[
+            Route("/health", routes.health),
+            Route("/engines/status", routes.engines),
+            Route("/security/status", routes.security),
+            Route("/v1/models", routes.models),
+            Route("/v1/models/{name:path}", routes.model),
+            Route("/v1/embeddings", routes.embeddings, methods=["POST"]),
+            Route("/v1/chat/completions", ModelEndpoint(ChatCompletions(), pool), methods=["POST"]),
+            Route("/v1/responses", ModelEndpoint(ResponsesAPI(), pool), methods=["POST"]),
+            Route("/v1/messages", ModelEndpoint(MessagesAPI(), pool), methods=["POST"]),
+            Route("/v1/messages/count_tokens", routes.message_tokens, methods=["POST"]),
+        ],
+        middleware=[
+            Middleware(_UnexpectedErrors),
+            Middleware(PublicAccess if is_public else LoopbackOnly),
+            Middleware(TokenRequired, token, open_paths=() if is_public else STATUS_PATHS),
+        ],
         exception_handlers={
             HTTPException: _handle_http_error,
-            GatewayError: gateway_error,
-            Exception: _handle_unexpected_error,
+            GatewayError: routes.handle_gateway_error,
         },
+        lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # a redirect would not be JSON
     return app
 
 
-def _known_folders(pool: Callable[[], EnginePool]) -> set[str]:
-    """Return the folders of the project, the user, the environment and this package."""
-    roots = [Path.home(), Path(__file__).parents[2]]
-    env: Mapping[str, str] = os.environ
-    try:
-        config = pool().config
-        env, folders = config.env, config.config_dirs
-    except GatewayError:  # without valid settings, there is no pool
-        folders = (user_config_dir(env),)
-        with contextlib.suppress(GatewayError):
-            folders += tuple(filter(None, [find_project(env)]))
-    roots += [folder.root for folder in folders]
-    configured_folders = [
-        env.get("GATEWAYX_HOME", ""),
-        *env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep),
-    ]
-    roots += [Path(name).expanduser().absolute() for name in configured_folders if name]
-    forms = [form for root in roots for form in (str(root), os.path.realpath(root))]
-    return {form for form in forms if form != Path(form).anchor}
+class _Routes:
+    """The routes that call no model, and embeddings.
+
+    The plain functions run in threads, because they block.
+    """
+
+    def __init__(self, pool: Callable[[], EnginePool]) -> None:
+        self._pool = pool
+
+    def health(self, _: Request) -> Response:
+        """Respond that the server runs; no engine is checked."""
+        return json_response({"status": "ok"})
+
+    def engines(self, _: Request) -> Response:
+        """Respond with the status of the engines."""
+        rows = to_builtins(self._pool().status())
+        return json_response({"engines": rows}, hidden_folders=known_folders(self._pool))
+
+    def security(self, _: Request) -> Response:
+        """Respond with the sources of the keys, without any part of a key."""
+        status = self._pool().security_status().to_json()
+        return json_response(status, hidden_folders=known_folders(self._pool))
+
+    def models(self, request: Request) -> Response:
+        """Respond with the models that can be called."""
+        return json_response(list_models(self._pool(), anthropic=_is_anthropic(request)))
+
+    def model(self, request: Request) -> Response:
+        """Respond with one model."""
+        name = request.path_params["name"]
+        found = describe_model(self._pool(), name, anthropic=_is_anthropic(request))
+        return json_response(found)
+
+    async def embeddings(self, request: Request) -> Response:
+        """Respond with embeddings."""
+        wanted = await read_request(request.scope, request.receive, read_embedding_request)
+        answer: dict[str, Any] = {}
+
+        async def fill() -> None:
+            answer.update(await embed(self._pool(), wanted))
+
+        await until_disconnected(request.receive, fill())
+        return json_response(answer)
+
+    async def message_tokens(self, request: Request) -> Response:
+        """Respond with an estimate of the tokens in a request to the Messages API."""
+        body = await read_request(request.scope, request.receive, lambda fields: fields)
+        # Reading images and loading the engine's code take long.
+        tokens = await asyncio.to_thread(lambda: count_tokens(self._pool(), body))
+        return json_response({"input_tokens": tokens})
+
+    async def handle_gateway_error(self, request: Request, error: Exception) -> Response:
+        """Respond with the error and its fix."""
+        assert isinstance(error, GatewayError)  # noqa: S101 - registered for this class
+        folders = known_folders(self._pool)
+        described = describe(error)
+        content: dict[str, Any] = described.openai
+        if _is_anthropic(request):
+            content = described.anthropic
+        elif not request.url.path.startswith("/v1/"):
+            content = {"error": {"message": error.message, "hint": str(error.hint or "")}}
+        return json_response(content, described.status, described.headers, folders)
+
+
+def _is_anthropic(request: Request) -> bool:
+    is_only_anthropic = request.url.path.startswith("/v1/messages")
+    return is_only_anthropic or "anthropic-version" in request.headers
 
 
 def _handle_http_error(_: Request, error: Exception) -> Response:
-    """Respond to an unknown path or to a method other than GET."""
+    """Respond to an unknown path or to a method that the path does not have."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
-    return error_response(error.status_code, error.detail, headers=error.headers)
+    return error_response(
+        error.status_code, error.detail, headers={**(error.headers or {}), **NO_RETRY}
+    )
 
 
-def _handle_unexpected_error(_: Request, error: Exception) -> Response:
-    """Respond without the text of an unexpected error, which is in the server's log."""
-    # The text may contain a path or a key.
-    return error_response(500, f"{type(error).__name__}; see the server's log.")
+class _UnexpectedErrors:
+    """Middleware that responds to an unexpected error, and logs it without its text.
+
+    Starlette's own would pass the error on to the server, which logs it with its text, and so maybe
+    with a prompt or a key.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a connection."""
+        try:
+            await self._app(scope, receive, send)
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            log.error("A request failed: %s", where(error))  # noqa: TRY400 - without the text
+            described = describe(error)
+            response = error_response(500, described.message, headers=described.headers)
+            await response(scope, receive, send)
 
 
-app = build(engine_pool.pool)
+@functools.cache
+def stored_token_shown_once() -> str:
+    """Return the token of this machine's server; show it if it has just been made."""
+    token, is_new = stored_token(os.environ)
+    if is_new:
+        sys.stderr.write(f"The server's token, which is shown only now: {token!s}\n")
+    return token
+
+
+@contextlib.asynccontextmanager
+async def _with_token(_: Starlette) -> AsyncIterator[None]:
+    """Make the token at the start, so that it is shown before the first request."""
+    try:
+        stored_token_shown_once()
+    except GatewayError as error:  # the status can be read without a token
+        sys.stderr.write(f"{error}\n")
+    yield
+
+
+app = build(engine_pool.pool, stored_token_shown_once, lifespan=_with_token)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 from starlette.websockets import WebSocketClose
+from typing_extensions import override
 
-from gatewayx_nb.server.responses import error_response
+from gatewayx_nb.server.json_response import error_response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,33 +29,44 @@ _LOOPBACK_HOST = re.compile(_HOST, re.IGNORECASE)
 _LOOPBACK_ORIGIN = re.compile(rf"https?://{_HOST}", re.IGNORECASE)
 
 
-class LoopbackOnly:
-    """Middleware that refuses all requests from outside this machine before routing."""
+class PublicAccess:
+    """Middleware that refuses requests from pages of other origins before routing."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a connection or refuse it."""
-        refusal = None if scope["type"] == "lifespan" else _refusal(scope)
+        refusal = None if scope["type"] == "lifespan" else self._refusal(scope)
         app: ASGIApp = self._app
         if refusal is not None:
             app = WebSocketClose() if scope["type"] == "websocket" else refusal
         await app(scope, receive, send)
 
+    def _refusal(self, scope: Scope) -> Response | None:
+        """Return the response for a refused request, or ``None`` if it is admitted."""
+        origins = Headers(scope=scope).getlist("origin")
+        if not all(map(_LOOPBACK_ORIGIN.fullmatch, origins)):
+            return error_response(403, "Requests from pages of other origins are not allowed.")
+        return None
 
-def _refusal(scope: Scope) -> Response | None:
-    """Return the response for a refused request, or ``None`` if it is admitted."""
-    if not (_is_loopback(scope.get("server")) and _is_loopback(scope.get("client"))):
-        return error_response(403, "Only this machine is allowed.", "Bind the server to 127.0.0.1.")
-    headers = Headers(scope=scope)
-    hosts, origins = headers.getlist("host"), headers.getlist("origin")
-    # Two Host headers are invalid (RFC 9112), and servers disagree on which one to use.
-    if len(hosts) != 1 or not _LOOPBACK_HOST.fullmatch(hosts[0]):
-        return error_response(421, "Host must name this machine.", "Use 127.0.0.1 or localhost.")
-    if not all(map(_LOOPBACK_ORIGIN.fullmatch, origins)):
-        return error_response(403, "Requests from pages of other origins are not allowed.")
-    return None
+
+class LoopbackOnly(PublicAccess):
+    """Middleware that also refuses all requests from outside this machine."""
+
+    @override
+    def _refusal(self, scope: Scope) -> Response | None:
+        if not (_is_loopback(scope.get("server")) and _is_loopback(scope.get("client"))):
+            return error_response(
+                403, "Only this machine is allowed.", "Bind the server to 127.0.0.1."
+            )
+        hosts = Headers(scope=scope).getlist("host")
+        # Two Host headers are invalid (RFC 9112), and servers disagree on which one to use.
+        if len(hosts) != 1 or not _LOOPBACK_HOST.fullmatch(hosts[0]):
+            return error_response(
+                421, "Host must name this machine.", "Use 127.0.0.1 or localhost."
+            )
+        return super()._refusal(scope)
 
 
 def _is_loopback(end: Sequence[object] | None) -> bool:

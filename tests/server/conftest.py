@@ -1,24 +1,31 @@
-"""A Uvicorn server on loopback, and a client for it."""
+"""A Uvicorn server on loopback with a client for it, and the server of a notebook."""
 
+import contextlib
+import json
 import re
 import subprocess
 import sys
 from dataclasses import dataclass
 
 import httpx
+import openai
 import pytest
 
+from gatewayx_nb import EnginePool
+from gatewayx_nb.server import serve
 from tests.conftest import Project
 from tests.kernels import environment
 
 _URL_LINE = re.compile(r"running on (http://\S+)")
+_TOKEN_LINE = re.compile(r"token, which is shown only now: (\S+)")
 
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A running server, its project and a client that ignores proxies."""
+    """A running server, its project and a client that ignores proxies and has the token."""
 
     url: str
+    token: str
     project: Project
     client: httpx.Client
 
@@ -42,11 +49,45 @@ def server(tmp_path_factory):
         text=True,
     )
     try:
-        (url,) = next(
-            match.groups() for line in process.stderr if (match := _URL_LINE.search(line))
-        )
-        with httpx.Client(base_url=url, trust_env=False) as client:
-            yield RunningServer(url, project, client)
+        (token,) = _find(_TOKEN_LINE, process.stderr)
+        (url,) = _find(_URL_LINE, process.stderr)
+        headers = {"Authorization": f"Bearer {token}"}
+        with httpx.Client(base_url=url, trust_env=False, headers=headers) as client:
+            yield RunningServer(url, token, project, client)
     finally:
         process.terminate()
         process.communicate(timeout=20)
+
+
+def _find(pattern, lines):
+    """Return the groups of the first line that matches."""
+    return next(match.groups() for line in lines if (match := pattern.search(line)))
+
+
+@contextlib.contextmanager
+def serving(*engines, pool=None, **env):
+    """Serve a pool of engines, and yield the server."""
+    with contextlib.ExitStack() as stack:
+        pool = pool or stack.enter_context(EnginePool(env=env, engines=engines))
+        server = serve(pool)
+        stack.callback(server.close)
+        yield server
+
+
+@contextlib.contextmanager
+def openai_client(server):
+    """Yield a client of OpenAI's SDK, with its usual retries."""
+    # Without TLS, since reading the certificates takes most of the time of a test.
+    transport = openai.DefaultHttpxClient(trust_env=False, verify=False)
+    with openai.OpenAI(**server.openai, http_client=transport) as client:
+        yield client
+
+
+def post(server, path, body, token=None, **headers):
+    """Send a request and return the response, with the whole body of a stream."""
+    headers = {"Authorization": f"Bearer {token or server.token}"} | headers
+    with httpx.Client(base_url=server.url, trust_env=False, verify=False) as client:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return client.post(
+            path, content=content, headers={"content-type": "application/json"} | headers
+        )

@@ -21,12 +21,13 @@ from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import EngineLoadError
 from gatewayx_nb.files import quoted_path
 from gatewayx_nb.model_registry import EngineStatus
-from gatewayx_nb.server.responses import json_response
+from gatewayx_nb.server.json_response import json_response
 from tests.conftest import Project
 from tests.kernels import environment
 from tests.schemas import schema
 
 CANARY = "canary-5f0c1e7a9b3d"
+TOKEN = "gx-0123456789abcdef0123456789"
 PAGE = Path(__file__).parents[2] / "docs" / "guides" / "status_over_http.md"
 
 
@@ -83,7 +84,7 @@ def test_changes_apply_without_a_restart(server):
 def test_the_commands_of_the_guide_work(server):
     """The curl commands of the guide work, with the port of this server."""
     lines = [line for line in PAGE.read_text().splitlines() if line.startswith("curl ")]
-    assert [line.split("/")[3] for line in lines] == ["engines", "security"]
+    assert [line.split("/")[3] for line in lines] == ["health", "engines", "security"]
 
     for line in lines:
         command = line.partition("#")[0].replace("http://127.0.0.1:3001", server.url)
@@ -100,7 +101,7 @@ def request_in_process(pool, path="/engines/status"):
 
     async def send():
         transport = httpx.ASGITransport(
-            package.build(pool), raise_app_exceptions=False, client=("127.0.0.1", 9)
+            package.build(pool, lambda: TOKEN), raise_app_exceptions=False, client=("127.0.0.1", 9)
         )
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             return await client.get(path)

@@ -2,7 +2,7 @@
 _gatewayx() {
   local current=${COMP_WORDS[COMP_CWORD]} words=
   if [ "$COMP_CWORD" -eq 1 ]; then
-    words="ask cassette completion doctor health help history init key keys map models new pull security settings status tools trust use"
+    words="ask cassette completion doctor health help history init key keys map models new pull security serve settings status tools trust use"
   else
     case ${COMP_WORDS[1]} in
       ask) words="--system --temperature --max-tokens --effort --image --param --timeout --allow-unpriced --tools --max-cost --fresh --renew --fallback --schema --cassette --json --no-stream --dry-run --quiet --help" ;;
@@ -13,6 +13,7 @@ _gatewayx() {
       models) words="--live" ;;
       new) words="--url --package" ;;
       pull) words="--from --remove" ;;
+      serve) words="--port --host --cassette" ;;
       trust) words="--show --revoke" ;;
     esac
     case ${COMP_WORDS[1]} in

@@ -72,6 +72,10 @@ complete -c gatewayx -n __fish_use_subcommand -f -a pull -d 'download a model th
 complete -c gatewayx -n '__fish_seen_subcommand_from pull' -l from
 complete -c gatewayx -n '__fish_seen_subcommand_from pull' -l remove
 complete -c gatewayx -n __fish_use_subcommand -f -a security -d 'show who can read keys and change code'
+complete -c gatewayx -n __fish_use_subcommand -f -a serve -d 'serve other programs in the formats of OpenAI and Anthropic'
+complete -c gatewayx -n '__fish_seen_subcommand_from serve' -l port
+complete -c gatewayx -n '__fish_seen_subcommand_from serve' -l host
+complete -c gatewayx -n '__fish_seen_subcommand_from serve' -l cassette
 complete -c gatewayx -n __fish_use_subcommand -f -a settings -d 'show every setting, its value and what it means'
 complete -c gatewayx -n __fish_use_subcommand -f -a status -d 'show every engine and what it needs'
 complete -c gatewayx -n __fish_use_subcommand -f -a tools -d 'list the MCP servers and their tools'

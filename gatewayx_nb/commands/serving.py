@@ -1,0 +1,52 @@
+"""The command ``serve``: in a notebook, a server on a thread; in a shell, a server alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from gatewayx_nb._lazy import attach
+from gatewayx_nb.calls import Note
+from gatewayx_nb.commands.cassette import recording
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from gatewayx_nb.commands.command import Session
+    from gatewayx_nb.commands.line_parser import LineParser
+    from gatewayx_nb.server import NotebookServer
+
+# The packages of the server are an extra.
+_server, _ = attach(
+    __name__, {"serve": "gatewayx_nb.server", "serve_forever": "gatewayx_nb.server"}
+)
+
+
+def serve_notebook(_: Session, __: argparse.Namespace) -> Note:
+    """Start a server for the other libraries of the notebook, unless it is running."""
+    serve = cast("Callable[[], NotebookServer]", _server("serve"))
+    return Note(
+        f"{serve()!r}",
+        "`gx.serve().openai` and `gx.serve().anthropic` are the arguments of a client, as in"
+        " `OpenAI(**gx.serve().openai)`.",
+    )
+
+
+def serve_alone(session: Session, args: argparse.Namespace) -> None:
+    """Serve until the user stops the command."""
+    with recording(session.pool, args.cassette):
+        serve_forever = cast("Callable[..., None]", _server("serve_forever"))
+        serve_forever(session.pool, args.host, args.port)
+
+
+def serve_arguments(parser: LineParser) -> None:
+    """Add the arguments of ``serve`` in a shell."""
+    add = parser.add_argument
+    add("--port", type=int, default=3001, metavar="N", help="the port, 3001 if omitted; 0 is any")
+    add(
+        "--host",
+        default="127.0.0.1",
+        metavar="ADDRESS",
+        help="the address, 127.0.0.1 if omitted; with another, other machines can connect",
+    )
+    add("--cassette", metavar="FILE", help="record the replies in this file, or replay them")

@@ -1,0 +1,144 @@
+"""The HTTP status, type and code of each error, as OpenAI's and Anthropic's APIs name them.
+
+Sources: https://platform.openai.com/docs/guides/error-codes and
+https://platform.claude.com/docs/en/api/errors
+"""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.errors import (
+    AuthenticationError,
+    BudgetError,
+    CassetteMissError,
+    ConfigError,
+    ContentFilterError,
+    ContextLengthError,
+    DeadlineError,
+    EngineLoadError,
+    EngineNotFoundError,
+    GatewayError,
+    MissingKeyError,
+    ModelNotFoundError,
+    QuotaError,
+    RateLimitError,
+    RequestError,
+    TrustError,
+    UnsupportedFeatureError,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NO_RETRY: Mapping[str, str] = {"x-should-retry": "false"}
+"""Header of every error: the pool has retried already, and the SDKs would call it three times."""
+
+_INVALID = "invalid_request_error"
+
+_ANTHROPIC_TYPES = {
+    400: _INVALID,
+    401: "authentication_error",
+    402: "billing_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    504: "timeout_error",
+}
+
+
+class RequestRefusedError(UsageError):
+    """A request is refused with an HTTP status of its own."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message, status=status)
+
+
+@dataclass(frozen=True, slots=True)
+class APIError:
+    """An error as the APIs describe it.
+
+    Attributes:
+        status: The HTTP status.
+        message: The message, with the hint.
+        type: OpenAI's type.
+        code: OpenAI's code; ``None`` if it has none.
+        param: The field of the request that is invalid; ``None`` if the error concerns no field.
+        retry_after: Seconds that the provider asks to wait.
+    """
+
+    status: int
+    message: str
+    type: str = _INVALID
+    code: str | None = None
+    param: str | None = None
+    retry_after: float | None = None
+
+    @property
+    def openai(self) -> dict[str, Any]:
+        """The body of an OpenAI error, which is also the data of its event in a stream."""
+        fields = {"type": self.type, "param": self.param, "code": self.code}
+        return {"error": {"message": self.message, **fields}}
+
+    @property
+    def anthropic(self) -> dict[str, Any]:
+        """The body of an Anthropic error, which is also the data of its event in a stream."""
+        kind = _ANTHROPIC_TYPES.get(self.status, "api_error" if self.status >= 500 else _INVALID)  # noqa: PLR2004
+        return {"type": "error", "error": {"type": kind, "message": self.message}}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of the response."""
+        wait = {} if self.retry_after is None else {"retry-after": f"{self.retry_after:.0f}"}
+        return {**NO_RETRY, **wait}
+
+
+# The first class that fits; a subclass precedes its base.
+_TABLE: tuple[tuple[type[GatewayError], int, str, str | None], ...] = (
+    (UsageError, 400, _INVALID, None),
+    (UnsupportedFeatureError, 400, _INVALID, "unsupported_feature"),
+    (EngineNotFoundError, 404, _INVALID, "model_not_found"),
+    (ModelNotFoundError, 404, _INVALID, "model_not_found"),
+    (EngineLoadError, 500, "server_error", "engine_not_loaded"),
+    (MissingKeyError, 403, "permission_error", "missing_key"),
+    (TrustError, 403, "permission_error", "untrusted"),
+    (ConfigError, 500, "server_error", "invalid_settings"),
+    # Clients retry other statuses, or take them for a wrong path.
+    (CassetteMissError, 422, _INVALID, "cassette_miss"),
+    (AuthenticationError, 401, "authentication_error", "invalid_api_key"),
+    (RateLimitError, 429, "rate_limit_error", "rate_limit_exceeded"),
+    (QuotaError, 429, "insufficient_quota", "insufficient_quota"),
+    (BudgetError, 402, "billing_error", "budget_exceeded"),
+    (ContextLengthError, 400, _INVALID, "context_length_exceeded"),
+    (ContentFilterError, 400, _INVALID, "content_filter"),
+    (DeadlineError, 504, "timeout_error", "deadline_exceeded"),
+    (RequestError, 502, "server_error", "provider_error"),
+)
+
+
+def describe(error: BaseException) -> APIError:
+    """Return the description of an error; the text of an unexpected one may contain anything."""
+    if isinstance(error, RequestRefusedError):
+        return APIError(error.status or 400, str(error))
+    for kind, status, name, code in _TABLE:
+        if isinstance(error, kind):
+            field = getattr(error, "field", None)
+            return APIError(status, str(error), name, code, field, error.retry_after)
+    if isinstance(error, GatewayError):
+        return APIError(500, str(error), "server_error")
+    return APIError(500, f"{type(error).__name__}; see the server's log.", "server_error")
+
+
+def where(error: BaseException) -> str:
+    """Return the class of an error and the line that raised it, for the log.
+
+    The text of the error is omitted, because it may contain a prompt or a key.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place}"

@@ -1,0 +1,89 @@
+"""OpenAI's API for embeddings.
+
+Source: https://platform.openai.com/docs/api-reference/embeddings
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.server.request_fields import InvalidFieldError
+
+if TYPE_CHECKING:
+    from gatewayx_nb.engine_pool import EnginePool
+    from gatewayx_nb.server.request_fields import RequestFields
+
+_MAX_INPUTS = 2_048
+"""Maximum number of texts in a request, the same as OpenAI's limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddingRequest:
+    """A request for embeddings.
+
+    Attributes:
+        model: The reference of the model.
+        texts: The texts.
+        is_encoded: Whether each embedding is base64 of its numbers, as little-endian float32.
+    """
+
+    model: str
+    texts: list[str]
+    is_encoded: bool
+
+
+def read_embedding_request(body: RequestFields) -> EmbeddingRequest:
+    """Return the request in a body.
+
+    Raises:
+        InvalidFieldError: If a field is invalid or not supported.
+    """
+    model = body.require("model", str)
+    texts = _texts(body.take_any("input"))
+    encoding = "float"
+    if "encoding_format" in body:
+        encoding = body.require_choice("encoding_format", ("float", "base64"))
+    body.accept({}, ignored=("user",))
+    body.check_all_known()
+    return EmbeddingRequest(model, texts, encoding == "base64")
+
+
+async def embed(pool: EnginePool, request: EmbeddingRequest) -> dict[str, Any]:
+    """Return the embeddings in the format of the API.
+
+    Raises:
+        GatewayError: If the call fails.
+    """
+    vectors = await pool.aembed(request.texts, request.model)
+    if request.is_encoded:
+        rows = vectors.astype("<f4")
+        items: list[Any] = [base64.b64encode(row.tobytes()).decode() for row in rows]
+    else:
+        items = vectors.tolist()
+    data = [
+        {"object": "embedding", "index": index, "embedding": item}
+        for index, item in enumerate(items)
+    ]
+    # The pool does not know the tokens of embeddings, and the SDKs require the field.
+    usage = {"prompt_tokens": 0, "total_tokens": 0}
+    return {"object": "list", "data": data, "model": request.model, "usage": usage}
+
+
+def _texts(value: object) -> list[str]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not texts:
+        raise InvalidFieldError("input", "must be a string or a list of strings")
+    if isinstance(texts[0], (int, list)):
+        raise InvalidFieldError(
+            "input",
+            "contains token IDs, which only their own tokenizer can read; send texts (with"
+            " LangChain, `OpenAIEmbeddings(check_embedding_ctx_length=False)`)",
+        )
+    if len(texts) > _MAX_INPUTS:
+        raise InvalidFieldError("input", f"has more than {_MAX_INPUTS:,} texts")
+    for index, text in enumerate(texts):
+        if not isinstance(text, str) or not text:
+            raise InvalidFieldError(f"input[{index}]", "must be a string that is not empty")
+    return texts

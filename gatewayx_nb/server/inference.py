@@ -1,0 +1,245 @@
+"""Answers a request to a model, whole or as a stream, in the format of one of the APIs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.replies import Chunk
+from gatewayx_nb.server.api_errors import describe, where
+from gatewayx_nb.server.hidden_paths import known_folders, without_paths
+from gatewayx_nb.server.json_request import read_request
+from gatewayx_nb.text import well_formed
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from starlette.types import Receive, Scope, Send
+
+    from gatewayx_nb.engine_pool import EnginePool
+    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.server.api_errors import APIError
+    from gatewayx_nb.server.request_fields import RequestFields
+
+log = logging.getLogger(__name__)
+
+_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+
+_STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8", **_HEADERS}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRequest:
+    """A request to a model, as any of the APIs describes it.
+
+    Attributes:
+        options: The keyword arguments of `EnginePool.aask`, including ``messages``.
+        streamed: Whether the client reads the answer as a stream.
+        with_usage: Whether the stream of Chat Completions ends with the usage.
+        echo: The fields of the request that an answer of Responses repeats.
+        id: A random part of the answer's ID.
+        created: Time of the request, in seconds since the epoch.
+    """
+
+    options: Mapping[str, Any]
+    streamed: bool
+    with_usage: bool = False
+    echo: Mapping[str, Any] = field(default_factory=dict)
+    id: str = field(default_factory=lambda: secrets.token_hex(12))
+    created: int = field(default_factory=lambda: int(time.time()))
+
+
+class StreamWriter(Protocol):
+    """Writes the events of one stream. No method but `end` may write that the answer is whole."""
+
+    def begin(self, model: str) -> bytes:
+        """Return the events before the first chunk."""
+
+    def chunk(self, chunk: Chunk) -> bytes:
+        """Return the events of a chunk; empty if it has none."""
+
+    def end(self, reply: Reply) -> bytes:
+        """Return the events after the last chunk of a whole answer."""
+
+    def error(self, error: APIError) -> bytes:
+        """Return the event of an error, which ends the stream."""
+
+
+class ModelAPI(Protocol):
+    """The format of an API for models: its requests, answers, streams and errors."""
+
+    def read(self, body: RequestFields) -> ModelRequest:
+        """Return the request in a body.
+
+        Raises:
+            UsageError: If the body is invalid, or has a field that is not supported.
+        """
+
+    def answer(self, request: ModelRequest, reply: Reply) -> dict[str, Any]:
+        """Return a whole answer."""
+
+    def writer(self, request: ModelRequest) -> StreamWriter:
+        """Return a writer of the events of a stream."""
+
+    def error(self, error: APIError) -> dict[str, Any]:
+        """Return the body of an error."""
+
+
+class ModelEndpoint:
+    """ASGI application that answers requests to models.
+
+    Args:
+        api: The format.
+        pool: Returns the pool; called for each request.
+    """
+
+    def __init__(self, api: ModelAPI, pool: Callable[[], EnginePool]) -> None:
+        self._api, self._pool = api, pool
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; if the client goes away, stop the call."""
+        exchange = _ModelExchange(self._api, self._pool, send)
+        try:
+            request = await read_request(scope, receive, self._api.read)
+        except Exception as error:  # noqa: BLE001 - the client receives it
+            await exchange.fail(error)
+        else:
+            await until_disconnected(receive, exchange.answer(request))
+
+
+async def until_disconnected(receive: Receive, work: Awaitable[None]) -> None:
+    """Await until it ends or the client has closed the connection, which cancels it.
+
+    Args:
+        receive: The channel from the client, after the whole body has been received.
+        work: What to await.
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.create_task(_disconnection(receive))
+    try:
+        await asyncio.wait([task, gone], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+
+
+async def _disconnection(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class _ModelExchange:
+    """One request and its response."""
+
+    def __init__(self, api: ModelAPI, pool: Callable[[], EnginePool], send: Send) -> None:
+        self._api, self._pool, self._send = api, pool, send
+        self._writer: StreamWriter | None = None  # set when the head of a stream has been sent
+
+    async def answer(self, request: ModelRequest) -> None:
+        """Answer the request, or respond with an error."""
+        try:
+            # With a schema, a first answer that does not fit it is replaced by a second one, which
+            # a stream could not take back.
+            if request.streamed and "schema" not in request.options:
+                await self._stream(request)
+            else:
+                reply = await self._pool().aask(**request.options)
+                if "schema" in request.options and not reply.tool_calls:
+                    reply = replace(reply, text=_json_text(reply))
+                send = self._send_as_stream if request.streamed else self._send_whole
+                await send(request, reply)
+        except Exception as error:  # noqa: BLE001 - the client receives it
+            await self.fail(error)
+
+    async def fail(self, error: Exception) -> None:
+        """Send an error: as a response or, after the head of a stream, as its last event."""
+        described = describe(error)
+        if not isinstance(error, GatewayError):
+            log.warning("A request failed: %s", where(error))
+        # This reads a few symlinks, in this thread: there are no others when the process ends.
+        message = without_paths(described.message, known_folders(self._pool))
+        described = replace(described, message=message)
+        if self._writer is None:
+            content = self._api.error(described)
+            await self._send_json(content, described.status, described.headers)
+        else:
+            await self._send_events(self._writer.error(described), is_last=True)
+
+    async def _stream(self, request: ModelRequest) -> None:
+        async with self._pool().astream(**request.options) as stream:
+            # Hold the head back until the answer begins, because clients ignore errors in a stream.
+            first = await anext(stream, None)
+            while first is not None and not (first.text or first.tool_calls):
+                first = await anext(stream, None)
+            partial = stream.partial
+            writer = await self._begin(request, partial.engine, partial.model, partial.attempts)
+            if first is not None:
+                await self._send_events(writer.chunk(first))
+            async for chunk in stream:
+                if events := writer.chunk(chunk):
+                    await self._send_events(events)
+            await self._send_events(writer.end(stream.reply), is_last=True)
+
+    async def _send_as_stream(self, request: ModelRequest, reply: Reply) -> None:
+        writer = await self._begin(request, reply.engine, reply.model, reply.attempts)
+        whole = Chunk(text=reply.text, tool_calls=reply.tool_calls)
+        await self._send_events(writer.chunk(whole) + writer.end(reply), is_last=True)
+
+    async def _begin(
+        self, request: ModelRequest, engine: str, model: str, attempts: int
+    ) -> StreamWriter:
+        """Send the head and the first events of a stream."""
+        writer = self._api.writer(request)
+        headers = {**_STREAM_HEADERS, **_call_headers(engine, attempts)}
+        start = {"type": "http.response.start", "status": 200, "headers": _encoded(headers)}
+        events = writer.begin(f"{engine}:{model}")
+        await self._send(start)
+        self._writer = writer
+        await self._send_events(events)
+        return writer
+
+    async def _send_whole(self, request: ModelRequest, reply: Reply) -> None:
+        headers = _call_headers(reply.engine, reply.attempts)
+        headers["x-gatewayx-cost"] = "unpriced" if reply.cost is None else f"{reply.cost:f}"
+        await self._send_json(self._api.answer(request, reply), 200, headers)
+
+    async def _send_json(
+        self, content: Mapping[str, Any], status: int, headers: Mapping[str, str]
+    ) -> None:
+        body = msgspec.json.encode(content)
+        kind = {"content-type": "application/json", "content-length": str(len(body))}
+        encoded = _encoded({**_HEADERS, **kind, **headers})
+        await self._send({"type": "http.response.start", "status": status, "headers": encoded})
+        await self._send_events(body, is_last=True)
+
+    async def _send_events(self, events: bytes, *, is_last: bool = False) -> None:
+        await self._send({"type": "http.response.body", "body": events, "more_body": not is_last})
+
+
+def _call_headers(engine: str, attempts: int) -> dict[str, str]:
+    return {"x-gatewayx-engine": engine, "x-gatewayx-attempts": str(attempts)}
+
+
+def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+
+def _json_text(reply: Reply) -> str:
+    """Return the value of a reply with a schema as JSON alone, without a fence or prose."""
+    with contextlib.suppress(ValueError):
+        if json.loads(reply.text) == reply.parsed:
+            return reply.text
+    return well_formed(json.dumps(reply.parsed, ensure_ascii=False))

@@ -1,0 +1,198 @@
+"""Reads the input of OpenAI's API Responses: its items become messages.
+
+Source: https://platform.openai.com/docs/api-reference/responses/create
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from gatewayx_nb import images
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.messages import Message, ToolCall, ToolResult
+from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields
+from gatewayx_nb.text import short_repr
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gatewayx_nb.images import Image
+    from gatewayx_nb.messages import Role
+
+_ROLES: Mapping[str, Role] = {
+    "user": "user",
+    "assistant": "assistant",
+    "system": "system",
+    "developer": "system",
+}
+
+_TEXT_TYPES = ("input_text", "output_text", "text")
+
+_DETAILS = ("auto", "low", "high", "original")
+
+
+def read_input(value: object) -> list[Message]:
+    """Return the messages of an input, which is a string or a list of items.
+
+    The items of one answer, its text and its calls of functions, become one message.
+
+    Raises:
+        InvalidFieldError: If an item or one of its fields is missing, unknown or invalid, if a call
+            has no output, or if the last item is not one that a model can answer.
+    """
+    if value is None:
+        raise InvalidFieldError("input", "is missing")
+    if not isinstance(value, str | list):
+        raise InvalidFieldError("input", "must be a string or a list")
+    if not value or (isinstance(value, str) and not value.strip()):
+        raise InvalidFieldError("input", "must not be empty")
+    if isinstance(value, str):
+        return [Message("user", value)]
+    messages = [_item(item, f"input[{index}]") for index, item in enumerate(value)]
+    _check_calls(messages)
+    _check_last(messages[-1], f"input[{len(messages) - 1}]")
+    return _joined(messages)
+
+
+def _item(value: object, place: str) -> Message:
+    fields = RequestFields(value, place)
+    kind = fields.take("type", str) or "message"
+    if kind not in _READERS:
+        raise InvalidFieldError(
+            f"{place}.type",
+            f'must be "message", "function_call" or "function_call_output", got {short_repr(kind)}',
+        )
+    message = _READERS[kind](fields, place)
+    # Those of an earlier answer, which the server does not keep.
+    fields.accept({}, ignored=("id", "status"))
+    fields.check_all_known()
+    return message
+
+
+def _message(fields: RequestFields, place: str) -> Message:
+    role = fields.require("role", str)
+    if role not in _ROLES:
+        raise InvalidFieldError(
+            f"{place}.role",
+            f'must be "user", "assistant", "system" or "developer", got {short_repr(role)}',
+        )
+    return Message(_ROLES[role], _parts(fields, place, "content", with_images=role == "user"))
+
+
+def _call(fields: RequestFields, _: str) -> Message:
+    names = ("call_id", "name", "arguments")
+    return Message("assistant", [ToolCall(*(fields.require(name, str) for name in names))])
+
+
+def _output(fields: RequestFields, place: str) -> Message:
+    call_id = fields.require("call_id", str)
+    return Message("tool", [ToolResult(call_id, _parts(fields, place, "output", with_images=True))])
+
+
+_READERS: Mapping[str, Callable[[RequestFields, str], Message]] = {
+    "message": _message,
+    "function_call": _call,
+    "function_call_output": _output,
+}
+"""The reader of each type of item."""
+
+
+def _parts(fields: RequestFields, place: str, name: str, *, with_images: bool) -> list[str | Image]:
+    """Return the parts of a field, which is a string or a list of parts."""
+    value = fields.take_any(name)
+    if isinstance(value, str):
+        return [value]
+    if value is None:
+        raise InvalidFieldError(f"{place}.{name}", "is missing")
+    if not isinstance(value, list):
+        raise InvalidFieldError(f"{place}.{name}", "must be a string or a list")
+    return fields.take_list(name, partial(_part, with_images=with_images))
+
+
+def _part(value: object, place: str, *, with_images: bool) -> str | Image:
+    fields = RequestFields(value, place)
+    kind = fields.require("type", str)
+    part: str | Image
+    if kind in _TEXT_TYPES:
+        part = fields.require("text", str)
+        fields.accept({"annotations": ([],), "logprobs": ([],)})
+    elif kind == "input_image" and with_images:
+        part = _image(fields, place)
+    else:
+        known = '"input_text", "output_text" or "text"'
+        known = f'"input_image", {known}' if with_images else known
+        raise InvalidFieldError(f"{place}.type", f"must be {known}, got {short_repr(kind)}")
+    fields.check_all_known()
+    return part
+
+
+def _image(fields: RequestFields, place: str) -> Image:
+    fields.accept({"file_id": ()})
+    url = fields.require("image_url", str)
+    detail = fields.take("detail", str) or ""
+    if detail not in ("", *_DETAILS):
+        raise InvalidFieldError(
+            f"{place}.detail",
+            f'must be "auto", "low", "high" or "original", got {short_repr(detail)}',
+        )
+    # `images.load` would read any other string as the path of a file on this machine.
+    if not url.lower().startswith(("https://", "data:")):
+        raise InvalidFieldError(f"{place}.image_url", "must begin with https:// or data:")
+    try:
+        return replace(images.load(url), detail=detail)
+    except UsageError as error:
+        problem = f"is invalid: {error.message.removesuffix('.')}"
+        raise InvalidFieldError(f"{place}.image_url", problem) from None
+
+
+def _check_calls(messages: Sequence[Message]) -> None:
+    """Check that each output belongs to a call, and that each call has an output."""
+    unanswered: dict[str, None] = {}  # a set in the order of the calls
+    for index, message in enumerate(messages):
+        unanswered.update((call.id, None) for call in message.tool_calls)
+        for result in message.tool_results:
+            if result.id not in unanswered:
+                raise InvalidFieldError(
+                    f"input[{index}].call_id",
+                    "must be the call_id of an earlier function_call without an output, got"
+                    f" {short_repr(result.id)}",
+                )
+            del unanswered[result.id]
+    for call_id in unanswered:
+        raise InvalidFieldError(
+            "input", f"has no function_call_output for the call_id {short_repr(call_id)}"
+        )
+
+
+def _check_last(message: Message, place: str) -> None:
+    if message.role not in ("user", "tool"):
+        raise InvalidFieldError(
+            place, "is the last item, which must be a user message or a function_call_output"
+        )
+    if not (message.content.strip() or message.images or message.tool_results):
+        raise InvalidFieldError(f"{place}.content", "must not be empty")
+
+
+def _joined(messages: Sequence[Message]) -> list[Message]:
+    """Return the messages, with the items of each answer as one."""
+    answers: list[list[Message]] = []
+    for message in messages:
+        if answers and _is_same_answer(answers[-1][-1], message):
+            answers[-1].append(message)
+        else:
+            answers.append([message])
+    return [
+        items[0]
+        if len(items) == 1
+        else Message("assistant", [part for item in items for part in item.parts])
+        for items in answers
+    ]
+
+
+def _is_same_answer(earlier: Message, later: Message) -> bool:
+    """Return whether two items are the text and a call of one answer, or two of its calls."""
+    if earlier.role != "assistant" or later.role != "assistant":
+        return False
+    return bool(earlier.tool_calls or later.tool_calls)

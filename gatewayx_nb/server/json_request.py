@@ -1,0 +1,81 @@
+"""Reads the JSON body of a request, within limits."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, NoReturn, TypeVar
+
+from starlette.datastructures import Headers
+
+from gatewayx_nb import bounded_json
+from gatewayx_nb.server.api_errors import RequestRefusedError
+from gatewayx_nb.server.request_fields import RequestFields
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import Receive, Scope
+
+T = TypeVar("T")
+
+MAX_BODY = 32 << 20
+"""Maximum size of a body in bytes, the same as Anthropic's limit."""
+
+_PARSED_AT_ONCE = 100_000
+"""Maximum size of a body in bytes that is parsed on the event loop, which takes about 1 ms."""
+
+
+async def read_request(scope: Scope, receive: Receive, read: Callable[[RequestFields], T]) -> T:
+    """Return what ``read`` makes of the JSON object in a request's body.
+
+    Args:
+        scope: The connection.
+        receive: The channel from the client.
+        read: Reads the fields; it runs in another thread if the body is large.
+
+    Raises:
+        UsageError: If the body is not a JSON object or is too large, or ``read`` refuses it.
+    """
+    headers = Headers(scope=scope)
+    # A page can send another type, such as text/plain, to any address without asking first.
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise RequestRefusedError(415, "the content type must be application/json.")
+    body = await _read(headers, receive)
+    if len(body) <= _PARSED_AT_ONCE:
+        return read(_parse(body))
+    return await asyncio.to_thread(lambda: read(_parse(body)))
+
+
+def _parse(body: bytes) -> RequestFields:
+    try:
+        bounded_json.check_values(body)
+        return RequestFields(json.loads(body, parse_constant=_refuse_constant))
+    except RecursionError:
+        raise RequestRefusedError(400, "the body is nested too deeply.") from None
+    except bounded_json.TooManyValuesError as error:
+        raise RequestRefusedError(400, f"the body is too large: {error}.") from None
+    except ValueError:  # the text of the error would quote the body
+        raise RequestRefusedError(400, "the body is not valid JSON.") from None
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)  # Python would accept NaN and Infinity, which JSON does not have
+
+
+async def _read(headers: Headers, receive: Receive) -> bytes:
+    too_large = RequestRefusedError(413, f"the body is larger than {MAX_BODY >> 20} MiB.")
+    length = headers.get("content-length", "")
+    if length.isdecimal() and int(length) > MAX_BODY:
+        raise too_large
+    parts, size = [], 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise RequestRefusedError(400, "the client has closed the connection.")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > MAX_BODY:
+            raise too_large
+        if not message.get("more_body"):
+            return b"".join(parts)

@@ -1,0 +1,221 @@
+"""Reads the messages, system prompt and tools of a request to Anthropic's Messages API.
+
+Source: https://platform.claude.com/docs/en/api/messages
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+from base64 import b64decode
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb import images
+from gatewayx_nb.messages import Message, ToolCall, ToolResult
+from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields
+from gatewayx_nb.server.tool_fields import client_tool, named_choice
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gatewayx_nb.function_tools import Tool
+    from gatewayx_nb.images import Image
+    from gatewayx_nb.messages import Part
+
+_BLOCK_TYPES: Mapping[str, Sequence[str]] = {
+    "user": ("text", "image", "tool_result"),
+    "assistant": ("text", "tool_use"),
+    "tool_result": ("text", "image"),
+    "system": ("text",),
+}
+"""The types of blocks that may be in a message of each role, a tool result and a system prompt."""
+
+_MEDIA_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+
+_CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+"""Maps the types of `tool_choice`, except `tool`, to the option of a call."""
+
+_NEUTRAL_TOOL_FIELDS: Mapping[str, tuple[object, ...]] = {
+    "strict": (False,),
+    "defer_loading": (False,),
+    "eager_input_streaming": (False,),
+    "allowed_callers": (["direct"],),
+}
+"""The values without effect of a tool's fields that are not supported."""
+
+
+class PromptReader:
+    """Reads the prompt of one request; every field that is not used is refused.
+
+    Attributes:
+        is_cached: Whether any part so far is marked for the provider's cache.
+
+    Raises:
+        InvalidFieldError: From each method, if a field is invalid or not supported.
+    """
+
+    def __init__(self) -> None:
+        self.is_cached = False
+
+    def read_messages(self, body: RequestFields) -> list[Message]:
+        """Return the messages; the results of tools are messages of their own."""
+        turns = body.take_list("messages", self._turn)
+        if not turns:
+            raise InvalidFieldError("messages", "is missing or empty")
+        if turns[-1][-1].role == "assistant":
+            raise InvalidFieldError(
+                f"messages[{len(turns) - 1}].role",
+                'must be "user" in the last message; the start of an answer cannot be given',
+            )
+        return [message for turn in turns for message in turn]
+
+    def read_system(self, body: RequestFields) -> str | None:
+        """Return the system prompt; blank lines separate its blocks."""
+        parts = self._content(body, "system", "system", _BLOCK_TYPES["system"])
+        return "\n\n".join(filter(None, map(str, parts))) or None
+
+    def read_tool(self, value: object, place: str) -> Tool:
+        """Return a tool, which the client runs.
+
+        Args:
+            value: The tool.
+            place: The path of the tool in the request.
+        """
+        fields = RequestFields(value, place)
+        if "type" in fields:
+            fields.require_choice("type", ("custom",))
+        name = fields.require("name", str)
+        description = fields.take("description", str)
+        schema: dict[str, Any] = fields.require("input_schema", dict)
+        self.read_cache_control(fields)
+        fields.accept(_NEUTRAL_TOOL_FIELDS)
+        fields.check_all_known()
+        return client_tool(f"{place}.name", name, description, schema)
+
+    def read_cache_control(self, fields: RequestFields) -> None:
+        """Note whether an object is marked as the end of a cached prefix.
+
+        The provider's engine decides where the prefix ends and how long it is kept.
+        """
+        control = fields.take_object("cache_control")
+        if control is None:
+            return
+        control.require_choice("type", ("ephemeral",))
+        if "ttl" in control:
+            control.require_choice("ttl", ("5m", "1h"))
+        control.check_all_known()
+        self.is_cached = True
+
+    def _turn(self, value: object, place: str) -> list[Message]:
+        fields = RequestFields(value, place)
+        role = fields.require_choice("role", ("user", "assistant"))
+        parts = self._content(fields, "content", f"{place}.content", _BLOCK_TYPES[role])
+        fields.check_all_known()
+        if not parts:
+            raise InvalidFieldError(f"{place}.content", "must not be empty")
+        if role == "assistant":
+            return [Message("assistant", parts)]
+        return _user_messages(parts, f"{place}.content")
+
+    def _content(
+        self, fields: RequestFields, name: str, place: str, block_types: Sequence[str]
+    ) -> list[Part]:
+        """Return the text or the blocks of a field; empty if it is not set."""
+        value = fields.take_any(name)
+        if isinstance(value, str):
+            return [value] if value else []
+        if value is not None and not isinstance(value, list):
+            raise InvalidFieldError(place, "must be a string or a list of blocks")
+        return fields.take_list(name, partial(self._block, block_types))
+
+    def _block(self, block_types: Sequence[str], value: object, place: str) -> Part:
+        fields = RequestFields(value, place)
+        part: Part
+        match fields.require_choice("type", block_types):
+            case "text":
+                part = _text(fields)
+            case "image":
+                part = _image(fields, place)
+            case "tool_use":
+                part = _tool_call(fields)
+            case _:
+                part = self._tool_result(fields, place)
+        self.read_cache_control(fields)
+        fields.check_all_known()
+        return part
+
+    def _tool_result(self, fields: RequestFields, place: str) -> ToolResult:
+        call_id = fields.require("tool_use_id", str)
+        content = self._content(fields, "content", f"{place}.content", _BLOCK_TYPES["tool_result"])
+        is_error = fields.take("is_error", bool) or False
+        return ToolResult(call_id, content, is_error=is_error)  # type: ignore[arg-type]  # no calls
+
+
+def read_tool_choice(choice: RequestFields | None) -> str | None:
+    """Return the tool choice as the option of a call; ``None`` if it is not set.
+
+    Raises:
+        InvalidFieldError: If it is invalid, or forbids parallel calls.
+    """
+    if choice is None:
+        return None
+    kind = choice.require_choice("type", (*_CHOICES, "tool"))
+    name = choice.require("name", str) if kind == "tool" else _CHOICES[kind]
+    if kind == "tool":
+        name = named_choice("tool_choice.name", name)
+    choice.accept({"disable_parallel_tool_use": (False,)})
+    choice.check_all_known()
+    return name
+
+
+def _user_messages(parts: list[Part], place: str) -> list[Message]:
+    """Return a message with the results of tools, and one with the rest of the user's turn."""
+    count = sum(isinstance(part, ToolResult) for part in parts)
+    for index in range(count, len(parts)):
+        if isinstance(parts[index], ToolResult):
+            raise InvalidFieldError(f"{place}[{index}]", "must precede text and images")
+    results = [Message("tool", parts[:count])] if count else []
+    return [*results, *([Message("user", parts[count:])] if parts[count:] else [])]
+
+
+def _text(fields: RequestFields) -> str:
+    fields.accept({"citations": ([],)})
+    return fields.require("text", str)
+
+
+def _tool_call(fields: RequestFields) -> ToolCall:
+    call_id, name = fields.require("id", str), fields.require("name", str)
+    arguments = json.dumps(fields.require("input", dict), ensure_ascii=False)
+    fields.accept({"caller": ({"type": "direct"},)})
+    return ToolCall(call_id, name, arguments)
+
+
+def _image(fields: RequestFields, place: str) -> Image:
+    source = fields.take_object("source")
+    if source is None:
+        raise InvalidFieldError(f"{place}.source", "is missing")
+    if source.require_choice("type", ("base64", "url")) == "base64":
+        media_type = source.require_choice("media_type", _MEDIA_TYPES)
+        image = _decoded_image(source.require("data", str), media_type, f"{place}.source")
+    else:
+        url = source.require("url", str)
+        # The name of a file on this machine would otherwise be read.
+        if not url.startswith("https://"):
+            raise InvalidFieldError(f"{place}.source.url", "must begin with https://")
+        image = images.load(url)
+    source.check_all_known()
+    return image
+
+
+def _decoded_image(text: str, media_type: str, place: str) -> Image:
+    try:
+        data = b64decode(text, validate=True)
+    except (binascii.Error, ValueError):  # the latter if there are other than ASCII characters
+        raise InvalidFieldError(f"{place}.data", "must be valid base64") from None
+    found = images.sniff(data)
+    if found is None:
+        raise InvalidFieldError(f"{place}.data", "must be a PNG, JPEG, GIF or WebP image")
+    if found != media_type:
+        raise InvalidFieldError(f"{place}.media_type", f'must be "{found}", as the data is')
+    return images.load(data)

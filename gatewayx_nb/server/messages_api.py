@@ -1,0 +1,268 @@
+"""Anthropic's Messages API.
+
+Sources: https://platform.claude.com/docs/en/api/messages and, for streaming,
+https://platform.claude.com/docs/en/build-with-claude/streaming
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from typing_extensions import override
+
+from gatewayx_nb.calls import build_request, check_options, join_conversation
+from gatewayx_nb.engine_pool import estimate_request_tokens
+from gatewayx_nb.messages import EFFORTS
+from gatewayx_nb.replies import Usage
+from gatewayx_nb.server.inference import ModelAPI, ModelRequest, StreamWriter
+from gatewayx_nb.server.message_blocks import PromptReader, read_tool_choice
+from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields
+from gatewayx_nb.server.tool_fields import tool_options
+from gatewayx_nb.text import well_formed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatewayx_nb.engine_pool import EnginePool
+    from gatewayx_nb.messages import ToolCall
+    from gatewayx_nb.replies import Chunk, Reply
+    from gatewayx_nb.server.api_errors import APIError
+
+NEUTRAL_FIELDS: Mapping[str, tuple[object, ...]] = {
+    "service_tier": ("auto", "standard_only"),
+    "speed": ("standard",),
+}
+"""The values without effect of fields that are not supported."""
+
+_STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+"""The stop reasons of whole answers; any other is `refusal`.
+
+Clients take `max_tokens` and `refusal` for the end of an incomplete answer.
+"""
+
+
+class MessagesAPI(ModelAPI):
+    """Requests, answers, streams and errors of the Messages API."""
+
+    @override
+    def read(self, body: RequestFields) -> ModelRequest:
+        """Return the request in a body."""
+        options = {"max_tokens": body.require("max_tokens", int), **_read_options(body)}
+        streamed = body.take("stream", bool) or False
+        body.check_all_known()
+        return ModelRequest(options, streamed)
+
+    @override
+    def answer(self, request: ModelRequest, reply: Reply) -> dict[str, Any]:
+        """Return a whole answer."""
+        texts = [{"type": "text", "text": reply.text}] if reply.text else []
+        calls = [
+            # The JSON itself, because arguments may have integers of any size.
+            {**_tool_use(call, request, number), "input": msgspec.Raw(_input_json(call).encode())}
+            for number, call in enumerate(reply.tool_calls)
+        ]
+        message = _message(request, f"{reply.engine}:{reply.model}", reply.usage)
+        return message | {"content": [*texts, *calls], "stop_reason": _stop_reason(reply)}
+
+    @override
+    def writer(self, request: ModelRequest) -> StreamWriter:
+        """Return a writer of the events of a stream."""
+        return _MessageWriter(request)
+
+    @override
+    def error(self, error: APIError) -> dict[str, Any]:
+        """Return the body of an error."""
+        return error.anthropic
+
+
+def count_tokens(pool: EnginePool, body: RequestFields) -> int:
+    """Return an estimate of the tokens in a request, without those of images.
+
+    No model is called.
+
+    Args:
+        pool: The pool that would make the call.
+        body: The request, without ``max_tokens``.
+
+    Raises:
+        GatewayError: If the request is invalid, or its model cannot be called.
+    """
+    options = _read_options(body)
+    body.check_all_known()
+    messages, model = options.pop("messages"), options["model"]
+    pool.features(model)  # raises an error if the model cannot be called
+    request = build_request(messages, model, check_options(options), streamed=False)  # type: ignore[arg-type]
+    return estimate_request_tokens(join_conversation(request, None))
+
+
+def usage_of(usage: Usage) -> dict[str, int]:
+    """Return the tokens of an answer; a count that the provider does not report is 0.
+
+    Anthropic's API does not include the tokens that are read from and written to the cache in
+    ``input_tokens``.
+    """
+    cached, written = usage.cached_tokens or 0, usage.cache_write_tokens or 0
+    return {
+        "input_tokens": max(0, (usage.input_tokens or 0) - cached - written),
+        "output_tokens": usage.output_tokens or 0,
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": cached,
+    }
+
+
+class _MessageWriter(StreamWriter):
+    """Writes the events of a message, whose content blocks are numbered."""
+
+    def __init__(self, request: ModelRequest) -> None:
+        self._request = request
+        self._index = 0  # of the open block, or of the next one
+        self._call_count = 0
+        self._is_text_open = False
+
+    @override
+    def begin(self, model: str) -> bytes:
+        """Return the event with the message, which is still empty."""
+        # The counts are only known at the end; the SDKs then replace these.
+        return _event("message_start", message=_message(self._request, model, Usage()))
+
+    @override
+    def chunk(self, chunk: Chunk) -> bytes:
+        """Return the events with a piece of text and with tool calls."""
+        events = self._text(chunk.text) if chunk.text else b""
+        return events + b"".join(map(self._tool_call, chunk.tool_calls))
+
+    @override
+    def end(self, reply: Reply) -> bytes:
+        """Return the events with the stop reason and the usage, and the end of the message."""
+        delta = {"stop_reason": _stop_reason(reply), "stop_sequence": None}
+        end = _event("message_delta", delta=delta, usage=usage_of(reply.usage))
+        return self._end_text() + end + _event("message_stop")
+
+    @override
+    def error(self, error: APIError) -> bytes:
+        """Return an event that makes SDKs raise an error."""
+        return _event("error", **error.anthropic)
+
+    def _text(self, text: str) -> bytes:
+        start = b"" if self._is_text_open else self._start({"type": "text", "text": ""})
+        self._is_text_open = True
+        return start + self._delta({"type": "text_delta", "text": text})
+
+    def _tool_call(self, call: ToolCall) -> bytes:
+        end = self._end_text()
+        block = {**_tool_use(call, self._request, self._call_count), "input": {}}
+        self._call_count += 1
+        delta = {"type": "input_json_delta", "partial_json": _input_json(call)}
+        return end + self._start(block) + self._delta(delta) + self._stop()
+
+    def _end_text(self) -> bytes:
+        if not self._is_text_open:
+            return b""
+        self._is_text_open = False
+        return self._stop()
+
+    def _start(self, block: dict[str, Any]) -> bytes:
+        return _event("content_block_start", index=self._index, content_block=block)
+
+    def _delta(self, delta: dict[str, str]) -> bytes:
+        return _event("content_block_delta", index=self._index, delta=delta)
+
+    def _stop(self) -> bytes:
+        event = _event("content_block_stop", index=self._index)
+        self._index += 1
+        return event
+
+
+def _event(kind: str, **fields: object) -> bytes:
+    """Return an event; SDKs read its type from both of its lines."""
+    data = msgspec.json.encode({"type": kind, **fields})
+    return b"event: " + kind.encode() + b"\ndata: " + data + b"\n\n"
+
+
+def _message(request: ModelRequest, model: str, usage: Usage) -> dict[str, Any]:
+    """Return a message without content."""
+    return {
+        "id": f"msg_{request.id}",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": usage_of(usage),
+    }
+
+
+def _stop_reason(reply: Reply) -> str:
+    # An engine may report "stop" although it calls a tool, whose call clients would then ignore.
+    if reply.tool_calls and reply.finish_reason != "length":
+        return "tool_use"
+    return _STOP_REASONS.get(reply.finish_reason, "refusal")
+
+
+def _tool_use(call: ToolCall, request: ModelRequest, number: int) -> dict[str, Any]:
+    """Return the block of a tool call without its input; its results need an ID."""
+    call_id = call.id or f"toolu_{request.id}{number}"
+    return {"type": "tool_use", "id": call_id, "name": call.name}
+
+
+def _input_json(call: ToolCall) -> str:
+    """Return the arguments as the JSON of an object, which every client can parse."""
+    try:
+        text = json.dumps(call.parsed_arguments(), ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError):  # NaN and Infinity are not JSON
+        return "{}"
+    return well_formed(text)
+
+
+def _read_options(body: RequestFields) -> dict[str, Any]:
+    """Return the options of a call that are set, except ``max_tokens``."""
+    reader = PromptReader()
+    model = body.require("model", str)
+    tools = body.take_list("tools", reader.read_tool)
+    choice = read_tool_choice(body.take_object("tool_choice"))
+    if choice not in (None, "auto", "none") and not tools:
+        raise InvalidFieldError("tool_choice", "has no effect without tools")
+    options: dict[str, Any] = {
+        "model": model,
+        "messages": reader.read_messages(body),
+        "system": reader.read_system(body),
+        "temperature": body.take("temperature", float),
+        "top_p": body.take("top_p", float),
+        "stop": body.take_list("stop_sequences", _stop_sequence) or None,
+        **_output_options(body.take_object("output_config")),
+        **tool_options(tools, choice),
+    }
+    reader.read_cache_control(body)
+    options["cache"] = "auto" if reader.is_cached else None
+    _check_thinking(body.take_object("thinking"))
+    body.accept(NEUTRAL_FIELDS, ignored=("metadata",))
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _stop_sequence(value: object, place: str) -> str:
+    if not isinstance(value, str) or not value:
+        raise InvalidFieldError(place, "must be a string that is not empty")
+    return value
+
+
+def _output_options(config: RequestFields | None) -> dict[str, Any]:
+    if config is None:
+        return {}
+    effort = config.require_choice("effort", EFFORTS) if "effort" in config else None
+    schema: dict[str, Any] | None = None
+    described = config.take_object("format")
+    if described is not None:
+        described.require_choice("type", ("json_schema",))
+        schema = described.require("schema", dict)
+        described.check_all_known()
+    config.check_all_known()
+    return {"effort": effort, "schema": schema}
+
+
+def _check_thinking(thinking: RequestFields | None) -> None:
+    if thinking is not None:
+        thinking.require_choice("type", ("disabled",))  # `output_config.effort` sets how much
+        thinking.check_all_known()

@@ -1,0 +1,144 @@
+"""The server of a notebook, on a thread of the kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import os
+import socket
+import threading
+from typing import TYPE_CHECKING
+
+import uvicorn
+from typing_extensions import override
+
+from gatewayx_nb import engine_pool
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.secrets import MASK, NotPicklable
+from gatewayx_nb.server.app import build
+from gatewayx_nb.server.token import new_token
+from gatewayx_nb.server.uvicorn_settings import GRACE, HOST, uvicorn_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatewayx_nb.engine_pool import EnginePool
+
+_EXIT_TIMEOUT = 1.0
+"""Seconds that the end of the process waits for the server's thread, which ends within 0.1 s."""
+
+
+class ClientOptions(dict[str, str]):
+    """The keyword arguments of a client, whose ``repr`` shows neither the port nor the token."""
+
+    @override
+    def __repr__(self) -> str:
+        return f"{{'base_url': 'http://{HOST}:…', 'api_key': {MASK}}}"
+
+
+class NotebookServer(NotPicklable):
+    """A server for the libraries of a notebook; see `serve`.
+
+    Attributes:
+        token: The token that requests must have; it is valid until the server is closed.
+    """
+
+    def __init__(self, pool: Callable[[], EnginePool]) -> None:
+        self.token = new_token()
+        # With another protocol number, asyncio does not disable Nagle's algorithm, and each answer
+        # takes 40 ms longer.
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._socket.bind((HOST, 0))
+        self._socket.listen(2048)  # clients can connect while the thread starts
+        self._port = self._socket.getsockname()[1]
+        app = build(pool, lambda: self.token)
+        self._uvicorn = uvicorn.Server(uvicorn_settings(app))
+        self._process = os.getpid()
+        # A daemon, so that the kernel ends even if a client keeps a stream open.
+        self._thread = threading.Thread(target=self._run, name="gatewayx server", daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """The root URL, which is different for each server."""
+        return f"http://{HOST}:{self._port}"
+
+    @property
+    def openai(self) -> ClientOptions:
+        """``base_url`` and ``api_key`` of clients for OpenAI's APIs."""
+        return ClientOptions(base_url=f"{self.url}/v1", api_key=self.token)
+
+    @property
+    def anthropic(self) -> ClientOptions:
+        """``base_url`` and ``api_key`` of clients for Anthropic's API."""
+        return ClientOptions(base_url=self.url, api_key=self.token)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the server answers in this process; a forked process has no server."""
+        return self._process == os.getpid() and self._thread.is_alive()
+
+    def close(self) -> None:
+        """Stop the server; calls that are being answered have 10 s to end."""
+        self._uvicorn.should_exit = True
+        if self.is_running:
+            self._thread.join(GRACE + 1)
+
+    def stop_at_exit(self) -> None:
+        """Stop the server without waiting for the calls that are being answered."""
+        self._uvicorn.force_exit = self._uvicorn.should_exit = True
+        if self.is_running:
+            self._thread.join(_EXIT_TIMEOUT)
+
+    @override
+    def __repr__(self) -> str:
+        return f"NotebookServer({'running' if self.is_running else 'stopped'})"
+
+    def _run(self) -> None:
+        with contextlib.suppress(SystemExit):  # Uvicorn raises it if it cannot start
+            asyncio.run(self._uvicorn.serve([self._socket]))
+        self._socket.close()
+
+
+_running: NotebookServer | None = None
+_lock = threading.Lock()
+
+
+def serve(pool: EnginePool | None = None) -> NotebookServer:
+    """Start a server for other libraries in this notebook, or return the one that runs.
+
+    It answers in the formats of OpenAI's and Anthropic's APIs, on a free port of this machine, with
+    the keys, settings, budget and cassette of the pool. It ends with the process.
+
+    See also: the guide ``other-libraries``.
+
+    >>> import gatewayx_nb as gx, openai
+    >>> server = gx.serve()
+    >>> client = openai.OpenAI(**server.openai)
+    >>> messages = [{"role": "user", "content": "Say this"}]
+    >>> client.chat.completions.create(model="mock", messages=messages).choices[0].message.content
+    '[mock] Say this'
+
+    Args:
+        pool: The pool that makes the calls, for a server of its own; the default pool if omitted.
+
+    Raises:
+        ConfigError: If the extra ``server`` is not installed, or the server cannot start.
+    """
+    if pool is not None:
+        return _started(lambda: pool)
+    global _running  # noqa: PLW0603 - one server for the default pool
+    with _lock:
+        if _running is None or not _running.is_running:
+            _running = _started(engine_pool.pool)
+        return _running
+
+
+def _started(pool: Callable[[], EnginePool]) -> NotebookServer:
+    try:
+        server = NotebookServer(pool)
+    except OSError as error:
+        raise ConfigError(f"the server cannot start: {error.strerror}.") from None
+    atexit.register(server.stop_at_exit)
+    return server

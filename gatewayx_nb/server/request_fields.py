@@ -1,0 +1,156 @@
+"""Reads the fields of a request: each is used, has no effect, or is refused."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.text import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+T = TypeVar("T")
+
+_MAX_NAME = 100
+"""Maximum number of characters of a name or a value in a message."""
+
+_KIND_NAMES = {
+    str: "a string",
+    bool: "true or false",
+    int: "an integer",
+    float: "a number",
+    list: "a list",
+    dict: "an object",
+}
+
+
+class InvalidFieldError(UsageError):
+    """A field of a request is missing, unknown or invalid.
+
+    Attributes:
+        field: The path of the field, such as ``tools[0].function.name``.
+    """
+
+    def __init__(self, field: str, problem: str, hint: str = "") -> None:
+        super().__init__(f"{field} {problem}.", hint=hint)
+        self.field = field
+
+
+class RequestFields:
+    """The fields of a JSON object. A field that is null is not set.
+
+    Args:
+        values: The object.
+        place: The path of the object in the request, for messages; empty for the whole request.
+
+    Raises:
+        InvalidFieldError: If it is not an object.
+    """
+
+    def __init__(self, values: object, place: str = "") -> None:
+        if not isinstance(values, dict):
+            raise InvalidFieldError(place or "the body", "must be a JSON object")
+        self._values: dict[str, Any] = values
+        self._place = f"{place}." if place else ""
+        self._known: set[str] = set()
+
+    def __contains__(self, name: str) -> bool:
+        return self._values.get(name) is not None
+
+    def take(self, name: str, kind: type[T]) -> T | None:
+        """Return a field, or ``None`` if it is not set.
+
+        Raises:
+            InvalidFieldError: If it has another type.
+        """
+        self._known.add(name)
+        value = self._values.get(name)
+        if value is None:
+            return None
+        is_number = kind is float and isinstance(value, int) and not isinstance(value, bool)
+        is_wrong_bool = isinstance(value, bool) and kind is not bool
+        if is_wrong_bool or not (isinstance(value, kind) or is_number):
+            raise InvalidFieldError(self._place + name, f"must be {_KIND_NAMES[kind]}")
+        return value  # type: ignore[no-any-return]
+
+    def require(self, name: str, kind: type[T]) -> T:
+        """Return a field that must be set.
+
+        Raises:
+            InvalidFieldError: If it is missing or has another type.
+        """
+        value = self.take(name, kind)
+        if value is None:
+            raise InvalidFieldError(self._place + name, "is missing")
+        return value
+
+    def require_choice(self, name: str, choices: Sequence[str]) -> str:
+        """Return a string that must be set, and be one of the choices.
+
+        Raises:
+            InvalidFieldError: If it is missing or has another value.
+        """
+        value = self.require(name, str)
+        if value not in choices:
+            expected = " or ".join(map(json.dumps, choices))
+            shown = json.dumps(shorten(value, _MAX_NAME), ensure_ascii=False)
+            raise InvalidFieldError(self._place + name, f"must be {expected}, got {shown}")
+        return value
+
+    def take_any(self, name: str) -> Any:  # noqa: ANN401 - JSON
+        """Return a field of any type, or ``None`` if it is not set."""
+        self._known.add(name)
+        return self._values.get(name)
+
+    def take_list(self, name: str, read: Callable[[object, str], T]) -> list[T]:
+        """Return the items of a list, each read by ``read(item, place)``; empty if it is not set.
+
+        Raises:
+            InvalidFieldError: If it is not a list.
+        """
+        items = self.take(name, list) or []
+        return [read(item, f"{self._place}{name}[{index}]") for index, item in enumerate(items)]
+
+    def take_object(self, name: str) -> RequestFields | None:
+        """Return the fields of an object, or ``None`` if it is not set.
+
+        Raises:
+            InvalidFieldError: If it is not an object.
+        """
+        value = self.take_any(name)
+        return None if value is None else RequestFields(value, self._place + name)
+
+    def accept(
+        self, neutral: Mapping[str, Iterable[object]], *, ignored: Iterable[str] = ()
+    ) -> None:
+        """Accept fields whose value has no effect, such as ``n`` if it is 1.
+
+        Args:
+            neutral: The values without effect, by the name of the field.
+            ignored: Fields that do not concern the model, whose value may be any.
+
+        Raises:
+            InvalidFieldError: If a field has another value, which would have an effect.
+        """
+        self._known.update(ignored)
+        for name, values in neutral.items():
+            value = self.take_any(name)
+            # As JSON, because `True == 1` in Python.
+            shown = [json.dumps(one) for one in values]
+            if value is not None and json.dumps(value) not in shown:
+                use = f" or use {' or '.join(shown)}" if shown else ""
+                raise InvalidFieldError(self._place + name, f"is not supported; omit it{use}")
+
+    def check_all_known(self) -> None:
+        """Check that every field that is set has been read.
+
+        Raises:
+            InvalidFieldError: If one has not been read; it names the field.
+        """
+        for name, value in self._values.items():
+            if name not in self._known and value is not None:
+                hint = did_you_mean(name[:_MAX_NAME], self._known).strip()
+                field = self._place + shorten(name, _MAX_NAME)
+                raise InvalidFieldError(field, "is not supported", hint)

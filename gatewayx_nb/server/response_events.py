@@ -1,0 +1,198 @@
+"""The response of OpenAI's API Responses, and the events that stream it.
+
+Source: https://platform.openai.com/docs/api-reference/responses-streaming
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from typing_extensions import override
+
+from gatewayx_nb.server.inference import ModelRequest, StreamWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatewayx_nb.messages import ToolCall
+    from gatewayx_nb.replies import Chunk, Reply, Usage
+    from gatewayx_nb.server.api_errors import APIError
+
+
+def finished_response(request: ModelRequest, model: str, reply: Reply) -> dict[str, Any]:
+    """Return the response of a whole answer, which is completed or incomplete."""
+    reason = _incomplete_reason(reply)
+    status = "incomplete" if reason else "completed"
+    message = [_message(request, status, _text_part(reply.text))] if reply.text else []
+    return _response(
+        request,
+        model,
+        status,
+        incomplete_details=reason and {"reason": reason},
+        output=[*message, *_calls(request, reply)],
+        usage=_usage(reply.usage),
+    )
+
+
+def _response(request: ModelRequest, model: str, status: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
+    return {
+        "id": f"resp_{request.id}",
+        "object": "response",
+        "created_at": request.created,
+        "status": status,
+        "error": None,
+        "incomplete_details": None,
+        "model": model,
+        "output": [],
+        "usage": None,
+        **request.echo,
+        **fields,
+    }
+
+
+def _incomplete_reason(reply: Reply) -> str | None:
+    """Return why an answer is incomplete; ``None`` if it is whole, as with calls of tools."""
+    if reply.finish_reason == "length":
+        return "max_output_tokens"
+    # An engine may report another reason although it calls a tool.
+    is_whole = reply.tool_calls or reply.finish_reason in ("stop", "tool_calls")
+    return None if is_whole else "content_filter"
+
+
+def _usage(usage: Usage | None) -> dict[str, Any] | None:
+    """Return the tokens of an answer, or ``None`` if the provider does not report them."""
+    if usage is None or usage.input_tokens is None or usage.output_tokens is None:
+        return None
+    return {
+        "input_tokens": usage.input_tokens,
+        "input_tokens_details": {
+            "cached_tokens": usage.cached_tokens or 0,
+            "cache_write_tokens": usage.cache_write_tokens or 0,
+        },
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens or 0},
+        "total_tokens": usage.input_tokens + usage.output_tokens,
+    }
+
+
+def _message(request: ModelRequest, status: str, *parts: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "id": f"msg_{request.id}",
+        "type": "message",
+        "status": status,
+        "role": "assistant",
+        "content": list(parts),
+    }
+
+
+def _text_part(text: str) -> dict[str, Any]:
+    return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+
+
+def _calls(request: ModelRequest, reply: Reply) -> list[dict[str, Any]]:
+    return [_call(request, number, call) for number, call in enumerate(reply.tool_calls)]
+
+
+def _call(request: ModelRequest, number: int, call: ToolCall) -> dict[str, Any]:
+    return {
+        "id": f"fc_{request.id}_{number}",
+        "type": "function_call",
+        "status": "completed",
+        # The client returns the output under this ID, which some providers do not send.
+        "call_id": call.id or f"call_{request.id}_{number}",
+        "name": call.name,
+        "arguments": call.arguments,
+    }
+
+
+class ResponseWriter(StreamWriter):
+    """Writes the events of one response: those of its message, then those of each call.
+
+    The calls are written at the end, so that no client runs a function of an answer that is cut.
+
+    Args:
+        request: The request.
+    """
+
+    def __init__(self, request: ModelRequest) -> None:
+        self._request = request
+        self._model = ""
+        self._count = 0  # of the events
+        self._texts: list[str] = []
+        message = _message(request, "in_progress")
+        self._item: dict[str, Any] = {"output_index": 0, "item": message}
+        self._part: dict[str, Any] = {
+            "item_id": message["id"],
+            "output_index": 0,
+            "content_index": 0,
+        }
+
+    @override
+    def begin(self, model: str) -> bytes:
+        """Return the events before the first chunk, with the response in progress."""
+        self._model = model
+        response = _response(self._request, model, "in_progress")
+        names = ("response.created", "response.in_progress")
+        return b"".join([self._event(name, response=response) for name in names])
+
+    @override
+    def chunk(self, chunk: Chunk) -> bytes:
+        """Return the event of a piece of text, after those that open the message."""
+        if not chunk.text:
+            return b""
+        events = b"" if self._texts else self._opened_message()
+        self._texts.append(chunk.text)
+        return events + self._event(
+            "response.output_text.delta", **self._part, delta=chunk.text, logprobs=[]
+        )
+
+    @override
+    def end(self, reply: Reply) -> bytes:
+        """Return the events that close the message, those of the calls, and the whole response."""
+        # The text is the one that the client has received.
+        reply = replace(reply, text="".join(self._texts))
+        response = finished_response(self._request, self._model, reply)
+        events = [
+            event
+            for index, item in enumerate(response["output"])
+            for event in (
+                self._call(item, index)
+                if item["type"] == "function_call"
+                else self._closed_message(item, reply.text)
+            )
+        ]
+        return b"".join(events) + self._event(f"response.{response['status']}", response=response)
+
+    @override
+    def error(self, error: APIError) -> bytes:
+        """Return the event of a failed response."""
+        details = {"code": error.code or error.type, "message": error.message}
+        response = _response(self._request, self._model, "failed", error=details)
+        return self._event("response.failed", response=response)
+
+    def _opened_message(self) -> bytes:
+        return self._event("response.output_item.added", **self._item) + self._event(
+            "response.content_part.added", **self._part, part=_text_part("")
+        )
+
+    def _closed_message(self, item: dict[str, Any], text: str) -> Iterator[bytes]:
+        yield self._event("response.output_text.done", **self._part, text=text, logprobs=[])
+        yield self._event("response.content_part.done", **self._part, part=item["content"][0])
+        yield self._event("response.output_item.done", output_index=0, item=item)
+
+    def _call(self, item: dict[str, Any], index: int) -> Iterator[bytes]:
+        place = {"item_id": item["id"], "output_index": index}
+        opened = {**item, "status": "in_progress", "arguments": ""}
+        arguments = item["arguments"]
+        name = "response.function_call_arguments"
+        yield self._event("response.output_item.added", output_index=index, item=opened)
+        yield self._event(f"{name}.delta", **place, delta=arguments)
+        yield self._event(f"{name}.done", **place, name=item["name"], arguments=arguments)
+        yield self._event("response.output_item.done", output_index=index, item=item)
+
+    def _event(self, kind: str, **fields: Any) -> bytes:  # noqa: ANN401 - JSON
+        values = {"type": kind, "sequence_number": self._count, **fields}
+        self._count += 1
+        return b"event: %b\ndata: %b\n\n" % (kind.encode(), msgspec.json.encode(values))

@@ -1,0 +1,141 @@
+"""The token that requests to models must have."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+from starlette.datastructures import Headers
+from starlette.websockets import WebSocketClose
+
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.files import (
+    open_private,
+    quoted_path,
+    restrict_to_owner,
+    user_config_dir,
+    write_errors_as_config_error,
+)
+from gatewayx_nb.secrets import Secret
+from gatewayx_nb.secure_config import make_secrets_folder
+from gatewayx_nb.server.api_errors import NO_RETRY
+from gatewayx_nb.server.json_response import json_response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from pathlib import Path
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+_FILE = "server_token"
+
+STATUS_PATHS = frozenset({"/health", "/engines/status", "/security/status"})
+"""Paths that report without a token to programs of this machine."""
+
+_MIN_LENGTH, _MAX_LENGTH = 20, 500
+
+
+def new_token() -> Secret:
+    """Return a random token."""
+    return Secret(f"gx-{secrets.token_urlsafe(32)}")
+
+
+def stored_token(env: Mapping[str, str]) -> tuple[Secret, bool]:
+    """Return the token in the user's folder, and whether it has just been made.
+
+    Args:
+        env: The environment, which may set the user's folder.
+
+    Raises:
+        ConfigError: If the file cannot be read or written, or contains no token.
+    """
+    path = user_config_dir(env).keys.parent / _FILE
+    with write_errors_as_config_error(path, "Make the folder writable."):
+        make_secrets_folder(path.parent)
+        token = new_token()
+        is_new = _write_new(path, token)
+    return (token if is_new else _read(path)), is_new
+
+
+def _write_new(path: Path, token: str) -> bool:
+    """Write a file that only its owner may read, unless it exists."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        handle = os.open(path, flags, 0o600)
+    except FileExistsError:
+        return False
+    try:
+        with open(handle, "w", encoding="ascii") as file:  # noqa: PTH123 - a file descriptor
+            file.write(f"{token}\n")
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+    return True
+
+
+def _read(path: Path) -> Secret:
+    handle = open_private(path, own=True)
+    with open(handle, "rb") as file:  # noqa: PTH123 - a file descriptor
+        restrict_to_owner(file.fileno(), path)
+        text = file.read(_MAX_LENGTH).decode("ascii", "replace").strip()
+    if len(text) < _MIN_LENGTH or not text.isprintable() or " " in text:
+        raise ConfigError(
+            f"{str(path)!r} contains no token.",
+            hint=f"Remove it with `rm {quoted_path(path)}`; the server then makes a new one.",
+        )
+    return Secret(text)
+
+
+class TokenRequired:
+    """Middleware that refuses requests without the token, whether or not their path exists.
+
+    Args:
+        app: The application.
+        token: Returns the token; called at each request that needs it.
+        open_paths: The paths that need no token.
+    """
+
+    def __init__(
+        self, app: ASGIApp, token: Callable[[], str], open_paths: Collection[str] = STATUS_PATHS
+    ) -> None:
+        self._app, self._token, self._open_paths = app, token, open_paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a connection or refuse it."""
+        if scope["type"] == "lifespan" or self._is_admitted(scope):
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await WebSocketClose()(scope, receive, send)
+        else:
+            error = {
+                "message": "The token of the server is missing or wrong.",
+                "hint": "Pass it as `Authorization: Bearer TOKEN` or `x-api-key: TOKEN`.",
+                "type": "authentication_error",
+                "param": None,
+                "code": "invalid_api_key",
+            }
+            # Anthropic's SDK reads the type beside the error.
+            content = {"type": "error", "error": error}
+            headers = {"WWW-Authenticate": "Bearer", **NO_RETRY}
+            await json_response(content, 401, headers)(scope, receive, send)
+
+    def _is_admitted(self, scope: Scope) -> bool:
+        # The path as it is routed: whatever is not exactly one of these needs the token.
+        if scope["path"] in self._open_paths:
+            return True
+        headers = Headers(scope=scope)
+        given = [*map(_bearer, headers.getlist("authorization")), *headers.getlist("x-api-key")]
+        # All must match, so that a proxy and this server cannot disagree on which one counts.
+        return bool(given) and all(self._is_token(value) for value in given)
+
+    def _is_token(self, value: str) -> bool:
+        return hmac.compare_digest(value.encode(), str(self._token()).encode())
+
+
+def _bearer(header: str) -> str:
+    scheme, _, value = header.partition(" ")
+    return value.strip() if scheme.lower() == "bearer" else ""
