@@ -132,6 +132,7 @@ bench: $(BENCH)/bench.stamp
 	@$(BENCH)/bin/python benchmarks/results_store.py
 	@$(BENCH)/bin/python benchmarks/pacing.py
 	@$(BENCH)/bin/python benchmarks/tool_calls.py
+	@$(BENCH)/bin/python benchmarks/serving.py
 
 # An empty environment shows what the wheel itself brings; its requirements are the pinned ones.
 dist: $(VENV)/dev.stamp

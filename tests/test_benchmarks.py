@@ -90,3 +90,10 @@ def test_the_quick_tool_benchmark_has_a_row_for_each_kind_of_call():
         "a call with 8 turns",
         "with a new function",
     ]
+
+
+def test_the_quick_serving_benchmark_compares_with_a_passthrough():
+    """`serving.py --quick` prints the figures of each way to call the provider."""
+    rows = [line.split() for line in run_quick("serving").splitlines()[1:]]
+    assert [row[0] for row in rows] == ["no", "passthrough", "gatewayx"]
+    assert all(float(figure) > 0 for figure in rows[-1][1:])
