@@ -3,10 +3,11 @@
     python benchmarks/serving.py [--quick]
 
 A loopback provider answers immediately. The passthrough forwards bytes with the same HTTP libraries
-(Starlette, Uvicorn, aiohttp), without parsing them. The client is a process of its own; the ways
-take turns in each round, and the medians of the rounds are reported: the time of a call that is
-alone, calls per second with 16 in flight, and the server's CPU time for a whole answer and for a
-stream of 64 chunks. It takes about a minute; ``--quick`` takes ten seconds and is less precise.
+(Starlette, Uvicorn, aiohttp), without parsing them. The client is a process of its own; the setups
+alternate within each round. Reported are the median and the 99th percentile of the latency of
+single calls, and the medians of the rounds: calls per second with 16 in flight, and the server's
+CPU time for an answer and for a stream of 64 chunks. It takes about a minute; ``--quick`` takes ten
+seconds and is less precise.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ STREAM = {"messages": [{"role": "user", "content": "events=64 each=1"}], "stream
 
 
 @dataclass
-class Way:
+class Setup:
     """A way to call the provider, and its figures by round."""
 
     name: str
@@ -43,7 +44,7 @@ class Way:
     token: str
     model: str
     server: subprocess.Popen[str] | None
-    alone: list[float] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
     rates: list[float] = field(default_factory=list)
     whole_cpu: list[float] = field(default_factory=list)
     stream_cpu: list[float] = field(default_factory=list)
@@ -56,47 +57,47 @@ class Way:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def call(session: aiohttp.ClientSession, way: Way, body: dict[str, object]) -> float:
-    """Make a call and return its seconds."""
-    headers = {"authorization": f"Bearer {way.token}"}
+async def call(session: aiohttp.ClientSession, setup: Setup, body: dict[str, object]) -> float:
+    """Make a call and return its duration in seconds."""
+    headers = {"authorization": f"Bearer {setup.token}"}
     started = time.perf_counter()
     async with session.post(
-        f"{way.url}/chat/completions", json={"model": way.model, **body}, headers=headers
+        f"{setup.url}/chat/completions", json={"model": setup.model, **body}, headers=headers
     ) as response:
         await response.read()
         response.raise_for_status()
     return time.perf_counter() - started
 
 
-async def measure(way: Way, count: int) -> None:
+async def measure(setup: Setup, count: int) -> None:
     """Add the figures of one round."""
     async with aiohttp.ClientSession() as session:
-        await call(session, way, WHOLE)
-        way.alone += [await call(session, way, WHOLE) for _ in range(count // 4)]
-        way.whole_cpu.append(await _burst(session, way, WHOLE, count))
-        way.stream_cpu.append(await _burst(session, way, STREAM, count // 5))
+        await call(session, setup, WHOLE)
+        setup.latencies += [await call(session, setup, WHOLE) for _ in range(count // 4)]
+        setup.whole_cpu.append(await _burst(session, setup, WHOLE, count))
+        setup.stream_cpu.append(await _burst(session, setup, STREAM, count // 5))
 
 
 async def _burst(
-    session: aiohttp.ClientSession, way: Way, body: dict[str, object], count: int
+    session: aiohttp.ClientSession, setup: Setup, body: dict[str, object], count: int
 ) -> float:
     """Make calls with several in flight, and return the server's CPU seconds for each."""
     slots = asyncio.Semaphore(IN_FLIGHT)
 
     async def limited() -> None:
         async with slots:
-            await call(session, way, body)
+            await call(session, setup, body)
 
-    before, started = way.cpu(), time.perf_counter()
+    before, started = setup.cpu(), time.perf_counter()
     await asyncio.gather(*(limited() for _ in range(count)))
     if body is WHOLE:
-        way.rates.append(count / (time.perf_counter() - started))
-    return (way.cpu() - before) / count
+        setup.rates.append(count / (time.perf_counter() - started))
+    return (setup.cpu() - before) / count
 
 
 @contextlib.contextmanager
-def ways() -> Iterator[list[Way]]:
-    """Start the provider and the servers, and yield the ways to call it."""
+def setups() -> Iterator[list[Setup]]:
+    """Start the provider and the servers, and yield the setups."""
     with contextlib.ExitStack() as stack:
 
         def start(*arguments: str) -> subprocess.Popen[str]:
@@ -107,12 +108,12 @@ def ways() -> Iterator[list[Way]]:
         provider = start("server.py")
         assert provider.stdout is not None
         url = f"http://127.0.0.1:{provider.stdout.readline().strip()}/v1"
-        found = [Way("no server", url, "none", "grok", None)]
+        found = [Setup("no server", url, "none", "grok", None)]
         for kind in ("passthrough", "gatewayx"):
             server = start("proxy.py", kind, url)
             assert server.stdout is not None
             root, token = server.stdout.readline().split()
-            found.append(Way(kind, f"{root}/v1", token, "grok", server))
+            found.append(Setup(kind, f"{root}/v1", token, "grok", server))
         yield found
 
 
@@ -121,18 +122,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="measure fewer rounds")
     is_quick = parser.parse_args().quick
-    with ways() as compared:
+    with setups() as compared:
         for _ in range(2 if is_quick else 7):
-            for way in compared:
-                asyncio.run(measure(way, 200 if is_quick else 1_000))
-    print(f"{'the local server':<16}{'alone, ms':>12}{'p99, ms':>10}{'calls/s':>10}", end="")
+            for setup in compared:
+                asyncio.run(measure(setup, 200 if is_quick else 1_000))
+    print(f"{'setup':<16}{'latency, ms':>12}{'p99, ms':>10}{'calls/s':>10}", end="")
     print(f"{'CPU, ms':>10}{'stream, ms':>12}")
-    for way in compared:
-        p99 = statistics.quantiles(way.alone, n=100)[-1]
+    for setup in compared:
+        p99 = statistics.quantiles(setup.latencies, n=100)[-1]
         print(
-            f"{way.name:<16}{statistics.median(way.alone) * 1e3:>12.2f}{p99 * 1e3:>10.2f}"
-            f"{statistics.median(way.rates):>10.0f}{statistics.median(way.whole_cpu) * 1e3:>10.2f}"
-            f"{statistics.median(way.stream_cpu) * 1e3:>12.2f}"
+            f"{setup.name:<16}{statistics.median(setup.latencies) * 1e3:>12.2f}{p99 * 1e3:>10.2f}"
+            f"{statistics.median(setup.rates):>10.0f}"
+            f"{statistics.median(setup.whole_cpu) * 1e3:>10.2f}"
+            f"{statistics.median(setup.stream_cpu) * 1e3:>12.2f}"
         )
 
 

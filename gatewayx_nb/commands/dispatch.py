@@ -30,7 +30,7 @@ from gatewayx_nb.commands.notebook import (
     nest_arguments,
 )
 from gatewayx_nb.commands.project import init, new, new_arguments, pull, pull_arguments
-from gatewayx_nb.commands.serving import serve_alone, serve_arguments, serve_notebook
+from gatewayx_nb.commands.serving import serve_arguments, serve_notebook, serve_standalone
 from gatewayx_nb.commands.shell_completion import completion, completion_arguments
 from gatewayx_nb.commands.status import (
     health,
@@ -342,7 +342,7 @@ _TABLE = (
     Command(
         "serve",
         "serve other programs in the formats of OpenAI and Anthropic",
-        serve_alone,
+        serve_standalone,
         serve_arguments,
         where="shell",
     ),

@@ -1,4 +1,4 @@
-"""The command ``serve``: in a notebook, a server on a thread; in a shell, a server alone."""
+"""The command ``serve``: in a notebook, a server on a thread; in a shell, a standalone server."""
 
 from __future__ import annotations
 
@@ -17,14 +17,12 @@ if TYPE_CHECKING:
     from gatewayx_nb.server import NotebookServer
 
 # The packages of the server are an extra.
-_server, _ = attach(
-    __name__, {"serve": "gatewayx_nb.server", "serve_forever": "gatewayx_nb.server"}
-)
+_load, _ = attach(__name__, {"serve": "gatewayx_nb.server", "serve_forever": "gatewayx_nb.server"})
 
 
 def serve_notebook(_: Session, __: argparse.Namespace) -> Note:
     """Start a server for the other libraries of the notebook, unless it is running."""
-    serve = cast("Callable[[], NotebookServer]", _server("serve"))
+    serve = cast("Callable[[], NotebookServer]", _load("serve"))
     return Note(
         f"{serve()!r}",
         "`gx.serve().openai` and `gx.serve().anthropic` are the arguments of a client, as in"
@@ -32,21 +30,27 @@ def serve_notebook(_: Session, __: argparse.Namespace) -> Note:
     )
 
 
-def serve_alone(session: Session, args: argparse.Namespace) -> None:
+def serve_standalone(session: Session, args: argparse.Namespace) -> None:
     """Serve until the user stops the command."""
     with recording(session.pool, args.cassette):
-        serve_forever = cast("Callable[..., None]", _server("serve_forever"))
+        serve_forever = cast("Callable[..., None]", _load("serve_forever"))
         serve_forever(session.pool, args.host, args.port)
 
 
 def serve_arguments(parser: LineParser) -> None:
     """Add the arguments of ``serve`` in a shell."""
     add = parser.add_argument
-    add("--port", type=int, default=3001, metavar="N", help="the port, 3001 if omitted; 0 is any")
+    add(
+        "--port",
+        type=int,
+        default=3001,
+        metavar="N",
+        help="the port, 3001 if omitted; 0 selects a free one",
+    )
     add(
         "--host",
         default="127.0.0.1",
         metavar="ADDRESS",
-        help="the address, 127.0.0.1 if omitted; with another, other machines can connect",
+        help="the address (127.0.0.1); 0.0.0.0 lets other machines connect",
     )
     add("--cassette", metavar="FILE", help="record the replies in this file, or replay them")

@@ -13,6 +13,7 @@ from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.calls import AnswerCleaner, PartialReply, PendingRetry, is_transient, with_retries
+from gatewayx_nb.concurrency import is_being_cancelled
 from gatewayx_nb.engine_pool.budget import SESSION_REPLY_TOKENS, allow, cost_of, price_per_token
 from gatewayx_nb.engine_pool.chunk_check import ChunkCheck
 from gatewayx_nb.engine_pool.exception_redaction import redact_exception
@@ -138,6 +139,9 @@ class EngineCall:
             raise error from None
         except GatewayError as error:
             self._record_failure(error)
+            if is_being_cancelled():
+                # Nobody would retrieve the error, and asyncio would log it with its text.
+                raise asyncio.CancelledError from None
             raise
         except asyncio.CancelledError:
             # Providers bill the tokens that they generated before the connection was closed.

@@ -1,4 +1,4 @@
-"""Status server for the default pool, which serves only this machine.
+"""The local server: OpenAI's and Anthropic's APIs, and the status of the engines, over HTTP.
 
 ::
 
@@ -20,7 +20,8 @@ except ModuleNotFoundError as missing:
     if missing.name is None or missing.name.partition(".")[0] not in ("starlette", "uvicorn"):
         raise
     raise ConfigError(
-        "The server needs starlette, which is not installed.", hint=Hint("install", extra="server")
+        f"The server needs {missing.name.partition('.')[0]}, which is not installed.",
+        hint=Hint("install", extra="server"),
     ) from None
 
 __all__ = ["NotebookServer", "app", "build", "serve", "serve_forever"]

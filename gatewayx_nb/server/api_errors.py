@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NO_RETRY: Mapping[str, str] = {"x-should-retry": "false"}
-"""Header of every error: the pool has retried already, and the SDKs would call it three times."""
+"""Header of every error: the pool has retried already, and the SDKs would retry twice."""
 
 _INVALID = "invalid_request_error"
 
@@ -108,7 +108,7 @@ _TABLE: tuple[tuple[type[GatewayError], int, str, str | None], ...] = (
     (MissingKeyError, 403, "permission_error", "missing_key"),
     (TrustError, 403, "permission_error", "untrusted"),
     (ConfigError, 500, "server_error", "invalid_settings"),
-    # Clients retry other statuses, or take them for a wrong path.
+    # The SDKs retry 409 and 5xx, and a 404 would look like a wrong path.
     (CassetteMissError, 422, _INVALID, "cassette_miss"),
     (AuthenticationError, 401, "authentication_error", "invalid_api_key"),
     (RateLimitError, 429, "rate_limit_error", "rate_limit_exceeded"),
@@ -122,7 +122,10 @@ _TABLE: tuple[tuple[type[GatewayError], int, str, str | None], ...] = (
 
 
 def describe(error: BaseException) -> APIError:
-    """Return the description of an error; the text of an unexpected one may contain anything."""
+    """Return the description of an error.
+
+    An unexpected error is described by its class alone: its text may contain a prompt or a key.
+    """
     if isinstance(error, RequestRefusedError):
         return APIError(error.status or 400, str(error))
     for kind, status, name, code in _TABLE:
@@ -134,7 +137,7 @@ def describe(error: BaseException) -> APIError:
     return APIError(500, f"{type(error).__name__}; see the server's log.", "server_error")
 
 
-def where(error: BaseException) -> str:
+def error_location(error: BaseException) -> str:
     """Return the class of an error and the line that raised it, for the log.
 
     The text of the error is omitted, because it may contain a prompt or a key.

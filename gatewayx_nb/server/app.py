@@ -18,21 +18,21 @@ from starlette.routing import Route
 
 from gatewayx_nb import engine_pool
 from gatewayx_nb.errors import GatewayError
-from gatewayx_nb.server.api_errors import NO_RETRY, describe, where
-from gatewayx_nb.server.chat_completions_api import ChatCompletions
+from gatewayx_nb.server.api_errors import NO_RETRY, describe, error_location
+from gatewayx_nb.server.chat_completions_api import ChatCompletionsAPI
 from gatewayx_nb.server.embeddings_api import embed, read_embedding_request
 from gatewayx_nb.server.hidden_paths import known_folders
-from gatewayx_nb.server.inference import ModelEndpoint, until_disconnected
+from gatewayx_nb.server.inference import ModelAPI, ModelEndpoint, until_disconnected
 from gatewayx_nb.server.json_request import read_request
 from gatewayx_nb.server.json_response import error_response, json_response
-from gatewayx_nb.server.loopback import LoopbackOnly, PublicAccess
+from gatewayx_nb.server.loopback import LoopbackOnly, OriginCheck
 from gatewayx_nb.server.messages_api import MessagesAPI, count_tokens
 from gatewayx_nb.server.model_list import describe_model, list_models
 from gatewayx_nb.server.responses_api import ResponsesAPI
 from gatewayx_nb.server.token import STATUS_PATHS, TokenRequired, stored_token
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from starlette.requests import Request
@@ -42,6 +42,13 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool import EnginePool
 
 log = logging.getLogger(__name__)
+
+_MODEL_APIS: Mapping[str, ModelAPI] = {
+    "chat/completions": ChatCompletionsAPI(),
+    "responses": ResponsesAPI(),
+    "messages": MessagesAPI(),
+}
+"""The APIs for models by their paths below ``/v1``."""
 
 
 def build(
@@ -53,12 +60,13 @@ def build(
 ) -> Starlette:
     """Build the application.
 
-    Each request checks for changed files, so that engines are added and removed without a restart.
+    Changed files are noticed within a second, so that engines can be added and removed without a
+    restart.
 
     Args:
         pool: Returns the pool; called for each request.
         token: Returns the token that requests to models must have.
-        lifespan: Surrounds the life of the server.
+        lifespan: Lifespan context manager of the application.
         is_public: Whether other machines may connect; every path then needs the token.
     """
     routes = _Routes(pool)
@@ -70,14 +78,16 @@ def build(
             Route("/v1/models", routes.models),
             Route("/v1/models/{name:path}", routes.model),
             Route("/v1/embeddings", routes.embeddings, methods=["POST"]),
-            Route("/v1/chat/completions", ModelEndpoint(ChatCompletions(), pool), methods=["POST"]),
+            Route(
+                "/v1/chat/completions", ModelEndpoint(ChatCompletionsAPI(), pool), methods=["POST"]
+            ),
             Route("/v1/responses", ModelEndpoint(ResponsesAPI(), pool), methods=["POST"]),
             Route("/v1/messages", ModelEndpoint(MessagesAPI(), pool), methods=["POST"]),
             Route("/v1/messages/count_tokens", routes.message_tokens, methods=["POST"]),
         ],
         middleware=[
             Middleware(_UnexpectedErrors),
-            Middleware(PublicAccess if is_public else LoopbackOnly),
+            Middleware(OriginCheck if is_public else LoopbackOnly),
             Middleware(TokenRequired, token, open_paths=() if is_public else STATUS_PATHS),
         ],
         exception_handlers={
@@ -184,7 +194,7 @@ class _UnexpectedErrors:
         except Exception as error:
             if scope["type"] != "http":
                 raise
-            log.error("A request failed: %s", where(error))  # noqa: TRY400 - without the text
+            log.error("A request failed: %s", error_location(error))  # noqa: TRY400 - without the text
             described = describe(error)
             response = error_response(500, described.message, headers=described.headers)
             await response(scope, receive, send)
@@ -192,10 +202,10 @@ class _UnexpectedErrors:
 
 @functools.cache
 def stored_token_shown_once() -> str:
-    """Return the token of this machine's server; show it if it has just been made."""
+    """Return the token of this user's server; show it if it has just been made."""
     token, is_new = stored_token(os.environ)
     if is_new:
-        sys.stderr.write(f"The server's token, which is shown only now: {token!s}\n")
+        sys.stderr.write(f"Server token (shown only once): {token!s}\n")
     return token
 
 

@@ -1,4 +1,4 @@
-"""OpenAI's API Chat Completions.
+"""OpenAI's Chat Completions API.
 
 Source: https://platform.openai.com/docs/api-reference/chat
 """
@@ -35,19 +35,19 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "modalities": (["text"],),
     "service_tier": ("auto", "default"),
 }
-"""The values without effect of fields that are not supported."""
+"""For each unsupported field, the values that are accepted because they have no effect."""
 
 IGNORED = ("user", "metadata", "safety_identifier", "prompt_cache_key")
-"""Fields that do not concern the model."""
+"""Fields that are accepted but not forwarded."""
 
 _FINISH_REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
-"""The finish reasons of whole answers; any other is `content_filter`.
+"""The API's finish reason for the pool's; any other becomes `content_filter`.
 
-Clients take `length` and `content_filter` for the end of an incomplete answer.
+Clients treat `length` and `content_filter` as incomplete answers.
 """
 
 
-class ChatCompletions(ModelAPI):
+class ChatCompletionsAPI(ModelAPI):
     """Requests, answers, streams and errors of Chat Completions."""
 
     @override
@@ -66,11 +66,11 @@ class ChatCompletions(ModelAPI):
             **tool_options(body.take_list("tools", _tool), _choice(body.take_any("tool_choice"))),
         }
         streamed = body.take("stream", bool) or False
-        with_usage = _with_usage(body.take_object("stream_options"))
+        includes_usage = _includes_usage(body.take_object("stream_options"))
         body.accept(NEUTRAL, ignored=IGNORED)
         body.check_all_known()
         options = {name: value for name, value in options.items() if value is not None}
-        return ModelRequest(options, streamed, with_usage)
+        return ModelRequest(options, streamed, includes_usage)
 
     @override
     def answer(self, request: ModelRequest, reply: Reply) -> dict[str, Any]:
@@ -97,7 +97,7 @@ class ChatCompletions(ModelAPI):
     @override
     def writer(self, request: ModelRequest) -> StreamWriter:
         """Return a writer of the events of a stream."""
-        return _Writer(request)
+        return _ChunkWriter(request)
 
     @override
     def error(self, error: APIError) -> dict[str, Any]:
@@ -118,7 +118,7 @@ def usage_of(usage: Usage | None) -> dict[str, Any] | None:
     }
 
 
-class _Writer(StreamWriter):
+class _ChunkWriter(StreamWriter):
     """Writes the chunks of a stream, each with the ID, time and model that SDKs require."""
 
     def __init__(self, request: ModelRequest) -> None:
@@ -137,7 +137,7 @@ class _Writer(StreamWriter):
         }
         self._head = b"data: " + msgspec.json.encode(head)[:-1] + b',"choices":'
         # The chunks of a stream that ends with the usage have the field, too.
-        self._tail = (b',"usage":null' if self._request.with_usage else b"") + b"}\n\n"
+        self._tail = (b',"usage":null' if self._request.includes_usage else b"") + b"}\n\n"
         return self._chunk({"role": "assistant", "content": ""})
 
     @override
@@ -157,7 +157,7 @@ class _Writer(StreamWriter):
     def end(self, reply: Reply) -> bytes:
         """Return the chunk with the finish reason, the one with the usage, and the end mark."""
         events = self._chunk({}, _finish(reply))
-        if self._request.with_usage:
+        if self._request.includes_usage:
             usage = msgspec.json.encode(usage_of(reply.usage))
             events += self._head + b'[],"usage":' + usage + b"}\n\n"
         return events + b"data: [DONE]\n\n"
@@ -193,13 +193,13 @@ def _max_tokens(body: RequestFields) -> int | None:
     return older if newer is None else newer
 
 
-def _with_usage(stream_options: RequestFields | None) -> bool:
+def _includes_usage(stream_options: RequestFields | None) -> bool:
     if stream_options is None:
         return False
-    with_usage = stream_options.take("include_usage", bool) or False
+    includes_usage = stream_options.take("include_usage", bool) or False
     stream_options.accept({"include_obfuscation": (False,)})
     stream_options.check_all_known()
-    return with_usage
+    return includes_usage
 
 
 def _schema(response_format: RequestFields | None) -> dict[str, Any] | None:
@@ -211,7 +211,7 @@ def _schema(response_format: RequestFields | None) -> dict[str, Any] | None:
         if described is None:
             raise InvalidFieldError("response_format.json_schema", "is missing")
         schema: dict[str, Any] = described.require("schema", dict)
-        # The answer is always checked.
+        # The engine decides whether its provider enforces the schema.
         described.accept({}, ignored=("name", "description", "strict"))
         described.check_all_known()
         response_format.check_all_known()

@@ -6,9 +6,11 @@ Source: https://platform.openai.com/docs/api-reference/embeddings
 from __future__ import annotations
 
 import base64
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from gatewayx_nb.errors import ProviderError
 from gatewayx_nb.server.request_fields import InvalidFieldError
 
 if TYPE_CHECKING:
@@ -57,6 +59,8 @@ async def embed(pool: EnginePool, request: EmbeddingRequest) -> dict[str, Any]:
         GatewayError: If the call fails.
     """
     vectors = await pool.aembed(request.texts, request.model)
+    if not (abs(vectors) < math.inf).all():
+        raise ProviderError("an embedding contains a value that is not a finite number.")
     if request.is_encoded:
         rows = vectors.astype("<f4")
         items: list[Any] = [base64.b64encode(row.tobytes()).decode() for row in rows]
@@ -78,12 +82,12 @@ def _texts(value: object) -> list[str]:
     if isinstance(texts[0], (int, list)):
         raise InvalidFieldError(
             "input",
-            "contains token IDs, which only their own tokenizer can read; send texts (with"
-            " LangChain, `OpenAIEmbeddings(check_embedding_ctx_length=False)`)",
+            "must be text, not token IDs; with LangChain, use"
+            " `OpenAIEmbeddings(check_embedding_ctx_length=False)`",
         )
     if len(texts) > _MAX_INPUTS:
         raise InvalidFieldError("input", f"has more than {_MAX_INPUTS:,} texts")
     for index, text in enumerate(texts):
         if not isinstance(text, str) or not text:
-            raise InvalidFieldError(f"input[{index}]", "must be a string that is not empty")
+            raise InvalidFieldError(f"input[{index}]", "must be a non-empty string")
     return texts

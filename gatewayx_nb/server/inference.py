@@ -15,7 +15,7 @@ import msgspec
 
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.replies import Chunk
-from gatewayx_nb.server.api_errors import describe, where
+from gatewayx_nb.server.api_errors import describe, error_location
 from gatewayx_nb.server.hidden_paths import known_folders, without_paths
 from gatewayx_nb.server.json_request import read_request
 from gatewayx_nb.text import well_formed
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_CHUNKS_BEFORE_OTHERS = 16
+"""Number of chunks of a stream that are sent before other tasks run."""
+
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 _STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8", **_HEADERS}
@@ -44,7 +47,7 @@ class ModelRequest:
     Attributes:
         options: The keyword arguments of `EnginePool.aask`, including ``messages``.
         streamed: Whether the client reads the answer as a stream.
-        with_usage: Whether the stream of Chat Completions ends with the usage.
+        includes_usage: Whether a Chat Completions stream ends with a usage chunk.
         echo: The fields of the request that an answer of Responses repeats.
         id: A random part of the answer's ID.
         created: Time of the request, in seconds since the epoch.
@@ -52,14 +55,14 @@ class ModelRequest:
 
     options: Mapping[str, Any]
     streamed: bool
-    with_usage: bool = False
+    includes_usage: bool = False
     echo: Mapping[str, Any] = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_hex(12))
     created: int = field(default_factory=lambda: int(time.time()))
 
 
 class StreamWriter(Protocol):
-    """Writes the events of one stream. No method but `end` may write that the answer is whole."""
+    """Writes the events of one stream. Only `end` may mark the answer as complete."""
 
     def begin(self, model: str) -> bytes:
         """Return the events before the first chunk."""
@@ -117,10 +120,10 @@ class ModelEndpoint:
 
 
 async def until_disconnected(receive: Receive, work: Awaitable[None]) -> None:
-    """Await until it ends or the client has closed the connection, which cancels it.
+    """Await something, and cancel it if the client disconnects.
 
     Args:
-        receive: The channel from the client, after the whole body has been received.
+        receive: The ASGI ``receive`` callable, after the whole body has been received.
         work: What to await.
     """
     task = asyncio.ensure_future(work)
@@ -168,8 +171,8 @@ class _ModelExchange:
         """Send an error: as a response or, after the head of a stream, as its last event."""
         described = describe(error)
         if not isinstance(error, GatewayError):
-            log.warning("A request failed: %s", where(error))
-        # This reads a few symlinks, in this thread: there are no others when the process ends.
+            log.warning("A request failed: %s", error_location(error))
+        # This resolves symlinks in this thread: at exit, no other thread can be started.
         message = without_paths(described.message, known_folders(self._pool))
         described = replace(described, message=message)
         if self._writer is None:
@@ -180,7 +183,7 @@ class _ModelExchange:
 
     async def _stream(self, request: ModelRequest) -> None:
         async with self._pool().astream(**request.options) as stream:
-            # Hold the head back until the answer begins, because clients ignore errors in a stream.
+            # Hold the head back until the answer begins, so that an early error has an HTTP status.
             first = await anext(stream, None)
             while first is not None and not (first.text or first.tool_calls):
                 first = await anext(stream, None)
@@ -188,9 +191,13 @@ class _ModelExchange:
             writer = await self._begin(request, partial.engine, partial.model, partial.attempts)
             if first is not None:
                 await self._send_events(writer.chunk(first))
+            count = 0
             async for chunk in stream:
                 if events := writer.chunk(chunk):
                     await self._send_events(events)
+                # Chunks that wait do not suspend this task, which others and a disconnection need.
+                if (count := count + 1) % _CHUNKS_BEFORE_OTHERS == 0:
+                    await asyncio.sleep(0)
             await self._send_events(writer.end(stream.reply), is_last=True)
 
     async def _send_as_stream(self, request: ModelRequest, reply: Reply) -> None:

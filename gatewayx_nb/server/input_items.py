@@ -1,4 +1,4 @@
-"""Reads the input of OpenAI's API Responses: its items become messages.
+"""Reads the input of OpenAI's Responses API: its items become messages.
 
 Source: https://platform.openai.com/docs/api-reference/responses/create
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from starlette.datastructures import Headers
@@ -27,18 +28,18 @@ _PARSED_AT_ONCE = 100_000
 
 
 async def read_request(scope: Scope, receive: Receive, read: Callable[[RequestFields], T]) -> T:
-    """Return what ``read`` makes of the JSON object in a request's body.
+    """Parse a request's body as a JSON object, and return ``read(fields)``.
 
     Args:
         scope: The connection.
-        receive: The channel from the client.
+        receive: The ASGI ``receive`` callable.
         read: Reads the fields; it runs in another thread if the body is large.
 
     Raises:
         UsageError: If the body is not a JSON object or is too large, or ``read`` refuses it.
     """
     headers = Headers(scope=scope)
-    # A page can send another type, such as text/plain, to any address without asking first.
+    # A web page can send other types, such as text/plain, without a CORS preflight.
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise RequestRefusedError(415, "the content type must be application/json.")
     body = await _read(headers, receive)
@@ -50,13 +51,33 @@ async def read_request(scope: Scope, receive: Receive, read: Callable[[RequestFi
 def _parse(body: bytes) -> RequestFields:
     try:
         bounded_json.check_values(body)
-        return RequestFields(json.loads(body, parse_constant=_refuse_constant))
+        values = json.loads(
+            body,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            object_pairs_hook=_without_repeated_keys,
+        )
+        return RequestFields(values)
     except RecursionError:
         raise RequestRefusedError(400, "the body is nested too deeply.") from None
     except bounded_json.TooManyValuesError as error:
-        raise RequestRefusedError(400, f"the body is too large: {error}.") from None
+        raise RequestRefusedError(400, f"the body contains too many values: {error}.") from None
     except ValueError:  # the text of the error would quote the body
         raise RequestRefusedError(400, "the body is not valid JSON.") from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(text)
+    return value
+
+
+def _without_repeated_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise RequestRefusedError(400, "the body has an object with a repeated key.")
+    return values
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -21,15 +21,24 @@ def json_response(
     content: Any,  # noqa: ANN401 - JSON
     status: int = 200,
     headers: Mapping[str, str] | None = None,
-    hidden_folders: Iterable[str] = (),
+    hidden_folders: Iterable[str] | None = None,
 ) -> Response:
-    """Return a JSON response with folder paths removed.
+    """Return a JSON response.
 
-    The response is pure ASCII, because file names may be invalid UTF-8. A folder whose path has a
-    space or a quotation mark is removed only if ``hidden_folders`` lists it.
+    The response is pure ASCII, because file names may be invalid UTF-8.
+
+    Args:
+        content: The data.
+        status: The HTTP status.
+        headers: Further headers.
+        hidden_folders: If not ``None``, absolute paths are shortened to their last component. A
+            folder whose path has a space or a quotation mark is removed only if it is listed here.
     """
     all_headers = {**(headers or {}), **_HEADERS}
-    body = json.dumps(without_paths(content, hidden_folders))
+    # An answer is not searched: base64 may look like a path.
+    if hidden_folders is not None:
+        content = without_paths(content, hidden_folders)
+    body = json.dumps(content)
     return Response(body, status, all_headers, "application/json")
 
 

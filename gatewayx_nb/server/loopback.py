@@ -1,4 +1,4 @@
-"""Access control that admits only requests from programs and pages on this machine.
+"""Access control by the addresses of a connection, and by its Host and Origin.
 
 A page on any site can make a browser send requests to 127.0.0.1, and a site whose name resolves to
 that address (DNS rebinding) can read the responses. But such a page cannot send a Host or Origin
@@ -29,7 +29,7 @@ _LOOPBACK_HOST = re.compile(_HOST, re.IGNORECASE)
 _LOOPBACK_ORIGIN = re.compile(rf"https?://{_HOST}", re.IGNORECASE)
 
 
-class PublicAccess:
+class OriginCheck:
     """Middleware that refuses requests from pages of other origins before routing."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -51,14 +51,16 @@ class PublicAccess:
         return None
 
 
-class LoopbackOnly(PublicAccess):
+class LoopbackOnly(OriginCheck):
     """Middleware that also refuses all requests from outside this machine."""
 
     @override
     def _refusal(self, scope: Scope) -> Response | None:
         if not (_is_loopback(scope.get("server")) and _is_loopback(scope.get("client"))):
             return error_response(
-                403, "Only this machine is allowed.", "Bind the server to 127.0.0.1."
+                403,
+                "Only connections from this machine are accepted.",
+                "Bind the server to 127.0.0.1.",
             )
         hosts = Headers(scope=scope).getlist("host")
         # Two Host headers are invalid (RFC 9112), and servers disagree on which one to use.

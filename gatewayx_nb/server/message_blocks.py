@@ -49,14 +49,14 @@ class PromptReader:
     """Reads the prompt of one request; every field that is not used is refused.
 
     Attributes:
-        is_cached: Whether any part so far is marked for the provider's cache.
+        wants_cache: Whether any part so far is marked for the provider's cache.
 
     Raises:
         InvalidFieldError: From each method, if a field is invalid or not supported.
     """
 
     def __init__(self) -> None:
-        self.is_cached = False
+        self.wants_cache = False
 
     def read_messages(self, body: RequestFields) -> list[Message]:
         """Return the messages; the results of tools are messages of their own."""
@@ -66,7 +66,7 @@ class PromptReader:
         if turns[-1][-1].role == "assistant":
             raise InvalidFieldError(
                 f"messages[{len(turns) - 1}].role",
-                'must be "user" in the last message; the start of an answer cannot be given',
+                'must be "user" in the last message; prefilling the answer is not supported',
             )
         return [message for turn in turns for message in turn]
 
@@ -105,7 +105,7 @@ class PromptReader:
         if "ttl" in control:
             control.require_choice("ttl", ("5m", "1h"))
         control.check_all_known()
-        self.is_cached = True
+        self.wants_cache = True
 
     def _turn(self, value: object, place: str) -> list[Message]:
         fields = RequestFields(value, place)
@@ -217,5 +217,5 @@ def _decoded_image(text: str, media_type: str, place: str) -> Image:
     if found is None:
         raise InvalidFieldError(f"{place}.data", "must be a PNG, JPEG, GIF or WebP image")
     if found != media_type:
-        raise InvalidFieldError(f"{place}.media_type", f'must be "{found}", as the data is')
+        raise InvalidFieldError(f"{place}.media_type", f'must be "{found}", the type of the data')
     return images.load(data)

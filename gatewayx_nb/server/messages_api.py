@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from typing_extensions import override
 
+from gatewayx_nb import bounded_json
 from gatewayx_nb.calls import build_request, check_options, join_conversation
 from gatewayx_nb.engine_pool import estimate_request_tokens
+from gatewayx_nb.errors import ProviderError
 from gatewayx_nb.messages import EFFORTS
 from gatewayx_nb.replies import Usage
 from gatewayx_nb.server.inference import ModelAPI, ModelRequest, StreamWriter
 from gatewayx_nb.server.message_blocks import PromptReader, read_tool_choice
 from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields
 from gatewayx_nb.server.tool_fields import tool_options
-from gatewayx_nb.text import well_formed
+from gatewayx_nb.text import short_repr, well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -209,11 +211,21 @@ def _tool_use(call: ToolCall, request: ModelRequest, number: int) -> dict[str, A
 
 
 def _input_json(call: ToolCall) -> str:
-    """Return the arguments as the JSON of an object, which every client can parse."""
+    """Return the arguments as the JSON of an object, which every client can parse.
+
+    Raises:
+        ProviderError: If they are not a JSON object. Without arguments, a client would call the
+            function with its defaults.
+    """
     try:
-        text = json.dumps(call.parsed_arguments(), ensure_ascii=False, allow_nan=False)
-    except (ValueError, RecursionError):  # NaN and Infinity are not JSON
-        return "{}"
+        values = bounded_json.loads(call.arguments or "{}")
+        if not isinstance(values, dict):
+            raise ValueError  # noqa: TRY004, TRY301 - handled like invalid JSON
+        text = json.dumps(values, ensure_ascii=False, allow_nan=False)
+    except (ValueError, RecursionError):  # also NaN and Infinity, which are not JSON
+        raise ProviderError(
+            f"the arguments of the call of {short_repr(call.name)} are not a JSON object."
+        ) from None
     return well_formed(text)
 
 
@@ -223,8 +235,6 @@ def _read_options(body: RequestFields) -> dict[str, Any]:
     model = body.require("model", str)
     tools = body.take_list("tools", reader.read_tool)
     choice = read_tool_choice(body.take_object("tool_choice"))
-    if choice not in (None, "auto", "none") and not tools:
-        raise InvalidFieldError("tool_choice", "has no effect without tools")
     options: dict[str, Any] = {
         "model": model,
         "messages": reader.read_messages(body),
@@ -236,7 +246,7 @@ def _read_options(body: RequestFields) -> dict[str, Any]:
         **tool_options(tools, choice),
     }
     reader.read_cache_control(body)
-    options["cache"] = "auto" if reader.is_cached else None
+    options["cache"] = "auto" if reader.wants_cache else None
     _check_thinking(body.take_object("thinking"))
     body.accept(NEUTRAL_FIELDS, ignored=("metadata",))
     return {name: value for name, value in options.items() if value is not None}

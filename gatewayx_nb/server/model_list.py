@@ -42,7 +42,7 @@ def describe_model(pool: EnginePool, name: str, *, anthropic: bool) -> dict[str,
     owners = _owners(pool)
     if name not in owners:
         raise ModelNotFoundError(
-            f"no model {short_repr(name)}.{did_you_mean(name, owners)}",
+            f"there is no model {short_repr(name)}.{did_you_mean(name, owners)}",
             hint="The list of models has all names.",
         )
     return _described(name, owners[name], anthropic=anthropic)

@@ -18,7 +18,7 @@ from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.secrets import MASK, NotPicklable
 from gatewayx_nb.server.app import build
 from gatewayx_nb.server.token import new_token
-from gatewayx_nb.server.uvicorn_settings import GRACE, HOST, uvicorn_settings
+from gatewayx_nb.server.uvicorn_settings import HOST, SHUTDOWN_TIMEOUT, THREAD, uvicorn_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool import EnginePool
 
 _EXIT_TIMEOUT = 1.0
-"""Seconds that the end of the process waits for the server's thread, which ends within 0.1 s."""
+"""Maximum seconds to wait for the server's thread at exit; it usually ends within 0.1 s."""
 
 
 class ClientOptions(dict[str, str]):
@@ -38,7 +38,7 @@ class ClientOptions(dict[str, str]):
 
 
 class NotebookServer(NotPicklable):
-    """A server for the libraries of a notebook; see `serve`.
+    """A local server in the kernel; see `serve`.
 
     Attributes:
         token: The token that requests must have; it is valid until the server is closed.
@@ -56,7 +56,7 @@ class NotebookServer(NotPicklable):
         self._uvicorn = uvicorn.Server(uvicorn_settings(app))
         self._process = os.getpid()
         # A daemon, so that the kernel ends even if a client keeps a stream open.
-        self._thread = threading.Thread(target=self._run, name="gatewayx server", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
         self._thread.start()
 
     @property
@@ -77,18 +77,20 @@ class NotebookServer(NotPicklable):
     @property
     def is_running(self) -> bool:
         """Whether the server answers in this process; a forked process has no server."""
-        return self._process == os.getpid() and self._thread.is_alive()
+        is_here = self._process == os.getpid() and self._thread.is_alive()
+        return is_here and not self._uvicorn.should_exit
 
     def close(self) -> None:
-        """Stop the server; calls that are being answered have 10 s to end."""
+        """Stop the server; requests in progress have 10 s to finish."""
         self._uvicorn.should_exit = True
-        if self.is_running:
-            self._thread.join(GRACE + 1)
+        if self._process == os.getpid():
+            self._thread.join(SHUTDOWN_TIMEOUT + 1)
+        atexit.unregister(self.stop_at_exit)  # which would keep the server and its pool alive
 
     def stop_at_exit(self) -> None:
-        """Stop the server without waiting for the calls that are being answered."""
+        """Stop the server without waiting for the requests in progress."""
         self._uvicorn.force_exit = self._uvicorn.should_exit = True
-        if self.is_running:
+        if self._process == os.getpid():
             self._thread.join(_EXIT_TIMEOUT)
 
     @override
@@ -106,7 +108,7 @@ _lock = threading.Lock()
 
 
 def serve(pool: EnginePool | None = None) -> NotebookServer:
-    """Start a server for other libraries in this notebook, or return the one that runs.
+    """Start a server for other libraries in this notebook, or return the running one.
 
     It answers in the formats of OpenAI's and Anthropic's APIs, on a free port of this machine, with
     the keys, settings, budget and cassette of the pool. It ends with the process.
@@ -121,7 +123,8 @@ def serve(pool: EnginePool | None = None) -> NotebookServer:
     '[mock] Say this'
 
     Args:
-        pool: The pool that makes the calls, for a server of its own; the default pool if omitted.
+        pool: The pool that makes the calls, for which a new server is started; the default pool if
+            omitted.
 
     Raises:
         ConfigError: If the extra ``server`` is not installed, or the server cannot start.

@@ -1,4 +1,4 @@
-"""The response of OpenAI's API Responses, and the events that stream it.
+"""The response of OpenAI's Responses API, and the events that stream it.
 
 Source: https://platform.openai.com/docs/api-reference/responses-streaming
 """

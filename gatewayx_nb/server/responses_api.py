@@ -1,4 +1,4 @@
-"""OpenAI's API Responses, without state: each request holds the whole conversation.
+"""OpenAI's Responses API, without state: each request holds the whole conversation.
 
 Source: https://platform.openai.com/docs/api-reference/responses
 """
@@ -171,7 +171,7 @@ def _format_schema(text_format: RequestFields | None) -> dict[str, Any] | None:
     schema: dict[str, Any] | None = None
     if kind == "json_schema":
         schema = text_format.require("schema", dict)
-        # The answer is always checked.
+        # The engine decides whether its provider enforces the schema.
         text_format.accept({}, ignored=("name", "description", "strict"))
     elif kind == "json_object":
         schema = {"type": "object"}

@@ -1,9 +1,10 @@
-"""The server that runs alone, until it is stopped."""
+"""The standalone server, which runs until it is stopped."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import signal
 import socket
@@ -26,16 +27,16 @@ PORT = 3001
 
 _MAX_PORT = 65_535
 
-_STOPPED = 128 + signal.SIGTERM
+_SIGTERM_STATUS = 128 + signal.SIGTERM
 """The exit status of a process that SIGTERM has ended."""
 
 
 def serve_forever(pool: EnginePool, host: str = HOST, port: int = PORT) -> None:
-    """Serve until the process receives Ctrl-C or SIGTERM; open streams then have 10 s to end.
+    """Serve until SIGINT (Ctrl-C) or SIGTERM; open streams then have 10 s to end.
 
     Args:
         pool: The pool that makes the calls.
-        host: The address; any other than one of this machine lets other machines connect.
+        host: The address; one that is not loopback lets other machines connect.
         port: The port; 0 chooses a free one.
 
     Raises:
@@ -52,11 +53,13 @@ def serve_forever(pool: EnginePool, host: str = HOST, port: int = PORT) -> None:
         app = build(lambda: pool, lambda: token, is_public=is_public)
         actual_host, actual_port = listener.getsockname()[:2]
         shown = f"[{actual_host}]" if ":" in actual_host else actual_host
-        warning = " to every machine that can reach it, without TLS" if is_public else ""
-        sys.stderr.write(f"Serving on http://{shown}:{actual_port}{warning}. Ctrl-C stops it.\n")
+        if is_public:
+            sys.stderr.write("Warning: other machines can connect, and there is no TLS.\n")
+        sys.stderr.write(f"Serving on http://{shown}:{actual_port}. Press Ctrl-C to stop.\n")
         sys.stderr.flush()
         with _exit_at_sigterm():
-            uvicorn.Server(uvicorn_settings(app)).run([listener])
+            logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
+            uvicorn.Server(uvicorn_settings(app, is_public=is_public)).run([listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -72,13 +75,15 @@ def _listen(host: str, port: int) -> socket.socket:
         except BaseException:
             listener.close()
             raise
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
+    except (OSError, UnicodeError) as error:
+        if getattr(error, "errno", None) == errno.EADDRINUSE:
             raise ConfigError(
-                f"port {port} is in use.", hint="Choose another with `--port`; 0 is any free one."
+                f"port {port} is in use.",
+                hint="Choose another with `--port`; use 0 for any free port.",
             ) from None
+        reason = getattr(error, "strerror", None) or "it is not an address"
         raise ConfigError(
-            f"the server cannot use the address {host!r}, port {port}: {error.strerror}."
+            f"the server cannot use the address {host!r}, port {port}: {reason}."
         ) from None
     return listener
 
@@ -94,7 +99,7 @@ def _exit_at_sigterm() -> Iterator[None]:
 
     # Uvicorn replaces the handler while it runs, and calls it after the last stream.
     def stop(_: int, __: FrameType | None) -> NoReturn:
-        raise SystemExit(_STOPPED)
+        raise SystemExit(_SIGTERM_STATUS)
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:

@@ -1,4 +1,4 @@
-"""The token that requests to models must have."""
+"""The bearer token of the server: its file, and the middleware that checks it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _FILE = "server_token"
 
 STATUS_PATHS = frozenset({"/health", "/engines/status", "/security/status"})
-"""Paths that report without a token to programs of this machine."""
+"""Paths that need no token, unless other machines can connect."""
 
 _MIN_LENGTH, _MAX_LENGTH = 20, 500
 
@@ -81,8 +81,9 @@ def _read(path: Path) -> Secret:
     handle = open_private(path, own=True)
     with open(handle, "rb") as file:  # noqa: PTH123 - a file descriptor
         restrict_to_owner(file.fileno(), path)
-        text = file.read(_MAX_LENGTH).decode("ascii", "replace").strip()
-    if len(text) < _MIN_LENGTH or not text.isprintable() or " " in text:
+        text = file.read(_MAX_LENGTH + 1).decode("ascii", "replace").strip()
+    is_token = text.isascii() and text.isprintable() and " " not in text
+    if not (is_token and _MIN_LENGTH <= len(text) <= _MAX_LENGTH):
         raise ConfigError(
             f"{str(path)!r} contains no token.",
             hint=f"Remove it with `rm {quoted_path(path)}`; the server then makes a new one.",
@@ -112,7 +113,7 @@ class TokenRequired:
             await WebSocketClose()(scope, receive, send)
         else:
             error = {
-                "message": "The token of the server is missing or wrong.",
+                "message": "The server token is missing or invalid.",
                 "hint": "Pass it as `Authorization: Bearer TOKEN` or `x-api-key: TOKEN`.",
                 "type": "authentication_error",
                 "param": None,
@@ -124,7 +125,7 @@ class TokenRequired:
             await json_response(content, 401, headers)(scope, receive, send)
 
     def _is_admitted(self, scope: Scope) -> bool:
-        # The path as it is routed: whatever is not exactly one of these needs the token.
+        # The path as it is routed: any path that is not listed needs the token.
         if scope["path"] in self._open_paths:
             return True
         headers = Headers(scope=scope)

@@ -26,7 +26,7 @@ def named_choice(place: str, name: str) -> str:
         InvalidFieldError: If it is a keyword of the option, which would have another meaning.
     """
     if name in _KEYWORDS:
-        raise InvalidFieldError(place, f"must not be {', '.join(_KEYWORDS)}")
+        raise InvalidFieldError(place, "must not be 'auto', 'none' or 'required'")
     return name
 
 
@@ -72,7 +72,7 @@ def tool_options(tools: Sequence[Tool], choice: str | None) -> dict[str, Any]:
     if not tools:
         if choice in (None, "auto", "none"):
             return {}
-        raise InvalidFieldError("tool_choice", "needs tools")
+        raise InvalidFieldError("tool_choice", "requires tools")
     return {"tools": list(tools), "tool_choice": choice, "max_turns": 1}
 
 

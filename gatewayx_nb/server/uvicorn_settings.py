@@ -1,26 +1,46 @@
-"""The settings of Uvicorn, the same in a notebook and alone."""
+"""The settings of Uvicorn, for the server of a notebook and the standalone one."""
 
 from __future__ import annotations
+
+import logging
+import threading
 
 import uvicorn
 
 HOST = "127.0.0.1"
 
-GRACE = 10
+SHUTDOWN_TIMEOUT = 10
 """Seconds that open streams have to end when a server is stopped."""
 
 
-def uvicorn_settings(app: object) -> uvicorn.Config:
+THREAD = "gatewayx server"
+"""Name of the thread of a notebook's server."""
+
+
+def uvicorn_settings(app: object, *, is_public: bool = False) -> uvicorn.Config:
     """Return the settings of Uvicorn, which logs neither requests nor errors.
 
     The text of an error may contain a prompt or a key; the application logs its class and line.
+
+    Args:
+        app: The application.
+        is_public: Whether other machines may connect.
     """
+    # Uvicorn's own logging settings would close the handlers of the notebook.
+    logging.getLogger("uvicorn.error").addFilter(_is_other_thread)
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
-        log_level="critical",
+        # The faster parser does not limit the size of the headers.
+        http="h11" if is_public else "auto",
+        log_config=None,
         access_log=False,
         server_header=False,
         proxy_headers=False,  # otherwise a header could name another client's address
-        timeout_graceful_shutdown=GRACE,
+        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
         lifespan="off",
     )
+
+
+def _is_other_thread(_: logging.LogRecord) -> bool:
+    """Return whether a record is not from a server of this package."""
+    return threading.current_thread().name != THREAD

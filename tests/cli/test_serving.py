@@ -18,7 +18,7 @@ BODY = {"model": "mock", "messages": [{"role": "user", "content": "Hi"}]}
 
 @contextlib.contextmanager
 def serving(project, *words):
-    """Run the command, and yield the process, a client with the token, and the lines before."""
+    """Run the command, and yield the process, a client with the token, and the printed lines."""
     process = subprocess.Popen(
         [sys.executable, "-m", "gatewayx_nb", "serve", "--port", "0", *words],
         cwd=project.root,
@@ -130,7 +130,7 @@ def test_a_server_that_cannot_start_says_why(run, words, status, message):
 def test_other_machines_need_the_token_for_every_path(project):
     """With `--host`, the server warns, any Host is accepted, and no path is open."""
     with serving(project, "--host", "0.0.0.0") as (_, client, lines):
-        assert "to every machine that can reach it, without TLS" in lines[-1]
+        assert "other machines can connect, and there is no TLS" in lines[-2]
         port = client.base_url.port
         url = f"http://127.0.0.1:{port}"
         headers = {"host": "gateway.example"}

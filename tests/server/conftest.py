@@ -17,7 +17,7 @@ from tests.conftest import Project
 from tests.kernels import environment
 
 _URL_LINE = re.compile(r"running on (http://\S+)")
-_TOKEN_LINE = re.compile(r"token, which is shown only now: (\S+)")
+_TOKEN_LINE = re.compile(r"Server token \(shown only once\): (\S+)")
 
 
 @dataclass(frozen=True)

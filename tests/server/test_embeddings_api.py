@@ -49,6 +49,43 @@ def test_base64_is_little_endian(server):
     assert struct.unpack("<2f", base64.b64decode(item["embedding"])) == (3.0, 1.0)
 
 
+class Slashes(Embedder):
+    """An engine whose embeddings begin with a slash in base64."""
+
+    name = "slashes"
+
+    async def embed(self, texts, model):
+        """Return vectors whose first byte is 255."""
+        return [[struct.unpack("<f", b"\xff\xff\xff\x3f")[0]] * 8 for _ in texts]
+
+
+def test_base64_that_looks_like_a_path_is_unchanged():
+    """An answer is not searched for the folders that errors must not name."""
+    with serving(Slashes()) as server:
+        body = {"model": "slashes", "input": "a", "encoding_format": "base64"}
+        (item,) = post(server, "/v1/embeddings", body).json()["data"]
+        assert item["embedding"].startswith("//")
+        assert len(base64.b64decode(item["embedding"])) == 32
+
+
+class Infinite(Embedder):
+    """An engine whose embeddings are not numbers."""
+
+    name = "infinite"
+
+    async def embed(self, texts, model):
+        """Return vectors that JSON cannot represent."""
+        return [[float("nan"), float("inf")] for _ in texts]
+
+
+def test_an_embedding_without_finite_numbers_is_an_error():
+    """NaN and Infinity are not JSON, and no distance to them is a number."""
+    with serving(Infinite()) as server:
+        response = post(server, "/v1/embeddings", {"model": "infinite", "input": "a"})
+        assert response.status_code == 502
+        assert "not a finite number" in response.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("fields", "field"),
     [

@@ -240,13 +240,11 @@ def test_the_mock_engine_calls_a_tool(connect):
     [
         ('{"n": 1180591620717411303424}', {"n": 1 << 70}),
         ('{"text": "\\ud800"}', {"text": "�"}),
-        ('{"x": NaN}', {}),
-        ("[1]", {}),
-        ('{"city": "Ro', {}),
+        ("", {}),
     ],
 )
 def test_the_input_of_a_call_is_an_object(connect, arguments, expected):
-    """Arguments that are not a JSON object are an empty one, in an answer and in a stream."""
+    """The arguments are an object, in an answer and in a stream."""
     calls = Chunk(tool_calls=(ToolCall("", "weather", arguments),))
     connection = connect(ScriptedEngine([calls, STOP]))
 
@@ -256,6 +254,18 @@ def test_the_input_of_a_call_is_an_object(connect, arguments, expected):
     deltas = [event.get("delta", {}) for event in events_of(connection.raw_stream(tools=[WEATHER]))]
     (partial,) = [delta["partial_json"] for delta in deltas if "partial_json" in delta]
     assert json.loads(partial) == expected
+
+
+@pytest.mark.parametrize("arguments", ['{"x": NaN}', "[1]", '{"city": "Ro', "null"])
+def test_a_call_with_damaged_arguments_is_an_error(connect, arguments):
+    """A client that received no arguments would call the function with its defaults."""
+    calls = Chunk(tool_calls=(ToolCall("", "weather", arguments),))
+    connection = connect(ScriptedEngine([calls, STOP]))
+
+    with pytest.raises(anthropic.APIStatusError, match="not a JSON object") as caught:
+        connection.create(tools=[WEATHER])
+    assert caught.value.status_code == 502
+    assert "tool_use" not in str(connection.raw_stream(tools=[WEATHER]))
 
 
 def test_images(connect):

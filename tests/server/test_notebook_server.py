@@ -1,16 +1,25 @@
 """The server of a notebook: its life, its address, and what other libraries share with the pool."""
 
+import asyncio
+import contextlib
+import gc
+import logging
 import os
 import pickle
 import socket
 import subprocess
 import sys
 import threading
+import time
+import weakref
 
+import openai
 import pytest
 
 import gatewayx_nb as gx
 from gatewayx_nb.errors import UsageError
+from gatewayx_nb.replies import Chunk
+from gatewayx_nb.server import serve
 from gatewayx_nb.testing import ScriptedEngine
 from tests.kernels import environment
 from tests.server.conftest import openai_client, serving
@@ -148,6 +157,88 @@ def test_many_streams_lose_no_chunk():
         for thread in threads:
             thread.join()
     assert texts == ["".join(f"{number} " for number in range(64))] * 100
+
+
+def test_the_notebook_keeps_its_log(tmp_path):
+    """A server leaves the handlers and levels of other loggers as they are."""
+    handler = logging.FileHandler(tmp_path / "log.txt")
+    own = logging.getLogger("a notebook")
+    own.addHandler(handler)
+    level = logging.getLogger("uvicorn.error").level
+    try:
+        with serving():
+            own.warning("still here")
+        assert logging.getLogger("uvicorn.error").level == level
+    finally:
+        own.removeHandler(handler)
+        handler.close()
+    assert (tmp_path / "log.txt").read_text() == "still here\n"
+
+
+def test_a_closed_server_and_its_pool_are_freed():
+    """A server that was closed keeps nothing alive."""
+    pool = gx.EnginePool(env={}, engines=[ScriptedEngine(["Hello."])])
+    server = serve(pool)
+    server.close()
+    pool.close()
+    references = [weakref.ref(server), weakref.ref(pool)]
+    del server, pool
+    gc.collect()
+    assert [reference() for reference in references] == [None, None]
+
+
+def test_a_server_that_is_closing_does_not_run():
+    """While open calls end, `serve` would not return the server."""
+    engine = ScriptedEngine([60.0])
+    with serving(engine) as server, openai_client(server) as client:
+        calls = [
+            threading.Thread(target=_ask_quietly, args=[client]),
+            threading.Thread(target=server.close),
+        ]
+        calls[0].start()
+        while not engine.requests:
+            time.sleep(0.01)
+        calls[1].start()
+        while server.is_running:
+            time.sleep(0.01)
+        assert calls[1].is_alive()
+        server.stop_at_exit()
+        for call in calls:
+            call.join()
+
+
+def _ask_quietly(client):
+    with contextlib.suppress(openai.OpenAIError):
+        client.chat.completions.create(model="scripted", messages=MESSAGES)
+
+
+class LeakingEngine(ScriptedEngine):
+    """An engine whose cleanup fails with the prompt in its message."""
+
+    name = "leaking"
+
+    async def stream(self, request):
+        """Yield a chunk, and fail when the call is cancelled."""
+        try:
+            yield Chunk(text="Hel")
+            self.requests.append(request)
+            await asyncio.sleep(60)
+        finally:
+            self.ended.set()
+            raise ValueError(request.messages[-1].content)
+
+
+def test_an_error_of_a_stopped_call_is_not_logged(caplog):
+    """Asyncio would log it with its text when the call is freed."""
+    engine = LeakingEngine(["unused"])
+    with serving(engine) as server, openai_client(server) as client:
+        messages = [{"role": "user", "content": "a secret prompt"}]
+        stream = client.chat.completions.create(model="leaking", messages=messages, stream=True)
+        next(iter(stream))
+        stream.close()
+        assert engine.ended.wait(30)
+    gc.collect()
+    assert "secret" not in caplog.text
 
 
 def test_answers_are_sent_at_once():

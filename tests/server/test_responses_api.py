@@ -1,4 +1,4 @@
-"""OpenAI's API Responses: its requests, answers and streams, through OpenAI's SDK."""
+"""OpenAI's Responses API: its requests, answers and streams, through OpenAI's SDK."""
 
 import base64
 import json

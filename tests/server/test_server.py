@@ -322,7 +322,7 @@ def test_a_request_forwarded_by_a_local_proxy_is_refused(server):
 
     assert (response.status_code, response.json()["error"]["message"]) == (
         403,
-        "Only this machine is allowed.",
+        "Only connections from this machine are accepted.",
     )
 
 
