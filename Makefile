@@ -3,6 +3,7 @@
 # make coverage  run the tests under coverage, and fail below 95 %
 # make soak   cut 5,000 streams, mutate 10,000 answers, merge 200 cassettes, kill 200 jobs, search hostile text; `make test` runs a sample
 # make test-oldest  run the core tests on the oldest supported versions, which are Colab's
+# make clients  try the server with the clients of other libraries: SDKs, LangChain, Instructor and more
 # make notebooks-record  record the cassettes and outputs of the notebooks again; -live keeps nothing
 # make screenshots       take pictures of all that a notebook shows, and the README's
 # make lab    open the notebooks in JupyterLab
@@ -20,6 +21,7 @@ BENCH := .venv-bench
 # Three on two cores, because many tests wait for processes and servers.
 WORKERS ?= 3
 OLDEST := .venv-oldest
+CLIENTS := .venv-clients
 # The oldest versions have wheels for Python 3.11 and 3.12 only.
 OLDEST_PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3.12),$(PYTHON))
 OLDEST_TESTS := tests/magics tests/engine_pool/test_pool.py tests/display \
@@ -27,13 +29,14 @@ OLDEST_TESTS := tests/magics tests/engine_pool/test_pool.py tests/display \
 BIN := $(VENV)/bin
 SCRATCH := build/check
 
-.PHONY: help demo test coverage soak test-oldest notebooks-record notebooks-live screenshots lab check docs \
+.PHONY: help demo test coverage soak test-oldest clients notebooks-record notebooks-live screenshots lab check docs \
     docs-serve bench dist audit lock clean
 help:
 	@sed -n 's/^# //p' Makefile
 
 # An environment is set up once for each list of requirements, which its stamp names. The packages that
-# the benchmarks compare with pin their own versions, so they have an environment of their own.
+# the benchmarks compare with pin their own versions, so they have an environment of their own, as have
+# the clients of the server.
 define setup
 	@echo "== Setting up $(1) for «$(2)»: about a minute, once"
 	@test -x $(1)/bin/python || $(or $(3),$(PYTHON)) -m venv $(1)
@@ -51,6 +54,8 @@ $(BENCH)/bench.stamp: requirements/bench.txt pyproject.toml
 	$(call setup,$(BENCH),bench)
 $(OLDEST)/oldest.stamp: requirements/oldest.txt pyproject.toml
 	$(call setup,$(OLDEST),oldest,$(OLDEST_PYTHON))
+$(CLIENTS)/clients.stamp: requirements/clients.txt pyproject.toml
+	$(call setup,$(CLIENTS),clients)
 
 demo: $(VENV)/demo.stamp
 	@$(BIN)/python notebooks/demo.py notebooks/01_quickstart.ipynb build/demo
@@ -76,6 +81,11 @@ test-oldest: $(OLDEST)/oldest.stamp
 	@$(OLDEST)/bin/python -m pytest $(OLDEST_TESTS) -k "not nbval" \
 	    -W "ignore:Deprecated in traitlets:DeprecationWarning" \
 	    -W "ignore:The default datetime adapter:DeprecationWarning" # of IPython 7 on Python 3.12
+
+# The warnings are those of the clients, which also leave connections open.
+clients: $(CLIENTS)/clients.stamp
+	@echo "== The server with the clients of other libraries: about three minutes"
+	@$(CLIENTS)/bin/python -m pytest -n $(WORKERS) -W ignore tests/clients
 
 # Ask the model on this machine for the answers of the notebooks again; only answers that differ change
 # a file. `live` keeps nothing.
@@ -158,14 +168,15 @@ audit:
 
 lock:
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
-	@for set in demo dev bench oldest; do \
+	@for set in demo dev bench oldest clients; do \
 	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
 	    --no-strip-extras --custom-compile-command "make lock" --upgrade \
 	    $$(case $$set in \
 	      demo) echo --extra local;; \
 	      oldest) echo --resolution lowest-direct --extra data --extra prices;; \
+	      clients) echo --extra server;; \
 	      *) echo --extra local --extra mcp --extra server --extra lab --extra test --extra docs;; esac) \
 	    pyproject.toml requirements/$$set.in -o requirements/$$set.txt || exit 1; done
 
 clean:
-	rm -rf build $(VENV) $(BENCH) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build $(VENV) $(BENCH) $(OLDEST) $(CLIENTS) .mypy_cache .pytest_cache .ruff_cache .hypothesis

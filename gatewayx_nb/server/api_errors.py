@@ -7,7 +7,7 @@ https://platform.claude.com/docs/en/api/errors
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,7 @@ class APIError:
         code: OpenAI's code; ``None`` if it has none.
         param: The field of the request that is invalid; ``None`` if the error concerns no field.
         retry_after: Seconds that the provider asks to wait.
+        details: What Anthropic's SDK reads to recover from the error; empty if it cannot.
     """
 
     status: int
@@ -78,6 +79,7 @@ class APIError:
     code: str | None = None
     param: str | None = None
     retry_after: float | None = None
+    details: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def openai(self) -> dict[str, Any]:
@@ -89,7 +91,8 @@ class APIError:
     def anthropic(self) -> dict[str, Any]:
         """The body of an Anthropic error, which is also the data of its event in a stream."""
         kind = _ANTHROPIC_TYPES.get(self.status, "api_error" if self.status >= 500 else _INVALID)  # noqa: PLR2004
-        return {"type": "error", "error": {"type": kind, "message": self.message}}
+        details = {"details": self.details} if self.details else {}
+        return {"type": "error", "error": {"type": kind, "message": self.message, **details}}
 
     @property
     def headers(self) -> dict[str, str]:
@@ -130,8 +133,8 @@ def describe(error: BaseException) -> APIError:
         return APIError(error.status or 400, str(error))
     for kind, status, name, code in _TABLE:
         if isinstance(error, kind):
-            field = getattr(error, "field", None)
-            return APIError(status, str(error), name, code, field, error.retry_after)
+            place, details = getattr(error, "field", None), getattr(error, "details", {})
+            return APIError(status, str(error), name, code, place, error.retry_after, details)
     if isinstance(error, GatewayError):
         return APIError(500, str(error), "server_error")
     return APIError(500, f"{type(error).__name__}; see the server's log.", "server_error")

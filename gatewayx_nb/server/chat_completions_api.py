@@ -31,7 +31,6 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "logprobs": (False,),
     "top_logprobs": (0,),
     "store": (False,),
-    "parallel_tool_calls": (True,),
     "modalities": (["text"],),
     "service_tier": ("auto", "default"),
 }
@@ -67,10 +66,11 @@ class ChatCompletionsAPI(ModelAPI):
         }
         streamed = body.take("stream", bool) or False
         includes_usage = _includes_usage(body.take_object("stream_options"))
+        parallel_calls = body.take("parallel_tool_calls", bool) is not False
         body.accept(NEUTRAL, ignored=IGNORED)
         body.check_all_known()
         options = {name: value for name, value in options.items() if value is not None}
-        return ModelRequest(options, streamed, includes_usage)
+        return ModelRequest(options, streamed, includes_usage, parallel_calls)
 
     @override
     def answer(self, request: ModelRequest, reply: Reply) -> dict[str, Any]:

@@ -48,6 +48,7 @@ class ModelRequest:
         options: The keyword arguments of `EnginePool.aask`, including ``messages``.
         streamed: Whether the client reads the answer as a stream.
         includes_usage: Whether a Chat Completions stream ends with a usage chunk.
+        parallel_calls: Whether the answer may call more than one tool.
         echo: The fields of the request that an answer of Responses repeats.
         id: A random part of the answer's ID.
         created: Time of the request, in seconds since the epoch.
@@ -56,6 +57,7 @@ class ModelRequest:
     options: Mapping[str, Any]
     streamed: bool
     includes_usage: bool = False
+    parallel_calls: bool = True
     echo: Mapping[str, Any] = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_hex(12))
     created: int = field(default_factory=lambda: int(time.time()))
@@ -159,7 +161,7 @@ class _ModelExchange:
             if request.streamed and "schema" not in request.options:
                 await self._stream(request)
             else:
-                reply = await self._pool().aask(**request.options)
+                reply = _CallLimit(request).whole(await self._pool().aask(**request.options))
                 if "schema" in request.options and not reply.tool_calls:
                     reply = replace(reply, text=_json_text(reply))
                 send = self._send_as_stream if request.streamed else self._send_whole
@@ -182,6 +184,7 @@ class _ModelExchange:
             await self._send_events(self._writer.error(described), is_last=True)
 
     async def _stream(self, request: ModelRequest) -> None:
+        calls = _CallLimit(request)
         async with self._pool().astream(**request.options) as stream:
             # Hold the head back until the answer begins, so that an early error has an HTTP status.
             first = await anext(stream, None)
@@ -190,15 +193,15 @@ class _ModelExchange:
             partial = stream.partial
             writer = await self._begin(request, partial.engine, partial.model, partial.attempts)
             if first is not None:
-                await self._send_events(writer.chunk(first))
+                await self._send_events(writer.chunk(calls.chunk(first)))
             count = 0
             async for chunk in stream:
-                if events := writer.chunk(chunk):
+                if events := writer.chunk(calls.chunk(chunk)):
                     await self._send_events(events)
                 # Chunks that wait do not suspend this task, which others and a disconnection need.
                 if (count := count + 1) % _CHUNKS_BEFORE_OTHERS == 0:
                     await asyncio.sleep(0)
-            await self._send_events(writer.end(stream.reply), is_last=True)
+            await self._send_events(writer.end(calls.whole(stream.reply)), is_last=True)
 
     async def _send_as_stream(self, request: ModelRequest, reply: Reply) -> None:
         writer = await self._begin(request, reply.engine, reply.model, reply.attempts)
@@ -234,6 +237,31 @@ class _ModelExchange:
 
     async def _send_events(self, events: bytes, *, is_last: bool = False) -> None:
         await self._send({"type": "http.response.body", "body": events, "more_body": not is_last})
+
+
+class _CallLimit:
+    """Omits the tool calls after the first if the client allows only one.
+
+    The pool has no option for this, and not every provider has one. The model can make the other
+    calls again when it has the result of the first.
+    """
+
+    def __init__(self, request: ModelRequest) -> None:
+        self._is_limited = not request.parallel_calls
+        self._has_called = False
+
+    def chunk(self, chunk: Chunk) -> Chunk:
+        """Return the next chunk of a stream, with no more calls than are allowed."""
+        if not (self._is_limited and chunk.tool_calls):
+            return chunk
+        calls = () if self._has_called else chunk.tool_calls[:1]
+        self._has_called = True
+        return replace(chunk, tool_calls=calls)
+
+    def whole(self, reply: Reply) -> Reply:
+        """Return the reply with no more calls than are allowed."""
+        is_over = self._is_limited and len(reply.tool_calls) > 1
+        return replace(reply, tool_calls=reply.tool_calls[:1]) if is_over else reply
 
 
 def _call_headers(engine: str, attempts: int) -> dict[str, str]:

@@ -152,11 +152,20 @@ class PromptReader:
         return ToolResult(call_id, content, is_error=is_error)  # type: ignore[arg-type]  # no calls
 
 
+def allows_parallel_calls(choice: RequestFields | None) -> bool:
+    """Return whether a tool choice, which may not be set, allows more than one call.
+
+    Raises:
+        InvalidFieldError: If its field for that is invalid.
+    """
+    return choice is None or not choice.take("disable_parallel_tool_use", bool)
+
+
 def read_tool_choice(choice: RequestFields | None) -> str | None:
     """Return the tool choice as the option of a call; ``None`` if it is not set.
 
     Raises:
-        InvalidFieldError: If it is invalid, or forbids parallel calls.
+        InvalidFieldError: If it is invalid.
     """
     if choice is None:
         return None
@@ -164,7 +173,7 @@ def read_tool_choice(choice: RequestFields | None) -> str | None:
     name = choice.require("name", str) if kind == "tool" else _CHOICES[kind]
     if kind == "tool":
         name = named_choice("tool_choice.name", name)
-    choice.accept({"disable_parallel_tool_use": (False,)})
+    choice.accept({}, ignored=("disable_parallel_tool_use",))  # see `allows_parallel_calls`
     choice.check_all_known()
     return name
 

@@ -19,7 +19,7 @@ from gatewayx_nb.errors import ProviderError
 from gatewayx_nb.messages import EFFORTS
 from gatewayx_nb.replies import Usage
 from gatewayx_nb.server.inference import ModelAPI, ModelRequest, StreamWriter
-from gatewayx_nb.server.message_blocks import PromptReader, read_tool_choice
+from gatewayx_nb.server.message_blocks import PromptReader, allows_parallel_calls, read_tool_choice
 from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields
 from gatewayx_nb.server.tool_fields import tool_options
 from gatewayx_nb.text import short_repr, well_formed
@@ -45,16 +45,36 @@ Clients take `max_tokens` and `refusal` for the end of an incomplete answer.
 """
 
 
+class ThreadRefusedError(InvalidFieldError):
+    """A request needs a conversation that the server keeps, or asks it to keep one.
+
+    Attributes:
+        details: The reason as Anthropic's SDK reads it, whose tool runner then sends the whole
+            conversation.
+    """
+
+    details: Mapping[str, str] = {"error_code": "thread_unsupported_request"}
+
+    def __init__(self) -> None:
+        super().__init__(
+            "thread",
+            "is not supported, because the server keeps no messages; send the whole conversation",
+        )
+
+
 class MessagesAPI(ModelAPI):
     """Requests, answers, streams and errors of the Messages API."""
 
     @override
     def read(self, body: RequestFields) -> ModelRequest:
         """Return the request in a body."""
+        if "thread" in body:
+            raise ThreadRefusedError
         options = {"max_tokens": body.require("max_tokens", int), **_read_options(body)}
         streamed = body.take("stream", bool) or False
+        parallel_calls = allows_parallel_calls(body.take_object("tool_choice"))
         body.check_all_known()
-        return ModelRequest(options, streamed)
+        return ModelRequest(options, streamed, parallel_calls=parallel_calls)
 
     @override
     def answer(self, request: ModelRequest, reply: Reply) -> dict[str, Any]:

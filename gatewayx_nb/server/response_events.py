@@ -167,10 +167,13 @@ class ResponseWriter(StreamWriter):
 
     @override
     def error(self, error: APIError) -> bytes:
-        """Return the event of a failed response."""
+        """Return the event of a failed response, and one that makes SDKs raise an error."""
         details = {"code": error.code or error.type, "message": error.message}
         response = _response(self._request, self._model, "failed", error=details)
-        return self._event("response.failed", response=response)
+        failed = self._event("response.failed", response=response)
+        # Many clients ignore a failed response, whose text they would take for a whole answer. For
+        # the object `error`, which OpenAI's own event does not have, its SDKs raise an error.
+        return failed + self._event("error", **details, param=error.param, **error.openai)
 
     def _opened_message(self) -> bytes:
         return self._event("response.output_item.added", **self._item) + self._event(

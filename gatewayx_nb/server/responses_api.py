@@ -31,7 +31,6 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "background": (False,),
     "include": ([],),
     "max_tool_calls": (),
-    "parallel_tool_calls": (True,),
     "prompt": (),
     "service_tier": ("auto", "default"),
     "top_logprobs": (0,),
@@ -84,10 +83,11 @@ class ResponsesAPI(ModelAPI):
             **tool_options(tools, _choice(body.take_any("tool_choice"), tools)),
         }
         streamed = body.take("stream", bool) or False
+        parallel_calls = body.take("parallel_tool_calls", bool) is not False
         body.accept(NEUTRAL, ignored=IGNORED)
         body.check_all_known()
         options = {name: value for name, value in options.items() if value is not None}
-        return ModelRequest(options, streamed, echo=_echo(body))
+        return ModelRequest(options, streamed, parallel_calls=parallel_calls, echo=_echo(body))
 
     @override
     def answer(self, request: ModelRequest, reply: Reply) -> dict[str, Any]:

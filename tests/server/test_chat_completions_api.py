@@ -151,6 +151,25 @@ def test_the_client_runs_its_tools(client, engine, streamed):
     assert tool_message.tool_results[0].content == "sunny"
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("parallel", [None, True, False])
+def test_a_client_may_allow_only_one_call(client, engine, streamed, parallel):
+    """The calls after the first are omitted, since the pool has no option for this."""
+    calls = [ToolCall(f"call_{number}", "weather", "{}") for number in range(3)]
+    engine.scripts = [[Chunk(tool_calls=(*calls[:2],)), Chunk(tool_calls=(calls[2],)), DONE]]
+    options = {} if parallel is None else {"parallel_tool_calls": parallel}
+    options |= {"model": "scripted", "messages": MESSAGES, "tools": [TOOL]}
+    if streamed:
+        with client.chat.completions.stream(**options) as stream:
+            answer = stream.get_final_completion()
+    else:
+        answer = client.chat.completions.create(**options)
+    choice = answer.choices[0]
+    expected = calls[:1] if parallel is False else calls
+    assert [call.id for call in choice.message.tool_calls] == [call.id for call in expected]
+    assert choice.finish_reason == "tool_calls"
+
+
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [
@@ -279,7 +298,7 @@ REFUSED = {
     "logprobs": True,
     "top_logprobs": 3,
     "frequency_penalty": 0.5,
-    "parallel_tool_calls": False,
+    "parallel_tool_calls": "no",
     "store": True,
     "audio": {"voice": "alloy"},
     "functions": [],

@@ -337,6 +337,39 @@ def test_the_tool_choice(choice, option):
     assert read(tools=[WEATHER], tool_choice=choice)["tool_choice"] == option
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_client_may_allow_only_one_call(connect, streamed):
+    """The calls after the first are omitted, since the pool has no option for this."""
+    second = Chunk(tool_calls=(ToolCall("toolu_2", "weather", "{}"),))
+    connection = connect(ScriptedEngine([CALL, second, STOP]))
+    choice = {"type": "auto", "disable_parallel_tool_use": True}
+    fields = {"tools": [WEATHER], "tool_choice": choice, "messages": HI}
+    if streamed:
+        fields |= {"model": "scripted", "max_tokens": 50}
+        with connection.sdk.messages.stream(**fields) as stream:
+            message = stream.get_final_message()
+    else:
+        message = connection.create(**fields)
+    assert [block.id for block in message.content] == ["toolu_1"]
+    assert message.stop_reason == "tool_use"
+
+
+def test_the_tool_runner_of_the_sdk_sends_the_whole_conversation(connect):
+    """The server keeps no thread; the SDK recovers from that error, and runs its tools."""
+    engine = ScriptedEngine([CALL, STOP], ["It is sunny.", STOP])
+
+    @anthropic.beta_tool
+    def weather(city: str) -> str:
+        """Return the weather."""
+        return f"sunny in {city}"
+
+    runner = connect(engine).sdk.beta.messages.tool_runner(
+        model="scripted", max_tokens=50, messages=HI, tools=[weather]
+    )
+    assert runner.until_done().content[0].text == "It is sunny."
+    assert engine.requests[1].messages[-1].tool_results[0].content == "sunny in Rome"
+
+
 MARK = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
 TEXT = {"type": "text", "text": "Hi"}
 
@@ -447,6 +480,7 @@ REFUSED = [
     ("cache_control.ttl", {"cache_control": {"type": "ephemeral", "ttl": "1d"}}),
     ("cache_control.scope", {"cache_control": {"type": "ephemeral", "scope": "global"}}),
     ("system", {"system": 5}),
+    ("thread", {"thread": {"type": "create"}}),
     ("system[0].type", {"system": [{"type": "image"}]}),
     ("system[0].text", {"system": [{"type": "text"}]}),
     ("tools[0].type", {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
@@ -465,7 +499,7 @@ REFUSED = [
     ("tool_choice.name", {"tools": [WEATHER], "tool_choice": {"type": "auto", "name": "x"}}),
     (
         "tool_choice.disable_parallel_tool_use",
-        {"tools": [WEATHER], "tool_choice": {"type": "auto", "disable_parallel_tool_use": True}},
+        {"tools": [WEATHER], "tool_choice": {"type": "auto", "disable_parallel_tool_use": 1}},
     ),
     ("messages", {"messages": []}),
     ("messages", {"messages": "Hi"}),

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import httpx
 import openai
@@ -594,7 +594,7 @@ CHUNKS = (
 @pytest.mark.parametrize("first", ["text", "call"])
 @pytest.mark.parametrize("length", range(len(CHUNKS) + 1))
 def test_a_cut_stream_never_looks_whole(served, length, first):
-    """After any number of chunks, an error is a status or the last event, and no item is done."""
+    """After any number of chunks, an error is a status or at the end, and no item is done."""
     chunks = CHUNKS[:length] if first == "text" else CHUNKS[2:length]
     served.play([*chunks, TruncatedError("oh no.")])
     response = served.post(stream=True, tools=[WEATHER])
@@ -608,18 +608,34 @@ def test_a_cut_stream_never_looks_whole(served, length, first):
         return
     events = list(read_events(response.text))
     assert types_of(events).count("failed") == 1
-    failed = events[-1]["response"]
+    failed = events[-2]["response"]
     assert (failed["status"], failed["output"], failed["usage"]) == ("failed", [], None)
     assert failed["error"] == {"code": "provider_error", "message": "oh no."}
+    assert (events[-1]["type"], events[-1]["error"]["message"]) == ("error", "oh no.")
 
 
-def test_the_sdk_receives_the_error_of_a_cut_stream(served):
+def test_the_sdk_raises_the_error_of_a_cut_stream(served):
+    """The response has failed, which many clients ignore, and the SDK raises an error."""
     served.play(["Hel", TruncatedError("oh no.")])
-    with served.create(stream=True) as stream:
-        *_, last = stream
+    events = []
+    with served.create(stream=True) as stream, pytest.raises(openai.APIError, match="oh no"):
+        events += stream
 
-    assert (last.type, last.response.status) == ("response.failed", "failed")
-    assert last.response.error.message == "oh no."
+    assert (events[-1].type, events[-1].response.status) == ("response.failed", "failed")
+    assert events[-1].response.error.message == "oh no."
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_client_may_allow_only_one_call(served, streamed):
+    """The calls after the first are omitted, since the pool has no option for this."""
+    second = replace(CALL, id="call_2")
+    served.play([Chunk(tool_calls=(CALL, second)), Chunk(tool_calls=(second,)), END])
+    fields = {"tools": [WEATHER], "parallel_tool_calls": False, "stream": streamed}
+    response = served.post(**fields)
+    answer = list(read_events(response.text))[-1]["response"] if streamed else response.json()
+
+    assert [item["call_id"] for item in answer["output"]] == [CALL.id]
+    assert (answer["status"], answer["parallel_tool_calls"]) == ("completed", False)
 
 
 NEUTRAL = {
@@ -676,7 +692,7 @@ INVALID = [
     ("conversation", {"conversation": "conv_1"}),
     ("background", {"background": True}),
     ("prompt", {"prompt": {"id": "p"}}),
-    ("parallel_tool_calls", {"parallel_tool_calls": False}),
+    ("parallel_tool_calls", {"parallel_tool_calls": "no"}),
     ("truncation", {"truncation": "auto"}),
     ("include", {"include": ["reasoning.encrypted_content"]}),
     ("service_tier", {"service_tier": "flex"}),
