@@ -16,6 +16,9 @@ ANSWER = "answer"
 _MAX_REFERENCES = 20
 """Maximum length of a chain of references, which may be circular."""
 
+_MAX_VARIANTS = 1_000
+"""Maximum number of variants with which a value is compared."""
+
 _DEPTH = 5
 """Maximum nesting depth of a smallest value."""
 
@@ -94,6 +97,37 @@ def unknown_types(schema: object) -> Iterator[object]:
             continue
         for subschema in parts:
             yield from unknown_types(subschema)
+
+
+def has_too_many_variants(schema: Mapping[str, Any]) -> bool:
+    """Return whether a value would be compared with too many variants, or with endlessly many.
+
+    The variants of a variant multiply: thirty definitions that each refer twice to the next one
+    would take years. A reference to the schema itself, without a property or an item between, never
+    ends.
+    """
+    counts: dict[int, int] = {}
+
+    def count(node: object) -> int:
+        resolved = resolve(node, schema)
+        variants = [*resolved.get("anyOf", []), *resolved.get("oneOf", [])]
+        if not variants:
+            return 1
+        if id(resolved) not in counts:
+            counts[id(resolved)] = _MAX_VARIANTS + 1  # what a reference to itself finds
+            counts[id(resolved)] = min(sum(map(count, variants)), _MAX_VARIANTS + 1)
+        return counts[id(resolved)]
+
+    pending: list[object] = [schema]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, Mapping):
+            if count(node) > _MAX_VARIANTS:
+                return True
+            pending += node.values()
+        elif isinstance(node, list | tuple):
+            pending += node
+    return False
 
 
 def wrap_in_object(schema: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -179,6 +179,12 @@ def _checked(schema: Mapping[str, Any]) -> dict[str, Any]:
             f" {short_repr(schema)}.",
             hint="For example, a dataclass with the fields of the answer.",
         )
+    if json_schema.has_too_many_variants(schema):
+        raise UsageError(
+            "the `anyOf` and `oneOf` of a JSON Schema have more than 1,000 combinations, or refer"
+            " to themselves.",
+            hint="List the variants in one `anyOf`.",
+        )
     for name in json_schema.unknown_types(schema):
         raise UsageError(
             f"the `type` in a JSON Schema must be one of {', '.join(json_schema.TYPES)}, got"

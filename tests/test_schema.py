@@ -316,3 +316,56 @@ def test_the_error_for_a_type_without_a_schema_has_the_reason(kind, reason):
         ResponseSchema(kind)
 
     assert caught.value.message.endswith(reason)
+
+
+def _doubling_schema(count):
+    """Return a schema with definitions that each refer twice to the next one."""
+    definitions = {
+        f"d{number}": {"anyOf": [{"$ref": f"#/$defs/d{number + 1}"}] * 2} for number in range(count)
+    }
+    return {"$ref": "#/$defs/d0", "$defs": {**definitions, f"d{count}": {"type": "integer"}}}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        _doubling_schema(30),
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/d0"}}, **_doubling_schema(30)},
+        {"anyOf": [{"$ref": "#"}, {"$ref": "#"}]},
+        {"oneOf": [{"type": "null"}, {"anyOf": [{"$ref": "#"}]}]},
+    ],
+)
+def test_a_schema_with_too_many_variants_is_refused(schema):
+    """Such a schema would take years to compare with an answer."""
+    with pytest.raises(UsageError, match="more than 1,000 combinations"):
+        ResponseSchema(schema)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        _doubling_schema(5),
+        {"anyOf": [{"const": number} for number in range(500)]},
+        {
+            "$defs": {
+                "tree": {
+                    "anyOf": [
+                        {"type": "null"},
+                        {
+                            "type": "object",
+                            "properties": {
+                                "left": {"$ref": "#/$defs/tree"},
+                                "right": {"$ref": "#/$defs/tree"},
+                            },
+                        },
+                    ]
+                }
+            },
+            "type": "object",
+            "properties": {"root": {"$ref": "#/$defs/tree"}},
+        },
+    ],
+)
+def test_a_schema_with_several_variants_is_accepted(schema):
+    """Unions, also recursive ones, are ordinary schemas."""
+    assert ResponseSchema(schema).schema

@@ -29,7 +29,7 @@ SUFFIX = "_engine.py"
 
 _COMMANDS = """
     ask cancel cassette chat compare explain health help history init jobs key keys models nest new
-    pull reload security settings status tools trust usage use
+    pull reload security serve settings status tools trust usage use
 """
 RESERVED = frozenset(_COMMANDS.split())
 """Command names; they take precedence over engine names, so an engine cannot have one."""

@@ -119,7 +119,8 @@ def show_answers(view):
     # Answers that were stopped can be voted on until the run begins.
     expect(find_answers(view)).to_contain_text(["one says", "two says", "three says"])
     expect(find_answers(view).nth(2)).not_to_contain_text("interrupted")
-    expect(view.get_by_title("Better: say:three")).to_be_visible()
+    # A test before may have left a row for each of several inputs.
+    expect(view.get_by_title("Better: say:three").first).to_be_visible()
 
 
 def test_stopping_a_column_does_not_affect_others(page):

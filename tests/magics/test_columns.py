@@ -126,7 +126,7 @@ def test_ctrl_c_shows_and_binds_partial_answers(shell, capsys):
     """Ctrl-C raises a one-line error, and the partial replies are shown and bound."""
 
     def send_ctrl_c():
-        time.sleep(0.5)
+        time.sleep(2)  # of the ten seconds that the answers take
         signal.raise_signal(signal.SIGINT)
 
     threading.Thread(target=send_ctrl_c).start()

@@ -34,7 +34,7 @@ from gatewayx_nb.model_registry import static_metadata
 from gatewayx_nb.prompts import literals, placeholders
 from gatewayx_nb.replies import Chunk
 from gatewayx_nb.secure_config import dotenv, headers, settings, trusted
-from gatewayx_nb.server import responses
+from gatewayx_nb.server import hidden_paths
 from gatewayx_nb.storage import journal
 from gatewayx_nb.transport import Decoder, retry_headers
 from gatewayx_nb.weights import hub_files
@@ -398,9 +398,7 @@ READERS = {
         JSON + LINES,
     ),
     "a mount point": Reader(lambda value: journal._ESCAPE.sub("", value), ["\\0", "\\040"]),
-    "a path": Reader(
-        lambda value: responses._without_paths(value, responses._pattern(["/home/me"])), URL
-    ),
+    "a path": Reader(lambda value: hidden_paths.without_paths(value, ["/home/me"]), URL),
     "a model of the hub": Reader(hub_files.parse_reference, HUB),
 }
 

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+import gatewayx_nb as gx
 from gatewayx_nb.commands import COMMANDS
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.testing import Send, Server, reply
@@ -45,6 +46,7 @@ COMMAND_LINES = {
     "pull": ["pull --help"],
     "reload": ["reload"],
     "security": ["security"],
+    "serve": ["serve"],
     "settings": ["settings"],
     "status": ["status", "status acme"],
     "tools": ["tools", "tools stranger"],
@@ -133,6 +135,8 @@ def test_no_command_does_what_a_hostile_project_wants(clone, shell, monkeypatch,
     for line in COMMAND_LINES[command]:
         with contextlib.suppress(GatewayError, OSError, SystemExit):
             shell.ask(f"%gatewayx {line}")
+    if command == "serve":
+        gx.serve().close()
 
     assert not flag.exists()
     assert requested_secrets(server) == []
