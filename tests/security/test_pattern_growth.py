@@ -76,7 +76,8 @@ def test_a_slow_pattern_is_found(pattern, method, monkeypatch):
     """Time that grows quadratically or exponentially is found by the sample, too."""
     monkeypatch.setattr(growth, "LIMIT", 1.0)
     flags = re.MULTILINE if isinstance(pattern, bytes) else 0
-    assert slow_search(re.compile(pattern, flags), method, (1_024, 8_192))
+    # So long that the work of other threads, which also counts, does not matter.
+    assert slow_search(re.compile(pattern, flags), method, (1_024, 32_768))
 
 
 @pytest.mark.parametrize("pattern", [r"(?<!\s)\s++$", r"a{1,9}b", r"<[^<>]*>", r"\d{1,19}s"])
