@@ -137,16 +137,14 @@ class EngineCall:
             error = self.deadline_error()
             self._record_failure(error)
             raise error from None
-        except GatewayError as error:
-            self._record_failure(error)
-            if is_being_cancelled():
-                # Nobody would retrieve the error, and asyncio would log it with its text.
-                raise asyncio.CancelledError from None
-            raise
-        except asyncio.CancelledError:
+        except (GatewayError, asyncio.CancelledError) as error:
+            if isinstance(error, GatewayError) and not is_being_cancelled():
+                self._record_failure(error)
+                raise
             # Providers bill the tokens that they generated before the connection was closed.
             self._usage.add(self.partial, "interrupted")
-            raise
+            # asyncio would log any other error, which nobody retrieves, with its text.
+            raise asyncio.CancelledError from None
         self._usage.add(self.partial)
         partial = self.partial
         # Every answer has this maximum under a session limit, so it matters only if it was reached.

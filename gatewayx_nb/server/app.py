@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from gatewayx_nb import engine_pool
 from gatewayx_nb.errors import GatewayError
-from gatewayx_nb.server.api_errors import NO_RETRY, describe, error_location
+from gatewayx_nb.server.api_errors import NO_RETRY, APIError, describe, error_location
 from gatewayx_nb.server.chat_completions_api import ChatCompletionsAPI
 from gatewayx_nb.server.embeddings_api import embed, read_embedding_request
 from gatewayx_nb.server.hidden_paths import known_folders
@@ -78,11 +78,10 @@ def build(
             Route("/v1/models", routes.models),
             Route("/v1/models/{name:path}", routes.model),
             Route("/v1/embeddings", routes.embeddings, methods=["POST"]),
-            Route(
-                "/v1/chat/completions", ModelEndpoint(ChatCompletionsAPI(), pool), methods=["POST"]
+            *(
+                Route(f"/v1/{path}", ModelEndpoint(api, pool), methods=["POST"])
+                for path, api in _MODEL_APIS.items()
             ),
-            Route("/v1/responses", ModelEndpoint(ResponsesAPI(), pool), methods=["POST"]),
-            Route("/v1/messages", ModelEndpoint(MessagesAPI(), pool), methods=["POST"]),
             Route("/v1/messages/count_tokens", routes.message_tokens, methods=["POST"]),
         ],
         middleware=[
@@ -101,9 +100,9 @@ def build(
 
 
 class _Routes:
-    """The routes that call no model, and embeddings.
+    """Handlers of all routes except those of `ModelEndpoint`.
 
-    The plain functions run in threads, because they block.
+    Starlette runs the synchronous ones in a thread pool, because they block.
     """
 
     def __init__(self, pool: Callable[[], EnginePool]) -> None:
@@ -147,20 +146,18 @@ class _Routes:
     async def message_tokens(self, request: Request) -> Response:
         """Respond with an estimate of the tokens in a request to the Messages API."""
         body = await read_request(request.scope, request.receive, lambda fields: fields)
-        # Reading images and loading the engine's code take long.
+        # Reading images and loading the engine's code are slow.
         tokens = await asyncio.to_thread(lambda: count_tokens(self._pool(), body))
         return json_response({"input_tokens": tokens})
 
     async def handle_gateway_error(self, request: Request, error: Exception) -> Response:
         """Respond with the error and its fix."""
         assert isinstance(error, GatewayError)  # noqa: S101 - registered for this class
-        folders = known_folders(self._pool)
         described = describe(error)
-        content: dict[str, Any] = described.openai
-        if _is_anthropic(request):
-            content = described.anthropic
-        elif not request.url.path.startswith("/v1/"):
-            content = {"error": {"message": error.message, "hint": str(error.hint or "")}}
+        content = _api_error(request, described) or {
+            "error": {"message": error.message, "hint": str(error.hint or "")}
+        }
+        folders = known_folders(self._pool)
         return json_response(content, described.status, described.headers, folders)
 
 
@@ -169,12 +166,20 @@ def _is_anthropic(request: Request) -> bool:
     return is_only_anthropic or "anthropic-version" in request.headers
 
 
-def _handle_http_error(_: Request, error: Exception) -> Response:
+def _api_error(request: Request, error: APIError) -> dict[str, Any] | None:
+    """Return the body of an error in the format of the path's API; ``None`` outside of ``/v1``."""
+    if not request.url.path.startswith("/v1/"):
+        return None
+    return error.anthropic if _is_anthropic(request) else error.openai
+
+
+def _handle_http_error(request: Request, error: Exception) -> Response:
     """Respond to an unknown path or to a method that the path does not have."""
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this class
-    return error_response(
-        error.status_code, error.detail, headers={**(error.headers or {}), **NO_RETRY}
-    )
+    headers = {**(error.headers or {}), **NO_RETRY}
+    if content := _api_error(request, APIError(error.status_code, error.detail)):
+        return json_response(content, error.status_code, headers)
+    return error_response(error.status_code, error.detail, headers=headers)
 
 
 class _UnexpectedErrors:

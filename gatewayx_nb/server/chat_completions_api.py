@@ -5,6 +5,7 @@ Source: https://platform.openai.com/docs/api-reference/chat
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,13 +13,13 @@ from typing_extensions import override
 
 from gatewayx_nb.calls import read_messages
 from gatewayx_nb.server.inference import ModelAPI, ModelRequest, StreamWriter
+from gatewayx_nb.server.openai_fields import IGNORED, read_format, read_tool, read_tool_choice
 from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields
-from gatewayx_nb.server.tool_fields import client_tool, named_choice, tool_options
+from gatewayx_nb.server.tool_fields import tool_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gatewayx_nb.function_tools import Tool
     from gatewayx_nb.messages import ToolCall
     from gatewayx_nb.replies import Chunk, Reply, Usage
     from gatewayx_nb.server.api_errors import APIError
@@ -36,9 +37,6 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
 }
 """For each unsupported field, the values that are accepted because they have no effect."""
 
-IGNORED = ("user", "metadata", "safety_identifier", "prompt_cache_key")
-"""Fields that are accepted but not forwarded."""
-
 _FINISH_REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
 """The API's finish reason for the pool's; any other becomes `content_filter`.
 
@@ -52,6 +50,8 @@ class ChatCompletionsAPI(ModelAPI):
     @override
     def read(self, body: RequestFields) -> ModelRequest:
         """Return the request in a body."""
+        tools = body.take_list("tools", partial(read_tool, nested="function"))
+        choice = read_tool_choice(body.take_any("tool_choice"), tools, nested="function")
         options: dict[str, Any] = {
             "model": body.require("model", str),
             "messages": read_messages(body.require("messages", list)),
@@ -61,8 +61,8 @@ class ChatCompletionsAPI(ModelAPI):
             "stop": body.take_any("stop"),
             "seed": body.take("seed", int),
             "effort": body.take("reasoning_effort", str),
-            "schema": _schema(body.take_object("response_format")),
-            **tool_options(body.take_list("tools", _tool), _choice(body.take_any("tool_choice"))),
+            "schema": read_format(body.take_object("response_format"), nested="json_schema"),
+            **tool_options(tools, choice),
         }
         streamed = body.take("stream", bool) or False
         includes_usage = _includes_usage(body.take_object("stream_options"))
@@ -74,16 +74,14 @@ class ChatCompletionsAPI(ModelAPI):
 
     @override
     def answer(self, request: ModelRequest, reply: Reply) -> dict[str, Any]:
-        """Return a whole answer."""
+        """Return an answer that is not streamed."""
         message: dict[str, Any] = {
             "role": "assistant",
             "content": reply.text or (None if reply.tool_calls else ""),
             "refusal": None,
         }
         if reply.tool_calls:
-            message["tool_calls"] = [
-                _call(call, request, number) for number, call in enumerate(reply.tool_calls)
-            ]
+            message["tool_calls"] = list(map(_call, reply.tool_calls))
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(reply)}
         return {
             "id": f"chatcmpl-{request.id}",
@@ -146,7 +144,7 @@ class _ChunkWriter(StreamWriter):
         events = self._chunk({"content": chunk.text}) if chunk.text else b""
         if chunk.tool_calls:
             calls = [
-                {"index": number, **_call(call, self._request, number)}
+                {"index": number, **_call(call)}
                 for number, call in enumerate(chunk.tool_calls, self._call_count)
             ]
             self._call_count += len(calls)
@@ -179,11 +177,9 @@ def _finish(reply: Reply) -> str:
     return _FINISH_REASONS.get(reply.finish_reason, "content_filter")
 
 
-def _call(call: ToolCall, request: ModelRequest, number: int) -> dict[str, Any]:
+def _call(call: ToolCall) -> dict[str, Any]:
     function = {"name": call.name, "arguments": call.arguments}
-    # Some providers send no ID, without which the client could not name the call.
-    call_id = call.id or f"call_{request.id}_{number}"
-    return {"id": call_id, "type": "function", "function": function}
+    return {"id": call.id, "type": "function", "function": function}
 
 
 def _max_tokens(body: RequestFields) -> int | None:
@@ -200,61 +196,3 @@ def _includes_usage(stream_options: RequestFields | None) -> bool:
     stream_options.accept({"include_obfuscation": (False,)})
     stream_options.check_all_known()
     return includes_usage
-
-
-def _schema(response_format: RequestFields | None) -> dict[str, Any] | None:
-    if response_format is None:
-        return None
-    kind = response_format.require("type", str)
-    if kind == "json_schema":
-        described = response_format.take_object("json_schema")
-        if described is None:
-            raise InvalidFieldError("response_format.json_schema", "is missing")
-        schema: dict[str, Any] = described.require("schema", dict)
-        # The engine decides whether its provider enforces the schema.
-        described.accept({}, ignored=("name", "description", "strict"))
-        described.check_all_known()
-        response_format.check_all_known()
-        return schema
-    response_format.check_all_known()
-    if kind not in ("text", "json_object"):
-        raise InvalidFieldError(
-            "response_format.type", 'must be "text", "json_object" or "json_schema"'
-        )
-    return {"type": "object"} if kind == "json_object" else None
-
-
-def _tool(value: object, place: str) -> Tool:
-    fields = RequestFields(value, place)
-    if fields.require("type", str) != "function":
-        raise InvalidFieldError(f"{place}.type", 'must be "function"')
-    function = fields.take_object("function")
-    if function is None:
-        raise InvalidFieldError(f"{place}.function", "is missing")
-    name = function.require("name", str)
-    description = function.take("description", str)
-    parameters = function.take("parameters", dict)
-    # The engine decides whether its provider enforces the schema.
-    function.accept({}, ignored=("strict",))
-    function.check_all_known()
-    fields.check_all_known()
-    return client_tool(f"{place}.function.name", name, description, parameters)
-
-
-def _choice(value: object) -> str | None:
-    """Return the tool choice as our option; a named tool is an object."""
-    if not isinstance(value, dict):
-        if value is not None and not isinstance(value, str):
-            raise InvalidFieldError("tool_choice", "must be a string or an object")
-        return value
-    fields = RequestFields(value, "tool_choice")
-    kind = fields.require("type", str)
-    function = fields.take_object("function")
-    if kind != "function" or function is None:
-        raise InvalidFieldError(
-            "tool_choice", 'must be {"type": "function", "function": {"name": …}}'
-        )
-    name = function.require("name", str)
-    function.check_all_known()
-    fields.check_all_known()
-    return named_choice("tool_choice.function.name", name)

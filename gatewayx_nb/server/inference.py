@@ -1,4 +1,4 @@
-"""Answers a request to a model, whole or as a stream, in the format of one of the APIs."""
+"""Answers a request to a model, with or without a stream, in the format of one of the APIs."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import logging
 import secrets
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
 from gatewayx_nb.errors import GatewayError
-from gatewayx_nb.replies import Chunk
+from gatewayx_nb.replies import Chunk, Reply
 from gatewayx_nb.server.api_errors import describe, error_location
 from gatewayx_nb.server.hidden_paths import known_folders, without_paths
 from gatewayx_nb.server.json_request import read_request
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from gatewayx_nb.engine_pool import EnginePool
-    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.messages import ToolCall
     from gatewayx_nb.server.api_errors import APIError
     from gatewayx_nb.server.request_fields import RequestFields
+
+S = TypeVar("S", Chunk, Reply)
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +51,7 @@ class ModelRequest:
         streamed: Whether the client reads the answer as a stream.
         includes_usage: Whether a Chat Completions stream ends with a usage chunk.
         parallel_calls: Whether the answer may call more than one tool.
-        echo: The fields of the request that an answer of Responses repeats.
+        echo: The fields of the request that an answer of the Responses API repeats.
         id: A random part of the answer's ID.
         created: Time of the request, in seconds since the epoch.
     """
@@ -73,7 +75,7 @@ class StreamWriter(Protocol):
         """Return the events of a chunk; empty if it has none."""
 
     def end(self, reply: Reply) -> bytes:
-        """Return the events after the last chunk of a whole answer."""
+        """Return the events after the last chunk of a complete answer."""
 
     def error(self, error: APIError) -> bytes:
         """Return the event of an error, which ends the stream."""
@@ -90,7 +92,7 @@ class ModelAPI(Protocol):
         """
 
     def answer(self, request: ModelRequest, reply: Reply) -> dict[str, Any]:
-        """Return a whole answer."""
+        """Return an answer that is not streamed."""
 
     def writer(self, request: ModelRequest) -> StreamWriter:
         """Return a writer of the events of a stream."""
@@ -161,7 +163,8 @@ class _ModelExchange:
             if request.streamed and "schema" not in request.options:
                 await self._stream(request)
             else:
-                reply = _CallLimit(request).whole(await self._pool().aask(**request.options))
+                reply = await self._pool().aask(**request.options)
+                reply = _for_client(reply, request, set())
                 if "schema" in request.options and not reply.tool_calls:
                     reply = replace(reply, text=_json_text(reply))
                 send = self._send_as_stream if request.streamed else self._send_whole
@@ -184,7 +187,7 @@ class _ModelExchange:
             await self._send_events(self._writer.error(described), is_last=True)
 
     async def _stream(self, request: ModelRequest) -> None:
-        calls = _CallLimit(request)
+        ids: set[str] = set()
         async with self._pool().astream(**request.options) as stream:
             # Hold the head back until the answer begins, so that an early error has an HTTP status.
             first = await anext(stream, None)
@@ -193,15 +196,16 @@ class _ModelExchange:
             partial = stream.partial
             writer = await self._begin(request, partial.engine, partial.model, partial.attempts)
             if first is not None:
-                await self._send_events(writer.chunk(calls.chunk(first)))
+                await self._send_events(writer.chunk(_for_client(first, request, ids)))
             count = 0
             async for chunk in stream:
-                if events := writer.chunk(calls.chunk(chunk)):
+                if events := writer.chunk(_for_client(chunk, request, ids)):
                     await self._send_events(events)
                 # Chunks that wait do not suspend this task, which others and a disconnection need.
                 if (count := count + 1) % _CHUNKS_BEFORE_OTHERS == 0:
                     await asyncio.sleep(0)
-            await self._send_events(writer.end(calls.whole(stream.reply)), is_last=True)
+            reply = _for_client(stream.reply, request, set())
+            await self._send_events(writer.end(reply), is_last=True)
 
     async def _send_as_stream(self, request: ModelRequest, reply: Reply) -> None:
         writer = await self._begin(request, reply.engine, reply.model, reply.attempts)
@@ -239,29 +243,29 @@ class _ModelExchange:
         await self._send({"type": "http.response.body", "body": events, "more_body": not is_last})
 
 
-class _CallLimit:
-    """Omits the tool calls after the first if the client allows only one.
+def _for_client(source: S, request: ModelRequest, ids: set[str]) -> S:
+    """Return a chunk or a reply with its tool calls as the client receives them.
 
-    The pool has no option for this, and not every provider has one. The model can make the other
-    calls again when it has the result of the first.
+    Each call has its own ID, because a client returns results by ID, and some providers send none,
+    or the same one twice. If the client allows only one call, the others are omitted: the pool has
+    no option for that, and the model can make them again when it has the result of the first.
+
+    Args:
+        source: The chunk or the reply.
+        request: The request.
+        ids: The IDs of earlier calls of the answer, to which those of this part are added.
     """
-
-    def __init__(self, request: ModelRequest) -> None:
-        self._is_limited = not request.parallel_calls
-        self._has_called = False
-
-    def chunk(self, chunk: Chunk) -> Chunk:
-        """Return the next chunk of a stream, with no more calls than are allowed."""
-        if not (self._is_limited and chunk.tool_calls):
-            return chunk
-        calls = () if self._has_called else chunk.tool_calls[:1]
-        self._has_called = True
-        return replace(chunk, tool_calls=calls)
-
-    def whole(self, reply: Reply) -> Reply:
-        """Return the reply with no more calls than are allowed."""
-        is_over = self._is_limited and len(reply.tool_calls) > 1
-        return replace(reply, tool_calls=reply.tool_calls[:1]) if is_over else reply
+    if not source.tool_calls:
+        return source
+    calls: list[ToolCall] = []
+    for call in source.tool_calls:
+        if ids and not request.parallel_calls:
+            break
+        is_unique = call.id and call.id not in ids
+        call_id = call.id if is_unique else f"call_{request.id}_{len(ids)}"
+        ids.add(call_id)
+        calls.append(call if is_unique else replace(call, id=call_id))
+    return replace(source, tool_calls=tuple(calls))
 
 
 def _call_headers(engine: str, attempts: int) -> dict[str, str]:

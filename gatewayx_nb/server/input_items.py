@@ -36,7 +36,7 @@ _DETAILS = ("auto", "low", "high", "original")
 def read_input(value: object) -> list[Message]:
     """Return the messages of an input, which is a string or a list of items.
 
-    The items of one answer, its text and its calls of functions, become one message.
+    The items of one answer, its text and its function calls, become one message.
 
     Raises:
         InvalidFieldError: If an item or one of its fields is missing, unknown or invalid, if a call
@@ -65,7 +65,7 @@ def _item(value: object, place: str) -> Message:
             f'must be "message", "function_call" or "function_call_output", got {short_repr(kind)}',
         )
     message = _READERS[kind](fields, place)
-    # Those of an earlier answer, which the server does not keep.
+    # Items copied from an earlier response have these, which mean nothing here.
     fields.accept({}, ignored=("id", "status"))
     fields.check_all_known()
     return message

@@ -42,7 +42,7 @@ _NEUTRAL_TOOL_FIELDS: Mapping[str, tuple[object, ...]] = {
     "eager_input_streaming": (False,),
     "allowed_callers": (["direct"],),
 }
-"""The values without effect of a tool's fields that are not supported."""
+"""For each unsupported field of a tool, the values that are accepted: they have no effect."""
 
 
 class PromptReader:
@@ -91,10 +91,10 @@ class PromptReader:
         self.read_cache_control(fields)
         fields.accept(_NEUTRAL_TOOL_FIELDS)
         fields.check_all_known()
-        return client_tool(f"{place}.name", name, description, schema)
+        return client_tool(place, name, description, schema, "input_schema")
 
     def read_cache_control(self, fields: RequestFields) -> None:
-        """Note whether an object is marked as the end of a cached prefix.
+        """Record whether an object is marked as the end of a cached prefix.
 
         The provider's engine decides where the prefix ends and how long it is kept.
         """
@@ -161,8 +161,12 @@ def allows_parallel_calls(choice: RequestFields | None) -> bool:
     return choice is None or not choice.take("disable_parallel_tool_use", bool)
 
 
-def read_tool_choice(choice: RequestFields | None) -> str | None:
+def read_tool_choice(choice: RequestFields | None, tools: Sequence[Tool]) -> str | None:
     """Return the tool choice as the option of a call; ``None`` if it is not set.
+
+    Args:
+        choice: The fields of the choice.
+        tools: The tools of the request.
 
     Raises:
         InvalidFieldError: If it is invalid.
@@ -170,9 +174,10 @@ def read_tool_choice(choice: RequestFields | None) -> str | None:
     if choice is None:
         return None
     kind = choice.require_choice("type", (*_CHOICES, "tool"))
-    name = choice.require("name", str) if kind == "tool" else _CHOICES[kind]
     if kind == "tool":
-        name = named_choice("tool_choice.name", name)
+        name = named_choice("tool_choice.name", choice.require("name", str), tools)
+    else:
+        name = _CHOICES[kind]
     choice.accept({}, ignored=("disable_parallel_tool_use",))  # see `allows_parallel_calls`
     choice.check_all_known()
     return name
@@ -201,15 +206,13 @@ def _tool_call(fields: RequestFields) -> ToolCall:
 
 
 def _image(fields: RequestFields, place: str) -> Image:
-    source = fields.take_object("source")
-    if source is None:
-        raise InvalidFieldError(f"{place}.source", "is missing")
+    source = fields.require_object("source")
     if source.require_choice("type", ("base64", "url")) == "base64":
         media_type = source.require_choice("media_type", _MEDIA_TYPES)
         image = _decoded_image(source.require("data", str), media_type, f"{place}.source")
     else:
         url = source.require("url", str)
-        # The name of a file on this machine would otherwise be read.
+        # `images.load` would read any other string as the path of a file on this machine.
         if not url.startswith("https://"):
             raise InvalidFieldError(f"{place}.source.url", "must begin with https://")
         image = images.load(url)
@@ -220,7 +223,7 @@ def _image(fields: RequestFields, place: str) -> Image:
 def _decoded_image(text: str, media_type: str, place: str) -> Image:
     try:
         data = b64decode(text, validate=True)
-    except (binascii.Error, ValueError):  # the latter if there are other than ASCII characters
+    except (binascii.Error, ValueError):  # `ValueError` if the text is not ASCII
         raise InvalidFieldError(f"{place}.data", "must be valid base64") from None
     found = images.sniff(data)
     if found is None:

@@ -36,12 +36,12 @@ NEUTRAL_FIELDS: Mapping[str, tuple[object, ...]] = {
     "service_tier": ("auto", "standard_only"),
     "speed": ("standard",),
 }
-"""The values without effect of fields that are not supported."""
+"""For each unsupported field, the values that are accepted because they have no effect."""
 
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
-"""The stop reasons of whole answers; any other is `refusal`.
+"""The API's stop reason for the pool's finish reason; any other becomes `refusal`.
 
-Clients take `max_tokens` and `refusal` for the end of an incomplete answer.
+Clients treat `max_tokens` and `refusal` as incomplete answers.
 """
 
 
@@ -78,12 +78,12 @@ class MessagesAPI(ModelAPI):
 
     @override
     def answer(self, request: ModelRequest, reply: Reply) -> dict[str, Any]:
-        """Return a whole answer."""
+        """Return an answer that is not streamed."""
         texts = [{"type": "text", "text": reply.text}] if reply.text else []
         calls = [
             # The JSON itself, because arguments may have integers of any size.
-            {**_tool_use(call, request, number), "input": msgspec.Raw(_input_json(call).encode())}
-            for number, call in enumerate(reply.tool_calls)
+            {**_tool_use(call), "input": msgspec.Raw(_input_json(call).encode())}
+            for call in reply.tool_calls
         ]
         message = _message(request, f"{reply.engine}:{reply.model}", reply.usage)
         return message | {"content": [*texts, *calls], "stop_reason": _stop_reason(reply)}
@@ -122,8 +122,7 @@ def count_tokens(pool: EnginePool, body: RequestFields) -> int:
 def usage_of(usage: Usage) -> dict[str, int]:
     """Return the tokens of an answer; a count that the provider does not report is 0.
 
-    Anthropic's API does not include the tokens that are read from and written to the cache in
-    ``input_tokens``.
+    Anthropic's ``input_tokens`` excludes tokens read from or written to the cache.
     """
     cached, written = usage.cached_tokens or 0, usage.cache_write_tokens or 0
     return {
@@ -140,7 +139,6 @@ class _MessageWriter(StreamWriter):
     def __init__(self, request: ModelRequest) -> None:
         self._request = request
         self._index = 0  # of the open block, or of the next one
-        self._call_count = 0
         self._is_text_open = False
 
     @override
@@ -174,8 +172,7 @@ class _MessageWriter(StreamWriter):
 
     def _tool_call(self, call: ToolCall) -> bytes:
         end = self._end_text()
-        block = {**_tool_use(call, self._request, self._call_count), "input": {}}
-        self._call_count += 1
+        block = {**_tool_use(call), "input": {}}
         delta = {"type": "input_json_delta", "partial_json": _input_json(call)}
         return end + self._start(block) + self._delta(delta) + self._stop()
 
@@ -224,10 +221,9 @@ def _stop_reason(reply: Reply) -> str:
     return _STOP_REASONS.get(reply.finish_reason, "refusal")
 
 
-def _tool_use(call: ToolCall, request: ModelRequest, number: int) -> dict[str, Any]:
-    """Return the block of a tool call without its input; its results need an ID."""
-    call_id = call.id or f"toolu_{request.id}{number}"
-    return {"type": "tool_use", "id": call_id, "name": call.name}
+def _tool_use(call: ToolCall) -> dict[str, Any]:
+    """Return the block of a tool call without its input."""
+    return {"type": "tool_use", "id": call.id, "name": call.name}
 
 
 def _input_json(call: ToolCall) -> str:
@@ -254,7 +250,7 @@ def _read_options(body: RequestFields) -> dict[str, Any]:
     reader = PromptReader()
     model = body.require("model", str)
     tools = body.take_list("tools", reader.read_tool)
-    choice = read_tool_choice(body.take_object("tool_choice"))
+    choice = read_tool_choice(body.take_object("tool_choice"), tools)
     options: dict[str, Any] = {
         "model": model,
         "messages": reader.read_messages(body),
@@ -274,7 +270,7 @@ def _read_options(body: RequestFields) -> dict[str, Any]:
 
 def _stop_sequence(value: object, place: str) -> str:
     if not isinstance(value, str) or not value:
-        raise InvalidFieldError(place, "must be a string that is not empty")
+        raise InvalidFieldError(place, "must be a non-empty string")
     return value
 
 

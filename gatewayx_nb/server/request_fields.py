@@ -87,7 +87,7 @@ class RequestFields:
         return value
 
     def require_choice(self, name: str, choices: Sequence[str]) -> str:
-        """Return a string that must be set, and be one of the choices.
+        """Return a string that must be set and be one of the choices.
 
         Raises:
             InvalidFieldError: If it is missing or has another value.
@@ -122,6 +122,16 @@ class RequestFields:
         value = self.take_any(name)
         return None if value is None else RequestFields(value, self._place + name)
 
+    def require_object(self, name: str) -> RequestFields:
+        """Return the fields of an object that must be set.
+
+        Raises:
+            InvalidFieldError: If it is missing or not an object.
+        """
+        if name not in self:
+            raise InvalidFieldError(self._place + name, "is missing")
+        return RequestFields(self.take_any(name), self._place + name)
+
     def accept(
         self, neutral: Mapping[str, Iterable[object]], *, ignored: Iterable[str] = ()
     ) -> None:
@@ -129,7 +139,7 @@ class RequestFields:
 
         Args:
             neutral: The values without effect, by the name of the field.
-            ignored: Fields that do not concern the model, whose value may be any.
+            ignored: Fields that may have any value, because it is not used.
 
         Raises:
             InvalidFieldError: If a field has another value, which would have an effect.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def finished_response(request: ModelRequest, model: str, reply: Reply) -> dict[str, Any]:
-    """Return the response of a whole answer, which is completed or incomplete."""
+    """Return the response with an answer, which is completed or incomplete."""
     reason = _incomplete_reason(reply)
     status = "incomplete" if reason else "completed"
     message = [_message(request, status, _text_part(reply.text))] if reply.text else []
@@ -53,7 +53,7 @@ def _response(request: ModelRequest, model: str, status: str, **fields: Any) -> 
 
 
 def _incomplete_reason(reply: Reply) -> str | None:
-    """Return why an answer is incomplete; ``None`` if it is whole, as with calls of tools."""
+    """Return why an answer is incomplete; ``None`` if it is complete, as with tool calls."""
     if reply.finish_reason == "length":
         return "max_output_tokens"
     # An engine may report another reason although it calls a tool.
@@ -92,7 +92,10 @@ def _text_part(text: str) -> dict[str, Any]:
 
 
 def _calls(request: ModelRequest, reply: Reply) -> list[dict[str, Any]]:
-    return [_call(request, number, call) for number, call in enumerate(reply.tool_calls)]
+    calls = [_call(request, number, call) for number, call in enumerate(reply.tool_calls)]
+    if calls and reply.finish_reason == "length":
+        calls[-1]["status"] = "incomplete"  # the model may not have finished its arguments
+    return calls
 
 
 def _call(request: ModelRequest, number: int, call: ToolCall) -> dict[str, Any]:
@@ -100,8 +103,7 @@ def _call(request: ModelRequest, number: int, call: ToolCall) -> dict[str, Any]:
         "id": f"fc_{request.id}_{number}",
         "type": "function_call",
         "status": "completed",
-        # The client returns the output under this ID, which some providers do not send.
-        "call_id": call.id or f"call_{request.id}_{number}",
+        "call_id": call.id,
         "name": call.name,
         "arguments": call.arguments,
     }
@@ -110,7 +112,7 @@ def _call(request: ModelRequest, number: int, call: ToolCall) -> dict[str, Any]:
 class ResponseWriter(StreamWriter):
     """Writes the events of one response: those of its message, then those of each call.
 
-    The calls are written at the end, so that no client runs a function of an answer that is cut.
+    The calls are written at the end, so that no client runs a function of a truncated answer.
 
     Args:
         request: The request.
@@ -150,7 +152,7 @@ class ResponseWriter(StreamWriter):
 
     @override
     def end(self, reply: Reply) -> bytes:
-        """Return the events that close the message, those of the calls, and the whole response."""
+        """Return the events that close the message, those of the calls, and the last one."""
         # The text is the one that the client has received.
         reply = replace(reply, text="".join(self._texts))
         response = finished_response(self._request, self._model, reply)
@@ -171,7 +173,7 @@ class ResponseWriter(StreamWriter):
         details = {"code": error.code or error.type, "message": error.message}
         response = _response(self._request, self._model, "failed", error=details)
         failed = self._event("response.failed", response=response)
-        # Many clients ignore a failed response, whose text they would take for a whole answer. For
+        # Many clients ignore a failed response, and would treat its text as a complete answer. For
         # the object `error`, which OpenAI's own event does not have, its SDKs raise an error.
         return failed + self._event("error", **details, param=error.param, **error.openai)
 

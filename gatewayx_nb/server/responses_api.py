@@ -12,18 +12,16 @@ import msgspec
 from typing_extensions import override
 
 from gatewayx_nb.messages import EFFORTS, Message
-from gatewayx_nb.server.chat_completions_api import IGNORED
 from gatewayx_nb.server.inference import ModelAPI, ModelRequest, StreamWriter
 from gatewayx_nb.server.input_items import read_input
+from gatewayx_nb.server.openai_fields import IGNORED, read_format, read_tool, read_tool_choice
 from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields
 from gatewayx_nb.server.response_events import ResponseWriter, finished_response
-from gatewayx_nb.server.tool_fields import client_tool, tool_options
-from gatewayx_nb.text import short_repr
+from gatewayx_nb.server.tool_fields import tool_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from gatewayx_nb.function_tools import Tool
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.server.api_errors import APIError
 
@@ -36,7 +34,7 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
     "top_logprobs": (0,),
     "truncation": ("disabled",),
 }
-"""The values without effect of fields that are not supported."""
+"""For each unsupported field, the values that are accepted because they have no effect."""
 
 _REPEATED: Mapping[str, object] = {
     "background": False,
@@ -61,17 +59,15 @@ _REPEATED: Mapping[str, object] = {
 }
 """The fields of a request that its response repeats, with their values if they are not set."""
 
-_CHOICES = ("auto", "none", "required")
-
 
 class ResponsesAPI(ModelAPI):
-    """Requests, answers, streams and errors of Responses."""
+    """Requests, answers, streams and errors of the Responses API."""
 
     @override
     def read(self, body: RequestFields) -> ModelRequest:
         """Return the request in a body."""
         _refuse_state(body)
-        tools = body.take_list("tools", _tool)
+        tools = body.take_list("tools", read_tool)
         options: dict[str, Any] = {
             "model": body.require("model", str),
             "messages": [*_instructions(body), *read_input(body.take_any("input"))],
@@ -80,7 +76,7 @@ class ResponsesAPI(ModelAPI):
             "max_tokens": _max_tokens(body),
             "effort": _effort(body.take_object("reasoning")),
             "schema": _schema(body.take_object("text")),
-            **tool_options(tools, _choice(body.take_any("tool_choice"), tools)),
+            **tool_options(tools, read_tool_choice(body.take_any("tool_choice"), tools)),
         }
         streamed = body.take("stream", bool) or False
         parallel_calls = body.take("parallel_tool_calls", bool) is not False
@@ -91,7 +87,7 @@ class ResponsesAPI(ModelAPI):
 
     @override
     def answer(self, request: ModelRequest, reply: Reply) -> dict[str, Any]:
-        """Return a whole answer."""
+        """Return an answer that is not streamed."""
         return finished_response(request, f"{reply.engine}:{reply.model}", reply)
 
     @override
@@ -116,7 +112,7 @@ def _echo(body: RequestFields) -> dict[str, msgspec.Raw]:
 
 
 def _refuse_state(body: RequestFields) -> None:
-    """Check that a request needs nothing that an earlier one has left, and leaves nothing."""
+    """Check that a request neither uses nor creates stored state."""
     if body.take("store", bool):
         raise InvalidFieldError("store", "must be false, because the server keeps no responses")
     for name in ("previous_response_id", "conversation"):
@@ -129,7 +125,7 @@ def _refuse_state(body: RequestFields) -> None:
 
 
 def _instructions(body: RequestFields) -> list[Message]:
-    # They precede the system messages of the input, with which the call joins them.
+    # They precede the system messages of the input, to which the call appends them.
     text = body.take("instructions", str)
     return [Message("system", text)] if text else []
 
@@ -144,12 +140,7 @@ def _max_tokens(body: RequestFields) -> int | None:
 def _effort(reasoning: RequestFields | None) -> str | None:
     if reasoning is None:
         return None
-    effort = reasoning.take("effort", str)
-    if effort is not None and effort not in EFFORTS:
-        *others, last = (f'"{name}"' for name in EFFORTS)
-        raise InvalidFieldError(
-            "reasoning.effort", f"must be {', '.join(others)} or {last}, got {short_repr(effort)}"
-        )
+    effort = reasoning.require_choice("effort", EFFORTS) if "effort" in reasoning else None
     reasoning.accept({"summary": ()})
     reasoning.check_all_known()
     return effort
@@ -158,70 +149,7 @@ def _effort(reasoning: RequestFields | None) -> str | None:
 def _schema(text: RequestFields | None) -> dict[str, Any] | None:
     if text is None:
         return None
-    schema = _format_schema(text.take_object("format"))
+    schema = read_format(text.take_object("format"))
     text.accept({"verbosity": ()})
     text.check_all_known()
     return schema
-
-
-def _format_schema(text_format: RequestFields | None) -> dict[str, Any] | None:
-    if text_format is None:
-        return None
-    kind = text_format.require("type", str)
-    schema: dict[str, Any] | None = None
-    if kind == "json_schema":
-        schema = text_format.require("schema", dict)
-        # The engine decides whether its provider enforces the schema.
-        text_format.accept({}, ignored=("name", "description", "strict"))
-    elif kind == "json_object":
-        schema = {"type": "object"}
-    elif kind != "text":
-        raise InvalidFieldError(
-            "text.format.type",
-            f'must be "text", "json_object" or "json_schema", got {short_repr(kind)}',
-        )
-    text_format.check_all_known()
-    return schema
-
-
-def _tool(value: object, place: str) -> Tool:
-    fields = RequestFields(value, place)
-    kind = fields.require("type", str)
-    if kind != "function":
-        raise InvalidFieldError(f"{place}.type", f'must be "function", got {short_repr(kind)}')
-    name = fields.require("name", str)
-    description = fields.take("description", str)
-    parameters = fields.take("parameters", dict)
-    # The engine decides whether its provider enforces the schema.
-    fields.accept({}, ignored=("strict",))
-    fields.check_all_known()
-    return client_tool(f"{place}.name", name, description, parameters)
-
-
-def _choice(value: object, tools: Sequence[Tool]) -> str | None:
-    """Return the tool choice as our option; a named tool is an object."""
-    if isinstance(value, dict):
-        return _named_tool(RequestFields(value, "tool_choice"), tools)
-    if value is not None and value not in _CHOICES:
-        raise InvalidFieldError(
-            "tool_choice",
-            'must be "auto", "none", "required" or {"type": "function", "name": …}, got'
-            f" {short_repr(value)}",
-        )
-    if value == "required" and not tools:
-        raise InvalidFieldError("tool_choice", "requires tools")
-    return None if value is None else str(value)
-
-
-def _named_tool(choice: RequestFields, tools: Sequence[Tool]) -> str:
-    kind, name = choice.require("type", str), choice.require("name", str)
-    if kind != "function":
-        raise InvalidFieldError("tool_choice.type", f'must be "function", got {short_repr(kind)}')
-    # The option takes these names for the keywords.
-    if name in _CHOICES or name not in [tool.name for tool in tools]:
-        raise InvalidFieldError(
-            "tool_choice.name",
-            f"must be the name of a tool, other than {', '.join(_CHOICES)}, got {short_repr(name)}",
-        )
-    choice.check_all_known()
-    return name

@@ -114,7 +114,7 @@ class TokenRequired:
         else:
             error = {
                 "message": "The server token is missing or invalid.",
-                "hint": "Pass it as `Authorization: Bearer TOKEN` or `x-api-key: TOKEN`.",
+                "hint": "Send it as `Authorization: Bearer TOKEN` or `x-api-key: TOKEN`.",
                 "type": "authentication_error",
                 "param": None,
                 "code": "invalid_api_key",

@@ -9,50 +9,62 @@ from gatewayx_nb.errors import did_you_mean
 from gatewayx_nb.function_tools import Tool
 from gatewayx_nb.messages import ToolDefinition
 from gatewayx_nb.server.request_fields import InvalidFieldError
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+KEYWORDS = ("auto", "none", "required")
+"""The values of the option ``tool_choice`` of a call that do not name a tool."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
-_KEYWORDS = ("auto", "none", "required")
-
-
-def named_choice(place: str, name: str) -> str:
-    """Return the name of the tool that the model must call, as the option of a call.
-
-    Raises:
-        InvalidFieldError: If it is a keyword of the option, which would have another meaning.
-    """
-    if name in _KEYWORDS:
-        raise InvalidFieldError(place, "must not be 'auto', 'none' or 'required'")
-    return name
-
-
-def client_tool(place: str, name: str, description: str | None, parameters: object) -> Tool:
+def client_tool(
+    place: str,
+    name: str,
+    description: str | None,
+    schema: Mapping[str, Any] | None,
+    schema_field: str = "parameters",
+) -> Tool:
     """Return a tool that the model may call and that the client runs.
 
     Args:
-        place: The path of the tool's name in the request, for messages.
-        name: Its name.
+        place: The path in the request of the object with the tool's fields.
+        name: The name of the tool.
         description: What it does.
-        parameters: JSON Schema of its arguments; ``None`` if it has none.
+        schema: JSON Schema of its arguments; ``None`` or empty if it has none.
+        schema_field: The name of the field with the schema.
 
     Raises:
-        InvalidFieldError: If the name is invalid.
+        InvalidFieldError: If the name or the schema is invalid.
     """
     if not _NAME.fullmatch(name):
         rule = "must be 1 to 64 ASCII letters, digits, '_' or '-', and not begin with a digit"
-        raise InvalidFieldError(place, rule)
-    schema: dict[str, Any] = {"type": "object", "properties": {}}
-    if isinstance(parameters, dict) and parameters:
-        schema = {"type": "object", **parameters}
-    if schema["type"] != "object":
-        raise InvalidFieldError(
-            place.removesuffix("name") + "parameters", "must describe an object"
-        )
-    return Tool(_run_by_client, ToolDefinition(name, description or "", schema))
+        raise InvalidFieldError(f"{place}.name", rule)
+    parameters = {"type": "object", **schema} if schema else {"type": "object", "properties": {}}
+    if parameters["type"] != "object":
+        raise InvalidFieldError(f"{place}.{schema_field}", "must describe an object")
+    return Tool(_run_by_client, ToolDefinition(name, description or "", parameters))
+
+
+def named_choice(place: str, name: str, tools: Sequence[Tool]) -> str:
+    """Return the name of the tool that the model must call, as the option of a call.
+
+    Args:
+        place: The path of the name in the request.
+        name: The name.
+        tools: The tools of the request.
+
+    Raises:
+        InvalidFieldError: If no tool has the name, or the option would take it for a keyword.
+    """
+    names = [tool.name for tool in tools]
+    if name in KEYWORDS or name not in names:
+        problem = f"must be the name of a tool, other than {', '.join(KEYWORDS)}"
+        hint = did_you_mean(name, names).strip()
+        raise InvalidFieldError(place, f"{problem}, got {short_repr(name)}", hint)
+    return name
 
 
 def tool_options(tools: Sequence[Tool], choice: str | None) -> dict[str, Any]:
@@ -60,20 +72,16 @@ def tool_options(tools: Sequence[Tool], choice: str | None) -> dict[str, Any]:
 
     Args:
         tools: The tools.
-        choice: ``"auto"``, ``"none"``, ``"required"`` or the name of a tool; ``None`` if not set.
+        choice: A keyword or the name of a tool; ``None`` if not set.
 
     Raises:
-        InvalidFieldError: If the choice needs tools, and there are none.
+        InvalidFieldError: If a tool is required, and there is none.
     """
-    names = [tool.name for tool in tools]
-    if choice not in (None, *_KEYWORDS, *names):
-        rule = f"must be one of {', '.join(_KEYWORDS)} or the name of a tool"
-        raise InvalidFieldError("tool_choice", rule, did_you_mean(choice or "", names).strip())
-    if not tools:
-        if choice in (None, "auto", "none"):
-            return {}
+    if tools:
+        return {"tools": list(tools), "tool_choice": choice, "max_turns": 1}
+    if choice == "required":
         raise InvalidFieldError("tool_choice", "requires tools")
-    return {"tools": list(tools), "tool_choice": choice, "max_turns": 1}
+    return {}
 
 
 def _run_by_client(**_: object) -> NoReturn:

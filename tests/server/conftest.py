@@ -5,8 +5,10 @@ import json
 import re
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 
+import anthropic
 import httpx
 import openai
 import pytest
@@ -15,6 +17,8 @@ from gatewayx_nb import EnginePool
 from gatewayx_nb.server import serve
 from tests.conftest import Project
 from tests.kernels import environment
+from tests.server.messages_client import Connection
+from tests.server.responses_client import END, Served, VisionEngine
 
 _URL_LINE = re.compile(r"running on (http://\S+)")
 _TOKEN_LINE = re.compile(r"Server token \(shown only once\): (\S+)")
@@ -83,6 +87,14 @@ def openai_client(server):
         yield client
 
 
+def wait_until(condition, seconds=120):
+    """Wait until a condition holds, or fail."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def post(server, path, body, token=None, **headers):
     """Send a request and return the response, with the whole body of a stream."""
     headers = {"Authorization": f"Bearer {token or server.token}"} | headers
@@ -91,3 +103,35 @@ def post(server, path, body, token=None, **headers):
         return client.post(
             path, content=content, headers={"content-type": "application/json"} | headers
         )
+
+
+@pytest.fixture(scope="module")
+def served():
+    """Serve a scripted engine until the module's tests end."""
+    engine = VisionEngine(["ok", END])
+    with serving(engine) as server, openai_client(server) as client:
+        headers = {"Authorization": f"Bearer {server.token}"}
+        with httpx.Client(base_url=f"{server.url}/v1", headers=headers, trust_env=False) as http:
+            yield Served(engine, client, http)
+
+
+@pytest.fixture
+def echo(served):
+    """Return a server whose answers are all the same."""
+    served.play(["ok", END])
+    return served
+
+
+@pytest.fixture
+def connect():
+    """Return a function that serves an engine, and returns clients of the server."""
+    with contextlib.ExitStack() as stack:
+
+        def open_clients(*engines):
+            server = stack.enter_context(serving(*engines))
+            headers = {"x-api-key": str(server.token)}
+            http = httpx.Client(base_url=server.url, headers=headers, trust_env=False)
+            sdk = anthropic.Anthropic(**server.anthropic)
+            return Connection(stack.enter_context(sdk), stack.enter_context(http))
+
+        yield open_clients

@@ -92,7 +92,7 @@ def test_only_requests_from_here_with_the_token_pass(app, route, token, host, or
 @pytest.mark.parametrize("content_type", TYPES, ids=repr)
 @pytest.mark.parametrize("path", BODIES)
 def test_a_body_must_be_json(app, path, content_type):
-    """A type that a page can send without asking is refused, even with the token."""
+    """A type that a page can send without a CORS preflight is refused, even with the token."""
     headers = {"x-api-key": TOKEN, "content-type": content_type}
     response = request(app, "POST", path, headers, json.dumps(BODIES[path]))
     assert response.status_code == TYPES[content_type]
@@ -114,13 +114,13 @@ def test_a_body_must_be_json(app, path, content_type):
     ],
 )
 def test_every_other_path_needs_the_token(app, path):
-    """Without the token, unknown paths look like known ones."""
+    """Without the token, unknown and known paths return the same 401."""
     assert request(app, "GET", path, {}).status_code == 401
     assert request(app, "GET", path, {"x-api-key": TOKEN}).status_code == 404
 
 
 def test_a_refusal_says_what_to_do_to_every_sdk(app):
-    """The refusal has the fields that both SDKs read, and forbids a retry."""
+    """The refusal has the fields that both SDKs read, and tells the SDKs not to retry."""
     response = request(app, "GET", "/v1/models", {})
     assert response.headers["x-should-retry"] == "false"
     error = response.json()["error"]
@@ -143,7 +143,7 @@ def test_the_token_is_made_once(tmp_path):
 
 @pytest.mark.parametrize("content", ["", "short", "a" * 30 + " b", "\x00" * 40])
 def test_a_damaged_token_file_is_reported(tmp_path, content):
-    """A file without a token is an error that says how to get a new one, not an open server."""
+    """Without a token in the file, the error says how to get a new one."""
     env = {"XDG_CONFIG_HOME": str(tmp_path)}
     stored_token(env)
     (path,) = tmp_path.rglob("server_token")

@@ -67,7 +67,7 @@ def test_an_answer_has_all_that_clients_require(client):
 
 
 def test_a_stream_has_all_that_clients_require(client):
-    """Each chunk has the ID and the model; the usage comes only if it was asked for."""
+    """Each chunk has the ID and the model; the usage comes only if requested."""
     stream = list(client.chat.completions.create(model="scripted", messages=MESSAGES, stream=True))
     assert len({(chunk.id, chunk.model, chunk.created, chunk.object) for chunk in stream}) == 1
     assert [chunk.choices[0].delta.content for chunk in stream] == ["", "Hel", "lo.", None]
@@ -170,6 +170,24 @@ def test_a_client_may_allow_only_one_call(client, engine, streamed, parallel):
     assert choice.finish_reason == "tool_calls"
 
 
+@pytest.mark.parametrize("streamed", [False, True])
+def test_each_call_has_its_own_id(client, engine, streamed):
+    """A missing or repeated ID is replaced, because results are returned by ID."""
+    calls = [ToolCall(call_id, "weather", "{}") for call_id in ("a", "a", "", "b")]
+    engine.scripts = [[*(Chunk(tool_calls=(call,)) for call in calls), DONE]]
+    options = {"model": "scripted", "messages": MESSAGES, "tools": [TOOL]}
+    if streamed:
+        with client.chat.completions.stream(**options) as stream:
+            answer = stream.get_final_completion()
+    else:
+        answer = client.chat.completions.create(**options)
+    first, second, third, last = (call.id for call in answer.choices[0].message.tool_calls)
+    assert (first, last) == ("a", "b")
+    assert len({first, second, third, last}) == 4
+    assert second.startswith("call_")
+    assert third.startswith("call_")
+
+
 @pytest.mark.parametrize(
     ("choice", "expected"),
     [
@@ -236,7 +254,7 @@ def test_an_unusual_end_is_not_reported_as_stop(client, engine, reason):
     assert answer.choices[0].finish_reason == "content_filter"
 
 
-def test_a_response_tells_engine_attempts_and_cost(client):
+def test_the_headers_contain_engine_attempts_and_cost(client):
     """The headers of an answer say who made it and what it cost."""
     response = post(client.gateway, PATH, {"model": "scripted", "messages": MESSAGES})
     assert response.headers["x-gatewayx-engine"] == "scripted"
@@ -344,7 +362,7 @@ BODIES = {
 
 
 @pytest.mark.parametrize("body", BODIES, ids=lambda body: repr(body[:10]))
-def test_a_malformed_body_is_one_line(client, body):
+def test_the_error_for_a_malformed_body_is_one_line(client, body):
     """The error says what is wrong with a body, and does not quote it."""
     response = post(client.gateway, PATH, body)
     assert response.status_code == 400

@@ -1,14 +1,13 @@
-"""Clients that go away: the provider's call ends, whatever the client was waiting for."""
+"""Clients that disconnect: the provider's call ends, whatever the client was waiting for."""
 
 import json
 import socket
-import time
 
 import httpx
 import pytest
 
 from gatewayx_nb.testing import ScriptedEngine, Send, Server, Stall, stream_head
-from tests.server.conftest import serving
+from tests.server.conftest import serving, wait_until
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
 
@@ -33,12 +32,6 @@ def connect(server, path, body):
     return connection
 
 
-def wait_until(condition):
-    """Wait until a condition holds."""
-    while not condition():
-        time.sleep(0.01)
-
-
 @pytest.mark.parametrize("path", BODIES)
 @pytest.mark.parametrize(
     ("script", "streamed"),
@@ -46,7 +39,7 @@ def wait_until(condition):
     ids=["whole", "before the first chunk", "during the stream", "during a whole answer"],
 )
 def test_the_call_ends_if_the_client_goes_away(path, script, streamed):
-    """A closed connection cancels the call, so that the provider does not go on at your cost."""
+    """A closed connection cancels the call, so that the provider stops generating."""
     engine = ScriptedEngine(script)
     with serving(engine) as server:
         body = {"model": "scripted", "stream": streamed, **BODIES[path]}
@@ -69,6 +62,7 @@ def test_the_provider_sees_the_end(project):
             with connect(server, path, {"model": "grok", "stream": True, **body}):
                 wait_until(lambda: provider.open == 1)
             wait_until(lambda: provider.open == 0)
+            assert len(provider.requests) == 1
 
 
 def test_other_clients_are_not_disturbed():

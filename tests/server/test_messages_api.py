@@ -1,12 +1,8 @@
-"""The Messages API, called by Anthropic's SDK and with raw requests."""
+"""The Messages API: its answers and streams, through Anthropic's SDK and raw requests."""
 
-import base64
-import contextlib
 import json
-from dataclasses import dataclass
 
 import anthropic
-import httpx
 import pydantic
 import pytest
 
@@ -14,81 +10,23 @@ from gatewayx_nb import EnginePool
 from gatewayx_nb.errors import AuthenticationError, GatewayError, ProviderError
 from gatewayx_nb.images import Image
 from gatewayx_nb.messages import Message, ToolCall, ToolResult
-from gatewayx_nb.replies import Chunk, Usage
-from gatewayx_nb.server import serve
-from gatewayx_nb.server.messages_api import NEUTRAL_FIELDS, MessagesAPI, count_tokens
-from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields
+from gatewayx_nb.replies import Chunk
+from gatewayx_nb.server.messages_api import count_tokens
+from gatewayx_nb.server.request_fields import RequestFields
 from gatewayx_nb.testing import ScriptedEngine
-
-PNG = b"\x89PNG\r\n\x1a\n0000"
-BASE64 = base64.b64encode(PNG).decode()
-REMOTE = {"type": "url", "url": "https://example.com/a.png"}
-HI = [{"role": "user", "content": "Hi"}]
-SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
-WEATHER = {"name": "weather", "description": "The weather.", "input_schema": SCHEMA}
-CALL = Chunk(tool_calls=(ToolCall("toolu_1", "weather", '{"city": "Rome"}'),))
-STOP = Chunk(
-    finish_reason="stop",
-    usage=Usage(input_tokens=10, output_tokens=3, cached_tokens=4, cache_write_tokens=1),
+from tests.server.messages_client import (
+    BASE64,
+    CALL,
+    HI,
+    PNG,
+    REMOTE,
+    SCHEMA,
+    STOP,
+    WEATHER,
+    VisionEngine,
+    events_of,
+    result_of,
 )
-
-
-class SeeingEngine(ScriptedEngine):
-    """A scripted engine that supports images."""
-
-    features = ScriptedEngine.features | {"images"}
-
-
-@dataclass(frozen=True)
-class Connection:
-    """Clients of a server: Anthropic's SDK, and a plain one that sends the token."""
-
-    sdk: anthropic.Anthropic
-    http: httpx.Client
-
-    def create(self, model="scripted", **fields):
-        """Return the answer to a request."""
-        return self.sdk.messages.create(
-            **{"model": model, "max_tokens": 50, "messages": HI} | fields
-        )
-
-    def raw_stream(self, **fields):
-        """Return the response to a request for a stream."""
-        body = {"model": "scripted", "max_tokens": 50, "messages": HI, "stream": True} | fields
-        return self.http.post("/v1/messages", json=body)
-
-
-@pytest.fixture
-def connect():
-    """Return a function that serves an engine, and returns clients of the server."""
-    with contextlib.ExitStack() as stack:
-
-        def open_clients(*engines):
-            pool = stack.enter_context(EnginePool(env={}, engines=engines))
-            server = serve(pool)
-            stack.callback(server.close)
-            headers = {"x-api-key": str(server.token)}
-            http = httpx.Client(base_url=server.url, headers=headers, trust_env=False)
-            sdk = anthropic.Anthropic(**server.anthropic)
-            return Connection(stack.enter_context(sdk), stack.enter_context(http))
-
-        yield open_clients
-
-
-def read(**fields):
-    """Return the options of a call, read from a body with other fields."""
-    body = {"model": "mock", "max_tokens": 50, "messages": HI} | fields
-    return MessagesAPI().read(RequestFields(body)).options
-
-
-def events_of(response):
-    """Return the data of a stream's events, whose type is in both lines of each."""
-    events = []
-    for block in response.text.removesuffix("\n\n").split("\n\n"):
-        name, data = block.split("\n")
-        events.append(json.loads(data.removeprefix("data: ")))
-        assert name == f"event: {events[-1]['type']}"
-    return events
 
 
 def test_an_answer_is_a_message(connect):
@@ -270,7 +208,7 @@ def test_a_call_with_damaged_arguments_is_an_error(connect, arguments):
 
 def test_images(connect):
     """Images of a prompt and of a tool's result arrive as bytes, or as a URL."""
-    engine = SeeingEngine([CALL, STOP], ["A plot.", STOP])
+    engine = VisionEngine([CALL, STOP], ["A plot.", STOP])
     inline = {"type": "base64", "media_type": "image/png", "data": BASE64}
     prompt = [{"type": "image", "source": REMOTE}, {"type": "text", "text": "What is this?"}]
     shown = [{"type": "text", "text": "A plot:"}, {"type": "image", "source": inline}]
@@ -281,30 +219,12 @@ def test_images(connect):
         {"role": "assistant", "content": [call]},
         {"role": "user", "content": [result]},
     ]
-    connect(engine).create("seeing", messages=messages)
+    connect(engine).create("vision", messages=messages)
 
     user, _, tool = engine.requests[0].messages
     assert user.parts == (Image("", url="https://example.com/a.png"), "What is this?")
     assert tool.tool_results[0].parts == ("A plot:", Image("image/png", PNG))
     assert tool.tool_results[0].is_error
-
-
-def test_the_options_reach_the_engine(connect):
-    """Every field that has an effect sets a field of the request."""
-    engine = ScriptedEngine(["Hello.", STOP])
-    marked = {"type": "text", "text": "Be brief.", "cache_control": {"type": "ephemeral"}}
-    connect(engine).create(
-        max_tokens=7,
-        system=[marked, {"type": "text", "text": "Be kind."}],
-        stop_sequences=["END"],
-        output_config={"effort": "low"},
-        extra_body={"temperature": 0.5, "top_p": 0.9},  # the SDK has no parameters for these
-    )
-
-    (request,) = engine.requests
-    assert (request.system, request.max_tokens) == ("Be brief.\n\nBe kind.", 7)
-    assert (request.temperature, request.top_p, request.stop) == (0.5, 0.9, ("END",))
-    assert (request.effort, request.cache) == ("low", "auto")
 
 
 class City(pydantic.BaseModel):
@@ -321,20 +241,6 @@ def test_a_schema(connect):
     assert connection.sdk.messages.parse(**fields).parsed_output == City(name="Rome")
     with connection.sdk.messages.stream(**fields) as stream:
         assert stream.get_final_message().parsed_output == City(name="Rome")
-
-
-@pytest.mark.parametrize(
-    ("choice", "option"),
-    [
-        ({"type": "auto"}, "auto"),
-        ({"type": "any", "disable_parallel_tool_use": False}, "required"),
-        ({"type": "none"}, "none"),
-        ({"type": "tool", "name": "weather"}, "weather"),
-    ],
-)
-def test_the_tool_choice(choice, option):
-    """A choice becomes the option of the call."""
-    assert read(tools=[WEATHER], tool_choice=choice)["tool_choice"] == option
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -368,220 +274,6 @@ def test_the_tool_runner_of_the_sdk_sends_the_whole_conversation(connect):
     )
     assert runner.until_done().content[0].text == "It is sunny."
     assert engine.requests[1].messages[-1].tool_results[0].content == "sunny in Rome"
-
-
-MARK = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
-TEXT = {"type": "text", "text": "Hi"}
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        MARK,
-        {"system": [TEXT | MARK]},
-        {"tools": [WEATHER | MARK]},
-        {"messages": [{"role": "user", "content": [TEXT | MARK]}]},
-    ],
-)
-def test_a_mark_for_the_cache_turns_caching_on(fields):
-    """A mark of any part of the prompt sets the option."""
-    assert read(**fields)["cache"] == "auto"
-    assert "cache" not in read()
-
-
-def result_of(call_id):
-    """Return the block with the result of a tool call."""
-    return {"type": "tool_result", "tool_use_id": call_id}
-
-
-def test_results_are_a_message_before_the_users_text():
-    """All results of a turn are in one message, in their order, followed by the rest."""
-    content = [result_of("b"), result_of("a"), TEXT, TEXT]
-
-    assert read(messages=[{"role": "user", "content": content}])["messages"] == [
-        Message("tool", [ToolResult("b", ""), ToolResult("a", "")]),
-        Message("user", ["Hi", "Hi"]),
-    ]
-
-
-NEUTRAL = [
-    *({name: value} for name, values in NEUTRAL_FIELDS.items() for value in values),
-    {"metadata": {"user_id": "me"}},
-    {"thinking": {"type": "disabled"}},
-    {"stop_sequences": []},
-    {"system": ""},
-    {"tools": []},
-    {"tool_choice": {"type": "none"}},
-    {"output_config": {}},
-    {"top_k": None},
-    {"messages": [{"role": "user", "content": [TEXT | {"citations": []}]}]},
-]
-
-
-@pytest.mark.parametrize("fields", NEUTRAL, ids=str)
-def test_a_value_without_effect_is_accepted(fields):
-    """A value that asks for what the server does anyway, or is null, sets no option."""
-    assert read(**fields) == read() | {"messages": [Message("user", "Hi")]}
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"type": "custom"},
-        {"strict": False},
-        {"defer_loading": False},
-        {"eager_input_streaming": False},
-        {"allowed_callers": ["direct"]},
-    ],
-    ids=str,
-)
-def test_a_value_of_a_tool_without_effect_is_accepted(fields):
-    """Such a value leaves the tool as it is."""
-    assert read(tools=[WEATHER | fields])["tools"] == read(tools=[WEATHER])["tools"]
-
-
-def block(content, role="user"):
-    """Return a request whose second message has a block."""
-    return {"messages": [*HI, {"role": role, "content": [TEXT, content]}]}
-
-
-def image(**source):
-    """Return a request with an image."""
-    return block({"type": "image", "source": source})
-
-
-AT = "messages[1].content[1]"
-REFUSED = [
-    ("model", {"model": None}),
-    ("max_tokens", {"max_tokens": None}),
-    ("max_tokens", {"max_tokens": "50"}),
-    ("temperature", {"temperature": "hot"}),
-    ("top_k", {"top_k": 5}),
-    ("stop_sequences[1]", {"stop_sequences": ["END", 1]}),
-    ("stop_sequences[0]", {"stop_sequences": [""]}),
-    ("stream", {"stream": 1}),
-    ("service_tier", {"service_tier": "priority"}),
-    ("speed", {"speed": "fast"}),
-    ("container", {"container": "abc"}),
-    ("mcp_servers", {"mcp_servers": []}),
-    ("context_management", {"context_management": {}}),
-    ("thinking.type", {"thinking": {"type": "enabled", "budget_tokens": 2000}}),
-    ("thinking.type", {"thinking": {"type": "adaptive"}}),
-    ("thinking.budget_tokens", {"thinking": {"type": "disabled", "budget_tokens": 1}}),
-    ("output_config.effort", {"output_config": {"effort": "xhigh"}}),
-    ("output_config.task_budget", {"output_config": {"task_budget": {}}}),
-    ("output_config.format.type", {"output_config": {"format": {"type": "regex"}}}),
-    ("output_config.format.schema", {"output_config": {"format": {"type": "json_schema"}}}),
-    (
-        "output_config.format.name",
-        {"output_config": {"format": {"type": "json_schema", "schema": {}, "name": "x"}}},
-    ),
-    ("cache_control.type", {"cache_control": {"type": "eternal"}}),
-    ("cache_control.ttl", {"cache_control": {"type": "ephemeral", "ttl": "1d"}}),
-    ("cache_control.scope", {"cache_control": {"type": "ephemeral", "scope": "global"}}),
-    ("system", {"system": 5}),
-    ("thread", {"thread": {"type": "create"}}),
-    ("system[0].type", {"system": [{"type": "image"}]}),
-    ("system[0].text", {"system": [{"type": "text"}]}),
-    ("tools[0].type", {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
-    ("tools[0].name", {"tools": [WEATHER | {"name": "a b"}]}),
-    ("tools[0].input_schema", {"tools": [{"name": "weather"}]}),
-    ("tools[0].strict", {"tools": [WEATHER | {"strict": True}]}),
-    ("tools[0].input_examples", {"tools": [WEATHER | {"input_examples": []}]}),
-    ("tool_choice", {"tool_choice": "auto"}),
-    ("tool_choice", {"tool_choice": {"type": "any"}}),
-    ("tool_choice.type", {"tools": [WEATHER], "tool_choice": {"type": "required"}}),
-    ("tool_choice.name", {"tools": [WEATHER], "tool_choice": {"type": "tool"}}),
-    (
-        "tool_choice.name",
-        {"tools": [WEATHER | {"name": "none"}], "tool_choice": {"type": "tool", "name": "none"}},
-    ),
-    ("tool_choice.name", {"tools": [WEATHER], "tool_choice": {"type": "auto", "name": "x"}}),
-    (
-        "tool_choice.disable_parallel_tool_use",
-        {"tools": [WEATHER], "tool_choice": {"type": "auto", "disable_parallel_tool_use": 1}},
-    ),
-    ("messages", {"messages": []}),
-    ("messages", {"messages": "Hi"}),
-    ("messages[0]", {"messages": ["Hi"]}),
-    ("messages[0].role", {"messages": [{"content": "Hi"}]}),
-    ("messages[0].role", {"messages": [{"role": "system", "content": "Hi"}]}),
-    ("messages[0].name", {"messages": [{"role": "user", "content": "Hi", "name": "me"}]}),
-    ("messages[0].content", {"messages": [{"role": "user", "content": ""}]}),
-    ("messages[0].content", {"messages": [{"role": "user", "content": []}]}),
-    ("messages[0].content", {"messages": [{"role": "user", "content": {}}]}),
-    ("messages[1].role", {"messages": [*HI, {"role": "assistant", "content": "The"}]}),
-    (AT, block("Hi")),
-    (f"{AT}.type", block({"text": "Hi"})),
-    (f"{AT}.type", block({"type": "document", "source": {}})),
-    (f"{AT}.type", block({"type": "tool_use", "id": "a", "name": "b", "input": {}})),
-    (f"{AT}.type", block({"type": "thinking", "thinking": "", "signature": ""}, "assistant")),
-    (f"{AT}.type", block({"type": "redacted_thinking", "data": ""}, "assistant")),
-    (f"{AT}.type", block({"type": "image", "source": {}}, "assistant")),
-    (f"{AT}.text", block({"type": "text", "text": 5})),
-    (f"{AT}.citations", block({"type": "text", "text": "", "citations": [{}]})),
-    (f"{AT}.input", block({"type": "tool_use", "id": "a", "name": "b"}, "assistant")),
-    (
-        f"{AT}.caller",
-        block(
-            {"type": "tool_use", "id": "a", "name": "b", "input": {}, "caller": {"type": "x"}},
-            "assistant",
-        ),
-    ),
-    (AT, block(result_of("a"))),
-    (f"{AT}.tool_use_id", block({"type": "tool_result"})),
-    (f"{AT}.is_error", block(result_of("a") | {"is_error": "no"})),
-    (f"{AT}.content", block(result_of("a") | {"content": 12})),
-    (f"{AT}.content[0].type", block(result_of("a") | {"content": [{"type": "document"}]})),
-    (f"{AT}.source", block({"type": "image"})),
-    (f"{AT}.transformations", block({"type": "image", "source": REMOTE, "transformations": {}})),
-    (f"{AT}.source.type", image(type="file", file_id="a")),
-    (f"{AT}.source.url", image(type="url", url="http://example.com/a.png")),
-    (f"{AT}.source.url", image(type="url", url="/etc/passwd")),
-    (f"{AT}.source.detail", image(**REMOTE, detail="low")),
-    (f"{AT}.source.media_type", image(type="base64", media_type="image/bmp", data=BASE64)),
-    (f"{AT}.source.media_type", image(type="base64", media_type="image/gif", data=BASE64)),
-    (f"{AT}.source.data", image(type="base64", media_type="image/png", data="?")),
-    (f"{AT}.source.data", image(type="base64", media_type="image/png", data="é")),
-    (f"{AT}.source.data", image(type="base64", media_type="image/png", data="AAAA")),
-]
-
-
-@pytest.mark.parametrize(
-    ("field", "fields"),
-    REFUSED,
-    ids=[f"{number}-{field}" for number, (field, _) in enumerate(REFUSED)],
-)
-def test_a_field_that_is_not_supported_is_refused_by_name(field, fields):
-    """The error has the path of the field, and nothing is dropped silently."""
-    with pytest.raises(InvalidFieldError) as raised:
-        read(**fields)
-
-    assert raised.value.field == field
-    assert str(raised.value).startswith(f"{field} ")
-
-
-@pytest.mark.parametrize(
-    ("fields", "problem"),
-    [
-        ({"messages": [{"role": "user", "content": [result_of("a")]}]}, "an earlier tool call"),
-        ({"max_tokens": 0}, "max_tokens must be an int >= 1"),
-        (
-            {"tools": [WEATHER], "tool_choice": {"type": "tool", "name": "weathr"}},
-            "Did you mean 'weather'?",
-        ),
-        ({"output_config": {"effort": "xhigh"}}, "output_config.effort"),
-    ],
-)
-def test_an_invalid_request_is_an_error_of_the_sdk(connect, fields, problem):
-    """The SDK raises its error for the status, with the message, and calls no engine."""
-    engine = ScriptedEngine(["Hello."])
-    with pytest.raises(anthropic.BadRequestError) as raised:
-        connect(engine).create(**fields)
-
-    assert raised.value.body["error"]["type"] == "invalid_request_error"
-    assert problem in raised.value.body["error"]["message"]
-    assert engine.requests == []
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 import weakref
 
 import openai
@@ -22,9 +21,22 @@ from gatewayx_nb.replies import Chunk
 from gatewayx_nb.server import serve
 from gatewayx_nb.testing import ScriptedEngine
 from tests.kernels import environment
-from tests.server.conftest import openai_client, serving
+from tests.server.conftest import openai_client, serving, wait_until
 
 MESSAGES = [{"role": "user", "content": "Hi"}]
+
+
+def run_script(project, script, *flags):
+    """Run a script in a project until it ends, and return the finished process."""
+    return subprocess.run(
+        [sys.executable, *flags, "-c", script],
+        cwd=project.root,
+        env=environment(project.root),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
 
 
 def test_what_is_shown_names_neither_port_nor_token():
@@ -62,14 +74,7 @@ def test_a_second_call_returns_the_running_server(project):
         "second = gx.serve()\n"
         "print(second is first, second)\n"
     )
-    process = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=project.root,
-        env=environment(project.root),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    process = run_script(project, script)
     assert process.stdout == "True True\nFalse NotebookServer(running)\n"
     assert process.stderr == ""
 
@@ -89,15 +94,7 @@ def test_a_process_ends_although_a_stream_is_open(project):
         " {len(body)}\\r\\n\\r\\n{body}'.encode())\n"
         "print(peer.recv(12))\n"
     )
-    process = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=project.root,
-        env=environment(project.root),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
+    process = run_script(project, script)
     assert process.stdout == "b'HTTP/1.1 200'\n"
     assert "Traceback" not in process.stderr
 
@@ -196,11 +193,9 @@ def test_a_server_that_is_closing_does_not_run():
             threading.Thread(target=server.close),
         ]
         calls[0].start()
-        while not engine.requests:
-            time.sleep(0.01)
+        wait_until(lambda: engine.requests)
         calls[1].start()
-        while server.is_running:
-            time.sleep(0.01)
+        wait_until(lambda: not server.is_running)
         assert calls[1].is_alive()
         server.stop_at_exit()
         for call in calls:
@@ -259,12 +254,5 @@ def test_a_forked_process_has_no_server(project):
         "    os._exit(0)\n"
         "os.waitpid(child, 0)\n"
     )
-    process = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script],
-        cwd=project.root,
-        env=environment(project.root),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    process = run_script(project, script, "-W", "ignore::DeprecationWarning")
     assert process.stdout == "NotebookServer(stopped) False False\n"

@@ -1,0 +1,100 @@
+"""The fields that requests to both of OpenAI's APIs for models have, in two forms.
+
+Chat Completions nests the fields of a function and of a JSON Schema in an object of their own; the
+Responses API has them beside the type.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields
+from gatewayx_nb.server.tool_fields import KEYWORDS, client_tool, named_choice
+from gatewayx_nb.text import short_repr
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatewayx_nb.function_tools import Tool
+
+IGNORED = ("user", "metadata", "safety_identifier", "prompt_cache_key")
+"""Fields that are accepted but not forwarded."""
+
+_FORMATS = ("text", "json_object", "json_schema")
+
+
+def read_format(fields: RequestFields | None, *, nested: str = "") -> dict[str, Any] | None:
+    """Return the JSON Schema of an answer; ``None`` for text.
+
+    Args:
+        fields: The format; ``None`` if it is not set.
+        nested: The name of the object that holds the schema; empty if it is beside the type.
+
+    Raises:
+        InvalidFieldError: If a field is invalid or not supported.
+    """
+    if fields is None:
+        return None
+    schema: dict[str, Any] | None = None
+    match fields.require_choice("type", _FORMATS):
+        case "json_schema":
+            described = fields.require_object(nested) if nested else fields
+            schema = described.require("schema", dict)
+            # The engine decides whether its provider enforces the schema.
+            described.accept({}, ignored=("name", "description", "strict"))
+            described.check_all_known()
+        case "json_object":
+            schema = {"type": "object"}
+    fields.check_all_known()
+    return schema
+
+
+def read_tool(value: object, place: str, *, nested: str = "") -> Tool:
+    """Return a tool, which the client runs.
+
+    Args:
+        value: The tool.
+        place: Its path in the request.
+        nested: The name of the object that holds the function; empty if it is beside the type.
+
+    Raises:
+        InvalidFieldError: If a field is invalid or not supported.
+    """
+    fields = RequestFields(value, place)
+    fields.require_choice("type", ("function",))
+    function = fields.require_object(nested) if nested else fields
+    name = function.require("name", str)
+    description = function.take("description", str)
+    parameters = function.take("parameters", dict)
+    # The engine decides whether its provider enforces the schema.
+    function.accept({}, ignored=("strict",))
+    function.check_all_known()
+    fields.check_all_known()
+    path = f"{place}.{nested}" if nested else place
+    return client_tool(path, name, description, parameters)
+
+
+def read_tool_choice(value: object, tools: Sequence[Tool], *, nested: str = "") -> str | None:
+    """Return a tool choice as the option of a call; ``None`` if it is not set.
+
+    Args:
+        value: A keyword, or an object that names a tool.
+        tools: The tools of the request.
+        nested: The name of the object that holds the name; empty if it is beside the type.
+
+    Raises:
+        InvalidFieldError: If it is neither, or has a field that is not supported.
+    """
+    if value is None or (isinstance(value, str) and value in KEYWORDS):
+        return value
+    if not isinstance(value, dict):
+        expected = ", ".join(f'"{keyword}"' for keyword in KEYWORDS)
+        problem = f"must be {expected} or an object that names a tool, got {short_repr(value)}"
+        raise InvalidFieldError("tool_choice", problem)
+    fields = RequestFields(value, "tool_choice")
+    fields.require_choice("type", ("function",))
+    function = fields.require_object(nested) if nested else fields
+    name = function.require("name", str)
+    function.check_all_known()
+    fields.check_all_known()
+    return named_choice(f"tool_choice.{nested}.name" if nested else "tool_choice.name", name, tools)
