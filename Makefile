@@ -1,7 +1,8 @@
 # make demo   run the quickstart notebook live, on a real model on this machine
 # make test   run the tests, the notebooks and the browser tests
 # make coverage  run the tests under coverage, and fail below 95 %
-# make soak   cut 5,000 streams, mutate 10,000 answers, merge 200 cassettes, kill 200 jobs, search hostile text; `make test` runs a sample
+# make soak   cut 5,000 streams, mutate 10,000 answers, merge 200 cassettes, kill 200 jobs, search hostile text, simulate
+#             intervals and tests; `make test` runs a sample
 # make test-oldest  run the core tests on the oldest supported versions, which are Colab's
 # make clients  try the server with the clients of other libraries: SDKs, LangChain, Instructor and more
 # make notebooks-record  record the cassettes and outputs of the notebooks again; -live keeps nothing
@@ -129,9 +130,10 @@ docs-serve: docs
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/docs 8000
 
 soak: $(VENV)/dev.stamp
-	@echo "== Random answers of every dialect, merged, killed and full cassettes, killed jobs, growth: several minutes"
+	@echo "== Random answers of every dialect, merged, killed and full cassettes, killed jobs, growth, statistics: several minutes"
 	@SOAK=1 $(BIN)/python -m pytest -n $(WORKERS) tests/llm_engines/test_random_answers.py tests/cassettes/test_recording.py \
-	    tests/storage/test_results_processes.py tests/security/test_pattern_growth.py tests/security/test_function_growth.py
+	    tests/storage/test_results_processes.py tests/security/test_pattern_growth.py tests/security/test_function_growth.py \
+	    tests/evaluation/test_simulations.py
 
 bench: $(BENCH)/bench.stamp
 	@$(BENCH)/bin/python benchmarks/overhead.py

@@ -1,0 +1,76 @@
+"""Agreement between two raters, such as a judge and a person."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.evaluation.intervals import Interval, check_counts, normal_quantile
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Kappa:
+    """Cohen's kappa: agreement between two raters beyond that expected by chance.
+
+    Attributes:
+        value: 1 if the raters always agree, 0 if as often as by chance; ``None`` if undefined,
+            because nothing was rated or both raters used one and the same label.
+        interval: The confidence interval, within -1 and 1; ``None`` if the value is.
+    """
+
+    value: float | None
+    interval: Interval | None
+
+
+def cohen_kappa(table: Sequence[Sequence[int]], confidence: float = 0.95) -> Kappa:
+    """Return Cohen's kappa of two raters, with its asymptotic confidence interval.
+
+    The interval is too narrow for few rows, and has no width if the raters always agree (Fleiss,
+    Cohen and Everitt, "Large sample standard errors of kappa and weighted kappa", 1969).
+
+    Args:
+        table: The confusion table: in row i and column j, the number of rows which the first rater
+            gave label i and the second label j.
+        confidence: The confidence level of the interval.
+
+    Raises:
+        ValueError: If the table is not square, or a count is negative or not an integer.
+    """
+    z = normal_quantile(confidence)
+    counts = [check_counts(**{str(column): n for column, n in enumerate(row)}) for row in table]
+    size = len(counts)
+    if any(len(row) != size for row in counts):
+        raise ValueError(f"a confusion table must be square, got {[len(row) for row in counts]}.")
+    n = sum(map(sum, counts))
+    if n == 0:
+        return Kappa(None, None)
+    first = [sum(row) / n for row in counts]
+    second = [sum(column) / n for column in zip(*counts, strict=True)]
+    if any(sum(row) == row[label] == n for label, row in enumerate(counts)):
+        return Kappa(None, None)
+    agreed = sum(counts[label][label] for label in range(size)) / n
+    by_chance = math.fsum(one * other for one, other in zip(first, second, strict=True))
+    kappa = (agreed - by_chance) / (1 - by_chance)
+    half = z * math.sqrt(_variance(counts, first, second, kappa))
+    return Kappa(kappa, Interval(max(-1.0, kappa - half), min(1.0, kappa + half)))
+
+
+def _variance(
+    counts: Sequence[Sequence[int]], first: Sequence[float], second: Sequence[float], kappa: float
+) -> float:
+    """Return the asymptotic variance of kappa: equation 13 of Fleiss, Cohen and Everitt."""
+    n = sum(map(sum, counts))
+    labels = range(len(counts))
+    by_chance = math.fsum(first[label] * second[label] for label in labels)
+    agreed = math.fsum(
+        counts[i][i] / n * (1 - (first[i] + second[i]) * (1 - kappa)) ** 2 for i in labels
+    )
+    disagreed = (1 - kappa) ** 2 * math.fsum(
+        counts[i][j] / n * (second[i] + first[j]) ** 2 for i in labels for j in labels if i != j
+    )
+    correction = (kappa - by_chance * (1 - kappa)) ** 2
+    return max(0.0, agreed + disagreed - correction) / (1 - by_chance) ** 2 / n

@@ -1,0 +1,200 @@
+"""The mean of a sample, with a confidence interval and a test of whether it is 0.
+
+The interval is Student's t, and for small and skewed samples also the studentized bootstrap.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.evaluation.distributions import student_t_quantile, student_t_two_sided
+from gatewayx_nb.evaluation.intervals import Interval, check_confidence
+from gatewayx_nb.hints import Hint
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+
+_LARGEST = 1e100
+"""The largest absolute value, of which the third power is finite."""
+
+_LEAST = 1e-100
+"""The largest difference between values that are taken for equal: its third power is not 0."""
+
+_RESAMPLES, _LEAST_RESAMPLES = 9_999, 999
+"""Number of resamples, and of those of a large sample.
+
+With 9,999, the limits of a 95 % interval are the 250th value from each end.
+"""
+
+_DRAWS = 20_000_000
+"""Number of values to draw in all, unless it is too low for the least number of resamples."""
+
+_DRAWS_AT_ONCE = 200_000
+"""Number of values to draw at once: about 3 MB, which remain in the processor's cache."""
+
+_LEAST_SPREAD = 0.2
+"""The least standard error of a resample, as a part of the sample's.
+
+Resamples of a discrete sample may have no spread at all, with which their t would be infinite.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class MeanEstimate:
+    """The mean of a sample and what is known of its error.
+
+    Attributes:
+        n: Number of values.
+        mean: The mean; NaN without values.
+        error: The standard error of the mean; 0 if all values are equal, and infinity if there is
+            only one.
+        resampled: The t statistics of the resamples, sorted; empty if Student's t is enough.
+    """
+
+    n: int
+    mean: float
+    error: float
+    resampled: tuple[float, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def of(cls, values: Sequence[float], seed: int = 0) -> MeanEstimate:
+        """Return the estimate of a sample, which is resampled if it is small or skewed.
+
+        A sample is too small or too skewed for Student's t if it has fewer than 28 + 25 g² or 30
+        values, where g is its skewness (Sugden, Smith and Jones, "Cochran's rule for simple random
+        sampling", 2000).
+
+        Args:
+            values: The values, one a row; their order does not matter.
+            seed: Seed of the resamples: equal values and seeds have equal estimates.
+
+        Raises:
+            ValueError: If a value is not a finite number.
+            ConfigError: If the sample must be resampled, but numpy is not installed.
+        """
+        numbers = _check_values(values)
+        n = len(numbers)
+        if n < 2:  # noqa: PLR2004 - one value has no spread
+            return cls(n, numbers[0] if numbers else math.nan, math.inf)
+        if max(numbers) - min(numbers) <= _LEAST:
+            return cls(n, numbers[0], 0.0)
+        mean = math.fsum(numbers) / n
+        deviations = [value - mean for value in numbers]
+        squares = math.fsum(deviation * deviation for deviation in deviations)
+        error = math.sqrt(squares / (n - 1) / n)
+        cubes = math.fsum(deviation**3 for deviation in deviations)
+        skewness = cubes / n / (squares / n) ** 1.5
+        if n >= 30 and n >= 28 + 25 * skewness * skewness:  # noqa: PLR2004 - see above
+            return cls(n, mean, error)
+        return cls(n, mean, error, _resample(sorted(deviations), seed))
+
+    def interval(self, confidence: float) -> Interval:
+        """Return the confidence interval of the mean.
+
+        It is unbounded for fewer than two values, and has no width if all values are equal, in
+        which case it says little of further rows.
+        """
+        check_confidence(confidence)
+        if self.n < 2:  # noqa: PLR2004 - one value has no spread
+            return Interval(-math.inf, math.inf)
+        low_t = high_t = student_t_quantile((1 + confidence) / 2, self.n - 1)
+        if self.resampled:
+            rank = max(1, math.floor((len(self.resampled) + 1) * (1 - confidence) / 2 + 1e-9))
+            low_t = max(low_t, self.resampled[-rank])
+            high_t = max(high_t, -self.resampled[rank - 1])
+        return Interval(self.mean - low_t * self.error, self.mean + high_t * self.error)
+
+    def p_value(self) -> float:
+        """Return the two-sided p-value of a mean of 0: that whose interval ends at 0.
+
+        If all values are equal and not 0, it is that of the sign test, because t is infinite.
+        """
+        if self.n < 2 or self.mean == 0:  # noqa: PLR2004 - one value has no spread
+            return 1.0
+        if self.error == 0:
+            return 2.0 ** (1 - self.n)
+        t = self.mean / self.error
+        p = student_t_two_sided(t, self.n - 1)
+        if not self.resampled:
+            return p
+        below = bisect.bisect_left(self.resampled, t)
+        above = len(self.resampled) - bisect.bisect_right(self.resampled, t)
+        beyond = above if t > 0 else below
+        return max(p, min(1.0, 2 * (1 + beyond) / (len(self.resampled) + 1)))
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95, seed: int = 0) -> Interval:
+    """Return the confidence interval of a mean.
+
+    It is Student's t interval. For fewer than 30 values, or if they are skewed, it is extended to
+    the limits of a bootstrap over the values, the studentized one, because Student's t covers too
+    few means of skewed values: 90 % for 10 exponential values, of which the result covers 95 %. It
+    covers 94 % or more unless the tail is long: 93 % for 10 values of a log-normal distribution
+    with a sigma of 1, and 90 % for 10 values that are nearly all 0.
+
+    Args:
+        values: The values, one a row. For fewer than two, the interval is unbounded; for equal
+            ones, it has no width.
+        confidence: The confidence level.
+        seed: Seed of the bootstrap: equal values and seeds have equal intervals.
+
+    Raises:
+        ValueError: If a value is not a finite number, or the confidence is not between 0 and 1.
+        ConfigError: If the sample must be resampled, but numpy is not installed.
+    """
+    return MeanEstimate.of(values, seed).interval(confidence)
+
+
+def _check_values(values: Sequence[float]) -> list[float]:
+    numbers = [float(value) for value in values]
+    for number in numbers:
+        if not -_LARGEST < number < _LARGEST:  # also of NaN
+            raise ValueError(f"values must be finite and below {_LARGEST:g}, got {number!r}.")
+    return numbers
+
+
+def _resample(deviations: list[float], seed: int) -> tuple[float, ...]:
+    """Return the t statistics of resamples of a sample, sorted.
+
+    The studentized bootstrap: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993,
+    section 12.5. The factor sqrt(n / (n - 1)) corrects the spread of resamples, which is too small:
+    Hesterberg, "What teachers should know about the bootstrap", 2015, section 4.1.3.
+
+    Args:
+        deviations: The differences between the values and their mean, sorted.
+        seed: Seed of the resamples.
+    """
+    np = _import_numpy()
+    random = np.random.default_rng(seed)
+    sample = np.array(deviations)
+    n = len(sample)
+    resamples = max(_LEAST_RESAMPLES, min(_RESAMPLES, _DRAWS // n))
+    at_once = max(1, _DRAWS_AT_ONCE // n)
+    least_variance = _LEAST_SPREAD**2 * sample.var()
+    found = []
+    for start in range(0, resamples, at_once):
+        rows = min(at_once, resamples - start)
+        drawn = sample[random.integers(0, n, (rows, n), dtype=np.int32)]
+        mean = drawn.mean(axis=1)
+        # The sample has a mean of 0, so that this loses no precision; `var` takes twice as long.
+        variance = np.einsum("ij,ij->i", drawn, drawn) / n - mean * mean
+        found.append(mean / np.sqrt(np.maximum(variance, least_variance)))
+    # `std` divides by n, so that the standard error is the spread divided by sqrt(n - 1). With the
+    # factor, t is the mean divided by the spread and multiplied by sqrt(n).
+    return tuple(np.sort(np.concatenate(found) * math.sqrt(n)).tolist())
+
+
+def _import_numpy() -> ModuleType:
+    try:
+        import numpy as np
+    except ImportError:
+        raise ConfigError(
+            "the interval of a small or skewed sample requires numpy, which is not installed.",
+            hint=Hint("install", extra="data"),
+        ) from None
+    return np

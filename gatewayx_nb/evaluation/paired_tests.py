@@ -1,0 +1,146 @@
+"""Comparisons of two variants on the same rows, and of several with one baseline."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.evaluation.distributions import sign_test
+from gatewayx_nb.evaluation.intervals import Interval, check_counts, share_interval
+from gatewayx_nb.evaluation.means import MeanEstimate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDifference:
+    """The difference between two variants on the same rows.
+
+    Attributes:
+        difference: The first variant's share or mean minus the second's; NaN without rows.
+        interval: Its 95 % confidence interval.
+        p: The two-sided p-value of no difference, not corrected for other comparisons.
+    """
+
+    difference: float
+    interval: Interval
+    p: float
+
+
+def paired_shares(both: int, only_first: int, only_second: int, neither: int) -> PairedDifference:
+    """Return the difference between two shares of successes on the same rows.
+
+    The p-value is that of McNemar's exact test. The interval is Newcombe's ("Improved confidence
+    intervals for the difference between binomial proportions based on paired data", 1998, method
+    10). The test is the more cautious of the two, so that the interval may exclude 0 for a p-value
+    slightly above 0.05.
+
+    The interval covers 95 to 98 % of differences on average. Of differences of up to 0.3 between
+    outcomes that are not negatively correlated, each better on some rows, it covers at least 94 %
+    with 25 rows and more, and 92.5 % with 10 to 24; of all others, as few as 85 % with 15 rows and
+    89 % with 40.
+
+    Args:
+        both: Number of rows on which both variants succeed.
+        only_first: Number of rows on which only the first succeeds.
+        only_second: Number of rows on which only the second succeeds.
+        neither: Number of rows on which neither succeeds.
+
+    Raises:
+        ValueError: If a count is negative or not an integer.
+    """
+    both, only_first, only_second, neither = check_counts(
+        both=both, only_first=only_first, only_second=only_second, neither=neither
+    )
+    n = both + only_first + only_second + neither
+    if n == 0:
+        return PairedDifference(math.nan, Interval(-1.0, 1.0), 1.0)
+    return PairedDifference(
+        (only_first - only_second) / n,
+        _newcombe_interval(both, only_first, only_second, neither),
+        sign_test(only_first, only_first + only_second),
+    )
+
+
+def paired_means(differences: Sequence[float], seed: int = 0) -> PairedDifference:
+    """Return the mean difference between two variants on the same rows.
+
+    The p-value is that of the paired t test. For fewer than 30 rows, or if the differences are
+    skewed, the interval and the p-value are the more cautious of Student's t and a bootstrap over
+    rows: see `MeanEstimate`.
+
+    Args:
+        differences: The first variant's score minus the second's, one a row. For fewer than two,
+            the interval is unbounded and p is 1. If all are equal, the interval has no width unless
+            they are too few to exclude 0; p is then that of the sign test.
+        seed: Seed of the bootstrap: equal differences and seeds have equal results.
+
+    Raises:
+        ValueError: If a difference is not a finite number.
+        ConfigError: If a bootstrap is required, but numpy is not installed.
+    """
+    estimate = MeanEstimate.of(differences, seed)
+    interval, p = estimate.interval(_CONFIDENCE), estimate.p_value()
+    if p > 1 - _CONFIDENCE:
+        interval = Interval(min(interval.low, 0.0), max(interval.high, 0.0))
+    return PairedDifference(estimate.mean, interval, p)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values that are corrected for the number of comparisons.
+
+    If differences are called real whose corrected p-value is at most 0.05, the probability of one
+    or more false ones is at most 5 %, whether or not the comparisons share a baseline (Holm, "A
+    simple sequentially rejective multiple test procedure", 1979).
+
+    Args:
+        p_values: The p-values of all comparisons, whose order the result has.
+
+    Raises:
+        ValueError: If a p-value is not between 0 and 1.
+    """
+    values = [float(p) for p in p_values]
+    for p in values:
+        if not 0 <= p <= 1:
+            raise ValueError(f"p-values must be between 0 and 1, got {p!r}.")
+    corrected = [0.0] * len(values)
+    largest = 0.0
+    for rank, position in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        largest = min(1.0, max(largest, values[position] * (len(values) - rank)))
+        corrected[position] = largest
+    return corrected
+
+
+def _newcombe_interval(both: int, only_first: int, only_second: int, neither: int) -> Interval:
+    """Return Newcombe's interval: Wilson's of both shares, combined by their correlation."""
+    n = both + only_first + only_second + neither
+    first, second = both + only_first, both + only_second
+    share, other = first / n, second / n
+    around, around_other = share_interval(first, n), share_interval(second, n)
+    phi = _corrected_phi(both, only_first, only_second, neither)
+    below = _distance(share - around.low, around_other.high - other, phi)
+    above = _distance(around.high - share, other - around_other.low, phi)
+    difference = (only_first - only_second) / n
+    return Interval(max(-1.0, difference - below), min(1.0, difference + above))
+
+
+def _corrected_phi(both: int, only_first: int, only_second: int, neither: int) -> float:
+    """Return the correlation of the two outcomes, with Newcombe's continuity correction."""
+    n = both + only_first + only_second + neither
+    first, second = both + only_first, both + only_second
+    margins = first * (n - first) * second * (n - second)
+    if margins == 0:
+        return 0.0
+    product = both * neither - only_first * only_second
+    # Only a positive correlation is corrected, which narrows the interval.
+    corrected = max(product - n / 2, 0.0) if product > 0 else product
+    return corrected / math.sqrt(margins)
+
+
+def _distance(one: float, other: float, phi: float) -> float:
+    """Return the distance from the difference to a limit, from those of the two shares."""
+    return math.sqrt(max(0.0, one * one - 2 * phi * one * other + other * other))
