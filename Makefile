@@ -133,7 +133,7 @@ soak: $(VENV)/dev.stamp
 	@echo "== Random answers of every dialect, merged, killed and full cassettes, killed jobs, growth, statistics: several minutes"
 	@SOAK=1 $(BIN)/python -m pytest -n $(WORKERS) tests/llm_engines/test_random_answers.py tests/cassettes/test_recording.py \
 	    tests/storage/test_results_processes.py tests/security/test_pattern_growth.py tests/security/test_function_growth.py \
-	    tests/evaluation/test_simulations.py
+	    tests/evaluation/test_simulations.py tests/evaluation/test_kills.py
 
 bench: $(BENCH)/bench.stamp
 	@$(BENCH)/bin/python benchmarks/overhead.py
@@ -145,6 +145,7 @@ bench: $(BENCH)/bench.stamp
 	@$(BENCH)/bin/python benchmarks/pacing.py
 	@$(BENCH)/bin/python benchmarks/tool_calls.py
 	@$(BENCH)/bin/python benchmarks/serving.py
+	@$(BENCH)/bin/python benchmarks/evaluating.py
 
 # An empty environment shows what the wheel itself brings; its requirements are the pinned ones.
 dist: $(VENV)/dev.stamp

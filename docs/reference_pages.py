@@ -35,7 +35,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
         *("status", "models", "health", "ahealth", "use", "pull", "reload", "pool"),
     ),
     "Usage and cost": ("usage", "history"),
-    "Widgets": ("picker", "compare_view"),
+    "Evaluation": (
+        *("evaluate", "aevaluate", "judge", "prefer", "scorers", "rows_needed"),
+        *("load_evaluation", "Evaluation", "Agreement"),
+    ),
+    "Widgets": ("picker", "compare_view", "evaluation_view"),
     "The extension": ("load_ipython_extension", "unload_ipython_extension"),
     "The pool": ("EnginePool",),
     "Answers": (
@@ -237,6 +241,10 @@ def python_page() -> Iterator[str]:
 
 
 def _autodoc(module: str, name: str, value: object) -> Iterator[str]:
+    if inspect.ismodule(value):  # a namespace of functions
+        for each in sorted(value.__all__):
+            yield from _autodoc(f"{module}.{name}", each, getattr(value, each))
+        return
     kind = "autoclass" if inspect.isclass(value) else "autofunction"
     yield f"```{{eval-rst}}\n.. {kind}:: {module}.{name}"
     yield "```\n"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         aask,
         acompare,
         aembed,
+        aevaluate,
         ahealth,
         aimap,
         amap,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         chat,
         compare,
         embed,
+        evaluate,
         health,
         history,
         imap,
@@ -79,6 +81,15 @@ if TYPE_CHECKING:
         UnsupportedFeatureError,
         UsageError,
     )
+    from gatewayx_nb.evaluation import (
+        Agreement,
+        Evaluation,
+        judge,
+        load_evaluation,
+        prefer,
+        rows_needed,
+        scorers,
+    )
     from gatewayx_nb.function_tools import tool
     from gatewayx_nb.hints import Hint
     from gatewayx_nb.images import Image
@@ -93,9 +104,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage import LedgerEntry, UsageTotals
     from gatewayx_nb.tool_steps import Step
     from gatewayx_nb.weights import pull
-    from gatewayx_nb.widgets import compare_view, picker
+    from gatewayx_nb.widgets import compare_view, evaluation_view, picker
 
 __all__ = [
+    "Agreement",
     "AuthenticationError",
     "BatchJob",
     "BudgetError",
@@ -117,6 +129,7 @@ __all__ = [
     "EngineNotFoundError",
     "EnginePool",
     "EngineStatus",
+    "Evaluation",
     "GatewayError",
     "Hint",
     "Image",
@@ -157,6 +170,7 @@ __all__ = [
     "aask",
     "acompare",
     "aembed",
+    "aevaluate",
     "ahealth",
     "aimap",
     "amap",
@@ -171,22 +185,29 @@ __all__ = [
     "compare",
     "compare_view",
     "embed",
+    "evaluate",
+    "evaluation_view",
     "health",
     "history",
     "imap",
     "job",
     "jobs",
+    "judge",
+    "load_evaluation",
     "load_ipython_extension",
     "map",
     "mcp",
     "models",
     "picker",
     "pool",
+    "prefer",
     "preview",
     "preview_map",
     "pull",
     "reload",
     "resume",
+    "rows_needed",
+    "scorers",
     "serve",
     "status",
     "stream",
@@ -207,6 +228,16 @@ _MODULES = {
     "conversations": ["Chat"],
     # `EnginePool` and `pool` come from `_api`, which chooses the display of their maps.
     "engine_pool": ["CallPreview", "EngineHealth", "ModelUsage"],
+    # `evaluate` and `aevaluate` come from `_api`, too.
+    "evaluation": [
+        "Agreement",
+        "Evaluation",
+        "judge",
+        "load_evaluation",
+        "prefer",
+        "rows_needed",
+        "scorers",
+    ],
     "errors": [
         "AuthenticationError",
         "BudgetError",
@@ -245,7 +276,7 @@ _MODULES = {
     "server": ["NotebookServer", "serve"],
     "tool_steps": ["Step"],
     "weights": ["pull"],
-    "widgets": ["compare_view", "picker"],
+    "widgets": ["compare_view", "evaluation_view", "picker"],
 }
 """The names that are not methods of the default pool, by module."""
 

@@ -20,10 +20,17 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.batch import ProgressView
     from gatewayx_nb.display import NotebookMapView
+    from gatewayx_nb.evaluation import aevaluate as aevaluate  # noqa: PLC0414 - exported
+    from gatewayx_nb.evaluation import evaluate as evaluate  # noqa: PLC0414 - as above
 
 
 # A script must not import IPython, which takes longer than this whole package.
 _display, _ = attach(__name__, {"NotebookMapView": "gatewayx_nb.display"})
+
+# Most notebooks do not evaluate. These functions are here because this module chooses the display.
+__getattr__, _ = attach(
+    __name__, dict.fromkeys(["evaluate", "aevaluate"], "gatewayx_nb.evaluation")
+)
 
 
 def _create_view() -> ProgressView:

@@ -97,3 +97,10 @@ def test_the_quick_serving_benchmark_compares_with_a_passthrough():
     rows = [line.split() for line in run_quick("serving").splitlines()[1:]]
     assert [row[0] for row in rows] == ["no", "passthrough", "gatewayx"]
     assert all(float(figure) > 0 for figure in rows[-1][1:])
+
+
+def test_the_quick_evaluation_benchmark_compares_with_a_map():
+    """`evaluating.py --quick` prints the times of a map, of an evaluation, and of its summary."""
+    lines = run_quick("evaluating").splitlines()
+    assert [line.split()[0] for line in lines] == ["map", "evaluation", "one", "summary", "display"]
+    assert lines[1].endswith("x map")

@@ -108,6 +108,7 @@ def test_coroutine_functions_are_recognized():
         "asubmit",
         "acompare",
         "aembed",
+        "aevaluate",
         "ahealth",
         "amap",
         "apreview",
@@ -161,5 +162,6 @@ def test_no_public_name_becomes_a_module():
         for name in getattr(package, "__all__", ())
         if isinstance(getattr(package, name), ModuleType)
     ]
-    assert hidden_names == []
+    # `gx.scorers` is meant to be a module: its functions are called `gx.scorers.equals()`.
+    assert hidden_names == ["gatewayx_nb.scorers", "gatewayx_nb.evaluation.scorers"]
     assert len(packages) > 15

@@ -14,7 +14,7 @@ from gatewayx_nb.batch.identity import job_digest
 from gatewayx_nb.batch.lane import Lane, RowCall, SpentError
 from gatewayx_nb.batch.map_host import MapHost
 from gatewayx_nb.batch.map_job import MapJob, MapStatus
-from gatewayx_nb.batch.map_options import Output, parse_age
+from gatewayx_nb.batch.map_options import ImapKeywords, Output, parse_age
 from gatewayx_nb.batch.map_preview import Flow, MapPreview
 from gatewayx_nb.batch.map_run import MapEngines, MapPlan
 from gatewayx_nb.batch.map_session import MapSession
@@ -27,8 +27,8 @@ from gatewayx_nb.batch.progress_views import (
     use_view,
 )
 from gatewayx_nb.batch.row_caller import RowCaller
-from gatewayx_nb.batch.row_prompt import RowRequest, with_row_options
-from gatewayx_nb.batch.rows import Rows, read_rows
+from gatewayx_nb.batch.row_prompt import RowPrompt, RowRequest, with_row_options
+from gatewayx_nb.batch.rows import Row, Rows, read_rows
 from gatewayx_nb.batch.stored_outcomes import decode_outcome, encode_outcome
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "BatchJob",
     "CountedRow",
     "Flow",
+    "ImapKeywords",
     "Lane",
     "LogLines",
     "MapEngines",
@@ -54,8 +55,10 @@ __all__ = [
     "PreparedRow",
     "ProgressView",
     "ResultSink",
+    "Row",
     "RowCall",
     "RowCaller",
+    "RowPrompt",
     "RowRequest",
     "Rows",
     "SpentError",

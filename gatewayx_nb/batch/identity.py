@@ -80,10 +80,11 @@ def row_key(request: RowRequest, answered_by: str = "") -> int:
         answered_by: The engine and model that answer, if the row chooses its own model.
     """
     # The first byte distinguishes a text from an encoded list.
-    if isinstance(request.prompt, str) and not request.options:
+    if isinstance(request.prompt, str) and not request.options and not request.sample:
         content = b"t" + request.prompt.encode("utf-8", "surrogatepass")
     else:
         values = [_prompt_value(request.prompt), _options_value(request.options), answered_by]
+        values += [request.sample] if request.sample else []
         content = b"l" + _encode(values)
     digest = hashlib.blake2b(content, digest_size=_KEY_BYTES).digest()
     return int.from_bytes(digest, "little", signed=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gatewayx_nb.batch.map_run import MapPlan
-    from gatewayx_nb.batch.row_prompt import RowPrompt
+    from gatewayx_nb.batch.row_prompt import RequestSource
     from gatewayx_nb.batch.rows import Rows
     from gatewayx_nb.storage import JobResults
 
@@ -147,7 +147,7 @@ class MapPreview:
         return f"about {duration(self.seconds)}{bound}"
 
 
-def preview_map(rows: Rows, prompt: RowPrompt, plan: MapPlan) -> MapPreview:
+def preview_map(rows: Rows, prompt: RequestSource, plan: MapPlan) -> MapPreview:
     """Return the requests and the cost of a map, without sending anything.
 
     Raises:
@@ -187,7 +187,7 @@ def preview_map(rows: Rows, prompt: RowPrompt, plan: MapPlan) -> MapPreview:
 
 
 def _distinct_requests(
-    rows: Rows, prompt: RowPrompt, plan: MapPlan
+    rows: Rows, prompt: RequestSource, plan: MapPlan
 ) -> tuple[dict[int, RowRequest], int, str]:
     """Return the different requests by key, the number of invalid rows, and their first error."""
     distinct: dict[int, RowRequest] = {}

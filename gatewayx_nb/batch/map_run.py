@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.batch.figures import MapFigures, MapUsage
     from gatewayx_nb.batch.map_preview import Flow, RowEstimate
-    from gatewayx_nb.batch.row_prompt import RowPrompt, RowRequest
+    from gatewayx_nb.batch.row_prompt import RequestSource, RowRequest
     from gatewayx_nb.batch.rows import RowValue
     from gatewayx_nb.calls import CallOptions, PlannedCall
     from gatewayx_nb.concurrency import Portal
@@ -165,7 +165,7 @@ class MapRun:
     def __init__(
         self,
         rows: Iterator[RowValue | NoRowYet],
-        prompt: RowPrompt,
+        prompt: RequestSource,
         plan: MapPlan,
         figures: MapFigures,
         show: Callable[[MapFigures], object],

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.batch.map_preview import MapPreview
     from gatewayx_nb.batch.map_run import MapPlan, Outcomes
     from gatewayx_nb.batch.progress_views import ProgressView
-    from gatewayx_nb.batch.row_prompt import RowPrompt
+    from gatewayx_nb.batch.row_prompt import RequestSource
     from gatewayx_nb.batch.rows import Rows
     from gatewayx_nb.errors import GatewayError
     from gatewayx_nb.replies import Reply
@@ -71,7 +71,7 @@ class MapSession:
     """
 
     rows: Rows
-    prompt: RowPrompt
+    prompt: RequestSource
     plan: MapPlan
     columns: Columns
     replaced: tuple[Any, ...]

@@ -26,7 +26,7 @@ from gatewayx_nb.batch.map_options import (
 from gatewayx_nb.batch.map_run import MapPlan
 from gatewayx_nb.batch.map_session import MapSession
 from gatewayx_nb.batch.progress_views import Silent, views
-from gatewayx_nb.batch.row_prompt import RowPrompt
+from gatewayx_nb.batch.row_prompt import PreparedRequests, RowRequest, request_source
 from gatewayx_nb.batch.rows import read_rows
 from gatewayx_nb.calls import show_options
 from gatewayx_nb.concurrency import forbid_blocking_call
@@ -35,7 +35,7 @@ from gatewayx_nb.hints import Hint
 from gatewayx_nb.storage import JobFigures
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
     from typing_extensions import Unpack
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.batch.map_job import MapStatus
     from gatewayx_nb.batch.map_preview import MapPreview
     from gatewayx_nb.batch.progress_views import ProgressView
+    from gatewayx_nb.batch.row_prompt import RequestSource
     from gatewayx_nb.calls import CallOptions
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.schema import ResponseSchema
@@ -267,6 +268,30 @@ class RowCaller(ABC):
         session.view = view or session.view
         return session
 
+    def plan_requests(
+        self,
+        requests: Sequence[RowRequest | GatewayError],
+        definition: str,
+        *,
+        schema: object = None,
+        **options: Unpack[ImapKeywords],
+    ) -> MapSession:
+        """Return a map over requests that have been created, each of which names its model.
+
+        Nothing is sent before its answers are collected.
+
+        Args:
+            requests: The requests; an error fails its row.
+            definition: A text that, with the options, identifies the job.
+            schema: A type or a JSON Schema, as for `map`.
+            **options: The options of the map, and those of all requests.
+        """
+        source = PreparedRequests(requests, definition)
+        models = (each.options.get("model") for each in requests if isinstance(each, RowRequest))
+        return self._map_session(
+            range(len(requests)), source, next(models, None), schema, options, known=ImapKeywords
+        )
+
     def forget_jobs(self, *, older: float) -> int:
         """Remove the maps that were not used for ``older`` seconds; return their number."""
         store = self._maps.results
@@ -314,7 +339,7 @@ class RowCaller(ABC):
         source = read_rows(rows)
         check_batch(source, is_batch=own["batch"])
         call_options, system = read_call_options(calls, model, schema, own)
-        row_prompt = RowPrompt(prompt, system, source, blank=own["missing"] == "blank")
+        row_prompt = request_source(prompt, system, source, blank=own["missing"] == "blank")
         response_schema = cast("ResponseSchema | None", call_options.get("schema"))
         columns = columns_of(response_schema)
         replaced = check_clash(source, columns, row_prompt.columns)
@@ -358,7 +383,7 @@ class RowCaller(ABC):
         self,
         name: str | None,
         model: str | None,
-        prompt: RowPrompt,
+        prompt: RequestSource,
         options: CallOptions,
         *,
         sends: bool,
@@ -367,7 +392,9 @@ class RowCaller(ABC):
         store = self._maps.results
         # The model is part of the reference. A replay needs no engine, which may have no key here.
         rest = cast("CallOptions", {key: options[key] for key in options if key != "model"})  # type: ignore[literal-required]
-        reference, address = (model or "", "") if store is None else self._maps.job_identity(model)
+        reference, address = "" if prompt.names_models else model or "", ""
+        if store is not None and not prompt.names_models:
+            reference, address = self._maps.job_identity(model)
         named = [self._identity(each) for each in options.get("fallback", ()) if store]
         definition = job_definition(
             reference, " ".join([address, *named]), prompt.parts, rest, prompt.constants

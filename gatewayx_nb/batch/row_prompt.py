@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from gatewayx_nb.batch.rows import INPUT, row_namespace
 from gatewayx_nb.calls import check_options, select_prompt
@@ -14,7 +14,7 @@ from gatewayx_nb.prompts import RowTemplate, is_missing
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from gatewayx_nb.batch.rows import Rows, RowValue
     from gatewayx_nb.calls import CallOptions
@@ -39,10 +39,12 @@ class RowRequest:
     Attributes:
         prompt: The prompt.
         options: The options that apply to this row only.
+        sample: Number of the sample, from 0; equal requests are asked once for each number.
     """
 
     prompt: Prompt
     options: CallOptions = field(default_factory=dict)  # type: ignore[assignment]
+    sample: int = 0
 
 
 def with_row_options(options: CallOptions, request: RowRequest) -> CallOptions:
@@ -55,6 +57,61 @@ def with_row_options(options: CallOptions, request: RowRequest) -> CallOptions:
     if images:
         merged["images"] = images
     return merged
+
+
+class RequestSource(Protocol):
+    """Creates the request for each row of a map."""
+
+    @property
+    def columns(self) -> Iterable[Any] | None:
+        """The columns that the requests use; ``None`` if they may use any column."""
+
+    @property
+    def parts(self) -> tuple[object, ...]:
+        """What identifies the job: the prompt and the system prompt."""
+
+    @property
+    def constants(self) -> str:
+        """A digest of the values that all rows share; empty if there are none."""
+
+    @property
+    def names_models(self) -> bool:
+        """Whether each request names its own model, so that the map's model is not asked."""
+
+    def request(self, row: RowValue) -> RowRequest:
+        """Return the request for a row.
+
+        Raises:
+            GatewayError: If there is none.
+        """
+
+
+class PreparedRequests:
+    """Requests that have been created before the map; its rows are their positions.
+
+    Args:
+        requests: The requests, each with its model; an error fails its row.
+        definition: A text that identifies the job.
+    """
+
+    columns: Iterable[Any] | None = ()
+    constants = ""
+    names_models = True
+
+    def __init__(self, requests: Sequence[RowRequest | GatewayError], definition: str) -> None:
+        self._requests = requests
+        self.parts: tuple[object, ...] = (definition, None)
+
+    def request(self, row: Any) -> RowRequest:  # noqa: ANN401 - a position
+        """Return the request at a position.
+
+        Raises:
+            GatewayError: If it could not be created.
+        """
+        request: RowRequest | GatewayError = self._requests[row]
+        if isinstance(request, GatewayError):
+            raise request
+        return request
 
 
 class RowPrompt:
@@ -71,6 +128,8 @@ class RowPrompt:
         UsageError: If a prompt is neither a template nor a function, if no template has a
             placeholder, or if a placeholder names a missing column.
     """
+
+    names_models = False
 
     def __init__(self, prompt: object, system: object, rows: Rows, *, blank: bool) -> None:
         self._blank = blank
@@ -170,6 +229,13 @@ class RowPrompt:
             )
         prompt = select_prompt(text, messages)
         return RowRequest(prompt, check_options(cast("CallOptions", options)))
+
+
+def request_source(prompt: object, system: object, rows: Rows, *, blank: bool) -> RequestSource:
+    """Return what creates the requests: prepared requests, or a prompt; see `RowPrompt`."""
+    if isinstance(prompt, PreparedRequests):
+        return prompt
+    return RowPrompt(prompt, system, rows, blank=blank)
 
 
 def _call(function: RowFunction, row: RowValue, name: str) -> Any:  # noqa: ANN401 - checked later

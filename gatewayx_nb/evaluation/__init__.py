@@ -1,25 +1,38 @@
-"""Evaluation of prompts and models: intervals, paired comparisons and agreement."""
+"""Evaluation of prompts and models: a scored grid, with intervals and paired comparisons."""
 
-from gatewayx_nb.evaluation.agreement import Kappa, cohen_kappa
-from gatewayx_nb.evaluation.intervals import Interval, share_interval
-from gatewayx_nb.evaluation.means import mean_interval
-from gatewayx_nb.evaluation.paired_tests import (
-    PairedDifference,
-    holm,
-    paired_means,
-    paired_shares,
-)
+from gatewayx_nb.evaluation import scorers
+from gatewayx_nb.evaluation.differing_cells import ChangedScore, FailedAnswer, value_text
+from gatewayx_nb.evaluation.evaluation import Evaluation
+from gatewayx_nb.evaluation.evaluation_run import aevaluate, evaluate
+from gatewayx_nb.evaluation.grid_cell import GridCell, Score, Variant
+from gatewayx_nb.evaluation.judges import judge, prefer
+from gatewayx_nb.evaluation.label_agreement import Agreement
+from gatewayx_nb.evaluation.row_filter import RowKind, cells_by_row, matching_rows, row_title
 from gatewayx_nb.evaluation.sample_size import rows_needed
+from gatewayx_nb.evaluation.saved import load_evaluation
+from gatewayx_nb.evaluation.score_summary import VariantScore
+from gatewayx_nb.evaluation.versus import VariantDifference
 
 __all__ = [
-    "Interval",
-    "Kappa",
-    "PairedDifference",
-    "cohen_kappa",
-    "holm",
-    "mean_interval",
-    "paired_means",
-    "paired_shares",
+    "Agreement",
+    "ChangedScore",
+    "Evaluation",
+    "FailedAnswer",
+    "GridCell",
+    "RowKind",
+    "Score",
+    "Variant",
+    "VariantDifference",
+    "VariantScore",
+    "aevaluate",
+    "cells_by_row",
+    "evaluate",
+    "judge",
+    "load_evaluation",
+    "matching_rows",
+    "prefer",
+    "row_title",
     "rows_needed",
-    "share_interval",
+    "scorers",
+    "value_text",
 ]

@@ -50,6 +50,10 @@ _LONG_REFERENCE = 20
 
 _AFTER_SLASH = re.compile(r"(?<=[\w.]/)(?=[\w.])")
 
+_BAR_WIDTH, _BAR_HEIGHT = 140, 16
+_BAR_MARGIN = 5
+"""Size of a drawn interval in pixels."""
+
 _BADGE = "border:1px solid;border-radius:.8em;padding:0 .5em;margin-left:.5em;font-size:.85em"
 
 
@@ -102,12 +106,21 @@ def details(summary: str, body: str, *, is_open: bool = False) -> str:
 
 
 def table_html(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], aligns: Sequence[Align] = ()
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    aligns: Sequence[Align] = (),
+    drawings: Mapping[int, Sequence[str]] | None = None,
 ) -> str:
     """Return an HTML table with escaped text, in the page's own colours, left-aligned by default.
 
     Text between backticks is code. Lines break between words, never within a word or code. A table
     that is wider than the page scrolls.
+
+    Args:
+        columns: The headings.
+        rows: The cells of each row.
+        aligns: The alignment of each column.
+        drawings: Safe HTML before the text of each cell, by number of the column.
     """
     sides = fit_aligns(columns, aligns)
     # U+2007 is as wide as a digit, and U+2008 is as wide as a full stop.
@@ -116,7 +129,12 @@ def table_html(
         f'<th scope="col" style="{_CELL_STYLES[side]}">{escape(name)}</th>'
         for name, side in zip(columns, sides, strict=True)
     )
-    body = "".join(f"<tr>{''.join(map(_cell_html, row, sides))}</tr>" for row in cells)
+    blank = [""] * len(cells)
+    drawn = zip(*[(drawings or {}).get(index, blank) for index in range(len(sides))], strict=True)
+    body = "".join(
+        f"<tr>{''.join(map(_cell_html, row, sides, images))}</tr>"
+        for row, images in zip(cells, drawn, strict=True)
+    )
     table = (
         f'<table class="gatewayx-table {NO_MATH}" style="{_TABLE}">'
         f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
@@ -124,14 +142,48 @@ def table_html(
     return scroll_horizontally(table)
 
 
-def _cell_html(cell: str, side: Align) -> str:
+def interval_bar(
+    low: float | None, mean: float, high: float | None, scale: tuple[float, float]
+) -> str:
+    """Return an SVG image in the page's own colour.
+
+    Args:
+        low: Lower end of the interval; ``None`` to draw only the mean.
+        mean: The mean.
+        high: Upper end of the interval.
+        scale: The values at the left and right margin, which are the same for all bars.
+    """
+    start, end = scale
+    span = (end - start) or 1.0
+
+    def place(value: float) -> float:
+        share = min(max((value - start) / span, 0.0), 1.0)
+        return round(_BAR_MARGIN + share * (_BAR_WIDTH - 2 * _BAR_MARGIN), 1)
+
+    middle = _BAR_HEIGHT / 2
+    axis = f'<path d="M{_BAR_MARGIN} {middle}H{_BAR_WIDTH - _BAR_MARGIN}" stroke-opacity=".2"/>'
+    label = f"{mean:.3g}"
+    line = ""
+    if low is not None and high is not None:
+        label = f"{mean:.3g} ({low:.3g} to {high:.3g})"
+        ends = f"M{place(low)} {middle - 4}v8M{place(high)} {middle - 4}v8"
+        line = f'<path d="M{place(low)} {middle}H{place(high)}{ends}" stroke-width="2"/>'
+    dot = f'<circle cx="{place(mean)}" cy="{middle}" r="4" fill="currentColor" stroke="none"/>'
+    return (
+        f'<svg role="img" aria-label="{escape(label)}" width="{_BAR_WIDTH}" height="{_BAR_HEIGHT}"'
+        f' viewBox="0 0 {_BAR_WIDTH} {_BAR_HEIGHT}" fill="none" stroke="currentColor">'
+        f"{axis}{line}{dot}</svg>"
+    )
+
+
+def _cell_html(cell: str, side: Align, drawing: str = "") -> str:
     style = _CELL_STYLES[side]
     if side != "left" and len(cell) <= _SHORT_NUMBER:
         style += f";{_UNBROKEN}"
     elif len(cell) > _LONG_CELL and " " in cell:
         style += f";{_TEXT_WIDTH}"
     content = _with_code(cell, f'<code style="{_UNBROKEN}">', _breakable_html)
-    return f'<td style="{style}">{content}</td>'
+    return f'<td style="{style}">{drawing}{content}</td>'
 
 
 def _breakable_html(text: str) -> str:

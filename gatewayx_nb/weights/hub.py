@@ -19,7 +19,7 @@ from gatewayx_nb.weights.gguf import check_gguf
 from gatewayx_nb.weights.hub_files import (
     HubFile,
     HubReference,
-    Variant,
+    WeightsVariant,
     choose,
     listed_files,
     model_name,
@@ -111,7 +111,7 @@ def _pulled_before(reference: HubReference) -> LocalModel | None:
     return models[0] if len(models) == 1 else None
 
 
-def _free_name(reference: HubReference, variant: Variant) -> str:
+def _free_name(reference: HubReference, variant: WeightsVariant) -> str:
     """Return the model's name, with the owner's name if another model has the short name."""
     name = model_name(reference.repo, variant)
     taken = hub_source(name)
@@ -126,7 +126,7 @@ class _Download:
 
     hub: Hub
     reference: HubReference
-    variant: Variant
+    variant: WeightsVariant
     commit: str
     name: str
     progress: bool

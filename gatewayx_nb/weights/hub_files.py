@@ -81,7 +81,7 @@ class HubFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Variant:
+class WeightsVariant:
     """A model in a repository: a GGUF file, or all parts of a split file.
 
     Attributes:
@@ -143,13 +143,13 @@ def _digest(value: object) -> str:
     return value if isinstance(value, str) and _SHA256.fullmatch(value) else ""
 
 
-def variants(files: Iterable[HubFile]) -> list[Variant]:
+def variants(files: Iterable[HubFile]) -> list[WeightsVariant]:
     """Return the models of a repository, smallest first; image projectors are omitted."""
     models = sorted((file for file in files if _is_model(file.path)), key=lambda file: file.path)
     found = []
     for stem, parts in groupby(models, key=lambda file: _SPLIT.sub("", file.path[:-5])):
         quants = _QUANT.findall(stem)
-        found.append(Variant(stem, quants[-1].upper() if quants else "", tuple(parts)))
+        found.append(WeightsVariant(stem, quants[-1].upper() if quants else "", tuple(parts)))
     return sorted(found, key=lambda variant: variant.size)
 
 
@@ -158,7 +158,7 @@ def _is_model(path: str) -> bool:
     return bool(_FILE_NAME.fullmatch(name)) and not name.startswith(("mmproj", "imatrix"))
 
 
-def choose(reference: HubReference, files: Sequence[HubFile]) -> Variant:
+def choose(reference: HubReference, files: Sequence[HubFile]) -> WeightsVariant:
     """Return the model that a reference chooses or, without a choice, the preferred model.
 
     Raises:
@@ -197,14 +197,14 @@ def _other_repository(reference: HubReference) -> str:
     return " Models for local engines are in separate repositories."
 
 
-def _matches_choice(variant: Variant, choice: str) -> bool:
+def _matches_choice(variant: WeightsVariant, choice: str) -> bool:
     """Return whether a quantization or a file name matches a model, ignoring case."""
     typed = choice.upper().removesuffix(".GGUF")
     stem = variant.stem.upper()
     return _SPLIT.sub("", typed) in (variant.quant, stem, stem.rpartition("/")[2])
 
 
-def _preferred(found: Sequence[Variant]) -> list[Variant]:
+def _preferred(found: Sequence[WeightsVariant]) -> list[WeightsVariant]:
     if len(found) == 1:
         return list(found)
     for quant in _PREFERRED:
@@ -215,7 +215,7 @@ def _preferred(found: Sequence[Variant]) -> list[Variant]:
     return labelled[-1:] or list(found)
 
 
-def _listed(found: Sequence[Variant], *, stems: bool = False) -> str:
+def _listed(found: Sequence[WeightsVariant], *, stems: bool = False) -> str:
     names = [
         f"{variant.stem if stems else variant.label} ({size_text(variant.size)})"
         for variant in found[:_MAX_LISTED]
@@ -224,7 +224,7 @@ def _listed(found: Sequence[Variant], *, stems: bool = False) -> str:
     return ", ".join(names) + (f" and {more} more" if more > 0 else "")
 
 
-def _check_parts(reference: HubReference, variant: Variant) -> None:
+def _check_parts(reference: HubReference, variant: WeightsVariant) -> None:
     """Check that a split model is complete, and that each file has a digest."""
     split = _SPLIT.search(variant.files[0].path[:-5])
     count = int(split["count"]) if split else 1
@@ -242,7 +242,7 @@ def _check_parts(reference: HubReference, variant: Variant) -> None:
         )
 
 
-def model_name(repo: str, variant: Variant, *, with_owner: bool = False) -> str:
+def model_name(repo: str, variant: WeightsVariant, *, with_owner: bool = False) -> str:
     """Return a short name for a model: ``smollm2-135m-instruct-q4_k_m``.
 
     Args:

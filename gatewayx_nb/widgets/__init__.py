@@ -1,4 +1,4 @@
-"""Model pickers and comparisons, built with ipywidgets.
+"""Model pickers, comparisons and views of evaluations, built with ipywidgets.
 
 Names are imported on first use, because loading the extension must not import ipywidgets.
 """
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from gatewayx_nb._lazy import attach
 
 if TYPE_CHECKING:
-    from gatewayx_nb.widgets.views import compare_view, picker
+    from gatewayx_nb.widgets.views import compare_view, evaluation_view, picker
 
-__all__ = ["compare_view", "picker"]
+__all__ = ["compare_view", "evaluation_view", "picker"]
 
 __getattr__, __dir__ = attach(__name__, dict.fromkeys(__all__, f"{__name__}.views"))

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb import engine_pool
 from gatewayx_nb.calls import CompareOptions, show_options
-from gatewayx_nb.errors import EngineNotFoundError, GatewayError
+from gatewayx_nb.errors import EngineNotFoundError, GatewayError, UsageError
+from gatewayx_nb.evaluation import Evaluation
+from gatewayx_nb.text import short_repr
 from gatewayx_nb.widgets.comparison_view import ComparisonView
+from gatewayx_nb.widgets.evaluation_widget import EvaluationView
 from gatewayx_nb.widgets.fields import Fields
 from gatewayx_nb.widgets.model_picker import ModelPicker
 
@@ -54,6 +57,25 @@ def compare_view(  # noqa: PLR0913 - most are keyword-only
     view = ComparisonView(get_pool, _namespace, fields, models)
     _check_engines(get_pool, view.picker.value)
     return view
+
+
+def evaluation_view(evaluation: Evaluation) -> EvaluationView:
+    """Return a widget that shows an evaluation: its summary, and its rows side by side.
+
+    The rows can be filtered by score, and answers labelled as good or bad: the score ``vote``.
+
+    Args:
+        evaluation: The result of `evaluate` or `load_evaluation`.
+
+    Raises:
+        UsageError: If it is not an evaluation.
+    """
+    if not isinstance(evaluation, Evaluation):
+        raise UsageError(
+            f"evaluation must be an Evaluation, got {short_repr(evaluation)}.",
+            hint="Pass the result of `gx.evaluate(…)` or `gx.load_evaluation(path)`.",
+        )
+    return EvaluationView(evaluation)
 
 
 def _check_engines(get_pool: Callable[[], EnginePool], references: Iterable[str]) -> None:

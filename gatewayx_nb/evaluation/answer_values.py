@@ -1,0 +1,142 @@
+"""Comparison of an answer with the expected ones: texts, numbers and data."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
+from numbers import Real
+from typing import Any
+
+from gatewayx_nb.prompts import is_missing
+from gatewayx_nb.text import short_repr
+
+_NUMBER = re.compile(
+    r"""(?<![\w.]) [-+\u2212]?                                   # not the minus of "3-5"
+        (?: \d{1,3} (?: [,\u00a0\u2009\u202f] \d{3} )+ (?!\d)    # 1,234, or with a narrow space
+          | \d+
+        )?
+        (?: (?<=\d) (?: \.\d+ )? | \.\d+ )
+        (?: [eE] [-+\u2212]? \d{1,4} (?!\w) )?
+    """,
+    re.VERBOSE | re.ASCII,
+)
+_GROUPING = str.maketrans({"\u2212": "-", **dict.fromkeys(",\u00a0\u2009\u202f", "")})
+"""Replaces the minus sign, and removes the characters that group digits."""
+
+_EXACT = Context(prec=60, Emax=MAX_EMAX, Emin=MIN_EMIN)
+"""Keeps the difference of two numbers from being rounded or overflowing."""
+
+_SHOWN = 3
+"""Maximum number of acceptable values in a reason."""
+
+
+def acceptable_values(expected: object) -> list[Any]:
+    """Return the values of which an answer must equal one; an empty list if there are none.
+
+    A list, tuple, set, array or Series contains such values, without those that are missing; any
+    other value is the only one.
+    """
+    for name in ("tolist", "to_list"):  # of NumPy and pandas, of polars
+        if hasattr(expected, name):
+            expected = getattr(expected, name)()
+    if isinstance(expected, list | tuple | set | frozenset):
+        return [value for value in expected if not is_missing(value)]
+    return [] if is_missing(expected) else [expected]
+
+
+def as_data(value: object) -> Any:  # noqa: ANN401 - JSON
+    """Return a value as JSON data: an enum as its value, and an object with fields as a dict."""
+    import msgspec  # imported on first use, because most scorers compare texts
+
+    return msgspec.to_builtins(value, enc_hook=_represent, str_keys=True)
+
+
+def _represent(value: Any) -> object:  # noqa: ANN401 - any object
+    if callable(dump := getattr(value, "model_dump", None)):  # of a pydantic model
+        return dump(mode="json")
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def is_same(answer: object, expected: object, *, ignore_case: bool) -> bool:
+    """Return whether two values, as returned by `as_data`, are equal.
+
+    Texts are compared without the white space around them. A text equals a number or a bool that it
+    represents.
+    """
+    if isinstance(expected, str) and not isinstance(answer, str):
+        answer, expected = expected, answer
+    if not isinstance(answer, str) or isinstance(expected, str):
+        return bool(_normal(answer, ignore_case) == _normal(expected, ignore_case))
+    if isinstance(expected, bool):
+        return answer.strip().casefold() == str(expected).casefold()
+    if isinstance(expected, int | float):
+        found = _NUMBER.fullmatch(answer.strip())
+        return found is not None and _decimal(found[0]) == to_decimal(expected)
+    return False
+
+
+def normal_text(text: str, *, ignore_case: bool) -> str:
+    """Return a text in Unicode's normal form C, in which equal letters have equal code points.
+
+    Args:
+        text: The text.
+        ignore_case: Whether to fold its case.
+    """
+    text = unicodedata.normalize("NFC", text)
+    return text.casefold() if ignore_case else text
+
+
+def _normal(value: object, ignore_case: bool) -> object:  # noqa: FBT001 - recursive
+    if isinstance(value, str):
+        return normal_text(value, ignore_case=ignore_case).strip()
+    if isinstance(value, dict):
+        return {name: _normal(item, ignore_case) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_normal(item, ignore_case) for item in value]
+    return value
+
+
+def last_number(text: str) -> Decimal | None:
+    """Return the last number in a text; ``None`` if there is none.
+
+    >>> last_number("It costs 1,234.50 dollars."), last_number("none")
+    (Decimal('1234.50'), None)
+    """
+    number = None
+    for number in _NUMBER.finditer(text):  # noqa: B007 - the last one is used
+        pass
+    return None if number is None else _decimal(number[0])
+
+
+def to_decimal(value: object) -> Decimal | None:
+    """Return the exact number that a value shows, or the last one in a text.
+
+    A float is the shortest decimal number that represents it: 0.1 is one tenth. Return ``None`` for
+    a bool and for any value that is not a finite number.
+    """
+    if isinstance(value, str):
+        return last_number(value)
+    if isinstance(value, bool) or not isinstance(value, Real | Decimal):
+        return None
+    number = Decimal(value) if isinstance(value, int | Decimal) else Decimal(str(float(value)))
+    return number if number.is_finite() else None
+
+
+def is_near(number: Decimal, other: Decimal, tolerance: Decimal) -> bool:
+    """Return whether two numbers differ by at most an absolute tolerance."""
+    return _EXACT.subtract(number, other).copy_abs() <= tolerance
+
+
+def describe(values: list[Any]) -> str:
+    """Return values for a reason, shortened.
+
+    >>> describe(["yes", "no"])
+    "'yes' or 'no'"
+    """
+    shown = [short_repr(value, 60) for value in values[:_SHOWN]]
+    return " or ".join([*shown, "…"] if len(values) > _SHOWN else shown)
+
+
+def _decimal(text: str) -> Decimal:
+    return Decimal(text.translate(_GROUPING))

@@ -1,0 +1,154 @@
+"""A baseline: the scores of an earlier evaluation, without its prompts and answers."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping  # noqa: TC003 - msgspec evaluates annotations
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from gatewayx_nb.bounded_json import loads
+from gatewayx_nb.errors import ConfigError, UsageError
+from gatewayx_nb.evaluation.records import FORMAT, invalid_file
+from gatewayx_nb.files import atomic_write, read_limited, write_errors_as_config_error
+from gatewayx_nb.text import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from gatewayx_nb.evaluation.grid_cell import EvaluatedRows
+    from gatewayx_nb.evaluation.score_values import ScoreValues
+
+FIGURES = ("cost", "latency")
+"""Scores that differ between equal runs, which a baseline does not hold."""
+
+_MAX_BYTES = 256 * 1024**2
+_DIGEST_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineScore:
+    """One score of a baseline.
+
+    Attributes:
+        kind: ``"bool"`` or ``"number"``.
+        is_simple: Whether each value is a single bool.
+        lower_is_better: Whether a lower score is better.
+        values: The value of each row, by name of the variant and ID of the row.
+    """
+
+    kind: str
+    is_simple: bool
+    lower_is_better: bool
+    values: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The scores of an earlier evaluation.
+
+    Attributes:
+        rows: A digest of each row's values, by ID.
+        scores: The scores by name.
+    """
+
+    rows: Mapping[str, str]
+    scores: Mapping[str, BaselineScore]
+
+    def check_rows(self, rows: Mapping[str, str]) -> None:
+        """Check that the rows of an evaluation are those of the baseline.
+
+        Args:
+            rows: A digest of each row's values, by ID.
+
+        Raises:
+            UsageError: If no row is the same, or some have changed.
+        """
+        shared = [name for name in rows if name in self.rows]
+        changed = [name for name in shared if rows[name] != self.rows[name]]
+        again = "Save it again with `result.save_baseline(path)`."
+        if not shared:
+            raise UsageError("the baseline is of other rows: no ID is the same.", hint=again)
+        if changed:
+            named = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")  # noqa: PLR2004
+            raise UsageError(
+                f"{counted(len(changed), 'row')} of the baseline had other values ({named}), so the"
+                " scores cannot be compared.",
+                hint=f"{again} Name a column of IDs with `id=` if rows have moved.",
+            )
+
+
+def make_baseline(rows: EvaluatedRows, scores: Sequence[ScoreValues]) -> Baseline:
+    """Return the baseline of an evaluation.
+
+    Labels are left out, because they have no mean, and so are costs and latencies.
+
+    Args:
+        rows: The rows.
+        scores: The scores, with a row as the unit.
+    """
+    ids = [str(each) for each in rows.ids]
+    return Baseline(
+        rows=row_digests(rows),
+        scores={
+            score.name: BaselineScore(
+                score.kind,
+                score.is_simple,
+                score.lower_is_better,
+                {
+                    variant: {ids[cast("int", unit)]: value for unit, value in each.units.items()}
+                    for variant, each in score.variants.items()
+                },
+            )
+            for score in scores
+            if score.kind != "label" and score.name not in FIGURES
+        },
+    )
+
+
+def row_digests(rows: EvaluatedRows) -> dict[str, str]:
+    """Return a digest of each row's values, by the text of its ID."""
+    return {str(each): _digest(row) for each, row in zip(rows.ids, rows.inputs, strict=True)}
+
+
+def _digest(row: Mapping[Any, Any]) -> str:
+    named = {str(name): value for name, value in row.items()}
+    content = msgspec.json.encode(named, enc_hook=str, order="sorted")
+    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def write_baseline(baseline: Baseline, path: Path) -> None:
+    """Write a baseline; an existing file is replaced.
+
+    Raises:
+        ConfigError: If the file cannot be written.
+    """
+    values = {"format": FORMAT, "rows": baseline.rows, "scores": baseline.scores}
+    content = msgspec.json.format(msgspec.json.encode(values, order="deterministic"), indent=1)
+    with write_errors_as_config_error(path, "Use a folder that exists and may be written to."):
+        atomic_write(path, content + b"\n", keep_mode=True)
+
+
+def read_baseline(path: Path) -> Baseline:
+    """Return the baseline in a file.
+
+    Raises:
+        ConfigError: If the file cannot be read or is not a baseline.
+    """
+    try:
+        values = loads(read_limited(path, _MAX_BYTES))
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            raise ValueError(f"its format is not {FORMAT}")  # noqa: TRY301 - see below
+        return msgspec.convert(values, Baseline)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"the baseline {str(path)!r} does not exist.",
+            hint="Write it once: `result.save_baseline(path)`.",
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise invalid_file(path, str(error)) from None

@@ -1,0 +1,204 @@
+"""The test of an evaluation in CI: bounds of its scores, and no regression from a baseline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.calls import Table
+from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.evaluation.differing_cells import FAILURE_COLUMNS
+from gatewayx_nb.evaluation.paired_tests import paired_means, paired_shares
+from gatewayx_nb.evaluation.score_summary import number_text
+from gatewayx_nb.text import short_repr
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from gatewayx_nb.evaluation.baseline import Baseline, BaselineScore
+    from gatewayx_nb.evaluation.evaluation import Evaluation
+    from gatewayx_nb.evaluation.score_summary import VariantScore
+    from gatewayx_nb.evaluation.score_values import Kind
+
+_FEW_PAIRS = 2
+_SHOWN = 5
+"""Maximum number of failing rows in the message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A check that failed.
+
+    Attributes:
+        variant: Name of the variant.
+        score: Name of the score.
+        text: What was found and what was expected.
+    """
+
+    variant: str
+    score: str
+    text: str
+
+
+def check_bounds(
+    rows: Sequence[VariantScore],
+    bounds: Mapping[str, float],
+    parameter: str,
+    *,
+    is_minimum: bool,
+) -> list[Failure]:
+    """Return the failures of bounds on means.
+
+    Args:
+        rows: The summary's rows of the variants that are checked.
+        bounds: The bound of each score; ``latency`` is also the median of the answers' seconds,
+            and ``cost`` the sum of their costs, unless a scorer has this name.
+        parameter: Name of the parameter, for an error.
+        is_minimum: Whether the bounds are minimums.
+
+    Raises:
+        UsageError: If a bound is not a number, or names no score.
+    """
+    failures: list[Failure] = []
+    for score, bound in bounds.items():
+        if isinstance(bound, bool) or not isinstance(bound, int | float):
+            raise UsageError(
+                f"{parameter}[{score!r}] must be a number, got {short_repr(bound)}.",
+                hint=f'For example, `{parameter}={{"{score}": 0.9}}`.',
+            )
+        for row in _rows_of(rows, score, parameter):
+            value, kind = _value(row, score)
+            is_met = value is not None and (value >= bound if is_minimum else value <= bound)
+            if not is_met:
+                text = _bound_text(value, float(bound), kind, is_minimum=is_minimum)
+                failures.append(Failure(row.variant, score, f"{score} is {text}."))
+    return failures
+
+
+def _rows_of(rows: Sequence[VariantScore], score: str, parameter: str) -> Iterable[VariantScore]:
+    found = [row for row in rows if row.score == score]
+    if not found and score in ("cost", "latency"):
+        return {row.variant: row for row in rows}.values()
+    if not found:
+        known = list(dict.fromkeys(row.score for row in rows if row.score))
+        raise UsageError(
+            f"{parameter} names the score {score!r}, which the evaluation does not have."
+            f"{did_you_mean(score, known)}",
+            hint=f"The scores are {', '.join([*known, 'cost', 'latency'])}.",
+        )
+    if found[0].kind == "label":
+        raise UsageError(
+            f"{parameter} names the score {score!r}, which is a label and has no mean.",
+            hint="Let the scorer return a bool: `lambda text: text == 'good'`.",
+        )
+    return found
+
+
+def _value(row: VariantScore, score: str) -> tuple[float | None, Kind]:
+    if row.score == score:
+        return row.mean, row.kind
+    return (row.cost if score == "cost" else row.latency), "number"
+
+
+def _bound_text(value: float | None, bound: float, kind: Kind, *, is_minimum: bool) -> str:
+    if value is None:
+        return "unknown: no row has it"
+    found, expected = number_text(value, kind), number_text(bound, kind)
+    if found == expected:
+        found, expected = f"{value!r}", f"{bound!r}"
+    return f"{found}, expected {'at least' if is_minimum else 'at most'} {expected}"
+
+
+def check_no_worse(
+    baseline: Baseline, now: Baseline, variants: Sequence[str], margin: float
+) -> list[Failure]:
+    """Return the scores that are worse than in a baseline by more than a margin.
+
+    A score fails if the 95 % interval of its paired difference is below the margin: a difference
+    that chance explains does not fail.
+
+    Args:
+        baseline: The baseline.
+        now: The evaluation.
+        variants: The names of the variants that are checked.
+        margin: The difference that is accepted, in the unit of the score.
+
+    Raises:
+        UsageError: If a variant or all scores are missing in the baseline.
+    """
+    failures: list[Failure] = []
+    shared = [name for name in now.scores if name in baseline.scores]
+    if not shared:
+        raise UsageError(
+            "the baseline and the evaluation have no score in common.",
+            hint=f"The baseline has {', '.join(baseline.scores) or 'none'}.",
+        )
+    for name in shared:
+        then, current = baseline.scores[name], now.scores[name]
+        for variant in variants:
+            before = _variant_of(then, variant)
+            text = _regression(before, current.values.get(variant, {}), current, margin)
+            if text:
+                failures.append(Failure(variant, name, f"{name} {text}"))
+    return failures
+
+
+def _variant_of(score: BaselineScore, variant: str) -> Mapping[str, float]:
+    """Return the values of a variant; a baseline of one variant is that of every variant."""
+    if variant in score.values:
+        return score.values[variant]
+    if len(score.values) == 1:
+        (values,) = score.values.values()
+        return values
+    raise UsageError(
+        f"the baseline has no variant {variant!r}.",
+        hint=f"Name one with `variant=`; it has {', '.join(score.values)}.",
+    )
+
+
+def _regression(
+    before: Mapping[str, float], after: Mapping[str, float], score: BaselineScore, margin: float
+) -> str:
+    """Return what has become worse; empty if nothing has, or chance explains it."""
+    pairs: list[tuple[float, float]] = [(after[key], before[key]) for key in after if key in before]
+    if len(pairs) < _FEW_PAIRS:
+        return ""
+    sign = -1 if score.lower_is_better else 1
+    differences = [sign * (new - old) for new, old in pairs]
+    if score.is_simple:
+        won, lost = differences.count(1.0), differences.count(-1.0)
+        both = sum(new == old == 1 for new, old in pairs)
+        tested = paired_shares(both, won, lost, len(pairs) - both - won - lost)
+    else:
+        tested = paired_means(differences)
+    if tested.interval.high >= -margin:
+        return ""
+    kind: Any = score.kind
+    means = [number_text(sum(values) / len(pairs), kind) for values in zip(*pairs, strict=True)]
+    allowed = f" by more than {number_text(margin, kind)}" if margin else ""
+    worse = sum(each < 0 for each in differences)
+    better = sum(each > 0 for each in differences)
+    return (
+        f"is worse than the baseline{allowed}: {means[0]}, before {means[1]}"
+        f" ({worse} rows worse, {better} better, of {len(pairs)})."
+    )
+
+
+def failure_text(evaluation: Evaluation, failures: Sequence[Failure]) -> str:
+    """Return the message of a failed check: the failures, the summary and the first rows."""
+    lines = []
+    for failure in failures:
+        has_others = bool(failure.variant) and len(evaluation.variants) > 1
+        lines.append(f"{failure.variant}: {failure.text}" if has_others else failure.text)
+    wanted = {(failure.variant, failure.score) for failure in failures}
+    cells = [
+        cell
+        for cell in evaluation.failures()
+        if (cell.variant, cell.score) in wanted or not cell.score
+    ]
+    shown = Table(cells[:_SHOWN], FAILURE_COLUMNS)
+    parts = ["\n".join(lines), repr(evaluation.summary())]
+    if cells:
+        more = len(cells) - len(shown)
+        parts.append(f"{shown!r}\n… {more:,} more" if more else repr(shown))
+    return "\n\n".join(parts)

@@ -1,0 +1,209 @@
+"""The cells that failed, and those whose scores have changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.calls import TableColumn
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.evaluation.grid_cell import Score
+from gatewayx_nb.evaluation.score_summary import number_text
+from gatewayx_nb.text import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gatewayx_nb.evaluation.grid_cell import EvaluatedRows, GridCell, ScoreValue
+    from gatewayx_nb.evaluation.score_values import ScoreValues
+
+
+_WORST = 10
+"""Number of cells with the worst numbers that are returned."""
+
+_SHOWN = 60
+"""Maximum number of characters of an answer in a table."""
+
+
+@dataclass(frozen=True, slots=True)
+class FailedAnswer:
+    """A cell that failed.
+
+    Attributes:
+        id: The ID of its row.
+        variant: Name of the variant.
+        sample: Number of the sample, from 0.
+        score: Name of the score; empty if there is no answer.
+        value: The score; ``None`` if there is none.
+        prompt: The prompt.
+        answer: The answer.
+        expected: The expected answer as text; empty if there is none.
+        reason: Why, if the scorer returned a reason.
+        error: Why there is no answer or score.
+    """
+
+    id: str | int
+    variant: str
+    sample: int
+    score: str
+    value: ScoreValue
+    prompt: str
+    answer: str
+    expected: str
+    reason: str
+    error: str
+
+
+def failed_cells(
+    cells: Sequence[GridCell], rows: EvaluatedRows, scores: Iterable[ScoreValues]
+) -> list[FailedAnswer]:
+    """Return the cells without an answer, and those that failed a score.
+
+    A cell fails a score if the score is False or an error. The ten worst cells fail a score that is
+    a number.
+
+    Args:
+        cells: The cells.
+        rows: The rows.
+        scores: The scores.
+    """
+    found = [_failed(cell, rows, "") for cell in cells if cell.error]
+    for score in scores:
+        name = score.name
+        failed = [cell for cell in cells if _has_failed(cell.scores.get(name))]
+        if score.kind == "number":
+            failed += _worst(cells, name, lower_is_better=score.lower_is_better)
+        found += [_failed(cell, rows, name) for cell in failed]
+    return found
+
+
+def _has_failed(score: Score | None) -> bool:
+    return score is not None and (bool(score.error) or score.value is False)
+
+
+def _worst(cells: Iterable[GridCell], name: str, *, lower_is_better: bool) -> list[GridCell]:
+    rated = [
+        (float(score.value), index, cell)
+        for index, cell in enumerate(cells)
+        if (score := cell.scores.get(name)) is not None
+        and score.value is not False
+        and isinstance(score.value, int | float)
+    ]
+    rated.sort(key=lambda item: (-item[0] if lower_is_better else item[0], item[1]))
+    return [cell for _, _, cell in rated[:_WORST]]
+
+
+def _failed(cell: GridCell, rows: EvaluatedRows, name: str) -> FailedAnswer:
+    score = cell.scores.get(name, Score())
+    expected = rows.expected_at(cell.position)
+    return FailedAnswer(
+        id=cell.id,
+        variant=cell.variant.name,
+        sample=cell.sample,
+        score=name,
+        value=score.value,
+        prompt=cell.prompt,
+        answer=cell.answer,
+        expected="" if expected is None else str(expected),
+        reason=score.reason,
+        error=score.error if name else cell.error,
+    )
+
+
+def _short(text: str) -> str:
+    return shorten(" ".join(text.split()), _SHOWN)
+
+
+def value_text(value: ScoreValue) -> str:
+    """Return a score as text."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return number_text(float(value))
+
+
+FAILURE_COLUMNS: tuple[TableColumn[FailedAnswer], ...] = (
+    TableColumn("row", lambda cell: str(cell.id)),
+    TableColumn("variant", lambda cell: cell.variant),
+    TableColumn("score", lambda cell: cell.score, optional=True),
+    TableColumn(
+        "value",
+        lambda cell: "" if cell.value is False else value_text(cell.value),
+        "right",
+        optional=True,
+    ),
+    TableColumn("answer", lambda cell: _short(cell.answer), optional=True),
+    TableColumn("expected", lambda cell: _short(cell.expected), optional=True),
+    TableColumn("why", lambda cell: _short(cell.error or cell.reason), optional=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangedScore:
+    """A cell whose score differs from that of another evaluation.
+
+    Attributes:
+        id: The ID of its row.
+        variant: Name of the variant.
+        sample: Number of the sample, from 0.
+        score: Name of the score.
+        before: The other evaluation's score.
+        after: This evaluation's score.
+        answer_before: The other evaluation's answer.
+        answer_after: This evaluation's answer.
+    """
+
+    id: str | int
+    variant: str
+    sample: int
+    score: str
+    before: ScoreValue
+    after: ScoreValue
+    answer_before: str
+    answer_after: str
+
+
+def changed_cells(
+    cells: Sequence[GridCell], others: Sequence[GridCell], scores: Sequence[str]
+) -> list[ChangedScore]:
+    """Return the cells whose scores differ.
+
+    Raises:
+        UsageError: If the evaluations have no cell in common.
+    """
+    before = {_key(cell): cell for cell in others}
+    shared = [(cell, before[_key(cell)]) for cell in cells if _key(cell) in before]
+    if not shared:
+        raise UsageError(
+            "the two evaluations have no cell in common: IDs, variants or samples differ.",
+            hint="Name a column of IDs with `id=`, and keep the names of prompts and options.",
+        )
+    changed = []
+    for cell, old in shared:
+        for name in scores:
+            was, is_now = (each.scores.get(name, Score()) for each in (old, cell))
+            if (was.value, bool(was.error)) != (is_now.value, bool(is_now.error)):
+                changed.append(
+                    ChangedScore(
+                        cell.id,
+                        *(cell.variant.name, cell.sample, name, was.value, is_now.value),
+                        *(old.answer or old.error, cell.answer or cell.error),
+                    )
+                )
+    return changed
+
+
+def _key(cell: GridCell) -> tuple[str, str, int]:
+    return str(cell.id), cell.variant.name, cell.sample
+
+
+CHANGE_COLUMNS: tuple[TableColumn[ChangedScore], ...] = (
+    TableColumn("row", lambda cell: str(cell.id)),
+    TableColumn("variant", lambda cell: cell.variant),
+    TableColumn("score", lambda cell: cell.score),
+    TableColumn("before", lambda cell: value_text(cell.before)),
+    TableColumn("after", lambda cell: value_text(cell.after)),
+    TableColumn("answer before", lambda cell: _short(cell.answer_before), optional=True),
+    TableColumn("answer after", lambda cell: _short(cell.answer_after), optional=True),
+)

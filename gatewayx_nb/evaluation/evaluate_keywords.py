@@ -1,0 +1,147 @@
+"""The keyword arguments of `evaluate`: their validation and help texts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, TypedDict, cast
+
+from gatewayx_nb.arguments import check_keywords
+from gatewayx_nb.batch import ImapKeywords
+from gatewayx_nb.calls import (
+    OPTIONS,
+    CallOptions,
+    InvalidValueError,
+    MapOptions,
+    Option,
+    check_value,
+    checker,
+    option_table,
+)
+from gatewayx_nb.engine_pool import EnginePool
+
+_MOST_SAMPLES = 1000
+
+
+def _column(value: object) -> object:
+    if not isinstance(value, str) or not value:
+        raise InvalidValueError("the name of a column")
+    return value
+
+
+def _samples(value: object) -> object:
+    count = OPTIONS["max_tokens"].check(value)
+    if count > _MOST_SAMPLES:
+        raise InvalidValueError(f"an int from 1 to {_MOST_SAMPLES}")
+    return count
+
+
+def _names(value: object) -> object:
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, Iterable) or not all(isinstance(each, str) for each in names):
+        raise InvalidValueError("the names of scores")
+    return tuple(names)
+
+
+_pool = checker("an EnginePool", lambda value: isinstance(value, EnginePool))
+
+
+class _OwnKeywords(TypedDict, total=False):
+    """What only an evaluation has."""
+
+    expected: Annotated[
+        str | None, Option(_column, "the column of expected answers", example="label")
+    ]
+    id: Annotated[
+        str | None,
+        Option(_column, "the column of unique IDs; the positions if omitted", example="ticket"),
+    ]
+    samples: Annotated[
+        int,
+        Option(_samples, "number of answers of each variant to each row", example=3, default=1),
+    ]
+    options: Annotated[
+        Mapping[str, CallOptions] | None,
+        Option(
+            lambda value: value,  # the grid checks them
+            "what else differs between variants: a dict of names to dicts of options",
+            example={"cold": {"temperature": 0}, "warm": {"temperature": 1}},
+        ),
+    ]
+    cluster: Annotated[
+        str | None,
+        Option(
+            _column,
+            "the column of what several rows share, such as a document; clusters are then the units"
+            " of intervals and tests",
+            example="document",
+        ),
+    ]
+    lower_is_better: Annotated[
+        str | Iterable[str],
+        Option(
+            _names,
+            "the names of scores of which a lower value is better",
+            example="length",
+            default=(),
+        ),
+    ]
+    schema: Annotated[
+        Any,
+        Option(
+            lambda value: value,  # the map checks it
+            "a type such as City, or a JSON Schema dict, that every answer must match",
+        ),
+    ]
+    pool: Annotated[
+        EnginePool | None,
+        Option(_pool, "the pool that makes the calls; the default pool if omitted"),
+    ]
+
+
+class EvaluateKeywords(_OwnKeywords, ImapKeywords, total=False):
+    """The keyword arguments of `evaluate` besides rows, prompts, models and scorers."""
+
+
+MEANINGS = {
+    "rows": "a DataFrame, a Series, or texts or dicts in a list or another iterable",
+    "prompts": "a template with `{{column}}`, a function of the row that returns a text or a dict"
+    " of keywords of `ask`, or a dict of names to these",
+    "models": "one or more references; the default model if omitted",
+    "scorers": "one or more functions, or a dict of names to functions; see `scorers`, `judge` and"
+    " `prefer`",
+    "system": "the system prompt of all variants: a text, a template or a function of the row",
+    "name": "name of the evaluation; its answers are shared only with evaluations of this name",
+    "max_cost": "maximum cost in US dollars of the answers, over all runs of the evaluation, and as"
+    " much for each judge; no limit if omitted",
+    "on_error": "'keep' counts the error of an answer; 'raise' ends the evaluation",
+    "fresh": "ask for all answers again, even for those of an earlier run or a cassette",
+    "max_age": "ask again if an answer is older: seconds, or a text such as '30d'",
+    "approve": "'always', 'never' or a function that permits tool calls; an evaluation cannot ask"
+    " for permission",
+}
+"""The meaning of each parameter that differs from that of `map`."""
+
+_OWN = option_table(_OwnKeywords)
+_MAP = {
+    name: option
+    for name, option in option_table(ImapKeywords).items()
+    if name not in MapOptions.__annotations__
+}
+
+
+def split_keywords(options: EvaluateKeywords) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the options of the evaluation, with defaults, and those of its calls.
+
+    Raises:
+        UsageError: If an option is unknown or invalid.
+    """
+    table = {**_OWN, **_MAP}
+    check_keywords(options, {*EvaluateKeywords.__annotations__, *MEANINGS})
+    own = {name: option.default for name, option in table.items()}
+    calls: dict[str, Any] = {}
+    for name, value in cast("Mapping[str, Any]", options).items():
+        if name not in table:
+            calls[name] = value
+        elif value is not None:
+            own[name] = check_value(table[name], name, value)
+    return own, calls

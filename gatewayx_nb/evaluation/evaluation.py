@@ -1,0 +1,448 @@
+"""`Evaluation`, the result: answers and scores, what they bear, and the test in CI."""
+
+from __future__ import annotations
+
+import math
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+from typing_extensions import override
+
+from gatewayx_nb.calls import Table
+from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.evaluation.baseline import (
+    Baseline,
+    make_baseline,
+    read_baseline,
+    row_digests,
+    write_baseline,
+)
+from gatewayx_nb.evaluation.checks import Failure, check_bounds, check_no_worse, failure_text
+from gatewayx_nb.evaluation.differing_cells import (
+    CHANGE_COLUMNS,
+    FAILURE_COLUMNS,
+    ChangedScore,
+    FailedAnswer,
+    changed_cells,
+    failed_cells,
+)
+from gatewayx_nb.evaluation.evaluation_report import (
+    conclusions,
+    report_html,
+    report_markdown,
+    report_text,
+)
+from gatewayx_nb.evaluation.grid import describe_size
+from gatewayx_nb.evaluation.grid_cell import Score
+from gatewayx_nb.evaluation.label_agreement import Agreement, agreement_of
+from gatewayx_nb.evaluation.records import (
+    cell_records,
+    checked_path,
+    encode_evaluation,
+    records_csv,
+    records_frame,
+)
+from gatewayx_nb.evaluation.score_summary import (
+    SUMMARY_COLUMNS,
+    VariantFigures,
+    VariantScore,
+    summarize,
+    variant_figures,
+)
+from gatewayx_nb.evaluation.score_values import ScoreValues, score_names, score_values
+from gatewayx_nb.evaluation.versus import (
+    DIFFERENCE_COLUMNS,
+    VariantDifference,
+    compare_with_baseline,
+)
+from gatewayx_nb.files import (
+    atomic_write,
+    write_errors_as_config_error,
+)
+from gatewayx_nb.tabulation import check_pandas
+from gatewayx_nb.text import short_repr
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    import pandas as pd
+
+    from gatewayx_nb.evaluation.grid_cell import EvaluatedRows, GridCell, Variant
+    from gatewayx_nb.evaluation.model_scorer import JudgeUsage
+
+_FOLDER_HINT = "Use a folder that exists and may be written to."
+_FORMATS = (".json", ".csv", ".md")
+
+
+class Evaluation:
+    """The answers of each variant to each row, with their scores.
+
+    Its display is the summary and what the data bear. It holds no key: keys in rows, answers and
+    reasons were masked after the scorers had run.
+
+    Args:
+        cells: The answers with their scores.
+        rows: The rows.
+        variants: The variants; the first is the baseline of `versus`.
+        name: Name of the evaluation; empty if it has none.
+        lower_is_better: The names of the scores of which a lower value is better.
+        judges: What the judges have used.
+        notes: What a reader should know, such as a judge of the family that it judges.
+    """
+
+    def __init__(  # noqa: PLR0913 - what an evaluation consists of
+        self,
+        cells: Sequence[GridCell],
+        rows: EvaluatedRows,
+        variants: Sequence[Variant],
+        *,
+        name: str = "",
+        lower_is_better: Iterable[str] = (),
+        judges: Iterable[JudgeUsage] = (),
+        notes: Iterable[str] = (),
+    ) -> None:
+        self.cells, self.rows, self.variants = list(cells), rows, list(variants)
+        self.name, self.judges, self.notes = name, tuple(judges), tuple(notes)
+        self.lower_is_better = frozenset(lower_is_better)
+
+    @property
+    def variant_names(self) -> list[str]:
+        """The names of the variants."""
+        return [variant.name for variant in self.variants]
+
+    @property
+    def scores(self) -> list[str]:
+        """The names of the scores."""
+        return score_names(self.cells)
+
+    @property
+    def samples(self) -> int:
+        """Number of answers of each variant to each row."""
+        return max((cell.sample for cell in self.cells), default=0) + 1
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars of all answers, without those of judges; ``None`` if no price is known."""
+        costs = [cell.cost for cell in self.cells if cell.cost is not None]
+        return math.fsum(costs) if costs else None
+
+    @property
+    def judge_cost(self) -> float | None:
+        """US dollars of the answers of all judges; ``None`` if no price is known."""
+        costs = [judge.cost for judge in self.judges if judge.cost is not None]
+        return math.fsum(costs) if costs else None
+
+    @property
+    def missing(self) -> int:
+        """Number of cells that were not asked, because the evaluation was stopped."""
+        return sum(not cell.was_asked for cell in self.cells)
+
+    @property
+    def size_text(self) -> str:
+        """The number of rows, variants and samples."""
+        return describe_size(len(self.rows.ids), len(self.variants), self.samples)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return a DataFrame with a row for each row, variant and sample.
+
+        Its columns are ``id``, the columns of the rows, ``variant``, ``prompt``, ``model``,
+        ``options``, ``sample``, ``answer``, each score with its ``_reason`` and ``_error`` if there
+        is one, ``error``, ``finish_reason``, ``input_tokens``, ``output_tokens``, ``cost`` in US
+        dollars and ``seconds``.
+
+        Raises:
+            UsageError: If pandas is not installed.
+        """
+        check_pandas()
+        return cast("pd.DataFrame", records_frame(*cell_records(self.cells, self.rows)))
+
+    def summary(self) -> Table[VariantScore]:
+        """Return each score of each variant: n, errors, mean, 95 % interval, cost and latency.
+
+        The interval of a share is Wilson's; that of a mean is Student's t, or a bootstrap if there
+        are fewer than 30 rows or the values are skewed. With fewer than 10 rows, there is none. The
+        samples of a row are averaged first, because rows are the units, and so are the rows of a
+        cluster.
+        """
+        return Table(summarize(self._score_values, self._figures), SUMMARY_COLUMNS)
+
+    def versus(
+        self, baseline: str | None = None, score: str | None = None
+    ) -> Table[VariantDifference]:
+        """Return the difference of each variant from a baseline, on the rows that both have.
+
+        Bools are compared by the exact test of McNemar and Newcombe's paired interval; numbers,
+        several samples and clusters by a paired t-test, or a bootstrap if there are fewer than 30
+        rows or the differences are skewed. The p-values are adjusted by Holm's method for all
+        comparisons in the table. With fewer than 10 rows, there are only counts.
+
+        Args:
+            baseline: Name of the variant to which the others are compared; the first if omitted.
+            score: The only score to compare; all but labels if omitted.
+
+        Raises:
+            UsageError: If there is no such variant or score.
+        """
+        names = self.variant_names
+        chosen = names[0] if baseline is None else self._known(baseline, names, "variant")
+        if score is not None:
+            self._known(score, self.scores, "score")
+        values = [each for each in self._score_values if score in (None, each.name)]
+        rows = compare_with_baseline(values, names, chosen)
+        return Table(rows, DIFFERENCE_COLUMNS, [row.text for row in rows])
+
+    def failures(
+        self, score: str | None = None, *, limit: int | None = None
+    ) -> Table[FailedAnswer]:
+        """Return the cells that failed: an error, or a score that is False.
+
+        If the score is a number, the errors and the ten worst cells are returned.
+
+        Args:
+            score: Name of the score; all bools if omitted.
+            limit: Maximum number of cells; no limit if omitted.
+
+        Raises:
+            UsageError: If there is no such score.
+        """
+        if score is not None:
+            self._known(score, self.scores, "score")
+        values = [each for each in self._score_values if score in (None, each.name)]
+        found = failed_cells(self.cells, self.rows, values)
+        return Table(found[:limit], FAILURE_COLUMNS)
+
+    def changed(self, other: Evaluation, score: str | None = None) -> Table[ChangedScore]:
+        """Return the cells whose scores differ from those of another evaluation.
+
+        Cells are the same if ID, variant and sample are.
+
+        Args:
+            other: The earlier evaluation.
+            score: Name of the only score to compare; all if omitted.
+
+        Raises:
+            UsageError: If the other one is not an evaluation, has no cell in common with this one,
+                or there is no such score.
+        """
+        if not isinstance(other, Evaluation):
+            raise UsageError(
+                f"other must be an Evaluation, got {short_repr(other)}.",
+                hint="Load it with `gx.load_evaluation(path)`.",
+            )
+        names = self.scores if score is None else [self._known(score, self.scores, "score")]
+        return Table(changed_cells(self.cells, other.cells, names), CHANGE_COLUMNS)
+
+    def agreement(self, first: str, second: str) -> Agreement:
+        """Return how well two scores agree: the confusion table, and Cohen's kappa.
+
+        Args:
+            first: Name of a score, such as ``"judge"``, or of a column of the rows.
+            second: Name of another one, such as a column with a person's labels, or ``"vote"``, the
+                votes of the view.
+
+        Raises:
+            UsageError: If one does not exist, or no cell has both.
+        """
+        columns = list(dict.fromkeys(str(name) for row in self.rows.inputs for name in row))
+        known = [*self.scores, *columns]
+        for name in (first, second):
+            self._known(name, known, "score or column")
+        return agreement_of(first, second, self._labels(first), self._labels(second))
+
+    def vote(self, id: str | int, variant: str, value: bool | str | None, sample: int = 0) -> None:  # noqa: A002, FBT001 - a row's ID; a label
+        """Set a person's label of a cell, the score ``vote``.
+
+        Args:
+            id: The ID of the row.
+            variant: Name of the variant.
+            value: The label; ``None`` removes it.
+            sample: Number of the sample, from 0.
+
+        Raises:
+            UsageError: If there is no such cell, or the label is neither a bool nor a text.
+        """
+        self._known(variant, self.variant_names, "variant")
+        if value is not None and not isinstance(value, bool | str):
+            raise UsageError(f"a vote must be a bool or a text, got {short_repr(value)}.")
+        for cell in self.cells:
+            if (cell.id, cell.variant.name, cell.sample) == (id, variant, sample):
+                cell.scores.pop("vote", None)
+                if value is not None:
+                    cell.scores["vote"] = Score(value)
+                self._forget()
+                return
+        raise UsageError(f"there is no cell with the ID {short_repr(id)} and sample {sample}.")
+
+    def check(
+        self,
+        *,
+        at_least: Mapping[str, float] | None = None,
+        at_most: Mapping[str, float] | None = None,
+        variant: str | Sequence[str] | None = None,
+        no_worse_than: str | Path | Evaluation | None = None,
+        margin: float = 0.02,
+    ) -> None:
+        """Raise an `AssertionError` unless the scores are as required; this is the test in CI.
+
+        See also: the guide ``evaluation-in-ci``.
+
+        Args:
+            at_least: The minimum mean of each score, for example ``{"accuracy": 0.9}``.
+            at_most: The maximum mean of each score; also ``{"latency": 2}``, the median seconds of
+                an answer, and ``{"cost": 1}``, the US dollars of a variant's answers.
+            variant: The names of the variants to check; all if omitted.
+            no_worse_than: A file of `save_baseline`, or another evaluation. A score fails if the
+                95 % interval of its paired difference shows that it is worse by more than
+                ``margin``.
+            margin: The difference that is accepted, in the unit of the score.
+
+        Raises:
+            AssertionError: If a check fails, or the evaluation was stopped; with the summary and
+                the first failing rows.
+            UsageError: If an argument is invalid, or the baseline is of other rows.
+            ConfigError: If the baseline cannot be read.
+        """
+        if at_least is None and at_most is None and no_worse_than is None:
+            raise UsageError(
+                "check needs at_least, at_most or no_worse_than.",
+                hint='For example, `result.check(at_least={"accuracy": 0.9})`.',
+            )
+        names = self._chosen(variant)
+        rows = [row for row in self.summary() if row.variant in names]
+        failures = check_bounds(rows, at_least or {}, "at_least", is_minimum=True)
+        failures += check_bounds(rows, at_most or {}, "at_most", is_minimum=False)
+        if no_worse_than is not None:
+            failures += self._regressions(no_worse_than, names, margin)
+        if self.missing:
+            text = f"{self.missing:,} of {len(self.cells):,} cells were not asked."
+            failures.insert(0, Failure("", "", text))
+        if failures:
+            raise AssertionError(failure_text(self, failures))
+
+    def save_baseline(self, path: str | Path) -> Path:
+        """Write the scores for ``check(no_worse_than=path)``, and return the path.
+
+        The file holds IDs, digests of rows, and scores: no prompts and no answers. Labels, costs
+        and latencies are left out. An existing file is replaced.
+
+        Args:
+            path: The file, for example ``"evals/base.json"``.
+
+        Raises:
+            UsageError: If the evaluation was stopped, or has no score.
+            ConfigError: If the file cannot be written.
+        """
+        file = checked_path(path)
+        if self.missing:
+            raise UsageError(
+                f"{self.missing:,} of {len(self.cells):,} cells were not asked.",
+                hint="Run the evaluation again; it asks only for what is missing.",
+            )
+        baseline = self.baseline()
+        if not baseline.scores:
+            raise UsageError("there is no score to save, only labels, costs or latencies.")
+        write_baseline(baseline, file)
+        return file
+
+    def save(self, path: str | Path) -> Path:
+        """Write the evaluation to a file, and return the path; an existing file is replaced.
+
+        Args:
+            path: The file: ``.json`` for `load_evaluation`, ``.csv`` for a row for each answer, or
+                ``.md`` for the summary in Markdown.
+
+        Raises:
+            UsageError: If the file has another extension.
+            ConfigError: If the file cannot be written.
+        """
+        file = checked_path(path)
+        suffix = file.suffix.lower()
+        if suffix not in _FORMATS:
+            raise UsageError(
+                f"the file must end with .json, .csv or .md, got {short_repr(str(path))}."
+                f"{did_you_mean(suffix, _FORMATS)}",
+                hint="For example, `evaluation.json`.",
+            )
+        if suffix == ".json":
+            content = encode_evaluation(self)
+        elif suffix == ".csv":
+            records, _ = cell_records(self.cells, self.rows)
+            content = records_csv(records).encode("utf-8", "replace")
+        else:
+            content = report_markdown(self).encode("utf-8", "replace")
+        with write_errors_as_config_error(file, _FOLDER_HINT):
+            atomic_write(file, content, keep_mode=True)
+        return file
+
+    @override
+    def __repr__(self) -> str:
+        return report_text(self)
+
+    def _repr_html_(self) -> str:
+        return report_html(self)
+
+    def conclusions(self) -> list[str]:
+        """Return what the data bear, in sentences."""
+        return conclusions(self)
+
+    @cached_property
+    def _score_values(self) -> list[ScoreValues]:
+        return self._values(self.rows.clusters)
+
+    @cached_property
+    def _figures(self) -> dict[str, VariantFigures]:
+        return variant_figures(self.cells, self.variant_names)
+
+    def _forget(self) -> None:
+        """Compute the scores again, after a vote."""
+        self.__dict__.pop("_score_values", None)
+
+    def _values(self, clusters: Sequence[Any] | None) -> list[ScoreValues]:
+        return [
+            score_values(
+                name,
+                self.cells,
+                self.variant_names,
+                clusters,
+                lower_is_better=name in self.lower_is_better,
+            )
+            for name in self.scores
+        ]
+
+    def baseline(self) -> Baseline:
+        """Return what `save_baseline` writes."""
+        return make_baseline(self.rows, self._values(None))
+
+    def _labels(self, name: str) -> list[Any]:
+        if name in self.scores:
+            return [cell.scores.get(name, Score()).value for cell in self.cells]
+        return [self.rows.row(cell.position).get(name) for cell in self.cells]
+
+    def _known(self, name: str, known: Sequence[str], kind: str) -> str:
+        if name not in known:
+            raise UsageError(
+                f"there is no {kind} {short_repr(name)}.{did_you_mean(str(name), known)}",
+                hint=f"There is {', '.join(known)}." if known else "Pass `scorers=[…]`.",
+            )
+        return name
+
+    def _chosen(self, variant: str | Sequence[str] | None) -> list[str]:
+        if variant is None:
+            return self.variant_names
+        names = [variant] if isinstance(variant, str) else list(variant)
+        return [self._known(name, self.variant_names, "variant") for name in names]
+
+    def _regressions(
+        self, other: str | Path | Evaluation, names: Sequence[str], margin: float
+    ) -> list[Failure]:
+        is_number = isinstance(margin, int | float) and not isinstance(margin, bool)
+        if not is_number or not margin >= 0:
+            raise UsageError(f"margin must be a number >= 0, got {short_repr(margin)}.")
+        before = (
+            other.baseline()
+            if isinstance(other, Evaluation)
+            else read_baseline(checked_path(other))
+        )
+        before.check_rows(row_digests(self.rows))
+        return check_no_worse(before, self.baseline(), names, margin)

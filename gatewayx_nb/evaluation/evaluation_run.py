@@ -1,0 +1,309 @@
+"""`evaluate`: asks for the missing answers of a grid, and scores them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.calls import show_options
+from gatewayx_nb.concurrency import forbid_blocking_call
+from gatewayx_nb.engine_pool import pool as default_pool
+from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.evaluation.evaluate_keywords import MEANINGS, EvaluateKeywords, split_keywords
+from gatewayx_nb.evaluation.evaluation import Evaluation
+from gatewayx_nb.evaluation.grid import (
+    Axes,
+    Grid,
+    GridColumns,
+    read_models,
+    read_option_sets,
+    read_prompts,
+)
+from gatewayx_nb.evaluation.masked import without_keys
+from gatewayx_nb.evaluation.model_family import same_family
+from gatewayx_nb.evaluation.model_scorer import JudgeUsage, ModelScorer
+from gatewayx_nb.evaluation.scoring import (
+    FunctionScorer,
+    Scorer,
+    Scoring,
+    check_kinds,
+    read_scorers,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from typing_extensions import Unpack
+
+    from gatewayx_nb.batch import MapSession, RowRequest
+    from gatewayx_nb.engine_pool import EnginePool
+    from gatewayx_nb.evaluation.model_scorer import Question
+    from gatewayx_nb.replies import Reply
+
+    Outcomes = Sequence[Reply[Any] | GatewayError | None]
+
+_MAP_OPTIONS = ("concurrency", "fresh", "max_age", "max_cost", "on_error", "progress")
+"""The options that an evaluation passes to its maps."""
+
+_JOIN_INTERVAL = 0.1
+"""Seconds between two checks for Ctrl-C while asynchronous scorers run."""
+
+
+@show_options(EvaluateKeywords, MEANINGS)
+def evaluate(
+    rows: Any,  # noqa: ANN401 - a DataFrame of any library, a list or another iterable
+    prompts: object,
+    models: object = None,
+    scorers: object = (),
+    **options: Unpack[EvaluateKeywords],
+) -> Evaluation:
+    """Ask each variant about each row, and score the answers.
+
+    See also: the guides ``evaluating`` and ``evaluation-in-ci``.
+
+    A variant is a prompt, a model and a set of options. What is finished is not asked again, even
+    if the process was killed, or if a variant or a scorer is added. Stop keeps what is done.
+    Evaluations of rows with the same columns share their answers, unless they have different names.
+
+    A scorer is a function with some of the parameters ``reply``, ``text``, ``parsed``, ``row``,
+    ``expected``, ``prompt`` and ``variant``. It returns a bool, a number, a label, a dict of these,
+    ``(value, why)``, or ``None`` if it does not apply. A failed ``assert`` is False; any other
+    exception is an error, which is counted apart. `scorers` has some, `judge` and `prefer` ask a
+    model.
+
+    Raises:
+        UsageError: If an argument is invalid; nothing is sent.
+        GatewayError: If an error concerns every answer, or all answers fail.
+    """
+    forbid_blocking_call("aevaluate")
+    run = EvaluationRun(
+        options.get("pool") or default_pool(), rows, prompts, models, scorers, options
+    )
+    return run.run()
+
+
+@show_options(EvaluateKeywords, MEANINGS)
+async def aevaluate(
+    rows: Any,  # noqa: ANN401 - as above
+    prompts: object,
+    models: object = None,
+    scorers: object = (),
+    **options: Unpack[EvaluateKeywords],
+) -> Evaluation:
+    """Ask each variant about each row, and score the answers; see `evaluate`.
+
+    Asynchronous scorers run on the current event loop, the others in another thread.
+    """
+    run = EvaluationRun(
+        options.get("pool") or default_pool(), rows, prompts, models, scorers, options
+    )
+    return await run.arun()
+
+
+@dataclass(slots=True)
+class _Stage:
+    """The questions of one scorer that asks a model, and the map that asks them."""
+
+    scorer: ModelScorer
+    model: str
+    questions: list[Question]
+    session: MapSession | None
+
+
+class EvaluationRun:
+    """One run of an evaluation.
+
+    Args:
+        pool: The pool that makes the calls.
+        rows: The rows.
+        prompts: The prompts.
+        models: The models.
+        scorers: The scorers.
+        options: The options of the evaluation, and those of all calls.
+
+    Raises:
+        UsageError: If an argument is invalid; nothing is sent.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the arguments of `evaluate`
+        self,
+        pool: EnginePool,
+        rows: object,
+        prompts: object,
+        models: object,
+        scorers: object,
+        options: EvaluateKeywords,
+    ) -> None:
+        own, calls = split_keywords(options)
+        self._pool, self._own, self._calls = pool, own, calls
+        self.scorers: list[Scorer] = read_scorers(scorers)
+        axes = Axes(
+            read_prompts(prompts),
+            read_models(models, pool.default_model),
+            read_option_sets(own["options"]),
+        )
+        self._grid = grid = Grid(
+            rows,
+            GridColumns(own["expected"], own["id"], own["cluster"]),
+            axes,
+            samples=own["samples"],
+            system=calls.pop("system", None),
+            blank=own["missing"] == "blank",
+        )
+        self.rows = grid.rows
+        self.cells, self._requests = grid.cells()
+        self._scoring = Scoring(self.scorers, grid.rows)
+        self._judges: list[JudgeUsage] = []
+        self._notes: list[str] = []
+        self._mask: Callable[[str], str] = str
+        self._is_stopped = False
+
+    def run(self) -> Evaluation:
+        """Ask for the missing answers, and score them."""
+        session = self._answers()
+        self._set_answers(session.collect("replies"))
+        self._scoring.run(self.cells)
+        if self._scoring.has_async and not self._scoring.is_stopped:
+            self._run_async_scorers()
+        for stage in self._stages():
+            replies = stage.session.collect("replies") if stage.session else []
+            self._finish_stage(stage, replies)
+        return self._result()
+
+    async def arun(self) -> Evaluation:
+        """Ask for the missing answers, and score them; see `run`."""
+        self._set_answers(await self._answers().acollect("replies"))
+        await asyncio.to_thread(self._scoring.run, self.cells)
+        await self._scoring.arun(self.cells)
+        for stage in self._stages():
+            replies = await stage.session.acollect("replies") if stage.session else []
+            self._finish_stage(stage, replies)
+        return self._result()
+
+    def _answers(self) -> MapSession:
+        session = self._plan(self._requests, "", self._own["schema"], self._calls)
+        self._mask = session.plan.redact
+        return session
+
+    def _plan(
+        self,
+        requests: Sequence[RowRequest | GatewayError],
+        scorer: str,
+        schema: object,
+        calls: dict[str, Any],
+    ) -> MapSession:
+        """Return the map of the answers, or of those to the questions of a scorer."""
+        own = {name: self._own[name] for name in _MAP_OPTIONS if self._own[name] is not None}
+        columns = ", ".join(sorted(self._grid.column_names))
+        name = self._own["name"] or "evaluation"
+        # Answers are shared within a job, which this text and the options of all calls identify.
+        definition = f"evaluation {self._own['name'] or ''} [{columns}] {scorer}"
+        own["name"] = f"{name}: {scorer}" if scorer else name
+        return self._pool.plan_requests(requests, definition, schema=schema, **own, **calls)
+
+    def _set_answers(self, outcomes: Outcomes) -> None:
+        for cell, outcome in zip(self.cells, outcomes, strict=True):
+            cell.set_outcome(outcome)
+        self._is_stopped = any(not cell.was_asked for cell in self.cells)
+
+    def _run_async_scorers(self) -> None:
+        """Run the asynchronous scorers on an event loop in another thread."""
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(self._scoring.arun(self.cells))
+        thread = threading.Thread(target=_run_loop, args=(loop, task), daemon=True)
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(_JOIN_INTERVAL)
+        except KeyboardInterrupt:
+            self._scoring.is_stopped = True
+            loop.call_soon_threadsafe(task.cancel)
+            thread.join(1)
+            return
+        task.result()
+
+    def _stages(self) -> Iterator[_Stage]:
+        """Yield the questions of each scorer that asks a model, unless Ctrl-C has stopped."""
+        for scorer in self.scorers:
+            if isinstance(scorer, ModelScorer):
+                if self._is_stopped or self._scoring.is_stopped:
+                    return
+                yield self._stage(scorer)
+
+    def _stage(self, scorer: ModelScorer) -> _Stage:
+        model = scorer.model or self._pool.default_model()
+        questions = scorer.questions(self.cells, self.rows, self._grid.variants[0].name)
+        requests = [_of_model(each.request, model) for each in questions]
+        if not any(not isinstance(each, GatewayError) for each in requests):
+            return _Stage(scorer, model, questions, None)
+        session = self._plan(requests, scorer.name, scorer.schema, {})
+        return _Stage(scorer, model, questions, session)
+
+    def _finish_stage(self, stage: _Stage, replies: Outcomes) -> None:
+        questions, scorer = stage.questions, stage.scorer
+        outcomes: Outcomes = replies or [
+            each.request if isinstance(each.request, GatewayError) else None for each in questions
+        ]
+        scores = scorer.scores(list(zip(questions, outcomes, strict=True)))
+        for cell in self.cells:
+            if id(cell) in scores:
+                cell.scores[scorer.name] = scores[id(cell)]
+        answered = [each for each in outcomes if each and not isinstance(each, GatewayError)]
+        costs = [float(each.cost) for each in answered if each.cost is not None]
+        self._judges.append(
+            JudgeUsage(scorer.name, stage.model, len(answered), math.fsum(costs) if costs else None)
+        )
+        missing = sum(each is None for each in outcomes)
+        if missing:
+            self._is_stopped = True
+            self._notes.append(
+                f"{scorer.name}: {missing:,} of {len(questions):,} questions were not asked."
+            )
+
+    def _result(self) -> Evaluation:
+        self._scoring.finish(self.cells)
+        check_kinds(self.cells)
+        if self._scoring.is_stopped:
+            self._notes.append("Scoring was stopped: some answers have no score.")
+        cells, rows, variants = without_keys(self.cells, self.rows, self._grid.variants, self._mask)
+        lower = {
+            each.name
+            for each in self.scorers
+            if isinstance(each, FunctionScorer) and each.lower_is_better
+        }
+        return Evaluation(
+            cells,
+            rows,
+            variants,
+            name=self._mask(self._own["name"] or ""),
+            lower_is_better=lower | set(self._own["lower_is_better"]),
+            judges=self._judges,
+            notes=map(self._mask, [*self._notes, *self._family_notes()]),
+        )
+
+    def _family_notes(self) -> Iterator[str]:
+        models = list(dict.fromkeys(variant.model for variant in self._grid.variants))
+        for judge in self._judges:
+            own = same_family(judge.model, models)
+            if own:
+                yield (
+                    f"{judge.score} asks {judge.model}, which is of the family of {', '.join(own)}:"
+                    " models tend to prefer the answers of their own family."
+                )
+
+
+def _of_model(request: RowRequest | GatewayError, model: str) -> RowRequest | GatewayError:
+    """Return a request with the model of a scorer, unless the request names one."""
+    if isinstance(request, GatewayError) or request.options.get("model"):
+        return request
+    return replace(request, options={**request.options, "model": model})
+
+
+def _run_loop(loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+    try:
+        loop.run_until_complete(asyncio.wait([task]))
+    finally:
+        loop.close()

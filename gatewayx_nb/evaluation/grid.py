@@ -1,0 +1,323 @@
+"""The grid of an evaluation: its rows, its variants, and the request for each cell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from gatewayx_nb.batch import Row, RowPrompt, RowRequest, read_rows
+from gatewayx_nb.calls import check_options, prompt_text
+from gatewayx_nb.errors import GatewayError, UsageError, did_you_mean
+from gatewayx_nb.evaluation.grid_cell import EvaluatedRows, GridCell, Variant
+from gatewayx_nb.prompts import RowTemplate, is_missing
+from gatewayx_nb.text import counted, short_repr
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatewayx_nb.batch import Rows
+    from gatewayx_nb.calls import CallOptions
+
+_VARIED = ("system", "temperature", "top_p", "max_tokens", "stop", "seed", "effort", "params")
+"""Options that may differ between variants."""
+
+_INPUT = "input"
+_ONLY = "prompt"
+"""Name of a prompt that has no name."""
+
+Prompt = str | RowTemplate | Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class GridColumns:
+    """The names of the columns with a meaning; ``None`` for those that do not exist.
+
+    Attributes:
+        expected: The expected answers.
+        id: The IDs of the rows.
+        cluster: What several rows share, such as a document.
+    """
+
+    expected: str | None = None
+    id: str | None = None
+    cluster: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """What the variants are made of, with a name for each prompt and each set of options."""
+
+    prompts: Mapping[str, Prompt]
+    models: Sequence[str]
+    options: Mapping[str, CallOptions]
+
+    def variants(self) -> list[Variant]:
+        """Return every combination; its name consists of the parts that differ.
+
+        Raises:
+            UsageError: If two combinations have the same name.
+        """
+        variants = [
+            Variant(self._name(prompt, model, options), prompt, model, options)
+            for prompt in self.prompts
+            for model in self.models
+            for options in self.options
+        ]
+        names = [variant.name for variant in variants]
+        if len(set(names)) < len(names):
+            raise UsageError(
+                "two variants have the same name.", hint="Give prompts and options other names."
+            )
+        return variants
+
+    def _name(self, prompt: str, model: str, options: str) -> str:
+        parts = [
+            prompt if len(self.prompts) > 1 else "",
+            model if len(self.models) > 1 else "",
+            options if len(self.options) > 1 else "",
+        ]
+        only = model if prompt == _ONLY else prompt
+        return ", ".join(filter(None, parts)) or only
+
+
+class Grid:
+    """The rows, the variants, and the request of each cell.
+
+    Args:
+        rows: The rows of the caller.
+        columns: The columns with a meaning.
+        axes: What the variants are made of.
+        samples: Number of answers of each variant to each row.
+        system: The system prompt of all variants: a text, a template or a function of the row.
+        blank: Whether a missing value in a row becomes an empty text; otherwise, its cells fail.
+
+    Raises:
+        UsageError: If the rows, a column or a prompt is invalid.
+    """
+
+    def __init__(  # noqa: PLR0913 - what a grid consists of
+        self,
+        rows: object,
+        columns: GridColumns,
+        axes: Axes,
+        *,
+        samples: int = 1,
+        system: object = None,
+        blank: bool = False,
+    ) -> None:
+        self._source = source = _in_memory(rows)
+        self._given = list(source.read())
+        self._axes, self.samples, self._system, self._blank = axes, samples, system, blank
+        self.rows = _evaluated_rows(self._given, source, columns)
+        self.variants = axes.variants()
+
+    @property
+    def column_names(self) -> list[str]:
+        """The names of the columns of the rows."""
+        names = dict.fromkeys(name for row in self.rows.inputs for name in row)
+        return [str(name) for name in names]
+
+    def cells(self) -> tuple[list[GridCell], list[RowRequest | GatewayError]]:
+        """Return the cells, row by row, and the request of each; an error if there is none."""
+        prompts = {
+            name: RowPrompt(prompt, self._system, self._source, blank=self._blank)
+            for name, prompt in self._axes.prompts.items()
+        }
+        cells: list[GridCell] = []
+        requests: list[RowRequest | GatewayError] = []
+        for position, given in enumerate(self._given):
+            rendered = {name: _rendered(prompt, given) for name, prompt in prompts.items()}
+            for variant in self.variants:
+                request = rendered[variant.prompt]
+                for sample in range(self.samples):
+                    requests.append(self._request(request, variant, sample))
+                    text = "" if isinstance(request, GatewayError) else prompt_text(request.prompt)
+                    cell = GridCell(position, self.rows.ids[position], variant, sample, text)
+                    cells.append(cell)
+        return cells, requests
+
+    def _request(
+        self, request: RowRequest | GatewayError, variant: Variant, sample: int
+    ) -> RowRequest | GatewayError:
+        if isinstance(request, GatewayError):
+            return request
+        options = {**request.options, **self._axes.options[variant.options], "model": variant.model}
+        return RowRequest(request.prompt, cast("CallOptions", options), sample)
+
+
+def read_prompts(prompts: object) -> dict[str, Prompt]:
+    """Return the prompts by name.
+
+    Raises:
+        UsageError: If there is no prompt, or a name is invalid.
+    """
+    if not isinstance(prompts, Mapping):
+        if isinstance(prompts, list | tuple | set):
+            raise UsageError(
+                f"prompts must be a template, a function of the row, or a dict, got"
+                f" {short_repr(prompts)}.",
+                hint='Give each a name: `{"short": "…", "long": "…"}`.',
+            )
+        return {_ONLY: cast("Prompt", prompts)}
+    _check_names(prompts, "prompts", 'For example, `{"short": "{{text}}? One word."}`.')
+    return dict(prompts)
+
+
+def read_models(models: object, default: Callable[[], str]) -> list[str]:
+    """Return the references of the models.
+
+    Args:
+        models: A reference, several, or ``None`` for the default model.
+        default: Returns the default model.
+
+    Raises:
+        UsageError: If a model is not a reference, or is there twice.
+    """
+    if models is None:
+        return [default()]
+    listed: Iterable[Any]
+    listed = [models] if isinstance(models, str) or not isinstance(models, Iterable) else models
+    references = [cast("str", check_options({"model": each})["model"]) for each in listed if each]
+    if not references:
+        raise UsageError("models is empty.", hint='For example, `["grok", "local"]`.')
+    for reference in references:
+        if references.count(reference) > 1:
+            raise UsageError(
+                f"the model {reference!r} is there twice.",
+                hint="For several answers of a model to each row, use `samples=2`.",
+            )
+    return references
+
+
+def read_option_sets(options: object) -> dict[str, CallOptions]:
+    """Return the sets of options by name; one that is empty if there are none.
+
+    Raises:
+        UsageError: If a name or an option is invalid.
+    """
+    if options is None:
+        return {"": {}}
+    hint = 'For example, `options={"cold": {"temperature": 0}, "warm": {"temperature": 1}}`.'
+    if not isinstance(options, Mapping):
+        raise UsageError(f"options must be a dict, got {short_repr(options)}.", hint=hint)
+    _check_names(options, "options", hint)
+    sets: dict[str, CallOptions] = {}
+    for name, values in options.items():
+        if not isinstance(values, Mapping):
+            raise UsageError(f"options[{name!r}] must be a dict of options.", hint=hint)
+        for option in values:
+            if option not in _VARIED:
+                raise UsageError(
+                    f"options[{name!r}] has the key {short_repr(option)}, which cannot differ"
+                    f" between variants.{did_you_mean(str(option), _VARIED)}",
+                    hint=f"The keys are {', '.join(_VARIED)}.",
+                )
+        sets[name] = check_options(cast("CallOptions", dict(values)))
+    return sets
+
+
+def _check_names(values: Mapping[Any, object], parameter: str, hint: str) -> None:
+    if not values:
+        raise UsageError(f"{parameter} is empty.", hint=hint)
+    for name in values:
+        if not isinstance(name, str) or not name.strip():
+            raise UsageError(
+                f"the names in {parameter} must be texts that are not empty, got"
+                f" {short_repr(name)}.",
+                hint=hint,
+            )
+
+
+def _in_memory(rows: object) -> Rows:
+    source = read_rows(rows)
+    if source.library == "dask":
+        raise UsageError("rows must be in memory.", hint="Pass `rows.compute()`.")
+    if source.kind == "iterator":
+        source = read_rows(list(source.source))
+    if not source.count:
+        raise UsageError("there are no rows to evaluate.")
+    return source
+
+
+def _evaluated_rows(given: Sequence[Any], source: Rows, columns: GridColumns) -> EvaluatedRows:
+    name = source.columns[0] if source.kind == "series" and source.columns else None
+    values = tuple(_as_row(row, name) for row in given)
+    return EvaluatedRows(
+        values,
+        ids=_ids(_column(values, columns.id, "id")) if columns.id else tuple(range(len(values))),
+        expected=_column(values, columns.expected, "expected") if columns.expected else None,
+        clusters=_clusters(values, columns.cluster) if columns.cluster else None,
+    )
+
+
+def _as_row(row: object, name: object) -> Row:
+    if isinstance(row, Mapping):
+        return Row(row)
+    return Row({_INPUT: row, name: row} if isinstance(name, str) else {_INPUT: row})
+
+
+def _column(values: Sequence[Row], name: str, parameter: str) -> tuple[Any, ...]:
+    """Return the values of a column; a row without it has ``None``.
+
+    Raises:
+        UsageError: If no row has the column.
+    """
+    if not isinstance(name, str):
+        raise UsageError(f"{parameter} must be the name of a column, got {short_repr(name)}.")
+    names = dict.fromkeys(column for row in values for column in row)
+    if name not in names:
+        known = [str(column) for column in names]
+        raise UsageError(
+            f"{parameter} names the column {name!r}, which the rows do not have."
+            f"{did_you_mean(name, known)}",
+            hint=f"The columns are {', '.join(known[:10])}.",
+        )
+    return tuple(row.get(name) for row in values)
+
+
+def _ids(values: Sequence[Any]) -> tuple[str | int, ...]:
+    seen: dict[str | int, int] = {}
+    for position, value in enumerate(values):
+        if is_missing(value) or value == "":
+            raise UsageError(
+                f"row {position} has no ID.", hint="Fill the column, or omit `id` to use positions."
+            )
+        is_plain = isinstance(value, str) or (isinstance(value, int) and value is not True)
+        identity = value if is_plain else str(value)
+        if identity in seen:
+            raise UsageError(
+                f"rows {seen[identity]} and {position} have the same ID, {short_repr(value)}.",
+                hint="IDs must be unique; for several answers to each row, use `samples=2`.",
+            )
+        seen[identity] = position
+    return tuple(seen)
+
+
+def _clusters(values: Sequence[Row], name: str) -> tuple[Any, ...]:
+    clusters = _column(values, name, "cluster")
+    for position, value in enumerate(clusters):
+        if is_missing(value) or not isinstance(value, Hashable):
+            raise UsageError(
+                f"row {position} has no cluster: {short_repr(value)} in the column {name!r}."
+            )
+    return clusters
+
+
+def _rendered(prompt: RowPrompt, row: Any) -> RowRequest | GatewayError:  # noqa: ANN401
+    try:
+        request = prompt.request(row)
+    except GatewayError as error:
+        return error
+    if "model" in request.options:
+        raise UsageError(
+            "the prompt function returned a model, but the models are part of the grid.",
+            hint="Pass the models as `models=[…]`.",
+        )
+    return request
+
+
+def describe_size(rows: int, variants: int, samples: int) -> str:
+    """Return the size of a grid as text, such as ``"30 rows, 2 variants"``."""
+    parts = [counted(rows, "row"), counted(variants, "variant")]
+    return ", ".join([*parts, *([counted(samples, "sample") + " each"] if samples > 1 else [])])

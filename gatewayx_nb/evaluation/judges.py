@@ -1,0 +1,364 @@
+"""Scorers that ask a model: `judge` about one answer, `prefer` about two."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from gatewayx_nb.arguments import with_one_line_errors
+from gatewayx_nb.errors import GatewayError, UsageError
+from gatewayx_nb.evaluation.grid_cell import Score
+from gatewayx_nb.evaluation.judge_prompt import EXPECTED, JudgePrompt
+from gatewayx_nb.evaluation.model_scorer import ModelScorer, Question
+from gatewayx_nb.prompts import is_missing
+from gatewayx_nb.text import short_repr, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from gatewayx_nb.evaluation.grid_cell import EvaluatedRows, GridCell, ScoreValue
+    from gatewayx_nb.replies import Reply
+
+Labels = Sequence[str] | Mapping[str, bool | float]
+"""The verdicts of a judge, or the score for each."""
+
+_JUDGE_TASK = """\
+You judge the answer that a language model gave to a prompt. You are asked one question about it."""
+
+_PREFER_TASK = """\
+You compare two answers that language models gave to the same task. You are asked one question \
+about them. The verdict is "first" if it favours the first answer, "second" if it favours the \
+second, and "tie" if it favours neither. The order of the answers, their length and the names of \
+their tags must not influence your verdict."""
+
+_POINTS = {"won": 1.0, "tied": 0.5, "lost": 0.0}
+
+_REASON = 2_000
+"""Maximum number of characters of a reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """What a judge answered.
+
+    Attributes:
+        label: The verdict, one of the labels.
+        reason: Why, in the judge's words.
+    """
+
+    label: str
+    reason: str
+
+
+class _VerdictScorer(ModelScorer):
+    """A scorer that asks a model for a reason and then a verdict."""
+
+    def __init__(
+        self, question: str, model: str | None, name: str, *, task: str, labels: tuple[str, ...]
+    ) -> None:
+        _check_text("question", question, 'For example, "Is the answer polite?".')
+        _check_text("name", name, 'For example, "polite".')
+        if model is not None:
+            _check_text("model", model, 'For example, "grok" or "anthropic:claude-sonnet-4-5".')
+        self.question, self.model, self.name, self.labels = question, model, name, labels
+        self._prompt = JudgePrompt(
+            task=task, question=question, verdicts=labels, model=model, name=name
+        )
+
+    @property
+    @override
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of the model's answer, in which the reason precedes the verdict."""
+        return {
+            "type": "object",
+            "properties": {
+                "reason": {"type": "string"},
+                "verdict": {"type": "string", "enum": list(self.labels)},
+            },
+            "required": ["reason", "verdict"],
+            "additionalProperties": False,
+        }
+
+    @override
+    def __repr__(self) -> str:
+        model = "" if self.model is None else f", model={self.model!r}"
+        return f"{type(self).__name__}({shorten(self.question, 60)!r}{model}, name={self.name!r})"
+
+    def _question(
+        self,
+        cell: GridCell,
+        rows: EvaluatedRows,
+        texts: Mapping[str, str],
+        *,
+        is_swapped: bool = False,
+    ) -> Iterator[Question]:
+        """Yield the question about a cell, unless it names an expected answer that is missing."""
+        row: dict[Any, Any] = rows.row(cell.position)
+        if rows.expected is not None:
+            row[EXPECTED] = rows.expected_at(cell.position)
+        if self._prompt.names_expected and EXPECTED in row and is_missing(row[EXPECTED]):
+            return
+        try:
+            yield Question(cell, self._prompt.request(row, texts), is_swapped)
+        except GatewayError as error:
+            yield Question(cell, error, is_swapped)
+
+    def _verdict(self, outcome: Reply[Any] | GatewayError) -> _Verdict | Score:
+        """Return the verdict in an answer, or a score that says why there is none."""
+        if isinstance(outcome, GatewayError):
+            return Score(error=f"{type(outcome).__name__}: {outcome.message}")
+        answer = outcome.parsed
+        if not isinstance(answer, Mapping):
+            came = short_repr(outcome.text if answer is None else answer)
+            return Score(error=f"the judge must answer with a JSON object, got {came}.")
+        verdict, reason = answer.get("verdict"), answer.get("reason")
+        # A label such as "1" or "true" may come as a number or a bool.
+        text = str(verdict) if isinstance(verdict, str | int) else ""
+        for label in self.labels:
+            if label.strip().casefold() == text.strip().casefold():
+                why = shorten(reason, _REASON) if isinstance(reason, str) else ""
+                return _Verdict(label, why)
+        listed = ", ".join(map(repr, self.labels))
+        came = short_repr(verdict) if "verdict" in answer else f"none in {short_repr(answer)}"
+        return Score(error=f"the verdict must be one of {listed}, got {came}.")
+
+
+class Judge(_VerdictScorer):
+    """A scorer that asks a model one question about each answer; `judge` returns one.
+
+    Attributes:
+        question: The template of the question.
+        labels: The verdicts.
+        values: The score for each verdict.
+    """
+
+    def __init__(
+        self, question: str, model: str | None = None, *, labels: Labels, name: str
+    ) -> None:
+        self.values = _read_labels(labels)
+        super().__init__(question, model, name, task=_JUDGE_TASK, labels=tuple(self.values))
+
+    @override
+    def questions(
+        self, cells: Sequence[GridCell], rows: EvaluatedRows, baseline: str
+    ) -> list[Question]:
+        """Return a question about each answer; see `ModelScorer.questions`."""
+        return [
+            question
+            for cell in cells
+            if cell.has_answer
+            for question in self._question(
+                cell, rows, {"prompt": cell.prompt, "answer": cell.answer}
+            )
+        ]
+
+    @override
+    def scores(
+        self, answered: Sequence[tuple[Question, Reply[Any] | GatewayError | None]]
+    ) -> dict[int, Score]:
+        """Return the score of each cell about which the judge was asked."""
+        scores = {}
+        for question, outcome in answered:
+            if outcome is not None:
+                verdict = self._verdict(outcome)
+                if isinstance(verdict, _Verdict):
+                    verdict = Score(self.values[verdict.label], verdict.reason)
+                scores[id(question.cell)] = verdict
+        return scores
+
+
+class Preference(_VerdictScorer):
+    """A scorer that asks a model which of two answers is better; `prefer` returns one.
+
+    Attributes:
+        question: The template of the question.
+    """
+
+    def __init__(self, question: str, model: str | None = None, *, name: str) -> None:
+        super().__init__(
+            question, model, name, task=_PREFER_TASK, labels=("first", "second", "tie")
+        )
+
+    @override
+    def questions(
+        self, cells: Sequence[GridCell], rows: EvaluatedRows, baseline: str
+    ) -> list[Question]:
+        """Return two questions about each answer that has one of the baseline beside it."""
+        answered = [cell for cell in cells if cell.has_answer]
+        bases = {
+            (cell.position, cell.sample): cell for cell in answered if cell.variant.name == baseline
+        }
+        return [
+            question
+            for cell in answered
+            if cell.variant.name != baseline
+            and (base := bases.get((cell.position, cell.sample))) is not None
+            for is_swapped, pair in ((False, (base, cell)), (True, (cell, base)))
+            for question in self._question(cell, rows, _both(*pair), is_swapped=is_swapped)
+        ]
+
+    @override
+    def scores(
+        self, answered: Sequence[tuple[Question, Reply[Any] | GatewayError | None]]
+    ) -> dict[int, Score]:
+        """Return 1.0 for an answer that won in both orders, 0.0 if it lost, otherwise 0.5."""
+        orders: dict[int, dict[bool, Reply[Any] | GatewayError | None]] = {}
+        for question, outcome in answered:
+            orders.setdefault(id(question.cell), {})[question.is_swapped] = outcome
+        scores = {key: self._score(outcomes) for key, outcomes in orders.items()}
+        return {key: score for key, score in scores.items() if score is not None}
+
+    def _score(self, orders: Mapping[bool, Reply[Any] | GatewayError | None]) -> Score | None:
+        """Return the score for the answers in both orders; ``None`` if one was not asked for."""
+        verdicts: dict[str, _Verdict | Score] = {}
+        for place in ("second", "first"):
+            if (outcome := orders.get(place == "first")) is None:
+                return None
+            verdicts[place] = self._verdict(outcome)
+        results: list[str] = []
+        reasons: list[str] = []
+        for place, verdict in verdicts.items():
+            if isinstance(verdict, Score):
+                return verdict
+            is_favoured = verdict.label == place
+            results.append("tied" if verdict.label == "tie" else "won" if is_favoured else "lost")
+            end = "" if verdict.reason.endswith((".", "!", "?", "…")) else "."
+            reasons.append(f"As the {place}: {verdict.reason or 'no reason'}{end}")
+        if results[0] == results[1]:
+            start = f"It {results[0]} in both orders."
+            return Score(_POINTS[results[0]], " ".join([start, *reasons]))
+        start = f"The verdicts differ: it {results[0]} as the second and {results[1]} as the first."
+        return Score(_POINTS["tied"], " ".join([start, *reasons]))
+
+
+@with_one_line_errors
+def judge(
+    question: str,
+    model: str | None = None,
+    *,
+    labels: Labels = ("yes", "no"),
+    name: str = "judge",
+) -> Judge:
+    """Return a scorer for ``gx.evaluate`` that asks a model one question about each answer.
+
+    The judge reads the prompt, the answer and the question, and replies with a reason and then a
+    verdict. The score is the verdict, with the reason. A call that fails, and a reply without a
+    valid verdict, are errors of the score, and never count as 0.
+
+    The prompt and the answer are marked as data, so that an answer cannot end them and continue
+    with instructions to the judge. A model may follow such instructions nevertheless: compare its
+    verdicts with your own before you rely on them.
+
+    >>> judge("Is the answer faithful to {{row.source}}?", model="grok")
+    Judge('Is the answer faithful to {{row.source}}?', model='grok', name='judge')
+    >>> grade = judge("How complete is it?", labels={"not": 0, "partly": 0.5, "fully": 1})
+    >>> grade.values["partly"]
+    0.5
+
+    Args:
+        question: A template that is filled in with the row: ``{{source}}``, ``{{row.source}}`` or
+            ``{{row["Subject Line"]}}`` is the value of a column, ``{{expected}}`` the expected
+            answer. A row without an expected answer is not judged by a question that contains it.
+        model: Reference of the model that judges; the default model if omitted.
+        labels: The verdicts of which the model chooses one. For ``yes`` and ``no``, the score is a
+            bool; for other texts, it is the text. A dict gives the score of each, all of them bools
+            or all of them numbers.
+        name: Name of the score.
+
+    Raises:
+        UsageError: If an argument is invalid.
+    """
+    return Judge(question, model, labels=labels, name=name)
+
+
+@with_one_line_errors
+def prefer(
+    question: str = "Which answer is better?",
+    model: str | None = None,
+    *,
+    name: str = "prefer",
+) -> Preference:
+    """Return a scorer for ``gx.evaluate`` that compares the answers of two variants.
+
+    For each row and sample, the answer of each variant is compared with that of the first variant,
+    which has no score itself. The judge is asked twice, because models favour the answer that they
+    read first or last: once in each order. The score is 1.0 if the variant's answer won in both
+    orders, 0.0 if it lost in both, and 0.5 if both verdicts are a tie or they differ. The mean of
+    the scores is the rate at which the variant wins.
+
+    >>> prefer(model="grok")
+    Preference('Which answer is better?', model='grok', name='prefer')
+
+    Args:
+        question: A template that is filled in with the row, as for `judge`.
+        model: Reference of the model that judges; the default model if omitted.
+        name: Name of the score.
+
+    Raises:
+        UsageError: If an argument is invalid.
+    """
+    return Preference(question, model, name=name)
+
+
+def _both(first: GridCell, second: GridCell) -> dict[str, str]:
+    """Return the texts of two cells by tag, with one prompt if it is the same for both."""
+    if first.prompt == second.prompt:
+        prompts = {"prompt": first.prompt}
+        return {**prompts, "first-answer": first.answer, "second-answer": second.answer}
+    return {
+        "first-prompt": first.prompt,
+        "first-answer": first.answer,
+        "second-prompt": second.prompt,
+        "second-answer": second.answer,
+    }
+
+
+def _read_labels(labels: object) -> dict[str, ScoreValue]:
+    """Return the score for each label.
+
+    Raises:
+        UsageError: If the labels are not two or more different texts, or their scores are neither
+            all bools nor all finite numbers.
+    """
+    is_list = isinstance(labels, Sequence) and not isinstance(labels, str | bytes)
+    if not is_list and not isinstance(labels, Mapping):
+        raise _label_error("a list of texts or a dict", labels)
+    texts = list(labels)  # type: ignore[call-overload]  # checked above
+    if not all(isinstance(text, str) and text.strip() for text in texts):
+        raise _label_error("non-empty texts", labels)
+    folded = {text.strip().casefold() for text in texts}
+    if len(texts) < 2 or len(folded) < len(texts):  # noqa: PLR2004 - a choice
+        raise _label_error("at least two texts that differ in more than case", labels)
+    if isinstance(labels, Mapping):
+        return _checked_values(labels)
+    if folded == {"yes", "no"}:
+        return {text: text.strip().casefold() == "yes" for text in texts}
+    return {text: text for text in texts}
+
+
+def _checked_values(labels: Mapping[str, Any]) -> dict[str, ScoreValue]:
+    values = labels.values()
+    are_bools = all(isinstance(value, bool) for value in values)
+    are_numbers = all(
+        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        for value in values
+    )
+    if not are_bools and not are_numbers:
+        raise _label_error("texts with bools or with finite numbers", labels)
+    return dict(labels)
+
+
+def _label_error(expected: str, labels: object) -> UsageError:
+    return UsageError(
+        f"labels must be {expected}, got {short_repr(labels)}.",
+        hint='For example, `labels=["good", "bad"]` or `labels={"good": 1, "bad": 0}`.',
+    )
+
+
+def _check_text(name: str, value: object, advice: str) -> None:
+    if not isinstance(value, str) or not value.strip():
+        raise UsageError(f"{name} must be a non-empty str, got {short_repr(value)}.", hint=advice)

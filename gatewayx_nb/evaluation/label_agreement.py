@@ -1,0 +1,134 @@
+"""How well two raters agree, such as a judge and a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
+
+from gatewayx_nb.calls import Table, text_columns
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.evaluation.agreement import cohen_kappa
+from gatewayx_nb.prompts import is_missing
+from gatewayx_nb.text import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gatewayx_nb.evaluation.intervals import Interval
+
+_MOST_LABELS = 50
+_YES = {"yes", "true", "1", "1.0", "pass", "y"}
+_NO = {"no", "false", "0", "0.0", "fail", "n"}
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How well two raters agree.
+
+    Attributes:
+        first: Name of the first rater, in the rows of the table.
+        second: Name of the second rater, in the columns of the table.
+        labels: The labels, in the order of the rows and columns.
+        counts: The number of cells with each pair of labels.
+        n: Number of cells that both have rated.
+        observed: The share of cells on which they agree.
+        kappa: Cohen's kappa, the agreement beyond chance; ``None`` if both gave a single label.
+        interval: The 95 % interval of kappa; ``None`` if it is not defined.
+    """
+
+    first: str
+    second: str
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+    n: int
+    observed: float
+    kappa: float | None
+    interval: Interval | None
+
+    def table(self) -> Table[Sequence[str]]:
+        """Return the confusion table."""
+        heading = f"{self.first} \\ {self.second}"
+        rows = [
+            [label, *map(str, counts)]
+            for label, counts in zip(self.labels, self.counts, strict=True)
+        ]
+        return Table(rows, text_columns(heading, *self.labels), [self.text])
+
+    @property
+    def text(self) -> str:
+        """The result in a sentence."""
+        agreed = sum(self.counts[index][index] for index in range(len(self.labels)))
+        start = f"{self.first} and {self.second} agree on {agreed:,} of {counted(self.n, 'cell')}"
+        if self.kappa is None:
+            return f"{start}; kappa is not defined, because there is only one label."
+        if self.interval is None:
+            return f"{start}; kappa is {self.kappa:.2f}."
+        low, high = (round(end, 2) + 0.0 for end in (self.interval.low, self.interval.high))
+        return f"{start}; kappa is {self.kappa:.2f} (95 % interval {low:.2f} to {high:.2f})."
+
+    @override
+    def __repr__(self) -> str:
+        return repr(self.table())
+
+    def _repr_html_(self) -> str:
+        return self.table()._repr_html_()
+
+
+def agreement_of(
+    first: str,
+    second: str,
+    first_values: Iterable[Any],
+    second_values: Iterable[Any],
+) -> Agreement:
+    """Return the agreement of two raters on the cells that both have rated.
+
+    If one of them gives bools, ``yes``, ``no``, ``true``, ``false``, ``pass``, ``fail``, 1 and 0 of
+    the other one count as bools.
+
+    Args:
+        first: Name of the first rater.
+        second: Name of the second rater.
+        first_values: The labels of the first rater; missing ones are left out.
+        second_values: Those of the second rater.
+
+    Raises:
+        UsageError: If no cell has both labels, or there are more than 50 labels.
+    """
+    pairs = [
+        (a, b)
+        for a, b in zip(first_values, second_values, strict=True)
+        if not (is_missing(a) or is_missing(b))
+    ]
+    if not pairs:
+        raise UsageError(
+            f"no cell has both {first!r} and {second!r}.",
+            hint="Rate some cells with both; a missing label is left out.",
+        )
+    has_bools = any(isinstance(value, bool) for pair in pairs for value in pair)
+    found = Counter((_label(a, has_bools), _label(b, has_bools)) for a, b in pairs)
+    labels = tuple(sorted({label for pair in found for label in pair}))
+    if len(labels) > _MOST_LABELS:
+        raise UsageError(
+            f"{first!r} and {second!r} have {len(labels)} different values, too many for labels.",
+            hint="Compare bools or labels, not numbers or texts.",
+        )
+    counts = tuple(tuple(found[row, column] for column in labels) for row in labels)
+    kappa = cohen_kappa(counts)
+    agreed = sum(found[label, label] for label in labels)
+    return Agreement(
+        *(first, second, labels, counts, len(pairs), agreed / len(pairs)),
+        kappa.value,
+        kappa.interval,
+    )
+
+
+def _label(value: object, has_bools: bool) -> str:  # noqa: FBT001 - whether the other rater has
+    item = getattr(value, "item", None)  # a NumPy scalar
+    value = item() if callable(item) else value
+    if isinstance(value, bool) or not has_bools:
+        return str(value)
+    text = str(value).strip().lower()
+    return "True" if text in _YES else "False" if text in _NO else str(value)

@@ -1,0 +1,249 @@
+"""The rows of a table of cells, and the files that an evaluation is written to."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from gatewayx_nb.errors import ConfigError, UsageError
+from gatewayx_nb.evaluation.grid_cell import EvaluatedRows, GridCell, Score, Variant
+from gatewayx_nb.evaluation.model_scorer import JudgeUsage
+from gatewayx_nb.evaluation.score_values import score_names
+from gatewayx_nb.files import absolute_path
+from gatewayx_nb.text import short_repr
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from gatewayx_nb.evaluation.evaluation import Evaluation
+
+
+FORMAT = 1
+"""Version of the file format."""
+
+_DTYPES: Mapping[str, str] = {
+    "error": "string",
+    "finish_reason": "string",
+    "input_tokens": "Int64",
+    "output_tokens": "Int64",
+    "cost": "Float64",
+    "seconds": "Float64",
+}
+
+_CELL_FIELDS = (
+    *("position", "sample", "prompt", "answer", "error", "finish_reason", "model"),
+    *("input_tokens", "output_tokens", "cost", "seconds"),
+)
+
+
+def cell_records(
+    cells: Sequence[GridCell], rows: EvaluatedRows
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return a record for each cell, and the names of the scores.
+
+    A column of the rows with the name of another column is called ``input_…``.
+
+    Args:
+        cells: The cells.
+        rows: The rows.
+    """
+    scores = score_names(cells)
+    own = ["id", "variant", "prompt", "model", "options", "sample", "answer", *_DTYPES]
+    own += [name for score in scores for name in (score, f"{score}_reason", f"{score}_error")]
+    inputs = [
+        {f"input_{name}" if name in own else name: value for name, value in row.items()}
+        for row in rows.inputs
+    ]
+    records = [_record(cell, inputs[cell.position], scores) for cell in cells]
+    # A column of reasons or errors in which nothing is, is left out.
+    empty = [
+        name
+        for score in scores
+        for name in (f"{score}_reason", f"{score}_error")
+        if not any(record[name] for record in records)
+    ]
+    for record in records if empty else ():
+        for name in empty:
+            del record[name]
+    return records, scores
+
+
+def _record(cell: GridCell, inputs: Mapping[str, Any], scores: Sequence[str]) -> dict[str, Any]:
+    variant = cell.variant
+    record: dict[str, Any] = {"id": cell.id, **inputs}
+    record |= {"variant": variant.name, "prompt": variant.prompt, "model": variant.model}
+    record |= {"options": variant.options, "sample": cell.sample}
+    record["answer"] = cell.answer if cell.has_answer else None
+    for name in scores:
+        score = cell.scores.get(name, Score())
+        record[name] = score.value
+        record[f"{name}_reason"] = score.reason or None
+        record[f"{name}_error"] = score.error or None
+    record |= {"error": cell.error or None, "finish_reason": cell.finish_reason or None}
+    record |= {"input_tokens": cell.input_tokens, "output_tokens": cell.output_tokens}
+    return record | {"cost": cell.cost, "seconds": cell.seconds}
+
+
+def records_frame(records: Sequence[Mapping[str, Any]], scores: Sequence[str]) -> Any:  # noqa: ANN401
+    """Return a pandas DataFrame of records; pandas must be installed."""
+    import pandas as pd
+
+    frame = pd.DataFrame(records)
+    texts = [name for score in scores for name in (f"{score}_reason", f"{score}_error")]
+    types = {**dict.fromkeys(["answer", *texts], "string"), **_DTYPES}
+    for name, dtype in types.items():
+        if name in frame:
+            frame[name] = frame[name].astype(dtype)
+    for name in scores:
+        kinds = {type(value) for value in frame[name] if value is not None}
+        if kinds == {bool}:
+            frame[name] = frame[name].astype("boolean")
+        elif kinds and kinds <= {bool, int, float}:
+            frame[name] = frame[name].astype("Float64")
+    return frame
+
+
+def records_csv(records: Sequence[Mapping[str, Any]]) -> str:
+    """Return records as CSV.
+
+    A text that a spreadsheet would take for a formula begins with an apostrophe:
+    https://owasp.org/www-community/attacks/CSV_Injection
+    """
+    columns = dict.fromkeys(name for record in records for name in record)
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(columns), restval="")
+    writer.writeheader()
+    for record in records:
+        writer.writerow({name: _csv_cell(value) for name, value in record.items()})
+    return text.getvalue()
+
+
+def _csv_cell(value: object) -> object:
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return value
+
+
+def encode_cells(
+    cells: Sequence[GridCell], rows: EvaluatedRows, variants: Sequence[Variant]
+) -> dict[str, Any]:
+    """Return the rows, variants and cells as values that JSON can represent."""
+    numbers = {variant: number for number, variant in enumerate(variants)}
+    return {
+        "variants": [
+            {name: getattr(variant, name) for name in Variant.__slots__} for variant in variants
+        ],
+        "rows": [
+            {str(name): _to_json(value) for name, value in row.items()} for row in rows.inputs
+        ],
+        "ids": [_to_json(each) for each in rows.ids],
+        "expected": rows.expected and [_to_json(each) for each in rows.expected],
+        "clusters": rows.clusters and [_to_json(each) for each in rows.clusters],
+        "cells": [
+            {
+                "variant": numbers[cell.variant],
+                **{name: _to_json(getattr(cell, name)) for name in _CELL_FIELDS},
+                "parsed": _to_json(cell.parsed),
+                "scores": {name: _encode_score(each) for name, each in cell.scores.items()},
+            }
+            for cell in cells
+        ],
+    }
+
+
+def _encode_score(score: Score) -> dict[str, Any]:
+    values = {name: _to_json(getattr(score, name)) for name in Score.__slots__}
+    return {name: value for name, value in values.items() if name == "value" or value}
+
+
+def _to_json(value: object) -> Any:  # noqa: ANN401 - one for each type
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        return {str(key): _to_json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_json(each) for each in value]
+    return _converted(value)
+
+
+def _converted(value: object) -> Any:  # noqa: ANN401 - a JSON value
+    """Return a value of another type: a NumPy scalar, a dataclass, a date or any object."""
+    item = getattr(value, "item", None)
+    if callable(item) and getattr(value, "ndim", None) == 0:
+        return _to_json(item())
+    try:
+        return _to_json(msgspec.to_builtins(value))
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def encode_evaluation(evaluation: Evaluation) -> bytes:
+    """Return the content of an evaluation's file."""
+    judges = [
+        {name: getattr(judge, name) for name in JudgeUsage.__slots__} for judge in evaluation.judges
+    ]
+    values = {
+        "format": FORMAT,
+        "name": evaluation.name,
+        "lower_is_better": sorted(evaluation.lower_is_better),
+        "judges": judges,
+        "notes": list(evaluation.notes),
+        **encode_cells(evaluation.cells, evaluation.rows, evaluation.variants),
+    }
+    return msgspec.json.encode(values) + b"\n"
+
+
+def decode_cells(values: Mapping[str, Any]) -> tuple[list[GridCell], EvaluatedRows, list[Variant]]:
+    """Return the cells, rows and variants; the inverse of `encode_cells`.
+
+    Raises:
+        KeyError, TypeError, ValueError: If the values are invalid.
+    """
+    variants = [Variant(**each) for each in values["variants"]]
+    ids = tuple(values["ids"])
+    expected, clusters = values["expected"], values["clusters"]
+    rows = EvaluatedRows(
+        tuple(dict(row) for row in values["rows"]),
+        ids,
+        None if expected is None else tuple(expected),
+        None if clusters is None else tuple(clusters),
+    )
+    if not len(ids) == len(rows.inputs) == len(expected or ids) == len(clusters or ids):
+        raise ValueError("the rows and their IDs differ in number")
+    cells = []
+    for each in values["cells"]:
+        fields = {name: each[name] for name in _CELL_FIELDS}
+        cell = GridCell(id=ids[each["position"]], variant=variants[each["variant"]], **fields)
+        cell.parsed = each["parsed"]
+        cell.scores = {name: Score(**score) for name, score in each["scores"].items()}
+        cells.append(cell)
+    return cells, rows, variants
+
+
+def invalid_file(path: Path, problem: str) -> ConfigError:
+    """Return the error for a file that is not one of an evaluation."""
+    return ConfigError(
+        f"{str(path)!r} is not a saved evaluation: {problem}.",
+        hint="Save it again with `result.save(path)` or `result.save_baseline(path)`.",
+    )
+
+
+def checked_path(path: str | Path) -> Path:
+    """Return the absolute path of a file.
+
+    Raises:
+        UsageError: If it is not a path.
+    """
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise UsageError(f"path must be a str or a Path, got {short_repr(path)}.")
+    return absolute_path(path)

@@ -1,0 +1,108 @@
+"""Finds the rows of an evaluation that are worth reading."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from gatewayx_nb.text import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gatewayx_nb.evaluation.evaluation import Evaluation
+    from gatewayx_nb.evaluation.grid_cell import GridCell, ScoreValue
+
+RowKind = Literal["all", "failed", "differing", "errors"]
+
+_TITLE_LENGTH = 60
+
+
+def matching_rows(
+    evaluation: Evaluation, kind: RowKind = "all", score: str | None = None, text: str = ""
+) -> list[int]:
+    """Return the positions of the rows of a kind.
+
+    Args:
+        evaluation: The evaluation.
+        kind: ``"failed"`` for rows with a score that is False, or an error; ``"differing"`` for
+            rows on which the scores of the variants differ, without numbers unless ``score`` is
+            one; ``"errors"`` for rows with an error.
+        score: Name of the score that counts; any if omitted.
+        text: A text that the row, a prompt or an answer must contain, in any case.
+    """
+    wanted = text.casefold()
+    return [
+        position
+        for position, cells in cells_by_row(evaluation).items()
+        if _is_of_kind(cells, kind, score) and _contains(evaluation, position, cells, wanted)
+    ]
+
+
+def cells_by_row(evaluation: Evaluation) -> dict[int, list[GridCell]]:
+    """Return the cells of each row, by its position."""
+    rows: dict[int, list[GridCell]] = {}
+    for cell in evaluation.cells:
+        rows.setdefault(cell.position, []).append(cell)
+    return rows
+
+
+def row_title(evaluation: Evaluation, position: int) -> str:
+    """Return the ID of a row and the beginning of its first text."""
+    texts = [value for value in evaluation.rows.inputs[position].values() if isinstance(value, str)]
+    title = shorten(" ".join(texts[0].split()), _TITLE_LENGTH) if texts else ""
+    return " · ".join(filter(None, [str(evaluation.rows.ids[position]), title]))
+
+
+def _is_of_kind(cells: Sequence[GridCell], kind: RowKind, score: str | None) -> bool:
+    if kind == "all":
+        return True
+    if kind == "errors":
+        return any(cell.error for cell in cells) or any(_errors(cells, score))
+    if kind == "failed":
+        return (
+            any(cell.error for cell in cells)
+            or any(_errors(cells, score))
+            or any(value is False for cell in cells for value in _values(cell, score).values())
+        )
+    return _differ(cells, score)
+
+
+def _values(cell: GridCell, score: str | None) -> dict[str, ScoreValue]:
+    return {name: each.value for name, each in cell.scores.items() if score in (None, name)}
+
+
+def _errors(cells: Sequence[GridCell], score: str | None) -> Iterable[bool]:
+    return (
+        bool(each.error)
+        for cell in cells
+        for name, each in cell.scores.items()
+        if score in (None, name)
+    )
+
+
+def _differ(cells: Sequence[GridCell], score: str | None) -> bool:
+    """Return whether two cells differ in a score, or only one of them has an answer."""
+    if len({bool(cell.error) for cell in cells}) > 1:
+        return True
+    values = [
+        {
+            name: value
+            for name, value in _values(cell, score).items()
+            if score is not None or isinstance(value, bool | str)
+        }
+        for cell in cells
+    ]
+    names = {name for each in values for name in each}
+    return any(
+        len({each[name] for each in values if each.get(name) is not None}) > 1 for name in names
+    )
+
+
+def _contains(
+    evaluation: Evaluation, position: int, cells: Sequence[GridCell], wanted: str
+) -> bool:
+    if not wanted:
+        return True
+    texts = [*map(str, evaluation.rows.inputs[position].values())]
+    texts += [text for cell in cells for text in (cell.prompt, cell.answer, cell.error)]
+    return any(wanted in text.casefold() for text in texts)

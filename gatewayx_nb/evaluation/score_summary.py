@@ -1,0 +1,201 @@
+"""The summary of an evaluation: each score of each variant, with its interval."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.calls import TableColumn
+from gatewayx_nb.evaluation.intervals import Interval, share_interval
+from gatewayx_nb.evaluation.means import mean_interval
+from gatewayx_nb.text import dollars
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from gatewayx_nb.evaluation.grid_cell import GridCell
+    from gatewayx_nb.evaluation.score_values import Kind, ScoreValues, VariantValues
+
+FEW_ROWS = 10
+"""Number of rows below which there are only counts, and no verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class VariantScore:
+    """One score of one variant.
+
+    Attributes:
+        variant: Name of the variant.
+        score: Name of the score; empty if the evaluation has no scorer.
+        kind: ``"bool"``, ``"number"`` or ``"label"``.
+        n: Number of rows with the score, or of clusters; an error counts as a row if the score is a
+            bool.
+        errors: Number of cells that have no answer because of an error, or could not be scored.
+        mean: The share of True, or the mean; ``None`` for a label, or without a value.
+        low: Lower end of the 95 % interval; ``None`` with fewer than 10 rows.
+        high: Upper end of the 95 % interval.
+        labels: Number of cells with each label, most frequent first.
+        cost: US dollars of all answers of the variant; ``None`` if no price is known.
+        latency: Median seconds of the answers; ``None`` without one.
+        missing: Number of cells that were not asked, because the evaluation was stopped.
+    """
+
+    variant: str
+    score: str
+    kind: Kind
+    n: int
+    errors: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    labels: Mapping[str, int]
+    cost: float | None
+    latency: float | None
+    missing: int = 0
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields as the columns of a DataFrame."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return {**values, "labels": dict(self.labels) or None}
+
+
+@dataclass(frozen=True, slots=True)
+class VariantFigures:
+    """The figures of a variant's answers; see `VariantScore`."""
+
+    cost: float | None
+    latency: float | None
+    errors: int
+    missing: int
+    answers: int
+
+
+def variant_figures(
+    cells: Iterable[GridCell], variants: Sequence[str]
+) -> dict[str, VariantFigures]:
+    """Return the figures of the answers, by name of the variant."""
+    grouped: dict[str, list[GridCell]] = {variant: [] for variant in variants}
+    for cell in cells:
+        grouped[cell.variant.name].append(cell)
+    figures = {}
+    for variant, own in grouped.items():
+        costs = [cell.cost for cell in own if cell.cost is not None]
+        seconds = [cell.seconds for cell in own if cell.seconds is not None]
+        figures[variant] = VariantFigures(
+            cost=math.fsum(costs) if costs else None,
+            latency=statistics.median(seconds) if seconds else None,
+            errors=sum(bool(cell.error) for cell in own),
+            missing=sum(not cell.was_asked for cell in own),
+            answers=sum(cell.has_answer for cell in own),
+        )
+    return figures
+
+
+def summarize(
+    scores: Iterable[ScoreValues], figures: Mapping[str, VariantFigures]
+) -> list[VariantScore]:
+    """Return a row for each score of each variant; without scores, one for each variant."""
+    rows = [
+        _variant_score(score, variant, values, figures[variant])
+        for score in scores
+        for variant, values in score.variants.items()
+    ]
+    return rows or [
+        VariantScore(
+            *(variant, "", "bool", each.answers, each.errors, None, None, None, {}),
+            each.cost,
+            each.latency,
+            each.missing,
+        )
+        for variant, each in figures.items()
+    ]
+
+
+def _variant_score(
+    score: ScoreValues, variant: str, values: VariantValues, figures: VariantFigures
+) -> VariantScore:
+    units = list(values.units.values())
+    interval = _interval(score, units)
+    labels = dict(sorted(values.labels.items(), key=lambda item: (-item[1], item[0])))
+    return VariantScore(
+        variant=variant,
+        score=score.name,
+        kind=score.kind,
+        n=values.cells if score.kind == "label" else len(units),
+        errors=values.errors,
+        mean=sum(units) / len(units) if units else None,
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
+        labels=labels,
+        cost=figures.cost,
+        latency=figures.latency,
+        missing=figures.missing,
+    )
+
+
+def _interval(score: ScoreValues, units: Sequence[float]) -> Interval | None:
+    if len(units) < FEW_ROWS:
+        return None
+    if score.is_simple:
+        return share_interval(round(sum(units)), len(units))
+    interval = mean_interval(units)
+    if score.kind == "bool":
+        return Interval(max(interval.low, 0.0), min(interval.high, 1.0))
+    return interval
+
+
+def number_text(value: float | None, kind: Kind = "number") -> str:
+    """Return a score as text: a share in per cent, a number with three significant digits."""
+    if value is None:
+        return ""
+    if kind == "bool":
+        return f"{100 * value:.1f} %"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"  # noqa: PLR2004
+
+
+def cost_text(cost: float | None) -> str:
+    """Return a cost in US dollars as text."""
+    return "unpriced" if cost is None else dollars(Decimal(str(round(cost, 6))))
+
+
+def _mean_text(row: VariantScore) -> str:
+    if row.kind == "label":
+        shown = [f"{label}: {count}" for label, count in list(row.labels.items())[:4]]
+        return ", ".join([*shown, *(["…"] if len(row.labels) > len(shown) else [])])
+    if row.kind == "bool" and row.mean is not None and row.low is None:
+        return f"{row.mean * row.n:g} of {row.n}"
+    return number_text(row.mean, row.kind)
+
+
+def _interval_text(row: VariantScore) -> str:
+    if row.low is None or row.high is None:
+        return ""
+    if row.kind == "bool":
+        return f"{100 * row.low:.1f} to {100 * row.high:.1f} %"
+    return f"{number_text(row.low)} to {number_text(row.high)}"
+
+
+def _cost_text(row: VariantScore) -> str:
+    return cost_text(row.cost)
+
+
+def _count_text(count: int) -> str:
+    return f"{count:,}" if count else ""
+
+
+SUMMARY_COLUMNS: tuple[TableColumn[VariantScore], ...] = (
+    TableColumn("variant", lambda row: row.variant),
+    TableColumn("score", lambda row: row.score, optional=True),
+    TableColumn("n", lambda row: f"{row.n:,}", "right"),
+    TableColumn("errors", lambda row: _count_text(row.errors), "right", optional=True),
+    TableColumn("not asked", lambda row: _count_text(row.missing), "right", optional=True),
+    TableColumn("mean", _mean_text, "right", optional=True),
+    TableColumn("95 % interval", _interval_text, "right", optional=True),
+    TableColumn("cost", _cost_text, "right"),
+    TableColumn(
+        "latency", lambda row: "" if row.latency is None else f"{row.latency:.2f} s", "right"
+    ),
+)

@@ -1,0 +1,387 @@
+"""Scorers for common checks of an answer.
+
+Each function returns a scorer for ``gx.evaluate(…, scorers=[…])``; one that needs no argument can
+also be passed itself. A scorer is a plain function: it names what it needs of ``reply``, ``text``,
+``parsed``, ``row``, ``expected``, ``prompt`` and ``variant``, and returns a bool, a number, or a
+bool with the reason. It returns ``None`` where it does not apply, for example to a row whose
+expected answer is missing.
+
+A scorer without a value compares the answer with the row's expected answer, which may be a list of
+acceptable ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from gatewayx_nb import json_schema
+from gatewayx_nb.arguments import with_one_line_errors
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.evaluation.answer_values import (
+    acceptable_values,
+    as_data,
+    describe,
+    is_near,
+    is_same,
+    last_number,
+    normal_text,
+    to_decimal,
+)
+from gatewayx_nb.schema import ResponseSchema
+from gatewayx_nb.text import short_repr, shorten
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from gatewayx_nb.replies import Reply
+
+__all__ = ["contains", "cost", "equals", "fits", "latency", "matches", "number", "one_of"]
+
+Check = Callable[..., bool | tuple[bool, str] | None]
+"""A scorer that returns a bool, with a reason if it is False."""
+
+Measure = Callable[..., float | None]
+"""A scorer that returns a number."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_REASON = 200
+"""Maximum number of characters of a reason."""
+
+
+def __dir__() -> list[str]:
+    """Return the public names, which a notebook completes."""
+    return sorted(__all__)
+
+
+def _factory(function: F) -> F:
+    """Mark a function that returns a scorer, so that it can be passed in place of the scorer."""
+    factory = with_one_line_errors(function)
+    factory.__dict__["is_scorer_factory"] = True
+    return factory
+
+
+@_factory
+def equals(value: object = None, *, ignore_case: bool = False) -> Check:
+    r"""Return a scorer for whether the answer equals a value.
+
+    An answer to a schema is compared as data: an enum by its value, an object as a dict, and 3
+    equals 3.0. Texts are compared without the white space around them. A text equals a number or a
+    bool that it represents: ``"3"`` equals 3.0, and ``"true"`` equals True.
+
+    >>> is_rome = equals("Rome")
+    >>> is_rome(text="Rome\n", parsed=None, expected=None)
+    True
+    >>> equals()(text="Oslo", parsed=None, expected=["Rome", "Roma"])
+    (False, "got 'Oslo', expected 'Rome' or 'Roma'")
+
+    Args:
+        value: The value, or a list of acceptable ones; the row's expected answer if omitted.
+        ignore_case: Whether to ignore the case of texts.
+
+    Raises:
+        UsageError: If the value is missing, or a list without values.
+    """
+    if value is not None and not acceptable_values(value):
+        raise _empty_error("equals", value)
+
+    def equals(text: str, parsed: object, expected: object) -> bool | tuple[bool, str] | None:
+        target = expected if value is None else value
+        return _compare(text if parsed is None else parsed, target, ignore_case=ignore_case)
+
+    return equals
+
+
+@_factory
+def one_of(*choices: object) -> Check:
+    """Return a scorer for whether the answer is one of several values, compared as by `equals`.
+
+    >>> one_of("yes", "no")(text="maybe", parsed=None)
+    (False, "got 'maybe', expected 'yes' or 'no'")
+
+    Args:
+        *choices: The values, or one list of them.
+
+    Raises:
+        UsageError: If there is no choice.
+    """
+    values = list(choices)
+    if len(choices) == 1 and isinstance(choices[0], list | tuple | set | frozenset):
+        values = list(choices[0])
+    if not acceptable_values(values):
+        raise UsageError("one_of must have a choice.", hint='For example, `one_of("yes", "no")`.')
+
+    def one_of(text: str, parsed: object) -> bool | tuple[bool, str] | None:
+        return _compare(text if parsed is None else parsed, values, ignore_case=False)
+
+    return one_of
+
+
+@_factory
+def contains(value: object = None, *, ignore_case: bool = False) -> Check:
+    """Return a scorer for whether the text of the answer contains a text.
+
+    >>> contains("Rome")(text="It is Rome.", expected=None)
+    True
+
+    Args:
+        value: The text or a number, or a list of which one is enough; the row's expected answer if
+            omitted. An empty text does not count, because every answer contains it.
+        ignore_case: Whether to ignore case.
+
+    Raises:
+        UsageError: If the value is missing or empty.
+    """
+    if value is not None and not _parts(value):
+        raise _empty_error("contains", value)
+
+    def contains(text: str, expected: object) -> bool | tuple[bool, str] | None:
+        parts = _parts(expected if value is None else value)
+        if not parts:
+            return None
+        answer = normal_text(text, ignore_case=ignore_case)
+        if any(normal_text(part, ignore_case=ignore_case) in answer for part in parts):
+            return True
+        return False, _shortened(f"the answer does not contain {describe(parts)}")
+
+    return contains
+
+
+@_factory
+def matches(pattern: object = None) -> Check:
+    r"""Return a scorer for whether a regular expression is found in the text of the answer.
+
+    >>> matches(r"^\d{4}$")(text="in 1969", expected=None)
+    (False, "the answer does not match '^\\\\d{4}$'")
+
+    Args:
+        pattern: The expression, as for `re.search`, or a list of which one is enough; the row's
+            expected answer if omitted. An empty one does not count.
+
+    Raises:
+        UsageError: If it is not a regular expression, or is empty.
+    """
+    compiled = _compile(pattern)
+    if pattern is not None and not compiled:
+        raise _empty_error("matches", pattern)
+
+    def matches(text: str, expected: object) -> bool | tuple[bool, str] | None:
+        patterns = compiled or _compile(expected)
+        if not patterns:
+            return None
+        if any(each.search(text) for each in patterns):
+            return True
+        sources = describe([each.pattern for each in patterns])
+        return False, _shortened(f"the answer does not match {sources}")
+
+    return matches
+
+
+@_factory
+def number(value: object = None, *, tolerance: float = 0.0) -> Check:
+    """Return a scorer for whether the answer is a number.
+
+    The number is the answer to a schema such as ``float``, otherwise the last number in the text.
+    It may be written as ``1,234.5``, ``1e-3`` or ``.5``. What comes before or after it, such as
+    ``$``, ``%`` or ``kg``, is ignored: ``50 %`` is 50. A decimal comma, a fraction such as ``1/2``
+    and a number in words are not supported. Numbers are compared exactly as they are written in
+    decimal: 3.2 differs from 3.1 by 0.1.
+
+    >>> number(3.1, tolerance=0.1)(text="About 3.2 km.", parsed=None, expected=None)
+    True
+
+    Args:
+        value: The number, or a list of acceptable ones; the row's expected answer if omitted, which
+            may be a text that contains the number.
+        tolerance: Maximum difference, absolute.
+
+    Raises:
+        UsageError: If the value is not a number, or the tolerance is not a number >= 0.
+    """
+    limit = _limit(tolerance)
+    constants = _decimals(value)
+    if value is not None and not constants:
+        raise _empty_error("number", value)
+
+    def number(text: str, parsed: object, expected: object) -> bool | tuple[bool, str] | None:
+        targets = constants or _decimals(expected)
+        if not targets:
+            return None
+        is_number = parsed is not None and not isinstance(parsed, str)
+        found = to_decimal(parsed) if is_number else None
+        found = last_number(text) if found is None else found
+        if found is None:
+            return False, "the answer contains no number"
+        if any(is_near(found, target, limit) for target in targets):
+            return True
+        values = " or ".join(shorten(str(target), 40) for target in targets)
+        within = f" ± {limit}" if limit else ""
+        return False, _shortened(f"got {shorten(str(found), 40)}, expected {values}{within}")
+
+    return number
+
+
+@_factory
+def fits(schema: object) -> Check:
+    """Return a scorer for whether the answer is JSON that fits a schema.
+
+    A code fence or prose around the JSON is ignored, as in a call with ``schema=``.
+
+    >>> fits(list[int])(text='[1, "two"]')
+    (False, 'Expected `int`, got `str` - at `$[1]`')
+
+    Args:
+        schema: A type, such as a dataclass or ``list[int]``, or a JSON Schema as a dict. Of a dict,
+            the types, the enum values and the names of properties are checked; a type is checked
+            completely.
+
+    Raises:
+        UsageError: If it is neither.
+    """
+    if schema is None:
+        raise UsageError("schema must be a type or a JSON Schema, got None.")
+    expected = ResponseSchema(schema)
+
+    def fits(text: str) -> bool | tuple[bool, str] | None:
+        try:
+            value = expected.parse(text)
+        except ValueError as error:
+            return False, _shortened(str(error))
+        place = _misfit(value, schema, schema) if isinstance(schema, Mapping) else ""
+        return (False, _shortened(f"{place} does not fit the JSON Schema")) if place else True
+
+    return fits
+
+
+@_factory
+def cost() -> Measure:
+    """Return a scorer for the cost of the answer in US dollars; ``None`` if it is unknown.
+
+    Less is better.
+    """
+
+    def cost(reply: Reply[Any]) -> float | None:
+        return None if reply.cost is None else float(reply.cost)
+
+    return _as_lower_is_better(cost)
+
+
+@_factory
+def latency() -> Measure:
+    """Return a scorer for the seconds from the call to the end of the answer; ``None`` if unknown.
+
+    Less is better. An answer that is replayed from a cassette has the latency of the recorded call.
+    """
+
+    def latency(reply: Reply[Any]) -> float | None:
+        return reply.latency or None  # no call takes 0 s
+
+    return _as_lower_is_better(latency)
+
+
+def _as_lower_is_better(scorer: Measure) -> Measure:
+    scorer.__dict__["lower_is_better"] = True
+    return scorer
+
+
+def _empty_error(name: str, value: object) -> UsageError:
+    """Return the error for a value with which no answer can be compared."""
+    return UsageError(
+        f"the value of {name} must not be missing or empty, got {short_repr(value)}.",
+        hint="Omit it to compare with the row's expected answer.",
+    )
+
+
+def _compare(
+    answer: object, target: object, *, ignore_case: bool
+) -> bool | tuple[bool, str] | None:
+    """Return whether an answer equals a value or one of several; ``None`` if there is none."""
+    values = acceptable_values(target)
+    if not values:
+        return None
+    data, acceptable = as_data(answer), [as_data(value) for value in values]
+    # An answer that is a list may equal the whole list, or a list in it.
+    whole = [acceptable] if isinstance(data, list | tuple) else []
+    if any(is_same(data, value, ignore_case=ignore_case) for value in whole + acceptable):
+        return True
+    shown = describe(whole or acceptable)
+    return False, _shortened(f"got {short_repr(data, 60)}, expected {shown}")
+
+
+def _parts(value: object) -> list[str]:
+    """Return the texts for which to search."""
+    return list(filter(None, map(_written, acceptable_values(value))))
+
+
+def _written(value: object) -> str:
+    """Return a value as text; pandas makes a float of an int in a column with missing values."""
+    value = as_data(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _compile(pattern: object) -> list[re.Pattern[str]]:
+    """Return the regular expressions of a pattern or of a list of them.
+
+    Raises:
+        UsageError: If one of them is invalid.
+    """
+    return [_compiled(each) for each in acceptable_values(pattern) if each != ""]
+
+
+def _compiled(pattern: object) -> re.Pattern[str]:
+    is_bytes = isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, bytes)
+    if is_bytes or not isinstance(pattern, str | re.Pattern):
+        raise UsageError(f"a pattern must be a str, got {short_repr(pattern)}.")
+    try:
+        return re.compile(pattern)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise UsageError(
+            f"{short_repr(pattern)} is not a valid regular expression: {error}.",
+            hint="`re.escape` escapes the special characters of a text.",
+        ) from None
+
+
+def _limit(tolerance: object) -> Decimal:
+    limit = None if isinstance(tolerance, str) else to_decimal(tolerance)
+    if limit is None or limit < 0:
+        raise UsageError(f"tolerance must be a number >= 0, got {short_repr(tolerance)}.")
+    return limit
+
+
+def _decimals(expected: object) -> list[Decimal]:
+    """Return the expected numbers.
+
+    Raises:
+        UsageError: If one of them is not a number.
+    """
+    numbers = []
+    for value in acceptable_values(expected):
+        if isinstance(value, str) and not value.strip():  # an empty field of a CSV file
+            continue
+        if (found := to_decimal(value)) is None:
+            raise UsageError(f"the expected answer must be a number, got {short_repr(value)}.")
+        numbers.append(found)
+    return numbers
+
+
+def _misfit(value: object, schema: object, root: Mapping[str, Any], place: str = "it") -> str:
+    """Return the place of the first part that does not fit a JSON Schema; empty if all parts do."""
+    if not json_schema.accepts(value, schema, root):
+        return place
+    resolved = json_schema.resolve(schema, root)
+    parts: list[tuple[object, object, str]] = []
+    if isinstance(value, dict):
+        properties = resolved.get("properties", {})
+        parts = [
+            (value[name], properties[name], f"`{name}`") for name in properties if name in value
+        ]
+    elif isinstance(value, list) and isinstance(items := resolved.get("items"), Mapping):
+        parts = [(item, items, f"item {index}") for index, item in enumerate(value)]
+    found = (_misfit(*part[:2], root, part[2]) for part in parts)
+    return next(filter(None, found), "")
+
+
+def _shortened(reason: str) -> str:
+    return shorten(reason, _REASON)

@@ -1,0 +1,389 @@
+"""Runs scorers, which are functions, on the cells of an evaluation."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import dis
+import enum
+import inspect
+import math
+import traceback
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any, cast
+
+from gatewayx_nb.batch import Row
+from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.evaluation.grid_cell import Score
+from gatewayx_nb.evaluation.model_scorer import ModelScorer
+from gatewayx_nb.text import short_repr
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+    from gatewayx_nb.evaluation.grid_cell import EvaluatedRows, GridCell, ScoreValue
+
+PARAMETERS = ("reply", "text", "parsed", "row", "expected", "prompt", "variant")
+"""What a scorer may ask for, by the names of its parameters."""
+
+_ASYNC_AT_ONCE = 16
+"""Maximum number of cells that asynchronous scorers work on at the same time."""
+
+_MUTABLE = (list, dict, set, bytearray)
+
+_HINT = "For example, `def is_short(text): return len(text) < 100`."
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionScorer:
+    """A scorer that is a function.
+
+    Attributes:
+        name: Name of the score.
+        function: The function.
+        wants: The names of its parameters.
+        lower_is_better: Whether a lower score is better.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    wants: tuple[str, ...]
+    lower_is_better: bool = False
+
+    @property
+    def only_asserts(self) -> bool:
+        """Whether the function has an ``assert``: if it returns nothing, its score is then True."""
+        code = getattr(self.function, "__code__", None)
+        return code is not None and any(
+            instruction.opname == "LOAD_ASSERTION_ERROR" or instruction.argval == "AssertionError"
+            for instruction in dis.get_instructions(code)
+        )
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the function is a coroutine function."""
+        call = getattr(type(self.function), "__call__", None)  # noqa: B004 - to look at it
+        return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(call)
+
+
+Scorer = FunctionScorer | ModelScorer
+
+
+def read_scorers(scorers: object) -> list[Scorer]:
+    """Return the scorers.
+
+    Args:
+        scorers: A function or a judge, several, or a dict of names to these.
+
+    Raises:
+        UsageError: If one is not callable, has unknown parameters or no name, or if two have the
+            same name.
+    """
+    read: list[Scorer]
+    if isinstance(scorers, Mapping):
+        read = [_read_scorer(each, name) for name, each in scorers.items()]
+    else:
+        is_one = callable(scorers) or isinstance(scorers, ModelScorer | str)
+        if not is_one and not isinstance(scorers, Iterable):
+            raise UsageError(f"scorers must be functions, got {short_repr(scorers)}.", hint=_HINT)
+        listed = [scorers] if is_one else list(cast("Iterable[object]", scorers))
+        read = [_read_scorer(each, None) for each in listed]
+    for name, count in Counter(scorer.name for scorer in read).items():
+        if count > 1:
+            raise UsageError(
+                f"two scorers have the name {name!r}.",
+                hint='Give them names: `scorers={"first": …, "second": …}`.',
+            )
+    return read
+
+
+def _read_scorer(scorer: object, name: str | None) -> Scorer:
+    if name is not None and (not isinstance(name, str) or not name.strip()):
+        raise UsageError(f"the name of a scorer must be a text, got {short_repr(name)}.")
+    if isinstance(scorer, ModelScorer):
+        if name is not None:
+            scorer = copy.copy(scorer)
+            scorer.name = name
+        return scorer
+    if getattr(scorer, "is_scorer_factory", False):
+        scorer = _made(cast("Callable[[], Any]", scorer))
+    if not callable(scorer) or isinstance(scorer, type):
+        raise UsageError(f"a scorer must be a function, got {short_repr(scorer)}.", hint=_HINT)
+    own_name = str(name or getattr(scorer, "__name__", type(scorer).__name__))
+    if own_name == "<lambda>":
+        raise UsageError(
+            "a scorer without a name cannot be told from others.",
+            hint='Give it one: `scorers={"short": lambda text: len(text) < 100}`.',
+        )
+    return FunctionScorer(
+        own_name, scorer, _wants(scorer, own_name), getattr(scorer, "lower_is_better", False)
+    )
+
+
+def _made(factory: Callable[[], Any]) -> Any:  # noqa: ANN401 - a scorer
+    """Return the scorer of a factory that was passed without parentheses."""
+    try:
+        return factory()
+    except TypeError:
+        name = getattr(factory, "__name__", "scorer")
+        example = {"one_of": '"yes", "no"', "fits": "City"}.get(name, "…")
+        raise UsageError(
+            f"the scorer {name!r} needs an argument.",
+            hint=f"For example, `gx.scorers.{name}({example})`.",
+        ) from None
+
+
+def _wants(scorer: Callable[..., Any], name: str) -> tuple[str, ...]:
+    """Return the parameters of a scorer.
+
+    Raises:
+        UsageError: If it has a required parameter that no evaluation provides.
+    """
+    try:
+        parameters = inspect.signature(scorer).parameters.values()
+    except (TypeError, ValueError):  # some built-in functions
+        raise UsageError(
+            f"the parameters of the scorer {name!r} are not known.",
+            hint="Wrap it in a function: `def score(text): …`.",
+        ) from None
+    wants = []
+    for parameter in parameters:
+        if parameter.name in PARAMETERS and parameter.kind is not parameter.POSITIONAL_ONLY:
+            wants.append(parameter.name)
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            wants.extend(each for each in PARAMETERS if each not in wants)
+        elif parameter.kind is parameter.VAR_POSITIONAL or parameter.default is parameter.empty:
+            raise UsageError(
+                f"the scorer {name!r} has the parameter {str(parameter)!r}, which an evaluation"
+                f" does not provide.{did_you_mean(parameter.name, PARAMETERS)}",
+                hint=f"A scorer may use {', '.join(PARAMETERS)}.",
+            )
+    return tuple(wants)
+
+
+class Scoring:
+    """Runs the scorers that are functions.
+
+    Args:
+        scorers: The scorers.
+        rows: The rows of the evaluation.
+        show: Called after each cell.
+
+    Attributes:
+        is_stopped: Whether Ctrl-C has stopped it; the other cells then have no scores.
+    """
+
+    def __init__(
+        self,
+        scorers: Iterable[Scorer],
+        rows: EvaluatedRows,
+        show: Callable[[], object] = lambda: None,
+    ) -> None:
+        functions = [each for each in scorers if isinstance(each, FunctionScorer)]
+        self._plain = [scorer for scorer in functions if not scorer.is_async]
+        self._async = [scorer for scorer in functions if scorer.is_async]
+        self._names: dict[str, str] = {scorer.name: scorer.name for scorer in functions}
+        self._keys: dict[str, dict[str, str]] = {scorer.name: {} for scorer in functions}
+        self._without_value: dict[str, list[GridCell]] = {
+            scorer.name: [] for scorer in functions if scorer.only_asserts
+        }
+        self._rows, self._show = rows, show
+        self.is_stopped = False
+
+    @property
+    def has_async(self) -> bool:
+        """Whether a scorer is asynchronous."""
+        return bool(self._async)
+
+    def run(self, cells: Sequence[GridCell]) -> None:
+        """Run the scorers that are not asynchronous; Ctrl-C ends it and keeps what is done."""
+        answered = [cell for cell in cells if cell.has_answer]
+        try:
+            for cell in answered:
+                for scorer in self._plain:
+                    self._keep(cell, scorer, _call(scorer, self._arguments(scorer, cell)))
+                self._show()
+        except KeyboardInterrupt:
+            self.is_stopped = True
+
+    async def arun(self, cells: Sequence[GridCell]) -> None:
+        """Run the asynchronous scorers, for several cells at the same time."""
+        slots = asyncio.Semaphore(_ASYNC_AT_ONCE)
+
+        async def score(cell: GridCell) -> None:
+            async with slots:
+                for scorer in self._async:
+                    found = await _acall(scorer, self._arguments(scorer, cell))
+                    self._keep(cell, scorer, found)
+
+        await asyncio.gather(*(score(cell) for cell in cells if cell.has_answer))
+
+    def finish(self, cells: Sequence[GridCell]) -> None:
+        """Complete the scores: errors of a scorer count for each of its scores.
+
+        A scorer that only asserts, and never returns a value, is True where no assertion failed. A
+        score that has numbers and labels is an error where it has the rarer kind.
+        """
+        for name, silent in self._without_value.items():
+            for cell in silent:
+                cell.scores[name] = Score(value=True)
+        for scorer in (*self._plain, *self._async):
+            keys = self._keys[scorer.name]
+            own = keys.pop("", None)
+            if own is None or not keys:
+                continue
+            for cell in cells:
+                failed = cell.scores.get(own)
+                if failed is not None and failed.error:
+                    del cell.scores[own]
+                    cell.scores.update(dict.fromkeys(keys.values(), failed))
+        check_kinds(cells)
+
+    def _arguments(self, scorer: FunctionScorer, cell: GridCell) -> dict[str, Any]:
+        """Return the arguments of a scorer; what it changes in them stays without effect."""
+        return {name: self._argument(name, cell) for name in scorer.wants}
+
+    def _argument(self, name: str, cell: GridCell) -> object:
+        if name == "text":
+            return cell.answer
+        if name == "row":
+            values = self._rows.inputs[cell.position]
+            return Row({column: _own(value) for column, value in values.items()})
+        if name == "expected":
+            return _own(self._rows.expected_at(cell.position))
+        return _own(getattr(cell, name))
+
+    def _keep(self, cell: GridCell, scorer: FunctionScorer, found: Mapping[str, Score]) -> None:
+        keys = self._keys[scorer.name]
+        if not found and scorer.name in self._without_value:
+            self._without_value[scorer.name].append(cell)
+        if any(score.value not in (None, False) for score in found.values()):
+            self._without_value.pop(scorer.name, None)  # it returns its score
+        for key, score in found.items():
+            if key not in keys:
+                # Another scorer may have returned a dict with this key.
+                is_taken = bool(key) and self._names.get(key, scorer.name) != scorer.name
+                keys[key] = f"{scorer.name}.{key}" if is_taken else key or scorer.name
+                self._names.setdefault(keys[key], scorer.name)
+            cell.scores[keys[key]] = score
+
+
+def _own(value: object) -> object:
+    return copy.deepcopy(value) if isinstance(value, _MUTABLE) else value
+
+
+def _call(scorer: FunctionScorer, arguments: dict[str, Any]) -> dict[str, Score]:
+    """Return the scores by key; the key of a single score is empty."""
+    try:
+        value = scorer.function(**arguments)
+        if inspect.isawaitable(value):
+            if inspect.iscoroutine(value):
+                value.close()
+            raise TypeError("it returned an awaitable; declare it with `async def`")  # noqa: TRY301
+        return read_value(value)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a scorer may call `sys.exit`
+        return {"": _failure(error)}
+
+
+async def _acall(scorer: FunctionScorer, arguments: dict[str, Any]) -> dict[str, Score]:
+    try:
+        return read_value(await cast("Awaitable[Any]", scorer.function(**arguments)))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        raise
+    except BaseException as error:  # noqa: BLE001 - as above
+        return {"": _failure(error)}
+
+
+def _failure(error: BaseException) -> Score:
+    """Return the score for an exception: a failed assertion is a failed test, others are errors."""
+    if isinstance(error, AssertionError):
+        return Score(value=False, reason=str(error) or "assertion failed")
+    text = str(error)
+    place = _line(error.__traceback__)
+    return Score(error=f"{type(error).__name__}{': ' if text else ''}{text}{place}")
+
+
+def _line(trace: TracebackType | None) -> str:
+    frames = traceback.extract_tb(trace)
+    inner = [frame for frame in frames if frame.filename != __file__]
+    return f" (line {inner[0].lineno})" if inner else ""
+
+
+def read_value(value: object) -> dict[str, Score]:
+    """Return the scores that a scorer's return value stands for, by key.
+
+    Raises:
+        TypeError: If it is none of a bool, a number, a label, a dict of these, ``(value, why)`` or
+            ``None``.
+    """
+    if value is None:
+        return {}
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str) or not key.strip():
+                raise TypeError(f"it returned a dict with the key {short_repr(key)}")
+        read = {key: _read_one(each) for key, each in value.items()}
+        return {key: score for key, score in read.items() if score is not None}
+    score = _read_one(value)
+    return {} if score is None else {"": score}
+
+
+def _read_one(value: object) -> Score | None:
+    reason = ""
+    if isinstance(value, tuple) and len(value) == 2:  # noqa: PLR2004 - a value and why
+        value, why = value
+        if why is not None and not isinstance(why, str):
+            raise TypeError(f"the reason must be a str, got {short_repr(why)}")
+        reason = why or ""
+    if value is None:
+        return None
+    return Score(_scalar(value), reason)
+
+
+def _scalar(value: object) -> ScoreValue:
+    if isinstance(value, enum.Enum):
+        value = value.value
+    kind = type(value).__name__
+    if isinstance(value, bool) or kind in ("bool_", "bool"):  # NumPy's type
+        return bool(value)
+    if isinstance(value, str):
+        if not value.strip():
+            raise TypeError("it returned an empty label")
+        return value
+    if isinstance(value, Real) or kind == "Decimal":
+        number = float(value)  # type: ignore[arg-type]  # a Decimal
+        if not math.isfinite(number):
+            raise TypeError(f"it returned {number}; return None if the score does not apply")
+        return number
+    raise TypeError(
+        f"it returned a {kind}; expected a bool, a number, a label, a dict of these,"
+        " (value, why) or None"
+    )
+
+
+def check_kinds(cells: Iterable[GridCell]) -> None:
+    """Turn the scores of a rarer kind into errors, if a score has both numbers and labels.
+
+    Bools count as numbers if there are numbers: True is 1.
+    """
+    kinds: dict[str, Counter[bool]] = {}
+    for cell in cells:
+        for name, score in cell.scores.items():
+            if score.value is not None:
+                kinds.setdefault(name, Counter())[isinstance(score.value, str)] += 1
+    mixed = {name: count.most_common(1)[0][0] for name, count in kinds.items() if len(count) > 1}
+    for cell in cells if mixed else ():
+        for name, is_label in mixed.items():
+            found = cell.scores.get(name)
+            if found is None or found.value is None:
+                continue
+            if isinstance(found.value, str) is not is_label:
+                most = "labels" if is_label else "numbers"
+                text = f"the score is {short_repr(found.value)}, but most are {most}"
+                cell.scores[name] = Score(error=text, reason=found.reason)

@@ -1,0 +1,248 @@
+"""Comparisons of variants with a baseline, row by row."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.calls import TableColumn
+from gatewayx_nb.evaluation.paired_tests import (
+    PairedDifference,
+    holm,
+    paired_means,
+    paired_shares,
+)
+from gatewayx_nb.evaluation.sample_size import rows_needed
+from gatewayx_nb.evaluation.score_summary import FEW_ROWS, number_text
+from gatewayx_nb.text import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Mapping, Sequence
+
+    from gatewayx_nb.evaluation.score_values import Kind, ScoreValues
+
+_ALPHA = 0.05
+_SMALL_P = 0.001
+_POWER_FACTOR = (1.959964 + 0.841621) ** 2
+"""``(z(0.975) + z(0.8)) ** 2``: for a two-sided test at 5 % with a power of 80 %."""
+
+_MOST_ROWS = 1_000_000
+"""Number of rows above which no number is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class VariantDifference:
+    """One score of a variant compared with that of the baseline, on the rows that have both.
+
+    Attributes:
+        variant: Name of the variant.
+        baseline: Name of the baseline.
+        score: Name of the score.
+        kind: ``"bool"`` or ``"number"``.
+        n: Number of rows, or clusters, with both scores.
+        difference: The mean of the differences: variant minus baseline. For a preference, the share
+            of rows won minus the share of rows lost.
+        low: Lower end of its 95 % interval; ``None`` with fewer than 10 rows.
+        high: Upper end of its 95 % interval.
+        p: The p-value, adjusted by Holm's method for all comparisons; ``None`` with fewer than 10
+            rows.
+        won: Number of rows on which the variant is better.
+        lost: Number of rows on which the baseline is better.
+        equal: Number of rows on which both are equal.
+        verdict: ``"better"``, ``"worse"``, ``"not told apart"`` or ``"too few rows"``.
+        rows_needed: Number of rows that would probably tell them apart, if the difference is the
+            one that was found; ``None`` if they are told apart, or there is no difference.
+    """
+
+    variant: str
+    baseline: str
+    score: str
+    kind: Kind
+    n: int
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    won: int
+    lost: int
+    equal: int
+    verdict: str = "too few rows"
+    rows_needed: int | None = None
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the fields as the columns of a DataFrame."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @property
+    def text(self) -> str:
+        """The verdict in a sentence."""
+        names, counts = (
+            f"{self.variant!r} and {self.baseline!r}",
+            f"{self.won} won, {self.lost} lost",
+        )
+        if self.verdict == "too few rows":
+            return (
+                f"{names} on {self.score}: {counts}, {self.equal} equal;"
+                f" {counted(self.n, 'row')} of the {FEW_ROWS} that a verdict needs."
+            )
+        if self.verdict == "not told apart":
+            needed = self.rows_needed
+            more = f"; about {needed:,} rows would be needed" if needed else ""
+            return f"{names} are not told apart on {self.score} ({counts}){more}."
+        by, low, high = self._sizes()
+        sign = "" if self.p is not None and self.p < _SMALL_P else "= "
+        return (
+            f"{self.variant!r} is {self.verdict} than {self.baseline!r} on {self.score} by {by}"
+            f" (95 % interval {low} to {high}, p {sign}{p_text(self.p)}; {counts})."
+        )
+
+    def _sizes(self) -> tuple[str, str, str]:
+        """Return the size of the difference, and the smallest and largest in its interval."""
+        sign = -1 if self.difference < 0 else 1
+        low, high = sorted((sign * (self.low or 0), sign * (self.high or 0)))
+        if self.kind == "bool":
+            by, low_text, high_text = (
+                f"{100 * each:.1f}" for each in (abs(self.difference), low, high)
+            )
+            return f"{by} points", low_text, high_text
+        return number_text(abs(self.difference)), number_text(low), number_text(high)
+
+
+def p_text(p: float | None) -> str:
+    """Return a p-value as text."""
+    if p is None:
+        return ""
+    return f"< {_SMALL_P}" if p < _SMALL_P else f"{p:.3f}"
+
+
+def compare_with_baseline(
+    scores: Sequence[ScoreValues], variants: Sequence[str], baseline: str
+) -> list[VariantDifference]:
+    """Return a row for each score of each variant that is not the baseline.
+
+    Labels are left out, and so is a score that one of the two variants has on no row.
+    """
+    rows = []
+    for score in scores:
+        for variant in variants:
+            if variant != baseline and score.kind != "label":
+                row = _difference(score, variant, baseline)
+                if row is not None:
+                    rows.append(row)
+    tested = [row.p for row in rows if row.p is not None]
+    adjusted = iter(holm(tested))
+    lower = {score.name: score.lower_is_better for score in scores}
+    return [
+        row
+        if row.p is None
+        else _with_verdict(row, next(adjusted), lower_is_better=lower[row.score])
+        for row in rows
+    ]
+
+
+def _difference(score: ScoreValues, variant: str, baseline: str) -> VariantDifference | None:
+    own, other = score.variants[variant].units, score.variants[baseline].units
+    is_preference = bool(own) and not other
+    pairs = [(value, 0.5) for value in own.values()] if is_preference else _pairs(own, other)
+    if not pairs:
+        return None
+    better = [(b - a if score.lower_is_better else a - b) for a, b in pairs]
+    won, lost = sum(each > 0 for each in better), sum(each < 0 for each in better)
+    scale = 2 if is_preference else 1
+    differences = [scale * (a - b) for a, b in pairs]
+    row = VariantDifference(
+        variant=variant,
+        baseline=baseline,
+        score=score.name,
+        kind=score.kind,
+        n=len(pairs),
+        difference=sum(differences) / len(pairs),
+        low=None,
+        high=None,
+        p=None,
+        won=won,
+        lost=lost,
+        equal=len(pairs) - won - lost,
+    )
+    if len(pairs) < FEW_ROWS:
+        return row
+    if score.is_simple:
+        both, neither = pairs.count((1.0, 1.0)), pairs.count((0.0, 0.0))
+        tested = paired_shares(both, pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0)), neither)
+    elif is_preference and set(differences) <= {-1.0, 0.0, 1.0}:
+        half = row.equal // 2  # the table of two raters does not say which ties are which
+        tested = paired_shares(half, won, lost, row.equal - half)
+    else:
+        tested = paired_means(differences)
+    needed = _rows_needed(differences, tested, is_share=score.is_simple)
+    return replace(
+        row, low=tested.interval.low, high=tested.interval.high, p=tested.p, rows_needed=needed
+    )
+
+
+def _pairs(
+    own: Mapping[Hashable, float], other: Mapping[Hashable, float]
+) -> list[tuple[float, float]]:
+    return [(value, other[unit]) for unit, value in own.items() if unit in other]
+
+
+def _rows_needed(
+    differences: Sequence[float], tested: PairedDifference, *, is_share: bool
+) -> int | None:
+    """Return the number of rows that would tell the found difference apart with a power of 80 %."""
+    difference = tested.difference
+    if not difference:
+        return None
+    if is_share:
+        differing = sum(1 for each in differences if each)
+        needed = rows_needed(abs(difference), disagreement=differing / len(differences))
+    else:
+        ratio = _POWER_FACTOR * statistics.variance(differences) / difference**2
+        needed = math.ceil(ratio) if math.isfinite(ratio) else _MOST_ROWS + 1
+    return needed if needed <= _MOST_ROWS else None
+
+
+def _with_verdict(row: VariantDifference, p: float, *, lower_is_better: bool) -> VariantDifference:
+    if p >= _ALPHA:
+        # More rows than there are: the correction for several comparisons is not in the formula.
+        needed = None if row.rows_needed is None else max(row.rows_needed, row.n + 1)
+        return replace(row, p=p, verdict="not told apart", rows_needed=needed)
+    is_better = (row.difference < 0) is lower_is_better
+    return replace(row, p=p, verdict="better" if is_better else "worse", rows_needed=None)
+
+
+def _signed(share: float) -> str:
+    """Return a difference of shares in percentage points."""
+    points = round(100 * share, 1)
+    return f"{points:+.1f}" if points else "0.0"
+
+
+def _difference_text(row: VariantDifference) -> str:
+    if row.kind == "bool":
+        return f"{_signed(row.difference)} points"
+    return f"{'+' if row.difference > 0 else ''}{number_text(row.difference)}"
+
+
+def _interval_text(row: VariantDifference) -> str:
+    if row.low is None or row.high is None:
+        return ""
+    if row.kind == "bool":
+        return f"{_signed(row.low)} to {_signed(row.high)}"
+    return f"{number_text(row.low)} to {number_text(row.high)}"
+
+
+DIFFERENCE_COLUMNS: tuple[TableColumn[VariantDifference], ...] = (
+    TableColumn("variant", lambda row: row.variant),
+    TableColumn("baseline", lambda row: row.baseline),
+    TableColumn("score", lambda row: row.score),
+    TableColumn("n", lambda row: f"{row.n:,}", "right"),
+    TableColumn("difference", _difference_text, "right"),
+    TableColumn("95 % interval", _interval_text, "right", optional=True),
+    TableColumn("p", lambda row: p_text(row.p), "right", optional=True),
+    TableColumn("won", lambda row: f"{row.won:,}", "right"),
+    TableColumn("lost", lambda row: f"{row.lost:,}", "right"),
+    TableColumn("equal", lambda row: f"{row.equal:,}", "right"),
+    TableColumn("verdict", lambda row: row.verdict),
+)

@@ -1,0 +1,276 @@
+"""The view of an evaluation: its summary, and its rows side by side, with votes."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, cast
+
+import ipywidgets
+from typing_extensions import override
+
+from gatewayx_nb.errors import GatewayError, ProviderError
+from gatewayx_nb.evaluation import cells_by_row, matching_rows, row_title, value_text
+from gatewayx_nb.html import details, escape, heading_html, preformatted_html, reply_html
+from gatewayx_nb.replies import Reply, Usage
+from gatewayx_nb.text import counted
+from gatewayx_nb.widgets.controls import (
+    ROW,
+    button,
+    close_all,
+    marimo_note,
+    set_children,
+    set_html,
+    show_if,
+)
+from gatewayx_nb.widgets.keyboard import Keyboard
+from gatewayx_nb.widgets.pages import difference_pages, reply_footer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatewayx_nb.evaluation import Evaluation, GridCell, RowKind
+    from gatewayx_nb.replies import FinishReason
+    from gatewayx_nb.widgets.pages import Mode
+
+_KINDS = (
+    ("All rows", "all"),
+    ("Failed", "failed"),
+    ("Variants differ", "differing"),
+    ("Errors", "errors"),
+)
+_LISTED = 500
+"""Maximum number of rows in the list; a search finds the others."""
+
+_RERUN = "Run this cell again for the controls."
+_GRID = {
+    "display": "grid",
+    "grid_template_columns": "repeat(auto-fit, minmax(min(16em, 100%), 1fr))",
+    "grid_gap": "1em",
+    "width": "100%",
+}
+
+
+class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
+    """View of an evaluation: filter its rows, read them side by side, and vote.
+
+    A vote is a person's label of an answer, the score ``vote`` of the evaluation.
+
+    Args:
+        evaluation: The evaluation.
+
+    Attributes:
+        evaluation: The evaluation, which the votes change.
+    """
+
+    def __init__(self, evaluation: Evaluation) -> None:
+        self.evaluation = evaluation
+        self._cells = cells_by_row(evaluation)
+        self._columns: list[_AnswerColumn] = []
+        super().__init__(self._create_widgets())
+        self.add_class("gatewayx-view")
+        self._show_summary()
+        self._filter()
+
+    @property
+    def position(self) -> int | None:
+        """Position of the row that is shown; ``None`` if no row matches."""
+        return cast("int | None", self._rows.value)
+
+    @override
+    def close(self) -> None:
+        close_all(*self.children, *(column.box for column in self._columns), self.layout)
+        super().close()
+
+    @override
+    def __repr__(self) -> str:
+        return f"EvaluationView({self.evaluation.size_text})"
+
+    def _ipython_display_(self, **_: object) -> None:
+        """Display the controls, and the output that the notebook saves below them."""
+        from IPython.display import display
+
+        if hasattr(self, "_repr_mimebundle_"):  # ipywidgets 8
+            display(self._repr_mimebundle_(), raw=True)
+        else:  # pragma: no cover - ipywidgets 7
+            super()._ipython_display_()
+        display(self.static_output(), raw=True)
+
+    def _mime_(self) -> tuple[str, str]:
+        """Return the output for marimo, which does not support ipywidgets."""
+        return marimo_note()
+
+    def static_output(self) -> dict[str, str]:
+        """Return what a saved notebook shows: the summary and the first failures."""
+        failures = self.evaluation.failures(limit=10)
+        text = f"{self.evaluation!r}\n\n{_RERUN}"
+        page = self.evaluation._repr_html_()
+        if failures:
+            page += details("First failures", failures._repr_html_())
+        line = f'<div style="opacity:.7">{_RERUN}</div>'
+        return {"text/plain": text, "text/html": f'<div class="gatewayx-twin">{page}{line}</div>'}
+
+    def _create_widgets(self) -> list[ipywidgets.Widget]:
+        self._summary = ipywidgets.HTML()
+        scores = [("Any score", None), *((name, name) for name in self.evaluation.scores)]
+        self._kind = ipywidgets.Dropdown(options=_KINDS, description="Show", layout=_auto())
+        self._score = ipywidgets.Dropdown(options=scores, description="Score", layout=_auto())
+        self._search = ipywidgets.Text(
+            description="Search", placeholder="a word of the row or an answer", layout=_auto()
+        )
+        self._count = ipywidgets.HTML()
+        self._rows = ipywidgets.Dropdown(
+            options=[], description="Row", layout={"flex": "1 1 20em", "width": "auto"}
+        )
+        back = button("Previous", lambda: self._step(-1), "Show the previous row")
+        forth = button("Next", lambda: self._step(1), "Show the next row")
+        self._mode = ipywidgets.ToggleButtons(
+            options=[("Rendered", "rendered"), ("Raw", "raw"), ("Differences", "differences")],
+            tooltips=["formatted", "as written by the model", "only the differences, word by word"],
+            style={"button_width": "auto"},
+        )
+        self._inputs, self._grid = ipywidgets.HTML(), ipywidgets.Box(layout=dict(_GRID))
+        for control in (self._kind, self._score, self._search):
+            control.observe(lambda _: self._filter(), "value")
+        for control in (self._rows, self._mode):
+            control.observe(lambda _: self._show_row(), "value")
+        filters = [self._kind, self._score, self._search, self._count]
+        return [
+            Keyboard("gatewayx-view"),
+            self._summary,
+            ipywidgets.HBox(filters, layout=dict(ROW)),
+            ipywidgets.HBox([self._rows, back, forth], layout=dict(ROW)),
+            self._mode,
+            self._inputs,
+            self._grid,
+        ]
+
+    def _show_summary(self) -> None:
+        set_html(self._summary, self.evaluation._repr_html_())
+
+    def _filter(self) -> None:
+        """List the rows that match the filters, and show the first."""
+        kind = cast("RowKind", self._kind.value)
+        found = matching_rows(self.evaluation, kind, self._score.value, self._search.value)
+        listed = found[:_LISTED]
+        more = f"; the first {_LISTED:,} are listed" if len(found) > len(listed) else ""
+        set_html(self._count, f'<span role="status">{counted(len(found), "row")}{more}</span>')
+        options = [(row_title(self.evaluation, position), position) for position in listed]
+        if self._rows.options != tuple(options):
+            self._rows.options = options  # this deselects the row
+        if self.position is None and listed:
+            self._rows.value = listed[0]
+        self._show_row()
+
+    def _step(self, step: int) -> None:
+        values = [value for _, value in self._rows.options]
+        if self.position in values:
+            place = values.index(self.position) + step
+            self._rows.value = values[min(max(place, 0), len(values) - 1)]
+
+    def _show_row(self) -> None:
+        """Show the answers to the row that is selected."""
+        position = self.position
+        cells = [] if position is None else self._cells[position]
+        set_html(self._inputs, "" if position is None else self._inputs_html(position))
+        while len(self._columns) < len(cells):
+            self._columns.append(_AnswerColumn(self._vote))
+        pages = _pages(cells, cast("Mode", self._mode.value))
+        for column, cell, page in zip(self._columns, cells, pages, strict=False):
+            column.show(cell, page)
+        set_children(self._grid, tuple(column.box for column in self._columns[: len(cells)]))
+
+    def _inputs_html(self, position: int) -> str:
+        rows = self.evaluation.rows
+        parts = [
+            f"<div><strong>{escape(str(name))}</strong>{preformatted_html(str(value))}</div>"
+            for name, value in rows.inputs[position].items()
+        ]
+        return details(f"Row {rows.ids[position]}", "".join(parts), is_open=True)
+
+    def _vote(self, cell: GridCell, label: bool | None) -> None:  # noqa: FBT001 - a person's label
+        self.evaluation.vote(cell.id, cell.variant.name, label, cell.sample)
+        if "vote" not in dict(self._score.options):
+            self._score.options = (*self._score.options, ("vote", "vote"))
+        self._show_summary()
+        self._show_row()
+
+
+class _AnswerColumn:
+    """One answer with its scores, and the buttons for a vote."""
+
+    def __init__(self, on_vote: Callable[[GridCell, bool | None], None]) -> None:
+        self._cell: GridCell | None = None
+        self._on_vote = on_vote
+        self._head, self._body = ipywidgets.HTML(), ipywidgets.HTMLMath()
+        self._scores = ipywidgets.HTML()
+        self._good = button("Good", lambda: self._press(label=True), "Label this answer as good")
+        self._bad = button("Bad", lambda: self._press(label=False), "Label this answer as bad")
+        votes = ipywidgets.HBox([self._good, self._bad])
+        self.box = ipywidgets.VBox([self._head, self._body, self._scores, votes])
+        self.box.layout.overflow = "auto"
+        self.box.layout.border_top = "2px solid rgba(128,128,128,.5)"
+
+    def show(self, cell: GridCell, page: str) -> None:
+        """Show a cell."""
+        self._cell = cell
+        name = cell.variant.name + (f" ({cell.sample + 1})" if cell.sample else "")
+        set_html(self._head, heading_html(name))
+        set_html(self._body, page)
+        set_html(self._scores, _scores_html(cell))
+        vote = cell.scores["vote"].value if "vote" in cell.scores else None
+        for control, label, style in ((self._good, True, "success"), (self._bad, False, "danger")):
+            control.button_style = style if vote is label else ""
+            control.tooltip = f"{control.description}: {name}"
+            show_if(control, shown=cell.has_answer)
+
+    def _press(self, *, label: bool) -> None:
+        """Vote; a second press on the same button removes the vote."""
+        cell = self._cell
+        if cell is not None:
+            vote = cell.scores["vote"].value if "vote" in cell.scores else None
+            self._on_vote(cell, None if vote is label else label)
+
+
+def _auto() -> dict[str, Any]:
+    return {"width": "auto"}
+
+
+def _pages(cells: list[GridCell], mode: Mode) -> list[str]:
+    """Return the answers as safe HTML."""
+    outcomes = [_outcome(cell) for cell in cells]
+    if mode == "differences" and len(cells) > 1:
+        return difference_pages(outcomes)
+    return [_page(cell, mode) for cell in cells]
+
+
+def _page(cell: GridCell, mode: Mode) -> str:
+    if cell.error:
+        return f'<div class="gatewayx-error">{escape(cell.error)}</div>'
+    if not cell.has_answer:
+        return "<em>not asked</em>"
+    body = preformatted_html(cell.answer) if mode == "raw" and cell.answer else None
+    return reply_html(cell.answer, reply_footer(cast("Reply[Any]", _outcome(cell))), body=body)
+
+
+def _outcome(cell: GridCell) -> Reply[Any] | GatewayError:
+    if cell.error:
+        return ProviderError(cell.error)
+    return Reply(
+        text=cell.answer,
+        engine=cell.variant.model.partition(":")[0],
+        model=cell.model,
+        finish_reason=cast("FinishReason", cell.finish_reason or "stop"),
+        usage=Usage(cell.input_tokens, cell.output_tokens),
+        cost=None if cell.cost is None else Decimal(str(cell.cost)),
+        latency=cell.seconds or 0.0,
+    )
+
+
+def _scores_html(cell: GridCell) -> str:
+    """Return the scores of a cell with their reasons, in one line each."""
+    lines = []
+    for name, score in cell.scores.items():
+        value = f"error: {score.error}" if score.error else value_text(score.value)
+        reason = f" · {score.reason}" if score.reason else ""
+        lines.append(f"<div><strong>{escape(name)}</strong> {escape(value + reason)}</div>")
+    return "".join(lines)
