@@ -66,8 +66,8 @@ def status_of(error: GatewayError) -> int:
 
 def _run_command(session: ShellSession, name: str, words: list[str]) -> int:
     command = SHELL_COMMANDS.get(name)
-    # The words of `ask` and `map` may be prompts.
-    refuse_keys(session, [name] if name in ("ask", "map") else [name, *words])
+    # The words of `ask`, `map` and `eval` may be prompts.
+    refuse_keys(session, [name] if name in ("ask", "map", "eval") else [name, *words])
     if command is None:
         raise _unknown_command(session, name, words)
     # The prompt of `ask` may contain `-h`.

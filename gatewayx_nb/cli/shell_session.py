@@ -6,10 +6,11 @@ import contextlib
 import getpass
 import shlex
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from typing_extensions import override
 
+from gatewayx_nb._lazy import attach
 from gatewayx_nb.cli.asking import ask, ask_parser
 from gatewayx_nb.cli.mapping import map_file
 from gatewayx_nb.cli.standard_input import has_piped_text, piped_text
@@ -19,11 +20,15 @@ from gatewayx_nb.errors import GatewayError, TrustError, UsageError
 from gatewayx_nb.hints import Hint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from gatewayx_nb.background import JobList
     from gatewayx_nb.calls import Table
+    from gatewayx_nb.cli.evaluating import evaluate_file  # noqa: F401 - imported on first use
     from gatewayx_nb.commands import Command, FailedCell, LineParser
+
+# Other commands need neither judges nor statistics.
+_evaluating, _ = attach(__name__, {"evaluate_file": "gatewayx_nb.cli.evaluating"})
 
 
 class ShellSession(Session):
@@ -66,6 +71,11 @@ class ShellSession(Session):
     @override
     def map_line(self, line: str) -> int:
         return map_file(self, shlex.split(line))
+
+    @override
+    def eval_line(self, line: str) -> int:
+        evaluate = cast("Callable[[Session, list[str]], int]", _evaluating("evaluate_file"))
+        return evaluate(self, shlex.split(line))
 
     def is_reference(self, word: str) -> bool:
         """Return whether a word is the name of an engine, an alias or ``engine:model``."""

@@ -82,6 +82,9 @@ class Session(Protocol):
     def map_line(self, line: str) -> object:
         """Ask about each row of a file, with a line that contains the files and options."""
 
+    def eval_line(self, line: str) -> object:
+        """Score prompts and models on the rows of a file, with a line that contains the options."""
+
     def answer(self, prompt: str, model: str, *notes: str) -> None:
         """Call a model and show its answer as it arrives, with metrics and notes."""
 

@@ -14,6 +14,7 @@ from gatewayx_nb.commands.cassette import (
 )
 from gatewayx_nb.commands.command import Command
 from gatewayx_nb.commands.doctor import doctor
+from gatewayx_nb.commands.eval_rows import eval_arguments, eval_file
 from gatewayx_nb.commands.guides import find_guide, find_trouble, guide_names, trouble_names
 from gatewayx_nb.commands.jobs import cancel, cancel_arguments, jobs, jobs_arguments
 from gatewayx_nb.commands.keys import contains_key, key, key_arguments, keys, typed_key_error
@@ -118,7 +119,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Ask": ("ask", "map", "chat", "jobs", "cancel", "tools"),
     "Keys": ("key", "keys", "trust"),
     "Models": ("status", "models", "use", "pull", "init", "new", "reload"),
-    "Compare": ("compare",),
+    "Compare": ("compare", "eval"),
     "Record": ("cassette",),
     "Serve": ("serve",),
     "Cost": ("usage", "history"),
@@ -311,6 +312,14 @@ _TABLE = (
         where="shell",
     ),
     Command("doctor", "check what a call needs, and say what to do", doctor, where="shell"),
+    Command(
+        "eval",
+        "score prompts and models on the rows of a file",
+        eval_file,
+        eval_arguments,
+        raw=True,
+        where="shell",
+    ),
     Command("health", "check that engines work", health, health_arguments),
     Command("help", "list the commands, or explain one", show_help, help_arguments, raw=True),
     Command("history", "show the latest calls and their cost", history, history_arguments),

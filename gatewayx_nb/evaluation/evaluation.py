@@ -37,6 +37,7 @@ from gatewayx_nb.evaluation.grid_cell import Score
 from gatewayx_nb.evaluation.label_agreement import Agreement, agreement_of
 from gatewayx_nb.evaluation.records import (
     cell_records,
+    checked_format,
     checked_path,
     encode_evaluation,
     records_csv,
@@ -72,7 +73,6 @@ if TYPE_CHECKING:
     from gatewayx_nb.evaluation.model_scorer import JudgeUsage
 
 _FOLDER_HINT = "Use a folder that exists and may be written to."
-_FORMATS = (".json", ".csv", ".md")
 
 
 class Evaluation:
@@ -89,6 +89,7 @@ class Evaluation:
         lower_is_better: The names of the scores of which a lower value is better.
         judges: What the judges have used.
         notes: What a reader should know, such as a judge of the family that it judges.
+        is_stopped: Whether it was stopped before everything was asked and scored.
     """
 
     def __init__(  # noqa: PLR0913 - what an evaluation consists of
@@ -101,10 +102,12 @@ class Evaluation:
         lower_is_better: Iterable[str] = (),
         judges: Iterable[JudgeUsage] = (),
         notes: Iterable[str] = (),
+        is_stopped: bool = False,
     ) -> None:
         self.cells, self.rows, self.variants = list(cells), rows, list(variants)
         self.name, self.judges, self.notes = name, tuple(judges), tuple(notes)
         self.lower_is_better = frozenset(lower_is_better)
+        self.is_stopped = is_stopped or self.missing > 0
 
     @property
     def variant_names(self) -> list[str]:
@@ -314,9 +317,8 @@ class Evaluation:
         failures += check_bounds(rows, at_most or {}, "at_most", is_minimum=False)
         if no_worse_than is not None:
             failures += self._regressions(no_worse_than, names, margin)
-        if self.missing:
-            text = f"{self.missing:,} of {len(self.cells):,} cells were not asked."
-            failures.insert(0, Failure("", "", text))
+        if self.is_stopped:
+            failures.insert(0, Failure("", "", self._stopped_text()))
         if failures:
             raise AssertionError(failure_text(self, failures))
 
@@ -334,9 +336,9 @@ class Evaluation:
             ConfigError: If the file cannot be written.
         """
         file = checked_path(path)
-        if self.missing:
+        if self.is_stopped:
             raise UsageError(
-                f"{self.missing:,} of {len(self.cells):,} cells were not asked.",
+                self._stopped_text(),
                 hint="Run the evaluation again; it asks only for what is missing.",
             )
         baseline = self.baseline()
@@ -356,14 +358,8 @@ class Evaluation:
             UsageError: If the file has another extension.
             ConfigError: If the file cannot be written.
         """
-        file = checked_path(path)
+        file = checked_format(path)
         suffix = file.suffix.lower()
-        if suffix not in _FORMATS:
-            raise UsageError(
-                f"the file must end with .json, .csv or .md, got {short_repr(str(path))}."
-                f"{did_you_mean(suffix, _FORMATS)}",
-                hint="For example, `evaluation.json`.",
-            )
         if suffix == ".json":
             content = encode_evaluation(self)
         elif suffix == ".csv":
@@ -418,6 +414,11 @@ class Evaluation:
         if name in self.scores:
             return [cell.scores.get(name, Score()).value for cell in self.cells]
         return [self.rows.row(cell.position).get(name) for cell in self.cells]
+
+    def _stopped_text(self) -> str:
+        if self.missing:
+            return f"{self.missing:,} of {len(self.cells):,} cells were not asked."
+        return "the evaluation was stopped before all answers were scored."
 
     def _known(self, name: str, known: Sequence[str], kind: str) -> str:
         if name not in known:

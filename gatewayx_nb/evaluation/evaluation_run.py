@@ -281,6 +281,7 @@ class EvaluationRun:
             name=self._mask(self._own["name"] or ""),
             lower_is_better=lower | set(self._own["lower_is_better"]),
             judges=self._judges,
+            is_stopped=self._is_stopped or self._scoring.is_stopped,
             notes=map(self._mask, [*self._notes, *self._family_notes()]),
         )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatewayx_nb.errors import ConfigError, UsageError
+from gatewayx_nb.errors import ConfigError, UsageError, did_you_mean
 from gatewayx_nb.evaluation.grid_cell import EvaluatedRows, GridCell, Score, Variant
 from gatewayx_nb.evaluation.model_scorer import JudgeUsage
 from gatewayx_nb.evaluation.score_values import score_names
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.evaluation.evaluation import Evaluation
 
+
+FORMATS = (".json", ".csv", ".md")
+"""The suffixes of the files that an evaluation can be written to."""
 
 FORMAT = 1
 """Version of the file format."""
@@ -198,6 +201,7 @@ def encode_evaluation(evaluation: Evaluation) -> bytes:
         "lower_is_better": sorted(evaluation.lower_is_better),
         "judges": judges,
         "notes": list(evaluation.notes),
+        "is_stopped": evaluation.is_stopped,
         **encode_cells(evaluation.cells, evaluation.rows, evaluation.variants),
     }
     return msgspec.json.encode(values) + b"\n"
@@ -247,3 +251,20 @@ def checked_path(path: str | Path) -> Path:
     if not isinstance(path, str | os.PathLike) or not os.fspath(path):
         raise UsageError(f"path must be a str or a Path, got {short_repr(path)}.")
     return absolute_path(path)
+
+
+def checked_format(path: str | Path) -> Path:
+    """Return the absolute path of a file that an evaluation can be written to.
+
+    Raises:
+        UsageError: If it is not a path, or has another suffix.
+    """
+    file = checked_path(path)
+    suffix = file.suffix.lower()
+    if suffix not in FORMATS:
+        raise UsageError(
+            f"the file must end with .json, .csv or .md, got {short_repr(str(path))}."
+            f"{did_you_mean(suffix, FORMATS)}",
+            hint="For example, `evaluation.json`.",
+        )
+    return file

@@ -56,4 +56,5 @@ def _decoded(content: bytes) -> Evaluation:
         lower_is_better=values["lower_is_better"],
         judges=[JudgeUsage(**judge) for judge in values["judges"]],
         notes=values["notes"],
+        is_stopped=values["is_stopped"],
     )

@@ -130,6 +130,13 @@ class NotebookSession(Session):
             "the command `map` works only in a shell.", hint="Use `%%gatewayx REF --map FRAME`."
         )
 
+    @override
+    def eval_line(self, line: str) -> object:
+        raise UsageError(
+            "the command `eval` works only in a shell.",
+            hint="Call `gx.evaluate(rows, prompts, …)`.",
+        )
+
     def prepare(
         self, parsed: cell.Cell | MapCell, cell_id: str | None
     ) -> CellRun | DryRun | MapPreview | Job:

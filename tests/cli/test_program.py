@@ -17,7 +17,7 @@ NOT_IN_A_SHELL = {"jobs", "cancel", "nest", "reload", "usage", "explain", "compa
 def test_the_rows_of_the_table_say_where_a_command_works():
     """A shell has neither cells nor a pool that outlives a command."""
     assert COMMANDS.keys() - SHELL_COMMANDS.keys() == NOT_IN_A_SHELL
-    assert SHELL_COMMANDS.keys() - COMMANDS.keys() == {"map", "doctor", "completion"}
+    assert SHELL_COMMANDS.keys() - COMMANDS.keys() == {"map", "eval", "doctor", "completion"}
 
 
 @pytest.mark.parametrize("words", [(), ("-h",), ("--help",), ("help",)])

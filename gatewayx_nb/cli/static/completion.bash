@@ -2,12 +2,13 @@
 _gatewayx() {
   local current=${COMP_WORDS[COMP_CWORD]} words=
   if [ "$COMP_CWORD" -eq 1 ]; then
-    words="ask cassette completion doctor health help history init key keys map models new pull security serve settings status tools trust use"
+    words="ask cassette completion doctor eval health help history init key keys map models new pull security serve settings status tools trust use"
   else
     case ${COMP_WORDS[1]} in
       ask) words="--system --temperature --max-tokens --effort --image --param --timeout --allow-unpriced --tools --max-cost --fresh --renew --fallback --schema --cassette --json --no-stream --dry-run --quiet --help" ;;
       cassette) words="--prune" ;;
       completion) words="bash zsh fish engines" ;;
+      eval) words="--prompt --model --scorer --judge --judge-model --expected --id --cluster --samples --at-least --at-most --no-worse-than --margin --system --temperature --max-tokens --effort --param --timeout --allow-unpriced --tools --max-cost --fresh --fallback --schema --missing --max-age --name --concurrency --cassette --save --save-baseline --quiet --help" ;;
       key) words="set remove import --user --new" ;;
       map) words="--prompt --model --system --temperature --max-tokens --effort --param --timeout --allow-unpriced --tools --max-cost --fresh --fallback --schema --missing --max-age --name --concurrency --cassette --force --dry-run --quiet --help" ;;
       models) words="--live" ;;

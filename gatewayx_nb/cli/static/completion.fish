@@ -28,6 +28,41 @@ complete -c gatewayx -n '__fish_seen_subcommand_from completion' -a zsh
 complete -c gatewayx -n '__fish_seen_subcommand_from completion' -a fish
 complete -c gatewayx -n '__fish_seen_subcommand_from completion' -a engines
 complete -c gatewayx -n __fish_use_subcommand -f -a doctor -d 'check what a call needs, and say what to do'
+complete -c gatewayx -n __fish_use_subcommand -f -a eval -d 'score prompts and models on the rows of a file'
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l prompt
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l model
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l scorer
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l judge
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l judge-model
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l expected
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l id
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l cluster
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l samples
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l at-least
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l at-most
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l no-worse-than
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l margin
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l system
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l temperature
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l max-tokens
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l effort
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l param
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l timeout
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l allow-unpriced
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l tools
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l max-cost
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l fresh
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l fallback
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l schema
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l missing
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l max-age
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l name
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l concurrency
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l cassette
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l save
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l save-baseline
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l quiet
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l help
 complete -c gatewayx -n __fish_use_subcommand -f -a health -d 'check that engines work'
 complete -c gatewayx -n __fish_use_subcommand -f -a help -d 'list the commands, or explain one'
 complete -c gatewayx -n __fish_use_subcommand -f -a history -d 'show the latest calls and their cost'

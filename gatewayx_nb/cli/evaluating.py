@@ -1,0 +1,195 @@
+"""``gatewayx eval``: score prompts and models on the rows of a file, and check the scores."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gatewayx_nb.cli.call_line import call_options, read_line, unrecorded
+from gatewayx_nb.cli.row_files import read_rows_file
+from gatewayx_nb.cli.standard_error import warn
+from gatewayx_nb.commands import SHELL_COMMANDS, recording
+from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.evaluation import checked_format, evaluate, judge, scorers
+from gatewayx_nb.files import display_path
+from gatewayx_nb.text import plain
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Sequence
+
+    from gatewayx_nb.cli.shell_session import ShellSession
+    from gatewayx_nb.evaluation import Evaluation
+
+_NAMED = re.compile(r"([A-Za-z_][\w -]{0,40})=(.*)", re.DOTALL)
+"""A named prompt or judge."""
+
+_COLUMNS = ("expected", "id", "cluster", "samples", "missing", "max_age", "name", "concurrency")
+
+
+def evaluate_file(session: ShellSession, words: Sequence[str]) -> int:
+    """Evaluate with the words after ``gatewayx eval``; return the exit status.
+
+    The status is 1 if a check fails, or an answer or a score is missing.
+
+    Raises:
+        GatewayError: If the line is invalid, a file cannot be used, or all answers fail.
+        KeyboardInterrupt: If the user stops the evaluation; what is finished is not asked again.
+    """
+    parser = SHELL_COMMANDS["eval"].parser(session.prog)
+    args, others = read_line(session, parser, words)
+    if others:
+        raise parser.usage_error(f"`{parser.prog}` takes one file, got {others[0]!r}, too.")
+    if not args.prompt:
+        raise parser.usage_error(f"`{parser.prog}` needs `--prompt TEXT`.")
+    if args.margin is not None and not args.no_worse_than:
+        raise parser.usage_error("`--margin` has no effect without `--no-worse-than`.")
+    options = call_options(parser, args, words)
+    options |= {name: getattr(args, name) for name in _COLUMNS if getattr(args, name) is not None}
+    bounds = {name: _bounds(getattr(args, name), name) for name in ("at_least", "at_most")}
+    own = [*_scorers(args, options.get("schema")), *_judges(args)]
+    for path in (*map(checked_format, args.save), *_paths(args.save_baseline)):
+        _check_folder(path)
+    rows = read_rows_file(Path(args.source).expanduser())
+    with recording(session.pool, args.cassette) as cassette:
+        result = evaluate(
+            rows,
+            _named(args.prompt, "--prompt"),
+            args.model or None,
+            own,
+            pool=session.pool,
+            progress=not args.quiet,
+            **options,
+        )
+    session.show(result)
+    for path in args.save:
+        result.save(path)
+    if result.missing or result.is_stopped:
+        raise KeyboardInterrupt
+    status = _check(result, args, bounds)
+    if args.save_baseline:
+        result.save_baseline(args.save_baseline)
+    return status or unrecorded(cassette)
+
+
+def _paths(path: str | None) -> list[Path]:
+    return [Path(path).expanduser().absolute()] if path else []
+
+
+def _check_folder(path: Path) -> None:
+    """Check, before anything is asked, that a file can be written.
+
+    Raises:
+        UsageError: If it cannot.
+    """
+    if not os.access(path.parent, os.W_OK):
+        problem = "is not writable" if path.parent.is_dir() else "does not exist"
+        raise UsageError(
+            f"the folder {display_path(path.parent)!r} {problem}.", hint="Choose another."
+        )
+
+
+def _check(
+    result: Evaluation, args: argparse.Namespace, bounds: dict[str, dict[str, float]]
+) -> int:
+    """Return 1 if a check fails, or there is an error; each failure is a line on standard error."""
+    checks: dict[str, Any] = {name: values for name, values in bounds.items() if values}
+    if args.no_worse_than:
+        checks["no_worse_than"] = args.no_worse_than
+        checks |= {} if args.margin is None else {"margin": args.margin}
+    if checks:
+        try:
+            result.check(**checks)
+        except AssertionError as failure:
+            for line in str(failure).partition("\n\n")[0].splitlines():
+                warn(plain(line))
+            return 1
+        return 0
+    failed = sum(bool(cell.error) for cell in result.cells)
+    if failed:
+        warn(f"{failed:,} of {len(result.cells):,} answers failed.")
+    return 1 if failed else 0
+
+
+def _named(texts: Sequence[str], flag: str) -> str | dict[str, str]:
+    """Return one text as it is, or several by their names.
+
+    Raises:
+        UsageError: If one of several has no name, or two have the same.
+    """
+    if len(texts) == 1:
+        return texts[0]
+    named: dict[str, str] = {}
+    for text in texts:
+        match = _NAMED.fullmatch(text)
+        if match is None:
+            raise UsageError(
+                f"several `{flag}` need names, got {text[:40]!r}.",
+                hint=f"For example, `{flag} 'short=…' {flag} 'long=…'`.",
+            )
+        if match[1] in named:
+            raise UsageError(f"two `{flag}` have the name {match[1]!r}.")
+        named[match[1]] = match[2]
+    return named
+
+
+def _scorers(args: argparse.Namespace, schema: object) -> Iterable[object]:
+    for text in args.scorer:
+        name, equals, value = text.partition("=")
+        if name not in scorers.__all__:
+            raise UsageError(
+                f"`--scorer` must be one of {', '.join(scorers.__all__)}, got {name!r}."
+                f"{did_you_mean(name, scorers.__all__)}"
+            )
+        yield _scorer(name, value if equals else None, schema)
+
+
+def _scorer(name: str, value: str | None, schema: object) -> object:
+    """Return a scorer; its value is a text, a pattern, a tolerance or choices."""
+    make = getattr(scorers, name)
+    if name == "fits":
+        if value is not None or schema is None:
+            raise UsageError("`--scorer fits` needs `--schema FILE`, and no value.")
+        return make(schema)
+    if name in ("cost", "latency") and value is not None:
+        raise UsageError(f"`--scorer {name}` takes no value.")
+    if value is None:
+        return make()
+    if name == "one_of":
+        return make(*(choice.strip() for choice in value.split(",")))
+    if name == "number":
+        return make(tolerance=_number(value, f"--scorer {name}={value}"))
+    return make(value)
+
+
+def _judges(args: argparse.Namespace) -> Iterable[object]:
+    if args.judge_model and not args.judge:
+        raise UsageError("`--judge-model` has no effect without `--judge`.")
+    questions = _named(args.judge, "--judge") if args.judge else {}
+    if isinstance(questions, str):
+        questions = {"judge": questions}
+    for name, question in questions.items():
+        yield judge(question, args.judge_model, name=name)
+
+
+def _bounds(texts: Sequence[str], name: str) -> dict[str, float]:
+    flag = f"--{name.replace('_', '-')}"
+    bounds = {}
+    for text in texts:
+        score, equals, value = text.rpartition("=")
+        if not equals or not score:
+            raise UsageError(
+                f"`{flag}` must be SCORE=X, got {text!r}.",
+                hint=f"For example, `{flag} equals=0.9`.",
+            )
+        bounds[score] = _number(value, f"{flag} {text}")
+    return bounds
+
+
+def _number(text: str, typed: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UsageError(f"`{typed}` needs a number, got {text!r}.") from None
