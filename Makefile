@@ -26,7 +26,7 @@ CLIENTS := .venv-clients
 # The oldest versions have wheels for Python 3.11 and 3.12 only.
 OLDEST_PYTHON ?= $(or $(shell command -v python3.11),$(shell command -v python3.12),$(PYTHON))
 OLDEST_TESTS := tests/magics tests/engine_pool/test_pool.py tests/display \
-    tests/test_import.py tests/widgets
+    tests/test_import.py tests/test_json_schema_validator.py tests/widgets
 BIN := $(VENV)/bin
 SCRATCH := build/check
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import dataclasses
 import importlib.util
@@ -17,6 +18,8 @@ from typing_extensions import override
 from gatewayx_nb import json_schema
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.extraction import extract_json
+from gatewayx_nb.json_schema_keywords import TooManyStepsError
+from gatewayx_nb.json_schema_validator import MAX_STEPS, JSONSchemaValidator, validator_for
 from gatewayx_nb.text import short_repr
 
 
@@ -31,10 +34,13 @@ class ResponseSchema:
             ``Literal["yes", "no"]`` or ``int``; ``None`` for text without a schema.
         extract: Returns the value in a reply's text; raises ValueError if there is none.
         is_loose: Whether the prompt asks for the format even if the engine enforces the schema.
-        instructions: The format instruction for the prompt; derived from the schema if empty.
+        instructions: The format instruction for the prompt; derived from the schema if empty. The
+            value is then not compared with a JSON Schema.
+        is_compared: Whether answers are compared with a JSON Schema.
 
     Raises:
-        UsageError: If ``source`` is none of these.
+        UsageError: If ``source`` is none of these, or a JSON Schema that cannot be compared with an
+            answer.
 
     Attributes:
         schema: The JSON Schema; each provider receives its own variant of it. Objects that list
@@ -54,13 +60,17 @@ class ResponseSchema:
         extract: Callable[[str], Any] = extract_json,
         is_loose: bool = False,
         instructions: str = "",
+        is_compared: bool = True,
     ) -> None:
         self._source = source
         self._extract, self._instructions = extract, instructions
-        self.is_loose = is_loose
+        self.is_loose, self._is_compared = is_loose, is_compared
         self._convert: Callable[[Any], Any] | None = None
+        self._validator: JSONSchemaValidator | None = None
         if source is None or isinstance(source, Mapping):
             self.schema = self.described = None if source is None else _checked(source)
+            if self.schema and is_compared and not instructions:
+                self._validator = validator_for(json.dumps(self.schema))
         else:
             schema, self._convert = _read_type(source)
             self.schema = _closed(schema)
@@ -74,6 +84,7 @@ class ResponseSchema:
             extract=self._extract,
             is_loose=self.is_loose,
             instructions=self._instructions,
+            is_compared=self._is_compared,
         )
         return create, (self._source,)
 
@@ -105,29 +116,62 @@ class ResponseSchema:
         another scalar may be a bare word.
 
         Raises:
-            ValueError: If the reply contains no JSON, or JSON that does not fit the type.
+            ValueError: If the reply contains no JSON, or JSON that does not match the type or
+                schema.
         """
         try:
-            return self._value_of(self.unwrapped(self._extract(text)))
-        except ValueError:
-            for value in self._bare_values(text):
-                with suppress(ValueError):
-                    return self._value_of(value)
-            raise
+            return self._parse(text)
+        except TooManyStepsError:
+            raise ValueError("comparing it with the JSON Schema takes too long") from None
+
+    async def aparse(self, text: str) -> Any:  # noqa: ANN401 - depends on the schema
+        """Parse a reply like `parse`, in another thread if comparing it with a schema takes long.
+
+        Raises:
+            ValueError: As for `parse`.
+        """
+        if self._validator is None:
+            return self.parse(text)
+        if len(text) <= _SHORT_TEXT:
+            with suppress(TooManyStepsError):
+                return self._parse(text, _QUICK_STEPS)
+        return await asyncio.to_thread(self.parse, text)
 
     def unwrapped(self, value: Any) -> Any:  # noqa: ANN401 - JSON
         """Return JSON data without the object in which a provider may have wrapped it."""
-        is_in_object = self.schema and not json_schema.is_object(self.schema)
-        if is_in_object and isinstance(value, dict) and list(value) == [json_schema.ANSWER]:
-            inner = value[json_schema.ANSWER]
-            with suppress(ValueError):
+        inner = self._inner(value)
+        with suppress(ValueError, TooManyStepsError):
+            if inner is not _NO_VALUE:
                 self._value_of(inner)
                 return inner
         return value
 
-    def _value_of(self, value: Any) -> Any:  # noqa: ANN401 - depends on the schema
+    def _parse(self, text: str, max_steps: int = MAX_STEPS) -> Any:  # noqa: ANN401 - as above
+        try:
+            value = self._extract(text)
+            inner = self._inner(value)
+            if inner is not _NO_VALUE:
+                with suppress(ValueError):
+                    return self._value_of(inner, max_steps)
+            return self._value_of(value, max_steps)
+        except ValueError:
+            for bare in self._bare_values(text):
+                with suppress(ValueError):
+                    return self._value_of(bare, max_steps)
+            raise
+
+    def _inner(self, value: Any) -> Any:  # noqa: ANN401 - JSON
+        """Return the value in the object in which a provider may have wrapped it."""
+        is_in_object = self.schema and not json_schema.is_object(self.schema)
+        if is_in_object and isinstance(value, dict) and list(value) == [json_schema.ANSWER]:
+            return value[json_schema.ANSWER]
+        return _NO_VALUE
+
+    def _value_of(self, value: Any, max_steps: int = MAX_STEPS) -> Any:  # noqa: ANN401 - depends on the schema
         if self.schema:
             value = json_schema.fit(value, self.schema, self.schema)
+        if self._validator is not None:
+            self._validator.check(value, max_steps)
         return value if self._convert is None else self._convert(value)
 
     def _bare_values(self, text: str) -> Iterator[Any]:
@@ -140,6 +184,14 @@ class ResponseSchema:
             if json_schema.accepts(fitted, self.schema, self.schema):
                 yield value
 
+
+_NO_VALUE = object()
+
+_SHORT_TEXT = 10_000
+"""Maximum number of characters of a reply that is parsed on the event loop."""
+
+_QUICK_STEPS = 1_000
+"""Maximum number of steps of a comparison on the event loop, which take about 3 ms."""
 
 _MARKS = "\"'`*_\u201c\u201d\u2018\u2019\xab\xbb \n\t"
 """Quotation marks and Markdown characters that may surround a word."""

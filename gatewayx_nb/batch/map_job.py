@@ -285,13 +285,16 @@ class MapJob:
             ) from None
 
     def _schema(self) -> ResponseSchema | None:
-        """Return the stored schema; it parses answers into dicts, not into the original type."""
+        """Return the stored schema; it parses answers into dicts, not into the original type.
+
+        They were compared with the type when they arrived; a type may accept more than its schema.
+        """
         try:
             options = json.loads(self._record.definition.get("options", "{}"))
         except ValueError:
             return None
         schema = options.get("schema") if isinstance(options, dict) else None
-        return ResponseSchema(schema) if isinstance(schema, dict) else None
+        return ResponseSchema(schema, is_compared=False) if isinstance(schema, dict) else None
 
 
 @contextlib.contextmanager

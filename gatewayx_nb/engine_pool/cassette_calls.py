@@ -76,7 +76,7 @@ class ReplayedCall:
             self.partial.add(chunk)
             if emit is not None:
                 await emit(chunk)
-        reply = self._entry.to_reply(self._parsed())
+        reply = self._entry.to_reply(await self._parsed())
         self._add_turn(reply)
         return reply
 
@@ -89,12 +89,12 @@ class ReplayedCall:
         hint = Hint("raise_option", option="speed")
         return DeadlineError("replaying an answer exceeded its deadline.", hint=hint)
 
-    def _parsed(self) -> Any:  # noqa: ANN401 - depends on the schema
+    async def _parsed(self) -> Any:  # noqa: ANN401 - depends on the schema
         is_last = not (self._entry.request.tools and self._entry.to_reply().tool_calls)
         if self._schema is None or not is_last:
             return None
         try:
-            return self._schema.parse(self._entry.text)
+            return await self._schema.aparse(self._entry.text)
         except ValueError as error:
             raise ConfigError(
                 f"the recorded answer does not match the schema: {error}.",

@@ -79,7 +79,7 @@ async def parse_or_correct(
     if was_cut and ends_within_json(answer):
         raise _truncated(request, partial)
     try:
-        return schema.parse(answer)
+        return await schema.aparse(answer)
     except ValueError as error:
         if partial.finish_reason == "length":  # a second answer would be truncated, too
             raise _truncated(request, partial) from None
@@ -90,7 +90,7 @@ async def parse_or_correct(
     partial.reset_for_correction()
     await send_again(request)
     try:
-        return schema.parse("".join(partial.text))
+        return await schema.aparse("".join(partial.text))
     except ValueError as error:
         raise _mismatch(schema, "the answer and its correction", partial, error) from None
 

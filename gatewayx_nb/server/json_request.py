@@ -33,7 +33,7 @@ async def read_request(scope: Scope, receive: Receive, read: Callable[[RequestFi
     Args:
         scope: The connection.
         receive: The ASGI ``receive`` callable.
-        read: Reads the fields; it runs in another thread if the body is large.
+        read: Reads the fields; it runs in another thread if the body is large or has a schema.
 
     Raises:
         UsageError: If the body is not a JSON object or is too large, or ``read`` refuses it.
@@ -43,7 +43,8 @@ async def read_request(scope: Scope, receive: Receive, read: Callable[[RequestFi
     if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise RequestRefusedError(415, "the content type must be application/json.")
     body = await _read(headers, receive)
-    if len(body) <= _PARSED_AT_ONCE:
+    # Checking a JSON Schema takes longer than its size suggests.
+    if len(body) <= _PARSED_AT_ONCE and b"schema" not in body:
         return read(_parse(body))
     return await asyncio.to_thread(lambda: read(_parse(body)))
 

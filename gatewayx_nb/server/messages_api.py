@@ -20,7 +20,7 @@ from gatewayx_nb.messages import EFFORTS
 from gatewayx_nb.replies import Usage
 from gatewayx_nb.server.inference import ModelAPI, ModelRequest, StreamWriter
 from gatewayx_nb.server.message_blocks import PromptReader, allows_parallel_calls, read_tool_choice
-from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields
+from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields, read_schema
 from gatewayx_nb.server.tool_fields import tool_options
 from gatewayx_nb.text import short_repr, well_formed
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool import EnginePool
     from gatewayx_nb.messages import ToolCall
     from gatewayx_nb.replies import Chunk, Reply
+    from gatewayx_nb.schema import ResponseSchema
     from gatewayx_nb.server.api_errors import APIError
 
 NEUTRAL_FIELDS: Mapping[str, tuple[object, ...]] = {
@@ -278,11 +279,11 @@ def _output_options(config: RequestFields | None) -> dict[str, Any]:
     if config is None:
         return {}
     effort = config.require_choice("effort", EFFORTS) if "effort" in config else None
-    schema: dict[str, Any] | None = None
+    schema: ResponseSchema | None = None
     described = config.take_object("format")
     if described is not None:
         described.require_choice("type", ("json_schema",))
-        schema = described.require("schema", dict)
+        schema = read_schema(described)
         described.check_all_known()
     config.check_all_known()
     return {"effort": effort, "schema": schema}

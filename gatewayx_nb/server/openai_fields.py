@@ -6,9 +6,10 @@ Responses API has them beside the type.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields
+from gatewayx_nb.schema import ResponseSchema
+from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields, read_schema
 from gatewayx_nb.server.tool_fields import KEYWORDS, client_tool, named_choice
 from gatewayx_nb.text import short_repr
 
@@ -23,8 +24,8 @@ IGNORED = ("user", "metadata", "safety_identifier", "prompt_cache_key")
 _FORMATS = ("text", "json_object", "json_schema")
 
 
-def read_format(fields: RequestFields | None, *, nested: str = "") -> dict[str, Any] | None:
-    """Return the JSON Schema of an answer; ``None`` for text.
+def read_format(fields: RequestFields | None, *, nested: str = "") -> ResponseSchema | None:
+    """Return the schema of an answer; ``None`` for text.
 
     Args:
         fields: The format; ``None`` if it is not set.
@@ -35,16 +36,16 @@ def read_format(fields: RequestFields | None, *, nested: str = "") -> dict[str, 
     """
     if fields is None:
         return None
-    schema: dict[str, Any] | None = None
+    schema: ResponseSchema | None = None
     match fields.require_choice("type", _FORMATS):
         case "json_schema":
             described = fields.require_object(nested) if nested else fields
-            schema = described.require("schema", dict)
+            schema = read_schema(described)
             # The engine decides whether its provider enforces the schema.
             described.accept({}, ignored=("name", "description", "strict"))
             described.check_all_known()
         case "json_object":
-            schema = {"type": "object"}
+            schema = ResponseSchema({"type": "object"})
     fields.check_all_known()
     return schema
 

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gatewayx_nb.errors import UsageError, did_you_mean
+from gatewayx_nb.schema import ResponseSchema
 from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
@@ -99,6 +100,10 @@ class RequestFields:
             raise InvalidFieldError(self._place + name, f"must be {expected}, got {shown}")
         return value
 
+    def place_of(self, name: str) -> str:
+        """Return the path of a field in the request."""
+        return self._place + name
+
     def take_any(self, name: str) -> Any:  # noqa: ANN401 - JSON
         """Return a field of any type, or ``None`` if it is not set."""
         self._known.add(name)
@@ -165,3 +170,17 @@ class RequestFields:
                 hint = did_you_mean(name[:_MAX_NAME], self._known).strip()
                 field = self._place + shorten(name, _MAX_NAME)
                 raise InvalidFieldError(field, "is not supported", hint)
+
+
+def read_schema(fields: RequestFields) -> ResponseSchema:
+    """Return the JSON Schema in the field ``schema``, with which the answer is compared.
+
+    Raises:
+        InvalidFieldError: If it is missing, or cannot be used.
+    """
+    schema = fields.require("schema", dict)
+    try:
+        return ResponseSchema(schema)
+    except UsageError as error:
+        problem = f"is not supported: {error.message.removesuffix('.')}"
+        raise InvalidFieldError(fields.place_of("schema"), problem) from None

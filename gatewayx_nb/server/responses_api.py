@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gatewayx_nb.replies import Reply
+    from gatewayx_nb.schema import ResponseSchema
     from gatewayx_nb.server.api_errors import APIError
 
 NEUTRAL: Mapping[str, tuple[object, ...]] = {
@@ -146,7 +147,7 @@ def _effort(reasoning: RequestFields | None) -> str | None:
     return effort
 
 
-def _schema(text: RequestFields | None) -> dict[str, Any] | None:
+def _schema(text: RequestFields | None) -> ResponseSchema | None:
     if text is None:
         return None
     schema = read_format(text.take_object("format"))

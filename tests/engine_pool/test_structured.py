@@ -9,9 +9,11 @@ import pytest
 from gatewayx_nb import output_formats
 from gatewayx_nb.calls import build_request, check_options
 from gatewayx_nb.errors import (
+    ConfigError,
     ProviderError,
     TruncatedError,
     UnsupportedFeatureError,
+    UsageError,
 )
 from gatewayx_nb.llm_engines import Chunk, RejectedParameterError, Usage
 from gatewayx_nb.schema import ResponseSchema
@@ -216,3 +218,49 @@ def test_a_truncated_list_is_not_mistaken_for_its_first_object(make_scripted_poo
 
     with pytest.raises(TruncatedError, match="before its JSON ended"):
         pool.ask("x", model="scripted", schema={"type": "array", "items": {"type": "object"}})
+
+
+CITY_SCHEMA = {"type": "object", "properties": {"people": {"type": "integer"}}}
+
+
+def test_an_answer_is_compared_with_a_json_schema(make_scripted_pool):
+    """The error has the path of the value and what was expected; the correction states it."""
+    pool, engine = make_scripted_pool(['{"people": "3"}', END], ['{"people": "4"}', END])
+
+    with pytest.raises(ProviderError, match=r"Expected `integer`, got `string` - at `\$.people`"):
+        pool.ask("x", model="scripted", schema=CITY_SCHEMA)
+    assert "Expected `integer`" in engine.requests[1].prompt
+
+
+def test_an_invalid_json_schema_is_refused_before_anything_is_sent(make_scripted_pool):
+    pool, engine = make_scripted_pool(["{}", END])
+
+    with pytest.raises(UsageError, match="points to nothing"):
+        pool.ask("x", model="scripted", schema={"$ref": "#/$defs/City"})
+    assert engine.requests == []
+
+
+def test_a_row_is_compared_with_a_json_schema(make_scripted_pool):
+    """A row whose answer does not match has an error; the others keep their answers."""
+    pool, _ = make_scripted_pool(
+        ['{"people": 3}', END], ['{"people": "x"}', END], ['{"people": "x"}', END]
+    )
+
+    options = {"schema": CITY_SCHEMA, "concurrency": 1, "progress": False}
+    replies = pool.map(["Rome", "Paris"], "{{input}}", "scripted", **options)
+
+    assert replies[0].parsed == {"people": 3}
+    assert "Expected `integer`" in replies.failed[1].message
+
+
+def test_a_recorded_answer_is_compared_with_a_json_schema(make_scripted_pool, tmp_path):
+    """A file that was edited, or recorded by an older version, may not match."""
+    pool, engine = make_scripted_pool(['{"people": 3}', END])
+    path = tmp_path / "city.jsonl"
+    with pool.cassette(path, "record"):
+        pool.ask("x", model="scripted", schema=CITY_SCHEMA)
+    path.write_text(path.read_text().replace("3}", "true}"))
+
+    with pool.cassette(path, "replay"), pytest.raises(ConfigError, match="Expected `integer`"):
+        pool.ask("x", model="scripted", schema=CITY_SCHEMA)
+    assert len(engine.requests) == 1

@@ -31,6 +31,7 @@ LOCAL_NAMES = {
     "provider_name": "top_p",
     "forms": ("/home/me/project", "me"),
     "form": "sk-0123456789abcdef",
+    "source": "[a-z]",  # a pattern from outside; see tests/test_bounded_patterns.py
     "longest_first": "sk-0123456789|sk-012345",
 }
 """Values of the local variables in patterns that are built in a function."""

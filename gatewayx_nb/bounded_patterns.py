@@ -1,0 +1,211 @@
+r"""Searches text for a regular expression from outside, in a bounded number of steps.
+
+Python's `re` backtracks: for 40 characters, ``(a+)+$`` takes hours, in which no other thread runs.
+Therefore, `re` searches only where it must be quick. Any other search keeps the set of positions
+that the parts of the expression can reach, as Thompson's algorithm does, which cannot backtrack.
+
+Reference: https://swtch.com/~rsc/regexp/regexp1.html
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+
+# Private, but the parser of every version since 1.6; `sre_parse` is its deprecated name.
+from re import _constants as sre  # type: ignore[attr-defined]
+from re import _parser as sre_parser  # type: ignore[attr-defined]
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+Node: TypeAlias = Any
+"""A part of an expression, as the parser of `re` returns it: its kind and a value."""
+
+_QUICK = 100_000
+"""Maximum number of steps that `re` may take, which takes about 1 ms."""
+
+_IS_IN_CATEGORY: dict[Node, Callable[[str], bool]] = {
+    sre.CATEGORY_DIGIT: str.isdecimal,
+    sre.CATEGORY_SPACE: str.isspace,
+    sre.CATEGORY_WORD: lambda character: character.isalnum() or character == "_",
+    sre.CATEGORY_NOT_DIGIT: lambda character: not character.isdecimal(),
+    sre.CATEGORY_NOT_SPACE: lambda character: not character.isspace(),
+    sre.CATEGORY_NOT_WORD: lambda character: not (character.isalnum() or character == "_"),
+}
+
+_CHARACTERS = (sre.LITERAL, sre.NOT_LITERAL, sre.ANY, sre.IN)
+_REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT)
+_ASSERTIONS = (sre.ASSERT, sre.ASSERT_NOT)
+
+
+class UnsupportedPatternError(ValueError):
+    """A pattern is not a regular expression, or one that cannot be searched in bounded time."""
+
+
+class BoundedPattern:
+    """A regular expression in the syntax of `re`, without back references, flags and the like.
+
+    Args:
+        source: The expression.
+
+    Raises:
+        UnsupportedPatternError: If it is invalid or not supported.
+    """
+
+    def __init__(self, source: str) -> None:
+        try:
+            self._compiled = re.compile(source)
+            self._tree = sre_parser.parse(source)
+        except (re.error, OverflowError, RecursionError) as error:
+            raise UnsupportedPatternError(str(error)) from None
+        if self._compiled.flags != re.UNICODE:
+            raise UnsupportedPatternError("flags are not supported")
+        _check_supported(self._tree)
+        self._quick: dict[int, bool] = {}  # by the number of bits of a text's length
+
+    def search(self, text: str, spend: Callable[[int], None]) -> bool:
+        """Return whether some part of a text matches.
+
+        Args:
+            text: The text.
+            spend: Called with numbers of steps, each of less than 1 µs; it raises an exception to
+                end the search.
+        """
+        spend(1 + len(text) // 100)
+        size = len(text).bit_length()
+        if size not in self._quick:
+            longest = 1 << size
+            self._quick[size] = longest * _count_steps(self._tree, longest) <= _QUICK
+        if self._quick[size]:
+            return self._compiled.search(text) is not None
+        return bool(_Search(text, spend).ends(self._tree, frozenset(range(len(text) + 1))))
+
+
+compiled = functools.lru_cache(maxsize=256)(BoundedPattern)
+"""`BoundedPattern`, kept for the patterns that were used last."""
+
+
+def _check_supported(tree: Iterable[Node]) -> None:
+    for kind, value in tree:
+        if kind in _REPEATS:
+            _check_supported(value[2])
+        elif kind in _ASSERTIONS:
+            _check_supported(value[1])
+        elif kind is sre.BRANCH:
+            for branch in value[1]:
+                _check_supported(branch)
+        elif kind is sre.SUBPATTERN and not (value[1] or value[2]):
+            _check_supported(value[3])
+        elif kind not in (*_CHARACTERS, sre.AT):
+            raise UnsupportedPatternError(f"{str(kind).lower()} is not supported")
+
+
+def _count_steps(tree: Iterable[Node], length: int) -> float:
+    """Return an upper bound for the number of steps in which `re` tries to match at a position."""
+    count = 1.0
+    for kind, value in tree:
+        if kind in _REPEATS:
+            most, inner = min(int(value[1]), length), _count_steps(value[2], length)
+            is_few = most * math.log(inner) < math.log(_QUICK)
+            count *= (most + 1) * inner**most if is_few else math.inf
+        elif kind is sre.BRANCH:
+            count *= sum(_count_steps(branch, length) for branch in value[1])
+        elif kind in _ASSERTIONS:
+            count *= _count_steps(value[1], length)
+        elif kind is sre.SUBPATTERN:
+            count *= _count_steps(value[3], length)
+    return count
+
+
+class _Search:
+    """One search of one text."""
+
+    def __init__(self, text: str, spend: Callable[[int], None]) -> None:
+        self._text, self._spend = text, spend
+
+    def ends(self, tree: Iterable[Node], starts: frozenset[int]) -> frozenset[int]:
+        """Return the positions at which a match that begins at one of the positions may end."""
+        for kind, value in tree:
+            if not starts:
+                break
+            self._spend(1 + len(starts) // 4)
+            starts = self._step(kind, value, starts)
+        return starts
+
+    def _step(self, kind: Node, value: Node, starts: frozenset[int]) -> frozenset[int]:
+        text = self._text
+        if kind in _CHARACTERS:
+            inside = (start for start in starts if start < len(text))
+            return frozenset(start + 1 for start in inside if _matches(kind, value, text[start]))
+        if kind in _REPEATS:
+            return self._repeat(value, starts)
+        if kind is sre.BRANCH:
+            return frozenset().union(*(self.ends(branch, starts) for branch in value[1]))
+        if kind is sre.SUBPATTERN:
+            return self.ends(value[3], starts)
+        if kind is sre.AT:
+            return frozenset(start for start in starts if _is_at(value, text, start))
+        wanted = kind is sre.ASSERT
+        return frozenset(start for start in starts if self._is_near(value, start) is wanted)
+
+    def _repeat(self, value: Node, starts: frozenset[int]) -> frozenset[int]:
+        least, most, body = value
+        for _ in range(least):
+            before, starts = starts, self.ends(body, starts)
+            if not starts or starts == before:
+                break
+        # A position is followed from where the fewest repetitions reach it, so that it is only
+        # followed once.
+        reached, new = set(starts), starts
+        count = least
+        while new and count < most:
+            new = self.ends(body, new).difference(reached)
+            reached |= new
+            count += 1
+        return frozenset(reached)
+
+    def _is_near(self, value: Node, start: int) -> bool:
+        direction, body = value
+        if direction > 0:
+            return bool(self.ends(body, frozenset([start])))
+        width = body.getwidth()[0]  # `re` requires that all matches have the same
+        return start >= width and start in self.ends(body, frozenset([start - width]))
+
+
+def _matches(kind: Node, value: Node, character: str) -> bool:
+    if kind is sre.ANY:
+        return character != "\n"
+    if kind is sre.IN:
+        is_negated = value[0][0] is sre.NEGATE
+        return any(_is_in(item, character) for item in value[is_negated:]) is not is_negated
+    return bool((ord(character) == value) == (kind is sre.LITERAL))
+
+
+def _is_in(node: Node, character: str) -> bool:
+    kind, value = node
+    if kind is sre.LITERAL:
+        return bool(ord(character) == value)
+    if kind is sre.RANGE:
+        return bool(value[0] <= ord(character) <= value[1])
+    return bool(_IS_IN_CATEGORY[value](character))
+
+
+def _is_at(kind: Node, text: str, position: int) -> bool:
+    if kind in (sre.AT_BEGINNING, sre.AT_BEGINNING_STRING):
+        return position == 0
+    if kind is sre.AT_END_STRING:
+        return position == len(text)
+    if kind is sre.AT_END:
+        left = len(text) - position
+        return left == 0 or (left == 1 and text[position] == "\n")
+    sides = [
+        _IS_IN_CATEGORY[sre.CATEGORY_WORD](side)
+        for side in (
+            text[position - 1 : position] if position else "",
+            text[position : position + 1],
+        )
+    ]
+    return (sides[0] != sides[1]) is (kind is sre.AT_BOUNDARY)

@@ -1,0 +1,199 @@
+"""The keywords of JSON Schema, as `jsonschema` calls them, with a limit on their number of steps.
+
+Reference: https://json-schema.org/draft/2020-12/json-schema-validation
+"""
+
+from __future__ import annotations
+
+import functools
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from gatewayx_nb.bounded_patterns import compiled
+from gatewayx_nb.json_schema import TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from jsonschema.exceptions import ValidationError
+    from jsonschema.protocols import Validator
+
+JSON: TypeAlias = Any
+
+Keyword: TypeAlias = "Callable[[Validator, JSON, JSON, JSON], Iterator[ValidationError] | None]"
+
+_OVER_INSTANCE = frozenset(
+    ["additionalProperties", "contains", "patternProperties", "propertyNames", "uniqueItems"]
+)
+"""Keywords that look at every item or property."""
+
+_OVER_PAIRS = frozenset(["unevaluatedItems", "unevaluatedProperties"])
+"""Keywords that look at every pair of items or properties."""
+
+
+_REFERENCE_COST = 5
+"""Number of steps of a reference, which is looked up each time."""
+
+
+class TooManyStepsError(Exception):
+    """A comparison takes more steps than allowed."""
+
+
+class _Steps:
+    """The steps that a comparison may still take, and the enums that it has read."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+        self._keys: dict[int, frozenset[object]] = {}
+
+    def spend(self, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            raise TooManyStepsError
+
+    def keys_of(self, values: list[JSON]) -> frozenset[object]:
+        """Return the keys of the values of an enum, which is part of the schema."""
+        if id(values) not in self._keys:
+            self._keys[id(values)] = frozenset(map(_key, values))
+        return self._keys[id(values)]
+
+
+_STEPS: ContextVar[_Steps] = ContextVar("steps")
+"""The steps of the comparison in progress, because `jsonschema` passes keywords no context."""
+
+
+@contextmanager
+def limited(steps: int) -> Iterator[None]:
+    """Allow a number of steps to the comparison in the block.
+
+    Raises:
+        TooManyStepsError: If it takes more.
+    """
+    token = _STEPS.set(_Steps(steps))
+    try:
+        yield
+    finally:
+        _STEPS.reset(token)
+
+
+@functools.cache
+def bounded(draft: Any) -> Any:  # noqa: ANN401 - a class that `jsonschema` creates
+    """Return the validator of a draft whose keywords spend steps."""
+    from jsonschema import validators
+
+    own = {
+        "type": _type,
+        "enum": _enum,
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional_properties,
+        "uniqueItems": _unique_items,
+    }
+    keywords = {name: own.get(name, keyword) for name, keyword in draft.VALIDATORS.items()}
+    counted = {name: _counted(name, keyword) for name, keyword in keywords.items()}
+    return validators.extend(draft, counted)
+
+
+def _counted(name: str, keyword: Keyword) -> Keyword:
+    """Return a keyword that spends steps for each comparison."""
+
+    def counted(
+        validator: Validator,
+        value: JSON,
+        instance: JSON,
+        schema: JSON,
+    ) -> Iterator[ValidationError]:
+        steps = _STEPS.get()
+        cost = _REFERENCE_COST if name == "$ref" else 1
+        cost += len(value) if isinstance(value, dict | list) else 0
+        if isinstance(instance, dict | list):
+            if name in _OVER_INSTANCE:
+                cost += len(instance)
+            elif name in _OVER_PAIRS:
+                cost += len(instance) ** 2 // 100
+        steps.spend(cost)
+        for error in keyword(validator, value, instance, schema) or ():
+            steps.spend(len(error.message) // 100)  # it may repeat the whole value
+            yield error
+
+    return counted
+
+
+def _mismatch(name: str = "") -> ValidationError:
+    """Return an error; unlike the message of `jsonschema`, this one repeats no value.
+
+    Args:
+        name: The name of the property that must not be there.
+    """
+    from jsonschema.exceptions import ValidationError
+
+    return ValidationError(name)
+
+
+def _type(_: Validator, types: JSON, instance: JSON, schema: JSON) -> Iterator[ValidationError]:
+    names = [types] if isinstance(types, str) else types
+    is_null = instance is None and schema.get("nullable") is True
+    # A whole number may have a fraction of 0.
+    is_integer = "integer" in names and isinstance(instance, float) and instance.is_integer()
+    if not (is_null or is_integer or any(TYPES[name](instance) for name in names)):
+        yield _mismatch()
+
+
+def _enum(_: Validator, values: JSON, instance: JSON, schema: JSON) -> Iterator[ValidationError]:
+    is_null = instance is None and schema.get("nullable") is True
+    if not is_null and _key(instance) not in _STEPS.get().keys_of(values):
+        yield _mismatch()
+
+
+def _pattern(_: Validator, pattern: JSON, instance: JSON, __: JSON) -> Iterator[ValidationError]:
+    if isinstance(instance, str) and not compiled(pattern).search(instance, _STEPS.get().spend):
+        yield _mismatch()
+
+
+def _pattern_properties(
+    validator: Validator,
+    patterns: JSON,
+    instance: JSON,
+    _: JSON,
+) -> Iterator[ValidationError]:
+    for pattern, part in patterns.items():
+        for name, item in instance.items() if isinstance(instance, dict) else ():
+            if compiled(pattern).search(name, _STEPS.get().spend):
+                yield from validator.descend(item, part, path=name, schema_path=pattern)
+
+
+def _additional_properties(
+    validator: Validator,
+    part: JSON,
+    instance: JSON,
+    schema: JSON,
+) -> Iterator[ValidationError]:
+    for name, item in instance.items() if isinstance(instance, dict) else ():
+        if name not in schema.get("properties", {}) and not _matches_pattern(name, schema):
+            if part is False:
+                yield _mismatch(name)
+            else:
+                yield from validator.descend(item, part, path=name)
+
+
+def _matches_pattern(name: str, schema: Mapping[str, JSON]) -> bool:
+    patterns, spend = schema.get("patternProperties", {}), _STEPS.get().spend
+    return any(compiled(pattern).search(name, spend) for pattern in patterns)
+
+
+def _unique_items(_: Validator, value: JSON, instance: JSON, __: JSON) -> Iterator[ValidationError]:
+    if value and isinstance(instance, list) and len(set(map(_key, instance))) < len(instance):
+        yield _mismatch()
+
+
+def _key(value: object) -> object:
+    """Return a hashable object that is equal for equal JSON values; 1 equals 1.0, but not true."""
+    match value:
+        case dict():
+            return frozenset((name, _key(item)) for name, item in value.items())
+        case list():
+            return tuple(map(_key, value))
+        case bool():
+            return (bool, value)
+    return value

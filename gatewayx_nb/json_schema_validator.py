@@ -1,0 +1,305 @@
+"""Compares answers with a JSON Schema that the caller wrote, in a bounded number of steps.
+
+Neither the schema nor the answer can be trusted: either may come from a client of the server.
+
+Reference: https://json-schema.org/draft/2020-12/json-schema-validation
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from gatewayx_nb.bounded_patterns import UnsupportedPatternError, compiled
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.json_schema import TYPES
+from gatewayx_nb.json_schema_keywords import TooManyStepsError, bounded, limited
+from gatewayx_nb.text import short_repr, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jsonschema.exceptions import SchemaError, ValidationError
+    from jsonschema.protocols import Validator
+
+JSON: TypeAlias = Any
+
+MAX_SCHEMA = 200_000
+"""Maximum number of characters of a JSON Schema, whose check takes a few seconds."""
+
+MAX_STEPS = 1_000_000
+"""Maximum number of steps of a comparison; 1 MB of JSON takes about 300,000 and a second."""
+
+_MAX_PROBE_STEPS = 10_000
+"""Maximum number of steps of the comparison of an empty value."""
+
+_MAX_MIXED = 100
+"""Maximum number of items in a list of a schema that cannot be sorted to find duplicates."""
+
+_MAX_PATH = 100
+"""Maximum number of characters of a path, whose names may come from the answer."""
+
+_LISTS_OF_SCHEMAS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
+
+_MAPS = (
+    "properties",
+    "patternProperties",
+    "$defs",
+    "definitions",
+    "dependentSchemas",
+    "dependentRequired",
+    "dependencies",
+)
+"""Keywords whose values are objects with names that are not keywords."""
+
+_VALUES = ("enum", "const", "default", "examples", "example")
+"""Keywords whose values are not schemas."""
+
+_NOT_TOGETHER = ("patternProperties", "unevaluatedProperties")
+
+_PROBES: tuple[JSON, ...] = (None, {}, [])
+
+_DRAFTS = ("202012", "201909", "7", "6", "4")
+"""The supported drafts, the newest first."""
+
+
+class JSONSchemaValidator:
+    """A JSON Schema with which answers are compared.
+
+    Its draft is that of ``$schema``, or else the newest under which it is valid. ``format`` is not
+    checked. OpenAPI's ``nullable`` and types in upper case are understood. References must point
+    into the schema itself; nothing is downloaded.
+
+    Args:
+        schema: The schema, as JSON.
+
+    Raises:
+        UsageError: If it is invalid, or cannot be compared with an answer in bounded time.
+    """
+
+    def __init__(self, schema: str) -> None:
+        if len(schema) > MAX_SCHEMA:
+            raise _invalid(
+                f"it has {len(schema):,} characters, and at most {MAX_SCHEMA:,} are allowed"
+            )
+        try:
+            values = json.loads(schema)
+            self._validator = _create_validator(_prepared(values), values.get("$schema"))
+            for probe in _PROBES:
+                with limited(_MAX_PROBE_STEPS):
+                    list(self._validator.iter_errors(probe))
+        except RecursionError:
+            raise _invalid("it is nested too deeply, or refers to itself without end") from None
+        except TooManyStepsError:
+            raise _invalid("its parts multiply, so that comparing it would take too long") from None
+
+    def check(self, value: object, max_steps: int = MAX_STEPS) -> None:
+        """Check a value.
+
+        Args:
+            value: The value, as `json.loads` returns it.
+            max_steps: Maximum number of steps, each of a few microseconds.
+
+        Raises:
+            ValueError: If it does not match. The message has its path and what is expected, but no
+                value.
+            TooManyStepsError: If the steps do not suffice.
+        """
+        from jsonschema.exceptions import best_match
+
+        try:
+            with limited(max_steps):
+                first = next(self._validator.iter_errors(value), None)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+        if first is not None:
+            # Only of the first error, because 1 MB may have a hundred thousand.
+            raise ValueError(_describe(best_match([first]) or first))
+
+
+validator_for = functools.lru_cache(maxsize=64)(JSONSchemaValidator)
+"""`JSONSchemaValidator`, kept for the schemas that were used last."""
+
+
+def _invalid(problem: str) -> UsageError:
+    return UsageError(
+        f"the JSON Schema cannot be used: {problem}.",
+        hint="Correct it, or pass a class with the fields of the answer.",
+        topic="invalid-schema",
+    )
+
+
+def _prepared(schema: JSON, name: str | None = None) -> JSON:
+    """Return a schema without its IDs, and with types in lower case; Gemini's SDK writes STRING.
+
+    Without IDs, all references are relative to the schema. A ``$schema`` in a part would replace
+    the bounded validator by another.
+
+    Args:
+        schema: The schema or a part of it.
+        name: The name of the part; ``None`` for the whole schema.
+
+    Raises:
+        UsageError: If a part has an ID, or a list could not be searched for duplicates quickly.
+    """
+    if isinstance(schema, list):
+        if name not in _LISTS_OF_SCHEMAS:
+            _check_list(schema)
+        return schema if name == "enum" else [_prepared(item, "") for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    prepared: dict[str, JSON] = {}
+    for key, value in schema.items():
+        if isinstance(value, str) and key in ("$id", "$schema", "id"):
+            if key == "$id" and name is not None:
+                raise _invalid("`$id` is only supported at the top")
+        elif key == "type" and isinstance(value, str | list):
+            prepared[key] = _lower_type(value)
+        elif key in _MAPS and isinstance(value, dict):
+            prepared[key] = {each: _prepared(part, "") for each, part in value.items()}
+        else:
+            is_kept = key in _VALUES and not isinstance(value, list)
+            prepared[key] = value if is_kept else _prepared(value, key)
+    return prepared
+
+
+def _check_list(values: list[Any]) -> None:
+    kinds = (str, int | float)
+    is_sortable = any(all(isinstance(value, kind) for value in values) for kind in kinds)
+    if len(values) > _MAX_MIXED and not is_sortable:
+        raise _invalid(
+            f"a list has more than {_MAX_MIXED} items that are neither all strings nor all numbers"
+        )
+
+
+def _lower_type(value: JSON) -> JSON:
+    if isinstance(value, list):
+        _check_list(value)
+        return [_lower_type(item) for item in value]
+    is_upper = isinstance(value, str) and value.lower() in TYPES
+    return value.lower() if is_upper else value
+
+
+def _create_validator(schema: JSON, dialect: object) -> Validator:
+    """Return the validator of the draft of a schema."""
+    from jsonschema import exceptions
+    from referencing import Registry
+
+    problem: SchemaError | None = None
+    for draft in _drafts(dialect):
+        try:
+            draft.check_schema(schema, format_checker=None)
+        except exceptions.SchemaError as error:
+            problem = problem or error
+        else:
+            _check_parts(schema, draft)
+            # Without a registry, references to URLs would be downloaded.
+            return bounded(draft)(schema, registry=Registry())
+    raise _invalid("" if problem is None else _describe(problem))
+
+
+def _drafts(dialect: object) -> list[Any]:
+    """Return the validators of the draft that ``$schema`` names, or of all drafts."""
+    from jsonschema import validators
+
+    drafts = [getattr(validators, f"Draft{name}Validator") for name in _DRAFTS]
+    named = str(dialect).removesuffix("#")
+    ids = [str(draft.ID_OF(draft.META_SCHEMA)).removesuffix("#") for draft in drafts]
+    return [drafts[ids.index(named)]] if named in ids else drafts
+
+
+def _check_parts(schema: JSON, draft: JSON) -> None:
+    """Check what the meta-schema leaves open: references and patterns.
+
+    Raises:
+        UsageError: If a reference points to nothing, or a pattern is not supported.
+    """
+    nodes = list(_nodes(schema))
+    # An object that is not visited, such as the value of a `const`, has not been prepared.
+    places = {id(node) for node in nodes}
+    for node in nodes:
+        for keyword in ("$dynamicRef", "$recursiveRef"):
+            if keyword in node:
+                raise _invalid(f"`{keyword}` is not supported; use `$ref`")
+        for pattern in (*node.get("patternProperties", ()), node.get("pattern")):
+            if isinstance(pattern, str):
+                _check_pattern(pattern)
+    for reference in {node["$ref"] for node in nodes if isinstance(node.get("$ref"), str)}:
+        _check_reference(reference, schema, draft, places)
+    # `jsonschema` itself would search the names of properties for the patterns.
+    if all(any(each in node for node in nodes) for each in _NOT_TOGETHER):
+        raise _invalid(f"`{'` and `'.join(_NOT_TOGETHER)}` cannot be used together")
+
+
+def _nodes(schema: JSON) -> Iterator[dict[str, JSON]]:
+    """Yield every object of a schema that may be a schema itself."""
+    pending = [schema]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, list):
+            pending += node
+        elif isinstance(node, dict):
+            yield node
+            for key, value in node.items():
+                if key in _MAPS and isinstance(value, dict):
+                    pending += value.values()
+                elif key not in _VALUES:
+                    pending.append(value)
+
+
+def _check_reference(reference: str, schema: JSON, draft: JSON, places: set[int]) -> None:
+    from jsonschema import exceptions
+    from referencing import Registry, Resource
+    from referencing.exceptions import Unresolvable
+
+    shown = short_repr(reference)
+    if reference != "#" and not reference.startswith("#/"):
+        raise _invalid(f"`$ref` must be `#` or begin with `#/`, got {shown}; nothing is downloaded")
+    resolver = Registry().resolver_with_root(Resource.opaque(schema))
+    try:
+        target: JSON = resolver.lookup(reference).contents
+        if not isinstance(target, bool) and id(target) not in places:
+            raise _invalid(f"`$ref` {shown} points to no schema")
+        draft.check_schema(target, format_checker=None)
+    except (Unresolvable, ValueError, TypeError):
+        raise _invalid(f"`$ref` {shown} points to nothing") from None
+    except exceptions.SchemaError as error:
+        raise _invalid(f"`$ref` {shown} points to no schema: {_describe(error)}") from None
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        compiled(pattern)
+    except UnsupportedPatternError as error:
+        raise _invalid(f"the pattern {short_repr(pattern)} cannot be compared: {error}") from None
+
+
+def _describe(error: ValidationError) -> str:
+    """Return what is expected, and at which path, in the words of msgspec."""
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.path)
+    shown = shorten(place, _MAX_PATH)
+    return f"{_expected(error)} - at `${shown}`" if place else _expected(error)
+
+
+def _expected(error: ValidationError) -> str:
+    value, instance = error.validator_value, error.instance
+    match error.validator:
+        case "type":
+            types = " | ".join([value] if isinstance(value, str) else value)
+            return f"Expected `{types}`, got `{_type_name(instance)}`"
+        case "required" if isinstance(value, list):
+            missing = next((name for name in value if name not in instance), "")
+            return f"Object missing required field {shorten(f'`{missing}`', _MAX_PATH)}"
+        case "additionalProperties" if value is False:
+            return f"Object contains unknown field {shorten(f'`{error.message}`', _MAX_PATH)}"
+        case "enum":
+            return f"Expected one of {shorten(json.dumps(value, ensure_ascii=False), _MAX_PATH)}"
+        case None:
+            return "Expected no value"
+    shown = shorten(json.dumps(value, ensure_ascii=False), _MAX_PATH)
+    return f"Expected a value with `{error.validator}` {shown}"
+
+
+def _type_name(value: object) -> str:
+    return next((name for name, is_type in TYPES.items() if is_type(value)), "null")
