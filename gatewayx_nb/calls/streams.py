@@ -49,7 +49,7 @@ class _Stream:
 
     def __init__(self, call: PlannedCall, wake: Callable[[], object]) -> None:
         self._call = call
-        self._queue: CrossThreadQueue[Chunk] = CrossThreadQueue(wake)
+        self._queue: CrossThreadQueue[Chunk] = CrossThreadQueue(wake, _size)
         self._future: concurrent.futures.Future[Reply] | None = None
         self._interrupted: Reply | None = None
         self._started_at = 0.0
@@ -144,6 +144,14 @@ class _Stream:
         if time.monotonic() - self._started_at > self._call.timeout:
             self.close()
             raise self._call.deadline_error()
+
+
+def _size(chunk: Chunk) -> int:
+    """Return the number of characters of a chunk."""
+    size = len(chunk.text) + len(chunk.reasoning)
+    if chunk.tool_calls:
+        size += sum(len(call.arguments) for call in chunk.tool_calls)
+    return size
 
 
 def _is_stopped(future: concurrent.futures.Future[Reply]) -> bool:

@@ -14,34 +14,41 @@ T = TypeVar("T")
 _HIGH_WATER = 1024
 """Number of unread items at which the producer starts to wait."""
 
+_MAX_SIZE = 1 << 20
+"""Size of the unread items at which the producer starts to wait."""
+
 
 class CrossThreadQueue(Generic[T]):
     """A queue from one event loop to one reader in another thread or loop.
 
-    The producer waits while `_HIGH_WATER` items are unread, so that a slow reader does not exhaust
-    memory. No lock is needed, because a deque's append and popleft are atomic, and each side checks
-    the deque again after setting its waiting flag.
+    The producer waits while `_HIGH_WATER` items, or items of `_MAX_SIZE` in all, are unread, so
+    that a slow reader does not exhaust memory. No lock is needed, because a deque's append and
+    popleft are atomic, and each side checks the deque again after setting its waiting flag.
 
     Args:
         wake: Called in the producer's thread when a waiting reader should check again.
+        size: Returns the size of an item, which must not change; all items are small if omitted.
 
     Attributes:
         closed: Whether the last item has been added.
     """
 
-    def __init__(self, wake: Callable[[], object]) -> None:
+    def __init__(self, wake: Callable[[], object], size: Callable[[T], int] = lambda _: 0) -> None:
         self.closed = False
         self._items: deque[T] = deque()
-        self._wake = wake
+        self._wake, self._size = wake, size
+        # Two totals, because only one side may change each.
+        self._size_put = self._size_taken = 0
         self._reader_waits = False
         self._resume_producer: Callable[[], object] | None = None
 
     async def put(self, item: T) -> None:
         """Add an item; called on the producer's loop."""
+        self._size_put += self._size(item)
         self._items.append(item)
         if self._reader_waits:
             self.wake_reader()
-        if len(self._items) >= _HIGH_WATER:
+        if not self._has_room(1):
             await self._wait_for_room()
 
     def close(self) -> None:
@@ -69,17 +76,23 @@ class CrossThreadQueue(Generic[T]):
         if not self._items:
             return None
         item = self._items.popleft()
+        self._size_taken += self._size(item)
         # Read the attribute only once, because the producer may clear it at any time.
         resume = self._resume_producer
-        # The producer resumes at half of `_HIGH_WATER`, so that the threads switch once per 512
-        # items rather than for each item.
-        if resume is not None and len(self._items) < _HIGH_WATER // 2:
+        # The producer resumes at half of the limits, so that the threads switch once per 512 items
+        # rather than for each item.
+        if resume is not None and self._has_room(2):
             resume()
         return item
+
+    def _has_room(self, divisor: int) -> bool:
+        """Return whether less than the limits, divided by a number, is unread."""
+        size = self._size_put - self._size_taken
+        return len(self._items) < _HIGH_WATER // divisor and size < _MAX_SIZE // divisor
 
     async def _wait_for_room(self) -> None:
         loop, has_room = asyncio.get_running_loop(), asyncio.Event()
         self._resume_producer = lambda: loop.call_soon_threadsafe(has_room.set)
-        if len(self._items) >= _HIGH_WATER // 2:
+        if not self._has_room(2):
             await has_room.wait()
         self._resume_producer = None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewayx_nb.concurrency.cross_thread_queue import _HIGH_WATER, CrossThreadQueue
+from gatewayx_nb.concurrency.cross_thread_queue import _HIGH_WATER, _MAX_SIZE, CrossThreadQueue
 from gatewayx_nb.concurrency.loop_inbox import LoopInbox
 from gatewayx_nb.concurrency.portal import Portal, forbid_blocking_call
 from gatewayx_nb.errors import UsageError
@@ -121,6 +121,30 @@ def test_a_queue_keeps_the_order_and_limits_unread_items(portal):
             read_items.append(item)
 
     assert read_items == list(range(3 * _HIGH_WATER))
+    future.result(5)
+
+
+def test_a_queue_limits_the_size_of_unread_items(portal):
+    """Large items fill the queue before there are many; none is lost, also one above the limit."""
+    queue = CrossThreadQueue(lambda: None, len)
+    items = ["x" * 60_000] * 50 + ["x" * 3 * _MAX_SIZE, "end"]
+    produced = []
+
+    async def produce():
+        for item in items:
+            produced.append(item)
+            await queue.put(item)
+
+    future = portal.submit(produce())
+    with pytest.raises(TimeoutError):
+        future.result(0.2)
+    assert sum(map(len, produced)) < _MAX_SIZE + 60_000
+
+    read = []
+    while len(read) < len(items):
+        if (item := queue.take()) is not None:
+            read.append(item)
+    assert read == items
     future.result(5)
 
 
