@@ -1,5 +1,22 @@
-"""The installed version, in its own module because reading the package's metadata takes 15 ms."""
+"""The installed version, which is read on first use, because reading it takes 15 ms."""
 
-from importlib import metadata
+from __future__ import annotations
 
-__version__ = metadata.version("gatewayx-nb")
+import functools
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    __version__: str
+
+
+@functools.cache
+def _installed() -> str:
+    from importlib import metadata
+
+    return metadata.version("gatewayx-nb")
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        return _installed()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,8 +8,6 @@ import shutil
 import sys
 from typing import TYPE_CHECKING, Literal
 
-import wcwidth
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from decimal import Decimal
@@ -229,6 +227,8 @@ def display_width(text: str) -> int:
     >>> display_width("👨‍👩‍👧"), display_width("日本"), display_width("abc")
     (2, 4, 3)
     """
+    import wcwidth  # on first use, because it takes longer than the rest of the module
+
     width = wcwidth.wcswidth(text)  # -1 if the text contains a control character
     return width if width >= 0 else sum(max(0, wcwidth.wcwidth(char)) for char in text)
 

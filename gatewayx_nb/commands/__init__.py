@@ -1,12 +1,16 @@
 """The commands of every front end: each parses a line, calls one function and returns a result."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewayx_nb._lazy import attach
 from gatewayx_nb.commands.call_options import (
     add_shell_options,
     option_flags,
     read_options,
     typed_flags,
 )
-from gatewayx_nb.commands.cassette import recording
 from gatewayx_nb.commands.command import Command, FailedCell, Session
 from gatewayx_nb.commands.dispatch import (
     COMMANDS,
@@ -16,10 +20,13 @@ from gatewayx_nb.commands.dispatch import (
     help_topics,
     run,
 )
-from gatewayx_nb.commands.jobs import ACTIONS as JOB_ACTIONS
-from gatewayx_nb.commands.keys import typed_key_error
 from gatewayx_nb.commands.line_parser import LineParser
-from gatewayx_nb.commands.map_rows import ROW_FORMATS
+
+if TYPE_CHECKING:
+    from gatewayx_nb.commands.cassette import recording
+    from gatewayx_nb.commands.jobs import JOB_ACTIONS
+    from gatewayx_nb.commands.keys import typed_key_error
+    from gatewayx_nb.commands.map_rows import ROW_FORMATS
 
 __all__ = [
     "COMMANDS",
@@ -41,3 +48,14 @@ __all__ = [
     "typed_flags",
     "typed_key_error",
 ]
+
+# The handlers of the commands are imported when a command needs them.
+__getattr__, _ = attach(
+    __name__,
+    {
+        "JOB_ACTIONS": "gatewayx_nb.commands.jobs",
+        "ROW_FORMATS": "gatewayx_nb.commands.map_rows",
+        "recording": "gatewayx_nb.commands.cassette",
+        "typed_key_error": "gatewayx_nb.commands.keys",
+    },
+)

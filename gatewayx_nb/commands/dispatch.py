@@ -5,53 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.calls import Excerpt, Note, Table
-from gatewayx_nb.commands.cassette import (
-    cassette,
-    cassette_arguments,
-    describe_file,
-    describe_file_arguments,
-)
-from gatewayx_nb.commands.command import Command
-from gatewayx_nb.commands.doctor import doctor
-from gatewayx_nb.commands.eval_rows import eval_arguments, eval_file
-from gatewayx_nb.commands.guides import find_guide, find_trouble, guide_names, trouble_names
-from gatewayx_nb.commands.jobs import cancel, cancel_arguments, jobs, jobs_arguments
-from gatewayx_nb.commands.keys import contains_key, key, key_arguments, keys, typed_key_error
+from gatewayx_nb.calls import Note, Table
+from gatewayx_nb.commands.command import Command, Handler
 from gatewayx_nb.commands.line_parser import GROUPED_COLUMNS
-from gatewayx_nb.commands.map_rows import map_arguments, map_file
-from gatewayx_nb.commands.notebook import (
-    chat,
-    chat_arguments,
-    compare,
-    compare_arguments,
-    explain,
-    explain_arguments,
-    nest,
-    nest_arguments,
-)
-from gatewayx_nb.commands.project import init, new, new_arguments, pull, pull_arguments
-from gatewayx_nb.commands.serving import serve_arguments, serve_notebook, serve_standalone
-from gatewayx_nb.commands.shell_completion import completion, completion_arguments
-from gatewayx_nb.commands.status import (
-    health,
-    health_arguments,
-    models,
-    models_arguments,
-    overview,
-    reference_argument,
-    reload,
-    save_default,
-    security,
-    settings,
-    status,
-    status_arguments,
-    use,
-    use_arguments,
-)
-from gatewayx_nb.commands.tools import tools, tools_arguments
-from gatewayx_nb.commands.trust import trust, trust_arguments
-from gatewayx_nb.commands.usage import history, history_arguments, usage, usage_arguments
 from gatewayx_nb.errors import ConfigError, UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.text import shorten
@@ -60,6 +16,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Mapping
 
+    from gatewayx_nb.calls import Excerpt
     from gatewayx_nb.commands.command import Session
     from gatewayx_nb.commands.line_parser import LineParser
 
@@ -74,7 +31,7 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
     # Pad the words, because the line may be empty or a single word.
     word, rest = (*line.split(maxsplit=1), "", "")[:2]
     if not word:
-        return overview(session)
+        return Handler("status", "overview")(session)
     if word in _HELP_FLAGS:
         word = "help"
     if word in session.commands:
@@ -85,8 +42,8 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
     if {word, word.partition(":")[0]}.intersection(names):
         return session.ask_line(line)
     # The error for an unknown word would repeat it, and so show a key.
-    if contains_key(line):
-        raise typed_key_error(session, line)
+    if Handler("keys", "contains_key")(line):
+        raise Handler("keys", "typed_key_error")(session, line)
     # The line begins with an option, a variable with a reference, or a model without its engine. In
     # the last case, the call's error suggests the engine.
     if word.startswith(("-", "{{")) or (rest and _MODEL.fullmatch(word)):
@@ -159,14 +116,21 @@ def show_help(session: Session, args: argparse.Namespace) -> Table | Note | Exce
     if topic in TOPICS:
         rows = [("", *usage) for usage in _usages(session, TOPICS[topic])]
         return Table(rows, GROUPED_COLUMNS)
-    if found := _option_help(session, topic) or find_guide(topic) or find_trouble(topic):
+    if found := _option_help(session, topic) or _find_page(topic):
         return found
     raise _unknown(topic, help_topics(session.commands), "command or topic")
 
 
 def help_topics(commands: Iterable[str]) -> list[str]:
     """Return the names that ``help`` takes: these commands, topics, guides, entries on errors."""
-    return [*commands, *TOPICS, "options", *guide_names(), *trouble_names()]
+    guides, troubles = Handler("guides", "guide_names")(), Handler("guides", "trouble_names")()
+    return [*commands, *TOPICS, "options", *guides, *troubles]
+
+
+def _find_page(topic: str) -> Excerpt | None:
+    """Return a guide, or the entry on an error message, if there is one for a topic."""
+    found: Excerpt | None = Handler("guides", "find_guide")(topic)
+    return found or Handler("guides", "find_trouble")(topic)
 
 
 def _option_help(session: Session, topic: str) -> Note | None:
@@ -278,97 +242,188 @@ _MAX_SHOWN = 60
 
 _TABLE = (
     Command("ask", "call a model in one line; returns the reply", ask, ask_arguments, raw=True),
-    Command("cancel", "stop a job", cancel, cancel_arguments, where="notebook"),
     Command(
-        "cassette", "record and replay replies", cassette, cassette_arguments, where="notebook"
+        "cancel",
+        "stop a job",
+        Handler("jobs", "cancel"),
+        Handler("jobs", "cancel_arguments"),
+        where="notebook",
+    ),
+    Command(
+        "cassette",
+        "record and replay replies",
+        Handler("cassette", "cassette"),
+        Handler("cassette", "cassette_arguments"),
+        where="notebook",
     ),
     Command(
         "cassette",
         "describe a file of recorded replies",
-        describe_file,
-        describe_file_arguments,
+        Handler("cassette", "describe_file"),
+        Handler("cassette", "describe_file_arguments"),
         where="shell",
     ),
-    Command("chat", "list, reset or export conversations", chat, chat_arguments, where="notebook"),
+    Command(
+        "chat",
+        "list, reset or export conversations",
+        Handler("notebook", "chat"),
+        Handler("notebook", "chat_arguments"),
+        where="notebook",
+    ),
     Command(
         "compare",
         "choose, call and judge models in a widget",
-        compare,
-        compare_arguments,
+        Handler("notebook", "compare"),
+        Handler("notebook", "compare_arguments"),
         where="notebook",
     ),
     Command(
         "explain",
         "ask a model why the last cell failed",
-        explain,
-        explain_arguments,
+        Handler("notebook", "explain"),
+        Handler("notebook", "explain_arguments"),
         where="notebook",
     ),
     Command(
         "completion",
         "print the completion script of a shell",
-        completion,
-        completion_arguments,
+        Handler("shell_completion", "completion"),
+        Handler("shell_completion", "completion_arguments"),
         where="shell",
     ),
-    Command("doctor", "check what a call needs, and say what to do", doctor, where="shell"),
+    Command(
+        "doctor",
+        "check what a call needs, and say what to do",
+        Handler("doctor", "doctor"),
+        where="shell",
+    ),
     Command(
         "eval",
         "score prompts and models on the rows of a file",
-        eval_file,
-        eval_arguments,
+        Handler("eval_rows", "eval_file"),
+        Handler("eval_rows", "eval_arguments"),
         raw=True,
         where="shell",
     ),
-    Command("health", "check that engines work", health, health_arguments),
+    Command(
+        "health",
+        "check that engines work",
+        Handler("status", "health"),
+        Handler("status", "health_arguments"),
+    ),
     Command("help", "list the commands, or explain one", show_help, help_arguments, raw=True),
-    Command("history", "show the latest calls and their cost", history, history_arguments),
-    Command("init", "create config/ and engines/ in this repository", init),
-    Command("jobs", "list the jobs, export or forget maps", jobs, jobs_arguments, where="notebook"),
+    Command(
+        "history",
+        "show the latest calls and their cost",
+        Handler("usage", "history"),
+        Handler("usage", "history_arguments"),
+    ),
+    Command("init", "create config/ and engines/ in this repository", Handler("project", "init")),
+    Command(
+        "jobs",
+        "list the jobs, export or forget maps",
+        Handler("jobs", "jobs"),
+        Handler("jobs", "jobs_arguments"),
+        where="notebook",
+    ),
     Command(
         "key",
         "set a key (you are prompted) or remove it; import keys from a .env file",
-        key,
-        key_arguments,
+        Handler("keys", "key"),
+        Handler("keys", "key_arguments"),
         raw=True,
     ),
-    Command("keys", "show which keys are set, and where", keys),
+    Command("keys", "show which keys are set, and where", Handler("keys", "keys")),
     Command(
         "map",
         "ask a model about each row of a file",
-        map_file,
-        map_arguments,
+        Handler("map_rows", "map_file"),
+        Handler("map_rows", "map_arguments"),
         raw=True,
         where="shell",
     ),
-    Command("models", "list the models that can be called", models, models_arguments),
-    Command("nest", "make `asyncio.run` work in a cell", nest, nest_arguments, where="notebook"),
-    Command("new", "create an engine file, settings entry or package", new, new_arguments),
-    Command("pull", "download a model that runs on this machine", pull, pull_arguments),
-    Command("reload", "reload all files", reload, where="notebook"),
-    Command("security", "show who can read keys and change code", security),
-    Command("serve", "serve other libraries in this notebook", serve_notebook, where="notebook"),
+    Command(
+        "models",
+        "list the models that can be called",
+        Handler("status", "models"),
+        Handler("status", "models_arguments"),
+    ),
+    Command(
+        "nest",
+        "make `asyncio.run` work in a cell",
+        Handler("notebook", "nest"),
+        Handler("notebook", "nest_arguments"),
+        where="notebook",
+    ),
+    Command(
+        "new",
+        "create an engine file, settings entry or package",
+        Handler("project", "new"),
+        Handler("project", "new_arguments"),
+    ),
+    Command(
+        "pull",
+        "download a model that runs on this machine",
+        Handler("project", "pull"),
+        Handler("project", "pull_arguments"),
+    ),
+    Command("reload", "reload all files", Handler("status", "reload"), where="notebook"),
+    Command("security", "show who can read keys and change code", Handler("status", "security")),
+    Command(
+        "serve",
+        "serve other libraries in this notebook",
+        Handler("serving", "serve_notebook"),
+        where="notebook",
+    ),
     Command(
         "serve",
         "serve other programs in the formats of OpenAI and Anthropic",
-        serve_standalone,
-        serve_arguments,
+        Handler("serving", "serve_standalone"),
+        Handler("serving", "serve_arguments"),
         where="shell",
     ),
-    Command("settings", "show every setting, its value and what it means", settings),
-    Command("status", "show every engine and what it needs", status, status_arguments),
-    Command("tools", "list the MCP servers and their tools", tools, tools_arguments),
+    Command(
+        "settings", "show every setting, its value and what it means", Handler("status", "settings")
+    ),
+    Command(
+        "status",
+        "show every engine and what it needs",
+        Handler("status", "status"),
+        Handler("status", "status_arguments"),
+    ),
+    Command(
+        "tools",
+        "list the MCP servers and their tools",
+        Handler("tools", "tools"),
+        Handler("tools", "tools_arguments"),
+    ),
     Command(
         "trust",
         "allow this project to use your keys or to run its own code; asks first",
-        trust,
-        trust_arguments,
+        Handler("trust", "trust"),
+        Handler("trust", "trust_arguments"),
     ),
     Command(
-        "usage", "show this session's calls and cost", usage, usage_arguments, where="notebook"
+        "usage",
+        "show this session's calls and cost",
+        Handler("usage", "usage"),
+        Handler("usage", "usage_arguments"),
+        where="notebook",
     ),
-    Command("use", "choose the default model", use, use_arguments, where="notebook"),
-    Command("use", "save the default model", save_default, reference_argument, where="shell"),
+    Command(
+        "use",
+        "choose the default model",
+        Handler("status", "use"),
+        Handler("status", "use_arguments"),
+        where="notebook",
+    ),
+    Command(
+        "use",
+        "save the default model",
+        Handler("status", "save_default"),
+        Handler("status", "reference_argument"),
+        where="shell",
+    ),
 )
 
 COMMANDS = {command.name: command for command in _TABLE if command.where != "shell"}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.commands.command import Session
     from gatewayx_nb.commands.line_parser import LineParser
 
-ACTIONS = ("list", "forget", "export")
+JOB_ACTIONS = ("list", "forget", "export")
 """The actions of `jobs`."""
 
 _MAX_SHOWN = 120
@@ -29,7 +29,7 @@ _MAX_SHOWN = 120
 
 def jobs(session: Session, args: argparse.Namespace) -> Table | Note:
     """List the jobs, describe one, or export or forget a map."""
-    if args.action not in ACTIONS:
+    if args.action not in JOB_ACTIONS:
         _check_is_name(args)
         args.action, args.name = "list", args.action
     _check_arguments(args)
@@ -45,7 +45,7 @@ def jobs(session: Session, args: argparse.Namespace) -> Table | Note:
 def jobs_arguments(parser: LineParser) -> None:
     """Add the arguments of ``jobs``: ``[list|forget|export] [NAME] [FILE] [--older AGE]``."""
     add = parser.add_argument
-    action_help = f"{', '.join(ACTIONS)}, or the name of a job to describe; list by default"
+    action_help = f"{', '.join(JOB_ACTIONS)}, or the name of a job to describe; list by default"
     add("action", nargs="?", default="list", metavar="ACTION", help=action_help)
     add("name", nargs="?", metavar="NAME", help="a job")
     add("file", nargs="?", metavar="FILE", help="file to export to: .parquet, .csv or .jsonl")
@@ -75,8 +75,8 @@ def _check_is_name(args: argparse.Namespace) -> None:
     """
     if args.name or args.older:
         raise UsageError(
-            f"the action must be {', '.join(ACTIONS[:-1])} or {ACTIONS[-1]}, got"
-            f" {shorten(args.action, _MAX_SHOWN)!r}.{did_you_mean(args.action, ACTIONS)}",
+            f"the action must be {', '.join(JOB_ACTIONS[:-1])} or {JOB_ACTIONS[-1]}, got"
+            f" {shorten(args.action, _MAX_SHOWN)!r}.{did_you_mean(args.action, JOB_ACTIONS)}",
             hint=Hint("command", line="help jobs"),
         )
 

@@ -4,38 +4,47 @@ The package is not called ``compare``, because ``gatewayx_nb`` exports the pool'
 name.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewayx_nb._lazy import attach
 from gatewayx_nb.comparisons.comparer import Comparer
-from gatewayx_nb.comparisons.comparison import (
-    Comparison,
-    Outcome,
-    answer_calls_html,
-    answer_details_html,
-    answer_text,
-    error_text,
-    tokens_per_second,
-)
+
+# A name that is also that of its module cannot be imported on first use.
 from gatewayx_nb.comparisons.differences import Span, differences
-from gatewayx_nb.comparisons.export import FILE_FORMATS, save_history, unused_path
-from gatewayx_nb.comparisons.form_values import (
-    FIELD_LABELS,
-    can_be_field_value,
-    input_lines,
-    parse_fields,
-    parse_inputs,
-    reusable_options,
-)
-from gatewayx_nb.comparisons.history import ComparisonRecord, Dispersion, dispersion
-from gatewayx_nb.comparisons.live import LiveComparison
-from gatewayx_nb.comparisons.model_catalog import CatalogItem, ModelCatalog
-from gatewayx_nb.comparisons.request import ComparisonRequest
-from gatewayx_nb.comparisons.run import (
-    Column,
-    ComparisonRun,
-    check_comparison_options,
-    plan_comparison,
-)
-from gatewayx_nb.comparisons.session import ComparisonSession
-from gatewayx_nb.comparisons.verdicts import ModelScore, Vote
+
+if TYPE_CHECKING:
+    from gatewayx_nb.comparisons.comparison import (
+        Comparison,
+        Outcome,
+        answer_calls_html,
+        answer_details_html,
+        answer_text,
+        error_text,
+        tokens_per_second,
+    )
+    from gatewayx_nb.comparisons.export import FILE_FORMATS, save_history, unused_path
+    from gatewayx_nb.comparisons.form_values import (
+        FIELD_LABELS,
+        can_be_field_value,
+        input_lines,
+        parse_fields,
+        parse_inputs,
+        reusable_options,
+    )
+    from gatewayx_nb.comparisons.history import ComparisonRecord, Dispersion, dispersion
+    from gatewayx_nb.comparisons.live import LiveComparison
+    from gatewayx_nb.comparisons.model_catalog import CatalogItem, ModelCatalog
+    from gatewayx_nb.comparisons.request import ComparisonRequest
+    from gatewayx_nb.comparisons.run import (
+        Column,
+        ComparisonRun,
+        check_comparison_options,
+        plan_comparison,
+    )
+    from gatewayx_nb.comparisons.session import ComparisonSession
+    from gatewayx_nb.comparisons.verdicts import ModelScore, Vote
 
 __all__ = [
     "FIELD_LABELS",
@@ -72,3 +81,37 @@ __all__ = [
     "tokens_per_second",
     "unused_path",
 ]
+
+_NAMES = {
+    "comparison": [
+        "Comparison",
+        "Outcome",
+        "answer_calls_html",
+        "answer_details_html",
+        "answer_text",
+        "error_text",
+        "tokens_per_second",
+    ],
+    "export": ["FILE_FORMATS", "save_history", "unused_path"],
+    "form_values": [
+        "FIELD_LABELS",
+        "can_be_field_value",
+        "input_lines",
+        "parse_fields",
+        "parse_inputs",
+        "reusable_options",
+    ],
+    "history": ["ComparisonRecord", "Dispersion", "dispersion"],
+    "live": ["LiveComparison"],
+    "model_catalog": ["CatalogItem", "ModelCatalog"],
+    "request": ["ComparisonRequest"],
+    "run": ["Column", "ComparisonRun", "check_comparison_options", "plan_comparison"],
+    "session": ["ComparisonSession"],
+    "verdicts": ["ModelScore", "Vote"],
+}
+
+# A call needs only the methods of the pool; the rest is imported when models are compared.
+__getattr__, _ = attach(
+    __name__,
+    {name: f"{__name__}.{module}" for module, names in _NAMES.items() for name in names},
+)

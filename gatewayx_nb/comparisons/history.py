@@ -6,7 +6,6 @@ import csv
 import io
 import json
 from dataclasses import dataclass, field, replace
-from statistics import median
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import to_frame
@@ -177,6 +176,8 @@ def _range(
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):  # a median of only some replies would be misleading
         return None
+    from statistics import median  # imported on first use, because most calls compare nothing
+
     return min(known), median(known), max(known)
 
 

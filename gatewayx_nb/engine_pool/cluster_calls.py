@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
-from gatewayx_nb._version import __version__
+from gatewayx_nb import _version
 from gatewayx_nb.batch import SpentError, decode_outcome
 from gatewayx_nb.calls import PartialReply
 from gatewayx_nb.engine_pool.cluster_worker import (
@@ -485,4 +485,6 @@ def run_spec(
 ) -> RunSpec:
     """Return what a worker needs to know of a map, except for its share of a cost limit."""
     named = cast("CallOptions", {**options, "model": identity[0]})
-    return RunSpec("", __version__, folder, identity[0], identity, named, concurrency, None)
+    return RunSpec(
+        "", _version.__version__, folder, identity[0], identity, named, concurrency, None
+    )

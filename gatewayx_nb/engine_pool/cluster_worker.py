@@ -16,7 +16,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from gatewayx_nb._version import __version__
+from gatewayx_nb import _version
 from gatewayx_nb.batch import Lane, MapFigures, RowCall, RowRequest, encode_outcome
 from gatewayx_nb.errors import ConfigError, GatewayError
 
@@ -361,10 +361,10 @@ def _pool(spec: RunSpec, create: Callable[[str | None], EnginePool]) -> EnginePo
     Raises:
         GatewayError: If it differs from that of the client.
     """
-    if spec.version != __version__:
+    if spec.version != _version.__version__:
         raise ConfigError(
             f"a worker must have the same version of gatewayx-nb as the client, {spec.version}, got"
-            f" {__version__}.",
+            f" {_version.__version__}.",
             hint="Install that version where the worker runs.",
         )
     folder = _folder(spec.folder)

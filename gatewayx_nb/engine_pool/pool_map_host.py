@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from gatewayx_nb.engine_pool.batch_calls import BatchCalls
-from gatewayx_nb.engine_pool.cluster_calls import ClusterCalls, run_spec
+from gatewayx_nb._lazy import attach
 from gatewayx_nb.engine_pool.map_calls import MapCalls
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.storage import ResultsStore, results_location
@@ -16,9 +15,21 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.batch import MapPlan
     from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.engine_pool.batch_calls import BatchCalls
+    from gatewayx_nb.engine_pool.cluster_calls import ClusterCalls
     from gatewayx_nb.engine_pool.facade import EnginePool
     from gatewayx_nb.engine_pool.live_planner import LivePlanner
     from gatewayx_nb.engine_pool.router import CallRouter
+
+# Most programs neither make batches nor have a cluster.
+_load: Callable[[str], Any] = attach(
+    __name__,
+    {
+        "BatchCalls": "gatewayx_nb.engine_pool.batch_calls",
+        "ClusterCalls": "gatewayx_nb.engine_pool.cluster_calls",
+        "run_spec": "gatewayx_nb.engine_pool.cluster_calls",
+    },
+)[0]
 
 
 class PoolMapHost:
@@ -77,14 +88,18 @@ class PoolMapHost:
             )
         project = self._planner.config.project
         folder = str(project.root) if project else None
-        spec = run_spec(folder, self.job_identity(model), plan.options, plan.concurrency)
+        spec = _load("run_spec")(folder, self.job_identity(model), plan.options, plan.concurrency)
         engines = cast("MapCalls", plan.engines)
-        return ClusterCalls(client, engines, spec, plan.options, self._pool_type)
+        calls: ClusterCalls = _load("ClusterCalls")(
+            client, engines, spec, plan.options, self._pool_type
+        )
+        return calls
 
     def batch_engines(self, max_cost: Decimal | None, earlier: Decimal) -> BatchCalls:
         """Return the engines for a batch; see `batch.MapHost.batch_engines`."""
         self._refresh_if_due()
-        return BatchCalls(self._planner, max_cost, earlier)
+        calls: BatchCalls = _load("BatchCalls")(self._planner, max_cost, earlier)
+        return calls
 
     def job_identity(self, reference: str | None) -> tuple[str, str]:
         """Return the reference with its model, and the base URL of its provider.

@@ -8,7 +8,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb._version import __version__
+from gatewayx_nb import _version
 from gatewayx_nb.errors import ConfigError, GatewayError, TransportError
 from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.masking import redact
@@ -239,7 +239,9 @@ class ServerConnection:
             yield await stack.enter_async_context(
                 mcp.Client(
                     transport,
-                    client_info=mcp.types.Implementation(name="gatewayx-nb", version=__version__),
+                    client_info=mcp.types.Implementation(
+                        name="gatewayx-nb", version=_version.__version__
+                    ),
                     cache=None,
                 )
             )

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.files import read_limited
@@ -235,6 +234,9 @@ def choose_proxy(url: SplitResult, network: Network, engine: str) -> Proxy | Non
     host = url.hostname or ""
     if _is_loopback(host):  # a proxy would connect to the proxy's own machine
         return None
+    # Imported on first use, because it imports http.client and email.
+    from urllib.request import getproxies, proxy_bypass
+
     proxy = network.proxy
     # The proxy exceptions are those in `NO_PROXY`, or in the settings of macOS and Windows.
     if not proxy and not proxy_bypass(url.netloc):

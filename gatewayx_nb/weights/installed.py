@@ -9,8 +9,6 @@ import shutil
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
-
 from gatewayx_nb.errors import ConfigError, GatewayError, ModelNotFoundError, did_you_mean
 from gatewayx_nb.files import atomic_write
 from gatewayx_nb.hints import Hint
@@ -181,6 +179,8 @@ def remove(name: str) -> Path:
         ModelNotFoundError: If no model with that name was pulled.
         ConfigError: If the model cannot be removed.
     """
+    from filelock import FileLock, Timeout
+
     pulled = pulled_models()
     wanted = name.removeprefix("local:")
     names = [model.name for model in pulled if wanted in (model.name, model.source)]

@@ -6,8 +6,6 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TextIO
 
-from tqdm import tqdm
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -25,6 +23,8 @@ def progress_bar(label: str, total: int, *, enabled: bool) -> Iterator[Callable[
         yield lambda _done: None
     # A carriage return overwrites the line only in terminals and notebooks.
     elif stream.isatty() or type(stream).__module__.startswith("ipykernel."):
+        from tqdm import tqdm  # imported on first use, because most calls need no bar
+
         with tqdm(desc=label, total=total, unit="B", unit_scale=True, file=stream) as bar:
             yield lambda done: bar.update(min(done, total) - bar.n)
     else:

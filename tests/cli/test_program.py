@@ -1,6 +1,9 @@
 """Commands in a shell: which there are, what they print, and their exit statuses."""
 
+import json
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -8,6 +11,7 @@ from gatewayx_nb import hints
 from gatewayx_nb._version import __version__
 from gatewayx_nb.cli import program, static_files, wording
 from gatewayx_nb.commands import COMMANDS, SHELL_COMMANDS
+from gatewayx_nb.commands.command import Handler
 from gatewayx_nb.errors import GatewayError
 from tests.canary import KEY
 
@@ -200,3 +204,53 @@ def test_a_key_may_be_piped_in(shell, project, text, message):
     assert ("GATEWAYX_GROK_API_KEY=made-up-key-123456\n" in stored) == (not message)
     assert result.status == (2 if message else 0)
     assert message in result.err
+
+
+UNUSED = [
+    *(
+        f"gatewayx_nb.commands.{name}"
+        for name in (
+            "doctor",
+            "engine_templates",
+            "guides",
+            "jobs",
+            "notebook",
+            "project",
+            "serving",
+            "shell_completion",
+            "status",
+            "tools",
+            "usage",
+        )
+    ),
+    "gatewayx_nb.comparisons.history",
+    "gatewayx_nb.engine_pool.batch_calls",
+    "gatewayx_nb.engine_pool.cluster_calls",
+    "gatewayx_nb.server",
+    *("IPython", "aiohttp", "filelock", "httpx", "jsonschema", "mcp", "numpy", "pandas"),
+    *("starlette", "statistics", "tqdm", "urllib.request", "wcwidth"),
+]
+"""Modules that a call in a shell does not use, which would take half of its time to start."""
+
+
+def test_a_call_imports_no_module_of_another_command(project):
+    """The table of commands names its handlers, which are imported when they run."""
+    code = (
+        "import sys, json; from gatewayx_nb.cli import main; main(['ask', 'mock', 'hi']);"
+        " print(json.dumps(list(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code]
+    output = subprocess.run(command, cwd=project.root, capture_output=True, check=True).stdout
+    answer, modules = output.splitlines()
+    assert answer == b"[mock] hi"
+    assert set(json.loads(modules)).intersection(UNUSED) == set()
+
+
+@pytest.mark.parametrize("name", sorted({*COMMANDS, *SHELL_COMMANDS}))
+def test_the_handlers_in_the_table_exist(name):
+    """They are named in the table, and so only imported when the command runs."""
+    for table in (COMMANDS, SHELL_COMMANDS):
+        if name in table:
+            assert table[name].parser("gatewayx").synopsis
+            run = table[name].run
+            assert callable(run.load() if isinstance(run, Handler) else run)
