@@ -241,19 +241,19 @@ SCHEMA = {
 }
 FITTING = {
     '{"name": "a", "tone": "Kind", "tags": ["b"]}': True,
-    '{"name": 1}': "`name` does not fit the JSON Schema",
-    '{"tone": "kind"}': "it does not fit the JSON Schema",
-    '{"name": "a", "tone": "odd"}': "it does not fit the JSON Schema",
-    '{"name": "a", "more": 1}': "it does not fit the JSON Schema",
-    '{"name": "a", "tags": ["b", 2]}': "item 1 does not fit the JSON Schema",
-    '{"name": "a", "tags": "b"}': "`tags` does not fit the JSON Schema",
-    "[]": "it does not fit the JSON Schema",
+    '{"name": 1}': "Expected `string`, got `integer` - at `$.name`",
+    '{"tone": "kind"}': "Object missing required field `name`",
+    '{"name": "a", "tone": "odd"}': 'Expected one of ["kind", "rude"] - at `$.tone`',
+    '{"name": "a", "more": 1}': "Object contains unknown field `more`",
+    '{"name": "a", "tags": ["b", 2]}': "Expected `string`, got `integer` - at `$.tags[1]`",
+    '{"name": "a", "tags": "b"}': "Expected `array`, got `string` - at `$.tags`",
+    "[]": "Expected `object`, got `array`",
 }
 
 
 @pytest.mark.parametrize("text", FITTING)
 def test_a_json_schema_is_checked(text):
-    """Types, enum values and the names of properties of a dict schema are checked."""
+    """The reason names the first place that does not fit."""
     expected = FITTING[text]
 
     result = score(scorers.fits(SCHEMA), text)
