@@ -16,6 +16,7 @@ from gatewayx_nb import (
     EngineHealth,
     EnginePool,
     EngineStatus,
+    Evaluation,
     GatewayError,
     LLMEngine,
     ModelUsage,
@@ -166,3 +167,30 @@ class CompatibleEngine(OpenAICompatibleEngine):
     base_url = "https://api.example.com/v1"
     model_name = "m"
     max_tokens_field = "max_completion_tokens"
+
+
+async def evaluate(rows: list[dict[str, str]], pool: EnginePool) -> None:
+    """An evaluation has typed tables; a misspelt keyword is an error."""
+
+    def is_short(text: str) -> tuple[bool, str]:
+        return len(text) < 9, "counted"
+
+    result = gx.evaluate(
+        rows,
+        {"plain": "{{text}}", "function": lambda row: f"Say {row['text']}"},
+        ["grok", "local"],
+        [is_short, gx.scorers.equals(ignore_case=True), gx.judge("Is it kind?", "grok")],
+        expected="label",
+        options={"cold": {"temperature": 0}},
+        max_cost=1,
+        pool=pool,
+    )
+    assert_type(result, Evaluation)
+    assert_type(result.versus()[0].p, float | None)
+    assert_type(result.summary()[0].mean, float | None)
+    assert_type(result.failures(limit=3)[0].reason, str)
+    assert_type(await gx.aevaluate(rows, "{{text}}", samples=2), Evaluation)
+    assert_type(gx.load_evaluation("x.json").save("y.csv"), Path)
+    assert_type(gx.rows_needed(0.1), int)
+    result.check(at_least={"is_short": 0.9}, no_worse_than="base.json")
+    gx.evaluate(rows, "x", expcted="label")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
