@@ -226,6 +226,10 @@ class AsyncReplyStream(_Stream):
         chunk = self._queue.poll()
         return await self._wait_for_next() if chunk is None else chunk
 
+    def poll(self) -> Chunk | None:
+        """Return the next chunk if it has arrived, without waiting."""
+        return self._queue.poll()
+
     async def _wait_for_next(self) -> Chunk:
         if self._inbox is None:
             loop = asyncio.get_running_loop()

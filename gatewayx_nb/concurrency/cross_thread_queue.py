@@ -27,7 +27,7 @@ class CrossThreadQueue(Generic[T]):
 
     Args:
         wake: Called in the producer's thread when a waiting reader should check again.
-        size: Returns the size of an item, which must not change; all items are small if omitted.
+        size: Returns the size of an item; all items are small if omitted.
 
     Attributes:
         closed: Whether the last item has been added.
@@ -36,6 +36,7 @@ class CrossThreadQueue(Generic[T]):
     def __init__(self, wake: Callable[[], object], size: Callable[[T], int] = lambda _: 0) -> None:
         self.closed = False
         self._items: deque[T] = deque()
+        self._sizes: deque[int] = deque()
         self._wake, self._size = wake, size
         # Two totals, because only one side may change each.
         self._size_put = self._size_taken = 0
@@ -44,7 +45,9 @@ class CrossThreadQueue(Generic[T]):
 
     async def put(self, item: T) -> None:
         """Add an item; called on the producer's loop."""
-        self._size_put += self._size(item)
+        size = self._size(item)
+        self._size_put += size
+        self._sizes.append(size)  # before the item, so that the reader finds it
         self._items.append(item)
         if self._reader_waits:
             self.wake_reader()
@@ -76,7 +79,7 @@ class CrossThreadQueue(Generic[T]):
         if not self._items:
             return None
         item = self._items.popleft()
-        self._size_taken += self._size(item)
+        self._size_taken += self._sizes.popleft()
         # Read the attribute only once, because the producer may clear it at any time.
         resume = self._resume_producer
         # The producer resumes at half of the limits, so that the threads switch once per 512 items

@@ -31,6 +31,7 @@ from gatewayx_nb.errors import (
     UnsupportedFeatureError,
     UsageError,
 )
+from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,6 +125,12 @@ _TABLE: tuple[tuple[type[GatewayError], int, str, str | None], ...] = (
 )
 
 
+_FIELDS = {"model_not_found": "model", "context_length_exceeded": "messages"}
+"""The field to which an error refers, by its code."""
+
+_MAX_NAME = 100
+
+
 def describe(error: BaseException) -> APIError:
     """Return the description of an error.
 
@@ -133,11 +140,24 @@ def describe(error: BaseException) -> APIError:
         return APIError(error.status or 400, str(error))
     for kind, status, name, code in _TABLE:
         if isinstance(error, kind):
-            place, details = getattr(error, "field", None), getattr(error, "details", {})
-            return APIError(status, str(error), name, code, place, error.retry_after, details)
+            place = getattr(error, "field", None) or _FIELDS.get(code or "")
+            details = getattr(error, "details", {})
+            return APIError(status, _message(error), name, code, place, error.retry_after, details)
     if isinstance(error, GatewayError):
         return APIError(500, str(error), "server_error")
     return APIError(500, f"{type(error).__name__}; see the server's log.", "server_error")
+
+
+def _message(error: GatewayError) -> str:
+    """Return the message of an error, with the hint.
+
+    That of an exception which an engine raised is reduced to its class: unlike our own errors, its
+    text may contain a prompt.
+    """
+    if error.help != "engine-raised":
+        return str(error)
+    name = shorten(type(error.__cause__).__name__, _MAX_NAME) if error.__cause__ else "an exception"
+    return f"engine {error.engine!r} raised {name}; a call in a notebook or shell shows its text."
 
 
 def error_location(error: BaseException) -> str:

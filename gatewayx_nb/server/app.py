@@ -135,13 +135,13 @@ class _Routes:
     async def embeddings(self, request: Request) -> Response:
         """Respond with embeddings."""
         wanted = await read_request(request.scope, request.receive, read_embedding_request)
-        answer: dict[str, Any] = {}
+        answers: list[bytes] = []
 
-        async def fill() -> None:
-            answer.update(await embed(self._pool(), wanted))
+        async def answer() -> None:
+            answers.append(await embed(self._pool(), wanted))
 
-        await until_disconnected(request.receive, fill())
-        return json_response(answer)
+        await until_disconnected(request.receive, answer())
+        return json_response(b"".join(answers))
 
     async def message_tokens(self, request: Request) -> Response:
         """Respond with an estimate of the tokens in a request to the Messages API."""

@@ -14,7 +14,7 @@ from typing_extensions import override
 from gatewayx_nb.calls import read_messages
 from gatewayx_nb.server.inference import ModelAPI, ModelRequest, StreamWriter
 from gatewayx_nb.server.openai_fields import IGNORED, read_format, read_tool, read_tool_choice
-from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields
+from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields, check_fields
 from gatewayx_nb.server.tool_fields import tool_options
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.messages import ToolCall
     from gatewayx_nb.replies import Chunk, Reply, Usage
+    from gatewayx_nb.schema import ResponseSchema
     from gatewayx_nb.server.api_errors import APIError
 
 NEUTRAL: Mapping[str, tuple[object, ...]] = {
@@ -37,6 +38,8 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
 }
 """For each unsupported field, the values that are accepted because they have no effect."""
 
+_FIELD_NAMES = {"effort": "reasoning_effort"}
+
 _FINISH_REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
 """The API's finish reason for the pool's; any other becomes `content_filter`.
 
@@ -50,14 +53,17 @@ class ChatCompletionsAPI(ModelAPI):
     @override
     def read(self, body: RequestFields) -> ModelRequest:
         """Return the request in a body."""
-        tools = body.take_list("tools", partial(read_tool, nested="function"))
+        strict: dict[str, ResponseSchema] = {}
+        read = partial(read_tool, strict=strict, nested="function")
+        tools = body.take_list("tools", read)
         choice = read_tool_choice(body.take_any("tool_choice"), tools, nested="function")
+        limit = _limit_field(body)
         options: dict[str, Any] = {
             "model": body.require("model", str),
             "messages": read_messages(body.require("messages", list)),
             "temperature": body.take("temperature", float),
             "top_p": body.take("top_p", float),
-            "max_tokens": _max_tokens(body),
+            "max_tokens": body.take(limit, int),
             "stop": body.take_any("stop"),
             "seed": body.take("seed", int),
             "effort": body.take("reasoning_effort", str),
@@ -70,7 +76,8 @@ class ChatCompletionsAPI(ModelAPI):
         body.accept(NEUTRAL, ignored=IGNORED)
         body.check_all_known()
         options = {name: value for name, value in options.items() if value is not None}
-        return ModelRequest(options, streamed, includes_usage, parallel_calls)
+        check_fields(options, _FIELD_NAMES | {"max_tokens": limit})
+        return ModelRequest(options, streamed, includes_usage, parallel_calls, strict)
 
     @override
     def answer(self, request: ModelRequest, reply: Reply) -> dict[str, Any]:
@@ -182,11 +189,12 @@ def _call(call: ToolCall) -> dict[str, Any]:
     return {"id": call.id, "type": "function", "function": function}
 
 
-def _max_tokens(body: RequestFields) -> int | None:
-    newer, older = body.take("max_completion_tokens", int), body.take("max_tokens", int)
-    if newer is not None and older is not None:
-        raise InvalidFieldError("max_tokens", "and max_completion_tokens are both set")
-    return older if newer is None else newer
+def _limit_field(body: RequestFields) -> str:
+    """Return the name of the field with the maximum number of tokens, which has two names."""
+    newer, older = "max_completion_tokens", "max_tokens"
+    if newer in body and older in body:
+        raise InvalidFieldError(older, f"and {newer} are both set")
+    return newer if newer in body else older
 
 
 def _includes_usage(stream_options: RequestFields | None) -> bool:

@@ -5,7 +5,9 @@ Source: https://platform.openai.com/docs/api-reference/embeddings
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,11 +16,18 @@ from gatewayx_nb.errors import ProviderError
 from gatewayx_nb.server.request_fields import InvalidFieldError
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from gatewayx_nb.engine_pool import EnginePool
     from gatewayx_nb.server.request_fields import RequestFields
 
 _MAX_INPUTS = 2_048
 """Maximum number of texts in a request, the same as OpenAI's limit."""
+
+
+_ENCODED_AT_ONCE = 2_000
+"""Maximum count of numbers that are encoded on the event loop, which takes about 1 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +61,19 @@ def read_embedding_request(body: RequestFields) -> EmbeddingRequest:
     return EmbeddingRequest(model, texts, encoding == "base64")
 
 
-async def embed(pool: EnginePool, request: EmbeddingRequest) -> dict[str, Any]:
-    """Return the embeddings in the format of the API.
+async def embed(pool: EnginePool, request: EmbeddingRequest) -> bytes:
+    """Return the embeddings in the format of the API, as JSON.
 
     Raises:
         GatewayError: If the call fails.
     """
     vectors = await pool.aembed(request.texts, request.model)
+    if vectors.size <= _ENCODED_AT_ONCE:
+        return _encode(vectors, request)
+    return await asyncio.to_thread(_encode, vectors, request)
+
+
+def _encode(vectors: npt.NDArray[np.float32], request: EmbeddingRequest) -> bytes:
     if not (abs(vectors) < math.inf).all():
         raise ProviderError("an embedding contains a value that is not a finite number.")
     if request.is_encoded:
@@ -72,7 +87,8 @@ async def embed(pool: EnginePool, request: EmbeddingRequest) -> dict[str, Any]:
     ]
     # The pool does not know the tokens of embeddings, and the SDKs require the field.
     usage = {"prompt_tokens": 0, "total_tokens": 0}
-    return {"object": "list", "data": data, "model": request.model, "usage": usage}
+    answer = {"object": "list", "data": data, "model": request.model, "usage": usage}
+    return json.dumps(answer).encode()
 
 
 def _texts(value: object) -> list[str]:

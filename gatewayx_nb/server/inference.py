@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import operator
 import secrets
 import time
 from dataclasses import dataclass, field, replace
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
-from gatewayx_nb.errors import GatewayError
+from gatewayx_nb import bounded_json
+from gatewayx_nb.errors import GatewayError, ProviderError
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.replies import Chunk, Reply
 from gatewayx_nb.server.api_errors import describe, error_location
 from gatewayx_nb.server.hidden_paths import known_folders, without_paths
 from gatewayx_nb.server.json_request import read_request
-from gatewayx_nb.text import well_formed
+from gatewayx_nb.text import short_repr, well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.engine_pool import EnginePool
     from gatewayx_nb.messages import ToolCall
+    from gatewayx_nb.schema import ResponseSchema
     from gatewayx_nb.server.api_errors import APIError
     from gatewayx_nb.server.request_fields import RequestFields
 
@@ -36,6 +40,8 @@ log = logging.getLogger(__name__)
 
 _CHUNKS_BEFORE_OTHERS = 16
 """Number of chunks of a stream that are sent before other tasks run."""
+
+_CALLS = operator.attrgetter("tool_calls")
 
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
@@ -51,6 +57,7 @@ class ModelRequest:
         streamed: Whether the client reads the answer as a stream.
         includes_usage: Whether a Chat Completions stream ends with a usage chunk.
         parallel_calls: Whether the answer may call more than one tool.
+        strict_tools: The schemas with which the arguments of calls are compared, by tool.
         echo: The fields of the request that an answer of the Responses API repeats.
         id: A random part of the answer's ID.
         created: Time of the request, in seconds since the epoch.
@@ -60,6 +67,7 @@ class ModelRequest:
     streamed: bool
     includes_usage: bool = False
     parallel_calls: bool = True
+    strict_tools: Mapping[str, ResponseSchema] = field(default_factory=dict)
     echo: Mapping[str, Any] = field(default_factory=dict)
     id: str = field(default_factory=lambda: secrets.token_hex(12))
     created: int = field(default_factory=lambda: int(time.time()))
@@ -164,6 +172,7 @@ class _ModelExchange:
                 await self._stream(request)
             else:
                 reply = await self._pool().aask(**request.options)
+                await _check_arguments(reply, request)
                 reply = _for_client(reply, request, set())
                 if "schema" in request.options and not reply.tool_calls:
                     reply = replace(reply, text=_json_text(reply))
@@ -196,13 +205,20 @@ class _ModelExchange:
             partial = stream.partial
             writer = await self._begin(request, partial.engine, partial.model, partial.attempts)
             if first is not None:
+                await _check_arguments(first, request)
                 await self._send_events(writer.chunk(_for_client(first, request, ids)))
-            count = 0
             async for chunk in stream:
-                if events := writer.chunk(_for_client(chunk, request, ids)):
-                    await self._send_events(events)
+                # Chunks that have arrived together are sent together.
+                chunks = [chunk]
+                while len(chunks) < _CHUNKS_BEFORE_OTHERS and (more := stream.poll()) is not None:
+                    chunks.append(more)
+                for part in filter(_CALLS, chunks):
+                    await _check_arguments(part, request)
+                events = [writer.chunk(_for_client(part, request, ids)) for part in chunks]
+                if any(events):
+                    await self._send_events(b"".join(events))
                 # Chunks that wait do not suspend this task, which others and a disconnection need.
-                if (count := count + 1) % _CHUNKS_BEFORE_OTHERS == 0:
+                if len(chunks) == _CHUNKS_BEFORE_OTHERS:
                     await asyncio.sleep(0)
             reply = _for_client(stream.reply, request, set())
             await self._send_events(writer.end(reply), is_last=True)
@@ -266,6 +282,30 @@ def _for_client(source: S, request: ModelRequest, ids: set[str]) -> S:
         ids.add(call_id)
         calls.append(call if is_unique else replace(call, id=call_id))
     return replace(source, tool_calls=tuple(calls))
+
+
+async def _check_arguments(source: Chunk | Reply, request: ModelRequest) -> None:
+    """Compare the arguments of calls with the schemas of strict tools.
+
+    Raises:
+        ProviderError: If they do not match. Arguments that are no JSON are left to the client: the
+            finish reason says whether they were truncated.
+    """
+    for call in source.tool_calls:
+        if (schema := request.strict_tools.get(call.name)) is None:
+            continue
+        try:
+            bounded_json.loads(call.arguments or "{}")
+        except (ValueError, RecursionError):
+            continue
+        try:
+            await schema.aparse(call.arguments or "{}")
+        except ValueError as error:
+            raise ProviderError(
+                f"the arguments of the call of {short_repr(call.name)} must match the schema of the"
+                f" strict tool: {error}.",
+                hint=Hint("run_again") | "Use another model.",
+            ) from None
 
 
 def _call_headers(engine: str, attempts: int) -> dict[str, str]:

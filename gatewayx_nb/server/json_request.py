@@ -44,7 +44,8 @@ async def read_request(scope: Scope, receive: Receive, read: Callable[[RequestFi
         raise RequestRefusedError(415, "the content type must be application/json.")
     body = await _read(headers, receive)
     # Checking a JSON Schema takes longer than its size suggests.
-    if len(body) <= _PARSED_AT_ONCE and b"schema" not in body:
+    has_schema = b"schema" in body or b"strict" in body
+    if len(body) <= _PARSED_AT_ONCE and not has_schema:
         return read(_parse(body))
     return await asyncio.to_thread(lambda: read(_parse(body)))
 

@@ -28,7 +28,7 @@ def json_response(
     The response is pure ASCII, because file names may be invalid UTF-8.
 
     Args:
-        content: The data.
+        content: The data, or its JSON as bytes.
         status: The HTTP status.
         headers: Further headers.
         hidden_folders: If not ``None``, absolute paths are shortened to their last component. A
@@ -38,7 +38,7 @@ def json_response(
     # An answer is not searched: base64 may look like a path.
     if hidden_folders is not None:
         content = without_paths(content, hidden_folders)
-    body = json.dumps(content)
+    body = content if isinstance(content, bytes) else json.dumps(content)
     return Response(body, status, all_headers, "application/json")
 
 

@@ -102,8 +102,7 @@ class PromptReader:
         if control is None:
             return
         control.require_choice("type", ("ephemeral",))
-        if "ttl" in control:
-            control.require_choice("ttl", ("5m", "1h"))
+        control.accept({"ttl": ("5m",)})  # how long the engines keep the prefix
         control.check_all_known()
         self.wants_cache = True
 

@@ -20,7 +20,12 @@ from gatewayx_nb.messages import EFFORTS
 from gatewayx_nb.replies import Usage
 from gatewayx_nb.server.inference import ModelAPI, ModelRequest, StreamWriter
 from gatewayx_nb.server.message_blocks import PromptReader, allows_parallel_calls, read_tool_choice
-from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields, read_schema
+from gatewayx_nb.server.request_fields import (
+    InvalidFieldError,
+    RequestFields,
+    check_fields,
+    read_schema,
+)
 from gatewayx_nb.server.tool_fields import tool_options
 from gatewayx_nb.text import short_repr, well_formed
 
@@ -75,6 +80,7 @@ class MessagesAPI(ModelAPI):
         streamed = body.take("stream", bool) or False
         parallel_calls = allows_parallel_calls(body.take_object("tool_choice"))
         body.check_all_known()
+        check_fields(options, {"stop": "stop_sequences", "effort": "output_config.effort"})
         return ModelRequest(options, streamed, parallel_calls=parallel_calls)
 
     @override

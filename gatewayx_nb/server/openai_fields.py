@@ -9,7 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.schema import ResponseSchema
-from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields, read_schema
+from gatewayx_nb.server.request_fields import (
+    InvalidFieldError,
+    RequestFields,
+    create_schema,
+    read_schema,
+)
 from gatewayx_nb.server.tool_fields import KEYWORDS, client_tool, named_choice
 from gatewayx_nb.text import short_repr
 
@@ -50,12 +55,15 @@ def read_format(fields: RequestFields | None, *, nested: str = "") -> ResponseSc
     return schema
 
 
-def read_tool(value: object, place: str, *, nested: str = "") -> Tool:
+def read_tool(
+    value: object, place: str, *, strict: dict[str, ResponseSchema], nested: str = ""
+) -> Tool:
     """Return a tool, which the client runs.
 
     Args:
         value: The tool.
         place: Its path in the request.
+        strict: Receives the schema of the arguments by the name of the tool, if the tool is strict.
         nested: The name of the object that holds the function; empty if it is beside the type.
 
     Raises:
@@ -67,12 +75,14 @@ def read_tool(value: object, place: str, *, nested: str = "") -> Tool:
     name = function.require("name", str)
     description = function.take("description", str)
     parameters = function.take("parameters", dict)
-    # The engine decides whether its provider enforces the schema.
-    function.accept({}, ignored=("strict",))
+    is_strict = function.take("strict", bool)
     function.check_all_known()
     fields.check_all_known()
     path = f"{place}.{nested}" if nested else place
-    return client_tool(path, name, description, parameters)
+    tool = client_tool(path, name, description, parameters)
+    if is_strict:  # not all engines have strict tools, so the server compares the arguments
+        strict[name] = create_schema(f"{path}.parameters", tool.definition.parameters)
+    return tool
 
 
 def read_tool_choice(value: object, tools: Sequence[Tool], *, nested: str = "") -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gatewayx_nb.calls import check_option
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.schema import ResponseSchema
 from gatewayx_nb.text import shorten
@@ -178,9 +179,44 @@ def read_schema(fields: RequestFields) -> ResponseSchema:
     Raises:
         InvalidFieldError: If it is missing, or cannot be used.
     """
-    schema = fields.require("schema", dict)
+    return create_schema(fields.place_of("schema"), fields.require("schema", dict))
+
+
+def create_schema(place: str, schema: Mapping[str, Any]) -> ResponseSchema:
+    """Return a JSON Schema in a request.
+
+    Args:
+        place: Its path in the request.
+        schema: The schema.
+
+    Raises:
+        InvalidFieldError: If it cannot be used.
+    """
     try:
         return ResponseSchema(schema)
     except UsageError as error:
         problem = f"is not supported: {error.message.removesuffix('.')}"
-        raise InvalidFieldError(fields.place_of("schema"), problem) from None
+        raise InvalidFieldError(place, problem) from None
+
+
+def check_fields(options: Mapping[str, Any], field_names: Mapping[str, str]) -> None:
+    """Check the values of options, so that an error names the field of the request.
+
+    Args:
+        options: The options of a call.
+        field_names: The fields, by the options that have another name.
+
+    Raises:
+        InvalidFieldError: If a value is invalid.
+    """
+    for name in _CHECKED_OPTIONS:
+        if (value := options.get(name)) is None:
+            continue
+        try:
+            check_option(name, value)
+        except UsageError as error:
+            problem = error.message.removeprefix(f"{name} ").removesuffix(".")
+            raise InvalidFieldError(field_names.get(name, name), problem) from None
+
+
+_CHECKED_OPTIONS = ("temperature", "top_p", "max_tokens", "stop", "seed", "effort")

@@ -6,6 +6,7 @@ Source: https://platform.openai.com/docs/api-reference/responses
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +16,7 @@ from gatewayx_nb.messages import EFFORTS, Message
 from gatewayx_nb.server.inference import ModelAPI, ModelRequest, StreamWriter
 from gatewayx_nb.server.input_items import read_input
 from gatewayx_nb.server.openai_fields import IGNORED, read_format, read_tool, read_tool_choice
-from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields
+from gatewayx_nb.server.request_fields import InvalidFieldError, RequestFields, check_fields
 from gatewayx_nb.server.response_events import ResponseWriter, finished_response
 from gatewayx_nb.server.tool_fields import tool_options
 
@@ -68,7 +69,8 @@ class ResponsesAPI(ModelAPI):
     def read(self, body: RequestFields) -> ModelRequest:
         """Return the request in a body."""
         _refuse_state(body)
-        tools = body.take_list("tools", read_tool)
+        strict: dict[str, ResponseSchema] = {}
+        tools = body.take_list("tools", partial(read_tool, strict=strict))
         options: dict[str, Any] = {
             "model": body.require("model", str),
             "messages": [*_instructions(body), *read_input(body.take_any("input"))],
@@ -84,7 +86,14 @@ class ResponsesAPI(ModelAPI):
         body.accept(NEUTRAL, ignored=IGNORED)
         body.check_all_known()
         options = {name: value for name, value in options.items() if value is not None}
-        return ModelRequest(options, streamed, parallel_calls=parallel_calls, echo=_echo(body))
+        check_fields(options, {"max_tokens": "max_output_tokens", "effort": "reasoning.effort"})
+        return ModelRequest(
+            options,
+            streamed,
+            parallel_calls=parallel_calls,
+            strict_tools=strict,
+            echo=_echo(body),
+        )
 
     @override
     def answer(self, request: ModelRequest, reply: Reply) -> dict[str, Any]:

@@ -44,7 +44,7 @@ WEATHER = {
         "required": ["city"],
         "additionalProperties": False,
     },
-    "strict": True,
+    "strict": False,
 }
 
 

@@ -2,10 +2,13 @@
 
 import base64
 import struct
+import threading
 
 import pytest
 
 from gatewayx_nb.llm_engines import LLMEngine
+from gatewayx_nb.server import embeddings_api
+from gatewayx_nb.server.uvicorn_settings import THREAD
 from tests.server.conftest import openai_client, post, serving
 
 
@@ -122,3 +125,31 @@ def test_an_engine_without_embeddings_is_an_error(server):
     response = post(server, "/v1/embeddings", {"model": "mock", "input": "a"})
     assert response.status_code in (400, 404)
     assert "mock" in response.json()["error"]["message"]
+
+
+class LongEmbedder(Embedder):
+    """An engine whose embeddings are long."""
+
+    name = "long"
+
+    async def embed(self, texts, model):
+        """Return vectors of 3,000 numbers."""
+        return [[0.5] * 3_000 for _ in texts]
+
+
+@pytest.mark.parametrize("encoding", ["float", "base64"])
+def test_large_embeddings_are_encoded_in_another_thread(encoding, monkeypatch):
+    """Encoding 2,048 embeddings takes seconds, in which the server would answer nothing else."""
+    threads = []
+    encode = embeddings_api._encode
+
+    def noted(*args):
+        threads.append(threading.current_thread().name)
+        return encode(*args)
+
+    monkeypatch.setattr(embeddings_api, "_encode", noted)
+    with serving(LongEmbedder()) as server:
+        for texts in (["a"] * 3, "a"):
+            body = {"model": "long", "input": texts, "encoding_format": encoding}
+            assert len(post(server, "/v1/embeddings", body).json()["data"]) == len(texts)
+    assert all(name != THREAD for name in threads)

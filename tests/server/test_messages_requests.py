@@ -50,7 +50,7 @@ def test_the_tool_choice(choice, option):
     assert read(tools=[WEATHER], tool_choice=choice)["tool_choice"] == option
 
 
-MARK = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+MARK = {"cache_control": {"type": "ephemeral", "ttl": "5m"}}
 
 
 TEXT = {"type": "text", "text": "Hi"}
@@ -157,6 +157,7 @@ REFUSED = [
     ),
     ("cache_control.type", {"cache_control": {"type": "eternal"}}),
     ("cache_control.ttl", {"cache_control": {"type": "ephemeral", "ttl": "1d"}}),
+    ("cache_control.ttl", {"cache_control": {"type": "ephemeral", "ttl": "1h"}}),
     ("cache_control.scope", {"cache_control": {"type": "ephemeral", "scope": "global"}}),
     ("system", {"system": 5}),
     ("thread", {"thread": {"type": "create"}}),

@@ -294,7 +294,7 @@ def test_the_sdk_iterates_over_a_stream(served):
 def test_the_stream_helper_returns_the_final_response(served):
     """The SDK's helper checks the order of the events and the identity of the items."""
     served.play(["Hel", "lo.", Chunk(tool_calls=(CALL,)), END])
-    request = {"model": "vision", "input": "Hi", "tools": [WEATHER]}
+    request = {"model": "vision", "input": "Hi", "tools": [WEATHER | {"strict": True}]}
     with served.openai.responses.stream(**request) as stream:
         snapshots = [
             event.snapshot for event in stream if event.type == "response.output_text.delta"

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from gatewayx_nb.llm_engines import Chunk, LLMEngine
-from tests.server.conftest import serving
+from tests.server.conftest import post, serving
 from tests.server.test_disconnection import BODIES, connect
 
 SIZE = 60_000
@@ -56,3 +56,25 @@ def test_an_answer_waits_for_a_client_that_does_not_read(path):
                     break
     numbers = [int(number) for number in re.findall(rb"<(\d+)>x", received)]
     assert numbers[:COUNT] == list(range(COUNT))
+
+
+class QuickAnswerEngine(LLMEngine):
+    """An engine whose chunks arrive together."""
+
+    name, model_name, requires_key = "quick", "m", False
+
+    async def stream(self, request):
+        """Yield numbered chunks without waiting."""
+        for number in range(100):
+            yield Chunk(text=f"<{number}>x")
+        yield Chunk(finish_reason="stop")
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_chunks_that_arrive_together_are_all_sent_in_order(path):
+    """Their events may be sent together, so that there are fewer writes than chunks."""
+    with serving(QuickAnswerEngine()) as server:
+        answer = post(server, path, {"model": "quick", "stream": True, **BODIES[path]})
+    deltas = [line for line in answer.text.splitlines() if line.startswith("data: ")]
+    numbers = [int(number) for line in deltas for number in re.findall(r"<(\d+)>x", line)]
+    assert numbers[:100] == list(range(100))
