@@ -71,13 +71,13 @@ class Baseline:
         changed = [name for name in shared if rows[name] != self.rows[name]]
         again = "Save it again with `result.save_baseline(path)`."
         if not shared:
-            raise UsageError("the baseline is of other rows: no ID is the same.", hint=again)
+            raise UsageError("the baseline has different rows: no ID is the same.", hint=again)
         if changed:
             named = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")  # noqa: PLR2004
             raise UsageError(
-                f"{counted(len(changed), 'row')} of the baseline had other values ({named}), so the"
-                " scores cannot be compared.",
-                hint=f"{again} Name a column of IDs with `id=` if rows have moved.",
+                f"{counted(len(changed), 'row')} changed since the baseline was saved ({named}), so"
+                " the scores cannot be compared.",
+                hint=f"{again} If rows have moved, name a column of IDs with `id=`.",
             )
 
 

@@ -71,8 +71,8 @@ class _OwnKeywords(TypedDict, total=False):
         str | None,
         Option(
             _column,
-            "the column of what several rows share, such as a document; clusters are then the units"
-            " of intervals and tests",
+            "the column that groups rows, for example by document; the groups are then the units of"
+            " intervals and tests",
             example="document",
         ),
     ]
@@ -80,7 +80,7 @@ class _OwnKeywords(TypedDict, total=False):
         str | Iterable[str],
         Option(
             _names,
-            "the names of scores of which a lower value is better",
+            "the names of scores for which lower is better",
             example="length",
             default=(),
         ),
@@ -111,11 +111,11 @@ MEANINGS = {
     " `prefer`",
     "system": "the system prompt of all variants: a text, a template or a function of the row",
     "name": "name of the evaluation; its answers are shared only with evaluations of this name",
-    "max_cost": "maximum cost in US dollars of the answers, over all runs of the evaluation, and as"
-    " much for each judge; no limit if omitted",
-    "on_error": "'keep' counts the error of an answer; 'raise' ends the evaluation",
-    "fresh": "ask for all answers again, even for those of an earlier run or a cassette",
-    "max_age": "ask again if an answer is older: seconds, or a text such as '30d'",
+    "max_cost": "maximum cost in US dollars of the answers, over all runs of the evaluation, and of"
+    " the questions to each judge; no limit if omitted",
+    "on_error": "'keep' counts failed answers as errors; 'raise' ends the evaluation",
+    "fresh": "request all answers again, even those of an earlier run or a cassette",
+    "max_age": "request an answer again if it is older: seconds, or a text such as '30d'",
     "approve": "'always', 'never' or a function that permits tool calls; an evaluation cannot ask"
     " for permission",
 }

@@ -1,4 +1,4 @@
-"""`Evaluation`, the result: answers and scores, what they bear, and the test in CI."""
+"""`Evaluation`, the result: answers and scores, what they support, and the test in CI."""
 
 from __future__ import annotations
 
@@ -78,18 +78,18 @@ _FOLDER_HINT = "Use a folder that exists and may be written to."
 class Evaluation:
     """The answers of each variant to each row, with their scores.
 
-    Its display is the summary and what the data bear. It holds no key: keys in rows, answers and
-    reasons were masked after the scorers had run.
+    Its display is the summary, with sentences that state what the data support. It holds no key:
+    keys in rows, answers and reasons are masked after the scorers have run.
 
     Args:
         cells: The answers with their scores.
         rows: The rows.
         variants: The variants; the first is the baseline of `versus`.
         name: Name of the evaluation; empty if it has none.
-        lower_is_better: The names of the scores of which a lower value is better.
-        judges: What the judges have used.
-        notes: What a reader should know, such as a judge of the family that it judges.
-        is_stopped: Whether it was stopped before everything was asked and scored.
+        lower_is_better: The names of the scores for which lower is better.
+        judges: The usage of each judge.
+        notes: Caveats, such as a judge from the model family that it judges.
+        is_stopped: Whether it was stopped before every cell was answered and scored.
     """
 
     def __init__(  # noqa: PLR0913 - what an evaluation consists of
@@ -181,7 +181,7 @@ class Evaluation:
         comparisons in the table. With fewer than 10 rows, there are only counts.
 
         Args:
-            baseline: Name of the variant to which the others are compared; the first if omitted.
+            baseline: Name of the variant with which the others are compared; the first if omitted.
             score: The only score to compare; all but labels if omitted.
 
         Raises:
@@ -218,15 +218,15 @@ class Evaluation:
     def changed(self, other: Evaluation, score: str | None = None) -> Table[ChangedScore]:
         """Return the cells whose scores differ from those of another evaluation.
 
-        Cells are the same if ID, variant and sample are.
+        Cells are matched by ID, variant and sample.
 
         Args:
             other: The earlier evaluation.
             score: Name of the only score to compare; all if omitted.
 
         Raises:
-            UsageError: If the other one is not an evaluation, has no cell in common with this one,
-                or there is no such score.
+            UsageError: If ``other`` is not an evaluation or has no cell in common with this one, or
+                if there is no such score.
         """
         if not isinstance(other, Evaluation):
             raise UsageError(
@@ -241,11 +241,11 @@ class Evaluation:
 
         Args:
             first: Name of a score, such as ``"judge"``, or of a column of the rows.
-            second: Name of another one, such as a column with a person's labels, or ``"vote"``, the
-                votes of the view.
+            second: Name of another score or column, such as a column with a person's labels, or
+                ``"vote"`` for the votes of the view.
 
         Raises:
-            UsageError: If one does not exist, or no cell has both.
+            UsageError: If either does not exist, or no cell has both.
         """
         columns = list(dict.fromkeys(str(name) for row in self.rows.inputs for name in row))
         known = [*self.scores, *columns]
@@ -254,7 +254,7 @@ class Evaluation:
         return agreement_of(first, second, self._labels(first), self._labels(second))
 
     def vote(self, id: str | int, variant: str, value: bool | str | None, sample: int = 0) -> None:  # noqa: A002, FBT001 - a row's ID; a label
-        """Set a person's label of a cell, the score ``vote``.
+        """Set the score ``vote`` of a cell, which is a person's label.
 
         Args:
             id: The ID of the row.
@@ -286,7 +286,7 @@ class Evaluation:
         no_worse_than: str | Path | Evaluation | None = None,
         margin: float = 0.02,
     ) -> None:
-        """Raise an `AssertionError` unless the scores are as required; this is the test in CI.
+        """Raise an `AssertionError` unless the scores meet the requirements, as a test in CI does.
 
         See also: the guide ``evaluation-in-ci``.
 
@@ -295,7 +295,7 @@ class Evaluation:
             at_most: The maximum mean of each score; also ``{"latency": 2}``, the median seconds of
                 an answer, and ``{"cost": 1}``, the US dollars of a variant's answers.
             variant: The names of the variants to check; all if omitted.
-            no_worse_than: A file of `save_baseline`, or another evaluation. A score fails if the
+            no_worse_than: A file from `save_baseline`, or another evaluation. A score fails if the
                 95 % interval of its paired difference shows that it is worse by more than
                 ``margin``.
             margin: The difference that is accepted, in the unit of the score.
@@ -303,7 +303,7 @@ class Evaluation:
         Raises:
             AssertionError: If a check fails, or the evaluation was stopped; with the summary and
                 the first failing rows.
-            UsageError: If an argument is invalid, or the baseline is of other rows.
+            UsageError: If an argument is invalid, or the baseline has different rows.
             ConfigError: If the baseline cannot be read.
         """
         if at_least is None and at_most is None and no_worse_than is None:
@@ -326,7 +326,7 @@ class Evaluation:
         """Write the scores for ``check(no_worse_than=path)``, and return the path.
 
         The file holds IDs, digests of rows, and scores: no prompts and no answers. Labels, costs
-        and latencies are left out. An existing file is replaced.
+        and latencies are omitted. An existing file is replaced.
 
         Args:
             path: The file, for example ``"evals/base.json"``.
@@ -379,7 +379,7 @@ class Evaluation:
         return report_html(self)
 
     def conclusions(self) -> list[str]:
-        """Return what the data bear, in sentences."""
+        """Return sentences that state what the data support."""
         return conclusions(self)
 
     @cached_property

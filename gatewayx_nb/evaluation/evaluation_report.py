@@ -1,4 +1,4 @@
-"""The display of an evaluation: its summary, and what the data bear, as text, HTML and Markdown."""
+"""The display of an evaluation: summary and conclusions, as text, HTML and Markdown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOT_QUALITY = ("cost", "latency")
 
 
 def conclusions(evaluation: Evaluation) -> list[str]:
-    """Return what the data bear, the most important first."""
+    """Return sentences that state what the data support, the most important first."""
     lines = []
     if evaluation.missing:
         lines.append(

@@ -60,23 +60,24 @@ def evaluate(
     scorers: object = (),
     **options: Unpack[EvaluateKeywords],
 ) -> Evaluation:
-    """Ask each variant about each row, and score the answers.
+    """Send each row to each variant, and score the answers.
 
     See also: the guides ``evaluating`` and ``evaluation-in-ci``.
 
-    A variant is a prompt, a model and a set of options. What is finished is not asked again, even
-    if the process was killed, or if a variant or a scorer is added. Stop keeps what is done.
-    Evaluations of rows with the same columns share their answers, unless they have different names.
+    A variant is a combination of a prompt, a model and a set of options. Answers are stored: after
+    a crash, or with another variant or scorer, only missing answers are requested. Stop keeps the
+    answers that have arrived. Evaluations whose rows have the same columns share their answers,
+    unless their names differ.
 
     A scorer is a function with some of the parameters ``reply``, ``text``, ``parsed``, ``row``,
     ``expected``, ``prompt`` and ``variant``. It returns a bool, a number, a label, a dict of these,
     ``(value, why)``, or ``None`` if it does not apply. A failed ``assert`` is False; any other
-    exception is an error, which is counted apart. `scorers` has some, `judge` and `prefer` ask a
-    model.
+    exception is an error, which is counted separately. `scorers` provides common checks; `judge`
+    and `prefer` return scorers that ask a model.
 
     Raises:
         UsageError: If an argument is invalid; nothing is sent.
-        GatewayError: If an error concerns every answer, or all answers fail.
+        GatewayError: If an error affects every answer, or all answers fail.
     """
     forbid_blocking_call("aevaluate")
     run = EvaluationRun(
@@ -93,7 +94,7 @@ async def aevaluate(
     scorers: object = (),
     **options: Unpack[EvaluateKeywords],
 ) -> Evaluation:
-    """Ask each variant about each row, and score the answers; see `evaluate`.
+    """Send each row to each variant, and score the answers; see `evaluate`.
 
     Asynchronous scorers run on the current event loop, the others in another thread.
     """
@@ -291,8 +292,8 @@ class EvaluationRun:
             own = same_family(judge.model, models)
             if own:
                 yield (
-                    f"{judge.score} asks {judge.model}, which is of the family of {', '.join(own)}:"
-                    " models tend to prefer the answers of their own family."
+                    f"{judge.score} asks {judge.model}, which belongs to the same model family as"
+                    f" {', '.join(own)}: models tend to prefer answers of their own family."
                 )
 
 

@@ -67,7 +67,7 @@ class Axes:
         names = [variant.name for variant in variants]
         if len(set(names)) < len(names):
             raise UsageError(
-                "two variants have the same name.", hint="Give prompts and options other names."
+                "two variants have the same name.", hint="Rename a prompt or a set of options."
             )
         return variants
 
@@ -172,7 +172,7 @@ def read_models(models: object, default: Callable[[], str]) -> list[str]:
         default: Returns the default model.
 
     Raises:
-        UsageError: If a model is not a reference, or is there twice.
+        UsageError: If a model is not a reference, or is listed twice.
     """
     if models is None:
         return [default()]
@@ -184,7 +184,7 @@ def read_models(models: object, default: Callable[[], str]) -> list[str]:
     for reference in references:
         if references.count(reference) > 1:
             raise UsageError(
-                f"the model {reference!r} is there twice.",
+                f"the model {reference!r} is listed twice.",
                 hint="For several answers of a model to each row, use `samples=2`.",
             )
     return references
@@ -223,8 +223,7 @@ def _check_names(values: Mapping[Any, object], parameter: str, hint: str) -> Non
     for name in values:
         if not isinstance(name, str) or not name.strip():
             raise UsageError(
-                f"the names in {parameter} must be texts that are not empty, got"
-                f" {short_repr(name)}.",
+                f"the names in {parameter} must be non-empty texts, got {short_repr(name)}.",
                 hint=hint,
             )
 

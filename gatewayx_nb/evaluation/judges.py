@@ -246,12 +246,12 @@ def judge(
     """Return a scorer for ``gx.evaluate`` that asks a model one question about each answer.
 
     The judge reads the prompt, the answer and the question, and replies with a reason and then a
-    verdict. The score is the verdict, with the reason. A call that fails, and a reply without a
-    valid verdict, are errors of the score, and never count as 0.
+    verdict. The score is the verdict, with the reason. Failed calls and replies without a valid
+    verdict are errors of the score; they never count as 0.
 
-    The prompt and the answer are marked as data, so that an answer cannot end them and continue
-    with instructions to the judge. A model may follow such instructions nevertheless: compare its
-    verdicts with your own before you rely on them.
+    The prompt and the answer are marked as data, between tags that an answer cannot close. A model
+    may still follow instructions in an answer, so compare its verdicts with your own before you
+    rely on them.
 
     >>> judge("Is the answer faithful to {{row.source}}?", model="grok")
     Judge('Is the answer faithful to {{row.source}}?', model='grok', name='judge')
@@ -260,13 +260,13 @@ def judge(
     0.5
 
     Args:
-        question: A template that is filled in with the row: ``{{source}}``, ``{{row.source}}`` or
+        question: A template that is filled in from the row: ``{{source}}``, ``{{row.source}}`` or
             ``{{row["Subject Line"]}}`` is the value of a column, ``{{expected}}`` the expected
-            answer. A row without an expected answer is not judged by a question that contains it.
+            answer. If the question contains it, rows without an expected answer are not judged.
         model: Reference of the model that judges; the default model if omitted.
-        labels: The verdicts of which the model chooses one. For ``yes`` and ``no``, the score is a
-            bool; for other texts, it is the text. A dict gives the score of each, all of them bools
-            or all of them numbers.
+        labels: The verdicts from which the model chooses. For ``yes`` and ``no``, the score is a
+            bool; for other texts, it is the text. A dict maps each verdict to its score; the scores
+            are all bools or all numbers.
         name: Name of the score.
 
     Raises:
@@ -285,8 +285,8 @@ def prefer(
     """Return a scorer for ``gx.evaluate`` that compares the answers of two variants.
 
     For each row and sample, the answer of each variant is compared with that of the first variant,
-    which has no score itself. The judge is asked twice, because models favour the answer that they
-    read first or last: once in each order. The score is 1.0 if the variant's answer won in both
+    which itself has no score. The judge is asked twice, once in each order, because models favour
+    the answer that they read first or last. The score is 1.0 if the variant's answer won in both
     orders, 0.0 if it lost in both, and 0.5 if both verdicts are a tie or they differ. The mean of
     the scores is the rate at which the variant wins.
 
@@ -294,7 +294,7 @@ def prefer(
     Preference('Which answer is better?', model='grok', name='prefer')
 
     Args:
-        question: A template that is filled in with the row, as for `judge`.
+        question: A template that is filled in from the row, as for `judge`.
         model: Reference of the model that judges; the default model if omitted.
         name: Name of the score.
 

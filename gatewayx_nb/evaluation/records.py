@@ -64,7 +64,7 @@ def cell_records(
         for row in rows.inputs
     ]
     records = [_record(cell, inputs[cell.position], scores) for cell in cells]
-    # A column of reasons or errors in which nothing is, is left out.
+    # Empty columns of reasons and errors are omitted.
     empty = [
         name
         for score in scores

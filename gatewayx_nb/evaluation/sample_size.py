@@ -23,7 +23,7 @@ def rows_needed(
     power: float = 0.8,
     alpha: float = 0.05,
 ) -> int:
-    """Return the number of rows with which a difference between two shares would be found.
+    """Return the number of rows needed to detect a difference between two shares.
 
     Both variants answer the same rows, and McNemar's exact test, two-sided, compares how many each
     gets right. Only the rows on which they differ count, so the less they differ, the fewer rows
@@ -41,9 +41,9 @@ def rows_needed(
         disagreement: The share of rows which one variant gets right and the other does not, at
             least the difference. If omitted, 0.25, or the difference if that is larger: the
             disagreement of two variants that are right on half of the rows, with a correlation of
-            0.5. A small run of both variants shows what it is for yours.
+            0.5. A small run of both variants shows their actual disagreement.
         power: The probability that the difference is found.
-        alpha: The largest p-value of a difference that is called real.
+        alpha: The significance level: the largest p-value at which a difference counts as real.
 
     Raises:
         UsageError: If an argument is out of its range.

@@ -1,13 +1,13 @@
 """Scorers for common checks of an answer.
 
-Each function returns a scorer for ``gx.evaluate(…, scorers=[…])``; one that needs no argument can
-also be passed itself. A scorer is a plain function: it names what it needs of ``reply``, ``text``,
-``parsed``, ``row``, ``expected``, ``prompt`` and ``variant``, and returns a bool, a number, or a
-bool with the reason. It returns ``None`` where it does not apply, for example to a row whose
-expected answer is missing.
+Each function returns a scorer for ``gx.evaluate(…, scorers=[…])``; if it needs no argument, the
+function itself can be passed. A scorer is a plain function. Its parameters name what it needs:
+``reply``, ``text``, ``parsed``, ``row``, ``expected``, ``prompt`` or ``variant``. It returns a
+bool, a number, or a bool with the reason; it returns ``None`` if it does not apply, for example
+because the row has no expected answer.
 
 A scorer without a value compares the answer with the row's expected answer, which may be a list of
-acceptable ones.
+acceptable answers.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ def _factory(function: F) -> F:
 
 @_factory
 def equals(value: object = None, *, ignore_case: bool = False) -> Check:
-    r"""Return a scorer for whether the answer equals a value.
+    r"""Return a scorer that checks whether the answer equals a value.
 
     An answer to a schema is compared as data: an enum by its value, an object as a dict, and 3
-    equals 3.0. Texts are compared without the white space around them. A text equals a number or a
+    equals 3.0. Texts are compared without surrounding white space. A text equals the number or the
     bool that it represents: ``"3"`` equals 3.0, and ``"true"`` equals True.
 
     >>> is_rome = equals("Rome")
@@ -81,7 +81,7 @@ def equals(value: object = None, *, ignore_case: bool = False) -> Check:
         ignore_case: Whether to ignore the case of texts.
 
     Raises:
-        UsageError: If the value is missing, or a list without values.
+        UsageError: If the value is missing or an empty list.
     """
     if value is not None and not acceptable_values(value):
         raise _empty_error("equals", value)
@@ -95,7 +95,9 @@ def equals(value: object = None, *, ignore_case: bool = False) -> Check:
 
 @_factory
 def one_of(*choices: object) -> Check:
-    """Return a scorer for whether the answer is one of several values, compared as by `equals`.
+    """Return a scorer that checks whether the answer is one of several values.
+
+    Values are compared as by `equals`.
 
     >>> one_of("yes", "no")(text="maybe", parsed=None)
     (False, "got 'maybe', expected 'yes' or 'no'")
@@ -120,14 +122,15 @@ def one_of(*choices: object) -> Check:
 
 @_factory
 def contains(value: object = None, *, ignore_case: bool = False) -> Check:
-    """Return a scorer for whether the text of the answer contains a text.
+    """Return a scorer that checks whether the answer contains a text.
 
     >>> contains("Rome")(text="It is Rome.", expected=None)
     True
 
     Args:
-        value: The text or a number, or a list of which one is enough; the row's expected answer if
-            omitted. An empty text does not count, because every answer contains it.
+        value: The text or number, or a list of which the answer must contain at least one; the
+            row's expected answer if omitted. Empty texts are ignored, because every answer contains
+            them.
         ignore_case: Whether to ignore case.
 
     Raises:
@@ -150,17 +153,17 @@ def contains(value: object = None, *, ignore_case: bool = False) -> Check:
 
 @_factory
 def matches(pattern: object = None) -> Check:
-    r"""Return a scorer for whether a regular expression is found in the text of the answer.
+    r"""Return a scorer that searches the answer for a regular expression.
 
     >>> matches(r"^\d{4}$")(text="in 1969", expected=None)
     (False, "the answer does not match '^\\\\d{4}$'")
 
     Args:
-        pattern: The expression, as for `re.search`, or a list of which one is enough; the row's
-            expected answer if omitted. An empty one does not count.
+        pattern: The expression, as for `re.search`, or a list of which at least one must match; the
+            row's expected answer if omitted. Empty expressions are ignored.
 
     Raises:
-        UsageError: If it is not a regular expression, or is empty.
+        UsageError: If the pattern is not a regular expression, or is empty.
     """
     compiled = _compile(pattern)
     if pattern is not None and not compiled:
@@ -180,13 +183,13 @@ def matches(pattern: object = None) -> Check:
 
 @_factory
 def number(value: object = None, *, tolerance: float = 0.0) -> Check:
-    """Return a scorer for whether the answer is a number.
+    """Return a scorer that checks whether the answer is a number.
 
     The number is the answer to a schema such as ``float``, otherwise the last number in the text.
-    It may be written as ``1,234.5``, ``1e-3`` or ``.5``. What comes before or after it, such as
-    ``$``, ``%`` or ``kg``, is ignored: ``50 %`` is 50. A decimal comma, a fraction such as ``1/2``
-    and a number in words are not supported. Numbers are compared exactly as they are written in
-    decimal: 3.2 differs from 3.1 by 0.1.
+    It may be written as ``1,234.5``, ``1e-3`` or ``.5``. Text before or after it, such as ``$``,
+    ``%`` or ``kg``, is ignored: ``50 %`` is 50. Decimal commas, fractions such as ``1/2`` and
+    numbers in words are not supported. Numbers are compared exactly, in decimal: 3.2 differs from
+    3.1 by 0.1.
 
     >>> number(3.1, tolerance=0.1)(text="About 3.2 km.", parsed=None, expected=None)
     True
@@ -194,7 +197,7 @@ def number(value: object = None, *, tolerance: float = 0.0) -> Check:
     Args:
         value: The number, or a list of acceptable ones; the row's expected answer if omitted, which
             may be a text that contains the number.
-        tolerance: Maximum difference, absolute.
+        tolerance: Maximum absolute difference.
 
     Raises:
         UsageError: If the value is not a number, or the tolerance is not a number >= 0.
@@ -224,7 +227,7 @@ def number(value: object = None, *, tolerance: float = 0.0) -> Check:
 
 @_factory
 def fits(schema: object) -> Check:
-    """Return a scorer for whether the answer is JSON that fits a schema.
+    """Return a scorer that checks whether the answer is JSON that fits a schema.
 
     A code fence or prose around the JSON is ignored, as in a call with ``schema=``.
 
@@ -235,7 +238,7 @@ def fits(schema: object) -> Check:
         schema: A type, such as a dataclass or ``list[int]``, or a JSON Schema as a dict.
 
     Raises:
-        UsageError: If it is neither.
+        UsageError: If the schema is neither.
     """
     if schema is None:
         raise UsageError("schema must be a type or a JSON Schema, got None.")
@@ -255,7 +258,7 @@ def fits(schema: object) -> Check:
 def cost() -> Measure:
     """Return a scorer for the cost of the answer in US dollars; ``None`` if it is unknown.
 
-    Less is better.
+    Lower is better.
     """
 
     def cost(reply: Reply[Any]) -> float | None:
@@ -268,7 +271,7 @@ def cost() -> Measure:
 def latency() -> Measure:
     """Return a scorer for the seconds from the call to the end of the answer; ``None`` if unknown.
 
-    Less is better. An answer that is replayed from a cassette has the latency of the recorded call.
+    Lower is better. An answer from a cassette has the latency of the recorded call.
     """
 
     def latency(reply: Reply[Any]) -> float | None:

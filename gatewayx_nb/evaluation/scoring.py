@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.evaluation.grid_cell import EvaluatedRows, GridCell, ScoreValue
 
 PARAMETERS = ("reply", "text", "parsed", "row", "expected", "prompt", "variant")
-"""What a scorer may ask for, by the names of its parameters."""
+"""The names of the parameters that a scorer may have."""
 
 _ASYNC_AT_ONCE = 16
 """Maximum number of cells that asynchronous scorers work on at the same time."""
@@ -116,8 +116,8 @@ def _read_scorer(scorer: object, name: str | None) -> Scorer:
     own_name = str(name or getattr(scorer, "__name__", type(scorer).__name__))
     if own_name == "<lambda>":
         raise UsageError(
-            "a scorer without a name cannot be told from others.",
-            hint='Give it one: `scorers={"short": lambda text: len(text) < 100}`.',
+            "a scorer must have a name, got a lambda.",
+            hint='Name it: `scorers={"short": lambda text: len(text) < 100}`.',
         )
     return FunctionScorer(
         own_name, scorer, _wants(scorer, own_name), getattr(scorer, "lower_is_better", False)
@@ -147,7 +147,7 @@ def _wants(scorer: Callable[..., Any], name: str) -> tuple[str, ...]:
         parameters = inspect.signature(scorer).parameters.values()
     except (TypeError, ValueError):  # some built-in functions
         raise UsageError(
-            f"the parameters of the scorer {name!r} are not known.",
+            f"the parameters of the scorer {name!r} cannot be determined.",
             hint="Wrap it in a function: `def score(text): …`.",
         ) from None
     wants = []
@@ -316,7 +316,7 @@ def _line(trace: TracebackType | None) -> str:
 
 
 def read_value(value: object) -> dict[str, Score]:
-    """Return the scores that a scorer's return value stands for, by key.
+    """Return the scores in a scorer's return value, by key.
 
     Raises:
         TypeError: If it is none of a bool, a number, a label, a dict of these, ``(value, why)`` or
