@@ -14,6 +14,7 @@ from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.evaluation.grid_cell import Score
 from gatewayx_nb.evaluation.judge_prompt import EXPECTED, JudgePrompt
 from gatewayx_nb.evaluation.model_scorer import ModelScorer, Question
+from gatewayx_nb.extraction import extract_json
 from gatewayx_nb.prompts import is_missing
 from gatewayx_nb.text import short_repr, shorten
 
@@ -110,21 +111,38 @@ class _VerdictScorer(ModelScorer):
     def _verdict(self, outcome: Reply[Any] | GatewayError) -> _Verdict | Score:
         """Return the verdict in an answer, or a score that says why there is none."""
         if isinstance(outcome, GatewayError):
-            return Score(error=f"{type(outcome).__name__}: {outcome.message}")
-        answer = outcome.parsed
+            # An answer that does not match the schema may have a verdict all the same.
+            answer, text = _json_of(outcome), getattr(outcome, "partial", "")
+            if answer is _NO_JSON:
+                return Score(error=f"{type(outcome).__name__}: {outcome.message}")
+        else:
+            answer, text = outcome.parsed, outcome.text
         if not isinstance(answer, Mapping):
-            came = short_repr(outcome.text if answer is None else answer)
+            came = short_repr(text if answer is None else answer)
             return Score(error=f"the judge must answer with a JSON object, got {came}.")
         verdict, reason = answer.get("verdict"), answer.get("reason")
         # A label such as "1" or "true" may come as a number or a bool.
-        text = str(verdict) if isinstance(verdict, str | int) else ""
+        typed = str(verdict) if isinstance(verdict, str | int) else ""
         for label in self.labels:
-            if label.strip().casefold() == text.strip().casefold():
+            if label.strip().casefold() == typed.strip().casefold():
                 why = shorten(reason, _REASON) if isinstance(reason, str) else ""
                 return _Verdict(label, why)
         listed = ", ".join(map(repr, self.labels))
         came = short_repr(verdict) if "verdict" in answer else f"none in {short_repr(answer)}"
         return Score(error=f"the verdict must be one of {listed}, got {came}.")
+
+
+_NO_JSON: Any = object()
+
+
+def _json_of(error: GatewayError) -> Any:  # noqa: ANN401 - JSON
+    """Return the JSON of an answer that did not match the schema; `_NO_JSON` if there is none."""
+    if error.help != "invalid-answer":
+        return _NO_JSON
+    try:
+        return extract_json(getattr(error, "partial", ""))
+    except ValueError:
+        return _NO_JSON
 
 
 class Judge(_VerdictScorer):

@@ -32,7 +32,8 @@ class Arbiter(LLMEngine):
 
     async def stream(self, request):
         self.asked.append(request.prompt)
-        verdict = self.verdict(request.prompt) if callable(self.verdict) else self.verdict
+        texts = " ".join(message.content for message in request.messages)
+        verdict = self.verdict(texts) if callable(self.verdict) else self.verdict
         answer = json.dumps({"reason": "It says so.", "verdict": verdict})
         yield Chunk(answer, finish_reason="stop", usage=Usage(input_tokens=5, output_tokens=5))
 
