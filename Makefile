@@ -176,7 +176,7 @@ lock:
 	    --no-strip-extras --custom-compile-command "make lock" --upgrade \
 	    $$(case $$set in \
 	      demo) echo --extra local;; \
-	      oldest) echo --resolution lowest-direct --extra data --extra prices;; \
+	      oldest) echo --resolution lowest-direct --extra data --extra prices --extra server;; \
 	      clients) echo --extra server;; \
 	      *) echo --extra local --extra mcp --extra server --extra lab --extra test --extra docs;; esac) \
 	    pyproject.toml requirements/$$set.in -o requirements/$$set.txt || exit 1; done
