@@ -11,7 +11,9 @@ import msgspec
 
 from gatewayx_nb.bounded_json import loads
 from gatewayx_nb.errors import ConfigError, UsageError
-from gatewayx_nb.evaluation.records import FORMAT, invalid_file
+from gatewayx_nb.evaluation.grid_cell import LARGEST
+from gatewayx_nb.evaluation.records import FORMAT, invalid_file, to_json
+from gatewayx_nb.evaluation.score_values import VOTE
 from gatewayx_nb.files import atomic_write, read_limited, write_errors_as_config_error
 from gatewayx_nb.text import counted
 
@@ -22,8 +24,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.evaluation.grid_cell import EvaluatedRows
     from gatewayx_nb.evaluation.score_values import ScoreValues
 
-FIGURES = ("cost", "latency")
-"""Scores that differ between equal runs, which a baseline does not hold."""
+LEFT_OUT = ("cost", "latency", VOTE)
+"""Scores that a baseline does not hold: they differ between equal runs, or are a person's."""
 
 _MAX_BYTES = 256 * 1024**2
 _DIGEST_BYTES = 8
@@ -35,13 +37,11 @@ class BaselineScore:
 
     Attributes:
         kind: ``"bool"`` or ``"number"``.
-        is_simple: Whether each value is a single bool.
         lower_is_better: Whether a lower score is better.
         values: The value of each row, by name of the variant and ID of the row.
     """
 
     kind: str
-    is_simple: bool
     lower_is_better: bool
     values: Mapping[str, Mapping[str, float]]
 
@@ -84,7 +84,7 @@ class Baseline:
 def make_baseline(rows: EvaluatedRows, scores: Sequence[ScoreValues]) -> Baseline:
     """Return the baseline of an evaluation.
 
-    Labels are left out, because they have no mean, and so are costs and latencies.
+    Labels are left out, because they have no mean, and so are costs, latencies and votes.
 
     Args:
         rows: The rows.
@@ -96,7 +96,6 @@ def make_baseline(rows: EvaluatedRows, scores: Sequence[ScoreValues]) -> Baselin
         scores={
             score.name: BaselineScore(
                 score.kind,
-                score.is_simple,
                 score.lower_is_better,
                 {
                     variant: {ids[cast("int", unit)]: value for unit, value in each.units.items()}
@@ -104,7 +103,7 @@ def make_baseline(rows: EvaluatedRows, scores: Sequence[ScoreValues]) -> Baselin
                 },
             )
             for score in scores
-            if score.kind != "label" and score.name not in FIGURES
+            if score.kind != "label" and score.name not in LEFT_OUT
         },
     )
 
@@ -115,8 +114,7 @@ def row_digests(rows: EvaluatedRows) -> dict[str, str]:
 
 
 def _digest(row: Mapping[Any, Any]) -> str:
-    named = {str(name): value for name, value in row.items()}
-    content = msgspec.json.encode(named, enc_hook=str, order="sorted")
+    content = msgspec.json.encode(to_json(dict(row)), order="sorted")
     return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
 
 
@@ -132,6 +130,12 @@ def write_baseline(baseline: Baseline, path: Path) -> None:
         atomic_write(path, content + b"\n", keep_mode=True)
 
 
+def _is_representable(score: BaselineScore) -> bool:
+    return all(
+        abs(value) < LARGEST for values in score.values.values() for value in values.values()
+    )
+
+
 def read_baseline(path: Path) -> Baseline:
     """Return the baseline in a file.
 
@@ -142,7 +146,9 @@ def read_baseline(path: Path) -> Baseline:
         values = loads(read_limited(path, _MAX_BYTES))
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")  # noqa: TRY301 - see below
-        return msgspec.convert(values, Baseline)
+        baseline: Baseline = msgspec.convert(values, Baseline)
+        if not all(map(_is_representable, baseline.scores.values())):
+            raise ValueError("a value is too large")  # noqa: TRY301 - as above
     except FileNotFoundError:
         raise ConfigError(
             f"the baseline {str(path)!r} does not exist.",
@@ -152,3 +158,4 @@ def read_baseline(path: Path) -> Baseline:
         raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from None
     except (ValueError, TypeError, RecursionError) as error:
         raise invalid_file(path, str(error)) from None
+    return baseline

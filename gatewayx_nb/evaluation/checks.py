@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +13,11 @@ from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.evaluation.differing_cells import FAILURE_COLUMNS
 from gatewayx_nb.evaluation.paired_tests import paired_means, paired_shares
 from gatewayx_nb.evaluation.score_summary import number_text
+from gatewayx_nb.evaluation.score_values import are_shares
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from gatewayx_nb.evaluation.baseline import Baseline, BaselineScore
     from gatewayx_nb.evaluation.evaluation import Evaluation
@@ -61,7 +65,8 @@ def check_bounds(
     """
     failures: list[Failure] = []
     for score, bound in bounds.items():
-        if isinstance(bound, bool) or not isinstance(bound, int | float):
+        is_number = isinstance(bound, int | float) and not isinstance(bound, bool)
+        if not is_number or not math.isfinite(bound):
             raise UsageError(
                 f"{parameter}[{score!r}] must be a number, got {short_repr(bound)}.",
                 hint=f'For example, `{parameter}={{"{score}": 0.9}}`.',
@@ -69,7 +74,11 @@ def check_bounds(
         for row in _rows_of(rows, score, parameter):
             value, kind = _value(row, score)
             is_met = value is not None and (value >= bound if is_minimum else value <= bound)
-            if not is_met:
+            if kind == "number" and row.score == score and row.errors > row.n:
+                # Errors are left out of the mean, which would be that of a few rows.
+                text = f"{score} has more errors ({row.errors:,}) than values ({row.n:,})."
+                failures.append(Failure(row.variant, score, text))
+            elif not is_met:
                 text = _bound_text(value, float(bound), kind, is_minimum=is_minimum)
                 failures.append(Failure(row.variant, score, f"{score} is {text}."))
     return failures
@@ -110,7 +119,11 @@ def _bound_text(value: float | None, bound: float, kind: Kind, *, is_minimum: bo
 
 
 def check_no_worse(
-    baseline: Baseline, now: Baseline, variants: Sequence[str], margin: float
+    baseline: Baseline,
+    now: Baseline,
+    variants: Sequence[str],
+    margin: float,
+    clusters: Mapping[str, Hashable] | None = None,
 ) -> list[Failure]:
     """Return the scores that are worse than in a baseline by more than a margin.
 
@@ -122,22 +135,23 @@ def check_no_worse(
         now: The evaluation.
         variants: The names of the variants that are checked.
         margin: The difference that is accepted, in the unit of the score.
+        clusters: The cluster of each row, by ID; ``None`` if each row is a unit of its own.
 
     Raises:
-        UsageError: If a variant or all scores are missing in the baseline.
+        UsageError: If a variant is missing in the baseline, or a score of it in the evaluation.
     """
     failures: list[Failure] = []
-    shared = [name for name in now.scores if name in baseline.scores]
-    if not shared:
+    lost = [name for name in baseline.scores if name not in now.scores]
+    if lost or not baseline.scores:
         raise UsageError(
-            "the baseline and the evaluation have no score in common.",
-            hint=f"The baseline has {', '.join(baseline.scores) or 'none'}.",
+            f"the evaluation lacks scores that the baseline has: {', '.join(lost) or 'none'}.",
+            hint="Pass their scorers, or save the baseline again: `result.save_baseline(path)`.",
         )
-    for name in shared:
-        then, current = baseline.scores[name], now.scores[name]
+    for name, then in baseline.scores.items():
+        current = now.scores[name]
         for variant in variants:
-            before = _variant_of(then, variant)
-            text = _regression(before, current.values.get(variant, {}), current, margin)
+            before, after = _variant_of(then, variant), current.values.get(variant, {})
+            text = _regression(before, after, current, margin, clusters)
             if text:
                 failures.append(Failure(variant, name, f"{name} {text}"))
     return failures
@@ -157,15 +171,23 @@ def _variant_of(score: BaselineScore, variant: str) -> Mapping[str, float]:
 
 
 def _regression(
-    before: Mapping[str, float], after: Mapping[str, float], score: BaselineScore, margin: float
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+    score: BaselineScore,
+    margin: float,
+    clusters: Mapping[str, Hashable] | None,
 ) -> str:
     """Return what has become worse; empty if nothing has, or chance explains it."""
-    pairs: list[tuple[float, float]] = [(after[key], before[key]) for key in after if key in before]
+    rows = [key for key in after if key in before]
+    if before and not rows:
+        return "has no value on the rows of the baseline."
+    pairs = _mean_pairs(rows, after, before, clusters)
     if len(pairs) < _FEW_PAIRS:
         return ""
     sign = -1 if score.lower_is_better else 1
     differences = [sign * (new - old) for new, old in pairs]
-    if score.is_simple:
+    kind: Any = score.kind
+    if are_shares(kind, itertools.chain.from_iterable(pairs)):
         won, lost = differences.count(1.0), differences.count(-1.0)
         both = sum(new == old == 1 for new, old in pairs)
         tested = paired_shares(both, won, lost, len(pairs) - both - won - lost)
@@ -173,15 +195,31 @@ def _regression(
         tested = paired_means(differences)
     if tested.interval.high >= -margin:
         return ""
-    kind: Any = score.kind
     means = [number_text(sum(values) / len(pairs), kind) for values in zip(*pairs, strict=True)]
     allowed = f" by more than {number_text(margin, kind)}" if margin else ""
     worse = sum(each < 0 for each in differences)
     better = sum(each > 0 for each in differences)
     return (
         f"is worse than the baseline{allowed}: {means[0]}, before {means[1]}"
-        f" ({worse} rows worse, {better} better, of {len(pairs)})."
+        f" ({worse} {'rows' if clusters is None else 'clusters'} worse, {better} better,"
+        f" of {len(pairs)})."
     )
+
+
+def _mean_pairs(
+    rows: Iterable[str],
+    after: Mapping[str, float],
+    before: Mapping[str, float],
+    clusters: Mapping[str, Hashable] | None,
+) -> list[tuple[float, float]]:
+    """Return the value of each row now and before, or the means of the rows of each cluster."""
+    grouped: dict[Hashable, list[str]] = {}
+    for row in rows:
+        grouped.setdefault(row if clusters is None else clusters[row], []).append(row)
+    return [
+        (statistics.fmean(after[row] for row in own), statistics.fmean(before[row] for row in own))
+        for own in grouped.values()
+    ]
 
 
 def failure_text(evaluation: Evaluation, failures: Sequence[Failure]) -> str:

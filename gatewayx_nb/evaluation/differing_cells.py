@@ -124,7 +124,7 @@ def value_text(value: ScoreValue) -> str:
 
 
 FAILURE_COLUMNS: tuple[TableColumn[FailedAnswer], ...] = (
-    TableColumn("row", lambda cell: str(cell.id)),
+    TableColumn("row", lambda cell: _short(str(cell.id))),
     TableColumn("variant", lambda cell: cell.variant),
     TableColumn("score", lambda cell: cell.score, optional=True),
     TableColumn(
@@ -199,7 +199,7 @@ def _key(cell: GridCell) -> tuple[str, str, int]:
 
 
 CHANGE_COLUMNS: tuple[TableColumn[ChangedScore], ...] = (
-    TableColumn("row", lambda cell: str(cell.id)),
+    TableColumn("row", lambda cell: _short(str(cell.id))),
     TableColumn("variant", lambda cell: cell.variant),
     TableColumn("score", lambda cell: cell.score),
     TableColumn("before", lambda cell: value_text(cell.before)),

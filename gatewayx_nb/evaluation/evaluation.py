@@ -89,6 +89,7 @@ class Evaluation:
         lower_is_better: The names of the scores for which lower is better.
         judges: The usage of each judge.
         notes: Caveats, such as a judge from the model family that it judges.
+        preferences: The names of the scores that compare each variant with the first.
         is_stopped: Whether it was stopped before every cell was answered and scored.
     """
 
@@ -102,12 +103,13 @@ class Evaluation:
         lower_is_better: Iterable[str] = (),
         judges: Iterable[JudgeUsage] = (),
         notes: Iterable[str] = (),
+        preferences: Iterable[str] = (),
         is_stopped: bool = False,
     ) -> None:
         self.cells, self.rows, self.variants = list(cells), rows, list(variants)
         self.name, self.judges, self.notes = name, tuple(judges), tuple(notes)
         self.lower_is_better = frozenset(lower_is_better)
-        self.is_stopped = is_stopped or self.missing > 0
+        self.preferences, self._was_stopped = frozenset(preferences), is_stopped
 
     @property
     def variant_names(self) -> list[str]:
@@ -140,6 +142,11 @@ class Evaluation:
     def missing(self) -> int:
         """Number of cells that were not asked, because the evaluation was stopped."""
         return sum(not cell.was_asked for cell in self.cells)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the evaluation was stopped, so that answers or scores are missing."""
+        return self._was_stopped or bool(self.missing)
 
     @property
     def size_text(self) -> str:
@@ -266,7 +273,7 @@ class Evaluation:
             UsageError: If there is no such cell, or the label is neither a bool nor a text.
         """
         self._known(variant, self.variant_names, "variant")
-        if value is not None and not isinstance(value, bool | str):
+        if value is not None and (not isinstance(value, bool | str) or value == ""):
             raise UsageError(f"a vote must be a bool or a text, got {short_repr(value)}.")
         for cell in self.cells:
             if (cell.id, cell.variant.name, cell.sample) == (id, variant, sample):
@@ -306,7 +313,7 @@ class Evaluation:
             UsageError: If an argument is invalid, or the baseline has different rows.
             ConfigError: If the baseline cannot be read.
         """
-        if at_least is None and at_most is None and no_worse_than is None:
+        if not at_least and not at_most and no_worse_than is None:
             raise UsageError(
                 "check needs at_least, at_most or no_worse_than.",
                 hint='For example, `result.check(at_least={"accuracy": 0.9})`.',
@@ -325,8 +332,8 @@ class Evaluation:
     def save_baseline(self, path: str | Path) -> Path:
         """Write the scores for ``check(no_worse_than=path)``, and return the path.
 
-        The file holds IDs, digests of rows, and scores: no prompts and no answers. Labels, costs
-        and latencies are omitted. An existing file is replaced.
+        The file holds IDs, digests of rows, and scores: no prompts and no answers. Labels, votes,
+        costs and latencies are omitted. An existing file is replaced.
 
         Args:
             path: The file, for example ``"evals/base.json"``.
@@ -402,6 +409,7 @@ class Evaluation:
                 self.variant_names,
                 clusters,
                 lower_is_better=name in self.lower_is_better,
+                is_preference=name in self.preferences,
             )
             for name in self.scores
         ]
@@ -432,13 +440,15 @@ class Evaluation:
         if variant is None:
             return self.variant_names
         names = [variant] if isinstance(variant, str) else list(variant)
+        if not names:
+            raise UsageError("variant is empty.", hint="Omit it to check all variants.")
         return [self._known(name, self.variant_names, "variant") for name in names]
 
     def _regressions(
         self, other: str | Path | Evaluation, names: Sequence[str], margin: float
     ) -> list[Failure]:
         is_number = isinstance(margin, int | float) and not isinstance(margin, bool)
-        if not is_number or not margin >= 0:
+        if not is_number or not 0 <= margin < math.inf:
             raise UsageError(f"margin must be a number >= 0, got {short_repr(margin)}.")
         before = (
             other.baseline()
@@ -446,4 +456,7 @@ class Evaluation:
             else read_baseline(checked_path(other))
         )
         before.check_rows(row_digests(self.rows))
-        return check_no_worse(before, self.baseline(), names, margin)
+        clusters = self.rows.clusters
+        ids = map(str, self.rows.ids)
+        by_id = None if clusters is None else dict(zip(ids, clusters, strict=True))
+        return check_no_worse(before, self.baseline(), names, margin, by_id)

@@ -31,10 +31,8 @@ def conclusions(evaluation: Evaluation) -> list[str]:
         )
     if len(evaluation.variants) > 1:
         lines += _differences(evaluation.versus())
-    elif 0 < len(evaluation.rows.ids) < FEW_ROWS and evaluation.scores:
-        lines.append(
-            f"{counted(len(evaluation.rows.ids), 'row')}: a verdict needs at least {FEW_ROWS}."
-        )
+    elif evaluation.scores and (units := _few_units(evaluation)):
+        lines.append(f"{units}: a verdict needs at least {FEW_ROWS}.")
     failed = [cell.error for cell in evaluation.cells if cell.error]
     if failed:
         lines.append(f"{counted(len(failed), 'answer')} failed; the first: {failed[0]}")
@@ -52,6 +50,14 @@ def conclusions(evaluation: Evaluation) -> list[str]:
             f" {cost_text(judge.cost)}."
         )
     return [*lines, *evaluation.notes]
+
+
+def _few_units(evaluation: Evaluation) -> str:
+    """Return the number of rows, or of clusters, if it is too low for a verdict."""
+    clusters = evaluation.rows.clusters
+    count = len(evaluation.rows.ids if clusters is None else set(clusters))
+    unit = "row" if clusters is None else "cluster"
+    return counted(count, unit) if count < FEW_ROWS else ""
 
 
 def _differences(rows: Sequence[VariantDifference]) -> list[str]:

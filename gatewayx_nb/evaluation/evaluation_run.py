@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from gatewayx_nb.calls import show_options
 from gatewayx_nb.concurrency import forbid_blocking_call
 from gatewayx_nb.engine_pool import pool as default_pool
-from gatewayx_nb.errors import GatewayError
+from gatewayx_nb.errors import (
+    ContentFilterError,
+    GatewayError,
+    ProviderError,
+    TruncatedError,
+    UsageError,
+    did_you_mean,
+)
 from gatewayx_nb.evaluation.evaluate_keywords import MEANINGS, EvaluateKeywords, split_keywords
 from gatewayx_nb.evaluation.evaluation import Evaluation
 from gatewayx_nb.evaluation.grid import (
@@ -25,6 +32,7 @@ from gatewayx_nb.evaluation.grid import (
 from gatewayx_nb.evaluation.masked import without_keys
 from gatewayx_nb.evaluation.model_family import same_family
 from gatewayx_nb.evaluation.model_scorer import JudgeUsage, ModelScorer
+from gatewayx_nb.evaluation.score_values import score_names
 from gatewayx_nb.evaluation.scoring import (
     FunctionScorer,
     Scorer,
@@ -32,6 +40,7 @@ from gatewayx_nb.evaluation.scoring import (
     check_kinds,
     read_scorers,
 )
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -47,6 +56,9 @@ if TYPE_CHECKING:
 
 _MAP_OPTIONS = ("concurrency", "fresh", "max_age", "max_cost", "on_error", "progress")
 """The options that an evaluation passes to its maps."""
+
+_NO_VERDICT = (ProviderError, ContentFilterError, TruncatedError)
+"""Errors of a judge that refuses, or whose answers are invalid."""
 
 _JOIN_INTERVAL = 0.1
 """Seconds between two checks for Ctrl-C while asynchronous scorers run."""
@@ -155,12 +167,22 @@ class EvaluationRun:
             blank=own["missing"] == "blank",
         )
         self.rows = grid.rows
+        self._check_preferences()
         self.cells, self._requests = grid.cells()
         self._scoring = Scoring(self.scorers, grid.rows)
         self._judges: list[JudgeUsage] = []
         self._notes: list[str] = []
         self._mask: Callable[[str], str] = str
         self._is_stopped = False
+
+    def _check_preferences(self) -> None:
+        for scorer in self.scorers:
+            is_preference = isinstance(scorer, ModelScorer) and scorer.is_preference
+            if is_preference and len(self._grid.variants) == 1:
+                raise UsageError(
+                    f"{scorer.name!r} compares variants, but there is only one.",
+                    hint="Pass two prompts or models, or use `gx.judge` in place of `gx.prefer`.",
+                )
 
     def run(self) -> Evaluation:
         """Ask for the missing answers, and score them."""
@@ -170,7 +192,10 @@ class EvaluationRun:
         if self._scoring.has_async and not self._scoring.is_stopped:
             self._run_async_scorers()
         for stage in self._stages():
-            replies = stage.session.collect("replies") if stage.session else []
+            try:
+                replies = stage.session.collect("replies") if stage.session else []
+            except GatewayError as error:
+                replies = self._without_verdicts(stage, error)
             self._finish_stage(stage, replies)
         return self._result()
 
@@ -180,7 +205,10 @@ class EvaluationRun:
         await asyncio.to_thread(self._scoring.run, self.cells)
         await self._scoring.arun(self.cells)
         for stage in self._stages():
-            replies = await stage.session.acollect("replies") if stage.session else []
+            try:
+                replies = await stage.session.acollect("replies") if stage.session else []
+            except GatewayError as error:
+                replies = self._without_verdicts(stage, error)
             self._finish_stage(stage, replies)
         return self._result()
 
@@ -230,7 +258,7 @@ class EvaluationRun:
         """Yield the questions of each scorer that asks a model, unless Ctrl-C has stopped."""
         for scorer in self.scorers:
             if isinstance(scorer, ModelScorer):
-                if self._is_stopped or self._scoring.is_stopped:
+                if self._is_incomplete:
                     return
                 yield self._stage(scorer)
 
@@ -242,6 +270,19 @@ class EvaluationRun:
             return _Stage(scorer, model, questions, None)
         session = self._plan(requests, scorer.name, scorer.schema, {})
         return _Stage(scorer, model, questions, session)
+
+    def _without_verdicts(self, stage: _Stage, error: GatewayError) -> Outcomes:
+        """Return the error for every question, if the judge has answered none of them validly.
+
+        The answers and the other scores remain. What asking the judge again would not change, such
+        as a wrong key, a limit of the cost or a cassette without its answers, ends the evaluation.
+        """
+        if not isinstance(error, _NO_VERDICT) or self._own["on_error"] == "raise":
+            raise error
+        return [
+            each.request if isinstance(each.request, GatewayError) else error
+            for each in stage.questions
+        ]
 
     def _finish_stage(self, stage: _Stage, replies: Outcomes) -> None:
         questions, scorer = stage.questions, stage.scorer
@@ -270,6 +311,11 @@ class EvaluationRun:
         if self._scoring.is_stopped:
             self._notes.append("Scoring was stopped: some answers have no score.")
         cells, rows, variants = without_keys(self.cells, self.rows, self._grid.variants, self._mask)
+        preferences = {
+            each.name
+            for each in self.scorers
+            if isinstance(each, ModelScorer) and each.is_preference
+        }
         lower = {
             each.name
             for each in self.scorers
@@ -280,11 +326,28 @@ class EvaluationRun:
             rows,
             variants,
             name=self._mask(self._own["name"] or ""),
-            lower_is_better=lower | set(self._own["lower_is_better"]),
+            lower_is_better=map(self._mask, lower | set(self._own["lower_is_better"])),
             judges=self._judges,
-            is_stopped=self._is_stopped or self._scoring.is_stopped,
-            notes=map(self._mask, [*self._notes, *self._family_notes()]),
+            notes=map(self._mask, self._all_notes()),
+            preferences=map(self._mask, preferences),
+            is_stopped=self._is_incomplete,
         )
+
+    def _all_notes(self) -> Iterator[str]:
+        yield from self._notes
+        yield from self._scoring.notes
+        yield from self._family_notes()
+        scores = score_names(self.cells)
+        for name in self._own["lower_is_better"]:
+            if name not in scores and not self._is_incomplete:
+                yield (
+                    f"lower_is_better names {short_repr(name)}, which is not a score."
+                    f"{did_you_mean(name, scores)}"
+                )
+
+    @property
+    def _is_incomplete(self) -> bool:
+        return self._is_stopped or self._scoring.is_stopped
 
     def _family_notes(self) -> Iterator[str]:
         models = list(dict.fromkeys(variant.model for variant in self._grid.variants))

@@ -11,7 +11,7 @@ from gatewayx_nb.calls import check_options, prompt_text
 from gatewayx_nb.errors import GatewayError, UsageError, did_you_mean
 from gatewayx_nb.evaluation.grid_cell import EvaluatedRows, GridCell, Variant
 from gatewayx_nb.prompts import RowTemplate, is_missing
-from gatewayx_nb.text import counted, short_repr
+from gatewayx_nb.text import counted, short_repr, well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -176,11 +176,18 @@ def read_models(models: object, default: Callable[[], str]) -> list[str]:
     """
     if models is None:
         return [default()]
+    hint = 'For example, `["grok", "local"]`.'
+    if isinstance(models, Mapping | set | frozenset):  # the first variant is the baseline
+        raise UsageError(f"models must be a list, got {short_repr(models)}.", hint=hint)
     listed: Iterable[Any]
     listed = [models] if isinstance(models, str) or not isinstance(models, Iterable) else models
-    references = [cast("str", check_options({"model": each})["model"]) for each in listed if each]
+    references: list[str] = []
+    for each in listed:
+        if not isinstance(each, str):
+            raise UsageError(f"a model must be a reference, got {short_repr(each)}.", hint=hint)
+        references.append(cast("str", check_options({"model": each})["model"]))
     if not references:
-        raise UsageError("models is empty.", hint='For example, `["grok", "local"]`.')
+        raise UsageError("models is empty.", hint=hint)
     for reference in references:
         if references.count(reference) > 1:
             raise UsageError(
@@ -276,21 +283,23 @@ def _column(values: Sequence[Row], name: str, parameter: str) -> tuple[Any, ...]
 
 
 def _ids(values: Sequence[Any]) -> tuple[str | int, ...]:
-    seen: dict[str | int, int] = {}
+    seen: dict[str, int] = {}  # files have IDs as texts
+    identities: list[str | int] = []
     for position, value in enumerate(values):
         if is_missing(value) or value == "":
             raise UsageError(
                 f"row {position} has no ID.", hint="Fill the column, or omit `id` to use positions."
             )
-        is_plain = isinstance(value, str) or (isinstance(value, int) and value is not True)
-        identity = value if is_plain else str(value)
+        is_int = isinstance(value, int) and not isinstance(value, bool)
+        identity = well_formed(str(value))
         if identity in seen:
             raise UsageError(
                 f"rows {seen[identity]} and {position} have the same ID, {short_repr(value)}.",
                 hint="IDs must be unique; for several answers to each row, use `samples=2`.",
             )
         seen[identity] = position
-    return tuple(seen)
+        identities.append(cast("int", value) if is_int else identity)
+    return tuple(identities)
 
 
 def _clusters(values: Sequence[Row], name: str) -> tuple[Any, ...]:

@@ -19,6 +19,10 @@ ScoreValue = bool | int | float | str | None
 """A score: a bool, a number, a label, or ``None`` if the score does not apply."""
 
 
+LARGEST = 1e99
+"""The least absolute value that is too large for a score: differences must have a finite cube."""
+
+
 @dataclass(frozen=True, slots=True)
 class Variant:
     """What is evaluated: a prompt, a model and its options.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing_extensions import override
 
 from gatewayx_nb.arguments import with_one_line_errors
 from gatewayx_nb.errors import GatewayError, UsageError
-from gatewayx_nb.evaluation.grid_cell import Score
+from gatewayx_nb.evaluation.grid_cell import LARGEST, Score
 from gatewayx_nb.evaluation.judge_prompt import EXPECTED, JudgePrompt
 from gatewayx_nb.evaluation.model_scorer import ModelScorer, Question
 from gatewayx_nb.extraction import extract_json
@@ -196,6 +195,8 @@ class Preference(_VerdictScorer):
         question: The template of the question.
     """
 
+    is_preference = True
+
     def __init__(self, question: str, model: str | None = None, *, name: str) -> None:
         super().__init__(
             question, model, name, task=_PREFER_TASK, labels=("first", "second", "tie")
@@ -362,7 +363,9 @@ def _checked_values(labels: Mapping[str, Any]) -> dict[str, ScoreValue]:
     values = labels.values()
     are_bools = all(isinstance(value, bool) for value in values)
     are_numbers = all(
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        isinstance(value, int | float)
+        and not isinstance(value, bool)
+        and -LARGEST < value < LARGEST  # also not of NaN
         for value in values
     )
     if not are_bools and not are_numbers:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.evaluation.grid_cell import EvaluatedRows, GridCell, Score, Variant
+from gatewayx_nb.evaluation.records import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,11 +65,24 @@ def _score(score: Score, mask: Mask) -> Score:
 
 
 def _masked(value: Any, mask: Mask) -> Any:  # noqa: ANN401 - a user's value
-    """Return a value whose texts are masked; of other types, lists and dicts are searched."""
+    """Return a value whose texts are masked.
+
+    Lists and dicts are searched. Any other value, such as a dataclass or bytes, remains as it is
+    unless its text or its data contain a key, in which case its masked data replace it.
+    """
     if isinstance(value, str):
         return mask(value)
     if type(value) is dict:
         return {_masked(key, mask): _masked(each, mask) for key, each in value.items()}
     if type(value) in {list, tuple, set, frozenset}:
         return type(value)(_masked(each, mask) for each in value)
-    return value
+    if value is None or isinstance(value, bool | int | float | dt.date):
+        return value
+    text, data = _text(value), to_json(value)
+    masked = _masked(data, mask)
+    return value if mask(text) == text and masked == data else masked
+
+
+def _text(value: object) -> str:
+    # The text of bytes has escapes, in which no key would be found.
+    return value.decode("latin-1") if isinstance(value, bytes) else f"{value!s} {value!r}"

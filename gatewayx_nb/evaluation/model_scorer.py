@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,10 +56,12 @@ class ModelScorer(ABC):
     Attributes:
         name: Name of the score.
         model: Reference of the model that is asked; ``None`` for the default model.
+        is_preference: Whether it compares each variant with the first, which has no score.
     """
 
     name: str
     model: str | None
+    is_preference: ClassVar[bool] = False
 
     @property
     @abstractmethod

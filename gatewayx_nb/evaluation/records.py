@@ -15,10 +15,10 @@ from gatewayx_nb.evaluation.grid_cell import EvaluatedRows, GridCell, Score, Var
 from gatewayx_nb.evaluation.model_scorer import JudgeUsage
 from gatewayx_nb.evaluation.score_values import score_names
 from gatewayx_nb.files import absolute_path
-from gatewayx_nb.text import short_repr
+from gatewayx_nb.text import short_repr, well_formed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
     from pathlib import Path
 
     from gatewayx_nb.evaluation.evaluation import Evaluation
@@ -39,6 +39,9 @@ _DTYPES: Mapping[str, str] = {
     "seconds": "Float64",
 }
 
+_SUFFIXES = ("", "_reason", "_error")
+"""Suffixes of the columns of a score."""
+
 _CELL_FIELDS = (
     *("position", "sample", "prompt", "answer", "error", "finish_reason", "model"),
     *("input_tokens", "output_tokens", "cost", "seconds"),
@@ -50,20 +53,26 @@ def cell_records(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Return a record for each cell, and the names of the scores.
 
-    A column of the rows with the name of another column is called ``input_…``.
+    A score with the name of a column of the answers is called ``score_…``, and a column of the rows
+    with the name of any other column ``input_…``.
 
     Args:
         cells: The cells.
         rows: The rows.
     """
-    scores = score_names(cells)
-    own = ["id", "variant", "prompt", "model", "options", "sample", "answer", *_DTYPES]
-    own += [name for score in scores for name in (score, f"{score}_reason", f"{score}_error")]
-    inputs = [
-        {f"input_{name}" if name in own else name: value for name, value in row.items()}
-        for row in rows.inputs
-    ]
-    records = [_record(cell, inputs[cell.position], scores) for cell in cells]
+    own = {"id", "variant", "prompt", "model", "options", "sample", "answer", *_DTYPES}
+    names: dict[str, str] = {}
+    for name in score_names(cells):
+        names[name] = _free(name, "score_", own, _SUFFIXES)
+        own.update(names[name] + suffix for suffix in _SUFFIXES)
+    columns: dict[Any, Any] = dict.fromkeys(name for row in rows.inputs for name in row)
+    for name in columns:
+        # A name that no other column has, either.
+        taken = {*own, *columns, *columns.values()}
+        columns[name] = _free(str(name), "input_", taken) if name in own else name
+    inputs = [{columns[name]: value for name, value in row.items()} for row in rows.inputs]
+    records = [_record(cell, inputs[cell.position], names) for cell in cells]
+    scores = list(names.values())
     # Empty columns of reasons and errors are omitted.
     empty = [
         name
@@ -77,14 +86,21 @@ def cell_records(
     return records, scores
 
 
-def _record(cell: GridCell, inputs: Mapping[str, Any], scores: Sequence[str]) -> dict[str, Any]:
+def _free(name: str, prefix: str, taken: Container[Any], suffixes: Sequence[str] = ("",)) -> str:
+    """Return a name with as many prefixes as it needs to be free, with each suffix."""
+    while any(name + suffix in taken for suffix in suffixes):
+        name = prefix + name
+    return name
+
+
+def _record(cell: GridCell, inputs: Mapping[str, Any], scores: Mapping[str, str]) -> dict[str, Any]:
     variant = cell.variant
     record: dict[str, Any] = {"id": cell.id, **inputs}
     record |= {"variant": variant.name, "prompt": variant.prompt, "model": variant.model}
     record |= {"options": variant.options, "sample": cell.sample}
     record["answer"] = cell.answer if cell.has_answer else None
-    for name in scores:
-        score = cell.scores.get(name, Score())
+    for own_name, name in scores.items():
+        score = cell.scores.get(own_name, Score())
         record[name] = score.value
         record[f"{name}_reason"] = score.reason or None
         record[f"{name}_error"] = score.error or None
@@ -120,17 +136,18 @@ def records_csv(records: Sequence[Mapping[str, Any]]) -> str:
     """
     columns = dict.fromkeys(name for record in records for name in record)
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, list(columns), restval="")
-    writer.writeheader()
+    writer = csv.writer(text)
+    writer.writerow(map(_csv_cell, columns))
     for record in records:
-        writer.writerow({name: _csv_cell(value) for name, value in record.items()})
+        writer.writerow([_csv_cell(record.get(name, "")) for name in columns])
     return text.getvalue()
 
 
 def _csv_cell(value: object) -> object:
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return value
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = str(value)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r", "\n")) else text
 
 
 def encode_cells(
@@ -140,20 +157,21 @@ def encode_cells(
     numbers = {variant: number for number, variant in enumerate(variants)}
     return {
         "variants": [
-            {name: getattr(variant, name) for name in Variant.__slots__} for variant in variants
+            {name: well_formed(getattr(variant, name)) for name in Variant.__slots__}
+            for variant in variants
         ],
-        "rows": [
-            {str(name): _to_json(value) for name, value in row.items()} for row in rows.inputs
-        ],
-        "ids": [_to_json(each) for each in rows.ids],
-        "expected": rows.expected and [_to_json(each) for each in rows.expected],
-        "clusters": rows.clusters and [_to_json(each) for each in rows.clusters],
+        "rows": [to_json(dict(row)) for row in rows.inputs],
+        "ids": [to_json(each) for each in rows.ids],
+        "expected": rows.expected and [to_json(each) for each in rows.expected],
+        "clusters": rows.clusters and [to_json(each) for each in rows.clusters],
         "cells": [
             {
                 "variant": numbers[cell.variant],
-                **{name: _to_json(getattr(cell, name)) for name in _CELL_FIELDS},
-                "parsed": _to_json(cell.parsed),
-                "scores": {name: _encode_score(each) for name, each in cell.scores.items()},
+                **{name: to_json(getattr(cell, name)) for name in _CELL_FIELDS},
+                "parsed": to_json(cell.parsed),
+                "scores": {
+                    well_formed(name): _encode_score(each) for name, each in cell.scores.items()
+                },
             }
             for cell in cells
         ],
@@ -161,31 +179,34 @@ def encode_cells(
 
 
 def _encode_score(score: Score) -> dict[str, Any]:
-    values = {name: _to_json(getattr(score, name)) for name in Score.__slots__}
+    values = {name: to_json(getattr(score, name)) for name in Score.__slots__}
     return {name: value for name, value in values.items() if name == "value" or value}
 
 
-def _to_json(value: object) -> Any:  # noqa: ANN401 - one for each type
+def to_json(value: object) -> Any:  # noqa: ANN401 - one for each type
+    """Return a value as JSON data; NaN and infinities are ``None``."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, str):
-        return value
+        return well_formed(value)
     if isinstance(value, dict):
-        return {str(key): _to_json(each) for key, each in value.items()}
+        return {well_formed(str(key)): to_json(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_to_json(each) for each in value]
+        return [to_json(each) for each in value]
     return _converted(value)
 
 
 def _converted(value: object) -> Any:  # noqa: ANN401 - a JSON value
     """Return a value of another type: a NumPy scalar, a dataclass, a date or any object."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
     item = getattr(value, "item", None)
     if callable(item) and getattr(value, "ndim", None) == 0:
-        return _to_json(item())
+        return to_json(item())
     try:
-        return _to_json(msgspec.to_builtins(value))
+        return to_json(msgspec.to_builtins(value))
     except (TypeError, ValueError):
         return str(value)
 
@@ -199,39 +220,13 @@ def encode_evaluation(evaluation: Evaluation) -> bytes:
         "format": FORMAT,
         "name": evaluation.name,
         "lower_is_better": sorted(evaluation.lower_is_better),
-        "judges": judges,
-        "notes": list(evaluation.notes),
+        "preferences": sorted(evaluation.preferences),
         "is_stopped": evaluation.is_stopped,
+        "judges": judges,
+        "notes": list(map(well_formed, evaluation.notes)),
         **encode_cells(evaluation.cells, evaluation.rows, evaluation.variants),
     }
     return msgspec.json.encode(values) + b"\n"
-
-
-def decode_cells(values: Mapping[str, Any]) -> tuple[list[GridCell], EvaluatedRows, list[Variant]]:
-    """Return the cells, rows and variants; the inverse of `encode_cells`.
-
-    Raises:
-        KeyError, TypeError, ValueError: If the values are invalid.
-    """
-    variants = [Variant(**each) for each in values["variants"]]
-    ids = tuple(values["ids"])
-    expected, clusters = values["expected"], values["clusters"]
-    rows = EvaluatedRows(
-        tuple(dict(row) for row in values["rows"]),
-        ids,
-        None if expected is None else tuple(expected),
-        None if clusters is None else tuple(clusters),
-    )
-    if not len(ids) == len(rows.inputs) == len(expected or ids) == len(clusters or ids):
-        raise ValueError("the rows and their IDs differ in number")
-    cells = []
-    for each in values["cells"]:
-        fields = {name: each[name] for name in _CELL_FIELDS}
-        cell = GridCell(id=ids[each["position"]], variant=variants[each["variant"]], **fields)
-        cell.parsed = each["parsed"]
-        cell.scores = {name: Score(**score) for name, score in each["scores"].items()}
-        cells.append(cell)
-    return cells, rows, variants
 
 
 def invalid_file(path: Path, problem: str) -> ConfigError:

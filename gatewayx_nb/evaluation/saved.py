@@ -2,23 +2,76 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from gatewayx_nb.bounded_json import check_values
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.evaluation.evaluation import Evaluation
-from gatewayx_nb.evaluation.model_scorer import JudgeUsage
-from gatewayx_nb.evaluation.records import FORMAT, checked_path, decode_cells, invalid_file
+from gatewayx_nb.evaluation.grid_cell import (
+    LARGEST,
+    EvaluatedRows,
+    GridCell,
+    Score,
+    Variant,
+)
+from gatewayx_nb.evaluation.model_scorer import JudgeUsage  # noqa: TC001 - msgspec evaluates annotations
+from gatewayx_nb.evaluation.records import FORMAT, checked_path, invalid_file
 from gatewayx_nb.files import read_limited
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
     from pathlib import Path
 
 _MAX_BYTES = 512 * 1024**2
 _MAX_VALUES = 20_000_000
 """Maximum number of JSON values: those of a million answers."""
+
+
+@dataclass(slots=True)
+class _Format:
+    format: int
+
+
+@dataclass(slots=True)
+class _SavedCell:
+    """A cell in a file, with the numbers of its row and its variant; see `GridCell`."""
+
+    variant: int
+    position: int
+    sample: int
+    prompt: str
+    answer: str
+    error: str
+    finish_reason: str
+    model: str
+    input_tokens: int | None
+    output_tokens: int | None
+    cost: float | None
+    seconds: float | None
+    parsed: Any
+    scores: dict[str, Score]
+
+
+@dataclass(slots=True)
+class _SavedEvaluation:
+    """The content of a file; see `Evaluation`."""
+
+    name: str
+    lower_is_better: list[str]
+    preferences: list[str]
+    is_stopped: bool
+    judges: list[JudgeUsage]
+    notes: list[str]
+    variants: list[Variant]
+    rows: list[dict[str, Any]]
+    ids: list[str | int]
+    expected: list[Any] | None
+    clusters: list[Any] | None
+    cells: list[_SavedCell]
 
 
 def load_evaluation(path: str | Path) -> Evaluation:
@@ -37,24 +90,51 @@ def load_evaluation(path: str | Path) -> Evaluation:
         raise ConfigError(f"{str(file)!r} does not exist.") from None
     except OSError as error:
         raise ConfigError(f"{str(file)!r} cannot be read: {error.strerror or error}.") from None
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        problem = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise invalid_file(file, problem) from None
+    except (ValueError, TypeError, IndexError, RecursionError) as error:
+        raise invalid_file(file, str(error)) from None
 
 
 def _decoded(content: bytes) -> Evaluation:
     check_values(content, _MAX_VALUES)
-    values = msgspec.json.decode(content)
-    if not isinstance(values, dict) or values.get("format") != FORMAT:
+    if msgspec.json.decode(content, type=_Format).format != FORMAT:
         raise ValueError(f"its format is not {FORMAT}")
-    cells, rows, variants = decode_cells(values)
-    return Evaluation(
-        cells,
-        rows,
-        variants,
-        name=values["name"],
-        lower_is_better=values["lower_is_better"],
-        judges=[JudgeUsage(**judge) for judge in values["judges"]],
-        notes=values["notes"],
-        is_stopped=values["is_stopped"],
+    saved = msgspec.json.decode(content, type=_SavedEvaluation)
+    rows = EvaluatedRows(
+        tuple(saved.rows),
+        tuple(saved.ids),
+        None if saved.expected is None else tuple(saved.expected),
+        None if saved.clusters is None else tuple(map(_hashable, saved.clusters)),
     )
+    columns = (rows.inputs, rows.expected, rows.clusters)
+    if any(column is not None and len(column) != len(rows.ids) for column in columns):
+        raise ValueError("the rows and their IDs differ in number")
+    return Evaluation(
+        [_decoded_cell(cell, saved) for cell in saved.cells],
+        rows,
+        saved.variants,
+        name=saved.name,
+        lower_is_better=saved.lower_is_better,
+        judges=saved.judges,
+        notes=saved.notes,
+        preferences=saved.preferences,
+        is_stopped=saved.is_stopped,
+    )
+
+
+def _decoded_cell(saved: _SavedCell, evaluation: _SavedEvaluation) -> GridCell:
+    if min(saved.position, saved.variant, saved.sample) < 0:
+        raise ValueError("a position is negative")
+    for score in saved.scores.values():
+        if isinstance(score.value, int | float) and abs(score.value) >= LARGEST:
+            raise ValueError(f"a score is {score.value:g}, which is too large")
+    fields = {name: getattr(saved, name) for name in _SavedCell.__slots__}
+    fields["id"] = evaluation.ids[saved.position]
+    fields["variant"] = evaluation.variants[saved.variant]
+    return GridCell(**fields)
+
+
+def _hashable(value: Any) -> Hashable:  # noqa: ANN401 - a JSON value
+    """Return a cluster, which was a tuple if JSON has a list."""
+    if isinstance(value, dict):
+        raise TypeError(f"a cluster is {short_repr(value)}")
+    return tuple(map(_hashable, value)) if isinstance(value, list) else value

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.calls import TableColumn
 from gatewayx_nb.evaluation.intervals import Interval, share_interval
 from gatewayx_nb.evaluation.means import mean_interval
-from gatewayx_nb.text import dollars
+from gatewayx_nb.evaluation.score_values import are_shares
+from gatewayx_nb.text import dollars, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from gatewayx_nb.evaluation.grid_cell import GridCell
     from gatewayx_nb.evaluation.score_values import Kind, ScoreValues, VariantValues
+
+_LABEL = 40
+"""Maximum number of characters of a label in a table."""
 
 FEW_ROWS = 10
 """Number of rows below which there are only counts, and no verdict."""
@@ -139,7 +143,7 @@ def _variant_score(
 def _interval(score: ScoreValues, units: Sequence[float]) -> Interval | None:
     if len(units) < FEW_ROWS:
         return None
-    if score.is_simple:
+    if are_shares(score.kind, units):
         return share_interval(round(sum(units)), len(units))
     interval = mean_interval(units)
     if score.kind == "bool":
@@ -163,7 +167,8 @@ def cost_text(cost: float | None) -> str:
 
 def _mean_text(row: VariantScore) -> str:
     if row.kind == "label":
-        shown = [f"{label}: {count}" for label, count in list(row.labels.items())[:4]]
+        labels = [(" ".join(label.split()), count) for label, count in row.labels.items()]
+        shown = [f"{shorten(label, _LABEL)}: {count}" for label, count in labels[:4]]
         return ", ".join([*shown, *(["…"] if len(row.labels) > len(shown) else [])])
     if row.kind == "bool" and row.mean is not None and row.low is None:
         return f"{row.mean * row.n:g} of {row.n}"

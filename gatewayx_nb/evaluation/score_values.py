@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["bool", "number", "label"]
 
+VOTE = "vote"
+"""Name of the score of a person's votes, which an answer that failed does not need."""
+
 
 @dataclass(slots=True)
 class VariantValues:
@@ -37,16 +40,19 @@ class ScoreValues:
     Attributes:
         name: Name of the score.
         kind: The kind of its values.
-        is_simple: Whether a unit is a single bool, so that the tests for shares apply.
         variants: The values by name of the variant.
         lower_is_better: Whether a lower score is better.
+        is_preference: Whether the values are rates at which answers are preferred to those of the
+            first variant, which has no values.
+        unit: What a unit is: ``"row"`` or ``"cluster"``.
     """
 
     name: str
     kind: Kind
-    is_simple: bool
     variants: Mapping[str, VariantValues]
     lower_is_better: bool = False
+    is_preference: bool = False
+    unit: str = "row"
 
 
 def score_names(cells: Iterable[GridCell]) -> list[str]:
@@ -59,24 +65,27 @@ def score_names(cells: Iterable[GridCell]) -> list[str]:
 
 
 def score_kind(name: str, cells: Iterable[GridCell]) -> Kind:
-    """Return the kind of a score: ``"number"`` if it has bools and numbers."""
-    kind: Kind = "bool"
+    """Return the kind of a score: ``"number"`` if it has bools and numbers, or only errors."""
+    kind: Kind | None = None
     for cell in cells:
         value = cell.scores[name].value if name in cell.scores else None
         if isinstance(value, str):
             return "label"
-        if value is not None and not isinstance(value, bool):
+        if isinstance(value, bool):
+            kind = kind or "bool"
+        elif value is not None:
             kind = "number"
-    return kind
+    return kind or "number"
 
 
-def score_values(
+def score_values(  # noqa: PLR0913 - what a score consists of
     name: str,
     cells: Sequence[GridCell],
     variants: Sequence[str],
     clusters: Sequence[Any] | None = None,
     *,
     lower_is_better: bool = False,
+    is_preference: bool = False,
 ) -> ScoreValues:
     """Return the values of a score.
 
@@ -89,11 +98,11 @@ def score_values(
         variants: The names of the variants.
         clusters: The cluster of each row; ``None`` if each row is a unit of its own.
         lower_is_better: Whether a lower score is better.
+        is_preference: Whether it compares each variant with the first.
     """
     kind = score_kind(name, cells)
     found = {variant: VariantValues() for variant in variants}
     by_row: dict[str, dict[int, list[float]]] = {variant: {} for variant in variants}
-    is_single = True
     for cell in cells:
         values, value = found[cell.variant.name], _value(cell, name)
         if value is _ERROR:
@@ -103,25 +112,36 @@ def score_values(
             continue
         values.cells += 1
         if kind == "label":
-            values.labels[value] = values.labels.get(value, 0) + 1
+            label = str(value)  # votes may be bools and texts
+            values.labels[label] = values.labels.get(label, 0) + 1
             continue
-        row = by_row[cell.variant.name].setdefault(cell.position, [])
-        row.append(float(value))
-        is_single = is_single and len(row) == 1
+        by_row[cell.variant.name].setdefault(cell.position, []).append(float(value))
     for variant, rows in by_row.items():
         means = {position: sum(row) / len(row) for position, row in rows.items()}
         found[variant].units = _by_cluster(means, clusters)
-    is_simple = kind == "bool" and is_single and clusters is None
-    return ScoreValues(name, kind, is_simple, found, lower_is_better)
+    unit = "row" if clusters is None else "cluster"
+    return ScoreValues(name, kind, found, lower_is_better, is_preference, unit)
+
+
+def are_shares(kind: Kind, units: Iterable[float]) -> bool:
+    """Return whether every unit of a bool is wholly True or False, so that they can be counted.
+
+    Otherwise, units are means, of samples or of clusters.
+
+    Args:
+        kind: The kind of the score.
+        units: The values of the units.
+    """
+    return kind == "bool" and all(value in (0.0, 1.0) for value in units)
 
 
 _ERROR: Any = object()
 
 
 def _value(cell: GridCell, name: str) -> Any:  # noqa: ANN401 - a score, or the mark of an error
-    if cell.error:
-        return _ERROR
     score = cell.scores.get(name)
+    if cell.error and name != VOTE:
+        return _ERROR
     if score is None:
         return None
     return _ERROR if score.error else score.value

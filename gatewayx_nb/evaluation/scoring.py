@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import datetime as dt
+import decimal
 import dis
 import enum
+import functools
 import inspect
 import math
 import traceback
@@ -17,9 +20,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from gatewayx_nb.batch import Row
 from gatewayx_nb.errors import UsageError, did_you_mean
-from gatewayx_nb.evaluation.grid_cell import Score
+from gatewayx_nb.evaluation.grid_cell import LARGEST, Score
 from gatewayx_nb.evaluation.model_scorer import ModelScorer
-from gatewayx_nb.text import short_repr
+from gatewayx_nb.text import short_repr, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +36,10 @@ PARAMETERS = ("reply", "text", "parsed", "row", "expected", "prompt", "variant")
 _ASYNC_AT_ONCE = 16
 """Maximum number of cells that asynchronous scorers work on at the same time."""
 
-_MUTABLE = (list, dict, set, bytearray)
+_IMMUTABLE = (str, int, float, bytes, type(None), dt.date, decimal.Decimal, enum.Enum)
+
+_ERROR = 2_000
+"""Maximum number of characters of an error or of the message of an assertion."""
 
 _HINT = "For example, `def is_short(text): return len(text) < 100`."
 
@@ -57,7 +63,13 @@ class FunctionScorer:
     @property
     def only_asserts(self) -> bool:
         """Whether the function has an ``assert``: if it returns nothing, its score is then True."""
-        code = getattr(self.function, "__code__", None)
+        function = self.function
+        while isinstance(function, functools.partial):
+            function = function.func
+        function = inspect.unwrap(function)
+        code = getattr(function, "__code__", None)
+        if code is None:
+            code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004
         return code is not None and any(
             instruction.opname == "LOAD_ASSERTION_ERROR" or instruction.argval == "AssertionError"
             for instruction in dis.get_instructions(code)
@@ -71,6 +83,10 @@ class FunctionScorer:
 
 
 Scorer = FunctionScorer | ModelScorer
+
+
+class _FailedAssertion(dict[str, Score]):
+    """The score, by key, of an answer for which an assertion failed."""
 
 
 def read_scorers(scorers: object) -> list[Scorer]:
@@ -175,6 +191,7 @@ class Scoring:
 
     Attributes:
         is_stopped: Whether Ctrl-C has stopped it; the other cells then have no scores.
+        notes: What a reader should know, such as a scorer that has never returned a value.
     """
 
     def __init__(
@@ -183,16 +200,17 @@ class Scoring:
         rows: EvaluatedRows,
         show: Callable[[], object] = lambda: None,
     ) -> None:
+        scorers = list(scorers)
         functions = [each for each in scorers if isinstance(each, FunctionScorer)]
         self._plain = [scorer for scorer in functions if not scorer.is_async]
         self._async = [scorer for scorer in functions if scorer.is_async]
-        self._names: dict[str, str] = {scorer.name: scorer.name for scorer in functions}
+        self._names: dict[str, str] = {scorer.name: scorer.name for scorer in scorers}
         self._keys: dict[str, dict[str, str]] = {scorer.name: {} for scorer in functions}
-        self._without_value: dict[str, list[GridCell]] = {
-            scorer.name: [] for scorer in functions if scorer.only_asserts
-        }
+        self._without_value: dict[str, list[GridCell]] = {each.name: [] for each in functions}
+        self._asserting = {scorer.name for scorer in functions if scorer.only_asserts}
         self._rows, self._show = rows, show
         self.is_stopped = False
+        self.notes: list[str] = []
 
     @property
     def has_async(self) -> bool:
@@ -225,12 +243,15 @@ class Scoring:
     def finish(self, cells: Sequence[GridCell]) -> None:
         """Complete the scores: errors of a scorer count for each of its scores.
 
-        A scorer that only asserts, and never returns a value, is True where no assertion failed. A
-        score that has numbers and labels is an error where it has the rarer kind.
+        A scorer that only asserts, itself or in a function that it calls, and never returns a
+        value, is True where no assertion failed. A score that has numbers and labels is an error
+        where it has the rarer kind.
         """
         for name, silent in self._without_value.items():
-            for cell in silent:
+            for cell in silent if name in self._asserting else ():
                 cell.scores[name] = Score(value=True)
+            if silent and name not in self._asserting and not self._keys[name]:
+                self.notes.append(f"{name} has returned no value for any answer.")
         for scorer in (*self._plain, *self._async):
             keys = self._keys[scorer.name]
             own = keys.pop("", None)
@@ -250,6 +271,8 @@ class Scoring:
     def _argument(self, name: str, cell: GridCell) -> object:
         if name == "text":
             return cell.answer
+        if name in {"reply", "variant"}:
+            return getattr(cell, name)
         if name == "row":
             values = self._rows.inputs[cell.position]
             return Row({column: _own(value) for column, value in values.items()})
@@ -261,6 +284,8 @@ class Scoring:
         keys = self._keys[scorer.name]
         if not found and scorer.name in self._without_value:
             self._without_value[scorer.name].append(cell)
+        if isinstance(found, _FailedAssertion):
+            self._asserting.add(scorer.name)
         if any(score.value not in (None, False) for score in found.values()):
             self._without_value.pop(scorer.name, None)  # it returns its score
         for key, score in found.items():
@@ -273,7 +298,13 @@ class Scoring:
 
 
 def _own(value: object) -> object:
-    return copy.deepcopy(value) if isinstance(value, _MUTABLE) else value
+    """Return a copy of a value, or the value if it cannot change or cannot be copied."""
+    if isinstance(value, _IMMUTABLE):
+        return value
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # noqa: BLE001 - a value may contain anything, such as a lock
+        return value
 
 
 def _call(scorer: FunctionScorer, arguments: dict[str, Any]) -> dict[str, Score]:
@@ -288,7 +319,7 @@ def _call(scorer: FunctionScorer, arguments: dict[str, Any]) -> dict[str, Score]
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a scorer may call `sys.exit`
-        return {"": _failure(error)}
+        return _failure(error)
 
 
 async def _acall(scorer: FunctionScorer, arguments: dict[str, Any]) -> dict[str, Score]:
@@ -297,16 +328,19 @@ async def _acall(scorer: FunctionScorer, arguments: dict[str, Any]) -> dict[str,
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise
     except BaseException as error:  # noqa: BLE001 - as above
-        return {"": _failure(error)}
+        return _failure(error)
 
 
-def _failure(error: BaseException) -> Score:
+def _failure(error: BaseException) -> dict[str, Score]:
     """Return the score for an exception: a failed assertion is a failed test, others are errors."""
+    try:
+        text = shorten(str(error), _ERROR)
+    except Exception:  # noqa: BLE001 - its `__str__` is the user's
+        text = ""
     if isinstance(error, AssertionError):
-        return Score(value=False, reason=str(error) or "assertion failed")
-    text = str(error)
+        return _FailedAssertion({"": Score(value=False, reason=text or "assertion failed")})
     place = _line(error.__traceback__)
-    return Score(error=f"{type(error).__name__}{': ' if text else ''}{text}{place}")
+    return {"": Score(error=f"{type(error).__name__}{': ' if text else ''}{text}{place}")}
 
 
 def _line(trace: TracebackType | None) -> str:
@@ -360,6 +394,8 @@ def _scalar(value: object) -> ScoreValue:
         number = float(value)  # type: ignore[arg-type]  # a Decimal
         if not math.isfinite(number):
             raise TypeError(f"it returned {number}; return None if the score does not apply")
+        if abs(number) >= LARGEST:
+            raise TypeError(f"it returned {number:g}; a score must be below {LARGEST:g}")
         return number
     raise TypeError(
         f"it returned a {kind}; expected a bool, a number, a label, a dict of these,"

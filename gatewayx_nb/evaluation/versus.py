@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from gatewayx_nb.evaluation.paired_tests import (
 )
 from gatewayx_nb.evaluation.sample_size import rows_needed
 from gatewayx_nb.evaluation.score_summary import FEW_ROWS, number_text
+from gatewayx_nb.evaluation.score_values import are_shares
 from gatewayx_nb.text import counted
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ class VariantDifference:
         verdict: ``"better"``, ``"worse"``, ``"not told apart"`` or ``"too few rows"``.
         rows_needed: Number of rows that would probably tell them apart, if the difference is the
             one that was found; ``None`` if they are told apart, or there is no difference.
+        unit: What is counted: ``"row"`` or ``"cluster"``.
     """
 
     variant: str
@@ -70,6 +73,7 @@ class VariantDifference:
     equal: int
     verdict: str = "too few rows"
     rows_needed: int | None = None
+    unit: str = "row"
 
     def to_dict(self) -> dict[str, object]:
         """Return the fields as the columns of a DataFrame."""
@@ -85,11 +89,11 @@ class VariantDifference:
         if self.verdict == "too few rows":
             return (
                 f"{names} on {self.score}: {counts}, {self.equal} equal;"
-                f" {counted(self.n, 'row')} of the {FEW_ROWS} that a verdict needs."
+                f" {counted(self.n, self.unit)} of the {FEW_ROWS} that a verdict needs."
             )
         if self.verdict == "not told apart":
             needed = self.rows_needed
-            more = f"; about {needed:,} rows would be needed" if needed else ""
+            more = f"; about {needed:,} {self.unit}s would be needed" if needed else ""
             return f"{names} are not told apart on {self.score} ({counts}){more}."
         by, low, high = self._sizes()
         sign = "" if self.p is not None and self.p < _SMALL_P else "= "
@@ -144,7 +148,7 @@ def compare_with_baseline(
 
 def _difference(score: ScoreValues, variant: str, baseline: str) -> VariantDifference | None:
     own, other = score.variants[variant].units, score.variants[baseline].units
-    is_preference = bool(own) and not other
+    is_preference = score.is_preference and baseline == next(iter(score.variants))
     pairs = [(value, 0.5) for value in own.values()] if is_preference else _pairs(own, other)
     if not pairs:
         return None
@@ -165,10 +169,12 @@ def _difference(score: ScoreValues, variant: str, baseline: str) -> VariantDiffe
         won=won,
         lost=lost,
         equal=len(pairs) - won - lost,
+        unit=score.unit,
     )
     if len(pairs) < FEW_ROWS:
         return row
-    if score.is_simple:
+    is_share = are_shares(score.kind, itertools.chain.from_iterable(pairs))
+    if is_share:
         both, neither = pairs.count((1.0, 1.0)), pairs.count((0.0, 0.0))
         tested = paired_shares(both, pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0)), neither)
     elif is_preference and set(differences) <= {-1.0, 0.0, 1.0}:
@@ -176,7 +182,7 @@ def _difference(score: ScoreValues, variant: str, baseline: str) -> VariantDiffe
         tested = paired_shares(half, won, lost, row.equal - half)
     else:
         tested = paired_means(differences)
-    needed = _rows_needed(differences, tested, is_share=score.is_simple)
+    needed = _rows_needed(differences, tested, is_share=is_share)
     return replace(
         row, low=tested.interval.low, high=tested.interval.high, p=tested.p, rows_needed=needed
     )

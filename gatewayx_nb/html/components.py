@@ -42,8 +42,8 @@ _CELL_STYLES: Mapping[Align, str] = {
 _UNBROKEN = "white-space:nowrap"
 # Without a minimum width, a narrow page would show text as a column of single words.
 _LONG_CELL, _TEXT_WIDTH = 40, "min-width:11em"
-_SHORT_NUMBER = 10
-"""Maximum length of a number with its unit that is kept on one line."""
+_SHORT_NUMBER = 16
+"""Maximum length of a number with its unit, or of an interval, that is kept on one line."""
 
 _LONG_REFERENCE = 20
 """Length above which a reference may be broken after its engine."""
@@ -171,6 +171,7 @@ def interval_bar(
     dot = f'<circle cx="{place(mean)}" cy="{middle}" r="4" fill="currentColor" stroke="none"/>'
     return (
         f'<svg role="img" aria-label="{escape(label)}" width="{_BAR_WIDTH}" height="{_BAR_HEIGHT}"'
+        f' style="min-width:{_BAR_WIDTH}px"'  # JupyterLab shrinks images in a wide table
         f' viewBox="0 0 {_BAR_WIDTH} {_BAR_HEIGHT}" fill="none" stroke="currentColor">'
         f"{axis}{line}{dot}</svg>"
     )

@@ -70,7 +70,9 @@ def sums():
     return [{"sum": f"{number}+1", "result": str(number + 1)} for number in range(12)]
 
 
-def make_evaluation(scores, *, name="score", clusters=None, lower_is_better=(), **fields):
+def make_evaluation(
+    scores, *, name="score", clusters=None, lower_is_better=(), preferences=(), **fields
+):
     """Return an evaluation with the scores of each variant, in the order of the rows.
 
     Args:
@@ -79,6 +81,7 @@ def make_evaluation(scores, *, name="score", clusters=None, lower_is_better=(), 
         name: Name of the score.
         clusters: The cluster of each row.
         lower_is_better: As for `Evaluation`.
+        preferences: As for `Evaluation`.
         **fields: Fields of each cell.
     """
     variants = [Variant(variant, variant, "mock") for variant in scores]
@@ -98,4 +101,6 @@ def make_evaluation(scores, *, name="score", clusters=None, lower_is_better=(), 
                 elif value is not None:
                     cell.scores[name] = value if isinstance(value, Score) else Score(value)
                 cells.append(replace(cell, **fields))
-    return Evaluation(cells, rows, variants, lower_is_better=lower_is_better)
+    return Evaluation(
+        cells, rows, variants, lower_is_better=lower_is_better, preferences=preferences
+    )

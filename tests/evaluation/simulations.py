@@ -12,13 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special, stats
 
-from gatewayx_nb.evaluation import (
-    holm,
-    mean_interval,
-    paired_means,
-    paired_shares,
-    share_interval,
-)
+from gatewayx_nb.evaluation.intervals import share_interval
+from gatewayx_nb.evaluation.means import mean_interval
+from gatewayx_nb.evaluation.paired_tests import holm, paired_means, paired_shares
 
 ROUNDING = 1e-12
 """Tolerance of the comparison of a share with a limit, which may be equal."""

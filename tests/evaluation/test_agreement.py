@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from statsmodels.stats.inter_rater import cohens_kappa
 
-from gatewayx_nb.evaluation import Interval, Kappa, cohen_kappa
+from gatewayx_nb.evaluation.agreement import Kappa, cohen_kappa
+from gatewayx_nb.evaluation.intervals import Interval
 
 
 @pytest.mark.parametrize("labels", [2, 3, 5])

@@ -41,6 +41,13 @@ def test_a_score_without_a_value_fails():
         )
 
 
+def test_a_number_with_more_errors_than_values_fails():
+    result = make_evaluation({"plain": [1.0] * 3 + [Score(error="odd")] * 7})
+    with pytest.raises(AssertionError, match=r"more errors \(7\) than values \(3\)"):
+        result.check(at_most={"score": 2})
+    make_evaluation({"plain": [1.0] * 9 + [Score(error="odd")]}).check(at_most={"score": 2})
+
+
 def test_latency_and_cost_are_those_of_the_answers():
     result = make_evaluation({"plain": YES * 12}, seconds=3.0, cost=0.5)
     with pytest.raises(AssertionError, match="latency is 3, expected at most 2"):
@@ -56,11 +63,18 @@ def test_latency_and_cost_are_those_of_the_answers():
         ({"at_least": {"score": "0.9"}}, "must be a number"),
         ({"at_least": {"score": True}}, "must be a number"),
         ({"at_least": {"label": 0.9}}, "which the evaluation does not have"),
+        ({"at_least": {}, "at_most": {}}, "check needs"),
+        ({"at_least": {"score": float("nan")}}, "must be a number"),
+        ({"at_least": {"score": 0.9}, "variant": []}, "variant is empty"),
+        ({"no_worse_than": "x.json", "margin": float("inf")}, "margin must be"),
         ({"no_worse_than": 3}, "path must be"),
         ({"no_worse_than": "x.json", "margin": -1}, "margin must be"),
         ({"no_worse_than": "x.json", "margin": float("nan")}, "must be a number >= 0"),
     ],
-    ids=["nothing", "text", "bool", "unknown", "no path", "negative margin", "nan margin"],
+    ids=[
+        *("nothing", "text", "bool", "unknown", "empty", "nan", "no variant", "infinite margin"),
+        *("no path", "negative margin", "nan margin"),
+    ],
 )
 def test_bad_arguments_are_named(arguments, problem):
     with pytest.raises(UsageError, match=problem):
@@ -138,7 +152,7 @@ def test_a_baseline_without_the_variant_or_the_scores_is_refused(tmp_path):
     two = make_evaluation({"a": YES * 12, "b": YES * 12}).save_baseline(tmp_path / "two.json")
     with pytest.raises(UsageError, match="no variant 'c'"):
         make_evaluation({"c": YES * 12}).check(no_worse_than=two)
-    with pytest.raises(UsageError, match="no score in common"):
+    with pytest.raises(UsageError, match="lacks scores that the baseline has: score"):
         make_evaluation({"a": YES * 12}, name="other").check(no_worse_than=two)
     with pytest.raises(UsageError, match="no score to save"):
         make_evaluation({"a": ["label"] * 12}).save_baseline(tmp_path / "labels.json")
@@ -152,3 +166,21 @@ def test_a_damaged_baseline_is_one_error(tmp_path, content):
         make_evaluation({"a": YES * 12}).check(no_worse_than=path)
     with pytest.raises(ConfigError, match="save_baseline"):
         make_evaluation({"a": YES * 12}).check(no_worse_than=tmp_path / "missing.json")
+
+
+def test_what_a_baseline_has_must_still_be_scored(tmp_path):
+    """A scorer that was removed, or that does not apply any more, does not pass."""
+    base = make_evaluation({"plain": YES * 12}).save_baseline(tmp_path / "base.json")
+    with pytest.raises(UsageError, match="lacks scores that the baseline has: score"):
+        make_evaluation({"plain": YES * 12}, name="other").check(no_worse_than=base)
+    gone = make_evaluation({"plain": [None] * 12, "long": YES * 12})
+    with pytest.raises(AssertionError, match="score has no value on the rows of the baseline"):
+        gone.check(no_worse_than=base, variant="plain")
+
+
+def test_votes_are_not_in_a_baseline(tmp_path):
+    """A run in CI has no votes, and must not need them."""
+    result = make_evaluation({"plain": YES * 12})
+    result.vote(0, "plain", value=True)
+    base = result.save_baseline(tmp_path / "base.json")
+    make_evaluation({"plain": YES * 12}).check(no_worse_than=base)

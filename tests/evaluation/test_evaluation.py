@@ -1,11 +1,12 @@
 import csv
 import json
+import re
 
 import pandas as pd
 import pytest
 
 import gatewayx_nb as gx
-from gatewayx_nb.errors import ConfigError, UsageError
+from gatewayx_nb.errors import ConfigError, ProviderError, UsageError
 from gatewayx_nb.evaluation import Evaluation, Score, evaluate, load_evaluation
 
 from .conftest import make_evaluation
@@ -117,10 +118,11 @@ def test_p_values_are_corrected_for_the_number_of_comparisons():
 
 def test_a_preference_is_compared_with_half():
     """The baseline of a preference has no score: 0.5 is a tie."""
-    result = make_evaluation({"plain": [None] * 20, "long": [1.0] * 15 + [0.5] * 5})
+    preferred = {"plain": [None] * 20, "long": [1.0] * 15 + [0.5] * 5}
+    result = make_evaluation(preferred, preferences=["score"])
     row = only(result.versus())
     assert (row.won, row.lost, row.equal, row.verdict) == (15, 0, 5, "better")
-    ties = make_evaluation({"plain": [None] * 20, "long": [0.5] * 20})
+    ties = make_evaluation({"plain": [None] * 20, "long": [0.5] * 20}, preferences=["score"])
     assert only(ties.versus()).verdict == "not told apart"
 
 
@@ -196,6 +198,32 @@ def test_votes_are_labels():
         result.vote(7, "plain", value=True)
     with pytest.raises(UsageError, match="no variant 'plan'"):
         result.vote(0, "plan", value=True)
+    with pytest.raises(UsageError, match="must be a bool or a text"):
+        result.vote(0, "plain", value="")
+
+
+def test_votes_may_be_bools_and_texts():
+    result = make_evaluation({"plain": [True, False, True]})
+    result.vote(0, "plain", value=True)
+    result.vote(1, "plain", value="odd")
+    assert result.summary()[1].labels == {"True": 1, "odd": 1}
+
+
+def test_an_answer_that_failed_is_not_a_bad_vote():
+    """Nobody can label an answer that does not exist."""
+    result = make_evaluation({"plain": [True, ProviderError("it broke")]})
+    result.vote(0, "plain", value=True)
+    vote = next(row for row in result.summary() if row.score == "vote")
+    assert (vote.n, vote.errors, vote.mean) == (1, 0, 1.0)
+
+
+@pytest.mark.parametrize("value", [1e200, [1], {"a": 1}], ids=repr)
+def test_a_file_with_an_impossible_score_is_one_error(tmp_path, value):
+    """What no scorer may return, a file must not hold."""
+    path = make_evaluation({"plain": [0.125] * 12}).save(tmp_path / "result.json")
+    path.write_text(path.read_text().replace("0.125", json.dumps(value)))
+    with pytest.raises(ConfigError, match=r"is not a saved evaluation: .*score"):
+        gx.load_evaluation(path)
 
 
 def test_agreement_needs_labels_of_both():
@@ -352,3 +380,17 @@ def test_an_evaluation_without_scorers_shows_the_answers(pool, sums):
 def test_the_json_file_holds_no_pickle(tmp_path):
     path = make_evaluation({"plain": YES * 2}).save(tmp_path / "plain.json")
     assert json.loads(path.read_text())["format"] == 1
+
+
+def test_a_drawing_and_an_interval_keep_their_width_in_a_wide_table():
+    """JupyterLab would otherwise shrink the drawings to dots, and break intervals in two lines."""
+    result = make_evaluation({"plain": NO * 20 + YES * 20, "a long name " * 20: YES * 40})
+    page = result._repr_html_()
+    assert page.count('style="min-width:') == 2
+    assert re.search(r"white-space:nowrap[^>]*>[^<]*35\.2 to 64\.8 %", page)
+
+
+def test_a_long_id_is_shortened_in_a_table():
+    result = make_evaluation({"plain": [False]})
+    result.cells[0].id = "word " * 100
+    assert max(map(len, repr(result.failures()).splitlines())) < 120

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
-from gatewayx_nb.evaluation import Interval, share_interval
+from gatewayx_nb.evaluation.intervals import Interval, share_interval
 
 
 @pytest.mark.parametrize("n", [1, 2, 10, 37, 1000, 10**9])

@@ -15,6 +15,7 @@ class Arbiter(LLMEngine):
     Attributes:
         asked: The prompts.
         verdict: The verdict, or a function of the prompt that returns it.
+        refuses: Whether it answers with prose.
     """
 
     name = "arbiter"
@@ -26,6 +27,7 @@ class Arbiter(LLMEngine):
         super().__init__(api_key, **options)
         self.asked = []
         self.verdict = "yes"
+        self.refuses = False
 
     def get_cost_per_token(self):
         return 0.001
@@ -35,6 +37,8 @@ class Arbiter(LLMEngine):
         texts = " ".join(message.content for message in request.messages)
         verdict = self.verdict(texts) if callable(self.verdict) else self.verdict
         answer = json.dumps({"reason": "It says so.", "verdict": verdict})
+        if self.refuses:
+            answer = "I cannot help with that."
         yield Chunk(answer, finish_reason="stop", usage=Usage(input_tokens=5, output_tokens=5))
 
     async def generate(self, prompt, **keywords):
@@ -116,9 +120,9 @@ def test_a_judge_of_its_own_family_is_named(pool, sums):
     judge = gx.judge("Is it right?", "arbiter")
     own = evaluate(sums[:2], "{{sum}}", "solver", judge, pool=pool)
     assert "family" not in repr(own)
-    same = gx.judge("Is it right?", "solver:judge")
-    with pytest.raises(gx.GatewayError):  # the solver gives no verdict
-        evaluate(sums[:2], "{{sum}}", "solver", same, pool=pool)
+    same = gx.judge("Is it right?", "solver")  # which gives no verdict
+    result = evaluate(sums[:2], "{{sum}}", "solver", same, pool=pool)
+    assert "belongs to the same model family as solver" in result.notes[-1]
 
 
 def test_two_judges_need_two_names(pool, sums):
@@ -153,3 +157,34 @@ def test_a_judge_is_replayed(project, engine, arbiter, sums, tmp_path):
         replayed = evaluate(sums, PROMPTS, "solver", judge, pool=pool)
     assert [cell.scores for cell in replayed.cells] == [cell.scores for cell in live.cells]
     assert len(arbiter.asked) == 24
+
+
+def test_a_judge_that_never_gives_a_verdict_costs_no_other_score(pool, arbiter, sums):
+    """Its refusals are errors of its own score, which then says nothing of the answers."""
+    arbiter.refuses = True
+    scorers = [gx.scorers.equals, gx.judge("Right?", "arbiter")]
+    result = evaluate(sums, "{{sum}}", "solver", scorers, expected="result", pool=pool)
+    equals, judged = result.summary()
+    assert (equals.score, equals.mean) == ("equals", 1.0)
+    assert (judged.score, judged.n, judged.errors, judged.mean) == ("judge", 0, 12, None)
+    with pytest.raises(gx.GatewayError, match="must match the schema"):
+        evaluate(sums, "{{sum}}", "solver", scorers[1], on_error="raise", pool=pool)
+
+
+def test_a_preference_with_errors_alone_is_not_lost(pool, arbiter, sums):
+    arbiter.verdict = lambda prompt: "ten out of ten"
+    result = evaluate(sums, PROMPTS, "solver", gx.prefer(model="arbiter"), pool=pool)
+    assert [row.mean for row in result.summary()] == [None, None]
+    assert result.versus() == []
+
+
+def test_a_preference_needs_two_variants(pool, arbiter, engine, sums):
+    with pytest.raises(UsageError, match="'prefer' compares variants, but there is only one"):
+        evaluate(sums, "{{sum}}", "solver", gx.prefer(model="arbiter"), pool=pool)
+    assert not engine.asked
+
+
+def test_a_key_of_a_scorer_does_not_replace_a_judge(pool, arbiter, sums):
+    scorers = {"other": lambda text: {"right": 0.5}, "right": gx.judge("Right?", "arbiter")}
+    result = evaluate(sums, "{{sum}}", "solver", scorers, pool=pool)
+    assert {row.score: row.mean for row in result.summary()} == {"other.right": 0.5, "right": 1.0}

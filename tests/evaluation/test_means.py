@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.evaluation import Interval, mean_interval, paired_means
-from gatewayx_nb.evaluation.means import MeanEstimate
+from gatewayx_nb.evaluation.intervals import Interval
+from gatewayx_nb.evaluation.means import MeanEstimate, mean_interval
+from gatewayx_nb.evaluation.paired_tests import paired_means
 
 UNBOUNDED = Interval(-math.inf, math.inf)
 

@@ -7,7 +7,8 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-from gatewayx_nb.evaluation import Interval, holm, paired_means, paired_shares
+from gatewayx_nb.evaluation.intervals import Interval
+from gatewayx_nb.evaluation.paired_tests import holm, paired_means, paired_shares
 
 PUBLISHED = {
     "Cavo 2012, in Fagerland, Lydersen and Laake, 2017": ((59, 6, 16, 80), -0.1186, -0.0046),

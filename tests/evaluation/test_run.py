@@ -324,3 +324,21 @@ def test_the_help_shows_every_option():
     assert names[:4] == ["rows", "prompts", "models", "scorers"]
     assert {"expected", "samples", "options", "max_cost", "temperature", "tools"} < set(names)
     assert all(f"    {name}:" in gx.evaluate.__doc__ for name in names)
+
+
+@pytest.mark.parametrize(
+    "models",
+    [{"solver": 1}, {"solver", "solver:bad"}, ["solver", None]],
+    ids=["dict", "set", "None"],
+)
+def test_models_are_references_in_an_order(pool, sums, models):
+    """The first variant is the baseline, so that a set would change it from run to run."""
+    with pytest.raises(UsageError, match="must be"):
+        evaluate(sums, "{{sum}}", models, pool=pool)
+
+
+def test_ids_differ_as_texts(pool):
+    """A file holds 1 and "1" as the same ID."""
+    rows = [{"sum": "1+1", "key": 1}, {"sum": "2+1", "key": "1"}]
+    with pytest.raises(UsageError, match="rows 0 and 1 have the same ID, '1'"):
+        evaluate(rows, "{{sum}}", "solver", id="key", pool=pool)

@@ -1,10 +1,14 @@
+import dataclasses
 import decimal
 import enum
+import functools
+import threading
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import gatewayx_nb as gx
 from gatewayx_nb.evaluation import evaluate
 from gatewayx_nb.evaluation.grid_cell import EvaluatedRows, GridCell, Score, Variant
 from gatewayx_nb.evaluation.scoring import Scoring, read_scorers
@@ -83,6 +87,7 @@ def test_a_dict_has_several_scores():
         ((True, 3), "the reason must be a str"),
         ({3: True}, "a dict with the key 3"),
         (10**400, "int too large"),
+        (-1e99, "must be below 1e+99"),
     ],
     ids=lambda value: value if isinstance(value, str) and value.strip() else type(value).__name__,
 )
@@ -219,3 +224,92 @@ def test_an_answer_that_failed_is_not_scored(pool, engine):
 
     evaluate(["1+1", "2+2"], "{{input}}", "solver", count, pool=pool)
     assert calls == ["4"]
+
+
+class UnreadableError(ValueError):
+    """An exception whose text cannot be read."""
+
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+def test_an_exception_without_a_text_is_an_error_of_the_cell():
+    def scorer(text):
+        raise UnreadableError
+
+    (cell,) = scored({"score": scorer})
+    assert cell.scores["score"].error.startswith("UnreadableError (line ")
+
+
+def require_even(number):
+    assert number % 2 == 0, f"{number} is odd"
+
+
+class Even:
+    """A scorer that is an object."""
+
+    def __call__(self, text):
+        require_even(int(text[-1]))
+
+
+@pytest.mark.parametrize("scorer", [lambda text: require_even(int(text[-1])), Even()])
+def test_an_assertion_in_a_function_that_is_called_counts_as_the_scorers(scorer):
+    found = [cell.scores["even"] for cell in scored({"even": scorer}, count=3)]
+    assert [score.value for score in found] == [True, False, True]
+    assert found[1].reason.startswith("1 is odd")
+
+
+def test_a_scorer_that_is_an_object_or_partial_may_only_assert():
+    class Short:
+        """A scorer that never fails."""
+
+        def __call__(self, text, limit=9):
+            assert len(text) < limit
+
+    for scorer in (Short(), functools.partial(Short().__call__, limit=10)):
+        assert scored({"short": scorer})[0].scores == {"short": Score(value=True)}
+
+
+def test_a_scorer_that_never_returns_a_value_is_named(pool, sums):
+    """A forgotten ``return`` or ``expected`` shows."""
+
+    def is_short(text):
+        len(text) < 3  # noqa: B015 - forgotten
+
+    result = evaluate(sums, "{{sum}}", "solver", [is_short, gx.scorers.equals], pool=pool)
+    assert result.notes[:2] == (
+        "is_short has returned no value for any answer.",
+        "equals has returned no value for any answer.",
+    )
+
+
+def test_what_cannot_be_copied_is_passed_as_it_is(pool):
+    rows = [{"sum": "1+1", "lock": {"a": threading.Lock()}}]
+    result = evaluate(rows, "{{sum}}", "solver", {"ok": lambda row: "lock" in row}, pool=pool)
+    assert result.cells[0].scores["ok"].value is True
+
+
+@dataclasses.dataclass
+class Note:
+    """A value of a row that may be changed."""
+
+    text: str
+
+
+def test_a_change_in_any_object_of_a_row_has_no_effect(pool):
+    def changing(row):
+        row.note.text = "changed"
+        row.pair[0].append(1)
+        return True
+
+    rows = [{"sum": "1+1", "note": Note("as it was"), "pair": ([], 1)}]
+    seeing = {"changing": changing, "seen": lambda row: (True, f"{row.note.text} {row.pair}")}
+    result = evaluate(rows, "{{sum}}", "solver", seeing, pool=pool)
+    assert result.cells[0].scores["seen"].reason == "as it was ([], 1)"
+
+
+def test_a_name_in_lower_is_better_must_be_a_score(pool, sums):
+    scorers = {"length": lambda text: len(text)}  # noqa: PLW0108 - a parameter of this name
+    result = evaluate(sums, "{{sum}}", "solver", scorers, lower_is_better="lengths", pool=pool)
+    expected = "lower_is_better names 'lengths', which is not a score. Did you mean 'length'?"
+    assert result.notes == (expected,)
