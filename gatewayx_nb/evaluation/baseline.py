@@ -29,6 +29,8 @@ LEFT_OUT = ("cost", "latency", VOTE)
 
 _MAX_BYTES = 256 * 1024**2
 _DIGEST_BYTES = 8
+_SHOWN = 3
+"""Maximum number of IDs in an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Baseline:
             rows: A digest of each row's values, by ID.
 
         Raises:
-            UsageError: If no row is the same, or some have changed.
+            UsageError: If no row is the same, or some have changed or are missing.
         """
         shared = [name for name in rows if name in self.rows]
         changed = [name for name in shared if rows[name] != self.rows[name]]
@@ -73,12 +75,22 @@ class Baseline:
         if not shared:
             raise UsageError("the baseline has different rows: no ID is the same.", hint=again)
         if changed:
-            named = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")  # noqa: PLR2004
             raise UsageError(
-                f"{counted(len(changed), 'row')} changed since the baseline was saved ({named}), so"
-                " the scores cannot be compared.",
+                f"{counted(len(changed), 'row')} changed since the baseline was saved"
+                f" ({_named(changed)}), so the scores cannot be compared.",
                 hint=f"{again} If rows have moved, name a column of IDs with `id=`.",
             )
+        missing = [name for name in self.rows if name not in rows]
+        if missing:  # they might be those that became worse
+            raise UsageError(
+                f"{counted(len(missing), 'row')} of the baseline cannot be compared, because the"
+                f" evaluation does not have them ({_named(missing)}).",
+                hint=f"Evaluate all rows. {again}",
+            )
+
+
+def _named(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:_SHOWN]) + (", …" if len(ids) > _SHOWN else "")
 
 
 def make_baseline(rows: EvaluatedRows, scores: Sequence[ScoreValues]) -> Baseline:

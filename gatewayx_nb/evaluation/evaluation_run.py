@@ -167,7 +167,7 @@ class EvaluationRun:
             blank=own["missing"] == "blank",
         )
         self.rows = grid.rows
-        self._check_preferences()
+        self._check_judges()
         self.cells, self._requests = grid.cells()
         self._scoring = Scoring(self.scorers, grid.rows)
         self._judges: list[JudgeUsage] = []
@@ -175,8 +175,14 @@ class EvaluationRun:
         self._mask: Callable[[str], str] = str
         self._is_stopped = False
 
-    def _check_preferences(self) -> None:
+    def _check_judges(self) -> None:
+        columns: list[object] = list(
+            dict.fromkeys(name for row in self.rows.inputs for name in row)
+        )
+        columns += [] if self.rows.expected is None else ["expected"]
         for scorer in self.scorers:
+            if isinstance(scorer, ModelScorer):
+                scorer.check(columns)
             is_preference = isinstance(scorer, ModelScorer) and scorer.is_preference
             if is_preference and len(self._grid.variants) == 1:
                 raise UsageError(

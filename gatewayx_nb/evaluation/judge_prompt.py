@@ -15,7 +15,7 @@ from gatewayx_nb.prompts import RowTemplate
 from gatewayx_nb.text import well_formed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from typing import Self
 
     from gatewayx_nb.prompts import FilledPrompt
@@ -60,6 +60,20 @@ class JudgePrompt:
     def names_expected(self) -> bool:
         """Whether the question contains the row's expected answer."""
         return EXPECTED in self._template.columns
+
+    def check(self, columns: Collection[object]) -> None:
+        """Check that the rows have the columns that the question names.
+
+        Raises:
+            UsageError: If they do not.
+        """
+        try:
+            self._template.check(columns)
+        except UsageError as error:
+            raise UsageError(
+                error.message.replace("the prompt", f"the question of {self._name!r}"),
+                hint=error.hint,
+            ) from None
 
     def request(self, row: Mapping[Any, Any], texts: Mapping[str, str]) -> RowRequest:
         """Return the request for a row.

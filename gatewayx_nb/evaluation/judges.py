@@ -18,7 +18,7 @@ from gatewayx_nb.prompts import is_missing
 from gatewayx_nb.text import short_repr, shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from gatewayx_nb.evaluation.grid_cell import EvaluatedRows, GridCell, ScoreValue
     from gatewayx_nb.replies import Reply
@@ -82,6 +82,11 @@ class _VerdictScorer(ModelScorer):
             "required": ["reason", "verdict"],
             "additionalProperties": False,
         }
+
+    @override
+    def check(self, columns: Collection[object]) -> None:
+        """Check that the rows have the columns that the question names; see `ModelScorer.check`."""
+        self._prompt.check(columns)
 
     @override
     def __repr__(self) -> str:

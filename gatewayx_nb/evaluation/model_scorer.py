@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from gatewayx_nb.batch import RowRequest
     from gatewayx_nb.errors import GatewayError
@@ -67,6 +67,16 @@ class ModelScorer(ABC):
     @abstractmethod
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of the model's answer."""
+
+    def check(self, columns: Collection[object]) -> None:  # noqa: B027 - few scorers name columns
+        """Check, before anything is asked, that the rows have the columns that are needed.
+
+        Args:
+            columns: The names of the columns; ``expected`` if there are expected answers.
+
+        Raises:
+            UsageError: If a column does not exist.
+        """
 
     @abstractmethod
     def questions(

@@ -140,6 +140,9 @@ def test_a_baseline_of_other_rows_is_refused(tmp_path, pool, sums):
     named = evaluate(sums, "{{sum}}", "solver", {"ok": lambda text: True}, id="sum", pool=pool)
     with pytest.raises(UsageError, match="no ID is the same"):
         named.check(no_worse_than=path)
+    fewer = evaluate(sums[:9], "{{sum}}", "solver", {"ok": lambda text: True}, pool=pool)
+    with pytest.raises(UsageError, match=r"3 rows of the baseline .* \(10, 11, 9\)"):
+        fewer.check(no_worse_than=path)
     # More rows than before are compared on those that both have.
     more = evaluate(
         [*sums, {"sum": "9+9", "result": "18"}], "{{sum}}", "solver",

@@ -188,3 +188,15 @@ def test_a_key_of_a_scorer_does_not_replace_a_judge(pool, arbiter, sums):
     scorers = {"other": lambda text: {"right": 0.5}, "right": gx.judge("Right?", "arbiter")}
     result = evaluate(sums, "{{sum}}", "solver", scorers, pool=pool)
     assert {row.score: row.mean for row in result.summary()} == {"other.right": 0.5, "right": 1.0}
+
+
+def test_a_column_that_a_question_names_is_checked_before_anything_is_asked(pool, engine, sums):
+    with pytest.raises(UsageError, match="the question of 'judge' refers to") as caught:
+        evaluate(sums, "{{sum}}", "solver", gx.judge("Is {{smu}} right?", "arbiter"), pool=pool)
+    assert "Did you mean 'sum'" in str(caught.value)
+    with pytest.raises(UsageError, match="expected"):
+        evaluate(sums, "{{sum}}", "solver", gx.judge("Is it {{expected}}?", "arbiter"), pool=pool)
+    assert not engine.asked
+    judge = gx.judge("Is it {{expected}}?", "arbiter")
+    result = evaluate(sums, "{{sum}}", "solver", judge, expected="result", pool=pool)
+    assert result.summary()[0].n == 12
