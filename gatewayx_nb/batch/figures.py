@@ -76,6 +76,7 @@ class MapFigures:
         latest: The latest answers, by position.
         state: ``"running"``, ``"done"``, ``"stopped"`` or ``"failed"``.
         problem: A problem that does not end the map, such as a full disk.
+        note: A line that is shown while the map runs, such as scores of the answers.
         failure: The error that ended the map.
         used: Cost and tokens of this run.
     """
@@ -98,6 +99,7 @@ class MapFigures:
     latest: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=_LATEST))
     state: str = "running"
     problem: str = ""
+    note: str = ""
     failure: GatewayError | None = None
     used: MapUsage | None = None
     started: float = field(default_factory=time.monotonic)

@@ -113,13 +113,21 @@ class MapSession:
         finally:
             self._end()
 
-    def collect(self, output: Output) -> Any:  # noqa: ANN401 - the rows' type
-        """Run to the end, or until it is stopped, and return the rows with their answers."""
+    def collect(
+        self, output: Output, on_outcomes: Callable[[Outcomes], object] = lambda _: None
+    ) -> Any:  # noqa: ANN401 - the rows' type
+        """Run to the end, or until it is stopped, and return the rows with their answers.
+
+        Args:
+            output: What to return.
+            on_outcomes: Called with the positions and outcomes of rows as they arrive.
+        """
         sink = OutcomeSink(self, output)
         try:
             with _sigterm_as_stop(), contextlib.closing(self.outcomes()) as groups:
                 for group in groups:
                     sink.add(group)
+                    on_outcomes(group)
         except KeyboardInterrupt:
             self._check_is_kept()
         if self._run is not None:

@@ -85,8 +85,8 @@ class LogLines:
 
 
 def _line(figures: MapFigures) -> str:
-    problem = f". {figures.problem}" if figures.problem else ""
-    return f"{_name(figures)}: {figures.progress_line()}{plain(problem)}"
+    more = "".join(f". {text}" for text in (figures.problem, figures.note) if text)
+    return f"{_name(figures)}: {figures.progress_line()}{plain(more)}"
 
 
 def _name(figures: MapFigures) -> str:

@@ -81,8 +81,8 @@ def _cells(figures: MapFigures) -> list[tuple[str, str]]:
 
 
 def _items(figures: MapFigures) -> list[str]:
-    """Return a fixed number of lines: a problem, if any, and the latest answers."""
-    lines = [figures.problem] if figures.problem else []
+    """Return a fixed number of lines: a problem and a note, if any, and the latest answers."""
+    lines = [line for line in (figures.problem, figures.note) if line]
     lines += [
         f"row {position}: {shorten(text, _ANSWER_LENGTH)}"
         for position, text in reversed(figures.latest)

@@ -29,6 +29,7 @@ from gatewayx_nb.evaluation.grid import (
     read_option_sets,
     read_prompts,
 )
+from gatewayx_nb.evaluation.live_scores import LiveScores
 from gatewayx_nb.evaluation.masked import without_keys
 from gatewayx_nb.evaluation.model_family import same_family
 from gatewayx_nb.evaluation.model_scorer import JudgeUsage, ModelScorer
@@ -169,7 +170,7 @@ class EvaluationRun:
         self.rows = grid.rows
         self._check_judges()
         self.cells, self._requests = grid.cells()
-        self._scoring = Scoring(self.scorers, grid.rows)
+        self._scoring = Scoring(self.scorers, grid.rows, progress=own["progress"])
         self._judges: list[JudgeUsage] = []
         self._notes: list[str] = []
         self._mask: Callable[[str], str] = str
@@ -193,7 +194,8 @@ class EvaluationRun:
     def run(self) -> Evaluation:
         """Ask for the missing answers, and score them."""
         session = self._answers()
-        self._set_answers(session.collect("replies"))
+        live = LiveScores(self._scoring, self.cells, session.figures, self._mask)
+        self._set_answers(session.collect("replies", live.add))
         self._scoring.run(self.cells)
         if self._scoring.has_async and not self._scoring.is_stopped:
             self._run_async_scorers()

@@ -41,6 +41,9 @@ _IMMUTABLE = (str, int, float, bytes, type(None), dt.date, decimal.Decimal, enum
 _ERROR = 2_000
 """Maximum number of characters of an error or of the message of an assertion."""
 
+_PATIENCE = 2.0
+"""Seconds after which a bar shows the progress of the scoring."""
+
 _HINT = "For example, `def is_short(text): return len(text) < 100`."
 
 
@@ -187,7 +190,7 @@ class Scoring:
     Args:
         scorers: The scorers.
         rows: The rows of the evaluation.
-        show: Called after each cell.
+        progress: Whether a bar shows the progress if it takes more than 2 s.
 
     Attributes:
         is_stopped: Whether Ctrl-C has stopped it; the other cells then have no scores.
@@ -198,7 +201,8 @@ class Scoring:
         self,
         scorers: Iterable[Scorer],
         rows: EvaluatedRows,
-        show: Callable[[], object] = lambda: None,
+        *,
+        progress: bool = False,
     ) -> None:
         scorers = list(scorers)
         functions = [each for each in scorers if isinstance(each, FunctionScorer)]
@@ -208,7 +212,8 @@ class Scoring:
         self._keys: dict[str, dict[str, str]] = {scorer.name: {} for scorer in functions}
         self._without_value: dict[str, list[GridCell]] = {each.name: [] for each in functions}
         self._asserting = {scorer.name for scorer in functions if scorer.only_asserts}
-        self._rows, self._show = rows, show
+        self._rows, self._progress = rows, progress
+        self._scored: set[int] = set()
         self.is_stopped = False
         self.notes: list[str] = []
 
@@ -219,14 +224,22 @@ class Scoring:
 
     def run(self, cells: Sequence[GridCell]) -> None:
         """Run the scorers that are not asynchronous; Ctrl-C ends it and keeps what is done."""
-        answered = [cell for cell in cells if cell.has_answer]
+        from tqdm import tqdm  # imported on first use, as for a map
+
+        rest = [cell for cell in cells if id(cell) not in self._scored]
+        hidden = not (self._progress and self._plain)
         try:
-            for cell in answered:
-                for scorer in self._plain:
-                    self._keep(cell, scorer, _call(scorer, self._arguments(scorer, cell)))
-                self._show()
+            for cell in tqdm(rest, "scoring", leave=False, delay=_PATIENCE, disable=hidden):
+                self.score(cell)
         except KeyboardInterrupt:
             self.is_stopped = True
+
+    def score(self, cell: GridCell) -> None:
+        """Run the scorers that are not asynchronous on one cell, if it has an answer."""
+        if cell.has_answer:
+            for scorer in self._plain:
+                self._keep(cell, scorer, _call(scorer, self._arguments(scorer, cell)))
+        self._scored.add(id(cell))
 
     async def arun(self, cells: Sequence[GridCell]) -> None:
         """Run the asynchronous scorers, for several cells at the same time."""
