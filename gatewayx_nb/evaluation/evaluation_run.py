@@ -41,6 +41,7 @@ from gatewayx_nb.evaluation.scoring import (
     check_kinds,
     read_scorers,
 )
+from gatewayx_nb.replies import Reply
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from gatewayx_nb.batch import MapSession, RowRequest
     from gatewayx_nb.engine_pool import EnginePool
     from gatewayx_nb.evaluation.model_scorer import Question
-    from gatewayx_nb.replies import Reply
 
     Outcomes = Sequence[Reply[Any] | GatewayError | None]
 
@@ -301,7 +301,8 @@ class EvaluationRun:
         for cell in self.cells:
             if id(cell) in scores:
                 cell.scores[scorer.name] = scores[id(cell)]
-        answered = [each for each in outcomes if each and not isinstance(each, GatewayError)]
+        # An empty reply is falsy, like its text.
+        answered = [each for each in outcomes if isinstance(each, Reply)]
         costs = [float(each.cost) for each in answered if each.cost is not None]
         self._judges.append(
             JudgeUsage(scorer.name, stage.model, len(answered), math.fsum(costs) if costs else None)
