@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 from gatewayx_nb.text import counted, dollars, known_and_unpriced, plain, shorten
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gatewayx_nb.errors import BudgetError, GatewayError
 
 _ERRORS_IN_FULL = 3
@@ -76,6 +78,7 @@ class MapFigures:
         latest: The latest answers, by position.
         state: ``"running"``, ``"done"``, ``"stopped"`` or ``"failed"``.
         problem: A problem that does not end the map, such as a full disk.
+        row_name: Returns what a row is called, by its position.
         note: A line that is shown while the map runs, such as scores of the answers.
         failure: The error that ended the map.
         used: Cost and tokens of this run.
@@ -99,6 +102,7 @@ class MapFigures:
     latest: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=_LATEST))
     state: str = "running"
     problem: str = ""
+    row_name: Callable[[int], str] = "row {}".format
     note: str = ""
     failure: GatewayError | None = None
     used: MapUsage | None = None
@@ -206,6 +210,10 @@ class MapFigures:
             lines.append("Stopped. Run it again to ask about the missing rows.")
         return [*map(plain, lines), *([plain(self.problem)] if self.problem else [])]
 
+    def _row(self, position: int) -> str:
+        name = self.row_name(position)
+        return name[:1].upper() + name[1:]
+
     def error_lines(self) -> list[str]:
         """Return the first errors in full, and the number of errors by class if there are more.
 
@@ -217,7 +225,7 @@ class MapFigures:
             if self.failure is None or error.message not in self.failure.message
         }
         lines = [
-            shorten(f"Row {position}: {type(error).__name__}: {error.describe()}", 300)
+            shorten(f"{self._row(position)}: {type(error).__name__}: {error.describe()}", 300)
             for position, error in shown.items()
         ]
         is_raised = self.failure is not None and len(self.errors) == 1

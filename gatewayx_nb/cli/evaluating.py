@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.cli.shell_session import ShellSession
     from gatewayx_nb.evaluation import Evaluation
 
-_NAMED = re.compile(r"([A-Za-z_][\w -]{0,40})=(.*)", re.DOTALL)
+_NAMED = re.compile(r"([A-Za-z_][\w -]{0,40})=(.+)", re.DOTALL)
 """A named prompt or judge."""
 
 _COLUMNS = ("expected", "id", "cluster", "samples", "missing", "max_age", "name", "concurrency")
@@ -114,12 +114,12 @@ def _check(
 
 
 def _named(texts: Sequence[str], flag: str) -> str | dict[str, str]:
-    """Return one text as it is, or several by their names.
+    """Return one text without a name as it is, or texts by their names.
 
     Raises:
         UsageError: If one of several has no name, or two have the same.
     """
-    if len(texts) == 1:
+    if len(texts) == 1 and _NAMED.fullmatch(texts[0]) is None:
         return texts[0]
     named: dict[str, str] = {}
     for text in texts:

@@ -26,7 +26,7 @@ def eval_arguments(parser: LineParser) -> None:
     parser.param_options = PARAM_OPTIONS
     add = parser.add_argument
     add("source", metavar="IN", help=f"the file of the rows, {ROW_FORMATS}")
-    prompt_help = "a prompt, in which `{{column}}` is the value of a row; NAME=TEXT if several"
+    prompt_help = "a prompt, in which `{{column}}` is the value of a row; NAME=TEXT names it"
     add("--prompt", metavar="TEXT", action="append", default=[], help=prompt_help)
     model_help = "engine or engine:model, also several times; the default if omitted"
     add("--model", metavar="REF", action="append", default=[], help=model_help)
@@ -34,7 +34,7 @@ def eval_arguments(parser: LineParser) -> None:
         "equals, contains, matches, number, one_of, fits, cost or latency; also NAME=VALUE"
     )
     add("--scorer", metavar="NAME", action="append", default=[], help=scorer_help)
-    judge_help = "a question to a model about each answer; NAME=TEXT if several"
+    judge_help = "a question to a model about each answer; NAME=TEXT names it"
     add("--judge", metavar="TEXT", action="append", default=[], help=judge_help)
     add("--judge-model", metavar="REF", help="the model that judges; the default if omitted")
     add("--expected", metavar="COLUMN", help="the column of expected answers")

@@ -84,7 +84,7 @@ def _items(figures: MapFigures) -> list[str]:
     """Return a fixed number of lines: a problem and a note, if any, and the latest answers."""
     lines = [line for line in (figures.problem, figures.note) if line]
     lines += [
-        f"row {position}: {shorten(text, _ANSWER_LENGTH)}"
+        f"{figures.row_name(position)}: {shorten(text, _ANSWER_LENGTH)}"
         for position, text in reversed(figures.latest)
     ]
     return [*lines, *[""] * _LINES][:_LINES]

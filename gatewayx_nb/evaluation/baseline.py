@@ -154,8 +154,10 @@ def read_baseline(path: Path) -> Baseline:
     Raises:
         ConfigError: If the file cannot be read or is not a baseline.
     """
+    content = b""
     try:
-        values = loads(read_limited(path, _MAX_BYTES))
+        content = read_limited(path, _MAX_BYTES)
+        values = loads(content)
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             raise ValueError(f"its format is not {FORMAT}")  # noqa: TRY301 - see below
         baseline: Baseline = msgspec.convert(values, Baseline)
@@ -169,5 +171,5 @@ def read_baseline(path: Path) -> Baseline:
     except OSError as error:
         raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from None
     except (ValueError, TypeError, RecursionError) as error:
-        raise invalid_file(path, str(error)) from None
+        raise invalid_file(path, str(error), content) from None
     return baseline

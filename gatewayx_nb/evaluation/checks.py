@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gatewayx_nb.calls import Table
 from gatewayx_nb.errors import UsageError, did_you_mean
@@ -74,6 +74,7 @@ def check_bounds(
         for row in _rows_of(rows, score, parameter):
             value, kind = _value(row, score)
             is_met = value is not None and (value >= bound if is_minimum else value <= bound)
+            _check_share(f"{parameter}[{score!r}]", bound, kind)
             if kind == "number" and row.score == score and row.errors > row.n:
                 # Errors are left out of the mean, which would be that of a few rows.
                 text = f"{score} has more errors ({row.errors:,}) than values ({row.n:,})."
@@ -82,6 +83,14 @@ def check_bounds(
                 text = _bound_text(value, float(bound), kind, is_minimum=is_minimum)
                 failures.append(Failure(row.variant, score, f"{score} is {text}."))
     return failures
+
+
+def _check_share(name: str, value: float, kind: Kind) -> None:
+    if kind == "bool" and value > 1:
+        raise UsageError(
+            f"{name} must be at most 1, because the score is a share, got {value:g}.",
+            hint="A share of 90 % is 0.9.",
+        )
 
 
 def _rows_of(rows: Sequence[VariantScore], score: str, parameter: str) -> Iterable[VariantScore]:
@@ -149,6 +158,7 @@ def check_no_worse(
         )
     for name, then in baseline.scores.items():
         current = now.scores[name]
+        _check_share("margin", margin, cast("Kind", current.kind))
         for variant in variants:
             before, after = _variant_of(then, variant), current.values.get(variant, {})
             text = _regression(before, after, current, margin, clusters)
@@ -196,7 +206,8 @@ def _regression(
     if tested.interval.high >= -margin:
         return ""
     means = [number_text(sum(values) / len(pairs), kind) for values in zip(*pairs, strict=True)]
-    allowed = f" by more than {number_text(margin, kind)}" if margin else ""
+    points = f"{100 * margin:g} points" if kind == "bool" else number_text(margin)
+    allowed = f" by more than {points}" if margin else ""
     worse = sum(each < 0 for each in differences)
     better = sum(each > 0 for each in differences)
     return (

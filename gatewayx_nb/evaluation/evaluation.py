@@ -218,7 +218,11 @@ class Evaluation:
         """
         if score is not None:
             self._known(score, self.scores, "score")
-        values = [each for each in self._score_values if score in (None, each.name)]
+        values = [
+            each
+            for each in self._score_values
+            if score == each.name or (score is None and each.kind != "number")
+        ]
         found = failed_cells(self.cells, self.rows, values)
         return Table(found[:limit], FAILURE_COLUMNS)
 

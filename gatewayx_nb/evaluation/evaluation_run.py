@@ -38,6 +38,7 @@ from gatewayx_nb.evaluation.scoring import (
     FunctionScorer,
     Scorer,
     Scoring,
+    check_expected,
     check_kinds,
     read_scorers,
 )
@@ -168,6 +169,8 @@ class EvaluationRun:
             blank=own["missing"] == "blank",
         )
         self.rows = grid.rows
+        if self.rows.expected is None:
+            check_expected(self.scorers)
         self._check_judges()
         self.cells, self._requests = grid.cells()
         self._scoring = Scoring(self.scorers, grid.rows, progress=own["progress"])
@@ -194,6 +197,7 @@ class EvaluationRun:
     def run(self) -> Evaluation:
         """Ask for the missing answers, and score them."""
         session = self._answers()
+        session.figures.row_name = self._row_name
         live = LiveScores(self._scoring, self.cells, session.figures, self._mask)
         self._set_answers(session.collect("replies", live.add))
         self._scoring.run(self.cells)
@@ -219,6 +223,10 @@ class EvaluationRun:
                 replies = self._without_verdicts(stage, error)
             self._finish_stage(stage, replies)
         return self._result()
+
+    def _row_name(self, position: int) -> str:
+        cell = self.cells[position]
+        return self._mask(f"row {cell.id}, {cell.variant.name}")
 
     def _answers(self) -> MapSession:
         session = self._plan(self._requests, "", self._own["schema"], self._calls)

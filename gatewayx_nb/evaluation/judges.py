@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from typing_extensions import override
 
 from gatewayx_nb.arguments import with_one_line_errors
+from gatewayx_nb.calls import CallOptions, check_options
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.evaluation.grid_cell import LARGEST, Score
 from gatewayx_nb.evaluation.judge_prompt import EXPECTED, JudgePrompt
@@ -56,6 +57,8 @@ class _Verdict:
 
 class _VerdictScorer(ModelScorer):
     """A scorer that asks a model for a reason and then a verdict."""
+
+    options: CallOptions = {}  # noqa: RUF012 - replaced, never changed
 
     def __init__(
         self, question: str, model: str | None, name: str, *, task: str, labels: tuple[str, ...]
@@ -108,7 +111,9 @@ class _VerdictScorer(ModelScorer):
         if self._prompt.names_expected and EXPECTED in row and is_missing(row[EXPECTED]):
             return
         try:
-            yield Question(cell, self._prompt.request(row, texts), is_swapped)
+            request = self._prompt.request(row, texts)
+            request.options.update(self.options)
+            yield Question(cell, request, is_swapped)
         except GatewayError as error:
             yield Question(cell, error, is_swapped)
 
@@ -266,6 +271,7 @@ def judge(
     *,
     labels: Labels = ("yes", "no"),
     name: str = "judge",
+    max_tokens: int | None = None,
 ) -> Judge:
     """Return a scorer for ``gx.evaluate`` that asks a model one question about each answer.
 
@@ -292,11 +298,12 @@ def judge(
             bool; for other texts, it is the text. A dict maps each verdict to its score; the scores
             are all bools or all numbers.
         name: Name of the score.
+        max_tokens: Maximum length of a verdict with its reason; that of the model if omitted.
 
     Raises:
         UsageError: If an argument is invalid.
     """
-    return Judge(question, model, labels=labels, name=name)
+    return _limited(Judge(question, model, labels=labels, name=name), max_tokens)
 
 
 @with_one_line_errors
@@ -305,6 +312,7 @@ def prefer(
     model: str | None = None,
     *,
     name: str = "prefer",
+    max_tokens: int | None = None,
 ) -> Preference:
     """Return a scorer for ``gx.evaluate`` that compares the answers of two variants.
 
@@ -321,11 +329,22 @@ def prefer(
         question: A template that is filled in from the row, as for `judge`.
         model: Reference of the model that judges; the default model if omitted.
         name: Name of the score.
+        max_tokens: Maximum length of a verdict with its reason; that of the model if omitted.
 
     Raises:
         UsageError: If an argument is invalid.
     """
-    return Preference(question, model, name=name)
+    return _limited(Preference(question, model, name=name), max_tokens)
+
+
+_S = TypeVar("_S", bound=_VerdictScorer)
+
+
+def _limited(scorer: _S, max_tokens: int | None) -> _S:
+    """Set the maximum length of a verdict and its reason."""
+    if max_tokens is not None:
+        scorer.options = check_options({"max_tokens": max_tokens})
+    return scorer
 
 
 def _both(first: GridCell, second: GridCell) -> dict[str, str]:

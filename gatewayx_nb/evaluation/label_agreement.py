@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from gatewayx_nb.evaluation.intervals import Interval
 
 _MOST_LABELS = 50
-_YES = {"yes", "true", "1", "1.0", "pass", "y"}
-_NO = {"no", "false", "0", "0.0", "fail", "n"}
+_NAMED = 4
+"""Maximum number of labels in an error."""
+
+_YES = {"yes", "good", "true", "1", "1.0", "pass", "y"}
+_NO = {"no", "bad", "false", "0", "0.0", "fail", "n"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,13 @@ def agreement_of(
         raise UsageError(
             f"{first!r} and {second!r} have {len(labels)} different values, too many for labels.",
             hint="Compare bools or labels, not numbers or texts.",
+        )
+    used = [{pair[side] for pair in found} for side in (0, 1)]
+    if not used[0] & used[1] and not {"True", "False"}.issuperset(labels):
+        both = " and ".join(", ".join(sorted(labels_)[:_NAMED]) for labels_ in used)
+        raise UsageError(
+            f"{first!r} and {second!r} have no label in common: {both}.",
+            hint="Use the same labels; bools may be yes and no, good and bad, or 1 and 0.",
         )
     counts = tuple(tuple(found[row, column] for column in labels) for row in labels)
     kappa = cohen_kappa(counts)

@@ -229,8 +229,28 @@ def encode_evaluation(evaluation: Evaluation) -> bytes:
     return msgspec.json.encode(values) + b"\n"
 
 
-def invalid_file(path: Path, problem: str) -> ConfigError:
-    """Return the error for a file that is not one of an evaluation."""
+def invalid_file(path: Path, problem: str, content: bytes = b"") -> ConfigError:
+    """Return the error for a file that is not a saved evaluation, or not a baseline.
+
+    Args:
+        path: The file.
+        problem: What is wrong.
+        content: Its content, which may be that of the other kind of file.
+    """
+    try:
+        keys = set(msgspec.json.decode(content, type=dict[str, msgspec.Raw]))
+    except (ValueError, RecursionError):
+        keys = set()
+    if "cells" in keys:
+        return ConfigError(
+            f"{str(path)!r} is a saved evaluation, not a baseline.",
+            hint="Pass `gx.load_evaluation(path)`, or a file of `result.save_baseline(path)`.",
+        )
+    if "scores" in keys:
+        return ConfigError(
+            f"{str(path)!r} is a baseline, not a saved evaluation.",
+            hint="Pass it to `result.check(no_worse_than=path)`.",
+        )
     return ConfigError(
         f"{str(path)!r} is not a saved evaluation: {problem}.",
         hint="Save it again with `result.save(path)` or `result.save_baseline(path)`.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from gatewayx_nb.bounded_json import check_values
-from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.evaluation.evaluation import Evaluation
 from gatewayx_nb.evaluation.grid_cell import (
     LARGEST,
@@ -18,7 +18,7 @@ from gatewayx_nb.evaluation.grid_cell import (
     Variant,
 )
 from gatewayx_nb.evaluation.model_scorer import JudgeUsage  # noqa: TC001 - msgspec evaluates annotations
-from gatewayx_nb.evaluation.records import FORMAT, checked_path, invalid_file
+from gatewayx_nb.evaluation.records import FORMAT, FORMATS, checked_path, invalid_file
 from gatewayx_nb.files import read_limited
 from gatewayx_nb.text import short_repr
 
@@ -81,17 +81,26 @@ def load_evaluation(path: str | Path) -> Evaluation:
         path: The file.
 
     Raises:
+        UsageError: If it is a ``.csv`` or ``.md`` file.
         ConfigError: If the file cannot be read or is not an evaluation.
     """
     file = checked_path(path)
+    if file.suffix.lower() in FORMATS[1:]:
+        raise UsageError(
+            f"{file.name!r} cannot be loaded: it is for reading.",
+            hint="Load the .json file that `result.save` wrote.",
+        )
+    content = b""
     try:
-        return _decoded(read_limited(file, _MAX_BYTES))
+        content = read_limited(file, _MAX_BYTES)
+        return _decoded(content)
     except FileNotFoundError:
         raise ConfigError(f"{str(file)!r} does not exist.") from None
     except OSError as error:
         raise ConfigError(f"{str(file)!r} cannot be read: {error.strerror or error}.") from None
     except (ValueError, TypeError, IndexError, RecursionError) as error:
-        raise invalid_file(file, str(error)) from None
+        kind = content if b'"cells"' not in content else b""
+        raise invalid_file(file, str(error), kind) from None
 
 
 def _decoded(content: bytes) -> Evaluation:

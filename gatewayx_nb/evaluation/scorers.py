@@ -90,6 +90,7 @@ def equals(value: object = None, *, ignore_case: bool = False) -> Check:
         target = expected if value is None else value
         return _compare(text if parsed is None else parsed, target, ignore_case=ignore_case)
 
+    equals.__dict__["needs_expected"] = value is None
     return equals
 
 
@@ -148,6 +149,7 @@ def contains(value: object = None, *, ignore_case: bool = False) -> Check:
             return True
         return False, _shortened(f"the answer does not contain {describe(parts)}")
 
+    contains.__dict__["needs_expected"] = value is None
     return contains
 
 
@@ -178,6 +180,7 @@ def matches(pattern: object = None) -> Check:
         sources = describe([each.pattern for each in patterns])
         return False, _shortened(f"the answer does not match {sources}")
 
+    matches.__dict__["needs_expected"] = pattern is None
     return matches
 
 
@@ -222,6 +225,7 @@ def number(value: object = None, *, tolerance: float = 0.0) -> Check:
         within = f" ± {limit}" if limit else ""
         return False, _shortened(f"got {shorten(str(found), 40)}, expected {values}{within}")
 
+    number.__dict__["needs_expected"] = value is None
     return number
 
 

@@ -56,12 +56,14 @@ class FunctionScorer:
         function: The function.
         wants: The names of its parameters.
         lower_is_better: Whether a lower score is better.
+        needs_expected: Whether it cannot score without expected answers.
     """
 
     name: str
     function: Callable[..., Any]
     wants: tuple[str, ...]
     lower_is_better: bool = False
+    needs_expected: bool = False
 
     @property
     def only_asserts(self) -> bool:
@@ -138,9 +140,36 @@ def _read_scorer(scorer: object, name: str | None) -> Scorer:
             "a scorer must have a name, got a lambda.",
             hint='Name it: `scorers={"short": lambda text: len(text) < 100}`.',
         )
+    wants = _wants(scorer, own_name)
     return FunctionScorer(
-        own_name, scorer, _wants(scorer, own_name), getattr(scorer, "lower_is_better", False)
+        own_name,
+        scorer,
+        wants,
+        getattr(scorer, "lower_is_better", False),
+        "expected" in wants and _needs_expected(scorer),
     )
+
+
+def _needs_expected(scorer: Callable[..., Any]) -> bool:
+    """Return whether the parameter ``expected`` has no default; a scorer may say that it may."""
+    parameter = inspect.signature(scorer).parameters.get("expected")
+    is_required = parameter is not None and parameter.default is parameter.empty
+    return bool(getattr(scorer, "needs_expected", is_required))
+
+
+def check_expected(scorers: Iterable[Scorer]) -> None:
+    """Check that no scorer needs expected answers, because there are none.
+
+    Raises:
+        UsageError: If one does.
+    """
+    for scorer in scorers:
+        if isinstance(scorer, FunctionScorer) and scorer.needs_expected:
+            raise UsageError(
+                f"the scorer {scorer.name!r} needs expected answers, and there is no column of"
+                " them.",
+                hint='Name it: `expected="label"`.',
+            )
 
 
 def _made(factory: Callable[[], Any]) -> Any:  # noqa: ANN401 - a scorer

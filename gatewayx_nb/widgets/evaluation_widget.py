@@ -111,7 +111,7 @@ class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
 
     def _create_widgets(self) -> list[ipywidgets.Widget]:
         self._summary = ipywidgets.HTML()
-        scores = [("Any score", None), *((name, name) for name in self.evaluation.scores)]
+        scores = [("Any score", ""), *((name, name) for name in self.evaluation.scores)]
         self._kind = ipywidgets.Dropdown(options=_KINDS, description="Show", layout=_auto())
         self._score = ipywidgets.Dropdown(options=scores, description="Score", layout=_auto())
         self._search = ipywidgets.Text(
@@ -150,7 +150,7 @@ class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
     def _filter(self) -> None:
         """List the rows that match the filters, and show the first."""
         kind = cast("RowKind", self._kind.value)
-        found = matching_rows(self.evaluation, kind, self._score.value, self._search.value)
+        found = matching_rows(self.evaluation, kind, self._score.value or None, self._search.value)
         listed = found[:_LISTED]
         more = f"; the first {_LISTED:,} are listed" if len(found) > len(listed) else ""
         set_html(self._count, f'<span role="status">{counted(len(found), "row")}{more}</span>')

@@ -36,9 +36,12 @@ def test_several_prompts_and_models_are_compared(run):
     assert "bad one, adds" in result.out
 
 
-def test_a_prompt_alone_may_contain_an_equals_sign(run):
-    result = run(*LINE, "--prompt", "sum=  {{sum}}", "--scorer", "equals")
+def test_one_prompt_may_have_a_name(run):
+    result = run(*LINE, "--prompt", "first={{sum}}", "--scorer", "equals")
     assert (result.status, "100.0 %" in result.out) == (0, True)
+    assert "first" in result.out
+    verbatim = run(*LINE, "--prompt", "2 = 2, {{sum}}", "--scorer", "equals")
+    assert "100.0 %" in verbatim.out
 
 
 def test_nothing_is_asked_again(run):

@@ -21,7 +21,7 @@ class Arbiter(LLMEngine):
     name = "arbiter"
     model_name = "m"
     requires_key = False
-    features = frozenset({"system", "schema", "history"})
+    features = frozenset({"system", "schema", "history", "max_tokens"})
 
     def __init__(self, api_key="", **options):
         super().__init__(api_key, **options)
@@ -200,3 +200,21 @@ def test_a_column_that_a_question_names_is_checked_before_anything_is_asked(pool
     judge = gx.judge("Is it {{expected}}?", "arbiter")
     result = evaluate(sums, "{{sum}}", "solver", judge, expected="result", pool=pool)
     assert result.summary()[0].n == 12
+
+
+def test_the_length_of_a_verdict_may_be_limited(pool, arbiter, sums):
+    sent = []
+    arbiter.verdict = "yes"
+    stream = arbiter.stream
+
+    async def record(request):
+        sent.append(request.max_tokens)
+        async for chunk in stream(request):
+            yield chunk
+
+    arbiter.stream = record
+    judge = gx.judge("Right?", "arbiter", max_tokens=99)
+    evaluate(sums[:1], "{{sum}}", "solver", judge, pool=pool)
+    assert sent == [99]
+    with pytest.raises(UsageError, match="max_tokens must be"):
+        gx.judge("Right?", max_tokens=0)
