@@ -38,11 +38,18 @@ _LIST_TIMEOUT = 30.0
 _CHECK_TIMEOUT = 2.0
 """Maximum seconds for a server to answer after a call was stopped, before it counts as busy."""
 
+_ATTEMPTS = 3
+"""Number of lists that stopped calls may interrupt."""
+
 _CLOSE_TIMEOUT = 2.0
 """Maximum seconds for a connection to close."""
 
 _MAX_QUOTED = 200
 """Maximum number of characters of a server's text in an error."""
+
+
+class _StoppedCallError(Exception):
+    """A call was stopped, with which the server may still be busy."""
 
 
 class _ServerError(Exception):
@@ -73,7 +80,7 @@ class ServerConnection:
         self._process: ServerProcess | None = None
         self._owner: asyncio.Task[None] | None = None
         self._client: asyncio.Future[Any] | None = None
-        self._stop = asyncio.Event()
+        self._stop, self._stopped_call = asyncio.Event(), asyncio.Event()
         self._lock = asyncio.Lock()  # concurrent calls must start one process
         self._is_broken = self._may_be_busy = False
 
@@ -93,6 +100,12 @@ class ServerConnection:
             GatewayError: If the server cannot be started, fails, lists too many tools, or does not
                 answer within 30 s.
         """
+        for _ in range(_ATTEMPTS):
+            with contextlib.suppress(_StoppedCallError):  # then, the connection is checked first
+                return await self._listed(mask)
+        raise self._error(_ServerError("is busy with stopped calls"), mask)
+
+    async def _listed(self, mask: Callable[[str], str]) -> list[MCPTool]:
         client = await self._connected(mask)
         tools: list[MCPTool] = []
         size = 0
@@ -100,7 +113,7 @@ class ServerConnection:
         async with self._errors(mask):
             async with asyncio.timeout(_LIST_TIMEOUT):
                 for _ in range(_MAX_PAGES):
-                    page = await client.list_tools(cursor=cursor)
+                    page = await self._unless_stopped(client.list_tools(cursor=cursor))
                     size += len(page.model_dump_json())
                     tools += read_listing(page.tools)
                     cursor = page.next_cursor
@@ -136,6 +149,24 @@ class ServerConnection:
         async with self._errors(mask):
             return await self._noting_cancellation(request)
 
+    async def _unless_stopped(self, request: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
+        """Await a request, unless an earlier call is stopped meanwhile.
+
+        The note about a stopped call crosses event loops, and the next request may overtake it.
+
+        Raises:
+            _StoppedCallError: If a call is stopped before the answer.
+        """
+        task, noted = asyncio.create_task(request), asyncio.create_task(self._stopped_call.wait())
+        try:
+            await asyncio.wait([task, noted], return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise _StoppedCallError
+        finally:
+            task.cancel()
+            noted.cancel()
+
     async def _noting_cancellation(self, request: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
         """Await a request; if it is stopped, note that the server may still be busy with it."""
         task = asyncio.create_task(request)
@@ -144,6 +175,7 @@ class ServerConnection:
         except asyncio.CancelledError:
             # The SDK takes some time to notify the server. A next call must not overtake the note.
             self._may_be_busy = True
+            self._stopped_call.set()
             task.cancel()
             await asyncio.wait([task])
             raise
@@ -152,6 +184,7 @@ class ServerConnection:
     async def _check_if_busy(self, client: asyncio.Future[Any]) -> None:
         """Mark the connection as broken if the server is still busy with a stopped call."""
         self._may_be_busy = False
+        self._stopped_call = asyncio.Event()
         try:
             async with asyncio.timeout(_CHECK_TIMEOUT):
                 await client.result().list_tools()
@@ -191,6 +224,7 @@ class ServerConnection:
         if self._client is None or (self._client.done() and self._has_ended):
             await self.close()
             self._stop, self._is_broken, self._may_be_busy = asyncio.Event(), False, False
+            self._stopped_call = asyncio.Event()
             self._client = client = asyncio.get_running_loop().create_future()
             # The same task must open and close the connection. If the caller is stopped, the server
             # continues to start, for the next call.
@@ -251,7 +285,7 @@ class ServerConnection:
         """Replace any exception of a server or the SDK by a `TransportError` of one line."""
         try:
             yield
-        except (GatewayError, asyncio.CancelledError):
+        except (GatewayError, asyncio.CancelledError, _StoppedCallError):
             raise
         except TimeoutError:
             failure = _ServerError(f"did not answer within {_LIST_TIMEOUT:g} s")

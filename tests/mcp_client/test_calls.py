@@ -335,6 +335,24 @@ def test_a_call_right_after_a_stopped_one_restarts_a_busy_server(pool, call):
     assert result.content[0].text == "again"
 
 
+def test_a_list_that_overtakes_a_stop_does_not_wait_for_the_busy_server(pool, call):
+    """The note about a stopped call crosses event loops, and may come after the next request."""
+    call(raw("plain"), "raw__echo", '{"text": "hi"}')
+    (connection,) = pool._servers._connections.values()
+
+    async def list_and_stop():
+        stopped = asyncio.create_task(connection.call("echo", {"text": "sleep"}, str))
+        await asyncio.sleep(0.5)  # the server has received the call
+        listing = asyncio.create_task(connection.list_tools(str))
+        await asyncio.sleep(0.1)  # and the request for the list
+        stopped.cancel()
+        await listing
+        return await connection.call("echo", {"text": "again"}, str)
+
+    result = asyncio.run(pool._servers._run(list_and_stop()))
+    assert result.content[0].text == "again"
+
+
 def test_a_model_without_tools_is_refused_before_a_server_starts(pool):
     """A model without tools, or without a key, raises an error before a server starts."""
     with pytest.raises(GatewayError):
