@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from gatewayx_nb.errors import UsageError
+from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.extraction import ends_within_json, extract_json
 from gatewayx_nb.hints import Hint
 
@@ -23,6 +23,24 @@ def check_pandas() -> None:
         raise UsageError(
             "A DataFrame needs pandas, which is not installed.", hint=Hint("install", extra="data")
         )
+
+
+def import_data_package(name: Literal["numpy", "pandas"], use: str) -> Any:  # noqa: ANN401 - a module
+    """Return an optional package.
+
+    Args:
+        name: The package.
+        use: What requires it, as the subject of the error with its verb.
+
+    Raises:
+        ConfigError: If it is not installed.
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise ConfigError(
+            f"{use} {name}, which is not installed.", hint=Hint("install", extra="data")
+        ) from None
 
 
 def to_frame(value: object) -> DataFrame:

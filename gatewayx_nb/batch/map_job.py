@@ -7,7 +7,6 @@ import json
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from typing_extensions import override
@@ -16,7 +15,7 @@ from gatewayx_nb.batch.columns import columns_of
 from gatewayx_nb.batch.mapped_replies import MappedReplies
 from gatewayx_nb.batch.stored_outcomes import decode_outcome, stored_prompt
 from gatewayx_nb.errors import ConfigError, DeadlineError, GatewayError, UsageError, did_you_mean
-from gatewayx_nb.files import absolute_path, quoted_path
+from gatewayx_nb.files import path_to_write, quoted_path
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.replies import Reply
 from gatewayx_nb.schema import ResponseSchema
@@ -26,6 +25,7 @@ from gatewayx_nb.text import known_and_unpriced, plain, short_repr
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from decimal import Decimal
+    from pathlib import Path
 
     import pandas as pd
 
@@ -185,17 +185,8 @@ class MapJob:
                 installed.
             ConfigError: If the file exists or cannot be written.
         """
-        if not isinstance(path, str | Path):
-            raise UsageError(f"path must be a str or a Path, got {short_repr(path)}.")
-        target = absolute_path(path)
+        target = path_to_write(path, _FORMATS, "answers.csv")
         suffix = target.suffix.lower()
-        if suffix not in _FORMATS:
-            *first, last = _FORMATS
-            raise UsageError(
-                f"the file must end with {', '.join(first)} or {last}, got"
-                f" {short_repr(str(path))}.{did_you_mean(suffix, _FORMATS)}",
-                hint="For example, `answers.csv`.",
-            )
         if suffix != ".jsonl":
             check_pandas()
         try:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Generic, cast
 
 from typing_extensions import TypeVar, override
 
-from gatewayx_nb.errors import ConfigError
-from gatewayx_nb.hints import Hint
 from gatewayx_nb.html import escape, highlight, inline_code, table_html
+from gatewayx_nb.tabulation import import_data_package
 from gatewayx_nb.text import Align, plain, table_text, window_width, wrap
 
 if TYPE_CHECKING:
@@ -176,14 +175,8 @@ def to_frame(rows: Sequence[Mapping[str, object]]) -> pd.DataFrame:
     Raises:
         ConfigError: If pandas is not installed.
     """
-    try:
-        # pandas is optional and slow to import.
-        import pandas as pd
-    except ImportError:
-        raise ConfigError(
-            "a DataFrame needs pandas, which is not installed.", hint=Hint("install", extra="data")
-        ) from None
-    return pd.DataFrame(rows)
+    pandas = import_data_package("pandas", "a DataFrame needs")
+    return cast("pd.DataFrame", pandas.DataFrame(rows))
 
 
 class Note:

@@ -1,8 +1,9 @@
-"""What the lines of ``ask`` and ``map`` share: options in any place, values and a cassette."""
+"""What the lines of ``ask``, ``map`` and ``eval`` share: options, values, files, a cassette."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gatewayx_nb.cli.key_guard import refuse_keys
 from gatewayx_nb.commands import LineParser, option_flags, read_options, typed_flags
 from gatewayx_nb.errors import UsageError
+from gatewayx_nb.files import display_path
 from gatewayx_nb.mcp_server import MCPServer
 
 if TYPE_CHECKING:
@@ -85,6 +87,21 @@ def call_options(
     if args.tools:
         options["tools"] = list(map(_server, args.tools))
     return options
+
+
+def check_folder(file: Path) -> None:
+    """Check, before anything is sent, that the folder of a file exists and is writable.
+
+    Raises:
+        UsageError: If it does not, or is not.
+    """
+    folder = file.parent
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {display_path(folder)!r}.", hint="Create it first.")
+    if not os.access(folder, os.W_OK):
+        raise UsageError(
+            f"the folder {display_path(folder)!r} is not writable.", hint="Choose another."
+        )
 
 
 def unrecorded(cassette: Cassette | None) -> int:

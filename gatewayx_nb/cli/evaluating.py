@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.cli.call_line import call_options, read_line, unrecorded
+from gatewayx_nb.cli.call_line import call_options, check_folder, read_line, unrecorded
 from gatewayx_nb.cli.row_files import read_rows_file
 from gatewayx_nb.cli.standard_error import warn
 from gatewayx_nb.commands import SHELL_COMMANDS, recording
 from gatewayx_nb.errors import UsageError, did_you_mean
-from gatewayx_nb.evaluation import checked_format, evaluate, judge, scorers
-from gatewayx_nb.files import display_path
+from gatewayx_nb.evaluation import FORMATS, evaluate, judge, scorers
+from gatewayx_nb.files import absolute_path, path_to_write
 from gatewayx_nb.text import plain
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 _NAMED = re.compile(r"([A-Za-z_][\w -]{0,40})=(.+)", re.DOTALL)
 """A named prompt or judge."""
 
-_COLUMNS = ("expected", "id", "cluster", "samples", "missing", "max_age", "name", "concurrency")
+_OWN_OPTIONS = ("expected", "id", "cluster", "samples", "missing", "max_age", "name", "concurrency")
 
 
 def evaluate_file(session: ShellSession, words: Sequence[str]) -> int:
@@ -47,11 +46,15 @@ def evaluate_file(session: ShellSession, words: Sequence[str]) -> int:
     if args.margin is not None and not args.no_worse_than:
         raise parser.usage_error("`--margin` has no effect without `--no-worse-than`.")
     options = call_options(parser, args, words)
-    options |= {name: getattr(args, name) for name in _COLUMNS if getattr(args, name) is not None}
+    options |= {
+        name: getattr(args, name) for name in _OWN_OPTIONS if getattr(args, name) is not None
+    }
     bounds = {name: _bounds(getattr(args, name), name) for name in ("at_least", "at_most")}
     own = [*_scorers(args, options.get("schema")), *_judges(args)]
-    for path in (*map(checked_format, args.save), *_paths(args.save_baseline)):
-        _check_folder(path)
+    for path in args.save:
+        check_folder(path_to_write(path, FORMATS, "evaluation.json"))
+    if args.save_baseline:
+        check_folder(absolute_path(args.save_baseline))
     rows = read_rows_file(Path(args.source).expanduser())
     with recording(session.pool, args.cassette) as cassette:
         result = evaluate(
@@ -72,23 +75,6 @@ def evaluate_file(session: ShellSession, words: Sequence[str]) -> int:
     if args.save_baseline:
         result.save_baseline(args.save_baseline)
     return status or unrecorded(cassette)
-
-
-def _paths(path: str | None) -> list[Path]:
-    return [Path(path).expanduser().absolute()] if path else []
-
-
-def _check_folder(path: Path) -> None:
-    """Check, before anything is asked, that a file can be written.
-
-    Raises:
-        UsageError: If it cannot.
-    """
-    if not os.access(path.parent, os.W_OK):
-        problem = "is not writable" if path.parent.is_dir() else "does not exist"
-        raise UsageError(
-            f"the folder {display_path(path.parent)!r} {problem}.", hint="Choose another."
-        )
 
 
 def _check(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gatewayx_nb.batch import default_view
 from gatewayx_nb.cli.call_line import (
     call_options,
+    check_folder,
     read_line,
     refuse_unused,
     unrecorded,
@@ -97,14 +98,7 @@ def _check_target(source: Path, target: Path, *, force: bool) -> None:
         UsageError: If it cannot, or would replace another file.
     """
     check_format(target)
-    if not target.parent.is_dir():
-        raise UsageError(
-            f"there is no folder {display_path(target.parent)!r}.", hint="Create it first."
-        )
-    if not os.access(target.parent, os.W_OK):
-        raise UsageError(
-            f"the folder {display_path(target.parent)!r} is not writable.", hint="Choose another."
-        )
+    check_folder(target)
     if not target.exists():
         return
     if not target.is_file():

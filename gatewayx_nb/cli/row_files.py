@@ -15,6 +15,7 @@ from gatewayx_nb.commands import ROW_FORMATS
 from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.files import atomic_write, display_path, write_errors_as_config_error
 from gatewayx_nb.hints import Hint
+from gatewayx_nb.tabulation import import_data_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +55,7 @@ def read_rows_file(path: Path) -> pd.DataFrame:
     if not path.is_file():
         problem = "is not a regular file" if path.exists() else "does not exist"
         raise UsageError(f"the file {display_path(path)!r} {problem}.", hint="Check the path.")
-    pd = _pandas()
+    pd = import_data_package("pandas", "a file of rows requires")
     try:
         return _decoded(pd, path)
     except ImportError:
@@ -201,17 +202,6 @@ def _line(cells: list[str], delimiter: str) -> str:
         for cell in cells
     )
     return delimiter.join(quoted)
-
-
-def _pandas() -> Any:  # noqa: ANN401 - the module, which is optional
-    try:
-        import pandas as pd
-    except ImportError:
-        raise ConfigError(
-            "`gatewayx map` needs pandas, which is not installed.",
-            hint=Hint("install", extra="data"),
-        ) from None
-    return pd
 
 
 def _missing_pyarrow() -> ConfigError:

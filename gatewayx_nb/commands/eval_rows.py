@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import PARAM_OPTIONS
 from gatewayx_nb.commands.call_options import add_shell_options
-from gatewayx_nb.commands.map_rows import ROW_FORMATS
+from gatewayx_nb.commands.map_rows import ROW_FORMATS, add_run_options
 
 if TYPE_CHECKING:
     import argparse
@@ -49,15 +49,8 @@ def eval_arguments(parser: LineParser) -> None:
     check("--no-worse-than", metavar="FILE", help="fail if a score is worse than in this baseline")
     check("--margin", metavar="X", type=float, help="the accepted difference; 0.02 if omitted")
     add_shell_options(parser, skip=("chat", "images", "renew"))
+    add_run_options(parser)
     run = parser.group("Run")
-    missing_help = "error fails a row in which a value is missing; blank sends an empty text"
-    run("--missing", choices=("error", "blank"), metavar="HOW", help=missing_help)
-    run("--max-age", metavar="AGE", help="ask again if an answer is older, such as 30d")
-    run("--name", metavar="NAME", help="name of the evaluation")
-    run("--concurrency", metavar="N", type=int, help="maximum number of calls in flight")
-    run("--cassette", metavar="FILE", help="record the replies in this file, or replay them")
     save_help = "write the evaluation to a .json, .csv or .md file"
     run("--save", metavar="FILE", action="append", default=[], help=save_help)
     run("--save-baseline", metavar="FILE", help="write the scores for --no-worse-than")
-    run("-q", "--quiet", action="store_true", help="show no progress")
-    run("-h", "--help", action="store_true", help="show this list")

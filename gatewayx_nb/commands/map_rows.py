@@ -32,6 +32,14 @@ def map_arguments(parser: LineParser) -> None:
     add("--prompt", metavar="TEXT", help="the prompt; `{{column}}` is the value of a row")
     add("--model", metavar="REF", help="engine or engine:model; the default if omitted")
     add_shell_options(parser, skip=("chat", "images", "renew"))
+    add_run_options(parser)
+    run = parser.group("Run")
+    run("--force", action="store_true", help="replace OUT even if it is not the output of a map")
+    run("--dry-run", action="store_true", help="show rows, tokens and cost, and send nothing")
+
+
+def add_run_options(parser: LineParser) -> None:
+    """Add the options of a command that asks about the rows of a file."""
     run = parser.group("Run")
     missing_help = "error fails a row in which a value is missing; blank sends an empty text"
     run("--missing", choices=("error", "blank"), metavar="HOW", help=missing_help)
@@ -39,7 +47,5 @@ def map_arguments(parser: LineParser) -> None:
     run("--name", metavar="NAME", help="name of the job")
     run("--concurrency", metavar="N", type=int, help="maximum number of calls in flight")
     run("--cassette", metavar="FILE", help="record the replies in this file, or replay them")
-    run("--force", action="store_true", help="replace OUT even if it is not the output of a map")
-    run("--dry-run", action="store_true", help="show rows, tokens and cost, and send nothing")
     run("-q", "--quiet", action="store_true", help="show no progress")
     run("-h", "--help", action="store_true", help="show this list")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from gatewayx_nb.calls import with_retries
 from gatewayx_nb.engine_pool.exception_redaction import redact_exception
 from gatewayx_nb.engine_pool.host import typed_errors
 from gatewayx_nb.engine_pool.token_estimates import estimate_tokens
-from gatewayx_nb.errors import ConfigError, DeadlineError, GatewayError, ProviderError, UsageError
+from gatewayx_nb.errors import DeadlineError, GatewayError, ProviderError, UsageError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.prompts import table_kind
+from gatewayx_nb.tabulation import import_data_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -155,14 +156,7 @@ def import_numpy() -> ModuleType:
     Raises:
         ConfigError: If numpy is not installed.
     """
-    try:
-        import numpy as np
-    except ImportError:
-        raise ConfigError(
-            "embeddings require numpy, which is not installed.",
-            hint=Hint("install", extra="data"),
-        ) from None
-    return np
+    return cast("ModuleType", import_data_package("numpy", "embeddings require"))
 
 
 def _to_array(vectors: RawVectors, engine: str) -> Vectors:

@@ -7,7 +7,7 @@ from gatewayx_nb.evaluation.evaluation_run import aevaluate, evaluate
 from gatewayx_nb.evaluation.grid_cell import GridCell, Score, Variant
 from gatewayx_nb.evaluation.judges import judge, prefer
 from gatewayx_nb.evaluation.label_agreement import Agreement
-from gatewayx_nb.evaluation.records import checked_format
+from gatewayx_nb.evaluation.records import FORMATS
 from gatewayx_nb.evaluation.row_filter import RowKind, cells_by_row, matching_rows, row_title
 from gatewayx_nb.evaluation.sample_size import rows_needed
 from gatewayx_nb.evaluation.saved import load_evaluation
@@ -15,6 +15,7 @@ from gatewayx_nb.evaluation.score_summary import VariantScore
 from gatewayx_nb.evaluation.versus import VariantDifference
 
 __all__ = [
+    "FORMATS",
     "Agreement",
     "ChangedScore",
     "Evaluation",
@@ -27,7 +28,6 @@ __all__ = [
     "VariantScore",
     "aevaluate",
     "cells_by_row",
-    "checked_format",
     "evaluate",
     "judge",
     "load_evaluation",

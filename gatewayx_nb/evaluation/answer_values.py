@@ -32,7 +32,7 @@ _SHOWN = 3
 
 
 def acceptable_values(expected: object) -> list[Any]:
-    """Return the values of which an answer must equal one; an empty list if there are none.
+    """Return the acceptable values of an answer; an empty list if there are none.
 
     A list, tuple, set, array or Series contains such values, without those that are missing; any
     other value is the only one.
@@ -110,7 +110,7 @@ def last_number(text: str) -> Decimal | None:
 
 
 def to_decimal(value: object) -> Decimal | None:
-    """Return the exact number that a value shows, or the last one in a text.
+    """Return a value as an exact number; of a text, the last number in it.
 
     A float is the shortest decimal number that represents it: 0.1 is one tenth. Return ``None`` for
     a bool and for any value that is not a finite number.

@@ -12,7 +12,7 @@ import msgspec
 from gatewayx_nb.bounded_json import loads
 from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.evaluation.grid_cell import LARGEST
-from gatewayx_nb.evaluation.records import FORMAT, invalid_file, to_json
+from gatewayx_nb.evaluation.records import FORMAT, is_file_of, to_json
 from gatewayx_nb.evaluation.score_values import VOTE
 from gatewayx_nb.files import atomic_write, read_limited, write_errors_as_config_error
 from gatewayx_nb.text import counted
@@ -171,5 +171,13 @@ def read_baseline(path: Path) -> Baseline:
     except OSError as error:
         raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from None
     except (ValueError, TypeError, RecursionError) as error:
-        raise invalid_file(path, str(error), content) from None
+        if is_file_of("evaluation", content):
+            raise ConfigError(
+                f"{str(path)!r} is a saved evaluation, not a baseline.",
+                hint="Pass `gx.load_evaluation(path)`, or a file of `result.save_baseline`.",
+            ) from None
+        raise ConfigError(
+            f"{str(path)!r} is not a baseline: {error}.",
+            hint="Write it again with `result.save_baseline(path)`.",
+        ) from None
     return baseline

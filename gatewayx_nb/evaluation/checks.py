@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from gatewayx_nb.calls import Table
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.evaluation.differing_cells import FAILURE_COLUMNS
-from gatewayx_nb.evaluation.paired_tests import paired_means, paired_shares
+from gatewayx_nb.evaluation.paired_tests import paired_difference
 from gatewayx_nb.evaluation.score_summary import number_text
 from gatewayx_nb.evaluation.score_values import are_shares
 from gatewayx_nb.text import short_repr
@@ -137,7 +137,7 @@ def check_no_worse(
     """Return the scores that are worse than in a baseline by more than a margin.
 
     A score fails if the 95 % interval of its paired difference is below the margin: a difference
-    that chance explains does not fail.
+    that chance could explain does not fail.
 
     Args:
         baseline: The baseline.
@@ -187,29 +187,24 @@ def _regression(
     margin: float,
     clusters: Mapping[str, Hashable] | None,
 ) -> str:
-    """Return what has become worse; empty if nothing has, or chance explains it."""
+    """Return what has become worse; empty if nothing has, or if chance could explain it."""
     rows = [key for key in after if key in before]
     if before and not rows:
         return "has no value on the rows of the baseline."
     pairs = _mean_pairs(rows, after, before, clusters)
     if len(pairs) < _FEW_PAIRS:
         return ""
-    sign = -1 if score.lower_is_better else 1
-    differences = [sign * (new - old) for new, old in pairs]
     kind: Any = score.kind
-    if are_shares(kind, itertools.chain.from_iterable(pairs)):
-        won, lost = differences.count(1.0), differences.count(-1.0)
-        both = sum(new == old == 1 for new, old in pairs)
-        tested = paired_shares(both, won, lost, len(pairs) - both - won - lost)
-    else:
-        tested = paired_means(differences)
-    if tested.interval.high >= -margin:
+    # The first of each pair is the one that has to be higher.
+    ordered = [(old, new) for new, old in pairs] if score.lower_is_better else pairs
+    are_counts = are_shares(kind, itertools.chain.from_iterable(pairs))
+    if paired_difference(ordered, are_shares=are_counts).interval.high >= -margin:
         return ""
     means = [number_text(sum(values) / len(pairs), kind) for values in zip(*pairs, strict=True)]
     points = f"{100 * margin:g} points" if kind == "bool" else number_text(margin)
     allowed = f" by more than {points}" if margin else ""
-    worse = sum(each < 0 for each in differences)
-    better = sum(each > 0 for each in differences)
+    worse = sum(first < second for first, second in ordered)
+    better = sum(first > second for first, second in ordered)
     return (
         f"is worse than the baseline{allowed}: {means[0]}, before {means[1]}"
         f" ({worse} {'rows' if clusters is None else 'clusters'} worse, {better} better,"

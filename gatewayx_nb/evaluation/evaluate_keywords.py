@@ -46,7 +46,7 @@ _pool = checker("an EnginePool", lambda value: isinstance(value, EnginePool))
 
 
 class _OwnKeywords(TypedDict, total=False):
-    """What only an evaluation has."""
+    """The keyword arguments that a map does not have."""
 
     expected: Annotated[
         str | None, Option(_column, "the column of expected answers", example="label")

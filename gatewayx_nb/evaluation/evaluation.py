@@ -36,9 +36,8 @@ from gatewayx_nb.evaluation.grid import describe_size
 from gatewayx_nb.evaluation.grid_cell import Score
 from gatewayx_nb.evaluation.label_agreement import Agreement, agreement_of
 from gatewayx_nb.evaluation.records import (
+    FORMATS,
     cell_records,
-    checked_format,
-    checked_path,
     encode_evaluation,
     records_csv,
     records_frame,
@@ -58,6 +57,8 @@ from gatewayx_nb.evaluation.versus import (
 )
 from gatewayx_nb.files import (
     atomic_write,
+    checked_path,
+    path_to_write,
     write_errors_as_config_error,
 )
 from gatewayx_nb.tabulation import check_pandas
@@ -369,7 +370,7 @@ class Evaluation:
             UsageError: If the file has another extension.
             ConfigError: If the file cannot be written.
         """
-        file = checked_format(path)
+        file = path_to_write(path, FORMATS, "evaluation.json")
         suffix = file.suffix.lower()
         if suffix == ".json":
             content = encode_evaluation(self)

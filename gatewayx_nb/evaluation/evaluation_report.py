@@ -128,7 +128,7 @@ def _scale(rows: Sequence[VariantScore]) -> tuple[float, float]:
 
 
 def report_markdown(evaluation: Evaluation) -> str:
-    """Return the display as Markdown, in which nothing of an answer is active."""
+    """Return the display as Markdown, with the texts escaped."""
     summary = evaluation.summary()
     kept = [
         column
@@ -146,6 +146,6 @@ def report_markdown(evaluation: Evaluation) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return a line of text in which Markdown has no meaning."""
+    """Return a line of text with Markdown's special characters escaped."""
     special = "\\`*_{}[]<>()#+!|~$&"
     return "".join(f"\\{char}" if char in special else char for char in " ".join(text.split()))

@@ -39,7 +39,6 @@ from gatewayx_nb.evaluation.scoring import (
     Scorer,
     Scoring,
     check_expected,
-    check_kinds,
     read_scorers,
 )
 from gatewayx_nb.replies import Reply
@@ -324,7 +323,6 @@ class EvaluationRun:
 
     def _result(self) -> Evaluation:
         self._scoring.finish(self.cells)
-        check_kinds(self.cells)
         if self._scoring.is_stopped:
             self._notes.append("Scoring was stopped: some answers have no score.")
         cells, rows, variants = without_keys(self.cells, self.rows, self._grid.variants, self._mask)

@@ -31,7 +31,7 @@ Prompt = str | RowTemplate | Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class GridColumns:
-    """The names of the columns with a meaning; ``None`` for those that do not exist.
+    """The names of the columns that have a role in an evaluation; ``None`` without one.
 
     Attributes:
         expected: The expected answers.
@@ -46,7 +46,7 @@ class GridColumns:
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """What the variants are made of, with a name for each prompt and each set of options."""
+    """The prompts, models and sets of options that are combined to variants."""
 
     prompts: Mapping[str, Prompt]
     models: Sequence[str]
@@ -86,8 +86,8 @@ class Grid:
 
     Args:
         rows: The rows of the caller.
-        columns: The columns with a meaning.
-        axes: What the variants are made of.
+        columns: The columns that have a role.
+        axes: The prompts, models and options.
         samples: Number of answers of each variant to each row.
         system: The system prompt of all variants: a text, a template or a function of the row.
         blank: Whether a missing value in a row becomes an empty text; otherwise, its cells fail.
@@ -107,9 +107,9 @@ class Grid:
         blank: bool = False,
     ) -> None:
         self._source = source = _in_memory(rows)
-        self._given = list(source.read())
+        self._values = list(source.read())
         self._axes, self.samples, self._system, self._blank = axes, samples, system, blank
-        self.rows = _evaluated_rows(self._given, source, columns)
+        self.rows = _evaluated_rows(self._values, source, columns)
         self.variants = axes.variants()
 
     @property
@@ -126,7 +126,7 @@ class Grid:
         }
         cells: list[GridCell] = []
         requests: list[RowRequest | GatewayError] = []
-        for position, given in enumerate(self._given):
+        for position, given in enumerate(self._values):
             rendered = {name: _rendered(prompt, given) for name, prompt in prompts.items()}
             for variant in self.variants:
                 request = rendered[variant.prompt]
@@ -198,7 +198,7 @@ def read_models(models: object, default: Callable[[], str]) -> list[str]:
 
 
 def read_option_sets(options: object) -> dict[str, CallOptions]:
-    """Return the sets of options by name; one that is empty if there are none.
+    """Return the sets of options by name; a single empty set if none is passed.
 
     Raises:
         UsageError: If a name or an option is invalid.

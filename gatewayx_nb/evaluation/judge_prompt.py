@@ -67,13 +67,7 @@ class JudgePrompt:
         Raises:
             UsageError: If they do not.
         """
-        try:
-            self._template.check(columns)
-        except UsageError as error:
-            raise UsageError(
-                error.message.replace("the prompt", f"the question of {self._name!r}"),
-                hint=error.hint,
-            ) from None
+        self._template.check(columns, f"the question of {self._name!r}")
 
     def request(self, row: Mapping[Any, Any], texts: Mapping[str, str]) -> RowRequest:
         """Return the request for a row.

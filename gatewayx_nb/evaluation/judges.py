@@ -216,7 +216,7 @@ class Preference(_VerdictScorer):
     def questions(
         self, cells: Sequence[GridCell], rows: EvaluatedRows, baseline: str
     ) -> list[Question]:
-        """Return two questions about each answer that has one of the baseline beside it."""
+        """Return two questions about each answer for which the baseline has an answer, too."""
         answered = [cell for cell in cells if cell.has_answer]
         bases = {
             (cell.position, cell.sample): cell for cell in answered if cell.variant.name == baseline

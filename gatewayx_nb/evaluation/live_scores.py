@@ -1,4 +1,4 @@
-"""The scores so far, which the progress of an evaluation shows while it asks."""
+"""Scores answers while an evaluation is running, for the display of its progress."""
 
 from __future__ import annotations
 

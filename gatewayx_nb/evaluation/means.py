@@ -10,14 +10,12 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.evaluation.distributions import student_t_quantile, student_t_two_sided
 from gatewayx_nb.evaluation.intervals import Interval, check_confidence
-from gatewayx_nb.hints import Hint
+from gatewayx_nb.tabulation import import_data_package
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import ModuleType
 
 _LARGEST = 1e100
 """The largest absolute value, of which the third power is finite."""
@@ -46,7 +44,7 @@ Resamples of a discrete sample may have no spread at all, with which their t wou
 
 @dataclass(frozen=True, slots=True)
 class MeanEstimate:
-    """The mean of a sample and what is known of its error.
+    """The mean of a sample, with an estimate of its error.
 
     Attributes:
         n: Number of values.
@@ -110,7 +108,7 @@ class MeanEstimate:
         return Interval(self.mean - low_t * self.error, self.mean + high_t * self.error)
 
     def p_value(self) -> float:
-        """Return the two-sided p-value of a mean of 0: that whose interval ends at 0.
+        """Return the two-sided p-value of the hypothesis that the mean is 0.
 
         If all values are equal and not 0, it is that of the sign test, because t is infinite.
         """
@@ -169,7 +167,7 @@ def _resample(deviations: list[float], seed: int) -> tuple[float, ...]:
         deviations: The differences between the values and their mean, sorted.
         seed: Seed of the resamples.
     """
-    np = _import_numpy()
+    np = import_data_package("numpy", "the interval of a small or skewed sample requires")
     random = np.random.default_rng(seed)
     sample = np.array(deviations)
     n = len(sample)
@@ -187,14 +185,3 @@ def _resample(deviations: list[float], seed: int) -> tuple[float, ...]:
     # `std` divides by n, so that the standard error is the spread divided by sqrt(n - 1). With the
     # factor, t is the mean divided by the spread and multiplied by sqrt(n).
     return tuple(np.sort(np.concatenate(found) * math.sqrt(n)).tolist())
-
-
-def _import_numpy() -> ModuleType:
-    try:
-        import numpy as np
-    except ImportError:
-        raise ConfigError(
-            "the interval of a small or skewed sample requires numpy, which is not installed.",
-            hint=Hint("install", extra="data"),
-        ) from None
-    return np

@@ -1,4 +1,4 @@
-"""The families of models: a judge may favour the answers of its own."""
+"""The families of models: a judge may favour the answers of its own family."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _FAMILIES = {word: family for family, words in _WORDS.items() for word in words.
 
 
 def same_family(judge_model: str, models: Iterable[str]) -> list[str]:
-    """Return the models of the same family as a judge, such as two of the same vendor's.
+    """Return the models that belong to the same family as a judge.
 
     A model tends to prefer the answers of its own family: https://arxiv.org/abs/2404.13076.
 

@@ -32,7 +32,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class JudgeUsage:
-    """What a scorer that asks a model has used, apart from the answers.
+    """The usage of a scorer that asks a model, which is not part of that of the answers.
 
     Attributes:
         score: Name of the score.

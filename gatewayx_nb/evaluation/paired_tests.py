@@ -90,6 +90,25 @@ def paired_means(differences: Sequence[float], seed: int = 0) -> PairedDifferenc
     return PairedDifference(estimate.mean, interval, p)
 
 
+def paired_difference(
+    pairs: Sequence[tuple[float, float]], *, are_shares: bool
+) -> PairedDifference:
+    """Return the difference between two variants from the scores of both on each row.
+
+    Args:
+        pairs: The first and the second variant's score on each row.
+        are_shares: Whether every score is 0 or 1, so that the tests for shares apply.
+
+    Raises:
+        ValueError: If a score is not a finite number.
+        ConfigError: If a bootstrap is required, but numpy is not installed.
+    """
+    if not are_shares:
+        return paired_means([first - second for first, second in pairs])
+    outcomes = ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0))
+    return paired_shares(*(pairs.count(outcome) for outcome in outcomes))
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values that are corrected for the number of comparisons.
 

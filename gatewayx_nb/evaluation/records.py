@@ -5,21 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from gatewayx_nb.errors import ConfigError, UsageError, did_you_mean
 from gatewayx_nb.evaluation.grid_cell import EvaluatedRows, GridCell, Score, Variant
 from gatewayx_nb.evaluation.model_scorer import JudgeUsage
 from gatewayx_nb.evaluation.score_values import score_names
-from gatewayx_nb.files import absolute_path
-from gatewayx_nb.text import short_repr, well_formed
+from gatewayx_nb.text import well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
-    from pathlib import Path
 
     from gatewayx_nb.evaluation.evaluation import Evaluation
 
@@ -63,13 +59,13 @@ def cell_records(
     own = {"id", "variant", "prompt", "model", "options", "sample", "answer", *_DTYPES}
     names: dict[str, str] = {}
     for name in score_names(cells):
-        names[name] = _free(name, "score_", own, _SUFFIXES)
+        names[name] = _unused_name(name, "score_", own, _SUFFIXES)
         own.update(names[name] + suffix for suffix in _SUFFIXES)
     columns: dict[Any, Any] = dict.fromkeys(name for row in rows.inputs for name in row)
     for name in columns:
         # A name that no other column has, either.
         taken = {*own, *columns, *columns.values()}
-        columns[name] = _free(str(name), "input_", taken) if name in own else name
+        columns[name] = _unused_name(str(name), "input_", taken) if name in own else name
     inputs = [{columns[name]: value for name, value in row.items()} for row in rows.inputs]
     records = [_record(cell, inputs[cell.position], names) for cell in cells]
     scores = list(names.values())
@@ -86,8 +82,10 @@ def cell_records(
     return records, scores
 
 
-def _free(name: str, prefix: str, taken: Container[Any], suffixes: Sequence[str] = ("",)) -> str:
-    """Return a name with as many prefixes as it needs to be free, with each suffix."""
+def _unused_name(
+    name: str, prefix: str, taken: Container[Any], suffixes: Sequence[str] = ("",)
+) -> str:
+    """Return a name, prefixed until it is not taken with any of the suffixes."""
     while any(name + suffix in taken for suffix in suffixes):
         name = prefix + name
     return name
@@ -229,57 +227,10 @@ def encode_evaluation(evaluation: Evaluation) -> bytes:
     return msgspec.json.encode(values) + b"\n"
 
 
-def invalid_file(path: Path, problem: str, content: bytes = b"") -> ConfigError:
-    """Return the error for a file that is not a saved evaluation, or not a baseline.
-
-    Args:
-        path: The file.
-        problem: What is wrong.
-        content: Its content, which may be that of the other kind of file.
-    """
+def is_file_of(kind: Literal["evaluation", "baseline"], content: bytes) -> bool:
+    """Return whether the content of a file is that of an evaluation or of a baseline."""
     try:
         keys = set(msgspec.json.decode(content, type=dict[str, msgspec.Raw]))
     except (ValueError, RecursionError):
-        keys = set()
-    if "cells" in keys:
-        return ConfigError(
-            f"{str(path)!r} is a saved evaluation, not a baseline.",
-            hint="Pass `gx.load_evaluation(path)`, or a file of `result.save_baseline(path)`.",
-        )
-    if "scores" in keys:
-        return ConfigError(
-            f"{str(path)!r} is a baseline, not a saved evaluation.",
-            hint="Pass it to `result.check(no_worse_than=path)`.",
-        )
-    return ConfigError(
-        f"{str(path)!r} is not a saved evaluation: {problem}.",
-        hint="Save it again with `result.save(path)` or `result.save_baseline(path)`.",
-    )
-
-
-def checked_path(path: str | Path) -> Path:
-    """Return the absolute path of a file.
-
-    Raises:
-        UsageError: If it is not a path.
-    """
-    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
-        raise UsageError(f"path must be a str or a Path, got {short_repr(path)}.")
-    return absolute_path(path)
-
-
-def checked_format(path: str | Path) -> Path:
-    """Return the absolute path of a file that an evaluation can be written to.
-
-    Raises:
-        UsageError: If it is not a path, or has another suffix.
-    """
-    file = checked_path(path)
-    suffix = file.suffix.lower()
-    if suffix not in FORMATS:
-        raise UsageError(
-            f"the file must end with .json, .csv or .md, got {short_repr(str(path))}."
-            f"{did_you_mean(suffix, FORMATS)}",
-            hint="For example, `evaluation.json`.",
-        )
-    return file
+        return False
+    return "cells" in keys if kind == "evaluation" else "cells" not in keys and "scores" in keys

@@ -1,4 +1,4 @@
-"""Finds the rows of an evaluation that are worth reading."""
+"""Finds the rows of an evaluation by score, error and text."""
 
 from __future__ import annotations
 

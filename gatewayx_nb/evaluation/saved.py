@@ -18,8 +18,8 @@ from gatewayx_nb.evaluation.grid_cell import (
     Variant,
 )
 from gatewayx_nb.evaluation.model_scorer import JudgeUsage  # noqa: TC001 - msgspec evaluates annotations
-from gatewayx_nb.evaluation.records import FORMAT, FORMATS, checked_path, invalid_file
-from gatewayx_nb.files import read_limited
+from gatewayx_nb.evaluation.records import FORMAT, FORMATS, is_file_of
+from gatewayx_nb.files import checked_path, read_limited
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def load_evaluation(path: str | Path) -> Evaluation:
     file = checked_path(path)
     if file.suffix.lower() in FORMATS[1:]:
         raise UsageError(
-            f"{file.name!r} cannot be loaded: it is for reading.",
+            f"a {file.suffix} file cannot be loaded, got {file.name!r}.",
             hint="Load the .json file that `result.save` wrote.",
         )
     content = b""
@@ -99,8 +99,15 @@ def load_evaluation(path: str | Path) -> Evaluation:
     except OSError as error:
         raise ConfigError(f"{str(file)!r} cannot be read: {error.strerror or error}.") from None
     except (ValueError, TypeError, IndexError, RecursionError) as error:
-        kind = content if b'"cells"' not in content else b""
-        raise invalid_file(file, str(error), kind) from None
+        if is_file_of("baseline", content):
+            raise ConfigError(
+                f"{str(file)!r} is a baseline, not a saved evaluation.",
+                hint="Pass it to `result.check(no_worse_than=path)`.",
+            ) from None
+        raise ConfigError(
+            f"{str(file)!r} is not a saved evaluation: {error}.",
+            hint="Save it again with `result.save(path)`.",
+        ) from None
 
 
 def _decoded(content: bytes) -> Evaluation:

@@ -319,7 +319,7 @@ def _parts(value: object) -> list[str]:
 
 
 def _written(value: object) -> str:
-    """Return a value as text; pandas makes a float of an int in a column with missing values."""
+    """Return a value as text; an int that pandas has stored as a float is written as an int."""
     value = as_data(value)
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 

@@ -54,14 +54,14 @@ class FunctionScorer:
     Attributes:
         name: Name of the score.
         function: The function.
-        wants: The names of its parameters.
+        parameters: The names of its parameters.
         lower_is_better: Whether a lower score is better.
         needs_expected: Whether it cannot score without expected answers.
     """
 
     name: str
     function: Callable[..., Any]
-    wants: tuple[str, ...]
+    parameters: tuple[str, ...]
     lower_is_better: bool = False
     needs_expected: bool = False
 
@@ -140,18 +140,22 @@ def _read_scorer(scorer: object, name: str | None) -> Scorer:
             "a scorer must have a name, got a lambda.",
             hint='Name it: `scorers={"short": lambda text: len(text) < 100}`.',
         )
-    wants = _wants(scorer, own_name)
+    parameters = _parameters(scorer, own_name)
     return FunctionScorer(
         own_name,
         scorer,
-        wants,
+        parameters,
         getattr(scorer, "lower_is_better", False),
-        "expected" in wants and _needs_expected(scorer),
+        "expected" in parameters and _needs_expected(scorer),
     )
 
 
 def _needs_expected(scorer: Callable[..., Any]) -> bool:
-    """Return whether the parameter ``expected`` has no default; a scorer may say that it may."""
+    """Return whether a scorer needs expected answers.
+
+    It does if the parameter ``expected`` has no default, unless its attribute ``needs_expected``
+    differs: a shipped scorer that was created with a value has the parameter all the same.
+    """
     parameter = inspect.signature(scorer).parameters.get("expected")
     is_required = parameter is not None and parameter.default is parameter.empty
     return bool(getattr(scorer, "needs_expected", is_required))
@@ -166,9 +170,8 @@ def check_expected(scorers: Iterable[Scorer]) -> None:
     for scorer in scorers:
         if isinstance(scorer, FunctionScorer) and scorer.needs_expected:
             raise UsageError(
-                f"the scorer {scorer.name!r} needs expected answers, and there is no column of"
-                " them.",
-                hint='Name it: `expected="label"`.',
+                f"the scorer {scorer.name!r} needs expected answers, but `expected` is not set.",
+                hint='Name the column of them: `expected="label"`.',
             )
 
 
@@ -185,7 +188,7 @@ def _made(factory: Callable[[], Any]) -> Any:  # noqa: ANN401 - a scorer
         ) from None
 
 
-def _wants(scorer: Callable[..., Any], name: str) -> tuple[str, ...]:
+def _parameters(scorer: Callable[..., Any], name: str) -> tuple[str, ...]:
     """Return the parameters of a scorer.
 
     Raises:
@@ -198,19 +201,19 @@ def _wants(scorer: Callable[..., Any], name: str) -> tuple[str, ...]:
             f"the parameters of the scorer {name!r} cannot be determined.",
             hint="Wrap it in a function: `def score(text): …`.",
         ) from None
-    wants = []
+    names = []
     for parameter in parameters:
         if parameter.name in PARAMETERS and parameter.kind is not parameter.POSITIONAL_ONLY:
-            wants.append(parameter.name)
+            names.append(parameter.name)
         elif parameter.kind is parameter.VAR_KEYWORD:
-            wants.extend(each for each in PARAMETERS if each not in wants)
+            names.extend(each for each in PARAMETERS if each not in names)
         elif parameter.kind is parameter.VAR_POSITIONAL or parameter.default is parameter.empty:
             raise UsageError(
                 f"the scorer {name!r} has the parameter {str(parameter)!r}, which an evaluation"
                 f" does not provide.{did_you_mean(parameter.name, PARAMETERS)}",
                 hint=f"A scorer may use {', '.join(PARAMETERS)}.",
             )
-    return tuple(wants)
+    return tuple(names)
 
 
 class Scoring:
@@ -307,8 +310,8 @@ class Scoring:
         check_kinds(cells)
 
     def _arguments(self, scorer: FunctionScorer, cell: GridCell) -> dict[str, Any]:
-        """Return the arguments of a scorer; what it changes in them stays without effect."""
-        return {name: self._argument(name, cell) for name in scorer.wants}
+        """Return the arguments of a scorer, as copies that it may change."""
+        return {name: self._argument(name, cell) for name in scorer.parameters}
 
     def _argument(self, name: str, cell: GridCell) -> object:
         if name == "text":
@@ -317,10 +320,10 @@ class Scoring:
             return getattr(cell, name)
         if name == "row":
             values = self._rows.inputs[cell.position]
-            return Row({column: _own(value) for column, value in values.items()})
+            return Row({column: _copied(value) for column, value in values.items()})
         if name == "expected":
-            return _own(self._rows.expected_at(cell.position))
-        return _own(getattr(cell, name))
+            return _copied(self._rows.expected_at(cell.position))
+        return _copied(getattr(cell, name))
 
     def _keep(self, cell: GridCell, scorer: FunctionScorer, found: Mapping[str, Score]) -> None:
         keys = self._keys[scorer.name]
@@ -339,7 +342,7 @@ class Scoring:
             cell.scores[keys[key]] = score
 
 
-def _own(value: object) -> object:
+def _copied(value: object) -> object:
     """Return a copy of a value, or the value if it cannot change or cannot be copied."""
     if isinstance(value, _IMMUTABLE):
         return value

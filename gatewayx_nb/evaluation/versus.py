@@ -12,7 +12,7 @@ from gatewayx_nb.calls import TableColumn
 from gatewayx_nb.evaluation.paired_tests import (
     PairedDifference,
     holm,
-    paired_means,
+    paired_difference,
     paired_shares,
 )
 from gatewayx_nb.evaluation.sample_size import rows_needed
@@ -74,10 +74,6 @@ class VariantDifference:
     verdict: str = "too few rows"
     rows_needed: int | None = None
     unit: str = "row"
-
-    def to_dict(self) -> dict[str, object]:
-        """Return the fields as the columns of a DataFrame."""
-        return {name: getattr(self, name) for name in self.__slots__}
 
     @property
     def text(self) -> str:
@@ -174,14 +170,12 @@ def _difference(score: ScoreValues, variant: str, baseline: str) -> VariantDiffe
     if len(pairs) < FEW_ROWS:
         return row
     is_share = are_shares(score.kind, itertools.chain.from_iterable(pairs))
-    if is_share:
-        both, neither = pairs.count((1.0, 1.0)), pairs.count((0.0, 0.0))
-        tested = paired_shares(both, pairs.count((1.0, 0.0)), pairs.count((0.0, 1.0)), neither)
-    elif is_preference and set(differences) <= {-1.0, 0.0, 1.0}:
-        half = row.equal // 2  # the table of two raters does not say which ties are which
+    if is_preference and set(differences) <= {-1.0, 0.0, 1.0}:
+        half = row.equal // 2  # a tie does not say whether both answers are good or bad
         tested = paired_shares(half, won, lost, row.equal - half)
     else:
-        tested = paired_means(differences)
+        doubled = [(scale * first, scale * second) for first, second in pairs]
+        tested = paired_difference(doubled, are_shares=is_share)
     needed = _rows_needed(differences, tested, is_share=is_share)
     return replace(
         row, low=tested.interval.low, high=tested.interval.high, p=tested.p, rows_needed=needed

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Literal
 
 import platformdirs
 
-from gatewayx_nb.errors import ConfigError
+from gatewayx_nb.errors import ConfigError, UsageError, did_you_mean
 from gatewayx_nb.files.reading import read_toml
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 Owner = Literal["project", "user"]
 StatStamp = tuple[int, int, int, int]
@@ -81,6 +82,42 @@ def quoted_path(path: Path | str) -> str:
     text = str(path)
     home = "~/" if text.startswith("~/") else ""  # within quotation marks, `~` is not expanded
     return home + shlex.quote(text.removeprefix(home))
+
+
+def checked_path(path: object) -> Path:
+    """Return the absolute path of a file.
+
+    Raises:
+        UsageError: If it is not a path.
+        ConfigError: If it has no absolute path; see `absolute_path`.
+    """
+    if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        raise UsageError(f"path must be a str or a Path, got {short_repr(path)}.")
+    return absolute_path(os.fspath(path))
+
+
+def path_to_write(path: object, suffixes: Sequence[str], example: str) -> Path:
+    """Return the absolute path of a file to write, whose suffix is its format.
+
+    Args:
+        path: The path.
+        suffixes: The known suffixes, at least two.
+        example: The name of such a file, for an error.
+
+    Raises:
+        UsageError: If it is not a path, or has another suffix.
+        ConfigError: If it has no absolute path; see `absolute_path`.
+    """
+    target = checked_path(path)
+    suffix = target.suffix.lower()
+    if suffix not in suffixes:
+        *first, last = suffixes
+        raise UsageError(
+            f"the file must end with {', '.join(first)} or {last}, got {short_repr(str(path))}."
+            f"{did_you_mean(suffix, suffixes)}",
+            hint=f"For example, `{example}`.",
+        )
+    return target
 
 
 def absolute_path(path: Path | str) -> Path:

@@ -99,15 +99,19 @@ class RowTemplate:
         content = repr(filled).encode("utf-8", "backslashreplace")
         return hashlib.sha256(content).hexdigest()[:_DIGEST_LENGTH] if filled else ""
 
-    def check(self, columns: Collection[object]) -> None:
+    def check(self, columns: Collection[object], part: str = "the prompt") -> None:
         """Check that the rows have every column that the template uses.
+
+        Args:
+            columns: The columns of the rows.
+            part: What the template is, for the error.
 
         Raises:
             UsageError: If a column does not exist.
         """
         for name in self.columns:
             if name not in columns:
-                raise no_column(name, columns)
+                raise no_column(name, columns, part)
 
     def fill(self, row: Mapping[Any, object]) -> FilledPrompt:
         """Fill in the values of a row.
@@ -187,12 +191,12 @@ def is_missing(value: object) -> bool:
     return isinstance(value, float) and value != value  # noqa: PLR0124 - true only for NaN
 
 
-def no_column(name: str, columns: Collection[object]) -> UsageError:
-    """Return the error for a missing column."""
+def no_column(name: str, columns: Collection[object], part: str = "the prompt") -> UsageError:
+    """Return the error for a missing column, to which a part of a request refers."""
     names = [column for column in columns if isinstance(column, str)]
     listed = ", ".join(map(repr, names[:8])) + (", …" if len(names) > 8 else "")  # noqa: PLR2004
     return UsageError(
-        f"the prompt refers to {{{{{name}}}}}, but the rows have no column {name!r}."
+        f"{part} refers to {{{{{name}}}}}, but the rows have no column {name!r}."
         f"{did_you_mean(name, names)}",
         hint=f"The columns are {listed}." if listed else None,
     )

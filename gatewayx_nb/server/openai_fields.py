@@ -1,4 +1,4 @@
-"""The fields that requests to both of OpenAI's APIs for models have, in two forms.
+"""The fields that the requests of OpenAI's two APIs share, in different forms.
 
 Chat Completions nests the fields of a function and of a JSON Schema in an object of their own; the
 Responses API has them beside the type.

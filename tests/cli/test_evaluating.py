@@ -121,8 +121,11 @@ def test_a_cassette_is_recorded_and_replayed(run, project, monkeypatch):
         ((*LINE, "--prompt", "{{smu}}"), "'smu'"),
         ((*LINE, "--prompt", "{{sum}}", "--samples", "0"), "samples"),
         ((*LINE, "--prompt", "{{sum}}", "--save", "out.xlsx"), ".json, .csv or .md"),
-        ((*LINE, "--prompt", "{{sum}}", "--save", "no/out.csv"), "'no' does not exist"),
-        ((*LINE, "--prompt", "{{sum}}", "--save-baseline", "none/b.json"), "'none' does not"),
+        ((*LINE, "--prompt", "{{sum}}", "--save", "no/out.csv"), "there is no folder 'no'"),
+        (
+            (*LINE, "--prompt", "{{sum}}", "--save-baseline", "none/b.json"),
+            "there is no folder 'none'",
+        ),
     ],
     ids=lambda value: None if isinstance(value, tuple) else value,
 )

@@ -342,3 +342,34 @@ def test_ids_differ_as_texts(pool):
     rows = [{"sum": "1+1", "key": 1}, {"sum": "2+1", "key": "1"}]
     with pytest.raises(UsageError, match="rows 0 and 1 have the same ID, '1'"):
         evaluate(rows, "{{sum}}", "solver", id="key", pool=pool)
+
+
+def test_tools_are_for_every_call(project, sums):
+    """The model of an evaluation may call functions, as that of a map."""
+    calls = []
+
+    def add(left: int, right: int) -> int:
+        """Return the sum."""
+        calls.append((left, right))
+        return left + right
+
+    def used_tool(reply):
+        return [step.call.name for step in reply.steps] == ["add"]
+
+    with project.pool() as pool:
+        result = evaluate(
+            [{"n": number} for number in range(3)],
+            'call add {"left": {{n}}, "right": 1}',
+            "mock",
+            used_tool,
+            tools=add,
+            pool=pool,
+        )
+    assert result.summary()[0].mean == 1
+    assert sorted(calls) == [(0, 1), (1, 1), (2, 1)]
+
+
+def test_a_budget_of_zero_sends_nothing_that_may_cost(pool, engine, sums):
+    with pytest.raises(gx.BudgetError):
+        evaluate(sums, "{{sum}}", "solver", is_short, max_cost=0, pool=pool)
+    assert not engine.asked

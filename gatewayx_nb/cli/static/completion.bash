@@ -8,9 +8,9 @@ _gatewayx() {
       ask) words="--system --temperature --max-tokens --effort --image --param --timeout --allow-unpriced --tools --max-cost --fresh --renew --fallback --schema --cassette --json --no-stream --dry-run --quiet --help" ;;
       cassette) words="--prune" ;;
       completion) words="bash zsh fish engines" ;;
-      eval) words="--prompt --model --scorer --judge --judge-model --expected --id --cluster --samples --at-least --at-most --no-worse-than --margin --system --temperature --max-tokens --effort --param --timeout --allow-unpriced --tools --max-cost --fresh --fallback --schema --missing --max-age --name --concurrency --cassette --save --save-baseline --quiet --help" ;;
+      eval) words="--prompt --model --scorer --judge --judge-model --expected --id --cluster --samples --at-least --at-most --no-worse-than --margin --system --temperature --max-tokens --effort --param --timeout --allow-unpriced --tools --max-cost --fresh --fallback --schema --missing --max-age --name --concurrency --cassette --quiet --help --save --save-baseline" ;;
       key) words="set remove import --user --new" ;;
-      map) words="--prompt --model --system --temperature --max-tokens --effort --param --timeout --allow-unpriced --tools --max-cost --fresh --fallback --schema --missing --max-age --name --concurrency --cassette --force --dry-run --quiet --help" ;;
+      map) words="--prompt --model --system --temperature --max-tokens --effort --param --timeout --allow-unpriced --tools --max-cost --fresh --fallback --schema --missing --max-age --name --concurrency --cassette --quiet --help --force --dry-run" ;;
       models) words="--live" ;;
       new) words="--url --package" ;;
       pull) words="--from --remove" ;;

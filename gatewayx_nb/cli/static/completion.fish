@@ -59,10 +59,10 @@ complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l max-age
 complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l name
 complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l concurrency
 complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l cassette
-complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l save
-complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l save-baseline
 complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l quiet
 complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l help
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l save
+complete -c gatewayx -n '__fish_seen_subcommand_from eval' -l save-baseline
 complete -c gatewayx -n __fish_use_subcommand -f -a health -d 'check that engines work'
 complete -c gatewayx -n __fish_use_subcommand -f -a help -d 'list the commands, or explain one'
 complete -c gatewayx -n __fish_use_subcommand -f -a history -d 'show the latest calls and their cost'
@@ -94,10 +94,10 @@ complete -c gatewayx -n '__fish_seen_subcommand_from map' -l max-age
 complete -c gatewayx -n '__fish_seen_subcommand_from map' -l name
 complete -c gatewayx -n '__fish_seen_subcommand_from map' -l concurrency
 complete -c gatewayx -n '__fish_seen_subcommand_from map' -l cassette
-complete -c gatewayx -n '__fish_seen_subcommand_from map' -l force
-complete -c gatewayx -n '__fish_seen_subcommand_from map' -l dry-run
 complete -c gatewayx -n '__fish_seen_subcommand_from map' -l quiet
 complete -c gatewayx -n '__fish_seen_subcommand_from map' -l help
+complete -c gatewayx -n '__fish_seen_subcommand_from map' -l force
+complete -c gatewayx -n '__fish_seen_subcommand_from map' -l dry-run
 complete -c gatewayx -n __fish_use_subcommand -f -a models -d 'list the models that can be called'
 complete -c gatewayx -n '__fish_seen_subcommand_from models' -l live
 complete -c gatewayx -n __fish_use_subcommand -f -a new -d 'create an engine file, settings entry or package'

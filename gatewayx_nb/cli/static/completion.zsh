@@ -11,9 +11,9 @@ _gatewayx() {
     ask) words_=(--system --temperature --max-tokens --effort --image --param --timeout --allow-unpriced --tools --max-cost --fresh --renew --fallback --schema --cassette --json --no-stream --dry-run --quiet --help) ;;
     cassette) words_=(--prune) ;;
     completion) words_=(bash zsh fish engines) ;;
-    eval) words_=(--prompt --model --scorer --judge --judge-model --expected --id --cluster --samples --at-least --at-most --no-worse-than --margin --system --temperature --max-tokens --effort --param --timeout --allow-unpriced --tools --max-cost --fresh --fallback --schema --missing --max-age --name --concurrency --cassette --save --save-baseline --quiet --help) ;;
+    eval) words_=(--prompt --model --scorer --judge --judge-model --expected --id --cluster --samples --at-least --at-most --no-worse-than --margin --system --temperature --max-tokens --effort --param --timeout --allow-unpriced --tools --max-cost --fresh --fallback --schema --missing --max-age --name --concurrency --cassette --quiet --help --save --save-baseline) ;;
     key) words_=(set remove import --user --new) ;;
-    map) words_=(--prompt --model --system --temperature --max-tokens --effort --param --timeout --allow-unpriced --tools --max-cost --fresh --fallback --schema --missing --max-age --name --concurrency --cassette --force --dry-run --quiet --help) ;;
+    map) words_=(--prompt --model --system --temperature --max-tokens --effort --param --timeout --allow-unpriced --tools --max-cost --fresh --fallback --schema --missing --max-age --name --concurrency --cassette --quiet --help --force --dry-run) ;;
     models) words_=(--live) ;;
     new) words_=(--url --package) ;;
     pull) words_=(--from --remove) ;;
