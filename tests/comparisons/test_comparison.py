@@ -1,6 +1,6 @@
-import builtins
 import math
 import pickle
+import sys
 from decimal import Decimal
 
 import html5lib
@@ -129,14 +129,7 @@ def test_a_dataframe_of_errors_has_the_same_dtypes():
 
 def test_the_error_without_pandas_includes_the_install_command(monkeypatch):
     """Without pandas the error contains the command that installs it."""
-    original_import = builtins.__import__
-
-    def import_without_pandas(name, *args):
-        if name == "pandas":
-            raise ImportError(name)
-        return original_import(name, *args)
-
-    monkeypatch.setattr(builtins, "__import__", import_without_pandas)
+    monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ConfigError, match=r'pip install "gatewayx-nb\[data\]"'):
         _compare(_reply()).to_frame()
 
