@@ -36,8 +36,8 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Usage and cost": ("usage", "history"),
     "Evaluation": (
-        *("evaluate", "aevaluate", "judge", "prefer", "scorers", "rows_needed"),
-        *("load_evaluation", "Evaluation", "Agreement"),
+        *("evaluate", "aevaluate", "preview_evaluation", "judge", "prefer", "scorers"),
+        *("rows_needed", "load_evaluation", "Evaluation", "Agreement"),
     ),
     "Widgets": ("picker", "compare_view", "evaluation_view"),
     "The extension": ("load_ipython_extension", "unload_ipython_extension"),

@@ -87,6 +87,7 @@ if TYPE_CHECKING:
         judge,
         load_evaluation,
         prefer,
+        preview_evaluation,
         rows_needed,
         scorers,
     )
@@ -202,6 +203,7 @@ __all__ = [
     "pool",
     "prefer",
     "preview",
+    "preview_evaluation",
     "preview_map",
     "pull",
     "reload",
@@ -235,6 +237,7 @@ _MODULES = {
         "judge",
         "load_evaluation",
         "prefer",
+        "preview_evaluation",
         "rows_needed",
         "scorers",
     ],

@@ -78,8 +78,11 @@ class MapFigures:
         latest: The latest answers, by position.
         state: ``"running"``, ``"done"``, ``"stopped"`` or ``"failed"``.
         problem: A problem that does not end the map, such as a full disk.
+        unit: What a row is called in counts, such as ``"row"`` or ``"question"``.
         row_name: Returns what a row is called, by its position.
         note: A line that is shown while the map runs, such as scores of the answers.
+        detail_html: Returns safe HTML that a notebook shows in place of the note; ``None`` if there
+            is none.
         failure: The error that ended the map.
         used: Cost and tokens of this run.
     """
@@ -102,8 +105,10 @@ class MapFigures:
     latest: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=_LATEST))
     state: str = "running"
     problem: str = ""
+    unit: str = "row"
     row_name: Callable[[int], str] = "row {}".format
     note: str = ""
+    detail_html: Callable[[], str] | None = None
     failure: GatewayError | None = None
     used: MapUsage | None = None
     started: float = field(default_factory=time.monotonic)
@@ -171,8 +176,8 @@ class MapFigures:
     def rows_text(self) -> str:
         """Return the number of rows that are done, and of all rows if it is known."""
         if self.total is None:
-            return counted(self.done, "row")
-        return f"{self.done:,} of {counted(self.total, 'row')}"
+            return counted(self.done, self.unit)
+        return f"{self.done:,} of {counted(self.total, self.unit)}"
 
     def progress_line(self) -> str:
         """Return the state of a running map in one line."""
@@ -181,7 +186,7 @@ class MapFigures:
             # The most important parts come first, because a terminal cuts the line.
             self.rows_text(),
             *([f"{duration(left)} left"] if left and self.done > self.reused else []),
-            f"{self.rate():,.1f} rows/s",
+            f"{self.rate():,.1f} {self.unit}s/s",
             self.cost_text(),
             *([f"{self.failed:,} failed"] if self.failed else []),
             *([f"429s: {self.rate_limited:,}"] if self.rate_limited else []),
@@ -193,21 +198,21 @@ class MapFigures:
     def summary_lines(self) -> list[str]:
         """Return a summary of the map: where the answers came from, and the errors."""
         is_whole = self.total in (None, self.answered)
-        answers = counted(self.answered, "row") if is_whole else self._answered_text()
+        answers = counted(self.answered, self.unit) if is_whole else self._answered_text()
         parts = [*([f"{self.reused:,} {self._reused_when()}"] if self.reused else [])]
         is_replay = 0 < self.replayed == self.asked
         parts += [f"{self.replayed:,} replayed"] if self.replayed else []
         asked = self.asked - self.replayed
         is_mixed = self.reused or self.repeated or self.replayed
         parts += [f"{asked:,} asked"] if is_mixed and not is_replay else []
-        parts += [f"{self.repeated:,} equal to another row"] if self.repeated else []
+        parts += [f"{self.repeated:,} equal to another {self.unit}"] if self.repeated else []
         details = f" ({', '.join(parts)})" if parts else ""
         failed = f", {self.failed:,} failed" if self.failed else ""
         # The summary of a replay omits times, so that notebook outputs can be compared.
         ending = self.cost_text() + ("." if is_replay else f", {duration(self.seconds)}.")
         lines = [f"{answers} answered{details}{failed}, {ending}", *self.error_lines()]
         if self.state == "stopped":
-            lines.append("Stopped. Run it again to ask about the missing rows.")
+            lines.append(f"Stopped. Run it again to ask about the missing {self.unit}s.")
         return [*map(plain, lines), *([plain(self.problem)] if self.problem else [])]
 
     def _row(self, position: int) -> str:
@@ -235,7 +240,7 @@ class MapFigures:
         return list(map(plain, lines))
 
     def _answered_text(self) -> str:
-        return f"{self.answered:,} of {counted(self.total or 0, 'row')}"
+        return f"{self.answered:,} of {counted(self.total or 0, self.unit)}"
 
     def _reused_when(self) -> str:
         oldest, newest = (_day(at) for at in self.reused_since or (0.0, 0.0))

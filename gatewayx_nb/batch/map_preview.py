@@ -92,6 +92,8 @@ class MapPreview:
         first_problem: The first invalid row's error.
         max_turns: Maximum number of requests per row if the model may call functions, otherwise 1.
             Tokens, cost and time cover only the first request of each row.
+        unit: What a row is called, such as ``"cell"`` in an evaluation.
+        excluded: What the figures do not include, such as questions to a judge.
     """
 
     rows: int
@@ -106,6 +108,8 @@ class MapPreview:
     bound_by: str
     first_problem: str = ""
     max_turns: int = 1
+    unit: str = "row"
+    excluded: str = ""
 
     @override
     def __repr__(self) -> str:
@@ -117,7 +121,7 @@ class MapPreview:
     def _table(self) -> Table:
         low, high = self.input_tokens
         rows = [
-            ("rows", f"{self.rows:,}"),
+            (f"{self.unit}s", f"{self.rows:,}"),
             *([("invalid", f"{self.invalid:,}: {self.first_problem}")] if self.invalid else []),
             ("distinct", f"{self.distinct:,}"),
             ("answered before", f"{self.done:,}"),
@@ -128,7 +132,9 @@ class MapPreview:
         ]
         if self.max_turns > 1:
             more = counted(self.max_turns - 1, "more request")
-            rows.append(("tools", f"a row may need up to {more}, which are not included above"))
+            text = f"a {self.unit} may need up to {more}, which are not included above"
+            rows.append(("tools", text))
+        rows += [("not included", self.excluded)] if self.excluded else []
         return Table(rows, text_columns("map preview", "nothing sent"))
 
     def _cost(self) -> str:

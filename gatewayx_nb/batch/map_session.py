@@ -21,7 +21,14 @@ from gatewayx_nb.errors import UsageError, with_short_traceback
 from gatewayx_nb.storage import JobFigures
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+    from collections.abc import (
+        AsyncGenerator,
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Generator,
+        Iterator,
+    )
 
     from gatewayx_nb.batch.columns import Columns
     from gatewayx_nb.batch.figures import MapFigures
@@ -134,11 +141,18 @@ class MapSession:
             sink.add(self._run.take_rest())
         return sink.result()
 
-    async def acollect(self, output: Output, *, stops_on_cancel: bool = False) -> Any:  # noqa: ANN401
+    async def acollect(
+        self,
+        output: Output,
+        on_outcomes: Callable[[Outcomes], Awaitable[object]] | None = None,
+        *,
+        stops_on_cancel: bool = False,
+    ) -> Any:  # noqa: ANN401
         """Run to the end and return the rows with their answers; see `collect`.
 
         Args:
             output: What to return.
+            on_outcomes: Awaited with the positions and outcomes of rows as they arrive.
             stops_on_cancel: Whether a cancellation stops the map as Ctrl-C does. A kernel cancels
                 the task of a cell that awaits.
         """
@@ -147,6 +161,8 @@ class MapSession:
             async with contextlib.aclosing(self.aoutcomes()) as groups:
                 async for group in groups:
                     sink.add(group)
+                    if on_outcomes is not None:
+                        await on_outcomes(group)
         except KeyboardInterrupt:
             self._check_is_kept()
         except asyncio.CancelledError:

@@ -42,6 +42,7 @@ class NotebookMapView:
         with self._display.throttle.measure():
             cells, items = _cells(figures), _items(figures)
             html = progress_html(_title(figures), _shares(figures), cells, items)
+            html += figures.detail_html() if figures.detail_html else ""
             if html != self._html:
                 self._display.show(f"{figures.name}: {figures.progress_line()}", html)
             self._html = html
@@ -70,7 +71,7 @@ def _shares(figures: MapFigures) -> tuple[float, float]:
 def _cells(figures: MapFigures) -> list[tuple[str, str]]:
     left = figures.seconds_left()
     return [
-        ("rows/s", f"{figures.rate():,.1f}"),
+        (f"{figures.unit}s/s", f"{figures.rate():,.1f}"),
         ("in flight", f"{figures.in_flight:,}"),
         ("429s", f"{figures.rate_limited:,}"),
         ("errors", f"{figures.failed:,}"),
@@ -82,7 +83,8 @@ def _cells(figures: MapFigures) -> list[tuple[str, str]]:
 
 def _items(figures: MapFigures) -> list[str]:
     """Return a fixed number of lines: a problem and a note, if any, and the latest answers."""
-    lines = [line for line in (figures.problem, figures.note) if line]
+    note = "" if figures.detail_html else figures.note
+    lines = [line for line in (figures.problem, note) if line]
     lines += [
         f"{figures.row_name(position)}: {shorten(text, _ANSWER_LENGTH)}"
         for position, text in reversed(figures.latest)

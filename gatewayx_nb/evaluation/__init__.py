@@ -3,7 +3,7 @@
 from gatewayx_nb.evaluation import scorers
 from gatewayx_nb.evaluation.differing_cells import ChangedScore, FailedAnswer, value_text
 from gatewayx_nb.evaluation.evaluation import Evaluation
-from gatewayx_nb.evaluation.evaluation_run import aevaluate, evaluate
+from gatewayx_nb.evaluation.evaluation_run import aevaluate, evaluate, preview_evaluation
 from gatewayx_nb.evaluation.grid_cell import GridCell, Score, Variant
 from gatewayx_nb.evaluation.judges import judge, prefer
 from gatewayx_nb.evaluation.label_agreement import Agreement
@@ -33,6 +33,7 @@ __all__ = [
     "load_evaluation",
     "matching_rows",
     "prefer",
+    "preview_evaluation",
     "row_title",
     "rows_needed",
     "scorers",

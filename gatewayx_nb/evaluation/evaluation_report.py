@@ -83,7 +83,13 @@ def report_text(evaluation: Evaluation) -> str:
 
 def report_html(evaluation: Evaluation) -> str:
     """Return the display as safe HTML, with the intervals drawn."""
-    summary = evaluation.summary()
+    table = summary_html(evaluation.summary())
+    title, lines = Note(_title(evaluation)), Note(*conclusions(evaluation))
+    return f"{title._repr_html_()}{table}{lines._repr_html_()}"
+
+
+def summary_html(summary: Table[VariantScore]) -> str:
+    """Return the table of a summary as safe HTML, with the intervals drawn."""
     headings = [column.heading for column in summary.columns]
     cells = [list(row) for row in _all_cells(summary)]
     aligns = [column.align for column in summary.columns]
@@ -102,9 +108,7 @@ def report_html(evaluation: Evaluation) -> str:
         sides.insert(place, "left")
         for row in shown:
             row.insert(place, "")
-    table = table_html(titles, shown, sides, drawings)
-    title, lines = Note(_title(evaluation)), Note(*conclusions(evaluation))
-    return f"{title._repr_html_()}{table}{lines._repr_html_()}"
+    return table_html(titles, shown, sides, drawings)
 
 
 def _all_cells(summary: Table[VariantScore]) -> Iterable[list[str]]:

@@ -42,14 +42,14 @@ from gatewayx_nb.evaluation.scoring import (
     read_scorers,
 )
 from gatewayx_nb.replies import Reply
-from gatewayx_nb.text import short_repr
+from gatewayx_nb.text import counted, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from typing_extensions import Unpack
 
-    from gatewayx_nb.batch import MapSession, RowRequest
+    from gatewayx_nb.batch import MapPreview, MapSession, RowRequest
     from gatewayx_nb.engine_pool import EnginePool
     from gatewayx_nb.evaluation.model_scorer import Question
 
@@ -115,6 +115,28 @@ async def aevaluate(
         options.get("pool") or default_pool(), rows, prompts, models, scorers, options
     )
     return await run.arun()
+
+
+@show_options(EvaluateKeywords, MEANINGS)
+def preview_evaluation(
+    rows: Any,  # noqa: ANN401 - as above
+    prompts: object,
+    models: object = None,
+    scorers: object = (),
+    **options: Unpack[EvaluateKeywords],
+) -> MapPreview:
+    """Return what `evaluate` would ask and cost: cells, tokens, US dollars and time; send nothing.
+
+    Scorers do not run. The questions of judges are counted but not priced, because they contain the
+    answers.
+
+    Raises:
+        UsageError: If an argument is invalid.
+    """
+    run = EvaluationRun(
+        options.get("pool") or default_pool(), rows, prompts, models, scorers, options
+    )
+    return run.preview()
 
 
 @dataclass(slots=True)
@@ -193,11 +215,20 @@ class EvaluationRun:
                     hint="Pass two prompts or models, or use `gx.judge` in place of `gx.prefer`.",
                 )
 
+    def preview(self) -> MapPreview:
+        """Return the requests and the cost of the answers, without sending anything."""
+        compared = len(self.cells) - len(self.cells) // len(self._grid.variants)
+        texts = []
+        for scorer in self.scorers:
+            if isinstance(scorer, ModelScorer):
+                count = 2 * compared if scorer.is_preference else len(self.cells)
+                texts.append(f"up to {counted(count, 'question')} of {scorer.name}")
+        preview = self._answers()[0].preview()
+        return replace(preview, unit="cell", excluded=", ".join(texts))
+
     def run(self) -> Evaluation:
         """Ask for the missing answers, and score them."""
-        session = self._answers()
-        session.figures.row_name = self._row_name
-        live = LiveScores(self._scoring, self.cells, session.figures, self._mask)
+        session, live = self._answers()
         self._set_answers(session.collect("replies", live.add))
         self._scoring.run(self.cells)
         if self._scoring.has_async and not self._scoring.is_stopped:
@@ -212,7 +243,8 @@ class EvaluationRun:
 
     async def arun(self) -> Evaluation:
         """Ask for the missing answers, and score them; see `run`."""
-        self._set_answers(await self._answers().acollect("replies"))
+        session, live = self._answers()
+        self._set_answers(await session.acollect("replies", live.add_in_thread))
         await asyncio.to_thread(self._scoring.run, self.cells)
         await self._scoring.arun(self.cells)
         for stage in self._stages():
@@ -227,10 +259,11 @@ class EvaluationRun:
         cell = self.cells[position]
         return self._mask(f"row {cell.id}, {cell.variant.name}")
 
-    def _answers(self) -> MapSession:
+    def _answers(self) -> tuple[MapSession, LiveScores]:
         session = self._plan(self._requests, "", self._own["schema"], self._calls)
         self._mask = session.plan.redact
-        return session
+        session.figures.unit, session.figures.row_name = "cell", self._row_name
+        return session, LiveScores(self._scoring, self.cells, session.figures, self._mask)
 
     def _plan(
         self,
@@ -284,6 +317,7 @@ class EvaluationRun:
         if not any(not isinstance(each, GatewayError) for each in requests):
             return _Stage(scorer, model, questions, None)
         session = self._plan(requests, scorer.name, scorer.schema, {})
+        session.figures.unit = "question"
         return _Stage(scorer, model, questions, session)
 
     def _without_verdicts(self, stage: _Stage, error: GatewayError) -> Outcomes:

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import deque
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.evaluation.score_summary import number_text
+from gatewayx_nb.calls import Table
+from gatewayx_nb.evaluation.evaluation_report import summary_html
+from gatewayx_nb.evaluation.score_summary import (
+    SUMMARY_COLUMNS,
+    number_text,
+    summarize,
+    variant_figures,
+)
+from gatewayx_nb.evaluation.score_values import score_names, score_values
 from gatewayx_nb.text import shorten
 
 if TYPE_CHECKING:
@@ -15,9 +25,12 @@ if TYPE_CHECKING:
     from gatewayx_nb.batch import MapFigures
     from gatewayx_nb.errors import GatewayError
     from gatewayx_nb.evaluation.grid_cell import GridCell
+    from gatewayx_nb.evaluation.score_summary import VariantScore
     from gatewayx_nb.evaluation.score_values import Kind
     from gatewayx_nb.evaluation.scoring import Scoring
     from gatewayx_nb.replies import Reply
+
+    Outcomes = Iterable[tuple[int, Reply | GatewayError]]
 
 _SHARE = 0.1
 """Maximum share of the time that scorers may take while answers arrive."""
@@ -29,7 +42,7 @@ _LENGTH = 150
 
 
 class LiveScores:
-    """Scores answers as they arrive, and notes the means in the figures of the map.
+    """Scores answers as they arrive, and shows the scores so far in the progress of the map.
 
     The map waits while a scorer runs, so slow scorers score only some answers here, and the others
     after the last answer.
@@ -37,7 +50,7 @@ class LiveScores:
     Args:
         scoring: Runs the scorers.
         cells: All cells.
-        figures: The figures of the map, whose note is set.
+        figures: The figures of the map, whose note and HTML are set.
         mask: Masks keys in a text.
         clock: Returns monotonic seconds.
     """
@@ -53,10 +66,21 @@ class LiveScores:
         self._scoring, self._cells, self._figures, self._mask = scoring, cells, figures, mask
         self._clock, self._started, self._spent = clock, clock(), 0.0
         self._waiting: deque[GridCell] = deque()
+        self._scored: list[GridCell] = []
+        figures.detail_html = self._html
         self._sums: dict[str, dict[str, tuple[float, int]]] = {}
         self._are_bools: dict[str, bool] = {}
 
-    def add(self, outcomes: Iterable[tuple[int, Reply | GatewayError]]) -> None:
+    async def add_in_thread(self, outcomes: Outcomes) -> None:
+        """Set the answers of cells, and score them in another thread; see `add`."""
+        adding = asyncio.ensure_future(asyncio.to_thread(self.add, outcomes))
+        try:
+            await asyncio.shield(adding)
+        except asyncio.CancelledError:
+            await adding  # the same cell must not be scored by two threads
+            raise
+
+    def add(self, outcomes: Outcomes) -> None:
         """Set the answers of cells, and score them as far as there is time.
 
         Args:
@@ -74,6 +98,7 @@ class LiveScores:
 
     def _score(self, cell: GridCell) -> None:
         self._scoring.score(cell)
+        self._scored.append(cell)
         for name, score in cell.scores.items():
             if isinstance(score.value, bool | int | float):
                 sums = self._sums.setdefault(name, {})
@@ -92,3 +117,17 @@ class LiveScores:
             ]
             texts.append(f"{name}: {', '.join(means)}")
         return shorten(f"So far, {'; '.join(texts)}", _LENGTH) if texts else ""
+
+    def _html(self) -> str:
+        """Return the summary of the cells that have been scored; "" before the first."""
+        cells = self._scored
+        variants = list(dict.fromkeys(cell.variant.name for cell in self._cells))
+        clusters = self._scoring.rows.clusters
+        values = [score_values(name, cells, variants, clusters) for name in score_names(cells)]
+        rows = summarize(values, variant_figures(cells, variants))
+        return summary_html(Table(map(self._masked, rows), SUMMARY_COLUMNS)) if cells else ""
+
+    def _masked(self, row: VariantScore) -> VariantScore:
+        labels = {self._mask(label): count for label, count in row.labels.items()}
+        variant, score = self._mask(row.variant), self._mask(row.score)
+        return replace(row, variant=variant, score=score, labels=labels)

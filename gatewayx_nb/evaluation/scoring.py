@@ -225,6 +225,7 @@ class Scoring:
         progress: Whether a bar shows the progress if it takes more than 2 s.
 
     Attributes:
+        rows: The rows of the evaluation.
         is_stopped: Whether Ctrl-C has stopped it; the other cells then have no scores.
         notes: What a reader should know, such as a scorer that has never returned a value.
     """
@@ -244,7 +245,7 @@ class Scoring:
         self._keys: dict[str, dict[str, str]] = {scorer.name: {} for scorer in functions}
         self._without_value: dict[str, list[GridCell]] = {each.name: [] for each in functions}
         self._asserting = {scorer.name for scorer in functions if scorer.only_asserts}
-        self._rows, self._progress = rows, progress
+        self.rows, self._progress = rows, progress
         self._scored: set[int] = set()
         self.is_stopped = False
         self.notes: list[str] = []
@@ -319,10 +320,10 @@ class Scoring:
         if name in {"reply", "variant"}:
             return getattr(cell, name)
         if name == "row":
-            values = self._rows.inputs[cell.position]
+            values = self.rows.inputs[cell.position]
             return Row({column: _copied(value) for column, value in values.items()})
         if name == "expected":
-            return _copied(self._rows.expected_at(cell.position))
+            return _copied(self.rows.expected_at(cell.position))
         return _copied(getattr(cell, name))
 
     def _keep(self, cell: GridCell, scorer: FunctionScorer, found: Mapping[str, Score]) -> None:

@@ -73,6 +73,22 @@ def test_the_height_does_not_depend_on_the_values(published, view):
     assert "row 4: long" in published[1][0]["text/html"]
 
 
+def test_details_replace_the_note_while_the_map_runs(published, view):
+    made = figures()
+    made.note = "So far, ok: 50.0 %"
+    view.show(made)
+    made.detail_html = lambda: "<table id=scores></table>"
+    view.show(made)
+    made.state = "done"
+    view.close(made)
+
+    first, second, last = (data["text/html"] for data, _ in published)
+    assert "So far" in first
+    assert second.endswith("<table id=scores></table>")
+    assert "So far" not in second
+    assert "<table" not in last
+
+
 def test_model_output_and_errors_are_escaped(published, view):
     made = figures()
     made.name = HOSTILE

@@ -192,5 +192,6 @@ async def evaluate(rows: list[dict[str, str]], pool: EnginePool) -> None:
     assert_type(await gx.aevaluate(rows, "{{text}}", samples=2), Evaluation)
     assert_type(gx.load_evaluation("x.json").save("y.csv"), Path)
     assert_type(gx.rows_needed(0.1), int)
+    assert_type(gx.preview_evaluation(rows, "{{text}}", "grok").to_ask, int)
     result.check(at_least={"is_short": 0.9}, no_worse_than="base.json")
     gx.evaluate(rows, "x", expcted="label")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
