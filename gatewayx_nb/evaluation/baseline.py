@@ -15,6 +15,7 @@ from gatewayx_nb.evaluation.grid_cell import LARGEST
 from gatewayx_nb.evaluation.records import FORMAT, is_file_of, to_json
 from gatewayx_nb.evaluation.score_values import VOTE
 from gatewayx_nb.files import atomic_write, read_limited, write_errors_as_config_error
+from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.text import counted
 
 if TYPE_CHECKING:
@@ -71,21 +72,21 @@ class Baseline:
         """
         shared = [name for name in rows if name in self.rows]
         changed = [name for name in shared if rows[name] != self.rows[name]]
-        again = "Save it again with `result.save_baseline(path)`."
+        again = Hint("save_baseline")
         if not shared:
             raise UsageError("the baseline has different rows: no ID is the same.", hint=again)
         if changed:
             raise UsageError(
                 f"{counted(len(changed), 'row')} changed since the baseline was saved"
                 f" ({_named(changed)}), so the scores cannot be compared.",
-                hint=f"{again} If rows have moved, name a column of IDs with `id=`.",
+                hint=again | Hint("name_ids"),
             )
         missing = [name for name in self.rows if name not in rows]
         if missing:  # they might be those that became worse
             raise UsageError(
                 f"{counted(len(missing), 'row')} of the baseline cannot be compared, because the"
                 f" evaluation does not have them ({_named(missing)}).",
-                hint=f"Evaluate all rows. {again}",
+                hint=as_hint("Evaluate all rows.") | again,
             )
 
 
@@ -166,7 +167,7 @@ def read_baseline(path: Path) -> Baseline:
     except FileNotFoundError:
         raise ConfigError(
             f"the baseline {str(path)!r} does not exist.",
-            hint="Write it once: `result.save_baseline(path)`.",
+            hint=Hint("save_baseline"),
         ) from None
     except OSError as error:
         raise ConfigError(f"{str(path)!r} cannot be read: {error.strerror or error}.") from None
@@ -174,10 +175,10 @@ def read_baseline(path: Path) -> Baseline:
         if is_file_of("evaluation", content):
             raise ConfigError(
                 f"{str(path)!r} is a saved evaluation, not a baseline.",
-                hint="Pass `gx.load_evaluation(path)`, or a file of `result.save_baseline`.",
+                hint=Hint("load_evaluation") | Hint("save_baseline"),
             ) from None
         raise ConfigError(
             f"{str(path)!r} is not a baseline: {error}.",
-            hint="Write it again with `result.save_baseline(path)`.",
+            hint=Hint("save_baseline"),
         ) from None
     return baseline

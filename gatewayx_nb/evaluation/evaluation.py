@@ -17,7 +17,8 @@ from gatewayx_nb.evaluation.baseline import (
     row_digests,
     write_baseline,
 )
-from gatewayx_nb.evaluation.checks import Failure, check_bounds, check_no_worse, failure_text
+from gatewayx_nb.evaluation.check_message import failure_text
+from gatewayx_nb.evaluation.checks import Failure, check_bounds
 from gatewayx_nb.evaluation.differing_cells import (
     CHANGE_COLUMNS,
     FAILURE_COLUMNS,
@@ -42,6 +43,7 @@ from gatewayx_nb.evaluation.records import (
     records_csv,
     records_frame,
 )
+from gatewayx_nb.evaluation.regressions import check_no_worse
 from gatewayx_nb.evaluation.score_summary import (
     SUMMARY_COLUMNS,
     VariantFigures,
@@ -318,6 +320,7 @@ class Evaluation:
             UsageError: If an argument is invalid, or the baseline has different rows.
             ConfigError: If the baseline cannot be read.
         """
+        __tracebackhide__ = True  # pytest then shows only the caller's line
         if not at_least and not at_most and no_worse_than is None:
             raise UsageError(
                 "check needs at_least, at_most or no_worse_than.",

@@ -111,7 +111,12 @@ def records_frame(records: Sequence[Mapping[str, Any]], scores: Sequence[str]) -
     """Return a pandas DataFrame of records; pandas must be installed."""
     import pandas as pd
 
-    frame = pd.DataFrame(records)
+    frame = pd.DataFrame(
+        [
+            {_well_formed(name): _well_formed(value) for name, value in record.items()}
+            for record in records
+        ]
+    )
     texts = [name for score in scores for name in (f"{score}_reason", f"{score}_error")]
     types = {**dict.fromkeys(["answer", *texts], "string"), **_DTYPES}
     for name, dtype in types.items():
@@ -124,6 +129,10 @@ def records_frame(records: Sequence[Mapping[str, Any]], scores: Sequence[str]) -
         elif kinds and kinds <= {bool, int, float}:
             frame[name] = frame[name].astype("Float64")
     return frame
+
+
+def _well_formed(value: Any) -> Any:  # noqa: ANN401 - a cell of the table
+    return well_formed(value) if isinstance(value, str) else value  # Arrow refuses lone surrogates
 
 
 def records_csv(records: Sequence[Mapping[str, Any]]) -> str:

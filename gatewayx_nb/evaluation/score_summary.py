@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _LABEL = 40
 """Maximum number of characters of a label in a table."""
 
+_NEVER_NEGATIVE = ("cost", "latency")
+"""Shipped scorers whose means cannot be negative, although a bootstrap interval may begin there."""
+
 FEW_ROWS = 10
 """Number of rows below which there are only counts, and no verdict."""
 
@@ -148,6 +151,8 @@ def _interval(score: ScoreValues, units: Sequence[float]) -> Interval | None:
     interval = mean_interval(units)
     if score.kind == "bool":
         return Interval(max(interval.low, 0.0), min(interval.high, 1.0))
+    if score.name in _NEVER_NEGATIVE:
+        return Interval(max(interval.low, 0.0), interval.high)
     return interval
 
 

@@ -134,3 +134,34 @@ def test_a_bad_line_is_one_line_and_status_two(run, words, problem):
     assert result.status == 2
     assert result.err.count("\n") == 1
     assert problem in result.err
+
+
+@pytest.mark.parametrize(
+    ("words", "problem", "hint"),
+    [
+        (("--at-least", "equal=0.9"), "there will be no score 'equal'", "The scores are equals"),
+        (("--at-most", "latncy=2"), "there will be no score 'latncy'", "'latency'"),
+        (("--no-worse-than", "none.json"), "none.json' does not exist", "--save-baseline FILE"),
+        (("--no-worse-than", "in.csv"), "is not a baseline", "--save-baseline FILE"),
+    ],
+    ids=["minimum", "maximum", "missing baseline", "no baseline"],
+)
+def test_checks_that_cannot_be_made_are_found_before_anything_is_sent(run, words, problem, hint):
+    """A misspelt score or a missing baseline does not cost the answers."""
+    line = (*LINE, "--prompt", "{{sum}}", "--scorer", "equals")
+    result = run(*line, *words)
+    assert result.status in {2, 3}
+    assert problem in result.err
+    assert hint in result.err
+    assert "`result." not in result.err
+    assert "reused" not in run(*line).err
+
+
+def test_hints_about_a_baseline_name_options(run):
+    """The command line has no `result` and no parameter."""
+    line = ("eval", "in.csv", "--model", "adds", "--scorer", "latency", "--scorer", "matches=.")
+    run(*line, "--prompt", "{{sum}}", "--save-baseline", "base.json")
+    result = run(
+        *line[:-2], "--scorer", "contains=1", "--prompt", "{{sum}}", "--no-worse-than", "base.json"
+    )
+    assert "rite the baseline with `--save-baseline FILE`" in result.err

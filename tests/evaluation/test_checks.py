@@ -112,6 +112,45 @@ def test_a_number_may_be_no_worse(tmp_path):
     make_evaluation({"plain": worse}, lower_is_better=["score"]).check(no_worse_than=lower)
 
 
+def test_the_message_lists_the_rows_that_became_worse():
+    """Rows that failed before are not listed, although they come first."""
+    before = make_evaluation({"plain": NO * 10 + YES * 30})
+    after = make_evaluation({"plain": NO * 10 + YES * 20 + NO * 10})
+    with pytest.raises(AssertionError) as caught:
+        after.check(no_worse_than=before)
+    rows = str(caught.value).rpartition("before")[2].splitlines()[2:]
+    assert [row.split()[0] for row in rows] == ["30", "31", "32", "33", "34", "…"]
+    assert rows[0].split()[1:7] == ["plain", "score", "100.0", "%", "0.0", "%"]
+    assert rows[-1] == "… 5 more"
+
+
+def test_the_rows_with_the_largest_differences_come_first():
+    values = [10.0 + position % 3 for position in range(40)]
+    before = make_evaluation({"plain": values}, lower_is_better=["score"])
+    later = [value + position for position, value in enumerate(values)]
+    after = make_evaluation({"plain": later}, lower_is_better=["score"])
+    with pytest.raises(AssertionError) as caught:
+        after.check(no_worse_than=before)
+    rows = str(caught.value).rpartition("before")[2].splitlines()[2:]
+    assert [row.split()[0] for row in rows] == ["39", "38", "37", "36", "35", "…"]
+
+
+def test_numbers_that_became_errors_fail():
+    """Errors are left out of numbers, so that most rows might be ignored."""
+    values = [1.0 + position % 2 for position in range(20)]
+    before = make_evaluation({"plain": values})
+    make_evaluation({"plain": values[:10] + [None] * 10}).check(no_worse_than=before)
+    with pytest.raises(AssertionError, match="score has no value on 11 of 20 rows"):
+        make_evaluation({"plain": values[:9] + [None] * 11}).check(no_worse_than=before)
+
+
+def test_a_traceback_of_pytest_has_only_the_line_of_the_check():
+    with pytest.raises(AssertionError) as caught:
+        make_evaluation({"plain": NO * 12}).check(at_least={"score": 0.5})
+    shown = [entry.name for entry in caught.traceback.filter(caught)]
+    assert shown == ["test_a_traceback_of_pytest_has_only_the_line_of_the_check"]
+
+
 def test_another_evaluation_may_be_the_baseline():
     before, after = make_evaluation({"a": YES * 30}), make_evaluation({"b": NO * 30})
     with pytest.raises(AssertionError, match="worse than the baseline"):
@@ -179,7 +218,7 @@ def test_what_a_baseline_has_must_still_be_scored(tmp_path):
     with pytest.raises(UsageError, match="lacks scores that the baseline has: score"):
         make_evaluation({"plain": YES * 12}, name="other").check(no_worse_than=base)
     gone = make_evaluation({"plain": [None] * 12, "long": YES * 12})
-    with pytest.raises(AssertionError, match="score has no value on the rows of the baseline"):
+    with pytest.raises(AssertionError, match="score has no value on 12 of 12 rows of the baseline"):
         gone.check(no_worse_than=base, variant="plain")
 
 

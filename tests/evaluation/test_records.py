@@ -89,6 +89,7 @@ def test_a_row_of_any_type_is_the_same_after_loading(pool, sums, tmp_path, value
     base = result.save_baseline(tmp_path / "base.json")
     result.check(no_worse_than=loaded)
     loaded.check(no_worse_than=base)
+    assert len(result.to_frame()) == len(sums)
 
 
 @dataclasses.dataclass

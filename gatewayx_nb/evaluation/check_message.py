@@ -1,0 +1,97 @@
+"""The message of a failed check: what failed, the summary, and the first failing rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gatewayx_nb.calls import Table, TableColumn
+from gatewayx_nb.evaluation.differing_cells import FAILURE_COLUMNS
+from gatewayx_nb.evaluation.score_summary import number_text
+from gatewayx_nb.text import shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gatewayx_nb.evaluation.checks import Failure
+    from gatewayx_nb.evaluation.evaluation import Evaluation
+
+_SHOWN = 5
+"""Maximum number of rows of each kind in the message."""
+
+_ANSWER = 60
+"""Maximum number of characters of an answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class _WorseCell:
+    id: str
+    variant: str
+    score: str
+    before: str
+    now: str
+    answer: str
+
+
+_WORSE_COLUMNS: tuple[TableColumn[_WorseCell], ...] = (
+    TableColumn("row", lambda cell: cell.id),
+    TableColumn("variant", lambda cell: cell.variant),
+    TableColumn("score", lambda cell: cell.score),
+    TableColumn("before", lambda cell: cell.before, "right"),
+    TableColumn("now", lambda cell: cell.now, "right"),
+    TableColumn("answer", lambda cell: cell.answer),
+)
+
+
+def failure_text(evaluation: Evaluation, failures: Sequence[Failure]) -> str:
+    """Return the message of a failed check.
+
+    The rows are those that became worse if the baseline is not met, and those that failed a score
+    otherwise.
+
+    Args:
+        evaluation: The evaluation.
+        failures: The checks that failed.
+    """
+    lines = []
+    for failure in failures:
+        has_others = bool(failure.variant) and len(evaluation.variants) > 1
+        lines.append(f"{failure.variant}: {failure.text}" if has_others else failure.text)
+    parts = ["\n".join(lines), repr(evaluation.summary())]
+    worse = list(_worse_cells(evaluation, failures))
+    if worse:
+        parts.append(_first(worse, _WORSE_COLUMNS))
+    bounds = {(failure.variant, failure.score) for failure in failures if not failure.worse}
+    failed = [
+        cell
+        for cell in evaluation.failures()
+        if (cell.variant, cell.score) in bounds or not cell.score
+    ]
+    if failed:
+        parts.append(_first(failed, FAILURE_COLUMNS))
+    return "\n\n".join(parts)
+
+
+def _worse_cells(evaluation: Evaluation, failures: Iterable[Failure]) -> Iterable[_WorseCell]:
+    answers: dict[tuple[str, str], str] = {}
+    for cell in evaluation.cells:
+        answers.setdefault((str(cell.id), cell.variant.name), cell.answer or cell.error)
+    kinds = {row.score: row.kind for row in evaluation.summary()}
+    for failure in failures:
+        kind = kinds.get(failure.score, "number")
+        for row in failure.worse:
+            yield _WorseCell(
+                id=row.id,
+                variant=failure.variant,
+                score=failure.score,
+                before=number_text(row.before, kind),
+                now=number_text(row.now, kind),
+                answer=shorten(answers.get((row.id, failure.variant), ""), _ANSWER),
+            )
+
+
+def _first(cells: Sequence[object], columns: Sequence[TableColumn]) -> str:
+    """Return a table of the first cells as text, with the number of the others."""
+    shown = Table(cells[:_SHOWN], columns)
+    more = len(cells) - len(shown)
+    return f"{shown!r}\n… {more:,} more" if more else repr(shown)
