@@ -270,6 +270,8 @@ class Evaluation:
     def vote(self, id: str | int, variant: str, value: bool | str | None, sample: int = 0) -> None:  # noqa: A002, FBT001 - a row's ID; a label
         """Set the score ``vote`` of a cell, which is a person's label.
 
+        A new run of `evaluate` returns a result without votes, so `save` this one to keep them.
+
         Args:
             id: The ID of the row.
             variant: Name of the variant.
