@@ -53,6 +53,12 @@ _FLUSH_TIMEOUT = 0.2
 """Seconds to wait for the daily costs when a pool is closed; writing continues afterwards."""
 
 
+def _passed_parts(env: object, engines: object) -> list[str]:
+    """Return the arguments of a pool that another process cannot find in files."""
+    passed = {"env=": env is not None, "engines=": engines not in ((), [])}
+    return [name for name, is_passed in passed.items() if is_passed]
+
+
 class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
     """Owns engines and makes calls to them, from a script, a cell, a thread or an event loop.
 
@@ -74,24 +80,27 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         engines: LLMEngine | Iterable[LLMEngine] = (),
     ) -> None:
         self._config = config = Config(Path(home) if home is not None else None, env)
-        passed = {"env=": env is not None, "engines=": engines not in ((), [])}
-        own_parts = [name for name, is_passed in passed.items() if is_passed]
         self._registry = registry = ModelRegistry(config, engines)
-        self._usage = UsageTracker(Ledger(ledger_path(config)), DayBudget(config))
+        self._usage = usage = UsageTracker(Ledger(ledger_path(config)), DayBudget(config))
         self._runtime = runtime = Runtime(registry)
-        self._live = LiveCatalog(config, registry, self._runtime, self._usage)
+        self._live = LiveCatalog(config, registry, runtime, usage)
+        self._servers = MCPServers(config)
+        self._connect(_passed_parts(env, engines))
+        self._close_at_exit()
+
+    def _connect(self, own_parts: list[str]) -> None:
         # The store receives a function, because the router needs the conversations first.
-        self.chats = ChatStore(lambda: self._router)
-        self._servers = servers = MCPServers(config)
-        self._planner = planner = LivePlanner(
-            config, registry, self._runtime, self.chats, self._usage, servers
-        )
-        self._router = router = CallRouter(planner, self._live.refresh_if_due)
-        self._map_host = PoolMapHost(
-            router, planner, self._live.refresh_if_due, own_parts, type(self)
-        )
-        # A garbage-collected pool still finishes its calls. Neither callback may keep the pool
-        # alive.
+        self.chats = chats = ChatStore(lambda: self._router)
+        config, registry, runtime = self._config, self._registry, self._runtime
+        planner = LivePlanner(config, registry, runtime, chats, self._usage, self._servers)
+        refresh = self._live.refresh_if_due
+        self._router = router = CallRouter(planner, refresh)
+        self._map_host = PoolMapHost(router, planner, refresh, own_parts, type(self))
+
+    def _close_at_exit(self) -> None:
+        """Close what the pool has started when it is garbage-collected, or at exit."""
+        # A garbage-collected pool still finishes its calls. No callback may keep the pool alive.
+        runtime, servers = self._runtime, self._servers
         weakref.finalize(self, runtime.retire).atexit = False
         atexit.register(close_at_exit, weakref.ref(runtime), weakref.ref(self._usage.ledger))
         weakref.finalize(self, servers.close, wait=False).atexit = False
