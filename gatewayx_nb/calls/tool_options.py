@@ -111,6 +111,7 @@ def check_tool_options(options: Mapping[str, Any]) -> None:
                     f"{option} has no effect without `tools`.",
                     hint=Hint("omit_option", option=option),
                 )
+        return
     if any(isinstance(tool, MCPServer) for tool in tools):
         return  # the names of a server's tools are known only when the call runs
     names = [tool.name for tool in tools]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from typing import Any, Literal, get_args
 
@@ -64,7 +64,9 @@ class JobFigures:
 
     def to_json(self) -> str:
         """Return the figures as JSON."""
-        return json.dumps({**asdict(self), "cost": str(self.cost)})
+        # Not `asdict`, which copies each value: this runs for every commit of a map.
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return json.dumps({**values, "cost": str(self.cost)})
 
     @classmethod
     def from_json(cls, text: object) -> JobFigures:
