@@ -34,6 +34,9 @@ _MAX_LOG_LINE = 2_000
 _GRACE = 0.5
 """Seconds for a server to exit after its input has been closed, or it has been signalled."""
 
+_KILL_WAIT = 5.0
+"""Maximum seconds for a killed server to exit, which takes long only on a busy machine."""
+
 _STATUS_WAIT = 1.0
 """Maximum seconds to wait for the exit status of a server that has closed its output."""
 
@@ -92,8 +95,7 @@ class ServerProcess:
     async def wait(self) -> None:
         """Wait for the exit status and the log of a server that has closed its output."""
         if self._process is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._process.wait()), _STATUS_WAIT)
+            await _wait(self._process, _STATUS_WAIT)
             await asyncio.sleep(0)
 
     @contextlib.asynccontextmanager
@@ -215,17 +217,25 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
 
 
 async def _end(process: asyncio.subprocess.Process, lifeline: _Lifeline) -> None:
-    """Terminate the process: close its input, then its lifeline, and finally kill its group."""
-    if process.stdin is not None:
-        process.stdin.close()
+    """Terminate the process: close its input, then its lifeline, and finally kill its group.
+
+    A cancellation only skips the first two steps.
+    """
+    try:
+        if process.stdin is not None:
+            process.stdin.close()
+        await _wait(process, _GRACE)
+        lifeline.close()
+        await _wait(process, _GRACE)
+    finally:
+        _kill(process)
+        await _wait(process, _KILL_WAIT)
+
+
+async def _wait(process: asyncio.subprocess.Process, seconds: float) -> None:
+    """Wait for the end of a process, for some seconds at most."""
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(asyncio.shield(process.wait()), _GRACE)
-    lifeline.close()
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(asyncio.shield(process.wait()), _GRACE)
-    _kill(process)
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(asyncio.shield(process.wait()), _GRACE)
+        await asyncio.wait_for(asyncio.shield(process.wait()), seconds)
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:

@@ -44,6 +44,9 @@ _ATTEMPTS = 3
 _CLOSE_TIMEOUT = 2.0
 """Maximum seconds for a connection to close."""
 
+_CANCEL_TIMEOUT = 10.0
+"""Maximum seconds to wait for a connection that did not close in time, and was cancelled."""
+
 _MAX_QUOTED = 200
 """Maximum number of characters of a server's text in an error."""
 
@@ -202,6 +205,7 @@ class ServerConnection:
             done, _ = await asyncio.wait([owner], timeout=_CLOSE_TIMEOUT)
             if not done:
                 owner.cancel()
+                await asyncio.wait([owner], timeout=_CANCEL_TIMEOUT)
 
     @property
     def _has_ended(self) -> bool:

@@ -191,9 +191,11 @@ class MCPServers:
         closing = portal.submit(_close_all(connections))
         closing.add_done_callback(lambda _: portal.stop())
         if wait:
+            # On a busy machine, a server may need longer. It then ends in the background, because
+            # asyncio needs the loop to note the end of a process.
             with contextlib.suppress(Exception):
                 closing.result(_CLOSE_TIMEOUT)
-            portal.close(_CLOSE_TIMEOUT)
+                portal.close(_CLOSE_TIMEOUT)
 
     def _state(self, server: MCPServer) -> MCPServerStatus:
         missing = self._config.mcp_permissions(server.name) if server.is_in_settings else ()

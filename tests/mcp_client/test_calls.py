@@ -9,6 +9,7 @@ import pytest
 import gatewayx_nb as gx
 from gatewayx_nb.errors import ConfigError, GatewayError, TransportError, UsageError
 from gatewayx_nb.images import Image
+from gatewayx_nb.mcp_client import servers
 from gatewayx_nb.messages import ToolCall
 from gatewayx_nb.replies import Chunk
 from gatewayx_nb.testing import ScriptedEngine
@@ -272,6 +273,18 @@ def test_a_stubborn_server_is_killed(pool, call):
     guard = server._process._process.pid
     pool.close()
     assert wait_for_end(guard)
+
+
+def test_a_server_that_ends_after_the_pool_has_closed_is_awaited(pool, call, monkeypatch):
+    """On a busy machine, a server ends later, and asyncio still notes its exit status."""
+    call(raw("stubborn"), "raw__echo", '{"text": "hi"}')
+    (server,) = pool._servers._connections.values()
+    process, portal = server._process._process, pool._servers._portal
+    monkeypatch.setattr(servers, "_CLOSE_TIMEOUT", 0.0)
+    pool.close()
+    assert wait_for_end(process.pid)
+    portal._thread.join(30)
+    assert process.returncode is not None
 
 
 def test_a_command_that_does_not_exist_is_named(pool):
