@@ -15,8 +15,8 @@ from gatewayx_nb.batch.lane import Lane, RowCall, SpentError
 from gatewayx_nb.batch.map_host import MapHost
 from gatewayx_nb.batch.map_job import MapJob, MapStatus
 from gatewayx_nb.batch.map_options import ImapKeywords, Output, parse_age
+from gatewayx_nb.batch.map_plan import MapEngines, MapPlan
 from gatewayx_nb.batch.map_preview import Flow, MapPreview
-from gatewayx_nb.batch.map_run import MapEngines, MapPlan
 from gatewayx_nb.batch.map_session import MapSession
 from gatewayx_nb.batch.mapped_replies import MappedReplies
 from gatewayx_nb.batch.progress_views import (

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from typing_extensions import override
 
 from gatewayx_nb.batch.columns import FrameBuilder
-from gatewayx_nb.batch.map_run import MapEngines
+from gatewayx_nb.batch.map_plan import MapEngines
 from gatewayx_nb.batch.rows import NoRowYet, Rows
 from gatewayx_nb.errors import UsageError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.batch.columns import Columns
     from gatewayx_nb.batch.map_options import Output
-    from gatewayx_nb.batch.map_run import MapPlan
+    from gatewayx_nb.batch.map_plan import MapPlan
     from gatewayx_nb.batch.map_session import MapSession
     from gatewayx_nb.batch.rows import RowValue
     from gatewayx_nb.errors import GatewayError

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.batch.batch_engines import BatchEngines
     from gatewayx_nb.batch.dask_rows import ClusterEngines
-    from gatewayx_nb.batch.map_run import MapEngines, MapPlan
+    from gatewayx_nb.batch.map_plan import MapEngines, MapPlan
     from gatewayx_nb.calls import CallOptions
     from gatewayx_nb.storage import ResultsStore
 

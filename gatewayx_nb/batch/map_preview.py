@@ -17,7 +17,7 @@ from gatewayx_nb.text import counted, dollars
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gatewayx_nb.batch.map_run import MapPlan
+    from gatewayx_nb.batch.map_plan import MapPlan
     from gatewayx_nb.batch.row_prompt import RequestSource
     from gatewayx_nb.batch.rows import Rows
     from gatewayx_nb.storage import JobResults

@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, NoReturn
 
-from gatewayx_nb.batch.identity import row_key
 from gatewayx_nb.batch.lane import Lane, RowCall
 from gatewayx_nb.batch.row_prompt import with_row_options
 from gatewayx_nb.batch.rows import NoRowYet
@@ -30,22 +29,15 @@ from gatewayx_nb.errors import (
 from gatewayx_nb.storage import StoredRow
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Generator, Iterator
 
-    from gatewayx_nb.batch.figures import MapFigures, MapUsage
-    from gatewayx_nb.batch.map_preview import Flow, RowEstimate
+    from gatewayx_nb.batch.figures import MapFigures
+    from gatewayx_nb.batch.map_plan import MapPlan, Outcome, Outcomes
     from gatewayx_nb.batch.row_prompt import RequestSource, RowRequest
     from gatewayx_nb.batch.rows import RowValue
     from gatewayx_nb.calls import CallOptions, PlannedCall
     from gatewayx_nb.concurrency import Portal
-    from gatewayx_nb.messages import Prompt
     from gatewayx_nb.replies import Reply
-    from gatewayx_nb.schema import ResponseSchema
-    from gatewayx_nb.storage import JobResults
-
-    Outcome = Reply | GatewayError
-    Outcomes = list[tuple[int, Outcome]]
-    """Positions of rows and their outcomes."""
 
 _FEED = 64
 """Maximum number of rows that are prepared before outcomes are handled again."""
@@ -76,76 +68,6 @@ _STORE_PATIENCE = 30.0
 
 _FLUSH_TIMEOUT = 30.0
 """Seconds to wait for the last rows to be stored."""
-
-
-class MapEngines(Protocol):
-    """What a map needs from the pool."""
-
-    @property
-    def used(self) -> MapUsage:
-        """What the calls of the map have used in this run."""
-
-    @property
-    def most_in_flight(self) -> int:
-        """Maximum number of calls in flight to an engine."""
-
-    def identity(self, reference: str) -> str:
-        """Return what a reference names now: the engine, the model and the address."""
-
-    @property
-    def cassette_mode(self) -> str | None:
-        """The mode of the open cassette; ``None`` if none is open."""
-
-    def plan(self, prompt: Prompt, options: CallOptions, known: Reply | None = None) -> PlannedCall:
-        """Return the call for a row.
-
-        Args:
-            prompt: The prompt.
-            options: The options of the call.
-            known: The reply from an earlier run, which the open cassette records without a call.
-        """
-
-    def estimates(self, requests: Sequence[RowRequest]) -> Sequence[RowEstimate]:
-        """Return what each request would use; nothing is sent."""
-
-    def flow(self, concurrency: int) -> Flow:
-        """Return what bounds the speed, as far as it is known."""
-
-    def note_pace(self, figures: MapFigures) -> object:
-        """Fill in what the engines know: the number of 429s, and what bounds the speed."""
-
-
-@dataclass(frozen=True, slots=True)
-class MapPlan:
-    """What a map needs besides its rows.
-
-    Attributes:
-        engines: Plans the calls.
-        options: The options of all rows.
-        schema: Parses the answers, if a schema was requested.
-        concurrency: Maximum number of calls in flight to each engine.
-        results: Stores the outcomes; ``None`` if nothing is stored.
-        keeps_prompts: Whether the prompts are stored beside the answers.
-        raises: Whether the first row that fails ends the map.
-        max_ahead: Maximum number of rows between the first one without an outcome and the last one
-            that is asked, for a caller that needs the outcomes in order; ``None`` for no maximum.
-        redact: Masks keys in a prompt before it is stored.
-    """
-
-    engines: MapEngines
-    options: CallOptions
-    schema: ResponseSchema | None
-    concurrency: int
-    results: JobResults | None = None
-    keeps_prompts: bool = True
-    raises: bool = False
-    max_ahead: int | None = None
-    redact: Callable[[str], str] = str
-
-    def key(self, request: RowRequest) -> int:
-        """Return the key of a row; what its own model names now is part of it."""
-        model = request.options.get("model")
-        return row_key(request, self.engines.identity(model) if model else "")
 
 
 class MapRun:

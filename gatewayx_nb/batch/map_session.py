@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.batch.columns import Columns
     from gatewayx_nb.batch.figures import MapFigures
     from gatewayx_nb.batch.map_options import Output
+    from gatewayx_nb.batch.map_plan import MapPlan, Outcomes
     from gatewayx_nb.batch.map_preview import MapPreview
-    from gatewayx_nb.batch.map_run import MapPlan, Outcomes
     from gatewayx_nb.batch.progress_views import ProgressView
     from gatewayx_nb.batch.row_prompt import RequestSource
     from gatewayx_nb.batch.rows import Rows

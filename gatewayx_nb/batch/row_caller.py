@@ -23,7 +23,7 @@ from gatewayx_nb.batch.map_options import (
     split_options,
     uses_servers,
 )
-from gatewayx_nb.batch.map_run import MapPlan
+from gatewayx_nb.batch.map_plan import MapPlan
 from gatewayx_nb.batch.map_session import MapSession
 from gatewayx_nb.batch.progress_views import Silent, views
 from gatewayx_nb.batch.row_prompt import PreparedRequests, RowRequest, request_source

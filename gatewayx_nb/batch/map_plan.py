@@ -1,0 +1,95 @@
+"""What a map needs besides its rows, and what it needs from the pool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from gatewayx_nb.batch.identity import row_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatewayx_nb.batch.figures import MapFigures, MapUsage
+    from gatewayx_nb.batch.map_preview import Flow, RowEstimate
+    from gatewayx_nb.batch.row_prompt import RowRequest
+    from gatewayx_nb.calls import CallOptions, PlannedCall
+    from gatewayx_nb.errors import GatewayError
+    from gatewayx_nb.messages import Prompt
+    from gatewayx_nb.replies import Reply
+    from gatewayx_nb.schema import ResponseSchema
+    from gatewayx_nb.storage import JobResults
+
+    Outcome = Reply | GatewayError
+    Outcomes = list[tuple[int, Outcome]]
+    """Positions of rows and their outcomes."""
+
+
+class MapEngines(Protocol):
+    """What a map needs from the pool."""
+
+    @property
+    def used(self) -> MapUsage:
+        """What the calls of the map have used in this run."""
+
+    @property
+    def most_in_flight(self) -> int:
+        """Maximum number of calls in flight to an engine."""
+
+    def identity(self, reference: str) -> str:
+        """Return what a reference names now: the engine, the model and the address."""
+
+    @property
+    def cassette_mode(self) -> str | None:
+        """The mode of the open cassette; ``None`` if none is open."""
+
+    def plan(self, prompt: Prompt, options: CallOptions, known: Reply | None = None) -> PlannedCall:
+        """Return the call for a row.
+
+        Args:
+            prompt: The prompt.
+            options: The options of the call.
+            known: The reply from an earlier run, which the open cassette records without a call.
+        """
+
+    def estimates(self, requests: Sequence[RowRequest]) -> Sequence[RowEstimate]:
+        """Return what each request would use; nothing is sent."""
+
+    def flow(self, concurrency: int) -> Flow:
+        """Return what bounds the speed, as far as it is known."""
+
+    def note_pace(self, figures: MapFigures) -> object:
+        """Fill in what the engines know: the number of 429s, and what bounds the speed."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapPlan:
+    """What a map needs besides its rows.
+
+    Attributes:
+        engines: Plans the calls.
+        options: The options of all rows.
+        schema: Parses the answers, if a schema was requested.
+        concurrency: Maximum number of calls in flight to each engine.
+        results: Stores the outcomes; ``None`` if nothing is stored.
+        keeps_prompts: Whether the prompts are stored beside the answers.
+        raises: Whether the first row that fails ends the map.
+        max_ahead: Maximum number of rows between the first one without an outcome and the last one
+            that is asked, for a caller that needs the outcomes in order; ``None`` for no maximum.
+        redact: Masks keys in a prompt before it is stored.
+    """
+
+    engines: MapEngines
+    options: CallOptions
+    schema: ResponseSchema | None
+    concurrency: int
+    results: JobResults | None = None
+    keeps_prompts: bool = True
+    raises: bool = False
+    max_ahead: int | None = None
+    redact: Callable[[str], str] = str
+
+    def key(self, request: RowRequest) -> int:
+        """Return the key of a row; what its own model names now is part of it."""
+        model = request.options.get("model")
+        return row_key(request, self.engines.identity(model) if model else "")
