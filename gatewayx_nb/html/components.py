@@ -50,7 +50,7 @@ _LONG_REFERENCE = 20
 
 _AFTER_SLASH = re.compile(r"(?<=[\w.]/)(?=[\w.])")
 
-_BAR_WIDTH, _BAR_HEIGHT = 140, 16
+_BAR_WIDTH, _BAR_HEIGHT = 100, 16
 _BAR_MARGIN = 5
 """Size of a drawn interval in pixels."""
 
