@@ -51,12 +51,13 @@ from gatewayx_nb.evaluation.score_summary import (
     summarize,
     variant_figures,
 )
-from gatewayx_nb.evaluation.score_values import ScoreValues, score_names, score_values
+from gatewayx_nb.evaluation.score_values import VOTE, ScoreValues, score_names, score_values
 from gatewayx_nb.evaluation.versus import (
     DIFFERENCE_COLUMNS,
     VariantDifference,
     compare_with_baseline,
 )
+from gatewayx_nb.evaluation.vote_file import VoteFile
 from gatewayx_nb.files import (
     atomic_write,
     checked_path,
@@ -113,6 +114,7 @@ class Evaluation:
         self.name, self.judges, self.notes = name, tuple(judges), tuple(notes)
         self.lower_is_better = frozenset(lower_is_better)
         self.preferences, self._was_stopped = frozenset(preferences), is_stopped
+        self._vote_file: VoteFile | None = None
 
     @property
     def variant_names(self) -> list[str]:
@@ -270,7 +272,7 @@ class Evaluation:
     def vote(self, id: str | int, variant: str, value: bool | str | None, sample: int = 0) -> None:  # noqa: A002, FBT001 - a row's ID; a label
         """Set the score ``vote`` of a cell, which is a person's label.
 
-        A new run of `evaluate` returns a result without votes, so `save` this one to keep them.
+        A new run of `evaluate` returns a result without votes; `use_votes` keeps them in a file.
 
         Args:
             id: The ID of the row.
@@ -280,6 +282,7 @@ class Evaluation:
 
         Raises:
             UsageError: If there is no such cell, or the label is neither a bool nor a text.
+            ConfigError: If the file of `use_votes` cannot be written; the vote is set.
         """
         self._known(variant, self.variant_names, "variant")
         if value is not None and (not isinstance(value, bool | str) or value == ""):
@@ -290,8 +293,31 @@ class Evaluation:
                 if value is not None:
                     cell.scores["vote"] = Score(value)
                 self._forget()
+                if self._vote_file is not None:
+                    self._vote_file.write([cell])
                 return
         raise UsageError(f"there is no cell with the ID {short_repr(id)} and sample {sample}.")
+
+    def use_votes(self, path: str | Path) -> int:
+        """Set the votes that are in a file, write each later vote to it, and return their number.
+
+        A vote applies only to the answer for which it was given. The file holds IDs of rows and
+        digests of answers, but no answers.
+
+        Args:
+            path: The file, for example ``"evals/votes.json"``; created with the first vote.
+
+        Raises:
+            ConfigError: If the file cannot be read or written, or is not a file of votes.
+        """
+        file = VoteFile(checked_path(path))
+        earlier = [cell for cell in self.cells if VOTE in cell.scores]
+        count = file.apply(self.cells)
+        if earlier:
+            file.write(earlier)
+        self._vote_file = file
+        self._forget()
+        return count
 
     def check(
         self,

@@ -110,7 +110,7 @@ class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
         return {"text/plain": text, "text/html": f'<div class="gatewayx-twin">{page}{line}</div>'}
 
     def _create_widgets(self) -> list[ipywidgets.Widget]:
-        self._summary = ipywidgets.HTML()
+        self._summary, self._problem = ipywidgets.HTML(), ipywidgets.HTML()
         scores = [("Any score", ""), *((name, name) for name in self.evaluation.scores)]
         self._kind = ipywidgets.Dropdown(options=_KINDS, description="Show", layout=_auto())
         self._score = ipywidgets.Dropdown(options=scores, description="Score", layout=_auto())
@@ -141,6 +141,7 @@ class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
             ipywidgets.HBox([self._rows, back, forth], layout=dict(ROW)),
             self._mode,
             self._inputs,
+            self._problem,
             self._grid,
         ]
 
@@ -188,7 +189,12 @@ class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
         return details(f"Row {rows.ids[position]}", "".join(parts), is_open=True)
 
     def _vote(self, cell: GridCell, label: bool | None) -> None:  # noqa: FBT001 - a person's label
-        self.evaluation.vote(cell.id, cell.variant.name, label, cell.sample)
+        problem = ""
+        try:
+            self.evaluation.vote(cell.id, cell.variant.name, label, cell.sample)
+        except GatewayError as error:  # the file of votes cannot be written
+            problem = f'<div class="gatewayx-error" role="alert">{escape(error.describe())}</div>'
+        set_html(self._problem, problem)
         if "vote" not in dict(self._score.options):
             self._score.options = (*self._score.options, ("vote", "vote"))
         self._show_summary()

@@ -62,7 +62,8 @@ def compare_view(  # noqa: PLR0913 - most are keyword-only
 def evaluation_view(evaluation: Evaluation) -> EvaluationView:
     """Return a widget that shows an evaluation: its summary, and its rows side by side.
 
-    The rows can be filtered by score, and answers labelled as good or bad: the score ``vote``.
+    The rows can be filtered by score, and answers labelled as good or bad: the score ``vote``,
+    which `Evaluation.use_votes` keeps in a file.
 
     Args:
         evaluation: The result of `evaluate` or `load_evaluation`.
