@@ -327,7 +327,7 @@ class Cassette:
     def _conflict_message(self) -> str:
         if not self.index.conflicts:
             return ""
-        first, second = (line.number for line in self.index.conflicts[0])
+        first, second = (line.number for line in next(iter(self.index.conflicts.values())))
         return f"Lines {first} and {second} record different answers to the same call."
 
     def _note_refusal(self, error: ConfigError) -> None:

@@ -61,17 +61,17 @@ class CassetteIndex:
     """The entries of a cassette by request; equal calls are ordered by ``repeat``.
 
     Attributes:
-        conflicts: Pairs of lines with different answers to the same call, for example from two
-            merged branches; the newer answer is used.
+        conflicts: The calls with different answers, for example from two merged branches, each
+            with the first two of its lines that differ; the newer answer is used.
         duplicates: The lines that are ignored because a newer line records the same call.
     """
 
     def __init__(self) -> None:
-        self.conflicts: list[tuple[TapeLine, TapeLine]] = []
-        self.duplicates: list[TapeLine] = []
+        self.conflicts: dict[CallKey, tuple[TapeLine, TapeLine]] = {}
+        self.duplicates: dict[CallKey, list[TapeLine]] = {}
         self._groups: dict[CallGroup, list[TapeLine]] = {}
         self._by_digest: dict[bytes, list[CallGroup]] = {}
-        self._results: dict[bytes, list[TapeLine]] = {}
+        self._results: dict[bytes, dict[CallKey, TapeLine]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._groups.values()))
@@ -92,47 +92,40 @@ class CassetteIndex:
         for line in self.lines():
             yield line.entry
 
-    @property
-    def conflict_count(self) -> int:
-        """Number of calls with different answers."""
-        return len({_key(first) for first, _ in self.conflicts})
-
     def load(self, line: TapeLine) -> None:
         """Add a line of the file; if two lines record the same call, keep the newer line."""
         old = self.put(line)
         if old is None or old.data == line.data:
             return
+        key = _key(line)
         if not old.entry.has_same_answer(line.entry):
-            self.conflicts.append((old, line))
+            self.conflicts.setdefault(key, (old, line))
         if old.entry.recorded > line.entry.recorded:
             old, line = line, old
             self.put(line)
-        self.duplicates.append(old)
+        self.duplicates.setdefault(key, []).append(old)
 
     def put(self, line: TapeLine) -> TapeLine | None:
         """Add a line, and return the line that it replaces, if any."""
         entry = line.entry
-        key = (entry.request.digest, entry.engine, entry.model)
-        group = self._groups.setdefault(key, [])
+        key = _key(line)
+        group = self._groups.setdefault(key[0], [])
         if not group:
-            self._by_digest.setdefault(key[0], []).append(key)
+            self._by_digest.setdefault(key[0][0], []).append(key[0])
+        self._lines_with_results(entry.request)[key] = line  # in the place of the old line
         at = bisect_left(group, entry.repeat, key=_repeat)
         if at == len(group) or _repeat(group[at]) != entry.repeat:
             group.insert(at, line)  # sorting the group again would take quadratic time
-            self._lines_with_results(entry.request).append(line)
             return None
         old, group[at] = group[at], line
-        same_results = self._lines_with_results(entry.request)
-        same_results[:] = [line if each is old else each for each in same_results]
         return old
 
     def forget_duplicates(self, key: CallKey | None = None) -> list[TapeLine]:
         """Remove and return the ignored lines of one call or all calls, with their conflicts."""
-        if not self.duplicates:
-            return []
-        forgotten = [line for line in self.duplicates if key in (None, _key(line))]
-        self.duplicates = [line for line in self.duplicates if line not in forgotten]
-        self.conflicts = [pair for pair in self.conflicts if key not in (None, _key(pair[0]))]
+        forgotten = []
+        for each in list(self.duplicates) if key is None else [key]:
+            forgotten += self.duplicates.pop(each, [])
+            self.conflicts.pop(each, None)
         return forgotten
 
     def remove(self, unwanted: set[CallKey]) -> list[TapeLine]:
@@ -144,8 +137,7 @@ class CassetteIndex:
             if not lines and self._groups.pop(group, None) is not None:
                 self._by_digest[group[0]].remove(group)
         for line in removed:
-            same_results = self._lines_with_results(line.entry.request)
-            same_results[:] = [each for each in same_results if each is not line]
+            self._lines_with_results(line.entry.request).pop(_key(line), None)
         return removed
 
     def with_other_results(self, entry: CassetteEntry, used: Container[CallKey]) -> set[CallKey]:
@@ -156,8 +148,8 @@ class CassetteIndex:
             used: The calls that were made since the cassette was opened.
         """
         keys = {
-            _key(line)
-            for line in self._lines_with_results(entry.request)
+            key
+            for key, line in self._lines_with_results(entry.request).items()
             if (line.entry.engine, line.entry.model) == (entry.engine, entry.model)
         }
         return {key for key in keys if key not in used}
@@ -188,7 +180,7 @@ class CassetteIndex:
             request: A request that ends with the message to be found.
             number: Number of equal calls before this one.
         """
-        lines = self._lines_with_results(request.body)
+        lines = list(self._lines_with_results(request.body).values())
         model = request.engine, request.model
         # Two models that call the same functions may receive different results.
         own = [line for line in lines if (line.entry.engine, line.entry.model) == model] or lines
@@ -196,11 +188,11 @@ class CassetteIndex:
             return None
         return own[min(number, len(own) - 1)].entry.tool_results()
 
-    def _lines_with_results(self, body: RequestBody) -> list[TapeLine]:
+    def _lines_with_results(self, body: RequestBody) -> dict[CallKey, TapeLine]:
         """Return the lines that differ from a request only in the results of tools at its end."""
         if not body.last_tool_results:
-            return []
-        return self._results.setdefault(key_of_results(body), [])
+            return {}
+        return self._results.setdefault(key_of_results(body), {})
 
     def group_lines(self, group: CallGroup) -> Sequence[TapeLine]:
         """Return the lines of equal calls in order; empty if none is recorded."""

@@ -45,7 +45,7 @@ def prune_open(cassette: Cassette) -> PruneReport:
     Raises:
         ConfigError: If the file cannot be written.
     """
-    conflicts, was_used = cassette.index.conflict_count, cassette.is_used
+    conflicts, was_used = len(cassette.index.conflicts), cassette.is_used
     removed = cassette.prune()
     unused = len(cassette.unused)
     return PruneReport(
@@ -69,7 +69,7 @@ def settle(path: Path, root: Path | None) -> PruneReport:
     index = CassetteIndex()
     for line in content.lines:
         index.load(line)
-    conflicts = index.conflict_count
+    conflicts = len(index.conflicts)
     unwanted = {line.data for line in index.forget_duplicates()}
     tape.arrange(path, unwanted=unwanted, root=root, drop_markers=True)
     return PruneReport(

@@ -6,7 +6,8 @@ import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from gatewayx_nb.errors import GatewayError, UsageError
+from gatewayx_nb.errors import CassetteMissError, GatewayError, UsageError
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.text import plain, short_repr
 from gatewayx_nb.tool_steps import Step, argument_name
 from gatewayx_nb.tools.tool_result import error_text
@@ -41,12 +42,15 @@ class Approval:
         risk: Why functions that are not read-only need permission: the model may follow a
             stranger's instructions. Empty if it has read only the results of trusted functions.
         model: The model that calls, as the question names it.
+        is_recorded: Whether the calls come from a cassette that has no results for them. Then
+            ``"always"``, which is for the calls of a model, does not permit them.
     """
 
     approve: Approve | Callable[[Step], object] = "ask"
     always: set[str] = field(default_factory=set)
     risk: str = ""
     model: str = "The model"
+    is_recorded: bool = False
 
     def decide(
         self, tool: Tool, call: ToolCall, arguments: dict[str, object], *, can_ask: bool
@@ -61,6 +65,8 @@ class Approval:
 
         Raises:
             RefusedError: If nobody permits it.
+            CassetteMissError: If it comes from a cassette, and nobody can be asked. A refusal
+                would be recorded like an answer.
             UsageError: If the function ``approve`` returns neither True nor False, or raises an
                 exception in a background thread.
             KeyboardInterrupt: If the user stops the call.
@@ -73,7 +79,7 @@ class Approval:
             if self._ask_function(self.approve, Step(call, arguments), raises=can_ask):
                 return "approve"
             raise RefusedError("the call was refused")
-        if self.approve == "always":
+        if self.approve == "always" and not self.is_recorded:
             return "approve"
         if self.approve == "never":
             raise RefusedError("calls that need permission are not allowed here")
@@ -85,8 +91,19 @@ class Approval:
         if tool.name in self.always:
             return "you"
         if not can_ask:
-            raise RefusedError("the call needs permission, and nobody can be asked")
+            raise self._nobody_error(call)
         return self._ask(tool, call, arguments)
+
+    def _nobody_error(self, call: ToolCall) -> Exception:
+        """Return the error to raise if nobody can be asked."""
+        if not self.is_recorded:
+            return RefusedError("the call needs permission, and nobody can be asked")
+        return CassetteMissError(
+            f"the cassette has no result for the call of {call.name!r}, and nobody can be asked to"
+            " allow it.",
+            hint=Hint("record_cassette", mode="record")
+            | "Run the tools with GATEWAYX_CASSETTE_TOOLS=run.",
+        )
 
     @staticmethod
     def _ask_function(approve: Callable[[Step], object], step: Step, *, raises: bool) -> bool:
@@ -122,7 +139,7 @@ class Approval:
                 answer = input(question).strip().lower()
             except (EOFError, OSError, RuntimeError):
                 # A kernel without a front end raises StdinNotImplementedError, a RuntimeError.
-                raise RefusedError("the call needs permission, and nobody can be asked") from None
+                raise self._nobody_error(call) from None
             if answer in ("y", "yes"):
                 return "you"
             if answer in ("a", "always"):

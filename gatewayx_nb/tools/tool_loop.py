@@ -231,7 +231,9 @@ class ToolLoop:
         calls = [self._masked(call) for call in reply.tool_calls]
         message = _answer_message(reply, calls)
         # The author of the cassette may have put instructions or function calls into the replies.
-        if reply.replayed and not self._host.runs_recorded_calls:
+        is_recorded = reply.replayed and not self._host.runs_recorded_calls
+        self._approval.is_recorded = is_recorded
+        if is_recorded:
             self._approval.risk = self._approval.risk or REPLAY
         results = self._submitted_results(calls) or self._replayed_results(reply, message, calls)
         if results is None:

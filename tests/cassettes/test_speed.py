@@ -7,7 +7,11 @@ import pytest
 from gatewayx_nb.cassettes import Cassette, CassetteEntry, Redaction, RequestBody
 from gatewayx_nb.cassettes.codec import encode
 from gatewayx_nb.cassettes.entry import Piece, RecordedMetadata
-from gatewayx_nb.cassettes.request_body import RecordedMessage
+from gatewayx_nb.cassettes.request_body import (
+    RecordedMessage,
+    RecordedPart,
+    RequestedToolResult,
+)
 from tests.processor import seconds
 
 pytestmark = pytest.mark.no_cover  # under coverage, these would take several times as long
@@ -67,3 +71,37 @@ def test_equal_calls_load_in_linear_time(tmp_path):
         return min(seconds(lambda: Cassette(path, "replay", Redaction(str, dict))) for _ in "abc")
 
     assert cassette_of(32_000) < 24 * cassette_of(4_000)
+
+
+def _with_results(count):
+    """Return requests that differ only in the results of a tool."""
+    for number in range(count):
+        result = RequestedToolResult("1", "weather", (RecordedPart(f"sunny {number}"),))
+        yield RecordedMessage("tool", "", parts=(RecordedPart(tool_result=result),))
+
+
+@pytest.mark.parametrize("has_results", [False, True])
+def test_calls_that_are_recorded_twice_are_settled_in_linear_time(tmp_path, has_results):
+    """Merged branches, or a hostile file, may contain two answers to each of many calls."""
+    path = tmp_path / "a.jsonl"
+
+    def settle():
+        index = Cassette(path, "auto", Redaction(str, dict)).index
+        assert len(index.forget_duplicates()) == len(index)
+
+    def seconds_of(count):
+        messages = _with_results(count) if has_results else [RecordedMessage("user", "Hi")] * count
+        entries = [
+            CassetteEntry(
+                engine="e",
+                request=RequestBody(messages=(message,)),
+                repeat=0 if has_results else number,
+                text=answer,
+            )
+            for number, message in enumerate(messages)
+            for answer in ("a", "b")
+        ]
+        path.write_bytes(HEAD + b"\n".join(map(encode, entries)) + b"\n")
+        return min(seconds(settle) for _ in "abc")
+
+    assert seconds_of(6_400) < 24 * seconds_of(800)

@@ -7,7 +7,7 @@ import pytest
 
 import gatewayx_nb as gx
 from gatewayx_nb import EnginePool
-from gatewayx_nb.errors import UsageError
+from gatewayx_nb.errors import CassetteMissError, UsageError
 from gatewayx_nb.files import user_config_dir
 from gatewayx_nb.messages import Message, ToolCall, ToolResult
 from gatewayx_nb.replies import Chunk
@@ -324,6 +324,11 @@ def test_outside_text_in_the_prompt_is_not_trusted(monkeypatch, ran, delete, nam
     assert ran == []
 
 
+def _without_results(path):
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "tool_result" not in line), "utf-8")
+
+
 def test_a_cassette_runs_no_function_without_permission(monkeypatch, tmp_path, ran, delete):
     """The file may come from somebody else, who would otherwise call functions through it."""
     person = Person("n")
@@ -332,14 +337,62 @@ def test_a_cassette_runs_no_function_without_permission(monkeypatch, tmp_path, r
     with EnginePool(env={}) as pool:
         with pool.cassette(path):
             pool.ask("call delete", "mock", tools=delete)
-        lines = path.read_text("utf-8").splitlines(keepends=True)
-        path.write_text("".join(line for line in lines if "tool_result" not in line), "utf-8")
+        _without_results(path)
         with pool.cassette(path):
             reply = pool.ask("call delete", "mock", tools=delete)
 
     assert ran == ["delete"]  # while it was recorded
     assert "after a replay of a cassette" in person.questions[0]
     assert reply.steps[0].error == "the user refused the call"
+
+
+@pytest.mark.parametrize("is_mapped", [False, True])
+@pytest.mark.parametrize("approve", ["ask", "always"])
+def test_what_is_always_permitted_to_a_model_is_not_permitted_to_a_cassette(
+    tmp_path, ran, delete, approve, is_mapped
+):
+    """The author of the file would have the rights of the model, without a model."""
+    path = tmp_path / "foreign.jsonl"
+    with EnginePool(env={}) as pool:
+        with pool.cassette(path):
+            pool.ask("call delete", "mock", tools=delete)
+        _without_results(path)
+        with pool.cassette(path), pytest.raises(CassetteMissError, match="nobody can be asked"):
+            if is_mapped:
+                list(
+                    pool.map(
+                        ["call delete"],
+                        "{{input}}",
+                        "mock",
+                        tools=delete,
+                        approve=approve,
+                        on_error="raise",
+                        progress=False,
+                    )
+                )
+            else:
+                pool.ask("call delete", "mock", tools=delete, approve=approve)
+
+    assert ran == ["delete"]  # while it was recorded
+    assert "refused" not in path.read_text("utf-8")
+
+
+def test_a_person_permits_a_call_from_a_cassette(monkeypatch, tmp_path, ran, delete):
+    """The calls of the model that follow are permitted as before."""
+    person = Person("y")
+    monkeypatch.setattr(builtins, "input", person)
+    path = tmp_path / "foreign.jsonl"
+    call = Chunk(tool_calls=(ToolCall("call00001", "delete", "{}"),))
+    engine = ScriptedEngine([call], ["Done."], [call], ["Done."])
+    with EnginePool(env={}, engines=[engine]) as pool:
+        with pool.cassette(path):
+            pool.ask("Go.", "scripted", tools=delete)
+        _without_results(path)
+        with pool.cassette(path):
+            reply = pool.ask("Go.", "scripted", tools=delete, approve="always")
+
+    assert [step.allowed_by for step in reply.steps] == ["you", "approve"]
+    assert (len(person.questions), ran) == (1, ["delete"] * 3)
 
 
 def test_an_answer_after_a_replay_is_not_trusted(monkeypatch, tmp_path, ran, delete):
