@@ -2,6 +2,7 @@
 
 import builtins
 import os
+from functools import partial
 
 import pytest
 
@@ -346,6 +347,10 @@ def test_a_cassette_runs_no_function_without_permission(monkeypatch, tmp_path, r
     assert reply.steps[0].error == "the user refused the call"
 
 
+def _map_one(pool, prompt, **options):
+    return pool.map([prompt], "{{input}}", on_error="raise", progress=False, **options)
+
+
 @pytest.mark.parametrize("is_mapped", [False, True])
 @pytest.mark.parametrize("approve", ["ask", "always"])
 def test_what_is_always_permitted_to_a_model_is_not_permitted_to_a_cassette(
@@ -357,21 +362,11 @@ def test_what_is_always_permitted_to_a_model_is_not_permitted_to_a_cassette(
         with pool.cassette(path):
             pool.ask("call delete", "mock", tools=delete)
         _without_results(path)
+        call = partial(pool.ask, "call delete", tools=delete, approve=approve)
+        if is_mapped:
+            call = partial(_map_one, pool, "call delete", tools=delete, approve=approve)
         with pool.cassette(path), pytest.raises(CassetteMissError, match="nobody can be asked"):
-            if is_mapped:
-                list(
-                    pool.map(
-                        ["call delete"],
-                        "{{input}}",
-                        "mock",
-                        tools=delete,
-                        approve=approve,
-                        on_error="raise",
-                        progress=False,
-                    )
-                )
-            else:
-                pool.ask("call delete", "mock", tools=delete, approve=approve)
+            call(model="mock")
 
     assert ran == ["delete"]  # while it was recorded
     assert "refused" not in path.read_text("utf-8")
