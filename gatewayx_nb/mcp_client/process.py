@@ -115,7 +115,7 @@ class ServerProcess:
         to_session, from_server = anyio.create_memory_object_stream[Any](0)
         to_server, from_session = anyio.create_memory_object_stream[Any](0)
         tasks = [
-            asyncio.create_task(self._read(process, to_session)),
+            asyncio.create_task(self._read(process, to_session, lifeline)),
             asyncio.create_task(self._write(process, from_session)),
             asyncio.create_task(self._read_log(process)),
         ]
@@ -151,7 +151,12 @@ class ServerProcess:
             *guard, *launch.command, start_new_session=True, pass_fds=[lifeline.child_end]
         )
 
-    async def _read(self, process: asyncio.subprocess.Process, session: Any) -> None:  # noqa: ANN401
+    async def _read(
+        self,
+        process: asyncio.subprocess.Process,
+        session: Any,  # noqa: ANN401
+        lifeline: _Lifeline,
+    ) -> None:
         """Pass the server's messages to the session, and skip all other lines."""
         from mcp.shared.message import SessionMessage
         from mcp_types import jsonrpc_message_adapter
@@ -175,7 +180,8 @@ class ServerProcess:
             self.has_ended = True
             session.close()
             if self.failure:
-                _kill(process)
+                # Killing the group would also kill the guard, which ends the other groups.
+                lifeline.close()
 
     async def _write(self, process: asyncio.subprocess.Process, session: Any) -> None:  # noqa: ANN401
         assert process.stdin is not None  # noqa: S101 - it is a pipe

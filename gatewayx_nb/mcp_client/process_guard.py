@@ -3,7 +3,8 @@
 This file is run as a script. The first argument is the file descriptor of an inherited pipe. Only
 the parent has the other end, so the pipe closes when the parent ends for any reason. The remaining
 arguments are the command, which inherits the standard streams. The script and the command have
-their own process group, so that all processes that the command has started end with it.
+their own process group, so that all processes that the command has started end with it. On Linux,
+those that have moved to other groups or sessions end, too.
 """
 
 from __future__ import annotations
@@ -26,9 +27,14 @@ NOT_EXECUTABLE = 126
 """Status if the command cannot be executed, as in a shell."""
 
 
+_PR_SET_CHILD_SUBREAPER = 36
+"""See https://man7.org/linux/man-pages/man2/pr_set_child_subreaper.2const.html."""
+
+
 def _end_with_parent(pipe: int) -> None:
     os.read(pipe, 1)  # nothing is ever written, so this returns when the parent has ended
     _signal_group(signal.SIGTERM)
+    _end_other_groups()
     time.sleep(GRACE)
     _signal_group(signal.SIGKILL)
 
@@ -38,12 +44,61 @@ def _signal_group(number: int) -> None:
         os.killpg(0, number)
 
 
+def _adopt_orphans() -> None:
+    """Become the parent of processes that the command leaves behind, so that they can be found."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(OSError, AttributeError):  # without the C library's symbols
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _end_other_groups() -> None:
+    """End the processes that have moved to other groups, without waiting for their end."""
+    if sys.platform != "linux":
+        return
+    # A handle never refers to another process that has got the same number.
+    handles: list[int] = []
+    for process in _in_other_groups():
+        with contextlib.suppress(OSError, AttributeError):  # of an old kernel or C library
+            handles.append(os.pidfd_open(process))
+    _signal_each(handles, signal.SIGTERM)
+    if handles and os.fork() == 0:
+        os.setsid()  # this process must outlive the group
+        time.sleep(GRACE)
+        _signal_each(handles, signal.SIGKILL)
+        os._exit(0)
+
+
+def _in_other_groups() -> list[int]:
+    """Return the descendants of this process that are not in its group."""
+    children: dict[int, list[int]] = {}
+    groups: dict[int, int] = {}
+    for process in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208 - pathlib would delay the start
+        with contextlib.suppress(OSError), open(f"/proc/{process}/stat", "rb") as file:  # noqa: PTH123
+            # The name, which may contain spaces and parentheses, is followed by the state.
+            _, parent, group, *_ = file.read().rpartition(b")")[2].split()
+            children.setdefault(int(parent), []).append(int(process))
+            groups[int(process)] = int(group)
+    found = [os.getpid()]
+    for process in found:
+        found += children.get(process, [])
+    return [process for process in found[1:] if groups[process] != os.getpgrp()]
+
+
+def _signal_each(handles: list[int], number: int) -> None:
+    for handle in handles:
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(handle, number)
+
+
 def main() -> int:
     """Run the command and return its status."""
     pipe, command = int(sys.argv[1]), sys.argv[2:]
     # This process must outlive the signals to its own group.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _adopt_orphans()
     try:
         child = subprocess.Popen(command, restore_signals=True, preexec_fn=_restore_signals)  # noqa: S603, PLW1509 - the user's own command; there are no threads yet
     except FileNotFoundError:
@@ -54,14 +109,23 @@ def main() -> int:
     for stream in (0, 1, 2):
         os.close(stream)
     threading.Thread(target=_end_with_parent, args=(pipe,), daemon=True).start()
-    status = child.wait()
+    status = _wait(child.pid)
     _end_rest()
     return status if status >= 0 else 128 - status
+
+
+def _wait(child: int) -> int:
+    """Return the exit status of the command, and collect that of every adopted process."""
+    while True:
+        process, status = os.wait()
+        if process == child:
+            return os.waitstatus_to_exitcode(status)
 
 
 def _end_rest() -> None:
     """End the processes that the server has left behind, without delaying this one's end."""
     _signal_group(signal.SIGTERM)
+    _end_other_groups()
     if os.fork() == 0:
         time.sleep(GRACE)
         _signal_group(signal.SIGKILL)  # this process, too

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from typing_extensions import override
 
 from gatewayx_nb.transport.client import MAX_RESPONSE_BYTES
+from gatewayx_nb.transport.reconnections import ReconnectionLimit
 from gatewayx_nb.transport.route import check_host, check_resolved, choose_proxy, ssl_context
 
 if TYPE_CHECKING:
@@ -69,32 +71,38 @@ def _limited(transport: Any, *, is_direct: bool) -> Any:  # noqa: ANN401 - of ht
     """
     import httpx2
 
+    reconnections = ReconnectionLimit()
+
     class LimitedStream(httpx2.AsyncByteStream):
-        def __init__(self, stream: Any) -> None:  # noqa: ANN401
-            self._stream = stream
+        def __init__(self, stream: Any, method: str) -> None:  # noqa: ANN401
+            self._stream, self._method = stream, method
+            self._start, self._is_empty = time.monotonic(), True
 
         @override
         async def __aiter__(self) -> AsyncIterator[bytes]:
             size = values = 0
             async for chunk in self._stream:
                 size += len(chunk)
+                self._is_empty = False
                 if size > MAX_RESPONSE_BYTES or values > _MAX_VALUES:
                     raise httpx2.ReadError("the response is too large")
                 yield chunk
 
         @override
         async def aclose(self) -> None:
+            reconnections.note_end(self._method, self._start, is_empty=self._is_empty)
             await self._stream.aclose()
 
     class LimitedTransport(httpx2.AsyncBaseTransport):
         @override
         async def handle_async_request(self, request: Any) -> Any:
+            await reconnections.wait(request)
             if is_direct:
                 await check_resolved(request.url.host)
             response = await transport.handle_async_request(request)
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise httpx2.ReadError("the answer is compressed")
-            response.stream = LimitedStream(response.stream)
+            response.stream = LimitedStream(response.stream, request.method)
             return response
 
         @override

@@ -165,10 +165,22 @@ def test_a_malformed_recorded_listing_is_a_typed_error(project, listing):
         pool.ask("Hi", "mock", tools=calc())
 
 
-def test_a_process_that_ignores_the_signal_ends_with_its_server(pool, tmp_path):
-    """What a server has started ends, even if it ignores SIGTERM."""
+@pytest.mark.parametrize("kind", ["stubborn child", "daemon", "stubborn daemon"])
+def test_a_process_that_a_server_has_started_ends_with_it(pool, tmp_path, kind):
+    """Neither ignoring SIGTERM nor a session of its own lets it survive."""
+    if kind.endswith("daemon") and sys.platform != "linux":  # pragma: no cover - macOS
+        pytest.skip("only Linux tells which processes a server has left behind")
     state = tmp_path / "child"
-    pool.mcp_servers(raw("stubborn child", str(state)))
+    pool.mcp_servers(raw(kind, str(state)))
     wait_for_file(state)
     pool.close()
+    assert wait_for_end(int(state.read_text()))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs the list of processes of Linux")
+def test_a_daemon_ends_with_a_server_that_is_killed(pool, tmp_path):
+    """As do those of a server that has sent too much."""
+    state = tmp_path / "child"
+    with pytest.raises(TransportError, match="100,000 JSON values"):
+        pool.mcp_servers(raw("values daemon", str(state)))
     assert wait_for_end(int(state.read_text()))

@@ -1,6 +1,7 @@
 """MCP servers over HTTP, on the loopback interface."""
 
 import contextlib
+import json
 import socket
 import subprocess
 import threading
@@ -171,3 +172,64 @@ def test_an_unreachable_server_is_one_line(pool):
     for _ in range(2):
         with pytest.raises(TransportError, match="cannot be reached"):
             pool.ask(CALL, "mock", tools=server)
+
+
+class _Polled(_Stranger):
+    """Answers each request by a stream that ends without the answer, and so does the next one."""
+
+    stream, polls = b"", 0
+
+    def do_POST(self):
+        message = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        answer = {"jsonrpc": "2.0", "id": message.get("id")}
+        if message["method"] == "initialize":
+            version = message["params"]["protocolVersion"]
+            info = {"serverInfo": {"name": "a", "version": "1"}, "capabilities": {"tools": {}}}
+            answer["result"] = {"protocolVersion": version, **info}
+        elif message["method"] != "tools/list":
+            answer["error"] = {"code": -32601, "message": "unknown"}
+        else:
+            self.respond(b"id: 1\nretry: 0\ndata:\n\n", "text/event-stream")
+            return
+        self.respond(json.dumps(answer).encode(), "application/json")
+
+    def do_GET(self):
+        type(self).polls += 1
+        self.respond(self.stream, "text/event-stream")
+
+    def respond(self, body, kind):
+        self.send_response(200)
+        self.send_header("Content-Type", kind)
+        self.send_header("Mcp-Session-Id", "a")
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def polled():
+    """Yield a function that starts a server whose streams end, and returns its URL and class."""
+    servers = []
+
+    def start(stream):
+        kind = type("Handler", (_Polled,), {"stream": stream})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), kind)
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/mcp", kind
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("stream", [b"", b"id: 2\nretry: 0\ndata:\n\n"])
+def test_a_stream_that_ends_at_once_is_not_polled_forever(pool, polled, monkeypatch, stream):
+    """The SDK would poll it without a pause, even after the call has reached its deadline."""
+    monkeypatch.setattr("gatewayx_nb.transport.reconnections._MAX_GAP", 0.01)
+    url, kind = polled(stream)
+    for _ in range(2):
+        with pytest.raises(TransportError, match="reconnection attempts were exhausted") as caught:
+            pool.mcp_servers(gx.mcp(url=url, name="calc"))
+        assert "\n" not in caught.value.message
+    assert kind.polls <= 2 * 20

@@ -59,7 +59,7 @@ def respond(request):
             result = {"tools": [tool(f"t{number}")], "nextCursor": "more"}
         elif KIND == "silent list":
             return
-        elif KIND == "values":
+        elif KIND.startswith("values"):
             send({"id": number, "result": {"tools": [], "_meta": {"x": [[]] * 200_000}}})
             return
         elif KIND == "large pages":
@@ -106,10 +106,15 @@ if KIND == "stubborn":
 if KIND == "ends":
     sys.stderr.write("Traceback …\nImportError: no module named tools\n")
     sys.exit(4)
-if STATE is not None and KIND in ("child", "stubborn child"):
+if STATE is not None and KIND.rpartition(" ")[2] in ("child", "daemon"):
     child = os.fork()
+    if not child and KIND.endswith("daemon"):
+        os.setsid()
+        child = os.fork()
+        if child:
+            os._exit(0)
     if not child:
-        if KIND == "stubborn child":
+        if KIND.startswith("stubborn"):
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         STATE.write_text(str(os.getpid()))
         time.sleep(3_600)
