@@ -81,9 +81,9 @@ def _in_other_groups() -> list[int]:
             children.setdefault(int(parent), []).append(int(process))
             groups[int(process)] = int(group)
     found = [os.getpid()]
-    for process in found:
-        found += children.get(process, [])
-    return [process for process in found[1:] if groups[process] != os.getpgrp()]
+    for ancestor in found:  # grows meanwhile
+        found += children.get(ancestor, [])
+    return [number for number in found[1:] if groups[number] != os.getpgrp()]
 
 
 def _signal_each(handles: list[int], number: int) -> None:
