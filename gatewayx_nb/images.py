@@ -167,7 +167,7 @@ def load(source: object) -> Image:
         if scheme == "data":
             source = _decode(source)
     if isinstance(source, (str, Path)):
-        return _checked_image(_read(Path(source).expanduser()), str(source))
+        return _checked_image(_read(Path(source)), str(source))
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _checked_image(bytes(source), "the image")
     buffer = io.BytesIO()
@@ -257,7 +257,7 @@ def _remote(url: str) -> Image:
 def _decode(url: str) -> bytes:
     """Return the data of a ``data:`` URL (RFC 2397)."""
     head, _, data = url.partition(",")
-    raw = unquote_to_bytes(data)
+    raw = unquote_to_bytes(data.encode(errors="replace"))
     if not head.endswith(";base64"):
         return raw
     try:
@@ -271,12 +271,22 @@ def _decode(url: str) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(LIMIT + 1)  # one byte more, to detect a file that is too large
+        path = path.expanduser()
+        # Opening a pipe would wait for its other end.
+        if not path.is_file() and path.exists():
+            reason = "it is a folder" if path.is_dir() else "it is not a regular file"
+        else:
+            with path.open("rb") as file:
+                return file.read(LIMIT + 1)  # one byte more, to detect a file that is too large
     except OSError as error:
-        raise UsageError(
-            f"The image {str(path)!r} cannot be read: {error.strerror}.", hint="Check the path."
-        ) from None
+        reason = str(error.strerror)
+    except RuntimeError:
+        reason = "there is no such user"
+    except ValueError:
+        reason = "its path has invalid characters"
+    raise UsageError(
+        f"The image {shorten(str(path), 200)!r} cannot be read: {reason}.", hint="Check the path."
+    )
 
 
 def _checked_image(data: bytes, name: str) -> Image:

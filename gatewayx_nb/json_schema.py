@@ -160,22 +160,38 @@ def is_open(schema: object) -> bool:
     return is_free_object or is_unconstrained or any(map(is_open, parts))
 
 
-def fit(value: Any, schema: object, root: Mapping[str, Any]) -> Any:  # noqa: ANN401 - JSON
+def fit(
+    value: Any,  # noqa: ANN401 - JSON
+    schema: object,
+    root: Mapping[str, Any],
+    *,
+    is_deep: bool = True,
+) -> Any:  # noqa: ANN401 - JSON
     """Return a value without the small deviations that models and strict modes introduce.
 
     A null is dropped for an optional property whose schema does not allow null, because strict
     modes require every property to be present. An enum value that differs only in case is replaced
     with the schema's spelling.
+
+    Args:
+        value: The value.
+        schema: The schema, or a subschema.
+        root: The schema to which references in it are relative.
+        is_deep: Whether to change the objects and lists within the value, too.
     """
     schema = resolve(schema, root)
     if variants := [*schema.get("anyOf", []), *schema.get("oneOf", [])]:
-        fitted = (fit(value, variant, root) for variant in variants)
-        pairs = zip(fitted, variants, strict=True)
-        return next((item for item, variant in pairs if accepts(item, variant, root)), value)
+        # What `accepts` compares is at the top. Below it, only the chosen variant is applied:
+        # applying each variant at each level would take exponential time.
+        tops = ((variant, fit(value, variant, root, is_deep=False)) for variant in variants)
+        for variant, top in tops:
+            if accepts(top, variant, root):
+                return fit(value, variant, root) if is_deep else top
+        return value
     match value:
         case dict():
-            return dict(_fitted_properties(value, schema, root))
-        case list():
+            return dict(_fitted_properties(value, schema, root, is_deep=is_deep))
+        case list() if is_deep:
             return _fitted_items(value, schema, root)
         case str():
             return _match_enum_value(value, _enum_values(schema))
@@ -183,7 +199,7 @@ def fit(value: Any, schema: object, root: Mapping[str, Any]) -> Any:  # noqa: AN
 
 
 def _fitted_properties(
-    value: dict[str, Any], schema: Mapping[str, Any], root: Mapping[str, Any]
+    value: dict[str, Any], schema: Mapping[str, Any], root: Mapping[str, Any], *, is_deep: bool
 ) -> Any:  # noqa: ANN401 - pairs
     properties, required = schema.get("properties", {}), schema.get("required", ())
     for name, item in value.items():
@@ -191,7 +207,7 @@ def _fitted_properties(
         is_optional = name in properties and name not in required
         if item is None and is_optional and not accepts(None, part, root):
             continue
-        yield name, fit(item, part, root)
+        yield name, fit(item, part, root) if is_deep or isinstance(item, str) else item
 
 
 def _fitted_items(

@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+_MAX_CELLS = 10_000_000
+"""Maximum number of cells of a DataFrame of an answer.
+
+An answer has at most 1,000,000 values, but if each of its objects has other names than the others,
+the number of cells is the square of that of the objects.
+"""
+
+
 def check_pandas() -> None:
     """Check that pandas is installed.
 
@@ -47,7 +55,7 @@ def to_frame(value: object) -> DataFrame:
     """Return a DataFrame of a parsed answer.
 
     Raises:
-        UsageError: If pandas is not installed.
+        UsageError: If pandas is not installed, or there would be too many cells.
     """
     check_pandas()
     import pandas as pd
@@ -56,7 +64,15 @@ def to_frame(value: object) -> DataFrame:
         return value
     is_list = isinstance(value, list | tuple | set | frozenset) and not hasattr(value, "_fields")
     items = list(value) if is_list else [value]  # type: ignore[call-overload]
-    return pd.DataFrame([_row(item) for item in items])
+    rows = [_row(item) for item in items]
+    columns = len(set().union(*rows))
+    if len(rows) * columns > _MAX_CELLS:
+        raise UsageError(
+            f"a DataFrame of {len(rows):,} objects with {columns:,} different names would have more"
+            f" than {_MAX_CELLS:,} cells.",
+            hint="For example, pass `schema=list[City]`.",
+        )
+    return pd.DataFrame(rows)
 
 
 def text_to_frame(text: str, *, was_cut: bool = False) -> DataFrame:

@@ -1,5 +1,6 @@
 import base64
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -113,6 +114,10 @@ def test_the_first_bytes_determine_the_type(data, mime):
         (b"invalid", r"must be PNG, JPEG, GIF or WebP; the image begins with b'invalid'"),
         (b"\x89PNG\r\n\x1a\n" + bytes(images.LIMIT), "at most 20 MiB; the image is larger"),
         ("missing.png", "cannot be read: No such file"),
+        ("a\0.png", "cannot be read: its path has invalid characters"),
+        ("~nobody-here/a.png", "cannot be read: there is no such user"),
+        (".", "cannot be read: it is a folder"),
+        ("data:image/png;base64,\ud800", "must be valid base64"),
         ("http://example.com/a.png", "must begin with https://, got 'http://example.com/a.png'"),
         (3, "must be a path, bytes, .* or a PIL image, got int"),
         (None, "or a PIL image, got NoneType"),
@@ -122,6 +127,14 @@ def test_an_invalid_image_is_refused(source, message):
     """The error of an invalid image says which images are valid."""
     with pytest.raises(UsageError, match=message):
         images.load(source)
+
+
+def test_a_pipe_is_not_opened(tmp_path):
+    """Opening it would wait for a writer."""
+    path = tmp_path / "a.png"
+    os.mkfifo(path)
+    with pytest.raises(UsageError, match="not a regular file"):
+        images.load(path)
 
 
 def test_the_repr_of_an_image_contains_no_bytes():

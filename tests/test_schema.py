@@ -1,4 +1,5 @@
 import datetime as dt
+import json
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal, TypedDict
@@ -212,6 +213,27 @@ def test_a_null_of_an_optional_property_is_dropped():
     schema = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {}}}
 
     assert ResponseSchema(schema).parse('{"a": null, "b": null}') == {"b": None}
+
+
+def test_the_variants_of_a_recursive_type_keep_their_values():
+    """The null of an optional property is dropped, and a label is spelled as in the schema."""
+    node = {
+        "type": "object",
+        "properties": {
+            "kind": {"enum": ["b"]},
+            "note": {"type": "string"},
+            "child": {"anyOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}]},
+        },
+        "required": ["kind"],
+    }
+    leaf = {"type": "object", "properties": {"kind": {"enum": ["a"]}}, "required": ["kind"]}
+    schema = ResponseSchema({"$defs": {"a": leaf, "b": node}, "$ref": "#/$defs/b"})
+    child = {"kind": "B", "note": None, "child": {"kind": "A"}}
+
+    assert schema.parse(json.dumps({"kind": "b", "child": child})) == {
+        "kind": "b",
+        "child": {"kind": "b", "child": {"kind": "a"}},
+    }
 
 
 def test_a_recursive_type_keeps_its_definition():

@@ -82,6 +82,14 @@ def test_without_pandas_the_error_has_the_install_command(monkeypatch):
         Reply("5", "e", "m", parsed=5).to_frame()
 
 
+def test_an_answer_whose_objects_have_no_common_names_is_refused():
+    """The cells would take the square of the memory of the answer."""
+    objects = [{f"a{number}": 1} for number in range(4_000)]
+
+    with pytest.raises(UsageError, match="4,000 objects with 4,000 different names"):
+        Reply("", "e", "m", parsed=objects).to_frame()
+
+
 @pytest.mark.parametrize("text", ['[{"a": 1}, {"a": 2', '{"a": 1}\n{"a": "x', "[1, fal"])
 def test_an_answer_that_was_cut_is_reported(text):
     """The rows before the cut are not taken for the whole answer."""

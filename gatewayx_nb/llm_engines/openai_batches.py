@@ -176,5 +176,10 @@ def _batch(body: Mapping[str, Any]) -> RemoteBatch:
     )
 
 
+_MAX_TIME = 2.0**53
+"""Larger numbers are not times; JSON may contain integers that have no float."""
+
+
 def _time(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and value > 0 else None
+    is_time = isinstance(value, int | float) and 0 < value < _MAX_TIME
+    return float(value) if is_time else None  # type: ignore[arg-type]

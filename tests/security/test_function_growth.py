@@ -6,16 +6,30 @@ nested and alternating ones, and what an escape or a quotation begins with.
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
 
-from gatewayx_nb import bounded_json, errors, extraction, html, masking, secrets, text
+from gatewayx_nb import (
+    bounded_json,
+    errors,
+    extraction,
+    html,
+    images,
+    json_schema,
+    masking,
+    secrets,
+    tabulation,
+    text,
+)
 from gatewayx_nb.calls import AnswerCleaner
 from gatewayx_nb.cassettes import codec, guard, tape
 from gatewayx_nb.comparisons.differences import differences
+from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.files import reading
 from gatewayx_nb.html.notes import SourceNote
+from gatewayx_nb.json_schema_validator import JSONSchemaValidator
 from gatewayx_nb.llm_engines import (
     ProviderErrors,
     json_body,
@@ -24,9 +38,12 @@ from gatewayx_nb.llm_engines import (
     response_body,
     unsupported_params,
 )
+from gatewayx_nb.llm_engines.anthropic_batches import AnthropicBatches
 from gatewayx_nb.llm_engines.anthropic_messages import MessagesParser
+from gatewayx_nb.llm_engines.batches import parse_line
 from gatewayx_nb.llm_engines.cohere_chat import CohereParser
 from gatewayx_nb.llm_engines.gemini import GeminiParser
+from gatewayx_nb.llm_engines.openai_batches import OpenAIBatches
 from gatewayx_nb.llm_engines.openai_chat import ChatParser
 from gatewayx_nb.llm_engines.openai_responses import ResponsesParser
 from gatewayx_nb.magics import cell, transforms, type_expression
@@ -36,7 +53,8 @@ from gatewayx_nb.replies import Chunk
 from gatewayx_nb.secure_config import dotenv, headers, settings, trusted
 from gatewayx_nb.server import hidden_paths
 from gatewayx_nb.storage import journal
-from gatewayx_nb.transport import Decoder, retry_headers
+from gatewayx_nb.testing import ScriptedEngine
+from gatewayx_nb.transport import Decoder, retry_headers, route
 from gatewayx_nb.weights import hub_files
 from tests.security import growth
 
@@ -208,6 +226,17 @@ EVENTS = [
 ]
 TAGS = ["<think>", "</think>", "<", "<|", "[THINK]", "<reasoning>", "<thinking>", "◁", "</"]
 LINES = ['{"request":{}}\n', '{"recorded":', '{"replaces":"a",}\n', "<<<<<<<\n", "=======\n"]
+IMAGE = ["data:", "image/png", ";base64,", "%41", "QUJD", "https://", "~", "../"]
+ROWS = ['{"NNN":1},', '{"a":1},', '{"NNN":1,"a":[1]},', "[1],", "null,", '{"a":{"NNN":1}},']
+RESULTS = [
+    '{"custom_id":"NNN","response":{"status_code":200,"body":{"a":1}}}\n',
+    '{"custom_id":"NNN","response":{"status_code":400,"body":{"error":{"message":"a"}}}}\n',
+    '{"custom_id":"NNN","error":{"code":"batch_expired","message":"a"}}\n',
+    '{"custom_id":"NNN","result":{"type":"succeeded","message":{"a":1}}}\n',
+    '{"custom_id":"NNN","result":{"type":"errored","error":{"error":{"type":"a"}}}}\n',
+    '{"custom_id":"NNN","result":{"type":"expired"}}\n',
+]
+PATTERN = ["a*", "(a|b)", "[a-z]", "(", ")", "+", "?", "{1,9}", "^", "$", "\\d", "|", "."]
 HUB = ["hf:", "a/", "/", ":", ".gguf", "-", "Q4_", "-00001-of-"]
 
 
@@ -306,6 +335,81 @@ def unmask(template):
     return put_back(masked)
 
 
+def numbered(text):
+    """Return a text with the number of each ``NNN`` in its place."""
+    first, *parts = text.split("NNN")
+    return first + "".join(f"{number}{part}" for number, part in enumerate(parts))
+
+
+def read_frame(rows):
+    tabulation.text_to_frame(f"[{numbered(rows)}{{}}]")
+
+
+def read_results(stream):
+    engine = ScriptedEngine([])
+    found = ProviderErrors("e", "m", "")
+    for kind in (OpenAIBatches(engine, None, None), AnthropicBatches(engine, None, {})):
+        for line in numbered(stream).encode(errors="replace").split(b"\n"):
+            kind.read(parse_line(line), found)
+
+
+KINDS = [{"$ref": f"#/$defs/{name}"} for name in "ab"]
+TREE = {
+    "$defs": {
+        name: {
+            "type": "object",
+            "properties": {"kind": {"enum": [name]}, "child": {"anyOf": [*KINDS]}},
+            "required": ["kind"],
+        }
+        for name in "ab"
+    },
+    "anyOf": KINDS,
+}
+"""A type that contains itself in two variants, which only their labels distinguish."""
+
+
+def fit_tree(kinds):
+    """Fit an answer whose nodes have these kinds, from the innermost to the outermost."""
+    value = {}
+    for kind in kinds[:100]:
+        value = {"kind": kind, "child": value}
+    json_schema.fit(value, TREE, TREE)
+
+
+def read_schema(text):
+    """Read schemas that contain a text, and compare short values with them."""
+    for part in ({"pattern": text}, {"enum": [text]}, {"required": [text]}, {"$ref": f"#/{text}"}):
+        with suppress(GatewayError, ValueError):
+            validator = JSONSchemaValidator(json.dumps(part))
+            validator.check({"a": "aaaa"})
+            validator.check("aaaa")
+
+
+CHECKS = [{"pattern": pattern} for pattern in (r"^(\w+,)*\d$", "[ab]*[bc]*d", "(a|a)+b")]
+CHECKS += [{"patternProperties": {r"\s+$": {}}, "additionalProperties": False}, {"enum": ["a"]}]
+
+
+def check_answer(text):
+    """Compare a text with schemas."""
+    for part in CHECKS:
+        for value in (text, {text: text}):
+            with suppress(ValueError):
+                JSONSchemaValidator(json.dumps(part)).check(value)
+
+
+def read_address(url):
+    for address in (url, f"http://{url}", f"https://{url}/v1"):
+        route.is_local_url(address)
+        with suppress(GatewayError):
+            route.check_host(route.parse_base_url(address, "e"), "e", has_key=True, allowed=())
+
+
+def load_image(source):
+    for start in ("", "data:", "data:image/png;base64,", "https://"):
+        with suppress(GatewayError):
+            images.load(start + source)
+
+
 DEEP = (262_144,)
 """A length of which a quarter is beyond the depth at which the JSON parser gives up.
 
@@ -355,6 +459,14 @@ READERS = {
     "an error's class": Reader(lambda value: errors.classify(400, None, value), ["input token "]),
     "an error's text": Reader(lambda value: str(errors.ProviderError(value)), TERMINAL),
     "a suggestion": Reader(lambda value: errors.did_you_mean(value, ["gpt-4o", "claude"])),
+    "a frame": Reader(read_frame, ROWS, (4_096, 65_536), plain=False),
+    "batch results": Reader(read_results, RESULTS + JSON, (1_024, 4_096)),
+    "the variants of an answer": Reader(fit_tree, ["a", "b", "A"], (128, 512), plain=False),
+    "a checked answer": Reader(check_answer, PATTERN + JSON),
+    "a part of a JSON Schema": Reader(read_schema, PATTERN),
+    "a JSON Schema": Reader(JSONSchemaValidator, [*JSON, '{"anyOf":[', '{"type":']),
+    "a base URL": Reader(read_address, URL),
+    "an image": Reader(load_image, URL + IMAGE),
     "placeholders": Reader(field_values, FIELDS),
     "masked placeholders": Reader(unmask, FIELDS),
     "an expression": Reader(lambda value: placeholders.resolve(value, NAMESPACE), FIELDS),
