@@ -89,7 +89,7 @@ def explain(session: Session, args: argparse.Namespace) -> Note | None:
     if failed.advice:
         note = "The error already says what to do, so no model was asked."
         return Note(failed.error, failed.advice, note)
-    model = args.reference or session.pool.default_model()
+    model = args.reference or session.pool.default_model(to_call=True)
     # A cell or an error may contain a key.
     secrets = session.pool.config.keys.secrets_by_name().values()
     prompt = redact(_explain_prompt(failed), secrets)

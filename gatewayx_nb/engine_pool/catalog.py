@@ -85,6 +85,9 @@ class Catalog(Protocol):
     def default_model(self) -> str:
         """Return the reference that is used if a call has none."""
 
+    def check_default(self) -> None:
+        """Raise an error if a call without a reference cannot be made."""
+
     def check_reference(self, reference: str) -> None:
         """Raise an error if the reference cannot be called."""
 
@@ -164,6 +167,11 @@ class LiveCatalog(Catalog):
     def default_model(self) -> str:
         """Return the reference that is used if a call has none."""
         return self._registry.default_reference()
+
+    @override
+    def check_default(self) -> None:
+        """Raise an error if a call without a reference cannot be made."""
+        self._registry.resolve(None)
 
     @override
     def check_reference(self, reference: str) -> None:
@@ -252,6 +260,10 @@ class ReplayCatalog(Catalog):
                 hint=Hint("list_models"),
             )
         return reference
+
+    @override
+    def check_default(self) -> None:
+        """Do nothing, because no engine is called."""
 
     @override
     def check_reference(self, reference: str) -> None:

@@ -296,13 +296,18 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         """Check now whether keys, settings or engine files have changed."""
         self._live.refresh()
 
-    def default_model(self) -> str:
+    def default_model(self, *, to_call: bool = False) -> str:
         """Return the reference that is used if a call has none.
 
+        Args:
+            to_call: Whether calls will name it; it then needs the same permission as without.
+
         Raises:
-            ConfigError: If there is no default.
+            ConfigError: If there is no default, or with ``to_call`` it cannot be called.
         """
         self.refresh()
+        if to_call:
+            self._catalog.check_default()
         return self._catalog.default_model()
 
     @property

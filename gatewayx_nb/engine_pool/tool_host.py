@@ -110,6 +110,8 @@ class PoolToolHost:
         if not has_model and not self._is_default(reply.engine):
             # The default has changed, or the reply is a turn of a conversation: the results must
             # not be sent to another provider.
+            if reply.replayed and self._router.replayed_cassette is None:
+                self._planner.registry.check_recorded(reply.engine)
             merged["model"] = f"{reply.engine}:{reply.model}" if reply.model else reply.engine
         return self.plan(turn.messages, merged, streamed=False, resumed=reply, submitted=results)
 

@@ -178,7 +178,7 @@ class EvaluationRun:
         self.scorers: list[Scorer] = read_scorers(scorers)
         axes = Axes(
             read_prompts(prompts),
-            read_models(models, pool.default_model),
+            read_models(models, self._default_model),
             read_option_sets(own["options"]),
         )
         self._grid = grid = Grid(
@@ -200,6 +200,10 @@ class EvaluationRun:
         self._mask: Callable[[str], str] = str
         self._is_stopped = False
 
+    def _default_model(self) -> str:
+        # The calls name it, which must not replace the permission that it needs.
+        return self._pool.default_model(to_call=True)
+
     def _check_judges(self) -> None:
         columns: list[object] = list(
             dict.fromkeys(name for row in self.rows.inputs for name in row)
@@ -208,6 +212,8 @@ class EvaluationRun:
         for scorer in self.scorers:
             if isinstance(scorer, ModelScorer):
                 scorer.check(columns)
+                if scorer.model is None:
+                    self._default_model()
             is_preference = isinstance(scorer, ModelScorer) and scorer.is_preference
             if is_preference and len(self._grid.variants) == 1:
                 raise UsageError(
@@ -311,7 +317,7 @@ class EvaluationRun:
                 yield self._stage(scorer)
 
     def _stage(self, scorer: ModelScorer) -> _Stage:
-        model = scorer.model or self._pool.default_model()
+        model = scorer.model or self._default_model()
         questions = scorer.questions(self.cells, self.rows, self._grid.variants[0].name)
         requests = [_of_model(each.request, model) for each in questions]
         if not any(not isinstance(each, GatewayError) for each in requests):

@@ -220,7 +220,7 @@ def start_job(pool: EnginePool, jobs: JobList, cell: Cell, view: display.Columns
         raise UsageError(
             "`--bg` cannot be combined with `--chat` or `--fallback`.", hint="Omit one of them."
         )
-    references = cell.references or (cell.options.get("model") or pool.default_model(),)
+    references = cell.references or (cell.options.get("model") or pool.default_model(to_call=True),)
     options = {name: value for name, value in cell.options.items() if name != "model"}
     comparisons: list[ComparisonRun] = []
 

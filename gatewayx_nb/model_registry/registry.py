@@ -152,6 +152,16 @@ class ModelRegistry:
         key_trust.check_permissions(source, key, self._sources, self._config, choice)
         return self._target(ref, source, key.value)
 
+    def check_recorded(self, engine: str) -> None:
+        """Check that an engine may be called because a cassette has a reply of it.
+
+        Raises:
+            GatewayError: As for `resolve`; the engine counts as chosen by the project.
+        """
+        source = self._sources.active.get(engine)
+        choice = self._clone.choice(source, "a recorded reply", by_user=False)
+        self._resolve(ModelRef(engine), choice)
+
     def parse_reference(self, reference: str) -> ModelRef:
         """Return the engine and model of a reference, whether or not they are available.
 
