@@ -10,15 +10,13 @@ from gatewayx_nb.extraction import ends_within_json, extract_json
 from gatewayx_nb.hints import Hint
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
     from pandas import DataFrame
 
 
-_MAX_CELLS = 10_000_000
-"""Maximum number of cells of a DataFrame of an answer.
-
-An answer has at most 1,000,000 values, but if each of its objects has other names than the others,
-the number of cells is the square of that of the objects.
-"""
+_MAX_CELLS, _MAX_CELLS_PER_VALUE = 10_000_000, 20
+"""Number of cells of a table from which on it must not have more cells for each value."""
 
 
 def check_pandas() -> None:
@@ -51,11 +49,33 @@ def import_data_package(name: Literal["numpy", "pandas"], use: str) -> Any:  # n
         ) from None
 
 
+def check_density(rows: Sequence[Collection[object]]) -> None:
+    """Check that a table of rows is not much larger than their values.
+
+    If each row has other names than the others, the number of cells is the square of that of the
+    rows, and a file of 10 MB would take all memory.
+
+    Args:
+        rows: The rows, or the names in each.
+
+    Raises:
+        UsageError: If the table would have more than 10,000,000 cells, and nearly all were empty.
+    """
+    columns = len(set().union(*rows))
+    cells, values = len(rows) * columns, sum(map(len, rows))
+    if cells > max(_MAX_CELLS, _MAX_CELLS_PER_VALUE * values):
+        raise UsageError(
+            f"{len(rows):,} rows with {columns:,} different names make a table of {cells:,} cells,"
+            " nearly all of them empty.",
+            hint="Use the same names in all rows.",
+        )
+
+
 def to_frame(value: object) -> DataFrame:
     """Return a DataFrame of a parsed answer.
 
     Raises:
-        UsageError: If pandas is not installed, or there would be too many cells.
+        UsageError: If pandas is not installed, or nearly all cells would be empty.
     """
     check_pandas()
     import pandas as pd
@@ -65,13 +85,7 @@ def to_frame(value: object) -> DataFrame:
     is_list = isinstance(value, list | tuple | set | frozenset) and not hasattr(value, "_fields")
     items = list(value) if is_list else [value]  # type: ignore[call-overload]
     rows = [_row(item) for item in items]
-    columns = len(set().union(*rows))
-    if len(rows) * columns > _MAX_CELLS:
-        raise UsageError(
-            f"a DataFrame of {len(rows):,} objects with {columns:,} different names would have more"
-            f" than {_MAX_CELLS:,} cells.",
-            hint="For example, pass `schema=list[City]`.",
-        )
+    check_density(rows)
     return pd.DataFrame(rows)
 
 

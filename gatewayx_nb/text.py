@@ -61,6 +61,15 @@ def well_formed(text: str) -> str:
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
+def one_line(text: str) -> str:
+    r"""Return plain text in one line, with single spaces.
+
+    >>> one_line("a\x1b[31m  name\n")
+    'a name'
+    """
+    return " ".join(plain(text).split())
+
+
 def shorten(text: str, limit: int) -> str:
     r"""Shorten text to one line of at most ``limit`` characters, with an ellipsis if truncated.
 
@@ -68,7 +77,7 @@ def shorten(text: str, limit: int) -> str:
     'a long a…'
     """
     # Only the beginning of a long text is read; invisible characters and spaces may take a part.
-    line = " ".join(plain(text[: 20 * limit + 1_000]).split())
+    line = one_line(text[: 20 * limit + 1_000])
     if len(line) <= limit:
         return line
     return line[: limit - 1].rstrip() + "…" if limit > 0 else ""
@@ -112,7 +121,7 @@ def table_text(
     """
     sides = fit_aligns(columns, aligns)
     # A line break in a cell would break the table.
-    cells = [[" ".join(plain(cell).split()) for cell in row] for row in fit_rows(columns, rows)]
+    cells = [[one_line(cell) for cell in row] for row in fit_rows(columns, rows)]
     cells = align_decimals(cells, sides, " ", " ")
     grid = [list(map(plain, columns)), *cells]
     widths = [max(map(display_width, column)) for column in zip(*grid, strict=True)]

@@ -86,7 +86,7 @@ def test_an_answer_whose_objects_have_no_common_names_is_refused():
     """The cells would take the square of the memory of the answer."""
     objects = [{f"a{number}": 1} for number in range(4_000)]
 
-    with pytest.raises(UsageError, match="4,000 objects with 4,000 different names"):
+    with pytest.raises(UsageError, match="4,000 rows with 4,000 different names"):
         Reply("", "e", "m", parsed=objects).to_frame()
 
 

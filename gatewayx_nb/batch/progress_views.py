@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from gatewayx_nb.text import plain
+from gatewayx_nb.text import one_line, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,7 +90,7 @@ def _line(figures: MapFigures) -> str:
 
 
 def _name(figures: MapFigures) -> str:
-    return " ".join(plain(figures.name).split())
+    return one_line(figures.name)
 
 
 def _summary(figures: MapFigures) -> list[str]:

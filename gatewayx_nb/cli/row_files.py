@@ -15,7 +15,7 @@ from gatewayx_nb.commands import ROW_FORMATS
 from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.files import atomic_write, display_path, write_errors_as_config_error
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.tabulation import import_data_package
+from gatewayx_nb.tabulation import check_density, import_data_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,7 +101,9 @@ def _decoded(pd: Any, path: Path) -> pd.DataFrame:  # noqa: ANN401 - the module,
         return pd.read_parquet(path)
     text = path.read_bytes().decode("utf-8-sig")
     if path.suffix == ".jsonl":
-        return pd.DataFrame(list(_json_lines(text)), dtype=object)
+        values = list(_json_lines(text))
+        check_density(values)
+        return pd.DataFrame(values, dtype=object)
     header, rows = _table(text, _DELIMITERS[path.suffix])
     return pd.DataFrame(rows, columns=header, dtype=object)
 

@@ -6,7 +6,7 @@ import importlib.util
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import Table, text_columns
-from gatewayx_nb.text import plain, shorten
+from gatewayx_nb.text import one_line, plain, shorten
 
 if TYPE_CHECKING:
     import argparse
@@ -44,7 +44,7 @@ def _rows(state: MCPServerStatus) -> Iterator[tuple[str, ...]]:
     if not state.tools:
         yield name, "", plain(shorten(state.address, _MAX_DESCRIPTION)), state.state
     for tool in state.tools:
-        text = " ".join(plain(tool.description).split())
+        text = one_line(tool.description)
         yield name, plain(tool.name), shorten(text, _MAX_DESCRIPTION), tool.claims
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.calls import Table, TableColumn
 from gatewayx_nb.evaluation.differing_cells import FAILURE_COLUMNS
 from gatewayx_nb.evaluation.score_summary import number_text
-from gatewayx_nb.text import shorten
+from gatewayx_nb.text import one_line, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -56,7 +56,8 @@ def failure_text(evaluation: Evaluation, failures: Sequence[Failure]) -> str:
     lines = []
     for failure in failures:
         has_others = bool(failure.variant) and len(evaluation.variants) > 1
-        lines.append(f"{failure.variant}: {failure.text}" if has_others else failure.text)
+        line = f"{failure.variant}: {failure.text}" if has_others else failure.text
+        lines.append(one_line(line))
     parts = ["\n".join(lines), repr(evaluation.summary())]
     worse = list(_worse_cells(evaluation, failures))
     if worse:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.calls import Note, Table
 from gatewayx_nb.evaluation.score_summary import FEW_ROWS, cost_text
 from gatewayx_nb.html import interval_bar, table_html
-from gatewayx_nb.text import counted
+from gatewayx_nb.text import counted, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,7 +49,7 @@ def conclusions(evaluation: Evaluation) -> list[str]:
             f"{judge.score} asked {judge.model} {counted(judge.questions, 'question')}:"
             f" {cost_text(judge.cost)}."
         )
-    return [*lines, *evaluation.notes]
+    return [one_line(line) for line in (*lines, *evaluation.notes)]
 
 
 def _few_units(evaluation: Evaluation) -> str:
@@ -152,4 +152,4 @@ def report_markdown(evaluation: Evaluation) -> str:
 def _escaped(text: str) -> str:
     """Return a line of text with Markdown's special characters escaped."""
     special = "\\`*_{}[]<>()#+!|~$&"
-    return "".join(f"\\{char}" if char in special else char for char in " ".join(text.split()))
+    return "".join(f"\\{char}" if char in special else char for char in one_line(text))

@@ -42,7 +42,7 @@ from gatewayx_nb.evaluation.scoring import (
     read_scorers,
 )
 from gatewayx_nb.replies import Reply
-from gatewayx_nb.text import counted, short_repr
+from gatewayx_nb.text import counted, one_line, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -351,9 +351,8 @@ class EvaluationRun:
         # An empty reply is falsy, like its text.
         answered = [each for each in outcomes if isinstance(each, Reply)]
         costs = [float(each.cost) for each in answered if each.cost is not None]
-        self._judges.append(
-            JudgeUsage(scorer.name, stage.model, len(answered), math.fsum(costs) if costs else None)
-        )
+        name, cost = self._mask(scorer.name), math.fsum(costs) if costs else None
+        self._judges.append(JudgeUsage(name, stage.model, len(answered), cost))
         missing = sum(each is None for each in outcomes)
         if missing:
             self._is_stopped = True
@@ -380,8 +379,10 @@ class EvaluationRun:
             cells,
             rows,
             variants,
-            name=self._mask(self._own["name"] or ""),
-            lower_is_better=map(self._mask, lower | set(self._own["lower_is_better"])),
+            name=one_line(self._mask(self._own["name"] or "")),
+            lower_is_better=map(
+                self._mask, lower | set(map(one_line, self._own["lower_is_better"]))
+            ),
             judges=self._judges,
             notes=map(self._mask, self._all_notes()),
             preferences=map(self._mask, preferences),

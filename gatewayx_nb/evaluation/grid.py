@@ -11,7 +11,7 @@ from gatewayx_nb.calls import check_options, prompt_text
 from gatewayx_nb.errors import GatewayError, UsageError, did_you_mean
 from gatewayx_nb.evaluation.grid_cell import EvaluatedRows, GridCell, Variant
 from gatewayx_nb.prompts import RowTemplate, is_missing
-from gatewayx_nb.text import counted, short_repr, well_formed
+from gatewayx_nb.text import counted, one_line, short_repr, well_formed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ class Axes:
             options if len(self.options) > 1 else "",
         ]
         only = model if prompt == _ONLY else prompt
-        return ", ".join(filter(None, parts)) or only
+        return one_line(", ".join(filter(None, parts)) or only)
 
 
 class Grid:
@@ -228,7 +228,7 @@ def _check_names(values: Mapping[Any, object], parameter: str, hint: str) -> Non
     if not values:
         raise UsageError(f"{parameter} is empty.", hint=hint)
     for name in values:
-        if not isinstance(name, str) or not name.strip():
+        if not isinstance(name, str) or not one_line(name):
             raise UsageError(
                 f"the names in {parameter} must be non-empty texts, got {short_repr(name)}.",
                 hint=hint,

@@ -16,7 +16,7 @@ from gatewayx_nb.evaluation.judge_prompt import EXPECTED, JudgePrompt
 from gatewayx_nb.evaluation.model_scorer import ModelScorer, Question
 from gatewayx_nb.extraction import extract_json
 from gatewayx_nb.prompts import is_missing
-from gatewayx_nb.text import short_repr, shorten
+from gatewayx_nb.text import one_line, short_repr, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -67,7 +67,8 @@ class _VerdictScorer(ModelScorer):
         _check_text("name", name, 'For example, "polite".')
         if model is not None:
             _check_text("model", model, 'For example, "grok" or "anthropic:claude-sonnet-4-5".')
-        self.question, self.model, self.name, self.labels = question, model, name, labels
+        self.question, self.model, self.labels = question, model, labels
+        self.name = name = one_line(name)
         self._prompt = JudgePrompt(
             task=task, question=question, verdicts=labels, model=model, name=name
         )
@@ -405,5 +406,5 @@ def _label_error(expected: str, labels: object) -> UsageError:
 
 
 def _check_text(name: str, value: object, advice: str) -> None:
-    if not isinstance(value, str) or not value.strip():
+    if not isinstance(value, str) or not one_line(value):
         raise UsageError(f"{name} must be a non-empty str, got {short_repr(value)}.", hint=advice)

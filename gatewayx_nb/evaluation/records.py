@@ -12,6 +12,7 @@ import msgspec
 from gatewayx_nb.evaluation.grid_cell import EvaluatedRows, GridCell, Score, Variant
 from gatewayx_nb.evaluation.model_scorer import JudgeUsage
 from gatewayx_nb.evaluation.score_values import score_names
+from gatewayx_nb.tabulation import check_density
 from gatewayx_nb.text import well_formed
 
 if TYPE_CHECKING:
@@ -55,7 +56,12 @@ def cell_records(
     Args:
         cells: The cells.
         rows: The rows.
+
+    Raises:
+        UsageError: If nearly all cells of the table would be empty.
     """
+    check_density(rows.inputs)
+    check_density([cell.scores for cell in cells])
     own = {"id", "variant", "prompt", "model", "options", "sample", "answer", *_DTYPES}
     names: dict[str, str] = {}
     for name in score_names(cells):
@@ -111,12 +117,7 @@ def records_frame(records: Sequence[Mapping[str, Any]], scores: Sequence[str]) -
     """Return a pandas DataFrame of records; pandas must be installed."""
     import pandas as pd
 
-    frame = pd.DataFrame(
-        [
-            {_well_formed(name): _well_formed(value) for name, value in record.items()}
-            for record in records
-        ]
-    )
+    frame = pd.DataFrame([_well_formed(record) for record in records])
     texts = [name for score in scores for name in (f"{score}_reason", f"{score}_error")]
     types = {**dict.fromkeys(["answer", *texts], "string"), **_DTYPES}
     for name, dtype in types.items():
@@ -131,8 +132,13 @@ def records_frame(records: Sequence[Mapping[str, Any]], scores: Sequence[str]) -
     return frame
 
 
-def _well_formed(value: Any) -> Any:  # noqa: ANN401 - a cell of the table
-    return well_formed(value) if isinstance(value, str) else value  # Arrow refuses lone surrogates
+def _well_formed(record: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return a record whose texts pandas can store, which uses UTF-8."""
+    return {_as_utf8(name): _as_utf8(value) for name, value in record.items()}
+
+
+def _as_utf8(value: Any) -> Any:  # noqa: ANN401 - a user's value
+    return well_formed(value) if isinstance(value, str) else value
 
 
 def records_csv(records: Sequence[Mapping[str, Any]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from gatewayx_nb.text import shorten
+from gatewayx_nb.text import one_line, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -50,7 +50,7 @@ def row_title(evaluation: Evaluation, position: int) -> str:
     """Return the ID of a row and the beginning of its first text."""
     texts = [value for value in evaluation.rows.inputs[position].values() if isinstance(value, str)]
     title = shorten(" ".join(texts[0].split()), _TITLE_LENGTH) if texts else ""
-    return " · ".join(filter(None, [str(evaluation.rows.ids[position]), title]))
+    return " · ".join(filter(None, [one_line(str(evaluation.rows.ids[position])), title]))
 
 
 def _is_of_kind(cells: Sequence[GridCell], kind: RowKind, score: str | None) -> bool:

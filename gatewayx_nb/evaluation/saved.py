@@ -20,7 +20,7 @@ from gatewayx_nb.evaluation.grid_cell import (
 from gatewayx_nb.evaluation.model_scorer import JudgeUsage  # noqa: TC001 - msgspec evaluates annotations
 from gatewayx_nb.evaluation.records import FORMAT, FORMATS, is_file_of
 from gatewayx_nb.files import checked_path, read_limited
-from gatewayx_nb.text import short_repr
+from gatewayx_nb.text import one_line, short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 _MAX_BYTES = 512 * 1024**2
 _MAX_VALUES = 20_000_000
 """Maximum number of JSON values: those of a million answers."""
+
+_MAX_SCORES = 1_000
+"""Maximum number of different scores, for each of which all cells are read."""
 
 
 @dataclass(slots=True)
@@ -124,17 +127,35 @@ def _decoded(content: bytes) -> Evaluation:
     columns = (rows.inputs, rows.expected, rows.clusters)
     if any(column is not None and len(column) != len(rows.ids) for column in columns):
         raise ValueError("the rows and their IDs differ in number")
+    count = len(set().union(*(cell.scores for cell in saved.cells)))
+    if count > _MAX_SCORES:
+        raise ValueError(f"it has {count:,} different scores, and at most {_MAX_SCORES:,} are read")
+    _clean_variants(saved)
     return Evaluation(
         [_decoded_cell(cell, saved) for cell in saved.cells],
         rows,
         saved.variants,
-        name=saved.name,
-        lower_is_better=saved.lower_is_better,
+        name=one_line(saved.name),
+        lower_is_better=map(one_line, saved.lower_is_better),
         judges=saved.judges,
         notes=saved.notes,
-        preferences=saved.preferences,
+        preferences=map(one_line, saved.preferences),
         is_stopped=saved.is_stopped,
     )
+
+
+def _clean_variants(saved: _SavedEvaluation) -> None:
+    """Remove what controls a terminal from the names of variants, which must differ.
+
+    Raises:
+        ValueError: If two are the same.
+    """
+    saved.variants = [
+        Variant(*(one_line(getattr(each, name)) for name in Variant.__slots__))
+        for each in saved.variants
+    ]
+    if len({variant.name for variant in saved.variants}) < len(saved.variants):
+        raise ValueError("two variants have the same name")
 
 
 def _decoded_cell(saved: _SavedCell, evaluation: _SavedEvaluation) -> GridCell:
@@ -144,6 +165,7 @@ def _decoded_cell(saved: _SavedCell, evaluation: _SavedEvaluation) -> GridCell:
         if isinstance(score.value, int | float) and abs(score.value) >= LARGEST:
             raise ValueError(f"a score is {score.value:g}, which is too large")
     fields = {name: getattr(saved, name) for name in _SavedCell.__slots__}
+    fields["scores"] = {one_line(name): score for name, score in saved.scores.items()}
     fields["id"] = evaluation.ids[saved.position]
     fields["variant"] = evaluation.variants[saved.variant]
     return GridCell(**fields)

@@ -22,7 +22,7 @@ from gatewayx_nb.batch import Row
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.evaluation.grid_cell import LARGEST, Score
 from gatewayx_nb.evaluation.model_scorer import ModelScorer
-from gatewayx_nb.text import short_repr, shorten
+from gatewayx_nb.text import one_line, short_repr, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,8 +123,10 @@ def read_scorers(scorers: object) -> list[Scorer]:
 
 
 def _read_scorer(scorer: object, name: str | None) -> Scorer:
-    if name is not None and (not isinstance(name, str) or not name.strip()):
-        raise UsageError(f"the name of a scorer must be a text, got {short_repr(name)}.")
+    if name is not None:
+        if not isinstance(name, str) or not one_line(name):
+            raise UsageError(f"the name of a scorer must be a text, got {short_repr(name)}.")
+        name = one_line(name)
     if isinstance(scorer, ModelScorer):
         if name is not None:
             scorer = copy.copy(scorer)
@@ -134,7 +136,7 @@ def _read_scorer(scorer: object, name: str | None) -> Scorer:
         scorer = _made(cast("Callable[[], Any]", scorer))
     if not callable(scorer) or isinstance(scorer, type):
         raise UsageError(f"a scorer must be a function, got {short_repr(scorer)}.", hint=_HINT)
-    own_name = str(name or getattr(scorer, "__name__", type(scorer).__name__))
+    own_name = one_line(str(name or getattr(scorer, "__name__", type(scorer).__name__)))
     if own_name == "<lambda>":
         raise UsageError(
             "a scorer must have a name, got a lambda.",
@@ -338,7 +340,8 @@ class Scoring:
             if key not in keys:
                 # Another scorer may have returned a dict with this key.
                 is_taken = bool(key) and self._names.get(key, scorer.name) != scorer.name
-                keys[key] = f"{scorer.name}.{key}" if is_taken else key or scorer.name
+                shown = one_line(f"{scorer.name}.{key}" if is_taken else key)
+                keys[key] = shown or scorer.name
                 self._names.setdefault(keys[key], scorer.name)
             cell.scores[keys[key]] = score
 

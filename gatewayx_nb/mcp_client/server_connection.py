@@ -14,7 +14,7 @@ from gatewayx_nb.hints import Hint, as_hint
 from gatewayx_nb.masking import redact
 from gatewayx_nb.mcp_client.declarations import read_listing
 from gatewayx_nb.mcp_client.process import ServerProcess
-from gatewayx_nb.text import plain, shorten
+from gatewayx_nb.text import one_line, shorten
 from gatewayx_nb.transport import ForbiddenAddressError, sdk_client
 
 if TYPE_CHECKING:
@@ -339,7 +339,7 @@ class ServerConnection:
     def _error(self, failure: _ServerError, mask: Callable[[str], str]) -> TransportError:
         # Mask keys before shortening the text, because a part of a key is not recognized.
         masked = mask(redact(failure.detail, list(self.launch.secrets)))
-        quoted = shorten(" ".join(plain(masked).split()), _MAX_QUOTED)
+        quoted = shorten(one_line(masked), _MAX_QUOTED)
         where = f"Check the URL {self.launch.url}." if self.launch.url else "Check its command."
         return TransportError(
             f"the MCP server {self.launch.name!r} {failure.problem}"

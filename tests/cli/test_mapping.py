@@ -92,6 +92,15 @@ def test_a_table_that_pandas_would_guess_at_is_refused(run, rows, text, message)
     assert message in result.err
 
 
+def test_rows_without_common_names_are_refused(run, rows):
+    """A file of 10 MB would take all memory."""
+    lines = (f'{{"city {number}": 1}}\n' for number in range(4_000))
+    (rows / "in.jsonl").write_text("".join(lines))
+    result = run("map", "in.jsonl", "out.jsonl", *PROMPT)
+    assert result.status == 2
+    assert "4,000 rows with 4,000 different names" in result.err
+
+
 def test_texts_survive_a_round_trip(run, rows):
     """Also those with line breaks, quotation marks, carriage returns and a byte order mark."""
     cells = ["a\rb", 'say "hi"', "x\ny", "\u2028", "007", "NA", " spaces "]
