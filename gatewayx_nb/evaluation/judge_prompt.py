@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import re
@@ -83,8 +84,7 @@ class JudgePrompt:
         filled = self._fill(row)
         code = _digest([filled.text, *texts.values()])
         marked = {
-            name: _MarkedText(well_formed(value), name, code) if isinstance(value, str) else value
-            for name, value in row.items()
+            _marked(name, name, code): _marked(value, name, code) for name, value in row.items()
         }
         question = f"Question: {self._fill(marked).text}"
         blocks = [_between_tags(name, f"\n{text}\n", code) for name, text in texts.items()]
@@ -120,6 +120,27 @@ class _MarkedText(str):
     @override
     def __format__(self, spec: str) -> str:
         return _between_tags(self._tag, super().__format__(spec), self._code)
+
+    @override
+    def __repr__(self) -> str:  # as the text of the list or the row that contains it
+        return _between_tags(self._tag, super().__repr__(), self._code)
+
+
+_DEPTH = 20
+"""Maximum depth of lists and dicts in a row; anything deeper is one text."""
+
+
+def _marked(value: Any, column: object, code: str, depth: int = _DEPTH) -> Any:  # noqa: ANN401
+    """Return a user's value whose texts are put between tags, also in lists and dicts."""
+    is_nested = type(value) in {list, tuple, dict}
+    if isinstance(value, str) or (is_nested and not depth):
+        return _MarkedText(well_formed(str(value)), column, code)
+    if not is_nested:
+        return value
+    mark = functools.partial(_marked, column=column, code=code, depth=depth - 1)
+    if isinstance(value, dict):
+        return {mark(name): mark(each) for name, each in value.items()}
+    return type(value)(map(mark, value))
 
 
 def _between_tags(name: str, text: str, code: str) -> str:
