@@ -8,6 +8,7 @@ import functools
 import logging
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from msgspec import to_builtins
@@ -21,7 +22,7 @@ from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.server.api_errors import NO_RETRY, APIError, describe, error_location
 from gatewayx_nb.server.chat_completions_api import ChatCompletionsAPI
 from gatewayx_nb.server.embeddings_api import embed, read_embedding_request
-from gatewayx_nb.server.hidden_paths import known_folders
+from gatewayx_nb.server.hidden_paths import known_folders, without_keys
 from gatewayx_nb.server.inference import ModelAPI, ModelEndpoint, until_disconnected
 from gatewayx_nb.server.json_request import read_request
 from gatewayx_nb.server.json_response import error_response, json_response
@@ -154,8 +155,12 @@ class _Routes:
         """Respond with the error and its fix."""
         assert isinstance(error, GatewayError)  # noqa: S101 - registered for this class
         described = describe(error)
-        content = _api_error(request, described) or {
-            "error": {"message": error.message, "hint": str(error.hint or "")}
+        message = without_keys(described.message, self._pool)
+        content = _api_error(request, replace(described, message=message)) or {
+            "error": {
+                "message": without_keys(error.message, self._pool),
+                "hint": str(error.hint or ""),
+            }
         }
         folders = known_folders(self._pool)
         return json_response(content, described.status, described.headers, folders)

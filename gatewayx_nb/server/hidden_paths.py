@@ -1,4 +1,4 @@
-"""Removes the folders of absolute paths from responses, which may be shown or logged elsewhere."""
+"""Removes folders and keys from error messages, which may be shown or logged elsewhere."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.files import find_project, user_config_dir
+from gatewayx_nb.masking import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +31,18 @@ def without_paths(content: Any, folders: Iterable[str]) -> Any:  # noqa: ANN401 
             is among them.
     """
     return _without_paths(content, _pattern(folders))
+
+
+def without_keys(text: str, pool: Callable[[], EnginePool]) -> str:
+    """Return an error message in which the keys of a pool are masked.
+
+    It may quote a part of the request, such as a pattern of a JSON Schema.
+    """
+    try:
+        keys = pool().config.keys.secrets_by_name()
+    except GatewayError:  # without valid settings, there is no pool
+        return text
+    return redact(text, keys.values())
 
 
 def known_folders(pool: Callable[[], EnginePool]) -> set[str]:

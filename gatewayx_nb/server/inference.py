@@ -19,7 +19,7 @@ from gatewayx_nb.errors import GatewayError, ProviderError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.replies import Chunk, Reply
 from gatewayx_nb.server.api_errors import describe, error_location
-from gatewayx_nb.server.hidden_paths import known_folders, without_paths
+from gatewayx_nb.server.hidden_paths import known_folders, without_keys, without_paths
 from gatewayx_nb.server.json_request import read_request
 from gatewayx_nb.text import short_repr, well_formed
 
@@ -187,7 +187,8 @@ class _ModelExchange:
         if not isinstance(error, GatewayError):
             log.warning("A request failed: %s", error_location(error))
         # This resolves symlinks in this thread: at exit, no other thread can be started.
-        message = without_paths(described.message, known_folders(self._pool))
+        message = without_keys(described.message, self._pool)
+        message = without_paths(message, known_folders(self._pool))
         described = replace(described, message=message)
         if self._writer is None:
             content = self._api.error(described)

@@ -5,6 +5,7 @@ import pytest
 from gatewayx_nb.errors import ContextLengthError
 from gatewayx_nb.llm_engines import LLMEngine
 from gatewayx_nb.testing import ScriptedEngine
+from tests.canary import KEY, leaks
 from tests.server.conftest import post, serving
 
 QUESTION = [{"role": "user", "content": "Hi"}]
@@ -68,3 +69,19 @@ def test_the_text_of_an_exception_is_not_sent(streamed):
     assert response.status_code == 502
     assert "engine 'careless' raised ZeroDivisionError; " in response.json()["error"]["message"]
     assert "private" not in response.text
+
+
+SCHEMAS = [{"const": KEY}, {"type": "string", "pattern": f"({KEY}"}, {"required": [KEY]}]
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=["answer", "schema", "field"])
+def test_an_error_that_quotes_a_request_contains_no_key(schema):
+    """A schema may repeat a key that a client has seen elsewhere."""
+    shape = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    body = {"model": "scripted", "messages": QUESTION, "response_format": shape}
+    with serving(ScriptedEngine(["{}"], ["{}"]), GATEWAYX_GROK_API_KEY=KEY) as server:
+        response = post(server, CHAT, body)
+        unknown = post(server, CHAT, body | {"model": KEY})
+    assert response.status_code in (400, 502)
+    assert unknown.status_code in (400, 404)
+    assert not leaks(response.text + unknown.text)
