@@ -31,7 +31,7 @@ from gatewayx_nb.errors import CassetteMissError, ConfigError, UsageError, did_y
 from gatewayx_nb.hints import Hint, as_hint, render
 from gatewayx_nb.secure_config import redact as masked
 from gatewayx_nb.secure_config import tracked_by_git
-from gatewayx_nb.text import plain
+from gatewayx_nb.text import plain, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,6 +47,9 @@ Mode = Literal["auto", "record", "replay", "off"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
 log = logging.getLogger("gatewayx_nb")
+
+_MAX_MODEL = 100
+"""Maximum number of characters of a recorded model's name in a message."""
 
 
 class Cassette:
@@ -317,8 +320,9 @@ class Cassette:
             return True
         if not self._other_model:
             name = repr(request.reference) if request.reference else "the default model"
+            recorded = shorten(entry.resolved, _MAX_MODEL)
             self._other_model = (
-                f"{self.path.name!r} was recorded with {entry.resolved}; {name} is"
+                f"{self.path.name!r} was recorded with {recorded}; {name} is"
                 f" {request.resolved} now."
             )
             log.warning("%s %s", self._other_model, render(Hint("renew_recording")))
@@ -426,7 +430,8 @@ class Cassette:
 
     def _other_model_of(self, entry: CassetteEntry, request: CassetteRequest) -> str:
         if self._names_other_model(entry, request):
-            return f"it was recorded with {entry.resolved}, not {request.resolved}"
+            recorded = shorten(entry.resolved, _MAX_MODEL)
+            return f"it was recorded with {recorded}, not {request.resolved}"
         return (
             f"it was recorded for {entry.reference!r}"
             if entry.reference

@@ -14,6 +14,7 @@ import pytest
 from gatewayx_nb.cassettes import tape
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import CassetteMissError, ConfigError, UsageError
+from gatewayx_nb.testing import ScriptedEngine
 from tests.cassettes.conftest import Echo
 from tests.users import as_nobody
 
@@ -166,6 +167,7 @@ RECORDER = """
 import sys
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.llm_engines import LLMEngine
+from gatewayx_nb.testing import ScriptedEngine
 from tests.cassettes.conftest import Echo
 
 class Echo(LLMEngine):
@@ -269,3 +271,20 @@ def test_a_clock_that_jumps_back_keeps_the_renewed_answer(pool, echo, tmp_path, 
     assert all(0 <= latency < 60 for latency in pieces)
     with pool.cassette(path, "replay"):
         assert pool.ask("Hi", "echo").text == "Hi"
+
+
+def test_the_name_of_a_recorded_model_is_logged_as_one_plain_line(tmp_path, caplog):
+    """Its author would control the terminal to which the log is written."""
+    path = tmp_path / "a.jsonl"
+    model = "m\x1b[31m\n1\x1b]0;title\x07" + "x" * 1_000
+    entry = json.loads(ENTRY) | {"reference": "scripted", "engine": "scripted", "resolved": model}
+    path.write_bytes(HEAD + json.dumps(entry).encode() + b"\n")
+    with (
+        EnginePool(env={}, engines=[ScriptedEngine([])]) as pool,
+        pool.cassette(path, mode="replay") as cassette,
+    ):
+        assert pool.ask("Hi", "scripted").text == "recorded"
+    for text in (caplog.text, cassette.problem):
+        assert "was recorded with m 1xxx" in text
+        assert "\x1b" not in text
+        assert "x" * 200 not in text
