@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 
 def attach(
@@ -29,3 +29,25 @@ def attach(
         return sorted(name for name in module_by_name if not name.startswith("_"))
 
     return get, names
+
+
+def attach_modules(
+    package: str, names_by_module: Mapping[str, Iterable[str]]
+) -> Callable[[str], object]:
+    """Return the ``__getattr__`` of a package that imports its modules on first use.
+
+    A module must not have the name of a function or class, which it would hide once imported.
+
+    Args:
+        package: Name of the package.
+        names_by_module: The public names by the module of the package that defines them.
+    """
+    get, _ = attach(
+        package,
+        {
+            name: f"{package}.{module}"
+            for module, names in names_by_module.items()
+            for name in names
+        },
+    )
+    return get

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from gatewayx_nb import html
 from gatewayx_nb.calls import Caller, ToolCaller, hide_option
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.html import safe_markdown
 from gatewayx_nb.messages import Message
 from gatewayx_nb.replies import details_text
 from gatewayx_nb.text import short_repr
@@ -326,4 +326,4 @@ def _sections(chat: Chat) -> Iterator[str]:
 def _section(heading: str, text: str, calls: Iterable[ToolCall]) -> str:
     """Return a message as Markdown that a program may convert to a page: it runs nothing there."""
     called = (f"Calls `{call.name}({call.arguments})`" for call in calls)
-    return "\n\n".join(filter(None, map(safe_markdown, (f"**{heading}**", text, *called))))
+    return "\n\n".join(filter(None, map(html.safe_markdown, (f"**{heading}**", text, *called))))

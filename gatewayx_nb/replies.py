@@ -8,18 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn
 
 from typing_extensions import TypeVar, override
 
-from gatewayx_nb import tabulation
-from gatewayx_nb.html import (
-    Picture,
-    SourceNote,
-    notes_html,
-    notes_text,
-    pictures_html,
-    pictures_text,
-    safe_markdown,
-    shown_part,
-    to_html,
-)
+from gatewayx_nb import html, tabulation
 from gatewayx_nb.messages import Message
 from gatewayx_nb.text import plain, shorten
 from gatewayx_nb.tool_steps import calls_html, calls_text
@@ -414,8 +403,8 @@ class Reply(Generic[T_co]):
         parts = (calls_text(self.steps), self.text, details_text(self))
         text = "\n\n".join(filter(None, parts))
         return {
-            "text/plain": plain(shown_part(text)),
-            "text/html": calls_html(self.steps) + to_html(self.text) + details_html(self),
+            "text/plain": plain(html.shown_part(text)),
+            "text/html": calls_html(self.steps) + html.to_html(self.text) + details_html(self),
             "text/markdown": reply_markdown(self),
         }
 
@@ -426,7 +415,7 @@ _SDK_TEXT_ATTRIBUTES = frozenset({"choices", "content", "message", "output_text"
 
 def details_text(reply: Reply) -> str:
     """Return the notes and the images of a reply as lines of text; empty if it has none."""
-    parts = (notes_text(_notes(reply)), pictures_text(_pictures(reply)))
+    parts = (html.notes_text(_notes(reply)), html.pictures_text(_pictures(reply)))
     return "\n".join(filter(None, parts))
 
 
@@ -435,27 +424,27 @@ def reply_markdown(reply: Reply) -> str:
     calls, notes = (
         text.replace("\n", "\n\n") for text in (calls_text(reply.steps), details_text(reply))
     )
-    return "\n\n".join(filter(None, map(safe_markdown, (calls, reply.text, notes))))
+    return "\n\n".join(filter(None, map(html.safe_markdown, (calls, reply.text, notes))))
 
 
 def details_html(reply: Reply) -> str:
     """Return the images and the notes of a reply as safe HTML; empty if it has none."""
-    return pictures_html(_pictures(reply)) + notes_html(_notes(reply))
+    return html.pictures_html(_pictures(reply)) + html.notes_html(_notes(reply))
 
 
-def _notes(reply: Reply) -> list[SourceNote]:
+def _notes(reply: Reply) -> list[html.SourceNote]:
     """Return a note for each source; one that is cited again keeps its first passage."""
-    sources: dict[tuple[str, str, int | None], SourceNote] = {}
+    sources: dict[tuple[str, str, int | None], html.SourceNote] = {}
     for citation in reply.citations:
         key = (citation.title, citation.url, citation.page)
         page = "" if citation.page is None else f"p. {citation.page}"
         name = ", ".join(filter(None, (citation.title, page)))
-        sources.setdefault(key, SourceNote(name, citation.url, citation.text))
+        sources.setdefault(key, html.SourceNote(name, citation.url, citation.text))
     return list(sources.values())
 
 
-def _pictures(reply: Reply) -> list[Picture]:
-    return [Picture(image.mime, image.data, image.url) for image in reply.images]
+def _pictures(reply: Reply) -> list[html.Picture]:
+    return [html.Picture(image.mime, image.data, image.url) for image in reply.images]
 
 
 def _to_json_value(value: object) -> object:

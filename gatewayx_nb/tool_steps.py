@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.html import StepLine, steps_html, steps_text
+from gatewayx_nb import html
 from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
@@ -48,12 +48,12 @@ class Step:
 
 def calls_text(steps: Iterable[Step]) -> str:
     """Return the tool calls before an answer as lines of text; empty if there are none."""
-    return steps_text(list(map(_step_line, steps)))
+    return html.steps_text(list(map(_step_line, steps)))
 
 
 def calls_html(steps: Iterable[Step]) -> str:
     """Return the tool calls before an answer as safe HTML; empty if there are none."""
-    return steps_html(list(map(_step_line, steps)))
+    return html.steps_html(list(map(_step_line, steps)))
 
 
 def argument_name(name: str) -> str:
@@ -61,7 +61,7 @@ def argument_name(name: str) -> str:
     return name if name.isidentifier() else short_repr(name)
 
 
-def _step_line(step: Step) -> StepLine:
+def _step_line(step: Step) -> html.StepLine:
     listed = ", ".join(
         f"{argument_name(name)}={short_repr(value)}" for name, value in step.arguments.items()
     )
@@ -71,4 +71,4 @@ def _step_line(step: Step) -> StepLine:
     elif step.error:
         state = "failed"
     outcome = step.sent if step.sent or step.seconds is None else "[image]"
-    return StepLine(f"{step.call.name}({listed})", outcome, state, step.text.strip())
+    return html.StepLine(f"{step.call.name}({listed})", outcome, state, step.text.strip())

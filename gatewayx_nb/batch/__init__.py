@@ -1,35 +1,42 @@
 """Maps: one prompt, asked about many rows."""
 
-from gatewayx_nb.batch.batch_engines import (
-    LOOK_BACK,
-    BatchEngines,
-    CountedRow,
-    PreparedRow,
-    ResultSink,
-)
-from gatewayx_nb.batch.batch_job import BatchJob
-from gatewayx_nb.batch.embedding import MANY_TEXTS, embed_stored
-from gatewayx_nb.batch.figures import MapFigures, MapUsage, duration
-from gatewayx_nb.batch.identity import job_digest
-from gatewayx_nb.batch.lane import Lane, RowCall, SpentError
-from gatewayx_nb.batch.map_host import MapHost
-from gatewayx_nb.batch.map_job import MapJob, MapStatus
-from gatewayx_nb.batch.map_options import ImapKeywords, Output, parse_age
-from gatewayx_nb.batch.map_plan import MapEngines, MapPlan
-from gatewayx_nb.batch.map_preview import Flow, MapPreview
-from gatewayx_nb.batch.map_session import MapSession
-from gatewayx_nb.batch.mapped_replies import MappedReplies
-from gatewayx_nb.batch.progress_views import (
-    LogLines,
-    ProgressView,
-    TerminalBar,
-    default_view,
-    use_view,
-)
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewayx_nb._lazy import attach_modules
 from gatewayx_nb.batch.row_caller import RowCaller
-from gatewayx_nb.batch.row_prompt import RowPrompt, RowRequest, with_row_options
-from gatewayx_nb.batch.rows import Row, Rows, read_rows
-from gatewayx_nb.batch.stored_outcomes import decode_outcome, encode_outcome
+
+if TYPE_CHECKING:
+    from gatewayx_nb.batch.batch_engines import (
+        LOOK_BACK,
+        BatchEngines,
+        CountedRow,
+        PreparedRow,
+        ResultSink,
+    )
+    from gatewayx_nb.batch.batch_job import BatchJob
+    from gatewayx_nb.batch.embedding import MANY_TEXTS, embed_stored
+    from gatewayx_nb.batch.figures import MapFigures, MapUsage, duration
+    from gatewayx_nb.batch.identity import job_digest
+    from gatewayx_nb.batch.lane import Lane, RowCall, SpentError
+    from gatewayx_nb.batch.map_host import MapHost
+    from gatewayx_nb.batch.map_job import MapJob, MapStatus
+    from gatewayx_nb.batch.map_options import ImapKeywords, Output, parse_age
+    from gatewayx_nb.batch.map_plan import MapEngines, MapPlan
+    from gatewayx_nb.batch.map_preview import Flow, MapPreview
+    from gatewayx_nb.batch.map_session import MapSession
+    from gatewayx_nb.batch.mapped_replies import MappedReplies
+    from gatewayx_nb.batch.progress_views import (
+        LogLines,
+        ProgressView,
+        TerminalBar,
+        default_view,
+        use_view,
+    )
+    from gatewayx_nb.batch.row_prompt import RowPrompt, RowRequest, with_row_options
+    from gatewayx_nb.batch.rows import Row, Rows, read_rows
+    from gatewayx_nb.batch.stored_outcomes import decode_outcome, encode_outcome
 
 __all__ = [
     "LOOK_BACK",
@@ -74,3 +81,27 @@ __all__ = [
     "use_view",
     "with_row_options",
 ]
+
+# A call needs only the methods of the pool; the rest is imported when a map is made.
+__getattr__ = attach_modules(
+    __name__,
+    {
+        "batch_engines": ["LOOK_BACK", "BatchEngines", "CountedRow", "PreparedRow", "ResultSink"],
+        "batch_job": ["BatchJob"],
+        "embedding": ["MANY_TEXTS", "embed_stored"],
+        "figures": ["MapFigures", "MapUsage", "duration"],
+        "identity": ["job_digest"],
+        "lane": ["Lane", "RowCall", "SpentError"],
+        "map_host": ["MapHost"],
+        "map_job": ["MapJob", "MapStatus"],
+        "map_options": ["ImapKeywords", "Output", "parse_age"],
+        "map_plan": ["MapEngines", "MapPlan"],
+        "map_preview": ["Flow", "MapPreview"],
+        "map_session": ["MapSession"],
+        "mapped_replies": ["MappedReplies"],
+        "progress_views": ["LogLines", "ProgressView", "TerminalBar", "default_view", "use_view"],
+        "row_prompt": ["RowPrompt", "RowRequest", "with_row_options"],
+        "rows": ["Row", "Rows", "read_rows"],
+        "stored_outcomes": ["decode_outcome", "encode_outcome"],
+    },
+)

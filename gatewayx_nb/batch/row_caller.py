@@ -5,34 +5,18 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.batch.batch_job import BatchJob, check_no_open_batch
-from gatewayx_nb.batch.batch_result import BatchStart, ReplayedBatch
-from gatewayx_nb.batch.columns import check_clash, columns_of
-from gatewayx_nb.batch.dask_rows import check_batch, over_partitions
-from gatewayx_nb.batch.figures import MapFigures
-from gatewayx_nb.batch.identity import job_definition, job_digest
-from gatewayx_nb.batch.map_job import MapJob, find_job, map_statuses
+from gatewayx_nb._lazy import attach
 from gatewayx_nb.batch.map_options import (
     MEANINGS,
     ImapKeywords,
     MapKeywords,
     PreviewKeywords,
-    read_call_options,
-    split_options,
     uses_servers,
 )
-from gatewayx_nb.batch.map_plan import MapPlan
-from gatewayx_nb.batch.map_session import MapSession
-from gatewayx_nb.batch.progress_views import Silent, views
-from gatewayx_nb.batch.row_prompt import PreparedRequests, RowRequest, request_source
-from gatewayx_nb.batch.rows import read_rows
 from gatewayx_nb.calls import show_options
 from gatewayx_nb.concurrency import forbid_blocking_call
-from gatewayx_nb.errors import GatewayError, UsageError
-from gatewayx_nb.hints import Hint
-from gatewayx_nb.storage import JobFigures
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -40,23 +24,30 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from gatewayx_nb.batch.map_host import MapHost
-    from gatewayx_nb.batch.map_job import MapStatus
+    from gatewayx_nb.batch.map_job import MapJob, MapStatus
+    from gatewayx_nb.batch.map_preparation import MapPreparer
     from gatewayx_nb.batch.map_preview import MapPreview
+    from gatewayx_nb.batch.map_session import MapSession
     from gatewayx_nb.batch.progress_views import ProgressView
-    from gatewayx_nb.batch.row_prompt import RequestSource
-    from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.batch.row_prompt import RowRequest
+    from gatewayx_nb.errors import GatewayError
     from gatewayx_nb.replies import Reply
-    from gatewayx_nb.schema import ResponseSchema
-    from gatewayx_nb.storage import JobResults, StoreDescription
+    from gatewayx_nb.storage import StoreDescription
 
-_CONCURRENCY = 100
-"""Maximum number of calls in flight to an engine, unless the settings allow fewer."""
+# Most programs make no map.
+_load: Callable[[str], Any] = attach(
+    __name__,
+    {
+        "BatchJob": "gatewayx_nb.batch.batch_job",
+        "MapJob": "gatewayx_nb.batch.map_job",
+        "MapPreparer": "gatewayx_nb.batch.map_preparation",
+        "find_job": "gatewayx_nb.batch.map_job",
+        "map_statuses": "gatewayx_nb.batch.map_job",
+    },
+)[0]
 
 _DAY = 86_400.0
 """Seconds in a day."""
-
-_MAX_AHEAD = 10_000
-"""Maximum number of rows that wait for an earlier one, if the outcomes are needed in order."""
 
 
 class RowCaller(ABC):
@@ -66,6 +57,11 @@ class RowCaller(ABC):
     @abstractmethod
     def _maps(self) -> MapHost:
         """The engines and the store of results."""
+
+    @property
+    def _preparer(self) -> MapPreparer:
+        preparer: MapPreparer = _load("MapPreparer")(self._maps)
+        return preparer
 
     @show_options(MapKeywords, MEANINGS)
     def map(
@@ -116,11 +112,11 @@ class RowCaller(ABC):
             UnsupportedFeatureError: If ``batch=True`` and the provider has no batch interface.
         """
         forbid_blocking_call("amap")
-        session = self._map_session(
+        session = self._preparer.session(
             rows, prompt, model, schema, options, known=MapKeywords, ordered=True
         )
         if options.get("batch"):
-            return self._submit(session, options)
+            return self._preparer.submit(session, options)
         output = options.get("output", "same")
         if session.rows.kind == "iterator" and output == "same":
             return session.in_order()
@@ -143,14 +139,14 @@ class RowCaller(ABC):
         asyncio.to_thread(job.result)``.
         """
         make = partial(
-            self._map_session,
+            self._preparer.session,
             *(rows, prompt, model, schema, options),
             known=MapKeywords,
             ordered=True,
         )
         session = await asyncio.to_thread(make) if uses_servers(options) else make()
         if options.get("batch"):
-            return await asyncio.to_thread(self._submit, session, options)
+            return await asyncio.to_thread(self._preparer.submit, session, options)
         output = options.get("output", "same")
         if session.rows.kind == "iterator" and output == "same":
             return session.ain_order()
@@ -168,7 +164,7 @@ class RowCaller(ABC):
     ) -> Iterator[tuple[int, Reply | GatewayError]]:
         """Yield the position and the reply or error of each row as they arrive; see `map`."""
         forbid_blocking_call("aimap")
-        session = self._map_session(rows, prompt, model, schema, options, known=ImapKeywords)
+        session = self._preparer.session(rows, prompt, model, schema, options, known=ImapKeywords)
         return (item for group in session.outcomes() for item in group)
 
     @show_options(ImapKeywords, MEANINGS)
@@ -182,7 +178,9 @@ class RowCaller(ABC):
         **options: Unpack[ImapKeywords],
     ) -> AsyncIterator[tuple[int, Reply | GatewayError]]:
         """Yield the position and the reply or error of each row as they arrive; see `map`."""
-        make = partial(self._map_session, rows, prompt, model, schema, options, known=ImapKeywords)
+        make = partial(
+            self._preparer.session, rows, prompt, model, schema, options, known=ImapKeywords
+        )
         if uses_servers(options):  # starting them must not block the event loop
             return _flatten(make)
         session = make()  # raises here, not when the answers are read, if an argument is invalid
@@ -209,7 +207,7 @@ class RowCaller(ABC):
             GatewayError: If the calls cannot be made.
         """
         forbid_blocking_call("apreview_map")
-        session = self._map_session(
+        session = self._preparer.session(
             rows, prompt, model, schema, options, known=PreviewKeywords, sends=False
         )
         return session.preview()
@@ -225,24 +223,10 @@ class RowCaller(ABC):
         **options: Unpack[PreviewKeywords],
     ) -> MapPreview:
         """Return what `amap` would ask and cost; see `preview_map`."""
-        session = self._map_session(
+        session = self._preparer.session(
             rows, prompt, model, schema, options, known=PreviewKeywords, sends=False
         )
         return await asyncio.to_thread(session.preview)
-
-    def _submit(self, session: MapSession, options: MapKeywords) -> BatchJob | ReplayedBatch:
-        """Submit a map to the batch interfaces of its providers."""
-        own, _ = split_options(options, MapKeywords)
-        store, results = self._maps.results, session.plan.results
-        if store is None or results is None:  # a cassette is replayed
-            return ReplayedBatch(session.figures, session.collect(own["output"]))
-        if session.plan.options.get("fallback"):
-            raise UsageError(
-                "fallback and batch cannot be combined: a batch is answered by one provider.",
-                hint=Hint("omit_option", option="fallback"),
-            )
-        engines = self._maps.batch_engines(own["max_cost"], session.earlier.cost)
-        return BatchStart(session, store, results, engines, own["output"]).run()
 
     def describe_results(self) -> StoreDescription | None:
         """Return where the answers of maps are stored; ``None`` if there are none."""
@@ -264,7 +248,7 @@ class RowCaller(ABC):
         Nothing is sent before its answers are collected. Nothing is displayed without a ``view``.
         """
         options["progress"] = False
-        session = self._map_session(rows, prompt, model, schema, options, known=ImapKeywords)
+        session = self._preparer.session(rows, prompt, model, schema, options, known=ImapKeywords)
         session.view = view or session.view
         return session
 
@@ -286,10 +270,8 @@ class RowCaller(ABC):
             schema: A type or a JSON Schema, as for `map`.
             **options: The options of the map, and those of all requests.
         """
-        source = PreparedRequests(requests, definition)
-        models = (each.options.get("model") for each in requests if isinstance(each, RowRequest))
-        return self._map_session(
-            range(len(requests)), source, next(models, None), schema, options, known=ImapKeywords
+        return self._preparer.session_of_requests(
+            requests, definition, schema, options, known=ImapKeywords
         )
 
     def forget_jobs(self, *, older: float) -> int:
@@ -309,124 +291,19 @@ class RowCaller(ABC):
         Raises:
             UsageError: If there is none, or the names of several begin with it.
         """
-        store, record = find_job(self._maps.results, name)
+        store, record = _load("find_job")(self._maps.results, name)
+        job: MapJob
         if store.parts(record.digest).all():
-            return BatchJob(store, record, self._maps.batch_engines(None, record.figures.cost))
-        return MapJob(store, record)
+            engines = self._maps.batch_engines(None, record.figures.cost)
+            job = _load("BatchJob")(store, record, engines)
+        else:
+            job = _load("MapJob")(store, record)
+        return job
 
     def map_jobs(self) -> list[MapStatus]:
         """Return the status of each map in the project, the most recently used first."""
-        return map_statuses(self._maps.results)
-
-    def _map_session(  # noqa: PLR0913 - what every kind of map has
-        self,
-        rows: object,
-        prompt: object,
-        model: str | None,
-        schema: object,
-        options: PreviewKeywords,
-        *,
-        known: type[PreviewKeywords],
-        ordered: bool = False,
-        sends: bool = True,
-    ) -> MapSession:
-        """Return a map that is ready to run; nothing is sent.
-
-        The first arguments are those of `map`; ``known`` are the keywords of the calling method.
-        ``ordered`` is whether an iterator's answers keep its order, ``sends`` whether the map runs.
-        """
-        own, calls = split_options(options, known)
-        source = read_rows(rows)
-        check_batch(source, is_batch=own["batch"])
-        call_options, system = read_call_options(calls, model, schema, own)
-        row_prompt = request_source(prompt, system, source, blank=own["missing"] == "blank")
-        response_schema = cast("ResponseSchema | None", call_options.get("schema"))
-        columns = columns_of(response_schema)
-        replaced = check_clash(source, columns, row_prompt.columns)
-        call_options = self._maps.with_tools(call_options, sends=sends)
-        results, earlier, name = self._open_results(
-            own["name"], model, row_prompt, call_options, sends=sends
-        )
-        is_checked = sends and not (own["batch"] or own["fresh"])
-        store = self._maps.results if is_checked else None
-        check = partial(check_no_open_batch, store, results, name)
-        check()
-        engines = self._maps.engines(model, own["max_cost"], earlier.cost)
-        most = min(engines.most_in_flight, own["concurrency"] or _CONCURRENCY)
-        session = MapSession(
-            rows=source,
-            prompt=row_prompt,
-            plan=MapPlan(
-                engines,
-                call_options,
-                response_schema,
-                most,
-                results,
-                keeps_prompts=self._maps.keeps_prompts,
-                redact=self._maps.redactor(),
-                raises=own["on_error"] == "raise",
-                max_ahead=_MAX_AHEAD if ordered and source.kind == "iterator" else None,
-            ),
-            columns=columns,
-            replaced=replaced,
-            figures=MapFigures(name, source.count, used=engines.used),
-            view=views.create() if own["progress"] and sends and not own["batch"] else Silent(),
-            earlier=earlier,
-            check=check,
-            read_earlier=lambda: self._earlier_figures(results),
-            fresh=own["fresh"],
-            max_age=cast("float | None", own["max_age"]),
-        )
-        return over_partitions(session, partial(self._maps.cluster_engines, model), sends=sends)
-
-    def _open_results(
-        self,
-        name: str | None,
-        model: str | None,
-        prompt: RequestSource,
-        options: CallOptions,
-        *,
-        sends: bool,
-    ) -> tuple[JobResults | None, JobFigures, str]:
-        """Return the results of the job, the figures of its earlier runs, and its name."""
-        store = self._maps.results
-        # The model is part of the reference. A replay needs no engine, which may have no key here.
-        rest = cast("CallOptions", {key: options[key] for key in options if key != "model"})  # type: ignore[literal-required]
-        reference, address = "" if prompt.names_models else model or "", ""
-        if store is not None and not prompt.names_models:
-            reference, address = self._maps.job_identity(model)
-        named = [self._identity(each) for each in options.get("fallback", ()) if store]
-        definition = job_definition(
-            reference, " ".join([address, *named]), prompt.parts, rest, prompt.constants
-        )
-        digest = job_digest(definition)
-        # The digest is that of the true values; keys in them are not stored.
-        redact = self._maps.redactor()
-        definition = {key: redact(value) for key, value in definition.items()}
-        name = None if name is None else redact(name)
-        if store is None:
-            return None, JobFigures(), name or f"map-{digest.hex()[:6]}"
-        record = next((each for each in store.jobs() if each.digest == digest), None)
-        name = name or (record.name if record else f"map-{digest.hex()[:6]}")
-        results: JobResults | None
-        if sends:
-            results = store.open_job(digest, name=name, definition=definition)
-        else:  # a preview adds no job to the store
-            results = store.read_job(record) if record else None
-        return results, record.figures if record else JobFigures(), name
-
-    def _identity(self, reference: str) -> str:
-        """Return what a reference names now; empty if it cannot be called."""
-        try:
-            return " ".join(self._maps.job_identity(reference))
-        except GatewayError:  # the other models may answer
-            return ""
-
-    def _earlier_figures(self, results: JobResults | None) -> JobFigures:
-        """Return the current figures of a job."""
-        records = self._maps.results.jobs() if self._maps.results and results else []
-        found = (each.figures for each in records if results and each.digest == results.digest)
-        return next(found, JobFigures())
+        statuses: list[MapStatus] = _load("map_statuses")(self._maps.results)
+        return statuses
 
 
 async def _flatten(

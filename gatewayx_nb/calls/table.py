@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, cast
 
 from typing_extensions import TypeVar, override
 
-from gatewayx_nb.html import escape, highlight, inline_code, table_html
+from gatewayx_nb import html
 from gatewayx_nb.tabulation import import_data_package
 from gatewayx_nb.text import Align, plain, table_text, window_width, wrap
 
@@ -148,7 +148,7 @@ class Table(list[Row]):
     def _repr_html_(self) -> str:
         headings, aligns = self._headings()
         cells, lines = self.cells(), self._lines()
-        table = table_html(headings, cells, aligns) if cells else ""
+        table = html.table_html(headings, cells, aligns) if cells else ""
         return _lines_html(self.lead) + table + _lines_html(lines if cells or lines else [_NO_ROWS])
 
     def _headings(self) -> tuple[list[str], list[Align]]:
@@ -214,15 +214,15 @@ class Excerpt:
         return f"{Note(self.intro)!r}\n\n{plain(self.text)}"
 
     def _repr_html_(self) -> str:
-        fragments, rest = [f"<p>{inline_code(self.intro)}</p>"], self.text
+        fragments, rest = [f"<p>{html.inline_code(self.intro)}</p>"], self.text
         for code in self.code:
             before, _, rest = rest.partition(code)
-            fragments += [*_paragraphs(before), highlight(code, "ipython")]
+            fragments += [*_paragraphs(before), html.highlight(code, "ipython")]
         return "".join([*fragments, *_paragraphs(rest)])
 
 
 def _paragraphs(text: str) -> list[str]:
-    return [f"<p>{escape(part)}</p>" for part in text.split("\n") if part]
+    return [f"<p>{html.escape(part)}</p>" for part in text.split("\n") if part]
 
 
 def _wrapped(lines: Iterable[str]) -> Iterator[str]:
@@ -234,4 +234,4 @@ def _wrapped(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _lines_html(lines: Iterable[str]) -> str:
-    return "".join(f"<div>{inline_code(line)}</div>" if line else "<br>" for line in lines)
+    return "".join(f"<div>{html.inline_code(line)}</div>" if line else "<br>" for line in lines)

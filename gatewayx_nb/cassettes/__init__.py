@@ -1,25 +1,32 @@
 """Records and replays replies, in JSON lines files committed beside a notebook."""
 
-from gatewayx_nb.cassettes.cassette import (
-    MODES,
-    Cassette,
-    Mode,
-    finish_all,
-    parse_mode,
-)
-from gatewayx_nb.cassettes.cassette_file import check_file_name
-from gatewayx_nb.cassettes.entry import (
-    CassetteEntry,
-    RecordedChunk,
-    entry_of,
-    result_images_of,
-    vectors_of,
-)
-from gatewayx_nb.cassettes.index import CassetteRequest, RecordingSlot
-from gatewayx_nb.cassettes.pruning import PruneReport, prune_open, settle
-from gatewayx_nb.cassettes.redaction import Redaction, load_redact
-from gatewayx_nb.cassettes.request_body import RequestBody, body_of, listing_body
-from gatewayx_nb.cassettes.usage_report import CassetteUsage, read_usage
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewayx_nb._lazy import attach_modules
+
+if TYPE_CHECKING:
+    from gatewayx_nb.cassettes.cassette import (
+        MODES,
+        Cassette,
+        Mode,
+        finish_all,
+        parse_mode,
+    )
+    from gatewayx_nb.cassettes.cassette_file import check_file_name
+    from gatewayx_nb.cassettes.entry import (
+        CassetteEntry,
+        RecordedChunk,
+        entry_of,
+        result_images_of,
+        vectors_of,
+    )
+    from gatewayx_nb.cassettes.index import CassetteRequest, RecordingSlot
+    from gatewayx_nb.cassettes.pruning import PruneReport, prune_open, settle
+    from gatewayx_nb.cassettes.redaction import Redaction, load_redact
+    from gatewayx_nb.cassettes.request_body import RequestBody, body_of, listing_body
+    from gatewayx_nb.cassettes.usage_report import CassetteUsage, read_usage
 
 __all__ = [
     "MODES",
@@ -46,3 +53,18 @@ __all__ = [
     "settle",
     "vectors_of",
 ]
+
+# Most calls are neither recorded nor replayed.
+__getattr__ = attach_modules(
+    __name__,
+    {
+        "cassette": ["MODES", "Cassette", "Mode", "finish_all", "parse_mode"],
+        "cassette_file": ["check_file_name"],
+        "entry": ["CassetteEntry", "RecordedChunk", "entry_of", "result_images_of", "vectors_of"],
+        "index": ["CassetteRequest", "RecordingSlot"],
+        "pruning": ["PruneReport", "prune_open", "settle"],
+        "redaction": ["Redaction", "load_redact"],
+        "request_body": ["RequestBody", "body_of", "listing_body"],
+        "usage_report": ["CassetteUsage", "read_usage"],
+    },
+)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.batch import default_view
+from gatewayx_nb import batch
 from gatewayx_nb.cli.call_line import (
     call_options,
     check_folder,
@@ -73,7 +73,7 @@ def _run(
     options: dict[str, Any],
 ) -> int:
     with recording(session.pool, args.cassette) as cassette:
-        view = None if args.quiet else default_view()
+        view = None if args.quiet else batch.default_view()
         planned = session.pool.plan_map(rows, args.prompt, args.model, view=view, **options)
         frame = planned.collect("same")
     write_rows_file(frame, target)

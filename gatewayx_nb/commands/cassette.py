@@ -10,8 +10,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatewayx_nb import cassettes
 from gatewayx_nb.calls import Note
-from gatewayx_nb.cassettes import prune_open, settle
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.secure_config import display_path
@@ -114,10 +114,10 @@ def _prune(session: Session, args: argparse.Namespace, name: str | None, mode: M
     path = path.expanduser().absolute()
     is_open = active is not None and os.path.realpath(path) == os.path.realpath(active.path)
     if active and is_open and active.mode != "off":
-        report = prune_open(active)
+        report = cassettes.prune_open(active)
     else:
         project = session.pool.config.project
-        report = settle(path, project.root if project else None)
+        report = cassettes.settle(path, project.root if project else None)
     return Note(*_report_lines(display_path(path), report))
 
 
@@ -203,7 +203,7 @@ def describe_file(session: Session, args: argparse.Namespace) -> Note:
     path = _checked_path(args.path)
     if args.prune:
         project = session.pool.config.project
-        report = settle(path.expanduser().absolute(), project.root if project else None)
+        report = cassettes.settle(path.expanduser().absolute(), project.root if project else None)
         return Note(f"{_count(report.removed)} removed from {display_path(path)}.")
     with session.pool.cassette(path, "replay") as cassette:
         models = Counter(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatewayx_nb._lazy import attach
+from gatewayx_nb._lazy import attach_modules
 from gatewayx_nb.comparisons.comparer import Comparer
 
 # A name that is also that of its module cannot be imported on first use.
@@ -82,36 +82,34 @@ __all__ = [
     "unused_path",
 ]
 
-_NAMES = {
-    "comparison": [
-        "Comparison",
-        "Outcome",
-        "answer_calls_html",
-        "answer_details_html",
-        "answer_text",
-        "error_text",
-        "tokens_per_second",
-    ],
-    "export": ["FILE_FORMATS", "save_history", "unused_path"],
-    "form_values": [
-        "FIELD_LABELS",
-        "can_be_field_value",
-        "input_lines",
-        "parse_fields",
-        "parse_inputs",
-        "reusable_options",
-    ],
-    "history": ["ComparisonRecord", "Dispersion", "dispersion"],
-    "live": ["LiveComparison"],
-    "model_catalog": ["CatalogItem", "ModelCatalog"],
-    "request": ["ComparisonRequest"],
-    "run": ["Column", "ComparisonRun", "check_comparison_options", "plan_comparison"],
-    "session": ["ComparisonSession"],
-    "verdicts": ["ModelScore", "Vote"],
-}
-
 # A call needs only the methods of the pool; the rest is imported when models are compared.
-__getattr__, _ = attach(
+__getattr__ = attach_modules(
     __name__,
-    {name: f"{__name__}.{module}" for module, names in _NAMES.items() for name in names},
+    {
+        "comparison": [
+            "Comparison",
+            "Outcome",
+            "answer_calls_html",
+            "answer_details_html",
+            "answer_text",
+            "error_text",
+            "tokens_per_second",
+        ],
+        "export": ["FILE_FORMATS", "save_history", "unused_path"],
+        "form_values": [
+            "FIELD_LABELS",
+            "can_be_field_value",
+            "input_lines",
+            "parse_fields",
+            "parse_inputs",
+            "reusable_options",
+        ],
+        "history": ["ComparisonRecord", "Dispersion", "dispersion"],
+        "live": ["LiveComparison"],
+        "model_catalog": ["CatalogItem", "ModelCatalog"],
+        "request": ["ComparisonRequest"],
+        "run": ["Column", "ComparisonRun", "check_comparison_options", "plan_comparison"],
+        "session": ["ComparisonSession"],
+        "verdicts": ["ModelScore", "Vote"],
+    },
 )

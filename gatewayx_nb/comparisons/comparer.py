@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+from gatewayx_nb._lazy import attach
 from gatewayx_nb.arguments import check_keywords
 from gatewayx_nb.calls import OPTIONS, CompareOptions, select_prompt, show_options
-from gatewayx_nb.comparisons.run import plan_comparison
 from gatewayx_nb.concurrency import forbid_blocking_call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from typing_extensions import Unpack
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from gatewayx_nb.comparisons.comparison import Comparison
     from gatewayx_nb.comparisons.run import ComparisonRun
     from gatewayx_nb.messages import Messages, Prompt
+
+# Most programs compare no models.
+_load, _ = attach(__name__, {"plan_comparison": "gatewayx_nb.comparisons.run"})
 
 _COMPARE_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages", "models"} - {"model"})
 
@@ -83,4 +86,5 @@ class Comparer(ABC):
 
         Nothing is sent before `start` is called, and only `join` and `run` block.
         """
-        return plan_comparison(self._comparison_planner, prompt, models, options)
+        plan = cast("Callable[..., ComparisonRun]", _load("plan_comparison"))
+        return plan(self._comparison_planner, prompt, models, options)

@@ -7,14 +7,8 @@ import base64
 import time
 from typing import TYPE_CHECKING, Any
 
+from gatewayx_nb import cassettes
 from gatewayx_nb.calls import PartialReply
-from gatewayx_nb.cassettes import (
-    CassetteEntry,
-    RecordedChunk,
-    entry_of,
-    result_images_of,
-    vectors_of,
-)
 from gatewayx_nb.engine_pool.embeddings import import_numpy
 from gatewayx_nb.errors import ConfigError, DeadlineError, TransportError
 from gatewayx_nb.hints import Hint
@@ -24,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from gatewayx_nb.calls import ChunkHandler, PlannedCall
-    from gatewayx_nb.cassettes import Cassette, RecordingSlot
+    from gatewayx_nb.cassettes import Cassette, CassetteEntry, RecordedChunk, RecordingSlot
     from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.engine_pool.embeddings import Vectors
     from gatewayx_nb.messages import Message
@@ -151,11 +145,11 @@ class RecordedCall:
         chunks: list[RecordedChunk] = []
         reply = await self._live.run(self._recording(chunks, emit))
         body, redact = self._slot.request.body, self._cassette.redact
-        images = {"result_images": result_images_of(self._prompt)}
+        images = {"result_images": cassettes.result_images_of(self._prompt)}
         fields = self._cassette.fields(self._slot) | images
         # The cassette is written in a thread, because disk I/O would block the loop.
         await asyncio.to_thread(
-            self._cassette.record, lambda: entry_of(body, fields, reply, chunks, redact)
+            self._cassette.record, lambda: cassettes.entry_of(body, fields, reply, chunks, redact)
         )
         return reply
 
@@ -164,7 +158,7 @@ class RecordedCall:
             # All other fields of a chunk are recorded once, from the finished reply.
             if chunk.text or chunk.reasoning:
                 at = time.monotonic() - self.partial.started
-                chunks.append(RecordedChunk(at, chunk.text, chunk.reasoning))
+                chunks.append(cassettes.RecordedChunk(at, chunk.text, chunk.reasoning))
             if emit is not None:
                 await emit(chunk)
 
@@ -186,8 +180,10 @@ async def record_vectors(
     vectors = await coroutine
     rows, dimensions = vectors.shape
     # The bytes are always little-endian, so that cassettes are portable.
-    recorded = vectors_of(rows, dimensions, vectors.astype("<f4").tobytes())
-    entry = CassetteEntry(request=slot.request.body, vectors=recorded, **cassette.fields(slot))
+    recorded = cassettes.vectors_of(rows, dimensions, vectors.astype("<f4").tobytes())
+    entry = cassettes.CassetteEntry(
+        request=slot.request.body, vectors=recorded, **cassette.fields(slot)
+    )
     await asyncio.to_thread(cassette.record, lambda: entry)
     return vectors
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
+from gatewayx_nb import html
 from gatewayx_nb.calls import Table, TableColumn
-from gatewayx_nb.html import details, escape, preformatted_html
 from gatewayx_nb.messages import ToolDefinition
 from gatewayx_nb.text import dollars, plain
 
@@ -56,8 +56,8 @@ class DryRun:
         return "\n\n".join([repr(self.table), plain(self.prompt), plain(self.bodies)])
 
     def _repr_html_(self) -> str:
-        bodies = details("Request body, as JSON", f"<pre>{escape(self.bodies)}</pre>")
-        return f"{self.table._repr_html_()}{preformatted_html(self.prompt)}{bodies}"
+        bodies = html.details("Request body, as JSON", f"<pre>{html.escape(self.bodies)}</pre>")
+        return f"{self.table._repr_html_()}{html.preformatted_html(self.prompt)}{bodies}"
 
 
 def _reference(preview: CallPreview) -> str:

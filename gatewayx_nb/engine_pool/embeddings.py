@@ -7,13 +7,13 @@ import inspect
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from gatewayx_nb import prompts
 from gatewayx_nb.calls import with_retries
 from gatewayx_nb.engine_pool.exception_redaction import redact_exception
 from gatewayx_nb.engine_pool.host import typed_errors
 from gatewayx_nb.engine_pool.token_estimates import estimate_tokens
 from gatewayx_nb.errors import DeadlineError, GatewayError, ProviderError, UsageError
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.prompts import table_kind
 from gatewayx_nb.tabulation import import_data_package
 
 if TYPE_CHECKING:
@@ -45,7 +45,9 @@ def check_texts(texts: Iterable[str]) -> list[str]:
     Raises:
         UsageError: If a text is not a str or is empty; providers reject empty texts.
     """
-    if table_kind(texts) == "DataFrame":  # iterating over it would embed the names of its columns
+    if (
+        prompts.table_kind(texts) == "DataFrame"
+    ):  # iterating over it would embed the names of its columns
         raise UsageError(
             "texts must be a list or a column, got a DataFrame.", hint="For example, `df['text']`."
         )

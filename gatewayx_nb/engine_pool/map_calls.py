@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.batch import Flow
+from gatewayx_nb import batch
 from gatewayx_nb.calls import run_blocking
 from gatewayx_nb.engine_pool.job_usage import JobUsage
 from gatewayx_nb.errors import GatewayError
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from decimal import Decimal
 
-    from gatewayx_nb.batch import MapFigures, RowRequest
+    from gatewayx_nb.batch import Flow, MapFigures, RowRequest
     from gatewayx_nb.calls import CallOptions, PlannedCall
     from gatewayx_nb.engine_pool.live_planner import LivePlanner
     from gatewayx_nb.engine_pool.preview import CallPreview
@@ -109,7 +109,7 @@ class MapCalls:
         if self._governor and (rate := self._governor.pace.rate) is not None:
             rates_per_second.append(rate)
         tokens = rates.tokens / 60 if rates.tokens else None
-        return Flow(
+        return batch.Flow(
             min(rates_per_second, default=None), tokens, self._recent_latency(), concurrency
         )
 

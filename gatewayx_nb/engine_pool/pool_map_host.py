@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from gatewayx_nb import storage
 from gatewayx_nb._lazy import attach
 from gatewayx_nb.engine_pool.map_calls import MapCalls
 from gatewayx_nb.errors import UsageError
-from gatewayx_nb.storage import ResultsStore, results_location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.facade import EnginePool
     from gatewayx_nb.engine_pool.live_planner import LivePlanner
     from gatewayx_nb.engine_pool.router import CallRouter
+    from gatewayx_nb.storage import ResultsStore
 
 # Most programs neither make batches nor have a cluster.
 _load: Callable[[str], Any] = attach(
@@ -115,9 +116,9 @@ class PoolMapHost:
         """The store of results; ``None`` while a cassette is replayed."""
         if self._router.replayed_cassette:
             return None
-        place, store = results_location(self._planner.config), self._store
+        place, store = storage.results_location(self._planner.config), self._store
         if store is None or (store.path, store.keep_days) != (place.path, place.keep_days):
-            self._store = store = ResultsStore(place.path, keep_days=place.keep_days)
+            self._store = store = storage.ResultsStore(place.path, keep_days=place.keep_days)
         return store
 
     def redactor(self) -> Callable[[str], str]:

@@ -11,25 +11,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from gatewayx_nb.batch import MANY_TEXTS, embed_stored, job_digest
+from gatewayx_nb import batch, cassettes
 from gatewayx_nb.calls import (
     build_request,
     call_limits,
     check_options,
     check_tool_options,
     join_conversation,
-)
-from gatewayx_nb.cassettes import (
-    MODES,
-    Cassette,
-    CassetteRequest,
-    RecordingSlot,
-    Redaction,
-    RequestBody,
-    body_of,
-    check_file_name,
-    load_redact,
-    parse_mode,
 )
 from gatewayx_nb.engine_pool.cassette_calls import (
     KnownCall,
@@ -59,7 +47,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 
     from gatewayx_nb.calls import CallOptions, ConversationSlot, PlannedCall
-    from gatewayx_nb.cassettes import CassetteEntry, Mode
+    from gatewayx_nb.cassettes import (
+        Cassette,
+        CassetteEntry,
+        CassetteRequest,
+        Mode,
+        RecordingSlot,
+        Redaction,
+        RequestBody,
+    )
     from gatewayx_nb.engine_pool.embeddings import Vectors
     from gatewayx_nb.engine_pool.live_planner import LiveCall, LivePlanner
     from gatewayx_nb.engine_pool.usage import UsageTracker
@@ -128,7 +124,7 @@ class CallRouter:
                 f"speed must be a number > 0, got {speed!r}.",
                 hint="1 is the recorded speed; if omitted, the replay is immediate.",
             )
-        cassette = Cassette(
+        cassette = cassettes.Cassette(
             path,
             mode,
             self._redaction(),
@@ -220,7 +216,7 @@ class CallRouter:
             return self._planner.plan(prompt, options, streamed=streamed)
         call = self._prepare(cassette, prompt, options, streamed=streamed)
         recorded = self._find_recording(cassette, call.key, renew=renew)
-        if isinstance(recorded, RecordingSlot):
+        if isinstance(recorded, cassettes.RecordingSlot):
             if known is not None:
                 known_call = KnownCall(self._planner.runtime.shared, known)
                 return RecordedCall(known_call, cassette, recorded, call.messages[-1])
@@ -306,12 +302,14 @@ class CallRouter:
         self._refresh_if_due()
         checked, cassette = check_texts(texts), self.active_cassette
         if cassette is None:
-            if len(checked) >= MANY_TEXTS and store is not None:
+            if len(checked) >= batch.MANY_TEXTS and store is not None:
                 return self._embed_stored(checked, model, store)
             return self._planner.embed(checked, model)
-        key = self.cassette_key(model, RequestBody(texts=tuple(map(cassette.redact, checked))))
+        key = self.cassette_key(
+            model, cassettes.RequestBody(texts=tuple(map(cassette.redact, checked)))
+        )
         recorded = self._find_recording(cassette, key)
-        if isinstance(recorded, RecordingSlot):
+        if isinstance(recorded, cassettes.RecordingSlot):
             return record_vectors(cassette, recorded, self._planner.embed(checked, model))
         return replay_vectors(recorded)
 
@@ -320,10 +318,10 @@ class CallRouter:
     ) -> Coroutine[Any, Any, Vectors]:
         reference, address = self.job_identity(model)
         definition = {"model": reference, "address": address, "prompt": "", "kind": "embedding"}
-        digest = job_digest(definition)
+        digest = batch.job_digest(definition)
         name = f"embed-{digest.hex()[:6]}"
         results = store.open_job(digest, name=name, definition=definition)
-        return embed_stored(texts, partial(self._planner.embed, model=model), results)
+        return batch.embed_stored(texts, partial(self._planner.embed, model=model), results)
 
     @property
     def active_cassette(self) -> Cassette | None:
@@ -345,8 +343,10 @@ class CallRouter:
                 topic="project-hook",
             )
         folder = config.project if hook and config.project else config.user
-        redact = load_redact(config.settings.redact, folder.root, from_user_settings=hook is None)
-        return Redaction(redact, self._secrets, config.settings.prompts)
+        redact = cassettes.load_redact(
+            config.settings.redact, folder.root, from_user_settings=hook is None
+        )
+        return cassettes.Redaction(redact, self._secrets, config.settings.prompts)
 
     def _secrets(self) -> dict[str, str]:
         # The keys of engines that were passed to the pool are not in a file or variable.
@@ -363,7 +363,7 @@ class CallRouter:
         joined = join_conversation(request, slot)
         reference = options.get("model") or (slot.model if slot else None)
         fallback = cast("tuple[str, ...]", options.get("fallback", ()))
-        key = self.cassette_key(reference, body_of(joined, fallback, cassette.redact))
+        key = self.cassette_key(reference, cassettes.body_of(joined, fallback, cassette.redact))
         with_slot: CallOptions = {**options, "chat": slot} if slot else options
         return _PreparedCall(key, with_slot, request.messages, slot)
 
@@ -380,7 +380,7 @@ class CallRouter:
                 resolved = registry.default_reference()
         ref = registry.parse_reference(resolved) if resolved else ModelRef("")
         model = ref.model or registry.default_model(ref.engine)
-        return CassetteRequest(requested or "", ref.engine, ref.model or "", body, model)
+        return cassettes.CassetteRequest(requested or "", ref.engine, ref.model or "", body, model)
 
     def _find_recording(
         self, cassette: Cassette, key: CassetteRequest, *, renew: bool = False
@@ -427,10 +427,10 @@ def _mode(mode: str | None, env: Mapping[str, str]) -> tuple[Mode, str]:
     Raises:
         UsageError: If the mode or the variable is invalid.
     """
-    checked = None if mode is None else parse_mode(mode)
+    checked = None if mode is None else cassettes.parse_mode(mode)
     # The variable lets a whole test run record or replay without changes to its notebooks.
     if override := env.get("GATEWAYX_CASSETTE_MODE", "").strip():
-        return parse_mode(override, "GATEWAYX_CASSETTE_MODE"), "GATEWAYX_CASSETTE_MODE"
+        return cassettes.parse_mode(override, "GATEWAYX_CASSETTE_MODE"), "GATEWAYX_CASSETTE_MODE"
     if checked:
         return checked, ""
     in_ci = env.get("CI", "").strip().lower() not in {"", "0", "false", "no"}
@@ -487,10 +487,10 @@ def cassette_path(name: str | Path) -> Path:
             hint='For example, `cassette("cassettes/story.jsonl")`.',
         )
     path = absolute_path(name)
-    if str(name) in MODES and not os.path.exists(path):
+    if str(name) in cassettes.MODES and not os.path.exists(path):
         raise UsageError(
             f"path must be the file of a cassette, got the mode {str(name)!r}.",
             hint=Hint("open_cassette", path="cassettes/NAME.jsonl", mode=str(name)),
         )
-    check_file_name(path)
+    cassettes.check_file_name(path)
     return path

@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from typing_extensions import override
 
+from gatewayx_nb import cassettes
 from gatewayx_nb.calls import PartialReply
-from gatewayx_nb.cassettes import (
-    CassetteEntry,
-    CassetteRequest,
-    RecordingSlot,
-    listing_body,
-)
 from gatewayx_nb.concurrency import CallerThread
 from gatewayx_nb.errors import (
     CassetteMissError,
@@ -33,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from gatewayx_nb.calls import CallOptions, ChunkHandler
-    from gatewayx_nb.cassettes import Cassette
+    from gatewayx_nb.cassettes import Cassette, CassetteEntry, RecordingSlot
     from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.engine_pool.router import CallRouter
     from gatewayx_nb.mcp_client import MCPServers, MCPTool
@@ -119,8 +114,8 @@ class ServerTools:
         cassette = None if options.get("fresh") else self._router.active_cassette
         if cassette is None:
             return await self._servers.list_tools(server, redact)
-        request = CassetteRequest(
-            f"mcp:{server.name}", "mcp", server.name, listing_body(server.only)
+        request = cassettes.CassetteRequest(
+            f"mcp:{server.name}", "mcp", server.name, cassettes.listing_body(server.only)
         )
         try:
             found = cassette.find(request, renew=bool(options.get("renew")))
@@ -130,7 +125,7 @@ class ServerTools:
                 f" {server.name!r}.",
                 hint=cassette.record_hint(),
             ) from None
-        if isinstance(found, RecordingSlot):
+        if isinstance(found, cassettes.RecordingSlot):
             return await self._record(cassette, found, server, redact)
         try:
             return decode_tools(found.text)
@@ -151,7 +146,9 @@ class ServerTools:
         text = cassette.redact(encode_tools(listed))
 
         def entry() -> CassetteEntry:
-            return CassetteEntry(request=slot.request.body, text=text, **cassette.fields(slot))
+            return cassettes.CassetteEntry(
+                request=slot.request.body, text=text, **cassette.fields(slot)
+            )
 
         await asyncio.to_thread(cassette.record, entry)
         return listed

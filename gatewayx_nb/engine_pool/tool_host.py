@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from gatewayx_nb import cassettes
+from gatewayx_nb._lazy import attach
 from gatewayx_nb.calls import build_request, check_tool_options, join_conversation
-from gatewayx_nb.cassettes import body_of
 from gatewayx_nb.concurrency import WorkerThreads
 from gatewayx_nb.engine_pool.cassette_calls import KnownCall
 from gatewayx_nb.engine_pool.server_tools import ServerToolCall, ServerTools
@@ -14,10 +15,9 @@ from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.hints import Hint
 from gatewayx_nb.mcp_server import MCPServer
 from gatewayx_nb.messages import Message, ToolResult
-from gatewayx_nb.tools import ToolLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gatewayx_nb.calls import CallOptions, PlannedCall
     from gatewayx_nb.concurrency import CallerThread, Portal
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.function_tools import Tool
     from gatewayx_nb.messages import Prompt
     from gatewayx_nb.replies import OpenTurn, Reply
-    from gatewayx_nb.tools import Approve
+    from gatewayx_nb.tools import Approve, ToolLoop
+
+# Most calls have no tools.
+_load: Callable[[str], Any] = attach(__name__, {"ToolLoop": "gatewayx_nb.tools"})[0]
 
 _WORKERS = 32
 """Maximum number of functions of a map that run at the same time."""
@@ -82,7 +85,9 @@ class PoolToolHost:
             self._remember(expanded)
             own: CallOptions = {**options, "tools": expanded}
             check_tool_options(own)
-            return ToolLoop(self, prompt, own, streamed=streamed, caller=caller, **continued)
+            arguments = {"streamed": streamed, "caller": caller, **continued}
+            loop: ToolLoop = _load("ToolLoop")(self, prompt, own, **arguments)
+            return loop
 
         servers = [tool.name for tool in tools if isinstance(tool, MCPServer)]
         if not servers:
@@ -153,7 +158,7 @@ class PoolToolHost:
         request = build_request(whole, "", options, streamed=False)
         slot = self.slot(options.get("chat"))
         fallback = cast("tuple[str, ...]", options.get("fallback", ()))
-        body = body_of(join_conversation(request, slot), fallback, cassette.redact)
+        body = cassettes.body_of(join_conversation(request, slot), fallback, cassette.redact)
         reference = options.get("model") or (slot.model if slot else None)
         return cassette.recorded_results(self._router.cassette_key(reference, body))
 

@@ -1,35 +1,42 @@
 """Converts text to safe HTML: Markdown, math, code, streamed replies, page components."""
 
-from gatewayx_nb.html.components import (
-    MUTED,
-    column_html,
-    columns_html,
-    details,
-    escape,
-    heading_html,
-    inline_code,
-    interval_bar,
-    preformatted_html,
-    scroll_horizontally,
-    table_html,
-    wrap_reply,
-)
-from gatewayx_nb.html.highlight import code_block, highlight
-from gatewayx_nb.html.incremental import IncrementalRenderer
-from gatewayx_nb.html.markdown import shown_part, to_html
-from gatewayx_nb.html.notes import (
-    Picture,
-    SourceNote,
-    notes_html,
-    notes_text,
-    pictures_html,
-    pictures_text,
-)
-from gatewayx_nb.html.progress_box import progress_html, summary_html
-from gatewayx_nb.html.reply import reply_html
-from gatewayx_nb.html.safe_markdown import safe_markdown
-from gatewayx_nb.html.sandbox import sandbox_html
-from gatewayx_nb.html.step_lines import StepLine, StepState, steps_html, steps_text
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewayx_nb._lazy import attach_modules
+
+if TYPE_CHECKING:
+    from gatewayx_nb.html.components import (
+        MUTED,
+        column_html,
+        columns_html,
+        details,
+        escape,
+        heading_html,
+        inline_code,
+        interval_bar,
+        preformatted_html,
+        scroll_horizontally,
+        table_html,
+        wrap_reply,
+    )
+    from gatewayx_nb.html.highlighting import code_block, highlight
+    from gatewayx_nb.html.incremental import IncrementalRenderer
+    from gatewayx_nb.html.markdown import shown_part, to_html
+    from gatewayx_nb.html.markdown_safety import safe_markdown
+    from gatewayx_nb.html.notes import (
+        Picture,
+        SourceNote,
+        notes_html,
+        notes_text,
+        pictures_html,
+        pictures_text,
+    )
+    from gatewayx_nb.html.progress_box import progress_html, summary_html
+    from gatewayx_nb.html.reply import reply_html
+    from gatewayx_nb.html.sandbox import sandbox_html
+    from gatewayx_nb.html.step_lines import StepLine, StepState, steps_html, steps_text
 
 __all__ = [
     "MUTED",
@@ -65,3 +72,40 @@ __all__ = [
     "to_html",
     "wrap_reply",
 ]
+
+# Nothing is shown as HTML outside of notebooks.
+__getattr__ = attach_modules(
+    __name__,
+    {
+        "components": [
+            "MUTED",
+            "column_html",
+            "columns_html",
+            "details",
+            "escape",
+            "heading_html",
+            "inline_code",
+            "interval_bar",
+            "preformatted_html",
+            "scroll_horizontally",
+            "table_html",
+            "wrap_reply",
+        ],
+        "highlighting": ["code_block", "highlight"],
+        "incremental": ["IncrementalRenderer"],
+        "markdown": ["shown_part", "to_html"],
+        "notes": [
+            "Picture",
+            "SourceNote",
+            "notes_html",
+            "notes_text",
+            "pictures_html",
+            "pictures_text",
+        ],
+        "progress_box": ["progress_html", "summary_html"],
+        "reply": ["reply_html"],
+        "markdown_safety": ["safe_markdown"],
+        "sandbox": ["sandbox_html"],
+        "step_lines": ["StepLine", "StepState", "steps_html", "steps_text"],
+    },
+)

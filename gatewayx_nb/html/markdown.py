@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.html import math
 from gatewayx_nb.html.components import CELL_PADDING, LEFT, SCROLL_X, wrap_reply
-from gatewayx_nb.html.highlight import (
+from gatewayx_nb.html.highlighting import (
     COLOUR_STYLES,
     INHERITED_SPACE,
     UNWRAPPED,

@@ -1,5 +1,10 @@
 """Building blocks of engine files: base classes, HTTP APIs, data types and errors."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewayx_nb._lazy import attach_modules
 from gatewayx_nb.errors import (
     AuthenticationError,
     ConfigError,
@@ -18,33 +23,18 @@ from gatewayx_nb.errors import (
     classify,
 )
 from gatewayx_nb.images import Image
-from gatewayx_nb.llm_engines.anthropic_messages import AnthropicMessagesEngine
-from gatewayx_nb.llm_engines.batches import (
-    BatchFormat,
-    BatchInterface,
-    BatchResult,
-    RemoteBatch,
-    parse_line,
-    row_error,
-    row_prefix,
-    was_refused,
-    without_interface,
+from gatewayx_nb.llm_engines.engine import (
+    FEATURES,
+    SAMPLING,
+    LLMEngine,
+    SchemaMode,
+    ToolRules,
+    call_generate,
 )
-from gatewayx_nb.llm_engines.cohere_chat import CohereChatEngine
-from gatewayx_nb.llm_engines.engine import FEATURES, SAMPLING, LLMEngine, call_generate
-from gatewayx_nb.llm_engines.gemini import GeminiEngine
 from gatewayx_nb.llm_engines.http import Dialect, HTTPEngine, Parser, whole_body
 from gatewayx_nb.llm_engines.keywords import check_keywords
 from gatewayx_nb.llm_engines.message_parts import sendable
-from gatewayx_nb.llm_engines.openai_chat import (
-    OpenAICompatibleEngine,
-    SchemaMode,
-    ToolRules,
-    chat_messages,
-)
-from gatewayx_nb.llm_engines.openai_responses import OpenAIResponsesEngine
 from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
-from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 from gatewayx_nb.llm_engines.tool_declarations import chosen_tools
 from gatewayx_nb.llm_engines.unsupported_params import (
     RejectedParameterError,
@@ -65,6 +55,28 @@ from gatewayx_nb.messages import (
 )
 from gatewayx_nb.replies import Chunk, Citation, Details, FinishReason, Logprob, Reply, Usage
 from gatewayx_nb.secure_config import Secret
+
+if TYPE_CHECKING:
+    from gatewayx_nb.llm_engines.anthropic_messages import AnthropicMessagesEngine
+    from gatewayx_nb.llm_engines.batches import (
+        BatchFormat,
+        BatchInterface,
+        BatchResult,
+        RemoteBatch,
+        parse_line,
+        row_error,
+        row_prefix,
+        was_refused,
+        without_interface,
+    )
+    from gatewayx_nb.llm_engines.cohere_chat import CohereChatEngine
+    from gatewayx_nb.llm_engines.gemini import GeminiEngine
+    from gatewayx_nb.llm_engines.openai_chat import (
+        OpenAICompatibleEngine,
+        chat_messages,
+    )
+    from gatewayx_nb.llm_engines.openai_responses import OpenAIResponsesEngine
+    from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 
 __all__ = [
     "FEATURES",
@@ -135,3 +147,27 @@ __all__ = [
     "without_interface",
     "without_param",
 ]
+
+# Few programs use more than one API.
+__getattr__ = attach_modules(
+    __name__,
+    {
+        "anthropic_messages": ["AnthropicMessagesEngine"],
+        "batches": [
+            "BatchFormat",
+            "BatchInterface",
+            "BatchResult",
+            "RemoteBatch",
+            "parse_line",
+            "row_error",
+            "row_prefix",
+            "was_refused",
+            "without_interface",
+        ],
+        "cohere_chat": ["CohereChatEngine"],
+        "gemini": ["GeminiEngine"],
+        "openai_chat": ["OpenAICompatibleEngine", "chat_messages"],
+        "openai_responses": ["OpenAIResponsesEngine"],
+        "tool_calls": ["ToolCallAssembler"],
+    },
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from gatewayx_nb.concurrency import run_in_thread
 from gatewayx_nb.errors import ProviderError, UnsupportedFeatureError
@@ -23,6 +23,16 @@ FEATURES = frozenset({"system", "history", "images", "schema", "tools", "embed"}
 
 SAMPLING = frozenset({"temperature", "top_p", "max_tokens", "stop", "seed", "effort", "cache"})
 """Parameters of sampling, length, reasoning and caching, by their names in a `Request`."""
+
+SchemaMode = Literal["strict", "json_object", "none"]
+"""The format that an endpoint enforces: a strict schema, any JSON object, or nothing."""
+
+ToolRules = Literal["openai", "mistral"]
+"""The vendor whose rules for tool calls an endpoint follows.
+
+Mistral accepts only IDs of nine letters and digits, and no user message right after tool results:
+https://github.com/langchain-ai/langchain/pull/24668
+"""
 
 _REQUEST_FIELDS = (
     *("system", "temperature", "top_p", "max_tokens", "seed", "effort", "cache"),

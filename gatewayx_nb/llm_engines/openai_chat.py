@@ -10,7 +10,7 @@ import itertools
 import json
 import re
 from collections import Counter, defaultdict
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from typing_extensions import override
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gatewayx_nb.images import Image
+    from gatewayx_nb.llm_engines.engine import SchemaMode, ToolRules
     from gatewayx_nb.llm_engines.http import Parser
     from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
     from gatewayx_nb.messages import Message, Request, Role, ToolCall, ToolResult
@@ -70,16 +71,6 @@ _STRICT_SCHEMA = SchemaRules(
 https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
 
 The API says of unions: "Objects provided via 'anyOf' must not share identical first keys."
-"""
-
-SchemaMode = Literal["strict", "json_object", "none"]
-"""The format that an endpoint enforces: a strict schema, any JSON object, or nothing."""
-
-ToolRules = Literal["openai", "mistral"]
-"""The vendor whose rules for tool calls an endpoint follows.
-
-Mistral accepts only IDs of nine letters and digits, and no user message right after tool results:
-https://github.com/langchain-ai/langchain/pull/24668
 """
 
 _AFTER_RESULTS = "OK."

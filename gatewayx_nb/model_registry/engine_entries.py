@@ -5,15 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from gatewayx_nb import llm_engines
 from gatewayx_nb.errors import did_you_mean
 from gatewayx_nb.files import quoted_path, read_toml
-from gatewayx_nb.llm_engines import (
-    LLMEngine,
-    OpenAICompatibleEngine,
-    OpenAIResponsesEngine,
-    SchemaMode,
-    ToolRules,
-)
+from gatewayx_nb.llm_engines import SchemaMode, ToolRules
 from gatewayx_nb.model_registry import safety
 from gatewayx_nb.model_registry.folders import is_installed, why_unusable
 from gatewayx_nb.model_registry.loader import LoadedEngine
@@ -23,12 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.model_registry.folders import Origin
 
-_BASE_CLASSES: Mapping[str, type[LLMEngine]] = {
-    "chat": OpenAICompatibleEngine,
-    "responses": OpenAIResponsesEngine,
-}
+_BASE_CLASSES = {"chat": "OpenAICompatibleEngine", "responses": "OpenAIResponsesEngine"}
+"""The base classes by API, as `llm_engines` names them; most are never used."""
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "api": tuple(_BASE_CLASSES),
@@ -93,7 +87,8 @@ class EngineEntry:
     @property
     def base_class(self) -> type[LLMEngine]:
         """The base class, which speaks the dialect of the endpoint."""
-        return _BASE_CLASSES[self.api]
+        base: type[LLMEngine] = getattr(llm_engines, _BASE_CLASSES[self.api])
+        return base
 
     def load(self) -> LoadedEngine:
         """Create the engine's class."""

@@ -7,7 +7,7 @@ first used.
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib.machinery
 import importlib.util
 import os
 import sys
@@ -19,7 +19,8 @@ from gatewayx_nb.model_registry.folders import why_unusable
 from gatewayx_nb.secure_config import FileStamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from importlib.metadata import EntryPoint
 
     from gatewayx_nb.model_registry.folders import Origin
 
@@ -97,7 +98,7 @@ class EntryPoints:
         return previous != self.engines
 
 
-def _find_points() -> Iterator[importlib.metadata.EntryPoint]:
+def _find_points() -> Iterator[EntryPoint]:
     """Yield the entry points of the installed packages.
 
     The current folder is on `sys.path` in a kernel. A clone's metadata there does not make the
@@ -105,12 +106,49 @@ def _find_points() -> Iterator[importlib.metadata.EntryPoint]:
     """
     folders = [folder for folder in sys.path if not _is_current(folder)]
     seen: set[str] = set()
-    for dist in importlib.metadata.distributions(path=folders):
+    if not _may_have_engines(folders):
+        return
+    from importlib.metadata import distributions
+
+    for dist in distributions(path=folders):
         points = dist.entry_points.select(group=GROUP)
         # A later folder on `sys.path` may contain another version of a package.
         if points and dist.name not in seen:
             seen.add(dist.name)
             yield from points
+
+
+def _may_have_engines(folders: Iterable[str]) -> bool:
+    """Return whether an installed package may have an entry point of the group.
+
+    Looking for its name in the files first is a fast path: few packages have one, and importing
+    `importlib.metadata` and reading all packages with it takes longer than a call. Other finders
+    than Python's own, and archives, are not searched; they may have one.
+    """
+    others = (finder for finder in sys.meta_path if finder is not importlib.machinery.PathFinder)
+    if any(hasattr(finder, "find_distributions") for finder in others):
+        return True
+    return any(map(_may_have_group, folders))
+
+
+def _may_have_group(folder: str) -> bool:
+    try:
+        names = os.listdir(folder)  # noqa: PTH208 - paths take several times as long, as below
+    except NotADirectoryError:
+        return True
+    except OSError:  # most interpreters have a folder on their path that does not exist
+        return False
+    metadata = [name for name in names if name.lower().endswith((".dist-info", ".egg-info"))]
+    has_eggs = any(name.lower().endswith(".egg") for name in names)
+    return has_eggs or any(_has_group(f"{folder}/{name}/entry_points.txt") for name in metadata)
+
+
+def _has_group(file: str) -> bool:
+    try:
+        with open(file, "rb") as stream:  # noqa: PTH123
+            return GROUP.encode() in stream.read()
+    except OSError:  # most packages have no entry points
+        return False
 
 
 def _is_current(folder: str) -> bool:
@@ -120,7 +158,7 @@ def _is_current(folder: str) -> bool:
         return not Path(folder).is_absolute()
 
 
-def _parse_entry_point(point: importlib.metadata.EntryPoint) -> EnginePackage:
+def _parse_entry_point(point: EntryPoint) -> EnginePackage:
     """Parse an entry point; its metadata may contain anything."""
     # This is `None` for an entry point that was created without a distribution.
     dist = point.dist

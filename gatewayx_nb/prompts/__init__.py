@@ -4,24 +4,31 @@ A DataFrame becomes a Markdown table of its head, a function or class becomes it
 becomes an image, and any other value becomes text.
 """
 
-from gatewayx_nb.prompts.literals import unfilled
-from gatewayx_nb.prompts.markdown_table import table_kind
-from gatewayx_nb.prompts.placeholders import (
-    is_variable,
-    mask,
-    only_expression,
-    own_names,
-    refuse,
-    resolve,
-)
-from gatewayx_nb.prompts.row_template import (
-    ROW,
-    RowTemplate,
-    is_missing,
-    no_column,
-    placeholder_roots,
-)
-from gatewayx_nb.prompts.template import ROWS, FilledPrompt, compose, fill, to_text
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewayx_nb._lazy import attach_modules
+
+if TYPE_CHECKING:
+    from gatewayx_nb.prompts.literals import unfilled
+    from gatewayx_nb.prompts.markdown_table import table_kind
+    from gatewayx_nb.prompts.placeholders import (
+        is_variable,
+        mask,
+        only_expression,
+        own_names,
+        refuse,
+        resolve,
+    )
+    from gatewayx_nb.prompts.row_template import (
+        ROW,
+        RowTemplate,
+        is_missing,
+        no_column,
+        placeholder_roots,
+    )
+    from gatewayx_nb.prompts.template import ROWS, FilledPrompt, compose, fill, to_text
 
 __all__ = [
     "ROW",
@@ -43,3 +50,22 @@ __all__ = [
     "to_text",
     "unfilled",
 ]
+
+# Most calls fill in no values.
+__getattr__ = attach_modules(
+    __name__,
+    {
+        "literals": ["unfilled"],
+        "markdown_table": ["table_kind"],
+        "placeholders": [
+            "is_variable",
+            "mask",
+            "only_expression",
+            "own_names",
+            "refuse",
+            "resolve",
+        ],
+        "row_template": ["ROW", "RowTemplate", "is_missing", "no_column", "placeholder_roots"],
+        "template": ["ROWS", "FilledPrompt", "compose", "fill", "to_text"],
+    },
+)

@@ -1,9 +1,11 @@
 """SQLite files: the ledger of past calls, and the results of jobs."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewayx_nb._lazy import attach_modules
 from gatewayx_nb.storage.daily_costs import DailyCosts, daily_costs
-from gatewayx_nb.storage.job_parts import JobPart, JobParts, PartState
-from gatewayx_nb.storage.job_record import JobFigures, JobRecord, JobState, StoredRow
-from gatewayx_nb.storage.job_results import JobResults
 from gatewayx_nb.storage.ledger import Ledger, LedgerEntry
 from gatewayx_nb.storage.ledger_totals import (
     MAX_GROUPS,
@@ -19,7 +21,12 @@ from gatewayx_nb.storage.location import (
     ledger_path,
     results_location,
 )
-from gatewayx_nb.storage.results_store import ResultsStore, StoreDescription
+
+if TYPE_CHECKING:
+    from gatewayx_nb.storage.job_parts import JobPart, JobParts, PartState
+    from gatewayx_nb.storage.job_record import JobFigures, JobRecord, JobState, StoredRow
+    from gatewayx_nb.storage.job_results import JobResults
+    from gatewayx_nb.storage.results_store import ResultsStore, StoreDescription
 
 __all__ = [
     "MAX_GROUPS",
@@ -47,3 +54,14 @@ __all__ = [
     "results_location",
     "start_of_day",
 ]
+
+# Most programs make no map, whose results are stored.
+__getattr__ = attach_modules(
+    __name__,
+    {
+        "job_parts": ["JobPart", "JobParts", "PartState"],
+        "job_record": ["JobFigures", "JobRecord", "JobState", "StoredRow"],
+        "job_results": ["JobResults"],
+        "results_store": ["ResultsStore", "StoreDescription"],
+    },
+)

@@ -6,9 +6,8 @@ import inspect
 import re
 from collections.abc import AsyncIterator, Iterator
 
-from gatewayx_nb import images
+from gatewayx_nb import images, prompts
 from gatewayx_nb.images import Image
-from gatewayx_nb.prompts import ROWS, table_kind, to_text
 from gatewayx_nb.text import well_formed
 
 MAX_CHARACTERS = 20_000
@@ -57,8 +56,8 @@ def _is_image(value: object) -> bool:
 
 
 def _to_text(value: object) -> str:
-    if table_kind(value) is not None:
-        return to_text("result", value, "", ROWS, ())
+    if prompts.table_kind(value) is not None:
+        return prompts.to_text("result", value, "", prompts.ROWS, ())
     if isinstance(value, (bytes, bytearray, memoryview)):
         raise ValueError("the function returned bytes, which are not an image; return a str")  # noqa: TRY004 - shown to the model like any invalid result
     if inspect.iscoroutine(value):

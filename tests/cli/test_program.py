@@ -223,10 +223,19 @@ UNUSED = [
             "usage",
         )
     ),
-    "gatewayx_nb.comparisons.history",
+    "gatewayx_nb.batch.map_session",
+    "gatewayx_nb.cassettes.cassette",
+    "gatewayx_nb.comparisons.run",
     "gatewayx_nb.engine_pool.batch_calls",
     "gatewayx_nb.engine_pool.cluster_calls",
+    "gatewayx_nb.html.components",
+    "gatewayx_nb.llm_engines.openai_chat",
+    "gatewayx_nb.prompts.placeholders",
     "gatewayx_nb.server",
+    "gatewayx_nb.storage.results_store",
+    "gatewayx_nb.tools.tool_loop",
+    "gatewayx_nb.weights.pulling",
+    "importlib.metadata",
     *("IPython", "aiohttp", "filelock", "httpx", "jsonschema", "mcp", "numpy", "pandas"),
     *("starlette", "statistics", "tqdm", "urllib.request", "wcwidth"),
 ]
@@ -244,6 +253,18 @@ def test_a_call_imports_no_module_of_another_command(project):
     answer, modules = output.splitlines()
     assert answer == b"[mock] hi"
     assert set(json.loads(modules)).intersection(UNUSED) == set()
+
+
+def test_the_garbage_collector_is_off_only_during_imports_and_at_exit(project):
+    """It would search the modules, which are all in use, several times."""
+    code = (
+        "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 10_000));"
+        " from gatewayx_nb.cli import main; main(['ask', 'mock', 'hi']);"
+        " print(gc.isenabled(), gc.get_freeze_count())"
+    )
+    command = [sys.executable, "-c", code]
+    output = subprocess.run(command, cwd=project.root, capture_output=True, check=True).stdout
+    assert output.splitlines()[1:] == [b"True 0", b"True"]
 
 
 @pytest.mark.parametrize("name", sorted({*COMMANDS, *SHELL_COMMANDS}))

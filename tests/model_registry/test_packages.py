@@ -1,6 +1,8 @@
 """Engines from installed packages, which are found by their entry points."""
 
 import sys
+import zipfile
+from importlib.metadata import DistributionFinder, PathDistribution
 
 import pytest
 
@@ -69,6 +71,37 @@ def test_a_package_can_be_installed_while_the_kernel_runs(project, install_packa
         (dist_info / "entry_points.txt").unlink()
         dist_info.rename(dist_info.with_suffix(".gone"))
         assert "packed" not in {row.name for row in pool.status()}
+
+
+def test_a_package_in_an_archive_is_found(project, install_package, tmp_path, monkeypatch):
+    """Python imports from archives, too."""
+    dist_info = install_package("packed = plugin_of_a_test:Engine")
+    archive = tmp_path / "packages.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for path in dist_info.iterdir():
+            file.write(path, f"{dist_info.name}/{path.name}")
+            path.unlink()
+    monkeypatch.syspath_prepend(str(archive))
+    with project.pool() as pool:
+        assert _find_row(pool, "packed").source == "package: plugin-of-a-test 1.0"
+
+
+def test_a_package_of_another_finder_is_found(project, install_package, tmp_path, monkeypatch):
+    """A program may find its packages anywhere, such as in its own executable."""
+    hidden = install_package("packed = plugin_of_a_test:Engine").rename(
+        tmp_path / "p-1.0.dist-info"
+    )
+
+    class Finder(DistributionFinder):
+        def find_spec(self, *_, **__):
+            return None
+
+        def find_distributions(self, *_, **__):
+            return [PathDistribution(hidden)]
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder()])
+    with project.pool() as pool:
+        assert _find_row(pool, "packed").source == "package: plugin-of-a-test 1.0"
 
 
 def test_a_package_ranks_between_user_files_and_shipped_files(project, install_package):

@@ -4,7 +4,7 @@ import html5lib
 import pytest
 from pygments.lexers import get_lexer_by_name
 
-from gatewayx_nb.html.highlight import _LANGUAGES, highlight
+from gatewayx_nb.html.highlighting import _LANGUAGES, highlight
 from gatewayx_nb.html.incremental import IncrementalRenderer
 from gatewayx_nb.html.markdown import to_html
 from tests.html_pages.test_markdown import HOSTILE, read_corpus, shown_text

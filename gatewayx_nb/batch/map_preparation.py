@@ -1,0 +1,190 @@
+"""Prepares a map: checks its arguments, and opens its results and engines."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from gatewayx_nb.batch.batch_job import check_no_open_batch
+from gatewayx_nb.batch.batch_result import BatchStart, ReplayedBatch
+from gatewayx_nb.batch.columns import check_clash, columns_of
+from gatewayx_nb.batch.dask_rows import check_batch, over_partitions
+from gatewayx_nb.batch.figures import MapFigures
+from gatewayx_nb.batch.identity import job_definition, job_digest
+from gatewayx_nb.batch.map_options import MapKeywords, read_call_options, split_options
+from gatewayx_nb.batch.map_plan import MapPlan
+from gatewayx_nb.batch.map_session import MapSession
+from gatewayx_nb.batch.progress_views import Silent, views
+from gatewayx_nb.batch.row_prompt import PreparedRequests, RowRequest, request_source
+from gatewayx_nb.batch.rows import read_rows
+from gatewayx_nb.errors import GatewayError, UsageError
+from gatewayx_nb.hints import Hint
+from gatewayx_nb.storage import JobFigures
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatewayx_nb.batch.batch_job import BatchJob
+    from gatewayx_nb.batch.map_host import MapHost
+    from gatewayx_nb.batch.map_options import ImapKeywords, PreviewKeywords
+    from gatewayx_nb.batch.row_prompt import RequestSource
+    from gatewayx_nb.calls import CallOptions
+    from gatewayx_nb.schema import ResponseSchema
+    from gatewayx_nb.storage import JobResults
+
+_CONCURRENCY = 100
+"""Maximum number of calls in flight to an engine, unless the settings allow fewer."""
+
+_MAX_AHEAD = 10_000
+"""Maximum number of rows that wait for an earlier one, if the outcomes are needed in order."""
+
+
+class MapPreparer:
+    """Prepares the maps of a pool.
+
+    Args:
+        maps: The engines and the store of results.
+    """
+
+    def __init__(self, maps: MapHost) -> None:
+        self._maps = maps
+
+    def session(  # noqa: PLR0913 - what every kind of map has
+        self,
+        rows: object,
+        prompt: object,
+        model: str | None,
+        schema: object,
+        options: PreviewKeywords,
+        *,
+        known: type[PreviewKeywords],
+        ordered: bool = False,
+        sends: bool = True,
+    ) -> MapSession:
+        """Return a map that is ready to run; nothing is sent.
+
+        The first arguments are those of `map`; ``known`` are the keywords of the calling method.
+        ``ordered`` is whether an iterator's answers keep its order, ``sends`` whether the map runs.
+        """
+        own, calls = split_options(options, known)
+        source = read_rows(rows)
+        check_batch(source, is_batch=own["batch"])
+        call_options, system = read_call_options(calls, model, schema, own)
+        row_prompt = request_source(prompt, system, source, blank=own["missing"] == "blank")
+        response_schema = cast("ResponseSchema | None", call_options.get("schema"))
+        columns = columns_of(response_schema)
+        replaced = check_clash(source, columns, row_prompt.columns)
+        call_options = self._maps.with_tools(call_options, sends=sends)
+        results, earlier, name = self._open_results(
+            own["name"], model, row_prompt, call_options, sends=sends
+        )
+        is_checked = sends and not (own["batch"] or own["fresh"])
+        store = self._maps.results if is_checked else None
+        check = partial(check_no_open_batch, store, results, name)
+        check()
+        engines = self._maps.engines(model, own["max_cost"], earlier.cost)
+        most = min(engines.most_in_flight, own["concurrency"] or _CONCURRENCY)
+        session = MapSession(
+            rows=source,
+            prompt=row_prompt,
+            plan=MapPlan(
+                engines,
+                call_options,
+                response_schema,
+                most,
+                results,
+                keeps_prompts=self._maps.keeps_prompts,
+                redact=self._maps.redactor(),
+                raises=own["on_error"] == "raise",
+                max_ahead=_MAX_AHEAD if ordered and source.kind == "iterator" else None,
+            ),
+            columns=columns,
+            replaced=replaced,
+            figures=MapFigures(name, source.count, used=engines.used),
+            view=views.create() if own["progress"] and sends and not own["batch"] else Silent(),
+            earlier=earlier,
+            check=check,
+            read_earlier=lambda: self._earlier_figures(results),
+            fresh=own["fresh"],
+            max_age=cast("float | None", own["max_age"]),
+        )
+        return over_partitions(session, partial(self._maps.cluster_engines, model), sends=sends)
+
+    def session_of_requests(
+        self,
+        requests: Sequence[RowRequest | GatewayError],
+        definition: str,
+        schema: object,
+        options: ImapKeywords,
+        *,
+        known: type[ImapKeywords],
+    ) -> MapSession:
+        """Return a map over requests that have been created; see `RowCaller.plan_requests`."""
+        source = PreparedRequests(requests, definition)
+        models = (each.options.get("model") for each in requests if isinstance(each, RowRequest))
+        return self.session(
+            range(len(requests)), source, next(models, None), schema, options, known=known
+        )
+
+    def submit(self, session: MapSession, options: MapKeywords) -> BatchJob | ReplayedBatch:
+        """Submit a map to the batch interfaces of its providers."""
+        own, _ = split_options(options, MapKeywords)
+        store, results = self._maps.results, session.plan.results
+        if store is None or results is None:  # a cassette is replayed
+            return ReplayedBatch(session.figures, session.collect(own["output"]))
+        if session.plan.options.get("fallback"):
+            raise UsageError(
+                "fallback and batch cannot be combined: a batch is answered by one provider.",
+                hint=Hint("omit_option", option="fallback"),
+            )
+        engines = self._maps.batch_engines(own["max_cost"], session.earlier.cost)
+        return BatchStart(session, store, results, engines, own["output"]).run()
+
+    def _open_results(
+        self,
+        name: str | None,
+        model: str | None,
+        prompt: RequestSource,
+        options: CallOptions,
+        *,
+        sends: bool,
+    ) -> tuple[JobResults | None, JobFigures, str]:
+        """Return the results of the job, the figures of its earlier runs, and its name."""
+        store = self._maps.results
+        # The model is part of the reference. A replay needs no engine, which may have no key here.
+        rest = cast("CallOptions", {key: options[key] for key in options if key != "model"})  # type: ignore[literal-required]
+        reference, address = "" if prompt.names_models else model or "", ""
+        if store is not None and not prompt.names_models:
+            reference, address = self._maps.job_identity(model)
+        named = [self._identity(each) for each in options.get("fallback", ()) if store]
+        definition = job_definition(
+            reference, " ".join([address, *named]), prompt.parts, rest, prompt.constants
+        )
+        digest = job_digest(definition)
+        # The digest is that of the true values; keys in them are not stored.
+        redact = self._maps.redactor()
+        definition = {key: redact(value) for key, value in definition.items()}
+        name = None if name is None else redact(name)
+        if store is None:
+            return None, JobFigures(), name or f"map-{digest.hex()[:6]}"
+        record = next((each for each in store.jobs() if each.digest == digest), None)
+        name = name or (record.name if record else f"map-{digest.hex()[:6]}")
+        results: JobResults | None
+        if sends:
+            results = store.open_job(digest, name=name, definition=definition)
+        else:  # a preview adds no job to the store
+            results = store.read_job(record) if record else None
+        return results, record.figures if record else JobFigures(), name
+
+    def _identity(self, reference: str) -> str:
+        """Return what a reference names now; empty if it cannot be called."""
+        try:
+            return " ".join(self._maps.job_identity(reference))
+        except GatewayError:  # the other models may answer
+            return ""
+
+    def _earlier_figures(self, results: JobResults | None) -> JobFigures:
+        """Return the current figures of a job."""
+        records = self._maps.results.jobs() if self._maps.results and results else []
+        found = (each.figures for each in records if results and each.digest == results.digest)
+        return next(found, JobFigures())
