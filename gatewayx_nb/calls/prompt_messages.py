@@ -71,7 +71,10 @@ def read_messages(prompt: Prompt) -> tuple[Message, ...]:
         )
     if not prompt:
         raise UsageError("the list of messages must not be empty.", hint=_MESSAGE_HINT)
-    messages = tuple(_message(item, f"messages[{number}]") for number, item in enumerate(prompt))
+    if all(isinstance(item, Message) for item in prompt):  # most have been read by the caller
+        messages = cast("tuple[Message, ...]", tuple(prompt))
+    else:
+        messages = tuple(_message(each, f"messages[{n}]") for n, each in enumerate(prompt))
     _check_last(messages[-1], f"messages[{len(messages) - 1}]")
     return messages
 

@@ -11,7 +11,7 @@ import contextlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 from typing_extensions import override
@@ -59,24 +59,29 @@ def is_end_mark(data: str) -> bool:
     return data[:1] != "{" and data.strip().startswith("[DONE]")
 
 
-@dataclass(slots=True)
 class EventLog(Sequence[Any]):
     """The events of a stream, for `Reply.raw`; each is parsed when it is read.
 
     The events are kept as text, which takes a tenth of the memory of parsed events. The middle of a
     long stream is omitted.
 
-    Attributes:
+    This is not a dataclass: the events of one, and its own key, would be searched for the key at
+    the end of each stream.
+
+    Args:
         omitted: Number of events that were omitted from the middle.
         key: The engine's key, which is masked if the provider repeats it.
+        data: The first events.
     """
 
-    omitted: int = 0
-    key: str = ""
-    _data: list[str] = field(default_factory=list)
-    _size: int = 0
-    _kept: int = 0
-    """Number of events to keep from the start after `_MAX_LOGGED` is reached."""
+    __slots__ = ("_data", "_kept", "_key", "_size", "omitted")
+
+    def __init__(self, omitted: int = 0, key: str = "", data: Iterable[str] = ()) -> None:
+        self.omitted, self._key = omitted, key
+        self._data: list[str] = []
+        self._size = 0
+        self._kept = 0  # the number of events to keep from the start, once there are too many
+        self.add(list(data))
 
     def add(self, data: Sequence[str]) -> None:
         """Add the data of events."""
@@ -117,7 +122,15 @@ class EventLog(Sequence[Any]):
 
     def _masked(self, data: str) -> str:
         # Events are masked when they are read, because most logs are never read.
-        return redact(data, [self.key])
+        return redact(data, [self._key])
+
+    __hash__ = None  # type: ignore[assignment]  # it is mutable
+
+    @override
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, EventLog):
+            return NotImplemented
+        return (self.omitted, self._data) == (other.omitted, other._data)
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:

@@ -72,17 +72,18 @@ def build(
     """
     routes = _Routes(pool)
     app = Starlette(
+        # Most requests are to models, and routes are tried in turn.
         routes=[
+            *(
+                Route(f"/v1/{path}", ModelEndpoint(api, pool), methods=["POST"])
+                for path, api in _MODEL_APIS.items()
+            ),
             Route("/health", routes.health),
             Route("/engines/status", routes.engines),
             Route("/security/status", routes.security),
             Route("/v1/models", routes.models),
             Route("/v1/models/{name:path}", routes.model),
             Route("/v1/embeddings", routes.embeddings, methods=["POST"]),
-            *(
-                Route(f"/v1/{path}", ModelEndpoint(api, pool), methods=["POST"])
-                for path, api in _MODEL_APIS.items()
-            ),
             Route("/v1/messages/count_tokens", routes.message_tokens, methods=["POST"]),
         ],
         middleware=[

@@ -8,6 +8,7 @@ either.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import re
 from typing import TYPE_CHECKING
@@ -73,9 +74,14 @@ class LoopbackOnly(OriginCheck):
 
 def _is_loopback(end: Sequence[object] | None) -> bool:
     """Return whether a connection's endpoint, an address and port, is on this machine."""
+    return _is_loopback_address(str(end[0])) if end else False
+
+
+@functools.lru_cache(64)
+def _is_loopback_address(text: str) -> bool:
     try:
-        address = ipaddress.ip_address(str(end[0])) if end else None
+        address = ipaddress.ip_address(text)
     except ValueError:
         return False
     mapped = getattr(address, "ipv4_mapped", None)  # ::ffff:127.0.0.1, on a dual-stack socket
-    return address is not None and bool((mapped or address).is_loopback)
+    return bool((mapped or address).is_loopback)

@@ -150,9 +150,9 @@ class RequestFields:
         Raises:
             InvalidFieldError: If a field has another value, which would have an effect.
         """
-        self._known.update(ignored)
+        self._known.update(ignored, neutral)
         for name, values in neutral.items():
-            if (value := self.take_any(name)) is None:
+            if (value := self._values.get(name)) is None:
                 continue
             # As JSON, because `True == 1` in Python.
             shown = [json.dumps(one) for one in values]

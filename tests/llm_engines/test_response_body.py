@@ -11,8 +11,10 @@ import pytest
 
 from gatewayx_nb import llm_engines
 from gatewayx_nb.calls import PartialReply
+from gatewayx_nb.engine_pool.chunk_check import ChunkCheck
 from gatewayx_nb.errors import GatewayError, ProviderError, TransportError, TruncatedError
 from gatewayx_nb.llm_engines.response_body import EventLog
+from gatewayx_nb.replies import Chunk
 from gatewayx_nb.testing import (
     DIALECTS,
     CloseConnection,
@@ -472,6 +474,19 @@ def test_a_streams_events_are_parsed_on_request():
     assert [type(event) for event in log] == [dict, str, dict]
     assert repr(log) == "<EventLog of 3 events>"
     assert list(pickle.loads(pickle.dumps(log)))[:2] == list(log)[:2]
+
+
+def test_a_log_is_searched_for_the_key_when_it_is_read():
+    """Most logs are never read, and searching them would take a third of the time of a stream."""
+    key = "sk-0123456789"
+    log = EventLog(key=key)
+    log.add([json.dumps({"a": key}), key])
+
+    checked = ChunkCheck("engine", key).check(Chunk(raw=log))
+    assert checked.raw is log
+    shown = [*log], log[:], repr(log), [*pickle.loads(pickle.dumps(log))]
+    assert key not in repr(shown)
+    assert [each["a"] for each, _ in (shown[0], shown[1], shown[3])] == ["<key>"] * 3
 
 
 @pytest.mark.parametrize("block", [1, 7, 1000])
