@@ -11,10 +11,16 @@ _HERE = Path(__file__).parent
 _FOREIGN = ("GATEWAYX_", "_API_KEY", "_PROXY", "_proxy")
 
 
-def start(script: str, *arguments: str) -> subprocess.Popen[str]:
-    """Start a script in this folder, with pipes to its standard input and output."""
+def start(script: str, *arguments: str, python: str = sys.executable) -> subprocess.Popen[str]:
+    """Start a script in this folder, with pipes to its standard input and output.
+
+    Args:
+        script: The script.
+        *arguments: Its arguments.
+        python: The interpreter; by default, that of this process.
+    """
     return subprocess.Popen(
-        [sys.executable, str(_HERE / script), *arguments],
+        [python, str(_HERE / script), *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

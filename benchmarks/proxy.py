@@ -7,15 +7,13 @@ It prints its URL and its token, and serves until its standard input ends.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import socket
 import sys
 import tempfile
 from typing import TYPE_CHECKING
 
 import aiohttp
-import uvicorn
+from asgi_child import serve_until_input_ends
 from starlette.applications import Starlette
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
@@ -67,19 +65,7 @@ def _serve_passthrough(provider: str) -> None:
 
     route = Route("/v1/chat/completions", forward, methods=["POST"])
     app = Starlette(routes=[route], lifespan=lifespan)
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.bind(("127.0.0.1", 0))
-    listener.listen(2048)
-    print(f"http://127.0.0.1:{listener.getsockname()[1]} none", flush=True)
-    config = uvicorn.Config(app, log_level="critical", access_log=False)
-    asyncio.run(_serve_until_input_ends(uvicorn.Server(config), listener))
-
-
-async def _serve_until_input_ends(server: uvicorn.Server, listener: socket.socket) -> None:
-    serving = asyncio.create_task(server.serve([listener]))
-    await asyncio.to_thread(sys.stdin.read)
-    server.should_exit = True
-    await serving
+    serve_until_input_ends(app, "none")
 
 
 if __name__ == "__main__":

@@ -107,6 +107,8 @@ class Peer(asyncio.Protocol):
         if head.startswith(b"GET /peak"):
             self._transport.write(_response(b"%d" % self._calls.peak))
             self._calls.peak = self._calls.open
+        elif not body:  # LiteLLM's proxy asks for the models
+            self._transport.write(_response(b"{}"))
         else:
             self._calls.begin()
             self._answer(json.loads(body))

@@ -1,6 +1,6 @@
 """The cost of the local server, compared with a bare passthrough and with no server.
 
-    python benchmarks/serving.py [--quick]
+    python benchmarks/serving.py [--quick] [--litellm PYTHON]
 
 A loopback provider answers immediately. The passthrough forwards bytes with the same HTTP libraries
 (Starlette, Uvicorn, aiohttp), without parsing them. The client is a process of its own; the setups
@@ -8,6 +8,9 @@ alternate within each round. Reported are the median and the 99th percentile of 
 single calls, and the medians of the rounds: calls per second with 16 in flight, and the server's
 CPU time for an answer and for a stream of 64 chunks. It takes about a minute; ``--quick`` takes ten
 seconds and is less precise.
+
+``--litellm`` adds LiteLLM's proxy, whose pins contradict those of this package. PYTHON is the
+interpreter of an environment with ``pip install 'litellm[proxy]'``. It then takes ten minutes.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import asyncio
 import contextlib
 import os
 import statistics
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,12 +100,16 @@ async def _burst(
 
 
 @contextlib.contextmanager
-def setups() -> Iterator[list[Setup]]:
-    """Start the provider and the servers, and yield the setups."""
+def setups(litellm: str | None) -> Iterator[list[Setup]]:
+    """Start the provider and the servers, and yield the setups.
+
+    Args:
+        litellm: The interpreter with LiteLLM's proxy; ``None`` to omit it.
+    """
     with contextlib.ExitStack() as stack:
 
-        def start(*arguments: str) -> subprocess.Popen[str]:
-            child = process.start(*arguments)
+        def start(*arguments: str, python: str = sys.executable) -> subprocess.Popen[str]:
+            child = process.start(*arguments, python=python)
             stack.callback(child.communicate)
             return child
 
@@ -109,10 +117,15 @@ def setups() -> Iterator[list[Setup]]:
         assert provider.stdout is not None
         url = f"http://127.0.0.1:{provider.stdout.readline().strip()}/v1"
         found = [Setup("no server", url, "none", "grok", None)]
-        for kind in ("passthrough", "gatewayx"):
-            server = start("proxy.py", kind, url)
+        servers = {kind: start("proxy.py", kind, url) for kind in ("passthrough", "gatewayx")}
+        if litellm is not None:
+            servers["litellm"] = start("litellm_proxy.py", url, python=litellm)
+        for kind, server in servers.items():
             assert server.stdout is not None
-            root, token = server.stdout.readline().split()
+            line = server.stdout.readline()
+            if not line:
+                raise SystemExit(f"{kind} has not started; see the traceback above")
+            root, token = line.split()
             found.append(Setup(kind, f"{root}/v1", token, "grok", server))
         yield found
 
@@ -121,8 +134,10 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="measure fewer rounds")
-    is_quick = parser.parse_args().quick
-    with setups() as compared:
+    parser.add_argument("--litellm", metavar="PYTHON", help="add LiteLLM's proxy; see above")
+    arguments = parser.parse_args()
+    is_quick = arguments.quick
+    with setups(arguments.litellm) as compared:
         for _ in range(2 if is_quick else 7):
             for setup in compared:
                 asyncio.run(measure(setup, 200 if is_quick else 1_000))
