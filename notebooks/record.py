@@ -17,7 +17,7 @@ import nbformat
 from bare import environment
 from nbclient import NotebookClient
 
-from gatewayx_nb.cassettes import tape
+from gatewayx_nb.cassettes import cassette_lines
 from gatewayx_nb.weights import locate
 
 FOLDER = Path(__file__).parent
@@ -67,18 +67,18 @@ def _remove_widget_ids(notebook: nbformat.NotebookNode) -> None:
 def _update(path: Path) -> None:
     cassette = path.parent / "cassettes" / f"{path.stem}.jsonl"
     if f"%gatewayx cassette cassettes/{cassette.name}" in path.read_text(encoding="utf-8"):
-        before = tape.read(cassette).lines if cassette.exists() else ()
+        before = cassette_lines.read(cassette).lines if cassette.exists() else ()
         cassette.unlink(missing_ok=True)
         run(path, "record")
         _restore_unchanged(cassette, before)
     nbformat.write(run(path, "replay"), path)
 
 
-def _restore_unchanged(cassette: Path, before: tuple[tape.TapeLine, ...]) -> None:
+def _restore_unchanged(cassette: Path, before: tuple[cassette_lines.CassetteLine, ...]) -> None:
     """Restore the old lines of calls whose answer is the same."""
     known = {_call(line): line for line in before}
     lines = []
-    for line in tape.read(cassette).lines:
+    for line in cassette_lines.read(cassette).lines:
         old = known.get(_call(line))
         is_same = old is not None and old.entry.has_same_answer(line.entry)
         lines.append(old.data if old is not None and is_same else line.data)
@@ -86,7 +86,7 @@ def _restore_unchanged(cassette: Path, before: tuple[tape.TapeLine, ...]) -> Non
     cassette.write_bytes(b"".join(line + b"\n" for line in (head, *lines)))
 
 
-def _call(line: tape.TapeLine) -> tuple[object, ...]:
+def _call(line: cassette_lines.CassetteLine) -> tuple[object, ...]:
     """Return what identifies the call of an entry."""
     entry = line.entry
     return entry.request.digest, entry.reference, entry.engine, entry.model, entry.repeat

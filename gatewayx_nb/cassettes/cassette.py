@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 from typing_extensions import override
 
-from gatewayx_nb.cassettes import guard, privacy, tape
+from gatewayx_nb.cassettes import cassette_lines, guard, privacy
 from gatewayx_nb.cassettes.cassette_file import permission_hint, refuse_links
+from gatewayx_nb.cassettes.cassette_writer import CassetteSession, CassetteWriter
 from gatewayx_nb.cassettes.index import (
     CallGroup,
     CallKey,
@@ -25,7 +26,6 @@ from gatewayx_nb.cassettes.index import (
     key_of_results,
 )
 from gatewayx_nb.cassettes.nearest import describe_differences, nearest
-from gatewayx_nb.cassettes.tape_writer import CassetteSession, TapeWriter
 from gatewayx_nb.cassettes.usage_report import append_usage
 from gatewayx_nb.errors import CassetteMissError, ConfigError, UsageError, did_you_mean
 from gatewayx_nb.hints import Hint, as_hint, render
@@ -109,7 +109,9 @@ class Cassette:
         self.index = CassetteIndex()
         self._planned: Counter[CallGroup] = Counter()
         self._calls: dict[CallKey, None] = {}  # in the order of planning
-        self._writer = TapeWriter(path, root, CassetteSession(self.index, self._calls, self._lock))
+        self._writer = CassetteWriter(
+            path, root, CassetteSession(self.index, self._calls, self._lock)
+        )
         self._refused = 0
         self._refusal = self._failure = self._other_model = ""
         self._skipped = self._load(must_exist=must_exist)
@@ -217,7 +219,9 @@ class Cassette:
             )
         return results
 
-    def _plan(self, request: CassetteRequest, *, renew: bool) -> tuple[tape.TapeLine | None, int]:
+    def _plan(
+        self, request: CassetteRequest, *, renew: bool
+    ) -> tuple[cassette_lines.CassetteLine | None, int]:
         """Count a call; return its line if it is replayed, and the number of earlier equal ones."""
         group = self.index.find(request, by_reference=self.mode == "replay")
         recorded = self.index.group_lines(group)
@@ -382,7 +386,7 @@ class Cassette:
         may_be_missing = self.mode != "replay" or not must_exist
         if self.mode == "off" or (may_be_missing and not os.path.exists(self.path)):
             return ""
-        content = tape.read(self.path)
+        content = cassette_lines.read(self.path)
         for line in content.lines:
             self.index.load(line)
         if self.mode == "replay" and self.index.conflicts:

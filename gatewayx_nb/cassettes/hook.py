@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from gatewayx_nb.cassettes import privacy, tape
+from gatewayx_nb.cassettes import cassette_lines, privacy
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.text import plain
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _HEADER = re.compile(
-    rb'^(?:\xef\xbb\xbf\s*+)?[ \t\r\f\v]*+\{\s*"format"\s*:\s*"%s"' % tape.FORMAT.encode(),
+    rb'^(?:\xef\xbb\xbf\s*+)?[ \t\r\f\v]*+\{\s*"format"\s*:\s*"%s"'
+    % cassette_lines.FORMAT.encode(),
     re.MULTILINE,
 )
 """The header of a cassette, which is its first line unless a merge has put a marker there."""
@@ -64,17 +65,17 @@ def _report(path: Path) -> _Report:
     if os.path.islink(path):
         return _Report()
     if os.path.isdir(path) or not os.path.exists(path):
-        return _Report("a folder; name its files." if os.path.isdir(path) else "does not exist.")
+        return _Report("is a folder; list its files." if os.path.isdir(path) else "does not exist.")
     try:
         if not _is_cassette(path):
             return _Report()
-        content = tape.read(path)
+        content = cassette_lines.read(path)
     except OSError as error:
         return _Report(f"cannot be read: {error.strerror}")
     except ConfigError as error:
         return _Report(error.describe())
     findings = privacy.describe(list(privacy.search(content.lines)))
-    # The skipped line could not be searched.
+    # `problem` names a line that could not be read, and so was not searched.
     return _Report("; ".join(filter(None, [findings, content.problem])), bool(findings))
 
 

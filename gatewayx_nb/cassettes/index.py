@@ -1,4 +1,4 @@
-"""The entries of an open cassette, found by their request."""
+"""The index of an open cassette: its entries by request."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from gatewayx_nb.messages import ModelInfo
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
 
+    from gatewayx_nb.cassettes.cassette_lines import CassetteLine
     from gatewayx_nb.cassettes.entry import CassetteEntry
     from gatewayx_nb.cassettes.request_body import RequestBody
-    from gatewayx_nb.cassettes.tape import TapeLine
     from gatewayx_nb.messages import ToolResult
 
 CallGroup = tuple[bytes, str, str]
@@ -27,7 +27,7 @@ CallKey = tuple[CallGroup, int]
 
 @dataclass(frozen=True, slots=True)
 class CassetteRequest:
-    """The parts of a call by which a cassette finds it.
+    """The parts of a call that identify its recording in a cassette.
 
     Attributes:
         reference: The reference as typed; empty for the default model.
@@ -67,21 +67,21 @@ class CassetteIndex:
     """
 
     def __init__(self) -> None:
-        self.conflicts: dict[CallKey, tuple[TapeLine, TapeLine]] = {}
-        self.duplicates: dict[CallKey, list[TapeLine]] = {}
-        self._groups: dict[CallGroup, list[TapeLine]] = {}
+        self.conflicts: dict[CallKey, tuple[CassetteLine, CassetteLine]] = {}
+        self.duplicates: dict[CallKey, list[CassetteLine]] = {}
+        self._groups: dict[CallGroup, list[CassetteLine]] = {}
         self._by_digest: dict[bytes, list[CallGroup]] = {}
-        self._results: dict[bytes, dict[CallKey, TapeLine]] = {}
+        self._results: dict[bytes, dict[CallKey, CassetteLine]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._groups.values()))
 
-    def lines(self) -> Iterator[TapeLine]:
+    def lines(self) -> Iterator[CassetteLine]:
         """Yield every line that is used."""
         for group in self._groups.values():
             yield from group
 
-    def keyed_lines(self) -> Iterator[tuple[CallKey, TapeLine]]:
+    def keyed_lines(self) -> Iterator[tuple[CallKey, CassetteLine]]:
         """Yield every line that is used, with the key of its call."""
         for group, lines in self._groups.items():
             for line in lines:
@@ -92,7 +92,7 @@ class CassetteIndex:
         for line in self.lines():
             yield line.entry
 
-    def load(self, line: TapeLine) -> None:
+    def load(self, line: CassetteLine) -> None:
         """Add a line of the file; if two lines record the same call, keep the newer line."""
         old = self.put(line)
         if old is None or old.data == line.data:
@@ -105,7 +105,7 @@ class CassetteIndex:
             self.put(line)
         self.duplicates.setdefault(key, []).append(old)
 
-    def put(self, line: TapeLine) -> TapeLine | None:
+    def put(self, line: CassetteLine) -> CassetteLine | None:
         """Add a line, and return the line that it replaces, if any."""
         entry = line.entry
         key = _key(line)
@@ -120,7 +120,7 @@ class CassetteIndex:
         old, group[at] = group[at], line
         return old
 
-    def forget_duplicates(self, key: CallKey | None = None) -> list[TapeLine]:
+    def forget_duplicates(self, key: CallKey | None = None) -> list[CassetteLine]:
         """Remove and return the ignored lines of one call or all calls, with their conflicts."""
         forgotten = []
         for each in list(self.duplicates) if key is None else [key]:
@@ -128,7 +128,7 @@ class CassetteIndex:
             self.conflicts.pop(each, None)
         return forgotten
 
-    def remove(self, unwanted: set[CallKey]) -> list[TapeLine]:
+    def remove(self, unwanted: set[CallKey]) -> list[CassetteLine]:
         """Remove and return the lines of calls."""
         removed = [line for key, line in self.keyed_lines() if key in unwanted]
         for group in {key[0] for key in unwanted}:
@@ -140,12 +140,14 @@ class CassetteIndex:
             self._lines_with_results(line.entry.request).pop(_key(line), None)
         return removed
 
-    def with_other_results(self, entry: CassetteEntry, used: Container[CallKey]) -> set[CallKey]:
-        """Return the calls that sent other results of the same tool calls, and are not in use.
+    def calls_with_different_results(
+        self, entry: CassetteEntry, used: Container[CallKey]
+    ) -> set[CallKey]:
+        """Return the recorded calls that sent different results of the same tool calls.
 
         Args:
-            entry: A request with results of tools.
-            used: The calls that were made since the cassette was opened.
+            entry: The entry of a request that sends tool results.
+            used: The calls made since the cassette was opened, which are not returned.
         """
         keys = {
             key
@@ -155,7 +157,7 @@ class CassetteIndex:
         return {key for key in keys if key not in used}
 
     def find(self, request: CassetteRequest, *, by_reference: bool) -> CallGroup:
-        """Return the group with a request's engine and model or, if not recorded, its reference.
+        """Return the group of a request's engine and model; if none is recorded, of its reference.
 
         Args:
             request: The request.
@@ -177,7 +179,7 @@ class CassetteIndex:
         The request that follows the calls contains them.
 
         Args:
-            request: A request that ends with the message to be found.
+            request: A request that ends with tool results, whose content is ignored.
             number: Number of equal calls before this one.
         """
         lines = list(self._lines_with_results(request.body).values())
@@ -188,17 +190,17 @@ class CassetteIndex:
             return None
         return own[min(number, len(own) - 1)].entry.tool_results()
 
-    def _lines_with_results(self, body: RequestBody) -> dict[CallKey, TapeLine]:
+    def _lines_with_results(self, body: RequestBody) -> dict[CallKey, CassetteLine]:
         """Return the lines that differ from a request only in the results of tools at its end."""
         if not body.last_tool_results:
             return {}
         return self._results.setdefault(key_of_results(body), {})
 
-    def group_lines(self, group: CallGroup) -> Sequence[TapeLine]:
+    def group_lines(self, group: CallGroup) -> Sequence[CassetteLine]:
         """Return the lines of equal calls in order; empty if none is recorded."""
         return self._groups.get(group, ())
 
-    def line(self, key: CallKey) -> TapeLine | None:
+    def line(self, key: CallKey) -> CassetteLine | None:
         """Return the line of a call, if it is recorded."""
         group, repeat = key
         lines = self._groups.get(group, [])
@@ -240,16 +242,16 @@ class CassetteIndex:
 def key_of_results(body: RequestBody) -> bytes:
     """Return the key of the results at the end of a request: the digest of what precedes them.
 
-    Only the first request of a call may force a tool.
+    ``tool_choice`` is ignored, because only the first request of a call may force a tool.
     """
     before = body.messages[:-1]
     return msgspec.structs.replace(body, messages=before, tool_choice=None).digest
 
 
-def _key(line: TapeLine) -> CallKey:
+def _key(line: CassetteLine) -> CallKey:
     entry = line.entry
     return (entry.request.digest, entry.engine, entry.model), entry.repeat
 
 
-def _repeat(line: TapeLine) -> int:
+def _repeat(line: CassetteLine) -> int:
     return line.entry.repeat

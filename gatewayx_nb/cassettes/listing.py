@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from gatewayx_nb.cassettes import guard, tape
+from gatewayx_nb.cassettes import cassette_lines, guard
 from gatewayx_nb.cassettes.request_body import RequestBody
 from gatewayx_nb.text import plain
 
@@ -33,7 +33,7 @@ def lines(path: Path) -> Iterator[str]:
     Raises:
         ConfigError: If the file is not a cassette or cannot be read.
     """
-    content = tape.read(path, allow_markers=True)
+    content = cassette_lines.read(path, allow_markers=True)
     markers = list(content.markers)
     for line in content.lines:
         while markers and markers[0][0] < line.number:

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from gatewayx_nb.cassettes import guard, tape
+from gatewayx_nb.cassettes import cassette_lines, guard
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.files import stat_stamp
 from gatewayx_nb.text import plain
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from gatewayx_nb.cassettes.cassette_lines import CassetteLine
     from gatewayx_nb.cassettes.entry import CassetteEntry
-    from gatewayx_nb.cassettes.tape import TapeLine
     from gatewayx_nb.files import StatStamp
 
 Kind = Literal["a table", "what looks like a key", "an e-mail address"]
@@ -60,7 +60,7 @@ class Finding:
     place: Literal["request", "answer"]
 
 
-def search(lines: Iterable[TapeLine], *, encoded: bool = True) -> Iterator[Finding]:
+def search(lines: Iterable[CassetteLine], *, encoded: bool = True) -> Iterator[Finding]:
     """Yield the private text in lines, each kind at most once per request and once per answer.
 
     Tables are searched for only in requests, because answers often contain tables.
@@ -127,6 +127,6 @@ def _search_file(path: Path, _: StatStamp | None) -> tuple[Finding, ...]:
     Encoded keys are not searched for, because they are refused when a call is recorded.
     """
     try:
-        return tuple(search(tape.read(path).lines, encoded=False))
+        return tuple(search(cassette_lines.read(path).lines, encoded=False))
     except ConfigError:
         return ()  # the cassette reports the problem itself

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.cassettes import tape
+from gatewayx_nb.cassettes import cassette_lines
 from gatewayx_nb.cassettes.codec import VERSION
 from gatewayx_nb.cassettes.index import CassetteIndex
 
@@ -65,13 +65,13 @@ def settle(path: Path, root: Path | None) -> PruneReport:
     Raises:
         ConfigError: If the file is not a cassette, or cannot be read or written.
     """
-    content = tape.read(path, allow_markers=True)
+    content = cassette_lines.read(path, allow_markers=True)
     index = CassetteIndex()
     for line in content.lines:
         index.load(line)
     conflicts = len(index.conflicts)
     unwanted = {line.data for line in index.forget_duplicates()}
-    tape.arrange(path, unwanted=unwanted, root=root, drop_markers=True)
+    cassette_lines.arrange(path, unwanted=unwanted, root=root, drop_markers=True)
     return PruneReport(
         sum(line.data in unwanted for line in content.lines),
         len(index),

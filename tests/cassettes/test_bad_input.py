@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gatewayx_nb.cassettes import tape
+from gatewayx_nb.cassettes import cassette_lines
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import CassetteMissError, ConfigError, UsageError
 from gatewayx_nb.testing import ScriptedEngine
@@ -119,12 +119,12 @@ def test_a_file_that_an_editor_or_a_crash_changed_is_used(pool, tmp_path, data):
     with pool.cassette(path) as cassette:
         assert pool.ask("Hi", "echo").text == "recorded"
         assert pool.ask("Ho", "echo").text == "Ho"
-    assert [line.entry.text for line in tape.read(path).lines] == ["recorded", "Ho"]
+    assert [line.entry.text for line in cassette_lines.read(path).lines] == ["recorded", "Ho"]
     with pool.cassette(path) as cassette:
         assert pool.ask("Hi", "echo", renew=True).text == "Hi"
         cassette.prune()
-    assert [line.entry.text for line in tape.read(path).lines] == ["Hi"]
-    assert tape.read(path).problem == ""
+    assert [line.entry.text for line in cassette_lines.read(path).lines] == ["Hi"]
+    assert cassette_lines.read(path).problem == ""
 
 
 @pytest.fixture
@@ -219,7 +219,7 @@ def test_the_same_cell_run_twice(pool, tmp_path, mode, count):
         first, second = (pool.ask("Hi", "echo") for _ in range(2))
 
     assert (first.replayed, second.replayed) == (False, mode == "auto")
-    assert len(tape.read(path).lines) == len(cassette) == count
+    assert len(cassette_lines.read(path).lines) == len(cassette) == count
     with pool.cassette(path, mode):  # a notebook that is run again leaves the file as it is
         before = path.read_bytes()
         pool.ask("Hi", "echo")
@@ -265,7 +265,9 @@ def test_a_clock_that_jumps_back_keeps_the_renewed_answer(pool, echo, tmp_path, 
     with pool.cassette(path):
         assert pool.ask("Hi", "echo", renew=True).text == "Hi"
         pieces = [pool.ask(prompt, "echo").latency for prompt in "abc"]
-        appended = tape.read(path).lines  # as after a crash, before the file is put in order
+        appended = cassette_lines.read(
+            path
+        ).lines  # as after a crash, before the file is put in order
 
     assert [line.entry.text for line in appended] == ["Hi", "a", "b", "c"]
     assert all(0 <= latency < 60 for latency in pieces)

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from gatewayx_nb.cassettes import Cassette, Redaction, tape
+from gatewayx_nb.cassettes import Cassette, Redaction, cassette_lines
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import ConfigError
-from tests.cassettes.test_tape import make_entry
+from tests.cassettes.test_cassette_lines import make_entry
 
 PARTS = ["cassettes", "cassettes/a.jsonl", "cassettes/.gatewayx"]
 
@@ -79,7 +79,7 @@ def test_a_link_that_appears_during_a_call_is_not_followed(project, swap, is_rep
         swap.undo()
     assert (cassette.recorded, cassette.problem) == (1, "")
 
-    assert len(tape.read(swap.path).lines) == (1 if is_repeated else 2)
+    assert len(cassette_lines.read(swap.path).lines) == (1 if is_repeated else 2)
 
 
 @pytest.mark.parametrize("is_restored", [False, True])
@@ -89,7 +89,7 @@ def test_a_link_that_appears_before_the_file_is_opened(
 ):
     """What was opened is checked, because the path may change between a check and its use."""
     swap = Swap(project, part, tmp_path)
-    tape.append(swap.path, b"{}", root=project.root)
+    cassette_lines.append(swap.path, b"{}", root=project.root)
     content = swap.path.read_bytes()
     open_file = os.open
 
@@ -105,7 +105,7 @@ def test_a_link_that_appears_before_the_file_is_opened(
 
     monkeypatch.setattr(os, "open", replace_and_open)
     with pytest.raises(ConfigError):
-        tape.append(swap.path, b"{}", root=project.root)
+        cassette_lines.append(swap.path, b"{}", root=project.root)
 
     written = [path for path in (swap.target, *swap.target.rglob("*")) if path.is_file()]
     assert not any(map(os.path.getsize, written))

@@ -23,8 +23,8 @@ from gatewayx_nb.cassettes.request_body import (
     RequestedToolCall,
     RequestedToolResult,
 )
+from tests.cassettes.test_cassette_lines import CONFLICT, HEAD, make_entry, make_line
 from tests.cassettes.test_guard import ENCODINGS, KEY_LIKE_TEXTS
-from tests.cassettes.test_tape import CONFLICT, HEAD, make_entry, make_line
 
 COMMAND = [sys.executable, "-m", "gatewayx_nb.cassettes"]
 

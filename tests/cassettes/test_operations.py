@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gatewayx_nb.cassettes import tape
+from gatewayx_nb.cassettes import cassette_lines
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.errors import CassetteMissError
 from gatewayx_nb.llm_engines import LLMEngine
@@ -121,7 +121,7 @@ class CassetteMachine(RuleBasedStateMachine):
         """Compare the file with the dict, as another session would read it."""
         answers = {}
         if self.path.exists():
-            content = tape.read(self.path)
+            content = cassette_lines.read(self.path)
             assert content.problem == ""
             for line in content.lines:
                 entry = line.entry

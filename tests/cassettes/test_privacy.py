@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gatewayx_nb.cassettes import RequestBody, guard, privacy, tape
+from gatewayx_nb.cassettes import RequestBody, cassette_lines, guard, privacy
 from gatewayx_nb.cassettes.entry import RecordedToolCall
 from gatewayx_nb.cassettes.privacy import Finding
 from gatewayx_nb.cassettes.request_body import RecordedMessage, RecordedPart, RequestedToolResult
+from tests.cassettes.test_cassette_lines import CONFLICT, HEAD, make_entry, make_line
 from tests.cassettes.test_guard import ENCODINGS, KEY_LIKE_TEXTS
-from tests.cassettes.test_tape import CONFLICT, HEAD, make_entry, make_line
 
 ROOT = Path(__file__).parents[2]
 TABLE = "Sum up:\n\n| name | age |\n| --- | --- |\n| Ann | 41 |\n"
@@ -24,7 +24,7 @@ KEY = KEY_LIKE_TEXTS[0]
 
 def find(entry):
     """Return the kind and the place of each finding in an entry."""
-    findings = privacy.search([tape.TapeLine(entry, b"", 7)])
+    findings = privacy.search([cassette_lines.CassetteLine(entry, b"", 7)])
     return [(finding.kind, finding.place) for finding in findings]
 
 
@@ -189,7 +189,7 @@ def test_the_hook_ignores_what_is_not_a_cassette(tmp_path):
     assert run_hook(tmp_path, *names) == (0, [])
     assert run_hook(tmp_path, *names, "folder.jsonl", "missing.jsonl") == (
         1,
-        ["folder.jsonl: a folder; name its files.", "missing.jsonl: does not exist."],
+        ["folder.jsonl: is a folder; list its files.", "missing.jsonl: does not exist."],
     )
 
 

@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from gatewayx_nb.cassettes import CassetteEntry, RequestBody, cassette_file, tape
+from gatewayx_nb.cassettes import CassetteEntry, RequestBody, cassette_file, cassette_lines
 from gatewayx_nb.cassettes.codec import encode
 from gatewayx_nb.cassettes.request_body import RecordedMessage
 from gatewayx_nb.engine_pool import EnginePool
@@ -243,7 +243,7 @@ def test_merges_by_git_never_replay_a_wrong_answer(pool, echo, tmp_path):
         for branch in ("left", "right"):
             run("checkout", "-q", "-B", branch, "main")
             change(generator, f"-{branch}")
-            for line in tape.read(path).lines:
+            for line in cassette_lines.read(path).lines:
                 answers.setdefault(line.entry.request.prompt, set()).add(line.entry.text)
             run("commit", "-qam", branch)
         merged = run("merge", "-q", "left").returncode == 0
@@ -294,7 +294,7 @@ def test_an_old_file_with_an_incomplete_line_is_converted(pool, path):
 
 KILLED_RENEWAL = """
 import os, random, signal, sys, threading, time
-from gatewayx_nb.cassettes import tape
+from gatewayx_nb.cassettes import cassette_lines
 from gatewayx_nb.engine_pool import EnginePool
 from gatewayx_nb.llm_engines import LLMEngine
 from tests.cassettes.conftest import Echo
@@ -306,11 +306,11 @@ class Echo(LLMEngine):
         return f"{prompt} {seed}"
 
 if seed % 3 == 0:  # die while the file is put in order
-    real = tape.cassette_file.replace
+    real = cassette_lines.cassette_file.replace
     def replace(*args):
         os.kill(os.getpid(), signal.SIGKILL) if seed % 2 else real(*args)
         os.kill(os.getpid(), signal.SIGKILL)
-    tape.cassette_file.replace = replace
+    cassette_lines.cassette_file.replace = replace
 pool = EnginePool(env={}, engines=[Echo()])
 with pool.cassette(path, "record"):
     if seed % 3 == 1:  # die at any time
@@ -372,7 +372,7 @@ def test_a_disk_that_fills_up_anywhere_loses_no_answer(tmp_path, monkeypatch):
                 full.setattr(cassette_file, "FileIO", FullDisk)
                 first = [pool.ask(prompt, "echo").text for prompt in prompts]
                 if os.path.exists(path):
-                    tape.read(path)
+                    cassette_lines.read(path)
             again = [pool.ask(prompt, "echo").text for prompt in prompts]
         assert first == again == prompts == asked == texts(path)
 
@@ -500,9 +500,14 @@ def test_a_merge_of_both_formats_is_read_and_converted(pool, path, versions, has
 
     assert record(pool, path, "old", "new", mode="replay") == ["old answer", "new answer"]
     content = path.read_bytes()
-    recorded = {line.entry.text: line.data for line in tape.read(path).lines}
-    tape.append(path, tape.replacement(recorded["old answer"], make_line("newer", prompt="old")))
-    assert sorted(line.entry.text for line in tape.read(path).lines) == ["new answer", "newer"]
+    recorded = {line.entry.text: line.data for line in cassette_lines.read(path).lines}
+    cassette_lines.append(
+        path, cassette_lines.replacement(recorded["old answer"], make_line("newer", prompt="old"))
+    )
+    assert sorted(line.entry.text for line in cassette_lines.read(path).lines) == [
+        "new answer",
+        "newer",
+    ]
     path.write_bytes(content)
     assert record(pool, path, "new", "old", "x") == ["new answer", "old answer", "x"]
     assert path.read_bytes().count(HEAD[:20]) == 1

@@ -13,7 +13,7 @@ import nbformat
 import pytest
 
 from gatewayx_nb import EnginePool
-from gatewayx_nb.cassettes import tape
+from gatewayx_nb.cassettes import cassette_lines
 
 REPOSITORY = Path(__file__).parents[2]
 NOTEBOOKS = REPOSITORY / "notebooks"
@@ -95,7 +95,7 @@ def test_renewing_a_cassette_keeps_unchanged_lines(scripts, tmp_path):
     renew("one", "two", "two", "three")
     old_content = path.read_bytes().replace(b"[mock] three", b"[mock] thirty")
     path.write_bytes(old_content)
-    old_lines = tape.read(path).lines
+    old_lines = cassette_lines.read(path).lines
     renew("three", "two", "four", "one", "two")
     record._restore_unchanged(path, old_lines)
 

@@ -24,7 +24,7 @@ from gatewayx_nb import (
     text,
 )
 from gatewayx_nb.calls import AnswerCleaner
-from gatewayx_nb.cassettes import codec, guard, tape
+from gatewayx_nb.cassettes import cassette_lines, codec, guard
 from gatewayx_nb.comparisons.differences import differences
 from gatewayx_nb.errors import GatewayError
 from gatewayx_nb.files import reading
@@ -503,7 +503,7 @@ READERS = {
     "a cassette's line": Reader(of_bytes(codec.decode), JSON + LINES),
     "a cassette": Reader(
         read_file(
-            lambda path: tape.read(path, allow_markers=True),
+            lambda path: cassette_lines.read(path, allow_markers=True),
             "a.jsonl",
             '{"format":"gatewayx-cassette","version":2}\n',
         ),

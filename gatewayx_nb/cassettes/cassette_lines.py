@@ -52,7 +52,7 @@ class _Head(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class TapeLine:
+class CassetteLine:
     """An entry, its line in the current format, and its line number in the file, from 1."""
 
     entry: CassetteEntry
@@ -61,7 +61,7 @@ class TapeLine:
 
 
 @dataclass(frozen=True, slots=True)
-class TapeContent:
+class CassetteContent:
     """The content of a cassette file.
 
     Attributes:
@@ -72,14 +72,14 @@ class TapeContent:
         markers: The markers of a merge conflict, each with the number of its line.
     """
 
-    lines: tuple[TapeLine, ...] = ()
+    lines: tuple[CassetteLine, ...] = ()
     problem: str = ""
     is_arranged: bool = True
     version: int = VERSION
     markers: tuple[tuple[int, str], ...] = ()
 
 
-def read(path: Path, *, allow_markers: bool = False) -> TapeContent:
+def read(path: Path, *, allow_markers: bool = False) -> CassetteContent:
     """Read a cassette; skip an incomplete entry at its end.
 
     Args:
@@ -102,7 +102,7 @@ def read(path: Path, *, allow_markers: bool = False) -> TapeContent:
                 hint=Hint("settle_merge", path=quoted_path(path)),
             )
     if not data.strip():
-        return TapeContent()
+        return CassetteContent()
     for number, _ in markers:
         lines[number - 1] = b""
     first = next((number for number, line in enumerate(lines) if line), 0) if markers else 0
@@ -111,7 +111,7 @@ def read(path: Path, *, allow_markers: bool = False) -> TapeContent:
     return dataclasses.replace(content, markers=texts)
 
 
-def _content(path: Path, lines: list[bytes], first: int, version: int) -> TapeContent:
+def _content(path: Path, lines: list[bytes], first: int, version: int) -> CassetteContent:
     """Return the content of a file whose header is the line with index ``first``."""
     problem = ""
     if lines[-1].strip() and not _is_valid(lines[-1], version):  # the writer was killed
@@ -133,13 +133,13 @@ def _content(path: Path, lines: list[bytes], first: int, version: int) -> TapeCo
                 hint=f"Fix the line, or remove it with `sed -i {number}d {quoted_path(path)}`.",
             ) from None
         data = line if line_version(line, version) == VERSION else encode(entry)
-        entries.append(TapeLine(entry, data, number))
+        entries.append(CassetteLine(entry, data, number))
     # The next recording converts a file in an older format in any case.
     is_mixed = version == VERSION and any(
         line.startswith(_HEAD_START) or line_version(line) < VERSION for line in lines[first + 1 :]
     )
     is_arranged = not is_mixed and not any(line.startswith(_REPLACES) for line in lines)
-    return TapeContent(tuple(entries), problem, is_arranged, version)
+    return CassetteContent(tuple(entries), problem, is_arranged, version)
 
 
 def _is_valid(line: bytes, version: int) -> bool:

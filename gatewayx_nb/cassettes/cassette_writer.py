@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.cassettes import tape
+from gatewayx_nb.cassettes import cassette_lines
 from gatewayx_nb.cassettes.cassette_file import flush
 from gatewayx_nb.cassettes.codec import encode
 from gatewayx_nb.errors import ConfigError
@@ -42,7 +42,7 @@ class CassetteSession:
     lock: threading.Lock
 
 
-class TapeWriter:
+class CassetteWriter:
     """Writes each new entry before the call that created it returns.
 
     Lines are put in order and flushed to disk immediately if calls are infrequent, and only
@@ -84,12 +84,14 @@ class TapeWriter:
         if known is None:
             # The tools have returned something else, so the call continues differently.
             self._unwanted += [
-                line.data for line in index.remove(index.with_other_results(entry, calls))
+                line.data for line in index.remove(index.calls_with_different_results(entry, calls))
             ]
         if is_new:
-            line = tape.TapeLine(entry, encode(entry))
+            line = cassette_lines.CassetteLine(entry, encode(entry))
             index.put(line)
-            self._unwritten.append(tape.replacement(known.data, line.data) if known else line.data)
+            self._unwritten.append(
+                cassette_lines.replacement(known.data, line.data) if known else line.data
+            )
             if known is None:
                 self._added.add(key)
             is_last_line = known is None and len(calls) == len(index)
@@ -115,7 +117,7 @@ class TapeWriter:
                 return 0
             start = time.monotonic()
             sync = self._sync_limit.is_due(start)
-            tape.append(self._path, *lines, root=self._root, sync=sync)
+            cassette_lines.append(self._path, *lines, root=self._root, sync=sync)
             self._is_synced = sync
             if sync:
                 self._sync_limit.note(start)
@@ -165,7 +167,9 @@ class TapeWriter:
             unwanted = list(self._unwanted)
             self.is_arranged = True
         try:
-            tape.arrange(self._path, list(lines.values()), added, set(unwanted), self._root)
+            cassette_lines.arrange(
+                self._path, list(lines.values()), added, set(unwanted), self._root
+            )
         except ConfigError:
             self.is_arranged = False
             raise

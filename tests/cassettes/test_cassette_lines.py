@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from gatewayx_nb.cassettes import CassetteEntry, RequestBody, tape
+from gatewayx_nb.cassettes import CassetteEntry, RequestBody, cassette_lines
 from gatewayx_nb.cassettes.codec import encode
 from gatewayx_nb.cassettes.request_body import RecordedMessage
 from gatewayx_nb.errors import ConfigError
@@ -39,7 +39,7 @@ def write_and_read(path):
 
     def write(content):
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return tape.read(path)
+        return cassette_lines.read(path)
 
     return write
 
@@ -59,11 +59,11 @@ def test_a_name_that_no_file_can_have_is_one_error(project, name, mode):
 
 def test_entries_are_appended_below_a_header(path):
     """Entries are appended below a header line; git ignores the folder of the lock file."""
-    tape.append(path, make_line("one").encode())
-    tape.append(path, make_line("two").encode())
+    cassette_lines.append(path, make_line("one").encode())
+    cassette_lines.append(path, make_line("two").encode())
 
     assert path.read_text() == f"{HEAD}{make_line('one')}\n{make_line('two')}\n"
-    assert list_prompts(tape.read(path)) == ["one", "two"]
+    assert list_prompts(cassette_lines.read(path)) == ["one", "two"]
     assert {file.name for file in path.parent.iterdir()} == {"a.jsonl", ".gatewayx"}
     assert (path.parent / ".gatewayx" / ".gitignore").read_text() == "*\n"
 
@@ -75,12 +75,15 @@ def test_an_entry_is_replaced_in_its_line(path):
     file, and counts as if it were in its place, until the file is arranged.
     """
     for prompt in ("one", "two", "three"):
-        tape.append(path, make_line(prompt).encode())
+        cassette_lines.append(path, make_line(prompt).encode())
     path.chmod(0o640)
-    tape.append(path, tape.replacement(make_line("two").encode(), make_line("two", "new").encode()))
-    tape.append(path, tape.replacement(b"missing", make_line("four").encode()))
-    texts = [line.entry.text for line in tape.read(path).lines]
-    tape.arrange(path)
+    cassette_lines.append(
+        path,
+        cassette_lines.replacement(make_line("two").encode(), make_line("two", "new").encode()),
+    )
+    cassette_lines.append(path, cassette_lines.replacement(b"missing", make_line("four").encode()))
+    texts = [line.entry.text for line in cassette_lines.read(path).lines]
+    cassette_lines.arrange(path)
 
     assert texts == ["Hello.", "new", "Hello.", "Hello."]
     assert path.read_text().splitlines()[1:] == [
@@ -92,21 +95,21 @@ def test_an_entry_is_replaced_in_its_line(path):
 def test_an_incomplete_line_is_skipped(write_and_read, path):
     """An incomplete last line is skipped with a warning and moved to another file."""
     content = write_and_read(f"{HEAD}{make_line('one')}\n{make_line('two')[:40]}")
-    tape.append(path, make_line("three").encode())
+    cassette_lines.append(path, make_line("three").encode())
 
     assert list_prompts(content) == ["one"]
     assert "is incomplete and was skipped" in content.problem
-    assert list_prompts(tape.read(path)) == ["one", "three"]
+    assert list_prompts(cassette_lines.read(path)) == ["one", "three"]
     assert (path.parent / ".gatewayx" / "a.jsonl.cut").read_text() == make_line("two")[:40]
 
 
 def test_a_last_line_without_a_newline_is_read(write_and_read, path):
     """A last line without a newline is read, because some editors omit the newline."""
     content = write_and_read(f"{HEAD}{make_line('one')}")
-    tape.append(path, make_line("two").encode())
+    cassette_lines.append(path, make_line("two").encode())
 
     assert (list_prompts(content), content.problem) == (["one"], "")
-    assert list_prompts(tape.read(path)) == ["one", "two"]
+    assert list_prompts(cassette_lines.read(path)) == ["one", "two"]
 
 
 @pytest.mark.parametrize("content", ["", "\n", HEAD, HEAD.strip(), f"\ufeff{HEAD}\r\n"])
@@ -120,10 +123,12 @@ def test_windows_line_endings_are_read(write_and_read, path):
     content = write_and_read(
         f"{HEAD}{make_line('one')}\n{make_line('two')}\n".replace("\n", "\r\n")
     )
-    tape.append(path, tape.replacement(content.lines[0].data, make_line("one", "new").encode()))
+    cassette_lines.append(
+        path, cassette_lines.replacement(content.lines[0].data, make_line("one", "new").encode())
+    )
 
     assert list_prompts(content) == ["one", "two"]
-    assert [line.entry.text for line in tape.read(path).lines] == ["new", "Hello."]
+    assert [line.entry.text for line in cassette_lines.read(path).lines] == ["new", "Hello."]
 
 
 CONFLICT = (
@@ -166,7 +171,7 @@ def test_the_command_for_a_merge_conflict_keeps_both_sides(write_and_read, path)
         write_and_read(CONFLICT)
     subprocess.run(str(caught.value.hint).split("`")[1], shell=True, check=True)
 
-    assert list_prompts(tape.read(path)) == ["one", "two", "three"]
+    assert list_prompts(cassette_lines.read(path)) == ["one", "two", "three"]
 
 
 def test_a_path_that_is_not_a_file_raises_an_error(tmp_path):
@@ -178,7 +183,7 @@ def test_a_path_that_is_not_a_file_raises_an_error(tmp_path):
         ("pipe", "is not a file"),
     ):
         with pytest.raises(ConfigError, match=message):
-            tape.read(tmp_path / name)
+            cassette_lines.read(tmp_path / name)
 
 
 def test_a_huge_file_is_not_read(path):
@@ -188,27 +193,27 @@ def test_a_huge_file_is_not_read(path):
         file.truncate(2**40)
 
     with pytest.raises(ConfigError, match="at most 256 MiB, got 1048576 MiB"):
-        tape.read(path)
+        cassette_lines.read(path)
 
 
 def test_a_cassette_below_a_file_cannot_be_written(tmp_path):
     """If the parent of the path is a file, writing raises an error."""
     (tmp_path / "f").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
-        tape.append(tmp_path / "f" / "a.jsonl", b"{}")
+        cassette_lines.append(tmp_path / "f" / "a.jsonl", b"{}")
 
 
 WRITER = """
 import json, sys
 from pathlib import Path
-from gatewayx_nb.cassettes import tape
+from gatewayx_nb.cassettes import cassette_lines
 path, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 for number in range(count):
     entry = {
         "request": {"messages": [{"role": "user", "content": f"{name} {number}"}]},
         "engine": "e", "text": "word " * 3000,
     }
-    tape.append(path, json.dumps(entry).encode())
+    cassette_lines.append(path, json.dumps(entry).encode())
     print(number, flush=True)
 """
 
@@ -220,7 +225,7 @@ def test_concurrent_writers_lose_no_entry(path):
     for writer in writers:
         writer.communicate(timeout=60)
 
-    assert sorted(list_prompts(tape.read(path))) == sorted(
+    assert sorted(list_prompts(cassette_lines.read(path))) == sorted(
         f"{name} {number}" for name in "ab" for number in range(40)
     )
 
@@ -228,7 +233,7 @@ def test_concurrent_writers_lose_no_entry(path):
 KILLER = """
 import os, sys, time, random
 from pathlib import Path
-from gatewayx_nb.cassettes import tape
+from gatewayx_nb.cassettes import cassette_lines
 import filelock
 path = Path(sys.argv[1])
 source = sys.stdin.read()
@@ -267,4 +272,4 @@ def test_killed_writers_lose_no_acknowledged_entry(path):
     ]
 
     assert len(process.stdout.split()) == 100
-    assert set(acknowledged_prompts) <= set(list_prompts(tape.read(path)))
+    assert set(acknowledged_prompts) <= set(list_prompts(cassette_lines.read(path)))
