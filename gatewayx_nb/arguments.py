@@ -25,7 +25,7 @@ _OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
 
 _ADVICE: Mapping[str, Hint | str] = {
     "stream": "Call `stream` instead; it yields the answer in chunks.",
-    "n": "Repeat the call for more answers; to limit the length of one, set `max_tokens`.",
+    "n": "Repeat the call for several answers; `max_tokens` limits the length of an answer.",
     "api_key": Hint("set_key", engine="NAME"),
 }
 """Advice for keywords that only other libraries accept."""
@@ -99,7 +99,7 @@ def argument_problem(
 
 
 def _suggestion(name: str, known: Collection[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` with a synonymous or else the nearest known name."""
+    """Return ``" Did you mean 'x'?"`` for a synonym or a similar known name, else an empty str."""
     same = [other for other in _OTHER_NAMES.get(name, ()) if other in known]
     if name in _ADVICE:
         return ""

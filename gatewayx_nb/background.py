@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 JobState = Literal["running", "done", "failed", "cancelled"]
 
-_POLL = 0.2
+_POLL_INTERVAL = 0.2
 """Poll interval of a waiting thread in seconds: on Windows a longer wait blocks Ctrl-C."""
 
 
@@ -98,7 +98,7 @@ class Job:
             GatewayError: If the only model failed.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._run.join(_POLL):
+        while not self._run.join(_POLL_INTERVAL):
             if deadline is not None and time.monotonic() >= deadline:
                 message = f"job {self.name!r} is still running after {self.seconds:.0f} s."
                 hint = Hint("cancel_job", job=self.name) | f"Wait longer: `{self.name}.result()`."

@@ -35,12 +35,12 @@ class ResponseSchema:
         extract: Returns the value in a reply's text; raises ValueError if there is none.
         is_loose: Whether the prompt asks for the format even if the engine enforces the schema.
         instructions: The format instruction for the prompt; derived from the schema if empty. The
-            value is then not compared with a JSON Schema.
-        is_compared: Whether answers are compared with a JSON Schema.
+            value is then not validated against a JSON Schema.
+        validates: Whether answers are validated against a JSON Schema.
 
     Raises:
-        UsageError: If ``source`` is none of these, or a JSON Schema that cannot be compared with an
-            answer.
+        UsageError: If ``source`` is none of these, or a JSON Schema against which no answer can be
+            validated.
 
     Attributes:
         schema: The JSON Schema; each provider receives its own variant of it. Objects that list
@@ -60,16 +60,16 @@ class ResponseSchema:
         extract: Callable[[str], Any] = extract_json,
         is_loose: bool = False,
         instructions: str = "",
-        is_compared: bool = True,
+        validates: bool = True,
     ) -> None:
         self._source = source
         self._extract, self._instructions = extract, instructions
-        self.is_loose, self._is_compared = is_loose, is_compared
+        self.is_loose, self._validates = is_loose, validates
         self._convert: Callable[[Any], Any] | None = None
         self._validator: JSONSchemaValidator | None = None
         if source is None or isinstance(source, Mapping):
             self.schema = self.described = None if source is None else _checked(source)
-            if self.schema and is_compared and not instructions:
+            if self.schema and validates and not instructions:
                 self._validator = validator_for(json.dumps(self.schema))
         else:
             schema, self._convert = _read_type(source)
@@ -84,7 +84,7 @@ class ResponseSchema:
             extract=self._extract,
             is_loose=self.is_loose,
             instructions=self._instructions,
-            is_compared=self._is_compared,
+            validates=self._validates,
         )
         return create, (self._source,)
 

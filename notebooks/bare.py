@@ -17,7 +17,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-_PASSED_ON = ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT")
+_INHERITED_VARIABLES = ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV", "SYSTEMROOT")
 _UNSHARE = ("unshare", "--map-root-user", "--net")
 _INSIDE = "--inside"
 _SET_FLAGS = 0x8914  # SIOCSIFFLAGS from linux/sockios.h
@@ -26,7 +26,7 @@ _UP = 0x1  # IFF_UP from linux/if.h
 
 def environment(home: Path) -> dict[str, str]:
     """Return the environment of a process with this home, without any keys and settings."""
-    own = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    own = {name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ}
     own |= {
         f"XDG_{name}_HOME": str(home / name.lower())
         for name in ("CONFIG", "CACHE", "DATA", "STATE")

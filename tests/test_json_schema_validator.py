@@ -196,7 +196,7 @@ def test_a_copy_for_another_process_compares_too():
 
 def test_a_stored_schema_of_a_type_only_parses():
     """A type may accept more than its schema does, such as a number in quotation marks."""
-    assert ResponseSchema(INTEGER, is_compared=False).parse('"7"') == "7"
+    assert ResponseSchema(INTEGER, validates=False).parse('"7"') == "7"
 
 
 def test_the_validator_is_imported_on_first_use():

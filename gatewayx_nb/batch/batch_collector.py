@@ -9,7 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.batch.batch_engines import CountedRow
+from gatewayx_nb.batch.batch_engines import RowUsage
 from gatewayx_nb.batch.part_files import row_position
 from gatewayx_nb.batch.stored_outcomes import encode_outcome
 from gatewayx_nb.calls import PartialReply
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.storage import JobFigures, JobPart, JobResults
 
-_ROWS_AHEAD = 256
+_MAX_PENDING_ROWS = 256
 """Maximum number of results that may wait to be stored."""
 
-_BYTES_AHEAD = 16 * 2**20
+_MAX_PENDING_BYTES = 16 * 2**20
 """Maximum size in bytes of the results that may wait to be stored."""
 
 _STORE_TIMEOUT = 30.0
@@ -45,7 +45,7 @@ class BatchCollector:
     """Receives the results of one part; implements `ResultSink`.
 
     Args:
-        part: The part.
+        part: The submitted part of the map.
         results: Stores the outcomes.
         prompts: The prompts of the rows, to be stored with the answers; empty to omit them.
 
@@ -57,25 +57,25 @@ class BatchCollector:
     def __init__(self, part: JobPart, results: JobResults, prompts: Sequence[str]) -> None:
         self.foreign = self.unreadable = 0
         self._part, self._results, self._prompts = part, results, prompts
-        self._rows: dict[int, CountedRow] = {}
+        self._rows: dict[int, RowUsage] = {}
         self._waiting = self._waiting_bytes = 0
         self._engine = str(part.info.get("engine", ""))
         results.on_refused = self._replace_unstorable
 
     @property
-    def rows(self) -> list[CountedRow]:
+    def rows(self) -> list[RowUsage]:
         """The usage of the rows that have a result."""
         return list(self._rows.values())
 
     @property
-    def is_foreign(self) -> bool:
+    def has_only_foreign_rows(self) -> bool:
         """Whether all results belong to rows of other batches."""
         return bool(self.foreign) and not self._rows
 
     def position(self, name: str) -> int | None:
-        """Return the position of the row with this name; ``None`` if its result is not wanted.
+        """Return the position of the row with this custom ID; ``None`` to ignore its result.
 
-        A row that already has a result is skipped. A row of another part is counted as foreign.
+        A second result for a row is ignored. A row of another part is counted as foreign.
         """
         position = row_position(name, self._part.digest, len(self._part.keys))
         self.foreign += position is None
@@ -85,16 +85,16 @@ class BatchCollector:
         """Count a line that is not a result."""
         self.unreadable += 1
 
-    async def take(
-        self, position: int, outcome: Reply | GatewayError, row: CountedRow, *, retry: bool
+    async def add(
+        self, position: int, outcome: Reply | GatewayError, row: RowUsage, *, retry: bool
     ) -> None:
-        """Store an outcome; from time to time, wait until all received outcomes are durable.
+        """Store an outcome; if many are waiting, wait until all of them are durable.
 
         Raises:
             ConfigError: If the outcomes cannot be stored.
         """
         self._put(position, outcome, row, retry=retry)
-        if self._waiting >= _ROWS_AHEAD or self._waiting_bytes >= _BYTES_AHEAD:
+        if self._waiting >= _MAX_PENDING_ROWS or self._waiting_bytes >= _MAX_PENDING_BYTES:
             await asyncio.to_thread(self.flush)
 
     def close(self, remote: RemoteBatch) -> None:
@@ -110,7 +110,7 @@ class BatchCollector:
                 error = self._error(remote, reason)
                 usage = PartialReply(self._engine, str(self._part.info.get("model", "")))
                 usage.attempts = 1
-                row = CountedRow(usage, type(error).__name__, error.message)
+                row = RowUsage(usage, type(error).__name__, error.message)
                 # A row that the provider itself rejected must be changed; the others may be sent
                 # again.
                 self._put(position, error, row, retry=reason is None)
@@ -176,7 +176,7 @@ class BatchCollector:
         return weights
 
     def _put(
-        self, position: int, outcome: Reply | GatewayError, row: CountedRow, *, retry: bool
+        self, position: int, outcome: Reply | GatewayError, row: RowUsage, *, retry: bool
     ) -> None:
         prompt = self._prompts[position] if self._prompts else ""
         content = encode_outcome(outcome, prompt)
@@ -195,6 +195,6 @@ class BatchCollector:
         self._results.put(StoredRow(row.key, content, "ProviderError", at=time.time()))
 
 
-def _is_unpriced(row: CountedRow) -> bool:
+def _is_unpriced(row: RowUsage) -> bool:
     """Return whether tokens were used whose number or price is unknown."""
     return row.usage.cost is None and (row.outcome == "ok" or row.usage.total_usage is not None)

@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage import JobPart
 
 LOOK_BACK = 300.0
-"""Seconds by which a provider's clock may be behind; the search for a lost batch begins earlier."""
+"""Seconds by which a provider's clock may be slow.
+
+The search for a lost batch begins this much before its submission.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,22 +32,22 @@ class PreparedRow:
 
     Attributes:
         engine: Name of the engine.
-        address: Base URL of its provider.
+        base_url: Base URL of its provider.
         endpoint: The endpoint, which is the same for all rows of a batch.
         model: The model, which is the same for all rows of a batch; empty if the provider accepts
             several.
-        content: The row in the batch file, from the end of its name.
+        content: The rest of the row's line in the batch file, after its custom ID.
         format: The format of the provider's batch files.
-        bound: Maximum cost of the row in US dollars; 0 if no cost limit is set.
+        max_cost: Maximum cost of the row in US dollars; 0 if no cost limit is set.
     """
 
     engine: str
-    address: str
+    base_url: str
     endpoint: str
     model: str
     content: bytes
     format: BatchFormat
-    bound: Decimal
+    max_cost: Decimal
 
     @property
     def group(self) -> tuple[str, str, str]:
@@ -53,11 +56,11 @@ class PreparedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class CountedRow:
+class RowUsage:
     """The usage of a row.
 
     Attributes:
-        usage: The answer without its text.
+        usage: The tokens, cost and attempts, in a partial reply without text.
         outcome: ``"ok"``, or the name of the error's class.
         message: The error's message; empty for an answer.
     """
@@ -71,15 +74,21 @@ class ResultSink(Protocol):
     """Receives the results of a batch, on the engine's event loop."""
 
     def position(self, name: str) -> int | None:
-        """Return the position of the row with this name; ``None`` if its result is not wanted."""
+        """Return the position of the row with this custom ID; ``None`` to ignore its result."""
 
     def skip(self, reason: str) -> object:
         """Record a line that does not belong to any row."""
 
-    async def take(
-        self, position: int, outcome: Reply | GatewayError, row: CountedRow, *, retry: bool
+    async def add(
+        self, position: int, outcome: Reply | GatewayError, row: RowUsage, *, retry: bool
     ) -> None:
         """Store the outcome of a row.
+
+        Args:
+            position: Position of the row in its part.
+            outcome: The reply or the error.
+            row: The usage of the row.
+            retry: Whether the next run of the map submits the row again.
 
         Raises:
             ConfigError: If the outcome cannot be stored.
@@ -100,16 +109,16 @@ class BatchEngines(Protocol):
         """
 
     @property
-    def used(self) -> MapUsage:
+    def usage(self) -> MapUsage:
         """The usage of the rows that have been collected."""
 
-    def check_budget(self, bound: Decimal, rows: int, others: Decimal) -> None:
+    def check_budget(self, bound: Decimal, rows: int, other_jobs_cost: Decimal) -> None:
         """Check that the maximum cost of the rows does not exceed a limit.
 
         Args:
             bound: Maximum cost of the rows to submit and of the rows in the job's open batches.
             rows: Number of rows to submit.
-            others: Maximum cost of other jobs' open batches.
+            other_jobs_cost: Maximum cost of other jobs' open batches.
 
         Raises:
             BudgetError: If a limit could be exceeded.
@@ -129,7 +138,7 @@ class BatchEngines(Protocol):
             GatewayError: If the batches cannot be listed.
         """
 
-    def look(self, part: JobPart) -> RemoteBatch:
+    def state(self, part: JobPart) -> RemoteBatch:
         """Return the state of a part.
 
         Raises:
@@ -152,5 +161,5 @@ class BatchEngines(Protocol):
             GatewayError: If the results cannot be read completely.
         """
 
-    def count(self, rows: Sequence[CountedRow], job: str) -> object:
+    def record_usage(self, rows: Sequence[RowUsage], job: str) -> object:
         """Add the usage of rows to the totals, and their sums to the ledger."""

@@ -201,7 +201,7 @@ class BatchJob(MapJob):
             if (known := part if part.batch else self.find_lost(part, waits=False))
         ]
         for part in parts:
-            if not self._engines.look(part).has_ended:
+            if not self._engines.state(part).has_ended:
                 self._engines.cancel(part)
         self._due, self._delay = clock.monotonic(), _FIRST_POLL
         return bool(parts)
@@ -281,7 +281,7 @@ class BatchJob(MapJob):
                 self._forget_if_settled(part)
                 return
             part = found
-        remote = self._engines.look(part)
+        remote = self._engines.state(part)
         if not remote.has_ended:
             self._note = f"Batch {part.batch}: {remote.status}, {remote.done:,} rows done."
             return
@@ -308,7 +308,7 @@ class BatchJob(MapJob):
         if len(sink.rows) < min(remote.done, len(part.keys)):
             sink.foreign = sink.unreadable = 0  # an earlier download may have been interrupted
             self._engines.collect(part, remote, schema, sink)
-        if sink.is_foreign:
+        if sink.has_only_foreign_rows:
             others = [*part.info.get("not", []), part.batch]
             info = {**part.info, "not": others}
             self._parts.update(replace(part, state="submitting", batch="", info=info))
@@ -319,7 +319,7 @@ class BatchJob(MapJob):
         others_open = any(each.id != part.id for each in self._parts.open())
         figures = sink.figures(self._refreshed().figures, is_last=not others_open)
         self._parts.update(replace(part, state="collected"), figures)
-        self._engines.count(sink.rows, self.name)
+        self._engines.record_usage(sink.rows, self.name)
 
     def submit(self, part: JobPart, file: Path) -> None:
         """Submit a part that the store already records as being submitted.

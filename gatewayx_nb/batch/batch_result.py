@@ -177,7 +177,7 @@ class BatchStart:
             record = next(
                 each for each in self._store.jobs() if each.digest == self._results.digest
             )
-            self._engines.used.set_earlier(record.figures.cost)
+            self._engines.usage.set_earlier(record.figures.cost)
             job = BatchJob(self._store, record, self._engines, self._rows)
             job.settle_lost()
             if not self._session.fresh:
@@ -258,7 +258,7 @@ class BatchStart:
         first = file.first
         info = {
             "engine": first.engine,
-            "address": first.address,
+            "address": first.base_url,
             "endpoint": first.endpoint,
             "model": first.model,
             "bound": str(file.bound),

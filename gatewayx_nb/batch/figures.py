@@ -84,7 +84,7 @@ class MapFigures:
         detail_html: Returns safe HTML that a notebook shows in place of the note; ``None`` if there
             is none.
         failure: The error that ended the map.
-        used: Cost and tokens of this run.
+        usage: Cost and tokens of this run.
     """
 
     name: str
@@ -110,7 +110,7 @@ class MapFigures:
     note: str = ""
     detail_html: Callable[[], str] | None = None
     failure: GatewayError | None = None
-    used: MapUsage | None = None
+    usage: MapUsage | None = None
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
     _recent: deque[tuple[float, int]] = field(default_factory=deque)
@@ -168,7 +168,7 @@ class MapFigures:
 
     def cost_text(self) -> str:
         """Return the rounded cost of this run, and the number of calls at an unknown price."""
-        used = self.used
+        used = self.usage
         if used is None:
             return dollars(Decimal(0))
         return known_and_unpriced(_rounded(used.cost), used.unpriced)

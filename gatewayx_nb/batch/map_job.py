@@ -1,4 +1,4 @@
-"""Maps that this process or another one has started, which `gx.job` finds by name."""
+"""Maps started by this or another process; `gx.job` looks them up by name."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.storage import JobFigures, JobRecord, JobResults, ResultsStore
 
-_POLL = 0.5
+_POLL_INTERVAL = 0.5
 """Seconds between two checks of a job that another process runs."""
 
-_SHOWN = 5
+_MAX_NAMES = 5
 """Maximum number of names in an error message."""
 
 _FORMATS = (".parquet", ".csv", ".jsonl")
@@ -48,7 +48,7 @@ class MapStatus:
         name: Name of the job.
         model: Reference of the model.
         state: ``"running"``, ``"done"``, ``"stopped"`` or ``"failed"``; ``"killed"`` if its process
-            was; ``"submitted"`` if its rows are in a provider's batches.
+            was killed; ``"submitted"`` if its rows are in a provider's batches.
         rows: Number of rows; ``None`` if not known.
         done: Number of rows with an answer.
         failed: Number of rows with an error.
@@ -151,7 +151,7 @@ class MapJob:
                     f"job {self.name!r} is still running after {timeout:g} s.",
                     hint=Hint("cancel_job", job=self.name),
                 )
-            time.sleep(_POLL)
+            time.sleep(_POLL_INTERVAL)
         schema = self._schema()
         outcomes = [outcome for _, outcome, _ in self._outcomes(schema)]
         return MappedReplies(outcomes, columns_of(schema), self.name)
@@ -200,8 +200,8 @@ class MapJob:
                     self._write_parquet(target)
         except FileExistsError:
             raise ConfigError(
-                f"{str(target)!r} exists.",
-                hint=f"Name another file, or remove it: `rm {quoted_path(target)}`.",
+                f"{str(target)!r} already exists.",
+                hint=f"Use another name, or remove the existing file: `rm {quoted_path(target)}`.",
             ) from None
         except OSError as error:
             raise ConfigError(
@@ -210,7 +210,7 @@ class MapJob:
         return target
 
     def cancel(self) -> bool:
-        """Stop the job like an interrupt of its kernel; return whether the job was running.
+        """Stop the job as an interrupt of its kernel would; return whether the job was running.
 
         Finished rows stay stored. The process that runs the job may take a second to stop.
         """
@@ -278,19 +278,20 @@ class MapJob:
     def _schema(self) -> ResponseSchema | None:
         """Return the stored schema; it parses answers into dicts, not into the original type.
 
-        They were compared with the type when they arrived; a type may accept more than its schema.
+        Answers were validated against that type when they arrived. They are not validated again,
+        because a type may accept more than its schema.
         """
         try:
             options = json.loads(self._record.definition.get("options", "{}"))
         except ValueError:
             return None
         schema = options.get("schema") if isinstance(options, dict) else None
-        return ResponseSchema(schema, is_compared=False) if isinstance(schema, dict) else None
+        return ResponseSchema(schema, validates=False) if isinstance(schema, dict) else None
 
 
 @contextlib.contextmanager
 def _removed_on_error(path: Path) -> Iterator[None]:
-    """Remove an incomplete file after an error, so that a second attempt can write it."""
+    """Remove an incomplete file after an error, so that it does not block another attempt."""
     try:
         yield
     except BaseException:
@@ -346,8 +347,8 @@ def find_job(store: ResultsStore | None, name: str) -> tuple[ResultsStore, JobRe
     found = [record for record in records if record.name == name][:1]
     found = found or [record for record in records if name and record.name.startswith(name)]
     if len(found) > 1:
-        names = [repr(record.name) for record in found[:_SHOWN]]
-        names += ["…"] if len(found) > _SHOWN else []
+        names = [repr(record.name) for record in found[:_MAX_NAMES]]
+        names += ["…"] if len(found) > _MAX_NAMES else []
         raise UsageError(
             f"{len(found)} jobs begin with {name!r}: {', '.join(names)}.",
             hint="Use the whole name.",

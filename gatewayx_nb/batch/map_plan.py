@@ -29,7 +29,7 @@ class MapEngines(Protocol):
     """What a map needs from the pool."""
 
     @property
-    def used(self) -> MapUsage:
+    def usage(self) -> MapUsage:
         """What the calls of the map have used in this run."""
 
     @property

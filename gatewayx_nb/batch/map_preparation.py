@@ -100,7 +100,7 @@ class MapPreparer:
             ),
             columns=columns,
             replaced=replaced,
-            figures=MapFigures(name, source.count, used=engines.used),
+            figures=MapFigures(name, source.count, usage=engines.usage),
             view=views.create() if own["progress"] and sends and not own["batch"] else Silent(),
             earlier=earlier,
             check=check,

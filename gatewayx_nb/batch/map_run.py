@@ -343,7 +343,7 @@ class MapRun:
     def _finish_row(self, row: RowCall, outcome: Outcome) -> None:
         """Store an outcome; called on an engine's loop."""
         if isinstance(outcome, BudgetError):
-            outcome = self._plan.engines.used.budget_error(outcome)
+            outcome = self._plan.engines.usage.budget_error(outcome)
         try:
             self._store_outcome(row, outcome)
         except Exception as error:  # noqa: BLE001 - a row without an outcome would be awaited forever

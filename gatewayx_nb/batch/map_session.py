@@ -236,7 +236,7 @@ class MapSession:
         # Another map may have asked about rows of this job since this map was created.
         self.check()
         self.earlier = self.read_earlier()
-        self.plan.engines.used.set_earlier(self.earlier.cost)
+        self.plan.engines.usage.set_earlier(self.earlier.cost)
 
     def _refuse_own_job(self) -> None:
         """Check that this thread does not wait for a map that it is running itself.
@@ -291,7 +291,7 @@ class MapSession:
             figures.state = "stopped" if is_stop else "failed"
             figures.ended = time.monotonic()
         self.rows.close()
-        self.plan.engines.used.write_sums(figures.name)
+        self.plan.engines.usage.write_sums(figures.name)
         if results is not None:
             results.current_figures = None
             if self._drives:  # otherwise, another process stores them
@@ -301,7 +301,7 @@ class MapSession:
         self.view.close(figures)
 
     def _job_figures(self, state: Any) -> JobFigures:  # noqa: ANN401 - a literal
-        figures, used, earlier = self.figures, self.plan.engines.used, self.earlier
+        figures, used, earlier = self.figures, self.plan.engines.usage, self.earlier
         return JobFigures(
             state=state,
             total=figures.total,

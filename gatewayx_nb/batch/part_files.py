@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 _NAME_MARK = 8
-"""Number of characters of the part's digest in each row's name."""
+"""Number of characters of the part's digest in each custom ID."""
 
 
 def row_name(position: int, digest: str) -> str:
-    """Return the name of a row in a batch: its position, and the start of its part's digest.
+    """Return the custom ID of a row in a batch: its position, and the start of its part's digest.
 
-    The digest shows whether a result belongs to this part. The name reveals nothing about the row.
+    The digest shows whether a result belongs to this part. The ID reveals nothing about the row.
 
     >>> row_name(71, "a1b2c3d4e5")
     'r1z-a1b2c3d4'
@@ -41,10 +41,10 @@ def row_name(position: int, digest: str) -> str:
 
 
 def row_position(name: str, digest: str, count: int) -> int | None:
-    """Return the position of the row with this name; ``None`` if the part has no such row.
+    """Return the position of the row with this custom ID; ``None`` if the part has no such row.
 
     Args:
-        name: The name.
+        name: The custom ID.
         digest: The digest of the part.
         count: Number of rows of the part.
     """
@@ -93,7 +93,7 @@ class PartFile:
         self._file.write(line)
         self.size += len(line)
         self.keys.append(key)
-        self.bound += row.bound
+        self.bound += row.max_cost
         if prompt is not None:
             self.prompts.append(prompt)
         return True

@@ -39,8 +39,8 @@ _MAX_SPACES = 100
 _MAX_TAGS = 100
 """Maximum number of opening tags; text after them counts as the answer."""
 
-_TAG_END = "</think>"
-_LONE_CLOSING_TAG = re.compile(rf"^[ \t]{{0,{_MAX_SPACES}}}{_TAG_END}", re.MULTILINE)
+_THINK_END = "</think>"
+_LONE_CLOSING_TAG = re.compile(rf"^[ \t]{{0,{_MAX_SPACES}}}{_THINK_END}", re.MULTILINE)
 """The closing tag, which may appear alone: some prompt templates end with the opening tag."""
 
 
@@ -60,10 +60,10 @@ class AnswerCleaner:
         self.opening_tag_is_missing = False
         self._text, self._reasoning = _SurrogateJoiner(), _SurrogateJoiner()
         self._held: list[str] = []
-        self._awaited = ""  # the closing tag without which the held text is not reasoning
+        self._required_tag = ""  # the closing tag that would make the held text reasoning
         self._recent = ""  # the end of the held text
         self._held_length = 0
-        self._end: str | None = None  # the expected closing tag, while in reasoning
+        self._closing_tag: str | None = None  # the expected closing tag, while in reasoning
         self._is_answer = False  # whether the text is past the point where reasoning can begin
         self._after_tag = False
         self._tags = 0
@@ -110,26 +110,26 @@ class AnswerCleaner:
     def _release(self) -> Iterator[Chunk]:
         """Yield the text that is held back because it could begin a tag."""
         if held := self._take_held():
-            yield Chunk(text=held) if self._end is None else Chunk(reasoning=held)
+            yield Chunk(text=held) if self._closing_tag is None else Chunk(reasoning=held)
 
     def _take_held(self) -> str:
-        """Return the held text, and hold it no longer."""
-        held, self._held, self._awaited = "".join(self._held), [], ""
+        """Return and clear the held text."""
+        held, self._held, self._required_tag = "".join(self._held), [], ""
         return held
 
     def _hold_until(self, end: str, text: str) -> None:
         """Hold text until a closing tag; only the new part of it is searched for the tag."""
-        self._held, self._awaited, self._held_length = [text], end, len(text)
+        self._held, self._required_tag, self._held_length = [text], end, len(text)
         self._recent = text[1 - len(end) :]
 
-    def _goes_on_waiting(self, text: str) -> bool:
+    def _hold_more(self, text: str) -> bool:
         """Hold more text and return true, unless the awaited closing tag is complete."""
         recent = self._recent + text
         self._held_length += len(text)
-        if self._awaited in recent or self._held_length >= _MAX_HELD:
+        if self._required_tag in recent or self._held_length >= _MAX_HELD:
             return False
         self._held.append(text)
-        self._recent = recent[1 - len(self._awaited) :]
+        self._recent = recent[1 - len(self._required_tag) :]
         return True
 
     def close(self, *, is_cut: bool = False) -> Iterator[Chunk]:
@@ -141,30 +141,30 @@ class AnswerCleaner:
         text, reasoning = self._take_held() + self._text.close(), self._reasoning.close()
         word = next((tag for tag in _XML_TAGS if text.lstrip().startswith(tag)), None)
         if is_cut and word is not None:
-            text, self._end = text.lstrip().removeprefix(word), _TAGS[word]
-        if self._end is not None:
+            text, self._closing_tag = text.lstrip().removeprefix(word), _TAGS[word]
+        if self._closing_tag is not None:
             text, reasoning = "", reasoning + text
         if text or reasoning:
             yield Chunk(text=text, reasoning=reasoning)
 
     def _split_reasoning(self, text: str) -> tuple[str, str]:
         """Return the reasoning and the answer in a piece of text."""
-        if self._awaited and self._goes_on_waiting(text):
+        if self._required_tag and self._hold_more(text):
             return "", ""
         text = self._take_held() + text
         reasoning = ""
         while text:
-            if self._end is not None:
-                before, end, text = text.partition(self._end)
+            if self._closing_tag is not None:
+                before, end, text = text.partition(self._closing_tag)
                 if not end:
-                    kept = _prefix_length(before, self._end)
+                    kept = _prefix_length(before, self._closing_tag)
                     self._held = [before[len(before) - kept :]] if kept else []
                     return reasoning + before[: len(before) - kept], ""
                 reasoning += before
-                self._end, self._after_tag = None, True
+                self._closing_tag, self._after_tag = None, True
             stripped = text.lstrip()
             tag = next((tag for tag in _TAGS if stripped.startswith(tag)), None)
-            # Each tag copies the rest of the text.
+            # The number of tags is limited, because the rest of the text is copied for each tag.
             if len(text) - len(stripped) > _MAX_SPACES or self._tags >= _MAX_TAGS:
                 tag = None
             if tag in _XML_TAGS and _TAGS[tag] not in text and len(text) < _MAX_HELD:
@@ -172,7 +172,7 @@ class AnswerCleaner:
                 return reasoning, ""
             if tag is not None:
                 self._tags += 1
-                self._end, self._has_reasoning = _TAGS[tag], True
+                self._closing_tag, self._has_reasoning = _TAGS[tag], True
                 text = stripped[len(tag) :]
             elif len(text) - len(stripped) <= _MAX_SPACES and any(
                 tag.startswith(stripped)
@@ -196,7 +196,7 @@ class AnswerCleaner:
             line = text.rpartition("\n")[2]
             tag = line.lstrip(" \t")
             is_long = len(line) - len(tag) > _MAX_SPACES
-            self._past_line_start = is_long or not _TAG_END.startswith(tag)
+            self._past_line_start = is_long or not _THINK_END.startswith(tag)
             if not self._past_line_start:
                 text, self._held = text.removesuffix(line), [line]
             return "", text

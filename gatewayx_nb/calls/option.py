@@ -44,7 +44,7 @@ def checker(
     return check
 
 
-count = checker("an int >= 1", lambda value: is_int(value) and value >= 1, operator.index)
+positive_int = checker("an int >= 1", lambda value: is_int(value) and value >= 1, operator.index)
 
 
 @dataclass(frozen=True, slots=True)

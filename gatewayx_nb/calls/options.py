@@ -23,7 +23,7 @@ from typing import (
 
 from gatewayx_nb import images
 from gatewayx_nb.arguments import unknown_option
-from gatewayx_nb.calls.option import InvalidValueError, Option, checker, count, is_int
+from gatewayx_nb.calls.option import InvalidValueError, Option, checker, is_int, positive_int
 from gatewayx_nb.calls.tool_options import ToolOptions
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.hints import Hint
@@ -203,7 +203,7 @@ class SharedOptions(TypedDict, total=False):
     max_tokens: Annotated[
         int | None,
         Option(
-            count,
+            positive_int,
             "maximum tokens in the answer; the model's own limit if omitted",
             "-n/--max-tokens N",
             500,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 _MAX_QUOTE = 1_000
-"""Maximum number of characters of the answer that a citation quotes, because many may overlap."""
+"""Maximum number of characters that a citation quotes; quotes may overlap, and add up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,9 @@ class PartialReply:
     instant: bool = False
     """Whether the reply is replayed at once; its progress then need not be shown."""
     activity: str = "waiting"
-    """What the call does before the answer begins, as its status says."""
+    """What the call is doing before the answer begins, as shown in its status."""
 
-    def begin(self, engine: str, model: str, fallback_from: str | None) -> None:
+    def set_engine(self, engine: str, model: str, fallback_from: str | None) -> None:
         """Set the engine to call next and, for a fallback, the reference that was called first."""
         self.engine, self.model = engine, model
         self.fallback_from, self.pending_retry = fallback_from, None
@@ -123,13 +123,13 @@ class PartialReply:
         self.details = []
 
     def apply_mask(self) -> None:
-        """Mask the key in the text and the reasoning; if it occurs, drop what may hold pieces."""
+        """Mask the key in the text and the reasoning; if it occurs, drop logprobs and raw data."""
         masked = self.mask(self.text), self.mask(self.reasoning)
         if masked != (self.text, self.reasoning):
             self.text, self.reasoning = masked
             self.details = [replace(part, logprobs=()) for part in self.details]
             self.raw = None
-        self.mask = list  # searching a long answer again would take long
+        self.mask = list  # searching a long answer again would be slow
 
     @property
     def total_usage(self) -> Usage | None:

@@ -43,7 +43,7 @@ class PlannedCall(Protocol):
         """Seconds after which a caller stops waiting."""
 
     @property
-    def caller(self) -> CallerThread | None:
+    def caller_thread(self) -> CallerThread | None:
         """Runs functions of the call on the thread that waits for it; ``None`` if it has none."""
 
     async def run(self, emit: ChunkHandler | None = None) -> Reply:
@@ -91,7 +91,7 @@ class Planner(Protocol):
 def run_blocking(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine of a call on its loop and block this thread until it finishes."""
     try:
-        return call.portal.run(coroutine, call.timeout, call.caller)
+        return call.portal.run(coroutine, call.timeout, call.caller_thread)
     except TimeoutError:
         raise call.deadline_error() from None
     except asyncio.CancelledError:
@@ -104,10 +104,10 @@ async def run_async(call: PlannedCall, coroutine: Coroutine[Any, Any, T]) -> T:
 
     Cancelling the awaiting task also cancels the coroutine.
     """
-    caller = call.caller
-    if caller is not None:
+    caller_thread = call.caller_thread
+    if caller_thread is not None:
         loop = asyncio.get_running_loop()
-        caller.serve(lambda: loop.call_soon_threadsafe(caller.run_pending_quietly))
+        caller_thread.serve(lambda: loop.call_soon_threadsafe(caller_thread.run_pending_quietly))
     try:
         return await call.portal.arun(coroutine, call.timeout)
     except TimeoutError:

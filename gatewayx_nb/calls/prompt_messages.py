@@ -141,7 +141,7 @@ class _ToolResultLinker:
 
     def _call(self, call: ToolCall) -> ToolCall:
         self._count += 1
-        # Mistral accepts only IDs of nine letters and digits.
+        # Mistral accepts only IDs of nine ASCII letters or digits.
         call = call if call.id else replace(call, id=f"call{self._count:05}")
         self._unanswered.append(call)
         return call

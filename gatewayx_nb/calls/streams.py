@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.calls.planner import PlannedCall
     from gatewayx_nb.replies import Chunk, Reply
 
-_POLL = 0.2
-"""Seconds between polls of a waiting thread; a poll calls ``idle`` and lets Ctrl-C through."""
+_POLL_INTERVAL = 0.2
+"""Seconds between polls of a waiting thread; a poll calls ``on_idle`` and lets Ctrl-C through."""
 
 StreamT = TypeVar("StreamT", bound="_Stream")
 
@@ -41,11 +41,11 @@ class _Stream:
     cancels it and closes its connection.
 
     Attributes:
-        idle: Called in the reader's thread before a function of the call runs there and, by
+        on_idle: Called in the reader's thread before a function of the call runs there and, by
             `ReplyStream`, about five times a second while no chunk arrives.
     """
 
-    idle: Callable[[], object] | None = None
+    on_idle: Callable[[], object] | None = None
 
     def __init__(self, call: PlannedCall, wake: Callable[[], object]) -> None:
         self._call = call
@@ -132,12 +132,12 @@ class _Stream:
             self._future.result()
 
     def _run_pending(self) -> None:
-        """Run the functions that the call needs from this thread, after showing that they run."""
-        caller = self._call.caller
-        if caller is not None and caller.has_pending:
-            if self.idle is not None:
-                self.idle()
-            caller.run_pending()
+        """Run the call's pending functions in this thread, after calling ``on_idle``."""
+        caller_thread = self._call.caller_thread
+        if caller_thread is not None and caller_thread.has_pending:
+            if self.on_idle is not None:
+                self.on_idle()
+            caller_thread.run_pending()
 
     def _check_deadline(self) -> None:
         """Raise `DeadlineError` if third-party code blocks the loop past the deadline."""
@@ -160,7 +160,7 @@ def _is_stopped(future: concurrent.futures.Future[Reply]) -> bool:
 
 
 class ReplyStream(_Stream):
-    """Stream of a reply's chunks for a ``for`` loop, with ``reply`` after the end.
+    """Stream of a reply's chunks for a ``for`` loop; ``reply`` is available after the last one.
 
     Ctrl-C while waiting cancels the call and keeps the partial answer as an interrupted ``reply``.
     """
@@ -168,8 +168,8 @@ class ReplyStream(_Stream):
     def __init__(self, call: PlannedCall) -> None:
         self._woken = InterruptibleEvent()
         super().__init__(call, self._woken.set)
-        if call.caller is not None:
-            call.caller.serve(self._woken.set)
+        if call.caller_thread is not None:
+            call.caller_thread.serve(self._woken.set)
 
     def __iter__(self) -> Self:
         return self
@@ -179,8 +179,8 @@ class ReplyStream(_Stream):
             while (chunk := self._queue.poll() or self._next(StopIteration)) is None:
                 # All chunks so far have been read, so a function may run.
                 self._run_pending()
-                if not self._woken.wait(_POLL) and self.idle is not None:
-                    self.idle()
+                if not self._woken.wait(_POLL_INTERVAL) and self.on_idle is not None:
+                    self.on_idle()
                 self._check_deadline()
         except KeyboardInterrupt as interrupt:
             self.close()
@@ -196,7 +196,7 @@ class ReplyStream(_Stream):
 
 
 class AsyncReplyStream(_Stream):
-    """Stream of a reply's chunks for an ``async for`` loop, with ``reply`` after the end.
+    """Stream of a reply's chunks for ``async for``; ``reply`` is available after the last one.
 
     Cancelling the waiting task cancels the call and keeps the partial answer as an interrupted
     ``reply``.
@@ -234,12 +234,14 @@ class AsyncReplyStream(_Stream):
         if self._inbox is None:
             loop = asyncio.get_running_loop()
             self._inbox = LoopInbox.of(loop)
-            if (caller := self._call.caller) is not None:
+            if (caller_thread := self._call.caller_thread) is not None:
                 # The call must not keep the stream alive, because dropping the stream cancels it.
                 run_pending = weakref.WeakMethod(self._run_pending_quietly)
-                caller.serve(lambda: loop.call_soon_threadsafe(_call_if_alive, run_pending))
+                caller_thread.serve(lambda: loop.call_soon_threadsafe(_call_if_alive, run_pending))
             # Use one timer for the whole stream, because a timer for each chunk would cost more.
-            self._deadline_timer = loop.call_later(self._call.timeout + _POLL, self._woken.set)
+            self._deadline_timer = loop.call_later(
+                self._call.timeout + _POLL_INTERVAL, self._woken.set
+            )
         try:
             while (chunk := self._next(StopAsyncIteration)) is None:
                 with interruptible():
@@ -256,7 +258,7 @@ class AsyncReplyStream(_Stream):
             return chunk
 
     def _run_pending_quietly(self) -> None:
-        """Run the functions that the call needs from this thread, as a callback of its loop."""
+        """Run the call's pending functions in this thread, as a callback of its event loop."""
         # A KeyboardInterrupt would end the loop; it is raised where the next chunk is awaited.
         with contextlib.suppress(KeyboardInterrupt):
             self._run_pending()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping  # noqa: TC003 - evaluated by `get_type_hints`
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, cast
 
-from gatewayx_nb.calls.option import InvalidValueError, Option, checker, count
+from gatewayx_nb.calls.option import InvalidValueError, Option, checker, positive_int
 from gatewayx_nb.errors import UsageError, did_you_mean
 from gatewayx_nb.function_tools import Tool, read_tools
 from gatewayx_nb.hints import Hint
@@ -62,7 +62,10 @@ class ResumeOptions(TypedDict, total=False):
     max_turns: Annotated[
         int | None,
         Option(
-            count, f"maximum number of requests of a call with tools; {MAX_TURNS} if omitted", "", 3
+            positive_int,
+            f"maximum number of requests of a call with tools; {MAX_TURNS} if omitted",
+            "",
+            3,
         ),
     ]
     approve: Annotated[

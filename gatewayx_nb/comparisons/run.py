@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.calls import CallOptions, PlannedCall, Planner
     from gatewayx_nb.messages import Prompt
 
-_POLL = 0.2
+_POLL_INTERVAL = 0.2
 """Seconds between polls if nothing is shown, for Ctrl-C on Windows and for deadlines."""
 
 
@@ -61,8 +61,8 @@ class Column:
         if self._call is None or self._outcome is not None or self._running is not None:
             return
         self._call.partial.started = time.monotonic()  # each column's clock starts with its call
-        if self._call.caller is not None:
-            self._call.caller.serve(on_end)
+        if self._call.caller_thread is not None:
+            self._call.caller_thread.serve(on_end)
         self._running = self._call.portal.submit(self._run(self._call, on_end))
 
     def stop(self) -> None:
@@ -86,8 +86,8 @@ class Column:
 
     def run_pending(self) -> None:
         """Run the functions that the call needs from this thread."""
-        if self._call is not None and self._call.caller is not None:
-            self._call.caller.run_pending()
+        if self._call is not None and self._call.caller_thread is not None:
+            self._call.caller_thread.run_pending()
 
     async def _run(self, call: PlannedCall, on_end: Callable[[], object]) -> None:
         try:
@@ -206,7 +206,9 @@ class ComparisonRun:
                     await event.wait()
         return self.ended
 
-    def run(self, on_poll: Callable[[], object] = bool, interval: float = _POLL) -> Comparison:
+    def run(
+        self, on_poll: Callable[[], object] = bool, interval: float = _POLL_INTERVAL
+    ) -> Comparison:
         """Start, wait until all columns have ended, and return the comparison.
 
         Args:
@@ -224,7 +226,7 @@ class ComparisonRun:
             return self.comparison
 
     async def arun(
-        self, on_poll: Callable[[], object] = bool, interval: float = _POLL
+        self, on_poll: Callable[[], object] = bool, interval: float = _POLL_INTERVAL
     ) -> Comparison:
         """Run on an event loop; see `run`. Cancelling the task stops all columns."""
         with self._stop_on_exit():

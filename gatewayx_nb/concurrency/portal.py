@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_POLL = 0.2
+_POLL_INTERVAL = 0.2
 """Seconds between polls of a waiting thread; on Windows, waiting for a lock blocks Ctrl-C."""
 _HEARTBEAT = 0.1
 """Seconds between wake-ups of a loop that the Stop button must be able to interrupt."""
@@ -74,7 +74,7 @@ class Portal:
         self,
         coroutine: Coroutine[Any, Any, T],
         timeout: float = math.inf,
-        caller: CallerThread | None = None,
+        caller_thread: CallerThread | None = None,
     ) -> T:
         """Run a coroutine on the loop and block this thread until it finishes.
 
@@ -84,7 +84,7 @@ class Portal:
         Args:
             coroutine: The coroutine.
             timeout: Maximum seconds to wait; needed because third-party code may block the loop.
-            caller: Runs functions of the coroutine in this thread while it waits.
+            caller_thread: Runs functions of the coroutine in this thread while it waits.
 
         Raises:
             TimeoutError: If the coroutine took longer than ``timeout``.
@@ -106,12 +106,12 @@ class Portal:
                 task.cancel()
 
         try:
-            if caller is not None:
-                caller.serve(done.set)
+            if caller_thread is not None:
+                caller_thread.serve(done.set)
             self.loop.call_soon_threadsafe(begin)
-            while not (done.wait(min(_POLL, timeout)) and (task is None or task.done())):
-                if caller is not None:
-                    caller.run_pending()
+            while not (done.wait(min(_POLL_INTERVAL, timeout)) and (task is None or task.done())):
+                if caller_thread is not None:
+                    caller_thread.run_pending()
                 if self.loop.is_closed():  # the portal may close before the coroutine has begun
                     break
                 if time.monotonic() > deadline:

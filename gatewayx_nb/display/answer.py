@@ -273,7 +273,7 @@ def show_stream(stream: ReplyStream, view: View) -> Reply:
     # The callback refers to the partial reply, not to the stream, because a stream in a reference
     # cycle would not be freed immediately, and its connection would stay open.
     partial = stream.partial
-    stream.idle = lambda: view.update(partial)
+    stream.on_idle = lambda: view.update(partial)
     with _show_partial_on_error(stream, view), stream:
         view.update(partial)
         for _ in stream:
@@ -285,7 +285,7 @@ def show_stream(stream: ReplyStream, view: View) -> Reply:
 async def ashow_stream(stream: AsyncReplyStream, view: View) -> Reply:
     """Show a stream as it arrives, on an event loop; see `show_stream`."""
     partial = stream.partial
-    stream.idle = lambda: view.update(partial)
+    stream.on_idle = lambda: view.update(partial)
     updates = asyncio.ensure_future(_update_periodically(partial, view))
     try:
         with _show_partial_on_error(stream, view):

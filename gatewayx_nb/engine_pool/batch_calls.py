@@ -8,7 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gatewayx_nb.batch import LOOK_BACK, CountedRow, PreparedRow, with_row_options
+from gatewayx_nb.batch import LOOK_BACK, PreparedRow, RowUsage, with_row_options
 from gatewayx_nb.calls import AnswerCleaner, PartialReply, may_succeed_later, with_retries
 from gatewayx_nb.engine_pool.budget import allow, cost_of
 from gatewayx_nb.engine_pool.call import EngineCall
@@ -93,14 +93,14 @@ class BatchCalls:
         earlier: Cost of the earlier runs in US dollars.
 
     Attributes:
-        used: The usage of the rows that this object has collected.
+        usage: The usage of the rows that this object has collected.
     """
 
     def __init__(self, planner: LivePlanner, max_cost: Decimal | None, earlier: Decimal) -> None:
         limits = planner.config.settings.limits
-        self.used = JobUsage(planner.usage, max_cost, earlier, limits.max_cost)
-        self._limits = self.used.limits(limits)
-        self._planner = planner.for_rows(self.used, self._limits)
+        self.usage = JobUsage(planner.usage, max_cost, earlier, limits.max_cost)
+        self._limits = self.usage.limits(limits)
+        self._planner = planner.for_rows(self.usage, self._limits)
 
     def prepare(
         self, rows: Sequence[RowRequest], options: CallOptions
@@ -155,7 +155,7 @@ class BatchCalls:
         """
         limits = self._limits
         is_limited = limits.max_cost is not None or limits.max_call_cost is not None
-        if not is_limited and self.used.day.lowest() is None:
+        if not is_limited and self.usage.day.lowest() is None:
             return request, Decimal(0)
         unlimited = replace(limits, max_cost=_NO_LIMIT, max_call_cost=None)
         allowance = await allow(engine, request, unlimited, Decimal)
@@ -170,22 +170,22 @@ class BatchCalls:
             )
         return allowance.request, bound
 
-    def check_budget(self, bound: Decimal, rows: int, others: Decimal) -> None:
+    def check_budget(self, bound: Decimal, rows: int, other_jobs_cost: Decimal) -> None:
         """Check the maximum cost of rows; see `batch.BatchEngines`."""
-        self._planner.runtime.run(self.used.day.refresh())
-        day, total = self.used.day.lowest(), bound + others
+        self._planner.runtime.run(self.usage.day.refresh())
+        day, total = self.usage.day.lowest(), bound + other_jobs_cost
         if day is not None and total > day.left:
             raise day.error(day.left, total)
         session = self._planner.config.settings.limits.max_cost
-        if session is not None and total > session - self.used.session_spent:
+        if session is not None and total > session - self.usage.session_spent:
             raise BudgetError(
                 f"the batch of {rows:,} rows and the open batches may cost up to"
                 f" {dollars(total)}, which is more than the rest of [limits] max_cost;"
                 " nothing was submitted.",
                 hint="Raise [limits] max_cost, or set a lower `max_tokens`.",
             )
-        limit = self.used.limit
-        left = None if limit is None else limit - self.used.spent
+        limit = self.usage.limit
+        left = None if limit is None else limit - self.usage.spent
         if left is not None and bound > left:
             raise BudgetError(
                 f"the batch of {rows:,} rows may cost up to {dollars(bound)}, and"
@@ -232,9 +232,9 @@ class BatchCalls:
         since = part.at - LOOK_BACK
         return self._query(part, lambda interface: interface.find(part.digest, since))
 
-    def look(self, part: JobPart) -> RemoteBatch:
+    def state(self, part: JobPart) -> RemoteBatch:
         """Return the state of a part; see `batch.BatchEngines`."""
-        return self._query(part, lambda interface: interface.look(part.batch))
+        return self._query(part, lambda interface: interface.state(part.batch))
 
     def cancel(self, part: JobPart) -> None:
         """Ask the provider to end a part early; see `batch.BatchEngines`."""
@@ -259,15 +259,15 @@ class BatchCalls:
                 position = sink.position(result.name)
                 if position is not None:
                     outcome, counted, retry = await reader.read(result)
-                    await sink.take(position, outcome, counted, retry=retry)
+                    await sink.add(position, outcome, counted, retry=retry)
 
         self._run(self._target(part), collect, _COLLECTION_TIMEOUT)
 
-    def count(self, rows: Sequence[CountedRow], job: str) -> None:
+    def record_usage(self, rows: Sequence[RowUsage], job: str) -> None:
         """Add the usage of rows to the totals; see `batch.BatchEngines`."""
         for row in rows:
-            self.used.add(row.usage, row.outcome, row.message)
-        self.used.write_sums(job)
+            self.usage.add(row.usage, row.outcome, row.message)
+        self.usage.write_sums(job)
 
     def _query(self, part: JobPart, query: Callable[[BatchInterface], Awaitable[T]]) -> T:
         async def run(engine: LLMEngine) -> T:
@@ -386,7 +386,7 @@ class _ResultReader:
             return await asyncio.to_thread(self.interface.read, value, self._errors)
         return self.interface.read(parse_line(line), self._errors)
 
-    async def read(self, result: BatchResult) -> tuple[Reply | GatewayError, CountedRow, bool]:
+    async def read(self, result: BatchResult) -> tuple[Reply | GatewayError, RowUsage, bool]:
         """Return the reply or the error in a result, its usage, and whether to ask again."""
         partial = PartialReply(self._engine.name, self._model)
         partial.attempts = 1
@@ -403,11 +403,11 @@ class _ResultReader:
             retry = result.retry or may_succeed_later(error) or isinstance(error, _OF_EVERY_ROW)
             retry = retry or error.code == "missing"
             partial.price = await self._cost(partial)
-            return error, CountedRow(_usage_of(partial), type(error).__name__, error.message), retry
+            return error, RowUsage(_usage_of(partial), type(error).__name__, error.message), retry
         partial.price = await self._cost(partial)
         reply = partial.reply(parsed=parsed)
         reply = replace(reply, latency=self._seconds, time_to_first=None)
-        return reply, CountedRow(_usage_of(partial), "ok"), False
+        return reply, RowUsage(_usage_of(partial), "ok"), False
 
     async def _fill(self, partial: PartialReply, body: str) -> Any:  # noqa: ANN401 - depends on the schema
         """Parse an answer with its endpoint's parser; return the value that the schema yields."""

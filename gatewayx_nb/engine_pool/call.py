@@ -87,7 +87,7 @@ class EngineCall:
         partial: The partial answer; the calls of one failover share it.
     """
 
-    caller = None
+    caller_thread = None
 
     def __init__(  # noqa: PLR0913 - a call uses all of them
         self,

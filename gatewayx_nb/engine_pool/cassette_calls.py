@@ -41,7 +41,7 @@ class ReplayedCall:
         add_turn: Adds the turn to the call's conversation.
     """
 
-    caller = None
+    caller_thread = None
 
     def __init__(  # noqa: PLR0913 - as in `EngineCall`
         self,
@@ -99,7 +99,7 @@ class ReplayedCall:
 class KnownCall:
     """A call whose reply is known from the results of an earlier map; implements `PlannedCall`."""
 
-    caller = None
+    caller_thread = None
 
     def __init__(self, portal: Portal, reply: Reply) -> None:
         self.portal, self.timeout = portal, _GRACE
@@ -131,7 +131,7 @@ class RecordedCall:
         prompt: The last message of the request, whose images in tool results are recorded.
     """
 
-    caller = None
+    caller_thread = None
 
     def __init__(
         self, live: PlannedCall, cassette: Cassette, slot: RecordingSlot, prompt: Message

@@ -380,7 +380,7 @@ class ClusterCall:
         timeout: The worker applies that of the call.
     """
 
-    caller = None
+    caller_thread = None
 
     def __init__(
         self, cluster: Cluster, portal: Portal, prompt: Prompt, options: CallOptions
@@ -423,7 +423,7 @@ class ClusterCalls:
         create: Creates a worker's pool for a project folder.
 
     Attributes:
-        used: What the calls of the map have used, on all workers.
+        usage: What the calls of the map have used, on all workers.
         most_in_flight: Maximum number of calls in flight, on all workers together.
         cassette_mode: None: a cassette is open in this process only.
         identity: As in this process, like ``estimates`` and ``flow``.
@@ -440,10 +440,10 @@ class ClusterCalls:
         create: Callable[[str | None], Any],
     ) -> None:
         self._options = cast("dict[str, object]", options)
-        self.used, self.most_in_flight = local.used, spec.concurrency
+        self.usage, self.most_in_flight = local.usage, spec.concurrency
         self.identity, self.estimates, self.flow = local.identity, local.estimates, local.flow
         self._spec = spec
-        self._cluster = Cluster(client, self._spec_for, create, local.used)
+        self._cluster = Cluster(client, self._spec_for, create, local.usage)
         self._portal = cast("Portal", _ClientLoop(self._cluster.loop))
 
     def plan(self, prompt: Prompt, options: CallOptions, known: Reply | None = None) -> PlannedCall:  # noqa: ARG002 - of a cassette
@@ -474,9 +474,9 @@ class ClusterCalls:
 
     def _spec_for(self, workers: int) -> RunSpec:
         """Return what a worker needs to know: it may spend its share of a cost limit."""
-        limit, max_cost = self.used.limit, None
+        limit, max_cost = self.usage.limit, None
         if limit is not None:
-            max_cost = max(Decimal(0), limit - self.used.spent) / workers
+            max_cost = max(Decimal(0), limit - self.usage.spent) / workers
         return replace(self._spec, id=self._cluster.id, max_cost=max_cost)
 
 

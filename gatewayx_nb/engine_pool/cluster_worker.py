@@ -166,7 +166,7 @@ class WorkerRun:
         self._spec, self._pool = spec, pool
         self._key = (spec.id, str(worker.address))
         self._engines = pool._maps.engines(spec.model, spec.max_cost, Decimal(0))  # noqa: SLF001 - a class of this package
-        self._figures = MapFigures("", None, used=self._engines.used)
+        self._figures = MapFigures("", None, usage=self._engines.usage)
         self._lanes: dict[Portal, Lane] = {}
         self._open: set[int] = set()  # rows whose outcome the client has not received
         self._unfinished: set[int] = set()
@@ -203,7 +203,7 @@ class WorkerRun:
         self._received = received
 
     def _report(self) -> WorkerReport:
-        self._items.extend(self._engines.used.take_sums())
+        self._items.extend(self._engines.usage.take_sums())
         self._engines.note_pace(self._figures)
         return WorkerReport(
             list(self._items),

@@ -34,7 +34,7 @@ class Failover:
         GatewayError: If none of the calls can be made.
     """
 
-    caller = None
+    caller_thread = None
 
     def __init__(
         self, first: str, attempts: Sequence[EngineCall | GatewayError], portal: Portal
@@ -74,7 +74,7 @@ class Failover:
                 continue
             self._current = attempt
             fallback_from = self._first_reference if number else None
-            self.partial.begin(attempt.target.name, attempt.target.model or "", fallback_from)
+            self.partial.set_engine(attempt.target.name, attempt.target.model or "", fallback_from)
             try:
                 return await attempt.portal.arun(attempt.run(emit))
             except FINAL_ERRORS:

@@ -45,7 +45,7 @@ class MapCalls:
         target: The engine; ``None`` while a cassette is being replayed.
 
     Attributes:
-        used: The usage of the map's calls.
+        usage: The usage of the map's calls.
         most_in_flight: Maximum number of calls in flight to an engine.
     """
 
@@ -59,7 +59,7 @@ class MapCalls:
     ) -> None:
         limits = planner.config.settings.limits
         governor = planner.runtime.host(target).governor if target else None
-        self.used = JobUsage(planner.usage, max_cost, earlier, limits.max_cost)
+        self.usage = JobUsage(planner.usage, max_cost, earlier, limits.max_cost)
         self._governor, self._target = governor, target
         self._identities: dict[str, str] = {}
         is_local = target is not None and target.name == LOCAL_ENGINE
@@ -67,7 +67,7 @@ class MapCalls:
         if is_local:
             self.most_in_flight = min(limits.concurrency, _LOCAL_CALLS)
         self._earlier_refusals = governor.pace.refusals if governor else 0
-        self._router = router.for_rows(self.used, self.used.limits(limits))
+        self._router = router.for_rows(self.usage, self.usage.limits(limits))
 
     @property
     def cassette_mode(self) -> str | None:
@@ -120,7 +120,7 @@ class MapCalls:
         name, model = self._target.name, self._target.model
         entries = [
             entry
-            for entry in self.used.history(_RECENT_CALLS)
+            for entry in self.usage.history(_RECENT_CALLS)
             if entry.engine == name and entry.outcome == "ok" and model in (None, entry.model)
         ]
         rows = sum(entry.rows for entry in entries)

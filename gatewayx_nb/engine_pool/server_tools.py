@@ -175,7 +175,7 @@ class ServerToolCall:
         reference: str,
         servers: Iterable[str],
     ) -> None:
-        self.portal, self.caller = portal, CallerThread()
+        self.portal, self.caller_thread = portal, CallerThread()
         self._expand, self._plan = expand, plan
         self._call: ToolLoop | None = None
         ref = ModelRef.parse(reference)
@@ -195,7 +195,7 @@ class ServerToolCall:
             KeyboardInterrupt: If the user stops a tool.
         """
         tools = await self._expand()
-        self._call = call = await asyncio.to_thread(self._plan, tools, self.caller)
+        self._call = call = await asyncio.to_thread(self._plan, tools, self.caller_thread)
         self._partial.begin(call.partial)
         return await call.run(emit)
 

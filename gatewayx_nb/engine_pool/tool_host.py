@@ -81,11 +81,13 @@ class PoolToolHost:
         self._check_approve(options)
         tools = cast("tuple[Tool | MCPServer, ...]", options["tools"])
 
-        def begin(expanded: tuple[Tool, ...], caller: CallerThread | None = None) -> ToolLoop:
+        def begin(
+            expanded: tuple[Tool, ...], caller_thread: CallerThread | None = None
+        ) -> ToolLoop:
             self._remember(expanded)
             own: CallOptions = {**options, "tools": expanded}
             check_tool_options(own)
-            arguments = {"streamed": streamed, "caller": caller, **continued}
+            arguments = {"streamed": streamed, "caller_thread": caller_thread, **continued}
             loop: ToolLoop = _load("ToolLoop")(self, prompt, own, **arguments)
             return loop
 

@@ -89,7 +89,7 @@ class AnthropicBatches:
                     break
         return found
 
-    async def look(self, batch: str) -> RemoteBatch:
+    async def state(self, batch: str) -> RemoteBatch:
         """Return the state of a batch."""
         async with self._engine.http.get(_path(batch)) as response:
             return _batch(await read_object(self._engine, response))

@@ -165,7 +165,7 @@ class BatchInterface(Protocol):
         """
         ...
 
-    async def look(self, batch: str) -> RemoteBatch:
+    async def state(self, batch: str) -> RemoteBatch:
         """Return the state of a batch.
 
         Raises:

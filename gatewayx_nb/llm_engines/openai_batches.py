@@ -108,7 +108,7 @@ class OpenAIBatches:
                     return found
         return []
 
-    async def look(self, batch: str) -> RemoteBatch:
+    async def state(self, batch: str) -> RemoteBatch:
         """Return the state of a batch."""
         async with self._engine.http.get(f"batches/{quote(batch, safe='')}") as response:
             return _batch(await read_object(self._engine, response))

@@ -79,8 +79,8 @@ class EngineStatus:
         """Whether the engine is ready, needs one more step (see `hint`), or is not set up."""
         if self.state in ("ready", "replay"):
             return "ready"
-        is_idle = self.state in _IDLE and self.key != "placeholder"
-        return "idle" if is_idle or self.state == "shadowed" else "one step"
+        is_not_set_up = self.state in _NOT_SET_UP and self.key != "placeholder"
+        return "idle" if is_not_set_up or self.state == "shadowed" else "one step"
 
     @property
     def hint(self) -> str:
@@ -99,7 +99,7 @@ class EngineStatus:
         return "; ".join(parts).replace(".; ", ". ")
 
 
-_IDLE: tuple[EngineState, ...] = ("no key", "not running")
+_NOT_SET_UP: tuple[EngineState, ...] = ("no key", "not running")
 _ORDER = ("ready", "one step", "idle")
 _INPUT_FEATURES = ("tools", "images")
 """The features that the column ``takes`` shows besides text, in this order."""
@@ -141,15 +141,15 @@ def _spend(row: EngineStatus) -> str:
     return f"{calls}, {known_and_unpriced(row.spend, row.unpriced)}" if row.calls else ""
 
 
-def _is_idle(row: EngineStatus) -> bool:
+def _is_not_set_up(row: EngineStatus) -> bool:
     return row.readiness == "idle"
 
 
-def _idle_lines(rows: Sequence[EngineStatus]) -> Iterator[str]:
+def _not_set_up_lines(rows: Sequence[EngineStatus]) -> Iterator[str]:
     """Yield one line that names the engines that are not set up and explains how to set one up."""
     names = {
         state: ", ".join(row.name for row in rows if row.state == state)
-        for state in (*_IDLE, "shadowed")
+        for state in (*_NOT_SET_UP, "shadowed")
     }
     sentences = []
     if names["no key"]:
@@ -172,13 +172,13 @@ ENGINE_COLUMNS: tuple[TableColumn[EngineStatus], ...] = (
 )
 """The columns of a table of engines."""
 
-_IDLE_FOLD: RowFolding[EngineStatus] = RowFolding(_is_idle, _idle_lines)
+_FOLDING: RowFolding[EngineStatus] = RowFolding(_is_not_set_up, _not_set_up_lines)
 
 
 def engine_table(rows: Iterable[EngineStatus], notes: Iterable[str] = ()) -> Table[EngineStatus]:
-    """Return a table of engines: ready engines first; engines without setup in a line below."""
+    """Return a table of engines, ready ones first; a line names those that are not set up."""
     ordered = sorted(rows, key=lambda row: _ORDER.index(row.readiness))
-    return Table(ordered, ENGINE_COLUMNS, notes, _IDLE_FOLD)
+    return Table(ordered, ENGINE_COLUMNS, notes, _FOLDING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,5 +233,5 @@ class Target:
 
 
 def lacks_base_url(source: EngineSource | None, options: Mapping[str, object]) -> bool:
-    """Return whether an engine is an entry without a base URL, in the entry or the settings."""
+    """Return whether an engine is an entry for which no base URL is set."""
     return isinstance(source, EngineEntry) and not (source.base_url or options.get("base_url"))

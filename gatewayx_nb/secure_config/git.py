@@ -20,12 +20,12 @@ _TIMEOUT = 0.5
 """Maximum seconds for a git command; two commands are run for each of at most two key files."""
 
 _LONG_TIMEOUT = 5.0
-"""Maximum seconds for the command that decides about a permission, which is run rarely."""
+"""Maximum seconds for the command on which a permission depends; it is rarely run."""
 
 _MAX_SIZE = 1 << 20
 """Maximum number of bytes to read from a small file in a repository."""
 
-_PASSED_ON = ("HOME", "SYSTEMROOT", "XDG_CONFIG_HOME")
+_INHERITED_VARIABLES = ("HOME", "SYSTEMROOT", "XDG_CONFIG_HOME")
 """Environment variables that are passed to git; others may contain keys."""
 
 # The user's own configuration is read, so a file monitor and fetches are disabled here as well.
@@ -53,17 +53,17 @@ def is_tracked(path: Path) -> bool | None:
 def may_be_tracked(path: Path) -> bool:
     """Return whether git may track a file.
 
-    Return True, too, if a repository exists and git does not answer, or tracks the file under
+    Also return True if a repository exists and git does not answer, or tracks the file under
     another spelling: on some file systems, ``conﬁg`` and ``config`` are the same folder.
     """
-    is_certain = _query(path, _LONG_TIMEOUT, *_LS_FILES)
+    is_known = _query(path, _LONG_TIMEOUT, *_LS_FILES)
     folder = Path(os.path.realpath(path.parent))
     above = (folder, *folder.parents)
     worktree = next((each for each in above if os.path.lexists(each / ".git")), None)
-    if is_certain or worktree is None:
-        return bool(is_certain)
+    if is_known or worktree is None:
+        return bool(is_known)
     parts = (folder / path.name, *above[: above.index(worktree)])
-    return is_certain is None or (os.path.exists(path) and not all(map(_is_listed, parts)))
+    return is_known is None or (os.path.exists(path) and not all(map(_is_listed, parts)))
 
 
 def _is_listed(path: Path) -> bool:
@@ -119,7 +119,9 @@ def _run(worktree: Path, git_dir: Path, command: tuple[str, ...], timeout: float
     if found is None:
         return None
     program, path = found
-    env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | {"PATH": path}
+    env = {name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ} | {
+        "PATH": path
+    }
     try:
         with tempfile.TemporaryDirectory(prefix="gatewayx-") as folder:
             empty = Path(folder)
@@ -129,7 +131,7 @@ def _run(worktree: Path, git_dir: Path, command: tuple[str, ...], timeout: float
             # A linked worktree uses the main worktree's exclude file.
             common = git_dir / os.fsdecode(_read(git_dir / "commondir")).rstrip("\r\n")
             (empty / "info" / "exclude").write_bytes(_read(common / "info" / "exclude"))
-            # The index contains hashes of this length.
+            # The length of the hashes in the index depends on the object format.
             if _OBJECT_FORMAT.search(_read(common / "config")):
                 (empty / "config").write_text(_SHA256_CONFIG)
             places = {

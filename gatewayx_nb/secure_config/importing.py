@@ -93,12 +93,12 @@ def run(
     Existing keys are kept. The source and its permissions are not changed.
 
     Args:
-        source: A ``.env``, or a JSON object of keys by name.
+        source: A ``.env`` file, or a JSON object that maps names to keys.
         path: The key file.
         engines: Maps vendors' variables, engine names and aliases to engines.
         confirm: Called with the plan before anything is written; raises an error to cancel the
             import.
-        user: Whether the key file is the user's.
+        user: Whether ``path`` is the user's key file, which applies to all projects.
 
     Raises:
         ConfigError: If a file cannot be read or written.
@@ -106,8 +106,8 @@ def run(
     # The mode is not changed, because the file belongs to another tool.
     text = key_store.read_foreign(source)
     parsed = [] if text.lstrip("\ufeff \t\r\n")[:1] in ("", "{") else dotenv.parse_lines(text)
-    # A .env contains only variables, which are upper-case; a JSON file also has engines and
-    # aliases.
+    # A .env contains only variables, which are upper-case; a JSON file may also contain the names
+    # of engines and aliases.
     known_names = filter(str.isupper, engines) if parsed else engines
     variables = {name: engine_variable(engines[name]) for name in known_names}
     candidates = dotenv.values(parsed) if parsed else _from_json(text, source)
@@ -153,7 +153,7 @@ def _from_json(text: str, source: Path) -> dict[str, str]:
         table = None
     if not isinstance(table, dict):
         raise ConfigError(
-            f"{str(source)!r} must be a JSON object of keys by name, or a .env file.",
+            f"{str(source)!r} must be a .env file or a JSON object that maps names to keys.",
             hint=Hint("import_keys"),
         )
     return {name: value for name, value in table.items() if isinstance(value, str)}

@@ -52,9 +52,9 @@ class LedgerEntry:
         engine: Name of the engine.
         model: Name of the model.
         outcome: ``"ok"``, ``"interrupted"``, or the name of the error's class.
-        input_tokens: Input tokens; this and the following are ``None`` if unknown.
-        output_tokens: Output tokens.
-        cost: Cost in US dollars.
+        input_tokens: Input tokens; ``None`` if unknown.
+        output_tokens: Output tokens; ``None`` if unknown.
+        cost: Cost in US dollars; ``None`` if unknown.
         latency: Seconds from the start of the call to its end.
         time_to_first: Seconds from the start to the first chunk.
         attempts: Number of times that the request was sent.
@@ -201,7 +201,7 @@ class Ledger(BatchWriter[LedgerEntry]):
             self._insert(items)
 
     def _insert(self, entries: list[LedgerEntry]) -> None:
-        rows = list(map(_storable, entries))
+        rows = list(map(_row_values, entries))
         with database.transaction(self.path, MIGRATIONS, _WRITE_TIMEOUT) as connection:
             connection.executemany(_INSERT, rows)
 
@@ -265,7 +265,7 @@ _CLEANERS: dict[str, Callable[[object], object]] = {
 """Functions by column; each converts any value from an engine or a file to a valid value."""
 
 
-def _storable(entry: LedgerEntry) -> tuple[object, ...]:
+def _row_values(entry: LedgerEntry) -> tuple[object, ...]:
     # A list takes half the time of a generator.
     cleaned = [
         clean(value) for clean, value in zip(_CLEANERS.values(), _values(entry), strict=True)

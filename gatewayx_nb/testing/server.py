@@ -180,7 +180,7 @@ class _Exchange:
             for step in script:
                 await self._run_step(step)
         except ConnectionError:
-            self.request.close()
+            self.request.mark_closed()
             raise
 
     async def _run_step(self, step: Step) -> None:  # noqa: C901 - one case per step

@@ -32,7 +32,7 @@ class ReceivedRequest:
     closed: threading.Event = field(default_factory=threading.Event)
     closed_at: float = 0.0
 
-    def close(self) -> None:
+    def mark_closed(self) -> None:
         """Record that the peer has closed the socket."""
         self.closed_at = time.monotonic()
         self.closed.set()
@@ -112,9 +112,9 @@ def head(status: int = 200, reason: str = "OK", /, **headers: str) -> bytes:
 
 
 def reply(body: bytes = b"{}", status: int = 200, **headers: str) -> bytes:
-    """Return a whole response with its length."""
+    """Return a complete response with a Content-Length header."""
     all_headers = {"content_type": "application/json", "content_length": str(len(body))} | headers
-    # Clients ignore the reason phrase, so it need not fit the status.
+    # Clients ignore the reason phrase, so it need not match the status.
     return head(status, "OK", **all_headers) + body
 
 

@@ -104,7 +104,7 @@ class ToolLoop:
         streamed: Whether the caller receives the answer as it arrives.
         resumed: The reply whose tool calls are answered first, instead of a request.
         submitted: The results of these calls by ID; if omitted, the tools are run.
-        caller: The thread that already waits for the call; a new one if omitted.
+        caller_thread: The thread that already waits for the call; a new one if omitted.
 
     Raises:
         GatewayError: If the first request cannot be made.
@@ -121,9 +121,9 @@ class ToolLoop:
         streamed: bool,
         resumed: Reply | None = None,
         submitted: Mapping[str, object] | None = None,
-        caller: CallerThread | None = None,
+        caller_thread: CallerThread | None = None,
     ) -> None:
-        self.portal, self.caller = host.portal, caller or CallerThread()
+        self.portal, self.caller_thread = host.portal, caller_thread or CallerThread()
         self._host, self._streamed, self._redact = host, streamed, host.redactor()
         self._tools = {tool.name: tool for tool in cast("tuple[Tool, ...]", options["tools"])}
         # The reply that is continued counts as the first turn.
@@ -143,7 +143,7 @@ class ToolLoop:
         self._runner = ToolRunner(
             self._tools,
             self._approval,
-            self.caller,
+            self.caller_thread,
             workers=host.workers or WorkerThreads(1),
             timeout=host.tool_timeout,
             redact=self._redact,

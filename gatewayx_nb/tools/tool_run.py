@@ -62,7 +62,7 @@ class ToolRunner:
     Args:
         tools: The tools, by name.
         approval: Decides whether a tool may be called.
-        caller: The thread that waits for the call, in which plain functions run.
+        caller_thread: The thread that waits for the call, in which plain functions run.
         workers: The threads in which plain functions run if no thread waits, as in a map.
         timeout: Maximum seconds for an asynchronous function, and for any function if no thread
             waits.
@@ -74,7 +74,7 @@ class ToolRunner:
         self,
         tools: Mapping[str, Tool],
         approval: Approval,
-        caller: CallerThread,
+        caller_thread: CallerThread,
         *,
         workers: WorkerThreads,
         timeout: float,
@@ -82,7 +82,7 @@ class ToolRunner:
         keeps_results: bool,
     ) -> None:
         self._tools, self._approval = tools, approval
-        self._caller, self._workers = caller, workers
+        self._caller_thread, self._workers = caller_thread, workers
         self._timeout, self._redact, self._keeps_results = timeout, redact, keeps_results
         self._portal: Portal | None = None
 
@@ -152,8 +152,8 @@ class ToolRunner:
             finish = partial(self._finished, step, shown, allowed_by)
             return await self._run_async(function, finish)
         call = partial(self._call_here, tool, step, bound, shown)
-        if self._caller.is_waiting:
-            return await self._caller.run(partial(call, can_ask=True))
+        if self._caller_thread.is_waiting:
+            return await self._caller_thread.run(partial(call, can_ask=True))
         return await self._in_thread(partial(call, can_ask=False))
 
     def _call_here(
@@ -185,8 +185,8 @@ class ToolRunner:
 
     async def _permit(self, tool: Tool, step: Step, shown: dict[str, Any]) -> str:
         decide = partial(self._approval.decide, tool, step.call, shown)
-        if self._caller.is_waiting:
-            return await self._caller.run(partial(decide, can_ask=True))
+        if self._caller_thread.is_waiting:
+            return await self._caller_thread.run(partial(decide, can_ask=True))
         return await self._in_thread(partial(decide, can_ask=False))  # `approve` may block
 
     async def _in_thread(self, call: Callable[[], T]) -> T:

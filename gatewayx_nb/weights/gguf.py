@@ -26,7 +26,7 @@ _METADATA_SIZE = 1 << 26
 """Maximum number of bytes to search for a chat template; a vocabulary takes a few megabytes."""
 
 _TEMPLATE_SIZE = 1 << 20
-"""Maximum number of bytes of a chat template that are read."""
+"""Maximum number of bytes to read from a chat template."""
 
 _STRING = 8  # the type of a metadata value
 
@@ -76,7 +76,7 @@ def takes_tools(path: Path) -> bool:
 
 
 @functools.lru_cache(maxsize=32)
-def _takes_tools(path: Path, _changed: int, _size: int) -> bool:
+def _takes_tools(path: Path, _mtime_ns: int, _size: int) -> bool:
     return any(map(_has_tools, _templates(path)))
 
 

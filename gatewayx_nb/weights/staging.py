@@ -1,4 +1,4 @@
-"""Exclusive folders: a lock on a folder, and a temporary folder inside the locked folder."""
+"""Folder locks, and temporary staging folders inside a locked folder."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _POLL_INTERVAL = 0.1  # seconds; a blocking lock would delay an interrupt
 def staging(folder: Path, on_wait: Callable[[], None]) -> Iterator[Path]:
     """Yield an empty folder inside ``folder``, and remove it at the end.
 
-    The folder stays locked, so that a second process waits and then finds the first process's
-    result. Older staging folders do not belong to a running process and are removed.
+    ``folder`` stays locked in the meantime, so that a second process waits and then finds the first
+    process's result. Staging folders left by killed processes are removed.
 
     Args:
         folder: The parent folder; created if missing.

@@ -26,7 +26,7 @@ class Used:
 
 def figures(total=None, **values):
     """Return the figures of a map that has ended after two seconds."""
-    made = MapFigures("tickets", total, used=Used(), **values)
+    made = MapFigures("tickets", total, usage=Used(), **values)
     made.started, made.ended, made.state = 0.0, 2.0, "done"
     return made
 
@@ -123,7 +123,7 @@ def test_the_error_that_is_raised_is_not_shown_twice():
 )
 def test_the_cost_is_rounded_and_unknown_prices_are_named(cost, unpriced, text):
     made = figures()
-    made.used = Used(Decimal(cost), unpriced)
+    made.usage = Used(Decimal(cost), unpriced)
 
     assert made.cost_text() == text
 

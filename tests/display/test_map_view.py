@@ -38,7 +38,7 @@ def view():
 
 def figures(total=200, **values):
     used = SimpleNamespace(cost=Decimal("0.5"), unpriced=0)
-    return MapFigures("tickets", total, used=used, **values)
+    return MapFigures("tickets", total, usage=used, **values)
 
 
 def test_one_display_is_updated_and_becomes_the_summary(published, view):

@@ -225,8 +225,8 @@ def test_a_script_imports_an_address_only_for_the_key_beside_it(
     [
         (lambda path: None, "cannot be read: No such file"),
         (lambda path: path.mkdir(), "is not a regular file"),
-        (lambda path: path.write_text("{'openai': sk-canary}"), "must be a JSON object"),
-        (lambda path: path.write_text("{" * 100_000), "must be a JSON object"),
+        (lambda path: path.write_text("{'openai': sk-canary}"), "or a JSON object"),
+        (lambda path: path.write_text("{" * 100_000), "or a JSON object"),
         (lambda path: path.write_text("A=1\n" * 100_000), "more than 10,000 lines"),
     ],
     ids=["missing file", "folder", "not JSON", "deep JSON", "long"],
