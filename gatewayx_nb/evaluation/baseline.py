@@ -74,7 +74,7 @@ class Baseline:
         changed = [name for name in shared if rows[name] != self.rows[name]]
         again = Hint("save_baseline")
         if not shared:
-            raise UsageError("the baseline has different rows: no ID is the same.", hint=again)
+            raise UsageError("the baseline has different rows: no IDs match.", hint=again)
         if changed:
             raise UsageError(
                 f"{counted(len(changed), 'row')} changed since the baseline was saved"

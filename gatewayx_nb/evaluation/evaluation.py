@@ -281,12 +281,12 @@ class Evaluation:
             sample: Number of the sample, from 0.
 
         Raises:
-            UsageError: If there is no such cell, or the label is neither a bool nor a text.
+            UsageError: If there is no such cell, or the label is neither a bool nor a str.
             ConfigError: If the file of `use_votes` cannot be written; the vote is set.
         """
         self._known(variant, self.variant_names, "variant")
         if value is not None and (not isinstance(value, bool | str) or value == ""):
-            raise UsageError(f"a vote must be a bool or a text, got {short_repr(value)}.")
+            raise UsageError(f"a vote must be a bool or a non-empty str, got {short_repr(value)}.")
         for cell in self.cells:
             if (cell.id, cell.variant.name, cell.sample) == (id, variant, sample):
                 cell.scores.pop("vote", None)
@@ -468,7 +468,7 @@ class Evaluation:
         if name not in known:
             raise UsageError(
                 f"there is no {kind} {short_repr(name)}.{did_you_mean(str(name), known)}",
-                hint=f"There is {', '.join(known)}." if known else "Pass `scorers=[…]`.",
+                hint=f"Choose from: {', '.join(known)}." if known else "Pass `scorers=[…]`.",
             )
         return name
 
@@ -477,7 +477,7 @@ class Evaluation:
             return self.variant_names
         names = [variant] if isinstance(variant, str) else list(variant)
         if not names:
-            raise UsageError("variant is empty.", hint="Omit it to check all variants.")
+            raise UsageError("variant must not be empty.", hint="Omit it to check all variants.")
         return [self._known(name, self.variant_names, "variant") for name in names]
 
     def _regressions(

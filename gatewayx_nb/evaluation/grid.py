@@ -187,7 +187,7 @@ def read_models(models: object, default: Callable[[], str]) -> list[str]:
             raise UsageError(f"a model must be a reference, got {short_repr(each)}.", hint=hint)
         references.append(cast("str", check_options({"model": each})["model"]))
     if not references:
-        raise UsageError("models is empty.", hint=hint)
+        raise UsageError("models must not be empty.", hint=hint)
     for reference in references:
         if references.count(reference) > 1:
             raise UsageError(
@@ -226,11 +226,11 @@ def read_option_sets(options: object) -> dict[str, CallOptions]:
 
 def _check_names(values: Mapping[Any, object], parameter: str, hint: str) -> None:
     if not values:
-        raise UsageError(f"{parameter} is empty.", hint=hint)
+        raise UsageError(f"{parameter} must not be empty.", hint=hint)
     for name in values:
         if not isinstance(name, str) or not one_line(name):
             raise UsageError(
-                f"the names in {parameter} must be non-empty texts, got {short_repr(name)}.",
+                f"the names in {parameter} must be non-empty strings, got {short_repr(name)}.",
                 hint=hint,
             )
 

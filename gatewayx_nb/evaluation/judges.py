@@ -370,13 +370,13 @@ def _read_labels(labels: object) -> dict[str, ScoreValue]:
     """
     is_list = isinstance(labels, Sequence) and not isinstance(labels, str | bytes)
     if not is_list and not isinstance(labels, Mapping):
-        raise _label_error("a list of texts or a dict", labels)
+        raise _label_error("a list of strings or a dict", labels)
     texts = list(labels)  # type: ignore[call-overload]  # checked above
     if not all(isinstance(text, str) and text.strip() for text in texts):
-        raise _label_error("non-empty texts", labels)
+        raise _label_error("non-empty strings", labels)
     folded = {text.strip().casefold() for text in texts}
     if len(texts) < 2 or len(folded) < len(texts):  # noqa: PLR2004 - a choice
-        raise _label_error("at least two texts that differ in more than case", labels)
+        raise _label_error("at least two strings that differ in more than case", labels)
     if isinstance(labels, Mapping):
         return _checked_values(labels)
     if folded == {"yes", "no"}:
@@ -394,7 +394,7 @@ def _checked_values(labels: Mapping[str, Any]) -> dict[str, ScoreValue]:
         for value in values
     )
     if not are_bools and not are_numbers:
-        raise _label_error("texts with bools or with finite numbers", labels)
+        raise _label_error("strings with bools or finite numbers", labels)
     return dict(labels)
 
 

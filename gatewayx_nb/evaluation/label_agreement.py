@@ -108,7 +108,7 @@ def agreement_of(
     if not pairs:
         raise UsageError(
             f"no cell has both {first!r} and {second!r}.",
-            hint="Rate some cells with both; a missing label is left out.",
+            hint="Label some cells with both; cells with a missing label do not count.",
         )
     has_bools = any(isinstance(value, bool) for pair in pairs for value in pair)
     found = Counter((_label(a, has_bools), _label(b, has_bools)) for a, b in pairs)

@@ -56,7 +56,7 @@ def rows_needed(
     difference = abs(_check_number("difference", difference, -1, 1))
     if difference == 0:
         raise UsageError(
-            "difference must not be 0, which no number of rows would find.",
+            "difference must not be 0, because no number of rows could detect it.",
             hint="Pass the smallest difference that matters, such as 0.05.",
         )
     if disagreement is None:
@@ -65,7 +65,7 @@ def rows_needed(
     if disagreement < difference:
         raise UsageError(
             f"disagreement must be at least the difference, {difference:g}, got {disagreement:g}.",
-            hint="It is the share of rows on which the variants differ, either way.",
+            hint="It is the share of rows on which the variants differ, in either direction.",
         )
     alpha = _check_inside("alpha", alpha, 0)
     power = _check_inside("power", power, alpha)

@@ -174,5 +174,5 @@ def _decoded_cell(saved: _SavedCell, evaluation: _SavedEvaluation) -> GridCell:
 def _hashable(value: Any) -> Hashable:  # noqa: ANN401 - a JSON value
     """Return a cluster, which was a tuple if JSON has a list."""
     if isinstance(value, dict):
-        raise TypeError(f"a cluster is {short_repr(value)}")
+        raise TypeError(f"a cluster cannot be {short_repr(value)}")
     return tuple(map(_hashable, value)) if isinstance(value, list) else value

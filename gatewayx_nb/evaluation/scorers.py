@@ -113,7 +113,9 @@ def one_of(*choices: object) -> Check:
     if len(choices) == 1 and isinstance(choices[0], list | tuple | set | frozenset):
         values = list(choices[0])
     if not acceptable_values(values):
-        raise UsageError("one_of must have a choice.", hint='For example, `one_of("yes", "no")`.')
+        raise UsageError(
+            "one_of needs at least one choice.", hint='For example, `one_of("yes", "no")`.'
+        )
 
     def one_of(text: str, parsed: object) -> bool | tuple[bool, str] | None:
         return _compare(text if parsed is None else parsed, values, ignore_case=False)

@@ -98,7 +98,7 @@ def read_scorers(scorers: object) -> list[Scorer]:
     """Return the scorers.
 
     Args:
-        scorers: A function or a judge, several, or a dict of names to these.
+        scorers: One or more functions or judges, or a dict that maps names to these.
 
     Raises:
         UsageError: If one is not callable, has unknown parameters or no name, or if two have the
@@ -125,7 +125,7 @@ def read_scorers(scorers: object) -> list[Scorer]:
 def _read_scorer(scorer: object, name: str | None) -> Scorer:
     if name is not None:
         if not isinstance(name, str) or not one_line(name):
-            raise UsageError(f"the name of a scorer must be a text, got {short_repr(name)}.")
+            raise UsageError(f"the name of a scorer must be a str, got {short_repr(name)}.")
         name = one_line(name)
     if isinstance(scorer, ModelScorer):
         if name is not None:
@@ -173,7 +173,7 @@ def check_expected(scorers: Iterable[Scorer]) -> None:
         if isinstance(scorer, FunctionScorer) and scorer.needs_expected:
             raise UsageError(
                 f"the scorer {scorer.name!r} needs expected answers, but `expected` is not set.",
-                hint='Name the column of them: `expected="label"`.',
+                hint='Name the column that contains them: `expected="label"`.',
             )
 
 

@@ -157,7 +157,9 @@ def _message(error: GatewayError) -> str:
     if error.help != "engine-raised":
         return str(error)
     name = shorten(type(error.__cause__).__name__, _MAX_NAME) if error.__cause__ else "an exception"
-    return f"engine {error.engine!r} raised {name}; a call in a notebook or shell shows its text."
+    return (
+        f"engine {error.engine!r} raised {name}; only a call in a notebook or shell shows its text."
+    )
 
 
 def error_location(error: BaseException) -> str:

@@ -303,7 +303,7 @@ async def _check_arguments(source: Chunk | Reply, request: ModelRequest) -> None
             await schema.aparse(call.arguments or "{}")
         except ValueError as error:
             raise ProviderError(
-                f"the arguments of the call of {short_repr(call.name)} must match the schema of the"
+                f"the arguments of the call to {short_repr(call.name)} must match the schema of the"
                 f" strict tool: {error}.",
                 hint=Hint("run_again") | "Use another model.",
             ) from None

@@ -78,7 +78,7 @@ def _finite(text: str) -> float:
 def _without_repeated_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        raise RequestRefusedError(400, "the body has an object with a repeated key.")
+        raise RequestRefusedError(400, "the body contains an object with a duplicate key.")
     return values
 
 

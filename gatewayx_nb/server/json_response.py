@@ -1,4 +1,4 @@
-"""Responses, always in JSON."""
+"""JSON responses."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from gatewayx_nb.server.hidden_paths import without_paths
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# Responses are outdated immediately, so they must not be cached. They must not be read as another
-# type.
+# Responses are outdated immediately, so they must not be cached. Browsers must not guess another
+# content type.
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
@@ -35,7 +35,7 @@ def json_response(
             folder whose path has a space or a quotation mark is removed only if it is listed here.
     """
     all_headers = {**(headers or {}), **_HEADERS}
-    # An answer is not searched: base64 may look like a path.
+    # A model's answer is not searched for paths, because base64 may look like one.
     if hidden_folders is not None:
         content = without_paths(content, hidden_folders)
     body = content if isinstance(content, bytes) else json.dumps(content)

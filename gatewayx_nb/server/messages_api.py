@@ -247,7 +247,7 @@ def _input_json(call: ToolCall) -> str:
         text = json.dumps(values, ensure_ascii=False, allow_nan=False)
     except (ValueError, RecursionError):  # also NaN and Infinity, which are not JSON
         raise ProviderError(
-            f"the arguments of the call of {short_repr(call.name)} are not a JSON object."
+            f"the arguments of the call to {short_repr(call.name)} are not a JSON object."
         ) from None
     return well_formed(text)
 

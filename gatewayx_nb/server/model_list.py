@@ -43,7 +43,7 @@ def describe_model(pool: EnginePool, name: str, *, anthropic: bool) -> dict[str,
     if name not in owners:
         raise ModelNotFoundError(
             f"there is no model {short_repr(name)}.{did_you_mean(name, owners)}",
-            hint="The list of models has all names.",
+            hint="List the models to see all names.",
         )
     return _described(name, owners[name], anthropic=anthropic)
 

@@ -65,7 +65,7 @@ def test_latency_and_cost_are_those_of_the_answers():
         ({"at_least": {"label": 0.9}}, "which the evaluation does not have"),
         ({"at_least": {}, "at_most": {}}, "check needs"),
         ({"at_least": {"score": float("nan")}}, "must be a number"),
-        ({"at_least": {"score": 0.9}, "variant": []}, "variant is empty"),
+        ({"at_least": {"score": 0.9}, "variant": []}, "variant must not be empty"),
         ({"no_worse_than": "x.json", "margin": float("inf")}, "margin must be"),
         ({"no_worse_than": 3}, "path must be"),
         ({"no_worse_than": "x.json", "margin": -1}, "margin must be"),
@@ -179,7 +179,7 @@ def test_a_baseline_of_other_rows_is_refused(tmp_path, pool, sums):
     with pytest.raises(UsageError, match="12 rows changed since the baseline was saved"):
         result.check(no_worse_than=path)
     named = evaluate(sums, "{{sum}}", "solver", {"ok": lambda text: True}, id="sum", pool=pool)
-    with pytest.raises(UsageError, match="no ID is the same"):
+    with pytest.raises(UsageError, match="no IDs match"):
         named.check(no_worse_than=path)
     fewer = evaluate(sums[:9], "{{sum}}", "solver", {"ok": lambda text: True}, pool=pool)
     with pytest.raises(UsageError, match=r"3 rows of the baseline .* \(10, 11, 9\)"):

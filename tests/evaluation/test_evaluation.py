@@ -198,7 +198,7 @@ def test_votes_are_labels():
         result.vote(7, "plain", value=True)
     with pytest.raises(UsageError, match="no variant 'plan'"):
         result.vote(0, "plan", value=True)
-    with pytest.raises(UsageError, match="must be a bool or a text"):
+    with pytest.raises(UsageError, match="must be a bool or a non-empty str"):
         result.vote(0, "plain", value="")
 
 

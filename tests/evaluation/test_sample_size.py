@@ -55,7 +55,7 @@ def test_the_disagreement_is_a_quarter_unless_the_difference_is_larger():
         ({"difference": "0.05"}, "got '0.05'.", "5 % is 0.05"),
         ({"difference": True}, "got True.", "5 % is 0.05"),
         ({"difference": Decimal("0.1")}, "got Decimal", "5 % is 0.05"),
-        ({"disagreement": 0.01}, "at least the difference, 0.05, got 0.01.", "either way"),
+        ({"disagreement": 0.01}, "at least the difference, 0.05, got 0.01.", "in either direction"),
         ({"disagreement": 40}, "disagreement must be a number from 0 to 1, got 40.", "is 0.05"),
         ({"power": 80}, "power must be a number from 0.05 to 1, got 80.", "is 0.05"),
         ({"power": 1}, "power must be above 0.05 and below 1, got 1.", "power=0.8"),

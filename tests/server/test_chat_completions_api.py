@@ -356,7 +356,7 @@ BODIES = {
     b"[" * 100_000: "nested too deeply",
     b'{"a": NaN}': "not valid JSON",
     b'{"a": 1e999}': "not valid JSON",
-    b'{"a": {"b": 1, "b": 2}}': "a repeated key",
+    b'{"a": {"b": 1, "b": 2}}': "a duplicate key",
     b'{"a": [' + b"[]," * 1_000_001 + b"0]}": "more than 1,000,000 JSON values",
 }
 
