@@ -27,7 +27,7 @@ _GROUPING = str.maketrans({"\u2212": "-", **dict.fromkeys(",\u00a0\u2009\u202f",
 _EXACT = Context(prec=60, Emax=MAX_EMAX, Emin=MIN_EMIN)
 """Keeps the difference of two numbers from being rounded or overflowing."""
 
-_SHOWN = 3
+_MAX_SHOWN_VALUES = 3
 """Maximum number of acceptable values in a reason."""
 
 
@@ -134,8 +134,8 @@ def describe(values: list[Any]) -> str:
     >>> describe(["yes", "no"])
     "'yes' or 'no'"
     """
-    shown = [short_repr(value, 60) for value in values[:_SHOWN]]
-    return " or ".join([*shown, "…"] if len(values) > _SHOWN else shown)
+    shown = [short_repr(value, 60) for value in values[:_MAX_SHOWN_VALUES]]
+    return " or ".join([*shown, "…"] if len(values) > _MAX_SHOWN_VALUES else shown)
 
 
 def _decimal(text: str) -> Decimal:

@@ -30,7 +30,7 @@ LEFT_OUT = ("cost", "latency", VOTE)
 
 _MAX_BYTES = 256 * 1024**2
 _DIGEST_BYTES = 8
-_SHOWN = 3
+_MAX_SHOWN_IDS = 3
 """Maximum number of IDs in an error."""
 
 
@@ -82,7 +82,7 @@ class Baseline:
                 hint=again | Hint("name_ids"),
             )
         missing = [name for name in self.rows if name not in rows]
-        if missing:  # they might be those that became worse
+        if missing:  # these might be the rows that became worse
             raise UsageError(
                 f"{counted(len(missing), 'row')} of the baseline cannot be compared, because the"
                 f" evaluation does not have them ({_named(missing)}).",
@@ -91,7 +91,7 @@ class Baseline:
 
 
 def _named(ids: Sequence[str]) -> str:
-    return ", ".join(ids[:_SHOWN]) + (", …" if len(ids) > _SHOWN else "")
+    return ", ".join(ids[:_MAX_SHOWN_IDS]) + (", …" if len(ids) > _MAX_SHOWN_IDS else "")
 
 
 def make_baseline(rows: EvaluatedRows, scores: Sequence[ScoreValues]) -> Baseline:

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.evaluation.checks import Failure
     from gatewayx_nb.evaluation.evaluation import Evaluation
 
-_SHOWN = 5
+_MAX_SHOWN_ROWS = 5
 """Maximum number of rows of each kind in the message."""
 
-_ANSWER = 60
+_MAX_ANSWER_LENGTH = 60
 """Maximum number of characters of an answer."""
 
 
@@ -87,12 +87,12 @@ def _worse_cells(evaluation: Evaluation, failures: Iterable[Failure]) -> Iterabl
                 score=failure.score,
                 before=number_text(row.before, kind),
                 now=number_text(row.now, kind),
-                answer=shorten(answers.get((row.id, failure.variant), ""), _ANSWER),
+                answer=shorten(answers.get((row.id, failure.variant), ""), _MAX_ANSWER_LENGTH),
             )
 
 
 def _first(cells: Sequence[object], columns: Sequence[TableColumn]) -> str:
     """Return a table of the first cells as text, with the number of the others."""
-    shown = Table(cells[:_SHOWN], columns)
+    shown = Table(cells[:_MAX_SHOWN_ROWS], columns)
     more = len(cells) - len(shown)
     return f"{shown!r}\n… {more:,} more" if more else repr(shown)

@@ -91,10 +91,10 @@ def check_bounds(
 
 
 def check_share(name: str, value: float, kind: Kind) -> None:
-    """Check that a bound or margin of a share is one.
+    """Check that a bound or margin of a share is at most 1.
 
     Raises:
-        UsageError: If it is above 1.
+        UsageError: If it is greater.
     """
     if kind == "bool" and value > 1:
         raise UsageError(

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.evaluation.score_values import ScoreValues
 
 
-_WORST = 10
+_MAX_WORST_CELLS = 10
 """Number of cells with the worst numbers that are returned."""
 
-_SHOWN = 60
+_MAX_ANSWER_LENGTH = 60
 """Maximum number of characters of an answer in a table."""
 
 
@@ -90,7 +90,7 @@ def _worst(cells: Iterable[GridCell], name: str, *, lower_is_better: bool) -> li
         and isinstance(score.value, int | float)
     ]
     rated.sort(key=lambda item: (-item[0] if lower_is_better else item[0], item[1]))
-    return [cell for _, _, cell in rated[:_WORST]]
+    return [cell for _, _, cell in rated[:_MAX_WORST_CELLS]]
 
 
 def _failed(cell: GridCell, rows: EvaluatedRows, name: str) -> FailedAnswer:
@@ -111,7 +111,7 @@ def _failed(cell: GridCell, rows: EvaluatedRows, name: str) -> FailedAnswer:
 
 
 def _short(text: str) -> str:
-    return shorten(" ".join(text.split()), _SHOWN)
+    return shorten(" ".join(text.split()), _MAX_ANSWER_LENGTH)
 
 
 def value_text(value: ScoreValue) -> str:

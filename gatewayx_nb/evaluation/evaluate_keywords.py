@@ -19,7 +19,7 @@ from gatewayx_nb.calls import (
 )
 from gatewayx_nb.engine_pool import EnginePool
 
-_MOST_SAMPLES = 1000
+_MAX_SAMPLES = 1000
 
 
 def _column(value: object) -> object:
@@ -30,8 +30,8 @@ def _column(value: object) -> object:
 
 def _samples(value: object) -> object:
     count = OPTIONS["max_tokens"].check(value)
-    if count > _MOST_SAMPLES:
-        raise InvalidValueError(f"an int from 1 to {_MOST_SAMPLES}")
+    if count > _MAX_SAMPLES:
+        raise InvalidValueError(f"an int from 1 to {_MAX_SAMPLES}")
     return count
 
 

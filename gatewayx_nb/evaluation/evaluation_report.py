@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.evaluation.score_summary import VariantScore
     from gatewayx_nb.evaluation.versus import VariantDifference
 
-_MOST_SENTENCES = 6
+_MAX_SENTENCES = 6
 
 _NOT_QUALITY = ("cost", "latency")
 
@@ -64,7 +64,7 @@ def _differences(rows: Sequence[VariantDifference]) -> list[str]:
     quality = [row for row in rows if row.score not in _NOT_QUALITY] or list(rows)
     order = {"better": 0, "worse": 0, "not told apart": 1, "too few rows": 2}
     ranked = sorted(quality, key=lambda row: order[row.verdict])
-    texts = [row.text for row in ranked[:_MOST_SENTENCES]]
+    texts = [row.text for row in ranked[:_MAX_SENTENCES]]
     rest = len(ranked) - len(texts)
     return [*texts, *([f"{rest:,} more in `.versus()`."] if rest else [])]
 

@@ -201,7 +201,7 @@ class EvaluationRun:
         self._is_stopped = False
 
     def _default_model(self) -> str:
-        # The calls name it, which must not replace the permission that it needs.
+        # The calls name the default model, so the permission that it needs is checked here.
         return self._pool.default_model(to_call=True)
 
     def _check_judges(self) -> None:
@@ -329,8 +329,8 @@ class EvaluationRun:
     def _without_verdicts(self, stage: _Stage, error: GatewayError) -> Outcomes:
         """Return the error for every question, if the judge has answered none of them validly.
 
-        The answers and the other scores remain. What asking the judge again would not change, such
-        as a wrong key, a limit of the cost or a cassette without its answers, ends the evaluation.
+        The answers and the other scores remain. An error that concerns every call, such as a wrong
+        key, a cost limit or a cassette without the judge's answers, ends the evaluation.
         """
         if not isinstance(error, _NO_VERDICT) or self._own["on_error"] == "raise":
             raise error

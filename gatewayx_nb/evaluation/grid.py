@@ -19,11 +19,20 @@ if TYPE_CHECKING:
     from gatewayx_nb.batch import Rows
     from gatewayx_nb.calls import CallOptions
 
-_VARIED = ("system", "temperature", "top_p", "max_tokens", "stop", "seed", "effort", "params")
+_VARYING_OPTIONS = (
+    "system",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "stop",
+    "seed",
+    "effort",
+    "params",
+)
 """Options that may differ between variants."""
 
 _INPUT = "input"
-_ONLY = "prompt"
+_UNNAMED_PROMPT = "prompt"
 """Name of a prompt that has no name."""
 
 Prompt = str | RowTemplate | Callable[[Any], Any]
@@ -46,7 +55,7 @@ class GridColumns:
 
 @dataclass(frozen=True, slots=True)
 class Axes:
-    """The prompts, models and sets of options that are combined to variants."""
+    """The prompts, models and sets of options that are combined into variants."""
 
     prompts: Mapping[str, Prompt]
     models: Sequence[str]
@@ -77,7 +86,7 @@ class Axes:
             model if len(self.models) > 1 else "",
             options if len(self.options) > 1 else "",
         ]
-        only = model if prompt == _ONLY else prompt
+        only = model if prompt == _UNNAMED_PROMPT else prompt
         return one_line(", ".join(filter(None, parts)) or only)
 
 
@@ -159,7 +168,7 @@ def read_prompts(prompts: object) -> dict[str, Prompt]:
                 f" {short_repr(prompts)}.",
                 hint='Give each a name: `{"short": "…", "long": "…"}`.',
             )
-        return {_ONLY: cast("Prompt", prompts)}
+        return {_UNNAMED_PROMPT: cast("Prompt", prompts)}
     _check_names(prompts, "prompts", 'For example, `{"short": "{{text}}? One word."}`.')
     return dict(prompts)
 
@@ -214,11 +223,11 @@ def read_option_sets(options: object) -> dict[str, CallOptions]:
         if not isinstance(values, Mapping):
             raise UsageError(f"options[{name!r}] must be a dict of options.", hint=hint)
         for option in values:
-            if option not in _VARIED:
+            if option not in _VARYING_OPTIONS:
                 raise UsageError(
                     f"options[{name!r}] has the key {short_repr(option)}, which cannot differ"
-                    f" between variants.{did_you_mean(str(option), _VARIED)}",
-                    hint=f"The keys are {', '.join(_VARIED)}.",
+                    f" between variants.{did_you_mean(str(option), _VARYING_OPTIONS)}",
+                    hint=f"The keys are {', '.join(_VARYING_OPTIONS)}.",
                 )
         sets[name] = check_options(cast("CallOptions", dict(values)))
     return sets

@@ -20,7 +20,7 @@ ScoreValue = bool | int | float | str | None
 
 
 LARGEST = 1e99
-"""The least absolute value that is too large for a score: differences must have a finite cube."""
+"""Scores have smaller absolute values, so that the cubes of their differences are finite."""
 
 
 @dataclass(frozen=True, slots=True)

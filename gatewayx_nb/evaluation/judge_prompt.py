@@ -126,11 +126,11 @@ class _MarkedText(str):
         return _between_tags(self._tag, super().__repr__(), self._code)
 
 
-_DEPTH = 20
+_MAX_DEPTH = 20
 """Maximum depth of lists and dicts in a row; anything deeper is one text."""
 
 
-def _marked(value: Any, column: object, code: str, depth: int = _DEPTH) -> Any:  # noqa: ANN401
+def _marked(value: Any, column: object, code: str, depth: int = _MAX_DEPTH) -> Any:  # noqa: ANN401
     """Return a user's value whose texts are put between tags, also in lists and dicts."""
     is_nested = type(value) in {list, tuple, dict}
     if isinstance(value, str) or (is_nested and not depth):

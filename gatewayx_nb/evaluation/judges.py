@@ -38,7 +38,7 @@ their tags must not influence your verdict."""
 
 _POINTS = {"won": 1.0, "tied": 0.5, "lost": 0.0}
 
-_REASON = 2_000
+_MAX_REASON_LENGTH = 2_000
 """Maximum number of characters of a reason."""
 
 
@@ -121,7 +121,7 @@ class _VerdictScorer(ModelScorer):
     def _verdict(self, outcome: Reply[Any] | GatewayError) -> _Verdict | Score:
         """Return the verdict in an answer, or a score that says why there is none."""
         if isinstance(outcome, GatewayError):
-            # An answer that does not match the schema may have a verdict all the same.
+            # An answer that does not match the schema may still contain a verdict.
             answer, text = _json_of(outcome), getattr(outcome, "partial", "")
             if answer is _NO_JSON:
                 return Score(error=f"{type(outcome).__name__}: {outcome.message}")
@@ -131,11 +131,11 @@ class _VerdictScorer(ModelScorer):
             came = short_repr(text if answer is None else answer)
             return Score(error=f"the judge must answer with a JSON object, got {came}.")
         verdict, reason = answer.get("verdict"), answer.get("reason")
-        # A label such as "1" or "true" may come as a number or a bool.
+        # A label such as "1" or "true" may be returned as a number or a bool.
         typed = str(verdict) if isinstance(verdict, str | int) else ""
         for label in self.labels:
             if label.strip().casefold() == typed.strip().casefold():
-                why = shorten(reason, _REASON) if isinstance(reason, str) else ""
+                why = shorten(reason, _MAX_REASON_LENGTH) if isinstance(reason, str) else ""
                 return _Verdict(label, why)
         listed = ", ".join(map(repr, self.labels))
         came = short_repr(verdict) if "verdict" in answer else f"none in {short_repr(answer)}"

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.evaluation.intervals import Interval
 
-_MOST_LABELS = 50
-_NAMED = 4
+_MAX_LABELS = 50
+_MAX_LISTED_LABELS = 4
 """Maximum number of labels in an error."""
 
 _YES = {"yes", "good", "true", "1", "1.0", "pass", "y"}
@@ -113,14 +113,14 @@ def agreement_of(
     has_bools = any(isinstance(value, bool) for pair in pairs for value in pair)
     found = Counter((_label(a, has_bools), _label(b, has_bools)) for a, b in pairs)
     labels = tuple(sorted({label for pair in found for label in pair}))
-    if len(labels) > _MOST_LABELS:
+    if len(labels) > _MAX_LABELS:
         raise UsageError(
             f"{first!r} and {second!r} have {len(labels)} different values, too many for labels.",
             hint="Compare bools or labels, not numbers or texts.",
         )
     used = [{pair[side] for pair in found} for side in (0, 1)]
     if not used[0] & used[1] and not {"True", "False"}.issuperset(labels):
-        both = " and ".join(", ".join(sorted(labels_)[:_NAMED]) for labels_ in used)
+        both = " and ".join(", ".join(sorted(labels_)[:_MAX_LISTED_LABELS]) for labels_ in used)
         raise UsageError(
             f"{first!r} and {second!r} have no label in common: {both}.",
             hint="Use the same labels; bools may be yes and no, good and bad, or 1 and 0.",

@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
     Outcomes = Iterable[tuple[int, Reply | GatewayError]]
 
-_SHARE = 0.1
+_MAX_SHARE = 0.1
 """Maximum share of the time that scorers may take while answers arrive."""
 
-_FREE = 0.05
-"""Seconds that they may take in any case."""
+_FREE_SECONDS = 0.05
+"""Seconds that scorers may take regardless of this share."""
 
-_LENGTH = 150
+_MAX_NOTE_LENGTH = 150
 
 
 class LiveScores:
@@ -90,11 +90,16 @@ class LiveScores:
             cell = self._cells[position]
             cell.set_outcome(outcome)
             self._waiting.append(cell)
-        while self._waiting and self._spent <= _FREE + _SHARE * (self._clock() - self._started):
+        while self._waiting and self._has_time:
             started = self._clock()
             self._score(self._waiting.popleft())
             self._spent += self._clock() - started
         self._figures.note = self._mask(self._text())
+
+    @property
+    def _has_time(self) -> bool:
+        allowed = _FREE_SECONDS + _MAX_SHARE * (self._clock() - self._started)
+        return self._spent <= allowed
 
     def _score(self, cell: GridCell) -> None:
         self._scoring.score(cell)
@@ -116,10 +121,10 @@ class LiveScores:
                 for variant, (total, count) in sums.items()
             ]
             texts.append(f"{name}: {', '.join(means)}")
-        return shorten(f"So far, {'; '.join(texts)}", _LENGTH) if texts else ""
+        return shorten(f"So far, {'; '.join(texts)}", _MAX_NOTE_LENGTH) if texts else ""
 
     def _html(self) -> str:
-        """Return the summary of the cells that have been scored; "" before the first."""
+        """Return the summary of the cells that have been scored; empty if there is none."""
         cells = self._scored
         variants = list(dict.fromkeys(cell.variant.name for cell in self._cells))
         clusters = self._scoring.rows.clusters

@@ -17,25 +17,25 @@ from gatewayx_nb.tabulation import import_data_package
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_LARGEST = 1e100
+_MAX_VALUE = 1e100
 """The largest absolute value, of which the third power is finite."""
 
-_LEAST = 1e-100
+_MIN_VALUE = 1e-100
 """The largest difference between values that are taken for equal: its third power is not 0."""
 
-_RESAMPLES, _LEAST_RESAMPLES = 9_999, 999
+_RESAMPLES, _MIN_RESAMPLES = 9_999, 999
 """Number of resamples, and of those of a large sample.
 
 With 9,999, the limits of a 95 % interval are the 250th value from each end.
 """
 
-_DRAWS = 20_000_000
+_MAX_DRAWS = 20_000_000
 """Number of values to draw in all, unless it is too low for the least number of resamples."""
 
 _DRAWS_AT_ONCE = 200_000
 """Number of values to draw at once: about 3 MB, which remain in the processor's cache."""
 
-_LEAST_SPREAD = 0.2
+_MIN_SPREAD = 0.2
 """The least standard error of a resample, as a part of the sample's.
 
 Resamples of a discrete sample may have no spread at all, with which their t would be infinite.
@@ -79,7 +79,7 @@ class MeanEstimate:
         n = len(numbers)
         if n < 2:  # noqa: PLR2004 - one value has no spread
             return cls(n, numbers[0] if numbers else math.nan, math.inf)
-        if max(numbers) - min(numbers) <= _LEAST:
+        if max(numbers) - min(numbers) <= _MIN_VALUE:
             return cls(n, numbers[0], 0.0)
         mean = math.fsum(numbers) / n
         deviations = [value - mean for value in numbers]
@@ -151,8 +151,8 @@ def mean_interval(values: Sequence[float], confidence: float = 0.95, seed: int =
 def _check_values(values: Sequence[float]) -> list[float]:
     numbers = [float(value) for value in values]
     for number in numbers:
-        if not -_LARGEST < number < _LARGEST:  # also of NaN
-            raise ValueError(f"values must be finite and below {_LARGEST:g}, got {number!r}.")
+        if not -_MAX_VALUE < number < _MAX_VALUE:  # also of NaN
+            raise ValueError(f"values must be finite and below {_MAX_VALUE:g}, got {number!r}.")
     return numbers
 
 
@@ -171,9 +171,9 @@ def _resample(deviations: list[float], seed: int) -> tuple[float, ...]:
     random = np.random.default_rng(seed)
     sample = np.array(deviations)
     n = len(sample)
-    resamples = max(_LEAST_RESAMPLES, min(_RESAMPLES, _DRAWS // n))
+    resamples = max(_MIN_RESAMPLES, min(_RESAMPLES, _MAX_DRAWS // n))
     at_once = max(1, _DRAWS_AT_ONCE // n)
-    least_variance = _LEAST_SPREAD**2 * sample.var()
+    least_variance = _MIN_SPREAD**2 * sample.var()
     found = []
     for start in range(0, resamples, at_once):
         rows = min(at_once, resamples - start)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.evaluation.baseline import Baseline, BaselineScore
     from gatewayx_nb.evaluation.score_values import Kind
 
-_FEW_PAIRS = 2
+_MIN_PAIRS = 2
 
 
 def check_no_worse(
@@ -90,7 +90,7 @@ def _regression(
         # Errors are left out of numbers, so the others would be compared as if these were equal.
         return f"has no value on {lost:,} of {len(before):,} rows of the baseline."
     pairs = _mean_pairs(rows, after, before, clusters)
-    if len(pairs) < _FEW_PAIRS:
+    if len(pairs) < _MIN_PAIRS:
         return ""
     kind: Any = score.kind
     # The first of each pair is the one that has to be higher.

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.evaluation.grid_cell import GridCell
     from gatewayx_nb.evaluation.score_values import Kind, ScoreValues, VariantValues
 
-_LABEL = 40
+_MAX_LABEL_LENGTH = 40
 """Maximum number of characters of a label in a table."""
 
 _NEVER_NEGATIVE = ("cost", "latency")
@@ -173,7 +173,7 @@ def cost_text(cost: float | None) -> str:
 def _mean_text(row: VariantScore) -> str:
     if row.kind == "label":
         labels = [(" ".join(label.split()), count) for label, count in row.labels.items()]
-        shown = [f"{shorten(label, _LABEL)}: {count}" for label, count in labels[:4]]
+        shown = [f"{shorten(label, _MAX_LABEL_LENGTH)}: {count}" for label, count in labels[:4]]
         return ", ".join([*shown, *(["…"] if len(row.labels) > len(shown) else [])])
     if row.kind == "bool" and row.mean is not None and row.low is None:
         return f"{row.mean * row.n:g} of {row.n}"

@@ -46,7 +46,7 @@ Measure = Callable[..., float | None]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_REASON = 200
+_MAX_REASON_LENGTH = 200
 """Maximum number of characters of a reason."""
 
 
@@ -372,4 +372,4 @@ def _decimals(expected: object) -> list[Decimal]:
 
 
 def _shortened(reason: str) -> str:
-    return shorten(reason, _REASON)
+    return shorten(reason, _MAX_REASON_LENGTH)

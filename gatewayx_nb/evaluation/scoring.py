@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 PARAMETERS = ("reply", "text", "parsed", "row", "expected", "prompt", "variant")
 """The names of the parameters that a scorer may have."""
 
-_ASYNC_AT_ONCE = 16
+_MAX_ASYNC_CELLS = 16
 """Maximum number of cells that asynchronous scorers work on at the same time."""
 
 _IMMUTABLE = (str, int, float, bytes, type(None), dt.date, decimal.Decimal, enum.Enum)
 
-_ERROR = 2_000
+_MAX_ERROR_LENGTH = 2_000
 """Maximum number of characters of an error or of the message of an assertion."""
 
-_PATIENCE = 2.0
+_PROGRESS_DELAY = 2.0
 """Seconds after which a bar shows the progress of the scoring."""
 
 _HINT = "For example, `def is_short(text): return len(text) < 100`."
@@ -156,7 +156,7 @@ def _needs_expected(scorer: Callable[..., Any]) -> bool:
     """Return whether a scorer needs expected answers.
 
     It does if the parameter ``expected`` has no default, unless its attribute ``needs_expected``
-    differs: a shipped scorer that was created with a value has the parameter all the same.
+    differs: a shipped scorer that was created with a value has the parameter even then.
     """
     parameter = inspect.signature(scorer).parameters.get("expected")
     is_required = parameter is not None and parameter.default is parameter.empty
@@ -264,7 +264,7 @@ class Scoring:
         rest = [cell for cell in cells if id(cell) not in self._scored]
         hidden = not (self._progress and self._plain)
         try:
-            for cell in tqdm(rest, "scoring", leave=False, delay=_PATIENCE, disable=hidden):
+            for cell in tqdm(rest, "scoring", leave=False, delay=_PROGRESS_DELAY, disable=hidden):
                 self.score(cell)
         except KeyboardInterrupt:
             self.is_stopped = True
@@ -278,7 +278,7 @@ class Scoring:
 
     async def arun(self, cells: Sequence[GridCell]) -> None:
         """Run the asynchronous scorers, for several cells at the same time."""
-        slots = asyncio.Semaphore(_ASYNC_AT_ONCE)
+        slots = asyncio.Semaphore(_MAX_ASYNC_CELLS)
 
         async def score(cell: GridCell) -> None:
             async with slots:
@@ -383,7 +383,7 @@ async def _acall(scorer: FunctionScorer, arguments: dict[str, Any]) -> dict[str,
 def _failure(error: BaseException) -> dict[str, Score]:
     """Return the score for an exception: a failed assertion is a failed test, others are errors."""
     try:
-        text = shorten(str(error), _ERROR)
+        text = shorten(str(error), _MAX_ERROR_LENGTH)
     except Exception:  # noqa: BLE001 - its `__str__` is the user's
         text = ""
     if isinstance(error, AssertionError):

@@ -30,7 +30,7 @@ _SMALL_P = 0.001
 _POWER_FACTOR = (1.959964 + 0.841621) ** 2
 """``(z(0.975) + z(0.8)) ** 2``: for a two-sided test at 5 % with a power of 80 %."""
 
-_MOST_ROWS = 1_000_000
+_MAX_ROWS_NEEDED = 1_000_000
 """Number of rows above which no number is named."""
 
 
@@ -200,8 +200,8 @@ def _rows_needed(
         needed = rows_needed(abs(difference), disagreement=differing / len(differences))
     else:
         ratio = _POWER_FACTOR * statistics.variance(differences) / difference**2
-        needed = math.ceil(ratio) if math.isfinite(ratio) else _MOST_ROWS + 1
-    return needed if needed <= _MOST_ROWS else None
+        needed = math.ceil(ratio) if math.isfinite(ratio) else _MAX_ROWS_NEEDED + 1
+    return needed if needed <= _MAX_ROWS_NEEDED else None
 
 
 def _with_verdict(row: VariantDifference, p: float, *, lower_is_better: bool) -> VariantDifference:

@@ -38,7 +38,7 @@ _KINDS = (
     ("Variants differ", "differing"),
     ("Errors", "errors"),
 )
-_LISTED = 500
+_MAX_LISTED_ROWS = 500
 """Maximum number of rows in the list; a search finds the others."""
 
 _RERUN = "Run this cell again for the controls."
@@ -152,8 +152,8 @@ class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
         """List the rows that match the filters, and show the first."""
         kind = cast("RowKind", self._kind.value)
         found = matching_rows(self.evaluation, kind, self._score.value or None, self._search.value)
-        listed = found[:_LISTED]
-        more = f"; the first {_LISTED:,} are listed" if len(found) > len(listed) else ""
+        listed = found[:_MAX_LISTED_ROWS]
+        more = f"; the first {_MAX_LISTED_ROWS:,} are listed" if len(found) > len(listed) else ""
         set_html(self._count, f'<span role="status">{counted(len(found), "row")}{more}</span>')
         options = [(row_title(self.evaluation, position), position) for position in listed]
         if self._rows.options != tuple(options):
