@@ -85,7 +85,7 @@ def test_two_names_that_look_the_same_are_refused():
 
 
 def test_a_scorer_needs_a_visible_name():
-    with pytest.raises(UsageError, match="the name of a scorer must be a text"):
+    with pytest.raises(UsageError, match="the name of a scorer must be a str"):
         evaluate(scorers={"\x1b[0m": lambda text: True})
 
 

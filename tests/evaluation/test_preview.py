@@ -26,7 +26,7 @@ def test_the_cells_are_counted_and_nothing_is_sent(pool, sums):
 
 
 def test_questions_of_judges_are_counted(pool, sums):
-    scorers = [judge("Is it kind?", "solver", name="kind"), prefer("solver", name="prefer")]
+    scorers = [judge("Is it kind?", "solver", name="kind"), prefer(model="solver", name="prefer")]
     preview = preview_evaluation(sums, PROMPTS, "solver", scorers, pool=pool)
     assert preview.excluded == "up to 24 questions of kind, up to 24 questions of prefer"
     assert preview.excluded in repr(preview)
