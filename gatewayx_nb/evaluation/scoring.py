@@ -125,7 +125,10 @@ def read_scorers(scorers: object) -> list[Scorer]:
 def _read_scorer(scorer: object, name: str | None) -> Scorer:
     if name is not None:
         if not isinstance(name, str) or not one_line(name):
-            raise UsageError(f"the name of a scorer must be a str, got {short_repr(name)}.")
+            raise UsageError(
+                f"the name of a scorer must be a str with visible characters, got"
+                f" {short_repr(name)}."
+            )
         name = one_line(name)
     if isinstance(scorer, ModelScorer):
         if name is not None:
