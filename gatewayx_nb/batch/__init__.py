@@ -1,4 +1,4 @@
-"""Maps: one prompt, asked about many rows."""
+"""Maps: one prompt, sent for each of many rows."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ __all__ = [
     "with_row_options",
 ]
 
-# A call needs only the methods of the pool; the rest is imported when a map is made.
+# A call needs only `RowCaller`; the other modules are imported when they are first used.
 __getattr__ = attach_modules(
     __name__,
     {

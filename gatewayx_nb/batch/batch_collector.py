@@ -32,7 +32,7 @@ _MAX_PENDING_BYTES = 16 * 2**20
 """Maximum size in bytes of the results that may wait to be stored."""
 
 _STORE_TIMEOUT = 30.0
-"""Seconds to wait until results are durable."""
+"""Maximum number of seconds to wait until results are durable."""
 
 _REASONS = {
     "missing": "the provider returned no result for it",

@@ -34,19 +34,20 @@ if TYPE_CHECKING:
     from gatewayx_nb.batch.batch_result import BatchRows
     from gatewayx_nb.storage import JobPart, JobRecord, JobResults, ResultsStore
 
-_FIRST_POLL = 10.0
+_FIRST_POLL_DELAY = 10.0
 """Seconds between the submission and the first query; each later wait is twice as long."""
 
-_LONGEST_POLL = 300.0
+_MAX_POLL_INTERVAL = 300.0
 """Maximum number of seconds between two queries."""
 
-_BUSY_POLL = 1.0
+_BUSY_POLL_INTERVAL = 1.0
 """Seconds between two checks of the store while another process collects the results."""
 
-_SETTLING = 60.0
-"""Seconds within which a provider lists a batch that it has accepted."""
+_LISTING_TIMEOUT = 60.0
+"""Maximum number of seconds until a provider lists a batch that it has accepted."""
 
-_SETTLING_POLL = 5.0
+_LISTING_POLL_INTERVAL = 5.0
+"""Seconds between two requests for the list of batches."""
 
 _FINAL_ERRORS = (ConfigError, EngineError, AuthenticationError, UsageError)
 _FINAL_CODES = ("unclear", "closed", "tls")
@@ -58,7 +59,7 @@ _GONE_HINT = (
     " next run submits its rows again."
 )
 
-_SUBMISSIONS = 2
+_MAX_SUBMISSIONS = 2
 """Maximum number of attempts to submit a part that the provider has not received."""
 
 
@@ -105,13 +106,13 @@ class BatchJob(MapJob):
         super().__init__(store, record)
         self._engines, self._rows = engines, rows
         self._parts = store.parts(record.digest)
-        self._due, self._delay = clock.monotonic(), _FIRST_POLL
+        self._due, self._delay = clock.monotonic(), _FIRST_POLL_DELAY
         self._failure: GatewayError | None = None
         self._note = ""
 
     @override
     def done(self) -> bool:
-        """Return whether every row has an answer or an error; query the provider if it is time."""
+        """Return whether every row has an answer or an error; query the provider if it is due."""
         self._advance()
         return self._is_collected
 
@@ -121,7 +122,7 @@ class BatchJob(MapJob):
 
     @override
     def progress(self) -> MapStatus:
-        """Return the progress and the totals; query the provider if it is time.
+        """Return the progress and the totals; query the provider if it is due.
 
         The state is ``"submitted"`` until every row has an answer or an error. A query that fails
         does not affect the batch; its error is the status's ``problem``.
@@ -144,8 +145,8 @@ class BatchJob(MapJob):
         with the new columns, run the map's cell again; nothing is submitted twice.
 
         Args:
-            timeout: Maximum number of seconds to wait for the batch. A query that the provider is
-                answering takes at most a minute longer; a download that has begun is finished.
+            timeout: Maximum number of seconds to wait for the batch. A query that has begun may
+                take up to a minute longer; a download that has begun is finished.
 
         Raises:
             DeadlineError: If some rows have no outcome after ``timeout`` seconds; the batch
@@ -189,7 +190,7 @@ class BatchJob(MapJob):
         """Ask the provider to end the batches early; return whether any was open.
 
         Rows that the provider has already answered are kept, and you are charged for them. The
-        others fail with the code ``"cancelled"``, and the next run asks about them again.
+        others fail with the code ``"cancelled"``, and the next run submits them again.
 
         Raises:
             GatewayError: If a provider cannot be queried.
@@ -203,12 +204,12 @@ class BatchJob(MapJob):
         for part in parts:
             if not self._engines.state(part).has_ended:
                 self._engines.cancel(part)
-        self._due, self._delay = clock.monotonic(), _FIRST_POLL
+        self._due, self._delay = clock.monotonic(), _FIRST_POLL_DELAY
         return bool(parts)
 
-    def wait_before_first_look(self) -> None:
+    def wait_before_first_query(self) -> None:
         """Postpone the first query of the provider by ten seconds."""
-        self._due, self._delay = clock.monotonic() + _FIRST_POLL, 2 * _FIRST_POLL
+        self._due, self._delay = clock.monotonic() + _FIRST_POLL_DELAY, 2 * _FIRST_POLL_DELAY
 
     def discard(self) -> int:
         """Forget the parts whose results have not been collected; return the number of parts.
@@ -239,7 +240,7 @@ class BatchJob(MapJob):
 
     @contextlib.contextmanager
     def _driving(self) -> Iterator[JobResults | None]:
-        """Drive the job in the ``with`` block; yield ``None`` if another process drives it."""
+        """Run the job in the ``with`` block; yield ``None`` if another process is running it."""
         record = self._record
         results = self._store.open_job(
             record.digest, name=record.name, definition=record.definition
@@ -250,19 +251,19 @@ class BatchJob(MapJob):
             results.close()
 
     def _advance(self) -> None:
-        """If it is time, query the open parts and collect those that have ended."""
+        """If a query is due, query the open parts and collect those that have ended."""
         forbid_blocking_call("amap")
         if clock.monotonic() < self._due or not self._parts.open():
             return
         with self._driving() as results:
             if results is None:
-                self._due = clock.monotonic() + _BUSY_POLL
+                self._due = clock.monotonic() + _BUSY_POLL_INTERVAL
                 return
             self._failure, self._note = None, ""
             for part in self._parts.open():
                 self._step_or_note(part, results)
         self._due = clock.monotonic() + self._delay
-        self._delay = min(2 * self._delay, _LONGEST_POLL)
+        self._delay = min(2 * self._delay, _MAX_POLL_INTERVAL)
 
     def _step_or_note(self, part: JobPart, results: JobResults) -> None:
         try:
@@ -278,7 +279,7 @@ class BatchJob(MapJob):
         if not part.batch:
             found = self.find_lost(part, waits=False)
             if found is None:
-                self._forget_if_settled(part)
+                self._forget_if_unlisted(part)
                 return
             part = found
         remote = self._engines.state(part)
@@ -290,9 +291,9 @@ class BatchJob(MapJob):
             self._parts.update(part)
         self._collect(part, remote, results)
 
-    def _forget_if_settled(self, part: JobPart) -> None:
-        """Forget a part that the provider does not list after the settling time."""
-        if _is_settled(part):
+    def _forget_if_unlisted(self, part: JobPart) -> None:
+        """Forget a part that the provider still does not list after `_LISTING_TIMEOUT`."""
+        if _must_be_listed(part):
             self._parts.remove([part])
             problem = (
                 f"{len(part.keys):,} rows were not submitted. Run the map again to submit them."
@@ -328,7 +329,7 @@ class BatchJob(MapJob):
             GatewayError: If the part was not submitted, or if it is unknown whether it was.
         """
         answer: RemoteBatch | GatewayError | None = None
-        for _ in range(_SUBMISSIONS):
+        for _ in range(_MAX_SUBMISSIONS):
             try:
                 answer = self._engines.submit(part, file)
             except GatewayError:
@@ -371,9 +372,9 @@ class BatchJob(MapJob):
         Raises:
             GatewayError: If the batches cannot be listed, or several may contain the part.
         """
-        for attempt in range(int(_SETTLING / _SETTLING_POLL) + 1):
+        for attempt in range(int(_LISTING_TIMEOUT / _LISTING_POLL_INTERVAL) + 1):
             if attempt:
-                clock.sleep(_SETTLING_POLL)
+                clock.sleep(_LISTING_POLL_INTERVAL)
             found = self._candidates(part)
             if len(found) > 1:
                 raise self._unclear_error(part, f"{len(found)} batches may contain it")
@@ -381,7 +382,7 @@ class BatchJob(MapJob):
                 known = replace(part, state="submitted", batch=found[0].id)
                 self._parts.update(known)
                 return known
-            if not waits or _is_settled(part):
+            if not waits or _must_be_listed(part):
                 return None
         return None
 
@@ -411,9 +412,9 @@ class BatchJob(MapJob):
         )
 
 
-def _is_settled(part: JobPart) -> bool:
+def _must_be_listed(part: JobPart) -> bool:
     """Return whether the provider would list a part by now if it had accepted the part."""
-    return abs(time.time() - part.at) > _SETTLING  # the clock may have been set back
+    return abs(time.time() - part.at) > _LISTING_TIMEOUT  # the clock may have been set back
 
 
 def _is_final(error: GatewayError) -> bool:
@@ -434,7 +435,7 @@ def unsubmitted_error(name: str) -> GatewayError:
 
 
 def check_no_open_batch(store: ResultsStore | None, results: JobResults | None, name: str) -> None:
-    """Check that no row of a map is in an open batch, because asking again would cost more.
+    """Check that no row of a map is in an open batch, because you would pay for the row twice.
 
     Raises:
         UsageError: If some rows are in an open batch.

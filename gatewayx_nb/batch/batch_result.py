@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_CHUNK = 256
+_CHUNK_ROWS = 256
 """Number of rows to prepare or read at once."""
 
 _TAKE_OVER_INTERVAL = 0.5
@@ -53,7 +53,7 @@ class BatchRows:
         keys: The key of each row; ``None`` if its request cannot be made.
         errors: The errors of rows whose request cannot be made, by position.
         key_errors: The errors of rows whose request cannot be sent, by key.
-        known: For each key that is not asked again, whether its outcome is a reply.
+        known: For each key that is not submitted again, whether its outcome is a reply.
     """
 
     session: MapSession
@@ -187,14 +187,14 @@ class BatchStart:
                 pending = [part.info.get("bound") for part in self._parts.open()]
                 bound = sum((_decimal(each) for each in pending), files.bound)
                 if files.count:
-                    self._engines.check_budget(bound, files.count, self._open_elsewhere())
+                    self._engines.check_budget(bound, files.count, self._other_jobs_cost())
                 self._submit(job, files, record.figures)
         finally:
             self._results.close()
-        job.wait_before_first_look()
+        job.wait_before_first_query()
         return job
 
-    def _open_elsewhere(self) -> Decimal:
+    def _other_jobs_cost(self) -> Decimal:
         """Return the maximum cost of other jobs' open batches, in US dollars."""
         others = (each.digest for each in self._store.jobs())
         return sum(
@@ -269,7 +269,7 @@ class BatchStart:
 
 def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
     iterator = iter(items)
-    while chunk := list(itertools.islice(iterator, _CHUNK)):
+    while chunk := list(itertools.islice(iterator, _CHUNK_ROWS)):
         yield chunk
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ANSWER = "answer"
 """Name of the answer column if the schema has no fields."""
 
-_FIGURES: Mapping[str, str] = {
+_FIGURE_COLUMNS: Mapping[str, str] = {
     "gx_error": "string",
     "gx_finish_reason": "string",
     "gx_input_tokens": "Int64",
@@ -40,14 +40,14 @@ _DTYPES: Mapping[str, str] = {
 }
 """pandas' nullable types by JSON type; values of any other type are objects."""
 
-_POLARS: Mapping[str, str] = {
+_POLARS_TYPES: Mapping[str, str] = {
     "string": "String",
     "Int64": "Int64",
     "Float64": "Float64",
     "boolean": "Boolean",
 }
 
-_ATTRIBUTE = "gatewayx_columns"
+_COLUMNS_ATTRIBUTE = "gatewayx_columns"
 """Key in a pandas DataFrame's ``attrs`` under which an earlier run's columns are listed."""
 
 
@@ -66,13 +66,13 @@ class Columns:
     @property
     def types(self) -> dict[str, str]:
         """All columns in order, with their pandas types."""
-        return {**self.answers, **_FIGURES}
+        return {**self.answers, **_FIGURE_COLUMNS}
 
     def values(self, outcome: Reply | GatewayError | None) -> list[Any]:
         """Return the values of one row, in the order of the columns."""
         width = len(self.answers)
         if not isinstance(outcome, Reply):
-            return [None] * width + [_error_text(outcome)] + [None] * (len(_FIGURES) - 1)
+            return [None] * width + [_error_text(outcome)] + [None] * (len(_FIGURE_COLUMNS) - 1)
         usage = outcome.usage
         return [
             *self._answer(outcome),
@@ -126,9 +126,11 @@ def check_clash(rows: Rows, columns: Columns, needed: Iterable[Any] | None) -> t
     if rows.kind != "frame":
         return ()
     existing = rows.columns or ()
-    is_rerun = all(name in existing for name in _FIGURES)
-    earlier_columns = getattr(rows.source, "attrs", {}).get(_ATTRIBUTE, ()) if is_rerun else ()
-    replaceable = {*earlier_columns, *_FIGURES, *columns.answers} if is_rerun else set()
+    is_rerun = all(name in existing for name in _FIGURE_COLUMNS)
+    earlier_columns = (
+        getattr(rows.source, "attrs", {}).get(_COLUMNS_ATTRIBUTE, ()) if is_rerun else ()
+    )
+    replaceable = {*earlier_columns, *_FIGURE_COLUMNS, *columns.answers} if is_rerun else set()
     for name in columns.types:
         if name in existing and name not in replaceable:
             raise UsageError(
@@ -165,11 +167,11 @@ class FrameBuilder:
         self._is_set = bytearray(count)
 
     def attach(self, source: Any) -> None:  # noqa: ANN401 - a DataFrame or a Series
-        """Set the rows, if only their number was known."""
+        """Set the rows, of which only the number was known."""
         self._rows = replace(self._rows, source=source)
 
     def set(self, position: int, outcome: Reply | GatewayError) -> None:
-        """Keep the values of a row."""
+        """Store the values of a row."""
         self._is_set[position] = True
         for values, value in zip(self._lists, self._columns.values(outcome), strict=True):
             values[position] = value
@@ -186,12 +188,12 @@ class FrameBuilder:
             if not is_set:
                 errors[position] = problem or None
         columns = self._values
-        alone = output == "columns" or self._rows.kind == "series"
+        only_new = output == "columns" or self._rows.kind == "series"
         if self._rows.library == "polars":
-            return self._polars(columns, alone=alone)
-        return self._pandas(columns, alone=alone)
+            return self._polars(columns, only_new=only_new)
+        return self._pandas(columns, only_new=only_new)
 
-    def _pandas(self, columns: Mapping[str, list[Any]], *, alone: bool) -> Any:  # noqa: ANN401
+    def _pandas(self, columns: Mapping[str, list[Any]], *, only_new: bool) -> Any:  # noqa: ANN401
         import pandas as pd  # installed, because the caller's rows are a pandas object
 
         source = self._rows.source
@@ -201,21 +203,21 @@ class FrameBuilder:
             for name, values in columns.items()
         }
         new = pd.DataFrame(series, index=source.index)
-        if alone:
+        if only_new:
             return new
         kept = source.drop(columns=list(self._replaced))
         frame = pd.concat([kept, new], axis=1) if len(kept.columns) else new
-        frame.attrs = {**source.attrs, _ATTRIBUTE: tuple(columns)}
+        frame.attrs = {**source.attrs, _COLUMNS_ATTRIBUTE: tuple(columns)}
         return frame
 
-    def _polars(self, columns: Mapping[str, list[Any]], *, alone: bool) -> Any:  # noqa: ANN401
+    def _polars(self, columns: Mapping[str, list[Any]], *, only_new: bool) -> Any:  # noqa: ANN401
         import polars as pl
 
         series = [
             pl.Series(name, values, dtype=_polars_type(pl, self._columns.types[name]), strict=False)
             for name, values in columns.items()
         ]
-        if alone:
+        if only_new:
             return pl.DataFrame(series)
         return self._rows.source.drop(list(self._replaced)).with_columns(series)
 
@@ -249,7 +251,7 @@ def _error_text(outcome: GatewayError | None) -> str | None:
 
 
 def _polars_type(polars: Any, dtype: str) -> Any:  # noqa: ANN401 - polars is optional
-    name = _POLARS.get(dtype)
+    name = _POLARS_TYPES.get(dtype)
     return getattr(polars, name) if name else polars.Object
 
 

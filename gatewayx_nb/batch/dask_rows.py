@@ -29,24 +29,24 @@ if TYPE_CHECKING:
     from gatewayx_nb.errors import GatewayError
     from gatewayx_nb.replies import Reply
 
-_SLICE = 1000
-"""Maximum number of rows that are brought to this process at a time."""
+_MAX_SLICE_ROWS = 1000
+"""Maximum number of rows of a slice, which is fetched to this process at once."""
 
-_SLICES_AHEAD = 4
-"""Number of slices that the cluster prepares while earlier rows are asked."""
+_MAX_READY_SLICES = 4
+"""Number of slices that the cluster prepares while earlier rows are processed."""
 
-_WAIT = 0.02
-"""Seconds between two looks at whether earlier slices have been read."""
+_POLL_INTERVAL = 0.02
+"""Seconds between two checks whether earlier slices have been read."""
 
-_HANDED_OUT = 1024
+_MAX_CLUSTER_ROWS = 1024
 """Maximum number of rows that the workers of a cluster have at a time."""
 
 
 class ClusterEngines(MapEngines, Protocol):
-    """Engines that call on the workers of a cluster."""
+    """Engines that make their calls on the workers of a cluster."""
 
     def close(self) -> None:
-        """Cancel the calls, and wait a moment for what they have used."""
+        """Cancel the calls, and wait a moment for reports of their usage."""
 
 
 class Partitions(ABC):
@@ -57,7 +57,7 @@ class Partitions(ABC):
 
     Attributes:
         starts: Position of the first row of each partition that has been read so far.
-        counts: Their numbers of rows.
+        counts: Number of rows of each of these partitions.
         note_total: Called with the number of rows when it is known.
         keeps_rows: Whether the rows are needed again, for the result.
     """
@@ -82,26 +82,26 @@ class Partitions(ABC):
     def finish(self, number: int, build: PartitionBuild) -> Any:  # noqa: ANN401 - of Dask
         """Return a partition of the result, as a future or a delayed value of Dask."""
 
-    def check_may_block(self) -> None:  # noqa: B027 - in one process, any thread may
+    def check_may_block(self) -> None:  # noqa: B027 - in one process, any thread may wait
         """Check that this thread may wait for the rows; see `Rows.check_may_block`."""
 
     def close(self) -> None:  # noqa: B027 - in one process, nothing reads ahead
         """Stop reading."""
 
     def builder(self, number: int, columns: Columns, replaced: tuple[Any, ...]) -> FrameBuilder:
-        """Return what collects the answers of a partition that has been read."""
-        rows = replace(self._of_pandas(None), count=self.counts[number])
+        """Return the builder of a partition's answers; the partition has been read."""
+        rows = replace(self._pandas_rows(None), count=self.counts[number])
         return FrameBuilder(rows, columns, replaced)
 
-    def _begin(self, count: int) -> None:
-        """Note the number of rows of the next partition."""
+    def _add_partition(self, count: int) -> None:
+        """Record the number of rows of the next partition."""
         self.starts.append(self.starts[-1] + self.counts[-1] if self.starts else 0)
         self.counts.append(count)
         if len(self.counts) == self.count:
             self.note_total(sum(self.counts))
 
-    def _of_pandas(self, source: Any) -> Rows:  # noqa: ANN401 - a DataFrame, a Series or nothing
-        """Return rows of this kind that are in memory."""
+    def _pandas_rows(self, source: Any) -> Rows:  # noqa: ANN401 - a DataFrame, a Series or nothing
+        """Return a pandas object as rows of the same kind."""
         count = None if source is None else len(source)
         columns = self._rows.columns
         if self._rows.kind == "frame" and source is not None:
@@ -111,15 +111,15 @@ class Partitions(ABC):
 
 @dataclass(frozen=True, slots=True)
 class PartitionBuild:
-    """What makes a partition of the result from one of the rows.
+    """Builds a partition of the result from a partition of the rows.
 
     Attributes:
         rows: The rows, without a source.
         columns: The new columns.
         replaced: The columns of an earlier run.
         output: What to return.
-        problem: Why rows without an outcome have none.
-        builder: The answers; ``None`` if no row of the partition was read.
+        problem: The text in ``gx_error`` for rows without an outcome.
+        builder: Holds the answers; ``None`` if no row of the partition was read.
     """
 
     rows: Rows
@@ -153,8 +153,8 @@ class LocalPartitions(Partitions):
             source = self._compute(number)
             if self.keeps_rows:
                 self._sources[number] = source
-            self._begin(len(source))
-            yield from self._of_pandas(source).read(names)
+            self._add_partition(len(source))
+            yield from self._pandas_rows(source).read(names)
 
     @override
     def finish(self, number: int, build: PartitionBuild) -> Any:
@@ -171,7 +171,7 @@ class LocalPartitions(Partitions):
 class ClusterPartitions(Partitions):
     """Partitions that a cluster computes and keeps; this process reads slices of them.
 
-    A coroutine on the client's event loop brings the slices, so that neither a thread nor another
+    A coroutine on the client's event loop fetches the slices, so that neither a thread nor another
     event loop waits for the cluster.
 
     Args:
@@ -200,42 +200,42 @@ class ClusterPartitions(Partitions):
         self._start(wanted)
         while self._slices or not self._task.done():
             if self._slices:
-                yield from self._of_pandas(self._slices.popleft()).read(names)
+                yield from self._pandas_rows(self._slices.popleft()).read(names)
             else:
                 yield NoRowYet.NO_ROW_YET
         self._task.result()  # raises the error that ended it
 
     def _start(self, wanted: set[Any] | None) -> None:
-        """Have the cluster compute the partitions, and begin to bring their rows."""
+        """Have the cluster compute the partitions, and begin to fetch their rows."""
         self._persist()
         loop = self._client.loop.asyncio_loop
-        self._task = asyncio.run_coroutine_threadsafe(self._bring(wanted), loop)
+        self._task = asyncio.run_coroutine_threadsafe(self._fetch_slices(wanted), loop)
 
     def _persist(self) -> None:
-        # The partitions of a frame may share stages, such as a shuffle, and be computed at random,
-        # so they are computed once, for the prompts and for the result.
+        # The partitions of a frame may share stages, such as a shuffle, or contain random values,
+        # so they are computed once for both the prompts and the result.
         if not self._futures:
             kept = self._client.persist(self._rows.source)
             self._futures = self._client.compute(kept.to_delayed(optimize_graph=False))
 
-    async def _bring(self, wanted: set[Any] | None) -> None:
-        coming: deque[tuple[int, Any]] = deque()
+    async def _fetch_slices(self, wanted: set[Any] | None) -> None:
+        pending: deque[tuple[int, Any]] = deque()
         for number, count in enumerate(self._client.map(len, self._futures, pure=False)):
-            self._begin(await count)
-            for start in range(0, self.counts[number], _SLICE):
+            self._add_partition(await count)
+            for start in range(0, self.counts[number], _MAX_SLICE_ROWS):
                 part = self._client.submit(
                     _sliced, self._futures[number], wanted, start, pure=False
                 )
-                coming.append((number, part))
-                if len(coming) > _SLICES_AHEAD:
-                    await self._take(coming)
-        while coming:
-            await self._take(coming)
+                pending.append((number, part))
+                if len(pending) > _MAX_READY_SLICES:
+                    await self._fetch_next(pending)
+        while pending:
+            await self._fetch_next(pending)
 
-    async def _take(self, coming: deque[tuple[int, Any]]) -> None:
-        part = await coming.popleft()[1]
-        while len(self._slices) >= _SLICES_AHEAD:  # noqa: ASYNC110 - another thread takes them
-            await asyncio.sleep(_WAIT)
+    async def _fetch_next(self, pending: deque[tuple[int, Any]]) -> None:
+        part = await pending.popleft()[1]
+        while len(self._slices) >= _MAX_READY_SLICES:  # noqa: ASYNC110 - another thread takes them
+            await asyncio.sleep(_POLL_INTERVAL)
         self._slices.append(part)
 
     @override
@@ -251,7 +251,7 @@ class ClusterPartitions(Partitions):
 
 def _sliced(source: Any, wanted: set[Any] | None, start: int) -> Any:  # noqa: ANN401 - of pandas
     """Return some rows of a partition, with the columns that the prompt needs."""
-    rows = source.iloc[start : start + _SLICE]
+    rows = source.iloc[start : start + _MAX_SLICE_ROWS]
     if wanted is None or rows.ndim == 1:
         return rows
     return rows[[column for column in rows.columns if column in wanted]]
@@ -262,7 +262,7 @@ class DaskRows(Rows):
     """The rows of a Dask DataFrame or Series.
 
     Attributes:
-        partitions: Reads them.
+        partitions: Reads the rows.
         end: Called at the end of the map.
     """
 
@@ -284,10 +284,10 @@ class DaskRows(Rows):
 
 
 class PartitionedBuilder:
-    """Collects the answers of a Dask DataFrame, and returns them as another one.
+    """Collects the answers of a Dask DataFrame, and returns them as another Dask DataFrame.
 
-    The answers of a partition are handed to the cluster once they are complete. They are then part
-    of the task graph, so that a lost worker costs a computation and no call.
+    The answers of a partition are sent to the cluster once they are complete. They are then part of
+    the task graph, so that the loss of a worker repeats a computation, but no call.
 
     Args:
         rows: The rows.
@@ -308,7 +308,7 @@ class PartitionedBuilder:
         self._finished: dict[int, Any] = {}
 
     def set(self, position: int, outcome: Reply | GatewayError) -> None:
-        """Keep the values of a row."""
+        """Store the values of a row."""
         partitions = self._partitions
         number = bisect_right(partitions.starts, position) - 1
         builder = self._builders.get(number)
@@ -348,7 +348,7 @@ def check_batch(rows: Rows, *, is_batch: bool) -> None:
     """Check that rows of Dask are not submitted to a provider's batch interface.
 
     Raises:
-        UsageError: If they are.
+        UsageError: If they would be.
     """
     if is_batch and rows.library == "dask":
         raise UsageError(
@@ -362,12 +362,12 @@ def over_partitions(
 ) -> MapSession:
     """Return a map over the partitions of a Dask DataFrame; any other map is returned unchanged.
 
-    Where a client of a cluster exists, the calls are made by its workers, unless a cassette is open
-    here. Otherwise, everything runs in this process.
+    If a client of a cluster exists, the calls are made by the cluster's workers, unless a cassette
+    is open in this process. Otherwise, everything runs in this process.
 
     Args:
         session: The map.
-        make_engines: Returns engines that call on the workers of a client's cluster.
+        make_engines: Returns engines that make their calls on the workers of a client's cluster.
         sends: Whether the map will be run, rather than previewed.
     """
     rows, plan = session.rows, session.plan
@@ -379,12 +379,12 @@ def over_partitions(
     end: Callable[[], object] = partitions.close
     if client is not None and plan.engines.cassette_mode is None:
         engines = make_engines(plan, client)
-        end, plan = engines.close, replace(plan, engines=engines, concurrency=_HANDED_OUT)
+        end, plan = engines.close, replace(plan, engines=engines, concurrency=_MAX_CLUSTER_ROWS)
     count = None if sends else len(rows.source)
-    listed = DaskRows(
+    dask_rows = DaskRows(
         rows.kind, rows.source, "dask", rows.columns, count, partitions=partitions, end=end
     )
-    return replace(session, rows=listed, plan=plan)
+    return replace(session, rows=dask_rows, plan=plan)
 
 
 def _current_client() -> Any:  # noqa: ANN401 - distributed is optional

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MANY_TEXTS = 100
 """Minimum number of texts whose embeddings are stored; requesting fewer again is quick."""
 
-_AT_ONCE = 2048
+_CHUNK_TEXTS = 2048
 """Number of texts whose embeddings are requested and stored at a time."""
 
 _FLUSH_TIMEOUT = 30.0
@@ -47,8 +47,8 @@ async def embed_stored(texts: list[str], embed: Embed, results: JobResults) -> V
         # The file is read in a thread, because disk I/O would block the loop.
         vectors = await asyncio.to_thread(_stored, results, list(distinct))
         missing = [key for key in distinct if key not in vectors]
-        for start in range(0, len(missing), _AT_ONCE):
-            part = missing[start : start + _AT_ONCE]
+        for start in range(0, len(missing), _CHUNK_TEXTS):
+            part = missing[start : start + _CHUNK_TEXTS]
             for key, vector in zip(part, await embed([distinct[key] for key in part]), strict=True):
                 vectors[key] = vector
                 content = vector.astype("<f4").tobytes()
@@ -68,8 +68,8 @@ def _stored(results: JobResults, keys: list[int]) -> dict[int, Any]:
     results.load()
     found = {
         key: np.frombuffer(row.content, "<f4").astype(np.float32)
-        for start in range(0, len(keys), _AT_ONCE)
-        for key, row in results.get_many(keys[start : start + _AT_ONCE]).items()
+        for start in range(0, len(keys), _CHUNK_TEXTS)
+        for key, row in results.get_many(keys[start : start + _CHUNK_TEXTS]).items()
         if row.outcome == "ok" and row.content and len(row.content) % 4 == 0
     }
     lengths = [len(vector) for vector in found.values()]

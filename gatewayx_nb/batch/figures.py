@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.errors import BudgetError, GatewayError
 
-_ERRORS_IN_FULL = 3
+_MAX_FULL_ERRORS = 3
 """Number of errors that a summary shows in full; the others are counted by class."""
 
-_LATEST = 3
+_MAX_LATEST_ANSWERS = 3
 """Number of latest answers that a display shows."""
 
-_RATE_SECONDS = 10.0
+_RATE_WINDOW = 10.0
 """Seconds over which the current rate is measured."""
 
 
@@ -46,7 +46,7 @@ class MapUsage(Protocol):
         """Output tokens."""
 
     def budget_error(self, error: BudgetError) -> BudgetError:
-        """Return the error for a row that was not asked because of the job's cost limit."""
+        """Return the error for a row that was not sent because of the job's cost limit."""
 
     def set_earlier(self, cost: Decimal) -> object:
         """Set the cost of the job's earlier runs."""
@@ -79,7 +79,7 @@ class MapFigures:
         state: ``"running"``, ``"done"``, ``"stopped"`` or ``"failed"``.
         problem: A problem that does not end the map, such as a full disk.
         unit: What a row is called in counts, such as ``"row"`` or ``"question"``.
-        row_name: Returns what a row is called, by its position.
+        row_name: Returns the name of the row at a position, such as ``"row 3"``.
         note: A line that is shown while the map runs, such as scores of the answers.
         detail_html: Returns safe HTML that a notebook shows in place of the note; ``None`` if there
             is none.
@@ -102,7 +102,9 @@ class MapFigures:
     errors: Counter[str] = field(default_factory=Counter)
     first_errors: dict[int, GatewayError] = field(default_factory=dict)
     first_of_kind: dict[str, GatewayError] = field(default_factory=dict)
-    latest: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=_LATEST))
+    latest: deque[tuple[int, str]] = field(
+        default_factory=lambda: deque(maxlen=_MAX_LATEST_ANSWERS)
+    )
     state: str = "running"
     problem: str = ""
     unit: str = "row"
@@ -147,7 +149,7 @@ class MapFigures:
         kind = type(error).__name__
         self.errors[kind] += 1
         self.first_of_kind.setdefault(kind, error)
-        if len(self.first_errors) < _ERRORS_IN_FULL:
+        if len(self.first_errors) < _MAX_FULL_ERRORS:
             self.first_errors[position] = error
 
     def rate(self) -> float:
@@ -156,7 +158,7 @@ class MapFigures:
         recent, count = self._recent, self.done - self.reused
         if not recent or now - recent[-1][0] >= 0.5:  # noqa: PLR2004 - two samples per second
             recent.append((now, count))
-        while len(recent) > 2 and now - recent[1][0] > _RATE_SECONDS:  # noqa: PLR2004 - both ends
+        while len(recent) > 2 and now - recent[1][0] > _RATE_WINDOW:  # noqa: PLR2004 - both ends
             recent.popleft()
         start, before = recent[0] if len(recent) > 1 else (self.started, 0)
         return (count - before) / max(now - start, 1e-3)

@@ -32,9 +32,9 @@ _MAX_DEPTH = 4
 """Maximum nesting depth of captured functions whose code is included."""
 
 _ANSWER_OPTIONS = ("fallback", "cache")
-"""Options that affect which engine answers, or the cost, but that `RequestBody` does not record."""
+"""Options that `RequestBody` does not record, but that affect the engine or the cost."""
 
-_REFUSING = ("ask", "never")
+_REFUSING_POLICIES = ("ask", "never")
 """Values of ``approve`` for which a map refuses the calls that need permission."""
 
 
@@ -119,13 +119,13 @@ def _options_value(options: CallOptions) -> dict[str, Any]:
         elif name == "schema":
             values[name] = value.described or value.schema  # type: ignore[attr-defined]
         elif name == "tools" and record is not None:
-            # The code counts, too: the function may have changed under the same declaration.
+            # The code is included, because it may have changed while the declaration did not.
             code = [
                 _code_without_captures(tool.function) for tool in cast("tuple[Tool, ...]", value)
             ]
             values[name] = [record(value), *code]
         elif name == "approve":
-            if value not in _REFUSING:
+            if value not in _REFUSING_POLICIES:
                 values[name] = value if isinstance(value, str) else _code_without_captures(value)
         elif record is not None:
             values[name] = record(value)
@@ -173,7 +173,7 @@ def _part_text(part: object) -> str:
 def function_text(function: Any, depth: int = 0) -> str:  # noqa: ANN401 - any callable
     """Return the code of a function and the values that it captures.
 
-    Comments, layout and global variables do not count. A global variable that changes a row's
+    Comments, layout and global variables are ignored. A global variable that changes a row's
     request changes the row's key anyway.
     """
     if isinstance(function, functools.partial):

@@ -29,7 +29,7 @@ class RowCall:
     Attributes:
         key: The row's key.
         call: The call.
-        request: Its request, from which it can be planned again.
+        request: The request of the call, from which the call can be planned again.
     """
 
     key: int
@@ -75,7 +75,7 @@ class Lane:
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight = self._running = 0
         self._is_stopping = False
-        self._someone_finished: asyncio.Event | None = None
+        self._call_ended: asyncio.Event | None = None
 
     @property
     def in_flight(self) -> int:
@@ -88,9 +88,9 @@ class Lane:
         return self._running
 
     def resize(self, concurrency: int) -> None:
-        """Change the maximum number of calls in flight; those above it end first.
+        """Change the maximum number of calls in flight; calls in flight are not cancelled.
 
-        Called from any thread.
+        This method may be called from any thread.
         """
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._portal.inbox.call_soon(lambda: self._resize(concurrency))
@@ -100,7 +100,7 @@ class Lane:
         self._accept([])
 
     def submit(self, calls: Iterable[RowCall]) -> None:
-        """Add calls; called from any thread.
+        """Add calls; may be called from any thread.
 
         Raises:
             RuntimeError: If the loop is closed.
@@ -109,7 +109,7 @@ class Lane:
         self._portal.inbox.call_soon(lambda: self._accept(batch))
 
     def stop(self) -> None:
-        """Cancel the calls; called from any thread."""
+        """Cancel the calls; may be called from any thread."""
         self._is_stopping = True
         try:
             self._portal.inbox.call_soon(self._cancel)
@@ -151,8 +151,8 @@ class Lane:
                 raise
             finally:
                 self._in_flight -= 1
-                if self._someone_finished is not None:
-                    self._someone_finished.set()
+                if self._call_ended is not None:
+                    self._call_ended.set()
             self._finish(row, outcome)
 
     async def _run(self, row: RowCall) -> Reply | GatewayError:
@@ -180,16 +180,16 @@ class Lane:
                     engine=call.partial.engine,
                     code="internal",
                 )
-            await self._wait_for_another()
+            await self._wait_for_other_call()
             try:
                 call = self._replan(row.request)
             except GatewayError as error:
                 return error
 
-    async def _wait_for_another(self) -> None:
+    async def _wait_for_other_call(self) -> None:
         self._in_flight -= 1
         try:
-            event = self._someone_finished = self._someone_finished or asyncio.Event()
+            event = self._call_ended = self._call_ended or asyncio.Event()
             event.clear()
             if self._in_flight:
                 await event.wait()

@@ -1,4 +1,4 @@
-"""What maps need from the pool."""
+"""The interface through which maps use the pool."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MapHost(Protocol):
         Args:
             model: Reference of the model.
             max_cost: Maximum cost of the job in US dollars, over all its runs.
-            earlier: What its earlier runs have cost.
+            earlier: Cost of the job's earlier runs in US dollars.
         """
 
     def with_tools(self, options: CallOptions, *, sends: bool) -> CallOptions:
@@ -49,15 +49,15 @@ class MapHost(Protocol):
             client: The client of the cluster.
 
         Raises:
-            UsageError: If the workers cannot make the same pool.
+            UsageError: If the workers cannot create an equal pool.
         """
 
     def batch_engines(self, max_cost: Decimal | None, earlier: Decimal) -> BatchEngines:
-        """Return the engines for one map with a provider's batch interface.
+        """Return the engines for one map that is submitted to the providers' batch interfaces.
 
         Args:
             max_cost: Maximum cost of the job in US dollars, over all its runs.
-            earlier: What its earlier runs have cost.
+            earlier: Cost of the job's earlier runs in US dollars.
         """
 
     def job_identity(self, reference: str | None) -> tuple[str, str]:
@@ -76,4 +76,4 @@ class MapHost(Protocol):
 
     @property
     def keeps_prompts(self) -> bool:
-        """Whether prompts are stored beside their answers."""
+        """Whether prompts are stored with their answers."""

@@ -52,7 +52,7 @@ class MapStatus:
         rows: Number of rows; ``None`` if not known.
         done: Number of rows with an answer.
         failed: Number of rows with an error.
-        cost: US dollars.
+        cost: Cost in US dollars.
         unpriced: Number of calls with an unknown price.
         seconds: Total running time in seconds.
         last_used: Time of the last run in seconds since the epoch.

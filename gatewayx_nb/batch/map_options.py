@@ -1,4 +1,4 @@
-"""The options of a map, and those of its calls: their validation and help texts."""
+"""The options of a map and of its calls: their validation and help texts."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ OnError = Literal["keep", "raise"]
 Missing = Literal["error", "blank"]
 Output = Literal["same", "columns", "replies"]
 
-_AGE = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h|d|w)")
-_UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_AGE_PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(s|min|h|d|w)")
+_SECONDS_BY_UNIT = {"s": 1.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 
 
 def _one_of(*choices: str) -> Callable[[Any], Any]:
@@ -40,9 +40,9 @@ def _one_of(*choices: str) -> Callable[[Any], Any]:
     return checker(f"{', '.join(names)} or {last}", lambda value: value in choices)
 
 
-def _age(value: object) -> float:
-    if isinstance(value, str) and (match := _AGE.fullmatch(value.strip())):
-        return float(match[1]) * _UNITS[match[2]]
+def _age_seconds(value: object) -> float:
+    if isinstance(value, str) and (match := _AGE_PATTERN.fullmatch(value.strip())):
+        return float(match[1]) * _SECONDS_BY_UNIT[match[2]]
     if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
         return float(value)
     seconds = getattr(value, "total_seconds", None)  # a timedelta
@@ -51,11 +51,11 @@ def _age(value: object) -> float:
     raise InvalidValueError("a number of seconds or a text such as '30d', in s, min, h, d or w")
 
 
-_name = checker(
+_non_empty_str = checker(
     "a str that is not empty", lambda name: isinstance(name, str) and bool(name.strip())
 )
-_count = OPTIONS["max_tokens"].check
-_switch = OPTIONS["allow_unpriced"].check
+_positive_int = OPTIONS["max_tokens"].check
+_boolean = OPTIONS["allow_unpriced"].check
 _dollars = OPTIONS["max_cost"].check
 
 
@@ -65,7 +65,7 @@ class PreviewKeywords(MapOptions, total=False):
     name: Annotated[
         str | None,
         Option(
-            _name,
+            _non_empty_str,
             "name of the job, for `gx.job`; derived from the job's definition if omitted",
             example="tickets",
         ),
@@ -73,7 +73,7 @@ class PreviewKeywords(MapOptions, total=False):
     concurrency: Annotated[
         int | None,
         Option(
-            _count,
+            _positive_int,
             "maximum number of calls in flight to an engine; 100 if omitted, 8 for `local`, or"
             " fewer if [limits] concurrency is lower",
             example=20,
@@ -105,7 +105,7 @@ class ImapKeywords(PreviewKeywords, total=False):
     fresh: Annotated[
         bool,
         Option(
-            _switch,
+            _boolean,
             "ask about all rows again, even those that an earlier run or a cassette answered",
             example=True,
             default=False,
@@ -114,7 +114,7 @@ class ImapKeywords(PreviewKeywords, total=False):
     max_age: Annotated[
         float | str | None,
         Option(
-            _age,
+            _age_seconds,
             "ask again about rows whose answer is older: seconds, or a text such as '30d'",
             example="30d",
         ),
@@ -128,7 +128,7 @@ class ImapKeywords(PreviewKeywords, total=False):
         ),
     ]
     progress: Annotated[
-        bool, Option(_switch, "whether to show the progress", example=False, default=True)
+        bool, Option(_boolean, "whether to show the progress", example=False, default=True)
     ]
 
 
@@ -148,7 +148,7 @@ class MapKeywords(ImapKeywords, total=False):
     batch: Annotated[
         bool,
         Option(
-            _switch,
+            _boolean,
             "submit the rows to the provider's batch interface, which answers within a day at half"
             " the price; returns a job, whose `result()` waits",
             example=True,
@@ -168,7 +168,7 @@ MEANINGS = {
 }
 """The meaning of each parameter that differs from that of `ask`."""
 
-_TABLE = {
+_MAP_OPTIONS = {
     name: option
     for name, option in option_table(MapKeywords).items()
     if name not in MapOptions.__annotations__
@@ -189,13 +189,13 @@ def split_options(
         UsageError: If an option is unknown, or an option of the map is invalid.
     """
     check_keywords(options, {*known.__annotations__, *MEANINGS, "model"})
-    own: dict[str, Any] = {name: option.default for name, option in _TABLE.items()}
+    own: dict[str, Any] = {name: option.default for name, option in _MAP_OPTIONS.items()}
     calls: dict[str, Any] = {}
     for name, value in options.items():
-        if name not in _TABLE:
+        if name not in _MAP_OPTIONS:
             calls[name] = value
         elif value is not None:
-            own[name] = check_value(_TABLE[name], name, value)
+            own[name] = check_value(_MAP_OPTIONS[name], name, value)
     return own, cast("MapOptions", calls)
 
 
@@ -206,9 +206,9 @@ def parse_age(age: object) -> float:
     (2592000.0, 43200.0, 60.0)
 
     Raises:
-        UsageError: If it is neither a number of seconds nor a text such as ``"30d"``.
+        UsageError: If ``age`` is neither a number of seconds nor a str such as ``"30d"``.
     """
-    return cast("float", check_value(_TABLE["max_age"], "age", age))
+    return cast("float", check_value(_MAP_OPTIONS["max_age"], "age", age))
 
 
 def read_call_options(
@@ -219,7 +219,7 @@ def read_call_options(
     ``own`` are the options of the map itself.
 
     Raises:
-        UsageError: If an option is invalid, or cannot be combined with one of the map.
+        UsageError: If an option is invalid, or cannot be combined with an option of the map.
     """
     values: dict[str, Any] = {**options, "model": model, "schema": schema}
     if own["fresh"]:  # an open cassette is bypassed, too

@@ -1,4 +1,4 @@
-"""What a map needs besides its rows, and what it needs from the pool."""
+"""The plan of a map, and the interface through which it uses the engines of the pool."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 
 class MapEngines(Protocol):
-    """What a map needs from the pool."""
+    """The interface through which a map uses the engines of the pool."""
 
     @property
     def usage(self) -> MapUsage:
-        """What the calls of the map have used in this run."""
+        """The usage of the map's calls in this run."""
 
     @property
     def most_in_flight(self) -> int:
         """Maximum number of calls in flight to an engine."""
 
     def identity(self, reference: str) -> str:
-        """Return what a reference names now: the engine, the model and the address."""
+        """Return the engine, the model and the base URL that a reference currently names."""
 
     @property
     def cassette_mode(self) -> str | None:
@@ -53,13 +53,13 @@ class MapEngines(Protocol):
         """
 
     def estimates(self, requests: Sequence[RowRequest]) -> Sequence[RowEstimate]:
-        """Return what each request would use; nothing is sent."""
+        """Return the estimated tokens and cost of each request; nothing is sent."""
 
     def flow(self, concurrency: int) -> Flow:
         """Return what bounds the speed, as far as it is known."""
 
     def note_pace(self, figures: MapFigures) -> object:
-        """Fill in what the engines know: the number of 429s, and what bounds the speed."""
+        """Set the figures that the engines know: the number of 429s, and what bounds the speed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +72,10 @@ class MapPlan:
         schema: Parses the answers, if a schema was requested.
         concurrency: Maximum number of calls in flight to each engine.
         results: Stores the outcomes; ``None`` if nothing is stored.
-        keeps_prompts: Whether the prompts are stored beside the answers.
+        keeps_prompts: Whether the prompts are stored with the answers.
         raises: Whether the first row that fails ends the map.
-        max_ahead: Maximum number of rows between the first one without an outcome and the last one
-            that is asked, for a caller that needs the outcomes in order; ``None`` for no maximum.
+        max_ahead: Maximum number of rows between the first row without an outcome and the last row
+            that was sent, for a caller that needs the outcomes in order; ``None`` for no maximum.
         redact: Masks keys in a prompt before it is stored.
     """
 
@@ -90,6 +90,6 @@ class MapPlan:
     redact: Callable[[str], str] = str
 
     def key(self, request: RowRequest) -> int:
-        """Return the key of a row; what its own model names now is part of it."""
+        """Return the key of a row; it includes what the row's own model currently names."""
         model = request.options.get("model")
         return row_key(request, self.engines.identity(model) if model else "")

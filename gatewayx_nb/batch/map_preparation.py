@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from gatewayx_nb.schema import ResponseSchema
     from gatewayx_nb.storage import JobResults
 
-_CONCURRENCY = 100
+_DEFAULT_CONCURRENCY = 100
 """Maximum number of calls in flight to an engine, unless the settings allow fewer."""
 
 _MAX_AHEAD = 10_000
-"""Maximum number of rows that wait for an earlier one, if the outcomes are needed in order."""
+"""Maximum number of rows that wait for an earlier row, if the outcomes are needed in order."""
 
 
 class MapPreparer:
@@ -64,7 +64,8 @@ class MapPreparer:
         """Return a map that is ready to run; nothing is sent.
 
         The first arguments are those of `map`; ``known`` are the keywords of the calling method.
-        ``ordered`` is whether an iterator's answers keep its order, ``sends`` whether the map runs.
+        ``ordered`` keeps the answers of an iterator in its order; ``sends`` is ``False`` for a
+        preview.
         """
         own, calls = split_options(options, known)
         source = read_rows(rows)
@@ -83,7 +84,7 @@ class MapPreparer:
         check = partial(check_no_open_batch, store, results, name)
         check()
         engines = self._maps.engines(model, own["max_cost"], earlier.cost)
-        most = min(engines.most_in_flight, own["concurrency"] or _CONCURRENCY)
+        concurrency = min(engines.most_in_flight, own["concurrency"] or _DEFAULT_CONCURRENCY)
         session = MapSession(
             rows=source,
             prompt=row_prompt,
@@ -91,7 +92,7 @@ class MapPreparer:
                 engines,
                 call_options,
                 response_schema,
-                most,
+                concurrency,
                 results,
                 keeps_prompts=self._maps.keeps_prompts,
                 redact=self._maps.redactor(),
@@ -151,17 +152,21 @@ class MapPreparer:
     ) -> tuple[JobResults | None, JobFigures, str]:
         """Return the results of the job, the figures of its earlier runs, and its name."""
         store = self._maps.results
-        # The model is part of the reference. A replay needs no engine, which may have no key here.
+        # The model is part of the reference. A replay needs neither an engine nor its key.
         rest = cast("CallOptions", {key: options[key] for key in options if key != "model"})  # type: ignore[literal-required]
         reference, address = "" if prompt.names_models else model or "", ""
         if store is not None and not prompt.names_models:
             reference, address = self._maps.job_identity(model)
-        named = [self._identity(each) for each in options.get("fallback", ()) if store]
+        fallbacks = [self._identity(each) for each in options.get("fallback", ()) if store]
         definition = job_definition(
-            reference, " ".join([address, *named]), prompt.parts, rest, prompt.constants
+            reference,
+            " ".join([address, *fallbacks]),
+            prompt.parts,
+            rest,
+            prompt.constants,
         )
         digest = job_digest(definition)
-        # The digest is that of the true values; keys in them are not stored.
+        # The digest is computed before redaction; keys in these values are not stored.
         redact = self._maps.redactor()
         definition = {key: redact(value) for key, value in definition.items()}
         name = None if name is None else redact(name)
@@ -177,7 +182,7 @@ class MapPreparer:
         return results, record.figures if record else JobFigures(), name
 
     def _identity(self, reference: str) -> str:
-        """Return what a reference names now; empty if it cannot be called."""
+        """Return what a model reference currently names; empty if it cannot be called."""
         try:
             return " ".join(self._maps.job_identity(reference))
         except GatewayError:  # the other models may answer

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.batch.rows import Rows
     from gatewayx_nb.storage import JobResults
 
-_SAMPLE = 200
+_MAX_SAMPLED_ROWS = 200
 """Maximum number of rows whose tokens are estimated; the average is assumed for the others."""
 
-_LOOKUPS = 500
+_ROWS_PER_LOOKUP = 500
 """Number of rows that are looked up in the store at a time."""
 
 
@@ -215,15 +215,15 @@ def _answered_keys(results: JobResults | None, keys: list[int]) -> set[int]:
     if results is None:
         return done
     results.load()
-    for start in range(0, len(keys), _LOOKUPS):
-        found = results.get_many(keys[start : start + _LOOKUPS])
+    for start in range(0, len(keys), _ROWS_PER_LOOKUP):
+        found = results.get_many(keys[start : start + _ROWS_PER_LOOKUP])
         done.update(key for key, row in found.items() if not row.retry)
     return done
 
 
 def _sample(requests: list[RowRequest]) -> list[RowRequest]:
     """Return evenly spaced requests, all of them if there are few."""
-    step = max(1, -(-len(requests) // _SAMPLE))
+    step = max(1, -(-len(requests) // _MAX_SAMPLED_ROWS))
     return requests[::step]
 
 

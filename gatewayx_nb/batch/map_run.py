@@ -39,32 +39,32 @@ if TYPE_CHECKING:
     from gatewayx_nb.concurrency import Portal
     from gatewayx_nb.replies import Reply
 
-_FEED = 64
+_MAX_ROWS_PER_FEED = 64
 """Maximum number of rows that are prepared before outcomes are handled again."""
 
-_AHEAD = 1024
+_MAX_QUEUED_ROWS = 1024
 """Maximum number of rows that wait for a call, beyond those in flight."""
 
 _MANY_WAITING = 256
-"""Number of unfinished rows above which outcomes are taken in larger groups."""
+"""Number of unfinished rows above which outcomes are handled in larger groups."""
 
-_PAUSE = 0.02
-"""Seconds in which outcomes gather: each switch between threads costs as much as a row."""
+_GATHER_SECONDS = 0.02
+"""Seconds to gather outcomes, because each switch between threads costs as much as a row."""
 
-_TICK = 0.1
+_UPDATE_INTERVAL = 0.1
 """Seconds between updates of the progress."""
 
 _STOP_INTERVAL = 1.0
 """Seconds between two checks whether `MapJob.cancel` has been called."""
 
-_ALIKE = 100
-"""Number of first rows that end the map if all of them fail alike."""
+_MAX_EQUAL_FAILURES = 100
+"""Number of failed rows that end the map if no row succeeded and all errors are of one class."""
 
 _FINAL_ERRORS = (ConfigError, EngineError, AuthenticationError, QuotaError)
 """Errors that concern every row."""
 
-_STORE_PATIENCE = 30.0
-"""Seconds for which a full disk, for example, only pauses the map."""
+_STORE_TIMEOUT = 30.0
+"""Seconds for which the map is paused if outcomes cannot be stored; after that, it fails."""
 
 _FLUSH_TIMEOUT = 30.0
 """Seconds to wait for the last rows to be stored."""
@@ -74,7 +74,7 @@ class MapRun:
     """A running map.
 
     The rows are read and rendered in the caller's thread, because they run the caller's code. The
-    calls run on the event loops of their engines. An outcome is handed on once it is stored.
+    calls run on the event loops of their engines. An outcome is yielded once it is stored.
 
     Args:
         rows: The rows.
@@ -95,7 +95,7 @@ class MapRun:
         self.figures = figures
         self._rows, self._prompt, self._plan, self._show = rows, prompt, plan, show
         self._positions: dict[int, list[int]] = {}
-        # The outcomes that are not stored, for rows that are equal to an earlier one.
+        # The outcomes that are not stored, for later rows that are equal.
         self._this_run: dict[int, Outcome] = {}
         self._unconfirmed: dict[int, Outcome] = {}
         self._arrived: deque[tuple[int, Outcome]] = deque()
@@ -103,7 +103,7 @@ class MapRun:
         self._lanes: dict[Portal, Lane] = {}
         self._next_position = 0
         self.is_flushed = False
-        """Whether all outcomes have been stored; a second Ctrl-C ends the wait for it."""
+        """Whether all outcomes have been stored; a second Ctrl-C ends the wait early."""
         self.first_missing = 0
         """Position of the first row whose outcome the caller has not taken."""
         self._is_exhausted = False
@@ -111,8 +111,8 @@ class MapRun:
         self._lacks_rows = False
         self._signal: Callable[[], object] = lambda: None
         self._failing_since: float | None = None
-        self._looked_at = time.monotonic()
-        self._shown_at, self._began = 0.0, time.time()
+        self._stop_checked_at = time.monotonic()
+        self._shown_at, self._started_at = 0.0, time.time()
         self._failure: BaseException | None = None
         if plan.results is not None:
             plan.results.on_durable = self._add_stored
@@ -132,9 +132,9 @@ class MapRun:
                 if ready:
                     yield ready
                 elif self._is_full:
-                    event.wait(_TICK)
+                    event.wait(_UPDATE_INTERVAL)
                 if self._may_pause:
-                    time.sleep(_PAUSE)
+                    time.sleep(_GATHER_SECONDS)
         except Exception as error:
             self._note_error(error)
             raise
@@ -156,9 +156,9 @@ class MapRun:
                     yield ready
                 elif self._is_full:
                     with interruptible(), contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(event.wait(), _TICK)
+                        await asyncio.wait_for(event.wait(), _UPDATE_INTERVAL)
                 event.clear()
-                await asyncio.sleep(_PAUSE if self._may_pause else 0)
+                await asyncio.sleep(_GATHER_SECONDS if self._may_pause else 0)
         except Exception as error:
             self._note_error(error)
             raise
@@ -172,7 +172,7 @@ class MapRun:
             self._finish("stopped")
             return None
         self._feed()
-        ready = self._take()
+        ready = self._take_ready()
         if not ready and self._has_ended:
             if self._row_error is not None:
                 raise self._row_error
@@ -183,9 +183,9 @@ class MapRun:
     def _is_stop_requested(self) -> bool:
         """Return whether `MapJob.cancel` has been called; check about once a second."""
         results, now = self._plan.results, time.monotonic()
-        if results is None or now - self._looked_at < _STOP_INTERVAL:
+        if results is None or now - self._stop_checked_at < _STOP_INTERVAL:
             return False
-        self._looked_at = now
+        self._stop_checked_at = now
         return results.is_stop_requested
 
     def close(self) -> None:
@@ -201,10 +201,10 @@ class MapRun:
     def take_rest(self) -> Outcomes:
         """Return the outcomes that arrived after the map had been stopped, stored or not."""
         self._arrived.extend(self._unconfirmed.items())
-        return self._take(checks=False)
+        return self._take_ready(checks=False)
 
     def _finish_rows(self) -> None:
-        """Note that no row is left; a map is not done if a cost limit has stopped rows."""
+        """Set the final state: ``"stopped"`` if a cost limit has stopped rows, else ``"done"``."""
         self._finish("stopped" if self.figures.errors["BudgetError"] else "done")
 
     def _finish(self, state: str) -> None:
@@ -224,15 +224,15 @@ class MapRun:
         waiting = len(self._positions)
         is_blocked = self._is_exhausted or self._lacks_rows
         is_blocked = is_blocked or is_far or self._failing_since is not None
-        return is_blocked or waiting >= _AHEAD + plan.concurrency
+        return is_blocked or waiting >= _MAX_QUEUED_ROWS + plan.concurrency
 
     @property
     def _may_pause(self) -> bool:
-        """Whether the engines have enough rows for a pause, in which outcomes gather."""
+        """Whether the engines have enough rows for a pause in which to gather outcomes."""
         return self._is_full and len(self._positions) > _MANY_WAITING
 
     def _feed(self) -> None:
-        """Prepare the next rows, and hand their calls to the engines."""
+        """Prepare the next rows, and pass their calls to the engines."""
         batches: dict[Portal, list[RowCall]] = {}
         new: dict[int, RowRequest] = {}
         self._lacks_rows = False
@@ -250,8 +250,8 @@ class MapRun:
             self._submit(portal, batch)
 
     def _read_rows(self, new: dict[int, RowRequest]) -> None:
-        """Render the next rows; add those that are not equal to a waiting one to ``new``."""
-        for _ in range(_FEED):
+        """Render the next rows; add those that are not equal to a waiting row to ``new``."""
+        for _ in range(_MAX_ROWS_PER_FEED):
             if self._is_full:
                 return
             try:
@@ -283,9 +283,9 @@ class MapRun:
             key: The row's key.
             request: Its request.
             known: Its outcome, if it was asked before.
-            at: Time of that outcome; ``None`` if it is of this run.
+            at: Time of that outcome; ``None`` if it is from this run.
         """
-        # An open cassette comes before the results of earlier runs.
+        # An open cassette takes precedence over the results of earlier runs.
         if known is not None and (at is None or self._plan.engines.cassette_mode is None):
             self._reuse(key, known, at)
             return None
@@ -314,11 +314,11 @@ class MapRun:
         for key, row in self._plan.results.get_many(keys).items():
             if key not in known and not row.retry:
                 outcome = decode_outcome(row.content, row.outcome, schema)
-                known[key] = outcome, None if row.at >= self._began else row.at
+                known[key] = outcome, None if row.at >= self._started_at else row.at
         return known
 
     def _reuse(self, key: int, outcome: Outcome, at: float | None) -> None:
-        """Settle rows with a known outcome: of this run, or of an earlier one."""
+        """Settle the rows of a key with a known outcome, from this run or an earlier run."""
         for position in self._positions.pop(key):
             if isinstance(outcome, GatewayError):
                 self.figures.add_error(position, outcome)
@@ -394,13 +394,13 @@ class MapRun:
         self._signal()
 
     def _check_store(self) -> None:
-        """Check that outcomes can be stored, or that they could be a short time ago.
+        """Check that outcomes can be stored, or could be stored a short time ago.
 
         Raises:
-            ConfigError: If they cannot; those in memory are handed on all the same.
+            ConfigError: If they cannot be stored; those in memory are yielded nevertheless.
         """
         since, results = self._failing_since, self._plan.results
-        if since is None or results is None or time.monotonic() - since < _STORE_PATIENCE:
+        if since is None or results is None or time.monotonic() - since < _STORE_TIMEOUT:
             return
         self._fail(
             ConfigError(
@@ -409,11 +409,11 @@ class MapRun:
             )
         )
 
-    def _take(self, *, checks: bool = True) -> Outcomes:
+    def _take_ready(self, *, checks: bool = True) -> Outcomes:
         """Return the outcomes that are ready.
 
         Raises:
-            GatewayError: If one concerns every row.
+            GatewayError: If an error concerns every row.
         """
         while self._arrived:
             key, outcome = self._arrived.popleft()
@@ -449,7 +449,7 @@ class MapRun:
             self._fail(outcome)
 
     def _check_all(self, ready: Outcomes) -> None:
-        """Check whether the errors end the map: the first one, or all rows that failed alike."""
+        """Check whether the map ends: after its first error, or because all rows have failed."""
         figures = self.figures
         errors = [outcome for _, outcome in ready if isinstance(outcome, GatewayError)]
         if errors and self._plan.raises:
@@ -457,7 +457,7 @@ class MapRun:
         if figures.answered or not errors:
             return
         has_ended = self._has_ended
-        if (figures.failed >= _ALIKE and len(figures.errors) == 1) or has_ended:
+        if (figures.failed >= _MAX_EQUAL_FAILURES and len(figures.errors) == 1) or has_ended:
             ((kind, _),) = figures.errors.most_common(1)
             first = figures.first_of_kind[kind]
             count = figures.failed
@@ -470,14 +470,14 @@ class MapRun:
         raise error
 
     def _note_error(self, error: Exception) -> None:
-        """Keep the error that ends the map."""
+        """Record the error that ends the map."""
         self._failure = error
         if isinstance(error, GatewayError):
             self.figures.failure = error
 
     def _show_if_due(self) -> None:
         now = time.monotonic()
-        if now - self._shown_at >= _TICK:
+        if now - self._shown_at >= _UPDATE_INTERVAL:
             self._shown_at = now
             self.figures.in_flight = sum(lane.in_flight for lane in self._lanes.values())
             self._plan.engines.note_pace(self.figures)
@@ -486,7 +486,7 @@ class MapRun:
 
 
 def _is_stored(outcome: Outcome) -> bool:
-    """Return whether an outcome is kept for the next run."""
+    """Return whether an outcome is stored for the next run."""
     if not isinstance(outcome, GatewayError):
         return not outcome.replayed
     return not isinstance(outcome, (*_FINAL_ERRORS, BudgetError, UsageError))

@@ -49,12 +49,12 @@ _FLUSH_TIMEOUT = 3.0
 _FOLLOW_INTERVAL = 0.5
 """Seconds between two attempts to take over a job that another process runs."""
 
-_STOPS = (KeyboardInterrupt, asyncio.CancelledError, GeneratorExit)
+_STOP_EXCEPTIONS = (KeyboardInterrupt, asyncio.CancelledError, GeneratorExit)
 
-_NOTE_INTERVAL = 1.0
+_FIGURES_INTERVAL = 1.0
 """Seconds between two updates of the figures that other processes read."""
 
-_STOPPED = "not asked, because the map was stopped"
+_STOPPED_MESSAGE = "not asked, because the map was stopped"
 """The message for rows that were not asked."""
 
 
@@ -69,7 +69,7 @@ class MapSession:
         columns: The new columns.
         replaced: The columns of an earlier run, which this run replaces.
         figures: The figures.
-        view: Displays them.
+        view: Displays the figures.
         earlier: The figures of the job's earlier runs.
         read_earlier: Reads the figures of the earlier runs again.
         check: Raises an error if the rows are in an open batch and so must not be asked.
@@ -90,8 +90,8 @@ class MapSession:
     fresh: bool = False
     max_age: float | None = None
     _run: MapRun | None = field(default=None)
-    _noted_at: float = 0.0
-    _drives: bool = False
+    _figures_stored_at: float = 0.0
+    _runs_job: bool = False
 
     def outcomes(self) -> Generator[Outcomes]:
         """Yield the outcomes in groups as they arrive."""
@@ -123,7 +123,7 @@ class MapSession:
     def collect(
         self, output: Output, on_outcomes: Callable[[Outcomes], object] = lambda _: None
     ) -> Any:  # noqa: ANN401 - the rows' type
-        """Run to the end, or until it is stopped, and return the rows with their answers.
+        """Run the map until it ends or is stopped, and return the rows with their answers.
 
         Args:
             output: What to return.
@@ -136,7 +136,7 @@ class MapSession:
                     sink.add(group)
                     on_outcomes(group)
         except KeyboardInterrupt:
-            self._check_is_kept()
+            self._check_is_stored()
         if self._run is not None:
             sink.add(self._run.take_rest())
         return sink.result()
@@ -148,7 +148,7 @@ class MapSession:
         *,
         stops_on_cancel: bool = False,
     ) -> Any:  # noqa: ANN401
-        """Run to the end and return the rows with their answers; see `collect`.
+        """Run the map and return the rows with their answers; see `collect`.
 
         Args:
             output: What to return.
@@ -164,18 +164,18 @@ class MapSession:
                     if on_outcomes is not None:
                         await on_outcomes(group)
         except KeyboardInterrupt:
-            self._check_is_kept()
+            self._check_is_stored()
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if not stops_on_cancel or task is None:
                 raise
             task.uncancel()
-            self._check_is_kept()
+            self._check_is_stored()
         if self._run is not None:
             sink.add(self._run.take_rest())
         return sink.result()
 
-    def _check_is_kept(self) -> None:
+    def _check_is_stored(self) -> None:
         """Check that the finished rows of a stopped map are stored.
 
         Raises:
@@ -223,7 +223,7 @@ class MapSession:
                 plan.results.close()
 
     def _take_over(self) -> Iterator[None]:
-        """Take over the job; yield before each new attempt while another process drives it."""
+        """Take over the job; yield before each new attempt while another process runs it."""
         results = self.plan.results
         while results is not None and not results.try_drive():
             driver = results.driver()
@@ -232,7 +232,7 @@ class MapSession:
             self.view.show(self.figures)
             yield
         self.figures.problem = ""
-        self._drives = results is not None
+        self._runs_job = results is not None
         # Another map may have asked about rows of this job since this map was created.
         self.check()
         self.earlier = self.read_earlier()
@@ -279,22 +279,22 @@ class MapSession:
         if self.plan.engines.cassette_mode != "replay":
             self.view.show(figures)
         now = time.monotonic()
-        if now - self._noted_at >= _NOTE_INTERVAL:
-            self._noted_at = now
+        if now - self._figures_stored_at >= _FIGURES_INTERVAL:
+            self._figures_stored_at = now
             if self.plan.results is not None:
                 self.plan.results.set_figures(self._job_figures("running"))
 
     def _end(self) -> None:
         figures, results = self.figures, self.plan.results
         if figures.state == "running":  # the map ended before the first row
-            is_stop = isinstance(sys.exception(), _STOPS)
+            is_stop = isinstance(sys.exception(), _STOP_EXCEPTIONS)
             figures.state = "stopped" if is_stop else "failed"
             figures.ended = time.monotonic()
         self.rows.close()
         self.plan.engines.usage.write_sums(figures.name)
         if results is not None:
             results.current_figures = None
-            if self._drives:  # otherwise, another process stores them
+            if self._runs_job:  # otherwise, another process stores them
                 state: Any = figures.state
                 results.set_figures(self._job_figures(state))
             results.close()
@@ -349,7 +349,7 @@ class OutcomeSink:
         """Return the rows with their answers."""
         session = self._session
         if self._builder is not None:
-            return self._builder.build(self._output, _STOPPED)
+            return self._builder.build(self._output, _STOPPED_MESSAGE)
         count = session.rows.count
         if count is None:
             count = max(self._outcomes, default=-1) + 1

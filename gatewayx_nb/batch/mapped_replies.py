@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.batch.columns import Columns
     from gatewayx_nb.replies import Reply
 
-_SHOWN = 5
+_MAX_SHOWN_ROWS = 5
 """Maximum number of failed rows in the representation."""
 
 
@@ -66,6 +66,6 @@ class MappedReplies(list[Any]):
         parts += [f"{missing:,} not asked"] if missing else []
         lines = [
             f"  row {position}: {type(error).__name__}: {error.message}"
-            for position, error in list(failed.items())[:_SHOWN]
+            for position, error in list(failed.items())[:_MAX_SHOWN_ROWS]
         ]
         return "\n".join([", ".join(parts), *lines])

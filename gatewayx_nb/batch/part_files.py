@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
-_NAME_MARK = 8
+_DIGEST_CHARS = 8
 """Number of characters of the part's digest in each custom ID."""
 
 
@@ -37,7 +37,7 @@ def row_name(position: int, digest: str) -> str:
     while position or not digits:
         position, digit = divmod(position, 36)
         digits = _DIGITS[digit] + digits
-    return f"r{digits}-{digest[:_NAME_MARK]}"
+    return f"r{digits}-{digest[:_DIGEST_CHARS]}"
 
 
 def row_position(name: str, digest: str, count: int) -> int | None:
@@ -48,11 +48,11 @@ def row_position(name: str, digest: str, count: int) -> int | None:
         digest: The digest of the part.
         count: Number of rows of the part.
     """
-    number, _, mark = name.removeprefix("r").partition("-")
+    number, _, part_digest = name.removeprefix("r").partition("-")
     with suppress(ValueError):
         position = int(number, 36)
         is_own = 0 <= position < count and name == row_name(position, digest)
-        return position if is_own and mark else None
+        return position if is_own and part_digest else None
     return None
 
 
@@ -80,7 +80,7 @@ class PartFile:
     _file: BinaryIO | None = None
 
     def add(self, key: int, row: PreparedRow, prompt: str | None) -> bool:
-        """Add a row; return whether there was room."""
+        """Add a row; return whether the file had room for it."""
         form = row.format
         name = row_name(len(self.keys), self.digest)
         before = form.separator if self.keys else form.start
@@ -127,13 +127,13 @@ class PartFiles:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, key: int, row: PreparedRow, prompt: str | None) -> None:
-        """Add a row to its group's file, or to a new file if that one is full.
+        """Add a row to its group's file, or to a new file if that file is full.
 
         Raises:
             UsageError: If the row is larger than the maximum size of a batch.
         """
         form = row.format
-        largest = form.max_bytes - len(form.start) - len(form.end) - 100  # for the row's name
+        largest = form.max_bytes - len(form.start) - len(form.end) - 100  # for the custom ID
         if len(row.content) > largest:
             raise UsageError(
                 f"the row's request has {len(row.content):,} bytes, but a batch may have at"
@@ -164,7 +164,7 @@ class PartFiles:
         return sum(len(part.keys) for part in self._all)
 
     def finished(self) -> Iterator[PartFile]:
-        """Yield each complete file; it is removed when the next one is requested."""
+        """Yield each complete file; it is removed when the next file is requested."""
         for part in self._all:
             part.close()
         for part in self._all:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.storage import StoreDescription
 
-# Most programs make no map.
+# Imported on first use, because most programs make no map.
 _load: Callable[[str], Any] = attach(
     __name__,
     {
@@ -101,8 +101,8 @@ class RowCaller(ABC):
             A DataFrame has new columns: ``answer`` or the fields of the schema, then ``gx_error``,
             ``gx_finish_reason``, ``gx_input_tokens``, ``gx_output_tokens``, ``gx_cost`` in US
             dollars, ``gx_seconds`` and ``gx_model``. A Series becomes a DataFrame on its index, a
-            list a `MappedReplies` list, a Dask DataFrame another one, and an iterator an iterator
-            of replies and errors in order.
+            list a `MappedReplies` list, a Dask DataFrame another Dask DataFrame, and an iterator an
+            iterator of replies and errors in order.
 
         Raises:
             UsageError: If an argument is invalid, or the workers of a cluster cannot create this
@@ -289,7 +289,7 @@ class RowCaller(ABC):
                 it.
 
         Raises:
-            UsageError: If there is none, or the names of several begin with it.
+            UsageError: If there is no such map, or several names begin with ``name``.
         """
         store, record = _load("find_job")(self._maps.results, name)
         job: MapJob

@@ -39,7 +39,7 @@ class RowRequest:
     Attributes:
         prompt: The prompt.
         options: The options that apply to this row only.
-        sample: Number of the sample, from 0; equal requests are asked once for each number.
+        sample: Number of the sample, from 0; equal requests are sent once for each number.
     """
 
     prompt: Prompt
@@ -68,7 +68,7 @@ class RequestSource(Protocol):
 
     @property
     def parts(self) -> tuple[object, ...]:
-        """What identifies the job: the prompt and the system prompt."""
+        """The prompt and the system prompt, which identify the job."""
 
     @property
     def constants(self) -> str:
@@ -76,13 +76,13 @@ class RequestSource(Protocol):
 
     @property
     def names_models(self) -> bool:
-        """Whether each request names its own model, so that the map's model is not asked."""
+        """Whether each request names its own model, so that the map's model is not used."""
 
     def request(self, row: RowValue) -> RowRequest:
         """Return the request for a row.
 
         Raises:
-            GatewayError: If there is none.
+            GatewayError: If it cannot be created.
         """
 
 
@@ -232,7 +232,7 @@ class RowPrompt:
 
 
 def request_source(prompt: object, system: object, rows: Rows, *, blank: bool) -> RequestSource:
-    """Return what creates the requests: prepared requests, or a prompt; see `RowPrompt`."""
+    """Return the source of a map's requests: `PreparedRequests` or a `RowPrompt`."""
     if isinstance(prompt, PreparedRequests):
         return prompt
     return RowPrompt(prompt, system, rows, blank=blank)

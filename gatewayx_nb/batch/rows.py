@@ -26,7 +26,7 @@ RowsKind = Literal["frame", "series", "list", "iterator"]
 
 
 class NoRowYet(enum.Enum):
-    """What an iterator of rows yields instead of blocking while the next row is on its way."""
+    """Yielded by an iterator of rows instead of blocking until the next row is available."""
 
     NO_ROW_YET = 0
 
@@ -126,7 +126,7 @@ class Rows:
     def _column(self, position: int) -> Iterable[Any]:
         if self.library == "polars":
             return self.source.to_series(position)  # type: ignore[no-any-return]
-        # Iterating over a Series yields Python numbers, not NumPy ones.
+        # Iterating over a Series yields Python numbers, not NumPy numbers.
         return self.source.iloc[:, position]  # type: ignore[no-any-return]
 
 
@@ -171,7 +171,7 @@ def read_rows(source: object) -> Rows:
 
 
 def _dask_rows(source: Any) -> Rows:  # noqa: ANN401 - dask is optional
-    """Return a Dask DataFrame or Series, of which nothing has been computed."""
+    """Return the rows of a Dask DataFrame or Series; nothing is computed."""
     if type(source).__name__ == "Series":
         return Rows("series", source, "dask", (source.name,))
     columns = tuple(source.columns)

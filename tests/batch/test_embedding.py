@@ -68,7 +68,7 @@ def test_equal_texts_are_embedded_once(pool, engine):
 
 
 def test_what_was_embedded_before_an_error_is_kept(pool, engine, monkeypatch):
-    monkeypatch.setattr(embedding, "_AT_ONCE", 40)
+    monkeypatch.setattr(embedding, "_CHUNK_TEXTS", 40)
     engine.fails_at = TEXTS[90]
     with pytest.raises(ProviderError):
         pool.embed(TEXTS, "counting")
