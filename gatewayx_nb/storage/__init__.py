@@ -55,7 +55,7 @@ __all__ = [
     "start_of_day",
 ]
 
-# Most programs make no map, whose results are stored.
+# Imported on first use, because most programs make no map, and so store no results.
 __getattr__ = attach_modules(
     __name__,
     {

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_TIMEOUT = 5.0
+_LOCK_TIMEOUT = 5.0
 """Seconds to wait for other processes that are writing to the file."""
 
 _MAX_AGE = 1.0
@@ -40,7 +40,7 @@ class DailyCosts(BatchWriter[tuple[str, Decimal]]):
     ended, and other processes see it at most a second later. The file is never set aside or
     replaced: until it can be read and written, `refresh` fails.
 
-    Get an instance from `daily_costs`, which returns the same one for the same file.
+    Get an instance from `daily_costs`, which returns one instance per file.
 
     Args:
         path: The file; the first `refresh` creates it and its folder.
@@ -112,7 +112,7 @@ class DailyCosts(BatchWriter[tuple[str, Decimal]]):
             OSError: If the file cannot be read or written.
         """
         if self.problem:
-            self.flush(_TIMEOUT)  # retries a failed write
+            self.flush(_LOCK_TIMEOUT)  # retries a failed write
         with self._file_lock:
             if self.is_current:
                 return
@@ -122,7 +122,7 @@ class DailyCosts(BatchWriter[tuple[str, Decimal]]):
             # Taking the write lock proves that costs can be stored.
             with self._transaction() as connection:
                 spent = _read(connection, today)
-            self._note({today: spent}, ())
+            self._set_sums({today: spent}, ())
 
     @override
     def write(self, items: list[tuple[str, Decimal]]) -> None:
@@ -134,9 +134,9 @@ class DailyCosts(BatchWriter[tuple[str, Decimal]]):
                     sums[day] = sum(costs, _read(connection, day))
                     connection.execute("DELETE FROM days WHERE day = ?", (day,))
                     connection.execute("INSERT INTO days VALUES (?, ?)", (day, str(sums[day])))
-            self._note(sums, items)
+            self._set_sums(sums, items)
 
-    def _note(
+    def _set_sums(
         self, sums: dict[str, Decimal], written: list[tuple[str, Decimal]] | tuple[()]
     ) -> None:
         with self._sums_lock:
@@ -149,7 +149,7 @@ class DailyCosts(BatchWriter[tuple[str, Decimal]]):
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         try:
-            with database.transaction(self.path, _MIGRATIONS, _TIMEOUT) as connection:
+            with database.transaction(self.path, _MIGRATIONS, _LOCK_TIMEOUT) as connection:
                 yield connection
         except (sqlite3.Error, database.UnusableFileError) as error:
             raise OSError(str(error)) from None

@@ -40,7 +40,7 @@ _MAX_BYTES = 1_000_000
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
 """The first bytes of every journal, and the last bytes of a journal that names another file."""
 
-_COMPANIONS = ("-journal", "-wal", "-shm")
+_COMPANION_SUFFIXES = ("-journal", "-wal", "-shm")
 
 _SELECT_SCHEMA = "SELECT type, name, tbl_name, sql FROM sqlite_master"
 
@@ -128,7 +128,10 @@ def refuse_special_files(path: Path) -> None:
     """Refuse symlinks, which SQLite would follow, and pipes, from which it would read forever."""
     # The user's own folder may be a symlink, but not a project's.
     folder = [path.parent] if path.parent.name.startswith(".") else []
-    for part in (*folder, *(path.with_name(path.name + suffix) for suffix in ("", *_COMPANIONS))):
+    for part in (
+        *folder,
+        *(path.with_name(path.name + suffix) for suffix in ("", *_COMPANION_SUFFIXES)),
+    ):
         try:
             mode = part.lstat().st_mode
         except (FileNotFoundError, NotADirectoryError):
@@ -236,7 +239,7 @@ def set_aside(path: Path, error: Exception) -> None:
     # The file is kept, because the user may be able to recover calls from it.
     with contextlib.suppress(FileNotFoundError):  # there may be only a journal
         path.rename(target)
-    for suffix in _COMPANIONS:  # SQLite would apply these files to the new file
+    for suffix in _COMPANION_SUFFIXES:  # SQLite would apply these files to the new file
         with contextlib.suppress(OSError):
             path.with_name(path.name + suffix).rename(target.with_name(target.name + suffix))
     reason = plain(f"{path} cannot be used: {error}")

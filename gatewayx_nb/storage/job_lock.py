@@ -1,4 +1,4 @@
-"""The lock of a job: one process drives a job, and others can follow it."""
+"""The lock of a job: one process runs a job, and others can follow its progress."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from filelock import BaseFileLock
 
-_WAIT = 0.2
+_ACQUIRE_TIMEOUT = 0.2
 """Seconds to wait for a lock, because another process may hold it to check whether it is free."""
 
 
@@ -41,12 +41,12 @@ class JobLock:
             OSError: If the lock file cannot be created, or if the file or its folder is a symlink.
         """
         if not self.is_held:
-            self._lock = lock = self._take(_WAIT)
-            if lock is not None:  # a stop request was for an earlier holder
+            self._lock = lock = self._try_acquire(_ACQUIRE_TIMEOUT)
+            if lock is not None:  # an existing stop request was for an earlier holder
                 self._clear_stop()
         return self.is_held
 
-    def _take(self, timeout: float) -> BaseFileLock | None:
+    def _try_acquire(self, timeout: float) -> BaseFileLock | None:
         from filelock import FileLock, Timeout
 
         for part in (self._path.parent, self._path):
@@ -68,7 +68,7 @@ class JobLock:
 
     @property
     def is_held_by_this_thread(self) -> bool:
-        """Whether this thread has taken the lock, with this object or another one."""
+        """Whether this thread has taken the lock, with this or another object."""
         return self._path in _held and _holders.get(self._path) == threading.get_ident()
 
     def request_stop(self) -> None:
@@ -81,7 +81,7 @@ class JobLock:
         os.close(os.open(self._stop_path, flags, 0o600))
 
     def _clear_stop(self) -> None:
-        with contextlib.suppress(OSError):  # somebody else may have created anything there
+        with contextlib.suppress(OSError):  # it may be another user's file, or a folder
             self._stop_path.unlink(missing_ok=True)
 
     @property
@@ -98,12 +98,12 @@ class JobLock:
         if not os.path.exists(self._path):
             return True
         try:
-            lock = self._take(0)
+            lock = self._try_acquire(0)
         except OSError:  # another user's folder
             return True
         if lock is None:
             return False
-        self._drop(lock)
+        self._release(lock)
         return True
 
     def release(self, *, is_forgotten: bool = False) -> None:
@@ -118,9 +118,9 @@ class JobLock:
             if is_forgotten:
                 with contextlib.suppress(OSError):  # Windows does not remove an open file
                     self._path.unlink()
-            self._drop(lock)
+            self._release(lock)
 
-    def _drop(self, lock: BaseFileLock) -> None:
+    def _release(self, lock: BaseFileLock) -> None:
         with _process_lock:
             _held.pop(self._path, None)
             lock.release()
@@ -142,7 +142,7 @@ _inherited: list[BaseFileLock] = []
 
 
 def _forget_parents_locks() -> None:
-    """Forget the locks in a forked child; by releasing a lock, it would take it from its parent."""
+    """Forget the parent's locks in a forked child; to release them would take them from it."""
     global _process_lock  # noqa: PLW0603 - another thread may have held it at the fork
     _inherited.extend(_held.values())
     _held.clear()

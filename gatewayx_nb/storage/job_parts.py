@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
-from gatewayx_nb.storage.job_record import number, parse_object
+from gatewayx_nb.storage.job_record import parse_object, parse_time
 from gatewayx_nb.storage.results_file import (
     errors_as_config_error,
     open_to_read,
@@ -37,11 +37,11 @@ all results."""
 _FIRST_VERSION = 2
 """The first schema version that has a table of parts."""
 
-_MAX_PROMPTS = 32 * 1024 * 1024
+_MAX_PROMPT_BYTES = 32 * 1024 * 1024
 """Maximum size in bytes of a part's compressed prompts; larger prompts are not stored."""
 
 _MAX_UNPACKED = 256 * 1024 * 1024
-"""Maximum number of bytes of the prompts of a part, which a forged file may exceed."""
+"""Maximum size in bytes of a part's decompressed prompts; a forged file may contain more."""
 
 _COLUMNS = "id, number, state, batch, digest, keys, info, at"
 _SELECT = (
@@ -159,7 +159,7 @@ class JobParts:
         """
         texts = [well_formed(text) for text in prompts]
         packed = zlib.compress(msgspec.json.encode(texts), 1) if texts else None
-        if packed is not None and len(packed) > _MAX_PROMPTS:
+        if packed is not None and len(packed) > _MAX_PROMPT_BYTES:
             packed = None
         keys, info = _pack(part.keys), json.dumps(part.info)
         with self._writing() as (connection, job):
@@ -256,7 +256,7 @@ def _part(row: tuple[Any, ...]) -> JobPart | None:
         state=state,
         batch=batch if isinstance(batch, str) else "",
         info=parse_object(info),
-        at=number(at),
+        at=parse_time(at),
         number=part_number,
         id=part_id,
     )

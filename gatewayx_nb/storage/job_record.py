@@ -20,7 +20,7 @@ class StoredRow:
         key: The key that identifies the row in its job: a signed 64-bit integer.
         content: The encoded answer or error, which the store does not interpret; at most 64 MB.
         outcome: ``"ok"``, or the name of the error's class.
-        retry: Whether the row failed for a temporary reason, so that the next run asks again.
+        retry: Whether the row failed for a temporary reason, so that the next run sends it again.
         at: Time of the answer in seconds since the epoch.
     """
 
@@ -110,7 +110,7 @@ class JobRecord:
     """A job in the file.
 
     Attributes:
-        id: Number of the job, which the file never uses again.
+        id: Number of the job; the file never uses it for another job.
         digest: Digest of the job's model, prompt, options and schema, which identifies it.
         name: Name of the job; may be empty.
         definition: The values from which the digest was computed, by name.
@@ -132,7 +132,7 @@ class JobRecord:
     is_running: bool = False
 
 
-def number(value: object) -> float:
+def parse_time(value: object) -> float:
     """Return a stored time; 0 if the value is not a time."""
     is_time = isinstance(value, int | float) and abs(value) < 1e12  # noqa: PLR2004 - false for NaN
     return float(value) if is_time else 0.0  # type: ignore[arg-type]

@@ -88,7 +88,7 @@ class JobResults:
 
     @property
     def is_driven_by_this_thread(self) -> bool:
-        """Whether this thread runs the job, with this object or another one."""
+        """Whether this thread runs the job, with this or another object."""
         return self._job_lock.is_held_by_this_thread
 
     def request_stop(self) -> None:
@@ -115,8 +115,8 @@ class JobResults:
     ) -> int:
         """Find the finished rows; return the number of their distinct keys.
 
-        If a key has several rows, the one that was stored last counts. A second call adds the rows
-        that any process has stored since the first.
+        If a key has several rows, the row that was stored last is used. A second call adds the rows
+        that any process has stored since the first call.
 
         Args:
             max_age: Maximum age of a row in seconds, measured by the system clock.

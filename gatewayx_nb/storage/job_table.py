@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.storage.job_lock import JobLock, this_process
-from gatewayx_nb.storage.job_record import JobFigures, JobRecord, number, parse_object
+from gatewayx_nb.storage.job_record import JobFigures, JobRecord, parse_object, parse_time
 from gatewayx_nb.storage.retention import LAST_ROW
 from gatewayx_nb.text import well_formed
 
@@ -68,8 +68,8 @@ def read_jobs(connection: sqlite3.Connection, path: Path) -> list[JobRecord]:
             digest=digest,
             name=_text(name),
             definition={key: _text(value) for key, value in parse_object(definition).items()},
-            created=number(created),
-            last_used=number(last_used),
+            created=parse_time(created),
+            last_used=parse_time(last_used),
             figures=JobFigures.from_json(figures),
             driver=_text(driver),
             is_running=not JobLock(path, digest).is_free(),

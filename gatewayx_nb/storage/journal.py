@@ -12,7 +12,7 @@ from typing import Literal
 MOUNTS = Path("/proc/mounts")
 """The mounted file systems, on Linux."""
 
-_NETWORK = re.compile(
+_NETWORK_TYPES = re.compile(
     r"(nfs|cifs|smb|9p|afs|ceph|lustre|gpfs|beegfs|glusterfs|ocfs2|gfs2|orangefs|pvfs|panfs"
     r"|wekafs|davfs|vboxsf|prl_fs|virtiofs|drvfs|fuse\.(?!fuse-overlayfs|ntfs|exfat))"
 )
@@ -39,9 +39,9 @@ class Journal:
 
 
 def network_file_system(path: Path, mounts: Path = MOUNTS) -> str | None:
-    """Return the type of the network file system that contains a path; ``None`` for a local one.
+    """Return the type of the network file system that contains a path.
 
-    Return ``None``, too, if the mounted file systems are not known.
+    Return ``None`` if the file system is local, or if the mounted file systems are not known.
 
     Args:
         path: The file or folder; it need not exist.
@@ -59,7 +59,7 @@ def network_file_system(path: Path, mounts: Path = MOUNTS) -> str | None:
         # A later mount hides an earlier mount at the same folder.
         if len(mount.parts) >= best and folder and real.is_relative_to(mount):
             best, found = len(mount.parts), kind
-    return found if _NETWORK.match(found) else None
+    return found if _NETWORK_TYPES.match(found) else None
 
 
 def choose_journal(connection: sqlite3.Connection, path: Path, mounts: Path = MOUNTS) -> Journal:

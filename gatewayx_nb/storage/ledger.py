@@ -36,7 +36,7 @@ _SUM_TIMEOUT = 5.0
 _FLUSH_TIMEOUT = 0.55
 """Seconds to wait for the latest entries when reading."""
 
-_LATEST = 253_402_300_799.0
+_LATEST_TIME = 253_402_300_799.0
 """The last second of the year 9999, the latest that `datetime` can represent."""
 
 _MAX_INTEGER = 2**63 - 1
@@ -220,7 +220,7 @@ def _text(value: object) -> str:
     return well_formed(value) if isinstance(value, str) else ""
 
 
-def _label(value: object) -> str | None:
+def _optional_text(value: object) -> str | None:
     return _text(value) if isinstance(value, str) else None
 
 
@@ -231,7 +231,7 @@ def _count(value: object) -> int | None:
 
 
 def _seconds(value: object) -> float | None:
-    is_number = isinstance(value, int | float) and abs(value) <= _LATEST
+    is_number = isinstance(value, int | float) and abs(value) <= _LATEST_TIME
     return float(value) if is_number else None  # type: ignore[arg-type]
 
 
@@ -257,10 +257,10 @@ _CLEANERS: dict[str, Callable[[object], object]] = {
     "latency": lambda value: _seconds(value) or 0.0,
     "time_to_first": _seconds,
     "attempts": lambda value: _count(value) or 0,
-    "fallback_from": _label,
+    "fallback_from": _optional_text,
     "cached_tokens": _count,
     "rows": lambda value: _count(value) or 1,
-    "job": _label,
+    "job": _optional_text,
 }
 """Functions by column; each converts any value from an engine or a file to a valid value."""
 

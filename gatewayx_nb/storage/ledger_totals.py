@@ -19,13 +19,13 @@ USAGE_KEYS: tuple[UsageKey, ...] = ("day", "engine", "model", "job")
 """The fields by which past calls can be grouped into totals."""
 
 HIGHEST_COST = 10**15
-"""Maximum plausible cost in US dollars; a larger one would make every total meaningless."""
+"""Maximum plausible cost in US dollars; a larger cost would make every total meaningless."""
 
 MAX_GROUPS = 10_000
-"""Maximum number of totals; a file written by another program could yield one for each call."""
+"""Maximum number of totals; in a file of another program, each call could have its own total."""
 
-_BUCKET = 900
-"""Seconds in a quarter of an hour; every time zone's UTC offset is a multiple of this.
+_BUCKET_SECONDS = 900
+"""Seconds in a quarter of an hour; the UTC offset of every time zone is a multiple of 15 minutes.
 
 Only the start of each quarter of an hour is converted to a day, because converting the time of each
 call would take longer than everything else.
@@ -83,7 +83,7 @@ class UsageTotals:
 
 
 _KEYS = {
-    "day": f"CAST(at / {_BUCKET} AS INTEGER)",
+    "day": f"CAST(at / {_BUCKET_SECONDS} AS INTEGER)",
     "engine": "engine",
     "model": "engine || ':' || model",
     "job": "job",
@@ -115,7 +115,7 @@ def select_totals(connection: sqlite3.Connection, by: UsageKey, since: float) ->
         since: Time of the first call, in seconds since the epoch.
 
     Returns:
-        At most `MAX_GROUPS`: the latest day or the highest cost first.
+        At most `MAX_GROUPS` totals, ordered by day, latest first, or by cost, highest first.
     """
     # A file written by an earlier version has fewer columns.
     present = {name for name, *_ in connection.execute("SELECT * FROM calls LIMIT 0").description}
@@ -157,7 +157,7 @@ def _by_day(buckets: list[UsageTotals]) -> list[UsageTotals]:
     """Return the totals of each day, which are the sums of its quarter-hours."""
     days: dict[str, UsageTotals] = {}
     for bucket in buckets:
-        day = local_day(int(bucket.key or 0) * _BUCKET)
+        day = local_day(int(bucket.key or 0) * _BUCKET_SECONDS)
         totals = replace(bucket, key=day)
         days[day] = days[day].plus(totals) if day in days else totals
     return sorted(days.values(), key=lambda totals: totals.key, reverse=True)

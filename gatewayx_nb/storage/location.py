@@ -32,7 +32,7 @@ def ledger_path(config: Config) -> Path:
 
 
 def daily_costs_path(config: Config, folder: ConfigDir) -> Path:
-    """Return the path of the project's daily costs, or of those of all the user's calls."""
+    """Return the path of the daily costs of the project, or of all calls of the user."""
     root = _users_folder(config) if folder.owner == "user" else folder.root / ".gatewayx"
     return root / "costs.sqlite"
 
@@ -42,7 +42,7 @@ def results_location(config: Config) -> ResultsLocation:
 
     If the settings name a folder, the results are in its subfolder ``.gatewayx``. A folder in the
     user's settings is shared by all projects, so only the ``keep_days`` of the user's settings
-    counts.
+    applies.
 
     Raises:
         ConfigError: If the project's settings name a folder outside the project, or a symlink.

@@ -34,7 +34,7 @@ _MAX_BYTES = MAX_CONTENT + 65_536
 _BUSY_TIMEOUT = 5.0
 """Seconds for which SQLite waits for other processes; an interrupt cannot end this wait."""
 
-_WAIT_TIMEOUT = 60.0
+_TOTAL_TIMEOUT = 60.0
 """Seconds to wait in total, for example while many processes open the file."""
 
 _JOURNAL_SIZE = 16 * 1024 * 1024
@@ -68,7 +68,7 @@ A row of ``parts`` is a provider's batch, and ``keys`` are the keys of the rows 
 
 log = logging.getLogger("gatewayx_nb")
 
-_creating = threading.Lock()
+_creation_lock = threading.Lock()
 """Held while a file is created: if a thread closes a file, the system drops the locks that SQLite
 holds on the file in the whole process.
 
@@ -142,7 +142,7 @@ def open_to_write(path: Path, mounts: Path = MOUNTS) -> OpenFile:
     while True:
         identity = file_identity(path)
         try:
-            return _when_free(lambda: _open(path, mounts))
+            return _retry_while_busy(lambda: _open(path, mounts))
         except (sqlite3.Error, database.UnusableFileError) as error:
             if not database.is_unusable(error) or database.is_later(error):
                 raise
@@ -157,18 +157,18 @@ def replace_damaged(path: Path, error: Exception, identity: tuple[int, int] | No
         error: The reason.
         identity: The result of `file_identity` before the file was opened.
     """
-    with file_lock(path, path.with_name(f"{path.stem}.lock"), _WAIT_TIMEOUT):
+    with file_lock(path, path.with_name(f"{path.stem}.lock"), _TOTAL_TIMEOUT):
         if file_identity(path) == identity:
             database.set_aside(path, error)
 
 
-def _when_free(action: Callable[[], T]) -> T:
+def _retry_while_busy(action: Callable[[], T]) -> T:
     """Call a function again while the file is busy.
 
     SQLite does not always wait, and it has no queue, so one of many processes may wait for a long
     time.
     """
-    deadline = time.monotonic() + _WAIT_TIMEOUT
+    deadline = time.monotonic() + _TOTAL_TIMEOUT
     while True:
         try:
             return action()
@@ -205,7 +205,7 @@ def _open(path: Path, mounts: Path) -> OpenFile:
 
 def _create_private(path: Path) -> None:
     """Create an empty file with mode 0600, because SQLite would let others read it."""
-    with _creating:
+    with _creation_lock:
         try:
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         except FileExistsError:
@@ -217,7 +217,7 @@ def _create_private(path: Path) -> None:
 
 
 def _refuse_unusable(path: Path) -> None:
-    """Raise the error for an unusable file before SQLite writes anything to it."""
+    """Raise an error if a file is unusable, before SQLite writes anything to it."""
     with (
         contextlib.closing(database.connect(path, 0, query="mode=ro")) as connection,
         # A file whose journal must be written back is checked when it is opened for writing.
@@ -234,7 +234,7 @@ def write_transaction(connection: sqlite3.Connection) -> Iterator[None]:
     Raises:
         sqlite3.Error: If the file cannot be written.
     """
-    _when_free(lambda: connection.execute("BEGIN IMMEDIATE"))
+    _retry_while_busy(lambda: connection.execute("BEGIN IMMEDIATE"))
     try:
         yield
         connection.execute("COMMIT")
@@ -280,8 +280,8 @@ def _open_to_read(path: Path, query: str) -> sqlite3.Connection:
 
 def _free_lock() -> None:
     """Free the lock in a forked child, because another thread may have held it at the fork."""
-    global _creating  # noqa: PLW0603 - see above
-    _creating = threading.Lock()
+    global _creation_lock  # noqa: PLW0603 - see above
+    _creation_lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -26,7 +26,7 @@ log = logging.getLogger("gatewayx_nb")
 _RETRY_DELAY = 1.0
 """Seconds between two attempts to commit the rows of a failed commit."""
 
-_MAX_BATCH = 5_000
+_MAX_BATCH_ROWS = 5_000
 """Maximum number of rows in a commit, so that the first row does not wait for long."""
 
 _MAX_BATCH_BYTES = 64_000_000
@@ -53,7 +53,7 @@ class ResultsWriter:
         self._path, self._commit = path, commit
         self._queue: deque[tuple[JobResults, StoredRow] | threading.Event] = deque()
         self._arrived = threading.Event()
-        self._hurry = threading.Event()  # ends the wait before the next attempt
+        self._retry_now = threading.Event()  # ends the wait before the next attempt
         self._unsaved: Batch = []
         self._waiting: list[threading.Event] = []
         self._lock = threading.Lock()  # many threads add rows; only one creates the thread
@@ -87,7 +87,7 @@ class ResultsWriter:
             return True
         written = threading.Event()
         self._queue.append(written)
-        self._hurry.set()
+        self._retry_now.set()
         self.wake()
         return written.wait(timeout)
 
@@ -123,11 +123,11 @@ class ResultsWriter:
     def _run(self, stop: threading.Event) -> None:
         while not stop.is_set():
             if self._unsaved or self._waiting:
-                self._hurry.wait(_RETRY_DELAY)
+                self._retry_now.wait(_RETRY_DELAY)
             else:
                 self._arrived.wait()
             self._arrived.clear()
-            self._hurry.clear()
+            self._retry_now.clear()
             while self._gather():
                 if not self._write():
                     break
@@ -135,7 +135,7 @@ class ResultsWriter:
     def _gather(self) -> bool:
         """Take rows from the queue; return whether there is something to commit."""
         size = sum(_size(row) for _, row in self._unsaved)
-        while len(self._unsaved) < _MAX_BATCH and size < _MAX_BATCH_BYTES:
+        while len(self._unsaved) < _MAX_BATCH_ROWS and size < _MAX_BATCH_BYTES:
             try:
                 item = self._queue.popleft()
             except IndexError:
@@ -154,7 +154,7 @@ class ResultsWriter:
             self._commit_valid(self._unsaved[:])
         except BaseException as error:  # noqa: BLE001 - no error ends the thread
             self.has_figures |= has_figures
-            self._report(error)
+            self._report_failure(error)
             return False
         self.problem = ""
         for event in self._waiting:
@@ -180,21 +180,21 @@ class ResultsWriter:
             self._call(batch[0][0].on_refused, batch[0][1], error)
         else:
             self._remove(batch)
-            self._announce(batch)
+            self._report_durable(batch)
 
     def _remove(self, batch: Batch) -> None:
         del self._unsaved[: len(batch)]
         with self._lock:
             self._counts -= Counter(job for job, _ in batch)  # a count of 0 is removed
 
-    def _announce(self, batch: Batch) -> None:
+    def _report_durable(self, batch: Batch) -> None:
         by_job: dict[JobResults, list[StoredRow]] = {}
         for job, row in batch:
             by_job.setdefault(job, []).append(row)
         for job, rows in by_job.items():
             self._call(job.on_durable, rows)
 
-    def _report(self, error: BaseException) -> None:
+    def _report_failure(self, error: BaseException) -> None:
         problem = plain(f"the results {str(self._path)!r} cannot be written: {error}.")
         if problem != self.problem:
             self.problem = problem

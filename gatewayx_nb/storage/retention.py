@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.storage.job_lock import JobLock
-from gatewayx_nb.storage.job_record import number
+from gatewayx_nb.storage.job_record import parse_time
 from gatewayx_nb.storage.results_file import write_transaction
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ LAST_ROW = "(SELECT coalesce(max(id), 0) FROM rows)"
 _DELETE_PARTS = "DELETE FROM parts WHERE job NOT IN (SELECT id FROM jobs)"
 _COUNT_OPEN_PARTS = "SELECT count(*) FROM parts WHERE job = ? AND state != 'collected' AND at > ?"
 
-_KEPT_BY_PROVIDERS = 30 * DAY
-"""Seconds after which no provider still keeps the results of a batch."""
+_PROVIDER_RETENTION = 30 * DAY
+"""Maximum number of seconds for which a provider keeps the results of a batch."""
 
-_CHUNK = 20_000
-"""Maximum number of rows that a transaction deletes; others can write in between."""
+_CHUNK_ROWS = 20_000
+"""Maximum number of rows that a transaction deletes; other processes can write in between."""
 
-_PAUSE = 0.01
-"""Seconds between two such transactions, because SQLite has no queue of waiting processes."""
+_CHUNK_PAUSE = 0.01
+"""Seconds between these transactions, because SQLite has no queue of waiting processes."""
 
 _VACUUM_TIMEOUT = 5.0
 """Maximum number of seconds to spend on returning pages to the file system."""
@@ -52,7 +52,7 @@ def forget_unused(path: Path, connection: sqlite3.Connection, days: float) -> in
     """
     oldest = time.time() - days * DAY
     rows = connection.execute("SELECT id, digest, last_used FROM jobs").fetchall()
-    last_used_by_job = {job: number(last_used) for job, _, last_used in rows}
+    last_used_by_job = {job: parse_time(last_used) for job, _, last_used in rows}
     if not last_used_by_job or max(last_used_by_job.values()) < oldest:
         return 0
     return forget_jobs(
@@ -68,7 +68,7 @@ def forget_jobs(path: Path, connection: sqlite3.Connection, digests: Mapping[int
     """
     forgotten = 0
     for job, digest in digests.items():
-        since = time.time() - _KEPT_BY_PROVIDERS
+        since = time.time() - _PROVIDER_RETENTION
         if connection.execute(_COUNT_OPEN_PARTS, (job, since)).fetchone() != (0,):
             continue
         lock = JobLock(path, digest)
@@ -81,23 +81,23 @@ def forget_jobs(path: Path, connection: sqlite3.Connection, digests: Mapping[int
             finally:
                 lock.release(is_forgotten=True)
     if forgotten:
-        _sweep(connection)
+        _delete_orphans(connection)
     return forgotten
 
 
-def _sweep(connection: sqlite3.Connection) -> None:
+def _delete_orphans(connection: sqlite3.Connection) -> None:
     """Delete the rows whose jobs do not exist, and return their space to the file system.
 
     The last row is kept, without its answer, because its number must not be used again: other
     processes have already read the rows up to this number.
     """
     (end,) = connection.execute(f"SELECT {LAST_ROW}").fetchone()
-    for start in range(0, end, _CHUNK):
-        chunk = (start, start + _CHUNK)
+    for start in range(0, end, _CHUNK_ROWS):
+        chunk = (start, start + _CHUNK_ROWS)
         with write_transaction(connection):
             connection.execute(_DELETE_ANSWERS, chunk)
             connection.execute(_DELETE_ROWS, chunk)
-        time.sleep(_PAUSE)
+        time.sleep(_CHUNK_PAUSE)
     _vacuum(connection)
 
 

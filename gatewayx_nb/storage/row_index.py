@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.storage.database import closed_on_error
-from gatewayx_nb.storage.job_record import StoredRow, number
+from gatewayx_nb.storage.job_record import StoredRow, parse_time
 from gatewayx_nb.storage.results_file import file_identity, open_to_read
 from gatewayx_nb.text import well_formed
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-_CHUNK = 50_000
-"""Number of rows that are read at a time, so that progress is shown and others can write."""
+_CHUNK_ROWS = 50_000
+"""Number of rows to read at a time, so that progress is shown and other threads can write."""
 
 # A table in memory takes 20 to 30 bytes per row; a Python dict takes 150.
 _CREATE = "CREATE TEMP TABLE done (key INTEGER PRIMARY KEY, id INTEGER)"
@@ -44,8 +44,8 @@ _ORDERED = (
     " CROSS JOIN main.answers ON answers.id = rows.id"
     " WHERE rows.id > ? AND rows.job = ? ORDER BY rows.id"
 )
-_EXPORT_ROWS = 1_000
-_EXPORT_BYTES = 4_000_000
+_MAX_READ_ROWS = 1_000
+_MAX_READ_BYTES = 4_000_000
 
 
 class RowIndex:
@@ -81,7 +81,7 @@ class RowIndex:
         (end,) = self._query("SELECT coalesce(max(id), 0) FROM main.rows")
         if self._last >= end:
             return None
-        until = min(self._last + _CHUNK, end)
+        until = min(self._last + _CHUNK_ROWS, end)
         added = self.connection.execute(_LOAD, (self._last, until, self._job)).rowcount
         self._last = until
         return added
@@ -109,7 +109,7 @@ class RowIndex:
         return self._query("SELECT count(*) FROM temp.done")[0]
 
     def get(self, key: int) -> StoredRow | None:
-        """Return the last row of a key; ``None`` if there is none."""
+        """Return the last row of a key; ``None`` if the key is not in the index."""
         found = self.connection.execute(_FIND, (key,)).fetchone()
         if found is None:
             return None
@@ -141,7 +141,7 @@ class RowIndex:
                 after = last
                 rows.append(_row(*values))
                 size += len(rows[-1].content)
-                if len(rows) >= _EXPORT_ROWS or size >= _EXPORT_BYTES:
+                if len(rows) >= _MAX_READ_ROWS or size >= _MAX_READ_BYTES:
                     break
         return after, rows
 
@@ -157,5 +157,5 @@ def _row(key: int, at: object, outcome: object, retry: object, content: object) 
         content if isinstance(content, bytes) else b"",
         well_formed(outcome) if isinstance(outcome, str) else "",
         retry == 1,
-        number(at),
+        parse_time(at),
     )
