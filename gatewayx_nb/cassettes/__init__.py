@@ -54,7 +54,7 @@ __all__ = [
     "vectors_of",
 ]
 
-# Most calls are neither recorded nor replayed.
+# Imported on first use, because most calls are neither recorded nor replayed.
 __getattr__ = attach_modules(
     __name__,
     {

@@ -48,7 +48,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 log = logging.getLogger("gatewayx_nb")
 
-_MAX_MODEL = 100
+_MAX_MODEL_CHARS = 100
 """Maximum number of characters of a recorded model's name in a message."""
 
 
@@ -57,8 +57,8 @@ class Cassette:
 
     ``auto`` replays recorded calls and records the others; ``record`` makes every call and replaces
     its recording, unless the answer is the same; ``replay`` only replays; and ``off`` does nothing.
-    Identical calls are replayed in the order in which they were recorded; after the last recording,
-    it is replayed again. An open cassette takes precedence over all other stored answers.
+    Identical calls are replayed in the order in which they were recorded; after that, the last
+    recording is replayed again. An open cassette takes precedence over all other stored answers.
 
     Args:
         path: The file; created with the first entry.
@@ -78,7 +78,7 @@ class Cassette:
     Attributes:
         replayed: Number of calls replayed.
         recorded: Number of answers recorded.
-        unchanged: Number of repeated calls whose answer was the recorded one.
+        unchanged: Number of repeated calls whose answer was the same as the recorded answer.
         missed: Number of calls not found in ``replay`` mode.
         index: The recorded calls.
         on_close: Called once, when the cassette is closed.
@@ -193,8 +193,8 @@ class Cassette:
         """Return the recorded results of the tool calls at the end of a conversation.
 
         Args:
-            request: A request that ends with the message to be found, whose content does not
-                matter. Equal ones get their results in the order in which they were recorded.
+            request: A request whose last message has the tool results; their content is ignored.
+                Equal requests get their results in the order in which they were recorded.
 
         Returns:
             The results in the order of the calls; ``None`` if they are not recorded and the mode is
@@ -222,7 +222,7 @@ class Cassette:
     def _plan(
         self, request: CassetteRequest, *, renew: bool
     ) -> tuple[cassette_lines.CassetteLine | None, int]:
-        """Count a call; return its line if it is replayed, and the number of earlier equal ones."""
+        """Count a call; return its line if it is replayed, and the number of equal calls before."""
         group = self.index.find(request, by_reference=self.mode == "replay")
         recorded = self.index.group_lines(group)
         planned = self._planned[group]
@@ -237,7 +237,7 @@ class Cassette:
             self._calls.setdefault((group, line.entry.repeat))
             self.replayed += 1
             return line, line.entry.repeat
-        # With `record`, further equal calls are added to the recorded ones.
+        # In mode `record`, further equal calls are added to the recorded calls.
         repeat = planned if line is None or self.mode == "record" else line.entry.repeat
         self._calls.setdefault((request.group, repeat))
         return None, repeat
@@ -314,7 +314,7 @@ class Cassette:
         self.unchanged, self.missed = other.unchanged, other.missed
 
     def _names_other_model(self, entry: CassetteEntry, request: CassetteRequest) -> bool:
-        """Return whether a call must be repeated because its reference now means another model.
+        """Return whether a call must be repeated because its reference now names another model.
 
         Without ``strict_model``, log this once and return False.
         """
@@ -324,7 +324,7 @@ class Cassette:
             return True
         if not self._other_model:
             name = repr(request.reference) if request.reference else "the default model"
-            recorded = shorten(entry.resolved, _MAX_MODEL)
+            recorded = shorten(entry.resolved, _MAX_MODEL_CHARS)
             self._other_model = (
                 f"{self.path.name!r} was recorded with {recorded}; {name} is"
                 f" {request.resolved} now."
@@ -366,7 +366,7 @@ class Cassette:
             append_usage(self.path, len(self), lambda: self.unused)
 
     def close(self) -> None:
-        """Close the cassette and restore the previously open one."""
+        """Close the cassette and restore the cassette that was open before."""
         self.finish()
         _OPEN.discard(self)
         self.on_close(self)
@@ -400,7 +400,7 @@ class Cassette:
         return content.problem
 
     def _check_writable(self) -> None:
-        refuse_links(self.path, self._root)  # one may have been created by now
+        refuse_links(self.path, self._root)  # a symlink may have been created by now
         remedy = permission_hint(self.path)
         if remedy:
             raise ConfigError(
@@ -434,7 +434,7 @@ class Cassette:
 
     def _other_model_of(self, entry: CassetteEntry, request: CassetteRequest) -> str:
         if self._names_other_model(entry, request):
-            recorded = shorten(entry.resolved, _MAX_MODEL)
+            recorded = shorten(entry.resolved, _MAX_MODEL_CHARS)
             return f"it was recorded with {recorded}, not {request.resolved}"
         return (
             f"it was recorded for {entry.reference!r}"
@@ -458,7 +458,7 @@ def parse_mode(mode: str, where: str = "mode") -> Mode:
     """Validate a mode.
 
     Raises:
-        UsageError: If the mode is invalid; the message suggests the nearest one.
+        UsageError: If the mode is invalid; the message suggests the nearest mode.
     """
     for known in MODES:
         if mode == known:

@@ -64,8 +64,8 @@ def permission_hint(path: Path) -> str:
 
 
 def _has_access(path: Path, mode: int) -> bool:
-    # By default, `os.access` checks the real user, not the effective one. Windows supports only
-    # the default.
+    # By default, `os.access` checks the real user instead of the effective user. Windows supports
+    # only the default.
     return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
@@ -164,7 +164,7 @@ def flush(path: Path) -> None:
 
 
 def set_aside(path: Path, line: bytes) -> None:
-    """Move an incomplete line to a file in the lock's folder."""
+    """Move an incomplete line to a file in the lock folder."""
     # The target is replaced, not opened, because it could be a symlink.
     atomic_write(_lock_folder(path) / f"{path.name}.cut", line)
 

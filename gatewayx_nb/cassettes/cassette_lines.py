@@ -1,8 +1,8 @@
 """The cassette file: a header and one entry per line, changed under a lock.
 
-A new entry is appended immediately, so that it survives a crash. An entry that replaces another one
-is also appended, with the digest of the line that it replaces; `arrange` later moves it to that
-line's place.
+A new entry is appended immediately, so that it survives a crash. An entry that replaces another
+entry is also appended, with the digest of the line that it replaces; `arrange` later moves it to
+that line's place.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _MAX_HEAD = 1024
 _REPLACES = b'{"replaces":"'
 """Start of a line that replaces another line; the digest of that line follows."""
 
-_CONFLICT = re.compile(rb"^(?:<{7}|\|{7}|={7}|>{7})(?: |$)")
+_CONFLICT_MARKER = re.compile(rb"^(?:<{7}|\|{7}|={7}|>{7})(?: |$)")
 
 
 class _Head(msgspec.Struct):
@@ -94,7 +94,7 @@ def read(path: Path, *, allow_markers: bool = False) -> CassetteContent:
     # complete.
     lines = [line.rstrip(b"\r") for line in data.split(b"\n")]
     # Search for markers first, because they may be on any line, even above the header.
-    markers = [pair for pair in enumerate(lines, start=1) if _CONFLICT.match(pair[1])]
+    markers = [pair for pair in enumerate(lines, start=1) if _CONFLICT_MARKER.match(pair[1])]
     for number, _ in markers:
         if not allow_markers:
             raise ConfigError(
@@ -118,7 +118,7 @@ def _content(path: Path, lines: list[bytes], first: int, version: int) -> Casset
         problem = f"The last line of {path.name} is incomplete and was skipped."
         lines = lines[:-1]
     entries = []
-    for number, line in _settle(enumerate(lines[first + 1 :], start=first + 2)):
+    for number, line in _apply_replacements(enumerate(lines[first + 1 :], start=first + 2)):
         if not line.strip():
             continue
         if line.startswith(_HEAD_START):  # a merge has left the other branch's header
@@ -162,7 +162,7 @@ def append(path: Path, *lines: bytes, root: Path | None = None, sync: bool = Tru
 
     Args:
         path: The cassette.
-        lines: Encoded entries, or what `replacement` returns.
+        lines: Encoded entries, or results of `replacement`.
         root: The project folder, below which no symlink is followed, even if it has just replaced
             the file or its folder.
         sync: Whether to flush the file to disk, so that the lines survive a power failure; they
@@ -191,7 +191,7 @@ def arrange(  # noqa: PLR0913 - the state of a session
     *,
     drop_markers: bool = False,
 ) -> None:
-    """Move replacing lines to the lines that they replace, and added lines to call order.
+    """Move each replacement to the place of the line that it replaces; sort added lines by call.
 
     A file in an older format is converted first.
 
@@ -216,8 +216,10 @@ def arrange(  # noqa: PLR0913 - the state of a session
             pass
         old = [line.rstrip(b"\r") for line in cassette_file.read_bytes(path).split(b"\n")[1:]]
         old = [line for line in old if line.strip()]
-        current = [_current(line) for line in old if not line.startswith(_HEAD_START)]
-        settled = [line for _, line in _settle(enumerate(current)) if line not in unwanted]
+        current = [_in_current_format(line) for line in old if not line.startswith(_HEAD_START)]
+        settled = [
+            line for _, line in _apply_replacements(enumerate(current)) if line not in unwanted
+        ]
         lines = list(dict.fromkeys(settled))  # a merge may have kept the same line from both sides
         lines = _in_order_of_calls(lines, calls, added)
         if lines != old:
@@ -267,7 +269,7 @@ def _repair_end(path: Path, file: FileIO, version: int) -> bool:
     return not start
 
 
-def _settle(lines: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+def _apply_replacements(lines: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
     """Return numbered lines, with each replacement in the place of the line that it replaces."""
     settled = list(lines)
     if not any(line.startswith(_REPLACES) for _, line in settled):
@@ -280,11 +282,11 @@ def _settle(lines: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
             replaced, _, fields = line.removeprefix(_REPLACES).partition(b'",')
             new, position = b"{" + fields, positions.get(replaced, position)
         kept[position : position + 1] = [(number, new)]
-        positions[_line_digest(_current(new))] = position
+        positions[_line_digest(_in_current_format(new))] = position
     return kept
 
 
-def _current(line: bytes) -> bytes:
+def _in_current_format(line: bytes) -> bytes:
     """Return a line in the current format, converting a valid line of an older format."""
     if line_version(line) < VERSION:
         with contextlib.suppress(ValueError):
@@ -295,7 +297,7 @@ def _current(line: bytes) -> bytes:
 def _in_order_of_calls(
     lines: list[bytes], calls: Sequence[bytes], added: Collection[bytes]
 ) -> list[bytes]:
-    """Return lines with each added line after the line of the previous call, or before the next."""
+    """Return lines; each added line is after the line of the previous call or before the next's."""
     to_insert = set(calls).intersection(added, lines)
     fixed = [line for line in lines if line not in to_insert]
     fixed_lines = set(fixed)

@@ -59,7 +59,7 @@ class CassetteWriter:
 
     def __init__(self, path: Path, root: Path | None, session: CassetteSession) -> None:
         self._path, self._root, self._session = path, root, session
-        self._write_lock = threading.Lock()  # acquired before the session's
+        self._write_lock = threading.Lock()  # acquired before the session's lock
         self._unwritten: list[bytes] = []
         self._unwanted: list[bytes] = []
         self._added: set[CallKey] = set()
@@ -73,7 +73,7 @@ class CassetteWriter:
         return len(self._unwritten)
 
     def add(self, entry: CassetteEntry) -> bool:
-        """Add an entry to those to be written, and return whether its answer is new.
+        """Add an entry to be written, and return whether its answer is new.
 
         The caller must hold the session's lock.
         """
@@ -82,7 +82,7 @@ class CassetteWriter:
         known = index.line(key)
         is_new = known is None or not known.entry.has_same_answer(entry)
         if known is None:
-            # The tools have returned something else, so the call continues differently.
+            # The tools have returned different results, so the call continues differently.
             self._unwanted += [
                 line.data for line in index.remove(index.calls_with_different_results(entry, calls))
             ]

@@ -99,7 +99,7 @@ def decode(line: bytes, version: int = VERSION) -> CassetteEntry:
 def line_version(line: bytes, version: int = VERSION) -> int:
     """Return the version of a line, which its first field indicates; see `decode`.
 
-    A file has lines of both versions if two branches were merged of which one had converted the
+    A file has lines of both versions if two branches were merged, and one of them had converted the
     file.
     """
     if line.startswith(_FIRST_FIELD_1):

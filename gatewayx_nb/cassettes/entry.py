@@ -30,7 +30,15 @@ _MERGE_INTERVAL = 0.05
 The difference is not visible in a replay, and the file has far fewer pieces.
 """
 
-_FIGURES = ("engine", "model", "cost", "attempts", "fallback_from", "token_cap", "context_limit")
+_METADATA_FIELDS = (
+    "engine",
+    "model",
+    "cost",
+    "attempts",
+    "fallback_from",
+    "token_cap",
+    "context_limit",
+)
 """Fields of a reply that `RecordedMetadata` contains unchanged."""
 
 
@@ -175,7 +183,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     recorded: str = ""
 
     def chunks(self) -> Iterator[tuple[float, Chunk]]:
-        """Yield each chunk with its arrival time; the last one carries the finish reason."""
+        """Yield each chunk with its arrival time; the last chunk has the finish reason."""
         figures = self.figures or RecordedMetadata(self.engine)
         ends = zip(
             accumulate(piece.text for piece in self.pieces),
@@ -222,7 +230,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
             logprobs=tuple(logprob.to_logprob() for logprob in self.logprobs),
             carried=self._carried(),
             replayed=True,
-            **{name: getattr(figures, name) for name in _FIGURES},
+            **{name: getattr(figures, name) for name in _METADATA_FIELDS},
         )
 
     def tool_results(self) -> tuple[ToolResult, ...] | None:
@@ -383,7 +391,7 @@ def _figures(reply: Reply) -> RecordedMetadata:
         usage={name: count for name, count in counts.items() if count is not None},
         latency=_round(reply.latency),
         time_to_first=None if reply.time_to_first is None else _round(reply.time_to_first),
-        **{name: getattr(reply, name) for name in _FIGURES},
+        **{name: getattr(reply, name) for name in _METADATA_FIELDS},
     )
 
 
@@ -419,7 +427,7 @@ def _recorded_carried(carried: Carried | None, redact: Redact) -> str:
 
 
 def _merge(chunks: Iterable[RecordedChunk]) -> Iterator[RecordedChunk]:
-    """Join chunks that arrive within `_MERGE_INTERVAL` seconds of the first one."""
+    """Join chunks that arrive within `_MERGE_INTERVAL` seconds of the first of them."""
     group: list[RecordedChunk] = []
     for chunk in chunks:
         if group and chunk.at - group[0].at > _MERGE_INTERVAL:

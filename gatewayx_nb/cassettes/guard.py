@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.cassettes.entry import CassetteEntry
     from gatewayx_nb.cassettes.request_body import RequestBody
 
-_MIN_LENGTH = 8
+_MIN_KEY_LENGTH = 8
 """Minimum length of a key to search for.
 
 A local server's dummy key, such as ``EMPTY``, is shorter, and occurs in ordinary text.
@@ -81,7 +81,7 @@ def _find(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> tup
     This is a separate function, so that no frame in the error's traceback refers to the key.
     """
     values = ((name, str(value)) for name, value in secrets.items())
-    keys = {name: key for name, key in values if len(key) >= _MIN_LENGTH or looks_like_key(key)}
+    keys = {name: key for name, key in values if len(key) >= _MIN_KEY_LENGTH or looks_like_key(key)}
     located = list(texts(entry))
     # Searching all texts at once is fast. The separator does not occur in keys or encodings.
     if find_key("\0".join(text for _, text in located), keys) is None:

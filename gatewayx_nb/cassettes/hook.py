@@ -23,7 +23,7 @@ _HEADER = re.compile(
 )
 """The header of a cassette, which is its first line unless a merge has put a marker there."""
 
-_START = 1024
+_MAX_SEARCHED_BYTES = 1024
 """Number of bytes at the start of a file in which to search for the header."""
 
 
@@ -83,4 +83,4 @@ def _is_cassette(path: Path) -> bool:
     if not os.path.isfile(path):  # reading a pipe would never end
         return False
     with path.open("rb") as file:
-        return _HEADER.search(file.read(_START)) is not None
+        return _HEADER.search(file.read(_MAX_SEARCHED_BYTES)) is not None

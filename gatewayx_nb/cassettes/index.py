@@ -22,7 +22,7 @@ CallGroup = tuple[bytes, str, str]
 """The digest, engine and model, which are the same for equal calls."""
 
 CallKey = tuple[CallGroup, int]
-"""A group and the number of equal calls before this one."""
+"""A group, and the number of equal calls before this call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ class CassetteIndex:
 
         Args:
             request: A request that ends with tool results, whose content is ignored.
-            number: Number of equal calls before this one.
+            number: Number of equal calls before this call.
         """
         lines = list(self._lines_with_results(request.body).values())
         model = request.engine, request.model

@@ -1,4 +1,4 @@
-"""Formats cassettes as text for people; its lines change only where an entry changes."""
+"""Formats cassettes as readable text, in which a line changes only if its entry changes."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def lines(path: Path) -> Iterator[str]:
 
 
 def _masked(texts: list[str]) -> list[str]:
-    """Mask apparent keys; an entry is first searched as a whole, because most contain no key."""
+    """Mask apparent keys; all texts are first searched at once, because most have no key."""
     return list(map(guard.mask, texts)) if guard.find_key("\0".join(texts), {}) else texts
 
 

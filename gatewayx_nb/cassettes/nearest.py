@@ -1,4 +1,4 @@
-"""Finds the recorded call nearest to a missing one, and the differences between them."""
+"""Finds the recorded call nearest to a missing call, and the differences between them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.cassettes.entry import CassetteEntry
 
-_MAX_COMPARED = 100
+_MAX_COMPARED_CALLS = 100
 """Maximum number of calls to compare character by character."""
 
 _PREFIX_LENGTH = 400
 """Number of characters to compare at the start of a prompt."""
 
-_CONTEXT = 16
+_CONTEXT_CHARS = 16
 """Number of characters to show on each side of the first difference."""
 
 _MAX_DIFFERENCES = 4
@@ -40,7 +40,7 @@ def nearest(
     """Return the recorded call most similar to a request; ``None`` if nothing is recorded."""
     # All entries are first compared cheaply, because difflib takes quadratic time.
     candidates = heapq.nlargest(
-        _MAX_COMPARED, entries, key=lambda entry: _rough_similarity(entry, engine, body)
+        _MAX_COMPARED_CALLS, entries, key=lambda entry: _rough_similarity(entry, engine, body)
     )
     return max(candidates, key=lambda entry: _similarity(entry, engine, body), default=None)
 
@@ -143,9 +143,9 @@ def _result_differences(
 def _value_difference(name: str, recorded: object, requested: object) -> str:
     """Describe the difference between two values of an option; one of them may be unset."""
     values = [repr(value) if value not in _UNSET else "unset" for value in (recorded, requested)]
-    if "unset" not in values and max(map(len, values)) > 2 * _CONTEXT:
+    if "unset" not in values and max(map(len, values)) > 2 * _CONTEXT_CHARS:
         return _text_difference(name, *values)
-    shown = [shorten(value, 2 * _CONTEXT) for value in values]
+    shown = [shorten(value, 2 * _CONTEXT_CHARS) for value in values]
     return f"its {name} {'are' if name in _PLURALS else 'is'} {shown[0]}, not {shown[1]}"
 
 
@@ -155,10 +155,10 @@ def _differ(name: str) -> str:
 
 def _text_difference(name: str, recorded: str, requested: str) -> str:
     """Describe the first difference between two strings."""
-    if max(len(recorded), len(requested)) <= 2 * _CONTEXT:
+    if max(len(recorded), len(requested)) <= 2 * _CONTEXT_CHARS:
         return f"its {name} is {recorded!r}, not {requested!r}"
     index = len(os.path.commonprefix([recorded, requested]))  # noqa: RUF071 - text, not paths
-    start = max(0, index - _CONTEXT)
-    parts = [text[start : index + _CONTEXT] for text in (recorded, requested)]
+    start = max(0, index - _CONTEXT_CHARS)
+    parts = [text[start : index + _CONTEXT_CHARS] for text in (recorded, requested)]
     where = f"{_differ(name)} starting at character {index + 1}"
     return f"its {name} {where}: …{parts[0]!r}, not …{parts[1]!r}"

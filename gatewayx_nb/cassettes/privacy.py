@@ -41,7 +41,7 @@ _ADDRESS = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
-_MAX_SHOWN = 5
+_MAX_SHOWN_FINDINGS = 5
 """Maximum number of findings to list."""
 
 
@@ -101,16 +101,18 @@ def describe(findings: Sequence[Finding]) -> str:
     'line 2 has a table in its request; line 3 has an e-mail address in its answer'
     """
     parts = []
-    for number, group in itertools.groupby(findings[:_MAX_SHOWN], key=lambda finding: finding.line):
+    for number, group in itertools.groupby(
+        findings[:_MAX_SHOWN_FINDINGS], key=lambda finding: finding.line
+    ):
         kinds = " and ".join(f"{finding.kind} in its {finding.place}" for finding in group)
         parts.append(f"line {number} has {kinds}")
-    if len(findings) > _MAX_SHOWN:
-        parts.append(f"{len(findings) - _MAX_SHOWN:,} more")
+    if len(findings) > _MAX_SHOWN_FINDINGS:
+        parts.append(f"{len(findings) - _MAX_SHOWN_FINDINGS:,} more")
     return "; ".join(parts)
 
 
 def tracked_warning(path: Path) -> str:
-    """Return a warning if git tracks a cassette with private text; empty if there is none."""
+    """Return a warning for a cassette that git tracks; empty if it contains no private text."""
     findings = _search_file(path, stat_stamp(path))
     if not findings:
         return ""

@@ -38,7 +38,7 @@ class Redaction:
 
 
 def load_redact(setting: str | None, folder: Path, *, from_user_settings: bool) -> Redact:
-    """Return the hook in ``[cassettes] redact = "module:function"``; without one, the identity.
+    """Return the hook in ``[cassettes] redact = "module:function"``, or else the identity function.
 
     Args:
         setting: The setting.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.cassettes.redaction import Redact
     from gatewayx_nb.messages import Message, Part, Request
 
-_WHOLE = "request"
+_WHOLE_REQUEST = "request"
 """The key of the whole request's digest in `RequestBody.digests`."""
 
 
@@ -130,14 +130,14 @@ class RequestBody(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     @property
     def digest(self) -> bytes:
         """The 16-byte digest that identifies the body."""
-        if whole := self.digests.get(_WHOLE):
+        if whole := self.digests.get(_WHOLE_REQUEST):
             return whole.encode()
         return _digest(self).encode()
 
     def field_digests(self) -> Mapping[str, str]:
         """Return the digest of each field that is set, by name."""
         if self.digests:
-            return {name: value for name, value in self.digests.items() if name != _WHOLE}
+            return {name: value for name, value in self.digests.items() if name != _WHOLE_REQUEST}
         values = ((name, getattr(self, name)) for name in self.__struct_fields__)
         return {
             name: _digest(value) for name, value in values if value not in (None, (), {}, False)
@@ -147,7 +147,7 @@ class RequestBody(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         """Return the body with digests only, so that nobody can read the prompt."""
         if self.digests:
             return self
-        return RequestBody(digests={_WHOLE: self.digest.decode(), **self.field_digests()})
+        return RequestBody(digests={_WHOLE_REQUEST: self.digest.decode(), **self.field_digests()})
 
 
 def body_of(request: Request, fallback: Sequence[str], redact: Redact) -> RequestBody:
@@ -171,7 +171,7 @@ def body_of(request: Request, fallback: Sequence[str], redact: Redact) -> Reques
         fallback=tuple(fallback),
         **options,
     )
-    # A round trip through JSON makes a new body equal to the stored one, for example its tuples.
+    # A round trip through JSON makes a new body equal to a stored body, even if it has tuples.
     data = encode_json(body)
     try:
         return msgspec.json.decode(data, type=RequestBody)
@@ -183,7 +183,7 @@ def listing_body(only: Iterable[str]) -> RequestBody:
     """Return the request body under which the list of an MCP server's tools is recorded.
 
     Args:
-        only: The names of the tools that the call selects; all of them if empty.
+        only: The names of the tools that the call selects; empty for all tools.
     """
     prompt = RecordedMessage("user", "tools/list")
     return RequestBody(messages=(prompt,), params={"only": sorted(only)} if only else {})

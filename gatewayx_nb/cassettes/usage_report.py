@@ -40,7 +40,7 @@ class CassetteUsage:
 
 
 def append_usage(path: Path, entries: int, unused: Callable[[], Iterable[CassetteEntry]]) -> None:
-    """Append a line about a cassette to the file in `VARIABLE`, if that is set."""
+    """Append a line about a cassette to the file that `VARIABLE` names, if it is set."""
     report = os.environ.get(VARIABLE)
     if not report:
         return
