@@ -148,7 +148,7 @@ __all__ = [
     "without_param",
 ]
 
-# Few programs use more than one API.
+# Imported on first use, because few programs use more than one API.
 __getattr__ = attach_modules(
     __name__,
     {

@@ -59,11 +59,11 @@ class NewDetails:
 
         Args:
             details: All details so far.
-            size: Number of contents from which they were collected.
+            size: Number of contents from which the details were collected.
 
         Raises:
-            ProviderError: If the answer has so many ends that collecting its details at each of
-                them takes too long.
+            ProviderError: If the answer has so many ends that collecting its details at each end
+                takes too long.
         """
         self._collected += size
         self._errors.check_ends(self._collected)
@@ -134,7 +134,7 @@ def openai_citations(annotations: object, offset: int = 0) -> Iterator[Citation]
 def image_of(data: object, mime: object = "") -> Iterator[Image]:
     """Yield an image that was sent as Base64, as a ``data:`` URL or as an ``https:`` URL.
 
-    The media type is detected from the bytes; if it is not recognized, the declared one is used.
+    The media type is detected from the bytes; if it is not recognized, the declared type is used.
     """
     text = as_str(data)
     if text.startswith("https://"):

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 _PATH = "v1/messages/batches"
 
-_COUNTS = ("processing", "succeeded", "errored", "canceled", "expired")
+_COUNT_FIELDS = ("processing", "succeeded", "errored", "canceled", "expired")
 
 
 class AnthropicBatches:
@@ -66,7 +66,7 @@ class AnthropicBatches:
         return "", ""
 
     def row(self, request: Request) -> bytes:
-        """Return the part of a request's row after the name."""
+        """Return the part of a request's row after the custom ID."""
         body = payload_bytes(self._engine.dialect(request).payload(request), self._engine.name)
         return b'"params":%b}' % body
 
@@ -136,7 +136,7 @@ def _path(batch: str) -> str:
 
 def _batch(body: Mapping[str, Any]) -> RemoteBatch:
     counts = as_dict(body.get("request_counts"))
-    numbers = {name: as_int(counts.get(name)) or 0 for name in _COUNTS}
+    numbers = {name: as_int(counts.get(name)) or 0 for name in _COUNT_FIELDS}
     status = as_str(body.get("processing_status"))
     is_cancelled = bool(body.get("cancel_initiated_at"))
     return RemoteBatch(

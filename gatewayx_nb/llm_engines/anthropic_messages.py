@@ -318,7 +318,7 @@ def _output_config(request: Request) -> dict[str, Any] | None:
 
 
 def _turns(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
-    """Yield the messages, merging adjacent ones that have the same role.
+    """Yield the messages, merging adjacent messages that have the same role.
 
     The results of all calls must be in one message, before any text. Empty messages are rejected:
     https://platform.claude.com/docs/en/agents-and-tools/tool-use/handle-tool-calls

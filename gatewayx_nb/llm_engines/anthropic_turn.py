@@ -20,10 +20,10 @@ DIALECT = "messages"
 _PLAIN_FIELDS = {"text": {"type", "text"}, "tool_use": {"type", "id", "name", "input"}}
 """Types of blocks that contain only text or a tool call, and the fields of such blocks."""
 
-_THOUGHTS = ("thinking", "signature")
+_REASONING_FIELDS = ("thinking", "signature")
 """Fields of a block of reasoning that a stream sends in pieces."""
 
-_REASONING = frozenset({"thinking", "redacted_thinking"})
+_REASONING_TYPES = frozenset({"thinking", "redacted_thinking"})
 
 
 class BlockAssembler:
@@ -41,10 +41,10 @@ class BlockAssembler:
         self._thoughts: defaultdict[tuple[int | None, str], list[str]] = defaultdict(list)
 
     def start(self, index: int | None, block: dict[str, Any]) -> None:
-        """Start a block, which may already be whole."""
+        """Start a block, which may already be complete."""
         self.size += 1 + len(as_list(block.get("citations")))
         self._blocks[index] = block
-        for name in _THOUGHTS:
+        for name in _REASONING_FIELDS:
             self._thoughts.pop((index, name), None)
 
     def add_text(self, index: int | None, text: str) -> None:
@@ -53,10 +53,10 @@ class BlockAssembler:
         self._texts[index].append(text)
 
     def extend(self, index: int | None, delta: dict[str, Any]) -> None:
-        """Add a piece of another type to a block."""
+        """Add a piece of anything other than text to a block."""
         self.size += 1
         block = self._blocks.get(index, {})
-        for name in _THOUGHTS:
+        for name in _REASONING_FIELDS:
             if piece := as_str(delta.get(name)):
                 self._thoughts[index, name].append(piece)
         if piece := as_str(delta.get("partial_json")):
@@ -92,7 +92,7 @@ class BlockAssembler:
     def _complete_blocks(self) -> Iterator[dict[str, Any]]:
         for index, start in self._blocks.items():
             block = dict(start)
-            for name in _THOUGHTS:
+            for name in _REASONING_FIELDS:
                 if pieces := self._thoughts.get((index, name)):
                     block[name] = "".join([as_str(block.get(name)), *pieces])
             if block.get("type") == "text":
@@ -125,4 +125,4 @@ def _is_plain(block: dict[str, Any]) -> bool:
 
 
 def _is_reasoning(block: dict[str, Any]) -> bool:
-    return as_str(block.get("type")) in _REASONING
+    return as_str(block.get("type")) in _REASONING_TYPES

@@ -1,4 +1,4 @@
-"""Providers' batch interfaces: many requests as one job, answered in a day at half the price."""
+"""Providers' batch interfaces: many requests in one job, answered in a day, at half the price."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ MAX_LINE = 64 * 2**20
 MAX_DOWNLOAD = 8 * 2**30
 """Maximum size in bytes of the results of one batch."""
 
-_NOT_SENT = ("dns", "connect", "proxy", "tls")
+_UNSENT_CODES = ("dns", "connect", "proxy", "tls")
 """Codes of transport errors that occur before a request is sent."""
 
-_PAGE = 100
+_PAGE_SIZE = 100
 """Number of batches on a page of the list."""
 
 _MAX_PAGES = 100
@@ -45,7 +45,7 @@ _MAX_PAGES = 100
 
 _STREAM_FIELDS = ("stream", "stream_options")
 
-_WITHOUT_INTERFACE = (404, 405, 501)
+_UNKNOWN_PATH_STATUSES = (404, 405, 501)
 """Statuses of a server that does not know a path."""
 
 
@@ -108,7 +108,7 @@ class BatchResult:
     """The result of one row: the body of an answer, or an error.
 
     Attributes:
-        name: The name under which the row was sent.
+        name: The custom ID of the row.
         body: The body; empty if there is an error.
         error: The error.
         retry: Whether the row failed because of the batch, not because of its content, so that it
@@ -158,7 +158,7 @@ class BatchInterface(Protocol):
         ...
 
     async def find(self, digest: str, since: float) -> list[RemoteBatch]:
-        """Return the account's batches created after ``since`` that may have a digest.
+        """Return the account's batches created after ``since`` that may have this digest.
 
         Raises:
             GatewayError: If the batches cannot be listed.
@@ -201,7 +201,7 @@ class BatchInterface(Protocol):
 def was_refused(error: GatewayError) -> bool:
     """Return whether an error proves that the provider has not created a batch."""
     if isinstance(error, TransportError):
-        return error.code in _NOT_SENT
+        return error.code in _UNSENT_CODES
     if not isinstance(error, RequestError):  # raised before anything is sent, or for a 404
         return True
     status = 0 if error.code == "compressed" else error.status or 0
@@ -209,7 +209,7 @@ def was_refused(error: GatewayError) -> bool:
 
 
 def row_prefix(name: str) -> bytes:
-    """Return the beginning of a row with this name, whose characters need no escaping."""
+    """Return the beginning of a row with this custom ID, whose characters need no escaping."""
     return f'{{"custom_id":"{name}",'.encode()
 
 
@@ -239,7 +239,7 @@ async def read_object(
         GatewayError: If the response is an error or not a JSON object.
     """
     data = await response.read()
-    if creates and response.status in _WITHOUT_INTERFACE:
+    if creates and response.status in _UNKNOWN_PATH_STATUSES:
         raise without_interface(engine.name, f" at {engine.base_url!r}")
     if response.status >= FIRST_ERROR_STATUS:
         errors = ProviderErrors(engine.name, None, engine.api_key)
@@ -263,9 +263,9 @@ async def list_batches(
     """
     after = ""
     for _ in range(_MAX_PAGES):
-        async with engine.http.get(f"{path}?limit={_PAGE}{after}") as response:
+        async with engine.http.get(f"{path}?limit={_PAGE_SIZE}{after}") as response:
             body = await read_object(engine, response)
-        page = [read(item) for item in as_dicts(body.get("data"))[:_PAGE]]
+        page = [read(item) for item in as_dicts(body.get("data"))[:_PAGE_SIZE]]
         yield page
         if not page or not body.get("has_more"):
             return
@@ -314,7 +314,7 @@ async def read_lines(response: Response, engine: HTTPEngine) -> AsyncIterator[by
 
 
 def parse_line(line: bytes) -> dict[str, Any]:
-    """Return the JSON object in a line; an empty dict if there is none."""
+    """Return the JSON object in a line; an empty dict if the line contains no object."""
     try:
         value = bounded_json.loads(line)
     except (ValueError, RecursionError):

@@ -28,7 +28,7 @@ _DIALECT = "chat"
 
 _DETAIL_FIELDS = ("reasoning_details", "annotations", "images", "tool_calls")
 
-_JOINED = ("text", "summary", "data")
+_JOINED_FIELDS = ("text", "summary", "data")
 """Fields of OpenRouter's reasoning details that a stream sends in pieces."""
 
 
@@ -50,17 +50,17 @@ class ExtraFields:
         self._calls: dict[str, dict[str, Any]] = {}
         self._has_sources = False
         self._new_details = NewDetails(errors)
-        self._has_news = False
+        self._has_new_fields = False
 
     def add(self, choice: dict[str, Any], part: dict[str, Any]) -> Iterable[Chunk]:
-        """Return the details of a message or a delta; keep the fields that must be sent back."""
+        """Return the details of a message or a delta; store the fields that must be sent back."""
         # Some servers write all fields in every chunk, most of them null.
         if choice.get("logprobs") or any(map(part.get, self._names)):
             return self._add(choice, part)
         return ()
 
     def _add(self, choice: dict[str, Any], part: dict[str, Any]) -> Iterator[Chunk]:
-        self._has_news = True
+        self._has_new_fields = True
         for detail in as_dicts(part.get("reasoning_details")):
             self._add_reasoning(detail)
         if self._reasoning_field:
@@ -88,22 +88,22 @@ class ExtraFields:
             self._details.append(dict(detail))
             return
         for name, value in detail.items():
-            if name in _JOINED:
+            if name in _JOINED_FIELDS:
                 self._joined.setdefault(name, [as_str(last.get(name))]).append(as_str(value))
             elif value is not None:
                 last[name] = value
 
     def _join_texts(self) -> None:
-        """Write the pieces of the last detail's texts into it."""
+        """Join the pieces of the last detail's texts."""
         for name, pieces in self._joined.items():
             self._details[-1][name] = "".join(pieces)
         self._joined = {}
 
     def carried(self) -> Iterator[Chunk]:
         """Yield the fields that must be sent back, unless they have already been yielded."""
-        if not self._has_news:
+        if not self._has_new_fields:
             return
-        self._has_news = False
+        self._has_new_fields = False
         self._join_texts()
         reasoning = "".join(self._reasoning)
         fields = {

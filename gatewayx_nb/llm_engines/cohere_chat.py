@@ -74,7 +74,7 @@ class CohereChatEngine(HTTPEngine):
 
     @override
     def enforceable_schema(self, request: Request) -> Mapping[str, Any] | None:
-        # The API rejects `response_format` in combination with these.
+        # The API rejects `response_format` in combination with tools or documents.
         return (
             None
             if request.tools or {"tools", "documents"} & set(request.params)
@@ -135,7 +135,7 @@ class CohereParser:
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body, which has no ``type``."""
-        # This is not part of Cohere's API, but proxies add it.
+        # The end mark is not part of Cohere's API, but proxies add it.
         if data.startswith("[DONE]"):
             return
         body = json_body.parse(data)
@@ -236,7 +236,7 @@ class _MessageAssembler:
         self.logprobs: list[Logprob] = []
 
     def add_content(self, index: int | None, content: dict[str, Any]) -> None:
-        """Keep the text and the thoughts of a piece of content."""
+        """Store the text and the thoughts of a piece of content."""
         kept = {name: text for name in ("thinking", "text") if (text := as_str(content.get(name)))}
         self.contents.append((index, kept))
 
@@ -326,7 +326,7 @@ def _messages(request: Request) -> Iterator[dict[str, Any]]:
                 turn_request = replace(request, system=None, messages=turns)
                 results = [result for turn in turns for result in turn.tool_results]
                 rows = map(_with_plan, chat_messages(turn_request))
-                # Images follow in an extra user message, which no result belongs to.
+                # Images follow in an extra user message, to which no result belongs.
                 for row, result in itertools.zip_longest(rows, results):
                     yield _with_documents(row, result) if result else row
 

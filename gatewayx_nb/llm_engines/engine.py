@@ -30,8 +30,8 @@ SchemaMode = Literal["strict", "json_object", "none"]
 ToolRules = Literal["openai", "mistral"]
 """The vendor whose rules for tool calls an endpoint follows.
 
-Mistral accepts only IDs of nine letters and digits, and no user message right after tool results:
-https://github.com/langchain-ai/langchain/pull/24668
+Mistral accepts only IDs of nine characters, each a letter or a digit, and no user message right
+after tool results: https://github.com/langchain-ai/langchain/pull/24668
 """
 
 _REQUEST_FIELDS = (
@@ -106,8 +106,8 @@ class LLMEngine:
         """Return the whole reply to a prompt; an override may also be a plain ``def``.
 
         An engine with ``"tools"`` in ``features`` receives the functions that the model may call,
-        and returns a `Reply` with ``tool_calls`` if it calls some. The engine is then called again,
-        with the calls and their results at the end of ``messages``.
+        and returns a `Reply` with ``tool_calls`` if the model calls any. The engine is then called
+        again, with the calls and their results at the end of ``messages``.
 
         Args:
             prompt: The last message of the conversation.
@@ -145,7 +145,7 @@ class LLMEngine:
         return await self.generate(prompt, **kwargs)
 
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
-        """Yield the reply in chunks; the last one has the finish reason and the usage.
+        """Yield the reply in chunks; the last chunk has the finish reason and the usage.
 
         Raises:
             ProviderError: If `generate` returns neither a str nor a `Reply`, or its text starts
@@ -210,7 +210,7 @@ class LLMEngine:
         return None if is_open(request.schema or {}) else wrap_in_object(request.schema or {})
 
     def batch_interface(self) -> BatchInterface | None:
-        """Return the provider's interface for batches; ``None`` if it has none."""
+        """Return the provider's batch interface; ``None`` if the provider has none."""
         return None
 
     async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:  # noqa: ARG002 - for subclasses
@@ -239,9 +239,8 @@ class LLMEngine:
     async def count_tokens(self, request: Request) -> int | None:  # noqa: ARG002 - for subclasses
         """Return the number of input tokens in a request.
 
-        The result is ``None`` if only the provider can count them.
-
-        Nothing is sent to a provider.
+        Nothing is sent to a provider. The result is ``None`` if only the provider can count the
+        tokens.
         """
         return None
 
@@ -250,7 +249,7 @@ class LLMEngine:
         return None
 
     async def cleanup(self) -> None:
-        """Close the engine's resources. Called once, after its last call."""
+        """Close the engine's resources; called once, after the engine's last call."""
 
 
 async def call_generate(engine: LLMEngine, prompt: str, **keywords: Any) -> object:  # noqa: ANN401

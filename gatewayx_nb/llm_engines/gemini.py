@@ -43,8 +43,8 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "IMAGE_PROHIBITED_CONTENT": "content_filter",
     "IMAGE_RECITATION": "content_filter",
 }
-_NO_SIGNATURE = "skip_thought_signature_validator"
-"""Placeholder for the signature of a call; Gemini 3 and later reject a call without one.
+_SIGNATURE_PLACEHOLDER = "skip_thought_signature_validator"
+"""Placeholder for the signature of a call; Gemini 3 and later reject a call without a signature.
 
 https://ai.google.dev/gemini-api/docs/thought-signatures
 """
@@ -60,7 +60,7 @@ _STRICT_SCHEMA = SchemaRules(
     max_properties=1_000,
     max_depth=20,
 )
-"""The documented subset; the sizes are estimates, as "very large or deeply nested schemas" fail.
+"""The documented subset; the sizes are estimates: "very large or deeply nested schemas" fail.
 
 https://ai.google.dev/gemini-api/docs/structured-output#json-schema-support
 """
@@ -280,15 +280,15 @@ def _settings(request: Request) -> dict[str, Any]:
 
 
 def _contents(messages: Iterable[Message]) -> Iterator[dict[str, Any]]:
-    """Yield the turns except empty ones, which are rejected.
+    """Yield the turns; empty turns are omitted, because they would be rejected.
 
     The results of all calls are in one turn. That turn must not have other parts, because Gemini
     would mistake text in the turn for its own.
     """
     turns = [turn for turn in messages if turn.role != "system" and (turn.parts or turn.carried)]
-    unnamed = {call_id for turn in turns for call_id in _calls_without_id(turn)}
+    unknown_ids = {call_id for turn in turns for call_id in _calls_without_id(turn)}
     for role, group in itertools.groupby(turns, key=lambda turn: turn.role):
-        contents = [list(_turn_parts(turn, unnamed)) for turn in group]
+        contents = [list(_turn_parts(turn, unknown_ids)) for turn in group]
         if role == "tool":
             contents = [list(itertools.chain.from_iterable(contents))]
         for parts in contents:
@@ -304,17 +304,17 @@ def _calls_without_id(turn: Message) -> Iterator[str]:
             yield call.id
 
 
-def _turn_parts(turn: Message, unnamed: set[str]) -> Iterator[dict[str, Any]]:
+def _turn_parts(turn: Message, unknown_ids: set[str]) -> Iterator[dict[str, Any]]:
     """Yield the parts of a turn.
 
     Args:
         turn: The turn.
-        unnamed: The IDs of tool calls that Gemini does not know.
+        unknown_ids: The IDs of tool calls that Gemini does not know.
     """
     if parts := carried_items(turn, gemini_turn.DIALECT):
         yield from parts
         return
-    signature = {"thoughtSignature": _NO_SIGNATURE}
+    signature = {"thoughtSignature": _SIGNATURE_PLACEHOLDER}
     for part in turn.parts:
         match part:
             case str():
@@ -326,13 +326,13 @@ def _turn_parts(turn: Message, unnamed: set[str]) -> Iterator[dict[str, Any]]:
                 yield {"functionCall": fields} | signature
                 signature = {}  # only the first call of a turn has a signature
             case ToolResult():
-                yield {"functionResponse": _function_response(part, unnamed)}
+                yield {"functionResponse": _function_response(part, unknown_ids)}
 
 
-def _function_response(result: ToolResult, unnamed: set[str]) -> dict[str, Any]:
+def _function_response(result: ToolResult, unknown_ids: set[str]) -> dict[str, Any]:
     response = {"error" if result.is_error else "output": result.content}
     images = list(map(_image_part, result.images))
-    fields: dict[str, Any] = {} if result.id in unnamed else {"id": result.id}
+    fields: dict[str, Any] = {} if result.id in unknown_ids else {"id": result.id}
     fields |= {"name": result.name, "response": response}
     return fields | ({"parts": images} if images else {})
 

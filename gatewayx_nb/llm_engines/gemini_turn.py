@@ -67,8 +67,8 @@ class PartAssembler:
     def carried(self) -> dict[str, Any] | None:
         """Return the parts, or ``None`` if they are only text, or only thoughts.
 
-        Thought signatures must be sent back with their parts, and calls without the IDs that
-        Gemini did not send: https://ai.google.dev/gemini-api/docs/thought-signatures
+        Thought signatures must be sent back with their parts. A call that Gemini sent without an ID
+        must be sent back without an ID: https://ai.google.dev/gemini-api/docs/thought-signatures
         """
         if all(map(_is_plain, self.parts)) or not any(map(_is_answer, self.parts)):
             return None
@@ -138,7 +138,9 @@ class _Positions:
 
     def __init__(self, text: str) -> None:
         self._data = text.encode(errors="replace")
-        blocks = (self._data[at : at + _BLOCK] for at in range(0, len(self._data), _BLOCK))
+        blocks = (
+            self._data[at : at + _BLOCK_SIZE] for at in range(0, len(self._data), _BLOCK_SIZE)
+        )
         self._counts = [0, *itertools.accumulate(map(_characters, blocks))]
 
     def span(self, segment: dict[str, Any]) -> tuple[int | None, int | None]:
@@ -148,20 +150,20 @@ class _Positions:
 
     def _position(self, offset: int) -> int:
         offset = min(max(0, offset), len(self._data))
-        begin = offset - offset % _BLOCK
-        count = self._counts[begin // _BLOCK] + _characters(self._data[begin:offset])
+        begin = offset - offset % _BLOCK_SIZE
+        count = self._counts[begin // _BLOCK_SIZE] + _characters(self._data[begin:offset])
         following = self._data[offset : offset + 1]
         is_cut = following and not _characters(following)  # the offset is within a character
         return count - bool(is_cut)
 
 
 def _characters(data: bytes) -> int:
-    """Return the number of characters that begin in UTF-8."""
-    return len(data.translate(None, _CONTINUATION))
+    """Return the number of characters that begin in UTF-8 data."""
+    return len(data.translate(None, _CONTINUATION_BYTES))
 
 
-_BLOCK = 4096
-_CONTINUATION = bytes(range(0x80, 0xC0))
+_BLOCK_SIZE = 4096
+_CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
 """The bytes of UTF-8 that do not begin a character."""
 
 

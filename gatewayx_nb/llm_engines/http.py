@@ -39,18 +39,20 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Request
     from gatewayx_nb.transport import Response
 
-_WAIT_FOR_MORE = 1.0
+_MORE_TIMEOUT = 1.0
 """Seconds to wait, once an answer is complete, for the usage or more tool calls."""
 
-_WAIT_FOR_CLOSE = 0.1
+_CLOSE_TIMEOUT = 0.1
 """Seconds to wait, after the end mark, for the end of the body, so that the connection is kept."""
 
-_REFUSED = (400, 422)
+_REFUSAL_STATUSES = (400, 422)
 
-_CARRIED_NAMES = re.compile(rb"encrypted.content|signature|thinking.{0,9} block", re.IGNORECASE)
+_CARRIED_DATA_WORDS = re.compile(
+    rb"encrypted.content|signature|thinking.{0,9} block", re.IGNORECASE
+)
 """Words in an error that show that the provider cannot verify the data that a turn carries."""
 
-_REQUEST_IDS = ("x-request-id", "request-id", "x-generation-id")
+_REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-generation-id")
 
 
 class Parser(Protocol):
@@ -60,7 +62,7 @@ class Parser(Protocol):
     """Whether the answer is complete, although its usage or more tool calls may follow."""
 
     ended: bool
-    """Whether the end mark has been parsed; what comes after it is not part of the answer."""
+    """Whether the end mark has been parsed; data after the mark is not part of the answer."""
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body.
@@ -100,7 +102,7 @@ class HTTPEngine(LLMEngine, ABC):
         key_header: Name of the header that contains the key.
         key_prefix: Prefix of the key in that header.
         headers: Additional headers of every request.
-        extra_headers: More of them, from the settings; none of them replaces another header.
+        extra_headers: Additional headers from the settings; they cannot replace other headers.
         schema_rules: The JSON Schemas that the provider enforces; ``None`` if it enforces every
             schema that lists the properties of its objects.
     """
@@ -220,15 +222,15 @@ class HTTPEngine(LLMEngine, ABC):
                         deadline = None
                         yield chunk
                 if parser.finished and deadline is None:
-                    deadline = asyncio.get_running_loop().time() + _WAIT_FOR_MORE
-            # A closed connection looks like the end of a stream; only the end marker shows the
+                    deadline = asyncio.get_running_loop().time() + _MORE_TIMEOUT
+            # A closed connection looks like the end of a stream; only the end mark shows the
             # difference.
             if not parser.finished:
                 raise errors.truncated()
             if log:
                 yield Chunk(raw=log.closed())
             if parser.ended:
-                await _next_parts(blocks, asyncio.get_running_loop().time() + _WAIT_FOR_CLOSE)
+                await _next_parts(blocks, asyncio.get_running_loop().time() + _CLOSE_TIMEOUT)
 
     @override
     async def models(self) -> list[ModelInfo]:
@@ -251,7 +253,7 @@ class HTTPEngine(LLMEngine, ABC):
 
 
 def system_prompt(request: Request) -> str | None:
-    """Return the system prompt and any system messages, for APIs whose turns cannot have it."""
+    """Return the system prompt and any system messages, for APIs without the role ``system``."""
     turns = (turn.content for turn in request.messages if turn.role == "system")
     return "\n\n".join(filter(None, (request.system, *turns))) or None
 
@@ -263,7 +265,7 @@ def _without_refused_turns(request: Request, status: int, data: bytes) -> Reques
     https://platform.claude.com/docs/en/build-with-claude/preserved-thinking
     """
     has_carried = any(turn.carried for turn in request.messages)
-    if not has_carried or status not in _REFUSED or not _CARRIED_NAMES.search(data):
+    if not has_carried or status not in _REFUSAL_STATUSES or not _CARRIED_DATA_WORDS.search(data):
         return None
     messages = [Message(turn.role, turn.parts) for turn in request.messages]
     return replace(request, messages=sendable(messages, ""))
@@ -271,7 +273,7 @@ def _without_refused_turns(request: Request, status: int, data: bytes) -> Reques
 
 def _headers_chunk(response: Response) -> Chunk:
     """Return the request ID and the rate limits from the headers."""
-    ids = (response.headers.get(name) for name in _REQUEST_IDS)
+    ids = (response.headers.get(name) for name in _REQUEST_ID_HEADERS)
     return Chunk(
         request_id=next(filter(None, ids), None),
         rate_limits=rate_limits(response.headers, time.time()),
@@ -281,26 +283,26 @@ def _headers_chunk(response: Response) -> Chunk:
 def _parse(parser: Parser, parts: BodyParts, data: str, errors: ProviderErrors) -> Iterable[Chunk]:
     """Return the chunks of one event's data, or of a whole body."""
     if is_end_mark(data):
-        parser.ended = parser.finished  # before the end of the answer, it means nothing
+        parser.ended = parser.finished  # an end mark before the end of the answer is ignored
         return ()
     if parser.ended or not data.strip():  # some servers keep a connection open with empty data
         return ()
     if parts.is_whole:
         return whole_body(parser, data, errors)
-    return _more(parser, data) if parser.finished else parser.feed(data)
+    return _late_chunks(parser, data) if parser.finished else parser.feed(data)
 
 
 def whole_body(parser: Parser, body: str, errors: ProviderErrors) -> Iterator[Chunk]:
     """Yield the answer in a whole body as one chunk.
 
     Raises:
-        GatewayError: If the body has no answer, or contains an error; what comes before an error is
-            yielded first.
+        GatewayError: If the body has no answer, or contains an error; the chunks before an error
+            are yielded first.
     """
     chunks: list[Chunk] = []
     try:
         for chunk in parser.feed(body):
-            chunks.append(chunk)  # noqa: PERF402 - keeps those before an error
+            chunks.append(chunk)  # noqa: PERF402 - keeps the chunks before an error
         if not parser.finished and not any(map(_has_content, chunks)):
             raise errors.without_answer(body)
     except GatewayError:
@@ -314,7 +316,7 @@ def _has_content(chunk: Chunk) -> bool:
     return bool(chunk.text or chunk.reasoning or chunk.tool_calls or chunk.details)
 
 
-def _more(parser: Parser, data: str) -> Iterator[Chunk]:
+def _late_chunks(parser: Parser, data: str) -> Iterator[Chunk]:
     """Yield the chunks of an event that follows a complete answer; an error in it is ignored."""
     with contextlib.suppress(GatewayError):
         yield from parser.feed(data)

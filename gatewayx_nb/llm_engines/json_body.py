@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _decode = msgspec.json.Decoder().decode
-_check = msgspec.json.Decoder(msgspec.Raw).decode
+_validate = msgspec.json.Decoder(msgspec.Raw).decode
 
 _DELAY = re.compile(r"(\d+(?:\.\d+)?)s", re.ASCII)
 
 _NUMERAL = re.compile(r"\d{1,19}(?:\.\d*)?", re.ASCII)
 
-_REASONS = (
+_REASON_FIELDS = (
     *("message", "msg", "error_description", "error_message", "errorMessage", "error", "detail"),
     *("details", "errors", "description", "reason", "title", "code", "type", "status"),
 )
@@ -35,14 +35,14 @@ _MARKUP = re.compile(
     r"<(?:script|style)\b(?:.*?</\w+>|.*)|<[^<>]*>|&\w+;", re.DOTALL | re.IGNORECASE
 )
 
-_MAX_PAGE = 16_384
+_MAX_PAGE_BYTES = 16_384
 """Maximum number of bytes of a page to search for its text."""
 
-_NOTHING = frozenset({"error", "fail", "failed", "failure", "errors"})
+_MEANINGLESS_REASONS = frozenset({"error", "fail", "failed", "failure", "errors"})
 """Texts that do not explain an error."""
 
 _MAX_TOKENS = 2**60
-"""Larger token counts are implausible, and SQLite could not store their sum."""
+"""Token counts of this size or more are implausible, and SQLite could not store their sum."""
 
 _CHECK_BASE_URL = as_hint("Check the engine's base URL.") | Hint("list_engines")
 
@@ -93,7 +93,7 @@ def parse_listing(data: bytes) -> dict[str, Any]:
 def is_complete(text: str) -> bool:
     """Return whether a str is complete JSON or the end marker ``[DONE]``."""
     with contextlib.suppress(msgspec.DecodeError, ValueError, RecursionError):
-        _check(text)  # builds no values
+        _validate(text)  # builds no values
         return True
     try:
         bounded_json.loads(text)  # also reads NaN
@@ -167,7 +167,7 @@ def provider_error(data: bytes) -> tuple[str | None, str]:
 
 def _text_of(data: bytes) -> str:
     """Return the beginning of a text, a JSON value, or an HTML page without its tags."""
-    text = data[:_MAX_PAGE].decode(errors="replace")
+    text = data[:_MAX_PAGE_BYTES].decode(errors="replace")
     if text.lstrip()[:1] in ('"', "["):
         with contextlib.suppress(ValueError, RecursionError):
             return _reason(_load(text))
@@ -206,12 +206,12 @@ def _reason(value: object, depth: int = 4) -> str:
     ``errors``.
     """
     if isinstance(value, str):
-        return "" if value.strip().lower() in _NOTHING else value
+        return "" if value.strip().lower() in _MEANINGLESS_REASONS else value
     if not depth:
         return ""
     items: Iterable[object] = value if isinstance(value, list) else ()
     if isinstance(value, dict):
-        items = map(value.get, _REASONS)
+        items = map(value.get, _REASON_FIELDS)
         if isinstance(fields := value.get("errors"), dict):  # the problems by field
             items = (*items, *fields.values())
     return next(filter(None, (_reason(item, depth - 1) for item in items)), "")
@@ -249,7 +249,7 @@ def retry_delay(data: bytes) -> float | None:
 
 
 def _error_body(data: bytes) -> dict[str, Any] | None:
-    """Return the JSON object in an error body; ``None`` if there is none."""
+    """Return the JSON object in an error body; ``None`` if the body contains no object."""
     stripped = data.strip()
     is_list = stripped.startswith(b"[") and stripped.endswith(b"]")
     try:

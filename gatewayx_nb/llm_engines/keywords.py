@@ -23,7 +23,7 @@ def check_keywords(engine: type[LLMEngine], options: Iterable[str], name: str) -
     own ``__init__`` that takes ``**kwargs`` but no ``keywords``, accepts any option.
 
     Raises:
-        ConfigError: If an option is not accepted; the message suggests the nearest one.
+        ConfigError: If an option is not accepted; the message suggests the nearest option.
     """
     if _accepts_any(engine):
         return

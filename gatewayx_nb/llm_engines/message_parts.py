@@ -69,7 +69,7 @@ def _joined(first: Message, second: Message) -> Message:
 
 
 def carried_data(turn: Message, dialect: str) -> Mapping[str, Any] | None:
-    """Return a turn's carried data in a dialect; ``None`` if there is none."""
+    """Return a turn's carried data; ``None`` if it has none in this dialect."""
     carried = turn.carried
     return carried.data if carried and carried.data.get("dialect") == dialect else None
 

@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.llm_engines.provider_errors import ProviderErrors
     from gatewayx_nb.messages import Request
 
-_DIGEST = "gatewayx"
+_DIGEST_KEY = "gatewayx"
 """The key under which a batch's metadata contains the digest."""
 
-_ENDED = {
+_FINAL_STATES = {
     "completed": "missing",
     "expired": "expired",
     "cancelled": "cancelled",
@@ -74,7 +74,7 @@ class OpenAIBatches:
         return f"/v1/{self._dialect(request).route(request)}", request.model
 
     def row(self, request: Request) -> bytes:
-        """Return the part of a request's row after the name."""
+        """Return the part of a request's row after the custom ID."""
         endpoint, _ = self.group(request)
         body = payload_bytes(self._dialect(request).payload(request), self._engine.name)
         return b'"method":"POST","url":"%b","body":%b}' % (endpoint.encode(), body)
@@ -94,13 +94,13 @@ class OpenAIBatches:
             "completion_window": "24h",
             "endpoint": endpoint,
             "input_file_id": uploaded,
-            "metadata": {_DIGEST: digest},
+            "metadata": {_DIGEST_KEY: digest},
         }
         async with self._engine.http.post("batches", payload) as response:
             return _batch(await read_object(self._engine, response, creates=True))
 
     async def find(self, digest: str, since: float) -> list[RemoteBatch]:
-        """Return the batch with a digest, if there is one."""
+        """Return the batch with this digest, if it exists."""
         async with aclosing(list_batches(self._engine, "batches", "after", _batch)) as pages:
             async for page in pages:
                 found = [batch for batch in page if batch.digest == digest]
@@ -159,13 +159,13 @@ def _batch(body: Mapping[str, Any]) -> RemoteBatch:
     return RemoteBatch(
         id=as_str(body.get("id")),
         status=status,
-        has_ended=status in _ENDED,
-        missing_code=_ENDED.get(status, "missing"),
+        has_ended=status in _FINAL_STATES,
+        missing_code=_FINAL_STATES.get(status, "missing"),
         rows=as_int(counts.get("total")) or None,
         done=(as_int(counts.get("completed")) or 0) + (as_int(counts.get("failed")) or 0),
         created_at=_time(body.get("created_at")) or 0.0,
         ended_at=next(filter(None, map(_time, ends)), None),
-        digest=as_str(as_dict(body.get("metadata")).get(_DIGEST)),
+        digest=as_str(as_dict(body.get("metadata")).get(_DIGEST_KEY)),
         results=tuple(filter(None, files)),
         problem=next(filter(None, reasons), ""),
         refused_lines={

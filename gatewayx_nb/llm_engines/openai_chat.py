@@ -73,7 +73,7 @@ https://platform.openai.com/docs/guides/structured-outputs#supported-schemas
 The API says of unions: "Objects provided via 'anyOf' must not share identical first keys."
 """
 
-_AFTER_RESULTS = "OK."
+_PLACEHOLDER_ANSWER = "OK."
 """Placeholder answer between tool results and a user message; it must not be empty."""
 
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
@@ -81,8 +81,8 @@ _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 _OPENAI_ID = re.compile(r".{1,40}", re.DOTALL)
 """The tool-call IDs that OpenAI's models accept; those of other providers may be longer.
 
-Only an endpoint that refuses them receives shorter ones, because proxies keep signatures in them:
-https://github.com/openclaw/openclaw/pull/875
+Only an endpoint that refuses long IDs receives shorter IDs, because proxies store signatures in
+IDs: https://github.com/openclaw/openclaw/pull/875
 """
 
 
@@ -163,7 +163,7 @@ class OpenAICompatibleEngine(HTTPEngine):
         return json_body.with_options(payload, optional, request.params)
 
     def _with_reasoning(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Return a message with its reasoning, which is empty if another model has written it.
+        """Return a message with its reasoning, which is empty if another model wrote the message.
 
         DeepSeek refuses an answer without the field:
         https://api-docs.deepseek.com/guides/thinking_mode#tool-calls
@@ -411,7 +411,7 @@ def _as_mistral_requires(rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, A
     last_role = ""
     for row in rows:
         if last_role == "tool" and row["role"] == "user":
-            yield {"role": "assistant", "content": _AFTER_RESULTS}
+            yield {"role": "assistant", "content": _PLACEHOLDER_ANSWER}
         last_role = row["role"]
         yield _with_short_ids(row, _MISTRAL_ID, 9)
 

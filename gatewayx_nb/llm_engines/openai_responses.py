@@ -50,7 +50,7 @@ _INCOMPLETE_REASONS: dict[str, FinishReason] = {
     "max_output_tokens": "length",
     "content_filter": "content_filter",
 }
-_ENCRYPTED = "reasoning.encrypted_content"
+_ENCRYPTED_REASONING = "reasoning.encrypted_content"
 _DIALECT = "responses"
 
 _PLAIN_FIELDS = {
@@ -60,7 +60,7 @@ _PLAIN_FIELDS = {
 """The types of items that contain only text or a tool call, and the fields of such items."""
 
 _NO_ENCRYPTED_CONTENT = re.compile("encrypted content.{0,200}support", re.IGNORECASE)
-_MAX_SEARCHED = 10_000
+_MAX_SEARCHED_CHARS = 10_000
 """Maximum number of characters of an error message that are searched."""
 
 _ACCEPTED_ID = re.compile(r".{1,64}", re.DOTALL)
@@ -72,8 +72,8 @@ _UNFINISHED_STATUSES = frozenset({"queued", "in_progress", "cancelled"})
 class OpenAIResponsesEngine(OpenAICompatibleEngine):
     """An endpoint that implements both Responses and Chat Completions.
 
-    A request with parameters that Responses lacks (`CHAT_ONLY`) is sent to Chat Completions. So is,
-    unless ``api`` is set, every request to a base URL that the user has set, because most proxies
+    A request with parameters that Responses lacks (`CHAT_ONLY`) is sent to Chat Completions. Unless
+    ``api`` is set, so is every request to a base URL that the user has set, because most proxies
     and local servers support only Chat Completions.
 
     Attributes:
@@ -130,7 +130,7 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
     def adapt_to_refusal(self, status: int, body: bytes) -> bool:
         param, message = json_body.rejected_param(body)
         # Models without reasoning: "Encrypted content is not supported with this model."
-        is_unsupported = _NO_ENCRYPTED_CONTENT.search(message[:_MAX_SEARCHED])
+        is_unsupported = _NO_ENCRYPTED_CONTENT.search(message[:_MAX_SEARCHED_CHARS])
         is_refused = param.startswith("include") or is_unsupported
         if status not in (400, 422) or not is_refused or "include" in self._refused:
             return super().adapt_to_refusal(status, body)
@@ -178,9 +178,9 @@ class ResponsesDialect(Dialect):
     def _include(self, payload: dict[str, Any]) -> dict[str, list[Any]]:
         """Return the field that requests encrypted reasoning, unless OpenAI stores it."""
         chosen = as_list(payload.get("include"))
-        if payload["store"] is not False or _ENCRYPTED in chosen:
+        if payload["store"] is not False or _ENCRYPTED_REASONING in chosen:
             return {}
-        return {"include": [*chosen, _ENCRYPTED]}
+        return {"include": [*chosen, _ENCRYPTED_REASONING]}
 
     @override
     def parser(self, errors: ProviderErrors) -> Parser:
@@ -271,7 +271,7 @@ class ResponsesParser:
     def _end(self, response: dict[str, Any]) -> Iterator[Chunk]:
         """Yield the parts of a finished response that were not streamed, and its finish reason."""
         self._ends += 1
-        self._errors.check_count(self._ends * 100)  # each one joins all of the text
+        self._errors.check_count(self._ends * 100)  # each end joins all of the text
         yield _ids_chunk(response)
         status = as_str(response.get("status"))
         if status == "failed" or response.get("error"):
@@ -441,7 +441,7 @@ def _items(turn: Message) -> Iterator[dict[str, Any]]:
 
 
 def _with_short_id(item: dict[str, Any]) -> dict[str, Any]:
-    """Return an item with a call ID that is accepted; those of other providers may be longer."""
+    """Return an item with a call ID that is accepted; IDs of other providers may be longer."""
     if call_id := as_str(item.get("call_id")):
         return item | {"call_id": accepted_id(call_id, _ACCEPTED_ID, 24)}
     return item

@@ -57,10 +57,10 @@ They are kept until the end of the answer, and take more memory than their text.
 _MAX_COLLECTED = 500_000
 """Maximum number of contents that are collected at all ends of an answer together.
 
-It is reached only if each of about 1,000 events has such contents and is marked as the last one.
+It is reached only if each of about 1,000 events has such contents and is marked as the last event.
 """
 
-_MAX_MESSAGE = 300
+_MAX_MESSAGE_CHARS = 300
 """Maximum number of characters shown of a provider's message."""
 
 
@@ -132,7 +132,7 @@ class ProviderErrors:
     def check_ends(self, collected: int) -> None:
         """Check the number of contents that were collected at the ends of an answer.
 
-        Some servers mark every event as the last one, and each end collects all contents so far.
+        Some servers mark every event as the last event, and each end collects all contents so far.
 
         Raises:
             ProviderError: If there are more than `_MAX_COLLECTED`.
@@ -147,7 +147,7 @@ class ProviderErrors:
             )
 
     def truncated(self) -> TruncatedError:
-        """Return the error for a reply that ended without its end marker."""
+        """Return the error for a reply that ended without an end mark."""
         return TruncatedError(
             f"the reply from {self._engine!r} ended without an end marker.",
             hint=Hint("run_again"),
@@ -159,7 +159,9 @@ class ProviderErrors:
         self, outcome: str, status: int, code: str | None, message: str, retry_after: float | None
     ) -> GatewayError:
         error_class = classify(status, code, message)
-        text = shorten(redact_beginning(message or "no reason given", self._key), _MAX_MESSAGE)
+        text = shorten(
+            redact_beginning(message or "no reason given", self._key), _MAX_MESSAGE_CHARS
+        )
         vendor = vendor_of_key(self._key)
         if error_class is AuthenticationError and vendor not in (None, self._engine):
             text += f" (the key looks like one for {vendor!r})"

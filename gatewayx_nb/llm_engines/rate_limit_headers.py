@@ -22,7 +22,7 @@ _RESOURCES = {
 _COUNT = re.compile(r"\d{1,18}", re.ASCII)  # 19 digits may exceed 64 bits
 _NUMBER = re.compile(r"\d+(?:\.\d+)?", re.ASCII)
 _DURATION = re.compile(r"(?<!\d)(\d++(?:\.\d++)?)(ms|h|m|s)", re.ASCII)
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SECONDS_BY_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def rate_limits(headers: Mapping[str, str], now: float) -> RateLimits | None:
@@ -63,7 +63,7 @@ def _reset(text: str, now: float) -> float | None:
     pieces = _DURATION.findall(text)
     seconds: float | None
     if pieces and "".join(number + unit for number, unit in pieces) == text:
-        seconds = sum(float(number) * _SECONDS[unit] for number, unit in pieces)
+        seconds = sum(float(number) * _SECONDS_BY_UNIT[unit] for number, unit in pieces)
     elif _NUMBER.fullmatch(text):
         seconds = float(text)
     else:

@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _ERROR_FIELD = "error:"
 
-_GAP = re.compile(r"[\s,]*+")
+_SEPARATORS = re.compile(r"[\s,]*+")
 
 _MAX_VALUES = 50_000
 """Maximum number of JSON values to read as events of one body.
 
 The end mark of a longer body is not reached, so its answer counts as truncated."""
 
-_WAIT_AFTER_JSON = 1.0
+_END_TIMEOUT = 1.0
 """Seconds to wait for the end of a body whose JSON is complete."""
 
 
@@ -65,8 +65,8 @@ class EventLog(Sequence[Any]):
     The events are kept as text, which takes a tenth of the memory of parsed events. The middle of a
     long stream is omitted.
 
-    This is not a dataclass: the events of one, and its own key, would be searched for the key at
-    the end of each stream.
+    This is not a dataclass, because all fields of a dataclass are searched for the key at the end
+    of each stream.
 
     Args:
         omitted: Number of events that were omitted from the middle.
@@ -87,7 +87,7 @@ class EventLog(Sequence[Any]):
         """Add the data of events."""
         self._data += data
         self._size += sum(map(len, data))
-        if self._size > _MAX_LOGGED:
+        if self._size > _MAX_LOGGED_CHARS:
             self._omit()
 
     def closed(self) -> EventLog:
@@ -99,8 +99,8 @@ class EventLog(Sequence[Any]):
     def _omit(self) -> None:
         """Remove the oldest events after those that are kept from the start."""
         self._kept = end = self._kept or len(self._data) // 2
-        # Removing an event moves all later ones, so several are removed at once.
-        while self._size > _MAX_LOGGED - _REMOVED and end < len(self._data) - 1:
+        # Removing an event moves all later events, so several are removed at once.
+        while self._size > _MAX_LOGGED_CHARS - _REMOVED_CHARS and end < len(self._data) - 1:
             self._size -= len(self._data[end])
             end += 1
         self.omitted += end - self._kept
@@ -142,10 +142,10 @@ class EventLog(Sequence[Any]):
         return f"<EventLog of {len(self)} events{omitted}>"
 
 
-_MAX_LOGGED = 1024 * 1024
+_MAX_LOGGED_CHARS = 1024 * 1024
 """Maximum number of characters in an `EventLog`, which is about 3,000 events."""
 
-_REMOVED = 32 * 1024
+_REMOVED_CHARS = 32 * 1024
 """Number of characters that are removed from a full `EventLog`."""
 
 
@@ -175,7 +175,7 @@ async def read_parts(response: Response) -> AsyncGenerator[BodyParts]:
         first: list[bytes] = []
         async for block in blocks:
             first.append(block)
-            # Earlier blocks are blank, so that only this one is searched.
+            # Earlier blocks are blank, so only this block is searched.
             if _content(block) if len(first) == 1 else block.strip():
                 break
         begin = b"".join(first)
@@ -190,7 +190,7 @@ async def read_parts(response: Response) -> AsyncGenerator[BodyParts]:
         yield BodyParts([data for data in _data(decoder.close()) if json_body.is_complete(data)])
         if error := _stray_error(decoder.stray):
             yield BodyParts([error])
-        elif decoder.stray and response.content_type != "text/event-stream":  # as an HTML page
+        elif decoder.stray and response.content_type != "text/event-stream":  # such as an HTML page
             yield BodyParts([decoder.stray], is_whole=True)
 
 
@@ -216,7 +216,7 @@ async def _read_json(
             checked += len(body)
             is_complete = json_body.is_complete(body.decode(errors="replace"))
         try:
-            async with asyncio.timeout(_WAIT_AFTER_JSON if is_complete else None):
+            async with asyncio.timeout(_END_TIMEOUT if is_complete else None):
                 block = await anext(blocks, None)
         except (GatewayError, TimeoutError):
             is_usable = is_complete or (is_error and body)
@@ -245,29 +245,29 @@ def _json_parts(text: str) -> BodyParts:
 
 
 def _values(text: str) -> tuple[list[str], str]:
-    """Return the JSON values at the start of a text or a truncated list, as texts, and the rest."""
+    """Return the unparsed JSON values at the start of a text or a truncated list, and the rest."""
     try:
         bounded_json.check_values(text)
     except bounded_json.TooManyValuesError:
         return [], text
-    decoder, values, start = json.JSONDecoder(), list[str](), _after_gap(text, 0)
+    decoder, values, start = json.JSONDecoder(), list[str](), _after_separators(text, 0)
     while start < len(text) and len(values) < _MAX_VALUES:
         try:
             _, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
             if start or text[0] != "[":
                 break
-            start = _after_gap(text, 1)  # the list is truncated, so read its items
+            start = _after_separators(text, 1)  # the list is truncated, so read its items
             continue
         values.append(text[start:end])
-        start = _after_gap(text, end)
+        start = _after_separators(text, end)
     return values, text[start:]
 
 
-def _after_gap(text: str, position: int) -> int:
+def _after_separators(text: str, position: int) -> int:
     """Return the position after any whitespace and commas."""
-    gap = _GAP.match(text, position)
-    return gap.end() if gap else position
+    separators = _SEPARATORS.match(text, position)
+    return separators.end() if separators else position
 
 
 def _content(begin: bytes) -> bytes:
@@ -287,7 +287,7 @@ def _error_body(text: str) -> str:
 
 
 def _stray_error(stray: str) -> str:
-    """Return an error that a server wrote outside of an event; empty if there is none.
+    """Return an error that a server wrote outside of an event; empty if there is no error.
 
     When they fail midway, Gemini writes bare JSON, and llama.cpp a line ``error: {…}``.
     """

@@ -39,8 +39,8 @@ class SchemaRules:
     """The subset of JSON Schema that a provider enforces.
 
     Attributes:
-        keywords: The supported constraints. Others are moved to the description, where the model
-            may follow them.
+        keywords: The supported constraints. Other constraints are moved to the description, where
+            the model may follow them.
         formats: The supported formats.
         all_required: Whether every property must be required; optional properties become nullable.
         some_required: Whether an object must have at least one required property.
@@ -80,8 +80,8 @@ class SchemaRules:
     def enforceable_schema(self, schema: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return the variant of a schema that the provider enforces.
 
-        A value that is not an object is wrapped in one. The result is ``None`` if the provider
-        cannot enforce the schema because it is open, too large or uses other keywords.
+        A value that is not an object is wrapped in an object. The result is ``None`` if the
+        provider cannot enforce the schema because it is open, too large or uses other keywords.
         """
         try:
             strict = _Translation(self, wrap_in_object(schema)).result()
@@ -165,7 +165,7 @@ class _Translation:
                 strict = self._union(variants, part)
             case {"type": [*types]}:
                 variants = [_of_type(part, name) for name in types]
-                strict = self._union(variants, {k: part[k] for k in _NOTES if k in part})
+                strict = self._union(variants, {k: part[k] for k in _NOTE_KEYWORDS if k in part})
             case _:
                 strict = self._typed(part)
         return strict
@@ -189,8 +189,8 @@ class _Translation:
         extra = part.get("additionalProperties", "properties" not in part)
         if extra is not False:
             raise NotEnforceableError
-        given = part.get("properties", {})
-        properties = {name: self._part(value) for name, value in given.items()}
+        declared = part.get("properties", {})
+        properties = {name: self._part(value) for name, value in declared.items()}
         required = [name for name in properties if name in part.get("required", ())]
         if self._rules.some_required and not properties:
             raise NotEnforceableError
@@ -199,7 +199,7 @@ class _Translation:
             properties |= {name: _nullable(properties[name]) for name in optional}
             required = list(properties)
         elif self._rules.recursion == "optional":
-            required = [name for name in required if not self._is_recursive(given[name])]
+            required = [name for name in required if not self._is_recursive(declared[name])]
         return {"properties": properties, "required": required, "additionalProperties": False}
 
     def _is_recursive(self, schema: object) -> bool:
@@ -275,12 +275,12 @@ class _Translation:
         return notes
 
 
-_NOTES = ("title", "description", "default")
+_NOTE_KEYWORDS = ("title", "description", "default")
 
 
 def _of_type(part: dict[str, Any], kind: str) -> dict[str, Any]:
     """Return the part of a multi-type schema that applies to one of its types."""
-    rest = {name: value for name, value in part.items() if name not in _NOTES}
+    rest = {name: value for name, value in part.items() if name not in _NOTE_KEYWORDS}
     return {"type": kind} if kind in ("null", "boolean") else {**rest, "type": kind}
 
 
@@ -304,13 +304,13 @@ def _flat(variants: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield from variant["anyOf"] if set(variant) == {"anyOf"} else (variant,)
 
 
-_MANY_LABELS = 250
+_MAX_SHORT_ENUM_VALUES = 250
 
 
 def _long_label_size(part: Mapping[str, Any]) -> int:
     """Return the number of characters in an enum with many values, otherwise 0."""
     labels = part.get("enum", ())
-    return sum(len(str(label)) for label in labels) if len(labels) > _MANY_LABELS else 0
+    return sum(len(str(label)) for label in labels) if len(labels) > _MAX_SHORT_ENUM_VALUES else 0
 
 
 def _are_distinct(variants: Iterable[Any], root: Mapping[str, Any]) -> bool:
@@ -364,7 +364,7 @@ def _depth(schema: Mapping[str, Any], depths: dict[str, int], root: Mapping[str,
 
     Args:
         schema: A strict schema.
-        depths: The known depths of definitions; this function adds new ones.
+        depths: The known depths of definitions, to which this function adds.
         root: The schema with the definitions.
     """
     name = _definition(str(schema.get("$ref", "")))

@@ -57,7 +57,7 @@ class ToolCallAssembler:
         )
 
     def add(self, index: object, call_id: str, name: str, arguments: str = "") -> None:
-        """Start a call, or add a piece to one; a call keeps its first ID and name."""
+        """Start a call, or add a piece to a pending call, which keeps its first ID and name."""
         calls = self._by_index.setdefault(_key(index), [])
         call = calls[-1] if calls else None
         if call is None or (name and call.name and call_id not in {"", call.id}):

@@ -19,7 +19,7 @@ def chat_tools(request: Request) -> list[dict[str, Any]] | None:
 def chat_choice(request: Request) -> str | dict[str, Any] | None:
     """Return the ``tool_choice`` of Chat Completions."""
     name = request.tool_choice
-    return name if _is_word(name) else {"type": "function", "function": {"name": name}}
+    return name if _is_mode(name) else {"type": "function", "function": {"name": name}}
 
 
 def responses_tools(request: Request) -> list[dict[str, Any]] | None:
@@ -35,7 +35,7 @@ def responses_tools(request: Request) -> list[dict[str, Any]] | None:
 def responses_choice(request: Request) -> str | dict[str, Any] | None:
     """Return the ``tool_choice`` of the Responses API."""
     name = request.tool_choice
-    return name if _is_word(name) else {"type": "function", "name": name}
+    return name if _is_mode(name) else {"type": "function", "name": name}
 
 
 def anthropic_tools(request: Request) -> list[dict[str, Any]] | None:
@@ -53,7 +53,7 @@ def anthropic_choice(request: Request) -> dict[str, Any] | None:
     name = request.tool_choice
     if name is None:
         return None
-    if _is_word(name):
+    if _is_mode(name):
         return {"type": "any" if name == "required" else name}
     return {"type": "tool", "name": name}
 
@@ -82,23 +82,23 @@ def gemini_config(request: Request) -> dict[str, Any] | None:
     if name is None:
         return None
     mode = {"auto": "AUTO", "none": "NONE"}.get(name, "ANY")
-    names = {} if _is_word(name) else {"allowedFunctionNames": [name]}
+    names = {} if _is_mode(name) else {"allowedFunctionNames": [name]}
     return {"functionCallingConfig": {"mode": mode, **names}}
 
 
 def chosen_tools(request: Request) -> list[dict[str, Any]] | None:
     """Return the ``tools`` for Cohere's Chat API and llama.cpp.
 
-    Their ``tool_choice`` cannot name a tool, so if a tool is chosen, only that one is declared.
+    Their ``tool_choice`` cannot name a tool, so if a tool is chosen, only that tool is declared.
     """
     tools = chat_tools(request)
-    if tools is None or _is_word(request.tool_choice):
+    if tools is None or _is_mode(request.tool_choice):
         return tools
     return [tool for tool in tools if tool["function"]["name"] == request.tool_choice]
 
 
 def cohere_choice(request: Request) -> str | None:
-    """Return the ``tool_choice`` of Cohere's Chat API, which has no word for ``auto``.
+    """Return the ``tool_choice`` of Cohere's Chat API, which has no value for ``auto``.
 
     https://docs.cohere.com/reference/chat
     """
@@ -108,7 +108,7 @@ def cohere_choice(request: Request) -> str | None:
     return "NONE" if name == "none" else "REQUIRED"
 
 
-def _is_word(choice: str | None) -> bool:
+def _is_mode(choice: str | None) -> bool:
     """Return whether a choice is not the name of a tool."""
     return choice in (None, "auto", "none", "required")
 

@@ -65,7 +65,7 @@ def check_supported(engine: LLMEngine, request: Request) -> None:
     # The names are sorted so that several unsupported parameters always give the same message.
     for name in sorted(engine.unsupported_options):
         if _is_set(request, name):
-            raise _rejected(engine, request, name, "does not support")
+            raise _rejection(engine, request, name, "does not support")
     pattern = engine.models_without_effort
     if request.effort is not None and pattern is not None and pattern.search(request.model):
         raise RejectedParameterError(
@@ -80,12 +80,12 @@ def check_supported(engine: LLMEngine, request: Request) -> None:
     if known is not None:
         for name in request.params:
             if name not in known:
-                raise _rejected(engine, request, name, "has no parameter", known)
+                raise _rejection(engine, request, name, "has no parameter", known)
     accepted = _generate_keywords(type(engine))
     if accepted is not None:
         for name in request.keywords():
             if name not in accepted:
-                raise _rejected(engine, request, name, "does not take", accepted)
+                raise _rejection(engine, request, name, "does not take", accepted)
 
 
 def takes(engine: LLMEngine, name: str) -> bool:
@@ -94,7 +94,7 @@ def takes(engine: LLMEngine, name: str) -> bool:
     return accepted is None or name in accepted
 
 
-def _rejected(
+def _rejection(
     engine: LLMEngine, request: Request, name: str, problem: str, known: Iterable[str] = ()
 ) -> RejectedParameterError:
     hint = _hint(name)
