@@ -38,10 +38,10 @@ if TYPE_CHECKING:
 KEY = "canary-0123456789-of-the-conformance-kit"
 """The default key for engines."""
 
-_GRACE = 5.0
+_CLEANUP_TIMEOUT = 5.0
 """Additional seconds for a rule to cancel and close calls."""
 
-_REPLIES = 6
+_MAX_REPLIES = 6
 """Maximum number of replies per rule; a rule that takes longer counts as blocked."""
 
 _NO_CALLS = "it was not called; pass `ask=True` to allow it"
@@ -169,9 +169,9 @@ def _broken(subject: EngineUnderTest, rules: list[Rule], portal: Portal) -> Iter
             subject.script = subject.dialect.answer
         observation = portal.submit(_observe(rule, subject))
         try:
-            observed = observation.result(_GRACE + _REPLIES * subject.timeout)
+            observed = observation.result(_CLEANUP_TIMEOUT + _MAX_REPLIES * subject.timeout)
         except concurrent.futures.TimeoutError:
-            hint = "Use `asyncio.to_thread`. The rules after this one were not checked."
+            hint = "Use `asyncio.to_thread`. The remaining rules were not checked."
             yield BrokenRule(rule.text, "the engine blocked its thread", hint)
             return
         if observed:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.testing.dialects import DialectSample
     from gatewayx_nb.testing.steps import Step
 
-_GRACE = 2.0
-"""Maximum seconds until a cancelled call ends."""
+_CANCEL_TIMEOUT = 2.0
+"""Maximum number of seconds until a cancelled call ends."""
 
 STATIC_RULES: list[Rule] = []
 """Rules that need no call."""
@@ -127,7 +127,7 @@ def _pickled(engine: object) -> str:
     "Close open resources and set their attributes to None.",
 )
 async def _cleanup(subject: EngineUnderTest) -> str | None:
-    # A new engine has not made calls, while the tested engine has made those of earlier rules.
+    # A new engine has made no calls, while the tested engine has made the calls of earlier rules.
     for engine in (subject.create(), subject.engine):
         await engine.cleanup()
         await engine.cleanup()
@@ -239,12 +239,14 @@ async def _cancellation(subject: EngineUnderTest) -> str | None:
 
     task = asyncio.ensure_future(read())
     waiting = asyncio.ensure_future(begun.wait())
-    await asyncio.wait({task, waiting}, timeout=_GRACE, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(
+        {task, waiting}, timeout=_CANCEL_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
+    )
     waiting.cancel()
     task.cancel()
-    done, _ = await asyncio.wait({task}, timeout=_GRACE)
+    done, _ = await asyncio.wait({task}, timeout=_CANCEL_TIMEOUT)
     if not done:
-        return f"it continued for {_GRACE:g} s"
+        return f"it continued for {_CANCEL_TIMEOUT:g} s"
     if task.cancelled() or subject.server is None:
         return None if task.cancelled() else _unexpected_error(task)
     return f"it ended with {task.exception()!r} instead of CancelledError"
@@ -266,4 +268,4 @@ async def _closed_connection(subject: EngineUnderTest) -> str | None:
     if subject.server is None:
         return None
     closed = subject.server.requests[-1].closed
-    return None if await asyncio.to_thread(closed.wait, _GRACE) else "it stayed open"
+    return None if await asyncio.to_thread(closed.wait, _CANCEL_TIMEOUT) else "it stayed open"

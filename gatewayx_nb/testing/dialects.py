@@ -1,8 +1,8 @@
 """A sample reply in each of the five formats, whole and streamed, for the fault server.
 
-All contain "Hello.", streamed as "Hel" and "lo.", with 10 input and 5 output tokens. Each format
-also has a reply with only a tool call. They have the fields that the vendors' own SDKs read; the
-engines' modules link to the documentation.
+All replies contain "Hello.", streamed as "Hel" and "lo.", with 10 input and 5 output tokens. Each
+format also has a reply with only a tool call. The replies have the fields that the vendors' own
+SDKs read; the engines' modules link to the documentation.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MODELS = ("one", "two")
 CALL_ID, TOOL, ARGUMENTS = "call00001", "weather", '{"city": "Rome"}'
 """The tool call of every reply that has one; Gemini sends no ID."""
 
-_PIECES = ('{"city": "Ro', 'me"}')
+_ARGUMENT_PIECES = ('{"city": "Ro', 'me"}')
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class DialectSample:
         whole: Body of a non-streamed reply.
         events: Events of a stream with the same content, each with its blank line.
         end: Index of the event with the end marker.
-        ignorable: Events without content that occur in a stream, including an unknown one.
+        ignorable: Events without content that occur in a stream, including an unknown event.
         fault: Body of an error, as sent with a status or within a stream.
         listing: Body of a list of the models ``"one"`` and ``"two"``.
         options: Constructor options that select the dialect at any base URL.
@@ -106,7 +106,7 @@ def _named(*bodies: Mapping[str, Any]) -> tuple[bytes, ...]:
     return tuple(event(body, name=body["type"]) for body in bodies)
 
 
-# A vendor may add event types at any time, and an engine must ignore those it does not know.
+# A vendor may add event types at any time, and an engine must ignore types that it does not know.
 _UNKNOWN = event({"type": "something.new", "object": "something.new"}, name="something.new")
 _OPENAI_FAULT = {"message": "Try again.", "type": "server_error", "param": None, "code": None}
 _OPENAI_LISTING = {
@@ -173,7 +173,7 @@ CHAT = DialectSample(
         event(_chat_delta(tool_calls=[_function_call("", index=0)])),
         *(
             event(_chat_delta(tool_calls=[{"index": 0, "function": {"arguments": piece}}]))
-            for piece in _PIECES
+            for piece in _ARGUMENT_PIECES
         ),
         event(_chat_delta("tool_calls")),
         event(_chat(usage=_CHAT_USAGE)),
@@ -249,7 +249,7 @@ RESPONSES = DialectSample(
         _response_event("output_item.added", 1, output_index=0, item=_FIRST_ITEM),
         *(
             _response_event("function_call_arguments.delta", 2, **_ITEM_PLACE, delta=piece)
-            for piece in _PIECES
+            for piece in _ARGUMENT_PIECES
         ),
         _response_event("output_item.done", 4, output_index=0, item=_CALL_ITEM),
         _response_event("completed", 5, response=_CALL_RESPONSE),
@@ -305,7 +305,7 @@ ANTHROPIC = DialectSample(
     call_events=_named(
         {"type": "message_start", "message": _FIRST_MESSAGE},
         {"type": "content_block_start", "index": 0, "content_block": _TOOL_USE | {"input": {}}},
-        *map(_input_delta, _PIECES),
+        *map(_input_delta, _ARGUMENT_PIECES),
         {"type": "content_block_stop", "index": 0},
         {"type": "message_delta", "delta": _TOOL_STOP, "usage": {"output_tokens": 5}},
         {"type": "message_stop"},
@@ -357,7 +357,7 @@ def _cohere_call(kind: str, call: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": kind, "index": 0, "delta": {"message": {"tool_calls": call}}}
 
 
-# Billed units differ from tokens; only the latter are the usage.
+# Billed units differ from tokens; the usage is the number of tokens.
 _COHERE_USAGE = {
     "billed_units": {"input_tokens": 3.0, "output_tokens": 2.0},
     "tokens": {"input_tokens": 10.0, "output_tokens": 5.0},
@@ -397,7 +397,10 @@ COHERE = DialectSample(
     call_events=_named(
         {"type": "message-start", "id": "reply-1", "delta": {"message": {"role": "assistant"}}},
         _cohere_call("tool-call-start", _function_call("")),
-        *(_cohere_call("tool-call-delta", {"function": {"arguments": piece}}) for piece in _PIECES),
+        *(
+            _cohere_call("tool-call-delta", {"function": {"arguments": piece}})
+            for piece in _ARGUMENT_PIECES
+        ),
         {"type": "tool-call-end", "index": 0},
         {"type": "message-end", "delta": {"finish_reason": "TOOL_CALL", "usage": _COHERE_USAGE}},
     ),

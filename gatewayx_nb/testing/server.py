@@ -48,10 +48,11 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 
-_STEPS_TO_START = 4
+_LOOP_STEPS_TO_HANDLER = 4
 """Iterations of the event loop from an accepted connection to the start of its handler.
 
-asyncio never closes a connection whose server is closed, or whose task is cancelled, before that.
+asyncio never closes a connection whose server is closed, or whose task is cancelled, before its
+handler starts.
 """
 
 
@@ -59,7 +60,7 @@ class Server:
     """A server that plays scripts on a loopback port, in its own thread.
 
     Args:
-        *scripts: The scripts for the requests, in order; the last one is repeated. A script is a
+        *scripts: The scripts for the requests, in order; the last script is repeated. A script is a
             list of steps, or a function that returns the steps for a request.
         tls: SSL context, for a TLS server.
         greeting: Bytes sent to every peer before its request.
@@ -105,7 +106,7 @@ class Server:
         self._listening.set()
         await self._stop.wait()
         self._loop.remove_reader(server.sockets[0])
-        for _ in range(_STEPS_TO_START):
+        for _ in range(_LOOP_STEPS_TO_HANDLER):
             await asyncio.sleep(0)
         server.close()
         connections = asyncio.all_tasks() - {asyncio.current_task()}

@@ -94,7 +94,7 @@ class EngineUnderTest:
         self.dialect, self.timeout = dialect, timeout
         self.server: Server | None = None
         self.script: Script = []
-        # A passed instance cannot be recreated, so it is also used as the new one.
+        # A passed instance cannot be recreated, so `create` returns it.
         self._instance = self._engine = instance
 
     @property
@@ -165,8 +165,8 @@ class Rule:
     Attributes:
         text: The rule, in a sentence.
         hint: How to fix a violation.
-        check: Returns the observed violation, or ``None`` if there is none.
-            An exception is also a violation.
+        check: Returns the observed violation, or ``None`` if the engine follows the rule. An
+            exception is also a violation.
     """
 
     text: str

@@ -30,7 +30,7 @@ _TURNS = (
 
 
 async def _sent_body(subject: EngineUnderTest, messages: tuple[Message, ...]) -> str:
-    """Return the body of a request with a tool, as JSON in one form."""
+    """Return the body of a request with a tool, as normalized JSON."""
     assert subject.server is not None  # noqa: S101 - these rules need a server
     await subject.ask(tools=(_DEFINITION,), messages=messages)
     return json.dumps(json.loads(subject.server.requests[-1].body))
@@ -62,7 +62,7 @@ async def _same_calls(subject: EngineUnderTest) -> str | None:
 
 
 def _difference(outcome: CallResult) -> str | None:
-    """Return the problem of a reply that should have the call; ``None`` if there is none."""
+    """Return the problem of a reply that should have the call; ``None`` if it is correct."""
     if outcome.error or outcome.finish_reason != "tool_calls":
         return f"it {outcome}"
     calls = [call for chunk in outcome.chunks for call in chunk.tool_calls]

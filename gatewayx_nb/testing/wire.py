@@ -51,7 +51,7 @@ _WRITE_SIZES = (1, 2, 3, 7, 64)
 _RETRY_DELAY = 7.0
 """Seconds that the server requests before a retry."""
 
-_PAUSE = 0.002
+_WRITE_INTERVAL = 0.002
 """Seconds between writes; without a pause, their bytes would be read together."""
 
 _USE_CLIENT = "Send requests with `self.http`."
@@ -78,7 +78,7 @@ def _server(subject: EngineUnderTest) -> Server:
 
 
 def _difference(outcome: CallResult, *, text: str = TEXT) -> str | None:
-    """Return the problem of a reply that should be complete; ``None`` if there is none."""
+    """Return the problem of a reply that should be complete; ``None`` if it is complete."""
     usage = outcome.usage
     tokens = (usage.input_tokens, usage.output_tokens) if usage else None
     if outcome.error or (outcome.text, outcome.finish_reason) != (text, "stop"):
@@ -163,7 +163,7 @@ async def _urls(subject: EngineUnderTest) -> str | None:
     "a reply has the same content whether or not it is streamed",
     "Parse both with one parser: text, finish reason and usage.",
 )
-async def _same(subject: EngineUnderTest) -> str | None:
+async def _same_content(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     whole = await subject.ask([Send(reply(dialect.whole))], streamed=False)
     streamed = await subject.ask(dialect.stream(*dialect.events))
@@ -212,7 +212,7 @@ def _split_after_cr(body: bytes) -> Iterator[Step]:
     for piece in body.replace(b"\r", b"\r\0").split(b"\0"):
         if piece:
             yield Send(chunk(piece))
-            yield Wait(_PAUSE)
+            yield Wait(_WRITE_INTERVAL)
 
 
 @rule(STREAMS, "a byte order mark is skipped", _USE_DECODER)
@@ -237,7 +237,7 @@ async def _comments(subject: EngineUnderTest) -> str | None:
     "empty and unknown events are skipped",
     "Let the parser yield nothing for events it does not know.",
 )
-async def _idle(subject: EngineUnderTest) -> str | None:
+async def _ignorable_events(subject: EngineUnderTest) -> str | None:
     return await _check_insertions(subject, *_dialect(subject).ignorable)
 
 
