@@ -46,5 +46,5 @@ __all__ = [
     "takes_tools",
 ]
 
-# Most programs pull no model.
+# Imported on first use, because most programs pull no model.
 __getattr__ = attach_modules(__name__, {"pulling": ["install", "pull", "pull_model"]})

@@ -58,7 +58,7 @@ class Weights:
 
     @property
     def is_pulled(self) -> bool:
-        """Whether the file exists and has the right size; its digest was verified before."""
+        """Whether the file exists and has the right size; its digest was verified when pulled."""
         try:
             return self.path.stat().st_size == self.size
         except OSError:

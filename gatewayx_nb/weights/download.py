@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _POLL_INTERVAL = 0.1  # seconds between two checks of the downloaded size
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
+_URL_CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
 _DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|not enough space on the disk")
 # Only pip's log shows whether an index responded (`pip._internal.index.collector`). An index that
 # returns 404 was reached but does not have the distribution.
@@ -143,8 +143,8 @@ def _bytes_in(folder: Path) -> int:
 
 def _download_error(row: Weights, output: str, log: str) -> GatewayError:
     """Return the error that pip's output describes; the exit status does not distinguish errors."""
-    reason = _last_line(_CREDENTIALS.sub("***@", output))
-    unreachable = _UNREACHABLE.findall(_CREDENTIALS.sub("***@", log))
+    reason = _last_line(_URL_CREDENTIALS.sub("***@", output))
+    unreachable = _UNREACHABLE.findall(_URL_CREDENTIALS.sub("***@", log))
     from_file = Hint("pull_from_file", model=row.name)
     if _DISK_FULL.search(output):
         message = f"not enough disk space for {row.name!r}: {reason}."

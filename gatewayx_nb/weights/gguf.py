@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 _MAGIC = b"GGUF"
 
-_TEMPLATES = ("tokenizer.chat_template", "tokenizer.chat_template.tool_use")
-"""The keys of chat templates; llama.cpp uses the second one for calls with tools."""
+_TEMPLATE_KEYS = ("tokenizer.chat_template", "tokenizer.chat_template.tool_use")
+"""The keys of chat templates; llama.cpp uses the second template for calls with tools."""
 
-_METADATA_SIZE = 1 << 26
+_MAX_METADATA_BYTES = 1 << 26
 """Maximum number of bytes to search for a chat template; a vocabulary takes a few megabytes."""
 
-_TEMPLATE_SIZE = 1 << 20
+_MAX_TEMPLATE_BYTES = 1 << 20
 """Maximum number of bytes to read from a chat template."""
 
-_STRING = 8  # the type of a metadata value
+_STRING_TYPE = 8  # the type of a metadata value
 
 _TAG = re.compile(r"(\{\{|\{%|\}\}|%\})")
 _LITERAL = re.compile(r"""'(?:[^'\\]|\\.)*+(?:'|$)|"(?:[^"\\]|\\.)*+(?:"|$)""", re.DOTALL)
@@ -86,12 +86,12 @@ def _templates(path: Path) -> Iterator[str]:
     The metadata is searched, not parsed, because a vocabulary has hundreds of thousands of entries.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        for key in _TEMPLATES:
-            start = struct.pack("<Q", len(key)) + key.encode() + struct.pack("<I", _STRING)
-            at = data.find(start, 0, _METADATA_SIZE) + len(start)
+        for key in _TEMPLATE_KEYS:
+            start = struct.pack("<Q", len(key)) + key.encode() + struct.pack("<I", _STRING_TYPE)
+            at = data.find(start, 0, _MAX_METADATA_BYTES) + len(start)
             if at >= len(start):
                 (size,) = struct.unpack("<Q", data[at : at + 8].ljust(8, b"\0"))
-                text = data[at + 8 : at + 8 + min(size, _TEMPLATE_SIZE)]
+                text = data[at + 8 : at + 8 + min(size, _MAX_TEMPLATE_BYTES)]
                 yield text.decode(errors="replace")
 
 

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.secure_config import Config
 
-_RESERVE = 64_000_000  # bytes of disk space to leave free
+_RESERVED_BYTES = 64_000_000  # disk space to leave free
 
 
 def pull_from_hub(
@@ -143,7 +143,7 @@ class _Download:
         self._check_space(target, missing)
         if missing:
             self._fetch(target, missing)
-        kept = [replace(file, path=f"{version}/{_base(file)}") for file in self.variant.files]
+        kept = [replace(file, path=f"{version}/{_file_name(file)}") for file in self.variant.files]
         fsync_directory(target)
         record_hub_model(self.name, source, self.commit, kept)
         for other in folder.iterdir():
@@ -163,7 +163,7 @@ class _Download:
             )
 
     def _is_whole(self, target: Path, file: HubFile) -> bool:
-        path = target / _base(file)
+        path = target / _file_name(file)
         return (
             path.is_file()
             and path.stat().st_size == file.size
@@ -174,7 +174,7 @@ class _Download:
         """Check that the disk has enough space before a download that takes minutes."""
         needed = sum(file.size for file in missing) - _bytes_of(_parts(target, missing))
         free = shutil.disk_usage(target).free
-        if missing and free < needed + _RESERVE:
+        if missing and free < needed + _RESERVED_BYTES:
             raise ConfigError(
                 f"not enough disk space for {self.name!r} in {str(models_folder())!r}:"
                 f" {size_text(needed)} are needed, {size_text(free)} are free.",
@@ -200,15 +200,15 @@ class _Download:
             if digest != file.sha256:
                 part.unlink()
                 raise ConfigError(
-                    f"{_base(file)!r} has SHA-256 {digest[:12]}…, not {file.sha256[:12]}… as the"
-                    " hub lists; it was not kept.",
+                    f"{_file_name(file)!r} has SHA-256 {digest[:12]}…, not {file.sha256[:12]}… as"
+                    " the hub lists; it was not kept.",
                     hint=Hint("run_again"),
                     model=self.name,
                 )
         # llama.cpp loads a split model by the name of its first part.
         _check_format(parts[0], missing[0])
         for part, file in zip(parts, missing, strict=True):
-            part.replace(target / _base(file))
+            part.replace(target / _file_name(file))
 
     def _fetch_file(self, part: Path, file: HubFile, report: Callable[[], object]) -> None:
         if part.is_file() and part.stat().st_size > file.size:
@@ -235,13 +235,13 @@ def _report_from(start: int, report: Callable[[int], object], count: int) -> Non
     report(start + count)
 
 
-def _base(file: HubFile) -> str:
+def _file_name(file: HubFile) -> str:
     return file.path.rpartition("/")[2]
 
 
 def _parts(target: Path, files: Sequence[HubFile]) -> list[Path]:
     """Return the paths of partial files; the digest in each name distinguishes versions."""
-    return [target / f"{_base(file)}.{file.sha256[:12]}.part" for file in files]
+    return [target / f"{_file_name(file)}.{file.sha256[:12]}.part" for file in files]
 
 
 def _bytes_of(paths: Sequence[Path]) -> int:
@@ -266,7 +266,7 @@ def _check_format(part: Path, file: HubFile) -> None:
     except ConfigError:
         part.unlink()
         raise ConfigError(
-            f"{_base(file)!r} on the hub is not a GGUF file.", hint="Choose another model."
+            f"{_file_name(file)!r} on the hub is not a GGUF file.", hint="Choose another model."
         ) from None
 
 

@@ -23,14 +23,15 @@ from urllib.parse import urlsplit
 
 _LISTING_TIMEOUT = 30.0  # seconds for the list of a repository's files
 _CHUNK_SIZE = 1 << 16  # bytes; a partially received chunk is lost if the download is stopped
-_SUGGESTIONS = 20  # repositories with a similar name
+_MAX_SUGGESTIONS = 20  # repositories with a similar name
 
-# The addresses of AWS over IPv6 and of Alibaba Cloud; those of other clouds are link-local.
+# The addresses of the metadata services of AWS over IPv6 and of Alibaba Cloud; the addresses of
+# other clouds are link-local.
 _METADATA_ADDRESSES = ("fd00:ec2::254", "100.100.100.200")
 
 # Classes of exceptions by name, and the kinds of error that are reported for them; the first match
 # is used. Importing the classes would require the HTTP library of the installed version.
-_KINDS = (
+_ERROR_KINDS = (
     ("_RefusedRedirectError", "redirect"),
     ("_ChangedFileError", "changed"),
     ("_InvalidResponseError", "invalid"),
@@ -53,7 +54,7 @@ class _RefusedRedirectError(Exception):
 
 
 class _ChangedFileError(Exception):
-    """The file differs from the one that the hub listed with the same name and revision."""
+    """The file differs from the file that the hub listed with the same name and revision."""
 
 
 class _InvalidResponseError(Exception):
@@ -137,7 +138,7 @@ def _open_session(job: dict[str, Any]) -> None:
     first_origin = _origin(job["endpoint"])
 
     def check_request(request: Any) -> None:  # noqa: ANN401 - see above
-        """Allow requests to the first host. Requests to others must use https and get no token."""
+        """Allow requests to the first host; other hosts require https and receive no token."""
         if (origin := _origin(str(request.url))) == first_origin:
             return
         request.headers.pop("authorization", None)
@@ -186,7 +187,7 @@ def _has_base(error: Exception, name: str) -> bool:
 
 def _report(error: Exception, job: dict[str, Any]) -> dict[str, Any]:
     """Return the details of an exception for the parent process."""
-    kinds = (kind for name, kind in _KINDS if _has_base(error, name))
+    kinds = (kind for name, kind in _ERROR_KINDS if _has_base(error, name))
     kind = next(kinds, "disk" if isinstance(error, OSError) and error.errno else "other")
     status = getattr(getattr(error, "response", None), "status_code", None)
     similar = _similar_repositories(job) if kind == "repository" else []
@@ -203,8 +204,8 @@ def _similar_repositories(job: dict[str, Any]) -> list[str]:
     api = HfApi(endpoint=job["endpoint"])
     try:
         searches = (  # a misspelled owner, a misspelled name
-            api.list_models(search=name, limit=_SUGGESTIONS),
-            api.list_models(author=owner, search=word, limit=_SUGGESTIONS),
+            api.list_models(search=name, limit=_MAX_SUGGESTIONS),
+            api.list_models(author=owner, search=word, limit=_MAX_SUGGESTIONS),
         )
         return [model.id for models in searches for model in models]
     except Exception:  # noqa: BLE001 - a failed suggestion must not raise another error

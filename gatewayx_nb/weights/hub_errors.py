@@ -20,7 +20,7 @@ from gatewayx_nb.text import plain, shorten
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_MAX_SHOWN = 160
+_MAX_TEXT_CHARS = 160
 # Anyone who has a signed URL can download the file.
 _SECRET_IN_URL = re.compile(r"(?<=://)[^/\s@]+@|\?[^\s'\"]+")
 
@@ -98,7 +98,7 @@ def hub_error(
         return _no_repository(repo, failure["similar"], has_token=has_token)
     if kind == "gated" or (kind == "status" and status in (401, 403)):
         return _refused(repo, endpoint, kind, status, has_token=has_token)
-    text = shorten(plain(_SECRET_IN_URL.sub("", failure["text"])), _MAX_SHOWN).rstrip(".")
+    text = shorten(plain(_SECRET_IN_URL.sub("", failure["text"])), _MAX_TEXT_CHARS).rstrip(".")
     row = _FAILURES[kind]
     message = row.message.format(
         endpoint=endpoint, repo=repo, status=status, text=text or "no reason is given"
@@ -123,7 +123,8 @@ def _refused(
     repo: str, endpoint: str, kind: str, status: int | None, *, has_token: bool
 ) -> AuthenticationError:
     token_problem = "your HF_TOKEN is not accepted" if has_token else "it requires a token"
-    problem, hint = token_problem, "Create one in your settings on the hub, and set HF_TOKEN to it."
+    problem = token_problem
+    hint = "Create a token in your settings on the hub, and set HF_TOKEN to it."
     if kind == "gated":
         problem = "its authors ask you to accept their terms"
         hint = f"Accept them at {endpoint}/{repo}"

@@ -49,7 +49,7 @@ _PREFERRED = (
 llama.cpp also chooses Q4_K_M: https://github.com/ggml-org/llama.cpp/blob/master/common/arg.cpp
 """
 
-_MAX_LISTED = 12
+_MAX_LISTED_MODELS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +114,12 @@ def parse_reference(text: str) -> HubReference:
     if match := _REFERENCE.fullmatch(text):
         return HubReference(match["repo"], match["choice"] or "")
     other = _OTHER_FORM.fullmatch(text)
-    meant = ":".join(filter(None, ("hf", other["repo"], other["choice"]))) if other else _EXAMPLE
+    suggested = (
+        ":".join(filter(None, ("hf", other["repo"], other["choice"]))) if other else _EXAMPLE
+    )
     raise UsageError(
         f"a model on the hub must be `hf:OWNER/REPO` or `hf:OWNER/REPO:QUANT`, got {text!r}.",
-        hint=Hint("pull", model=meant),
+        hint=Hint("pull", model=suggested),
     )
 
 
@@ -218,7 +220,7 @@ def _preferred(found: Sequence[WeightsVariant]) -> list[WeightsVariant]:
 def _listed(found: Sequence[WeightsVariant], *, stems: bool = False) -> str:
     names = [
         f"{variant.stem if stems else variant.label} ({size_text(variant.size)})"
-        for variant in found[:_MAX_LISTED]
+        for variant in found[:_MAX_LISTED_MODELS]
     ]
     more = len(found) - len(names)
     return ", ".join(names) + (f" and {more} more" if more > 0 else "")
@@ -232,13 +234,13 @@ def _check_parts(reference: HubReference, variant: WeightsVariant) -> None:
         raise ConfigError(
             f"{variant.label!r} of {reference.repo!r} is split into {count} files, of which the hub"
             f" has {len(variant.files)}.",
-            hint="Choose another one, or ask its authors.",
+            hint="Choose another model, or ask the authors of the repository.",
         )
     if any(not file.sha256 for file in variant.files):
         raise ConfigError(
             f"the hub has no SHA-256 digest for {variant.label!r} of {reference.repo!r}, so the"
             " file cannot be checked.",
-            hint="Choose another one.",
+            hint="Choose another model.",
         )
 
 

@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 
 _CLIENT = Path(__file__).with_name("hub_client.py")
 _POLL_INTERVAL = 0.1  # seconds between two checks of the downloaded size
-_ENDPOINT = "https://huggingface.co"
+_DEFAULT_ENDPOINT = "https://huggingface.co"
 _TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - a name, not a token
-_TOKENS = (_TOKEN_VARIABLE, "HUGGING_FACE_HUB_TOKEN")  # the names that `huggingface_hub` reads
+_TOKEN_VARIABLES = (
+    _TOKEN_VARIABLE,
+    "HUGGING_FACE_HUB_TOKEN",
+)  # the names that `huggingface_hub` reads
 
-_SWITCHES = {
+_CLIENT_SETTINGS = {
     "HF_HUB_DISABLE_XET": "1",  # the protocol ignores proxies and our rules for redirects
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -94,7 +97,7 @@ def connect(env: Mapping[str, str], config: Config) -> Hub:
         ConfigError: If ``HF_ENDPOINT`` is not a URL to which a token may be sent.
         TrustError: If the project's network settings would be used without the user's permission.
     """
-    endpoint = env.get("HF_ENDPOINT", "").strip().rstrip("/") or _ENDPOINT
+    endpoint = env.get("HF_ENDPOINT", "").strip().rstrip("/") or _DEFAULT_ENDPOINT
     _check_endpoint(endpoint)
     network = config.settings.network
     permissions = config.hub_permissions()
@@ -107,7 +110,11 @@ def connect(env: Mapping[str, str], config: Config) -> Hub:
             hint=Hint("trust", ids=",".join(permission.id for permission in missing)),
         )
     ca_bundle = str(Path(network.ca_bundle).expanduser()) if network.ca_bundle else None
-    child_env = {**without_keys(env, keep=_TOKENS), **_proxies(env, network), **_SWITCHES}
+    child_env = {
+        **without_keys(env, keep=_TOKEN_VARIABLES),
+        **_proxies(env, network),
+        **_CLIENT_SETTINGS,
+    }
     return Hub(endpoint, child_env, ca_bundle)
 
 

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.weights.hub_files import HubFile
 
-_RECORD = "model.json"
+_RECORD_NAME = "model.json"
 # A name with a separator would be a path to another folder.
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+_MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class LocalModel:
 
 
 def pulled_models() -> list[LocalModel]:
-    """Return the models that were pulled to this machine, by name."""
+    """Return the models that were pulled to this machine, sorted by name."""
     return sorted([*_from_catalogue(), *_from_hub()], key=lambda model: model.name)
 
 
@@ -115,11 +115,11 @@ def hub_model(name: str) -> LocalModel | None:
 
 def _record(name: str) -> tuple[LocalModel, dict[Path, int]] | None:
     """Return a model as recorded when it was pulled, and the sizes of its files."""
-    if not _NAME.fullmatch(name):
+    if not _MODEL_NAME.fullmatch(name):
         return None
     folder = hub_folder(name)
     try:
-        record = json.loads((folder / _RECORD).read_text("utf-8"))
+        record = json.loads((folder / _RECORD_NAME).read_text("utf-8"))
         sizes = {folder / file["path"]: int(file["size"]) for file in record["files"]}
         model = LocalModel(name, next(iter(sizes)), sum(sizes.values()), str(record["source"]))
     except (OSError, ValueError, LookupError, TypeError, StopIteration):
@@ -128,7 +128,7 @@ def _record(name: str) -> tuple[LocalModel, dict[Path, int]] | None:
 
 
 def hub_source(name: str) -> str:
-    """Return the source of the model with a name, even if it is damaged; empty if there is none."""
+    """Return the source of a model, even if it is damaged; empty if no model has the name."""
     record = _record(name)
     return record[0].source if record else ""
 
@@ -143,7 +143,7 @@ def record_hub_model(name: str, source: str, commit: str, files: Sequence[HubFil
         files: The files, with paths inside the model's folder and the verified digests.
     """
     record = {"source": source, "commit": commit, "files": [asdict(file) for file in files]}
-    atomic_write(hub_folder(name) / _RECORD, json.dumps(record, indent=1).encode())
+    atomic_write(hub_folder(name) / _RECORD_NAME, json.dumps(record, indent=1).encode())
 
 
 def locate(name: str = DEFAULT_MODEL, env: Mapping[str, str] | None = None) -> Path | None:
@@ -210,7 +210,7 @@ def _pulled_path(name: str) -> Path | None:
     if row is not None:
         return row.path if row.path.is_file() else None
     folder = hub_folder(name)
-    return folder if _NAME.fullmatch(name) and folder.is_dir() else None
+    return folder if _MODEL_NAME.fullmatch(name) and folder.is_dir() else None
 
 
 def _own_file(name: str) -> str:

