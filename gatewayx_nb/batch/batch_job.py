@@ -118,7 +118,7 @@ class BatchJob(MapJob):
 
     @property
     def _is_collected(self) -> bool:
-        return not self._parts.open() and not self._refreshed().is_running
+        return not self._parts.open() and not self._current_record().is_running
 
     @override
     def progress(self) -> MapStatus:
@@ -131,7 +131,7 @@ class BatchJob(MapJob):
         return self._status()
 
     def _status(self) -> MapStatus:
-        status = map_status(self._refreshed())
+        status = map_status(self._current_record())
         if status.state in ("killed", "stopped") and self._parts.open():
             status = replace(status, state="submitted")
         return replace(status, problem=self._note or status.problem)
@@ -222,14 +222,14 @@ class BatchJob(MapJob):
         Raises:
             UsageError: If another process is running the job.
         """
-        with self._driving() as results:
+        with self._running() as results:
             if results is None:
                 raise UsageError(
                     f"job {self.name!r} is running.", hint=Hint("cancel_job", job=self.name)
                 )
             parts = self._parts.open()
             self._parts.remove(parts)
-            figures = self._refreshed().figures
+            figures = self._current_record().figures
             self._parts.set_figures(replace(figures, state="stopped", problem=""))
         self._failure, self._note = None, ""
         return len(parts)
@@ -239,7 +239,7 @@ class BatchJob(MapJob):
         return repr(self._status())  # this does not query the provider
 
     @contextlib.contextmanager
-    def _driving(self) -> Iterator[JobResults | None]:
+    def _running(self) -> Iterator[JobResults | None]:
         """Run the job in the ``with`` block; yield ``None`` if another process is running it."""
         record = self._record
         results = self._store.open_job(
@@ -255,19 +255,19 @@ class BatchJob(MapJob):
         forbid_blocking_call("amap")
         if clock.monotonic() < self._due or not self._parts.open():
             return
-        with self._driving() as results:
+        with self._running() as results:
             if results is None:
                 self._due = clock.monotonic() + _BUSY_POLL_INTERVAL
                 return
             self._failure, self._note = None, ""
             for part in self._parts.open():
-                self._step_or_note(part, results)
+                self._try_advance_part(part, results)
         self._due = clock.monotonic() + self._delay
         self._delay = min(2 * self._delay, _MAX_POLL_INTERVAL)
 
-    def _step_or_note(self, part: JobPart, results: JobResults) -> None:
+    def _try_advance_part(self, part: JobPart, results: JobResults) -> None:
         try:
-            self._step(part, results)
+            self._advance_part(part, results)
         except GatewayError as error:
             self._note = f"Batch {part.batch or part.number} cannot be queried: {error.message}"
             if error.status == _NOT_FOUND:
@@ -275,7 +275,7 @@ class BatchJob(MapJob):
             if _is_final(error):  # the batch itself is not affected
                 self._failure = error
 
-    def _step(self, part: JobPart, results: JobResults) -> None:
+    def _advance_part(self, part: JobPart, results: JobResults) -> None:
         if not part.batch:
             found = self.find_lost(part, waits=False)
             if found is None:
@@ -299,7 +299,7 @@ class BatchJob(MapJob):
                 f"{len(part.keys):,} rows were not submitted. Run the map again to submit them."
             )
             state: Any = "submitted" if self._parts.open() else "stopped"
-            figures = self._refreshed().figures
+            figures = self._current_record().figures
             self._parts.set_figures(replace(figures, state=state, problem=problem))
 
     def _collect(self, part: JobPart, remote: RemoteBatch, results: JobResults) -> None:
@@ -318,7 +318,7 @@ class BatchJob(MapJob):
             )
         sink.close(remote)
         others_open = any(each.id != part.id for each in self._parts.open())
-        figures = sink.figures(self._refreshed().figures, is_last=not others_open)
+        figures = sink.figures(self._current_record().figures, is_last=not others_open)
         self._parts.update(replace(part, state="collected"), figures)
         self._engines.record_usage(sink.rows, self.name)
 

@@ -183,7 +183,7 @@ class BatchStart:
             if not self._session.fresh:
                 self._results.load(self._session.max_age)
             with PartFiles() as files:
-                self._read(files)
+                self._read_rows(files)
                 pending = [part.info.get("bound") for part in self._parts.open()]
                 bound = sum((_decimal(each) for each in pending), files.bound)
                 if files.count:
@@ -207,7 +207,7 @@ class BatchStart:
             Decimal(0),
         )
 
-    def _read(self, files: PartFiles) -> None:
+    def _read_rows(self, files: PartFiles) -> None:
         """Render the rows, and write those without an answer to the files."""
         session, rows = self._session, self._rows
         pending = {key for part in self._parts.open() for key in part.keys}
@@ -240,7 +240,7 @@ class BatchStart:
         figures = self._rows.figures(earlier)
         for number, file in enumerate(files.finished()):
             figures = replace(figures, asked=figures.asked + len(file.keys))
-            part = self._parts.add(self._part(file), file.prompts, figures)
+            part = self._parts.add(self._make_part(file), file.prompts, figures)
             try:
                 job.submit(part, file.path)
             except GatewayError as error:
@@ -254,7 +254,7 @@ class BatchStart:
             figures = replace(figures, state="done")
         self._parts.set_figures(figures)
 
-    def _part(self, file: PartFile) -> JobPart:
+    def _make_part(self, file: PartFile) -> JobPart:
         first = file.first
         info = {
             "engine": first.engine,

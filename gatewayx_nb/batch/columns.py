@@ -87,12 +87,12 @@ class Columns:
 
     def _answer(self, reply: Reply) -> list[Any]:
         if not self.is_object:
-            value = reply.text if reply.parsed is None else _plain(reply.parsed)
+            value = reply.text if reply.parsed is None else _plain_value(reply.parsed)
             # The value may be None with a schema such as `City | None`.
             is_none = reply.parsed is None and ANSWER in self.answers and self._has_schema
             return [None if is_none else value]
         fields = _fields(reply.parsed)
-        return [_plain(fields.get(name)) for name in self.answers]
+        return [_plain_value(fields.get(name)) for name in self.answers]
 
     @property
     def _has_schema(self) -> bool:
@@ -103,7 +103,7 @@ def columns_of(schema: ResponseSchema | None) -> Columns:
     """Return the columns for answers that match a schema."""
     if schema is None or not schema.schema:
         return Columns({ANSWER: "string"}, is_object=False)
-    root = _resolved(schema.schema, schema.schema)
+    root = _resolve(schema.schema, schema.schema)
     properties = root.get("properties")
     if root.get("type") == "object" and properties:
         types = {name: _dtype(value, schema.schema) for name, value in properties.items()}
@@ -255,7 +255,7 @@ def _polars_type(polars: Any, dtype: str) -> Any:  # noqa: ANN401 - polars is op
     return getattr(polars, name) if name else polars.Object
 
 
-def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+def _resolve(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a schema with its references resolved, and without the null of an optional type."""
     for _ in range(8):
         reference = schema.get("$ref")
@@ -276,7 +276,7 @@ def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str
 def _dtype(schema: Any, root: Mapping[str, Any]) -> str:  # noqa: ANN401 - a JSON Schema
     if not isinstance(schema, dict):
         return "object"
-    found = _resolved(schema, root)
+    found = _resolve(schema, root)
     values = found.get("enum") or ([found["const"]] if "const" in found else [])
     if values and all(isinstance(value, str | None) for value in values):
         return "string"
@@ -301,5 +301,5 @@ def _fields(value: object) -> Mapping[str, Any]:
     return {}
 
 
-def _plain(value: object) -> object:
+def _plain_value(value: object) -> object:
     return value.value if isinstance(value, enum.Enum) else value

@@ -224,7 +224,7 @@ class ClusterPartitions(Partitions):
             self._add_partition(await count)
             for start in range(0, self.counts[number], _MAX_SLICE_ROWS):
                 part = self._client.submit(
-                    _sliced, self._futures[number], wanted, start, pure=False
+                    _slice_rows, self._futures[number], wanted, start, pure=False
                 )
                 pending.append((number, part))
                 if len(pending) > _MAX_READY_SLICES:
@@ -249,7 +249,7 @@ class ClusterPartitions(Partitions):
             self._task.cancel()
 
 
-def _sliced(source: Any, wanted: set[Any] | None, start: int) -> Any:  # noqa: ANN401 - of pandas
+def _slice_rows(source: Any, wanted: set[Any] | None, start: int) -> Any:  # noqa: ANN401 - of pandas
     """Return some rows of a partition, with the columns that the prompt needs."""
     rows = source.iloc[start : start + _MAX_SLICE_ROWS]
     if wanted is None or rows.ndim == 1:

@@ -201,7 +201,7 @@ class MapFigures:
         """Return a summary of the map: where the answers came from, and the errors."""
         is_whole = self.total in (None, self.answered)
         answers = counted(self.answered, self.unit) if is_whole else self._answered_text()
-        parts = [*([f"{self.reused:,} {self._reused_when()}"] if self.reused else [])]
+        parts = [*([f"{self.reused:,} {self._reused_days_text()}"] if self.reused else [])]
         is_replay = 0 < self.replayed == self.asked
         parts += [f"{self.replayed:,} replayed"] if self.replayed else []
         asked = self.asked - self.replayed
@@ -217,7 +217,7 @@ class MapFigures:
             lines.append(f"Stopped. Run it again to ask about the missing {self.unit}s.")
         return [*map(plain, lines), *([plain(self.problem)] if self.problem else [])]
 
-    def _row(self, position: int) -> str:
+    def _row_label(self, position: int) -> str:
         name = self.row_name(position)
         return name[:1].upper() + name[1:]
 
@@ -232,7 +232,7 @@ class MapFigures:
             if self.failure is None or error.message not in self.failure.message
         }
         lines = [
-            shorten(f"{self._row(position)}: {type(error).__name__}: {error.describe()}", 300)
+            shorten(f"{self._row_label(position)}: {type(error).__name__}: {error.describe()}", 300)
             for position, error in shown.items()
         ]
         is_raised = self.failure is not None and len(self.errors) == 1
@@ -244,7 +244,7 @@ class MapFigures:
     def _answered_text(self) -> str:
         return f"{self.answered:,} of {counted(self.total or 0, self.unit)}"
 
-    def _reused_when(self) -> str:
+    def _reused_days_text(self) -> str:
         oldest, newest = (_day(at) for at in self.reused_since or (0.0, 0.0))
         return f"from {newest}" if oldest == newest else f"from {oldest} to {newest}"
 

@@ -63,7 +63,7 @@ def job_definition(
         "prompt": prompt or "",
         **({} if system is None else {"system": system}),
         **({"constants": constants} if constants else {}),
-        "options": _canonical(options).decode(),
+        "options": _options_json(options).decode(),
     }
 
 
@@ -90,7 +90,7 @@ def row_key(request: RowRequest, answered_by: str = "") -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
-def _canonical(options: CallOptions) -> bytes:
+def _options_json(options: CallOptions) -> bytes:
     return _encode(_options_value(options))
 
 
@@ -183,12 +183,13 @@ def function_text(function: Any, depth: int = 0) -> str:  # noqa: ANN401 - any c
     if isinstance(function, types.MethodType):
         owner = function.__self__
         code = function_text(function.__func__, depth)
-        return f"{_value_text(owner)}{_state(owner)}.{code}"
+        return f"{_value_text(owner)}{_attributes_text(owner)}.{code}"
     if not isinstance(function, types.FunctionType):
         call = getattr(type(function), "__call__", None)  # noqa: B004 - to read its code
         name = f"{getattr(function, '__module__', '')}.{_name(function)}"
         is_python = isinstance(call, types.FunctionType)
-        return f"{name}{_state(function)} {function_text(call, depth + 1) if is_python else ''}"
+        code = function_text(call, depth + 1) if is_python else ""
+        return f"{name}{_attributes_text(function)} {code}"
     captured = [
         f"{name}={_cell_text(cell, depth)}"
         for name, cell in zip(
@@ -206,7 +207,7 @@ def _name(function: object) -> str:
     return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
-def _state(function: object) -> str:
+def _attributes_text(function: object) -> str:
     state = getattr(function, "__dict__", None)
     return _value_text(state) if state else ""
 

@@ -126,11 +126,11 @@ class MapJob:
 
     def done(self) -> bool:
         """Return whether no process is running the job."""
-        return not self._refreshed().is_running
+        return not self._current_record().is_running
 
     def progress(self) -> MapStatus:
         """Return the progress and the totals, even for a job that another process runs."""
-        return map_status(self._refreshed())
+        return map_status(self._current_record())
 
     def result(self, timeout: float | None = None) -> MappedReplies:
         """Wait until no process runs the job, and return its replies and errors.
@@ -235,7 +235,7 @@ class MapJob:
     def __repr__(self) -> str:
         return repr(self.progress())
 
-    def _refreshed(self) -> JobRecord:
+    def _current_record(self) -> JobRecord:
         """Return the job's current record."""
         records = (each for each in self._store.jobs() if each.digest == self._record.digest)
         self._record = next(records, self._record)

@@ -183,8 +183,8 @@ def preview_map(rows: Rows, prompt: RequestSource, plan: MapPlan) -> MapPreview:
         done=len(done),
         to_ask=len(to_ask),
         input_tokens=(low, high),
-        lowest_cost=_scaled((estimate.costs[0] for estimate in estimates), scale),
-        highest_cost=_scaled((estimate.costs[1] for estimate in estimates), scale),
+        lowest_cost=_scaled_total((estimate.costs[0] for estimate in estimates), scale),
+        highest_cost=_scaled_total((estimate.costs[1] for estimate in estimates), scale),
         seconds=seconds if to_ask else 0.0,
         bound_by=bound if to_ask else "",
         first_problem=problem,
@@ -227,7 +227,7 @@ def _sample(requests: list[RowRequest]) -> list[RowRequest]:
     return requests[::step]
 
 
-def _scaled(costs: Iterable[Decimal | None], scale: Decimal) -> Decimal | None:
+def _scaled_total(costs: Iterable[Decimal | None], scale: Decimal) -> Decimal | None:
     """Return the total cost of all rows, scaled up from a sample; ``None`` if a cost is unknown."""
     total = Decimal(0)
     for cost in costs:

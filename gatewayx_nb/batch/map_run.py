@@ -116,7 +116,7 @@ class MapRun:
         self._failure: BaseException | None = None
         if plan.results is not None:
             plan.results.on_durable = self._add_stored
-            plan.results.on_failure = self._note_failure
+            plan.results.on_failure = self._record_failure
             plan.results.on_refused = self._add_refused
 
     def outcomes(self) -> Generator[Outcomes]:
@@ -131,12 +131,12 @@ class MapRun:
             while (ready := self._advance()) is not None:
                 if ready:
                     yield ready
-                elif self._is_full:
+                elif self._must_wait:
                     event.wait(_UPDATE_INTERVAL)
                 if self._may_pause:
                     time.sleep(_GATHER_SECONDS)
         except Exception as error:
-            self._note_error(error)
+            self._record_error(error)
             raise
         finally:
             self.close()
@@ -154,13 +154,13 @@ class MapRun:
             while (ready := self._advance()) is not None:
                 if ready:
                     yield ready
-                elif self._is_full:
+                elif self._must_wait:
                     with interruptible(), contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(event.wait(), _UPDATE_INTERVAL)
                 event.clear()
                 await asyncio.sleep(_GATHER_SECONDS if self._may_pause else 0)
         except Exception as error:
-            self._note_error(error)
+            self._record_error(error)
             raise
         finally:
             self.close()
@@ -216,20 +216,20 @@ class MapRun:
         return self._is_exhausted and not self._positions and not self._arrived
 
     @property
-    def _is_full(self) -> bool:
+    def _must_wait(self) -> bool:
         plan = self._plan
-        is_far = plan.max_ahead is not None and (
+        is_too_far_ahead = plan.max_ahead is not None and (
             self._next_position - self.first_missing >= plan.max_ahead
         )
         waiting = len(self._positions)
         is_blocked = self._is_exhausted or self._lacks_rows
-        is_blocked = is_blocked or is_far or self._failing_since is not None
+        is_blocked = is_blocked or is_too_far_ahead or self._failing_since is not None
         return is_blocked or waiting >= _MAX_QUEUED_ROWS + plan.concurrency
 
     @property
     def _may_pause(self) -> bool:
         """Whether the engines have enough rows for a pause in which to gather outcomes."""
-        return self._is_full and len(self._positions) > _MANY_WAITING
+        return self._must_wait and len(self._positions) > _MANY_WAITING
 
     def _feed(self) -> None:
         """Prepare the next rows, and pass their calls to the engines."""
@@ -241,7 +241,7 @@ class MapRun:
         except Exception as error:  # noqa: BLE001 - of the user's iterator or function
             # It is raised when the calls for the rows before it, which are paid for, have ended.
             self._row_error, self._is_exhausted = error, True
-        known = self._known(list(new))
+        known = self._known_outcomes(list(new))
         for key, request in new.items():
             planned = self._prepare(key, request, *known.get(key, (None, None)))
             if planned is not None:
@@ -252,7 +252,7 @@ class MapRun:
     def _read_rows(self, new: dict[int, RowRequest]) -> None:
         """Render the next rows; add those that are not equal to a waiting row to ``new``."""
         for _ in range(_MAX_ROWS_PER_FEED):
-            if self._is_full:
+            if self._must_wait:
                 return
             try:
                 row = next(self._rows)
@@ -287,7 +287,7 @@ class MapRun:
         """
         # An open cassette takes precedence over the results of earlier runs.
         if known is not None and (at is None or self._plan.engines.cassette_mode is None):
-            self._reuse(key, known, at)
+            self._settle_known(key, known, at)
             return None
         try:
             call = self._plan_call(request, None if isinstance(known, GatewayError) else known)
@@ -303,7 +303,7 @@ class MapRun:
             options = with_row_options(options, request)
         return self._plan.engines.plan(request.prompt, options, known)
 
-    def _known(self, keys: list[int]) -> dict[int, tuple[Outcome, float | None]]:
+    def _known_outcomes(self, keys: list[int]) -> dict[int, tuple[Outcome, float | None]]:
         """Return the outcomes of rows that were asked before, with the times of stored ones."""
         known: dict[int, tuple[Outcome, float | None]] = {
             key: (self._this_run[key], None) for key in keys if key in self._this_run
@@ -317,7 +317,7 @@ class MapRun:
                 known[key] = outcome, None if row.at >= self._started_at else row.at
         return known
 
-    def _reuse(self, key: int, outcome: Outcome, at: float | None) -> None:
+    def _settle_known(self, key: int, outcome: Outcome, at: float | None) -> None:
         """Settle the rows of a key with a known outcome, from this run or an earlier run."""
         for position in self._positions.pop(key):
             if isinstance(outcome, GatewayError):
@@ -387,7 +387,7 @@ class MapRun:
         self._add_stored([row])
         self.figures.problem = f"An answer cannot be stored: {error}."
 
-    def _note_failure(self, error: BaseException) -> None:
+    def _record_failure(self, error: BaseException) -> None:
         """Pause the map until outcomes can be stored; called on the thread of the store."""
         self._failing_since = self._failing_since or time.monotonic()
         self.figures.problem = f"The results cannot be stored: {error}."
@@ -427,11 +427,11 @@ class MapRun:
             for position in positions:
                 self._settle(position, outcome)
             if checks:
-                self._check(outcome)
+                self._check_final_error(outcome)
         ready = list(self._ready)
         self._ready.clear()
         if checks:
-            self._check_all(ready)
+            self._check_failures(ready)
         return ready
 
     def _settle(self, position: int, outcome: Outcome) -> None:
@@ -441,14 +441,14 @@ class MapRun:
             self.figures.add_answer(position, outcome.text)
         self._ready.append((position, outcome))
 
-    def _check(self, outcome: Outcome) -> None:
+    def _check_final_error(self, outcome: Outcome) -> None:
         if not isinstance(outcome, GatewayError):
             return
         is_closed = isinstance(outcome, TransportError) and outcome.code == "closed"
         if isinstance(outcome, _FINAL_ERRORS) or is_closed:
             self._fail(outcome)
 
-    def _check_all(self, ready: Outcomes) -> None:
+    def _check_failures(self, ready: Outcomes) -> None:
         """Check whether the map ends: after its first error, or because all rows have failed."""
         figures = self.figures
         errors = [outcome for _, outcome in ready if isinstance(outcome, GatewayError)]
@@ -466,10 +466,10 @@ class MapRun:
             self._fail(first if isinstance(first, BudgetError) else first.with_appended_text(text))
 
     def _fail(self, error: GatewayError) -> NoReturn:
-        self._note_error(error)
+        self._record_error(error)
         raise error
 
-    def _note_error(self, error: Exception) -> None:
+    def _record_error(self, error: Exception) -> None:
         """Record the error that ends the map."""
         self._failure = error
         if isinstance(error, GatewayError):

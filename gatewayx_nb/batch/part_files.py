@@ -144,10 +144,10 @@ class PartFiles:
         if part is None or not part.add(key, row, prompt):
             if part is not None:
                 part.close()
-            part = self._new(row)
+            part = self._new_file(row)
             part.add(key, row, prompt)
 
-    def _new(self, row: PreparedRow) -> PartFile:
+    def _new_file(self, row: PreparedRow) -> PartFile:
         part = PartFile(self._folder / f"batch-{len(self._all) + 1}.jsonl", row)
         self._open[row.group] = part
         self._all.append(part)

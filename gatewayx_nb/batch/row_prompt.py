@@ -196,13 +196,13 @@ class RowPrompt:
                     hint="Put it into the prompt instead.",
                 )
             return {"system": filled.text}
-        text = _call(part, row, "system")
+        text = _call_row_function(part, row, "system")
         if not isinstance(text, str):
             raise UsageError(f"the `system` function must return a str, got {short_repr(text)}.")
         return {"system": text}
 
     def _from_function(self, row: RowValue, system: dict[str, Any]) -> RowRequest:
-        result = _call(cast("RowFunction", self._prompt), row, "prompt")
+        result = _call_row_function(cast("RowFunction", self._prompt), row, "prompt")
         if is_missing(result) and not self._blank:
             raise UsageError("the prompt function returned no text for this row.")
         if isinstance(result, str):
@@ -238,7 +238,7 @@ def request_source(prompt: object, system: object, rows: Rows, *, blank: bool) -
     return RowPrompt(prompt, system, rows, blank=blank)
 
 
-def _call(function: RowFunction, row: RowValue, name: str) -> Any:  # noqa: ANN401 - checked later
+def _call_row_function(function: RowFunction, row: RowValue, name: str) -> Any:  # noqa: ANN401 - checked later
     try:
         result = function(row)
     except GatewayError:

@@ -115,7 +115,7 @@ class Cassette:
         self._refused = 0
         self._refusal = self._failure = self._other_model = ""
         self._skipped = self._load(must_exist=must_exist)
-        _OPEN.add(self)
+        _open_cassettes.add(self)
 
     def use_redaction(self, redaction: Redaction) -> None:
         """Apply another redaction from now on."""
@@ -368,7 +368,7 @@ class Cassette:
     def close(self) -> None:
         """Close the cassette and restore the cassette that was open before."""
         self.finish()
-        _OPEN.discard(self)
+        _open_cassettes.discard(self)
         self.on_close(self)
 
     def __enter__(self) -> Self:
@@ -443,14 +443,14 @@ class Cassette:
         )
 
 
-_OPEN: weakref.WeakSet[Cassette] = weakref.WeakSet()
+_open_cassettes: weakref.WeakSet[Cassette] = weakref.WeakSet()
 """The open cassettes, which are finished at interpreter exit."""
 
 
 @atexit.register
 def finish_all() -> None:
     """Finish the open cassettes, for a kernel that may be killed before it exits."""
-    for cassette in list(_OPEN):
+    for cassette in list(_open_cassettes):
         cassette.finish()
 
 

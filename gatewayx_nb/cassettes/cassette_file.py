@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_MAX_SIZE = 256 * 1024 * 1024
+_MAX_FILE_BYTES = 256 * 1024 * 1024
 """Maximum size of a cassette in bytes, because the whole file is read into memory."""
 
 _LOCK_TIMEOUT = 30.0
@@ -89,7 +89,7 @@ def read_bytes(path: Path) -> bytes:
         )
     try:
         size = path.stat().st_size
-        if size <= _MAX_SIZE:
+        if size <= _MAX_FILE_BYTES:
             return path.read_bytes()
     except OSError as error:
         raise ConfigError(
@@ -99,7 +99,8 @@ def read_bytes(path: Path) -> bytes:
             else "Use another path.",
         ) from None
     raise ConfigError(
-        f"The cassette {str(path)!r} must be at most {_MAX_SIZE >> 20} MiB, got {size >> 20} MiB.",
+        f"The cassette {str(path)!r} must be at most {_MAX_FILE_BYTES >> 20} MiB,"
+        f" got {size >> 20} MiB.",
         hint="Record several cassettes, one for each notebook.",
     )
 

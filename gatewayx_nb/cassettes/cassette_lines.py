@@ -37,7 +37,7 @@ _HEAD = f'{{"format":"{FORMAT}","version":{VERSION}}}'.encode()
 
 _HEAD_START = f'{{"format":"{FORMAT}"'.encode()
 
-_MAX_HEAD = 1024
+_MAX_HEAD_BYTES = 1024
 """Maximum length of the header in bytes."""
 
 _REPLACES = b'{"replaces":"'
@@ -174,7 +174,7 @@ def append(path: Path, *lines: bytes, root: Path | None = None, sync: bool = Tru
     data = b"\n".join([*lines, b""])
     cassette_file.refuse_links(path, root)
     with cassette_file.locked(path):
-        with _opened(path, root) as (file, is_new):
+        with _opened_in_current_format(path, root) as (file, is_new):
             data = _HEAD + b"\n" + data if is_new else data
             cassette_file.write_at_end(file, data, sync=sync)
         # A new file is on disk only after its folder is flushed.
@@ -212,7 +212,7 @@ def arrange(  # noqa: PLR0913 - the state of a session
             cassette_file.set_aside(path, cassette_file.read_bytes(path))
             kept = [line.data for line in read(path, allow_markers=True).lines]
             _write_lines(path, kept, root)
-        with _opened(path, root):
+        with _opened_in_current_format(path, root):
             pass
         old = [line.rstrip(b"\r") for line in cassette_file.read_bytes(path).split(b"\n")[1:]]
         old = [line for line in old if line.strip()]
@@ -227,13 +227,13 @@ def arrange(  # noqa: PLR0913 - the state of a session
 
 
 @contextlib.contextmanager
-def _opened(path: Path, root: Path | None) -> Iterator[tuple[FileIO, bool]]:
+def _opened_in_current_format(path: Path, root: Path | None) -> Iterator[tuple[FileIO, bool]]:
     """Open a file in the current format; yield it, and whether its header is missing.
 
     A file in an older format is converted first. An unfinished last line is completed or set aside.
     """
     with cassette_file.opened(path, root) as file:
-        head, newline, _ = file.read(_MAX_HEAD).partition(b"\n")
+        head, newline, _ = file.read(_MAX_HEAD_BYTES).partition(b"\n")
         version = _check_head(path, head.strip()) if newline else VERSION
         is_new = _repair_end(path, file, version)
         if version == VERSION:

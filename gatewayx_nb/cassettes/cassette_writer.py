@@ -120,14 +120,14 @@ class CassetteWriter:
             cassette_lines.append(self._path, *lines, root=self._root, sync=sync)
             self._is_synced = sync
             if sync:
-                self._sync_limit.note(start)
+                self._sync_limit.record(start)
             with self._session.lock:
                 del self._unwritten[: len(lines)]
             start = time.monotonic()
             if not self.is_arranged and self._arrange_limit.is_due(start):
                 with contextlib.suppress(ConfigError):  # the unordered entries are valid
                     self._arrange()
-                self._arrange_limit.note(start)
+                self._arrange_limit.record(start)
             return len(lines)
 
     def prune(self) -> int:
@@ -185,13 +185,13 @@ class _TimeShareLimit:
     """
 
     def __init__(self, share: float) -> None:
-        self._share, self._next = share, 0.0
+        self._share, self._next_start = share, 0.0
 
     def is_due(self, now: float) -> bool:
         """Return whether the operation may start now."""
-        return now >= self._next
+        return now >= self._next_start
 
-    def note(self, start: float) -> None:
+    def record(self, start: float) -> None:
         """Record that an operation that began at ``start`` has just ended."""
         now = time.monotonic()
-        self._next = now + (now - start) / self._share
+        self._next_start = now + (now - start) / self._share

@@ -88,7 +88,7 @@ def _differences(entry: CassetteEntry, engine: str, model: str, body: RequestBod
     if entry.request.digests:
         old, new = entry.request.field_digests(), body.field_digests()
         names = [name for name in RequestBody.__struct_fields__ if old.get(name) != new.get(name)]
-        yield from (f"its {name} {_differ(name)}" for name in names)
+        yield from (f"its {name} {_differ_verb(name)}" for name in names)
         return
     for name in RequestBody.__struct_fields__:
         recorded, requested = getattr(entry.request, name), getattr(body, name)
@@ -149,7 +149,7 @@ def _value_difference(name: str, recorded: object, requested: object) -> str:
     return f"its {name} {'are' if name in _PLURALS else 'is'} {shown[0]}, not {shown[1]}"
 
 
-def _differ(name: str) -> str:
+def _differ_verb(name: str) -> str:
     return "differ" if name in _PLURALS else "differs"
 
 
@@ -160,5 +160,5 @@ def _text_difference(name: str, recorded: str, requested: str) -> str:
     index = len(os.path.commonprefix([recorded, requested]))  # noqa: RUF071 - text, not paths
     start = max(0, index - _CONTEXT_CHARS)
     parts = [text[start : index + _CONTEXT_CHARS] for text in (recorded, requested)]
-    where = f"{_differ(name)} starting at character {index + 1}"
+    where = f"{_differ_verb(name)} starting at character {index + 1}"
     return f"its {name} {where}: …{parts[0]!r}, not …{parts[1]!r}"

@@ -33,7 +33,7 @@ _TABLE = re.compile(r"^[ \t]*\|.*\|[ \t]*\n[ \t]*\|(?=[ \t:|]*-)[ \t:|-]*+$", re
 """A Markdown table, the form in which a DataFrame is inserted into a prompt."""
 
 # Addresses of the domains that RFC 2606 reserves for examples, and `git@HOST:`, are not private.
-_ADDRESS = re.compile(
+_EMAIL_ADDRESS = re.compile(
     r"""(?<![\w.%+-]) (?!git@) [\w.%+-]{1,64}+ @
         (?! (?:[\w-]+\.)* (?: example\.(?:com|net|org) | test | example | invalid | localhost )
             (?![\w-]|\.\w) )
@@ -84,7 +84,7 @@ def _findings(number: int, entry: CassetteEntry, *, encoded: bool) -> Iterator[F
         place: Literal["request", "answer"] = "request" if is_request else "answer"
         if is_request and "|" in text and _TABLE.search(text):
             yield Finding(number, "a table", place)
-        if "@" in text and _ADDRESS.search(text):
+        if "@" in text and _EMAIL_ADDRESS.search(text):
             yield Finding(number, "an e-mail address", place)
         if holds_key and has_key(text):
             yield Finding(number, "what looks like a key", place)

@@ -236,13 +236,13 @@ def _digest(value: object) -> str:
 
 
 def _reject_type(value: object) -> object:
-    raise _not_json(type(value).__name__)
+    raise _not_json_error(type(value).__name__)
 
 
 def _check_finite(value: object) -> None:
     """Check that a value contains neither NaN nor an infinity, which would become null."""
     if isinstance(value, float) and not math.isfinite(value):
-        raise _not_json(repr(value))
+        raise _not_json_error(repr(value))
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
@@ -250,7 +250,7 @@ def _check_finite(value: object) -> None:
             _check_finite(item)
 
 
-def _not_json(what: str) -> UsageError:
+def _not_json_error(what: str) -> UsageError:
     return UsageError(
         f"params must be JSON to be recorded in a cassette, got {what}.",
         hint=as_hint("Pass it as JSON.") | Hint("bypass_cassette"),

@@ -141,7 +141,7 @@ class AnthropicMessagesEngine(HTTPEngine):
         optional = {
             "system": _system(request),
             # This marks the last message; the system prompt is marked separately.
-            "cache_control": request.cache and _CACHED,
+            "cache_control": request.cache and _CACHE_MARK,
             "temperature": request.temperature,
             "top_p": request.top_p,
             "stop_sequences": list(request.stop) or None,
@@ -283,7 +283,7 @@ def usage_of(usage: dict[str, Any]) -> Usage:
     )
 
 
-_CACHED = {"type": "ephemeral"}
+_CACHE_MARK = {"type": "ephemeral"}
 """Marks the end of the cached prefix, which expires 5 minutes after its last use.
 
 https://platform.claude.com/docs/en/build-with-claude/prompt-caching
@@ -295,7 +295,7 @@ def _system(request: Request) -> str | list[dict[str, Any]] | None:
     text = system_prompt(request)
     if not (request.cache and text):
         return text
-    return [{"type": "text", "text": text, "cache_control": _CACHED}]
+    return [{"type": "text", "text": text, "cache_control": _CACHE_MARK}]
 
 
 def _thinking(request: Request) -> dict[str, str] | None:

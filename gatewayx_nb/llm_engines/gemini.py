@@ -102,7 +102,9 @@ class GeminiEngine(HTTPEngine):
     def payload(self, request: Request) -> dict[str, Any]:
         check_images(request, "generateContent", "user", "assistant", "tool")
         system = system_prompt(request)  # contents have only the roles "user" and "model"
-        settings = {name: value for name, value in _settings(request).items() if value is not None}
+        settings = {
+            name: value for name, value in _generation_config(request).items() if value is not None
+        }
         optional = {
             "systemInstruction": _text_content("user", system) if system else None,
             "generationConfig": settings or None,
@@ -265,7 +267,7 @@ _THINKING_LEVELS: Mapping[Effort, str] = {
 """The levels of thinking: https://ai.google.dev/gemini-api/docs/thinking"""
 
 
-def _settings(request: Request) -> dict[str, Any]:
+def _generation_config(request: Request) -> dict[str, Any]:
     schema = None if request.schema is None else dict(request.schema)
     return {
         "temperature": request.temperature,

@@ -36,7 +36,7 @@ class PartAssembler:
         self._grounding: dict[str, Any] = {}
         self._recitation: dict[str, Any] = {}
         self._sources = 0
-        self._checked = 0
+        self._checked_count = 0
         self._images: list[Image] = []
         self._is_plain = True
 
@@ -56,7 +56,7 @@ class PartAssembler:
 
     def details(self) -> Details:
         """Return the contents of the answer other than text and tool calls."""
-        new, self._checked = self.parts[self._checked :], len(self.parts)
+        new, self._checked_count = self.parts[self._checked_count :], len(self.parts)
         self._is_plain = self._is_plain and all(map(_is_plain, new))
         self._images += (image for part in new for image in _images(part))
         logprobs = tuple(self.logprobs)

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 _decode = msgspec.json.Decoder().decode
 _validate = msgspec.json.Decoder(msgspec.Raw).decode
 
-_DELAY = re.compile(r"(\d+(?:\.\d+)?)s", re.ASCII)
+_DELAY_PATTERN = re.compile(r"(\d+(?:\.\d+)?)s", re.ASCII)
 
-_NUMERAL = re.compile(r"\d{1,19}(?:\.\d*)?", re.ASCII)
+_NUMERAL_PATTERN = re.compile(r"\d{1,19}(?:\.\d*)?", re.ASCII)
 
 _REASON_FIELDS = (
     *("message", "msg", "error_description", "error_message", "errorMessage", "error", "detail"),
@@ -126,7 +126,7 @@ def as_str(value: object) -> str:
 def as_int(value: object) -> int | None:
     """Return the value if it is a plausible number of tokens, otherwise ``None``."""
     # Cohere sends token counts as floats, such as `3.0`; some gateways send strings.
-    if isinstance(value, str) and _NUMERAL.fullmatch(value.strip()):
+    if isinstance(value, str) and _NUMERAL_PATTERN.fullmatch(value.strip()):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
@@ -244,7 +244,7 @@ def retry_delay(data: bytes) -> float | None:
     error = as_dict((_error_body(data) or {}).get("error"))
     details = as_dicts(error.get("details"))
     delays = (as_str(detail.get("retryDelay")) for detail in details)
-    matches = filter(None, map(_DELAY.fullmatch, delays))
+    matches = filter(None, map(_DELAY_PATTERN.fullmatch, delays))
     return longest_delay(float(match.group(1)) for match in matches)
 
 

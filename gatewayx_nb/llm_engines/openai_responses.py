@@ -298,7 +298,10 @@ class ResponsesParser:
         self._has_refused = self._has_refused or whole._has_refused
         texts, thoughts = whole._sent_text, whole._sent_reasoning
         if self._sent_text or self._sent_reasoning or self._sent_calls:
-            text, reasoning = _rest(texts, self._sent_text), _rest(thoughts, self._sent_reasoning)
+            text, reasoning = (
+                _unsent_text(texts, self._sent_text),
+                _unsent_text(thoughts, self._sent_reasoning),
+            )
             calls = [call for chunk in chunks for call in chunk.tool_calls]
             chunks = [Chunk(text=text, reasoning=reasoning)] if text or reasoning else []
             chunks += [Chunk(tool_calls=(call,)) for call in calls[self._sent_calls :]]
@@ -347,7 +350,7 @@ class ResponsesParser:
         return "tool_calls" if self._has_tool_calls else "stop"
 
 
-def _rest(pieces: list[str], sent: list[str]) -> str:
+def _unsent_text(pieces: list[str], sent: list[str]) -> str:
     """Return the part of a text that has not been sent; empty if the text sent before differs."""
     text, beginning = "".join(pieces), "".join(sent)
     return text.removeprefix(beginning) if text.startswith(beginning) else ""

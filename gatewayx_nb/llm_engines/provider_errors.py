@@ -35,14 +35,14 @@ _LAST_ERROR_STATUS = 599
 
 _TOO_MANY_REQUESTS = 429
 
-_OTHER_ENGINE = Hint("use_other_engine")
-_RETRY = Hint("run_again") | _OTHER_ENGINE
+_OTHER_ENGINE_HINT = Hint("use_other_engine")
+_RETRY_HINT = Hint("run_again") | _OTHER_ENGINE_HINT
 
 _HINTS: dict[type[GatewayError], Hint] = {
-    ContentFilterError: as_hint("Rephrase the prompt.") | _OTHER_ENGINE,
+    ContentFilterError: as_hint("Rephrase the prompt.") | _OTHER_ENGINE_HINT,
     ContextLengthError: as_hint("Shorten the prompt, or use a model with a longer context."),
-    QuotaError: as_hint("Top up the account at the provider.") | _OTHER_ENGINE,
-    RateLimitError: as_hint("Wait, then try again.") | _OTHER_ENGINE,
+    QuotaError: as_hint("Top up the account at the provider.") | _OTHER_ENGINE_HINT,
+    RateLimitError: as_hint("Wait, then try again.") | _OTHER_ENGINE_HINT,
 }
 
 _ENGINE_ACTIONS = {AuthenticationError: "set_key", ModelNotFoundError: "name_model"}
@@ -170,7 +170,9 @@ class ProviderErrors:
         action = _ENGINE_ACTIONS.get(error_class)
         return error_class(
             f"{self._engine!r} {outcome}: {text}{punctuation}",
-            hint=Hint(action, engine=self._engine) if action else _HINTS.get(error_class, _RETRY),
+            hint=Hint(action, engine=self._engine)
+            if action
+            else _HINTS.get(error_class, _RETRY_HINT),
             engine=self._engine,
             model=self._model,
             status=status,

@@ -113,8 +113,8 @@ class EventLog(Sequence[Any]):
     @override
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return [_value(self._masked(data)) for data in self._data[index]]
-        return _value(self._masked(self._data[index]))
+            return [_parsed(self._masked(data)) for data in self._data[index]]
+        return _parsed(self._masked(self._data[index]))
 
     @override
     def __len__(self) -> int:
@@ -149,7 +149,7 @@ _REMOVED_CHARS = 32 * 1024
 """Number of characters that are removed from a full `EventLog`."""
 
 
-def _value(data: str) -> Any:  # noqa: ANN401 - JSON
+def _parsed(data: str) -> Any:  # noqa: ANN401 - JSON
     try:
         return bounded_json.loads(data)
     except (ValueError, RecursionError):
@@ -158,7 +158,7 @@ def _value(data: str) -> Any:  # noqa: ANN401 - JSON
 
 def is_event(body: str) -> bool:
     """Return whether a body is only the first event of a truncated stream."""
-    value = _value(body)
+    value = _parsed(body)
     if not isinstance(value, dict):
         return False
     choices = value.get("choices")
@@ -176,18 +176,20 @@ async def read_parts(response: Response) -> AsyncGenerator[BodyParts]:
         async for block in blocks:
             first.append(block)
             # Earlier blocks are blank, so only this block is searched.
-            if _content(block) if len(first) == 1 else block.strip():
+            if _stripped(block) if len(first) == 1 else block.strip():
                 break
         begin = b"".join(first)
-        if _content(begin)[:1] in (b"{", b"["):
+        if _stripped(begin)[:1] in (b"{", b"["):
             yield _json_parts(await _read_json(response, begin, blocks))
             return
         decoder = Decoder()
-        yield BodyParts(_data(decoder.feed(begin)))
+        yield BodyParts(_event_data(decoder.feed(begin)))
         async for block in blocks:
-            yield BodyParts(_data(decoder.feed(block)))
+            yield BodyParts(_event_data(decoder.feed(block)))
         # An incomplete event is dropped; the missing end mark shows that the stream was truncated.
-        yield BodyParts([data for data in _data(decoder.close()) if json_body.is_complete(data)])
+        yield BodyParts(
+            [data for data in _event_data(decoder.close()) if json_body.is_complete(data)]
+        )
         if error := _stray_error(decoder.stray):
             yield BodyParts([error])
         elif decoder.stray and response.content_type != "text/event-stream":  # such as an HTML page
@@ -208,7 +210,7 @@ async def _read_json(
     Complete JSON needs no end mark, so silence or a broken connection after it is not an error. An
     incomplete body is returned only if it is an error or begins with a complete JSON value.
     """
-    body, checked = bytearray(_content(begin)), 0
+    body, checked = bytearray(_stripped(begin)), 0
     while not response.has_ended:
         is_complete = False
         # The number of checks is limited, so that they take linear time in total.
@@ -220,7 +222,7 @@ async def _read_json(
                 block = await anext(blocks, None)
         except (GatewayError, TimeoutError):
             is_usable = is_complete or (is_error and body)
-            if not is_usable and not _values(body.decode(errors="replace"))[0]:
+            if not is_usable and not _json_values(body.decode(errors="replace"))[0]:
                 raise
             break
         if block is None:
@@ -238,13 +240,13 @@ def _json_parts(text: str) -> BodyParts:
     """
     if json_body.is_complete(text):
         return BodyParts([text], is_whole=True)
-    values, rest = _values(text)
+    values, rest = _json_values(text)
     if len(values) > 1 or (values and (text.startswith("[") or rest[:1] in ("{", "["))):
         return BodyParts(values)
     return BodyParts(values or [text], is_whole=True)
 
 
-def _values(text: str) -> tuple[list[str], str]:
+def _json_values(text: str) -> tuple[list[str], str]:
     """Return the unparsed JSON values at the start of a text or a truncated list, and the rest."""
     try:
         bounded_json.check_values(text)
@@ -270,17 +272,17 @@ def _after_separators(text: str, position: int) -> int:
     return separators.end() if separators else position
 
 
-def _content(begin: bytes) -> bytes:
+def _stripped(begin: bytes) -> bytes:
     return begin.removeprefix(_BYTE_ORDER_MARK).lstrip()
 
 
-def _data(events: Iterable[ServerSentEvent]) -> list[str]:
+def _event_data(events: Iterable[ServerSentEvent]) -> list[str]:
     return [_error_body(data) if name == "error" else data for name, data in events]
 
 
 def _error_body(text: str) -> str:
     """Return the content of an error event or line as ``{"error": …}``."""
-    value = _value(text)
+    value = _parsed(text)
     if isinstance(value, dict) and value.get("error"):
         return text
     return json.dumps({"error": value if isinstance(value, dict) else {"message": str(value)}})

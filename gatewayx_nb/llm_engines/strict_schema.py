@@ -9,17 +9,17 @@ from typing import Any, Literal
 
 from gatewayx_nb.json_schema import resolve, wrap_in_object
 
-_IGNORED = frozenset(
+_IGNORED_KEYWORDS = frozenset(
     {"$schema", "$id", "$comment", "$defs", "definitions", "discriminator", "deprecated"}
 )
 """Keywords that are meaningless to a model."""
 
-_STRUCTURE = frozenset(
+_STRUCTURE_KEYWORDS = frozenset(
     {"$ref", "additionalProperties", "allOf", "anyOf", "const", "description", "enum", "format"}
     | {"items", "oneOf", "prefixItems", "properties", "required", "title", "type"}
 )
 
-_NULL = {"type": "null"}
+_NULL_TYPE = {"type": "null"}
 
 _LABEL_TYPES: Mapping[type, str] = {
     str: "string",
@@ -149,7 +149,7 @@ class _Translation:
     def _part(self, schema: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
         if not isinstance(schema, Mapping):
             raise NotEnforceableError
-        part = {name: value for name, value in schema.items() if name not in _IGNORED}
+        part = {name: value for name, value in schema.items() if name not in _IGNORED_KEYWORDS}
         match part:
             case {"allOf": [only]}:
                 strict = self._part({**only, **{k: v for k, v in part.items() if k != "allOf"}})
@@ -167,10 +167,10 @@ class _Translation:
                 variants = [_of_type(part, name) for name in types]
                 strict = self._union(variants, {k: part[k] for k in _NOTE_KEYWORDS if k in part})
             case _:
-                strict = self._typed(part)
+                strict = self._of_declared_type(part)
         return strict
 
-    def _typed(self, part: dict[str, Any]) -> dict[str, Any]:
+    def _of_declared_type(self, part: dict[str, Any]) -> dict[str, Any]:
         kind = part.get("type", "object" if "properties" in part else None)
         known = self._rules.keywords
         match kind:
@@ -217,7 +217,7 @@ class _Translation:
             if self._rules.prefix_items:
                 return {"type": "array", "prefixItems": items, **kept, **self._notes(part, kept)}
             unique = [item for index, item in enumerate(items) if item not in items[:index]]
-            item = unique[0] if len(unique) == 1 else {"anyOf": list(_flat(unique))}
+            item = unique[0] if len(unique) == 1 else {"anyOf": list(_flattened(unique))}
             order = ", ".join(str(_name_of(item)) for item in items)
             part = {**part, "items in this order": order}
         else:
@@ -255,7 +255,7 @@ class _Translation:
     def _union(self, variants: Iterable[Any], part: dict[str, Any]) -> dict[str, Any]:
         if "properties" in part or not variants:
             raise NotEnforceableError
-        return {"anyOf": list(_flat(map(self._part, variants))), **self._notes(part)}
+        return {"anyOf": list(_flattened(map(self._part, variants))), **self._notes(part)}
 
     def _notes(self, part: Mapping[str, Any], kept: Iterable[str] = ()) -> dict[str, Any]:
         """Return the title and description, to which the other constraints are appended.
@@ -266,7 +266,7 @@ class _Translation:
         left = {
             name: value
             for name, value in part.items()
-            if name not in kept and name not in _STRUCTURE - {"format"}
+            if name not in kept and name not in _STRUCTURE_KEYWORDS - {"format"}
             if not (name == "default" and value is None)
         }
         if left:
@@ -291,14 +291,16 @@ def _is_simple(keyword: str, value: object) -> bool:
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
     variants = schema.get("anyOf", [schema])
-    if _NULL in variants or schema.get("type") == "null":
+    if _NULL_TYPE in variants or schema.get("type") == "null":
         return schema
     return (
-        {**schema, "anyOf": [*variants, _NULL]} if "anyOf" in schema else {"anyOf": [schema, _NULL]}
+        {**schema, "anyOf": [*variants, _NULL_TYPE]}
+        if "anyOf" in schema
+        else {"anyOf": [schema, _NULL_TYPE]}
     )
 
 
-def _flat(variants: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _flattened(variants: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield the variants of a union, including those of nested unions."""
     for variant in variants:
         yield from variant["anyOf"] if set(variant) == {"anyOf"} else (variant,)

@@ -13,7 +13,9 @@ def chat_tools(request: Request) -> list[dict[str, Any]] | None:
 
     https://platform.openai.com/docs/api-reference/chat/create
     """
-    return [{"type": "function", "function": _function(tool)} for tool in request.tools] or None
+    return [
+        {"type": "function", "function": _function_declaration(tool)} for tool in request.tools
+    ] or None
 
 
 def chat_choice(request: Request) -> str | dict[str, Any] | None:
@@ -28,7 +30,8 @@ def responses_tools(request: Request) -> list[dict[str, Any]] | None:
     Strict mode would require every parameter, so that none could have a default.
     """
     return [
-        {"type": "function", **_function(tool), "strict": False} for tool in request.tools
+        {"type": "function", **_function_declaration(tool), "strict": False}
+        for tool in request.tools
     ] or None
 
 
@@ -44,7 +47,8 @@ def anthropic_tools(request: Request) -> list[dict[str, Any]] | None:
     https://platform.claude.com/docs/en/api/messages
     """
     return [
-        {**_named(tool), "input_schema": dict(tool.parameters)} for tool in request.tools
+        {**_name_and_description(tool), "input_schema": dict(tool.parameters)}
+        for tool in request.tools
     ] or None
 
 
@@ -65,7 +69,7 @@ def gemini_tools(request: Request) -> list[dict[str, Any]] | None:
     """
     if not request.tools:
         return None
-    declarations = [{**_named(tool), **_json_schema(tool)} for tool in request.tools]
+    declarations = [{**_name_and_description(tool), **_json_schema(tool)} for tool in request.tools]
     return [{"functionDeclarations": declarations}]
 
 
@@ -113,10 +117,10 @@ def _is_mode(choice: str | None) -> bool:
     return choice in (None, "auto", "none", "required")
 
 
-def _named(tool: ToolDefinition) -> dict[str, Any]:
+def _name_and_description(tool: ToolDefinition) -> dict[str, Any]:
     description = {"description": tool.description} if tool.description else {}
     return {"name": tool.name, **description}
 
 
-def _function(tool: ToolDefinition) -> dict[str, Any]:
-    return {**_named(tool), "parameters": dict(tool.parameters)}
+def _function_declaration(tool: ToolDefinition) -> dict[str, Any]:
+    return {**_name_and_description(tool), "parameters": dict(tool.parameters)}

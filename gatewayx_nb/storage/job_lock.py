@@ -56,20 +56,22 @@ class JobLock:
         # If other users could open the lock file, they could hold the lock.
         lock = FileLock(self._path, timeout=timeout, poll_interval=0.02, mode=0o600)
         with _process_lock:  # on some network file systems, a lock belongs to the whole process
-            if self._path in _held:
+            if self._path in _held_locks:
                 return None
             try:
                 lock.acquire()
             except Timeout:
                 return None
-            _held[self._path] = lock
-            _holders[self._path] = threading.get_ident()
+            _held_locks[self._path] = lock
+            _holder_threads[self._path] = threading.get_ident()
         return lock
 
     @property
     def is_held_by_this_thread(self) -> bool:
         """Whether this thread has taken the lock, with this or another object."""
-        return self._path in _held and _holders.get(self._path) == threading.get_ident()
+        return (
+            self._path in _held_locks and _holder_threads.get(self._path) == threading.get_ident()
+        )
 
     def request_stop(self) -> None:
         """Ask the process that holds the lock to stop; it checks about once a second.
@@ -122,7 +124,7 @@ class JobLock:
 
     def _release(self, lock: BaseFileLock) -> None:
         with _process_lock:
-            _held.pop(self._path, None)
+            _held_locks.pop(self._path, None)
             lock.release()
 
 
@@ -131,21 +133,21 @@ def this_process() -> str:
     return f"process {os.getpid()} on {socket.gethostname()}"
 
 
-_held: dict[Path, BaseFileLock] = {}
+_held_locks: dict[Path, BaseFileLock] = {}
 """The locks that this process holds."""
 
-_holders: dict[Path, int] = {}
+_holder_threads: dict[Path, int] = {}
 """The thread that took each lock."""
 
 _process_lock = threading.Lock()
-_inherited: list[BaseFileLock] = []
+_inherited_locks: list[BaseFileLock] = []
 
 
 def _forget_parents_locks() -> None:
     """Forget the parent's locks in a forked child; to release them would take them from it."""
     global _process_lock  # noqa: PLW0603 - another thread may have held it at the fork
-    _inherited.extend(_held.values())
-    _held.clear()
+    _inherited_locks.extend(_held_locks.values())
+    _held_locks.clear()
     _process_lock = threading.Lock()
 
 

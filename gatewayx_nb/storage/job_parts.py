@@ -107,7 +107,7 @@ class JobParts:
         Raises:
             ConfigError: If the file cannot be read.
         """
-        with self._reading() as connection:
+        with self._read_connection() as connection:
             rows = connection.execute(_SELECT, (self._job,)).fetchall() if connection else []
         return [part for part in map(_part, rows) if part is not None]
 
@@ -125,7 +125,7 @@ class JobParts:
         Raises:
             ConfigError: If the file cannot be read.
         """
-        with self._reading() as connection:
+        with self._read_connection() as connection:
             rows = connection.execute("SELECT batch FROM parts").fetchall() if connection else []
         return {batch for (batch,) in rows if isinstance(batch, str) and batch}
 
@@ -135,7 +135,7 @@ class JobParts:
         Raises:
             ConfigError: If the file cannot be read.
         """
-        with self._reading() as connection:
+        with self._read_connection() as connection:
             query = "SELECT prompts FROM parts WHERE id = ?"
             row = connection.execute(query, (part.id,)).fetchone() if connection else None
         if not (row and isinstance(row[0], bytes)):
@@ -162,7 +162,7 @@ class JobParts:
         if packed is not None and len(packed) > _MAX_PROMPT_BYTES:
             packed = None
         keys, info = _pack(part.keys), json.dumps(part.info)
-        with self._writing() as (connection, job):
+        with self._job_transaction() as (connection, job):
             (next_number,) = connection.execute(_NEXT_NUMBER, (job,)).fetchone()
             values = (job, next_number, part.state, part.digest, keys, info, part.at, packed)
             inserted = connection.execute(_INSERT, values)
@@ -175,7 +175,7 @@ class JobParts:
         Raises:
             ConfigError: If the file cannot be written.
         """
-        with self._writing() as (connection, job):
+        with self._job_transaction() as (connection, job):
             values = (part.state, part.batch, json.dumps(part.info), part.state, part.id)
             connection.execute(_UPDATE, values)
             if figures is not None:
@@ -187,7 +187,7 @@ class JobParts:
         Raises:
             ConfigError: If the file cannot be written.
         """
-        with self._writing() as (connection, job):
+        with self._job_transaction() as (connection, job):
             _set_figures(connection, job, figures)
 
     def remove(self, parts: Iterable[JobPart]) -> None:
@@ -196,11 +196,11 @@ class JobParts:
         Raises:
             ConfigError: If the file cannot be written.
         """
-        with self._writing() as (connection, _):
+        with self._job_transaction() as (connection, _):
             connection.executemany("DELETE FROM parts WHERE id = ?", [(part.id,) for part in parts])
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection | None]:
+    def _read_connection(self) -> Iterator[sqlite3.Connection | None]:
         """Yield a connection; ``None`` if the file is missing or its version has no parts."""
         if not os.path.exists(self._path):
             yield None
@@ -213,7 +213,7 @@ class JobParts:
             yield connection if version >= _FIRST_VERSION else None
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[tuple[sqlite3.Connection, int]]:
+    def _job_transaction(self) -> Iterator[tuple[sqlite3.Connection, int]]:
         # A separate connection lets this process store rows in the meantime.
         with (
             errors_as_config_error(self._path, "written"),

@@ -73,10 +73,12 @@ class JobFigures:
         """Parse figures from a JSON text; an invalid value is replaced by its default."""
         values = parse_object(text)
         known = {item.name: item.default for item in fields(cls)}
-        return cls(**{name: _valid(name, values.get(name), known[name]) for name in known})
+        return cls(
+            **{name: _valid_or_default(name, values.get(name), known[name]) for name in known}
+        )
 
 
-def _valid(name: str, value: Any, default: Any) -> Any:  # noqa: ANN401
+def _valid_or_default(name: str, value: Any, default: Any) -> Any:  # noqa: ANN401
     if name == "state":
         return value if value in get_args(JobState) else default
     if name == "problem":

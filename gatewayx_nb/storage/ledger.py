@@ -112,7 +112,7 @@ class LedgerEntry:
 
 
 _COLUMNS = tuple(field.name for field in fields(LedgerEntry))
-_values = attrgetter(*_COLUMNS)  # faster than `dataclasses.astuple`, which makes deep copies
+_column_values = attrgetter(*_COLUMNS)  # faster than `dataclasses.astuple`, which makes deep copies
 _INSERT = f"INSERT INTO calls ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - constants
 # `rowid` decides the order of concurrent calls that end at the same moment.
 _SELECT = "SELECT * FROM calls ORDER BY at DESC, rowid DESC LIMIT ?"
@@ -268,7 +268,7 @@ _CLEANERS: dict[str, Callable[[object], object]] = {
 def _row_values(entry: LedgerEntry) -> tuple[object, ...]:
     # A list takes half the time of a generator.
     cleaned = [
-        clean(value) for clean, value in zip(_CLEANERS.values(), _values(entry), strict=True)
+        clean(value) for clean, value in zip(_CLEANERS.values(), _column_values(entry), strict=True)
     ]
     return tuple([str(value) if type(value) is Decimal else value for value in cleaned])
 

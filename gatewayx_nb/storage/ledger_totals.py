@@ -82,7 +82,7 @@ class UsageTotals:
         return {values.pop("by"): values.pop("key"), **values}
 
 
-_KEYS = {
+_KEY_EXPRESSIONS = {
     "day": f"CAST(at / {_BUCKET_SECONDS} AS INTEGER)",
     "engine": "engine",
     "model": "engine || ':' || model",
@@ -92,7 +92,7 @@ _COLUMNS = (
     *("at", "engine", "model", "outcome", "input_tokens", "output_tokens", "cost"),
     *("time_to_first", "cached_tokens", "rows", "job"),
 )
-_SUMS = (
+_SUM_EXPRESSIONS = (
     "total(ifnull(rows, 1))",
     "total(CASE WHEN outcome IN ('ok', 'interrupted') THEN 0 ELSE ifnull(rows, 1) END)",
     *("total(input_tokens)", "total(cached_tokens)", "total(output_tokens)"),
@@ -121,23 +121,23 @@ def select_totals(connection: sqlite3.Connection, by: UsageKey, since: float) ->
     present = {name for name, *_ in connection.execute("SELECT * FROM calls LIMIT 0").description}
     columns = ", ".join(name if name in present else f"NULL AS {name}" for name in _COLUMNS)
     query = (
-        f"SELECT {_KEYS[by]} AS key, {', '.join(_SUMS)} FROM (SELECT {columns} FROM calls)"  # noqa: S608 - constants
-        " WHERE at >= ? GROUP BY key ORDER BY"
+        f"SELECT {_KEY_EXPRESSIONS[by]} AS key, {', '.join(_SUM_EXPRESSIONS)}"  # noqa: S608 - constants
+        f" FROM (SELECT {columns} FROM calls) WHERE at >= ? GROUP BY key ORDER BY"
         + (
             " key DESC LIMIT 1000000"
             if by == "day"
             else f" total(cost) DESC, key LIMIT {MAX_GROUPS}"
         )
     )
-    found = [_parse(by, row) for row in connection.execute(query, (since,))]
+    found = [_parse_totals(by, row) for row in connection.execute(query, (since,))]
     return _by_day(found)[:MAX_GROUPS] if by == "day" else found
 
 
-def _parse(by: UsageKey, row: tuple[object, ...]) -> UsageTotals:
+def _parse_totals(by: UsageKey, row: tuple[object, ...]) -> UsageTotals:
     """Return the totals in a row, whose values may have any type if another program wrote them."""
     key, *sums, cost = row
     text = well_formed(key).rstrip(":") if isinstance(key, str) else ""
-    calls, failed, tokens_in, cached, tokens_out, unpriced = map(_number, sums)
+    calls, failed, tokens_in, cached, tokens_out, unpriced = map(_whole_number, sums)
     dollars = cost if isinstance(cost, float) and 0 <= cost < HIGHEST_COST else None
     return UsageTotals(
         by,
@@ -148,7 +148,7 @@ def _parse(by: UsageKey, row: tuple[object, ...]) -> UsageTotals:
     )
 
 
-def _number(total: object) -> int:
+def _whole_number(total: object) -> int:
     is_number = isinstance(total, float) and 0 <= total < math.inf
     return int(total) if is_number else 0  # type: ignore[call-overload]
 

@@ -33,7 +33,7 @@ def ledger_path(config: Config) -> Path:
 
 def daily_costs_path(config: Config, folder: ConfigDir) -> Path:
     """Return the path of the daily costs of the project, or of all calls of the user."""
-    root = _users_folder(config) if folder.owner == "user" else folder.root / ".gatewayx"
+    root = _user_folder(config) if folder.owner == "user" else folder.root / ".gatewayx"
     return root / "costs.sqlite"
 
 
@@ -58,10 +58,10 @@ def results_location(config: Config) -> ResultsLocation:
 def _default_folder(config: Config) -> Path:
     if config.project:
         return config.project.root / ".gatewayx"
-    return _users_folder(config)
+    return _user_folder(config)
 
 
-def _users_folder(config: Config) -> Path:
+def _user_folder(config: Config) -> Path:
     # The variable is read here, because platformdirs reads only the process's environment.
     data = config.env.get("XDG_DATA_HOME")
     return Path(data) / "gatewayx" if data else platformdirs.user_data_path("gatewayx")

@@ -278,11 +278,11 @@ def _open_to_read(path: Path, query: str) -> sqlite3.Connection:
     return connection
 
 
-def _free_lock() -> None:
+def _reset_lock() -> None:
     """Free the lock in a forked child, because another thread may have held it at the fork."""
     global _creation_lock  # noqa: PLW0603 - see above
     _creation_lock = threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_free_lock)
+    os.register_at_fork(after_in_child=_reset_lock)

@@ -88,7 +88,7 @@ class ResultsStore:
         self.writer = ResultsWriter(self.path, self._commit)
         self._lock = threading.RLock()  # threads take turns in writing
         self._file: OpenFile | None = None
-        self._is_own: bool | None = None
+        self._is_untracked: bool | None = None
         self._ids: dict[bytes, int] = {}
 
     def open_job(
@@ -167,9 +167,9 @@ class ResultsStore:
         Raises:
             ConfigError: If git tracks the file.
         """
-        if self._is_own is None:  # call git only once
-            self._is_own = not (self.path.exists() and may_be_tracked(self.path))
-        if not self._is_own:
+        if self._is_untracked is None:  # call git only once
+            self._is_untracked = not (self.path.exists() and may_be_tracked(self.path))
+        if not self._is_untracked:
             raise ConfigError(
                 f"the results {str(self.path)!r} are part of a repository, so somebody else may"
                 " have written their answers.",
@@ -310,9 +310,9 @@ class ResultsStore:
     def reset_after_fork(self) -> None:
         """Start with a closed file in a forked child; the queued rows belong to the parent."""
         if self._file is not None:
-            _inherited.append(self._file.connection)
+            _inherited_connections.append(self._file.connection)
         for job in tuple(self._all_jobs):
-            _inherited.extend(filter(None, [job.connection]))
+            _inherited_connections.extend(filter(None, [job.connection]))
             job.reset()
         self._jobs = set()
         self._reset()
@@ -326,7 +326,7 @@ def _size(path: Path) -> int:
 
 
 _stores: weakref.WeakSet[ResultsStore] = weakref.WeakSet()
-_inherited: list[sqlite3.Connection] = []
+_inherited_connections: list[sqlite3.Connection] = []
 
 
 def _reset_all() -> None:
@@ -335,7 +335,7 @@ def _reset_all() -> None:
     # A child must never close its parent's connection, not even when it exits, because this might
     # roll back the parent's transaction:
     # https://www.sqlite.org/howtocorrupt.html#_carrying_an_open_database_connection_across_a_fork_
-    for connection in _inherited:
+    for connection in _inherited_connections:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection))
 
 

@@ -38,7 +38,7 @@ _READ = (
     " FROM main.rows CROSS JOIN main.answers ON answers.id = rows.id"
     " WHERE rows.id = ? AND rows.job = ? AND rows.key = ?"
 )
-_ORDERED = (
+_SELECT_ORDERED = (
     "SELECT rows.id, rows.key, rows.at, answers.outcome, answers.retry, answers.content"
     " FROM main.rows CROSS JOIN temp.done ON done.key = rows.key AND done.id = rows.id"
     " CROSS JOIN main.answers ON answers.id = rows.id"
@@ -63,7 +63,7 @@ class RowIndex:
 
     def __init__(self, path: Path, digest: bytes) -> None:
         self._identity, self._path, self._digest = file_identity(path), path, digest
-        self._last = self._job = 0
+        self._last_row = self._job = 0
         self.connection: sqlite3.Connection = open_to_read(path)
         with closed_on_error(self.connection):
             self.connection.execute("PRAGMA temp.journal_mode = OFF")
@@ -79,17 +79,17 @@ class RowIndex:
         if not self._find_job():
             return None
         (end,) = self._query("SELECT coalesce(max(id), 0) FROM main.rows")
-        if self._last >= end:
+        if self._last_row >= end:
             return None
-        until = min(self._last + _CHUNK_ROWS, end)
-        added = self.connection.execute(_LOAD, (self._last, until, self._job)).rowcount
-        self._last = until
+        until = min(self._last_row + _CHUNK_ROWS, end)
+        added = self.connection.execute(_LOAD, (self._last_row, until, self._job)).rowcount
+        self._last_row = until
         return added
 
     def _find_job(self) -> bool:
         if not self._job:
             row = self._query("SELECT id, first_row FROM main.jobs WHERE digest = ?", self._digest)
-            self._job, self._last = row or (0, 0)
+            self._job, self._last_row = row or (0, 0)
         return bool(self._job)
 
     def _query(self, sql: str, *values: object) -> tuple[int, ...]:
@@ -135,7 +135,7 @@ class RowIndex:
         """
         rows: list[StoredRow] = []
         size = 0
-        cursor = self.connection.execute(_ORDERED, (after, self._job))
+        cursor = self.connection.execute(_SELECT_ORDERED, (after, self._job))
         with contextlib.closing(cursor):
             for last, *values in cursor:
                 after = last

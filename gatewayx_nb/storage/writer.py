@@ -56,7 +56,7 @@ class BatchWriter(ABC, Generic[ItemT]):
         """Start with an empty queue, no thread and a free lock."""
         self._failure = ""
         self._unwritten: list[ItemT] = []
-        self._lost = 0
+        self._lost_count = 0
         self._queue: queue.SimpleQueue[ItemT | threading.Event] = queue.SimpleQueue()
         self._lock = threading.Lock()  # many threads add items; only one creates the thread
         self._thread: threading.Thread | None = None
@@ -79,9 +79,9 @@ class BatchWriter(ABC, Generic[ItemT]):
         """Why items are missing, and how many; empty if no item is missing."""
         parts = [self._failure] if self._failure else []
         if count := len(self._unwritten):
-            parts.append(f"{count:,} {_items(count)} not written yet.")
-        if self._lost:
-            parts.append(f"{self._lost:,} {_items(self._lost)} lost.")
+            parts.append(f"{count:,} {_entries_text(count)} not written yet.")
+        if self._lost_count:
+            parts.append(f"{self._lost_count:,} {_entries_text(self._lost_count)} lost.")
         return " ".join(parts)
 
     def flush(self, timeout: float = 5.0) -> None:
@@ -136,14 +136,14 @@ class BatchWriter(ABC, Generic[ItemT]):
                 for item in items:  # an invalid item must not discard the rest of the batch
                     self._write_batch([item])
             else:
-                self._lost += 1
+                self._lost_count += 1
                 self._report(error)
         else:
             self._unwritten, self._failure = [], ""
 
     def _keep(self, items: list[ItemT]) -> None:
         """Keep the latest items for another attempt."""
-        self._lost += max(0, len(items) - _MAX_UNWRITTEN)
+        self._lost_count += max(0, len(items) - _MAX_UNWRITTEN)
         self._unwritten = items[-_MAX_UNWRITTEN:]
 
     def _report(self, error: BaseException) -> None:
@@ -153,7 +153,7 @@ class BatchWriter(ABC, Generic[ItemT]):
             log.warning("%s", failure)
 
 
-def _items(count: int) -> str:
+def _entries_text(count: int) -> str:
     return "entry is" if count == 1 else "entries are"
 
 

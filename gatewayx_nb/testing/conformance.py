@@ -141,7 +141,7 @@ def _report(subject: EngineUnderTest, rules: list[Rule], skipped: str, portal: P
         subject.engine  # noqa: B018 - creates the engine, to report a failure only once
     except Exception as error:  # noqa: BLE001 - an engine may raise any exception
         raise ConformanceError(subject.name, (_creation_error(subject, error),)) from None
-    broken = tuple(_broken(subject, rules, portal))
+    broken = tuple(_broken_rules(subject, rules, portal))
     if broken:
         raise ConformanceError(subject.name, broken)
     return Report(subject.name, tuple(rule.text for rule in rules), skipped)
@@ -163,7 +163,9 @@ def _select_rules(subject: EngineUnderTest, server: Server, *, ask: bool) -> tup
     return [*STATIC_RULES, *ANSWER_RULES, *STREAMS, *tools, *FAULTS, *FINAL_RULES], ""
 
 
-def _broken(subject: EngineUnderTest, rules: list[Rule], portal: Portal) -> Iterator[BrokenRule]:
+def _broken_rules(
+    subject: EngineUnderTest, rules: list[Rule], portal: Portal
+) -> Iterator[BrokenRule]:
     for rule in rules:
         if subject.dialect:
             subject.script = subject.dialect.answer
@@ -221,7 +223,7 @@ def _load(path: Path) -> type[LLMEngine]:
     folder.refresh()
     file = next((file for file in folder.files if file.path == path), None)
     if not path.is_file():
-        raise _no_file(path, [file.name for file in folder.files])
+        raise _no_file_error(path, [file.name for file in folder.files])
     if file is None or file.refusal_reason:
         observed = f"{path.name!r} " + (
             f"{file.refusal_reason}" if file else f"does not end in {SUFFIX}, or begins with `_`"
@@ -241,7 +243,7 @@ def _load(path: Path) -> type[LLMEngine]:
         raise ConformanceError(file.name, (broken,)) from error.__cause__
 
 
-def _no_file(path: Path, names: list[str]) -> UsageError:
+def _no_file_error(path: Path, names: list[str]) -> UsageError:
     what = "a folder" if path.is_dir() else "not a file" if path.parent.is_dir() else "not a folder"
     where = path if path.parent.is_dir() else path.parent
     suggestion = did_you_mean(path.name.removesuffix(SUFFIX), names)

@@ -107,7 +107,7 @@ def _named(*bodies: Mapping[str, Any]) -> tuple[bytes, ...]:
 
 
 # A vendor may add event types at any time, and an engine must ignore types that it does not know.
-_UNKNOWN = event({"type": "something.new", "object": "something.new"}, name="something.new")
+_UNKNOWN_EVENT = event({"type": "something.new", "object": "something.new"}, name="something.new")
 _OPENAI_FAULT = {"message": "Try again.", "type": "server_error", "param": None, "code": None}
 _OPENAI_LISTING = {
     "object": "list",
@@ -164,7 +164,12 @@ CHAT = DialectSample(
         event("[DONE]"),
     ),
     end=3,
-    ignorable=(event(_chat()), event(_chat_delta(content="")), event(_chat_delta()), _UNKNOWN),
+    ignorable=(
+        event(_chat()),
+        event(_chat_delta(content="")),
+        event(_chat_delta()),
+        _UNKNOWN_EVENT,
+    ),
     fault=_body({"error": _OPENAI_FAULT}),
     listing=_body(_OPENAI_LISTING),
     call=_body(_chat(object="chat.completion", choices=[_CHAT_CALL], usage=_CHAT_USAGE)),
@@ -239,7 +244,7 @@ RESPONSES = DialectSample(
         _response_event("completed", 7, response=_RESPONSE),
     ),
     end=5,
-    ignorable=(*_named(_response_delta("")), _UNKNOWN),
+    ignorable=(*_named(_response_delta("")), _UNKNOWN_EVENT),
     fault=_body({"type": "error", "error": _OPENAI_FAULT}),
     listing=_body(_OPENAI_LISTING),
     options={"api": "responses"},
@@ -298,7 +303,7 @@ ANTHROPIC = DialectSample(
         {"type": "message_stop"},
     ),
     end=5,
-    ignorable=(*_named({"type": "ping"}, _text_delta("")), _UNKNOWN),
+    ignorable=(*_named({"type": "ping"}, _text_delta("")), _UNKNOWN_EVENT),
     fault=_body({"type": "error", "error": {"type": "api_error", "message": "Try again."}}),
     listing=_body({"data": [{"type": "model", "id": name} for name in MODELS], "has_more": False}),
     call=_body(_MESSAGE | {"content": [_TOOL_USE]} | _TOOL_STOP),
@@ -383,7 +388,7 @@ COHERE = DialectSample(
         {"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": _COHERE_USAGE}},
     ),
     end=5,
-    ignorable=(*_named(_cohere("content-delta", text="")), _UNKNOWN),
+    ignorable=(*_named(_cohere("content-delta", text="")), _UNKNOWN_EVENT),
     fault=_body({"id": "reply-1", "message": "Try again."}),
     listing=_body({"models": [{"name": name, "endpoints": ["chat"]} for name in MODELS]}),
     call=_body(

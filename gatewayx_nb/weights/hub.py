@@ -172,7 +172,7 @@ class _Download:
 
     def _check_space(self, target: Path, missing: Sequence[HubFile]) -> None:
         """Check that the disk has enough space before a download that takes minutes."""
-        needed = sum(file.size for file in missing) - _bytes_of(_parts(target, missing))
+        needed = sum(file.size for file in missing) - _total_bytes(_part_paths(target, missing))
         free = shutil.disk_usage(target).free
         if missing and free < needed + _RESERVED_BYTES:
             raise ConfigError(
@@ -184,15 +184,15 @@ class _Download:
 
     def _fetch(self, target: Path, missing: Sequence[HubFile]) -> None:
         """Download files, check them, and rename them to their final names."""
-        parts = _parts(target, missing)
+        parts = _part_paths(target, missing)
         size = sum(file.size for file in missing)
         try:
             with progress_bar(f"{self.name}: download", size, enabled=self.progress) as report:
                 for part, file in zip(parts, missing, strict=True):
-                    self._fetch_file(part, file, lambda: report(_bytes_of(parts)))
+                    self._fetch_file(part, file, lambda: report(_total_bytes(parts)))
         except KeyboardInterrupt:
             if self.progress:
-                state = f"{size_text(_bytes_of(parts))} of {size_text(size)}"
+                state = f"{size_text(_total_bytes(parts))} of {size_text(size)}"
                 sys.stderr.write(f"{self.name}: stopped at {state}; pull again to resume\n")
             raise
         digests = self._digest(list(zip(parts, missing, strict=True)))
@@ -217,7 +217,7 @@ class _Download:
         try:
             self.hub.run("fetch", self.reference.repo, report, part=str(part), **wanted)
         finally:
-            if not _bytes_of([part]):
+            if not _total_bytes([part]):
                 _remove_empty(part)
 
     def _digest(self, files: Sequence[tuple[Path, HubFile]]) -> list[str]:
@@ -226,12 +226,12 @@ class _Download:
         size = sum(file.size for _, file in files)
         with progress_bar(f"{self.name}: check", size, enabled=self.progress) as report:
             for path, file in files:
-                digests.append(sha256_of(path, partial(_report_from, done, report)))
+                digests.append(sha256_of(path, partial(_report_after, done, report)))
                 done += file.size
         return digests
 
 
-def _report_from(start: int, report: Callable[[int], object], count: int) -> None:
+def _report_after(start: int, report: Callable[[int], object], count: int) -> None:
     report(start + count)
 
 
@@ -239,12 +239,12 @@ def _file_name(file: HubFile) -> str:
     return file.path.rpartition("/")[2]
 
 
-def _parts(target: Path, files: Sequence[HubFile]) -> list[Path]:
+def _part_paths(target: Path, files: Sequence[HubFile]) -> list[Path]:
     """Return the paths of partial files; the digest in each name distinguishes versions."""
     return [target / f"{_file_name(file)}.{file.sha256[:12]}.part" for file in files]
 
 
-def _bytes_of(paths: Sequence[Path]) -> int:
+def _total_bytes(paths: Sequence[Path]) -> int:
     total = 0
     for path in paths:
         with contextlib.suppress(OSError):

@@ -95,9 +95,9 @@ def hub_error(
     """
     kind, status = failure["kind"], failure["status"]
     if kind == "repository":
-        return _no_repository(repo, failure["similar"], has_token=has_token)
+        return _repository_error(repo, failure["similar"], has_token=has_token)
     if kind == "gated" or (kind == "status" and status in (401, 403)):
-        return _refused(repo, endpoint, kind, status, has_token=has_token)
+        return _access_error(repo, endpoint, kind, status, has_token=has_token)
     text = shorten(plain(_SECRET_IN_URL.sub("", failure["text"])), _MAX_TEXT_CHARS).rstrip(".")
     row = _FAILURES[kind]
     message = row.message.format(
@@ -106,7 +106,7 @@ def hub_error(
     return row.error(f"{message}.", hint=row.hint, model=repo)
 
 
-def _no_repository(repo: str, similar: list[str], *, has_token: bool) -> ModelNotFoundError:
+def _repository_error(repo: str, similar: list[str], *, has_token: bool) -> ModelNotFoundError:
     # The hub does not distinguish missing and private repositories, to keep private names secret.
     alternative = "your HF_TOKEN cannot read it" if has_token else "it is private"
     hint = "Check its name on the hub"
@@ -119,7 +119,7 @@ def _no_repository(repo: str, similar: list[str], *, has_token: bool) -> ModelNo
     )
 
 
-def _refused(
+def _access_error(
     repo: str, endpoint: str, kind: str, status: int | None, *, has_token: bool
 ) -> AuthenticationError:
     token_problem = "your HF_TOKEN is not accepted" if has_token else "it requires a token"

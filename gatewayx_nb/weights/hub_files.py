@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HUB_PREFIX = "hf:"
 
-_EXAMPLE = "hf:bartowski/SmolLM2-135M-Instruct-GGUF:Q4_K_M"
+_EXAMPLE_REFERENCE = "hf:bartowski/SmolLM2-135M-Instruct-GGUF:Q4_K_M"
 _REFERENCE = re.compile(r"hf:(?P<repo>\w[\w.-]*/\w[\w.-]*)(?::(?P<choice>\S+))?", re.ASCII)
 # The forms in which other tools and the hub's pages refer to a repository.
 _OTHER_FORM = re.compile(
@@ -35,12 +35,12 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(r"[^\\/:*?\"<>|\x00-\x1f]+\.gguf")  # characters that every system allows
 
 # https://github.com/ggml-org/ggml/blob/master/docs/gguf.md#sharded-model
-_SPLIT = re.compile(r"-(?P<number>\d{5})-of-(?P<count>\d{5})$", re.IGNORECASE)
+_SPLIT_SUFFIX = re.compile(r"-(?P<number>\d{5})-of-(?P<count>\d{5})$", re.IGNORECASE)
 _QUANT = re.compile(
     r"(?<![^-._/])(?:UD-)?(?:I?Q\d+(?:_[A-Z0-9]+)*|TQ\d_\d|MXFP4(?:_MOE)?|BF16|FP?16|F32)(?![^-./])",
     re.IGNORECASE,
 )
-_PREFERRED = (
+_PREFERRED_QUANTS = (
     *("Q4_K_M", "Q4_K_S", "Q4_0", "IQ4_XS", "IQ4_NL", "MXFP4", "MXFP4_MOE"),
     *("Q5_K_M", "Q5_K_S", "Q5_0", "Q6_K", "Q8_0", "F16", "FP16", "BF16", "F32"),
 )
@@ -115,7 +115,9 @@ def parse_reference(text: str) -> HubReference:
         return HubReference(match["repo"], match["choice"] or "")
     other = _OTHER_FORM.fullmatch(text)
     suggested = (
-        ":".join(filter(None, ("hf", other["repo"], other["choice"]))) if other else _EXAMPLE
+        ":".join(filter(None, ("hf", other["repo"], other["choice"])))
+        if other
+        else _EXAMPLE_REFERENCE
     )
     raise UsageError(
         f"a model on the hub must be `hf:OWNER/REPO` or `hf:OWNER/REPO:QUANT`, got {text!r}.",
@@ -149,7 +151,7 @@ def variants(files: Iterable[HubFile]) -> list[WeightsVariant]:
     """Return the models of a repository, smallest first; image projectors are omitted."""
     models = sorted((file for file in files if _is_model(file.path)), key=lambda file: file.path)
     found = []
-    for stem, parts in groupby(models, key=lambda file: _SPLIT.sub("", file.path[:-5])):
+    for stem, parts in groupby(models, key=lambda file: _SPLIT_SUFFIX.sub("", file.path[:-5])):
         quants = _QUANT.findall(stem)
         found.append(WeightsVariant(stem, quants[-1].upper() if quants else "", tuple(parts)))
     return sorted(found, key=lambda variant: variant.size)
@@ -180,13 +182,14 @@ def choose(reference: HubReference, files: Sequence[HubFile]) -> WeightsVariant:
         chosen = _preferred(found)
     if not chosen:
         raise ModelNotFoundError(
-            f"{reference.repo!r} on the hub has no {reference.choice!r}; it has {_listed(found)}."
+            f"{reference.repo!r} on the hub has no {reference.choice!r}; it has"
+            f" {_list_text(found)}."
             f"{did_you_mean(reference.choice.upper(), [variant.quant for variant in found])}",
             hint=Hint("pull", model=f"hf:{reference.repo}"),
         )
     if len(chosen) > 1:
         raise UsageError(
-            f"{reference.repo!r} on the hub has several models: {_listed(chosen, stems=True)}.",
+            f"{reference.repo!r} on the hub has several models: {_list_text(chosen, stems=True)}.",
             hint=Hint("pull", model=f"hf:{reference.repo}:{chosen[0].stem}"),
         )
     _check_parts(reference, chosen[0])
@@ -203,13 +206,13 @@ def _matches_choice(variant: WeightsVariant, choice: str) -> bool:
     """Return whether a quantization or a file name matches a model, ignoring case."""
     typed = choice.upper().removesuffix(".GGUF")
     stem = variant.stem.upper()
-    return _SPLIT.sub("", typed) in (variant.quant, stem, stem.rpartition("/")[2])
+    return _SPLIT_SUFFIX.sub("", typed) in (variant.quant, stem, stem.rpartition("/")[2])
 
 
 def _preferred(found: Sequence[WeightsVariant]) -> list[WeightsVariant]:
     if len(found) == 1:
         return list(found)
-    for quant in _PREFERRED:
+    for quant in _PREFERRED_QUANTS:
         if chosen := [variant for variant in found if variant.quant == quant]:
             return chosen
     labelled = [variant for variant in found if variant.quant]
@@ -217,7 +220,7 @@ def _preferred(found: Sequence[WeightsVariant]) -> list[WeightsVariant]:
     return labelled[-1:] or list(found)
 
 
-def _listed(found: Sequence[WeightsVariant], *, stems: bool = False) -> str:
+def _list_text(found: Sequence[WeightsVariant], *, stems: bool = False) -> str:
     names = [
         f"{variant.stem if stems else variant.label} ({size_text(variant.size)})"
         for variant in found[:_MAX_LISTED_MODELS]
@@ -228,7 +231,7 @@ def _listed(found: Sequence[WeightsVariant], *, stems: bool = False) -> str:
 
 def _check_parts(reference: HubReference, variant: WeightsVariant) -> None:
     """Check that a split model is complete, and that each file has a digest."""
-    split = _SPLIT.search(variant.files[0].path[:-5])
+    split = _SPLIT_SUFFIX.search(variant.files[0].path[:-5])
     count = int(split["count"]) if split else 1
     if len(variant.files) != count:
         raise ConfigError(

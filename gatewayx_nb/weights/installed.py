@@ -98,7 +98,7 @@ def hub_model(name: str) -> LocalModel | None:
     Raises:
         ConfigError: If a file of the model is missing or does not have its original size.
     """
-    record = _record(name)
+    record = _read_record(name)
     if record is None:
         return None
     model, sizes = record
@@ -113,7 +113,7 @@ def hub_model(name: str) -> LocalModel | None:
     return model
 
 
-def _record(name: str) -> tuple[LocalModel, dict[Path, int]] | None:
+def _read_record(name: str) -> tuple[LocalModel, dict[Path, int]] | None:
     """Return a model as recorded when it was pulled, and the sizes of its files."""
     if not _MODEL_NAME.fullmatch(name):
         return None
@@ -129,7 +129,7 @@ def _record(name: str) -> tuple[LocalModel, dict[Path, int]] | None:
 
 def hub_source(name: str) -> str:
     """Return the source of a model, even if it is damaged; empty if no model has the name."""
-    record = _record(name)
+    record = _read_record(name)
     return record[0].source if record else ""
 
 
@@ -189,7 +189,7 @@ def remove(name: str) -> Path:
         available = ", ".join(repr(model.name) for model in pulled) or "none"
         raise ModelNotFoundError(
             f"no model {name!r} was pulled; on this machine: {available}."
-            f"{did_you_mean(wanted, [model.name for model in pulled])}{_own_file(wanted)}",
+            f"{did_you_mean(wanted, [model.name for model in pulled])}{_own_file_note(wanted)}",
             hint=Hint("list_local_models"),
             model=name,
         )
@@ -213,7 +213,7 @@ def _pulled_path(name: str) -> Path | None:
     return folder if _MODEL_NAME.fullmatch(name) and folder.is_dir() else None
 
 
-def _own_file(name: str) -> str:
+def _own_file_note(name: str) -> str:
     """Return why the user's own file is not removed; empty if the name does not refer to it."""
     with contextlib.suppress(GatewayError):
         path = configured_path()

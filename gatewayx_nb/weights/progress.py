@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_STEPS = 4
+_MAX_LINES = 4
 
 
 @contextmanager
@@ -36,9 +36,9 @@ def _line_reporter(label: str, total: int, stream: TextIO) -> Callable[[int], No
 
     def report(done: int) -> None:
         nonlocal last_step
-        step = min(_STEPS, done * _STEPS // max(total, 1))
+        step = min(_MAX_LINES, done * _MAX_LINES // max(total, 1))
         if step > last_step:
             last_step = step
-            stream.write(f"{label}: {100 * step // _STEPS} % of {total / 1e6:.0f} MB\n")
+            stream.write(f"{label}: {100 * step // _MAX_LINES} % of {total / 1e6:.0f} MB\n")
 
     return report
