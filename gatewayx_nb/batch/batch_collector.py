@@ -111,7 +111,7 @@ class BatchCollector:
                 usage = PartialReply(self._engine, str(self._part.info.get("model", "")))
                 usage.attempts = 1
                 row = RowUsage(usage, type(error).__name__, error.message)
-                # A row that the provider itself rejected must be changed; the others may be sent
+                # A row that the provider itself rejected must be changed; other rows may be sent
                 # again.
                 self._put(position, error, row, retry=reason is None)
         self.flush()
@@ -141,7 +141,7 @@ class BatchCollector:
             )
 
     def figures(self, earlier: JobFigures, *, is_last: bool) -> JobFigures:
-        """Return the job's figures, including those of this part.
+        """Return the job's figures, including the figures of this part.
 
         Args:
             earlier: The figures without this part.
@@ -169,7 +169,7 @@ class BatchCollector:
         """Return how many equal rows of the map each row of the part represents."""
         weights = Counter(range(len(self._part.keys)))
         repeats = self._part.info.get("repeats")
-        if isinstance(repeats, dict):  # an edited file may hold anything
+        if isinstance(repeats, dict):  # an edited file may contain any value
             for position in weights:
                 count = repeats.get(str(position))
                 weights[position] += count if type(count) is int else 0

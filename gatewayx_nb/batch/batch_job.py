@@ -251,7 +251,7 @@ class BatchJob(MapJob):
             results.close()
 
     def _advance(self) -> None:
-        """If a query is due, query the open parts and collect those that have ended."""
+        """If a query is due, query the open parts, and collect the parts that have ended."""
         forbid_blocking_call("amap")
         if clock.monotonic() < self._due or not self._parts.open():
             return

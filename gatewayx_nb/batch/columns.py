@@ -1,4 +1,4 @@
-"""The columns that a map adds to its rows, and the frames that hold them."""
+"""The columns that a map adds to its rows, and the frames that contain these columns."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def columns_of(schema: ResponseSchema | None) -> Columns:
 
 
 def check_clash(rows: Rows, columns: Columns, needed: Iterable[Any] | None) -> tuple[Any, ...]:
-    """Return the columns of an earlier run, which this one replaces.
+    """Return the columns of an earlier run, which this run replaces.
 
     Args:
         rows: The rows.

@@ -388,7 +388,7 @@ def over_partitions(
 
 
 def _current_client() -> Any:  # noqa: ANN401 - distributed is optional
-    """Return the current client of a Dask cluster; ``None`` if there is none."""
+    """Return the current client of a Dask cluster; ``None`` if no client exists."""
     distributed = sys.modules.get("distributed")  # without it, there is no client
     if distributed is None:
         return None

@@ -61,7 +61,7 @@ async def embed_stored(texts: list[str], embed: Embed, results: JobResults) -> V
 
 
 def _stored(results: JobResults, keys: list[int]) -> dict[int, Any]:
-    """Return the stored vectors by key, without those of an unusual length."""
+    """Return the stored vectors by key, without vectors of an unusual length."""
     import numpy as np
 
     results.try_drive()

@@ -66,12 +66,12 @@ class MapFigures:
         reused: Rows that an earlier run answered.
         replayed: Rows that the open cassette answered.
         failed: Rows that failed.
-        asked: Distinct rows that were asked in this run and have an outcome.
-        repeated: Rows that duplicate a row that was asked in this run.
+        asked: Distinct rows that were sent in this run and have an outcome.
+        repeated: Rows that duplicate a row that was sent in this run.
         in_flight: Calls in flight.
         rate_limited: Number of "too many requests" responses in this run.
         bound_by: What currently limits the speed.
-        reused_since: Times of the oldest and the newest reused answer; ``None`` if there is none.
+        reused_since: Times of the oldest and the newest reused answer; ``None`` if none was reused.
         errors: Number of failed rows by error class.
         first_errors: The first failed rows, by position.
         first_of_kind: The first error of each class.
@@ -169,7 +169,7 @@ class MapFigures:
         return None if self.total is None or rate <= 0 else (self.total - self.done) / rate
 
     def cost_text(self) -> str:
-        """Return the rounded cost of this run, and the number of calls at an unknown price."""
+        """Return the rounded cost of this run, and the number of calls with an unknown price."""
         used = self.usage
         if used is None:
             return dollars(Decimal(0))

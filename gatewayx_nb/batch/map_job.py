@@ -135,8 +135,8 @@ class MapJob:
     def result(self, timeout: float | None = None) -> MappedReplies:
         """Wait until no process runs the job, and return its replies and errors.
 
-        They are in the order in which the rows were answered; the store does not keep the order of
-        the rows.
+        They are ordered by the time at which they were stored; the store does not keep the order
+        of the rows.
 
         Args:
             timeout: Maximum number of seconds to wait.

@@ -239,7 +239,7 @@ class MapRun:
         try:
             self._read_rows(new)
         except Exception as error:  # noqa: BLE001 - of the user's iterator or function
-            # It is raised when the calls for the rows before it, which are paid for, have ended.
+            # The error is raised after the calls for earlier rows, which are paid for, have ended.
             self._row_error, self._is_exhausted = error, True
         known = self._known_outcomes(list(new))
         for key, request in new.items():
@@ -282,7 +282,7 @@ class MapRun:
         Args:
             key: The row's key.
             request: Its request.
-            known: Its outcome, if it was asked before.
+            known: The row's outcome, if the row was sent before.
             at: Time of that outcome; ``None`` if it is from this run.
         """
         # An open cassette takes precedence over the results of earlier runs.
@@ -304,7 +304,7 @@ class MapRun:
         return self._plan.engines.plan(request.prompt, options, known)
 
     def _known_outcomes(self, keys: list[int]) -> dict[int, tuple[Outcome, float | None]]:
-        """Return the outcomes of rows that were asked before, with the times of stored ones."""
+        """Return the outcomes of rows that were sent before, with the times of stored outcomes."""
         known: dict[int, tuple[Outcome, float | None]] = {
             key: (self._this_run[key], None) for key in keys if key in self._this_run
         }

@@ -55,7 +55,7 @@ _FIGURES_INTERVAL = 1.0
 """Seconds between two updates of the figures that other processes read."""
 
 _STOPPED_MESSAGE = "not asked, because the map was stopped"
-"""The message for rows that were not asked."""
+"""The message for rows that were not sent."""
 
 
 @dataclass(slots=True)
@@ -72,7 +72,7 @@ class MapSession:
         view: Displays the figures.
         earlier: The figures of the job's earlier runs.
         read_earlier: Reads the figures of the earlier runs again.
-        check: Raises an error if the rows are in an open batch and so must not be asked.
+        check: Raises an error if rows are in an open batch, and so must not be sent.
         fresh: Whether to ignore the results of earlier runs.
         max_age: Maximum age of a result in seconds; ``None`` for any.
     """

@@ -25,12 +25,12 @@ class MappedReplies(list[Any]):
     """The replies of a map, in the order of its rows.
 
     Each item is a `Reply`, the `GatewayError` of a row that failed, or ``None`` for a row that was
-    not asked, because the map was stopped.
+    not sent, because the map was stopped.
 
     Args:
         outcomes: The replies and errors.
         columns: The columns of `to_frame`.
-        job: Name of the job, by which ``gx.job`` finds it.
+        job: Name of the job, for ``gx.job``.
     """
 
     def __init__(

@@ -78,17 +78,17 @@ class RowCaller(ABC):
         See also: the guides ``many-rows``, ``large-jobs``, ``batches`` and ``time-and-cost``.
 
         A second run asks only about rows without a stored answer, even if the process was killed.
-        Equal rows are asked once. Stop ends the map and returns what is done.
+        Equal rows are sent once. Stop ends the map and returns the finished rows.
 
-        The rows of a Dask DataFrame or Series are asked during the call: by the workers of its
-        cluster if there is a client, and otherwise in this process, partition by partition. Each
+        The rows of a Dask DataFrame or Series are sent during the call: by the workers of its
+        cluster if there is a client, and otherwise by this process, partition by partition. Each
         worker creates its own pool from the project folder, with its own environment and keys.
 
         With ``batch=True``, the rows are submitted to the batch interface of OpenAI or Anthropic,
         which answers within a day at half the price, and a `BatchJob` is returned at once. Its
         ``result()`` waits, and returns what `map` would return. The job outlives the kernel:
         ``gx.job(name)`` finds it again. Rows that have an answer, or are in an open batch, are not
-        submitted again, and rows that were submitted are not asked without ``batch=True``. While a
+        submitted again, and rows that were submitted are not sent without ``batch=True``. While a
         cassette is replayed, nothing is submitted and the job is done at once; with the other modes
         of a cassette, the rows are submitted, and a later run without ``batch=True`` records them.
 
@@ -229,7 +229,7 @@ class RowCaller(ABC):
         return await asyncio.to_thread(session.preview)
 
     def describe_results(self) -> StoreDescription | None:
-        """Return where the answers of maps are stored; ``None`` if there are none."""
+        """Return where the answers of maps are stored; ``None`` if no answers are stored."""
         description = self._maps.results.describe() if self._maps.results else None
         return description if description and description.size else None
 
@@ -282,11 +282,11 @@ class RowCaller(ABC):
         return store.forget(record.id for record in store.older_than(older / _DAY))
 
     def job(self, name: str) -> MapJob:
-        """Return a map by its name, whichever process runs or ran it.
+        """Return a map by its name, even if another process runs or ran the map.
 
         Args:
             name: The name that was passed to `map` or that its display shows, or the beginning of
-                it.
+                this name.
 
         Raises:
             UsageError: If there is no such map, or several names begin with ``name``.

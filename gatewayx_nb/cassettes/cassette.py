@@ -141,7 +141,7 @@ class Cassette:
 
     @property
     def problem(self) -> str:
-        """One line about entries that were skipped or not written; empty if there are none."""
+        """One line about entries that were skipped or not written; empty without a problem."""
         parts = [self._skipped, self._other_model, self._refusal, self._failure]
         return " ".join(filter(None, [*parts[:1], self._conflict_message(), *parts[1:]]))
 

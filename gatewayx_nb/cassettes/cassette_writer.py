@@ -103,7 +103,7 @@ class CassetteWriter:
         return is_new
 
     def write(self) -> int:
-        """Write the entries that are not in the file yet, including those of other threads.
+        """Write the entries that are not in the file yet, including entries of other threads.
 
         Returns:
             The number of lines written.
@@ -180,8 +180,8 @@ class CassetteWriter:
 class _TimeShareLimit:
     """Limits the share of running time that is spent on an operation.
 
-    The operation is thus not repeated for every call in a burst, but runs immediately when calls
-    are infrequent.
+    The operation is not repeated for every call in a burst, but runs immediately if calls are
+    infrequent.
     """
 
     def __init__(self, share: float) -> None:

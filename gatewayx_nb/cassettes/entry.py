@@ -70,7 +70,7 @@ class RecordedToolCall(msgspec.Struct, frozen=True, omit_defaults=True, gc=False
     Attributes:
         id: The provider's ID.
         name: Name of the function.
-        arguments: The parsed arguments, or their text if it cannot be restored from them.
+        arguments: The parsed arguments, or their text if parsing would lose its exact form.
         spaced: Whether the text of parsed arguments has a space after each comma and colon.
     """
 
@@ -145,7 +145,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
         engine: The engine that was called.
         model: The requested model; empty for the engine's default.
         resolved: The model that the reference named when the call was recorded; empty if unknown.
-        repeat: Number of identical calls before this one.
+        repeat: Number of identical calls before this call.
         result_images: The images in the tool results at the end of the request, of which the
             request has only digests; empty if they exceed `MAX_RESULT_IMAGES` bytes.
         text: The text of the answer.
@@ -277,7 +277,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
         )
 
     def _carried(self) -> Carried | None:
-        """Return the reply's carried turn; ``None`` if an edit of the file has made it invalid."""
+        """Return the reply's carried turn; ``None`` if an edit has made the turn invalid."""
         try:
             data = json.loads(self.carried or "null")
         except (ValueError, RecursionError):
@@ -449,5 +449,5 @@ def _round(seconds: float) -> float:
 
 
 def _usage(counts: dict[str, int]) -> Usage:
-    """Return recorded usage, ignoring counts that this version does not know."""
+    """Return recorded usage; counts that this version does not know are ignored."""
     return Usage(**{name: count for name, count in counts.items() if name in Usage.__slots__})

@@ -240,7 +240,7 @@ class CassetteIndex:
 
 
 def key_of_results(body: RequestBody) -> bytes:
-    """Return the key of the results at the end of a request: the digest of what precedes them.
+    """Return the key of the results at the end of a request: the digest of the request before them.
 
     ``tool_choice`` is ignored, because only the first request of a call may force a tool.
     """

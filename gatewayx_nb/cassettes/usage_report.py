@@ -28,7 +28,7 @@ log = logging.getLogger("gatewayx_nb")
 
 @dataclass(frozen=True, slots=True)
 class CassetteUsage:
-    """The entries of a cassette and those that no process used.
+    """The number of entries of a cassette, and the entries that no process used.
 
     Attributes:
         entries: The number of entries.
@@ -57,7 +57,7 @@ def append_usage(path: Path, entries: int, unused: Callable[[], Iterable[Cassett
 
 
 def read_usage(report: Path) -> dict[Path, CassetteUsage]:
-    """Return the usage of each cassette; an entry is unused if every line says so.
+    """Return the usage of each cassette; an entry is unused if it is unused in every line.
 
     A notebook may open a cassette several times and use different entries each time.
     """

@@ -31,7 +31,7 @@ def details_chunk(
     logprobs: Iterable[Logprob] = (),
     carried: Mapping[str, Any] | None = None,
 ) -> Iterator[Chunk]:
-    """Yield a chunk with these details, unless there are none.
+    """Yield a chunk with these details, unless all of them are empty.
 
     Carried data that is nested too deeply to be copied is omitted.
     """

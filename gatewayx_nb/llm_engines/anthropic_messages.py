@@ -91,7 +91,7 @@ https://platform.claude.com/docs/en/build-with-claude/structured-outputs#json-sc
 
 
 _ACCEPTED_ID = re.compile(r"[a-zA-Z0-9_-]+")
-"""The tool-call IDs that the API accepts; those of Kimi K2, for example, have dots and colons.
+"""The tool-call IDs that the API accepts; IDs of Kimi K2, for example, have dots and colons.
 
 https://github.com/maximhq/bifrost/issues/5097
 """
@@ -217,7 +217,7 @@ class MessagesParser:
     def _start_block(self, index: int | None, block: dict[str, Any]) -> Iterator[Chunk]:
         self._turn.start(index, block)
         yield from self._text_chunks(block)
-        # The caller runs only these tools; the provider runs those of `server_tool_use`.
+        # The caller runs only these tools; the provider runs the tools of `server_tool_use`.
         if block.get("type") == "tool_use":
             # A stream starts with an empty object, and sends the arguments as `partial_json`.
             arguments = json.dumps(block["input"], ensure_ascii=False) if block.get("input") else ""
@@ -242,7 +242,7 @@ class MessagesParser:
             yield Chunk.of_text(text, thinking)
 
     def _end_message(self, end: dict[str, Any], usage: dict[str, Any]) -> Iterator[Chunk]:
-        # The counts are running totals, which replace those of the start event.
+        # The counts are running totals, which replace the counts of the start event.
         self._usage |= {name: value for name, value in usage.items() if value is not None}
         reason = as_str(end.get("stop_reason"))
         # Once text has been delivered, a refusal is only a finish reason, because the caller has

@@ -46,7 +46,7 @@ _MAX_PAGES = 100
 _STREAM_FIELDS = ("stream", "stream_options")
 
 _UNKNOWN_PATH_STATUSES = (404, 405, 501)
-"""Statuses of a server that does not know a path."""
+"""Statuses with which servers reject unknown paths."""
 
 
 @dataclass(frozen=True, slots=True)

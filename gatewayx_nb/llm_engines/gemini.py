@@ -82,7 +82,7 @@ class GeminiEngine(HTTPEngine):
     schema_rules = _STRICT_SCHEMA
     # https://ai.google.dev/gemini-api/docs/thinking#supported-models
     models_without_effort = re.compile(r"gemini-(?:pro|1\.|2\.0(?!.*thinking))|gemma-[23]|learnlm")
-    # Gemini caches prompts by itself: https://ai.google.dev/gemini-api/docs/caching
+    # Gemini caches prompts automatically: https://ai.google.dev/gemini-api/docs/caching
     unsupported_options: ClassVar[frozenset[str]] = frozenset({"cache"})
     keywords: ClassVar[frozenset[str] | None] = frozenset()
 

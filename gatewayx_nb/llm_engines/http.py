@@ -323,7 +323,7 @@ def _late_chunks(parser: Parser, data: str) -> Iterator[Chunk]:
 
 
 async def _next_parts(blocks: AsyncIterator[BodyParts], deadline: float | None) -> BodyParts | None:
-    """Return the body parts that the next block completes, or ``None`` after the last.
+    """Return the body parts that the next block completes, or ``None`` after the last block.
 
     Args:
         blocks: The parts of the body.

@@ -79,7 +79,7 @@ _PLACEHOLDER_ANSWER = "OK."
 _MISTRAL_ID = re.compile(r"[a-zA-Z0-9]{9}")
 
 _OPENAI_ID = re.compile(r".{1,40}", re.DOTALL)
-"""The tool-call IDs that OpenAI's models accept; those of other providers may be longer.
+"""The tool-call IDs that OpenAI's models accept; IDs of other providers may be longer.
 
 Only an endpoint that refuses long IDs receives shorter IDs, because proxies store signatures in
 IDs: https://github.com/openclaw/openclaw/pull/875

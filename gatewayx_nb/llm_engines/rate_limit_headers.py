@@ -26,7 +26,7 @@ _SECONDS_BY_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def rate_limits(headers: Mapping[str, str], now: float) -> RateLimits | None:
-    """Parse the rate-limit headers; return ``None`` if there are none.
+    """Parse the rate-limit headers; return ``None`` if the response has none.
 
     OpenAI and compatible providers send headers such as ``x-ratelimit-remaining-tokens``
     (https://platform.openai.com/docs/guides/rate-limits), with resets such as ``6m0s``.

@@ -362,7 +362,7 @@ def _references(schema: object) -> Iterator[str]:
 
 
 def _depth(schema: Mapping[str, Any], depths: dict[str, int], root: Mapping[str, Any]) -> int:
-    """Return the depth of nested objects; a type that contains itself counts once.
+    """Return the depth of nested objects; a type that contains itself is counted once.
 
     Args:
         schema: A strict schema.

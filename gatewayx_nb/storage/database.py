@@ -48,7 +48,7 @@ log = logging.getLogger("gatewayx_nb")
 
 
 class UnusableFileError(Exception):
-    """The file must be set aside, because another program or a later version wrote it."""
+    """The file cannot be used, because another program or a later version wrote it."""
 
 
 class LaterVersionError(UnusableFileError):
@@ -71,7 +71,7 @@ def connection(path: Path, timeout: float) -> Iterator[sqlite3.Connection]:
     """
     deadline = time.monotonic() + 2 * timeout
     with contextlib.closing(connect(path, timeout)) as opened:
-        # Another program may have written anything to the file, even SQL that runs forever.
+        # Another program may have written any data to the file, even SQL that runs forever.
         opened.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_CHECKS)
         yield opened
 
@@ -182,7 +182,7 @@ def transaction(path: Path, migrations: Migrations, timeout: float) -> Iterator[
 
 
 def check_schema(opened: sqlite3.Connection, migrations: Migrations) -> None:
-    """Check that a file contains exactly the tables of its version; call this in a transaction.
+    """Check that a file contains only the tables of its version; call this in a transaction.
 
     Anything else, such as a constraint, an index or a trigger, may contain another program's SQL,
     which would run with each statement. Reading the schema does not run this SQL.
@@ -229,12 +229,12 @@ def is_unusable(error: Exception) -> bool:
 
 
 def is_later(error: Exception) -> bool:
-    """Return whether an error means that a later version of the package or SQLite wrote it."""
+    """Return whether a later version of the package or SQLite wrote the file, as an error shows."""
     return isinstance(error, LaterVersionError) or str(error) == "unsupported file format"
 
 
 def set_aside(path: Path, error: Exception) -> None:
-    """Rename a file that cannot be used, so that a new one can be created."""
+    """Rename a file that cannot be used, so that a new file can be created."""
     target = path.with_suffix(f".damaged-{time.time_ns()}")
     # The file is kept, because the user may be able to recover calls from it.
     with contextlib.suppress(FileNotFoundError):  # there may be only a journal

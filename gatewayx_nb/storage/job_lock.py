@@ -96,7 +96,7 @@ class JobLock:
         return self._path.with_suffix(".stop")
 
     def is_free(self) -> bool:
-        """Return whether neither this process nor another holds the lock."""
+        """Return whether no process, including this process, holds the lock."""
         if not os.path.exists(self._path):
             return True
         try:
@@ -144,7 +144,7 @@ _inherited_locks: list[BaseFileLock] = []
 
 
 def _forget_parents_locks() -> None:
-    """Forget the parent's locks in a forked child; to release them would take them from it."""
+    """Forget the locks in a forked child, which must not release the locks of its parent."""
     global _process_lock  # noqa: PLW0603 - another thread may have held it at the fork
     _inherited_locks.extend(_held_locks.values())
     _held_locks.clear()

@@ -214,7 +214,7 @@ class JobParts:
 
     @contextlib.contextmanager
     def _job_transaction(self) -> Iterator[tuple[sqlite3.Connection, int]]:
-        # A separate connection lets this process store rows in the meantime.
+        # With a separate connection, this process can store rows at the same time.
         with (
             errors_as_config_error(self._path, "written"),
             contextlib.closing(open_to_write(self._path, self._mounts).connection) as connection,

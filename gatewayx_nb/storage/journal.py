@@ -31,7 +31,7 @@ class Journal:
 
     Attributes:
         mode: ``"wal"``, or ``"truncate"`` for a rollback journal.
-        reason: Why the journal is not a write-ahead log; empty if it is one.
+        reason: Why the journal is not a write-ahead log; empty for a write-ahead log.
     """
 
     mode: Literal["wal", "truncate"]

@@ -83,7 +83,7 @@ class LedgerEntry:
     def is_unpriced(self) -> bool:
         """Whether tokens were used whose number or price is unknown."""
         # A call that failed before its answer began was not billed, so its cost is not missing. Any
-        # other call used tokens, even if the engine or a stopped stream did not report them.
+        # other call used tokens, even if the engine or a stopped stream did not report any.
         has_usage = (self.input_tokens, self.output_tokens) != (None, None)
         has_answer = self.outcome == "ok" or self.time_to_first is not None
         return (has_usage or has_answer) and self.cost is None

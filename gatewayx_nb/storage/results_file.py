@@ -165,8 +165,8 @@ def replace_damaged(path: Path, error: Exception, identity: tuple[int, int] | No
 def _retry_while_busy(action: Callable[[], T]) -> T:
     """Call a function again while the file is busy.
 
-    SQLite does not always wait, and it has no queue, so one of many processes may wait for a long
-    time.
+    SQLite does not always wait, and it has no queue, so if there are many processes, some of them
+    may wait for a long time.
     """
     deadline = time.monotonic() + _TOTAL_TIMEOUT
     while True:

@@ -86,7 +86,7 @@ class ResultsStore:
 
     def _reset(self) -> None:
         self.writer = ResultsWriter(self.path, self._commit)
-        self._lock = threading.RLock()  # threads take turns in writing
+        self._lock = threading.RLock()  # only one thread at a time may write
         self._file: OpenFile | None = None
         self._is_untracked: bool | None = None
         self._ids: dict[bytes, int] = {}
@@ -162,7 +162,7 @@ class ResultsStore:
         return file
 
     def refuse_tracked_file(self) -> None:
-        """Check that the answers do not come from a repository, where somebody else may write them.
+        """Check that the answers are not from a repository, in which others may have written them.
 
         Raises:
             ConfigError: If git tracks the file.
@@ -255,11 +255,14 @@ class ResultsStore:
             return read_jobs(connection, self.path)
 
     def find(self, name: str) -> JobRecord | None:
-        """Return the most recently used job with this name, or whose hex digest begins with it."""
+        """Return the most recently used job with a name.
+
+        If no job has the name, return a job whose hexadecimal digest begins with it.
+        """
         jobs = self.jobs() if name else []
         named = (job for job in jobs if job.name == name)
-        begins = (job for job in jobs if job.digest.hex().startswith(name.lower()))
-        return next(named, None) or next(begins, None)
+        with_digest = (job for job in jobs if job.digest.hex().startswith(name.lower()))
+        return next(named, None) or next(with_digest, None)
 
     def forget(self, ids: Iterable[int]) -> int:
         """Delete jobs and their rows, except running jobs; return the number of deleted jobs.
@@ -271,7 +274,7 @@ class ResultsStore:
         digests = {job.id: job.digest for job in self.jobs() if job.id in wanted}
         if not digests:
             return 0
-        # A separate connection lets this process store rows in the meantime.
+        # With a separate connection, this process can store rows at the same time.
         with (
             errors_as_config_error(self.path, "written"),
             contextlib.closing(open_to_write(self.path, self._mounts).connection) as connection,

@@ -28,7 +28,7 @@ MODELS = ("one", "two")
 """The models in every listing."""
 
 CALL_ID, TOOL, ARGUMENTS = "call00001", "weather", '{"city": "Rome"}'
-"""The tool call of every reply that has one; Gemini sends no ID."""
+"""The tool call of every reply with a tool call; Gemini sends no ID."""
 
 _ARGUMENT_PIECES = ('{"city": "Ro', 'me"}')
 
@@ -326,7 +326,7 @@ def _candidate(text: str = "", **fields: Any) -> dict[str, Any]:  # noqa: ANN401
 def _gemini(*candidates: Mapping[str, Any]) -> dict[str, Any]:
     usage = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
     names = {"modelVersion": "exact-1", "responseId": "r-1"}
-    # Gemini repeats the usage in every event; the last usage counts.
+    # Gemini repeats the usage in every event; an engine must use the last usage.
     return {"candidates": list(candidates), "usageMetadata": usage} | names
 
 

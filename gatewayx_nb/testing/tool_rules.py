@@ -66,7 +66,7 @@ def _difference(outcome: CallResult) -> str | None:
     if outcome.error or outcome.finish_reason != "tool_calls":
         return f"it {outcome}"
     calls = [call for chunk in outcome.chunks for call in chunk.tool_calls]
-    # The ID is not compared, because not every provider sends one.
+    # The ID is not compared, because not every provider sends an ID.
     found = [(call.name, json.loads(call.arguments)) for call in calls]
     return None if found == [(TOOL, json.loads(ARGUMENTS))] else f"it has the calls {found}"
 

@@ -87,7 +87,7 @@ def _difference(outcome: CallResult, *, text: str = TEXT) -> str | None:
 
 
 def _problem_unless_raised(outcome: CallResult, *kinds: type[GatewayError]) -> str | None:
-    """Return the outcome of a call that did not fail with one of these errors, or ``None``."""
+    """Return the outcome of a call, or ``None`` if the call failed with one of these errors."""
     return None if isinstance(outcome.error, kinds) else f"it {outcome}"
 
 

@@ -82,7 +82,7 @@ def list_files(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def fetch(job: dict[str, Any]) -> dict[str, Any]:
-    """Download a file, continuing its partial file if there is one."""
+    """Download a file; a partial file from an earlier attempt is continued."""
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]  # documented
 

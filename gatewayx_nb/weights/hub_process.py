@@ -158,7 +158,7 @@ def _proxies(env: Mapping[str, str], network: Network) -> dict[str, str]:
 def _run(
     env: Mapping[str, str], job: Mapping[str, object], report: Callable[[], object]
 ) -> tuple[int, dict[str, Any] | None]:
-    """Return the exit status of the client, and its result if there is one."""
+    """Return the exit status of the client, and its result; ``None`` without a result."""
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and file
             # `-P` excludes the file's folder, whose modules have the same names as other modules.

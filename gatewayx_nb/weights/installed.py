@@ -154,7 +154,7 @@ def locate(name: str = DEFAULT_MODEL, env: Mapping[str, str] | None = None) -> P
 
     Args:
         name: Name of a model.
-        env: The environment variables; by default, those of the process.
+        env: The environment variables; by default, the variables of the process.
 
     Raises:
         ModelNotFoundError: If no model has that name.
