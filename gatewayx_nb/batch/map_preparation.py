@@ -64,8 +64,7 @@ class MapPreparer:
         """Return a map that is ready to run; nothing is sent.
 
         The first arguments are those of `map`; ``known`` are the keywords of the calling method.
-        ``ordered`` keeps the answers of an iterator in its order; ``sends`` is ``False`` for a
-        preview.
+        ``ordered`` keeps an iterator's answers in order; ``sends`` is ``False`` for a preview.
         """
         own, calls = split_options(options, known)
         source = read_rows(rows)
