@@ -8,7 +8,7 @@ from gatewayx_nb.llm_engines import openai_batches, response_body
 
 
 def test_the_number_of_values_is_limited():
-    values, rest = response_body._values("{}" * 200_000)
+    values, rest = response_body._json_values("{}" * 200_000)
 
     assert len(values) == response_body._MAX_VALUES
     assert rest.startswith("{}")
