@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-_OTHER_NAMES: Mapping[str, tuple[str, ...]] = {
+_SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "engine": ("model", "models"),
     "engines": ("models", "model"),
     "system_prompt": ("system",),
@@ -100,7 +100,7 @@ def argument_problem(
 
 def _suggestion(name: str, known: Collection[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for a synonym or a similar known name, else an empty str."""
-    same = [other for other in _OTHER_NAMES.get(name, ()) if other in known]
+    synonyms = [other for other in _SYNONYMS.get(name, ()) if other in known]
     if name in _ADVICE:
         return ""
-    return f" Did you mean {same[0]!r}?" if same else did_you_mean(name, known)
+    return f" Did you mean {synonyms[0]!r}?" if synonyms else did_you_mean(name, known)

@@ -36,7 +36,7 @@ class Job:
 
     Args:
         name: The job's name.
-        run: The calls; creating the job starts them.
+        run: The run of the calls, not yet started; creating the job starts it.
 
     Raises:
         UsageError: If ``run`` cannot be started.
@@ -145,7 +145,7 @@ class JobStatus:
 
     @classmethod
     def of_map(cls, status: MapStatus) -> JobStatus:
-        """Return the state of a map."""
+        """Return the status of a map in the form of a job's status."""
         return cls(status.name, (status.model,), status.state, status.seconds, status)
 
 
@@ -208,7 +208,7 @@ class JobList:
         if job is not None and not job.done():
             raise UsageError(
                 f"job {name!r} is still running.",
-                hint=Hint("cancel_job", job=name) | "Use another name for this one.",
+                hint=Hint("cancel_job", job=name) | "Use another name for the new job.",
             )
 
     def require(self, name: str) -> Job:
@@ -236,7 +236,7 @@ class JobList:
         return name in self._jobs
 
     def close(self) -> None:
-        """Cancel all jobs and forget them."""
+        """Cancel all jobs and remove them from the list."""
         for job in self:
             job.cancel()
         self._jobs.clear()

@@ -7,8 +7,8 @@ import json
 MAX_VALUES = 1_000_000
 """Maximum number of values in a JSON text.
 
-An empty list takes 3 bytes of JSON and about 64 bytes of memory, and no other thread runs while it
-is parsed: without a limit, 60 MB of JSON take 1.8 GB and several seconds.
+An empty list takes 3 bytes of JSON and about 64 bytes of memory, and no other thread runs while
+JSON is parsed: without a limit, 60 MB of JSON take 1.8 GB and several seconds.
 """
 
 
@@ -27,10 +27,10 @@ def check_values(text: str | bytes, limit: int | None = None) -> None:
         limit: The maximum number of values; `MAX_VALUES` if omitted.
 
     Raises:
-        TooManyValuesError: If it has more. Commas and brackets within strings also count.
+        TooManyValuesError: If the text has more values; commas and brackets in strings also count.
     """
     limit = MAX_VALUES if limit is None else limit
-    # A short text, like nearly every answer, is not searched.
+    # A short text, as nearly every answer is, cannot have too many values.
     if len(text) <= limit:
         return
     characters = text.decode("latin-1") if isinstance(text, bytes) else text

@@ -1,8 +1,9 @@
-r"""Searches text for a regular expression from outside, in a bounded number of steps.
+r"""Searches text for an untrusted regular expression, in a bounded number of steps.
 
-Python's `re` backtracks: for 40 characters, ``(a+)+$`` takes hours, in which no other thread runs.
-Therefore, `re` searches only where it must be quick. Any other search keeps the set of positions
-that the parts of the expression can reach, as Thompson's algorithm does, which cannot backtrack.
+Python's `re` backtracks: on 40 characters, ``(a+)+$`` takes hours, during which no other thread
+runs. Therefore, `re` is used only if its search is certain to be quick. Any other search keeps the
+set of positions that the parts of the expression can reach, as Thompson's algorithm does, which
+never backtracks.
 
 Reference: https://swtch.com/~rsc/regexp/regexp1.html
 """
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 Node: TypeAlias = Any
 """A part of an expression, as the parser of `re` returns it: its kind and a value."""
 
-_QUICK = 100_000
-"""Maximum number of steps that `re` may take, which takes about 1 ms."""
+_MAX_RE_STEPS = 100_000
+"""Maximum number of steps in a search with `re`, which then takes about 1 ms."""
 
 _IS_IN_CATEGORY: dict[Node, Callable[[str], bool]] = {
     sre.CATEGORY_DIGIT: str.isdecimal,
@@ -42,11 +43,11 @@ _ASSERTIONS = (sre.ASSERT, sre.ASSERT_NOT)
 
 
 class UnsupportedPatternError(ValueError):
-    """A pattern is not a regular expression, or one that cannot be searched in bounded time."""
+    """A pattern is not a regular expression, or cannot be searched for in bounded time."""
 
 
 class BoundedPattern:
-    """A regular expression in the syntax of `re`, without back references, flags and the like.
+    """A regular expression in the syntax of `re`, except back references, flags and rare features.
 
     Args:
         source: The expression.
@@ -64,28 +65,28 @@ class BoundedPattern:
         if self._compiled.flags != re.UNICODE:
             raise UnsupportedPatternError("flags are not supported")
         _check_supported(self._tree)
-        self._quick: dict[int, bool] = {}  # by the number of bits of a text's length
+        self._is_quick: dict[int, bool] = {}  # by the number of bits of a text's length
 
     def search(self, text: str, spend: Callable[[int], None]) -> bool:
         """Return whether some part of a text matches.
 
         Args:
             text: The text.
-            spend: Called with numbers of steps, each of less than 1 µs; it raises an exception to
-                end the search.
+            spend: Called repeatedly with a number of steps, each of less than 1 µs; may raise an
+                exception to end the search.
         """
         spend(1 + len(text) // 100)
         size = len(text).bit_length()
-        if size not in self._quick:
+        if size not in self._is_quick:
             longest = 1 << size
-            self._quick[size] = longest * _count_steps(self._tree, longest) <= _QUICK
-        if self._quick[size]:
+            self._is_quick[size] = longest * _count_steps(self._tree, longest) <= _MAX_RE_STEPS
+        if self._is_quick[size]:
             return self._compiled.search(text) is not None
         return bool(_Search(text, spend).ends(self._tree, frozenset(range(len(text) + 1))))
 
 
 compiled = functools.lru_cache(maxsize=256)(BoundedPattern)
-"""`BoundedPattern`, kept for the patterns that were used last."""
+"""`BoundedPattern`, cached for the most recently used patterns."""
 
 
 def _check_supported(tree: Iterable[Node]) -> None:
@@ -104,13 +105,13 @@ def _check_supported(tree: Iterable[Node]) -> None:
 
 
 def _count_steps(tree: Iterable[Node], length: int) -> float:
-    """Return an upper bound for the number of steps in which `re` tries to match at a position."""
+    """Return an upper bound for the number of steps that `re` takes to try a match at a position."""
     count = 1.0
     for kind, value in tree:
         if kind in _REPEATS:
             most, inner = min(int(value[1]), length), _count_steps(value[2], length)
-            is_few = most * math.log(inner) < math.log(_QUICK)
-            count *= (most + 1) * inner**most if is_few else math.inf
+            is_small = most * math.log(inner) < math.log(_MAX_RE_STEPS)
+            count *= (most + 1) * inner**most if is_small else math.inf
         elif kind is sre.BRANCH:
             count *= sum(_count_steps(branch, length) for branch in value[1])
         elif kind in _ASSERTIONS:
@@ -149,7 +150,9 @@ class _Search:
         if kind is sre.AT:
             return frozenset(start for start in starts if _is_at(value, text, start))
         wanted = kind is sre.ASSERT
-        return frozenset(start for start in starts if self._is_near(value, start) is wanted)
+        return frozenset(
+            start for start in starts if self._matches_assertion(value, start) is wanted
+        )
 
     def _repeat(self, value: Node, starts: frozenset[int]) -> frozenset[int]:
         least, most, body = value
@@ -157,8 +160,7 @@ class _Search:
             before, starts = starts, self.ends(body, starts)
             if not starts or starts == before:
                 break
-        # A position is followed from where the fewest repetitions reach it, so that it is only
-        # followed once.
+        # Continue from each position only once, after the fewest repetitions that reach it.
         reached, new = set(starts), starts
         count = least
         while new and count < most:
@@ -167,11 +169,11 @@ class _Search:
             count += 1
         return frozenset(reached)
 
-    def _is_near(self, value: Node, start: int) -> bool:
+    def _matches_assertion(self, value: Node, start: int) -> bool:
         direction, body = value
         if direction > 0:
             return bool(self.ends(body, frozenset([start])))
-        width = body.getwidth()[0]  # `re` requires that all matches have the same
+        width = body.getwidth()[0]  # `re` requires that all matches have the same width
         return start >= width and start in self.ends(body, frozenset([start - width]))
 
 

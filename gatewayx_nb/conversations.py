@@ -324,6 +324,6 @@ def _sections(chat: Chat) -> Iterator[str]:
 
 
 def _section(heading: str, text: str, calls: Iterable[ToolCall]) -> str:
-    """Return a message as Markdown that a program may convert to a page: it runs nothing there."""
+    """Return a message as Markdown that runs no code when a program converts it to a page."""
     called = (f"Calls `{call.name}({call.arguments})`" for call in calls)
     return "\n\n".join(filter(None, map(html.safe_markdown, (f"**{heading}**", text, *called))))

@@ -65,7 +65,7 @@ _TOPIC_BY_ACTION = {
     "pull_from_file": "missing-weights",
     "settle_merge": "merge-conflict",
 }
-"""Topics of the hints that determine what happened, whatever the class of the error."""
+"""Topics by the hint's action, for actions that identify the problem better than the class does."""
 
 _LONG_LINE = re.compile(r"(.{1000}).+(.{1000})")
 
@@ -85,8 +85,8 @@ class GatewayError(Exception):
         status: HTTP status of the response.
         code: The provider's own error code.
         retry_after: Seconds that the provider asks to wait.
-        topic: Name of the entry of the troubleshooting page that explains the error, if it is not
-            the one of its code, hint or class. `help` returns it.
+        topic: Name of the entry of the troubleshooting page that explains the error, if it differs
+            from that of its code, hint or class. `help` returns it.
     """
 
     _topic: str = ""
@@ -126,8 +126,8 @@ class GatewayError(Exception):
 
     def with_appended_text(self, text: str) -> Self:
         """Return a copy whose message continues with ``text``."""
-        # The copy has all fields, such as `partial`, but no cause and no traceback. A package may
-        # have changed how exceptions are pickled, and so what `copy.copy` does: tblib, for example.
+        # The copy has all fields, such as `partial`, but no cause and no traceback. `copy.copy` is
+        # not used, because packages such as tblib change how exceptions are pickled and copied.
         error = type(self).__new__(type(self))
         error.__dict__.update(self.__dict__)
         error.message += text
@@ -244,7 +244,7 @@ class AuthenticationError(RequestError):
 
 
 class RateLimitError(RequestError):
-    """Rate limited; retry after ``retry_after`` seconds."""
+    """The rate limit was exceeded; retry after ``retry_after`` seconds."""
 
     _topic = "rate-limit"
 

@@ -22,17 +22,17 @@ _MARKDOWN = frozenset({"markdown", "md"})
 """Languages of blocks that may wrap the whole answer, with the code in nested blocks."""
 
 _PYTHON = frozenset({"python", "py", "python3", "ipython"})
-_OPENING = re.compile(r"[\[{]")
+_OPENING_BRACKET = re.compile(r"[\[{]")
 _MAX_TRIES = 200
 """Maximum number of brackets or fences to try; each attempt may parse to the end of the text."""
 
 _MAX_CODE = 200_000
 """Maximum number of characters of Python to parse in an answer: 0.6 s, and 130 MB of memory."""
 
-_MAX_FAILED = 2_000_000
+_MAX_INVALID_JSON = 2_000_000
 """Maximum number of characters of invalid JSON to parse in an answer."""
 
-_SCANNER = json.JSONDecoder()
+_DECODER = json.JSONDecoder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def code_blocks(text: str) -> list[CodeBlock]:
     A block that is not closed extends to the end of the text. A block of Python extends to the
     first closing fence at which it is complete, because its strings may contain fences.
     """
-    text = text.replace("\r\n", "\n").replace("\r", "\n")  # the lines that the parser counts
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # as the parser counts lines
     lines = text.split("\n")
     blocks: list[CodeBlock] = []
     check = _PythonCheck()
@@ -99,12 +99,12 @@ class _PythonCheck:
     """Checks whether an answer's code is complete; limits the amount of code that is parsed."""
 
     def __init__(self) -> None:
-        self._left = _MAX_CODE
+        self._remaining = _MAX_CODE
 
     def is_complete(self, source: str) -> bool | None:
         """Return whether code is complete; ``None`` if the limit on parsed code is reached."""
-        self._left -= len(source)
-        if self._left < 0:
+        self._remaining -= len(source)
+        if self._remaining < 0:
             return None
         try:
             with warnings.catch_warnings(action="ignore"):  # an invalid escape such as "\d"
@@ -203,18 +203,18 @@ def _embedded_values(text: str) -> list[Any]:
 def _scan(text: str) -> Iterator[Any]:
     """Yield the object or list at each opening bracket, or the error if there is none.
 
-    At most `_MAX_TRIES` brackets are tried, and at most `_MAX_FAILED` invalid characters parsed.
+    At most `_MAX_TRIES` brackets are tried, and at most `_MAX_INVALID_JSON` invalid characters parsed.
     """
     end = tries = failed = 0
-    for opening in _OPENING.finditer(text):
+    for opening in _OPENING_BRACKET.finditer(text):
         # Skip a bracket inside a value that has already been found.
         if opening.start() < end:
             continue
         tries += 1
-        if tries > _MAX_TRIES or failed > _MAX_FAILED:
+        if tries > _MAX_TRIES or failed > _MAX_INVALID_JSON:
             break
         try:
-            value, end = _SCANNER.raw_decode(text, opening.start())
+            value, end = _DECODER.raw_decode(text, opening.start())
         except (ValueError, RecursionError) as error:
             failed += getattr(error, "pos", opening.start()) - opening.start()
             yield error

@@ -26,19 +26,21 @@ F = TypeVar("F", bound="Callable[..., Any]")
 # underscore at the start.
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
-_ATTRIBUTE = "__gatewayx_tool__"
+_MARKS_ATTRIBUTE = "__gatewayx_tool__"
 
-_SECTION = re.compile(r"^(Args|Arguments|Parameters|Returns|Yields|Raises|Examples?|Notes?):?\s*$")
+_SECTION_HEADING = re.compile(
+    r"^(Args|Arguments|Parameters|Returns|Yields|Raises|Examples?|Notes?):?\s*$"
+)
 """A heading of a docstring in Google's or NumPy's style."""
 
 _GOOGLE_ARGUMENT = re.compile(r"^\*{0,2}(\w+)\s*(?:\([^()]*\))?:\s+(\S.*)$")
 _NUMPY_ARGUMENT = re.compile(r"^(\w+)\s*:")
-_FIELD = re.compile(r"^:param\s+(?:[^:\s]+\s+)?(\w+):\s+(\S.*)$")
+_SPHINX_ARGUMENT = re.compile(r"^:param\s+(?:[^:\s]+\s+)?(\w+):\s+(\S.*)$")
 
 
 @dataclass(frozen=True, slots=True)
 class _Marks:
-    """What `tool` says about a function."""
+    """The arguments of `tool` for a function."""
 
     name: str = ""
     read_only: bool = False
@@ -64,7 +66,7 @@ def tool(
 ) -> F | Callable[[F], F]:
     """Mark a function for ``tools=`` with what its signature and docstring do not say.
 
-    The function itself stays as it is.
+    The function itself is not changed.
 
     >>> @tool(read_only=True)
     ... def weather(city: str) -> str:
@@ -97,12 +99,12 @@ def tool(
 
 
 def _mark(marks: _Marks, function: F) -> F:
-    # A class returns the function in these, so marks on the outside would be lost.
+    # A class attribute is the function inside these, so marks on the wrapper would be lost.
     marked = function.__func__ if isinstance(function, (classmethod, staticmethod)) else function
     try:
         if not callable(marked) or isinstance(marked, type):
             raise TypeError  # noqa: TRY301 - handled like an object without attributes
-        setattr(marked, _ATTRIBUTE, marks)
+        setattr(marked, _MARKS_ATTRIBUTE, marks)
     except (AttributeError, TypeError):  # a built-in function or a method of an instance
         raise UsageError(
             f"tool must decorate a function, got {short_repr(function)}.",
@@ -121,8 +123,8 @@ class Tool:
         read_only: Whether calls change nothing.
         ask: Whether each call needs permission.
         outside: Whether the results contain text from outside.
-        ask_reason: Why the user must be asked even if ``approve`` permits the call, as a part of
-            the question; empty if it need not be.
+        ask_reason: Why the user must be asked even if ``approve`` permits the call, worded as a
+            part of the question; empty if ``approve`` suffices.
     """
 
     function: Callable[..., Any]
@@ -149,7 +151,7 @@ class Tool:
                 hint="Pass the function itself, as in `tools=[weather]`, or an MCP server, as in"
                 ' `tools=gx.mcp("NAME")`.',
             )
-        marks = getattr(function, _ATTRIBUTE, None)
+        marks = getattr(function, _MARKS_ATTRIBUTE, None)
         if not isinstance(marks, _Marks):  # some objects have every attribute
             marks = _Marks()
         name = marks.name or getattr(function, "__name__", "")
@@ -203,7 +205,7 @@ class Tool:
 
 
 def read_arguments(arguments: str) -> dict[str, Any]:
-    """Decode the arguments that a model wrote; an empty text has none.
+    """Decode the arguments that a model wrote; an empty str means that there are none.
 
     Raises:
         ValueError: If they are not a JSON object; the message is one line.
@@ -223,7 +225,7 @@ def read_tools(tools: object) -> tuple[Tool | MCPServer, ...]:
     """Convert one or several functions to tools; MCP servers are returned unchanged.
 
     Raises:
-        UsageError: If one of them is not a function that a model can call, or two have one name.
+        UsageError: If a model cannot call one of them, or two of them have the same name.
     """
     is_several = isinstance(tools, (list, tuple, set, frozenset))
     values = cast("Iterable[object]", tools) if is_several else (tools,)
@@ -250,7 +252,7 @@ def check_names(tools: Iterable[Tool]) -> None:
         if each.name in names:
             raise UsageError(
                 f"two tools have the name {each.name!r}.",
-                hint="Give one of them another with `@gx.tool(name=…)`.",
+                hint="Give one of them another name with `@gx.tool(name=…)`.",
             )
         names.add(each.name)
 
@@ -263,7 +265,7 @@ def _signature(function: Callable[..., Any], name: str) -> inspect.Signature:
             f"an annotation of the tool {name!r} cannot be read: {error}.",
             hint="Define the type before the function.",
         ) from None
-    except Exception:  # noqa: BLE001 - an annotation in quotes is code of the user
+    except Exception:  # noqa: BLE001 - an annotation in quotes is the user's code
         raise UsageError(
             f"the signature of the tool {name!r} is unknown.",
             hint="Wrap it in a function with named parameters.",
@@ -281,7 +283,7 @@ def _schema_of(name: str, parameters: Mapping[str, inspect.Parameter]) -> Respon
     """Return a schema for an object with a property for each parameter."""
     fields: list[Any] = []
     for parameter in parameters.values():
-        kind = _kind(parameter)
+        kind = _parameter_type(parameter)
         if parameter.default is parameter.empty:
             fields.append((parameter.name, kind))
         else:
@@ -302,7 +304,7 @@ def _default(parameter: inspect.Parameter) -> object:
     return parameter.default
 
 
-def _kind(parameter: inspect.Parameter) -> Any:  # noqa: ANN401 - a type
+def _parameter_type(parameter: inspect.Parameter) -> Any:  # noqa: ANN401 - a type
     """Return the type of a parameter: its annotation, or else the type of its default."""
     if parameter.annotation is not parameter.empty:
         return parameter.annotation
@@ -324,7 +326,7 @@ def _read_docstring(docstring: str) -> tuple[str, dict[str, str]]:
     lines = docstring.expandtabs().splitlines()
     summary = []
     for line in lines:
-        if _SECTION.match(line) or line.startswith(":param"):
+        if _SECTION_HEADING.match(line) or line.startswith(":param"):
             break
         summary.append(line)
     meanings = dict(_described_parameters(lines[len(summary) :]))
@@ -341,9 +343,11 @@ def _described_parameters(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
         if name:
             yield name, " ".join(words).strip()
         name, words, indent = "", [], width
-        if _SECTION.match(line):
+        if _SECTION_HEADING.match(line):
             continue
-        if match := _FIELD.match(text) or (_GOOGLE_ARGUMENT.match(text) if width else None):
+        if match := _SPHINX_ARGUMENT.match(text) or (
+            _GOOGLE_ARGUMENT.match(text) if width else None
+        ):
             name, words = match[1], [match[2]]
         elif not width and (match := _NUMPY_ARGUMENT.match(text)):
             name = match[1]

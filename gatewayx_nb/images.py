@@ -234,7 +234,7 @@ def sniff(data: bytes) -> str | None:
     >>> sniff(b"GIF89a...")
     'image/gif'
     """
-    # Between the two names is the length of the file.
+    # The four bytes between these two are the length of the file.
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
         return "image/webp"
     return next((mime for signature, mime in _SIGNATURES if data.startswith(signature)), None)

@@ -19,8 +19,8 @@ _MAX_REFERENCES = 20
 _MAX_VARIANTS = 1_000
 """Maximum number of variants with which a value is compared."""
 
-_DEPTH = 5
-"""Maximum nesting depth of a smallest value."""
+_MAX_SMALLEST_DEPTH = 5
+"""Maximum nesting depth of the value that `smallest` returns."""
 
 TYPES: Mapping[str, Callable[[object], bool]] = {
     "object": lambda value: isinstance(value, dict),
@@ -177,11 +177,11 @@ def fit(
         value: The value.
         schema: The schema, or a subschema.
         root: The schema to which references in it are relative.
-        is_deep: Whether to change the objects and lists within the value, too.
+        is_deep: Whether to also change the objects and lists within the value.
     """
     schema = resolve(schema, root)
     if variants := [*schema.get("anyOf", []), *schema.get("oneOf", [])]:
-        # What `accepts` compares is at the top. Below it, only the chosen variant is applied:
+        # `accepts` checks only the top level. Below it, only the chosen variant is applied, because
         # applying each variant at each level would take exponential time.
         tops = ((variant, fit(value, variant, root, is_deep=False)) for variant in variants)
         for variant, top in tops:
@@ -267,7 +267,7 @@ def _matches_properties(
     return all(item in _enum_values(part) for item, part in tags if _enum_values(part))
 
 
-def smallest(schema: object, root: Mapping[str, Any], depth: int = _DEPTH) -> str:
+def smallest(schema: object, root: Mapping[str, Any], depth: int = _MAX_SMALLEST_DEPTH) -> str:
     """Return the shortest JSON that a schema accepts, judging by its types and lengths.
 
     Args:

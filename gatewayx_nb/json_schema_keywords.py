@@ -23,25 +23,25 @@ JSON: TypeAlias = Any
 
 Keyword: TypeAlias = "Callable[[Validator, JSON, JSON, JSON], Iterator[ValidationError] | None]"
 
-_OVER_INSTANCE = frozenset(
+_KEYWORDS_PER_ITEM = frozenset(
     ["additionalProperties", "contains", "patternProperties", "propertyNames", "uniqueItems"]
 )
-"""Keywords that look at every item or property."""
+"""Keywords that check every item or property."""
 
-_OVER_PAIRS = frozenset(["unevaluatedItems", "unevaluatedProperties"])
-"""Keywords that look at every pair of items or properties."""
+_KEYWORDS_PER_PAIR = frozenset(["unevaluatedItems", "unevaluatedProperties"])
+"""Keywords that compare every pair of items or properties."""
 
 
 _REFERENCE_COST = 5
-"""Number of steps of a reference, which is looked up each time."""
+"""Number of steps that a reference takes, because it is resolved at each use."""
 
 
 class TooManyStepsError(Exception):
-    """A comparison takes more steps than allowed."""
+    """A validation takes more steps than allowed."""
 
 
 class _Steps:
-    """The steps that a comparison may still take, and the enums that it has read."""
+    """The steps that a validation may still take, and the keys of the enums that it has read."""
 
     def __init__(self, left: int) -> None:
         self._left = left
@@ -60,12 +60,12 @@ class _Steps:
 
 
 _STEPS: ContextVar[_Steps] = ContextVar("steps")
-"""The steps of the comparison in progress, because `jsonschema` passes keywords no context."""
+"""The steps of the current validation; `jsonschema` passes no context to keywords."""
 
 
 @contextmanager
 def limited(steps: int) -> Iterator[None]:
-    """Allow a number of steps to the comparison in the block.
+    """Limit the number of steps of the validation in the ``with`` block.
 
     Raises:
         TooManyStepsError: If it takes more.
@@ -79,10 +79,10 @@ def limited(steps: int) -> Iterator[None]:
 
 @functools.cache
 def bounded(draft: Any) -> Any:  # noqa: ANN401 - a class that `jsonschema` creates
-    """Return the validator of a draft whose keywords spend steps."""
+    """Return a draft's validator class, with keywords that count their steps."""
     from jsonschema import validators
 
-    own = {
+    replacements = {
         "type": _type,
         "enum": _enum,
         "pattern": _pattern,
@@ -90,13 +90,13 @@ def bounded(draft: Any) -> Any:  # noqa: ANN401 - a class that `jsonschema` crea
         "additionalProperties": _additional_properties,
         "uniqueItems": _unique_items,
     }
-    keywords = {name: own.get(name, keyword) for name, keyword in draft.VALIDATORS.items()}
+    keywords = {name: replacements.get(name, keyword) for name, keyword in draft.VALIDATORS.items()}
     counted = {name: _counted(name, keyword) for name, keyword in keywords.items()}
     return validators.extend(draft, counted)
 
 
 def _counted(name: str, keyword: Keyword) -> Keyword:
-    """Return a keyword that spends steps for each comparison."""
+    """Return a keyword that counts its steps whenever it validates a value."""
 
     def counted(
         validator: Validator,
@@ -108,9 +108,9 @@ def _counted(name: str, keyword: Keyword) -> Keyword:
         cost = _REFERENCE_COST if name == "$ref" else 1
         cost += len(value) if isinstance(value, dict | list) else 0
         if isinstance(instance, dict | list):
-            if name in _OVER_INSTANCE:
+            if name in _KEYWORDS_PER_ITEM:
                 cost += len(instance)
-            elif name in _OVER_PAIRS:
+            elif name in _KEYWORDS_PER_PAIR:
                 cost += len(instance) ** 2 // 100
         steps.spend(cost)
         for error in keyword(validator, value, instance, schema) or ():
@@ -121,10 +121,10 @@ def _counted(name: str, keyword: Keyword) -> Keyword:
 
 
 def _mismatch(name: str = "") -> ValidationError:
-    """Return an error; unlike the message of `jsonschema`, this one repeats no value.
+    """Return an error whose message, unlike those of `jsonschema`, does not repeat the value.
 
     Args:
-        name: The name of the property that must not be there.
+        name: The name of a property that is not allowed, if that is the error.
     """
     from jsonschema.exceptions import ValidationError
 
@@ -134,7 +134,7 @@ def _mismatch(name: str = "") -> ValidationError:
 def _type(_: Validator, types: JSON, instance: JSON, schema: JSON) -> Iterator[ValidationError]:
     names = [types] if isinstance(types, str) else types
     is_null = instance is None and schema.get("nullable") is True
-    # A whole number may have a fraction of 0.
+    # JSON Schema regards 1.0 as an integer.
     is_integer = "integer" in names and isinstance(instance, float) and instance.is_integer()
     if not (is_null or is_integer or any(TYPES[name](instance) for name in names)):
         yield _mismatch()

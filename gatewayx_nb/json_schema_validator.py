@@ -1,4 +1,4 @@
-"""Compares answers with a JSON Schema that the caller wrote, in a bounded number of steps.
+"""Validates answers against a caller's JSON Schema, in a bounded number of steps.
 
 Neither the schema nor the answer can be trusted: either may come from a client of the server.
 
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
 JSON: TypeAlias = Any
 
 MAX_SCHEMA = 200_000
-"""Maximum number of characters of a JSON Schema, whose check takes a few seconds."""
+"""Maximum number of characters of a JSON Schema; checking such a long schema takes seconds."""
 
 MAX_STEPS = 1_000_000
-"""Maximum number of steps of a comparison; 1 MB of JSON takes about 300,000 and a second."""
+"""Maximum number of steps of a validation; 1 MB of JSON takes about 300,000, and a second."""
 
 _MAX_PROBE_STEPS = 10_000
-"""Maximum number of steps of the comparison of an empty value."""
+"""Maximum number of steps to validate an empty value."""
 
-_MAX_MIXED = 100
-"""Maximum number of items in a list of a schema that cannot be sorted to find duplicates."""
+_MAX_MIXED_ITEMS = 100
+"""Maximum number of items in a schema's list, if it cannot be sorted to find duplicates."""
 
 _MAX_PATH = 100
 """Maximum number of characters of a path, whose names may come from the answer."""
 
 _LISTS_OF_SCHEMAS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
 
-_MAPS = (
+_KEYWORDS_WITH_NAMES = (
     "properties",
     "patternProperties",
     "$defs",
@@ -53,29 +53,30 @@ _MAPS = (
 )
 """Keywords whose values are objects with names that are not keywords."""
 
-_VALUES = ("enum", "const", "default", "examples", "example")
+_KEYWORDS_WITH_VALUES = ("enum", "const", "default", "examples", "example")
 """Keywords whose values are not schemas."""
 
-_NOT_TOGETHER = ("patternProperties", "unevaluatedProperties")
+_EXCLUSIVE_KEYWORDS = ("patternProperties", "unevaluatedProperties")
 
 _PROBES: tuple[JSON, ...] = (None, {}, [])
+"""Values that are validated once, to find a schema whose validation takes too long."""
 
 _DRAFTS = ("202012", "201909", "7", "6", "4")
 """The supported drafts, the newest first."""
 
 
 class JSONSchemaValidator:
-    """A JSON Schema with which answers are compared.
+    """A JSON Schema against which answers are validated.
 
     Its draft is that of ``$schema``, or else the newest under which it is valid. ``format`` is not
-    checked. OpenAPI's ``nullable`` and types in upper case are understood. References must point
+    checked. OpenAPI's ``nullable`` and types in upper case are supported. References must point
     into the schema itself; nothing is downloaded.
 
     Args:
         schema: The schema, as JSON.
 
     Raises:
-        UsageError: If it is invalid, or cannot be compared with an answer in bounded time.
+        UsageError: If it is invalid, or validating an answer against it may take too long.
     """
 
     def __init__(self, schema: str) -> None:
@@ -102,9 +103,9 @@ class JSONSchemaValidator:
             max_steps: Maximum number of steps, each of a few microseconds.
 
         Raises:
-            ValueError: If it does not match. The message has its path and what is expected, but no
-                value.
-            TooManyStepsError: If the steps do not suffice.
+            ValueError: If it does not match. The message contains the path and what is expected,
+                but not the value.
+            TooManyStepsError: If the validation takes more steps.
         """
         from jsonschema.exceptions import best_match
 
@@ -114,12 +115,12 @@ class JSONSchemaValidator:
         except RecursionError:
             raise ValueError("it is nested too deeply") from None
         if first is not None:
-            # Only of the first error, because 1 MB may have a hundred thousand.
+            # Describe only the first error, because 1 MB may contain a hundred thousand.
             raise ValueError(_describe(best_match([first]) or first))
 
 
 validator_for = functools.lru_cache(maxsize=64)(JSONSchemaValidator)
-"""`JSONSchemaValidator`, kept for the schemas that were used last."""
+"""`JSONSchemaValidator`, cached for the most recently used schemas."""
 
 
 def _invalid(problem: str) -> UsageError:
@@ -131,10 +132,10 @@ def _invalid(problem: str) -> UsageError:
 
 
 def _prepared(schema: JSON, name: str | None = None) -> JSON:
-    """Return a schema without its IDs, and with types in lower case; Gemini's SDK writes STRING.
+    """Return a schema without IDs, and with types in lower case; Gemini's SDK writes ``STRING``.
 
     Without IDs, all references are relative to the schema. A ``$schema`` in a part would replace
-    the bounded validator by another.
+    the bounded validator with another.
 
     Args:
         schema: The schema or a part of it.
@@ -156,10 +157,10 @@ def _prepared(schema: JSON, name: str | None = None) -> JSON:
                 raise _invalid("`$id` is only supported at the top")
         elif key == "type" and isinstance(value, str | list):
             prepared[key] = _lower_type(value)
-        elif key in _MAPS and isinstance(value, dict):
+        elif key in _KEYWORDS_WITH_NAMES and isinstance(value, dict):
             prepared[key] = {each: _prepared(part, "") for each, part in value.items()}
         else:
-            is_kept = key in _VALUES and not isinstance(value, list)
+            is_kept = key in _KEYWORDS_WITH_VALUES and not isinstance(value, list)
             prepared[key] = value if is_kept else _prepared(value, key)
     return prepared
 
@@ -167,9 +168,10 @@ def _prepared(schema: JSON, name: str | None = None) -> JSON:
 def _check_list(values: list[Any]) -> None:
     kinds = (str, int | float)
     is_sortable = any(all(isinstance(value, kind) for value in values) for kind in kinds)
-    if len(values) > _MAX_MIXED and not is_sortable:
+    if len(values) > _MAX_MIXED_ITEMS and not is_sortable:
         raise _invalid(
-            f"a list has more than {_MAX_MIXED} items that are neither all strings nor all numbers"
+            f"a list has more than {_MAX_MIXED_ITEMS} items that are neither all strings nor all"
+            " numbers"
         )
 
 
@@ -210,7 +212,7 @@ def _drafts(dialect: object) -> list[Any]:
 
 
 def _check_parts(schema: JSON, draft: JSON) -> None:
-    """Check what the meta-schema leaves open: references and patterns.
+    """Check the references and the patterns, which the meta-schema does not check.
 
     Raises:
         UsageError: If a reference points to nothing, or a pattern is not supported.
@@ -228,8 +230,8 @@ def _check_parts(schema: JSON, draft: JSON) -> None:
     for reference in {node["$ref"] for node in nodes if isinstance(node.get("$ref"), str)}:
         _check_reference(reference, schema, draft, places)
     # `jsonschema` itself would search the names of properties for the patterns.
-    if all(any(each in node for node in nodes) for each in _NOT_TOGETHER):
-        raise _invalid(f"`{'` and `'.join(_NOT_TOGETHER)}` cannot be used together")
+    if all(any(each in node for node in nodes) for each in _EXCLUSIVE_KEYWORDS):
+        raise _invalid(f"`{'` and `'.join(_EXCLUSIVE_KEYWORDS)}` cannot be used together")
 
 
 def _nodes(schema: JSON) -> Iterator[dict[str, JSON]]:
@@ -242,9 +244,9 @@ def _nodes(schema: JSON) -> Iterator[dict[str, JSON]]:
         elif isinstance(node, dict):
             yield node
             for key, value in node.items():
-                if key in _MAPS and isinstance(value, dict):
+                if key in _KEYWORDS_WITH_NAMES and isinstance(value, dict):
                     pending += value.values()
-                elif key not in _VALUES:
+                elif key not in _KEYWORDS_WITH_VALUES:
                     pending.append(value)
 
 
@@ -276,7 +278,7 @@ def _check_pattern(pattern: str) -> None:
 
 
 def _describe(error: ValidationError) -> str:
-    """Return what is expected, and at which path, in the words of msgspec."""
+    """Return what is expected, and at which path, in msgspec's wording."""
     place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.path)
     shown = shorten(place, _MAX_PATH)
     return f"{_expected(error)} - at `${shown}`" if place else _expected(error)

@@ -1,4 +1,4 @@
-"""Finds and masks keys in text: whole or in part, plain or encoded, at once or as it arrives."""
+"""Finds and masks keys and parts of keys, plain or encoded, in complete texts and in streams."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 SHORTEST_RUN = 8
 """Number of characters that are enough to identify a key."""
 
-_LONGEST_WORD = 24
-"""A key without a digit that is shorter is a placeholder for a local server."""
+_MIN_LENGTH_WITHOUT_DIGIT = 24
+"""Number of characters below which a key without a digit is a local server's placeholder."""
 
-_PUBLIC = (
+_PUBLIC_WORDS = (
     "sk-ant-api03- sk-ant-admin01- sk-proj- sk-svcacct- sk-or-v1- github_pat_"
     " anthropic cerebras deepseek fireworks huggingface moonshot openrouter perplexity together"
 )
@@ -31,20 +31,20 @@ _PUBLIC = (
 _SHORTEST_BASE64 = 12
 """Number of base64 characters that encode at least eight characters of a key."""
 
-_BLOCK = 4
-"""Bytes of a block; see `_blocks`."""
+_BLOCK_SIZE = 4
+"""Size of a block in bytes; see `_blocks`."""
 
-_SHORT_PIECE = 16
-"""Eight characters of fewer than these contain the second or the third block of four."""
+_SHORT_LENGTH = 16
+"""Length below which any eight characters of a text contain its second or third block of four."""
 
-_WINDOW = 1 << 20
+_WINDOW_SIZE = 1 << 20
 """Number of characters that are searched at a time.
 
-In long text, other threads must be able to run between the steps.
+Other threads can run between two windows of a long text.
 """
 
-_OVERLAP = 16
-"""Length of the longest part that is searched for."""
+_WINDOW_OVERLAP = 16
+"""Number of characters by which windows overlap: the length of the longest part to find."""
 
 _MAX_PLACES = 2_000
 """Maximum number of blocks of a key, in a window, whose surroundings are searched.
@@ -53,9 +53,9 @@ Text that has no part of a key has far fewer, even if it is base64 or hexadecima
 """
 
 MAX_SEARCHED = 1 << 18
-"""Number of characters of a message that are searched; see `redact_beginning`."""
+"""Maximum number of characters of a message to search; see `redact_beginning`."""
 
-_MARGIN = 1 << 16
+_CUT_MARGIN = 1 << 16
 """Number of characters before a cut that may be a part of an escaped key."""
 
 _URL_SAFE = str.maketrans("+/", "-_")
@@ -76,7 +76,7 @@ _ESCAPE_STARTS = ("%", r"\x", r"\u00", "&#")
 
 
 def redact(text: str, keys: Iterable[str]) -> str:
-    """Mask these keys in a str, and every part of a key with eight or more characters.
+    """Mask keys in a str, and every part of a key that has eight or more characters.
 
     Keys encoded in base64, hexadecimal, a URL, JSON, HTML or a Python literal are masked too, even
     if every character is escaped. The comparison ignores case.
@@ -89,8 +89,8 @@ def redact(text: str, keys: Iterable[str]) -> str:
     searches = [_search_data(str(key)) for key in keys]
     for form in (form for search in searches for form in search.exact):
         spans += [match.span() for match in re.finditer(re.escape(form), text)]
-    for offset in range(0, len(text), _WINDOW):
-        window = _folded(text[offset : offset + _WINDOW + _OVERLAP])
+    for offset in range(0, len(text), _WINDOW_SIZE):
+        window = _folded(text[offset : offset + _WINDOW_SIZE + _WINDOW_OVERLAP])
         blocks = _blocks(_encoded(window))
         for search in searches:
             if not search.blocks.isdisjoint(blocks):
@@ -117,11 +117,15 @@ def redact_json(text: str, redact: Callable[[str], str]) -> str:
         return masked
     try:
         # Of values with the same name, a dict keeps only the last.
-        everything = json.dumps(json.loads(masked, object_pairs_hook=list), ensure_ascii=False)
+        with_repeated_names = json.dumps(
+            json.loads(masked, object_pairs_hook=list), ensure_ascii=False
+        )
         plain = json.dumps(json.loads(masked), ensure_ascii=False)
     except (ValueError, RecursionError):
-        everything = plain = _JSON_ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), masked)
-    return masked if redact(everything) == everything else redact(plain)
+        with_repeated_names = plain = _JSON_ESCAPE.sub(
+            lambda escape: chr(int(escape[1], 16)), masked
+        )
+    return masked if redact(with_repeated_names) == with_repeated_names else redact(plain)
 
 
 def may_contain_part(text: str, key: str) -> bool:
@@ -130,11 +134,11 @@ def may_contain_part(text: str, key: str) -> bool:
     This is faster than `redact`. It is seldom true for a short text without the key.
     """
     search = _search_data(str(key))
-    # JSON doubles backslashes, so that a run of them would not be found in it.
+    # Count the escapes, because the doubled backslashes of JSON interrupt a run of escapes.
     if has_escapes(text) or any(form in text for form in search.exact):
         return True
-    for start in range(0, len(text), _WINDOW - _OVERLAP):
-        window = _folded(text[start : start + _WINDOW])
+    for start in range(0, len(text), _WINDOW_SIZE - _WINDOW_OVERLAP):
+        window = _folded(text[start : start + _WINDOW_SIZE])
         if not search.blocks.isdisjoint(_blocks(_encoded(window))):
             return True
     return False
@@ -148,27 +152,27 @@ def has_escapes(text: str) -> bool:
 def redact_beginning(text: str, key: str) -> str:
     """Mask a key like `redact`, but return only the beginning of a text that is very long.
 
-    Errors use it: only the beginning of a message is shown, and searching all of it takes long.
+    It is for errors, of which only the beginning is shown; searching a long text would be slow.
     """
     if len(text) <= MAX_SEARCHED:
         return redact(text, [key])
-    # A key may be cut, so what comes shortly before the cut is left out.
-    return redact(text[:MAX_SEARCHED], [key])[:-_MARGIN] + "…"
+    # The cut may split a key, so omit the text just before the cut.
+    return redact(text[:MAX_SEARCHED], [key])[:-_CUT_MARGIN] + "…"
 
 
 def _part_spans(text: str, blocks: list[int], search: _SearchData) -> list[tuple[int, int]]:
     """Return the spans of a key's parts, merged where they overlap.
 
     Only the surroundings of the blocks that the key contains are searched. If there are very many
-    of them, the rest of the text is one span, because searching it would take long.
+    of them, the rest of the text is one span, because searching it would be slow.
     """
     spans: list[tuple[int, int]] = []
     unchecked = dict.fromkeys((length for length, _ in search.runs), 0)
     wanted = search.blocks
-    places = [index * _BLOCK for index, block in enumerate(blocks) if block in wanted]
+    places = [index * _BLOCK_SIZE for index, block in enumerate(blocks) if block in wanted]
     for place in places[:_MAX_PLACES]:
         for length, parts in search.runs:
-            for first in range(max(unchecked[length], place + _BLOCK - length), place + 1):
+            for first in range(max(unchecked[length], place + _BLOCK_SIZE - length), place + 1):
                 if text[first : first + length] in parts:
                     start, end = first, first + length
                     if spans and start < spans[-1][1]:
@@ -182,17 +186,17 @@ def _part_spans(text: str, blocks: list[int], search: _SearchData) -> list[tuple
 class StreamRedactor:
     """Masks a key in a text that arrives in pieces, as `redact` does in a whole text.
 
-    A piece without a part of the key is returned unchanged and at once. If the key is split, the
-    mask begins with the eighth of its characters, because fewer do not identify it.
+    A piece without a part of the key is returned unchanged and at once. If the key is split between
+    pieces, up to seven of its characters may precede the mask, because they do not identify it.
 
     Args:
         key: The key.
 
     Attributes:
-        starts: The characters of the key, in any case.
-        pairs: The pairs of adjacent characters of the key, in any case. A piece of fewer than eight
-            characters need not be passed to `feed` if its first character and the one before it are
-            no such pair. The caller then stores it in ``recent``.
+        starts: The characters of the key, in upper and lower case.
+        pairs: Its pairs of adjacent characters, in upper and lower case. A piece of fewer than
+            eight characters need not be passed to `feed` if its first character and the one before
+            it are not such a pair. The caller then stores the piece in ``recent``.
         recent: The end of the text so far.
     """
 
@@ -205,7 +209,7 @@ class StreamRedactor:
         self._masked = ""  # `recent`, if it is the end of a masked part
 
     def continues_key(self, text: str) -> bool:
-        """Return whether a piece may begin with the rest of a part of the key."""
+        """Return whether a piece may continue a part of the key."""
         start = text[:1]
         return start in self.starts and self.recent[-1:] + start in self.pairs
 
@@ -218,11 +222,12 @@ class StreamRedactor:
         if not self._may_match(window) or (masked := redact(window, [self._key])) == window:
             self.recent = window
             return text
-        # What comes after the piece before makes no difference.
+        # Find where the mask begins in the characters of earlier pieces.
         characters = enumerate(zip(before, masked, strict=False))
         start = next((index for index, (old, new) in characters if old != new), len(before))
         is_continued = not start and bool(before) and self.recent is self._masked
-        # The beginning of a part has already been returned, and so has the mask of a longer one.
+        # The text before the mask has already been returned; if a masked part continues, so has its
+        # mask.
         shown = masked[start:]
         self.recent = window[1 - SHORTEST_RUN :]
         self._masked = self.recent if masked.endswith(MASK) else ""
@@ -231,13 +236,13 @@ class StreamRedactor:
     def _may_match(self, text: str) -> bool:
         """Return whether a text may contain a part of the key; this is faster than searching it."""
         length = len(text)
-        if length < SHORTEST_RUN or length > _WINDOW:
-            return length > _WINDOW
+        if length < SHORTEST_RUN or length > _WINDOW_SIZE:
+            return length > _WINDOW_SIZE
         lower = text.lower()
-        if length < _SHORT_PIECE and len(lower) == length:
+        if length < _SHORT_LENGTH and len(lower) == length:
             return (
-                lower[_BLOCK : 2 * _BLOCK] in self._quads
-                or lower[2 * _BLOCK : 3 * _BLOCK] in self._quads
+                lower[_BLOCK_SIZE : 2 * _BLOCK_SIZE] in self._quads
+                or lower[2 * _BLOCK_SIZE : 3 * _BLOCK_SIZE] in self._quads
             )
         has_escapes = "%" in text or "\\" in text or "&#" in text
         return has_escapes or not self._blocks.isdisjoint(_blocks(_encoded(lower)))
@@ -245,7 +250,7 @@ class StreamRedactor:
 
 @functools.lru_cache(maxsize=64)
 def _stream_data(key: str) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
-    """Return the characters, the pairs of them, and the parts of four, for a `StreamRedactor`."""
+    """Return a key's characters, pairs and parts of four characters, for a `StreamRedactor`."""
     forms = dict(_forms(key))
     split = {
         pair
@@ -259,19 +264,19 @@ def _stream_data(key: str) -> tuple[frozenset[str], frozenset[str], frozenset[st
         for first in (one.lower(), one.upper())
         for second in (other.lower(), other.upper())
     }
-    quads = {part for form in forms for part in _parts(_folded(form), _BLOCK)}
+    quads = {part for form in forms for part in _parts(_folded(form), _BLOCK_SIZE)}
     return frozenset("".join(pairs)), frozenset(pairs), frozenset(quads)
 
 
 def may_mask_in_answer(key: str) -> bool:
-    """Return whether a key is masked in answers: it is not a short word, such as ``lm-studio``."""
-    is_word = len(key) < _LONGEST_WORD and not any(map(str.isdigit, str(key)))
+    """Return whether a key is masked in answers, unlike a short word such as ``lm-studio``."""
+    is_word = len(key) < _MIN_LENGTH_WITHOUT_DIGIT and not any(map(str.isdigit, str(key)))
     return len(key) >= SHORTEST_RUN and not is_word
 
 
 def _escaped_spans(text: str, keys: list[str]) -> Iterator[tuple[int, int]]:
     """Yield the spans of the runs of escapes that contain a part of a key."""
-    # Counting takes a hundredth of the time of the search, which little text needs.
+    # Counting takes a hundredth of the time of the search, which most texts do not need.
     if not has_escapes(text):
         return
     batch: list[tuple[tuple[int, int], str]] = []
@@ -290,17 +295,17 @@ def _escaped_spans(text: str, keys: list[str]) -> Iterator[tuple[int, int]]:
 
 
 def _escaped_runs(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the spans of the runs of escapes; a window of the text is searched at a time."""
+    """Yield the spans of the runs of escapes, searching one window of the text at a time."""
     start = 0
     while start < len(text):
-        stop = start + _WINDOW
+        stop = start + _WINDOW_SIZE
         run = _ESCAPED_RUN.search(text, start, stop)
         if run is None:
             start = stop - SHORTEST_RUN * _LONGEST_ESCAPE  # a run may begin near the end
             continue
         first, start = run.span()
         while start > stop - _LONGEST_ESCAPE:  # the window may have cut the run
-            stop = start + _WINDOW
+            stop = start + _WINDOW_SIZE
             rest = _MORE_ESCAPES.match(text, start, stop)
             start = rest.end() if rest else start
         yield first, start
@@ -339,7 +344,7 @@ class _SearchData:
     """The data needed to search text for a key.
 
     Attributes:
-        exact: The short forms, which are searched as a whole.
+        exact: The short forms, which are searched for as a whole.
         runs: The lengths of the parts of the other forms, and the parts in lower case.
         blocks: Text that contains a part also contains one of these blocks; see `_blocks`.
     """
@@ -351,7 +356,7 @@ class _SearchData:
 
 @functools.lru_cache(maxsize=64)
 def _search_data(key: str) -> _SearchData:
-    """Return the forms of a key to search as a whole, and those to search in parts."""
+    """Return the forms of a key to search for as a whole, and those to search for in parts."""
     exact: list[str] = []
     by_length: dict[int, set[str]] = {}
     blocks: set[int] = set()
@@ -360,7 +365,7 @@ def _search_data(key: str) -> _SearchData:
             folded = _folded(form)
             by_length.setdefault(length, set()).update(_parts(folded, length))
             data = _encoded(folded)
-            blocks.update(*(_blocks(data[start:]) for start in range(_BLOCK)))
+            blocks.update(*(_blocks(data[start:]) for start in range(_BLOCK_SIZE)))
         elif form:
             exact.append(form)
     runs = tuple((length, frozenset(parts)) for length, parts in by_length.items())
@@ -368,16 +373,16 @@ def _search_data(key: str) -> _SearchData:
 
 
 def _encoded(text: str) -> bytes:
-    """Return a byte for each character; those that no key contains are equal."""
+    """Return a byte for each character, the same for all characters that no key contains."""
     return text.encode("ascii", errors="replace")
 
 
 def _blocks(data: bytes) -> list[int]:
     """Return the blocks of four bytes, as numbers.
 
-    Eight characters contain a whole block at any position, so most text needs no other search.
+    Any eight adjacent characters contain a whole block, so most text needs no other search.
     """
-    return memoryview(data)[: len(data) // _BLOCK * _BLOCK].cast("I").tolist()
+    return memoryview(data)[: len(data) // _BLOCK_SIZE * _BLOCK_SIZE].cast("I").tolist()
 
 
 def _parts(text: str, length: int) -> Iterator[str]:
@@ -395,7 +400,7 @@ def _masked(text: str, spans: list[tuple[int, int]]) -> str:
             runs.append((start, end))
     kept, end = [], 0
     for start, stop in runs:
-        if _folded(text[start:stop]) not in _PUBLIC:
+        if _folded(text[start:stop]) not in _PUBLIC_WORDS:
             kept += [text[end:start], MASK]
             end = stop
     return "".join([*kept, text[end:]])
@@ -411,7 +416,7 @@ def _folded(text: str) -> str:
 def _forms(key: str) -> Iterator[tuple[str, int]]:
     """Yield the forms in which a key may appear, and the length of the shortest part to mask."""
     data = key.encode(errors="replace")
-    # URLs quote a key in two ways, response bodies as JSON, and tracebacks as a Python literal.
+    # URLs quote a key in two ways; response bodies contain JSON, and tracebacks Python literals.
     in_json = json.dumps(key)[1:-1]
     literals = (
         *(key, quote(key, safe=""), quote(key)),

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 SERVER_NAME = re.compile(r"(?!.*__)[a-z][a-z0-9_-]{0,23}")
 """The valid names of servers; they are short, so that ``SERVER__TOOL`` fits in 64 characters."""
 
-_MAX_NAME = 24
+_MAX_NAME_LENGTH = 24
 
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 """The valid names of environment variables."""
@@ -32,7 +32,7 @@ _RUNNER = re.compile(
 )
 """Programs that run the program that their first argument names."""
 
-_RUNNER_WORDS = ("run", "exec", "tool", "dlx", "x")
+_RUNNER_SUBCOMMANDS = ("run", "exec", "tool", "dlx", "x")
 """Subcommands of runners, such as ``run`` in ``uv run``."""
 
 _EXAMPLE = 'For example, `gx.mcp("uvx mcp-server-time")`.'
@@ -244,7 +244,9 @@ def _default_name(words: Sequence[str], url: str) -> str:
     else:
         is_runner = _RUNNER.fullmatch(PurePath(words[0]).name.removesuffix(".exe"))
         arguments = [word for word in words[1:] if is_runner and not word.startswith("-")]
-        named = [word for word in arguments if word not in _RUNNER_WORDS] or words[:1]
+        named = [word for word in arguments if word not in _RUNNER_SUBCOMMANDS] or words[:1]
         source = PurePath(named[0]).stem
-    name = re.sub(r"[^a-z0-9_-]+|_+", "_", source.lower()).strip("_-")[:_MAX_NAME].rstrip("_-")
-    return name if _is_name(name) else f"mcp_{name}"[:_MAX_NAME].rstrip("_-")
+    name = (
+        re.sub(r"[^a-z0-9_-]+|_+", "_", source.lower()).strip("_-")[:_MAX_NAME_LENGTH].rstrip("_-")
+    )
+    return name if _is_name(name) else f"mcp_{name}"[:_MAX_NAME_LENGTH].rstrip("_-")

@@ -185,7 +185,7 @@ class Carried:
 
     @property
     def has_calls(self) -> bool:
-        """Whether it has the whole answer, with its calls, not only the fields beside them."""
+        """Whether ``data`` has the whole answer with its tool calls, not only additional fields."""
         return "items" in self.data
 
     def fits(self, message: Message) -> bool:
@@ -232,7 +232,7 @@ class Message:
     ) -> None:
         if role not in ROLES:
             raise UsageError(
-                f"role must be {_listed(map(repr, ROLES))}, got {short_repr(role)}."
+                f"role must be {_joined_with_or(map(repr, ROLES))}, got {short_repr(role)}."
                 f"{did_you_mean(role, ROLES) if isinstance(role, str) else ''}"
             )
         parts = _parts(content)
@@ -278,7 +278,7 @@ def _parts(content: object) -> tuple[Part, ...]:
         return (content,) if content else ()
     if isinstance(content, ToolCall | ToolResult):
         return (content,)
-    # A list or tuple is not a figure, which takes long to find out.
+    # Do not check whether a list or tuple is a figure, because the check is slow.
     if type(content) not in (list, tuple) and images.is_source(content):
         return (images.load(content),)
     if not isinstance(content, Sequence):
@@ -293,7 +293,7 @@ def _part(part: object, number: int) -> Part:
     if images.is_source(part):
         return images.load(part)
     raise UsageError(
-        f"content[{number}] must be {_listed(_KINDS.values())}, got {short_repr(part)}."
+        f"content[{number}] must be {_joined_with_or(_KINDS.values())}, got {short_repr(part)}."
     )
 
 
@@ -304,7 +304,7 @@ def _check_kinds(parts: tuple[Part, ...], kinds: tuple[type, ...], owner: str) -
             if ToolResult in kinds:
                 hint = 'Use `Message("tool", [ToolResult(call.id, "…")])`.'
             raise UsageError(
-                f"content of {owner} must be {_listed(_KINDS[kind] for kind in kinds)}, got"
+                f"content of {owner} must be {_joined_with_or(_KINDS[kind] for kind in kinds)}, got"
                 f" {_KINDS[type(part)]}.",
                 hint=hint,
             )
@@ -326,7 +326,7 @@ def _digest(message: Message) -> str:
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
-def _listed(names: Iterable[str]) -> str:
+def _joined_with_or(names: Iterable[str]) -> str:
     *others, last = names
     return f"{', '.join(others)} or {last}" if others else last
 

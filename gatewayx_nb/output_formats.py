@@ -39,11 +39,11 @@ _MAX_ROWS = 50
 _MAX_EXPANDED_LINES = 40
 """Maximum number of lines of JSON to show expanded."""
 
-_MAX_CELL = 200
+_MAX_CELL_LENGTH = 200
 
 
 def schema_for(output_format: OutputFormat) -> ResponseSchema | None:
-    """Return the schema that parses a reply for a format; ``None`` if its text is used as is.
+    """Return the schema that parses a reply for a format; ``None`` if the text is not parsed.
 
     Raises:
         UsageError: If the format requires a package that is not installed.
@@ -148,13 +148,13 @@ def _json(reply: Reply, schema: ResponseSchema | None) -> Rendered:
 
 def _size(value: object) -> str:
     if isinstance(value, dict):
-        return _count(len(value), "key")
+        return _count_text(len(value), "key")
     if isinstance(value, list):
-        return _count(len(value), "item")
+        return _count_text(len(value), "item")
     return "one value"
 
 
-def _count(count: int, noun: str) -> str:
+def _count_text(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
@@ -163,10 +163,10 @@ def _frame(frame: DataFrame) -> Rendered:
     rows, columns = frame.shape
     names = [str(name) for name in frame.columns]
     cells = [
-        [shorten(str(cell), _MAX_CELL) for cell in row]
+        [shorten(str(cell), _MAX_CELL_LENGTH) for cell in row]
         for row in frame.head(_MAX_ROWS).itertuples(index=False, name=None)
     ]
-    size = f"{_count(rows, 'row')} by {_count(columns, 'column')}"
+    size = f"{_count_text(rows, 'row')} by {_count_text(columns, 'column')}"
     size += f", first {_MAX_ROWS} rows shown" if rows > _MAX_ROWS else ""
     table = scroll_horizontally(table_html(names, cells))
     text = table_text(names, cells) if names else ""

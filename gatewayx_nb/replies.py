@@ -201,9 +201,9 @@ class Chunk:
 
     @classmethod
     def merged(cls, chunks: Sequence[Chunk]) -> Chunk:
-        """Return one chunk with all of these: text is joined, and a later value replaces another.
+        """Return one chunk for several: texts are joined, and later values replace earlier ones.
 
-        Each chunk of an answer is checked separately, so that one chunk is faster than several.
+        Each chunk of an answer is checked separately, so one chunk is faster than several.
         """
         values: dict[str, Any] = {}
         details = []
@@ -331,7 +331,7 @@ class Reply(Generic[T_co]):
         return {name: _to_json_value(value) for name, value in values.items()}
 
     def to_frame(self) -> DataFrame:
-        """Return ``parsed`` as a pandas DataFrame, or the JSON in the text if there is none.
+        """Return ``parsed``, or the JSON in the text if it is ``None``, as a pandas DataFrame.
 
         A list of objects becomes one row for each object, and an object becomes one row. Any other
         value, or a list of them, becomes the column ``value``.
@@ -433,7 +433,7 @@ def details_html(reply: Reply) -> str:
 
 
 def _notes(reply: Reply) -> list[html.SourceNote]:
-    """Return a note for each source; one that is cited again keeps its first passage."""
+    """Return a note for each source; a source that is cited again keeps its first passage."""
     sources: dict[tuple[str, str, int | None], html.SourceNote] = {}
     for citation in reply.citations:
         key = (citation.title, citation.url, citation.page)

@@ -112,8 +112,8 @@ class ResponseSchema:
         """Parse a reply into a value of the type, or into JSON data for a schema.
 
         By default, a code fence around the JSON and prose before and after it are ignored. A value
-        that is not an object may be wrapped as the ``answer`` property of one. An enum value or
-        another scalar may be a bare word.
+        that is not an object may be the ``answer`` property of one. An enum value or another scalar
+        may be a bare word.
 
         Raises:
             ValueError: If the reply contains no JSON, or JSON that does not match the type or
@@ -122,10 +122,10 @@ class ResponseSchema:
         try:
             return self._parse(text)
         except TooManyStepsError:
-            raise ValueError("comparing it with the JSON Schema takes too long") from None
+            raise ValueError("validating it against the JSON Schema takes too long") from None
 
     async def aparse(self, text: str) -> Any:  # noqa: ANN401 - depends on the schema
-        """Parse a reply like `parse`, in another thread if comparing it with a schema takes long.
+        """Parse a reply like `parse`, in another thread if its validation may be slow.
 
         Raises:
             ValueError: As for `parse`.
@@ -178,7 +178,7 @@ class ResponseSchema:
         """Yield the scalars that text without JSON may represent, if the schema allows them."""
         if not self.schema or json_schema.is_open(self.schema):
             return
-        word = text.strip().strip(_MARKS).rstrip(".").strip(_MARKS)
+        word = text.strip().strip(_QUOTES_AND_MARKUP).rstrip(".").strip(_QUOTES_AND_MARKUP)
         for value in (text.strip(), word, _BARE_WORDS.get(word.casefold(), word)):
             fitted = json_schema.fit(value, self.schema, self.schema)
             if json_schema.accepts(fitted, self.schema, self.schema):
@@ -191,9 +191,9 @@ _SHORT_TEXT = 10_000
 """Maximum number of characters of a reply that is parsed on the event loop."""
 
 _QUICK_STEPS = 1_000
-"""Maximum number of steps of a comparison on the event loop, which take about 3 ms."""
+"""Maximum number of steps of a validation on the event loop, which take about 3 ms."""
 
-_MARKS = "\"'`*_\u201c\u201d\u2018\u2019\xab\xbb \n\t"
+_QUOTES_AND_MARKUP = "\"'`*_\u201c\u201d\u2018\u2019\xab\xbb \n\t"
 """Quotation marks and Markdown characters that may surround a word."""
 
 _BARE_WORDS: Mapping[str, bool | None] = {"true": True, "false": False, "none": None, "null": None}
@@ -366,9 +366,9 @@ def _with_times(schema: dict[str, Any], kind: Any) -> dict[str, Any]:  # noqa: A
     return with_formats
 
 
-def _add_time_formats(info: Any, marked: dict[str, Any]) -> None:  # noqa: ANN401 - a msgspec type
+def _add_time_formats(info: Any, schema: dict[str, Any]) -> None:  # noqa: ANN401 - a msgspec type
     title = getattr(info, "cls", type(info)).__name__
-    for part in (marked, *marked.get("$defs", {}).values()):
+    for part in (schema, *schema.get("$defs", {}).values()):
         properties = part.get("properties", {}) if part.get("title") == title else {}
         for field in info.fields:
             _add_time_format(field.type, properties.get(field.encode_name))
@@ -380,7 +380,7 @@ def _add_time_format(info: Any, schema: Any) -> None:  # noqa: ANN401 - a msgspe
     for leaf in leaves:
         leaves += [] if hasattr(leaf, "fields") else _inner_types(leaf)
     kinds = {type(leaf).__name__ for leaf in leaves}
-    found = [name for kind, name in _TIMES.items() if kind in kinds]
+    found = [name for kind, name in _TIME_FORMATS.items() if kind in kinds]
     if len(found) != 1 or "StrType" in kinds:
         return
     parts = [schema]
@@ -392,7 +392,7 @@ def _add_time_format(info: Any, schema: Any) -> None:  # noqa: ANN401 - a msgspe
                 part.setdefault("format", found[0])
 
 
-_TIMES = {"DateTimeType": "date-time", "TimeType": "time"}
+_TIME_FORMATS = {"DateTimeType": "date-time", "TimeType": "time"}
 
 
 def _inner_types(info: Any) -> list[Any]:  # noqa: ANN401 - a msgspec type
@@ -408,5 +408,5 @@ def _closed(schema: Any) -> Any:  # noqa: ANN401 - JSON
     if not isinstance(schema, dict):
         return schema
     closed = {name: _closed(value) for name, value in schema.items()}
-    # `closed` comes last, so that the schema's own setting wins.
+    # `closed` comes last, so that the schema's own setting takes precedence.
     return {"additionalProperties": False, **closed} if "properties" in schema else closed

@@ -75,7 +75,7 @@ class Secret(str):
 
 
 class NotPicklable:
-    """Base class of objects that contain keys as plain text, or an environment that may.
+    """Base class of objects that contain keys as plain text, or an environment that may have some.
 
     They refuse to be pickled, because pickles may be shared.
     """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 _MAX_CELLS, _MAX_CELLS_PER_VALUE = 10_000_000, 20
-"""Number of cells of a table from which on it must not have more cells for each value."""
+"""A table with more cells than the first must have at most the second number for each value."""
 
 
 def check_pandas() -> None:
@@ -36,7 +36,7 @@ def import_data_package(name: Literal["numpy", "pandas"], use: str) -> Any:  # n
 
     Args:
         name: The package.
-        use: What requires it, as the subject of the error with its verb.
+        use: What requires it, as the subject and verb of the error, such as "embeddings require".
 
     Raises:
         ConfigError: If it is not installed.
@@ -52,14 +52,14 @@ def import_data_package(name: Literal["numpy", "pandas"], use: str) -> Any:  # n
 def check_density(rows: Sequence[Collection[object]]) -> None:
     """Check that a table of rows is not much larger than their values.
 
-    If each row has other names than the others, the number of cells is the square of that of the
-    rows, and a file of 10 MB would take all memory.
+    If no two rows share a name, the number of cells is at least the square of the number of rows,
+    and a file of 10 MB would take all memory.
 
     Args:
         rows: The rows, or the names in each.
 
     Raises:
-        UsageError: If the table would have more than 10,000,000 cells, and nearly all were empty.
+        UsageError: If the table would have more than 10,000,000 cells, nearly all of them empty.
     """
     columns = len(set().union(*rows))
     cells, values = len(rows) * columns, sum(map(len, rows))

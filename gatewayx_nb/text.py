@@ -55,7 +55,7 @@ def plain(text: str) -> str:
 
 
 def well_formed(text: str) -> str:
-    """Join surrogate pairs and replace lone surrogates with U+FFFD, so that UTF-8 can encode it."""
+    """Join surrogate pairs and replace lone ones with U+FFFD, so that UTF-8 can encode the text."""
     if not _SURROGATES.search(text):
         return text
     return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
@@ -76,7 +76,7 @@ def shorten(text: str, limit: int) -> str:
     >>> shorten("a long\n answer", 9)
     'a long a…'
     """
-    # Only the beginning of a long text is read; invisible characters and spaces may take a part.
+    # Read only the beginning of a long text, but enough for some invisible characters and spaces.
     line = one_line(text[: 20 * limit + 1_000])
     if len(line) <= limit:
         return line
@@ -261,7 +261,7 @@ def size_text(size: int) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number and its noun.
+    """Return a number with its noun, in the plural unless the number is 1.
 
     >>> counted(1, "row"), counted(20_000, "row")
     ('1 row', '20,000 rows')

@@ -27,7 +27,7 @@ class Step:
             belongs to a row of a map.
         sent: The text that the model received, which describes the error if the call failed.
         error: Why the call failed or was refused, in one line; empty if it succeeded.
-        seconds: Duration of the function; ``None`` while it runs.
+        seconds: Duration of the function in seconds; ``None`` while it runs.
         allowed_by: Who permitted the call: ``"tools"`` if passing the function was enough,
             ``"you"`` if you were asked, ``"approve"`` for the option of this name, and ``"replay"``
             if the result comes from a cassette. Empty if it was refused.

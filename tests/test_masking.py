@@ -85,7 +85,7 @@ def test_a_short_key_is_found_as_a_whole(key):
 @pytest.mark.parametrize("place", [-20, -8, -1, 0, 1])
 def test_a_key_between_two_windows_may_be_found(monkeypatch, place):
     """A part of a key that lies in two windows is not missed."""
-    monkeypatch.setattr(masking, "_WINDOW", 100)
+    monkeypatch.setattr(masking, "_WINDOW_SIZE", 100)
     text = ("ä" * (100 + place) + LONG_KEY[80:100]).ljust(300, "ä")
 
     assert may_contain_part(text, LONG_KEY)
@@ -209,7 +209,7 @@ def test_a_huge_run_of_escapes_is_masked_as_a_whole(escape):
 @pytest.mark.parametrize("distance", [1, 20, 47, 48, 49, 130])
 def test_an_escaped_key_at_the_end_of_a_window_is_masked(monkeypatch, escape, distance):
     """Long text is searched in windows; a run of escapes may begin in one and end in another."""
-    monkeypatch.setattr(masking, "_WINDOW", 1000)
+    monkeypatch.setattr(masking, "_WINDOW_SIZE", 1000)
     escaped = "".join(escape.format(ord(character)) for character in CANARY)
     other = "".join(escape.format(ord(character)) for character in "no key")
 
