@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     """Returns the value of an option, from the typed text and the option's parser."""
 
 
-_IN_A_SHELL = {
+_SHELL_FLAGS = {
     "schema": ("--schema FILE", "a file with a JSON Schema; the answer is JSON"),
     "images": ("--image FILE", "a file or URL of an image to send"),
     "tools": ("--tools mcp:NAME", "an MCP server in the settings, whose tools the model may call"),
@@ -31,7 +31,7 @@ def add_shell_options(line: LineParser, *, skip: Collection[str]) -> None:
     """Add the options of a call to a line in a shell, where values are files, not variables."""
     _, _, _, _ = map(line.group, ("Sampling", "Shape", "Context", "Run"))  # in this order
     for name, option in OPTIONS.items():
-        flag, help_text = _IN_A_SHELL.get(name, (option.flag, option.help))
+        flag, help_text = _SHELL_FLAGS.get(name, (option.flag, option.help))
         if name not in skip:
             line.add_call_option(name, replace(option, flag=flag, help=help_text))
 

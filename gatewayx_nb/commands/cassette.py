@@ -64,7 +64,9 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
     # change the default. The number of entries is shown only if this notebook adds none.
     typed = mode or "auto"
     state = "is closed, mode off" if typed == "off" else f"is open in mode {typed}"
-    entries = f" its {_count(len(new_cassette))}" if typed == new_cassette.mode == "replay" else ""
+    entries = (
+        f" its {_entries_text(len(new_cassette))}" if typed == new_cassette.mode == "replay" else ""
+    )
     line = f"Cassette {display_path(new_cassette.path)} {state}: it {_MODES[typed]}{entries}."
     return Note(line, *filter(None, [new_cassette.problem]))
 
@@ -122,7 +124,7 @@ def _prune(session: Session, args: argparse.Namespace, name: str | None, mode: M
 
 
 def _report_lines(path: str, report: PruneReport) -> Iterator[str]:
-    removed = f"{_count(report.removed)} {'was' if report.removed == 1 else 'were'} removed"
+    removed = f"{_entries_text(report.removed)} {'was' if report.removed == 1 else 'were'} removed"
     yield f"Cassette {path}: {removed}, {report.kept:,} kept."
     if report.conflicts:
         calls = "one call" if report.conflicts == 1 else f"{report.conflicts:,} calls"
@@ -139,8 +141,8 @@ def _report_lines(path: str, report: PruneReport) -> Iterator[str]:
     elif report.conflicts and report.unused:
         verb, kept = ("has", "was kept") if report.unused == 1 else ("have", "were kept")
         yield (
-            f"{_count(report.unused)} {verb} not been used yet and {kept}. After Restart and Run"
-            " All, prune again to remove what is still unused."
+            f"{_entries_text(report.unused)} {verb} not been used yet and {kept}. After Restart and"
+            " Run All, prune again to remove what is still unused."
         )
     if report.problem:
         yield report.problem
@@ -194,7 +196,7 @@ def _checked_path(name: str) -> Path:
     )
 
 
-def _count(entries: int) -> str:
+def _entries_text(entries: int) -> str:
     return f"{entries:,} {'entry' if entries == 1 else 'entries'}"
 
 
@@ -204,13 +206,13 @@ def describe_file(session: Session, args: argparse.Namespace) -> Note:
     if args.prune:
         project = session.pool.config.project
         report = cassettes.settle(path.expanduser().absolute(), project.root if project else None)
-        return Note(f"{_count(report.removed)} removed from {display_path(path)}.")
+        return Note(f"{_entries_text(report.removed)} removed from {display_path(path)}.")
     with session.pool.cassette(path, "replay") as cassette:
         models = Counter(
             f"{entry.engine}:{entry.model}".rstrip(":") for entry in cassette.entries
         ).most_common()
         listed = ", ".join(f"{model} ({count:,})" for model, count in models)
-        line = f"Cassette {display_path(cassette.path)} has {_count(len(cassette))}"
+        line = f"Cassette {display_path(cassette.path)} has {_entries_text(len(cassette))}"
         return Note(f"{line}{': ' if listed else ''}{listed}.", *filter(None, [cassette.problem]))
 
 
@@ -225,7 +227,7 @@ def _describe(active: Cassette) -> Note:
     mode = f"Cassette {display_path(active.path)} is in mode {active.mode}: it"
     if active.mode == "off":
         return Note(f"{mode} {_MODES[active.mode]}.")
-    unused, entries = len(active.unused), _count(len(active))
+    unused, entries = len(active.unused), _entries_text(len(active))
     not_used = f", {unused:,} not used since it was opened" if unused else ""
     missed = f", {active.missed} missed" if active.missed else ""
     return Note(
@@ -252,7 +254,7 @@ def recording(pool: EnginePool, path: str | None) -> Iterator[Cassette | None]:
     """Use a cassette in the ``with`` block, if there is a path.
 
     Raises:
-        UsageError: If the path is empty, as that of a variable that is not set.
+        UsageError: If the path is empty, for example because a shell variable is not set.
     """
     if path is None:
         yield None

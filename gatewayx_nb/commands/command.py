@@ -90,7 +90,7 @@ class Session(Protocol):
         """Call a model and show its answer as it arrives, with metrics and notes."""
 
     def forget(self, line: str) -> str:
-        """Remove a line from the input history; return what is left of it, as a clause."""
+        """Remove a line from the input history; return a clause that says where copies remain."""
 
     def ask_secret(self, question: str) -> str:
         """Prompt for a value without showing it.
@@ -118,7 +118,7 @@ class Session(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Handler:
-    """A function of a module of this package, which is imported at the first call.
+    """A function of this package whose module is imported at the first call.
 
     A front end imports only the commands that it runs, so that `gatewayx ask` starts faster.
     """
@@ -128,8 +128,8 @@ class Handler:
 
     def load(self) -> Callable[..., Any]:
         """Return the function."""
-        place = f"{_PACKAGE}.{self.module}"
-        get, _ = attach(place, {self.name: place})
+        module_name = f"{_PACKAGE}.{self.module}"
+        get, _ = attach(module_name, {self.name: module_name})
         return cast("Callable[..., Any]", get(self.name))
 
     def __call__(self, *args: object) -> Any:  # noqa: ANN401 - the function's result

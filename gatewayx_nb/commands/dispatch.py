@@ -46,7 +46,7 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
         raise Handler("keys", "typed_key_error")(session, line)
     # The line begins with an option, a variable with a reference, or a model without its engine. In
     # the last case, the call's error suggests the engine.
-    if word.startswith(("-", "{{")) or (rest and _MODEL.fullmatch(word)):
+    if word.startswith(("-", "{{")) or (rest and _MODEL_NAME.fullmatch(word)):
         return session.ask_line(line)
     if word.endswith("?") and word[:-1] in session.commands and not rest:
         return session.commands["help"](session, word[:-1])
@@ -122,7 +122,7 @@ def show_help(session: Session, args: argparse.Namespace) -> Table | Note | Exce
 
 
 def help_topics(commands: Iterable[str]) -> list[str]:
-    """Return the names that ``help`` takes: these commands, topics, guides, entries on errors."""
+    """Return the names that ``help`` accepts: the commands, topics, guides and error entries."""
     guides, troubles = Handler("guides", "guide_names")(), Handler("guides", "trouble_names")()
     return [*commands, *TOPICS, "options", *guides, *troubles]
 
@@ -158,7 +158,7 @@ def help_arguments(parser: LineParser) -> None:
     )
 
 
-_MODEL = re.compile(r"[a-z][^\W\d]*+[-/:.\d][\w./:-]*")
+_MODEL_NAME = re.compile(r"[a-z][^\W\d]*+[-/:.\d][\w./:-]*")
 """A word that could be the name of a model, such as ``gpt-4o``."""
 
 _SYNONYMS: Mapping[str, str] = dict.fromkeys(("record", "replay", "save"), "cassette")
@@ -222,8 +222,10 @@ def _unknown_word(session: Session, word: str, rest: str, candidates: Iterable[s
     if not rest or word in _SYNONYMS or (word.islower() and did_you_mean(word, candidates)):
         return _unknown(word, candidates)
     return UsageError(
-        f"{shorten(word, _MAX_SHOWN)!r} is neither a command nor a model.",
-        hint=Hint("command", line=shorten(f"{_any_model(session)} {word} {rest}", _MAX_SHOWN))
+        f"{shorten(word, _MAX_QUOTED_LENGTH)!r} is neither a command nor a model.",
+        hint=Hint(
+            "command", line=shorten(f"{_any_model(session)} {word} {rest}", _MAX_QUOTED_LENGTH)
+        )
         | Hint("list_engines"),
     )
 
@@ -236,7 +238,7 @@ def _any_model(session: Session) -> str:
         return "mock"
 
 
-_MAX_SHOWN = 60
+_MAX_QUOTED_LENGTH = 60
 """Maximum number of characters from a line in an error message."""
 
 

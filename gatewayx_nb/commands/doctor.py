@@ -32,8 +32,8 @@ class Check:
 
     Attributes:
         name: What was checked.
-        ok: Whether it is in order.
-        detail: What was found and, if it is not in order, what to do.
+        ok: Whether the check found no problem.
+        detail: What was found and, if it is a problem, what to do.
     """
 
     name: str
@@ -67,7 +67,7 @@ def _checks(session: Session) -> Iterator[Check]:
     yield Check("engines", ok=bool(ready), detail=f"ready: {', '.join(ready) or 'none'}")
     yield from (Check("file", ok=False, detail=problem) for problem in pool.problems)
     yield from _key_files(session)
-    yield _writable(session)
+    yield _storage(session)
 
 
 def _extra(extra: str) -> str:
@@ -92,7 +92,7 @@ def _key_files(session: Session) -> Iterator[Check]:
         yield Check("key files", ok=True, detail="only you can read them, and git ignores them")
 
 
-def _writable(session: Session) -> Check:
+def _storage(session: Session) -> Check:
     folder = session.pool.ledger.parent
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     is_writable = os.access(existing, os.W_OK)

@@ -107,7 +107,7 @@ _OWN_DISTRIBUTION = "gatewayx-nb"
 
 
 def engine_file(name: str) -> str:
-    """Return the text of an engine file, which answers unmodified."""
+    """Return the text of an engine file, whose engine already answers."""
     return _ECHO_ENGINE.format(
         name=name, title=_class_name(name), key=engine_variable(name), parent=".."
     )
@@ -149,7 +149,7 @@ def package_files(name: str, url: str | None, *, requires_key: bool) -> dict[str
         "url": json.dumps(url),
         "no_key": "" if requires_key else _NO_KEY.format(key=key),
         "key_line": (_KEY_LINE if requires_key else _NO_KEY_LINE).format(key=key),
-        "comment": "A server on this machine replaces the engine's own: nothing is sent to that."
+        "comment": "A server on this machine replaces the engine's own, to which nothing is sent."
         if url
         else "`ask=True` calls the engine about ten times: delete it once that costs money.",
         "options": "" if url else ", ask=True",

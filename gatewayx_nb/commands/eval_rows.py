@@ -1,4 +1,4 @@
-"""The command ``eval`` of a shell: its line, whose file the front end reads."""
+"""The command ``eval`` of a shell; the front end reads its file of rows."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def eval_arguments(parser: LineParser) -> None:
     add("--judge-model", metavar="REF", help="the model that judges; the default if omitted")
     add("--expected", metavar="COLUMN", help="the column of expected answers")
     add("--id", metavar="COLUMN", help="the column of unique IDs; the positions if omitted")
-    add("--cluster", metavar="COLUMN", help="the column of what several rows share")
+    add("--cluster", metavar="COLUMN", help="the column whose equal values mark related rows")
     add("--samples", metavar="N", type=int, help="number of answers to each row")
     check = parser.group("Check")
     least_help = "fail if the mean of a score is lower, such as equals=0.9"

@@ -35,7 +35,7 @@ def find_guide(topic: str) -> Excerpt | None:
         return None
     title, _, text = path.read_text(encoding="utf-8").removeprefix("# ").partition("\n")
     paragraph = text.strip().partition("\n\n")[0].replace("\n", " ")
-    # Whoever reads this has loaded the extension.
+    # The reader has already loaded the extension, so skip that example.
     examples = (code.rstrip() for code in _BLOCK.findall(text))
     code = next((code for code in examples if code != "%load_ext gatewayx_nb"), "")
     return Excerpt(f"{title}. {_without_links(paragraph)}", code, [code] if code else [])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 JOB_ACTIONS = ("list", "forget", "export")
 """The actions of `jobs`."""
 
-_MAX_SHOWN = 120
+_MAX_TEXT_LENGTH = 120
 """Maximum number of characters to show of a prompt or a problem."""
 
 
@@ -76,7 +76,7 @@ def _check_is_name(args: argparse.Namespace) -> None:
     if args.name or args.older:
         raise UsageError(
             f"the action must be {', '.join(JOB_ACTIONS[:-1])} or {JOB_ACTIONS[-1]}, got"
-            f" {shorten(args.action, _MAX_SHOWN)!r}.{did_you_mean(args.action, JOB_ACTIONS)}",
+            f" {shorten(args.action, _MAX_TEXT_LENGTH)!r}.{did_you_mean(args.action, JOB_ACTIONS)}",
             hint=Hint("command", line="help jobs"),
         )
 
@@ -135,13 +135,13 @@ def _describe(session: Session, name: str) -> Table | Note:
     rows = [
         ("state", status.state),
         ("model", status.model),
-        ("prompt", shorten(" ".join(job.prompt.split()), _MAX_SHOWN)),
+        ("prompt", shorten(" ".join(job.prompt.split()), _MAX_TEXT_LENGTH)),
         ("rows", status.rows_text),
         ("failed", f"{status.failed:,}"),
         ("cost", status.cost_text),
         ("ran", duration(status.seconds)),
         ("last run", f"{when:%Y-%m-%d %H:%M}"),
-        *([("problem", shorten(status.problem, _MAX_SHOWN))] if status.problem else []),
+        *([("problem", shorten(status.problem, _MAX_TEXT_LENGTH))] if status.problem else []),
     ]
     prog = session.prog
     note = f"`{prog} jobs export {quote(job.name)} FILE` writes its answers to a file."

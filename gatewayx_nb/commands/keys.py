@@ -43,7 +43,7 @@ _ACTIONS = ("set", "remove", "import")
 _ASSIGNMENT = re.compile(r"(?:export )?[A-Z][A-Z0-9_]*=|['\"]")
 """What may precede a key if a line of a key file was copied."""
 
-_SERVER = "mcp:"
+_SERVER_PREFIX = "mcp:"
 """The prefix of the name of an MCP server, as in ``--tools mcp:NAME``."""
 
 
@@ -55,7 +55,7 @@ def key(session: Session, args: argparse.Namespace) -> Note | Table:
     if parsed.action == "import":
         return _import(session, Path(parsed.name).expanduser(), user=parsed.user)
     if parsed.action == "set":
-        if parsed.name.startswith(_SERVER):
+        if parsed.name.startswith(_SERVER_PREFIX):
             _check_server(session, parsed.name, new=parsed.new)
         elif not parsed.new:
             _require_engine(session, parsed.name)
@@ -88,7 +88,7 @@ def keys(session: Session, _: argparse.Namespace) -> Table:
         if url:
             found = session.pool.config.key(key_engine(server))
             state = f"{found.state} in {found.source}" if found.source else found.state
-            rows.append((_SERVER + server, _variable(_SERVER + server), state))
+            rows.append((_SERVER_PREFIX + server, _variable(_SERVER_PREFIX + server), state))
     columns = text_columns("engine", "variable", "key")
     return Table(rows, columns, session.pool.problems)
 
@@ -139,7 +139,9 @@ def _parse(session: Session, line: str) -> argparse.Namespace:
         raise typed_key_error(session, f"key {line}")
     if args.action == "import":
         return args
-    if args.name.startswith(_SERVER) and SERVER_NAME.fullmatch(args.name.removeprefix(_SERVER)):
+    if args.name.startswith(_SERVER_PREFIX) and SERVER_NAME.fullmatch(
+        args.name.removeprefix(_SERVER_PREFIX)
+    ):
         return args
     if args.name not in _engine_names(session):  # an existing engine may have any name
         reason = why_unusable(args.name)
@@ -186,26 +188,26 @@ def _servers(session: Session) -> dict[str, str]:
 def _check_server(session: Session, name: str, *, new: bool) -> None:
     """Check that an MCP server uses a key before prompting for it, and show its URL.
 
-    The project's servers receive it only after ``trust``.
+    A server of the project receives the key only after ``trust``.
 
     Raises:
         UsageError: If the server does not exist or is started by a command.
     """
     servers = _servers(session)
-    url = servers.get(name.removeprefix(_SERVER))
+    url = servers.get(name.removeprefix(_SERVER_PREFIX))
     if url:
         session.show(Note(f"The key for {name} is sent to {origin(url)}."))
     elif url is not None:
         raise UsageError(
-            f"the MCP server {name.removeprefix(_SERVER)!r} is started by a command and receives no"
-            " key.",
+            f"the MCP server {name.removeprefix(_SERVER_PREFIX)!r} is started by a command and"
+            " receives no key.",
             hint="Set the variables that its `env` names in config/secrets/.env.local.",
             topic="mcp-server",
         )
     elif not new:
-        known = [_SERVER + server for server, url in servers.items() if url]
+        known = [_SERVER_PREFIX + server for server, url in servers.items() if url]
         raise UsageError(
-            f"there is no MCP server {name.removeprefix(_SERVER)!r} with a URL."
+            f"there is no MCP server {name.removeprefix(_SERVER_PREFIX)!r} with a URL."
             f"{did_you_mean(name, known)}",
             hint=f"For a server that you will add: `{session.prog} key set {name} --new`.",
             topic="mcp-server",
@@ -213,8 +215,10 @@ def _check_server(session: Session, name: str, *, new: bool) -> None:
 
 
 def _stored_name(name: str) -> str:
-    """Return the name under which the key store has the key for an engine or a server."""
-    return key_engine(name.removeprefix(_SERVER)) if name.startswith(_SERVER) else name
+    """Return the name under which the key for an engine or a server is stored."""
+    return (
+        key_engine(name.removeprefix(_SERVER_PREFIX)) if name.startswith(_SERVER_PREFIX) else name
+    )
 
 
 def _variable(name: str) -> str:
@@ -222,7 +226,7 @@ def _variable(name: str) -> str:
 
 
 def _set(session: Session, name: str, *, user: bool) -> Note:
-    is_server = name.startswith(_SERVER)
+    is_server = name.startswith(_SERVER_PREFIX)
     if not (user or is_server):  # a user key needs a permission only when it is used
         confirm_key_destinations(session, [name], named=True)
     # The user is prompted for the key, because a key in a cell would be saved with the notebook.
@@ -262,7 +266,7 @@ def _default_model(session: Session) -> str:
 
 
 def _default_change(session: Session, former: str) -> Iterator[str]:
-    """Yield a note if the default model has changed, with the command that restores it."""
+    """Yield a note if the default model has changed, with the command that restores the former."""
     current = _default_model(session)
     if current == former:
         return
@@ -284,7 +288,10 @@ def _remove(session: Session, name: str) -> Note:
     notes = [still_set] if other.state == "set" else []
     notes += _default_change(session, former)
     if not files:
-        names = [*_engine_names(session), *(_SERVER + server for server in _servers(session))]
+        names = [
+            *_engine_names(session),
+            *(_SERVER_PREFIX + server for server in _servers(session)),
+        ]
         suggestion = "" if name in names else did_you_mean(name, names)
         return Note(f"No key file contains {_variable(name)}.{suggestion}", *notes)
     paths = ", ".join(map(display_path, files))

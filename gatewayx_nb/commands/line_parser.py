@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 _SHORT_LENGTH = 2
 """Number of characters in a short option, such as ``-t``."""
 
-_MAX_SHOWN = 60
+_MAX_QUOTED_LENGTH = 60
 """Maximum number of characters of quoted input in an error message."""
 
-_QUOTED = re.compile(r"[^'\"]*?(?:value|choice): (['\"])(.*?)\1(?: \(|$)", re.DOTALL)
+_QUOTED_VALUE = re.compile(r"[^'\"]*?(?:value|choice): (['\"])(.*?)\1(?: \(|$)", re.DOTALL)
 _TYPE_NAMES: Mapping[object, str] = {int: "a whole number", float: "a number"}
 
 
@@ -99,7 +99,7 @@ class LineParser(argparse.ArgumentParser):
         try:
             words = split(line)
         except ValueError as error:
-            raise self.unreadable(line, error) from None
+            raise self.unreadable_error(line, error) from None
         return self.read_words(words)
 
     def read_words(self, words: Sequence[str]) -> argparse.Namespace:
@@ -119,24 +119,24 @@ class LineParser(argparse.ArgumentParser):
             names = (word.partition("=")[0] for word in words if word.startswith("--"))
             unknown = [name for name in names if self.option(name) is None]
             if unknown and not str(error.argument_name).startswith("-"):
-                raise self._rest_error(words, unknown) from None
+                raise self._unknown_words_error(words, unknown) from None
             raise self._argument_error(error, words) from None
         if rest:
-            raise self._rest_error(words, rest)
+            raise self._unknown_words_error(words, rest)
         return args
 
-    def unreadable(self, line: str, error: ValueError) -> UsageError:
+    def unreadable_error(self, line: str, error: ValueError) -> UsageError:
         """Return the error for a line with an unclosed quotation mark, perhaps in a comment."""
         before, space, comment = f" {line}".partition(" #")
         if space and not {"'", '"'}.intersection(before):
             return self._comment_error(f"#{comment}")
         return UsageError(
-            f"`{self.prog} {shorten(line, _MAX_SHOWN)}` cannot be parsed: {error}.",
+            f"`{self.prog} {shorten(line, _MAX_QUOTED_LENGTH)}` cannot be parsed: {error}.",
             hint="Close the quotation, or put the apostrophe in double quotes.",
         )
 
     def add_call_option(self, name: str, option: Option) -> None:
-        """Add a call option's flag, if any; its unparsed value is stored by the option's name."""
+        """Add a call option's flag, if any; its unparsed value is stored under its name."""
         flags, _, metavar = option.flag.partition(" ")
         if not flags:
             return
@@ -235,7 +235,7 @@ class LineParser(argparse.ArgumentParser):
         name = next((f"`{word}`" for word in typed if word in names), names[0])
         if "|" in name or name == "ACTION":
             name = "the action"
-        quoted_value = _QUOTED.match(error.message)
+        quoted_value = _QUOTED_VALUE.match(error.message)
         if action is None:
             return self.usage_error(f"{error}.")
         if action.nargs == 0:
@@ -250,10 +250,10 @@ class LineParser(argparse.ArgumentParser):
             suggestion = did_you_mean(quoted_value[2], choices)
         else:
             expected, suggestion = _TYPE_NAMES.get(action.type, "valid"), ""
-        shown = shorten(quoted_value[2], _MAX_SHOWN)
+        shown = shorten(quoted_value[2], _MAX_QUOTED_LENGTH)
         return self.usage_error(f"{name} must be {expected}, got {shown!r}.{suggestion}")
 
-    def _rest_error(self, words: Sequence[str], rest: Sequence[str]) -> UsageError:
+    def _unknown_words_error(self, words: Sequence[str], rest: Sequence[str]) -> UsageError:
         """Return the error for unknown words."""
         flag = next((word.partition("=")[0] for word in rest if word.startswith("-")), None)
         following = " ".join(words).partition(flag)[2].lstrip("= ").split() if flag else []
@@ -270,14 +270,14 @@ class LineParser(argparse.ArgumentParser):
             longer = [each for each in self.option_strings if each.startswith(flag)]
             suggestion = did_you_mean(longer[0] if longer else flag, self.option_strings)
             return self.usage_error(f"no option {flag!r}.{suggestion}", self._advice)
-        if unquoted := self.unquoted(words):
+        if unquoted := self.quoting_advice(words):
             return self.usage_error("text with spaces must be quoted.", unquoted)
         return self.usage_error(
-            f"{shorten(' '.join(rest), _MAX_SHOWN)!r} is not expected here.",
-            self._repeated(words, rest[0]),
+            f"{shorten(' '.join(rest), _MAX_QUOTED_LENGTH)!r} is not expected here.",
+            self._repetition_advice(words, rest[0]),
         )
 
-    def unquoted(self, words: Sequence[str]) -> str:
+    def quoting_advice(self, words: Sequence[str]) -> str:
         """Return how to quote several words if only the first was parsed as an option's value.
 
         Empty if there are no such words.
@@ -287,10 +287,10 @@ class LineParser(argparse.ArgumentParser):
                 following = itertools.takewhile(lambda part: part[:1] != "-", words[index + 1 :])
                 text = " ".join(following)
                 if " " in text:
-                    return f'Write `{word} "{shorten(text, _MAX_SHOWN)}"`.'
+                    return f'Write `{word} "{shorten(text, _MAX_QUOTED_LENGTH)}"`.'
         return ""
 
-    def _repeated(self, words: Sequence[str], value: str) -> str:
+    def _repetition_advice(self, words: Sequence[str], value: str) -> str:
         """Return a hint to repeat the option for another value; empty if it cannot be repeated."""
         before = words[: words.index(value)]
         flag = next((word for word in reversed(before) if word.startswith("-")), "")
@@ -306,7 +306,7 @@ class LineParser(argparse.ArgumentParser):
                 raise self._comment_error(" ".join(words[index:]))
 
     def _comment_error(self, comment: str) -> UsageError:
-        shown = shorten(comment, _MAX_SHOWN)
+        shown = shorten(comment, _MAX_QUOTED_LENGTH)
         return UsageError(
             f"a magic's line cannot contain a comment, got {shown!r}.", hint="Omit it."
         )
@@ -318,7 +318,7 @@ class LineParser(argparse.ArgumentParser):
             is_long = len(name) > _SHORT_LENGTH and name[0] == "-" and name[1:].isidentifier()
             similar = difflib.get_close_matches(f"-{name}", self.option_strings, n=1, cutoff=0.8)
             if is_long and self.param_example(name):
-                raise self._rest_error(words, [word])
+                raise self._unknown_words_error(words, [word])
             if is_long and similar:
                 raise self.usage_error(f"no option {name!r}. Did you mean {similar[0]!r}?")
 

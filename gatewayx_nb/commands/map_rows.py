@@ -1,4 +1,4 @@
-"""The command ``map`` of a shell: its line, whose files the front end reads and writes."""
+"""The command ``map`` of a shell; the front end reads and writes its files of rows."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def explain_arguments(parser: LineParser) -> None:
 
 def nest(session: Session, args: argparse.Namespace) -> Note:
     """Enable nested event loops, which `asyncio.run` needs in a cell, or report their state."""
-    enabled = bool(getattr(asyncio, "_nest_patched", False))  # set by either package
+    enabled = bool(getattr(asyncio, "_nest_patched", False))  # both packages below set it
     if args.switch == "on" and not enabled:
         # ipykernel 7.1 and later depend on nest_asyncio2, the maintained fork.
         fork = importlib.util.find_spec("nest_asyncio2")

@@ -1,4 +1,4 @@
-"""The command ``serve``: in a notebook, a server on a thread; in a shell, a standalone server."""
+"""The command ``serve``: in a notebook, a server in a thread; in a shell, a standalone server."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.commands.line_parser import LineParser
     from gatewayx_nb.server import NotebookServer
 
-# The packages of the server are an extra.
+# Import on first use, because the packages of the server are an optional extra.
 _load, _ = attach(__name__, {"serve": "gatewayx_nb.server", "serve_forever": "gatewayx_nb.server"})
 
 

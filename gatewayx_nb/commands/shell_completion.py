@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from gatewayx_nb.commands.command import Session
     from gatewayx_nb.commands.line_parser import LineParser
 
-_SAFE = re.compile(r"[\w.:/-]+", re.ASCII)
+_SAFE_NAME = re.compile(r"[\w.:/-]+", re.ASCII)
 
 SHELLS = ("bash", "zsh", "fish")
 """The shells that have a completion script, a file that the front end prints."""
 
 
 class Words(list[str]):
-    """Words that are displayed one in a line."""
+    """Words that are displayed one per line."""
 
     @override
     def __repr__(self) -> str:
@@ -30,10 +30,10 @@ class Words(list[str]):
 def completion(session: Session, _: argparse.Namespace) -> Words:
     """Return the names of the engines and aliases, for a completion script; start no engine.
 
-    Names with characters that mean something to a shell, which a project may choose, are omitted.
+    A project may choose any names, so names with characters that a shell interprets are omitted.
     """
     engines = [row.name for row in session.pool.status(probe=False)]
-    return Words(filter(_SAFE.fullmatch, [*engines, *session.pool.config.settings.aliases]))
+    return Words(filter(_SAFE_NAME.fullmatch, [*engines, *session.pool.config.settings.aliases]))
 
 
 def completion_arguments(parser: LineParser) -> None:

@@ -210,11 +210,11 @@ def settings(session: Session, _: argparse.Namespace) -> Table:
     config = session.pool.config
     labels = {folder.owner: folder.label(folder.settings) for folder in config.config_dirs}
     rows = [
-        (setting.path, _shown(value), labels[owner] if owner else "", setting.help)
+        (setting.path, _setting_text(value), labels[owner] if owner else "", setting.help)
         for setting, value, owner in config.settings_in_force()
     ]
     options = [
-        (f"engines.{name}.{option}", _shown_option(option, value), "", "")
+        (f"engines.{name}.{option}", _option_text(option, value), "", "")
         for name, table in sorted(config.settings.engines.items())
         for option, value in table.items()
     ]
@@ -222,14 +222,14 @@ def settings(session: Session, _: argparse.Namespace) -> Table:
     return Table([*rows, *options], text_columns("setting", "value", "set in", "meaning"), [note])
 
 
-def _shown_option(name: str, value: object) -> str:
-    """Return the value of an engine's option, unless it may hold something private."""
+def _option_text(name: str, value: object) -> str:
+    """Return the value of an engine's option, or only ``"set"`` if the value may be private."""
     if name == "base_url":
         return origin(str(value))  # without a user name and a password
-    return _shown(value) if name in ("model", "api", *RATE_OPTIONS) else "set"
+    return _setting_text(value) if name in ("model", "api", *RATE_OPTIONS) else "set"
 
 
-def _shown(value: object) -> str:
+def _setting_text(value: object) -> str:
     if value is None or value == ():
         return ""
     if isinstance(value, bool):

@@ -27,7 +27,7 @@ def trust(session: Session, args: argparse.Namespace) -> Note | Table:
     if project is None:
         return Note("Nothing to trust: there is no project.")
     if args.show:
-        return _shown_permissions(session, project.root)
+        return _list_permissions(session, project.root)
     if args.revoke:
         return _revoke(session, project.root)
     untrusted = session.pool.untrusted_engines()
@@ -63,7 +63,7 @@ def confirm_key_destinations(session: Session, engines: Sequence[str], *, named:
     Args:
         session: The session.
         engines: Names of engines.
-        named: Whether the user named them; see `EnginePool.key_destinations`.
+        named: Whether the user named the engines; see `EnginePool.key_destinations`.
 
     Raises:
         TrustError: If the user refuses, or the front end cannot ask.
@@ -122,7 +122,7 @@ def trust_arguments(parser: LineParser) -> None:
     group.add_argument("--revoke", action="store_true", help="revoke everything you have allowed")
 
 
-def _shown_permissions(session: Session, project: Path) -> Note | Table:
+def _list_permissions(session: Session, project: Path) -> Note | Table:
     allowed = session.pool.config.trusted.permissions(project)
     if not allowed:
         return Note(f"{display_path(project)} has no permissions.")
