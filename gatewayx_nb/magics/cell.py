@@ -50,7 +50,7 @@ class Cell:
         target: Where the reply is bound, in addition to ``_reply``.
         quiet: Whether to suppress all output.
         chat: The conversation to continue, its name, or the name of a variable that contains it.
-        dry_run: Whether only to show what would be sent.
+        dry_run: Whether to only show what would be sent.
         background: Whether the cell ends immediately and the answer arrives later.
         streams: Whether to show the answer as it arrives, or only when it is complete.
         output_format: The format in which the answer is shown.
@@ -156,7 +156,7 @@ def read(line: str, body: str, namespace: Mapping[str, object], rows: int = ROWS
     try:
         words = _split(line)
     except ValueError as error:
-        raise line_parser.unreadable(line, error) from None
+        raise line_parser.unreadable_error(line, error) from None
     return _cell(line_parser, words, body, namespace, rows)
 
 
@@ -180,13 +180,13 @@ def read_line(
     try:
         words, prompt = _split_prompt(line, line_parser)
     except ValueError as error:
-        raise line_parser.unreadable(line, error) from None
+        raise line_parser.unreadable_error(line, error) from None
     if {"-h", "--help"}.intersection(words):
         return None
     parsed = _cell(line_parser, words, prompt, namespace, rows)
     # After `--`, an option in the prompt is not a mistake.
-    is_marked = line.strip().removesuffix(prompt).split()[-1:] == ["--"]
-    late = () if is_marked else cell_notes.late_options(line_parser, prompt)
+    has_separator = line.strip().removesuffix(prompt).split()[-1:] == ["--"]
+    late = () if has_separator else cell_notes.late_options(line_parser, prompt)
     return replace(parsed, notes=(*parsed.notes, *late))
 
 
@@ -241,7 +241,7 @@ def _cell(
     """Return the cell with these words on its line and this prompt."""
     args = line_parser.read_words(words)
     if not prompt.strip():
-        raise _no_prompt(line_parser, args.references)
+        raise _no_prompt_error(line_parser, args.references)
     typed = typed_flags(line_parser, words)
     _check_dry_run(args, typed)
     if args.map is not None:
@@ -277,12 +277,12 @@ def _cell(
         streams=not args.no_stream,
         output_format=output_format,
         insert=args.insert,
-        advice=line_parser.unquoted(words),
+        advice=line_parser.quoting_advice(words),
         notes=notes,
     )
 
 
-def _no_prompt(line_parser: LineParser, references: Sequence[str]) -> UsageError:
+def _no_prompt_error(line_parser: LineParser, references: Sequence[str]) -> UsageError:
     if line_parser.prog.startswith("%%"):
         return UsageError(
             "the cell has no prompt.",
@@ -355,7 +355,7 @@ def _output_format(args: argparse.Namespace) -> OutputFormat:
     return requested or ("code" if args.insert else "json" if args.schema else "markdown")
 
 
-_READ_SEPARATELY = ("chat", "images", "schema", "tools")
+_OPTIONS_READ_SEPARATELY = ("chat", "images", "schema", "tools")
 """Options whose value is not simply the typed text."""
 
 
@@ -366,7 +366,7 @@ def _options(
     output_format: OutputFormat,
 ) -> CallOptions:
     # The system prompt of a map is filled for each row; `Cell.in_chat` sets `chat`.
-    skip = (*_READ_SEPARATELY, *(["system"] if args.map is not None else []))
+    skip = (*_OPTIONS_READ_SEPARATELY, *(["system"] if args.map is not None else []))
     options = read_options(args, {**flags(), **typed_flags}, values.option, skip)
     if args.tools:
         options["tools"] = values.tools(args.tools)

@@ -49,8 +49,8 @@ def _as_typed(shell: InteractiveShell, source: str) -> str:
     history = shell.history_manager
     # The latest cells come last.
     pairs = zip(history.input_hist_parsed, history.input_hist_raw, strict=False)
-    same = [raw for parsed, raw in pairs if parsed.rstrip("\n") == source.rstrip("\n")]
-    return same[-1] if same else source
+    matching = [raw for parsed, raw in pairs if parsed.rstrip("\n") == source.rstrip("\n")]
+    return matching[-1] if matching else source
 
 
 def purge(shell: InteractiveShell, line: str) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.commands import LineParser
 
-_MAX_SHOWN = 60
+_MAX_QUOTED_LENGTH = 60
 """Maximum number of characters of quoted input in a note."""
 
 _NUMBER = re.compile(r"-?[0-9.]+")
@@ -53,8 +53,8 @@ def late_options(line_parser: LineParser, prompt: str) -> Iterator[str]:
     flags = []
     for word, following in itertools.pairwise([*prompt.split(), ""]):
         flag = word.partition("=")[0]
-        is_meant = flag.startswith("--") or (word == flag and _NUMBER.fullmatch(following))
-        if is_meant and line_parser.option(flag):
+        is_intended = flag.startswith("--") or (word == flag and _NUMBER.fullmatch(following))
+        if is_intended and line_parser.option(flag):
             flags.append(flag)
     if flags:
         verb = "is" if len(set(flags)) == 1 else "are"
@@ -63,7 +63,7 @@ def late_options(line_parser: LineParser, prompt: str) -> Iterator[str]:
 
 def _summarize(texts: Sequence[str]) -> str:
     """Return the first string as code, followed by the second one or the number of the others."""
-    first, *others = (f"`{shorten(text, _MAX_SHOWN)}`" for text in dict.fromkeys(texts))
+    first, *others = (f"`{shorten(text, _MAX_QUOTED_LENGTH)}`" for text in dict.fromkeys(texts))
     if len(others) > 1:
         return f"{first} and {len(others)} more"
     return " and ".join([first, *others])

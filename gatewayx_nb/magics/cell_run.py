@@ -110,7 +110,7 @@ class ColumnsRun(CellRun):
         bind: Callable[[Comparison], None],
     ) -> None:
         try:
-            self._comparison = pool.plan_comparison(
+            self._comparison_run = pool.plan_comparison(
                 cell.prompt, models=cell.references, **cell.options
             )
         except EngineNotFoundError as error:
@@ -120,21 +120,21 @@ class ColumnsRun(CellRun):
     @override
     def run(self) -> None:
         with self._binding():
-            display.show_comparison(self._comparison, self._view)
+            display.show_comparison(self._comparison_run, self._view)
 
     @override
     async def arun(self) -> None:
         with self._binding():
-            await display.ashow_comparison(self._comparison, self._view)
+            await display.ashow_comparison(self._comparison_run, self._view)
 
     @contextlib.contextmanager
     def _binding(self) -> Iterator[None]:
         try:
             yield
         except KeyboardInterrupt:
-            self._bind(self._comparison.comparison)
+            self._bind(self._comparison_run.comparison)
             raise
-        comparison = self._comparison.comparison
+        comparison = self._comparison_run.comparison
         # The comparison is bound before an error is raised, because some columns have answered.
         self._bind(comparison)
         failures = [outcome for outcome in comparison if isinstance(outcome, GatewayError)]
@@ -162,7 +162,7 @@ def _misplaced_prompt(
 
 
 class MapCellRun(CellRun):
-    """The map of a cell; finished rows are kept if it is stopped.
+    """The map of a cell; finished rows are kept if the map is stopped.
 
     Args:
         pool: The pool.

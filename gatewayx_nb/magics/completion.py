@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.commands import LineParser, Session
 
-_FIELD = re.compile(r"\{\{ ?(\w*)$")
-_MAP = re.compile(r"\s--map[ =]\s*(\S+)")
+_OPEN_PLACEHOLDER = re.compile(r"\{\{ ?(\w*)$")
+_MAP_OPTION = re.compile(r"\s--map[ =]\s*(\S+)")
 _ENGINE_COMMANDS = ("compare", "explain", "health", "models", "status", "use")
 """Commands whose arguments are engines or references."""
 
@@ -60,13 +60,13 @@ def complete(session: Session, text: str, namespace: Mapping[str, object]) -> Co
     first = transforms.MAGIC.match(text)
     # The lines below a cell's first line are the prompt, in which only `{{name}}` is completed.
     if first and first[1] == "%%" and head:
-        field = _FIELD.search(last)
+        field = _OPEN_PLACEHOLDER.search(last)
         names = _in_placeholder(text.partition("\n")[0], namespace)
         return _matching(field[1], names) if field else None
     line = transforms.MAGIC.match(last)
     if line is None:
         return None
-    if line[1] == "%" and (field := _FIELD.search(last)):
+    if line[1] == "%" and (field := _OPEN_PLACEHOLDER.search(last)):
         return _matching(field[1], _in_placeholder(last, namespace))
     *before, fragment = last[line.end() :].split(" ")
     words = [word for word in before if word]
@@ -79,7 +79,7 @@ def complete(session: Session, text: str, namespace: Mapping[str, object]) -> Co
 
 def _in_placeholder(line: str, namespace: Mapping[str, object]) -> list[str]:
     """Return completions for ``{{``: the columns of ``--map``, and the notebook's variables."""
-    mapped = _MAP.search(line)
+    mapped = _MAP_OPTION.search(line)
     columns = column_names(mapped[1], namespace) if mapped else []
     return [*columns, *(name for name in namespace if not name.startswith("_"))]
 

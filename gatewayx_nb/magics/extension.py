@@ -73,7 +73,8 @@ def _inspects_cell() -> bool:
 def _expect_changes(*_: object) -> None:
     """Make the first call in a cell check the files, which an earlier cell may have changed.
 
-    During Run All, a cell may start less than a second after the last check, too early for another.
+    During Run All, a cell may start so soon after the last check that the files would not be
+    checked again.
     """
     loaded = sys.modules.get("gatewayx_nb.engine_pool")  # not imported if it is not loaded
     if loaded is not None:
@@ -203,7 +204,7 @@ _loaded: dict[int, Extension] = {}
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
-    """Load with ``%load_ext gatewayx_nb``: no output, no network, no file access."""
+    """Load the extension, as ``%load_ext gatewayx_nb`` does; nothing is shown, sent or read."""
     # Loading twice, as when a notebook is run again, must not register everything twice.
     if id(shell) not in _loaded:
         extension = _loaded[id(shell)] = Extension(shell)
@@ -212,7 +213,7 @@ def load_ipython_extension(shell: InteractiveShell) -> None:
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
-    """Unload with ``%unload_ext gatewayx_nb`` and close the engines."""
+    """Unload the extension, as ``%unload_ext gatewayx_nb`` does, and close the engines."""
     extension = _loaded.pop(id(shell), None)
     if extension is not None:
         extension.unregister()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.magics.notebook_values import NotebookValues
     from gatewayx_nb.magics.reply_target import ReplyTarget
 
-_WITHOUT_MEANING = (
+_INAPPLICABLE_OPTIONS = (
     "chat",
     "bg",
     "insert",
@@ -31,11 +31,11 @@ _WITHOUT_MEANING = (
 )
 """Options of a cell that do not apply to a map."""
 
-_NOT_PREVIEWED = ("fresh", "max_cost")
+_OPTIONS_WITHOUT_PREVIEW = ("fresh", "max_cost")
 """Options of a map that a preview does not use."""
 
-_SHOWN_COLUMNS = 8
-_MAX_SHOWN = 60
+_MAX_SHOWN_COLUMNS = 8
+_MAX_QUOTED_LENGTH = 60
 """Maximum number of characters of quoted input in an error message."""
 
 
@@ -51,7 +51,7 @@ class MapCell:
         target: The variable to which the result is bound; ``None`` to return it as the cell's
             value.
         quiet: Whether to show no progress.
-        dry_run: Whether only to show what would be sent.
+        dry_run: Whether to only show what would be sent.
         notes: Notes on what was probably typed by mistake, to be shown below the progress.
     """
 
@@ -76,7 +76,7 @@ class MapCell:
 
 
 def check_flags(args: argparse.Namespace, typed_flags: Mapping[str, str], *, is_cell: bool) -> None:
-    """Check that no option is set that does not apply to a map or would hide its result.
+    """Check that every option applies to a map, and that none hides the result.
 
     Args:
         args: The parsed line.
@@ -86,10 +86,10 @@ def check_flags(args: argparse.Namespace, typed_flags: Mapping[str, str], *, is_
     Raises:
         UsageError: If such an option was typed, or the line names several models.
     """
-    typed = [f"`{typed_flags[name]}`" for name in _WITHOUT_MEANING if name in typed_flags]
+    typed = [f"`{typed_flags[name]}`" for name in _INAPPLICABLE_OPTIONS if name in typed_flags]
     if typed:
         raise UsageError(
-            f"{_listed(typed)} cannot be used with `--map`.",
+            f"{_joined_with_and(typed)} cannot be used with `--map`.",
             hint=f"Omit {'it' if len(typed) == 1 else 'them'}, or omit `--map`.",
         )
     if len(args.references) > 1:
@@ -97,11 +97,13 @@ def check_flags(args: argparse.Namespace, typed_flags: Mapping[str, str], *, is_
             f"`--map` asks one model, got {', '.join(map(repr, args.references))}.",
             hint="Name one of them; the prompt is on the lines below.",
         )
-    previewed = [f"`{typed_flags[name]}`" for name in _NOT_PREVIEWED if name in typed_flags]
+    previewed = [
+        f"`{typed_flags[name]}`" for name in _OPTIONS_WITHOUT_PREVIEW if name in typed_flags
+    ]
     if args.dry_run and previewed:
         verb = "has" if len(previewed) == 1 else "have"
         raise UsageError(
-            f"{_listed(previewed)} {verb} no effect with `--map` and `--dry-run`.",
+            f"{_joined_with_and(previewed)} {verb} no effect with `--map` and `--dry-run`.",
             hint="Omit one of them.",
         )
     if args.quiet and is_cell and args.out is None:
@@ -132,7 +134,7 @@ def read_map(
 
 
 def frame_names(namespace: Mapping[str, object]) -> list[str]:
-    """Return the names of a notebook's DataFrames, Series, and lists of texts or dicts."""
+    """Return the names of a notebook's DataFrames, Series, and lists of strs or dicts."""
     return [name for name in prompts.own_names(namespace) if _has_rows(namespace[name])]
 
 
@@ -158,7 +160,7 @@ def _rows(expression: str, values: NotebookValues) -> Rows:
         UsageError: If there is no such variable, or its rows cannot be read twice.
     """
     expression = prompts.only_expression(expression) or expression
-    shown = shorten(expression, _MAX_SHOWN)
+    shown = shorten(expression, _MAX_QUOTED_LENGTH)
     namespace = values.namespace
     if expression.isidentifier() and expression not in namespace:
         raise UsageError(
@@ -206,7 +208,7 @@ class _Names:
         constants: dict[str, object] = {}
         for name in placeholder_roots(text):
             if name in self._columns:
-                self._check_is_clear(name)
+                self._check_is_unambiguous(name)
             elif name in namespace and name != ROW:
                 constants[name] = namespace[name]
             elif name != ROW:
@@ -217,22 +219,22 @@ class _Names:
         """Return a system prompt; see `template`."""
         return self.template(text) if placeholder_roots(text) else text
 
-    def _check_is_clear(self, name: str) -> None:
+    def _check_is_unambiguous(self, name: str) -> None:
         """Check that a column is not also a variable, unless the variable contains the rows."""
         namespace = self._values.namespace
         if name not in prompts.own_names(namespace) or namespace[name] is self._rows.source:
             return
         raise UsageError(
-            f"{name!r} is a column of `{shorten(self._expression, _MAX_SHOWN)}` and also a variable"
-            " of this notebook.",
+            f"{name!r} is a column of `{shorten(self._expression, _MAX_QUOTED_LENGTH)}` and also a"
+            " variable of this notebook.",
             hint=f'Write `{{{{row["{name}"]}}}}` for the column, or rename one of them.',
         )
 
     def _undefined(self, name: str) -> UsageError:
         known = [*self._columns, *prompts.own_names(self._values.namespace)]
-        shown = shorten(self._expression, _MAX_SHOWN)
-        listed = ", ".join(map(repr, self._columns[:_SHOWN_COLUMNS]))
-        more = ", …" if len(self._columns) > _SHOWN_COLUMNS else ""
+        shown = shorten(self._expression, _MAX_QUOTED_LENGTH)
+        listed = ", ".join(map(repr, self._columns[:_MAX_SHOWN_COLUMNS]))
+        more = ", …" if len(self._columns) > _MAX_SHOWN_COLUMNS else ""
         return UsageError(
             f"The prompt refers to {name!r}, which is neither a column of `{shown}` nor defined in"
             f" this notebook.{did_you_mean(name, known)}",
@@ -240,6 +242,6 @@ class _Names:
         )
 
 
-def _listed(texts: list[str]) -> str:
+def _joined_with_and(texts: list[str]) -> str:
     *first, last = texts
     return f"{', '.join(first)} and {last}" if first else last

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
 
 # The first versions with these features: the first two of IPython, the third of ipykernel.
-_TIME_STOPS, _TAB_COMPLETES, _CLICKS_ARE_HANDLED = (8, 0), (8, 6), (7, 0)
+_TIME_STOPS_SINCE, _TAB_COMPLETES_SINCE, _CLICKS_HANDLED_SINCE = (8, 0), (8, 6), (7, 0)
 
 
 class NotebookSession(Session):
@@ -67,7 +67,7 @@ class NotebookSession(Session):
         self._shell = shell
         self._outputs = outputs
         self._line_count: tuple[object, int] = (None, 0)
-        self._default = ""
+        self._last_default = ""
         self._bypassed: Callable[[], Cassette | None] = lambda: None
         self.last_shown: Reply | None = None
 
@@ -175,13 +175,14 @@ class NotebookSession(Session):
         if parsed.options.get("model") or (slot and slot.model):
             return ""
         with contextlib.suppress(GatewayError):  # there is no default; the call raises the error
-            previous, self._default = self._default, self.pool.default_model()
+            previous, self._last_default = self._last_default, self.pool.default_model()
             # With a cassette, the output must not depend on this machine's keys.
             is_automatic = self.pool.chosen_default is None and self.pool.active_cassette is None
-            if is_automatic and previous not in ("", self._default):
+            if is_automatic and previous not in ("", self._last_default):
                 return (
-                    f"The default model is now `{self._default}` instead of `{previous}`, because"
-                    f" keys have changed; `{self.prog} use {previous}` chooses `{previous}` again."
+                    f"The default model is now `{self._last_default}` instead of `{previous}`,"
+                    f" because keys have changed; `{self.prog} use {previous}` chooses"
+                    f" `{previous}` again."
                 )
         return ""
 
@@ -287,17 +288,17 @@ def limitations(ipython: str, ipykernel: str | None) -> str:
         ipykernel: The kernel's version, ``None`` in a terminal.
     """
     packages, limits = [], []
-    if _parts(ipython) < _TAB_COMPLETES:
+    if _major_and_minor(ipython) < _TAB_COMPLETES_SINCE:
         packages.append(f"IPython {ipython}")
         limits.append("Tab does not complete gatewayx lines")
-    if _parts(ipython) < _TIME_STOPS:
+    if _major_and_minor(ipython) < _TIME_STOPS_SINCE:
         limits.append("`%%time` continues after a failed or stopped cell within it")
-    if ipykernel is not None and _parts(ipykernel) < _CLICKS_ARE_HANDLED:
+    if ipykernel is not None and _major_and_minor(ipykernel) < _CLICKS_HANDLED_SINCE:
         packages.append(f"ipykernel {ipykernel}")
         limits.append("clicks on widgets wait while a cell streams")
     return f"Limited on {' and '.join(packages)}: {'; '.join(limits)}." if limits else ""
 
 
-def _parts(version: str) -> tuple[int, ...]:
+def _major_and_minor(version: str) -> tuple[int, ...]:
     """Return the major and minor version."""
     return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from gatewayx_nb.function_tools import Tool
     from gatewayx_nb.images import Image
 
-_FORBIDDEN = (Secret,)
-_SERVER = "mcp:"
+_FORBIDDEN_TYPES = (Secret,)
+_SERVER_PREFIX = "mcp:"
 """The prefix of ``--tools mcp:NAME``, an MCP server in the settings."""
 
-_MAX_SHOWN = 60
+_MAX_QUOTED_LENGTH = 60
 """Maximum number of characters of a file's name in an error message."""
 
 _IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
@@ -57,13 +57,13 @@ class NotebookValues:
         """
         if self.is_literal:
             return FilledPrompt(text)
-        return prompts.compose(text, self.namespace, _FORBIDDEN, rows=self.max_rows)
+        return prompts.compose(text, self.namespace, _FORBIDDEN_TYPES, rows=self.max_rows)
 
     def text(self, text: str) -> str:
         """Fill in text that cannot contain images; see `prompt`."""
         if self.is_literal:
             return text
-        return prompts.fill(text, self.namespace, _FORBIDDEN, rows=self.max_rows)
+        return prompts.fill(text, self.namespace, _FORBIDDEN_TYPES, rows=self.max_rows)
 
     def option(self, text: str, parse: Callable[[str], Any]) -> Any:  # noqa: ANN401 - any value
         """Return an option's value: the object of a lone ``{{name}}``, otherwise the parsed string.
@@ -76,7 +76,7 @@ class NotebookValues:
         """
         expression = None if self.is_literal or parse is str else prompts.only_expression(text)
         if expression is not None:
-            return prompts.resolve(expression, self.namespace, _FORBIDDEN)
+            return prompts.resolve(expression, self.namespace, _FORBIDDEN_TYPES)
         filled = self.text(text)
         try:
             return parse(filled)
@@ -91,7 +91,7 @@ class NotebookValues:
         """
         expression = prompts.only_expression(expression) or expression
         if prompts.is_variable(expression, self.namespace):
-            value = prompts.resolve(expression, self.namespace, _FORBIDDEN)
+            value = prompts.resolve(expression, self.namespace, _FORBIDDEN_TYPES)
             if not isinstance(value, list | tuple):
                 return [_load_image(expression, value)]
             if not value:
@@ -116,13 +116,13 @@ class NotebookValues:
         expression = prompts.only_expression(expression) or expression
         is_file = expression.endswith(".json") or os.path.isfile(Path(expression).expanduser())
         if is_file and not prompts.is_variable(expression, self.namespace):
-            file = shorten(expression, _MAX_SHOWN)
+            file = shorten(expression, _MAX_QUOTED_LENGTH)
             raise UsageError(
                 f"`--schema` must be a name in this notebook, got the file {file!r}.",
                 hint=f"First load it: schema = json.load(open({file!r})). Then use `--schema"
                 " schema`.",
             )
-        value = type_expression.evaluate(expression, self.namespace, _FORBIDDEN)
+        value = type_expression.evaluate(expression, self.namespace, _FORBIDDEN_TYPES)
         try:
             return ResponseSchema(value)
         except UsageError as error:
@@ -141,17 +141,17 @@ class NotebookValues:
         found: list[object] = []
         for typed in names:
             name = prompts.only_expression(typed) or typed
-            if name.startswith(_SERVER):
-                found.append(MCPServer(name.removeprefix(_SERVER)))
+            if name.startswith(_SERVER_PREFIX):
+                found.append(MCPServer(name.removeprefix(_SERVER_PREFIX)))
                 continue
             if not prompts.is_variable(name, self.namespace):
                 raise UsageError(
                     f"`--tools` refers to {name!r}, which is not defined in this notebook."
                     f"{did_you_mean(name, tool_names(self.namespace))}",
                     hint="Define the function in a cell above, with type hints and a docstring. An"
-                    f" MCP server in the settings is `{_SERVER}NAME`.",
+                    f" MCP server in the settings is `{_SERVER_PREFIX}NAME`.",
                 )
-            value = prompts.resolve(name, self.namespace, _FORBIDDEN)
+            value = prompts.resolve(name, self.namespace, _FORBIDDEN_TYPES)
             found += value if isinstance(value, list | tuple) else [value]
         try:
             return read_tools(found)

@@ -20,7 +20,7 @@ _IPYTHON_NAMES = frozenset({"get_ipython", "In", "Out", "exit", "quit"})
 _HISTORY_NAME = re.compile(r"_(?:[iod]h|i{1,3}|i?\d+|_{0,2})")
 """IPython's variables for the history, such as ``_``, ``_3``, ``_i3`` and ``_oh``."""
 
-_MAX_NAME = 60
+_MAX_NAME_LENGTH = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,8 @@ def _check_variable(name: str, namespace: Mapping[str, object]) -> None:
     is_reserved = is_reserved or _HISTORY_NAME.fullmatch(name) is not None
     if is_reserved or not name.isidentifier():
         raise UsageError(
-            f"{shorten(name, _MAX_NAME)!r} is not a valid variable name, or is reserved by Python"
-            " or IPython.",
+            f"{shorten(name, _MAX_NAME_LENGTH)!r} is not a valid variable name, or is reserved by"
+            " Python or IPython.",
             hint="For example, `-o answer`.",
         )
     value = namespace.get(name)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool import DryRun
     from gatewayx_nb.magics.completion import Completions
 
-_MAX_LINE = 60
+_MAX_LINE_LENGTH = 60
 """Maximum number of characters of a line in an error message."""
 
 
@@ -95,7 +95,7 @@ class ShellMagics:
 
 def _command_error(word: str, line: str) -> UsageError:
     """Return the error for a cell whose first word is a command."""
-    hint = f"Use one %: `%gatewayx {shorten(line, _MAX_LINE)}`."
+    hint = f"Use one %: `%gatewayx {shorten(line, _MAX_LINE_LENGTH)}`."
     if word == "ask":
         hint = "Write `%%gatewayx REF`, and the prompt on the lines below it."
     return UsageError(f"{word!r} is a command, and commands begin with one %.", hint=hint)

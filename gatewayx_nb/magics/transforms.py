@@ -18,7 +18,7 @@ NAMES = ("gatewayx", "gx")
 EXTENSION = "_gatewayx"
 """The attribute of a shell that holds its extension; transformed cells call its methods.
 
-They do not call separate magics, because Tab would offer those.
+If they called separate magics, Tab would offer these.
 """
 
 MAGIC = re.compile(rf"[ \t]*+(?:[\w., ]++=[ \t]*+)?(%%?)(?:{'|'.join(NAMES)})[ \t]+")
