@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class CloneChecks:
-    """Compares an engine with the one that the user may have meant.
+    """Compares an engine with the one that the user may have intended.
 
-    A key that the user has put into the project's key file is not tracked by git. The user means it
-    for the address that the project sets.
+    A key that the user has put into the project's key file is not tracked by git. The user intends
+    this key for the address that the project sets.
     """
 
     _config: Config
@@ -32,7 +32,7 @@ class CloneChecks:
     _may_be_tracked: dict[Path, bool]  # querying git takes milliseconds
 
     def forget(self) -> None:
-        """Forget git's answers, because files have changed."""
+        """Forget the results of queries to git, because files have changed."""
         self._may_be_tracked.clear()
 
     def choice(self, source: EngineSource | None, where: str, *, by_user: bool) -> Choice:
@@ -42,8 +42,8 @@ class CloneChecks:
             source: The engine; ``None`` if it does not exist.
             where: The place in the project that selects the engine; empty if the user's settings
                 select it.
-            by_user: Whether the user chose the engine, and so may mean another key or server of
-                their own.
+            by_user: Whether the user chose the engine, and so may expect it to use another key or
+                server of their own.
         """
         is_redirected = source is not None and self._redirects(source, by_user=by_user)
         has_cloned_key = source is not None and not is_redirected and self._supplies_key(source)
@@ -74,7 +74,7 @@ class CloneChecks:
         return key.state == "set" and self._is_cloned(project.keys)
 
     def _redirects(self, source: EngineSource, *, by_user: bool) -> bool:
-        """Return whether a project may redirect calls to an address that the user does not mean."""
+        """Return whether a project may redirect calls to an address that the user does not want."""
         project = self._config.project
         if project is None or not key_trust.redirections(source, self._config):
             return False

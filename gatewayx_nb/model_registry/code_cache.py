@@ -104,7 +104,7 @@ class EngineCodeCache:
         self._failed[source] = LoadFailure(error, (FileStamp(source.path),))
 
     def clear_instance_failure(self, source: EngineSource) -> None:
-        """Clear the reason, because the engine has been instantiated."""
+        """Clear an engine's instance failure, because the engine has been instantiated."""
         self._instance_failures.pop(source, None)
 
     def forget_failures(self) -> None:

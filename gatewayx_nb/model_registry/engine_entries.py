@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.model_registry.folders import Origin
 
 _BASE_CLASSES = {"chat": "OpenAICompatibleEngine", "responses": "OpenAIResponsesEngine"}
-"""The base classes by API, as `llm_engines` names them; most are never used."""
+"""Names of the base classes in `llm_engines`, by API; a class is imported when it is used."""
 
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "api": tuple(_BASE_CLASSES),
@@ -31,7 +31,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 """The valid values of the fields that have a fixed set of values."""
 
-_NOT_IN_FILE = ("name", "path", "origin", "refusal_reason", "warning", "shadowed_by")
+_FIELDS_NOT_IN_FILE = ("name", "path", "origin", "refusal_reason", "warning", "shadowed_by")
 """Fields of an entry that are not in the file."""
 
 
@@ -104,7 +104,9 @@ class EngineEntry:
         return LoadedEngine(type(f"{self.name.title()}Engine", (base,), attributes))
 
 
-_FIELDS = {field.name: field for field in fields(EngineEntry) if field.name not in _NOT_IN_FILE}
+_FIELDS = {
+    field.name: field for field in fields(EngineEntry) if field.name not in _FIELDS_NOT_IN_FILE
+}
 
 
 class EnginesFile:

@@ -100,7 +100,7 @@ class EngineStatus:
 
 
 _NOT_SET_UP: tuple[EngineState, ...] = ("no key", "not running")
-_ORDER = ("ready", "one step", "idle")
+_READINESS_ORDER = ("ready", "one step", "idle")
 _INPUT_FEATURES = ("tools", "images")
 """The features that the column ``takes`` shows besides text, in this order."""
 
@@ -177,7 +177,7 @@ _FOLDING: RowFolding[EngineStatus] = RowFolding(_is_not_set_up, _not_set_up_line
 
 def engine_table(rows: Iterable[EngineStatus], notes: Iterable[str] = ()) -> Table[EngineStatus]:
     """Return a table of engines, ready ones first; a line names those that are not set up."""
-    ordered = sorted(rows, key=lambda row: _ORDER.index(row.readiness))
+    ordered = sorted(rows, key=lambda row: _READINESS_ORDER.index(row.readiness))
     return Table(ordered, ENGINE_COLUMNS, notes, _FOLDING)
 
 

@@ -32,7 +32,7 @@ _COMMANDS = """
     pull reload security serve settings status tools trust usage use
 """
 RESERVED = frozenset(_COMMANDS.split())
-"""Command names; they take precedence over engine names, so an engine cannot have one."""
+"""Names of commands, which take precedence over engines, so no engine can have such a name."""
 
 ENGINE_NAME = re.compile(r"[a-z0-9_]{1,63}")
 

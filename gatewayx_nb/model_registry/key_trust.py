@@ -51,7 +51,7 @@ NAMED = Choice()
 
 
 def find_key(source: EngineSource, config: Config, owner: Owner | None = None) -> Key:
-    """Return an engine's key, from any owner or one; an entry may name the vendor's variable."""
+    """Return an engine's key, from one owner or any; an entry may name the vendor's variable."""
     vendor_variable = source.key if isinstance(source, EngineEntry) else ""
     return config.key(source.name, vendor_variable, owner)
 
@@ -110,9 +110,11 @@ def missing_permissions(
     is_users_key = key.state == "set" and key.owner != "project"
     # If an engine exists only in the project, a key under its name was set for this project.
     own_variable = engine_variable(source.name)
-    only_here = not sources.may_be_outside_project(source.name) and key.variable == own_variable
-    if config.project and is_users_key and (choice.where or not only_here):
-        needed += [*_settings_of_destination(source, config), *own]
+    was_set_for_project = (
+        not sources.may_be_outside_project(source.name) and key.variable == own_variable
+    )
+    if config.project and is_users_key and (choice.where or not was_set_for_project):
+        needed += [*_destination_permissions(source, config), *own]
     by_target = {permission.target: permission for permission in reversed(needed)}
     return [permission for permission in by_target.values() if not config.may(permission)]
 
@@ -147,7 +149,7 @@ def check_permissions(
 
 def redirections(source: EngineSource, config: Config) -> list[Permission]:
     """Return the hosts, networks and options that the project's files set for an engine."""
-    permissions = list(_settings_of_destination(source, config))
+    permissions = list(_destination_permissions(source, config))
     if find_key(source, config).state == "set":
         return permissions
     # The shipped engines without a key use no proxy, and neither does a server on this machine.
@@ -159,7 +161,7 @@ def redirections(source: EngineSource, config: Config) -> list[Permission]:
     return permissions
 
 
-def _settings_of_destination(source: EngineSource, config: Config) -> Iterator[Permission]:
+def _destination_permissions(source: EngineSource, config: Config) -> Iterator[Permission]:
     yield from config.key_destinations(source.name)
     if source.origin in ("path", "user", "package"):
         yield from config.option_permissions(source.name)
@@ -187,7 +189,7 @@ def key_destinations(
     for name in engines if config.project else ():
         if source := sources.active.get(name):
             permissions += [
-                *_settings_of_destination(source, config),
+                *_destination_permissions(source, config),
                 *_own_targets(source, config),
             ]
         else:

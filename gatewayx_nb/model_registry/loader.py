@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 IMPORT_TIMEOUT = 10.0
 """Maximum duration of the import of an engine file, in seconds."""
 
-_MAX_SOURCE = 80
+_MAX_SOURCE_LENGTH = 80
 """Maximum number of characters of a source line in an error message."""
 
 
@@ -75,7 +75,7 @@ class LoadedEngine:
         self._holders += 1
 
     def release(self) -> None:
-        """Count one instance less."""
+        """Count one fewer instance."""
         self._holders -= 1
         self._forget_if_unused()
 
@@ -227,7 +227,7 @@ def _only_engine(module: ModuleType) -> type[LLMEngine]:
         abstract = ", ".join(engine.__name__ for engine in defined if not usable)
         only = f" but {abstract}, which is abstract" if abstract else ""
         raise _UnusableError(f"it must define one subclass of LLMEngine, got {class_names}{only}")
-    return _require_generate(usable[0])
+    return _checked_class(usable[0])
 
 
 def _named_engine(module: ModuleType, attribute: str) -> type[LLMEngine]:
@@ -238,10 +238,10 @@ def _named_engine(module: ModuleType, attribute: str) -> type[LLMEngine]:
         raise _UnusableError(f"it has no attribute {attribute!r}") from None
     if not (isinstance(engine, type) and issubclass(engine, LLMEngine)):
         raise _UnusableError(f"{attribute} is not a subclass of LLMEngine")
-    return _require_generate(engine)
+    return _checked_class(engine)
 
 
-def _require_generate(engine: type[LLMEngine]) -> type[LLMEngine]:
+def _checked_class(engine: type[LLMEngine]) -> type[LLMEngine]:
     if engine.generate is LLMEngine.generate and engine.stream is LLMEngine.stream:
         raise _UnusableError(f"{engine.__name__} must define `generate` or `stream`")
     if inspect.isgeneratorfunction(engine.stream):
@@ -269,7 +269,7 @@ def _require_generate(engine: type[LLMEngine]) -> type[LLMEngine]:
 
 
 def _set_plain(engine: type[LLMEngine], name: str, value: object, plain: object) -> None:
-    """Replace a class attribute that is computed, or whose value has a type other than built-in."""
+    """Replace a class attribute that is computed, or whose value is not of a built-in type."""
     is_plain = type(value) is str or (
         isinstance(value, set | frozenset | list | tuple)
         and type(value) in (set, frozenset, list, tuple)
@@ -299,7 +299,7 @@ def location(error: BaseException, folder: Path | None) -> str:
     if not own:
         return ""
     frame = own[-1]  # the innermost
-    source = f": `{shorten(frame.line, _MAX_SOURCE)}`" if frame.line else ""
+    source = f": `{shorten(frame.line, _MAX_SOURCE_LENGTH)}`" if frame.line else ""
     return f" in {Path(frame.filename).name}, line {frame.lineno}{source}"
 
 

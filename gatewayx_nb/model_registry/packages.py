@@ -1,8 +1,8 @@
 """Engines from installed packages, through the entry point group ``gatewayx.engines``.
 
 The name of an entry point is the engine's name; its value is a class, such as
-``"my_package.engines:MyEngine"``, or a module that defines one. It is imported when the engine is
-first used.
+``"my_package.engines:MyEngine"``, or a module that defines one class. The module is imported when
+the engine is first used.
 """
 
 from __future__ import annotations
@@ -94,17 +94,17 @@ class EntryPoints:
             return False
         self._path = list(sys.path)  # a copy, because notebooks append to the list itself
         self._stamps = [FileStamp(Path(folder)) for folder in self._path]
-        previous, self.engines = self.engines, list(map(_parse_entry_point, _find_points()))
+        previous, self.engines = self.engines, list(map(_parse_entry_point, _find_entry_points()))
         return previous != self.engines
 
 
-def _find_points() -> Iterator[EntryPoint]:
+def _find_entry_points() -> Iterator[EntryPoint]:
     """Yield the entry points of the installed packages.
 
     The current folder is on `sys.path` in a kernel. A clone's metadata there does not make the
     clone an installed package, whose engines may receive the user's keys.
     """
-    folders = [folder for folder in sys.path if not _is_current(folder)]
+    folders = [folder for folder in sys.path if not _is_current_folder(folder)]
     seen: set[str] = set()
     if not _may_have_engines(folders):
         return
@@ -121,9 +121,10 @@ def _find_points() -> Iterator[EntryPoint]:
 def _may_have_engines(folders: Iterable[str]) -> bool:
     """Return whether an installed package may have an entry point of the group.
 
-    Looking for its name in the files first is a fast path: few packages have one, and importing
-    `importlib.metadata` and reading all packages with it takes longer than a call. Other finders
-    than Python's own, and archives, are not searched; they may have one.
+    Searching the files for the group's name first is a fast path: few packages contain it, and
+    importing `importlib.metadata` and reading all packages with it takes longer than a call.
+    Archives, and finders other than Python's own, are not searched; they may have such an entry
+    point.
     """
     others = (finder for finder in sys.meta_path if finder is not importlib.machinery.PathFinder)
     if any(hasattr(finder, "find_distributions") for finder in others):
@@ -151,7 +152,7 @@ def _has_group(file: str) -> bool:
         return False
 
 
-def _is_current(folder: str) -> bool:
+def _is_current_folder(folder: str) -> bool:
     try:
         return os.path.realpath(folder) == os.path.realpath(os.curdir)
     except OSError:  # the current folder was deleted

@@ -105,7 +105,7 @@ class ModelRegistry:
     def resolve(self, reference: str | None) -> Target:
         """Return the target of a reference, or of the default reference if omitted.
 
-        A target is kept until the next `refresh`, or until a variable of its engine changes.
+        A target is cached until the next `refresh`, or until a variable of its engine changes.
 
         Raises:
             EngineNotFoundError: If the engine does not exist.
@@ -117,16 +117,16 @@ class ModelRegistry:
         if not isinstance(reference, str | None):
             raise reference_type_error(reference)
         name = self.default_reference() if reference in (None, "") else reference
-        choice, kept = self._project_choice(reference), self._resolved
-        if isinstance(name, str) and (name, choice) in kept:
-            target, inputs = kept[name, choice]
+        choice, cached = self._project_choice(reference), self._resolved
+        if isinstance(name, str) and (name, choice) in cached:
+            target, inputs = cached[name, choice]
             if inputs == self._inputs(target.name):
                 return target
         ref = self.parse_reference(name)
         # The inputs are read first, so that the next call notices a change made in the meantime.
         inputs = self._inputs(ref.engine)
         target = self._resolve(ref, choice)
-        kept[name, choice] = target, inputs
+        cached[name, choice] = target, inputs
         return target
 
     def _resolve(self, ref: ModelRef, choice: Choice) -> Target:
@@ -148,12 +148,12 @@ class ModelRegistry:
                 *self._config.keys.problems,
                 self._config.keys.near_miss(ref.engine, read_names),
             ]
-            raise missing_key(ref.engine, key, found, self._local_model())
+            raise missing_key(ref.engine, key, found, self._local_model_hint())
         key_trust.check_permissions(source, key, self._sources, self._config, choice)
         return self._target(ref, source, key.value)
 
     def check_recorded(self, engine: str) -> None:
-        """Check that an engine may be called because a cassette has a reply of it.
+        """Check that an engine may be called because a cassette contains one of its replies.
 
         Raises:
             GatewayError: As for `resolve`; the engine counts as chosen by the project.
@@ -251,7 +251,7 @@ class ModelRegistry:
             return self._clone.choice(source, where, by_user=False)
         what = "the default model" if chosen is None else f"the alias {chosen!r}"
         where = f"{what}, in place of another engine" if self._clone.replaces(source) else ""
-        if chosen is not None and SHIPPED_ALIASES.get(chosen) == expanded:  # equals a name
+        if chosen is not None and SHIPPED_ALIASES.get(chosen) == expanded:  # like naming the engine
             return Choice(where)
         return self._clone.choice(source, where, by_user=True)
 
@@ -287,7 +287,7 @@ class ModelRegistry:
             self._code.note_instance_failure(target.source, reason)
 
     def clear_instance_failure(self, target: Target) -> None:
-        """Clear the reason, because the engine has been instantiated."""
+        """Clear an engine's instance failure, because the engine has been instantiated."""
         if target.source:
             self._code.clear_instance_failure(target.source)
 
@@ -468,7 +468,7 @@ class ModelRegistry:
         vendor_variable = source.key if isinstance(source, EngineEntry) else ""
         return self._config.inputs(engine, vendor_variable)
 
-    def _local_model(self) -> Hint:
+    def _local_model_hint(self) -> Hint:
         """Return the hint for using the local model: call it, or pull it first."""
         rows = (row for row in self.rows() if row.name == LOCAL_ENGINE)
         is_ready = any(row.state == "ready" for row in rows)

@@ -169,11 +169,13 @@ class Reporter:
             failure = f"engine {source.name!r} cannot be loaded: {metadata.problem}."
         if failure:
             return "failed", failure
-        no_base_url = self._base_url_problem(source)
+        base_url_problem = self._base_url_problem(source)
         if metadata.requires_key and key.state != "set":
-            return "no key", no_base_url or (f"{key.variable} {key.fault}." if key.fault else "")
-        if no_base_url:
-            return "no base URL", no_base_url
+            return "no key", base_url_problem or (
+                f"{key.variable} {key.fault}." if key.fault else ""
+            )
+        if base_url_problem:
+            return "no base URL", base_url_problem
         try:
             key_trust.check_permissions(source, key, self.sources, self.config)
         except TrustError as error:

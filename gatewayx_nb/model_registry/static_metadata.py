@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 _READ_SIZE = 1 << 14
 """Number of bytes in the first read; most engine files are smaller."""
 
-_MAX_PARSED = 1 << 18
+_MAX_PARSED_BYTES = 1 << 18
 """Maximum size in bytes of a source to parse; parsing takes up to 700 times as much memory."""
 
 # Only indented attributes match, because they must belong to a class.
-_KEYLESS = re.compile(rb"^[ \t]+requires_key\b[^=\n]*=[ \t]*False\b", re.MULTILINE)
-_MODEL = re.compile(
+_REQUIRES_NO_KEY = re.compile(rb"^[ \t]+requires_key\b[^=\n]*=[ \t]*False\b", re.MULTILINE)
+_MODEL_NAME = re.compile(
     rb"""^[ \t]+(?:self\.)?model_name\b[^=\n]*=[ \t]*["']([^"'\n]+)["']""", re.MULTILINE
 )
 _NO_ENGINE = "it must define one subclass of LLMEngine, got none"
@@ -90,9 +90,9 @@ def _parse(path: Path) -> StaticMetadata:
         return StaticMetadata()
     except ValueError as error:
         return StaticMetadata(problem=str(error))
-    model = _MODEL.search(text)
+    model = _MODEL_NAME.search(text)
     return StaticMetadata(
-        requires_key=not _KEYLESS.search(text),
+        requires_key=not _REQUIRES_NO_KEY.search(text),
         model_name=model.group(1).decode(errors="replace") if model else "",
         problem=_problem(text),
         features=_features(text),
@@ -135,7 +135,7 @@ def _problem(text: bytes) -> str:
 
 def _classes(text: bytes) -> tuple[list[ast.ClassDef] | None, str]:
     """Return the classes in a source, or ``None`` and the reason, which may be empty."""
-    if len(text) > _MAX_PARSED:
+    if len(text) > _MAX_PARSED_BYTES:
         return None, ""
     try:
         tree = ast.parse(text)
