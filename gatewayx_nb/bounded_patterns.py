@@ -105,7 +105,7 @@ def _check_supported(tree: Iterable[Node]) -> None:
 
 
 def _count_steps(tree: Iterable[Node], length: int) -> float:
-    """Return an upper bound for the number of steps that `re` takes to try a match at a position."""
+    """Return an upper bound for the number of steps that `re` takes to match at one position."""
     count = 1.0
     for kind, value in tree:
         if kind in _REPEATS:

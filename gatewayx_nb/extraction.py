@@ -203,7 +203,8 @@ def _embedded_values(text: str) -> list[Any]:
 def _scan(text: str) -> Iterator[Any]:
     """Yield the object or list at each opening bracket, or the error if there is none.
 
-    At most `_MAX_TRIES` brackets are tried, and at most `_MAX_INVALID_JSON` invalid characters parsed.
+    At most `_MAX_TRIES` brackets are tried, and parsing stops after `_MAX_INVALID_JSON` characters
+    of invalid JSON.
     """
     end = tries = failed = 0
     for opening in _OPENING_BRACKET.finditer(text):

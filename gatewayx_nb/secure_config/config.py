@@ -1,4 +1,4 @@
-"""The current contents of user files, for one pool."""
+"""The current settings, keys and permissions of one pool."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class Config:
         return True
 
     def settings_in_force(self) -> Iterator[tuple[Setting, object, Owner | None]]:
-        """Yield each setting with its value, and whose file sets it; ``None`` for the default."""
+        """Yield each setting, its value, and the owner of the file that sets it, if any."""
         settings_of: tuple[tuple[Owner, settings.Settings], ...] = (
             ("project", self._project_settings),
             ("user", self.user_settings),
@@ -124,7 +124,7 @@ class Config:
         return self.keys.find(engine, variables if owners_settings.vendor_variables else (), owner)
 
     def inputs(self, engine: str, vendor_variable: str = "") -> tuple[object, ...]:
-        """Return the values that determine an engine's key, options and trust, for comparison.
+        """Return the values that determine an engine's key, options and trust, to detect changes.
 
         This is faster than reading the key and the options.
         """

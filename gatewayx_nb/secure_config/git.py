@@ -56,14 +56,14 @@ def may_be_tracked(path: Path) -> bool:
     Also return True if a repository exists and git does not answer, or tracks the file under
     another spelling: on some file systems, ``conﬁg`` and ``config`` are the same folder.
     """
-    is_known = _query(path, _LONG_TIMEOUT, *_LS_FILES)
+    answer = _query(path, _LONG_TIMEOUT, *_LS_FILES)
     folder = Path(os.path.realpath(path.parent))
     above = (folder, *folder.parents)
     worktree = next((each for each in above if os.path.lexists(each / ".git")), None)
-    if is_known or worktree is None:
-        return bool(is_known)
+    if answer or worktree is None:
+        return bool(answer)
     parts = (folder / path.name, *above[: above.index(worktree)])
-    return is_known is None or (os.path.exists(path) and not all(map(_is_listed, parts)))
+    return answer is None or (os.path.exists(path) and not all(map(_is_listed, parts)))
 
 
 def _is_listed(path: Path) -> bool:

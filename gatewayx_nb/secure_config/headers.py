@@ -24,7 +24,7 @@ RESERVED_HEADERS = frozenset(
 """The headers that the HTTP client or an engine sets, in lower case."""
 
 _MAX_HEADERS = 20
-_MAX_VALUE = 2_000
+_MAX_VALUE_LENGTH = 2_000
 """Maximum number of characters in a value; servers refuse requests with large headers."""
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
@@ -51,8 +51,11 @@ def problem_of(name: str, value: object) -> str:
         return "is reserved: the engine itself sets it"
     if not isinstance(value, str) or not value.strip():
         return f"must be a string that is not blank, got {short_repr(value)}"
-    if not _VALUE.fullmatch(value) or len(value) > _MAX_VALUE:
-        return f"must be at most {_MAX_VALUE:,} characters of printable ASCII, without line breaks"
+    if not _VALUE.fullmatch(value) or len(value) > _MAX_VALUE_LENGTH:
+        return (
+            f"must be at most {_MAX_VALUE_LENGTH:,} characters of printable ASCII, without line"
+            " breaks"
+        )
     if not all(any(match.groups()) for match in _REFERENCE.finditer(value)):
         return "has a `$` that is not followed by a variable; write `$$` for a dollar sign"
     secret = next(filter(_SECRET_VARIABLE.fullmatch, variables([value])), "")
@@ -100,10 +103,10 @@ def expand(headers: Mapping[str, str], env: Mapping[str, str], engine: str) -> d
                 hint=f"Set {name} in the environment, or change headers in the settings.",
                 engine=engine,
             )
-        if not _VALUE.fullmatch(value) or len(value) > _MAX_VALUE:
+        if not _VALUE.fullmatch(value) or len(value) > _MAX_VALUE_LENGTH:
             raise ConfigError(
                 f"the variable ${name}, used in [engines.{engine}] headers, must be at most"
-                f" {_MAX_VALUE:,} characters of printable ASCII, without line breaks.",
+                f" {_MAX_VALUE_LENGTH:,} characters of printable ASCII, without line breaks.",
                 hint=f"Change {name} in the environment, or headers in the settings.",
                 engine=engine,
             )
@@ -116,7 +119,7 @@ def check_no_key(headers: Mapping[str, str], keys: Iterable[str], engine: str) -
     """Check that no value equals, contains or is part of a key, in plain or encoded form.
 
     Raises:
-        ConfigError: If a value does. The error does not contain the value.
+        ConfigError: If a value contains or may reveal a key. The error does not contain the value.
     """
     keys = [key for key in keys if key]
     for name, value in headers.items():

@@ -31,7 +31,7 @@ VENDOR_VARIABLES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _KEY_NAME = re.compile(r"(?:GATEWAYX_)?([A-Z0-9_]+?)_?(?:API_?)?(?:KEY|TOKEN)", re.IGNORECASE)
 """Pattern of the names of variables that contain keys; the group is the engine's name."""
 
-_SIMILARITY = 0.75
+_MIN_SIMILARITY = 0.75
 """Minimum similarity, from 0 to 1, of a misspelt name to an engine's name."""
 
 SECRET_NAME = re.compile(r"(?:KEY|TOKEN|SECRET|PASSWORD)$", re.IGNORECASE)
@@ -131,21 +131,21 @@ class KeyLookup(NotPicklable):
         return (*map(self._env.get, names), *(file.values for file in self._files))
 
     def near_miss(self, engine: str, known_names: Collection[str]) -> str:
-        """Return where a variable with a name similar to that of an engine's key is set, or "".
+        """Return a hint at a set variable whose name resembles that of an engine's key, or "".
 
         Args:
             engine: Name of the engine.
             known_names: The names of other variables that the package reads, which are not
                 misspelt.
         """
-        wanted = engine_variable(engine)
-        for name in sorted(self.variable_names() - {*known_names, wanted}):
+        expected_name = engine_variable(engine)
+        for name in sorted(self.variable_names() - {*known_names, expected_name}):
             match = _KEY_NAME.fullmatch(name)
-            if match and difflib.get_close_matches(engine, [match[1].lower()], 1, _SIMILARITY):
+            if match and difflib.get_close_matches(engine, [match[1].lower()], 1, _MIN_SIMILARITY):
                 for value, source, _ in self._candidates(name):
                     if key_state(value) != "missing":
                         place = "the environment" if source == "environment" else source
-                        return f"{place} has {name}; did you mean {wanted}?"
+                        return f"{place} has {name}; did you mean {expected_name}?"
         return ""
 
     def variable_names(self) -> set[str]:

@@ -42,14 +42,14 @@ SHIPPED_ALIASES: Mapping[str, str] = MappingProxyType(
     {"claude": "anthropic", "gemini": "google", "gpt": "openai", "xai": "grok"}
 )
 
-_TABLES = ("aliases", "engines", "mcp")
-"""Tables whose names are the user's own."""
+_TABLES_WITH_FREE_NAMES = ("aliases", "engines", "mcp")
+"""Tables in which the user chooses the names."""
 
 _KNOWN_NAMES = {
     table: tuple(setting.name for setting in SETTINGS if setting.table == table)
     for table in dict.fromkeys(setting.table for setting in SETTINGS)
 }
-_KNOWN_NAMES[""] += (*filter(None, _KNOWN_NAMES), *_TABLES)
+_KNOWN_NAMES[""] += (*filter(None, _KNOWN_NAMES), *_TABLES_WITH_FREE_NAMES)
 
 RATE_OPTIONS = ("requests_per_minute", "tokens_per_minute")
 
@@ -201,11 +201,11 @@ class Settings:
 
 
 _FIELDS = {"storage.folder": "storage_folder"}
-"""The attributes of `Settings` that are not named like their setting."""
+"""The attributes of `Settings` whose names differ from the names of their settings."""
 
 
 def value_of(settings: Settings, setting: Setting) -> object:
-    """Return the value that settings have for one setting."""
+    """Return the value of one setting."""
     inner = getattr(settings, setting.table, settings) if setting.table else settings
     return getattr(inner, _FIELDS.get(setting.path, setting.name))
 
@@ -246,12 +246,12 @@ def _project_approval_error(path: Path, user: Path | None) -> ConfigError:
     )
 
 
-_STRICTER = (
+_STRICTER_VALUES = (
     ("keys", "vendor_variables", False),
     ("cassettes", "prompts", "digest"),
     ("tools", "approve", "never"),
 )
-"""The values that one file sets and another one cannot undo."""
+"""The values, by table and name, that no other file can override."""
 
 
 def _with_stricter(table: TomlTable, other: TomlTable) -> TomlTable:
@@ -260,7 +260,7 @@ def _with_stricter(table: TomlTable, other: TomlTable) -> TomlTable:
     stricter: dict[str, dict[str, Any]] = {
         "limits": {name: min(limits[name], others[name]) for name in limits if name in others}
     }
-    for section, name, value in _STRICTER:
+    for section, name, value in _STRICTER_VALUES:
         if other.get(section, {}).get(name) == value:
             stricter[section] = {name: value}
     return _merge(table, stricter)
@@ -356,11 +356,11 @@ def _settings(table: TomlTable, path: Path | None) -> Settings:
         keep_days=values["storage.keep_days"],
         engines={name: reader.engine_options(engines, name) for name in engines},
         mcp={name: reader.mcp_server(servers, name) for name in servers},
-        given=frozenset(path for path in values if _is_given(table, path)),
+        given=frozenset(path for path in values if _is_set(table, path)),
     )
 
 
-def _is_given(table: TomlTable, path: str) -> bool:
+def _is_set(table: TomlTable, path: str) -> bool:
     *tables, name = path.split(".")
     return name in (table.get(tables[0], {}) if tables else table)
 
@@ -462,7 +462,7 @@ class _Reader:
         return MCPSettings(**{**values, "command": words})
 
     def invalid(self, name: str, value: object, expected: str) -> ConfigError:
-        # Someone may have written NAME=KEY.
+        # The value may be NAME=KEY, and a key must not be shown.
         got = "" if name == "env" else f", got {short_repr(value)}"
         return ConfigError(
             f"the setting {name!r} in {self.origin} must be {expected}{got}.",

@@ -33,7 +33,7 @@ class Kind:
 
     Attributes:
         expected: The valid values, as in "must be a string".
-        read: Returns the value for a value from a file; ``None`` if it is invalid.
+        read: Converts a value from a file; returns ``None`` if the value is invalid.
     """
 
     expected: str
@@ -196,7 +196,7 @@ SETTINGS = (
         "Days after which the answers of an unused map are forgotten.",
     ),
 )
-"""The settings that have a name of their own."""
+"""The settings whose full names are fixed."""
 
 ENGINE_SETTINGS = (
     Setting("engines.NAME", "base_url", _STRING, None, "Address of the engine's provider."),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-_SHOWN = 40
+_SHOWN_LENGTH = 40
 """Number of characters to show from the beginning and from the end of a long value."""
 
 _URL = re.compile(r"(?=(?<![\w+.-])([A-Za-z][\w+.-]{0,30}://\S{1,300}))")
@@ -109,7 +109,9 @@ def option_target(name: str, value: object) -> str:
     # The project chooses both the allowed value and the value that could later replace it, so the
     # digest must be long enough to resist collisions.
     digest = hashlib.blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
-    shown = f"{text[:_SHOWN]}…{text[-_SHOWN:]}" if len(text) > 2 * _SHOWN else text
+    shown = (
+        f"{text[:_SHOWN_LENGTH]}…{text[-_SHOWN_LENGTH:]}" if len(text) > 2 * _SHOWN_LENGTH else text
+    )
     hosts_note = f"hosts: {', '.join(hosts)}; " if hosts else ""
     return plain(f"{name} = {shown} ({hosts_note}digest: {digest})")
 
@@ -168,7 +170,7 @@ class TrustStore(NotPicklable):
         """Store permissions of a project.
 
         Raises:
-            ConfigError: If the existing file cannot be read; writing would lose it.
+            ConfigError: If the existing file cannot be read; writing would lose its content.
             OSError: If the file cannot be written.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -184,7 +186,7 @@ class TrustStore(NotPicklable):
         """Remove all permissions of a project.
 
         Raises:
-            ConfigError: If the existing file cannot be read; writing would lose it.
+            ConfigError: If the existing file cannot be read; writing would lose its content.
             OSError: If the file cannot be written.
         """
         if not self.path.parent.exists():
