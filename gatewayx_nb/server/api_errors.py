@@ -37,12 +37,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NO_RETRY: Mapping[str, str] = {"x-should-retry": "false"}
-"""Header of every error: the pool has retried already, and the SDKs would retry twice."""
+"""Header of every error: the pool has already retried, so the SDKs must not retry again."""
 
-_INVALID = "invalid_request_error"
+_INVALID_REQUEST = "invalid_request_error"
 
 _ANTHROPIC_TYPES = {
-    400: _INVALID,
+    400: _INVALID_REQUEST,
     401: "authentication_error",
     402: "billing_error",
     403: "permission_error",
@@ -54,7 +54,7 @@ _ANTHROPIC_TYPES = {
 
 
 class RequestRefusedError(UsageError):
-    """A request is refused with an HTTP status of its own."""
+    """A request is refused with a particular HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message, status=status)
@@ -76,7 +76,7 @@ class APIError:
 
     status: int
     message: str
-    type: str = _INVALID
+    type: str = _INVALID_REQUEST
     code: str | None = None
     param: str | None = None
     retry_after: float | None = None
@@ -91,7 +91,8 @@ class APIError:
     @property
     def anthropic(self) -> dict[str, Any]:
         """The body of an Anthropic error, which is also the data of its event in a stream."""
-        kind = _ANTHROPIC_TYPES.get(self.status, "api_error" if self.status >= 500 else _INVALID)  # noqa: PLR2004
+        default = "api_error" if self.status >= 500 else _INVALID_REQUEST  # noqa: PLR2004
+        kind = _ANTHROPIC_TYPES.get(self.status, default)
         details = {"details": self.details} if self.details else {}
         return {"type": "error", "error": {"type": kind, "message": self.message, **details}}
 
@@ -103,32 +104,32 @@ class APIError:
 
 
 # The first class that fits; a subclass precedes its base.
-_TABLE: tuple[tuple[type[GatewayError], int, str, str | None], ...] = (
-    (UsageError, 400, _INVALID, None),
-    (UnsupportedFeatureError, 400, _INVALID, "unsupported_feature"),
-    (EngineNotFoundError, 404, _INVALID, "model_not_found"),
-    (ModelNotFoundError, 404, _INVALID, "model_not_found"),
+_ERROR_TABLE: tuple[tuple[type[GatewayError], int, str, str | None], ...] = (
+    (UsageError, 400, _INVALID_REQUEST, None),
+    (UnsupportedFeatureError, 400, _INVALID_REQUEST, "unsupported_feature"),
+    (EngineNotFoundError, 404, _INVALID_REQUEST, "model_not_found"),
+    (ModelNotFoundError, 404, _INVALID_REQUEST, "model_not_found"),
     (EngineLoadError, 500, "server_error", "engine_not_loaded"),
     (MissingKeyError, 403, "permission_error", "missing_key"),
     (TrustError, 403, "permission_error", "untrusted"),
     (ConfigError, 500, "server_error", "invalid_settings"),
     # The SDKs retry 409 and 5xx, and a 404 would look like a wrong path.
-    (CassetteMissError, 422, _INVALID, "cassette_miss"),
+    (CassetteMissError, 422, _INVALID_REQUEST, "cassette_miss"),
     (AuthenticationError, 401, "authentication_error", "invalid_api_key"),
     (RateLimitError, 429, "rate_limit_error", "rate_limit_exceeded"),
     (QuotaError, 429, "insufficient_quota", "insufficient_quota"),
     (BudgetError, 402, "billing_error", "budget_exceeded"),
-    (ContextLengthError, 400, _INVALID, "context_length_exceeded"),
-    (ContentFilterError, 400, _INVALID, "content_filter"),
+    (ContextLengthError, 400, _INVALID_REQUEST, "context_length_exceeded"),
+    (ContentFilterError, 400, _INVALID_REQUEST, "content_filter"),
     (DeadlineError, 504, "timeout_error", "deadline_exceeded"),
     (RequestError, 502, "server_error", "provider_error"),
 )
 
 
-_FIELDS = {"model_not_found": "model", "context_length_exceeded": "messages"}
+_FIELD_BY_CODE = {"model_not_found": "model", "context_length_exceeded": "messages"}
 """The field to which an error refers, by its code."""
 
-_MAX_NAME = 100
+_MAX_NAME_LENGTH = 100
 
 
 def describe(error: BaseException) -> APIError:
@@ -138,11 +139,11 @@ def describe(error: BaseException) -> APIError:
     """
     if isinstance(error, RequestRefusedError):
         return APIError(error.status or 400, str(error))
-    for kind, status, name, code in _TABLE:
+    for kind, status, name, code in _ERROR_TABLE:
         if isinstance(error, kind):
-            place = getattr(error, "field", None) or _FIELDS.get(code or "")
+            param = getattr(error, "field", None) or _FIELD_BY_CODE.get(code or "")
             details = getattr(error, "details", {})
-            return APIError(status, _message(error), name, code, place, error.retry_after, details)
+            return APIError(status, _message(error), name, code, param, error.retry_after, details)
     if isinstance(error, GatewayError):
         return APIError(500, str(error), "server_error")
     return APIError(500, f"{type(error).__name__}; see the server's log.", "server_error")
@@ -151,12 +152,16 @@ def describe(error: BaseException) -> APIError:
 def _message(error: GatewayError) -> str:
     """Return the message of an error, with the hint.
 
-    That of an exception which an engine raised is reduced to its class: unlike our own errors, its
-    text may contain a prompt.
+    The text of an exception that an engine raised may contain a prompt, so only the class of the
+    exception is named.
     """
     if error.help != "engine-raised":
         return str(error)
-    name = shorten(type(error.__cause__).__name__, _MAX_NAME) if error.__cause__ else "an exception"
+    name = (
+        shorten(type(error.__cause__).__name__, _MAX_NAME_LENGTH)
+        if error.__cause__
+        else "an exception"
+    )
     return (
         f"engine {error.engine!r} raised {name}; only a call in a notebook or shell shows its text."
     )

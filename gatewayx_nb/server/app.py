@@ -1,4 +1,4 @@
-"""The application: its routes, who may use them, and what happens with errors."""
+"""The application: its routes, its access control and its error responses."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def build(
     """
     routes = _Routes(pool)
     app = Starlette(
-        # Most requests are to models, and routes are tried in turn.
+        # Routes are tried in turn, so the most frequently used ones come first.
         routes=[
             *(
                 Route(f"/v1/{path}", ModelEndpoint(api, pool), methods=["POST"])
@@ -136,11 +136,13 @@ class _Routes:
 
     async def embeddings(self, request: Request) -> Response:
         """Respond with embeddings."""
-        wanted = await read_request(request.scope, request.receive, read_embedding_request)
+        embedding_request = await read_request(
+            request.scope, request.receive, read_embedding_request
+        )
         answers: list[bytes] = []
 
         async def answer() -> None:
-            answers.append(await embed(self._pool(), wanted))
+            answers.append(await embed(self._pool(), embedding_request))
 
         await until_disconnected(request.receive, answer())
         return json_response(b"".join(answers))
@@ -191,8 +193,8 @@ def _handle_http_error(request: Request, error: Exception) -> Response:
 class _UnexpectedErrors:
     """Middleware that responds to an unexpected error, and logs it without its text.
 
-    Starlette's own would pass the error on to the server, which logs it with its text, and so maybe
-    with a prompt or a key.
+    Starlette's own middleware would pass the error on to the server, which would log its text, and
+    possibly a prompt or a key in it.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -213,7 +215,7 @@ class _UnexpectedErrors:
 
 @functools.cache
 def stored_token_shown_once() -> str:
-    """Return the token of this user's server; show it if it has just been made."""
+    """Return the token of this user's server; show it if it has just been created."""
     token, is_new = stored_token(os.environ)
     if is_new:
         sys.stderr.write(f"Server token (shown only once): {token!s}\n")
@@ -222,7 +224,7 @@ def stored_token_shown_once() -> str:
 
 @contextlib.asynccontextmanager
 async def _with_token(_: Starlette) -> AsyncIterator[None]:
-    """Make the token at the start, so that it is shown before the first request."""
+    """Create the token at the start, so that it is shown before the first request."""
     try:
         stored_token_shown_once()
     except GatewayError as error:  # the status can be read without a token

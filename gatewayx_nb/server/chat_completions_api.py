@@ -41,7 +41,7 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
 _FIELD_NAMES = {"effort": "reasoning_effort"}
 
 _FINISH_REASONS = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
-"""The API's finish reason for the pool's; any other becomes `content_filter`.
+"""Maps the pool's finish reasons to the API's; any other becomes `content_filter`.
 
 Clients treat `length` and `content_filter` as incomplete answers.
 """
@@ -89,7 +89,12 @@ class ChatCompletionsAPI(ModelAPI):
         }
         if reply.tool_calls:
             message["tool_calls"] = list(map(_call, reply.tool_calls))
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": _finish(reply)}
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": None,
+            "finish_reason": _finish_reason(reply),
+        }
         return {
             "id": f"chatcmpl-{request.id}",
             "object": "chat.completion",
@@ -141,7 +146,7 @@ class _ChunkWriter(StreamWriter):
             "model": model,
         }
         self._head = b"data: " + msgspec.json.encode(head)[:-1] + b',"choices":'
-        # The chunks of a stream that ends with the usage have the field, too.
+        # If the last chunk of a stream has the usage, all chunks have the field.
         self._tail = (b',"usage":null' if self._request.includes_usage else b"") + b"}\n\n"
         return self._chunk({"role": "assistant", "content": ""})
 
@@ -161,7 +166,7 @@ class _ChunkWriter(StreamWriter):
     @override
     def end(self, reply: Reply) -> bytes:
         """Return the chunk with the finish reason, the one with the usage, and the end mark."""
-        events = self._chunk({}, _finish(reply))
+        events = self._chunk({}, _finish_reason(reply))
         if self._request.includes_usage:
             usage = msgspec.json.encode(usage_of(reply.usage))
             events += self._head + b'[],"usage":' + usage + b"}\n\n"
@@ -177,8 +182,8 @@ class _ChunkWriter(StreamWriter):
         return self._head + msgspec.json.encode([choice]) + self._tail
 
 
-def _finish(reply: Reply) -> str:
-    # An engine may report "stop" although it calls a tool, whose call clients would then ignore.
+def _finish_reason(reply: Reply) -> str:
+    # An engine may report "stop" although it calls a tool; clients would then ignore the call.
     if reply.tool_calls and reply.finish_reason != "length":
         return "tool_calls"
     return _FINISH_REASONS.get(reply.finish_reason, "content_filter")

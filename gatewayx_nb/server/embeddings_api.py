@@ -26,8 +26,8 @@ _MAX_INPUTS = 2_048
 """Maximum number of texts in a request, the same as OpenAI's limit."""
 
 
-_ENCODED_AT_ONCE = 2_000
-"""Maximum count of numbers that are encoded on the event loop, which takes about 1 ms."""
+_MAX_ENCODED_ON_LOOP = 2_000
+"""Maximum count of numbers to encode on the event loop, which takes about 1 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ class EmbeddingRequest:
     Attributes:
         model: The reference of the model.
         texts: The texts.
-        is_encoded: Whether each embedding is base64 of its numbers, as little-endian float32.
+        is_encoded: Whether each embedding is returned as its little-endian float32 numbers in
+            base64.
     """
 
     model: str
@@ -68,7 +69,7 @@ async def embed(pool: EnginePool, request: EmbeddingRequest) -> bytes:
         GatewayError: If the call fails.
     """
     vectors = await pool.aembed(request.texts, request.model)
-    if vectors.size <= _ENCODED_AT_ONCE:
+    if vectors.size <= _MAX_ENCODED_ON_LOOP:
         return _encode(vectors, request)
     return await asyncio.to_thread(_encode, vectors, request)
 

@@ -27,8 +27,8 @@ def without_paths(content: Any, folders: Iterable[str]) -> Any:  # noqa: ANN401 
 
     Args:
         content: The data.
-        folders: Known folders; one whose path has a space or a quotation mark is removed only if it
-            is among them.
+        folders: Known folders. A folder whose path has a space or a quotation mark is removed only
+            if it is one of these.
     """
     return _without_paths(content, _pattern(folders))
 
@@ -36,7 +36,7 @@ def without_paths(content: Any, folders: Iterable[str]) -> Any:  # noqa: ANN401 
 def without_keys(text: str, pool: Callable[[], EnginePool]) -> str:
     """Return an error message in which the keys of a pool are masked.
 
-    It may quote a part of the request, such as a pattern of a JSON Schema.
+    The message may quote a part of the request, such as a pattern of a JSON Schema.
     """
     try:
         keys = pool().config.keys.secrets_by_name()

@@ -38,10 +38,10 @@ S = TypeVar("S", Chunk, Reply)
 
 log = logging.getLogger(__name__)
 
-_CHUNKS_BEFORE_OTHERS = 16
-"""Number of chunks of a stream that are sent before other tasks run."""
+_MAX_CHUNKS_PER_TURN = 16
+"""Maximum number of chunks of a stream that are sent before other tasks run."""
 
-_CALLS = operator.attrgetter("tool_calls")
+_TOOL_CALLS = operator.attrgetter("tool_calls")
 
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
@@ -57,7 +57,7 @@ class ModelRequest:
         streamed: Whether the client reads the answer as a stream.
         includes_usage: Whether a Chat Completions stream ends with a usage chunk.
         parallel_calls: Whether the answer may call more than one tool.
-        strict_tools: The schemas with which the arguments of calls are compared, by tool.
+        strict_tools: The schemas against which the arguments of calls are validated, by tool.
         echo: The fields of the request that an answer of the Responses API repeats.
         id: A random part of the answer's ID.
         created: Time of the request, in seconds since the epoch.
@@ -139,11 +139,11 @@ async def until_disconnected(receive: Receive, work: Awaitable[None]) -> None:
         work: What to await.
     """
     task = asyncio.ensure_future(work)
-    gone = asyncio.create_task(_disconnection(receive))
+    disconnected = asyncio.create_task(_disconnection(receive))
     try:
-        await asyncio.wait([task, gone], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([task, disconnected], return_when=asyncio.FIRST_COMPLETED)
     finally:
-        gone.cancel()
+        disconnected.cancel()
         if not task.done():
             task.cancel()
             await asyncio.wait([task])
@@ -166,8 +166,8 @@ class _ModelExchange:
     async def answer(self, request: ModelRequest) -> None:
         """Answer the request, or respond with an error."""
         try:
-            # With a schema, a first answer that does not fit it is replaced by a second one, which
-            # a stream could not take back.
+            # With a schema, an invalid first answer is replaced by a second one, which is no longer
+            # possible after the first has been streamed.
             if request.streamed and "schema" not in request.options:
                 await self._stream(request)
             else:
@@ -211,15 +211,16 @@ class _ModelExchange:
             async for chunk in stream:
                 # Chunks that have arrived together are sent together.
                 chunks = [chunk]
-                while len(chunks) < _CHUNKS_BEFORE_OTHERS and (more := stream.poll()) is not None:
+                while len(chunks) < _MAX_CHUNKS_PER_TURN and (more := stream.poll()) is not None:
                     chunks.append(more)
-                for part in filter(_CALLS, chunks):
+                for part in filter(_TOOL_CALLS, chunks):
                     await _check_arguments(part, request)
                 events = [writer.chunk(_for_client(part, request, ids)) for part in chunks]
                 if any(events):
                     await self._send_events(b"".join(events))
-                # Chunks that wait do not suspend this task, which others and a disconnection need.
-                if len(chunks) == _CHUNKS_BEFORE_OTHERS:
+                # `poll` does not suspend this task, so let others run, such as the one that notices
+                # a disconnection.
+                if len(chunks) == _MAX_CHUNKS_PER_TURN:
                     await asyncio.sleep(0)
             reply = _for_client(stream.reply, request, set())
             await self._send_events(writer.end(reply), is_last=True)
@@ -286,11 +287,11 @@ def _for_client(source: S, request: ModelRequest, ids: set[str]) -> S:
 
 
 async def _check_arguments(source: Chunk | Reply, request: ModelRequest) -> None:
-    """Compare the arguments of calls with the schemas of strict tools.
+    """Validate the arguments of calls against the schemas of strict tools.
 
     Raises:
-        ProviderError: If they do not match. Arguments that are no JSON are left to the client: the
-            finish reason says whether they were truncated.
+        ProviderError: If they do not match. Arguments that are not JSON are left to the client,
+            because the finish reason says whether they were truncated.
     """
     for call in source.tool_calls:
         if (schema := request.strict_tools.get(call.name)) is None:

@@ -53,7 +53,7 @@ def read_input(value: object) -> list[Message]:
     messages = [_item(item, f"input[{index}]") for index, item in enumerate(value)]
     _check_calls(messages)
     _check_last(messages[-1], f"input[{len(messages) - 1}]")
-    return _joined(messages)
+    return _joined_answers(messages)
 
 
 def _item(value: object, place: str) -> Message:
@@ -65,7 +65,7 @@ def _item(value: object, place: str) -> Message:
             f'must be "message", "function_call" or "function_call_output", got {short_repr(kind)}',
         )
     message = _READERS[kind](fields, place)
-    # Items copied from an earlier response have these, which mean nothing here.
+    # Items copied from an earlier response have these fields, which are not used here.
     fields.accept({}, ignored=("id", "status"))
     fields.check_all_known()
     return message
@@ -175,8 +175,8 @@ def _check_last(message: Message, place: str) -> None:
         raise InvalidFieldError(f"{place}.content", "must not be empty")
 
 
-def _joined(messages: Sequence[Message]) -> list[Message]:
-    """Return the messages, with the items of each answer as one."""
+def _joined_answers(messages: Sequence[Message]) -> list[Message]:
+    """Return the messages, with the items of each answer joined into one message."""
     answers: list[list[Message]] = []
     for message in messages:
         if answers and _is_same_answer(answers[-1][-1], message):

@@ -23,7 +23,7 @@ T = TypeVar("T")
 MAX_BODY = 32 << 20
 """Maximum size of a body in bytes, the same as Anthropic's limit."""
 
-_PARSED_AT_ONCE = 100_000
+_MAX_PARSED_ON_LOOP = 100_000
 """Maximum size of a body in bytes that is parsed on the event loop, which takes about 1 ms."""
 
 
@@ -45,7 +45,7 @@ async def read_request(scope: Scope, receive: Receive, read: Callable[[RequestFi
     body = await _read(headers, receive)
     # Checking a JSON Schema takes longer than its size suggests.
     has_schema = b"schema" in body or b"strict" in body
-    if len(body) <= _PARSED_AT_ONCE and not has_schema:
+    if len(body) <= _MAX_PARSED_ON_LOOP and not has_schema:
         return read(_parse(body))
     return await asyncio.to_thread(lambda: read(_parse(body)))
 

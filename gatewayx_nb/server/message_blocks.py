@@ -152,10 +152,10 @@ class PromptReader:
 
 
 def allows_parallel_calls(choice: RequestFields | None) -> bool:
-    """Return whether a tool choice, which may not be set, allows more than one call.
+    """Return whether a tool choice allows more than one call, as it does if it is not set.
 
     Raises:
-        InvalidFieldError: If its field for that is invalid.
+        InvalidFieldError: If its field ``disable_parallel_tool_use`` is invalid.
     """
     return choice is None or not choice.take("disable_parallel_tool_use", bool)
 

@@ -45,7 +45,7 @@ NEUTRAL_FIELDS: Mapping[str, tuple[object, ...]] = {
 """For each unsupported field, the values that are accepted because they have no effect."""
 
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
-"""The API's stop reason for the pool's finish reason; any other becomes `refusal`.
+"""Maps the pool's finish reasons to the API's stop reasons; any other becomes `refusal`.
 
 Clients treat `max_tokens` and `refusal` as incomplete answers.
 """
@@ -222,7 +222,7 @@ def _message(request: ModelRequest, model: str, usage: Usage) -> dict[str, Any]:
 
 
 def _stop_reason(reply: Reply) -> str:
-    # An engine may report "stop" although it calls a tool, whose call clients would then ignore.
+    # An engine may report "stop" although it calls a tool; clients would then ignore the call.
     if reply.tool_calls and reply.finish_reason != "length":
         return "tool_use"
     return _STOP_REASONS.get(reply.finish_reason, "refusal")
@@ -237,7 +237,7 @@ def _input_json(call: ToolCall) -> str:
     """Return the arguments as the JSON of an object, which every client can parse.
 
     Raises:
-        ProviderError: If they are not a JSON object. Without arguments, a client would call the
+        ProviderError: If they are not a JSON object. If they were omitted, a client would call the
             function with its defaults.
     """
     try:
@@ -297,5 +297,5 @@ def _output_options(config: RequestFields | None) -> dict[str, Any]:
 
 def _check_thinking(thinking: RequestFields | None) -> None:
     if thinking is not None:
-        thinking.require_choice("type", ("disabled",))  # `output_config.effort` sets how much
+        thinking.require_choice("type", ("disabled",))  # see `output_config.effort`
         thinking.check_all_known()

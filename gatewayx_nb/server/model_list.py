@@ -37,7 +37,7 @@ def describe_model(pool: EnginePool, name: str, *, anthropic: bool) -> dict[str,
     """Return one model.
 
     Raises:
-        ModelNotFoundError: If no model has that name; it names the nearest one.
+        ModelNotFoundError: If no model has that name; the message suggests the most similar name.
     """
     owners = _owners(pool)
     if name not in owners:

@@ -1,4 +1,4 @@
-"""The server of a notebook, on a thread of the kernel."""
+"""The server of a notebook, in a thread of the kernel."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def read_tool(
     fields.check_all_known()
     path = f"{place}.{nested}" if nested else place
     tool = client_tool(path, name, description, parameters)
-    if is_strict:  # not all engines have strict tools, so the server compares the arguments
+    if is_strict:  # not all engines have strict tools, so the server validates the arguments
         strict[name] = create_schema(f"{path}.parameters", tool.definition.parameters)
     return tool
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MAX_NAME = 100
+_MAX_NAME_LENGTH = 100
 """Maximum number of characters of a name or a value in a message."""
 
 _KIND_NAMES = {
@@ -97,7 +97,7 @@ class RequestFields:
         value = self.require(name, str)
         if value not in choices:
             expected = " or ".join(map(json.dumps, choices))
-            shown = json.dumps(shorten(value, _MAX_NAME), ensure_ascii=False)
+            shown = json.dumps(shorten(value, _MAX_NAME_LENGTH), ensure_ascii=False)
             raise InvalidFieldError(self._place + name, f"must be {expected}, got {shown}")
         return value
 
@@ -164,17 +164,17 @@ class RequestFields:
         """Check that every field that is set has been read.
 
         Raises:
-            InvalidFieldError: If one has not been read; it names the field.
+            InvalidFieldError: If a field has not been read; the message names the field.
         """
         for name, value in self._values.items():
             if name not in self._known and value is not None:
-                hint = did_you_mean(name[:_MAX_NAME], self._known).strip()
-                field = self._place + shorten(name, _MAX_NAME)
+                hint = did_you_mean(name[:_MAX_NAME_LENGTH], self._known).strip()
+                field = self._place + shorten(name, _MAX_NAME_LENGTH)
                 raise InvalidFieldError(field, "is not supported", hint)
 
 
 def read_schema(fields: RequestFields) -> ResponseSchema:
-    """Return the JSON Schema in the field ``schema``, with which the answer is compared.
+    """Return the JSON Schema in the field ``schema``, against which the answer is validated.
 
     Raises:
         InvalidFieldError: If it is missing, or cannot be used.

@@ -121,7 +121,7 @@ class ResponseWriter(StreamWriter):
     def __init__(self, request: ModelRequest) -> None:
         self._request = request
         self._model = ""
-        self._count = 0  # of the events
+        self._event_count = 0  # the next sequence number
         self._texts: list[str] = []
         message = _message(request, "in_progress")
         self._item: dict[str, Any] = {"output_index": 0, "item": message}
@@ -144,7 +144,7 @@ class ResponseWriter(StreamWriter):
         """Return the event of a piece of text, after those that open the message."""
         if not chunk.text:
             return b""
-        events = b"" if self._texts else self._opened_message()
+        events = b"" if self._texts else self._open_message()
         self._texts.append(chunk.text)
         return events + self._event(
             "response.output_text.delta", **self._part, delta=chunk.text, logprobs=[]
@@ -162,7 +162,7 @@ class ResponseWriter(StreamWriter):
             for event in (
                 self._call(item, index)
                 if item["type"] == "function_call"
-                else self._closed_message(item, reply.text)
+                else self._close_message(item, reply.text)
             )
         ]
         return b"".join(events) + self._event(f"response.{response['status']}", response=response)
@@ -173,16 +173,17 @@ class ResponseWriter(StreamWriter):
         details = {"code": error.code or error.type, "message": error.message}
         response = _response(self._request, self._model, "failed", error=details)
         failed = self._event("response.failed", response=response)
-        # Many clients ignore a failed response, and would treat its text as a complete answer. For
-        # the object `error`, which OpenAI's own event does not have, its SDKs raise an error.
+        # Many clients ignore a failed response, and would treat its text as a complete answer. An
+        # event with the object `error`, which OpenAI itself does not send, makes its SDKs raise an
+        # error.
         return failed + self._event("error", **details, param=error.param, **error.openai)
 
-    def _opened_message(self) -> bytes:
+    def _open_message(self) -> bytes:
         return self._event("response.output_item.added", **self._item) + self._event(
             "response.content_part.added", **self._part, part=_text_part("")
         )
 
-    def _closed_message(self, item: dict[str, Any], text: str) -> Iterator[bytes]:
+    def _close_message(self, item: dict[str, Any], text: str) -> Iterator[bytes]:
         yield self._event("response.output_text.done", **self._part, text=text, logprobs=[])
         yield self._event("response.content_part.done", **self._part, part=item["content"][0])
         yield self._event("response.output_item.done", output_index=0, item=item)
@@ -198,6 +199,6 @@ class ResponseWriter(StreamWriter):
         yield self._event("response.output_item.done", output_index=index, item=item)
 
     def _event(self, kind: str, **fields: Any) -> bytes:  # noqa: ANN401 - JSON
-        values = {"type": kind, "sequence_number": self._count, **fields}
-        self._count += 1
+        values = {"type": kind, "sequence_number": self._event_count, **fields}
+        self._event_count += 1
         return b"event: %b\ndata: %b\n\n" % (kind.encode(), msgspec.json.encode(values))

@@ -38,7 +38,7 @@ NEUTRAL: Mapping[str, tuple[object, ...]] = {
 }
 """For each unsupported field, the values that are accepted because they have no effect."""
 
-_REPEATED: Mapping[str, object] = {
+_ECHOED_FIELDS: Mapping[str, object] = {
     "background": False,
     "instructions": None,
     "max_output_tokens": None,
@@ -113,10 +113,10 @@ class ResponsesAPI(ModelAPI):
 
 def _echo(body: RequestFields) -> dict[str, msgspec.Raw]:
     """Return the fields that the response repeats, encoded once for all events of a stream."""
-    values = {name: body.take_any(name) for name in _REPEATED}
+    values = {name: body.take_any(name) for name in _ECHOED_FIELDS}
     # Unlike msgspec, `json` encodes lone surrogates and integers of any size.
     return {
-        name: msgspec.Raw(json.dumps(_REPEATED[name] if value is None else value).encode())
+        name: msgspec.Raw(json.dumps(_ECHOED_FIELDS[name] if value is None else value).encode())
         for name, value in values.items()
     }
 

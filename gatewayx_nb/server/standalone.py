@@ -36,7 +36,7 @@ def serve_forever(pool: EnginePool, host: str = HOST, port: int = PORT) -> None:
 
     Args:
         pool: The pool that makes the calls.
-        host: The address; one that is not loopback lets other machines connect.
+        host: The address; any other than a loopback address lets other machines connect.
         port: The port; 0 chooses a free one.
 
     Raises:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-_FILE = "server_token"
+_FILE_NAME = "server_token"
 
 STATUS_PATHS = frozenset({"/health", "/engines/status", "/security/status"})
 """Paths that need no token, unless other machines can connect."""
@@ -44,7 +44,7 @@ def new_token() -> Secret:
 
 
 def stored_token(env: Mapping[str, str]) -> tuple[Secret, bool]:
-    """Return the token in the user's folder, and whether it has just been made.
+    """Return the token in the user's folder, and whether it has just been created.
 
     Args:
         env: The environment, which may set the user's folder.
@@ -52,7 +52,7 @@ def stored_token(env: Mapping[str, str]) -> tuple[Secret, bool]:
     Raises:
         ConfigError: If the file cannot be read or written, or contains no token.
     """
-    path = user_config_dir(env).keys.parent / _FILE
+    path = user_config_dir(env).keys.parent / _FILE_NAME
     with write_errors_as_config_error(path, "Make the folder writable."):
         make_secrets_folder(path.parent)
         token = new_token()
@@ -129,14 +129,17 @@ class TokenRequired:
         if scope["path"] in self._open_paths:
             return True
         headers = Headers(scope=scope)
-        given = [*map(_bearer, headers.getlist("authorization")), *headers.getlist("x-api-key")]
+        tokens = [
+            *map(_bearer_token, headers.getlist("authorization")),
+            *headers.getlist("x-api-key"),
+        ]
         # All must match, so that a proxy and this server cannot disagree on which one counts.
-        return bool(given) and all(self._is_token(value) for value in given)
+        return bool(tokens) and all(self._is_token(value) for value in tokens)
 
     def _is_token(self, value: str) -> bool:
         return hmac.compare_digest(value.encode(), str(self._token()).encode())
 
 
-def _bearer(header: str) -> str:
+def _bearer_token(header: str) -> str:
     scheme, _, value = header.partition(" ")
     return value.strip() if scheme.lower() == "bearer" else ""

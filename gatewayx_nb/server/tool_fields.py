@@ -57,7 +57,7 @@ def named_choice(place: str, name: str, tools: Sequence[Tool]) -> str:
         tools: The tools of the request.
 
     Raises:
-        InvalidFieldError: If no tool has the name, or the option would take it for a keyword.
+        InvalidFieldError: If no tool has the name, or the name is a keyword of the option.
     """
     names = [tool.name for tool in tools]
     if name in KEYWORDS or name not in names:

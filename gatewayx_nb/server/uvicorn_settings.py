@@ -1,4 +1,4 @@
-"""The settings of Uvicorn, for the server of a notebook and the standalone one."""
+"""The settings of Uvicorn, for the server of a notebook and the standalone server."""
 
 from __future__ import annotations
 
