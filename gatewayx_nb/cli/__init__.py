@@ -21,7 +21,7 @@ _lazy, _ = attach(
     __name__, {"run": "gatewayx_nb.cli.program", "__version__": "gatewayx_nb._version"}
 )
 
-_STATIC = Path(__file__).with_name("static")
+_STATIC_FOLDER = Path(__file__).with_name("static")
 """The help and the completion scripts, which ``python -m gatewayx_nb.cli.static_files`` writes."""
 
 
@@ -64,8 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _load_run() -> Callable[[Sequence[str]], int]:
     """Import the function that runs a command line.
 
-    Python's cyclic garbage collector is off meanwhile: all that an import makes is in use, and
-    searching it takes a tenth of the time. At exit, the collector would search all modules again.
+    The cyclic garbage collector is off during the import, because all new objects are in use and
+    searching them takes a tenth of the time. At exit, `gc.freeze` keeps the collector from
+    searching all modules again.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -80,12 +81,12 @@ def _load_run() -> Callable[[Sequence[str]], int]:
 
 
 def _static_text(words: Sequence[str]) -> str | None:
-    """Return the output of a command line that needs nothing but a file; ``None`` for others."""
+    """Return the output of a command line, if it is a constant; ``None`` for others."""
     match words:
         case [] | ["-h"] | ["--help"] | ["help"]:
-            return (_STATIC / "help.txt").read_text("utf-8")
+            return (_STATIC_FOLDER / "help.txt").read_text("utf-8")
         case ["completion", shell] if shell in ("bash", "zsh", "fish"):
-            return (_STATIC / f"completion.{shell}").read_text("utf-8")
+            return (_STATIC_FOLDER / f"completion.{shell}").read_text("utf-8")
         case ["--version"]:
             return f"gatewayx {_lazy('__version__')}\n"
     return None

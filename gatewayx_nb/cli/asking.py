@@ -15,8 +15,8 @@ from gatewayx_nb.calls import (
 from gatewayx_nb.cli.call_line import (
     call_options,
     read_line,
+    recording_status,
     refuse_unused,
-    unrecorded,
 )
 from gatewayx_nb.cli.standard_error import warn
 from gatewayx_nb.cli.standard_input import has_piped_text, piped_text
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 _ONLY_IN_A_NOTEBOOK = ("chat",)
 """Options that need a pool that outlives the call."""
 
-_UNUSED = {
+_UNUSED_OPTIONS = {
     "dry_run": ("json", "no_stream", "quiet", "cassette"),
     "json": ("no_stream", "quiet"),
     "schema": ("no_stream",),
 }
-"""The options that have no effect with another option."""
+"""Maps an option to the other options that have no effect with it."""
 
 _UNFINISHED_ESCAPE = re.compile(r"[\x1b\x90\x98\x9b\x9d-\x9f][^\x07\x1b]{0,200}\Z")
 """The end of a chunk that may be the beginning of an escape sequence."""
@@ -81,12 +81,12 @@ def ask(session: ShellSession, words: Sequence[str]) -> int:
 
     Raises:
         GatewayError: If the line is invalid or the call fails.
-        KeyboardInterrupt: If the user stops the call; the part that has arrived is written.
+        KeyboardInterrupt: If the user stops the call; the text received so far is written.
     """
     parser = ask_parser()
     args, rest = read_line(session, parser, words)
     for option in ("dry_run", "json", "schema"):
-        refuse_unused(parser, args, option, _UNUSED[option])
+        refuse_unused(parser, args, option, _UNUSED_OPTIONS[option])
     prompt = _prompt(session, args.reference, rest)
     options = call_options(parser, args, words)
     if args.dry_run:
@@ -98,11 +98,11 @@ def ask(session: ShellSession, words: Sequence[str]) -> int:
         elif args.schema or args.no_stream:
             reply = session.pool.ask(prompt, args.reference, **options)
             shown = json.dumps(reply.parsed, ensure_ascii=False, indent=2)
-            _write(shown if args.schema else reply.text)
+            _write_line(shown if args.schema else reply.text)
         else:
             reply = _stream(session.pool, prompt, args.reference, options)
-    status = _finish(reply, is_quiet=args.quiet or args.json)
-    return status or unrecorded(cassette)
+    status = _write_summary(reply, is_quiet=args.quiet or args.json)
+    return status or recording_status(cassette)
 
 
 def _prompt(session: ShellSession, reference: str, words: Sequence[str]) -> str:
@@ -139,7 +139,7 @@ def _stream(pool: EnginePool, prompt: str, reference: str, options: dict[str, An
     held_back, has_ended_line = "", True
     try:
         for chunk in stream:
-            text, held_back = _complete(held_back + chunk.text)
+            text, held_back = _split_at_escape(held_back + chunk.text)
             if text:
                 _write_text(text)
                 has_ended_line = text.endswith("\n")
@@ -153,13 +153,13 @@ def _stream(pool: EnginePool, prompt: str, reference: str, options: dict[str, An
     return stream.reply
 
 
-def _complete(text: str) -> tuple[str, str]:
+def _split_at_escape(text: str) -> tuple[str, str]:
     """Split text before an escape sequence that may continue in the next chunk."""
     unfinished = _UNFINISHED_ESCAPE.search(text) if sys.stdout.isatty() else None
     return (text[: unfinished.start()], unfinished[0]) if unfinished else (text, "")
 
 
-def _write(text: str) -> None:
+def _write_line(text: str) -> None:
     _write_text(text if text.endswith("\n") else f"{text}\n")
 
 
@@ -170,7 +170,7 @@ def _write_text(text: str) -> None:
     sys.stdout.flush()
 
 
-def _finish(reply: Reply, *, is_quiet: bool) -> int:
+def _write_summary(reply: Reply, *, is_quiet: bool) -> int:
     """Write the figures, and why an answer is incomplete; return the exit status."""
     if not is_quiet:
         if sys.stdout.isatty() and sys.stderr.isatty():
@@ -189,9 +189,9 @@ def _write_json(pool: EnginePool, prompt: str, reference: str, options: dict[str
 
     Raises:
         GatewayError: If the call fails, after the object is written.
-        KeyboardInterrupt: If the user stops the call, after what has arrived is written.
+        KeyboardInterrupt: If the user stops the call, after the text received so far is written.
     """
-    found: dict[str, Any] = dict.fromkeys(_JSON_KEYS)
+    values_by_key: dict[str, Any] = dict.fromkeys(_JSON_KEYS)
     stream: ReplyStream | None = None
     try:
         if "schema" in options:
@@ -202,18 +202,18 @@ def _write_json(pool: EnginePool, prompt: str, reference: str, options: dict[str
                 pass
             reply = stream.reply
     except GatewayError as error:
-        found["text"] = error.partial if isinstance(error, RequestError) else ""
-        found["error"] = {"type": type(error).__name__, "message": plain(error.describe())}
-        _write(json.dumps(found, ensure_ascii=False))
+        values_by_key["text"] = error.partial if isinstance(error, RequestError) else ""
+        values_by_key["error"] = {"type": type(error).__name__, "message": plain(error.describe())}
+        _write_line(json.dumps(values_by_key, ensure_ascii=False))
         raise
     except KeyboardInterrupt:
-        found["text"] = stream.reply.text if stream is not None else ""
-        found["error"] = {"type": "KeyboardInterrupt", "message": "The call was stopped."}
-        _write(json.dumps(found, ensure_ascii=False))
+        values_by_key["text"] = stream.reply.text if stream is not None else ""
+        values_by_key["error"] = {"type": "KeyboardInterrupt", "message": "The call was stopped."}
+        _write_line(json.dumps(values_by_key, ensure_ascii=False))
         raise
     values = reply.to_dict()
-    found |= {key: values[key] for key in _JSON_KEYS if key in values}
-    _write(json.dumps(found, ensure_ascii=False))
+    values_by_key |= {key: values[key] for key in _JSON_KEYS if key in values}
+    _write_line(json.dumps(values_by_key, ensure_ascii=False))
     return reply
 
 

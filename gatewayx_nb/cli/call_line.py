@@ -1,4 +1,4 @@
-"""What the lines of ``ask``, ``map`` and ``eval`` share: options, values, files, a cassette."""
+"""Code that the lines of ``ask``, ``map`` and ``eval`` share: options, values, files, cassette."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.cassettes import Cassette
     from gatewayx_nb.commands import Session
 
-_SERVER = "mcp:"
+_SERVER_PREFIX = "mcp:"
 
 _OPTION = re.compile(r"-\S")  # a dash and a space begin a Markdown list, which is a prompt
 
@@ -29,10 +29,10 @@ _OPTION = re.compile(r"-\S")  # a dash and a space begin a Markdown list, which 
 def read_line(
     session: Session, parser: LineParser, words: Sequence[str]
 ) -> tuple[argparse.Namespace, list[str]]:
-    """Parse a line whose options may be anywhere; return them, and the words after the first.
+    """Parse a line with options anywhere; return the options and first word, and all other words.
 
     Raises:
-        UsageError: If an option is invalid or a key, or there is no first word.
+        UsageError: If an option is invalid or contains a key, or there is no first word.
     """
     options: list[str] = []
     others: list[str] = []
@@ -60,7 +60,7 @@ def refuse_unused(
     """Refuse options that have no effect with another option.
 
     Raises:
-        UsageError: If one was typed.
+        UsageError: If such an option was typed.
     """
     flags = option_flags(parser)
     for other in unused if getattr(args, option) else ():
@@ -93,19 +93,19 @@ def check_folder(file: Path) -> None:
     """Check, before anything is sent, that the folder of a file exists and is writable.
 
     Raises:
-        UsageError: If it does not, or is not.
+        UsageError: If the folder does not exist or is not writable.
     """
     folder = file.parent
     if not folder.is_dir():
         raise UsageError(f"there is no folder {display_path(folder)!r}.", hint="Create it first.")
     if not os.access(folder, os.W_OK):
         raise UsageError(
-            f"the folder {display_path(folder)!r} is not writable.", hint="Choose another."
+            f"the folder {display_path(folder)!r} is not writable.", hint="Choose another folder."
         )
 
 
-def unrecorded(cassette: Cassette | None) -> int:
-    """Return the exit status for a cassette, which is 1 if it could not be written."""
+def recording_status(cassette: Cassette | None) -> int:
+    """Return 1, an exit status, if a cassette could not be written, otherwise 0."""
     return 1 if cassette is not None and cassette.problem else 0
 
 
@@ -144,9 +144,9 @@ def _schema(path: str) -> object:
 
 
 def _server(name: str) -> MCPServer:
-    if not name.startswith(_SERVER):
+    if not name.startswith(_SERVER_PREFIX):
         raise UsageError(
-            f"`--tools` must be `{_SERVER}NAME` in a shell, got {name!r}.",
+            f"`--tools` must be `{_SERVER_PREFIX}NAME` in a shell, got {name!r}.",
             hint="NAME is an MCP server in the settings, `[mcp.NAME]`; functions need a notebook.",
         )
-    return MCPServer(name.removeprefix(_SERVER))
+    return MCPServer(name.removeprefix(_SERVER_PREFIX))

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gatewayx_nb.cli.call_line import call_options, check_folder, read_line, unrecorded
+from gatewayx_nb.cli.call_line import call_options, check_folder, read_line, recording_status
 from gatewayx_nb.cli.row_files import read_rows_file
 from gatewayx_nb.cli.standard_error import warn
 from gatewayx_nb.commands import SHELL_COMMANDS, recording
@@ -29,10 +29,19 @@ if TYPE_CHECKING:
     from gatewayx_nb.cli.shell_session import ShellSession
     from gatewayx_nb.evaluation import Evaluation
 
-_NAMED = re.compile(r"([A-Za-z_][\w -]{0,40})=(.+)", re.DOTALL)
+_NAMED_TEXT = re.compile(r"([A-Za-z_][\w -]{0,40})=(.+)", re.DOTALL)
 """A named prompt or judge."""
 
-_OWN_OPTIONS = ("expected", "id", "cluster", "samples", "missing", "max_age", "name", "concurrency")
+_EVALUATION_OPTIONS = (
+    "expected",
+    "id",
+    "cluster",
+    "samples",
+    "missing",
+    "max_age",
+    "name",
+    "concurrency",
+)
 
 
 def evaluate_file(session: ShellSession, words: Sequence[str]) -> int:
@@ -42,23 +51,23 @@ def evaluate_file(session: ShellSession, words: Sequence[str]) -> int:
 
     Raises:
         GatewayError: If the line is invalid, a file cannot be used, or all answers fail.
-        KeyboardInterrupt: If the user stops the evaluation; what is finished is not asked again.
+        KeyboardInterrupt: If the user stops the evaluation; finished answers are stored.
     """
     parser = SHELL_COMMANDS["eval"].parser(session.prog)
     args, others = read_line(session, parser, words)
     if others:
-        raise parser.usage_error(f"`{parser.prog}` takes one file, got {others[0]!r}, too.")
+        raise parser.usage_error(f"`{parser.prog}` takes one file, also got {others[0]!r}.")
     if not args.prompt:
         raise parser.usage_error(f"`{parser.prog}` needs `--prompt TEXT`.")
     if args.margin is not None and not args.no_worse_than:
         raise parser.usage_error("`--margin` has no effect without `--no-worse-than`.")
     options = call_options(parser, args, words)
     options |= {
-        name: getattr(args, name) for name in _OWN_OPTIONS if getattr(args, name) is not None
+        name: getattr(args, name) for name in _EVALUATION_OPTIONS if getattr(args, name) is not None
     }
     bounds = {name: _bounds(getattr(args, name), name) for name in ("at_least", "at_most")}
-    own = [*_scorers(args, options.get("schema")), *_judges(args)]
-    _check_names(bounds, own)
+    all_scorers = [*_scorers(args, options.get("schema")), *_judges(args)]
+    _check_names(bounds, all_scorers)
     if args.no_worse_than:
         read_baseline(absolute_path(args.no_worse_than))
     for path in args.save:
@@ -69,9 +78,9 @@ def evaluate_file(session: ShellSession, words: Sequence[str]) -> int:
     with recording(session.pool, args.cassette) as cassette:
         result = evaluate(
             rows,
-            _named(args.prompt, "--prompt"),
+            _texts_by_name(args.prompt, "--prompt"),
             args.model or None,
-            own,
+            all_scorers,
             pool=session.pool,
             progress=not args.quiet,
             **options,
@@ -84,7 +93,7 @@ def evaluate_file(session: ShellSession, words: Sequence[str]) -> int:
     status = _check(result, args, bounds)
     if args.save_baseline:
         result.save_baseline(args.save_baseline)
-    return status or unrecorded(cassette)
+    return status or recording_status(cassette)
 
 
 def _check(
@@ -109,24 +118,24 @@ def _check(
     return 1 if failed else 0
 
 
-def _named(texts: Sequence[str], flag: str) -> str | dict[str, str]:
-    """Return one text without a name as it is, or texts by their names.
+def _texts_by_name(texts: Sequence[str], flag: str) -> str | dict[str, str]:
+    """Return a single text without a name unchanged, otherwise the texts by name.
 
     Raises:
-        UsageError: If one of several has no name, or two have the same.
+        UsageError: If one of several texts has no name, or two texts have the same name.
     """
-    if len(texts) == 1 and _NAMED.fullmatch(texts[0]) is None:
+    if len(texts) == 1 and _NAMED_TEXT.fullmatch(texts[0]) is None:
         return texts[0]
     named: dict[str, str] = {}
     for text in texts:
-        match = _NAMED.fullmatch(text)
+        match = _NAMED_TEXT.fullmatch(text)
         if match is None:
             raise UsageError(
-                f"several `{flag}` need names, got {text[:40]!r}.",
+                f"several `{flag}` options need names, got {text[:40]!r}.",
                 hint=f"For example, `{flag} 'short=…' {flag} 'long=…'`.",
             )
         if match[1] in named:
-            raise UsageError(f"two `{flag}` have the name {match[1]!r}.")
+            raise UsageError(f"two `{flag}` options have the name {match[1]!r}.")
         named[match[1]] = match[2]
     return named
 
@@ -143,7 +152,7 @@ def _scorers(args: argparse.Namespace, schema: object) -> Iterable[object]:
 
 
 def _scorer(name: str, value: str | None, schema: object) -> object:
-    """Return a scorer; its value is a text, a pattern, a tolerance or choices."""
+    """Return a scorer; its value is a str to compare with, a pattern, a tolerance or choices."""
     make = getattr(scorers, name)
     if name == "fits":
         if value is not None or schema is None:
@@ -163,7 +172,7 @@ def _scorer(name: str, value: str | None, schema: object) -> object:
 def _judges(args: argparse.Namespace) -> Iterable[object]:
     if args.judge_model and not args.judge:
         raise UsageError("`--judge-model` has no effect without `--judge`.")
-    questions = _named(args.judge, "--judge") if args.judge else {}
+    questions = _texts_by_name(args.judge, "--judge") if args.judge else {}
     if isinstance(questions, str):
         questions = {"judge": questions}
     for name, question in questions.items():
@@ -184,9 +193,9 @@ def _bounds(texts: Sequence[str], name: str) -> dict[str, float]:
     return bounds
 
 
-def _check_names(bounds: dict[str, dict[str, float]], own: Sequence[object]) -> None:
-    """Check that each bound names a score that there will be, before anything is sent."""
-    known = [*(scorer.name for scorer in read_scorers(own)), "cost", "latency"]
+def _check_names(bounds: dict[str, dict[str, float]], all_scorers: Sequence[object]) -> None:
+    """Check, before anything is sent, that each bound names a score of this evaluation."""
+    known = [*(scorer.name for scorer in read_scorers(all_scorers)), "cost", "latency"]
     for name in dict.fromkeys(name for values in bounds.values() for name in values):
         if name not in known:
             raise UsageError(

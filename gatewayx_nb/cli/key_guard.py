@@ -20,10 +20,10 @@ _PARTS = re.compile("[:=]")
 def refuse_keys(session: Session, words: Iterable[str]) -> None:
     """Refuse a line in which a word, or a part of it as in ``mock:KEY``, looks like a key.
 
-    An error about another mistake would repeat it. Existing files may have any name.
+    An error about another mistake would repeat the key. Existing files may have any name.
 
     Raises:
-        UsageError: If there is one.
+        UsageError: If a word looks like a key.
     """
     for word in words:
         parts = _PARTS.split(word.lstrip("-"))

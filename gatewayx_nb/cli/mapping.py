@@ -11,8 +11,8 @@ from gatewayx_nb.cli.call_line import (
     call_options,
     check_folder,
     read_line,
+    recording_status,
     refuse_unused,
-    unrecorded,
 )
 from gatewayx_nb.cli.row_files import check_format, read_rows_file, write_rows_file
 from gatewayx_nb.cli.standard_error import warn
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.cli.shell_session import ShellSession
 
-_NOT_PREVIEWED = ("max_cost", "fresh", "max_age", "force", "quiet", "cassette")
+_OPTIONS_WITHOUT_PREVIEW = ("max_cost", "fresh", "max_age", "force", "quiet", "cassette")
 """Options that a preview, which sends and writes nothing, does not use."""
 
 _OWN_COLUMNS = frozenset({"gx_error", "gx_model"})
@@ -50,7 +50,7 @@ def map_file(session: ShellSession, words: Sequence[str]) -> int:
         raise parser.usage_error(f"`{parser.prog}` needs two files, IN and OUT.")
     if not args.prompt:
         raise parser.usage_error(f"`{parser.prog}` needs `--prompt TEXT`.")
-    refuse_unused(parser, args, "dry_run", _NOT_PREVIEWED)
+    refuse_unused(parser, args, "dry_run", _OPTIONS_WITHOUT_PREVIEW)
     options = call_options(parser, args, words)
     for name in ("concurrency", "missing", "max_age", "name"):
         options |= {} if getattr(args, name) is None else {name: getattr(args, name)}
@@ -83,19 +83,19 @@ def _run(
         warn(f"stopped; {done:,} of {len(frame):,} rows are in {target.name}.")
         raise KeyboardInterrupt
     reasons = frame["gx_finish_reason"].dropna()
-    cut = int((~reasons.isin(["stop", ""])).sum())
+    incomplete = int((~reasons.isin(["stop", ""])).sum())
     if failed:
         warn(f"{failed:,} of {len(frame):,} rows failed; the column gx_error says why.")
-    if cut:
-        warn(f"{cut:,} of {len(frame):,} answers are incomplete; see gx_finish_reason.")
-    return 1 if failed or cut else unrecorded(cassette)
+    if incomplete:
+        warn(f"{incomplete:,} of {len(frame):,} answers are incomplete; see gx_finish_reason.")
+    return 1 if failed or incomplete else recording_status(cassette)
 
 
 def _check_target(source: Path, target: Path, *, force: bool) -> None:
     """Check that the output can be written and replaces nothing that the user may need.
 
     Raises:
-        UsageError: If it cannot, or would replace another file.
+        UsageError: If the output cannot be written, or would replace another file.
     """
     check_format(target)
     check_folder(target)
@@ -106,7 +106,7 @@ def _check_target(source: Path, target: Path, *, force: bool) -> None:
             f"{display_path(target)!r} is not a regular file.", hint="Choose another file."
         )
     if target.samefile(source):
-        raise UsageError("OUT must be another file than IN.", hint="The rows would be replaced.")
+        raise UsageError("OUT must not be the same file as IN.", hint="Choose another OUT.")
     if not force and not _OWN_COLUMNS.issubset(read_rows_file(target).columns):
         raise UsageError(
             f"{display_path(target)!r} exists, and is not the output of a map.",

@@ -85,7 +85,7 @@ def _run_command(session: ShellSession, name: str, words: list[str]) -> int:
         return output
     if output is not None:
         session.show(output)
-    # A row of `health` or `doctor` that is not ok.
+    # The rows of `health` and `doctor` have the attribute `ok`.
     is_ok = all(getattr(row, "ok", True) for row in output) if isinstance(output, list) else True
     return OK if is_ok else FAILED
 

@@ -1,4 +1,4 @@
-"""Reads and writes the files of ``gatewayx map``, and leaves their values as they are."""
+"""Reads and writes the files of ``gatewayx map``, and keeps their values unchanged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _SUFFIXES = (*_DELIMITERS, ".jsonl", ".parquet")
-_STORED = "The answers are stored: the same command writes them without asking again."
+_STORED_HINT = "The answers are stored: the same command writes them without asking again."
 
 
 def check_format(path: Path) -> None:
@@ -44,8 +44,9 @@ def check_format(path: Path) -> None:
 def read_rows_file(path: Path) -> pd.DataFrame:
     """Return the rows of a file.
 
-    The cells of CSV and TSV files are texts, and an empty cell is a missing value. The values of
-    JSON lines are kept, too: pandas would convert large integers and texts that look like dates.
+    The cells of CSV and TSV files are read as strs, and an empty cell as a missing value. The
+    values of JSON lines are read without pandas, which would convert large integers and strings
+    that look like dates.
 
     Raises:
         UsageError: If it does not exist, has another format or cannot be read.
@@ -88,7 +89,7 @@ def write_rows_file(frame: pd.DataFrame, path: Path) -> None:
             hint="The answers are stored: the same command with a .jsonl file writes them.",
         ) from None
     is_new = not path.exists()
-    with write_errors_as_config_error(path, _STORED):
+    with write_errors_as_config_error(path, _STORED_HINT):
         atomic_write(path, data, keep_mode=True)
         if is_new:  # the file belongs to the user, not to this package, which restricts its own
             umask = os.umask(0)
@@ -113,20 +114,21 @@ def _encoded(frame: pd.DataFrame, path: Path) -> bytes:
         data: bytes = frame.to_parquet(index=False)
         return data
     names = list(map(str, frame.columns))
-    # Value by value, because a column with a missing value would become one of floats.
+    # Convert value by value, because a column with a missing value would become a column of floats.
     rows = zip(*(frame[name].tolist() for name in frame.columns), strict=True)
     if path.suffix == ".jsonl":
         return "".join(f"{_json_line(names, row)}\n" for row in rows).encode()
     delimiter = _DELIMITERS[path.suffix]
     lines = [names, *([_cell(value) for value in row] for row in rows)]
-    return "".join(f"{_line(line, delimiter)}\n" for line in lines).encode()
+    return "".join(f"{_table_line(line, delimiter)}\n" for line in lines).encode()
 
 
 def _table(text: str, delimiter: str) -> tuple[list[str], list[list[str | None]]]:
     """Return the header and the rows of a table in text.
 
     Raises:
-        ValueError: If it is empty, a column has no name of its own, or a row has another length.
+        ValueError: If it is empty, the names of its columns are missing or not unique, or a row has
+            another length.
     """
     csv.field_size_limit(sys.maxsize)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -175,7 +177,7 @@ def _json_lines(text: str) -> Iterator[dict[str, object]]:
 
 
 def _json_line(names: list[str], row: tuple[object, ...]) -> str:
-    """Return an object, which has all columns of the map, but only the values that a row had."""
+    """Return a row as JSON: all columns of the map, and the other columns that have a value."""
     present = {
         name: None if _is_missing(value) else value
         for name, value in zip(names, row, strict=True)
@@ -196,7 +198,7 @@ def _is_missing(value: object) -> bool:
     )  # of pandas, for which `==` fails
 
 
-def _line(cells: list[str], delimiter: str) -> str:
+def _table_line(cells: list[str], delimiter: str) -> str:
     """Return a line of a table; `csv.writer` leaves a carriage return without quotation marks."""
     special = {delimiter, '"', "\r", "\n"}
     quoted = (

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from gatewayx_nb.cli.evaluating import evaluate_file  # noqa: F401 - imported on first use
     from gatewayx_nb.commands import Command, FailedCell, LineParser
 
-# Other commands need neither judges nor statistics.
+# Import on first use, because other commands need neither judges nor statistics.
 _evaluating, _ = attach(__name__, {"evaluate_file": "gatewayx_nb.cli.evaluating"})
 
 
 class ShellSession(Session):
-    """The session of one command line, with a pool that is made when it is first needed."""
+    """The session of one command line, with a pool that is created when it is first needed."""
 
     prog = "gatewayx"
     ask_prog = "gatewayx ask"
@@ -121,7 +121,7 @@ class ShellSession(Session):
             hint=Hint("trust", ids=ids),
         )
 
-    # The commands of a shell do not use what only a notebook has.
+    # The commands of a shell do not use the features below, which only a notebook has.
 
     @property
     @override

@@ -1,7 +1,7 @@
 """``python -m gatewayx_nb.cli.static_files`` writes the help and the completion scripts.
 
-They are made from the table of commands and stored as files, so that printing them takes a tenth of
-the time that importing the table does. A test compares them with the table.
+They are generated from the table of commands and stored as files, because printing a file takes a
+tenth of the time of importing the table. A test compares the files with the table.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 FOLDER = Path(__file__).with_name("static")
 
-_WITH_ENGINES = ("ask", "health", "key", "models", "status", "use")
-"""The commands whose arguments are engines; the script asks for their names."""
+_COMMANDS_WITH_ENGINES = ("ask", "health", "key", "models", "status", "use")
+"""The commands whose arguments are engines, whose names a script gets from ``gatewayx``."""
 
 _HEAD = """\
 usage: gatewayx COMMAND …
@@ -127,7 +127,7 @@ def _parts(case: str) -> Mapping[str, str]:
         "commands": " ".join(SHELL_COMMANDS),
         "described": " ".join(map(shlex.quote, described)),
         "cases": "\n".join(case.format(name, words) for name, words in options.items() if words),
-        "engines": "|".join(_WITH_ENGINES),
+        "engines": "|".join(_COMMANDS_WITH_ENGINES),
     }
 
 
@@ -140,7 +140,7 @@ def _fish() -> str:
         for word in _options(name):
             flag = f"-l {word[2:]}" if word.startswith("--") else f"-a {word}"
             lines.append(f"{seen} {flag}")
-    names = " ".join(_WITH_ENGINES)
+    names = " ".join(_COMMANDS_WITH_ENGINES)
     seen = f"complete -c gatewayx -n '__fish_seen_subcommand_from {names}'"
     lines.append(f"{seen} -a '(gatewayx completion engines 2>/dev/null)'")
     return "\n".join(lines) + "\n"
