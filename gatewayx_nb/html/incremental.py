@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
     from markdown_it.token import Token
 
-_SHARE, _SHARE_OF_LARGE, _LARGE = 4, 2, 4_000
+_GROWTH_DIVISOR, _LARGE_GROWTH_DIVISOR = 4, 2
 """The last block is rendered again after it has grown by a quarter, or by half if it is large.
 
 This limits the total cost to a few renderings of the block, for any number of updates.
 """
+
+_LARGE_BLOCK = 4_000
+"""Length in characters from which the last block is large."""
 
 _SHORT_BLOCK = 60
 """Length in characters up to which the last block is rendered at each update."""
@@ -83,8 +86,8 @@ class IncrementalRenderer:
 
     def _is_due(self, end: int) -> bool:
         last, new = self._rendered - self._start, end - self._rendered
-        share = _SHARE if last < _LARGE else _SHARE_OF_LARGE
-        return new > 0 and (last + new < _SHORT_BLOCK or new * share >= last)
+        divisor = _GROWTH_DIVISOR if last < _LARGE_BLOCK else _LARGE_GROWTH_DIVISOR
+        return new > 0 and (last + new < _SHORT_BLOCK or new * divisor >= last)
 
     def _render(self, end: int) -> None:
         """Render the last block and any after it; all except the new last block are final."""

@@ -59,7 +59,7 @@ MAX_MARKDOWN_LENGTH = 40_000
 _MAX_NESTING = 24
 _MAX_IMAGE_URL = 200
 
-_MAX_SHOWN = 1_000_000
+_MAX_SHOWN_CHARACTERS = 1_000_000
 """Maximum number of characters of an answer that are shown; a page with more does not respond."""
 
 
@@ -79,10 +79,10 @@ def to_html(markdown: str) -> str:
 
 def shown_part(text: str) -> str:
     """Return the part of an answer that is shown: the whole, or the beginning and a note."""
-    if len(text) <= _MAX_SHOWN:
+    if len(text) <= _MAX_SHOWN_CHARACTERS:
         return text
-    rest = len(text) - _MAX_SHOWN
-    return f"{text[:_MAX_SHOWN]}\n\n… {rest:,} more characters are in the `text` of the reply."
+    shown, rest = text[:_MAX_SHOWN_CHARACTERS], len(text) - _MAX_SHOWN_CHARACTERS
+    return f"{shown}\n\n… {rest:,} more characters are in the `text` of the reply."
 
 
 def end_of_markdown(text: str) -> int:

@@ -77,7 +77,7 @@ def _inline(node: SyntaxTreeNode) -> str:
 
 
 def _heading(node: SyntaxTreeNode) -> str:
-    # A heading may end with such characters, which are then not part of its text.
+    # A heading may end with `#` characters, which are not part of its text unless escaped.
     content = _one_line(node).replace("#", "\\#").replace("&\\#", "&#")
     return f"{'#' * int(node.tag[1:])} {content}"
 
@@ -167,19 +167,19 @@ def _safe_tex(tex: str) -> str | None:
     return re.sub(r"([<>])", r" \1 ", tex).replace("](", "] (")
 
 
-_RUN_BY_PROGRAMS = re.compile(r"\s*(?:r\b|\{)", re.IGNORECASE)
+_EXECUTED_CODE = re.compile(r"\s*(?:r\b|\{)", re.IGNORECASE)
 """The beginning of inline code that knitr and Quarto run."""
 
-_RUN_WITHIN = re.compile(rf"`{_RUN_BY_PROGRAMS.pattern}", re.IGNORECASE)
+_NESTED_EXECUTED_CODE = re.compile(rf"`{_EXECUTED_CODE.pattern}", re.IGNORECASE)
 """Such code within a span with more backticks."""
 
 
 def _code_span(node: SyntaxTreeNode) -> str:
     content = _without_shortcodes(node.content)
     fence = _fence(content, 1)
-    if _RUN_WITHIN.search(content):
+    if _NESTED_EXECUTED_CODE.search(content):
         return _escape(content).replace("\\`", "&#96;")
-    if _RUN_BY_PROGRAMS.match(content):  # only a span with one backtick is run
+    if _EXECUTED_CODE.match(content):  # only a span with one backtick is run
         fence = max(fence, "``", key=len)
     needs_space = fence != "`" or content[:1] in "` " or content[-1:] in "` "
     space = " " if needs_space and content.strip() else ""
@@ -197,7 +197,7 @@ def _parents(node: SyntaxTreeNode) -> Iterable[SyntaxTreeNode]:
         node = parent
 
 
-def _marked(node: SyntaxTreeNode) -> str:
+def _with_markup(node: SyntaxTreeNode) -> str:
     return f"{node.markup}{_inline(node)}{node.markup}"
 
 
@@ -230,9 +230,9 @@ _INLINE: Mapping[str, Callable[[SyntaxTreeNode], str]] = {
     "softbreak": lambda _: "\n",
     "hardbreak": lambda _: "\\\n",
     "code_inline": _code_span,
-    "em": _marked,
-    "strong": _marked,
-    "s": _marked,
+    "em": _with_markup,
+    "strong": _with_markup,
+    "s": _with_markup,
     "link": _link,
     "image": _image,
     "math_inline": _math,

@@ -84,11 +84,11 @@ _ENVIRONMENTS = frozenset(
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+)")
 _ENVIRONMENT = re.compile(r"\\(?:begin|end)\s*(?:\{(\w*)\*?\})?")
-_BREAKS = re.compile(r"\$|\\[()\[\]]|\\\\\s*\[")
+_DELIMITERS = re.compile(r"\$|\\[()\[\]]|\\\\\s*\[")
 
 
 # Characters that TeX nearly always contains and prose in brackets often lacks.
-_TEX = re.compile(r"[\\^_{}=+*<>|&~$0-9]")
+_TEX_CHARACTERS = re.compile(r"[\\^_{}=+*<>|&~$0-9]")
 _WORD = re.compile(r"\b[A-Z]?[a-z]{2,}\b")
 _LONG_WORD = 4
 # fmt: off
@@ -118,7 +118,7 @@ def may_be_typeset(tex: str) -> bool:
     return (
         bool(tex.strip())
         and len(tex) <= _MAX_LENGTH
-        and not _BREAKS.search(tex)
+        and not _DELIMITERS.search(tex)
         and _COMMANDS.issuperset(_COMMAND.findall(tex))
         and _ENVIRONMENTS.issuperset(_ENVIRONMENT.findall(tex))
         and _depth(tex) <= _MAX_DEPTH
@@ -132,7 +132,7 @@ def _is_prose(opener: str, tex: str) -> bool:
     (True, False, False)
     """
     # `$$` is not a Markdown escape, so it always begins a formula.
-    if opener == "$$" or _TEX.search(tex):
+    if opener == "$$" or _TEX_CHARACTERS.search(tex):
         return False
     words = [word for word in _WORD.findall(tex) if word not in _FUNCTIONS]
     return len(words) > 1 or (words == [tex.strip()] and len(words[0]) >= _LONG_WORD)

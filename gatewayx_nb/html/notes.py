@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _MAX_NOTES = 50
 _MAX_PASSAGE, _MAX_NAME = 200, 120
 _LINK = re.compile(r"https?://[^\s\"'<>\\^`{|}]+", re.IGNORECASE)
-_SHOWN_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
+_RASTER_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """Raster images; an SVG file could contain scripts."""
 
 MAX_SHOWN_IMAGES = 10 * 1024 * 1024
@@ -107,7 +107,7 @@ def pictures_html(pictures: Sequence[Picture]) -> str:
 
 
 def _picture_html(number: int, picture: Picture, *, fits: bool) -> str:
-    if picture.data and fits and picture.mime in _SHOWN_TYPES:
+    if picture.data and fits and picture.mime in _RASTER_TYPES:
         source = f"data:{picture.mime};base64,{b64encode(picture.data).decode('ascii')}"
         return f'<img src="{source}" alt="image {number} of the answer" style="{_IMAGE}">'
     line = f"image {number}: {_size(picture)}, not shown; `reply.images[{number - 1}]` has it"

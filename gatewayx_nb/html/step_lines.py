@@ -16,19 +16,19 @@ StepState = Literal["running", "done", "failed"]
 _MAX_LINES = 100
 """Maximum number of lines that are shown."""
 
-_MAX_CALL, _MAX_OUTCOME, _MAX_WHOLE = 120, 100, 5_000
+_MAX_CALL, _MAX_OUTCOME, _MAX_UNFOLDED = 120, 100, 5_000
 
-_MARKS: dict[StepState, str] = {"running": "…", "done": "→", "failed": "✗"}
+_MARK_BY_STATE: dict[StepState, str] = {"running": "…", "done": "→", "failed": "✗"}
 
 
 @dataclass(frozen=True, slots=True)
 class StepLine:
-    """A tool call, and what came of it.
+    """A tool call and its outcome.
 
     Attributes:
         call: The call as it is written in Python.
         outcome: The text that the model received; empty while the tool runs.
-        state: What came of the call.
+        state: Whether the call is running, has succeeded or has failed.
         text: What the model wrote before it.
     """
 
@@ -41,7 +41,7 @@ class StepLine:
     def label(self) -> str:
         """The call and its outcome in one line."""
         call, outcome = shorten(plain(self.call), _MAX_CALL), plain(self.outcome)
-        return f"{call} {_MARKS[self.state]} {shorten(outcome, _MAX_OUTCOME)}".rstrip()
+        return f"{call} {_MARK_BY_STATE[self.state]} {shorten(outcome, _MAX_OUTCOME)}".rstrip()
 
 
 def steps_text(lines: Sequence[StepLine]) -> str:
@@ -65,8 +65,10 @@ def _more(lines: Sequence[StepLine]) -> list[str]:
 
 
 def _line_html(line: StepLine) -> str:
-    before = f'<div dir="auto">{escape(shorten(line.text, _MAX_WHOLE))}</div>' if line.text else ""
-    whole = _beginning(f"{line.call}\n{_MARKS[line.state]} {line.outcome}".rstrip())
+    before = (
+        f'<div dir="auto">{escape(shorten(line.text, _MAX_UNFOLDED))}</div>' if line.text else ""
+    )
+    whole = _beginning(f"{line.call}\n{_MARK_BY_STATE[line.state]} {line.outcome}".rstrip())
     style = f"white-space:pre-wrap;margin:.3em 0;{BOX}"
     return (
         f"{before}<details><summary>{escape(line.label)}</summary>"
@@ -76,4 +78,4 @@ def _line_html(line: StepLine) -> str:
 
 def _beginning(text: str) -> str:
     """Return the beginning of a long text, with its line breaks."""
-    return text if len(text) <= _MAX_WHOLE else f"{text[:_MAX_WHOLE]}…"
+    return text if len(text) <= _MAX_UNFOLDED else f"{text[:_MAX_UNFOLDED]}…"

@@ -40,8 +40,8 @@ def render_chunks(chunks):
 @pytest.fixture
 def render_always(monkeypatch):
     """Render the last block in every update, without regard to the cost."""
-    monkeypatch.setattr(incremental, "_SHARE", 10**9)
-    monkeypatch.setattr(incremental, "_SHARE_OF_LARGE", 10**9)
+    monkeypatch.setattr(incremental, "_GROWTH_DIVISOR", 10**9)
+    monkeypatch.setattr(incremental, "_LARGE_GROWTH_DIVISOR", 10**9)
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "commonmark-0.31.2.json"])
