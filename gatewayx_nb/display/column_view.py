@@ -119,7 +119,7 @@ class NotebookColumns:
         comparison, marks = run.comparison, run.comparison.marks()
         columns = zip(comparison.labels, comparison, marks, strict=True)
         text = "\n\n".join(
-            _block(label, outcome, best, self._schema) for label, outcome, best in columns
+            _column_text(label, outcome, best, self._schema) for label, outcome, best in columns
         )
         self._display.show(text, self._html(run, state, marks))
 
@@ -179,7 +179,7 @@ class TerminalColumns:
         for column in run.columns:
             if column.outcome is not None and column not in self._finished:
                 self._finished.add(column)
-                block = _block(column.label, column.outcome, schema=self._schema)
+                block = _column_text(column.label, column.outcome, schema=self._schema)
                 sys.stdout.write(f"{block}\n\n")
         sys.stdout.flush()
 
@@ -248,7 +248,7 @@ def _json(outcome: Outcome, schema: ResponseSchema | None) -> Rendered | None:
     return render("json", outcome, schema)
 
 
-def _block(
+def _column_text(
     label: str,
     outcome: Outcome,
     marks: Sequence[str] = (),

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.batch import MapFigures
 
-_ANSWER_LENGTH = 160
-"""Maximum number of characters to show of an answer."""
+_MAX_ANSWER_LENGTH = 160
+"""Maximum number of characters to show of each answer."""
 
-_LINES = 3
+_LINE_COUNT = 3
 """Number of lines for the latest answers, even if there are fewer answers."""
 
 _UNKNOWN = "?"
@@ -86,7 +86,7 @@ def _items(figures: MapFigures) -> list[str]:
     note = "" if figures.detail_html else figures.note
     lines = [line for line in (figures.problem, note) if line]
     lines += [
-        f"{figures.row_name(position)}: {shorten(text, _ANSWER_LENGTH)}"
+        f"{figures.row_name(position)}: {shorten(text, _MAX_ANSWER_LENGTH)}"
         for position, text in reversed(figures.latest)
     ]
-    return [*lines, *[""] * _LINES][:_LINES]
+    return [*lines, *[""] * _LINE_COUNT][:_LINE_COUNT]
