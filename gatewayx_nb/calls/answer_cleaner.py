@@ -25,12 +25,12 @@ _TAGS = _XML_TAGS | {
     # gpt-oss: https://cookbook.openai.com/articles/openai-harmony
     "<|channel|>analysis<|message|>": "<|end|><|start|>assistant<|channel|>final<|message|>",
 }
-"""The tags around reasoning at the start of an answer, if its server leaves them in the text.
+"""The tags around reasoning at the start of an answer, if the server leaves them in the text.
 
 https://huggingface.co/deepseek-ai/DeepSeek-R1#usage-recommendations
 """
 
-_MAX_HELD = 100_000
+_MAX_HELD_LENGTH = 100_000
 """Maximum number of characters held back for a closing tag; longer text counts as reasoning."""
 
 _MAX_SPACES = 100
@@ -66,7 +66,7 @@ class AnswerCleaner:
         self._closing_tag: str | None = None  # the expected closing tag, while in reasoning
         self._is_answer = False  # whether the text is past the point where reasoning can begin
         self._after_tag = False
-        self._tags = 0
+        self._tag_count = 0
         self._has_reasoning = False
         self._past_line_start = False  # whether the current line cannot begin with a closing tag
 
@@ -90,7 +90,7 @@ class AnswerCleaner:
     def _repair(self, chunk: Chunk) -> Iterator[Chunk]:
         text, reasoning = self._text.feed(chunk.text), self._reasoning.feed(chunk.reasoning)
         if reasoning:  # a server with a field for reasoning does not use tags
-            yield from self._release()  # it was received before the reasoning
+            yield from self._release()  # the held text was received before the reasoning
             self._is_answer, self._has_reasoning = True, True
         if text and not self._is_answer:
             separated, text = self._split_reasoning(text)
@@ -118,7 +118,7 @@ class AnswerCleaner:
         return held
 
     def _hold_until(self, end: str, text: str) -> None:
-        """Hold text until a closing tag; only the new part of it is searched for the tag."""
+        """Hold text until a closing tag; afterwards, only new text is searched for the tag."""
         self._held, self._required_tag, self._held_length = [text], end, len(text)
         self._recent = text[1 - len(end) :]
 
@@ -126,7 +126,7 @@ class AnswerCleaner:
         """Hold more text and return true, unless the awaited closing tag is complete."""
         recent = self._recent + text
         self._held_length += len(text)
-        if self._required_tag in recent or self._held_length >= _MAX_HELD:
+        if self._required_tag in recent or self._held_length >= _MAX_HELD_LENGTH:
             return False
         self._held.append(text)
         self._recent = recent[1 - len(self._required_tag) :]
@@ -136,12 +136,12 @@ class AnswerCleaner:
         """Yield the text that is still held back when the answer ends.
 
         Args:
-            is_cut: Whether it ended at a limit, so that a closing tag may be missing.
+            is_cut: Whether the answer was cut at a limit, so that a closing tag may be missing.
         """
         text, reasoning = self._take_held() + self._text.close(), self._reasoning.close()
-        word = next((tag for tag in _XML_TAGS if text.lstrip().startswith(tag)), None)
-        if is_cut and word is not None:
-            text, self._closing_tag = text.lstrip().removeprefix(word), _TAGS[word]
+        opening = next((tag for tag in _XML_TAGS if text.lstrip().startswith(tag)), None)
+        if is_cut and opening is not None:
+            text, self._closing_tag = text.lstrip().removeprefix(opening), _TAGS[opening]
         if self._closing_tag is not None:
             text, reasoning = "", reasoning + text
         if text or reasoning:
@@ -165,13 +165,13 @@ class AnswerCleaner:
             stripped = text.lstrip()
             tag = next((tag for tag in _TAGS if stripped.startswith(tag)), None)
             # The number of tags is limited, because the rest of the text is copied for each tag.
-            if len(text) - len(stripped) > _MAX_SPACES or self._tags >= _MAX_TAGS:
+            if len(text) - len(stripped) > _MAX_SPACES or self._tag_count >= _MAX_TAGS:
                 tag = None
-            if tag in _XML_TAGS and _TAGS[tag] not in text and len(text) < _MAX_HELD:
+            if tag in _XML_TAGS and _TAGS[tag] not in text and len(text) < _MAX_HELD_LENGTH:
                 self._hold_until(_TAGS[tag], text)
                 return reasoning, ""
             if tag is not None:
-                self._tags += 1
+                self._tag_count += 1
                 self._closing_tag, self._has_reasoning = _TAGS[tag], True
                 text = stripped[len(tag) :]
             elif len(text) - len(stripped) <= _MAX_SPACES and any(

@@ -43,7 +43,7 @@ def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed:
         UsageError: If the prompt is invalid or contradicts the options.
     """
     messages = read_messages(prompt)
-    # Leading system messages form the system prompt, whose place depends on the provider.
+    # Leading system messages form the system prompt, whose position depends on the provider.
     turns = tuple(itertools.dropwhile(lambda message: message.role == "system", messages))
     system = _system_prompt(messages[: len(messages) - len(turns)], options)
     params = {**options.get("params", {})}  # a copy, so that the caller's dict is not modified
@@ -58,7 +58,7 @@ def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed:
         if name in params:
             raise UsageError(
                 f"params must not contain {name!r} if `tools` is set.",
-                hint=f"Pass `{name}=` to the call alone, or omit it from `params`.",
+                hint=f"Pass `{name}=` to the call, not in `params`.",
             )
     drop_unsupported = params.pop("drop_unsupported", False)
     if not isinstance(drop_unsupported, bool):
@@ -130,7 +130,7 @@ def attach_images(
     """Return the messages with images added to the last one.
 
     Raises:
-        UsageError: If the last message is not the user's.
+        UsageError: If the last message is not a user message.
     """
     *earlier, last = messages
     if last.role != "user":

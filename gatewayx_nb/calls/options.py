@@ -45,8 +45,8 @@ def _is_number(value: object) -> TypeGuard[float]:
     return is_number and abs(cast("float", value)) <= sys.float_info.max
 
 
-_switch = checker("a bool", lambda value: isinstance(value, bool))
-_text = checker("a str", lambda value: isinstance(value, str))
+_boolean = checker("a bool", lambda value: isinstance(value, bool))
+_string = checker("a str", lambda value: isinstance(value, str))
 
 
 def _reference(value: object) -> object:
@@ -119,7 +119,7 @@ def _one_or_several(expected: str) -> Callable[[object], tuple[str, ...]]:
     return check
 
 
-_texts = _one_or_several("a str that is not empty")
+_strings = _one_or_several("a str that is not empty")
 _references = _one_or_several("a reference")
 
 
@@ -144,7 +144,7 @@ class ConversationSlot(Protocol):
 
     @property
     def has_outside_text(self) -> bool:
-        """Whether an earlier turn has a result from outside; see `tool`."""
+        """Whether an earlier turn contains a tool result from outside; see `tool`."""
 
     def with_history(self, request: Request) -> Request:
         """Return the request with the earlier turns added."""
@@ -169,7 +169,7 @@ class SharedOptions(TypedDict, total=False):
     system: Annotated[
         str | None,
         Option(
-            _text,
+            _string,
             "the system prompt",
             "-s/--system TEXT",
             "Be brief.",
@@ -214,7 +214,7 @@ class SharedOptions(TypedDict, total=False):
     ]
     stop: Annotated[
         str | Iterable[str] | None,
-        Option(_texts, "one or more strings that end the answer", "", "END", to_recorded=tuple),
+        Option(_strings, "one or more strings that end the answer", "", "END", to_recorded=tuple),
     ]
     seed: Annotated[
         int | None,
@@ -282,7 +282,7 @@ class SharedOptions(TypedDict, total=False):
     allow_unpriced: Annotated[
         bool,
         Option(
-            _switch,
+            _boolean,
             "send the call even if a cost limit is set and the price is unknown",
             "--allow-unpriced",
             example=True,
@@ -309,7 +309,7 @@ class CompareOptions(SharedOptions, ToolOptions, total=False):
     fresh: Annotated[
         bool,
         Option(
-            _switch,
+            _boolean,
             "bypass the open cassette, whose entry stays unchanged",
             "--fresh",
             example=True,
@@ -320,7 +320,7 @@ class CompareOptions(SharedOptions, ToolOptions, total=False):
     renew: Annotated[
         bool,
         Option(
-            _switch,
+            _boolean,
             "make the call again and replace its entry in the open cassette",
             "--renew",
             example=True,
@@ -397,7 +397,11 @@ PARAM_OPTIONS: Mapping[str, Option] = {
 }
 """The options without a flag; a cell sets them with ``-p``, as in ``-p seed=1``."""
 
-_LIMITS = {"timeout": "timeout", "max_cost": "max_call_cost", "allow_unpriced": "allow_unpriced"}
+_LIMIT_FIELDS = {
+    "timeout": "timeout",
+    "max_cost": "max_call_cost",
+    "allow_unpriced": "allow_unpriced",
+}
 """Maps options to the fields of `Limits` that they override."""
 
 
@@ -417,7 +421,9 @@ def call_limits(options: CallOptions, settings: Limits) -> Limits:
     """Return the limits of a call: its options take precedence over the settings."""
     # Test for `None`, because `max_cost=0` and `allow_unpriced=False` are also limits.
     overrides: dict[str, Any] = {
-        field: value for name, field in _LIMITS.items() if (value := options.get(name)) is not None
+        field: value
+        for name, field in _LIMIT_FIELDS.items()
+        if (value := options.get(name)) is not None
     }
     return replace(settings, **overrides) if overrides else settings
 
@@ -441,7 +447,7 @@ def check_option(name: str, value: object, flag: str = "") -> object:
 
 
 def check_value(option: Option, name: str, value: object, flag: str = "") -> object:
-    """Return the normalized value of an option, which may be in any table; see `check_option`."""
+    """Return the normalized value of an option, even of another table; see `check_option`."""
     try:
         return option.check(value)
     except InvalidValueError as error:

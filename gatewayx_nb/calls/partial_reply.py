@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.tool_steps import Step
 
 
-_MAX_QUOTE = 1_000
-"""Maximum number of characters that a citation quotes; quotes may overlap, and add up."""
+_MAX_QUOTE_LENGTH = 1_000
+"""Maximum number of characters that a citation quotes, because many citations may overlap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class PartialReply:
 
     It is written on the engine's loop and may be read from any thread. No lock is needed: each
     field is set in one step, and a reader that sees a chunk in ``text`` but not yet in
-    ``reasoning`` shows it on its next update.
+    ``reasoning`` shows the rest on its next update.
     """
 
     engine: str
@@ -66,11 +66,11 @@ class PartialReply:
     earlier_usage: Usage | None = None
     fallback_from: str | None = None
     mask: Callable[[list[str]], list[str]] = list
-    """Returns pieces of text with the engine's key masked, even if it is split over them."""
+    """Returns pieces of text with the engine's key masked, even if the key is split over pieces."""
     on_rate_limits: Callable[[RateLimits], object] = bool
     """Receives the rate limits as soon as they arrive."""
     instant: bool = False
-    """Whether the reply is replayed at once; its progress then need not be shown."""
+    """Whether the reply is replayed immediately, so that its progress need not be shown."""
     activity: str = "waiting"
     """What the call is doing before the answer begins, as shown in its status."""
 
@@ -109,7 +109,7 @@ class PartialReply:
         self.text = []
 
     def begin_attempt(self) -> None:
-        """Discard what a failed attempt received, except the tokens that it used."""
+        """Count a new attempt; discard what a failed attempt received, except its token counts."""
         self.attempts += 1
         self.finish_reason, self.tool_calls, self.details = None, (), []
         if self.usage is not None:
@@ -208,8 +208,8 @@ class PartialReply:
 
 
 def _with_quote(citation: Citation, text: str) -> Citation:
-    """Return a citation that quotes the answer if it has no text from its source."""
+    """Return the citation; if it has no text from its source, with a quote from the answer."""
     if citation.text or citation.start is None or citation.end is None:
         return citation
     start, end = max(0, citation.start), max(0, citation.end)
-    return replace(citation, text=text[start : min(end, start + _MAX_QUOTE)])
+    return replace(citation, text=text[start : min(end, start + _MAX_QUOTE_LENGTH)])

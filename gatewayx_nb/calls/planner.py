@@ -44,7 +44,7 @@ class PlannedCall(Protocol):
 
     @property
     def caller_thread(self) -> CallerThread | None:
-        """Runs functions of the call on the thread that waits for it; ``None`` if it has none."""
+        """Runs the call's functions in the waiting thread; ``None`` if there are none."""
 
     async def run(self, emit: ChunkHandler | None = None) -> Reply:
         """Make the call and pass each chunk to ``emit``."""

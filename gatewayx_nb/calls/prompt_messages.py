@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _ROLES = {role: role for role in ROLES} | {"developer": "system"}
 """Roles in OpenAI's format; newer models use the role ``developer`` for the system prompt."""
 
-_KEYS = {
+_KEYS_BY_ROLE = {
     "assistant": ("role", "content", "tool_calls"),
     "tool": ("role", "content", "tool_call_id", "name"),
 }
@@ -36,7 +36,7 @@ _PLAIN_KEYS = ("role", "content")
 
 _PART_TYPES = ("text", "image_url")
 
-_DETAILS = ("auto", "low", "high", "original")
+_IMAGE_DETAILS = ("auto", "low", "high", "original")
 
 _MESSAGE_HINT = 'For example, `{"role": "user", "content": "Why is the sky blue?"}`.'
 _PROMPT_HINT = 'For example, `ask("Why is the sky blue?")`.'
@@ -71,7 +71,7 @@ def read_messages(prompt: Prompt) -> tuple[Message, ...]:
         )
     if not prompt:
         raise UsageError("the list of messages must not be empty.", hint=_MESSAGE_HINT)
-    if all(isinstance(item, Message) for item in prompt):  # most have been read by the caller
+    if all(isinstance(item, Message) for item in prompt):  # `select_prompt` has usually parsed them
         messages = cast("tuple[Message, ...]", tuple(prompt))
     else:
         messages = tuple(_message(each, f"messages[{n}]") for n, each in enumerate(prompt))
@@ -114,8 +114,8 @@ class _ToolResultLinker:
     """Matches results with the calls that precede them."""
 
     def __init__(self) -> None:
-        self._count = 0
-        self._unanswered: list[ToolCall] = []
+        self._call_count = 0
+        self._unanswered_calls: list[ToolCall] = []
 
     def link(self, message: Message, place: str) -> Message:
         """Return the message, with an ID in each call and the name of the call in each result."""
@@ -131,8 +131,8 @@ class _ToolResultLinker:
 
     def check_answered(self, place: str) -> None:
         """Check that every tool call so far has a result, because providers require it."""
-        if self._unanswered:
-            call = self._unanswered[0]
+        if self._unanswered_calls:
+            call = self._unanswered_calls[0]
             raise UsageError(
                 f"{place} must follow the result of tool call {short_repr(call.id)}"
                 f" ({short_repr(call.name)}), which is missing.",
@@ -140,22 +140,22 @@ class _ToolResultLinker:
             )
 
     def _call(self, call: ToolCall) -> ToolCall:
-        self._count += 1
+        self._call_count += 1
         # Mistral accepts only IDs of nine ASCII letters or digits.
-        call = call if call.id else replace(call, id=f"call{self._count:05}")
-        self._unanswered.append(call)
+        call = call if call.id else replace(call, id=f"call{self._call_count:05}")
+        self._unanswered_calls.append(call)
         return call
 
     def _result(self, result: ToolResult, place: str) -> ToolResult:
-        call = next((call for call in self._unanswered if _answers_call(result, call)), None)
+        call = next((call for call in self._unanswered_calls if _answers_call(result, call)), None)
         if call is None:
             key = f"ID {short_repr(result.id)}" if result.id else f"name {short_repr(result.name)}"
-            open_ids = ", ".join(short_repr(call.id) for call in self._unanswered)
+            open_ids = ", ".join(short_repr(call.id) for call in self._unanswered_calls)
             raise UsageError(
                 f"{place} must answer an earlier tool call; there is none with the {key}.",
                 hint=f"The calls without a result are {open_ids}." if open_ids else _RESULT_HINT,
             )
-        self._unanswered.remove(call)
+        self._unanswered_calls.remove(call)
         if (result.id, result.name) == (call.id, call.name):
             return result
         return ToolResult(call.id, result.parts, call.name, result.is_error)
@@ -203,7 +203,7 @@ def _message(item: object, place: str) -> Message:
     role = fields.get("role")
     known_role = _ROLES.get(role) if isinstance(role, str) else None
     if known_role is not None:
-        _check_keys(fields, _KEYS.get(known_role, _PLAIN_KEYS), place)
+        _check_keys(fields, _KEYS_BY_ROLE.get(known_role, _PLAIN_KEYS), place)
     try:
         # `Message` raises an error for an unknown role.
         return Message(cast("Role", known_role or role), _message_parts(fields, place))
@@ -273,9 +273,9 @@ def _image(value: object, place: str) -> Image:
     fields = value if isinstance(value, Mapping) else {"url": value}
     _check_keys(fields, ("url", "detail"), place)
     url, detail = fields.get("url"), fields.get("detail", "")
-    if not isinstance(detail, str) or detail not in ("", *_DETAILS):
+    if not isinstance(detail, str) or detail not in ("", *_IMAGE_DETAILS):
         raise UsageError(
-            f"{place}.detail must be one of {', '.join(map(repr, _DETAILS))},"
+            f"{place}.detail must be one of {', '.join(map(repr, _IMAGE_DETAILS))},"
             f" got {short_repr(detail)}."
         )
     # A path is refused, because such a dict may come from an untrusted source.

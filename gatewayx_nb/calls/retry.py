@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_LONGEST_WAIT = 60.0
+_MAX_RETRY_AFTER = 60.0
 """Maximum ``retry_after`` in seconds; if the provider requests more, the call fails immediately."""
 
 # The backoff and its jitter are the same as in OpenAI's and Anthropic's SDKs:
@@ -92,7 +92,7 @@ def retry_delay(
     minimum = error.retry_after or 0.0
     if math.isnan(minimum):  # an engine's own error may contain any number
         minimum = 0.0
-    if attempt > retries or minimum > _LONGEST_WAIT or not is_transient(error):
+    if attempt > retries or minimum > _MAX_RETRY_AFTER or not is_transient(error):
         return None
     backoff = min(_FIRST_BACKOFF * 2.0 ** (attempt - 1), _LONGEST_BACKOFF)
     # Jitter spreads the retries of concurrent calls that failed together.
@@ -100,7 +100,7 @@ def retry_delay(
 
 
 def may_succeed_later(error: GatewayError) -> bool:
-    """Return whether the same call may succeed later."""
+    """Return whether the same call may succeed later, perhaps with a longer deadline."""
     return isinstance(error, DeadlineError) or is_transient(error)
 
 

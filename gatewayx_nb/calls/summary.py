@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def reply_summary(reply: Reply, ending: str = "") -> str:
     """Return the line below an answer: model, seconds, tokens, cost, and anything unusual.
 
-    An interrupted answer without content has neither tokens nor cost.
+    The tokens and the cost of an interrupted answer without content are omitted.
     """
     parts = [f"{reply.engine}:{reply.model}".rstrip(":"), _seconds(reply)]
     if reply.time_to_first is not None or not reply.interrupted:
@@ -41,7 +41,7 @@ _FINISH_NOTES = {
 
 
 def finish_note(reply: Reply) -> str:
-    """Return why an answer is incomplete or which tool it calls; empty for a complete text."""
+    """Return why an answer is incomplete or which tool it calls; empty if it is complete."""
     if reply.finish_reason == "tool_calls" or reply.tool_calls:
         names = ", ".join(dict.fromkeys(call.name for call in reply.tool_calls))
         return f"asks to call {names or 'a tool'}"

@@ -26,10 +26,10 @@ _OPTIONS = frozenset(option_table(ResumeOptions))
 _MEANINGS = {
     "reply": "the reply with open ``tool_calls``, for example after `max_turns`",
     "result": (
-        "what the function would have returned; for several calls, a dict of such values by the ID"
-        " of the call"
+        "what the function would have returned; for several calls, a dict that maps the ID of each"
+        " call to such a value"
     ),
-    "tools": "the functions; those of the call if omitted, if this process knows them",
+    "tools": "the functions; if omitted, those of the call, which this process must know",
 }
 """The meanings of the parameters that differ from those of `ask`."""
 
@@ -57,20 +57,20 @@ class ToolCaller(ABC):
         the turn with the open calls, or is added at the end if that turn is gone.
 
         Returns:
-            The reply to all requests, with the steps and figures of the earlier ones.
+            The reply, with the steps, tokens and cost of all requests.
 
         Raises:
             UsageError: If the reply has no open calls, or a tool is unknown.
             GatewayError: If the call fails.
         """
         forbid_blocking_call("aresume")
-        call = self._continued(reply, None, options)
+        call = self._plan_continuation(reply, None, options)
         return run_blocking(call, call.run())
 
     @show_options(ResumeOptions, _MEANINGS)
     async def aresume(self, reply: Reply, **options: Unpack[ResumeOptions]) -> Reply:
         """Continue a call and await the reply; see `resume`."""
-        call = self._continued(reply, None, options)
+        call = self._plan_continuation(reply, None, options)
         return await run_async(call, call.run())
 
     @show_options(ResumeOptions, _MEANINGS)
@@ -82,7 +82,7 @@ class ToolCaller(ABC):
             GatewayError: If the call fails.
         """
         forbid_blocking_call("asubmit")
-        call = self._continued(reply, _results(reply, result), options)
+        call = self._plan_continuation(reply, _results(reply, result), options)
         return run_blocking(call, call.run())
 
     @show_options(ResumeOptions, _MEANINGS)
@@ -90,10 +90,10 @@ class ToolCaller(ABC):
         self, reply: Reply, result: object, **options: Unpack[ResumeOptions]
     ) -> Reply:
         """Send results, continue the call and await the reply; see `submit`."""
-        call = self._continued(reply, _results(reply, result), options)
+        call = self._plan_continuation(reply, _results(reply, result), options)
         return await run_async(call, call.run())
 
-    def _continued(
+    def _plan_continuation(
         self, reply: Reply, results: Mapping[str, object] | None, options: Mapping[str, Any]
     ) -> PlannedCall:
         check_keywords(options, _OPTIONS)

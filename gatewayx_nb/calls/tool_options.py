@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_TURNS = 8
 """Default maximum number of requests of a call with tools."""
 
-_choice = checker(
+_tool_choice = checker(
     "'auto', 'none', 'required' or the name of a tool",
     lambda value: isinstance(value, str) and bool(value),
 )
@@ -25,7 +25,7 @@ _choice = checker(
 
 def _approve(value: object) -> object:
     if value not in ("ask", "never", "always") and not callable(value):
-        raise InvalidValueError("'ask', 'never', 'always' or a function of the call")
+        raise InvalidValueError("'ask', 'never', 'always' or a function that receives the call")
     return value
 
 
@@ -45,7 +45,7 @@ def _declaration(tool: ToolDefinition) -> dict[str, Any]:
 
 
 class ResumeOptions(TypedDict, total=False):
-    """The keyword arguments of a call with tools that may change when it is continued."""
+    """The keyword arguments of a call with tools that may change when the call is continued."""
 
     tools: Annotated[
         object,
@@ -86,7 +86,7 @@ class ToolOptions(ResumeOptions, total=False):
     tool_choice: Annotated[
         str | None,
         Option(
-            _choice,
+            _tool_choice,
             "'auto', 'none', 'required' or the name of the tool to call first; 'auto' if omitted",
             "",
             "required",
@@ -95,7 +95,7 @@ class ToolOptions(ResumeOptions, total=False):
     ]
 
 
-_NEED_TOOLS = ("tool_choice", "max_turns", "approve")
+_TOOL_ONLY_OPTIONS = ("tool_choice", "max_turns", "approve")
 """Options that have no effect without tools."""
 
 
@@ -108,7 +108,7 @@ def check_tool_options(options: Mapping[str, Any]) -> None:
     """
     tools = cast("tuple[Tool | MCPServer, ...]", options.get("tools", ()))
     if not tools:
-        for option in _NEED_TOOLS:
+        for option in _TOOL_ONLY_OPTIONS:
             if options.get(option) is not None:
                 raise UsageError(
                     f"{option} has no effect without `tools`.",
