@@ -80,8 +80,8 @@ _NO_LIMIT = Decimal(10) ** 12
 _LARGE_LINE = 2**18
 """Size in bytes from which a line is parsed in another thread, so as not to delay other calls."""
 
-_OF_EVERY_ROW = (ConfigError, EngineError, AuthenticationError, QuotaError)
-"""Errors that would affect every row, so that the next run asks again."""
+_COMMON_ERRORS = (ConfigError, EngineError, AuthenticationError, QuotaError)
+"""Errors that would affect every row; the next run repeats the rows that failed with them."""
 
 
 class BatchCalls:
@@ -138,16 +138,16 @@ class BatchCalls:
         interface = _interface(engine)
         try:
             request = await call.whole_request(engine)
-            request, bound = await self._bound(engine, request)
+            request, max_cost = await self._with_max_cost(engine, request)
             endpoint, model = interface.group(request)
             content = interface.row(request)
         except UsageError as error:
             return error
         return PreparedRow(
-            target.name, address_of(target), endpoint, model, content, interface.format, bound
+            target.name, address_of(target), endpoint, model, content, interface.format, max_cost
         )
 
-    async def _bound(self, engine: LLMEngine, request: Request) -> tuple[Request, Decimal]:
+    async def _with_max_cost(self, engine: LLMEngine, request: Request) -> tuple[Request, Decimal]:
         """Return the request and its maximum cost; cost limits may have lowered its ``max_tokens``.
 
         Raises:
@@ -159,16 +159,16 @@ class BatchCalls:
             return request, Decimal(0)
         unlimited = replace(limits, max_cost=_NO_LIMIT, max_call_cost=None)
         allowance = await allow(engine, request, unlimited, Decimal)
-        bound = allowance.cost * BATCH_PRICE
-        if limits.max_call_cost is not None and bound > limits.max_call_cost:
+        max_cost = allowance.cost * BATCH_PRICE
+        if limits.max_call_cost is not None and max_cost > limits.max_call_cost:
             raise BudgetError(
-                f"a row may cost up to {dollars(bound)}, and [limits] max_call_cost is"
+                f"a row may cost up to {dollars(max_cost)}, and [limits] max_call_cost is"
                 f" {dollars(limits.max_call_cost)}; nothing was submitted.",
                 hint=Hint("set_option", option="max_tokens", value=500),
                 engine=engine.name,
                 model=request.model,
             )
-        return allowance.request, bound
+        return allowance.request, max_cost
 
     def check_budget(self, bound: Decimal, rows: int, other_jobs_cost: Decimal) -> None:
         """Check the maximum cost of rows; see `batch.BatchEngines`."""
@@ -180,7 +180,7 @@ class BatchCalls:
         if session is not None and total > session - self.usage.session_spent:
             raise BudgetError(
                 f"the batch of {rows:,} rows and the open batches may cost up to"
-                f" {dollars(total)}, which is more than the rest of [limits] max_cost;"
+                f" {dollars(total)}, which is more than what is left of [limits] max_cost;"
                 " nothing was submitted.",
                 hint="Raise [limits] max_cost, or set a lower `max_tokens`.",
             )
@@ -213,11 +213,11 @@ class BatchCalls:
                     is_unclear = not was_refused(error)
                     raise
                 if not remote.id:
-                    reason = "the provider did not name the batch"
+                    reason = "the provider returned no batch ID"
                     raise row_error(engine.name, "protocol", reason)
                 return remote
 
-            # Retry only after a refusal: after any other error, the batch may exist.
+            # Retry only after a refusal: after any other error, the batch may already exist.
             return await with_retries(create, retries, may_retry=lambda: not is_unclear)
 
         try:
@@ -258,8 +258,8 @@ class BatchCalls:
                     continue
                 position = sink.position(result.name)
                 if position is not None:
-                    outcome, counted, retry = await reader.read(result)
-                    await sink.add(position, outcome, counted, retry=retry)
+                    outcome, usage, retry = await reader.read(result)
+                    await sink.add(position, outcome, usage, retry=retry)
 
         self._run(self._target(part), collect, _COLLECTION_TIMEOUT)
 
@@ -325,7 +325,7 @@ class BatchCalls:
             ) from None
         except asyncio.CancelledError:
             raise TransportError(
-                f"the pool was closed while {target.name!r} was being asked about a batch.",
+                f"the pool was closed during a request to {target.name!r} about a batch.",
                 hint=Hint("run_again"),
                 engine=target.name,
                 code="closed",
@@ -395,12 +395,12 @@ class _ResultReader:
                 raise result.error
             if not result.body:
                 raise row_error(self._engine.name, "missing", "its result has no answer")
-            parsed = await self._fill(partial, result.body)
+            parsed = await self._parse_answer(partial, result.body)
         except GatewayError as error:
             redact_exception(error, self._engine.api_key)
             error.engine = error.engine or self._engine.name
             error.model = error.model or partial.model or None
-            retry = result.retry or may_succeed_later(error) or isinstance(error, _OF_EVERY_ROW)
+            retry = result.retry or may_succeed_later(error) or isinstance(error, _COMMON_ERRORS)
             retry = retry or error.code == "missing"
             partial.price = await self._cost(partial)
             return error, RowUsage(_usage_of(partial), type(error).__name__, error.message), retry
@@ -409,7 +409,7 @@ class _ResultReader:
         reply = replace(reply, latency=self._seconds, time_to_first=None)
         return reply, RowUsage(_usage_of(partial), "ok"), False
 
-    async def _fill(self, partial: PartialReply, body: str) -> Any:  # noqa: ANN401 - depends on the schema
+    async def _parse_answer(self, partial: PartialReply, body: str) -> Any:  # noqa: ANN401 - depends on the schema
         """Parse an answer with its endpoint's parser; return the value that the schema yields."""
         key = self._engine.api_key
         cleaner, check = AnswerCleaner(), ChunkCheck(self._engine.name, key)

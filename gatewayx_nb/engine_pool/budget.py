@@ -62,7 +62,7 @@ _NESTED_PARAMS = frozenset({"generationConfig", "generation_config", "extra_body
 SESSION_REPLY_TOKENS = 16_384
 """Default maximum number of tokens in an answer if a session or day has a cost limit.
 
-Without a maximum, the first of several concurrent calls would reserve the whole rest of the limit.
+Without a maximum, the first of several concurrent calls would reserve all of the remaining limit.
 """
 
 UNLIMITED_TOKENS = 1_000_000
@@ -161,33 +161,33 @@ def _price_hint(engine: LLMEngine) -> Hint:
 
 
 @dataclass(frozen=True, slots=True)
-class _Left:
-    """The rest of each limit in US dollars; ``None`` if the limit is not set."""
+class _Remaining:
+    """What is left of each limit in US dollars; ``None`` if the limit is not set."""
 
     call: Decimal | None
     session: Decimal | None
-    of_day: Decimal | None
-    day: DayLimit | None
+    day: Decimal | None
+    day_limit: DayLimit | None
 
     @classmethod
-    def of(cls, limits: Limits, spent: Callable[[], Decimal], day: DayLimit | None) -> _Left:
+    def of(cls, limits: Limits, spent: Callable[[], Decimal], day: DayLimit | None) -> _Remaining:
         session = None if limits.max_cost is None else limits.max_cost - spent()
         return cls(limits.max_call_cost, session, None if day is None else day.left, day)
 
     @property
     def lowest(self) -> Decimal | None:
-        known = (each for each in (self.call, self.session, self.of_day) if each is not None)
+        known = (each for each in (self.call, self.session, self.day) if each is not None)
         return min(known, default=None)
 
     @property
     def is_shared(self) -> bool:
-        """Whether several calls share the rest of a limit."""
-        return (self.session, self.of_day) != (None, None)
+        """Whether several calls share what is left of a limit."""
+        return (self.session, self.day) != (None, None)
 
     def error(self, input_cost: Decimal, limits: Limits) -> BudgetError:
         """Return the error that states the lowest limit."""
-        if self.day is not None and self.of_day is not None and self.of_day == self.lowest:
-            return self.day.error(self.of_day, input_cost)
+        if self.day_limit is not None and self.day is not None and self.day == self.lowest:
+            return self.day_limit.error(self.day, input_cost)
         return _budget_error(input_cost, limits, self.session)
 
 
@@ -207,8 +207,8 @@ async def allow(
         request: The request.
         limits: Cost limits of the call and the session.
         spent: Returns the cost of the session so far, including running calls.
-        lowest_of_day: Returns the daily limit with the smallest rest; ``None`` without a daily
-            limit.
+        lowest_of_day: Returns the daily limit with the smallest remaining amount; ``None`` without
+            a daily limit.
 
     Raises:
         BudgetError: If the input alone may exceed a limit, or the price is unknown.
@@ -237,7 +237,7 @@ async def allow(
         )
     if not await cost(UNLIMITED_TOKENS):  # free of charge
         return Allowance(request)
-    left = _Left.of(limits, spent, lowest_of_day())
+    left = _Remaining.of(limits, spent, lowest_of_day())
     if left.lowest is None:  # the settings have just changed and contain no limit any more
         return Allowance(request)
     default = SESSION_REPLY_TOKENS if left.is_shared else UNLIMITED_TOKENS

@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.schema import ResponseSchema
     from gatewayx_nb.secure_config import Limits
 
-_GRACE = 1.0
+_GRACE_PERIOD = 1.0
 """Extra seconds that a caller waits after the deadline, in case an engine blocks its event loop."""
 
 _LISTING_TIMEOUT = 5.0
@@ -79,7 +79,7 @@ class EngineCall:
         waits_out_rate_limits: Whether a request that the provider refuses because of a rate limit
             is sent again as often as needed, without counting as an attempt. The time that the call
             waits to be sent then does not count towards the timeout. The call fails if the engine
-            has answered nothing but such refusals for that time.
+            refuses every request for as long as the timeout.
 
     Attributes:
         portal: The engine's event loop, on which the call runs.
@@ -102,14 +102,14 @@ class EngineCall:
         waits_out_rate_limits: bool = False,
     ) -> None:
         self.target, self.limits = target, limits
-        self.portal, self.timeout = host.portal, limits.timeout + _GRACE
+        self.portal, self.timeout = host.portal, limits.timeout + _GRACE_PERIOD
         if waits_out_rate_limits:
             self.timeout = math.inf
         self.partial = PartialReply(target.name, target.model or "")
         self._host, self._request, self._usage = host, request, usage
         self._schema, self._add_turn = schema, add_turn
         self._allowed_cost: Decimal | None = None
-        self._waits_out = waits_out_rate_limits
+        self._waits_out_rate_limits = waits_out_rate_limits
         self._deadline = asyncio.Timeout(None)
         self._requested_model = ""
         self._ticket: int | None = None
@@ -121,7 +121,7 @@ class EngineCall:
         Raises:
             GatewayError: If the call fails; ``partial`` holds the text received so far.
         """
-        # Without reservations, concurrent calls could exceed a limit together. They are kept until
+        # Without a reservation, concurrent calls could exceed a limit together. It is kept until
         # the cost has been counted.
         with self._reservations:
             return await self._run(emit)
@@ -143,7 +143,7 @@ class EngineCall:
                 raise
             # Providers bill the tokens that they generated before the connection was closed.
             self._usage.add(self.partial, "interrupted")
-            # asyncio would log any other error, which nobody retrieves, with its text.
+            # asyncio would log the text of any other error, because nobody retrieves it.
             raise asyncio.CancelledError from None
         self._usage.add(self.partial)
         partial = self.partial
@@ -246,7 +246,7 @@ class EngineCall:
                     try:
                         await self._receive(engine, request, emit)
                     except RejectedParameterError as error:
-                        request = self._without_rejected(request, error)
+                        request = self._without_rejected_param(request, error)
                     else:
                         permit.usage = self.partial.usage
                         return
@@ -255,17 +255,17 @@ class EngineCall:
             self.partial.pending_retry = pending
 
         await with_retries(
-            functools.partial(self._wait_out, attempt) if self._waits_out else attempt,
+            functools.partial(self._wait_out, attempt) if self._waits_out_rate_limits else attempt,
             self.limits.retries,
-            may_retry=lambda: not (self.partial.has_begun or self._has_waited_in_vain),
+            may_retry=lambda: not (self.partial.has_begun or self._is_refused_too_long),
             on_wait=note_wait,
         )
 
     async def _reserve(self, engine: LLMEngine, request: Request) -> Request:
-        """Reserve the maximum cost of the request; return it with the ``max_tokens`` that allows.
+        """Reserve the maximum cost of a request; return it with an affordable ``max_tokens``.
 
         For a correction, the cost of the first answer counts too. The answer to a row of a map is
-        not shortened: it would be kept, and the next run would not ask again.
+        not shortened, because it would be stored, and the next run would not repeat the row.
 
         Raises:
             BudgetError: If the request could exceed a limit.
@@ -283,7 +283,7 @@ class EngineCall:
         day = self._usage.day
         await day.refresh()
         allowance = await allow(engine, request, limits, lambda: self._usage.spent, day.lowest)
-        if self._waits_out and allowance.token_cap not in (None, SESSION_REPLY_TOKENS):
+        if self._waits_out_rate_limits and allowance.token_cap not in (None, SESSION_REPLY_TOKENS):
             raise BudgetError(
                 "the answer could cost more than what is left of a cost limit; nothing was sent.",
                 hint=Hint("set_option", option="max_tokens", value=500)
@@ -300,7 +300,7 @@ class EngineCall:
         self.partial.token_cap = allowance.token_cap
         return allowance.request
 
-    def _without_rejected(self, request: Request, error: RejectedParameterError) -> Request:
+    def _without_rejected_param(self, request: Request, error: RejectedParameterError) -> Request:
         """Return the request without the parameter that the provider rejected.
 
         Raises:
@@ -312,7 +312,7 @@ class EngineCall:
             self.partial.token_cap = None
             return replace(request, max_tokens=limit)
         if cap and error.code == "max_tokens":
-            raise error  # without it, the call could cost more than its limit
+            raise error  # without the parameter, the call could exceed its cost limit
         if not request.drop_unsupported or error.code is None:
             raise error
         self.partial.dropped += (error.code,)
@@ -324,16 +324,16 @@ class EngineCall:
             try:
                 return await attempt()
             except RateLimitError as error:
-                if self.partial.has_begun or self._has_waited_in_vain or not is_transient(error):
+                if self.partial.has_begun or self._is_refused_too_long or not is_transient(error):
                     raise
                 self.partial.attempts -= 1
                 now = asyncio.get_running_loop().time()
                 self._deadline.reschedule(now + self.limits.timeout)
 
     @property
-    def _has_waited_in_vain(self) -> bool:
-        patience = self.limits.timeout
-        return self._waits_out and self._host.governor.refused_for(patience)
+    def _is_refused_too_long(self) -> bool:
+        timeout = self.limits.timeout
+        return self._waits_out_rate_limits and self._host.governor.refused_for(timeout)
 
     async def _admit(self, request: Request) -> Permit:
         """Wait until the request may be sent."""
@@ -344,7 +344,7 @@ class EngineCall:
         tokens = estimate_request_tokens(request) if governor.counts_tokens else 0
         output = request.max_tokens or 0
         permit = governor.try_admit(tokens, output)
-        if permit is None and self._waits_out:
+        if permit is None and self._waits_out_rate_limits:
             loop, due = asyncio.get_running_loop(), self._deadline.when()
             left = math.inf if due is None else due - loop.time()
             self._deadline.reschedule(None)
@@ -352,7 +352,7 @@ class EngineCall:
             self._deadline.reschedule(loop.time() + left)
         elif permit is None:
             permit = await governor.admit(self._ticket, tokens, output)
-        if self._waits_out and self.partial.attempts <= 1:
+        if self._waits_out_rate_limits and self.partial.attempts <= 1:
             # A row may have waited in line for minutes, which is not the provider's latency.
             self.partial.started = time.monotonic()
         self.partial.on_rate_limits = functools.partial(governor.note_limits, permit)
@@ -386,8 +386,8 @@ class EngineCall:
         if not model and asks_for_model:
             # A local server offers only the models that it was started with.
             model = next((listed.model for listed in await list_models(engine)), "")
-        model = str(model or "")  # the engine may have set its name to another type
-        # Compared by identity, because equal messages may carry different data of a provider.
+        model = str(model or "")  # the engine may have set the attribute to another type
+        # Compared by identity, because equal messages may carry different provider data.
         is_same = len(messages) == len(request.messages) and all(
             map(is_, messages, request.messages)
         )
@@ -401,10 +401,10 @@ class EngineCall:
             return replace(request, schema=enforced)
         takes_system = "system" in engine.features and takes(engine, "system")
         in_object = enforced is not None and not enforced
-        asked = with_schema_in_prompt(
+        with_instruction = with_schema_in_prompt(
             request, schema, takes_system=takes_system, in_object=in_object
         )
-        return replace(asked, schema=enforced)
+        return replace(with_instruction, schema=enforced)
 
     async def _receive(
         self, engine: LLMEngine, request: Request, emit: ChunkHandler | None
@@ -412,7 +412,7 @@ class EngineCall:
         check_supported(engine, request)
         cleaner, check = AnswerCleaner(), ChunkCheck(engine.name, self.target.key)
         partial = self.partial
-        partial.mask = check.mask_answer  # if the call is stopped, its reply is made at once
+        partial.mask = check.mask_answer  # set now, because the call may be stopped at any time
         try:
             async with closing(engine.stream(request)) as chunks:
                 async for chunk in chunks:
@@ -425,7 +425,7 @@ class EngineCall:
                         cleaned = cleaner.feed(checked)
                         if check.was_cleaned or type(cleaned) is not tuple:
                             cleaned = check.check_cleaned(checked, cleaned)
-                        for part in cleaned:  # without a call, which is faster
+                        for part in cleaned:  # inlined, which is faster
                             self._add(part, cleaner)
                             if emit is not None:
                                 await emit(part)
@@ -459,10 +459,10 @@ class EngineCall:
 
     def _no_images_error(self) -> UnsupportedFeatureError:
         """Return the error for an image, naming the ready engines that take images."""
-        able = self._host.registry.ready_with("images")
+        engines = self._host.registry.ready_with("images")
         hint = Hint("set_key_for_images", engine="openai", others="anthropic and google")
-        if able:
-            hint = as_hint(f"These engines are ready and take images: {', '.join(able)}.")
+        if engines:
+            hint = as_hint(f"These engines are ready and take images: {', '.join(engines)}.")
         return UnsupportedFeatureError(
             f"engine {self.target.name!r} does not support images.", hint=hint
         )
@@ -489,7 +489,7 @@ class EngineCall:
             f"{self.target.name!r} took longer than {seconds:g} s.",
             hint=Hint("set_option", option="timeout", value=2 * seconds)
             | "Set [limits] timeout in config/gatewayx.toml. If your user folder also sets it, the"
-            " lower one counts.",
+            " lower limit applies.",
         )
 
     def _record_failure(self, error: GatewayError) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.schema import ResponseSchema
 
-_GRACE = 1.0
+_GRACE_PERIOD = 1.0
 """Seconds that a caller waits in addition to the deadline and the duration of a replay."""
 
 
@@ -59,7 +59,7 @@ class ReplayedCall:
         self.partial = PartialReply(reply.engine, reply.model, instant=speed is None)
         self.partial.attempts, self.partial.price = reply.attempts, reply.cost
         self.partial.fallback_from = reply.fallback_from
-        self.timeout = deadline + _GRACE + (reply.latency / speed if speed else 0)
+        self.timeout = deadline + _GRACE_PERIOD + (reply.latency / speed if speed else 0)
 
     async def run(self, emit: ChunkHandler | None = None) -> Reply:
         """Replay the chunks, at their recorded times if a speed is set."""
@@ -70,7 +70,7 @@ class ReplayedCall:
             self.partial.add(chunk)
             if emit is not None:
                 await emit(chunk)
-        reply = self._entry.to_reply(await self._parsed())
+        reply = self._entry.to_reply(await self._parse())
         self._add_turn(reply)
         return reply
 
@@ -83,9 +83,9 @@ class ReplayedCall:
         hint = Hint("raise_option", option="speed")
         return DeadlineError("replaying an answer exceeded its deadline.", hint=hint)
 
-    async def _parsed(self) -> Any:  # noqa: ANN401 - depends on the schema
-        is_last = not (self._entry.request.tools and self._entry.to_reply().tool_calls)
-        if self._schema is None or not is_last:
+    async def _parse(self) -> Any:  # noqa: ANN401 - depends on the schema
+        is_final = not (self._entry.request.tools and self._entry.to_reply().tool_calls)
+        if self._schema is None or not is_final:
             return None
         try:
             return await self._schema.aparse(self._entry.text)
@@ -102,7 +102,7 @@ class KnownCall:
     caller_thread = None
 
     def __init__(self, portal: Portal, reply: Reply) -> None:
-        self.portal, self.timeout = portal, _GRACE
+        self.portal, self.timeout = portal, _GRACE_PERIOD
         self.partial = PartialReply(reply.engine, reply.model, instant=True)
         self._reply = reply
 
@@ -127,7 +127,7 @@ class RecordedCall:
     Args:
         live: The live call.
         cassette: The cassette.
-        slot: The place of the call in the cassette.
+        slot: The position of the call in the cassette.
         prompt: The last message of the request, whose images in tool results are recorded.
     """
 
@@ -143,7 +143,7 @@ class RecordedCall:
     async def run(self, emit: ChunkHandler | None = None) -> Reply:
         """Make the call and record its reply."""
         chunks: list[RecordedChunk] = []
-        reply = await self._live.run(self._recording(chunks, emit))
+        reply = await self._live.run(self._with_recording(chunks, emit))
         body, redact = self._slot.request.body, self._cassette.redact
         images = {"result_images": cassettes.result_images_of(self._prompt)}
         fields = self._cassette.fields(self._slot) | images
@@ -153,7 +153,9 @@ class RecordedCall:
         )
         return reply
 
-    def _recording(self, chunks: list[RecordedChunk], emit: ChunkHandler | None) -> ChunkHandler:
+    def _with_recording(
+        self, chunks: list[RecordedChunk], emit: ChunkHandler | None
+    ) -> ChunkHandler:
         async def record(chunk: Chunk) -> None:
             # All other fields of a chunk are recorded once, from the finished reply.
             if chunk.text or chunk.reasoning:

@@ -99,21 +99,21 @@ class LiveCatalog(Catalog):
         self, config: Config, registry: ModelRegistry, runtime: Runtime, usage: UsageTracker
     ) -> None:
         self._config, self._registry, self._runtime, self._usage = config, registry, runtime, usage
-        self._refreshed = time.monotonic()
+        self._refreshed_at = time.monotonic()
 
     def refresh(self) -> None:
         """Check for changed keys, settings and engine files; retire engines that were removed."""
-        self._refreshed = time.monotonic()
+        self._refreshed_at = time.monotonic()
         if self._registry.refresh():
             self._runtime.retire_removed()
 
     def expect_changes(self) -> None:
         """Make the next call refresh, even if the last refresh was recent."""
-        self._refreshed = -math.inf
+        self._refreshed_at = -math.inf
 
     def refresh_if_due(self) -> None:
         """Refresh unless the last refresh was less than `REFRESH_INTERVAL` ago."""
-        if time.monotonic() - self._refreshed >= REFRESH_INTERVAL:
+        if time.monotonic() - self._refreshed_at >= REFRESH_INTERVAL:
             self.refresh()
 
     @property

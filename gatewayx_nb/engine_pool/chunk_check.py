@@ -47,13 +47,13 @@ _CHARACTERS_BETWEEN_PAUSES = 2**18
 Without pauses, a busy engine would keep the deadline and the Stop button from working.
 """
 
-_LARGE = 2**16
+_LARGE_CHUNK = 2**16
 """Number of characters from which a chunk is searched for the key in another thread."""
 
 _COUNT_LIMIT = 2**60
 """Every count must be below this."""
 
-_MAX_NAME = 256
+_MAX_NAME_LENGTH = 256
 """Maximum number of characters of a name, which every table of usage shows."""
 
 _MAX_ITEMS = 10_000
@@ -70,7 +70,7 @@ def _values_of(kind: type[Any]) -> attrgetter[tuple[object, ...]]:
     return attrgetter(*(field.name for field in dataclasses.fields(kind)))
 
 
-_counts, _limits = _values_of(Usage), _values_of(RateLimits)
+_usage_values, _rate_limit_values = _values_of(Usage), _values_of(RateLimits)
 
 
 def _is_text(value: object) -> bool:
@@ -78,26 +78,26 @@ def _is_text(value: object) -> bool:
 
 
 def _is_count(value: object) -> bool:
-    # A subclass of int may raise anything, and a huge int has no text.
+    # A subclass of int may raise anything, and a huge int cannot be converted to a str.
     return type(value) is int and 0 <= value < _COUNT_LIMIT
 
 
 def _is_usage(value: object) -> bool:
     return type(value) is Usage and all(
-        count is None or _is_count(count) for count in _counts(value)
+        count is None or _is_count(count) for count in _usage_values(value)
     )
 
 
 def _are_limits(value: object) -> bool:
     return type(value) is RateLimits and all(
-        type(number) in (int, float, type(None)) for number in _limits(value)
+        type(number) in (int, float, type(None)) for number in _rate_limit_values(value)
     )
 
 
-def _are_all(items: object, kind: type[Any], types: Sequence[tuple[type, ...]]) -> bool:
-    """Return whether items are a tuple of exactly this class, with fields of exactly these types.
+def _are_instances(items: object, kind: type[Any], types: Sequence[tuple[type, ...]]) -> bool:
+    """Return whether items are a tuple of instances of a class, whose fields have given types.
 
-    A subclass could raise anything when it is read later, outside the engine.
+    Instances of subclasses are refused: they could raise anything when they are read later.
     """
     values = _values_of(kind)
     return type(items) is tuple and all(
@@ -110,18 +110,19 @@ def _is_one_of(value: object, types: tuple[type, ...]) -> bool:
 
 
 _NONE = type(None)
-_POSITION = (int, _NONE)
-_CITATION = ((str,), (str,), (str,), _POSITION, _POSITION, _POSITION)
-_IMAGE = ((str,), (bytes,), (str,), (str,))
-_LOGPROB = ((str,), (float, int, _NONE), (tuple,))
+_POSITION_TYPES = (int, _NONE)
+_CITATION_TYPES = ((str,), (str,), (str,), _POSITION_TYPES, _POSITION_TYPES, _POSITION_TYPES)
+_IMAGE_TYPES = ((str,), (bytes,), (str,), (str,))
+_LOGPROB_TYPES = ((str,), (float, int, _NONE), (tuple,))
 
 
 def _are_tool_calls(value: object) -> bool:
-    return _are_all(value, ToolCall, ((str,), (str,), (str,)))
+    return _are_instances(value, ToolCall, ((str,), (str,), (str,)))
 
 
 def _are_logprobs(value: Any) -> bool:  # noqa: ANN401 - whatever the engine yields
-    return _are_all(value, Logprob, _LOGPROB) and all(_are_logprobs(each.top) for each in value)
+    are_valid = _are_instances(value, Logprob, _LOGPROB_TYPES)
+    return are_valid and all(_are_logprobs(each.top) for each in value)
 
 
 def _is_body(value: object) -> bool:
@@ -131,8 +132,8 @@ def _is_body(value: object) -> bool:
 def _are_details(value: object) -> bool:
     return (
         type(value) is Details
-        and _are_all(value.citations, Citation, _CITATION)
-        and _are_all(value.images, Image, _IMAGE)
+        and _are_instances(value.citations, Citation, _CITATION_TYPES)
+        and _are_instances(value.images, Image, _IMAGE_TYPES)
         and _are_logprobs(value.logprobs)
         and isinstance(value.carried, Mapping | None)
     )
@@ -140,30 +141,30 @@ def _are_details(value: object) -> bool:
 
 _FINISH_REASONS = get_args(FinishReason)
 
-_COUNTS = "a Usage whose fields are whole numbers >= 0 or None"
-_FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
+_VALID_USAGE = "a Usage whose fields are whole numbers >= 0 or None"
+_FIELD_CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "finish_reason": (_is_text, "a str"),
-    "usage": (_is_usage, _COUNTS),
+    "usage": (_is_usage, _VALID_USAGE),
     "model": (_is_text, "a str"),
     "request_id": (_is_text, "a str"),
     "tool_calls": (_are_tool_calls, "a tuple of ToolCall, whose fields are plain strings"),
     "rate_limits": (_are_limits, "a RateLimits whose fields are numbers or None"),
-    "billed": (_is_usage, _COUNTS),
+    "billed": (_is_usage, _VALID_USAGE),
     "context_limit": (_is_count, "a whole number >= 0"),
     "raw": (_is_body, "a mapping or a sequence"),
     "details": (_are_details, "a Details whose fields have the types that it documents"),
 }
-"""For each field except ``text`` and ``reasoning``: its check, and what a valid value is."""
+"""The checks of the fields except ``text`` and ``reasoning``, and descriptions of valid values."""
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(Chunk)[_TEXT_FIELDS:]}
-_UNSET = tuple(_DEFAULTS.values())
-_NAMES = ("text", "reasoning", *_DEFAULTS)
+_DEFAULT_VALUES = tuple(_DEFAULTS.values())
+_FIELD_NAMES = ("text", "reasoning", *_DEFAULTS)
 
 
 def _has_only_plain_text(chunk: Chunk) -> bool:
     text, reasoning, *rest = chunk.__dict__.values()
     is_plain = type(text) is str and type(reasoning) is str
-    return is_plain and (not rest or tuple(rest) == _UNSET)
+    return is_plain and (not rest or tuple(rest) == _DEFAULT_VALUES)
 
 
 class ChunkCheck:
@@ -184,11 +185,11 @@ class ChunkCheck:
     def __init__(self, engine: str, key: str) -> None:
         self._engine, self._key = engine, key
         self._masks_answer = may_mask_in_answer(key)
-        self._text, self._reasoning = StreamRedactor(key), StreamRedactor(key)
-        self._cleaned = StreamRedactor(key), StreamRedactor(key)
+        self._text_redactor, self._reasoning_redactor = StreamRedactor(key), StreamRedactor(key)
+        self._cleaned_redactors = StreamRedactor(key), StreamRedactor(key)
         self.was_cleaned = False
-        self._searched = ""  # the last text and the last reasoning that have no part of the key
-        self._received = self._items = 0
+        self._searched_text = ""  # the last text that was searched and has no part of the key
+        self._received = self._item_count = 0
         self.characters_until_pause = _CHARACTERS_BETWEEN_PAUSES
 
     def check(self, chunk: Chunk, *, even_if_large: bool = False) -> Chunk | None:
@@ -196,15 +197,15 @@ class ChunkCheck:
 
         Args:
             chunk: The chunk.
-            even_if_large: Whether to check a large chunk, too, which takes long. Otherwise,
-                ``None`` is returned for it; pass it to `check_large`.
+            even_if_large: Whether to check even a large chunk, which takes long. By default,
+                ``None`` is returned for a large chunk, which must be passed to `check_large`.
 
         Raises:
-            ProviderError: If it is not a chunk, or a field has an invalid value.
+            ProviderError: If ``chunk`` is not a Chunk, or a field has an invalid value.
         """
         # Nearly all chunks are only text, and need no other check.
         if type(chunk) is not Chunk or not _has_only_plain_text(chunk):
-            searched = self._check_fields(chunk, even_if_large=even_if_large)
+            searched = self._check_and_search(chunk, even_if_large=even_if_large)
             if searched is None:
                 return None
             chunk, has_no_key = searched
@@ -212,8 +213,8 @@ class ChunkCheck:
             has_no_key = False
         text, reasoning = chunk.text, chunk.reasoning
         if self._masks_answer and not has_no_key:
-            redactor = self._text
-            # Nearly all chunks are short words, for which this takes no call.
+            redactor = self._text_redactor
+            # Nearly all chunks are short words, for which this needs no function call.
             if (
                 reasoning
                 or len(text) >= SHORTEST_RUN
@@ -222,9 +223,9 @@ class ChunkCheck:
                     and redactor.recent[-1:] + start in redactor.pairs
                 )
             ):
-                if len(text) + len(reasoning) > _LARGE and not even_if_large:
+                if len(text) + len(reasoning) > _LARGE_CHUNK and not even_if_large:
                     return None
-                chunk = self._without_key(chunk)
+                chunk = self._mask_chunk(chunk)
             elif text:
                 redactor.recent = text
         # Each chunk counts as one more character, so that a stream of empty chunks also ends.
@@ -232,9 +233,9 @@ class ChunkCheck:
         return chunk
 
     def check_cleaned(self, chunk: Chunk | None, cleaned: Iterable[Chunk]) -> Iterable[Chunk]:
-        """Return the chunks that replace a checked one, with the key masked.
+        """Return the chunks that replace a checked chunk, with the key masked.
 
-        Without the tags between them, two pieces of text may be a part of the key.
+        Two pieces of text may form a part of the key after the tag between them was removed.
 
         Args:
             chunk: The checked chunk; ``None`` at the end of the answer.
@@ -248,19 +249,19 @@ class ChunkCheck:
         self.was_cleaned = self.was_cleaned or not is_same
         if not self.was_cleaned:
             return chunk
-        text, reasoning = self._cleaned
+        text, reasoning = self._cleaned_redactors
         return _masked_text(chunk, text, reasoning)
 
     async def check_large(self, chunk: Chunk) -> AsyncIterator[Chunk]:
         """Yield a large chunk in parts after checking it in another thread; see `check`."""
         checked = await asyncio.to_thread(self.check, chunk, even_if_large=True)
-        for part in _in_parts(checked) if checked else ():
+        for part in _split_chunk(checked) if checked else ():
             yield part
             await asyncio.sleep(0)
 
     async def mask(self, partial: PartialReply) -> None:
         """Mask the key in a partial answer; in another thread if it is long."""
-        if self._received - self.characters_until_pause + _CHARACTERS_BETWEEN_PAUSES > _LARGE:
+        if self._received - self.characters_until_pause + _CHARACTERS_BETWEEN_PAUSES > _LARGE_CHUNK:
             await asyncio.to_thread(partial.apply_mask)
         else:
             partial.apply_mask()
@@ -272,7 +273,7 @@ class ChunkCheck:
         """
         if not self._masks_answer:
             return text
-        if len(text) == 1 and text[0] is self._searched:  # the whole answer is one chunk
+        if len(text) == 1 and text[0] is self._searched_text:  # the whole answer is one chunk
             return text
         whole = "".join(text)
         masked = redact(whole, [self._key]) if whole else whole
@@ -294,47 +295,48 @@ class ChunkCheck:
             )
         await asyncio.sleep(0)
 
-    def _check_fields(self, chunk: Chunk, *, even_if_large: bool) -> tuple[Chunk, bool] | None:
+    def _check_and_search(self, chunk: Chunk, *, even_if_large: bool) -> tuple[Chunk, bool] | None:
         """Return the checked chunk, and whether its text and reasoning need no other search.
 
         Searching the encoded chunk first is a fast path: few chunks contain the key. ``None`` is
         returned for a large chunk; see `check`.
         """
-        encoded = _encoded(chunk) if type(chunk) is Chunk else ""
-        is_too_large = len(encoded) > _LARGE if encoded else is_large(chunk, _LARGE)
+        encoded = _to_json(chunk) if type(chunk) is Chunk else ""
+        is_too_large = len(encoded) > _LARGE_CHUNK if encoded else is_large(chunk, _LARGE_CHUNK)
         if is_too_large and not even_if_large:
             return None
         # The JSON of arguments may be escaped. Anything but a chunk has no encoded form.
         is_escaped = bool(encoded) and bool(chunk.tool_calls) and r"\\u" in encoded
         if not encoded or is_escaped or may_contain_part(encoded, self._key):
-            return self._checked(chunk), False
-        checked = self._checked(chunk, has_key=False)
-        if self._text.continues_key(chunk.text) or self._reasoning.continues_key(chunk.reasoning):
+            return self._validated(chunk), False
+        checked = self._validated(chunk, has_key=False)
+        text, reasoning = self._text_redactor, self._reasoning_redactor
+        if text.continues_key(chunk.text) or reasoning.continues_key(chunk.reasoning):
             return checked, False
-        self._text.recent = chunk.text or self._text.recent
-        self._reasoning.recent = chunk.reasoning or self._reasoning.recent
-        self._searched = chunk.text
+        text.recent = chunk.text or text.recent
+        reasoning.recent = chunk.reasoning or reasoning.recent
+        self._searched_text = chunk.text
         return checked, True
 
-    def _without_key(self, chunk: Chunk) -> Chunk:
-        return _masked_text(chunk, self._text, self._reasoning)
+    def _mask_chunk(self, chunk: Chunk) -> Chunk:
+        return _masked_text(chunk, self._text_redactor, self._reasoning_redactor)
 
-    def _checked(self, chunk: object, *, has_key: bool = True) -> Chunk:
+    def _validated(self, chunk: object, *, has_key: bool = True) -> Chunk:
         if not isinstance(chunk, Chunk):
-            raise self._invalid("`stream`", "yield a Chunk", chunk)
+            raise self._invalid_error("`stream`", "yield a Chunk", chunk)
         if type(chunk) is not Chunk:  # a subclass could raise anything when it is read later
-            chunk = Chunk(**{name: getattr(chunk, name) for name in _NAMES})
+            chunk = Chunk(**{name: getattr(chunk, name) for name in _FIELD_NAMES})
         changed: dict[str, Any] = {}
         for name in ("text", "reasoning"):
             text = getattr(chunk, name)
             if not isinstance(text, str):
-                raise self._invalid(f"{name} of a Chunk", "be a str", text)
+                raise self._invalid_error(f"{name} of a Chunk", "be a str", text)
             if type(text) is not str:
                 changed[name] = str.__str__(text)
-        changed |= self._checked_fields(chunk, has_key=has_key)
+        changed |= self._validated_fields(chunk, has_key=has_key)
         return dataclasses.replace(chunk, **changed) if changed else chunk
 
-    def _checked_fields(self, chunk: Chunk, *, has_key: bool) -> dict[str, Any]:
+    def _validated_fields(self, chunk: Chunk, *, has_key: bool) -> dict[str, Any]:
         """Check all fields except the text, and return replacement values where needed.
 
         Args:
@@ -347,15 +349,17 @@ class ChunkCheck:
             value = getattr(chunk, name)
             if value is default:
                 continue
-            if name in _FIELDS and not _FIELDS[name][0](value):
-                raise self._invalid(f"{name} of a Chunk", f"be {_FIELDS[name][1]}", value)
+            if name in _FIELD_CHECKS and not _FIELD_CHECKS[name][0](value):
+                raise self._invalid_error(
+                    f"{name} of a Chunk", f"be {_FIELD_CHECKS[name][1]}", value
+                )
             checked = str.__str__(value) if isinstance(value, str) else value
             if name == "finish_reason":
                 checked = checked if checked in _FINISH_REASONS else "other"
             elif self._key and has_key:
                 checked = mask_key(checked, self._key)
-            if name in _NAME_FIELDS and len(checked) > _MAX_NAME:
-                checked = checked[: _MAX_NAME - 1] + "…"
+            if name in _NAME_FIELDS and len(checked) > _MAX_NAME_LENGTH:
+                checked = checked[: _MAX_NAME_LENGTH - 1] + "…"
             if checked is not value:
                 replaced[name] = checked
         return replaced
@@ -369,8 +373,8 @@ class ChunkCheck:
         parts = [chunk.tool_calls]
         if type(chunk.details) is Details:
             parts += [chunk.details.citations, chunk.details.images]  # type: ignore[list-item]
-        self._items += sum(len(part) for part in parts if type(part) is tuple)
-        if self._items > _MAX_ITEMS:
+        self._item_count += sum(len(part) for part in parts if type(part) is tuple)
+        if self._item_count > _MAX_ITEMS:
             raise ProviderError(
                 f"the answer from engine {self._engine!r} has more than {_MAX_ITEMS:,} tool calls,"
                 " citations and images.",
@@ -378,7 +382,7 @@ class ChunkCheck:
                 code="too_large",
             )
 
-    def _invalid(self, what: str, wanted: str, value: object) -> ProviderError:
+    def _invalid_error(self, what: str, wanted: str, value: object) -> ProviderError:
         got = short_repr(mask_key(value, self._key), 40)
         return ProviderError(
             f"engine {self._engine!r}: {what} must {wanted}, got {got}.",
@@ -396,7 +400,7 @@ def _masked_text(chunk: Chunk, text: StreamRedactor, reasoning: StreamRedactor) 
     return dataclasses.replace(chunk, text=new_text, reasoning=new_reasoning)
 
 
-def _encoded(value: object) -> str:
+def _to_json(value: object) -> str:
     """Return a value as JSON; empty if that is impossible."""
     try:
         return msgspec.json.encode(value).decode()
@@ -413,7 +417,7 @@ def is_large(value: object, limit: int) -> bool:
         kind = type(item)
         if kind is str:
             left -= len(item)  # type: ignore[arg-type]
-        elif kind in _NUMBERS:  # most values of a body; these three checks take no call
+        elif kind in _NUMBER_TYPES:  # most values of a body; these three checks take no call
             continue
         elif isinstance(item, str):
             left -= str.__len__(item)
@@ -428,11 +432,11 @@ def is_large(value: object, limit: int) -> bool:
     return left <= 0
 
 
-_NUMBERS = frozenset({int, float, bool, type(None), Usage, RateLimits})
+_NUMBER_TYPES = frozenset({int, float, bool, type(None), Usage, RateLimits})
 
 
-def _in_parts(chunk: Chunk) -> Iterator[Chunk]:
-    """Yield chunks that are together equal to a large one; the last one has its other fields."""
+def _split_chunk(chunk: Chunk) -> Iterator[Chunk]:
+    """Yield the parts of a large chunk; the last part also has the other fields."""
     *reasoning, last_reasoning = _pieces(chunk.reasoning)
     *text, last_text = _pieces(chunk.text)
     yield from (Chunk.of_text("", piece) for piece in reasoning)
@@ -482,7 +486,7 @@ def _masked_body(body: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:
 
     Searching the encoded body first is a fast path.
     """
-    text = _encoded(body)
+    text = _to_json(body)
     if text and not has_escapes(text) and redact(text, [key]) is text:
         return body
     return {mask_key(name, key): mask_key(item, key) for name, item in body.items()}

@@ -48,17 +48,17 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
     from gatewayx_nb.schema import ResponseSchema
 
-_INTERVAL = 0.1
+_EXCHANGE_INTERVAL = 0.1
 """Seconds between two exchanges with a worker."""
 
 _MEMBERS_INTERVAL = 0.5
-"""Seconds between two looks at which workers there are."""
+"""Seconds between two queries for the workers of the cluster."""
 
 _SPARE_ROWS = 16
-"""Minimum number of rows that a worker has beyond its slots."""
+"""Minimum number of rows that wait on a worker, in addition to those in its slots."""
 
-_PATIENCE = 30.0
-"""Seconds without any worker, or without an answer of one, after which it counts as lost."""
+_LOST_AFTER = 30.0
+"""Seconds after which a silent worker, or a cluster without workers, counts as lost."""
 
 _CLOSE_TIMEOUT = 5.0
 """Seconds to wait for the last reports."""
@@ -66,7 +66,7 @@ _CLOSE_TIMEOUT = 5.0
 
 @dataclass(eq=False, slots=True)
 class _Row:
-    """A row that the cluster has or will get."""
+    """A row that waits for a worker or has been sent to a worker."""
 
     order: RowOrder
     outcome: asyncio.Future[Reply | GatewayError]
@@ -78,15 +78,15 @@ class _Worker:
 
     Attributes:
         address: Its address.
-        rows: The rows that it has, by number.
-        unsent: Those of them that it may not have received.
+        rows: The rows assigned to it, by number.
+        unsent: The assigned rows that it may not have received.
         received: Number of items that were received from it.
         recent: Number of outcomes in its last report.
-        workers: Number of workers that it knows of.
+        workers: Number of workers that share the limits, as last sent to it.
         report: Its last report.
         is_spent: Whether its share of the cost limit is used up.
-        is_member: Whether it has not been lost.
-        heard_at: Time of its last report.
+        is_member: False after it was lost.
+        reported_at: Time of its last report.
     """
 
     address: str
@@ -98,20 +98,20 @@ class _Worker:
     report: WorkerReport | None = None
     is_spent: bool = False
     is_member: bool = True
-    heard_at: float = 0.0
+    reported_at: float = 0.0
 
 
 class Cluster:
     """Hands rows to the workers of a cluster, and receives their outcomes.
 
-    It runs on the client's event loop. A worker is asked about ten times a second for what has
-    finished, so that the loss of a worker costs only what finished since then, and is noticed.
+    It runs on the client's event loop. Each worker is queried about ten times a second for new
+    outcomes, so that a lost worker is noticed, and only its outcomes since the last query are lost.
 
     Args:
         client: The client of the cluster.
-        spec: Returns what a worker needs to know, given the number of workers.
+        spec: Returns the specification for a worker, given the number of workers.
         create: Creates a worker's pool for a project folder.
-        used: Receives what the calls use.
+        usage: Receives the usage of the calls.
     """
 
     def __init__(
@@ -119,11 +119,11 @@ class Cluster:
         client: Any,  # noqa: ANN401 - distributed is optional
         spec: Callable[[int], RunSpec],
         create: Callable[[str | None], Any],
-        used: JobUsage,
+        usage: JobUsage,
     ) -> None:
         self.loop: asyncio.AbstractEventLoop = client.loop.asyncio_loop
         self.id = uuid.uuid4().hex
-        self._client, self._make_spec, self._create, self._used = client, spec, create, used
+        self._client, self._make_spec, self._create, self._usage = client, spec, create, usage
         self._spec: RunSpec | None = None
         self._schema: ResponseSchema | None = None
         self._numbers = itertools.count()
@@ -131,19 +131,19 @@ class Cluster:
         self._workers: dict[str, _Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: GatewayError | None = None
-        self._refusals = 0  # of workers that are gone
+        self._refusals = 0  # of lost workers
         self._joining = 0
-        self._begun = False
-        self._alone_since = time.monotonic()
+        self._has_begun = False
+        self._without_workers_since = time.monotonic()
 
     async def ask(self, prompt: Prompt, options: CallOptions) -> Reply:
-        """Have a worker ask about a row.
+        """Have a worker make the call for a row.
 
         Raises:
             GatewayError: If the row fails, or no worker can be used.
         """
-        if not self._begun:
-            self._begun = True
+        if not self._has_begun:
+            self._has_begun = True
             self._start(self._watch())
         if self._failure is not None:
             raise self._failure
@@ -178,10 +178,10 @@ class Cluster:
             call = self._call(worker.address, close_run, self.id, worker.received)
             report = await asyncio.wait_for(call, _CLOSE_TIMEOUT)
             if report is not None:
-                self._settle(worker, report)
+                self._receive(worker, report)
 
     async def _watch(self) -> None:
-        """Begin with the workers there are, and keep up with those that come and go."""
+        """Begin the run on the present workers, and handle workers that join or leave."""
         try:
             while True:
                 await self._update_members()
@@ -202,23 +202,23 @@ class Cluster:
         if new:
             await self._admit(new)
         if self._workers:
-            self._alone_since = time.monotonic()
-        elif time.monotonic() - self._alone_since > _PATIENCE:
+            self._without_workers_since = time.monotonic()
+        elif time.monotonic() - self._without_workers_since > _LOST_AFTER:
             raise ConfigError(
-                f"the Dask cluster has had no worker for {_PATIENCE:.0f} s.",
-                hint="Start workers, for example with `cluster.scale(2)`, and run it again.",
+                f"the Dask cluster has had no worker for {_LOST_AFTER:.0f} s.",
+                hint="Start workers, for example with `cluster.scale(2)`, and run the map again.",
             )
 
     async def _admit(self, addresses: set[str]) -> None:
-        """Begin the run on workers, after the others have reduced their shares of the limits."""
-        if self._spec is None or not self._workers:  # what is left of a cost limit is divided
+        """Begin the run on new workers, once the others have reduced their shares."""
+        if self._spec is None or not self._workers:  # the rest of a cost limit is shared
             self._spec = self._make_spec(len(addresses))
             self._schema = self._spec.options.get("schema")  # type: ignore[assignment]
-        new = [_Worker(address, heard_at=time.monotonic()) for address in sorted(addresses)]
+        new = [_Worker(address, reported_at=time.monotonic()) for address in sorted(addresses)]
         earlier = list(self._workers.values())
         self._joining = len(new)
-        while any(each.workers < self._count for each in earlier if each.is_member):  # noqa: ASYNC110 - they are asked at this interval
-            await asyncio.sleep(_INTERVAL / 2)
+        while any(each.workers < self._worker_count for each in earlier if each.is_member):  # noqa: ASYNC110 - workers are queried at this interval
+            await asyncio.sleep(_EXCHANGE_INTERVAL / 2)
         opened = await asyncio.gather(*map(self._open, new))
         self._joining = 0
         for worker in itertools.compress(new, opened):
@@ -226,15 +226,15 @@ class Cluster:
             self._start(self._serve(worker))
 
     @property
-    def _count(self) -> int:
-        """Number of workers that share the limits, those about to begin included."""
+    def _worker_count(self) -> int:
+        """Number of workers that share the limits, including those about to begin."""
         return len(self._workers) + self._joining
 
     async def _open(self, worker: _Worker) -> bool:
-        """Begin the run on a worker; return whether it still exists.
+        """Begin the run on a worker; return whether the worker still exists.
 
         Raises:
-            GatewayError: If it cannot make the calls.
+            GatewayError: If the worker cannot make the calls.
         """
         try:
             await self._call(worker.address, open_run, self._spec, self._create)
@@ -250,35 +250,35 @@ class Cluster:
         """Exchange rows and outcomes with a worker until it is lost."""
         while worker.is_member:
             worker.unsent += self._rows_for(worker)
-            count, order = self._count, self._order_for(worker)
+            count, order = self._worker_count, self._order_for(worker)
             try:
                 call = self._call(worker.address, exchange, order)
-                report = await asyncio.wait_for(call, _PATIENCE)
+                report = await asyncio.wait_for(call, _LOST_AFTER)
             except UnknownRunError:
                 self._lose(worker)
-            except Exception as error:  # noqa: BLE001 - of the network, of many classes
-                is_late = time.monotonic() - worker.heard_at > _PATIENCE
+            except Exception as error:  # noqa: BLE001 - network errors have many classes
+                is_late = time.monotonic() - worker.reported_at > _LOST_AFTER
                 if is_late or not await self._is_present(worker):
                     self._lose(worker)
                 elif isinstance(error, (TypeError, AttributeError, ImportError)):
                     self._fail(_cluster_error(error))
             else:
                 worker.unsent, worker.workers = [], count
-                worker.heard_at = time.monotonic()
-                self._settle(worker, report)
-            await asyncio.sleep(_INTERVAL)
+                worker.reported_at = time.monotonic()
+                self._receive(worker, report)
+            await asyncio.sleep(_EXCHANGE_INTERVAL)
 
     def _order_for(self, worker: _Worker) -> Order:
         waiting, members = len(self._queue), list(self._workers.values())
         busy = len(members) if waiting else sum(bool(each.rows) for each in members)
         share = -(-waiting // max(1, len(members))) if self._may_spend(worker) else 0
         rows, received = list(worker.unsent), worker.received
-        return Order(self.id, rows, received, self._count, busy, share)
+        return Order(self.id, rows, received, self._worker_count, busy, share)
 
     def _rows_for(self, worker: _Worker) -> list[RowOrder]:
-        """Return new rows for a worker: as many as it can ask until the next exchange."""
+        """Return new rows for a worker: as many as it can start until the next exchange."""
         slots = worker.report.slots if worker.report else 0
-        # Without slots, its rows would wait for those of others to end.
+        # Without slots, the rows would wait until other workers have finished theirs.
         if not slots or not self._may_spend(worker):
             return []
         wanted = slots + max(_SPARE_ROWS, 2 * worker.recent) - len(worker.rows)
@@ -292,10 +292,10 @@ class Cluster:
         return orders
 
     def _may_spend(self, worker: _Worker) -> bool:
-        """Return whether a worker may get rows; if the whole cost limit is used up, each may."""
+        """Return whether a worker may get rows; if all shares are used up, every worker may."""
         return not worker.is_spent or all(each.is_spent for each in self._workers.values())
 
-    def _settle(self, worker: _Worker, report: WorkerReport) -> None:
+    def _receive(self, worker: _Worker, report: WorkerReport) -> None:
         worker.report, worker.recent = report, 0
         worker.received += len(report.items)
         for item in report.items:
@@ -303,7 +303,7 @@ class Cluster:
                 worker.recent += 1
                 self._finish(worker, item)
             else:
-                self._used.add_elsewhere(item)
+                self._usage.add_external(item)
 
     def _finish(self, worker: _Worker, item: RowOutcome) -> None:
         row = worker.rows.pop(item.number, None)
@@ -359,12 +359,12 @@ class Cluster:
 def _cluster_error(error: Exception) -> ConfigError:
     return ConfigError(
         f"the Dask cluster cannot run the calls: {type(error).__name__}: {error}.",
-        hint="Install gatewayx-nb where the workers run, in the same version as here.",
+        hint="Install the same version of gatewayx-nb where the workers run.",
     )
 
 
 class _ClientLoop:
-    """The event loop of a Dask client; has what a `Lane` needs of a portal."""
+    """The event loop of a Dask client; has the attributes of a portal that a `Lane` uses."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop, self.inbox = loop, self
@@ -376,8 +376,8 @@ class ClusterCall:
 
     Attributes:
         portal: The event loop of the client.
-        partial: Nothing: what has arrived is on the worker.
-        timeout: The worker applies that of the call.
+        partial: Empty, because the partial answer is on the worker.
+        timeout: Infinite, because the worker applies the timeout of the call.
     """
 
     caller_thread = None
@@ -389,12 +389,12 @@ class ClusterCall:
         self.partial = PartialReply("", "")
         self._cluster, self._prompt, self._options = cluster, prompt, options
 
-    async def run(self, emit: ChunkHandler | None = None) -> Reply:  # noqa: ARG002 - no row streams
+    async def run(self, emit: ChunkHandler | None = None) -> Reply:  # noqa: ARG002 - rows are not streamed
         """Wait for the outcome.
 
         Raises:
             GatewayError: If the row fails.
-            SpentError: If the shares of all workers in a cost limit are too small for it.
+            SpentError: If every worker's share of a cost limit is too small for the call.
         """
         try:
             return await self._cluster.ask(self._prompt, self._options)
@@ -418,15 +418,15 @@ class ClusterCalls:
     Args:
         client: The client of the cluster.
         local: The engines of this process.
-        spec: What a worker needs to know, without a cost limit.
+        spec: The specification of the run, without a cost limit.
         options: The options of all rows, as they are passed to `plan`.
         create: Creates a worker's pool for a project folder.
 
     Attributes:
-        usage: What the calls of the map have used, on all workers.
+        usage: The usage of the map's calls, on all workers.
         most_in_flight: Maximum number of calls in flight, on all workers together.
-        cassette_mode: None: a cassette is open in this process only.
-        identity: As in this process, like ``estimates`` and ``flow``.
+        cassette_mode: ``None``, because a cassette is open in this process only.
+        identity: The method of ``local``, like ``estimates`` and ``flow``.
     """
 
     cassette_mode = None
@@ -446,11 +446,13 @@ class ClusterCalls:
         self._cluster = Cluster(client, self._spec_for, create, local.usage)
         self._portal = cast("Portal", _ClientLoop(self._cluster.loop))
 
-    def plan(self, prompt: Prompt, options: CallOptions, known: Reply | None = None) -> PlannedCall:  # noqa: ARG002 - of a cassette
+    def plan(self, prompt: Prompt, options: CallOptions, known: Reply | None = None) -> PlannedCall:  # noqa: ARG002 - for cassettes only
         """Return the call for a row; see `batch.MapEngines.plan`."""
         common = self._options
-        own = {name: value for name, value in options.items() if value is not common.get(name)}
-        return ClusterCall(self._cluster, self._portal, prompt, cast("CallOptions", own))
+        row_options = {
+            name: value for name, value in options.items() if value is not common.get(name)
+        }
+        return ClusterCall(self._cluster, self._portal, prompt, cast("CallOptions", row_options))
 
     def note_pace(self, figures: MapFigures) -> None:
         """Fill in the number of calls in flight and of refusals, and what bounds the speed."""
@@ -473,7 +475,7 @@ class ClusterCalls:
                 ending.result(_CLOSE_TIMEOUT)
 
     def _spec_for(self, workers: int) -> RunSpec:
-        """Return what a worker needs to know: it may spend its share of a cost limit."""
+        """Return the specification for each of the workers, with its share of a cost limit."""
         limit, max_cost = self.usage.limit, None
         if limit is not None:
             max_cost = max(Decimal(0), limit - self.usage.spent) / workers
@@ -483,7 +485,7 @@ class ClusterCalls:
 def run_spec(
     folder: str | None, identity: tuple[str, str], options: CallOptions, concurrency: int
 ) -> RunSpec:
-    """Return what a worker needs to know of a map, except for its share of a cost limit."""
+    """Return the specification of a map's run, without a worker's share of a cost limit."""
     named = cast("CallOptions", {**options, "model": identity[0]})
     return RunSpec(
         "", _version.__version__, folder, identity[0], identity, named, concurrency, None

@@ -1,7 +1,7 @@
 """The part of a map that runs in a worker process of a Dask cluster.
 
-The client calls the functions of this module on the worker's event loop. They must return at once,
-except for `open_run`, which awaits a thread.
+The client calls the functions of this module on the worker's event loop. All of them
+return at once, except for `open_run`, which awaits a thread.
 """
 
 from __future__ import annotations
@@ -31,34 +31,34 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage import LedgerEntry
 
 _LEASE_INTERVAL = 0.05
-"""Seconds between two looks at how many slots are needed."""
+"""Seconds between two checks of how many slots are needed."""
 
 _LEASE_TIMEOUT = 0.1
-"""Seconds to wait for a block of slots before the need is looked at again."""
+"""Seconds to wait for a block of slots before checking again how many are needed."""
 
-_KEEP_LEASE = 1.0
+_RELEASE_DELAY = 1.0
 """Seconds after which blocks of slots that are not needed are released."""
 
-_CLIENT_PATIENCE = 30.0
+_CLIENT_LOST_AFTER = 30.0
 """Seconds without a message after which the client counts as lost."""
 
 _CANCEL_TIMEOUT = 1.0
-"""Seconds to wait for cancelled calls, whose use is then reported."""
+"""Seconds to wait for cancelled calls, whose usage is then reported."""
 
-_SHARES_OF_BLOCKS = 8
-"""Minimum number of blocks into which the slots are divided, if there are as many slots."""
+_MIN_BLOCKS = 8
+"""Minimum number of blocks into which the slots are divided, if there are enough slots."""
 
 
 @dataclass(frozen=True, slots=True)
 class RunSpec:
-    """What a worker needs to know of a map.
+    """The specification of a map's run, for a worker.
 
     Attributes:
         id: Identifies this run of the map.
         version: The client's version of this package.
         folder: The project folder; ``None`` if there is none.
         model: Reference of the model.
-        identity: What the reference names on the client: the engine, the model and the address.
+        identity: What the reference names on the client: the engine and model, and the address.
         options: The options of all rows.
         concurrency: Maximum number of calls in flight, on all workers together.
         max_cost: Maximum cost of the calls of one worker in US dollars; ``None`` for no limit.
@@ -80,14 +80,14 @@ class RunSpec:
 
     @property
     def block(self) -> int:
-        """Number of slots that are leased together, a divisor of their number."""
-        most = max(1, self.concurrency // _SHARES_OF_BLOCKS)
+        """Number of slots that are leased together, a divisor of ``concurrency``."""
+        most = max(1, self.concurrency // _MIN_BLOCKS)
         return next(size for size in range(most, 0, -1) if self.concurrency % size == 0)
 
 
 @dataclass(frozen=True, slots=True)
 class RowOrder:
-    """A row to ask about: its number in this run, its prompt, and the options that differ."""
+    """A row to call: its number in this run, its prompt, and the options that only it has."""
 
     number: int
     prompt: Prompt
@@ -100,10 +100,10 @@ class Order:
 
     Attributes:
         run: Identifies the run.
-        rows: Rows to ask about; those that the worker has already received are ignored.
+        rows: Rows to call; rows that the worker has already received are ignored.
         received: Number of items that the client has received from this worker so far.
         workers: Number of workers, which share the limits.
-        busy: Number of workers with rows or waiting for them, which share the slots.
+        busy: Number of workers that have rows or wait for rows; they share the slots.
         waiting: Number of rows that the worker would get if it had slots.
     """
 
@@ -129,8 +129,7 @@ class WorkerReport:
     """A worker's answer to an `Order`.
 
     Attributes:
-        items: Outcomes, and what calls have used, from the first one that the client has not
-            received.
+        items: The outcomes and the usage of calls that the client has not yet received.
         slots: Number of leased slots.
         in_flight: Calls in flight.
         refusals: Number of 429s in this run.
@@ -145,7 +144,7 @@ class WorkerReport:
 
 
 class UnknownRunError(Exception):
-    """The worker does not know the run: its process is another one than before."""
+    """The worker does not know the run, for example because its process was restarted."""
 
 
 class WorkerRun:
@@ -155,7 +154,7 @@ class WorkerRun:
     of the engines append.
 
     Args:
-        spec: What to know of the map.
+        spec: The specification of the run.
         pool: The pool of this process.
         worker: The worker.
     """
@@ -173,7 +172,7 @@ class WorkerRun:
         self._items: deque[RowOutcome | LedgerEntry] = deque()
         self._received = 0
         self._busy, self._waiting = 1, 0
-        self._heard_at = time.monotonic()
+        self._order_at = time.monotonic()
         self._is_over = False
         self._semaphore = Semaphore(
             max_leases=spec.concurrency // spec.block,
@@ -186,8 +185,8 @@ class WorkerRun:
         self._leasing = asyncio.create_task(self._lease())
 
     def exchange(self, order: Order) -> WorkerReport:
-        """Accept rows, and report what the client has not received."""
-        self._heard_at = time.monotonic()
+        """Accept rows, and report what the client has not yet received."""
+        self._order_at = time.monotonic()
         self._busy, self._waiting = max(1, order.busy), order.waiting
         self._pool._runtime.set_share(1 / order.workers)  # noqa: SLF001 - a class of this package
         self._drop(order.received)
@@ -251,7 +250,7 @@ class WorkerRun:
         try:
             while not self._is_over:
                 await self._lease_once()
-                if time.monotonic() - self._heard_at > _CLIENT_PATIENCE:
+                if time.monotonic() - self._order_at > _CLIENT_LOST_AFTER:
                     _runs.pop(self._key, None)
                     await self.close()
         finally:
@@ -264,7 +263,7 @@ class WorkerRun:
         if wanted > self._blocks and await self._semaphore.acquire(timeout=_LEASE_TIMEOUT):
             self._blocks += 1
             self._resize(self._blocks)
-        elif wanted < self._blocks and now - self._needed_at > _KEEP_LEASE:
+        elif wanted < self._blocks and now - self._needed_at > _RELEASE_DELAY:
             await self._release_to(wanted)
         else:
             await asyncio.sleep(_LEASE_INTERVAL)
@@ -284,7 +283,7 @@ class WorkerRun:
             lane.resize(blocks * self._spec.block)
 
     def _wanted_blocks(self) -> int:
-        """Return the number of blocks for the rows here and to come, at most a fair share."""
+        """Return the number of blocks for present and expected rows, at most a fair share."""
         blocks, rows = self._spec.concurrency // self._spec.block, len(self._unfinished)
         return min(-(-(rows + self._waiting) // self._spec.block), -(-blocks // self._busy))
 
@@ -310,7 +309,7 @@ _pools: dict[str | None, EnginePool] = {}
 """One pool for each project in this process, so that its limits hold for all tasks together."""
 
 _runs: dict[tuple[str, str], WorkerRun] = {}
-"""The runs by their identifiers and addresses: a process may contain several workers."""
+"""The runs by ID and worker's address, because a process may contain several workers."""
 
 _lock = threading.Lock()
 """Held while a pool is created: two runs may begin at the same time."""
@@ -324,7 +323,7 @@ async def open_run(
     """Begin a run.
 
     Args:
-        spec: What to know of the map.
+        spec: The specification of the run.
         create: Creates a pool for a project folder.
         dask_worker: The worker.
 
@@ -332,7 +331,7 @@ async def open_run(
         GatewayError: If this process cannot make the calls as the client would.
     """
     pool = await asyncio.to_thread(_pool, spec, create)
-    # A client that has lost this worker, and found it again, starts again.
+    # A client that lost this worker and then found it again begins a new run.
     await close_run(spec.id, None, dask_worker)
     _runs[spec.id, str(dask_worker.address)] = WorkerRun(spec, pool, dask_worker)
 
@@ -359,7 +358,7 @@ def _pool(spec: RunSpec, create: Callable[[str | None], EnginePool]) -> EnginePo
     """Return the pool of this process for the project.
 
     Raises:
-        GatewayError: If it differs from that of the client.
+        GatewayError: If the pool differs from the client's pool.
     """
     if spec.version != _version.__version__:
         raise ConfigError(
@@ -391,7 +390,7 @@ def _folder(folder: str | None) -> str | None:
     if folder is None or Path(folder).is_dir():
         return folder
     if os.environ.get("GATEWAYX_HOME"):
-        return None  # the environment names it
+        return None  # the environment names the folder
     raise ConfigError(
         f"the project folder {folder!r} does not exist where a worker runs.",
         hint="Mount it there at the same path, or set GATEWAYX_HOME in the worker's environment.",

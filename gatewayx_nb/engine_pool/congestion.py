@@ -16,48 +16,48 @@ if TYPE_CHECKING:
 
     Release = Callable[["Permit", BaseException | None], object]
 
-_NOTHING: dict[str, tuple[float, float]] = {}
+_NO_CHARGES: dict[str, tuple[float, float]] = {}
 """The charges of a call without limits."""
 
-_HISTORY = 2048
+_HISTORY_SIZE = 2048
 """Maximum number of admissions from which the accepted rate is computed."""
 
 _MIN_EVIDENCE = 5
 """Minimum number of accepted calls for learning a rate."""
 
-_SHORTEST_MEASURE = 0.25
+_SHORTEST_MEASUREMENT = 0.25
 """Minimum number of seconds over which a rate is measured."""
 
 _LARGEST_STEP, _LARGEST_STEP_IF_STATED = 0.5, 0.9
-"""Smallest factor by which one refusal may reduce the current rate."""
+"""Smallest factor by which a refusal reduces the rate, without and with a stated limit."""
 
-_LONG_CYCLE, _LONGEST_CYCLE = 10.0, 120.0
+_SHORTEST_CYCLE, _LONGEST_CYCLE = 10.0, 120.0
 """Minimum and maximum seconds of a cycle of admission and closure for measuring the rate.
 
 A shorter cycle is not significant. A longer cycle would spread calls over a day whose quota is used
 up.
 """
 
-_MAX_RARE, _ACCEPTED_PER_REFUSAL = 3.0, 100
+_MAX_RARE_REFUSALS, _ACCEPTED_PER_REFUSAL = 3.0, 100
 """Number of recent refusals up to which a stated limit is still believed.
 
-Each accepted request reduces the number; the second value is how many offset one refusal.
+Accepted requests reduce this number; the second value is how many of them offset one refusal.
 """
 
 _SHORT_CLOSURE, _CLOSURE_FACTOR = 0.02, 5.0
-"""Seconds to pause after such a refusal, and the factor for each recent refusal before it."""
+"""Seconds to pause after a rare refusal, and the factor for each recent refusal before it."""
 
-_MANY = 20
-"""Accepted requests after which a first refusal cannot be due to calls sent before the limit."""
+_START_REQUESTS = 20
+"""Accepted requests after which a first refusal is not due to calls before a limit was known."""
 
-_BURST = 10
+_BURST_SIZE = 10
 """Number of requests in a second that may exceed a limit that is not known yet."""
 
-_SETTLING = 1.0
+_SETTLING_TIME = 1.0
 """Seconds within which a second refusal shows that the first reduction was not enough."""
 
 _FIRST_CLOSURE, _LONGEST_CLOSURE = 0.5, 8.0
-"""Seconds without calls after such a refusal; they double with each refused probe."""
+"""Seconds without calls after a repeated refusal; they double with each refused probe."""
 
 _PROBE_PATIENCE = 2.0
 """Seconds after which a probe counts as accepted; refusals are quick, but answers may be slow."""
@@ -76,7 +76,7 @@ class Permit:
         at: Time of the admission.
         in_flight: Requests in flight, including this one.
         charges: The amount taken from each bucket, and the bucket's total afterwards.
-        is_refused: Whether the provider refused it.
+        is_refused: Whether the provider refused the request.
         usage: The tokens that the request used, if known.
     """
 
@@ -85,7 +85,7 @@ class Permit:
     def __init__(self, release: Release, number: int, at: float, in_flight: int) -> None:
         self._release = release
         self.number, self.at, self.in_flight = number, at, in_flight
-        self.charges = _NOTHING
+        self.charges = _NO_CHARGES
         self.is_refused = False
         self.usage: Usage | None = None
 
@@ -124,7 +124,7 @@ class Congestion:
 
     def __init__(self) -> None:
         self.in_flight = self.refusals = self.rare_refusals = self._admitted = 0
-        self._history: deque[Permit] = deque(maxlen=_HISTORY)
+        self._history: deque[Permit] = deque(maxlen=_HISTORY_SIZE)
         self.forget()
 
     def forget(self) -> None:
@@ -140,7 +140,7 @@ class Congestion:
         self._probe: Permit | None = None
         self._refused_since: float | None = None
         self._refused_until = self._last_refused_at = 0.0
-        self._last_event, self._last_event_at, self._accepted_at_event = 0, -math.inf, 0
+        self._admitted_at_event, self._event_at, self._accepted_at_event = 0, -math.inf, 0
         self._recent_refusals = 0.0  # reduced by accepted requests
         # The maximum number of accepted requests in flight since the last refusal, and before it.
         self._peak = self._accepted_peak = 0
@@ -170,7 +170,7 @@ class Congestion:
 
     def end_of_burst(self, now: float) -> float:
         """Return the time one second after many requests were sent at once; ``now`` otherwise."""
-        if len(self._history) < _BURST or self._history[-_BURST].at < now - 1:
+        if len(self._history) < _BURST_SIZE or self._history[-_BURST_SIZE].at < now - 1:
             return now
         return self._history[-1].at + 1
 
@@ -231,22 +231,22 @@ class Congestion:
             self._refused_since = now
         self._last_refused_at = max(self._last_refused_at, permit.at)
         is_probe = permit is self._probe
-        if permit.number > self._last_event or is_probe:
-            is_repeated = now - self._last_event_at < _SETTLING
+        if permit.number > self._admitted_at_event or is_probe:
+            is_repeated = now - self._event_at < _SETTLING_TIME
             # Rare refusals despite a stated limit say nothing about the limit: they occur at the
             # start, if the server is busy, or if requests arrive late and in a burst.
             accepted = self._accepted - self._accepted_at_event
-            is_start = not self._last_event and accepted < _MANY
+            is_start = not self._admitted_at_event and accepted < _START_REQUESTS
             recent = max(0.0, self._recent_refusals - accepted / _ACCEPTED_PER_REFUSAL)
             # A learned rate shows that the stated limit was too high before, so it is not trusted.
             is_rare = self.stated_rate is not None and (
-                is_start or recent < (_MAX_RARE if self.rate is None else 1)
+                is_start or recent < (_MAX_RARE_REFUSALS if self.rate is None else 1)
             )
             self._accepted_at_event, self._recent_refusals = self._accepted, recent + 1
             self.rare_refusals += is_rare
-            self._last_event, self._last_event_at = self._admitted, now
+            self._admitted_at_event, self._event_at = self._admitted, now
             if self.closed_until is None and not is_rare:
-                self._reduce(permit, now, is_repeated=is_repeated, is_asked=pause > 0)
+                self._reduce(permit, now, is_repeated=is_repeated, has_pause=pause > 0)
             if is_rare and not (is_start or is_probe):
                 self._close(now, _SHORT_CLOSURE * _CLOSURE_FACTOR**recent, is_pause=True)
             elif is_repeated or is_probe or is_rare:
@@ -277,7 +277,7 @@ class Congestion:
 
     def _open(self, now: float) -> None:
         """Admit requests again, at the accepted rate; the measured time includes the closure."""
-        (began, base), closed_at, was_asked = self._cycle, self._closed_at, self.is_pause
+        (began, base), closed_at, was_pause = self._cycle, self._closed_at, self.is_pause
         self.closed_until, self.is_pause, self._probe = None, False, None
         self._closure = _FIRST_CLOSURE
         self._opened_at = now
@@ -288,17 +288,17 @@ class Congestion:
             return
         # If the quota of a longer period was used up, the period includes the closure and ended
         # between the last refusal and the first acceptance.
-        open_seconds = max(closed_at - began, _SHORTEST_MEASURE)
+        open_seconds = max(closed_at - began, _SHORTEST_MEASUREMENT)
         longest = max(now - began, open_seconds)
-        shortest = longest if was_asked else max(self._last_refused_at - began, open_seconds)
+        shortest = longest if was_pause else max(self._last_refused_at - began, open_seconds)
         previous_rate = max(self.rate.target, (self._accepted - base) / open_seconds)
-        is_long = _LONG_CYCLE <= longest <= _LONGEST_CYCLE and not was_asked
+        is_long = _SHORTEST_CYCLE <= longest <= _LONGEST_CYCLE and not was_pause
         lowest = 0.0 if is_long else self._largest_step * previous_rate
         target = max(lowest, previous_rate * open_seconds / shortest)
         start = max(0.9 * lowest, 0.9 * previous_rate * open_seconds / longest)
         self.rate = LearnedLimit(target, now, min(start, self.rate.value(now)))
 
-    def _reduce(self, permit: Permit, now: float, *, is_repeated: bool, is_asked: bool) -> None:
+    def _reduce(self, permit: Permit, now: float, *, is_repeated: bool, has_pause: bool) -> None:
         """Allow nine tenths of the accepted calls in flight, of the accepted rate, or of both.
 
         If the number of calls in flight was near its maximum, this number is the likely cause.
@@ -316,9 +316,9 @@ class Congestion:
             is_crowded = not (was_lower or self._is_crowded)
         else:
             self._accepted_peak, self._peak = self._peak, 0
-        is_paced = is_repeated or is_asked or not is_crowded
+        is_paced = is_repeated or has_pause or not is_crowded
         if is_paced and (rate := self._rate_before(permit)) is not None:
-            self.rate = LearnedLimit(self._clamped(rate, now), now)
+            self.rate = LearnedLimit(self._clamp(rate, now), now)
         self._is_crowded = is_crowded
         self._narrow(now)
 
@@ -331,8 +331,8 @@ class Congestion:
         if self._is_crowded and peak > 1:
             self.window = LearnedLimit(peak, now)
 
-    def _clamped(self, rate: float, now: float) -> float:
-        """Limit a measured rate to at most the rate in force, and to not far below it.
+    def _clamp(self, rate: float, now: float) -> float:
+        """Return a measured rate, but at most the rate in force, and not far below it.
 
         A short measurement is not reliable. A few refusals correct a limit that is too high, but
         only minutes of growth correct a limit that is too low.
@@ -354,5 +354,5 @@ class Congestion:
                     break
                 count += permit.number < refused.number and not permit.is_refused
             if count >= _MIN_EVIDENCE:
-                return count / max(_SHORTEST_MEASURE, refused.at - since)
+                return count / max(_SHORTEST_MEASUREMENT, refused.at - since)
         return None

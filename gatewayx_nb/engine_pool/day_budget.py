@@ -45,7 +45,7 @@ class DayLimit:
 
     @property
     def left(self) -> Decimal:
-        """The rest of today's limit in US dollars, assuming the maximum cost of running calls.
+        """What is left of today's limit in US dollars, assuming the maximum cost of running calls.
 
         Raises:
             ConfigError: If today's cost cannot be read.
@@ -53,13 +53,13 @@ class DayLimit:
         try:
             return self.amount - self.costs.spent
         except OSError as error:
-            raise _unusable(self, str(error)) from None
+            raise _unusable_file_error(self, str(error)) from None
 
     def error(self, left: Decimal, cost: Decimal) -> BudgetError:
-        """Return the error for a call that may cost more than the rest of the limit.
+        """Return the error for a call that may cost more than what is left of the limit.
 
         Args:
-            left: The rest of the limit when the call was checked.
+            left: What was left of the limit when the call was checked.
             cost: The maximum cost of the call.
         """
         calls = "the project's calls" if self.owner == "project" else "all your projects' calls"
@@ -99,7 +99,7 @@ class DayBudget:
         return DayLimit(amount, costs, folder.owner, folder.settings)
 
     def lowest(self) -> DayLimit | None:
-        """Return the limit with the smallest rest; ``None`` if there is no limit.
+        """Return the limit with the smallest remaining amount; ``None`` if there is no limit.
 
         Raises:
             ConfigError: If today's cost cannot be read.
@@ -118,7 +118,7 @@ class DayBudget:
             try:
                 await asyncio.to_thread(limit.costs.refresh)
             except OSError as error:
-                raise _unusable(limit, str(error)) from None
+                raise _unusable_file_error(limit, str(error)) from None
 
     @contextlib.contextmanager
     def reserve(self, cost: Decimal) -> Iterator[None]:
@@ -139,7 +139,7 @@ class DayBudget:
             limit.costs.flush(timeout)
 
 
-def _unusable(limit: DayLimit, reason: str) -> ConfigError:
+def _unusable_file_error(limit: DayLimit, reason: str) -> ConfigError:
     quoted = quoted_path(limit.costs.path)
     is_busy = "locked" in reason or "interrupted" in reason
     return ConfigError(

@@ -100,12 +100,12 @@ def _with_names(names: list[str], texts: list[str]) -> str:
 
 
 def _body(preview: CallPreview) -> str:
-    text = json.dumps(preview.body, ensure_ascii=False, indent=1, default=_shown)
+    text = json.dumps(preview.body, ensure_ascii=False, indent=1, default=_to_json)
     rest = len(text) - _MAX_BODY
     target = f"POST {preview.where}\n" if preview.where else ""
     return target + text[:_MAX_BODY] + (f"\n… {rest} more characters" if rest > 0 else "")
 
 
-def _shown(value: object) -> object:
-    # The declarations of tools are shown as JSON; a user's engine may add any object.
+def _to_json(value: object) -> object:
+    # Declarations of tools are shown as JSON; a user's engine may add any object.
     return asdict(value) if isinstance(value, ToolDefinition) else repr(value)

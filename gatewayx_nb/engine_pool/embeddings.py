@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     Vectors = npt.NDArray[np.float32]
     RawVectors = list[list[float]]
 
-_GRACE = 1.0
+_GRACE_PERIOD = 1.0
 """Seconds to wait past the deadline, in case an engine blocks its loop."""
 
-_CONCURRENT_BATCHES = 8
+_MAX_CONCURRENT_BATCHES = 8
 """Maximum number of concurrent batches; more would only reach the provider's token limit sooner."""
 
 
@@ -71,7 +71,7 @@ async def embed(host: EngineHost, target: Target, limits: Limits, texts: list[st
     """
     answer = asyncio.wrap_future(host.portal.submit(_embed(host, target, limits, texts)))
     try:
-        await asyncio.wait([answer], timeout=limits.timeout + _GRACE)
+        await asyncio.wait([answer], timeout=limits.timeout + _GRACE_PERIOD)
         if answer.done():
             return answer.result()
         raise _deadline_error(target, limits)
@@ -110,7 +110,9 @@ class _BatchEmbedder:
     target: Target
     engine: LLMEngine
     limits: Limits
-    slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(_CONCURRENT_BATCHES))
+    slots: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(_MAX_CONCURRENT_BATCHES)
+    )
 
     async def embed(self, texts: list[str]) -> RawVectors:
         """Embed all texts; the first failure cancels the other batches to save their cost."""

@@ -28,7 +28,7 @@ def redact_exception(error: GatewayError, key: str) -> None:
     error.args = (error.message,)
     for link in _chain(error):
         with contextlib.suppress(BaseException):  # reading an engine's exception may raise anything
-            _drop_what_reveals(link, key)
+            _drop_links_with_key(link, key)
 
 
 def _masked(value: object, key: str) -> object:
@@ -49,7 +49,7 @@ def _masked_hint(hint: Hint, key: str) -> Hint:
     return masked | _masked_hint(hint.alternative, key) if hint.alternative else masked
 
 
-def _drop_what_reveals(link: BaseException, key: str) -> None:
+def _drop_links_with_key(link: BaseException, key: str) -> None:
     """Remove an exception's cause, context and local variables if they contain the key."""
     if _must_not_be_shown(link.__cause__, key):
         link.__cause__ = None
@@ -77,10 +77,10 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             visited.add(id(link))
             yield link
             with contextlib.suppress(BaseException):  # reading an engine's exception may raise
-                pending += _linked(link)
+                pending += _linked_exceptions(link)
 
 
-def _linked(error: BaseException) -> list[BaseException | None]:
+def _linked_exceptions(error: BaseException) -> list[BaseException | None]:
     """Return the cause, the context and the members of an exception."""
     members = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
     # A context that `from None` hides is included: loggers and debuggers may show it.
@@ -91,7 +91,7 @@ def _must_not_be_shown(error: BaseException | None, key: str) -> bool:
     if error is None:
         return False
     try:
-        _linked(error)  # a traceback reads these
+        _linked_exceptions(error)  # a traceback reads these
         text = f"{error} {type(error).__qualname__}"
         if len(text) > MAX_SEARCHED:
             return True

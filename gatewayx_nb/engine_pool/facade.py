@@ -53,8 +53,8 @@ _FLUSH_TIMEOUT = 0.2
 """Seconds to wait for the daily costs when a pool is closed; writing continues afterwards."""
 
 
-def _passed_parts(env: object, engines: object) -> list[str]:
-    """Return the arguments of a pool that another process cannot find in files."""
+def _passed_arguments(env: object, engines: object) -> list[str]:
+    """Return the arguments that were passed to a pool and are not in a file."""
     passed = {"env=": env is not None, "engines=": engines not in ((), [])}
     return [name for name, is_passed in passed.items() if is_passed]
 
@@ -85,17 +85,17 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         self._runtime = runtime = Runtime(registry)
         self._live = LiveCatalog(config, registry, runtime, usage)
         self._servers = MCPServers(config)
-        self._connect(_passed_parts(env, engines))
+        self._connect(_passed_arguments(env, engines))
         self._close_at_exit()
 
-    def _connect(self, own_parts: list[str]) -> None:
+    def _connect(self, passed_arguments: list[str]) -> None:
         # The store receives a function, because the router needs the conversations first.
         self.chats = chats = ChatStore(lambda: self._router)
         config, registry, runtime = self._config, self._registry, self._runtime
         planner = LivePlanner(config, registry, runtime, chats, self._usage, self._servers)
         refresh = self._live.refresh_if_due
         self._router = router = CallRouter(planner, refresh)
-        self._map_host = PoolMapHost(router, planner, refresh, own_parts, type(self))
+        self._map_host = PoolMapHost(router, planner, refresh, passed_arguments, type(self))
 
     def _close_at_exit(self) -> None:
         """Close what the pool has started when it is garbage-collected, or at exit."""
@@ -141,7 +141,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
             model: Reference of the model; if omitted, the conversation's model or the default
                 model.
             system: The system prompt.
-            name: Its name, for ``--chat`` and ``chat=``; if omitted, the conversation is private.
+            name: Name of the conversation, for ``--chat`` and ``chat=``; if omitted, it is private.
 
         Raises:
             UsageError: If an argument is not a str.
@@ -300,10 +300,11 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         """Return the reference that is used if a call has none.
 
         Args:
-            to_call: Whether calls will name it; it then needs the same permission as without.
+            to_call: Whether the reference will be passed to calls; it then needs the same
+                permission as calls without a reference.
 
         Raises:
-            ConfigError: If there is no default, or with ``to_call`` it cannot be called.
+            ConfigError: If there is no default, or if ``to_call`` is true and calls are impossible.
         """
         self.refresh()
         if to_call:
@@ -419,7 +420,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         Args:
             *engines: Names of engines.
             untrusted: Whether to return only those that you must allow before a key is stored.
-            named: Whether you named the engines; engines that only the project has then need no
+            named: Whether you named the engines; engines that only the project defines then need no
                 permission.
         """
         self.refresh()

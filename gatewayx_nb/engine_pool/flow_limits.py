@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections import deque
 
-_SHARE = 0.98
+_USED_SHARE = 0.98
 """Share of a limit to use, because the provider's clock may differ."""
 
-_SHARE_OF_SECOND = 0.99
+_USED_SHARE_OF_SECOND = 0.99
 """Share of a second's limit to use in any second, because a provider may count each second."""
 
 _SECOND, _LONGEST_SECOND, _SECOND_STEP = 1.01, 1.05, 0.005
@@ -18,23 +18,23 @@ It is longer than a second because network delays vary: two requests that are se
 may arrive slightly closer together.
 """
 
-_CATCH_UP, _CATCH_UP_OF_FEW = 0.05, 0.02
+_MAX_CATCH_UP, _MAX_CATCH_UP_OF_FEW = 0.05, 0.02
 """Maximum seconds of delay for which later calls may compensate.
 
 A busy machine wakes up late. If few calls start per second, they are spaced instead of counted.
 Calls after an idle time are also spaced, because idle time is not a delay.
 """
 
-_FEW = 50
+_MAX_SPACED_RATE = 50
 """Number of calls per second below which calls are spaced."""
 
-_LARGEST = 1e15
+_UNLIMITED = 1e15
 """A limit of at least this value is an engine's mistake, or means that there is no limit."""
 
-_RECOVERY = 40.0
+_RECOVERY_TIME = 40.0
 """Seconds until a learned limit has grown back to the value at which calls were refused."""
 
-_REDUCTION = 0.9
+_REDUCTION_FACTOR = 0.9
 """Factor that is applied to the accepted rate or number of calls after a refusal."""
 
 
@@ -55,7 +55,7 @@ class Bucket:
 
     __slots__ = (
         "_configured",
-        "_mean",
+        "_mean_amount",
         "_recent",
         "_reported",
         "_second",
@@ -74,12 +74,12 @@ class Bucket:
         self.due, self.total = 0.0, 0.0
         self._slow_rate, self._slow_until = math.inf, 0.0
         self._recent: deque[tuple[float, float]] = deque()  # the amounts taken in the last second
-        self._used, self._mean, self._second = 0.0, 1.0, _SECOND
+        self._used, self._mean_amount, self._second = 0.0, 1.0, _SECOND
 
     @property
     def is_limited(self) -> bool:
         """Whether a limit is known."""
-        return self.limit < _LARGEST
+        return self.limit < _UNLIMITED
 
     def ease(self) -> None:
         """Lengthen the window that counts as a second, because delays vary more than assumed."""
@@ -87,16 +87,16 @@ class Bucket:
 
     def rate(self, now: float) -> float:
         """Return the units per second that may currently be used."""
-        rate = self.limit / 60 * _SHARE
+        rate = self.limit / 60 * _USED_SHARE
         return min(rate, self._slow_rate) if now < self._slow_until else rate
 
     def take(self, amount: float, now: float, *, has_waited: bool = False) -> None:
         """Spend an amount; see `ready_at`."""
         self.total += amount
         is_late = has_waited and not self._has_few_calls
-        catch_up = _CATCH_UP if is_late else _CATCH_UP_OF_FEW
+        catch_up = _MAX_CATCH_UP if is_late else _MAX_CATCH_UP_OF_FEW
         self.due = max(self.due, now - catch_up) + amount / self.rate(now)
-        self._mean += 0.1 * (amount - self._mean)
+        self._mean_amount += 0.1 * (amount - self._mean_amount)
         if self.is_limited:
             self._recent.append((now, amount))
             self._used += amount
@@ -108,16 +108,16 @@ class Bucket:
             self._used -= recent.popleft()[1]
         if self.due > now or not recent or self._has_few_calls:
             return max(self.due, now)
-        is_full = self._used + amount > self.limit / 60 * _SHARE_OF_SECOND
+        is_full = self._used + amount > self.limit / 60 * _USED_SHARE_OF_SECOND
         return recent[0][0] + self._second if is_full else now
 
     def calls_per_second(self, now: float) -> float:
         """Return the number of average-sized calls that may start per second."""
-        return self.rate(now) / max(1.0, self._mean)
+        return self.rate(now) / max(1.0, self._mean_amount)
 
     @property
     def _has_few_calls(self) -> bool:
-        return self._mean * _FEW > self.limit / 60 * _SHARE_OF_SECOND
+        return self._mean_amount * _MAX_SPACED_RATE > self.limit / 60 * _USED_SHARE_OF_SECOND
 
     def settle(self, surplus: float, now: float) -> None:
         """Spend the amount that a call used beyond its estimate, or return the unused amount."""
@@ -151,29 +151,29 @@ class Bucket:
             reset: Seconds until all units are available.
             unseen: Units that were taken after those of the answered call.
             now: Time of the answer.
-            share: Share of what is reported that may be used here.
+            share: Share of the reported limits that this process may use.
         """
-        if limit is not None and 0 < limit < _LARGEST:
+        if limit is not None and 0 < limit < _UNLIMITED:
             self._reported = limit * share
             self._update(now)
-        if left is None or not (0 <= left < _LARGEST and self.is_limited):
+        if left is None or not (0 <= left < _UNLIMITED and self.is_limited):
             return
-        rate = self.limit / 60 * _SHARE
+        rate = self.limit / 60 * _USED_SHARE
         left = max(0.0, left * share - unseen)
         if left >= self.limit:  # the limit in the settings is lower than the provider's
             return
-        if reset is None or not 0 < reset < _LARGEST:
+        if reset is None or not 0 < reset < _UNLIMITED:
             reset = max(0.0, (self.limit - left) / rate)
         if left < 1:  # a bucket refills all the time, a window when it is reset
             self.due = max(self.due, now + min(reset, 1 / rate))
         # A bucket's reset is the time to refill it, so the rate is never lower than the full rate.
-        # The rest of a window must last until the window's reset, because other clients may also
-        # have used it.
+        # What is left of a window must last until the window's reset, because other clients may
+        # also use it.
         elif left / reset < rate and left + rate * reset < 0.9 * self.limit:
             self._slow_rate, self._slow_until = left / reset, now + reset
 
     def _update(self, now: float) -> None:
-        """Set the limit; what is owed is paid off at the new rate."""
+        """Set the limit; a debt is paid off at the new rate."""
         former = self.rate(now)
         self.limit = min(self._configured, self._reported)
         if self.due > now and math.isfinite(former):
@@ -183,10 +183,10 @@ class Bucket:
 class LearnedLimit:
     """A limit that grows after a refusal, like the window of TCP CUBIC.
 
-    The limit grows from its start to its target in `_RECOVERY` seconds, quickly at first, and then
-    beyond the target, slowly at first (https://www.rfc-editor.org/rfc/rfc9438#section-4.2). A limit
-    that was halved and then raised linearly would cause more refusals or leave more of the
-    provider's limit unused.
+    The limit grows from its start to its target in `_RECOVERY_TIME` seconds, quickly at first, and
+    then beyond the target, slowly at first
+    (https://www.rfc-editor.org/rfc/rfc9438#section-4.2). A limit that was halved and then raised
+    linearly would cause more refusals or leave more of the provider's limit unused.
 
     Args:
         target: The limit at which calls were refused.
@@ -198,21 +198,21 @@ class LearnedLimit:
         due: Time at which the next call may start, if the limit is a rate.
     """
 
-    __slots__ = ("_at", "_start", "due", "target")
+    __slots__ = ("_refused_at", "_start", "due", "target")
 
     def __init__(self, target: float, now: float, start: float | None = None) -> None:
         self.target = target
-        self._start = _REDUCTION * target if start is None else min(start, target)
-        self._at = self.due = now
+        self._start = _REDUCTION_FACTOR * target if start is None else min(start, target)
+        self._refused_at = self.due = now
 
     def value(self, now: float) -> float:
         """Return the limit."""
-        growth = (now - self._at) / _RECOVERY - 1
+        growth = (now - self._refused_at) / _RECOVERY_TIME - 1
         span = self.target - self._start
         if growth > 0:
-            span = max(span, (1 - _REDUCTION) * self.target)
+            span = max(span, (1 - _REDUCTION_FACTOR) * self.target)
         return self.target + span * growth**3
 
     def take(self, now: float) -> None:
         """Count the start of a call; the next call may start at ``due``."""
-        self.due = max(self.due, now - _CATCH_UP) + 1 / self.value(now)
+        self.due = max(self.due, now - _MAX_CATCH_UP) + 1 / self.value(now)

@@ -89,11 +89,11 @@ class Governor:
 
     The governor runs on the engine's event loop, so it needs no lock. Only `pace` may be read from
     other threads. Limits come from the settings and the provider's headers. If a provider refuses
-    calls without stating a limit, they are learned from the accepted rate and number of calls in
+    calls without stating a limit, limits are learned from the accepted rate and number of calls in
     flight.
 
-    aiolimiter's bucket supports neither debt nor corrections, and does not preserve the order of
-    calls.
+    aiolimiter is not used, because its bucket supports neither debt nor corrections, and does not
+    preserve the order of calls.
 
     Args:
         loop: The engine's event loop.
@@ -102,7 +102,7 @@ class Governor:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._congestion = Congestion()
-        self._refusal: Mapping[str, object] = {}  # the fields of its last error
+        self._refusal_fields: Mapping[str, object] = {}  # the attributes of the last refusal
         self._rates, self._concurrency = Rates(), 1
         self._share = 1.0  # of the limits; other processes use the rest
         self._buckets: dict[str, Bucket] = {}
@@ -202,9 +202,9 @@ class Governor:
         waiter = _Waiter(self._loop.create_future(), self._amounts(tokens, output), patience)
         now = self._loop.time()
         if self._is_hopeless(waiter, now):
-            raise self._refusal_for(now)
-        # The second number is unique, because an earlier wait of the same call may still be in the
-        # heap.
+            raise self._refusal_error(now)
+        # The second number makes the tuples unique, because an earlier wait of the same call may
+        # still be in the heap.
         heapq.heappush(self._waiters, (ticket, self.ticket(), waiter))
         self._waiting += 1
         self._pump()
@@ -223,7 +223,7 @@ class Governor:
         now = self._loop.time()
         fields = _fields(error)
         if issubclass(type(error), RateLimitError):
-            self._refusal = fields
+            self._refusal_fields = fields
             rates = [bucket.calls_per_second(now) for bucket in self._buckets.values()]
             self._congestion.stated_rate = min(rates, default=None)
             rare = self._congestion.rare_refusals
@@ -233,7 +233,7 @@ class Governor:
                     bucket.ease()
             for _, _, waiter in self._waiters:
                 if not waiter.admission.done() and self._is_hopeless(waiter, now):
-                    waiter.admission.set_exception(self._refusal_for(now))
+                    waiter.admission.set_exception(self._refusal_error(now))
         elif error is None or fields.get("status") is not None:
             self._congestion.note_answer(permit, now)
             if permit.usage is not None and permit.charges:
@@ -384,9 +384,9 @@ class Governor:
             return self.refused_for(waiter.patience)
         return congestion.is_pause and congestion.closed_until - now > _LONGEST_PAUSE
 
-    def _refusal_for(self, now: float) -> RateLimitError:
+    def _refusal_error(self, now: float) -> RateLimitError:
         """Return the error for a request that was not sent, with the text of the last refusal."""
-        message, hint = self._refusal.get("message"), self._refusal.get("hint")
+        message, hint = self._refusal_fields.get("message"), self._refusal_fields.get("hint")
         until = self._congestion.closed_until if self._congestion.is_pause else None
         return RateLimitError(
             message if type(message) is str else "the provider refused the request.",

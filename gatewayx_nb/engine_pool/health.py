@@ -147,7 +147,7 @@ async def _measure(engine: LLMEngine) -> EngineHealth:
 def _row(name: str, answer: EngineHealth | GatewayError, usage: UsageTracker) -> EngineHealth:
     if isinstance(answer, GatewayError):
         return EngineHealth(name, ok=False, error=" ".join(answer.describe().split()))
-    # Failures are recorded under the engine's own name; the requested one may be an alias.
+    # Failures are recorded under the engine's own name; the requested name may be an alias.
     failure = usage.last_error(answer.engine)
     if answer.ok and failure:
         failure = f"its check passes, but its last call failed: {failure}"

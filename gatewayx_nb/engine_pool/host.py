@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.model_registry import LoadedEngine, ModelRegistry, Target
     from gatewayx_nb.replies import Chunk
 
-_MAX_MESSAGE = 500
+_MAX_MESSAGE_LENGTH = 500
 """Maximum number of characters of an engine's own message; it may quote the prompt."""
 
 log = logging.getLogger("gatewayx_nb")
@@ -128,7 +128,7 @@ class EngineHost:
         # Includes the replaced instances that are still in use.
         self._instances: weakref.WeakSet[EngineInstance] = weakref.WeakSet()
         self._is_closed = False
-        self._creating = asyncio.Lock()  # held while one call loads the code for all calls
+        self._creation_lock = asyncio.Lock()  # held while one call loads the code for all calls
         self.governor = Governor(portal.loop)
 
     @property
@@ -157,7 +157,7 @@ class EngineHost:
     async def retire(self) -> None:
         """Clean up after the last call, because the engine was removed."""
         while True:  # a call that was planned earlier may create another instance
-            async with self._creating:  # held by a call that is creating an instance
+            async with self._creation_lock:  # held by a call that is creating an instance
                 stale, self._instance = self._instance, None
             if stale is None:
                 return
@@ -176,7 +176,7 @@ class EngineHost:
         loaded = self.registry.current(target)
         if self._instance and self._instance.matches(target, loaded):
             return self._instance
-        async with self._creating:
+        async with self._creation_lock:
             # Many calls may have waited for the lock; the first one loads the engine's code.
             loaded = self.registry.current(target)
             if target.source and loaded is None:
@@ -291,7 +291,7 @@ def typed_errors(target: Target) -> Iterator[None]:
 
 
 def _is_complete(error: BaseException) -> TypeGuard[GatewayError]:
-    """Return whether an error is a `GatewayError` with a message and a hint, even in a subclass."""
+    """Return whether an error is a `GatewayError` that has its message and its hint."""
     try:
         has_hint = isinstance(error, GatewayError) and "hint" in vars(error)
         return has_hint and isinstance(vars(error).get("message"), str)
@@ -311,7 +311,7 @@ def _describe(error: BaseException, target: Target) -> str:
     name = _text_or("an exception", lambda: type(error).__name__)
     message = _text_or("its text cannot be shown", lambda: str(error))
     place = _text_or("", lambda: location(error, target.folder))
-    text = shorten(f"{name}: {redact_beginning(message, target.key)}", _MAX_MESSAGE)
+    text = shorten(f"{name}: {redact_beginning(message, target.key)}", _MAX_MESSAGE_LENGTH)
     return text + redact(place, [target.key])
 
 

@@ -44,7 +44,7 @@ class JobUsage(UsageTracker):
         self.continue_from(pool)
         self._pool, self._max_cost, self._earlier = pool, max_cost, earlier
         self._session_limit = session_limit
-        self._held: dict[object, Decimal] = {}
+        self._reserved_by_job: dict[object, Decimal] = {}
         self._sums: dict[tuple[str, str, str, bool], LedgerEntry] = {}
         self.cost = Decimal(0)
         self.unpriced = 0
@@ -71,13 +71,13 @@ class JobUsage(UsageTracker):
         """Cost that counts towards the limit, including the maximum cost of calls in flight.
 
         If both the job and the session have a limit, this is the cost for the limit with the
-        smaller rest.
+        smaller remaining amount.
         """
         session = super().spent
         if self._max_cost is None:
             return session
         with self._lock:
-            job = self.total_cost + sum(self._held.values(), Decimal(0))
+            job = self.total_cost + sum(self._reserved_by_job.values(), Decimal(0))
         if self._session_limit is None:
             return job
         return max(job, self._max_cost - (self._session_limit - session))
@@ -92,21 +92,21 @@ class JobUsage(UsageTracker):
     def reserve(self, cost: Decimal) -> Iterator[None]:
         call = object()
         with self._lock:
-            self._held[call] = cost
+            self._reserved_by_job[call] = cost
         try:
             with super().reserve(cost):
                 yield
         finally:
             with self._lock:
-                del self._held[call]
+                del self._reserved_by_job[call]
 
     @override
     def add(self, partial: PartialReply, outcome: str = "ok", error: str = "") -> None:
         if outcome == "BudgetError":  # nothing was sent, and the row may be retried
             return
-        self._sum_up(self.count(partial, outcome, error))
+        self._sum_up(self.add_without_ledger(partial, outcome, error))
 
-    def add_elsewhere(self, entry: LedgerEntry) -> None:
+    def add_external(self, entry: LedgerEntry) -> None:
         """Add calls of another process, which counts them towards the limits of the day."""
         self.add_to_totals(entry)
         self._sum_up(entry)
@@ -117,7 +117,7 @@ class JobUsage(UsageTracker):
             self.unpriced += entry.is_unpriced * entry.rows
             self.input_tokens += entry.input_tokens or 0
             self.output_tokens += entry.output_tokens or 0
-            # Unpriced calls have their own sum, because their cost is not that of the others.
+            # Unpriced calls have their own sum, because their cost is unknown.
             key = (entry.engine, entry.model, entry.outcome, entry.is_unpriced)
             known = self._sums.get(key)
             self._sums[key] = entry if known is None else known.plus(entry)
@@ -133,7 +133,7 @@ class JobUsage(UsageTracker):
             self.ledger.add(replace(entry, job=job))
 
     def take_sums(self) -> list[LedgerEntry]:
-        """Return the entries since the last time."""
+        """Return the sums since the previous call of this method."""
         with self._lock:
             sums, self._sums = list(self._sums.values()), {}
         return sums
@@ -145,7 +145,7 @@ class JobUsage(UsageTracker):
             return error
         return BudgetError(
             f"the job has used {dollars(self.total_cost)} of its {dollars(job_limit)}, and this row"
-            " may cost more than the rest; it was not sent.",
+            " may cost more than what is left; it was not sent.",
             hint=Hint("raise_option", option="max_cost")
             | Hint("set_option", option="max_tokens", value=500),
             engine=error.engine,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _RECENT_CALLS = 200
 """Number of ledger entries used to estimate the duration of a call."""
 
-_LOCAL_CALLS = 8
+_MAX_LOCAL_CALLS = 8
 """Maximum number of calls in flight to the model in this process, which answers four at a time.
 
 In a longer queue, the last call could exceed its timeout while waiting.
@@ -65,7 +65,7 @@ class MapCalls:
         is_local = target is not None and target.name == LOCAL_ENGINE
         self.most_in_flight = limits.concurrency
         if is_local:
-            self.most_in_flight = min(limits.concurrency, _LOCAL_CALLS)
+            self.most_in_flight = min(limits.concurrency, _MAX_LOCAL_CALLS)
         self._earlier_refusals = governor.pace.refusals if governor else 0
         self._router = router.for_rows(self.usage, self.usage.limits(limits))
 
@@ -79,7 +79,7 @@ class MapCalls:
         return self._router.plan(prompt, options, streamed=False, known=known)
 
     def note_pace(self, figures: MapFigures) -> None:
-        """Set the number of refusals and what limits the speed in the job's figures."""
+        """Set the number of refusals and the current limit on the speed in the job's figures."""
         if self._governor is None:
             return
         pace = self._governor.pace

@@ -40,7 +40,7 @@ class PoolMapHost:
         router: Plans the pool's calls, live or replayed.
         planner: Plans only live calls.
         refresh_if_due: Checks the files for changes, at most once a second.
-        own_parts: The arguments of the pool that another process does not have.
+        passed_arguments: The arguments that were passed to the pool and are not in a file.
         pool_type: The class of the pool, which the workers of a cluster create.
     """
 
@@ -49,11 +49,11 @@ class PoolMapHost:
         router: CallRouter,
         planner: LivePlanner,
         refresh_if_due: Callable[[], object],
-        own_parts: Sequence[str],
+        passed_arguments: Sequence[str],
         pool_type: type[EnginePool],
     ) -> None:
         self._router, self._planner, self._refresh_if_due = router, planner, refresh_if_due
-        self._own_parts, self._pool_type = own_parts, pool_type
+        self._passed_arguments, self._pool_type = passed_arguments, pool_type
         self._store: ResultsStore | None = None
 
     def engines(self, model: str | None, max_cost: Decimal | None, earlier: Decimal) -> MapCalls:
@@ -64,28 +64,28 @@ class PoolMapHost:
         return MapCalls(self._router, self._planner, max_cost, earlier, target)
 
     def with_tools(self, options: CallOptions, *, sends: bool) -> CallOptions:
-        """Return the options with what tools need; see `batch.MapHost.with_tools`."""
+        """Return the options, prepared for their tools; see `batch.MapHost.with_tools`."""
         self._refresh_if_due()
         return self._router.tool_host.prepare_map(options, sends=sends)
 
     def cluster_engines(self, model: str | None, plan: MapPlan, client: Any) -> ClusterCalls:  # noqa: ANN401 - distributed is optional
-        """Return engines that call from a Dask cluster; see `batch.MapHost.cluster_engines`.
+        """Return engines that are called from a Dask cluster; see `batch.MapHost.cluster_engines`.
 
         Raises:
-            UsageError: If the workers cannot make the same pool.
+            UsageError: If the workers cannot create the same pool.
         """
-        if self._own_parts:
+        if self._passed_arguments:
             raise UsageError(
-                f"a pool with {' and '.join(self._own_parts)} cannot call from the workers of a"
-                " Dask cluster: each worker creates its pool from the project folder, its own"
+                f"a pool with {' and '.join(self._passed_arguments)} cannot call from the workers"
+                " of a Dask cluster: each worker creates its pool from the project folder, its own"
                 " environment and its own key files.",
-                hint="Use `gx.map`, or a pool without these arguments; or close the Dask client, to"
+                hint="Use `gx.map` or a pool without these arguments, or close the Dask client to"
                 " call from this process.",
             )
         if plan.options.get("tools"):
             raise UsageError(
                 "tools cannot be called from the workers of a Dask cluster.",
-                hint="Pass `rows.compute()`, or close the Dask client, to call from this process.",
+                hint="Pass `rows.compute()` or close the Dask client to call from this process.",
             )
         project = self._planner.config.project
         folder = str(project.root) if project else None

@@ -33,7 +33,7 @@ _MAX_MODELS = 10_000
 _CONNECT_TIMEOUT = 0.3
 """Seconds for a server on this machine to accept a connection."""
 
-_GRACE = 0.5
+_GRACE_PERIOD = 0.5
 """Seconds to wait past the deadline, in case an engine blocks its loop."""
 
 
@@ -66,7 +66,7 @@ class Prober:
         portal = self.runtime.host(target).portal
         answer = asyncio.wrap_future(portal.submit(self._probe(target, query)))
         try:
-            await asyncio.wait([answer], timeout=self.timeout + _GRACE)
+            await asyncio.wait([answer], timeout=self.timeout + _GRACE_PERIOD)
             return answer.result() if answer.done() else self._deadline_error(target)
         finally:
             # Cancelling also ends the query on the engine's own loop.

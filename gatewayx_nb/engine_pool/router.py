@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage import ResultsStore
 
 _KEYS_INTERVAL = 1.0
-"""Seconds between two lookups of the keys that are masked in the prompts of a map."""
+"""Minimum seconds between two lookups of the keys that are masked in the prompts of a map."""
 
 
 class CallRouter:
@@ -82,7 +82,7 @@ class CallRouter:
     def __init__(self, planner: LivePlanner, refresh_if_due: Callable[[], object]) -> None:
         self._planner = planner
         self._refresh_if_due = refresh_if_due
-        self._open: list[Cassette] = []
+        self._open_cassettes: list[Cassette] = []
         self._are_options_checked = False
         self.tool_host = PoolToolHost(self, planner)
 
@@ -98,14 +98,14 @@ class CallRouter:
         planner = self._planner.for_rows(usage, limits)
         router = CallRouter(planner, lambda: None)
         router.tool_host = PoolToolHost(router, planner, for_rows=True)
-        router._open = self._open
+        router._open_cassettes = self._open_cassettes
         router._are_options_checked = True
         return router
 
     @property
     def cassette(self) -> Cassette | None:
         """The most recently opened cassette that is still open; ``None`` if there is none."""
-        return self._open[-1] if self._open else None
+        return self._open_cassettes[-1] if self._open_cassettes else None
 
     @property
     def replayed_cassette(self) -> Cassette | None:
@@ -118,7 +118,7 @@ class CallRouter:
     ) -> Cassette:
         """Open a cassette; see `EnginePool.cassette`."""
         config = self._planner.config
-        mode, variable = _mode(mode, config.env)
+        mode, variable = _resolve_mode(mode, config.env)
         if speed is not None and not (type(speed) in (int, float) and 0 < speed < math.inf):
             raise UsageError(
                 f"speed must be a number > 0, got {speed!r}.",
@@ -136,7 +136,7 @@ class CallRouter:
         )
         cassette.mode_variable, cassette.on_close = variable, self._close
         cassette.runs_tools = _runs_tools(config.env)
-        self._open.append(cassette)
+        self._open_cassettes.append(cassette)
         return cassette
 
     def adopt_cassettes(self, other: CallRouter) -> None:
@@ -144,14 +144,15 @@ class CallRouter:
 
         From now on, this pool's keys and hook determine what is redacted.
         """
-        self._open = other._open  # shared, so that closing a cassette closes it for both pools
-        for cassette in self._open:
+        # The list is shared, so that closing a cassette closes it for both pools.
+        self._open_cassettes = other._open_cassettes
+        for cassette in self._open_cassettes:
             cassette.use_redaction(self._redaction())
 
     @contextlib.contextmanager
     def borrowed(self, cassette: Cassette) -> Iterator[None]:
         """Use another pool's open cassette in the ``with`` block."""
-        self._open.append(cassette)
+        self._open_cassettes.append(cassette)
         try:
             yield
         finally:
@@ -187,7 +188,7 @@ class CallRouter:
         if not self._are_options_checked:
             options = check_options(options)
         if options.get("tools"):
-            # Not `known`, the stored reply of an earlier map: a cassette needs each request.
+            # `known`, a stored reply of an earlier map, is ignored: a cassette needs each request.
             return self.tool_host.plan(prompt, options, streamed=streamed)
         check_tool_options(options)
         return self.plan_request(prompt, options, streamed=streamed, known=known)
@@ -223,7 +224,7 @@ class CallRouter:
             try:
                 live = self._planner.plan(prompt, call.options, streamed=streamed)
             except MissingKeyError as error:
-                raise _with_miss(error, cassette, call.key) from None
+                raise _with_miss_reason(error, cassette, call.key) from None
             return RecordedCall(live, cassette, recorded, call.messages[-1])
         return ReplayedCall(
             self._planner.runtime.shared,
@@ -266,7 +267,7 @@ class CallRouter:
     def redactor(self) -> Callable[[str], str]:
         """Return a function that masks the pool's keys in a text that will be stored.
 
-        It looks the keys up again after a second, because that takes longer than a search.
+        The keys are looked up at most once a second, because a lookup is slower than a search.
         """
         keys: list[str] = []
         due = -math.inf
@@ -330,8 +331,8 @@ class CallRouter:
         return None if cassette is None or cassette.mode == "off" else cassette
 
     def _close(self, cassette: Cassette) -> None:
-        if cassette in self._open:
-            self._open.remove(cassette)
+        if cassette in self._open_cassettes:
+            self._open_cassettes.remove(cassette)
 
     def _redaction(self) -> Redaction:
         config = self._planner.config
@@ -357,7 +358,7 @@ class CallRouter:
     def _prepare(
         self, cassette: Cassette, prompt: Prompt, options: CallOptions, *, streamed: bool
     ) -> _PreparedCall:
-        """Return the call's options and conversation, and the key by which a cassette finds it."""
+        """Return the parts of a call, with the key by which a cassette finds the call."""
         slot = self._planner.chats.slot(options.get("chat"))
         request = build_request(prompt, "", options, streamed=streamed)
         joined = join_conversation(request, slot)
@@ -404,7 +405,7 @@ class _PreparedCall:
     """A call that may be in a cassette.
 
     Attributes:
-        key: The key by which the cassette finds it.
+        key: The key by which the cassette finds the call.
         options: The options, with the conversation's slot.
         messages: The messages, without those of the conversation.
         slot: The call's position in a conversation, if any.
@@ -421,8 +422,8 @@ class _PreparedCall:
             self.slot.add_turn(self.messages, reply)
 
 
-def _mode(mode: str | None, env: Mapping[str, str]) -> tuple[Mode, str]:
-    """Return the mode of a cassette, and the environment variable that set it, if one did.
+def _resolve_mode(mode: str | None, env: Mapping[str, str]) -> tuple[Mode, str]:
+    """Return the mode of a cassette, and the environment variable that set it, if any.
 
     Raises:
         UsageError: If the mode or the variable is invalid.
@@ -466,7 +467,7 @@ def _check_renew(cassette: Cassette | None, options: CallOptions) -> None:
         )
 
 
-def _with_miss(
+def _with_miss_reason(
     error: MissingKeyError, cassette: Cassette, request: CassetteRequest
 ) -> MissingKeyError:
     """Return an error for a missing key that also says why the call is not replayed."""
@@ -479,7 +480,7 @@ def cassette_path(name: str | Path) -> Path:
 
     Raises:
         UsageError: If the name is not a path, or is the name of a mode rather than of a file.
-        ConfigError: If the name is not valid for a file.
+        ConfigError: If the name is not a valid file name.
     """
     if not isinstance(name, str | Path):
         raise UsageError(

@@ -25,21 +25,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_GRACE = 1.8
+_CLOSE_TIMEOUT = 1.8
 """Maximum seconds for all engines together to clean up and stop."""
 
-_GRACE_WITH_LEDGER = 2.0
+_CLOSE_TIMEOUT_WITH_LEDGER = 2.0
 """Maximum number of seconds that closing a pool takes."""
 
-_GRACE_TO_STOP = 0.4
-"""The part of `_GRACE` that is reserved for stopping the loops."""
+_STOP_TIMEOUT = 0.4
+"""The part of `_CLOSE_TIMEOUT` that is reserved for stopping the loops."""
 
 _parent_hosts: list[list[EngineHost]] = []
 """The parent's hosts, in a forked child: freeing them would close the parent's connections."""
 
 
 class Runtime:
-    """Creates hosts on first use; shipped engines share a loop, and the others have their own."""
+    """Creates hosts on first use; shipped engines share a loop, other engines have their own."""
 
     def __init__(self, registry: ModelRegistry) -> None:
         self._registry = registry
@@ -128,14 +128,14 @@ class Runtime:
 
         If an engine blocks its loop, its thread continues to run until the process ends.
         """
-        deadline = time.monotonic() + _GRACE
+        deadline = time.monotonic() + _CLOSE_TIMEOUT
         self._reset_if_forked()
         with self._lock:
             hosts, shared = [*self._hosts.values(), *self._retiring], self._shared
             self._hosts, self._shared = {}, None
         # The lock is released by now, because a call on another thread may need it in order to end.
         cleanups = [host.portal.submit(host.close()) for host in hosts]
-        wait(cleanups, timeout=_GRACE - _GRACE_TO_STOP)
+        wait(cleanups, timeout=_CLOSE_TIMEOUT - _STOP_TIMEOUT)
         portals = {host.portal for host in hosts} | ({shared} if shared else set())
         for portal in portals:  # stop all of them before waiting for the first one
             portal.stop()
@@ -186,10 +186,10 @@ def close_runtime(runtime: Runtime, ledger: Ledger) -> None:
     """Close a runtime, then write its ledger, in at most two seconds."""
     start = time.monotonic()
     runtime.close()
-    ledger.flush(max(0.2, _GRACE_WITH_LEDGER - (time.monotonic() - start)))
+    ledger.flush(max(0.2, _CLOSE_TIMEOUT_WITH_LEDGER - (time.monotonic() - start)))
 
 
 def close_at_exit(runtime: weakref.ref[Runtime], ledger: weakref.ref[Ledger]) -> None:
-    """Close a runtime and its ledger unless both are gone."""
+    """Close a runtime and its ledger, unless they have been garbage-collected."""
     if (running := runtime()) is not None and (open_ledger := ledger()) is not None:
         close_runtime(running, open_ledger)

@@ -114,7 +114,7 @@ def _key(row: EngineStatus, config: Config) -> KeySecurity:
 
 
 def _relative(text: str, config: Config) -> str:
-    """Make paths in a message relative to the engine, project, user and home folders."""
+    """Return a message with paths relative to the engine, project, user and home folders."""
     folders = config.env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep)
     roots = {str(folder.root) for folder in config.config_dirs} | {str(Path.home())}
     roots |= {str(Path(path).expanduser().absolute()) for path in folders if path}

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class ServerTools:
-    """Resolves MCP servers to their tools, by asking the server or from the open cassette.
+    """Resolves MCP servers to their tools, which the server or the open cassette lists.
 
     Args:
         router: The router, which has the open cassette.
@@ -62,7 +62,7 @@ class ServerTools:
             redact: Masks the keys of the pool in a text.
 
         Raises:
-            GatewayError: If a server cannot be used, or the cassette does not have its tools.
+            GatewayError: If a server cannot be used, or the cassette does not contain its tools.
             UsageError: If two tools have the same name.
         """
         expanded: list[Tool] = []
@@ -70,7 +70,7 @@ class ServerTools:
             if isinstance(each, Tool):
                 expanded.append(each)
                 continue
-            listed = await self._listed(each, options, redact)
+            listed = await self._list(each, options, redact)
             expanded += self._servers.tools(each, listed, redact)
         check_names(expanded)
         return tuple(expanded)
@@ -102,13 +102,13 @@ class ServerTools:
 
         The server is started, unless a cassette is replayed.
         """
-        listed = await self._listed(server, {}, redact)
+        listed = await self._list(server, {}, redact)
         state = next((each for each in self._servers.states() if each.server == server), None)
         if state is None or self._router.replayed_cassette:
             return MCPServerStatus(server, server.address, "recorded", tuple(listed))
         return replace(state, tools=tuple(listed))
 
-    async def _listed(
+    async def _list(
         self, server: MCPServer, options: CallOptions, redact: Callable[[str], str]
     ) -> list[MCPTool]:
         cassette = None if options.get("fresh") else self._router.active_cassette
@@ -121,7 +121,7 @@ class ServerTools:
             found = cassette.find(request, renew=bool(options.get("renew")))
         except CassetteMissError:
             raise CassetteMissError(
-                f"{cassette.path.name!r} does not have the tools of the MCP server"
+                f"{cassette.path.name!r} does not contain the tools of the MCP server"
                 f" {server.name!r}.",
                 hint=cassette.record_hint(),
             ) from None

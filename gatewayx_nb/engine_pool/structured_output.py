@@ -77,14 +77,14 @@ async def parse_or_correct(
     # A truncated list may contain a complete object, which must not be mistaken for the answer.
     was_cut = partial.finish_reason == "length" and schema.schema is not None
     if was_cut and ends_within_json(answer):
-        raise _truncated(request, partial)
+        raise _truncated_error(request, partial)
     try:
         return await schema.aparse(answer)
     except ValueError as error:
         if partial.finish_reason == "length":  # a second answer would be truncated, too
-            raise _truncated(request, partial) from None
+            raise _truncated_error(request, partial) from None
         if send_again is None:
-            raise _mismatch(schema, "the answer", partial, error) from None
+            raise _mismatch_error(schema, "the answer", partial, error) from None
         request = _with_correction(request, partial, error)
     # This is outside the `except` clause, so that an error in the second request has no context.
     partial.reset_for_correction()
@@ -92,10 +92,10 @@ async def parse_or_correct(
     try:
         return await schema.aparse("".join(partial.text))
     except ValueError as error:
-        raise _mismatch(schema, "the answer and its correction", partial, error) from None
+        raise _mismatch_error(schema, "the answer and its correction", partial, error) from None
 
 
-def _truncated(request: Request, partial: PartialReply) -> TruncatedError:
+def _truncated_error(request: Request, partial: PartialReply) -> TruncatedError:
     """Return the error for an answer that was truncated before its JSON ended."""
     if partial.context_limit is not None:
         return TruncatedError(
@@ -128,7 +128,7 @@ def _describe_max_tokens(request: Request) -> str:
     return f" ({max_tokens:,}{more})"
 
 
-def _mismatch(
+def _mismatch_error(
     schema: ResponseSchema, answers: str, partial: PartialReply, error: ValueError
 ) -> ProviderError:
     # With `--as json`, the caller has not passed a schema, so the message does not mention one.

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # Most calls have no tools.
 _load: Callable[[str], Any] = attach(__name__, {"ToolLoop": "gatewayx_nb.tools"})[0]
 
-_WORKERS = 32
+_MAX_WORKERS = 32
 """Maximum number of functions of a map that run at the same time."""
 
 
@@ -52,7 +52,7 @@ class PoolToolHost:
         self._router, self._planner = router, planner
         self.plan_turn, self.redactor = router.plan_request, router.redactor
         self.slot = planner.chats.slot
-        self.workers = WorkerThreads(_WORKERS) if for_rows else None
+        self.workers = WorkerThreads(_MAX_WORKERS) if for_rows else None
         if for_rows:
             redact = router.redactor()  # shared by the rows, so that the keys are looked up once
             self.redactor = lambda: redact
@@ -85,10 +85,10 @@ class PoolToolHost:
             expanded: tuple[Tool, ...], caller_thread: CallerThread | None = None
         ) -> ToolLoop:
             self._remember(expanded)
-            own: CallOptions = {**options, "tools": expanded}
-            check_tool_options(own)
+            call_options: CallOptions = {**options, "tools": expanded}
+            check_tool_options(call_options)
             arguments = {"streamed": streamed, "caller_thread": caller_thread, **continued}
-            loop: ToolLoop = _load("ToolLoop")(self, prompt, own, **arguments)
+            loop: ToolLoop = _load("ToolLoop")(self, prompt, call_options, **arguments)
             return loop
 
         servers = [tool.name for tool in tools if isinstance(tool, MCPServer)]
@@ -143,18 +143,18 @@ class PoolToolHost:
 
     @property
     def runs_recorded_calls(self) -> bool:
-        """Whether the functions run whose calls a cassette has."""
+        """Whether functions are run although the cassette contains their results."""
         cassette = self._router.active_cassette
         return cassette is not None and cassette.runs_tools
 
     def recorded_results(
         self, messages: Sequence[Message], options: CallOptions
     ) -> Sequence[ToolResult] | None:
-        """Return the results that a cassette has; see `tools.ToolHost.recorded_results`."""
+        """Return the results in the open cassette; see `tools.ToolHost.recorded_results`."""
         cassette = None if options.get("fresh") else self._router.active_cassette
         if cassette is None or cassette.runs_tools:
             return None
-        # Only a request that ends with results is complete; these stand for the recorded ones.
+        # A cassette finds only requests that end with results, so empty results are added.
         empty = [ToolResult(call.id, "", name=call.name) for call in messages[-1].tool_calls]
         whole = (*messages, Message("tool", empty))
         request = build_request(whole, "", options, streamed=False)
@@ -234,7 +234,7 @@ def _refuse_questions(tools: Iterable[Tool | MCPServer]) -> None:
     """Refuse tools whose calls always need permission, because a map cannot ask for it.
 
     Raises:
-        UsageError: If there is one.
+        UsageError: If there is such a tool.
     """
     for tool in tools:
         if isinstance(tool, MCPServer) or tool.ask:

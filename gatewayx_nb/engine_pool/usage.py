@@ -247,9 +247,9 @@ class UsageTracker:
             error: The error message, in one line.
         """
         # This is outside the lock, because the ledger's queue has its own lock.
-        self.ledger.add(self.count(partial, outcome, error))
+        self.ledger.add(self.add_without_ledger(partial, outcome, error))
 
-    def count(self, partial: PartialReply, outcome: str, error: str) -> LedgerEntry:
+    def add_without_ledger(self, partial: PartialReply, outcome: str, error: str) -> LedgerEntry:
         """Add a finished call to the totals, and return its ledger entry; see `add`."""
         entry = _entry(partial, outcome)
         if entry.cost:

@@ -503,7 +503,7 @@ def test_a_key_in_the_answer_is_masked_in_every_dialect(tmp_path, dialect):
 def test_every_field_of_a_chunk_is_checked():
     """Every field of a chunk has a check of its values, including fields that are added later."""
     names = [field.name for field in dataclasses.fields(Chunk)]
-    assert names == ["text", "reasoning", *chunk_check._FIELDS]
+    assert names == ["text", "reasoning", *chunk_check._FIELD_CHECKS]
 
 
 def test_the_events_of_a_stream_are_kept_without_the_key():
@@ -582,7 +582,7 @@ def test_closing_takes_one_grace_for_all_engines(project, monkeypatch, count):
     monkeypatch.setattr(runtime.Portal, "close", let_time_pass)
     pool.close()
 
-    assert waited == pytest.approx(runtime._GRACE)
+    assert waited == pytest.approx(runtime._CLOSE_TIMEOUT)
 
 
 DROPPED = """
