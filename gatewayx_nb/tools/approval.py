@@ -22,10 +22,10 @@ Approve = Literal["ask", "never", "always"]
 
 OUTSIDE_RESULT = "after a result from outside"
 REPLAY = "after a replay of a cassette"
-"""Why a call needs permission, as the question says it."""
+"""Why a call needs permission, as part of the question to the user."""
 
 _MAX_QUESTIONS = 3
-"""Maximum number of times that an answer is requested."""
+"""Maximum number of times that the user is asked about one call."""
 
 
 class RefusedError(Exception):
@@ -37,13 +37,13 @@ class Approval:
     """The permissions of one call with tools.
 
     Attributes:
-        approve: Who permits the calls that need it.
+        approve: Who permits the calls that need permission.
         always: The tools that the user has permitted for the rest of the call.
         risk: Why functions that are not read-only need permission: the model may follow a
-            stranger's instructions. Empty if it has read only the results of trusted functions.
-        model: The model that calls, as the question names it.
+            stranger's instructions. Empty if the model has read only results of trusted functions.
+        model: The name of the calling model in the question.
         is_recorded: Whether the calls come from a cassette that has no results for them. Then
-            ``"always"``, which is for the calls of a model, does not permit them.
+            ``"always"``, which applies to a live model, does not permit them.
     """
 
     approve: Approve | Callable[[Step], object] = "ask"
@@ -55,7 +55,7 @@ class Approval:
     def decide(
         self, tool: Tool, call: ToolCall, arguments: dict[str, object], *, can_ask: bool
     ) -> str:
-        """Return who permits a call; see `Step.allowed_by`. It may ask the user in this thread.
+        """Return who permits a call; see `Step.allowed_by`. This may ask the user in this thread.
 
         Args:
             tool: The tool.
@@ -64,8 +64,8 @@ class Approval:
             can_ask: Whether this is the thread that waits for the call.
 
         Raises:
-            RefusedError: If nobody permits it.
-            CassetteMissError: If it comes from a cassette, and nobody can be asked. A refusal
+            RefusedError: If nobody permits the call.
+            CassetteMissError: If the call comes from a cassette, and nobody can be asked. A refusal
                 would be recorded like an answer.
             UsageError: If the function ``approve`` returns neither True nor False, or raises an
                 exception in a background thread.
@@ -91,15 +91,15 @@ class Approval:
         if tool.name in self.always:
             return "you"
         if not can_ask:
-            raise self._nobody_error(call)
+            raise self._cannot_ask_error(call)
         return self._ask(tool, call, arguments)
 
-    def _nobody_error(self, call: ToolCall) -> Exception:
+    def _cannot_ask_error(self, call: ToolCall) -> Exception:
         """Return the error to raise if nobody can be asked."""
         if not self.is_recorded:
             return RefusedError("the call needs permission, and nobody can be asked")
         return CassetteMissError(
-            f"the cassette has no result for the call of {call.name!r}, and nobody can be asked to"
+            f"the cassette has no result for the call to {call.name!r}, and nobody can be asked to"
             " allow it.",
             hint=Hint("record_cassette", mode="record")
             | "Run the tools with GATEWAYX_CASSETTE_TOOLS=run.",
@@ -123,7 +123,7 @@ class Approval:
             if raises:
                 raise
             raise UsageError(f"`approve` raised {error_text(error).rstrip('.')}.") from error
-        return _answer(answer)
+        return _checked_answer(answer)
 
     def _is_risky(self, tool: Tool) -> bool:
         return tool.ask or (bool(self.risk) and not tool.read_only)
@@ -131,7 +131,7 @@ class Approval:
     def _ask(self, tool: Tool, call: ToolCall, arguments: dict[str, object]) -> str:
         reason = tool.ask_reason or ("" if tool.ask else f" {self.risk}")
         question = plain(
-            f"{self.model} calls {_shown_call(call, arguments)}{reason}."
+            f"{self.model} calls {_call_source(call, arguments)}{reason}."
             f" Allow it? [y]es, [a]lways for {call.name} in this call, [n]o, [s]top: "
         )
         for _ in range(_MAX_QUESTIONS):
@@ -139,7 +139,7 @@ class Approval:
                 answer = input(question).strip().lower()
             except (EOFError, OSError, RuntimeError):
                 # A kernel without a front end raises StdinNotImplementedError, a RuntimeError.
-                raise self._nobody_error(call) from None
+                raise self._cannot_ask_error(call) from None
             if answer in ("y", "yes"):
                 return "you"
             if answer in ("a", "always"):
@@ -152,11 +152,11 @@ class Approval:
         raise RefusedError("the user refused the call")
 
 
-def _answer(answer: object) -> bool:
-    """Check the answer of a function ``approve``: any other object, even "no", would be true.
+def _checked_answer(answer: object) -> bool:
+    """Return the answer of a function ``approve``.
 
     Raises:
-        UsageError: If it is neither True nor False.
+        UsageError: If it is not a bool, because any true object, even "no", would permit the call.
     """
     if isinstance(answer, bool):
         return answer
@@ -168,7 +168,7 @@ def _answer(answer: object) -> bool:
     )
 
 
-def _shown_call(call: ToolCall, arguments: dict[str, object]) -> str:
+def _call_source(call: ToolCall, arguments: dict[str, object]) -> str:
     """Return a call as it is written in Python, for a question to the user."""
     # A name that is not an identifier could end the line, and hide what is called.
     listed = ", ".join(f"{argument_name(name)}={value!r}" for name, value in arguments.items())

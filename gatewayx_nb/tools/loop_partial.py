@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class LoopPartial:
-    """The partial answer to the current request, with the steps and figures of earlier requests.
+    """The partial answer to the current request, with the steps and usage of earlier requests.
 
     It has the attributes of a `PartialReply`; most come from the current request.
 

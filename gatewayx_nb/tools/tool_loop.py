@@ -42,9 +42,9 @@ _MAX_CALLS = 100
 """Maximum number of tool calls in one turn that are run."""
 
 _LOOP_OPTIONS = ("max_turns", "approve")
-"""Options of the whole call, which its requests do not have."""
+"""Options that apply to the whole call, not to its requests."""
 
-_OVER_LIMIT = f"only the first {_MAX_CALLS} calls of a turn are run; this one was not"
+_NOT_RUN = f"only the first {_MAX_CALLS} calls of a turn are run; this call was not"
 
 
 class ToolHost(Protocol):
@@ -73,11 +73,11 @@ class ToolHost(Protocol):
         """Return a call that returns this reply; nothing is sent."""
 
     def slot(self, chat: object) -> ConversationSlot | None:
-        """Return the position of the next turn in a conversation; ``None`` for ``None``."""
+        """Return the position of the next turn in a conversation; ``None`` without one."""
 
     @property
     def runs_recorded_calls(self) -> bool:
-        """Whether to run the functions that a replayed model calls, as the user has requested."""
+        """Whether the user has requested to run the functions that a replayed model calls."""
 
     def redactor(self) -> Callable[[str], str]:
         """Return a function that masks the keys of the pool in a text."""
@@ -85,10 +85,10 @@ class ToolHost(Protocol):
     def recorded_results(
         self, messages: Sequence[Message], options: CallOptions
     ) -> Sequence[ToolResult] | None:
-        """Return the results that a cassette has for the calls at the end of a conversation.
+        """Return the recorded results of the calls at the end of a conversation, if any.
 
         Raises:
-            CassetteMissError: If it has none, although it must.
+            CassetteMissError: If a replayed cassette has none.
         """
 
 
@@ -216,7 +216,7 @@ class ToolLoop:
             raise call.deadline_error() from None
 
     async def _continue(self, reply: Reply) -> bool:
-        """Add a reply and the results of its calls to the conversation, unless it is final.
+        """Add a reply and the results of its calls to the conversation, unless the reply is final.
 
         Returns:
             Whether another request follows.
@@ -228,7 +228,7 @@ class ToolLoop:
         if not reply.tool_calls or reply.finish_reason == "length":
             return False
         self._text_before = self._partial.begin_tools()
-        calls = [self._masked(call) for call in reply.tool_calls]
+        calls = [self._mask_keys(call) for call in reply.tool_calls]
         message = _answer_message(reply, calls)
         # The author of the cassette may have put instructions or function calls into the replies.
         is_recorded = reply.replayed and not self._host.runs_recorded_calls
@@ -241,7 +241,7 @@ class ToolLoop:
         self._messages += (message, Message("tool", results))
         return True
 
-    def _masked(self, call: ToolCall) -> ToolCall:
+    def _mask_keys(self, call: ToolCall) -> ToolCall:
         """Return a call without keys of the pool."""
         name = self._redact(call.name)
         arguments = redact_json(call.arguments, self._redact)
@@ -264,9 +264,9 @@ class ToolLoop:
             else:
                 results += await gather_or_cancel(map(self._run_step, range(first, first + count)))
         for call in calls[_MAX_CALLS:]:
-            step = Step(call, call.parsed_arguments(), sent=_OVER_LIMIT, error=_OVER_LIMIT)
+            step = Step(call, call.parsed_arguments(), sent=_NOT_RUN, error=_NOT_RUN)
             self._add_step(replace(step, seconds=0.0), is_first=False)
-            results.append(ToolResult(call.id, _OVER_LIMIT, name=call.name, is_error=True))
+            results.append(ToolResult(call.id, _NOT_RUN, name=call.name, is_error=True))
         return results
 
     async def _run_step(self, index: int) -> ToolResult:
@@ -278,7 +278,7 @@ class ToolLoop:
         return outcome.result
 
     def _submitted_results(self, calls: Sequence[ToolCall]) -> list[ToolResult] | None:
-        """Return the results that the caller has submitted, once."""
+        """Return and forget the results that the caller has submitted, if any."""
         submitted, self._submitted = self._submitted, None
         if submitted is None:
             return None
@@ -294,7 +294,7 @@ class ToolLoop:
     def _replayed_results(
         self, reply: Reply, message: Message, calls: Sequence[ToolCall]
     ) -> list[ToolResult] | None:
-        """Return the results that a cassette has for the calls of a replayed reply, if any."""
+        """Return the recorded results of the calls of a replayed reply, if any."""
         if not reply.replayed:
             return None
         recorded = self._host.recorded_results((*self._messages, message), self._options)
@@ -342,7 +342,7 @@ def _turn_options(options: CallOptions, slot: ConversationSlot | None) -> CallOp
 
 
 def _has_outside_result(messages: Iterable[Message], tools: Mapping[str, Tool]) -> bool:
-    """Return whether messages of the caller have a result that may contain text from outside."""
+    """Return whether a tool result in the messages may contain text from outside."""
     names: dict[str, str] = {}
     for message in messages:
         names.update((call.id, call.name) for call in message.tool_calls)
@@ -360,7 +360,7 @@ def _is_outside(tool: Tool | None) -> bool:
 def _answer_message(reply: Reply, calls: Sequence[ToolCall]) -> Message:
     """Return a reply as a message with calls that every provider accepts.
 
-    Some providers take arguments only as a JSON object, so others are omitted.
+    Some providers accept only a JSON object as arguments, so other arguments become ``{}``.
     """
     sent = tuple(
         call if _is_object(call.arguments) else replace(call, arguments="{}") for call in calls

@@ -14,9 +14,9 @@ MAX_CHARACTERS = 20_000
 """Maximum number of characters of a result."""
 
 _MAX_PARTS = 100
-"""Maximum number of items of a list with images that are sent."""
+"""Maximum number of items to send from a list with images."""
 
-_MAX_ERROR = 500
+_MAX_ERROR_LENGTH = 500
 """Maximum number of characters of an error's message."""
 
 _PATH = re.compile(r"(?:(?<![\w:/.])|(?<=file:))(?:[A-Za-z]:)?[\\/](?:[^\s\\/'\":<>|]++[\\/])++")
@@ -44,12 +44,12 @@ def to_parts(value: object) -> tuple[str | Image, ...]:
     return (well_formed(text),)
 
 
-_PLAIN = (str, int, float, bool, dict, type(None))
+_PLAIN_TYPES = (str, int, float, bool, dict, type(None))
 """Types that are never images; the full check for an image is slow."""
 
 
 def _is_image(value: object) -> bool:
-    if type(value) in _PLAIN:
+    if type(value) in _PLAIN_TYPES:
         return False
     is_image_file = isinstance(value, bytes) and images.sniff(value[:16]) is not None
     return isinstance(value, Image) or is_image_file or images.is_drawable(value)
@@ -96,5 +96,5 @@ def error_text(error: BaseException) -> str:
         raise
     except BaseException:  # noqa: BLE001 - the exception's own code may fail
         message = ""
-    message = _PATH.sub("", message[: 10 * _MAX_ERROR])[:_MAX_ERROR]
+    message = _PATH.sub("", message[: 10 * _MAX_ERROR_LENGTH])[:_MAX_ERROR_LENGTH]
     return f"{type(error).__name__}: {message}" if message else type(error).__name__

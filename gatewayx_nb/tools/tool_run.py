@@ -34,7 +34,7 @@ _IMMUTABLE = (str, int, float, bool, type(None))
 _TEXT_RUN = re.compile(rb"[ -~]{8,}")
 """Text that may contain a part of a key, which has only printable ASCII characters."""
 
-_PATIENCE = 2.0
+_CANCEL_TIMEOUT = 2.0
 """Maximum seconds to wait for a cancelled function to end."""
 
 
@@ -45,7 +45,7 @@ class Outcome:
     step: Step
     parts: tuple[str | Image, ...]
 
-    def after(self, seconds: float) -> Outcome:
+    def with_duration(self, seconds: float) -> Outcome:
         """Return the outcome with the duration of the function."""
         return Outcome(replace(self.step, seconds=seconds), self.parts)
 
@@ -90,25 +90,25 @@ class ToolRunner:
         """Run the call of a step.
 
         Raises:
-            KeyboardInterrupt: If the user stops it.
+            KeyboardInterrupt: If the user stops the call.
         """
         started = time.monotonic()
         tool = self._tools.get(step.call.name)
         if tool is not None and tool.outside:
             step = replace(step, outside=True)
         try:
-            done = await (self._call(tool, step) if tool else self._refuse_name(step))
+            outcome = await (self._call(tool, step) if tool else self._refuse_name(step))
         except RefusedError as error:
-            done = _failed(step, self._redact(str(error)))
+            outcome = _failed_outcome(step, self._redact(str(error)))
         if step.outside:
             self._approval.risk = OUTSIDE_RESULT
-        return done.after(time.monotonic() - started)
+        return outcome.with_duration(time.monotonic() - started)
 
     def count_concurrent(self, calls: Iterable[ToolCall]) -> int:
         """Return how many of the first calls may run at the same time.
 
-        Only calls of asynchronous functions that need no permission may. After a result from
-        outside, all functions that are not read-only need permission.
+        Only asynchronous functions that need no permission may do so. After a result from outside,
+        all functions that are not read-only need permission.
         """
         count, is_risky = 0, bool(self._approval.risk)
         for call in calls:
@@ -125,8 +125,8 @@ class ToolRunner:
         if tool is None or tool.outside:
             step = replace(step, outside=True)
             self._approval.risk = OUTSIDE_RESULT
-        done = self._finished(step, dict(step.arguments), "you", value)
-        return done.after(0.0)
+        outcome = self._outcome(step, dict(step.arguments), "you", value)
+        return outcome.with_duration(0.0)
 
     def close(self) -> None:
         """Stop the event loop of asynchronous tools."""
@@ -136,22 +136,22 @@ class ToolRunner:
     async def _call(self, tool: Tool, step: Step) -> Outcome:
         try:
             bound = tool.bind(step.call.arguments)
-            shown = dict(bound.arguments)
-            if not all(type(value) in _IMMUTABLE for value in shown.values()):
+            arguments = dict(bound.arguments)
+            if not all(type(value) in _IMMUTABLE for value in arguments.values()):
                 # Bind again, so that the step keeps its own objects if the function changes them.
-                shown = dict(tool.bind(step.call.arguments).arguments)
+                arguments = dict(tool.bind(step.call.arguments).arguments)
         except ValueError as error:
             raise RefusedError(str(error)) from None
         except Exception as error:  # noqa: BLE001 - the parameter types are user code
             raise RefusedError(error_text(error)) from None
-        # A positional-only parameter can only be passed with all those before it.
+        # A positional-only parameter can only be passed with all parameters before it.
         bound.apply_defaults()
         if _is_async(tool.function):
-            allowed_by = await self._permit(tool, step, shown)
+            allowed_by = await self._permit(tool, step, arguments)
             function = partial(tool.function, *bound.args, **bound.kwargs)
-            finish = partial(self._finished, step, shown, allowed_by)
+            finish = partial(self._outcome, step, arguments, allowed_by)
             return await self._run_async(function, finish)
-        call = partial(self._call_here, tool, step, bound, shown)
+        call = partial(self._call_here, tool, step, bound, arguments)
         if self._caller_thread.is_waiting:
             return await self._caller_thread.run(partial(call, can_ask=True))
         return await self._in_thread(partial(call, can_ask=False))
@@ -161,12 +161,12 @@ class ToolRunner:
         tool: Tool,
         step: Step,
         bound: inspect.BoundArguments,
-        shown: dict[str, Any],
+        arguments: dict[str, Any],
         *,
         can_ask: bool,
     ) -> Outcome:
         """Ask for permission and call the function, in this thread."""
-        allowed_by = self._approval.decide(tool, step.call, shown, can_ask=can_ask)
+        allowed_by = self._approval.decide(tool, step.call, arguments, can_ask=can_ask)
         try:
             outcome: object = tool.function(*bound.args, **bound.kwargs)
         except BaseException as error:
@@ -174,7 +174,7 @@ class ToolRunner:
             if can_ask and _is_interrupt(error):
                 raise KeyboardInterrupt from error
             outcome = _Raised(error)
-        return self._finished(step, shown, allowed_by, outcome)
+        return self._outcome(step, arguments, allowed_by, outcome)
 
     async def _refuse_name(self, step: Step) -> NoReturn:
         name = step.call.name
@@ -183,8 +183,8 @@ class ToolRunner:
             f" The tools are {', '.join(self._tools)}."
         )
 
-    async def _permit(self, tool: Tool, step: Step, shown: dict[str, Any]) -> str:
-        decide = partial(self._approval.decide, tool, step.call, shown)
+    async def _permit(self, tool: Tool, step: Step, arguments: dict[str, Any]) -> str:
+        decide = partial(self._approval.decide, tool, step.call, arguments)
         if self._caller_thread.is_waiting:
             return await self._caller_thread.run(partial(decide, can_ask=True))
         return await self._in_thread(partial(decide, can_ask=False))  # `approve` may block
@@ -205,7 +205,7 @@ class ToolRunner:
     ) -> Outcome:
         """Await an asynchronous function on its own event loop, so that it blocks no other call."""
         if self._portal is None:
-            self._portal = Portal("gatewayx tools", patience=_PATIENCE)
+            self._portal = Portal("gatewayx tools", patience=_CANCEL_TIMEOUT)
 
         async def run() -> Outcome:
             outcome: object
@@ -229,7 +229,7 @@ class ToolRunner:
     def _timeout_message(self) -> str:
         return f"the function took longer than {self._timeout:g} s"
 
-    def _finished(
+    def _outcome(
         self, step: Step, arguments: dict[str, Any], allowed_by: str, outcome: object
     ) -> Outcome:
         """Return the outcome; keys are masked in errors, and results with keys are withheld.
@@ -239,16 +239,16 @@ class ToolRunner:
         """
         finish = partial(replace, step, arguments=arguments, allowed_by=allowed_by)
         if isinstance(outcome, _Raised):
-            return _failed(finish(), self._redact(error_text(outcome.error)))
+            return _failed_outcome(finish(), self._redact(error_text(outcome.error)))
         try:
             parts = to_parts(outcome)
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001 - converting a value runs its code
             text = str(error) if isinstance(error, ValueError) else error_text(error)
-            return _failed(finish(), self._redact(text))
+            return _failed_outcome(finish(), self._redact(text))
         if any(self._has_key(part) for part in parts):
-            return _failed(finish(), "the result contains a key and was withheld")
+            return _failed_outcome(finish(), "the result contains a key and was withheld")
         texts = "\n\n".join(part for part in parts if isinstance(part, str))
         kept = outcome if self._keeps_results else None
         return Outcome(finish(result=kept, sent=texts), parts)
@@ -286,5 +286,5 @@ def _text_in(data: bytes) -> str:
     return b"\n".join(_TEXT_RUN.findall(data)).decode("ascii")
 
 
-def _failed(step: Step, error: str) -> Outcome:
+def _failed_outcome(step: Step, error: str) -> Outcome:
     return Outcome(replace(step, error=error, sent=error), (error,))

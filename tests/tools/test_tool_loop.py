@@ -664,7 +664,7 @@ def test_an_object_with_an_asynchronous_call_is_awaited(pool):
 
 def test_a_function_that_ignores_its_cancellation_leaves_no_thread(project, monkeypatch):
     """The thread of its event loop ends soon after the call."""
-    monkeypatch.setattr(tool_run, "_PATIENCE", 0.05)
+    monkeypatch.setattr(tool_run, "_CANCEL_TIMEOUT", 0.05)
 
     async def ignore() -> None:
         """Run until the process ends."""
