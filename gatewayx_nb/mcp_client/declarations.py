@@ -26,10 +26,10 @@ _MAX_SIZE = 100_000
 _MAX_DEPTH = 64
 """Maximum nesting of a tool's parameters."""
 
-_MAX_NAME = 64
-_SUFFIX = 8
+_MAX_NAME_LENGTH = 64
+_DIGEST_LENGTH = 8
 
-_HINTS = {"read_only_hint": "read-only", "destructive_hint": "destructive"}
+_CLAIMS = {"read_only_hint": "read-only", "destructive_hint": "destructive"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class MCPTool:
         description: The server's description of the tool.
         parameters: JSON Schema of the arguments.
         claims: What the server claims about the effects of the tool: ``"read-only"``,
-            ``"destructive"``, both or nothing. Nothing verifies a claim or depends on one.
+            ``"destructive"``, both or nothing. No claim is verified or relied on.
     """
 
     name: str
@@ -67,10 +67,12 @@ def full_name(server: str, name: str) -> str:
     """
     prefix = f"{server}__"
     allowed = re.sub(r"[^A-Za-z0-9_-]", "_", name)
-    if allowed == name and len(prefix + name) <= _MAX_NAME:
+    if allowed == name and len(prefix + name) <= _MAX_NAME_LENGTH:
         return prefix + name
-    digest = hashlib.blake2b(name.encode(errors="replace"), digest_size=_SUFFIX // 2).hexdigest()
-    return f"{prefix}{allowed[: _MAX_NAME - len(prefix) - _SUFFIX - 1]}_{digest}"
+    digest = hashlib.blake2b(
+        name.encode(errors="replace"), digest_size=_DIGEST_LENGTH // 2
+    ).hexdigest()
+    return f"{prefix}{allowed[: _MAX_NAME_LENGTH - len(prefix) - _DIGEST_LENGTH - 1]}_{digest}"
 
 
 def read_listing(listed: Iterable[Any]) -> list[MCPTool]:
@@ -87,7 +89,7 @@ def read_listing(listed: Iterable[Any]) -> list[MCPTool]:
 
 
 def _claims(annotations: Any) -> str:  # noqa: ANN401 - of the SDK
-    return ", ".join(word for name, word in _HINTS.items() if getattr(annotations, name, None))
+    return ", ".join(word for name, word in _CLAIMS.items() if getattr(annotations, name, None))
 
 
 def select_tools(server: MCPServer, only: Sequence[str], tools: Sequence[MCPTool]) -> list[MCPTool]:
@@ -104,11 +106,11 @@ def select_tools(server: MCPServer, only: Sequence[str], tools: Sequence[MCPTool
     """
     known = [tool.name for tool in tools]
     if unknown := [name for name in only if name not in known]:
-        shown = ", ".join(known[:20]) or "none"
+        listed = ", ".join(known[:20]) or "none"
         raise UsageError(
             f"the MCP server {server.name!r} has no tool {unknown[0]!r}."
             f"{did_you_mean(unknown[0], known)}",
-            hint=f"Its tools are {plain(shorten(shown, 500))}.",
+            hint=f"Its tools are {plain(shorten(listed, 500))}.",
             topic="mcp-tools",
         )
     chosen = [tool for tool in tools if not only or tool.name in only]
@@ -122,14 +124,14 @@ def select_tools(server: MCPServer, only: Sequence[str], tools: Sequence[MCPTool
     names: set[str] = set()
     for tool in chosen:
         if full_name(server.name, tool.name) in names:
-            raise _unusable(server, tool, "is listed twice")
+            raise _unusable_tool_error(server, tool, "is listed twice")
         if problem := _problem(tool):
-            raise _unusable(server, tool, problem)
+            raise _unusable_tool_error(server, tool, problem)
         names.add(full_name(server.name, tool.name))
     return chosen
 
 
-def _unusable(server: MCPServer, tool: MCPTool, problem: str) -> ConfigError:
+def _unusable_tool_error(server: MCPServer, tool: MCPTool, problem: str) -> ConfigError:
     name = plain(shorten(tool.name, 60))
     return ConfigError(
         f"the tool {name!r} of the MCP server {server.name!r} {problem}.",

@@ -1,4 +1,4 @@
-"""Resolve what is needed to start or contact a server: command or URL, environment, secrets."""
+"""Resolves how to start or contact a server: its command or URL, environment and secrets."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 START_TIMEOUT = 60.0
 """Maximum seconds for a server to start; a runner such as ``uvx`` may download it first."""
 
-_INHERITED = (
+_INHERITED_VARIABLES = (
     *("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER", "LANG", "LC_ALL", "LC_CTYPE", "TZ"),
     *("TMPDIR", "TEMP", "TMP", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"),
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"),
@@ -32,7 +32,7 @@ _INHERITED = (
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What is needed to start or contact a server, which the user has allowed if necessary.
+    """How to start or contact a server; the user has granted all necessary permissions.
 
     Attributes:
         name: The server's name.
@@ -71,13 +71,13 @@ def key_engine(name: str) -> str:
 
 
 def resolve_launch(server: MCPServer, config: Config) -> Launch:
-    """Return what is needed to start or contact a server.
+    """Return how to start or contact a server.
 
     Raises:
         UsageError: If the settings have no server of this name.
         ConfigError: If an environment variable that the server needs is not set.
         TrustError: If the project's settings describe the server or the network, and the user has
-            not allowed that.
+            not allowed them.
     """
     if server.is_in_settings:
         row = config.settings.mcp.get(server.name)
@@ -94,7 +94,7 @@ def resolve_launch(server: MCPServer, config: Config) -> Launch:
     if not (server.is_in_settings and config.is_mcp_of_project(server.name)):
         _check_key_file(server.name, variables, config)
     values = {name: _value(name, server.name, config) for name in env}
-    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    inherited = {name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ}
     key = Secret("")
     if url:
         _check_network(server.name, url, config)
@@ -143,7 +143,7 @@ def _check_trust(name: str, config: Config) -> None:
 
 
 def _check_key_file(name: str, variables: Iterable[str], config: Config) -> None:
-    """Check that the key file of a clone does not set what a server of the user receives."""
+    """Check that a cloned key file does not set a variable that the user's server receives."""
     project = config.project
     cloned = [each for each in variables if config.keys.owner(each) == "project"]
     if project and cloned and may_be_tracked(project.keys):

@@ -27,17 +27,17 @@ MAX_MESSAGE = 16 << 20
 MAX_VALUES = 100_000
 """Maximum number of JSON values of a message; the SDK uses about 400 bytes for each."""
 
-_GUARD = Path(__file__).with_name("process_guard.py")
-_CHUNK = 1 << 16
-_LOG_LINES = 20
-_MAX_LOG_LINE = 2_000
-_GRACE = 0.5
-"""Seconds for a server to exit after its input has been closed, or it has been signalled."""
+_GUARD_SCRIPT = Path(__file__).with_name("process_guard.py")
+_CHUNK_SIZE = 1 << 16
+_MAX_LOG_LINES = 20
+_MAX_LOG_LINE_LENGTH = 2_000
+_EXIT_TIMEOUT = 0.5
+"""Seconds for a server to exit after its input was closed, and again after a signal."""
 
-_KILL_WAIT = 5.0
+_KILL_TIMEOUT = 5.0
 """Maximum seconds for a killed server to exit, which takes long only on a busy machine."""
 
-_STATUS_WAIT = 1.0
+_STATUS_TIMEOUT = 1.0
 """Maximum seconds to wait for the exit status of a server that has closed its output."""
 
 
@@ -62,7 +62,7 @@ class ServerProcess:
 
     def __init__(self, launch: Launch) -> None:
         self._launch = launch
-        self._log: deque[str] = deque(maxlen=_LOG_LINES)
+        self._log: deque[str] = deque(maxlen=_MAX_LOG_LINES)
         self._process: asyncio.subprocess.Process | None = None
         self.has_ended = False
         self.failure: Exception | None = None
@@ -95,7 +95,7 @@ class ServerProcess:
     async def wait(self) -> None:
         """Wait for the exit status and the log of a server that has closed its output."""
         if self._process is not None:
-            await _wait(self._process, _STATUS_WAIT)
+            await _wait(self._process, _STATUS_TIMEOUT)
             await asyncio.sleep(0)
 
     @contextlib.asynccontextmanager
@@ -124,7 +124,7 @@ class ServerProcess:
         finally:
             self.has_ended = True
             try:
-                await _end(process, lifeline)
+                await _terminate(process, lifeline)
             finally:
                 lifeline.close()
                 for task in tasks:
@@ -146,7 +146,7 @@ class ServerProcess:
         )
         if sys.platform == "win32":  # without process groups, closing the input must suffice
             return await start(*launch.command)
-        guard = (sys.executable, "-I", str(_GUARD), str(lifeline.child_end))
+        guard = (sys.executable, "-I", str(_GUARD_SCRIPT), str(lifeline.child_end))
         return await start(
             *guard, *launch.command, start_new_session=True, pass_fds=[lifeline.child_end]
         )
@@ -196,10 +196,10 @@ class ServerProcess:
         """Keep the last lines that the server writes to standard error."""
         assert process.stderr is not None  # noqa: S101 - it is a pipe
         rest = b""
-        while chunk := await process.stderr.read(_CHUNK):
+        while chunk := await process.stderr.read(_CHUNK_SIZE):
             *lines, rest = (rest + chunk).split(b"\n")
-            rest = rest[-_MAX_LOG_LINE:]
-            self._log += [line[:_MAX_LOG_LINE].decode(errors="replace") for line in lines]
+            rest = rest[-_MAX_LOG_LINE_LENGTH:]
+            self._log += [line[:_MAX_LOG_LINE_LENGTH].decode(errors="replace") for line in lines]
         self._log.append(rest.decode(errors="replace"))
 
 
@@ -211,7 +211,7 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
     """
     pieces: list[bytes] = []
     size = 0
-    while chunk := await stream.read(_CHUNK):
+    while chunk := await stream.read(_CHUNK_SIZE):
         *ends, rest = chunk.split(b"\n")
         for end in ends:
             yield b"".join((*pieces, end))
@@ -222,7 +222,7 @@ async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
             raise TooLargeError
 
 
-async def _end(process: asyncio.subprocess.Process, lifeline: _Lifeline) -> None:
+async def _terminate(process: asyncio.subprocess.Process, lifeline: _Lifeline) -> None:
     """Terminate the process: close its input, then its lifeline, and finally kill its group.
 
     A cancellation only skips the first two steps.
@@ -230,22 +230,22 @@ async def _end(process: asyncio.subprocess.Process, lifeline: _Lifeline) -> None
     try:
         if process.stdin is not None:
             process.stdin.close()
-        await _wait(process, _GRACE)
+        await _wait(process, _EXIT_TIMEOUT)
         lifeline.close()
-        await _wait(process, _GRACE)
+        await _wait(process, _EXIT_TIMEOUT)
     finally:
         _kill(process)
-        await _wait(process, _KILL_WAIT)
+        await _wait(process, _KILL_TIMEOUT)
 
 
 async def _wait(process: asyncio.subprocess.Process, seconds: float) -> None:
-    """Wait for the end of a process, for some seconds at most."""
+    """Wait for the end of a process, but at most for some seconds."""
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(asyncio.shield(process.wait()), seconds)
 
 
 def _kill(process: asyncio.subprocess.Process) -> None:
-    """Kill the process and those that it has started."""
+    """Kill the process and the processes that it has started."""
     if process.returncode is not None:
         return
     with contextlib.suppress(OSError):

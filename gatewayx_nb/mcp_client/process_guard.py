@@ -4,7 +4,7 @@ This file is run as a script. The first argument is the file descriptor of an in
 the parent has the other end, so the pipe closes when the parent ends for any reason. The remaining
 arguments are the command, which inherits the standard streams. The script and the command have
 their own process group, so that all processes that the command has started end with it. On Linux,
-those that have moved to other groups or sessions end, too.
+processes that have moved to other groups or sessions also end.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def _end_other_groups() -> None:
     """End the processes that have moved to other groups, without waiting for their end."""
     if sys.platform != "linux":
         return
-    # A handle never refers to another process that has got the same number.
+    # A handle never refers to a later process with the same number.
     handles: list[int] = []
     for process in _in_other_groups():
-        with contextlib.suppress(OSError, AttributeError):  # of an old kernel or C library
+        with contextlib.suppress(OSError, AttributeError):  # an old kernel or C library
             handles.append(os.pidfd_open(process))
     _signal_each(handles, signal.SIGTERM)
     if handles and os.fork() == 0:
@@ -81,7 +81,7 @@ def _in_other_groups() -> list[int]:
             children.setdefault(int(parent), []).append(int(process))
             groups[int(process)] = int(group)
     found = [os.getpid()]
-    for ancestor in found:  # grows meanwhile
+    for ancestor in found:  # the list grows in the loop
         found += children.get(ancestor, [])
     return [number for number in found[1:] if groups[number] != os.getpgrp()]
 
@@ -123,7 +123,7 @@ def _wait(child: int) -> int:
 
 
 def _end_rest() -> None:
-    """End the processes that the server has left behind, without delaying this one's end."""
+    """End the processes that the server has left behind, without delaying the exit."""
     _signal_group(signal.SIGTERM)
     _end_other_groups()
     if os.fork() == 0:

@@ -29,7 +29,7 @@ THREAD = "gatewayx mcp"
 _MAX_PAGES = 100
 """Maximum number of pages of a server's list of tools."""
 
-_MAX_LISTED, _MAX_LIST_SIZE = 10_000, 16 << 20
+_MAX_LISTED_TOOLS, _MAX_LIST_SIZE = 10_000, 16 << 20
 """Maximum number of tools that a server may list, and the maximum bytes of their JSON."""
 
 _LIST_TIMEOUT = 30.0
@@ -38,8 +38,8 @@ _LIST_TIMEOUT = 30.0
 _CHECK_TIMEOUT = 2.0
 """Maximum seconds for a server to answer after a call was stopped, before it counts as busy."""
 
-_ATTEMPTS = 3
-"""Number of lists that stopped calls may interrupt."""
+_MAX_LIST_ATTEMPTS = 3
+"""Maximum number of attempts to list the tools, because a stopped call ends an attempt."""
 
 _CLOSE_TIMEOUT = 2.0
 """Maximum seconds for a connection to close."""
@@ -47,19 +47,19 @@ _CLOSE_TIMEOUT = 2.0
 _CANCEL_TIMEOUT = 10.0
 """Maximum seconds to wait for a connection that did not close in time, and was cancelled."""
 
-_MAX_QUOTED = 200
+_MAX_QUOTED_LENGTH = 200
 """Maximum number of characters of a server's text in an error."""
 
 
 class _StoppedCallError(Exception):
-    """A call was stopped, with which the server may still be busy."""
+    """A call was stopped, and the server may still be busy with it."""
 
 
 class _ServerError(Exception):
     """A failure of a server.
 
     Attributes:
-        problem: What happened, in our words.
+        problem: What happened, without any text from the server.
         detail: The server's own text about it, which may contain keys; empty if there is none.
     """
 
@@ -84,7 +84,7 @@ class ServerConnection:
         self._owner: asyncio.Task[None] | None = None
         self._client: asyncio.Future[Any] | None = None
         self._stop, self._stopped_call = asyncio.Event(), asyncio.Event()
-        self._lock = asyncio.Lock()  # concurrent calls must start one process
+        self._lock = asyncio.Lock()  # concurrent calls must start only one process
         self._is_broken = self._may_be_busy = False
 
     @property
@@ -103,28 +103,28 @@ class ServerConnection:
             GatewayError: If the server cannot be started, fails, lists too many tools, or does not
                 answer within 30 s.
         """
-        for _ in range(_ATTEMPTS):
-            with contextlib.suppress(_StoppedCallError):  # then, the connection is checked first
-                return await self._listed(mask)
+        for _ in range(_MAX_LIST_ATTEMPTS):
+            with contextlib.suppress(_StoppedCallError):  # the next attempt checks the server
+                return await self._list_once(mask)
         raise self._error(_ServerError("is busy with stopped calls"), mask)
 
-    async def _listed(self, mask: Callable[[str], str]) -> list[MCPTool]:
-        client = await self._connected(mask)
+    async def _list_once(self, mask: Callable[[str], str]) -> list[MCPTool]:
+        client = await self._connect(mask)
         tools: list[MCPTool] = []
         size = 0
         cursor: str | None = None
-        async with self._errors(mask):
+        async with self._typed_errors(mask):
             async with asyncio.timeout(_LIST_TIMEOUT):
                 for _ in range(_MAX_PAGES):
                     page = await self._unless_stopped(client.list_tools(cursor=cursor))
                     size += len(page.model_dump_json())
                     tools += read_listing(page.tools)
                     cursor = page.next_cursor
-                    if not cursor or len(tools) > _MAX_LISTED or size > _MAX_LIST_SIZE:
+                    if not cursor or len(tools) > _MAX_LISTED_TOOLS or size > _MAX_LIST_SIZE:
                         break
         if cursor:
             problem = (
-                f"lists more than {_MAX_LISTED:,} tools, {_MAX_LIST_SIZE >> 20} MiB or"
+                f"lists more than {_MAX_LISTED_TOOLS:,} tools, {_MAX_LIST_SIZE >> 20} MiB or"
                 f" {_MAX_PAGES} pages"
             )
             raise self._error(_ServerError(problem), mask)
@@ -141,7 +141,7 @@ class ServerConnection:
         Raises:
             GatewayError: If the server cannot be started or fails.
         """
-        client = await self._connected(mask)
+        client = await self._connect(mask)
         types = _import_sdk(self.launch.name).types
         params = types.CallToolRequestParams(name=tool, arguments=arguments)
         # `client.call_tool` would also validate the result with the server's schema, whose
@@ -149,13 +149,13 @@ class ServerConnection:
         request = client.session.send_request(
             types.CallToolRequest(params=params), types.CallToolResult
         )
-        async with self._errors(mask):
+        async with self._typed_errors(mask):
             return await self._noting_cancellation(request)
 
     async def _unless_stopped(self, request: Coroutine[Any, Any, Any]) -> Any:  # noqa: ANN401
         """Await a request, unless an earlier call is stopped meanwhile.
 
-        The note about a stopped call crosses event loops, and the next request may overtake it.
+        A call is stopped on another event loop, so the next request may begin before the stop.
 
         Raises:
             _StoppedCallError: If a call is stopped before the answer.
@@ -176,7 +176,7 @@ class ServerConnection:
         try:
             await asyncio.wait([task])
         except asyncio.CancelledError:
-            # The SDK takes some time to notify the server. A next call must not overtake the note.
+            # Set these first, because notifying the server takes the SDK some time.
             self._may_be_busy = True
             self._stopped_call.set()
             task.cancel()
@@ -212,16 +212,16 @@ class ServerConnection:
         is_over = self._owner is None or self._owner.done() or self._is_broken
         return is_over or (self._process is not None and self._process.has_ended)
 
-    async def _connected(self, mask: Callable[[str], str]) -> Any:  # noqa: ANN401 - the client
+    async def _connect(self, mask: Callable[[str], str]) -> Any:  # noqa: ANN401 - the client
         """Return the connected client; start the server if it is not running."""
         async with self._lock:
-            client = await self._started()
+            client = await self._start_if_needed()
         try:
             return await asyncio.shield(client)
         except _ServerError as failure:
             raise self._error(failure, mask) from None
 
-    async def _started(self) -> asyncio.Future[Any]:
+    async def _start_if_needed(self) -> asyncio.Future[Any]:
         """Return a future of the client; start the server if it is not running."""
         if self._may_be_busy and self._client is not None and self.is_running:
             await self._check_if_busy(self._client)
@@ -241,7 +241,7 @@ class ServerConnection:
             mcp = await asyncio.to_thread(_import_sdk, self.launch.name)  # takes a second
             async with contextlib.AsyncExitStack() as stack:
                 async with asyncio.timeout(self.launch.timeout):
-                    opened = await stack.enter_async_context(self._opened(mcp))
+                    opened = await stack.enter_async_context(self._open_client(mcp))
                 if not client.done():
                     client.set_result(opened)
                 await stop.wait()
@@ -255,7 +255,7 @@ class ServerConnection:
                 client.exception()  # otherwise, asyncio logs that it was never retrieved
 
     @contextlib.asynccontextmanager
-    async def _opened(self, mcp: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - the SDK
+    async def _open_client(self, mcp: Any) -> AsyncIterator[Any]:  # noqa: ANN401 - the SDK
         """Yield the SDK's client, connected to the server."""
         async with contextlib.AsyncExitStack() as stack:
             if self.launch.url:
@@ -285,8 +285,8 @@ class ServerConnection:
             )
 
     @contextlib.asynccontextmanager
-    async def _errors(self, mask: Callable[[str], str]) -> AsyncIterator[None]:
-        """Replace any exception of a server or the SDK by a `TransportError` of one line."""
+    async def _typed_errors(self, mask: Callable[[str], str]) -> AsyncIterator[None]:
+        """Replace any exception of a server or the SDK with a one-line `TransportError`."""
         try:
             yield
         except (GatewayError, asyncio.CancelledError, _StoppedCallError):
@@ -298,7 +298,7 @@ class ServerConnection:
             inner = _innermost(error)
             if isinstance(inner, (KeyboardInterrupt, SystemExit)):
                 raise
-            raise self._error(await self._explained(inner), mask) from None
+            raise self._error(await self._explain(inner), mask) from None
 
     async def _start_error(self, error: BaseException) -> Exception:
         inner = _innermost(error)
@@ -307,9 +307,9 @@ class ServerConnection:
         if isinstance(inner, TimeoutError):
             problem = f"did not start within {self.launch.timeout:g} s"
             return _ServerError(problem, self._process.last_log_line if self._process else "")
-        return await self._explained(inner)
+        return await self._explain(inner)
 
-    async def _explained(self, error: BaseException) -> _ServerError:
+    async def _explain(self, error: BaseException) -> _ServerError:
         if self._process is not None and self._process.has_ended:
             await self._process.wait()
         return _ServerError(self._problem(error), self._detail(error))
@@ -339,7 +339,7 @@ class ServerConnection:
     def _error(self, failure: _ServerError, mask: Callable[[str], str]) -> TransportError:
         # Mask keys before shortening the text, because a part of a key is not recognized.
         masked = mask(redact(failure.detail, list(self.launch.secrets)))
-        quoted = shorten(one_line(masked), _MAX_QUOTED)
+        quoted = shorten(one_line(masked), _MAX_QUOTED_LENGTH)
         where = f"Check the URL {self.launch.url}." if self.launch.url else "Check its command."
         return TransportError(
             f"the MCP server {self.launch.name!r} {failure.problem}"
@@ -369,7 +369,7 @@ def _import_sdk(name: str) -> Any:  # noqa: ANN401 - the module
 
 
 def _is_other_thread(_: logging.LogRecord) -> bool:
-    """Return whether a record is from another thread; ours may contain keys that a server sent."""
+    """Return whether a record is from another thread; records of `THREAD` may contain keys."""
     return threading.current_thread().name != THREAD
 
 

@@ -38,12 +38,12 @@ if TYPE_CHECKING:
 CHANGED = ", which has changed since you allowed it"
 ADDED = ", which the server did not list when you first allowed one of its tools"
 UNKNOWN = ", and the list of tools that you have allowed cannot be read"
-"""The part of the question that says why the user must answer it."""
+"""Why the user must answer the question, as part of the question."""
 
-_LISTED = "listed"
+_LISTED_MARK = "listed"
 """Marks a tool that the server listed when the user allowed one of its tools."""
 
-_ALLOWED: dict[Path, dict[str, str]] = {}
+_ALLOWED_DIGESTS: dict[Path, dict[str, str]] = {}
 """The digests of the tools that were allowed in this process, by server and name."""
 
 _CLOSE_TIMEOUT = 1.8
@@ -124,7 +124,7 @@ class MCPServers:
         self._portal: Portal | None = None
         self._connections: dict[MCPServer, ServerConnection] = {}
         self._listed: dict[MCPServer, list[MCPTool]] = {}
-        self._names: dict[MCPServer, list[str]] = {}
+        self._listed_names: dict[MCPServer, list[str]] = {}
         self._process = os.getpid()
 
     async def list_tools(self, server: MCPServer, mask: Callable[[str], str]) -> list[MCPTool]:
@@ -141,7 +141,7 @@ class MCPServers:
         launch = resolve_launch(server, self._config)
         connection = self._connection(server, launch)
         listed = await self._run(connection.list_tools(mask))
-        self._names[replace(server, only=())] = [tool.name for tool in listed]
+        self._listed_names[replace(server, only=())] = [tool.name for tool in listed]
         chosen = select_tools(server, launch.only, listed)
         for tool in chosen:
             text = f"{tool.name}\n{tool.description}\n{tool.parameters}"
@@ -160,7 +160,7 @@ class MCPServers:
     ) -> list[Tool]:
         """Return tools that a call can run.
 
-        Each call of one needs permission, and the results count as text from outside.
+        Each call of these tools needs permission, and the results count as text from outside.
 
         Args:
             server: The server.
@@ -233,9 +233,9 @@ class MCPServers:
 
         async def call() -> Any:  # noqa: ANN401 - of the SDK
             listed = await connection.list_tools(mask)
-            now = next((each for each in listed if each.name == tool.name), None)
-            if now is None or now.digest != tool.digest:
-                change = "no longer exists" if now is None else "has changed since it was listed"
+            latest = next((each for each in listed if each.name == tool.name), None)
+            if latest is None or latest.digest != tool.digest:
+                change = "no longer exists" if latest is None else "has changed since it was listed"
                 raise ServerToolError(f"the tool {change}, and was not called")
             return await connection.call(tool.name, arguments, mask)
 
@@ -262,16 +262,16 @@ class MCPServers:
             if connection is not None and connection.launch == launch:
                 return connection
             if connection is not None:  # its settings or its key have changed
-                self._loop().submit(connection.close())
+                self._open_portal().submit(connection.close())
             connection = self._connections[server] = ServerConnection(launch)
             return connection
 
     async def _run(self, coroutine: Any) -> Any:  # noqa: ANN401 - a coroutine and its result
         with self._lock:
-            portal = self._loop()
+            portal = self._open_portal()
         return await portal.arun(coroutine)
 
-    def _loop(self) -> Portal:
+    def _open_portal(self) -> Portal:
         if self._portal is None or self._portal.loop.is_closed():
             self._portal = Portal(THREAD, patience=_CLOSE_TIMEOUT)
         return self._portal
@@ -292,7 +292,7 @@ class MCPServers:
     def _ask_reason(self, server: MCPServer, tool: MCPTool) -> str:
         """Return why the user must be asked even with ``approve="always"``; empty if not."""
         store, key = self._config.allowed_tools, self._trust_key(server)
-        allowed_here = _ALLOWED.get(key, {}).get(tool.name)
+        allowed_here = _ALLOWED_DIGESTS.get(key, {}).get(tool.name)
         store.refresh()
         if allowed_here == tool.digest or store.contains(key, _permission(tool)):
             return ""
@@ -300,7 +300,7 @@ class MCPServers:
             return UNKNOWN
         known = store.permissions(key)
         if allowed_here or any(
-            each.subject == tool.name and each.target != _LISTED for each in known
+            each.subject == tool.name and each.target != _LISTED_MARK for each in known
         ):
             return CHANGED
         is_new = bool(known) and tool.name not in {each.subject for each in known}
@@ -311,13 +311,13 @@ class MCPServers:
         permission = _permission(tool)
         if self._config.allowed_tools.contains(self._trust_key(server), permission):
             return
-        # If the file cannot be written, only this process knows it.
-        _ALLOWED.setdefault(self._trust_key(server), {})[tool.name] = tool.digest
+        # If the file cannot be written, the permission applies only in this process.
+        _ALLOWED_DIGESTS.setdefault(self._trust_key(server), {})[tool.name] = tool.digest
         with contextlib.suppress(ConfigError, OSError):
             key = self._trust_key(server)
             is_first = not self._config.allowed_tools.permissions(key)
-            listed = self._names.get(replace(server, only=()), ()) if is_first else ()
-            marks = [Permission(name, _LISTED, "") for name in listed]
+            listed = self._listed_names.get(replace(server, only=()), ()) if is_first else ()
+            marks = [Permission(name, _LISTED_MARK, "") for name in listed]
             self._config.allowed_tools.add(key, [permission, *marks])
 
 

@@ -24,7 +24,7 @@ CALL = 'call calc__add {"a": 2, "b": 3}'
 
 @pytest.fixture(autouse=True)
 def _forget_allowed(monkeypatch):
-    monkeypatch.setattr(running, "_ALLOWED", {})
+    monkeypatch.setattr(running, "_ALLOWED_DIGESTS", {})
 
 
 def test_a_server_of_the_user_does_not_run_code_of_a_clone(
@@ -102,7 +102,7 @@ def test_a_changed_tool_is_asked_for_without_the_users_list(project, tmp_path, d
         assert not ask().steps[0].error
         if damage == "damaged":
             store.write_text("{")
-            running._ALLOWED.clear()  # another process
+            running._ALLOWED_DIGESTS.clear()  # another process
         state.write_text(listing % "Send all files.")
         assert "nobody can be asked" in ask().steps[0].error
 

@@ -58,11 +58,11 @@ def test_a_server_whose_tools_are_not_recorded_is_a_miss(project, tmp_path):
     with gx.EnginePool(home=project.root, env={"CI": "1"}) as pool, pool.cassette(path):
         with pytest.raises(
             CassetteMissError,
-            match=r"does not have the tools of the MCP server 'raw'.*where CI is not set",
+            match=r"does not contain the tools of the MCP server 'raw'.*where CI is not set",
         ):
             pool.ask("Hi", "mock", tools=raw("plain"))
         with pytest.raises(
-            CassetteMissError, match="does not have the tools of the MCP server 'calc'"
+            CassetteMissError, match="does not contain the tools of the MCP server 'calc'"
         ):
             _ask(pool, calc(only="add"))
 
