@@ -226,7 +226,7 @@ class HTTPClient:
                     # Importing aiohttp and reading the certificates take a quarter of a
                     # second.
                     tls = await asyncio.to_thread(_load_aiohttp, self._ca_bundle)
-                    self._session, self._loop = _session(tls, self._connect_timeout), loop
+                    self._session, self._loop = _new_session(tls, self._connect_timeout), loop
         if self._loop is not loop:
             raise RuntimeError("an HTTPClient belongs to the event loop of its first call")
         return self._session
@@ -382,12 +382,12 @@ def _join_headers(raw: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
 
 def _load_aiohttp(ca_bundle: str | None) -> ssl.SSLContext:
     """Import aiohttp, which is slow, and return the TLS context."""
-    import aiohttp  # noqa: F401 - used in `_session`, on the event loop
+    import aiohttp  # noqa: F401 - used in `_new_session`, on the event loop
 
     return route.ssl_context(ca_bundle)
 
 
-def _session(tls: ssl.SSLContext, connect_timeout: float) -> aiohttp.ClientSession:
+def _new_session(tls: ssl.SSLContext, connect_timeout: float) -> aiohttp.ClientSession:
     """Open a session; httpx is not used, because its objects double the CPU cost of a request."""
     import aiohttp
 

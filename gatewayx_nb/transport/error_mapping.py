@@ -47,7 +47,7 @@ class TransportErrors:
     proxied: bool
 
     def translate(self, error: BaseException) -> BaseException:
-        """Return the exception to raise in its place, outside the ``except`` clause.
+        """Return the exception to raise instead, outside the ``except`` clause.
 
         A cancellation is returned without its traceback, because the headers are among the local
         variables of aiohttp's frames.
@@ -120,7 +120,7 @@ class TransportErrors:
         )
 
     def compressed(self, status: int, encoding: str, headers: Mapping[str, str]) -> GatewayError:
-        """Return the error for a response that is compressed against the request."""
+        """Return the error for a response that is compressed although none was requested."""
         problem = (
             f"the response from {self.host!r} (HTTP {status}) is compressed ({encoding[:40]!r}),"
             " although the request asked for no compression"
@@ -164,7 +164,7 @@ class ForbiddenAddressError(OSError):
 
 @functools.cache
 def _failure_points() -> dict[type[BaseException], str]:
-    """Map exception classes to points of failure; a subclass inherits its base class's."""
+    """Map exception classes to points of failure, which also apply to their subclasses."""
     import aiohttp
 
     # The order is irrelevant, because the exception's most specific class is used.

@@ -1,4 +1,4 @@
-"""How often the MCP SDK opens a stream again that its server has ended."""
+"""Limits how often the MCP SDK reopens a stream that its server has ended."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ from typing import Any
 import msgspec
 
 _MAX_SHORT_STREAMS = 15
-"""Maximum number of streams in a row that end early; then, none is opened until the next call."""
+"""Maximum number of streams in a row that end early; then, none is opened before a new call."""
 
-_EMPTY_STREAM = 5
-"""The number of early ends for which a stream without any data counts."""
+_EMPTY_STREAM_WEIGHT = 5
+"""The number of early ends that a stream without data counts as."""
 
 _MIN_DURATION = 10.0
 """Seconds after which the end of a stream is not early."""
 
 _FIRST_GAP, _MAX_GAP = 0.25, 5.0
-"""Minimum seconds between two streams after the first early end, doubled with each, and in all."""
+"""Seconds between two streams after the first early end, and their maximum.
+
+They double with each further early end.
+"""
 
 
 class ReconnectionLimit:
-    """Limits how often the SDK opens a stream again that has ended, which it does forever.
+    """Limits how often the SDK reopens a stream that has ended; the SDK itself has no limit.
 
     A server may end a stream early, so that the client asks again for a result that takes long.
     """
 
     def __init__(self) -> None:
-        self._short, self._last = 0, -math.inf
+        self._short_streams, self._opened_at = 0, -math.inf
 
     async def wait(self, request: Any) -> None:  # noqa: ANN401 - of httpx2
         """Wait until a request may be sent.
@@ -40,28 +43,32 @@ class ReconnectionLimit:
         import httpx2
 
         if request.method != "GET":
-            # A server can also cause responses, by its own requests.
+            # A response does not reset the count, because a server can cause it with a request.
             if b'"method"' in request.content and _has_method(request.content):
-                self._short = 0
+                self._short_streams = 0
             return
-        if self._short >= _MAX_SHORT_STREAMS:
+        if self._short_streams >= _MAX_SHORT_STREAMS:
             raise httpx2.ReadError("its streams end early")
-        gap = min(_MAX_GAP, _FIRST_GAP * 2 ** (self._short - 1)) if self._short else 0.0
-        await asyncio.sleep(max(0.0, self._last + gap - time.monotonic()))
-        self._last = time.monotonic()
+        gap = (
+            min(_MAX_GAP, _FIRST_GAP * 2 ** (self._short_streams - 1))
+            if self._short_streams
+            else 0.0
+        )
+        await asyncio.sleep(max(0.0, self._opened_at + gap - time.monotonic()))
+        self._opened_at = time.monotonic()
 
     def note_end(self, method: str, start: float, *, is_empty: bool) -> None:
         """Record that a response has ended.
 
         Args:
-            method: The method of its request; only ``GET`` opens a stream again.
+            method: The method of its request; only ``GET`` reopens a stream.
             start: The time at which it began.
             is_empty: Whether it had no data.
         """
         if time.monotonic() - start >= _MIN_DURATION:
-            self._short = 0
+            self._short_streams = 0
         elif method == "GET":
-            self._short += _EMPTY_STREAM if is_empty else 1
+            self._short_streams += _EMPTY_STREAM_WEIGHT if is_empty else 1
 
 
 def _has_method(content: bytes) -> bool:

@@ -38,7 +38,7 @@ _HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+(%\w+)?", re.IGNORECASE)
 # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-data-retrieval.html
 # https://cloud.google.com/compute/docs/metadata/querying-metadata
 # https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
-_METADATA = frozenset(
+_METADATA_ADDRESSES = frozenset(
     map(
         ipaddress.ip_address,
         ("fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16"),
@@ -47,16 +47,16 @@ _METADATA = frozenset(
 
 # IPv6 addresses that are translated or tunnelled to the IPv4 address in their last 32 bits:
 # NAT64 (RFC 6052 and RFC 8215), and the deprecated IPv4-compatible and IPv4-translated addresses.
-_TRANSLATED = tuple(
+_TRANSLATED_NETWORKS = tuple(
     map(
         ipaddress.IPv6Network,
         ("64:ff9b::/96", "64:ff9b:1::/48", "::/96", "::ffff:0:0:0/96"),
     )
 )
-_ISATAP = (0x5EFE, 0x200_5EFE)
+_ISATAP_PREFIXES = (0x5EFE, 0x200_5EFE)
 """Bits 64 to 95 of an ISATAP address, whose last 32 bits are an IPv4 address (RFC 5214)."""
 
-_MAX_LABEL = 63
+_MAX_LABEL_LENGTH = 63
 """Maximum number of characters in a label of a domain name (RFC 1035)."""
 
 _MAX_CA_BYTES = 16 << 20
@@ -75,7 +75,7 @@ def parse_base_url(base_url: str, engine: str) -> SplitResult:
         url = urlsplit(base_url.strip())
         host, port = url.hostname or "", url.port
         labels = host.removesuffix(".").split(".")
-        is_domain_name = all(0 < len(label) <= _MAX_LABEL for label in labels)
+        is_domain_name = all(0 < len(label) <= _MAX_LABEL_LENGTH for label in labels)
         has_valid_host = _HOST.fullmatch(host) and is_domain_name and port != 0
         is_parsed = True
     except ValueError:
@@ -160,7 +160,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_forbidden(host: str) -> bool:
-    return any(each.is_link_local or each in _METADATA for each in _addresses(host))
+    return any(each.is_link_local or each in _METADATA_ADDRESSES for each in _addresses(host))
 
 
 def _addresses(host: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]:
@@ -178,8 +178,8 @@ def _addresses(host: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Addr
     if isinstance(address, ipaddress.IPv6Address):
         embedded = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
         yield from filter(None, embedded)
-        is_isatap = int(address) >> 32 & 0xFFFF_FFFF in _ISATAP
-        if is_isatap or any(address in network for network in _TRANSLATED):
+        is_isatap = int(address) >> 32 & 0xFFFF_FFFF in _ISATAP_PREFIXES
+        if is_isatap or any(address in network for network in _TRANSLATED_NETWORKS):
             yield ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
 
 
@@ -196,10 +196,10 @@ async def check_resolved(host: str) -> None:
     """Look a host up, and check that its addresses are allowed.
 
     `open_socket` is safer, because the name may resolve differently when it is looked up again, but
-    only aiohttp accepts it.
+    only aiohttp accepts such a function.
 
     Raises:
-        ForbiddenAddressError: If one of them is a link-local or metadata address.
+        ForbiddenAddressError: If an address is a link-local or metadata address.
         OSError: If the host is not found.
     """
     found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
@@ -257,7 +257,7 @@ def choose_proxy(url: SplitResult, network: Network, engine: str) -> Proxy | Non
 
 
 def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
-    """Build an SSL context from the system store plus ``ca_bundle``.
+    """Return an SSL context with the system's certificates and those in ``ca_bundle``.
 
     Raises:
         ConfigError: If the file cannot be read or contains no certificate.
@@ -270,7 +270,7 @@ def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
             # OpenSSL itself would wait forever for a pipe or a terminal.
             data = read_limited(Path(ca_bundle).expanduser(), _MAX_CA_BYTES)
             context.load_verify_locations(cadata=data.decode("ascii", "ignore") or "empty")
-    except (OSError, ValueError, RuntimeError) as error:  # a NUL, or an unknown user's home
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL or an unknown user
         is_content = isinstance(error, ssl.SSLError)
         reason = "it contains no certificates" if is_content else getattr(error, "strerror", error)
         raise ConfigError(

@@ -44,17 +44,17 @@ def sdk_client(url: str, name: str, key: Secret, network: Network) -> Any:  # no
     check_host(parts, name, has_key=bool(key), allowed=network.plain_http)
     proxy = choose_proxy(parts, network, name)
     context = ssl_context(network.ca_bundle)
-    route = None
+    sdk_proxy = None
     if proxy is not None:
-        own = context if proxy.url.startswith("https:") else None
-        route = httpx2.Proxy(proxy.url, headers=proxy.headers, ssl_context=own)
-    transport = httpx2.AsyncHTTPTransport(verify=context, proxy=route)
-    # A compressed answer could have any size.
+        proxy_context = context if proxy.url.startswith("https:") else None
+        sdk_proxy = httpx2.Proxy(proxy.url, headers=proxy.headers, ssl_context=proxy_context)
+    transport = httpx2.AsyncHTTPTransport(verify=context, proxy=sdk_proxy)
+    # A compressed answer could expand to any size.
     headers = {"Accept-Encoding": "identity"}
     if key:
         headers["Authorization"] = f"Bearer {str.__str__(key)}"
     return httpx2.AsyncClient(
-        transport=_limited(transport, is_direct=proxy is None),
+        transport=_limited_transport(transport, is_direct=proxy is None),
         headers=headers,
         timeout=httpx2.Timeout(_CONNECT_TIMEOUT, read=_READ_TIMEOUT),
         trust_env=False,
@@ -62,7 +62,7 @@ def sdk_client(url: str, name: str, key: Secret, network: Network) -> Any:  # no
     )
 
 
-def _limited(transport: Any, *, is_direct: bool) -> Any:  # noqa: ANN401 - of httpx2
+def _limited_transport(transport: Any, *, is_direct: bool) -> Any:  # noqa: ANN401 - of httpx2
     """Return a transport that raises for forbidden addresses and for responses that are too large.
 
     Args:

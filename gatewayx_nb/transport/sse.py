@@ -14,7 +14,7 @@ from gatewayx_nb.errors import ProviderError
 
 MAX_EVENT_BYTES = 8 * 2**20
 
-_STRAY_LIMIT = 64 * 2**10  # bytes; stray lines are only searched for a JSON error
+_MAX_STRAY_BYTES = 64 * 2**10  # bytes; stray lines are only searched for a JSON error
 _KNOWN_FIELDS = frozenset({b"", b"data", b"event", b"id", b"retry"})  # b"" is a comment
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -51,7 +51,7 @@ class Decoder:
         self._event_name = b""
         self._data: list[bytes] = []
         self._event_size = 0  # bytes of the event's lines so far
-        self._overlong = False
+        self._is_too_long = False
         self._stray: list[bytes] = []
         self._stray_size = 0
 
@@ -100,7 +100,7 @@ class Decoder:
         return lines
 
     def _add_partial(self, part: bytes) -> None:
-        if part and not self._overlong:
+        if part and not self._is_too_long:
             self._partial_line.append(part)
             self._partial_size += len(part)
 
@@ -109,8 +109,8 @@ class Decoder:
         for line in lines:
             # The size is checked before the line is stored, so that the limit also bounds memory.
             if self._event_size + len(line) > self._max_bytes:
-                self._overlong = True
-            if self._overlong:
+                self._is_too_long = True
+            if self._is_too_long:
                 break
             if line.startswith(b"data: ") and not self._at_start:  # nearly every line
                 self._data.append(line[6:])
@@ -120,8 +120,8 @@ class Decoder:
             else:
                 self._end_event(events)
         if self._event_size + self._partial_size > self._max_bytes:
-            self._overlong = True
-        if self._overlong and not events:
+            self._is_too_long = True
+        if self._is_too_long and not events:
             self._partial_line.clear()
             self._data.clear()
             raise ProviderError(
@@ -142,7 +142,7 @@ class Decoder:
             self._event_name = value.removeprefix(b" ")
         elif field not in _KNOWN_FIELDS:
             self._stray_size += len(line)
-            if self._stray_size <= _STRAY_LIMIT:
+            if self._stray_size <= _MAX_STRAY_BYTES:
                 self._stray.append(line)
 
     def _end_event(self, events: list[ServerSentEvent]) -> None:
