@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class CallerThread:
-    """The thread that waits for a call, on which the call runs functions of the user.
+    """The thread that waits for a call, on which the call runs the user's functions.
 
     A figure, a database connection or the output of a cell belongs to that thread, and only there
     can Ctrl-C stop a function. The functions run one at a time, while the thread waits.
@@ -35,11 +35,11 @@ class CallerThread:
 
     @property
     def has_pending(self) -> bool:
-        """Whether a function is due."""
+        """Whether a function is waiting to run."""
         return bool(self._jobs)
 
     def serve(self, wake: Callable[[], object]) -> None:
-        """Declare that a thread waits; it calls `run_pending` whenever ``wake`` has been called."""
+        """Register a waiting thread, which calls `run_pending` after each call of ``wake``."""
         self._wake = wake
 
     async def run(self, function: Callable[[], T]) -> T:
@@ -57,7 +57,7 @@ class CallerThread:
         return await future
 
     def run_pending(self) -> None:
-        """Run the functions that are due, in this thread.
+        """Run the functions that are waiting, in this thread.
 
         Raises:
             KeyboardInterrupt: If the user stops one of them.
@@ -83,7 +83,7 @@ class CallerThread:
                 _settle(loop, future, future.set_result, outcome)
 
     def run_pending_quietly(self) -> None:
-        """Run the functions that are due, as a callback of an event loop.
+        """Run the functions that are waiting, as a callback of an event loop.
 
         A KeyboardInterrupt is raised where the result of the call is awaited, because it would
         otherwise end the loop.

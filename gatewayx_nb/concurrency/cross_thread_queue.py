@@ -11,19 +11,20 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_HIGH_WATER = 1024
+_MAX_UNREAD = 1024
 """Number of unread items at which the producer starts to wait."""
 
-_MAX_SIZE = 1 << 20
+_MAX_UNREAD_SIZE = 1 << 20
 """Size of the unread items at which the producer starts to wait."""
 
 
 class CrossThreadQueue(Generic[T]):
     """A queue from one event loop to one reader in another thread or loop.
 
-    The producer waits while `_HIGH_WATER` items, or items of `_MAX_SIZE` in all, are unread, so
-    that a slow reader does not exhaust memory. No lock is needed, because a deque's append and
-    popleft are atomic, and each side checks the deque again after setting its waiting flag.
+    The producer waits while `_MAX_UNREAD` items, or items of `_MAX_UNREAD_SIZE` in total, are
+    unread, so that a slow reader does not exhaust memory. No lock is needed, because a deque's
+    append and popleft are atomic, and each side checks the deque again after setting its waiting
+    flag.
 
     Args:
         wake: Called in the producer's thread when a waiting reader should check again.
@@ -89,9 +90,9 @@ class CrossThreadQueue(Generic[T]):
         return item
 
     def _has_room(self, divisor: int) -> bool:
-        """Return whether less than the limits, divided by a number, is unread."""
+        """Return whether the unread items are below the limits divided by ``divisor``."""
         size = self._size_put - self._size_taken
-        return len(self._items) < _HIGH_WATER // divisor and size < _MAX_SIZE // divisor
+        return len(self._items) < _MAX_UNREAD // divisor and size < _MAX_UNREAD_SIZE // divisor
 
     async def _wait_for_room(self) -> None:
         loop, has_room = asyncio.get_running_loop(), asyncio.Event()

@@ -28,7 +28,7 @@ T = TypeVar("T")
 
 _POLL_INTERVAL = 0.2
 """Seconds between polls of a waiting thread; on Windows, waiting for a lock blocks Ctrl-C."""
-_HEARTBEAT = 0.1
+_HEARTBEAT_INTERVAL = 0.1
 """Seconds between wake-ups of a loop that the Stop button must be able to interrupt."""
 
 _thread_state = threading.local()
@@ -245,7 +245,8 @@ def on_portal_thread() -> bool:
 def call_after_step(function: Callable[[], object]) -> None:
     """Call a function as soon as the coroutine running in this thread waits for something.
 
-    It is called immediately if other code may block the loop, and outside a portal's thread.
+    The function is called immediately if other code may block the loop, or outside a portal's
+    thread.
     """
     if getattr(_thread_state, "never_blocks", False):
         asyncio.get_running_loop().call_soon(function)
@@ -333,7 +334,7 @@ class _Heartbeat:
     def _tick(self) -> None:
         self._is_ticking = self.waits > 0
         if self._is_ticking:
-            self.loop.call_later(_HEARTBEAT, self._tick)
+            self.loop.call_later(_HEARTBEAT_INTERVAL, self._tick)
 
 
 def interruptible() -> contextlib.AbstractContextManager[None]:

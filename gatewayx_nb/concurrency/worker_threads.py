@@ -35,12 +35,12 @@ class WorkerThreads:
     function is overdue: it runs to its end, and no longer counts towards the maximum.
 
     Args:
-        max_running: Maximum number of functions that run at the same time, besides overdue ones.
+        max_running: Maximum number of functions that run at once, not counting overdue ones.
     """
 
     def __init__(self, max_running: int) -> None:
         # Changed only on the event loop, so that no lock is needed.
-        self._free = asyncio.Semaphore(max_running)
+        self._slots = asyncio.Semaphore(max_running)
         self._overdue = 0
 
     async def run(self, function: Callable[[], T], timeout: float) -> T:  # noqa: ASYNC109 - the thread outlives the wait
@@ -54,7 +54,7 @@ class WorkerThreads:
             TimeoutError: If the function takes longer.
             OverdueThreadsError: If too many overdue functions are still running.
         """
-        async with self._free:
+        async with self._slots:
             if self._overdue >= _MAX_OVERDUE:
                 raise OverdueThreadsError(self._overdue)
             task = asyncio.ensure_future(run_in_thread(function))

@@ -9,7 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from gatewayx_nb.concurrency.cross_thread_queue import _HIGH_WATER, _MAX_SIZE, CrossThreadQueue
+from gatewayx_nb.concurrency.cross_thread_queue import (
+    _MAX_UNREAD,
+    _MAX_UNREAD_SIZE,
+    CrossThreadQueue,
+)
 from gatewayx_nb.concurrency.loop_inbox import LoopInbox
 from gatewayx_nb.concurrency.portal import Portal, forbid_blocking_call
 from gatewayx_nb.errors import UsageError
@@ -105,29 +109,29 @@ def test_a_queue_keeps_the_order_and_limits_unread_items(portal):
     produced_items = []
 
     async def produce():
-        for number in range(3 * _HIGH_WATER):
+        for number in range(3 * _MAX_UNREAD):
             produced_items.append(number)
             await queue.put(number)
 
     future = portal.submit(produce())
     with pytest.raises(TimeoutError):
         future.result(0.2)
-    assert len(produced_items) == _HIGH_WATER
+    assert len(produced_items) == _MAX_UNREAD
 
     read_items = []
-    while len(read_items) < 3 * _HIGH_WATER:
+    while len(read_items) < 3 * _MAX_UNREAD:
         item = queue.take()
         if item is not None:
             read_items.append(item)
 
-    assert read_items == list(range(3 * _HIGH_WATER))
+    assert read_items == list(range(3 * _MAX_UNREAD))
     future.result(5)
 
 
 def test_a_queue_limits_the_size_of_unread_items(portal):
     """Large items fill the queue before there are many; none is lost, also one above the limit."""
     queue = CrossThreadQueue(lambda: None, len)
-    items = ["x" * 60_000] * 50 + ["x" * 3 * _MAX_SIZE, "end"]
+    items = ["x" * 60_000] * 50 + ["x" * 3 * _MAX_UNREAD_SIZE, "end"]
     produced = []
 
     async def produce():
@@ -138,7 +142,7 @@ def test_a_queue_limits_the_size_of_unread_items(portal):
     future = portal.submit(produce())
     with pytest.raises(TimeoutError):
         future.result(0.2)
-    assert sum(map(len, produced)) < _MAX_SIZE + 60_000
+    assert sum(map(len, produced)) < _MAX_UNREAD_SIZE + 60_000
 
     read = []
     while len(read) < len(items):
