@@ -13,7 +13,7 @@ _SPEC = re.compile(r":[^\s\"':][^:]*$")
 """A format specification, which does not begin with a space or a quote, as in a placeholder."""
 
 # JSON, JSX and LaTeX contain such text in double braces: `{{1}}`, `{{"a", "b"}}`, `{{x, y}}`.
-_COMMON_ELSEWHERE = (ast.Constant, ast.Tuple, ast.List, ast.Name, ast.Starred)
+_COMMON_IN_OTHER_TEXT = (ast.Constant, ast.Tuple, ast.List, ast.Name, ast.Starred)
 
 
 def unfilled(template: str) -> list[str]:
@@ -34,8 +34,8 @@ def _may_be_placeholder(text: str) -> bool:
 
 def _is_expression(text: str) -> bool:
     try:
-        with warnings.catch_warnings(action="ignore"):  # about an invalid escape
+        with warnings.catch_warnings(action="ignore"):  # an invalid escape
             body = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return False
-    return not isinstance(body, _COMMON_ELSEWHERE)
+    return not isinstance(body, _COMMON_IN_OTHER_TEXT)

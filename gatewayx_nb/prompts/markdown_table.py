@@ -13,7 +13,7 @@ _PACKAGES = ("pandas", "polars")  # by name, so that neither is imported
 _MAX_COLUMNS = 30
 """Maximum number of table columns in a prompt."""
 
-_MAX_CELL = 200
+_MAX_CELL_LENGTH = 200
 """Maximum number of characters in a cell."""
 
 
@@ -82,6 +82,6 @@ def _line(cells: Sequence[object]) -> str:
 def _cell(value: object) -> str:
     """Format a cell on one line, with bars escaped; truncate long text."""
     text = " ".join(str(value).split())
-    text = text if len(text) <= _MAX_CELL else text[: _MAX_CELL - 1] + "…"
+    text = text if len(text) <= _MAX_CELL_LENGTH else text[: _MAX_CELL_LENGTH - 1] + "…"
     # Escape backslashes first; otherwise, the backslash that escapes a bar would also be escaped.
     return text.replace("\\", "\\\\").replace("|", "\\|")

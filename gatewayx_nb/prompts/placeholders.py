@@ -28,7 +28,7 @@ _FIELD = re.compile(
     re.VERBOSE,
 )
 _ACCESSES = re.compile(_ACCESS, re.VERBOSE)
-_MASK = re.compile("\0\\d+\0")  # a NUL can hardly be typed in a cell
+_MASKED_FIELD = re.compile("\0\\d+\0")  # a cell is unlikely to contain a NUL
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ def mask(text: str) -> tuple[str, Callable[[str], str]]:
     """Replace each placeholder with a word that has no quotes and no spaces.
 
     Returns:
-        The text, and a function that puts the placeholders back into a part of it.
+        The text, and a function that puts the placeholders back into a part of that text.
     """
     fields: dict[str, str] = {}
 
@@ -150,7 +150,9 @@ def mask(text: str) -> tuple[str, Callable[[str], str]]:
         return name
 
     masked = _FIELD.sub(word, text)
-    return masked, lambda part: _MASK.sub(lambda match: fields.get(match[0], match[0]), part)
+    return masked, lambda part: _MASKED_FIELD.sub(
+        lambda match: fields.get(match[0], match[0]), part
+    )
 
 
 def only_expression(text: str) -> str | None:
@@ -186,7 +188,7 @@ def _value(
     field: re.Match[str], namespace: Mapping[str, object], forbidden_types: tuple[type, ...]
 ) -> object:
     """Follow the path from its root; no value along the path may have a forbidden type."""
-    value = _root(field["root"], namespace)
+    value = _root_value(field["root"], namespace)
     # Each value is checked, because an attribute of a forbidden value may also reveal it.
     refuse(field["root"], value, forbidden_types)
     for access in _accesses(field):
@@ -195,7 +197,7 @@ def _value(
     return value
 
 
-def _root(name: str, namespace: Mapping[str, object]) -> object:
+def _root_value(name: str, namespace: Mapping[str, object]) -> object:
     # `_`, `__` and `___` are IPython's last outputs; `_i` and `_12` are its history.
     if name.strip("_") and name.startswith("__") and name.endswith("__"):
         raise _private_error(name)

@@ -58,8 +58,8 @@ class RowTemplate:
     ) -> None:
         self.template, self._blank = template, blank
         self._constants, self._table_rows = dict(constants or {}), table_rows
-        self._typed = list(fields_of(template))
-        self._parts: list[str | Field | Image] = list(map(self._filled, self._typed))
+        self._sources = list(fields_of(template))
+        self._parts: list[str | Field | Image] = list(map(self._fill_constant, self._sources))
         self._names = [_simple_name(part) for part in self._parts]
         self._is_simple = all(
             name is not None or isinstance(part, str)
@@ -85,7 +85,7 @@ class RowTemplate:
 
     @property
     def names_whole_row(self) -> bool:
-        """Whether a placeholder is the whole row rather than a column."""
+        """Whether a placeholder refers to the whole row rather than a column."""
         return any(_column(field) is None for field in self._fields())
 
     @property
@@ -93,8 +93,8 @@ class RowTemplate:
         """A digest of the constants' texts and images; empty if there are none."""
         filled = [
             part if isinstance(part, str) else hashlib.sha256(part.data).hexdigest() + part.url
-            for part, typed in zip(self._parts, self._typed, strict=True)
-            if isinstance(typed, Field) and not isinstance(part, Field)
+            for part, source in zip(self._parts, self._sources, strict=True)
+            if isinstance(source, Field) and not isinstance(part, Field)
         ]
         content = repr(filled).encode("utf-8", "backslashreplace")
         return hashlib.sha256(content).hexdigest()[:_DIGEST_LENGTH] if filled else ""
@@ -104,7 +104,7 @@ class RowTemplate:
 
         Args:
             columns: The columns of the rows.
-            part: What the template is, for the error.
+            part: Description of the template, for the error.
 
         Raises:
             UsageError: If a column does not exist.
@@ -126,27 +126,27 @@ class RowTemplate:
         loaded: list[Image] = []
         names: list[str] = []
         namespace = _Namespace(row)
-        for part, typed in zip(self._parts, self._typed, strict=True):
+        for part, source in zip(self._parts, self._sources, strict=True):
             content = self._content(part, namespace) if isinstance(part, Field) else part
             if isinstance(content, Image):
                 loaded.append(content)
-                names.append(typed.name if isinstance(typed, Field) else "")
+                names.append(source.name if isinstance(source, Field) else "")
                 content = f"[image {len(loaded)}]"
             texts.append(content)
         return FilledPrompt("".join(texts), tuple(loaded), tuple(names))
 
-    def _filled(self, part: str | Field) -> str | Field | Image:
+    def _fill_constant(self, part: str | Field) -> str | Field | Image:
         """Return the content of a constant; return any other part unchanged."""
         if isinstance(part, str) or part.root not in self._constants:
             return part
-        return self._written(part, part.value(self._constants, _FORBIDDEN))
+        return self._write(part, part.value(self._constants, _FORBIDDEN))
 
     def _content(self, field: Field, namespace: Mapping[str, object]) -> str | Image:
         """Return the text or the image of a value of a row."""
         value = field.value(namespace, _FORBIDDEN)
-        return self._missing(field.name) if is_missing(value) else self._written(field, value)
+        return self._missing_text(field.name) if is_missing(value) else self._write(field, value)
 
-    def _written(self, field: Field, value: object) -> str | Image:
+    def _write(self, field: Field, value: object) -> str | Image:
         # With a format specification, a value is text even if it could be drawn.
         if field.spec or not images.is_drawable(value):
             return to_text(field.name, value, field.spec, self._table_rows, _FORBIDDEN)
@@ -175,7 +175,7 @@ class RowTemplate:
                 return None
         return "".join(texts)
 
-    def _missing(self, name: str) -> str:
+    def _missing_text(self, name: str) -> str:
         if self._blank:
             return ""
         raise UsageError(

@@ -43,7 +43,7 @@ def compose(
     *,
     rows: int = ROWS,
 ) -> FilledPrompt:
-    """Replace all placeholders with their values; these are not scanned for placeholders.
+    """Replace all placeholders with their values, which are not scanned for placeholders.
 
     Placeholders are ``{{name}}``, ``{{obj.attr}}``, ``{{d["k"]}}``, ``{{Out[3]}}`` and any chain
     of these, with an optional format specification as in ``{{x:.2f}}``. Everything else is literal.
