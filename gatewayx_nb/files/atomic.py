@@ -141,7 +141,7 @@ def write_new(path: Path, data: bytes) -> bool:
 
 
 def write_new_folder(folder: Path, files: Mapping[str, bytes]) -> bool:
-    """Write a folder of files at once, unless its name exists; return whether it was written.
+    """Write a folder of files at once, unless it exists; return whether it was written.
 
     Only the owner can write to the folder and the files, whatever the umask.
 
@@ -150,7 +150,7 @@ def write_new_folder(folder: Path, files: Mapping[str, bytes]) -> bool:
         files: The content of each file, by name.
 
     Raises:
-        OSError: If it cannot be written; nothing is left behind. The error names the folder.
+        OSError: If the folder, which the error names, cannot be written; nothing is left behind.
     """
     if os.path.lexists(folder):
         return False

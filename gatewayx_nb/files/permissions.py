@@ -144,7 +144,7 @@ def _is_refused_for_mode_only(path: Path, reason: str) -> bool:
         return False
 
 
-# The device serves only as part of the cache key: another may be mounted at the same folder.
+# The device is only part of the cache key: another device may be mounted at the same folder.
 @functools.cache
 def _are_modes_reliable_on(_device: int, folder: Path) -> bool:
     """Return whether a new private file stays private; it does not on FAT and some mounts."""

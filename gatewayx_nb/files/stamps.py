@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.files.locations import StatStamp
 
-_TICK = 50_000_000
+_TICK_NS = 50_000_000
 """Nanoseconds within which two changes may get the same timestamp.
 
 Linux before 6.13 takes timestamps from a clock that ticks every 1 to 10 ms.
@@ -52,8 +52,8 @@ class FileStamp:
             return True
         if self._content is None:
             return False
-        # Take the age before reading: if the stamp is at least a tick old, a later change gets a
-        # new stamp.
+        # Determine the age before reading: if the stamp is at least a tick old, a later change gets
+        # a new stamp.
         is_young = _is_within_tick(self._stamp)
         if _content(self.path) != self._content:
             return True
@@ -63,7 +63,7 @@ class FileStamp:
 
 
 def _is_within_tick(stamp: StatStamp | None) -> bool:
-    return stamp is not None and abs(time.time_ns() - max(stamp[:2])) < _TICK
+    return stamp is not None and abs(time.time_ns() - max(stamp[:2])) < _TICK_NS
 
 
 def _content(path: Path) -> bytes:
