@@ -1,4 +1,4 @@
-"""Parses JSON from outside, with a limit on the number of its values."""
+"""Parses untrusted JSON, and limits the number of its values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MAX_VALUES = 1_000_000
 """Maximum number of values in a JSON text.
 
 An empty list takes 3 bytes of JSON and about 64 bytes of memory, and no other thread runs while
-JSON is parsed: without a limit, 60 MB of JSON take 1.8 GB and several seconds.
+JSON is parsed: without a limit, 60 MB of JSON takes 1.8 GB and several seconds.
 """
 
 
@@ -30,7 +30,7 @@ def check_values(text: str | bytes, limit: int | None = None) -> None:
         TooManyValuesError: If the text has more values; commas and brackets in strings also count.
     """
     limit = MAX_VALUES if limit is None else limit
-    # A short text, as nearly every answer is, cannot have too many values.
+    # A short text cannot have too many values, and nearly every answer is short.
     if len(text) <= limit:
         return
     characters = text.decode("latin-1") if isinstance(text, bytes) else text

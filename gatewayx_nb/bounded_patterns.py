@@ -14,7 +14,7 @@ import functools
 import math
 import re
 
-# Private, but the parser of every version since 1.6; `sre_parse` is its deprecated name.
+# Private, but every Python since 1.6 has this parser; its name `sre_parse` is deprecated.
 from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser as sre_parser  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any, TypeAlias

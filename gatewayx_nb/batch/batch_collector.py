@@ -196,5 +196,5 @@ class BatchCollector:
 
 
 def _is_unpriced(row: RowUsage) -> bool:
-    """Return whether tokens were used whose number or price is unknown."""
+    """Return whether the row used tokens whose number or price is unknown."""
     return row.usage.cost is None and (row.outcome == "ok" or row.usage.total_usage is not None)

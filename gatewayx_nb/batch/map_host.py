@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class MapHost(Protocol):
-    """Provides the engines of maps and the store of their results."""
+    """Provides the engines and the results store for maps."""
 
     def engines(self, model: str | None, max_cost: Decimal | None, earlier: Decimal) -> MapEngines:
         """Return the engines for one map.
@@ -49,7 +49,7 @@ class MapHost(Protocol):
             client: The client of the cluster.
 
         Raises:
-            UsageError: If the workers cannot create an equal pool.
+            UsageError: If the workers cannot create an equivalent pool.
         """
 
     def batch_engines(self, max_cost: Decimal | None, earlier: Decimal) -> BatchEngines:
@@ -61,7 +61,7 @@ class MapHost(Protocol):
         """
 
     def job_identity(self, reference: str | None) -> tuple[str, str]:
-        """Return the reference with its model, and the base URL of its provider.
+        """Return the full reference, with the model, and the base URL of its provider.
 
         Raises:
             GatewayError: If the engine cannot be called.

@@ -20,7 +20,7 @@ def is_int(value: object) -> TypeGuard[int]:
     """Return whether a value is an int or another integer, but not a bool.
 
     Raises:
-        InvalidValueError: If the integer has more than 64 bits.
+        InvalidValueError: If its absolute value is 2 ** 63 or more.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):  # `seed=True` is a mistake
         return False
@@ -60,7 +60,7 @@ class Option:
         feature: The feature that an engine needs to support the option.
         to_recorded: Converts the value to the form that is recorded in a cassette; ``None`` if
             recorded requests have no field of this name.
-        parse_flag: Converts the typed str to the value.
+        parse_flag: Converts the text given for the flag to the value.
         repeatable: Whether the flag may be repeated.
         default: The default in the signature of the calls.
         group: The heading for the flag in the cell magic's help.

@@ -66,7 +66,7 @@ class PartialReply:
     earlier_usage: Usage | None = None
     fallback_from: str | None = None
     mask: Callable[[list[str]], list[str]] = list
-    """Returns pieces of text with the engine's key masked, even if the key is split over pieces."""
+    """Masks the engine's key in pieces of text, even if the key is split across pieces."""
     on_rate_limits: Callable[[RateLimits], object] = bool
     """Receives the rate limits as soon as they arrive."""
     instant: bool = False
@@ -208,7 +208,7 @@ class PartialReply:
 
 
 def _with_quote(citation: Citation, text: str) -> Citation:
-    """Return the citation; if it has no text from its source, with a quote from the answer."""
+    """Return the citation, with a quote from the answer if it has no text from its source."""
     if citation.text or citation.start is None or citation.end is None:
         return citation
     start, end = max(0, citation.start), max(0, citation.end)

@@ -1,4 +1,4 @@
-"""`EnginePool`, which owns engines and calls them, and the default pool."""
+"""`EnginePool`, which owns engines and calls them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ _FLUSH_TIMEOUT = 0.2
 
 
 def _passed_arguments(env: object, engines: object) -> list[str]:
-    """Return the arguments that were passed to a pool and are not in a file."""
+    """Return the names of arguments that are in no file, so that no worker can read them."""
     passed = {"env=": env is not None, "engines=": engines not in ((), [])}
     return [name for name, is_passed in passed.items() if is_passed]
 
@@ -89,7 +89,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         self._close_at_exit()
 
     def _connect(self, passed_arguments: list[str]) -> None:
-        # The store receives a function, because the router needs the conversations first.
+        # Pass a function, because the router does not exist yet: it needs the conversations.
         self.chats = chats = ChatStore(lambda: self._router)
         config, registry, runtime = self._config, self._registry, self._runtime
         planner = LivePlanner(config, registry, runtime, chats, self._usage, self._servers)
@@ -166,7 +166,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         towards a budget.
 
         Args:
-            path: The file, in JSON lines; created with the first reply.
+            path: The file, in JSON Lines format; created when the first reply is recorded.
             mode: ``"auto"``, the default, replays recorded calls and records the others.
                 ``"record"`` repeats every call and replaces its recording if the answer differs.
                 ``"replay"``, the default if the environment variable ``CI`` is set, only replays:
@@ -265,7 +265,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
 
     @property
     def problems(self) -> list[str]:
-        """Problems with the user's files, one per line.
+        """Problems with the user's files, each in one line.
 
         While a `cassette` is replayed, only the cassette's problem is returned.
         """
@@ -304,7 +304,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
                 permission as calls without a reference.
 
         Raises:
-            ConfigError: If there is no default, or if ``to_call`` is true and calls are impossible.
+            ConfigError: If there is no default, or if ``to_call`` is true and it cannot be called.
         """
         self.refresh()
         if to_call:
@@ -350,7 +350,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
 
         With an argument, the totals are computed from the `ledger`, which contains all of the
         project's calls, including those of other kernels and earlier sessions. Each request of a
-        map counts as a call. `history` lists single calls.
+        map counts as a call. `history` lists individual calls.
 
         Args:
             by: The field by which past calls are grouped: ``"day"``, ``"engine"``, ``"model"`` or

@@ -1,4 +1,4 @@
-"""Engines that an entry in ``config/engines.toml`` defines: OpenAI-compatible endpoints."""
+"""Engines defined by entries in ``config/engines.toml``: OpenAI-compatible endpoints."""
 
 from __future__ import annotations
 

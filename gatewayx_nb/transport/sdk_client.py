@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -18,7 +19,11 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Network, Secret
 
 _MAX_VALUES = 100_000
-"""Maximum number of JSON values of an answer; the SDK uses about 400 bytes for each."""
+"""Maximum number of JSON values of a message; the SDK uses about 400 bytes for each."""
+
+_EVENT_STREAM = "text/event-stream"
+_EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+"""The end of an event: https://html.spec.whatwg.org/multipage/server-sent-events.html"""
 
 _CONNECT_TIMEOUT = 10.0
 _READ_TIMEOUT = 600.0
@@ -62,6 +67,25 @@ def sdk_client(url: str, name: str, key: Secret, network: Network) -> Any:  # no
     )
 
 
+class _ValueCounter:
+    """Counts the JSON values of a response, or of one event of a stream, as it arrives.
+
+    Args:
+        has_events: Whether the response is a stream of events; a blank line ends each of them.
+    """
+
+    def __init__(self, *, has_events: bool) -> None:
+        self._has_events, self._count = has_events, 0
+
+    def count(self, chunk: bytes) -> int:
+        """Add a chunk, and return the number of values of the largest event that it belongs to."""
+        events = _EVENT_END.split(chunk) if self._has_events else [chunk]
+        counts = [sum(map(event.count, (b",", b"[", b"{"))) for event in events]
+        counts[0] += self._count
+        self._count = counts[-1]
+        return max(counts)
+
+
 def _limited_transport(transport: Any, *, is_direct: bool) -> Any:  # noqa: ANN401 - of httpx2
     """Return a transport that raises for forbidden addresses and for responses that are too large.
 
@@ -74,17 +98,17 @@ def _limited_transport(transport: Any, *, is_direct: bool) -> Any:  # noqa: ANN4
     reconnections = ReconnectionLimit()
 
     class LimitedStream(httpx2.AsyncByteStream):
-        def __init__(self, stream: Any, method: str) -> None:  # noqa: ANN401
-            self._stream, self._method = stream, method
+        def __init__(self, stream: Any, method: str, *, has_events: bool) -> None:  # noqa: ANN401
+            self._stream, self._method, self._has_events = stream, method, has_events
             self._start, self._is_empty = time.monotonic(), True
 
         @override
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            size = values = 0
+            size, values = 0, _ValueCounter(has_events=self._has_events)
             async for chunk in self._stream:
                 size += len(chunk)
                 self._is_empty = False
-                if size > MAX_RESPONSE_BYTES or values > _MAX_VALUES:
+                if size > MAX_RESPONSE_BYTES or values.count(chunk) > _MAX_VALUES:
                     raise httpx2.ReadError("the response is too large")
                 yield chunk
 
@@ -102,7 +126,8 @@ def _limited_transport(transport: Any, *, is_direct: bool) -> Any:  # noqa: ANN4
             response = await transport.handle_async_request(request)
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise httpx2.ReadError("the answer is compressed")
-            response.stream = LimitedStream(response.stream, request.method)
+            has_events = response.headers.get("Content-Type", "").startswith(_EVENT_STREAM)
+            response.stream = LimitedStream(response.stream, request.method, has_events=has_events)
             return response
 
         @override

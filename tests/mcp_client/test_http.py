@@ -1,5 +1,6 @@
 """MCP servers over HTTP, on the loopback interface."""
 
+import asyncio
 import contextlib
 import json
 import socket
@@ -8,10 +9,12 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx2
 import pytest
 
 import gatewayx_nb as gx
 from gatewayx_nb.errors import ConfigError, TransportError, TrustError
+from gatewayx_nb.transport.sdk_client import _limited_transport, _ValueCounter
 from tests.canary import KEY, leaks
 from tests.mcp_client.conftest import CALC
 
@@ -233,3 +236,38 @@ def test_a_stream_that_ends_at_once_is_not_polled_forever(pool, polled, monkeypa
             pool.mcp_servers(gx.mcp(url=url, name="calc"))
         assert "\n" not in caught.value.message
     assert kind.polls <= 2 * 20
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "end"),
+    [("application/json", b"", b""), ("text/event-stream", b"data: ", b"\n\n")],
+    ids=["body", "event"],
+)
+def test_a_message_of_many_values_is_refused(kind, start, end):
+    """Its values would use a hundred times its size in memory."""
+    body = start + b"[" + b"1," * 200_000 + b"1]" + end
+
+    async def chunks():
+        yield body
+
+    response = httpx2.Response(200, headers={"Content-Type": kind}, content=chunks())
+    transport = _limited_transport(httpx2.MockTransport(lambda _: response), is_direct=False)
+
+    async def get():
+        async with httpx2.AsyncClient(transport=transport) as client:
+            await client.get("http://127.0.0.1/mcp")
+
+    with pytest.raises(httpx2.ReadError, match="the response is too large"):
+        asyncio.run(get())
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
+@pytest.mark.parametrize("size", [1, 1000, 10**6])
+def test_the_events_of_a_stream_are_counted_separately(end, size):
+    """A stream may have any number of events, which may arrive in pieces."""
+    stream = (b"data: [1,2]" + end) * 1000
+    counter = _ValueCounter(has_events=True)
+    counts = [counter.count(stream[at : at + size]) for at in range(0, len(stream), size)]
+    # A blank line that is split into two pieces joins two events.
+    assert max(counts) <= (2 if size > 1000 else 2 * 1000)
+    assert _ValueCounter(has_events=False).count(stream) == 2000
