@@ -33,9 +33,14 @@ def check_values(text: str | bytes, limit: int | None = None) -> None:
     # A short text cannot have too many values, and nearly every answer is short.
     if len(text) <= limit:
         return
-    characters = text.decode("latin-1") if isinstance(text, bytes) else text
-    if sum(map(characters.count, ",[{")) > limit:
+    if count_values(text) > limit:
         raise TooManyValuesError(limit)
+
+
+def count_values(text: str | bytes) -> int:
+    """Return the maximum number of values that a part of a JSON text can contain."""
+    characters = text.decode("latin-1") if isinstance(text, bytes) else text
+    return sum(map(characters.count, ",[{"))
 
 
 def loads(text: str | bytes) -> object:

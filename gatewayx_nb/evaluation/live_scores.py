@@ -67,6 +67,7 @@ class LiveScores:
         self._clock, self._started, self._spent = clock, clock(), 0.0
         self._waiting: deque[GridCell] = deque()
         self._scored: list[GridCell] = []
+        self._variants = list(dict.fromkeys(cell.variant.name for cell in cells))
         figures.detail_html = self._html
         self._sums: dict[str, dict[str, tuple[float, int]]] = {}
         self._are_bools: dict[str, bool] = {}
@@ -126,10 +127,11 @@ class LiveScores:
     def _html(self) -> str:
         """Return the summary of the cells that have been scored; empty if there is none."""
         cells = self._scored
-        variants = list(dict.fromkeys(cell.variant.name for cell in self._cells))
         clusters = self._scoring.rows.clusters
-        values = [score_values(name, cells, variants, clusters) for name in score_names(cells)]
-        rows = summarize(values, variant_figures(cells, variants))
+        values = [
+            score_values(name, cells, self._variants, clusters) for name in score_names(cells)
+        ]
+        rows = summarize(values, variant_figures(cells, self._variants))
         return summary_html(Table(map(self._masked, rows), SUMMARY_COLUMNS)) if cells else ""
 
     def _masked(self, row: VariantScore) -> VariantScore:

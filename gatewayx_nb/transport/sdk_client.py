@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from typing_extensions import override
 
+from gatewayx_nb.bounded_json import count_values
 from gatewayx_nb.transport.client import MAX_RESPONSE_BYTES
 from gatewayx_nb.transport.reconnections import ReconnectionLimit
 from gatewayx_nb.transport.route import check_host, check_resolved, choose_proxy, ssl_context
@@ -78,9 +79,9 @@ class _ValueCounter:
         self._has_events, self._count = has_events, 0
 
     def count(self, chunk: bytes) -> int:
-        """Add a chunk, and return the number of values of the largest event that it belongs to."""
+        """Add a chunk, and return the number of values in the largest event that it is part of."""
         events = _EVENT_END.split(chunk) if self._has_events else [chunk]
-        counts = [sum(map(event.count, (b",", b"[", b"{"))) for event in events]
+        counts = [count_values(event) for event in events]
         counts[0] += self._count
         self._count = counts[-1]
         return max(counts)
