@@ -1,5 +1,7 @@
+from datetime import UTC, datetime
 from decimal import Decimal
 
+import genai_prices
 import pytest
 
 from gatewayx_nb import pricing
@@ -36,3 +38,26 @@ def test_cached_tokens_are_cheaper():
 def test_an_unknown_price_is_none(provider, model, usage):
     """The price of unknown models and unknown token counts is `None`, not 0."""
     assert pricing.price(provider, model, usage, TIMESTAMP) is None
+
+
+def test_uncached_tokens_cost_what_genai_prices_calculates():
+    """The price of uncached tokens, calculated here, is that of genai-prices for each model."""
+    snapshot = genai_prices.data_snapshot.get_snapshot()
+    for provider in snapshot.providers:
+        for model in provider.models:
+            for tokens in [(0, 0), (1_000, 7), (300_001, 1_000)]:
+                price = pricing.price(provider.id, model.id, Usage(*tokens), TIMESTAMP)
+
+                assert price == _calculated(provider.id, model.id, *tokens), (model.id, tokens)
+
+
+def _calculated(provider, model, input_tokens, output_tokens):
+    tokens = genai_prices.Usage(input_tokens=input_tokens, output_tokens=output_tokens)
+    sent = datetime.fromtimestamp(TIMESTAMP, UTC)
+    try:
+        calculated = genai_prices.calc_price(
+            tokens, model, provider_id=provider, genai_request_timestamp=sent
+        )
+    except (LookupError, ValueError):
+        return None
+    return calculated.total_price
