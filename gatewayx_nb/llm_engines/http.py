@@ -215,12 +215,11 @@ class HTTPEngine(LLMEngine, ABC):
             while not parser.ended and (parts := await _next_parts(blocks, deadline)) is not None:
                 if not parts.is_whole:
                     log.add(parts.data)
-                for data in parts.data:
-                    for chunk in _parse(parser, parts, data, errors):
-                        if chunk.text:  # a model may think for minutes before its first text
-                            response.start_read_timeout()
-                        deadline = None
-                        yield chunk
+                for chunk in _parse(parser, parts, errors):
+                    if chunk.text:  # a model may think for minutes before its first text
+                        response.start_read_timeout()
+                    deadline = None
+                    yield chunk
                 if parser.finished and deadline is None:
                     deadline = asyncio.get_running_loop().time() + _MORE_TIMEOUT
             # A closed connection looks like the end of a stream; only the end mark shows the
@@ -280,16 +279,19 @@ def _headers_chunk(response: Response) -> Chunk:
     )
 
 
-def _parse(parser: Parser, parts: BodyParts, data: str, errors: ProviderErrors) -> Iterable[Chunk]:
-    """Return the chunks of one event's data, or of a whole body."""
-    if is_end_mark(data):
-        parser.ended = parser.finished  # an end mark before the end of the answer is ignored
-        return ()
-    if parser.ended or not data.strip():  # some servers keep a connection open with empty data
-        return ()
-    if parts.is_whole:
-        return whole_body(parser, data, errors)
-    return _late_chunks(parser, data) if parser.finished else parser.feed(data)
+def _parse(parser: Parser, parts: BodyParts, errors: ProviderErrors) -> Iterator[Chunk]:
+    """Yield the chunks of events, or of a whole body."""
+    for data in parts.data:
+        if is_end_mark(data):
+            parser.ended = parser.finished  # an end mark before the end of the answer is ignored
+        elif parser.ended or not data.strip():
+            continue  # some servers keep a connection open with empty data
+        elif parts.is_whole:
+            yield from whole_body(parser, data, errors)
+        elif parser.finished:
+            yield from _late_chunks(parser, data)
+        else:
+            yield from parser.feed(data)
 
 
 def whole_body(parser: Parser, body: str, errors: ProviderErrors) -> Iterator[Chunk]:

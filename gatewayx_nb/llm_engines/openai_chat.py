@@ -25,6 +25,7 @@ from gatewayx_nb.llm_engines.message_parts import (
     result_parts,
 )
 from gatewayx_nb.llm_engines.strict_schema import SchemaRules
+from gatewayx_nb.llm_engines.text_event import read_text_event
 from gatewayx_nb.llm_engines.tool_calls import ToolCallAssembler
 from gatewayx_nb.replies import Chunk, FinishReason, Usage
 
@@ -230,13 +231,17 @@ class ChatParser:
 
     def feed(self, data: str) -> Iterator[Chunk]:
         """Yield the chunks of one event's data, or of a whole body."""
+        if not self.finished and (event := read_text_event(data)):
+            if (ids := (event.model, event.id)) != self._response_ids:
+                yield self._identity(ids)
+            self._has_deltas = True
+            yield Chunk.of_text(event.text)
+            return
         body = json_body.parse(data)
         if body.get("error") or body.get("object") == "error":
             raise self._errors.from_body(body)
-        ids = (body.get("model"), body.get("id"))
-        if ids != self._response_ids:
-            self._response_ids = ids
-            yield Chunk(model=as_str(ids[0]) or None, request_id=as_str(ids[1]) or None)
+        if (ids := (body.get("model"), body.get("id"))) != self._response_ids:
+            yield self._identity(ids)
         is_whole = False
         for choice in as_dicts(body.get("choices")):
             is_whole = is_whole or bool(choice.get("message"))
@@ -248,6 +253,11 @@ class ChatParser:
         usage = as_dict(body.get("usage")) or as_dict(as_dict(body.get("x_groq")).get("usage"))
         if usage or is_whole:
             yield Chunk(usage=usage_of(usage) if usage else None, raw=body if is_whole else None)
+
+    def _identity(self, ids: tuple[object, object]) -> Chunk:
+        """Return a chunk with the model and the ID of the response, and keep both."""
+        self._response_ids = ids
+        return Chunk(model=as_str(ids[0]) or None, request_id=as_str(ids[1]) or None)
 
     def _choice(self, choice: dict[str, Any]) -> Iterator[Chunk]:
         part = self._new_part(choice)

@@ -185,6 +185,28 @@ def test_each_text_event_yields_a_chunk(make_grok_pool):
     assert texts == ["Hel", "lo."]
 
 
+@pytest.mark.parametrize("fields", [{"usage": BODY["usage"]}, {"x_groq": {"usage": BODY["usage"]}}])
+def test_an_event_with_text_and_usage_yields_both(make_grok_pool, fields):
+    """The usage counts even if it arrives only in an event that also has text."""
+    choice = {"index": 0, "delta": {"content": "Hello."}, "finish_reason": None}
+    events = [_make_event({"choices": [choice], **fields}), *STREAM[-3::2]]
+    with Server(_stream_script(events)) as server:
+        reply = make_grok_pool(server).ask("Hi", model="grok")
+
+    assert (reply.text, reply.usage) == ("Hello.", Usage(10, 5, 4))
+
+
+def test_an_event_with_text_and_sources_after_the_finish_reason_yields_both(make_grok_pool):
+    """Sources count even if they arrive after the finish reason, with more text."""
+    choice = {"index": 0, "delta": {"content": " Bye."}, "finish_reason": None}
+    late = _make_event({"choices": [choice], "citations": ["https://example.com"]})
+    with Server(_stream_script([*STREAM[:-2], late, STREAM[-1]])) as server:
+        reply = make_grok_pool(server).ask("Hi", model="grok")
+
+    assert reply.text == "Hello. Bye."
+    assert [citation.url for citation in reply.citations] == ["https://example.com"]
+
+
 @dataclass(frozen=True)
 class Case:
     """A usage object in a response, and the expected usage."""
