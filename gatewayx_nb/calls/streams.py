@@ -200,6 +200,10 @@ class AsyncReplyStream(_Stream):
 
     Cancelling the waiting task cancels the call and keeps the partial answer as an interrupted
     ``reply``.
+
+    Attributes:
+        poll: Returns the chunks that have arrived, at most as many as its argument, without
+            waiting.
     """
 
     def __init__(self, call: PlannedCall) -> None:
@@ -208,6 +212,7 @@ class AsyncReplyStream(_Stream):
         self._woken = asyncio.Event()
         self._inbox: LoopInbox | None = None
         super().__init__(call, self._wake)
+        self.poll = self._queue.poll_many
 
     def _wake(self) -> None:
         # Wake the loop once for all chunks that have arrived together. Waking it releases the GIL,
@@ -225,10 +230,6 @@ class AsyncReplyStream(_Stream):
     async def __anext__(self) -> Chunk:
         chunk = self._queue.poll()
         return await self._wait_for_next() if chunk is None else chunk
-
-    def poll(self) -> Chunk | None:
-        """Return the next chunk if it has arrived, without waiting."""
-        return self._queue.poll()
 
     async def _wait_for_next(self) -> Chunk:
         if self._inbox is None:

@@ -77,17 +77,23 @@ class CrossThreadQueue(Generic[T]):
 
     def poll(self) -> T | None:
         """Return the next item, or None if there is none."""
-        if not self._items:
-            return None
-        item = self._items.popleft()
-        self._size_taken += self._sizes.popleft()
+        items = self.poll_many(1)
+        return items[0] if items else None
+
+    def poll_many(self, limit: int) -> list[T]:
+        """Return the items that have been added, but at most ``limit``."""
+        count = min(len(self._items), limit)
+        if not count:
+            return []
+        items = [self._items.popleft() for _ in range(count)]
+        self._size_taken += sum([self._sizes.popleft() for _ in range(count)])
         # Read the attribute only once, because the producer may clear it at any time.
         resume = self._resume_producer
         # The producer resumes at half of the limits, so that the threads switch once per 512 items
         # rather than for each item.
         if resume is not None and self._has_room(2):
             resume()
-        return item
+        return items
 
     def _has_room(self, divisor: int) -> bool:
         """Return whether the unread items are below the limits divided by ``divisor``."""

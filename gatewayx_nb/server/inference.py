@@ -7,10 +7,10 @@ import contextlib
 import json
 import logging
 import operator
-import secrets
+import random
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 import msgspec
 
@@ -43,6 +43,9 @@ _MAX_CHUNKS_PER_TURN = 16
 
 _TOOL_CALLS = operator.attrgetter("tool_calls")
 
+_ID_SOURCE = random.Random()  # noqa: S311 - IDs are unique, not secret; the system's takes 20 µs
+"""Not the shared generator, because a notebook that seeds it would repeat the IDs."""
+
 _HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 
 _STREAM_HEADERS = {"content-type": "text/event-stream; charset=utf-8", **_HEADERS}
@@ -69,7 +72,7 @@ class ModelRequest:
     parallel_calls: bool = True
     strict_tools: Mapping[str, ResponseSchema] = field(default_factory=dict)
     echo: Mapping[str, Any] = field(default_factory=dict)
-    id: str = field(default_factory=lambda: secrets.token_hex(12))
+    id: str = field(default_factory=lambda: f"{_ID_SOURCE.getrandbits(96):024x}")
     created: int = field(default_factory=lambda: int(time.time()))
 
 
@@ -138,22 +141,25 @@ async def until_disconnected(receive: Receive, work: Awaitable[None]) -> None:
         receive: The ASGI ``receive`` callable, after the whole body has been received.
         work: What to await.
     """
-    task = asyncio.ensure_future(work)
-    disconnected = asyncio.create_task(_disconnection(receive))
+    task = cast("asyncio.Task[None]", asyncio.current_task())
+    has_disconnected = False
+
+    async def cancel_at_disconnection() -> None:
+        nonlocal has_disconnected
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        has_disconnected = True
+        task.cancel()
+
+    watcher = asyncio.create_task(cancel_at_disconnection())
     try:
-        await asyncio.wait([task, disconnected], return_when=asyncio.FIRST_COMPLETED)
+        await work
+    except asyncio.CancelledError:
+        # The server may have cancelled the task as well.
+        if not has_disconnected or task.uncancel():
+            raise
     finally:
-        disconnected.cancel()
-        if not task.done():
-            task.cancel()
-            await asyncio.wait([task])
-    if not task.cancelled():
-        task.result()
-
-
-async def _disconnection(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+        watcher.cancel()
 
 
 class _ModelExchange:
@@ -203,21 +209,25 @@ class _ModelExchange:
             first = await anext(stream, None)
             while first is not None and not (first.text or first.tool_calls):
                 first = await anext(stream, None)
-            partial = stream.partial
-            writer = await self._begin(request, partial.engine, partial.model, partial.attempts)
             if first is not None:
                 await _check_arguments(first, request)
-                await self._send_events(writer.chunk(_for_client(first, request, ids)))
+            partial = stream.partial
+            writer, events = await self._begin(
+                request, partial.engine, partial.model, partial.attempts
+            )
+            if first is not None:
+                events += writer.chunk(_for_client(first, request, ids))
+            await self._send_events(events)
             async for chunk in stream:
                 # Chunks that have arrived together are sent together.
-                chunks = [chunk]
-                while len(chunks) < _MAX_CHUNKS_PER_TURN and (more := stream.poll()) is not None:
-                    chunks.append(more)
+                chunks = [chunk, *stream.poll(_MAX_CHUNKS_PER_TURN - 1)]
                 for part in filter(_TOOL_CALLS, chunks):
                     await _check_arguments(part, request)
-                events = [writer.chunk(_for_client(part, request, ids)) for part in chunks]
-                if any(events):
-                    await self._send_events(b"".join(events))
+                events = b"".join(
+                    [writer.chunk(_for_client(part, request, ids)) for part in chunks]
+                )
+                if events:
+                    await self._send_events(events)
                 # `poll` does not suspend this task, so let others run, such as the one that notices
                 # a disconnection.
                 if len(chunks) == _MAX_CHUNKS_PER_TURN:
@@ -226,22 +236,21 @@ class _ModelExchange:
             await self._send_events(writer.end(reply), is_last=True)
 
     async def _send_as_stream(self, request: ModelRequest, reply: Reply) -> None:
-        writer = await self._begin(request, reply.engine, reply.model, reply.attempts)
+        writer, events = await self._begin(request, reply.engine, reply.model, reply.attempts)
         whole = Chunk(text=reply.text, tool_calls=reply.tool_calls)
-        await self._send_events(writer.chunk(whole) + writer.end(reply), is_last=True)
+        await self._send_events(events + writer.chunk(whole) + writer.end(reply), is_last=True)
 
     async def _begin(
         self, request: ModelRequest, engine: str, model: str, attempts: int
-    ) -> StreamWriter:
-        """Send the head and the first events of a stream."""
+    ) -> tuple[StreamWriter, bytes]:
+        """Send the head of a stream, and return its writer and its first events, to be sent."""
         writer = self._api.writer(request)
         headers = {**_STREAM_HEADERS, **_call_headers(engine, attempts)}
         start = {"type": "http.response.start", "status": 200, "headers": _encoded(headers)}
         events = writer.begin(f"{engine}:{model}")
         await self._send(start)
         self._writer = writer
-        await self._send_events(events)
-        return writer
+        return writer, events
 
     async def _send_whole(self, request: ModelRequest, reply: Reply) -> None:
         headers = _call_headers(reply.engine, reply.attempts)

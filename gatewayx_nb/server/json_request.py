@@ -87,10 +87,9 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 async def _read(headers: Headers, receive: Receive) -> bytes:
-    too_large = RequestRefusedError(413, f"the body is larger than {MAX_BODY >> 20} MiB.")
     length = headers.get("content-length", "")
     if length.isdecimal() and int(length) > MAX_BODY:
-        raise too_large
+        raise _too_large_error()
     parts, size = [], 0
     while True:
         message = await receive()
@@ -99,6 +98,10 @@ async def _read(headers: Headers, receive: Receive) -> bytes:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > MAX_BODY:
-            raise too_large
+            raise _too_large_error()
         if not message.get("more_body"):
             return b"".join(parts)
+
+
+def _too_large_error() -> RequestRefusedError:
+    return RequestRefusedError(413, f"the body is larger than {MAX_BODY >> 20} MiB.")

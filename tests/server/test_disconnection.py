@@ -1,11 +1,13 @@
 """Clients that disconnect: the provider's call ends, whatever the client was waiting for."""
 
+import asyncio
 import json
 import socket
 
 import httpx
 import pytest
 
+from gatewayx_nb.server.inference import until_disconnected
 from gatewayx_nb.testing import ScriptedEngine, Send, Server, Stall, stream_head
 from tests.server.conftest import serving, wait_until
 
@@ -76,3 +78,52 @@ def test_other_clients_are_not_disturbed():
         headers = {"x-api-key": str(server.token)}
         with httpx.Client(base_url=server.url, trust_env=False, headers=headers) as client:
             assert "lo." in client.post(path, json=body).text
+
+
+async def _never() -> None:
+    await asyncio.Event().wait()
+
+
+async def _disconnect():
+    return {"type": "http.disconnect"}
+
+
+async def _stay_connected():
+    await _never()
+
+
+def test_a_disconnection_ends_the_work_but_not_its_task():
+    """A disconnection ends the work; the task that awaits it is not cancelled."""
+
+    async def serve():
+        await until_disconnected(_disconnect, _never())
+        await asyncio.sleep(0)
+        return asyncio.current_task().cancelling()
+
+    assert asyncio.run(serve()) == 0
+
+
+def test_finished_work_ends_the_wait_for_a_disconnection():
+    """When the work is done, nothing waits for a disconnection any more."""
+
+    async def serve():
+        await until_disconnected(_stay_connected, asyncio.sleep(0))
+        await asyncio.sleep(0)
+        return len(asyncio.all_tasks())
+
+    assert asyncio.run(serve()) == 1
+
+
+@pytest.mark.parametrize("receive", [_disconnect, _stay_connected])
+def test_a_cancelled_server_cancels_the_task(receive):
+    """If the server cancels the task, it is cancelled, even if the client disconnects as well."""
+
+    async def serve():
+        task = asyncio.create_task(until_disconnected(receive, _never()))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(serve())
