@@ -57,6 +57,12 @@ def _handler() -> type[ResponseHandler]:
             super().data_received(data)
 
         @override
+        def resume_reading(self, resume_parser: bool = True) -> None:
+            # aiohttp calls this after each piece that is read, even if reading is not paused.
+            if getattr(self, "_reading_paused", True):  # a private attribute
+                super().resume_reading(resume_parser)
+
+        @override
         def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
             super().set_exception(exc, *cause)
             body = self._payload
