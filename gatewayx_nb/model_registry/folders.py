@@ -142,11 +142,9 @@ class EngineFolder:
                 if entry.name.endswith(SUFFIX) and not entry.name.startswith("_"):
                     name = entry.name.removesuffix(SUFFIX)
                     file = EngineFile(name, self.path / entry.name, self.origin)
-                    reason = why_unusable(name) or (
-                        folder_reason and f"is in a folder that {folder_reason}"
-                    )
-                    if why_unusable(name):
-                        reason = f"{reason}; rename it to {suggested_name(file.path)}"
+                    reason = folder_reason and f"is in a folder that {folder_reason}"
+                    if name_problem := why_unusable(name):
+                        reason = f"{name_problem}; rename it to {suggested_name(file.path)}"
                     if reason:
                         yield replace(file, refusal_reason=reason)
                     # One `stat` is enough for nearly all files; the full check takes several.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import re
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ def _parse(path: Path) -> StaticMetadata:
         return StaticMetadata(problem=str(error))
     model = _MODEL_NAME.search(text)
     return StaticMetadata(
-        requires_key=not _REQUIRES_NO_KEY.search(text),
+        requires_key=b"requires_key" not in text or not _REQUIRES_NO_KEY.search(text),
         model_name=model.group(1).decode(errors="replace") if model else "",
         problem=_problem(text),
         features=_features(text),
@@ -158,11 +159,21 @@ def _is_engine(node: ast.ClassDef) -> bool:
 
 def _features(text: bytes) -> frozenset[str]:
     """Return the features that the last engine class in a source declares or inherits."""
-    bases = [getattr(llm_engines, name.decode(), None) for name in _BASE_CLASS.findall(text)]
-    engines = [base for base in bases if isinstance(base, type) and issubclass(base, LLMEngine)]
-    inherited = engines[-1].features if engines else LLMEngine.features
-    assigned = _FEATURES.search(text)
+    bases = [_base_features(name) for name in _BASE_CLASS.findall(text)]
+    known = [features for features in bases if features is not None]
+    inherited = known[-1] if known else LLMEngine.features
+    assigned = _FEATURES.search(text) if b"features" in text else None
     if assigned is None:
         return inherited
     words = frozenset(word.decode() for word in _WORD.findall(assigned[1])) & FEATURES
     return inherited | words if b".features" in assigned[1] else words
+
+
+@functools.lru_cache(64)
+def _base_features(name: bytes) -> frozenset[str] | None:
+    """Return the features of a base class of `llm_engines`, or ``None`` if there is no such class.
+
+    Cached, because the classes of a thousand files have few base classes.
+    """
+    base = getattr(llm_engines, name.decode(), None)
+    return base.features if isinstance(base, type) and issubclass(base, LLMEngine) else None

@@ -70,6 +70,9 @@ class Key:
     fault: str = ""
 
 
+_MISSING_KEY = Key("missing")
+
+
 class KeyLookup(NotPicklable):
     """Looks up variables in the environment, the project's key file and the user's key file.
 
@@ -105,7 +108,11 @@ class KeyLookup(NotPicklable):
                 absent.
             owner: The owner whose key to return; ``None`` for the key that takes precedence.
         """
-        variables = (engine_variable(engine), *vendor_variables)
+        variables = [
+            name for name in (engine_variable(engine), *vendor_variables) if self._is_known(name)
+        ]
+        if not variables:  # of a thousand engine files, most have no key
+            return _MISSING_KEY
         keys = [
             Key(state, Secret(value.strip()), name, source, found_owner)
             if state == "set"
@@ -116,7 +123,7 @@ class KeyLookup(NotPicklable):
         ]
         # A placeholder left in the project must not hide the user's real key.
         valid = (key for key in keys if key.state == "set")
-        return next(valid, keys[0] if keys else Key("missing"))
+        return next(valid, keys[0] if keys else _MISSING_KEY)
 
     def value(self, name: str) -> str | None:
         """Return a variable's value from the first source in which it is not blank."""
@@ -161,6 +168,9 @@ class KeyLookup(NotPicklable):
             if SECRET_NAME.search(name) and key_state(value) == "set"
         }
         return {name.removesuffix(" (environment)"): value for name, value in secrets.items()}
+
+    def _is_known(self, name: str) -> bool:
+        return name in self._env or any(name in file.values for file in self._files)
 
     def _candidates(self, name: str) -> Iterator[tuple[str, str, Owner]]:
         if name in self._env:
