@@ -276,7 +276,7 @@ def _parts(content: object) -> tuple[Part, ...]:
     """Return the parts of a message or a tool result, with every image loaded."""
     if isinstance(content, str):
         return (content,) if content else ()
-    if isinstance(content, ToolCall | ToolResult):
+    if isinstance(content, (ToolCall, ToolResult)):
         return (content,)
     # Do not check whether a list or tuple is a figure, because the check is slow.
     if type(content) not in (list, tuple) and images.is_source(content):
@@ -288,7 +288,7 @@ def _parts(content: object) -> tuple[Part, ...]:
 
 
 def _part(part: object, number: int) -> Part:
-    if isinstance(part, str | ToolCall | ToolResult):
+    if isinstance(part, (str, ToolCall, ToolResult)):
         return part
     if images.is_source(part):
         return images.load(part)

@@ -41,7 +41,7 @@ _MAX_TIMEOUT = 604_800
 
 
 def _is_number(value: object) -> TypeGuard[float]:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_number and abs(cast("float", value)) <= sys.float_info.max
 
 

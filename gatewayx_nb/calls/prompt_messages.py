@@ -62,7 +62,7 @@ def read_messages(prompt: Prompt) -> tuple[Message, ...]:
         return (Message("user", prompt),)
     if isinstance(prompt, Message):
         prompt = (prompt,)
-    if not isinstance(prompt, list | tuple):  # not `Sequence`, which includes str and bytes
+    if not isinstance(prompt, (list, tuple)):  # not `Sequence`, which includes str and bytes
         raise UsageError(
             f"prompt must be a str or a list of messages, got {type(prompt).__name__}.",
             hint=f"Put the message in a list. {_MESSAGE_HINT}"
@@ -71,7 +71,7 @@ def read_messages(prompt: Prompt) -> tuple[Message, ...]:
         )
     if not prompt:
         raise UsageError("the list of messages must not be empty.", hint=_MESSAGE_HINT)
-    if all(isinstance(item, Message) for item in prompt):  # `select_prompt` has usually parsed them
+    if {Message}.issuperset(map(type, prompt)):  # `select_prompt` has usually parsed them
         messages = cast("tuple[Message, ...]", tuple(prompt))
     else:
         messages = tuple(_message(each, f"messages[{n}]") for n, each in enumerate(prompt))
@@ -241,7 +241,7 @@ def _message_parts(fields: Mapping[str, Any], place: str) -> list[Any]:
 
 
 def _content_parts(content: object, place: str) -> list[Any]:
-    if isinstance(content, list | tuple):
+    if isinstance(content, (list, tuple)):
         # `Message` checks parts that are not dicts.
         return [
             _part(part, f"{place}[{number}]") if isinstance(part, Mapping) else part

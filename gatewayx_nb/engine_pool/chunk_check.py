@@ -162,9 +162,9 @@ _FIELD_NAMES = ("text", "reasoning", *_DEFAULTS)
 
 
 def _has_only_plain_text(chunk: Chunk) -> bool:
-    text, reasoning, *rest = chunk.__dict__.values()
-    is_plain = type(text) is str and type(reasoning) is str
-    return is_plain and (not rest or tuple(rest) == _DEFAULT_VALUES)
+    if type(chunk.text) is not str or type(chunk.reasoning) is not str:
+        return False
+    return chunk.has_only_text or tuple(chunk.__dict__.values())[_TEXT_FIELDS:] == _DEFAULT_VALUES
 
 
 class ChunkCheck:

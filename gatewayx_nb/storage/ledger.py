@@ -231,13 +231,13 @@ def _count(value: object) -> int | None:
 
 
 def _seconds(value: object) -> float | None:
-    is_number = isinstance(value, int | float) and abs(value) <= _LATEST_TIME
+    is_number = isinstance(value, (int, float)) and abs(value) <= _LATEST_TIME
     return float(value) if is_number else None  # type: ignore[arg-type]
 
 
 def _cost(value: object) -> Decimal | None:
     """Return an amount in dollars; ``None`` if the value is not an amount, for example NaN."""
-    if not isinstance(value, Decimal | str | int | float):
+    if not isinstance(value, (Decimal, str, int, float)):
         return None
     try:
         cost = Decimal(str(value))
