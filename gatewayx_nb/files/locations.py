@@ -243,14 +243,14 @@ def _is_clone(folder: Path) -> bool:
     return bool(project.get("project", {}).get("name") == "gatewayx-nb")
 
 
-def stat_stamp(path: Path, *, follow: bool = True) -> StatStamp | None:
+def stat_stamp(path: Path | int, *, follow: bool = True) -> StatStamp | None:
     """Return a stamp that changes when a file changes; ``None`` if the file does not exist.
 
     The stamp includes the ctime, which also changes with the file's mode and which no program can
     set.
 
     Args:
-        path: The file or folder.
+        path: The file or folder, or the descriptor of an open file.
         follow: Whether to follow a symlink.
     """
     try:

@@ -30,15 +30,19 @@ class FileStamp:
     content is also compared. After the tick, the stamp is sufficient. No lock is needed, because
     two threads that check at the same time get the same result.
 
-    Attributes:
+    Args:
         path: The file or folder, which need not exist.
+        descriptor: The descriptor of the file if it is open already, which is faster.
+
+    Attributes:
+        path: The file or folder.
     """
 
     __slots__ = ("_content", "_stamp", "path")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, descriptor: int | None = None) -> None:
         self.path = path
-        self._stamp = stat_stamp(path)
+        self._stamp = stat_stamp(path if descriptor is None else descriptor)
         self._content = _content(path) if _is_within_tick(self._stamp) else None
 
     @property

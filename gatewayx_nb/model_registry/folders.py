@@ -137,24 +137,23 @@ class EngineFolder:
     def _scan(self) -> Iterator[EngineFile]:
         folder_reason = None if self._installed else self._refusal_reason()
         has_warning = not self._installed and bool(safety.permission_warning(self.path, self.path))
-        with os.scandir(self.path) as entries:
-            for entry in entries:
-                if entry.name.endswith(SUFFIX) and not entry.name.startswith("_"):
-                    name = entry.name.removesuffix(SUFFIX)
-                    file = EngineFile(name, self.path / entry.name, self.origin)
-                    reason = folder_reason and f"is in a folder that {folder_reason}"
-                    if name_problem := why_unusable(name):
-                        reason = f"{name_problem}; rename it to {suggested_name(file.path)}"
-                    if reason:
-                        yield replace(file, refusal_reason=reason)
-                    # One `stat` is enough for nearly all files; the full check takes several.
-                    elif self._installed or (safety.is_safe_entry(entry) and not has_warning):
-                        yield file
-                    elif reason := safety.code_refusal_reason(file.path, self.path):
-                        yield replace(file, refusal_reason=reason)
-                    else:
-                        warning = safety.permission_warning(file.path, self.path)
-                        yield replace(file, warning=warning)
+        for path in self.path.iterdir():  # faster than `os.scandir` and a path for each entry
+            file_name = path.name
+            if not file_name.endswith(SUFFIX) or file_name.startswith("_"):
+                continue
+            file = EngineFile(file_name.removesuffix(SUFFIX), path, self.origin)
+            reason = folder_reason and f"is in a folder that {folder_reason}"
+            if name_problem := why_unusable(file.name):
+                reason = f"{name_problem}; rename it to {suggested_name(path)}"
+            if reason:
+                yield replace(file, refusal_reason=reason)
+            # One `stat` is enough for nearly all files; the full check takes several.
+            elif self._installed or (safety.is_safe_file(path) and not has_warning):
+                yield file
+            elif reason := safety.code_refusal_reason(path, self.path):
+                yield replace(file, refusal_reason=reason)
+            else:
+                yield replace(file, warning=safety.permission_warning(path, self.path))
 
     def _refusal_reason(self) -> str | None:
         """Return why the files in the folder must not be executed; ``None`` if they may be."""

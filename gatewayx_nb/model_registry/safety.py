@@ -26,13 +26,13 @@ _MODES_UNRELIABLE = (
 )
 
 
-def is_safe_entry(entry: os.DirEntry[str]) -> bool:
-    """Return whether an entry is a safe file, with a single ``stat``.
+def is_safe_file(path: Path) -> bool:
+    """Return whether a path is a safe file, with a single ``stat``.
 
     It is safe if it is a regular file, belongs to the user or root, and is not writable by others.
     """
     try:
-        status = entry.stat(follow_symlinks=False)
+        status = os.lstat(path)
     except OSError:  # removed in the meantime
         return False
     return (

@@ -30,7 +30,7 @@ _MODEL_NAME = re.compile(
 )
 _NO_ENGINE = "it must define one subclass of LLMEngine, got none"
 
-_CLASS = re.compile(rb"^[ \t]*class[ \t]", re.MULTILINE)
+_SUBCLASS = re.compile(rb"^[ \t]*class[ \t]+\w+[ \t]*\(", re.MULTILINE)
 _BASE_CLASS = re.compile(rb"^class[ \t]+\w+[ \t]*\(\s*(?:\w+\.)*(\w+)", re.MULTILINE)
 _FEATURES = re.compile(rb"^[ \t]+features\b[^=\n]*=([^#\n]*(?:\n[ \t]+[\"'].*)*)", re.MULTILINE)
 _WORD = re.compile(rb"""["'](\w+)["']""")
@@ -64,13 +64,14 @@ class StaticMetadataReader:
         name = str(path)  # hashing a path takes longer than reading its file
         cached = self._read.get(name)
         if cached is None or cached[0].has_changed():
-            # The stamp is taken first, so that a change made during the read is noticed.
-            cached = self._read[name] = (FileStamp(path), _parse(path))
+            cached = self._read[name] = _parse(path)
         return cached[1]
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> tuple[FileStamp, bytes]:
     """Read a file with `os.read`, which is faster than `open` for a thousand files.
+
+    The stamp is taken first, so that a change made during the read is noticed.
 
     Raises:
         OSError: If the file cannot be read.
@@ -78,21 +79,27 @@ def _read(path: Path) -> bytes:
     """
     file = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
+        stamp = FileStamp(path, file)
         text = os.read(file, _READ_SIZE)
     finally:
         os.close(file)
-    return text if len(text) < _READ_SIZE else read_limited(path)
+    return stamp, text if len(text) < _READ_SIZE else read_limited(path)
 
 
-def _parse(path: Path) -> StaticMetadata:
+def _parse(path: Path) -> tuple[FileStamp, StaticMetadata]:
     try:
-        text = _read(path)
-    except OSError:
-        return StaticMetadata()
-    except ValueError as error:
-        return StaticMetadata(problem=str(error))
+        stamp, text = _read(path)
+    except (OSError, ValueError):
+        # The stamp is taken before the next attempt, for the same reason as in `_read`.
+        stamp = FileStamp(path)
+        try:
+            _, text = _read(path)
+        except OSError:
+            return stamp, StaticMetadata()
+        except ValueError as error:
+            return stamp, StaticMetadata(problem=str(error))
     model = _MODEL_NAME.search(text)
-    return StaticMetadata(
+    return stamp, StaticMetadata(
         requires_key=b"requires_key" not in text or not _REQUIRES_NO_KEY.search(text),
         model_name=model.group(1).decode(errors="replace") if model else "",
         problem=_problem(text),
@@ -106,7 +113,7 @@ def file_problem(path: Path) -> str:
     Without this check, such a file would be reported as an engine that needs a key.
     """
     try:
-        text = _read(path)
+        _, text = _read(path)
     except (OSError, ValueError):  # reported when the file is loaded
         return ""
     classes, problem = _classes(text)
@@ -118,9 +125,9 @@ def file_problem(path: Path) -> str:
 
 def _problem(text: bytes) -> str:
     """Return why a file cannot define an engine, judging by its source."""
-    # The source is parsed only if the number of classes is unusual: a folder may have a thousand
+    # The source is parsed only if the number of subclasses is unusual: a folder may have a thousand
     # files.
-    if len(_CLASS.findall(text)) == 1:
+    if len(_SUBCLASS.findall(text)) == 1:
         return ""
     classes, problem = _classes(text)
     if classes is None:
