@@ -564,3 +564,20 @@ def test_unused_entries_of_a_notebook_are_reported(run_pytest, notebook):
     assert message in failing_run.stdout
     assert "1 passed in" in partial_run.stdout, partial_run.stdout
     assert "1 failed, 2 passed in" in failed_run.stdout, failed_run.stdout
+
+
+def test_hints_of_a_cyclic_chain_of_errors_are_worded(run_pytest, write_tests):
+    """An error that is its own cause, as after `raise error from error`, does not stop pytest."""
+    write_tests(
+        "@pytest.mark.gatewayx\n"
+        "def test_cycle():\n"
+        "    try:\n"
+        "        gx.ask('Hi', model='mock')\n"
+        "    except gx.GatewayError as error:\n"
+        "        raise error from error\n"
+    )
+
+    result = run_pytest()
+
+    assert "1 failed" in result.stdout
+    assert "Run `pytest --gatewayx-record test_mine.py::test_cycle` to record it" in result.stdout

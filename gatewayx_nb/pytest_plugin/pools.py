@@ -106,14 +106,18 @@ def _is_miss(raised: pytest.ExceptionInfo[BaseException]) -> bool:
     return isinstance(raised.value, CassetteMissError)
 
 
-def _reword(error: BaseException | None, wording: Wording) -> None:
-    while error is not None:
-        if isinstance(error, GatewayError) and error.hint is not None:
-            error.hint = hints.as_hint(hints.format_hint(error.hint, wording))
-        if isinstance(error, BaseExceptionGroup):
-            for each in error.exceptions:
-                _reword(each, wording)
-        error = error.__cause__ or error.__context__
+def _reword(error: BaseException, wording: Wording) -> None:
+    pending: list[BaseException | None] = [error]
+    visited: set[int] = set()  # `raise error from error` makes a cycle
+    while pending:
+        link = pending.pop()
+        if link is None or id(link) in visited:
+            continue
+        visited.add(id(link))
+        if isinstance(link, GatewayError) and link.hint is not None:
+            link.hint = hints.as_hint(hints.format_hint(link.hint, wording))
+        members = link.exceptions if isinstance(link, BaseExceptionGroup) else ()
+        pending += [link.__cause__, link.__context__, *members]
 
 
 def pytest_wording(node_id: str, cassette: Path, folder: Path) -> Wording:
