@@ -17,9 +17,9 @@ class Kappa:
     """Cohen's kappa: agreement between two raters beyond that expected by chance.
 
     Attributes:
-        value: 1 if the raters always agree, 0 if as often as by chance; ``None`` if undefined,
-            because nothing was rated or both raters used one and the same label.
-        interval: The confidence interval, within -1 and 1; ``None`` if the value is.
+        value: 1 if the raters always agree, 0 if they agree as often as by chance; ``None`` if
+            undefined, because nothing was rated or everything was given the same label.
+        interval: The confidence interval, within -1 and 1; ``None`` if ``value`` is ``None``.
     """
 
     value: float | None
@@ -29,12 +29,12 @@ class Kappa:
 def cohen_kappa(table: Sequence[Sequence[int]], confidence: float = 0.95) -> Kappa:
     """Return Cohen's kappa of two raters, with its asymptotic confidence interval.
 
-    The interval is too narrow for few rows, and has no width if the raters always agree (Fleiss,
+    The interval is too narrow for few rows, and its width is 0 if the raters always agree (Fleiss,
     Cohen and Everitt, "Large sample standard errors of kappa and weighted kappa", 1969).
 
     Args:
-        table: The confusion table: in row i and column j, the number of rows which the first rater
-            gave label i and the second label j.
+        table: The confusion table: in row i and column j, the number of items to which the first
+            rater gave label i and the second rater label j.
         confidence: The confidence level of the interval.
 
     Raises:
@@ -48,15 +48,15 @@ def cohen_kappa(table: Sequence[Sequence[int]], confidence: float = 0.95) -> Kap
     n = sum(map(sum, counts))
     if n == 0:
         return Kappa(None, None)
-    first = [sum(row) / n for row in counts]
-    second = [sum(column) / n for column in zip(*counts, strict=True)]
+    first_shares = [sum(row) / n for row in counts]
+    second_shares = [sum(column) / n for column in zip(*counts, strict=True)]
     if any(sum(row) == row[label] == n for label, row in enumerate(counts)):
         return Kappa(None, None)
-    agreed = sum(counts[label][label] for label in range(size)) / n
-    by_chance = math.fsum(one * other for one, other in zip(first, second, strict=True))
-    kappa = (agreed - by_chance) / (1 - by_chance)
-    half = z * math.sqrt(_variance(counts, first, second, kappa))
-    return Kappa(kappa, Interval(max(-1.0, kappa - half), min(1.0, kappa + half)))
+    observed = sum(counts[label][label] for label in range(size)) / n
+    by_chance = math.fsum(a * b for a, b in zip(first_shares, second_shares, strict=True))
+    kappa = (observed - by_chance) / (1 - by_chance)
+    half_width = z * math.sqrt(_variance(counts, first_shares, second_shares, kappa))
+    return Kappa(kappa, Interval(max(-1.0, kappa - half_width), min(1.0, kappa + half_width)))
 
 
 def _variance(
@@ -66,11 +66,11 @@ def _variance(
     n = sum(map(sum, counts))
     labels = range(len(counts))
     by_chance = math.fsum(first[label] * second[label] for label in labels)
-    agreed = math.fsum(
+    agreement_terms = math.fsum(
         counts[i][i] / n * (1 - (first[i] + second[i]) * (1 - kappa)) ** 2 for i in labels
     )
-    disagreed = (1 - kappa) ** 2 * math.fsum(
+    disagreement_terms = (1 - kappa) ** 2 * math.fsum(
         counts[i][j] / n * (second[i] + first[j]) ** 2 for i in labels for j in labels if i != j
     )
     correction = (kappa - by_chance * (1 - kappa)) ** 2
-    return max(0.0, agreed + disagreed - correction) / (1 - by_chance) ** 2 / n
+    return max(0.0, agreement_terms + disagreement_terms - correction) / (1 - by_chance) ** 2 / n

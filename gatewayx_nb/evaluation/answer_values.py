@@ -21,11 +21,11 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE | re.ASCII,
 )
-_GROUPING = str.maketrans({"\u2212": "-", **dict.fromkeys(",\u00a0\u2009\u202f", "")})
-"""Replaces the minus sign, and removes the characters that group digits."""
+_NUMBER_CHARACTERS = str.maketrans({"\u2212": "-", **dict.fromkeys(",\u00a0\u2009\u202f", "")})
+"""Replaces the Unicode minus sign, and removes the characters that group digits."""
 
-_EXACT = Context(prec=60, Emax=MAX_EMAX, Emin=MIN_EMIN)
-"""Keeps the difference of two numbers from being rounded or overflowing."""
+_EXACT_CONTEXT = Context(prec=60, Emax=MAX_EMAX, Emin=MIN_EMIN)
+"""Computes the difference of two numbers without rounding or overflow."""
 
 _MAX_SHOWN_VALUES = 3
 """Maximum number of acceptable values in a reason."""
@@ -34,10 +34,10 @@ _MAX_SHOWN_VALUES = 3
 def acceptable_values(expected: object) -> list[Any]:
     """Return the acceptable values of an answer; an empty list if there are none.
 
-    A list, tuple, set, array or Series contains such values, without those that are missing; any
-    other value is the only one.
+    The items of a list, tuple, set, array or Series are the acceptable values, unless they are
+    missing; any other value is the only acceptable one.
     """
-    for name in ("tolist", "to_list"):  # of NumPy and pandas, of polars
+    for name in ("tolist", "to_list"):  # NumPy and pandas; polars
         if hasattr(expected, name):
             expected = getattr(expected, name)()
     if isinstance(expected, list | tuple | set | frozenset):
@@ -49,10 +49,10 @@ def as_data(value: object) -> Any:  # noqa: ANN401 - JSON
     """Return a value as JSON data: an enum as its value, and an object with fields as a dict."""
     import msgspec  # imported on first use, because most scorers compare texts
 
-    return msgspec.to_builtins(value, enc_hook=_represent, str_keys=True)
+    return msgspec.to_builtins(value, enc_hook=_encode_other, str_keys=True)
 
 
-def _represent(value: Any) -> object:  # noqa: ANN401 - any object
+def _encode_other(value: Any) -> object:  # noqa: ANN401 - any object
     if callable(dump := getattr(value, "model_dump", None)):  # of a pydantic model
         return dump(mode="json")
     return value.tolist() if hasattr(value, "tolist") else str(value)
@@ -67,17 +67,17 @@ def is_same(answer: object, expected: object, *, ignore_case: bool) -> bool:
     if isinstance(expected, str) and not isinstance(answer, str):
         answer, expected = expected, answer
     if not isinstance(answer, str) or isinstance(expected, str):
-        return bool(_normal(answer, ignore_case) == _normal(expected, ignore_case))
+        return bool(_normalize(answer, ignore_case) == _normalize(expected, ignore_case))
     if isinstance(expected, bool):
         return answer.strip().casefold() == str(expected).casefold()
     if isinstance(expected, int | float):
-        found = _NUMBER.fullmatch(answer.strip())
-        return found is not None and _decimal(found[0]) == to_decimal(expected)
+        match = _NUMBER.fullmatch(answer.strip())
+        return match is not None and _decimal(match[0]) == to_decimal(expected)
     return False
 
 
-def normal_text(text: str, *, ignore_case: bool) -> str:
-    """Return a text in Unicode's normal form C, in which equal letters have equal code points.
+def normalize_text(text: str, *, ignore_case: bool) -> str:
+    """Return a text in Unicode's normal form C, so that equal characters have equal code points.
 
     Args:
         text: The text.
@@ -87,13 +87,13 @@ def normal_text(text: str, *, ignore_case: bool) -> str:
     return text.casefold() if ignore_case else text
 
 
-def _normal(value: object, ignore_case: bool) -> object:  # noqa: FBT001 - recursive
+def _normalize(value: object, ignore_case: bool) -> object:  # noqa: FBT001 - recursive
     if isinstance(value, str):
-        return normal_text(value, ignore_case=ignore_case).strip()
+        return normalize_text(value, ignore_case=ignore_case).strip()
     if isinstance(value, dict):
-        return {name: _normal(item, ignore_case) for name, item in value.items()}
+        return {name: _normalize(item, ignore_case) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_normal(item, ignore_case) for item in value]
+        return [_normalize(item, ignore_case) for item in value]
     return value
 
 
@@ -110,10 +110,10 @@ def last_number(text: str) -> Decimal | None:
 
 
 def to_decimal(value: object) -> Decimal | None:
-    """Return a value as an exact number; of a text, the last number in it.
+    """Return a value as an exact number; for a text, the last number in it.
 
-    A float is the shortest decimal number that represents it: 0.1 is one tenth. Return ``None`` for
-    a bool and for any value that is not a finite number.
+    A float becomes the shortest decimal number that represents it: 0.1 is one tenth. Return
+    ``None`` for a bool and for any value that is not a finite number.
     """
     if isinstance(value, str):
         return last_number(value)
@@ -125,18 +125,18 @@ def to_decimal(value: object) -> Decimal | None:
 
 def is_near(number: Decimal, other: Decimal, tolerance: Decimal) -> bool:
     """Return whether two numbers differ by at most an absolute tolerance."""
-    return _EXACT.subtract(number, other).copy_abs() <= tolerance
+    return _EXACT_CONTEXT.subtract(number, other).copy_abs() <= tolerance
 
 
-def describe(values: list[Any]) -> str:
-    """Return values for a reason, shortened.
+def describe_values(values: list[Any]) -> str:
+    """Return values as a short text, for the reason of a score.
 
-    >>> describe(["yes", "no"])
+    >>> describe_values(["yes", "no"])
     "'yes' or 'no'"
     """
-    shown = [short_repr(value, 60) for value in values[:_MAX_SHOWN_VALUES]]
-    return " or ".join([*shown, "…"] if len(values) > _MAX_SHOWN_VALUES else shown)
+    texts = [short_repr(value, 60) for value in values[:_MAX_SHOWN_VALUES]]
+    return " or ".join([*texts, "…"] if len(values) > _MAX_SHOWN_VALUES else texts)
 
 
 def _decimal(text: str) -> Decimal:
-    return Decimal(text.translate(_GROUPING))
+    return Decimal(text.translate(_NUMBER_CHARACTERS))

@@ -11,8 +11,8 @@ import msgspec
 
 from gatewayx_nb.bounded_json import loads
 from gatewayx_nb.errors import ConfigError, UsageError
-from gatewayx_nb.evaluation.grid_cell import LARGEST
-from gatewayx_nb.evaluation.records import FORMAT, is_file_of, to_json
+from gatewayx_nb.evaluation.grid_cell import SCORE_LIMIT
+from gatewayx_nb.evaluation.records import FORMAT_VERSION, is_file_of, to_json
 from gatewayx_nb.evaluation.score_values import VOTE
 from gatewayx_nb.files import atomic_write, read_limited, write_errors_as_config_error
 from gatewayx_nb.hints import Hint, as_hint
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from gatewayx_nb.evaluation.grid_cell import EvaluatedRows
     from gatewayx_nb.evaluation.score_values import ScoreValues
 
-LEFT_OUT = ("cost", "latency", VOTE)
-"""Scores that a baseline does not hold: they differ between equal runs, or are a person's."""
+EXCLUDED_SCORES = ("cost", "latency", VOTE)
+"""Scores that are not in a baseline: they vary between equal runs, or are a person's votes."""
 
 _MAX_BYTES = 256 * 1024**2
 _DIGEST_BYTES = 8
@@ -68,29 +68,29 @@ class Baseline:
             rows: A digest of each row's values, by ID.
 
         Raises:
-            UsageError: If no row is the same, or some have changed or are missing.
+            UsageError: If no IDs match, or rows have changed or are missing.
         """
-        shared = [name for name in rows if name in self.rows]
-        changed = [name for name in shared if rows[name] != self.rows[name]]
-        again = Hint("save_baseline")
+        shared = [row_id for row_id in rows if row_id in self.rows]
+        changed = [row_id for row_id in shared if rows[row_id] != self.rows[row_id]]
+        save_hint = Hint("save_baseline")
         if not shared:
-            raise UsageError("the baseline has different rows: no IDs match.", hint=again)
+            raise UsageError("the baseline has different rows: no IDs match.", hint=save_hint)
         if changed:
             raise UsageError(
                 f"{counted(len(changed), 'row')} changed since the baseline was saved"
-                f" ({_named(changed)}), so the scores cannot be compared.",
-                hint=again | Hint("name_ids"),
+                f" ({_listed_ids(changed)}), so the scores cannot be compared.",
+                hint=save_hint | Hint("name_ids"),
             )
-        missing = [name for name in self.rows if name not in rows]
+        missing = [row_id for row_id in self.rows if row_id not in rows]
         if missing:  # these might be the rows that became worse
             raise UsageError(
                 f"{counted(len(missing), 'row')} of the baseline cannot be compared, because the"
-                f" evaluation does not have them ({_named(missing)}).",
-                hint=as_hint("Evaluate all rows.") | again,
+                f" evaluation does not have them ({_listed_ids(missing)}).",
+                hint=as_hint("Evaluate all rows.") | save_hint,
             )
 
 
-def _named(ids: Sequence[str]) -> str:
+def _listed_ids(ids: Sequence[str]) -> str:
     return ", ".join(ids[:_MAX_SHOWN_IDS]) + (", …" if len(ids) > _MAX_SHOWN_IDS else "")
 
 
@@ -101,7 +101,7 @@ def make_baseline(rows: EvaluatedRows, scores: Sequence[ScoreValues]) -> Baselin
 
     Args:
         rows: The rows.
-        scores: The scores, with a row as the unit.
+        scores: The scores, whose units are rows.
     """
     ids = [str(each) for each in rows.ids]
     return Baseline(
@@ -116,17 +116,17 @@ def make_baseline(rows: EvaluatedRows, scores: Sequence[ScoreValues]) -> Baselin
                 },
             )
             for score in scores
-            if score.kind != "label" and score.name not in LEFT_OUT
+            if score.kind != "label" and score.name not in EXCLUDED_SCORES
         },
     )
 
 
 def row_digests(rows: EvaluatedRows) -> dict[str, str]:
     """Return a digest of each row's values, by the text of its ID."""
-    return {str(each): _digest(row) for each, row in zip(rows.ids, rows.inputs, strict=True)}
+    return {str(each): _row_digest(row) for each, row in zip(rows.ids, rows.inputs, strict=True)}
 
 
-def _digest(row: Mapping[Any, Any]) -> str:
+def _row_digest(row: Mapping[Any, Any]) -> str:
     content = msgspec.json.encode(to_json(dict(row)), order="sorted")
     return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
 
@@ -137,15 +137,15 @@ def write_baseline(baseline: Baseline, path: Path) -> None:
     Raises:
         ConfigError: If the file cannot be written.
     """
-    values = {"format": FORMAT, "rows": baseline.rows, "scores": baseline.scores}
+    values = {"format": FORMAT_VERSION, "rows": baseline.rows, "scores": baseline.scores}
     content = msgspec.json.format(msgspec.json.encode(values, order="deterministic"), indent=1)
     with write_errors_as_config_error(path, "Use a folder that exists and may be written to."):
         atomic_write(path, content + b"\n", keep_mode=True)
 
 
-def _is_representable(score: BaselineScore) -> bool:
+def _has_valid_values(score: BaselineScore) -> bool:
     return all(
-        abs(value) < LARGEST for values in score.values.values() for value in values.values()
+        abs(value) < SCORE_LIMIT for values in score.values.values() for value in values.values()
     )
 
 
@@ -159,10 +159,10 @@ def read_baseline(path: Path) -> Baseline:
     try:
         content = read_limited(path, _MAX_BYTES)
         values = loads(content)
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            raise ValueError(f"its format is not {FORMAT}")  # noqa: TRY301 - see below
+        if not isinstance(values, dict) or values.get("format") != FORMAT_VERSION:
+            raise ValueError(f"its format is not {FORMAT_VERSION}")  # noqa: TRY301 - see below
         baseline: Baseline = msgspec.convert(values, Baseline)
-        if not all(map(_is_representable, baseline.scores.values())):
+        if not all(map(_has_valid_values, baseline.scores.values())):
             raise ValueError("a value is too large")  # noqa: TRY301 - as above
     except FileNotFoundError:
         raise ConfigError(

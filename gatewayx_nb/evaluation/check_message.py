@@ -46,30 +46,30 @@ _WORSE_COLUMNS: tuple[TableColumn[_WorseCell], ...] = (
 def failure_text(evaluation: Evaluation, failures: Sequence[Failure]) -> str:
     """Return the message of a failed check.
 
-    The rows are those that became worse if the baseline is not met, and those that failed a score
-    otherwise.
+    For a regression, it shows the rows that became worse; for a bound that is not met, the cells
+    that failed the score.
 
     Args:
         evaluation: The evaluation.
         failures: The checks that failed.
     """
-    lines = []
+    failure_lines = []
     for failure in failures:
-        has_others = bool(failure.variant) and len(evaluation.variants) > 1
-        line = f"{failure.variant}: {failure.text}" if has_others else failure.text
-        lines.append(one_line(line))
-    parts = ["\n".join(lines), repr(evaluation.summary())]
-    worse = list(_worse_cells(evaluation, failures))
-    if worse:
-        parts.append(_first(worse, _WORSE_COLUMNS))
-    bounds = {(failure.variant, failure.score) for failure in failures if not failure.worse}
-    failed = [
+        has_prefix = bool(failure.variant) and len(evaluation.variants) > 1
+        line = f"{failure.variant}: {failure.text}" if has_prefix else failure.text
+        failure_lines.append(one_line(line))
+    parts = ["\n".join(failure_lines), repr(evaluation.summary())]
+    worse_cells = list(_worse_cells(evaluation, failures))
+    if worse_cells:
+        parts.append(_first_rows_text(worse_cells, _WORSE_COLUMNS))
+    unmet = {(failure.variant, failure.score) for failure in failures if not failure.worse_rows}
+    failed_cells = [
         cell
         for cell in evaluation.failures()
-        if (cell.variant, cell.score) in bounds or not cell.score
+        if (cell.variant, cell.score) in unmet or not cell.score
     ]
-    if failed:
-        parts.append(_first(failed, FAILURE_COLUMNS))
+    if failed_cells:
+        parts.append(_first_rows_text(failed_cells, FAILURE_COLUMNS))
     return "\n\n".join(parts)
 
 
@@ -80,7 +80,7 @@ def _worse_cells(evaluation: Evaluation, failures: Iterable[Failure]) -> Iterabl
     kinds = {row.score: row.kind for row in evaluation.summary()}
     for failure in failures:
         kind = kinds.get(failure.score, "number")
-        for row in failure.worse:
+        for row in failure.worse_rows:
             yield _WorseCell(
                 id=row.id,
                 variant=failure.variant,
@@ -91,8 +91,8 @@ def _worse_cells(evaluation: Evaluation, failures: Iterable[Failure]) -> Iterabl
             )
 
 
-def _first(cells: Sequence[object], columns: Sequence[TableColumn]) -> str:
-    """Return a table of the first cells as text, with the number of the others."""
-    shown = Table(cells[:_MAX_SHOWN_ROWS], columns)
-    more = len(cells) - len(shown)
-    return f"{shown!r}\n… {more:,} more" if more else repr(shown)
+def _first_rows_text(cells: Sequence[object], columns: Sequence[TableColumn]) -> str:
+    """Return a table of the first cells as text, followed by the number of the others."""
+    table = Table(cells[:_MAX_SHOWN_ROWS], columns)
+    rest = len(cells) - len(table)
+    return f"{table!r}\n… {rest:,} more" if rest else repr(table)

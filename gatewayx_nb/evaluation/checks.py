@@ -1,4 +1,4 @@
-"""The test of an evaluation in CI: bounds of its scores, and what fails it."""
+"""Checks of an evaluation in CI: bounds on its scores, and the failures."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Failure:
         variant: Name of the variant.
         score: Name of the score.
         text: What was found and what was expected.
-        worse: The rows that are worse than in the baseline, the largest difference first.
+        worse_rows: The rows that are worse than in the baseline, the largest difference first.
     """
 
     variant: str
     score: str
     text: str
-    worse: Sequence[WorseRow] = ()
+    worse_rows: Sequence[WorseRow] = ()
 
 
 def check_bounds(
@@ -56,17 +56,17 @@ def check_bounds(
     *,
     is_minimum: bool,
 ) -> list[Failure]:
-    """Return the failures of bounds on means.
+    """Return the scores whose means are out of bounds.
 
     Args:
         rows: The summary's rows of the variants that are checked.
-        bounds: The bound of each score; ``latency`` is also the median of the answers' seconds,
-            and ``cost`` the sum of their costs, unless a scorer has this name.
-        parameter: Name of the parameter, for an error.
+        bounds: The bound of each score, by name. Unless a scorer has that name, ``latency`` is the
+            median latency of the answers in seconds, and ``cost`` their total cost in US dollars.
+        parameter: Name of the parameter, for errors.
         is_minimum: Whether the bounds are minimums.
 
     Raises:
-        UsageError: If a bound is not a number, or names no score.
+        UsageError: If a bound is invalid, or the evaluation does not have its score.
     """
     failures: list[Failure] = []
     for score, bound in bounds.items():
@@ -76,12 +76,12 @@ def check_bounds(
                 f"{parameter}[{score!r}] must be a number, got {short_repr(bound)}.",
                 hint=f'For example, `{parameter}={{"{score}": 0.9}}`.',
             )
-        for row in _rows_of(rows, score, parameter):
-            value, kind = _value(row, score)
+        for row in _rows_of_score(rows, score, parameter):
+            value, kind = _value_and_kind(row, score)
             is_met = value is not None and (value >= bound if is_minimum else value <= bound)
             check_share(f"{parameter}[{score!r}]", bound, kind)
             if kind == "number" and row.score == score and row.errors > row.n:
-                # Errors are left out of the mean, which would be that of a few rows.
+                # The mean does not include errors, so it would be the mean of few rows.
                 text = f"{score} has more errors ({row.errors:,}) than values ({row.n:,})."
                 failures.append(Failure(row.variant, score, text))
             elif not is_met:
@@ -103,26 +103,28 @@ def check_share(name: str, value: float, kind: Kind) -> None:
         )
 
 
-def _rows_of(rows: Sequence[VariantScore], score: str, parameter: str) -> Iterable[VariantScore]:
-    found = [row for row in rows if row.score == score]
-    if not found and score in ("cost", "latency"):
+def _rows_of_score(
+    rows: Sequence[VariantScore], score: str, parameter: str
+) -> Iterable[VariantScore]:
+    matching = [row for row in rows if row.score == score]
+    if not matching and score in ("cost", "latency"):
         return {row.variant: row for row in rows}.values()
-    if not found:
+    if not matching:
         known = list(dict.fromkeys(row.score for row in rows if row.score))
         raise UsageError(
             f"{parameter} names the score {score!r}, which the evaluation does not have."
             f"{did_you_mean(score, known)}",
             hint=f"The scores are {', '.join([*known, 'cost', 'latency'])}.",
         )
-    if found[0].kind == "label":
+    if matching[0].kind == "label":
         raise UsageError(
             f"{parameter} names the score {score!r}, which is a label and has no mean.",
             hint="Let the scorer return a bool: `lambda text: text == 'good'`.",
         )
-    return found
+    return matching
 
 
-def _value(row: VariantScore, score: str) -> tuple[float | None, Kind]:
+def _value_and_kind(row: VariantScore, score: str) -> tuple[float | None, Kind]:
     if row.score == score:
         return row.mean, row.kind
     return (row.cost if score == "cost" else row.latency), "number"
@@ -131,7 +133,7 @@ def _value(row: VariantScore, score: str) -> tuple[float | None, Kind]:
 def _bound_text(value: float | None, bound: float, kind: Kind, *, is_minimum: bool) -> str:
     if value is None:
         return "unknown: no row has it"
-    found, expected = number_text(value, kind), number_text(bound, kind)
-    if found == expected:
-        found, expected = f"{value!r}", f"{bound!r}"
-    return f"{found}, expected {'at least' if is_minimum else 'at most'} {expected}"
+    value_text, bound_text = number_text(value, kind), number_text(bound, kind)
+    if value_text == bound_text:
+        value_text, bound_text = f"{value!r}", f"{bound!r}"
+    return f"{value_text}, expected {'at least' if is_minimum else 'at most'} {bound_text}"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 _MAX_WORST_CELLS = 10
-"""Number of cells with the worst numbers that are returned."""
+"""Number of the worst cells, which fail a score that is a number."""
 
 _MAX_ANSWER_LENGTH = 60
 """Maximum number of characters of an answer in a table."""
@@ -38,8 +38,8 @@ class FailedAnswer:
         prompt: The prompt.
         answer: The answer.
         expected: The expected answer as text; empty if there is none.
-        reason: Why, if the scorer returned a reason.
-        error: Why there is no answer or score.
+        reason: The scorer's reason; empty if there is none.
+        error: Why there is no answer or score; empty if there is.
     """
 
     id: str | int
@@ -59,29 +59,29 @@ def failed_cells(
 ) -> list[FailedAnswer]:
     """Return the cells without an answer, and those that failed a score.
 
-    A cell fails a score if the score is False or an error. The ten worst cells fail a score that is
-    a number.
+    A cell fails a score that is False or an error. If the score is a number, the ten worst cells
+    fail it, too.
 
     Args:
         cells: The cells.
         rows: The rows.
         scores: The scores.
     """
-    found = [_failed(cell, rows, "") for cell in cells if cell.error]
+    failures = [_failed_answer(cell, rows, "") for cell in cells if cell.error]
     for score in scores:
         name = score.name
         failed = [cell for cell in cells if _has_failed(cell.scores.get(name))]
         if score.kind == "number":
-            failed += _worst(cells, name, lower_is_better=score.lower_is_better)
-        found += [_failed(cell, rows, name) for cell in failed]
-    return found
+            failed += _worst_cells(cells, name, lower_is_better=score.lower_is_better)
+        failures += [_failed_answer(cell, rows, name) for cell in failed]
+    return failures
 
 
 def _has_failed(score: Score | None) -> bool:
     return score is not None and (bool(score.error) or score.value is False)
 
 
-def _worst(cells: Iterable[GridCell], name: str, *, lower_is_better: bool) -> list[GridCell]:
+def _worst_cells(cells: Iterable[GridCell], name: str, *, lower_is_better: bool) -> list[GridCell]:
     rated = [
         (float(score.value), index, cell)
         for index, cell in enumerate(cells)
@@ -93,7 +93,7 @@ def _worst(cells: Iterable[GridCell], name: str, *, lower_is_better: bool) -> li
     return [cell for _, _, cell in rated[:_MAX_WORST_CELLS]]
 
 
-def _failed(cell: GridCell, rows: EvaluatedRows, name: str) -> FailedAnswer:
+def _failed_answer(cell: GridCell, rows: EvaluatedRows, name: str) -> FailedAnswer:
     score = cell.scores.get(name, Score())
     expected = rows.expected_at(cell.position)
     return FailedAnswer(
@@ -110,7 +110,7 @@ def _failed(cell: GridCell, rows: EvaluatedRows, name: str) -> FailedAnswer:
     )
 
 
-def _short(text: str) -> str:
+def _short_line(text: str) -> str:
     return shorten(" ".join(text.split()), _MAX_ANSWER_LENGTH)
 
 
@@ -124,7 +124,7 @@ def value_text(value: ScoreValue) -> str:
 
 
 FAILURE_COLUMNS: tuple[TableColumn[FailedAnswer], ...] = (
-    TableColumn("row", lambda cell: _short(str(cell.id))),
+    TableColumn("row", lambda cell: _short_line(str(cell.id))),
     TableColumn("variant", lambda cell: cell.variant),
     TableColumn("score", lambda cell: cell.score, optional=True),
     TableColumn(
@@ -133,9 +133,9 @@ FAILURE_COLUMNS: tuple[TableColumn[FailedAnswer], ...] = (
         "right",
         optional=True,
     ),
-    TableColumn("answer", lambda cell: _short(cell.answer), optional=True),
-    TableColumn("expected", lambda cell: _short(cell.expected), optional=True),
-    TableColumn("why", lambda cell: _short(cell.error or cell.reason), optional=True),
+    TableColumn("answer", lambda cell: _short_line(cell.answer), optional=True),
+    TableColumn("expected", lambda cell: _short_line(cell.expected), optional=True),
+    TableColumn("why", lambda cell: _short_line(cell.error or cell.reason), optional=True),
 )
 
 
@@ -165,45 +165,45 @@ class ChangedScore:
 
 
 def changed_cells(
-    cells: Sequence[GridCell], others: Sequence[GridCell], scores: Sequence[str]
+    cells: Sequence[GridCell], other_cells: Sequence[GridCell], scores: Sequence[str]
 ) -> list[ChangedScore]:
-    """Return the cells whose scores differ.
+    """Return the cells whose scores differ between two evaluations.
 
     Raises:
         UsageError: If the evaluations have no cell in common.
     """
-    before = {_key(cell): cell for cell in others}
-    shared = [(cell, before[_key(cell)]) for cell in cells if _key(cell) in before]
-    if not shared:
+    others = {_cell_key(cell): cell for cell in other_cells}
+    pairs = [(cell, others[_cell_key(cell)]) for cell in cells if _cell_key(cell) in others]
+    if not pairs:
         raise UsageError(
             "the two evaluations have no cell in common: IDs, variants or samples differ.",
             hint="Name a column of IDs with `id=`, and keep the names of prompts and options.",
         )
     changed = []
-    for cell, old in shared:
+    for cell, other in pairs:
         for name in scores:
-            was, is_now = (each.scores.get(name, Score()) for each in (old, cell))
-            if (was.value, bool(was.error)) != (is_now.value, bool(is_now.error)):
+            before, after = (each.scores.get(name, Score()) for each in (other, cell))
+            if (before.value, bool(before.error)) != (after.value, bool(after.error)):
                 changed.append(
                     ChangedScore(
                         cell.id,
-                        *(cell.variant.name, cell.sample, name, was.value, is_now.value),
-                        *(old.answer or old.error, cell.answer or cell.error),
+                        *(cell.variant.name, cell.sample, name, before.value, after.value),
+                        *(other.answer or other.error, cell.answer or cell.error),
                     )
                 )
     return changed
 
 
-def _key(cell: GridCell) -> tuple[str, str, int]:
+def _cell_key(cell: GridCell) -> tuple[str, str, int]:
     return str(cell.id), cell.variant.name, cell.sample
 
 
 CHANGE_COLUMNS: tuple[TableColumn[ChangedScore], ...] = (
-    TableColumn("row", lambda cell: _short(str(cell.id))),
+    TableColumn("row", lambda cell: _short_line(str(cell.id))),
     TableColumn("variant", lambda cell: cell.variant),
     TableColumn("score", lambda cell: cell.score),
     TableColumn("before", lambda cell: value_text(cell.before)),
     TableColumn("after", lambda cell: value_text(cell.after)),
-    TableColumn("answer before", lambda cell: _short(cell.answer_before), optional=True),
-    TableColumn("answer after", lambda cell: _short(cell.answer_after), optional=True),
+    TableColumn("answer before", lambda cell: _short_line(cell.answer_before), optional=True),
+    TableColumn("answer after", lambda cell: _short_line(cell.answer_after), optional=True),
 )

@@ -1,6 +1,6 @@
-"""Student's t distribution and the exact binomial test, in the standard library.
+"""Student's t distribution and the exact binomial test, without SciPy.
 
-The normal distribution is `statistics.NormalDist`.
+The standard library has the normal distribution: `statistics.NormalDist`.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-_LONGEST_FRACTION = 100_000
+_MAX_FRACTION_TERMS = 100_000
 _TINY = 1e-300
+"""Replaces a divisor that is closer to 0."""
 
 
 def student_t_cdf(t: float, df: int) -> float:
@@ -26,9 +27,9 @@ def student_t_cdf(t: float, df: int) -> float:
 def student_t_two_sided(t: float, df: int) -> float:
     """Return the probability that the absolute value of Student's t is at least ``|t|``.
 
-    It is the regularized incomplete beta function I_x(df/2, 1/2) at x = df / (df + t²), with a
-    relative error below 1e-9 also far in the tails (Abramowitz and Stegun, "Handbook of
-    Mathematical Functions", 1964, 26.5.27 and 26.7.1).
+    This is the regularized incomplete beta function I_x(df/2, 1/2) at x = df / (df + t²)
+    (Abramowitz and Stegun, "Handbook of Mathematical Functions", 1964, 26.5.27 and 26.7.1). Its
+    relative error is below 1e-9, even far in the tails.
 
     Args:
         t: The value; infinities are valid.
@@ -39,7 +40,7 @@ def student_t_two_sided(t: float, df: int) -> float:
     """
     if math.isnan(t) or df < 1:
         raise ValueError(f"t must be a number and df at least 1, got {t!r} and {df!r}.")
-    # The square of 1e150 is finite. No probability between 0 and 1 has so large a quantile.
+    # The square of a larger t might overflow, and its probability is practically 0.
     t = min(abs(t), 1e150)
     if t == 0:
         return 1.0
@@ -54,7 +55,7 @@ def student_t_two_sided(t: float, df: int) -> float:
 
 
 def student_t_quantile(probability: float, df: int) -> float:
-    """Return the value below which Student's t lies with a probability.
+    """Return the value below which Student's t lies with a given probability.
 
     Args:
         probability: Between 0 and 1, exclusive.
@@ -68,13 +69,13 @@ def student_t_quantile(probability: float, df: int) -> float:
     tail = 2 * min(probability, 1 - probability)
     if tail == 1:
         return 0.0
-    # Newton's method on the logarithms of t and of its tail converges from any start, because the
-    # logarithm of the tail is a concave function of the logarithm of t.
+    # Newton's method for the logarithms of t and its tail probability converges from any start,
+    # because the latter is a concave function of the former.
     t = -NormalDist().inv_cdf(tail / 2)
     for _ in range(100):
-        found = student_t_two_sided(t, df)
-        slope = -2 * t * _student_t_density(t, df) / found
-        step = (math.log(tail) - math.log(found)) / slope
+        current_tail = student_t_two_sided(t, df)
+        slope = -2 * t * _student_t_density(t, df) / current_tail
+        step = (math.log(tail) - math.log(current_tail)) / slope
         t *= math.exp(max(-2.0, min(2.0, step)))
         if abs(step) < 1e-14:  # noqa: PLR2004 - the precision of a float
             break
@@ -88,7 +89,7 @@ def sign_test(successes: int, n: int) -> float:
 
     Args:
         successes: Number of successes, from 0 to ``n``.
-        n: Number of trials; without any, the p-value is 1.
+        n: Number of trials; if it is 0, the p-value is 1.
     """
     if not 0 <= successes <= n:
         raise ValueError(f"successes must be from 0 to {n}, got {successes!r}.")
@@ -106,13 +107,13 @@ def sign_test(successes: int, n: int) -> float:
 
 def _half_binomial(count: int, n: int) -> float:
     """Return the probability of ``count`` successes in ``n`` trials with a share of one half."""
-    if n <= 10_000:  # noqa: PLR2004 - above, the integers take too long
+    if n <= 10_000:  # noqa: PLR2004 - larger integers take too long
         return math.comb(n, count) / (1 << n)
     if count == 0:
         return 0.0
     # Loader, "Fast and accurate computation of binomial probabilities", 2000. `excess` is small
-    # unless the probability is 0, and the error of Stirling's formula is the first term of its
-    # series up to 1e-12.
+    # unless the probability is practically 0. One term of Stirling's series is enough: the others
+    # are below 1e-12.
     excess = 1 - 2 * count / n
     deviance = (1 - excess) * math.log1p(-excess) + (1 + excess) * math.log1p(excess)
     stirling = (1 / n - 1 / count - 1 / (n - count)) / 12
@@ -128,7 +129,7 @@ def _student_t_density(t: float, df: int) -> float:
 def _log_beta_of_half(a: float) -> float:
     """Return the logarithm of the beta function B(a, 1/2)."""
     log_of_root_pi = math.log(math.pi) / 2
-    if a < 50:  # noqa: PLR2004 - below, `lgamma` is precise; above, the series is
+    if a < 50:  # noqa: PLR2004 - `lgamma` is precise below, the series above
         return math.lgamma(a) + log_of_root_pi - math.lgamma(a + 0.5)
     # log Γ(a + 1/2) - log Γ(a), from Stirling's series; the next term is below 1e-16.
     series = -1 / (8 * a) + 1 / (192 * a**3) - 1 / (640 * a**5) + 17 / (14336 * a**7)
@@ -142,7 +143,7 @@ def _beta_fraction(a: float, b: float, x: float) -> float:
     """
     c, d = 1.0, 1 / _nonzero(1 - (a + b) * x / (a + 1))
     fraction = d
-    for m in range(1, _LONGEST_FRACTION):
+    for m in range(1, _MAX_FRACTION_TERMS):
         even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
         odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
         for coefficient in (even, odd):

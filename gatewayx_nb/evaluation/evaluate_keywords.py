@@ -22,42 +22,46 @@ from gatewayx_nb.engine_pool import EnginePool
 _MAX_SAMPLES = 1000
 
 
-def _column(value: object) -> object:
+def _check_column(value: object) -> object:
     if not isinstance(value, str) or not value:
         raise InvalidValueError("the name of a column")
     return value
 
 
-def _samples(value: object) -> object:
+def _check_samples(value: object) -> object:
     count = OPTIONS["max_tokens"].check(value)
     if count > _MAX_SAMPLES:
         raise InvalidValueError(f"an int from 1 to {_MAX_SAMPLES}")
     return count
 
 
-def _names(value: object) -> object:
+def _check_score_names(value: object) -> object:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, Iterable) or not all(isinstance(each, str) for each in names):
         raise InvalidValueError("the names of scores")
     return tuple(names)
 
 
-_pool = checker("an EnginePool", lambda value: isinstance(value, EnginePool))
+_check_pool = checker("an EnginePool", lambda value: isinstance(value, EnginePool))
 
 
-class _OwnKeywords(TypedDict, total=False):
+class _EvaluationOnlyKeywords(TypedDict, total=False):
     """The keyword arguments that a map does not have."""
 
     expected: Annotated[
-        str | None, Option(_column, "the column of expected answers", example="label")
+        str | None, Option(_check_column, "the column of expected answers", example="label")
     ]
     id: Annotated[
         str | None,
-        Option(_column, "the column of unique IDs; the positions if omitted", example="ticket"),
+        Option(
+            _check_column, "the column of unique IDs; the positions if omitted", example="ticket"
+        ),
     ]
     samples: Annotated[
         int,
-        Option(_samples, "number of answers of each variant to each row", example=3, default=1),
+        Option(
+            _check_samples, "number of answers of each variant to each row", example=3, default=1
+        ),
     ]
     options: Annotated[
         Mapping[str, CallOptions] | None,
@@ -70,7 +74,7 @@ class _OwnKeywords(TypedDict, total=False):
     cluster: Annotated[
         str | None,
         Option(
-            _column,
+            _check_column,
             "the column that groups rows, for example by document; the groups are then the units of"
             " intervals and tests",
             example="document",
@@ -79,7 +83,7 @@ class _OwnKeywords(TypedDict, total=False):
     lower_is_better: Annotated[
         str | Iterable[str],
         Option(
-            _names,
+            _check_score_names,
             "the names of scores for which lower is better",
             example="length",
             default=(),
@@ -94,11 +98,11 @@ class _OwnKeywords(TypedDict, total=False):
     ]
     pool: Annotated[
         EnginePool | None,
-        Option(_pool, "the pool that makes the calls; the default pool if omitted"),
+        Option(_check_pool, "the pool that makes the calls; the default pool if omitted"),
     ]
 
 
-class EvaluateKeywords(_OwnKeywords, ImapKeywords, total=False):
+class EvaluateKeywords(_EvaluationOnlyKeywords, ImapKeywords, total=False):
     """The keyword arguments of `evaluate` besides rows, prompts, models and scorers."""
 
 
@@ -119,10 +123,10 @@ MEANINGS = {
     "approve": "'always', 'never' or a function that permits tool calls; an evaluation cannot ask"
     " for permission",
 }
-"""The meaning of each parameter that differs from that of `map`."""
+"""The help texts of parameters that do not have the same meaning as in `map`."""
 
-_OWN = option_table(_OwnKeywords)
-_MAP = {
+_EVALUATION_OPTIONS = option_table(_EvaluationOnlyKeywords)
+_MAP_OPTIONS = {
     name: option
     for name, option in option_table(ImapKeywords).items()
     if name not in MapOptions.__annotations__
@@ -135,13 +139,13 @@ def split_keywords(options: EvaluateKeywords) -> tuple[dict[str, Any], dict[str,
     Raises:
         UsageError: If an option is unknown or invalid.
     """
-    table = {**_OWN, **_MAP}
+    table = {**_EVALUATION_OPTIONS, **_MAP_OPTIONS}
     check_keywords(options, {*EvaluateKeywords.__annotations__, *MEANINGS})
-    own = {name: option.default for name, option in table.items()}
-    calls: dict[str, Any] = {}
+    evaluation_options = {name: option.default for name, option in table.items()}
+    call_options: dict[str, Any] = {}
     for name, value in cast("Mapping[str, Any]", options).items():
         if name not in table:
-            calls[name] = value
+            call_options[name] = value
         elif value is not None:
-            own[name] = check_value(table[name], name, value)
-    return own, calls
+            evaluation_options[name] = check_value(table[name], name, value)
+    return evaluation_options, call_options

@@ -1,4 +1,4 @@
-"""`Evaluation`, the result: answers and scores, what they support, and the test in CI."""
+"""`Evaluation`, the result of `evaluate`: answers, scores, conclusions, and checks for CI."""
 
 from __future__ import annotations
 
@@ -133,13 +133,13 @@ class Evaluation:
 
     @property
     def cost(self) -> float | None:
-        """US dollars of all answers, without those of judges; ``None`` if no price is known."""
+        """Cost of all answers in US dollars, without judges; ``None`` if no price is known."""
         costs = [cell.cost for cell in self.cells if cell.cost is not None]
         return math.fsum(costs) if costs else None
 
     @property
     def judge_cost(self) -> float | None:
-        """US dollars of the answers of all judges; ``None`` if no price is known."""
+        """Cost of the answers of all judges in US dollars; ``None`` if no price is known."""
         costs = [judge.cost for judge in self.judges if judge.cost is not None]
         return math.fsum(costs) if costs else None
 
@@ -176,11 +176,11 @@ class Evaluation:
         """Return each score of each variant: n, errors, mean, 95 % interval, cost and latency.
 
         The interval of a share is Wilson's; that of a mean is Student's t, or a bootstrap if there
-        are fewer than 30 rows or the values are skewed. With fewer than 10 rows, there is none. The
-        samples of a row are averaged first, because rows are the units, and so are the rows of a
-        cluster.
+        are fewer than 30 rows or the values are skewed. With fewer than 10 rows, there is no
+        interval. The samples of a row are averaged first, because rows are the units, and so are
+        the rows of a cluster.
         """
-        return Table(summarize(self._score_values, self._figures), SUMMARY_COLUMNS)
+        return Table(summarize(self._score_values, self._variant_figures), SUMMARY_COLUMNS)
 
     def versus(
         self, baseline: str | None = None, score: str | None = None
@@ -194,15 +194,15 @@ class Evaluation:
 
         Args:
             baseline: Name of the variant with which the others are compared; the first if omitted.
-            score: The only score to compare; all but labels if omitted.
+            score: Name of the only score to compare; all but labels if omitted.
 
         Raises:
             UsageError: If there is no such variant or score.
         """
         names = self.variant_names
-        chosen = names[0] if baseline is None else self._known(baseline, names, "variant")
+        chosen = names[0] if baseline is None else self._check_known(baseline, names, "variant")
         if score is not None:
-            self._known(score, self.scores, "score")
+            self._check_known(score, self.scores, "score")
         values = [each for each in self._score_values if score in (None, each.name)]
         rows = compare_with_baseline(values, names, chosen)
         return Table(rows, DIFFERENCE_COLUMNS, [row.text for row in rows])
@@ -222,14 +222,14 @@ class Evaluation:
             UsageError: If there is no such score.
         """
         if score is not None:
-            self._known(score, self.scores, "score")
+            self._check_known(score, self.scores, "score")
         values = [
             each
             for each in self._score_values
             if score == each.name or (score is None and each.kind != "number")
         ]
-        found = failed_cells(self.cells, self.rows, values)
-        return Table(found[:limit], FAILURE_COLUMNS)
+        failures = failed_cells(self.cells, self.rows, values)
+        return Table(failures[:limit], FAILURE_COLUMNS)
 
     def changed(self, other: Evaluation, score: str | None = None) -> Table[ChangedScore]:
         """Return the cells whose scores differ from those of another evaluation.
@@ -249,7 +249,7 @@ class Evaluation:
                 f"other must be an Evaluation, got {short_repr(other)}.",
                 hint="Load it with `gx.load_evaluation(path)`.",
             )
-        names = self.scores if score is None else [self._known(score, self.scores, "score")]
+        names = self.scores if score is None else [self._check_known(score, self.scores, "score")]
         return Table(changed_cells(self.cells, other.cells, names), CHANGE_COLUMNS)
 
     def agreement(self, first: str, second: str) -> Agreement:
@@ -266,8 +266,8 @@ class Evaluation:
         columns = list(dict.fromkeys(str(name) for row in self.rows.inputs for name in row))
         known = [*self.scores, *columns]
         for name in (first, second):
-            self._known(name, known, "score or column")
-        return agreement_of(first, second, self._labels(first), self._labels(second))
+            self._check_known(name, known, "score or column")
+        return agreement_of(first, second, self._ratings(first), self._ratings(second))
 
     def vote(self, id: str | int, variant: str, value: bool | str | None, sample: int = 0) -> None:  # noqa: A002, FBT001 - a row's ID; a label
         """Set the score ``vote`` of a cell, which is a person's label.
@@ -282,9 +282,9 @@ class Evaluation:
 
         Raises:
             UsageError: If there is no such cell, or the label is neither a bool nor a str.
-            ConfigError: If the file of `use_votes` cannot be written; the vote is set.
+            ConfigError: If the file of `use_votes` cannot be written; the vote is still set.
         """
-        self._known(variant, self.variant_names, "variant")
+        self._check_known(variant, self.variant_names, "variant")
         if value is not None and (not isinstance(value, bool | str) or value == ""):
             raise UsageError(f"a vote must be a bool or a non-empty str, got {short_repr(value)}.")
         for cell in self.cells:
@@ -292,7 +292,7 @@ class Evaluation:
                 cell.scores.pop("vote", None)
                 if value is not None:
                     cell.scores["vote"] = Score(value)
-                self._forget()
+                self._clear_cache()
                 if self._vote_file is not None:
                     self._vote_file.write([cell])
                 return
@@ -311,12 +311,12 @@ class Evaluation:
             ConfigError: If the file cannot be read or written, or is not a file of votes.
         """
         file = VoteFile(checked_path(path))
-        earlier = [cell for cell in self.cells if VOTE in cell.scores]
+        voted_cells = [cell for cell in self.cells if VOTE in cell.scores]
         count = file.apply(self.cells)
-        if earlier:
-            file.write(earlier)
+        if voted_cells:
+            file.write(voted_cells)
         self._vote_file = file
-        self._forget()
+        self._clear_cache()
         return count
 
     def check(
@@ -340,7 +340,7 @@ class Evaluation:
             no_worse_than: A file from `save_baseline`, or another evaluation. A score fails if the
                 95 % interval of its paired difference shows that it is worse by more than
                 ``margin``.
-            margin: The difference that is accepted, in the unit of the score.
+            margin: The accepted loss, in the unit of the score.
 
         Raises:
             AssertionError: If a check fails, or the evaluation was stopped; with the summary and
@@ -354,7 +354,7 @@ class Evaluation:
                 "check needs at_least, at_most or no_worse_than.",
                 hint='For example, `result.check(at_least={"accuracy": 0.9})`.',
             )
-        names = self._chosen(variant)
+        names = self._chosen_variants(variant)
         rows = [row for row in self.summary() if row.variant in names]
         failures = check_bounds(rows, at_least or {}, "at_least", is_minimum=True)
         failures += check_bounds(rows, at_most or {}, "at_most", is_minimum=False)
@@ -427,17 +427,17 @@ class Evaluation:
 
     @cached_property
     def _score_values(self) -> list[ScoreValues]:
-        return self._values(self.rows.clusters)
+        return self._compute_score_values(self.rows.clusters)
 
     @cached_property
-    def _figures(self) -> dict[str, VariantFigures]:
+    def _variant_figures(self) -> dict[str, VariantFigures]:
         return variant_figures(self.cells, self.variant_names)
 
-    def _forget(self) -> None:
-        """Compute the scores again, after a vote."""
+    def _clear_cache(self) -> None:
+        """Discard the cached scores, after a vote."""
         self.__dict__.pop("_score_values", None)
 
-    def _values(self, clusters: Sequence[Any] | None) -> list[ScoreValues]:
+    def _compute_score_values(self, clusters: Sequence[Any] | None) -> list[ScoreValues]:
         return [
             score_values(
                 name,
@@ -452,9 +452,9 @@ class Evaluation:
 
     def baseline(self) -> Baseline:
         """Return what `save_baseline` writes."""
-        return make_baseline(self.rows, self._values(None))
+        return make_baseline(self.rows, self._compute_score_values(None))
 
-    def _labels(self, name: str) -> list[Any]:
+    def _ratings(self, name: str) -> list[Any]:
         if name in self.scores:
             return [cell.scores.get(name, Score()).value for cell in self.cells]
         return [self.rows.row(cell.position).get(name) for cell in self.cells]
@@ -464,7 +464,7 @@ class Evaluation:
             return f"{self.missing:,} of {len(self.cells):,} cells were not asked."
         return "the evaluation was stopped before all answers were scored."
 
-    def _known(self, name: str, known: Sequence[str], kind: str) -> str:
+    def _check_known(self, name: str, known: Sequence[str], kind: str) -> str:
         if name not in known:
             raise UsageError(
                 f"there is no {kind} {short_repr(name)}.{did_you_mean(str(name), known)}",
@@ -472,13 +472,13 @@ class Evaluation:
             )
         return name
 
-    def _chosen(self, variant: str | Sequence[str] | None) -> list[str]:
+    def _chosen_variants(self, variant: str | Sequence[str] | None) -> list[str]:
         if variant is None:
             return self.variant_names
         names = [variant] if isinstance(variant, str) else list(variant)
         if not names:
             raise UsageError("variant must not be empty.", hint="Omit it to check all variants.")
-        return [self._known(name, self.variant_names, "variant") for name in names]
+        return [self._check_known(name, self.variant_names, "variant") for name in names]
 
     def _regressions(
         self, other: str | Path | Evaluation, names: Sequence[str], margin: float
@@ -486,13 +486,13 @@ class Evaluation:
         is_number = isinstance(margin, int | float) and not isinstance(margin, bool)
         if not is_number or not 0 <= margin < math.inf:
             raise UsageError(f"margin must be a number >= 0, got {short_repr(margin)}.")
-        before = (
+        baseline = (
             other.baseline()
             if isinstance(other, Evaluation)
             else read_baseline(checked_path(other))
         )
-        before.check_rows(row_digests(self.rows))
+        baseline.check_rows(row_digests(self.rows))
         clusters = self.rows.clusters
         ids = map(str, self.rows.ids)
-        by_id = None if clusters is None else dict(zip(ids, clusters, strict=True))
-        return check_no_worse(before, self.baseline(), names, margin, by_id)
+        clusters_by_id = None if clusters is None else dict(zip(ids, clusters, strict=True))
+        return check_no_worse(baseline, self.baseline(), names, margin, clusters_by_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import Note, Table
-from gatewayx_nb.evaluation.score_summary import FEW_ROWS, cost_text
+from gatewayx_nb.evaluation.score_summary import MIN_VERDICT_ROWS, cost_text
 from gatewayx_nb.html import interval_bar, table_html
 from gatewayx_nb.text import counted, one_line
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.evaluation.score_summary import VariantScore
     from gatewayx_nb.evaluation.versus import VariantDifference
 
-_MAX_SENTENCES = 6
+_MAX_SHOWN_DIFFERENCES = 6
 
-_NOT_QUALITY = ("cost", "latency")
+_NON_QUALITY_SCORES = ("cost", "latency")
+"""Scores that are shown only if there are no others."""
 
 
 def conclusions(evaluation: Evaluation) -> list[str]:
@@ -30,20 +31,22 @@ def conclusions(evaluation: Evaluation) -> list[str]:
             " asked. Run it again to ask only for these."
         )
     if len(evaluation.variants) > 1:
-        lines += _differences(evaluation.versus())
-    elif evaluation.scores and (units := _few_units(evaluation)):
-        lines.append(f"{units}: a verdict needs at least {FEW_ROWS}.")
-    failed = [cell.error for cell in evaluation.cells if cell.error]
-    if failed:
-        lines.append(f"{counted(len(failed), 'answer')} failed; the first: {failed[0]}")
-    unscored = [
+        lines += _difference_sentences(evaluation.versus())
+    elif evaluation.scores and (units := _insufficient_units(evaluation)):
+        lines.append(f"{units}: a verdict needs at least {MIN_VERDICT_ROWS}.")
+    answer_errors = [cell.error for cell in evaluation.cells if cell.error]
+    if answer_errors:
+        lines.append(
+            f"{counted(len(answer_errors), 'answer')} failed; the first: {answer_errors[0]}"
+        )
+    score_errors = [
         f"{name}: {score.error}"
         for cell in evaluation.cells
         for name, score in cell.scores.items()
         if score.error
     ]
-    if unscored:
-        lines.append(f"{counted(len(unscored), 'score')} failed; the first: {unscored[0]}")
+    if score_errors:
+        lines.append(f"{counted(len(score_errors), 'score')} failed; the first: {score_errors[0]}")
     for judge in evaluation.judges:
         lines.append(
             f"{judge.score} asked {judge.model} {counted(judge.questions, 'question')}:"
@@ -52,20 +55,20 @@ def conclusions(evaluation: Evaluation) -> list[str]:
     return [one_line(line) for line in (*lines, *evaluation.notes)]
 
 
-def _few_units(evaluation: Evaluation) -> str:
-    """Return the number of rows, or of clusters, if it is too low for a verdict."""
+def _insufficient_units(evaluation: Evaluation) -> str:
+    """Return the number of rows or clusters if it is too low for a verdict, else an empty str."""
     clusters = evaluation.rows.clusters
     count = len(evaluation.rows.ids if clusters is None else set(clusters))
     unit = "row" if clusters is None else "cluster"
-    return counted(count, unit) if count < FEW_ROWS else ""
+    return counted(count, unit) if count < MIN_VERDICT_ROWS else ""
 
 
-def _differences(rows: Sequence[VariantDifference]) -> list[str]:
-    quality = [row for row in rows if row.score not in _NOT_QUALITY] or list(rows)
+def _difference_sentences(rows: Sequence[VariantDifference]) -> list[str]:
+    relevant_rows = [row for row in rows if row.score not in _NON_QUALITY_SCORES] or list(rows)
     order = {"better": 0, "worse": 0, "not told apart": 1, "too few rows": 2}
-    ranked = sorted(quality, key=lambda row: order[row.verdict])
-    texts = [row.text for row in ranked[:_MAX_SENTENCES]]
-    rest = len(ranked) - len(texts)
+    ranked_rows = sorted(relevant_rows, key=lambda row: order[row.verdict])
+    texts = [row.text for row in ranked_rows[:_MAX_SHOWN_DIFFERENCES]]
+    rest = len(ranked_rows) - len(texts)
     return [*texts, *([f"{rest:,} more in `.versus()`."] if rest else [])]
 
 
@@ -90,32 +93,31 @@ def report_html(evaluation: Evaluation) -> str:
 
 def summary_html(summary: Table[VariantScore]) -> str:
     """Return the table of a summary as safe HTML, with the intervals drawn."""
-    headings = [column.heading for column in summary.columns]
-    cells = [list(row) for row in _all_cells(summary)]
-    aligns = [column.align for column in summary.columns]
-    kept = [
+    all_texts = list(_cell_texts(summary))
+    kept_indexes = [
         index
         for index, column in enumerate(summary.columns)
-        if not column.optional or any(row[index] for row in cells)
+        if not column.optional or any(texts[index] for texts in all_texts)
     ]
-    titles, sides = [headings[index] for index in kept], [aligns[index] for index in kept]
-    shown = [[row[index] for index in kept] for row in cells]
+    headings = [summary.columns[index].heading for index in kept_indexes]
+    alignments = [summary.columns[index].align for index in kept_indexes]
+    kept_texts = [[texts[index] for index in kept_indexes] for texts in all_texts]
     drawings = {}
     if any(row.low is not None for row in summary):
-        place = titles.index("95 % interval")
-        drawings[place] = bars(summary)  # in a column of their own, so that they are aligned
-        titles.insert(place, "")
-        sides.insert(place, "left")
-        for row in shown:
-            row.insert(place, "")
-    return table_html(titles, shown, sides, drawings)
+        bar_index = headings.index("95 % interval")
+        drawings[bar_index] = interval_bars(summary)  # in their own column, so that they align
+        headings.insert(bar_index, "")
+        alignments.insert(bar_index, "left")
+        for texts in kept_texts:
+            texts.insert(bar_index, "")
+    return table_html(headings, kept_texts, alignments, drawings)
 
 
-def _all_cells(summary: Table[VariantScore]) -> Iterable[list[str]]:
+def _cell_texts(summary: Table[VariantScore]) -> Iterable[list[str]]:
     return ([column.text(row) for column in summary.columns] for row in summary)
 
 
-def bars(rows: Sequence[VariantScore]) -> list[str]:
+def interval_bars(rows: Sequence[VariantScore]) -> list[str]:
     """Return a drawing of the interval of each row, with one scale for each score."""
     scales = {row.score: _scale([each for each in rows if each.score == row.score]) for row in rows}
     return [
@@ -134,22 +136,23 @@ def _scale(rows: Sequence[VariantScore]) -> tuple[float, float]:
 def report_markdown(evaluation: Evaluation) -> str:
     """Return the display as Markdown, with the texts escaped."""
     summary = evaluation.summary()
-    kept = [
+    columns = [
         column
         for column in summary.columns
         if not column.optional or any(column.cell(row) for row in summary)
     ]
-    lines = [f"# {_escaped(_title(evaluation))}", ""]
-    lines.append("| " + " | ".join(column.heading for column in kept) + " |")
-    lines.append("|" + "|".join("---" if each.align == "left" else "--:" for each in kept) + "|")
+    lines = [f"# {_escape_markdown(_title(evaluation))}", ""]
+    lines.append("| " + " | ".join(column.heading for column in columns) + " |")
+    lines.append("|" + "|".join("---" if each.align == "left" else "--:" for each in columns) + "|")
     lines += [
-        "| " + " | ".join(_escaped(column.cell(row)) for column in kept) + " |" for row in summary
+        "| " + " | ".join(_escape_markdown(column.cell(row)) for column in columns) + " |"
+        for row in summary
     ]
-    lines += ["", *(f"* {_escaped(line)}" for line in conclusions(evaluation))]
+    lines += ["", *(f"* {_escape_markdown(line)}" for line in conclusions(evaluation))]
     return "\n".join(lines) + "\n"
 
 
-def _escaped(text: str) -> str:
+def _escape_markdown(text: str) -> str:
     """Return a line of text with Markdown's special characters escaped."""
     special = "\\`*_{}[]<>()#+!|~$&"
     return "".join(f"\\{char}" if char in special else char for char in one_line(text))

@@ -1,4 +1,4 @@
-"""`evaluate`: asks for the missing answers of a grid, and scores them."""
+"""`evaluate`: requests the missing answers of a grid, and scores all answers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from gatewayx_nb.evaluation.grid import (
     read_prompts,
 )
 from gatewayx_nb.evaluation.live_scores import LiveScores
-from gatewayx_nb.evaluation.masked import without_keys
+from gatewayx_nb.evaluation.masked import mask_keys
 from gatewayx_nb.evaluation.model_family import same_family
 from gatewayx_nb.evaluation.model_scorer import JudgeUsage, ModelScorer
 from gatewayx_nb.evaluation.score_values import score_names
@@ -58,8 +58,8 @@ if TYPE_CHECKING:
 _MAP_OPTIONS = ("concurrency", "fresh", "max_age", "max_cost", "on_error", "progress")
 """The options that an evaluation passes to its maps."""
 
-_NO_VERDICT = (ProviderError, ContentFilterError, TruncatedError)
-"""Errors of a judge that refuses, or whose answers are invalid."""
+_VERDICT_ERRORS = (ProviderError, ContentFilterError, TruncatedError)
+"""Errors if a judge refuses to answer, or its answers are invalid."""
 
 _JOIN_INTERVAL = 0.1
 """Seconds between two checks for Ctrl-C while asynchronous scorers run."""
@@ -125,7 +125,7 @@ def preview_evaluation(
     scorers: object = (),
     **options: Unpack[EvaluateKeywords],
 ) -> MapPreview:
-    """Return what `evaluate` would ask and cost: cells, tokens, US dollars and time; send nothing.
+    """Return what `evaluate` would send and cost: cells, tokens, US dollars and time; send nothing.
 
     Scorers do not run. The questions of judges are counted but not priced, because they contain the
     answers.
@@ -140,8 +140,8 @@ def preview_evaluation(
 
 
 @dataclass(slots=True)
-class _Stage:
-    """The questions of one scorer that asks a model, and the map that asks them."""
+class _JudgeStage:
+    """The questions of one scorer that asks a model, and the map that sends them, if any."""
 
     scorer: ModelScorer
     model: str
@@ -173,35 +173,35 @@ class EvaluationRun:
         scorers: object,
         options: EvaluateKeywords,
     ) -> None:
-        own, calls = split_keywords(options)
-        self._pool, self._own, self._calls = pool, own, calls
+        own_options, call_options = split_keywords(options)
+        self._pool, self._options, self._call_options = pool, own_options, call_options
         self.scorers: list[Scorer] = read_scorers(scorers)
         axes = Axes(
             read_prompts(prompts),
             read_models(models, self._default_model),
-            read_option_sets(own["options"]),
+            read_option_sets(own_options["options"]),
         )
         self._grid = grid = Grid(
             rows,
-            GridColumns(own["expected"], own["id"], own["cluster"]),
+            GridColumns(own_options["expected"], own_options["id"], own_options["cluster"]),
             axes,
-            samples=own["samples"],
-            system=calls.pop("system", None),
-            blank=own["missing"] == "blank",
+            samples=own_options["samples"],
+            system=call_options.pop("system", None),
+            blank=own_options["missing"] == "blank",
         )
         self.rows = grid.rows
         if self.rows.expected is None:
             check_expected(self.scorers)
         self._check_judges()
         self.cells, self._requests = grid.cells()
-        self._scoring = Scoring(self.scorers, grid.rows, progress=own["progress"])
+        self._scoring = Scoring(self.scorers, grid.rows, progress=own_options["progress"])
         self._judges: list[JudgeUsage] = []
         self._notes: list[str] = []
         self._mask: Callable[[str], str] = str
         self._is_stopped = False
 
     def _default_model(self) -> str:
-        # The calls name the default model, so the permission that it needs is checked here.
+        # Calls name the default model explicitly, so its permission is checked here.
         return self._pool.default_model(to_call=True)
 
     def _check_judges(self) -> None:
@@ -223,69 +223,73 @@ class EvaluationRun:
 
     def preview(self) -> MapPreview:
         """Return the requests and the cost of the answers, without sending anything."""
-        compared = len(self.cells) - len(self.cells) // len(self._grid.variants)
-        texts = []
+        compared_cells = len(self.cells) - len(self.cells) // len(self._grid.variants)
+        question_texts = []
         for scorer in self.scorers:
             if isinstance(scorer, ModelScorer):
-                count = 2 * compared if scorer.is_preference else len(self.cells)
-                texts.append(f"up to {counted(count, 'question')} of {scorer.name}")
-        preview = self._answers()[0].preview()
-        return replace(preview, unit="cell", excluded=", ".join(texts))
+                count = 2 * compared_cells if scorer.is_preference else len(self.cells)
+                question_texts.append(f"up to {counted(count, 'question')} of {scorer.name}")
+        preview = self._plan_answers()[0].preview()
+        return replace(preview, unit="cell", excluded=", ".join(question_texts))
 
     def run(self) -> Evaluation:
-        """Ask for the missing answers, and score them."""
-        session, live = self._answers()
+        """Request the missing answers, and score all answers."""
+        session, live = self._plan_answers()
         self._set_answers(session.collect("replies", live.add))
         self._scoring.run(self.cells)
         if self._scoring.has_async and not self._scoring.is_stopped:
             self._run_async_scorers()
-        for stage in self._stages():
+        for stage in self._judge_stages():
             try:
                 replies = stage.session.collect("replies") if stage.session else []
             except GatewayError as error:
-                replies = self._without_verdicts(stage, error)
-            self._finish_stage(stage, replies)
+                replies = self._question_errors(stage, error)
+            self._finish_judge_stage(stage, replies)
         return self._result()
 
     async def arun(self) -> Evaluation:
-        """Ask for the missing answers, and score them; see `run`."""
-        session, live = self._answers()
+        """Request the missing answers, and score all answers; see `run`."""
+        session, live = self._plan_answers()
         self._set_answers(await session.acollect("replies", live.add_in_thread))
         await asyncio.to_thread(self._scoring.run, self.cells)
         await self._scoring.arun(self.cells)
-        for stage in self._stages():
+        for stage in self._judge_stages():
             try:
                 replies = await stage.session.acollect("replies") if stage.session else []
             except GatewayError as error:
-                replies = self._without_verdicts(stage, error)
-            self._finish_stage(stage, replies)
+                replies = self._question_errors(stage, error)
+            self._finish_judge_stage(stage, replies)
         return self._result()
 
     def _row_name(self, position: int) -> str:
         cell = self.cells[position]
         return self._mask(f"row {cell.id}, {cell.variant.name}")
 
-    def _answers(self) -> tuple[MapSession, LiveScores]:
-        session = self._plan(self._requests, "", self._own["schema"], self._calls)
+    def _plan_answers(self) -> tuple[MapSession, LiveScores]:
+        session = self._plan_map(self._requests, "", self._options["schema"], self._call_options)
         self._mask = session.plan.redact
         session.figures.unit, session.figures.row_name = "cell", self._row_name
         return session, LiveScores(self._scoring, self.cells, session.figures, self._mask)
 
-    def _plan(
+    def _plan_map(
         self,
         requests: Sequence[RowRequest | GatewayError],
         scorer: str,
         schema: object,
-        calls: dict[str, Any],
+        call_options: dict[str, Any],
     ) -> MapSession:
-        """Return the map of the answers, or of those to the questions of a scorer."""
-        own = {name: self._own[name] for name in _MAP_OPTIONS if self._own[name] is not None}
+        """Return a map that requests the answers, or asks the questions of a scorer."""
+        map_options = {
+            name: self._options[name] for name in _MAP_OPTIONS if self._options[name] is not None
+        }
         columns = ", ".join(sorted(self._grid.column_names))
-        name = self._own["name"] or "evaluation"
-        # Answers are shared within a job, which this text and the options of all calls identify.
-        definition = f"evaluation {self._own['name'] or ''} [{columns}] {scorer}"
-        own["name"] = f"{name}: {scorer}" if scorer else name
-        return self._pool.plan_requests(requests, definition, schema=schema, **own, **calls)
+        name = self._options["name"] or "evaluation"
+        # Runs share answers if this text and the options of all calls are the same.
+        definition = f"evaluation {self._options['name'] or ''} [{columns}] {scorer}"
+        map_options["name"] = f"{name}: {scorer}" if scorer else name
+        return self._pool.plan_requests(
+            requests, definition, schema=schema, **map_options, **call_options
+        )
 
     def _set_answers(self, outcomes: Outcomes) -> None:
         for cell, outcome in zip(self.cells, outcomes, strict=True):
@@ -308,38 +312,38 @@ class EvaluationRun:
             return
         task.result()
 
-    def _stages(self) -> Iterator[_Stage]:
-        """Yield the questions of each scorer that asks a model, unless Ctrl-C has stopped."""
+    def _judge_stages(self) -> Iterator[_JudgeStage]:
+        """Yield the questions of each scorer that asks a model, until the evaluation is stopped."""
         for scorer in self.scorers:
             if isinstance(scorer, ModelScorer):
                 if self._is_incomplete:
                     return
-                yield self._stage(scorer)
+                yield self._judge_stage(scorer)
 
-    def _stage(self, scorer: ModelScorer) -> _Stage:
+    def _judge_stage(self, scorer: ModelScorer) -> _JudgeStage:
         model = scorer.model or self._default_model()
         questions = scorer.questions(self.cells, self.rows, self._grid.variants[0].name)
-        requests = [_of_model(each.request, model) for each in questions]
+        requests = [_with_model(each.request, model) for each in questions]
         if not any(not isinstance(each, GatewayError) for each in requests):
-            return _Stage(scorer, model, questions, None)
-        session = self._plan(requests, scorer.name, scorer.schema, {})
+            return _JudgeStage(scorer, model, questions, None)
+        session = self._plan_map(requests, scorer.name, scorer.schema, {})
         session.figures.unit = "question"
-        return _Stage(scorer, model, questions, session)
+        return _JudgeStage(scorer, model, questions, session)
 
-    def _without_verdicts(self, stage: _Stage, error: GatewayError) -> Outcomes:
-        """Return the error for every question, if the judge has answered none of them validly.
+    def _question_errors(self, stage: _JudgeStage, error: GatewayError) -> Outcomes:
+        """Return an error for every question, if the judge gave no valid answer at all.
 
-        The answers and the other scores remain. An error that concerns every call, such as a wrong
-        key, a cost limit or a cassette without the judge's answers, ends the evaluation.
+        The answers and the other scores are kept. An error that concerns every call, such as a
+        wrong key, a cost limit or a cassette without the judge's answers, ends the evaluation.
         """
-        if not isinstance(error, _NO_VERDICT) or self._own["on_error"] == "raise":
+        if not isinstance(error, _VERDICT_ERRORS) or self._options["on_error"] == "raise":
             raise error
         return [
             each.request if isinstance(each.request, GatewayError) else error
             for each in stage.questions
         ]
 
-    def _finish_stage(self, stage: _Stage, replies: Outcomes) -> None:
+    def _finish_judge_stage(self, stage: _JudgeStage, replies: Outcomes) -> None:
         questions, scorer = stage.questions, stage.scorer
         outcomes: Outcomes = replies or [
             each.request if isinstance(each.request, GatewayError) else None for each in questions
@@ -348,11 +352,11 @@ class EvaluationRun:
         for cell in self.cells:
             if id(cell) in scores:
                 cell.scores[scorer.name] = scores[id(cell)]
-        # An empty reply is falsy, like its text.
-        answered = [each for each in outcomes if isinstance(each, Reply)]
-        costs = [float(each.cost) for each in answered if each.cost is not None]
+        # Not by truth value, because an empty reply is false, like its text.
+        answers = [each for each in outcomes if isinstance(each, Reply)]
+        costs = [float(each.cost) for each in answers if each.cost is not None]
         name, cost = self._mask(scorer.name), math.fsum(costs) if costs else None
-        self._judges.append(JudgeUsage(name, stage.model, len(answered), cost))
+        self._judges.append(JudgeUsage(name, stage.model, len(answers), cost))
         missing = sum(each is None for each in outcomes)
         if missing:
             self._is_stopped = True
@@ -364,13 +368,13 @@ class EvaluationRun:
         self._scoring.finish(self.cells)
         if self._scoring.is_stopped:
             self._notes.append("Scoring was stopped: some answers have no score.")
-        cells, rows, variants = without_keys(self.cells, self.rows, self._grid.variants, self._mask)
+        cells, rows, variants = mask_keys(self.cells, self.rows, self._grid.variants, self._mask)
         preferences = {
             each.name
             for each in self.scorers
             if isinstance(each, ModelScorer) and each.is_preference
         }
-        lower = {
+        lower_is_better = {
             each.name
             for each in self.scorers
             if isinstance(each, FunctionScorer) and each.lower_is_better
@@ -379,9 +383,9 @@ class EvaluationRun:
             cells,
             rows,
             variants,
-            name=one_line(self._mask(self._own["name"] or "")),
+            name=one_line(self._mask(self._options["name"] or "")),
             lower_is_better=map(
-                self._mask, lower | set(map(one_line, self._own["lower_is_better"]))
+                self._mask, lower_is_better | set(map(one_line, self._options["lower_is_better"]))
             ),
             judges=self._judges,
             notes=map(self._mask, self._all_notes()),
@@ -394,7 +398,7 @@ class EvaluationRun:
         yield from self._scoring.notes
         yield from self._family_notes()
         scores = score_names(self.cells)
-        for name in self._own["lower_is_better"]:
+        for name in self._options["lower_is_better"]:
             if name not in scores and not self._is_incomplete:
                 yield (
                     f"lower_is_better names {short_repr(name)}, which is not a score."
@@ -408,15 +412,15 @@ class EvaluationRun:
     def _family_notes(self) -> Iterator[str]:
         models = list(dict.fromkeys(variant.model for variant in self._grid.variants))
         for judge in self._judges:
-            own = same_family(judge.model, models)
-            if own:
+            relatives = same_family(judge.model, models)
+            if relatives:
                 yield (
                     f"{judge.score} asks {judge.model}, which belongs to the same model family as"
-                    f" {', '.join(own)}: models tend to prefer answers of their own family."
+                    f" {', '.join(relatives)}: models tend to prefer answers of their own family."
                 )
 
 
-def _of_model(request: RowRequest | GatewayError, model: str) -> RowRequest | GatewayError:
+def _with_model(request: RowRequest | GatewayError, model: str) -> RowRequest | GatewayError:
     """Return a request with the model of a scorer, unless the request names one."""
     if isinstance(request, GatewayError) or request.options.get("model"):
         return request

@@ -31,7 +31,9 @@ _VARYING_OPTIONS = (
 )
 """Options that may differ between variants."""
 
-_INPUT = "input"
+_INPUT_COLUMN = "input"
+"""Name of the column of a row that is not a dict."""
+
 _UNNAMED_PROMPT = "prompt"
 """Name of a prompt that has no name."""
 
@@ -40,7 +42,7 @@ Prompt = str | RowTemplate | Callable[[Any], Any]
 
 @dataclass(frozen=True, slots=True)
 class GridColumns:
-    """The names of the columns that have a role in an evaluation; ``None`` without one.
+    """The names of the columns that have a role in an evaluation; ``None`` if there is none.
 
     Attributes:
         expected: The expected answers.
@@ -62,7 +64,7 @@ class Axes:
     options: Mapping[str, CallOptions]
 
     def variants(self) -> list[Variant]:
-        """Return every combination; its name consists of the parts that differ.
+        """Return every combination, named after the parts that differ.
 
         Raises:
             UsageError: If two combinations have the same name.
@@ -86,20 +88,20 @@ class Axes:
             model if len(self.models) > 1 else "",
             options if len(self.options) > 1 else "",
         ]
-        only = model if prompt == _UNNAMED_PROMPT else prompt
-        return one_line(", ".join(filter(None, parts)) or only)
+        fallback = model if prompt == _UNNAMED_PROMPT else prompt
+        return one_line(", ".join(filter(None, parts)) or fallback)
 
 
 class Grid:
     """The rows, the variants, and the request of each cell.
 
     Args:
-        rows: The rows of the caller.
+        rows: The rows, as passed to `evaluate`.
         columns: The columns that have a role.
         axes: The prompts, models and options.
         samples: Number of answers of each variant to each row.
         system: The system prompt of all variants: a text, a template or a function of the row.
-        blank: Whether a missing value in a row becomes an empty text; otherwise, its cells fail.
+        blank: Whether a missing value becomes an empty text; otherwise, the cells of the row fail.
 
     Raises:
         UsageError: If the rows, a column or a prompt is invalid.
@@ -115,10 +117,10 @@ class Grid:
         system: object = None,
         blank: bool = False,
     ) -> None:
-        self._source = source = _in_memory(rows)
-        self._values = list(source.read())
+        self._source = source = _read_in_memory(rows)
+        self._source_rows = list(source.read())
         self._axes, self.samples, self._system, self._blank = axes, samples, system, blank
-        self.rows = _evaluated_rows(self._values, source, columns)
+        self.rows = _evaluated_rows(self._source_rows, source, columns)
         self.variants = axes.variants()
 
     @property
@@ -128,25 +130,25 @@ class Grid:
         return [str(name) for name in names]
 
     def cells(self) -> tuple[list[GridCell], list[RowRequest | GatewayError]]:
-        """Return the cells, row by row, and the request of each; an error if there is none."""
+        """Return the cells, row by row, and the request for each, or the error if it has none."""
         prompts = {
             name: RowPrompt(prompt, self._system, self._source, blank=self._blank)
             for name, prompt in self._axes.prompts.items()
         }
         cells: list[GridCell] = []
         requests: list[RowRequest | GatewayError] = []
-        for position, given in enumerate(self._values):
-            rendered = {name: _rendered(prompt, given) for name, prompt in prompts.items()}
+        for position, row in enumerate(self._source_rows):
+            rendered = {name: _render(prompt, row) for name, prompt in prompts.items()}
             for variant in self.variants:
                 request = rendered[variant.prompt]
                 for sample in range(self.samples):
-                    requests.append(self._request(request, variant, sample))
+                    requests.append(self._cell_request(request, variant, sample))
                     text = "" if isinstance(request, GatewayError) else prompt_text(request.prompt)
                     cell = GridCell(position, self.rows.ids[position], variant, sample, text)
                     cells.append(cell)
         return cells, requests
 
-    def _request(
+    def _cell_request(
         self, request: RowRequest | GatewayError, variant: Variant, sample: int
     ) -> RowRequest | GatewayError:
         if isinstance(request, GatewayError):
@@ -177,7 +179,7 @@ def read_models(models: object, default: Callable[[], str]) -> list[str]:
     """Return the references of the models.
 
     Args:
-        models: A reference, several, or ``None`` for the default model.
+        models: One or more references, or ``None`` for the default model.
         default: Returns the default model.
 
     Raises:
@@ -244,7 +246,7 @@ def _check_names(values: Mapping[Any, object], parameter: str, hint: str) -> Non
             )
 
 
-def _in_memory(rows: object) -> Rows:
+def _read_in_memory(rows: object) -> Rows:
     source = read_rows(rows)
     if source.library == "dask":
         raise UsageError("rows must be in memory.", hint="Pass `rows.compute()`.")
@@ -255,32 +257,37 @@ def _in_memory(rows: object) -> Rows:
     return source
 
 
-def _evaluated_rows(given: Sequence[Any], source: Rows, columns: GridColumns) -> EvaluatedRows:
+def _evaluated_rows(
+    source_rows: Sequence[Any], source: Rows, columns: GridColumns
+) -> EvaluatedRows:
     name = source.columns[0] if source.kind == "series" and source.columns else None
-    values = tuple(_as_row(row, name) for row in given)
+    rows = tuple(_as_row(row, name) for row in source_rows)
+    ids = _row_ids(_column(rows, columns.id, "id")) if columns.id else tuple(range(len(rows)))
     return EvaluatedRows(
-        values,
-        ids=_ids(_column(values, columns.id, "id")) if columns.id else tuple(range(len(values))),
-        expected=_column(values, columns.expected, "expected") if columns.expected else None,
-        clusters=_clusters(values, columns.cluster) if columns.cluster else None,
+        rows,
+        ids=ids,
+        expected=_column(rows, columns.expected, "expected") if columns.expected else None,
+        clusters=_row_clusters(rows, columns.cluster) if columns.cluster else None,
     )
 
 
-def _as_row(row: object, name: object) -> Row:
+def _as_row(row: object, column: object) -> Row:
     if isinstance(row, Mapping):
         return Row(row)
-    return Row({_INPUT: row, name: row} if isinstance(name, str) else {_INPUT: row})
+    return Row(
+        {_INPUT_COLUMN: row, column: row} if isinstance(column, str) else {_INPUT_COLUMN: row}
+    )
 
 
-def _column(values: Sequence[Row], name: str, parameter: str) -> tuple[Any, ...]:
-    """Return the values of a column; a row without it has ``None``.
+def _column(rows: Sequence[Row], name: str, parameter: str) -> tuple[Any, ...]:
+    """Return the values of a column; ``None`` for a row that does not have it.
 
     Raises:
         UsageError: If no row has the column.
     """
     if not isinstance(name, str):
         raise UsageError(f"{parameter} must be the name of a column, got {short_repr(name)}.")
-    names = dict.fromkeys(column for row in values for column in row)
+    names = dict.fromkeys(column for row in rows for column in row)
     if name not in names:
         known = [str(column) for column in names]
         raise UsageError(
@@ -288,31 +295,31 @@ def _column(values: Sequence[Row], name: str, parameter: str) -> tuple[Any, ...]
             f"{did_you_mean(name, known)}",
             hint=f"The columns are {', '.join(known[:10])}.",
         )
-    return tuple(row.get(name) for row in values)
+    return tuple(row.get(name) for row in rows)
 
 
-def _ids(values: Sequence[Any]) -> tuple[str | int, ...]:
-    seen: dict[str, int] = {}  # files have IDs as texts
-    identities: list[str | int] = []
+def _row_ids(values: Sequence[Any]) -> tuple[str | int, ...]:
+    seen: dict[str, int] = {}  # by text, because files contain IDs as texts
+    ids: list[str | int] = []
     for position, value in enumerate(values):
         if is_missing(value) or value == "":
             raise UsageError(
                 f"row {position} has no ID.", hint="Fill the column, or omit `id` to use positions."
             )
         is_int = isinstance(value, int) and not isinstance(value, bool)
-        identity = well_formed(str(value))
-        if identity in seen:
+        text = well_formed(str(value))
+        if text in seen:
             raise UsageError(
-                f"rows {seen[identity]} and {position} have the same ID, {short_repr(value)}.",
+                f"rows {seen[text]} and {position} have the same ID, {short_repr(value)}.",
                 hint="IDs must be unique; for several answers to each row, use `samples=2`.",
             )
-        seen[identity] = position
-        identities.append(cast("int", value) if is_int else identity)
-    return tuple(identities)
+        seen[text] = position
+        ids.append(cast("int", value) if is_int else text)
+    return tuple(ids)
 
 
-def _clusters(values: Sequence[Row], name: str) -> tuple[Any, ...]:
-    clusters = _column(values, name, "cluster")
+def _row_clusters(rows: Sequence[Row], name: str) -> tuple[Any, ...]:
+    clusters = _column(rows, name, "cluster")
     for position, value in enumerate(clusters):
         if is_missing(value) or not isinstance(value, Hashable):
             raise UsageError(
@@ -321,7 +328,7 @@ def _clusters(values: Sequence[Row], name: str) -> tuple[Any, ...]:
     return clusters
 
 
-def _rendered(prompt: RowPrompt, row: Any) -> RowRequest | GatewayError:  # noqa: ANN401
+def _render(prompt: RowPrompt, row: Any) -> RowRequest | GatewayError:  # noqa: ANN401
     try:
         request = prompt.request(row)
     except GatewayError as error:

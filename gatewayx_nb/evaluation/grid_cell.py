@@ -19,16 +19,16 @@ ScoreValue = bool | int | float | str | None
 """A score: a bool, a number, a label, or ``None`` if the score does not apply."""
 
 
-LARGEST = 1e99
-"""Scores have smaller absolute values, so that the cubes of their differences are finite."""
+SCORE_LIMIT = 1e99
+"""Absolute values of scores must be below this, so that the cubes of differences are finite."""
 
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """What is evaluated: a prompt, a model and its options.
+    """A combination of a prompt, a model and its options, which is evaluated.
 
     Attributes:
-        name: The parts that differ between the variants, such as ``"short, grok"``.
+        name: The parts that differ between variants, such as ``"short, grok"``.
         prompt: Name of the prompt.
         model: Reference of the model.
         options: Name of the options; empty if there is only one set.
@@ -50,8 +50,8 @@ class Score:
 
     Attributes:
         value: The score; ``None`` if it does not apply to the cell, or could not be determined.
-        reason: Why, if the scorer returned a reason.
-        error: Why it could not be determined; empty if it could.
+        reason: The scorer's reason; empty if there is none.
+        error: Why the score could not be determined; empty if it could.
     """
 
     value: ScoreValue = None
@@ -71,7 +71,7 @@ class GridCell:
         prompt: The text of the prompt.
         answer: The text of the answer; with a schema that is not an object, the value as text.
         parsed: The answer as data, if a schema was requested.
-        error: Why there is no answer; empty if there is one.
+        error: Why the call failed; empty if it did not.
         finish_reason: Why the model stopped.
         model: Name of the model, as the provider reported it.
         input_tokens: Number of input tokens; ``None`` if unknown.
@@ -101,16 +101,16 @@ class GridCell:
 
     @property
     def has_answer(self) -> bool:
-        """Whether the model has answered; if not, and there is no error, it was not asked."""
+        """Whether there is an answer."""
         return bool(self.model or self.reply is not None) and not self.error
 
     @property
     def was_asked(self) -> bool:
-        """Whether there is an answer or an error; neither exists after the call was stopped."""
+        """Whether there is an answer or an error; neither exists if the call was stopped."""
         return self.has_answer or bool(self.error)
 
     def set_outcome(self, outcome: Reply[Any] | GatewayError | None) -> None:
-        """Set the answer or the error; ``None`` if the model was not asked."""
+        """Set the answer or the error; ``None`` means that the model was not asked."""
         if isinstance(outcome, GatewayError):
             self.error = f"{type(outcome).__name__}: {outcome.message}"
         elif outcome is not None:
@@ -131,9 +131,9 @@ class EvaluatedRows:
 
     Attributes:
         inputs: The rows; a row that is a text has the column ``input``.
-        ids: The unique ID of each row: of the named column, or its position.
-        expected: The expected answer of each row; ``None`` without a column of them.
-        clusters: The cluster of each row; ``None`` if every row is one of its own.
+        ids: The unique ID of each row: its value in the ID column, or else its position.
+        expected: The expected answer of each row; ``None`` if no column has them.
+        clusters: The cluster of each row; ``None`` if rows have no clusters.
     """
 
     inputs: tuple[Mapping[Any, Any], ...]

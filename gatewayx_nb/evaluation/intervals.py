@@ -1,4 +1,4 @@
-"""Confidence intervals, and the interval of a share."""
+"""Confidence intervals, and Wilson's interval of a share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from statistics import NormalDist
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A confidence interval; both limits belong to it.
+    """A confidence interval, including both limits.
 
     Attributes:
         low: The lower limit; minus infinity if the data do not bound it.
@@ -28,14 +28,14 @@ def check_confidence(confidence: float) -> None:
     """Check that a confidence level is between 0 and 1, exclusive.
 
     Raises:
-        ValueError: If it is not.
+        ValueError: If it is outside this range.
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, got {confidence!r}.")
 
 
 def check_counts(**counts: int) -> list[int]:
-    """Return counts as ints, which may be integers of numpy.
+    """Return counts, which may be NumPy integers, as ints.
 
     Raises:
         ValueError: If a count is negative or not an integer.
@@ -59,14 +59,14 @@ def normal_quantile(confidence: float) -> float:
 def share_interval(successes: int, n: int, confidence: float = 0.95) -> Interval:
     """Return Wilson's score interval of a share.
 
-    Its coverage of shares of 0.05 to 0.95 is 95 to 96 % on average; of single shares, it is as low
-    as 89.5 % for 10 rows and 92 % for 30 and more (Wilson, "Probable inference, the law of
-    succession, and statistical inference", 1927; compared with others by Brown, Cai and DasGupta,
-    "Interval estimation for a binomial proportion", 2001).
+    For shares of 0.05 to 0.95, its coverage is 95 to 96 % on average; for individual shares, it can
+    be as low as 89.5 % with 10 rows and 92 % with 30 or more (Wilson, "Probable inference, the law
+    of succession, and statistical inference", 1927; compared with other intervals by Brown, Cai and
+    DasGupta, "Interval estimation for a binomial proportion", 2001).
 
     Args:
         successes: Number of successes, from 0 to ``n``.
-        n: Number of rows; without any, the interval is 0 to 1.
+        n: Number of rows; if it is 0, the interval is 0 to 1.
         confidence: The confidence level.
 
     Raises:
@@ -80,9 +80,9 @@ def share_interval(successes: int, n: int, confidence: float = 0.95) -> Interval
         return Interval(0.0, 1.0)
     share = successes / n
     center = share + z * z / (2 * n)
-    half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    half_width = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
-    # The limits of 0 and 1 are exact only without rounding errors.
-    low = (center - half) / scale if successes else 0.0
-    high = (center + half) / scale if successes < n else 1.0
+    # Rounding errors would move these limits away from exactly 0 and 1.
+    low = (center - half_width) / scale if successes else 0.0
+    high = (center + half_width) / scale if successes < n else 1.0
     return Interval(low, high)

@@ -11,7 +11,7 @@ from typing_extensions import override
 from gatewayx_nb.arguments import with_one_line_errors
 from gatewayx_nb.calls import CallOptions, check_options
 from gatewayx_nb.errors import GatewayError, UsageError
-from gatewayx_nb.evaluation.grid_cell import LARGEST, Score
+from gatewayx_nb.evaluation.grid_cell import SCORE_LIMIT, Score
 from gatewayx_nb.evaluation.judge_prompt import EXPECTED, JudgePrompt
 from gatewayx_nb.evaluation.model_scorer import ModelScorer, Question
 from gatewayx_nb.extraction import extract_json
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Reply
 
 Labels = Sequence[str] | Mapping[str, bool | float]
-"""The verdicts of a judge, or the score for each."""
+"""The verdicts of a judge, or a dict with the score for each."""
 
 _JUDGE_TASK = """\
 You judge the answer that a language model gave to a prompt. You are asked one question about it."""
@@ -36,7 +36,7 @@ about them. The verdict is "first" if it favours the first answer, "second" if i
 second, and "tie" if it favours neither. The order of the answers, their length and the names of \
 their tags must not influence your verdict."""
 
-_POINTS = {"won": 1.0, "tied": 0.5, "lost": 0.0}
+_SCORE_BY_RESULT = {"won": 1.0, "tied": 0.5, "lost": 0.0}
 
 _MAX_REASON_LENGTH = 2_000
 """Maximum number of characters of a reason."""
@@ -44,11 +44,11 @@ _MAX_REASON_LENGTH = 2_000
 
 @dataclass(frozen=True, slots=True)
 class _Verdict:
-    """What a judge answered.
+    """The verdict of a judge.
 
     Attributes:
-        label: The verdict, one of the labels.
-        reason: Why, in the judge's words.
+        label: The label that the judge chose.
+        reason: The judge's reason; empty if there is none.
     """
 
     label: str
@@ -97,7 +97,7 @@ class _VerdictScorer(ModelScorer):
         model = "" if self.model is None else f", model={self.model!r}"
         return f"{type(self).__name__}({shorten(self.question, 60)!r}{model}, name={self.name!r})"
 
-    def _question(
+    def _questions_about(
         self,
         cell: GridCell,
         rows: EvaluatedRows,
@@ -109,7 +109,7 @@ class _VerdictScorer(ModelScorer):
         row: dict[Any, Any] = rows.row(cell.position)
         if rows.expected is not None:
             row[EXPECTED] = rows.expected_at(cell.position)
-        if self._prompt.names_expected and EXPECTED in row and is_missing(row[EXPECTED]):
+        if self._prompt.needs_expected and EXPECTED in row and is_missing(row[EXPECTED]):
             return
         try:
             request = self._prompt.request(row, texts)
@@ -118,8 +118,8 @@ class _VerdictScorer(ModelScorer):
         except GatewayError as error:
             yield Question(cell, error, is_swapped)
 
-    def _verdict(self, outcome: Reply[Any] | GatewayError) -> _Verdict | Score:
-        """Return the verdict in an answer, or a score that says why there is none."""
+    def _read_verdict(self, outcome: Reply[Any] | GatewayError) -> _Verdict | Score:
+        """Return the verdict in an answer, or a score whose error says why there is none."""
         if isinstance(outcome, GatewayError):
             # An answer that does not match the schema may still contain a verdict.
             answer, text = _json_of(outcome), getattr(outcome, "partial", "")
@@ -128,18 +128,18 @@ class _VerdictScorer(ModelScorer):
         else:
             answer, text = outcome.parsed, outcome.text
         if not isinstance(answer, Mapping):
-            came = short_repr(text if answer is None else answer)
-            return Score(error=f"the judge must answer with a JSON object, got {came}.")
+            received = short_repr(text if answer is None else answer)
+            return Score(error=f"the judge must answer with a JSON object, got {received}.")
         verdict, reason = answer.get("verdict"), answer.get("reason")
         # A label such as "1" or "true" may be returned as a number or a bool.
-        typed = str(verdict) if isinstance(verdict, str | int) else ""
+        verdict_text = str(verdict) if isinstance(verdict, str | int) else ""
         for label in self.labels:
-            if label.strip().casefold() == typed.strip().casefold():
-                why = shorten(reason, _MAX_REASON_LENGTH) if isinstance(reason, str) else ""
-                return _Verdict(label, why)
-        listed = ", ".join(map(repr, self.labels))
-        came = short_repr(verdict) if "verdict" in answer else f"none in {short_repr(answer)}"
-        return Score(error=f"the verdict must be one of {listed}, got {came}.")
+            if label.strip().casefold() == verdict_text.strip().casefold():
+                text = reason if isinstance(reason, str) else ""
+                return _Verdict(label, shorten(text, _MAX_REASON_LENGTH))
+        labels = ", ".join(map(repr, self.labels))
+        received = short_repr(verdict) if "verdict" in answer else f"none in {short_repr(answer)}"
+        return Score(error=f"the verdict must be one of {labels}, got {received}.")
 
 
 _NO_JSON: Any = object()
@@ -156,7 +156,7 @@ def _json_of(error: GatewayError) -> Any:  # noqa: ANN401 - JSON
 
 
 class Judge(_VerdictScorer):
-    """A scorer that asks a model one question about each answer; `judge` returns one.
+    """A scorer that asks a model one question about each answer, as returned by `judge`.
 
     Attributes:
         question: The template of the question.
@@ -179,20 +179,20 @@ class Judge(_VerdictScorer):
             question
             for cell in cells
             if cell.has_answer
-            for question in self._question(
+            for question in self._questions_about(
                 cell, rows, {"prompt": cell.prompt, "answer": cell.answer}
             )
         ]
 
     @override
     def scores(
-        self, answered: Sequence[tuple[Question, Reply[Any] | GatewayError | None]]
+        self, outcomes: Sequence[tuple[Question, Reply[Any] | GatewayError | None]]
     ) -> dict[int, Score]:
         """Return the score of each cell about which the judge was asked."""
         scores = {}
-        for question, outcome in answered:
+        for question, outcome in outcomes:
             if outcome is not None:
-                verdict = self._verdict(outcome)
+                verdict = self._read_verdict(outcome)
                 if isinstance(verdict, _Verdict):
                     verdict = Score(self.values[verdict.label], verdict.reason)
                 scores[id(question.cell)] = verdict
@@ -200,7 +200,7 @@ class Judge(_VerdictScorer):
 
 
 class Preference(_VerdictScorer):
-    """A scorer that asks a model which of two answers is better; `prefer` returns one.
+    """A scorer that asks a model which of two answers is better, as returned by `prefer`.
 
     Attributes:
         question: The template of the question.
@@ -217,52 +217,54 @@ class Preference(_VerdictScorer):
     def questions(
         self, cells: Sequence[GridCell], rows: EvaluatedRows, baseline: str
     ) -> list[Question]:
-        """Return two questions about each answer for which the baseline has an answer, too."""
+        """Return two questions, one in each order, about each answer that the baseline has, too."""
         answered = [cell for cell in cells if cell.has_answer]
-        bases = {
+        baseline_cells = {
             (cell.position, cell.sample): cell for cell in answered if cell.variant.name == baseline
         }
         return [
             question
             for cell in answered
             if cell.variant.name != baseline
-            and (base := bases.get((cell.position, cell.sample))) is not None
+            and (base := baseline_cells.get((cell.position, cell.sample))) is not None
             for is_swapped, pair in ((False, (base, cell)), (True, (cell, base)))
-            for question in self._question(cell, rows, _both(*pair), is_swapped=is_swapped)
+            for question in self._questions_about(
+                cell, rows, _answer_texts(*pair), is_swapped=is_swapped
+            )
         ]
 
     @override
     def scores(
-        self, answered: Sequence[tuple[Question, Reply[Any] | GatewayError | None]]
+        self, outcomes: Sequence[tuple[Question, Reply[Any] | GatewayError | None]]
     ) -> dict[int, Score]:
-        """Return 1.0 for an answer that won in both orders, 0.0 if it lost, otherwise 0.5."""
+        """Return 1.0 for an answer that won in both orders, 0.0 if it lost both, otherwise 0.5."""
         orders: dict[int, dict[bool, Reply[Any] | GatewayError | None]] = {}
-        for question, outcome in answered:
+        for question, outcome in outcomes:
             orders.setdefault(id(question.cell), {})[question.is_swapped] = outcome
-        scores = {key: self._score(outcomes) for key, outcomes in orders.items()}
+        scores = {key: self._score(by_order) for key, by_order in orders.items()}
         return {key: score for key, score in scores.items() if score is not None}
 
     def _score(self, orders: Mapping[bool, Reply[Any] | GatewayError | None]) -> Score | None:
-        """Return the score for the answers in both orders; ``None`` if one was not asked for."""
+        """Return the score from the verdicts in both orders; ``None`` if one was not requested."""
         verdicts: dict[str, _Verdict | Score] = {}
-        for place in ("second", "first"):
-            if (outcome := orders.get(place == "first")) is None:
+        for ordinal in ("second", "first"):
+            if (outcome := orders.get(ordinal == "first")) is None:
                 return None
-            verdicts[place] = self._verdict(outcome)
+            verdicts[ordinal] = self._read_verdict(outcome)
         results: list[str] = []
         reasons: list[str] = []
-        for place, verdict in verdicts.items():
+        for ordinal, verdict in verdicts.items():
             if isinstance(verdict, Score):
                 return verdict
-            is_favoured = verdict.label == place
-            results.append("tied" if verdict.label == "tie" else "won" if is_favoured else "lost")
-            end = "" if verdict.reason.endswith((".", "!", "?", "…")) else "."
-            reasons.append(f"As the {place}: {verdict.reason or 'no reason'}{end}")
+            has_won = verdict.label == ordinal
+            results.append("tied" if verdict.label == "tie" else "won" if has_won else "lost")
+            period = "" if verdict.reason.endswith((".", "!", "?", "…")) else "."
+            reasons.append(f"As the {ordinal}: {verdict.reason or 'no reason'}{period}")
         if results[0] == results[1]:
             start = f"It {results[0]} in both orders."
-            return Score(_POINTS[results[0]], " ".join([start, *reasons]))
+            return Score(_SCORE_BY_RESULT[results[0]], " ".join([start, *reasons]))
         start = f"The verdicts differ: it {results[0]} as the second and {results[1]} as the first."
-        return Score(_POINTS["tied"], " ".join([start, *reasons]))
+        return Score(_SCORE_BY_RESULT["tied"], " ".join([start, *reasons]))
 
 
 @with_one_line_errors
@@ -299,12 +301,12 @@ def judge(
             bool; for other texts, it is the text. A dict maps each verdict to its score; the scores
             are all bools or all numbers.
         name: Name of the score.
-        max_tokens: Maximum length of a verdict with its reason; that of the model if omitted.
+        max_tokens: Maximum number of tokens of the judge's answer; the model's maximum if omitted.
 
     Raises:
         UsageError: If an argument is invalid.
     """
-    return _limited(Judge(question, model, labels=labels, name=name), max_tokens)
+    return _with_max_tokens(Judge(question, model, labels=labels, name=name), max_tokens)
 
 
 @with_one_line_errors
@@ -320,7 +322,7 @@ def prefer(
     For each row and sample, the answer of each variant is compared with that of the first variant,
     which itself has no score. The judge is asked twice, once in each order, because models favour
     the answer that they read first or last. The score is 1.0 if the variant's answer won in both
-    orders, 0.0 if it lost in both, and 0.5 if both verdicts are a tie or they differ. The mean of
+    orders, 0.0 if it lost in both, and 0.5 if both verdicts are ties or they differ. The mean of
     the scores is the rate at which the variant wins.
 
     >>> prefer(model="grok")
@@ -330,25 +332,25 @@ def prefer(
         question: A template that is filled in from the row, as for `judge`.
         model: Reference of the model that judges; the default model if omitted.
         name: Name of the score.
-        max_tokens: Maximum length of a verdict with its reason; that of the model if omitted.
+        max_tokens: Maximum number of tokens of the judge's answer; the model's maximum if omitted.
 
     Raises:
         UsageError: If an argument is invalid.
     """
-    return _limited(Preference(question, model, name=name), max_tokens)
+    return _with_max_tokens(Preference(question, model, name=name), max_tokens)
 
 
-_S = TypeVar("_S", bound=_VerdictScorer)
+_VerdictScorerT = TypeVar("_VerdictScorerT", bound=_VerdictScorer)
 
 
-def _limited(scorer: _S, max_tokens: int | None) -> _S:
-    """Set the maximum length of a verdict and its reason."""
+def _with_max_tokens(scorer: _VerdictScorerT, max_tokens: int | None) -> _VerdictScorerT:
+    """Set the maximum number of tokens of an answer, and return the scorer."""
     if max_tokens is not None:
         scorer.options = check_options({"max_tokens": max_tokens})
     return scorer
 
 
-def _both(first: GridCell, second: GridCell) -> dict[str, str]:
+def _answer_texts(first: GridCell, second: GridCell) -> dict[str, str]:
     """Return the texts of two cells by tag, with one prompt if it is the same for both."""
     if first.prompt == second.prompt:
         prompts = {"prompt": first.prompt}
@@ -375,22 +377,22 @@ def _read_labels(labels: object) -> dict[str, ScoreValue]:
     if not all(isinstance(text, str) and text.strip() for text in texts):
         raise _label_error("non-empty strings", labels)
     folded = {text.strip().casefold() for text in texts}
-    if len(texts) < 2 or len(folded) < len(texts):  # noqa: PLR2004 - a choice
+    if len(texts) < 2 or len(folded) < len(texts):  # noqa: PLR2004 - a choice needs two
         raise _label_error("at least two strings that differ in more than case", labels)
     if isinstance(labels, Mapping):
-        return _checked_values(labels)
+        return _check_values(labels)
     if folded == {"yes", "no"}:
         return {text: text.strip().casefold() == "yes" for text in texts}
     return {text: text for text in texts}
 
 
-def _checked_values(labels: Mapping[str, Any]) -> dict[str, ScoreValue]:
+def _check_values(labels: Mapping[str, Any]) -> dict[str, ScoreValue]:
     values = labels.values()
     are_bools = all(isinstance(value, bool) for value in values)
     are_numbers = all(
         isinstance(value, int | float)
         and not isinstance(value, bool)
-        and -LARGEST < value < LARGEST  # also not of NaN
+        and -SCORE_LIMIT < value < SCORE_LIMIT  # False for NaN
         for value in values
     )
     if not are_bools and not are_numbers:

@@ -1,4 +1,4 @@
-"""How well two raters agree, such as a judge and a person."""
+"""The agreement of two raters on labels, such as a judge and a person."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _MAX_LABELS = 50
 _MAX_LISTED_LABELS = 4
 """Maximum number of labels in an error."""
 
-_YES = {"yes", "good", "true", "1", "1.0", "pass", "y"}
-_NO = {"no", "bad", "false", "0", "0.0", "fail", "n"}
+_TRUE_LABELS = {"yes", "good", "true", "1", "1.0", "pass", "y"}
+_FALSE_LABELS = {"no", "bad", "false", "0", "0.0", "fail", "n"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,8 @@ class Agreement:
         counts: The number of cells with each pair of labels.
         n: Number of cells that both have rated.
         observed: The share of cells on which they agree.
-        kappa: Cohen's kappa, the agreement beyond chance; ``None`` if both gave a single label.
-        interval: The 95 % interval of kappa; ``None`` if it is not defined.
+        kappa: Cohen's kappa, the agreement beyond chance; ``None`` if there is only one label.
+        interval: The 95 % interval of kappa; ``None`` if kappa is ``None``.
     """
 
     first: str
@@ -88,17 +88,18 @@ def agreement_of(
 ) -> Agreement:
     """Return the agreement of two raters on the cells that both have rated.
 
-    If one of them gives bools, ``yes``, ``no``, ``true``, ``false``, ``pass``, ``fail``, 1 and 0 of
-    the other one count as bools.
+    If one rater gives bools, labels of the other that mean True or False count as bools: ``yes``,
+    ``no``, ``true``, ``false``, ``good``, ``bad``, ``pass``, ``fail``, ``y``, ``n``, 1 and 0.
 
     Args:
         first: Name of the first rater.
         second: Name of the second rater.
         first_values: The labels of the first rater; missing ones are left out.
-        second_values: Those of the second rater.
+        second_values: The labels of the second rater, in the same order.
 
     Raises:
-        UsageError: If no cell has both labels, or there are more than 50 labels.
+        UsageError: If no cell has both labels, the raters have no label in common, or there are
+            more than 50 labels.
     """
     pairs = [
         (a, b)
@@ -111,23 +112,23 @@ def agreement_of(
             hint="Label some cells with both; cells with a missing label do not count.",
         )
     has_bools = any(isinstance(value, bool) for pair in pairs for value in pair)
-    found = Counter((_label(a, has_bools), _label(b, has_bools)) for a, b in pairs)
-    labels = tuple(sorted({label for pair in found for label in pair}))
+    pair_counts = Counter((_label(a, has_bools), _label(b, has_bools)) for a, b in pairs)
+    labels = tuple(sorted({label for pair in pair_counts for label in pair}))
     if len(labels) > _MAX_LABELS:
         raise UsageError(
             f"{first!r} and {second!r} have {len(labels)} different values, too many for labels.",
             hint="Compare bools or labels, not numbers or texts.",
         )
-    used = [{pair[side] for pair in found} for side in (0, 1)]
-    if not used[0] & used[1] and not {"True", "False"}.issuperset(labels):
-        both = " and ".join(", ".join(sorted(labels_)[:_MAX_LISTED_LABELS]) for labels_ in used)
+    used_labels = [{pair[side] for pair in pair_counts} for side in (0, 1)]
+    if not used_labels[0] & used_labels[1] and not {"True", "False"}.issuperset(labels):
+        both = " and ".join(", ".join(sorted(own)[:_MAX_LISTED_LABELS]) for own in used_labels)
         raise UsageError(
             f"{first!r} and {second!r} have no label in common: {both}.",
             hint="Use the same labels; bools may be yes and no, good and bad, or 1 and 0.",
         )
-    counts = tuple(tuple(found[row, column] for column in labels) for row in labels)
+    counts = tuple(tuple(pair_counts[row, column] for column in labels) for row in labels)
     kappa = cohen_kappa(counts)
-    agreed = sum(found[label, label] for label in labels)
+    agreed = sum(pair_counts[label, label] for label in labels)
     return Agreement(
         *(first, second, labels, counts, len(pairs), agreed / len(pairs)),
         kappa.value,
@@ -135,10 +136,10 @@ def agreement_of(
     )
 
 
-def _label(value: object, has_bools: bool) -> str:  # noqa: FBT001 - whether the other rater has
+def _label(value: object, has_bools: bool) -> str:  # noqa: FBT001 - of either rater
     item = getattr(value, "item", None)  # a NumPy scalar
     value = item() if callable(item) else value
     if isinstance(value, bool) or not has_bools:
         return str(value)
     text = str(value).strip().lower()
-    return "True" if text in _YES else "False" if text in _NO else str(value)
+    return "True" if text in _TRUE_LABELS else "False" if text in _FALSE_LABELS else str(value)

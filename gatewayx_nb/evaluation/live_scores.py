@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
     Outcomes = Iterable[tuple[int, Reply | GatewayError]]
 
-_MAX_SHARE = 0.1
-"""Maximum share of the time that scorers may take while answers arrive."""
+_MAX_TIME_SHARE = 0.1
+"""Maximum share of the elapsed time that scorers may take while answers arrive."""
 
-_FREE_SECONDS = 0.05
-"""Seconds that scorers may take regardless of this share."""
+_MIN_SCORING_SECONDS = 0.05
+"""Seconds that scorers may take in addition to that share."""
 
 _MAX_NOTE_LENGTH = 150
 
@@ -44,8 +44,8 @@ _MAX_NOTE_LENGTH = 150
 class LiveScores:
     """Scores answers as they arrive, and shows the scores so far in the progress of the map.
 
-    The map waits while a scorer runs, so slow scorers score only some answers here, and the others
-    after the last answer.
+    The map waits while a scorer runs, so slow scorers score only some of the answers here; the
+    others are scored after the last answer has arrived.
 
     Args:
         scoring: Runs the scorers.
@@ -64,59 +64,59 @@ class LiveScores:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scoring, self._cells, self._figures, self._mask = scoring, cells, figures, mask
-        self._clock, self._started, self._spent = clock, clock(), 0.0
-        self._waiting: deque[GridCell] = deque()
+        self._clock, self._start_time, self._scoring_seconds = clock, clock(), 0.0
+        self._unscored: deque[GridCell] = deque()
         self._scored: list[GridCell] = []
         self._variants = list(dict.fromkeys(cell.variant.name for cell in cells))
         figures.detail_html = self._html
-        self._sums: dict[str, dict[str, tuple[float, int]]] = {}
-        self._are_bools: dict[str, bool] = {}
+        self._sums_and_counts: dict[str, dict[str, tuple[float, int]]] = {}
+        self._has_only_bools: dict[str, bool] = {}
 
     async def add_in_thread(self, outcomes: Outcomes) -> None:
         """Set the answers of cells, and score them in another thread; see `add`."""
-        adding = asyncio.ensure_future(asyncio.to_thread(self.add, outcomes))
+        add_task = asyncio.ensure_future(asyncio.to_thread(self.add, outcomes))
         try:
-            await asyncio.shield(adding)
+            await asyncio.shield(add_task)
         except asyncio.CancelledError:
-            await adding  # the same cell must not be scored by two threads
+            await add_task  # the same cell must not be scored by two threads
             raise
 
     def add(self, outcomes: Outcomes) -> None:
-        """Set the answers of cells, and score them as far as there is time.
+        """Set the answers of cells, and score as many of them as time permits.
 
         Args:
-            outcomes: Positions of cells with their answers.
+            outcomes: Positions of cells, each with its answer or error.
         """
         for position, outcome in outcomes:
             cell = self._cells[position]
             cell.set_outcome(outcome)
-            self._waiting.append(cell)
-        while self._waiting and self._has_time:
-            started = self._clock()
-            self._score(self._waiting.popleft())
-            self._spent += self._clock() - started
-        self._figures.note = self._mask(self._text())
+            self._unscored.append(cell)
+        while self._unscored and self._has_time:
+            start = self._clock()
+            self._score(self._unscored.popleft())
+            self._scoring_seconds += self._clock() - start
+        self._figures.note = self._mask(self._note_text())
 
     @property
     def _has_time(self) -> bool:
-        allowed = _FREE_SECONDS + _MAX_SHARE * (self._clock() - self._started)
-        return self._spent <= allowed
+        max_seconds = _MIN_SCORING_SECONDS + _MAX_TIME_SHARE * (self._clock() - self._start_time)
+        return self._scoring_seconds <= max_seconds
 
     def _score(self, cell: GridCell) -> None:
         self._scoring.score(cell)
         self._scored.append(cell)
         for name, score in cell.scores.items():
             if isinstance(score.value, bool | int | float):
-                sums = self._sums.setdefault(name, {})
+                sums = self._sums_and_counts.setdefault(name, {})
                 total, count = sums.get(cell.variant.name, (0.0, 0))
                 sums[cell.variant.name] = total + score.value, count + 1
                 is_bool = isinstance(score.value, bool)
-                self._are_bools[name] = self._are_bools.get(name, True) and is_bool
+                self._has_only_bools[name] = self._has_only_bools.get(name, True) and is_bool
 
-    def _text(self) -> str:
+    def _note_text(self) -> str:
         texts = []
-        for name, sums in self._sums.items():
-            kind: Kind = "bool" if self._are_bools[name] else "number"
+        for name, sums in self._sums_and_counts.items():
+            kind: Kind = "bool" if self._has_only_bools[name] else "number"
             means = [
                 f"{variant} {number_text(total / count, kind)}"
                 for variant, (total, count) in sums.items()
@@ -125,16 +125,16 @@ class LiveScores:
         return shorten(f"So far, {'; '.join(texts)}", _MAX_NOTE_LENGTH) if texts else ""
 
     def _html(self) -> str:
-        """Return the summary of the cells that have been scored; empty if there is none."""
+        """Return the summary of the cells scored so far as HTML; empty if there are none."""
         cells = self._scored
         clusters = self._scoring.rows.clusters
         values = [
             score_values(name, cells, self._variants, clusters) for name in score_names(cells)
         ]
         rows = summarize(values, variant_figures(cells, self._variants))
-        return summary_html(Table(map(self._masked, rows), SUMMARY_COLUMNS)) if cells else ""
+        return summary_html(Table(map(self._mask_row, rows), SUMMARY_COLUMNS)) if cells else ""
 
-    def _masked(self, row: VariantScore) -> VariantScore:
+    def _mask_row(self, row: VariantScore) -> VariantScore:
         labels = {self._mask(label): count for label, count in row.labels.items()}
         variant, score = self._mask(row.variant), self._mask(row.score)
         return replace(row, variant=variant, score=score, labels=labels)

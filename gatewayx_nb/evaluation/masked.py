@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     Mask = Callable[[str], str]
 
 
-def without_keys(
+def mask_keys(
     cells: Sequence[GridCell], rows: EvaluatedRows, variants: Sequence[Variant], mask: Mask
 ) -> tuple[list[GridCell], EvaluatedRows, list[Variant]]:
-    """Return copies of the cells, rows and variants in whose texts keys are masked.
+    """Return copies of the cells, rows and variants, with the keys in their texts masked.
 
     Args:
         cells: The cells.
@@ -27,20 +27,20 @@ def without_keys(
         variants: The variants.
         mask: Masks keys in a text.
     """
-    # The same prompt and model are in many cells, and most reasons and errors are empty.
+    # Cached, because many cells share a prompt and a model, and most reasons are empty.
     mask = functools.lru_cache(maxsize=4096)(mask)
-    masked = {
+    masked_variants = {
         variant: Variant(*(mask(getattr(variant, name)) for name in Variant.__slots__))
         for variant in variants
     }
-    ids = tuple(_masked(each, mask) for each in rows.ids)
+    ids = tuple(_mask_value(each, mask) for each in rows.ids)
     copies = [
         replace(
             cell,
             id=ids[cell.position],
-            variant=masked[cell.variant],
-            parsed=_masked(cell.parsed, mask),
-            scores={mask(name): _score(score, mask) for name, score in cell.scores.items()},
+            variant=masked_variants[cell.variant],
+            parsed=_mask_value(cell.parsed, mask),
+            scores={mask(name): _mask_score(score, mask) for name, score in cell.scores.items()},
             prompt=mask(cell.prompt),
             answer=mask(cell.answer),
             error=mask(cell.error),
@@ -49,40 +49,40 @@ def without_keys(
         for cell in cells
     ]
     inputs = tuple(
-        {_masked(name, mask): _masked(value, mask) for name, value in row.items()}
+        {_mask_value(name, mask): _mask_value(value, mask) for name, value in row.items()}
         for row in rows.inputs
     )
     expected, clusters = (
-        None if values is None else tuple(_masked(each, mask) for each in values)
+        None if values is None else tuple(_mask_value(each, mask) for each in values)
         for values in (rows.expected, rows.clusters)
     )
-    return copies, EvaluatedRows(inputs, ids, expected, clusters), list(masked.values())
+    return copies, EvaluatedRows(inputs, ids, expected, clusters), list(masked_variants.values())
 
 
-def _score(score: Score, mask: Mask) -> Score:
+def _mask_score(score: Score, mask: Mask) -> Score:
     value = mask(score.value) if isinstance(score.value, str) else score.value
     return Score(value, mask(score.reason), mask(score.error))
 
 
-def _masked(value: Any, mask: Mask) -> Any:  # noqa: ANN401 - a user's value
-    """Return a value whose texts are masked.
+def _mask_value(value: Any, mask: Mask) -> Any:  # noqa: ANN401 - a user's value
+    """Return a value, with the keys in its texts masked.
 
-    Lists and dicts are searched. Any other value, such as a dataclass or bytes, remains as it is
-    unless its text or its data contain a key, in which case its masked data replace it.
+    Lists, dicts and sets are searched. Any other value, such as a dataclass or bytes, is returned
+    unchanged unless its text or its data contain a key; then its masked data are returned.
     """
     if isinstance(value, str):
         return mask(value)
     if type(value) is dict:
-        return {_masked(key, mask): _masked(each, mask) for key, each in value.items()}
+        return {_mask_value(key, mask): _mask_value(each, mask) for key, each in value.items()}
     if type(value) in {list, tuple, set, frozenset}:
-        return type(value)(_masked(each, mask) for each in value)
+        return type(value)(_mask_value(each, mask) for each in value)
     if value is None or isinstance(value, bool | int | float | dt.date):
         return value
-    text, data = _text(value), to_json(value)
-    masked = _masked(data, mask)
-    return value if mask(text) == text and masked == data else masked
+    text, data = _searchable_text(value), to_json(value)
+    masked_data = _mask_value(data, mask)
+    return value if mask(text) == text and masked_data == data else masked_data
 
 
-def _text(value: object) -> str:
-    # The text of bytes has escapes, in which no key would be found.
+def _searchable_text(value: object) -> str:
+    # The `str` of bytes contains escapes, in which a key would not be found.
     return value.decode("latin-1") if isinstance(value, bytes) else f"{value!s} {value!r}"

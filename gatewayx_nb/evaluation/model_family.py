@@ -1,4 +1,4 @@
-"""The families of models: a judge may favour the answers of its own family."""
+"""Model families, because a judge may favour the answers of its own family."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gatewayx_nb.messages import ModelRef
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_WORDS = {
+_WORDS_BY_FAMILY = {
     "claude": "claude anthropic",
     "command": "command cohere c4ai aya",
     "deepseek": "deepseek",
@@ -29,9 +29,11 @@ _WORDS = {
     "smollm": "smollm",
     "sonar": "sonar perplexity",
 }
-"""The words in the names of the models and engines of each family."""
+"""Words that occur in the names of the models and engines of each family."""
 
-_FAMILIES = {word: family for family, words in _WORDS.items() for word in words.split()}
+_FAMILY_BY_WORD = {
+    word: family for family, words in _WORDS_BY_FAMILY.items() for word in words.split()
+}
 
 
 def same_family(judge_model: str, models: Iterable[str]) -> list[str]:
@@ -57,6 +59,6 @@ def _family(reference: str) -> str:
     words = [word for name in names for word in re.findall(r"[a-z0-9]+", name.lower())]
     for word in words:
         # The version may follow without a hyphen, as in "llama3".
-        if family := _FAMILIES.get(word) or _FAMILIES.get(word.rstrip("0123456789")):
+        if family := _FAMILY_BY_WORD.get(word) or _FAMILY_BY_WORD.get(word.rstrip("0123456789")):
             return family
     return next((letters for word in words if (letters := word.rstrip("0123456789"))), "")

@@ -1,4 +1,4 @@
-"""The interface of a scorer that asks a model, such as a judge."""
+"""The interface of scorers that ask a model, such as judges."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Question:
 
     Attributes:
         cell: The cell that is scored.
-        request: The request, which names the model; an error if it could not be created.
+        request: The request; an error if it could not be created.
         is_swapped: Whether the answers are in reverse order, if two are compared.
     """
 
@@ -32,13 +32,13 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class JudgeUsage:
-    """The usage of a scorer that asks a model, which is not part of that of the answers.
+    """The usage of a scorer that asks a model; that of the answers does not include it.
 
     Attributes:
         score: Name of the score.
-        model: Reference of its model.
-        questions: Number of questions that have an answer.
-        cost: US dollars of all answers; ``None`` if no price is known.
+        model: Reference of the model that was asked.
+        questions: Number of questions that were answered.
+        cost: Cost of all answers in US dollars; ``None`` if no price is known.
     """
 
     score: str
@@ -50,13 +50,13 @@ class JudgeUsage:
 class ModelScorer(ABC):
     """A scorer that asks a model.
 
-    The questions of all cells are asked together, as a map: concurrently, within the rate limits,
-    and only once, also in a later run.
+    The questions about all cells are asked in one map: concurrently and within the rate limits.
+    Their answers are stored, so that a later run does not ask again.
 
     Attributes:
         name: Name of the score.
         model: Reference of the model that is asked; ``None`` for the default model.
-        is_preference: Whether it compares each variant with the first, which has no score.
+        is_preference: Whether it compares each variant with the first, which then has no score.
     """
 
     name: str
@@ -69,10 +69,10 @@ class ModelScorer(ABC):
         """The JSON Schema of the model's answer."""
 
     def check(self, columns: Collection[object]) -> None:  # noqa: B027 - few scorers name columns
-        """Check, before anything is asked, that the rows have the columns that are needed.
+        """Check, before anything is sent, that the rows have the columns that are needed.
 
         Args:
-            columns: The names of the columns; ``expected`` if there are expected answers.
+            columns: The names of the columns, and ``expected`` if there are expected answers.
 
         Raises:
             UsageError: If a column does not exist.
@@ -92,12 +92,12 @@ class ModelScorer(ABC):
 
     @abstractmethod
     def scores(
-        self, answered: Sequence[tuple[Question, Reply[Any] | GatewayError | None]]
+        self, outcomes: Sequence[tuple[Question, Reply[Any] | GatewayError | None]]
     ) -> Mapping[int, Score]:
         """Return the scores by ``id(cell)``.
 
         Args:
-            answered: The questions with their answers; ``None`` for a question that was not asked,
+            outcomes: The questions with their answers; ``None`` for a question that was not asked,
                 because the evaluation was stopped. A cell without an answer to one of its questions
                 gets no score.
         """

@@ -21,9 +21,9 @@ class PairedDifference:
     """The difference between two variants on the same rows.
 
     Attributes:
-        difference: The first variant's share or mean minus the second's; NaN without rows.
+        difference: The first variant's share or mean minus the second's; NaN if there are no rows.
         interval: Its 95 % confidence interval.
-        p: The two-sided p-value of no difference, not corrected for other comparisons.
+        p: The two-sided p-value of no difference, not adjusted for other comparisons.
     """
 
     difference: float
@@ -36,13 +36,13 @@ def paired_shares(both: int, only_first: int, only_second: int, neither: int) ->
 
     The p-value is that of McNemar's exact test. The interval is Newcombe's ("Improved confidence
     intervals for the difference between binomial proportions based on paired data", 1998, method
-    10). The test is the more cautious of the two, so that the interval may exclude 0 for a p-value
-    slightly above 0.05.
+    10). The test is more conservative than the interval, which may therefore exclude 0 although the
+    p-value is slightly above 0.05.
 
-    The interval covers 95 to 98 % of differences on average. Of differences of up to 0.3 between
-    outcomes that are not negatively correlated, each better on some rows, it covers at least 94 %
-    with 25 rows and more, and 92.5 % with 10 to 24; of all others, as few as 85 % with 15 rows and
-    89 % with 40.
+    The coverage of the interval is 95 to 98 % on average. For differences of up to 0.3 between
+    variants whose outcomes are not negatively correlated, and each of which is better on some rows,
+    it is at least 94 % with 25 or more rows, and 92.5 % with 10 to 24. For other differences, it
+    can be as low as 85 % with 15 rows and 89 % with 40.
 
     Args:
         both: Number of rows on which both variants succeed.
@@ -70,14 +70,14 @@ def paired_means(differences: Sequence[float], seed: int = 0) -> PairedDifferenc
     """Return the mean difference between two variants on the same rows.
 
     The p-value is that of the paired t test. For fewer than 30 rows, or if the differences are
-    skewed, the interval and the p-value are the more cautious of Student's t and a bootstrap over
-    rows: see `MeanEstimate`.
+    skewed, the interval and the p-value are the more conservative of those of Student's t and of a
+    bootstrap over rows: see `MeanEstimate`.
 
     Args:
-        differences: The first variant's score minus the second's, one a row. For fewer than two,
-            the interval is unbounded and p is 1. If all are equal, the interval has no width unless
-            they are too few to exclude 0; p is then that of the sign test.
-        seed: Seed of the bootstrap: equal differences and seeds have equal results.
+        differences: The first variant's score minus the second's, one per row. For fewer than two,
+            the interval is unbounded and p is 1. If all are equal, p is that of the sign test, and
+            the width of the interval is 0 unless they are too few to exclude 0.
+        seed: Seed of the bootstrap: equal differences and seeds give equal results.
 
     Raises:
         ValueError: If a difference is not a finite number.
@@ -91,33 +91,33 @@ def paired_means(differences: Sequence[float], seed: int = 0) -> PairedDifferenc
 
 
 def paired_difference(
-    pairs: Sequence[tuple[float, float]], *, are_shares: bool
+    pairs: Sequence[tuple[float, float]], *, are_binary: bool
 ) -> PairedDifference:
     """Return the difference between two variants from the scores of both on each row.
 
     Args:
         pairs: The first and the second variant's score on each row.
-        are_shares: Whether every score is 0 or 1, so that the tests for shares apply.
+        are_binary: Whether every score is 0 or 1; then the scores are compared as shares.
 
     Raises:
         ValueError: If a score is not a finite number.
         ConfigError: If a bootstrap is required, but numpy is not installed.
     """
-    if not are_shares:
+    if not are_binary:
         return paired_means([first - second for first, second in pairs])
     outcomes = ((1.0, 1.0), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0))
     return paired_shares(*(pairs.count(outcome) for outcome in outcomes))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values that are corrected for the number of comparisons.
+    """Return p-values adjusted for the number of comparisons.
 
-    If differences are called real whose corrected p-value is at most 0.05, the probability of one
-    or more false ones is at most 5 %, whether or not the comparisons share a baseline (Holm, "A
+    If every difference with an adjusted p-value of at most 0.05 is taken as real, the probability
+    of any false positive is at most 5 %, whether or not the comparisons share a baseline (Holm, "A
     simple sequentially rejective multiple test procedure", 1979).
 
     Args:
-        p_values: The p-values of all comparisons, whose order the result has.
+        p_values: The p-values of all comparisons; the result has the same order.
 
     Raises:
         ValueError: If a p-value is not between 0 and 1.
@@ -126,23 +126,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
     for p in values:
         if not 0 <= p <= 1:
             raise ValueError(f"p-values must be between 0 and 1, got {p!r}.")
-    corrected = [0.0] * len(values)
+    adjusted = [0.0] * len(values)
     largest = 0.0
     for rank, position in enumerate(sorted(range(len(values)), key=values.__getitem__)):
         largest = min(1.0, max(largest, values[position] * (len(values) - rank)))
-        corrected[position] = largest
-    return corrected
+        adjusted[position] = largest
+    return adjusted
 
 
 def _newcombe_interval(both: int, only_first: int, only_second: int, neither: int) -> Interval:
-    """Return Newcombe's interval: Wilson's of both shares, combined by their correlation."""
+    """Return Newcombe's interval: Wilson's intervals of both shares, combined."""
     n = both + only_first + only_second + neither
-    first, second = both + only_first, both + only_second
-    share, other = first / n, second / n
-    around, around_other = share_interval(first, n), share_interval(second, n)
+    successes = both + only_first, both + only_second
+    first, second = (count / n for count in successes)
+    first_interval, second_interval = (share_interval(count, n) for count in successes)
     phi = _corrected_phi(both, only_first, only_second, neither)
-    below = _distance(share - around.low, around_other.high - other, phi)
-    above = _distance(around.high - share, other - around_other.low, phi)
+    below = _distance(first - first_interval.low, second_interval.high - second, phi)
+    above = _distance(first_interval.high - first, second - second_interval.low, phi)
     difference = (only_first - only_second) / n
     return Interval(max(-1.0, difference - below), min(1.0, difference + above))
 
@@ -155,11 +155,11 @@ def _corrected_phi(both: int, only_first: int, only_second: int, neither: int) -
     if margins == 0:
         return 0.0
     product = both * neither - only_first * only_second
-    # Only a positive correlation is corrected, which narrows the interval.
+    # Only a positive correlation, which narrows the interval, is corrected.
     corrected = max(product - n / 2, 0.0) if product > 0 else product
     return corrected / math.sqrt(margins)
 
 
-def _distance(one: float, other: float, phi: float) -> float:
-    """Return the distance from the difference to a limit, from those of the two shares."""
-    return math.sqrt(max(0.0, one * one - 2 * phi * one * other + other * other))
+def _distance(first: float, second: float, phi: float) -> float:
+    """Return the distance from the difference to a limit, given the distances of both shares."""
+    return math.sqrt(max(0.0, first * first - 2 * phi * first * second + second * second))

@@ -1,4 +1,4 @@
-"""The rows of a table of cells, and the files that an evaluation is written to."""
+"""Records of cells for tables, and the contents of the files of an evaluation."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 FORMATS = (".json", ".csv", ".md")
 """The suffixes of the files that an evaluation can be written to."""
 
-FORMAT = 1
-"""Version of the file format."""
+FORMAT_VERSION = 1
+"""Version of the format of files."""
 
 _DTYPES: Mapping[str, str] = {
     "error": "string",
@@ -35,8 +35,9 @@ _DTYPES: Mapping[str, str] = {
     "cost": "Float64",
     "seconds": "Float64",
 }
+"""The types of columns of a DataFrame."""
 
-_SUFFIXES = ("", "_reason", "_error")
+_SCORE_SUFFIXES = ("", "_reason", "_error")
 """Suffixes of the columns of a score."""
 
 _CELL_FIELDS = (
@@ -50,8 +51,8 @@ def cell_records(
 ) -> tuple[list[dict[str, Any]], list[str]]:
     """Return a record for each cell, and the names of the scores.
 
-    A score with the name of a column of the answers is called ``score_…``, and a column of the rows
-    with the name of any other column ``input_…``.
+    A score whose name is already that of another column gets the prefix ``score_``, and a column of
+    the rows the prefix ``input_``.
 
     Args:
         cells: The cells.
@@ -62,19 +63,19 @@ def cell_records(
     """
     check_density(rows.inputs)
     check_density([cell.scores for cell in cells])
-    own = {"id", "variant", "prompt", "model", "options", "sample", "answer", *_DTYPES}
-    names: dict[str, str] = {}
+    reserved = {"id", "variant", "prompt", "model", "options", "sample", "answer", *_DTYPES}
+    score_columns: dict[str, str] = {}
     for name in score_names(cells):
-        names[name] = _unused_name(name, "score_", own, _SUFFIXES)
-        own.update(names[name] + suffix for suffix in _SUFFIXES)
+        column = score_columns[name] = _unused_name(name, "score_", reserved, _SCORE_SUFFIXES)
+        reserved.update(column + suffix for suffix in _SCORE_SUFFIXES)
     columns: dict[Any, Any] = dict.fromkeys(name for row in rows.inputs for name in row)
     for name in columns:
-        # A name that no other column has, either.
-        taken = {*own, *columns, *columns.values()}
-        columns[name] = _unused_name(str(name), "input_", taken) if name in own else name
+        # The new name must not be that of another column of the rows, either.
+        taken = {*reserved, *columns, *columns.values()}
+        columns[name] = _unused_name(str(name), "input_", taken) if name in reserved else name
     inputs = [{columns[name]: value for name, value in row.items()} for row in rows.inputs]
-    records = [_record(cell, inputs[cell.position], names) for cell in cells]
-    scores = list(names.values())
+    records = [_record(cell, inputs[cell.position], score_columns) for cell in cells]
+    scores = list(score_columns.values())
     # Empty columns of reasons and errors are omitted.
     empty = [
         name
@@ -97,17 +98,19 @@ def _unused_name(
     return name
 
 
-def _record(cell: GridCell, inputs: Mapping[str, Any], scores: Mapping[str, str]) -> dict[str, Any]:
+def _record(
+    cell: GridCell, inputs: Mapping[str, Any], score_columns: Mapping[str, str]
+) -> dict[str, Any]:
     variant = cell.variant
     record: dict[str, Any] = {"id": cell.id, **inputs}
     record |= {"variant": variant.name, "prompt": variant.prompt, "model": variant.model}
     record |= {"options": variant.options, "sample": cell.sample}
     record["answer"] = cell.answer if cell.has_answer else None
-    for own_name, name in scores.items():
-        score = cell.scores.get(own_name, Score())
-        record[name] = score.value
-        record[f"{name}_reason"] = score.reason or None
-        record[f"{name}_error"] = score.error or None
+    for name, column in score_columns.items():
+        score = cell.scores.get(name, Score())
+        record[column] = score.value
+        record[f"{column}_reason"] = score.reason or None
+        record[f"{column}_error"] = score.error or None
     record |= {"error": cell.error or None, "finish_reason": cell.finish_reason or None}
     record |= {"input_tokens": cell.input_tokens, "output_tokens": cell.output_tokens}
     return record | {"cost": cell.cost, "seconds": cell.seconds}
@@ -117,34 +120,34 @@ def records_frame(records: Sequence[Mapping[str, Any]], scores: Sequence[str]) -
     """Return a pandas DataFrame of records; pandas must be installed."""
     import pandas as pd
 
-    frame = pd.DataFrame([_well_formed(record) for record in records])
+    frame = pd.DataFrame([_encodable_record(record) for record in records])
     texts = [name for score in scores for name in (f"{score}_reason", f"{score}_error")]
-    types = {**dict.fromkeys(["answer", *texts], "string"), **_DTYPES}
-    for name, dtype in types.items():
+    dtypes = {**dict.fromkeys(["answer", *texts], "string"), **_DTYPES}
+    for name, dtype in dtypes.items():
         if name in frame:
             frame[name] = frame[name].astype(dtype)
     for name in scores:
-        kinds = {type(value) for value in frame[name] if value is not None}
-        if kinds == {bool}:
+        types = {type(value) for value in frame[name] if value is not None}
+        if types == {bool}:
             frame[name] = frame[name].astype("boolean")
-        elif kinds and kinds <= {bool, int, float}:
+        elif types and types <= {bool, int, float}:
             frame[name] = frame[name].astype("Float64")
     return frame
 
 
-def _well_formed(record: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return a record whose texts pandas can store, which uses UTF-8."""
-    return {_as_utf8(name): _as_utf8(value) for name, value in record.items()}
+def _encodable_record(record: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return a record whose texts can be encoded as UTF-8, as pandas requires."""
+    return {_encodable_value(name): _encodable_value(value) for name, value in record.items()}
 
 
-def _as_utf8(value: Any) -> Any:  # noqa: ANN401 - a user's value
+def _encodable_value(value: Any) -> Any:  # noqa: ANN401 - a user's value
     return well_formed(value) if isinstance(value, str) else value
 
 
 def records_csv(records: Sequence[Mapping[str, Any]]) -> str:
     """Return records as CSV.
 
-    A text that a spreadsheet would take for a formula begins with an apostrophe:
+    An apostrophe is put before a text that a spreadsheet would take for a formula:
     https://owasp.org/www-community/attacks/CSV_Injection
     """
     columns = dict.fromkeys(name for record in records for name in record)
@@ -167,7 +170,7 @@ def encode_cells(
     cells: Sequence[GridCell], rows: EvaluatedRows, variants: Sequence[Variant]
 ) -> dict[str, Any]:
     """Return the rows, variants and cells as values that JSON can represent."""
-    numbers = {variant: number for number, variant in enumerate(variants)}
+    variant_numbers = {variant: number for number, variant in enumerate(variants)}
     return {
         "variants": [
             {name: well_formed(getattr(variant, name)) for name in Variant.__slots__}
@@ -179,7 +182,7 @@ def encode_cells(
         "clusters": rows.clusters and [to_json(each) for each in rows.clusters],
         "cells": [
             {
-                "variant": numbers[cell.variant],
+                "variant": variant_numbers[cell.variant],
                 **{name: to_json(getattr(cell, name)) for name in _CELL_FIELDS},
                 "parsed": to_json(cell.parsed),
                 "scores": {
@@ -196,8 +199,8 @@ def _encode_score(score: Score) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name == "value" or value}
 
 
-def to_json(value: object) -> Any:  # noqa: ANN401 - one for each type
-    """Return a value as JSON data; NaN and infinities are ``None``."""
+def to_json(value: object) -> Any:  # noqa: ANN401 - a JSON value
+    """Return a value as JSON data; NaN and infinities become ``None``."""
     if value is None or isinstance(value, bool | int):
         return value
     if isinstance(value, float):
@@ -208,11 +211,11 @@ def to_json(value: object) -> Any:  # noqa: ANN401 - one for each type
         return {well_formed(str(key)): to_json(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [to_json(each) for each in value]
-    return _converted(value)
+    return _other_to_json(value)
 
 
-def _converted(value: object) -> Any:  # noqa: ANN401 - a JSON value
-    """Return a value of another type: a NumPy scalar, a dataclass, a date or any object."""
+def _other_to_json(value: object) -> Any:  # noqa: ANN401 - a JSON value
+    """Return a value of another type, such as a NumPy scalar or a dataclass, as JSON data."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     item = getattr(value, "item", None)
@@ -230,7 +233,7 @@ def encode_evaluation(evaluation: Evaluation) -> bytes:
         {name: getattr(judge, name) for name in JudgeUsage.__slots__} for judge in evaluation.judges
     ]
     values = {
-        "format": FORMAT,
+        "format": FORMAT_VERSION,
         "name": evaluation.name,
         "lower_is_better": sorted(evaluation.lower_is_better),
         "preferences": sorted(evaluation.preferences),

@@ -10,7 +10,7 @@ from gatewayx_nb.errors import UsageError
 from gatewayx_nb.evaluation.checks import Failure, WorseRow, check_share
 from gatewayx_nb.evaluation.paired_tests import paired_difference
 from gatewayx_nb.evaluation.score_summary import number_text
-from gatewayx_nb.evaluation.score_values import are_shares
+from gatewayx_nb.evaluation.score_values import are_binary
 from gatewayx_nb.hints import Hint, as_hint
 
 if TYPE_CHECKING:
@@ -24,47 +24,48 @@ _MIN_PAIRS = 2
 
 def check_no_worse(
     baseline: Baseline,
-    now: Baseline,
+    current: Baseline,
     variants: Sequence[str],
     margin: float,
     clusters: Mapping[str, Hashable] | None = None,
 ) -> list[Failure]:
     """Return the scores that are worse than in a baseline by more than a margin.
 
-    A score fails if the 95 % interval of its paired difference is below the margin: a difference
-    that chance could explain does not fail.
+    A score fails if the whole 95 % interval of its paired difference is worse than the margin, so
+    a difference that chance could explain does not fail.
 
     Args:
         baseline: The baseline.
-        now: The evaluation.
+        current: The scores of the evaluation.
         variants: The names of the variants that are checked.
-        margin: The difference that is accepted, in the unit of the score.
-        clusters: The cluster of each row, by ID; ``None`` if each row is a unit of its own.
+        margin: The accepted loss, in the unit of the score.
+        clusters: The cluster of each row, by ID; ``None`` if rows have no clusters.
 
     Raises:
-        UsageError: If a variant is missing in the baseline, or a score of it in the evaluation.
+        UsageError: If the baseline lacks a variant, or the evaluation lacks a score of the
+            baseline.
     """
     failures: list[Failure] = []
-    lost = [name for name in baseline.scores if name not in now.scores]
-    if lost or not baseline.scores:
+    missing = [name for name in baseline.scores if name not in current.scores]
+    if missing or not baseline.scores:
         raise UsageError(
-            f"the evaluation lacks scores that the baseline has: {', '.join(lost) or 'none'}.",
+            f"the evaluation lacks scores that the baseline has: {', '.join(missing) or 'none'}.",
             hint=as_hint("Add their scorers.") | Hint("save_baseline"),
         )
-    for name, then in baseline.scores.items():
-        current = now.scores[name]
-        check_share("margin", margin, cast("Kind", current.kind))
+    for name, old_score in baseline.scores.items():
+        score = current.scores[name]
+        check_share("margin", margin, cast("Kind", score.kind))
         for variant in variants:
-            before, after = _variant_of(then, variant), current.values.get(variant, {})
-            text = _regression(before, after, current, margin, clusters)
+            before, after = _values_of(old_score, variant), score.values.get(variant, {})
+            text = _regression_text(before, after, score, margin, clusters)
             if text:
-                worse = _worse_rows(before, after, lower_is_better=current.lower_is_better)
-                failures.append(Failure(variant, name, f"{name} {text}", worse))
+                worse_rows = _worse_rows(before, after, lower_is_better=score.lower_is_better)
+                failures.append(Failure(variant, name, f"{name} {text}", worse_rows))
     return failures
 
 
-def _variant_of(score: BaselineScore, variant: str) -> Mapping[str, float]:
-    """Return the values of a variant; a baseline of one variant is that of every variant."""
+def _values_of(score: BaselineScore, variant: str) -> Mapping[str, float]:
+    """Return the values of a variant; a baseline of one variant applies to every variant."""
     if variant in score.values:
         return score.values[variant]
     if len(score.values) == 1:
@@ -76,37 +77,37 @@ def _variant_of(score: BaselineScore, variant: str) -> Mapping[str, float]:
     )
 
 
-def _regression(
+def _regression_text(
     before: Mapping[str, float],
     after: Mapping[str, float],
     score: BaselineScore,
     margin: float,
     clusters: Mapping[str, Hashable] | None,
 ) -> str:
-    """Return what has become worse; empty if nothing has, or if chance could explain it."""
+    """Return a description of a regression; empty if there is none or chance may explain it."""
     rows = [key for key in after if key in before]
-    lost = len(before) - len(rows)
-    if lost > len(rows):
-        # Errors are left out of numbers, so the others would be compared as if these were equal.
-        return f"has no value on {lost:,} of {len(before):,} rows of the baseline."
+    missing = len(before) - len(rows)
+    if missing > len(rows):
+        # Numeric scores have no value for errors, so comparing the other rows would hide them.
+        return f"has no value on {missing:,} of {len(before):,} rows of the baseline."
     pairs = _mean_pairs(rows, after, before, clusters)
     if len(pairs) < _MIN_PAIRS:
         return ""
     kind: Any = score.kind
-    # The first of each pair is the one that has to be higher.
+    # The first value of each pair is the one that should be higher.
     ordered = [(old, new) for new, old in pairs] if score.lower_is_better else pairs
-    are_counts = are_shares(kind, itertools.chain.from_iterable(pairs))
-    if paired_difference(ordered, are_shares=are_counts).interval.high >= -margin:
+    is_binary = are_binary(kind, itertools.chain.from_iterable(pairs))
+    if paired_difference(ordered, are_binary=is_binary).interval.high >= -margin:
         return ""
     means = [number_text(sum(values) / len(pairs), kind) for values in zip(*pairs, strict=True)]
-    points = f"{100 * margin:g} points" if kind == "bool" else number_text(margin)
-    allowed = f" by more than {points}" if margin else ""
-    worse = sum(first < second for first, second in ordered)
-    better = sum(first > second for first, second in ordered)
+    margin_text = f"{100 * margin:g} points" if kind == "bool" else number_text(margin)
+    excess = f" by more than {margin_text}" if margin else ""
+    worse_count = sum(first < second for first, second in ordered)
+    better_count = sum(first > second for first, second in ordered)
+    unit = "rows" if clusters is None else "clusters"
     return (
-        f"is worse than the baseline{allowed}: {means[0]}, before {means[1]}"
-        f" ({worse} {'rows' if clusters is None else 'clusters'} worse, {better} better,"
-        f" of {len(pairs)})."
+        f"is worse than the baseline{excess}: {means[0]}, before {means[1]}"
+        f" ({worse_count} {unit} worse, {better_count} better, of {len(pairs)})."
     )
 
 
@@ -116,13 +117,16 @@ def _mean_pairs(
     before: Mapping[str, float],
     clusters: Mapping[str, Hashable] | None,
 ) -> list[tuple[float, float]]:
-    """Return the value of each row now and before, or the means of the rows of each cluster."""
-    grouped: dict[Hashable, list[str]] = {}
+    """Return the new and old value of each row, or the means of these for each cluster."""
+    rows_by_unit: dict[Hashable, list[str]] = {}
     for row in rows:
-        grouped.setdefault(row if clusters is None else clusters[row], []).append(row)
+        rows_by_unit.setdefault(row if clusters is None else clusters[row], []).append(row)
     return [
-        (statistics.fmean(after[row] for row in own), statistics.fmean(before[row] for row in own))
-        for own in grouped.values()
+        (
+            statistics.fmean(after[row] for row in unit),
+            statistics.fmean(before[row] for row in unit),
+        )
+        for unit in rows_by_unit.values()
     ]
 
 

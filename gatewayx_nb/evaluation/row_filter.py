@@ -14,32 +14,33 @@ if TYPE_CHECKING:
 
 RowKind = Literal["all", "failed", "differing", "errors"]
 
-_TITLE_LENGTH = 60
+_MAX_TITLE_LENGTH = 60
 
 
 def matching_rows(
     evaluation: Evaluation, kind: RowKind = "all", score: str | None = None, text: str = ""
 ) -> list[int]:
-    """Return the positions of the rows of a kind.
+    """Return the positions of the rows of a kind that contain a text.
 
     Args:
         evaluation: The evaluation.
         kind: ``"failed"`` for rows with a score that is False, or an error; ``"differing"`` for
-            rows on which the scores of the variants differ, without numbers unless ``score`` is
-            one; ``"errors"`` for rows with an error.
-        score: Name of the score that counts; any if omitted.
-        text: A text that the row, a prompt or an answer must contain, in any case.
+            rows on which the scores of the variants differ, where numbers count only if ``score``
+            names one; ``"errors"`` for rows with an error.
+        score: Name of the only score to consider; all if omitted.
+        text: Text to find in the row, its prompts, answers and errors, ignoring case.
     """
-    wanted = text.casefold()
+    folded_text = text.casefold()
     return [
         position
         for position, cells in cells_by_row(evaluation).items()
-        if _is_of_kind(cells, kind, score) and _contains(evaluation, position, cells, wanted)
+        if _is_of_kind(cells, kind, score)
+        and _contains_text(evaluation, position, cells, folded_text)
     ]
 
 
 def cells_by_row(evaluation: Evaluation) -> dict[int, list[GridCell]]:
-    """Return the cells of each row, by its position."""
+    """Return the cells of each row, by position of the row."""
     rows: dict[int, list[GridCell]] = {}
     for cell in evaluation.cells:
         rows.setdefault(cell.position, []).append(cell)
@@ -47,9 +48,9 @@ def cells_by_row(evaluation: Evaluation) -> dict[int, list[GridCell]]:
 
 
 def row_title(evaluation: Evaluation, position: int) -> str:
-    """Return the ID of a row and the beginning of its first text."""
+    """Return the ID of a row, and the beginning of its first value that is a text."""
     texts = [value for value in evaluation.rows.inputs[position].values() if isinstance(value, str)]
-    title = shorten(" ".join(texts[0].split()), _TITLE_LENGTH) if texts else ""
+    title = shorten(" ".join(texts[0].split()), _MAX_TITLE_LENGTH) if texts else ""
     return " · ".join(filter(None, [one_line(str(evaluation.rows.ids[position])), title]))
 
 
@@ -57,21 +58,23 @@ def _is_of_kind(cells: Sequence[GridCell], kind: RowKind, score: str | None) -> 
     if kind == "all":
         return True
     if kind == "errors":
-        return any(cell.error for cell in cells) or any(_errors(cells, score))
+        return any(cell.error for cell in cells) or any(_are_errors(cells, score))
     if kind == "failed":
         return (
             any(cell.error for cell in cells)
-            or any(_errors(cells, score))
-            or any(value is False for cell in cells for value in _values(cell, score).values())
+            or any(_are_errors(cells, score))
+            or any(
+                value is False for cell in cells for value in _score_values(cell, score).values()
+            )
         )
     return _differ(cells, score)
 
 
-def _values(cell: GridCell, score: str | None) -> dict[str, ScoreValue]:
+def _score_values(cell: GridCell, score: str | None) -> dict[str, ScoreValue]:
     return {name: each.value for name, each in cell.scores.items() if score in (None, name)}
 
 
-def _errors(cells: Sequence[GridCell], score: str | None) -> Iterable[bool]:
+def _are_errors(cells: Sequence[GridCell], score: str | None) -> Iterable[bool]:
     return (
         bool(each.error)
         for cell in cells
@@ -81,13 +84,13 @@ def _errors(cells: Sequence[GridCell], score: str | None) -> Iterable[bool]:
 
 
 def _differ(cells: Sequence[GridCell], score: str | None) -> bool:
-    """Return whether two cells differ in a score, or only one of them has an answer."""
+    """Return whether the cells differ in a score, or only some of them have an error."""
     if len({bool(cell.error) for cell in cells}) > 1:
         return True
     values = [
         {
             name: value
-            for name, value in _values(cell, score).items()
+            for name, value in _score_values(cell, score).items()
             if score is not None or isinstance(value, bool | str)
         }
         for cell in cells
@@ -98,11 +101,11 @@ def _differ(cells: Sequence[GridCell], score: str | None) -> bool:
     )
 
 
-def _contains(
-    evaluation: Evaluation, position: int, cells: Sequence[GridCell], wanted: str
+def _contains_text(
+    evaluation: Evaluation, position: int, cells: Sequence[GridCell], folded_text: str
 ) -> bool:
-    if not wanted:
+    if not folded_text:
         return True
     texts = [*map(str, evaluation.rows.inputs[position].values())]
     texts += [text for cell in cells for text in (cell.prompt, cell.answer, cell.error)]
-    return any(wanted in text.casefold() for text in texts)
+    return any(folded_text in text.casefold() for text in texts)

@@ -8,11 +8,11 @@ from statistics import NormalDist
 
 from gatewayx_nb.errors import UsageError
 
-_DISAGREEMENT = 0.25
-"""The share of rows on which two variants differ, unless it is known.
+_DEFAULT_DISAGREEMENT = 0.25
+"""The share of rows on which two variants are assumed to differ.
 
-Of two variants that are right on half of the rows, the share is 0.5 if they are independent, and
-half of that at a correlation of 0.5. Other shares of right answers have fewer differences.
+If each variant is right on half of the rows, the share is 0.5 without a correlation, and 0.25 at
+a correlation of 0.5. At any other share of right answers, variants differ on fewer rows.
 """
 
 
@@ -25,24 +25,24 @@ def rows_needed(
 ) -> int:
     """Return the number of rows needed to detect a difference between two shares.
 
-    Both variants answer the same rows, and McNemar's exact test, two-sided, compares how many each
+    Both variants answer the same rows, and McNemar's two-sided exact test compares how many each
     gets right. Only the rows on which they differ count, so the less they differ, the fewer rows
     are needed. Several comparisons with one baseline need more rows, because their p-values are
     corrected: for four, ``alpha=0.05 / 4`` is enough.
 
     The formula is Connor's ("Sample size for testing differences in proportions for the paired-
     sample design", 1987), with Edwards's continuity correction, without which the exact test would
-    find the difference less often than stated. With it, the test has the power up to a disagreement
-    of 0.7.
+    find the difference less often than stated. With it, the test reaches the stated power up to a
+    disagreement of 0.7.
 
     Args:
         difference: The difference between the shares of right answers, from -1 to 1 and not 0:
             0.05 is five percentage points.
-        disagreement: The share of rows which one variant gets right and the other does not, at
-            least the difference. If omitted, 0.25, or the difference if that is larger: the
-            disagreement of two variants that are right on half of the rows, with a correlation of
-            0.5. A small run of both variants shows their actual disagreement.
-        power: The probability that the difference is found.
+        disagreement: The share of rows on which only one of the variants is right; at least the
+            difference. If omitted, 0.25, or the difference if that is larger: 0.25 is the
+            disagreement of two variants that are each right on half of the rows, with a correlation
+            of 0.5. A small run of both variants shows their actual disagreement.
+        power: The probability of detecting the difference.
         alpha: The significance level: the largest p-value at which a difference counts as real.
 
     Raises:
@@ -60,25 +60,25 @@ def rows_needed(
             hint="Pass the smallest difference that matters, such as 0.05.",
         )
     if disagreement is None:
-        disagreement = max(_DISAGREEMENT, difference)
+        disagreement = max(_DEFAULT_DISAGREEMENT, difference)
     disagreement = _check_number("disagreement", disagreement, 0, 1)
     if disagreement < difference:
         raise UsageError(
             f"disagreement must be at least the difference, {difference:g}, got {disagreement:g}.",
             hint="It is the share of rows on which the variants differ, in either direction.",
         )
-    alpha = _check_inside("alpha", alpha, 0)
-    power = _check_inside("power", power, alpha)
+    alpha = _check_exclusive("alpha", alpha, 0)
+    power = _check_exclusive("power", power, alpha)
     critical = NormalDist().inv_cdf(1 - alpha / 2) * math.sqrt(disagreement)
     spread = math.sqrt(disagreement - difference * difference)
     rows = ((critical + NormalDist().inv_cdf(power) * spread) / difference) ** 2
-    # The correction: the difference in counts is reduced by 1 before it is compared.
+    # The continuity correction reduces the difference in counts by 1.
     corrected = rows / 4 * (1 + math.sqrt(1 + 4 / (rows * difference))) ** 2
     return math.ceil(corrected)
 
 
 def _check_number(name: str, value: object, low: float, high: float) -> float:
-    # Real includes the scalars of numpy, and bool; NaN is not between the limits.
+    # Real includes NumPy scalars, and also bool; NaN is never between the limits.
     if not isinstance(value, bool) and isinstance(value, Real) and low <= float(value) <= high:
         return float(value)
     raise UsageError(
@@ -87,7 +87,7 @@ def _check_number(name: str, value: object, low: float, high: float) -> float:
     )
 
 
-def _check_inside(name: str, value: object, low: float) -> float:
+def _check_exclusive(name: str, value: object, low: float) -> float:
     number = _check_number(name, value, low, 1)
     if low < number < 1:
         return number

@@ -11,14 +11,14 @@ from gatewayx_nb.bounded_json import check_values
 from gatewayx_nb.errors import ConfigError, UsageError
 from gatewayx_nb.evaluation.evaluation import Evaluation
 from gatewayx_nb.evaluation.grid_cell import (
-    LARGEST,
+    SCORE_LIMIT,
     EvaluatedRows,
     GridCell,
     Score,
     Variant,
 )
 from gatewayx_nb.evaluation.model_scorer import JudgeUsage  # noqa: TC001 - msgspec evaluates annotations
-from gatewayx_nb.evaluation.records import FORMAT, FORMATS, is_file_of
+from gatewayx_nb.evaluation.records import FORMAT_VERSION, FORMATS, is_file_of
 from gatewayx_nb.files import checked_path, read_limited
 from gatewayx_nb.text import one_line, short_repr
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MAX_BYTES = 512 * 1024**2
-_MAX_VALUES = 20_000_000
-"""Maximum number of JSON values: those of a million answers."""
+_MAX_JSON_VALUES = 20_000_000
+"""Maximum number of JSON values, enough for a million answers."""
 
 _MAX_SCORES = 1_000
-"""Maximum number of different scores, for each of which all cells are read."""
+"""Maximum number of different scores, limited because each needs a pass over all cells."""
 
 
 @dataclass(slots=True)
@@ -41,7 +41,7 @@ class _Format:
 
 @dataclass(slots=True)
 class _SavedCell:
-    """A cell in a file, with the numbers of its row and its variant; see `GridCell`."""
+    """A cell in a file, with the positions of its row and its variant; see `GridCell`."""
 
     variant: int
     position: int
@@ -96,7 +96,7 @@ def load_evaluation(path: str | Path) -> Evaluation:
     content = b""
     try:
         content = read_limited(file, _MAX_BYTES)
-        return _decoded(content)
+        return _decode_evaluation(content)
     except FileNotFoundError:
         raise ConfigError(f"{str(file)!r} does not exist.") from None
     except OSError as error:
@@ -113,26 +113,28 @@ def load_evaluation(path: str | Path) -> Evaluation:
         ) from None
 
 
-def _decoded(content: bytes) -> Evaluation:
-    check_values(content, _MAX_VALUES)
-    if msgspec.json.decode(content, type=_Format).format != FORMAT:
-        raise ValueError(f"its format is not {FORMAT}")
+def _decode_evaluation(content: bytes) -> Evaluation:
+    check_values(content, _MAX_JSON_VALUES)
+    if msgspec.json.decode(content, type=_Format).format != FORMAT_VERSION:
+        raise ValueError(f"its format is not {FORMAT_VERSION}")
     saved = msgspec.json.decode(content, type=_SavedEvaluation)
     rows = EvaluatedRows(
         tuple(saved.rows),
         tuple(saved.ids),
         None if saved.expected is None else tuple(saved.expected),
-        None if saved.clusters is None else tuple(map(_hashable, saved.clusters)),
+        None if saved.clusters is None else tuple(map(_decode_cluster, saved.clusters)),
     )
     columns = (rows.inputs, rows.expected, rows.clusters)
     if any(column is not None and len(column) != len(rows.ids) for column in columns):
         raise ValueError("the rows and their IDs differ in number")
-    count = len(set().union(*(cell.scores for cell in saved.cells)))
-    if count > _MAX_SCORES:
-        raise ValueError(f"it has {count:,} different scores, and at most {_MAX_SCORES:,} are read")
+    score_count = len(set().union(*(cell.scores for cell in saved.cells)))
+    if score_count > _MAX_SCORES:
+        raise ValueError(
+            f"it has {score_count:,} different scores, and at most {_MAX_SCORES:,} are read"
+        )
     _clean_variants(saved)
     return Evaluation(
-        [_decoded_cell(cell, saved) for cell in saved.cells],
+        [_decode_cell(cell, saved) for cell in saved.cells],
         rows,
         saved.variants,
         name=one_line(saved.name),
@@ -145,10 +147,10 @@ def _decoded(content: bytes) -> Evaluation:
 
 
 def _clean_variants(saved: _SavedEvaluation) -> None:
-    """Remove what controls a terminal from the names of variants, which must differ.
+    """Remove control characters from the names of variants, and check that they differ.
 
     Raises:
-        ValueError: If two are the same.
+        ValueError: If two names are the same.
     """
     saved.variants = [
         Variant(*(one_line(getattr(each, name)) for name in Variant.__slots__))
@@ -158,11 +160,11 @@ def _clean_variants(saved: _SavedEvaluation) -> None:
         raise ValueError("two variants have the same name")
 
 
-def _decoded_cell(saved: _SavedCell, evaluation: _SavedEvaluation) -> GridCell:
+def _decode_cell(saved: _SavedCell, evaluation: _SavedEvaluation) -> GridCell:
     if min(saved.position, saved.variant, saved.sample) < 0:
         raise ValueError("a position is negative")
     for score in saved.scores.values():
-        if isinstance(score.value, int | float) and abs(score.value) >= LARGEST:
+        if isinstance(score.value, int | float) and abs(score.value) >= SCORE_LIMIT:
             raise ValueError(f"a score is {score.value:g}, which is too large")
     fields = {name: getattr(saved, name) for name in _SavedCell.__slots__}
     fields["scores"] = {one_line(name): score for name, score in saved.scores.items()}
@@ -171,8 +173,8 @@ def _decoded_cell(saved: _SavedCell, evaluation: _SavedEvaluation) -> GridCell:
     return GridCell(**fields)
 
 
-def _hashable(value: Any) -> Hashable:  # noqa: ANN401 - a JSON value
-    """Return a cluster, which was a tuple if JSON has a list."""
+def _decode_cluster(value: Any) -> Hashable:  # noqa: ANN401 - a JSON value
+    """Return a cluster; a list was a tuple before it was encoded as JSON."""
     if isinstance(value, dict):
         raise TypeError(f"a cluster cannot be {short_repr(value)}")
-    return tuple(map(_hashable, value)) if isinstance(value, list) else value
+    return tuple(map(_decode_cluster, value)) if isinstance(value, list) else value

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.calls import TableColumn
 from gatewayx_nb.evaluation.intervals import Interval, share_interval
 from gatewayx_nb.evaluation.means import mean_interval
-from gatewayx_nb.evaluation.score_values import are_shares
+from gatewayx_nb.evaluation.score_values import are_binary
 from gatewayx_nb.text import dollars, shorten
 
 if TYPE_CHECKING:
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 _MAX_LABEL_LENGTH = 40
 """Maximum number of characters of a label in a table."""
 
-_NEVER_NEGATIVE = ("cost", "latency")
-"""Shipped scorers whose means cannot be negative, although a bootstrap interval may begin there."""
+_NONNEGATIVE_SCORES = ("cost", "latency")
+"""Built-in scores that cannot be negative, although a bootstrap interval may begin below 0."""
 
-FEW_ROWS = 10
-"""Number of rows below which there are only counts, and no verdict."""
+MIN_VERDICT_ROWS = 10
+"""Minimum number of rows for an interval or a verdict; with fewer, there are only counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +41,12 @@ class VariantScore:
         n: Number of rows with the score, or of clusters; an error counts as a row if the score is a
             bool.
         errors: Number of cells that have no answer because of an error, or could not be scored.
-        mean: The share of True, or the mean; ``None`` for a label, or without a value.
+        mean: The share of True, or the mean; ``None`` for a label, or if there is no value.
         low: Lower end of the 95 % interval; ``None`` with fewer than 10 rows.
         high: Upper end of the 95 % interval.
         labels: Number of cells with each label, most frequent first.
         cost: US dollars of all answers of the variant; ``None`` if no price is known.
-        latency: Median seconds of the answers; ``None`` without one.
+        latency: Median seconds of the answers; ``None`` if there is no answer.
         missing: Number of cells that were not asked, because the evaluation was stopped.
     """
 
@@ -84,19 +84,19 @@ def variant_figures(
     cells: Iterable[GridCell], variants: Sequence[str]
 ) -> dict[str, VariantFigures]:
     """Return the figures of the answers, by name of the variant."""
-    grouped: dict[str, list[GridCell]] = {variant: [] for variant in variants}
+    cells_by_variant: dict[str, list[GridCell]] = {variant: [] for variant in variants}
     for cell in cells:
-        grouped[cell.variant.name].append(cell)
+        cells_by_variant[cell.variant.name].append(cell)
     figures = {}
-    for variant, own in grouped.items():
-        costs = [cell.cost for cell in own if cell.cost is not None]
-        seconds = [cell.seconds for cell in own if cell.seconds is not None]
+    for variant, own_cells in cells_by_variant.items():
+        costs = [cell.cost for cell in own_cells if cell.cost is not None]
+        seconds = [cell.seconds for cell in own_cells if cell.seconds is not None]
         figures[variant] = VariantFigures(
             cost=math.fsum(costs) if costs else None,
             latency=statistics.median(seconds) if seconds else None,
-            errors=sum(bool(cell.error) for cell in own),
-            missing=sum(not cell.was_asked for cell in own),
-            answers=sum(cell.has_answer for cell in own),
+            errors=sum(bool(cell.error) for cell in own_cells),
+            missing=sum(not cell.was_asked for cell in own_cells),
+            answers=sum(cell.has_answer for cell in own_cells),
         )
     return figures
 
@@ -104,7 +104,7 @@ def variant_figures(
 def summarize(
     scores: Iterable[ScoreValues], figures: Mapping[str, VariantFigures]
 ) -> list[VariantScore]:
-    """Return a row for each score of each variant; without scores, one for each variant."""
+    """Return a row for each score of each variant; if there are no scores, one for each variant."""
     rows = [
         _variant_score(score, variant, values, figures[variant])
         for score in scores
@@ -144,14 +144,14 @@ def _variant_score(
 
 
 def _interval(score: ScoreValues, units: Sequence[float]) -> Interval | None:
-    if len(units) < FEW_ROWS:
+    if len(units) < MIN_VERDICT_ROWS:
         return None
-    if are_shares(score.kind, units):
+    if are_binary(score.kind, units):
         return share_interval(round(sum(units)), len(units))
     interval = mean_interval(units)
     if score.kind == "bool":
         return Interval(max(interval.low, 0.0), min(interval.high, 1.0))
-    if score.name in _NEVER_NEGATIVE:
+    if score.name in _NONNEGATIVE_SCORES:
         return Interval(max(interval.low, 0.0), interval.high)
     return interval
 
@@ -173,8 +173,8 @@ def cost_text(cost: float | None) -> str:
 def _mean_text(row: VariantScore) -> str:
     if row.kind == "label":
         labels = [(" ".join(label.split()), count) for label, count in row.labels.items()]
-        shown = [f"{shorten(label, _MAX_LABEL_LENGTH)}: {count}" for label, count in labels[:4]]
-        return ", ".join([*shown, *(["…"] if len(row.labels) > len(shown) else [])])
+        texts = [f"{shorten(label, _MAX_LABEL_LENGTH)}: {count}" for label, count in labels[:4]]
+        return ", ".join([*texts, *(["…"] if len(row.labels) > len(texts) else [])])
     if row.kind == "bool" and row.mean is not None and row.low is None:
         return f"{row.mean * row.n:g} of {row.n}"
     return number_text(row.mean, row.kind)

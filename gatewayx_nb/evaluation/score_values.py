@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Kind = Literal["bool", "number", "label"]
 
 VOTE = "vote"
-"""Name of the score of a person's votes, which an answer that failed does not need."""
+"""Name of the score that holds a person's votes; failed answers do not count as its errors."""
 
 
 @dataclass(slots=True)
@@ -21,7 +21,7 @@ class VariantValues:
     """The values of one score for one variant.
 
     Attributes:
-        units: The mean of each unit's values: of the samples of a row, or of the rows of a cluster.
+        units: The mean value of each unit: of the samples of a row, or of the rows of a cluster.
         labels: The number of cells with each label, if the score is a label.
         errors: Number of cells that could not be scored, or have no answer because of an error.
         cells: Number of cells with a value; if the score is a bool, errors count as False.
@@ -65,7 +65,7 @@ def score_names(cells: Iterable[GridCell]) -> list[str]:
 
 
 def score_kind(name: str, cells: Iterable[GridCell]) -> Kind:
-    """Return the kind of a score: ``"number"`` if it has bools and numbers, or only errors."""
+    """Return the kind of a score: ``"number"`` if it has both bools and numbers, or only errors."""
     kind: Kind | None = None
     for cell in cells:
         value = cell.scores[name].value if name in cell.scores else None
@@ -96,15 +96,15 @@ def score_values(  # noqa: PLR0913 - what a score consists of
         name: Name of the score.
         cells: All cells.
         variants: The names of the variants.
-        clusters: The cluster of each row; ``None`` if each row is a unit of its own.
+        clusters: The cluster of each row; ``None`` if rows have no clusters.
         lower_is_better: Whether a lower score is better.
-        is_preference: Whether it compares each variant with the first.
+        is_preference: Whether the score compares each variant with the first.
     """
     kind = score_kind(name, cells)
-    found = {variant: VariantValues() for variant in variants}
-    by_row: dict[str, dict[int, list[float]]] = {variant: {} for variant in variants}
+    values_by_variant = {variant: VariantValues() for variant in variants}
+    values_by_row: dict[str, dict[int, list[float]]] = {variant: {} for variant in variants}
     for cell in cells:
-        values, value = found[cell.variant.name], _value(cell, name)
+        values, value = values_by_variant[cell.variant.name], _cell_value(cell, name)
         if value is _ERROR:
             values.errors += 1
             value = False if kind == "bool" else None
@@ -115,18 +115,18 @@ def score_values(  # noqa: PLR0913 - what a score consists of
             label = str(value)  # votes may be bools and texts
             values.labels[label] = values.labels.get(label, 0) + 1
             continue
-        by_row[cell.variant.name].setdefault(cell.position, []).append(float(value))
-    for variant, rows in by_row.items():
+        values_by_row[cell.variant.name].setdefault(cell.position, []).append(float(value))
+    for variant, rows in values_by_row.items():
         means = {position: sum(row) / len(row) for position, row in rows.items()}
-        found[variant].units = _by_cluster(means, clusters)
+        values_by_variant[variant].units = _cluster_means(means, clusters)
     unit = "row" if clusters is None else "cluster"
-    return ScoreValues(name, kind, found, lower_is_better, is_preference, unit)
+    return ScoreValues(name, kind, values_by_variant, lower_is_better, is_preference, unit)
 
 
-def are_shares(kind: Kind, units: Iterable[float]) -> bool:
-    """Return whether every unit of a bool is wholly True or False, so that they can be counted.
+def are_binary(kind: Kind, units: Iterable[float]) -> bool:
+    """Return whether the score is a bool, and every unit is 0 or 1, so that they can be counted.
 
-    Otherwise, units are means, of samples or of clusters.
+    The units of other bools are means of samples or of the rows of a cluster.
 
     Args:
         kind: The kind of the score.
@@ -138,7 +138,7 @@ def are_shares(kind: Kind, units: Iterable[float]) -> bool:
 _ERROR: Any = object()
 
 
-def _value(cell: GridCell, name: str) -> Any:  # noqa: ANN401 - a score, or the mark of an error
+def _cell_value(cell: GridCell, name: str) -> Any:  # noqa: ANN401 - a score, or `_ERROR`
     score = cell.scores.get(name)
     if cell.error and name != VOTE:
         return _ERROR
@@ -147,7 +147,9 @@ def _value(cell: GridCell, name: str) -> Any:  # noqa: ANN401 - a score, or the 
     return _ERROR if score.error else score.value
 
 
-def _by_cluster(rows: Mapping[int, float], clusters: Sequence[Any] | None) -> dict[Hashable, float]:
+def _cluster_means(
+    rows: Mapping[int, float], clusters: Sequence[Any] | None
+) -> dict[Hashable, float]:
     if clusters is None:
         return {position: value for position, value in rows.items()}  # noqa: C416
     grouped: dict[Hashable, list[float]] = {}

@@ -21,11 +21,11 @@ from gatewayx_nb.errors import UsageError
 from gatewayx_nb.evaluation.answer_values import (
     acceptable_values,
     as_data,
-    describe,
+    describe_values,
     is_near,
     is_same,
     last_number,
-    normal_text,
+    normalize_text,
     to_decimal,
 )
 from gatewayx_nb.schema import ResponseSchema
@@ -51,18 +51,18 @@ _MAX_REASON_LENGTH = 200
 
 
 def __dir__() -> list[str]:
-    """Return the public names, which a notebook completes."""
+    """Return the public names, for completion in a notebook."""
     return sorted(__all__)
 
 
-def _factory(function: F) -> F:
+def _scorer_factory(function: F) -> F:
     """Mark a function that returns a scorer, so that it can be passed in place of the scorer."""
     factory = with_one_line_errors(function)
     factory.__dict__["is_scorer_factory"] = True
     return factory
 
 
-@_factory
+@_scorer_factory
 def equals(value: object = None, *, ignore_case: bool = False) -> Check:
     r"""Return a scorer that checks whether the answer equals a value.
 
@@ -94,7 +94,7 @@ def equals(value: object = None, *, ignore_case: bool = False) -> Check:
     return equals
 
 
-@_factory
+@_scorer_factory
 def one_of(*choices: object) -> Check:
     """Return a scorer that checks whether the answer is one of several values.
 
@@ -123,7 +123,7 @@ def one_of(*choices: object) -> Check:
     return one_of
 
 
-@_factory
+@_scorer_factory
 def contains(value: object = None, *, ignore_case: bool = False) -> Check:
     """Return a scorer that checks whether the answer contains a text.
 
@@ -139,23 +139,23 @@ def contains(value: object = None, *, ignore_case: bool = False) -> Check:
     Raises:
         UsageError: If the value is missing or empty.
     """
-    if value is not None and not _parts(value):
+    if value is not None and not _texts_to_find(value):
         raise _empty_error("contains", value)
 
     def contains(text: str, expected: object) -> bool | tuple[bool, str] | None:
-        parts = _parts(expected if value is None else value)
+        parts = _texts_to_find(expected if value is None else value)
         if not parts:
             return None
-        answer = normal_text(text, ignore_case=ignore_case)
-        if any(normal_text(part, ignore_case=ignore_case) in answer for part in parts):
+        answer = normalize_text(text, ignore_case=ignore_case)
+        if any(normalize_text(part, ignore_case=ignore_case) in answer for part in parts):
             return True
-        return False, _shortened(f"the answer does not contain {describe(parts)}")
+        return False, _shorten_reason(f"the answer does not contain {describe_values(parts)}")
 
     contains.__dict__["needs_expected"] = value is None
     return contains
 
 
-@_factory
+@_scorer_factory
 def matches(pattern: object = None) -> Check:
     r"""Return a scorer that searches the answer for a regular expression.
 
@@ -169,24 +169,24 @@ def matches(pattern: object = None) -> Check:
     Raises:
         UsageError: If the pattern is not a regular expression, or is empty.
     """
-    compiled = _compile(pattern)
-    if pattern is not None and not compiled:
+    fixed_patterns = _compile_all(pattern)
+    if pattern is not None and not fixed_patterns:
         raise _empty_error("matches", pattern)
 
     def matches(text: str, expected: object) -> bool | tuple[bool, str] | None:
-        patterns = compiled or _compile(expected)
+        patterns = fixed_patterns or _compile_all(expected)
         if not patterns:
             return None
         if any(each.search(text) for each in patterns):
             return True
-        sources = describe([each.pattern for each in patterns])
-        return False, _shortened(f"the answer does not match {sources}")
+        sources = describe_values([each.pattern for each in patterns])
+        return False, _shorten_reason(f"the answer does not match {sources}")
 
     matches.__dict__["needs_expected"] = pattern is None
     return matches
 
 
-@_factory
+@_scorer_factory
 def number(value: object = None, *, tolerance: float = 0.0) -> Check:
     """Return a scorer that checks whether the answer is a number.
 
@@ -207,31 +207,31 @@ def number(value: object = None, *, tolerance: float = 0.0) -> Check:
     Raises:
         UsageError: If the value is not a number, or the tolerance is not a number >= 0.
     """
-    limit = _limit(tolerance)
-    constants = _decimals(value)
-    if value is not None and not constants:
+    limit = _read_tolerance(tolerance)
+    fixed_targets = _expected_numbers(value)
+    if value is not None and not fixed_targets:
         raise _empty_error("number", value)
 
     def number(text: str, parsed: object, expected: object) -> bool | tuple[bool, str] | None:
-        targets = constants or _decimals(expected)
+        targets = fixed_targets or _expected_numbers(expected)
         if not targets:
             return None
         is_number = parsed is not None and not isinstance(parsed, str)
-        found = to_decimal(parsed) if is_number else None
-        found = last_number(text) if found is None else found
-        if found is None:
+        answer = to_decimal(parsed) if is_number else None
+        answer = last_number(text) if answer is None else answer
+        if answer is None:
             return False, "the answer contains no number"
-        if any(is_near(found, target, limit) for target in targets):
+        if any(is_near(answer, target, limit) for target in targets):
             return True
         values = " or ".join(shorten(str(target), 40) for target in targets)
         within = f" ± {limit}" if limit else ""
-        return False, _shortened(f"got {shorten(str(found), 40)}, expected {values}{within}")
+        return False, _shorten_reason(f"got {shorten(str(answer), 40)}, expected {values}{within}")
 
     number.__dict__["needs_expected"] = value is None
     return number
 
 
-@_factory
+@_scorer_factory
 def fits(schema: object) -> Check:
     """Return a scorer that checks whether the answer is JSON that fits a schema.
 
@@ -254,13 +254,13 @@ def fits(schema: object) -> Check:
         try:
             expected.parse(text)
         except ValueError as error:
-            return False, _shortened(str(error))
+            return False, _shorten_reason(str(error))
         return True
 
     return fits
 
 
-@_factory
+@_scorer_factory
 def cost() -> Measure:
     """Return a scorer for the cost of the answer in US dollars; ``None`` if it is unknown.
 
@@ -270,10 +270,10 @@ def cost() -> Measure:
     def cost(reply: Reply[Any]) -> float | None:
         return None if reply.cost is None else float(reply.cost)
 
-    return _as_lower_is_better(cost)
+    return _mark_lower_is_better(cost)
 
 
-@_factory
+@_scorer_factory
 def latency() -> Measure:
     """Return a scorer for the seconds from the call to the end of the answer; ``None`` if unknown.
 
@@ -283,16 +283,16 @@ def latency() -> Measure:
     def latency(reply: Reply[Any]) -> float | None:
         return reply.latency or None  # no call takes 0 s
 
-    return _as_lower_is_better(latency)
+    return _mark_lower_is_better(latency)
 
 
-def _as_lower_is_better(scorer: Measure) -> Measure:
+def _mark_lower_is_better(scorer: Measure) -> Measure:
     scorer.__dict__["lower_is_better"] = True
     return scorer
 
 
 def _empty_error(name: str, value: object) -> UsageError:
-    """Return the error for a value with which no answer can be compared."""
+    """Return the error for a value that is missing or empty."""
     return UsageError(
         f"the value of {name} must not be missing or empty, got {short_repr(value)}.",
         hint="Omit it to compare with the row's expected answer.",
@@ -302,40 +302,40 @@ def _empty_error(name: str, value: object) -> UsageError:
 def _compare(
     answer: object, target: object, *, ignore_case: bool
 ) -> bool | tuple[bool, str] | None:
-    """Return whether an answer equals a value or one of several; ``None`` if there is none."""
+    """Return whether an answer equals a value, or one of several; ``None`` without a value."""
     values = acceptable_values(target)
     if not values:
         return None
     data, acceptable = as_data(answer), [as_data(value) for value in values]
-    # An answer that is a list may equal the whole list, or a list in it.
+    # An answer that is a list may equal the whole list, or one of the lists in it.
     whole = [acceptable] if isinstance(data, list | tuple) else []
     if any(is_same(data, value, ignore_case=ignore_case) for value in whole + acceptable):
         return True
-    shown = describe(whole or acceptable)
-    return False, _shortened(f"got {short_repr(data, 60)}, expected {shown}")
+    expected = describe_values(whole or acceptable)
+    return False, _shorten_reason(f"got {short_repr(data, 60)}, expected {expected}")
 
 
-def _parts(value: object) -> list[str]:
+def _texts_to_find(value: object) -> list[str]:
     """Return the texts for which to search."""
-    return list(filter(None, map(_written, acceptable_values(value))))
+    return list(filter(None, map(_value_text, acceptable_values(value))))
 
 
-def _written(value: object) -> str:
+def _value_text(value: object) -> str:
     """Return a value as text; an int that pandas has stored as a float is written as an int."""
     value = as_data(value)
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def _compile(pattern: object) -> list[re.Pattern[str]]:
+def _compile_all(pattern: object) -> list[re.Pattern[str]]:
     """Return the regular expressions of a pattern or of a list of them.
 
     Raises:
         UsageError: If one of them is invalid.
     """
-    return [_compiled(each) for each in acceptable_values(pattern) if each != ""]
+    return [_compile_pattern(each) for each in acceptable_values(pattern) if each != ""]
 
 
-def _compiled(pattern: object) -> re.Pattern[str]:
+def _compile_pattern(pattern: object) -> re.Pattern[str]:
     is_bytes = isinstance(pattern, re.Pattern) and isinstance(pattern.pattern, bytes)
     if is_bytes or not isinstance(pattern, str | re.Pattern):
         raise UsageError(f"a pattern must be a str, got {short_repr(pattern)}.")
@@ -348,14 +348,14 @@ def _compiled(pattern: object) -> re.Pattern[str]:
         ) from None
 
 
-def _limit(tolerance: object) -> Decimal:
+def _read_tolerance(tolerance: object) -> Decimal:
     limit = None if isinstance(tolerance, str) else to_decimal(tolerance)
     if limit is None or limit < 0:
         raise UsageError(f"tolerance must be a number >= 0, got {short_repr(tolerance)}.")
     return limit
 
 
-def _decimals(expected: object) -> list[Decimal]:
+def _expected_numbers(expected: object) -> list[Decimal]:
     """Return the expected numbers.
 
     Raises:
@@ -365,11 +365,11 @@ def _decimals(expected: object) -> list[Decimal]:
     for value in acceptable_values(expected):
         if isinstance(value, str) and not value.strip():  # an empty field of a CSV file
             continue
-        if (found := to_decimal(value)) is None:
+        if (number := to_decimal(value)) is None:
             raise UsageError(f"the expected answer must be a number, got {short_repr(value)}.")
-        numbers.append(found)
+        numbers.append(number)
     return numbers
 
 
-def _shortened(reason: str) -> str:
+def _shorten_reason(reason: str) -> str:
     return shorten(reason, _MAX_REASON_LENGTH)

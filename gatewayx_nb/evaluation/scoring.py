@@ -1,4 +1,4 @@
-"""Runs scorers, which are functions, on the cells of an evaluation."""
+"""Runs scorers that are functions on the cells of an evaluation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from gatewayx_nb.batch import Row
 from gatewayx_nb.errors import UsageError, did_you_mean
-from gatewayx_nb.evaluation.grid_cell import LARGEST, Score
+from gatewayx_nb.evaluation.grid_cell import SCORE_LIMIT, Score
 from gatewayx_nb.evaluation.model_scorer import ModelScorer
 from gatewayx_nb.text import one_line, short_repr, shorten
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.evaluation.grid_cell import EvaluatedRows, GridCell, ScoreValue
 
-PARAMETERS = ("reply", "text", "parsed", "row", "expected", "prompt", "variant")
+SCORER_PARAMETERS = ("reply", "text", "parsed", "row", "expected", "prompt", "variant")
 """The names of the parameters that a scorer may have."""
 
 _MAX_ASYNC_CELLS = 16
 """Maximum number of cells that asynchronous scorers work on at the same time."""
 
-_IMMUTABLE = (str, int, float, bytes, type(None), dt.date, decimal.Decimal, enum.Enum)
+_IMMUTABLE_TYPES = (str, int, float, bytes, type(None), dt.date, decimal.Decimal, enum.Enum)
 
 _MAX_ERROR_LENGTH = 2_000
 """Maximum number of characters of an error or of the message of an assertion."""
@@ -44,7 +44,7 @@ _MAX_ERROR_LENGTH = 2_000
 _PROGRESS_DELAY = 2.0
 """Seconds after which a bar shows the progress of the scoring."""
 
-_HINT = "For example, `def is_short(text): return len(text) < 100`."
+_SCORER_HINT = "For example, `def is_short(text): return len(text) < 100`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,8 @@ class FunctionScorer:
     needs_expected: bool = False
 
     @property
-    def only_asserts(self) -> bool:
-        """Whether the function has an ``assert``: if it returns nothing, its score is then True."""
+    def has_assert(self) -> bool:
+        """Whether the function contains an ``assert``, so that it may return no value."""
         function = self.function
         while isinstance(function, functools.partial):
             function = function.func
@@ -83,7 +83,7 @@ class FunctionScorer:
     @property
     def is_async(self) -> bool:
         """Whether the function is a coroutine function."""
-        call = getattr(type(self.function), "__call__", None)  # noqa: B004 - to look at it
+        call = getattr(type(self.function), "__call__", None)  # noqa: B004 - to inspect it
         return inspect.iscoroutinefunction(self.function) or inspect.iscoroutinefunction(call)
 
 
@@ -95,7 +95,7 @@ class _FailedAssertion(dict[str, Score]):
 
 
 def read_scorers(scorers: object) -> list[Scorer]:
-    """Return the scorers.
+    """Return the scorers that were passed to `evaluate`.
 
     Args:
         scorers: One or more functions or judges, or a dict that maps names to these.
@@ -104,22 +104,24 @@ def read_scorers(scorers: object) -> list[Scorer]:
         UsageError: If one is not callable, has unknown parameters or no name, or if two have the
             same name.
     """
-    read: list[Scorer]
+    result: list[Scorer]
     if isinstance(scorers, Mapping):
-        read = [_read_scorer(each, name) for name, each in scorers.items()]
+        result = [_read_scorer(each, name) for name, each in scorers.items()]
     else:
-        is_one = callable(scorers) or isinstance(scorers, ModelScorer | str)
-        if not is_one and not isinstance(scorers, Iterable):
-            raise UsageError(f"scorers must be functions, got {short_repr(scorers)}.", hint=_HINT)
-        listed = [scorers] if is_one else list(cast("Iterable[object]", scorers))
-        read = [_read_scorer(each, None) for each in listed]
-    for name, count in Counter(scorer.name for scorer in read).items():
+        is_single = callable(scorers) or isinstance(scorers, ModelScorer | str)
+        if not is_single and not isinstance(scorers, Iterable):
+            raise UsageError(
+                f"scorers must be functions, got {short_repr(scorers)}.", hint=_SCORER_HINT
+            )
+        listed = [scorers] if is_single else list(cast("Iterable[object]", scorers))
+        result = [_read_scorer(each, None) for each in listed]
+    for name, count in Counter(scorer.name for scorer in result).items():
         if count > 1:
             raise UsageError(
                 f"two scorers have the name {name!r}.",
                 hint='Give them names: `scorers={"first": …, "second": …}`.',
             )
-    return read
+    return result
 
 
 def _read_scorer(scorer: object, name: str | None) -> Scorer:
@@ -136,16 +138,18 @@ def _read_scorer(scorer: object, name: str | None) -> Scorer:
             scorer.name = name
         return scorer
     if getattr(scorer, "is_scorer_factory", False):
-        scorer = _made(cast("Callable[[], Any]", scorer))
+        scorer = _call_factory(cast("Callable[[], Any]", scorer))
     if not callable(scorer) or isinstance(scorer, type):
-        raise UsageError(f"a scorer must be a function, got {short_repr(scorer)}.", hint=_HINT)
+        raise UsageError(
+            f"a scorer must be a function, got {short_repr(scorer)}.", hint=_SCORER_HINT
+        )
     own_name = one_line(str(name or getattr(scorer, "__name__", type(scorer).__name__)))
     if own_name == "<lambda>":
         raise UsageError(
             "a scorer must have a name, got a lambda.",
             hint='Name it: `scorers={"short": lambda text: len(text) < 100}`.',
         )
-    parameters = _parameters(scorer, own_name)
+    parameters = _parameter_names(scorer, own_name)
     return FunctionScorer(
         own_name,
         scorer,
@@ -158,8 +162,9 @@ def _read_scorer(scorer: object, name: str | None) -> Scorer:
 def _needs_expected(scorer: Callable[..., Any]) -> bool:
     """Return whether a scorer needs expected answers.
 
-    It does if the parameter ``expected`` has no default, unless its attribute ``needs_expected``
-    differs: a shipped scorer that was created with a value has the parameter even then.
+    The attribute ``needs_expected`` decides; by default, a scorer needs them if its parameter
+    ``expected`` has no default. A built-in scorer has the parameter even if it was created with a
+    value.
     """
     parameter = inspect.signature(scorer).parameters.get("expected")
     is_required = parameter is not None and parameter.default is parameter.empty
@@ -180,7 +185,7 @@ def check_expected(scorers: Iterable[Scorer]) -> None:
             )
 
 
-def _made(factory: Callable[[], Any]) -> Any:  # noqa: ANN401 - a scorer
+def _call_factory(factory: Callable[[], Any]) -> Any:  # noqa: ANN401 - a scorer
     """Return the scorer of a factory that was passed without parentheses."""
     try:
         return factory()
@@ -193,7 +198,7 @@ def _made(factory: Callable[[], Any]) -> Any:  # noqa: ANN401 - a scorer
         ) from None
 
 
-def _parameters(scorer: Callable[..., Any], name: str) -> tuple[str, ...]:
+def _parameter_names(scorer: Callable[..., Any], name: str) -> tuple[str, ...]:
     """Return the parameters of a scorer.
 
     Raises:
@@ -208,15 +213,15 @@ def _parameters(scorer: Callable[..., Any], name: str) -> tuple[str, ...]:
         ) from None
     names = []
     for parameter in parameters:
-        if parameter.name in PARAMETERS and parameter.kind is not parameter.POSITIONAL_ONLY:
+        if parameter.name in SCORER_PARAMETERS and parameter.kind is not parameter.POSITIONAL_ONLY:
             names.append(parameter.name)
         elif parameter.kind is parameter.VAR_KEYWORD:
-            names.extend(each for each in PARAMETERS if each not in names)
+            names.extend(each for each in SCORER_PARAMETERS if each not in names)
         elif parameter.kind is parameter.VAR_POSITIONAL or parameter.default is parameter.empty:
             raise UsageError(
                 f"the scorer {name!r} has the parameter {str(parameter)!r}, which an evaluation"
-                f" does not provide.{did_you_mean(parameter.name, PARAMETERS)}",
-                hint=f"A scorer may use {', '.join(PARAMETERS)}.",
+                f" does not provide.{did_you_mean(parameter.name, SCORER_PARAMETERS)}",
+                hint=f"A scorer may use {', '.join(SCORER_PARAMETERS)}.",
             )
     return tuple(names)
 
@@ -227,12 +232,12 @@ class Scoring:
     Args:
         scorers: The scorers.
         rows: The rows of the evaluation.
-        progress: Whether a bar shows the progress if it takes more than 2 s.
+        progress: Whether to show a progress bar if scoring takes more than 2 s.
 
     Attributes:
         rows: The rows of the evaluation.
-        is_stopped: Whether Ctrl-C has stopped it; the other cells then have no scores.
-        notes: What a reader should know, such as a scorer that has never returned a value.
+        is_stopped: Whether Ctrl-C has stopped the scoring; the remaining cells have no scores.
+        notes: Caveats, such as a scorer that has never returned a value.
     """
 
     def __init__(
@@ -244,76 +249,82 @@ class Scoring:
     ) -> None:
         scorers = list(scorers)
         functions = [each for each in scorers if isinstance(each, FunctionScorer)]
-        self._plain = [scorer for scorer in functions if not scorer.is_async]
-        self._async = [scorer for scorer in functions if scorer.is_async]
-        self._names: dict[str, str] = {scorer.name: scorer.name for scorer in scorers}
-        self._keys: dict[str, dict[str, str]] = {scorer.name: {} for scorer in functions}
+        self._sync_scorers = [scorer for scorer in functions if not scorer.is_async]
+        self._async_scorers = [scorer for scorer in functions if scorer.is_async]
+        self._scorer_by_score: dict[str, str] = {scorer.name: scorer.name for scorer in scorers}
+        self._names_by_key: dict[str, dict[str, str]] = {scorer.name: {} for scorer in functions}
         self._without_value: dict[str, list[GridCell]] = {each.name: [] for each in functions}
-        self._asserting = {scorer.name for scorer in functions if scorer.only_asserts}
+        self._asserting_scorers = {scorer.name for scorer in functions if scorer.has_assert}
         self.rows, self._progress = rows, progress
-        self._scored: set[int] = set()
+        self._scored_ids: set[int] = set()
         self.is_stopped = False
         self.notes: list[str] = []
 
     @property
     def has_async(self) -> bool:
         """Whether a scorer is asynchronous."""
-        return bool(self._async)
+        return bool(self._async_scorers)
 
     def run(self, cells: Sequence[GridCell]) -> None:
-        """Run the scorers that are not asynchronous; Ctrl-C ends it and keeps what is done."""
+        """Run the synchronous scorers; Ctrl-C stops them, and the scores so far are kept."""
         from tqdm import tqdm  # imported on first use, as for a map
 
-        rest = [cell for cell in cells if id(cell) not in self._scored]
-        hidden = not (self._progress and self._plain)
+        unscored = [cell for cell in cells if id(cell) not in self._scored_ids]
+        is_hidden = not (self._progress and self._sync_scorers)
         try:
-            for cell in tqdm(rest, "scoring", leave=False, delay=_PROGRESS_DELAY, disable=hidden):
+            for cell in tqdm(
+                unscored, "scoring", leave=False, delay=_PROGRESS_DELAY, disable=is_hidden
+            ):
                 self.score(cell)
         except KeyboardInterrupt:
             self.is_stopped = True
 
     def score(self, cell: GridCell) -> None:
-        """Run the scorers that are not asynchronous on one cell, if it has an answer."""
+        """Run the synchronous scorers on one cell, if it has an answer."""
         if cell.has_answer:
-            for scorer in self._plain:
-                self._keep(cell, scorer, _call(scorer, self._arguments(scorer, cell)))
-        self._scored.add(id(cell))
+            for scorer in self._sync_scorers:
+                self._add_scores(cell, scorer, _call_scorer(scorer, self._arguments(scorer, cell)))
+        self._scored_ids.add(id(cell))
 
     async def arun(self, cells: Sequence[GridCell]) -> None:
-        """Run the asynchronous scorers, for several cells at the same time."""
+        """Run the asynchronous scorers, on several cells at the same time."""
         slots = asyncio.Semaphore(_MAX_ASYNC_CELLS)
 
         async def score(cell: GridCell) -> None:
             async with slots:
-                for scorer in self._async:
-                    found = await _acall(scorer, self._arguments(scorer, cell))
-                    self._keep(cell, scorer, found)
+                for scorer in self._async_scorers:
+                    scores = await _acall_scorer(scorer, self._arguments(scorer, cell))
+                    self._add_scores(cell, scorer, scores)
 
         await asyncio.gather(*(score(cell) for cell in cells if cell.has_answer))
 
     def finish(self, cells: Sequence[GridCell]) -> None:
-        """Complete the scores: errors of a scorer count for each of its scores.
+        """Complete the scores after the last cell.
 
-        A scorer that only asserts, itself or in a function that it calls, and never returns a
-        value, is True where no assertion failed. A score that has numbers and labels is an error
-        where it has the rarer kind.
+        An error of a scorer that returns dicts becomes the error of each of its scores. A scorer
+        that asserts, itself or in a function that it calls, and never returns a value, scores True
+        where no assertion failed. If a score has numbers and labels, the rarer kind becomes errors.
         """
-        for name, silent in self._without_value.items():
-            for cell in silent if name in self._asserting else ():
+        for name, cells_without_value in self._without_value.items():
+            for cell in cells_without_value if name in self._asserting_scorers else ():
                 cell.scores[name] = Score(value=True)
-            if silent and name not in self._asserting and not self._keys[name]:
+            if (
+                cells_without_value
+                and name not in self._asserting_scorers
+                and not self._names_by_key[name]
+            ):
                 self.notes.append(f"{name} has returned no value for any answer.")
-        for scorer in (*self._plain, *self._async):
-            keys = self._keys[scorer.name]
-            own = keys.pop("", None)
-            if own is None or not keys:
+        for scorer in (*self._sync_scorers, *self._async_scorers):
+            keys = self._names_by_key[scorer.name]
+            own_name = keys.pop("", None)
+            if own_name is None or not keys:
                 continue
             for cell in cells:
-                failed = cell.scores.get(own)
+                failed = cell.scores.get(own_name)
                 if failed is not None and failed.error:
-                    del cell.scores[own]
+                    del cell.scores[own_name]
                     cell.scores.update(dict.fromkeys(keys.values(), failed))
-        check_kinds(cells)
+        _reject_rarer_kinds(cells)
 
     def _arguments(self, scorer: FunctionScorer, cell: GridCell) -> dict[str, Any]:
         """Return the arguments of a scorer, as copies that it may change."""
@@ -326,32 +337,34 @@ class Scoring:
             return getattr(cell, name)
         if name == "row":
             values = self.rows.inputs[cell.position]
-            return Row({column: _copied(value) for column, value in values.items()})
+            return Row({column: _copy(value) for column, value in values.items()})
         if name == "expected":
-            return _copied(self.rows.expected_at(cell.position))
-        return _copied(getattr(cell, name))
+            return _copy(self.rows.expected_at(cell.position))
+        return _copy(getattr(cell, name))
 
-    def _keep(self, cell: GridCell, scorer: FunctionScorer, found: Mapping[str, Score]) -> None:
-        keys = self._keys[scorer.name]
-        if not found and scorer.name in self._without_value:
+    def _add_scores(
+        self, cell: GridCell, scorer: FunctionScorer, scores: Mapping[str, Score]
+    ) -> None:
+        keys = self._names_by_key[scorer.name]
+        if not scores and scorer.name in self._without_value:
             self._without_value[scorer.name].append(cell)
-        if isinstance(found, _FailedAssertion):
-            self._asserting.add(scorer.name)
-        if any(score.value not in (None, False) for score in found.values()):
-            self._without_value.pop(scorer.name, None)  # it returns its score
-        for key, score in found.items():
+        if isinstance(scores, _FailedAssertion):
+            self._asserting_scorers.add(scorer.name)
+        if any(score.value not in (None, False) for score in scores.values()):
+            self._without_value.pop(scorer.name, None)  # the scorer returns values
+        for key, score in scores.items():
             if key not in keys:
                 # Another scorer may have returned a dict with this key.
-                is_taken = bool(key) and self._names.get(key, scorer.name) != scorer.name
-                shown = one_line(f"{scorer.name}.{key}" if is_taken else key)
-                keys[key] = shown or scorer.name
-                self._names.setdefault(keys[key], scorer.name)
+                is_taken = bool(key) and self._scorer_by_score.get(key, scorer.name) != scorer.name
+                score_name = one_line(f"{scorer.name}.{key}" if is_taken else key)
+                keys[key] = score_name or scorer.name
+                self._scorer_by_score.setdefault(keys[key], scorer.name)
             cell.scores[keys[key]] = score
 
 
-def _copied(value: object) -> object:
+def _copy(value: object) -> object:
     """Return a copy of a value, or the value if it cannot change or cannot be copied."""
-    if isinstance(value, _IMMUTABLE):
+    if isinstance(value, _IMMUTABLE_TYPES):
         return value
     try:
         return copy.deepcopy(value)
@@ -359,8 +372,8 @@ def _copied(value: object) -> object:
         return value
 
 
-def _call(scorer: FunctionScorer, arguments: dict[str, Any]) -> dict[str, Score]:
-    """Return the scores by key; the key of a single score is empty."""
+def _call_scorer(scorer: FunctionScorer, arguments: dict[str, Any]) -> dict[str, Score]:
+    """Call a scorer, and return its scores by key; the key of a single score is empty."""
     try:
         value = scorer.function(**arguments)
         if inspect.isawaitable(value):
@@ -371,31 +384,31 @@ def _call(scorer: FunctionScorer, arguments: dict[str, Any]) -> dict[str, Score]
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a scorer may call `sys.exit`
-        return _failure(error)
+        return _failure_scores(error)
 
 
-async def _acall(scorer: FunctionScorer, arguments: dict[str, Any]) -> dict[str, Score]:
+async def _acall_scorer(scorer: FunctionScorer, arguments: dict[str, Any]) -> dict[str, Score]:
     try:
         return read_value(await cast("Awaitable[Any]", scorer.function(**arguments)))
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise
     except BaseException as error:  # noqa: BLE001 - as above
-        return _failure(error)
+        return _failure_scores(error)
 
 
-def _failure(error: BaseException) -> dict[str, Score]:
-    """Return the score for an exception: a failed assertion is a failed test, others are errors."""
+def _failure_scores(error: BaseException) -> dict[str, Score]:
+    """Return the score for an exception: False for a failed assertion, else an error."""
     try:
         text = shorten(str(error), _MAX_ERROR_LENGTH)
-    except Exception:  # noqa: BLE001 - its `__str__` is the user's
+    except Exception:  # noqa: BLE001 - `__str__` may be the user's
         text = ""
     if isinstance(error, AssertionError):
         return _FailedAssertion({"": Score(value=False, reason=text or "assertion failed")})
-    place = _line(error.__traceback__)
-    return {"": Score(error=f"{type(error).__name__}{': ' if text else ''}{text}{place}")}
+    line = _line_text(error.__traceback__)
+    return {"": Score(error=f"{type(error).__name__}{': ' if text else ''}{text}{line}")}
 
 
-def _line(trace: TracebackType | None) -> str:
+def _line_text(trace: TracebackType | None) -> str:
     frames = traceback.extract_tb(trace)
     inner = [frame for frame in frames if frame.filename != __file__]
     return f" (line {inner[0].lineno})" if inner else ""
@@ -414,25 +427,25 @@ def read_value(value: object) -> dict[str, Score]:
         for key in value:
             if not isinstance(key, str) or not key.strip():
                 raise TypeError(f"it returned a dict with the key {short_repr(key)}")
-        read = {key: _read_one(each) for key, each in value.items()}
-        return {key: score for key, score in read.items() if score is not None}
-    score = _read_one(value)
+        scores = {key: _read_score(each) for key, each in value.items()}
+        return {key: score for key, score in scores.items() if score is not None}
+    score = _read_score(value)
     return {} if score is None else {"": score}
 
 
-def _read_one(value: object) -> Score | None:
+def _read_score(value: object) -> Score | None:
     reason = ""
-    if isinstance(value, tuple) and len(value) == 2:  # noqa: PLR2004 - a value and why
+    if isinstance(value, tuple) and len(value) == 2:  # noqa: PLR2004 - a value and its reason
         value, why = value
         if why is not None and not isinstance(why, str):
             raise TypeError(f"the reason must be a str, got {short_repr(why)}")
         reason = why or ""
     if value is None:
         return None
-    return Score(_scalar(value), reason)
+    return Score(_read_score_value(value), reason)
 
 
-def _scalar(value: object) -> ScoreValue:
+def _read_score_value(value: object) -> ScoreValue:
     if isinstance(value, enum.Enum):
         value = value.value
     kind = type(value).__name__
@@ -446,8 +459,8 @@ def _scalar(value: object) -> ScoreValue:
         number = float(value)  # type: ignore[arg-type]  # a Decimal
         if not math.isfinite(number):
             raise TypeError(f"it returned {number}; return None if the score does not apply")
-        if abs(number) >= LARGEST:
-            raise TypeError(f"it returned {number:g}; a score must be below {LARGEST:g}")
+        if abs(number) >= SCORE_LIMIT:
+            raise TypeError(f"it returned {number:g}; a score must be below {SCORE_LIMIT:g}")
         return number
     raise TypeError(
         f"it returned a {kind}; expected a bool, a number, a label, a dict of these,"
@@ -455,23 +468,23 @@ def _scalar(value: object) -> ScoreValue:
     )
 
 
-def check_kinds(cells: Iterable[GridCell]) -> None:
-    """Turn the scores of a rarer kind into errors, if a score has both numbers and labels.
+def _reject_rarer_kinds(cells: Iterable[GridCell]) -> None:
+    """If a score has both numbers and labels, turn the rarer of the two into errors.
 
     Bools count as numbers if there are numbers: True is 1.
     """
     kinds: dict[str, Counter[bool]] = {}
     for cell in cells:
-        for name, score in cell.scores.items():
-            if score.value is not None:
-                kinds.setdefault(name, Counter())[isinstance(score.value, str)] += 1
-    mixed = {name: count.most_common(1)[0][0] for name, count in kinds.items() if len(count) > 1}
-    for cell in cells if mixed else ():
-        for name, is_label in mixed.items():
-            found = cell.scores.get(name)
-            if found is None or found.value is None:
+        for name, each in cell.scores.items():
+            if each.value is not None:
+                kinds.setdefault(name, Counter())[isinstance(each.value, str)] += 1
+    are_labels = {name: kind.most_common(1)[0][0] for name, kind in kinds.items() if len(kind) > 1}
+    for cell in cells if are_labels else ():
+        for name, is_label in are_labels.items():
+            score = cell.scores.get(name)
+            if score is None or score.value is None:
                 continue
-            if isinstance(found.value, str) is not is_label:
+            if isinstance(score.value, str) is not is_label:
                 most = "labels" if is_label else "numbers"
-                text = f"the score is {short_repr(found.value)}, but most are {most}"
-                cell.scores[name] = Score(error=text, reason=found.reason)
+                text = f"the score is {short_repr(score.value)}, but most are {most}"
+                cell.scores[name] = Score(error=text, reason=score.reason)

@@ -9,15 +9,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gatewayx_nb.calls import TableColumn
-from gatewayx_nb.evaluation.paired_tests import (
-    PairedDifference,
-    holm,
-    paired_difference,
-    paired_shares,
-)
+from gatewayx_nb.evaluation.paired_tests import holm, paired_difference, paired_shares
 from gatewayx_nb.evaluation.sample_size import rows_needed
-from gatewayx_nb.evaluation.score_summary import FEW_ROWS, number_text
-from gatewayx_nb.evaluation.score_values import are_shares
+from gatewayx_nb.evaluation.score_summary import MIN_VERDICT_ROWS, number_text
+from gatewayx_nb.evaluation.score_values import are_binary
 from gatewayx_nb.text import counted
 
 if TYPE_CHECKING:
@@ -26,12 +21,12 @@ if TYPE_CHECKING:
     from gatewayx_nb.evaluation.score_values import Kind, ScoreValues
 
 _ALPHA = 0.05
-_SMALL_P = 0.001
+_MIN_SHOWN_P = 0.001
 _POWER_FACTOR = (1.959964 + 0.841621) ** 2
 """``(z(0.975) + z(0.8)) ** 2``: for a two-sided test at 5 % with a power of 80 %."""
 
 _MAX_ROWS_NEEDED = 1_000_000
-"""Number of rows above which no number is named."""
+"""Maximum number of needed rows that is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +49,8 @@ class VariantDifference:
         lost: Number of rows on which the baseline is better.
         equal: Number of rows on which both are equal.
         verdict: ``"better"``, ``"worse"``, ``"not told apart"`` or ``"too few rows"``.
-        rows_needed: Number of rows that would probably tell them apart, if the difference is the
-            one that was found; ``None`` if they are told apart, or there is no difference.
+        rows_needed: Number of rows that would probably tell them apart, if the true difference is
+            the one found; ``None`` if they are told apart, or there is no difference.
         unit: What is counted: ``"row"`` or ``"cluster"``.
     """
 
@@ -85,21 +80,21 @@ class VariantDifference:
         if self.verdict == "too few rows":
             return (
                 f"{names} on {self.score}: {counts}, {self.equal} equal;"
-                f" {counted(self.n, self.unit)} of the {FEW_ROWS} that a verdict needs."
+                f" {counted(self.n, self.unit)} of the {MIN_VERDICT_ROWS} that a verdict needs."
             )
         if self.verdict == "not told apart":
             needed = self.rows_needed
             more = f"; about {needed:,} {self.unit}s would be needed" if needed else ""
             return f"{names} are not told apart on {self.score} ({counts}){more}."
-        by, low, high = self._sizes()
-        sign = "" if self.p is not None and self.p < _SMALL_P else "= "
+        by, low, high = self._size_texts()
+        sign = "" if self.p is not None and self.p < _MIN_SHOWN_P else "= "
         return (
             f"{self.variant!r} is {self.verdict} than {self.baseline!r} on {self.score} by {by}"
             f" (95 % interval {low} to {high}, p {sign}{p_text(self.p)}; {counts})."
         )
 
-    def _sizes(self) -> tuple[str, str, str]:
-        """Return the size of the difference, and the smallest and largest in its interval."""
+    def _size_texts(self) -> tuple[str, str, str]:
+        """Return the absolute difference, and the limits of its interval, as texts."""
         sign = -1 if self.difference < 0 else 1
         low, high = sorted((sign * (self.low or 0), sign * (self.high or 0)))
         if self.kind == "bool":
@@ -114,7 +109,7 @@ def p_text(p: float | None) -> str:
     """Return a p-value as text."""
     if p is None:
         return ""
-    return f"< {_SMALL_P}" if p < _SMALL_P else f"{p:.3f}"
+    return f"< {_MIN_SHOWN_P}" if p < _MIN_SHOWN_P else f"{p:.3f}"
 
 
 def compare_with_baseline(
@@ -122,7 +117,7 @@ def compare_with_baseline(
 ) -> list[VariantDifference]:
     """Return a row for each score of each variant that is not the baseline.
 
-    Labels are left out, and so is a score that one of the two variants has on no row.
+    Labels are left out, and so are scores that the two variants have on no common row.
     """
     rows = []
     for score in scores:
@@ -131,25 +126,27 @@ def compare_with_baseline(
                 row = _difference(score, variant, baseline)
                 if row is not None:
                     rows.append(row)
-    tested = [row.p for row in rows if row.p is not None]
-    adjusted = iter(holm(tested))
-    lower = {score.name: score.lower_is_better for score in scores}
+    p_values = [row.p for row in rows if row.p is not None]
+    adjusted = iter(holm(p_values))
+    lower_is_better = {score.name: score.lower_is_better for score in scores}
     return [
         row
         if row.p is None
-        else _with_verdict(row, next(adjusted), lower_is_better=lower[row.score])
+        else _with_verdict(row, next(adjusted), lower_is_better=lower_is_better[row.score])
         for row in rows
     ]
 
 
 def _difference(score: ScoreValues, variant: str, baseline: str) -> VariantDifference | None:
-    own, other = score.variants[variant].units, score.variants[baseline].units
+    units, base_units = score.variants[variant].units, score.variants[baseline].units
     is_preference = score.is_preference and baseline == next(iter(score.variants))
-    pairs = [(value, 0.5) for value in own.values()] if is_preference else _pairs(own, other)
+    pairs = (
+        [(value, 0.5) for value in units.values()] if is_preference else _pairs(units, base_units)
+    )
     if not pairs:
         return None
-    better = [(b - a if score.lower_is_better else a - b) for a, b in pairs]
-    won, lost = sum(each > 0 for each in better), sum(each < 0 for each in better)
+    gains = [(b - a if score.lower_is_better else a - b) for a, b in pairs]
+    won, lost = sum(gain > 0 for gain in gains), sum(gain < 0 for gain in gains)
     scale = 2 if is_preference else 1
     differences = [scale * (a - b) for a, b in pairs]
     row = VariantDifference(
@@ -167,35 +164,32 @@ def _difference(score: ScoreValues, variant: str, baseline: str) -> VariantDiffe
         equal=len(pairs) - won - lost,
         unit=score.unit,
     )
-    if len(pairs) < FEW_ROWS:
+    if len(pairs) < MIN_VERDICT_ROWS:
         return row
-    is_share = are_shares(score.kind, itertools.chain.from_iterable(pairs))
+    is_binary = are_binary(score.kind, itertools.chain.from_iterable(pairs))
     if is_preference and set(differences) <= {-1.0, 0.0, 1.0}:
         half = row.equal // 2  # a tie does not say whether both answers are good or bad
-        tested = paired_shares(half, won, lost, row.equal - half)
+        result = paired_shares(half, won, lost, row.equal - half)
     else:
-        doubled = [(scale * first, scale * second) for first, second in pairs]
-        tested = paired_difference(doubled, are_shares=is_share)
-    needed = _rows_needed(differences, tested, is_share=is_share)
+        scaled = [(scale * first, scale * second) for first, second in pairs]
+        result = paired_difference(scaled, are_binary=is_binary)
+    needed = _rows_needed(differences, result.difference, is_binary=is_binary)
     return replace(
-        row, low=tested.interval.low, high=tested.interval.high, p=tested.p, rows_needed=needed
+        row, low=result.interval.low, high=result.interval.high, p=result.p, rows_needed=needed
     )
 
 
 def _pairs(
-    own: Mapping[Hashable, float], other: Mapping[Hashable, float]
+    units: Mapping[Hashable, float], base_units: Mapping[Hashable, float]
 ) -> list[tuple[float, float]]:
-    return [(value, other[unit]) for unit, value in own.items() if unit in other]
+    return [(value, base_units[unit]) for unit, value in units.items() if unit in base_units]
 
 
-def _rows_needed(
-    differences: Sequence[float], tested: PairedDifference, *, is_share: bool
-) -> int | None:
-    """Return the number of rows that would tell the found difference apart with a power of 80 %."""
-    difference = tested.difference
+def _rows_needed(differences: Sequence[float], difference: float, *, is_binary: bool) -> int | None:
+    """Return the number of rows needed to detect a mean difference with a power of 80 %."""
     if not difference:
         return None
-    if is_share:
+    if is_binary:
         differing = sum(1 for each in differences if each)
         needed = rows_needed(abs(difference), disagreement=differing / len(differences))
     else:
@@ -206,14 +200,14 @@ def _rows_needed(
 
 def _with_verdict(row: VariantDifference, p: float, *, lower_is_better: bool) -> VariantDifference:
     if p >= _ALPHA:
-        # More rows than there are: the correction for several comparisons is not in the formula.
+        # More rows than there are, because the formula ignores the adjustment of p-values.
         needed = None if row.rows_needed is None else max(row.rows_needed, row.n + 1)
         return replace(row, p=p, verdict="not told apart", rows_needed=needed)
     is_better = (row.difference < 0) is lower_is_better
     return replace(row, p=p, verdict="better" if is_better else "worse", rows_needed=None)
 
 
-def _signed(share: float) -> str:
+def _signed_points(share: float) -> str:
     """Return a difference of shares in percentage points."""
     points = round(100 * share, 1)
     return f"{points:+.1f}" if points else "0.0"
@@ -221,7 +215,7 @@ def _signed(share: float) -> str:
 
 def _difference_text(row: VariantDifference) -> str:
     if row.kind == "bool":
-        return f"{_signed(row.difference)} points"
+        return f"{_signed_points(row.difference)} points"
     return f"{'+' if row.difference > 0 else ''}{number_text(row.difference)}"
 
 
@@ -229,7 +223,7 @@ def _interval_text(row: VariantDifference) -> str:
     if row.low is None or row.high is None:
         return ""
     if row.kind == "bool":
-        return f"{_signed(row.low)} to {_signed(row.high)}"
+        return f"{_signed_points(row.low)} to {_signed_points(row.high)}"
     return f"{number_text(row.low)} to {number_text(row.high)}"
 
 

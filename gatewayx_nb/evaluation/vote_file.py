@@ -1,4 +1,4 @@
-"""A file of votes, which a later run of an evaluation reads."""
+"""Votes on answers, in a file that later runs of an evaluation read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import msgspec
 from gatewayx_nb.bounded_json import loads
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.evaluation.grid_cell import Score
-from gatewayx_nb.evaluation.records import FORMAT
+from gatewayx_nb.evaluation.records import FORMAT_VERSION
 from gatewayx_nb.evaluation.score_values import VOTE
 from gatewayx_nb.files import atomic_write, read_limited, write_errors_as_config_error
 from gatewayx_nb.text import well_formed
@@ -46,7 +46,7 @@ class _Vote:
 
     @property
     def key(self) -> tuple[str, str, int, str]:
-        """What the vote is about."""
+        """Identifies the answer that was voted on."""
         return self.row, self.variant, self.sample, self.answer
 
 
@@ -57,10 +57,10 @@ class _Votes:
 
 
 class VoteFile:
-    """A file of votes; it holds digests of answers, and no answers.
+    """A file of votes, with digests of the answers instead of the answers.
 
-    A vote belongs to an answer: if the variant answers differently, the vote does not apply. It
-    remains in the file, and so do those of other evaluations.
+    A vote belongs to one answer: if the variant later answers differently, the vote does not apply,
+    but it remains in the file, as do the votes of other evaluations.
 
     Args:
         path: The file, in JSON; created with the first vote.
@@ -70,34 +70,34 @@ class VoteFile:
         self.path = path
 
     def apply(self, cells: Iterable[GridCell]) -> int:
-        """Set the votes of cells whose answers are in the file; return the number of votes set.
+        """Set the votes that the file has for the answers of cells; return the number of votes set.
 
         Raises:
             ConfigError: If the file exists and is not a file of votes.
         """
         votes, count = {vote.key: vote.vote for vote in self._read()}, 0
         for cell in cells if votes else ():
-            label = votes.get(_key(cell)) if cell.has_answer else None
+            label = votes.get(_vote_key(cell)) if cell.has_answer else None
             if label is not None:
                 cell.scores[VOTE] = Score(label)
                 count += 1
         return count
 
     def write(self, cells: Iterable[GridCell]) -> None:
-        """Replace the votes of cells in the file.
+        """Write the votes of cells to the file, and remove those of cells without a vote.
 
         Raises:
             ConfigError: If the file cannot be read or written.
         """
         votes = {vote.key: vote for vote in self._read()}
         for cell in cells:
-            key, score = _key(cell), cell.scores.get(VOTE)
+            key, score = _vote_key(cell), cell.scores.get(VOTE)
             if score is None:
                 votes.pop(key, None)
             elif isinstance(score.value, bool | str):
                 label = score.value
                 votes[key] = _Vote(*key, label if isinstance(label, bool) else well_formed(label))
-        encoded = msgspec.json.encode(_Votes(FORMAT, [*votes.values()]))
+        encoded = msgspec.json.encode(_Votes(FORMAT_VERSION, [*votes.values()]))
         content = msgspec.json.format(encoded, indent=1)
         with write_errors_as_config_error(
             self.path, "Use a folder that exists and may be written to."
@@ -107,9 +107,9 @@ class VoteFile:
     def _read(self) -> list[_Vote]:
         try:
             content = read_limited(self.path, _MAX_BYTES)
-            found: _Votes = msgspec.convert(loads(content), _Votes)
-            if found.format != FORMAT:
-                raise ValueError(f"its format is not {FORMAT}")  # noqa: TRY301 - see below
+            saved: _Votes = msgspec.convert(loads(content), _Votes)
+            if saved.format != FORMAT_VERSION:
+                raise ValueError(f"its format is not {FORMAT_VERSION}")  # noqa: TRY301 - see below
         except FileNotFoundError:
             return []
         except OSError as error:
@@ -120,10 +120,10 @@ class VoteFile:
                 f"{str(self.path)!r} is not a file of votes: {error}.",
                 hint="Use a path at which there is no file yet.",
             ) from None
-        return found.votes
+        return saved.votes
 
 
-def _key(cell: GridCell) -> tuple[str, str, int, str]:
+def _vote_key(cell: GridCell) -> tuple[str, str, int, str]:
     answer = well_formed(cell.answer).encode()
     digest = hashlib.blake2b(answer, digest_size=_DIGEST_BYTES).hexdigest()
     return well_formed(str(cell.id)), well_formed(cell.variant.name), cell.sample, digest

@@ -51,16 +51,16 @@ def test_a_sample_is_skewed_by_the_rule_for_its_size():
     values = np.random.default_rng(2).exponential(size=400)
     needed = 28 + 25 * stats.skew(values) ** 2
     assert needed < 400
-    assert MeanEstimate.of(values).resampled == ()
+    assert MeanEstimate.of(values).t_statistics == ()
     values = [*values, 12]
     needed = 28 + 25 * stats.skew(values) ** 2
-    assert (len(MeanEstimate.of(values).resampled) > 0) == (needed > 401)
-    assert len(MeanEstimate.of([*values, 50]).resampled) == 9_999
+    assert (len(MeanEstimate.of(values).t_statistics) > 0) == (needed > 401)
+    assert len(MeanEstimate.of([*values, 50]).t_statistics) == 9_999
 
 
 def test_fewer_than_30_values_are_resampled():
-    assert MeanEstimate.of(range(29)).resampled != ()
-    assert MeanEstimate.of(range(30)).resampled == ()
+    assert MeanEstimate.of(range(29)).t_statistics != ()
+    assert MeanEstimate.of(range(30)).t_statistics == ()
 
 
 def test_resamples_are_the_studentized_bootstrap():
@@ -70,7 +70,7 @@ def test_resamples_are_the_studentized_bootstrap():
     drawn = random.choice(values, (100_000, len(values)))
     drawn = drawn[np.ptp(drawn, axis=1) > 0]
     expected = (drawn.mean(axis=1) - values.mean()) / stats.sem(drawn, axis=1)
-    found = MeanEstimate.of(values).resampled
+    found = MeanEstimate.of(values).t_statistics
     quantiles = (0.1, 0.25, 0.75, 0.9)
     factor = math.sqrt(len(values) / (len(values) - 1))
     assert np.quantile(found, quantiles) == pytest.approx(
