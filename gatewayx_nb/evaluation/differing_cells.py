@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 _MAX_WORST_CELLS = 10
-"""Number of the worst cells, which fail a score that is a number."""
+"""Number of cells that count as failures of a score that is a number: the worst ones."""
 
 _MAX_ANSWER_LENGTH = 60
 """Maximum number of characters of an answer in a table."""

@@ -328,7 +328,7 @@ class Evaluation:
         no_worse_than: str | Path | Evaluation | None = None,
         margin: float = 0.02,
     ) -> None:
-        """Raise an `AssertionError` unless the scores meet the requirements, as a test in CI does.
+        """Raise an `AssertionError` unless the scores meet the requirements, for a test in CI.
 
         See also: the guide ``evaluation-in-ci``.
 
@@ -340,7 +340,7 @@ class Evaluation:
             no_worse_than: A file from `save_baseline`, or another evaluation. A score fails if the
                 95 % interval of its paired difference shows that it is worse by more than
                 ``margin``.
-            margin: The accepted loss, in the unit of the score.
+            margin: The largest acceptable loss, in the unit of the score.
 
         Raises:
             AssertionError: If a check fails, or the evaluation was stopped; with the summary and

@@ -211,7 +211,7 @@ class EvaluationRun:
         columns += [] if self.rows.expected is None else ["expected"]
         for scorer in self.scorers:
             if isinstance(scorer, ModelScorer):
-                scorer.check(columns)
+                scorer.check_columns(columns)
                 if scorer.model is None:
                     self._default_model()
             is_preference = isinstance(scorer, ModelScorer) and scorer.is_preference
@@ -352,7 +352,7 @@ class EvaluationRun:
         for cell in self.cells:
             if id(cell) in scores:
                 cell.scores[scorer.name] = scores[id(cell)]
-        # Not by truth value, because an empty reply is false, like its text.
+        # By type, because an empty reply is falsy, like its text.
         answers = [each for each in outcomes if isinstance(each, Reply)]
         costs = [float(each.cost) for each in answers if each.cost is not None]
         name, cost = self._mask(scorer.name), math.fsum(costs) if costs else None

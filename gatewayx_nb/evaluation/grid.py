@@ -35,7 +35,7 @@ _INPUT_COLUMN = "input"
 """Name of the column of a row that is not a dict."""
 
 _UNNAMED_PROMPT = "prompt"
-"""Name of a prompt that has no name."""
+"""Name of a prompt that is passed without one."""
 
 Prompt = str | RowTemplate | Callable[[Any], Any]
 
@@ -70,7 +70,7 @@ class Axes:
             UsageError: If two combinations have the same name.
         """
         variants = [
-            Variant(self._name(prompt, model, options), prompt, model, options)
+            Variant(self._variant_name(prompt, model, options), prompt, model, options)
             for prompt in self.prompts
             for model in self.models
             for options in self.options
@@ -82,7 +82,7 @@ class Axes:
             )
         return variants
 
-    def _name(self, prompt: str, model: str, options: str) -> str:
+    def _variant_name(self, prompt: str, model: str, options: str) -> str:
         parts = [
             prompt if len(self.prompts) > 1 else "",
             model if len(self.models) > 1 else "",
@@ -130,7 +130,7 @@ class Grid:
         return [str(name) for name in names]
 
     def cells(self) -> tuple[list[GridCell], list[RowRequest | GatewayError]]:
-        """Return the cells, row by row, and the request for each, or the error if it has none."""
+        """Return the cells, row by row, and for each its request or the error that prevented it."""
         prompts = {
             name: RowPrompt(prompt, self._system, self._source, blank=self._blank)
             for name, prompt in self._axes.prompts.items()
@@ -262,11 +262,13 @@ def _evaluated_rows(
 ) -> EvaluatedRows:
     name = source.columns[0] if source.kind == "series" and source.columns else None
     rows = tuple(_as_row(row, name) for row in source_rows)
-    ids = _row_ids(_column(rows, columns.id, "id")) if columns.id else tuple(range(len(rows)))
+    ids = (
+        _row_ids(_column_values(rows, columns.id, "id")) if columns.id else tuple(range(len(rows)))
+    )
     return EvaluatedRows(
         rows,
         ids=ids,
-        expected=_column(rows, columns.expected, "expected") if columns.expected else None,
+        expected=_column_values(rows, columns.expected, "expected") if columns.expected else None,
         clusters=_row_clusters(rows, columns.cluster) if columns.cluster else None,
     )
 
@@ -279,7 +281,7 @@ def _as_row(row: object, column: object) -> Row:
     )
 
 
-def _column(rows: Sequence[Row], name: str, parameter: str) -> tuple[Any, ...]:
+def _column_values(rows: Sequence[Row], name: str, parameter: str) -> tuple[Any, ...]:
     """Return the values of a column; ``None`` for a row that does not have it.
 
     Raises:
@@ -319,7 +321,7 @@ def _row_ids(values: Sequence[Any]) -> tuple[str | int, ...]:
 
 
 def _row_clusters(rows: Sequence[Row], name: str) -> tuple[Any, ...]:
-    clusters = _column(rows, name, "cluster")
+    clusters = _column_values(rows, name, "cluster")
     for position, value in enumerate(clusters):
         if is_missing(value) or not isinstance(value, Hashable):
             raise UsageError(

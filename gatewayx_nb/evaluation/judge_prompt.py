@@ -62,7 +62,7 @@ class JudgePrompt:
         """Whether the question contains the row's expected answer."""
         return EXPECTED in self._template.columns
 
-    def check(self, columns: Collection[object]) -> None:
+    def check_columns(self, columns: Collection[object]) -> None:
         """Check that the rows have the columns that the question names.
 
         Raises:

@@ -88,9 +88,9 @@ class _VerdictScorer(ModelScorer):
         }
 
     @override
-    def check(self, columns: Collection[object]) -> None:
-        """Check that the rows have the columns that the question names; see `ModelScorer.check`."""
-        self._prompt.check(columns)
+    def check_columns(self, columns: Collection[object]) -> None:
+        """Check that the rows have the columns that the question names; see `ModelScorer`."""
+        self._prompt.check_columns(columns)
 
     @override
     def __repr__(self) -> str:
@@ -217,7 +217,7 @@ class Preference(_VerdictScorer):
     def questions(
         self, cells: Sequence[GridCell], rows: EvaluatedRows, baseline: str
     ) -> list[Question]:
-        """Return two questions, one in each order, about each answer that the baseline has, too."""
+        """Return two questions, one per order, about each answer to compare with the baseline."""
         answered = [cell for cell in cells if cell.has_answer]
         baseline_cells = {
             (cell.position, cell.sample): cell for cell in answered if cell.variant.name == baseline
@@ -237,7 +237,7 @@ class Preference(_VerdictScorer):
     def scores(
         self, outcomes: Sequence[tuple[Question, Reply[Any] | GatewayError | None]]
     ) -> dict[int, Score]:
-        """Return 1.0 for an answer that won in both orders, 0.0 if it lost both, otherwise 0.5."""
+        """Return 1.0 for an answer that won in both orders, 0.0 if it lost in both, else 0.5."""
         orders: dict[int, dict[bool, Reply[Any] | GatewayError | None]] = {}
         for question, outcome in outcomes:
             orders.setdefault(id(question.cell), {})[question.is_swapped] = outcome
@@ -407,6 +407,6 @@ def _label_error(expected: str, labels: object) -> UsageError:
     )
 
 
-def _check_text(name: str, value: object, advice: str) -> None:
+def _check_text(name: str, value: object, hint: str) -> None:
     if not isinstance(value, str) or not one_line(value):
-        raise UsageError(f"{name} must be a non-empty str, got {short_repr(value)}.", hint=advice)
+        raise UsageError(f"{name} must be a non-empty str, got {short_repr(value)}.", hint=hint)

@@ -49,7 +49,7 @@ class MeanEstimate:
 
     Attributes:
         n: Number of values.
-        mean: The mean; NaN without values.
+        mean: The mean; NaN if there are no values.
         error: The standard error of the mean; 0 if all values are equal, and infinity for fewer
             than two values.
         t_statistics: The t statistics of the resamples, sorted; empty if Student's t is enough.

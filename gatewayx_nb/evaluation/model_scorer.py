@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question to the model of a scorer.
+    """A question that a scorer asks its model.
 
     Attributes:
         cell: The cell that is scored.
@@ -32,7 +32,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class JudgeUsage:
-    """The usage of a scorer that asks a model; that of the answers does not include it.
+    """The usage of a scorer that asks a model, in addition to the usage of the answers.
 
     Attributes:
         score: Name of the score.
@@ -68,7 +68,7 @@ class ModelScorer(ABC):
     def schema(self) -> dict[str, Any]:
         """The JSON Schema of the model's answer."""
 
-    def check(self, columns: Collection[object]) -> None:  # noqa: B027 - few scorers name columns
+    def check_columns(self, columns: Collection[object]) -> None:  # noqa: B027 - few scorers name columns
         """Check, before anything is sent, that the rows have the columns that are needed.
 
         Args:

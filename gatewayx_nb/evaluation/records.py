@@ -25,7 +25,7 @@ FORMATS = (".json", ".csv", ".md")
 """The suffixes of the files that an evaluation can be written to."""
 
 FORMAT_VERSION = 1
-"""Version of the format of files."""
+"""Version of the file format."""
 
 _DTYPES: Mapping[str, str] = {
     "error": "string",

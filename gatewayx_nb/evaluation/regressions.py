@@ -38,7 +38,7 @@ def check_no_worse(
         baseline: The baseline.
         current: The scores of the evaluation.
         variants: The names of the variants that are checked.
-        margin: The accepted loss, in the unit of the score.
+        margin: The largest acceptable loss, in the unit of the score.
         clusters: The cluster of each row, by ID; ``None`` if rows have no clusters.
 
     Raises:

@@ -118,7 +118,7 @@ def score_values(  # noqa: PLR0913 - what a score consists of
         values_by_row[cell.variant.name].setdefault(cell.position, []).append(float(value))
     for variant, rows in values_by_row.items():
         means = {position: sum(row) / len(row) for position, row in rows.items()}
-        values_by_variant[variant].units = _cluster_means(means, clusters)
+        values_by_variant[variant].units = _unit_means(means, clusters)
     unit = "row" if clusters is None else "cluster"
     return ScoreValues(name, kind, values_by_variant, lower_is_better, is_preference, unit)
 
@@ -147,12 +147,12 @@ def _cell_value(cell: GridCell, name: str) -> Any:  # noqa: ANN401 - a score, or
     return _ERROR if score.error else score.value
 
 
-def _cluster_means(
-    rows: Mapping[int, float], clusters: Sequence[Any] | None
+def _unit_means(
+    row_means: Mapping[int, float], clusters: Sequence[Any] | None
 ) -> dict[Hashable, float]:
     if clusters is None:
-        return {position: value for position, value in rows.items()}  # noqa: C416
-    grouped: dict[Hashable, list[float]] = {}
-    for position, value in rows.items():
-        grouped.setdefault(clusters[position], []).append(value)
-    return {cluster: sum(values) / len(values) for cluster, values in grouped.items()}
+        return {position: value for position, value in row_means.items()}  # noqa: C416
+    by_cluster: dict[Hashable, list[float]] = {}
+    for position, value in row_means.items():
+        by_cluster.setdefault(clusters[position], []).append(value)
+    return {cluster: sum(values) / len(values) for cluster, values in by_cluster.items()}

@@ -101,8 +101,8 @@ def read_scorers(scorers: object) -> list[Scorer]:
         scorers: One or more functions or judges, or a dict that maps names to these.
 
     Raises:
-        UsageError: If one is not callable, has unknown parameters or no name, or if two have the
-            same name.
+        UsageError: If a scorer is not callable, has unknown parameters or no name, or if two have
+            the same name.
     """
     result: list[Scorer]
     if isinstance(scorers, Mapping):
@@ -175,7 +175,7 @@ def check_expected(scorers: Iterable[Scorer]) -> None:
     """Check that no scorer needs expected answers, because there are none.
 
     Raises:
-        UsageError: If one does.
+        UsageError: If a scorer needs them.
     """
     for scorer in scorers:
         if isinstance(scorer, FunctionScorer) and scorer.needs_expected:
@@ -303,7 +303,8 @@ class Scoring:
 
         An error of a scorer that returns dicts becomes the error of each of its scores. A scorer
         that asserts, itself or in a function that it calls, and never returns a value, scores True
-        where no assertion failed. If a score has numbers and labels, the rarer kind becomes errors.
+        where no assertion failed. If a score has numbers and labels, values of the rarer kind
+        become errors.
         """
         for name, cells_without_value in self._without_value.items():
             for cell in cells_without_value if name in self._asserting_scorers else ():

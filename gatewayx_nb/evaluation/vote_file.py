@@ -46,7 +46,7 @@ class _Vote:
 
     @property
     def key(self) -> tuple[str, str, int, str]:
-        """Identifies the answer that was voted on."""
+        """The row, variant, sample and answer that the vote is about."""
         return self.row, self.variant, self.sample, self.answer
 
 
