@@ -78,19 +78,19 @@ class Baseline:
         if changed:
             raise UsageError(
                 f"{counted(len(changed), 'row')} changed since the baseline was saved"
-                f" ({_listed_ids(changed)}), so the scores cannot be compared.",
+                f" ({_id_list(changed)}), so the scores cannot be compared.",
                 hint=save_hint | Hint("name_ids"),
             )
         missing = [row_id for row_id in self.rows if row_id not in rows]
         if missing:  # these might be the rows that became worse
             raise UsageError(
                 f"{counted(len(missing), 'row')} of the baseline cannot be compared, because the"
-                f" evaluation does not have them ({_listed_ids(missing)}).",
+                f" evaluation does not have them ({_id_list(missing)}).",
                 hint=as_hint("Evaluate all rows.") | save_hint,
             )
 
 
-def _listed_ids(ids: Sequence[str]) -> str:
+def _id_list(ids: Sequence[str]) -> str:
     return ", ".join(ids[:_MAX_SHOWN_IDS]) + (", …" if len(ids) > _MAX_SHOWN_IDS else "")
 
 

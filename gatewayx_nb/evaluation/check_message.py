@@ -62,11 +62,13 @@ def failure_text(evaluation: Evaluation, failures: Sequence[Failure]) -> str:
     worse_cells = list(_worse_cells(evaluation, failures))
     if worse_cells:
         parts.append(_first_rows_text(worse_cells, _WORSE_COLUMNS))
-    unmet = {(failure.variant, failure.score) for failure in failures if not failure.worse_rows}
+    unmet_bounds = {
+        (failure.variant, failure.score) for failure in failures if not failure.worse_rows
+    }
     failed_cells = [
         cell
         for cell in evaluation.failures()
-        if (cell.variant, cell.score) in unmet or not cell.score
+        if (cell.variant, cell.score) in unmet_bounds or not cell.score
     ]
     if failed_cells:
         parts.append(_first_rows_text(failed_cells, FAILURE_COLUMNS))

@@ -200,11 +200,11 @@ class Evaluation:
             UsageError: If there is no such variant or score.
         """
         names = self.variant_names
-        chosen = names[0] if baseline is None else self._check_known(baseline, names, "variant")
+        base_name = names[0] if baseline is None else self._check_known(baseline, names, "variant")
         if score is not None:
             self._check_known(score, self.scores, "score")
         values = [each for each in self._score_values if score in (None, each.name)]
-        rows = compare_with_baseline(values, names, chosen)
+        rows = compare_with_baseline(values, names, base_name)
         return Table(rows, DIFFERENCE_COLUMNS, [row.text for row in rows])
 
     def failures(

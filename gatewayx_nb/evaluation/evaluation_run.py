@@ -234,8 +234,8 @@ class EvaluationRun:
 
     def run(self) -> Evaluation:
         """Request the missing answers, and score all answers."""
-        session, live = self._plan_answers()
-        self._set_answers(session.collect("replies", live.add))
+        session, live_scores = self._plan_answers()
+        self._set_answers(session.collect("replies", live_scores.add))
         self._scoring.run(self.cells)
         if self._scoring.has_async and not self._scoring.is_stopped:
             self._run_async_scorers()
@@ -249,8 +249,8 @@ class EvaluationRun:
 
     async def arun(self) -> Evaluation:
         """Request the missing answers, and score all answers; see `run`."""
-        session, live = self._plan_answers()
-        self._set_answers(await session.acollect("replies", live.add_in_thread))
+        session, live_scores = self._plan_answers()
+        self._set_answers(await session.acollect("replies", live_scores.add_in_thread))
         await asyncio.to_thread(self._scoring.run, self.cells)
         await self._scoring.arun(self.cells)
         for stage in self._judge_stages():

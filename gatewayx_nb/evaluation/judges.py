@@ -226,8 +226,8 @@ class Preference(_VerdictScorer):
             question
             for cell in answered
             if cell.variant.name != baseline
-            and (base := baseline_cells.get((cell.position, cell.sample))) is not None
-            for is_swapped, pair in ((False, (base, cell)), (True, (cell, base)))
+            and (baseline_cell := baseline_cells.get((cell.position, cell.sample))) is not None
+            for is_swapped, pair in ((False, (baseline_cell, cell)), (True, (cell, baseline_cell)))
             for question in self._questions_about(
                 cell, rows, _answer_texts(*pair), is_swapped=is_swapped
             )
@@ -376,12 +376,12 @@ def _read_labels(labels: object) -> dict[str, ScoreValue]:
     texts = list(labels)  # type: ignore[call-overload]  # checked above
     if not all(isinstance(text, str) and text.strip() for text in texts):
         raise _label_error("non-empty strings", labels)
-    folded = {text.strip().casefold() for text in texts}
-    if len(texts) < 2 or len(folded) < len(texts):  # noqa: PLR2004 - a choice needs two
+    folded_labels = {text.strip().casefold() for text in texts}
+    if len(texts) < 2 or len(folded_labels) < len(texts):  # noqa: PLR2004 - a choice needs two
         raise _label_error("at least two strings that differ in more than case", labels)
     if isinstance(labels, Mapping):
         return _check_values(labels)
-    if folded == {"yes", "no"}:
+    if folded_labels == {"yes", "no"}:
         return {text: text.strip().casefold() == "yes" for text in texts}
     return {text: text for text in texts}
 

@@ -121,9 +121,11 @@ def agreement_of(
         )
     used_labels = [{pair[side] for pair in pair_counts} for side in (0, 1)]
     if not used_labels[0] & used_labels[1] and not {"True", "False"}.issuperset(labels):
-        both = " and ".join(", ".join(sorted(own)[:_MAX_LISTED_LABELS]) for own in used_labels)
+        label_lists = " and ".join(
+            ", ".join(sorted(own_labels)[:_MAX_LISTED_LABELS]) for own_labels in used_labels
+        )
         raise UsageError(
-            f"{first!r} and {second!r} have no label in common: {both}.",
+            f"{first!r} and {second!r} have no label in common: {label_lists}.",
             hint="Use the same labels; bools may be yes and no, good and bad, or 1 and 0.",
         )
     counts = tuple(tuple(pair_counts[row, column] for column in labels) for row in labels)

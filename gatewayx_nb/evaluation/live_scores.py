@@ -65,8 +65,8 @@ class LiveScores:
     ) -> None:
         self._scoring, self._cells, self._figures, self._mask = scoring, cells, figures, mask
         self._clock, self._start_time, self._scoring_seconds = clock, clock(), 0.0
-        self._unscored: deque[GridCell] = deque()
-        self._scored: list[GridCell] = []
+        self._unscored_cells: deque[GridCell] = deque()
+        self._scored_cells: list[GridCell] = []
         self._variants = list(dict.fromkeys(cell.variant.name for cell in cells))
         figures.detail_html = self._html
         self._sums_and_counts: dict[str, dict[str, tuple[float, int]]] = {}
@@ -90,10 +90,10 @@ class LiveScores:
         for position, outcome in outcomes:
             cell = self._cells[position]
             cell.set_outcome(outcome)
-            self._unscored.append(cell)
-        while self._unscored and self._has_time:
+            self._unscored_cells.append(cell)
+        while self._unscored_cells and self._has_time:
             start = self._clock()
-            self._score(self._unscored.popleft())
+            self._score(self._unscored_cells.popleft())
             self._scoring_seconds += self._clock() - start
         self._figures.note = self._mask(self._note_text())
 
@@ -104,7 +104,7 @@ class LiveScores:
 
     def _score(self, cell: GridCell) -> None:
         self._scoring.score(cell)
-        self._scored.append(cell)
+        self._scored_cells.append(cell)
         for name, score in cell.scores.items():
             if isinstance(score.value, bool | int | float):
                 sums = self._sums_and_counts.setdefault(name, {})
@@ -126,7 +126,7 @@ class LiveScores:
 
     def _html(self) -> str:
         """Return the summary of the cells scored so far as HTML; empty if there are none."""
-        cells = self._scored
+        cells = self._scored_cells
         clusters = self._scoring.rows.clusters
         values = [
             score_values(name, cells, self._variants, clusters) for name in score_names(cells)

@@ -24,8 +24,8 @@ _MAX_VALUE = 1e100
 _MIN_RANGE = 1e-100
 """Values that differ by at most this count as equal, so that third powers are not 0."""
 
-_RESAMPLES, _MIN_RESAMPLES = 9_999, 999
-"""Number of resamples, and the minimum for large samples.
+_MAX_RESAMPLES, _MIN_RESAMPLES = 9_999, 999
+"""Maximum number of resamples, and the minimum, which applies to large samples.
 
 With 9,999, the limits of a 95 % interval are the 250th value from each end.
 """
@@ -172,7 +172,7 @@ def _resample(deviations: list[float], seed: int) -> tuple[float, ...]:
     random = np.random.default_rng(seed)
     sample = np.array(deviations)
     n = len(sample)
-    resamples = max(_MIN_RESAMPLES, min(_RESAMPLES, _MAX_DRAWS // n))
+    resamples = max(_MIN_RESAMPLES, min(_MAX_RESAMPLES, _MAX_DRAWS // n))
     batch_size = max(1, _DRAWS_PER_BATCH // n)
     min_variance = _MIN_RELATIVE_SPREAD**2 * sample.var()
     batches = []

@@ -77,14 +77,14 @@ def cell_records(
     records = [_record(cell, inputs[cell.position], score_columns) for cell in cells]
     scores = list(score_columns.values())
     # Empty columns of reasons and errors are omitted.
-    empty = [
+    empty_columns = [
         name
         for score in scores
         for name in (f"{score}_reason", f"{score}_error")
         if not any(record[name] for record in records)
     ]
-    for record in records if empty else ():
-        for name in empty:
+    for record in records if empty_columns else ():
+        for name in empty_columns:
             del record[name]
     return records, scores
 

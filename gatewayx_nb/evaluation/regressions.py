@@ -56,7 +56,7 @@ def check_no_worse(
         score = current.scores[name]
         check_share("margin", margin, cast("Kind", score.kind))
         for variant in variants:
-            before, after = _values_of(old_score, variant), score.values.get(variant, {})
+            before, after = _values_of_variant(old_score, variant), score.values.get(variant, {})
             text = _regression_text(before, after, score, margin, clusters)
             if text:
                 worse_rows = _worse_rows(before, after, lower_is_better=score.lower_is_better)
@@ -64,7 +64,7 @@ def check_no_worse(
     return failures
 
 
-def _values_of(score: BaselineScore, variant: str) -> Mapping[str, float]:
+def _values_of_variant(score: BaselineScore, variant: str) -> Mapping[str, float]:
     """Return the values of a variant; a baseline of one variant applies to every variant."""
     if variant in score.values:
         return score.values[variant]
@@ -95,15 +95,15 @@ def _regression_text(
         return ""
     kind: Any = score.kind
     # The first value of each pair is the one that should be higher.
-    ordered = [(old, new) for new, old in pairs] if score.lower_is_better else pairs
+    ordered_pairs = [(old, new) for new, old in pairs] if score.lower_is_better else pairs
     is_binary = are_binary(kind, itertools.chain.from_iterable(pairs))
-    if paired_difference(ordered, are_binary=is_binary).interval.high >= -margin:
+    if paired_difference(ordered_pairs, are_binary=is_binary).interval.high >= -margin:
         return ""
     means = [number_text(sum(values) / len(pairs), kind) for values in zip(*pairs, strict=True)]
     margin_text = f"{100 * margin:g} points" if kind == "bool" else number_text(margin)
     excess = f" by more than {margin_text}" if margin else ""
-    worse_count = sum(first < second for first, second in ordered)
-    better_count = sum(first > second for first, second in ordered)
+    worse_count = sum(first < second for first, second in ordered_pairs)
+    better_count = sum(first > second for first, second in ordered_pairs)
     unit = "rows" if clusters is None else "clusters"
     return (
         f"is worse than the baseline{excess}: {means[0]}, before {means[1]}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from gatewayx_nb.text import one_line, shorten
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from gatewayx_nb.evaluation.evaluation import Evaluation
     from gatewayx_nb.evaluation.grid_cell import GridCell, ScoreValue
@@ -58,32 +58,29 @@ def _is_of_kind(cells: Sequence[GridCell], kind: RowKind, score: str | None) -> 
     if kind == "all":
         return True
     if kind == "errors":
-        return any(cell.error for cell in cells) or any(_are_errors(cells, score))
+        return any(cell.error for cell in cells) or _has_score_error(cells, score)
     if kind == "failed":
         return (
             any(cell.error for cell in cells)
-            or any(_are_errors(cells, score))
+            or _has_score_error(cells, score)
             or any(
                 value is False for cell in cells for value in _score_values(cell, score).values()
             )
         )
-    return _differ(cells, score)
+    return _cells_differ(cells, score)
 
 
 def _score_values(cell: GridCell, score: str | None) -> dict[str, ScoreValue]:
     return {name: each.value for name, each in cell.scores.items() if score in (None, name)}
 
 
-def _are_errors(cells: Sequence[GridCell], score: str | None) -> Iterable[bool]:
-    return (
-        bool(each.error)
-        for cell in cells
-        for name, each in cell.scores.items()
-        if score in (None, name)
+def _has_score_error(cells: Sequence[GridCell], score: str | None) -> bool:
+    return any(
+        each.error for cell in cells for name, each in cell.scores.items() if score in (None, name)
     )
 
 
-def _differ(cells: Sequence[GridCell], score: str | None) -> bool:
+def _cells_differ(cells: Sequence[GridCell], score: str | None) -> bool:
     """Return whether the cells differ in a score, or only some of them have an error."""
     if len({bool(cell.error) for cell in cells}) > 1:
         return True

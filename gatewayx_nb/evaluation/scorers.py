@@ -224,8 +224,10 @@ def number(value: object = None, *, tolerance: float = 0.0) -> Check:
         if any(is_near(answer, target, limit) for target in targets):
             return True
         values = " or ".join(shorten(str(target), 40) for target in targets)
-        within = f" ± {limit}" if limit else ""
-        return False, _shorten_reason(f"got {shorten(str(answer), 40)}, expected {values}{within}")
+        tolerance_text = f" ± {limit}" if limit else ""
+        return False, _shorten_reason(
+            f"got {shorten(str(answer), 40)}, expected {values}{tolerance_text}"
+        )
 
     number.__dict__["needs_expected"] = value is None
     return number
@@ -308,10 +310,10 @@ def _compare(
         return None
     data, acceptable = as_data(answer), [as_data(value) for value in values]
     # An answer that is a list may equal the whole list, or one of the lists in it.
-    whole = [acceptable] if isinstance(data, list | tuple) else []
-    if any(is_same(data, value, ignore_case=ignore_case) for value in whole + acceptable):
+    whole_list = [acceptable] if isinstance(data, list | tuple) else []
+    if any(is_same(data, value, ignore_case=ignore_case) for value in whole_list + acceptable):
         return True
-    expected = describe_values(whole or acceptable)
+    expected = describe_values(whole_list or acceptable)
     return False, _shorten_reason(f"got {short_repr(data, 60)}, expected {expected}")
 
 

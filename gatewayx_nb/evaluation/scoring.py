@@ -253,7 +253,7 @@ class Scoring:
         self._async_scorers = [scorer for scorer in functions if scorer.is_async]
         self._scorer_by_score: dict[str, str] = {scorer.name: scorer.name for scorer in scorers}
         self._names_by_key: dict[str, dict[str, str]] = {scorer.name: {} for scorer in functions}
-        self._without_value: dict[str, list[GridCell]] = {each.name: [] for each in functions}
+        self._cells_without_value: dict[str, list[GridCell]] = {each.name: [] for each in functions}
         self._asserting_scorers = {scorer.name for scorer in functions if scorer.has_assert}
         self.rows, self._progress = rows, progress
         self._scored_ids: set[int] = set()
@@ -288,10 +288,10 @@ class Scoring:
 
     async def arun(self, cells: Sequence[GridCell]) -> None:
         """Run the asynchronous scorers, on several cells at the same time."""
-        slots = asyncio.Semaphore(_MAX_ASYNC_CELLS)
+        semaphore = asyncio.Semaphore(_MAX_ASYNC_CELLS)
 
         async def score(cell: GridCell) -> None:
-            async with slots:
+            async with semaphore:
                 for scorer in self._async_scorers:
                     scores = await _acall_scorer(scorer, self._arguments(scorer, cell))
                     self._add_scores(cell, scorer, scores)
@@ -306,7 +306,7 @@ class Scoring:
         where no assertion failed. If a score has numbers and labels, values of the rarer kind
         become errors.
         """
-        for name, cells_without_value in self._without_value.items():
+        for name, cells_without_value in self._cells_without_value.items():
             for cell in cells_without_value if name in self._asserting_scorers else ():
                 cell.scores[name] = Score(value=True)
             if (
@@ -321,10 +321,10 @@ class Scoring:
             if own_name is None or not keys:
                 continue
             for cell in cells:
-                failed = cell.scores.get(own_name)
-                if failed is not None and failed.error:
+                error_score = cell.scores.get(own_name)
+                if error_score is not None and error_score.error:
                     del cell.scores[own_name]
-                    cell.scores.update(dict.fromkeys(keys.values(), failed))
+                    cell.scores.update(dict.fromkeys(keys.values(), error_score))
         _reject_rarer_kinds(cells)
 
     def _arguments(self, scorer: FunctionScorer, cell: GridCell) -> dict[str, Any]:
@@ -347,12 +347,12 @@ class Scoring:
         self, cell: GridCell, scorer: FunctionScorer, scores: Mapping[str, Score]
     ) -> None:
         keys = self._names_by_key[scorer.name]
-        if not scores and scorer.name in self._without_value:
-            self._without_value[scorer.name].append(cell)
+        if not scores and scorer.name in self._cells_without_value:
+            self._cells_without_value[scorer.name].append(cell)
         if isinstance(scores, _FailedAssertion):
             self._asserting_scorers.add(scorer.name)
         if any(score.value not in (None, False) for score in scores.values()):
-            self._without_value.pop(scorer.name, None)  # the scorer returns values
+            self._cells_without_value.pop(scorer.name, None)  # the scorer returns values
         for key, score in scores.items():
             if key not in keys:
                 # Another scorer may have returned a dict with this key.
@@ -411,8 +411,8 @@ def _failure_scores(error: BaseException) -> dict[str, Score]:
 
 def _line_text(trace: TracebackType | None) -> str:
     frames = traceback.extract_tb(trace)
-    inner = [frame for frame in frames if frame.filename != __file__]
-    return f" (line {inner[0].lineno})" if inner else ""
+    scorer_frames = [frame for frame in frames if frame.filename != __file__]
+    return f" (line {scorer_frames[0].lineno})" if scorer_frames else ""
 
 
 def read_value(value: object) -> dict[str, Score]:
@@ -449,14 +449,14 @@ def _read_score(value: object) -> Score | None:
 def _read_score_value(value: object) -> ScoreValue:
     if isinstance(value, enum.Enum):
         value = value.value
-    kind = type(value).__name__
-    if isinstance(value, bool) or kind in ("bool_", "bool"):  # NumPy's type
+    type_name = type(value).__name__
+    if isinstance(value, bool) or type_name in ("bool_", "bool"):  # NumPy's type
         return bool(value)
     if isinstance(value, str):
         if not value.strip():
             raise TypeError("it returned an empty label")
         return value
-    if isinstance(value, Real) or kind == "Decimal":
+    if isinstance(value, Real) or type_name == "Decimal":
         number = float(value)  # type: ignore[arg-type]  # a Decimal
         if not math.isfinite(number):
             raise TypeError(f"it returned {number}; return None if the score does not apply")
@@ -464,7 +464,7 @@ def _read_score_value(value: object) -> ScoreValue:
             raise TypeError(f"it returned {number:g}; a score must be below {SCORE_LIMIT:g}")
         return number
     raise TypeError(
-        f"it returned a {kind}; expected a bool, a number, a label, a dict of these,"
+        f"it returned a {type_name}; expected a bool, a number, a label, a dict of these,"
         " (value, why) or None"
     )
 
@@ -486,6 +486,6 @@ def _reject_rarer_kinds(cells: Iterable[GridCell]) -> None:
             if score is None or score.value is None:
                 continue
             if isinstance(score.value, str) is not is_label:
-                most = "labels" if is_label else "numbers"
-                text = f"the score is {short_repr(score.value)}, but most are {most}"
+                majority = "labels" if is_label else "numbers"
+                text = f"the score is {short_repr(score.value)}, but most are {majority}"
                 cell.scores[name] = Score(error=text, reason=score.reason)

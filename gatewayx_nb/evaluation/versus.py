@@ -86,10 +86,10 @@ class VariantDifference:
             needed = self.rows_needed
             more = f"; about {needed:,} {self.unit}s would be needed" if needed else ""
             return f"{names} are not told apart on {self.score} ({counts}){more}."
-        by, low, high = self._size_texts()
+        size, low, high = self._size_texts()
         sign = "" if self.p is not None and self.p < _MIN_SHOWN_P else "= "
         return (
-            f"{self.variant!r} is {self.verdict} than {self.baseline!r} on {self.score} by {by}"
+            f"{self.variant!r} is {self.verdict} than {self.baseline!r} on {self.score} by {size}"
             f" (95 % interval {low} to {high}, p {sign}{p_text(self.p)}; {counts})."
         )
 
@@ -98,10 +98,10 @@ class VariantDifference:
         sign = -1 if self.difference < 0 else 1
         low, high = sorted((sign * (self.low or 0), sign * (self.high or 0)))
         if self.kind == "bool":
-            by, low_text, high_text = (
+            size, low_text, high_text = (
                 f"{100 * each:.1f}" for each in (abs(self.difference), low, high)
             )
-            return f"{by} points", low_text, high_text
+            return f"{size} points", low_text, high_text
         return number_text(abs(self.difference)), number_text(low), number_text(high)
 
 
@@ -168,11 +168,11 @@ def _difference(score: ScoreValues, variant: str, baseline: str) -> VariantDiffe
         return row
     is_binary = are_binary(score.kind, itertools.chain.from_iterable(pairs))
     if is_preference and set(differences) <= {-1.0, 0.0, 1.0}:
-        half = row.equal // 2  # a tie does not say whether both answers are good or bad
-        result = paired_shares(half, won, lost, row.equal - half)
+        half_of_ties = row.equal // 2  # a tie does not say whether both answers are good or bad
+        result = paired_shares(half_of_ties, won, lost, row.equal - half_of_ties)
     else:
-        scaled = [(scale * first, scale * second) for first, second in pairs]
-        result = paired_difference(scaled, are_binary=is_binary)
+        scaled_pairs = [(scale * first, scale * second) for first, second in pairs]
+        result = paired_difference(scaled_pairs, are_binary=is_binary)
     needed = _rows_needed(differences, result.difference, is_binary=is_binary)
     return replace(
         row, low=result.interval.low, high=result.interval.high, p=result.p, rows_needed=needed
@@ -190,8 +190,8 @@ def _rows_needed(differences: Sequence[float], difference: float, *, is_binary: 
     if not difference:
         return None
     if is_binary:
-        differing = sum(1 for each in differences if each)
-        needed = rows_needed(abs(difference), disagreement=differing / len(differences))
+        differing_count = sum(1 for each in differences if each)
+        needed = rows_needed(abs(difference), disagreement=differing_count / len(differences))
     else:
         ratio = _POWER_FACTOR * statistics.variance(differences) / difference**2
         needed = math.ceil(ratio) if math.isfinite(ratio) else _MAX_ROWS_NEEDED + 1
