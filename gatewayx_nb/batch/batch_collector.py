@@ -58,7 +58,7 @@ class BatchCollector:
         self.foreign = self.unreadable = 0
         self._part, self._results, self._prompts = part, results, prompts
         self._rows: dict[int, RowUsage] = {}
-        self._waiting = self._waiting_bytes = 0
+        self._pending_rows = self._pending_bytes = 0
         self._engine = str(part.info.get("engine", ""))
         results.on_refused = self._replace_unstorable
 
@@ -94,7 +94,7 @@ class BatchCollector:
             ConfigError: If the outcomes cannot be stored.
         """
         self._put(position, outcome, row, retry=retry)
-        if self._waiting >= _MAX_PENDING_ROWS or self._waiting_bytes >= _MAX_PENDING_BYTES:
+        if self._pending_rows >= _MAX_PENDING_ROWS or self._pending_bytes >= _MAX_PENDING_BYTES:
             await asyncio.to_thread(self.flush)
 
     def close(self, remote: RemoteBatch) -> None:
@@ -103,10 +103,10 @@ class BatchCollector:
         Raises:
             ConfigError: If the outcomes cannot be stored.
         """
-        refused = remote.refused_lines or {}
+        refusals = remote.refused_lines or {}
         for position in range(len(self._part.keys)):
             if position not in self._rows:
-                reason = refused.get(position)
+                reason = refusals.get(position)
                 error = self._error(remote, reason)
                 usage = PartialReply(self._engine, str(self._part.info.get("model", "")))
                 usage.attempts = 1
@@ -133,35 +133,37 @@ class BatchCollector:
         Raises:
             ConfigError: If the outcomes cannot be stored.
         """
-        self._waiting = self._waiting_bytes = 0
+        self._pending_rows = self._pending_bytes = 0
         if not self._results.flush(_STORE_TIMEOUT):
             raise ConfigError(
                 f"the results of batch {self._part.batch!r} cannot be stored.",
                 hint=Hint("run_again"),
             )
 
-    def figures(self, earlier: JobFigures, *, is_last: bool) -> JobFigures:
+    def figures(self, earlier_figures: JobFigures, *, is_last: bool) -> JobFigures:
         """Return the job's figures, including the figures of this part.
 
         Args:
-            earlier: The figures without this part.
+            earlier_figures: The figures without this part.
             is_last: Whether no other part is open.
         """
         weights = self._weights()
-        done = sum(weights[position] for position, row in self._rows.items() if row.outcome == "ok")
-        failed = sum(weights[position] for position in self._rows) - done
+        answered_count = sum(
+            weights[position] for position, row in self._rows.items() if row.outcome == "ok"
+        )
+        failed_count = sum(weights[position] for position in self._rows) - answered_count
         usages = [(row.usage.total_usage, row.usage.cost) for row in self._rows.values()]
         return replace(
-            earlier,
+            earlier_figures,
             state="done" if is_last else "submitted",
-            done=earlier.done + done,
-            failed=earlier.failed + failed,
-            cost=earlier.cost + sum((cost or Decimal(0) for _, cost in usages), Decimal(0)),
-            unpriced=earlier.unpriced + sum(map(_is_unpriced, self._rows.values())),
-            input_tokens=earlier.input_tokens
-            + sum((used.input_tokens or 0) for used, _ in usages if used),
-            output_tokens=earlier.output_tokens
-            + sum((used.output_tokens or 0) for used, _ in usages if used),
+            done=earlier_figures.done + answered_count,
+            failed=earlier_figures.failed + failed_count,
+            cost=earlier_figures.cost + sum((cost or Decimal(0) for _, cost in usages), Decimal(0)),
+            unpriced=earlier_figures.unpriced + sum(map(_is_unpriced, self._rows.values())),
+            input_tokens=earlier_figures.input_tokens
+            + sum((tokens.input_tokens or 0) for tokens, _ in usages if tokens),
+            output_tokens=earlier_figures.output_tokens
+            + sum((tokens.output_tokens or 0) for tokens, _ in usages if tokens),
             problem="",
         )
 
@@ -182,8 +184,8 @@ class BatchCollector:
         content = encode_outcome(outcome, prompt)
         kind = type(outcome).__name__ if isinstance(outcome, GatewayError) else "ok"
         self._rows[position] = row
-        self._waiting += 1
-        self._waiting_bytes += len(content)
+        self._pending_rows += 1
+        self._pending_bytes += len(content)
         key = self._part.keys[position]
         self._results.put(StoredRow(key, content, kind, retry, time.time()))
 

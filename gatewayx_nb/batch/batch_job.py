@@ -106,7 +106,7 @@ class BatchJob(MapJob):
         super().__init__(store, record)
         self._engines, self._rows = engines, rows
         self._parts = store.parts(record.digest)
-        self._due, self._delay = clock.monotonic(), _FIRST_POLL_DELAY
+        self._next_query_at, self._delay = clock.monotonic(), _FIRST_POLL_DELAY
         self._failure: GatewayError | None = None
         self._note = ""
 
@@ -158,7 +158,7 @@ class BatchJob(MapJob):
         deadline = None if timeout is None else clock.monotonic() + timeout
         while not self.done():
             if self._failure is not None:
-                error, self._failure, self._due = self._failure, None, clock.monotonic()
+                error, self._failure, self._next_query_at = self._failure, None, clock.monotonic()
                 raise error
             now = clock.monotonic()
             if deadline is not None and now >= deadline:
@@ -167,7 +167,7 @@ class BatchJob(MapJob):
                     f"{self._note}",
                     hint=Hint("cancel_job", job=self.name),
                 )
-            until = self._due if deadline is None else min(self._due, deadline)
+            until = self._next_query_at if deadline is None else min(self._next_query_at, deadline)
             clock.sleep(max(until - now, 0.0))
         if self._rows is None:
             return super().result(0)
@@ -197,19 +197,22 @@ class BatchJob(MapJob):
         """
         forbid_blocking_call("amap")
         parts = [
-            known
+            submitted_part
             for part in self._parts.open()
-            if (known := part if part.batch else self.find_lost(part, waits=False))
+            if (submitted_part := part if part.batch else self.find_lost(part, waits=False))
         ]
         for part in parts:
             if not self._engines.state(part).has_ended:
                 self._engines.cancel(part)
-        self._due, self._delay = clock.monotonic(), _FIRST_POLL_DELAY
+        self._next_query_at, self._delay = clock.monotonic(), _FIRST_POLL_DELAY
         return bool(parts)
 
     def wait_before_first_query(self) -> None:
         """Postpone the first query of the provider by ten seconds."""
-        self._due, self._delay = clock.monotonic() + _FIRST_POLL_DELAY, 2 * _FIRST_POLL_DELAY
+        self._next_query_at, self._delay = (
+            clock.monotonic() + _FIRST_POLL_DELAY,
+            2 * _FIRST_POLL_DELAY,
+        )
 
     def discard(self) -> int:
         """Forget the parts whose results have not been collected; return the number of parts.
@@ -253,16 +256,16 @@ class BatchJob(MapJob):
     def _advance(self) -> None:
         """If a query is due, query the open parts, and collect the parts that have ended."""
         forbid_blocking_call("amap")
-        if clock.monotonic() < self._due or not self._parts.open():
+        if clock.monotonic() < self._next_query_at or not self._parts.open():
             return
         with self._running() as results:
             if results is None:
-                self._due = clock.monotonic() + _BUSY_POLL_INTERVAL
+                self._next_query_at = clock.monotonic() + _BUSY_POLL_INTERVAL
                 return
             self._failure, self._note = None, ""
             for part in self._parts.open():
                 self._try_advance_part(part, results)
-        self._due = clock.monotonic() + self._delay
+        self._next_query_at = clock.monotonic() + self._delay
         self._delay = min(2 * self._delay, _MAX_POLL_INTERVAL)
 
     def _try_advance_part(self, part: JobPart, results: JobResults) -> None:
@@ -277,11 +280,11 @@ class BatchJob(MapJob):
 
     def _advance_part(self, part: JobPart, results: JobResults) -> None:
         if not part.batch:
-            found = self.find_lost(part, waits=False)
-            if found is None:
+            submitted_part = self.find_lost(part, waits=False)
+            if submitted_part is None:
                 self._forget_if_unlisted(part)
                 return
-            part = found
+            part = submitted_part
         remote = self._engines.state(part)
         if not remote.has_ended:
             self._note = f"Batch {part.batch}: {remote.status}, {remote.done:,} rows done."
@@ -310,8 +313,8 @@ class BatchJob(MapJob):
             sink.foreign = sink.unreadable = 0  # an earlier download may have been interrupted
             self._engines.collect(part, remote, schema, sink)
         if sink.has_only_foreign_rows:
-            others = [*part.info.get("not", []), part.batch]
-            info = {**part.info, "not": others}
+            excluded_batches = [*part.info.get("not", []), part.batch]
+            info = {**part.info, "not": excluded_batches}
             self._parts.update(replace(part, state="submitting", batch="", info=info))
             raise self._unclear_error(
                 part, "the batch that seemed to contain it has different rows"
@@ -375,28 +378,28 @@ class BatchJob(MapJob):
         for attempt in range(int(_LISTING_TIMEOUT / _LISTING_POLL_INTERVAL) + 1):
             if attempt:
                 clock.sleep(_LISTING_POLL_INTERVAL)
-            found = self._candidates(part)
-            if len(found) > 1:
-                raise self._unclear_error(part, f"{len(found)} batches may contain it")
-            if found:
-                known = replace(part, state="submitted", batch=found[0].id)
-                self._parts.update(known)
-                return known
+            candidates = self._candidates(part)
+            if len(candidates) > 1:
+                raise self._unclear_error(part, f"{len(candidates)} batches may contain it")
+            if candidates:
+                submitted_part = replace(part, state="submitted", batch=candidates[0].id)
+                self._parts.update(submitted_part)
+                return submitted_part
             if not waits or _must_be_listed(part):
                 return None
         return None
 
     def _candidates(self, part: JobPart) -> list[RemoteBatch]:
-        found = self._engines.find(part)
-        exact = [batch for batch in found if batch.digest == part.digest]
-        if exact:
-            return exact[:1]
-        known = {*self._parts.known_batches(), *part.info.get("not", [])}
+        batches = self._engines.find(part)
+        exact_matches = [batch for batch in batches if batch.digest == part.digest]
+        if exact_matches:
+            return exact_matches[:1]
+        known_ids = {*self._parts.known_batches(), *part.info.get("not", [])}
         count = len(part.keys)
         return [
             batch
-            for batch in found
-            if not batch.digest and batch.id not in known and batch.rows == count
+            for batch in batches
+            if not batch.digest and batch.id not in known_ids and batch.rows == count
         ]
 
     def _unclear_error(self, part: JobPart, reason: str) -> TransportError:

@@ -80,18 +80,18 @@ class BatchRows:
         self.keys.append(key)
         return key, request
 
-    def figures(self, earlier: JobFigures) -> JobFigures:
+    def figures(self, earlier_figures: JobFigures) -> JobFigures:
         """Return the figures of the job when it is submitted."""
         counts = Counter(key for key in self.keys if key is not None)
         answered = sum(counts[key] for key, is_reply in self.known.items() if is_reply)
-        failed = sum(counts[key] for key, is_reply in self.known.items() if not is_reply)
-        failed += len(self.errors) + sum(counts[key] for key in self.key_errors)
+        failed_count = sum(counts[key] for key, is_reply in self.known.items() if not is_reply)
+        failed_count += len(self.errors) + sum(counts[key] for key in self.key_errors)
         return replace(
-            earlier,
+            earlier_figures,
             state="submitted",
             total=len(self.keys),
             done=answered,
-            failed=failed,
+            failed=failed_count,
             problem="",
         )
 
@@ -113,32 +113,36 @@ class BatchRows:
                 has ``on_error="raise"``.
         """
         sink = OutcomeSink(self.session, self.output)
-        count, failed = 0, list[GatewayError]()
+        count, errors = 0, list[GatewayError]()
         for chunk in _chunks(enumerate(self.keys)):
-            found = look_up([key for _, key in chunk if key is not None])
-            group = [(position, self._outcome(position, key, found)) for position, key in chunk]
-            failed += [each for _, each in group if isinstance(each, GatewayError)]
+            stored_outcomes = look_up([key for _, key in chunk if key is not None])
+            group = [
+                (position, self._outcome(position, key, stored_outcomes)) for position, key in chunk
+            ]
+            errors += [each for _, each in group if isinstance(each, GatewayError)]
             count += len(group)
             sink.add(group)
-        self._check(failed, count)
+        self._check(errors, count)
         return sink.result()
 
-    def _outcome(self, position: int, key: int | None, found: Mapping[int, Outcome]) -> Outcome:
+    def _outcome(
+        self, position: int, key: int | None, stored_outcomes: Mapping[int, Outcome]
+    ) -> Outcome:
         if key is None:
             return self.errors[position]
-        return self.key_errors.get(key) or found.get(key) or unsubmitted_error(self._name)
+        return self.key_errors.get(key) or stored_outcomes.get(key) or unsubmitted_error(self._name)
 
     @property
     def _name(self) -> str:
         return self.session.figures.name
 
-    def _check(self, failed: list[GatewayError], count: int) -> None:
-        if failed and self.session.plan.raises:
-            raise failed[0]
-        was_cancelled = any(error.code == "cancelled" for error in failed)
-        if failed and len(failed) == count and not was_cancelled:
+    def _check(self, errors: list[GatewayError], count: int) -> None:
+        if errors and self.session.plan.raises:
+            raise errors[0]
+        was_cancelled = any(error.code == "cancelled" for error in errors)
+        if errors and len(errors) == count and not was_cancelled:
             rows = "The row" if count == 1 else f"All {count:,} rows"
-            raise failed[0].with_appended_text(f" {rows} failed.")
+            raise errors[0].with_appended_text(f" {rows} failed.")
 
 
 class BatchStart:
@@ -196,11 +200,11 @@ class BatchStart:
 
     def _other_jobs_cost(self) -> Decimal:
         """Return the maximum cost of other jobs' open batches, in US dollars."""
-        others = (each.digest for each in self._store.jobs())
+        digests = (each.digest for each in self._store.jobs())
         return sum(
             (
                 _decimal(part.info.get("bound"))
-                for digest in others
+                for digest in digests
                 if digest != self._results.digest
                 for part in self._store.parts(digest).open()
             ),
@@ -211,22 +215,22 @@ class BatchStart:
         """Render the rows, and write those without an answer to the files."""
         session, rows = self._session, self._rows
         pending = {key for part in self._parts.open() for key in part.keys}
-        seen = set(pending)
+        seen_keys = set(pending)
         source = session.rows.read(session.prompt.columns)
         for chunk in _chunks(source):
             valid = [item for item in map(rows.add, chunk) if item is not None]
-            new = {key: request for key, request in valid if key not in seen}
-            seen |= new.keys()
-            for key, row in self._results.get_many(list(new)).items():
+            new_requests = {key: request for key, request in valid if key not in seen_keys}
+            seen_keys |= new_requests.keys()
+            for key, row in self._results.get_many(list(new_requests)).items():
                 if not row.retry:
                     rows.known[key] = row.outcome == "ok"
-                    del new[key]
-            self._prepare(new, files)
+                    del new_requests[key]
+            self._prepare(new_requests, files)
 
-    def _prepare(self, new: Mapping[int, RowRequest], files: PartFiles) -> None:
+    def _prepare(self, new_requests: Mapping[int, RowRequest], files: PartFiles) -> None:
         plan = self._session.plan
-        prepared = self._engines.prepare(list(new.values()), plan.options)
-        for (key, request), row in zip(new.items(), prepared, strict=True):
+        prepared = self._engines.prepare(list(new_requests.values()), plan.options)
+        for (key, request), row in zip(new_requests.items(), prepared, strict=True):
             if isinstance(row, GatewayError):
                 self._rows.key_errors[key] = row
                 continue
@@ -236,8 +240,8 @@ class BatchStart:
             except UsageError as error:
                 self._rows.key_errors[key] = error
 
-    def _submit(self, job: BatchJob, files: PartFiles, earlier: JobFigures) -> None:
-        figures = self._rows.figures(earlier)
+    def _submit(self, job: BatchJob, files: PartFiles, earlier_figures: JobFigures) -> None:
+        figures = self._rows.figures(earlier_figures)
         for number, file in enumerate(files.finished()):
             figures = replace(figures, asked=figures.asked + len(file.keys))
             part = self._parts.add(self._make_part(file), file.prompts, figures)

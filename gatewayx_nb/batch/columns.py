@@ -111,13 +111,15 @@ def columns_of(schema: ResponseSchema | None) -> Columns:
     return Columns({ANSWER: _dtype(root, schema.schema)}, is_object=False)
 
 
-def check_clash(rows: Rows, columns: Columns, needed: Iterable[Any] | None) -> tuple[Any, ...]:
+def check_clash(
+    rows: Rows, columns: Columns, prompt_columns: Iterable[Any] | None
+) -> tuple[Any, ...]:
     """Return the columns of an earlier run, which this run replaces.
 
     Args:
         rows: The rows.
         columns: The new columns.
-        needed: The columns that the prompt uses; ``None`` if it may use any column.
+        prompt_columns: The columns that the prompt uses; ``None`` if it may use any column.
 
     Raises:
         UsageError: If a new column has the name of a column that is not from an earlier run, or if
@@ -139,7 +141,7 @@ def check_clash(rows: Rows, columns: Columns, needed: Iterable[Any] | None) -> t
                 | Hint("set_option", option="output", value="columns"),
                 topic="column-clash",
             )
-    for name in needed or ():
+    for name in prompt_columns or ():
         if name in replaceable and name in columns.types:
             raise UsageError(
                 f"the prompt refers to the column {name!r} of an earlier run, which this run would"
@@ -202,11 +204,15 @@ class FrameBuilder:
             name: pd.Series(values, index=source.index, dtype=types[name], name=name)
             for name, values in columns.items()
         }
-        new = pd.DataFrame(series, index=source.index)
+        new_columns = pd.DataFrame(series, index=source.index)
         if only_new:
-            return new
-        kept = source.drop(columns=list(self._replaced))
-        frame = pd.concat([kept, new], axis=1) if len(kept.columns) else new
+            return new_columns
+        kept_columns = source.drop(columns=list(self._replaced))
+        frame = (
+            pd.concat([kept_columns, new_columns], axis=1)
+            if len(kept_columns.columns)
+            else new_columns
+        )
         frame.attrs = {**source.attrs, _COLUMNS_ATTRIBUTE: tuple(columns)}
         return frame
 
@@ -276,13 +282,15 @@ def _resolve(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str,
 def _dtype(schema: Any, root: Mapping[str, Any]) -> str:  # noqa: ANN401 - a JSON Schema
     if not isinstance(schema, dict):
         return "object"
-    found = _resolve(schema, root)
-    values = found.get("enum") or ([found["const"]] if "const" in found else [])
+    resolved_schema = _resolve(schema, root)
+    values = resolved_schema.get("enum") or (
+        [resolved_schema["const"]] if "const" in resolved_schema else []
+    )
     if values and all(isinstance(value, str | None) for value in values):
         return "string"
-    kind = found.get("type")
+    kind = resolved_schema.get("type")
     kinds = [kind] if isinstance(kind, str) else [name for name in kind or () if name != "null"]
-    if len(kinds) != 1 or "format" in found:  # dates and times are Python objects
+    if len(kinds) != 1 or "format" in resolved_schema:  # dates and times are Python objects
         return "object"
     return _DTYPES.get(kinds[0], "object")
 

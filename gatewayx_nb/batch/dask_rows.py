@@ -196,8 +196,8 @@ class ClusterPartitions(Partitions):
 
     @override
     def read(self, names: Iterable[Any] | None) -> Iterator[RowValue | NoRowYet]:
-        wanted = None if names is None else set(names)
-        self._start(wanted)
+        wanted_columns = None if names is None else set(names)
+        self._start(wanted_columns)
         while self._slices or not self._task.done():
             if self._slices:
                 yield from self._pandas_rows(self._slices.popleft()).read(names)
@@ -205,26 +205,26 @@ class ClusterPartitions(Partitions):
                 yield NoRowYet.NO_ROW_YET
         self._task.result()  # raises the error that ended it
 
-    def _start(self, wanted: set[Any] | None) -> None:
+    def _start(self, wanted_columns: set[Any] | None) -> None:
         """Have the cluster compute the partitions, and begin to fetch their rows."""
         self._persist()
         loop = self._client.loop.asyncio_loop
-        self._task = asyncio.run_coroutine_threadsafe(self._fetch_slices(wanted), loop)
+        self._task = asyncio.run_coroutine_threadsafe(self._fetch_slices(wanted_columns), loop)
 
     def _persist(self) -> None:
         # The partitions of a frame may share stages, such as a shuffle, or contain random values,
         # so they are computed once for both the prompts and the result.
         if not self._futures:
-            kept = self._client.persist(self._rows.source)
-            self._futures = self._client.compute(kept.to_delayed(optimize_graph=False))
+            persisted = self._client.persist(self._rows.source)
+            self._futures = self._client.compute(persisted.to_delayed(optimize_graph=False))
 
-    async def _fetch_slices(self, wanted: set[Any] | None) -> None:
+    async def _fetch_slices(self, wanted_columns: set[Any] | None) -> None:
         pending: deque[tuple[int, Any]] = deque()
         for number, count in enumerate(self._client.map(len, self._futures, pure=False)):
             self._add_partition(await count)
             for start in range(0, self.counts[number], _MAX_SLICE_ROWS):
                 part = self._client.submit(
-                    _slice_rows, self._futures[number], wanted, start, pure=False
+                    _slice_rows, self._futures[number], wanted_columns, start, pure=False
                 )
                 pending.append((number, part))
                 if len(pending) > _MAX_READY_SLICES:
@@ -249,12 +249,12 @@ class ClusterPartitions(Partitions):
             self._task.cancel()
 
 
-def _slice_rows(source: Any, wanted: set[Any] | None, start: int) -> Any:  # noqa: ANN401 - of pandas
+def _slice_rows(source: Any, wanted_columns: set[Any] | None, start: int) -> Any:  # noqa: ANN401 - of pandas
     """Return some rows of a partition, with the columns that the prompt needs."""
     rows = source.iloc[start : start + _MAX_SLICE_ROWS]
-    if wanted is None or rows.ndim == 1:
+    if wanted_columns is None or rows.ndim == 1:
         return rows
-    return rows[[column for column in rows.columns if column in wanted]]
+    return rows[[column for column in rows.columns if column in wanted_columns]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,11 +301,11 @@ class PartitionedBuilder:
     ) -> None:
         self._rows, self._partitions = rows, rows.partitions
         self._partitions.keeps_rows = True
-        plain = Rows(rows.kind, None, "pandas", rows.columns)
-        self._build = PartitionBuild(plain, columns, replaced, output, "")
+        frame_rows = Rows(rows.kind, None, "pandas", rows.columns)
+        self._build = PartitionBuild(frame_rows, columns, replaced, output, "")
         self._builders: dict[int, FrameBuilder] = {}
-        self._missing: dict[int, int] = {}
-        self._finished: dict[int, Any] = {}
+        self._missing_counts: dict[int, int] = {}
+        self._finished_partitions: dict[int, Any] = {}
 
     def set(self, position: int, outcome: Reply | GatewayError) -> None:
         """Store the values of a row."""
@@ -316,10 +316,10 @@ class PartitionedBuilder:
             build = self._build
             builder = partitions.builder(number, build.columns, build.replaced)
             self._builders[number] = builder
-            self._missing[number] = partitions.counts[number]
+            self._missing_counts[number] = partitions.counts[number]
         builder.set(position - partitions.starts[number], outcome)
-        self._missing[number] -= 1
-        if not self._missing[number]:
+        self._missing_counts[number] -= 1
+        if not self._missing_counts[number]:
             self._finish(number, "")
 
     def build(self, output: Output, problem: str = "") -> Any:  # noqa: ANN401 - a Dask DataFrame
@@ -328,10 +328,10 @@ class PartitionedBuilder:
         from dask.dataframe.dispatch import make_meta
 
         for number in range(self._partitions.count):
-            if number not in self._finished:
+            if number not in self._finished_partitions:
                 self._finish(number, problem)
         source = self._rows.source
-        parts = [self._finished[number] for number in range(self._partitions.count)]
+        parts = [self._finished_partitions[number] for number in range(self._partitions.count)]
         divisions = source.divisions if source.known_divisions else None
         meta = replace(self._build, output=output)(make_meta(source))
         return dd.from_delayed(
@@ -341,7 +341,7 @@ class PartitionedBuilder:
     def _finish(self, number: int, problem: str) -> None:
         builder = self._builders.pop(number, None)
         build = replace(self._build, problem=problem, builder=builder)
-        self._finished[number] = self._partitions.finish(number, build)
+        self._finished_partitions[number] = self._partitions.finish(number, build)
 
 
 def check_batch(rows: Rows, *, is_batch: bool) -> None:
@@ -358,7 +358,7 @@ def check_batch(rows: Rows, *, is_batch: bool) -> None:
 
 
 def over_partitions(
-    session: MapSession, make_engines: Callable[[MapPlan, Any], ClusterEngines], *, sends: bool
+    session: MapSession, make_engines: Callable[[MapPlan, Any], ClusterEngines], *, will_run: bool
 ) -> MapSession:
     """Return a map over the partitions of a Dask DataFrame; any other map is returned unchanged.
 
@@ -368,21 +368,21 @@ def over_partitions(
     Args:
         session: The map.
         make_engines: Returns engines that make their calls on the workers of a client's cluster.
-        sends: Whether the map will be run, rather than previewed.
+        will_run: Whether the map will be run, rather than previewed.
     """
     rows, plan = session.rows, session.plan
     if rows.library != "dask":
         return session
-    client = _current_client() if sends else None
+    client = _current_client() if will_run else None
     partitions = LocalPartitions(rows) if client is None else ClusterPartitions(rows, client)
     partitions.note_total = lambda total: setattr(session.figures, "total", total)
-    end: Callable[[], object] = partitions.close
+    on_end: Callable[[], object] = partitions.close
     if client is not None and plan.engines.cassette_mode is None:
         engines = make_engines(plan, client)
-        end, plan = engines.close, replace(plan, engines=engines, concurrency=_MAX_CLUSTER_ROWS)
-    count = None if sends else len(rows.source)
+        on_end, plan = engines.close, replace(plan, engines=engines, concurrency=_MAX_CLUSTER_ROWS)
+    count = None if will_run else len(rows.source)
     dask_rows = DaskRows(
-        rows.kind, rows.source, "dask", rows.columns, count, partitions=partitions, end=end
+        rows.kind, rows.source, "dask", rows.columns, count, partitions=partitions, end=on_end
     )
     return replace(session, rows=dask_rows, plan=plan)
 

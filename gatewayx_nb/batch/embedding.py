@@ -46,14 +46,14 @@ async def embed_stored(texts: list[str], embed: Embed, results: JobResults) -> V
     try:
         # The file is read in a thread, because disk I/O would block the loop.
         vectors = await asyncio.to_thread(_stored, results, list(distinct))
-        missing = [key for key in distinct if key not in vectors]
-        for start in range(0, len(missing), _CHUNK_TEXTS):
-            part = missing[start : start + _CHUNK_TEXTS]
+        missing_keys = [key for key in distinct if key not in vectors]
+        for start in range(0, len(missing_keys), _CHUNK_TEXTS):
+            part = missing_keys[start : start + _CHUNK_TEXTS]
             for key, vector in zip(part, await embed([distinct[key] for key in part]), strict=True):
                 vectors[key] = vector
                 content = vector.astype("<f4").tobytes()
                 results.put(StoredRow(key, content, "ok", retry=False, at=time.time()))
-        figures = JobFigures("done", len(texts), len(texts), asked=len(missing))
+        figures = JobFigures("done", len(texts), len(texts), asked=len(missing_keys))
     finally:
         results.set_figures(figures)
         await asyncio.to_thread(results.close, _FLUSH_TIMEOUT)
@@ -66,12 +66,12 @@ def _stored(results: JobResults, keys: list[int]) -> dict[int, Any]:
 
     results.try_drive()
     results.load()
-    found = {
+    stored_vectors = {
         key: np.frombuffer(row.content, "<f4").astype(np.float32)
         for start in range(0, len(keys), _CHUNK_TEXTS)
         for key, row in results.get_many(keys[start : start + _CHUNK_TEXTS]).items()
         if row.outcome == "ok" and row.content and len(row.content) % 4 == 0
     }
-    lengths = [len(vector) for vector in found.values()]
+    lengths = [len(vector) for vector in stored_vectors.values()]
     usual = max(set(lengths), key=lengths.count, default=0)
-    return {key: vector for key, vector in found.items() if len(vector) == usual}
+    return {key: vector for key, vector in stored_vectors.items() if len(vector) == usual}

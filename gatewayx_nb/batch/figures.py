@@ -170,10 +170,10 @@ class MapFigures:
 
     def cost_text(self) -> str:
         """Return the rounded cost of this run, and the number of calls with an unknown price."""
-        used = self.usage
-        if used is None:
+        usage = self.usage
+        if usage is None:
             return dollars(Decimal(0))
-        return known_and_unpriced(_rounded(used.cost), used.unpriced)
+        return known_and_unpriced(_rounded(usage.cost), usage.unpriced)
 
     def rows_text(self) -> str:
         """Return the number of rows that are done, and of all rows if it is known."""
@@ -183,11 +183,15 @@ class MapFigures:
 
     def progress_line(self) -> str:
         """Return the state of a running map in one line."""
-        left = self.seconds_left()
+        seconds_left = self.seconds_left()
         parts = [
             # The most important parts come first, because a terminal cuts the line.
             self.rows_text(),
-            *([f"{duration(left)} left"] if left and self.done > self.reused else []),
+            *(
+                [f"{duration(seconds_left)} left"]
+                if seconds_left and self.done > self.reused
+                else []
+            ),
             f"{self.rate():,.1f} {self.unit}s/s",
             self.cost_text(),
             *([f"{self.failed:,} failed"] if self.failed else []),
@@ -204,15 +208,15 @@ class MapFigures:
         parts = [*([f"{self.reused:,} {self._reused_days_text()}"] if self.reused else [])]
         is_replay = 0 < self.replayed == self.asked
         parts += [f"{self.replayed:,} replayed"] if self.replayed else []
-        asked = self.asked - self.replayed
+        sent_count = self.asked - self.replayed
         is_mixed = self.reused or self.repeated or self.replayed
-        parts += [f"{asked:,} asked"] if is_mixed and not is_replay else []
+        parts += [f"{sent_count:,} asked"] if is_mixed and not is_replay else []
         parts += [f"{self.repeated:,} equal to another {self.unit}"] if self.repeated else []
         details = f" ({', '.join(parts)})" if parts else ""
-        failed = f", {self.failed:,} failed" if self.failed else ""
+        failed_text = f", {self.failed:,} failed" if self.failed else ""
         # The summary of a replay omits times, so that notebook outputs can be compared.
         ending = self.cost_text() + ("." if is_replay else f", {duration(self.seconds)}.")
-        lines = [f"{answers} answered{details}{failed}, {ending}", *self.error_lines()]
+        lines = [f"{answers} answered{details}{failed_text}, {ending}", *self.error_lines()]
         if self.state == "stopped":
             lines.append(f"Stopped. Run it again to ask about the missing {self.unit}s.")
         return [*map(plain, lines), *([plain(self.problem)] if self.problem else [])]
@@ -226,14 +230,14 @@ class MapFigures:
 
         Errors that the map's final error repeats are omitted, because the final error is raised.
         """
-        shown = {
+        shown_errors = {
             position: error
             for position, error in sorted(self.first_errors.items())
             if self.failure is None or error.message not in self.failure.message
         }
         lines = [
             shorten(f"{self._row_label(position)}: {type(error).__name__}: {error.describe()}", 300)
-            for position, error in shown.items()
+            for position, error in shown_errors.items()
         ]
         is_raised = self.failure is not None and len(self.errors) == 1
         if self.failed > len(self.first_errors) and not is_raised:
@@ -253,11 +257,11 @@ def duration(seconds: float) -> str:
     """Return a rounded duration, such as ``"0.4 s"``, ``"3 min 5 s"`` or ``"2 h 10 min"``."""
     if seconds < 10:  # noqa: PLR2004
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
+    minutes, remaining_seconds = divmod(round(seconds), 60)
     if not minutes:
-        return f"{rest} s"
+        return f"{remaining_seconds} s"
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {remaining_seconds} s"
 
 
 def _rounded(cost: Decimal) -> Decimal:

@@ -241,12 +241,12 @@ def _source(function: types.FunctionType) -> str:
     if function.__name__ != "<lambda>":
         return ast.unparse(tree)
     # The source of a lambda is the whole statement that contains it.
-    found = [
+    lambdas = [
         node
         for node in ast.walk(tree)
         if isinstance(node, ast.Lambda) and _is_code_of(node, function.__code__)
     ]
-    return ast.unparse(found[0]) if len(found) == 1 else _code_text(function.__code__)
+    return ast.unparse(lambdas[0]) if len(lambdas) == 1 else _code_text(function.__code__)
 
 
 def _is_code_of(node: ast.Lambda, code: types.CodeType) -> bool:

@@ -146,8 +146,8 @@ class Lane:
             except asyncio.CancelledError:
                 if not self._is_stopping:  # the pool has been closed
                     self._finish(row, row.call.closed_error())
-                    for other in self._drain():
-                        self._finish(other, other.call.closed_error())
+                    for waiting_row in self._drain():
+                        self._finish(waiting_row, waiting_row.call.closed_error())
                 raise
             finally:
                 self._in_flight -= 1

@@ -18,21 +18,23 @@ if TYPE_CHECKING:
 class MapHost(Protocol):
     """Provides the engines and the results store for maps."""
 
-    def engines(self, model: str | None, max_cost: Decimal | None, earlier: Decimal) -> MapEngines:
+    def engines(
+        self, model: str | None, max_cost: Decimal | None, earlier_cost: Decimal
+    ) -> MapEngines:
         """Return the engines for one map.
 
         Args:
             model: Reference of the model.
             max_cost: Maximum cost of the job in US dollars, over all its runs.
-            earlier: Cost of the job's earlier runs in US dollars.
+            earlier_cost: Cost of the job's earlier runs in US dollars.
         """
 
-    def with_tools(self, options: CallOptions, *, sends: bool) -> CallOptions:
+    def with_tools(self, options: CallOptions, *, will_run: bool) -> CallOptions:
         """Return the options with the tools of MCP servers and with the default for ``approve``.
 
         Args:
             options: The options of the map's calls.
-            sends: Whether the map runs; if not, no server is started.
+            will_run: Whether the map runs; if not, no server is started.
 
         Raises:
             UsageError: If an option for tools is invalid, the settings forbid it, or a tool would
@@ -52,12 +54,12 @@ class MapHost(Protocol):
             UsageError: If the workers cannot create an equivalent pool.
         """
 
-    def batch_engines(self, max_cost: Decimal | None, earlier: Decimal) -> BatchEngines:
+    def batch_engines(self, max_cost: Decimal | None, earlier_cost: Decimal) -> BatchEngines:
         """Return the engines for one map that is submitted to the providers' batch interfaces.
 
         Args:
             max_cost: Maximum cost of the job in US dollars, over all its runs.
-            earlier: Cost of the job's earlier runs in US dollars.
+            earlier_cost: Cost of the job's earlier runs in US dollars.
         """
 
     def job_identity(self, reference: str | None) -> tuple[str, str]:

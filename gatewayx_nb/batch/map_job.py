@@ -79,8 +79,12 @@ class MapStatus:
     @property
     def rows_text(self) -> str:
         """The number of rows with an answer or an error, and the total if it differs."""
-        ended = self.done + self.failed
-        return f"{ended:,}" if self.rows in (None, ended) else f"{ended:,} of {self.rows:,}"
+        ended_count = self.done + self.failed
+        return (
+            f"{ended_count:,}"
+            if self.rows in (None, ended_count)
+            else f"{ended_count:,} of {self.rows:,}"
+        )
 
     @property
     def cost_text(self) -> str:
@@ -89,10 +93,10 @@ class MapStatus:
 
     @override
     def __repr__(self) -> str:
-        failed = f", {self.failed:,} failed" if self.failed else ""
-        ended = self.done + self.failed
-        noun = "row" if (self.rows or ended) == 1 else "rows"
-        text = f"{self.name}: {self.state}, {self.rows_text} {noun}{failed}, {self.cost_text}"
+        failed_text = f", {self.failed:,} failed" if self.failed else ""
+        ended_count = self.done + self.failed
+        noun = "row" if (self.rows or ended_count) == 1 else "rows"
+        text = f"{self.name}: {self.state}, {self.rows_text} {noun}{failed_text}, {self.cost_text}"
         return plain(f"{text}. {self.problem}" if self.problem else text)
 
 
@@ -344,16 +348,18 @@ def find_job(store: ResultsStore | None, name: str) -> tuple[ResultsStore, JobRe
             " replayed."
         )
     records = store.jobs()
-    found = [record for record in records if record.name == name][:1]
-    found = found or [record for record in records if name and record.name.startswith(name)]
-    if len(found) > 1:
-        names = [repr(record.name) for record in found[:_MAX_NAMES]]
-        names += ["…"] if len(found) > _MAX_NAMES else []
+    matching_records = [record for record in records if record.name == name][:1]
+    matching_records = matching_records or [
+        record for record in records if name and record.name.startswith(name)
+    ]
+    if len(matching_records) > 1:
+        names = [repr(record.name) for record in matching_records[:_MAX_NAMES]]
+        names += ["…"] if len(matching_records) > _MAX_NAMES else []
         raise UsageError(
-            f"{len(found)} jobs begin with {name!r}: {', '.join(names)}.",
+            f"{len(matching_records)} jobs begin with {name!r}: {', '.join(names)}.",
             hint="Use the whole name.",
         )
-    if not found:
+    if not matching_records:
         advice = did_you_mean(name, [record.name for record in records])
         raise UsageError(f"there is no job {name!r}.{advice}", hint=Hint("list_jobs"))
-    return store, found[0]
+    return store, matching_records[0]

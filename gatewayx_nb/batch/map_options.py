@@ -177,26 +177,26 @@ _MAP_OPTIONS = {
 
 
 def split_options(
-    options: PreviewKeywords, known: type[PreviewKeywords]
+    options: PreviewKeywords, accepted_keywords: type[PreviewKeywords]
 ) -> tuple[dict[str, Any], MapOptions]:
     """Return the map's own options, normalized and with defaults, and the options of its calls.
 
     Args:
         options: The keyword arguments.
-        known: The keywords that the method accepts.
+        accepted_keywords: The keywords that the method accepts.
 
     Raises:
         UsageError: If an option is unknown, or an option of the map is invalid.
     """
-    check_keywords(options, {*known.__annotations__, *MEANINGS, "model"})
-    own: dict[str, Any] = {name: option.default for name, option in _MAP_OPTIONS.items()}
+    check_keywords(options, {*accepted_keywords.__annotations__, *MEANINGS, "model"})
+    map_options: dict[str, Any] = {name: option.default for name, option in _MAP_OPTIONS.items()}
     calls: dict[str, Any] = {}
     for name, value in options.items():
         if name not in _MAP_OPTIONS:
             calls[name] = value
         elif value is not None:
-            own[name] = check_value(_MAP_OPTIONS[name], name, value)
-    return own, cast("MapOptions", calls)
+            map_options[name] = check_value(_MAP_OPTIONS[name], name, value)
+    return map_options, cast("MapOptions", calls)
 
 
 def parse_age(age: object) -> float:
@@ -212,26 +212,26 @@ def parse_age(age: object) -> float:
 
 
 def read_call_options(
-    options: MapOptions, model: str | None, schema: object, own: Mapping[str, Any]
+    options: MapOptions, model: str | None, schema: object, map_options: Mapping[str, Any]
 ) -> tuple[CallOptions, object]:
     """Return the normalized options of the calls, and the system prompt, which varies by row.
 
-    ``own`` are the options of the map itself.
+    ``map_options`` are the options of the map itself.
 
     Raises:
         UsageError: If an option is invalid, or cannot be combined with an option of the map.
     """
     values: dict[str, Any] = {**options, "model": model, "schema": schema}
-    if own["fresh"]:  # an open cassette is bypassed, too
+    if map_options["fresh"]:  # an open cassette is bypassed, too
         values["fresh"] = True
     system = values.pop("system", None)
-    checked = check_options(cast("CallOptions", values))
-    if own["batch"] and checked.get("tools"):
+    call_options = check_options(cast("CallOptions", values))
+    if map_options["batch"] and call_options.get("tools"):
         raise UsageError(
             "tools and batch cannot be combined: a batch answers each row with one request.",
             hint=Hint("omit_option", option="batch"),
         )
-    return checked, system
+    return call_options, system
 
 
 def uses_servers(options: Mapping[str, Any]) -> bool:

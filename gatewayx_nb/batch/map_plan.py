@@ -43,13 +43,15 @@ class MapEngines(Protocol):
     def cassette_mode(self) -> str | None:
         """The mode of the open cassette; ``None`` if none is open."""
 
-    def plan(self, prompt: Prompt, options: CallOptions, known: Reply | None = None) -> PlannedCall:
+    def plan(
+        self, prompt: Prompt, options: CallOptions, known_reply: Reply | None = None
+    ) -> PlannedCall:
         """Return the call for a row.
 
         Args:
             prompt: The prompt.
             options: The options of the call.
-            known: The reply from an earlier run, which the open cassette records without a call.
+            known_reply: The reply from an earlier run; the open cassette records it without a call.
         """
 
     def estimates(self, requests: Sequence[RowRequest]) -> Sequence[RowEstimate]:

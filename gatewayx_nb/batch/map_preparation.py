@@ -57,33 +57,36 @@ class MapPreparer:
         schema: object,
         options: PreviewKeywords,
         *,
-        known: type[PreviewKeywords],
+        accepted_keywords: type[PreviewKeywords],
         ordered: bool = False,
-        sends: bool = True,
+        will_run: bool = True,
     ) -> MapSession:
         """Return a map that is ready to run; nothing is sent.
 
-        The first arguments are those of `map`; ``known`` are the keywords of the calling method.
-        ``ordered`` keeps an iterator's answers in order; ``sends`` is ``False`` for a preview.
+        The first arguments are those of `map`; ``accepted_keywords`` are those of the calling
+        method. ``ordered`` keeps an iterator's answers in order; ``will_run`` is ``False`` for a
+        preview.
         """
-        own, calls = split_options(options, known)
+        map_options, call_keywords = split_options(options, accepted_keywords)
         source = read_rows(rows)
-        check_batch(source, is_batch=own["batch"])
-        call_options, system = read_call_options(calls, model, schema, own)
-        row_prompt = request_source(prompt, system, source, blank=own["missing"] == "blank")
+        check_batch(source, is_batch=map_options["batch"])
+        call_options, system = read_call_options(call_keywords, model, schema, map_options)
+        row_prompt = request_source(prompt, system, source, blank=map_options["missing"] == "blank")
         response_schema = cast("ResponseSchema | None", call_options.get("schema"))
         columns = columns_of(response_schema)
         replaced = check_clash(source, columns, row_prompt.columns)
-        call_options = self._maps.with_tools(call_options, sends=sends)
-        results, earlier, name = self._open_results(
-            own["name"], model, row_prompt, call_options, sends=sends
+        call_options = self._maps.with_tools(call_options, will_run=will_run)
+        results, earlier_figures, name = self._open_results(
+            map_options["name"], model, row_prompt, call_options, will_run=will_run
         )
-        is_checked = sends and not (own["batch"] or own["fresh"])
+        is_checked = will_run and not (map_options["batch"] or map_options["fresh"])
         store = self._maps.results if is_checked else None
         check = partial(check_no_open_batch, store, results, name)
         check()
-        engines = self._maps.engines(model, own["max_cost"], earlier.cost)
-        concurrency = min(engines.most_in_flight, own["concurrency"] or _DEFAULT_CONCURRENCY)
+        engines = self._maps.engines(model, map_options["max_cost"], earlier_figures.cost)
+        concurrency = min(
+            engines.most_in_flight, map_options["concurrency"] or _DEFAULT_CONCURRENCY
+        )
         session = MapSession(
             rows=source,
             prompt=row_prompt,
@@ -95,20 +98,24 @@ class MapPreparer:
                 results,
                 keeps_prompts=self._maps.keeps_prompts,
                 redact=self._maps.redactor(),
-                raises=own["on_error"] == "raise",
+                raises=map_options["on_error"] == "raise",
                 max_ahead=_MAX_AHEAD if ordered and source.kind == "iterator" else None,
             ),
             columns=columns,
             replaced=replaced,
             figures=MapFigures(name, source.count, usage=engines.usage),
-            view=views.create() if own["progress"] and sends and not own["batch"] else Silent(),
-            earlier=earlier,
+            view=views.create()
+            if map_options["progress"] and will_run and not map_options["batch"]
+            else Silent(),
+            earlier=earlier_figures,
             check=check,
             read_earlier=lambda: self._earlier_figures(results),
-            fresh=own["fresh"],
-            max_age=cast("float | None", own["max_age"]),
+            fresh=map_options["fresh"],
+            max_age=cast("float | None", map_options["max_age"]),
         )
-        return over_partitions(session, partial(self._maps.cluster_engines, model), sends=sends)
+        return over_partitions(
+            session, partial(self._maps.cluster_engines, model), will_run=will_run
+        )
 
     def session_of_requests(
         self,
@@ -117,28 +124,33 @@ class MapPreparer:
         schema: object,
         options: ImapKeywords,
         *,
-        known: type[ImapKeywords],
+        accepted_keywords: type[ImapKeywords],
     ) -> MapSession:
         """Return a map over requests that have been created; see `RowCaller.plan_requests`."""
         source = PreparedRequests(requests, definition)
         models = (each.options.get("model") for each in requests if isinstance(each, RowRequest))
         return self.session(
-            range(len(requests)), source, next(models, None), schema, options, known=known
+            range(len(requests)),
+            source,
+            next(models, None),
+            schema,
+            options,
+            accepted_keywords=accepted_keywords,
         )
 
     def submit(self, session: MapSession, options: MapKeywords) -> BatchJob | ReplayedBatch:
         """Submit a map to the batch interfaces of its providers."""
-        own, _ = split_options(options, MapKeywords)
+        map_options, _ = split_options(options, MapKeywords)
         store, results = self._maps.results, session.plan.results
         if store is None or results is None:  # a cassette is replayed
-            return ReplayedBatch(session.figures, session.collect(own["output"]))
+            return ReplayedBatch(session.figures, session.collect(map_options["output"]))
         if session.plan.options.get("fallback"):
             raise UsageError(
                 "fallback and batch cannot be combined: a batch is answered by one provider.",
                 hint=Hint("omit_option", option="fallback"),
             )
-        engines = self._maps.batch_engines(own["max_cost"], session.earlier.cost)
-        return BatchStart(session, store, results, engines, own["output"]).run()
+        engines = self._maps.batch_engines(map_options["max_cost"], session.earlier.cost)
+        return BatchStart(session, store, results, engines, map_options["output"]).run()
 
     def _open_results(
         self,
@@ -147,21 +159,22 @@ class MapPreparer:
         prompt: RequestSource,
         options: CallOptions,
         *,
-        sends: bool,
+        will_run: bool,
     ) -> tuple[JobResults | None, JobFigures, str]:
         """Return the results of the job, the figures of its earlier runs, and its name."""
         store = self._maps.results
         # The model is part of the reference. A replay needs neither an engine nor its key.
-        rest = cast("CallOptions", {key: options[key] for key in options if key != "model"})  # type: ignore[literal-required]
-        reference, address = "" if prompt.names_models else model or "", ""
+        values = {key: options[key] for key in options if key != "model"}  # type: ignore[literal-required]
+        other_options = cast("CallOptions", values)
+        reference, base_url = "" if prompt.names_models else model or "", ""
         if store is not None and not prompt.names_models:
-            reference, address = self._maps.job_identity(model)
+            reference, base_url = self._maps.job_identity(model)
         fallbacks = [self._identity(each) for each in options.get("fallback", ()) if store]
         definition = job_definition(
             reference,
-            " ".join([address, *fallbacks]),
+            " ".join([base_url, *fallbacks]),
             prompt.parts,
-            rest,
+            other_options,
             prompt.constants,
         )
         digest = job_digest(definition)
@@ -174,7 +187,7 @@ class MapPreparer:
         record = next((each for each in store.jobs() if each.digest == digest), None)
         name = name or (record.name if record else f"map-{digest.hex()[:6]}")
         results: JobResults | None
-        if sends:
+        if will_run:
             results = store.open_job(digest, name=name, definition=definition)
         else:  # a preview adds no job to the store
             results = store.read_job(record) if record else None
@@ -190,5 +203,7 @@ class MapPreparer:
     def _earlier_figures(self, results: JobResults | None) -> JobFigures:
         """Return the current figures of a job."""
         records = self._maps.results.jobs() if self._maps.results and results else []
-        found = (each.figures for each in records if results and each.digest == results.digest)
-        return next(found, JobFigures())
+        current_figures = (
+            each.figures for each in records if results and each.digest == results.digest
+        )
+        return next(current_figures, JobFigures())

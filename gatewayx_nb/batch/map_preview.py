@@ -131,8 +131,8 @@ class MapPreview:
             ("time", self._time()),
         ]
         if self.max_turns > 1:
-            more = counted(self.max_turns - 1, "more request")
-            text = f"a {self.unit} may need up to {more}, which are not included above"
+            more_requests = counted(self.max_turns - 1, "more request")
+            text = f"a {self.unit} may need up to {more_requests}, which are not included above"
             rows.append(("tools", text))
         rows += [("not included", self.excluded)] if self.excluded else []
         return Table(rows, text_columns("map preview", "nothing sent"))
@@ -165,11 +165,11 @@ def preview_map(rows: Rows, prompt: RequestSource, plan: MapPlan) -> MapPreview:
             "an iterator of rows would be used up by a preview.", hint="Pass a list of its rows."
         )
     distinct, invalid, problem = _distinct_requests(rows, prompt, plan)
-    done = _answered_keys(plan.results, list(distinct))
+    answered_keys = _answered_keys(plan.results, list(distinct))
     to_ask = [
         RowRequest(request.prompt, with_row_options(plan.options, request))
         for key, request in distinct.items()
-        if key not in done
+        if key not in answered_keys
     ]
     estimates = plan.engines.estimates(_sample(to_ask))
     scale = Decimal(len(to_ask)) / max(1, len(estimates))
@@ -180,7 +180,7 @@ def preview_map(rows: Rows, prompt: RequestSource, plan: MapPlan) -> MapPreview:
         rows=rows.count,
         invalid=invalid,
         distinct=len(distinct),
-        done=len(done),
+        done=len(answered_keys),
         to_ask=len(to_ask),
         input_tokens=(low, high),
         lowest_cost=_scaled_total((estimate.costs[0] for estimate in estimates), scale),
@@ -211,14 +211,14 @@ def _distinct_requests(
 
 def _answered_keys(results: JobResults | None, keys: list[int]) -> set[int]:
     """Return the keys that an earlier run has answered."""
-    done: set[int] = set()
+    answered_keys: set[int] = set()
     if results is None:
-        return done
+        return answered_keys
     results.load()
     for start in range(0, len(keys), _ROWS_PER_LOOKUP):
-        found = results.get_many(keys[start : start + _ROWS_PER_LOOKUP])
-        done.update(key for key, row in found.items() if not row.retry)
-    return done
+        stored_rows = results.get_many(keys[start : start + _ROWS_PER_LOOKUP])
+        answered_keys.update(key for key, row in stored_rows.items() if not row.retry)
+    return answered_keys
 
 
 def _sample(requests: list[RowRequest]) -> list[RowRequest]:

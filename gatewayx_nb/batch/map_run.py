@@ -98,7 +98,7 @@ class MapRun:
         # The outcomes that are not stored, for later rows that are equal.
         self._this_run: dict[int, Outcome] = {}
         self._unconfirmed: dict[int, Outcome] = {}
-        self._arrived: deque[tuple[int, Outcome]] = deque()
+        self._received_outcomes: deque[tuple[int, Outcome]] = deque()
         self._ready: deque[tuple[int, Outcome]] = deque()
         self._lanes: dict[Portal, Lane] = {}
         self._next_position = 0
@@ -200,7 +200,7 @@ class MapRun:
 
     def take_rest(self) -> Outcomes:
         """Return the outcomes that arrived after the map had been stopped, stored or not."""
-        self._arrived.extend(self._unconfirmed.items())
+        self._received_outcomes.extend(self._unconfirmed.items())
         return self._take_ready(checks=False)
 
     def _finish_rows(self) -> None:
@@ -213,7 +213,7 @@ class MapRun:
 
     @property
     def _has_ended(self) -> bool:
-        return self._is_exhausted and not self._positions and not self._arrived
+        return self._is_exhausted and not self._positions and not self._received_outcomes
 
     @property
     def _must_wait(self) -> bool:
@@ -221,10 +221,10 @@ class MapRun:
         is_too_far_ahead = plan.max_ahead is not None and (
             self._next_position - self.first_missing >= plan.max_ahead
         )
-        waiting = len(self._positions)
+        queued_count = len(self._positions)
         is_blocked = self._is_exhausted or self._lacks_rows
         is_blocked = is_blocked or is_too_far_ahead or self._failing_since is not None
-        return is_blocked or waiting >= _MAX_QUEUED_ROWS + plan.concurrency
+        return is_blocked or queued_count >= _MAX_QUEUED_ROWS + plan.concurrency
 
     @property
     def _may_pause(self) -> bool:
@@ -234,23 +234,23 @@ class MapRun:
     def _feed(self) -> None:
         """Prepare the next rows, and pass their calls to the engines."""
         batches: dict[Portal, list[RowCall]] = {}
-        new: dict[int, RowRequest] = {}
+        new_requests: dict[int, RowRequest] = {}
         self._lacks_rows = False
         try:
-            self._read_rows(new)
+            self._read_rows(new_requests)
         except Exception as error:  # noqa: BLE001 - of the user's iterator or function
             # The error is raised after the calls for earlier rows, which are paid for, have ended.
             self._row_error, self._is_exhausted = error, True
-        known = self._known_outcomes(list(new))
-        for key, request in new.items():
-            planned = self._prepare(key, request, *known.get(key, (None, None)))
-            if planned is not None:
-                batches.setdefault(planned.call.portal, []).append(planned)
+        known_outcomes = self._known_outcomes(list(new_requests))
+        for key, request in new_requests.items():
+            row_call = self._prepare(key, request, *known_outcomes.get(key, (None, None)))
+            if row_call is not None:
+                batches.setdefault(row_call.call.portal, []).append(row_call)
         for portal, batch in batches.items():
             self._submit(portal, batch)
 
-    def _read_rows(self, new: dict[int, RowRequest]) -> None:
-        """Render the next rows; add those that are not equal to a waiting row to ``new``."""
+    def _read_rows(self, new_requests: dict[int, RowRequest]) -> None:
+        """Render the next rows; add requests that equal no waiting one to ``new_requests``."""
         for _ in range(_MAX_ROWS_PER_FEED):
             if self._must_wait:
                 return
@@ -272,50 +272,52 @@ class MapRun:
             positions = self._positions.setdefault(key, [])
             positions.append(position)
             if len(positions) == 1:
-                new[key] = request
+                new_requests[key] = request
 
     def _prepare(
-        self, key: int, request: RowRequest, known: Outcome | None, at: float | None
+        self, key: int, request: RowRequest, known_outcome: Outcome | None, at: float | None
     ) -> RowCall | None:
         """Return the call for a row; ``None`` if its outcome is known.
 
         Args:
             key: The row's key.
             request: Its request.
-            known: The row's outcome, if the row was sent before.
+            known_outcome: The row's outcome, if the row was sent before.
             at: Time of that outcome; ``None`` if it is from this run.
         """
         # An open cassette takes precedence over the results of earlier runs.
-        if known is not None and (at is None or self._plan.engines.cassette_mode is None):
-            self._settle_known(key, known, at)
+        if known_outcome is not None and (at is None or self._plan.engines.cassette_mode is None):
+            self._settle_known(key, known_outcome, at)
             return None
         try:
-            call = self._plan_call(request, None if isinstance(known, GatewayError) else known)
+            call = self._plan_call(
+                request, None if isinstance(known_outcome, GatewayError) else known_outcome
+            )
         except UsageError as error:
             for position in self._positions.pop(key):
                 self._settle(position, error)
             return None
         return RowCall(key, call, request)
 
-    def _plan_call(self, request: RowRequest, known: Reply | None = None) -> PlannedCall:
+    def _plan_call(self, request: RowRequest, known_reply: Reply | None = None) -> PlannedCall:
         options: CallOptions = self._plan.options
         if request.options:
             options = with_row_options(options, request)
-        return self._plan.engines.plan(request.prompt, options, known)
+        return self._plan.engines.plan(request.prompt, options, known_reply)
 
     def _known_outcomes(self, keys: list[int]) -> dict[int, tuple[Outcome, float | None]]:
         """Return the outcomes of rows that were sent before, with the times of stored outcomes."""
-        known: dict[int, tuple[Outcome, float | None]] = {
+        outcomes: dict[int, tuple[Outcome, float | None]] = {
             key: (self._this_run[key], None) for key in keys if key in self._this_run
         }
         if self._plan.results is None:
-            return known
+            return outcomes
         schema = self._plan.schema
         for key, row in self._plan.results.get_many(keys).items():
-            if key not in known and not row.retry:
+            if key not in outcomes and not row.retry:
                 outcome = decode_outcome(row.content, row.outcome, schema)
-                known[key] = outcome, None if row.at >= self._started_at else row.at
-        return known
+                outcomes[key] = outcome, None if row.at >= self._started_at else row.at
+        return outcomes
 
     def _settle_known(self, key: int, outcome: Outcome, at: float | None) -> None:
         """Settle the rows of a key with a known outcome, from this run or an earlier run."""
@@ -349,13 +351,13 @@ class MapRun:
         except Exception as error:  # noqa: BLE001 - a row without an outcome would be awaited forever
             self._unconfirmed.pop(row.key, None)
             text = f"the answer to this row cannot be stored: {type(error).__name__}."
-            self._arrived.append((row.key, ProviderError(text, code="internal")))
+            self._received_outcomes.append((row.key, ProviderError(text, code="internal")))
             self._signal()
 
     def _store_outcome(self, row: RowCall, outcome: Outcome) -> None:
         results = self._plan.results
         if results is None or not _is_stored(outcome):
-            self._arrived.append((row.key, outcome))
+            self._received_outcomes.append((row.key, outcome))
             self._signal()
             return
         is_error = isinstance(outcome, GatewayError)
@@ -378,7 +380,7 @@ class MapRun:
     def _add_stored(self, rows: list[StoredRow]) -> None:
         """Add outcomes that are stored; called on the thread of the store."""
         for row in rows:
-            self._arrived.append((row.key, self._unconfirmed.pop(row.key)))
+            self._received_outcomes.append((row.key, self._unconfirmed.pop(row.key)))
         self._failing_since, self.figures.problem = None, ""
         self._signal()
 
@@ -415,8 +417,8 @@ class MapRun:
         Raises:
             GatewayError: If an error concerns every row.
         """
-        while self._arrived:
-            key, outcome = self._arrived.popleft()
+        while self._received_outcomes:
+            key, outcome = self._received_outcomes.popleft()
             if self._plan.results is None or not _is_stored(outcome):
                 self._this_run[key] = outcome
             is_replayed = not isinstance(outcome, GatewayError) and outcome.replayed

@@ -187,13 +187,13 @@ class MapSession:
 
     def in_order(self) -> Iterator[Outcome]:
         """Yield the outcomes in the order of the rows."""
-        waiting: dict[int, Outcome] = {}
+        waiting_outcomes: dict[int, Outcome] = {}
         position = 0
         with contextlib.closing(self.outcomes()) as groups:
             for group in groups:
-                waiting.update(group)
-                while position in waiting:
-                    outcome = waiting.pop(position)
+                waiting_outcomes.update(group)
+                while position in waiting_outcomes:
+                    outcome = waiting_outcomes.pop(position)
                     position += 1
                     if self._run is not None:
                         self._run.first_missing = position
@@ -201,13 +201,13 @@ class MapSession:
 
     async def ain_order(self) -> AsyncIterator[Outcome]:
         """Yield the outcomes in the order of the rows."""
-        waiting: dict[int, Outcome] = {}
+        waiting_outcomes: dict[int, Outcome] = {}
         position = 0
         async with contextlib.aclosing(self.aoutcomes()) as groups:
             async for group in groups:
-                waiting.update(group)
-                while position in waiting:
-                    outcome = waiting.pop(position)
+                waiting_outcomes.update(group)
+                while position in waiting_outcomes:
+                    outcome = waiting_outcomes.pop(position)
                     position += 1
                     if self._run is not None:
                         self._run.first_missing = position
@@ -301,17 +301,17 @@ class MapSession:
         self.view.close(figures)
 
     def _job_figures(self, state: Any) -> JobFigures:  # noqa: ANN401 - a literal
-        figures, used, earlier = self.figures, self.plan.engines.usage, self.earlier
+        figures, usage, earlier = self.figures, self.plan.engines.usage, self.earlier
         return JobFigures(
             state=state,
             total=figures.total,
             done=figures.answered,
             failed=figures.failed,
             asked=earlier.asked + figures.asked,
-            cost=earlier.cost + used.cost,
-            unpriced=earlier.unpriced + used.unpriced,
-            input_tokens=earlier.input_tokens + used.input_tokens,
-            output_tokens=earlier.output_tokens + used.output_tokens,
+            cost=earlier.cost + usage.cost,
+            unpriced=earlier.unpriced + usage.unpriced,
+            input_tokens=earlier.input_tokens + usage.input_tokens,
+            output_tokens=earlier.output_tokens + usage.output_tokens,
             seconds=earlier.seconds + figures.seconds,
             problem=figures.problem,
         )

@@ -59,13 +59,13 @@ class MappedReplies(list[Any]):
 
     @override
     def __repr__(self) -> str:
-        failed, missing = self.failed, sum(1 for outcome in self if outcome is None)
-        count = len(self) - len(failed) - missing
+        failed_count, unsent_count = self.failed, sum(1 for outcome in self if outcome is None)
+        count = len(self) - len(failed_count) - unsent_count
         parts = [f"{count:,} {'reply' if count == 1 else 'replies'}"]
-        parts += [f"{len(failed):,} failed"] if failed else []
-        parts += [f"{missing:,} not asked"] if missing else []
+        parts += [f"{len(failed_count):,} failed"] if failed_count else []
+        parts += [f"{unsent_count:,} not asked"] if unsent_count else []
         lines = [
             f"  row {position}: {type(error).__name__}: {error.message}"
-            for position, error in list(failed.items())[:_MAX_SHOWN_ROWS]
+            for position, error in list(failed_count.items())[:_MAX_SHOWN_ROWS]
         ]
         return "\n".join([", ".join(parts), *lines])

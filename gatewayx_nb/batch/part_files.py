@@ -114,15 +114,15 @@ class PartFiles:
     """
 
     def __init__(self) -> None:
-        self._open: dict[tuple[str, str, str], PartFile] = {}
-        self._all: list[PartFile] = []
+        self._open_files: dict[tuple[str, str, str], PartFile] = {}
+        self._part_files: list[PartFile] = []
 
     def __enter__(self) -> Self:
         self._folder = Path(tempfile.mkdtemp(prefix="gatewayx-batch-"))
         return self
 
     def __exit__(self, *_: object) -> None:
-        for part in self._all:
+        for part in self._part_files:
             part.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
@@ -140,7 +140,7 @@ class PartFiles:
                 f" most {largest:,}.",
                 hint="Make it smaller, or ask about it without `batch=True`.",
             )
-        part = self._open.get(row.group)
+        part = self._open_files.get(row.group)
         if part is None or not part.add(key, row, prompt):
             if part is not None:
                 part.close()
@@ -148,25 +148,25 @@ class PartFiles:
             part.add(key, row, prompt)
 
     def _new_file(self, row: PreparedRow) -> PartFile:
-        part = PartFile(self._folder / f"batch-{len(self._all) + 1}.jsonl", row)
-        self._open[row.group] = part
-        self._all.append(part)
+        part = PartFile(self._folder / f"batch-{len(self._part_files) + 1}.jsonl", row)
+        self._open_files[row.group] = part
+        self._part_files.append(part)
         return part
 
     @property
     def bound(self) -> Decimal:
         """Maximum cost of all rows in US dollars."""
-        return sum((part.bound for part in self._all), Decimal(0))
+        return sum((part.bound for part in self._part_files), Decimal(0))
 
     @property
     def count(self) -> int:
         """Number of rows."""
-        return sum(len(part.keys) for part in self._all)
+        return sum(len(part.keys) for part in self._part_files)
 
     def finished(self) -> Iterator[PartFile]:
         """Yield each complete file; it is removed when the next file is requested."""
-        for part in self._all:
+        for part in self._part_files:
             part.close()
-        for part in self._all:
+        for part in self._part_files:
             yield part
             part.path.unlink(missing_ok=True)

@@ -85,8 +85,8 @@ class LogLines:
 
 
 def _line(figures: MapFigures) -> str:
-    more = "".join(f". {text}" for text in (figures.problem, figures.note) if text)
-    return f"{_name(figures)}: {figures.progress_line()}{plain(more)}"
+    details = "".join(f". {text}" for text in (figures.problem, figures.note) if text)
+    return f"{_name(figures)}: {figures.progress_line()}{plain(details)}"
 
 
 def _name(figures: MapFigures) -> str:
@@ -94,8 +94,8 @@ def _name(figures: MapFigures) -> str:
 
 
 def _summary(figures: MapFigures) -> list[str]:
-    first, *rest = figures.summary_lines()
-    return [f"{_name(figures)}: {first}", *rest]
+    first, *other_lines = figures.summary_lines()
+    return [f"{_name(figures)}: {first}", *other_lines]
 
 
 def _print(lines: list[str]) -> None:

@@ -113,7 +113,7 @@ class RowCaller(ABC):
         """
         forbid_blocking_call("amap")
         session = self._preparer.session(
-            rows, prompt, model, schema, options, known=MapKeywords, ordered=True
+            rows, prompt, model, schema, options, accepted_keywords=MapKeywords, ordered=True
         )
         if options.get("batch"):
             return self._preparer.submit(session, options)
@@ -141,7 +141,7 @@ class RowCaller(ABC):
         make = partial(
             self._preparer.session,
             *(rows, prompt, model, schema, options),
-            known=MapKeywords,
+            accepted_keywords=MapKeywords,
             ordered=True,
         )
         session = await asyncio.to_thread(make) if uses_servers(options) else make()
@@ -164,7 +164,9 @@ class RowCaller(ABC):
     ) -> Iterator[tuple[int, Reply | GatewayError]]:
         """Yield the position and the reply or error of each row as they arrive; see `map`."""
         forbid_blocking_call("aimap")
-        session = self._preparer.session(rows, prompt, model, schema, options, known=ImapKeywords)
+        session = self._preparer.session(
+            rows, prompt, model, schema, options, accepted_keywords=ImapKeywords
+        )
         return (item for group in session.outcomes() for item in group)
 
     @show_options(ImapKeywords, MEANINGS)
@@ -179,7 +181,13 @@ class RowCaller(ABC):
     ) -> AsyncIterator[tuple[int, Reply | GatewayError]]:
         """Yield the position and the reply or error of each row as they arrive; see `map`."""
         make = partial(
-            self._preparer.session, rows, prompt, model, schema, options, known=ImapKeywords
+            self._preparer.session,
+            rows,
+            prompt,
+            model,
+            schema,
+            options,
+            accepted_keywords=ImapKeywords,
         )
         if uses_servers(options):  # starting them must not block the event loop
             return _flatten(make)
@@ -208,7 +216,7 @@ class RowCaller(ABC):
         """
         forbid_blocking_call("apreview_map")
         session = self._preparer.session(
-            rows, prompt, model, schema, options, known=PreviewKeywords, sends=False
+            rows, prompt, model, schema, options, accepted_keywords=PreviewKeywords, will_run=False
         )
         return session.preview()
 
@@ -224,7 +232,7 @@ class RowCaller(ABC):
     ) -> MapPreview:
         """Return what `amap` would ask and cost; see `preview_map`."""
         session = self._preparer.session(
-            rows, prompt, model, schema, options, known=PreviewKeywords, sends=False
+            rows, prompt, model, schema, options, accepted_keywords=PreviewKeywords, will_run=False
         )
         return await asyncio.to_thread(session.preview)
 
@@ -248,7 +256,9 @@ class RowCaller(ABC):
         Nothing is sent before its answers are collected. Nothing is displayed without a ``view``.
         """
         options["progress"] = False
-        session = self._preparer.session(rows, prompt, model, schema, options, known=ImapKeywords)
+        session = self._preparer.session(
+            rows, prompt, model, schema, options, accepted_keywords=ImapKeywords
+        )
         session.view = view or session.view
         return session
 
@@ -271,7 +281,7 @@ class RowCaller(ABC):
             **options: The options of the map, and those of all requests.
         """
         return self._preparer.session_of_requests(
-            requests, definition, schema, options, known=ImapKeywords
+            requests, definition, schema, options, accepted_keywords=ImapKeywords
         )
 
     def forget_jobs(self, *, older: float) -> int:

@@ -53,10 +53,10 @@ def with_row_options(options: CallOptions, request: RowRequest) -> CallOptions:
     The images of both are sent.
     """
     images = (*options.get("images", ()), *request.options.get("images", ()))  # type: ignore[misc]
-    merged: CallOptions = {**options, **request.options}
+    row_options: CallOptions = {**options, **request.options}
     if images:
-        merged["images"] = images
-    return merged
+        row_options["images"] = images
+    return row_options
 
 
 class RequestSource(Protocol):
@@ -245,9 +245,9 @@ def _call_row_function(function: RowFunction, row: RowValue, name: str) -> Any: 
         raise
     except Exception as error:
         detail = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
-        end = "" if detail.endswith((".", "?", "!")) else "."
+        punctuation = "" if detail.endswith((".", "?", "!")) else "."
         raise UsageError(
-            f"the `{name}` function raised {type(error).__name__}: {detail}{end}"
+            f"the `{name}` function raised {type(error).__name__}: {detail}{punctuation}"
         ) from error
     if inspect.isawaitable(result):
         if inspect.iscoroutine(result):
@@ -256,24 +256,24 @@ def _call_row_function(function: RowFunction, row: RowValue, name: str) -> Any: 
     return result
 
 
-def _template_or_function(part: object, name: str, *, blank: bool) -> RowTemplate | RowFunction:
-    if isinstance(part, RowTemplate):
-        return part.as_blank() if blank else part
-    if isinstance(part, str):
-        return RowTemplate(part, blank=blank)
-    if callable(part) and not isinstance(part, type):
-        return part
+def _template_or_function(template: object, name: str, *, blank: bool) -> RowTemplate | RowFunction:
+    if isinstance(template, RowTemplate):
+        return template.as_blank() if blank else template
+    if isinstance(template, str):
+        return RowTemplate(template, blank=blank)
+    if callable(template) and not isinstance(template, type):
+        return template
     raise UsageError(
         f"{name} must be a template such as 'Classify: {{{{text}}}}' or a function of the row, got"
-        f" {short_repr(part)}.",
+        f" {short_repr(template)}.",
         hint='For example, `lambda row: {"messages": [...]}` for a conversation.',
     )
 
 
-def _system(part: object, *, blank: bool) -> RowTemplate | RowFunction | str:
-    template = _template_or_function(part, "system", blank=blank)
-    is_constant = isinstance(part, str) and not cast("RowTemplate", template).has_placeholder
-    return str(part) if is_constant else template
+def _system(system: object, *, blank: bool) -> RowTemplate | RowFunction | str:
+    template = _template_or_function(system, "system", blank=blank)
+    is_constant = isinstance(system, str) and not cast("RowTemplate", template).has_placeholder
+    return str(system) if is_constant else template
 
 
 def _check_placeholders(templates: list[RowTemplate], rows: Rows) -> None:

@@ -112,15 +112,15 @@ class Rows:
 
     def _read_frame(self, names: set[Any] | None) -> Iterator[Row]:
         assert self.columns is not None  # noqa: S101 - set for a frame
-        kept = [
+        selected_columns = [
             (position, column)
             for position, column in enumerate(self.columns)
             if names is None or column in names
         ]
-        titles = [column for _, column in kept]
+        titles = [column for _, column in selected_columns]
         if not titles:
             return (Row() for _ in range(self.count or 0))
-        values = zip(*(self._column(position) for position, _ in kept), strict=True)
+        values = zip(*(self._column(position) for position, _ in selected_columns), strict=True)
         return (Row(zip(titles, row, strict=True)) for row in values)
 
     def _column(self, position: int) -> Iterable[Any]:
@@ -199,14 +199,14 @@ def _is_lazy(source: object) -> bool:
 
 
 def _check_unique(columns: Sequence[Any]) -> None:
-    seen: set[Any] = set()
+    seen_columns: set[Any] = set()
     for column in columns:
-        if column in seen:
+        if column in seen_columns:
             raise UsageError(
                 f"the columns of rows must have different names, got {column!r} twice.",
                 hint="Rename one of them.",
             )
-        seen.add(column)
+        seen_columns.add(column)
 
 
 def _checked_row(item: object, position: int) -> RowValue:

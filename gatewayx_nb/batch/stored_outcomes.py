@@ -137,9 +137,13 @@ def decode_outcome(
         if outcome != "ok":
             return _decode_error(_ERROR_DECODER.decode(content), outcome)
         entry = _DECODER.decode(content)
-        parsed: Any = None if schema is None else schema.parse(entry.text)
+        parsed_value: Any = None if schema is None else schema.parse(entry.text)
         steps = tuple(step.to_step() for step in entry.steps)
-        return replace(entry.to_reply(parsed), steps=steps) if steps else entry.to_reply(parsed)
+        return (
+            replace(entry.to_reply(parsed_value), steps=steps)
+            if steps
+            else entry.to_reply(parsed_value)
+        )
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         return ConfigError(
             f"the stored answer of a row cannot be read: {error}.",
@@ -157,20 +161,20 @@ def stored_prompt(content: bytes, outcome: str) -> str:
         return ""
 
 
-def _decode_error(stored: _StoredError, outcome: str) -> GatewayError:
-    kind = getattr(errors, outcome, ProviderError)
-    if not (isinstance(kind, type) and issubclass(kind, GatewayError)):
-        kind = ProviderError
-    error = kind(
-        stored.message,
-        hint=stored.hint or None,
-        engine=stored.engine,
-        model=stored.model,
-        status=stored.status,
-        code=stored.code,
+def _decode_error(stored_error: _StoredError, outcome: str) -> GatewayError:
+    error_class = getattr(errors, outcome, ProviderError)
+    if not (isinstance(error_class, type) and issubclass(error_class, GatewayError)):
+        error_class = ProviderError
+    error = error_class(
+        stored_error.message,
+        hint=stored_error.hint or None,
+        engine=stored_error.engine,
+        model=stored_error.model,
+        status=stored_error.status,
+        code=stored_error.code,
     )
-    if stored.partial and isinstance(error, errors.RequestError):
-        error.partial = stored.partial
+    if stored_error.partial and isinstance(error, errors.RequestError):
+        error.partial = stored_error.partial
     return error
 
 

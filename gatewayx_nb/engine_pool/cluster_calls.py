@@ -446,7 +446,12 @@ class ClusterCalls:
         self._cluster = Cluster(client, self._spec_for, create, local.usage)
         self._portal = cast("Portal", _ClientLoop(self._cluster.loop))
 
-    def plan(self, prompt: Prompt, options: CallOptions, known: Reply | None = None) -> PlannedCall:  # noqa: ARG002 - for cassettes only
+    def plan(
+        self,
+        prompt: Prompt,
+        options: CallOptions,
+        known_reply: Reply | None = None,  # noqa: ARG002 - for cassettes only
+    ) -> PlannedCall:
         """Return the call for a row; see `batch.MapEngines.plan`."""
         common = self._options
         row_options = {

@@ -41,7 +41,7 @@ class MapCalls:
         router: Plans the pool's calls, live or replayed.
         planner: Plans only live calls.
         max_cost: Maximum cost of the job in US dollars, over all its runs.
-        earlier: Cost of the earlier runs in US dollars.
+        earlier_cost: Cost of the earlier runs in US dollars.
         target: The engine; ``None`` while a cassette is being replayed.
 
     Attributes:
@@ -54,12 +54,12 @@ class MapCalls:
         router: CallRouter,
         planner: LivePlanner,
         max_cost: Decimal | None,
-        earlier: Decimal,
+        earlier_cost: Decimal,
         target: Target | None,
     ) -> None:
         limits = planner.config.settings.limits
         governor = planner.runtime.host(target).governor if target else None
-        self.usage = JobUsage(planner.usage, max_cost, earlier, limits.max_cost)
+        self.usage = JobUsage(planner.usage, max_cost, earlier_cost, limits.max_cost)
         self._governor, self._target = governor, target
         self._identities: dict[str, str] = {}
         is_local = target is not None and target.name == LOCAL_ENGINE
@@ -74,9 +74,11 @@ class MapCalls:
         """The mode of the open cassette; ``None`` if none is open."""
         return self._router.active_mode
 
-    def plan(self, prompt: Prompt, options: CallOptions, known: Reply | None = None) -> PlannedCall:
+    def plan(
+        self, prompt: Prompt, options: CallOptions, known_reply: Reply | None = None
+    ) -> PlannedCall:
         """Return the call for a row; see `batch.MapEngines.plan`."""
-        return self._router.plan(prompt, options, streamed=False, known=known)
+        return self._router.plan(prompt, options, streamed=False, known=known_reply)
 
     def note_pace(self, figures: MapFigures) -> None:
         """Set the number of refusals and the current limit on the speed in the job's figures."""

@@ -56,17 +56,19 @@ class PoolMapHost:
         self._passed_arguments, self._pool_type = passed_arguments, pool_type
         self._store: ResultsStore | None = None
 
-    def engines(self, model: str | None, max_cost: Decimal | None, earlier: Decimal) -> MapCalls:
+    def engines(
+        self, model: str | None, max_cost: Decimal | None, earlier_cost: Decimal
+    ) -> MapCalls:
         """Return the engines for one map; see `batch.MapHost.engines`."""
         self._refresh_if_due()
         is_replayed = self._router.replayed_cassette is not None
         target = None if is_replayed else self._planner.registry.resolve(model)
-        return MapCalls(self._router, self._planner, max_cost, earlier, target)
+        return MapCalls(self._router, self._planner, max_cost, earlier_cost, target)
 
-    def with_tools(self, options: CallOptions, *, sends: bool) -> CallOptions:
+    def with_tools(self, options: CallOptions, *, will_run: bool) -> CallOptions:
         """Return the options, prepared for their tools; see `batch.MapHost.with_tools`."""
         self._refresh_if_due()
-        return self._router.tool_host.prepare_map(options, sends=sends)
+        return self._router.tool_host.prepare_map(options, sends=will_run)
 
     def cluster_engines(self, model: str | None, plan: MapPlan, client: Any) -> ClusterCalls:  # noqa: ANN401 - distributed is optional
         """Return engines that are called from a Dask cluster; see `batch.MapHost.cluster_engines`.
@@ -96,10 +98,10 @@ class PoolMapHost:
         )
         return calls
 
-    def batch_engines(self, max_cost: Decimal | None, earlier: Decimal) -> BatchCalls:
+    def batch_engines(self, max_cost: Decimal | None, earlier_cost: Decimal) -> BatchCalls:
         """Return the engines for a batch; see `batch.MapHost.batch_engines`."""
         self._refresh_if_due()
-        calls: BatchCalls = _load("BatchCalls")(self._planner, max_cost, earlier)
+        calls: BatchCalls = _load("BatchCalls")(self._planner, max_cost, earlier_cost)
         return calls
 
     def job_identity(self, reference: str | None) -> tuple[str, str]:
