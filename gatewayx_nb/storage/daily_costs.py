@@ -57,7 +57,7 @@ class DailyCosts(BatchWriter[tuple[str, Decimal]]):
         super()._reset()
         # The written and the unwritten sum change together, so that no cost is counted twice.
         self._file_lock, self._sums_lock = threading.Lock(), threading.Lock()
-        self._written: dict[str, Decimal] = {}
+        self._written_sums: dict[str, Decimal] = {}
         self._pending: dict[str, Decimal] = {}
         self._reservations: set[object] = set()
         self._reserved = Decimal(0)  # kept up to date, because adding up many running calls is slow
@@ -71,11 +71,13 @@ class DailyCosts(BatchWriter[tuple[str, Decimal]]):
             OSError: If a new day has begun since the last `refresh` and the file cannot be read.
         """
         today = local_day(time.time())
-        if today not in self._written:
+        if today not in self._written_sums:
             self.refresh()
         with self._sums_lock:
-            finished = self._written.get(today, Decimal(0)) + self._pending.get(today, Decimal(0))
-            return finished + self._reserved
+            finished_cost = self._written_sums.get(today, Decimal(0)) + self._pending.get(
+                today, Decimal(0)
+            )
+            return finished_cost + self._reserved
 
     @contextlib.contextmanager
     def reserve(self, cost: Decimal) -> Iterator[None]:
@@ -103,7 +105,7 @@ class DailyCosts(BatchWriter[tuple[str, Decimal]]):
     def is_current(self) -> bool:
         """Whether the file was read or written today and within the last second."""
         age = time.monotonic() - self._read_at
-        return age < _MAX_AGE and not self.problem and local_day(time.time()) in self._written
+        return age < _MAX_AGE and not self.problem and local_day(time.time()) in self._written_sums
 
     def refresh(self) -> None:
         """Read the costs of other processes, unless they are current; see `is_current`. May block.
@@ -130,18 +132,18 @@ class DailyCosts(BatchWriter[tuple[str, Decimal]]):
         with self._file_lock:
             with self._transaction() as connection:
                 for day in dict.fromkeys(day for day, _ in items):
-                    costs = (cost for other, cost in items if other == day)
+                    costs = (cost for item_day, cost in items if item_day == day)
                     sums[day] = sum(costs, _read(connection, day))
                     connection.execute("DELETE FROM days WHERE day = ?", (day,))
                     connection.execute("INSERT INTO days VALUES (?, ?)", (day, str(sums[day])))
             self._set_sums(sums, items)
 
     def _set_sums(
-        self, sums: dict[str, Decimal], written: list[tuple[str, Decimal]] | tuple[()]
+        self, sums: dict[str, Decimal], written_items: list[tuple[str, Decimal]] | tuple[()]
     ) -> None:
         with self._sums_lock:
-            self._written = sums
-            for day, cost in written:
+            self._written_sums = sums
+            for day, cost in written_items:
                 self._pending[day] -= cost
             self._pending = {day: cost for day, cost in self._pending.items() if cost}
         self._read_at = time.monotonic()
@@ -172,16 +174,16 @@ def _read(connection: sqlite3.Connection, day: str) -> Decimal:
     raise database.UnusableFileError(f"the sum of {day} is invalid")
 
 
-_opened: dict[Path, DailyCosts] = {}
+_open_files: dict[Path, DailyCosts] = {}
 
 
 def daily_costs(path: Path) -> DailyCosts:
     """Return the daily costs in a file, which all pools of the process share."""
     # `setdefault` is atomic, so that two threads get the same object.
-    return _opened.get(path) or _opened.setdefault(path, DailyCosts(path))
+    return _open_files.get(path) or _open_files.setdefault(path, DailyCosts(path))
 
 
 @atexit.register
 def _flush_all() -> None:
-    for costs in list(_opened.values()):
+    for costs in list(_open_files.values()):
         costs.flush(_EXIT_TIMEOUT)

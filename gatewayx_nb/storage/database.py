@@ -70,10 +70,10 @@ def connection(path: Path, timeout: float) -> Iterator[sqlite3.Connection]:
         OSError: If one of these files is a symlink or, in a project, its folder is.
     """
     deadline = time.monotonic() + 2 * timeout
-    with contextlib.closing(connect(path, timeout)) as opened:
+    with contextlib.closing(connect(path, timeout)) as database:
         # Another program may have written any data to the file, even SQL that runs forever.
-        opened.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_CHECKS)
-        yield opened
+        database.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_CHECKS)
+        yield database
 
 
 def connect(
@@ -94,25 +94,25 @@ def connect(
     """
     refuse_special_files(path)
     _refuse_super_journal(path)
-    opened = sqlite3.connect(
+    database = sqlite3.connect(
         f"{path.absolute().as_uri()}?{query}",
         timeout=timeout,
         isolation_level=None,
         check_same_thread=False,
         uri=True,
     )
-    with closed_on_error(opened):
+    with closed_on_error(database):
         for category, limit in {**_LIMITS, sqlite3.SQLITE_LIMIT_LENGTH: max_bytes}.items():
-            opened.setlimit(category, limit)
+            database.setlimit(category, limit)
         # By default, text that is not UTF-8 raises an error.
-        opened.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
-        opened.execute("PRAGMA trusted_schema = OFF")
-        opened.execute("PRAGMA cell_size_check = ON")
-    return opened
+        database.text_factory = functools.partial(str, encoding="utf-8", errors="replace")
+        database.execute("PRAGMA trusted_schema = OFF")
+        database.execute("PRAGMA cell_size_check = ON")
+    return database
 
 
 @contextlib.contextmanager
-def closed_on_error(opened: sqlite3.Connection) -> Iterator[None]:
+def closed_on_error(database: sqlite3.Connection) -> Iterator[None]:
     """Close a connection if the ``with`` block raises an error, even if Ctrl-C interrupts it.
 
     Python 3.13 and later warn if a connection is freed before it is closed.
@@ -120,7 +120,7 @@ def closed_on_error(opened: sqlite3.Connection) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        opened.close()
+        database.close()
         raise
 
 
@@ -173,15 +173,15 @@ def transaction(path: Path, migrations: Migrations, timeout: float) -> Iterator[
     """
     refuse_special_files(path)
     make_ignored_folder(path.parent)
-    with connection(path, timeout) as opened, opened:
+    with connection(path, timeout) as database, database:
         # The write lock is taken first, so that two processes do not migrate at the same time.
-        opened.execute("BEGIN IMMEDIATE")
-        check_schema(opened, migrations)
-        migrate(opened, migrations)
-        yield opened
+        database.execute("BEGIN IMMEDIATE")
+        check_schema(database, migrations)
+        migrate(database, migrations)
+        yield database
 
 
-def check_schema(opened: sqlite3.Connection, migrations: Migrations) -> None:
+def check_schema(database: sqlite3.Connection, migrations: Migrations) -> None:
     """Check that a file contains only the tables of its version; call this in a transaction.
 
     Anything else, such as a constraint, an index or a trigger, may contain another program's SQL,
@@ -190,15 +190,15 @@ def check_schema(opened: sqlite3.Connection, migrations: Migrations) -> None:
     Raises:
         UnusableFileError: If it contains anything else.
     """
-    (version,) = opened.execute("PRAGMA user_version").fetchone()
+    (version,) = database.execute("PRAGMA user_version").fetchone()
     if not 0 <= version <= len(migrations):
         raise LaterVersionError("a later version of gatewayx-nb wrote it")
-    expected = _schemas(migrations)[version]
+    expected_schema = _schemas(migrations)[version]
     try:
-        rows = opened.execute(_SELECT_SCHEMA).fetchmany(len(expected) + 1)
+        rows = database.execute(_SELECT_SCHEMA).fetchmany(len(expected_schema) + 1)
     except UnicodeDecodeError:  # SQLite's message quotes a name from the file
         rows = [()]
-    if rows != expected:
+    if rows != expected_schema:
         raise UnusableFileError("another program wrote it")
 
 
@@ -214,13 +214,13 @@ def _schemas(migrations: Migrations) -> list[list[tuple[str, ...]]]:
     return schemas
 
 
-def migrate(opened: sqlite3.Connection, migrations: Migrations) -> None:
+def migrate(database: sqlite3.Connection, migrations: Migrations) -> None:
     """Upgrade a file whose schema has been checked to the latest version, in a transaction."""
-    (version,) = opened.execute("PRAGMA user_version").fetchone()
+    (version,) = database.execute("PRAGMA user_version").fetchone()
     for number, statements in enumerate(migrations[version:], start=version + 1):
         for statement in statements:
-            opened.execute(statement)
-        opened.execute(f"PRAGMA user_version = {number}")
+            database.execute(statement)
+        database.execute(f"PRAGMA user_version = {number}")
 
 
 def is_unusable(error: Exception) -> bool:

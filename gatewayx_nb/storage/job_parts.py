@@ -220,12 +220,12 @@ class JobParts:
             contextlib.closing(open_to_write(self._path, self._mounts).connection) as connection,
             write_transaction(connection),
         ):
-            found = connection.execute(
+            job_row = connection.execute(
                 "SELECT id FROM jobs WHERE digest = ?", (self._job,)
             ).fetchone()
-            if found is None:
+            if job_row is None:
                 raise FileNotFoundError("the job has been removed")
-            yield connection, int(found[0])
+            yield connection, int(job_row[0])
 
 
 def _set_figures(connection: sqlite3.Connection, job: int, figures: JobFigures) -> None:

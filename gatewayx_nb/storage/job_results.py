@@ -49,7 +49,7 @@ class JobResults:
         self.on_refused: Callable[[StoredRow, BaseException], object] = _ignore
         self.current_figures: Callable[[], JobFigures] | None = None
         self._store = store
-        self._figures: JobFigures | None = None
+        self._unsaved_figures: JobFigures | None = None
         self.reset()
 
     def reset(self) -> None:
@@ -129,16 +129,16 @@ class JobResults:
         self._store.refuse_tracked_file()
         if max_age is not None:
             self._oldest = time.time() - max_age
-        seen = 0
+        loaded_count = 0
         # The lock is released between two chunks, because the writer's thread needs it.
-        while (added := self._load_chunk()) is not None:
-            seen += added
+        while (added_count := self._load_chunk()) is not None:
+            loaded_count += added_count
             if on_progress is not None:
-                on_progress(seen)
+                on_progress(loaded_count)
         with self._lock, errors_as_config_error(self._store.path):
             if self._index is None:
                 return 0
-            if self._oldest is not None and seen:
+            if self._oldest is not None and loaded_count:
                 self._index.remove_older(self._oldest)
             return self._index.count()
 
@@ -215,7 +215,7 @@ class JobResults:
 
     def set_figures(self, figures: JobFigures) -> None:
         """Store the figures of the job with the next commit."""
-        self._figures = figures
+        self._unsaved_figures = figures
         self._store.writer.has_figures = True
         self._store.writer.wake()
 
@@ -225,12 +225,12 @@ class JobResults:
         Args:
             has_rows: Whether rows of the job are committed, with which its figures change.
         """
-        figures, self._figures = self._figures, None
+        figures, self._unsaved_figures = self._unsaved_figures, None
         return self.current_figures() if has_rows and self.current_figures else figures
 
     def restore_figures(self, figures: JobFigures) -> None:
         """Keep figures whose commit failed, unless newer figures have been set."""
-        self._figures = self._figures or figures
+        self._unsaved_figures = self._unsaved_figures or figures
 
     def flush(self, timeout: float | None = None) -> bool:
         """Wait until the rows passed to `put` are durable; return whether they are.

@@ -43,18 +43,18 @@ def save_job(connection: sqlite3.Connection, job: JobResults) -> int:
     """Insert a job or mark it as used now; return its number. Call this in a transaction."""
     name, definition = well_formed(job.name), json.dumps(job.definition)
     now = time.time()
-    found = connection.execute("SELECT id FROM jobs WHERE digest = ?", (job.digest,)).fetchone()
-    if found is None:
+    job_row = connection.execute("SELECT id FROM jobs WHERE digest = ?", (job.digest,)).fetchone()
+    if job_row is None:
         values = (job.digest, name, definition, now, now)
         return int(connection.execute(_INSERT, values).lastrowid or 0)
-    connection.execute(_UPDATE, (name, definition, now, *found))
-    return int(found[0])
+    connection.execute(_UPDATE, (name, definition, now, *job_row))
+    return int(job_row[0])
 
 
 def mark_driven(connection: sqlite3.Connection, job: int | None) -> bool:
     """Store that this process runs a job; return whether it exists. Call this in a transaction."""
-    changed = connection.execute(_UPDATE_DRIVER, (this_process(), time.time(), job))
-    return changed.rowcount == 1
+    update = connection.execute(_UPDATE_DRIVER, (this_process(), time.time(), job))
+    return update.rowcount == 1
 
 
 def read_jobs(connection: sqlite3.Connection, path: Path) -> list[JobRecord]:

@@ -52,14 +52,14 @@ def network_file_system(path: Path, mounts: Path = MOUNTS) -> str | None:
     except OSError:
         return None
     real = Path(os.path.realpath(path))
-    best, found = -1, ""
+    longest_match, file_system = -1, ""
     for line in lines:
         _, folder, kind, *_ = (*line.split(" "), "", "", "")
         mount = Path(_ESCAPE.sub(lambda match: chr(int(match[1], 8)), folder))
         # A later mount hides an earlier mount at the same folder.
-        if len(mount.parts) >= best and folder and real.is_relative_to(mount):
-            best, found = len(mount.parts), kind
-    return found if _NETWORK_TYPES.match(found) else None
+        if len(mount.parts) >= longest_match and folder and real.is_relative_to(mount):
+            longest_match, file_system = len(mount.parts), kind
+    return file_system if _NETWORK_TYPES.match(file_system) else None
 
 
 def choose_journal(connection: sqlite3.Connection, path: Path, mounts: Path = MOUNTS) -> Journal:

@@ -267,14 +267,14 @@ _CLEANERS: dict[str, Callable[[object], object]] = {
 
 def _row_values(entry: LedgerEntry) -> tuple[object, ...]:
     # A list takes half the time of a generator.
-    cleaned = [
+    values = [
         clean(value) for clean, value in zip(_CLEANERS.values(), _column_values(entry), strict=True)
     ]
-    return tuple([str(value) if type(value) is Decimal else value for value in cleaned])
+    return tuple([str(value) if type(value) is Decimal else value for value in values])
 
 
 def _parse_row(row: sqlite3.Row) -> LedgerEntry:
     # A file written by an earlier version has fewer columns.
-    known = {name: row[name] for name in _COLUMNS if name in row.keys()}  # noqa: SIM118
-    values: dict[str, Any] = {name: _CLEANERS[name](value) for name, value in known.items()}
+    column_values = {name: row[name] for name in _COLUMNS if name in row.keys()}  # noqa: SIM118
+    values: dict[str, Any] = {name: _CLEANERS[name](value) for name, value in column_values.items()}
     return LedgerEntry(**values)

@@ -129,8 +129,8 @@ def select_totals(connection: sqlite3.Connection, by: UsageKey, since: float) ->
             else f" total(cost) DESC, key LIMIT {MAX_GROUPS}"
         )
     )
-    found = [_parse_totals(by, row) for row in connection.execute(query, (since,))]
-    return _by_day(found)[:MAX_GROUPS] if by == "day" else found
+    totals = [_parse_totals(by, row) for row in connection.execute(query, (since,))]
+    return _by_day(totals)[:MAX_GROUPS] if by == "day" else totals
 
 
 def _parse_totals(by: UsageKey, row: tuple[object, ...]) -> UsageTotals:

@@ -200,9 +200,9 @@ class ResultsStore:
     def _insert(self, batch: list[tuple[JobResults, StoredRow]]) -> None:
         with_rows = {job for job, _ in batch}
         figures = {
-            job: taken
+            job: job_figures
             for job in tuple(self._jobs)
-            if (taken := job.take_figures(has_rows=job in with_rows))
+            if (job_figures := job.take_figures(has_rows=job in with_rows))
         }
         if not batch and not figures:
             return
@@ -211,8 +211,10 @@ class ResultsStore:
             with write_transaction(connection):
                 (last,) = connection.execute(f"SELECT {LAST_ROW}").fetchone()
                 # The file may be new, and then does not contain the jobs.
-                missing = [job for job in with_rows | set(figures) if job.digest not in self._ids]
-                ids = self._ids | {job.digest: save_job(connection, job) for job in missing}
+                unsaved_jobs = [
+                    job for job in with_rows | set(figures) if job.digest not in self._ids
+                ]
+                ids = self._ids | {job.digest: save_job(connection, job) for job in unsaved_jobs}
                 numbered = list(zip(count(last + 1), batch, strict=False))
                 connection.executemany(
                     "INSERT INTO rows VALUES (?, ?, ?, ?)",
@@ -260,9 +262,9 @@ class ResultsStore:
         If no job has the name, return a job whose hexadecimal digest begins with it.
         """
         jobs = self.jobs() if name else []
-        named = (job for job in jobs if job.name == name)
+        with_name = (job for job in jobs if job.name == name)
         with_digest = (job for job in jobs if job.digest.hex().startswith(name.lower()))
-        return next(named, None) or next(with_digest, None)
+        return next(with_name, None) or next(with_digest, None)
 
     def forget(self, ids: Iterable[int]) -> int:
         """Delete jobs and their rows, except running jobs; return the number of deleted jobs.
@@ -270,8 +272,8 @@ class ResultsStore:
         Raises:
             ConfigError: If the file cannot be written.
         """
-        wanted = set(ids)
-        digests = {job.id: job.digest for job in self.jobs() if job.id in wanted}
+        wanted_ids = set(ids)
+        digests = {job.id: job.digest for job in self.jobs() if job.id in wanted_ids}
         if not digests:
             return 0
         # With a separate connection, this process can store rows at the same time.
@@ -295,7 +297,8 @@ class ResultsStore:
         else:
             journal = file.journal
         sizes = (
-            _size(self.path.with_name(self.path.name + end)) for end in ("", "-wal", "-journal")
+            _size(self.path.with_name(self.path.name + suffix))
+            for suffix in ("", "-wal", "-journal")
         )
         return StoreDescription(self.path, journal, sum(sizes), self.writer.problem)
 

@@ -52,10 +52,10 @@ class ResultsWriter:
     def __init__(self, path: Path, commit: Callable[[Batch], None]) -> None:
         self._path, self._commit = path, commit
         self._queue: deque[tuple[JobResults, StoredRow] | threading.Event] = deque()
-        self._arrived = threading.Event()
+        self._has_items = threading.Event()
         self._retry_now = threading.Event()  # ends the wait before the next attempt
         self._unsaved: Batch = []
-        self._waiting: list[threading.Event] = []
+        self._waiting_flushes: list[threading.Event] = []
         self._lock = threading.Lock()  # many threads add rows; only one creates the thread
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
@@ -72,8 +72,8 @@ class ResultsWriter:
 
     def wake(self) -> None:
         """Commit the waiting rows and figures soon."""
-        if not self._arrived.is_set():
-            self._arrived.set()
+        if not self._has_items.is_set():
+            self._has_items.set()
         if self._thread is None:
             self._start()
 
@@ -85,11 +85,11 @@ class ResultsWriter:
         """
         if self._thread is None and not self._queue:
             return True
-        written = threading.Event()
-        self._queue.append(written)
+        is_written = threading.Event()
+        self._queue.append(is_written)
         self._retry_now.set()
         self.wake()
-        return written.wait(timeout)
+        return is_written.wait(timeout)
 
     def count_unsaved(self, job: JobResults) -> int:
         """Return the number of rows of a job that are not durable yet."""
@@ -104,7 +104,7 @@ class ResultsWriter:
             thread, self._thread = self._thread, None
             if thread is not None:
                 self._stop.set()
-        self._arrived.set()
+        self._has_items.set()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
         return True
@@ -122,11 +122,11 @@ class ResultsWriter:
 
     def _run(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            if self._unsaved or self._waiting:
+            if self._unsaved or self._waiting_flushes:
                 self._retry_now.wait(_RETRY_DELAY)
             else:
-                self._arrived.wait()
-            self._arrived.clear()
+                self._has_items.wait()
+            self._has_items.clear()
             self._retry_now.clear()
             while self._gather():
                 if not self._write():
@@ -141,11 +141,11 @@ class ResultsWriter:
             except IndexError:
                 break
             if isinstance(item, threading.Event):
-                self._waiting.append(item)
+                self._waiting_flushes.append(item)
                 break  # a flush does not wait for later rows
             self._unsaved.append(item)
             size += _size(item[1])
-        return bool(self._unsaved or self._waiting or self.has_figures)
+        return bool(self._unsaved or self._waiting_flushes or self.has_figures)
 
     def _write(self) -> bool:
         """Commit the gathered rows; return whether they are durable."""
@@ -157,9 +157,9 @@ class ResultsWriter:
             self._report_failure(error)
             return False
         self.problem = ""
-        for event in self._waiting:
+        for event in self._waiting_flushes:
             event.set()
-        self._waiting = []
+        self._waiting_flushes = []
         return True
 
     def _commit_valid(self, batch: Batch) -> None:

@@ -82,9 +82,9 @@ class RowIndex:
         if self._last_row >= end:
             return None
         until = min(self._last_row + _CHUNK_ROWS, end)
-        added = self.connection.execute(_LOAD, (self._last_row, until, self._job)).rowcount
+        added_count = self.connection.execute(_LOAD, (self._last_row, until, self._job)).rowcount
         self._last_row = until
-        return added
+        return added_count
 
     def _find_job(self) -> bool:
         if not self._job:
@@ -110,20 +110,20 @@ class RowIndex:
 
     def get(self, key: int) -> StoredRow | None:
         """Return the last row of a key; ``None`` if the key is not in the index."""
-        found = self.connection.execute(_FIND, (key,)).fetchone()
-        if found is None:
+        row = self.connection.execute(_FIND, (key,)).fetchone()
+        if row is None:
             return None
-        values = self.connection.execute(_READ, (*found, self._job, key)).fetchone()
+        values = self.connection.execute(_READ, (*row, self._job, key)).fetchone()
         return _row(*values) if values else None
 
     def get_many(self, keys: Iterable[int]) -> dict[int, StoredRow]:
         """Return the last row of each key in the index."""
-        found = self.connection.execute(_FIND_MANY, (json.dumps(list(keys)),)).fetchall()
-        if not found:
+        indexed_rows = self.connection.execute(_FIND_MANY, (json.dumps(list(keys)),)).fetchall()
+        if not indexed_rows:
             return {}
         self.connection.execute("BEGIN")  # one transaction for all keys is faster
         try:
-            rows = ((key, self.get(key)) for (key,) in found)
+            rows = ((key, self.get(key)) for (key,) in indexed_rows)
             return {key: row for key, row in rows if row is not None}
         finally:
             self.connection.execute("COMMIT")

@@ -87,10 +87,10 @@ class BatchWriter(ABC, Generic[ItemT]):
     def flush(self, timeout: float = 5.0) -> None:
         """Block until pending items are written, for at most ``timeout`` seconds."""
         if self._thread is not None:
-            written = threading.Event()
-            self._queue.put(written)
+            is_written = threading.Event()
+            self._queue.put(is_written)
             self._flush_requested.set()
-            written.wait(timeout)
+            is_written.wait(timeout)
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name=self._name, daemon=True)
