@@ -107,14 +107,14 @@ class Cassette:
         self.on_close: Callable[[Cassette], object] = lambda _: None
         self._lock = threading.Lock()  # many threads plan and record calls
         self.index = CassetteIndex()
-        self._planned: Counter[CallGroup] = Counter()
+        self._planned_counts: Counter[CallGroup] = Counter()
         self._calls: dict[CallKey, None] = {}  # in the order of planning
         self._writer = CassetteWriter(
             path, root, CassetteSession(self.index, self._calls, self._lock)
         )
-        self._refused = 0
+        self._refused_count = 0
         self._refusal = self._failure = self._other_model = ""
-        self._skipped = self._load(must_exist=must_exist)
+        self._skipped_lines = self._load(must_exist=must_exist)
         _open_cassettes.add(self)
 
     def use_redaction(self, redaction: Redaction) -> None:
@@ -142,7 +142,7 @@ class Cassette:
     @property
     def problem(self) -> str:
         """One line about entries that were skipped or not written; empty without a problem."""
-        parts = [self._skipped, self._other_model, self._refusal, self._failure]
+        parts = [self._skipped_lines, self._other_model, self._refusal, self._failure]
         return " ".join(filter(None, [*parts[:1], self._conflict_message(), *parts[1:]]))
 
     @property
@@ -206,8 +206,8 @@ class Cassette:
         body = request.body
         with self._lock:
             key = (key_of_results(body), request.engine, request.model)
-            results = self.index.results_after(request, self._planned[key])
-            self._planned[key] += 1
+            results = self.index.results_after(request, self._planned_counts[key])
+            self._planned_counts[key] += 1
         if results is not None and len(results) != len(body.last_tool_results):
             results = None  # the line has been edited
         if results is None and self.mode == "replay":
@@ -224,21 +224,23 @@ class Cassette:
     ) -> tuple[cassette_lines.CassetteLine | None, int]:
         """Count a call; return its line if it is replayed, and the number of equal calls before."""
         group = self.index.find(request, by_reference=self.mode == "replay")
-        recorded = self.index.group_lines(group)
-        planned = self._planned[group]
-        line = recorded[min(planned, len(recorded) - 1)] if recorded else None
+        recorded_lines = self.index.group_lines(group)
+        planned_count = self._planned_counts[group]
+        line = (
+            recorded_lines[min(planned_count, len(recorded_lines) - 1)] if recorded_lines else None
+        )
         is_usable = line is not None and not self._names_other_model(line.entry, request)
         if self.mode == "replay" and not is_usable:
             self.missed += 1
             return None, 0
         # Calls are counted when they are planned, because concurrent calls must not share a reply.
-        self._planned[group] += 1
+        self._planned_counts[group] += 1
         if line is not None and is_usable and not renew:
             self._calls.setdefault((group, line.entry.repeat))
             self.replayed += 1
             return line, line.entry.repeat
         # In mode `record`, further equal calls are added to the recorded calls.
-        repeat = planned if line is None or self.mode == "record" else line.entry.repeat
+        repeat = planned_count if line is None or self.mode == "record" else line.entry.repeat
         self._calls.setdefault((request.group, repeat))
         return None, repeat
 
@@ -248,8 +250,8 @@ class Cassette:
         identity = {
             name: getattr(request, name) for name in ("reference", "engine", "model", "resolved")
         }
-        recorded = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return {"recorded": recorded, **identity, "repeat": slot.repeat}
+        recorded_at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return {"recorded": recorded_at, **identity, "repeat": slot.repeat}
 
     def record(self, make_entry: Callable[[], CassetteEntry]) -> None:
         """Write an entry to disk before returning; keep the old line if its answer is the same.
@@ -305,11 +307,11 @@ class Cassette:
     def continue_use(self, other: Cassette) -> None:
         """Count another cassette's calls as made with this cassette; both have the same file."""
         with other._lock:
-            earlier = dict(other._calls)
+            earlier_calls = dict(other._calls)
         with self._lock:
-            later = list(self._calls)
+            later_calls = list(self._calls)
             self._calls.clear()
-            self._calls.update(earlier | dict.fromkeys(later))
+            self._calls.update(earlier_calls | dict.fromkeys(later_calls))
         self.replayed, self.recorded = other.replayed, other.recorded
         self.unchanged, self.missed = other.unchanged, other.missed
 
@@ -324,9 +326,9 @@ class Cassette:
             return True
         if not self._other_model:
             name = repr(request.reference) if request.reference else "the default model"
-            recorded = shorten(entry.resolved, _MAX_MODEL_CHARS)
+            recorded_model = shorten(entry.resolved, _MAX_MODEL_CHARS)
             self._other_model = (
-                f"{self.path.name!r} was recorded with {recorded}; {name} is"
+                f"{self.path.name!r} was recorded with {recorded_model}; {name} is"
                 f" {request.resolved} now."
             )
             log.warning("%s %s", self._other_model, render(Hint("renew_recording")))
@@ -339,8 +341,8 @@ class Cassette:
         return f"Lines {first} and {second} record different answers to the same call."
 
     def _note_refusal(self, error: ConfigError) -> None:
-        self._refused += 1
-        text = self._unrecorded_message(error, self._refused, "")
+        self._refused_count += 1
+        text = self._unrecorded_message(error, self._refused_count, "")
         if not self._refusal:
             log.warning("%s", text)
         self._refusal = text
@@ -353,9 +355,9 @@ class Cassette:
 
     def _unrecorded_message(self, error: ConfigError, count: int, yet: str) -> str:
         """Return one line that says why replies are not recorded, without any key."""
-        what = "1 reply is" if count == 1 else f"{count:,} replies are"
+        subject = "1 reply is" if count == 1 else f"{count:,} replies are"
         hint = render(error.hint) if error.hint else ""
-        line = f"{error.message} {what} not recorded{yet}. {hint}".rstrip()
+        line = f"{error.message} {subject} not recorded{yet}. {hint}".rstrip()
         return masked(plain(line), self.secrets().values())
 
     def finish(self) -> None:
@@ -434,8 +436,8 @@ class Cassette:
 
     def _other_model_of(self, entry: CassetteEntry, request: CassetteRequest) -> str:
         if self._names_other_model(entry, request):
-            recorded = shorten(entry.resolved, _MAX_MODEL_CHARS)
-            return f"it was recorded with {recorded}, not {request.resolved}"
+            recorded_model = shorten(entry.resolved, _MAX_MODEL_CHARS)
+            return f"it was recorded with {recorded_model}, not {request.resolved}"
         return (
             f"it was recorded for {entry.reference!r}"
             if entry.reference
@@ -454,16 +456,17 @@ def finish_all() -> None:
         cassette.finish()
 
 
-def parse_mode(mode: str, where: str = "mode") -> Mode:
+def parse_mode(mode: str, argument: str = "mode") -> Mode:
     """Validate a mode.
 
     Raises:
         UsageError: If the mode is invalid; the message suggests the nearest mode.
     """
-    for known in MODES:
-        if mode == known:
-            return known
+    for valid_mode in MODES:
+        if mode == valid_mode:
+            return valid_mode
     raise UsageError(
-        f"{where} must be one of {', '.join(MODES)}, got {mode!r}.{did_you_mean(str(mode), MODES)}",
+        f"{argument} must be one of {', '.join(MODES)}, got {mode!r}."
+        f"{did_you_mean(str(mode), MODES)}",
         hint=Hint("set_option", option="mode", value="replay"),
     )

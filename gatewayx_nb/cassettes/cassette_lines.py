@@ -150,9 +150,9 @@ def _is_valid(line: bytes, version: int) -> bool:
     return True
 
 
-def replacement(old: bytes, new: bytes) -> bytes:
+def replacement(old_line: bytes, new_line: bytes) -> bytes:
     """Return a line that, when appended, replaces an old line if the file contains it."""
-    return _REPLACES + _line_digest(old) + b'",' + new.removeprefix(b"{")
+    return _REPLACES + _line_digest(old_line) + b'",' + new_line.removeprefix(b"{")
 
 
 def append(path: Path, *lines: bytes, root: Path | None = None, sync: bool = True) -> None:
@@ -185,7 +185,7 @@ def append(path: Path, *lines: bytes, root: Path | None = None, sync: bool = Tru
 def arrange(  # noqa: PLR0913 - the state of a session
     path: Path,
     calls: Sequence[bytes] = (),
-    added: Collection[bytes] = (),
+    added_lines: Collection[bytes] = (),
     unwanted: Collection[bytes] = (),
     root: Path | None = None,
     *,
@@ -198,7 +198,8 @@ def arrange(  # noqa: PLR0913 - the state of a session
     Args:
         path: The cassette.
         calls: The lines of this session's calls, in the order in which the calls were made.
-        added: The subset of ``calls`` that was appended in this session without replacing a line.
+        added_lines: The subset of ``calls`` that was appended in this session, and does not replace
+            an older line.
         unwanted: Lines to remove.
         root: The project folder, below which no symlink is followed.
         drop_markers: Whether to remove the markers of a merge conflict.
@@ -210,19 +211,21 @@ def arrange(  # noqa: PLR0913 - the state of a session
     with cassette_file.locked(path):
         if drop_markers and read(path, allow_markers=True).markers:
             cassette_file.set_aside(path, cassette_file.read_bytes(path))
-            kept = [line.data for line in read(path, allow_markers=True).lines]
-            _write_lines(path, kept, root)
+            valid_lines = [line.data for line in read(path, allow_markers=True).lines]
+            _write_lines(path, valid_lines, root)
         with _opened_in_current_format(path, root):
             pass
-        old = [line.rstrip(b"\r") for line in cassette_file.read_bytes(path).split(b"\n")[1:]]
-        old = [line for line in old if line.strip()]
-        current = [_in_current_format(line) for line in old if not line.startswith(_HEAD_START)]
+        old_lines = [line.rstrip(b"\r") for line in cassette_file.read_bytes(path).split(b"\n")[1:]]
+        old_lines = [line for line in old_lines if line.strip()]
+        current = [
+            _in_current_format(line) for line in old_lines if not line.startswith(_HEAD_START)
+        ]
         settled = [
             line for _, line in _apply_replacements(enumerate(current)) if line not in unwanted
         ]
         lines = list(dict.fromkeys(settled))  # a merge may have kept the same line from both sides
-        lines = _in_order_of_calls(lines, calls, added)
-        if lines != old:
+        lines = _in_order_of_calls(lines, calls, added_lines)
+        if lines != old_lines:
             _write_lines(path, lines, root)
 
 
@@ -274,16 +277,16 @@ def _apply_replacements(lines: Iterable[tuple[int, bytes]]) -> list[tuple[int, b
     settled = list(lines)
     if not any(line.startswith(_REPLACES) for _, line in settled):
         return settled
-    kept: list[tuple[int, bytes]] = []
+    ordered_lines: list[tuple[int, bytes]] = []
     positions: dict[bytes, int] = {}
     for number, line in settled:
-        new, position = line, len(kept)
+        new_line, position = line, len(ordered_lines)
         if line.startswith(_REPLACES):
             replaced, _, fields = line.removeprefix(_REPLACES).partition(b'",')
-            new, position = b"{" + fields, positions.get(replaced, position)
-        kept[position : position + 1] = [(number, new)]
-        positions[_line_digest(_in_current_format(new))] = position
-    return kept
+            new_line, position = b"{" + fields, positions.get(replaced, position)
+        ordered_lines[position : position + 1] = [(number, new_line)]
+        positions[_line_digest(_in_current_format(new_line))] = position
+    return ordered_lines
 
 
 def _in_current_format(line: bytes) -> bytes:
@@ -295,12 +298,12 @@ def _in_current_format(line: bytes) -> bytes:
 
 
 def _in_order_of_calls(
-    lines: list[bytes], calls: Sequence[bytes], added: Collection[bytes]
+    lines: list[bytes], calls: Sequence[bytes], added_lines: Collection[bytes]
 ) -> list[bytes]:
     """Return lines; each added line is after the line of the previous call or before the next's."""
-    to_insert = set(calls).intersection(added, lines)
-    fixed = [line for line in lines if line not in to_insert]
-    fixed_lines = set(fixed)
+    to_insert = set(calls).intersection(added_lines, lines)
+    kept_lines = [line for line in lines if line not in to_insert]
+    fixed_lines = set(kept_lines)
     following: dict[bytes | None, list[bytes]] = {}
     previous = None
     for line in calls:
@@ -308,15 +311,15 @@ def _in_order_of_calls(
             following.setdefault(previous, []).append(line)
         elif line in fixed_lines:
             previous = line
-    first = following.pop(None, [])
+    first_added = following.pop(None, [])
     next_call = next((line for line in calls if line in fixed_lines), None)
     ordered = []
-    for line in fixed:
+    for line in kept_lines:
         if line == next_call:
-            ordered += first
-            next_call, first = None, []
+            ordered += first_added
+            next_call, first_added = None, []
         ordered += [line, *following.pop(line, [])]
-    return ordered + first
+    return ordered + first_added
 
 
 def _line_digest(line: bytes) -> bytes:

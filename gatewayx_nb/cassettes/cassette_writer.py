@@ -62,7 +62,7 @@ class CassetteWriter:
         self._write_lock = threading.Lock()  # acquired before the session's lock
         self._unwritten: list[bytes] = []
         self._unwanted: list[bytes] = []
-        self._added: set[CallKey] = set()
+        self._added_keys: set[CallKey] = set()
         self._arrange_limit = _TimeShareLimit(_ARRANGE_SHARE)
         self._sync_limit = _TimeShareLimit(_SYNC_SHARE)
         self.is_arranged = self._is_synced = True
@@ -79,9 +79,9 @@ class CassetteWriter:
         """
         index, calls = self._session.index, self._session.calls
         key = ((entry.request.digest, entry.engine, entry.model), entry.repeat)
-        known = index.line(key)
-        is_new = known is None or not known.entry.has_same_answer(entry)
-        if known is None:
+        recorded_line = index.line(key)
+        is_new = recorded_line is None or not recorded_line.entry.has_same_answer(entry)
+        if recorded_line is None:
             # The tools have returned different results, so the call continues differently.
             self._unwanted += [
                 line.data for line in index.remove(index.calls_with_different_results(entry, calls))
@@ -90,11 +90,13 @@ class CassetteWriter:
             line = cassette_lines.CassetteLine(entry, encode(entry))
             index.put(line)
             self._unwritten.append(
-                cassette_lines.replacement(known.data, line.data) if known else line.data
+                cassette_lines.replacement(recorded_line.data, line.data)
+                if recorded_line
+                else line.data
             )
-            if known is None:
-                self._added.add(key)
-            is_last_line = known is None and len(calls) == len(index)
+            if recorded_line is None:
+                self._added_keys.add(key)
+            is_last_line = recorded_line is None and len(calls) == len(index)
             if next(reversed(calls), key) != key or not is_last_line or self._unwanted:
                 self.is_arranged = False
         if duplicates := index.forget_duplicates(key):
@@ -141,9 +143,9 @@ class CassetteWriter:
             with self._session.lock:
                 unused = {key for key, _ in index.keyed_lines() if key not in calls}
                 # After a merge, the cells of the other branch have often not been run yet.
-                removed = index.remove(unused) if calls and not index.conflicts else []
-                removed += index.forget_duplicates()
-                self._unwanted += [line.data for line in removed]
+                removed_lines = index.remove(unused) if calls and not index.conflicts else []
+                removed_lines += index.forget_duplicates()
+                self._unwanted += [line.data for line in removed_lines]
                 count = len(self._unwanted)
             if os.path.exists(self._path):
                 self._arrange()
@@ -152,7 +154,7 @@ class CassetteWriter:
     def finish(self) -> None:
         """Put the lines of the file in order, and flush it to disk."""
         with self._write_lock:
-            if (self._added or not self.is_arranged) and os.path.exists(self._path):
+            if (self._added_keys or not self.is_arranged) and os.path.exists(self._path):
                 with contextlib.suppress(ConfigError):  # the unordered entries are valid
                     self._arrange()
             if not self._is_synced:
@@ -163,12 +165,12 @@ class CassetteWriter:
         index, calls = self._session.index, self._session.calls
         with self._session.lock:
             lines = {key: line.data for key in calls if (line := index.line(key))}
-            added = {lines[key] for key in self._added if key in lines}
+            added_lines = {lines[key] for key in self._added_keys if key in lines}
             unwanted = list(self._unwanted)
             self.is_arranged = True
         try:
             cassette_lines.arrange(
-                self._path, list(lines.values()), added, set(unwanted), self._root
+                self._path, list(lines.values()), added_lines, set(unwanted), self._root
             )
         except ConfigError:
             self.is_arranged = False

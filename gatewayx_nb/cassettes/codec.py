@@ -127,30 +127,32 @@ def _decode(line: bytes, decode_line: Callable[[bytes], T], struct: type[T]) -> 
             raise ValueError(str(error)) from None
 
 
-def _from_format_1(old: _Entry1) -> CassetteEntry:
-    reply = old.reply
-    body = old.request
+def _from_format_1(old_entry: _Entry1) -> CassetteEntry:
+    reply = old_entry.reply
+    body = old_entry.request
     details: dict[str, Any] = {}
     if reply:
-        figures = {name: getattr(reply, name) for name in RecordedMetadata.__struct_fields__}
+        metadata = {name: getattr(reply, name) for name in RecordedMetadata.__struct_fields__}
         names = ("finish_reason", "dropped", "citations", "images", "logprobs", "carried")
         details = {name: getattr(reply, name) for name in names}
-        details["figures"] = RecordedMetadata(**figures)
+        details["figures"] = RecordedMetadata(**metadata)
         details["tool_calls"] = tuple(
             parsed_call(call.id, call.name, call.arguments) for call in reply.tool_calls
         )
     return CassetteEntry(
         request=msgspec.structs.replace(body, messages=number_tool_calls(body.messages)),
-        reference=old.reference,
-        engine=old.engine,
-        model=old.model,
-        repeat=old.repeat,
-        text="".join(chunk.text for chunk in old.chunks),
-        reasoning="".join(chunk.reasoning for chunk in old.chunks),
-        vectors=old.vectors,
+        reference=old_entry.reference,
+        engine=old_entry.engine,
+        model=old_entry.model,
+        repeat=old_entry.repeat,
+        text="".join(chunk.text for chunk in old_entry.chunks),
+        reasoning="".join(chunk.reasoning for chunk in old_entry.chunks),
+        vectors=old_entry.vectors,
         pieces=tuple(
-            pieces_of(RecordedChunk(chunk.at, chunk.text, chunk.reasoning) for chunk in old.chunks)
+            pieces_of(
+                RecordedChunk(chunk.at, chunk.text, chunk.reasoning) for chunk in old_entry.chunks
+            )
         ),
-        recorded=old.recorded,
+        recorded=old_entry.recorded,
         **details,
     )

@@ -184,7 +184,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
 
     def chunks(self) -> Iterator[tuple[float, Chunk]]:
         """Yield each chunk with its arrival time; the last chunk has the finish reason."""
-        figures = self.figures or RecordedMetadata(self.engine)
+        metadata = self.figures or RecordedMetadata(self.engine)
         ends = zip(
             accumulate(piece.text for piece in self.pieces),
             accumulate(piece.reasoning for piece in self.pieces),
@@ -200,10 +200,13 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
             )
             text, reasoning = text_end, reasoning_end
         # An answer that was edited in the file may be longer than its pieces.
-        rest = Chunk(text=self.text[text:], reasoning=self.reasoning[reasoning:])
-        if rest.text or rest.reasoning:
-            yield figures.latency, rest
-        yield figures.latency, Chunk(finish_reason=self.finish_reason, usage=_usage(figures.usage))
+        rest_chunk = Chunk(text=self.text[text:], reasoning=self.reasoning[reasoning:])
+        if rest_chunk.text or rest_chunk.reasoning:
+            yield metadata.latency, rest_chunk
+        yield (
+            metadata.latency,
+            Chunk(finish_reason=self.finish_reason, usage=_usage(metadata.usage)),
+        )
 
     @property
     def lists_tools(self) -> bool:
@@ -212,14 +215,14 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
 
     def to_reply(self, parsed: Any = None) -> Reply:  # noqa: ANN401 - depends on the schema
         """Return the reply with its recorded metadata."""
-        figures = self.figures or RecordedMetadata(self.engine)
+        metadata = self.figures or RecordedMetadata(self.engine)
         return Reply(
             text=self.text,
             reasoning=self.reasoning,
             finish_reason=self.finish_reason,
-            usage=_usage(figures.usage),
-            latency=figures.latency,
-            time_to_first=figures.time_to_first,
+            usage=_usage(metadata.usage),
+            latency=metadata.latency,
+            time_to_first=metadata.time_to_first,
             dropped=self.dropped,
             parsed=parsed,
             tool_calls=tuple(
@@ -230,7 +233,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
             logprobs=tuple(logprob.to_logprob() for logprob in self.logprobs),
             carried=self._carried(),
             replayed=True,
-            **{name: getattr(figures, name) for name in _METADATA_FIELDS},
+            **{name: getattr(metadata, name) for name in _METADATA_FIELDS},
         )
 
     def tool_results(self) -> tuple[ToolResult, ...] | None:
@@ -261,7 +264,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
         return self._answer() == other._answer()
 
     def _answer(self) -> tuple[object, ...]:
-        figures = self.figures
+        metadata = self.figures
         return (
             self.resolved,
             self.result_images,  # empty in entries of older versions
@@ -273,7 +276,7 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
             self.finish_reason,
             self.dropped,
             self.vectors,
-            figures and (figures.engine, figures.model, figures.fallback_from),
+            metadata and (metadata.engine, metadata.model, metadata.fallback_from),
         )
 
     def _carried(self) -> Carried | None:
@@ -329,13 +332,18 @@ def entry_of(
         redact: Applied to the entry's text.
     """
     text, reasoning = redact(reply.text), redact(reply.reasoning)
-    merged = list(_merge(chunks))
-    if ("".join(chunk.text for chunk in merged), "".join(chunk.reasoning for chunk in merged)) != (
+    merged_chunks = list(_merge(chunks))
+    if (
+        "".join(chunk.text for chunk in merged_chunks),
+        "".join(chunk.reasoning for chunk in merged_chunks),
+    ) != (
         text,
         reasoning,
     ):
         seconds = reply.latency if reply.time_to_first is None else reply.time_to_first
-        merged = [RecordedChunk(_round(seconds), text, reasoning)] if text or reasoning else []
+        merged_chunks = (
+            [RecordedChunk(_round(seconds), text, reasoning)] if text or reasoning else []
+        )
     return CassetteEntry(
         request=body,
         text=text,
@@ -348,8 +356,8 @@ def entry_of(
         finish_reason=reply.finish_reason,
         dropped=reply.dropped,
         logprobs=tuple(_recorded_logprob(logprob, redact) for logprob in reply.logprobs),
-        carried=_recorded_carried(reply.carried, redact),
-        pieces=tuple(pieces_of(merged)),
+        carried=_recorded_provider_turn(reply.carried, redact),
+        pieces=tuple(pieces_of(merged_chunks)),
         figures=_figures(reply),
         **identity,
     )
@@ -370,13 +378,13 @@ def parsed_call(call_id: str, name: str, arguments: str) -> RecordedToolCall:
     """Return a tool call; its arguments are parsed if their exact text can then be restored."""
     try:
         bounded_json.check_values(arguments)
-        parsed = msgspec.json.decode(arguments)
+        parsed_arguments = msgspec.json.decode(arguments)
     except (msgspec.DecodeError, ValueError, RecursionError):
-        parsed = None
-    if isinstance(parsed, dict):
+        parsed_arguments = None
+    if isinstance(parsed_arguments, dict):
         for spaced in (False, True):
-            if _dump(parsed, spaced=spaced) == arguments:
-                return RecordedToolCall(call_id, name, parsed, spaced)
+            if _dump(parsed_arguments, spaced=spaced) == arguments:
+                return RecordedToolCall(call_id, name, parsed_arguments, spaced)
     return RecordedToolCall(call_id, name, arguments)
 
 
@@ -406,9 +414,10 @@ def _citation(row: dict[str, Any]) -> Citation:
 
 def _recorded_citation(citation: Citation, redact: Redact) -> dict[str, Any]:
     values = {name: getattr(citation, name) for name in Citation.__slots__}
-    kept = {name: value for name, value in values.items() if value not in ("", None)}
+    nonempty_values = {name: value for name, value in values.items() if value not in ("", None)}
     return {
-        name: redact(value) if isinstance(value, str) else value for name, value in kept.items()
+        name: redact(value) if isinstance(value, str) else value
+        for name, value in nonempty_values.items()
     }
 
 
@@ -417,7 +426,7 @@ def _recorded_logprob(logprob: Logprob, redact: Redact) -> RecordedLogprob:
     return RecordedLogprob(redact(logprob.token), logprob.logprob, top)
 
 
-def _recorded_carried(carried: Carried | None, redact: Redact) -> str:
+def _recorded_provider_turn(carried: Carried | None, redact: Redact) -> str:
     """Return the carried turn as JSON, or an empty str if it contains private text or a key.
 
     The turn cannot be redacted, because a provider rejects a changed turn.

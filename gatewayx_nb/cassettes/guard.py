@@ -86,8 +86,8 @@ def _find(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> tup
     # Searching all texts at once is fast. The separator does not occur in keys or encodings.
     if find_key("\0".join(text for _, text in located), keys) is None:
         return None
-    found = ((location, find_key(text, keys)) for location, text in located)
-    return next(((location, what) for location, what in found if what), None)
+    matches = ((location, find_key(text, keys)) for location, text in located)
+    return next(((location, key_name) for location, key_name in matches if key_name), None)
 
 
 def find_key(text: str, keys: Mapping[str, str]) -> str | None:
@@ -119,8 +119,8 @@ def mask(text: str) -> str:
     >>> mask("Use gsk_abcdefghij0123456789abcd here.")
     'Use <key> here.'
     """
-    masked = _KEY_PATTERNS.sub("<key>", _PRIVATE_KEY.sub("<key>", text))
-    return "<key>" if find_key(masked, {}) else masked
+    masked_text = _KEY_PATTERNS.sub("<key>", _PRIVATE_KEY.sub("<key>", text))
+    return "<key>" if find_key(masked_text, {}) else masked_text
 
 
 def texts(entry: CassetteEntry | RequestBody) -> Iterator[tuple[str, str]]:
@@ -167,9 +167,9 @@ def _decode(text: str) -> Iterator[str]:
         yield _WHITESPACE.sub("", text)
     for run in _BASE64.findall(text):
         # The URL-safe alphabet differs from the standard alphabet in two characters.
-        plain = run.rstrip("=").replace("-", "+").replace("_", "/")
+        digits = run.rstrip("=").replace("-", "+").replace("_", "/")
         for start in range(4):  # a key may begin at any of the four offsets of a base64 group
-            part = plain[start : len(plain) - ((len(plain) - start) % 4 == 1)]
+            part = digits[start : len(digits) - ((len(digits) - start) % 4 == 1)]
             yield base64.b64decode(part + "=" * (-len(part) % 4)).decode("latin-1")
     for run in _HEX.findall(text):
         yield binascii.unhexlify(run).decode("latin-1")  # latin-1 decodes any bytes

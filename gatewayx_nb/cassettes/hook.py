@@ -45,13 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.print_usage(sys.stderr)
         return 2
     reports = {path: _report(path) for path in files}
-    found = {path: report for path, report in reports.items() if report.text}
-    for path, report in found.items():
+    problem_reports = {path: report for path, report in reports.items() if report.text}
+    for path, report in problem_reports.items():
         line = plain(f"{path}: {report.text}").replace("\n", " ").rstrip()
         sys.stderr.write(f"{line}\n")
-    if any(report.is_private for report in found.values()):
+    if any(report.is_private for report in problem_reports.values()):
         sys.stderr.write(f"{privacy.REMEDY} Record the calls again afterwards.\n")
-    return 1 if found else 0
+    return 1 if problem_reports else 0
 
 
 class _Report(NamedTuple):

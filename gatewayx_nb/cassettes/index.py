@@ -94,16 +94,16 @@ class CassetteIndex:
 
     def load(self, line: CassetteLine) -> None:
         """Add a line of the file; if two lines record the same call, keep the newer line."""
-        old = self.put(line)
-        if old is None or old.data == line.data:
+        old_line = self.put(line)
+        if old_line is None or old_line.data == line.data:
             return
         key = _key(line)
-        if not old.entry.has_same_answer(line.entry):
-            self.conflicts.setdefault(key, (old, line))
-        if old.entry.recorded > line.entry.recorded:
-            old, line = line, old
+        if not old_line.entry.has_same_answer(line.entry):
+            self.conflicts.setdefault(key, (old_line, line))
+        if old_line.entry.recorded > line.entry.recorded:
+            old_line, line = line, old_line
             self.put(line)
-        self.duplicates.setdefault(key, []).append(old)
+        self.duplicates.setdefault(key, []).append(old_line)
 
     def put(self, line: CassetteLine) -> CassetteLine | None:
         """Add a line, and return the line that it replaces, if any."""
@@ -117,8 +117,8 @@ class CassetteIndex:
         if at == len(group) or _repeat(group[at]) != entry.repeat:
             group.insert(at, line)  # sorting the group again would take quadratic time
             return None
-        old, group[at] = group[at], line
-        return old
+        old_line, group[at] = group[at], line
+        return old_line
 
     def forget_duplicates(self, key: CallKey | None = None) -> list[CassetteLine]:
         """Remove and return the ignored lines of one call or all calls, with their conflicts."""
@@ -130,31 +130,31 @@ class CassetteIndex:
 
     def remove(self, unwanted: set[CallKey]) -> list[CassetteLine]:
         """Remove and return the lines of calls."""
-        removed = [line for key, line in self.keyed_lines() if key in unwanted]
+        removed_lines = [line for key, line in self.keyed_lines() if key in unwanted]
         for group in {key[0] for key in unwanted}:
             lines = self._groups.get(group, [])
             lines[:] = [line for line in lines if (group, line.entry.repeat) not in unwanted]
             if not lines and self._groups.pop(group, None) is not None:
                 self._by_digest[group[0]].remove(group)
-        for line in removed:
+        for line in removed_lines:
             self._lines_with_results(line.entry.request).pop(_key(line), None)
-        return removed
+        return removed_lines
 
     def calls_with_different_results(
-        self, entry: CassetteEntry, used: Container[CallKey]
+        self, entry: CassetteEntry, used_keys: Container[CallKey]
     ) -> set[CallKey]:
         """Return the recorded calls that sent different results of the same tool calls.
 
         Args:
             entry: The entry of a request that sends tool results.
-            used: The calls made since the cassette was opened, which are not returned.
+            used_keys: The calls made since the cassette was opened, which are not returned.
         """
         keys = {
             key
             for key, line in self._lines_with_results(entry.request).items()
             if (line.entry.engine, line.entry.model) == (entry.engine, entry.model)
         }
-        return {key for key in keys if key not in used}
+        return {key for key in keys if key not in used_keys}
 
     def find(self, request: CassetteRequest, *, by_reference: bool) -> CallGroup:
         """Return the group of a request's engine and model; if none is recorded, of its reference.
@@ -168,9 +168,11 @@ class CassetteIndex:
         if group in self._groups or (not by_reference and request.engine):
             return group
         # The reference may have resolved to another engine when the call was recorded.
-        for recorded in reversed(self._by_digest.get(group[0], [])):
-            if any(line.entry.reference == request.reference for line in self._groups[recorded]):
-                return recorded
+        for recorded_group in reversed(self._by_digest.get(group[0], [])):
+            if any(
+                line.entry.reference == request.reference for line in self._groups[recorded_group]
+            ):
+                return recorded_group
         return group
 
     def results_after(self, request: CassetteRequest, number: int) -> tuple[ToolResult, ...] | None:
@@ -185,10 +187,12 @@ class CassetteIndex:
         lines = list(self._lines_with_results(request.body).values())
         model = request.engine, request.model
         # Two models that call the same functions may receive different results.
-        own = [line for line in lines if (line.entry.engine, line.entry.model) == model] or lines
-        if not own:
+        model_lines = [
+            line for line in lines if (line.entry.engine, line.entry.model) == model
+        ] or lines
+        if not model_lines:
             return None
-        return own[min(number, len(own) - 1)].entry.tool_results()
+        return model_lines[min(number, len(model_lines) - 1)].entry.tool_results()
 
     def _lines_with_results(self, body: RequestBody) -> dict[CallKey, CassetteLine]:
         """Return the lines that differ from a request only in the results of tools at its end."""
@@ -209,7 +213,7 @@ class CassetteIndex:
 
     def has_engine(self, engine: str) -> bool:
         """Return whether any call to the given engine is recorded."""
-        return any(engine == known for _, known, _ in self._groups)
+        return any(engine == recorded_engine for _, recorded_engine, _ in self._groups)
 
     def knows(self, reference: str, engine: str) -> bool:
         """Return whether any recorded call has this reference or went to this engine."""
@@ -223,11 +227,11 @@ class CassetteIndex:
         for entry in self.entries():
             if entry.lists_tools:
                 continue
-            figures, engine, model = entry.figures, entry.engine, entry.model
+            metadata, engine, model = entry.figures, entry.engine, entry.model
             # A fallback engine replied; the model that was requested from it is not recorded.
-            if figures and figures.fallback_from:
-                engine, model = figures.engine, ""
-            actual = figures.model if figures else ""
+            if metadata and metadata.fallback_from:
+                engine, model = metadata.engine, ""
+            actual = metadata.model if metadata else ""
             previous = models.get((engine, model))
             if previous is None or not previous.model:
                 models[engine, model] = ModelInfo(engine, model or actual, default=not model)

@@ -67,7 +67,7 @@ def _entry(entry: CassetteEntry) -> Iterator[str]:
             yield f"{name}: {_json(value)}"
     yield from _answer(entry)
     if entry.figures:
-        yield from _figures(entry.figures)
+        yield from _metadata_lines(entry.figures)
     yield f"recorded: {entry.recorded}"
 
 
@@ -99,15 +99,15 @@ def _answer(entry: CassetteEntry) -> Iterator[str]:
         yield f"dropped: {name}"
 
 
-def _figures(figures: RecordedMetadata) -> Iterator[str]:
-    counts = [f"{name} {count}" for name, count in sorted(figures.usage.items())]
-    cost = [] if figures.cost is None else [f"${figures.cost.normalize():f}"]
-    model = f"{figures.engine}:{figures.model}".rstrip(":")
-    yield f"figures: {', '.join([model, f'{figures.latency:g} s', *counts, *cost])}"
-    if figures.attempts > 1:
-        yield f"attempts: {figures.attempts}"
-    if figures.fallback_from:
-        yield f"instead of: {figures.fallback_from}"
+def _metadata_lines(metadata: RecordedMetadata) -> Iterator[str]:
+    counts = [f"{name} {count}" for name, count in sorted(metadata.usage.items())]
+    cost = [] if metadata.cost is None else [f"${metadata.cost.normalize():f}"]
+    model = f"{metadata.engine}:{metadata.model}".rstrip(":")
+    yield f"figures: {', '.join([model, f'{metadata.latency:g} s', *counts, *cost])}"
+    if metadata.attempts > 1:
+        yield f"attempts: {metadata.attempts}"
+    if metadata.fallback_from:
+        yield f"instead of: {metadata.fallback_from}"
 
 
 def _section(label: str, text: str) -> Iterator[str]:
@@ -131,9 +131,9 @@ def _part_text(part: RecordedPart) -> str:
     if part.tool_call:
         return f"[tool call {part.tool_call.name}: {part.tool_call.arguments}]"
     if part.tool_result:
-        failed = " failed" if part.tool_result.is_error else ""
+        failed_note = " failed" if part.tool_result.is_error else ""
         inner = "\n".join(map(_part_text, part.tool_result.parts))
-        return f"[result of {part.tool_result.name}{failed}]\n{inner}"
+        return f"[result of {part.tool_result.name}{failed_note}]\n{inner}"
     return part.text
 
 

@@ -48,27 +48,37 @@ def nearest(
 def describe_differences(entry: CassetteEntry, engine: str, model: str, body: RequestBody) -> str:
     """Describe the differences in one line, with short excerpts from long text."""
     parts = list(_differences(entry, engine, model, body))
-    more = [f"and {len(parts) - _MAX_DIFFERENCES} more"] if len(parts) > _MAX_DIFFERENCES else []
-    return "; ".join([*parts[:_MAX_DIFFERENCES], *more])
+    omitted_note = (
+        [f"and {len(parts) - _MAX_DIFFERENCES} more"] if len(parts) > _MAX_DIFFERENCES else []
+    )
+    return "; ".join([*parts[:_MAX_DIFFERENCES], *omitted_note])
 
 
 def _rough_similarity(entry: CassetteEntry, engine: str, body: RequestBody) -> float:
     if entry.request.digests:
         return _equal_digests(entry, body) + (entry.engine == engine)
-    requested, recorded = body.prompt, entry.request.prompt
-    pairs = zip(requested[:_PREFIX_LENGTH], recorded[:_PREFIX_LENGTH], strict=False)
-    equal_count = sum(left == right for left, right in pairs)
-    longer = max(len(requested), len(recorded), 1)
-    score = equal_count / _PREFIX_LENGTH - abs(len(requested) - len(recorded)) / longer
+    requested_prompt, recorded_prompt = body.prompt, entry.request.prompt
+    pairs = zip(requested_prompt[:_PREFIX_LENGTH], recorded_prompt[:_PREFIX_LENGTH], strict=False)
+    equal_count = sum(
+        recorded_character == requested_character
+        for recorded_character, requested_character in pairs
+    )
+    longer = max(len(requested_prompt), len(recorded_prompt), 1)
+    score = (
+        equal_count / _PREFIX_LENGTH - abs(len(requested_prompt) - len(recorded_prompt)) / longer
+    )
     return score + (entry.engine == engine)
 
 
 def _similarity(entry: CassetteEntry, engine: str, body: RequestBody) -> float:
     if entry.request.digests:
         return _equal_digests(entry, body) + (entry.engine == engine)
-    requested, recorded = body.prompt[:_PREFIX_LENGTH], entry.request.prompt[:_PREFIX_LENGTH]
+    requested_prefix, recorded_prefix = (
+        body.prompt[:_PREFIX_LENGTH],
+        entry.request.prompt[:_PREFIX_LENGTH],
+    )
     # autojunk would ignore characters that are frequent in long text.
-    ratio = difflib.SequenceMatcher(None, requested, recorded, autojunk=False).ratio()
+    ratio = difflib.SequenceMatcher(None, requested_prefix, recorded_prefix, autojunk=False).ratio()
     fields = RequestBody.__struct_fields__
     equal_count = sum(getattr(entry.request, name) == getattr(body, name) for name in fields)
     score: float = 2 * ratio + equal_count / len(fields) + (entry.engine == engine)
@@ -86,30 +96,37 @@ def _differences(entry: CassetteEntry, engine: str, model: str, body: RequestBod
     if requested_model and requested_model != recorded_model:
         yield f"its model is {recorded_model!r}, not {requested_model!r}"
     if entry.request.digests:
-        old, new = entry.request.field_digests(), body.field_digests()
-        names = [name for name in RequestBody.__struct_fields__ if old.get(name) != new.get(name)]
+        recorded_digests, requested_digests = entry.request.field_digests(), body.field_digests()
+        names = [
+            name
+            for name in RequestBody.__struct_fields__
+            if recorded_digests.get(name) != requested_digests.get(name)
+        ]
         yield from (f"its {name} {_differ_verb(name)}" for name in names)
         return
     for name in RequestBody.__struct_fields__:
-        recorded, requested = getattr(entry.request, name), getattr(body, name)
-        if recorded == requested:
+        recorded_value, requested_value = getattr(entry.request, name), getattr(body, name)
+        if recorded_value == requested_value:
             continue
         if name == "messages":
-            yield from _message_differences(recorded, requested)
-        elif isinstance(recorded, str) and isinstance(requested, str):
-            yield _text_difference(name, recorded, requested)
+            yield from _message_differences(recorded_value, requested_value)
+        elif isinstance(recorded_value, str) and isinstance(requested_value, str):
+            yield _text_difference(name, recorded_value, requested_value)
         else:
-            yield _value_difference(name, recorded, requested)
+            yield _value_difference(name, recorded_value, requested_value)
 
 
 def _message_differences(
-    recorded: tuple[RecordedMessage, ...], requested: tuple[RecordedMessage, ...]
+    recorded_messages: tuple[RecordedMessage, ...], requested_messages: tuple[RecordedMessage, ...]
 ) -> Iterator[str]:
-    if len(recorded) != len(requested):
-        yield f"its conversation has {len(recorded)} messages, not {len(requested)}"
+    if len(recorded_messages) != len(requested_messages):
+        counts = len(recorded_messages), len(requested_messages)
+        yield f"its conversation has {counts[0]} messages, not {counts[1]}"
         return
-    for number, messages in enumerate(zip(recorded, requested, strict=True), start=1):
-        name = "prompt" if number == len(requested) else f"message {number}"
+    for number, messages in enumerate(
+        zip(recorded_messages, requested_messages, strict=True), start=1
+    ):
+        name = "prompt" if number == len(requested_messages) else f"message {number}"
         results = [list(_results(message)) for message in messages]
         if results[0] and len(results[0]) == len(results[1]):
             yield from _result_differences(*results)
@@ -128,37 +145,44 @@ def _results(message: RecordedMessage) -> Iterator[tuple[str, str]]:
         if (result := part.tool_result) is not None:
             text = RecordedMessage(message.role, "", parts=result.parts).text
             images = [each.image for each in result.parts if each.image is not None]
-            shown = f"{text} {images}" if images else text
-            yield result.name, f"error: {shown}" if result.is_error else shown
+            result_text = f"{text} {images}" if images else text
+            yield result.name, f"error: {result_text}" if result.is_error else result_text
 
 
 def _result_differences(
-    recorded: list[tuple[str, str]], requested: list[tuple[str, str]]
+    recorded_results: list[tuple[str, str]], requested_results: list[tuple[str, str]]
 ) -> Iterator[str]:
-    for (name, old), (_, new) in zip(recorded, requested, strict=True):
-        if old != new:
-            yield _text_difference(f"result of {name!r}" if name else "tool result", old, new)
+    for (name, recorded_text), (_, requested_text) in zip(
+        recorded_results, requested_results, strict=True
+    ):
+        if recorded_text != requested_text:
+            yield _text_difference(
+                f"result of {name!r}" if name else "tool result", recorded_text, requested_text
+            )
 
 
-def _value_difference(name: str, recorded: object, requested: object) -> str:
+def _value_difference(name: str, recorded_value: object, requested_value: object) -> str:
     """Describe the difference between two values of an option; one of them may be unset."""
-    values = [repr(value) if value not in _UNSET else "unset" for value in (recorded, requested)]
+    values = [
+        repr(value) if value not in _UNSET else "unset"
+        for value in (recorded_value, requested_value)
+    ]
     if "unset" not in values and max(map(len, values)) > 2 * _CONTEXT_CHARS:
         return _text_difference(name, *values)
-    shown = [shorten(value, 2 * _CONTEXT_CHARS) for value in values]
-    return f"its {name} {'are' if name in _PLURALS else 'is'} {shown[0]}, not {shown[1]}"
+    excerpts = [shorten(value, 2 * _CONTEXT_CHARS) for value in values]
+    return f"its {name} {'are' if name in _PLURALS else 'is'} {excerpts[0]}, not {excerpts[1]}"
 
 
 def _differ_verb(name: str) -> str:
     return "differ" if name in _PLURALS else "differs"
 
 
-def _text_difference(name: str, recorded: str, requested: str) -> str:
+def _text_difference(name: str, recorded_text: str, requested_text: str) -> str:
     """Describe the first difference between two strings."""
-    if max(len(recorded), len(requested)) <= 2 * _CONTEXT_CHARS:
-        return f"its {name} is {recorded!r}, not {requested!r}"
-    index = len(os.path.commonprefix([recorded, requested]))  # noqa: RUF071 - text, not paths
+    if max(len(recorded_text), len(requested_text)) <= 2 * _CONTEXT_CHARS:
+        return f"its {name} is {recorded_text!r}, not {requested_text!r}"
+    index = len(os.path.commonprefix([recorded_text, requested_text]))  # noqa: RUF071 - text, not paths
     start = max(0, index - _CONTEXT_CHARS)
-    parts = [text[start : index + _CONTEXT_CHARS] for text in (recorded, requested)]
-    where = f"{_differ_verb(name)} starting at character {index + 1}"
-    return f"its {name} {where}: …{parts[0]!r}, not …{parts[1]!r}"
+    parts = [text[start : index + _CONTEXT_CHARS] for text in (recorded_text, requested_text)]
+    difference = f"{_differ_verb(name)} starting at character {index + 1}"
+    return f"its {name} {difference}: …{parts[0]!r}, not …{parts[1]!r}"

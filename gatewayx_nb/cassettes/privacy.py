@@ -60,22 +60,23 @@ class Finding:
     place: Literal["request", "answer"]
 
 
-def search(lines: Iterable[CassetteLine], *, encoded: bool = True) -> Iterator[Finding]:
+def search(lines: Iterable[CassetteLine], *, search_encoded: bool = True) -> Iterator[Finding]:
     """Yield the private text in lines, each kind at most once per request and once per answer.
 
     Tables are searched for only in requests, because answers often contain tables.
 
     Args:
         lines: The lines.
-        encoded: Whether to also search for encoded keys. A few thousand entries then take a second.
+        search_encoded: Whether to also search for encoded keys. A few thousand entries then take a
+            second.
     """
     for line in lines:
-        found = dict.fromkeys(_findings(line.number, line.entry, encoded=encoded))
-        yield from sorted(found, key=lambda finding: finding.place, reverse=True)
+        findings = dict.fromkeys(_findings(line.number, line.entry, search_encoded=search_encoded))
+        yield from sorted(findings, key=lambda finding: finding.place, reverse=True)
 
 
-def _findings(number: int, entry: CassetteEntry, *, encoded: bool) -> Iterator[Finding]:
-    has_key = _has_key if encoded else guard.contains_unencoded_key
+def _findings(number: int, entry: CassetteEntry, *, search_encoded: bool) -> Iterator[Finding]:
+    has_key = _has_key if search_encoded else guard.contains_unencoded_key
     texts = list(guard.texts(entry))
     # Searching all texts at once is fast; most entries contain no key.
     holds_key = has_key("\0".join(text for _, text in texts))
@@ -129,6 +130,6 @@ def _search_file(path: Path, _: StatStamp | None) -> tuple[Finding, ...]:
     Encoded keys are not searched for, because they are refused when a call is recorded.
     """
     try:
-        return tuple(search(cassette_lines.read(path).lines, encoded=False))
+        return tuple(search(cassette_lines.read(path).lines, search_encoded=False))
     except ConfigError:
         return ()  # the cassette reports the problem itself

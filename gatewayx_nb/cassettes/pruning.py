@@ -46,10 +46,10 @@ def prune_open(cassette: Cassette) -> PruneReport:
         ConfigError: If the file cannot be written.
     """
     conflicts, was_used = len(cassette.index.conflicts), cassette.is_used
-    removed = cassette.prune()
+    removed_count = cassette.prune()
     unused = len(cassette.unused)
     return PruneReport(
-        removed, len(cassette), conflicts, was_used, problem=cassette.problem, unused=unused
+        removed_count, len(cassette), conflicts, was_used, problem=cassette.problem, unused=unused
     )
 
 

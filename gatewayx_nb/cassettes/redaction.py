@@ -89,13 +89,13 @@ def _wrap_hook(hook: Any, setting: str) -> Redact:  # noqa: ANN401 - user code
 
     def redact(text: str) -> str:
         try:
-            redacted = hook(text)
+            redacted_text = hook(text)
         except Exception as error:  # noqa: BLE001 - user code may raise anything
-            redacted, problem = None, f"raised {type(error).__name__}"
+            redacted_text, problem = None, f"raised {type(error).__name__}"
         else:
-            problem = f"must return a str, got {type(redacted).__name__}"
-        if isinstance(redacted, str):
-            return redacted
+            problem = f"must return a str, got {type(redacted_text).__name__}"
+        if isinstance(redacted_text, str):
+            return redacted_text
         raise ConfigError(
             f"[cassettes] redact: {setting} {problem}.", hint="Fix it. Nothing was written."
         ) from None

@@ -130,8 +130,8 @@ class RequestBody(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     @property
     def digest(self) -> bytes:
         """The 16-byte digest that identifies the body."""
-        if whole := self.digests.get(_WHOLE_REQUEST):
-            return whole.encode()
+        if whole_digest := self.digests.get(_WHOLE_REQUEST):
+            return whole_digest.encode()
         return _digest(self).encode()
 
     def field_digests(self) -> Mapping[str, str]:
@@ -250,9 +250,9 @@ def _check_finite(value: object) -> None:
             _check_finite(item)
 
 
-def _not_json_error(what: str) -> UsageError:
+def _not_json_error(description: str) -> UsageError:
     return UsageError(
-        f"params must be JSON to be recorded in a cassette, got {what}.",
+        f"params must be JSON to be recorded in a cassette, got {description}.",
         hint=as_hint("Pass it as JSON.") | Hint("bypass_cassette"),
     )
 
@@ -266,8 +266,8 @@ def _recorded_message(message: Message, redact: Redact) -> RecordedMessage:
         case images if all(isinstance(part, Image) for part in images):
             return RecordedMessage(message.role, "", _recorded_images(images))
         case parts:
-            recorded = tuple(_recorded_part(part, redact) for part in parts)
-            return RecordedMessage(message.role, "", parts=recorded)
+            recorded_parts = tuple(_recorded_part(part, redact) for part in parts)
+            return RecordedMessage(message.role, "", parts=recorded_parts)
 
 
 def _recorded_part(part: Part, redact: Redact) -> RecordedPart:

@@ -65,8 +65,10 @@ def read_usage(report: Path) -> dict[Path, CassetteUsage]:
     for line in report.read_bytes().splitlines():
         fields = json.loads(line)
         path, unused = Path(fields["path"]), frozenset(fields["unused"])
-        known = usages.get(path)
-        usages[path] = CassetteUsage(fields["entries"], known.unused & unused if known else unused)
+        earlier_usage = usages.get(path)
+        usages[path] = CassetteUsage(
+            fields["entries"], earlier_usage.unused & unused if earlier_usage else unused
+        )
     return usages
 
 
