@@ -99,8 +99,8 @@ class AnswerCleaner:
             separated, text = self._split_at_lone_closing_tag(text)
             reasoning += separated
         if chunk.finish_reason is not None:
-            for rest in self.close(is_cut=chunk.finish_reason == "length"):
-                text, reasoning = text + rest.text, reasoning + rest.reasoning
+            for rest_chunk in self.close(is_cut=chunk.finish_reason == "length"):
+                text, reasoning = text + rest_chunk.text, reasoning + rest_chunk.reasoning
         if text != chunk.text or reasoning != chunk.reasoning:
             chunk = replace(chunk, text=text, reasoning=reasoning)
             if chunk == Chunk():
@@ -117,10 +117,10 @@ class AnswerCleaner:
         held, self._held, self._required_tag = "".join(self._held), [], ""
         return held
 
-    def _hold_until(self, end: str, text: str) -> None:
+    def _hold_until(self, closing_tag: str, text: str) -> None:
         """Hold text until a closing tag; afterwards, only new text is searched for the tag."""
-        self._held, self._required_tag, self._held_length = [text], end, len(text)
-        self._recent = text[1 - len(end) :]
+        self._held, self._required_tag, self._held_length = [text], closing_tag, len(text)
+        self._recent = text[1 - len(closing_tag) :]
 
     def _hold_more(self, text: str) -> bool:
         """Hold more text and return true, unless the awaited closing tag is complete."""
@@ -157,9 +157,9 @@ class AnswerCleaner:
             if self._closing_tag is not None:
                 before, end, text = text.partition(self._closing_tag)
                 if not end:
-                    kept = _prefix_length(before, self._closing_tag)
-                    self._held = [before[len(before) - kept :]] if kept else []
-                    return reasoning + before[: len(before) - kept], ""
+                    held_length = _prefix_length(before, self._closing_tag)
+                    self._held = [before[len(before) - held_length :]] if held_length else []
+                    return reasoning + before[: len(before) - held_length], ""
                 reasoning += before
                 self._closing_tag, self._after_tag = None, True
             stripped = text.lstrip()

@@ -148,7 +148,11 @@ def join_conversation(request: Request, slot: ConversationSlot | None) -> Reques
     Raises:
         UsageError: If a tool result does not match any tool call, or a tool call has no result.
     """
-    joined = slot.with_history(request) if slot else request
-    earlier = len(joined.messages) - len(request.messages)
-    linked = link_tool_results(joined.messages, earlier)
-    return joined if linked is joined.messages else replace(joined, messages=linked)
+    full_request = slot.with_history(request) if slot else request
+    earlier_count = len(full_request.messages) - len(request.messages)
+    linked_messages = link_tool_results(full_request.messages, earlier_count)
+    return (
+        full_request
+        if linked_messages is full_request.messages
+        else replace(full_request, messages=linked_messages)
+    )

@@ -89,29 +89,29 @@ def hide_option(name: str) -> Callable[[type[C]], type[C]]:
 
     def decorate(caller: type[C]) -> type[C]:
         for method in ("ask", "aask", "stream", "astream"):
-            copied = _without_option(getattr(caller, method), name)
-            copied.__qualname__ = f"{caller.__qualname__}.{method}"
-            setattr(caller, method, copied)
+            copied_method = _without_option(getattr(caller, method), name)
+            copied_method.__qualname__ = f"{caller.__qualname__}.{method}"
+            setattr(caller, method, copied_method)
         return caller
 
     return decorate
 
 
 def _without_option(function: FunctionType, name: str) -> FunctionType:
-    copied = FunctionType(
+    copied_function = FunctionType(
         function.__code__,
         function.__globals__,
         function.__name__,
         function.__defaults__,
         function.__closure__,
     )
-    functools.update_wrapper(copied, function)
-    copied.__kwdefaults__ = function.__kwdefaults__
+    functools.update_wrapper(copied_function, function)
+    copied_function.__kwdefaults__ = function.__kwdefaults__
     signature = inspect.signature(function)
     parameters = [item for item in signature.parameters.values() if item.name != name]
-    copied.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
-    copied.__doc__ = re.sub(rf"\n    {name}: .*", "", function.__doc__ or "")
-    return copied
+    copied_function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    copied_function.__doc__ = re.sub(rf"\n    {name}: .*", "", function.__doc__ or "")
+    return copied_function
 
 
 def _with_arguments(docstring: str, names: Iterable[str], meanings: Mapping[str, str]) -> str:
@@ -122,8 +122,10 @@ def _with_arguments(docstring: str, names: Iterable[str], meanings: Mapping[str,
         for name in names
         if (text := meanings.get(name))
     ]
-    summary, heading, rest = re.split(r"(\n\n(?:Returns|Raises):\n|\Z)", docstring, maxsplit=1)
-    return "\n".join([f"{summary}\n\nArgs:", *lines]) + heading + rest
+    summary, heading, other_sections = re.split(
+        r"(\n\n(?:Returns|Raises):\n|\Z)", docstring, maxsplit=1
+    )
+    return "\n".join([f"{summary}\n\nArgs:", *lines]) + heading + other_sections
 
 
 def select_prompt(prompt: Prompt | None, messages: Messages | None) -> Prompt:
@@ -143,8 +145,8 @@ def select_prompt(prompt: Prompt | None, messages: Messages | None) -> Prompt:
             "`prompt` and `messages` are both set.",
             hint="Pass one of them; the last message is the prompt.",
         )
-    selected = cast("Prompt", messages if prompt is None else prompt)
-    return selected if isinstance(selected, str) else read_messages(selected)
+    input_prompt = cast("Prompt", messages if prompt is None else prompt)
+    return input_prompt if isinstance(input_prompt, str) else read_messages(input_prompt)
 
 
 class Caller(ABC):

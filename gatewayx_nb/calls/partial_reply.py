@@ -124,9 +124,9 @@ class PartialReply:
 
     def apply_mask(self) -> None:
         """Mask the key in the text and the reasoning; if it occurs, drop logprobs and raw data."""
-        masked = self.mask(self.text), self.mask(self.reasoning)
-        if masked != (self.text, self.reasoning):
-            self.text, self.reasoning = masked
+        masked_text = self.mask(self.text), self.mask(self.reasoning)
+        if masked_text != (self.text, self.reasoning):
+            self.text, self.reasoning = masked_text
             self.details = [replace(part, logprobs=()) for part in self.details]
             self.raw = None
         self.mask = list  # searching a long answer again would be slow

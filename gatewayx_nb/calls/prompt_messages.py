@@ -102,12 +102,12 @@ def link_tool_results(messages: tuple[Message, ...], earlier_count: int = 0) -> 
     if not any(message.tool_calls or message.tool_results for message in messages):
         return messages
     linker = _ToolResultLinker()
-    linked = tuple(
+    linked_messages = tuple(
         linker.link(message, f"messages[{number - earlier_count}]")
         for number, message in enumerate(messages)
     )
     linker.check_answered(f"messages[{len(messages) - earlier_count - 1}]")
-    return linked
+    return linked_messages
 
 
 class _ToolResultLinker:
@@ -117,24 +117,24 @@ class _ToolResultLinker:
         self._call_count = 0
         self._unanswered_calls: list[ToolCall] = []
 
-    def link(self, message: Message, place: str) -> Message:
+    def link(self, message: Message, location: str) -> Message:
         """Return the message, with an ID in each call and the name of the call in each result."""
         if message.role == "user":
-            self.check_answered(place)
+            self.check_answered(location)
         if message.role == "tool":
-            results = [self._result(part, place) for part in message.tool_results]
+            results = [self._result(part, location) for part in message.tool_results]
             return _with_parts(message, results)
         if not message.tool_calls:
             return message
         parts = [self._call(part) if isinstance(part, ToolCall) else part for part in message.parts]
         return _with_parts(message, parts)
 
-    def check_answered(self, place: str) -> None:
+    def check_answered(self, location: str) -> None:
         """Check that every tool call so far has a result, because providers require it."""
         if self._unanswered_calls:
             call = self._unanswered_calls[0]
             raise UsageError(
-                f"{place} must follow the result of tool call {short_repr(call.id)}"
+                f"{location} must follow the result of tool call {short_repr(call.id)}"
                 f" ({short_repr(call.name)}), which is missing.",
                 hint=f'Add `Message("tool", [ToolResult({short_repr(call.id)}, "…")])` before it.',
             )
@@ -146,13 +146,13 @@ class _ToolResultLinker:
         self._unanswered_calls.append(call)
         return call
 
-    def _result(self, result: ToolResult, place: str) -> ToolResult:
+    def _result(self, result: ToolResult, location: str) -> ToolResult:
         call = next((call for call in self._unanswered_calls if _answers_call(result, call)), None)
         if call is None:
             key = f"ID {short_repr(result.id)}" if result.id else f"name {short_repr(result.name)}"
             open_ids = ", ".join(short_repr(call.id) for call in self._unanswered_calls)
             raise UsageError(
-                f"{place} must answer an earlier tool call; there is none with the {key}.",
+                f"{location} must answer an earlier tool call; there is none with the {key}.",
                 hint=f"The calls without a result are {open_ids}." if open_ids else _RESULT_HINT,
             )
         self._unanswered_calls.remove(call)
@@ -173,25 +173,25 @@ def _answers_call(result: ToolResult, call: ToolCall) -> bool:
     return result.id == call.id if result.id else result.name == call.name
 
 
-def _check_last(message: Message, place: str) -> None:
+def _check_last(message: Message, location: str) -> None:
     """Check that a model can answer the last message."""
     if message.carried is not None and message.carried.is_paused:
         return
     if message.role not in ("user", "tool"):
         raise UsageError(
-            f"{place}.role must be 'user' or 'tool' in the last message, got {message.role!r}.",
+            f"{location}.role must be 'user' or 'tool' in the last message, got {message.role!r}.",
             hint="End the list with the message that the model is to answer.",
         )
     if not (message.content.strip() or message.images or message.tool_results):
-        raise UsageError(f"{place}.content must not be empty.", hint=_PROMPT_HINT)
+        raise UsageError(f"{location}.content must not be empty.", hint=_PROMPT_HINT)
 
 
-def _message(item: object, place: str) -> Message:
+def _message(item: object, location: str) -> Message:
     if isinstance(item, Message):
         return item
     if not isinstance(item, Mapping):
         raise UsageError(
-            f"{place} must be a Message or a dict, got {short_repr(item)}.",
+            f"{location} must be a Message or a dict, got {short_repr(item)}.",
             hint=_item_hint(item),
         )
     # SDKs write unset message fields as null or as an empty list.
@@ -203,15 +203,15 @@ def _message(item: object, place: str) -> Message:
     role = fields.get("role")
     known_role = _ROLES.get(role) if isinstance(role, str) else None
     if known_role is not None:
-        _check_keys(fields, _KEYS_BY_ROLE.get(known_role, _PLAIN_KEYS), place)
+        _check_keys(fields, _KEYS_BY_ROLE.get(known_role, _PLAIN_KEYS), location)
     try:
         # `Message` raises an error for an unknown role.
-        return Message(cast("Role", known_role or role), _message_parts(fields, place))
+        return Message(cast("Role", known_role or role), _message_parts(fields, location))
     except UsageError as error:
-        if error.message.startswith(place):
+        if error.message.startswith(location):
             raise
         separator = "." if error.message.startswith(("role", "content")) else ": "
-        raise UsageError(f"{place}{separator}{error.message}", hint=error.hint) from None
+        raise UsageError(f"{location}{separator}{error.message}", hint=error.hint) from None
 
 
 def _item_hint(item: object) -> str:
@@ -221,85 +221,85 @@ def _item_hint(item: object) -> str:
     return "Pass its `model_dump()`." if hasattr(item, "model_dump") else _MESSAGE_HINT
 
 
-def _message_parts(fields: Mapping[str, Any], place: str) -> list[Any]:
+def _message_parts(fields: Mapping[str, Any], location: str) -> list[Any]:
     content, calls = fields.get("content"), fields.get("tool_calls", ())
     if content is None and not calls:
         raise UsageError(
-            f"{place}.content must be a str or a list of parts, got None.", hint=_MESSAGE_HINT
+            f"{location}.content must be a str or a list of parts, got None.", hint=_MESSAGE_HINT
         )
-    parts = _content_parts("" if content is None else content, f"{place}.content")
+    parts = _content_parts("" if content is None else content, f"{location}.content")
     if fields.get("role") == "tool":
         if "tool_call_id" not in fields:
             raise UsageError(
-                f"{place}.tool_call_id is missing.", hint="Set it to the ID of the tool call."
+                f"{location}.tool_call_id is missing.", hint="Set it to the ID of the tool call."
             )
         return [ToolResult(fields["tool_call_id"], parts, fields.get("name", ""))]
     if isinstance(calls, str) or not isinstance(calls, Sequence):
-        raise UsageError(f"{place}.tool_calls must be a list, got {short_repr(calls)}.")
-    places = (f"{place}.tool_calls[{number}]" for number in range(len(calls)))
+        raise UsageError(f"{location}.tool_calls must be a list, got {short_repr(calls)}.")
+    places = (f"{location}.tool_calls[{number}]" for number in range(len(calls)))
     return [*parts, *map(_tool_call, calls, places)]
 
 
-def _content_parts(content: object, place: str) -> list[Any]:
+def _content_parts(content: object, location: str) -> list[Any]:
     if isinstance(content, (list, tuple)):
         # `Message` checks parts that are not dicts.
         return [
-            _part(part, f"{place}[{number}]") if isinstance(part, Mapping) else part
+            _part(part, f"{location}[{number}]") if isinstance(part, Mapping) else part
             for number, part in enumerate(content)
         ]
     if not isinstance(content, str):
-        raise UsageError(f"{place} must be a str or a list of parts, got {short_repr(content)}.")
+        raise UsageError(f"{location} must be a str or a list of parts, got {short_repr(content)}.")
     return [content]
 
 
-def _part(part: Mapping[str, Any], place: str) -> Part:
+def _part(part: Mapping[str, Any], location: str) -> Part:
     kind = part.get("type")
     if not isinstance(kind, str) or kind not in _PART_TYPES:
         suggestion = did_you_mean(kind, _PART_TYPES) if isinstance(kind, str) else ""
         raise UsageError(
-            f"{place}.type must be 'text' or 'image_url', got {short_repr(kind)}.{suggestion}",
+            f"{location}.type must be 'text' or 'image_url', got {short_repr(kind)}.{suggestion}",
             hint='For example, `{"type": "text", "text": "Hi"}`.',
         )
-    _check_keys(part, ("type", kind), place)
+    _check_keys(part, ("type", kind), location)
     value = part.get(kind)
     if kind == "image_url":
-        return _image(value, f"{place}.image_url")
+        return _image(value, f"{location}.image_url")
     if not isinstance(value, str):
-        raise UsageError(f"{place}.text must be a str, got {short_repr(value)}.")
+        raise UsageError(f"{location}.text must be a str, got {short_repr(value)}.")
     return value
 
 
-def _image(value: object, place: str) -> Image:
+def _image(value: object, location: str) -> Image:
     fields = value if isinstance(value, Mapping) else {"url": value}
-    _check_keys(fields, ("url", "detail"), place)
+    _check_keys(fields, ("url", "detail"), location)
     url, detail = fields.get("url"), fields.get("detail", "")
     if not isinstance(detail, str) or detail not in ("", *_IMAGE_DETAILS):
         raise UsageError(
-            f"{place}.detail must be one of {', '.join(map(repr, _IMAGE_DETAILS))},"
+            f"{location}.detail must be one of {', '.join(map(repr, _IMAGE_DETAILS))},"
             f" got {short_repr(detail)}."
         )
     # A path is refused, because such a dict may come from an untrusted source.
     is_url = isinstance(url, str) and url.lower().startswith(("https://", "data:"))
     if not (is_url or images.is_source(url)):
         raise UsageError(
-            f"{place}.url must begin with https:// or data:, got {short_repr(url)}.",
+            f"{location}.url must begin with https:// or data:, got {short_repr(url)}.",
             hint='For a file, use `Message("user", ["…", Path("plot.png")])`.',
         )
     return replace(images.load(url), detail=detail)
 
 
-def _tool_call(call: object, place: str) -> ToolCall:
+def _tool_call(call: object, location: str) -> ToolCall:
     if isinstance(call, ToolCall):
         return call
     if not isinstance(call, Mapping):
-        raise UsageError(f"{place} must be a dict, got {short_repr(call)}.", hint=_CALL_HINT)
-    _check_keys(call, ("id", "type", "function", "index"), place)
+        raise UsageError(f"{location} must be a dict, got {short_repr(call)}.", hint=_CALL_HINT)
+    _check_keys(call, ("id", "type", "function", "index"), location)
     function = call.get("function")
     if not isinstance(function, Mapping):
         raise UsageError(
-            f"{place}.function must be a dict, got {short_repr(function)}.", hint=_CALL_HINT
+            f"{location}.function must be a dict, got {short_repr(function)}.", hint=_CALL_HINT
         )
-    _check_keys(function, ("name", "arguments"), f"{place}.function")
+    _check_keys(function, ("name", "arguments"), f"{location}.function")
     arguments = function.get("arguments", "")
     if isinstance(arguments, Mapping):  # Ollama writes an object instead of a str
         arguments = json.dumps(arguments, ensure_ascii=False)
@@ -307,15 +307,16 @@ def _tool_call(call: object, place: str) -> ToolCall:
     for name, text in (texts | {"function.arguments": arguments}).items():
         if not isinstance(text, str):
             raise UsageError(
-                f"{place}.{name} must be a str, got {short_repr(text)}.", hint=_CALL_HINT
+                f"{location}.{name} must be a str, got {short_repr(text)}.", hint=_CALL_HINT
             )
     return ToolCall(call.get("id") or "", function["name"], arguments)
 
 
-def _check_keys(fields: Iterable[object], known: Sequence[str], place: str) -> None:
+def _check_keys(fields: Iterable[object], valid_keys: Sequence[str], location: str) -> None:
     for key in fields:
-        if key not in known:
+        if key not in valid_keys:
             raise UsageError(
-                f"{place} has an unknown key {short_repr(key)}.{did_you_mean(str(key), known)}",
-                hint=f"The valid keys are {', '.join(known)}.",
+                f"{location} has an unknown key {short_repr(key)}."
+                f"{did_you_mean(str(key), valid_keys)}",
+                hint=f"The valid keys are {', '.join(valid_keys)}.",
             )

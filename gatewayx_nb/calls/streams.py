@@ -51,7 +51,7 @@ class _Stream:
         self._call = call
         self._queue: CrossThreadQueue[Chunk] = CrossThreadQueue(wake, _size)
         self._future: concurrent.futures.Future[Reply] | None = None
-        self._interrupted: Reply | None = None
+        self._interrupted_reply: Reply | None = None
         self._started_at = 0.0
 
     @property
@@ -67,8 +67,8 @@ class _Stream:
             UsageError: If the stream has not ended.
             GatewayError: If the call failed.
         """
-        if self._interrupted is not None:
-            return self._interrupted
+        if self._interrupted_reply is not None:
+            return self._interrupted_reply
         if self._future is None or not self._future.done():
             raise UsageError(
                 "the stream has not ended, so there is no reply yet.",
@@ -81,7 +81,9 @@ class _Stream:
         future = self._future
         if future is None or not future.done() or _is_stopped(future):
             # Set this before the cancellation; the reader would otherwise report a closed pool.
-            self._interrupted = self._interrupted or self.partial.reply(interrupted=True)
+            self._interrupted_reply = self._interrupted_reply or self.partial.reply(
+                interrupted=True
+            )
         if future is not None:
             future.cancel()
 
@@ -92,7 +94,7 @@ class _Stream:
 
     @property
     def _state(self) -> str:
-        if self._interrupted is not None:
+        if self._interrupted_reply is not None:
             return "stopped"
         if self._future is None:
             return "not started"
@@ -112,13 +114,13 @@ class _Stream:
             end: Raised after the last chunk of a successful call.
         """
         # The first read starts the call, so that a stream that is never read costs nothing.
-        if self._future is None and self._interrupted is None:
+        if self._future is None and self._interrupted_reply is None:
             self._started_at = time.monotonic()
             self._future = self._call.portal.submit(self._call.run(self._queue.put))
             queue = self._queue  # not self: the callback must not keep the stream alive
             self._future.add_done_callback(lambda _: queue.close())
         chunk = self._queue.take()
-        if chunk is None and (self._interrupted is not None or self._queue.closed):
+        if chunk is None and (self._interrupted_reply is not None or self._queue.closed):
             chunk = self._queue.take()  # chunks may have arrived before the call ended
             if chunk is None:
                 self._raise_failure()
@@ -126,8 +128,8 @@ class _Stream:
         return chunk
 
     def _raise_failure(self) -> None:
-        if self._interrupted is None and self._future is not None:
-            if self._future.cancelled():  # by the pool: `close` sets `_interrupted` first
+        if self._interrupted_reply is None and self._future is not None:
+            if self._future.cancelled():  # by the pool: `close` sets `_interrupted_reply` first
                 raise self._call.closed_error()
             self._future.result()
 

@@ -214,11 +214,11 @@ class Excerpt:
         return f"{Note(self.intro)!r}\n\n{plain(self.text)}"
 
     def _repr_html_(self) -> str:
-        fragments, rest = [f"<p>{html.inline_code(self.intro)}</p>"], self.text
+        fragments, remaining_text = [f"<p>{html.inline_code(self.intro)}</p>"], self.text
         for code in self.code:
-            before, _, rest = rest.partition(code)
+            before, _, remaining_text = remaining_text.partition(code)
             fragments += [*_paragraphs(before), html.highlight(code, "ipython")]
-        return "".join([*fragments, *_paragraphs(rest)])
+        return "".join([*fragments, *_paragraphs(remaining_text)])
 
 
 def _paragraphs(text: str) -> list[str]:

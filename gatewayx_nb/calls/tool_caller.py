@@ -98,8 +98,8 @@ class ToolCaller(ABC):
     ) -> PlannedCall:
         check_keywords(options, _OPTIONS)
         _open_turn(reply)
-        checked = check_options(cast("CallOptions", dict(options)))
-        return self._plan_resumed(reply, checked, results)
+        checked_options = check_options(cast("CallOptions", dict(options)))
+        return self._plan_resumed(reply, checked_options, results)
 
 
 def _open_turn(reply: Reply) -> OpenTurn:
@@ -117,10 +117,10 @@ def _results(reply: Reply, result: object) -> dict[str, object]:
     _open_turn(reply)
     ids = [call.id for call in reply.tool_calls]
     if isinstance(result, Mapping) and set(result) <= set(ids) and result:
-        missing = [call for call in ids if call not in result]
-        if missing:
+        missing_ids = [call for call in ids if call not in result]
+        if missing_ids:
             raise UsageError(
-                f"the result of tool call {missing[0]!r} is missing.",
+                f"the result of tool call {missing_ids[0]!r} is missing.",
                 hint=f"The open calls are {', '.join(map(repr, ids))}.",
             )
         return dict(result)
