@@ -64,8 +64,8 @@ def write_errors_as_config_error(path: Path, hint: Hint | str) -> Iterator[None]
     try:
         yield
     except OSError as error:
-        failed = Path(os.fsdecode(error.filename)) if error.filename else path
-        location = "" if failed.parent == path.parent else f" (at {str(failed)!r})"
+        failed_path = Path(os.fsdecode(error.filename)) if error.filename else path
+        location = "" if failed_path.parent == path.parent else f" (at {str(failed_path)!r})"
         reason = error.strerror or type(error).__name__
         raise ConfigError(
             f"{str(path)!r} cannot be written: {reason}{location}.", hint=hint

@@ -80,10 +80,10 @@ def refuse_link_in(path: Path, root: Path) -> None:
         ConfigError: If a part of the path is a symlink.
     """
     if link := link_in(path, root):
-        quoted = quoted_path(display_path(link))
+        shell_path = quoted_path(display_path(link))
         raise ConfigError(
             f"{display_path(path)} is not used: {_below(link, root)!r} is a symlink.",
-            hint=f"Replace the symlink with its target, or run `rm {quoted}`.",
+            hint=f"Replace the symlink with its target, or run `rm {shell_path}`.",
             topic="unsafe-file",
         )
 
@@ -156,14 +156,14 @@ def _are_modes_reliable_on(_device: int, folder: Path) -> bool:
         return True
 
 
-def open_private(path: Path, *, own: bool) -> int:
+def open_private(path: Path, *, is_own: bool) -> int:
     """Open a key file for reading.
 
     The checks use the open file, because its name may refer to another file a moment later.
 
     Args:
         path: The file.
-        own: Whether it is the package's own key file. Its mode is then set to 0600, and it is
+        is_own: Whether it is the package's own key file. Its mode is then set to 0600, and it is
             refused if it is a symlink or belongs to another user.
 
     Returns:
@@ -172,12 +172,12 @@ def open_private(path: Path, *, own: bool) -> int:
     Raises:
         ConfigError: If the file is refused or cannot be opened.
     """
-    if own:
+    if is_own:
         refuse_links(path)
     # Without O_NONBLOCK, opening a FIFO would wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
-        handle = os.open(path, flags | (getattr(os, "O_NOFOLLOW", 0) if own else 0))
+        handle = os.open(path, flags | (getattr(os, "O_NOFOLLOW", 0) if is_own else 0))
     except OSError as error:
         raise ConfigError(
             f"the key file {str(path)!r} cannot be read: {error.strerror}.",
@@ -186,7 +186,7 @@ def open_private(path: Path, *, own: bool) -> int:
             else "Use the path of an existing file.",
         ) from None
     try:
-        _refuse_irregular_or_foreign(os.fstat(handle), path, own=own)
+        _refuse_irregular_or_foreign(os.fstat(handle), path, is_own=is_own)
     except BaseException:
         os.close(handle)
         raise
@@ -225,14 +225,14 @@ def refuse_links(path: Path) -> None:
             )
 
 
-def _refuse_irregular_or_foreign(status: os.stat_result, path: Path, *, own: bool) -> None:
+def _refuse_irregular_or_foreign(status: os.stat_result, path: Path, *, is_own: bool) -> None:
     if not stat.S_ISREG(status.st_mode):
-        quoted = quoted_path(path)
+        shell_path = quoted_path(path)
         raise ConfigError(
             f"the key file {str(path)!r} is not a regular file.",
-            hint=f"Move it away with `mv {quoted} {quoted}.off`, then set the keys again.",
+            hint=f"Move it away with `mv {shell_path} {shell_path}.off`, then set the keys again.",
         )
-    if own and sys.platform != "win32" and status.st_uid not in (os.getuid(), 0):
+    if is_own and sys.platform != "win32" and status.st_uid not in (os.getuid(), 0):
         raise ConfigError(
             f"the key file {str(path)!r} belongs to another user.",
             hint=f"Run `chown $(id -u) {quoted_path(path)}`, or move the file away and set the keys"

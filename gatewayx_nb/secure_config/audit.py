@@ -77,18 +77,18 @@ def _inspect(config_dir: ConfigDir, kind: FileKind, path: Path) -> FileSecurity:
     if kind == "keys":
         status = replace(status, ignored=git.is_ignored(path), tracked=git.is_tracked(path))
     try:
-        info = path.lstat()
+        file_status = path.lstat()
     except OSError:
         return status
-    status = replace(status, link=stat.S_ISLNK(info.st_mode))
+    status = replace(status, link=stat.S_ISLNK(file_status.st_mode))
     if sys.platform == "win32":  # modes and owners have no meaning there
         return status
-    mode = stat.S_IMODE(info.st_mode)
+    mode = stat.S_IMODE(file_status.st_mode)
     return replace(
         status,
         mode=f"{mode:04o}",
-        yours=info.st_uid == os.getuid(),
-        root=info.st_uid == 0,
+        yours=file_status.st_uid == os.getuid(),
+        root=file_status.st_uid == 0,
         others_read=bool(mode & 0o044),
         others_write=bool(mode & 0o022),
     )

@@ -165,13 +165,13 @@ class Config:
         A header may contain the values of the user's variables.
         """
         user_headers, project_headers = self._own_headers(engine)
-        if added := {
+        if added_headers := {
             name: project_headers[name]
             for name in sorted(project_headers)
             if project_headers[name] != user_headers.get(name)
         }:
-            where = f"[engines.{engine}] headers in its settings"
-            yield Permission(engine, option_target("headers", added), where)
+            source = f"[engines.{engine}] headers in its settings"
+            yield Permission(engine, option_target("headers", added_headers), source)
 
     def _own_headers(self, engine: str) -> tuple[dict[str, str], dict[str, str]]:
         """Return the user's and the project's headers by lower-case name, not expanded."""
@@ -203,8 +203,8 @@ class Config:
             yield Permission(engine, origin(self.keys.value(name) or ""), f"{name} in its key file")
         # The user's own variable takes precedence over the project's settings.
         elif self.keys.owner(name) is None and "base_url" in table:
-            where = f"[engines.{engine}] base_url in its settings"
-            yield Permission(engine, origin(str(table["base_url"])), where)
+            source = f"[engines.{engine}] base_url in its settings"
+            yield Permission(engine, origin(str(table["base_url"])), source)
         yield from self.network_permissions(engine)
 
     def option_permissions(self, engine: str) -> Iterator[Permission]:
@@ -215,8 +215,8 @@ class Config:
         """
         for name, value in self._project_settings.engines.get(engine, {}).items():
             if name not in ("model", "base_url", *settings.POOL_OPTIONS):
-                where = f"[engines.{engine}] {name} in its settings"
-                yield Permission(engine, option_target(name, value), where)
+                source = f"[engines.{engine}] {name} in its settings"
+                yield Permission(engine, option_target(name, value), source)
 
     def weights_permissions(self, engine: str) -> Iterator[Permission]:
         """Yield the permission to load the weights that the project's settings name, if any.
@@ -228,8 +228,8 @@ class Config:
             for owners_settings in (self.user_settings, self._project_settings)
         )
         if project_path and project_path != user_path:
-            where = f"[engines.{engine}] model_path in its settings"
-            yield Permission(engine, option_target("model_path", project_path), where)
+            source = f"[engines.{engine}] model_path in its settings"
+            yield Permission(engine, option_target("model_path", project_path), source)
 
     def network_permissions(self, engine: str) -> Iterator[Permission]:
         """Yield the permission to send a key with the project's network settings, if any."""
@@ -254,15 +254,15 @@ class Config:
         row = self._project_settings.mcp.get(name)
         if row is None:
             return
-        where = f"[mcp.{name}] in its settings"
+        source = f"[mcp.{name}] in its settings"
         if row.url:
             # The whole URL, because a path may belong to another account on the same host.
-            yield Permission(f"mcp:{name}", row.url, where)
+            yield Permission(f"mcp:{name}", row.url, source)
             return
         # The command is shown in full, because its middle matters as much as its ends.
         target = plain(f"command = {row.address!r}")
         variables = f", with your {', '.join(row.env)}" if row.env else ""
-        yield Permission(f"mcp:{name}", f"{target}{variables}", where)
+        yield Permission(f"mcp:{name}", f"{target}{variables}", source)
 
     def is_mcp_of_project(self, name: str) -> bool:
         """Return whether the project's settings, not the user's own, describe an MCP server."""
@@ -292,8 +292,8 @@ class Config:
         if setting is None:
             return None
         module = setting.partition(":")[0]
-        where = "[cassettes] redact in its settings"
-        return Permission("[cassettes] redact", f"{module.replace('.', '/')}.py", where)
+        source = "[cassettes] redact in its settings"
+        return Permission("[cassettes] redact", f"{module.replace('.', '/')}.py", source)
 
     def storage_folder(self) -> tuple[Path, Owner] | None:
         """Return the results folder and its owner; ``None`` for the default folder.
@@ -357,9 +357,9 @@ class Config:
         """Remove an engine's key from the key files; return the files that contained it."""
         name = engine_variable(engine)
         paths = [folder.keys for folder in self.config_dirs]
-        changed = [path for path in paths if key_store.remove(path, name)]
+        changed_files = [path for path in paths if key_store.remove(path, name)]
         self.keys.refresh()
-        return changed
+        return changed_files
 
     def _key_file(self, *, user: bool) -> Path:
         return (self.user if user or not self.project else self.project).keys

@@ -77,8 +77,10 @@ def line_problems(lines: Iterable[DotenvLine]) -> Iterator[str]:
         elif line.name and _NAME.fullmatch(line.name):  # any other name may be part of a key
             numbers_by_name[line.name].append(number)
     if broken:
-        where = _format_line_numbers(broken)
-        yield f"has no NAME=VALUE in {where}; the other lines are read. Fix this in an editor."
+        line_numbers = _format_line_numbers(broken)
+        yield (
+            f"has no NAME=VALUE in {line_numbers}; the other lines are read. Fix this in an editor."
+        )
     for number, line in enumerate(lines, start=1):
         name = line.name or ""
         if not name.isascii() and _NAME.fullmatch(re.sub(r"[^\x00-\x7f]", "", name)):
@@ -125,10 +127,10 @@ def _parse_line(text: str) -> DotenvLine:
 
 
 def _format_line_numbers(numbers: list[int]) -> str:
-    shown = ", ".join(map(str, numbers[:_MAX_LINE_NUMBERS]))
+    shown_numbers = ", ".join(map(str, numbers[:_MAX_LINE_NUMBERS]))
     hidden = len(numbers) - _MAX_LINE_NUMBERS
-    more = f" and {hidden} more" if hidden > 0 else ""
-    return f"line{'s' * (len(numbers) > 1)} {shown}{more}"
+    omitted_note = f" and {hidden} more" if hidden > 0 else ""
+    return f"line{'s' * (len(numbers) > 1)} {shown_numbers}{omitted_note}"
 
 
 def _replace_value(line: DotenvLine, value: str, line_ending: str) -> str:

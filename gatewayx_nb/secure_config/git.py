@@ -69,7 +69,7 @@ def may_be_tracked(path: Path) -> bool:
 def _is_listed(path: Path) -> bool:
     """Return whether a path's folder lists its name with exactly this spelling."""
     try:
-        return any(path.name == other.name for other in path.parent.iterdir())
+        return any(path.name == sibling.name for sibling in path.parent.iterdir())
     except OSError:
         return False
 
@@ -115,31 +115,31 @@ def _program() -> tuple[str, str] | None:
 
 
 def _run(worktree: Path, git_dir: Path, command: tuple[str, ...], timeout: float) -> bool | None:
-    found = _program()
-    if found is None:
+    program_and_path = _program()
+    if program_and_path is None:
         return None
-    program, path = found
+    program, path = program_and_path
     env = {name: os.environ[name] for name in _INHERITED_VARIABLES if name in os.environ} | {
         "PATH": path
     }
     try:
         with tempfile.TemporaryDirectory(prefix="gatewayx-") as folder:
-            empty = Path(folder)
+            empty_git_dir = Path(folder)
             for name in ("refs", "info"):
-                (empty / name).mkdir()
-            (empty / "HEAD").write_text("ref: refs/heads/main\n")
+                (empty_git_dir / name).mkdir()
+            (empty_git_dir / "HEAD").write_text("ref: refs/heads/main\n")
             # A linked worktree uses the main worktree's exclude file.
-            common = git_dir / os.fsdecode(_read(git_dir / "commondir")).rstrip("\r\n")
-            (empty / "info" / "exclude").write_bytes(_read(common / "info" / "exclude"))
+            common_dir = git_dir / os.fsdecode(_read(git_dir / "commondir")).rstrip("\r\n")
+            (empty_git_dir / "info" / "exclude").write_bytes(_read(common_dir / "info" / "exclude"))
             # The length of the hashes in the index depends on the object format.
-            if _OBJECT_FORMAT.search(_read(common / "config")):
-                (empty / "config").write_text(_SHA256_CONFIG)
+            if _OBJECT_FORMAT.search(_read(common_dir / "config")):
+                (empty_git_dir / "config").write_text(_SHA256_CONFIG)
             places = {
                 "GIT_DIR": folder,
                 "GIT_WORK_TREE": str(worktree),
                 "GIT_INDEX_FILE": str(git_dir / "index"),
                 # A sparse index refers to tree objects.
-                "GIT_OBJECT_DIRECTORY": str(common / "objects"),
+                "GIT_OBJECT_DIRECTORY": str(common_dir / "objects"),
             }
             result = subprocess.run(  # noqa: S603 - fixed words, and a path after `--`
                 [program, *_OPTIONS, *command],

@@ -105,12 +105,12 @@ def run(
     """
     # The mode is not changed, because the file belongs to another tool.
     text = key_store.read_foreign(source)
-    parsed = [] if text.lstrip("\ufeff \t\r\n")[:1] in ("", "{") else dotenv.parse_lines(text)
+    dotenv_lines = [] if text.lstrip("\ufeff \t\r\n")[:1] in ("", "{") else dotenv.parse_lines(text)
     # A .env contains only variables, which are upper-case; a JSON file may also contain the names
     # of engines and aliases.
-    known_names = filter(str.isupper, engines) if parsed else engines
+    known_names = filter(str.isupper, engines) if dotenv_lines else engines
     variables = {name: engine_variable(engines[name]) for name in known_names}
-    candidates = dotenv.values(parsed) if parsed else _from_json(text, source)
+    candidates = dotenv.values(dotenv_lines) if dotenv_lines else _from_json(text, source)
     existing, imported, entries = dict(key_store.read(path).values), {}, []
     # GATEWAYX_ variables come first, so that they take precedence over vendors' variables.
     for name in sorted(candidates, key=lambda name: not _OWN_VARIABLE.fullmatch(name)):
@@ -124,7 +124,7 @@ def run(
         keys, base_urls = _by_engine(imported, "API_KEY"), _by_engine(imported, "BASE_URL")
         confirm(ImportPlan(tuple(keys), base_urls, user))
         key_store.write(path, imported)
-    return KeyImport(path, tuple(entries), sum(line.broken for line in parsed))
+    return KeyImport(path, tuple(entries), sum(line.broken for line in dotenv_lines))
 
 
 def _by_engine(variables: Mapping[str, str], suffix: str) -> dict[str, str]:

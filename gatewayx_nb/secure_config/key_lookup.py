@@ -151,8 +151,8 @@ class KeyLookup(NotPicklable):
             if match and difflib.get_close_matches(engine, [match[1].lower()], 1, _MIN_SIMILARITY):
                 for value, source, _ in self._candidates(name):
                     if key_state(value) != "missing":
-                        place = "the environment" if source == "environment" else source
-                        return f"{place} has {name}; did you mean {expected_name}?"
+                        source_name = "the environment" if source == "environment" else source
+                        return f"{source_name} has {name}; did you mean {expected_name}?"
         return ""
 
     def variable_names(self) -> set[str]:
@@ -189,7 +189,7 @@ class _KeyFile(NotPicklable):
         self.owner = config_dir.owner
         self.values: Mapping[str, str] = {}
         self.problems: tuple[str, ...] = ()
-        self._read = False
+        self._has_been_read = False
         self._stamp: StatStamp | None = None
         self.refresh()
 
@@ -197,7 +197,7 @@ class _KeyFile(NotPicklable):
         # For a symlink, this is the stamp of the symlink itself, because such a key file is
         # refused.
         stamp = stat_stamp(self.path, follow=False)
-        if self._read and stamp == self._stamp:
+        if self._has_been_read and stamp == self._stamp:
             return
         try:
             content = key_store.read(self.path)
@@ -205,4 +205,4 @@ class _KeyFile(NotPicklable):
         except ConfigError as error:
             self.values, self.problems = {}, (error.describe(),)
         # Take the stamp after reading, because `key_store.read` may change the mode.
-        self._read, self._stamp = True, stat_stamp(self.path, follow=False)
+        self._has_been_read, self._stamp = True, stat_stamp(self.path, follow=False)

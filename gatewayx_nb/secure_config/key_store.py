@@ -71,7 +71,7 @@ def read(path: Path) -> KeyFileContent:
     """
     if not _exists(path):
         return KeyFileContent({})
-    text, warning = _read_text(path, own=True)
+    text, warning = _read_text(path, is_own=True)
     lines = dotenv.parse_lines(text)
     problems = (f"the key file {str(path)!r} {problem}" for problem in dotenv.line_problems(lines))
     return KeyFileContent(dotenv.values(lines), (*filter(None, [warning]), *problems))
@@ -83,7 +83,7 @@ def read_foreign(path: Path) -> str:
     Raises:
         ConfigError: If the file cannot be read, is too long, or is not encoded in UTF-8.
     """
-    return _read_text(path, own=False)[0]
+    return _read_text(path, is_own=False)[0]
 
 
 def write(path: Path, values: Mapping[str, str]) -> None:
@@ -101,7 +101,7 @@ def write(path: Path, values: Mapping[str, str]) -> None:
                 hint="Nothing was written. Copy the key again, without the characters around it.",
             )
     with _locked_for_writing(path):
-        text = _read_text(path, own=True)[0] if _exists(path) else ""
+        text = _read_text(path, is_own=True)[0] if _exists(path) else ""
         _replace(path, dotenv.with_values(text, values))
 
 
@@ -114,7 +114,7 @@ def remove(path: Path, name: str) -> bool:
     if not _exists(path):
         return False
     with _locked_for_writing(path):
-        text, _ = _read_text(path, own=True)
+        text, _ = _read_text(path, is_own=True)
         shorter = dotenv.without_name(text, name)
         if shorter != text:
             _replace(path, shorter)
@@ -138,19 +138,19 @@ def _exists(path: Path) -> bool:
     return True
 
 
-def _read_text(path: Path, *, own: bool) -> tuple[str, str | None]:
+def _read_text(path: Path, *, is_own: bool) -> tuple[str, str | None]:
     """Return a file's text, with surrogates for non-UTF-8 bytes, and a warning about its mode."""
-    handle = open_private(path, own=own)
+    handle = open_private(path, is_own=is_own)
     with os.fdopen(handle, "rb") as file:
-        warning = restrict_to_owner(handle, path) if own else None
+        warning = restrict_to_owner(handle, path) if is_own else None
         data = file.read(MAX_BYTES + 1)  # one byte more than allowed, to detect a larger file
     line_count = data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")  # LF, CR or CRLF
     if len(data) > MAX_BYTES or line_count > MAX_LINES:
-        quoted = quoted_path(path)
+        shell_path = quoted_path(path)
         raise ConfigError(
             f"the key file {str(path)!r} is not read: it has more than {MAX_LINES:,} lines"
             f" or {MAX_BYTES >> 20} MiB.",
-            hint=f"Move it away with `mv {quoted} {quoted}.off`, then set the keys again.",
+            hint=f"Move it away with `mv {shell_path} {shell_path}.off`, then set the keys again.",
         )
     if encoding := _other_encoding(data):
         raise ConfigError(
@@ -162,8 +162,8 @@ def _read_text(path: Path, *, own: bool) -> tuple[str, str | None]:
 
 def _other_encoding(data: bytes) -> str:
     """Return the encoding of a file that is not UTF-8, if it can be detected."""
-    for mark, name in _ENCODINGS:
-        if data.startswith(mark):
+    for byte_order_mark, name in _ENCODINGS:
+        if data.startswith(byte_order_mark):
             return name
     # In UTF-16 without a byte order mark, every other byte of ASCII text is zero.
     is_utf16 = data and max(data[::2].count(0), data[1::2].count(0)) > len(data) // 4

@@ -223,7 +223,7 @@ def load(paths: Iterable[Path], user: Path | None = None) -> Settings:
     Raises:
         ConfigError: If a file is not valid TOML, or contains an unknown key or an invalid value.
     """
-    merged: dict[str, Any] = {}
+    merged_table: dict[str, Any] = {}
     for path in paths:
         if os.path.isfile(path):
             table = _read(path)
@@ -231,10 +231,10 @@ def load(paths: Iterable[Path], user: Path | None = None) -> Settings:
             if _settings(table, path).tools.approve == "always" and path != user:
                 raise _project_approval_error(path, user)
             # Servers are not merged: the result could be a command that neither file contains.
-            servers = {**table.get("mcp", {}), **merged.get("mcp", {})}
-            merged = _merge(table, _with_stricter(merged, table))
-            merged |= {"mcp": servers} if servers else {}
-    return _settings(merged, None)
+            servers = {**table.get("mcp", {}), **merged_table.get("mcp", {})}
+            merged_table = _merge(table, _with_stricter(merged_table, table))
+            merged_table |= {"mcp": servers} if servers else {}
+    return _settings(merged_table, None)
 
 
 def _project_approval_error(path: Path, user: Path | None) -> ConfigError:
@@ -254,14 +254,16 @@ _STRICTER_VALUES = (
 """The values, by table and name, that no other file can override."""
 
 
-def _with_stricter(table: TomlTable, other: TomlTable) -> TomlTable:
+def _with_stricter(table: TomlTable, other_table: TomlTable) -> TomlTable:
     """Return ``table`` with the stricter value of each setting that both tables contain."""
-    limits, others = table.get("limits", {}), other.get("limits", {})
+    limits, other_limits = table.get("limits", {}), other_table.get("limits", {})
     stricter: dict[str, dict[str, Any]] = {
-        "limits": {name: min(limits[name], others[name]) for name in limits if name in others}
+        "limits": {
+            name: min(limits[name], other_limits[name]) for name in limits if name in other_limits
+        }
     }
     for section, name, value in _STRICTER_VALUES:
-        if other.get(section, {}).get(name) == value:
+        if other_table.get(section, {}).get(name) == value:
             stricter[section] = {name: value}
     return _merge(table, stricter)
 
@@ -277,16 +279,16 @@ def save_default(path: Path, reference: str) -> None:
     with write_errors_as_config_error(path, hint | Hint("omit_option", option="save")):
         data = path.read_bytes() if os.path.isfile(path) else b""
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
-        changed = _with_default(text, reference)
-        if not _differs_only_in_default(text, changed, reference):
+        new_text = _with_default(text, reference)
+        if not _differs_only_in_default(text, new_text, reference):
             raise ConfigError(
                 f"the default model in {str(path)!r} cannot be replaced.",
                 hint="Write this line above its first table:"
                 f" default_model = {json.dumps(reference)}",
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = changed.replace("\n", "\r\n") if b"\r\n" in data else changed
-        atomic_write(path, new.encode(), keep_mode=True)
+        content = new_text.replace("\n", "\r\n") if b"\r\n" in data else new_text
+        atomic_write(path, content.encode(), keep_mode=True)
 
 
 def _with_default(text: str, reference: str) -> str:
@@ -300,10 +302,10 @@ def _with_default(text: str, reference: str) -> str:
     return (head if count else line + head) + text[start:]
 
 
-def _differs_only_in_default(text: str, changed: str, reference: str) -> bool:
+def _differs_only_in_default(text: str, new_text: str, reference: str) -> bool:
     """Return whether a changed text sets the default model and keeps all other values."""
     try:
-        return parse_toml(changed) == {**parse_toml(text), "default_model": reference}
+        return parse_toml(new_text) == {**parse_toml(text), "default_model": reference}
     except ValueError:
         return False
 
@@ -312,10 +314,10 @@ def _read(path: Path) -> TomlTable:
     try:
         return read_toml(path)
     except (OSError, ValueError) as error:  # such as an integer of 5,000 digits
-        quoted = quoted_path(path)
+        shell_path = quoted_path(path)
         raise ConfigError(
             f"the settings {str(path)!r} cannot be read: {error}.",
-            hint=f"Fix that line, or move the file away: `mv {quoted} {quoted}.off`.",
+            hint=f"Fix that line, or move the file away: `mv {shell_path} {shell_path}.off`.",
             topic="invalid-settings",
         ) from None
 
@@ -372,13 +374,14 @@ class _Reader:
         self.origin, self._is_file = str(path or "config/gatewayx.toml"), path is not None
 
     def reject_unknown(self, table: TomlTable, name: str) -> None:
-        known = _KNOWN_NAMES[name]
+        known_names = _KNOWN_NAMES[name]
         for key in table:
-            if key not in known:
-                where = f"[{name}] {key}" if name else key
+            if key not in known_names:
+                setting = f"[{name}] {key}" if name else key
                 raise ConfigError(
-                    f"unknown setting {where!r} in {self.origin}.{did_you_mean(key, known)}",
-                    hint=f"Valid settings: {', '.join(known)}.",
+                    f"unknown setting {setting!r} in {self.origin}."
+                    f"{did_you_mean(key, known_names)}",
+                    hint=f"Valid settings: {', '.join(known_names)}.",
                     topic="unknown-setting",
                 )
 
@@ -435,12 +438,12 @@ class _Reader:
                 hint="For example, [mcp.time].",
             )
         row = self.table(table, name)
-        known = [setting.name for setting in MCP_SETTINGS]
-        if unknown := [key for key in row if key not in known]:
+        known_names = [setting.name for setting in MCP_SETTINGS]
+        if unknown := [key for key in row if key not in known_names]:
             raise ConfigError(
                 f"unknown setting '[mcp.{name}] {unknown[0]}' in {self.origin}."
-                f"{did_you_mean(unknown[0], known)}",
-                hint=f"Valid settings: {', '.join(known)}.",
+                f"{did_you_mean(unknown[0], known_names)}",
+                hint=f"Valid settings: {', '.join(known_names)}.",
                 topic="unknown-setting",
             )
         values = {setting.name: self.value(setting, row) for setting in MCP_SETTINGS}

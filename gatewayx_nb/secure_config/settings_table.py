@@ -71,8 +71,8 @@ def _number(maximum: float = math.inf) -> Kind:
         is_valid = is_number and 0 < value <= min(maximum, sys.float_info.max)
         return float(value) if is_valid else None
 
-    upper = "" if maximum == math.inf else f" and at most {maximum:,.0f}"
-    return Kind(f"a number > 0{upper}", read)
+    maximum_text = "" if maximum == math.inf else f" and at most {maximum:,.0f}"
+    return Kind(f"a number > 0{maximum_text}", read)
 
 
 def _integer(minimum: int, maximum: int) -> Kind:
@@ -83,9 +83,9 @@ def _integer(minimum: int, maximum: int) -> Kind:
 
 
 def _choice(*choices: str) -> Kind:
-    *others, last = (f'"{choice}"' for choice in choices)
-    expected = f"{', '.join(others)} or {last}"
-    return Kind(expected, lambda value: value if value in choices else None)
+    *other_choices, last_choice = (f'"{choice}"' for choice in choices)
+    expected_text = f"{', '.join(other_choices)} or {last_choice}"
+    return Kind(expected_text, lambda value: value if value in choices else None)
 
 
 def _read_dollars(value: Any) -> Decimal | None:  # noqa: ANN401

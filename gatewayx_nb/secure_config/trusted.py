@@ -109,11 +109,11 @@ def option_target(name: str, value: object) -> str:
     # The project chooses both the allowed value and the value that could later replace it, so the
     # digest must be long enough to resist collisions.
     digest = hashlib.blake2b(text.encode(errors="replace"), digest_size=16).hexdigest()
-    shown = (
+    value_text = (
         f"{text[:_SHOWN_LENGTH]}…{text[-_SHOWN_LENGTH:]}" if len(text) > 2 * _SHOWN_LENGTH else text
     )
     hosts_note = f"hosts: {', '.join(hosts)}; " if hosts else ""
-    return plain(f"{name} = {shown} ({hosts_note}digest: {digest})")
+    return plain(f"{name} = {value_text} ({hosts_note}digest: {digest})")
 
 
 class TrustStore(NotPicklable):
@@ -155,8 +155,10 @@ class TrustStore(NotPicklable):
         """Return whether the user has given a permission."""
         if permission.target in self._targets.get(str(project), {}).get(permission.subject, ()):
             return True
-        allowed = self._env.get("GATEWAYX_TRUST", "")
-        return bool(allowed) and permission.id in map(str.strip, allowed.split(","))
+        allowed_projects = self._env.get("GATEWAYX_TRUST", "")
+        return bool(allowed_projects) and permission.id in map(
+            str.strip, allowed_projects.split(",")
+        )
 
     def permissions(self, project: Path) -> list[Permission]:
         """Return the permissions that the file gives to a project."""
@@ -178,8 +180,8 @@ class TrustStore(NotPicklable):
             self._read_again()
             targets = self._targets.setdefault(str(project), {})
             for permission in permissions:
-                others = targets.get(permission.subject, ())
-                targets[permission.subject] = sorted({permission.target, *others})
+                other_targets = targets.get(permission.subject, ())
+                targets[permission.subject] = sorted({permission.target, *other_targets})
             self._write()
 
     def revoke(self, project: Path) -> None:
@@ -220,8 +222,9 @@ class TrustStore(NotPicklable):
                 return msgspec.json.decode(self.path.read_bytes(), type=dict[str, TargetsBySubject])
             except (OSError, msgspec.DecodeError) as error:
                 problem = f"cannot be read: {error}"
-        quoted = quoted_path(self.path)
+        shell_path = quoted_path(self.path)
         raise ConfigError(
             f"{str(self.path)!r}, the list of projects' permissions, {problem}.",
-            hint=f"Move it away with `mv {quoted} {quoted}.off`, and trust this project again.",
+            hint=f"Move it away with `mv {shell_path} {shell_path}.off`, and trust this project"
+            " again.",
         )

@@ -78,7 +78,7 @@ def _write_new(path: Path, token: str) -> bool:
 
 
 def _read(path: Path) -> Secret:
-    handle = open_private(path, own=True)
+    handle = open_private(path, is_own=True)
     with open(handle, "rb") as file:  # noqa: PTH123 - a file descriptor
         restrict_to_owner(file.fileno(), path)
         text = file.read(_MAX_LENGTH + 1).decode("ascii", "replace").strip()
