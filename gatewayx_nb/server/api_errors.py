@@ -173,5 +173,5 @@ def error_location(error: BaseException) -> str:
     The text of the error is omitted, because it may contain a prompt or a key.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{place}"
+    place_text = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}{place_text}"

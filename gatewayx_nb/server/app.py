@@ -131,8 +131,8 @@ class _Routes:
     def model(self, request: Request) -> Response:
         """Respond with one model."""
         name = request.path_params["name"]
-        found = describe_model(self._pool(), name, anthropic=_is_anthropic(request))
-        return json_response(found)
+        model_info = describe_model(self._pool(), name, anthropic=_is_anthropic(request))
+        return json_response(model_info)
 
     async def embeddings(self, request: Request) -> Response:
         """Respond with embeddings."""
@@ -157,16 +157,16 @@ class _Routes:
     async def handle_gateway_error(self, request: Request, error: Exception) -> Response:
         """Respond with the error and its fix."""
         assert isinstance(error, GatewayError)  # noqa: S101 - registered for this class
-        described = describe(error)
-        message = without_keys(described.message, self._pool)
-        content = _api_error(request, replace(described, message=message)) or {
+        api_error = describe(error)
+        message = without_keys(api_error.message, self._pool)
+        content = _api_error(request, replace(api_error, message=message)) or {
             "error": {
                 "message": without_keys(error.message, self._pool),
                 "hint": str(error.hint or ""),
             }
         }
         folders = known_folders(self._pool)
-        return json_response(content, described.status, described.headers, folders)
+        return json_response(content, api_error.status, api_error.headers, folders)
 
 
 def _is_anthropic(request: Request) -> bool:
@@ -208,8 +208,8 @@ class _UnexpectedErrors:
             if scope["type"] != "http":
                 raise
             log.error("A request failed: %s", error_location(error))  # noqa: TRY400 - without the text
-            described = describe(error)
-            response = error_response(500, described.message, headers=described.headers)
+            api_error = describe(error)
+            response = error_response(500, api_error.message, headers=api_error.headers)
             await response(scope, receive, send)
 
 

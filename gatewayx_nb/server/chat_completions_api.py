@@ -53,10 +53,10 @@ class ChatCompletionsAPI(ModelAPI):
     @override
     def read(self, body: RequestFields) -> ModelRequest:
         """Return the request in a body."""
-        strict: dict[str, ResponseSchema] = {}
-        read = partial(read_tool, strict=strict, nested="function")
-        tools = body.take_list("tools", read)
-        choice = read_tool_choice(body.take_any("tool_choice"), tools, nested="function")
+        strict_schemas: dict[str, ResponseSchema] = {}
+        read_one_tool = partial(read_tool, strict_schemas=strict_schemas, function_field="function")
+        tools = body.take_list("tools", read_one_tool)
+        choice = read_tool_choice(body.take_any("tool_choice"), tools, function_field="function")
         limit = _limit_field(body)
         options: dict[str, Any] = {
             "model": body.require("model", str),
@@ -67,7 +67,7 @@ class ChatCompletionsAPI(ModelAPI):
             "stop": body.take_any("stop"),
             "seed": body.take("seed", int),
             "effort": body.take("reasoning_effort", str),
-            "schema": read_format(body.take_object("response_format"), nested="json_schema"),
+            "schema": read_format(body.take_object("response_format"), schema_field="json_schema"),
             **tool_options(tools, choice),
         }
         streamed = body.take("stream", bool) or False
@@ -77,7 +77,7 @@ class ChatCompletionsAPI(ModelAPI):
         body.check_all_known()
         options = {name: value for name, value in options.items() if value is not None}
         check_fields(options, _FIELD_NAMES | {"max_tokens": limit})
-        return ModelRequest(options, streamed, includes_usage, parallel_calls, strict)
+        return ModelRequest(options, streamed, includes_usage, parallel_calls, strict_schemas)
 
     @override
     def answer(self, request: ModelRequest, reply: Reply) -> dict[str, Any]:

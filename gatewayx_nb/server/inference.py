@@ -182,25 +182,25 @@ class _ModelExchange:
                 reply = _for_client(reply, request, set())
                 if "schema" in request.options and not reply.tool_calls:
                     reply = replace(reply, text=_json_text(reply))
-                send = self._send_as_stream if request.streamed else self._send_whole
-                await send(request, reply)
+                send_answer = self._send_as_stream if request.streamed else self._send_whole
+                await send_answer(request, reply)
         except Exception as error:  # noqa: BLE001 - the client receives it
             await self.fail(error)
 
     async def fail(self, error: Exception) -> None:
         """Send an error: as a response or, after the head of a stream, as its last event."""
-        described = describe(error)
+        api_error = describe(error)
         if not isinstance(error, GatewayError):
             log.warning("A request failed: %s", error_location(error))
         # This resolves symlinks in this thread: at exit, no other thread can be started.
-        message = without_keys(described.message, self._pool)
+        message = without_keys(api_error.message, self._pool)
         message = without_paths(message, known_folders(self._pool))
-        described = replace(described, message=message)
+        api_error = replace(api_error, message=message)
         if self._writer is None:
-            content = self._api.error(described)
-            await self._send_json(content, described.status, described.headers)
+            content = self._api.error(api_error)
+            await self._send_json(content, api_error.status, api_error.headers)
         else:
-            await self._send_events(self._writer.error(described), is_last=True)
+            await self._send_events(self._writer.error(api_error), is_last=True)
 
     async def _stream(self, request: ModelRequest) -> None:
         ids: set[str] = set()
@@ -237,8 +237,10 @@ class _ModelExchange:
 
     async def _send_as_stream(self, request: ModelRequest, reply: Reply) -> None:
         writer, events = await self._begin(request, reply.engine, reply.model, reply.attempts)
-        whole = Chunk(text=reply.text, tool_calls=reply.tool_calls)
-        await self._send_events(events + writer.chunk(whole) + writer.end(reply), is_last=True)
+        whole_answer = Chunk(text=reply.text, tool_calls=reply.tool_calls)
+        await self._send_events(
+            events + writer.chunk(whole_answer) + writer.end(reply), is_last=True
+        )
 
     async def _begin(
         self, request: ModelRequest, engine: str, model: str, attempts: int
@@ -262,8 +264,10 @@ class _ModelExchange:
     ) -> None:
         body = msgspec.json.encode(content)
         kind = {"content-type": "application/json", "content-length": str(len(body))}
-        encoded = _encoded({**_HEADERS, **kind, **headers})
-        await self._send({"type": "http.response.start", "status": status, "headers": encoded})
+        encoded_headers = _encoded({**_HEADERS, **kind, **headers})
+        await self._send(
+            {"type": "http.response.start", "status": status, "headers": encoded_headers}
+        )
         await self._send_events(body, is_last=True)
 
     async def _send_events(self, events: bytes, *, is_last: bool = False) -> None:

@@ -56,29 +56,29 @@ def read_input(value: object) -> list[Message]:
     return _joined_answers(messages)
 
 
-def _item(value: object, place: str) -> Message:
-    fields = RequestFields(value, place)
+def _item(value: object, field_path: str) -> Message:
+    fields = RequestFields(value, field_path)
     kind = fields.take("type", str) or "message"
     if kind not in _READERS:
         raise InvalidFieldError(
-            f"{place}.type",
+            f"{field_path}.type",
             f'must be "message", "function_call" or "function_call_output", got {short_repr(kind)}',
         )
-    message = _READERS[kind](fields, place)
+    message = _READERS[kind](fields, field_path)
     # Items copied from an earlier response have these fields, which are not used here.
     fields.accept({}, ignored=("id", "status"))
     fields.check_all_known()
     return message
 
 
-def _message(fields: RequestFields, place: str) -> Message:
+def _message(fields: RequestFields, field_path: str) -> Message:
     role = fields.require("role", str)
     if role not in _ROLES:
         raise InvalidFieldError(
-            f"{place}.role",
+            f"{field_path}.role",
             f'must be "user", "assistant", "system" or "developer", got {short_repr(role)}',
         )
-    return Message(_ROLES[role], _parts(fields, place, "content", with_images=role == "user"))
+    return Message(_ROLES[role], _parts(fields, field_path, "content", with_images=role == "user"))
 
 
 def _call(fields: RequestFields, _: str) -> Message:
@@ -86,9 +86,11 @@ def _call(fields: RequestFields, _: str) -> Message:
     return Message("assistant", [ToolCall(*(fields.require(name, str) for name in names))])
 
 
-def _output(fields: RequestFields, place: str) -> Message:
+def _output(fields: RequestFields, field_path: str) -> Message:
     call_id = fields.require("call_id", str)
-    return Message("tool", [ToolResult(call_id, _parts(fields, place, "output", with_images=True))])
+    return Message(
+        "tool", [ToolResult(call_id, _parts(fields, field_path, "output", with_images=True))]
+    )
 
 
 _READERS: Mapping[str, Callable[[RequestFields, str], Message]] = {
@@ -99,52 +101,56 @@ _READERS: Mapping[str, Callable[[RequestFields, str], Message]] = {
 """The reader of each type of item."""
 
 
-def _parts(fields: RequestFields, place: str, name: str, *, with_images: bool) -> list[str | Image]:
+def _parts(
+    fields: RequestFields, field_path: str, name: str, *, with_images: bool
+) -> list[str | Image]:
     """Return the parts of a field, which is a string or a list of parts."""
     value = fields.take_any(name)
     if isinstance(value, str):
         return [value]
     if value is None:
-        raise InvalidFieldError(f"{place}.{name}", "is missing")
+        raise InvalidFieldError(f"{field_path}.{name}", "is missing")
     if not isinstance(value, list):
-        raise InvalidFieldError(f"{place}.{name}", "must be a string or a list")
+        raise InvalidFieldError(f"{field_path}.{name}", "must be a string or a list")
     return fields.take_list(name, partial(_part, with_images=with_images))
 
 
-def _part(value: object, place: str, *, with_images: bool) -> str | Image:
-    fields = RequestFields(value, place)
+def _part(value: object, field_path: str, *, with_images: bool) -> str | Image:
+    fields = RequestFields(value, field_path)
     kind = fields.require("type", str)
     part: str | Image
     if kind in _TEXT_TYPES:
         part = fields.require("text", str)
         fields.accept({"annotations": ([],), "logprobs": ([],)})
     elif kind == "input_image" and with_images:
-        part = _image(fields, place)
+        part = _image(fields, field_path)
     else:
-        known = '"input_text", "output_text" or "text"'
-        known = f'"input_image", {known}' if with_images else known
-        raise InvalidFieldError(f"{place}.type", f"must be {known}, got {short_repr(kind)}")
+        accepted_types = '"input_text", "output_text" or "text"'
+        accepted_types = f'"input_image", {accepted_types}' if with_images else accepted_types
+        raise InvalidFieldError(
+            f"{field_path}.type", f"must be {accepted_types}, got {short_repr(kind)}"
+        )
     fields.check_all_known()
     return part
 
 
-def _image(fields: RequestFields, place: str) -> Image:
+def _image(fields: RequestFields, field_path: str) -> Image:
     fields.accept({"file_id": ()})
     url = fields.require("image_url", str)
     detail = fields.take("detail", str) or ""
     if detail not in ("", *_DETAILS):
         raise InvalidFieldError(
-            f"{place}.detail",
+            f"{field_path}.detail",
             f'must be "auto", "low", "high" or "original", got {short_repr(detail)}',
         )
     # `images.load` would read any other string as the path of a file on this machine.
     if not url.lower().startswith(("https://", "data:")):
-        raise InvalidFieldError(f"{place}.image_url", "must begin with https:// or data:")
+        raise InvalidFieldError(f"{field_path}.image_url", "must begin with https:// or data:")
     try:
         return replace(images.load(url), detail=detail)
     except UsageError as error:
         problem = f"is invalid: {error.message.removesuffix('.')}"
-        raise InvalidFieldError(f"{place}.image_url", problem) from None
+        raise InvalidFieldError(f"{field_path}.image_url", problem) from None
 
 
 def _check_calls(messages: Sequence[Message]) -> None:
@@ -166,13 +172,13 @@ def _check_calls(messages: Sequence[Message]) -> None:
         )
 
 
-def _check_last(message: Message, place: str) -> None:
+def _check_last(message: Message, field_path: str) -> None:
     if message.role not in ("user", "tool"):
         raise InvalidFieldError(
-            place, "is the last item, which must be a user message or a function_call_output"
+            field_path, "is the last item, which must be a user message or a function_call_output"
         )
     if not (message.content.strip() or message.images or message.tool_results):
-        raise InvalidFieldError(f"{place}.content", "must not be empty")
+        raise InvalidFieldError(f"{field_path}.content", "must not be empty")
 
 
 def _joined_answers(messages: Sequence[Message]) -> list[Message]:
@@ -191,8 +197,8 @@ def _joined_answers(messages: Sequence[Message]) -> list[Message]:
     ]
 
 
-def _is_same_answer(earlier: Message, later: Message) -> bool:
+def _is_same_answer(first_message: Message, second_message: Message) -> bool:
     """Return whether two items are the text and a call of one answer, or two of its calls."""
-    if earlier.role != "assistant" or later.role != "assistant":
+    if first_message.role != "assistant" or second_message.role != "assistant":
         return False
-    return bool(earlier.tool_calls or later.tool_calls)
+    return bool(first_message.tool_calls or second_message.tool_calls)

@@ -75,14 +75,14 @@ class PromptReader:
         parts = self._content(body, "system", "system", _BLOCK_TYPES["system"])
         return "\n\n".join(filter(None, map(str, parts))) or None
 
-    def read_tool(self, value: object, place: str) -> Tool:
+    def read_tool(self, value: object, field_path: str) -> Tool:
         """Return a tool, which the client runs.
 
         Args:
             value: The tool.
-            place: The path of the tool in the request.
+            field_path: The path of the tool in the request.
         """
-        fields = RequestFields(value, place)
+        fields = RequestFields(value, field_path)
         if "type" in fields:
             fields.require_choice("type", ("custom",))
         name = fields.require("name", str)
@@ -91,7 +91,7 @@ class PromptReader:
         self.read_cache_control(fields)
         fields.accept(_NEUTRAL_TOOL_FIELDS)
         fields.check_all_known()
-        return client_tool(place, name, description, schema, "input_schema")
+        return client_tool(field_path, name, description, schema, "input_schema")
 
     def read_cache_control(self, fields: RequestFields) -> None:
         """Record whether an object is marked as the end of a cached prefix.
@@ -106,47 +106,49 @@ class PromptReader:
         control.check_all_known()
         self.wants_cache = True
 
-    def _turn(self, value: object, place: str) -> list[Message]:
-        fields = RequestFields(value, place)
+    def _turn(self, value: object, field_path: str) -> list[Message]:
+        fields = RequestFields(value, field_path)
         role = fields.require_choice("role", ("user", "assistant"))
-        parts = self._content(fields, "content", f"{place}.content", _BLOCK_TYPES[role])
+        parts = self._content(fields, "content", f"{field_path}.content", _BLOCK_TYPES[role])
         fields.check_all_known()
         if not parts:
-            raise InvalidFieldError(f"{place}.content", "must not be empty")
+            raise InvalidFieldError(f"{field_path}.content", "must not be empty")
         if role == "assistant":
             return [Message("assistant", parts)]
-        return _user_messages(parts, f"{place}.content")
+        return _user_messages(parts, f"{field_path}.content")
 
     def _content(
-        self, fields: RequestFields, name: str, place: str, block_types: Sequence[str]
+        self, fields: RequestFields, name: str, field_path: str, block_types: Sequence[str]
     ) -> list[Part]:
         """Return the text or the blocks of a field; empty if it is not set."""
         value = fields.take_any(name)
         if isinstance(value, str):
             return [value] if value else []
         if value is not None and not isinstance(value, list):
-            raise InvalidFieldError(place, "must be a string or a list of blocks")
+            raise InvalidFieldError(field_path, "must be a string or a list of blocks")
         return fields.take_list(name, partial(self._block, block_types))
 
-    def _block(self, block_types: Sequence[str], value: object, place: str) -> Part:
-        fields = RequestFields(value, place)
+    def _block(self, block_types: Sequence[str], value: object, field_path: str) -> Part:
+        fields = RequestFields(value, field_path)
         part: Part
         match fields.require_choice("type", block_types):
             case "text":
                 part = _text(fields)
             case "image":
-                part = _image(fields, place)
+                part = _image(fields, field_path)
             case "tool_use":
                 part = _tool_call(fields)
             case _:
-                part = self._tool_result(fields, place)
+                part = self._tool_result(fields, field_path)
         self.read_cache_control(fields)
         fields.check_all_known()
         return part
 
-    def _tool_result(self, fields: RequestFields, place: str) -> ToolResult:
+    def _tool_result(self, fields: RequestFields, field_path: str) -> ToolResult:
         call_id = fields.require("tool_use_id", str)
-        content = self._content(fields, "content", f"{place}.content", _BLOCK_TYPES["tool_result"])
+        content = self._content(
+            fields, "content", f"{field_path}.content", _BLOCK_TYPES["tool_result"]
+        )
         is_error = fields.take("is_error", bool) or False
         return ToolResult(call_id, content, is_error=is_error)  # type: ignore[arg-type]  # no calls
 
@@ -182,12 +184,12 @@ def read_tool_choice(choice: RequestFields | None, tools: Sequence[Tool]) -> str
     return name
 
 
-def _user_messages(parts: list[Part], place: str) -> list[Message]:
+def _user_messages(parts: list[Part], field_path: str) -> list[Message]:
     """Return a message with the results of tools, and one with the rest of the user's turn."""
     count = sum(isinstance(part, ToolResult) for part in parts)
     for index in range(count, len(parts)):
         if isinstance(parts[index], ToolResult):
-            raise InvalidFieldError(f"{place}[{index}]", "must precede text and images")
+            raise InvalidFieldError(f"{field_path}[{index}]", "must precede text and images")
     results = [Message("tool", parts[:count])] if count else []
     return [*results, *([Message("user", parts[count:])] if parts[count:] else [])]
 
@@ -204,29 +206,31 @@ def _tool_call(fields: RequestFields) -> ToolCall:
     return ToolCall(call_id, name, arguments)
 
 
-def _image(fields: RequestFields, place: str) -> Image:
+def _image(fields: RequestFields, field_path: str) -> Image:
     source = fields.require_object("source")
     if source.require_choice("type", ("base64", "url")) == "base64":
         media_type = source.require_choice("media_type", _MEDIA_TYPES)
-        image = _decoded_image(source.require("data", str), media_type, f"{place}.source")
+        image = _decoded_image(source.require("data", str), media_type, f"{field_path}.source")
     else:
         url = source.require("url", str)
         # `images.load` would read any other string as the path of a file on this machine.
         if not url.startswith("https://"):
-            raise InvalidFieldError(f"{place}.source.url", "must begin with https://")
+            raise InvalidFieldError(f"{field_path}.source.url", "must begin with https://")
         image = images.load(url)
     source.check_all_known()
     return image
 
 
-def _decoded_image(text: str, media_type: str, place: str) -> Image:
+def _decoded_image(text: str, media_type: str, field_path: str) -> Image:
     try:
         data = b64decode(text, validate=True)
     except (binascii.Error, ValueError):  # `ValueError` if the text is not ASCII
-        raise InvalidFieldError(f"{place}.data", "must be valid base64") from None
-    found = images.sniff(data)
-    if found is None:
-        raise InvalidFieldError(f"{place}.data", "must be a PNG, JPEG, GIF or WebP image")
-    if found != media_type:
-        raise InvalidFieldError(f"{place}.media_type", f'must be "{found}", the type of the data')
+        raise InvalidFieldError(f"{field_path}.data", "must be valid base64") from None
+    detected_type = images.sniff(data)
+    if detected_type is None:
+        raise InvalidFieldError(f"{field_path}.data", "must be a PNG, JPEG, GIF or WebP image")
+    if detected_type != media_type:
+        raise InvalidFieldError(
+            f"{field_path}.media_type", f'must be "{detected_type}", the type of the data'
+        )
     return images.load(data)

@@ -131,12 +131,12 @@ def usage_of(usage: Usage) -> dict[str, int]:
 
     Anthropic's ``input_tokens`` excludes tokens read from or written to the cache.
     """
-    cached, written = usage.cached_tokens or 0, usage.cache_write_tokens or 0
+    cached_tokens, written_tokens = usage.cached_tokens or 0, usage.cache_write_tokens or 0
     return {
-        "input_tokens": max(0, (usage.input_tokens or 0) - cached - written),
+        "input_tokens": max(0, (usage.input_tokens or 0) - cached_tokens - written_tokens),
         "output_tokens": usage.output_tokens or 0,
-        "cache_creation_input_tokens": written,
-        "cache_read_input_tokens": cached,
+        "cache_creation_input_tokens": written_tokens,
+        "cache_read_input_tokens": cached_tokens,
     }
 
 
@@ -275,9 +275,9 @@ def _read_options(body: RequestFields) -> dict[str, Any]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def _stop_sequence(value: object, place: str) -> str:
+def _stop_sequence(value: object, field_path: str) -> str:
     if not isinstance(value, str) or not value:
-        raise InvalidFieldError(place, "must be a non-empty string")
+        raise InvalidFieldError(field_path, "must be a non-empty string")
     return value
 
 
@@ -286,11 +286,11 @@ def _output_options(config: RequestFields | None) -> dict[str, Any]:
         return {}
     effort = config.require_choice("effort", EFFORTS) if "effort" in config else None
     schema: ResponseSchema | None = None
-    described = config.take_object("format")
-    if described is not None:
-        described.require_choice("type", ("json_schema",))
-        schema = read_schema(described)
-        described.check_all_known()
+    answer_format = config.take_object("format")
+    if answer_format is not None:
+        answer_format.require_choice("type", ("json_schema",))
+        schema = read_schema(answer_format)
+        answer_format.check_all_known()
     config.check_all_known()
     return {"effort": effort, "schema": schema}
 

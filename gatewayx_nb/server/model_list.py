@@ -29,8 +29,13 @@ def list_models(pool: EnginePool, *, anthropic: bool) -> dict[str, Any]:
     ]
     if not anthropic:
         return {"object": "list", "data": models}
-    ends = (models[0]["id"], models[-1]["id"]) if models else (None, None)
-    return {"data": models, "has_more": False, "first_id": ends[0], "last_id": ends[1]}
+    first_and_last = (models[0]["id"], models[-1]["id"]) if models else (None, None)
+    return {
+        "data": models,
+        "has_more": False,
+        "first_id": first_and_last[0],
+        "last_id": first_and_last[1],
+    }
 
 
 def describe_model(pool: EnginePool, name: str, *, anthropic: bool) -> dict[str, Any]:

@@ -103,7 +103,7 @@ class NotebookServer(NotPicklable):
         self._socket.close()
 
 
-_running: NotebookServer | None = None
+_running_server: NotebookServer | None = None
 _lock = threading.Lock()
 
 
@@ -131,11 +131,11 @@ def serve(pool: EnginePool | None = None) -> NotebookServer:
     """
     if pool is not None:
         return _started(lambda: pool)
-    global _running  # noqa: PLW0603 - one server for the default pool
+    global _running_server  # noqa: PLW0603 - one server for the default pool
     with _lock:
-        if _running is None or not _running.is_running:
-            _running = _started(engine_pool.pool)
-        return _running
+        if _running_server is None or not _running_server.is_running:
+            _running_server = _started(engine_pool.pool)
+        return _running_server
 
 
 def _started(pool: Callable[[], EnginePool]) -> NotebookServer:

@@ -29,12 +29,12 @@ IGNORED = ("user", "metadata", "safety_identifier", "prompt_cache_key")
 _FORMATS = ("text", "json_object", "json_schema")
 
 
-def read_format(fields: RequestFields | None, *, nested: str = "") -> ResponseSchema | None:
+def read_format(fields: RequestFields | None, *, schema_field: str = "") -> ResponseSchema | None:
     """Return the schema of an answer; ``None`` for text.
 
     Args:
         fields: The format; ``None`` if it is not set.
-        nested: The name of the object that holds the schema; empty if it is beside the type.
+        schema_field: The name of the object that holds the schema; empty if it is beside the type.
 
     Raises:
         InvalidFieldError: If a field is invalid or not supported.
@@ -44,11 +44,11 @@ def read_format(fields: RequestFields | None, *, nested: str = "") -> ResponseSc
     schema: ResponseSchema | None = None
     match fields.require_choice("type", _FORMATS):
         case "json_schema":
-            described = fields.require_object(nested) if nested else fields
-            schema = read_schema(described)
+            schema_fields = fields.require_object(schema_field) if schema_field else fields
+            schema = read_schema(schema_fields)
             # The engine decides whether its provider enforces the schema.
-            described.accept({}, ignored=("name", "description", "strict"))
-            described.check_all_known()
+            schema_fields.accept({}, ignored=("name", "description", "strict"))
+            schema_fields.check_all_known()
         case "json_object":
             schema = ResponseSchema({"type": "object"})
     fields.check_all_known()
@@ -56,42 +56,50 @@ def read_format(fields: RequestFields | None, *, nested: str = "") -> ResponseSc
 
 
 def read_tool(
-    value: object, place: str, *, strict: dict[str, ResponseSchema], nested: str = ""
+    value: object,
+    field_path: str,
+    *,
+    strict_schemas: dict[str, ResponseSchema],
+    function_field: str = "",
 ) -> Tool:
     """Return a tool, which the client runs.
 
     Args:
         value: The tool.
-        place: Its path in the request.
-        strict: Receives the schema of the arguments by the name of the tool, if the tool is strict.
-        nested: The name of the object that holds the function; empty if it is beside the type.
+        field_path: Its path in the request.
+        strict_schemas: Receives the schema of the arguments by the name of the tool, if the tool is
+            strict.
+        function_field: The name of the object that holds the function; empty if it is beside the
+            type.
 
     Raises:
         InvalidFieldError: If a field is invalid or not supported.
     """
-    fields = RequestFields(value, place)
+    fields = RequestFields(value, field_path)
     fields.require_choice("type", ("function",))
-    function = fields.require_object(nested) if nested else fields
+    function = fields.require_object(function_field) if function_field else fields
     name = function.require("name", str)
     description = function.take("description", str)
     parameters = function.take("parameters", dict)
     is_strict = function.take("strict", bool)
     function.check_all_known()
     fields.check_all_known()
-    path = f"{place}.{nested}" if nested else place
+    path = f"{field_path}.{function_field}" if function_field else field_path
     tool = client_tool(path, name, description, parameters)
     if is_strict:  # not all engines have strict tools, so the server validates the arguments
-        strict[name] = create_schema(f"{path}.parameters", tool.definition.parameters)
+        strict_schemas[name] = create_schema(f"{path}.parameters", tool.definition.parameters)
     return tool
 
 
-def read_tool_choice(value: object, tools: Sequence[Tool], *, nested: str = "") -> str | None:
+def read_tool_choice(
+    value: object, tools: Sequence[Tool], *, function_field: str = ""
+) -> str | None:
     """Return a tool choice as the option of a call; ``None`` if it is not set.
 
     Args:
         value: A keyword, or an object that names a tool.
         tools: The tools of the request.
-        nested: The name of the object that holds the name; empty if it is beside the type.
+        function_field: The name of the object that holds the name; empty if it is beside the type.
 
     Raises:
         InvalidFieldError: If it is neither, or has a field that is not supported.
@@ -99,13 +107,15 @@ def read_tool_choice(value: object, tools: Sequence[Tool], *, nested: str = "") 
     if value is None or (isinstance(value, str) and value in KEYWORDS):
         return value
     if not isinstance(value, dict):
-        expected = ", ".join(f'"{keyword}"' for keyword in KEYWORDS)
-        problem = f"must be {expected} or an object that names a tool, got {short_repr(value)}"
+        expected_text = ", ".join(f'"{keyword}"' for keyword in KEYWORDS)
+        problem = f"must be {expected_text} or an object that names a tool, got {short_repr(value)}"
         raise InvalidFieldError("tool_choice", problem)
     fields = RequestFields(value, "tool_choice")
     fields.require_choice("type", ("function",))
-    function = fields.require_object(nested) if nested else fields
+    function = fields.require_object(function_field) if function_field else fields
     name = function.require("name", str)
     function.check_all_known()
     fields.check_all_known()
-    return named_choice(f"tool_choice.{nested}.name" if nested else "tool_choice.name", name, tools)
+    return named_choice(
+        f"tool_choice.{function_field}.name" if function_field else "tool_choice.name", name, tools
+    )

@@ -45,18 +45,19 @@ class RequestFields:
 
     Args:
         values: The object.
-        place: The path of the object in the request, for messages; empty for the whole request.
+        field_path: The path of the object in the request, for messages; empty for the whole
+            request.
 
     Raises:
         InvalidFieldError: If it is not an object.
     """
 
-    def __init__(self, values: object, place: str = "") -> None:
+    def __init__(self, values: object, field_path: str = "") -> None:
         if not isinstance(values, dict):
-            raise InvalidFieldError(place or "the body", "must be a JSON object")
+            raise InvalidFieldError(field_path or "the body", "must be a JSON object")
         self._values: dict[str, Any] = values
-        self._place = f"{place}." if place else ""
-        self._known: set[str] = set()
+        self._path_prefix = f"{field_path}." if field_path else ""
+        self._known_names: set[str] = set()
 
     def __contains__(self, name: str) -> bool:
         return self._values.get(name) is not None
@@ -67,14 +68,14 @@ class RequestFields:
         Raises:
             InvalidFieldError: If it has another type.
         """
-        self._known.add(name)
+        self._known_names.add(name)
         value = self._values.get(name)
         if value is None:
             return None
         is_number = kind is float and isinstance(value, int) and not isinstance(value, bool)
         is_wrong_bool = isinstance(value, bool) and kind is not bool
         if is_wrong_bool or not (isinstance(value, kind) or is_number):
-            raise InvalidFieldError(self._place + name, f"must be {_KIND_NAMES[kind]}")
+            raise InvalidFieldError(self._path_prefix + name, f"must be {_KIND_NAMES[kind]}")
         return value  # type: ignore[no-any-return]
 
     def require(self, name: str, kind: type[T]) -> T:
@@ -85,7 +86,7 @@ class RequestFields:
         """
         value = self.take(name, kind)
         if value is None:
-            raise InvalidFieldError(self._place + name, "is missing")
+            raise InvalidFieldError(self._path_prefix + name, "is missing")
         return value
 
     def require_choice(self, name: str, choices: Sequence[str]) -> str:
@@ -96,28 +97,33 @@ class RequestFields:
         """
         value = self.require(name, str)
         if value not in choices:
-            expected = " or ".join(map(json.dumps, choices))
-            shown = json.dumps(shorten(value, _MAX_NAME_LENGTH), ensure_ascii=False)
-            raise InvalidFieldError(self._place + name, f"must be {expected}, got {shown}")
+            expected_text = " or ".join(map(json.dumps, choices))
+            quoted_value = json.dumps(shorten(value, _MAX_NAME_LENGTH), ensure_ascii=False)
+            raise InvalidFieldError(
+                self._path_prefix + name, f"must be {expected_text}, got {quoted_value}"
+            )
         return value
 
-    def place_of(self, name: str) -> str:
+    def path_of(self, name: str) -> str:
         """Return the path of a field in the request."""
-        return self._place + name
+        return self._path_prefix + name
 
     def take_any(self, name: str) -> Any:  # noqa: ANN401 - JSON
         """Return a field of any type, or ``None`` if it is not set."""
-        self._known.add(name)
+        self._known_names.add(name)
         return self._values.get(name)
 
-    def take_list(self, name: str, read: Callable[[object, str], T]) -> list[T]:
-        """Return the items of a list, each read by ``read(item, place)``; empty if it is not set.
+    def take_list(self, name: str, read_item: Callable[[object, str], T]) -> list[T]:
+        """Return the items of a list, each read by ``read_item(item, path)``; empty if not set.
 
         Raises:
             InvalidFieldError: If it is not a list.
         """
         items = self.take(name, list) or []
-        return [read(item, f"{self._place}{name}[{index}]") for index, item in enumerate(items)]
+        return [
+            read_item(item, f"{self._path_prefix}{name}[{index}]")
+            for index, item in enumerate(items)
+        ]
 
     def take_object(self, name: str) -> RequestFields | None:
         """Return the fields of an object, or ``None`` if it is not set.
@@ -126,7 +132,7 @@ class RequestFields:
             InvalidFieldError: If it is not an object.
         """
         value = self.take_any(name)
-        return None if value is None else RequestFields(value, self._place + name)
+        return None if value is None else RequestFields(value, self._path_prefix + name)
 
     def require_object(self, name: str) -> RequestFields:
         """Return the fields of an object that must be set.
@@ -135,8 +141,8 @@ class RequestFields:
             InvalidFieldError: If it is missing or not an object.
         """
         if name not in self:
-            raise InvalidFieldError(self._place + name, "is missing")
-        return RequestFields(self.take_any(name), self._place + name)
+            raise InvalidFieldError(self._path_prefix + name, "is missing")
+        return RequestFields(self.take_any(name), self._path_prefix + name)
 
     def accept(
         self, neutral: Mapping[str, Iterable[object]], *, ignored: Iterable[str] = ()
@@ -150,15 +156,15 @@ class RequestFields:
         Raises:
             InvalidFieldError: If a field has another value, which would have an effect.
         """
-        self._known.update(ignored, neutral)
+        self._known_names.update(ignored, neutral)
         for name, values in neutral.items():
             if (value := self._values.get(name)) is None:
                 continue
             # As JSON, because `True == 1` in Python.
-            shown = [json.dumps(one) for one in values]
-            if json.dumps(value) not in shown:
-                use = f" or use {' or '.join(shown)}" if shown else ""
-                raise InvalidFieldError(self._place + name, f"is not supported; omit it{use}")
+            neutral_values = [json.dumps(one) for one in values]
+            if json.dumps(value) not in neutral_values:
+                use = f" or use {' or '.join(neutral_values)}" if neutral_values else ""
+                raise InvalidFieldError(self._path_prefix + name, f"is not supported; omit it{use}")
 
     def check_all_known(self) -> None:
         """Check that every field that is set has been read.
@@ -167,9 +173,9 @@ class RequestFields:
             InvalidFieldError: If a field has not been read; the message names the field.
         """
         for name, value in self._values.items():
-            if name not in self._known and value is not None:
-                hint = did_you_mean(name[:_MAX_NAME_LENGTH], self._known).strip()
-                field = self._place + shorten(name, _MAX_NAME_LENGTH)
+            if name not in self._known_names and value is not None:
+                hint = did_you_mean(name[:_MAX_NAME_LENGTH], self._known_names).strip()
+                field = self._path_prefix + shorten(name, _MAX_NAME_LENGTH)
                 raise InvalidFieldError(field, "is not supported", hint)
 
 
@@ -179,14 +185,14 @@ def read_schema(fields: RequestFields) -> ResponseSchema:
     Raises:
         InvalidFieldError: If it is missing, or cannot be used.
     """
-    return create_schema(fields.place_of("schema"), fields.require("schema", dict))
+    return create_schema(fields.path_of("schema"), fields.require("schema", dict))
 
 
-def create_schema(place: str, schema: Mapping[str, Any]) -> ResponseSchema:
+def create_schema(field_path: str, schema: Mapping[str, Any]) -> ResponseSchema:
     """Return a JSON Schema in a request.
 
     Args:
-        place: Its path in the request.
+        field_path: Its path in the request.
         schema: The schema.
 
     Raises:
@@ -196,7 +202,7 @@ def create_schema(place: str, schema: Mapping[str, Any]) -> ResponseSchema:
         return ResponseSchema(schema)
     except UsageError as error:
         problem = f"is not supported: {error.message.removesuffix('.')}"
-        raise InvalidFieldError(place, problem) from None
+        raise InvalidFieldError(field_path, problem) from None
 
 
 def check_fields(options: Mapping[str, Any], field_names: Mapping[str, str]) -> None:

@@ -172,11 +172,11 @@ class ResponseWriter(StreamWriter):
         """Return the event of a failed response, and one that makes SDKs raise an error."""
         details = {"code": error.code or error.type, "message": error.message}
         response = _response(self._request, self._model, "failed", error=details)
-        failed = self._event("response.failed", response=response)
+        failure_event = self._event("response.failed", response=response)
         # Many clients ignore a failed response, and would treat its text as a complete answer. An
         # event with the object `error`, which OpenAI itself does not send, makes its SDKs raise an
         # error.
-        return failed + self._event("error", **details, param=error.param, **error.openai)
+        return failure_event + self._event("error", **details, param=error.param, **error.openai)
 
     def _open_message(self) -> bytes:
         return self._event("response.output_item.added", **self._item) + self._event(
@@ -189,13 +189,13 @@ class ResponseWriter(StreamWriter):
         yield self._event("response.output_item.done", output_index=0, item=item)
 
     def _call(self, item: dict[str, Any], index: int) -> Iterator[bytes]:
-        place = {"item_id": item["id"], "output_index": index}
-        opened = {**item, "status": "in_progress", "arguments": ""}
+        location = {"item_id": item["id"], "output_index": index}
+        open_item = {**item, "status": "in_progress", "arguments": ""}
         arguments = item["arguments"]
         name = "response.function_call_arguments"
-        yield self._event("response.output_item.added", output_index=index, item=opened)
-        yield self._event(f"{name}.delta", **place, delta=arguments)
-        yield self._event(f"{name}.done", **place, name=item["name"], arguments=arguments)
+        yield self._event("response.output_item.added", output_index=index, item=open_item)
+        yield self._event(f"{name}.delta", **location, delta=arguments)
+        yield self._event(f"{name}.done", **location, name=item["name"], arguments=arguments)
         yield self._event("response.output_item.done", output_index=index, item=item)
 
     def _event(self, kind: str, **fields: Any) -> bytes:  # noqa: ANN401 - JSON

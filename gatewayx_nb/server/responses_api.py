@@ -69,8 +69,8 @@ class ResponsesAPI(ModelAPI):
     def read(self, body: RequestFields) -> ModelRequest:
         """Return the request in a body."""
         _refuse_state(body)
-        strict: dict[str, ResponseSchema] = {}
-        tools = body.take_list("tools", partial(read_tool, strict=strict))
+        strict_schemas: dict[str, ResponseSchema] = {}
+        tools = body.take_list("tools", partial(read_tool, strict_schemas=strict_schemas))
         options: dict[str, Any] = {
             "model": body.require("model", str),
             "messages": [*_instructions(body), *read_input(body.take_any("input"))],
@@ -91,7 +91,7 @@ class ResponsesAPI(ModelAPI):
             options,
             streamed,
             parallel_calls=parallel_calls,
-            strict_tools=strict,
+            strict_tools=strict_schemas,
             echo=_echo(body),
         )
 

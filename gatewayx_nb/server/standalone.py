@@ -52,10 +52,10 @@ def serve_forever(pool: EnginePool, host: str = HOST, port: int = PORT) -> None:
         is_public = not _is_loopback(listener)
         app = build(lambda: pool, lambda: token, is_public=is_public)
         actual_host, actual_port = listener.getsockname()[:2]
-        shown = f"[{actual_host}]" if ":" in actual_host else actual_host
+        url_host = f"[{actual_host}]" if ":" in actual_host else actual_host
         if is_public:
             sys.stderr.write("Warning: other machines can connect, and there is no TLS.\n")
-        sys.stderr.write(f"Serving on http://{shown}:{actual_port}. Press Ctrl-C to stop.\n")
+        sys.stderr.write(f"Serving on http://{url_host}:{actual_port}. Press Ctrl-C to stop.\n")
         sys.stderr.flush()
         with _exit_at_sigterm():
             logging.getLogger("uvicorn").setLevel(logging.CRITICAL)

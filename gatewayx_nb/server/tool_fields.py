@@ -21,7 +21,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
 def client_tool(
-    place: str,
+    field_path: str,
     name: str,
     description: str | None,
     schema: Mapping[str, Any] | None,
@@ -30,7 +30,7 @@ def client_tool(
     """Return a tool that the model may call and that the client runs.
 
     Args:
-        place: The path in the request of the object with the tool's fields.
+        field_path: The path in the request of the object with the tool's fields.
         name: The name of the tool.
         description: What it does.
         schema: JSON Schema of its arguments; ``None`` or empty if it has none.
@@ -41,18 +41,18 @@ def client_tool(
     """
     if not _NAME.fullmatch(name):
         rule = "must be 1 to 64 ASCII letters, digits, '_' or '-', and not begin with a digit"
-        raise InvalidFieldError(f"{place}.name", rule)
+        raise InvalidFieldError(f"{field_path}.name", rule)
     parameters = {"type": "object", **schema} if schema else {"type": "object", "properties": {}}
     if parameters["type"] != "object":
-        raise InvalidFieldError(f"{place}.{schema_field}", "must describe an object")
+        raise InvalidFieldError(f"{field_path}.{schema_field}", "must describe an object")
     return Tool(_run_by_client, ToolDefinition(name, description or "", parameters))
 
 
-def named_choice(place: str, name: str, tools: Sequence[Tool]) -> str:
+def named_choice(field_path: str, name: str, tools: Sequence[Tool]) -> str:
     """Return the name of the tool that the model must call, as the option of a call.
 
     Args:
-        place: The path of the name in the request.
+        field_path: The path of the name in the request.
         name: The name.
         tools: The tools of the request.
 
@@ -63,7 +63,7 @@ def named_choice(place: str, name: str, tools: Sequence[Tool]) -> str:
     if name in KEYWORDS or name not in names:
         problem = f"must be the name of a tool, other than {', '.join(KEYWORDS)}"
         hint = did_you_mean(name, names).strip()
-        raise InvalidFieldError(place, f"{problem}, got {short_repr(name)}", hint)
+        raise InvalidFieldError(field_path, f"{problem}, got {short_repr(name)}", hint)
     return name
 
 
