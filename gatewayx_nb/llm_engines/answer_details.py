@@ -51,7 +51,7 @@ class NewDetails:
 
     def __init__(self, errors: ProviderErrors) -> None:
         self._errors = errors
-        self._sent = Details()
+        self._sent_details = Details()
         self._collected = 0
 
     def chunk(self, details: Details, size: int) -> Iterator[Chunk]:
@@ -67,18 +67,18 @@ class NewDetails:
         """
         self._collected += size
         self._errors.check_ends(self._collected)
-        sent, self._sent = self._sent, details
+        sent_details, self._sent_details = self._sent_details, details
         yield from details_chunk(
-            citations=_unsent(details.citations, sent.citations),
-            images=_unsent(details.images, sent.images),
-            logprobs=details.logprobs[len(sent.logprobs) :],
-            carried=None if details.carried == sent.carried else details.carried,
+            citations=_unsent(details.citations, sent_details.citations),
+            images=_unsent(details.images, sent_details.images),
+            logprobs=details.logprobs[len(sent_details.logprobs) :],
+            carried=None if details.carried == sent_details.carried else details.carried,
         )
 
 
-def _unsent(items: tuple[T, ...], sent: tuple[T, ...]) -> list[T]:
+def _unsent(items: tuple[T, ...], sent_items: tuple[T, ...]) -> list[T]:
     """Return the items that have not been sent; an item may occur several times."""
-    counts = Counter(sent)
+    counts = Counter(sent_items)
     unsent = []
     for item in items:
         if counts[item] > 0:

@@ -81,13 +81,13 @@ class AnthropicBatches:
 
     async def find(self, digest: str, since: float) -> list[RemoteBatch]:  # noqa: ARG002 - batches have no digest
         """Return the account's batches that were created after ``since``."""
-        found: list[RemoteBatch] = []
+        recent_batches: list[RemoteBatch] = []
         async with aclosing(list_batches(self._engine, _PATH, "after_id", _batch)) as pages:
             async for page in pages:
-                found += [batch for batch in page if batch.created_at >= since]
+                recent_batches += [batch for batch in page if batch.created_at >= since]
                 if page and page[-1].created_at < since:
                     break
-        return found
+        return recent_batches
 
     async def state(self, batch: str) -> RemoteBatch:
         """Return the state of a batch."""

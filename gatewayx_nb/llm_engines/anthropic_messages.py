@@ -271,14 +271,14 @@ class MessagesParser:
 def usage_of(usage: dict[str, Any]) -> Usage:
     """Parse the usage; cached tokens, which Anthropic counts separately, are added to the input."""
     fresh = as_int(usage.get("input_tokens"))
-    written = as_int(usage.get("cache_creation_input_tokens"))
+    written_tokens = as_int(usage.get("cache_creation_input_tokens"))
     cached = as_int(usage.get("cache_read_input_tokens"))
     details = as_dict(usage.get("output_tokens_details"))
     return Usage(
-        input_tokens=None if fresh is None else fresh + (written or 0) + (cached or 0),
+        input_tokens=None if fresh is None else fresh + (written_tokens or 0) + (cached or 0),
         output_tokens=as_int(usage.get("output_tokens")),
         cached_tokens=cached,
-        cache_write_tokens=written,
+        cache_write_tokens=written_tokens,
         reasoning_tokens=as_int(details.get("thinking_tokens")),
     )
 
@@ -363,8 +363,13 @@ def _block(part: Part) -> dict[str, Any]:
             return {"type": "tool_use", **fields}
         case ToolResult():
             content = content_of(filter(_is_not_blank, part.parts), _block)
-            failed = {"is_error": True} if part.is_error else {}
-            return {"type": "tool_result", "tool_use_id": _id(part), "content": content, **failed}
+            error_field = {"is_error": True} if part.is_error else {}
+            return {
+                "type": "tool_result",
+                "tool_use_id": _id(part),
+                "content": content,
+                **error_field,
+            }
 
 
 def _id(part: ToolCall | ToolResult) -> str:

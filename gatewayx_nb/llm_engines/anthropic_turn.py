@@ -62,8 +62,8 @@ class BlockAssembler:
         if piece := as_str(delta.get("partial_json")):
             self._inputs[index].append(piece)
         if cited := as_dict(delta.get("citation")):
-            known = block.get("citations")
-            block["citations"] = known if isinstance(known, list) else []
+            citations = block.get("citations")
+            block["citations"] = citations if isinstance(citations, list) else []
             block["citations"].append(cited)
 
     def details(self, *, is_paused: bool) -> Details:

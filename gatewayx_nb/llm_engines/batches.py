@@ -219,8 +219,8 @@ def payload_bytes(payload: Mapping[str, Any], engine: str) -> bytes:
     Raises:
         UsageError: If the body cannot be written as JSON.
     """
-    rest = {name: value for name, value in payload.items() if name not in _STREAM_FIELDS}
-    return encode_payload(rest, engine)
+    fields = {name: value for name, value in payload.items() if name not in _STREAM_FIELDS}
+    return encode_payload(fields, engine)
 
 
 async def read_object(
@@ -248,7 +248,10 @@ async def read_object(
 
 
 async def list_batches(
-    engine: HTTPEngine, path: str, cursor: str, read: Callable[[Mapping[str, Any]], RemoteBatch]
+    engine: HTTPEngine,
+    path: str,
+    cursor: str,
+    read_batch: Callable[[Mapping[str, Any]], RemoteBatch],
 ) -> AsyncGenerator[list[RemoteBatch]]:
     """Yield the pages of the account's list of batches, the newest batch first.
 
@@ -256,7 +259,7 @@ async def list_batches(
         engine: The engine.
         path: Path of the list.
         cursor: Name of the parameter with the last batch of the previous page.
-        read: Returns the batch that an item describes.
+        read_batch: Returns the batch that an item describes.
 
     Raises:
         GatewayError: If the batches cannot be listed, or the list does not end.
@@ -265,7 +268,7 @@ async def list_batches(
     for _ in range(_MAX_PAGES):
         async with engine.http.get(f"{path}?limit={_PAGE_SIZE}{after}") as response:
             body = await read_object(engine, response)
-        page = [read(item) for item in as_dicts(body.get("data"))[:_PAGE_SIZE]]
+        page = [read_batch(item) for item in as_dicts(body.get("data"))[:_PAGE_SIZE]]
         yield page
         if not page or not body.get("has_more"):
             return
@@ -280,10 +283,10 @@ async def list_batches(
     )
 
 
-def without_interface(engine: str, where: str = "") -> UnsupportedFeatureError:
+def without_interface(engine: str, location: str = "") -> UnsupportedFeatureError:
     """Return the error for an engine whose provider does not accept batches."""
     return UnsupportedFeatureError(
-        f"engine {engine!r} has no batch interface{where}; nothing was submitted.",
+        f"engine {engine!r} has no batch interface{location}; nothing was submitted.",
         hint=Hint("omit_option", option="batch") | "Use `openai` or `anthropic`.",
         engine=engine,
     )

@@ -46,7 +46,7 @@ class ExtraFields:
         self._names = (*_DETAIL_FIELDS, reasoning_field)
         self._reasoning: list[str] = []
         self._details: list[dict[str, Any]] = []
-        self._joined: dict[str, list[str]] = {}  # the pieces of the last detail's texts
+        self._text_pieces: dict[str, list[str]] = {}  # the pieces of the last detail's texts
         self._calls: dict[str, dict[str, Any]] = {}
         self._has_sources = False
         self._new_details = NewDetails(errors)
@@ -89,15 +89,15 @@ class ExtraFields:
             return
         for name, value in detail.items():
             if name in _JOINED_FIELDS:
-                self._joined.setdefault(name, [as_str(last.get(name))]).append(as_str(value))
+                self._text_pieces.setdefault(name, [as_str(last.get(name))]).append(as_str(value))
             elif value is not None:
                 last[name] = value
 
     def _join_texts(self) -> None:
         """Join the pieces of the last detail's texts."""
-        for name, pieces in self._joined.items():
+        for name, pieces in self._text_pieces.items():
             self._details[-1][name] = "".join(pieces)
-        self._joined = {}
+        self._text_pieces = {}
 
     def carried(self) -> Iterator[Chunk]:
         """Yield the fields that must be sent back, unless they have already been yielded."""
@@ -112,11 +112,11 @@ class ExtraFields:
             "reasoning_details": list(map(dict, self._details)),
             "calls": dict(self._calls),
         }
-        kept = {name: value for name, value in fields.items() if name and value}
-        if kept:
+        nonempty_fields = {name: value for name, value in fields.items() if name and value}
+        if nonempty_fields:
             size = len(self._reasoning) + len(self._details) + len(self._calls)
-            carried = {"dialect": _DIALECT, **kept}
-            yield from self._new_details.chunk(Details(carried=carried), size)
+            data = {"dialect": _DIALECT, **nonempty_fields}
+            yield from self._new_details.chunk(Details(carried=data), size)
 
     def sources(self, body: dict[str, Any]) -> Iterator[Chunk]:
         """Yield, once, the sources that Perplexity and xAI send next to the message."""

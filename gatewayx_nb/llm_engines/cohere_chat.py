@@ -191,7 +191,7 @@ class CohereParser:
     def _add_citations(self, rows: list[dict[str, Any]]) -> None:
         count = sum(max(1, len(as_list(row.get("sources")))) for row in rows)
         self._errors.check_count(len(self._message.citations) + count)
-        self._message.citations += (found for row in rows for found in _sources(row))
+        self._message.citations += (source for row in rows for source in _sources(row))
 
     def _start_call(self, index: int | None, call: dict[str, Any]) -> None:
         function = as_dict(call.get("function"))
@@ -237,8 +237,8 @@ class _MessageAssembler:
 
     def add_content(self, index: int | None, content: dict[str, Any]) -> None:
         """Store the text and the thoughts of a piece of content."""
-        kept = {name: text for name in ("thinking", "text") if (text := as_str(content.get(name)))}
-        self.contents.append((index, kept))
+        texts = {name: text for name in ("thinking", "text") if (text := as_str(content.get(name)))}
+        self.contents.append((index, texts))
 
     def details(self) -> Iterator[Chunk]:
         """Yield the citations, the log probabilities, and the message to send back.
@@ -283,8 +283,8 @@ def _sources(row: dict[str, Any]) -> Iterator[Citation]:
 def _logprob(row: dict[str, Any]) -> Logprob:
     """Return the log probability of a piece of text, which is the sum over its tokens."""
     values = [finite(value) for value in as_list(row.get("logprobs"))]
-    known = [value for value in values if value is not None]
-    total = sum(known) if known and len(known) == len(values) else None
+    known_values = [value for value in values if value is not None]
+    total = sum(known_values) if known_values and len(known_values) == len(values) else None
     return Logprob(well_formed(as_str(row.get("text"))), finite(total))
 
 
@@ -293,10 +293,10 @@ def usage_of(usage: dict[str, Any]) -> Usage:
     return _tokens(as_dict(usage.get("tokens")), as_int(usage.get("cached_tokens")))
 
 
-def _tokens(counted: dict[str, Any], cached: int | None = None) -> Usage:
+def _tokens(counts: dict[str, Any], cached: int | None = None) -> Usage:
     return Usage(
-        input_tokens=as_int(counted.get("input_tokens")),
-        output_tokens=as_int(counted.get("output_tokens")),
+        input_tokens=as_int(counts.get("input_tokens")),
+        output_tokens=as_int(counts.get("output_tokens")),
         cached_tokens=cached,
     )
 

@@ -247,8 +247,8 @@ def usage_of(usage: dict[str, Any]) -> Usage:
 
 
 def _sum(*counts: int | None) -> int | None:
-    reported = [count for count in counts if count is not None]
-    return sum(reported) if reported else None
+    reported_counts = [count for count in counts if count is not None]
+    return sum(reported_counts) if reported_counts else None
 
 
 def _resource(model: str) -> str:
@@ -301,8 +301,8 @@ def _calls_without_id(turn: Message) -> Iterator[str]:
     """Yield the IDs that this package assigned to calls that Gemini sent without an ID."""
     parts = carried_items(turn, gemini_turn.DIALECT)
     calls = [as_dict(part["functionCall"]) for part in parts if "functionCall" in part]
-    for call, sent in zip(turn.tool_calls, calls, strict=False):
-        if not sent.get("id"):
+    for call, function_call in zip(turn.tool_calls, calls, strict=False):
+        if not function_call.get("id"):
             yield call.id
 
 

@@ -56,9 +56,9 @@ class PartAssembler:
 
     def details(self) -> Details:
         """Return the contents of the answer other than text and tool calls."""
-        new, self._checked_count = self.parts[self._checked_count :], len(self.parts)
-        self._is_plain = self._is_plain and all(map(_is_plain, new))
-        self._images += (image for part in new for image in _images(part))
+        new_parts, self._checked_count = self.parts[self._checked_count :], len(self.parts)
+        self._is_plain = self._is_plain and all(map(_is_plain, new_parts))
+        self._images += (image for part in new_parts for image in _images(part))
         logprobs = tuple(self.logprobs)
         if self._is_plain and not (logprobs or self._grounding or self._recitation):
             return Details()  # a fast path, because some servers mark every event as the last
@@ -137,9 +137,10 @@ class _Positions:
     """
 
     def __init__(self, text: str) -> None:
-        self._data = text.encode(errors="replace")
+        self._encoded_text = text.encode(errors="replace")
         blocks = (
-            self._data[at : at + _BLOCK_SIZE] for at in range(0, len(self._data), _BLOCK_SIZE)
+            self._encoded_text[at : at + _BLOCK_SIZE]
+            for at in range(0, len(self._encoded_text), _BLOCK_SIZE)
         )
         self._counts = [0, *itertools.accumulate(map(_characters, blocks))]
 
@@ -149,10 +150,10 @@ class _Positions:
         return (None, None) if end is None else (self._position(start), self._position(end))
 
     def _position(self, offset: int) -> int:
-        offset = min(max(0, offset), len(self._data))
+        offset = min(max(0, offset), len(self._encoded_text))
         begin = offset - offset % _BLOCK_SIZE
-        count = self._counts[begin // _BLOCK_SIZE] + _characters(self._data[begin:offset])
-        following = self._data[offset : offset + 1]
+        count = self._counts[begin // _BLOCK_SIZE] + _characters(self._encoded_text[begin:offset])
+        following = self._encoded_text[offset : offset + 1]
         is_cut = following and not _characters(following)  # the offset is within a character
         return count - bool(is_cut)
 
@@ -178,12 +179,12 @@ def _source(
 
 
 def _logprobs(result: dict[str, Any]) -> Iterator[Logprob]:
-    chosen = as_dicts(result.get("chosenCandidates"))
+    chosen_rows = as_dicts(result.get("chosenCandidates"))
     tops = as_dicts(result.get("topCandidates"))
-    for number, row in enumerate(chosen):
+    for number, row in enumerate(chosen_rows):
         top = tops[number] if number < len(tops) else {}
-        others = tuple(map(_logprob, as_dicts(top.get("candidates"))))
-        yield Logprob(_token(row), finite(row.get("logProbability")), others)
+        alternatives = tuple(map(_logprob, as_dicts(top.get("candidates"))))
+        yield Logprob(_token(row), finite(row.get("logProbability")), alternatives)
 
 
 def _logprob(row: dict[str, Any]) -> Logprob:

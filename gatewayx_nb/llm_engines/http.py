@@ -136,9 +136,9 @@ class HTTPEngine(LLMEngine, ABC):
         return self._client
 
     def _checked_extra_headers(self) -> Mapping[str, str]:
-        own = {name.lower() for name in (*self.headers, self.key_header)}
+        own_names = {name.lower() for name in (*self.headers, self.key_header)}
         for name in self.extra_headers:
-            if name.lower() in own:
+            if name.lower() in own_names:
                 raise ConfigError(
                     f"[engines.{self.name}] headers must not contain {name!r}, which the engine"
                     " itself sets.",
@@ -196,8 +196,8 @@ class HTTPEngine(LLMEngine, ABC):
                 return
             data = await read_error(response)
         if not self.adapt_to_refusal(response.status, data):
-            if plain := _without_refused_turns(request, response.status, data):
-                async for chunk in self.stream(plain):
+            if plain_request := _without_refused_turns(request, response.status, data):
+                async for chunk in self.stream(plain_request):
                     yield chunk
                 return
             error = errors.from_response(response.status, response.headers, data)

@@ -147,12 +147,12 @@ def merge_params(payload: dict[str, Any], params: Mapping[str, Any]) -> dict[str
     >>> merge_params({"text": {"format": "json"}, "n": 1}, {"text": {"verbosity": "low"}, "n": 2})
     {'text': {'format': 'json', 'verbosity': 'low'}, 'n': 2}
     """
-    nested = {
+    nested_objects = {
         name: merge_params(payload[name], value)
         for name, value in params.items()
         if isinstance(value, dict) and isinstance(payload.get(name), dict)
     }
-    return payload | dict(params) | nested
+    return payload | dict(params) | nested_objects
 
 
 def provider_error(data: bytes) -> tuple[str | None, str]:

@@ -27,12 +27,15 @@ def check_keywords(engine: type[LLMEngine], options: Iterable[str], name: str) -
     """
     if _accepts_any(engine):
         return
-    known = dict.fromkeys([*_COMMON_OPTIONS, *(engine.keywords or ()), *_init_parameters(engine)])
+    known_options = dict.fromkeys(
+        [*_COMMON_OPTIONS, *(engine.keywords or ()), *_init_parameters(engine)]
+    )
     for option in options:
-        if option not in known:
+        if option not in known_options:
             raise ConfigError(
-                f"engine {name!r} has no setting {option!r}.{did_you_mean(option, known)}",
-                hint=f"Fix [engines.{name}] in config/gatewayx.toml; valid: {', '.join(known)}.",
+                f"engine {name!r} has no setting {option!r}.{did_you_mean(option, known_options)}",
+                hint=f"Fix [engines.{name}] in config/gatewayx.toml; valid:"
+                f" {', '.join(known_options)}.",
                 engine=name,
             )
 

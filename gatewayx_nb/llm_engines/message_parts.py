@@ -108,9 +108,9 @@ def check_images(request: Request, api: str, *roles: Role, has_detail: bool = Fa
     """
     for message in request.messages:
         if message.images and message.role not in roles:
-            place = "tool results" if message.role == "tool" else f"{message.role} messages"
+            place_text = "tool results" if message.role == "tool" else f"{message.role} messages"
             raise UnsupportedFeatureError(
-                f"{api} does not support images in {place}; nothing was sent.",
+                f"{api} does not support images in {place_text}; nothing was sent.",
                 hint="Send the image in a user message.",
             )
         details = {image.detail for image in message.images} - {"", "auto"}

@@ -103,9 +103,9 @@ class OpenAIBatches:
         """Return the batch with this digest, if it exists."""
         async with aclosing(list_batches(self._engine, "batches", "after", _batch)) as pages:
             async for page in pages:
-                found = [batch for batch in page if batch.digest == digest]
-                if found or (page and page[-1].created_at < since):
-                    return found
+                matching_batches = [batch for batch in page if batch.digest == digest]
+                if matching_batches or (page and page[-1].created_at < since):
+                    return matching_batches
         return []
 
     async def state(self, batch: str) -> RemoteBatch:
@@ -152,7 +152,7 @@ class OpenAIBatches:
 
 def _batch(body: Mapping[str, Any]) -> RemoteBatch:
     status, counts = as_str(body.get("status")), as_dict(body.get("request_counts"))
-    ends = (body.get(f"{name}_at") for name in ("completed", "expired", "cancelled", "failed"))
+    end_times = (body.get(f"{name}_at") for name in ("completed", "expired", "cancelled", "failed"))
     faults = as_dicts(as_dict(body.get("errors")).get("data"))
     reasons = [as_str(fault.get("message")) or as_str(fault.get("code")) for fault in faults]
     files = [as_str(body.get(name)) for name in ("output_file_id", "error_file_id")]
@@ -164,7 +164,7 @@ def _batch(body: Mapping[str, Any]) -> RemoteBatch:
         rows=as_int(counts.get("total")) or None,
         done=(as_int(counts.get("completed")) or 0) + (as_int(counts.get("failed")) or 0),
         created_at=_time(body.get("created_at")) or 0.0,
-        ended_at=next(filter(None, map(_time, ends)), None),
+        ended_at=next(filter(None, map(_time, end_times)), None),
         digest=as_str(as_dict(body.get("metadata")).get(_DIGEST_KEY)),
         results=tuple(filter(None, files)),
         problem=next(filter(None, reasons), ""),

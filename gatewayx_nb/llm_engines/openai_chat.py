@@ -186,10 +186,10 @@ class OpenAICompatibleEngine(HTTPEngine):
             "user after tool": b"after role 'tool'",
             "long ids": b"].id': string too long",
         }
-        found = {name for name, sign in signs.items() if sign in body} - self._refused
-        if status not in (400, 422) or not found:
+        refused_features = {name for name, sign in signs.items() if sign in body} - self._refused
+        if status not in (400, 422) or not refused_features:
             return False
-        self._refused |= found
+        self._refused |= refused_features
         return True
 
     @override
@@ -311,9 +311,9 @@ class ChatParser:
     def _new_text(self, name: str, text: str, *, is_last: bool) -> str:
         pieces, length = self._sent_texts[name], self._sent_lengths[name]
         # A shorter text cannot repeat the text so far, which is joined only if it may be repeated.
-        sent = "".join(pieces) if len(text) >= length else None
+        sent_text = "".join(pieces) if len(text) >= length else None
         # Before the last message, text that equals the text so far is new, not a repetition.
-        if sent is not None and text.startswith(sent) and (is_last or text != sent):
+        if sent_text is not None and text.startswith(sent_text) and (is_last or text != sent_text):
             text = text[length:]
         pieces.append(text)
         self._sent_lengths[name] += len(text)

@@ -177,10 +177,10 @@ class ResponsesDialect(Dialect):
 
     def _include(self, payload: dict[str, Any]) -> dict[str, list[Any]]:
         """Return the field that requests encrypted reasoning, unless OpenAI stores it."""
-        chosen = as_list(payload.get("include"))
-        if payload["store"] is not False or _ENCRYPTED_REASONING in chosen:
+        user_fields = as_list(payload.get("include"))
+        if payload["store"] is not False or _ENCRYPTED_REASONING in user_fields:
             return {}
-        return {"include": [*chosen, _ENCRYPTED_REASONING]}
+        return {"include": [*user_fields, _ENCRYPTED_REASONING]}
 
     @override
     def parser(self, errors: ProviderErrors) -> Parser:
@@ -198,7 +198,7 @@ class ResponsesParser:
         self._sent_reasoning: list[str] = []
         self._sent_calls = 0
         self._items: list[dict[str, Any]] = []
-        self._contents = self._ends = 0
+        self._contents = self._end_count = 0
         self._calls = ToolCallAssembler()
         self._reasoning_part: tuple[object, object] | None = None
         self._has_refused = False
@@ -270,8 +270,8 @@ class ResponsesParser:
 
     def _end(self, response: dict[str, Any]) -> Iterator[Chunk]:
         """Yield the parts of a finished response that were not streamed, and its finish reason."""
-        self._ends += 1
-        self._errors.check_count(self._ends * 100)  # each end joins all of the text
+        self._end_count += 1
+        self._errors.check_count(self._end_count * 100)  # each end joins all of the text
         yield _ids_chunk(response)
         status = as_str(response.get("status"))
         if status == "failed" or response.get("error"):
@@ -291,12 +291,14 @@ class ResponsesParser:
 
     def _unsent(self, output: list[dict[str, Any]]) -> Iterator[Chunk]:
         """Yield the parts of the final output that have not been streamed."""
-        whole = ResponsesParser(self._errors)
+        whole_answer = ResponsesParser(self._errors)
         chunks = [
-            chunk for number, item in enumerate(output) for chunk in whole._item(item, number)
+            chunk
+            for number, item in enumerate(output)
+            for chunk in whole_answer._item(item, number)
         ]
-        self._has_refused = self._has_refused or whole._has_refused
-        texts, thoughts = whole._sent_text, whole._sent_reasoning
+        self._has_refused = self._has_refused or whole_answer._has_refused
+        texts, thoughts = whole_answer._sent_text, whole_answer._sent_reasoning
         if self._sent_text or self._sent_reasoning or self._sent_calls:
             text, reasoning = (
                 _unsent_text(texts, self._sent_text),
@@ -350,9 +352,9 @@ class ResponsesParser:
         return "tool_calls" if self._has_tool_calls else "stop"
 
 
-def _unsent_text(pieces: list[str], sent: list[str]) -> str:
+def _unsent_text(pieces: list[str], sent_pieces: list[str]) -> str:
     """Return the part of a text that has not been sent; empty if the text sent before differs."""
-    text, beginning = "".join(pieces), "".join(sent)
+    text, beginning = "".join(pieces), "".join(sent_pieces)
     return text.removeprefix(beginning) if text.startswith(beginning) else ""
 
 
@@ -398,15 +400,15 @@ def _is_plain(item: dict[str, Any]) -> bool:
 
 def _without_logprobs(item: dict[str, Any], *, has_id: bool) -> dict[str, Any]:
     """Return an item as input, which needs no log probabilities."""
-    dropped = set() if has_id else {"id"}
-    kept = {name: value for name, value in item.items() if name not in dropped}
+    dropped_fields = set() if has_id else {"id"}
+    kept_fields = {name: value for name, value in item.items() if name not in dropped_fields}
     if item.get("type") != "message":
-        return kept
+        return kept_fields
     parts = [
         {name: value for name, value in part.items() if name != "logprobs"}
         for part in as_dicts(item.get("content"))
     ]
-    return kept | {"content": parts}
+    return kept_fields | {"content": parts}
 
 
 def _ids_chunk(response: dict[str, Any]) -> Chunk:

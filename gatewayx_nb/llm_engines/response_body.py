@@ -74,37 +74,40 @@ class EventLog(Sequence[Any]):
         data: The first events.
     """
 
-    __slots__ = ("_data", "_kept", "_key", "_size", "omitted")
+    __slots__ = ("_event_data_items", "_kept_count", "_key", "_size", "omitted")
 
     def __init__(self, omitted: int = 0, key: str = "", data: Iterable[str] = ()) -> None:
         self.omitted, self._key = omitted, key
-        self._data: list[str] = []
+        self._event_data_items: list[str] = []
         self._size = 0
-        self._kept = 0  # the number of events to keep from the start, once there are too many
+        self._kept_count = 0  # the number of events to keep from the start, once there are too many
         self.add(list(data))
 
     def add(self, data: Sequence[str]) -> None:
         """Add the data of events."""
-        self._data += data
+        self._event_data_items += data
         self._size += sum(map(len, data))
         if self._size > _MAX_LOGGED_CHARS:
             self._omit()
 
     def closed(self) -> EventLog:
         """Return the log of a finished stream, without the end mark."""
-        if self._data and is_end_mark(self._data[-1]):
-            self._data.pop()
+        if self._event_data_items and is_end_mark(self._event_data_items[-1]):
+            self._event_data_items.pop()
         return self
 
     def _omit(self) -> None:
         """Remove the oldest events after those that are kept from the start."""
-        self._kept = end = self._kept or len(self._data) // 2
+        self._kept_count = end = self._kept_count or len(self._event_data_items) // 2
         # Removing an event moves all later events, so several are removed at once.
-        while self._size > _MAX_LOGGED_CHARS - _REMOVED_CHARS and end < len(self._data) - 1:
-            self._size -= len(self._data[end])
+        while (
+            self._size > _MAX_LOGGED_CHARS - _REMOVED_CHARS
+            and end < len(self._event_data_items) - 1
+        ):
+            self._size -= len(self._event_data_items[end])
             end += 1
-        self.omitted += end - self._kept
-        del self._data[self._kept : end]
+        self.omitted += end - self._kept_count
+        del self._event_data_items[self._kept_count : end]
 
     @overload
     def __getitem__(self, index: int) -> Any: ...  # noqa: ANN401 - JSON
@@ -113,12 +116,12 @@ class EventLog(Sequence[Any]):
     @override
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return [_parsed(self._masked(data)) for data in self._data[index]]
-        return _parsed(self._masked(self._data[index]))
+            return [_parsed(self._masked(data)) for data in self._event_data_items[index]]
+        return _parsed(self._masked(self._event_data_items[index]))
 
     @override
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self._event_data_items)
 
     def _masked(self, data: str) -> str:
         # Events are masked when they are read, because most logs are never read.
@@ -130,11 +133,11 @@ class EventLog(Sequence[Any]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, EventLog):
             return NotImplemented
-        return (self.omitted, self._data) == (other.omitted, other._data)
+        return (self.omitted, self._event_data_items) == (other.omitted, other._event_data_items)
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:
-        return (EventLog, (self.omitted, "", list(map(self._masked, self._data))))
+        return (EventLog, (self.omitted, "", list(map(self._masked, self._event_data_items))))
 
     @override
     def __repr__(self) -> str:
@@ -210,12 +213,12 @@ async def _read_json(
     Complete JSON needs no end mark, so silence or a broken connection after it is not an error. An
     incomplete body is returned only if it is an error or begins with a complete JSON value.
     """
-    body, checked = bytearray(_stripped(begin)), 0
+    body, checked_bytes = bytearray(_stripped(begin)), 0
     while not response.has_ended:
         is_complete = False
         # The number of checks is limited, so that they take linear time in total.
-        if body[-99:].rstrip().endswith((b"}", b"]")) and checked <= 4 * len(body):
-            checked += len(body)
+        if body[-99:].rstrip().endswith((b"}", b"]")) and checked_bytes <= 4 * len(body):
+            checked_bytes += len(body)
             is_complete = json_body.is_complete(body.decode(errors="replace"))
         try:
             async with asyncio.timeout(_END_TIMEOUT if is_complete else None):
@@ -240,8 +243,8 @@ def _json_parts(text: str) -> BodyParts:
     """
     if json_body.is_complete(text):
         return BodyParts([text], is_whole=True)
-    values, rest = _json_values(text)
-    if len(values) > 1 or (values and (text.startswith("[") or rest[:1] in ("{", "["))):
+    values, remaining_text = _json_values(text)
+    if len(values) > 1 or (values and (text.startswith("[") or remaining_text[:1] in ("{", "["))):
         return BodyParts(values)
     return BodyParts(values or [text], is_whole=True)
 

@@ -84,32 +84,34 @@ class SchemaRules:
         provider cannot enforce the schema because it is open, too large or uses other keywords.
         """
         try:
-            strict = _Translation(self, wrap_in_object(schema)).result()
-            self._check_size(strict)
+            strict_schema = _Translation(self, wrap_in_object(schema)).result()
+            self._check_size(strict_schema)
         except (NotEnforceableError, RecursionError):
             return None
-        return strict
+        return strict_schema
 
-    def _check_size(self, strict: dict[str, Any]) -> None:
-        parts = list(_parts(strict))
+    def _check_size(self, strict_schema: dict[str, Any]) -> None:
+        parts = list(_parts(strict_schema))
         objects = [part for part in parts if "properties" in part]
         names = [name for part in objects for name in part["properties"]]
         labels = [label for part in parts for label in part.get("enum", ())]
-        required = sum(len(part.get("required", ())) for part in objects)
-        texts = [*names, *strict.get("$defs", {}), *map(str, labels)]
+        required_count = sum(len(part.get("required", ())) for part in objects)
+        texts = [*names, *strict_schema.get("$defs", {}), *map(str, labels)]
         sizes = (
             (len(names), self.max_properties),
-            (len(names) - required, self.max_optional),
+            (len(names) - required_count, self.max_optional),
             (sum("anyOf" in part for part in parts), self.max_unions),
             (len(labels), self.max_enum_values),
             (sum(map(len, texts)), self.max_chars),
-            (_depth(strict, {}, strict), self.max_depth),
+            (_depth(strict_schema, {}, strict_schema), self.max_depth),
             (max(map(_long_label_size, parts)), self.max_long_labels),
         )
         if any(limit is not None and size > limit for size, limit in sizes):
             raise NotEnforceableError
         unions = (part["anyOf"] for part in parts if "anyOf" in part)
-        if self.distinct_variants and not all(_are_distinct(union, strict) for union in unions):
+        if self.distinct_variants and not all(
+            _are_distinct(union, strict_schema) for union in unions
+        ):
             raise NotEnforceableError
 
 
@@ -124,26 +126,26 @@ class _Translation:
 
     def result(self) -> dict[str, Any]:
         """Return the schema with the referenced definitions."""
-        strict = self._part(self._root)
+        strict_schema = self._part(self._root)
         definitions: dict[str, Any] = {}
-        missing = list(_references(strict))
-        while missing:
-            name = missing.pop()
+        pending_names = list(_references(strict_schema))
+        while pending_names:
+            name = pending_names.pop()
             if name not in definitions:
                 definitions[name] = self._part(self._definitions[name])
-                missing += _references(definitions[name])
+                pending_names += _references(definitions[name])
         ordered = {name: definitions[name] for name in self._definitions if name in definitions}
-        return {**strict, **({"$defs": ordered} if ordered else {})}
+        return {**strict_schema, **({"$defs": ordered} if ordered else {})}
 
     def _find_recursive(self) -> Iterator[str]:
         direct = {name: set(_references(part)) for name, part in self._definitions.items()}
-        for name, reached in direct.items():
-            pending, seen = list(reached), set(reached)
+        for name, direct_names in direct.items():
+            pending, reached_names = list(direct_names), set(direct_names)
             while pending:
-                new = direct.get(pending.pop(), set()) - seen
-                seen |= new
-                pending += new
-            if name in seen:
+                new_names = direct.get(pending.pop(), set()) - reached_names
+                reached_names |= new_names
+                pending += new_names
+            if name in reached_names:
                 yield name
 
     def _part(self, schema: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
@@ -152,37 +154,41 @@ class _Translation:
         part = {name: value for name, value in schema.items() if name not in _IGNORED_KEYWORDS}
         match part:
             case {"allOf": [only]}:
-                strict = self._part({**only, **{k: v for k, v in part.items() if k != "allOf"}})
+                translated = self._part({**only, **{k: v for k, v in part.items() if k != "allOf"}})
             case {"allOf": _} | {"patternProperties": _}:
                 raise NotEnforceableError
             case {"$ref": reference}:
-                strict = self._reference(str(reference), part)
+                translated = self._reference(str(reference), part)
             case {"const": label}:
-                strict = self._labels([label], part)
+                translated = self._labels([label], part)
             case {"enum": labels}:
-                strict = self._labels(labels, part)
+                translated = self._labels(labels, part)
             case {"anyOf": variants} | {"oneOf": variants}:
-                strict = self._union(variants, part)
+                translated = self._union(variants, part)
             case {"type": [*types]}:
                 variants = [_of_type(part, name) for name in types]
-                strict = self._union(variants, {k: part[k] for k in _NOTE_KEYWORDS if k in part})
+                translated = self._union(
+                    variants, {k: part[k] for k in _NOTE_KEYWORDS if k in part}
+                )
             case _:
-                strict = self._of_declared_type(part)
-        return strict
+                translated = self._of_declared_type(part)
+        return translated
 
     def _of_declared_type(self, part: dict[str, Any]) -> dict[str, Any]:
         kind = part.get("type", "object" if "properties" in part else None)
-        known = self._rules.keywords
+        allowed_keywords = self._rules.keywords
         match kind:
             case "object":
                 return {"type": kind, **self._object(part), **self._notes(part)}
             case "array":
                 return self._array(part)
             case "string" | "number" | "integer" | "boolean" | "null":
-                kept = {k: v for k, v in part.items() if k in known and _is_simple(k, v)}
+                constraints = {
+                    k: v for k, v in part.items() if k in allowed_keywords and _is_simple(k, v)
+                }
                 if part.get("format") in self._rules.formats:
-                    kept["format"] = part["format"]
-                return {"type": kind, **kept, **self._notes(part, kept)}
+                    constraints["format"] = part["format"]
+                return {"type": kind, **constraints, **self._notes(part, constraints)}
         raise NotEnforceableError
 
     def _object(self, part: dict[str, Any]) -> dict[str, Any]:
@@ -191,38 +197,45 @@ class _Translation:
             raise NotEnforceableError
         declared = part.get("properties", {})
         properties = {name: self._part(value) for name, value in declared.items()}
-        required = [name for name in properties if name in part.get("required", ())]
+        required_names = [name for name in properties if name in part.get("required", ())]
         if self._rules.some_required and not properties:
             raise NotEnforceableError
-        if self._rules.all_required or (self._rules.some_required and not required):
-            optional = set(properties) - set(required)
+        if self._rules.all_required or (self._rules.some_required and not required_names):
+            optional = set(properties) - set(required_names)
             properties |= {name: _nullable(properties[name]) for name in optional}
-            required = list(properties)
+            required_names = list(properties)
         elif self._rules.recursion == "optional":
-            required = [name for name in required if not self._is_recursive(declared[name])]
-        return {"properties": properties, "required": required, "additionalProperties": False}
+            required_names = [
+                name for name in required_names if not self._is_recursive(declared[name])
+            ]
+        return {"properties": properties, "required": required_names, "additionalProperties": False}
 
     def _is_recursive(self, schema: object) -> bool:
         return not self._recursive.isdisjoint(_references(schema))
 
     def _array(self, part: dict[str, Any]) -> dict[str, Any]:
-        kept = {name: value for name, value in part.items() if name in self._rules.keywords}
+        constraints = {name: value for name, value in part.items() if name in self._rules.keywords}
         limit = self._rules.max_min_items
-        if limit is not None and kept.get("minItems", 0) > limit:
-            del kept["minItems"]
+        if limit is not None and constraints.get("minItems", 0) > limit:
+            del constraints["minItems"]
         if first := part.get("prefixItems"):
             if part.get("items"):
                 raise NotEnforceableError
             items = [self._part(item) for item in first]
             if self._rules.prefix_items:
-                return {"type": "array", "prefixItems": items, **kept, **self._notes(part, kept)}
+                return {
+                    "type": "array",
+                    "prefixItems": items,
+                    **constraints,
+                    **self._notes(part, constraints),
+                }
             unique = [item for index, item in enumerate(items) if item not in items[:index]]
             item = unique[0] if len(unique) == 1 else {"anyOf": list(_flattened(unique))}
             order = ", ".join(str(_name_of(item)) for item in items)
             part = {**part, "items in this order": order}
         else:
             item = self._part(part.get("items"))
-        return {"type": "array", "items": item, **kept, **self._notes(part, kept)}
+        return {"type": "array", "items": item, **constraints, **self._notes(part, constraints)}
 
     def _reference(self, reference: str, part: dict[str, Any]) -> dict[str, Any]:
         name = _definition(reference)
@@ -257,20 +270,24 @@ class _Translation:
             raise NotEnforceableError
         return {"anyOf": list(_flattened(map(self._part, variants))), **self._notes(part)}
 
-    def _notes(self, part: Mapping[str, Any], kept: Iterable[str] = ()) -> dict[str, Any]:
+    def _notes(self, part: Mapping[str, Any], kept_keywords: Iterable[str] = ()) -> dict[str, Any]:
         """Return the title and description, to which the other constraints are appended.
 
         Anthropic's SDK does the same (``anthropic.transform_schema``).
         """
         notes = {name: part[name] for name in ("description", "title") if name in part}
-        left = {
+        other_constraints = {
             name: value
             for name, value in part.items()
-            if name not in kept and name not in _STRUCTURE_KEYWORDS - {"format"}
+            if name not in kept_keywords and name not in _STRUCTURE_KEYWORDS - {"format"}
             if not (name == "default" and value is None)
         }
-        if left:
-            bounds = "{" + ", ".join(f"{name}: {value}" for name, value in left.items()) + "}"
+        if other_constraints:
+            bounds = (
+                "{"
+                + ", ".join(f"{name}: {value}" for name, value in other_constraints.items())
+                + "}"
+            )
             notes["description"] = "\n\n".join(filter(None, (notes.get("description"), bounds)))
         return notes
 
@@ -280,8 +297,8 @@ _NOTE_KEYWORDS = ("title", "description", "default")
 
 def _of_type(part: dict[str, Any], kind: str) -> dict[str, Any]:
     """Return the part of a multi-type schema that applies to one of its types."""
-    rest = {name: value for name, value in part.items() if name not in _NOTE_KEYWORDS}
-    return {"type": kind} if kind in ("null", "boolean") else {**rest, "type": kind}
+    constraints = {name: value for name, value in part.items() if name not in _NOTE_KEYWORDS}
+    return {"type": kind} if kind in ("null", "boolean") else {**constraints, "type": kind}
 
 
 def _is_simple(keyword: str, value: object) -> bool:
@@ -347,9 +364,9 @@ def _parts(schema: object) -> Iterator[Mapping[str, Any]]:
     if not isinstance(schema, Mapping):
         return
     yield schema
-    named = (schema.get(key, {}).values() for key in ("properties", "$defs"))
-    listed = (schema.get(key, []) for key in ("anyOf", "oneOf", "allOf", "prefixItems"))
-    for part in itertools.chain(*named, *listed, (schema.get("items"),)):
+    named_schemas = (schema.get(key, {}).values() for key in ("properties", "$defs"))
+    listed_schemas = (schema.get(key, []) for key in ("anyOf", "oneOf", "allOf", "prefixItems"))
+    for part in itertools.chain(*named_schemas, *listed_schemas, (schema.get("items"),)):
         yield from _parts(part)
 
 

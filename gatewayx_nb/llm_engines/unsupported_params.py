@@ -76,32 +76,33 @@ def check_supported(engine: LLMEngine, request: Request) -> None:
             model=request.model,
             code="effort",
         )
-    known = engine.params
-    if known is not None:
+    known_params = engine.params
+    if known_params is not None:
         for name in request.params:
-            if name not in known:
-                raise _rejection(engine, request, name, "has no parameter", known)
-    accepted = _generate_keywords(type(engine))
-    if accepted is not None:
+            if name not in known_params:
+                raise _rejection(engine, request, name, "has no parameter", known_params)
+    accepted_keywords = _generate_keywords(type(engine))
+    if accepted_keywords is not None:
         for name in request.keywords():
-            if name not in accepted:
-                raise _rejection(engine, request, name, "does not take", accepted)
+            if name not in accepted_keywords:
+                raise _rejection(engine, request, name, "does not take", accepted_keywords)
 
 
 def takes(engine: LLMEngine, name: str) -> bool:
     """Return whether an engine accepts a keyword such as ``system`` or ``messages``."""
-    accepted = _generate_keywords(type(engine))
-    return accepted is None or name in accepted
+    accepted_keywords = _generate_keywords(type(engine))
+    return accepted_keywords is None or name in accepted_keywords
 
 
 def _rejection(
-    engine: LLMEngine, request: Request, name: str, problem: str, known: Iterable[str] = ()
+    engine: LLMEngine, request: Request, name: str, problem: str, known_names: Iterable[str] = ()
 ) -> RejectedParameterError:
     hint = _hint(name)
     if name in request.params:
-        hint = Hint("omit_param", param=name, known=", ".join(sorted(known)))
+        hint = Hint("omit_param", param=name, known=", ".join(sorted(known_names)))
     return RejectedParameterError(
-        f"engine {engine.name!r} {problem} {name!r}; nothing was sent.{did_you_mean(name, known)}",
+        f"engine {engine.name!r} {problem} {name!r}; nothing was sent."
+        f"{did_you_mean(name, known_names)}",
         hint=hint,
         engine=engine.name,
         model=request.model,
@@ -145,19 +146,19 @@ def explain_rejection(error: GatewayError, request: Request, data: bytes) -> Gat
     return rejection
 
 
-def model_token_limit(error: RejectedParameterError, sent: int) -> int | None:
+def model_token_limit(error: RejectedParameterError, sent_limit: int) -> int | None:
     """Return the model's limit if it rejected ``max_tokens`` for exceeding that limit.
 
     Args:
         error: The rejection.
-        sent: The ``max_tokens`` that was sent.
+        sent_limit: The ``max_tokens`` that was sent.
     """
     if error.code != "max_tokens":
         return None
     # The message also contains the name of the model and the HTTP status, so it is searched only if
     # an engine raised the error.
     numbers = _numbers(error.message) if error.numbers is None else error.numbers
-    return max((number for number in numbers if 1 < number < sent), default=None)
+    return max((number for number in numbers if 1 < number < sent_limit), default=None)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -191,8 +192,10 @@ def _named_param(request: Request, data: bytes) -> str | None:
     params = {name: (name,) for name in request.params}
     for name, provider_names in {**fields, **params}.items():
         for provider_name in provider_names:
-            quoted = re.search(rf"(?<![\w.]){re.escape(provider_name)}(?![\w])", message)
+            quoted_name = re.search(rf"(?<![\w.]){re.escape(provider_name)}(?![\w])", message)
             # In prose, a single letter such as Cohere's "p" need not be the parameter.
-            if param.rpartition(".")[2] == provider_name or (quoted and len(provider_name) > 1):
+            if param.rpartition(".")[2] == provider_name or (
+                quoted_name and len(provider_name) > 1
+            ):
                 return name
     return None

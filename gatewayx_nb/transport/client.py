@@ -76,7 +76,7 @@ class HTTPClient:
         max_bytes: int = MAX_RESPONSE_BYTES,
     ) -> None:
         url = route.parse_base_url(base_url, engine)
-        route.check_host(url, engine, has_key=bool(key), allowed=network.plain_http)
+        route.check_host(url, engine, has_key=bool(key), plain_http_hosts=network.plain_http)
         self._base = url.geturl().rstrip("/")
         # Compression would delay the chunks of a stream, and a small response could expand to
         # gigabytes.
@@ -148,14 +148,16 @@ class HTTPClient:
         """
         base = urlsplit(self._base)
         try:
-            other = urlsplit(url)
-            is_own = route.origin(other) == route.origin(base) and "@" not in other.netloc
+            other_url = urlsplit(url)
+            is_own = route.origin(other_url) == route.origin(base) and "@" not in other_url.netloc
         except ValueError:
             return None
         root = f"{base.path.rstrip('/')}/"
-        if not is_own or not other.path.startswith(root) or ".." in other.path:
+        if not is_own or not other_url.path.startswith(root) or ".." in other_url.path:
             return None
-        return other.path.removeprefix(root) + (f"?{other.query}" if other.query else "")
+        return other_url.path.removeprefix(root) + (
+            f"?{other_url.query}" if other_url.query else ""
+        )
 
     async def aclose(self) -> None:
         """Close all connections. Running calls fail with a `TransportError`."""
@@ -294,12 +296,12 @@ class Response:
             TransportError: If the connection breaks before the end of the body.
             DeadlineError: If no data arrives within the read timeout, after it has been started.
         """
-        received = 0
+        received_bytes = 0
         while block := await self._next():
             if isinstance(block, BaseException):  # outside any `except` clause, as in `_send`
                 raise block
-            received += len(block)
-            if received > self._max_bytes:
+            received_bytes += len(block)
+            if received_bytes > self._max_bytes:
                 raise self._errors.too_large(self._max_bytes)
             yield block
 
@@ -318,14 +320,14 @@ class Response:
         self._max_bytes = max_bytes
         line, is_too_long = bytearray(), False
         async for block in self.blocks():
-            first, *others = block.split(b"\n")
-            for end in (first, *others[:-1]) if others else ():
+            first, *other_lines = block.split(b"\n")
+            for end in (first, *other_lines[:-1]) if other_lines else ():
                 line += end if not is_too_long else b""
                 is_too_long = is_too_long or len(line) > max_line
                 yield None if is_too_long else bytes(line)
                 line.clear()
                 is_too_long = False
-            tail = others[-1] if others else first
+            tail = other_lines[-1] if other_lines else first
             line += tail if not is_too_long else b""
             if len(line) > max_line:
                 is_too_long = True
@@ -364,9 +366,11 @@ class Response:
         One timer for the whole response costs less than one for each block.
         """
         now = self._loop.time()
-        due = (now if self._waiting_since is None else self._waiting_since) + self._read_timeout
-        if due > now:
-            self._timer = self._loop.call_at(due, self._check_silence)
+        deadline = (
+            now if self._waiting_since is None else self._waiting_since
+        ) + self._read_timeout
+        if deadline > now:
+            self._timer = self._loop.call_at(deadline, self._check_silence)
         else:
             self._response.content.set_exception(TimeoutError())
 

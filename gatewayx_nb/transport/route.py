@@ -110,7 +110,9 @@ def origin(url: SplitResult) -> tuple[str, str, int | None]:
     return url.scheme, (url.hostname or "").rstrip("."), url.port or default
 
 
-def check_host(url: SplitResult, engine: str, *, has_key: bool, allowed: tuple[str, ...]) -> None:
+def check_host(
+    url: SplitResult, engine: str, *, has_key: bool, plain_http_hosts: tuple[str, ...]
+) -> None:
     """Check that a host is allowed, and that a key may be sent to it.
 
     Raises:
@@ -127,7 +129,7 @@ def check_host(url: SplitResult, engine: str, *, has_key: bool, allowed: tuple[s
         )
     if not has_key or url.scheme == "https" or _is_loopback(host):
         return
-    if host not in {name.lower() for name in allowed}:
+    if host not in {name.lower() for name in plain_http_hosts}:
         raise ConfigError(
             f"engine {engine!r}: the key would be sent to {host!r} without TLS.",
             hint="Use https://, or allow plain HTTP in config/gatewayx.toml:"
@@ -183,9 +185,9 @@ def _addresses(host: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Addr
             yield ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
 
 
-def open_socket(info: aiohttp.AddrInfoType) -> socket.socket:
+def open_socket(address_info: aiohttp.AddrInfoType) -> socket.socket:
     """Open a socket for a resolved address, after a last check that it is allowed."""
-    family, kind, protocol, _, socket_address = info
+    family, kind, protocol, _, socket_address = address_info
     # The address is checked after the lookup, because a name may resolve differently each time.
     if _is_forbidden(str(socket_address[0])):
         raise ForbiddenAddressError("a link-local or metadata address")
@@ -202,8 +204,8 @@ async def check_resolved(host: str) -> None:
         ForbiddenAddressError: If an address is a link-local or metadata address.
         OSError: If the host is not found.
     """
-    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    if any(_is_forbidden(str(address[0])) for *_, address in found):
+    addresses = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    if any(_is_forbidden(str(address[0])) for *_, address in addresses):
         raise ForbiddenAddressError("a link-local or metadata address")
 
 

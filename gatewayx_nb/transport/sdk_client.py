@@ -47,7 +47,7 @@ def sdk_client(url: str, name: str, key: Secret, network: Network) -> Any:  # no
     import httpx2
 
     parts = urlsplit(url)
-    check_host(parts, name, has_key=bool(key), allowed=network.plain_http)
+    check_host(parts, name, has_key=bool(key), plain_http_hosts=network.plain_http)
     proxy = choose_proxy(parts, network, name)
     context = ssl_context(network.ca_bundle)
     sdk_proxy = None

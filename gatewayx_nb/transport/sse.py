@@ -49,7 +49,7 @@ class Decoder:
         self._after_cr = False
         self._at_start = True
         self._event_name = b""
-        self._data: list[bytes] = []
+        self._data_lines: list[bytes] = []
         self._event_size = 0  # bytes of the event's lines so far
         self._is_too_long = False
         self._stray: list[bytes] = []
@@ -75,9 +75,9 @@ class Decoder:
         Raises:
             ProviderError: Under the same conditions as `feed`.
         """
-        rest = b"".join(self._partial_line)
+        last_line = b"".join(self._partial_line)
         self._partial_line, self._partial_size = [], 0
-        return self._events([rest, b""] if rest else [b""])
+        return self._events([last_line, b""] if last_line else [b""])
 
     def _lines(self, block: bytes) -> list[bytes]:
         """Split off the complete lines; keep the rest until its end arrives."""
@@ -113,7 +113,7 @@ class Decoder:
             if self._is_too_long:
                 break
             if line.startswith(b"data: ") and not self._at_start:  # nearly every line
-                self._data.append(line[6:])
+                self._data_lines.append(line[6:])
                 self._event_size += len(line)
             elif line:
                 self._parse_field(line)
@@ -123,7 +123,7 @@ class Decoder:
             self._is_too_long = True
         if self._is_too_long and not events:
             self._partial_line.clear()
-            self._data.clear()
+            self._data_lines.clear()
             raise ProviderError(
                 f"an event in the stream exceeds {self._max_bytes:,} bytes.", code="too_large"
             )
@@ -136,7 +136,7 @@ class Decoder:
         field, _, value = line.partition(b":")
         if field == b"data":
             # At most one space is part of the format; further spaces belong to the data.
-            self._data.append(value.removeprefix(b" "))
+            self._data_lines.append(value.removeprefix(b" "))
             self._event_size += len(line)
         elif field == b"event":
             self._event_name = value.removeprefix(b" ")
@@ -146,8 +146,10 @@ class Decoder:
                 self._stray.append(line)
 
     def _end_event(self, events: list[ServerSentEvent]) -> None:
-        if self._data:
+        if self._data_lines:
             name = self._event_name.decode("utf-8", "replace") if self._event_name else "message"
-            events.append(ServerSentEvent(name, b"\n".join(self._data).decode("utf-8", "replace")))
-        self._event_name, self._data, self._event_size = b"", [], 0
+            events.append(
+                ServerSentEvent(name, b"\n".join(self._data_lines).decode("utf-8", "replace"))
+            )
+        self._event_name, self._data_lines, self._event_size = b"", [], 0
         self._at_start = False

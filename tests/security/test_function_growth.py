@@ -401,7 +401,9 @@ def read_address(url):
     for address in (url, f"http://{url}", f"https://{url}/v1"):
         route.is_local_url(address)
         with suppress(GatewayError):
-            route.check_host(route.parse_base_url(address, "e"), "e", has_key=True, allowed=())
+            route.check_host(
+                route.parse_base_url(address, "e"), "e", has_key=True, plain_http_hosts=()
+            )
 
 
 def load_image(source):
