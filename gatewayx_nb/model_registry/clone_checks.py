@@ -35,19 +35,19 @@ class CloneChecks:
         """Forget the results of queries to git, because files have changed."""
         self._may_be_tracked.clear()
 
-    def choice(self, source: EngineSource | None, where: str, *, by_user: bool) -> Choice:
+    def choice(self, source: EngineSource | None, selected_by: str, *, by_user: bool) -> Choice:
         """Return why an engine is called.
 
         Args:
             source: The engine; ``None`` if it does not exist.
-            where: The place in the project that selects the engine; empty if the user's settings
-                select it.
+            selected_by: The place in the project that selects the engine; empty if the user's
+                settings select it.
             by_user: Whether the user chose the engine, and so may expect it to use another key or
                 server of their own.
         """
         is_redirected = source is not None and self._redirects(source, by_user=by_user)
         has_cloned_key = source is not None and not is_redirected and self._supplies_key(source)
-        return Choice(where, is_redirected, has_cloned_key)
+        return Choice(selected_by, is_redirected, has_cloned_key)
 
     def replaces(self, source: EngineSource | None) -> bool:
         """Return whether a project's engine has the name of an engine from outside the project.

@@ -36,22 +36,22 @@ class EngineCodeCache:
     """
 
     def __init__(self) -> None:
-        self._loaded: dict[EngineSource, LoadedEngine] = {}
-        self._failed: dict[EngineSource, LoadFailure] = {}
+        self._loaded_engines: dict[EngineSource, LoadedEngine] = {}
+        self._load_failures: dict[EngineSource, LoadFailure] = {}
         self._instance_failures: dict[EngineSource, _InstanceFailure] = {}
-        self._checked: set[LoadedEngine] = set()
+        self._checked_engines: set[LoadedEngine] = set()
 
     def recheck(self) -> None:
         """Mark all code as unchecked, so that its files are checked again on their next use."""
-        self._checked.clear()
+        self._checked_engines.clear()
 
     def current(self, source: EngineSource) -> LoadedEngine | None:
         """Return an engine's code if it is loaded and was unchanged at the last check."""
-        loaded = self._loaded.get(source)
-        if loaded and loaded not in self._checked:
+        loaded = self._loaded_engines.get(source)
+        if loaded and loaded not in self._checked_engines:
             if not loaded.is_current():
                 return None
-            self._checked.add(loaded)
+            self._checked_engines.add(loaded)
         return loaded
 
     def load(self, source: EngineSource, key: str = "") -> LoadedEngine:
@@ -67,28 +67,28 @@ class EngineCodeCache:
         current = self.current(source)
         if current:
             return current
-        failure = self._failed.get(source)
+        failure = self._load_failures.get(source)
         if failure is None or not failure.timed_out or not failure.is_current():
             outcome = _load_source(source)
             if not isinstance(outcome, LoadFailure):
                 # The old code is retired only now, because it may be in use until the new code is
                 # loaded.
-                stale = self._loaded.get(source)
-                self._loaded[source] = outcome
-                self._failed.pop(source, None)
+                stale = self._loaded_engines.get(source)
+                self._loaded_engines[source] = outcome
+                self._load_failures.pop(source, None)
                 if stale:
                     stale.retire()
                 return outcome
             outcome.error.message = redact(outcome.error.message, [key])
-            self._failed[source] = failure = outcome
+            self._load_failures[source] = failure = outcome
         # Raise a copy, because each `raise` extends the exception's traceback.
         error = failure.error
-        copied = EngineLoadError(error.message, hint=error.hint, engine=error.engine)
-        raise copied from error.__cause__
+        copied_error = EngineLoadError(error.message, hint=error.hint, engine=error.engine)
+        raise copied_error from error.__cause__
 
     def failure(self, source: EngineSource) -> str:
         """Return why an engine failed; empty if it did not fail or its files have changed since."""
-        load_failure = self._failed.get(source)
+        load_failure = self._load_failures.get(source)
         if load_failure and load_failure.is_current():
             return load_failure.error.message
         failure = self._instance_failures.get(source)
@@ -96,12 +96,12 @@ class EngineCodeCache:
 
     def note_instance_failure(self, source: EngineSource, reason: str) -> None:
         """Store why an engine cannot be instantiated, until it works or its code changes."""
-        if loaded := self._loaded.get(source):
+        if loaded := self._loaded_engines.get(source):
             self._instance_failures[source] = _InstanceFailure(reason, loaded)
 
     def note_file_failure(self, source: EngineFile, error: EngineLoadError) -> None:
         """Store why a file's source cannot define an engine, until the file changes."""
-        self._failed[source] = LoadFailure(error, (FileStamp(source.path),))
+        self._load_failures[source] = LoadFailure(error, (FileStamp(source.path),))
 
     def clear_instance_failure(self, source: EngineSource) -> None:
         """Clear an engine's instance failure, because the engine has been instantiated."""
@@ -109,14 +109,14 @@ class EngineCodeCache:
 
     def forget_failures(self) -> None:
         """Clear all failures, so that the next use loads the code again."""
-        self._failed.clear()
+        self._load_failures.clear()
         self._instance_failures.clear()
 
     def keep_only(self, sources: Collection[EngineSource]) -> None:
         """Forget the engines that no longer exist."""
-        for source in [source for source in self._loaded if source not in sources]:
-            self._loaded.pop(source).retire()
-        for failures in (self._failed, self._instance_failures):
+        for source in [source for source in self._loaded_engines if source not in sources]:
+            self._loaded_engines.pop(source).retire()
+        for failures in (self._load_failures, self._instance_failures):
             for source in [source for source in failures if source not in sources]:
                 del failures[source]
 

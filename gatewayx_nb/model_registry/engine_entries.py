@@ -134,10 +134,10 @@ class EnginesFile:
             try:
                 entries = sorted(self._read(), key=lambda entry: entry.name)
             except (OSError, ValueError) as error:
-                quoted = quoted_path(self.path)
+                shell_path = quoted_path(self.path)
                 self.problem = (
                     f"the engine entries {str(self.path)!r} cannot be read: {error}. "
-                    f"Fix that line, or move the file away: `mv {quoted} {quoted}.off`."
+                    f"Fix that line, or move the file away: `mv {shell_path} {shell_path}.off`."
                 )
         self.entries, self._stamp = entries, stamp
         return True
@@ -163,9 +163,9 @@ def _invalid_reason(table: object) -> str | None:
         if key not in _FIELDS:
             return f"has an unknown field {key!r}.{did_you_mean(key, _FIELDS)}".rstrip(".")
         # All fields of an entry are strings or booleans.
-        expected = bool if isinstance(_FIELDS[key].default, bool) else str
-        if not isinstance(value, expected):
-            return f"has {key} = {value!r}, which must be a {expected.__name__}"
+        expected_type = bool if isinstance(_FIELDS[key].default, bool) else str
+        if not isinstance(value, expected_type):
+            return f"has {key} = {value!r}, which must be a {expected_type.__name__}"
     for key, values in _CHOICES.items():
         if table.get(key, values[0]) not in values:
             return f"has {key} = {table[key]!r}, which must be {' or '.join(values)}"

@@ -56,7 +56,7 @@ class EngineSources:
         """
         base_urls = _base_urls_from_variables(self._config)
         # `any` with a generator would stop early, but every source must be refreshed.
-        changed = [
+        changes = [
             self._refresh_folders(),
             *(folder.refresh() for folder in self._folders),
             self._packages.refresh(),
@@ -64,18 +64,18 @@ class EngineSources:
             any(stamp.has_changed() for stamp in self._stamps_of_compared_files),
             base_urls != self._base_urls,
         ]
-        if any(changed):
+        if any(changes):
             self._base_urls = base_urls
             self._select_active()
-        return any(changed)
+        return any(changes)
 
     def may_be_outside_project(self, name: str) -> bool:
         """Return whether an engine with this name exists outside the project folder.
 
         Also return True if that is unknown, because a file or folder cannot be read.
         """
-        places: tuple[EngineFolder | EnginesFile, ...] = (*self._folders, *self._engines_files)
-        is_unknown = any(place.problem for place in places if place.origin != "project")
+        locations: tuple[EngineFolder | EnginesFile, ...] = (*self._folders, *self._engines_files)
+        is_unknown = any(location.problem for location in locations if location.origin != "project")
         return is_unknown or name in self._outside_project
 
     def entries_outside_project(self) -> list[EngineEntry]:
@@ -113,7 +113,7 @@ class EngineSources:
         """Separate the active engines from the shadowed ones."""
         active: dict[str, EngineSource] = {}
         shadowed: list[EngineSource] = []
-        compared: list[FileStamp] = []
+        compared_stamps: list[FileStamp] = []
         outside: set[str] = set()
         for source in self._all_sources():
             if source.origin != "project":
@@ -122,7 +122,9 @@ class EngineSources:
             if active_source is source:
                 continue
             pair = (active_source, source)
-            compared += [FileStamp(file.path) for file in pair if isinstance(file, EngineFile)]
+            compared_stamps += [
+                FileStamp(file.path) for file in pair if isinstance(file, EngineFile)
+            ]
             if not _is_copy(active_source, source):
                 shadowed.append(replace(source, shadowed_by=active_source.where))
             elif active_source.origin == "project" and active_source.refusal_reason is None:
@@ -133,7 +135,11 @@ class EngineSources:
             active.setdefault(name, entry)
             if self._config.keys.owner(engine_variable(name, "BASE_URL")) == "user":
                 outside.add(name)
-        self.active, self.shadowed, self._stamps_of_compared_files = active, shadowed, compared
+        self.active, self.shadowed, self._stamps_of_compared_files = (
+            active,
+            shadowed,
+            compared_stamps,
+        )
         self._outside_project = outside
 
 

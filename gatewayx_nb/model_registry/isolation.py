@@ -100,8 +100,8 @@ class _Finder(importlib.abc.MetaPathFinder):
         source = package.find(relative) if package else None
         if package is None or source is None:
             # After None, Python's own finder would import a compiled file.
-            missing = f"{relative.replace('.', '/')}.py"
-            raise ModuleNotFoundError(f"the engine's folder has no {missing}", name=fullname)
+            missing_file = f"{relative.replace('.', '/')}.py"
+            raise ModuleNotFoundError(f"the engine's folder has no {missing_file}", name=fullname)
         if source.is_dir():
             spec = importlib.machinery.ModuleSpec(fullname, None, is_package=True)
             spec.submodule_search_locations = [str(source)]

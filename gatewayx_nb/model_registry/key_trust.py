@@ -94,19 +94,22 @@ def missing_permissions(
         choice: Why the engine is called. If the project chooses the engine, its file or host needs
             a permission, with or without a key.
     """
-    needed = list(config.header_permissions(source.name))
-    own = list(_own_targets(source, config))
+    needed_permissions = list(config.header_permissions(source.name))
+    own_targets = list(_own_targets(source, config))
     if choice.where:
-        needed += [
-            Permission(permission.subject, permission.target, choice.where) for permission in own
+        needed_permissions += [
+            Permission(permission.subject, permission.target, choice.where)
+            for permission in own_targets
         ]
     if source.origin != "project":
-        needed += config.weights_permissions(source.name)
+        needed_permissions += config.weights_permissions(source.name)
     if choice.is_redirected:
-        needed += redirections(source, config)
+        needed_permissions += redirections(source, config)
     if choice.has_cloned_key:
-        where = "git may track the project's key file"
-        needed.append(Permission(source.name, "the account of a key in the project", where))
+        reason = "git may track the project's key file"
+        needed_permissions.append(
+            Permission(source.name, "the account of a key in the project", reason)
+        )
     is_users_key = key.state == "set" and key.owner != "project"
     # If an engine exists only in the project, a key under its name was set for this project.
     own_variable = engine_variable(source.name)
@@ -114,8 +117,8 @@ def missing_permissions(
         not sources.may_be_outside_project(source.name) and key.variable == own_variable
     )
     if config.project and is_users_key and (choice.where or not was_set_for_project):
-        needed += [*_destination_permissions(source, config), *own]
-    by_target = {permission.target: permission for permission in reversed(needed)}
+        needed_permissions += [*_destination_permissions(source, config), *own_targets]
+    by_target = {permission.target: permission for permission in reversed(needed_permissions)}
     return [permission for permission in by_target.values() if not config.may(permission)]
 
 
@@ -128,20 +131,22 @@ def check_permissions(
         TrustError: If the project decides where a user key is sent or which of its code runs, and
             the user has not allowed that.
     """
-    missing = missing_permissions(source, key, sources, config, choice)
-    if not missing:
+    permissions = missing_permissions(source, key, sources, config, choice)
+    if not permissions:
         return
-    listed = " and ".join(f"{permission.target} ({permission.where})" for permission in missing)
+    targets_text = " and ".join(
+        f"{permission.target} ({permission.where})" for permission in permissions
+    )
     is_key_sent = key.state == "set" and key.owner != "project"
     action = "run" if isinstance(source, EngineFile) and source.origin == "project" else ""
     action = f"send your own key for {source.name!r} to" if is_key_sent else action
-    if set(missing) <= set(config.weights_permissions(source.name)):
+    if set(permissions) <= set(config.weights_permissions(source.name)):
         action = "load weights with"
-    elif set(missing) <= set(config.header_permissions(source.name)):
+    elif set(permissions) <= set(config.header_permissions(source.name)):
         action = f"send to the provider of {source.name!r}, with your calls,"
-    hint = Hint("trust", ids=",".join(permission.id for permission in missing))
+    hint = Hint("trust", ids=",".join(permission.id for permission in permissions))
     raise TrustError(
-        f"this project would {action or 'send your prompts to'} {listed}.",
+        f"this project would {action or 'send your prompts to'} {targets_text}.",
         hint=hint | Hint("set_project_key", engine=source.name) if is_key_sent else hint,
         engine=source.name,
     )
@@ -210,10 +215,10 @@ def untrusted_key_destinations(
             needs no permission, because its key has no other use.
     """
     to_check = [name for name in engines if not named or sources.may_be_outside_project(name)]
-    listed = key_destinations(to_check, sources, config).values()
+    destinations = key_destinations(to_check, sources, config).values()
     return by_subject(
         permission
-        for permissions in listed
+        for permissions in destinations
         for permission in permissions
         if not config.may(permission)
     )
@@ -231,11 +236,13 @@ def check_import(plan: ImportPlan, sources: EngineSources, config: Config) -> No
     """
     keys = () if plan.user else plan.keys
     untrusted = untrusted_key_destinations(keys, sources, config, named=False)
-    for engine, missing in untrusted.items():
-        listed = " and ".join(f"{permission.target} ({permission.where})" for permission in missing)
-        ids = ",".join(permission.id for permission in missing)
+    for engine, permissions in untrusted.items():
+        targets_text = " and ".join(
+            f"{permission.target} ({permission.where})" for permission in permissions
+        )
+        ids = ",".join(permission.id for permission in permissions)
         raise TrustError(
-            f"this project would send the key for {engine!r} to {listed}; no key was stored.",
+            f"this project would send the key for {engine!r} to {targets_text}; no key was stored.",
             hint=Hint("allow_key", engine=engine, ids=ids)
             | Hint("set_key_for_user", engine=engine),
             engine=engine,
@@ -255,7 +262,7 @@ def check_import(plan: ImportPlan, sources: EngineSources, config: Config) -> No
 
 def by_subject(permissions: Iterable[Permission]) -> dict[str, list[Permission]]:
     """Return permissions, without duplicates, by the engine or setting that needs them."""
-    listed: dict[str, list[Permission]] = {}
+    permissions_by_subject: dict[str, list[Permission]] = {}
     for permission in {each.id: each for each in permissions}.values():
-        listed.setdefault(permission.subject, []).append(permission)
-    return listed
+        permissions_by_subject.setdefault(permission.subject, []).append(permission)
+    return permissions_by_subject

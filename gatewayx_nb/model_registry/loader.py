@@ -134,9 +134,9 @@ def try_load_file(file: EngineFile) -> LoadedEngine | LoadFailure:
         unload(package.name)
         hint = as_hint(f"Fix {display_path(file.path)}; it is reloaded on the next call.")
         cause = failure.__cause__
-        missing = cause.name if type(cause) is ModuleNotFoundError else None
-        if missing and not missing.startswith(package.name):
-            hint = Hint("install_package", package=missing.partition(".")[0]) | hint
+        missing_module = cause.name if type(cause) is ModuleNotFoundError else None
+        if missing_module and not missing_module.startswith(package.name):
+            hint = Hint("install_package", package=missing_module.partition(".")[0]) | hint
         return _load_failure(failure, file.name, "", hint, package.stamps.values())
 
 
@@ -157,11 +157,11 @@ def try_load_package(source: EnginePackage) -> LoadedEngine | LoadFailure:
 def _load_failure(
     failure: _UnusableError,
     name: str,
-    where: str,
+    at_place: str,
     hint: Hint | str,
     stamps: Iterable[FileStamp] = (),
 ) -> LoadFailure:
-    message = f"engine {name!r} cannot be loaded{where}: {failure}."
+    message = f"engine {name!r} cannot be loaded{at_place}: {failure}."
     error = EngineLoadError(message, hint=hint, engine=name)
     error.__cause__ = failure.__cause__
     return LoadFailure(error, tuple(stamps), failure.timed_out)
@@ -195,9 +195,9 @@ def _import_in_thread(
         except _UnusableError as failure:
             outcome.append(failure)
         except BaseException as error:  # noqa: BLE001 - an engine file may call sys.exit()
-            described = _UnusableError(_one_line(error, folder))
-            described.__cause__ = error
-            outcome.append(described)
+            described_error = _UnusableError(_one_line(error, folder))
+            described_error.__cause__ = error
+            outcome.append(described_error)
 
     # The thread is a daemon, so that an import that hangs cannot keep the interpreter from exiting.
     thread = threading.Thread(target=run_import, name=f"import {engine}", daemon=True)
@@ -268,7 +268,7 @@ def _checked_class(engine: type[LLMEngine]) -> type[LLMEngine]:
     return engine
 
 
-def _set_plain(engine: type[LLMEngine], name: str, value: object, plain: object) -> None:
+def _set_plain(engine: type[LLMEngine], name: str, value: object, class_value: object) -> None:
     """Replace a class attribute that is computed, or whose value is not of a built-in type."""
     is_plain = type(value) is str or (
         isinstance(value, set | frozenset | list | tuple)
@@ -276,7 +276,7 @@ def _set_plain(engine: type[LLMEngine], name: str, value: object, plain: object)
         and all(type(item) is str for item in value)
     )
     if not is_plain or inspect.getattr_static(engine, name) is not value:
-        type.__setattr__(engine, name, plain)
+        type.__setattr__(engine, name, class_value)
 
 
 def _plain_text(value: object) -> str:
@@ -295,10 +295,10 @@ def location(error: BaseException, folder: Path | None) -> str:
         folder: The folder of the engine's files; ``None`` if there is none.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if folder and Path(frame.filename).parent == folder]
-    if not own:
+    own_frames = [frame for frame in frames if folder and Path(frame.filename).parent == folder]
+    if not own_frames:
         return ""
-    frame = own[-1]  # the innermost
+    frame = own_frames[-1]  # the innermost
     source = f": `{shorten(frame.line, _MAX_SOURCE_LENGTH)}`" if frame.line else ""
     return f" in {Path(frame.filename).name}, line {frame.lineno}{source}"
 

@@ -62,7 +62,7 @@ class EnginePackage:
 
     def source(self) -> Path | None:
         """Return the module's file without importing anything; ``None`` if it is not found."""
-        top, *rest = self.module.split(".")
+        top, *submodules = self.module.split(".")
         try:
             # Only the top-level package is looked up, because `find_spec` imports the parents of a
             # submodule.
@@ -71,9 +71,9 @@ class EnginePackage:
             return None
         if spec is None:
             return None
-        if not rest:
+        if not submodules:
             return Path(spec.origin) if spec.has_location and spec.origin else None
-        for base in (Path(folder, *rest) for folder in spec.submodule_search_locations or ()):
+        for base in (Path(folder, *submodules) for folder in spec.submodule_search_locations or ()):
             for path in (base.with_suffix(".py"), base / "__init__.py"):
                 if path.is_file():
                     return path
@@ -105,17 +105,17 @@ def _find_entry_points() -> Iterator[EntryPoint]:
     clone an installed package, whose engines may receive the user's keys.
     """
     folders = [folder for folder in sys.path if not _is_current_folder(folder)]
-    seen: set[str] = set()
+    seen_names: set[str] = set()
     if not _may_have_engines(folders):
         return
     from importlib.metadata import distributions
 
     for dist in distributions(path=folders):
-        points = dist.entry_points.select(group=GROUP)
+        entry_points = dist.entry_points.select(group=GROUP)
         # A later folder on `sys.path` may contain another version of a package.
-        if points and dist.name not in seen:
-            seen.add(dist.name)
-            yield from points
+        if entry_points and dist.name not in seen_names:
+            seen_names.add(dist.name)
+            yield from entry_points
 
 
 def _may_have_engines(folders: Iterable[str]) -> bool:
@@ -126,8 +126,10 @@ def _may_have_engines(folders: Iterable[str]) -> bool:
     Archives, and finders other than Python's own, are not searched; they may have such an entry
     point.
     """
-    others = (finder for finder in sys.meta_path if finder is not importlib.machinery.PathFinder)
-    if any(hasattr(finder, "find_distributions") for finder in others):
+    other_finders = (
+        finder for finder in sys.meta_path if finder is not importlib.machinery.PathFinder
+    )
+    if any(hasattr(finder, "find_distributions") for finder in other_finders):
         return True
     return any(map(_may_have_group, folders))
 
@@ -159,15 +161,17 @@ def _is_current_folder(folder: str) -> bool:
         return not Path(folder).is_absolute()
 
 
-def _parse_entry_point(point: EntryPoint) -> EnginePackage:
+def _parse_entry_point(entry_point: EntryPoint) -> EnginePackage:
     """Parse an entry point; its metadata may contain anything."""
     # This is `None` for an entry point that was created without a distribution.
-    dist = point.dist
+    dist = entry_point.dist
     package = f"{dist.name} {dist.version}" if dist else "an unnamed package"
-    refusal_reason = why_unusable(point.name)
+    refusal_reason = why_unusable(entry_point.name)
     try:
-        module, attribute = point.module, point.attr
+        module, attribute = entry_point.module, entry_point.attr
     except AttributeError:  # raised by `importlib.metadata` for a value that it cannot parse
-        module, attribute = point.value, ""
+        module, attribute = entry_point.value, ""
         refusal_reason = refusal_reason or "has an invalid entry point"
-    return EnginePackage(point.name, module, attribute, package, refusal_reason=refusal_reason)
+    return EnginePackage(
+        entry_point.name, module, attribute, package, refusal_reason=refusal_reason
+    )

@@ -69,24 +69,24 @@ class ModelRegistry:
         self._report = Reporter(config, self._sources, self._code)
         self.default: str | None = None
         # The targets by reference, each with the variables and settings that determine it.
-        self._resolved: dict[tuple[str, Choice], tuple[Target, tuple[object, ...]]] = {}
+        self._resolved_targets: dict[tuple[str, Choice], tuple[Target, tuple[object, ...]]] = {}
         self._clone = CloneChecks(config, self._sources, {})
         self.refresh()
 
     def refresh(self) -> bool:
         """Check folders, keys and settings again; return whether anything changed."""
         self._code.recheck()
-        changed = self._config.refresh()
+        has_changed = self._config.refresh()
         if self._sources.refresh():
-            changed = True
+            has_changed = True
             # Without this, the code and failures of removed engines would stay in memory.
             self._code.keep_only(set(self._sources.active.values()))
         # The dict is replaced last, so that no other thread adds a target that was resolved from
         # the old state.
-        self._resolved = {}
-        if changed:
+        self._resolved_targets = {}
+        if has_changed:
             self._clone.forget()
-        return changed
+        return has_changed
 
     @property
     def problems(self) -> list[str]:
@@ -117,7 +117,7 @@ class ModelRegistry:
         if not isinstance(reference, str | None):
             raise reference_type_error(reference)
         name = self.default_reference() if reference in (None, "") else reference
-        choice, cached = self._project_choice(reference), self._resolved
+        choice, cached = self._project_choice(reference), self._resolved_targets
         if isinstance(name, str) and (name, choice) in cached:
             target, inputs = cached[name, choice]
             if inputs == self._inputs(target.name):
@@ -144,11 +144,11 @@ class ModelRegistry:
                 self._code.note_file_failure(source, error)
                 raise error
             read_names = {*map(engine_variable, self.engine_names), *self.engine_by_name()}
-            found = [
+            key_notes = [
                 *self._config.keys.problems,
                 self._config.keys.near_miss(ref.engine, read_names),
             ]
-            raise missing_key(ref.engine, key, found, self._local_model_hint())
+            raise missing_key(ref.engine, key, key_notes, self._local_model_hint())
         key_trust.check_permissions(source, key, self._sources, self._config, choice)
         return self._target(ref, source, key.value)
 
@@ -190,18 +190,20 @@ class ModelRegistry:
 
     def missing_permissions(self) -> dict[str, list[Permission]]:
         """Return the permissions that the project needs and the user has not given, by subject."""
-        missing: list[Permission] = []
+        missing_permissions: list[Permission] = []
         choices = self._project_choices()
         for source in self._sources.active.values():
             key = key_trust.find_key(source, self._config)
-            missing += key_trust.missing_permissions(
+            missing_permissions += key_trust.missing_permissions(
                 source, key, self._sources, self._config, choices.get(source.name, NAMED)
             )
         hook = self._config.hook_permission()
-        others = [*([hook] if hook else ()), *self._config.hub_permissions()]
-        others += self._config.mcp_permissions()
-        missing += [permission for permission in others if not self._config.may(permission)]
-        return key_trust.by_subject(missing)
+        other_permissions = [*([hook] if hook else ()), *self._config.hub_permissions()]
+        other_permissions += self._config.mcp_permissions()
+        missing_permissions += [
+            permission for permission in other_permissions if not self._config.may(permission)
+        ]
+        return key_trust.by_subject(missing_permissions)
 
     def key_destinations(
         self, engines: Iterable[str], *, untrusted: bool, named: bool
@@ -225,13 +227,13 @@ class ModelRegistry:
         """Allow the saved default model, because the user named its engine when saving it."""
         source = self._sources.active.get(self.parse_reference("").engine)
         if self._config.project and source:
-            where = self._config.project_choice(None)
-            choice = self._clone.choice(source, where, by_user=not where)
+            selected_by = self._config.project_choice(None)
+            choice = self._clone.choice(source, selected_by, by_user=not selected_by)
             key = key_trust.find_key(source, self._config)
-            missing = key_trust.missing_permissions(
+            missing_permissions = key_trust.missing_permissions(
                 source, key, self._sources, self._config, choice
             )
-            self._config.allow(missing)
+            self._config.allow(missing_permissions)
 
     def _project_choice(self, reference: str | None) -> Choice:
         """Return why a reference's engine is called.
@@ -240,20 +242,26 @@ class ModelRegistry:
         user has put into the project's key file, if git does not track that file. Neither counts if
         the project has replaced or redirected the engine that the user may have meant.
         """
-        chosen = reference or self.default
-        if chosen is None and not self._config.settings.default_model:
+        chosen_reference = reference or self.default
+        if chosen_reference is None and not self._config.settings.default_model:
             return self._automatic_choice()
-        expanded = self._expand_alias(str(chosen))
-        if chosen is not None and expanded == chosen:
+        expanded = self._expand_alias(str(chosen_reference))
+        if chosen_reference is not None and expanded == chosen_reference:
             return NAMED
-        source = self._sources.active.get(self.parse_reference(chosen or "").engine)
-        if where := self._config.project_choice(chosen):
-            return self._clone.choice(source, where, by_user=False)
-        what = "the default model" if chosen is None else f"the alias {chosen!r}"
-        where = f"{what}, in place of another engine" if self._clone.replaces(source) else ""
-        if chosen is not None and SHIPPED_ALIASES.get(chosen) == expanded:  # like naming the engine
-            return Choice(where)
-        return self._clone.choice(source, where, by_user=True)
+        source = self._sources.active.get(self.parse_reference(chosen_reference or "").engine)
+        if selected_by := self._config.project_choice(chosen_reference):
+            return self._clone.choice(source, selected_by, by_user=False)
+        subject = (
+            "the default model" if chosen_reference is None else f"the alias {chosen_reference!r}"
+        )
+        selected_by = (
+            f"{subject}, in place of another engine" if self._clone.replaces(source) else ""
+        )
+        if (
+            chosen_reference is not None and SHIPPED_ALIASES.get(chosen_reference) == expanded
+        ):  # like naming the engine
+            return Choice(selected_by)
+        return self._clone.choice(source, selected_by, by_user=True)
 
     def _automatic_choice(self) -> Choice:
         with contextlib.suppress(GatewayError):  # there is no default
@@ -266,8 +274,8 @@ class ModelRegistry:
                 or self._clone.replaces(source)
                 or self._clone.may_be_cloned_with_key(source)
             )
-            where = "the only engine with a key" if is_chosen else ""
-            return self._clone.choice(source, where, by_user=True)
+            selected_by = "the only engine with a key" if is_chosen else ""
+            return self._clone.choice(source, selected_by, by_user=True)
         return NAMED
 
     def _project_choices(self) -> dict[str, Choice]:
@@ -511,9 +519,9 @@ class ModelRegistry:
             )
         if headers:
             sources = self._sources.active.values()
-            found = (key_trust.find_key(source, self._config).value for source in sources)
+            engine_keys = (key_trust.find_key(source, self._config).value for source in sources)
             secrets = self._config.keys.secrets_by_name().values()
-            check_no_key(headers, [*secrets, *found, *self.api_keys().values()], engine)
+            check_no_key(headers, [*secrets, *engine_keys, *self.api_keys().values()], engine)
         return headers
 
     def _expand_alias(self, reference: str) -> str:
@@ -537,9 +545,9 @@ class ModelRegistry:
             for alias, target in settings.aliases.items()
         }
         return [
-            f"{where} in the settings: no engine is called {name!r}."
+            f"{setting} in the settings: no engine is called {name!r}."
             f"{did_you_mean(name, known_names)}"
-            for where, name in (tables | aliases).items()
+            for setting, name in (tables | aliases).items()
             if name not in known_names
         ]
 

@@ -54,16 +54,16 @@ class Reporter:
         if isinstance(source, EngineEntry):
             features = source.base_class.features | ({"embed"} if source.embedding_model else set())
             return StaticMetadata(source.requires_key, source.model, features=features)
-        loaded = self.code.current(source)
+        loaded_engine = self.code.current(source)
         path = source.path if isinstance(source, EngineFile) else source.source()
         metadata = self._metadata_reader.read(path) if path else StaticMetadata()
         if not isinstance(source, EngineFile):  # a package may import its engine
             metadata = replace(metadata, problem="")
-        if loaded is None:
+        if loaded_engine is None:
             return metadata
-        requires_key = metadata.requires_key if path else loaded.requires_key
-        model = loaded.model_name or metadata.model_name
-        return StaticMetadata(requires_key, model, features=loaded.features)
+        requires_key = metadata.requires_key if path else loaded_engine.requires_key
+        model = loaded_engine.model_name or metadata.model_name
+        return StaticMetadata(requires_key, model, features=loaded_engine.features)
 
     def callable_models(self, source: EngineSource) -> list[ModelInfo]:
         """Return an engine's default model if it can be called now.
@@ -128,8 +128,8 @@ class Reporter:
         return None
 
     def _model(self, source: EngineSource, metadata: StaticMetadata) -> str:
-        chosen = self.config.options(source.name).get("model")
-        return str(chosen or self.only_model(source) or metadata.model_name)
+        configured_model = self.config.options(source.name).get("model")
+        return str(configured_model or self.only_model(source) or metadata.model_name)
 
     def only_model(self, source: EngineSource | None) -> str | None:
         """Return the model that the local engine uses if its default was not pulled.

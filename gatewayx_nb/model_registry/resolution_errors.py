@@ -98,9 +98,9 @@ def _engine_of_model(
     name: str, engines: Collection[str], models: Iterable[ModelInfo]
 ) -> str | None:
     """Return the engine of the model with this name; ``None`` if there is none."""
-    listed = next((model.engine for model in models if model.model == name), None)
+    listing_engine = next((model.engine for model in models if model.model == name), None)
     by_prefix = (engine for start, engine in _MODEL_PREFIXES.items() if name.startswith(start))
-    engine = listed or next(by_prefix, None)
+    engine = listing_engine or next(by_prefix, None)
     return engine if engine in engines else None
 
 
@@ -121,19 +121,21 @@ def load_error(engine: str, source: EngineFile, problem: str) -> EngineLoadError
     )
 
 
-def missing_key(engine: str, key: Key, found: Iterable[str], alternative: Hint) -> MissingKeyError:
+def missing_key(
+    engine: str, key: Key, key_notes: Iterable[str], alternative: Hint
+) -> MissingKeyError:
     """Return the error for an engine whose key is not set.
 
     Args:
         engine: Name of the engine.
         key: The key, which is missing or a placeholder.
-        found: Lines about the key files and about variables with similar names.
+        key_notes: Lines about the key files and about variables with similar names.
         alternative: How to call a model that needs no key.
     """
     variable = key.variable or engine_variable(engine)
     problem = key.fault or ("is a placeholder" if key.state == "placeholder" else "is not set")
     text = f"engine {engine!r} needs a key, but {variable} {problem}"
-    text = "; ".join([text, *(line.rstrip(".") for line in found if line)])
+    text = "; ".join([text, *(line.rstrip(".") for line in key_notes if line)])
     return MissingKeyError(
         text if text.endswith("?") else f"{text}.",
         hint=Hint("set_key", engine=engine) | alternative,

@@ -81,9 +81,9 @@ def _is_own_group(group: int) -> bool:
     import pwd
 
     try:
-        name, info = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(group)
+        name, group_entry = pwd.getpwuid(os.getuid()).pw_name, grp.getgrgid(group)
     except KeyError:
         return False
     # Such a group is named after the user and has no other members:
     # https://wiki.debian.org/UserPrivateGroups
-    return info.gr_name == name and set(info.gr_mem) <= {name}
+    return group_entry.gr_name == name and set(group_entry.gr_mem) <= {name}

@@ -57,18 +57,18 @@ class StaticMetadataReader:
     """Caches the metadata of each file until the file changes."""
 
     def __init__(self) -> None:
-        self._read: dict[str, tuple[FileStamp, StaticMetadata]] = {}
+        self._cache: dict[str, tuple[FileStamp, StaticMetadata]] = {}
 
     def read(self, path: Path) -> StaticMetadata:
         """Return the metadata of an engine file; the defaults if it cannot be read."""
         name = str(path)  # hashing a path takes longer than reading its file
-        cached = self._read.get(name)
+        cached = self._cache.get(name)
         if cached is None or cached[0].has_changed():
-            cached = self._read[name] = _parse(path)
+            cached = self._cache[name] = _parse(path)
         return cached[1]
 
 
-def _read(path: Path) -> tuple[FileStamp, bytes]:
+def _read_file(path: Path) -> tuple[FileStamp, bytes]:
     """Read a file with `os.read`, which is faster than `open` for a thousand files.
 
     The stamp is taken first, so that a change made during the read is noticed.
@@ -88,12 +88,12 @@ def _read(path: Path) -> tuple[FileStamp, bytes]:
 
 def _parse(path: Path) -> tuple[FileStamp, StaticMetadata]:
     try:
-        stamp, text = _read(path)
+        stamp, text = _read_file(path)
     except (OSError, ValueError):
-        # The stamp is taken before the next attempt, for the same reason as in `_read`.
+        # The stamp is taken before the next attempt, for the same reason as in `_read_file`.
         stamp = FileStamp(path)
         try:
-            _, text = _read(path)
+            _, text = _read_file(path)
         except OSError:
             return stamp, StaticMetadata()
         except ValueError as error:
@@ -113,7 +113,7 @@ def file_problem(path: Path) -> str:
     Without this check, such a file would be reported as an engine that needs a key.
     """
     try:
-        _, text = _read(path)
+        _, text = _read_file(path)
     except (OSError, ValueError):  # reported when the file is loaded
         return ""
     classes, problem = _classes(text)
@@ -167,8 +167,8 @@ def _is_engine(node: ast.ClassDef) -> bool:
 def _features(text: bytes) -> frozenset[str]:
     """Return the features that the last engine class in a source declares or inherits."""
     bases = [_base_features(name) for name in _BASE_CLASS.findall(text)]
-    known = [features for features in bases if features is not None]
-    inherited = known[-1] if known else LLMEngine.features
+    known_features = [features for features in bases if features is not None]
+    inherited = known_features[-1] if known_features else LLMEngine.features
     assigned = _FEATURES.search(text) if b"features" in text else None
     if assigned is None:
         return inherited
