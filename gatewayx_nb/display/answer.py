@@ -191,17 +191,17 @@ class NotebookView:
 
     def finish(self, reply: Reply, ending: str = "") -> None:
         """Show the complete answer and its metrics."""
-        rendered = output_formats.render(self._output_format, reply, self._schema)
+        formatted = output_formats.render(self._output_format, reply, self._schema)
         footer = reply_summary(reply, ending)
         page = reply_html(
             reply.text,
             footer,
             reasoning=reply.reasoning,
-            body=rendered.html,
+            body=formatted.html,
             above=calls_html(reply.steps),
             below=details_html(reply),
         )
-        parts = (calls_text(reply.steps), rendered.text, details_text(reply))
+        parts = (calls_text(reply.steps), formatted.text, details_text(reply))
         text = "\n\n".join(filter(None, parts))
         is_markdown = self._output_format == "markdown"
         self._display.show(text, page, reply_markdown(reply) if is_markdown else "")
@@ -223,7 +223,7 @@ class TerminalView:
         self._output_format, self._schema = output_format, schema
         self._is_streamed = output_format in ("markdown", "text")
         self._chunks = self._length = 0  # number of chunks and characters written
-        self._steps = 0  # number of tool calls written
+        self._step_count = 0  # number of tool calls written
 
     def update(self, partial: PartialReply) -> None:
         """Write the text that has arrived since the last update."""
@@ -241,14 +241,14 @@ class TerminalView:
 
     def _write_steps(self, steps: Sequence[Step]) -> None:
         """Write the tool calls that have ended since the last update, and the text before them."""
-        ended = [step for step in steps[self._steps :] if step.seconds is not None]
-        for step in ended:
+        ended_steps = [step for step in steps[self._step_count :] if step.seconds is not None]
+        for step in ended_steps:
             text = plain(step.text[self._length :])
             line = calls_text([replace(step, text="")])
             end = "\n" if step.text else ""  # only the first call of a turn follows text
             sys.stdout.write(f"{text}{end}{line}\n")
             self._chunks = self._length = 0
-        self._steps += len(ended)
+        self._step_count += len(ended_steps)
 
     def finish(self, reply: Reply, ending: str = "") -> None:
         """Write the rest of the text and the metrics."""
@@ -256,10 +256,10 @@ class TerminalView:
         text = reply.text
         if not self._is_streamed:
             text = output_formats.render(self._output_format, reply, self._schema).text
-        rest = plain(text[self._length :])
+        remaining_text = plain(text[self._length :])
         if details := details_text(reply):
-            rest += f"\n\n{details}"
-        sys.stdout.write(f"{rest}\n[{plain(reply_summary(reply, ending))}]\n")
+            remaining_text += f"\n\n{details}"
+        sys.stdout.write(f"{remaining_text}\n[{plain(reply_summary(reply, ending))}]\n")
         sys.stdout.flush()
 
 

@@ -116,21 +116,26 @@ class NotebookColumns:
     def finish(self, run: ComparisonRun) -> None:
         """Show all complete answers with their metrics and marks."""
         state = [_state(column) for column in run.columns]
-        comparison, marks = run.comparison, run.comparison.marks()
-        columns = zip(comparison.labels, comparison, marks, strict=True)
+        comparison, badges_by_column = run.comparison, run.comparison.marks()
+        columns = zip(comparison.labels, comparison, badges_by_column, strict=True)
         text = "\n\n".join(
-            _column_text(label, outcome, best, self._schema) for label, outcome, best in columns
+            _column_text(label, outcome, badges, self._schema) for label, outcome, badges in columns
         )
-        self._display.show(text, self._html(run, state, marks))
+        self._display.show(text, self._html(run, state, badges_by_column))
 
     def _html(
-        self, run: ComparisonRun, state: list[AnswerState], marks: Sequence[Sequence[str]] = ()
+        self,
+        run: ComparisonRun,
+        state: list[AnswerState],
+        badges_by_column: Sequence[Sequence[str]] = (),
     ) -> str:
-        pages, marks = [], marks or [()] * len(state)
-        for column, column_state, best in zip(run.columns, state, marks, strict=True):
+        columns, badges_by_column = [], badges_by_column or [()] * len(state)
+        for column, column_state, badges in zip(run.columns, state, badges_by_column, strict=True):
             error = "" if column.outcome is None else error_text(column.outcome)
-            pages.append(column_html(column.label, self._answer(column, column_state), best, error))
-        return columns_html(pages)
+            columns.append(
+                column_html(column.label, self._answer(column, column_state), badges, error)
+            )
+        return columns_html(columns)
 
     def _answer(self, column: Column, state: AnswerState) -> str:
         """Render an answer, or return the previous rendering if it is unchanged."""
@@ -138,12 +143,12 @@ class NotebookColumns:
         if known_state != state:
             if column.outcome is not None:
                 reasoning = getattr(column.outcome, "reasoning", "")
-                rendered = _json(column.outcome, self._schema)
+                json_answer = _json(column.outcome, self._schema)
                 html = reply_html(
                     answer_text(column.outcome),
                     footer=state.status,
                     reasoning=reasoning,
-                    body=rendered.html if rendered else None,
+                    body=json_answer.html if json_answer else None,
                     above=answer_calls_html(column.outcome),
                     below=answer_details_html(column.outcome),
                 )
@@ -171,14 +176,14 @@ class TerminalColumns:
     """
 
     def __init__(self, schema: ResponseSchema | None = None) -> None:
-        self._finished: set[Column] = set()
+        self._written_columns: set[Column] = set()
         self._schema = schema
 
     def update(self, run: ComparisonRun) -> None:
         """Write the answers completed since the last update."""
         for column in run.columns:
-            if column.outcome is not None and column not in self._finished:
-                self._finished.add(column)
+            if column.outcome is not None and column not in self._written_columns:
+                self._written_columns.add(column)
                 block = _column_text(column.label, column.outcome, schema=self._schema)
                 sys.stdout.write(f"{block}\n\n")
         sys.stdout.flush()
@@ -186,8 +191,10 @@ class TerminalColumns:
     def finish(self, run: ComparisonRun) -> None:
         """Write the remaining answers, then the names of the fastest and the cheapest model."""
         self.update(run)
-        marks = zip(run.comparison.labels, run.comparison.marks(), strict=True)
-        line = " · ".join(f"{label}: {', '.join(best)}" for label, best in marks if best)
+        labelled_badges = zip(run.comparison.labels, run.comparison.marks(), strict=True)
+        line = " · ".join(
+            f"{label}: {', '.join(badges)}" for label, badges in labelled_badges if badges
+        )
         sys.stdout.write(f"[{plain(line)}]\n" if line else "")
         sys.stdout.flush()
 
@@ -251,15 +258,15 @@ def _json(outcome: Outcome, schema: ResponseSchema | None) -> Rendered | None:
 def _column_text(
     label: str,
     outcome: Outcome,
-    marks: Sequence[str] = (),
+    badges: Sequence[str] = (),
     schema: ResponseSchema | None = None,
 ) -> str:
-    name = plain(" · ".join([label, *marks]))
+    name = plain(" · ".join([label, *badges]))
     line, above, below = "", "", error_text(outcome)
     if isinstance(outcome, Reply):
         line, below = f"[{_summary(outcome)}]", details_text(outcome)
         above = calls_text(outcome.steps)
-    rendered = _json(outcome, schema)
-    answer = rendered.text if rendered else answer_text(outcome)
+    json_answer = _json(outcome, schema)
+    answer = json_answer.text if json_answer else answer_text(outcome)
     parts = (name, "-" * len(name), above, answer, below, line)
     return "\n".join(plain(part) for part in parts if part)

@@ -49,11 +49,11 @@ class NotebookMapView:
 
     def close(self, figures: MapFigures) -> None:
         """Show the summary, which the notebook saves."""
-        first, *rest = figures.summary_lines()
+        first, *other_lines = figures.summary_lines()
         errors = figures.error_lines()
-        lines = [first, *rest[len(errors) :]]
+        lines = [first, *other_lines[len(errors) :]]
         html = summary_html(_title(figures), _shares(figures), lines, errors)
-        self._display.show("\n".join([first, *rest]), html)
+        self._display.show("\n".join([first, *other_lines]), html)
 
 
 def _title(figures: MapFigures) -> tuple[str, str, str]:
@@ -69,14 +69,14 @@ def _shares(figures: MapFigures) -> tuple[float, float]:
 
 
 def _cells(figures: MapFigures) -> list[tuple[str, str]]:
-    left = figures.seconds_left()
+    seconds_left = figures.seconds_left()
     return [
         (f"{figures.unit}s/s", f"{figures.rate():,.1f}"),
         ("in flight", f"{figures.in_flight:,}"),
         ("429s", f"{figures.rate_limited:,}"),
         ("errors", f"{figures.failed:,}"),
         ("cost", figures.cost_text()),
-        ("time left", _UNKNOWN if left is None else duration(left)),
+        ("time left", _UNKNOWN if seconds_left is None else duration(seconds_left)),
         ("bound by", figures.bound_by or _UNKNOWN),
     ]
 

@@ -34,12 +34,12 @@ class Throttle:
         self.html_length = 0
         self._clock = clock
         self._pause_factor = pause_factor
-        self._due = 0.0
+        self._next_update_at = 0.0
 
     @property
     def is_due(self) -> bool:
         """Whether the next update is due."""
-        return self._clock() >= self._due
+        return self._clock() >= self._next_update_at
 
     @contextlib.contextmanager
     def measure(self) -> Iterator[None]:
@@ -50,4 +50,4 @@ class Throttle:
         # The pause accounts for the rendering in this process. The minimum accounts for the work of
         # the page, which is not measured.
         minimum = INTERVAL * (1 + self.html_length / _CHARS_PER_INTERVAL)
-        self._due = now + max(minimum, self._pause_factor * (now - start))
+        self._next_update_at = now + max(minimum, self._pause_factor * (now - start))

@@ -83,9 +83,9 @@ def _with_code(text: str, tag: str, to_html: Callable[[str], str] = escape) -> s
     )
 
 
-def wrap_reply(body: str, rest: str = "") -> str:
+def wrap_reply(body: str, text_below: str = "") -> str:
     """Wrap safe HTML in the reply box, with unformatted text below it."""
-    below = f"<pre>{html.escape(rest)}</pre>" if rest else ""
+    below = f"<pre>{html.escape(text_below)}</pre>" if text_below else ""
     return f'<div class="gatewayx-reply {NO_MATH}" dir="auto">{body}{below}</div>'
 
 
@@ -122,18 +122,20 @@ def table_html(
         aligns: The alignment of each column.
         drawings: Safe HTML before the text of each cell, by number of the column.
     """
-    sides = fit_aligns(columns, aligns)
+    column_aligns = fit_aligns(columns, aligns)
     # U+2007 is as wide as a digit, and U+2008 is as wide as a full stop.
-    cells = align_decimals(fit_rows(columns, rows), sides, "\u2007", "\u2008")
+    cells = align_decimals(fit_rows(columns, rows), column_aligns, "\u2007", "\u2008")
     heads = "".join(
         f'<th scope="col" style="{_CELL_STYLES[side]}">{escape(name)}</th>'
-        for name, side in zip(columns, sides, strict=True)
+        for name, side in zip(columns, column_aligns, strict=True)
     )
     blank = [""] * len(cells)
-    drawn = zip(*[(drawings or {}).get(index, blank) for index in range(len(sides))], strict=True)
+    row_drawings = zip(
+        *[(drawings or {}).get(index, blank) for index in range(len(column_aligns))], strict=True
+    )
     body = "".join(
-        f"<tr>{''.join(map(_cell_html, row, sides, images))}</tr>"
-        for row, images in zip(cells, drawn, strict=True)
+        f"<tr>{''.join(map(_cell_html, row, column_aligns, images))}</tr>"
+        for row, images in zip(cells, row_drawings, strict=True)
     )
     table = (
         f'<table class="gatewayx-table {NO_MATH}" style="{_TABLE}">'
@@ -166,8 +168,8 @@ def interval_bar(
     line = ""
     if low is not None and high is not None:
         label = f"{mean:.3g} ({low:.3g} to {high:.3g})"
-        ends = f"M{place(low)} {middle - 4}v8M{place(high)} {middle - 4}v8"
-        line = f'<path d="M{place(low)} {middle}H{place(high)}{ends}" stroke-width="2"/>'
+        whisker_ends = f"M{place(low)} {middle - 4}v8M{place(high)} {middle - 4}v8"
+        line = f'<path d="M{place(low)} {middle}H{place(high)}{whisker_ends}" stroke-width="2"/>'
     dot = f'<circle cx="{place(mean)}" cy="{middle}" r="4" fill="currentColor" stroke="none"/>'
     return (
         f'<svg role="img" aria-label="{escape(label)}" width="{_BAR_WIDTH}" height="{_BAR_HEIGHT}"'
@@ -177,9 +179,9 @@ def interval_bar(
     )
 
 
-def _cell_html(cell: str, side: Align, drawing: str = "") -> str:
-    style = _CELL_STYLES[side]
-    if side != "left" and len(cell) <= _SHORT_NUMBER:
+def _cell_html(cell: str, align: Align, drawing: str = "") -> str:
+    style = _CELL_STYLES[align]
+    if align != "left" and len(cell) <= _SHORT_NUMBER:
         style += f";{_UNBROKEN}"
     elif len(cell) > _LONG_CELL and " " in cell:
         style += f";{_TEXT_WIDTH}"
@@ -226,7 +228,7 @@ def column_html(label: str, answer: str, badges: Sequence[str] = (), error: str 
 
 def heading_html(label: str, badges: Sequence[str] = ()) -> str:
     """Return the heading of a column, followed by labels."""
-    badge_html = "".join(f' <span style="{_BADGE}">{escape(mark)}</span>' for mark in badges)
+    badge_html = "".join(f' <span style="{_BADGE}">{escape(badge)}</span>' for badge in badges)
     role = 'role="heading" aria-level="4"'
     name = f"<strong>{escape(label)}</strong>{badge_html}"
     return f'<div class="gatewayx-label {NO_MATH}" {role}>{name}</div>'

@@ -57,37 +57,41 @@ class IncrementalRenderer:
         """Return the HTML of the text so far, in the reply box."""
         text = self._plain(shown_part(raw))
         end = end_of_markdown(text)
-        if end < self._rendered or not text.startswith(self._text[: self._rendered]):
+        if end < self._rendered_length or not text.startswith(self._text[: self._rendered_length]):
             self._reset()
         self._text = text
         if self._is_due(end):
             self._render(end)
-        tail = text[self._rendered : end]
+        tail = text[self._rendered_length : end]
         if tail:  # inside the last open block, so that it does not begin a new line
             tail = html.escape(self._trimmed + tail)
             tail = f'<span style="white-space:pre-wrap">{tail}</span>'
-        return wrap_reply("".join((*self._done, self._last[0], tail, self._last[1])), text[end:])
+        block_html, end_tags = self._last_block_html
+        body = "".join((*self._finished_html, block_html, tail, end_tags))
+        return wrap_reply(body, text[end:])
 
     def _reset(self) -> None:
-        self._done: list[str] = []
-        self._last: tuple[str, str] = ("", "")
+        self._finished_html: list[str] = []
+        self._last_block_html: tuple[str, str] = ("", "")
         self._trimmed = ""
-        self._start = self._rendered = 0
+        self._start = self._rendered_length = 0
         self._definitions: dict[str, Any] = {}
 
     def _plain(self, raw: str) -> str:
         """Clean text with `text.plain`; as long as all text is safe, check only the new part."""
-        known = len(self._raw) if raw.startswith(self._raw) else 0
+        known_length = len(self._raw) if raw.startswith(self._raw) else 0
         self._raw = raw
-        if self._is_plain and not _MAYBE_UNSAFE.search(raw, known):
+        if self._is_plain and not _MAYBE_UNSAFE.search(raw, known_length):
             return raw
         self._is_plain = False
         return plain(raw)
 
     def _is_due(self, end: int) -> bool:
-        last, new = self._rendered - self._start, end - self._rendered
-        divisor = _GROWTH_DIVISOR if last < _LARGE_BLOCK else _LARGE_GROWTH_DIVISOR
-        return new > 0 and (last + new < _SHORT_BLOCK or new * divisor >= last)
+        block_length, new_length = self._rendered_length - self._start, end - self._rendered_length
+        divisor = _GROWTH_DIVISOR if block_length < _LARGE_BLOCK else _LARGE_GROWTH_DIVISOR
+        return new_length > 0 and (
+            block_length + new_length < _SHORT_BLOCK or new_length * divisor >= block_length
+        )
 
     def _render(self, end: int) -> None:
         """Render the last block and any after it; all except the new last block are final."""
@@ -98,21 +102,21 @@ class IncrementalRenderer:
         index = _last_block(tokens, source.count("\n"))
         line = tokens[index].map[0] if index and tokens[index].map else 0  # type: ignore[index]
         if line:
-            finished = markdown.renderer.render(tokens[:index], markdown.options, env)
-            self._done.append(clean(finished))
+            finished_html = markdown.renderer.render(tokens[:index], markdown.options, env)
+            self._finished_html.append(clean(finished_html))
             self._start += sum(len(text) + 1 for text in source.split("\n", line)[:line])
             self._keep_definitions(env["references"], line)
             tokens = tokens[index:]
         page = clean(markdown.renderer.render(tokens, markdown.options, env))
         # Start near the end, so that the search does not scan the whole block.
-        ends = _END_TAGS.search(page, max(0, len(page) - _MAX_END_TAGS))
-        cut = ends.start() if ends else len(page)
-        self._last = (page[:cut], page[cut:])
+        end_tags = _END_TAGS.search(page, max(0, len(page) - _MAX_END_TAGS))
+        cut = end_tags.start() if end_tags else len(page)
+        self._last_block_html = (page[:cut], page[cut:])
         # Markdown drops spaces and newlines at the end of most blocks, but the text that follows
         # needs them.
         is_trimmed = cut > 0 and not page[cut - 1].isspace()
         self._trimmed = source[len(source.rstrip()) :] if is_trimmed else ""
-        self._rendered = end
+        self._rendered_length = end
 
     def _keep_definitions(self, definitions: dict[str, Any], line: int) -> None:
         """Keep the links defined before a line; later definitions may still grow."""

@@ -81,8 +81,8 @@ def shown_part(text: str) -> str:
     """Return the part of an answer that is shown: the whole, or the beginning and a note."""
     if len(text) <= _MAX_SHOWN_CHARACTERS:
         return text
-    shown, rest = text[:_MAX_SHOWN_CHARACTERS], len(text) - _MAX_SHOWN_CHARACTERS
-    return f"{shown}\n\n… {rest:,} more characters are in the `text` of the reply."
+    shown_text, hidden_count = text[:_MAX_SHOWN_CHARACTERS], len(text) - _MAX_SHOWN_CHARACTERS
+    return f"{shown_text}\n\n… {hidden_count:,} more characters are in the `text` of the reply."
 
 
 def end_of_markdown(text: str) -> int:

@@ -47,8 +47,8 @@ def safe_markdown(markdown: str) -> str:
     text = plain(shown_part(markdown))
     cut = end_of_markdown(text)
     blocks = _blocks(SyntaxTreeNode(parser().parse(text[:cut])).children)
-    rest = _escaped_lines("\n".join(map(_escape, text[cut:].splitlines()))).strip()
-    return "\n\n".join(filter(None, [*blocks, rest]))
+    escaped_rest = _escaped_lines("\n".join(map(_escape, text[cut:].splitlines()))).strip()
+    return "\n\n".join(filter(None, [*blocks, escaped_rest]))
 
 
 def _escape(text: str) -> str:
@@ -112,10 +112,12 @@ def _list(node: SyntaxTreeNode) -> str:
     return ("\n" if is_tight else "\n\n").join(items)
 
 
-def _prefixed(text: str, first: str, others: str) -> str:
+def _prefixed(text: str, first_prefix: str, other_prefix: str) -> str:
     """Return text with one prefix before its first line and another before the other lines."""
     head, *lines = text.split("\n")
-    return "\n".join([f"{first}{head}".rstrip(), *(f"{others}{line}".rstrip() for line in lines)])
+    return "\n".join(
+        [f"{first_prefix}{head}".rstrip(), *(f"{other_prefix}{line}".rstrip() for line in lines)]
+    )
 
 
 def _code(node: SyntaxTreeNode) -> str:

@@ -73,8 +73,12 @@ def notes_html(notes: Sequence[SourceNote]) -> str:
 
 
 def _truncated(rows: list[str], before: str = "", after: str = "") -> list[str]:
-    more = len(rows) - _MAX_NOTES
-    return rows if more <= 0 else [*rows[:_MAX_NOTES], f"{before}… and {more} more{after}"]
+    hidden_count = len(rows) - _MAX_NOTES
+    return (
+        rows
+        if hidden_count <= 0
+        else [*rows[:_MAX_NOTES], f"{before}… and {hidden_count} more{after}"]
+    )
 
 
 def _note_text(note: SourceNote) -> str:
@@ -99,10 +103,10 @@ def pictures_text(pictures: Iterable[Picture]) -> str:
 
 def pictures_html(pictures: Sequence[Picture]) -> str:
     """Return the images, with a line for each image that is too large or has another type."""
-    totals = itertools.accumulate(len(picture.data) for picture in pictures)
+    total_sizes = itertools.accumulate(len(picture.data) for picture in pictures)
     return "".join(
         _picture_html(number, picture, fits=total <= MAX_SHOWN_IMAGES)
-        for number, (picture, total) in enumerate(zip(pictures, totals, strict=True), start=1)
+        for number, (picture, total) in enumerate(zip(pictures, total_sizes, strict=True), start=1)
     )
 
 

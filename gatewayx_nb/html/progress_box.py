@@ -31,7 +31,7 @@ _NOTE = f"border-left:3px solid {_FAILED};padding-left:.6em;margin:.3em 0;overfl
 def progress_html(
     title: tuple[str, str, str],
     shares: tuple[float, float],
-    figures: Sequence[tuple[str, str]],
+    labelled_values: Sequence[tuple[str, str]],
     items: Sequence[str],
 ) -> str:
     """Return a running map's state as HTML, whose height does not depend on the values.
@@ -39,11 +39,11 @@ def progress_html(
     Args:
         title: The name, the state, and the count at the right.
         shares: The shares of finished and failed rows, from 0 to 1.
-        figures: Labels and values.
+        labelled_values: Labels and values.
         items: The lines below the figures, each truncated at the width of the page; an empty line
             takes the same space.
     """
-    cells = "".join(_figure(label, value) for label, value in figures)
+    cells = "".join(_figure(label, value) for label, value in labelled_values)
     lines = "".join(f'<div style="{_ITEM}">{escape(item) or "&nbsp;"}</div>' for item in items)
     grid = f'<div style="{_FIGURES}">{cells}</div>'
     return _box(title, shares, f'{grid}<div style="margin-top:.4em">{lines}</div>')
@@ -70,10 +70,10 @@ def summary_html(
 
 def _box(title: tuple[str, str, str], shares: tuple[float, float], body: str) -> str:
     name, state, count = map(escape, title)
-    done, failed = (100 * min(1.0, max(0.0, share)) for share in shares)
+    done_percent, failed_percent = (100 * min(1.0, max(0.0, share)) for share in shares)
     bar = "".join(
         f'<div style="background:{color};width:{width:.2f}%"></div>'
-        for color, width in ((_DONE, done), (_FAILED, failed))
+        for color, width in ((_DONE, done_percent), (_FAILED, failed_percent))
     )
     return (
         f'<div class="gatewayx-progress {NO_MATH}" style="{_BOX}"><div style="{_TITLE}">'

@@ -46,8 +46,10 @@ class StepLine:
 
 def steps_text(lines: Sequence[StepLine]) -> str:
     """Return a line for each call, after the text before it; empty if there are none."""
-    shown = [text for line in lines[:_MAX_LINES] for text in (plain(line.text), line.label) if text]
-    return "\n".join([*shown, *_more(lines)])
+    shown_lines = [
+        text for line in lines[:_MAX_LINES] for text in (plain(line.text), line.label) if text
+    ]
+    return "\n".join([*shown_lines, *_omitted_note(lines)])
 
 
 def steps_html(lines: Sequence[StepLine]) -> str:
@@ -55,11 +57,12 @@ def steps_html(lines: Sequence[StepLine]) -> str:
     if not lines:
         return ""
     items = [_line_html(line) for line in lines[:_MAX_LINES]]
-    more = "".join(f"<div>{text}</div>" for text in _more(lines))
-    return f'<div class="gatewayx-steps {NO_MATH}" style="{MUTED}">{"".join(items)}{more}</div>'
+    omitted_html = "".join(f"<div>{text}</div>" for text in _omitted_note(lines))
+    body = "".join([*items, omitted_html])
+    return f'<div class="gatewayx-steps {NO_MATH}" style="{MUTED}">{body}</div>'
 
 
-def _more(lines: Sequence[StepLine]) -> list[str]:
+def _omitted_note(lines: Sequence[StepLine]) -> list[str]:
     count = len(lines) - _MAX_LINES
     return [f"… and {count:,} more calls"] if count > 0 else []
 
@@ -68,11 +71,11 @@ def _line_html(line: StepLine) -> str:
     before = (
         f'<div dir="auto">{escape(shorten(line.text, _MAX_UNFOLDED))}</div>' if line.text else ""
     )
-    whole = _beginning(f"{line.call}\n{_MARK_BY_STATE[line.state]} {line.outcome}".rstrip())
+    call_text = _beginning(f"{line.call}\n{_MARK_BY_STATE[line.state]} {line.outcome}".rstrip())
     style = f"white-space:pre-wrap;margin:.3em 0;{BOX}"
     return (
         f"{before}<details><summary>{escape(line.label)}</summary>"
-        f'<pre style="{style}">{escape(whole)}</pre></details>'
+        f'<pre style="{style}">{escape(call_text)}</pre></details>'
     )
 
 
