@@ -84,10 +84,10 @@ def ask(session: ShellSession, words: Sequence[str]) -> int:
         KeyboardInterrupt: If the user stops the call; the text received so far is written.
     """
     parser = ask_parser()
-    args, rest = read_line(session, parser, words)
+    args, prompt_words = read_line(session, parser, words)
     for option in ("dry_run", "json", "schema"):
         refuse_unused(parser, args, option, _UNUSED_OPTIONS[option])
-    prompt = _prompt(session, args.reference, rest)
+    prompt = _prompt(session, args.reference, prompt_words)
     options = call_options(parser, args, words)
     if args.dry_run:
         session.show(DryRun.of([session.pool.preview(prompt, args.reference, **options)]))
@@ -97,8 +97,8 @@ def ask(session: ShellSession, words: Sequence[str]) -> int:
             reply = _write_json(session.pool, prompt, args.reference, options)
         elif args.schema or args.no_stream:
             reply = session.pool.ask(prompt, args.reference, **options)
-            shown = json.dumps(reply.parsed, ensure_ascii=False, indent=2)
-            _write_line(shown if args.schema else reply.text)
+            json_text = json.dumps(reply.parsed, ensure_ascii=False, indent=2)
+            _write_line(json_text if args.schema else reply.text)
         else:
             reply = _stream(session.pool, prompt, args.reference, options)
     status = _write_summary(reply, is_quiet=args.quiet or args.json)
@@ -118,9 +118,9 @@ def _prompt(session: ShellSession, reference: str, words: Sequence[str]) -> str:
             "`-` stands for the whole prompt, so no other word can be part of it.",
             hint="Omit `-`: text that is piped in follows the other words.",
         )
-    typed = "" if is_only_input else " ".join(words)
-    piped = piped_text() if is_only_input or has_piped_text() else ""
-    prompt = "\n\n".join(filter(str.strip, (typed, piped)))
+    typed_text = "" if is_only_input else " ".join(words)
+    piped_input = piped_text() if is_only_input or has_piped_text() else ""
+    prompt = "\n\n".join(filter(str.strip, (typed_text, piped_input)))
     if not prompt:
         problem = "standard input is empty" if is_only_input else "the prompt is missing"
         is_known = session.is_reference(reference)

@@ -35,23 +35,23 @@ def read_line(
         UsageError: If an option is invalid or contains a key, or there is no first word.
     """
     options: list[str] = []
-    others: list[str] = []
+    other_words: list[str] = []
     remaining = iter(words)
     for word in remaining:
         if word == "--":
-            others += remaining
+            other_words += remaining
         elif not _OPTION.match(word):
-            others.append(word)
+            other_words.append(word)
         else:
             options.append(word)
             if parser.takes_value(word):
                 options += [value for _, value in zip([word], remaining, strict=False)]
-    if not others:
+    if not other_words:
         first = next(each.metavar for each in parser.actions if not each.option_strings)
         raise parser.usage_error(f"`{parser.prog}` needs {first}.")
-    refuse_keys(session, [*options, others[0]])
+    refuse_keys(session, [*options, other_words[0]])
     # The first word is passed after the options, and the others are not parsed.
-    return parser.read_words([*options, "--", others[0]]), others[1:]
+    return parser.read_words([*options, "--", other_words[0]]), other_words[1:]
 
 
 def refuse_unused(
@@ -63,10 +63,11 @@ def refuse_unused(
         UsageError: If such an option was typed.
     """
     flags = option_flags(parser)
-    for other in unused if getattr(args, option) else ():
-        if getattr(args, other) not in (None, False, []):
+    for unused_option in unused if getattr(args, option) else ():
+        if getattr(args, unused_option) not in (None, False, []):
             raise UsageError(
-                f"`{flags[other]}` has no effect with `{flags[option]}`.", hint="Omit one of them."
+                f"`{flags[unused_option]}` has no effect with `{flags[option]}`.",
+                hint="Omit one of them.",
             )
 
 

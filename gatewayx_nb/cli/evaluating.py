@@ -54,9 +54,9 @@ def evaluate_file(session: ShellSession, words: Sequence[str]) -> int:
         KeyboardInterrupt: If the user stops the evaluation; finished answers are stored.
     """
     parser = SHELL_COMMANDS["eval"].parser(session.prog)
-    args, others = read_line(session, parser, words)
-    if others:
-        raise parser.usage_error(f"`{parser.prog}` takes one file, also got {others[0]!r}.")
+    args, other_words = read_line(session, parser, words)
+    if other_words:
+        raise parser.usage_error(f"`{parser.prog}` takes one file, also got {other_words[0]!r}.")
     if not args.prompt:
         raise parser.usage_error(f"`{parser.prog}` needs `--prompt TEXT`.")
     if args.margin is not None and not args.no_worse_than:
@@ -112,10 +112,10 @@ def _check(
                 warn(plain(line))
             return 1
         return 0
-    failed = sum(bool(cell.error) for cell in result.cells)
-    if failed:
-        warn(f"{failed:,} of {len(result.cells):,} answers failed.")
-    return 1 if failed else 0
+    failed_count = sum(bool(cell.error) for cell in result.cells)
+    if failed_count:
+        warn(f"{failed_count:,} of {len(result.cells):,} answers failed.")
+    return 1 if failed_count else 0
 
 
 def _texts_by_name(texts: Sequence[str], flag: str) -> str | dict[str, str]:
@@ -126,7 +126,7 @@ def _texts_by_name(texts: Sequence[str], flag: str) -> str | dict[str, str]:
     """
     if len(texts) == 1 and _NAMED_TEXT.fullmatch(texts[0]) is None:
         return texts[0]
-    named: dict[str, str] = {}
+    texts_by_name: dict[str, str] = {}
     for text in texts:
         match = _NAMED_TEXT.fullmatch(text)
         if match is None:
@@ -134,10 +134,10 @@ def _texts_by_name(texts: Sequence[str], flag: str) -> str | dict[str, str]:
                 f"several `{flag}` options need names, got {text[:40]!r}.",
                 hint=f"For example, `{flag} 'short=…' {flag} 'long=…'`.",
             )
-        if match[1] in named:
+        if match[1] in texts_by_name:
             raise UsageError(f"two `{flag}` options have the name {match[1]!r}.")
-        named[match[1]] = match[2]
-    return named
+        texts_by_name[match[1]] = match[2]
+    return texts_by_name
 
 
 def _scorers(args: argparse.Namespace, schema: object) -> Iterable[object]:
@@ -195,17 +195,17 @@ def _bounds(texts: Sequence[str], name: str) -> dict[str, float]:
 
 def _check_names(bounds: dict[str, dict[str, float]], all_scorers: Sequence[object]) -> None:
     """Check, before anything is sent, that each bound names a score of this evaluation."""
-    known = [*(scorer.name for scorer in read_scorers(all_scorers)), "cost", "latency"]
+    score_names = [*(scorer.name for scorer in read_scorers(all_scorers)), "cost", "latency"]
     for name in dict.fromkeys(name for values in bounds.values() for name in values):
-        if name not in known:
+        if name not in score_names:
             raise UsageError(
-                f"there will be no score {name!r}.{did_you_mean(name, known)}",
-                hint=f"The scores are {', '.join(dict.fromkeys(known))}.",
+                f"there will be no score {name!r}.{did_you_mean(name, score_names)}",
+                hint=f"The scores are {', '.join(dict.fromkeys(score_names))}.",
             )
 
 
-def _number(text: str, typed: str) -> float:
+def _number(text: str, flag: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise UsageError(f"`{typed}` needs a number, got {text!r}.") from None
+        raise UsageError(f"`{flag}` needs a number, got {text!r}.") from None

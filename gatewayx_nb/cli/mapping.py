@@ -45,8 +45,8 @@ def map_file(session: ShellSession, words: Sequence[str]) -> int:
         KeyboardInterrupt: If the user stops the map, after the file is written.
     """
     parser = SHELL_COMMANDS["map"].parser(session.prog)
-    args, others = read_line(session, parser, words)
-    if len(others) != 1 and not (args.dry_run and not others):
+    args, other_words = read_line(session, parser, words)
+    if len(other_words) != 1 and not (args.dry_run and not other_words):
         raise parser.usage_error(f"`{parser.prog}` needs two files, IN and OUT.")
     if not args.prompt:
         raise parser.usage_error(f"`{parser.prog}` needs `--prompt TEXT`.")
@@ -60,7 +60,7 @@ def map_file(session: ShellSession, words: Sequence[str]) -> int:
         session.show(session.pool.preview_map(rows, args.prompt, args.model, **options))
         return 0
     # A link stays a link, and the file to which it points is replaced.
-    target = Path(os.path.realpath(Path(others[0]).expanduser()))
+    target = Path(os.path.realpath(Path(other_words[0]).expanduser()))
     _check_target(source, target, force=args.force)
     return _run(session, args, rows, target, options)
 
@@ -74,21 +74,23 @@ def _run(
 ) -> int:
     with recording(session.pool, args.cassette) as cassette:
         view = None if args.quiet else batch.default_view()
-        planned = session.pool.plan_map(rows, args.prompt, args.model, view=view, **options)
-        frame = planned.collect("same")
+        session_map = session.pool.plan_map(rows, args.prompt, args.model, view=view, **options)
+        frame = session_map.collect("same")
     write_rows_file(frame, target)
-    failed = int(frame["gx_error"].fillna("").astype(bool).sum())
-    if planned.figures.state == "stopped":
-        done = len(frame) - failed
-        warn(f"stopped; {done:,} of {len(frame):,} rows are in {target.name}.")
+    failed_count = int(frame["gx_error"].fillna("").astype(bool).sum())
+    if session_map.figures.state == "stopped":
+        answered_count = len(frame) - failed_count
+        warn(f"stopped; {answered_count:,} of {len(frame):,} rows are in {target.name}.")
         raise KeyboardInterrupt
     reasons = frame["gx_finish_reason"].dropna()
-    incomplete = int((~reasons.isin(["stop", ""])).sum())
-    if failed:
-        warn(f"{failed:,} of {len(frame):,} rows failed; the column gx_error says why.")
-    if incomplete:
-        warn(f"{incomplete:,} of {len(frame):,} answers are incomplete; see gx_finish_reason.")
-    return 1 if failed or incomplete else recording_status(cassette)
+    incomplete_count = int((~reasons.isin(["stop", ""])).sum())
+    if failed_count:
+        warn(f"{failed_count:,} of {len(frame):,} rows failed; the column gx_error says why.")
+    if incomplete_count:
+        warn(
+            f"{incomplete_count:,} of {len(frame):,} answers are incomplete; see gx_finish_reason."
+        )
+    return 1 if failed_count or incomplete_count else recording_status(cassette)
 
 
 def _check_target(source: Path, target: Path, *, force: bool) -> None:

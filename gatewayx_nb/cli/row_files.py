@@ -201,11 +201,11 @@ def _is_missing(value: object) -> bool:
 def _table_line(cells: list[str], delimiter: str) -> str:
     """Return a line of a table; `csv.writer` leaves a carriage return without quotation marks."""
     special = {delimiter, '"', "\r", "\n"}
-    quoted = (
+    quoted_cells = (
         '"' + cell.replace('"', '""') + '"' if special.intersection(cell) else cell
         for cell in cells
     )
-    return delimiter.join(quoted)
+    return delimiter.join(quoted_cells)
 
 
 def _missing_pyarrow() -> ConfigError:

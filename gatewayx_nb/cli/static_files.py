@@ -122,10 +122,10 @@ def _help() -> str:
 def _parts(case: str) -> Mapping[str, str]:
     """Return the parts of a script that depend on the commands."""
     options = {name: " ".join(_options(name)) for name in SHELL_COMMANDS}
-    described = (f"{name}:{command.summary}" for name, command in SHELL_COMMANDS.items())
+    described_commands = (f"{name}:{command.summary}" for name, command in SHELL_COMMANDS.items())
     return {
         "commands": " ".join(SHELL_COMMANDS),
-        "described": " ".join(map(shlex.quote, described)),
+        "described": " ".join(map(shlex.quote, described_commands)),
         "cases": "\n".join(case.format(name, words) for name, words in options.items() if words),
         "engines": "|".join(_COMMANDS_WITH_ENGINES),
     }
@@ -136,13 +136,13 @@ def _fish() -> str:
     for name, command in SHELL_COMMANDS.items():
         start = "complete -c gatewayx -n __fish_use_subcommand -f"
         lines.append(f"{start} -a {name} -d {shlex.quote(command.summary)}")
-        seen = f"complete -c gatewayx -n '__fish_seen_subcommand_from {name}'"
+        is_seen = f"complete -c gatewayx -n '__fish_seen_subcommand_from {name}'"
         for word in _options(name):
             flag = f"-l {word[2:]}" if word.startswith("--") else f"-a {word}"
-            lines.append(f"{seen} {flag}")
+            lines.append(f"{is_seen} {flag}")
     names = " ".join(_COMMANDS_WITH_ENGINES)
-    seen = f"complete -c gatewayx -n '__fish_seen_subcommand_from {names}'"
-    lines.append(f"{seen} -a '(gatewayx completion engines 2>/dev/null)'")
+    is_seen = f"complete -c gatewayx -n '__fish_seen_subcommand_from {names}'"
+    lines.append(f"{is_seen} -a '(gatewayx completion engines 2>/dev/null)'")
     return "\n".join(lines) + "\n"
 
 

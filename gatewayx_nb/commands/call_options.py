@@ -73,14 +73,14 @@ def read_options(
     """
     options: dict[str, Any] = {}
     for name, option in OPTIONS.items():
-        typed = getattr(args, name, None)
-        if name in skip or name in ("params", "model") or typed in (None, [], False):
+        argument = getattr(args, name, None)
+        if name in skip or name in ("params", "model") or argument in (None, [], False):
             continue
-        value = typed
-        if isinstance(typed, str):
-            value = read_value(typed, option.parse_flag)
-        elif isinstance(typed, list):
-            value = [read_value(text, option.parse_flag) for text in typed]
+        value = argument
+        if isinstance(argument, str):
+            value = read_value(argument, option.parse_flag)
+        elif isinstance(argument, list):
+            value = [read_value(text, option.parse_flag) for text in argument]
         # Check the value here, so that the message can name the flag as typed.
         check_option(name, value, flags[name])
         options[name] = value
@@ -101,12 +101,12 @@ def _params(texts: Iterable[str], read_value: ReadValue) -> dict[str, Any]:
     """
     params: dict[str, Any] = {}
     for text in texts:
-        name, equals, typed = text.partition("=")
+        name, equals, value_text = text.partition("=")
         if not equals or not name:
             raise UsageError(
                 f"`-p` must be K=V, got {text!r}.", hint="For example, `-p top_p=0.9`."
             )
-        value = read_value(typed, _json_or_text)
+        value = read_value(value_text, _json_or_text)
         *path, last = name.split(".")
         target = params
         for part in path:

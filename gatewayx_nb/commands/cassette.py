@@ -62,12 +62,14 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
     # A notebook saves this line, so it must be the same when recording and in every replay. The
     # mode is shown as typed; GATEWAYX_CASSETTE_MODE may override it in a test run, and CI may
     # change the default. The number of entries is shown only if this notebook adds none.
-    typed = mode or "auto"
-    state = "is closed, mode off" if typed == "off" else f"is open in mode {typed}"
+    typed_mode = mode or "auto"
+    state = "is closed, mode off" if typed_mode == "off" else f"is open in mode {typed_mode}"
     entries = (
-        f" its {_entries_text(len(new_cassette))}" if typed == new_cassette.mode == "replay" else ""
+        f" its {_entries_text(len(new_cassette))}"
+        if typed_mode == new_cassette.mode == "replay"
+        else ""
     )
-    line = f"Cassette {display_path(new_cassette.path)} {state}: it {_MODES[typed]}{entries}."
+    line = f"Cassette {display_path(new_cassette.path)} {state}: it {_MODES[typed_mode]}{entries}."
     return Note(line, *filter(None, [new_cassette.problem]))
 
 
@@ -101,9 +103,9 @@ def cassette_arguments(parser: LineParser) -> None:
 def _prune(session: Session, args: argparse.Namespace, name: str | None, mode: Mode | None) -> Note:
     """Prune the open cassette, or another cassette."""
     if mode or args.speed is not None:
-        other = "--speed" if args.speed is not None else "--mode"
+        other_flag = "--speed" if args.speed is not None else "--mode"
         raise UsageError(
-            f"`--prune` cannot be combined with `{other}`.",
+            f"`--prune` cannot be combined with `{other_flag}`.",
             hint=Hint("command", line="cassette --prune"),
         )
     active = session.pool.active_cassette
@@ -124,8 +126,10 @@ def _prune(session: Session, args: argparse.Namespace, name: str | None, mode: M
 
 
 def _report_lines(path: str, report: PruneReport) -> Iterator[str]:
-    removed = f"{_entries_text(report.removed)} {'was' if report.removed == 1 else 'were'} removed"
-    yield f"Cassette {path}: {removed}, {report.kept:,} kept."
+    removed_text = (
+        f"{_entries_text(report.removed)} {'was' if report.removed == 1 else 'were'} removed"
+    )
+    yield f"Cassette {path}: {removed_text}, {report.kept:,} kept."
     if report.conflicts:
         calls = "one call" if report.conflicts == 1 else f"{report.conflicts:,} calls"
         yield f"Of two different answers to {calls}, the newer was kept."
@@ -139,10 +143,10 @@ def _report_lines(path: str, report: PruneReport) -> Iterator[str]:
     elif not report.was_used:
         yield "No unused entries were removed, because no cell has used the cassette yet."
     elif report.conflicts and report.unused:
-        verb, kept = ("has", "was kept") if report.unused == 1 else ("have", "were kept")
+        verb, kept_text = ("has", "was kept") if report.unused == 1 else ("have", "were kept")
         yield (
-            f"{_entries_text(report.unused)} {verb} not been used yet and {kept}. After Restart and"
-            " Run All, prune again to remove what is still unused."
+            f"{_entries_text(report.unused)} {verb} not been used yet and {kept_text}. After"
+            " Restart and Run All, prune again to remove what is still unused."
         )
     if report.problem:
         yield report.problem
@@ -172,17 +176,17 @@ def _checked_path(name: str) -> Path:
     """
     path = Path(name)
     try:
-        typed = path.expanduser()
+        expanded_path = path.expanduser()
     except RuntimeError:
         raise UsageError(
             f"the home folder in {name!r} does not exist.", hint="Use a path without `~`."
         ) from None
-    if os.path.isdir(typed):
+    if os.path.isdir(expanded_path):
         raise UsageError(
             f"{name!r} is a folder, but a cassette is a file.",
             hint=Hint("command", line=f"cassette {shlex.quote(str(path / 'NAME.jsonl'))}"),
         )
-    if path.suffix or os.path.exists(typed):
+    if path.suffix or os.path.exists(expanded_path):
         return path
     file = f"{name}.jsonl"
     as_file = Hint("command", line=f"cassette {shlex.quote(file)}")
@@ -211,9 +215,12 @@ def describe_file(session: Session, args: argparse.Namespace) -> Note:
         models = Counter(
             f"{entry.engine}:{entry.model}".rstrip(":") for entry in cassette.entries
         ).most_common()
-        listed = ", ".join(f"{model} ({count:,})" for model, count in models)
+        model_counts = ", ".join(f"{model} ({count:,})" for model, count in models)
         line = f"Cassette {display_path(cassette.path)} has {_entries_text(len(cassette))}"
-        return Note(f"{line}{': ' if listed else ''}{listed}.", *filter(None, [cassette.problem]))
+        return Note(
+            f"{line}{': ' if model_counts else ''}{model_counts}.",
+            *filter(None, [cassette.problem]),
+        )
 
 
 def describe_file_arguments(parser: LineParser) -> None:

@@ -29,15 +29,15 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
         GatewayError: If the command fails.
     """
     # Pad the words, because the line may be empty or a single word.
-    word, rest = (*line.split(maxsplit=1), "", "")[:2]
+    word, arguments = (*line.split(maxsplit=1), "", "")[:2]
     if not word:
         return Handler("status", "overview")(session)
     if word in _HELP_FLAGS:
         word = "help"
     if word in session.commands:
-        if _wants_help(session.commands[word], rest):
-            word, rest = "help", word
-        return session.commands[word](session, rest)
+        if _wants_help(session.commands[word], arguments):
+            word, arguments = "help", word
+        return session.commands[word](session, arguments)
     names = _names(session)
     if {word, word.partition(":")[0]}.intersection(names):
         return session.ask_line(line)
@@ -46,22 +46,22 @@ def run(session: Session, line: str) -> Any:  # noqa: ANN401 - the command's out
         raise Handler("keys", "typed_key_error")(session, line)
     # The line begins with an option, a variable with a reference, or a model without its engine. In
     # the last case, the call's error suggests the engine.
-    if word.startswith(("-", "{{")) or (rest and _MODEL_NAME.fullmatch(word)):
+    if word.startswith(("-", "{{")) or (arguments and _MODEL_NAME.fullmatch(word)):
         return session.ask_line(line)
-    if word.endswith("?") and word[:-1] in session.commands and not rest:
+    if word.endswith("?") and word[:-1] in session.commands and not arguments:
         return session.commands["help"](session, word[:-1])
-    raise _unknown_word(session, word, rest, [*session.commands, *names])
+    raise _unknown_word(session, word, arguments, [*session.commands, *names])
 
 
 def ask(session: Session, args: argparse.Namespace) -> object:
     """Call a model; the rest of the line is the prompt, verbatim."""
-    word, rest = (*args.text.split(maxsplit=1), "", "")[:2]
+    word, prompt = (*args.text.split(maxsplit=1), "", "")[:2]
     is_reference = word.startswith(("-", "{{")) or word.partition(":")[0] in _names(session)
-    if not (rest or is_reference):
+    if not (prompt or is_reference):
         # Do not repeat the word, because it may be a key.
-        missing = "or the prompt is" if word else "and the prompt are"
+        missing_text = "or the prompt is" if word else "and the prompt are"
         raise UsageError(
-            f"the reference {missing} missing.",
+            f"the reference {missing_text} missing.",
             hint=Hint("command", line="ask mock Why is the sky blue?"),
         )
     return session.ask_line(args.text)
@@ -116,8 +116,8 @@ def show_help(session: Session, args: argparse.Namespace) -> Table | Note | Exce
     if topic in TOPICS:
         rows = [("", *usage) for usage in _usages(session, TOPICS[topic])]
         return Table(rows, GROUPED_COLUMNS)
-    if found := _option_help(session, topic) or _find_page(topic):
-        return found
+    if help_page := _option_help(session, topic) or _find_page(topic):
+        return help_page
     raise _unknown(topic, help_topics(session.commands), "command or topic")
 
 
@@ -129,8 +129,8 @@ def help_topics(commands: Iterable[str]) -> list[str]:
 
 def _find_page(topic: str) -> Excerpt | None:
     """Return a guide, or the entry on an error message, if there is one for a topic."""
-    found: Excerpt | None = Handler("guides", "find_guide")(topic)
-    return found or Handler("guides", "find_trouble")(topic)
+    page: Excerpt | None = Handler("guides", "find_guide")(topic)
+    return page or Handler("guides", "find_trouble")(topic)
 
 
 def _option_help(session: Session, topic: str) -> Note | None:
@@ -172,12 +172,12 @@ def _names(session: Session) -> list[str]:
     return [*(row.name for row in session.pool.status()), *session.pool.config.settings.aliases]
 
 
-def _wants_help(command: Command, rest: str) -> bool:
+def _wants_help(command: Command, arguments: str) -> bool:
     """Return whether a command's line asks for help.
 
     For ``ask``, only the first word counts, because the prompt may contain ``-h``.
     """
-    words = rest.split()
+    words = arguments.split()
     return bool(set(words[:1] if command.name == "ask" else words).intersection(_HELP_FLAGS))
 
 
@@ -198,9 +198,9 @@ def _list_commands(session: Session) -> Table:
         titles.setdefault(len(rows), "" if group == "Ask" else group)
         commands = (session.commands[name] for name in names if name in session.commands)
         rows += [(command.parser(prog).outline, command.summary) for command in commands]
-    grouped = [(titles.get(index, ""), *row) for index, row in enumerate(rows)]
-    more = f"`{prog} help COMMAND` explains one; REF is an engine or engine:model."
-    return Table(grouped, GROUPED_COLUMNS, (more,))
+    grouped_rows = [(titles.get(index, ""), *row) for index, row in enumerate(rows)]
+    help_note = f"`{prog} help COMMAND` explains one; REF is an engine or engine:model."
+    return Table(grouped_rows, GROUPED_COLUMNS, (help_note,))
 
 
 def _unknown(word: str, candidates: Iterable[str], kind: str = "command or engine") -> UsageError:
@@ -216,15 +216,17 @@ def _unknown(word: str, candidates: Iterable[str], kind: str = "command or engin
     )
 
 
-def _unknown_word(session: Session, word: str, rest: str, candidates: Iterable[str]) -> UsageError:
+def _unknown_word(
+    session: Session, word: str, arguments: str, candidates: Iterable[str]
+) -> UsageError:
     """Return the error for a line that does not begin with a command or an engine."""
     # A question begins with a capital letter; a misspelled name does not.
-    if not rest or word in _SYNONYMS or (word.islower() and did_you_mean(word, candidates)):
+    if not arguments or word in _SYNONYMS or (word.islower() and did_you_mean(word, candidates)):
         return _unknown(word, candidates)
     return UsageError(
         f"{shorten(word, _MAX_QUOTED_LENGTH)!r} is neither a command nor a model.",
         hint=Hint(
-            "command", line=shorten(f"{_any_model(session)} {word} {rest}", _MAX_QUOTED_LENGTH)
+            "command", line=shorten(f"{_any_model(session)} {word} {arguments}", _MAX_QUOTED_LENGTH)
         )
         | Hint("list_engines"),
     )

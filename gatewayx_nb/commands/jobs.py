@@ -116,8 +116,8 @@ def _list(session: Session) -> Table:
             f"No jobs yet: `{session.ask_prog} REF --map FRAME` asks about each row, and"
             f" `{session.ask_prog} REF --bg -o NAME` runs in the background."
         )
-    running = next((row.name for row in table if row.state == "running"), None)
-    notes = [f"`{session.prog} cancel {quote(running)}` stops a job."] if running else []
+    running_job = next((row.name for row in table if row.state == "running"), None)
+    notes = [f"`{session.prog} cancel {quote(running_job)}` stops a job."] if running_job else []
     if any(row.map is None for row in table):
         name = next(row.name for row in table if row.map is None)
         notes.insert(0, f"`{name}.result()` waits for the answer.")
@@ -131,7 +131,7 @@ def _describe(session: Session, name: str) -> Table | Note:
     if not isinstance(job, MapJob):
         return Note(repr(job))
     status = job.progress()
-    when = datetime.fromtimestamp(status.last_used)  # noqa: DTZ006 - the user's local time
+    last_used = datetime.fromtimestamp(status.last_used)  # noqa: DTZ006 - the user's local time
     rows = [
         ("state", status.state),
         ("model", status.model),
@@ -140,7 +140,7 @@ def _describe(session: Session, name: str) -> Table | Note:
         ("failed", f"{status.failed:,}"),
         ("cost", status.cost_text),
         ("ran", duration(status.seconds)),
-        ("last run", f"{when:%Y-%m-%d %H:%M}"),
+        ("last run", f"{last_used:%Y-%m-%d %H:%M}"),
         *([("problem", shorten(status.problem, _MAX_TEXT_LENGTH))] if status.problem else []),
     ]
     prog = session.prog
@@ -166,8 +166,10 @@ def _forget(session: Session, args: argparse.Namespace) -> Note:
     # An edited prompt makes another job, which may have the same name.
     names = [status.name for status in session.pool.map_jobs()]
     count = names.count(args.name)
-    rest = f" {counted(count, 'earlier job')} with this name remain{'s' if count == 1 else ''}."
-    return Note(f"{args.name!r} and its answers are forgotten.{rest if count else ''}")
+    remaining_note = (
+        f" {counted(count, 'earlier job')} with this name remain{'s' if count == 1 else ''}."
+    )
+    return Note(f"{args.name!r} and its answers are forgotten.{remaining_note if count else ''}")
 
 
 def _find(session: Session, name: str) -> Job | MapJob:

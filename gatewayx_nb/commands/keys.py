@@ -51,16 +51,16 @@ def key(session: Session, args: argparse.Namespace) -> Note | Table:
     """Set or remove a key, or import keys from another file."""
     if not args.text.strip():
         return _parser(session).table()
-    parsed = _parse(session, args.text)
-    if parsed.action == "import":
-        return _import(session, Path(parsed.name).expanduser(), user=parsed.user)
-    if parsed.action == "set":
-        if parsed.name.startswith(_SERVER_PREFIX):
-            _check_server(session, parsed.name, new=parsed.new)
-        elif not parsed.new:
-            _require_engine(session, parsed.name)
-        return _set(session, parsed.name, user=parsed.user)
-    return _remove(session, parsed.name)
+    parsed_line = _parse(session, args.text)
+    if parsed_line.action == "import":
+        return _import(session, Path(parsed_line.name).expanduser(), user=parsed_line.user)
+    if parsed_line.action == "set":
+        if parsed_line.name.startswith(_SERVER_PREFIX):
+            _check_server(session, parsed_line.name, is_new=parsed_line.new)
+        elif not parsed_line.new:
+            _require_engine(session, parsed_line.name)
+        return _set(session, parsed_line.name, user=parsed_line.user)
+    return _remove(session, parsed_line.name)
 
 
 def key_arguments(parser: LineParser) -> None:
@@ -86,8 +86,12 @@ def keys(session: Session, _: argparse.Namespace) -> Table:
     ]
     for server, url in _servers(session).items():
         if url:
-            found = session.pool.config.key(key_engine(server))
-            state = f"{found.state} in {found.source}" if found.source else found.state
+            server_key = session.pool.config.key(key_engine(server))
+            state = (
+                f"{server_key.state} in {server_key.source}"
+                if server_key.source
+                else server_key.state
+            )
             rows.append((_SERVER_PREFIX + server, _variable(_SERVER_PREFIX + server), state))
     columns = text_columns("engine", "variable", "key")
     return Table(rows, columns, session.pool.problems)
@@ -170,10 +174,10 @@ def _require_engine(session: Session, name: str) -> None:
         return
     nearest = aliases.get(name) or next(iter(difflib.get_close_matches(name, names, 1)), None)
     suggestion = f" Did you mean {nearest!r}?" if nearest else ""
-    new = f"For an engine that you will add: `{session.prog} key set {name} --new`."
+    advice = f"For an engine that you will add: `{session.prog} key set {name} --new`."
     raise UsageError(
         f"there is no engine {name!r}.{suggestion}",
-        hint=Hint("set_key", engine=nearest) | new if nearest else as_hint(new),
+        hint=Hint("set_key", engine=nearest) | advice if nearest else as_hint(advice),
     )
 
 
@@ -181,11 +185,11 @@ def _servers(session: Session) -> dict[str, str]:
     """Return the URL of each MCP server that is known; empty if it is started by a command."""
     config = session.pool.config
     urls = {name: row.url for name, row in config.settings.mcp.items()}
-    used = {state.server.name: state.server.url for state in session.pool.mcp_servers()}
-    return {**used, **urls}
+    pool_urls = {state.server.name: state.server.url for state in session.pool.mcp_servers()}
+    return {**pool_urls, **urls}
 
 
-def _check_server(session: Session, name: str, *, new: bool) -> None:
+def _check_server(session: Session, name: str, *, is_new: bool) -> None:
     """Check that an MCP server uses a key before prompting for it, and show its URL.
 
     A server of the project receives the key only after ``trust``.
@@ -204,11 +208,11 @@ def _check_server(session: Session, name: str, *, new: bool) -> None:
             hint="Set the variables that its `env` names in config/secrets/.env.local.",
             topic="mcp-server",
         )
-    elif not new:
-        known = [_SERVER_PREFIX + server for server, url in servers.items() if url]
+    elif not is_new:
+        key_names = [_SERVER_PREFIX + server for server, url in servers.items() if url]
         raise UsageError(
             f"there is no MCP server {name.removeprefix(_SERVER_PREFIX)!r} with a URL."
-            f"{did_you_mean(name, known)}",
+            f"{did_you_mean(name, key_names)}",
             hint=f"For a server that you will add: `{session.prog} key set {name} --new`.",
             topic="mcp-server",
         )
@@ -248,8 +252,8 @@ def _set(session: Session, name: str, *, user: bool) -> Note:
     former = _default_model(session)
     path = session.pool.config.set_key(_stored_name(name), value, user=user)
     session.pool.refresh()
-    changed = _default_change(session, former)
-    notes = [f"The key for {name} is set in {display_path(path)}.", *changed]
+    change_note = _default_change(session, former)
+    notes = [f"The key for {name} is set in {display_path(path)}.", *change_note]
     if may_be_committed(path):
         notes.append("Git does not ignore this file: add it to .gitignore before you commit.")
     if not is_server and name not in {row.name for row in session.pool.status()}:
@@ -281,11 +285,11 @@ def _remove(session: Session, name: str) -> Note:
     config, former = session.pool.config, _default_model(session)
     files = config.remove_key(_stored_name(name))
     session.pool.refresh()
-    other = config.key(
+    remaining_key = config.key(
         _stored_name(name)
     )  # for example in the environment, which a command cannot change
-    still_set = f"It is still set as {other.variable} in the {other.source}."
-    notes = [still_set] if other.state == "set" else []
+    still_set = f"It is still set as {remaining_key.variable} in the {remaining_key.source}."
+    notes = [still_set] if remaining_key.state == "set" else []
     notes += _default_change(session, former)
     if not files:
         names = [

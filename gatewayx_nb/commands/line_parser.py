@@ -112,7 +112,7 @@ class LineParser(argparse.ArgumentParser):
             self._refuse_comment(words)
         self._refuse_single_dash(words)
         try:
-            args, rest = self.parse_known_args(words)
+            args, unknown_words = self.parse_known_args(words)
         except argparse.ArgumentError as error:
             # The value of an unknown option would be parsed as an argument, with a misleading
             # error.
@@ -121,8 +121,8 @@ class LineParser(argparse.ArgumentParser):
             if unknown and not str(error.argument_name).startswith("-"):
                 raise self._unknown_words_error(words, unknown) from None
             raise self._argument_error(error, words) from None
-        if rest:
-            raise self._unknown_words_error(words, rest)
+        if unknown_words:
+            raise self._unknown_words_error(words, unknown_words)
         return args
 
     def unreadable_error(self, line: str, error: ValueError) -> UsageError:
@@ -175,8 +175,8 @@ class LineParser(argparse.ArgumentParser):
 
     def option(self, word: str) -> argparse.Action | None:
         """Return the option with this flag, if any."""
-        found = (action for action in self.actions if word in action.option_strings)
-        return next(found, None)
+        matching_actions = (action for action in self.actions if word in action.option_strings)
+        return next(matching_actions, None)
 
     def param_example(self, word: str, value: str = "") -> str:
         """Return how to set an option with ``-p``, such as ``-p seed=1``.
@@ -204,10 +204,10 @@ class LineParser(argparse.ArgumentParser):
         titles = ["", "", *(str(group.title) for group in self._action_groups[2:])]
         for title, group in zip(titles, self._action_groups, strict=True):
             help_texts = [(_usage_of(action), action.help) for action in group._group_actions]  # noqa: SLF001 - no public API
-            described = [(usage, text) for usage, text in help_texts if text]
+            described_options = [(usage, text) for usage, text in help_texts if text]
             rows += [
                 (title if index == 0 else "", usage, text)
-                for index, (usage, text) in enumerate(described)
+                for index, (usage, text) in enumerate(described_options)
             ]
         lead = self.examples or (f"`{self.synopsis}`", self.description or "")
         *names, last = (f"`{name}`" for name in self.param_options or ("",))
@@ -231,8 +231,8 @@ class LineParser(argparse.ArgumentParser):
         action = self.option(names[0]) or next(
             (action for action in self.actions if names[0] in (action.metavar, action.dest)), None
         )
-        typed = (word.partition("=")[0] for word in words)
-        name = next((f"`{word}`" for word in typed if word in names), names[0])
+        typed_words = (word.partition("=")[0] for word in words)
+        name = next((f"`{word}`" for word in typed_words if word in names), names[0])
         if "|" in name or name == "ACTION":
             name = "the action"
         quoted_value = _QUOTED_VALUE.match(error.message)
@@ -246,16 +246,20 @@ class LineParser(argparse.ArgumentParser):
             return self.usage_error(f"{name} needs a value, {action.metavar}: {action.help}.")
         if action.choices:
             choices = list(map(str, action.choices))
-            expected = f"one of {', '.join(choices)}"
+            expected_text = f"one of {', '.join(choices)}"
             suggestion = did_you_mean(quoted_value[2], choices)
         else:
-            expected, suggestion = _TYPE_NAMES.get(action.type, "valid"), ""
-        shown = shorten(quoted_value[2], _MAX_QUOTED_LENGTH)
-        return self.usage_error(f"{name} must be {expected}, got {shown!r}.{suggestion}")
+            expected_text, suggestion = _TYPE_NAMES.get(action.type, "valid"), ""
+        quoted_text = shorten(quoted_value[2], _MAX_QUOTED_LENGTH)
+        return self.usage_error(f"{name} must be {expected_text}, got {quoted_text!r}.{suggestion}")
 
-    def _unknown_words_error(self, words: Sequence[str], rest: Sequence[str]) -> UsageError:
+    def _unknown_words_error(
+        self, words: Sequence[str], unknown_words: Sequence[str]
+    ) -> UsageError:
         """Return the error for unknown words."""
-        flag = next((word.partition("=")[0] for word in rest if word.startswith("-")), None)
+        flag = next(
+            (word.partition("=")[0] for word in unknown_words if word.startswith("-")), None
+        )
         following = " ".join(words).partition(flag)[2].lstrip("= ").split() if flag else []
         value = following[0] if following else ""
         takes_reference = any(action.metavar == "REF" for action in self.actions)
@@ -273,8 +277,8 @@ class LineParser(argparse.ArgumentParser):
         if unquoted := self.quoting_advice(words):
             return self.usage_error("text with spaces must be quoted.", unquoted)
         return self.usage_error(
-            f"{shorten(' '.join(rest), _MAX_QUOTED_LENGTH)!r} is not expected here.",
-            self._repetition_advice(words, rest[0]),
+            f"{shorten(' '.join(unknown_words), _MAX_QUOTED_LENGTH)!r} is not expected here.",
+            self._repetition_advice(words, unknown_words[0]),
         )
 
     def quoting_advice(self, words: Sequence[str]) -> str:
@@ -306,9 +310,9 @@ class LineParser(argparse.ArgumentParser):
                 raise self._comment_error(" ".join(words[index:]))
 
     def _comment_error(self, comment: str) -> UsageError:
-        shown = shorten(comment, _MAX_QUOTED_LENGTH)
+        quoted_text = shorten(comment, _MAX_QUOTED_LENGTH)
         return UsageError(
-            f"a magic's line cannot contain a comment, got {shown!r}.", hint="Omit it."
+            f"a magic's line cannot contain a comment, got {quoted_text!r}.", hint="Omit it."
         )
 
     def _refuse_single_dash(self, words: Sequence[str]) -> None:

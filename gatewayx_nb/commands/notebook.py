@@ -41,18 +41,20 @@ def chat(session: Session, args: argparse.Namespace) -> Table | Note:
         )
     if args.action == "list":
         return _list_turns(session, chats.require(args.name)) if args.name else _list_chats(session)
-    selected = _select_chat(session, args.name, args.action)
+    selected_chat = _select_chat(session, args.name, args.action)
     if args.action == "export":
-        path = selected.export(args.file or f"{selected.name}.md")
-        turns = f"{len(selected)} turn{'' if len(selected) == 1 else 's'}"
-        return Note(f"Exported {turns} of {selected.name!r} to {display_path(path.resolve())}.")
-    selected.reset(args.keep or 0)
+        path = selected_chat.export(args.file or f"{selected_chat.name}.md")
+        turns = f"{len(selected_chat)} turn{'' if len(selected_chat) == 1 else 's'}"
+        return Note(
+            f"Exported {turns} of {selected_chat.name!r} to {display_path(path.resolve())}."
+        )
+    selected_chat.reset(args.keep or 0)
     if args.keep:
-        turns = "turn" if len(selected) == 1 else f"{len(selected)} turns"
-        return Note(f"{selected.name!r} now has only its first {turns}.")
+        turns = "turn" if len(selected_chat) == 1 else f"{len(selected_chat)} turns"
+        return Note(f"{selected_chat.name!r} now has only its first {turns}.")
     # An empty conversation is deleted.
-    chats.drop(selected.name)
-    return Note(f"{selected.name!r} is deleted.")
+    chats.drop(selected_chat.name)
+    return Note(f"{selected_chat.name!r} is deleted.")
 
 
 def chat_arguments(parser: LineParser) -> None:
@@ -81,19 +83,23 @@ def explain(session: Session, args: argparse.Namespace) -> Note | None:
 
     If the error itself gives advice, show the advice instead.
     """
-    failed = session.last_failed_cell()
-    if failed is None:
+    failed_cell = session.last_failed_cell()
+    if failed_cell is None:
         raise UsageError(
             "no cell has raised an exception yet.", hint="Run the cell that fails, then try again."
         )
-    if failed.advice:
+    if failed_cell.advice:
         note = "The error already says what to do, so no model was asked."
-        return Note(failed.error, failed.advice, note)
+        return Note(failed_cell.error, failed_cell.advice, note)
     model = args.reference or session.pool.default_model(to_call=True)
     # A cell or an error may contain a key.
     secrets = session.pool.config.keys.secrets_by_name().values()
-    prompt = redact(_explain_prompt(failed), secrets)
-    code = [redact(_clip(text), secrets) for text in (failed.source.strip(), failed.error) if text]
+    prompt = redact(_explain_prompt(failed_cell), secrets)
+    code = [
+        redact(_clip(text), secrets)
+        for text in (failed_cell.source.strip(), failed_cell.error)
+        if text
+    ]
     intro = f"Asking {model}, without the values of variables:"
     session.show(Excerpt(intro, prompt, code))
     engine = session.pool.config.settings.aliases.get(model, model).partition(":")[0]
@@ -178,15 +184,19 @@ def _select_chat(session: Session, name: str | None, action: str) -> Chat:
     )
 
 
-def _explain_prompt(failed: FailedCell) -> str:
+def _explain_prompt(failed_cell: FailedCell) -> str:
     # The traceback is omitted, because it may contain paths and values of variables.
-    lines = failed.source.splitlines()
-    line = f"\nLine {failed.line} raised: {lines[failed.line - 1].strip()}" if failed.line else ""
-    cell = f"The cell:\n{_clip(failed.source.strip())}\n{line}\n" if failed.source else ""
+    lines = failed_cell.source.splitlines()
+    line = (
+        f"\nLine {failed_cell.line} raised: {lines[failed_cell.line - 1].strip()}"
+        if failed_cell.line
+        else ""
+    )
+    cell = f"The cell:\n{_clip(failed_cell.source.strip())}\n{line}\n" if failed_cell.source else ""
     # Cassettes find a call by its prompt, so a different wording would invalidate them.
     return (
         "A cell of a Python notebook raised an error. Say in a few sentences why, and how to mend"
-        f" it.\n\n{cell}\nThe error:\n{_clip(failed.error)}"
+        f" it.\n\n{cell}\nThe error:\n{_clip(failed_cell.error)}"
     )
 
 

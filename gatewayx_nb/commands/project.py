@@ -84,7 +84,7 @@ def init(session: Session, _: argparse.Namespace) -> Note:
     try:
         make_secrets_folder(secrets)
         (root / "engines").mkdir(exist_ok=True)
-        written = [
+        written_files = [
             _write_new(settings, _SETTINGS),
             _write_new(secrets / ".env.example", _EXAMPLE_KEYS.format(prog=session.prog)),
             _write_new(root / "engines" / ".gitignore", "__pycache__/\n"),
@@ -93,10 +93,10 @@ def init(session: Session, _: argparse.Namespace) -> Note:
         raise _write_error(error) from None
     # A pool's project folder cannot change, so rebuild the pool.
     engine_pool.rebuild()
-    created = ", ".join(str(path.relative_to(root)) for path in written if path)
+    created_files = ", ".join(str(path.relative_to(root)) for path in written_files if path)
     return Note(
         f"{'This folder' if root == Path.cwd() else display_path(root)} is "
-        + (f"now a project. Created {created}." if created else "already a project."),
+        + (f"now a project. Created {created_files}." if created_files else "already a project."),
         f"Keys go into config/secrets/.env.local: `{session.prog} key set grok`.",
         "Engines go into engines/, as <name>_engine.py.",
     )
@@ -219,8 +219,8 @@ def _check_name(session: Session, name: str, *, is_package: bool) -> None:
 def _free_name(session: Session, name: str) -> str:
     """Return a valid and unused engine name similar to an invalid name."""
     valid = suggested_name(Path(name)).removesuffix(SUFFIX)
-    used = {row.name for row in session.pool.status()}
-    return f"my_{valid}" if valid in used else valid
+    used_names = {row.name for row in session.pool.status()}
+    return f"my_{valid}" if valid in used_names else valid
 
 
 def _host(url: str) -> str:

@@ -95,8 +95,8 @@ def _details(session: Session, row: EngineStatus) -> Iterator[str]:
     is_own = any(path.is_relative_to(folder) for folder in folders)
     yield f"Code: {display_path(path) if is_own else row.source}"
     if row.key != "not needed" and row.variable:
-        place = "the environment" if row.found_in == "environment" else row.found_in
-        yield f"Key: `{row.variable}`, {f'found in {place}' if place else 'not found'}"
+        source_text = "the environment" if row.found_in == "environment" else row.found_in
+        yield f"Key: `{row.variable}`, {f'found in {source_text}' if source_text else 'not found'}"
 
 
 def status_arguments(parser: LineParser) -> None:
@@ -106,19 +106,19 @@ def status_arguments(parser: LineParser) -> None:
 
 def models(session: Session, args: argparse.Namespace) -> Table[ModelInfo]:
     """Show the models that can be called, or that providers list."""
-    listed = session.pool.models(args.engine, live=args.live)
-    if not listed and args.engine == "local":
-        return listed.with_notes(
+    model_table = session.pool.models(args.engine, live=args.live)
+    if not model_table and args.engine == "local":
+        return model_table.with_notes(
             f"No local model is installed; `{session.prog} pull smollm2` downloads a small one."
         )
-    rows = session.pool.status() if args.engine and not listed else ()
+    rows = session.pool.status() if args.engine and not model_table else ()
     if any(row.name == args.engine and row.state == "no key" for row in rows):
-        return listed.with_notes(
+        return model_table.with_notes(
             f"Engine {args.engine!r} needs a key: run `{session.prog} key set {args.engine}`."
         )
-    if not listed:
-        return listed.with_notes(f"No model can be called; `{session.prog} status` says why.")
-    return listed
+    if not model_table:
+        return model_table.with_notes(f"No model can be called; `{session.prog} status` says why.")
+    return model_table
 
 
 def models_arguments(parser: LineParser) -> None:
@@ -164,8 +164,8 @@ def health(session: Session, args: argparse.Namespace) -> Table[EngineHealth]:
     rows = session.pool.health(*args.names)
     if args.names:
         return rows
-    others = f"The other engines are not ready; see `{session.prog} status`."
-    return rows.with_notes(*rows.notes, others)
+    others_note = f"The other engines are not ready; see `{session.prog} status`."
+    return rows.with_notes(*rows.notes, others_note)
 
 
 def health_arguments(parser: LineParser) -> None:

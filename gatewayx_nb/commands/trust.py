@@ -36,7 +36,9 @@ def trust(session: Session, args: argparse.Namespace) -> Note | Table:
             "Nothing to trust: this project does not redirect your own keys and starts no MCP"
             " server, and its code runs only if you call its engines by name."
         )
-    permissions = [permission for listed in untrusted.values() for permission in listed]
+    permissions = [
+        permission for engine_permissions in untrusted.values() for permission in engine_permissions
+    ]
     note = f"The project is {display_path(project.root)}."
     keys = {row.name: row.key for row in session.pool.status()}
     keyed = [
@@ -73,10 +75,10 @@ def confirm_key_destinations(session: Session, engines: Sequence[str], *, named:
         # The user already knows the code of an engine that they named or allowed.
         hosts = [permission for permission in destinations if not permission.target.endswith(".py")]
         if hosts and engine not in untrusted:
-            listed = " and ".join(
+            hosts_text = " and ".join(
                 f"{permission.target} ({permission.where})" for permission in hosts
             )
-            session.show(Note(f"This project sends the key for {engine} to {listed}."))
+            session.show(Note(f"This project sends the key for {engine} to {hosts_text}."))
     if not untrusted:
         return
     table = _permission_table(
@@ -123,11 +125,11 @@ def trust_arguments(parser: LineParser) -> None:
 
 
 def _list_permissions(session: Session, project: Path) -> Note | Table:
-    allowed = session.pool.config.trusted.permissions(project)
-    if not allowed:
+    allowed_permissions = session.pool.config.trusted.permissions(project)
+    if not allowed_permissions:
         return Note(f"{display_path(project)} has no permissions.")
     file = display_path(session.pool.config.trusted.path)
-    return _permission_table(allowed, f"For {display_path(project)}, in {file}.")
+    return _permission_table(allowed_permissions, f"For {display_path(project)}, in {file}.")
 
 
 def _revoke(session: Session, project: Path) -> Note:

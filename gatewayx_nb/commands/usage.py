@@ -26,26 +26,26 @@ def usage(session: Session, args: argparse.Namespace) -> Table[ModelUsage] | Tab
     """Show the usage and cost of this session's calls, or of all past calls."""
     if args.by is not None or args.days is not None:
         return _past_usage(session, session.pool.usage(args.by, days=args.days))
-    totals = session.pool.usage()
-    if not totals:
-        return totals.with_notes(_NO_CALLS)
+    usage_table = session.pool.usage()
+    if not usage_table:
+        return usage_table.with_notes(_NO_CALLS)
     limit = session.pool.config.settings.limits.max_cost
     if limit is not None:
-        return totals.with_notes(f"{_total(totals)} of {dollars(limit)}")
-    return totals.with_notes(
-        _total(totals), "Set a limit with `[limits] max_cost` in the settings."
+        return usage_table.with_notes(f"{_total(usage_table)} of {dollars(limit)}")
+    return usage_table.with_notes(
+        _total(usage_table), "Set a limit with `[limits] max_cost` in the settings."
     )
 
 
-def _past_usage(session: Session, totals: Table[UsageTotals]) -> Table[UsageTotals]:
-    if not totals:
-        return totals.with_notes(_NO_CALLS)
+def _past_usage(session: Session, usage_table: Table[UsageTotals]) -> Table[UsageTotals]:
+    if not usage_table:
+        return usage_table.with_notes(_NO_CALLS)
     file = f"From {display_path(session.pool.ledger)}, including other sessions' calls."
-    return totals.with_notes(_total(totals), *totals.notes, file)
+    return usage_table.with_notes(_total(usage_table), *usage_table.notes, file)
 
 
-def _total(totals: Iterable[ModelUsage | UsageTotals]) -> str:
-    rows = list(totals)
+def _total(usage_rows: Iterable[ModelUsage | UsageTotals]) -> str:
+    rows = list(usage_rows)
     # With the start value, the sum of no rows is a Decimal instead of an int.
     cost = sum((row.cost for row in rows), Decimal(0))
     return f"Total: {known_and_unpriced(cost, sum(row.unpriced for row in rows))}"

@@ -183,11 +183,11 @@ def read_line(
         raise line_parser.unreadable_error(line, error) from None
     if {"-h", "--help"}.intersection(words):
         return None
-    parsed = _cell(line_parser, words, prompt, namespace, rows)
+    cell = _cell(line_parser, words, prompt, namespace, rows)
     # After `--`, an option in the prompt is not a mistake.
     has_separator = line.strip().removesuffix(prompt).split()[-1:] == ["--"]
     late = () if has_separator else cell_notes.late_options(line_parser, prompt)
-    return replace(parsed, notes=(*parsed.notes, *late))
+    return replace(cell, notes=(*cell.notes, *late))
 
 
 def _split(line: str) -> list[str]:
@@ -196,30 +196,30 @@ def _split(line: str) -> list[str]:
     Raises:
         ValueError: If a quotation mark is not closed.
     """
-    masked, unmask = prompts.mask(line)
-    return list(map(unmask, shlex.split(masked)))
+    masked_line, unmask = prompts.mask(line)
+    return list(map(unmask, shlex.split(masked_line)))
 
 
 def _split_prompt(line: str, line_parser: LineParser) -> tuple[list[str], str]:
     """Split the reference and the options from a line; the rest is the prompt, exactly as typed."""
-    masked, unmask = prompts.mask(line)
-    words, rest, has_reference = [], masked.strip(), False
-    while rest:
-        if _OPTION.match(rest):
-            word, rest = _first_word(rest)
+    masked_line, unmask = prompts.mask(line)
+    words, remaining_text, has_reference = [], masked_line.strip(), False
+    while remaining_text:
+        if _OPTION.match(remaining_text):
+            word, remaining_text = _first_word(remaining_text)
             if word == "--":
                 break
             words.append(word)
-            if rest and line_parser.takes_value(word):
-                value, rest = _first_word(rest)
+            if remaining_text and line_parser.takes_value(word):
+                value, remaining_text = _first_word(remaining_text)
                 words.append(value)
         elif not has_reference:
-            word, rest = (*rest.split(maxsplit=1), "")[:2]
+            word, remaining_text = (*remaining_text.split(maxsplit=1), "")[:2]
             words.append(word)
             has_reference = True
         else:
             break
-    return list(map(unmask, words)), unmask(rest)
+    return list(map(unmask, words)), unmask(remaining_text)
 
 
 def _first_word(text: str) -> tuple[str, str]:

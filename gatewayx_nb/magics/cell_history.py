@@ -49,7 +49,9 @@ def _as_typed(shell: InteractiveShell, source: str) -> str:
     history = shell.history_manager
     # The latest cells come last.
     pairs = zip(history.input_hist_parsed, history.input_hist_raw, strict=False)
-    matching = [raw for parsed, raw in pairs if parsed.rstrip("\n") == source.rstrip("\n")]
+    matching = [
+        raw for transformed, raw in pairs if transformed.rstrip("\n") == source.rstrip("\n")
+    ]
     return matching[-1] if matching else source
 
 

@@ -63,7 +63,9 @@ def late_options(line_parser: LineParser, prompt: str) -> Iterator[str]:
 
 def _summarize(texts: Sequence[str]) -> str:
     """Return the first string as code, followed by the second one or the number of the others."""
-    first, *others = (f"`{shorten(text, _MAX_QUOTED_LENGTH)}`" for text in dict.fromkeys(texts))
-    if len(others) > 1:
-        return f"{first} and {len(others)} more"
-    return " and ".join([first, *others])
+    first, *other_texts = (
+        f"`{shorten(text, _MAX_QUOTED_LENGTH)}`" for text in dict.fromkeys(texts)
+    )
+    if len(other_texts) > 1:
+        return f"{first} and {len(other_texts)} more"
+    return " and ".join([first, *other_texts])

@@ -151,11 +151,12 @@ def _misplaced_prompt(
     if cell.advice:
         return UsageError("text with spaces must be quoted.", hint=cell.advice)
     names = {row.name for row in pool.status(probe=False)}
-    known = (name for name in cell.references if name.partition(":")[0] in names)
+    known_references = (name for name in cell.references if name.partition(":")[0] in names)
     return UsageError(
         error.message,
         hint=as_hint(
-            f"Write `%%gatewayx {next(known, 'mock')}`, and the prompt on the lines below it."
+            f"Write `%%gatewayx {next(known_references, 'mock')}`, and the prompt on the lines"
+            " below it."
         )
         | Hint("list_engines"),
     )

@@ -76,9 +76,9 @@ def _expect_changes(*_: object) -> None:
     During Run All, a cell may start so soon after the last check that the files would not be
     checked again.
     """
-    loaded = sys.modules.get("gatewayx_nb.engine_pool")  # not imported if it is not loaded
-    if loaded is not None:
-        loaded.expect_changes()
+    pool_module = sys.modules.get("gatewayx_nb.engine_pool")  # not imported if it is not loaded
+    if pool_module is not None:
+        pool_module.expect_changes()
 
 
 class Extension:
@@ -199,23 +199,23 @@ def _matchers(get_magics: Callable[[], ShellMagics]) -> list[Callable[..., Any]]
     return [match]
 
 
-_loaded: dict[int, Extension] = {}
+_extensions: dict[int, Extension] = {}
 """The extension of each shell, by the shell's ``id``; to unload, IPython passes only the shell."""
 
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Load the extension, as ``%load_ext gatewayx_nb`` does; nothing is shown, sent or read."""
     # Loading twice, as when a notebook is run again, must not register everything twice.
-    if id(shell) not in _loaded:
-        extension = _loaded[id(shell)] = Extension(shell)
+    if id(shell) not in _extensions:
+        extension = _extensions[id(shell)] = Extension(shell)
         extension.register()
         hints.set_wording(NOTEBOOK)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Unload the extension, as ``%unload_ext gatewayx_nb`` does, and close the engines."""
-    extension = _loaded.pop(id(shell), None)
+    extension = _extensions.pop(id(shell), None)
     if extension is not None:
         extension.unregister()
-        if not _loaded:
+        if not _extensions:
             hints.set_wording()

@@ -86,11 +86,13 @@ def check_flags(args: argparse.Namespace, typed_flags: Mapping[str, str], *, is_
     Raises:
         UsageError: If such an option was typed, or the line names several models.
     """
-    typed = [f"`{typed_flags[name]}`" for name in _INAPPLICABLE_OPTIONS if name in typed_flags]
-    if typed:
+    typed_options = [
+        f"`{typed_flags[name]}`" for name in _INAPPLICABLE_OPTIONS if name in typed_flags
+    ]
+    if typed_options:
         raise UsageError(
-            f"{_joined_with_and(typed)} cannot be used with `--map`.",
-            hint=f"Omit {'it' if len(typed) == 1 else 'them'}, or omit `--map`.",
+            f"{_joined_with_and(typed_options)} cannot be used with `--map`.",
+            hint=f"Omit {'it' if len(typed_options) == 1 else 'them'}, or omit `--map`.",
         )
     if len(args.references) > 1:
         raise UsageError(
@@ -160,27 +162,27 @@ def _rows(expression: str, values: NotebookValues) -> Rows:
         UsageError: If there is no such variable, or its rows cannot be read twice.
     """
     expression = prompts.only_expression(expression) or expression
-    shown = shorten(expression, _MAX_QUOTED_LENGTH)
+    excerpt = shorten(expression, _MAX_QUOTED_LENGTH)
     namespace = values.namespace
     if expression.isidentifier() and expression not in namespace:
         raise UsageError(
-            f"`--map` refers to {shown!r}, which is not defined in this notebook."
+            f"`--map` refers to {excerpt!r}, which is not defined in this notebook."
             f"{did_you_mean(expression, frame_names(namespace))}",
             hint="Load the rows first, for example `df = pd.read_csv(…)`.",
         )
     if not prompts.is_variable(expression, namespace):
         raise UsageError(
-            f"`--map` must be a variable, an attribute or an item, got {shown!r}.",
+            f"`--map` must be a variable, an attribute or an item, got {excerpt!r}.",
             hint="Assign it first, as in `rows = df.head()`, and write `--map rows`.",
         )
     try:
         rows = read_rows(prompts.resolve(expression, namespace, (Secret,)))
     except UsageError as error:
-        raise UsageError(f"`--map {shown}`: {error.message}", hint=error.hint) from None
+        raise UsageError(f"`--map {excerpt}`: {error.message}", hint=error.hint) from None
     if rows.kind == "iterator":
         raise UsageError(
-            f"`--map {shown}` is an iterator, whose length is not known.",
-            hint=f"Make it a list: `{shown} = list({shown})`; `gx.imap` takes an iterator.",
+            f"`--map {excerpt}` is an iterator, whose length is not known.",
+            hint=f"Make it a list: `{excerpt} = list({excerpt})`; `gx.imap` takes an iterator.",
         )
     return rows
 
@@ -231,14 +233,14 @@ class _Names:
         )
 
     def _undefined(self, name: str) -> UsageError:
-        known = [*self._columns, *prompts.own_names(self._values.namespace)]
-        shown = shorten(self._expression, _MAX_QUOTED_LENGTH)
-        listed = ", ".join(map(repr, self._columns[:_MAX_SHOWN_COLUMNS]))
-        more = ", …" if len(self._columns) > _MAX_SHOWN_COLUMNS else ""
+        known_names = [*self._columns, *prompts.own_names(self._values.namespace)]
+        excerpt = shorten(self._expression, _MAX_QUOTED_LENGTH)
+        columns_text = ", ".join(map(repr, self._columns[:_MAX_SHOWN_COLUMNS]))
+        ellipsis = ", …" if len(self._columns) > _MAX_SHOWN_COLUMNS else ""
         return UsageError(
-            f"The prompt refers to {name!r}, which is neither a column of `{shown}` nor defined in"
-            f" this notebook.{did_you_mean(name, known)}",
-            hint=f"The columns are {listed}{more}." if listed else None,
+            f"The prompt refers to {name!r}, which is neither a column of `{excerpt}` nor defined"
+            f" in this notebook.{did_you_mean(name, known_names)}",
+            hint=f"The columns are {columns_text}{ellipsis}." if columns_text else None,
         )
 
 

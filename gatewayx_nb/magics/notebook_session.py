@@ -87,8 +87,8 @@ class NotebookSession(Session):
         names = self._shell.user_ns
         # VS Code sets the first variable and Jupyter Server 2 the second, which ipykernel copies to
         # `__session__`.
-        reported = names.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
-        path = Path(str(reported or names.get("__session__") or ""))
+        reported_path = names.get("__vsc_ipynb_file__") or os.environ.get("JPY_SESSION_NAME")
+        path = Path(str(reported_path or names.get("__session__") or ""))
         return path if path.suffix == ".ipynb" else None
 
     @property
@@ -111,17 +111,17 @@ class NotebookSession(Session):
     def ask_line(self, line: str) -> object:
         self.pool.refresh()
         rows = self.pool.config.settings.limits.table_rows
-        parsed = cell.read_line(line, self._shell.user_ns, rows)
-        if parsed is None:
+        parsed_cell = cell.read_line(line, self._shell.user_ns, rows)
+        if parsed_cell is None:
             return self.ask_parser.table()
-        prepared = self.prepare(parsed, self._line_id())
+        prepared = self.prepare(parsed_cell, self._line_id())
         if isinstance(prepared, MapCellRun):
             return prepared.run()
         if not isinstance(prepared, AnswerRun):
             return prepared
         reply = prepared.run()
         # With `-q`, the reply has not been shown, so it is displayed if it is the line's value.
-        self.last_shown = None if parsed.quiet else reply
+        self.last_shown = None if parsed_cell.quiet else reply
         return reply
 
     @override
@@ -138,41 +138,46 @@ class NotebookSession(Session):
         )
 
     def prepare(
-        self, parsed: cell.Cell | MapCell, cell_id: str | None
+        self, parsed_cell: cell.Cell | MapCell, cell_id: str | None
     ) -> CellRun | DryRun | MapPreview | Job:
         """Return a cell's run, or its output if there is nothing to wait for.
 
         Args:
-            parsed: The cell.
+            parsed_cell: The cell.
             cell_id: Identifies its turn in a conversation, which a rerun replaces.
         """
-        if isinstance(parsed, MapCell):
-            if parsed.dry_run:
-                return self.pool.preview_map(**parsed.arguments)
-            parsed = replace(parsed, notes=(*parsed.notes, *self._notes(parsed)))
-            view, finish = self._outputs.map_view(parsed), self._outputs.map_binder(parsed)
-            return MapCellRun(self.pool, parsed, view, finish)
-        parsed = parsed.in_chat(self.pool.chats, self._shell.user_ns, cell_id)
-        if parsed.dry_run:
-            return dry_run(self.pool, parsed)
-        parsed = replace(parsed, notes=(*parsed.notes, *self._notes(parsed)))
-        if parsed.background:
-            return self._start_job(parsed)
-        bind = self._outputs.binder(parsed)
-        if parsed.references:
-            return ColumnsRun(self.pool, parsed, self._outputs.columns(parsed), bind)
-        return AnswerRun(self.pool, parsed, self._outputs.view(parsed), bind)
+        if isinstance(parsed_cell, MapCell):
+            if parsed_cell.dry_run:
+                return self.pool.preview_map(**parsed_cell.arguments)
+            parsed_cell = replace(
+                parsed_cell, notes=(*parsed_cell.notes, *self._notes(parsed_cell))
+            )
+            view, finish = (
+                self._outputs.map_view(parsed_cell),
+                self._outputs.map_binder(parsed_cell),
+            )
+            return MapCellRun(self.pool, parsed_cell, view, finish)
+        parsed_cell = parsed_cell.in_chat(self.pool.chats, self._shell.user_ns, cell_id)
+        if parsed_cell.dry_run:
+            return dry_run(self.pool, parsed_cell)
+        parsed_cell = replace(parsed_cell, notes=(*parsed_cell.notes, *self._notes(parsed_cell)))
+        if parsed_cell.background:
+            return self._start_job(parsed_cell)
+        bind = self._outputs.binder(parsed_cell)
+        if parsed_cell.references:
+            return ColumnsRun(self.pool, parsed_cell, self._outputs.columns(parsed_cell), bind)
+        return AnswerRun(self.pool, parsed_cell, self._outputs.view(parsed_cell), bind)
 
-    def _notes(self, parsed: cell.Cell | MapCell) -> Iterator[str]:
+    def _notes(self, parsed_cell: cell.Cell | MapCell) -> Iterator[str]:
         """Return the notes on choices that the session has made for a cell."""
-        has_several = isinstance(parsed, cell.Cell) and bool(parsed.references)
-        default_note = "" if has_several else self._default_note(parsed)
-        return filter(None, (default_note, self._fresh_note(parsed)))
+        has_several = isinstance(parsed_cell, cell.Cell) and bool(parsed_cell.references)
+        default_note = "" if has_several else self._default_note(parsed_cell)
+        return filter(None, (default_note, self._fresh_note(parsed_cell)))
 
-    def _default_note(self, parsed: cell.Cell | MapCell) -> str:
+    def _default_note(self, parsed_cell: cell.Cell | MapCell) -> str:
         """Return a note for the first answer after changed keys have changed the default model."""
-        slot = cast("ConversationSlot | None", parsed.options.get("chat"))
-        if parsed.options.get("model") or (slot and slot.model):
+        slot = cast("ConversationSlot | None", parsed_cell.options.get("chat"))
+        if parsed_cell.options.get("model") or (slot and slot.model):
             return ""
         with contextlib.suppress(GatewayError):  # there is no default; the call raises the error
             previous, self._last_default = self._last_default, self.pool.default_model()
@@ -186,12 +191,12 @@ class NotebookSession(Session):
                 )
         return ""
 
-    def _fresh_note(self, parsed: cell.Cell | MapCell) -> str:
+    def _fresh_note(self, parsed_cell: cell.Cell | MapCell) -> str:
         """Return a note for the first answer that bypasses the open cassette."""
         active = self.pool.active_cassette
         if active is None or active.mode == "off" or self._bypassed() is active:
             return ""
-        if parsed.quiet or not parsed.options.get("fresh"):
+        if parsed_cell.quiet or not parsed_cell.options.get("fresh"):
             return ""
         self._bypassed = weakref.ref(active)
         renewal = "" if active.mode == "replay" else " `--renew` replaces it."
@@ -211,28 +216,28 @@ class NotebookSession(Session):
     def _line_id(self) -> str | None:
         """Return an ID for the running line: its cell's ID and its number within the cell."""
         cell_id = self.cell_id()
-        running = (self._shell.execution_count, cell_id)
-        count = self._line_count[1] + 1 if self._line_count[0] == running else 1
-        self._line_count = (running, count)
+        running_cell = (self._shell.execution_count, cell_id)
+        count = self._line_count[1] + 1 if self._line_count[0] == running_cell else 1
+        self._line_count = (running_cell, count)
         return None if cell_id is None else f"{cell_id}:{count}"
 
-    def _start_job(self, parsed: cell.Cell) -> Job:
+    def _start_job(self, parsed_cell: cell.Cell) -> Job:
         """Start a job and bind it; without a page that shows it, print how to get its answer."""
-        job = start_job(self.pool, self.jobs, parsed, self._outputs.columns(parsed))
+        job = start_job(self.pool, self.jobs, parsed_cell, self._outputs.columns(parsed_cell))
         self._shell.user_ns[job.name] = job
-        if not self._outputs.in_kernel and not parsed.quiet:
+        if not self._outputs.in_kernel and not parsed_cell.quiet:
             self.show(
                 Note(f"Job {job.name} is running; `{job.name}.result()` waits for its answer.")
             )
-        self._outputs.show_notes(parsed)
+        self._outputs.show_notes(parsed_cell)
         return job
 
     @override
     def answer(self, prompt: str, model: str, *notes: str) -> None:
         self.pool.refresh()
-        parsed = cell.Cell(prompt, {"model": model}, notes=notes)
-        view, bind = self._outputs.view(parsed), self._outputs.binder(parsed)
-        AnswerRun(self.pool, parsed, view, bind).run()
+        parsed_cell = cell.Cell(prompt, {"model": model}, notes=notes)
+        view, bind = self._outputs.view(parsed_cell), self._outputs.binder(parsed_cell)
+        AnswerRun(self.pool, parsed_cell, view, bind).run()
 
     @override
     def forget(self, line: str) -> str:

@@ -138,11 +138,11 @@ class NotebookValues:
             UsageError: If a name is undefined, or its value is not a function that a model can
                 call.
         """
-        found: list[object] = []
-        for typed in names:
-            name = prompts.only_expression(typed) or typed
+        tool_values: list[object] = []
+        for expression in names:
+            name = prompts.only_expression(expression) or expression
             if name.startswith(_SERVER_PREFIX):
-                found.append(MCPServer(name.removeprefix(_SERVER_PREFIX)))
+                tool_values.append(MCPServer(name.removeprefix(_SERVER_PREFIX)))
                 continue
             if not prompts.is_variable(name, self.namespace):
                 raise UsageError(
@@ -152,9 +152,9 @@ class NotebookValues:
                     f" MCP server in the settings is `{_SERVER_PREFIX}NAME`.",
                 )
             value = prompts.resolve(name, self.namespace, _FORBIDDEN_TYPES)
-            found += value if isinstance(value, list | tuple) else [value]
+            tool_values += value if isinstance(value, list | tuple) else [value]
         try:
-            return read_tools(found)
+            return read_tools(tool_values)
         except UsageError as error:
             raise UsageError(f"`--tools`: {error.message}", hint=error.hint) from None
 

@@ -88,8 +88,8 @@ class ShellMagics:
         pool = session.pool
         pool.refresh()
         rows = pool.config.settings.limits.table_rows
-        parsed = cell.read(line, body, self._shell.user_ns, rows)
-        prepared = session.prepare(parsed, session.cell_id())
+        parsed_cell = cell.read(line, body, self._shell.user_ns, rows)
+        prepared = session.prepare(parsed_cell, session.cell_id())
         return None if isinstance(prepared, Job) else prepared
 
 
