@@ -78,7 +78,7 @@ class LoopInbox:
             self._callbacks.popleft()()
 
 
-def _add_event(loop: asyncio.AbstractEventLoop, read: Callable[[], object]) -> int | None:
+def _add_event(loop: asyncio.AbstractEventLoop, on_ready: Callable[[], object]) -> int | None:
     """Create an eventfd that calls a function on a loop; return ``None`` if it is not supported."""
     if sys.platform != "linux":
         return None
@@ -86,7 +86,7 @@ def _add_event(loop: asyncio.AbstractEventLoop, read: Callable[[], object]) -> i
     try:
         # The context is empty; otherwise, the loop would keep the first caller's context variables
         # alive.
-        contextvars.Context().run(loop.add_reader, event, read)
+        contextvars.Context().run(loop.add_reader, event, on_ready)
     except NotImplementedError:  # this type of loop does not support it
         os.close(event)
         return None

@@ -92,12 +92,12 @@ class Portal:
         """
         deadline = time.monotonic() + timeout
         task: asyncio.Task[T] | None = None
-        done = InterruptibleEvent()
+        done_event = InterruptibleEvent()
 
         def begin() -> None:
             nonlocal task
             task = self.loop.create_task(coroutine)
-            task.add_done_callback(lambda _: done.set())
+            task.add_done_callback(lambda _: done_event.set())
 
         def cancel() -> None:
             if task is None:
@@ -107,9 +107,11 @@ class Portal:
 
         try:
             if caller_thread is not None:
-                caller_thread.serve(done.set)
+                caller_thread.serve(done_event.set)
             self.loop.call_soon_threadsafe(begin)
-            while not (done.wait(min(_POLL_INTERVAL, timeout)) and (task is None or task.done())):
+            while not (
+                done_event.wait(min(_POLL_INTERVAL, timeout)) and (task is None or task.done())
+            ):
                 if caller_thread is not None:
                     caller_thread.run_pending()
                 if self.loop.is_closed():  # the portal may close before the coroutine has begun
@@ -170,12 +172,12 @@ class Portal:
             task.cancel()
         if tasks:
             # A task that ignores its cancellation must not keep the thread.
-            done, ignoring = self.loop.run_until_complete(
+            ended_tasks, unfinished_tasks = self.loop.run_until_complete(
                 asyncio.wait(tasks, timeout=self._patience)
             )
-            for task in done:
+            for task in ended_tasks:
                 task.cancelled() or task.exception()  # otherwise, asyncio logs the exception
-            for task in ignoring:
+            for task in unfinished_tasks:
                 task._log_destroy_pending = False  # type: ignore[attr-defined]  # noqa: SLF001 - as `gather` does
         self.loop.run_until_complete(self.loop.shutdown_asyncgens())
 
@@ -192,7 +194,7 @@ class _CrossLoopCall(Generic[T]):
         self._caller = asyncio.get_running_loop()
         self._inbox = LoopInbox.of(self._caller)
         self._task: asyncio.Task[T] | None = None
-        self._done: asyncio.Future[None] = self._caller.create_future()
+        self._result: asyncio.Future[None] = self._caller.create_future()
         # The inbox may run the callbacks of several callers in the context of one of them.
         self._context = contextvars.copy_context()
 
@@ -202,7 +204,7 @@ class _CrossLoopCall(Generic[T]):
         # A plain timer takes half the time of `asyncio.timeout`.
         timer = None if timeout is None else self._caller.call_later(timeout, self._expire)
         try:
-            await self._done
+            await self._result
         except (asyncio.CancelledError, TimeoutError):
             with contextlib.suppress(RuntimeError):  # the loop has closed and cancelled its tasks
                 self._portal.inbox.call_soon(self._cancel)
@@ -229,12 +231,12 @@ class _CrossLoopCall(Generic[T]):
             task.exception()  # otherwise, asyncio logs that the exception was never retrieved
 
     def _expire(self) -> None:
-        if not self._done.done():
-            self._done.set_exception(TimeoutError())
+        if not self._result.done():
+            self._result.set_exception(TimeoutError())
 
     def _settle(self) -> None:
-        if not self._done.done():  # the caller may have been cancelled
-            self._done.set_result(None)
+        if not self._result.done():  # the caller may have been cancelled
+            self._result.set_result(None)
 
 
 def on_portal_thread() -> bool:

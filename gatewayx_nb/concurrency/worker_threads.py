@@ -59,12 +59,12 @@ class WorkerThreads:
                 raise OverdueThreadsError(self._overdue)
             task = asyncio.ensure_future(run_in_thread(function))
             try:
-                done, _ = await asyncio.wait((task,), timeout=timeout)
+                done_tasks, _ = await asyncio.wait((task,), timeout=timeout)
             finally:
                 if not task.done():
                     self._overdue += 1
                     task.add_done_callback(self._end_overdue)
-            if not done:
+            if not done_tasks:
                 raise TimeoutError
             return task.result()
 

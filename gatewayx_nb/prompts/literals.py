@@ -22,9 +22,11 @@ def unfilled(template: str) -> list[str]:
     >>> unfilled('{{df.describe()}} of {{name}}, {"a": {{}}}, {% if x %} {{1}}')
     ['{{df.describe()}}']
     """
-    masked, _ = mask(template)
-    found = (braces[0] for braces in _BRACES.finditer(masked) if _may_be_placeholder(braces[1]))
-    return list(dict.fromkeys(found))
+    masked_template, _ = mask(template)
+    expressions = (
+        braces[0] for braces in _BRACES.finditer(masked_template) if _may_be_placeholder(braces[1])
+    )
+    return list(dict.fromkeys(expressions))
 
 
 def _may_be_placeholder(text: str) -> bool:

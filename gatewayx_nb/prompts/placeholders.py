@@ -149,8 +149,8 @@ def mask(text: str) -> tuple[str, Callable[[str], str]]:
         fields[name] = field[0]
         return name
 
-    masked = _FIELD.sub(word, text)
-    return masked, lambda part: _MASKED_FIELD.sub(
+    masked_text = _FIELD.sub(word, text)
+    return masked_text, lambda part: _MASKED_FIELD.sub(
         lambda match: fields.get(match[0], match[0]), part
     )
 
@@ -237,8 +237,8 @@ def _follow(access: _Access, owner: Any) -> object:  # noqa: ANN401 - any notebo
 
 def _missing_error(access: _Access, owner: Any) -> UsageError:  # noqa: ANN401 - any notebook value
     kind, function = ("attribute", "dir") if access.is_attribute else ("key", "list")
-    known = dir(owner) if access.is_attribute else list(getattr(owner, "keys", tuple)())
-    hint = did_you_mean(str(access.key), [name for name in known if isinstance(name, str)])
+    known_names = dir(owner) if access.is_attribute else list(getattr(owner, "keys", tuple)())
+    hint = did_you_mean(str(access.key), [name for name in known_names if isinstance(name, str)])
     return UsageError(
         f"The prompt refers to '{access.path}', but '{access.owner}' has no {kind} {access.key!r}."
         f"{hint}",

@@ -194,11 +194,11 @@ def is_missing(value: object) -> bool:
 def no_column(name: str, columns: Collection[object], part: str = "the prompt") -> UsageError:
     """Return the error for a missing column, to which a part of a request refers."""
     names = [column for column in columns if isinstance(column, str)]
-    listed = ", ".join(map(repr, names[:8])) + (", …" if len(names) > 8 else "")  # noqa: PLR2004
+    names_text = ", ".join(map(repr, names[:8])) + (", …" if len(names) > 8 else "")  # noqa: PLR2004
     return UsageError(
         f"{part} refers to {{{{{name}}}}}, but the rows have no column {name!r}."
         f"{did_you_mean(name, names)}",
-        hint=f"The columns are {listed}." if listed else None,
+        hint=f"The columns are {names_text}." if names_text else None,
     )
 
 

@@ -130,13 +130,15 @@ def check(
     portal = Portal("gatewayx conformance")
     try:
         with Server(subject.respond) as server:
-            rules, skipped = _select_rules(subject, server, ask=ask)
-            return _report(subject, rules, skipped, portal)
+            rules, skipped_note = _select_rules(subject, server, ask=ask)
+            return _report(subject, rules, skipped_note, portal)
     finally:
         portal.close()
 
 
-def _report(subject: EngineUnderTest, rules: list[Rule], skipped: str, portal: Portal) -> Report:
+def _report(
+    subject: EngineUnderTest, rules: list[Rule], skipped_note: str, portal: Portal
+) -> Report:
     try:
         subject.engine  # noqa: B018 - creates the engine, to report a failure only once
     except Exception as error:  # noqa: BLE001 - an engine may raise any exception
@@ -144,7 +146,7 @@ def _report(subject: EngineUnderTest, rules: list[Rule], skipped: str, portal: P
     broken = tuple(_broken_rules(subject, rules, portal))
     if broken:
         raise ConformanceError(subject.name, broken)
-    return Report(subject.name, tuple(rule.text for rule in rules), skipped)
+    return Report(subject.name, tuple(rule.text for rule in rules), skipped_note)
 
 
 def _select_rules(subject: EngineUnderTest, server: Server, *, ask: bool) -> tuple[list[Rule], str]:
@@ -228,8 +230,8 @@ def _load(path: Path) -> type[LLMEngine]:
         observed = f"{path.name!r} " + (
             f"{file.refusal_reason}" if file else f"does not end in {SUFFIX}, or begins with `_`"
         )
-        quoted = f"{quoted_path(path)} {quoted_path(path.parent)}"
-        hint = f"Only you may write it and its folder: `chmod go-w {quoted}`."
+        shell_paths = f"{quoted_path(path)} {quoted_path(path.parent)}"
+        hint = f"Only you may write it and its folder: `chmod go-w {shell_paths}`."
         if file is None or why_unusable(file.name):
             hint = f"Rename it to {suggested_name(path)}."
         broken = BrokenRule("an engine file is found by its name", observed, hint)
@@ -244,10 +246,12 @@ def _load(path: Path) -> type[LLMEngine]:
 
 
 def _no_file_error(path: Path, names: list[str]) -> UsageError:
-    what = "a folder" if path.is_dir() else "not a file" if path.parent.is_dir() else "not a folder"
-    where = path if path.parent.is_dir() else path.parent
+    problem = (
+        "a folder" if path.is_dir() else "not a file" if path.parent.is_dir() else "not a folder"
+    )
+    problem_path = path if path.parent.is_dir() else path.parent
     suggestion = did_you_mean(path.name.removesuffix(SUFFIX), names)
     return UsageError(
-        f"an engine file must exist, but {str(where)!r} is {what}.{suggestion}",
+        f"an engine file must exist, but {str(problem_path)!r} is {problem}.{suggestion}",
         hint="Pass the path of a file `<name>_engine.py`, a class or an instance.",
     )

@@ -108,9 +108,9 @@ async def _price(subject: EngineUnderTest) -> str | None:
 )
 async def _secret(subject: EngineUnderTest) -> str | None:
     engine = subject.engine
-    shown = {"repr()": repr(engine), "str()": str(engine), "vars()": repr(vars(engine))}
-    shown["a pickle"] = _pickled(engine)
-    leaks = [name for name, text in shown.items() if subject.key in text]
+    shown_texts = {"repr()": repr(engine), "str()": str(engine), "vars()": repr(vars(engine))}
+    shown_texts["a pickle"] = _pickled(engine)
+    leaks = [name for name, text in shown_texts.items() if subject.key in text]
     return f"it was found in {', '.join(leaks)}" if leaks else None
 
 
@@ -160,8 +160,8 @@ async def _finish_reason(subject: EngineUnderTest) -> str | None:
         return "there is none"
     if reasons[positions[-1]] not in get_args(FinishReason):
         return f"it is {reasons[positions[-1]]!r}"
-    later = any(chunk.text for chunk in chunks[positions[-1] + 1 :])
-    return "text follows it" if later else None
+    has_later_text = any(chunk.text for chunk in chunks[positions[-1] + 1 :])
+    return "text follows it" if has_later_text else None
 
 
 @rule(ANSWER_RULES, "`generate` returns a str or a Reply", "Return the text.")
@@ -181,15 +181,15 @@ async def _generate(subject: EngineUnderTest) -> str | None:
 async def _concurrent_streams(subject: EngineUnderTest) -> str | None:
     if subject.dialect and subject.server:
         subject.script = _by_prompt(subject.dialect, len(subject.server.requests) + 2)
-        expected = ["Onelo.", "Twolo."]
+        expected_texts = ["Onelo.", "Twolo."]
     else:
-        separate = [(await subject.ask(prompt=prompt)).text for prompt in _PROMPTS]
-        again = [(await subject.ask(prompt=prompt)).text for prompt in _PROMPTS]
-        if separate != again:
+        separate_texts = [(await subject.ask(prompt=prompt)).text for prompt in _PROMPTS]
+        repeated_texts = [(await subject.ask(prompt=prompt)).text for prompt in _PROMPTS]
+        if separate_texts != repeated_texts:
             return None  # not applicable to a model whose replies vary
-        expected = separate
+        expected_texts = separate_texts
     texts = await _interleaved(subject)
-    return None if texts == expected else f"expected {expected}, got {texts}"
+    return None if texts == expected_texts else f"expected {expected_texts}, got {texts}"
 
 
 def _by_prompt(
@@ -230,22 +230,22 @@ async def _cancellation(subject: EngineUnderTest) -> str | None:
     if subject.dialect:
         steps = list(subject.dialect.stream(*subject.dialect.events))
         subject.script = [*steps[:3], Stall()]
-    begun = asyncio.Event()
+    has_begun = asyncio.Event()
 
     async def read() -> None:
         async for _ in subject.engine.stream(subject.request()):
-            begun.set()
+            has_begun.set()
             await asyncio.sleep(0)  # an engine that never waits could not be cancelled
 
     task = asyncio.ensure_future(read())
-    waiting = asyncio.ensure_future(begun.wait())
+    waiting_task = asyncio.ensure_future(has_begun.wait())
     await asyncio.wait(
-        {task, waiting}, timeout=_CANCEL_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
+        {task, waiting_task}, timeout=_CANCEL_TIMEOUT, return_when=asyncio.FIRST_COMPLETED
     )
-    waiting.cancel()
+    waiting_task.cancel()
     task.cancel()
-    done, _ = await asyncio.wait({task}, timeout=_CANCEL_TIMEOUT)
-    if not done:
+    done_tasks, _ = await asyncio.wait({task}, timeout=_CANCEL_TIMEOUT)
+    if not done_tasks:
         return f"it continued for {_CANCEL_TIMEOUT:g} s"
     if task.cancelled() or subject.server is None:
         return None if task.cancelled() else _unexpected_error(task)
@@ -267,5 +267,5 @@ async def _closed_connection(subject: EngineUnderTest) -> str | None:
     await _cancellation(subject)
     if subject.server is None:
         return None
-    closed = subject.server.requests[-1].closed
-    return None if await asyncio.to_thread(closed.wait, _CANCEL_TIMEOUT) else "it stayed open"
+    closed_event = subject.server.requests[-1].closed
+    return None if await asyncio.to_thread(closed_event.wait, _CANCEL_TIMEOUT) else "it stayed open"

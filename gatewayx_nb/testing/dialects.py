@@ -188,10 +188,15 @@ CHAT = DialectSample(
 
 
 def _response(status: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401 - JSON
-    fixed = {"id": "resp_1", "object": "response", "created_at": 1.0, "model": "exact-1"}
-    empty: dict[str, Any] = {"error": None, "incomplete_details": None, "output": [], "usage": None}
+    fixed_fields = {"id": "resp_1", "object": "response", "created_at": 1.0, "model": "exact-1"}
+    empty_fields: dict[str, Any] = {
+        "error": None,
+        "incomplete_details": None,
+        "output": [],
+        "usage": None,
+    }
     tools = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": []}
-    return fixed | empty | tools | {"status": status} | fields
+    return fixed_fields | empty_fields | tools | {"status": status} | fields
 
 
 def _response_event(kind: str, number: int, **fields: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -215,14 +215,14 @@ class _Exchange:
             case Tunnel(port):
                 await self._tunnel(port)
 
-    async def _repeat(self, data: bytes, every: float) -> None:
-        closed = asyncio.ensure_future(self.reader.read(1))
+    async def _repeat(self, data: bytes, interval: float) -> None:
+        client_closed = asyncio.ensure_future(self.reader.read(1))
         # A reset by the peer is expected; retrieving the exception keeps asyncio from logging it.
-        closed.add_done_callback(lambda read: read.cancelled() or read.exception())
-        while not closed.done():
+        client_closed.add_done_callback(lambda read: read.cancelled() or read.exception())
+        while not client_closed.done():
             self.writer.write(data)
             await self.writer.drain()
-            await asyncio.wait([closed], timeout=every)
+            await asyncio.wait([client_closed], timeout=interval)
         raise ConnectionResetError
 
     async def _tunnel(self, port: int) -> None:

@@ -39,9 +39,9 @@ async def _sent_body(subject: EngineUnderTest, messages: tuple[Message, ...]) ->
 @rule(TOOLS, "a request declares its tools", "Add `request.tools` to the payload.")
 async def _declared(subject: EngineUnderTest) -> str | None:
     body = await _sent_body(subject, _TURNS[:1])
-    expected = (TOOL, _DEFINITION.description, json.dumps(_PARAMETERS))
-    missing = [text for text in expected if text not in body]
-    return f"the request has no {missing[0]!r}" if missing else None
+    expected_texts = (TOOL, _DEFINITION.description, json.dumps(_PARAMETERS))
+    missing_texts = [text for text in expected_texts if text not in body]
+    return f"the request has no {missing_texts[0]!r}" if missing_texts else None
 
 
 @rule(
@@ -53,9 +53,9 @@ async def _same_calls(subject: EngineUnderTest) -> str | None:
     dialect = subject.dialect
     assert dialect is not None  # noqa: S101 - these rules need a dialect
     tools = (_DEFINITION,)
-    whole = await subject.ask([Send(reply(dialect.call))], streamed=False, tools=tools)
+    whole_reply = await subject.ask([Send(reply(dialect.call))], streamed=False, tools=tools)
     streamed = await subject.ask(dialect.stream(*dialect.call_events), tools=tools)
-    for name, outcome in {"the whole reply": whole, "the stream": streamed}.items():
+    for name, outcome in {"the whole reply": whole_reply, "the stream": streamed}.items():
         if observed := _difference(outcome):
             return f"{name}: {observed}"
     return None
@@ -67,8 +67,12 @@ def _difference(outcome: CallResult) -> str | None:
         return f"it {outcome}"
     calls = [call for chunk in outcome.chunks for call in chunk.tool_calls]
     # The ID is not compared, because not every provider sends an ID.
-    found = [(call.name, json.loads(call.arguments)) for call in calls]
-    return None if found == [(TOOL, json.loads(ARGUMENTS))] else f"it has the calls {found}"
+    observed_calls = [(call.name, json.loads(call.arguments)) for call in calls]
+    return (
+        None
+        if observed_calls == [(TOOL, json.loads(ARGUMENTS))]
+        else f"it has the calls {observed_calls}"
+    )
 
 
 @rule(

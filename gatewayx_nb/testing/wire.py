@@ -118,8 +118,8 @@ async def _key_in_errors(subject: EngineUnderTest) -> str | None:
         error = (await subject.ask(script)).error
         if error is not None:
             # All parts of an error that may be shown on a page or in a log.
-            shown = f"{error!r} {vars(error)} {''.join(traceback.format_exception(error))}"
-            if subject.key in shown:
+            error_text = f"{error!r} {vars(error)} {''.join(traceback.format_exception(error))}"
+            if subject.key in error_text:
                 return f"a {type(error).__name__} contains it"
     return None
 
@@ -165,9 +165,9 @@ async def _urls(subject: EngineUnderTest) -> str | None:
 )
 async def _same_content(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
-    whole = await subject.ask([Send(reply(dialect.whole))], streamed=False)
+    whole_reply = await subject.ask([Send(reply(dialect.whole))], streamed=False)
     streamed = await subject.ask(dialect.stream(*dialect.events))
-    if observed := _difference(whole):
+    if observed := _difference(whole_reply):
         return f"the whole reply: {observed}"
     return f"the stream: {observed}" if (observed := _difference(streamed)) else None
 
@@ -186,11 +186,11 @@ async def _truncated(subject: EngineUnderTest) -> str | None:
 @rule(STREAMS, "a stream may be split at any byte", _USE_DECODER)
 async def _splits(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
-    expected = await subject.ask(dialect.stream(*dialect.events))
+    unsplit_result = await subject.ask(dialect.stream(*dialect.events))
     body = b"".join(map(chunk, dialect.events)) + chunk(b"")
     for size in _WRITE_SIZES:
         outcome = await subject.ask([Send(stream_head()), Split(body, size)])
-        if outcome.error or outcome.chunks != expected.chunks:
+        if outcome.error or outcome.chunks != unsplit_result.chunks:
             return f"in pieces of {size} bytes, it {outcome}"
     return None
 

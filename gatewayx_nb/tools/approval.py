@@ -171,5 +171,7 @@ def _checked_answer(answer: object) -> bool:
 def _call_source(call: ToolCall, arguments: dict[str, object]) -> str:
     """Return a call as it is written in Python, for a question to the user."""
     # A name that is not an identifier could end the line, and hide what is called.
-    listed = ", ".join(f"{argument_name(name)}={value!r}" for name, value in arguments.items())
-    return f"{call.name}({listed or ('' if arguments else call.arguments.strip('{} '))})"
+    arguments_text = ", ".join(
+        f"{argument_name(name)}={value!r}" for name, value in arguments.items()
+    )
+    return f"{call.name}({arguments_text or ('' if arguments else call.arguments.strip('{} '))})"

@@ -98,24 +98,24 @@ class LoopPartial:
         """Return the reply after the last request."""
         return self._merged(self.replies[:-1], self.replies[-1])
 
-    def _merged(self, earlier: Sequence[Reply], last: Reply) -> Reply:
+    def _merged(self, earlier_replies: Sequence[Reply], last_reply: Reply) -> Reply:
         if self._paused_text:
-            last = replace(last, text="".join((*self._paused_text, last.text)))
-        return _merged(earlier, last, self.steps)
+            last_reply = replace(last_reply, text="".join((*self._paused_text, last_reply.text)))
+        return _merged(earlier_replies, last_reply, self.steps)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the attributes of a `PartialReply`
         return getattr(self._current, name)
 
 
-def _merged(earlier: Sequence[Reply], last: Reply, steps: Iterable[Step]) -> Reply:
+def _merged(earlier_replies: Sequence[Reply], last_reply: Reply, steps: Iterable[Step]) -> Reply:
     """Return the last reply with the usage, cost and times of all requests."""
-    replies = (*earlier, last)
+    replies = (*earlier_replies, last_reply)
     costs = [reply.cost for reply in replies]
-    known = [cost for cost in costs if cost is not None]
+    known_costs = [cost for cost in costs if cost is not None]
     return replace(
-        last,
+        last_reply,
         usage=functools.reduce(operator.add, (reply.usage for reply in replies)),
-        cost=sum(known, Decimal(0)) if len(known) == len(costs) else None,
+        cost=sum(known_costs, Decimal(0)) if len(known_costs) == len(costs) else None,
         latency=sum(reply.latency for reply in replies),
         time_to_first=replies[0].time_to_first,
         attempts=sum(map(operator.attrgetter("attempts"), replies)),

@@ -297,12 +297,12 @@ class ToolLoop:
         """Return the recorded results of the calls of a replayed reply, if any."""
         if not reply.replayed:
             return None
-        recorded = self._host.recorded_results((*self._messages, message), self._options)
-        if recorded is None:
+        recorded_results = self._host.recorded_results((*self._messages, message), self._options)
+        if recorded_results is None:
             return None
         results = [
             ToolResult(call.id, result.parts, call.name, result.is_error)
-            for call, result in zip(calls, recorded, strict=False)
+            for call, result in zip(calls, recorded_results, strict=False)
         ]
         for number, (call, result) in enumerate(zip(calls, results, strict=False)):
             step = Step(
@@ -335,10 +335,10 @@ class ToolLoop:
 def _turn_options(options: CallOptions, slot: ConversationSlot | None) -> CallOptions:
     """Return the options of each request; only the whole call is added to a conversation."""
     unneeded = {*_LOOP_OPTIONS, "images", "chat"}
-    kept = {name: value for name, value in options.items() if name not in unneeded}
+    turn_options = {name: value for name, value in options.items() if name not in unneeded}
     if slot is not None:
-        kept["chat"] = slot.without_adding()
-    return cast("CallOptions", kept)
+        turn_options["chat"] = slot.without_adding()
+    return cast("CallOptions", turn_options)
 
 
 def _has_outside_result(messages: Iterable[Message], tools: Mapping[str, Tool]) -> bool:
@@ -362,12 +362,12 @@ def _answer_message(reply: Reply, calls: Sequence[ToolCall]) -> Message:
 
     Some providers accept only a JSON object as arguments, so other arguments become ``{}``.
     """
-    sent = tuple(
+    valid_calls = tuple(
         call if _is_object(call.arguments) else replace(call, arguments="{}") for call in calls
     )
-    if sent == reply.tool_calls:
+    if valid_calls == reply.tool_calls:
         return reply.message
-    message, carried = Message("assistant", (reply.text, *sent)), reply.carried
+    message, carried = Message("assistant", (reply.text, *valid_calls)), reply.carried
     is_masked = tuple(calls) != reply.tool_calls
     if carried is None or carried.has_calls or is_masked:
         return message

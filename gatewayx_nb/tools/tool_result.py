@@ -69,8 +69,8 @@ def _to_text(value: object) -> str:
     import msgspec  # imported on first use, because most calls have no tools
 
     try:
-        plain = msgspec.to_builtins(value, enc_hook=_represent, str_keys=True)
-        return msgspec.json.encode(plain).decode()
+        builtin_value = msgspec.to_builtins(value, enc_hook=_represent, str_keys=True)
+        return msgspec.json.encode(builtin_value).decode()
     except RecursionError:
         raise ValueError("the function returned a value that contains itself") from None
     except UnicodeEncodeError:  # a lone surrogate

@@ -92,7 +92,7 @@ class ToolRunner:
         Raises:
             KeyboardInterrupt: If the user stops the call.
         """
-        started = time.monotonic()
+        started_at = time.monotonic()
         tool = self._tools.get(step.call.name)
         if tool is not None and tool.outside:
             step = replace(step, outside=True)
@@ -102,7 +102,7 @@ class ToolRunner:
             outcome = _failed_outcome(step, self._redact(str(error)))
         if step.outside:
             self._approval.risk = OUTSIDE_RESULT
-        return outcome.with_duration(time.monotonic() - started)
+        return outcome.with_duration(time.monotonic() - started_at)
 
     def count_concurrent(self, calls: Iterable[ToolCall]) -> int:
         """Return how many of the first calls may run at the same time.
@@ -250,8 +250,8 @@ class ToolRunner:
         if any(self._has_key(part) for part in parts):
             return _failed_outcome(finish(), "the result contains a key and was withheld")
         texts = "\n\n".join(part for part in parts if isinstance(part, str))
-        kept = outcome if self._keeps_results else None
-        return Outcome(finish(result=kept, sent=texts), parts)
+        kept_result = outcome if self._keeps_results else None
+        return Outcome(finish(result=kept_result, sent=texts), parts)
 
     def _has_key(self, part: str | Image) -> bool:
         text = part if isinstance(part, str) else _text_in(part.data)

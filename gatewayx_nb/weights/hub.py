@@ -114,8 +114,8 @@ def _pulled_before(reference: HubReference) -> LocalModel | None:
 def _free_name(reference: HubReference, variant: WeightsVariant) -> str:
     """Return the model's name, with the owner's name if another model has the short name."""
     name = model_name(reference.repo, variant)
-    taken = hub_source(name)
-    if name in catalogue() or taken not in ("", f"hf:{reference.repo}:{variant.label}"):
+    existing_source = hub_source(name)
+    if name in catalogue() or existing_source not in ("", f"hf:{reference.repo}:{variant.label}"):
         return model_name(reference.repo, variant, with_owner=True)
     return name
 
@@ -139,17 +139,19 @@ class _Download:
         target = folder / version
         target.mkdir(parents=True, exist_ok=True)
         self._forget_other_versions(folder, version)
-        missing = [file for file in self.variant.files if not self._is_whole(target, file)]
-        self._check_space(target, missing)
-        if missing:
-            self._fetch(target, missing)
-        kept = [replace(file, path=f"{version}/{_file_name(file)}") for file in self.variant.files]
+        missing_files = [file for file in self.variant.files if not self._is_whole(target, file)]
+        self._check_space(target, missing_files)
+        if missing_files:
+            self._fetch(target, missing_files)
+        model_files = [
+            replace(file, path=f"{version}/{_file_name(file)}") for file in self.variant.files
+        ]
         fsync_directory(target)
-        record_hub_model(self.name, source, self.commit, kept)
-        for other in folder.iterdir():
-            if other.is_dir() and other.name != version:
-                shutil.rmtree(other, ignore_errors=True)
-        return LocalModel(self.name, folder / kept[0].path, self.variant.size, source)
+        record_hub_model(self.name, source, self.commit, model_files)
+        for subfolder in folder.iterdir():
+            if subfolder.is_dir() and subfolder.name != version:
+                shutil.rmtree(subfolder, ignore_errors=True)
+        return LocalModel(self.name, folder / model_files[0].path, self.variant.size, source)
 
     def _forget_other_versions(self, folder: Path, version: str) -> None:
         """Remove partial downloads of files that have since changed on the hub."""
@@ -170,33 +172,35 @@ class _Download:
             and self._digest([(path, file)]) == [file.sha256]
         )
 
-    def _check_space(self, target: Path, missing: Sequence[HubFile]) -> None:
+    def _check_space(self, target: Path, missing_files: Sequence[HubFile]) -> None:
         """Check that the disk has enough space before a download that takes minutes."""
-        needed = sum(file.size for file in missing) - _total_bytes(_part_paths(target, missing))
-        free = shutil.disk_usage(target).free
-        if missing and free < needed + _RESERVED_BYTES:
+        needed_bytes = sum(file.size for file in missing_files) - _total_bytes(
+            _part_paths(target, missing_files)
+        )
+        free_bytes = shutil.disk_usage(target).free
+        if missing_files and free_bytes < needed_bytes + _RESERVED_BYTES:
             raise ConfigError(
                 f"not enough disk space for {self.name!r} in {str(models_folder())!r}:"
-                f" {size_text(needed)} are needed, {size_text(free)} are free.",
+                f" {size_text(needed_bytes)} are needed, {size_text(free_bytes)} are free.",
                 hint="Free disk space, or choose a smaller model.",
                 model=self.name,
             )
 
-    def _fetch(self, target: Path, missing: Sequence[HubFile]) -> None:
+    def _fetch(self, target: Path, missing_files: Sequence[HubFile]) -> None:
         """Download files, check them, and rename them to their final names."""
-        parts = _part_paths(target, missing)
-        size = sum(file.size for file in missing)
+        parts = _part_paths(target, missing_files)
+        size = sum(file.size for file in missing_files)
         try:
             with progress_bar(f"{self.name}: download", size, enabled=self.progress) as report:
-                for part, file in zip(parts, missing, strict=True):
+                for part, file in zip(parts, missing_files, strict=True):
                     self._fetch_file(part, file, lambda: report(_total_bytes(parts)))
         except KeyboardInterrupt:
             if self.progress:
                 state = f"{size_text(_total_bytes(parts))} of {size_text(size)}"
                 sys.stderr.write(f"{self.name}: stopped at {state}; pull again to resume\n")
             raise
-        digests = self._digest(list(zip(parts, missing, strict=True)))
-        for part, file, digest in zip(parts, missing, digests, strict=True):
+        digests = self._digest(list(zip(parts, missing_files, strict=True)))
+        for part, file, digest in zip(parts, missing_files, digests, strict=True):
             if digest != file.sha256:
                 part.unlink()
                 raise ConfigError(
@@ -206,28 +210,28 @@ class _Download:
                     model=self.name,
                 )
         # llama.cpp loads a split model by the name of its first part.
-        _check_format(parts[0], missing[0])
-        for part, file in zip(parts, missing, strict=True):
+        _check_format(parts[0], missing_files[0])
+        for part, file in zip(parts, missing_files, strict=True):
             part.replace(target / _file_name(file))
 
     def _fetch_file(self, part: Path, file: HubFile, report: Callable[[], object]) -> None:
         if part.is_file() and part.stat().st_size > file.size:
             part.unlink()
-        wanted = {"commit": self.commit, **asdict(file)}
+        file_fields = {"commit": self.commit, **asdict(file)}
         try:
-            self.hub.run("fetch", self.reference.repo, report, part=str(part), **wanted)
+            self.hub.run("fetch", self.reference.repo, report, part=str(part), **file_fields)
         finally:
             if not _total_bytes([part]):
                 _remove_empty(part)
 
     def _digest(self, files: Sequence[tuple[Path, HubFile]]) -> list[str]:
         """Return the digests of files and show the progress."""
-        digests, done = [], 0
+        digests, checked_bytes = [], 0
         size = sum(file.size for _, file in files)
         with progress_bar(f"{self.name}: check", size, enabled=self.progress) as report:
             for path, file in files:
-                digests.append(sha256_of(path, partial(_report_after, done, report)))
-                done += file.size
+                digests.append(sha256_of(path, partial(_report_after, checked_bytes, report)))
+                checked_bytes += file.size
         return digests
 
 

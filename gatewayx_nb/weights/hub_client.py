@@ -71,14 +71,14 @@ def list_files(job: dict[str, Any]) -> dict[str, Any]:
 
     api = HfApi(endpoint=job["endpoint"])
     try:
-        info = api.model_info(job["repo"], files_metadata=True, timeout=_LISTING_TIMEOUT)
+        model_info = api.model_info(job["repo"], files_metadata=True, timeout=_LISTING_TIMEOUT)
         files = [
             {"path": file.rfilename, "size": file.size, "sha256": file.lfs and file.lfs.sha256}
-            for file in info.siblings or ()
+            for file in model_info.siblings or ()
         ]
     except (KeyError, TypeError, AttributeError) as error:
         raise _InvalidResponseError("its file list is incomplete") from error
-    return {"commit": info.sha, "files": files}
+    return {"commit": model_info.sha, "files": files}
 
 
 def fetch(job: dict[str, Any]) -> dict[str, Any]:

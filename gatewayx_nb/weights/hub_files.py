@@ -113,10 +113,10 @@ def parse_reference(text: str) -> HubReference:
     """
     if match := _REFERENCE.fullmatch(text):
         return HubReference(match["repo"], match["choice"] or "")
-    other = _OTHER_FORM.fullmatch(text)
+    other_form = _OTHER_FORM.fullmatch(text)
     suggested = (
-        ":".join(filter(None, ("hf", other["repo"], other["choice"])))
-        if other
+        ":".join(filter(None, ("hf", other_form["repo"], other_form["choice"])))
+        if other_form
         else _EXAMPLE_REFERENCE
     )
     raise UsageError(
@@ -150,11 +150,13 @@ def _digest(value: object) -> str:
 def variants(files: Iterable[HubFile]) -> list[WeightsVariant]:
     """Return the models of a repository, smallest first; image projectors are omitted."""
     models = sorted((file for file in files if _is_model(file.path)), key=lambda file: file.path)
-    found = []
+    variants_found = []
     for stem, parts in groupby(models, key=lambda file: _SPLIT_SUFFIX.sub("", file.path[:-5])):
         quants = _QUANT.findall(stem)
-        found.append(WeightsVariant(stem, quants[-1].upper() if quants else "", tuple(parts)))
-    return sorted(found, key=lambda variant: variant.size)
+        variants_found.append(
+            WeightsVariant(stem, quants[-1].upper() if quants else "", tuple(parts))
+        )
+    return sorted(variants_found, key=lambda variant: variant.size)
 
 
 def _is_model(path: str) -> bool:
@@ -170,33 +172,36 @@ def choose(reference: HubReference, files: Sequence[HubFile]) -> WeightsVariant:
         UsageError: If several models match.
         ConfigError: If a part of a split model is missing.
     """
-    found = variants(files)
-    if not found:
+    available = variants(files)
+    if not available:
         raise ModelNotFoundError(
-            f"{reference.repo!r} on the hub has no GGUF file.{_other_repository(reference)}",
+            f"{reference.repo!r} on the hub has no GGUF file.{_gguf_repository_note(reference)}",
             hint="Look for a repository whose name ends in -GGUF.",
         )
     if reference.choice:
-        chosen = [variant for variant in found if _matches_choice(variant, reference.choice)]
+        matching_variants = [
+            variant for variant in available if _matches_choice(variant, reference.choice)
+        ]
     else:
-        chosen = _preferred(found)
-    if not chosen:
+        matching_variants = _preferred(available)
+    if not matching_variants:
         raise ModelNotFoundError(
             f"{reference.repo!r} on the hub has no {reference.choice!r}; it has"
-            f" {_list_text(found)}."
-            f"{did_you_mean(reference.choice.upper(), [variant.quant for variant in found])}",
+            f" {_list_text(available)}."
+            f"{did_you_mean(reference.choice.upper(), [variant.quant for variant in available])}",
             hint=Hint("pull", model=f"hf:{reference.repo}"),
         )
-    if len(chosen) > 1:
+    if len(matching_variants) > 1:
         raise UsageError(
-            f"{reference.repo!r} on the hub has several models: {_list_text(chosen, stems=True)}.",
-            hint=Hint("pull", model=f"hf:{reference.repo}:{chosen[0].stem}"),
+            f"{reference.repo!r} on the hub has several models:"
+            f" {_list_text(matching_variants, stems=True)}.",
+            hint=Hint("pull", model=f"hf:{reference.repo}:{matching_variants[0].stem}"),
         )
-    _check_parts(reference, chosen[0])
-    return chosen[0]
+    _check_parts(reference, matching_variants[0])
+    return matching_variants[0]
 
 
-def _other_repository(reference: HubReference) -> str:
+def _gguf_repository_note(reference: HubReference) -> str:
     if reference.repo.upper().endswith("GGUF"):
         return ""
     return " Models for local engines are in separate repositories."
@@ -204,29 +209,29 @@ def _other_repository(reference: HubReference) -> str:
 
 def _matches_choice(variant: WeightsVariant, choice: str) -> bool:
     """Return whether a quantization or a file name matches a model, ignoring case."""
-    typed = choice.upper().removesuffix(".GGUF")
+    wanted_name = choice.upper().removesuffix(".GGUF")
     stem = variant.stem.upper()
-    return _SPLIT_SUFFIX.sub("", typed) in (variant.quant, stem, stem.rpartition("/")[2])
+    return _SPLIT_SUFFIX.sub("", wanted_name) in (variant.quant, stem, stem.rpartition("/")[2])
 
 
-def _preferred(found: Sequence[WeightsVariant]) -> list[WeightsVariant]:
-    if len(found) == 1:
-        return list(found)
+def _preferred(available: Sequence[WeightsVariant]) -> list[WeightsVariant]:
+    if len(available) == 1:
+        return list(available)
     for quant in _PREFERRED_QUANTS:
-        if chosen := [variant for variant in found if variant.quant == quant]:
-            return chosen
-    labelled = [variant for variant in found if variant.quant]
+        if matching_variants := [variant for variant in available if variant.quant == quant]:
+            return matching_variants
+    labelled = [variant for variant in available if variant.quant]
     # Among quantizations below four bits, the largest loses the least quality.
-    return labelled[-1:] or list(found)
+    return labelled[-1:] or list(available)
 
 
-def _list_text(found: Sequence[WeightsVariant], *, stems: bool = False) -> str:
+def _list_text(listed_variants: Sequence[WeightsVariant], *, stems: bool = False) -> str:
     names = [
         f"{variant.stem if stems else variant.label} ({size_text(variant.size)})"
-        for variant in found[:_MAX_LISTED_MODELS]
+        for variant in listed_variants[:_MAX_LISTED_MODELS]
     ]
-    more = len(found) - len(names)
-    return ", ".join(names) + (f" and {more} more" if more > 0 else "")
+    omitted_count = len(listed_variants) - len(names)
+    return ", ".join(names) + (f" and {omitted_count} more" if omitted_count > 0 else "")
 
 
 def _check_parts(reference: HubReference, variant: WeightsVariant) -> None:

@@ -75,9 +75,9 @@ class Hub:
         Raises:
             GatewayError: If the job fails.
         """
-        common = {"endpoint": self.endpoint, "ca_bundle": self.ca_bundle}
+        hub_settings = {"endpoint": self.endpoint, "ca_bundle": self.ca_bundle}
         status, result = _run(
-            self.env, {"action": action, "repo": repo, **common, **arguments}, report
+            self.env, {"action": action, "repo": repo, **hub_settings, **arguments}, report
         )
         if result is None:
             raise TransportError(
@@ -101,13 +101,14 @@ def connect(env: Mapping[str, str], config: Config) -> Hub:
     _check_endpoint(endpoint)
     network = config.settings.network
     permissions = config.hub_permissions()
-    missing = [permission for permission in permissions if not config.may(permission)]
-    if missing:
+    missing_permissions = [permission for permission in permissions if not config.may(permission)]
+    if missing_permissions:
         has_token = bool(env.get(_TOKEN_VARIABLE, "").strip())
         action = f"send your {_TOKEN_VARIABLE}" if has_token else "pull models"
         raise TrustError(
-            f"this project would {action} through {missing[0].target} ({missing[0].where}).",
-            hint=Hint("trust", ids=",".join(permission.id for permission in missing)),
+            f"this project would {action} through {missing_permissions[0].target}"
+            f" ({missing_permissions[0].where}).",
+            hint=Hint("trust", ids=",".join(permission.id for permission in missing_permissions)),
         )
     ca_bundle = str(Path(network.ca_bundle).expanduser()) if network.ca_bundle else None
     child_env = {

@@ -56,19 +56,19 @@ def pulled_models() -> list[LocalModel]:
     return sorted([*_from_catalogue(), *_from_hub()], key=lambda model: model.name)
 
 
-def callable_models(engine: str, default: str, own: Path | None) -> list[ModelInfo]:
+def callable_models(engine: str, default: str, own_file: Path | None) -> list[ModelInfo]:
     """Return the models that an engine can load; the default model is first.
 
     Args:
         engine: Name of the engine.
         default: Name of the engine's default model.
-        own: The user's own file, which replaces the catalogue's models.
+        own_file: The user's own file, which replaces the catalogue's models.
     """
     models = {model.name: model.size for model in pulled_models()}
-    if own is not None:
+    if own_file is not None:
         models = {name: size for name, size in models.items() if name not in catalogue()}
-        default = default if default in models else own.stem
-        models.setdefault(own.stem, own.stat().st_size)
+        default = default if default in models else own_file.stem
+        models.setdefault(own_file.stem, own_file.stat().st_size)
     infos = [ModelInfo(engine, name, name == default, size) for name, size in models.items()]
     return sorted(infos, key=lambda info: not info.default)
 
@@ -182,14 +182,15 @@ def remove(name: str) -> Path:
     from filelock import FileLock, Timeout
 
     pulled = pulled_models()
-    wanted = name.removeprefix("local:")
-    names = [model.name for model in pulled if wanted in (model.name, model.source)]
-    path = _pulled_path((*names, wanted)[0])
+    wanted_name = name.removeprefix("local:")
+    names = [model.name for model in pulled if wanted_name in (model.name, model.source)]
+    path = _pulled_path((*names, wanted_name)[0])
     if path is None:
         available = ", ".join(repr(model.name) for model in pulled) or "none"
         raise ModelNotFoundError(
             f"no model {name!r} was pulled; on this machine: {available}."
-            f"{did_you_mean(wanted, [model.name for model in pulled])}{_own_file_note(wanted)}",
+            f"{did_you_mean(wanted_name, [model.name for model in pulled])}"
+            f"{_own_file_note(wanted_name)}",
             hint=Hint("list_local_models"),
             model=name,
         )

@@ -13,7 +13,9 @@ _MAX_LINES = 4
 
 
 @contextmanager
-def progress_bar(label: str, total: int, *, enabled: bool) -> Iterator[Callable[[int], object]]:
+def progress_bar(
+    label: str, total_bytes: int, *, enabled: bool
+) -> Iterator[Callable[[int], object]]:
     """Show progress on stderr; yield a function that takes the number of bytes done so far.
 
     The bar is tqdm's text bar even in notebooks, because its widget is lost in a saved notebook.
@@ -25,20 +27,20 @@ def progress_bar(label: str, total: int, *, enabled: bool) -> Iterator[Callable[
     elif stream.isatty() or type(stream).__module__.startswith("ipykernel."):
         from tqdm import tqdm  # imported on first use, because most calls need no bar
 
-        with tqdm(desc=label, total=total, unit="B", unit_scale=True, file=stream) as bar:
-            yield lambda done: bar.update(min(done, total) - bar.n)
+        with tqdm(desc=label, total=total_bytes, unit="B", unit_scale=True, file=stream) as bar:
+            yield lambda done: bar.update(min(done, total_bytes) - bar.n)
     else:
-        yield _line_reporter(label, total, stream)
+        yield _line_reporter(label, total_bytes, stream)
 
 
-def _line_reporter(label: str, total: int, stream: TextIO) -> Callable[[int], None]:
+def _line_reporter(label: str, total_bytes: int, stream: TextIO) -> Callable[[int], None]:
     last_step = 0
 
-    def report(done: int) -> None:
+    def report(done_bytes: int) -> None:
         nonlocal last_step
-        step = min(_MAX_LINES, done * _MAX_LINES // max(total, 1))
+        step = min(_MAX_LINES, done_bytes * _MAX_LINES // max(total_bytes, 1))
         if step > last_step:
             last_step = step
-            stream.write(f"{label}: {100 * step // _MAX_LINES} % of {total / 1e6:.0f} MB\n")
+            stream.write(f"{label}: {100 * step // _MAX_LINES} % of {total_bytes / 1e6:.0f} MB\n")
 
     return report

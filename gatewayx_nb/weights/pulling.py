@@ -108,8 +108,8 @@ def _pull_model(
             "a model on the hub is not in a wheel, so `source` must be omitted.",
             hint=Hint("pull", model=name),
         )
-    merged = {**os.environ, **(env or {})}
-    return pull_from_hub(reference, progress=progress, env=merged, config=config or Config())
+    merged_env = {**os.environ, **(env or {})}
+    return pull_from_hub(reference, progress=progress, env=merged_env, config=config or Config())
 
 
 def install(
