@@ -31,24 +31,26 @@ _ADVICE: Mapping[str, Hint | str] = {
 """Advice for keywords that only other libraries accept."""
 
 
-def unknown_option(name: str, known: Collection[str]) -> UsageError:
+def unknown_option(name: str, known_names: Collection[str]) -> UsageError:
     """Return the error for a keyword that is not an option of a call."""
-    options = f"The options are {', '.join(sorted(known))}; any others go into `params={{…}}`."
+    options = (
+        f"The options are {', '.join(sorted(known_names))}; any others go into `params={{…}}`."
+    )
     return UsageError(
-        f"{name!r} is not an option of a call.{_suggestion(name, known)}",
+        f"{name!r} is not an option of a call.{_suggestion(name, known_names)}",
         hint=_ADVICE.get(name, options),
     )
 
 
-def check_keywords(options: Iterable[str], known: Collection[str]) -> None:
+def check_keywords(options: Iterable[str], known_names: Collection[str]) -> None:
     """Check that every keyword is known; call this before the check for missing arguments.
 
     Raises:
         UsageError: If a keyword is unknown.
     """
     for name in options:
-        if name not in known:
-            raise unknown_option(name, known)
+        if name not in known_names:
+            raise unknown_option(name, known_names)
 
 
 def with_one_line_errors(function: F, name: str = "") -> F:
@@ -98,9 +100,9 @@ def argument_problem(
     return error
 
 
-def _suggestion(name: str, known: Collection[str]) -> str:
+def _suggestion(name: str, known_names: Collection[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for a synonym or a similar known name, else an empty str."""
-    synonyms = [other for other in _SYNONYMS.get(name, ()) if other in known]
+    synonyms = [synonym for synonym in _SYNONYMS.get(name, ()) if synonym in known_names]
     if name in _ADVICE:
         return ""
-    return f" Did you mean {synonyms[0]!r}?" if synonyms else did_you_mean(name, known)
+    return f" Did you mean {synonyms[0]!r}?" if synonyms else did_you_mean(name, known_names)

@@ -50,7 +50,7 @@ class Job:
             )
         self.name = name
         self._run = run
-        self._started = time.monotonic()
+        self._started_at = time.monotonic()
         self._duration: float | None = None
         self._cancelled = False
         run.start()
@@ -72,14 +72,14 @@ class Job:
             return "cancelled"
         if not self.done():
             return "running"
-        failed = all(isinstance(outcome, GatewayError) for outcome in self._run.comparison)
-        return "failed" if failed else "done"
+        has_failed = all(isinstance(outcome, GatewayError) for outcome in self._run.comparison)
+        return "failed" if has_failed else "done"
 
     @property
     def seconds(self) -> float:
         """Seconds since the start of the job, or its total duration if it has ended."""
         # The run does not record its end time, so keep the first value read after the end.
-        seconds = time.monotonic() - self._started
+        seconds = time.monotonic() - self._started_at
         if self._duration is None and self.done():
             self._duration = seconds
         return seconds if self._duration is None else self._duration

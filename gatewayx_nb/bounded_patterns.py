@@ -149,9 +149,9 @@ class _Search:
             return self.ends(value[3], starts)
         if kind is sre.AT:
             return frozenset(start for start in starts if _is_at(value, text, start))
-        wanted = kind is sre.ASSERT
+        is_positive = kind is sre.ASSERT
         return frozenset(
-            start for start in starts if self._matches_assertion(value, start) is wanted
+            start for start in starts if self._matches_assertion(value, start) is is_positive
         )
 
     def _repeat(self, value: Node, starts: frozenset[int]) -> frozenset[int]:
@@ -161,13 +161,13 @@ class _Search:
             if not starts or starts == before:
                 break
         # Continue from each position only once, after the fewest repetitions that reach it.
-        reached, new = set(starts), starts
+        reached_positions, new_positions = set(starts), starts
         count = least
-        while new and count < most:
-            new = self.ends(body, new).difference(reached)
-            reached |= new
+        while new_positions and count < most:
+            new_positions = self.ends(body, new_positions).difference(reached_positions)
+            reached_positions |= new_positions
             count += 1
-        return frozenset(reached)
+        return frozenset(reached_positions)
 
     def _matches_assertion(self, value: Node, start: int) -> bool:
         direction, body = value
@@ -201,13 +201,13 @@ def _is_at(kind: Node, text: str, position: int) -> bool:
     if kind is sre.AT_END_STRING:
         return position == len(text)
     if kind is sre.AT_END:
-        left = len(text) - position
-        return left == 0 or (left == 1 and text[position] == "\n")
-    sides = [
-        _IS_IN_CATEGORY[sre.CATEGORY_WORD](side)
-        for side in (
+        remaining_length = len(text) - position
+        return remaining_length == 0 or (remaining_length == 1 and text[position] == "\n")
+    is_word_character = [
+        _IS_IN_CATEGORY[sre.CATEGORY_WORD](neighbor)
+        for neighbor in (
             text[position - 1 : position] if position else "",
             text[position : position + 1],
         )
     ]
-    return (sides[0] != sides[1]) is (kind is sre.AT_BOUNDARY)
+    return (is_word_character[0] != is_word_character[1]) is (kind is sre.AT_BOUNDARY)

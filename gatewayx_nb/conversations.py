@@ -172,12 +172,12 @@ class ChatSlot:
     def index(self) -> int:
         """Number of turns before this one."""
         if self.continued is not None:
-            found = (
+            matching_indexes = (
                 number
                 for number, turn in enumerate(self.chat.turns)
                 if _is_same(turn.reply, self.continued)
             )
-            return next(found, len(self.chat.turns))
+            return next(matching_indexes, len(self.chat.turns))
         cells = [turn.cell for turn in self.chat.turns]
         # Turns without a cell ID have `None`, which must not match this turn's `None`.
         return cells.index(self.cell) if self.cell in cells and self.cell else len(cells)
@@ -192,13 +192,13 @@ class ChatSlot:
         """Return the request with the earlier turns and, unless it has one, a system prompt."""
         turns = self.chat.turns[: self.index]
         following = [*(turn.messages for turn in turns[1:]), request.messages]
-        earlier = [
+        earlier_messages = [
             message
             for turn, next_messages in zip(turns, following, strict=False)
             for message in (*turn.messages, _answer(turn.reply, next_messages[0]))
         ]
         system = request.system or self.chat.system
-        return replace(request, messages=(*earlier, *request.messages), system=system)
+        return replace(request, messages=(*earlier_messages, *request.messages), system=system)
 
     def add_turn(self, messages: tuple[Message, ...], reply: Reply) -> None:
         """Add the turn at its position, replacing the same cell's turn; keep later turns."""
@@ -223,8 +223,8 @@ class ChatStore:
 
     def __init__(self, planner: Callable[[], Planner]) -> None:
         self._planner = planner
-        self._named: dict[str, Chat] = {}
-        self._all: weakref.WeakSet[Chat] = weakref.WeakSet()
+        self._named_chats: dict[str, Chat] = {}
+        self._all_chats: weakref.WeakSet[Chat] = weakref.WeakSet()
 
     def get(self, name: str) -> Chat:
         """Return a conversation, creating it if the name is new.
@@ -239,20 +239,20 @@ class ChatStore:
                 f" got {short_repr(name)}.",
                 hint=Hint("set_option", option="chat", value="story"),
             )
-        return self._named.get(name) or self._named.setdefault(name, self.create(name))
+        return self._named_chats.get(name) or self._named_chats.setdefault(name, self.create(name))
 
     def create(self, name: str = "") -> Chat:
         """Return a new, private conversation; only those from `get` are available by name."""
         chat = Chat(self._planner(), name)
-        self._all.add(chat)
+        self._all_chats.add(chat)
         return chat
 
-    def adopt(self, others: ChatStore) -> None:
+    def adopt(self, other_store: ChatStore) -> None:
         """Continue another pool's conversations in this pool."""
-        for chat in others._all:
+        for chat in other_store._all_chats:
             chat._planner = self._planner()  # noqa: SLF001 - a class of this module
-            self._all.add(chat)
-        self._named |= others._named
+            self._all_chats.add(chat)
+        self._named_chats |= other_store._named_chats
 
     def require(self, name: str) -> Chat:
         """Return an existing conversation.
@@ -260,12 +260,12 @@ class ChatStore:
         Raises:
             UsageError: If no conversation has the name.
         """
-        if name not in self._named:
+        if name not in self._named_chats:
             raise UsageError(
-                f"there is no chat {name!r}.{did_you_mean(name, self._named)}",
+                f"there is no chat {name!r}.{did_you_mean(name, self._named_chats)}",
                 hint=Hint("list_chats"),
             )
-        return self._named[name]
+        return self._named_chats[name]
 
     def slot(self, chat: object) -> ConversationSlot | None:
         """Return the position of the next turn in a conversation; ``None`` for ``None``.
@@ -286,20 +286,22 @@ class ChatStore:
 
     def __contains__(self, name: object) -> bool:
         """Return whether a conversation has the name."""
-        return name in self._named
+        return name in self._named_chats
 
     def drop(self, name: str) -> None:
         """Remove a conversation."""
-        del self._named[self.require(name).name]
+        del self._named_chats[self.require(name).name]
 
     def __iter__(self) -> Iterator[Chat]:
-        return iter(self._named.values())
+        return iter(self._named_chats.values())
 
 
-def _is_same(reply: Reply, other: Reply) -> bool:
+def _is_same(reply: Reply, other_reply: Reply) -> bool:
     """Return whether two replies are equal in text and open calls; one may be an unpickled copy."""
-    calls, other_calls = reply.tool_calls, other.tool_calls
-    return reply is other or bool(calls and calls == other_calls and reply.text == other.text)
+    calls, other_calls = reply.tool_calls, other_reply.tool_calls
+    return reply is other_reply or bool(
+        calls and calls == other_calls and reply.text == other_reply.text
+    )
 
 
 def _answer(reply: Reply, following: Message) -> Message:

@@ -148,8 +148,8 @@ class GatewayError(Exception):
             lines = "".join(traceback.format_exception(self)).splitlines()
         else:
             hint = [render(self.hint)] if self.hint else []
-            more = [render(Hint("show_help", topic=self.help))] if self.help else []
-            lines = [f"{type(self).__name__}: {self.message}", *hint, *more]
+            help_lines = [render(Hint("show_help", topic=self.help))] if self.help else []
+            lines = [f"{type(self).__name__}: {self.message}", *hint, *help_lines]
         return list(map(plain, lines))
 
 
@@ -393,7 +393,7 @@ def with_short_traceback(interrupt: InterruptT) -> InterruptT:
     return interrupt
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known_names: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` with the nearest known name, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, list(known_names), n=1, cutoff=0.6)
     return f" Did you mean {close[0]!r}?" if close else ""

@@ -162,7 +162,7 @@ def ends_within_json(text: str) -> bool:
     """
     # An error in a truncated literal, such as `false`, is reported at its beginning.
     last = len(text.rstrip()) - len("false")
-    errors = (found for found in _scan(text) if isinstance(found, json.JSONDecodeError))
+    errors = (result for result in _scan(text) if isinstance(result, json.JSONDecodeError))
     return any(error.pos > last or error.msg.startswith("Unterminated string") for error in errors)
 
 
@@ -195,7 +195,7 @@ def _only_value(values: list[Any]) -> Any:  # noqa: ANN401 - JSON
 
 def _embedded_values(text: str) -> list[Any]:
     """Return the objects and lists within text; see `_scan`."""
-    values = [found for found in _scan(text) if not isinstance(found, Exception)]
+    values = [result for result in _scan(text) if not isinstance(result, Exception)]
     # "[1]" in prose is a citation.
     return [value for value in values if not _is_citation(value)] or values
 
@@ -206,18 +206,18 @@ def _scan(text: str) -> Iterator[Any]:
     At most `_MAX_TRIES` brackets are tried, and parsing stops after `_MAX_INVALID_JSON` characters
     of invalid JSON.
     """
-    end = tries = failed = 0
+    end = attempt_count = invalid_length = 0
     for opening in _OPENING_BRACKET.finditer(text):
         # Skip a bracket inside a value that has already been found.
         if opening.start() < end:
             continue
-        tries += 1
-        if tries > _MAX_TRIES or failed > _MAX_INVALID_JSON:
+        attempt_count += 1
+        if attempt_count > _MAX_TRIES or invalid_length > _MAX_INVALID_JSON:
             break
         try:
             value, end = _DECODER.raw_decode(text, opening.start())
         except (ValueError, RecursionError) as error:
-            failed += getattr(error, "pos", opening.start()) - opening.start()
+            invalid_length += getattr(error, "pos", opening.start()) - opening.start()
             yield error
         else:
             yield value

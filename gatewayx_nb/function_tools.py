@@ -192,12 +192,12 @@ class Tool:
                 line.
         """
         values = read_arguments(arguments)
-        known = self.definition.parameters["properties"]
-        if unknown := [key for key in values if key not in known]:
+        properties = self.definition.parameters["properties"]
+        if unknown := [key for key in values if key not in properties]:
             raise ValueError(f"there is no parameter {short_repr(unknown[0])}")
         if self._schema is not None:
-            checked = self._schema.parse(arguments)
-            values = {key: getattr(checked, key) for key in values}
+            parsed = self._schema.parse(arguments)
+            values = {key: getattr(parsed, key) for key in values}
         signature = self._signature or inspect.signature(self.function)
         bound = signature.bind_partial()
         bound.arguments.update({key: values[key] for key in signature.parameters if key in values})
@@ -229,16 +229,16 @@ def read_tools(tools: object) -> tuple[Tool | MCPServer, ...]:
     """
     is_several = isinstance(tools, (list, tuple, set, frozenset))
     values = cast("Iterable[object]", tools) if is_several else (tools,)
-    read = tuple(each if isinstance(each, MCPServer) else Tool.of(each) for each in values)
-    check_names(each for each in read if isinstance(each, Tool))
+    read_values = tuple(each if isinstance(each, MCPServer) else Tool.of(each) for each in values)
+    check_names(each for each in read_values if isinstance(each, Tool))
     servers: dict[str, MCPServer] = {}
-    for server in read:
+    for server in read_values:
         if isinstance(server, MCPServer) and servers.setdefault(server.name, server) is not server:
             raise UsageError(
                 f"two MCP servers have the name {server.name!r}.",
                 hint='Rename one of them: `gx.mcp(…, name="other")`.',
             )
-    return read
+    return read_values
 
 
 def check_names(tools: Iterable[Tool]) -> None:

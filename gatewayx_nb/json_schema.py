@@ -73,8 +73,10 @@ def _find(pointer: str, root: Mapping[str, Any]) -> object:
 
 def is_object(schema: Mapping[str, Any]) -> bool:
     """Return whether a schema describes objects, as providers require for an answer."""
-    resolved = resolve(schema, schema)
-    return bool(resolved.get("type", "properties" in resolved and "object") == "object")
+    resolved_schema = resolve(schema, schema)
+    return bool(
+        resolved_schema.get("type", "properties" in resolved_schema and "object") == "object"
+    )
 
 
 def unknown_types(schema: object) -> Iterator[object]:
@@ -109,14 +111,14 @@ def has_too_many_variants(schema: Mapping[str, Any]) -> bool:
     counts: dict[int, int] = {}
 
     def count(node: object) -> int:
-        resolved = resolve(node, schema)
-        variants = [*resolved.get("anyOf", []), *resolved.get("oneOf", [])]
+        resolved_node = resolve(node, schema)
+        variants = [*resolved_node.get("anyOf", []), *resolved_node.get("oneOf", [])]
         if not variants:
             return 1
-        if id(resolved) not in counts:
-            counts[id(resolved)] = _MAX_VARIANTS + 1  # what a reference to itself finds
-            counts[id(resolved)] = min(sum(map(count, variants)), _MAX_VARIANTS + 1)
-        return counts[id(resolved)]
+        if id(resolved_node) not in counts:
+            counts[id(resolved_node)] = _MAX_VARIANTS + 1  # what a reference to itself finds
+            counts[id(resolved_node)] = min(sum(map(count, variants)), _MAX_VARIANTS + 1)
+        return counts[id(resolved_node)]
 
     pending: list[object] = [schema]
     while pending:
@@ -201,10 +203,10 @@ def fit(
 def _fitted_properties(
     value: dict[str, Any], schema: Mapping[str, Any], root: Mapping[str, Any], *, is_deep: bool
 ) -> Any:  # noqa: ANN401 - pairs
-    properties, required = schema.get("properties", {}), schema.get("required", ())
+    properties, required_names = schema.get("properties", {}), schema.get("required", ())
     for name, item in value.items():
         part = properties.get(name, schema.get("additionalProperties"))
-        is_optional = name in properties and name not in required
+        is_optional = name in properties and name not in required_names
         if item is None and is_optional and not accepts(None, part, root):
             continue
         yield name, fit(item, part, root) if is_deep or isinstance(item, str) else item
@@ -229,8 +231,10 @@ def _match_enum_value(text: str, enum_values: list[Any]) -> str:
     if text in enum_values:
         return text
     folded = text.strip().casefold()
-    found = [item for item in enum_values if isinstance(item, str) and item.casefold() == folded]
-    return found[0] if len(found) == 1 else text
+    matching_values = [
+        item for item in enum_values if isinstance(item, str) and item.casefold() == folded
+    ]
+    return matching_values[0] if len(matching_values) == 1 else text
 
 
 def accepts(value: object, schema: object, root: Mapping[str, Any]) -> bool:
@@ -297,9 +301,9 @@ def _smallest_of(kind: str, part: Mapping[str, Any], inner: Callable[[object], s
         pairs = (f"{json.dumps(name)}: {inner(properties[name])}" for name in names)
         return f"{{{', '.join(pairs)}}}"
     if kind == "array":
-        first = [inner(item) for item in part.get("prefixItems", ())]
-        rest = [inner(part.get("items"))] * (part.get("minItems", 0) - len(first))
-        return f"[{', '.join(first + rest)}]"
+        prefix_items = [inner(item) for item in part.get("prefixItems", ())]
+        further_items = [inner(part.get("items"))] * (part.get("minItems", 0) - len(prefix_items))
+        return f"[{', '.join(prefix_items + further_items)}]"
     if kind == "string":
         return f'"{"x" * part.get("minLength", 0)}"'
     return _SMALLEST.get(kind, "null")

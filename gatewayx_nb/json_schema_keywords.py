@@ -43,13 +43,13 @@ class TooManyStepsError(Exception):
 class _Steps:
     """The steps that a validation may still take, and the keys of the enums that it has read."""
 
-    def __init__(self, left: int) -> None:
-        self._left = left
+    def __init__(self, allowed: int) -> None:
+        self._remaining_steps = allowed
         self._keys: dict[int, frozenset[object]] = {}
 
     def spend(self, count: int) -> None:
-        self._left -= count
-        if self._left < 0:
+        self._remaining_steps -= count
+        if self._remaining_steps < 0:
             raise TooManyStepsError
 
     def keys_of(self, values: list[JSON]) -> frozenset[object]:
@@ -91,8 +91,8 @@ def bounded(draft: Any) -> Any:  # noqa: ANN401 - a class that `jsonschema` crea
         "uniqueItems": _unique_items,
     }
     keywords = {name: replacements.get(name, keyword) for name, keyword in draft.VALIDATORS.items()}
-    counted = {name: _counted(name, keyword) for name, keyword in keywords.items()}
-    return validators.extend(draft, counted)
+    counted_keywords = {name: _counted(name, keyword) for name, keyword in keywords.items()}
+    return validators.extend(draft, counted_keywords)
 
 
 def _counted(name: str, keyword: Keyword) -> Keyword:

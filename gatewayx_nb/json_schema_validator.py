@@ -206,9 +206,9 @@ def _drafts(dialect: object) -> list[Any]:
     from jsonschema import validators
 
     drafts = [getattr(validators, f"Draft{name}Validator") for name in _DRAFTS]
-    named = str(dialect).removesuffix("#")
+    dialect_id = str(dialect).removesuffix("#")
     ids = [str(draft.ID_OF(draft.META_SCHEMA)).removesuffix("#") for draft in drafts]
-    return [drafts[ids.index(named)]] if named in ids else drafts
+    return [drafts[ids.index(dialect_id)]] if dialect_id in ids else drafts
 
 
 def _check_parts(schema: JSON, draft: JSON) -> None:
@@ -255,19 +255,23 @@ def _check_reference(reference: str, schema: JSON, draft: JSON, places: set[int]
     from referencing import Registry, Resource
     from referencing.exceptions import Unresolvable
 
-    shown = short_repr(reference)
+    quoted_reference = short_repr(reference)
     if reference != "#" and not reference.startswith("#/"):
-        raise _invalid(f"`$ref` must be `#` or begin with `#/`, got {shown}; nothing is downloaded")
+        raise _invalid(
+            f"`$ref` must be `#` or begin with `#/`, got {quoted_reference}; nothing is downloaded"
+        )
     resolver = Registry().resolver_with_root(Resource.opaque(schema))
     try:
         target: JSON = resolver.lookup(reference).contents
         if not isinstance(target, bool) and id(target) not in places:
-            raise _invalid(f"`$ref` {shown} points to no schema")
+            raise _invalid(f"`$ref` {quoted_reference} points to no schema")
         draft.check_schema(target, format_checker=None)
     except (Unresolvable, ValueError, TypeError):
-        raise _invalid(f"`$ref` {shown} points to nothing") from None
+        raise _invalid(f"`$ref` {quoted_reference} points to nothing") from None
     except exceptions.SchemaError as error:
-        raise _invalid(f"`$ref` {shown} points to no schema: {_describe(error)}") from None
+        raise _invalid(
+            f"`$ref` {quoted_reference} points to no schema: {_describe(error)}"
+        ) from None
 
 
 def _check_pattern(pattern: str) -> None:
@@ -279,9 +283,9 @@ def _check_pattern(pattern: str) -> None:
 
 def _describe(error: ValidationError) -> str:
     """Return what is expected, and at which path, in msgspec's wording."""
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.path)
-    shown = shorten(place, _MAX_PATH)
-    return f"{_expected(error)} - at `${shown}`" if place else _expected(error)
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.path)
+    shown_path = shorten(path, _MAX_PATH)
+    return f"{_expected(error)} - at `${shown_path}`" if path else _expected(error)
 
 
 def _expected(error: ValidationError) -> str:
@@ -291,16 +295,16 @@ def _expected(error: ValidationError) -> str:
             types = " | ".join([value] if isinstance(value, str) else value)
             return f"Expected `{types}`, got `{_type_name(instance)}`"
         case "required" if isinstance(value, list):
-            missing = next((name for name in value if name not in instance), "")
-            return f"Object missing required field {shorten(f'`{missing}`', _MAX_PATH)}"
+            missing_name = next((name for name in value if name not in instance), "")
+            return f"Object missing required field {shorten(f'`{missing_name}`', _MAX_PATH)}"
         case "additionalProperties" if value is False:
             return f"Object contains unknown field {shorten(f'`{error.message}`', _MAX_PATH)}"
         case "enum":
             return f"Expected one of {shorten(json.dumps(value, ensure_ascii=False), _MAX_PATH)}"
         case None:
             return "Expected no value"
-    shown = shorten(json.dumps(value, ensure_ascii=False), _MAX_PATH)
-    return f"Expected a value with `{error.validator}` {shown}"
+    value_text = shorten(json.dumps(value, ensure_ascii=False), _MAX_PATH)
+    return f"Expected a value with `{error.validator}` {value_text}"
 
 
 def _type_name(value: object) -> str:

@@ -94,9 +94,9 @@ def redact(text: str, keys: Iterable[str]) -> str:
         blocks = _blocks(_encoded(window))
         for search in searches:
             if not search.blocks.isdisjoint(blocks):
-                found = _part_spans(window, blocks, search)
-                spans += [(offset + start, offset + end) for start, end in found]
-    return _masked(text, spans) if spans else text
+                spans_in_window = _part_spans(window, blocks, search)
+                spans += [(offset + start, offset + end) for start, end in spans_in_window]
+    return _mask_spans(text, spans) if spans else text
 
 
 _JSON_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
@@ -112,20 +112,20 @@ def redact_json(text: str, redact: Callable[[str], str]) -> str:
         text: The text.
         redact: Masks keys in a text that contains no escapes.
     """
-    masked = redact(text)
-    if "\\" not in masked:
-        return masked
+    masked_text = redact(text)
+    if "\\" not in masked_text:
+        return masked_text
     try:
         # Of values with the same name, a dict keeps only the last.
         with_repeated_names = json.dumps(
-            json.loads(masked, object_pairs_hook=list), ensure_ascii=False
+            json.loads(masked_text, object_pairs_hook=list), ensure_ascii=False
         )
-        plain = json.dumps(json.loads(masked), ensure_ascii=False)
+        unescaped = json.dumps(json.loads(masked_text), ensure_ascii=False)
     except (ValueError, RecursionError):
-        with_repeated_names = plain = _JSON_ESCAPE.sub(
-            lambda escape: chr(int(escape[1], 16)), masked
+        with_repeated_names = unescaped = _JSON_ESCAPE.sub(
+            lambda escape: chr(int(escape[1], 16)), masked_text
         )
-    return masked if redact(with_repeated_names) == with_repeated_names else redact(plain)
+    return masked_text if redact(with_repeated_names) == with_repeated_names else redact(unescaped)
 
 
 def may_contain_part(text: str, key: str) -> bool:
@@ -168,19 +168,21 @@ def _part_spans(text: str, blocks: list[int], search: _SearchData) -> list[tuple
     """
     spans: list[tuple[int, int]] = []
     unchecked = dict.fromkeys((length for length, _ in search.runs), 0)
-    wanted = search.blocks
-    places = [index * _BLOCK_SIZE for index, block in enumerate(blocks) if block in wanted]
-    for place in places[:_MAX_PLACES]:
+    key_blocks = search.blocks
+    positions = [index * _BLOCK_SIZE for index, block in enumerate(blocks) if block in key_blocks]
+    for position in positions[:_MAX_PLACES]:
         for length, parts in search.runs:
-            for first in range(max(unchecked[length], place + _BLOCK_SIZE - length), place + 1):
+            for first in range(
+                max(unchecked[length], position + _BLOCK_SIZE - length), position + 1
+            ):
                 if text[first : first + length] in parts:
                     start, end = first, first + length
                     if spans and start < spans[-1][1]:
-                        old = spans.pop()
-                        start, end = min(start, old[0]), max(end, old[1])
+                        previous_span = spans.pop()
+                        start, end = min(start, previous_span[0]), max(end, previous_span[1])
                     spans.append((start, end))
-            unchecked[length] = place + 1
-    return [*spans, (places[_MAX_PLACES], len(text))] if len(places) > _MAX_PLACES else spans
+            unchecked[length] = position + 1
+    return [*spans, (positions[_MAX_PLACES], len(text))] if len(positions) > _MAX_PLACES else spans
 
 
 class StreamRedactor:
@@ -200,13 +202,13 @@ class StreamRedactor:
         recent: The end of the text so far.
     """
 
-    __slots__ = ("_blocks", "_key", "_masked", "_quads", "pairs", "recent", "starts")
+    __slots__ = ("_blocks", "_key", "_masked_recent", "_quads", "pairs", "recent", "starts")
 
     def __init__(self, key: str) -> None:
         self._key, self._blocks = key, _search_data(str(key)).blocks
         self.starts, self.pairs, self._quads = _stream_data(str(key))
         self.recent = ""
-        self._masked = ""  # `recent`, if it is the end of a masked part
+        self._masked_recent = ""  # `recent`, if it is the end of a masked part
 
     def continues_key(self, text: str) -> bool:
         """Return whether a piece may continue a part of the key."""
@@ -219,33 +221,36 @@ class StreamRedactor:
             return text
         before = self.recent[1 - SHORTEST_RUN :] if self.continues_key(text) else ""
         window = before + text
-        if not self._may_match(window) or (masked := redact(window, [self._key])) == window:
+        if not self._may_match(window) or (masked_window := redact(window, [self._key])) == window:
             self.recent = window
             return text
         # Find where the mask begins in the characters of earlier pieces.
-        characters = enumerate(zip(before, masked, strict=False))
-        start = next((index for index, (old, new) in characters if old != new), len(before))
-        is_continued = not start and bool(before) and self.recent is self._masked
+        characters = enumerate(zip(before, masked_window, strict=False))
+        start = next(
+            (index for index, (original, replacement) in characters if original != replacement),
+            len(before),
+        )
+        is_continued = not start and bool(before) and self.recent is self._masked_recent
         # The text before the mask has already been returned; if a masked part continues, so has its
         # mask.
-        shown = masked[start:]
+        masked_text = masked_window[start:]
         self.recent = window[1 - SHORTEST_RUN :]
-        self._masked = self.recent if masked.endswith(MASK) else ""
-        return shown.removeprefix(MASK) if is_continued else shown
+        self._masked_recent = self.recent if masked_window.endswith(MASK) else ""
+        return masked_text.removeprefix(MASK) if is_continued else masked_text
 
     def _may_match(self, text: str) -> bool:
         """Return whether a text may contain a part of the key; this is faster than searching it."""
         length = len(text)
         if length < SHORTEST_RUN or length > _WINDOW_SIZE:
             return length > _WINDOW_SIZE
-        lower = text.lower()
-        if length < _SHORT_LENGTH and len(lower) == length:
+        lower_text = text.lower()
+        if length < _SHORT_LENGTH and len(lower_text) == length:
             return (
-                lower[_BLOCK_SIZE : 2 * _BLOCK_SIZE] in self._quads
-                or lower[2 * _BLOCK_SIZE : 3 * _BLOCK_SIZE] in self._quads
+                lower_text[_BLOCK_SIZE : 2 * _BLOCK_SIZE] in self._quads
+                or lower_text[2 * _BLOCK_SIZE : 3 * _BLOCK_SIZE] in self._quads
             )
         has_escapes = "%" in text or "\\" in text or "&#" in text
-        return has_escapes or not self._blocks.isdisjoint(_blocks(_encoded(lower)))
+        return has_escapes or not self._blocks.isdisjoint(_blocks(_encoded(lower_text)))
 
 
 @functools.lru_cache(maxsize=64)
@@ -260,9 +265,9 @@ def _stream_data(key: str) -> tuple[frozenset[str], frozenset[str], frozenset[st
     }
     pairs = {
         first + second
-        for one, other in split
-        for first in (one.lower(), one.upper())
-        for second in (other.lower(), other.upper())
+        for first_letter, second_letter in split
+        for first in (first_letter.lower(), first_letter.upper())
+        for second in (second_letter.lower(), second_letter.upper())
     }
     quads = {part for form in forms for part in _parts(_folded(form), _BLOCK_SIZE)}
     return frozenset("".join(pairs)), frozenset(pairs), frozenset(quads)
@@ -285,9 +290,9 @@ def _escaped_spans(text: str, keys: list[str]) -> Iterator[tuple[int, int]]:
         if end - start > _MAX_ESCAPES:
             yield start, end
             continue
-        plain = _ESCAPE.sub(_unescaped, text[start:end])
-        batch.append(((start, end), plain))
-        size += len(plain)
+        decoded_run = _ESCAPE.sub(_unescaped, text[start:end])
+        batch.append(((start, end), decoded_run))
+        size += len(decoded_run)
         if size > _MAX_ESCAPES:
             yield from _spans_with_key(batch, keys)
             batch, size = [], 0
@@ -306,8 +311,8 @@ def _escaped_runs(text: str) -> Iterator[tuple[int, int]]:
         first, start = run.span()
         while start > stop - _LONGEST_ESCAPE:  # the window may have cut the run
             stop = start + _WINDOW_SIZE
-            rest = _MORE_ESCAPES.match(text, start, stop)
-            start = rest.end() if rest else start
+            continuation = _MORE_ESCAPES.match(text, start, stop)
+            start = continuation.end() if continuation else start
         yield first, start
 
 
@@ -318,9 +323,9 @@ def _spans_with_key(
 
     Searching all of them together first is a fast path.
     """
-    joined = "\n".join(plain for _, plain in runs)
-    if redact(joined, keys) != joined:
-        yield from (span for span, plain in runs if redact(plain, keys) != plain)
+    joined_runs = "\n".join(decoded_run for _, decoded_run in runs)
+    if redact(joined_runs, keys) != joined_runs:
+        yield from (span for span, decoded_run in runs if redact(decoded_run, keys) != decoded_run)
 
 
 def _unescaped(escape: re.Match[str]) -> str:
@@ -357,7 +362,7 @@ class _SearchData:
 @functools.lru_cache(maxsize=64)
 def _search_data(key: str) -> _SearchData:
     """Return the forms of a key to search for as a whole, and those to search for in parts."""
-    exact: list[str] = []
+    exact_forms: list[str] = []
     by_length: dict[int, set[str]] = {}
     blocks: set[int] = set()
     for form, length in _forms(key):
@@ -367,9 +372,9 @@ def _search_data(key: str) -> _SearchData:
             data = _encoded(folded)
             blocks.update(*(_blocks(data[start:]) for start in range(_BLOCK_SIZE)))
         elif form:
-            exact.append(form)
+            exact_forms.append(form)
     runs = tuple((length, frozenset(parts)) for length, parts in by_length.items())
-    return _SearchData(tuple(exact), runs, frozenset(blocks))
+    return _SearchData(tuple(exact_forms), runs, frozenset(blocks))
 
 
 def _encoded(text: str) -> bytes:
@@ -390,7 +395,7 @@ def _parts(text: str, length: int) -> Iterator[str]:
     return (text[start : start + length] for start in range(len(text) - length + 1))
 
 
-def _masked(text: str, spans: list[tuple[int, int]]) -> str:
+def _mask_spans(text: str, spans: list[tuple[int, int]]) -> str:
     """Mask spans of text. Overlapping spans are merged, and public words are kept."""
     runs: list[tuple[int, int]] = []
     for start, end in sorted(spans):
@@ -398,19 +403,19 @@ def _masked(text: str, spans: list[tuple[int, int]]) -> str:
             runs[-1] = runs[-1][0], max(end, runs[-1][1])
         else:
             runs.append((start, end))
-    kept, end = [], 0
+    kept_parts, end = [], 0
     for start, stop in runs:
         if _folded(text[start:stop]) not in _PUBLIC_WORDS:
-            kept += [text[end:start], MASK]
+            kept_parts += [text[end:start], MASK]
             end = stop
-    return "".join([*kept, text[end:]])
+    return "".join([*kept_parts, text[end:]])
 
 
 def _folded(text: str) -> str:
     """Return the text in lower case, with the same number of characters."""
-    lower = text.lower()
+    lower_text = text.lower()
     # Only this letter has a longer lower-case form.
-    return lower if len(lower) == len(text) else text.replace("\u0130", "\u0131").lower()
+    return lower_text if len(lower_text) == len(text) else text.replace("\u0130", "\u0131").lower()
 
 
 def _forms(key: str) -> Iterator[tuple[str, int]]:
@@ -426,7 +431,7 @@ def _forms(key: str) -> Iterator[tuple[str, int]]:
     if len(key) > SHORTEST_RUN:
         yield data.hex(), 2 * SHORTEST_RUN
         for shift in range(3):  # without the base64 that depends on adjacent text
-            encoded = b64encode(b"\0" * shift + data).decode()
-            inner = encoded[4 if shift else 0 : -4]
+            base64_text = b64encode(b"\0" * shift + data).decode()
+            inner = base64_text[4 if shift else 0 : -4]
             yield inner, _SHORTEST_BASE64
             yield inner.translate(_URL_SAFE), _SHORTEST_BASE64

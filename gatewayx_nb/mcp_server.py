@@ -119,11 +119,11 @@ def mcp(
             f" with a letter, got {short_repr(name)}.",
             hint='For example, `name="time"`.',
         )
-    variables, chosen = _variables(env, url), _strings("only", only)
-    if not chosen and only != ():
+    variables, tool_names = _variables(env, url), _strings("only", only)
+    if not tool_names and only != ():
         raise UsageError("only must name at least one tool.", hint="Omit `only` to use all tools.")
     if not (isinstance(command, str) and len(words) == 1 and _is_name(words[0])):
-        return MCPServer(name or _default_name(words, url), words, url, chosen, variables)
+        return MCPServer(name or _default_name(words, url), words, url, tool_names, variables)
     if name or variables:
         option = "name" if name else "env"
         raise UsageError(
@@ -131,7 +131,7 @@ def mcp(
             hint=f"Omit `{option}`. For a command of one word, pass a list:"
             f' `gx.mcp(["{words[0]}"])`.',
         )
-    return MCPServer(words[0], only=chosen)
+    return MCPServer(words[0], only=tool_names)
 
 
 def _variables(env: str | Iterable[str], url: str) -> tuple[str, ...]:
@@ -244,8 +244,8 @@ def _default_name(words: Sequence[str], url: str) -> str:
     else:
         is_runner = _RUNNER.fullmatch(PurePath(words[0]).name.removesuffix(".exe"))
         arguments = [word for word in words[1:] if is_runner and not word.startswith("-")]
-        named = [word for word in arguments if word not in _RUNNER_SUBCOMMANDS] or words[:1]
-        source = PurePath(named[0]).stem
+        name_words = [word for word in arguments if word not in _RUNNER_SUBCOMMANDS] or words[:1]
+        source = PurePath(name_words[0]).stem
     name = (
         re.sub(r"[^a-z0-9_-]+|_+", "_", source.lower()).strip("_-")[:_MAX_NAME_LENGTH].rstrip("_-")
     )

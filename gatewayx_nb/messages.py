@@ -268,8 +268,8 @@ class Message:
 
     @override
     def __repr__(self) -> str:
-        carried = f", carried={self.carried!r}" if self.carried else ""
-        return f"Message({self.role!r}, {_shown_parts(self.parts)}{carried})"
+        carried_text = f", carried={self.carried!r}" if self.carried else ""
+        return f"Message({self.role!r}, {_shown_parts(self.parts)}{carried_text})"
 
 
 def _parts(content: object) -> tuple[Part, ...]:
@@ -327,8 +327,8 @@ def _digest(message: Message) -> str:
 
 
 def _joined_with_or(names: Iterable[str]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} or {last}" if others else last
+    *other_names, last_name = names
+    return f"{', '.join(other_names)} or {last_name}" if other_names else last_name
 
 
 def _of_type(values: Iterable[object], kind: type[P]) -> tuple[P, ...]:

@@ -51,9 +51,9 @@ def price(provider: str, model: str, usage: Usage, sent_at: float) -> Decimal | 
     model_info = _find_model(genai_prices.data_snapshot.get_snapshot().timestamp, provider, model)
     if model_info is None:
         return None
-    sent = datetime.fromtimestamp(sent_at, UTC)
+    sent_time = datetime.fromtimestamp(sent_at, UTC)
     if not (usage.cached_tokens or usage.cache_write_tokens):
-        prices = vars(model_info.get_prices(sent))
+        prices = vars(model_info.get_prices(sent_time))
         if prices.get("requests_kcount") is None:
             return _uncached_price(prices, usage.input_tokens, usage.output_tokens)
     tokens = genai_prices.Usage(
@@ -64,7 +64,7 @@ def price(provider: str, model: str, usage: Usage, sent_at: float) -> Decimal | 
     )
     try:
         calculated = genai_prices.calc_price(
-            tokens, model, provider_id=provider, genai_request_timestamp=sent
+            tokens, model, provider_id=provider, genai_request_timestamp=sent_time
         )
     except (LookupError, ValueError, ArithmeticError):
         return None

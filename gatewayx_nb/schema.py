@@ -257,10 +257,10 @@ def _read_type(kind: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:  # noq
     if _uses_pydantic(kind, set()):
         return _read_with_pydantic(kind)
     try:
-        described = msgspec.json.schema(kind)
+        type_schema = msgspec.json.schema(kind)
         # msgspec finds a field whose name is not ASCII only after the name has been encoded.
-        msgspec.json.encode(described)
-        schema = _inlined(described)
+        msgspec.json.encode(type_schema)
+        schema = _inlined(type_schema)
     except (TypeError, NameError) as error:
         # msgspec does not support every type, for example a union of dataclasses. It is right to
         # reject complex numbers, which pydantic would represent as a str.
@@ -290,11 +290,11 @@ def _is_type(kind: object) -> bool:
     return isinstance(kind, type) or get_origin(kind) is not None
 
 
-def _uses_pydantic(kind: Any, seen: set[Any]) -> bool:  # noqa: ANN401 - a type
+def _uses_pydantic(kind: Any, seen_types: set[Any]) -> bool:  # noqa: ANN401 - a type
     """Return whether a type is one of pydantic's types or constraints, or contains one."""
-    if "pydantic" not in sys.modules or not _is_type(kind) or kind in seen:
+    if "pydantic" not in sys.modules or not _is_type(kind) or kind in seen_types:
         return False
-    seen.add(kind)
+    seen_types.add(kind)
     if hasattr(kind, "__pydantic_validator__"):
         return True
     constraints = (type(item).__module__ for item in getattr(kind, "__metadata__", ()))
@@ -304,7 +304,7 @@ def _uses_pydantic(kind: Any, seen: set[Any]) -> bool:  # noqa: ANN401 - a type
         hints = get_type_hints(kind, include_extras=True) if isinstance(kind, type) else {}
     except (NameError, TypeError):  # raised for a class that is defined in a function
         hints = {}
-    return any(_uses_pydantic(part, seen) for part in (*get_args(kind), *hints.values()))
+    return any(_uses_pydantic(part, seen_types) for part in (*get_args(kind), *hints.values()))
 
 
 def _unusable_type_error(kind: object, error: Exception) -> UsageError:
@@ -354,34 +354,34 @@ def _with_times(schema: dict[str, Any], kind: Any) -> dict[str, Any]:  # noqa: A
         return schema  # the schema is pydantic's, which already contains the formats
     with_formats: dict[str, Any] = copy.deepcopy(schema)
     _add_time_format(infos[0], with_formats)
-    seen: list[Any] = []
+    seen_types: list[Any] = []
     while infos:
-        info = infos.pop()
-        if not (fields := getattr(info, "fields", None)):
-            infos += _inner_types(info)
-        elif info not in seen:
-            seen.append(info)
+        msgspec_type = infos.pop()
+        if not (fields := getattr(msgspec_type, "fields", None)):
+            infos += _inner_types(msgspec_type)
+        elif msgspec_type not in seen_types:
+            seen_types.append(msgspec_type)
             infos += [field.type for field in fields]
-            _add_time_formats(info, with_formats)
+            _add_time_formats(msgspec_type, with_formats)
     return with_formats
 
 
-def _add_time_formats(info: Any, schema: dict[str, Any]) -> None:  # noqa: ANN401 - a msgspec type
-    title = getattr(info, "cls", type(info)).__name__
+def _add_time_formats(msgspec_type: Any, schema: dict[str, Any]) -> None:  # noqa: ANN401 - a msgspec type
+    title = getattr(msgspec_type, "cls", type(msgspec_type)).__name__
     for part in (schema, *schema.get("$defs", {}).values()):
         properties = part.get("properties", {}) if part.get("title") == title else {}
-        for field in info.fields:
+        for field in msgspec_type.fields:
             _add_time_format(field.type, properties.get(field.encode_name))
 
 
-def _add_time_format(info: Any, schema: Any) -> None:  # noqa: ANN401 - a msgspec type, and JSON
+def _add_time_format(msgspec_type: Any, schema: Any) -> None:  # noqa: ANN401 - a msgspec type, and JSON
     """Add the format to every string of a schema if all strings of the type are times."""
-    leaves = [info]
+    leaves = [msgspec_type]
     for leaf in leaves:
         leaves += [] if hasattr(leaf, "fields") else _inner_types(leaf)
     kinds = {type(leaf).__name__ for leaf in leaves}
-    found = [name for kind, name in _TIME_FORMATS.items() if kind in kinds]
-    if len(found) != 1 or "StrType" in kinds:
+    formats = [name for kind, name in _TIME_FORMATS.items() if kind in kinds]
+    if len(formats) != 1 or "StrType" in kinds:
         return
     parts = [schema]
     for part in parts:
@@ -389,16 +389,16 @@ def _add_time_format(info: Any, schema: Any) -> None:  # noqa: ANN401 - a msgspe
             parts += [*part.get("anyOf", []), *part.get("prefixItems", []), part.get("items")]
             parts += [part.get("additionalProperties")]
             if part.get("type") == "string":
-                part.setdefault("format", found[0])
+                part.setdefault("format", formats[0])
 
 
 _TIME_FORMATS = {"DateTimeType": "date-time", "TimeType": "time"}
 
 
-def _inner_types(info: Any) -> list[Any]:  # noqa: ANN401 - a msgspec type
+def _inner_types(msgspec_type: Any) -> list[Any]:  # noqa: ANN401 - a msgspec type
     names = ("item_type", "key_type", "value_type", "type")
-    inner = [getattr(info, name) for name in names if hasattr(info, name)]
-    return [*inner, *getattr(info, "types", ()), *getattr(info, "item_types", ())]
+    inner = [getattr(msgspec_type, name) for name in names if hasattr(msgspec_type, name)]
+    return [*inner, *getattr(msgspec_type, "types", ()), *getattr(msgspec_type, "item_types", ())]
 
 
 def _closed(schema: Any) -> Any:  # noqa: ANN401 - JSON
@@ -407,6 +407,10 @@ def _closed(schema: Any) -> Any:  # noqa: ANN401 - JSON
         return [_closed(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    closed = {name: _closed(value) for name, value in schema.items()}
-    # `closed` comes last, so that the schema's own setting takes precedence.
-    return {"additionalProperties": False, **closed} if "properties" in schema else closed
+    closed_schema = {name: _closed(value) for name, value in schema.items()}
+    # `closed_schema` comes last, so that the schema's own setting takes precedence.
+    return (
+        {"additionalProperties": False, **closed_schema}
+        if "properties" in schema
+        else closed_schema
+    )

@@ -127,6 +127,6 @@ def _row(item: object) -> dict[str, Any]:
 def _names(item: object) -> tuple[str, ...]:
     """Return the fields of a dataclass, a NamedTuple, a pydantic model or a msgspec Struct."""
     for source in ("__dataclass_fields__", "_fields", "__struct_fields__"):
-        if found := getattr(type(item), source, None):
-            return tuple(found)
+        if names := getattr(type(item), source, None):
+            return tuple(names)
     return tuple(getattr(type(item), "model_fields", ()))

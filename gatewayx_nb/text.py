@@ -119,17 +119,17 @@ def table_text(
             between words; a word that is too long is truncated with an ellipsis. ``None`` allows
             any width.
     """
-    sides = fit_aligns(columns, aligns)
+    column_aligns = fit_aligns(columns, aligns)
     # A line break in a cell would break the table.
     cells = [[one_line(cell) for cell in row] for row in fit_rows(columns, rows)]
-    cells = align_decimals(cells, sides, " ", " ")
+    cells = align_decimals(cells, column_aligns, " ", " ")
     grid = [list(map(plain, columns)), *cells]
     widths = [max(map(display_width, column)) for column in zip(*grid, strict=True)]
     if width is not None:
         widths = _fit_widths(widths, width)
-    lines = [line for row in grid[1:] for line in _row_lines(row, widths, sides)]
+    lines = [line for row in grid[1:] for line in _row_lines(row, widths, column_aligns)]
     rule = "  ".join("-" * width for width in widths)
-    return "\n".join([*_row_lines(grid[0], widths, sides), rule, *lines])
+    return "\n".join([*_row_lines(grid[0], widths, column_aligns), rule, *lines])
 
 
 def _fit_widths(widths: list[int], window: int) -> list[int]:
@@ -144,14 +144,16 @@ def _fit_widths(widths: list[int], window: int) -> list[int]:
     return widths
 
 
-def _row_lines(cells: Sequence[str], widths: Sequence[int], sides: Sequence[Align]) -> list[str]:
+def _row_lines(
+    cells: Sequence[str], widths: Sequence[int], column_aligns: Sequence[Align]
+) -> list[str]:
     """Return the lines of a row, with its cells wrapped to the widths of their columns."""
-    wrapped = [
+    wrapped_cells = [
         [_cut(line, width) for line in wrap(cell, width)]
         for cell, width in zip(cells, widths, strict=True)
     ]
-    lines = itertools.zip_longest(*wrapped, fillvalue="")
-    return ["  ".join(map(_pad, line, widths, sides)).rstrip() for line in lines]
+    lines = itertools.zip_longest(*wrapped_cells, fillvalue="")
+    return ["  ".join(map(_pad, line, widths, column_aligns)).rstrip() for line in lines]
 
 
 def wrap(text: str, width: int) -> list[str]:
@@ -164,9 +166,9 @@ def wrap(text: str, width: int) -> list[str]:
         return [text]
     lines: list[str] = []
     for word in text.split():
-        joined = f"{lines[-1]} {word}" if lines else word
-        if lines and display_width(joined) <= width:
-            lines[-1] = joined
+        longer_line = f"{lines[-1]} {word}" if lines else word
+        if lines and display_width(longer_line) <= width:
+            lines[-1] = longer_line
         else:
             lines.append(word)
     return lines
@@ -204,14 +206,14 @@ def align_decimals(
 
 
 def _align_column(cells: Sequence[str], digit: str, point: str) -> list[str]:
-    figures = list(map(_FRACTION.match, cells))
-    fractions = [len(figure[1] or "") if figure else 0 for figure in figures]
+    matches = list(map(_FRACTION.match, cells))
+    fractions = [len(figure[1] or "") if figure else 0 for figure in matches]
     longest = max(fractions)
     return [
         cell + (point + digit * (longest - 1) if not length else digit * (longest - length))
         if figure and longest
         else cell
-        for cell, figure, length in zip(cells, figures, fractions, strict=True)
+        for cell, figure, length in zip(cells, matches, fractions, strict=True)
     ]
 
 
@@ -276,5 +278,5 @@ def dollars(cost: Decimal) -> str:
 
 def known_and_unpriced(cost: Decimal, unpriced: int) -> str:
     """Return the known cost and the number of unpriced calls."""
-    known = [dollars(cost)] if cost or not unpriced else []  # "$0" would look like a price
-    return " + ".join(known + ([f"{unpriced} unpriced"] if unpriced else []))
+    known_cost = [dollars(cost)] if cost or not unpriced else []  # "$0" would look like a price
+    return " + ".join(known_cost + ([f"{unpriced} unpriced"] if unpriced else []))

@@ -62,7 +62,7 @@ def argument_name(name: str) -> str:
 
 
 def _step_line(step: Step) -> html.StepLine:
-    listed = ", ".join(
+    arguments_text = ", ".join(
         f"{argument_name(name)}={short_repr(value)}" for name, value in step.arguments.items()
     )
     state: StepState = "done"
@@ -71,4 +71,4 @@ def _step_line(step: Step) -> html.StepLine:
     elif step.error:
         state = "failed"
     outcome = step.sent if step.sent or step.seconds is None else "[image]"
-    return html.StepLine(f"{step.call.name}({listed})", outcome, state, step.text.strip())
+    return html.StepLine(f"{step.call.name}({arguments_text})", outcome, state, step.text.strip())
