@@ -51,7 +51,7 @@ class Job:
         self.name = name
         self._run = run
         self._started_at = time.monotonic()
-        self._duration: float | None = None
+        self._duration_text: float | None = None
         self._cancelled = False
         run.start()
 
@@ -80,9 +80,9 @@ class Job:
         """Seconds since the start of the job, or its total duration if it has ended."""
         # The run does not record its end time, so keep the first value read after the end.
         seconds = time.monotonic() - self._started_at
-        if self._duration is None and self.done():
-            self._duration = seconds
-        return seconds if self._duration is None else self._duration
+        if self._duration_text is None and self.done():
+            self._duration_text = seconds
+        return seconds if self._duration_text is None else self._duration_text
 
     def result(self, timeout: float | None = None) -> Reply | Comparison:
         """Wait for the result: a reply, or a comparison if there are several models.
@@ -149,34 +149,34 @@ class JobStatus:
         return cls(status.name, (status.model,), status.state, status.seconds, status)
 
 
-def _models(row: JobStatus) -> str:
+def _models_text(row: JobStatus) -> str:
     return " ".join(row.models)
 
 
-def _rows(row: JobStatus) -> str:
+def _rows_text(row: JobStatus) -> str:
     return row.map.rows_text if row.map else ""
 
 
-def _failed(row: JobStatus) -> str:
+def _failed_text(row: JobStatus) -> str:
     return f"{row.map.failed:,}" if row.map and row.map.failed else ""
 
 
-def _cost(row: JobStatus) -> str:
+def _cost_text(row: JobStatus) -> str:
     return row.map.cost_text if row.map else ""
 
 
-def _duration(row: JobStatus) -> str:
+def _duration_text(row: JobStatus) -> str:
     return duration(row.seconds)
 
 
 JOB_COLUMNS: tuple[TableColumn[JobStatus], ...] = (
     TableColumn("job", attrgetter("name")),
-    TableColumn("models", _models),
+    TableColumn("models", _models_text),
     TableColumn("state", attrgetter("state")),
-    TableColumn("rows", _rows, "right", optional=True),
-    TableColumn("failed", _failed, "right", optional=True),
-    TableColumn("cost", _cost, "decimal", optional=True),
-    TableColumn("ran", _duration, "right"),
+    TableColumn("rows", _rows_text, "right", optional=True),
+    TableColumn("failed", _failed_text, "right", optional=True),
+    TableColumn("cost", _cost_text, "decimal", optional=True),
+    TableColumn("ran", _duration_text, "right"),
 )
 """The columns of a table of jobs."""
 

@@ -37,9 +37,9 @@ _IS_IN_CATEGORY: dict[Node, Callable[[str], bool]] = {
     sre.CATEGORY_NOT_WORD: lambda character: not (character.isalnum() or character == "_"),
 }
 
-_CHARACTERS = (sre.LITERAL, sre.NOT_LITERAL, sre.ANY, sre.IN)
-_REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT)
-_ASSERTIONS = (sre.ASSERT, sre.ASSERT_NOT)
+_CHARACTER_KINDS = (sre.LITERAL, sre.NOT_LITERAL, sre.ANY, sre.IN)
+_REPEAT_KINDS = (sre.MAX_REPEAT, sre.MIN_REPEAT)
+_ASSERTION_KINDS = (sre.ASSERT, sre.ASSERT_NOT)
 
 
 class UnsupportedPatternError(ValueError):
@@ -91,16 +91,16 @@ compiled = functools.lru_cache(maxsize=256)(BoundedPattern)
 
 def _check_supported(tree: Iterable[Node]) -> None:
     for kind, value in tree:
-        if kind in _REPEATS:
+        if kind in _REPEAT_KINDS:
             _check_supported(value[2])
-        elif kind in _ASSERTIONS:
+        elif kind in _ASSERTION_KINDS:
             _check_supported(value[1])
         elif kind is sre.BRANCH:
             for branch in value[1]:
                 _check_supported(branch)
         elif kind is sre.SUBPATTERN and not (value[1] or value[2]):
             _check_supported(value[3])
-        elif kind not in (*_CHARACTERS, sre.AT):
+        elif kind not in (*_CHARACTER_KINDS, sre.AT):
             raise UnsupportedPatternError(f"{str(kind).lower()} is not supported")
 
 
@@ -108,13 +108,13 @@ def _count_steps(tree: Iterable[Node], length: int) -> float:
     """Return an upper bound for the number of steps that `re` takes to match at one position."""
     count = 1.0
     for kind, value in tree:
-        if kind in _REPEATS:
+        if kind in _REPEAT_KINDS:
             most, inner = min(int(value[1]), length), _count_steps(value[2], length)
             is_small = most * math.log(inner) < math.log(_MAX_RE_STEPS)
             count *= (most + 1) * inner**most if is_small else math.inf
         elif kind is sre.BRANCH:
             count *= sum(_count_steps(branch, length) for branch in value[1])
-        elif kind in _ASSERTIONS:
+        elif kind in _ASSERTION_KINDS:
             count *= _count_steps(value[1], length)
         elif kind is sre.SUBPATTERN:
             count *= _count_steps(value[3], length)
@@ -138,10 +138,10 @@ class _Search:
 
     def _step(self, kind: Node, value: Node, starts: frozenset[int]) -> frozenset[int]:
         text = self._text
-        if kind in _CHARACTERS:
+        if kind in _CHARACTER_KINDS:
             inside = (start for start in starts if start < len(text))
             return frozenset(start + 1 for start in inside if _matches(kind, value, text[start]))
-        if kind in _REPEATS:
+        if kind in _REPEAT_KINDS:
             return self._repeat(value, starts)
         if kind is sre.BRANCH:
             return frozenset().union(*(self.ends(branch, starts) for branch in value[1]))

@@ -45,7 +45,12 @@ _KEYWORD_NAMES = (
 KEYWORDS = frozenset(_KEYWORD_NAMES.split())
 """The keywords of JSON Schema, its older drafts and OpenAPI, except those that begin with ``$``."""
 
-_SMALLEST: Mapping[str, str] = {"integer": "0", "number": "0", "boolean": "true", "null": "null"}
+_SMALLEST_VALUES: Mapping[str, str] = {
+    "integer": "0",
+    "number": "0",
+    "boolean": "true",
+    "null": "null",
+}
 """One of the shortest values of each scalar type except ``string``."""
 
 
@@ -306,4 +311,4 @@ def _smallest_of(kind: str, part: Mapping[str, Any], inner: Callable[[object], s
         return f"[{', '.join(prefix_items + further_items)}]"
     if kind == "string":
         return f'"{"x" * part.get("minLength", 0)}"'
-    return _SMALLEST.get(kind, "null")
+    return _SMALLEST_VALUES.get(kind, "null")

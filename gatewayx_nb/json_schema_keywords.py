@@ -59,7 +59,7 @@ class _Steps:
         return self._keys[id(values)]
 
 
-_STEPS: ContextVar[_Steps] = ContextVar("steps")
+_CURRENT_STEPS: ContextVar[_Steps] = ContextVar("steps")
 """The steps of the current validation; `jsonschema` passes no context to keywords."""
 
 
@@ -70,11 +70,11 @@ def limited(steps: int) -> Iterator[None]:
     Raises:
         TooManyStepsError: If it takes more.
     """
-    token = _STEPS.set(_Steps(steps))
+    token = _CURRENT_STEPS.set(_Steps(steps))
     try:
         yield
     finally:
-        _STEPS.reset(token)
+        _CURRENT_STEPS.reset(token)
 
 
 @functools.cache
@@ -91,11 +91,11 @@ def bounded(draft: Any) -> Any:  # noqa: ANN401 - a class that `jsonschema` crea
         "uniqueItems": _unique_items,
     }
     keywords = {name: replacements.get(name, keyword) for name, keyword in draft.VALIDATORS.items()}
-    counted_keywords = {name: _counted(name, keyword) for name, keyword in keywords.items()}
+    counted_keywords = {name: _count_steps(name, keyword) for name, keyword in keywords.items()}
     return validators.extend(draft, counted_keywords)
 
 
-def _counted(name: str, keyword: Keyword) -> Keyword:
+def _count_steps(name: str, keyword: Keyword) -> Keyword:
     """Return a keyword that counts its steps whenever it validates a value."""
 
     def counted(
@@ -104,7 +104,7 @@ def _counted(name: str, keyword: Keyword) -> Keyword:
         instance: JSON,
         schema: JSON,
     ) -> Iterator[ValidationError]:
-        steps = _STEPS.get()
+        steps = _CURRENT_STEPS.get()
         cost = _REFERENCE_COST if name == "$ref" else 1
         cost += len(value) if isinstance(value, dict | list) else 0
         if isinstance(instance, dict | list):
@@ -142,12 +142,14 @@ def _type(_: Validator, types: JSON, instance: JSON, schema: JSON) -> Iterator[V
 
 def _enum(_: Validator, values: JSON, instance: JSON, schema: JSON) -> Iterator[ValidationError]:
     is_null = instance is None and schema.get("nullable") is True
-    if not is_null and _key(instance) not in _STEPS.get().keys_of(values):
+    if not is_null and _key(instance) not in _CURRENT_STEPS.get().keys_of(values):
         yield _mismatch()
 
 
 def _pattern(_: Validator, pattern: JSON, instance: JSON, __: JSON) -> Iterator[ValidationError]:
-    if isinstance(instance, str) and not compiled(pattern).search(instance, _STEPS.get().spend):
+    if isinstance(instance, str) and not compiled(pattern).search(
+        instance, _CURRENT_STEPS.get().spend
+    ):
         yield _mismatch()
 
 
@@ -159,7 +161,7 @@ def _pattern_properties(
 ) -> Iterator[ValidationError]:
     for pattern, part in patterns.items():
         for name, item in instance.items() if isinstance(instance, dict) else ():
-            if compiled(pattern).search(name, _STEPS.get().spend):
+            if compiled(pattern).search(name, _CURRENT_STEPS.get().spend):
                 yield from validator.descend(item, part, path=name, schema_path=pattern)
 
 
@@ -178,7 +180,7 @@ def _additional_properties(
 
 
 def _matches_pattern(name: str, schema: Mapping[str, JSON]) -> bool:
-    patterns, spend = schema.get("patternProperties", {}), _STEPS.get().spend
+    patterns, spend = schema.get("patternProperties", {}), _CURRENT_STEPS.get().spend
     return any(compiled(pattern).search(name, spend) for pattern in patterns)
 
 

@@ -58,7 +58,7 @@ _KEYWORDS_WITH_VALUES = ("enum", "const", "default", "examples", "example")
 
 _EXCLUSIVE_KEYWORDS = ("patternProperties", "unevaluatedProperties")
 
-_PROBES: tuple[JSON, ...] = (None, {}, [])
+_PROBE_VALUES: tuple[JSON, ...] = (None, {}, [])
 """Values that are validated once, to find a schema whose validation takes too long."""
 
 _DRAFTS = ("202012", "201909", "7", "6", "4")
@@ -81,19 +81,23 @@ class JSONSchemaValidator:
 
     def __init__(self, schema: str) -> None:
         if len(schema) > MAX_SCHEMA:
-            raise _invalid(
+            raise _invalid_schema_error(
                 f"it has {len(schema):,} characters, and at most {MAX_SCHEMA:,} are allowed"
             )
         try:
             values = json.loads(schema)
-            self._validator = _create_validator(_prepared(values), values.get("$schema"))
-            for probe in _PROBES:
+            self._validator = _create_validator(_prepare_schema(values), values.get("$schema"))
+            for probe in _PROBE_VALUES:
                 with limited(_MAX_PROBE_STEPS):
                     list(self._validator.iter_errors(probe))
         except RecursionError:
-            raise _invalid("it is nested too deeply, or refers to itself without end") from None
+            raise _invalid_schema_error(
+                "it is nested too deeply, or refers to itself without end"
+            ) from None
         except TooManyStepsError:
-            raise _invalid("its parts multiply, so that comparing it would take too long") from None
+            raise _invalid_schema_error(
+                "its parts multiply, so that comparing it would take too long"
+            ) from None
 
     def check(self, value: object, max_steps: int = MAX_STEPS) -> None:
         """Check a value.
@@ -116,14 +120,14 @@ class JSONSchemaValidator:
             raise ValueError("it is nested too deeply") from None
         if first is not None:
             # Describe only the first error, because 1 MB may contain a hundred thousand.
-            raise ValueError(_describe(best_match([first]) or first))
+            raise ValueError(_error_text(best_match([first]) or first))
 
 
 validator_for = functools.lru_cache(maxsize=64)(JSONSchemaValidator)
 """`JSONSchemaValidator`, cached for the most recently used schemas."""
 
 
-def _invalid(problem: str) -> UsageError:
+def _invalid_schema_error(problem: str) -> UsageError:
     return UsageError(
         f"the JSON Schema cannot be used: {problem}.",
         hint="Correct it, or pass a class with the fields of the answer.",
@@ -131,7 +135,7 @@ def _invalid(problem: str) -> UsageError:
     )
 
 
-def _prepared(schema: JSON, name: str | None = None) -> JSON:
+def _prepare_schema(schema: JSON, name: str | None = None) -> JSON:
     """Return a schema without IDs, and with types in lower case; Gemini's SDK writes ``STRING``.
 
     Without IDs, all references are relative to the schema. A ``$schema`` in a part would replace
@@ -147,21 +151,21 @@ def _prepared(schema: JSON, name: str | None = None) -> JSON:
     if isinstance(schema, list):
         if name not in _LISTS_OF_SCHEMAS:
             _check_list(schema)
-        return schema if name == "enum" else [_prepared(item, "") for item in schema]
+        return schema if name == "enum" else [_prepare_schema(item, "") for item in schema]
     if not isinstance(schema, dict):
         return schema
     prepared: dict[str, JSON] = {}
     for key, value in schema.items():
         if isinstance(value, str) and key in ("$id", "$schema", "id"):
             if key == "$id" and name is not None:
-                raise _invalid("`$id` is only supported at the top")
+                raise _invalid_schema_error("`$id` is only supported at the top")
         elif key == "type" and isinstance(value, str | list):
             prepared[key] = _lower_type(value)
         elif key in _KEYWORDS_WITH_NAMES and isinstance(value, dict):
-            prepared[key] = {each: _prepared(part, "") for each, part in value.items()}
+            prepared[key] = {each: _prepare_schema(part, "") for each, part in value.items()}
         else:
             is_kept = key in _KEYWORDS_WITH_VALUES and not isinstance(value, list)
-            prepared[key] = value if is_kept else _prepared(value, key)
+            prepared[key] = value if is_kept else _prepare_schema(value, key)
     return prepared
 
 
@@ -169,7 +173,7 @@ def _check_list(values: list[Any]) -> None:
     kinds = (str, int | float)
     is_sortable = any(all(isinstance(value, kind) for value in values) for kind in kinds)
     if len(values) > _MAX_MIXED_ITEMS and not is_sortable:
-        raise _invalid(
+        raise _invalid_schema_error(
             f"a list has more than {_MAX_MIXED_ITEMS} items that are neither all strings nor all"
             " numbers"
         )
@@ -198,7 +202,7 @@ def _create_validator(schema: JSON, dialect: object) -> Validator:
             _check_parts(schema, draft)
             # Without a registry, references to URLs would be downloaded.
             return bounded(draft)(schema, registry=Registry())
-    raise _invalid("" if problem is None else _describe(problem))
+    raise _invalid_schema_error("" if problem is None else _error_text(problem))
 
 
 def _drafts(dialect: object) -> list[Any]:
@@ -223,7 +227,7 @@ def _check_parts(schema: JSON, draft: JSON) -> None:
     for node in nodes:
         for keyword in ("$dynamicRef", "$recursiveRef"):
             if keyword in node:
-                raise _invalid(f"`{keyword}` is not supported; use `$ref`")
+                raise _invalid_schema_error(f"`{keyword}` is not supported; use `$ref`")
         for pattern in (*node.get("patternProperties", ()), node.get("pattern")):
             if isinstance(pattern, str):
                 _check_pattern(pattern)
@@ -231,7 +235,9 @@ def _check_parts(schema: JSON, draft: JSON) -> None:
         _check_reference(reference, schema, draft, places)
     # `jsonschema` itself would search the names of properties for the patterns.
     if all(any(each in node for node in nodes) for each in _EXCLUSIVE_KEYWORDS):
-        raise _invalid(f"`{'` and `'.join(_EXCLUSIVE_KEYWORDS)}` cannot be used together")
+        raise _invalid_schema_error(
+            f"`{'` and `'.join(_EXCLUSIVE_KEYWORDS)}` cannot be used together"
+        )
 
 
 def _nodes(schema: JSON) -> Iterator[dict[str, JSON]]:
@@ -257,20 +263,20 @@ def _check_reference(reference: str, schema: JSON, draft: JSON, places: set[int]
 
     quoted_reference = short_repr(reference)
     if reference != "#" and not reference.startswith("#/"):
-        raise _invalid(
+        raise _invalid_schema_error(
             f"`$ref` must be `#` or begin with `#/`, got {quoted_reference}; nothing is downloaded"
         )
     resolver = Registry().resolver_with_root(Resource.opaque(schema))
     try:
         target: JSON = resolver.lookup(reference).contents
         if not isinstance(target, bool) and id(target) not in places:
-            raise _invalid(f"`$ref` {quoted_reference} points to no schema")
+            raise _invalid_schema_error(f"`$ref` {quoted_reference} points to no schema")
         draft.check_schema(target, format_checker=None)
     except (Unresolvable, ValueError, TypeError):
-        raise _invalid(f"`$ref` {quoted_reference} points to nothing") from None
+        raise _invalid_schema_error(f"`$ref` {quoted_reference} points to nothing") from None
     except exceptions.SchemaError as error:
-        raise _invalid(
-            f"`$ref` {quoted_reference} points to no schema: {_describe(error)}"
+        raise _invalid_schema_error(
+            f"`$ref` {quoted_reference} points to no schema: {_error_text(error)}"
         ) from None
 
 
@@ -278,17 +284,19 @@ def _check_pattern(pattern: str) -> None:
     try:
         compiled(pattern)
     except UnsupportedPatternError as error:
-        raise _invalid(f"the pattern {short_repr(pattern)} cannot be compared: {error}") from None
+        raise _invalid_schema_error(
+            f"the pattern {short_repr(pattern)} cannot be compared: {error}"
+        ) from None
 
 
-def _describe(error: ValidationError) -> str:
+def _error_text(error: ValidationError) -> str:
     """Return what is expected, and at which path, in msgspec's wording."""
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.path)
     shown_path = shorten(path, _MAX_PATH)
-    return f"{_expected(error)} - at `${shown_path}`" if path else _expected(error)
+    return f"{_expectation_text(error)} - at `${shown_path}`" if path else _expectation_text(error)
 
 
-def _expected(error: ValidationError) -> str:
+def _expectation_text(error: ValidationError) -> str:
     value, instance = error.validator_value, error.instance
     match error.validator:
         case "type":

@@ -68,12 +68,12 @@ class ResponseSchema:
         self._convert: Callable[[Any], Any] | None = None
         self._validator: JSONSchemaValidator | None = None
         if source is None or isinstance(source, Mapping):
-            self.schema = self.described = None if source is None else _checked(source)
+            self.schema = self.described = None if source is None else _copy_schema(source)
             if self.schema and validates and not instructions:
                 self._validator = validator_for(json.dumps(self.schema))
         else:
             schema, self._convert = _read_type(source)
-            self.schema = _closed(schema)
+            self.schema = _close_objects(schema)
             self.described = _with_times(self.schema, source)
 
     @override
@@ -139,7 +139,7 @@ class ResponseSchema:
 
     def unwrapped(self, value: Any) -> Any:  # noqa: ANN401 - JSON
         """Return JSON data without the object in which a provider may have wrapped it."""
-        inner = self._inner(value)
+        inner = self._unwrap(value)
         with suppress(ValueError, TooManyStepsError):
             if inner is not _NO_VALUE:
                 self._value_of(inner)
@@ -149,7 +149,7 @@ class ResponseSchema:
     def _parse(self, text: str, max_steps: int = MAX_STEPS) -> Any:  # noqa: ANN401 - as above
         try:
             value = self._extract(text)
-            inner = self._inner(value)
+            inner = self._unwrap(value)
             if inner is not _NO_VALUE:
                 with suppress(ValueError):
                     return self._value_of(inner, max_steps)
@@ -160,7 +160,7 @@ class ResponseSchema:
                     return self._value_of(bare, max_steps)
             raise
 
-    def _inner(self, value: Any) -> Any:  # noqa: ANN401 - JSON
+    def _unwrap(self, value: Any) -> Any:  # noqa: ANN401 - JSON
         """Return the value in the object in which a provider may have wrapped it."""
         is_in_object = self.schema and not json_schema.is_object(self.schema)
         if is_in_object and isinstance(value, dict) and list(value) == [json_schema.ANSWER]:
@@ -204,7 +204,7 @@ _KEYWORDS = frozenset({"type", "title", "description", "const", "format", "patte
 """Keywords of JSON Schema whose values may be strings."""
 
 
-def _checked(schema: Mapping[str, Any]) -> dict[str, Any]:
+def _copy_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a caller's JSON Schema.
 
     Raises:
@@ -260,7 +260,7 @@ def _read_type(kind: Any) -> tuple[dict[str, Any], Callable[[Any], Any]]:  # noq
         type_schema = msgspec.json.schema(kind)
         # msgspec finds a field whose name is not ASCII only after the name has been encoded.
         msgspec.json.encode(type_schema)
-        schema = _inlined(type_schema)
+        schema = _inline_reference(type_schema)
     except (TypeError, NameError) as error:
         # msgspec does not support every type, for example a union of dataclasses. It is right to
         # reject complex numbers, which pydantic would represent as a str.
@@ -333,7 +333,7 @@ def _schema_advice(kind: object) -> str:
     return "For example, a dataclass with the fields of the answer."
 
 
-def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
+def _inline_reference(schema: dict[str, Any]) -> dict[str, Any]:
     """Replace a top-level reference with the definition that it points to."""
     definitions = schema.get("$defs", {})
     name = str(schema.get("$ref", "")).removeprefix("#/$defs/")
@@ -401,13 +401,13 @@ def _inner_types(msgspec_type: Any) -> list[Any]:  # noqa: ANN401 - a msgspec ty
     return [*inner, *getattr(msgspec_type, "types", ()), *getattr(msgspec_type, "item_types", ())]
 
 
-def _closed(schema: Any) -> Any:  # noqa: ANN401 - JSON
+def _close_objects(schema: Any) -> Any:  # noqa: ANN401 - JSON
     """Forbid additional properties in every object that lists its properties."""
     if isinstance(schema, list):
-        return [_closed(item) for item in schema]
+        return [_close_objects(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    closed_schema = {name: _closed(value) for name, value in schema.items()}
+    closed_schema = {name: _close_objects(value) for name, value in schema.items()}
     # `closed_schema` comes last, so that the schema's own setting takes precedence.
     return (
         {"additionalProperties": False, **closed_schema}

@@ -34,7 +34,7 @@ _MAX_PENDING_BYTES = 16 * 2**20
 _STORE_TIMEOUT = 30.0
 """Maximum number of seconds to wait until results are durable."""
 
-_REASONS = {
+_REASON_BY_CODE = {
     "missing": "the provider returned no result for it",
     "expired": "the batch expired first",
     "cancelled": "the batch was cancelled first",
@@ -125,7 +125,7 @@ class BatchCollector:
             *([f"{self.unreadable:,} lines were unreadable"] if self.unreadable else []),
             *([f"{self.foreign:,} results belonged to other rows"] if self.foreign else []),
         ]
-        return row_error(self._engine, code, "; ".join([_REASONS[code], *notes]))
+        return row_error(self._engine, code, "; ".join([_REASON_BY_CODE[code], *notes]))
 
     def flush(self) -> None:
         """Wait until all received outcomes are durable.

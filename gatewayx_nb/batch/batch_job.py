@@ -174,11 +174,11 @@ class BatchJob(MapJob):
         results = self._results()
         try:
             results.load()
-            return self._rows.result(lambda keys: self._stored(results, keys))
+            return self._rows.result(lambda keys: self._read_outcomes(results, keys))
         finally:
             results.close()
 
-    def _stored(self, results: JobResults, keys: list[int]) -> dict[int, Any]:
+    def _read_outcomes(self, results: JobResults, keys: list[int]) -> dict[int, Any]:
         schema = self._rows.schema if self._rows is not None else self._schema()
         return {
             key: decode_outcome(row.content, row.outcome, schema)
@@ -225,7 +225,7 @@ class BatchJob(MapJob):
         Raises:
             UsageError: If another process is running the job.
         """
-        with self._running() as results:
+        with self._run_job() as results:
             if results is None:
                 raise UsageError(
                     f"job {self.name!r} is running.", hint=Hint("cancel_job", job=self.name)
@@ -242,7 +242,7 @@ class BatchJob(MapJob):
         return repr(self._status())  # this does not query the provider
 
     @contextlib.contextmanager
-    def _running(self) -> Iterator[JobResults | None]:
+    def _run_job(self) -> Iterator[JobResults | None]:
         """Run the job in the ``with`` block; yield ``None`` if another process is running it."""
         record = self._record
         results = self._store.open_job(
@@ -258,7 +258,7 @@ class BatchJob(MapJob):
         forbid_blocking_call("amap")
         if clock.monotonic() < self._next_query_at or not self._parts.open():
             return
-        with self._running() as results:
+        with self._run_job() as results:
             if results is None:
                 self._next_query_at = clock.monotonic() + _BUSY_POLL_INTERVAL
                 return
@@ -292,7 +292,7 @@ class BatchJob(MapJob):
         if part.state != "ended":
             part = replace(part, state="ended")
             self._parts.update(part)
-        self._collect(part, remote, results)
+        self._collect_part(part, remote, results)
 
     def _forget_if_unlisted(self, part: JobPart) -> None:
         """Forget a part that the provider still does not list after `_LISTING_TIMEOUT`."""
@@ -305,7 +305,7 @@ class BatchJob(MapJob):
             figures = self._current_record().figures
             self._parts.set_figures(replace(figures, state=state, problem=problem))
 
-    def _collect(self, part: JobPart, remote: RemoteBatch, results: JobResults) -> None:
+    def _collect_part(self, part: JobPart, remote: RemoteBatch, results: JobResults) -> None:
         schema = self._schema() if self._rows is None else self._rows.schema
         sink = BatchCollector(part, results, self._parts.prompts(part))
         self._engines.collect(part, remote, schema, sink)

@@ -45,7 +45,7 @@ async def embed_stored(texts: list[str], embed: Embed, results: JobResults) -> V
     figures = JobFigures("failed", len(texts))
     try:
         # The file is read in a thread, because disk I/O would block the loop.
-        vectors = await asyncio.to_thread(_stored, results, list(distinct))
+        vectors = await asyncio.to_thread(_load_vectors, results, list(distinct))
         missing_keys = [key for key in distinct if key not in vectors]
         for start in range(0, len(missing_keys), _CHUNK_TEXTS):
             part = missing_keys[start : start + _CHUNK_TEXTS]
@@ -60,7 +60,7 @@ async def embed_stored(texts: list[str], embed: Embed, results: JobResults) -> V
     return np.stack([vectors[key] for key in keys])
 
 
-def _stored(results: JobResults, keys: list[int]) -> dict[int, Any]:
+def _load_vectors(results: JobResults, keys: list[int]) -> dict[int, Any]:
     """Return the stored vectors by key, without vectors of an unusual length."""
     import numpy as np
 

@@ -173,7 +173,7 @@ class MapFigures:
         usage = self.usage
         if usage is None:
             return dollars(Decimal(0))
-        return known_and_unpriced(_rounded(usage.cost), usage.unpriced)
+        return known_and_unpriced(_rounded_cost(usage.cost), usage.unpriced)
 
     def rows_text(self) -> str:
         """Return the number of rows that are done, and of all rows if it is known."""
@@ -249,7 +249,7 @@ class MapFigures:
         return f"{self.answered:,} of {counted(self.total or 0, self.unit)}"
 
     def _reused_days_text(self) -> str:
-        oldest, newest = (_day(at) for at in self.reused_since or (0.0, 0.0))
+        oldest, newest = (_day_text(at) for at in self.reused_since or (0.0, 0.0))
         return f"from {newest}" if oldest == newest else f"from {oldest} to {newest}"
 
 
@@ -264,12 +264,12 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {remaining_seconds} s"
 
 
-def _rounded(cost: Decimal) -> Decimal:
+def _rounded_cost(cost: Decimal) -> Decimal:
     """Return a cost rounded to cents, or to three digits if it is less than a dollar."""
     return round(cost, max(2, 2 - cost.adjusted())) if cost else cost
 
 
-def _day(at: float) -> str:
+def _day_text(at: float) -> str:
     try:
         day = datetime.fromtimestamp(at)  # noqa: DTZ006 - the user's local day
     except (OverflowError, OSError, ValueError):

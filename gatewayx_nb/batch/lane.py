@@ -73,7 +73,7 @@ class Lane:
         self._finish, self._replan = finish, replan
         self._queue: deque[RowCall] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._in_flight = self._running = 0
+        self._in_flight = self._worker_count = 0
         self._is_stopping = False
         self._call_ended: asyncio.Event | None = None
 
@@ -85,7 +85,7 @@ class Lane:
     @property
     def running(self) -> int:
         """Number of tasks, each of which makes one call after the other."""
-        return self._running
+        return self._worker_count
 
     def resize(self, concurrency: int) -> None:
         """Change the maximum number of calls in flight; calls in flight are not cancelled.
@@ -97,7 +97,7 @@ class Lane:
 
     def _resize(self, concurrency: int) -> None:
         self._concurrency = concurrency
-        self._accept([])
+        self._add_calls([])
 
     def submit(self, calls: Iterable[RowCall]) -> None:
         """Add calls; may be called from any thread.
@@ -106,7 +106,7 @@ class Lane:
             RuntimeError: If the loop is closed.
         """
         batch = list(calls)
-        self._portal.inbox.call_soon(lambda: self._accept(batch))
+        self._portal.inbox.call_soon(lambda: self._add_calls(batch))
 
     def stop(self) -> None:
         """Cancel the calls; may be called from any thread."""
@@ -116,12 +116,12 @@ class Lane:
         except RuntimeError:  # the loop is closed, so its tasks have been cancelled
             return
 
-    def _accept(self, calls: list[RowCall]) -> None:
+    def _add_calls(self, calls: list[RowCall]) -> None:
         if self._is_stopping:
             return
         self._queue.extend(calls)
-        for _ in range(min(len(self._queue), self._concurrency - self._running)):
-            self._running += 1
+        for _ in range(min(len(self._queue), self._concurrency - self._worker_count)):
+            self._worker_count += 1
             task = self._portal.loop.create_task(self._work())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -135,10 +135,10 @@ class Lane:
         try:
             await self._make_calls()
         finally:
-            self._running -= 1
+            self._worker_count -= 1
 
     async def _make_calls(self) -> None:
-        while self._queue and self._running <= self._concurrency:
+        while self._queue and self._worker_count <= self._concurrency:
             row = self._queue.popleft()
             self._in_flight += 1
             try:

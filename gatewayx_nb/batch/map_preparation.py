@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _DEFAULT_CONCURRENCY = 100
 """Maximum number of calls in flight to an engine, unless the settings allow fewer."""
 
-_MAX_AHEAD = 10_000
+_MAX_ROWS_AHEAD = 10_000
 """Maximum number of rows that wait for an earlier row, if the outcomes are needed in order."""
 
 
@@ -63,9 +63,8 @@ class MapPreparer:
     ) -> MapSession:
         """Return a map that is ready to run; nothing is sent.
 
-        The first arguments are those of `map`; ``accepted_keywords`` are those of the calling
-        method. ``ordered`` keeps an iterator's answers in order; ``will_run`` is ``False`` for a
-        preview.
+        The first arguments are those of `map`; ``accepted_keywords`` are the method's keywords.
+        ``ordered`` keeps an iterator's answers in order; ``will_run`` is ``False`` for a preview.
         """
         map_options, call_keywords = split_options(options, accepted_keywords)
         source = read_rows(rows)
@@ -79,14 +78,11 @@ class MapPreparer:
         results, earlier_figures, name = self._open_results(
             map_options["name"], model, row_prompt, call_options, will_run=will_run
         )
-        is_checked = will_run and not (map_options["batch"] or map_options["fresh"])
-        store = self._maps.results if is_checked else None
+        makes_calls = will_run and not map_options["batch"]
+        store = self._maps.results if makes_calls and not map_options["fresh"] else None
         check = partial(check_no_open_batch, store, results, name)
         check()
         engines = self._maps.engines(model, map_options["max_cost"], earlier_figures.cost)
-        concurrency = min(
-            engines.most_in_flight, map_options["concurrency"] or _DEFAULT_CONCURRENCY
-        )
         session = MapSession(
             rows=source,
             prompt=row_prompt,
@@ -94,28 +90,25 @@ class MapPreparer:
                 engines,
                 call_options,
                 response_schema,
-                concurrency,
+                min(engines.most_in_flight, map_options["concurrency"] or _DEFAULT_CONCURRENCY),
                 results,
                 keeps_prompts=self._maps.keeps_prompts,
                 redact=self._maps.redactor(),
                 raises=map_options["on_error"] == "raise",
-                max_ahead=_MAX_AHEAD if ordered and source.kind == "iterator" else None,
+                max_ahead=_MAX_ROWS_AHEAD if ordered and source.kind == "iterator" else None,
             ),
             columns=columns,
             replaced=replaced,
             figures=MapFigures(name, source.count, usage=engines.usage),
-            view=views.create()
-            if map_options["progress"] and will_run and not map_options["batch"]
-            else Silent(),
+            view=views.create() if map_options["progress"] and makes_calls else Silent(),
             earlier=earlier_figures,
             check=check,
             read_earlier=lambda: self._earlier_figures(results),
             fresh=map_options["fresh"],
             max_age=cast("float | None", map_options["max_age"]),
         )
-        return over_partitions(
-            session, partial(self._maps.cluster_engines, model), will_run=will_run
-        )
+        make_engines = partial(self._maps.cluster_engines, model)
+        return over_partitions(session, make_engines, will_run=will_run)
 
     def session_of_requests(
         self,
@@ -169,7 +162,7 @@ class MapPreparer:
         reference, base_url = "" if prompt.names_models else model or "", ""
         if store is not None and not prompt.names_models:
             reference, base_url = self._maps.job_identity(model)
-        fallbacks = [self._identity(each) for each in options.get("fallback", ()) if store]
+        fallbacks = [self._identity_text(each) for each in options.get("fallback", ()) if store]
         definition = job_definition(
             reference,
             " ".join([base_url, *fallbacks]),
@@ -193,7 +186,7 @@ class MapPreparer:
             results = store.read_job(record) if record else None
         return results, record.figures if record else JobFigures(), name
 
-    def _identity(self, reference: str) -> str:
+    def _identity_text(self, reference: str) -> str:
         """Return what a model reference currently names; empty if it cannot be called."""
         try:
             return " ".join(self._maps.job_identity(reference))

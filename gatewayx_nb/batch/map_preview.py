@@ -127,8 +127,8 @@ class MapPreview:
             ("answered before", f"{self.done:,}"),
             ("to ask", f"{self.to_ask:,}"),
             ("input tokens", f"{low:,}" if low == high else f"{low:,} to {high:,}"),
-            ("cost", self._cost()),
-            ("time", self._time()),
+            ("cost", self._cost_text()),
+            ("time", self._time_text()),
         ]
         if self.max_turns > 1:
             more_requests = counted(self.max_turns - 1, "more request")
@@ -137,7 +137,7 @@ class MapPreview:
         rows += [("not included", self.excluded)] if self.excluded else []
         return Table(rows, text_columns("map preview", "nothing sent"))
 
-    def _cost(self) -> str:
+    def _cost_text(self) -> str:
         if self.lowest_cost is None:
             return "unpriced" if self.to_ask else dollars(Decimal(0))
         if self.highest_cost is None:
@@ -146,7 +146,7 @@ class MapPreview:
             return dollars(self.lowest_cost)
         return f"{dollars(self.lowest_cost)} to {dollars(self.highest_cost)}"
 
-    def _time(self) -> str:
+    def _time_text(self) -> str:
         if self.seconds is None:
             return "unknown: no call to this model is recorded, and no limit is known"
         bound = f", bound by {self.bound_by}" if self.bound_by else ""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.batch.batch_engines import PreparedRow
 
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_BASE_36_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 _DIGEST_CHARS = 8
 """Number of characters of the part's digest in each custom ID."""
@@ -36,7 +36,7 @@ def row_name(position: int, digest: str) -> str:
     digits = ""
     while position or not digits:
         position, digit = divmod(position, 36)
-        digits = _DIGITS[digit] + digits
+        digits = _BASE_36_DIGITS[digit] + digits
     return f"r{digits}-{digest[:_DIGEST_CHARS]}"
 
 

@@ -141,9 +141,9 @@ class Table(list[Row]):
         # A terminal has no style for code, so drop the backticks.
         texts = [[cell.replace("`", "") for cell in row] for row in cells]
         table = [table_text(headings, texts, aligns, window_width())] if cells else []
-        lead = [*_wrapped(self.lead), *([""] if self.lead and cells else [])]
+        lead = [*_wrapped_lines(self.lead), *([""] if self.lead and cells else [])]
         gap = [""] if cells and lines else []
-        return "\n".join([*lead, *table, *gap, *_wrapped(lines)])
+        return "\n".join([*lead, *table, *gap, *_wrapped_lines(lines)])
 
     def _repr_html_(self) -> str:
         headings, aligns = self._headings()
@@ -191,7 +191,7 @@ class Note:
 
     @override
     def __repr__(self) -> str:
-        return "\n".join(_wrapped(self.lines))
+        return "\n".join(_wrapped_lines(self.lines))
 
     def _repr_html_(self) -> str:
         return _lines_html(self.lines)
@@ -225,7 +225,7 @@ def _paragraphs(text: str) -> list[str]:
     return [f"<p>{html.escape(part)}</p>" for part in text.split("\n") if part]
 
 
-def _wrapped(lines: Iterable[str]) -> Iterator[str]:
+def _wrapped_lines(lines: Iterable[str]) -> Iterator[str]:
     """Yield lines without control characters, wrapped to the width of the terminal."""
     width = window_width()
     for line in map(plain, lines):

@@ -23,7 +23,7 @@ _tool_choice = checker(
 )
 
 
-def _approve(value: object) -> object:
+def _check_approve(value: object) -> object:
     if value not in ("ask", "never", "always") and not callable(value):
         raise InvalidValueError("'ask', 'never', 'always' or a function that receives the call")
     return value
@@ -71,7 +71,7 @@ class ResumeOptions(TypedDict, total=False):
     approve: Annotated[
         Literal["ask", "never", "always"] | Callable[..., object] | None,
         Option(
-            _approve,
+            _check_approve,
             "who permits risky calls: 'ask', 'never', 'always' or a function; [tools] approve if"
             " omitted",
             "",

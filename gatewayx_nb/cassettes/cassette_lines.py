@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 
 FORMAT = "gatewayx-cassette"
 
-_HEAD = f'{{"format":"{FORMAT}","version":{VERSION}}}'.encode()
+_HEADER = f'{{"format":"{FORMAT}","version":{VERSION}}}'.encode()
 
-_HEAD_START = f'{{"format":"{FORMAT}"'.encode()
+_HEADER_START = f'{{"format":"{FORMAT}"'.encode()
 
-_MAX_HEAD_BYTES = 1024
+_MAX_HEADER_BYTES = 1024
 """Maximum length of the header in bytes."""
 
-_REPLACES = b'{"replaces":"'
+_REPLACEMENT_START = b'{"replaces":"'
 """Start of a line that replaces another line; the digest of that line follows."""
 
 _CONFLICT_MARKER = re.compile(rb"^(?:<{7}|\|{7}|={7}|>{7})(?: |$)")
@@ -121,7 +121,7 @@ def _content(path: Path, lines: list[bytes], first: int, version: int) -> Casset
     for number, line in _apply_replacements(enumerate(lines[first + 1 :], start=first + 2)):
         if not line.strip():
             continue
-        if line.startswith(_HEAD_START):  # a merge has left the other branch's header
+        if line.startswith(_HEADER_START):  # a merge has left the other branch's header
             _check_head(path, line)
             continue
         try:
@@ -136,9 +136,10 @@ def _content(path: Path, lines: list[bytes], first: int, version: int) -> Casset
         entries.append(CassetteLine(entry, data, number))
     # The next recording converts a file in an older format in any case.
     is_mixed = version == VERSION and any(
-        line.startswith(_HEAD_START) or line_version(line) < VERSION for line in lines[first + 1 :]
+        line.startswith(_HEADER_START) or line_version(line) < VERSION
+        for line in lines[first + 1 :]
     )
-    is_arranged = not is_mixed and not any(line.startswith(_REPLACES) for line in lines)
+    is_arranged = not is_mixed and not any(line.startswith(_REPLACEMENT_START) for line in lines)
     return CassetteContent(tuple(entries), problem, is_arranged, version)
 
 
@@ -152,7 +153,7 @@ def _is_valid(line: bytes, version: int) -> bool:
 
 def replacement(old_line: bytes, new_line: bytes) -> bytes:
     """Return a line that, when appended, replaces an old line if the file contains it."""
-    return _REPLACES + _line_digest(old_line) + b'",' + new_line.removeprefix(b"{")
+    return _REPLACEMENT_START + _line_digest(old_line) + b'",' + new_line.removeprefix(b"{")
 
 
 def append(path: Path, *lines: bytes, root: Path | None = None, sync: bool = True) -> None:
@@ -175,7 +176,7 @@ def append(path: Path, *lines: bytes, root: Path | None = None, sync: bool = Tru
     cassette_file.refuse_links(path, root)
     with cassette_file.locked(path):
         with _opened_in_current_format(path, root) as (file, is_new):
-            data = _HEAD + b"\n" + data if is_new else data
+            data = _HEADER + b"\n" + data if is_new else data
             cassette_file.write_at_end(file, data, sync=sync)
         # A new file is on disk only after its folder is flushed.
         if is_new:
@@ -218,7 +219,7 @@ def arrange(  # noqa: PLR0913 - the state of a session
         old_lines = [line.rstrip(b"\r") for line in cassette_file.read_bytes(path).split(b"\n")[1:]]
         old_lines = [line for line in old_lines if line.strip()]
         current = [
-            _in_current_format(line) for line in old_lines if not line.startswith(_HEAD_START)
+            _in_current_format(line) for line in old_lines if not line.startswith(_HEADER_START)
         ]
         settled = [
             line for _, line in _apply_replacements(enumerate(current)) if line not in unwanted
@@ -236,7 +237,7 @@ def _opened_in_current_format(path: Path, root: Path | None) -> Iterator[tuple[F
     A file in an older format is converted first. An unfinished last line is completed or set aside.
     """
     with cassette_file.opened(path, root) as file:
-        head, newline, _ = file.read(_MAX_HEAD_BYTES).partition(b"\n")
+        head, newline, _ = file.read(_MAX_HEADER_BYTES).partition(b"\n")
         version = _check_head(path, head.strip()) if newline else VERSION
         is_new = _repair_end(path, file, version)
         if version == VERSION:
@@ -248,7 +249,7 @@ def _opened_in_current_format(path: Path, root: Path | None) -> Iterator[tuple[F
 
 
 def _write_lines(path: Path, lines: Iterable[bytes], root: Path | None) -> None:
-    cassette_file.replace(path, b"\n".join([_HEAD, *lines, b""]), root)
+    cassette_file.replace(path, b"\n".join([_HEADER, *lines, b""]), root)
 
 
 def _repair_end(path: Path, file: FileIO, version: int) -> bool:
@@ -275,14 +276,14 @@ def _repair_end(path: Path, file: FileIO, version: int) -> bool:
 def _apply_replacements(lines: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
     """Return numbered lines, with each replacement in the place of the line that it replaces."""
     settled = list(lines)
-    if not any(line.startswith(_REPLACES) for _, line in settled):
+    if not any(line.startswith(_REPLACEMENT_START) for _, line in settled):
         return settled
     ordered_lines: list[tuple[int, bytes]] = []
     positions: dict[bytes, int] = {}
     for number, line in settled:
         new_line, position = line, len(ordered_lines)
-        if line.startswith(_REPLACES):
-            replaced, _, fields = line.removeprefix(_REPLACES).partition(b'",')
+        if line.startswith(_REPLACEMENT_START):
+            replaced, _, fields = line.removeprefix(_REPLACEMENT_START).partition(b'",')
             new_line, position = b"{" + fields, positions.get(replaced, position)
         ordered_lines[position : position + 1] = [(number, new_line)]
         positions[_line_digest(_in_current_format(new_line))] = position
@@ -335,7 +336,7 @@ def _check_head(path: Path, line: bytes) -> int:
         head = _Head("", 0)
     if head.format != FORMAT:
         raise ConfigError(
-            f"{str(path)!r} is not a cassette: its first line is not {_HEAD.decode()}.",
+            f"{str(path)!r} is not a cassette: its first line is not {_HEADER.decode()}.",
             hint="Use another file; this one was not changed.",
         )
     if head.version > VERSION:

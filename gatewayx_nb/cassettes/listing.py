@@ -38,14 +38,14 @@ def lines(path: Path) -> Iterator[str]:
     for line in content.lines:
         while markers and markers[0][0] < line.number:
             yield plain(markers.pop(0)[1])
-        yield from _masked([*map(plain, _entry(line.entry))])
+        yield from _mask_all([*map(plain, _entry(line.entry))])
         yield ""
     yield from (plain(text) for _, text in markers)
     if content.problem:
         yield plain(content.problem)
 
 
-def _masked(texts: list[str]) -> list[str]:
+def _mask_all(texts: list[str]) -> list[str]:
     """Mask apparent keys; all texts are first searched at once, because most have no key."""
     return list(map(guard.mask, texts)) if guard.find_key("\0".join(texts), {}) else texts
 

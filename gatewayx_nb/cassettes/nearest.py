@@ -30,7 +30,7 @@ _MAX_DIFFERENCES = 4
 _PLURALS = ("messages", "texts", "params")
 """The fields of a request whose names are plurals."""
 
-_UNSET: tuple[object, ...] = (None, (), {})
+_UNSET_VALUES: tuple[object, ...] = (None, (), {})
 """The default values of fields, which count as unset."""
 
 
@@ -164,7 +164,7 @@ def _result_differences(
 def _value_difference(name: str, recorded_value: object, requested_value: object) -> str:
     """Describe the difference between two values of an option; one of them may be unset."""
     values = [
-        repr(value) if value not in _UNSET else "unset"
+        repr(value) if value not in _UNSET_VALUES else "unset"
         for value in (recorded_value, requested_value)
     ]
     if "unset" not in values and max(map(len, values)) > 2 * _CONTEXT_CHARS:

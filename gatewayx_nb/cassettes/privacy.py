@@ -29,7 +29,7 @@ REMEDY = (
 )
 """Advice on recording without private text."""
 
-_TABLE = re.compile(r"^[ \t]*\|.*\|[ \t]*\n[ \t]*\|(?=[ \t:|]*-)[ \t:|-]*+$", re.MULTILINE)
+_MARKDOWN_TABLE = re.compile(r"^[ \t]*\|.*\|[ \t]*\n[ \t]*\|(?=[ \t:|]*-)[ \t:|-]*+$", re.MULTILINE)
 """A Markdown table, the form in which a DataFrame is inserted into a prompt."""
 
 # Addresses of the domains that RFC 2606 reserves for examples, and `git@HOST:`, are not private.
@@ -83,7 +83,7 @@ def _findings(number: int, entry: CassetteEntry, *, search_encoded: bool) -> Ite
     for location, text in texts:
         is_request = location.removeprefix("a name in ").startswith("request")
         place: Literal["request", "answer"] = "request" if is_request else "answer"
-        if is_request and "|" in text and _TABLE.search(text):
+        if is_request and "|" in text and _MARKDOWN_TABLE.search(text):
             yield Finding(number, "a table", place)
         if "@" in text and _EMAIL_ADDRESS.search(text):
             yield Finding(number, "an e-mail address", place)

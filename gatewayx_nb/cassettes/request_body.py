@@ -198,12 +198,14 @@ def number_tool_calls(messages: tuple[RecordedMessage, ...]) -> tuple[RecordedMe
         return messages
     numbers: dict[str, str] = {}
     return tuple(
-        msgspec.structs.replace(message, parts=_numbered(message.parts, numbers))
+        msgspec.structs.replace(message, parts=_numbered_parts(message.parts, numbers))
         for message in messages
     )
 
 
-def _numbered(parts: tuple[RecordedPart, ...], numbers: dict[str, str]) -> tuple[RecordedPart, ...]:
+def _numbered_parts(
+    parts: tuple[RecordedPart, ...], numbers: dict[str, str]
+) -> tuple[RecordedPart, ...]:
     replace = msgspec.structs.replace
     numbered = []
     for part in parts:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.commands import Session
 
-_PARTS = re.compile("[:=]")
+_PART_SEPARATOR = re.compile("[:=]")
 
 
 def refuse_keys(session: Session, words: Iterable[str]) -> None:
@@ -26,6 +26,6 @@ def refuse_keys(session: Session, words: Iterable[str]) -> None:
         UsageError: If a word looks like a key.
     """
     for word in words:
-        parts = _PARTS.split(word.lstrip("-"))
+        parts = _PART_SEPARATOR.split(word.lstrip("-"))
         if any(map(looks_like_key, [word, *parts])) and not os.path.exists(word):
             raise typed_key_error(session, word)

@@ -58,7 +58,7 @@ def read_rows_file(path: Path) -> pd.DataFrame:
         raise UsageError(f"the file {display_path(path)!r} {problem}.", hint="Check the path.")
     pd = import_data_package("pandas", "a file of rows requires")
     try:
-        return _decoded(pd, path)
+        return _read_frame(pd, path)
     except ImportError:
         raise _missing_pyarrow() from None
     except UnicodeDecodeError as error:
@@ -80,7 +80,7 @@ def write_rows_file(frame: pd.DataFrame, path: Path) -> None:
         ConfigError: If it cannot be written; the answers are stored.
     """
     try:
-        data = _encoded(frame, path)
+        data = _encode_frame(frame, path)
     except ImportError:
         raise _missing_pyarrow() from None
     except (ValueError, TypeError) as error:
@@ -97,7 +97,7 @@ def write_rows_file(frame: pd.DataFrame, path: Path) -> None:
             path.chmod(0o666 & ~umask)
 
 
-def _decoded(pd: Any, path: Path) -> pd.DataFrame:  # noqa: ANN401 - the module, which is optional
+def _read_frame(pd: Any, path: Path) -> pd.DataFrame:  # noqa: ANN401 - the module, which is optional
     if path.suffix == ".parquet":
         return pd.read_parquet(path)
     text = path.read_bytes().decode("utf-8-sig")
@@ -109,7 +109,7 @@ def _decoded(pd: Any, path: Path) -> pd.DataFrame:  # noqa: ANN401 - the module,
     return pd.DataFrame(rows, columns=header, dtype=object)
 
 
-def _encoded(frame: pd.DataFrame, path: Path) -> bytes:
+def _encode_frame(frame: pd.DataFrame, path: Path) -> bytes:
     if path.suffix == ".parquet":
         data: bytes = frame.to_parquet(index=False)
         return data

@@ -118,7 +118,7 @@ def show_help(session: Session, args: argparse.Namespace) -> Table | Note | Exce
         return Table(rows, GROUPED_COLUMNS)
     if help_page := _option_help(session, topic) or _find_page(topic):
         return help_page
-    raise _unknown(topic, help_topics(session.commands), "command or topic")
+    raise _unknown_error(topic, help_topics(session.commands), "command or topic")
 
 
 def help_topics(commands: Iterable[str]) -> list[str]:
@@ -203,7 +203,9 @@ def _list_commands(session: Session) -> Table:
     return Table(grouped_rows, GROUPED_COLUMNS, (help_note,))
 
 
-def _unknown(word: str, candidates: Iterable[str], kind: str = "command or engine") -> UsageError:
+def _unknown_error(
+    word: str, candidates: Iterable[str], kind: str = "command or engine"
+) -> UsageError:
     """Return the error for a word that is not one of the candidates."""
     if word in _SYNONYMS:
         return UsageError(
@@ -222,7 +224,7 @@ def _unknown_word(
     """Return the error for a line that does not begin with a command or an engine."""
     # A question begins with a capital letter; a misspelled name does not.
     if not arguments or word in _SYNONYMS or (word.islower() and did_you_mean(word, candidates)):
-        return _unknown(word, candidates)
+        return _unknown_error(word, candidates)
     return UsageError(
         f"{shorten(word, _MAX_QUOTED_LENGTH)!r} is neither a command nor a model.",
         hint=Hint(
@@ -244,7 +246,7 @@ _MAX_QUOTED_LENGTH = 60
 """Maximum number of characters from a line in an error message."""
 
 
-_TABLE = (
+_COMMANDS = (
     Command("ask", "call a model in one line; returns the reply", ask, ask_arguments, raw=True),
     Command(
         "cancel",
@@ -430,8 +432,8 @@ _TABLE = (
     ),
 )
 
-COMMANDS = {command.name: command for command in _TABLE if command.where != "shell"}
+COMMANDS = {command.name: command for command in _COMMANDS if command.where != "shell"}
 """The commands of a notebook, by name."""
 
-SHELL_COMMANDS = {command.name: command for command in _TABLE if command.where != "notebook"}
+SHELL_COMMANDS = {command.name: command for command in _COMMANDS if command.where != "notebook"}
 """The commands of a shell, by name."""

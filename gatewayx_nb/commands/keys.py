@@ -84,7 +84,7 @@ def keys(session: Session, _: argparse.Namespace) -> Table:
         for row in session.pool.status()
         if row.key != "not needed" and row.variable
     ]
-    for server, url in _servers(session).items():
+    for server, url in _server_urls(session).items():
         if url:
             server_key = session.pool.config.key(key_engine(server))
             state = (
@@ -181,7 +181,7 @@ def _require_engine(session: Session, name: str) -> None:
     )
 
 
-def _servers(session: Session) -> dict[str, str]:
+def _server_urls(session: Session) -> dict[str, str]:
     """Return the URL of each MCP server that is known; empty if it is started by a command."""
     config = session.pool.config
     urls = {name: row.url for name, row in config.settings.mcp.items()}
@@ -197,7 +197,7 @@ def _check_server(session: Session, name: str, *, is_new: bool) -> None:
     Raises:
         UsageError: If the server does not exist or is started by a command.
     """
-    servers = _servers(session)
+    servers = _server_urls(session)
     url = servers.get(name.removeprefix(_SERVER_PREFIX))
     if url:
         session.show(Note(f"The key for {name} is sent to {origin(url)}."))
@@ -294,7 +294,7 @@ def _remove(session: Session, name: str) -> Note:
     if not files:
         names = [
             *_engine_names(session),
-            *(_SERVER_PREFIX + server for server in _servers(session)),
+            *(_SERVER_PREFIX + server for server in _server_urls(session)),
         ]
         suggestion = "" if name in names else did_you_mean(name, names)
         return Note(f"No key file contains {_variable(name)}.{suggestion}", *notes)

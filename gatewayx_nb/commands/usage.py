@@ -31,9 +31,9 @@ def usage(session: Session, args: argparse.Namespace) -> Table[ModelUsage] | Tab
         return usage_table.with_notes(_NO_CALLS)
     limit = session.pool.config.settings.limits.max_cost
     if limit is not None:
-        return usage_table.with_notes(f"{_total(usage_table)} of {dollars(limit)}")
+        return usage_table.with_notes(f"{_total_text(usage_table)} of {dollars(limit)}")
     return usage_table.with_notes(
-        _total(usage_table), "Set a limit with `[limits] max_cost` in the settings."
+        _total_text(usage_table), "Set a limit with `[limits] max_cost` in the settings."
     )
 
 
@@ -41,10 +41,10 @@ def _past_usage(session: Session, usage_table: Table[UsageTotals]) -> Table[Usag
     if not usage_table:
         return usage_table.with_notes(_NO_CALLS)
     file = f"From {display_path(session.pool.ledger)}, including other sessions' calls."
-    return usage_table.with_notes(_total(usage_table), *usage_table.notes, file)
+    return usage_table.with_notes(_total_text(usage_table), *usage_table.notes, file)
 
 
-def _total(usage_rows: Iterable[ModelUsage | UsageTotals]) -> str:
+def _total_text(usage_rows: Iterable[ModelUsage | UsageTotals]) -> str:
     rows = list(usage_rows)
     # With the start value, the sum of no rows is a Decimal instead of an int.
     cost = sum((row.cost for row in rows), Decimal(0))

@@ -21,7 +21,7 @@ _MAX_ANSWER_LENGTH = 160
 _LINE_COUNT = 3
 """Number of lines for the latest answers, even if there are fewer answers."""
 
-_UNKNOWN = "?"
+_UNKNOWN_TEXT = "?"
 
 
 class NotebookMapView:
@@ -76,8 +76,8 @@ def _cells(figures: MapFigures) -> list[tuple[str, str]]:
         ("429s", f"{figures.rate_limited:,}"),
         ("errors", f"{figures.failed:,}"),
         ("cost", figures.cost_text()),
-        ("time left", _UNKNOWN if seconds_left is None else duration(seconds_left)),
-        ("bound by", figures.bound_by or _UNKNOWN),
+        ("time left", _UNKNOWN_TEXT if seconds_left is None else duration(seconds_left)),
+        ("bound by", figures.bound_by or _UNKNOWN_TEXT),
     ]
 
 

@@ -68,7 +68,7 @@ def link_in(path: Path, root: Path) -> Path | None:
     return next((part for part in below if os.path.islink(part)), None)
 
 
-def _below(path: Path, root: Path) -> str:
+def _relative_text(path: Path, root: Path) -> str:
     """Return a path relative to a folder, or only its name if the folder is not its prefix."""
     return str(path.relative_to(root)) if path.is_relative_to(root) else path.name
 
@@ -82,7 +82,7 @@ def refuse_link_in(path: Path, root: Path) -> None:
     if link := link_in(path, root):
         shell_path = quoted_path(display_path(link))
         raise ConfigError(
-            f"{display_path(path)} is not used: {_below(link, root)!r} is a symlink.",
+            f"{display_path(path)} is not used: {_relative_text(link, root)!r} is a symlink.",
             hint=f"Replace the symlink with its target, or run `rm {shell_path}`.",
             topic="unsafe-file",
         )
@@ -115,7 +115,7 @@ def endpoint_file_problem(path: Path, root: Path) -> str | None:
     """
     link = link_in(path, root)
     if link is not None:
-        return f"is reached through a symlink: {_below(link, root)}"
+        return f"is reached through a symlink: {_relative_text(link, root)}"
     try:
         if not stat.S_ISREG(path.stat().st_mode):
             return "is not a regular file"

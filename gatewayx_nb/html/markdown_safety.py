@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from markdown_it.tree import SyntaxTreeNode
 
-_SPECIAL = re.compile(r"[\\`*_{}\[\]<>$~&^|@]|\s+")
+_SPECIAL_CHARACTERS = re.compile(r"[\\`*_{}\[\]<>$~&^|@]|\s+")
 # These are written as entities, because some programs do not support a backslash before them or
 # interpret it as the start of a formula.
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;"} | {
@@ -52,7 +52,7 @@ def safe_markdown(markdown: str) -> str:
 
 
 def _escape(text: str) -> str:
-    return _SPECIAL.sub(_escape_match, text)
+    return _SPECIAL_CHARACTERS.sub(_escape_match, text)
 
 
 def _escape_match(match: re.Match[str]) -> str:
@@ -96,7 +96,7 @@ def _paragraph(node: SyntaxTreeNode) -> str:
 
 
 def _quotation(node: SyntaxTreeNode) -> str:
-    return _prefixed("\n\n".join(_blocks(node.children)), "> ", "> ")
+    return _prefix_lines("\n\n".join(_blocks(node.children)), "> ", "> ")
 
 
 def _list(node: SyntaxTreeNode) -> str:
@@ -108,11 +108,11 @@ def _list(node: SyntaxTreeNode) -> str:
         # The second of two adjacent lists has a different marker.
         marker = f"{item.markup} " if number is None else f"{number + index}{item.markup} "
         body = ("\n" if is_tight else "\n\n").join(_blocks(item.children))
-        items.append(_prefixed(body, marker, " " * len(marker)))
+        items.append(_prefix_lines(body, marker, " " * len(marker)))
     return ("\n" if is_tight else "\n\n").join(items)
 
 
-def _prefixed(text: str, first_prefix: str, other_prefix: str) -> str:
+def _prefix_lines(text: str, first_prefix: str, other_prefix: str) -> str:
     """Return text with one prefix before its first line and another before the other lines."""
     head, *lines = text.split("\n")
     return "\n".join(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 PROCESS = "tex2jax_process mathjax_process"
 DISPLAYED = "display:block;overflow-x:auto;overflow-y:hidden"
 
-_CLOSERS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
+_CLOSING_DELIMITERS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
 # Limits for a formula, which bound the search for its end and the page's work.
 _MAX_LENGTH = 2_000
 _MAX_DEPTH = 30
@@ -151,7 +151,7 @@ def _depth(tex: str) -> int:
 
 def _inline(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - markdown-it's own signature
     opener = state.src[state.pos : state.pos + 2]
-    closer = _CLOSERS.get(opener)
+    closer = _CLOSING_DELIMITERS.get(opener)
     if closer is None:
         return False
     start = state.pos + 2
@@ -173,7 +173,7 @@ def _block(state: StateBlock, first: int, last: int, silent: bool) -> bool:  # n
     if state.is_code_block(first):
         return False
     start = state.bMarks[first] + state.tShift[first]
-    closer = _CLOSERS.get(state.src[start : start + 2], "\\)")
+    closer = _CLOSING_DELIMITERS.get(state.src[start : start + 2], "\\)")
     end = None if closer == "\\)" else _closing_line(state, first, last, closer)
     if end is None:
         return False

@@ -59,7 +59,7 @@ class Picture:
 def notes_text(notes: Sequence[SourceNote]) -> str:
     """Return the notes as lines of text; empty if there are none."""
     lines = [f"[{number}] {_note_text(note)}" for number, note in enumerate(notes, start=1)]
-    return "\n".join(_truncated(lines))
+    return "\n".join(_limit_rows(lines))
 
 
 def notes_html(notes: Sequence[SourceNote]) -> str:
@@ -67,12 +67,12 @@ def notes_html(notes: Sequence[SourceNote]) -> str:
     if not notes:
         return ""
     items = "".join(
-        _truncated([f"<li>{_note_html(note)}</li>" for note in notes], "<div>", "</div>")
+        _limit_rows([f"<li>{_note_html(note)}</li>" for note in notes], "<div>", "</div>")
     )
     return f'<ol class="gatewayx-notes {NO_MATH}" style="{MUTED};{_NUMBERS}">{items}</ol>'
 
 
-def _truncated(rows: list[str], before: str = "", after: str = "") -> list[str]:
+def _limit_rows(rows: list[str], before: str = "", after: str = "") -> list[str]:
     hidden_count = len(rows) - _MAX_NOTES
     return (
         rows

@@ -21,7 +21,7 @@ _ONE_LINE = "overflow:hidden;text-overflow:ellipsis;white-space:nowrap"
 _NUMBERS = f"font-variant-numeric:tabular-nums;{_ONE_LINE}"
 # All columns have the same width, so that a growing figure does not move the others.
 _FIGURES = "display:grid;grid-template-columns:repeat(auto-fill,minmax(5.6em,1fr));gap:.1em .8em"
-_WIDE = "grid-column:span 2"
+_WIDE_CELL = "grid-column:span 2"
 _LONG_LABEL = "bound by"
 _LINE_HEIGHT = 1.5
 _ITEM = f"{MUTED};{_ONE_LINE};height:{_LINE_HEIGHT}em"
@@ -84,7 +84,7 @@ def _box(title: tuple[str, str, str], shares: tuple[float, float], body: str) ->
 
 
 def _figure(label: str, value: str) -> str:
-    width = _WIDE if label == _LONG_LABEL else ""
+    width = _WIDE_CELL if label == _LONG_LABEL else ""
     return (
         f'<div style="min-width:0;{width}"><div style="{MUTED}">{escape(label)}</div>'
         f'<div style="{_NUMBERS}">{escape(value)}</div></div>'

@@ -71,7 +71,7 @@ def _line_html(line: StepLine) -> str:
     before = (
         f'<div dir="auto">{escape(shorten(line.text, _MAX_UNFOLDED))}</div>' if line.text else ""
     )
-    call_text = _beginning(f"{line.call}\n{_MARK_BY_STATE[line.state]} {line.outcome}".rstrip())
+    call_text = _shorten_lines(f"{line.call}\n{_MARK_BY_STATE[line.state]} {line.outcome}".rstrip())
     style = f"white-space:pre-wrap;margin:.3em 0;{BOX}"
     return (
         f"{before}<details><summary>{escape(line.label)}</summary>"
@@ -79,6 +79,6 @@ def _line_html(line: StepLine) -> str:
     )
 
 
-def _beginning(text: str) -> str:
+def _shorten_lines(text: str) -> str:
     """Return the beginning of a long text, with its line breaks."""
     return text if len(text) <= _MAX_UNFOLDED else f"{text[:_MAX_UNFOLDED]}…"

@@ -69,14 +69,14 @@ class NewDetails:
         self._errors.check_ends(self._collected)
         sent_details, self._sent_details = self._sent_details, details
         yield from details_chunk(
-            citations=_unsent(details.citations, sent_details.citations),
-            images=_unsent(details.images, sent_details.images),
+            citations=_unsent_items(details.citations, sent_details.citations),
+            images=_unsent_items(details.images, sent_details.images),
             logprobs=details.logprobs[len(sent_details.logprobs) :],
             carried=None if details.carried == sent_details.carried else details.carried,
         )
 
 
-def _unsent(items: tuple[T, ...], sent_items: tuple[T, ...]) -> list[T]:
+def _unsent_items(items: tuple[T, ...], sent_items: tuple[T, ...]) -> list[T]:
     """Return the items that have not been sent; an item may occur several times."""
     counts = Counter(sent_items)
     unsent = []

@@ -141,7 +141,7 @@ class CohereParser:
         body = json_body.parse(data)
         if body.get("error") or isinstance(body.get("message"), str):
             raise self._errors.from_body(body)
-        yield from self._event(body) if "type" in body else self._whole(body)
+        yield from self._event(body) if "type" in body else self._whole_answer(body)
 
     def _event(self, event: dict[str, Any]) -> Iterator[Chunk]:
         delta = as_dict(event.get("delta"))
@@ -172,7 +172,7 @@ class CohereParser:
                 yield from self._end(delta)
                 self.finished = self.ended = True
 
-    def _whole(self, body: dict[str, Any]) -> Iterator[Chunk]:
+    def _whole_answer(self, body: dict[str, Any]) -> Iterator[Chunk]:
         message = as_dict(body.get("message"))
         yield Chunk(request_id=as_str(body.get("id")) or None)
         for index, part in enumerate(as_dicts(message.get("content"))):

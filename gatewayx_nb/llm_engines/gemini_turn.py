@@ -72,7 +72,7 @@ class PartAssembler:
         """
         if all(map(_is_plain, self.parts)) or not any(map(_is_answer, self.parts)):
             return None
-        return {"dialect": DIALECT, "items": list(_merged(self.parts))}
+        return {"dialect": DIALECT, "items": list(_merged_parts(self.parts))}
 
     def citations(self) -> Iterator[Citation]:
         """Yield the sources of the answer, with byte positions converted to characters."""
@@ -103,7 +103,7 @@ def _images(part: dict[str, Any]) -> Iterator[Image]:
         yield from image_of(inline.get("data"), mime)
 
 
-def _merged(parts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+def _merged_parts(parts: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield parts, with adjacent pieces of text joined; a part with a signature stays separate."""
     for kind, group in itertools.groupby(parts, key=_kind):
         if isinstance(kind, int):

@@ -38,7 +38,7 @@ def sendable(messages: Iterable[Message], engine: str) -> tuple[Message, ...]:
             is_after_empty = True
             continue
         if is_after_empty and turns and turns[-1].role == turn.role != "tool":
-            turn = _joined(turns.pop(), turn)
+            turn = _join_turns(turns.pop(), turn)
         turns.append(turn)
         is_after_empty = False
     return tuple(turns)
@@ -59,7 +59,7 @@ def _is_empty(message: Message) -> bool:
     )
 
 
-def _joined(first: Message, second: Message) -> Message:
+def _join_turns(first: Message, second: Message) -> Message:
     """Merge two turns; a blank line separates adjacent strings."""
     match (first.parts, second.parts):
         case ((*before, str(end)), (str(start), *after)):

@@ -235,9 +235,9 @@ class ResponsesParser:
             case "error":
                 raise self._errors.from_body(event)
             case "":
-                yield from self._whole(event)
+                yield from self._whole_answer(event)
 
-    def _whole(self, body: dict[str, Any]) -> Iterator[Chunk]:
+    def _whole_answer(self, body: dict[str, Any]) -> Iterator[Chunk]:
         if body.get("error"):
             raise self._errors.from_body(body)
         if isinstance(body.get("output"), list):
@@ -276,7 +276,7 @@ class ResponsesParser:
         status = as_str(response.get("status"))
         if status == "failed" or response.get("error"):
             raise self._errors.from_body(response)
-        yield from self._unsent(as_dicts(response.get("output")))
+        yield from self._unsent_parts(as_dicts(response.get("output")))
         if self._calls:
             self._has_tool_calls = True
             yield Chunk(tool_calls=self._calls.finish_all())
@@ -289,7 +289,7 @@ class ResponsesParser:
             usage=_usage(usage) if usage else None,
         )
 
-    def _unsent(self, output: list[dict[str, Any]]) -> Iterator[Chunk]:
+    def _unsent_parts(self, output: list[dict[str, Any]]) -> Iterator[Chunk]:
         """Yield the parts of the final output that have not been streamed."""
         whole_answer = ResponsesParser(self._errors)
         chunks = [

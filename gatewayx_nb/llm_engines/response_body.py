@@ -74,40 +74,37 @@ class EventLog(Sequence[Any]):
         data: The first events.
     """
 
-    __slots__ = ("_event_data_items", "_kept_count", "_key", "_size", "omitted")
+    __slots__ = ("_events", "_kept_count", "_key", "_size", "omitted")
 
     def __init__(self, omitted: int = 0, key: str = "", data: Iterable[str] = ()) -> None:
         self.omitted, self._key = omitted, key
-        self._event_data_items: list[str] = []
+        self._events: list[str] = []
         self._size = 0
         self._kept_count = 0  # the number of events to keep from the start, once there are too many
         self.add(list(data))
 
     def add(self, data: Sequence[str]) -> None:
         """Add the data of events."""
-        self._event_data_items += data
+        self._events += data
         self._size += sum(map(len, data))
         if self._size > _MAX_LOGGED_CHARS:
-            self._omit()
+            self._omit_events()
 
     def closed(self) -> EventLog:
         """Return the log of a finished stream, without the end mark."""
-        if self._event_data_items and is_end_mark(self._event_data_items[-1]):
-            self._event_data_items.pop()
+        if self._events and is_end_mark(self._events[-1]):
+            self._events.pop()
         return self
 
-    def _omit(self) -> None:
+    def _omit_events(self) -> None:
         """Remove the oldest events after those that are kept from the start."""
-        self._kept_count = end = self._kept_count or len(self._event_data_items) // 2
+        self._kept_count = end = self._kept_count or len(self._events) // 2
         # Removing an event moves all later events, so several are removed at once.
-        while (
-            self._size > _MAX_LOGGED_CHARS - _REMOVED_CHARS
-            and end < len(self._event_data_items) - 1
-        ):
-            self._size -= len(self._event_data_items[end])
+        while self._size > _MAX_LOGGED_CHARS - _REMOVED_CHARS and end < len(self._events) - 1:
+            self._size -= len(self._events[end])
             end += 1
         self.omitted += end - self._kept_count
-        del self._event_data_items[self._kept_count : end]
+        del self._events[self._kept_count : end]
 
     @overload
     def __getitem__(self, index: int) -> Any: ...  # noqa: ANN401 - JSON
@@ -116,14 +113,14 @@ class EventLog(Sequence[Any]):
     @override
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
-            return [_parsed(self._masked(data)) for data in self._event_data_items[index]]
-        return _parsed(self._masked(self._event_data_items[index]))
+            return [_parse_if_json(self._mask(data)) for data in self._events[index]]
+        return _parse_if_json(self._mask(self._events[index]))
 
     @override
     def __len__(self) -> int:
-        return len(self._event_data_items)
+        return len(self._events)
 
-    def _masked(self, data: str) -> str:
+    def _mask(self, data: str) -> str:
         # Events are masked when they are read, because most logs are never read.
         return redact(data, [self._key])
 
@@ -133,11 +130,11 @@ class EventLog(Sequence[Any]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, EventLog):
             return NotImplemented
-        return (self.omitted, self._event_data_items) == (other.omitted, other._event_data_items)
+        return (self.omitted, self._events) == (other.omitted, other._events)
 
     @override
     def __reduce__(self) -> tuple[Any, ...]:
-        return (EventLog, (self.omitted, "", list(map(self._masked, self._event_data_items))))
+        return (EventLog, (self.omitted, "", list(map(self._mask, self._events))))
 
     @override
     def __repr__(self) -> str:
@@ -152,7 +149,7 @@ _REMOVED_CHARS = 32 * 1024
 """Number of characters that are removed from a full `EventLog`."""
 
 
-def _parsed(data: str) -> Any:  # noqa: ANN401 - JSON
+def _parse_if_json(data: str) -> Any:  # noqa: ANN401 - JSON
     try:
         return bounded_json.loads(data)
     except (ValueError, RecursionError):
@@ -161,7 +158,7 @@ def _parsed(data: str) -> Any:  # noqa: ANN401 - JSON
 
 def is_event(body: str) -> bool:
     """Return whether a body is only the first event of a truncated stream."""
-    value = _parsed(body)
+    value = _parse_if_json(body)
     if not isinstance(value, dict):
         return False
     choices = value.get("choices")
@@ -179,10 +176,10 @@ async def read_parts(response: Response) -> AsyncGenerator[BodyParts]:
         async for block in blocks:
             first.append(block)
             # Earlier blocks are blank, so only this block is searched.
-            if _stripped(block) if len(first) == 1 else block.strip():
+            if _strip_start(block) if len(first) == 1 else block.strip():
                 break
         begin = b"".join(first)
-        if _stripped(begin)[:1] in (b"{", b"["):
+        if _strip_start(begin)[:1] in (b"{", b"["):
             yield _json_parts(await _read_json(response, begin, blocks))
             return
         decoder = Decoder()
@@ -213,7 +210,7 @@ async def _read_json(
     Complete JSON needs no end mark, so silence or a broken connection after it is not an error. An
     incomplete body is returned only if it is an error or begins with a complete JSON value.
     """
-    body, checked_bytes = bytearray(_stripped(begin)), 0
+    body, checked_bytes = bytearray(_strip_start(begin)), 0
     while not response.has_ended:
         is_complete = False
         # The number of checks is limited, so that they take linear time in total.
@@ -275,7 +272,7 @@ def _after_separators(text: str, position: int) -> int:
     return separators.end() if separators else position
 
 
-def _stripped(begin: bytes) -> bytes:
+def _strip_start(begin: bytes) -> bytes:
     return begin.removeprefix(_BYTE_ORDER_MARK).lstrip()
 
 
@@ -285,7 +282,7 @@ def _event_data(events: Iterable[ServerSentEvent]) -> list[str]:
 
 def _error_body(text: str) -> str:
     """Return the content of an error event or line as ``{"error": …}``."""
-    value = _parsed(text)
+    value = _parse_if_json(text)
     if isinstance(value, dict) and value.get("error"):
         return text
     return json.dumps({"error": value if isinstance(value, dict) else {"message": str(value)}})

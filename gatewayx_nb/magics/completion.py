@@ -62,19 +62,19 @@ def complete(session: Session, text: str, namespace: Mapping[str, object]) -> Co
     if first and first[1] == "%%" and head:
         field = _OPEN_PLACEHOLDER.search(last)
         names = _in_placeholder(text.partition("\n")[0], namespace)
-        return _matching(field[1], names) if field else None
+        return _matching_words(field[1], names) if field else None
     line = transforms.MAGIC.match(last)
     if line is None:
         return None
     if line[1] == "%" and (field := _OPEN_PLACEHOLDER.search(last)):
-        return _matching(field[1], _in_placeholder(last, namespace))
+        return _matching_words(field[1], _in_placeholder(last, namespace))
     *before, fragment = last[line.end() :].split(" ")
     words = [word for word in before if word]
     if line[1] == "%%":
         candidates = _in_cell(session, words, fragment, namespace)
     else:
         candidates = _in_line(session, words, fragment, namespace)
-    return _matching(fragment, candidates)
+    return _matching_words(fragment, candidates)
 
 
 def _in_placeholder(line: str, namespace: Mapping[str, object]) -> list[str]:
@@ -228,7 +228,7 @@ def _without_key(session: Session) -> list[str]:
     return [row.name for row in session.pool.status(probe=False) if row.state == "no key"]
 
 
-def _matching(fragment: str, candidates: Iterable[str]) -> Completions:
+def _matching_words(fragment: str, candidates: Iterable[str]) -> Completions:
     """Return the words that start with the fragment; options are included only after a dash."""
     words = (
         word

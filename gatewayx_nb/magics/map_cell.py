@@ -214,7 +214,7 @@ class _Names:
             elif name in namespace and name != ROW:
                 constants[name] = namespace[name]
             elif name != ROW:
-                raise self._undefined(name)
+                raise self._undefined_error(name)
         return RowTemplate(text, constants=constants, table_rows=self._values.max_rows)
 
     def system(self, text: str) -> RowTemplate | str:
@@ -232,7 +232,7 @@ class _Names:
             hint=f'Write `{{{{row["{name}"]}}}}` for the column, or rename one of them.',
         )
 
-    def _undefined(self, name: str) -> UsageError:
+    def _undefined_error(self, name: str) -> UsageError:
         known_names = [*self._columns, *prompts.own_names(self._values.namespace)]
         excerpt = shorten(self._expression, _MAX_QUOTED_LENGTH)
         columns_text = ", ".join(map(repr, self._columns[:_MAX_SHOWN_COLUMNS]))

@@ -36,7 +36,7 @@ def evaluate(
     try:
         tree = ast.parse(expression.strip(), mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise _invalid(expression) from None
+        raise _invalid_error(expression) from None
     return _Evaluation(expression, namespace, forbidden_types).evaluate(tree.body)
 
 
@@ -68,7 +68,7 @@ class _Evaluation:
                 return self._apply(operator.or_, self.evaluate(left), self.evaluate(right))
             case ast.Subscript(value=owner, slice=index):
                 return self._apply(operator.getitem, self.evaluate(owner), self.evaluate(index))
-        raise _invalid(self._expression)
+        raise _invalid_error(self._expression)
 
     def _apply(self, function: Any, left: object, right: object) -> object:  # noqa: ANN401
         """Apply an operator, which may run the notebook's own code and so raise any exception."""
@@ -83,7 +83,7 @@ class _Evaluation:
         return value
 
 
-def _invalid(expression: str) -> UsageError:
+def _invalid_error(expression: str) -> UsageError:
     return UsageError(
         f"{expression!r} must consist of names, attributes, `[…]`, `|` and literals.",
         hint="For example, `City`, `list[City]` or `City | None`.",

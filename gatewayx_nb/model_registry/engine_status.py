@@ -131,12 +131,12 @@ def _state_and_step(row: EngineStatus) -> str:
     return f"{_state(row)}{separator}{row.to_do}" if row.to_do else _state(row)
 
 
-def _takes(row: EngineStatus) -> str:
+def _input_types_text(row: EngineStatus) -> str:
     names = [name for name in _INPUT_FEATURES if name in row.features]
     return ", ".join(["text", *names]) if row.features else ""
 
 
-def _spend(row: EngineStatus) -> str:
+def _spend_text(row: EngineStatus) -> str:
     calls = f"{row.calls:,} call{'' if row.calls == 1 else 's'}"
     return f"{calls}, {known_and_unpriced(row.spend, row.unpriced)}" if row.calls else ""
 
@@ -167,8 +167,8 @@ ENGINE_COLUMNS: tuple[TableColumn[EngineStatus], ...] = (
     TableColumn("engine", attrgetter("name")),
     TableColumn("state", _state_and_step),
     TableColumn("model", attrgetter("model"), optional=True),
-    TableColumn("takes", _takes, optional=True),
-    TableColumn("spend", _spend, optional=True),
+    TableColumn("takes", _input_types_text, optional=True),
+    TableColumn("spend", _spend_text, optional=True),
 )
 """The columns of a table of engines."""
 

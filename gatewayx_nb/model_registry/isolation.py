@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import CodeType
 
-_ROOT = "gatewayx_nb.engines_"
+_PACKAGE_PREFIX = "gatewayx_nb.engines_"
 _load_numbers = itertools.count()  # no lock is needed, because `next` is atomic in CPython
 
 
@@ -40,7 +40,7 @@ class IsolatedPackage:
         self._folder = path.parent
         self.stamps: dict[Path, FileStamp] = {}
         digest = hashlib.blake2b(str(path).encode(errors="replace"), digest_size=6).hexdigest()
-        self.name = f"{_ROOT}{digest}_{next(_load_numbers)}"
+        self.name = f"{_PACKAGE_PREFIX}{digest}_{next(_load_numbers)}"
         self._install()
 
     def _install(self) -> None:
@@ -91,7 +91,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        if not fullname.startswith(_ROOT):
+        if not fullname.startswith(_PACKAGE_PREFIX):
             return None
         root, _, relative = fullname.removeprefix("gatewayx_nb.").partition(".")
         package = self.folders.get(f"gatewayx_nb.{root}")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ROW = "row"
 """The name of the whole row in a template: ``{{row["Subject Line"]}}``."""
 
-_FORBIDDEN = (Secret,)
+_FORBIDDEN_TYPES = (Secret,)
 _DIGEST_LENGTH = 32
 _MISSING_TYPES = frozenset({"NAType", "NaTType"})
 """The types of pandas' missing values, by name, so that pandas is not imported."""
@@ -139,17 +139,17 @@ class RowTemplate:
         """Return the content of a constant; return any other part unchanged."""
         if isinstance(part, str) or part.root not in self._constants:
             return part
-        return self._write(part, part.value(self._constants, _FORBIDDEN))
+        return self._write(part, part.value(self._constants, _FORBIDDEN_TYPES))
 
     def _content(self, field: Field, namespace: Mapping[str, object]) -> str | Image:
         """Return the text or the image of a value of a row."""
-        value = field.value(namespace, _FORBIDDEN)
+        value = field.value(namespace, _FORBIDDEN_TYPES)
         return self._missing_text(field.name) if is_missing(value) else self._write(field, value)
 
     def _write(self, field: Field, value: object) -> str | Image:
         # With a format specification, a value is text even if it could be drawn.
         if field.spec or not images.is_drawable(value):
-            return to_text(field.name, value, field.spec, self._table_rows, _FORBIDDEN)
+            return to_text(field.name, value, field.spec, self._table_rows, _FORBIDDEN_TYPES)
         return to_image(field.name, value)
 
     def _fields(self) -> Iterator[Field]:

@@ -30,7 +30,7 @@ _LONG_BLANK = re.compile(r"[^\S\r\n]{100}")
 
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _PLAIN_VALUE = re.compile(r"[\w./:+=@-]+", re.ASCII)
-_UNREADABLE = re.compile("[\0\ud800-\udfff]")
+_UNREADABLE_CHARACTER = re.compile("[\0\ud800-\udfff]")
 # The parts of an assignment: `head`, up to the value, and `tail`, a comment after it.
 _BINDING = re.compile(
     r"""(?P<head>\ufeff?\s*(?:export\s+)?[^=\s]+[^\S\r\n]*=[^\S\r\n]*)
@@ -121,7 +121,9 @@ def _parse_line(text: str) -> DotenvLine:
     binding = next(parse_stream(io.StringIO(text, newline="")), None)
     if binding is None:  # only a byte order mark
         return DotenvLine(text)
-    if binding.error or (binding.key and (binding.value is None or _UNREADABLE.search(text))):
+    if binding.error or (
+        binding.key and (binding.value is None or _UNREADABLE_CHARACTER.search(text))
+    ):
         return DotenvLine(text, broken=True)
     return DotenvLine(text, binding.key, binding.value)
 

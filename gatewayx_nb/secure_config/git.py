@@ -16,7 +16,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-_TIMEOUT = 0.5
+_SHORT_TIMEOUT = 0.5
 """Maximum seconds for a git command; two commands are run for each of at most two key files."""
 
 _LONG_TIMEOUT = 5.0
@@ -47,7 +47,7 @@ _RESTRICTIONS = {
 
 def is_tracked(path: Path) -> bool | None:
     """Return whether git tracks a file; ``None`` if unknown."""
-    return _query(path, _TIMEOUT, *_LS_FILES)
+    return _query(path, _SHORT_TIMEOUT, *_LS_FILES)
 
 
 def may_be_tracked(path: Path) -> bool:
@@ -77,7 +77,7 @@ def _is_listed(path: Path) -> bool:
 def is_ignored(path: Path) -> bool | None:
     """Return whether git ignores a file; ``None`` if unknown."""
     # Without --no-index, a tracked file would count as not ignored.
-    return _query(path, _TIMEOUT, "check-ignore", "--quiet", "--no-index")
+    return _query(path, _SHORT_TIMEOUT, "check-ignore", "--quiet", "--no-index")
 
 
 def _query(path: Path, timeout: float, *command: str) -> bool | None:

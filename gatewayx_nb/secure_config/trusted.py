@@ -176,7 +176,7 @@ class TrustStore(NotPicklable):
             OSError: If the file cannot be written.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._locked():
+        with self._file_lock():
             self._read_again()
             targets = self._targets.setdefault(str(project), {})
             for permission in permissions:
@@ -193,12 +193,12 @@ class TrustStore(NotPicklable):
         """
         if not self.path.parent.exists():
             return
-        with self._locked():
+        with self._file_lock():
             self._read_again()
             if self._targets.pop(str(project), None):
                 self._write()
 
-    def _locked(self) -> AbstractContextManager[None]:
+    def _file_lock(self) -> AbstractContextManager[None]:
         """Lock out other kernels, so that no permission is lost."""
         return file_lock(self.path, self.path.with_name(f"{self.path.name}.lock"), _LOCK_TIMEOUT)
 

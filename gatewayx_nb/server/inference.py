@@ -248,7 +248,7 @@ class _ModelExchange:
         """Send the head of a stream, and return its writer and its first events, to be sent."""
         writer = self._api.writer(request)
         headers = {**_STREAM_HEADERS, **_call_headers(engine, attempts)}
-        start = {"type": "http.response.start", "status": 200, "headers": _encoded(headers)}
+        start = {"type": "http.response.start", "status": 200, "headers": _encode_headers(headers)}
         events = writer.begin(f"{engine}:{model}")
         await self._send(start)
         self._writer = writer
@@ -264,7 +264,7 @@ class _ModelExchange:
     ) -> None:
         body = msgspec.json.encode(content)
         kind = {"content-type": "application/json", "content-length": str(len(body))}
-        encoded_headers = _encoded({**_HEADERS, **kind, **headers})
+        encoded_headers = _encode_headers({**_HEADERS, **kind, **headers})
         await self._send(
             {"type": "http.response.start", "status": status, "headers": encoded_headers}
         )
@@ -327,7 +327,7 @@ def _call_headers(engine: str, attempts: int) -> dict[str, str]:
     return {"x-gatewayx-engine": engine, "x-gatewayx-attempts": str(attempts)}
 
 
-def _encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+def _encode_headers(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
 
 

@@ -59,12 +59,12 @@ def read_input(value: object) -> list[Message]:
 def _item(value: object, field_path: str) -> Message:
     fields = RequestFields(value, field_path)
     kind = fields.take("type", str) or "message"
-    if kind not in _READERS:
+    if kind not in _READER_BY_TYPE:
         raise InvalidFieldError(
             f"{field_path}.type",
             f'must be "message", "function_call" or "function_call_output", got {short_repr(kind)}',
         )
-    message = _READERS[kind](fields, field_path)
+    message = _READER_BY_TYPE[kind](fields, field_path)
     # Items copied from an earlier response have these fields, which are not used here.
     fields.accept({}, ignored=("id", "status"))
     fields.check_all_known()
@@ -93,7 +93,7 @@ def _output(fields: RequestFields, field_path: str) -> Message:
     )
 
 
-_READERS: Mapping[str, Callable[[RequestFields, str], Message]] = {
+_READER_BY_TYPE: Mapping[str, Callable[[RequestFields, str], Message]] = {
     "message": _message,
     "function_call": _call,
     "function_call_output": _output,

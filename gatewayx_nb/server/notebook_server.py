@@ -130,15 +130,15 @@ def serve(pool: EnginePool | None = None) -> NotebookServer:
         ConfigError: If the extra ``server`` is not installed, or the server cannot start.
     """
     if pool is not None:
-        return _started(lambda: pool)
+        return _start_server(lambda: pool)
     global _running_server  # noqa: PLW0603 - one server for the default pool
     with _lock:
         if _running_server is None or not _running_server.is_running:
-            _running_server = _started(engine_pool.pool)
+            _running_server = _start_server(engine_pool.pool)
         return _running_server
 
 
-def _started(pool: Callable[[], EnginePool]) -> NotebookServer:
+def _start_server(pool: Callable[[], EnginePool]) -> NotebookServer:
     try:
         server = NotebookServer(pool)
     except OSError as error:

@@ -44,9 +44,9 @@ class JobResults:
         self, store: ResultsStore, digest: bytes, name: str, definition: Mapping[str, str]
     ) -> None:
         self.digest, self.name, self.definition = digest, name, dict(definition)
-        self.on_durable: Callable[[list[StoredRow]], object] = _ignore
-        self.on_failure: Callable[[BaseException], object] = _ignore
-        self.on_refused: Callable[[StoredRow, BaseException], object] = _ignore
+        self.on_durable: Callable[[list[StoredRow]], object] = _do_nothing
+        self.on_failure: Callable[[BaseException], object] = _do_nothing
+        self.on_refused: Callable[[StoredRow, BaseException], object] = _do_nothing
         self.current_figures: Callable[[], JobFigures] | None = None
         self._store = store
         self._unsaved_figures: JobFigures | None = None
@@ -251,5 +251,5 @@ class JobResults:
         return is_durable
 
 
-def _ignore(*_: object) -> None:
+def _do_nothing(*_: object) -> None:
     """Do nothing."""

@@ -177,7 +177,7 @@ class ResultsWriter:
                 self._commit_valid(batch[half:])
                 return
             self._remove(batch)
-            self._call(batch[0][0].on_refused, batch[0][1], error)
+            self._call_logging_errors(batch[0][0].on_refused, batch[0][1], error)
         else:
             self._remove(batch)
             self._report_durable(batch)
@@ -192,7 +192,7 @@ class ResultsWriter:
         for job, row in batch:
             by_job.setdefault(job, []).append(row)
         for job, rows in by_job.items():
-            self._call(job.on_durable, rows)
+            self._call_logging_errors(job.on_durable, rows)
 
     def _report_failure(self, error: BaseException) -> None:
         problem = plain(f"the results {str(self._path)!r} cannot be written: {error}.")
@@ -200,10 +200,10 @@ class ResultsWriter:
             self.problem = problem
             log.warning("%s", problem)
         for job in {job for job, _ in self._unsaved}:
-            self._call(job.on_failure, error)
+            self._call_logging_errors(job.on_failure, error)
 
     @staticmethod
-    def _call(callback: Callable[..., object], *arguments: object) -> None:
+    def _call_logging_errors(callback: Callable[..., object], *arguments: object) -> None:
         try:
             callback(*arguments)
         except Exception:

@@ -39,9 +39,11 @@ _VACUUM_TIMEOUT = 5.0
 _VACUUM_PAGES = 2_000
 """Number of pages that a transaction returns to the file system."""
 
-_ORPHANS = "SELECT id FROM rows WHERE id > ? AND id <= ? AND job NOT IN (SELECT id FROM jobs)"
-_DELETE_ANSWERS = "DELETE FROM answers WHERE id IN (" + _ORPHANS + ")"  # noqa: S608 - constants
-_DELETE_ROWS = "DELETE FROM rows WHERE id IN (" + _ORPHANS + ") AND id < " + LAST_ROW  # noqa: S608 - constants
+_SELECT_ORPHANS = (
+    "SELECT id FROM rows WHERE id > ? AND id <= ? AND job NOT IN (SELECT id FROM jobs)"
+)
+_DELETE_ANSWERS = "DELETE FROM answers WHERE id IN (" + _SELECT_ORPHANS + ")"  # noqa: S608 - constants
+_DELETE_ROWS = "DELETE FROM rows WHERE id IN (" + _SELECT_ORPHANS + ") AND id < " + LAST_ROW  # noqa: S608 - constants
 
 
 def forget_unused(path: Path, connection: sqlite3.Connection, days: float) -> int:

@@ -128,7 +128,7 @@ class BatchWriter(ABC, Generic[ItemT]):
         try:
             self.write(items)
         except _FILE_ERRORS as error:
-            self._keep(items)
+            self._keep_latest(items)
             self._report(error)
         except BaseException as error:  # noqa: BLE001 - no error ends the thread
             self._unwritten = []
@@ -141,7 +141,7 @@ class BatchWriter(ABC, Generic[ItemT]):
         else:
             self._unwritten, self._failure = [], ""
 
-    def _keep(self, items: list[ItemT]) -> None:
+    def _keep_latest(self, items: list[ItemT]) -> None:
         """Keep the latest items for another attempt."""
         self._lost_count += max(0, len(items) - _MAX_UNWRITTEN)
         self._unwritten = items[-_MAX_UNWRITTEN:]

@@ -101,7 +101,7 @@ def _body(value: Mapping[str, Any]) -> bytes:
     return json.dumps(value).encode()
 
 
-def _named(*bodies: Mapping[str, Any]) -> tuple[bytes, ...]:
+def _named_events(*bodies: Mapping[str, Any]) -> tuple[bytes, ...]:
     """Return events named by their type, as in Anthropic, Cohere and Responses streams."""
     return tuple(event(body, name=body["type"]) for body in bodies)
 
@@ -240,7 +240,7 @@ RESPONSES = DialectSample(
     name="responses",
     base="OpenAIResponsesEngine",
     whole=_body(_RESPONSE),
-    events=_named(
+    events=_named_events(
         _response_event("created", 0, response=_response("in_progress")),
         _response_event("in_progress", 1, response=_response("in_progress")),
         _response_delta("Hel"),
@@ -249,12 +249,12 @@ RESPONSES = DialectSample(
         _response_event("completed", 7, response=_RESPONSE),
     ),
     end=5,
-    ignorable=(*_named(_response_delta("")), _UNKNOWN_EVENT),
+    ignorable=(*_named_events(_response_delta("")), _UNKNOWN_EVENT),
     fault=_body({"type": "error", "error": _OPENAI_FAULT}),
     listing=_body(_OPENAI_LISTING),
     options={"api": "responses"},
     call=_body(_CALL_RESPONSE),
-    call_events=_named(
+    call_events=_named_events(
         _response_event("created", 0, response=_response("in_progress")),
         _response_event("output_item.added", 1, output_index=0, item=_FIRST_ITEM),
         *(
@@ -298,7 +298,7 @@ ANTHROPIC = DialectSample(
     name="anthropic",
     base="AnthropicMessagesEngine",
     whole=_body(_MESSAGE),
-    events=_named(
+    events=_named_events(
         {"type": "message_start", "message": _FIRST_MESSAGE},
         {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
         _text_delta("Hel"),
@@ -308,11 +308,11 @@ ANTHROPIC = DialectSample(
         {"type": "message_stop"},
     ),
     end=5,
-    ignorable=(*_named({"type": "ping"}, _text_delta("")), _UNKNOWN_EVENT),
+    ignorable=(*_named_events({"type": "ping"}, _text_delta("")), _UNKNOWN_EVENT),
     fault=_body({"type": "error", "error": {"type": "api_error", "message": "Try again."}}),
     listing=_body({"data": [{"type": "model", "id": name} for name in MODELS], "has_more": False}),
     call=_body(_MESSAGE | {"content": [_TOOL_USE]} | _TOOL_STOP),
-    call_events=_named(
+    call_events=_named_events(
         {"type": "message_start", "message": _FIRST_MESSAGE},
         {"type": "content_block_start", "index": 0, "content_block": _TOOL_USE | {"input": {}}},
         *map(_input_delta, _ARGUMENT_PIECES),
@@ -384,7 +384,7 @@ COHERE = DialectSample(
             "usage": _COHERE_USAGE,
         }
     ),
-    events=_named(
+    events=_named_events(
         {"type": "message-start", "id": "reply-1", "delta": {"message": {"role": "assistant"}}},
         _cohere("content-start", type="text", text=""),
         _cohere("content-delta", text="Hel"),
@@ -393,7 +393,7 @@ COHERE = DialectSample(
         {"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": _COHERE_USAGE}},
     ),
     end=5,
-    ignorable=(*_named(_cohere("content-delta", text="")), _UNKNOWN_EVENT),
+    ignorable=(*_named_events(_cohere("content-delta", text="")), _UNKNOWN_EVENT),
     fault=_body({"id": "reply-1", "message": "Try again."}),
     listing=_body({"models": [{"name": name, "endpoints": ["chat"]} for name in MODELS]}),
     call=_body(
@@ -404,7 +404,7 @@ COHERE = DialectSample(
             "usage": _COHERE_USAGE,
         }
     ),
-    call_events=_named(
+    call_events=_named_events(
         {"type": "message-start", "id": "reply-1", "delta": {"message": {"role": "assistant"}}},
         _cohere_call("tool-call-start", _function_call("")),
         *(

@@ -75,9 +75,9 @@ class LoopPartial:
                 finish_reason="other",
                 interrupted=interrupted,
             )
-            return _merged(self.replies[:-1], last, self._ended_steps())
+            return _merged_reply(self.replies[:-1], last, self._ended_steps())
         last = self._current.reply(interrupted=interrupted, parsed=parsed)
-        return self._merged(self.replies, last)
+        return self._merged_reply(self.replies, last)
 
     def _ended_steps(self) -> list[Step]:
         """Return the steps; a function that was running is marked as stopped."""
@@ -96,18 +96,20 @@ class LoopPartial:
 
     def whole_reply(self) -> Reply:
         """Return the reply after the last request."""
-        return self._merged(self.replies[:-1], self.replies[-1])
+        return self._merged_reply(self.replies[:-1], self.replies[-1])
 
-    def _merged(self, earlier_replies: Sequence[Reply], last_reply: Reply) -> Reply:
+    def _merged_reply(self, earlier_replies: Sequence[Reply], last_reply: Reply) -> Reply:
         if self._paused_text:
             last_reply = replace(last_reply, text="".join((*self._paused_text, last_reply.text)))
-        return _merged(earlier_replies, last_reply, self.steps)
+        return _merged_reply(earlier_replies, last_reply, self.steps)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the attributes of a `PartialReply`
         return getattr(self._current, name)
 
 
-def _merged(earlier_replies: Sequence[Reply], last_reply: Reply, steps: Iterable[Step]) -> Reply:
+def _merged_reply(
+    earlier_replies: Sequence[Reply], last_reply: Reply, steps: Iterable[Step]
+) -> Reply:
     """Return the last reply with the usage, cost and times of all requests."""
     replies = (*earlier_replies, last_reply)
     costs = [reply.cost for reply in replies]

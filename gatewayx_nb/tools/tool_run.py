@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_IMMUTABLE = (str, int, float, bool, type(None))
+_IMMUTABLE_TYPES = (str, int, float, bool, type(None))
 
 _TEXT_RUN = re.compile(rb"[ -~]{8,}")
 """Text that may contain a part of a key, which has only printable ASCII characters."""
@@ -137,7 +137,7 @@ class ToolRunner:
         try:
             bound = tool.bind(step.call.arguments)
             arguments = dict(bound.arguments)
-            if not all(type(value) in _IMMUTABLE for value in arguments.values()):
+            if not all(type(value) in _IMMUTABLE_TYPES for value in arguments.values()):
                 # Bind again, so that the step keeps its own objects if the function changes them.
                 arguments = dict(tool.bind(step.call.arguments).arguments)
         except ValueError as error:

@@ -351,11 +351,11 @@ class Response:
             return self._errors.silent(self._read_timeout)
         except BaseException as error:  # noqa: BLE001 - returned for the caller to raise
             # Return the bytes that have arrived first; the error is raised again later.
-            return self._unread(error) or self._errors.translate(error)
+            return self._unread_bytes(error) or self._errors.translate(error)
         finally:
             self._waiting_since = None
 
-    def _unread(self, error: BaseException) -> bytes:
+    def _unread_bytes(self, error: BaseException) -> bytes:
         if not isinstance(error, Exception):  # a cancellation
             return b""
         return connection.unread(self._response.content)

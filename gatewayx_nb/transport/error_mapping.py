@@ -52,7 +52,7 @@ class TransportErrors:
         A cancellation is returned without its traceback, because the headers are among the local
         variables of aiohttp's frames.
         """
-        chain = list(_chain(error))
+        chain = list(_error_chain(error))
         if not isinstance(error, Exception):
             error.__cause__ = error.__context__ = None
             return error.with_traceback(None)
@@ -84,7 +84,7 @@ class TransportErrors:
             return self.silent(None)
         if self.proxied and code in {"dns", "connect"}:
             code = "proxy"  # this machine resolves and contacts only the proxy
-        return self.connection_failed(code, f"{_MESSAGES[code].format(self.host)}: {detail}")
+        return self.connection_failed(code, f"{_MESSAGE_BY_KIND[code].format(self.host)}: {detail}")
 
     def _error(
         self, error_class: type[ErrorT], problem: str, hint: Hint, **fields: str | float | None
@@ -136,7 +136,7 @@ class TransportErrors:
         return self._error(ProviderError, problem, hint, code="too_large")
 
 
-_MESSAGES = {
+_MESSAGE_BY_KIND = {
     "dns": "the host {0!r} cannot be found",
     "connect": "cannot connect to {0!r}",
     "proxy": "the proxy cannot connect to {0!r}",
@@ -182,7 +182,7 @@ def _failure_points() -> dict[type[BaseException], str]:
     return {cls: code for code, group in classes.items() for cls in group}
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def _error_chain(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an exception and its causes, the innermost last."""
     while error is not None:
         yield error

@@ -29,7 +29,9 @@ _URL_CREDENTIALS = re.compile(r"(?<=://)[^/\s]+@")
 _DISK_FULL = re.compile(r"No space left on device|Disk quota exceeded|not enough space on the disk")
 # Only pip's log shows whether an index responded (`pip._internal.index.collector`). An index that
 # returns 404 was reached but does not have the distribution.
-_UNREACHABLE = re.compile(r"Could not fetch URL \S+: (?!404 )(.+?)(?: - skipping)?$", re.MULTILINE)
+_UNREACHABLE_URL = re.compile(
+    r"Could not fetch URL \S+: (?!404 )(.+?)(?: - skipping)?$", re.MULTILINE
+)
 _CONNECTION_FAILED = re.compile(
     r"HTTP error|[Tt]imed? ?out|Connection ?(?:Reset|Aborted|broken)|Max retries exceeded"
     r"|ProtocolError|SSLError|ProxyError|incomplete-download"
@@ -144,13 +146,13 @@ def _bytes_in(folder: Path) -> int:
 def _download_error(row: Weights, output: str, log: str) -> GatewayError:
     """Return the error that pip's output describes; the exit status does not distinguish errors."""
     reason = _last_line(_URL_CREDENTIALS.sub("***@", output))
-    unreachable = _UNREACHABLE.findall(_URL_CREDENTIALS.sub("***@", log))
+    unreachable = _UNREACHABLE_URL.findall(_URL_CREDENTIALS.sub("***@", log))
     from_file = Hint("pull_from_file", model=row.name)
     if _DISK_FULL.search(output):
         message = f"not enough disk space for {row.name!r}: {reason}."
         return ConfigError(message, hint=from_file, model=row.name)
     if unreachable or _CONNECTION_FAILED.search(output):
-        reason = _innermost(unreachable[-1]) if unreachable else reason
+        reason = _innermost_reason(unreachable[-1]) if unreachable else reason
         return TransportError(
             f"the package index cannot be reached for {row.name!r}: {reason}.",
             hint=as_hint("Check the network and `pip config list`.") | from_file,
@@ -174,7 +176,7 @@ def _last_line(output: str) -> str:
     return errors[-1].removeprefix("ERROR:").strip().rstrip(".")
 
 
-def _innermost(reason: str) -> str:
+def _innermost_reason(reason: str) -> str:
     """Return the innermost message of nested exceptions, each of which quotes its cause."""
     _, _, cause = reason.partition("(Caused by ")
     if not cause:

@@ -30,9 +30,9 @@ _MAX_TEMPLATE_BYTES = 1 << 20
 
 _STRING_TYPE = 8  # the type of a metadata value
 
-_TAG = re.compile(r"(\{\{|\{%|\}\}|%\})")
-_LITERAL = re.compile(r"""'(?:[^'\\]|\\.)*+(?:'|$)|"(?:[^"\\]|\\.)*+(?:"|$)""", re.DOTALL)
-_TOOLS = re.compile(r"\btools\b")
+_TEMPLATE_TAG = re.compile(r"(\{\{|\{%|\}\}|%\})")
+_STRING_LITERAL = re.compile(r"""'(?:[^'\\]|\\.)*+(?:'|$)|"(?:[^"\\]|\\.)*+(?:"|$)""", re.DOTALL)
+_TOOLS_VARIABLE = re.compile(r"\btools\b")
 
 
 def check_gguf(path: Path, origin: str) -> Path:
@@ -98,9 +98,9 @@ def _templates(path: Path) -> Iterator[str]:
 def _has_tools(template: str) -> bool:
     """Return whether a Jinja template uses the variable ``tools``, not only the word in text."""
     is_code = False
-    for piece in _TAG.split(template):
-        if _TAG.fullmatch(piece):
+    for piece in _TEMPLATE_TAG.split(template):
+        if _TEMPLATE_TAG.fullmatch(piece):
             is_code = piece[0] == "{"
-        elif is_code and _TOOLS.search(_LITERAL.sub("", piece)):
+        elif is_code and _TOOLS_VARIABLE.search(_STRING_LITERAL.sub("", piece)):
             return True
     return False

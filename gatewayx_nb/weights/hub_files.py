@@ -183,7 +183,7 @@ def choose(reference: HubReference, files: Sequence[HubFile]) -> WeightsVariant:
             variant for variant in available if _matches_choice(variant, reference.choice)
         ]
     else:
-        matching_variants = _preferred(available)
+        matching_variants = _preferred_variants(available)
     if not matching_variants:
         raise ModelNotFoundError(
             f"{reference.repo!r} on the hub has no {reference.choice!r}; it has"
@@ -214,7 +214,7 @@ def _matches_choice(variant: WeightsVariant, choice: str) -> bool:
     return _SPLIT_SUFFIX.sub("", wanted_name) in (variant.quant, stem, stem.rpartition("/")[2])
 
 
-def _preferred(available: Sequence[WeightsVariant]) -> list[WeightsVariant]:
+def _preferred_variants(available: Sequence[WeightsVariant]) -> list[WeightsVariant]:
     if len(available) == 1:
         return list(available)
     for quant in _PREFERRED_QUANTS:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.secure_config import Config, Network
 
-_CLIENT = Path(__file__).with_name("hub_client.py")
+_CLIENT_SCRIPT = Path(__file__).with_name("hub_client.py")
 _POLL_INTERVAL = 0.1  # seconds between two checks of the downloaded size
 _DEFAULT_ENDPOINT = "https://huggingface.co"
 _TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - a name, not a token
@@ -163,7 +163,7 @@ def _run(
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(  # noqa: S603 - our own interpreter and file
             # `-P` excludes the file's folder, whose modules have the same names as other modules.
-            [sys.executable, "-P", str(_CLIENT)],
+            [sys.executable, "-P", str(_CLIENT_SCRIPT)],
             env=dict(env),
             stdin=subprocess.PIPE,
             stdout=output,

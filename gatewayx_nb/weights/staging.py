@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 LOCK_NAME = ".lock"
 
-_PREFIX = ".staging-"
+_FOLDER_PREFIX = ".staging-"
 _POLL_INTERVAL = 0.1  # seconds; a blocking lock would delay an interrupt
 
 
@@ -30,9 +30,9 @@ def staging(folder: Path, on_wait: Callable[[], None]) -> Iterator[Path]:
         on_wait: Called once if another process holds the lock.
     """
     with locked(folder, on_wait):
-        for stale in folder.glob(f"{_PREFIX}*"):
+        for stale in folder.glob(f"{_FOLDER_PREFIX}*"):
             shutil.rmtree(stale, ignore_errors=True)
-        stage = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=folder))
+        stage = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=folder))
         try:
             yield stage
         finally:

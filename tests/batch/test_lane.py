@@ -24,7 +24,7 @@ def test_rows_that_arrive_while_the_last_task_ends_are_called():
     def finish(row, _):
         finished.append(row.key)
         if row.key < 50:  # runs after this task has ended, and before it is removed
-            portal.loop.call_soon(lane._accept, [RowCall(row.key + 1, InstantCall(), None)])
+            portal.loop.call_soon(lane._add_calls, [RowCall(row.key + 1, InstantCall(), None)])
         else:
             done.set()
 

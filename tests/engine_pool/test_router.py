@@ -679,7 +679,7 @@ def test_a_full_disk_loses_no_reply(make_scripted_pool, empty_pool, path, monkey
             with pool.cassette(path):  # opened again, it has only what was written
                 pass
         # The same calls in a new order of planning.
-        cassette._planned.clear()
+        cassette._planned_counts.clear()
         assert pool.ask("Hi", model="scripted").text == "Two."
         assert len(engine.requests) == 3
     assert (cassette.problem, cassette.recorded) == ("", 3)

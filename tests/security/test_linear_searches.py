@@ -20,7 +20,7 @@ from gatewayx_nb.llm_engines.rate_limit_headers import rate_limits
 from gatewayx_nb.llm_engines.response_body import EventLog
 from gatewayx_nb.magics import transforms
 from gatewayx_nb.secure_config import dotenv, git
-from gatewayx_nb.weights.download import _innermost
+from gatewayx_nb.weights.download import _innermost_reason
 from tests.processor import seconds
 
 pytestmark = pytest.mark.no_cover  # under coverage, these would take several times as long
@@ -56,7 +56,7 @@ def log(count):
 SEARCHES = {
     "keys": lambda: guard.contains_unencoded_key("sk-" * 200_000),
     "tokens": lambda: guard.contains_unencoded_key("eyJ-" * 200_000),
-    "tables": lambda: privacy._TABLE.search("|a|\n|" + "-" * 500_000 + "x"),
+    "tables": lambda: privacy._MARKDOWN_TABLE.search("|a|\n|" + "-" * 500_000 + "x"),
     "key files": lambda: dotenv.parse_lines("A=x" + " " * 500_000 + "x\n"),
     "refusals": lambda: refuse("encrypted content " * 100_000),
     "durations": lambda: rate_limits({"x-ratelimit-reset-tokens": "0" * 200_000}, 0.0),
@@ -64,7 +64,7 @@ SEARCHES = {
     "magics": lambda: transforms.uses_magic(" " * 500_000),
     "questions": lambda: transforms.keep_question(["%gatewayx" + " " * 500_000]),
     "pages": lambda: json_body._MARKUP.sub("", "<script" * 100_000),
-    "pip": lambda: _innermost("(Caused by " + ")" * 500_000 + "x"),
+    "pip": lambda: _innermost_reason("(Caused by " + ")" * 500_000 + "x"),
     "models": lambda: dispatch._MODEL_NAME.fullmatch("a" * 500_000),
     "thoughts": lambda: think("a" * 200, 200_000),
     "logs": lambda: log(1_000_000),
@@ -80,8 +80,8 @@ def test_a_search_takes_linear_time(name):
 
 def test_a_table_is_still_found():
     """The pattern needs a row of dashes below the names."""
-    assert privacy._TABLE.search("| a | b |\n|---|:-:|\n| 1 | 2 |")
-    assert not privacy._TABLE.search("| a | b |\n| c | d |")
+    assert privacy._MARKDOWN_TABLE.search("| a | b |\n|---|:-:|\n| 1 | 2 |")
+    assert not privacy._MARKDOWN_TABLE.search("| a | b |\n| c | d |")
 
 
 CONTENTS = {
