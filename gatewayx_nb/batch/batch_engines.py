@@ -112,11 +112,11 @@ class BatchEngines(Protocol):
     def usage(self) -> MapUsage:
         """The usage of the rows that have been collected."""
 
-    def check_budget(self, bound: Decimal, rows: int, other_jobs_cost: Decimal) -> None:
+    def check_budget(self, max_cost: Decimal, rows: int, other_jobs_cost: Decimal) -> None:
         """Check that the maximum cost of the rows does not exceed a limit.
 
         Args:
-            bound: Maximum cost of the rows to submit and of the rows in the job's open batches.
+            max_cost: Maximum cost of the rows to submit and of the rows in the job's open batches.
             rows: Number of rows to submit.
             other_jobs_cost: Maximum cost of other jobs' open batches.
 

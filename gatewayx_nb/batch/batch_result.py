@@ -83,14 +83,14 @@ class BatchRows:
     def figures(self, earlier_figures: JobFigures) -> JobFigures:
         """Return the figures of the job when it is submitted."""
         counts = Counter(key for key in self.keys if key is not None)
-        answered = sum(counts[key] for key, is_reply in self.known.items() if is_reply)
+        answered_count = sum(counts[key] for key, is_reply in self.known.items() if is_reply)
         failed_count = sum(counts[key] for key, is_reply in self.known.items() if not is_reply)
         failed_count += len(self.errors) + sum(counts[key] for key in self.key_errors)
         return replace(
             earlier_figures,
             state="submitted",
             total=len(self.keys),
-            done=answered,
+            done=answered_count,
             failed=failed_count,
             problem="",
         )
@@ -188,10 +188,10 @@ class BatchStart:
                 self._results.load(self._session.max_age)
             with PartFiles() as files:
                 self._read_rows(files)
-                pending = [part.info.get("bound") for part in self._parts.open()]
-                bound = sum((_decimal(each) for each in pending), files.bound)
+                open_bounds = [part.info.get("bound") for part in self._parts.open()]
+                total_bound = sum((_decimal(each) for each in open_bounds), files.bound)
                 if files.count:
-                    self._engines.check_budget(bound, files.count, self._other_jobs_cost())
+                    self._engines.check_budget(total_bound, files.count, self._other_jobs_cost())
                 self._submit(job, files, record.figures)
         finally:
             self._results.close()
@@ -214,12 +214,12 @@ class BatchStart:
     def _read_rows(self, files: PartFiles) -> None:
         """Render the rows, and write those without an answer to the files."""
         session, rows = self._session, self._rows
-        pending = {key for part in self._parts.open() for key in part.keys}
-        seen_keys = set(pending)
+        pending_keys = {key for part in self._parts.open() for key in part.keys}
+        seen_keys = set(pending_keys)
         source = session.rows.read(session.prompt.columns)
         for chunk in _chunks(source):
-            valid = [item for item in map(rows.add, chunk) if item is not None]
-            new_requests = {key: request for key, request in valid if key not in seen_keys}
+            valid_rows = [item for item in map(rows.add, chunk) if item is not None]
+            new_requests = {key: request for key, request in valid_rows if key not in seen_keys}
             seen_keys |= new_requests.keys()
             for key, row in self._results.get_many(list(new_requests)).items():
                 if not row.retry:
@@ -229,8 +229,8 @@ class BatchStart:
 
     def _prepare(self, new_requests: Mapping[int, RowRequest], files: PartFiles) -> None:
         plan = self._session.plan
-        prepared = self._engines.prepare(list(new_requests.values()), plan.options)
-        for (key, request), row in zip(new_requests.items(), prepared, strict=True):
+        prepared_rows = self._engines.prepare(list(new_requests.values()), plan.options)
+        for (key, request), row in zip(new_requests.items(), prepared_rows, strict=True):
             if isinstance(row, GatewayError):
                 self._rows.key_errors[key] = row
                 continue

@@ -127,14 +127,16 @@ def check_clash(
     """
     if rows.kind != "frame":
         return ()
-    existing = rows.columns or ()
-    is_rerun = all(name in existing for name in _FIGURE_COLUMNS)
+    existing_columns = rows.columns or ()
+    is_rerun = all(name in existing_columns for name in _FIGURE_COLUMNS)
     earlier_columns = (
         getattr(rows.source, "attrs", {}).get(_COLUMNS_ATTRIBUTE, ()) if is_rerun else ()
     )
-    replaceable = {*earlier_columns, *_FIGURE_COLUMNS, *columns.answers} if is_rerun else set()
+    replaceable_columns = (
+        {*earlier_columns, *_FIGURE_COLUMNS, *columns.answers} if is_rerun else set()
+    )
     for name in columns.types:
-        if name in existing and name not in replaceable:
+        if name in existing_columns and name not in replaceable_columns:
             raise UsageError(
                 f"the rows have a column {name!r}, which the answers would replace.",
                 hint=Hint("rename_column", name=name, new=f"input_{name}")
@@ -142,13 +144,13 @@ def check_clash(
                 topic="column-clash",
             )
     for name in prompt_columns or ():
-        if name in replaceable and name in columns.types:
+        if name in replaceable_columns and name in columns.types:
             raise UsageError(
                 f"the prompt refers to the column {name!r} of an earlier run, which this run would"
                 " replace.",
                 hint=Hint("rename_column", name=name, new=f"first_{name}"),
             )
-    return tuple(name for name in existing if name in replaceable)
+    return tuple(name for name in existing_columns if name in replaceable_columns)
 
 
 class FrameBuilder:
@@ -157,11 +159,11 @@ class FrameBuilder:
     Args:
         rows: The rows.
         columns: The new columns.
-        replaced: The columns of an earlier run.
+        replaced_columns: The columns of an earlier run.
     """
 
-    def __init__(self, rows: Rows, columns: Columns, replaced: tuple[Any, ...]) -> None:
-        self._rows, self._columns, self._replaced = rows, columns, replaced
+    def __init__(self, rows: Rows, columns: Columns, replaced_columns: tuple[Any, ...]) -> None:
+        self._rows, self._columns, self._replaced = rows, columns, replaced_columns
         # A list per column takes a third of the memory of a list per row.
         count = rows.count or 0
         self._values: dict[str, list[Any]] = {name: [None] * count for name in columns.types}

@@ -88,10 +88,12 @@ class Partitions(ABC):
     def close(self) -> None:  # noqa: B027 - in one process, nothing reads ahead
         """Stop reading."""
 
-    def builder(self, number: int, columns: Columns, replaced: tuple[Any, ...]) -> FrameBuilder:
+    def builder(
+        self, number: int, columns: Columns, replaced_columns: tuple[Any, ...]
+    ) -> FrameBuilder:
         """Return the builder of a partition's answers; the partition has been read."""
         rows = replace(self._pandas_rows(None), count=self.counts[number])
-        return FrameBuilder(rows, columns, replaced)
+        return FrameBuilder(rows, columns, replaced_columns)
 
     def _add_partition(self, count: int) -> None:
         """Record the number of rows of the next partition."""
@@ -215,25 +217,25 @@ class ClusterPartitions(Partitions):
         # The partitions of a frame may share stages, such as a shuffle, or contain random values,
         # so they are computed once for both the prompts and the result.
         if not self._futures:
-            persisted = self._client.persist(self._rows.source)
-            self._futures = self._client.compute(persisted.to_delayed(optimize_graph=False))
+            persisted_frame = self._client.persist(self._rows.source)
+            self._futures = self._client.compute(persisted_frame.to_delayed(optimize_graph=False))
 
     async def _fetch_slices(self, wanted_columns: set[Any] | None) -> None:
-        pending: deque[tuple[int, Any]] = deque()
+        pending_slices: deque[tuple[int, Any]] = deque()
         for number, count in enumerate(self._client.map(len, self._futures, pure=False)):
             self._add_partition(await count)
             for start in range(0, self.counts[number], _MAX_SLICE_ROWS):
                 part = self._client.submit(
                     _slice_rows, self._futures[number], wanted_columns, start, pure=False
                 )
-                pending.append((number, part))
-                if len(pending) > _MAX_READY_SLICES:
-                    await self._fetch_next(pending)
-        while pending:
-            await self._fetch_next(pending)
+                pending_slices.append((number, part))
+                if len(pending_slices) > _MAX_READY_SLICES:
+                    await self._fetch_next(pending_slices)
+        while pending_slices:
+            await self._fetch_next(pending_slices)
 
-    async def _fetch_next(self, pending: deque[tuple[int, Any]]) -> None:
-        part = await pending.popleft()[1]
+    async def _fetch_next(self, pending_slices: deque[tuple[int, Any]]) -> None:
+        part = await pending_slices.popleft()[1]
         while len(self._slices) >= _MAX_READY_SLICES:  # noqa: ASYNC110 - another thread takes them
             await asyncio.sleep(_POLL_INTERVAL)
         self._slices.append(part)
@@ -297,12 +299,12 @@ class PartitionedBuilder:
     """
 
     def __init__(
-        self, rows: DaskRows, columns: Columns, replaced: tuple[Any, ...], output: Output
+        self, rows: DaskRows, columns: Columns, replaced_columns: tuple[Any, ...], output: Output
     ) -> None:
         self._rows, self._partitions = rows, rows.partitions
         self._partitions.keeps_rows = True
         frame_rows = Rows(rows.kind, None, "pandas", rows.columns)
-        self._build = PartitionBuild(frame_rows, columns, replaced, output, "")
+        self._build = PartitionBuild(frame_rows, columns, replaced_columns, output, "")
         self._builders: dict[int, FrameBuilder] = {}
         self._missing_counts: dict[int, int] = {}
         self._finished_partitions: dict[int, Any] = {}

@@ -41,15 +41,17 @@ async def embed_stored(texts: list[str], embed: Embed, results: JobResults) -> V
     import numpy as np
 
     keys = [row_key(RowRequest(text)) for text in texts]
-    distinct = dict(zip(keys, texts, strict=True))
+    text_by_key = dict(zip(keys, texts, strict=True))
     figures = JobFigures("failed", len(texts))
     try:
         # The file is read in a thread, because disk I/O would block the loop.
-        vectors = await asyncio.to_thread(_load_vectors, results, list(distinct))
-        missing_keys = [key for key in distinct if key not in vectors]
+        vectors = await asyncio.to_thread(_load_vectors, results, list(text_by_key))
+        missing_keys = [key for key in text_by_key if key not in vectors]
         for start in range(0, len(missing_keys), _CHUNK_TEXTS):
             part = missing_keys[start : start + _CHUNK_TEXTS]
-            for key, vector in zip(part, await embed([distinct[key] for key in part]), strict=True):
+            for key, vector in zip(
+                part, await embed([text_by_key[key] for key in part]), strict=True
+            ):
                 vectors[key] = vector
                 content = vector.astype("<f4").tobytes()
                 results.put(StoredRow(key, content, "ok", retry=False, at=time.time()))
@@ -73,5 +75,5 @@ def _load_vectors(results: JobResults, keys: list[int]) -> dict[int, Any]:
         if row.outcome == "ok" and row.content and len(row.content) % 4 == 0
     }
     lengths = [len(vector) for vector in stored_vectors.values()]
-    usual = max(set(lengths), key=lengths.count, default=0)
-    return {key: vector for key, vector in stored_vectors.items() if len(vector) == usual}
+    usual_length = max(set(lengths), key=lengths.count, default=0)
+    return {key: vector for key, vector in stored_vectors.items() if len(vector) == usual_length}

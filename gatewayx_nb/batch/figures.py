@@ -160,8 +160,8 @@ class MapFigures:
             recent.append((now, count))
         while len(recent) > 2 and now - recent[1][0] > _RATE_WINDOW:  # noqa: PLR2004 - both ends
             recent.popleft()
-        start, before = recent[0] if len(recent) > 1 else (self.started, 0)
-        return (count - before) / max(now - start, 1e-3)
+        start, previous_count = recent[0] if len(recent) > 1 else (self.started, 0)
+        return (count - previous_count) / max(now - start, 1e-3)
 
     def seconds_left(self) -> float | None:
         """Return the estimated seconds until the last row; ``None`` if they cannot be estimated."""

@@ -190,7 +190,7 @@ def function_text(function: Any, depth: int = 0) -> str:  # noqa: ANN401 - any c
         is_python = isinstance(call, types.FunctionType)
         code = function_text(call, depth + 1) if is_python else ""
         return f"{name}{_attributes_text(function)} {code}"
-    captured = [
+    captured_names = [
         f"{name}={_cell_text(cell, depth)}"
         for name, cell in zip(
             function.__code__.co_freevars, function.__closure__ or (), strict=False
@@ -200,7 +200,7 @@ def function_text(function: Any, depth: int = 0) -> str:  # noqa: ANN401 - any c
     defaults += [
         f"{name}={_value_text(value)}" for name, value in (function.__kwdefaults__ or {}).items()
     ]
-    return "\n".join([_source(function), *captured, *defaults])
+    return "\n".join([_source(function), *captured_names, *defaults])
 
 
 def _name(function: object) -> str:

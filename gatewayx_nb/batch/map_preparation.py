@@ -73,7 +73,7 @@ class MapPreparer:
         row_prompt = request_source(prompt, system, source, blank=map_options["missing"] == "blank")
         response_schema = cast("ResponseSchema | None", call_options.get("schema"))
         columns = columns_of(response_schema)
-        replaced = check_clash(source, columns, row_prompt.columns)
+        replaced_columns = check_clash(source, columns, row_prompt.columns)
         call_options = self._maps.with_tools(call_options, will_run=will_run)
         results, earlier_figures, name = self._open_results(
             map_options["name"], model, row_prompt, call_options, will_run=will_run
@@ -98,7 +98,7 @@ class MapPreparer:
                 max_ahead=_MAX_ROWS_AHEAD if ordered and source.kind == "iterator" else None,
             ),
             columns=columns,
-            replaced=replaced,
+            replaced=replaced_columns,
             figures=MapFigures(name, source.count, usage=engines.usage),
             view=views.create() if map_options["progress"] and makes_calls else Silent(),
             earlier=earlier_figures,

@@ -149,8 +149,8 @@ class MapPreview:
     def _time_text(self) -> str:
         if self.seconds is None:
             return "unknown: no call to this model is recorded, and no limit is known"
-        bound = f", bound by {self.bound_by}" if self.bound_by else ""
-        return f"about {duration(self.seconds)}{bound}"
+        bound_text = f", bound by {self.bound_by}" if self.bound_by else ""
+        return f"about {duration(self.seconds)}{bound_text}"
 
 
 def preview_map(rows: Rows, prompt: RequestSource, plan: MapPlan) -> MapPreview:
@@ -164,29 +164,29 @@ def preview_map(rows: Rows, prompt: RequestSource, plan: MapPlan) -> MapPreview:
         raise UsageError(
             "an iterator of rows would be used up by a preview.", hint="Pass a list of its rows."
         )
-    distinct, invalid, problem = _distinct_requests(rows, prompt, plan)
-    answered_keys = _answered_keys(plan.results, list(distinct))
+    request_by_key, invalid_count, problem = _distinct_requests(rows, prompt, plan)
+    answered_keys = _answered_keys(plan.results, list(request_by_key))
     to_ask = [
         RowRequest(request.prompt, with_row_options(plan.options, request))
-        for key, request in distinct.items()
+        for key, request in request_by_key.items()
         if key not in answered_keys
     ]
     estimates = plan.engines.estimates(_sample(to_ask))
     scale = Decimal(len(to_ask)) / max(1, len(estimates))
     low = int(scale * sum(estimate.tokens[0] for estimate in estimates))
     high = int(scale * sum(estimate.tokens[1] for estimate in estimates))
-    seconds, bound = plan.engines.flow(plan.concurrency).seconds(len(to_ask), (low + high) / 2)
+    seconds, bound_by = plan.engines.flow(plan.concurrency).seconds(len(to_ask), (low + high) / 2)
     return MapPreview(
         rows=rows.count,
-        invalid=invalid,
-        distinct=len(distinct),
+        invalid=invalid_count,
+        distinct=len(request_by_key),
         done=len(answered_keys),
         to_ask=len(to_ask),
         input_tokens=(low, high),
         lowest_cost=_scaled_total((estimate.costs[0] for estimate in estimates), scale),
         highest_cost=_scaled_total((estimate.costs[1] for estimate in estimates), scale),
         seconds=seconds if to_ask else 0.0,
-        bound_by=bound if to_ask else "",
+        bound_by=bound_by if to_ask else "",
         first_problem=problem,
         max_turns=plan.options.get("max_turns") or MAX_TURNS if plan.options.get("tools") else 1,
     )
@@ -196,17 +196,17 @@ def _distinct_requests(
     rows: Rows, prompt: RequestSource, plan: MapPlan
 ) -> tuple[dict[int, RowRequest], int, str]:
     """Return the different requests by key, the number of invalid rows, and their first error."""
-    distinct: dict[int, RowRequest] = {}
-    invalid, problem = 0, ""
+    request_by_key: dict[int, RowRequest] = {}
+    invalid_count, problem = 0, ""
     for row in rows.read(prompt.columns):
         try:
             request = prompt.request(row)
         except GatewayError as error:
-            invalid += 1
+            invalid_count += 1
             problem = problem or error.message
             continue
-        distinct.setdefault(plan.key(request), request)
-    return distinct, invalid, problem
+        request_by_key.setdefault(plan.key(request), request)
+    return request_by_key, invalid_count, problem
 
 
 def _answered_keys(results: JobResults | None, keys: list[int]) -> set[int]:

@@ -330,11 +330,11 @@ class OutcomeSink:
         is_frame = session.rows.kind in ("frame", "series")
         self._builder: FrameBuilder | PartitionedBuilder | None = None
         if is_frame and output != "replies":
-            rows, columns, replaced = session.rows, session.columns, session.replaced
+            rows, columns, replaced_columns = session.rows, session.columns, session.replaced
             if isinstance(rows, DaskRows):
-                self._builder = PartitionedBuilder(rows, columns, replaced, output)
+                self._builder = PartitionedBuilder(rows, columns, replaced_columns, output)
             else:
-                self._builder = FrameBuilder(rows, columns, replaced)
+                self._builder = FrameBuilder(rows, columns, replaced_columns)
         self._outcomes: dict[int, Outcome] = {}
 
     def add(self, group: Outcomes) -> None:

@@ -83,8 +83,8 @@ class PartFile:
         """Add a row; return whether the file had room for it."""
         form = row.format
         name = row_name(len(self.keys), self.digest)
-        before = form.separator if self.keys else form.start
-        line = before + row_prefix(name) + row.content
+        separator = form.separator if self.keys else form.start
+        line = separator + row_prefix(name) + row.content
         is_full = len(self.keys) >= form.max_rows
         if self.keys and (is_full or self.size + len(line) + len(form.end) > form.max_bytes):
             return False

@@ -174,13 +174,13 @@ class RowPrompt:
         system = self._fill_system(row)
         if not isinstance(self._prompt, RowTemplate):
             return self._from_function(row, system)
-        filled = self._prompt.fill(self._namespace(row))
-        if not system and not filled.images:
-            return RowRequest(filled.text)
+        filled_prompt = self._prompt.fill(self._namespace(row))
+        if not system and not filled_prompt.images:
+            return RowRequest(filled_prompt.text)
         options: dict[str, Any] = dict(system)
-        if filled.images:
-            options["images"] = filled.images
-        return RowRequest(filled.text, cast("CallOptions", options))
+        if filled_prompt.images:
+            options["images"] = filled_prompt.images
+        return RowRequest(filled_prompt.text, cast("CallOptions", options))
 
     def _fill_system(self, row: RowValue) -> dict[str, Any]:
         part = self._system
@@ -189,13 +189,14 @@ class RowPrompt:
         if isinstance(part, str):
             return {"system": part}
         if isinstance(part, RowTemplate):
-            filled = part.fill(self._namespace(row))
-            if filled.images:
+            filled_prompt = part.fill(self._namespace(row))
+            if filled_prompt.images:
                 raise UsageError(
-                    f"{filled.image_names[0]!r} is an image, which a system prompt cannot contain.",
+                    f"{filled_prompt.image_names[0]!r} is an image, which a system prompt cannot"
+                    " contain.",
                     hint="Put it into the prompt instead.",
                 )
-            return {"system": filled.text}
+            return {"system": filled_prompt.text}
         text = _call_row_function(part, row, "system")
         if not isinstance(text, str):
             raise UsageError(f"the `system` function must return a str, got {short_repr(text)}.")

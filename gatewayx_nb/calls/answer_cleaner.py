@@ -93,11 +93,11 @@ class AnswerCleaner:
             yield from self._release()  # the held text was received before the reasoning
             self._is_answer, self._has_reasoning = True, True
         if text and not self._is_answer:
-            separated, text = self._split_reasoning(text)
-            reasoning += separated
+            new_reasoning, text = self._split_reasoning(text)
+            reasoning += new_reasoning
         if text and not self._has_reasoning:
-            separated, text = self._split_at_lone_closing_tag(text)
-            reasoning += separated
+            new_reasoning, text = self._split_at_lone_closing_tag(text)
+            reasoning += new_reasoning
         if chunk.finish_reason is not None:
             for rest_chunk in self.close(is_cut=chunk.finish_reason == "length"):
                 text, reasoning = text + rest_chunk.text, reasoning + rest_chunk.reasoning
@@ -139,9 +139,9 @@ class AnswerCleaner:
             is_cut: Whether the answer was cut at a limit, so that a closing tag may be missing.
         """
         text, reasoning = self._take_held() + self._text.close(), self._reasoning.close()
-        opening = next((tag for tag in _XML_TAGS if text.lstrip().startswith(tag)), None)
-        if is_cut and opening is not None:
-            text, self._closing_tag = text.lstrip().removeprefix(opening), _TAGS[opening]
+        opening_tag = next((tag for tag in _XML_TAGS if text.lstrip().startswith(tag)), None)
+        if is_cut and opening_tag is not None:
+            text, self._closing_tag = text.lstrip().removeprefix(opening_tag), _TAGS[opening_tag]
         if self._closing_tag is not None:
             text, reasoning = "", reasoning + text
         if text or reasoning:
@@ -155,12 +155,14 @@ class AnswerCleaner:
         reasoning = ""
         while text:
             if self._closing_tag is not None:
-                before, end, text = text.partition(self._closing_tag)
+                inner_text, end, text = text.partition(self._closing_tag)
                 if not end:
-                    held_length = _prefix_length(before, self._closing_tag)
-                    self._held = [before[len(before) - held_length :]] if held_length else []
-                    return reasoning + before[: len(before) - held_length], ""
-                reasoning += before
+                    held_length = _prefix_length(inner_text, self._closing_tag)
+                    self._held = (
+                        [inner_text[len(inner_text) - held_length :]] if held_length else []
+                    )
+                    return reasoning + inner_text[: len(inner_text) - held_length], ""
+                reasoning += inner_text
                 self._closing_tag, self._after_tag = None, True
             stripped = text.lstrip()
             tag = next((tag for tag in _TAGS if stripped.startswith(tag)), None)
@@ -202,8 +204,8 @@ class AnswerCleaner:
             return "", text
         self.opening_tag_is_missing = self._has_reasoning = self._after_tag = True
         self._is_answer = False
-        separated, answer = self._split_reasoning(text[match.end() :])
-        return text[: match.start()] + separated, answer
+        new_reasoning, answer = self._split_reasoning(text[match.end() :])
+        return text[: match.start()] + new_reasoning, answer
 
 
 class _SurrogateJoiner:

@@ -129,8 +129,8 @@ class Table(list[Row]):
 
     def _lines(self) -> list[str]:
         """Return the lines below the table: the folded rows, then the notes."""
-        folded = [row for row in self if self.fold and self.fold.is_folded(row)]
-        return [*(self.fold.lines(folded) if self.fold and folded else ()), *self.notes]
+        folded_rows = [row for row in self if self.fold and self.fold.is_folded(row)]
+        return [*(self.fold.lines(folded_rows) if self.fold and folded_rows else ()), *self.notes]
 
     @override
     def __repr__(self) -> str:
@@ -216,8 +216,8 @@ class Excerpt:
     def _repr_html_(self) -> str:
         fragments, remaining_text = [f"<p>{html.inline_code(self.intro)}</p>"], self.text
         for code in self.code:
-            before, _, remaining_text = remaining_text.partition(code)
-            fragments += [*_paragraphs(before), html.highlight(code, "ipython")]
+            text_before, _, remaining_text = remaining_text.partition(code)
+            fragments += [*_paragraphs(text_before), html.highlight(code, "ipython")]
         return "".join([*fragments, *_paragraphs(remaining_text)])
 
 

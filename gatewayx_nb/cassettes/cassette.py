@@ -413,14 +413,16 @@ class Cassette:
     def miss_error(self, request: CassetteRequest) -> CassetteMissError:
         """Return the error for a call that is not recorded, with the nearest recorded call."""
         message = f"The call is not in the cassette {self.path.name!r}"
-        near = nearest(self.entries, request.engine, request.body)
-        if near is None:
+        nearest_entry = nearest(self.entries, request.engine, request.body)
+        if nearest_entry is None:
             message += (
                 ", which is empty." if os.path.exists(self.path) else ", which does not exist."
             )
         else:
-            parts = describe_differences(near, request.engine, request.model, request.body)
-            message += f". The nearest one: {parts or self._other_model_of(near, request)}."
+            parts = describe_differences(nearest_entry, request.engine, request.model, request.body)
+            message += (
+                f". The nearest one: {parts or self._other_model_of(nearest_entry, request)}."
+            )
         return CassetteMissError(
             masked(message, self.secrets().values()),
             hint=self.record_hint() | Hint("bypass_cassette"),

@@ -187,7 +187,7 @@ def arrange(  # noqa: PLR0913 - the state of a session
     path: Path,
     calls: Sequence[bytes] = (),
     added_lines: Collection[bytes] = (),
-    unwanted: Collection[bytes] = (),
+    unwanted_lines: Collection[bytes] = (),
     root: Path | None = None,
     *,
     drop_markers: bool = False,
@@ -201,7 +201,7 @@ def arrange(  # noqa: PLR0913 - the state of a session
         calls: The lines of this session's calls, in the order in which the calls were made.
         added_lines: The subset of ``calls`` that was appended in this session, and does not replace
             an older line.
-        unwanted: Lines to remove.
+        unwanted_lines: Lines to remove.
         root: The project folder, below which no symlink is followed.
         drop_markers: Whether to remove the markers of a merge conflict.
 
@@ -218,13 +218,17 @@ def arrange(  # noqa: PLR0913 - the state of a session
             pass
         old_lines = [line.rstrip(b"\r") for line in cassette_file.read_bytes(path).split(b"\n")[1:]]
         old_lines = [line for line in old_lines if line.strip()]
-        current = [
+        current_lines = [
             _in_current_format(line) for line in old_lines if not line.startswith(_HEADER_START)
         ]
-        settled = [
-            line for _, line in _apply_replacements(enumerate(current)) if line not in unwanted
+        settled_lines = [
+            line
+            for _, line in _apply_replacements(enumerate(current_lines))
+            if line not in unwanted_lines
         ]
-        lines = list(dict.fromkeys(settled))  # a merge may have kept the same line from both sides
+        lines = list(
+            dict.fromkeys(settled_lines)
+        )  # a merge may have kept the same line from both sides
         lines = _in_order_of_calls(lines, calls, added_lines)
         if lines != old_lines:
             _write_lines(path, lines, root)
@@ -275,16 +279,16 @@ def _repair_end(path: Path, file: FileIO, version: int) -> bool:
 
 def _apply_replacements(lines: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
     """Return numbered lines, with each replacement in the place of the line that it replaces."""
-    settled = list(lines)
-    if not any(line.startswith(_REPLACEMENT_START) for _, line in settled):
-        return settled
+    settled_lines = list(lines)
+    if not any(line.startswith(_REPLACEMENT_START) for _, line in settled_lines):
+        return settled_lines
     ordered_lines: list[tuple[int, bytes]] = []
     positions: dict[bytes, int] = {}
-    for number, line in settled:
+    for number, line in settled_lines:
         new_line, position = line, len(ordered_lines)
         if line.startswith(_REPLACEMENT_START):
-            replaced, _, fields = line.removeprefix(_REPLACEMENT_START).partition(b'",')
-            new_line, position = b"{" + fields, positions.get(replaced, position)
+            replaced_digest, _, fields = line.removeprefix(_REPLACEMENT_START).partition(b'",')
+            new_line, position = b"{" + fields, positions.get(replaced_digest, position)
         ordered_lines[position : position + 1] = [(number, new_line)]
         positions[_line_digest(_in_current_format(new_line))] = position
     return ordered_lines
@@ -305,22 +309,22 @@ def _in_order_of_calls(
     to_insert = set(calls).intersection(added_lines, lines)
     kept_lines = [line for line in lines if line not in to_insert]
     fixed_lines = set(kept_lines)
-    following: dict[bytes | None, list[bytes]] = {}
+    lines_after: dict[bytes | None, list[bytes]] = {}
     previous = None
     for line in calls:
         if line in to_insert:
-            following.setdefault(previous, []).append(line)
+            lines_after.setdefault(previous, []).append(line)
         elif line in fixed_lines:
             previous = line
-    first_added = following.pop(None, [])
+    first_added = lines_after.pop(None, [])
     next_call = next((line for line in calls if line in fixed_lines), None)
-    ordered = []
+    ordered_lines = []
     for line in kept_lines:
         if line == next_call:
-            ordered += first_added
+            ordered_lines += first_added
             next_call, first_added = None, []
-        ordered += [line, *following.pop(line, [])]
-    return ordered + first_added
+        ordered_lines += [line, *lines_after.pop(line, [])]
+    return ordered_lines + first_added
 
 
 def _line_digest(line: bytes) -> bytes:

@@ -141,9 +141,9 @@ class CassetteWriter:
         index, calls = self._session.index, self._session.calls
         with self._write_lock:
             with self._session.lock:
-                unused = {key for key, _ in index.keyed_lines() if key not in calls}
+                unused_keys = {key for key, _ in index.keyed_lines() if key not in calls}
                 # After a merge, the cells of the other branch have often not been run yet.
-                removed_lines = index.remove(unused) if calls and not index.conflicts else []
+                removed_lines = index.remove(unused_keys) if calls and not index.conflicts else []
                 removed_lines += index.forget_duplicates()
                 self._unwanted += [line.data for line in removed_lines]
                 count = len(self._unwanted)
@@ -166,17 +166,17 @@ class CassetteWriter:
         with self._session.lock:
             lines = {key: line.data for key in calls if (line := index.line(key))}
             added_lines = {lines[key] for key in self._added_keys if key in lines}
-            unwanted = list(self._unwanted)
+            unwanted_lines = list(self._unwanted)
             self.is_arranged = True
         try:
             cassette_lines.arrange(
-                self._path, list(lines.values()), added_lines, set(unwanted), self._root
+                self._path, list(lines.values()), added_lines, set(unwanted_lines), self._root
             )
         except ConfigError:
             self.is_arranged = False
             raise
         with self._session.lock:
-            del self._unwanted[: len(unwanted)]
+            del self._unwanted[: len(unwanted_lines)]
 
 
 class _TimeShareLimit:

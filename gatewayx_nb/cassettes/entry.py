@@ -84,7 +84,7 @@ class RecordedToolCall(msgspec.Struct, frozen=True, omit_defaults=True, gc=False
         """The arguments exactly as the model wrote them."""
         if isinstance(self.arguments, str):
             return self.arguments
-        return _dump(self.arguments, spaced=self.spaced)
+        return _dump(self.arguments, has_spaces=self.spaced)
 
 
 MAX_RESULT_IMAGES = 1 << 20
@@ -382,14 +382,14 @@ def parsed_call(call_id: str, name: str, arguments: str) -> RecordedToolCall:
     except (msgspec.DecodeError, ValueError, RecursionError):
         parsed_arguments = None
     if isinstance(parsed_arguments, dict):
-        for spaced in (False, True):
-            if _dump(parsed_arguments, spaced=spaced) == arguments:
-                return RecordedToolCall(call_id, name, parsed_arguments, spaced)
+        for has_spaces in (False, True):
+            if _dump(parsed_arguments, has_spaces=has_spaces) == arguments:
+                return RecordedToolCall(call_id, name, parsed_arguments, has_spaces)
     return RecordedToolCall(call_id, name, arguments)
 
 
-def _dump(arguments: dict[str, Any], *, spaced: bool) -> str:
-    separators = (", ", ": ") if spaced else (",", ":")
+def _dump(arguments: dict[str, Any], *, has_spaces: bool) -> str:
+    separators = (", ", ": ") if has_spaces else (",", ":")
     return json.dumps(arguments, ensure_ascii=False, separators=separators)
 
 

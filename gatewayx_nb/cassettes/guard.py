@@ -82,11 +82,11 @@ def _find(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> tup
     """
     values = ((name, str(value)) for name, value in secrets.items())
     keys = {name: key for name, key in values if len(key) >= _MIN_KEY_LENGTH or looks_like_key(key)}
-    located = list(texts(entry))
+    located_texts = list(texts(entry))
     # Searching all texts at once is fast. The separator does not occur in keys or encodings.
-    if find_key("\0".join(text for _, text in located), keys) is None:
+    if find_key("\0".join(text for _, text in located_texts), keys) is None:
         return None
-    matches = ((location, find_key(text, keys)) for location, text in located)
+    matches = ((location, find_key(text, keys)) for location, text in located_texts)
     return next(((location, key_name) for location, key_name in matches if key_name), None)
 
 

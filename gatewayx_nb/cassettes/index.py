@@ -122,18 +122,18 @@ class CassetteIndex:
 
     def forget_duplicates(self, key: CallKey | None = None) -> list[CassetteLine]:
         """Remove and return the ignored lines of one call or all calls, with their conflicts."""
-        forgotten = []
+        forgotten_lines = []
         for each in list(self.duplicates) if key is None else [key]:
-            forgotten += self.duplicates.pop(each, [])
+            forgotten_lines += self.duplicates.pop(each, [])
             self.conflicts.pop(each, None)
-        return forgotten
+        return forgotten_lines
 
-    def remove(self, unwanted: set[CallKey]) -> list[CassetteLine]:
+    def remove(self, unwanted_keys: set[CallKey]) -> list[CassetteLine]:
         """Remove and return the lines of calls."""
-        removed_lines = [line for key, line in self.keyed_lines() if key in unwanted]
-        for group in {key[0] for key in unwanted}:
+        removed_lines = [line for key, line in self.keyed_lines() if key in unwanted_keys]
+        for group in {key[0] for key in unwanted_keys}:
             lines = self._groups.get(group, [])
-            lines[:] = [line for line in lines if (group, line.entry.repeat) not in unwanted]
+            lines[:] = [line for line in lines if (group, line.entry.repeat) not in unwanted_keys]
             if not lines and self._groups.pop(group, None) is not None:
                 self._by_digest[group[0]].remove(group)
         for line in removed_lines:
@@ -231,10 +231,10 @@ class CassetteIndex:
             # A fallback engine replied; the model that was requested from it is not recorded.
             if metadata and metadata.fallback_from:
                 engine, model = metadata.engine, ""
-            actual = metadata.model if metadata else ""
+            actual_model = metadata.model if metadata else ""
             previous = models.get((engine, model))
             if previous is None or not previous.model:
-                models[engine, model] = ModelInfo(engine, model or actual, default=not model)
+                models[engine, model] = ModelInfo(engine, model or actual_model, default=not model)
         return sorted(models.values(), key=lambda info: (info.engine, not info.default, info.model))
 
     def default_reference(self) -> str | None:
@@ -248,8 +248,8 @@ def key_of_results(body: RequestBody) -> bytes:
 
     ``tool_choice`` is ignored, because only the first request of a call may force a tool.
     """
-    before = body.messages[:-1]
-    return msgspec.structs.replace(body, messages=before, tool_choice=None).digest
+    earlier_messages = body.messages[:-1]
+    return msgspec.structs.replace(body, messages=earlier_messages, tool_choice=None).digest
 
 
 def _key(line: CassetteLine) -> CallKey:

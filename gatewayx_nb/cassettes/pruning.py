@@ -47,9 +47,14 @@ def prune_open(cassette: Cassette) -> PruneReport:
     """
     conflicts, was_used = len(cassette.index.conflicts), cassette.is_used
     removed_count = cassette.prune()
-    unused = len(cassette.unused)
+    unused_count = len(cassette.unused)
     return PruneReport(
-        removed_count, len(cassette), conflicts, was_used, problem=cassette.problem, unused=unused
+        removed_count,
+        len(cassette),
+        conflicts,
+        was_used,
+        problem=cassette.problem,
+        unused=unused_count,
     )
 
 
@@ -70,10 +75,10 @@ def settle(path: Path, root: Path | None) -> PruneReport:
     for line in content.lines:
         index.load(line)
     conflicts = len(index.conflicts)
-    unwanted = {line.data for line in index.forget_duplicates()}
-    cassette_lines.arrange(path, unwanted=unwanted, root=root, drop_markers=True)
+    unwanted_lines = {line.data for line in index.forget_duplicates()}
+    cassette_lines.arrange(path, unwanted_lines=unwanted_lines, root=root, drop_markers=True)
     return PruneReport(
-        sum(line.data in unwanted for line in content.lines),
+        sum(line.data in unwanted_lines for line in content.lines),
         len(index),
         conflicts,
         converted_from=content.version if content.version < VERSION else None,

@@ -207,15 +207,15 @@ def _numbered_parts(
     parts: tuple[RecordedPart, ...], numbers: dict[str, str]
 ) -> tuple[RecordedPart, ...]:
     replace = msgspec.structs.replace
-    numbered = []
+    numbered_parts = []
     for part in parts:
         for name in ("tool_call", "tool_result"):
             value = getattr(part, name)
             if value and value.id:
                 number = numbers.setdefault(value.id, str(len(numbers) + 1))
                 part = replace(part, **{name: replace(value, id=number)})  # noqa: PLW2901
-        numbered.append(part)
-    return tuple(numbered)
+        numbered_parts.append(part)
+    return tuple(numbered_parts)
 
 
 def encode_json(value: object, *, sort: bool = False) -> bytes:

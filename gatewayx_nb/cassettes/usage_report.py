@@ -39,7 +39,9 @@ class CassetteUsage:
     unused: frozenset[str]
 
 
-def append_usage(path: Path, entries: int, unused: Callable[[], Iterable[CassetteEntry]]) -> None:
+def append_usage(
+    path: Path, entries: int, find_unused: Callable[[], Iterable[CassetteEntry]]
+) -> None:
     """Append a line about a cassette to the file that `VARIABLE` names, if it is set."""
     report = os.environ.get(VARIABLE)
     if not report:
@@ -47,7 +49,7 @@ def append_usage(path: Path, entries: int, unused: Callable[[], Iterable[Cassett
     usage = {
         "path": str(path),
         "entries": entries,
-        "unused": [_entry_id(each) for each in unused()],
+        "unused": [_entry_id(each) for each in find_unused()],
     }
     try:
         with Path(report).open("ab") as file:
@@ -64,10 +66,10 @@ def read_usage(report: Path) -> dict[Path, CassetteUsage]:
     usages: dict[Path, CassetteUsage] = {}
     for line in report.read_bytes().splitlines():
         fields = json.loads(line)
-        path, unused = Path(fields["path"]), frozenset(fields["unused"])
+        path, unused_ids = Path(fields["path"]), frozenset(fields["unused"])
         earlier_usage = usages.get(path)
         usages[path] = CassetteUsage(
-            fields["entries"], earlier_usage.unused & unused if earlier_usage else unused
+            fields["entries"], earlier_usage.unused & unused_ids if earlier_usage else unused_ids
         )
     return usages
 

@@ -141,8 +141,8 @@ class JobParts:
         if not (row and isinstance(row[0], bytes)):
             return []
         with contextlib.suppress(zlib.error, msgspec.MsgspecError, ValueError):
-            packed = zlib.decompressobj().decompress(row[0], _MAX_UNPACKED)
-            texts = msgspec.json.decode(packed, type=list[str])
+            texts_json = zlib.decompressobj().decompress(row[0], _MAX_UNPACKED)
+            texts = msgspec.json.decode(texts_json, type=list[str])
             return texts if len(texts) == len(part.keys) else []
         return []
 
@@ -158,16 +158,16 @@ class JobParts:
             ConfigError: If the file cannot be written; the part must then not be submitted.
         """
         texts = [well_formed(text) for text in prompts]
-        packed = zlib.compress(msgspec.json.encode(texts), 1) if texts else None
-        if packed is not None and len(packed) > _MAX_PROMPT_BYTES:
-            packed = None
+        packed_texts = zlib.compress(msgspec.json.encode(texts), 1) if texts else None
+        if packed_texts is not None and len(packed_texts) > _MAX_PROMPT_BYTES:
+            packed_texts = None
         keys, info = _pack(part.keys), json.dumps(part.info)
         with self._job_transaction() as (connection, job):
             (next_number,) = connection.execute(_NEXT_NUMBER, (job,)).fetchone()
-            values = (job, next_number, part.state, part.digest, keys, info, part.at, packed)
-            inserted = connection.execute(_INSERT, values)
+            values = (job, next_number, part.state, part.digest, keys, info, part.at, packed_texts)
+            insertion = connection.execute(_INSERT, values)
             _set_figures(connection, job, figures)
-        return replace(part, number=next_number, id=int(inserted.lastrowid or 0))
+        return replace(part, number=next_number, id=int(insertion.lastrowid or 0))
 
     def update(self, part: JobPart, figures: JobFigures | None = None) -> None:
         """Store the state of a part, and the job's figures in the same transaction.
@@ -235,10 +235,10 @@ def _set_figures(connection: sqlite3.Connection, job: int, figures: JobFigures) 
 
 def _pack(keys: Iterable[int]) -> bytes:
     """Return keys as little-endian 64-bit integers."""
-    packed = array("q", keys)
+    packed_keys = array("q", keys)
     if sys.byteorder == "big":
-        packed.byteswap()
-    return packed.tobytes()
+        packed_keys.byteswap()
+    return packed_keys.tobytes()
 
 
 def _part(row: tuple[Any, ...]) -> JobPart | None:
@@ -247,12 +247,12 @@ def _part(row: tuple[Any, ...]) -> JobPart | None:
     is_valid = state in get_args(PartState) and isinstance(keys, bytes) and len(keys) % 8 == 0
     if not (is_valid and isinstance(digest, str) and isinstance(part_number, int)):
         return None
-    unpacked = array("q", keys)
+    unpacked_keys = array("q", keys)
     if sys.byteorder == "big":
-        unpacked.byteswap()
+        unpacked_keys.byteswap()
     return JobPart(
         digest=digest,
-        keys=tuple(unpacked),
+        keys=tuple(unpacked_keys),
         state=state,
         batch=batch if isinstance(batch, str) else "",
         info=parse_object(info),

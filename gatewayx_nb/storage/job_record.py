@@ -72,9 +72,9 @@ class JobFigures:
     def from_json(cls, text: object) -> JobFigures:
         """Parse figures from a JSON text; an invalid value is replaced by its default."""
         values = parse_object(text)
-        known = {item.name: item.default for item in fields(cls)}
+        defaults = {item.name: item.default for item in fields(cls)}
         return cls(
-            **{name: _valid_or_default(name, values.get(name), known[name]) for name in known}
+            **{name: _valid_or_default(name, values.get(name), defaults[name]) for name in defaults}
         )
 
 

@@ -192,9 +192,9 @@ class JobResults:
             yield from rows
             last, rows = self._next_rows(last)
 
-    def _next_rows(self, after: int) -> tuple[int, list[StoredRow]]:
+    def _next_rows(self, last_row: int) -> tuple[int, list[StoredRow]]:
         with self._lock, errors_as_config_error(self._store.path):
-            return self._index.next_rows(after) if self._index is not None else (after, [])
+            return self._index.next_rows(last_row) if self._index is not None else (last_row, [])
 
     def put(self, row: StoredRow) -> None:
         """Store a row; `on_durable` is called once it is durable. This does not block."""

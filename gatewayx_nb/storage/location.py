@@ -47,10 +47,10 @@ def results_location(config: Config) -> ResultsLocation:
     Raises:
         ConfigError: If the project's settings name a folder outside the project, or a symlink.
     """
-    configured = config.storage_folder()
+    configured_folder = config.storage_folder()
     # A subfolder, which git ignores, because the folder may contain the user's own files.
-    folder = configured[0] / ".gatewayx" if configured else _default_folder(config)
-    is_users = configured is not None and configured[1] == "user"
+    folder = configured_folder[0] / ".gatewayx" if configured_folder else _default_folder(config)
+    is_users = configured_folder is not None and configured_folder[1] == "user"
     settings = config.user_settings if is_users else config.settings
     return ResultsLocation(folder / "results.sqlite", settings.keep_days)
 

@@ -114,8 +114,10 @@ def errors_as_config_error(path: Path, action: str = "read") -> Iterator[None]:
 
 def config_error(path: Path, error: Exception, action: str) -> ConfigError:
     """Return a typed error that says why the file cannot be used."""
-    quoted = quoted_path(path)
-    hint: Hint | str = f"Move it away: `mv {quoted} {quoted}.off`; the next job creates a new one."
+    shell_path = quoted_path(path)
+    hint: Hint | str = (
+        f"Move it away: `mv {shell_path} {shell_path}.off`; the next job creates a new one."
+    )
     if database.is_later(error):
         hint = "Upgrade gatewayx-nb, or set another `folder` in the `[storage]` settings."
     elif is_busy(error):

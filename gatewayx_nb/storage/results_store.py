@@ -215,16 +215,19 @@ class ResultsStore:
                     job for job in with_rows | set(figures) if job.digest not in self._ids
                 ]
                 ids = self._ids | {job.digest: save_job(connection, job) for job in unsaved_jobs}
-                numbered = list(zip(count(last + 1), batch, strict=False))
+                numbered_rows = list(zip(count(last + 1), batch, strict=False))
                 connection.executemany(
                     "INSERT INTO rows VALUES (?, ?, ?, ?)",
-                    [(number, ids[job.digest], row.key, row.at) for number, (job, row) in numbered],
+                    [
+                        (number, ids[job.digest], row.key, row.at)
+                        for number, (job, row) in numbered_rows
+                    ],
                 )
                 connection.executemany(
                     "INSERT INTO answers VALUES (?, ?, ?, ?)",
                     [
                         (number, row.outcome, row.retry, bytes(row.content))
-                        for number, (_, row) in numbered
+                        for number, (_, row) in numbered_rows
                     ],
                 )
                 connection.executemany(
@@ -240,7 +243,9 @@ class ResultsStore:
             raise
         self._ids = ids
         for job in with_rows:
-            job.add_to_index((row.key, number) for number, (owner, row) in numbered if owner is job)
+            job.add_to_index(
+                (row.key, number) for number, (owner, row) in numbered_rows if owner is job
+            )
 
     def jobs(self) -> list[JobRecord]:
         """Return the jobs in the file, most recently used first; empty if there is no file.

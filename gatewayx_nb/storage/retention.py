@@ -68,7 +68,7 @@ def forget_jobs(path: Path, connection: sqlite3.Connection, digests: Mapping[int
     Running jobs are kept, and so are jobs whose answers a provider still has. ``digests`` contains
     the digest of each job by number.
     """
-    forgotten = 0
+    forgotten_count = 0
     for job, digest in digests.items():
         since = time.time() - _PROVIDER_RETENTION
         if connection.execute(_COUNT_OPEN_PARTS, (job, since)).fetchone() != (0,):
@@ -77,14 +77,14 @@ def forget_jobs(path: Path, connection: sqlite3.Connection, digests: Mapping[int
         if lock.acquire():
             try:
                 with write_transaction(connection):
-                    deleted = connection.execute("DELETE FROM jobs WHERE id = ?", (job,))
+                    deletion = connection.execute("DELETE FROM jobs WHERE id = ?", (job,))
                     connection.execute(_DELETE_PARTS)
-                forgotten += deleted.rowcount
+                forgotten_count += deletion.rowcount
             finally:
                 lock.release(is_forgotten=True)
-    if forgotten:
+    if forgotten_count:
         _delete_orphans(connection)
-    return forgotten
+    return forgotten_count
 
 
 def _delete_orphans(connection: sqlite3.Connection) -> None:

@@ -128,22 +128,22 @@ class RowIndex:
         finally:
             self.connection.execute("COMMIT")
 
-    def next_rows(self, after: int) -> tuple[int, list[StoredRow]]:
+    def next_rows(self, last_row: int) -> tuple[int, list[StoredRow]]:
         """Return the rows after a row number, and the number of the last returned row.
 
         At most a thousand rows are returned, and fewer if they are large.
         """
         rows: list[StoredRow] = []
         size = 0
-        cursor = self.connection.execute(_SELECT_ORDERED, (after, self._job))
+        cursor = self.connection.execute(_SELECT_ORDERED, (last_row, self._job))
         with contextlib.closing(cursor):
             for last, *values in cursor:
-                after = last
+                last_row = last
                 rows.append(_row(*values))
                 size += len(rows[-1].content)
                 if len(rows) >= _MAX_READ_ROWS or size >= _MAX_READ_BYTES:
                     break
-        return after, rows
+        return last_row, rows
 
     @classmethod
     def open(cls, path: Path, digest: bytes) -> RowIndex | None:
