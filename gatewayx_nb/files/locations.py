@@ -148,10 +148,10 @@ def _relative_to_home(path: Path) -> str:
 def user_config_dir(env: Mapping[str, str]) -> ConfigDir:
     """Return platformdirs' configuration folder ``gatewayx``, which need not exist."""
     # Read the variable here, because platformdirs reads only the process's environment.
-    configured = env.get("XDG_CONFIG_HOME") if sys.platform.startswith("linux") else None
-    if configured and not Path(configured).is_absolute():
-        configured = str(Path.home() / ".config")  # the specification says to ignore it
-    base = Path(configured, "gatewayx") if configured else None
+    config_home = env.get("XDG_CONFIG_HOME") if sys.platform.startswith("linux") else None
+    if config_home and not Path(config_home).is_absolute():
+        config_home = str(Path.home() / ".config")  # the specification says to ignore it
+    base = Path(config_home, "gatewayx") if config_home else None
     return ConfigDir(base or platformdirs.user_config_path("gatewayx"), "user")
 
 

@@ -61,10 +61,10 @@ class BlockAssembler:
                 self._thoughts[index, name].append(piece)
         if piece := as_str(delta.get("partial_json")):
             self._inputs[index].append(piece)
-        if cited := as_dict(delta.get("citation")):
+        if citation_json := as_dict(delta.get("citation")):
             citations = block.get("citations")
             block["citations"] = citations if isinstance(citations, list) else []
-            block["citations"].append(cited)
+            block["citations"].append(citation_json)
 
     def details(self, *, is_paused: bool) -> Details:
         """Return the contents of the answer other than text and tool calls; see `carried`."""

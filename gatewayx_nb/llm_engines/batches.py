@@ -264,16 +264,16 @@ async def list_batches(
     Raises:
         GatewayError: If the batches cannot be listed, or the list does not end.
     """
-    after = ""
+    cursor_query = ""
     for _ in range(_MAX_PAGES):
-        async with engine.http.get(f"{path}?limit={_PAGE_SIZE}{after}") as response:
+        async with engine.http.get(f"{path}?limit={_PAGE_SIZE}{cursor_query}") as response:
             body = await read_object(engine, response)
         page = [read_batch(item) for item in as_dicts(body.get("data"))[:_PAGE_SIZE]]
         yield page
         if not page or not body.get("has_more"):
             return
-        after, previous = f"&{cursor}={quote(page[-1].id, safe='')}", after
-        if after == previous:
+        cursor_query, previous_query = f"&{cursor}={quote(page[-1].id, safe='')}", cursor_query
+        if cursor_query == previous_query:
             break
     raise ProviderError(
         f"the batch list of {engine.name!r} has no end.",

@@ -67,8 +67,8 @@ class ExtraFields:
             self._reasoning.append(as_str(part.get(self._reasoning_field)))
         for call in as_dicts(part.get("tool_calls")):
             # Google's endpoint: https://ai.google.dev/gemini-api/docs/thought-signatures
-            if extra := as_dict(call.get("extra_content")):
-                self._calls[as_str(call.get("id"))] = {"extra_content": extra}
+            if extra_content := as_dict(call.get("extra_content")):
+                self._calls[as_str(call.get("id"))] = {"extra_content": extra_content}
         urls = [as_dict(row.get("image_url")).get("url") for row in as_dicts(part.get("images"))]
         yield from details_chunk(
             citations=openai_citations(part.get("annotations")),
@@ -132,13 +132,13 @@ def carried_message(turn: Message, row: dict[str, Any]) -> dict[str, Any]:
     data = carried_data(turn, _DIALECT)
     if data is None:
         return row
-    extra = {name: value for name, value in data.items() if name not in _OWN_FIELDS}
+    extra_fields = {name: value for name, value in data.items() if name not in _OWN_FIELDS}
     calls = as_dict(data.get("calls"))
     if calls and "tool_calls" in row:
-        extra["tool_calls"] = [
+        extra_fields["tool_calls"] = [
             call | as_dict(calls.get(call["id"])) for call in as_dicts(row["tool_calls"])
         ]
-    return row | extra
+    return row | extra_fields
 
 
 _OWN_FIELDS = frozenset({"dialect", "turn", "calls", "role", "content", "tool_calls"})

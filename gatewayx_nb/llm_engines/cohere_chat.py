@@ -217,11 +217,11 @@ class CohereParser:
         yield from self._message.details()
         finish = _FINISH_REASONS.get(reason, "other") if reason else None
         usage = as_dict(end.get("usage"))
-        billed = as_dict(usage.get("billed_units"))
+        billed_units = as_dict(usage.get("billed_units"))
         yield Chunk(
             finish_reason=finish,
             usage=usage_of(usage) if usage else None,
-            billed=_tokens(billed) if billed else None,
+            billed=_tokens(billed_units) if billed_units else None,
         )
 
 

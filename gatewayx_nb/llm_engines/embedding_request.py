@@ -42,16 +42,16 @@ def check_vectors(
     Raises:
         ProviderError: If the number of vectors is wrong, or a vector is not a list of numbers.
     """
-    valid = [
+    valid_vectors = [
         vector
         for vector in candidates
         # `isinstance` would accept a bool, because bool is a subclass of int.
         if isinstance(vector, list) and vector and all(type(x) in (int, float) for x in vector)
     ]
-    if len(valid) != len(texts) or len(valid) != len(candidates):
+    if len(valid_vectors) != len(texts) or len(valid_vectors) != len(candidates):
         raise ProviderError(
-            f"engine {engine!r} returned {len(valid)} vectors for {len(texts)} texts.",
+            f"engine {engine!r} returned {len(valid_vectors)} vectors for {len(texts)} texts.",
             hint=Hint("run_again") | Hint("name_model", engine=engine),
             engine=engine,
         )
-    return valid
+    return valid_vectors

@@ -200,8 +200,8 @@ class GeminiParser:
             self.finished = True
             finish = _FINISH_REASONS.get(reason, "other")
             # Replies with tool calls end with STOP too.
-            called = self._has_tool_calls and finish == "stop"
-            yield Chunk(finish_reason="tool_calls" if called else finish)
+            has_called = self._has_tool_calls and finish == "stop"
+            yield Chunk(finish_reason="tool_calls" if has_called else finish)
         elif self.finished and any("functionCall" in part for part in parts):
             # The call arrived after the finish reason.
             yield Chunk(finish_reason="tool_calls")

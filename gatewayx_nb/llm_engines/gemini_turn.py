@@ -153,8 +153,8 @@ class _Positions:
         offset = min(max(0, offset), len(self._encoded_text))
         begin = offset - offset % _BLOCK_SIZE
         count = self._counts[begin // _BLOCK_SIZE] + _characters(self._encoded_text[begin:offset])
-        following = self._encoded_text[offset : offset + 1]
-        is_cut = following and not _characters(following)  # the offset is within a character
+        next_byte = self._encoded_text[offset : offset + 1]
+        is_cut = next_byte and not _characters(next_byte)  # the offset is within a character
         return count - bool(is_cut)
 
 

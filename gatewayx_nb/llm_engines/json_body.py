@@ -86,8 +86,10 @@ def _load(text: str) -> object:
 
 def parse_listing(data: bytes) -> dict[str, Any]:
     """Parse a list of models; a bare list becomes ``{"data": […]}``."""
-    stripped = data.strip()
-    return parse(b'{"data":' + stripped + b"}" if stripped.startswith(b"[") else stripped)
+    stripped_data = data.strip()
+    return parse(
+        b'{"data":' + stripped_data + b"}" if stripped_data.startswith(b"[") else stripped_data
+    )
 
 
 def is_complete(text: str) -> bool:
@@ -250,9 +252,9 @@ def retry_delay(data: bytes) -> float | None:
 
 def _error_body(data: bytes) -> dict[str, Any] | None:
     """Return the JSON object in an error body; ``None`` if the body contains no object."""
-    stripped = data.strip()
-    is_list = stripped.startswith(b"[") and stripped.endswith(b"]")
+    stripped_data = data.strip()
+    is_list = stripped_data.startswith(b"[") and stripped_data.endswith(b"]")
     try:
-        return parse(stripped[1:-1] if is_list else stripped)
+        return parse(stripped_data[1:-1] if is_list else stripped_data)
     except ProviderError:
         return None

@@ -366,10 +366,10 @@ def _details(items: list[dict[str, Any]]) -> Iterator[Chunk]:
     for content in contents:
         citations += openai_citations(content.get("annotations"), start)
         start += len(as_str(content.get("text")) or as_str(content.get("refusal")))
-    generated = (item for item in items if item.get("type") == "image_generation_call")
+    image_calls = (item for item in items if item.get("type") == "image_generation_call")
     yield from details_chunk(
         citations=citations,
-        images=[image for item in generated for image in image_of(item.get("result"))],
+        images=[image for item in image_calls for image in image_of(item.get("result"))],
         logprobs=[row for part in contents for row in openai_logprobs(part.get("logprobs"))],
         carried=_carried(items),
     )
@@ -381,9 +381,11 @@ def _carried(items: list[dict[str, Any]]) -> dict[str, Any] | None:
     Reasoning without its encrypted content is useless, and so are the IDs that belong to it:
     https://platform.openai.com/docs/guides/reasoning#encrypted-reasoning-items
     """
-    usable = [item for item in items if item.get("type") != "reasoning" or _is_encrypted(item)]
-    has_all = len(usable) == len(items)
-    turn = [_without_logprobs(item, has_id=has_all) for item in usable]
+    usable_items = [
+        item for item in items if item.get("type") != "reasoning" or _is_encrypted(item)
+    ]
+    has_all = len(usable_items) == len(items)
+    turn = [_without_logprobs(item, has_id=has_all) for item in usable_items]
     if all(map(_is_plain, turn)) or all(item.get("type") == "reasoning" for item in turn):
         return None
     return {"dialect": _DIALECT, "items": turn}

@@ -129,7 +129,7 @@ class ProviderErrors:
                 code="too_large",
             )
 
-    def check_ends(self, collected: int) -> None:
+    def check_ends(self, collected_count: int) -> None:
         """Check the number of contents that were collected at the ends of an answer.
 
         Some servers mark every event as the last event, and each end collects all contents so far.
@@ -137,7 +137,7 @@ class ProviderErrors:
         Raises:
             ProviderError: If there are more than `_MAX_COLLECTED`.
         """
-        if collected > _MAX_COLLECTED:
+        if collected_count > _MAX_COLLECTED:
             raise ProviderError(
                 f"the answer from {self._engine!r} ends too often.",
                 hint="Limit the reply with max_tokens.",

@@ -138,8 +138,8 @@ class EventLog(Sequence[Any]):
 
     @override
     def __repr__(self) -> str:
-        omitted = f", {self.omitted} omitted" if self.omitted else ""
-        return f"<EventLog of {len(self)} events{omitted}>"
+        omitted_text = f", {self.omitted} omitted" if self.omitted else ""
+        return f"<EventLog of {len(self)} events{omitted_text}>"
 
 
 _MAX_LOGGED_CHARS = 1024 * 1024

@@ -134,17 +134,23 @@ class _Translation:
             if name not in definitions:
                 definitions[name] = self._part(self._definitions[name])
                 pending_names += _references(definitions[name])
-        ordered = {name: definitions[name] for name in self._definitions if name in definitions}
-        return {**strict_schema, **({"$defs": ordered} if ordered else {})}
+        ordered_definitions = {
+            name: definitions[name] for name in self._definitions if name in definitions
+        }
+        return {**strict_schema, **({"$defs": ordered_definitions} if ordered_definitions else {})}
 
     def _find_recursive(self) -> Iterator[str]:
-        direct = {name: set(_references(part)) for name, part in self._definitions.items()}
-        for name, direct_names in direct.items():
-            pending, reached_names = list(direct_names), set(direct_names)
-            while pending:
-                new_names = direct.get(pending.pop(), set()) - reached_names
+        direct_names_by_definition = {
+            name: set(_references(part)) for name, part in self._definitions.items()
+        }
+        for name, direct_names in direct_names_by_definition.items():
+            pending_names, reached_names = list(direct_names), set(direct_names)
+            while pending_names:
+                new_names = (
+                    direct_names_by_definition.get(pending_names.pop(), set()) - reached_names
+                )
                 reached_names |= new_names
-                pending += new_names
+                pending_names += new_names
             if name in reached_names:
                 yield name
 
@@ -192,11 +198,11 @@ class _Translation:
         raise NotEnforceableError
 
     def _object(self, part: dict[str, Any]) -> dict[str, Any]:
-        extra = part.get("additionalProperties", "properties" not in part)
-        if extra is not False:
+        additional_properties = part.get("additionalProperties", "properties" not in part)
+        if additional_properties is not False:
             raise NotEnforceableError
-        declared = part.get("properties", {})
-        properties = {name: self._part(value) for name, value in declared.items()}
+        declared_properties = part.get("properties", {})
+        properties = {name: self._part(value) for name, value in declared_properties.items()}
         required_names = [name for name in properties if name in part.get("required", ())]
         if self._rules.some_required and not properties:
             raise NotEnforceableError
@@ -206,7 +212,7 @@ class _Translation:
             required_names = list(properties)
         elif self._rules.recursion == "optional":
             required_names = [
-                name for name in required_names if not self._is_recursive(declared[name])
+                name for name in required_names if not self._is_recursive(declared_properties[name])
             ]
         return {"properties": properties, "required": required_names, "additionalProperties": False}
 

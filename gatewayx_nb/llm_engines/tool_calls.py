@@ -80,9 +80,9 @@ class ToolCallAssembler:
 
     def finish(self, index: object) -> Iterator[Chunk]:
         """Yield the calls with this index as complete, and remove them."""
-        if completed := [call.complete() for call in self._by_index.get(_key(index), ())]:
+        if completed_calls := [call.complete() for call in self._by_index.get(_key(index), ())]:
             self.drop(index)
-            yield Chunk(tool_calls=tuple(completed))
+            yield Chunk(tool_calls=tuple(completed_calls))
 
     def drop(self, index: object) -> None:
         """Remove the calls that have this index."""
@@ -91,9 +91,9 @@ class ToolCallAssembler:
 
     def finish_all(self) -> tuple[ToolCall, ...]:
         """Return all pending calls as complete and remove them."""
-        completed = tuple(call.complete() for call in self._calls.values())
+        completed_calls = tuple(call.complete() for call in self._calls.values())
         self._calls, self._by_index = {}, {}
-        return completed
+        return completed_calls
 
 
 def _key(index: object) -> Hashable:

@@ -47,12 +47,12 @@ class EngineCodeCache:
 
     def current(self, source: EngineSource) -> LoadedEngine | None:
         """Return an engine's code if it is loaded and was unchanged at the last check."""
-        loaded = self._loaded_engines.get(source)
-        if loaded and loaded not in self._checked_engines:
-            if not loaded.is_current():
+        loaded_engine = self._loaded_engines.get(source)
+        if loaded_engine and loaded_engine not in self._checked_engines:
+            if not loaded_engine.is_current():
                 return None
-            self._checked_engines.add(loaded)
-        return loaded
+            self._checked_engines.add(loaded_engine)
+        return loaded_engine
 
     def load(self, source: EngineSource, key: str = "") -> LoadedEngine:
         """Return an engine's code, loading it if it is not loaded or has changed.
@@ -64,20 +64,20 @@ class EngineCodeCache:
         Raises:
             EngineLoadError: If the code cannot be used.
         """
-        current = self.current(source)
-        if current:
-            return current
+        current_engine = self.current(source)
+        if current_engine:
+            return current_engine
         failure = self._load_failures.get(source)
         if failure is None or not failure.timed_out or not failure.is_current():
             outcome = _load_source(source)
             if not isinstance(outcome, LoadFailure):
                 # The old code is retired only now, because it may be in use until the new code is
                 # loaded.
-                stale = self._loaded_engines.get(source)
+                stale_engine = self._loaded_engines.get(source)
                 self._loaded_engines[source] = outcome
                 self._load_failures.pop(source, None)
-                if stale:
-                    stale.retire()
+                if stale_engine:
+                    stale_engine.retire()
                 return outcome
             outcome.error.message = redact(outcome.error.message, [key])
             self._load_failures[source] = failure = outcome
@@ -96,8 +96,8 @@ class EngineCodeCache:
 
     def note_instance_failure(self, source: EngineSource, reason: str) -> None:
         """Store why an engine cannot be instantiated, until it works or its code changes."""
-        if loaded := self._loaded_engines.get(source):
-            self._instance_failures[source] = _InstanceFailure(reason, loaded)
+        if loaded_engine := self._loaded_engines.get(source):
+            self._instance_failures[source] = _InstanceFailure(reason, loaded_engine)
 
     def note_file_failure(self, source: EngineFile, error: EngineLoadError) -> None:
         """Store why a file's source cannot define an engine, until the file changes."""

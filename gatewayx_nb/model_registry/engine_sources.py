@@ -111,14 +111,14 @@ class EngineSources:
 
     def _select_active(self) -> None:
         """Separate the active engines from the shadowed ones."""
-        active: dict[str, EngineSource] = {}
-        shadowed: list[EngineSource] = []
+        active_sources: dict[str, EngineSource] = {}
+        shadowed_sources: list[EngineSource] = []
         compared_stamps: list[FileStamp] = []
-        outside: set[str] = set()
+        names_outside: set[str] = set()
         for source in self._all_sources():
             if source.origin != "project":
-                outside.add(source.name)
-            active_source = active.setdefault(source.name, source)
+                names_outside.add(source.name)
+            active_source = active_sources.setdefault(source.name, source)
             if active_source is source:
                 continue
             pair = (active_source, source)
@@ -126,21 +126,21 @@ class EngineSources:
                 FileStamp(file.path) for file in pair if isinstance(file, EngineFile)
             ]
             if not _is_copy(active_source, source):
-                shadowed.append(replace(source, shadowed_by=active_source.where))
+                shadowed_sources.append(replace(source, shadowed_by=active_source.where))
             elif active_source.origin == "project" and active_source.refusal_reason is None:
                 # The project controls the modules that the copy imports, and later edits.
-                active[source.name] = source
+                active_sources[source.name] = source
         for name in self._base_urls:  # an OpenAI-compatible engine, unless the name is taken
             entry = EngineEntry(name, None, "variable", refusal_reason=why_unusable(name))
-            active.setdefault(name, entry)
+            active_sources.setdefault(name, entry)
             if self._config.keys.owner(engine_variable(name, "BASE_URL")) == "user":
-                outside.add(name)
+                names_outside.add(name)
         self.active, self.shadowed, self._stamps_of_compared_files = (
-            active,
-            shadowed,
+            active_sources,
+            shadowed_sources,
             compared_stamps,
         )
-        self._outside_project = outside
+        self._outside_project = names_outside
 
 
 def _is_copy(first: EngineSource, second: EngineSource) -> bool:
@@ -157,15 +157,15 @@ def _is_copy(first: EngineSource, second: EngineSource) -> bool:
 
 def _engines_files(config: Config) -> list[EnginesFile]:
     """Return the ``engines.toml`` of the project, the user and the package, without duplicates."""
-    shipped = shipped_path("config/engines.toml")
+    shipped_file = shipped_path("config/engines.toml")
     files: dict[Path, EnginesFile] = {}
     for folder in config.config_dirs:
         # A symlink, which is refused, must not hide its target.
         path = folder.engines_toml
         real = path if link_in(path, folder.root) else path.resolve()
-        origin: Origin = "shipped" if real == shipped.resolve() else folder.owner
+        origin: Origin = "shipped" if real == shipped_file.resolve() else folder.owner
         files.setdefault(real, EnginesFile(path, origin))
-    files.setdefault(shipped.resolve(), EnginesFile(shipped, "shipped"))
+    files.setdefault(shipped_file.resolve(), EnginesFile(shipped_file, "shipped"))
     return list(files.values())
 
 

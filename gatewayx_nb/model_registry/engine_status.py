@@ -177,8 +177,8 @@ _FOLDING: RowFolding[EngineStatus] = RowFolding(_is_not_set_up, _not_set_up_line
 
 def engine_table(rows: Iterable[EngineStatus], notes: Iterable[str] = ()) -> Table[EngineStatus]:
     """Return a table of engines, ready ones first; a line names those that are not set up."""
-    ordered = sorted(rows, key=lambda row: _READINESS_ORDER.index(row.readiness))
-    return Table(ordered, ENGINE_COLUMNS, notes, _FOLDING)
+    ordered_rows = sorted(rows, key=lambda row: _READINESS_ORDER.index(row.readiness))
+    return Table(ordered_rows, ENGINE_COLUMNS, notes, _FOLDING)
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,11 +173,11 @@ def engine_folders(config: Config) -> list[EngineFolder]:
     If the project's folder is the shipped one, as in a clone, it counts as shipped.
     """
     paths = config.env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep)
-    shipped = shipped_path("engines").resolve()
+    shipped_folder = shipped_path("engines").resolve()
     candidates: list[tuple[Path, Origin]] = [
         *((Path(path).expanduser(), "path") for path in paths if path),
         *((folder.engines, folder.owner) for folder in config.config_dirs),
-        (shipped, "shipped"),
+        (shipped_folder, "shipped"),
     ]
     # The keys are real paths, so that a folder with two paths is listed once. A symlink or a
     # relative path, which is refused in a project, must neither hide its target folder nor count as
@@ -187,7 +187,7 @@ def engine_folders(config: Config) -> list[EngineFolder]:
         is_link = origin in ("project", "user") and os.path.islink(path)
         is_refused = is_link or not path.is_absolute()
         real = path if is_refused else path.resolve()
-        if real == shipped:
+        if real == shipped_folder:
             folder = EngineFolder(path, "shipped", installed=is_installed(real))
         else:
             folder = EngineFolder(path, origin)

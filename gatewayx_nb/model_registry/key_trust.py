@@ -235,8 +235,8 @@ def check_import(plan: ImportPlan, sources: EngineSources, config: Config) -> No
         TrustError: If a destination is not allowed.
     """
     keys = () if plan.user else plan.keys
-    untrusted = untrusted_key_destinations(keys, sources, config, named=False)
-    for engine, permissions in untrusted.items():
+    permissions_by_engine = untrusted_key_destinations(keys, sources, config, named=False)
+    for engine, permissions in permissions_by_engine.items():
         targets_text = " and ".join(
             f"{permission.target} ({permission.where})" for permission in permissions
         )

@@ -213,7 +213,7 @@ def _import_in_thread(
 def _only_engine(module: ModuleType) -> type[LLMEngine]:
     """Return the engine class that a module defines; raise if it does not define exactly one."""
     # The dict removes duplicates, because a module may give one class two names.
-    defined = {
+    defined_engines = {
         value: None
         for name, value in vars(module).items()
         if isinstance(value, type)
@@ -221,13 +221,13 @@ def _only_engine(module: ModuleType) -> type[LLMEngine]:
         and value.__module__ == module.__name__  # excludes imported base classes
         and not name.startswith("_")
     }
-    usable = [engine for engine in defined if not inspect.isabstract(engine)]
-    if len(usable) != 1:
-        class_names = ", ".join(engine.__name__ for engine in usable) or "none"
-        abstract = ", ".join(engine.__name__ for engine in defined if not usable)
+    usable_engines = [engine for engine in defined_engines if not inspect.isabstract(engine)]
+    if len(usable_engines) != 1:
+        class_names = ", ".join(engine.__name__ for engine in usable_engines) or "none"
+        abstract = ", ".join(engine.__name__ for engine in defined_engines if not usable_engines)
         only = f" but {abstract}, which is abstract" if abstract else ""
         raise _UnusableError(f"it must define one subclass of LLMEngine, got {class_names}{only}")
-    return _checked_class(usable[0])
+    return _checked_class(usable_engines[0])
 
 
 def _named_engine(module: ModuleType, attribute: str) -> type[LLMEngine]:

@@ -117,16 +117,16 @@ class ModelRegistry:
         if not isinstance(reference, str | None):
             raise reference_type_error(reference)
         name = self.default_reference() if reference in (None, "") else reference
-        choice, cached = self._project_choice(reference), self._resolved_targets
-        if isinstance(name, str) and (name, choice) in cached:
-            target, inputs = cached[name, choice]
+        choice, cached_targets = self._project_choice(reference), self._resolved_targets
+        if isinstance(name, str) and (name, choice) in cached_targets:
+            target, inputs = cached_targets[name, choice]
             if inputs == self._inputs(target.name):
                 return target
         ref = self.parse_reference(name)
         # The inputs are read first, so that the next call notices a change made in the meantime.
         inputs = self._inputs(ref.engine)
         target = self._resolve(ref, choice)
-        cached[name, choice] = target, inputs
+        cached_targets[name, choice] = target, inputs
         return target
 
     def _resolve(self, ref: ModelRef, choice: Choice) -> Target:
@@ -245,8 +245,8 @@ class ModelRegistry:
         chosen_reference = reference or self.default
         if chosen_reference is None and not self._config.settings.default_model:
             return self._automatic_choice()
-        expanded = self._expand_alias(str(chosen_reference))
-        if chosen_reference is not None and expanded == chosen_reference:
+        expanded_reference = self._expand_alias(str(chosen_reference))
+        if chosen_reference is not None and expanded_reference == chosen_reference:
             return NAMED
         source = self._sources.active.get(self.parse_reference(chosen_reference or "").engine)
         if selected_by := self._config.project_choice(chosen_reference):
@@ -258,7 +258,8 @@ class ModelRegistry:
             f"{subject}, in place of another engine" if self._clone.replaces(source) else ""
         )
         if (
-            chosen_reference is not None and SHIPPED_ALIASES.get(chosen_reference) == expanded
+            chosen_reference is not None
+            and SHIPPED_ALIASES.get(chosen_reference) == expanded_reference
         ):  # like naming the engine
             return Choice(selected_by)
         return self._clone.choice(source, selected_by, by_user=True)
@@ -329,14 +330,15 @@ class ModelRegistry:
             return default
         # The mock is never the default: its echo could be mistaken for a model's reply.
         rows = [row for row in self.rows() if row.state == "ready" and row.name != MOCK_ENGINE]
-        keyed = [row.name for row in rows if row.key == "set"]
-        if len(keyed) > 1:
+        engines_with_key = [row.name for row in rows if row.key == "set"]
+        if len(engines_with_key) > 1:
             raise ConfigError(
-                f"no default model is set, and several engines have a key: {', '.join(keyed)}.",
-                hint=Hint("set_option", option="model", value=keyed[0])
-                | Hint("choose_default", reference=keyed[0]),
+                "no default model is set, and several engines have a key:"
+                f" {', '.join(engines_with_key)}.",
+                hint=Hint("set_option", option="model", value=engines_with_key[0])
+                | Hint("choose_default", reference=engines_with_key[0]),
             )
-        candidates = keyed or [row.name for row in rows if row.name == LOCAL_ENGINE]
+        candidates = engines_with_key or [row.name for row in rows if row.name == LOCAL_ENGINE]
         candidates = candidates or self._pulled_models()
         if len(candidates) > 1:
             raise ConfigError(
@@ -484,8 +486,8 @@ class ModelRegistry:
 
     def _file_sources(self) -> list[EngineSource]:
         """Return all engines except those passed to the pool."""
-        active = self._sources.active
-        return [source for name, source in active.items() if name not in self._instances]
+        active_sources = self._sources.active
+        return [source for name, source in active_sources.items() if name not in self._instances]
 
     def _target(self, ref: ModelRef, source: EngineSource | None, key: Secret) -> Target:
         options = self._config.options(ref.engine)
@@ -526,9 +528,13 @@ class ModelRegistry:
 
     def _expand_alias(self, reference: str) -> str:
         """Expand an alias; an engine with that name takes precedence over a shipped alias."""
-        expanded = self._config.settings.aliases.get(reference, reference)
+        expanded_reference = self._config.settings.aliases.get(reference, reference)
         is_engine = reference in self._sources.active or reference in self._instances
-        return reference if is_engine and expanded == SHIPPED_ALIASES.get(reference) else expanded
+        return (
+            reference
+            if is_engine and expanded_reference == SHIPPED_ALIASES.get(reference)
+            else expanded_reference
+        )
 
     def _needs_key(self, source: EngineSource) -> bool:
         """Return whether an engine needs a key; load a package if its source cannot be read."""

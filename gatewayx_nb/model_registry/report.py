@@ -139,13 +139,13 @@ class Reporter:
         """
         if source is None or source.name != LOCAL_ENGINE or source.origin != "shipped":
             return None
-        pulled = [model.name for model in weights.pulled_models()]
-        is_alone = len(pulled) == 1 and pulled[0] != weights.DEFAULT_MODEL
-        return pulled[0] if is_alone and not self._own_weights() else None
+        pulled_names = [model.name for model in weights.pulled_models()]
+        is_alone = len(pulled_names) == 1 and pulled_names[0] != weights.DEFAULT_MODEL
+        return pulled_names[0] if is_alone and not self._own_weights() else None
 
     def _uncallable_status(self, source: EngineSource) -> EngineStatus:
         """Return the status of a refused or shadowed engine."""
-        shadowed = f"is not used: {source.shadowed_by} has the same name"
+        shadowed_problem = f"is not used: {source.shadowed_by} has the same name"
         key = key_trust.find_key(source, self.config)
         return EngineStatus(
             name=source.name,
@@ -154,7 +154,7 @@ class Reporter:
             state="refused" if source.refusal_reason else "shadowed",
             source=source.label,
             where=source.where,
-            error=f"{source.where} {source.refusal_reason or shadowed}",
+            error=f"{source.where} {source.refusal_reason or shadowed_problem}",
             variable=key.variable or engine_variable(source.name),
             found_in=key.source,
         )

@@ -62,10 +62,10 @@ class StaticMetadataReader:
     def read(self, path: Path) -> StaticMetadata:
         """Return the metadata of an engine file; the defaults if it cannot be read."""
         name = str(path)  # hashing a path takes longer than reading its file
-        cached = self._cache.get(name)
-        if cached is None or cached[0].has_changed():
-            cached = self._cache[name] = _parse(path)
-        return cached[1]
+        cached_entry = self._cache.get(name)
+        if cached_entry is None or cached_entry[0].has_changed():
+            cached_entry = self._cache[name] = _parse(path)
+        return cached_entry[1]
 
 
 def _read_file(path: Path) -> tuple[FileStamp, bytes]:
@@ -168,12 +168,12 @@ def _features(text: bytes) -> frozenset[str]:
     """Return the features that the last engine class in a source declares or inherits."""
     bases = [_base_features(name) for name in _BASE_CLASS.findall(text)]
     known_features = [features for features in bases if features is not None]
-    inherited = known_features[-1] if known_features else LLMEngine.features
-    assigned = _FEATURES.search(text) if b"features" in text else None
-    if assigned is None:
-        return inherited
-    words = frozenset(word.decode() for word in _WORD.findall(assigned[1])) & FEATURES
-    return inherited | words if b".features" in assigned[1] else words
+    inherited_features = known_features[-1] if known_features else LLMEngine.features
+    assignment = _FEATURES.search(text) if b"features" in text else None
+    if assignment is None:
+        return inherited_features
+    words = frozenset(word.decode() for word in _WORD.findall(assignment[1])) & FEATURES
+    return inherited_features | words if b".features" in assignment[1] else words
 
 
 @functools.lru_cache(64)

@@ -83,11 +83,11 @@ class Config:
         # fixed.
         stamps = [FileStamp(path) for path in (*files, self.trusted.path)]
         problems = {folder: _settings_problem(folder) for folder in self.config_dirs}
-        readable = [folder for folder, problem in problems.items() if not problem]
+        readable_folders = [folder for folder, problem in problems.items() if not problem]
         user = self.user.settings
-        self.settings = settings.load((folder.settings for folder in readable), user)
+        self.settings = settings.load((folder.settings for folder in readable_folders), user)
         self._project_settings, self.user_settings = (
-            settings.load((folder.settings for folder in readable if folder is owner), user)
+            settings.load((folder.settings for folder in readable_folders if folder is owner), user)
             for owner in (self.project, self.user)
         )
         self.problems = list(filter(None, problems.values()))
@@ -130,8 +130,8 @@ class Config:
         """
         names = [engine_variable(engine, suffix) for suffix in ("API_KEY", "BASE_URL", "MODEL")]
         variables = _vendor_variables(engine, vendor_variable)
-        extra = self.settings.engines.get(engine, {}).get("headers", {})
-        variables += ("GATEWAYX_TRUST", *headers.variables(extra.values()))
+        extra_headers = self.settings.engines.get(engine, {}).get("headers", {})
+        variables += ("GATEWAYX_TRUST", *headers.variables(extra_headers.values()))
         return (self.settings, self.trusted.revision, *self.keys.snapshot((*names, *variables)))
 
     def options(self, engine: str) -> dict[str, object]:
@@ -349,9 +349,9 @@ class Config:
     ) -> KeyImport:
         """Import keys from a file into the project's or user's key file; see `importing.run`."""
         path = self._key_file(user=user)
-        imported = importing.run(source, path, engines, confirm, user=path == self.user.keys)
+        import_result = importing.run(source, path, engines, confirm, user=path == self.user.keys)
         self.keys.refresh()
-        return imported
+        return import_result
 
     def remove_key(self, engine: str) -> list[Path]:
         """Remove an engine's key from the key files; return the files that contained it."""

@@ -69,15 +69,15 @@ def values(lines: Iterable[DotenvLine]) -> dict[str, str]:
 
 def line_problems(lines: Iterable[DotenvLine]) -> Iterator[str]:
     """Yield problems with their line numbers but without the content of the lines."""
-    broken: list[int] = []
+    broken_lines: list[int] = []
     numbers_by_name: defaultdict[str, list[int]] = defaultdict(list)
     for number, line in enumerate(lines, start=1):
         if line.broken:
-            broken.append(number)
+            broken_lines.append(number)
         elif line.name and _NAME.fullmatch(line.name):  # any other name may be part of a key
             numbers_by_name[line.name].append(number)
-    if broken:
-        line_numbers = _format_line_numbers(broken)
+    if broken_lines:
+        line_numbers = _format_line_numbers(broken_lines)
         yield (
             f"has no NAME=VALUE in {line_numbers}; the other lines are read. Fix this in an editor."
         )
@@ -98,15 +98,15 @@ def line_problems(lines: Iterable[DotenvLine]) -> Iterator[str]:
 def with_values(text: str, new_values: Mapping[str, str]) -> str:
     """Return the text with new values, in the lines of existing names or at the end."""
     line_ending = "\r\n" if "\r\n" in text else "\n"
-    pending, result = dict(new_values), []
+    pending_values, result = dict(new_values), []
     for line in parse_lines(text):
         if line.name not in new_values:
             result.append(line.text)
-        elif line.name in pending:
-            result.append(_replace_value(line, pending.pop(line.name), line_ending))
+        elif line.name in pending_values:
+            result.append(_replace_value(line, pending_values.pop(line.name), line_ending))
     if result and not result[-1].endswith(("\n", "\r")):
         result.append(line_ending)
-    result += [f"{name}={_quote(value)}{line_ending}" for name, value in pending.items()]
+    result += [f"{name}={_quote(value)}{line_ending}" for name, value in pending_values.items()]
     return "".join(result)
 
 

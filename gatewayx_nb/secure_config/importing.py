@@ -111,19 +111,22 @@ def run(
     known_names = filter(str.isupper, engines) if dotenv_lines else engines
     variables = {name: engine_variable(engines[name]) for name in known_names}
     candidates = dotenv.values(dotenv_lines) if dotenv_lines else _from_json(text, source)
-    existing, imported, entries = dict(key_store.read(path).values), {}, []
+    existing_values, imported_values, entries = dict(key_store.read(path).values), {}, []
     # GATEWAYX_ variables come first, so that they take precedence over vendors' variables.
     for name in sorted(candidates, key=lambda name: not _OWN_VARIABLE.fullmatch(name)):
         variable = name if _OWN_VARIABLE.fullmatch(name) else variables.get(name, "")
         value = candidates[name].strip()
-        skip_reason = _skip_reason(variable, value, existing)
+        skip_reason = _skip_reason(variable, value, existing_values)
         if not skip_reason:
-            imported[variable] = existing[variable] = value
+            imported_values[variable] = existing_values[variable] = value
         entries.append(ImportedKey("" if looks_like_key(name) else name, variable, skip_reason))
-    if imported:
-        keys, base_urls = _by_engine(imported, "API_KEY"), _by_engine(imported, "BASE_URL")
+    if imported_values:
+        keys, base_urls = (
+            _by_engine(imported_values, "API_KEY"),
+            _by_engine(imported_values, "BASE_URL"),
+        )
         confirm(ImportPlan(tuple(keys), base_urls, user))
-        key_store.write(path, imported)
+        key_store.write(path, imported_values)
     return KeyImport(path, tuple(entries), sum(line.broken for line in dotenv_lines))
 
 
@@ -133,17 +136,19 @@ def _by_engine(variables: Mapping[str, str], suffix: str) -> dict[str, str]:
     return {match[1].lower(): variables[match[0]] for match in matches if match[2] == suffix}
 
 
-def _skip_reason(variable: str, value: str, existing: Mapping[str, str]) -> SkipReason | None:
+def _skip_reason(
+    variable: str, value: str, existing_values: Mapping[str, str]
+) -> SkipReason | None:
     if not variable:
         return SkipReason.NOT_A_VARIABLE
     state = key_state(value)
     if state != "set":
         return SkipReason.EMPTY if state == "missing" else SkipReason.PLACEHOLDER
     # A real key is kept, but a placeholder, for example from a copied example file, is replaced.
-    current = existing.get(variable, "").strip()
-    if current == value:
+    current_value = existing_values.get(variable, "").strip()
+    if current_value == value:
         return SkipReason.ALREADY_SET
-    return SkipReason.OTHER_KEY_SET if key_state(current) == "set" else None
+    return SkipReason.OTHER_KEY_SET if key_state(current_value) == "set" else None
 
 
 def _from_json(text: str, source: Path) -> dict[str, str]:

@@ -122,8 +122,8 @@ class KeyLookup(NotPicklable):
             if owner in (None, found_owner) and (state := key_state(value)) != "missing"
         ]
         # A placeholder left in the project must not hide the user's real key.
-        valid = (key for key in keys if key.state == "set")
-        return next(valid, keys[0] if keys else _MISSING_KEY)
+        set_keys = (key for key in keys if key.state == "set")
+        return next(set_keys, keys[0] if keys else _MISSING_KEY)
 
     def value(self, name: str) -> str | None:
         """Return a variable's value from the first source in which it is not blank."""

@@ -415,8 +415,8 @@ class _Reader:
         options = self.table(table, name)
         for setting in ENGINE_SETTINGS:
             self.value(setting, options)
-        extra = self.table(options, "headers")
-        if problem := headers.problem_of_all(extra, is_file=self._is_file):
+        extra_headers = self.table(options, "headers")
+        if problem := headers.problem_of_all(extra_headers, is_file=self._is_file):
             raise ConfigError(
                 f"[engines.{name}] headers in {self.origin}: {problem}.",
                 hint='For example, headers = {"x-team" = "$TEAM"}.',

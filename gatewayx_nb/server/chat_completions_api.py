@@ -70,14 +70,14 @@ class ChatCompletionsAPI(ModelAPI):
             "schema": read_format(body.take_object("response_format"), schema_field="json_schema"),
             **tool_options(tools, choice),
         }
-        streamed = body.take("stream", bool) or False
+        is_streamed = body.take("stream", bool) or False
         includes_usage = _includes_usage(body.take_object("stream_options"))
         parallel_calls = body.take("parallel_tool_calls", bool) is not False
-        body.accept(NEUTRAL, ignored=IGNORED)
+        body.accept(NEUTRAL, ignored_names=IGNORED)
         body.check_all_known()
         options = {name: value for name, value in options.items() if value is not None}
         check_fields(options, _FIELD_NAMES | {"max_tokens": limit})
-        return ModelRequest(options, streamed, includes_usage, parallel_calls, strict_schemas)
+        return ModelRequest(options, is_streamed, includes_usage, parallel_calls, strict_schemas)
 
     @override
     def answer(self, request: ModelRequest, reply: Reply) -> dict[str, Any]:

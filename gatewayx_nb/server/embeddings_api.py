@@ -57,7 +57,7 @@ def read_embedding_request(body: RequestFields) -> EmbeddingRequest:
     encoding = "float"
     if "encoding_format" in body:
         encoding = body.require_choice("encoding_format", ("float", "base64"))
-    body.accept({}, ignored=("user",))
+    body.accept({}, ignored_names=("user",))
     body.check_all_known()
     return EmbeddingRequest(model, texts, encoding == "base64")
 

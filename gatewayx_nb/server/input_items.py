@@ -66,7 +66,7 @@ def _item(value: object, field_path: str) -> Message:
         )
     message = _READER_BY_TYPE[kind](fields, field_path)
     # Items copied from an earlier response have these fields, which are not used here.
-    fields.accept({}, ignored=("id", "status"))
+    fields.accept({}, ignored_names=("id", "status"))
     fields.check_all_known()
     return message
 
@@ -155,18 +155,18 @@ def _image(fields: RequestFields, field_path: str) -> Image:
 
 def _check_calls(messages: Sequence[Message]) -> None:
     """Check that each output belongs to a call, and that each call has an output."""
-    unanswered: dict[str, None] = {}  # a set in the order of the calls
+    unanswered_ids: dict[str, None] = {}  # a set in the order of the calls
     for index, message in enumerate(messages):
-        unanswered.update((call.id, None) for call in message.tool_calls)
+        unanswered_ids.update((call.id, None) for call in message.tool_calls)
         for result in message.tool_results:
-            if result.id not in unanswered:
+            if result.id not in unanswered_ids:
                 raise InvalidFieldError(
                     f"input[{index}].call_id",
                     "must be the call_id of an earlier function_call without an output, got"
                     f" {short_repr(result.id)}",
                 )
-            del unanswered[result.id]
-    for call_id in unanswered:
+            del unanswered_ids[result.id]
+    for call_id in unanswered_ids:
         raise InvalidFieldError(
             "input", f"has no function_call_output for the call_id {short_repr(call_id)}"
         )

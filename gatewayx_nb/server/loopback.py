@@ -83,5 +83,5 @@ def _is_loopback_address(text: str) -> bool:
         address = ipaddress.ip_address(text)
     except ValueError:
         return False
-    mapped = getattr(address, "ipv4_mapped", None)  # ::ffff:127.0.0.1, on a dual-stack socket
-    return bool((mapped or address).is_loopback)
+    ipv4_address = getattr(address, "ipv4_mapped", None)  # ::ffff:127.0.0.1, on a dual-stack socket
+    return bool((ipv4_address or address).is_loopback)

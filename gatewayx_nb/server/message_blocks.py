@@ -179,7 +179,7 @@ def read_tool_choice(choice: RequestFields | None, tools: Sequence[Tool]) -> str
         name = named_choice("tool_choice.name", choice.require("name", str), tools)
     else:
         name = _CHOICES[kind]
-    choice.accept({}, ignored=("disable_parallel_tool_use",))  # see `allows_parallel_calls`
+    choice.accept({}, ignored_names=("disable_parallel_tool_use",))  # see `allows_parallel_calls`
     choice.check_all_known()
     return name
 

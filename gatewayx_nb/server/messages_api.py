@@ -77,11 +77,11 @@ class MessagesAPI(ModelAPI):
         if "thread" in body:
             raise ThreadRefusedError
         options = {"max_tokens": body.require("max_tokens", int), **_read_options(body)}
-        streamed = body.take("stream", bool) or False
+        is_streamed = body.take("stream", bool) or False
         parallel_calls = allows_parallel_calls(body.take_object("tool_choice"))
         body.check_all_known()
         check_fields(options, {"stop": "stop_sequences", "effort": "output_config.effort"})
-        return ModelRequest(options, streamed, parallel_calls=parallel_calls)
+        return ModelRequest(options, is_streamed, parallel_calls=parallel_calls)
 
     @override
     def answer(self, request: ModelRequest, reply: Reply) -> dict[str, Any]:
@@ -271,7 +271,7 @@ def _read_options(body: RequestFields) -> dict[str, Any]:
     reader.read_cache_control(body)
     options["cache"] = "auto" if reader.wants_cache else None
     _check_thinking(body.take_object("thinking"))
-    body.accept(NEUTRAL_FIELDS, ignored=("metadata",))
+    body.accept(NEUTRAL_FIELDS, ignored_names=("metadata",))
     return {name: value for name, value in options.items() if value is not None}
 
 

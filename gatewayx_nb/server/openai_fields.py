@@ -47,7 +47,7 @@ def read_format(fields: RequestFields | None, *, schema_field: str = "") -> Resp
             schema_fields = fields.require_object(schema_field) if schema_field else fields
             schema = read_schema(schema_fields)
             # The engine decides whether its provider enforces the schema.
-            schema_fields.accept({}, ignored=("name", "description", "strict"))
+            schema_fields.accept({}, ignored_names=("name", "description", "strict"))
             schema_fields.check_all_known()
         case "json_object":
             schema = ResponseSchema({"type": "object"})

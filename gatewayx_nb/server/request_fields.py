@@ -145,18 +145,18 @@ class RequestFields:
         return RequestFields(self.take_any(name), self._path_prefix + name)
 
     def accept(
-        self, neutral: Mapping[str, Iterable[object]], *, ignored: Iterable[str] = ()
+        self, neutral: Mapping[str, Iterable[object]], *, ignored_names: Iterable[str] = ()
     ) -> None:
         """Accept fields whose value has no effect, such as ``n`` if it is 1.
 
         Args:
             neutral: The values without effect, by the name of the field.
-            ignored: Fields that may have any value, because it is not used.
+            ignored_names: Fields that may have any value, because it is not used.
 
         Raises:
             InvalidFieldError: If a field has another value, which would have an effect.
         """
-        self._known_names.update(ignored, neutral)
+        self._known_names.update(ignored_names, neutral)
         for name, values in neutral.items():
             if (value := self._values.get(name)) is None:
                 continue

@@ -81,15 +81,15 @@ class ResponsesAPI(ModelAPI):
             "schema": _schema(body.take_object("text")),
             **tool_options(tools, read_tool_choice(body.take_any("tool_choice"), tools)),
         }
-        streamed = body.take("stream", bool) or False
+        is_streamed = body.take("stream", bool) or False
         parallel_calls = body.take("parallel_tool_calls", bool) is not False
-        body.accept(NEUTRAL, ignored=IGNORED)
+        body.accept(NEUTRAL, ignored_names=IGNORED)
         body.check_all_known()
         options = {name: value for name, value in options.items() if value is not None}
         check_fields(options, {"max_tokens": "max_output_tokens", "effort": "reasoning.effort"})
         return ModelRequest(
             options,
-            streamed,
+            is_streamed,
             parallel_calls=parallel_calls,
             strict_tools=strict_schemas,
             echo=_echo(body),

@@ -41,8 +41,8 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
 
 def longest_delay(delays: Iterable[float | None]) -> float | None:
     """Return the longest delay in seconds; ``None`` if no delay is between 0 and a week."""
-    valid = (delay for delay in delays if delay is not None and 0 <= delay <= _MAX_DELAY)
-    return max(valid, default=None)
+    valid_delays = (delay for delay in delays if delay is not None and 0 <= delay <= _MAX_DELAY)
+    return max(valid_delays, default=None)
 
 
 def limit_reset(headers: Mapping[str, str], now: float) -> float | None:

@@ -178,8 +178,8 @@ def _addresses(host: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Addr
         return
     yield address
     if isinstance(address, ipaddress.IPv6Address):
-        embedded = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-        yield from filter(None, embedded)
+        embedded_addresses = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+        yield from filter(None, embedded_addresses)
         is_isatap = int(address) >> 32 & 0xFFFF_FFFF in _ISATAP_PREFIXES
         if is_isatap or any(address in network for network in _TRANSLATED_NETWORKS):
             yield ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
