@@ -55,7 +55,7 @@ def read_line(
 
 
 def refuse_unused(
-    parser: LineParser, args: argparse.Namespace, option: str, unused: Sequence[str]
+    parser: LineParser, args: argparse.Namespace, option: str, unused_options: Sequence[str]
 ) -> None:
     """Refuse options that have no effect with another option.
 
@@ -63,7 +63,7 @@ def refuse_unused(
         UsageError: If such an option was typed.
     """
     flags = option_flags(parser)
-    for unused_option in unused if getattr(args, option) else ():
+    for unused_option in unused_options if getattr(args, option) else ():
         if getattr(args, unused_option) not in (None, False, []):
             raise UsageError(
                 f"`{flags[unused_option]}` has no effect with `{flags[option]}`.",

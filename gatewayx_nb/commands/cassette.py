@@ -41,24 +41,30 @@ _MODES: Mapping[str, str] = {
 
 def cassette(session: Session, args: argparse.Namespace) -> Note:
     """Open a cassette, replacing the open one; without arguments, describe the open one."""
-    active = session.pool.active_cassette
+    active_cassette = session.pool.active_cassette
     name, mode = _path_and_mode(args)
     if args.prune:
         return _prune(session, args, name, mode)
-    if active and not (name or mode or args.speed is not None):
-        return _describe(active)
-    if mode == "off" and not (active or name or session.notebook):
+    if active_cassette and not (name or mode or args.speed is not None):
+        return _describe(active_cassette)
+    if mode == "off" and not (active_cassette or name or session.notebook):
         return Note("No cassette is open: calls go to the models, and nothing is recorded.")
     # Without a path, reopen the open cassette in another mode.
-    path = _checked_path(name) if name else active.path if active else _default_path(session)
-    if active and not (name or mode) and active.mode != "off":
-        mode = active.mode  # only the speed changes
+    path = (
+        _checked_path(name)
+        if name
+        else active_cassette.path
+        if active_cassette
+        else _default_path(session)
+    )
+    if active_cassette and not (name or mode) and active_cassette.mode != "off":
+        mode = active_cassette.mode  # only the speed changes
     # Open the new cassette first: if it is invalid, the active one stays open.
     new_cassette = session.pool.cassette(path, mode, speed=args.speed)
-    if active:
-        if os.path.realpath(new_cassette.path) == os.path.realpath(active.path):
-            new_cassette.continue_use(active)
-        active.close()
+    if active_cassette:
+        if os.path.realpath(new_cassette.path) == os.path.realpath(active_cassette.path):
+            new_cassette.continue_use(active_cassette)
+        active_cassette.close()
     # A notebook saves this line, so it must be the same when recording and in every replay. The
     # mode is shown as typed; GATEWAYX_CASSETTE_MODE may override it in a test run, and CI may
     # change the default. The number of entries is shown only if this notebook adds none.
@@ -108,17 +114,25 @@ def _prune(session: Session, args: argparse.Namespace, name: str | None, mode: M
             f"`--prune` cannot be combined with `{other_flag}`.",
             hint=Hint("command", line="cassette --prune"),
         )
-    active = session.pool.active_cassette
-    if not (name or active or session.notebook):
+    active_cassette = session.pool.active_cassette
+    if not (name or active_cassette or session.notebook):
         raise UsageError(
             "no cassette is open.",
             hint=Hint("command", line="cassette cassettes/NAME.jsonl --prune"),
         )
-    path = _checked_path(name) if name else active.path if active else _default_path(session)
+    path = (
+        _checked_path(name)
+        if name
+        else active_cassette.path
+        if active_cassette
+        else _default_path(session)
+    )
     path = path.expanduser().absolute()
-    is_open = active is not None and os.path.realpath(path) == os.path.realpath(active.path)
-    if active and is_open and active.mode != "off":
-        report = cassettes.prune_open(active)
+    is_open = active_cassette is not None and os.path.realpath(path) == os.path.realpath(
+        active_cassette.path
+    )
+    if active_cassette and is_open and active_cassette.mode != "off":
+        report = cassettes.prune_open(active_cassette)
     else:
         project = session.pool.config.project
         report = cassettes.settle(path, project.root if project else None)
@@ -230,18 +244,18 @@ def describe_file_arguments(parser: LineParser) -> None:
     parser.add_argument("--prune", action="store_true", help=prune_help)
 
 
-def _describe(active: Cassette) -> Note:
-    mode = f"Cassette {display_path(active.path)} is in mode {active.mode}: it"
-    if active.mode == "off":
-        return Note(f"{mode} {_MODES[active.mode]}.")
-    unused, entries = len(active.unused), _entries_text(len(active))
-    not_used = f", {unused:,} not used since it was opened" if unused else ""
-    missed = f", {active.missed} missed" if active.missed else ""
+def _describe(active_cassette: Cassette) -> Note:
+    mode = f"Cassette {display_path(active_cassette.path)} is in mode {active_cassette.mode}: it"
+    if active_cassette.mode == "off":
+        return Note(f"{mode} {_MODES[active_cassette.mode]}.")
+    unused_count, entries = len(active_cassette.unused), _entries_text(len(active_cassette))
+    not_used = f", {unused_count:,} not used since it was opened" if unused_count else ""
+    missed_text = f", {active_cassette.missed} missed" if active_cassette.missed else ""
     return Note(
-        f"{mode} {_MODES[active.mode]}.",
-        f"{entries}{not_used}; {active.replayed} replayed, {active.recorded} recorded{missed}"
-        " so far.",
-        *filter(None, [active.problem]),
+        f"{mode} {_MODES[active_cassette.mode]}.",
+        f"{entries}{not_used}; {active_cassette.replayed} replayed,"
+        f" {active_cassette.recorded} recorded{missed_text} so far.",
+        *filter(None, [active_cassette.problem]),
     )
 
 

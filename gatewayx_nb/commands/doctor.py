@@ -94,8 +94,8 @@ def _key_files(session: Session) -> Iterator[Check]:
 
 def _storage(session: Session) -> Check:
     folder = session.pool.ledger.parent
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    is_writable = os.access(existing, os.W_OK)
+    existing_folder = next(path for path in (folder, *folder.parents) if path.exists())
+    is_writable = os.access(existing_folder, os.W_OK)
     note = "" if is_writable else ": not writable, so calls and answers of maps are not stored"
     return Check("storage", ok=is_writable, detail=f"{display_path(folder)}{note}")
 

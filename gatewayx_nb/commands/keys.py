@@ -249,10 +249,10 @@ def _set(session: Session, name: str, *, user: bool) -> Note:
         fault = "is empty" if state == "missing" else key_fault(value) or "is a placeholder"
         hint = Hint("set_key", engine=name)
         raise UsageError(f"the key {fault}; nothing was written.", hint=hint)
-    former = _default_model(session)
+    former_default = _default_model(session)
     path = session.pool.config.set_key(_stored_name(name), value, user=user)
     session.pool.refresh()
-    change_note = _default_change(session, former)
+    change_note = _default_change(session, former_default)
     notes = [f"The key for {name} is set in {display_path(path)}.", *change_note]
     if may_be_committed(path):
         notes.append("Git does not ignore this file: add it to .gitignore before you commit.")
@@ -269,20 +269,24 @@ def _default_model(session: Session) -> str:
         return ""
 
 
-def _default_change(session: Session, former: str) -> Iterator[str]:
+def _default_change(session: Session, former_default: str) -> Iterator[str]:
     """Yield a note if the default model has changed, with the command that restores the former."""
-    current = _default_model(session)
-    if current == former:
+    current_default = _default_model(session)
+    if current_default == former_default:
         return
     ready = {row.name for row in session.pool.status() if row.readiness == "ready"}
-    is_ready = former.partition(":")[0] in ready
-    keep = f"; `{session.prog} use {former}` keeps {former}" if is_ready else ""
-    change = f"The default model is now {current}" if current else "There is no default model now"
+    is_ready = former_default.partition(":")[0] in ready
+    keep = f"; `{session.prog} use {former_default}` keeps {former_default}" if is_ready else ""
+    change = (
+        f"The default model is now {current_default}"
+        if current_default
+        else "There is no default model now"
+    )
     yield f"{change}{keep}."
 
 
 def _remove(session: Session, name: str) -> Note:
-    config, former = session.pool.config, _default_model(session)
+    config, former_default = session.pool.config, _default_model(session)
     files = config.remove_key(_stored_name(name))
     session.pool.refresh()
     remaining_key = config.key(
@@ -290,7 +294,7 @@ def _remove(session: Session, name: str) -> Note:
     )  # for example in the environment, which a command cannot change
     still_set = f"It is still set as {remaining_key.variable} in the {remaining_key.source}."
     notes = [still_set] if remaining_key.state == "set" else []
-    notes += _default_change(session, former)
+    notes += _default_change(session, former_default)
     if not files:
         names = [
             *_engine_names(session),
@@ -303,7 +307,7 @@ def _remove(session: Session, name: str) -> Note:
 
 
 def _import(session: Session, source: Path, *, user: bool) -> Table:
-    former = _default_model(session)
+    former_default = _default_model(session)
     confirm = functools.partial(confirm_import, session)
     result = session.pool.import_keys(source, user=user, confirm=confirm)
     session.pool.refresh()
@@ -312,18 +316,18 @@ def _import(session: Session, source: Path, *, user: bool) -> Table:
         if entry.variable:
             outcome = f"skipped: {entry.skip_reason}" if entry.skip_reason else "imported"
             rows.append((entry.name, entry.variable, outcome))
-    notes = [*_import_notes(session, source, result), *_default_change(session, former)]
+    notes = [*_import_notes(session, source, result), *_default_change(session, former_default)]
     return Table(rows, text_columns("name", "variable", "outcome"), notes)
 
 
 def _import_notes(session: Session, source: Path, result: KeyImport) -> Iterator[str]:
-    imported = sum(bool(entry.variable and not entry.skip_reason) for entry in result.entries)
-    yield f"{imported} imported into {display_path(result.path)}; {source.name} is unchanged."
+    imported_count = sum(bool(entry.variable and not entry.skip_reason) for entry in result.entries)
+    yield f"{imported_count} imported into {display_path(result.path)}; {source.name} is unchanged."
     # A .env file may also contain other programs' variables.
-    unused = [entry.name for entry in result.entries if not entry.variable]
-    if unused:
-        names = ", ".join(filter(None, unused))
-        yield f"{len(unused)} skipped, as no engine uses them{f': {names}' * bool(names)}."
+    unused_names = [entry.name for entry in result.entries if not entry.variable]
+    if unused_names:
+        names = ", ".join(filter(None, unused_names))
+        yield f"{len(unused_names)} skipped, as no engine uses them{f': {names}' * bool(names)}."
     if result.invalid_lines:
         yield f"Lines that are not NAME=VALUE: {result.invalid_lines}."
     if any(entry.skip_reason is SkipReason.OTHER_KEY_SET for entry in result.entries):

@@ -127,8 +127,8 @@ class LineParser(argparse.ArgumentParser):
 
     def unreadable_error(self, line: str, error: ValueError) -> UsageError:
         """Return the error for a line with an unclosed quotation mark, perhaps in a comment."""
-        before, space, comment = f" {line}".partition(" #")
-        if space and not {"'", '"'}.intersection(before):
+        text_before, space, comment = f" {line}".partition(" #")
+        if space and not {"'", '"'}.intersection(text_before):
             return self._comment_error(f"#{comment}")
         return UsageError(
             f"`{self.prog} {shorten(line, _MAX_QUOTED_LENGTH)}` cannot be parsed: {error}.",
@@ -260,8 +260,8 @@ class LineParser(argparse.ArgumentParser):
         flag = next(
             (word.partition("=")[0] for word in unknown_words if word.startswith("-")), None
         )
-        following = " ".join(words).partition(flag)[2].lstrip("= ").split() if flag else []
-        value = following[0] if following else ""
+        words_after = " ".join(words).partition(flag)[2].lstrip("= ").split() if flag else []
+        value = words_after[0] if words_after else ""
         takes_reference = any(action.metavar == "REF" for action in self.actions)
         if flag in ("-m", "--model") and takes_reference:
             return self.usage_error(
@@ -274,8 +274,8 @@ class LineParser(argparse.ArgumentParser):
             longer = [each for each in self.option_strings if each.startswith(flag)]
             suggestion = did_you_mean(longer[0] if longer else flag, self.option_strings)
             return self.usage_error(f"no option {flag!r}.{suggestion}", self._advice)
-        if unquoted := self.quoting_advice(words):
-            return self.usage_error("text with spaces must be quoted.", unquoted)
+        if quoting_advice := self.quoting_advice(words):
+            return self.usage_error("text with spaces must be quoted.", quoting_advice)
         return self.usage_error(
             f"{shorten(' '.join(unknown_words), _MAX_QUOTED_LENGTH)!r} is not expected here.",
             self._repetition_advice(words, unknown_words[0]),
@@ -288,16 +288,16 @@ class LineParser(argparse.ArgumentParser):
         """
         for index, word in enumerate(words[:-2]):
             if self.takes_value(word) and getattr(self.option(word), "metavar", "") == "TEXT":
-                following = itertools.takewhile(lambda part: part[:1] != "-", words[index + 1 :])
-                text = " ".join(following)
+                words_after = itertools.takewhile(lambda part: part[:1] != "-", words[index + 1 :])
+                text = " ".join(words_after)
                 if " " in text:
                     return f'Write `{word} "{shorten(text, _MAX_QUOTED_LENGTH)}"`.'
         return ""
 
     def _repetition_advice(self, words: Sequence[str], value: str) -> str:
         """Return a hint to repeat the option for another value; empty if it cannot be repeated."""
-        before = words[: words.index(value)]
-        flag = next((word for word in reversed(before) if word.startswith("-")), "")
+        words_before = words[: words.index(value)]
+        flag = next((word for word in reversed(words_before) if word.startswith("-")), "")
         option = self.option(flag.partition("=")[0])
         if not isinstance(getattr(option, "default", None), list):  # see `add_call_option`
             return ""

@@ -116,8 +116,8 @@ def explain_arguments(parser: LineParser) -> None:
 
 def nest(session: Session, args: argparse.Namespace) -> Note:
     """Enable nested event loops, which `asyncio.run` needs in a cell, or report their state."""
-    enabled = bool(getattr(asyncio, "_nest_patched", False))  # both packages below set it
-    if args.switch == "on" and not enabled:
+    is_enabled = bool(getattr(asyncio, "_nest_patched", False))  # both packages below set it
+    if args.switch == "on" and not is_enabled:
         # ipykernel 7.1 and later depend on nest_asyncio2, the maintained fork.
         fork = importlib.util.find_spec("nest_asyncio2")
         importlib.import_module("nest_asyncio2" if fork else "nest_asyncio").apply()
@@ -125,10 +125,10 @@ def nest(session: Session, args: argparse.Namespace) -> Note:
             "Nested event loops are on until the kernel restarts; `asyncio.run(…)` works now.",
             "While such a cell runs, clicks on widgets wait, and tasks take twice as long.",
         )
-    if args.switch == "off" and enabled:
+    if args.switch == "off" and is_enabled:
         return Note("Only restarting the kernel turns nested event loops off.", _NEST_NOTE)
     off_note = f"Nested event loops are off: `{session.prog} nest on` turns them on."
-    return Note("Nested event loops are on." if enabled else off_note, _NEST_NOTE)
+    return Note("Nested event loops are on." if is_enabled else off_note, _NEST_NOTE)
 
 
 def nest_arguments(parser: LineParser) -> None:

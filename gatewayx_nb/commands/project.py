@@ -137,11 +137,12 @@ def new_arguments(parser: LineParser) -> None:
 
 def pull(session: Session, args: argparse.Namespace) -> Note:
     """Download or remove a local model; in replay mode, do nothing, because no model is called."""
-    active = session.pool.active_cassette
-    if active and active.mode == "replay":
+    active_cassette = session.pool.active_cassette
+    if active_cassette and active_cassette.mode == "replay":
         verb = "removed" if args.remove else "downloaded"
         return Note(
-            f"Cassette {active.path.name} is being replayed, so {args.model} was not {verb}.",
+            f"Cassette {active_cassette.path.name} is being replayed, so {args.model} was not"
+            f" {verb}.",
             f"`{session.prog} models` lists the models in the cassette.",
         )
     if args.remove:
@@ -218,9 +219,9 @@ def _check_name(session: Session, name: str, *, is_package: bool) -> None:
 
 def _free_name(session: Session, name: str) -> str:
     """Return a valid and unused engine name similar to an invalid name."""
-    valid = suggested_name(Path(name)).removesuffix(SUFFIX)
+    valid_name = suggested_name(Path(name)).removesuffix(SUFFIX)
     used_names = {row.name for row in session.pool.status()}
-    return f"my_{valid}" if valid in used_names else valid
+    return f"my_{valid_name}" if valid_name in used_names else valid_name
 
 
 def _host(url: str) -> str:
@@ -256,18 +257,18 @@ def _write_engine_file(session: Session, path: Path, name: str) -> tuple[str, ..
 def _write_engine_entry(
     session: Session, path: Path, name: str, url: str, *, is_local: bool
 ) -> tuple[str, ...]:
-    existing = ""
+    existing_text = ""
     try:
         if os.path.isfile(path):
-            existing = read_limited(path).decode("utf-8-sig")
-        parse_toml(existing)
+            existing_text = read_limited(path).decode("utf-8-sig")
+        parse_toml(existing_text)
     except ValueError as error:
         raise ConfigError(
             f"{display_path(path)} is not valid TOML: {error}.", hint="Fix that line first."
         ) from None
-    gap = "" if not existing else "\n" if existing.endswith("\n") else "\n\n"
+    gap = "" if not existing_text else "\n" if existing_text.endswith("\n") else "\n\n"
     entry = engine_templates.settings_entry(name, url, requires_key=not is_local)
-    _rewrite(path, existing + gap + entry)
+    _rewrite(path, existing_text + gap + entry)
     step = "start the server" if is_local else f"run `{session.prog} key set {name}`"
     return (
         f"Added [{name}] to {display_path(path)}; an empty `model` selects the server's first one.",

@@ -185,8 +185,8 @@ def security(session: Session, _: argparse.Namespace) -> Table:
     )
     notes = [*_security_summary(report)]
     notes += [line for file, name in files for line in _file_warnings(file, name)]
-    active = session.pool.active_cassette
-    notes += [active.warning] if active and active.warning else []
+    active_cassette = session.pool.active_cassette
+    notes += [active_cassette.warning] if active_cassette and active_cassette.warning else []
     return Table(rows, text_columns("folder", "file", "mode", "owner", "git"), notes)
 
 
@@ -247,9 +247,12 @@ def _summary(session: Session) -> tuple[str, ...]:
         text = error.describe()
         # Messages begin in lower case, because they usually follow the name of the error class.
         default = f"{text[:1].upper()}{text[1:]}"
-    active, project = session.pool.active_cassette, session.pool.config.project
-    if active and active.mode == "replay":
-        return (default, f"Cassette {active.path.name} is being replayed; no engine is started.")
+    active_cassette, project = session.pool.active_cassette, session.pool.config.project
+    if active_cassette and active_cassette.mode == "replay":
+        return (
+            default,
+            f"Cassette {active_cassette.path.name} is being replayed; no engine is started.",
+        )
     project_note = f"No project folder: `{session.prog} init`"
     if project:
         project_note = f"Project folder: {display_path(project.root)}"

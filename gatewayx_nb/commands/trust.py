@@ -30,18 +30,20 @@ def trust(session: Session, args: argparse.Namespace) -> Note | Table:
         return _list_permissions(session, project.root)
     if args.revoke:
         return _revoke(session, project.root)
-    untrusted = session.pool.untrusted_engines()
-    if not untrusted:
+    permissions_by_subject = session.pool.untrusted_engines()
+    if not permissions_by_subject:
         return Note(
             "Nothing to trust: this project does not redirect your own keys and starts no MCP"
             " server, and its code runs only if you call its engines by name."
         )
     permissions = [
-        permission for engine_permissions in untrusted.values() for permission in engine_permissions
+        permission
+        for engine_permissions in permissions_by_subject.values()
+        for permission in engine_permissions
     ]
     note = f"The project is {display_path(project.root)}."
     keys = {row.name: row.key for row in session.pool.status()}
-    keyed = [
+    keyed_subjects = [
         permission.subject for permission in permissions if keys.get(permission.subject) == "set"
     ]
     ids = ",".join(permission.id for permission in permissions)
@@ -49,12 +51,15 @@ def trust(session: Session, args: argparse.Namespace) -> Note | Table:
         raise TrustError(
             "nothing was changed; your keys are not sent, no MCP server is started or reached, and"
             " this code runs only if you call its engine by name.",
-            hint=Hint("set_project_key", engine=keyed[0]) if keyed else Hint("trust", ids=ids),
+            hint=Hint("set_project_key", engine=keyed_subjects[0])
+            if keyed_subjects
+            else Hint("trust", ids=ids),
         )
     with _write_errors_as_config_error(session):
-        session.pool.trust(untrusted)
+        session.pool.trust(permissions_by_subject)
+    subjects = ", ".join(permissions_by_subject)
     return Note(
-        f"{display_path(project.root)} now has your permission for: {', '.join(untrusted)}.",
+        f"{display_path(project.root)} now has your permission for: {subjects}.",
         f"`{session.prog} trust --show` lists what you have allowed, and `--revoke` revokes it.",
     )
 
@@ -70,28 +75,28 @@ def confirm_key_destinations(session: Session, engines: Sequence[str], *, named:
     Raises:
         TrustError: If the user refuses, or the front end cannot ask.
     """
-    untrusted = session.pool.key_destinations(*engines, untrusted=True, named=named)
+    permissions_by_engine = session.pool.key_destinations(*engines, untrusted=True, named=named)
     for engine, destinations in session.pool.key_destinations(*engines).items():
         # The user already knows the code of an engine that they named or allowed.
         hosts = [permission for permission in destinations if not permission.target.endswith(".py")]
-        if hosts and engine not in untrusted:
+        if hosts and engine not in permissions_by_engine:
             hosts_text = " and ".join(
                 f"{permission.target} ({permission.where})" for permission in hosts
             )
             session.show(Note(f"This project sends the key for {engine} to {hosts_text}."))
-    if not untrusted:
+    if not permissions_by_engine:
         return
     table = _permission_table(
-        itertools.chain.from_iterable(untrusted.values()),
+        itertools.chain.from_iterable(permissions_by_engine.values()),
         "This project decides where these keys are sent.",
     )
     if not session.confirm(table, "Allow this from now on? [y/N] "):
         raise TrustError(
             "no key was stored, and nothing was allowed.",
-            hint=Hint("set_key_for_user", engine=next(iter(untrusted))),
+            hint=Hint("set_key_for_user", engine=next(iter(permissions_by_engine))),
         )
     with _write_errors_as_config_error(session):
-        session.pool.trust(untrusted)
+        session.pool.trust(permissions_by_engine)
 
 
 def confirm_import(session: Session, plan: ImportPlan) -> None:

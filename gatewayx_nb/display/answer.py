@@ -191,17 +191,17 @@ class NotebookView:
 
     def finish(self, reply: Reply, ending: str = "") -> None:
         """Show the complete answer and its metrics."""
-        formatted = output_formats.render(self._output_format, reply, self._schema)
+        formatted_answer = output_formats.render(self._output_format, reply, self._schema)
         footer = reply_summary(reply, ending)
         page = reply_html(
             reply.text,
             footer,
             reasoning=reply.reasoning,
-            body=formatted.html,
+            body=formatted_answer.html,
             above=calls_html(reply.steps),
             below=details_html(reply),
         )
-        parts = (calls_text(reply.steps), formatted.text, details_text(reply))
+        parts = (calls_text(reply.steps), formatted_answer.text, details_text(reply))
         text = "\n\n".join(filter(None, parts))
         is_markdown = self._output_format == "markdown"
         self._display.show(text, page, reply_markdown(reply) if is_markdown else "")

@@ -129,9 +129,10 @@ def table_html(
         f'<th scope="col" style="{_CELL_STYLES[side]}">{escape(name)}</th>'
         for name, side in zip(columns, column_aligns, strict=True)
     )
-    blank = [""] * len(cells)
+    blank_column = [""] * len(cells)
     row_drawings = zip(
-        *[(drawings or {}).get(index, blank) for index in range(len(column_aligns))], strict=True
+        *[(drawings or {}).get(index, blank_column) for index in range(len(column_aligns))],
+        strict=True,
     )
     body = "".join(
         f"<tr>{''.join(map(_cell_html, row, column_aligns, images))}</tr>"

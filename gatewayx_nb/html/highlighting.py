@@ -78,8 +78,8 @@ def coloured(text: str, language: str = "") -> str:
     if lexer is None:
         return escape(text)
     tokens = lexer.get_tokens(text)
-    styled = ((_style(str(kind).removeprefix("Token.")), code) for kind, code in tokens)
-    groups = itertools.groupby(styled, key=itemgetter(0))
+    styled_pieces = ((_style(str(kind).removeprefix("Token.")), code) for kind, code in tokens)
+    groups = itertools.groupby(styled_pieces, key=itemgetter(0))
     return "".join(_span(style, "".join(code for _, code in same)) for style, same in groups)
 
 

@@ -189,8 +189,8 @@ def _paragraph(
     renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
 ) -> str:
     # The line beside a quotation must end at the end of its text, not below the last margin.
-    following = tokens[index + 3 : index + 4]  # after the text and the end of the paragraph
-    if following and following[0].type == "blockquote_close":
+    next_token = tokens[index + 3 : index + 4]  # after the text and the end of the paragraph
+    if next_token and next_token[0].type == "blockquote_close":
         tokens[index].attrs["style"] = _NO_MARGIN
     return renderer.renderToken(tokens, index, options, env)
 

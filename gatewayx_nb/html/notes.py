@@ -72,12 +72,12 @@ def notes_html(notes: Sequence[SourceNote]) -> str:
     return f'<ol class="gatewayx-notes {NO_MATH}" style="{MUTED};{_NUMBERS}">{items}</ol>'
 
 
-def _limit_rows(rows: list[str], before: str = "", after: str = "") -> list[str]:
+def _limit_rows(rows: list[str], opening_html: str = "", closing_html: str = "") -> list[str]:
     hidden_count = len(rows) - _MAX_NOTES
     return (
         rows
         if hidden_count <= 0
-        else [*rows[:_MAX_NOTES], f"{before}… and {hidden_count} more{after}"]
+        else [*rows[:_MAX_NOTES], f"{opening_html}… and {hidden_count} more{closing_html}"]
     )
 
 

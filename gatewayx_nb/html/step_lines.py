@@ -68,13 +68,13 @@ def _omitted_note(lines: Sequence[StepLine]) -> list[str]:
 
 
 def _line_html(line: StepLine) -> str:
-    before = (
+    text_html = (
         f'<div dir="auto">{escape(shorten(line.text, _MAX_UNFOLDED))}</div>' if line.text else ""
     )
     call_text = _shorten_lines(f"{line.call}\n{_MARK_BY_STATE[line.state]} {line.outcome}".rstrip())
     style = f"white-space:pre-wrap;margin:.3em 0;{BOX}"
     return (
-        f"{before}<details><summary>{escape(line.label)}</summary>"
+        f"{text_html}<details><summary>{escape(line.label)}</summary>"
         f'<pre style="{style}">{escape(call_text)}</pre></details>'
     )
 

@@ -186,8 +186,8 @@ def read_line(
     cell = _cell(line_parser, words, prompt, namespace, rows)
     # After `--`, an option in the prompt is not a mistake.
     has_separator = line.strip().removesuffix(prompt).split()[-1:] == ["--"]
-    late = () if has_separator else cell_notes.late_options(line_parser, prompt)
-    return replace(cell, notes=(*cell.notes, *late))
+    late_options = () if has_separator else cell_notes.late_options(line_parser, prompt)
+    return replace(cell, notes=(*cell.notes, *late_options))
 
 
 def _split(line: str) -> list[str]:
@@ -242,10 +242,10 @@ def _cell(
     args = line_parser.read_words(words)
     if not prompt.strip():
         raise _no_prompt_error(line_parser, args.references)
-    typed = typed_flags(line_parser, words)
-    _check_dry_run(args, typed)
+    flags_as_typed = typed_flags(line_parser, words)
+    _check_dry_run(args, flags_as_typed)
     if args.map is not None:
-        check_flags(args, typed, is_cell=line_parser.prog.startswith("%%"))
+        check_flags(args, flags_as_typed, is_cell=line_parser.prog.startswith("%%"))
     values = NotebookValues(namespace, rows, args.no_vars)
     # Check the target before the call, because an answer that cannot be bound would be lost
     # although it costs money.
@@ -253,7 +253,7 @@ def _cell(
     output_format = _output_format(args)
     references = tuple(map(values.text, args.references))
     _check_separators(references)
-    options = _options(args, typed, values, output_format)
+    options = _options(args, flags_as_typed, values, output_format)
     if len(references) == 1:
         options["model"] = references[0]
     images = tuple(itertools.chain.from_iterable(map(values.images, args.images)))
@@ -262,11 +262,11 @@ def _cell(
         options |= {"images": images} if images else {}
         return replace(read_map(args, prompt, values, options), target=target, notes=notes)
     # Strip only newlines, because spaces at the ends belong to the prompt.
-    filled = values.prompt(prompt.strip("\n"))
-    if filled.images or images:
-        options["images"] = (*filled.images, *images)
+    filled_prompt = values.prompt(prompt.strip("\n"))
+    if filled_prompt.images or images:
+        options["images"] = (*filled_prompt.images, *images)
     return Cell(
-        prompt=filled.text,
+        prompt=filled_prompt.text,
         options=options,
         references=references if len(references) > 1 else (),
         target=target,
@@ -334,25 +334,26 @@ def _output_format(args: argparse.Namespace) -> OutputFormat:
     Raises:
         UsageError: If the options contradict each other, or the format cannot be shown.
     """
-    requested: OutputFormat | None = args.output_format
+    requested_format: OutputFormat | None = args.output_format
     in_columns = len(args.references) > 1 or args.bg
-    if in_columns and (args.insert or requested not in (None, "markdown")):
+    if in_columns and (args.insert or requested_format not in (None, "markdown")):
         raise UsageError(
             "the answers of several models or a job are shown as Markdown, so `--as` and `--insert`"
             " cannot be used.",
             hint="Omit them; `--schema NAME` sets each reply's `parsed`.",
         )
-    if args.insert and requested not in (None, "code"):
+    if args.insert and requested_format not in (None, "code"):
         raise UsageError(
-            f"`--insert` puts code into the next cell, so `--as {requested}` cannot be used.",
-            hint=f"Omit `--as {requested}`.",
+            f"`--insert` puts code into the next cell, so `--as {requested_format}` cannot be"
+            " used.",
+            hint=f"Omit `--as {requested_format}`.",
         )
-    if args.schema and requested in ("code", "html", "frame"):
+    if args.schema and requested_format in ("code", "html", "frame"):
         raise UsageError(
-            f"`--schema` returns an object, so `--as {requested}` cannot be used.",
-            hint=f"Omit `--as {requested}`.",
+            f"`--schema` returns an object, so `--as {requested_format}` cannot be used.",
+            hint=f"Omit `--as {requested_format}`.",
         )
-    return requested or ("code" if args.insert else "json" if args.schema else "markdown")
+    return requested_format or ("code" if args.insert else "json" if args.schema else "markdown")
 
 
 _OPTIONS_READ_SEPARATELY = ("chat", "images", "schema", "tools")

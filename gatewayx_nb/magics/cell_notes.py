@@ -51,9 +51,9 @@ def late_options(line_parser: LineParser, prompt: str) -> Iterator[str]:
         prompt: The prompt as typed. A short option counts only if a number follows it.
     """
     flags = []
-    for word, following in itertools.pairwise([*prompt.split(), ""]):
+    for word, next_word in itertools.pairwise([*prompt.split(), ""]):
         flag = word.partition("=")[0]
-        is_intended = flag.startswith("--") or (word == flag and _NUMBER.fullmatch(following))
+        is_intended = flag.startswith("--") or (word == flag and _NUMBER.fullmatch(next_word))
         if is_intended and line_parser.option(flag):
             flags.append(flag)
     if flags:

@@ -68,8 +68,8 @@ def complete(session: Session, text: str, namespace: Mapping[str, object]) -> Co
         return None
     if line[1] == "%" and (field := _OPEN_PLACEHOLDER.search(last)):
         return _matching_words(field[1], _in_placeholder(last, namespace))
-    *before, fragment = last[line.end() :].split(" ")
-    words = [word for word in before if word]
+    *words_before, fragment = last[line.end() :].split(" ")
+    words = [word for word in words_before if word]
     if line[1] == "%%":
         candidates = _in_cell(session, words, fragment, namespace)
     else:
@@ -79,8 +79,8 @@ def complete(session: Session, text: str, namespace: Mapping[str, object]) -> Co
 
 def _in_placeholder(line: str, namespace: Mapping[str, object]) -> list[str]:
     """Return completions for ``{{``: the columns of ``--map``, and the notebook's variables."""
-    mapped = _MAP_OPTION.search(line)
-    columns = column_names(mapped[1], namespace) if mapped else []
+    map_match = _MAP_OPTION.search(line)
+    columns = column_names(map_match[1], namespace) if map_match else []
     return [*columns, *(name for name in namespace if not name.startswith("_"))]
 
 
@@ -132,8 +132,8 @@ def _arguments(session: Session, words: list[str], fragment: str) -> Iterable[st
         case ["help"]:
             names = help_topics(COMMANDS)
         case ["pull", *options] if not options or "--remove" in options:
-            pulled = (model.name for model in weights.pulled_models())
-            names = pulled if options else weights.catalogue()
+            model_names = (model.name for model in weights.pulled_models())
+            names = model_names if options else weights.catalogue()
         case ["key", "import"]:
             names = _files(fragment)
         case ["key", _]:
@@ -152,8 +152,8 @@ def _before_prompt(
     if option is not None and option.nargs != 0:
         return _values(session, option, fragment, namespace)
     is_prompt = any(
-        not word.startswith("-") and not parser.takes_value(before)
-        for before, word in itertools.pairwise(words)
+        not word.startswith("-") and not parser.takes_value(previous_word)
+        for previous_word, word in itertools.pairwise(words)
     )
     return () if is_prompt else _options(parser)
 

@@ -99,13 +99,13 @@ def check_flags(args: argparse.Namespace, typed_flags: Mapping[str, str], *, is_
             f"`--map` asks one model, got {', '.join(map(repr, args.references))}.",
             hint="Name one of them; the prompt is on the lines below.",
         )
-    previewed = [
+    previewed_options = [
         f"`{typed_flags[name]}`" for name in _OPTIONS_WITHOUT_PREVIEW if name in typed_flags
     ]
-    if args.dry_run and previewed:
-        verb = "has" if len(previewed) == 1 else "have"
+    if args.dry_run and previewed_options:
+        verb = "has" if len(previewed_options) == 1 else "have"
         raise UsageError(
-            f"{_joined_with_and(previewed)} {verb} no effect with `--map` and `--dry-run`.",
+            f"{_joined_with_and(previewed_options)} {verb} no effect with `--map` and `--dry-run`.",
             hint="Omit one of them.",
         )
     if args.quiet and is_cell and args.out is None:

@@ -114,12 +114,12 @@ class NotebookSession(Session):
         parsed_cell = cell.read_line(line, self._shell.user_ns, rows)
         if parsed_cell is None:
             return self.ask_parser.table()
-        prepared = self.prepare(parsed_cell, self._line_id())
-        if isinstance(prepared, MapCellRun):
-            return prepared.run()
-        if not isinstance(prepared, AnswerRun):
-            return prepared
-        reply = prepared.run()
+        prepared_run = self.prepare(parsed_cell, self._line_id())
+        if isinstance(prepared_run, MapCellRun):
+            return prepared_run.run()
+        if not isinstance(prepared_run, AnswerRun):
+            return prepared_run
+        reply = prepared_run.run()
         # With `-q`, the reply has not been shown, so it is displayed if it is the line's value.
         self.last_shown = None if parsed_cell.quiet else reply
         return reply
@@ -193,16 +193,20 @@ class NotebookSession(Session):
 
     def _fresh_note(self, parsed_cell: cell.Cell | MapCell) -> str:
         """Return a note for the first answer that bypasses the open cassette."""
-        active = self.pool.active_cassette
-        if active is None or active.mode == "off" or self._bypassed() is active:
+        active_cassette = self.pool.active_cassette
+        if (
+            active_cassette is None
+            or active_cassette.mode == "off"
+            or self._bypassed() is active_cassette
+        ):
             return ""
         if parsed_cell.quiet or not parsed_cell.options.get("fresh"):
             return ""
-        self._bypassed = weakref.ref(active)
-        renewal = "" if active.mode == "replay" else " `--renew` replaces it."
+        self._bypassed = weakref.ref(active_cassette)
+        renewal = "" if active_cassette.mode == "replay" else " `--renew` replaces it."
         return (
-            f"`--fresh` bypassed the cassette {active.path.name}; any entry for this call is"
-            f" unchanged.{renewal}"
+            f"`--fresh` bypassed the cassette {active_cassette.path.name}; any entry for this call"
+            f" is unchanged.{renewal}"
         )
 
     def cell_id(self) -> str | None:

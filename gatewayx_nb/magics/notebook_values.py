@@ -77,11 +77,11 @@ class NotebookValues:
         expression = None if self.is_literal or parse is str else prompts.only_expression(text)
         if expression is not None:
             return prompts.resolve(expression, self.namespace, _FORBIDDEN_TYPES)
-        filled = self.text(text)
+        filled_text = self.text(text)
         try:
-            return parse(filled)
+            return parse(filled_text)
         except ValueError:
-            return filled  # the option's check reports an invalid type
+            return filled_text  # the option's check reports an invalid type
 
     def images(self, expression: str) -> list[Image]:
         """Load the images in ``--image``: a variable, which may be a list, a URL or a file.

@@ -81,8 +81,8 @@ def mark_value(lines: list[str]) -> list[str]:
     if not code or not _VALUE_LINE.match(lines[code[-1]]):
         return lines
     call = f"get_ipython().{EXTENSION}.magics.line_as_value("
-    transformed = _VALUE_LINE.sub(call, lines[code[-1]], count=1)
-    return [*lines[: code[-1]], transformed, *lines[code[-1] + 1 :]]
+    transformed_line = _VALUE_LINE.sub(call, lines[code[-1]], count=1)
+    return [*lines[: code[-1]], transformed_line, *lines[code[-1] + 1 :]]
 
 
 def uses_magic(text: str) -> bool:
@@ -94,13 +94,13 @@ def keep_question(lines: list[str]) -> list[str]:
     """Make ``%gatewayx … ?`` a call, instead of a request for help."""
     if lines and lines[0].startswith("%%"):
         return lines
-    quotes, transformed = 0, []
+    quote_count, transformed_lines = 0, []
     for line in lines:
-        is_code = quotes % 2 == 0  # not inside a triple-quoted string
+        is_code = quote_count % 2 == 0  # not inside a triple-quoted string
         question = _QUESTION.match(line.rstrip("\n")) if is_code else None
-        quotes += len(_QUOTES.findall(line))
+        quote_count += len(_QUOTES.findall(line))
         if question:
             call = f"get_ipython().run_line_magic({question['name']!r}, {question['line']!r})"
             line = f"{question['before']}{call}\n"  # noqa: PLW2901 - the transformed line
-        transformed.append(line)
-    return transformed
+        transformed_lines.append(line)
+    return transformed_lines

@@ -59,8 +59,8 @@ def _rows_with_index(head: Any) -> tuple[list[str], Sequence[Sequence[object]]]:
     if type(head.index).__name__ == "RangeIndex" and head.index.name is None:
         return [], rows
     labels = map(str, head.index)
-    labelled = [(label, *row) for label, row in zip(labels, rows, strict=True)]
-    return [str(head.index.name or "")], labelled
+    labelled_rows = [(label, *row) for label, row in zip(labels, rows, strict=True)]
+    return [str(head.index.name or "")], labelled_rows
 
 
 def _heading(

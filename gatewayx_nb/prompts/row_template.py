@@ -91,13 +91,13 @@ class RowTemplate:
     @property
     def constants_digest(self) -> str:
         """A digest of the constants' texts and images; empty if there are none."""
-        filled = [
+        filled_parts = [
             part if isinstance(part, str) else hashlib.sha256(part.data).hexdigest() + part.url
             for part, source in zip(self._parts, self._sources, strict=True)
             if isinstance(source, Field) and not isinstance(part, Field)
         ]
-        content = repr(filled).encode("utf-8", "backslashreplace")
-        return hashlib.sha256(content).hexdigest()[:_DIGEST_LENGTH] if filled else ""
+        content = repr(filled_parts).encode("utf-8", "backslashreplace")
+        return hashlib.sha256(content).hexdigest()[:_DIGEST_LENGTH] if filled_parts else ""
 
     def check(self, columns: Collection[object], part: str = "the prompt") -> None:
         """Check that the rows have every column that the template uses.
@@ -123,17 +123,17 @@ class RowTemplate:
         if self._is_simple and (text := self._fill_fast(row)) is not None:
             return FilledPrompt(text)
         texts: list[str] = []
-        loaded: list[Image] = []
+        loaded_images: list[Image] = []
         names: list[str] = []
         namespace = _Namespace(row)
         for part, source in zip(self._parts, self._sources, strict=True):
             content = self._content(part, namespace) if isinstance(part, Field) else part
             if isinstance(content, Image):
-                loaded.append(content)
+                loaded_images.append(content)
                 names.append(source.name if isinstance(source, Field) else "")
-                content = f"[image {len(loaded)}]"
+                content = f"[image {len(loaded_images)}]"
             texts.append(content)
-        return FilledPrompt("".join(texts), tuple(loaded), tuple(names))
+        return FilledPrompt("".join(texts), tuple(loaded_images), tuple(names))
 
     def _fill_constant(self, part: str | Field) -> str | Field | Image:
         """Return the content of a constant; return any other part unchanged."""

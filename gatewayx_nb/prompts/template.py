@@ -58,19 +58,19 @@ def compose(
         UsageError: If a name, attribute or key does not exist, is private or has a forbidden type,
             or its value cannot be written as text.
     """
-    loaded: list[Image] = []
+    loaded_images: list[Image] = []
     image_names: list[str] = []
 
     def write(name: str, value: object, spec: str) -> str:
         # With a format specification, a value is text even if it could be drawn.
         if spec or not images.is_drawable(value):
             return to_text(name, value, spec, rows, forbidden_types)
-        loaded.append(to_image(name, value))
+        loaded_images.append(to_image(name, value))
         image_names.append(name)
-        return f"[image {len(loaded)}]"
+        return f"[image {len(loaded_images)}]"
 
     text = substitute(template, namespace, forbidden_types, write)
-    return FilledPrompt(text, tuple(loaded), tuple(image_names))
+    return FilledPrompt(text, tuple(loaded_images), tuple(image_names))
 
 
 def fill(
@@ -85,13 +85,13 @@ def fill(
     >>> fill('{{n:.1f}} of {"a": {{d["k"]}}}, {n} $n', {"n": 2, "d": {"k": "{{n}}"}})
     '2.0 of {"a": {{n}}}, {n} $n'
     """
-    filled = compose(template, namespace, forbidden_types, rows=rows)
-    if filled.images:
+    filled_prompt = compose(template, namespace, forbidden_types, rows=rows)
+    if filled_prompt.images:
         raise UsageError(
-            f"{filled.image_names[0]!r} is an image, but only text is allowed here.",
+            f"{filled_prompt.image_names[0]!r} is an image, but only text is allowed here.",
             hint="Put the image into the prompt instead.",
         )
-    return filled.text
+    return filled_prompt.text
 
 
 def to_text(
