@@ -92,10 +92,10 @@ def argument_problem(
         if unknown is not None:
             problem = f"got an unexpected keyword argument {unknown!r}."
             problem += _suggestion(unknown, parameters)
-        untyped = (each.replace(annotation=each.empty) for each in parameters.values())
+        untyped_parameters = (each.replace(annotation=each.empty) for each in parameters.values())
         return UsageError(
             f"`{function.__name__}` does not accept these arguments: {problem}",
-            hint=f"It takes ({shorten(', '.join(map(str, untyped)), 150)}).",
+            hint=f"It takes ({shorten(', '.join(map(str, untyped_parameters)), 150)}).",
         )
     return error
 

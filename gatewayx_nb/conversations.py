@@ -191,10 +191,10 @@ class ChatSlot:
     def with_history(self, request: Request) -> Request:
         """Return the request with the earlier turns and, unless it has one, a system prompt."""
         turns = self.chat.turns[: self.index]
-        following = [*(turn.messages for turn in turns[1:]), request.messages]
+        next_messages_by_turn = [*(turn.messages for turn in turns[1:]), request.messages]
         earlier_messages = [
             message
-            for turn, next_messages in zip(turns, following, strict=False)
+            for turn, next_messages in zip(turns, next_messages_by_turn, strict=False)
             for message in (*turn.messages, _answer(turn.reply, next_messages[0]))
         ]
         system = request.system or self.chat.system
@@ -206,8 +206,8 @@ class ChatSlot:
             return
         # Compute the index now, because another call may have added a turn since this call began.
         index = self.index
-        replaced = self.chat.turns[index : index + 1]
-        cell = replaced[0].cell if replaced else self.cell
+        replaced_turns = self.chat.turns[index : index + 1]
+        cell = replaced_turns[0].cell if replaced_turns else self.cell
         self.chat.turns[index : index + 1] = [ChatTurn(messages, reply, cell)]
         # The first answer fixes the model, because a new default must not change an ongoing
         # conversation.
@@ -304,9 +304,9 @@ def _is_same(reply: Reply, other_reply: Reply) -> bool:
     )
 
 
-def _answer(reply: Reply, following: Message) -> Message:
+def _answer(reply: Reply, next_message: Message) -> Message:
     """Return a reply as a message, without unanswered tool calls, which providers reject."""
-    if reply.tool_calls and following.role != "tool":
+    if reply.tool_calls and next_message.role != "tool":
         return Message("assistant", reply.text)
     return reply.message
 
@@ -327,5 +327,5 @@ def _sections(chat: Chat) -> Iterator[str]:
 
 def _section(heading: str, text: str, calls: Iterable[ToolCall]) -> str:
     """Return a message as Markdown that runs no code when a program converts it to a page."""
-    called = (f"Calls `{call.name}({call.arguments})`" for call in calls)
-    return "\n\n".join(filter(None, map(html.safe_markdown, (f"**{heading}**", text, *called))))
+    call_lines = (f"Calls `{call.name}({call.arguments})`" for call in calls)
+    return "\n\n".join(filter(None, map(html.safe_markdown, (f"**{heading}**", text, *call_lines))))

@@ -100,11 +100,13 @@ def tool(
 
 def _mark(marks: _Marks, function: F) -> F:
     # A class attribute is the function inside these, so marks on the wrapper would be lost.
-    marked = function.__func__ if isinstance(function, (classmethod, staticmethod)) else function
+    marked_function = (
+        function.__func__ if isinstance(function, (classmethod, staticmethod)) else function
+    )
     try:
-        if not callable(marked) or isinstance(marked, type):
+        if not callable(marked_function) or isinstance(marked_function, type):
             raise TypeError  # noqa: TRY301 - handled like an object without attributes
-        setattr(marked, _MARKS_ATTRIBUTE, marks)
+        setattr(marked_function, _MARKS_ATTRIBUTE, marks)
     except (AttributeError, TypeError):  # a built-in function or a method of an instance
         raise UsageError(
             f"tool must decorate a function, got {short_repr(function)}.",
@@ -173,8 +175,8 @@ class Tool:
                 for parameter, value in shape["properties"].items()
             }
         definition = ToolDefinition(name, well_formed(summary), shape)
-        marked = (marks.read_only, marks.ask, marks.outside)
-        return cls(function, definition, *marked, schema, signature)
+        marked_values = (marks.read_only, marks.ask, marks.outside)
+        return cls(function, definition, *marked_values, schema, signature)
 
     @property
     def name(self) -> str:
@@ -196,12 +198,14 @@ class Tool:
         if unknown := [key for key in values if key not in properties]:
             raise ValueError(f"there is no parameter {short_repr(unknown[0])}")
         if self._schema is not None:
-            parsed = self._schema.parse(arguments)
-            values = {key: getattr(parsed, key) for key in values}
+            parsed_arguments = self._schema.parse(arguments)
+            values = {key: getattr(parsed_arguments, key) for key in values}
         signature = self._signature or inspect.signature(self.function)
-        bound = signature.bind_partial()
-        bound.arguments.update({key: values[key] for key in signature.parameters if key in values})
-        return bound
+        bound_arguments = signature.bind_partial()
+        bound_arguments.arguments.update(
+            {key: values[key] for key in signature.parameters if key in values}
+        )
+        return bound_arguments
 
 
 def read_arguments(arguments: str) -> dict[str, Any]:

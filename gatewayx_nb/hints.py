@@ -49,9 +49,11 @@ class Hint:
         return Hint(self.action, **{name: change(value) for name, value in self.arguments.items()})
 
     def __or__(self, other: Hint | str) -> Hint:
-        combined = Hint(self.action, **self.arguments)  # a copy: operands do not change
-        combined.alternative = (self.alternative | other) if self.alternative else as_hint(other)
-        return combined
+        combined_hint = Hint(self.action, **self.arguments)  # a copy: operands do not change
+        combined_hint.alternative = (
+            (self.alternative | other) if self.alternative else as_hint(other)
+        )
+        return combined_hint
 
     @override
     def __eq__(self, other: object) -> bool:

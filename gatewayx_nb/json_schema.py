@@ -125,15 +125,15 @@ def has_too_many_variants(schema: Mapping[str, Any]) -> bool:
             counts[id(resolved_node)] = min(sum(map(count, variants)), _MAX_VARIANTS + 1)
         return counts[id(resolved_node)]
 
-    pending: list[object] = [schema]
-    while pending:
-        node = pending.pop()
+    pending_nodes: list[object] = [schema]
+    while pending_nodes:
+        node = pending_nodes.pop()
         if isinstance(node, Mapping):
             if count(node) > _MAX_VARIANTS:
                 return True
-            pending += node.values()
+            pending_nodes += node.values()
         elif isinstance(node, list | tuple):
-            pending += node
+            pending_nodes += node
     return False
 
 
@@ -235,9 +235,9 @@ def _match_enum_value(text: str, enum_values: list[Any]) -> str:
     """Return the enum value that equals a string except for case, or the string if none does."""
     if text in enum_values:
         return text
-    folded = text.strip().casefold()
+    folded_text = text.strip().casefold()
     matching_values = [
-        item for item in enum_values if isinstance(item, str) and item.casefold() == folded
+        item for item in enum_values if isinstance(item, str) and item.casefold() == folded_text
     ]
     return matching_values[0] if len(matching_values) == 1 else text
 

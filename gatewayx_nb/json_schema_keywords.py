@@ -43,8 +43,8 @@ class TooManyStepsError(Exception):
 class _Steps:
     """The steps that a validation may still take, and the keys of the enums that it has read."""
 
-    def __init__(self, allowed: int) -> None:
-        self._remaining_steps = allowed
+    def __init__(self, allowed_steps: int) -> None:
+        self._remaining_steps = allowed_steps
         self._keys: dict[int, frozenset[object]] = {}
 
     def spend(self, count: int) -> None:

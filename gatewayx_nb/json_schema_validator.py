@@ -154,19 +154,19 @@ def _prepare_schema(schema: JSON, name: str | None = None) -> JSON:
         return schema if name == "enum" else [_prepare_schema(item, "") for item in schema]
     if not isinstance(schema, dict):
         return schema
-    prepared: dict[str, JSON] = {}
+    prepared_schema: dict[str, JSON] = {}
     for key, value in schema.items():
         if isinstance(value, str) and key in ("$id", "$schema", "id"):
             if key == "$id" and name is not None:
                 raise _invalid_schema_error("`$id` is only supported at the top")
         elif key == "type" and isinstance(value, str | list):
-            prepared[key] = _lower_type(value)
+            prepared_schema[key] = _lower_type(value)
         elif key in _KEYWORDS_WITH_NAMES and isinstance(value, dict):
-            prepared[key] = {each: _prepare_schema(part, "") for each, part in value.items()}
+            prepared_schema[key] = {each: _prepare_schema(part, "") for each, part in value.items()}
         else:
             is_kept = key in _KEYWORDS_WITH_VALUES and not isinstance(value, list)
-            prepared[key] = value if is_kept else _prepare_schema(value, key)
-    return prepared
+            prepared_schema[key] = value if is_kept else _prepare_schema(value, key)
+    return prepared_schema
 
 
 def _check_list(values: list[Any]) -> None:
@@ -242,18 +242,18 @@ def _check_parts(schema: JSON, draft: JSON) -> None:
 
 def _nodes(schema: JSON) -> Iterator[dict[str, JSON]]:
     """Yield every object of a schema that may be a schema itself."""
-    pending = [schema]
-    while pending:
-        node = pending.pop()
+    pending_nodes = [schema]
+    while pending_nodes:
+        node = pending_nodes.pop()
         if isinstance(node, list):
-            pending += node
+            pending_nodes += node
         elif isinstance(node, dict):
             yield node
             for key, value in node.items():
                 if key in _KEYWORDS_WITH_NAMES and isinstance(value, dict):
-                    pending += value.values()
+                    pending_nodes += value.values()
                 elif key not in _KEYWORDS_WITH_VALUES:
-                    pending.append(value)
+                    pending_nodes.append(value)
 
 
 def _check_reference(reference: str, schema: JSON, draft: JSON, places: set[int]) -> None:

@@ -167,13 +167,13 @@ def _part_spans(text: str, blocks: list[int], search: _SearchData) -> list[tuple
     of them, the rest of the text is one span, because searching it would be slow.
     """
     spans: list[tuple[int, int]] = []
-    unchecked = dict.fromkeys((length for length, _ in search.runs), 0)
+    first_unchecked = dict.fromkeys((length for length, _ in search.runs), 0)
     key_blocks = search.blocks
     positions = [index * _BLOCK_SIZE for index, block in enumerate(blocks) if block in key_blocks]
     for position in positions[:_MAX_PLACES]:
         for length, parts in search.runs:
             for first in range(
-                max(unchecked[length], position + _BLOCK_SIZE - length), position + 1
+                max(first_unchecked[length], position + _BLOCK_SIZE - length), position + 1
             ):
                 if text[first : first + length] in parts:
                     start, end = first, first + length
@@ -181,7 +181,7 @@ def _part_spans(text: str, blocks: list[int], search: _SearchData) -> list[tuple
                         previous_span = spans.pop()
                         start, end = min(start, previous_span[0]), max(end, previous_span[1])
                     spans.append((start, end))
-            unchecked[length] = position + 1
+            first_unchecked[length] = position + 1
     return [*spans, (positions[_MAX_PLACES], len(text))] if len(positions) > _MAX_PLACES else spans
 
 
@@ -219,18 +219,18 @@ class StreamRedactor:
         """Return a piece with the key masked."""
         if not text:
             return text
-        before = self.recent[1 - SHORTEST_RUN :] if self.continues_key(text) else ""
-        window = before + text
+        text_before = self.recent[1 - SHORTEST_RUN :] if self.continues_key(text) else ""
+        window = text_before + text
         if not self._may_match(window) or (masked_window := redact(window, [self._key])) == window:
             self.recent = window
             return text
         # Find where the mask begins in the characters of earlier pieces.
-        characters = enumerate(zip(before, masked_window, strict=False))
+        characters = enumerate(zip(text_before, masked_window, strict=False))
         start = next(
             (index for index, (original, replacement) in characters if original != replacement),
-            len(before),
+            len(text_before),
         )
-        is_continued = not start and bool(before) and self.recent is self._masked_recent
+        is_continued = not start and bool(text_before) and self.recent is self._masked_recent
         # The text before the mask has already been returned; if a masked part continues, so has its
         # mask.
         masked_text = masked_window[start:]
@@ -367,9 +367,9 @@ def _search_data(key: str) -> _SearchData:
     blocks: set[int] = set()
     for form, length in _forms(key):
         if len(form) > length:
-            folded = _folded(form)
-            by_length.setdefault(length, set()).update(_parts(folded, length))
-            data = _encoded(folded)
+            folded_form = _folded(form)
+            by_length.setdefault(length, set()).update(_parts(folded_form, length))
+            data = _encoded(folded_form)
             blocks.update(*(_blocks(data[start:]) for start in range(_BLOCK_SIZE)))
         elif form:
             exact_forms.append(form)

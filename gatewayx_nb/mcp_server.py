@@ -136,8 +136,8 @@ def mcp(
 
 def _variables(env: str | Iterable[str], url: str) -> tuple[str, ...]:
     variables = _strings("env", env)
-    if invalid := [each for each in variables if not VARIABLE.fullmatch(each)]:
-        name, equals, _ = invalid[0].partition("=")
+    if invalid_names := [each for each in variables if not VARIABLE.fullmatch(each)]:
+        name, equals, _ = invalid_names[0].partition("=")
         got = f"a value for {short_repr(name)}" if equals else short_repr(name)  # it may be a key
         raise UsageError(
             f"env must be names of environment variables, got {got}.",

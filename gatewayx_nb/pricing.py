@@ -63,12 +63,12 @@ def price(provider: str, model: str, usage: Usage, sent_at: float) -> Decimal | 
         cache_write_tokens=usage.cache_write_tokens,
     )
     try:
-        calculated = genai_prices.calc_price(
+        calculated_price = genai_prices.calc_price(
             tokens, model, provider_id=provider, genai_request_timestamp=sent_time
         )
     except (LookupError, ValueError, ArithmeticError):
         return None
-    return Decimal(calculated.total_price)
+    return Decimal(calculated_price.total_price)
 
 
 def _uncached_price(prices: Mapping[str, Any], input_tokens: int, output_tokens: int) -> Decimal:

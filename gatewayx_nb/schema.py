@@ -180,8 +180,8 @@ class ResponseSchema:
             return
         word = text.strip().strip(_QUOTES_AND_MARKUP).rstrip(".").strip(_QUOTES_AND_MARKUP)
         for value in (text.strip(), word, _BARE_WORDS.get(word.casefold(), word)):
-            fitted = json_schema.fit(value, self.schema, self.schema)
-            if json_schema.accepts(fitted, self.schema, self.schema):
+            fitted_value = json_schema.fit(value, self.schema, self.schema)
+            if json_schema.accepts(fitted_value, self.schema, self.schema):
                 yield value
 
 

@@ -97,11 +97,13 @@ def key_state(value: str | None) -> KeyState:
 
     Short values are allowed: ``EMPTY`` and ``sk-1234`` are real keys on local servers.
     """
-    stripped = (value or "").strip()
-    if not stripped:
+    stripped_value = (value or "").strip()
+    if not stripped_value:
         return "missing"
-    is_valid = stripped.isascii() and stripped.isprintable() and " " not in stripped
-    return "set" if is_valid and not _PLACEHOLDERS.fullmatch(stripped) else "placeholder"
+    is_valid = (
+        stripped_value.isascii() and stripped_value.isprintable() and " " not in stripped_value
+    )
+    return "set" if is_valid and not _PLACEHOLDERS.fullmatch(stripped_value) else "placeholder"
 
 
 def key_fault(value: str) -> str:
@@ -112,10 +114,10 @@ def key_fault(value: str) -> str:
     >>> key_fault("\u201cxai-1234\u201d"), key_fault("xai-1234\u200b")
     ('is in curly quotes', 'contains an invisible character, U+200B ZERO WIDTH SPACE')
     """
-    stripped = value.strip()
-    if stripped[:1] in _CURLY_QUOTES or stripped[-1:] in _CURLY_QUOTES:
+    stripped_value = value.strip()
+    if stripped_value[:1] in _CURLY_QUOTES or stripped_value[-1:] in _CURLY_QUOTES:
         return "is in curly quotes"
-    return next(filter(None, map(_character_fault, stripped)), "")
+    return next(filter(None, map(_character_fault, stripped_value)), "")
 
 
 def _character_fault(character: str) -> str:

@@ -276,7 +276,9 @@ def dollars(cost: Decimal) -> str:
     return f"${cost.normalize():f}"
 
 
-def known_and_unpriced(cost: Decimal, unpriced: int) -> str:
+def known_and_unpriced(cost: Decimal, unpriced_count: int) -> str:
     """Return the known cost and the number of unpriced calls."""
-    known_cost = [dollars(cost)] if cost or not unpriced else []  # "$0" would look like a price
-    return " + ".join(known_cost + ([f"{unpriced} unpriced"] if unpriced else []))
+    known_cost = (
+        [dollars(cost)] if cost or not unpriced_count else []
+    )  # "$0" would look like a price
+    return " + ".join(known_cost + ([f"{unpriced_count} unpriced"] if unpriced_count else []))

@@ -143,9 +143,9 @@ def _report(
         subject.engine  # noqa: B018 - creates the engine, to report a failure only once
     except Exception as error:  # noqa: BLE001 - an engine may raise any exception
         raise ConformanceError(subject.name, (_creation_error(subject, error),)) from None
-    broken = tuple(_broken_rules(subject, rules, portal))
-    if broken:
-        raise ConformanceError(subject.name, broken)
+    broken_rules = tuple(_broken_rules(subject, rules, portal))
+    if broken_rules:
+        raise ConformanceError(subject.name, broken_rules)
     return Report(subject.name, tuple(rule.text for rule in rules), skipped_note)
 
 
@@ -173,13 +173,13 @@ def _broken_rules(
             subject.script = subject.dialect.answer
         observation = portal.submit(_observe(rule, subject))
         try:
-            observed = observation.result(_CLEANUP_TIMEOUT + _MAX_REPLIES * subject.timeout)
+            problem = observation.result(_CLEANUP_TIMEOUT + _MAX_REPLIES * subject.timeout)
         except concurrent.futures.TimeoutError:
             hint = "Use `asyncio.to_thread`. The remaining rules were not checked."
             yield BrokenRule(rule.text, "the engine blocked its thread", hint)
             return
-        if observed:
-            yield BrokenRule(rule.text, redact(observed, [subject.key]), rule.hint)
+        if problem:
+            yield BrokenRule(rule.text, redact(problem, [subject.key]), rule.hint)
 
 
 async def _observe(rule: Rule, subject: EngineUnderTest) -> str | None:
@@ -234,15 +234,15 @@ def _load(path: Path) -> type[LLMEngine]:
         hint = f"Only you may write it and its folder: `chmod go-w {shell_paths}`."
         if file is None or why_unusable(file.name):
             hint = f"Rename it to {suggested_name(path)}."
-        broken = BrokenRule("an engine file is found by its name", observed, hint)
-        raise ConformanceError(path.name, (broken,))
+        broken_rule = BrokenRule("an engine file is found by its name", observed, hint)
+        raise ConformanceError(path.name, (broken_rule,))
     try:
         return load(file).engine
     except EngineLoadError as error:
-        broken = BrokenRule(
+        broken_rule = BrokenRule(
             "an engine file loads and defines one engine", error.message, str(error.hint or "")
         )
-        raise ConformanceError(file.name, (broken,)) from error.__cause__
+        raise ConformanceError(file.name, (broken_rule,)) from error.__cause__
 
 
 def _no_file_error(path: Path, names: list[str]) -> UsageError:

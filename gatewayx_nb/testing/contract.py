@@ -42,8 +42,10 @@ async def _requires_key(subject: EngineUnderTest) -> str | None:
     if subject.path is None:
         return None
     literal = StaticMetadataReader().read(subject.path).requires_key
-    actual = subject.type.requires_key
-    return None if literal is actual else f"the source has {literal}, the class {actual!r}"
+    requires_key = subject.type.requires_key
+    return (
+        None if literal is requires_key else f"the source has {literal}, the class {requires_key!r}"
+    )
 
 
 @rule(
@@ -208,14 +210,14 @@ def _by_prompt(
 async def _interleaved(subject: EngineUnderTest) -> list[str]:
     """Return the text of two streams that are read alternately, one chunk at a time."""
     streams = [subject.engine.stream(subject.request(prompt)) for prompt in _PROMPTS]
-    texts, unfinished = ["", ""], {0, 1}
+    texts, unfinished_numbers = ["", ""], {0, 1}
     async with asyncio.timeout(subject.timeout):
-        while unfinished:
-            numbers = sorted(unfinished)
+        while unfinished_numbers:
+            numbers = sorted(unfinished_numbers)
             chunks = await asyncio.gather(*(anext(streams[n], None) for n in numbers))
             for number, chunk in zip(numbers, chunks, strict=True):
                 if chunk is None:
-                    unfinished.discard(number)
+                    unfinished_numbers.discard(number)
                 else:
                     texts[number] += chunk.text
     return texts

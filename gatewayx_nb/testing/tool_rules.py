@@ -54,10 +54,10 @@ async def _same_calls(subject: EngineUnderTest) -> str | None:
     assert dialect is not None  # noqa: S101 - these rules need a dialect
     tools = (_DEFINITION,)
     whole_reply = await subject.ask([Send(reply(dialect.call))], streamed=False, tools=tools)
-    streamed = await subject.ask(dialect.stream(*dialect.call_events), tools=tools)
-    for name, outcome in {"the whole reply": whole_reply, "the stream": streamed}.items():
-        if observed := _difference(outcome):
-            return f"{name}: {observed}"
+    streamed_reply = await subject.ask(dialect.stream(*dialect.call_events), tools=tools)
+    for name, outcome in {"the whole reply": whole_reply, "the stream": streamed_reply}.items():
+        if problem := _difference(outcome):
+            return f"{name}: {problem}"
     return None
 
 

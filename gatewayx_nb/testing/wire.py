@@ -99,8 +99,8 @@ def _problem_unless_raised(outcome: CallResult, *kinds: type[GatewayError]) -> s
 async def _statuses(subject: EngineUnderTest) -> str | None:
     for status, kinds in _STATUSES.items():
         outcome = await subject.ask([Send(reply(b'{"error": {"message": "no"}}', status))])
-        if observed := _problem_unless_raised(outcome, *kinds):
-            return f"for {status} {observed}"
+        if problem := _problem_unless_raised(outcome, *kinds):
+            return f"for {status} {problem}"
     return None
 
 
@@ -132,9 +132,9 @@ async def _page(subject: EngineUnderTest) -> str | None:
 @rule(FAULTS, "a redirect is not followed", _USE_CLIENT)
 async def _redirected(subject: EngineUnderTest) -> str | None:
     server = _server(subject)
-    before = len(server.requests)
+    count_before = len(server.requests)
     outcome = await subject.ask([Send(redirect(f"{server.url}/elsewhere"))])
-    if len(server.requests) > before + 1:
+    if len(server.requests) > count_before + 1:
         return "it was followed"
     return _problem_unless_raised(outcome, GatewayError)
 
@@ -147,8 +147,8 @@ async def _compressed(subject: EngineUnderTest) -> str | None:
 @rule(FAULTS, "a broken connection raises a GatewayError", _USE_CLIENT)
 async def _disconnected(subject: EngineUnderTest) -> str | None:
     for step in (CloseConnection(), Reset()):
-        if observed := _problem_unless_raised(await subject.ask([step]), GatewayError):
-            return observed
+        if problem := _problem_unless_raised(await subject.ask([step]), GatewayError):
+            return problem
     return None
 
 
@@ -166,10 +166,10 @@ async def _urls(subject: EngineUnderTest) -> str | None:
 async def _same_content(subject: EngineUnderTest) -> str | None:
     dialect = _dialect(subject)
     whole_reply = await subject.ask([Send(reply(dialect.whole))], streamed=False)
-    streamed = await subject.ask(dialect.stream(*dialect.events))
-    if observed := _difference(whole_reply):
-        return f"the whole reply: {observed}"
-    return f"the stream: {observed}" if (observed := _difference(streamed)) else None
+    streamed_reply = await subject.ask(dialect.stream(*dialect.events))
+    if problem := _difference(whole_reply):
+        return f"the whole reply: {problem}"
+    return f"the stream: {problem}" if (problem := _difference(streamed_reply)) else None
 
 
 @rule(STREAMS, "a truncated stream raises an error", "Set `finished` at the end marker.")
@@ -178,8 +178,8 @@ async def _truncated(subject: EngineUnderTest) -> str | None:
     for end in (Send(chunk(b"")), CloseConnection(), Reset()):
         for count in range(dialect.end + 1):
             outcome = await subject.ask(dialect.stream(*dialect.events[:count], end=end))
-            if observed := _problem_unless_raised(outcome, TruncatedError, TransportError):
-                return f"after {count} events and {type(end).__name__}, {observed}"
+            if problem := _problem_unless_raised(outcome, TruncatedError, TransportError):
+                return f"after {count} events and {type(end).__name__}, {problem}"
     return None
 
 
@@ -202,8 +202,8 @@ async def _line_ends(subject: EngineUnderTest) -> str | None:
         lines = (data.replace(b"data: {", b"data: {\ndata: ") for data in _dialect(subject).events)
         body = b"".join(lines).replace(b"\n", line_end)
         outcome = await subject.ask([Send(stream_head()), *_split_after_cr(body), Send(chunk(b""))])
-        if observed := _difference(outcome):
-            return f"with {line_end!r} {observed}"
+        if problem := _difference(outcome):
+            return f"with {line_end!r} {problem}"
     return None
 
 
@@ -222,8 +222,8 @@ async def _byte_order_mark(subject: EngineUnderTest) -> str | None:
     events = _dialect(subject).events
     first = next(index for index, data in enumerate(events) if b"Hel" in data)
     bare = events[first][events[first].index(b"data:") :]
-    marked = (b"\xef\xbb\xbf" + bare, *events[first + 1 :])
-    outcome = await subject.ask(_dialect(subject).stream(*marked))
+    marked_events = (b"\xef\xbb\xbf" + bare, *events[first + 1 :])
+    outcome = await subject.ask(_dialect(subject).stream(*marked_events))
     return None if outcome.error is None and outcome.text == TEXT else f"it {outcome}"
 
 
@@ -247,8 +247,8 @@ async def _check_insertions(subject: EngineUnderTest, *insertions: bytes) -> str
     for ignorable in insertions:
         events = [piece for data in dialect.events[: dialect.end] for piece in (data, ignorable)]
         outcome = await subject.ask(dialect.stream(*events, *dialect.events[dialect.end :]))
-        if observed := _difference(outcome):
-            return f"with {ignorable[:80]!r} {observed}"
+        if problem := _difference(outcome):
+            return f"with {ignorable[:80]!r} {problem}"
     return None
 
 

@@ -28,17 +28,17 @@ class LoopPartial:
         started: Monotonic time at which the call began.
     """
 
-    def __init__(self, current: PartialReply) -> None:
-        self._current, self._are_tools_running = current, False
+    def __init__(self, current_reply: PartialReply) -> None:
+        self._current, self._are_tools_running = current_reply, False
         self._paused_text: list[str] = []
         self._step_starts: dict[int, float] = {}
         self.replies: list[Reply] = []
         self.steps: list[Step] = []
         self.started = time.monotonic()
 
-    def begin_request(self, current: PartialReply) -> None:
+    def begin_request(self, current_reply: PartialReply) -> None:
         """Show the answer to the next request from now on."""
-        self._current, self._are_tools_running = current, False
+        self._current, self._are_tools_running = current_reply, False
 
     def keep_text(self) -> None:
         """Put the text of the last reply, which the provider paused, before the next text."""

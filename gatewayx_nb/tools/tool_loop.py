@@ -279,13 +279,13 @@ class ToolLoop:
 
     def _submitted_results(self, calls: Sequence[ToolCall]) -> list[ToolResult] | None:
         """Return and forget the results that the caller has submitted, if any."""
-        submitted, self._submitted = self._submitted, None
-        if submitted is None:
+        submitted_results, self._submitted = self._submitted, None
+        if submitted_results is None:
             return None
         results = []
         for number, call in enumerate(calls):
             outcome = self._runner.submitted(
-                Step(call, call.parsed_arguments()), submitted[call.id]
+                Step(call, call.parsed_arguments()), submitted_results[call.id]
             )
             self._add_step(outcome.step, is_first=number == 0)
             results.append(outcome.result)
@@ -334,8 +334,8 @@ class ToolLoop:
 
 def _turn_options(options: CallOptions, slot: ConversationSlot | None) -> CallOptions:
     """Return the options of each request; only the whole call is added to a conversation."""
-    unneeded = {*_LOOP_OPTIONS, "images", "chat"}
-    turn_options = {name: value for name, value in options.items() if name not in unneeded}
+    unneeded_options = {*_LOOP_OPTIONS, "images", "chat"}
+    turn_options = {name: value for name, value in options.items() if name not in unneeded_options}
     if slot is not None:
         turn_options["chat"] = slot.without_adding()
     return cast("CallOptions", turn_options)

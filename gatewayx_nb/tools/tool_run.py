@@ -135,8 +135,8 @@ class ToolRunner:
 
     async def _call(self, tool: Tool, step: Step) -> Outcome:
         try:
-            bound = tool.bind(step.call.arguments)
-            arguments = dict(bound.arguments)
+            bound_arguments = tool.bind(step.call.arguments)
+            arguments = dict(bound_arguments.arguments)
             if not all(type(value) in _IMMUTABLE_TYPES for value in arguments.values()):
                 # Bind again, so that the step keeps its own objects if the function changes them.
                 arguments = dict(tool.bind(step.call.arguments).arguments)
@@ -145,13 +145,13 @@ class ToolRunner:
         except Exception as error:  # noqa: BLE001 - the parameter types are user code
             raise RefusedError(error_text(error)) from None
         # A positional-only parameter can only be passed with all parameters before it.
-        bound.apply_defaults()
+        bound_arguments.apply_defaults()
         if _is_async(tool.function):
             allowed_by = await self._permit(tool, step, arguments)
-            function = partial(tool.function, *bound.args, **bound.kwargs)
+            function = partial(tool.function, *bound_arguments.args, **bound_arguments.kwargs)
             finish = partial(self._outcome, step, arguments, allowed_by)
             return await self._run_async(function, finish)
-        call = partial(self._call_here, tool, step, bound, arguments)
+        call = partial(self._call_here, tool, step, bound_arguments, arguments)
         if self._caller_thread.is_waiting:
             return await self._caller_thread.run(partial(call, can_ask=True))
         return await self._in_thread(partial(call, can_ask=False))
@@ -160,7 +160,7 @@ class ToolRunner:
         self,
         tool: Tool,
         step: Step,
-        bound: inspect.BoundArguments,
+        bound_arguments: inspect.BoundArguments,
         arguments: dict[str, Any],
         *,
         can_ask: bool,
@@ -168,7 +168,7 @@ class ToolRunner:
         """Ask for permission and call the function, in this thread."""
         allowed_by = self._approval.decide(tool, step.call, arguments, can_ask=can_ask)
         try:
-            outcome: object = tool.function(*bound.args, **bound.kwargs)
+            outcome: object = tool.function(*bound_arguments.args, **bound_arguments.kwargs)
         except BaseException as error:
             # The user can interrupt only the main thread, which waits.
             if can_ask and _is_interrupt(error):

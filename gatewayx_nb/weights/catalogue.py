@@ -86,9 +86,10 @@ def find_weights(name: str) -> Weights:
     """
     rows = catalogue()
     if name not in rows:
-        available = ", ".join(map(repr, rows))
+        available_names = ", ".join(map(repr, rows))
         raise ModelNotFoundError(
-            f"no weights are called {name!r}; available: {available}.{did_you_mean(name, rows)}",
+            f"no weights are called {name!r}; available: {available_names}."
+            f"{did_you_mean(name, rows)}",
             hint=Hint("pull", model=DEFAULT_MODEL),
             model=name,
         )

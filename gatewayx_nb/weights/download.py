@@ -114,10 +114,10 @@ def _environment(env: Mapping[str, str], scratch: Path) -> dict[str, str]:
 
     Temporary files are written to ``scratch``, where they are counted and removed.
     """
-    inherited = without_keys({**os.environ, **env})
+    inherited_env = without_keys({**os.environ, **env})
     # Nothing is installed, so rules against installing outside a virtual environment do not apply.
     temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))
-    return {**inherited, **temporary, "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONUTF8": "1"}
+    return {**inherited_env, **temporary, "PIP_REQUIRE_VIRTUALENV": "0", "PYTHONUTF8": "1"}
 
 
 def _wait(process: subprocess.Popen[bytes], row: Weights, stage: Path, *, progress: bool) -> None:
@@ -146,13 +146,13 @@ def _bytes_in(folder: Path) -> int:
 def _download_error(row: Weights, output: str, log: str) -> GatewayError:
     """Return the error that pip's output describes; the exit status does not distinguish errors."""
     reason = _last_line(_URL_CREDENTIALS.sub("***@", output))
-    unreachable = _UNREACHABLE_URL.findall(_URL_CREDENTIALS.sub("***@", log))
+    unreachable_urls = _UNREACHABLE_URL.findall(_URL_CREDENTIALS.sub("***@", log))
     from_file = Hint("pull_from_file", model=row.name)
     if _DISK_FULL.search(output):
         message = f"not enough disk space for {row.name!r}: {reason}."
         return ConfigError(message, hint=from_file, model=row.name)
-    if unreachable or _CONNECTION_FAILED.search(output):
-        reason = _innermost_reason(unreachable[-1]) if unreachable else reason
+    if unreachable_urls or _CONNECTION_FAILED.search(output):
+        reason = _innermost_reason(unreachable_urls[-1]) if unreachable_urls else reason
         return TransportError(
             f"the package index cannot be reached for {row.name!r}: {reason}.",
             hint=as_hint("Check the network and `pip config list`.") | from_file,

@@ -155,10 +155,10 @@ class _Download:
 
     def _forget_other_versions(self, folder: Path, version: str) -> None:
         """Remove partial downloads of files that have since changed on the hub."""
-        stale = [part for part in folder.glob("*/*.part") if part.parent.name != version]
-        for part in stale:
+        stale_parts = [part for part in folder.glob("*/*.part") if part.parent.name != version]
+        for part in stale_parts:
             part.unlink()
-        if stale and self.progress:
+        if stale_parts and self.progress:
             sys.stderr.write(
                 f"{self.name}: the file changed on the hub after the last pull was stopped; it is"
                 " downloaded from the beginning\n"

@@ -114,14 +114,14 @@ def parse_reference(text: str) -> HubReference:
     if match := _REFERENCE.fullmatch(text):
         return HubReference(match["repo"], match["choice"] or "")
     other_form = _OTHER_FORM.fullmatch(text)
-    suggested = (
+    suggested_reference = (
         ":".join(filter(None, ("hf", other_form["repo"], other_form["choice"])))
         if other_form
         else _EXAMPLE_REFERENCE
     )
     raise UsageError(
         f"a model on the hub must be `hf:OWNER/REPO` or `hf:OWNER/REPO:QUANT`, got {text!r}.",
-        hint=Hint("pull", model=suggested),
+        hint=Hint("pull", model=suggested_reference),
     )
 
 
@@ -172,23 +172,24 @@ def choose(reference: HubReference, files: Sequence[HubFile]) -> WeightsVariant:
         UsageError: If several models match.
         ConfigError: If a part of a split model is missing.
     """
-    available = variants(files)
-    if not available:
+    available_variants = variants(files)
+    if not available_variants:
         raise ModelNotFoundError(
             f"{reference.repo!r} on the hub has no GGUF file.{_gguf_repository_note(reference)}",
             hint="Look for a repository whose name ends in -GGUF.",
         )
     if reference.choice:
         matching_variants = [
-            variant for variant in available if _matches_choice(variant, reference.choice)
+            variant for variant in available_variants if _matches_choice(variant, reference.choice)
         ]
     else:
-        matching_variants = _preferred_variants(available)
+        matching_variants = _preferred_variants(available_variants)
     if not matching_variants:
+        quants = [variant.quant for variant in available_variants]
         raise ModelNotFoundError(
             f"{reference.repo!r} on the hub has no {reference.choice!r}; it has"
-            f" {_list_text(available)}."
-            f"{did_you_mean(reference.choice.upper(), [variant.quant for variant in available])}",
+            f" {_list_text(available_variants)}."
+            f"{did_you_mean(reference.choice.upper(), quants)}",
             hint=Hint("pull", model=f"hf:{reference.repo}"),
         )
     if len(matching_variants) > 1:
@@ -214,15 +215,17 @@ def _matches_choice(variant: WeightsVariant, choice: str) -> bool:
     return _SPLIT_SUFFIX.sub("", wanted_name) in (variant.quant, stem, stem.rpartition("/")[2])
 
 
-def _preferred_variants(available: Sequence[WeightsVariant]) -> list[WeightsVariant]:
-    if len(available) == 1:
-        return list(available)
+def _preferred_variants(available_variants: Sequence[WeightsVariant]) -> list[WeightsVariant]:
+    if len(available_variants) == 1:
+        return list(available_variants)
     for quant in _PREFERRED_QUANTS:
-        if matching_variants := [variant for variant in available if variant.quant == quant]:
+        if matching_variants := [
+            variant for variant in available_variants if variant.quant == quant
+        ]:
             return matching_variants
-    labelled = [variant for variant in available if variant.quant]
+    labelled_variants = [variant for variant in available_variants if variant.quant]
     # Among quantizations below four bits, the largest loses the least quality.
-    return labelled[-1:] or list(available)
+    return labelled_variants[-1:] or list(available_variants)
 
 
 def _list_text(listed_variants: Sequence[WeightsVariant], *, stems: bool = False) -> str:

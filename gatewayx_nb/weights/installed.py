@@ -103,10 +103,10 @@ def hub_model(name: str) -> LocalModel | None:
         return None
     model, sizes = record
     for path, size in sizes.items():
-        actual = path.stat().st_size if path.is_file() else 0
-        if actual != size:
+        actual_size = path.stat().st_size if path.is_file() else 0
+        if actual_size != size:
             raise ConfigError(
-                f"{path.name!r} of {name!r} is damaged: it has {actual:,} of {size:,} bytes.",
+                f"{path.name!r} of {name!r} is damaged: it has {actual_size:,} of {size:,} bytes.",
                 hint=Hint("pull", model=model.source),
                 model=name,
             )
@@ -181,15 +181,15 @@ def remove(name: str) -> Path:
     """
     from filelock import FileLock, Timeout
 
-    pulled = pulled_models()
+    models = pulled_models()
     wanted_name = name.removeprefix("local:")
-    names = [model.name for model in pulled if wanted_name in (model.name, model.source)]
+    names = [model.name for model in models if wanted_name in (model.name, model.source)]
     path = _pulled_path((*names, wanted_name)[0])
     if path is None:
-        available = ", ".join(repr(model.name) for model in pulled) or "none"
+        available_names = ", ".join(repr(model.name) for model in models) or "none"
         raise ModelNotFoundError(
-            f"no model {name!r} was pulled; on this machine: {available}."
-            f"{did_you_mean(wanted_name, [model.name for model in pulled])}"
+            f"no model {name!r} was pulled; on this machine: {available_names}."
+            f"{did_you_mean(wanted_name, [model.name for model in models])}"
             f"{_own_file_note(wanted_name)}",
             hint=Hint("list_local_models"),
             model=name,

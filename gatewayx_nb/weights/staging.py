@@ -30,8 +30,8 @@ def staging(folder: Path, on_wait: Callable[[], None]) -> Iterator[Path]:
         on_wait: Called once if another process holds the lock.
     """
     with locked(folder, on_wait):
-        for stale in folder.glob(f"{_FOLDER_PREFIX}*"):
-            shutil.rmtree(stale, ignore_errors=True)
+        for stale_folder in folder.glob(f"{_FOLDER_PREFIX}*"):
+            shutil.rmtree(stale_folder, ignore_errors=True)
         stage = Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX, dir=folder))
         try:
             yield stage
