@@ -85,7 +85,7 @@ class BoundedPattern:
         return bool(_Search(text, spend).ends(self._tree, frozenset(range(len(text) + 1))))
 
 
-compiled = functools.lru_cache(maxsize=256)(BoundedPattern)
+compile_pattern = functools.lru_cache(maxsize=256)(BoundedPattern)
 """`BoundedPattern`, cached for the most recently used patterns."""
 
 

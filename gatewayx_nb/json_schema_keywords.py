@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gatewayx_nb.bounded_patterns import compiled
+from gatewayx_nb.bounded_patterns import compile_pattern
 from gatewayx_nb.json_schema import TYPES
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _enum(_: Validator, values: JSON, instance: JSON, schema: JSON) -> Iterator[
 
 
 def _pattern(_: Validator, pattern: JSON, instance: JSON, __: JSON) -> Iterator[ValidationError]:
-    if isinstance(instance, str) and not compiled(pattern).search(
+    if isinstance(instance, str) and not compile_pattern(pattern).search(
         instance, _CURRENT_STEPS.get().spend
     ):
         yield _mismatch()
@@ -161,7 +161,7 @@ def _pattern_properties(
 ) -> Iterator[ValidationError]:
     for pattern, part in patterns.items():
         for name, item in instance.items() if isinstance(instance, dict) else ():
-            if compiled(pattern).search(name, _CURRENT_STEPS.get().spend):
+            if compile_pattern(pattern).search(name, _CURRENT_STEPS.get().spend):
                 yield from validator.descend(item, part, path=name, schema_path=pattern)
 
 
@@ -181,7 +181,7 @@ def _additional_properties(
 
 def _matches_pattern(name: str, schema: Mapping[str, JSON]) -> bool:
     patterns, spend = schema.get("patternProperties", {}), _CURRENT_STEPS.get().spend
-    return any(compiled(pattern).search(name, spend) for pattern in patterns)
+    return any(compile_pattern(pattern).search(name, spend) for pattern in patterns)
 
 
 def _unique_items(_: Validator, value: JSON, instance: JSON, __: JSON) -> Iterator[ValidationError]:

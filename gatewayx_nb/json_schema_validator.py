@@ -11,7 +11,7 @@ import functools
 import json
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gatewayx_nb.bounded_patterns import UnsupportedPatternError, compiled
+from gatewayx_nb.bounded_patterns import UnsupportedPatternError, compile_pattern
 from gatewayx_nb.errors import UsageError
 from gatewayx_nb.json_schema import TYPES
 from gatewayx_nb.json_schema_keywords import TooManyStepsError, bounded, limited
@@ -282,7 +282,7 @@ def _check_reference(reference: str, schema: JSON, draft: JSON, places: set[int]
 
 def _check_pattern(pattern: str) -> None:
     try:
-        compiled(pattern)
+        compile_pattern(pattern)
     except UnsupportedPatternError as error:
         raise _invalid_schema_error(
             f"the pattern {short_repr(pattern)} cannot be compared: {error}"

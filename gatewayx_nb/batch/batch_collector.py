@@ -60,7 +60,7 @@ class BatchCollector:
         self._rows: dict[int, RowUsage] = {}
         self._pending_rows = self._pending_bytes = 0
         self._engine = str(part.info.get("engine", ""))
-        results.on_refused = self._replace_unstorable
+        results.on_unstorable = self._replace_unstorable
 
     @property
     def rows(self) -> list[RowUsage]:
@@ -117,7 +117,7 @@ class BatchCollector:
         self.flush()
 
     def _error(self, remote: RemoteBatch, reason: str | None) -> ProviderError:
-        code = remote.missing_code
+        code = remote.no_result_code
         if code == "refused":
             reason = reason or remote.problem or "no reason given"
             return row_error(self._engine, code, f"it was refused: {reason.rstrip('.')}")
@@ -152,7 +152,7 @@ class BatchCollector:
             weights[position] for position, row in self._rows.items() if row.outcome == "ok"
         )
         failed_count = sum(weights[position] for position in self._rows) - answered_count
-        usages = [(row.usage.total_usage, row.usage.cost) for row in self._rows.values()]
+        usages = [(row.partial.total_usage, row.partial.cost) for row in self._rows.values()]
         return replace(
             earlier_figures,
             state="done" if is_last else "submitted",
@@ -199,4 +199,4 @@ class BatchCollector:
 
 def _is_unpriced(row: RowUsage) -> bool:
     """Return whether the row used tokens whose number or price is unknown."""
-    return row.usage.cost is None and (row.outcome == "ok" or row.usage.total_usage is not None)
+    return row.partial.cost is None and (row.outcome == "ok" or row.partial.total_usage is not None)

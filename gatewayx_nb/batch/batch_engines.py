@@ -60,12 +60,12 @@ class RowUsage:
     """The usage of a row.
 
     Attributes:
-        usage: The tokens, cost and attempts, in a partial reply without text.
+        partial: The tokens, cost and attempts, in a partial reply without text.
         outcome: ``"ok"``, or the name of the error's class.
         message: The error's message; empty for an answer.
     """
 
-    usage: PartialReply
+    partial: PartialReply
     outcome: str
     message: str = ""
 

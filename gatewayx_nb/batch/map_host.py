@@ -47,7 +47,7 @@ class MapHost(Protocol):
 
         Args:
             model: Reference of the model.
-            plan: The map in this process.
+            plan: The map, as planned in this process.
             client: The client of the cluster.
 
         Raises:
@@ -63,7 +63,7 @@ class MapHost(Protocol):
         """
 
     def job_identity(self, reference: str | None) -> tuple[str, str]:
-        """Return the full reference, with the model, and the base URL of its provider.
+        """Return the full reference (``engine:model``) and the base URL of its provider.
 
         Raises:
             GatewayError: If the engine cannot be called.

@@ -117,7 +117,7 @@ class MapRun:
         if plan.results is not None:
             plan.results.on_durable = self._add_stored
             plan.results.on_failure = self._record_failure
-            plan.results.on_refused = self._add_refused
+            plan.results.on_unstorable = self._add_unstorable
 
     def outcomes(self) -> Generator[Outcomes]:
         """Yield the outcomes in groups as they arrive.
@@ -384,7 +384,7 @@ class MapRun:
         self._failing_since, self.figures.problem = None, ""
         self._signal()
 
-    def _add_refused(self, row: StoredRow, error: BaseException) -> None:
+    def _add_unstorable(self, row: StoredRow, error: BaseException) -> None:
         """Add an outcome that can never be stored; called on the thread of the store."""
         self._add_stored([row])
         self.figures.problem = f"An answer cannot be stored: {error}."

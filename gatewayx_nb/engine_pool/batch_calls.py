@@ -266,7 +266,7 @@ class BatchCalls:
     def record_usage(self, rows: Sequence[RowUsage], job: str) -> None:
         """Add the usage of rows to the totals; see `batch.BatchEngines`."""
         for row in rows:
-            self.usage.add(row.usage, row.outcome, row.message)
+            self.usage.add(row.partial, row.outcome, row.message)
         self.usage.write_sums(job)
 
     def _query(self, part: JobPart, query: Callable[[BatchInterface], Awaitable[T]]) -> T:

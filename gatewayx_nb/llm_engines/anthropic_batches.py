@@ -143,7 +143,7 @@ def _batch(body: Mapping[str, Any]) -> RemoteBatch:
         id=as_str(body.get("id")),
         status=status,
         has_ended=status == "ended",
-        missing_code="cancelled" if is_cancelled else "missing",
+        no_result_code="cancelled" if is_cancelled else "missing",
         rows=sum(numbers.values()) or None,
         done=sum(numbers.values()) - numbers["processing"],
         created_at=_time(body.get("created_at")) or 0.0,

@@ -76,7 +76,7 @@ class RemoteBatch:
         id: The provider's identifier.
         status: The state, in the provider's words.
         has_ended: Whether the batch has ended, so that no more rows will be answered.
-        missing_code: Why a row has no result in a batch that has ended: ``"missing"``,
+        no_result_code: Why a row has no result in a batch that has ended: ``"missing"``,
             ``"expired"``, ``"cancelled"`` or ``"refused"``.
         rows: Number of rows; ``None`` if the provider does not report it.
         done: Number of rows that have been answered or have failed.
@@ -92,7 +92,7 @@ class RemoteBatch:
     id: str
     status: str
     has_ended: bool = False
-    missing_code: str = "missing"
+    no_result_code: str = "missing"
     rows: int | None = None
     done: int = 0
     created_at: float = 0.0

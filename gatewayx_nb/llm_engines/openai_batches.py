@@ -160,7 +160,7 @@ def _batch(body: Mapping[str, Any]) -> RemoteBatch:
         id=as_str(body.get("id")),
         status=status,
         has_ended=status in _FINAL_STATES,
-        missing_code=_FINAL_STATES.get(status, "missing"),
+        no_result_code=_FINAL_STATES.get(status, "missing"),
         rows=as_int(counts.get("total")) or None,
         done=(as_int(counts.get("completed")) or 0) + (as_int(counts.get("failed")) or 0),
         created_at=_time(body.get("created_at")) or 0.0,

@@ -136,7 +136,7 @@ class EnginesFile:
             except (OSError, ValueError) as error:
                 shell_path = quoted_path(self.path)
                 self.problem = (
-                    f"the engine entries {str(self.path)!r} cannot be read: {error}. "
+                    f"the engine entries in {str(self.path)!r} cannot be read: {error}. "
                     f"Fix that line, or move the file away: `mv {shell_path} {shell_path}.off`."
                 )
         self.entries, self._stamp = entries, stamp

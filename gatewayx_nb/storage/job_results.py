@@ -34,7 +34,7 @@ class JobResults:
         definition: The values from which the digest was computed, by name.
         on_durable: Called with the rows of each commit, in the order in which they were put.
         on_failure: Called with the error of each failed commit; the commit is retried.
-        on_refused: Called with a row that can never be stored, for example because it is larger
+        on_unstorable: Called with a row that can never be stored, for example because it is larger
             than 64 MB, and with the error.
         current_figures: Returns the figures to store with each commit of rows; ``None`` if there
             are none. It is called on the writer's thread.
@@ -46,7 +46,7 @@ class JobResults:
         self.digest, self.name, self.definition = digest, name, dict(definition)
         self.on_durable: Callable[[list[StoredRow]], object] = _do_nothing
         self.on_failure: Callable[[BaseException], object] = _do_nothing
-        self.on_refused: Callable[[StoredRow, BaseException], object] = _do_nothing
+        self.on_unstorable: Callable[[StoredRow, BaseException], object] = _do_nothing
         self.current_figures: Callable[[], JobFigures] | None = None
         self._store = store
         self._unsaved_figures: JobFigures | None = None

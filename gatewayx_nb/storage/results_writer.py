@@ -177,7 +177,7 @@ class ResultsWriter:
                 self._commit_valid(batch[half:])
                 return
             self._remove(batch)
-            self._call_logging_errors(batch[0][0].on_refused, batch[0][1], error)
+            self._call_logging_errors(batch[0][0].on_unstorable, batch[0][1], error)
         else:
             self._remove(batch)
             self._report_durable(batch)

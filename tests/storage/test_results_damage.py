@@ -297,7 +297,7 @@ def test_a_row_of_64_megabytes_is_stored(path):
     """The largest row is read as stored; only a larger one is refused."""
     store = ResultsStore(path)
     job, refused = store.open_job(DIGEST), []
-    job.on_refused = lambda row, error: refused.append((row.key, str(error)))
+    job.on_unstorable = lambda row, error: refused.append((row.key, str(error)))
     large = random.Random(1).randbytes(MAX_CONTENT)
     for key, content in ((1, b"x"), (2, large), (3, large + bytes(100_000)), (4, b"y")):
         job.put(StoredRow(key, content))
@@ -324,7 +324,7 @@ def test_an_invalid_row_is_refused_alone(path, row):
     """The rows before and after it are stored, in their order."""
     store = ResultsStore(path)
     job, refused, durable = store.open_job(DIGEST), [], []
-    job.on_refused = lambda *arguments: refused.append(arguments)
+    job.on_unstorable = lambda *arguments: refused.append(arguments)
     job.on_durable = durable.extend
     for each in (*(StoredRow(key, b"x") for key in range(5)), row, StoredRow(5, b"x")):
         job.put(each)
