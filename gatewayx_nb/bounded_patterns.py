@@ -78,8 +78,10 @@ class BoundedPattern:
         spend(1 + len(text) // 100)
         size = len(text).bit_length()
         if size not in self._is_quick:
-            longest = 1 << size
-            self._is_quick[size] = longest * _count_steps(self._tree, longest) <= _MAX_RE_STEPS
+            max_length = 1 << size
+            self._is_quick[size] = (
+                max_length * _count_steps(self._tree, max_length) <= _MAX_RE_STEPS
+            )
         if self._is_quick[size]:
             return self._compiled.search(text) is not None
         return bool(_Search(text, spend).ends(self._tree, frozenset(range(len(text) + 1))))
@@ -109,9 +111,9 @@ def _count_steps(tree: Iterable[Node], length: int) -> float:
     count = 1.0
     for kind, value in tree:
         if kind in _REPEAT_KINDS:
-            most, inner = min(int(value[1]), length), _count_steps(value[2], length)
-            is_small = most * math.log(inner) < math.log(_MAX_RE_STEPS)
-            count *= (most + 1) * inner**most if is_small else math.inf
+            max_count, inner = min(int(value[1]), length), _count_steps(value[2], length)
+            is_small = max_count * math.log(inner) < math.log(_MAX_RE_STEPS)
+            count *= (max_count + 1) * inner**max_count if is_small else math.inf
         elif kind is sre.BRANCH:
             count *= sum(_count_steps(branch, length) for branch in value[1])
         elif kind in _ASSERTION_KINDS:
@@ -155,15 +157,15 @@ class _Search:
         )
 
     def _repeat(self, value: Node, starts: frozenset[int]) -> frozenset[int]:
-        least, most, body = value
-        for _ in range(least):
-            before, starts = starts, self.ends(body, starts)
-            if not starts or starts == before:
+        min_count, max_count, body = value
+        for _ in range(min_count):
+            previous_starts, starts = starts, self.ends(body, starts)
+            if not starts or starts == previous_starts:
                 break
         # Continue from each position only once, after the fewest repetitions that reach it.
         reached_positions, new_positions = set(starts), starts
-        count = least
-        while new_positions and count < most:
+        count = min_count
+        while new_positions and count < max_count:
             new_positions = self.ends(body, new_positions).difference(reached_positions)
             reached_positions |= new_positions
             count += 1

@@ -395,5 +395,5 @@ def with_short_traceback(interrupt: InterruptT) -> InterruptT:
 
 def did_you_mean(name: str, known_names: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` with the nearest known name, or an empty string."""
-    close = difflib.get_close_matches(name, list(known_names), n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    close_names = difflib.get_close_matches(name, list(known_names), n=1, cutoff=0.6)
+    return f" Did you mean {close_names[0]!r}?" if close_names else ""

@@ -86,12 +86,12 @@ def _extend_to_complete(
     """Return the code up to the fence that completes it, and the number of the line after it."""
     fences = (number for number in range(end, len(lines)) if lines[number].strip() == fence)
     for number in itertools.islice(fences, _MAX_TRIES):
-        longer = "\n".join([source.rstrip("\n"), fence, *lines[end:number]]) + "\n"
-        is_complete = check.is_complete(longer)
+        longer_text = "\n".join([source.rstrip("\n"), fence, *lines[end:number]]) + "\n"
+        is_complete = check.is_complete(longer_text)
         if is_complete is None:
             break
         if is_complete:
-            return longer, number + 1
+            return longer_text, number + 1
     return source, end
 
 

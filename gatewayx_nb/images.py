@@ -209,10 +209,10 @@ def _png(image: PILImage) -> bytes:
         from PIL import ImageOps
 
         # A camera stores its orientation in EXIF data, which PNG and PIL's own `save` omit.
-        upright = ImageOps.exif_transpose(cast("Any", image))
+        upright_image = ImageOps.exif_transpose(cast("Any", image))
         if mode in ("I", "F"):
-            upright = _stretch_to_gray(upright)
-        upright.convert(_PNG_MODES.get(mode, "RGB")).save(buffer, "PNG")
+            upright_image = _stretch_to_gray(upright_image)
+        upright_image.convert(_PNG_MODES.get(mode, "RGB")).save(buffer, "PNG")
     except (OSError, ValueError, TypeError) as error:
         raise UsageError(
             f"an image must be one that PIL can convert to PNG, got mode {mode!r}: {error}.",

@@ -190,8 +190,10 @@ def fit(
     if variants := [*schema.get("anyOf", []), *schema.get("oneOf", [])]:
         # `accepts` checks only the top level. Below it, only the chosen variant is applied, because
         # applying each variant at each level would take exponential time.
-        tops = ((variant, fit(value, variant, root, is_deep=False)) for variant in variants)
-        for variant, top in tops:
+        top_level_fits = (
+            (variant, fit(value, variant, root, is_deep=False)) for variant in variants
+        )
+        for variant, top in top_level_fits:
             if accepts(top, variant, root):
                 return fit(value, variant, root) if is_deep else top
         return value

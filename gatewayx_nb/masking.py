@@ -257,7 +257,7 @@ class StreamRedactor:
 def _stream_data(key: str) -> tuple[frozenset[str], frozenset[str], frozenset[str]]:
     """Return a key's characters, pairs and parts of four characters, for a `StreamRedactor`."""
     forms = dict(_forms(key))
-    split = {
+    adjacent_letters = {
         pair
         for form, length in forms.items()
         for pair in itertools.pairwise(form)
@@ -265,7 +265,7 @@ def _stream_data(key: str) -> tuple[frozenset[str], frozenset[str], frozenset[st
     }
     pairs = {
         first + second
-        for first_letter, second_letter in split
+        for first_letter, second_letter in adjacent_letters
         for first in (first_letter.lower(), first_letter.upper())
         for second in (second_letter.lower(), second_letter.upper())
     }

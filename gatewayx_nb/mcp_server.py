@@ -138,9 +138,10 @@ def _variables(env: str | Iterable[str], url: str) -> tuple[str, ...]:
     variables = _strings("env", env)
     if invalid_names := [each for each in variables if not VARIABLE.fullmatch(each)]:
         name, equals, _ = invalid_names[0].partition("=")
-        got = f"a value for {short_repr(name)}" if equals else short_repr(name)  # it may be a key
+        # The value may be a key, so it is not quoted.
+        description = f"a value for {short_repr(name)}" if equals else short_repr(name)
         raise UsageError(
-            f"env must be names of environment variables, got {got}.",
+            f"env must be names of environment variables, got {description}.",
             hint="Set the variable in config/secrets/.env.local, and pass its name.",
         )
     if url and variables:

@@ -155,9 +155,9 @@ class ResponseSchema:
                     return self._value_of(inner, max_steps)
             return self._value_of(value, max_steps)
         except ValueError:
-            for bare in self._bare_values(text):
+            for candidate in self._bare_values(text):
                 with suppress(ValueError):
-                    return self._value_of(bare, max_steps)
+                    return self._value_of(candidate, max_steps)
             raise
 
     def _unwrap(self, value: Any) -> Any:  # noqa: ANN401 - JSON
@@ -340,8 +340,13 @@ def _inline_reference(schema: dict[str, Any]) -> dict[str, Any]:
     if name not in definitions:
         return schema
     is_recursive = f'"#/$defs/{name}"' in json.dumps(definitions)
-    remaining = {key: value for key, value in definitions.items() if key != name or is_recursive}
-    return {**definitions[name], **({"$defs": remaining} if remaining else {})}
+    remaining_definitions = {
+        key: value for key, value in definitions.items() if key != name or is_recursive
+    }
+    return {
+        **definitions[name],
+        **({"$defs": remaining_definitions} if remaining_definitions else {}),
+    }
 
 
 def _with_times(schema: dict[str, Any], kind: Any) -> dict[str, Any]:  # noqa: ANN401 - a type

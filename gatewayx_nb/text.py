@@ -137,10 +137,10 @@ def _fit_widths(widths: list[int], window: int) -> list[int]:
     widths = list(widths)
     excess = sum(widths) + 2 * (len(widths) - 1) - window
     for _ in range(excess):
-        widest = max(range(len(widths)), key=widths.__getitem__)
-        if widths[widest] <= _MIN_COLUMN_WIDTH:
+        widest_index = max(range(len(widths)), key=widths.__getitem__)
+        if widths[widest_index] <= _MIN_COLUMN_WIDTH:
             break
-        widths[widest] -= 1
+        widths[widest_index] -= 1
     return widths
 
 
@@ -207,13 +207,18 @@ def align_decimals(
 
 def _align_column(cells: Sequence[str], digit: str, point: str) -> list[str]:
     matches = list(map(_FRACTION.match, cells))
-    fractions = [len(figure[1] or "") if figure else 0 for figure in matches]
-    longest = max(fractions)
+    fractions = [len(match[1] or "") if match else 0 for match in matches]
+    longest_fraction = max(fractions)
     return [
-        cell + (point + digit * (longest - 1) if not length else digit * (longest - length))
-        if figure and longest
+        cell
+        + (
+            point + digit * (longest_fraction - 1)
+            if not length
+            else digit * (longest_fraction - length)
+        )
+        if match and longest_fraction
         else cell
-        for cell, figure, length in zip(cells, matches, fractions, strict=True)
+        for cell, match, length in zip(cells, matches, fractions, strict=True)
     ]
 
 
@@ -278,7 +283,6 @@ def dollars(cost: Decimal) -> str:
 
 def known_and_unpriced(cost: Decimal, unpriced_count: int) -> str:
     """Return the known cost and the number of unpriced calls."""
-    known_cost = (
-        [dollars(cost)] if cost or not unpriced_count else []
-    )  # "$0" would look like a price
+    # Beside unpriced calls, "$0" would look like a price.
+    known_cost = [dollars(cost)] if cost or not unpriced_count else []
     return " + ".join(known_cost + ([f"{unpriced_count} unpriced"] if unpriced_count else []))

@@ -182,12 +182,12 @@ class BatchCollector:
     ) -> None:
         prompt = self._prompts[position] if self._prompts else ""
         content = encode_outcome(outcome, prompt)
-        kind = type(outcome).__name__ if isinstance(outcome, GatewayError) else "ok"
+        outcome_name = type(outcome).__name__ if isinstance(outcome, GatewayError) else "ok"
         self._rows[position] = row
         self._pending_rows += 1
         self._pending_bytes += len(content)
         key = self._part.keys[position]
-        self._results.put(StoredRow(key, content, kind, retry, time.time()))
+        self._results.put(StoredRow(key, content, outcome_name, retry, time.time()))
 
     def _replace_unstorable(self, row: StoredRow, error: BaseException) -> None:
         """Store an error instead of an answer that can never be stored."""

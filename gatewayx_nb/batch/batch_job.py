@@ -167,8 +167,10 @@ class BatchJob(MapJob):
                     f"{self._note}",
                     hint=Hint("cancel_job", job=self.name),
                 )
-            until = self._next_query_at if deadline is None else min(self._next_query_at, deadline)
-            clock.sleep(max(until - now, 0.0))
+            wake_at = (
+                self._next_query_at if deadline is None else min(self._next_query_at, deadline)
+            )
+            clock.sleep(max(wake_at - now, 0.0))
         if self._rows is None:
             return super().result(0)
         results = self._results()

@@ -132,35 +132,35 @@ class MapFigures:
         self.answered += 1
         self.latest.append((position, text))
 
-    def add_reused(self, at: float) -> None:
+    def add_reused(self, reply_time: float) -> None:
         """Count a row that an earlier run answered.
 
         Args:
-            at: Time of the answer in seconds since the epoch.
+            reply_time: Time of the answer in seconds since the epoch.
         """
         self.answered += 1
         self.reused += 1
-        oldest, newest = self.reused_since or (at, at)
-        self.reused_since = min(oldest, at), max(newest, at)
+        oldest_time, newest_time = self.reused_since or (reply_time, reply_time)
+        self.reused_since = min(oldest_time, reply_time), max(newest_time, reply_time)
 
     def add_error(self, position: int, error: GatewayError) -> None:
         """Count a row that failed."""
         self.failed += 1
-        kind = type(error).__name__
-        self.errors[kind] += 1
-        self.first_of_kind.setdefault(kind, error)
+        error_name = type(error).__name__
+        self.errors[error_name] += 1
+        self.first_of_kind.setdefault(error_name, error)
         if len(self.first_errors) < _MAX_FULL_ERRORS:
             self.first_errors[position] = error
 
     def rate(self) -> float:
         """Return the number of rows per second over the last ten seconds."""
         now = time.monotonic()
-        recent, count = self._recent, self.done - self.reused
-        if not recent or now - recent[-1][0] >= 0.5:  # noqa: PLR2004 - two samples per second
-            recent.append((now, count))
-        while len(recent) > 2 and now - recent[1][0] > _RATE_WINDOW:  # noqa: PLR2004 - both ends
-            recent.popleft()
-        start, previous_count = recent[0] if len(recent) > 1 else (self.started, 0)
+        recent_counts, count = self._recent, self.done - self.reused
+        if not recent_counts or now - recent_counts[-1][0] >= 0.5:  # noqa: PLR2004 - two samples per second
+            recent_counts.append((now, count))
+        while len(recent_counts) > 2 and now - recent_counts[1][0] > _RATE_WINDOW:  # noqa: PLR2004 - both ends
+            recent_counts.popleft()
+        start, previous_count = recent_counts[0] if len(recent_counts) > 1 else (self.started, 0)
         return (count - previous_count) / max(now - start, 1e-3)
 
     def seconds_left(self) -> float | None:
@@ -249,8 +249,12 @@ class MapFigures:
         return f"{self.answered:,} of {counted(self.total or 0, self.unit)}"
 
     def _reused_days_text(self) -> str:
-        oldest, newest = (_day_text(at) for at in self.reused_since or (0.0, 0.0))
-        return f"from {newest}" if oldest == newest else f"from {oldest} to {newest}"
+        oldest_day, newest_day = (_day_text(at) for at in self.reused_since or (0.0, 0.0))
+        return (
+            f"from {newest_day}"
+            if oldest_day == newest_day
+            else f"from {oldest_day} to {newest_day}"
+        )
 
 
 def duration(seconds: float) -> str:

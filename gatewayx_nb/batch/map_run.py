@@ -128,9 +128,9 @@ class MapRun:
         event = InterruptibleEvent()
         self._signal = event.set
         try:
-            while (ready := self._advance()) is not None:
-                if ready:
-                    yield ready
+            while (ready_outcomes := self._advance()) is not None:
+                if ready_outcomes:
+                    yield ready_outcomes
                 elif self._must_wait:
                     event.wait(_UPDATE_INTERVAL)
                 if self._may_pause:
@@ -151,9 +151,9 @@ class MapRun:
 
         self._signal = signal
         try:
-            while (ready := self._advance()) is not None:
-                if ready:
-                    yield ready
+            while (ready_outcomes := self._advance()) is not None:
+                if ready_outcomes:
+                    yield ready_outcomes
                 elif self._must_wait:
                     with interruptible(), contextlib.suppress(TimeoutError):
                         await asyncio.wait_for(event.wait(), _UPDATE_INTERVAL)
@@ -172,13 +172,13 @@ class MapRun:
             self._finish("stopped")
             return None
         self._feed()
-        ready = self._take_ready()
-        if not ready and self._has_ended:
+        ready_outcomes = self._take_ready()
+        if not ready_outcomes and self._has_ended:
             if self._row_error is not None:
                 raise self._row_error
             self._finish_rows()
             return None
-        return ready
+        return ready_outcomes
 
     def _is_stop_requested(self) -> bool:
         """Return whether `MapJob.cancel` has been called; check about once a second."""
@@ -430,11 +430,11 @@ class MapRun:
                 self._settle(position, outcome)
             if checks:
                 self._check_final_error(outcome)
-        ready = list(self._ready)
+        ready_outcomes = list(self._ready)
         self._ready.clear()
         if checks:
-            self._check_failures(ready)
-        return ready
+            self._check_failures(ready_outcomes)
+        return ready_outcomes
 
     def _settle(self, position: int, outcome: Outcome) -> None:
         if isinstance(outcome, GatewayError):

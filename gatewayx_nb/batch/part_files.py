@@ -133,11 +133,12 @@ class PartFiles:
             UsageError: If the row is larger than the maximum size of a batch.
         """
         form = row.format
-        largest = form.max_bytes - len(form.start) - len(form.end) - 100  # for the custom ID
-        if len(row.content) > largest:
+        # 100 bytes are reserved for the custom ID.
+        max_request_bytes = form.max_bytes - len(form.start) - len(form.end) - 100
+        if len(row.content) > max_request_bytes:
             raise UsageError(
                 f"the row's request has {len(row.content):,} bytes, but a batch may have at"
-                f" most {largest:,}.",
+                f" most {max_request_bytes:,}.",
                 hint="Make it smaller, or ask about it without `batch=True`.",
             )
         part = self._open_files.get(row.group)

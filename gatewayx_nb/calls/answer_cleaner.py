@@ -109,13 +109,13 @@ class AnswerCleaner:
 
     def _release(self) -> Iterator[Chunk]:
         """Yield the text that is held back because it could begin a tag."""
-        if held := self._take_held():
-            yield Chunk(text=held) if self._closing_tag is None else Chunk(reasoning=held)
+        if held_text := self._take_held():
+            yield Chunk(text=held_text) if self._closing_tag is None else Chunk(reasoning=held_text)
 
     def _take_held(self) -> str:
         """Return and clear the held text."""
-        held, self._held, self._required_tag = "".join(self._held), [], ""
-        return held
+        held_text, self._held, self._required_tag = "".join(self._held), [], ""
+        return held_text
 
     def _hold_until(self, closing_tag: str, text: str) -> None:
         """Hold text until a closing tag; afterwards, only new text is searched for the tag."""
@@ -124,12 +124,12 @@ class AnswerCleaner:
 
     def _hold_more(self, text: str) -> bool:
         """Hold more text and return true, unless the awaited closing tag is complete."""
-        recent = self._recent + text
+        recent_text = self._recent + text
         self._held_length += len(text)
-        if self._required_tag in recent or self._held_length >= _MAX_HELD_LENGTH:
+        if self._required_tag in recent_text or self._held_length >= _MAX_HELD_LENGTH:
             return False
         self._held.append(text)
-        self._recent = recent[1 - len(self._required_tag) :]
+        self._recent = recent_text[1 - len(self._required_tag) :]
         return True
 
     def close(self, *, is_cut: bool = False) -> Iterator[Chunk]:

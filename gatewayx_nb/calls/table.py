@@ -141,9 +141,9 @@ class Table(list[Row]):
         # A terminal has no style for code, so drop the backticks.
         texts = [[cell.replace("`", "") for cell in row] for row in cells]
         table = [table_text(headings, texts, aligns, window_width())] if cells else []
-        lead = [*_wrapped_lines(self.lead), *([""] if self.lead and cells else [])]
+        lead_lines = [*_wrapped_lines(self.lead), *([""] if self.lead and cells else [])]
         gap = [""] if cells and lines else []
-        return "\n".join([*lead, *table, *gap, *_wrapped_lines(lines)])
+        return "\n".join([*lead_lines, *table, *gap, *_wrapped_lines(lines)])
 
     def _repr_html_(self) -> str:
         headings, aligns = self._headings()

@@ -353,11 +353,11 @@ class Cassette:
             log.warning("%s", text)
         self._failure = text
 
-    def _unrecorded_message(self, error: ConfigError, count: int, yet: str) -> str:
+    def _unrecorded_message(self, error: ConfigError, count: int, suffix: str) -> str:
         """Return one line that says why replies are not recorded, without any key."""
         subject = "1 reply is" if count == 1 else f"{count:,} replies are"
         hint = render(error.hint) if error.hint else ""
-        line = f"{error.message} {subject} not recorded{yet}. {hint}".rstrip()
+        line = f"{error.message} {subject} not recorded{suffix}. {hint}".rstrip()
         return masked(plain(line), self.secrets().values())
 
     def finish(self) -> None:

@@ -226,9 +226,8 @@ def arrange(  # noqa: PLR0913 - the state of a session
             for _, line in _apply_replacements(enumerate(current_lines))
             if line not in unwanted_lines
         ]
-        lines = list(
-            dict.fromkeys(settled_lines)
-        )  # a merge may have kept the same line from both sides
+        # A merge may have kept the same line from both sides.
+        lines = list(dict.fromkeys(settled_lines))
         lines = _in_order_of_calls(lines, calls, added_lines)
         if lines != old_lines:
             _write_lines(path, lines, root)

@@ -72,13 +72,13 @@ def encode(entry: CassetteEntry) -> bytes:
     The fields are in the order of `CassetteEntry`, so that a reviewer reads the request first. The
     keys within the fields are sorted.
     """
-    built: dict[str, Any] = msgspec.to_builtins(entry, order="sorted")
+    fields: dict[str, Any] = msgspec.to_builtins(entry, order="sorted")
     if entry.pieces:
-        built["pieces"] = [piece if piece[-1] else piece[:-1] for piece in built["pieces"]]
+        fields["pieces"] = [piece if piece[-1] else piece[:-1] for piece in fields["pieces"]]
     if entry.tool_calls:  # keep the model's order of arguments
-        for row, call in zip(built["tool_calls"], entry.tool_calls, strict=True):
+        for row, call in zip(fields["tool_calls"], entry.tool_calls, strict=True):
             row["arguments"] = call.arguments
-    return encode_json({name: built[name] for name in entry.__struct_fields__ if name in built})
+    return encode_json({name: fields[name] for name in entry.__struct_fields__ if name in fields})
 
 
 def decode(line: bytes, version: int = VERSION) -> CassetteEntry:

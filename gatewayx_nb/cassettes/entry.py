@@ -185,13 +185,13 @@ class CassetteEntry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     def chunks(self) -> Iterator[tuple[float, Chunk]]:
         """Yield each chunk with its arrival time; the last chunk has the finish reason."""
         metadata = self.figures or RecordedMetadata(self.engine)
-        ends = zip(
+        piece_ends = zip(
             accumulate(piece.text for piece in self.pieces),
             accumulate(piece.reasoning for piece in self.pieces),
             strict=True,
         )
         text = reasoning = 0
-        for piece, (text_end, reasoning_end) in zip(self.pieces, ends, strict=True):
+        for piece, (text_end, reasoning_end) in zip(self.pieces, piece_ends, strict=True):
             yield (
                 piece.at,
                 Chunk(

@@ -125,13 +125,13 @@ def mask(text: str) -> str:
 
 def texts(entry: CassetteEntry | RequestBody) -> Iterator[tuple[str, str]]:
     """Yield every string with its location."""
-    built: dict[str, Any] = msgspec.to_builtins(entry)
+    fields: dict[str, Any] = msgspec.to_builtins(entry)
     for name in ("vectors", "pieces"):  # these are numbers
-        built.pop(name, None)
+        fields.pop(name, None)
     for name, location in _LOCATIONS.items():
-        if text := built.pop(name, ""):
+        if text := fields.pop(name, ""):
             yield location, text
-    yield from _walk(built, "")
+    yield from _walk(fields, "")
 
 
 def _walk(value: object, location: str) -> Iterator[tuple[str, str]]:

@@ -63,9 +63,10 @@ def _rough_similarity(entry: CassetteEntry, engine: str, body: RequestBody) -> f
         recorded_character == requested_character
         for recorded_character, requested_character in pairs
     )
-    longer = max(len(requested_prompt), len(recorded_prompt), 1)
+    longer_length = max(len(requested_prompt), len(recorded_prompt), 1)
     score = (
-        equal_count / _PREFIX_LENGTH - abs(len(requested_prompt) - len(recorded_prompt)) / longer
+        equal_count / _PREFIX_LENGTH
+        - abs(len(requested_prompt) - len(recorded_prompt)) / longer_length
     )
     return score + (entry.engine == engine)
 

@@ -228,8 +228,8 @@ def encode_json(value: object, *, sort: bool = False) -> bytes:
         return msgspec.json.encode(value, enc_hook=_reject_type, order="sorted" if sort else None)
     except UnicodeEncodeError:
         # The value contains a lone surrogate, which only an ASCII escape can represent.
-        built = msgspec.to_builtins(value)
-        return json.dumps(built, sort_keys=sort, separators=(",", ":")).encode("ascii")
+        fields = msgspec.to_builtins(value)
+        return json.dumps(fields, sort_keys=sort, separators=(",", ":")).encode("ascii")
 
 
 def _digest(value: object) -> str:

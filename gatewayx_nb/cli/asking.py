@@ -155,8 +155,12 @@ def _stream(pool: EnginePool, prompt: str, reference: str, options: dict[str, An
 
 def _split_at_escape(text: str) -> tuple[str, str]:
     """Split text before an escape sequence that may continue in the next chunk."""
-    unfinished = _UNFINISHED_ESCAPE.search(text) if sys.stdout.isatty() else None
-    return (text[: unfinished.start()], unfinished[0]) if unfinished else (text, "")
+    unfinished_escape = _UNFINISHED_ESCAPE.search(text) if sys.stdout.isatty() else None
+    return (
+        (text[: unfinished_escape.start()], unfinished_escape[0])
+        if unfinished_escape
+        else (text, "")
+    )
 
 
 def _write_line(text: str) -> None:

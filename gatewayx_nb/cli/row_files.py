@@ -178,12 +178,12 @@ def _json_lines(text: str) -> Iterator[dict[str, object]]:
 
 def _json_line(names: list[str], row: tuple[object, ...]) -> str:
     """Return a row as JSON: all columns of the map, and the other columns that have a value."""
-    present = {
+    present_values = {
         name: None if _is_missing(value) else value
         for name, value in zip(names, row, strict=True)
         if name.startswith("gx_") or not _is_missing(value)
     }
-    return json.dumps(present, ensure_ascii=False, default=str)
+    return json.dumps(present_values, ensure_ascii=False, default=str)
 
 
 def _cell(value: object) -> str:
@@ -200,9 +200,9 @@ def _is_missing(value: object) -> bool:
 
 def _table_line(cells: list[str], delimiter: str) -> str:
     """Return a line of a table; `csv.writer` leaves a carriage return without quotation marks."""
-    special = {delimiter, '"', "\r", "\n"}
+    special_characters = {delimiter, '"', "\r", "\n"}
     quoted_cells = (
-        '"' + cell.replace('"', '""') + '"' if special.intersection(cell) else cell
+        '"' + cell.replace('"', '""') + '"' if special_characters.intersection(cell) else cell
         for cell in cells
     )
     return delimiter.join(quoted_cells)

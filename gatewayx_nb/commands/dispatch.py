@@ -123,8 +123,11 @@ def show_help(session: Session, args: argparse.Namespace) -> Table | Note | Exce
 
 def help_topics(commands: Iterable[str]) -> list[str]:
     """Return the names that ``help`` accepts: the commands, topics, guides and error entries."""
-    guides, troubles = Handler("guides", "guide_names")(), Handler("guides", "trouble_names")()
-    return [*commands, *TOPICS, "options", *guides, *troubles]
+    guide_names, trouble_names = (
+        Handler("guides", "guide_names")(),
+        Handler("guides", "trouble_names")(),
+    )
+    return [*commands, *TOPICS, "options", *guide_names, *trouble_names]
 
 
 def _find_page(topic: str) -> Excerpt | None:

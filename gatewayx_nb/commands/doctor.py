@@ -63,8 +63,10 @@ def _checks(session: Session) -> Iterator[Check]:
     folder = display_path(project.root) if project else f"none; `{session.prog} init` creates one"
     yield Check("project", ok=True, detail=folder)
     yield _default_model(session)
-    ready = [row.name for row in pool.status() if row.readiness == "ready"]
-    yield Check("engines", ok=bool(ready), detail=f"ready: {', '.join(ready) or 'none'}")
+    ready_names = [row.name for row in pool.status() if row.readiness == "ready"]
+    yield Check(
+        "engines", ok=bool(ready_names), detail=f"ready: {', '.join(ready_names) or 'none'}"
+    )
     yield from (Check("file", ok=False, detail=problem) for problem in pool.problems)
     yield from _key_files(session)
     yield _storage(session)

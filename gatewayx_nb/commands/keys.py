@@ -172,12 +172,12 @@ def _require_engine(session: Session, name: str) -> None:
     names, aliases = _engine_names(session), session.pool.config.settings.aliases
     if name in names:
         return
-    nearest = aliases.get(name) or next(iter(difflib.get_close_matches(name, names, 1)), None)
-    suggestion = f" Did you mean {nearest!r}?" if nearest else ""
+    nearest_name = aliases.get(name) or next(iter(difflib.get_close_matches(name, names, 1)), None)
+    suggestion = f" Did you mean {nearest_name!r}?" if nearest_name else ""
     advice = f"For an engine that you will add: `{session.prog} key set {name} --new`."
     raise UsageError(
         f"there is no engine {name!r}.{suggestion}",
-        hint=Hint("set_key", engine=nearest) | advice if nearest else as_hint(advice),
+        hint=Hint("set_key", engine=nearest_name) | advice if nearest_name else as_hint(advice),
     )
 
 
@@ -235,9 +235,9 @@ def _set(session: Session, name: str, *, user: bool) -> Note:
         confirm_key_destinations(session, [name], named=True)
     # The user is prompted for the key, because a key in a cell would be saved with the notebook.
     value = session.ask_secret(f"{_variable(name)}: ").strip()
-    if assigned := _ASSIGNMENT.match(value):
+    if assignment := _ASSIGNMENT.match(value):
         raise UsageError(
-            f"the key begins with {assigned[0]!r}; nothing was written.",
+            f"the key begins with {assignment[0]!r}; nothing was written.",
             hint="Enter only the key, without the name of a variable and quotation marks.",
         )
     if "\n" in value:
@@ -276,13 +276,15 @@ def _default_change(session: Session, former_default: str) -> Iterator[str]:
         return
     ready = {row.name for row in session.pool.status() if row.readiness == "ready"}
     is_ready = former_default.partition(":")[0] in ready
-    keep = f"; `{session.prog} use {former_default}` keeps {former_default}" if is_ready else ""
-    change = (
+    keep_note = (
+        f"; `{session.prog} use {former_default}` keeps {former_default}" if is_ready else ""
+    )
+    change_note = (
         f"The default model is now {current_default}"
         if current_default
         else "There is no default model now"
     )
-    yield f"{change}{keep}."
+    yield f"{change_note}{keep_note}."
 
 
 def _remove(session: Session, name: str) -> Note:

@@ -209,10 +209,10 @@ class LineParser(argparse.ArgumentParser):
                 (title if index == 0 else "", usage, text)
                 for index, (usage, text) in enumerate(described_options)
             ]
-        lead = self.examples or (f"`{self.synopsis}`", self.description or "")
+        lead_lines = self.examples or (f"`{self.synopsis}`", self.description or "")
         *names, last = (f"`{name}`" for name in self.param_options or ("",))
         note = f"`-p` also sets {', '.join(names)} and {last}, which have no option of their own."
-        return Table(rows, GROUPED_COLUMNS, [note] if names else [], lead=lead)
+        return Table(rows, GROUPED_COLUMNS, [note] if names else [], lead=lead_lines)
 
     def usage_error(self, problem: str, advice: str = "") -> UsageError:
         """Return the error for an invalid line: the problem, and the command that shows help."""
@@ -271,8 +271,10 @@ class LineParser(argparse.ArgumentParser):
         if flag and (example := self.param_example(flag, value)):
             return self.usage_error(f"there is no option {flag!r}.", f"Use `{example}`.")
         if flag:
-            longer = [each for each in self.option_strings if each.startswith(flag)]
-            suggestion = did_you_mean(longer[0] if longer else flag, self.option_strings)
+            longer_flags = [each for each in self.option_strings if each.startswith(flag)]
+            suggestion = did_you_mean(
+                longer_flags[0] if longer_flags else flag, self.option_strings
+            )
             return self.usage_error(f"no option {flag!r}.{suggestion}", self._advice)
         if quoting_advice := self.quoting_advice(words):
             return self.usage_error("text with spaces must be quoted.", quoting_advice)

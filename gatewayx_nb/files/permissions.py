@@ -58,11 +58,13 @@ def link_in(path: Path, root: Path) -> Path | None:
     if path.is_relative_to(root):
         top = parts.index(root)
     else:  # either path may contain `..`, or a symlink above the folder
-        real = os.path.realpath(root)
-        same = [index for index, part in enumerate(parts) if os.path.realpath(part) == real]
-        if not same:
+        real_root = os.path.realpath(root)
+        matching_indexes = [
+            index for index, part in enumerate(parts) if os.path.realpath(part) == real_root
+        ]
+        if not matching_indexes:
             return None
-        top = same[-1]
+        top = matching_indexes[-1]
     below = reversed(parts[:top])
     # `os.path.islink` returns False, not an error, without permission.
     return next((part for part in below if os.path.islink(part)), None)

@@ -80,7 +80,10 @@ def coloured(text: str, language: str = "") -> str:
     tokens = lexer.get_tokens(text)
     styled_pieces = ((_style(str(kind).removeprefix("Token.")), code) for kind, code in tokens)
     groups = itertools.groupby(styled_pieces, key=itemgetter(0))
-    return "".join(_span(style, "".join(code for _, code in same)) for style, same in groups)
+    return "".join(
+        _span(style, "".join(code for _, code in same_style_pieces))
+        for style, same_style_pieces in groups
+    )
 
 
 def _lexer(language: str) -> Lexer | None:

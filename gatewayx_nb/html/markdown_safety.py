@@ -130,9 +130,9 @@ def _code(node: SyntaxTreeNode) -> str:
     )
 
 
-def _fence(content: str, shortest: int) -> str:
-    longest = max(map(len, _BACKTICKS.findall(content)), default=0)
-    return "`" * max(shortest, longest + 1)
+def _fence(content: str, min_length: int) -> str:
+    longest_run = max(map(len, _BACKTICKS.findall(content)), default=0)
+    return "`" * max(min_length, longest_run + 1)
 
 
 def _without_shortcodes(code: str) -> str:

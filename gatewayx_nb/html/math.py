@@ -125,14 +125,14 @@ def may_be_typeset(tex: str) -> bool:
     )
 
 
-def _is_prose(opener: str, tex: str) -> bool:
+def _is_prose(opening_delimiter: str, tex: str) -> bool:
     r"""Return whether brackets contain only words; the backslash is then a Markdown escape.
 
     >>> _is_prose(r"\[", "not a link"), _is_prose(r"\[", "a b c"), _is_prose(r"\(", "sin(x)")
     (True, False, False)
     """
     # `$$` is not a Markdown escape, so it always begins a formula.
-    if opener == "$$" or _TEX_CHARACTERS.search(tex):
+    if opening_delimiter == "$$" or _TEX_CHARACTERS.search(tex):
         return False
     words = [word for word in _WORD.findall(tex) if word not in _FUNCTIONS]
     return len(words) > 1 or (words == [tex.strip()] and len(words[0]) >= _LONG_WORD)
@@ -140,29 +140,29 @@ def _is_prose(opener: str, tex: str) -> bool:
 
 def _depth(tex: str) -> int:
     """Return the deepest nesting of groups, or one more than the limit if they are unbalanced."""
-    depth = deepest = 0
+    depth = max_depth = 0
     for brace in re.findall(r"(?<!\\)[{}]", tex):
         depth += 1 if brace == "{" else -1
-        deepest = max(deepest, depth)
+        max_depth = max(max_depth, depth)
         if depth < 0:
             break
-    return deepest if depth == 0 else _MAX_DEPTH + 1
+    return max_depth if depth == 0 else _MAX_DEPTH + 1
 
 
 def _inline(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - markdown-it's own signature
-    opener = state.src[state.pos : state.pos + 2]
-    closer = _CLOSING_DELIMITERS.get(opener)
-    if closer is None:
+    opening_delimiter = state.src[state.pos : state.pos + 2]
+    closing_delimiter = _CLOSING_DELIMITERS.get(opening_delimiter)
+    if closing_delimiter is None:
         return False
     start = state.pos + 2
-    end = state.src.find(closer, start, min(state.posMax, start + _MAX_LENGTH))
+    end = state.src.find(closing_delimiter, start, min(state.posMax, start + _MAX_LENGTH))
     tex = state.src[start:end]
-    if end <= start or _is_prose(opener, tex):
+    if end <= start or _is_prose(opening_delimiter, tex):
         return False
     if not silent:
         if may_be_typeset(tex):
             state.push("math_inline", "span", 0).content = tex
-            state.tokens[-1].markup = opener
+            state.tokens[-1].markup = opening_delimiter
         else:
             state.pending += state.src[state.pos : end + 2]
     state.pos = end + 2
@@ -173,13 +173,15 @@ def _block(state: StateBlock, first: int, last: int, silent: bool) -> bool:  # n
     if state.is_code_block(first):
         return False
     start = state.bMarks[first] + state.tShift[first]
-    closer = _CLOSING_DELIMITERS.get(state.src[start : start + 2], "\\)")
-    end = None if closer == "\\)" else _closing_line(state, first, last, closer)
+    closing_delimiter = _CLOSING_DELIMITERS.get(state.src[start : start + 2], "\\)")
+    end = (
+        None if closing_delimiter == "\\)" else _closing_line(state, first, last, closing_delimiter)
+    )
     if end is None:
         return False
     source = state.getLines(first, end + 1, state.blkIndent, keepLastLF=False).strip()
     tex = source[2:-2]
-    if closer in tex or _is_prose(source[:2], tex) or not may_be_typeset(tex):
+    if closing_delimiter in tex or _is_prose(source[:2], tex) or not may_be_typeset(tex):
         return False
     if not silent:
         token = state.push("math_block", "p", 0)
@@ -188,7 +190,7 @@ def _block(state: StateBlock, first: int, last: int, silent: bool) -> bool:  # n
     return True
 
 
-def _closing_line(state: StateBlock, first: int, last: int, closer: str) -> int | None:
+def _closing_line(state: StateBlock, first: int, last: int, closing_delimiter: str) -> int | None:
     """Return the line that ends with the closer.
 
     The search stops at a blank line or at the end of the enclosing block.
@@ -197,7 +199,9 @@ def _closing_line(state: StateBlock, first: int, last: int, closer: str) -> int 
         if state.isEmpty(line) or state.sCount[line] < state.blkIndent:
             return None
         text = state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]].rstrip()
-        if text.endswith(closer) and (line > first or len(text) > len(closer) + 2):
+        if text.endswith(closing_delimiter) and (
+            line > first or len(text) > len(closing_delimiter) + 2
+        ):
             return line
     return None
 

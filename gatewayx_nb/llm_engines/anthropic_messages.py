@@ -270,12 +270,14 @@ class MessagesParser:
 
 def usage_of(usage: dict[str, Any]) -> Usage:
     """Parse the usage; cached tokens, which Anthropic counts separately, are added to the input."""
-    fresh = as_int(usage.get("input_tokens"))
+    uncached_tokens = as_int(usage.get("input_tokens"))
     written_tokens = as_int(usage.get("cache_creation_input_tokens"))
     cached = as_int(usage.get("cache_read_input_tokens"))
     details = as_dict(usage.get("output_tokens_details"))
     return Usage(
-        input_tokens=None if fresh is None else fresh + (written_tokens or 0) + (cached or 0),
+        input_tokens=None
+        if uncached_tokens is None
+        else uncached_tokens + (written_tokens or 0) + (cached or 0),
         output_tokens=as_int(usage.get("output_tokens")),
         cached_tokens=cached,
         cache_write_tokens=written_tokens,

@@ -46,7 +46,9 @@ def check_vectors(
         vector
         for vector in candidates
         # `isinstance` would accept a bool, because bool is a subclass of int.
-        if isinstance(vector, list) and vector and all(type(x) in (int, float) for x in vector)
+        if isinstance(vector, list)
+        and vector
+        and all(type(component) in (int, float) for component in vector)
     ]
     if len(valid_vectors) != len(texts) or len(valid_vectors) != len(candidates):
         raise ProviderError(

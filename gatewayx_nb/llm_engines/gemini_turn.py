@@ -180,9 +180,9 @@ def _source(
 
 def _logprobs(result: dict[str, Any]) -> Iterator[Logprob]:
     chosen_rows = as_dicts(result.get("chosenCandidates"))
-    tops = as_dicts(result.get("topCandidates"))
+    top_candidates = as_dicts(result.get("topCandidates"))
     for number, row in enumerate(chosen_rows):
-        top = tops[number] if number < len(tops) else {}
+        top = top_candidates[number] if number < len(top_candidates) else {}
         alternatives = tuple(map(_logprob, as_dicts(top.get("candidates"))))
         yield Logprob(_token(row), finite(row.get("logProbability")), alternatives)
 

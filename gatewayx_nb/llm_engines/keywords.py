@@ -52,10 +52,10 @@ def _accepts_any(engine: type[LLMEngine]) -> bool:
 
 
 def _init_parameters(engine: type[LLMEngine]) -> list[str]:
-    inits = [vars(base)["__init__"] for base in engine.__mro__ if "__init__" in vars(base)]
+    init_methods = [vars(base)["__init__"] for base in engine.__mro__ if "__init__" in vars(base)]
     return [
         name
-        for init in inits
+        for init in init_methods
         if inspect.isfunction(init)
         for name, parameter in inspect.signature(init).parameters.items()
         if parameter.kind in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD)

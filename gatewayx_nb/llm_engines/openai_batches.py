@@ -153,8 +153,8 @@ class OpenAIBatches:
 def _batch(body: Mapping[str, Any]) -> RemoteBatch:
     status, counts = as_str(body.get("status")), as_dict(body.get("request_counts"))
     end_times = (body.get(f"{name}_at") for name in ("completed", "expired", "cancelled", "failed"))
-    faults = as_dicts(as_dict(body.get("errors")).get("data"))
-    reasons = [as_str(fault.get("message")) or as_str(fault.get("code")) for fault in faults]
+    errors = as_dicts(as_dict(body.get("errors")).get("data"))
+    reasons = [as_str(fault.get("message")) or as_str(fault.get("code")) for fault in errors]
     files = [as_str(body.get(name)) for name in ("output_file_id", "error_file_id")]
     return RemoteBatch(
         id=as_str(body.get("id")),
@@ -170,7 +170,7 @@ def _batch(body: Mapping[str, Any]) -> RemoteBatch:
         problem=next(filter(None, reasons), ""),
         refused_lines={
             line - 1: reason
-            for fault, reason in zip(faults, reasons, strict=True)
+            for fault, reason in zip(errors, reasons, strict=True)
             if (line := as_int(fault.get("line")))
         },
     )

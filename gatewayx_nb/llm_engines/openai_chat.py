@@ -181,12 +181,14 @@ class OpenAICompatibleEngine(HTTPEngine):
     @override
     def adapt_to_refusal(self, status: int, body: bytes) -> bool:
         # Mistral's models on other servers: "Unexpected role 'user' after role 'tool'".
-        signs = {
+        error_part_by_feature = {
             "stream_options": b"stream_options",
             "user after tool": b"after role 'tool'",
             "long ids": b"].id': string too long",
         }
-        refused_features = {name for name, sign in signs.items() if sign in body} - self._refused
+        refused_features = {
+            name for name, error_part in error_part_by_feature.items() if error_part in body
+        } - self._refused
         if status not in (400, 422) or not refused_features:
             return False
         self._refused |= refused_features
@@ -468,8 +470,8 @@ def cache_key(request: Request) -> str:
     https://platform.openai.com/docs/guides/prompt-caching
     """
     first = request.system or request.messages[0].content
-    beginning = [request.model, first, request.tools or request.params.get("tools")]
-    data = json.dumps(beginning, default=repr).encode()
+    cached_beginning = [request.model, first, request.tools or request.params.get("tools")]
+    data = json.dumps(cached_beginning, default=repr).encode()
     return f"gatewayx-{hashlib.blake2b(data, digest_size=16).hexdigest()}"
 
 

@@ -354,8 +354,8 @@ class ResponsesParser:
 
 def _unsent_text(pieces: list[str], sent_pieces: list[str]) -> str:
     """Return the part of a text that has not been sent; empty if the text sent before differs."""
-    text, beginning = "".join(pieces), "".join(sent_pieces)
-    return text.removeprefix(beginning) if text.startswith(beginning) else ""
+    text, sent_text = "".join(pieces), "".join(sent_pieces)
+    return text.removeprefix(sent_text) if text.startswith(sent_text) else ""
 
 
 def _details(items: list[dict[str, Any]]) -> Iterator[Chunk]:

@@ -288,12 +288,12 @@ def _error_body(text: str) -> str:
     return json.dumps({"error": value if isinstance(value, dict) else {"message": str(value)}})
 
 
-def _stray_error(stray: str) -> str:
+def _stray_error(stray_text: str) -> str:
     """Return an error that a server wrote outside of an event; empty if there is no error.
 
     When they fail midway, Gemini writes bare JSON, and llama.cpp a line ``error: {…}``.
     """
-    for line in stray.splitlines():
+    for line in stray_text.splitlines():
         if line.startswith(_ERROR_FIELD):
             return _error_body(line.removeprefix(_ERROR_FIELD).strip())
-    return stray if '"error"' in stray and json_body.is_complete(stray) else ""
+    return stray_text if '"error"' in stray_text and json_body.is_complete(stray_text) else ""

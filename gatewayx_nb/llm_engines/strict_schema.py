@@ -235,8 +235,12 @@ class _Translation:
                     **constraints,
                     **self._notes(part, constraints),
                 }
-            unique = [item for index, item in enumerate(items) if item not in items[:index]]
-            item = unique[0] if len(unique) == 1 else {"anyOf": list(_flattened(unique))}
+            unique_items = [item for index, item in enumerate(items) if item not in items[:index]]
+            item = (
+                unique_items[0]
+                if len(unique_items) == 1
+                else {"anyOf": list(_flattened(unique_items))}
+            )
             order = ", ".join(str(_name_of(item)) for item in items)
             part = {**part, "items in this order": order}
         else:

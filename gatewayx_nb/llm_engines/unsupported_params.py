@@ -176,8 +176,8 @@ def without_param(request: Request, name: str) -> Request:
         return replace(request, params={k: v for k, v in request.params.items() if k != name})
     if name == "stop":
         return replace(request, stop=())
-    unset: dict[str, Any] = {name: None}
-    return replace(request, **unset)
+    unset_value: dict[str, Any] = {name: None}
+    return replace(request, **unset_value)
 
 
 def _is_set(request: Request, name: str) -> bool:

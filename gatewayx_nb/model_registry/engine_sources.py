@@ -162,9 +162,9 @@ def _engines_files(config: Config) -> list[EnginesFile]:
     for folder in config.config_dirs:
         # A symlink, which is refused, must not hide its target.
         path = folder.engines_toml
-        real = path if link_in(path, folder.root) else path.resolve()
-        origin: Origin = "shipped" if real == shipped_file.resolve() else folder.owner
-        files.setdefault(real, EnginesFile(path, origin))
+        real_path = path if link_in(path, folder.root) else path.resolve()
+        origin: Origin = "shipped" if real_path == shipped_file.resolve() else folder.owner
+        files.setdefault(real_path, EnginesFile(path, origin))
     files.setdefault(shipped_file.resolve(), EnginesFile(shipped_file, "shipped"))
     return list(files.values())
 

@@ -130,8 +130,10 @@ class EngineFolder:
             files = sorted(self._scan(), key=lambda file: file.name) if stamp.exists else []
         except OSError as error:
             self.problem = f"the folder {str(self.path)!r} cannot be read: {error.strerror}."
-        suspect = [FileStamp(file.path) for file in files if file.refusal_reason or file.warning]
-        self.files, self._stamps = files, [stamp, *suspect]
+        suspect_stamps = [
+            FileStamp(file.path) for file in files if file.refusal_reason or file.warning
+        ]
+        self.files, self._stamps = files, [stamp, *suspect_stamps]
         return True
 
     def _scan(self) -> Iterator[EngineFile]:
@@ -186,12 +188,12 @@ def engine_folders(config: Config) -> list[EngineFolder]:
     for path, origin in candidates:
         is_link = origin in ("project", "user") and os.path.islink(path)
         is_refused = is_link or not path.is_absolute()
-        real = path if is_refused else path.resolve()
-        if real == shipped_folder:
-            folder = EngineFolder(path, "shipped", installed=is_installed(real))
+        real_path = path if is_refused else path.resolve()
+        if real_path == shipped_folder:
+            folder = EngineFolder(path, "shipped", installed=is_installed(real_path))
         else:
             folder = EngineFolder(path, origin)
-        folders.setdefault(real, folder)
+        folders.setdefault(real_path, folder)
     return list(folders.values())
 
 

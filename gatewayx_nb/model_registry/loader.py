@@ -224,8 +224,10 @@ def _only_engine(module: ModuleType) -> type[LLMEngine]:
     usable_engines = [engine for engine in defined_engines if not inspect.isabstract(engine)]
     if len(usable_engines) != 1:
         class_names = ", ".join(engine.__name__ for engine in usable_engines) or "none"
-        abstract = ", ".join(engine.__name__ for engine in defined_engines if not usable_engines)
-        only = f" but {abstract}, which is abstract" if abstract else ""
+        abstract_names = ", ".join(
+            engine.__name__ for engine in defined_engines if not usable_engines
+        )
+        only = f" but {abstract_names}, which is abstract" if abstract_names else ""
         raise _UnusableError(f"it must define one subclass of LLMEngine, got {class_names}{only}")
     return _checked_class(usable_engines[0])
 

@@ -257,10 +257,8 @@ class ModelRegistry:
         selected_by = (
             f"{subject}, in place of another engine" if self._clone.replaces(source) else ""
         )
-        if (
-            chosen_reference is not None
-            and SHIPPED_ALIASES.get(chosen_reference) == expanded_reference
-        ):  # like naming the engine
+        # Using a shipped alias is like naming the engine.
+        if chosen_reference and SHIPPED_ALIASES.get(chosen_reference) == expanded_reference:
             return Choice(selected_by)
         return self._clone.choice(source, selected_by, by_user=True)
 

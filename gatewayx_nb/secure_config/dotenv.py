@@ -130,8 +130,8 @@ def _parse_line(text: str) -> DotenvLine:
 
 def _format_line_numbers(numbers: list[int]) -> str:
     shown_numbers = ", ".join(map(str, numbers[:_MAX_LINE_NUMBERS]))
-    hidden = len(numbers) - _MAX_LINE_NUMBERS
-    omitted_note = f" and {hidden} more" if hidden > 0 else ""
+    hidden_count = len(numbers) - _MAX_LINE_NUMBERS
+    omitted_note = f" and {hidden_count} more" if hidden_count > 0 else ""
     return f"line{'s' * (len(numbers) > 1)} {shown_numbers}{omitted_note}"
 
 

@@ -115,10 +115,10 @@ def remove(path: Path, name: str) -> bool:
         return False
     with _locked_for_writing(path):
         text, _ = _read_text(path, is_own=True)
-        shorter = dotenv.without_name(text, name)
-        if shorter != text:
-            _replace(path, shorter)
-        return shorter != text
+        text_without_key = dotenv.without_name(text, name)
+        if text_without_key != text:
+            _replace(path, text_without_key)
+        return text_without_key != text
 
 
 def make_folder(folder: Path) -> None:

@@ -257,15 +257,15 @@ _STRICTER_VALUES = (
 def _with_stricter(table: TomlTable, other_table: TomlTable) -> TomlTable:
     """Return ``table`` with the stricter value of each setting that both tables contain."""
     limits, other_limits = table.get("limits", {}), other_table.get("limits", {})
-    stricter: dict[str, dict[str, Any]] = {
+    stricter_values: dict[str, dict[str, Any]] = {
         "limits": {
             name: min(limits[name], other_limits[name]) for name in limits if name in other_limits
         }
     }
     for section, name, value in _STRICTER_VALUES:
         if other_table.get(section, {}).get(name) == value:
-            stricter[section] = {name: value}
-    return _merge(table, stricter)
+            stricter_values[section] = {name: value}
+    return _merge(table, stricter_values)
 
 
 def save_default(path: Path, reference: str) -> None:
@@ -466,8 +466,8 @@ class _Reader:
 
     def invalid(self, name: str, value: object, expected: str) -> ConfigError:
         # The value may be NAME=KEY, and a key must not be shown.
-        got = "" if name == "env" else f", got {short_repr(value)}"
+        got_text = "" if name == "env" else f", got {short_repr(value)}"
         return ConfigError(
-            f"the setting {name!r} in {self.origin} must be {expected}{got}.",
+            f"the setting {name!r} in {self.origin} must be {expected}{got_text}.",
             hint="Fix that line in the file.",
         )

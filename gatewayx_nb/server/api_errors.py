@@ -99,8 +99,10 @@ class APIError:
     @property
     def headers(self) -> dict[str, str]:
         """The headers of the response."""
-        wait = {} if self.retry_after is None else {"retry-after": f"{self.retry_after:.0f}"}
-        return {**NO_RETRY, **wait}
+        retry_header = (
+            {} if self.retry_after is None else {"retry-after": f"{self.retry_after:.0f}"}
+        )
+        return {**NO_RETRY, **retry_header}
 
 
 # The first class that fits; a subclass precedes its base.

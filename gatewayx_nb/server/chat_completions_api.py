@@ -196,10 +196,10 @@ def _call(call: ToolCall) -> dict[str, Any]:
 
 def _limit_field(body: RequestFields) -> str:
     """Return the name of the field with the maximum number of tokens, which has two names."""
-    newer, older = "max_completion_tokens", "max_tokens"
-    if newer in body and older in body:
-        raise InvalidFieldError(older, f"and {newer} are both set")
-    return newer if newer in body else older
+    newer_name, older_name = "max_completion_tokens", "max_tokens"
+    if newer_name in body and older_name in body:
+        raise InvalidFieldError(older_name, f"and {newer_name} are both set")
+    return newer_name if newer_name in body else older_name
 
 
 def _includes_usage(stream_options: RequestFields | None) -> bool:

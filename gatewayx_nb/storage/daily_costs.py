@@ -123,8 +123,8 @@ class DailyCosts(BatchWriter[tuple[str, Decimal]]):
             today = local_day(time.time())
             # Taking the write lock proves that costs can be stored.
             with self._transaction() as connection:
-                spent = _read(connection, today)
-            self._set_sums({today: spent}, ())
+                spent_today = _read(connection, today)
+            self._set_sums({today: spent_today}, ())
 
     @override
     def write(self, items: list[tuple[str, Decimal]]) -> None:

@@ -51,13 +51,13 @@ def network_file_system(path: Path, mounts: Path = MOUNTS) -> str | None:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return None
-    real = Path(os.path.realpath(path))
+    real_path = Path(os.path.realpath(path))
     longest_match, file_system = -1, ""
     for line in lines:
         _, folder, kind, *_ = (*line.split(" "), "", "", "")
         mount = Path(_ESCAPE.sub(lambda match: chr(int(match[1], 8)), folder))
         # A later mount hides an earlier mount at the same folder.
-        if len(mount.parts) >= longest_match and folder and real.is_relative_to(mount):
+        if len(mount.parts) >= longest_match and folder and real_path.is_relative_to(mount):
             longest_match, file_system = len(mount.parts), kind
     return file_system if _NETWORK_TYPES.match(file_system) else None
 

@@ -118,8 +118,12 @@ def select_totals(connection: sqlite3.Connection, by: UsageKey, since: float) ->
         At most `MAX_GROUPS` totals, ordered by day, latest first, or by cost, highest first.
     """
     # A file written by an earlier version has fewer columns.
-    present = {name for name, *_ in connection.execute("SELECT * FROM calls LIMIT 0").description}
-    columns = ", ".join(name if name in present else f"NULL AS {name}" for name in _COLUMNS)
+    existing_columns = {
+        name for name, *_ in connection.execute("SELECT * FROM calls LIMIT 0").description
+    }
+    columns = ", ".join(
+        name if name in existing_columns else f"NULL AS {name}" for name in _COLUMNS
+    )
     query = (
         f"SELECT {_KEY_EXPRESSIONS[by]} AS key, {', '.join(_SUM_EXPRESSIONS)}"  # noqa: S608 - constants
         f" FROM (SELECT {columns} FROM calls) WHERE at >= ? GROUP BY key ORDER BY"
@@ -158,9 +162,9 @@ def _by_day(buckets: list[UsageTotals]) -> list[UsageTotals]:
     days: dict[str, UsageTotals] = {}
     for bucket in buckets:
         day = local_day(int(bucket.key or 0) * _BUCKET_SECONDS)
-        totals = replace(bucket, key=day)
-        days[day] = days[day].plus(totals) if day in days else totals
-    return sorted(days.values(), key=lambda totals: totals.key, reverse=True)
+        day_totals = replace(bucket, key=day)
+        days[day] = days[day].plus(day_totals) if day in days else day_totals
+    return sorted(days.values(), key=lambda day_totals: day_totals.key, reverse=True)
 
 
 def local_day(at: float) -> str:

@@ -109,9 +109,12 @@ def _vacuum(connection: sqlite3.Connection) -> None:
     A file that is mostly empty is copied, which is faster and needs little space.
     """
     deadline = time.monotonic() + _VACUUM_TIMEOUT
-    free, pages = _count_free(connection), connection.execute("PRAGMA page_count").fetchone()[0]
+    free_pages, pages = (
+        _count_free(connection),
+        connection.execute("PRAGMA page_count").fetchone()[0],
+    )
     with contextlib.suppress(sqlite3.OperationalError):  # the file is busy, or the disk is full
-        if 2 * free > pages:
+        if 2 * free_pages > pages:
             connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 1)  # VACUUM attaches the copy
             connection.execute("VACUUM")
         while _count_free(connection) and time.monotonic() < deadline:

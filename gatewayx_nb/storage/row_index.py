@@ -81,9 +81,11 @@ class RowIndex:
         (end,) = self._query("SELECT coalesce(max(id), 0) FROM main.rows")
         if self._last_row >= end:
             return None
-        until = min(self._last_row + _CHUNK_ROWS, end)
-        added_count = self.connection.execute(_LOAD, (self._last_row, until, self._job)).rowcount
-        self._last_row = until
+        last_chunk_row = min(self._last_row + _CHUNK_ROWS, end)
+        added_count = self.connection.execute(
+            _LOAD, (self._last_row, last_chunk_row, self._job)
+        ).rowcount
+        self._last_row = last_chunk_row
         return added_count
 
     def _find_job(self) -> bool:

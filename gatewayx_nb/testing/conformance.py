@@ -227,14 +227,14 @@ def _load(path: Path) -> type[LLMEngine]:
     if not path.is_file():
         raise _no_file_error(path, [file.name for file in folder.files])
     if file is None or file.refusal_reason:
-        observed = f"{path.name!r} " + (
+        problem = f"{path.name!r} " + (
             f"{file.refusal_reason}" if file else f"does not end in {SUFFIX}, or begins with `_`"
         )
         shell_paths = f"{quoted_path(path)} {quoted_path(path.parent)}"
         hint = f"Only you may write it and its folder: `chmod go-w {shell_paths}`."
         if file is None or why_unusable(file.name):
             hint = f"Rename it to {suggested_name(path)}."
-        broken_rule = BrokenRule("an engine file is found by its name", observed, hint)
+        broken_rule = BrokenRule("an engine file is found by its name", problem, hint)
         raise ConformanceError(path.name, (broken_rule,))
     try:
         return load(file).engine

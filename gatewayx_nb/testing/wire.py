@@ -221,8 +221,8 @@ async def _byte_order_mark(subject: EngineUnderTest) -> str | None:
     # noticed.
     events = _dialect(subject).events
     first = next(index for index, data in enumerate(events) if b"Hel" in data)
-    bare = events[first][events[first].index(b"data:") :]
-    marked_events = (b"\xef\xbb\xbf" + bare, *events[first + 1 :])
+    data_lines = events[first][events[first].index(b"data:") :]
+    marked_events = (b"\xef\xbb\xbf" + data_lines, *events[first + 1 :])
     outcome = await subject.ask(_dialect(subject).stream(*marked_events))
     return None if outcome.error is None and outcome.text == TEXT else f"it {outcome}"
 

@@ -203,8 +203,10 @@ class ToolLoop:
         if options.get("tool_choice") not in (None, "none"):
             options["tool_choice"] = "auto"
         if self._max_cost is not None:
-            spent = sum((reply.cost or Decimal(0) for reply in self._partial.replies), Decimal(0))
-            options["max_cost"] = max(Decimal(0), self._max_cost - spent)
+            spent_cost = sum(
+                (reply.cost or Decimal(0) for reply in self._partial.replies), Decimal(0)
+            )
+            options["max_cost"] = max(Decimal(0), self._max_cost - spent_cost)
         return self._host.plan_turn(self._messages, options, streamed=self._streamed)
 
     async def _send(self, emit: ChunkHandler | None) -> Reply:

@@ -191,8 +191,10 @@ def _error_chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _failure_point(chain: list[BaseException]) -> str:
     """Return the point of failure of the innermost exception, which is the most specific."""
-    codes = (_failure_points().get(cls) for link in reversed(chain) for cls in type(link).__mro__)
-    return next(filter(None, codes), "internal")
+    failure_points = (
+        _failure_points().get(cls) for link in reversed(chain) for cls in type(link).__mro__
+    )
+    return next(filter(None, failure_points), "internal")
 
 
 def _one_line(text: str) -> str:
