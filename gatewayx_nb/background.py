@@ -52,7 +52,7 @@ class Job:
         self._run = run
         self._started_at = time.monotonic()
         self._duration_text: float | None = None
-        self._cancelled = False
+        self._is_cancelled = False
         run.start()
 
     @property
@@ -67,7 +67,7 @@ class Job:
     @property
     def state(self) -> JobState:
         """The job's state; ``"failed"`` if every model failed."""
-        if self._cancelled:
+        if self._is_cancelled:
             # Check this first, because a cancelled run has also ended.
             return "cancelled"
         if not self.done():
@@ -116,7 +116,7 @@ class Job:
         if self.done():
             return False
         # Set the flag first, because `state` may be read before `stop` returns.
-        self._cancelled = True
+        self._is_cancelled = True
         self._run.stop()
         return True
 

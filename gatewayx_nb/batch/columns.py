@@ -163,7 +163,7 @@ class FrameBuilder:
     """
 
     def __init__(self, rows: Rows, columns: Columns, replaced_columns: tuple[Any, ...]) -> None:
-        self._rows, self._columns, self._replaced = rows, columns, replaced_columns
+        self._rows, self._columns, self._replaced_columns = rows, columns, replaced_columns
         # A list per column takes a third of the memory of a list per row.
         count = rows.count or 0
         self._values: dict[str, list[Any]] = {name: [None] * count for name in columns.types}
@@ -209,7 +209,7 @@ class FrameBuilder:
         new_columns = pd.DataFrame(series, index=source.index)
         if only_new:
             return new_columns
-        kept_columns = source.drop(columns=list(self._replaced))
+        kept_columns = source.drop(columns=list(self._replaced_columns))
         frame = (
             pd.concat([kept_columns, new_columns], axis=1)
             if len(kept_columns.columns)
@@ -227,7 +227,7 @@ class FrameBuilder:
         ]
         if only_new:
             return pl.DataFrame(series)
-        return self._rows.source.drop(list(self._replaced)).with_columns(series)
+        return self._rows.source.drop(list(self._replaced_columns)).with_columns(series)
 
 
 def replies_frame(outcomes: Sequence[Reply | GatewayError | None], columns: Columns) -> Any:  # noqa: ANN401

@@ -115,7 +115,7 @@ class MapFigures:
     usage: MapUsage | None = None
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
-    _recent: deque[tuple[float, int]] = field(default_factory=deque)
+    _recent_counts: deque[tuple[float, int]] = field(default_factory=deque)
 
     @property
     def done(self) -> int:
@@ -155,7 +155,7 @@ class MapFigures:
     def rate(self) -> float:
         """Return the number of rows per second over the last ten seconds."""
         now = time.monotonic()
-        recent_counts, count = self._recent, self.done - self.reused
+        recent_counts, count = self._recent_counts, self.done - self.reused
         if not recent_counts or now - recent_counts[-1][0] >= 0.5:  # noqa: PLR2004 - two samples per second
             recent_counts.append((now, count))
         while len(recent_counts) > 2 and now - recent_counts[1][0] > _RATE_WINDOW:  # noqa: PLR2004 - both ends

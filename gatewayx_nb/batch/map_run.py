@@ -97,9 +97,9 @@ class MapRun:
         self._positions: dict[int, list[int]] = {}
         # The outcomes that are not stored, for later rows that are equal.
         self._this_run: dict[int, Outcome] = {}
-        self._unconfirmed: dict[int, Outcome] = {}
+        self._unconfirmed_outcomes: dict[int, Outcome] = {}
         self._received_outcomes: deque[tuple[int, Outcome]] = deque()
-        self._ready: deque[tuple[int, Outcome]] = deque()
+        self._ready_outcomes: deque[tuple[int, Outcome]] = deque()
         self._lanes: dict[Portal, Lane] = {}
         self._next_position = 0
         self.is_flushed = False
@@ -200,7 +200,7 @@ class MapRun:
 
     def take_rest(self) -> Outcomes:
         """Return the outcomes that arrived after the map had been stopped, stored or not."""
-        self._received_outcomes.extend(self._unconfirmed.items())
+        self._received_outcomes.extend(self._unconfirmed_outcomes.items())
         return self._take_ready(checks=False)
 
     def _finish_rows(self) -> None:
@@ -329,7 +329,7 @@ class MapRun:
                 self.figures.answered += 1
             else:
                 self.figures.add_reused(at)
-            self._ready.append((position, outcome))
+            self._ready_outcomes.append((position, outcome))
 
     def _submit(self, portal: Portal, batch: list[RowCall]) -> None:
         lane = self._lanes.get(portal)
@@ -349,7 +349,7 @@ class MapRun:
         try:
             self._store_outcome(row, outcome)
         except Exception as error:  # noqa: BLE001 - a row without an outcome would be awaited forever
-            self._unconfirmed.pop(row.key, None)
+            self._unconfirmed_outcomes.pop(row.key, None)
             text = f"the answer to this row cannot be stored: {type(error).__name__}."
             self._received_outcomes.append((row.key, ProviderError(text, code="internal")))
             self._signal()
@@ -366,7 +366,7 @@ class MapRun:
         steps = getattr(outcome, "steps", ())
         if not self._plan.keeps_prompts:
             steps = tuple(replace(step, sent="") for step in steps)
-        self._unconfirmed[row.key] = outcome
+        self._unconfirmed_outcomes[row.key] = outcome
         results.put(
             StoredRow(
                 row.key,
@@ -380,7 +380,7 @@ class MapRun:
     def _add_stored(self, rows: list[StoredRow]) -> None:
         """Add outcomes that are stored; called on the thread of the store."""
         for row in rows:
-            self._received_outcomes.append((row.key, self._unconfirmed.pop(row.key)))
+            self._received_outcomes.append((row.key, self._unconfirmed_outcomes.pop(row.key)))
         self._failing_since, self.figures.problem = None, ""
         self._signal()
 
@@ -430,8 +430,8 @@ class MapRun:
                 self._settle(position, outcome)
             if checks:
                 self._check_final_error(outcome)
-        ready_outcomes = list(self._ready)
-        self._ready.clear()
+        ready_outcomes = list(self._ready_outcomes)
+        self._ready_outcomes.clear()
         if checks:
             self._check_failures(ready_outcomes)
         return ready_outcomes
@@ -441,7 +441,7 @@ class MapRun:
             self.figures.add_error(position, outcome)
         else:
             self.figures.add_answer(position, outcome.text)
-        self._ready.append((position, outcome))
+        self._ready_outcomes.append((position, outcome))
 
     def _check_final_error(self, outcome: Outcome) -> None:
         if not isinstance(outcome, GatewayError):

@@ -132,7 +132,7 @@ class RowPrompt:
     names_models = False
 
     def __init__(self, prompt: object, system: object, rows: Rows, *, blank: bool) -> None:
-        self._blank = blank
+        self._is_blank = blank
         name = rows.columns[0] if rows.kind == "series" and rows.columns else None
         self._namespace = row_namespace(name)
         self._prompt = _template_or_function(prompt, "prompt", blank=blank)
@@ -204,7 +204,7 @@ class RowPrompt:
 
     def _from_function(self, row: RowValue, system: dict[str, Any]) -> RowRequest:
         result = _call_row_function(cast("RowFunction", self._prompt), row, "prompt")
-        if is_missing(result) and not self._blank:
+        if is_missing(result) and not self._is_blank:
             raise UsageError("the prompt function returned no text for this row.")
         if isinstance(result, str):
             return RowRequest(result, cast("CallOptions", system))

@@ -59,9 +59,9 @@ class AnswerCleaner:
     def __init__(self) -> None:
         self.opening_tag_is_missing = False
         self._text, self._reasoning = _SurrogateJoiner(), _SurrogateJoiner()
-        self._held: list[str] = []
+        self._held_texts: list[str] = []
         self._required_tag = ""  # the closing tag that would make the held text reasoning
-        self._recent = ""  # the end of the held text
+        self._recent_text = ""  # the end of the held text
         self._held_length = 0
         self._closing_tag: str | None = None  # the expected closing tag, while in reasoning
         self._is_answer = False  # whether the text is past the point where reasoning can begin
@@ -114,22 +114,22 @@ class AnswerCleaner:
 
     def _take_held(self) -> str:
         """Return and clear the held text."""
-        held_text, self._held, self._required_tag = "".join(self._held), [], ""
+        held_text, self._held_texts, self._required_tag = "".join(self._held_texts), [], ""
         return held_text
 
     def _hold_until(self, closing_tag: str, text: str) -> None:
         """Hold text until a closing tag; afterwards, only new text is searched for the tag."""
-        self._held, self._required_tag, self._held_length = [text], closing_tag, len(text)
-        self._recent = text[1 - len(closing_tag) :]
+        self._held_texts, self._required_tag, self._held_length = [text], closing_tag, len(text)
+        self._recent_text = text[1 - len(closing_tag) :]
 
     def _hold_more(self, text: str) -> bool:
-        """Hold more text and return true, unless the awaited closing tag is complete."""
-        recent_text = self._recent + text
+        """Hold more text and return true, unless the required closing tag is complete."""
+        recent_text = self._recent_text + text
         self._held_length += len(text)
         if self._required_tag in recent_text or self._held_length >= _MAX_HELD_LENGTH:
             return False
-        self._held.append(text)
-        self._recent = recent_text[1 - len(self._required_tag) :]
+        self._held_texts.append(text)
+        self._recent_text = recent_text[1 - len(self._required_tag) :]
         return True
 
     def close(self, *, is_cut: bool = False) -> Iterator[Chunk]:
@@ -158,7 +158,7 @@ class AnswerCleaner:
                 inner_text, end, text = text.partition(self._closing_tag)
                 if not end:
                     held_length = _prefix_length(inner_text, self._closing_tag)
-                    self._held = (
+                    self._held_texts = (
                         [inner_text[len(inner_text) - held_length :]] if held_length else []
                     )
                     return reasoning + inner_text[: len(inner_text) - held_length], ""
@@ -180,7 +180,7 @@ class AnswerCleaner:
                 tag.startswith(stripped)
                 for tag in _TAGS  # true if there are only spaces
             ):
-                self._held = [text]
+                self._held_texts = [text]
                 return reasoning, ""
             else:
                 self._is_answer = True
@@ -200,7 +200,7 @@ class AnswerCleaner:
             is_long = len(line) - len(tag) > _MAX_SPACES
             self._past_line_start = is_long or not _THINK_END.startswith(tag)
             if not self._past_line_start:
-                text, self._held = text.removesuffix(line), [line]
+                text, self._held_texts = text.removesuffix(line), [line]
             return "", text
         self.opening_tag_is_missing = self._has_reasoning = self._after_tag = True
         self._is_answer = False

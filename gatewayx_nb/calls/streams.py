@@ -168,10 +168,10 @@ class ReplyStream(_Stream):
     """
 
     def __init__(self, call: PlannedCall) -> None:
-        self._woken = InterruptibleEvent()
-        super().__init__(call, self._woken.set)
+        self._wake_event = InterruptibleEvent()
+        super().__init__(call, self._wake_event.set)
         if call.caller_thread is not None:
-            call.caller_thread.serve(self._woken.set)
+            call.caller_thread.serve(self._wake_event.set)
 
     def __iter__(self) -> Self:
         return self
@@ -181,7 +181,7 @@ class ReplyStream(_Stream):
             while (chunk := self._queue.poll() or self._next(StopIteration)) is None:
                 # All chunks so far have been read, so a function may run.
                 self._run_pending()
-                if not self._woken.wait(_POLL_INTERVAL) and self.on_idle is not None:
+                if not self._wake_event.wait(_POLL_INTERVAL) and self.on_idle is not None:
                     self.on_idle()
                 self._check_deadline()
         except KeyboardInterrupt as interrupt:
@@ -211,7 +211,7 @@ class AsyncReplyStream(_Stream):
     def __init__(self, call: PlannedCall) -> None:
         # An `asyncio.Event` binds to a loop at its first wait, so a stream may be created without a
         # loop.
-        self._woken = asyncio.Event()
+        self._wake_event = asyncio.Event()
         self._inbox: LoopInbox | None = None
         super().__init__(call, self._wake)
         self.poll = self._queue.poll_many
@@ -224,7 +224,7 @@ class AsyncReplyStream(_Stream):
     def _wake_loop(self) -> None:
         if self._inbox is not None:
             with contextlib.suppress(RuntimeError):  # the reader's loop has been closed
-                self._inbox.call_soon(self._woken.set)
+                self._inbox.call_soon(self._wake_event.set)
 
     def __aiter__(self) -> Self:
         return self
@@ -243,13 +243,13 @@ class AsyncReplyStream(_Stream):
                 caller_thread.serve(lambda: loop.call_soon_threadsafe(_call_if_alive, run_pending))
             # Use one timer for the whole stream, because a timer for each chunk would cost more.
             self._deadline_timer = loop.call_later(
-                self._call.timeout + _POLL_INTERVAL, self._woken.set
+                self._call.timeout + _POLL_INTERVAL, self._wake_event.set
             )
         try:
             while (chunk := self._next(StopAsyncIteration)) is None:
                 with interruptible():
-                    await self._woken.wait()
-                self._woken.clear()
+                    await self._wake_event.wait()
+                self._wake_event.clear()
                 self._check_deadline()
         except BaseException as error:
             # The normal end of the stream is also an exception, `StopAsyncIteration`.

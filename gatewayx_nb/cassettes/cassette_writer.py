@@ -60,8 +60,8 @@ class CassetteWriter:
     def __init__(self, path: Path, root: Path | None, session: CassetteSession) -> None:
         self._path, self._root, self._session = path, root, session
         self._write_lock = threading.Lock()  # acquired before the session's lock
-        self._unwritten: list[bytes] = []
-        self._unwanted: list[bytes] = []
+        self._unwritten_lines: list[bytes] = []
+        self._unwanted_lines: list[bytes] = []
         self._added_keys: set[CallKey] = set()
         self._arrange_limit = _TimeShareLimit(_ARRANGE_SHARE)
         self._sync_limit = _TimeShareLimit(_SYNC_SHARE)
@@ -70,7 +70,7 @@ class CassetteWriter:
     @property
     def unwritten_count(self) -> int:
         """Number of lines that are not in the file yet."""
-        return len(self._unwritten)
+        return len(self._unwritten_lines)
 
     def add(self, entry: CassetteEntry) -> bool:
         """Add an entry to be written, and return whether its answer is new.
@@ -83,13 +83,13 @@ class CassetteWriter:
         is_new = recorded_line is None or not recorded_line.entry.has_same_answer(entry)
         if recorded_line is None:
             # The tools have returned different results, so the call continues differently.
-            self._unwanted += [
+            self._unwanted_lines += [
                 line.data for line in index.remove(index.calls_with_different_results(entry, calls))
             ]
         if is_new:
             line = cassette_lines.CassetteLine(entry, encode(entry))
             index.put(line)
-            self._unwritten.append(
+            self._unwritten_lines.append(
                 cassette_lines.replacement(recorded_line.data, line.data)
                 if recorded_line
                 else line.data
@@ -97,10 +97,10 @@ class CassetteWriter:
             if recorded_line is None:
                 self._added_keys.add(key)
             is_last_line = recorded_line is None and len(calls) == len(index)
-            if next(reversed(calls), key) != key or not is_last_line or self._unwanted:
+            if next(reversed(calls), key) != key or not is_last_line or self._unwanted_lines:
                 self.is_arranged = False
         if duplicates := index.forget_duplicates(key):
-            self._unwanted += [line.data for line in duplicates]
+            self._unwanted_lines += [line.data for line in duplicates]
             self.is_arranged = False
         return is_new
 
@@ -114,7 +114,7 @@ class CassetteWriter:
             ConfigError: If the file cannot be written; the entries are kept.
         """
         with self._write_lock:
-            lines = list(self._unwritten)
+            lines = list(self._unwritten_lines)
             if not lines:
                 return 0
             start = time.monotonic()
@@ -124,7 +124,7 @@ class CassetteWriter:
             if sync:
                 self._sync_limit.record(start)
             with self._session.lock:
-                del self._unwritten[: len(lines)]
+                del self._unwritten_lines[: len(lines)]
             start = time.monotonic()
             if not self.is_arranged and self._arrange_limit.is_due(start):
                 with contextlib.suppress(ConfigError):  # the unordered entries are valid
@@ -145,8 +145,8 @@ class CassetteWriter:
                 # After a merge, the cells of the other branch have often not been run yet.
                 removed_lines = index.remove(unused_keys) if calls and not index.conflicts else []
                 removed_lines += index.forget_duplicates()
-                self._unwanted += [line.data for line in removed_lines]
-                count = len(self._unwanted)
+                self._unwanted_lines += [line.data for line in removed_lines]
+                count = len(self._unwanted_lines)
             if os.path.exists(self._path):
                 self._arrange()
             return count
@@ -166,7 +166,7 @@ class CassetteWriter:
         with self._session.lock:
             lines = {key: line.data for key in calls if (line := index.line(key))}
             added_lines = {lines[key] for key in self._added_keys if key in lines}
-            unwanted_lines = list(self._unwanted)
+            unwanted_lines = list(self._unwanted_lines)
             self.is_arranged = True
         try:
             cassette_lines.arrange(
@@ -176,7 +176,7 @@ class CassetteWriter:
             self.is_arranged = False
             raise
         with self._session.lock:
-            del self._unwanted[: len(unwanted_lines)]
+            del self._unwanted_lines[: len(unwanted_lines)]
 
 
 class _TimeShareLimit:

@@ -41,7 +41,7 @@ class WorkerThreads:
     def __init__(self, max_running: int) -> None:
         # Changed only on the event loop, so that no lock is needed.
         self._slots = asyncio.Semaphore(max_running)
-        self._overdue = 0
+        self._overdue_count = 0
 
     async def run(self, function: Callable[[], T], timeout: float) -> T:  # noqa: ASYNC109 - the thread outlives the wait
         """Call a function in a thread as soon as one is free, and return its result.
@@ -55,20 +55,20 @@ class WorkerThreads:
             OverdueThreadsError: If too many overdue functions are still running.
         """
         async with self._slots:
-            if self._overdue >= _MAX_OVERDUE:
-                raise OverdueThreadsError(self._overdue)
+            if self._overdue_count >= _MAX_OVERDUE:
+                raise OverdueThreadsError(self._overdue_count)
             task = asyncio.ensure_future(run_in_thread(function))
             try:
                 done_tasks, _ = await asyncio.wait((task,), timeout=timeout)
             finally:
                 if not task.done():
-                    self._overdue += 1
+                    self._overdue_count += 1
                     task.add_done_callback(self._end_overdue)
             if not done_tasks:
                 raise TimeoutError
             return task.result()
 
     def _end_overdue(self, task: asyncio.Task[T]) -> None:
-        self._overdue -= 1
+        self._overdue_count -= 1
         if not task.cancelled():
             task.exception()  # otherwise, asyncio logs that it was never retrieved

@@ -64,7 +64,7 @@ class IncrementalRenderer:
             self._render(end)
         tail = text[self._rendered_length : end]
         if tail:  # inside the last open block, so that it does not begin a new line
-            tail = html.escape(self._trimmed + tail)
+            tail = html.escape(self._trimmed_space + tail)
             tail = f'<span style="white-space:pre-wrap">{tail}</span>'
         block_html, end_tags = self._last_block_html
         body = "".join((*self._finished_html, block_html, tail, end_tags))
@@ -73,7 +73,7 @@ class IncrementalRenderer:
     def _reset(self) -> None:
         self._finished_html: list[str] = []
         self._last_block_html: tuple[str, str] = ("", "")
-        self._trimmed = ""
+        self._trimmed_space = ""
         self._start = self._rendered_length = 0
         self._definitions: dict[str, Any] = {}
 
@@ -115,7 +115,7 @@ class IncrementalRenderer:
         # Markdown drops spaces and newlines at the end of most blocks, but the text that follows
         # needs them.
         is_trimmed = cut > 0 and not page[cut - 1].isspace()
-        self._trimmed = source[len(source.rstrip()) :] if is_trimmed else ""
+        self._trimmed_space = source[len(source.rstrip()) :] if is_trimmed else ""
         self._rendered_length = end
 
     def _keep_definitions(self, definitions: dict[str, Any], line: int) -> None:

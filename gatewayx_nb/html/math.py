@@ -191,7 +191,7 @@ def _block(state: StateBlock, first: int, last: int, silent: bool) -> bool:  # n
 
 
 def _closing_line(state: StateBlock, first: int, last: int, closing_delimiter: str) -> int | None:
-    """Return the line that ends with the closer.
+    """Return the line that ends with the closing delimiter.
 
     The search stops at a blank line or at the end of the enclosing block.
     """

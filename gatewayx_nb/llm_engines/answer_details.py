@@ -52,7 +52,7 @@ class NewDetails:
     def __init__(self, errors: ProviderErrors) -> None:
         self._errors = errors
         self._sent_details = Details()
-        self._collected = 0
+        self._collected_count = 0
 
     def chunk(self, details: Details, size: int) -> Iterator[Chunk]:
         """Yield a chunk with the details that are new, if there are any.
@@ -65,8 +65,8 @@ class NewDetails:
             ProviderError: If the answer has so many ends that collecting its details at each end
                 takes too long.
         """
-        self._collected += size
-        self._errors.check_ends(self._collected)
+        self._collected_count += size
+        self._errors.check_ends(self._collected_count)
         sent_details, self._sent_details = self._sent_details, details
         yield from details_chunk(
             citations=_unsent_items(details.citations, sent_details.citations),

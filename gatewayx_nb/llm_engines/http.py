@@ -117,7 +117,7 @@ class HTTPEngine(LLMEngine, ABC):
     schema_rules: ClassVar[SchemaRules | None] = None
 
     _client: HTTPClient | None = None
-    _refused: frozenset[str] = frozenset()
+    _refused_features: frozenset[str] = frozenset()
     """Fields that the provider has rejected; later requests omit them (see `adapt_to_refusal`)."""
 
     @property

@@ -130,9 +130,9 @@ class OpenAICompatibleEngine(HTTPEngine):
         roles: tuple[Role, ...] = ("user",) if self.tool_rules == "mistral" else ("user", "tool")
         check_images(request, "Chat Completions", *roles, has_detail=True)
         messages = chat_messages(request)
-        if self.tool_rules == "mistral" or "user after tool" in self._refused:
+        if self.tool_rules == "mistral" or "user after tool" in self._refused_features:
             messages = list(_as_mistral_requires(messages))
-        if "long ids" in self._refused:
+        if "long ids" in self._refused_features:
             messages = [_with_short_ids(row, _OPENAI_ID, 24) for row in messages]
         if self.reasoning_field:
             has_tools = request.tools or "tools" in request.params
@@ -146,7 +146,9 @@ class OpenAICompatibleEngine(HTTPEngine):
             "stream": request.streamed,
         }
         include_usage = (
-            request.streamed and self.stream_usage and "stream_options" not in self._refused
+            request.streamed
+            and self.stream_usage
+            and "stream_options" not in self._refused_features
         )
         optional = {
             "stream_options": {"include_usage": True} if include_usage else None,
@@ -188,10 +190,10 @@ class OpenAICompatibleEngine(HTTPEngine):
         }
         refused_features = {
             name for name, error_part in error_part_by_feature.items() if error_part in body
-        } - self._refused
+        } - self._refused_features
         if status not in (400, 422) or not refused_features:
             return False
-        self._refused |= refused_features
+        self._refused_features |= refused_features
         return True
 
     @override

@@ -109,7 +109,7 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
         needs_chat = request.stop or request.seed is not None or CHAT_ONLY & request.params.keys()
         if needs_chat or self.api == "chat":
             return self
-        return ResponsesDialect(asks_reasoning="include" not in self._refused)
+        return ResponsesDialect(asks_reasoning="include" not in self._refused_features)
 
     @override
     def batch_interface(self) -> BatchInterface | None:
@@ -132,9 +132,9 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
         # Models without reasoning: "Encrypted content is not supported with this model."
         is_unsupported = _NO_ENCRYPTED_CONTENT.search(message[:_MAX_SEARCHED_CHARS])
         is_refused = param.startswith("include") or is_unsupported
-        if status not in (400, 422) or not is_refused or "include" in self._refused:
+        if status not in (400, 422) or not is_refused or "include" in self._refused_features:
             return super().adapt_to_refusal(status, body)
-        self._refused |= {"include"}
+        self._refused_features |= {"include"}
         return True
 
 

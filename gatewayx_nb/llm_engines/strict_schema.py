@@ -122,7 +122,7 @@ class _Translation:
         self._rules = rules
         self._root = root
         self._definitions = {**root.get("definitions", {}), **root.get("$defs", {})}
-        self._recursive = set(self._find_recursive())
+        self._recursive_names = set(self._find_recursive())
 
     def result(self) -> dict[str, Any]:
         """Return the schema with the referenced definitions."""
@@ -217,7 +217,7 @@ class _Translation:
         return {"properties": properties, "required": required_names, "additionalProperties": False}
 
     def _is_recursive(self, schema: object) -> bool:
-        return not self._recursive.isdisjoint(_references(schema))
+        return not self._recursive_names.isdisjoint(_references(schema))
 
     def _array(self, part: dict[str, Any]) -> dict[str, Any]:
         constraints = {name: value for name, value in part.items() if name in self._rules.keywords}
@@ -251,7 +251,7 @@ class _Translation:
         name = _definition(reference)
         if name is None or not resolve({"$ref": reference}, self._root):
             raise NotEnforceableError
-        if name in self._recursive and self._rules.recursion == "no":
+        if name in self._recursive_names and self._rules.recursion == "no":
             raise NotEnforceableError
         target = {"$ref": f"#/$defs/{name}"}
         notes = self._notes(part)

@@ -68,7 +68,7 @@ class NotebookSession(Session):
         self._outputs = outputs
         self._line_count: tuple[object, int] = (None, 0)
         self._last_default = ""
-        self._bypassed: Callable[[], Cassette | None] = lambda: None
+        self._bypassed_cassette: Callable[[], Cassette | None] = lambda: None
         self.last_shown: Reply | None = None
 
     @property
@@ -197,12 +197,12 @@ class NotebookSession(Session):
         if (
             active_cassette is None
             or active_cassette.mode == "off"
-            or self._bypassed() is active_cassette
+            or self._bypassed_cassette() is active_cassette
         ):
             return ""
         if parsed_cell.quiet or not parsed_cell.options.get("fresh"):
             return ""
-        self._bypassed = weakref.ref(active_cassette)
+        self._bypassed_cassette = weakref.ref(active_cassette)
         renewal = "" if active_cassette.mode == "replay" else " `--renew` replaces it."
         return (
             f"`--fresh` bypassed the cassette {active_cassette.path.name}; any entry for this call"

@@ -39,7 +39,7 @@ class Outputs:
     def __init__(self, shell: InteractiveShell) -> None:
         self._shell = shell
         self.in_kernel = getattr(shell, "kernel", None) is not None
-        self._hidden: Reply | None = None
+        self._hidden_reply: Reply | None = None
 
     def view(self, cell: Cell) -> display.View:
         """Return a view of one answer."""
@@ -103,21 +103,21 @@ class Outputs:
 
         The reply was already shown while it streamed. `Out` and `_` still contain it.
         """
-        if self._hidden is None:
+        if self._hidden_reply is None:
             formatter = self._shell.display_formatter.ipython_display_formatter
             formatter.for_type(Reply, self._show_unless_hidden)
             self._shell.events.register("post_run_cell", self._stop_hiding)
-        self._hidden = reply
+        self._hidden_reply = reply
 
     def _show_unless_hidden(self, reply: Reply) -> None:
-        is_hidden = reply is self._hidden
+        is_hidden = reply is self._hidden_reply
         self._stop_hiding()
         if not is_hidden:
             self._shell.display_pub.publish(reply._repr_mimebundle_())
 
     def _stop_hiding(self, *_: object) -> None:
-        if self._hidden is not None:
-            self._hidden = None
+        if self._hidden_reply is not None:
+            self._hidden_reply = None
             self._shell.display_formatter.ipython_display_formatter.pop(Reply, None)
             self._shell.events.unregister("post_run_cell", self._stop_hiding)
 

@@ -63,7 +63,7 @@ class LoadedEngine:
         self._package = package
         self._stamps = stamps
         self._holders = 0
-        self._retired = False
+        self._is_retired = False
 
     def is_current(self) -> bool:
         """Return whether all files are unchanged; installed files are not checked."""
@@ -81,11 +81,11 @@ class LoadedEngine:
 
     def retire(self) -> None:
         """Declare that no new instances will be created."""
-        self._retired = True
+        self._is_retired = True
         self._forget_if_unused()
 
     def _forget_if_unused(self) -> None:
-        if self._retired and self._holders <= 0 and self._package:
+        if self._is_retired and self._holders <= 0 and self._package:
             unload(self._package)
 
 

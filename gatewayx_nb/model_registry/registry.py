@@ -65,27 +65,27 @@ class ModelRegistry:
         self._config = config
         self._instances = engine_objects.by_name(instances)
         self._sources = EngineSources(config)
-        self._code = EngineCodeCache()
-        self._report = Reporter(config, self._sources, self._code)
+        self._code_cache = EngineCodeCache()
+        self._reporter = Reporter(config, self._sources, self._code_cache)
         self.default: str | None = None
         # The targets by reference, each with the variables and settings that determine it.
         self._resolved_targets: dict[tuple[str, Choice], tuple[Target, tuple[object, ...]]] = {}
-        self._clone = CloneChecks(config, self._sources, {})
+        self._clone_checks = CloneChecks(config, self._sources, {})
         self.refresh()
 
     def refresh(self) -> bool:
         """Check folders, keys and settings again; return whether anything changed."""
-        self._code.recheck()
+        self._code_cache.recheck()
         has_changed = self._config.refresh()
         if self._sources.refresh():
             has_changed = True
             # Without this, the code and failures of removed engines would stay in memory.
-            self._code.keep_only(set(self._sources.active.values()))
+            self._code_cache.keep_only(set(self._sources.active.values()))
         # The dict is replaced last, so that no other thread adds a target that was resolved from
         # the old state.
         self._resolved_targets = {}
         if has_changed:
-            self._clone.forget()
+            self._clone_checks.forget()
         return has_changed
 
     @property
@@ -100,7 +100,7 @@ class ModelRegistry:
 
     def forget_failures(self) -> None:
         """Clear the failures of engine files, so that the next use tries to load them again."""
-        self._code.forget_failures()
+        self._code_cache.forget_failures()
 
     def resolve(self, reference: str | None) -> Target:
         """Return the target of a reference, or of the default reference if omitted.
@@ -135,13 +135,13 @@ class ModelRegistry:
             return self._target(ref, None, Secret(self.api_keys().get(ref.engine, "")))
         source = self._find(ref)
         key = key_trust.find_key(source, self._config)
-        problem = self._report.static_metadata(source).problem
+        problem = self._reporter.static_metadata(source).problem
         if problem and isinstance(source, EngineFile):  # otherwise, a missing key is reported
             raise load_error(ref.engine, source, problem)
         if key.state != "set" and self._needs_key(source):
             if isinstance(source, EngineFile) and (problem := file_problem(source.path)):
                 error = load_error(ref.engine, source, problem)
-                self._code.note_file_failure(source, error)
+                self._code_cache.note_file_failure(source, error)
                 raise error
             read_names = {*map(engine_variable, self.engine_names), *self.engine_by_name()}
             key_notes = [
@@ -159,7 +159,7 @@ class ModelRegistry:
             GatewayError: As for `resolve`; the engine counts as chosen by the project.
         """
         source = self._sources.active.get(engine)
-        choice = self._clone.choice(source, "a recorded reply", by_user=False)
+        choice = self._clone_checks.choice(source, "a recorded reply", by_user=False)
         self._resolve(ModelRef(engine), choice)
 
     def parse_reference(self, reference: str) -> ModelRef:
@@ -175,7 +175,7 @@ class ModelRegistry:
 
     def current(self, target: Target) -> LoadedEngine | None:
         """Return an engine's code if it is loaded and was unchanged at the last check."""
-        return self._code.current(target.source) if target.source else None
+        return self._code_cache.current(target.source) if target.source else None
 
     def load(self, target: Target) -> LoadedEngine:
         """Return an engine's code, loading it if it is not loaded or has changed.
@@ -186,7 +186,7 @@ class ModelRegistry:
         source = target.source
         if source is None:  # pragma: no cover - the pool's own engines are never loaded
             raise EngineLoadError(f"engine {target.name!r} has no file.")
-        return self._code.load(source, target.key)
+        return self._code_cache.load(source, target.key)
 
     def missing_permissions(self) -> dict[str, list[Permission]]:
         """Return the permissions that the project needs and the user has not given, by subject."""
@@ -228,7 +228,7 @@ class ModelRegistry:
         source = self._sources.active.get(self.parse_reference("").engine)
         if self._config.project and source:
             selected_by = self._config.project_choice(None)
-            choice = self._clone.choice(source, selected_by, by_user=not selected_by)
+            choice = self._clone_checks.choice(source, selected_by, by_user=not selected_by)
             key = key_trust.find_key(source, self._config)
             missing_permissions = key_trust.missing_permissions(
                 source, key, self._sources, self._config, choice
@@ -250,17 +250,17 @@ class ModelRegistry:
             return NAMED
         source = self._sources.active.get(self.parse_reference(chosen_reference or "").engine)
         if selected_by := self._config.project_choice(chosen_reference):
-            return self._clone.choice(source, selected_by, by_user=False)
+            return self._clone_checks.choice(source, selected_by, by_user=False)
         subject = (
             "the default model" if chosen_reference is None else f"the alias {chosen_reference!r}"
         )
         selected_by = (
-            f"{subject}, in place of another engine" if self._clone.replaces(source) else ""
+            f"{subject}, in place of another engine" if self._clone_checks.replaces(source) else ""
         )
         # Using a shipped alias is like naming the engine.
         if chosen_reference and SHIPPED_ALIASES.get(chosen_reference) == expanded_reference:
             return Choice(selected_by)
-        return self._clone.choice(source, selected_by, by_user=True)
+        return self._clone_checks.choice(source, selected_by, by_user=True)
 
     def _automatic_choice(self) -> Choice:
         with contextlib.suppress(GatewayError):  # there is no default
@@ -270,11 +270,11 @@ class ModelRegistry:
             is_users_key = key_trust.find_key(source, self._config).owner != "project"
             is_chosen = (
                 is_users_key
-                or self._clone.replaces(source)
-                or self._clone.may_be_cloned_with_key(source)
+                or self._clone_checks.replaces(source)
+                or self._clone_checks.may_be_cloned_with_key(source)
             )
             selected_by = "the only engine with a key" if is_chosen else ""
-            return self._clone.choice(source, selected_by, by_user=True)
+            return self._clone_checks.choice(source, selected_by, by_user=True)
         return NAMED
 
     def _project_choices(self) -> dict[str, Choice]:
@@ -291,12 +291,12 @@ class ModelRegistry:
     def note_instance_failure(self, target: Target, reason: str) -> None:
         """Store why an engine cannot be instantiated, for its status row."""
         if target.source:
-            self._code.note_instance_failure(target.source, reason)
+            self._code_cache.note_instance_failure(target.source, reason)
 
     def clear_instance_failure(self, target: Target) -> None:
         """Clear an engine's instance failure, because the engine has been instantiated."""
         if target.source:
-            self._code.clear_instance_failure(target.source)
+            self._code_cache.clear_instance_failure(target.source)
 
     def servers(self) -> dict[str, str]:
         """Return the base URLs of engine entries that need no key, by name."""
@@ -311,7 +311,7 @@ class ModelRegistry:
 
     def note_running_servers(self, names: Collection[str]) -> None:
         """Store which of the `servers` responded to the last probe."""
-        self._report.running_servers = names
+        self._reporter.running_servers = names
 
     def default_reference(self) -> str:
         """Return the default reference.
@@ -426,14 +426,14 @@ class ModelRegistry:
         if instance := self._instances.get(engine):
             return engine_objects.default_model(instance).model
         source = self._sources.active.get(engine)
-        return self._report.default_model(source) if source else ""
+        return self._reporter.default_model(source) if source else ""
 
     def models(self) -> list[ModelInfo]:
         """List the models that can be called now."""
         models = [
             model
             for source in self._file_sources()
-            for model in self._report.callable_models(source)
+            for model in self._reporter.callable_models(source)
         ]
         # The default model of an engine comes first.
         return sorted(
@@ -446,13 +446,13 @@ class ModelRegistry:
         sources = (*self._file_sources(), *self._sources.shadowed)
         rows = [
             *map(engine_objects.status, self._instances.values()),
-            *map(self._report.status, sources),
+            *map(self._reporter.status, sources),
         ]
         return sorted(rows, key=lambda row: (row.name, row.state == "shadowed"))
 
     def model_features(self, target: Target, features: frozenset[str]) -> frozenset[str]:
         """Return the features of a model, which may be fewer than its engine declares."""
-        return self._report.features(target.source, target.model, features)
+        return self._reporter.features(target.source, target.model, features)
 
     def ready_with(self, feature: str) -> list[str]:
         """Return the ready engines that support a feature.
@@ -497,7 +497,8 @@ class ModelRegistry:
             )
         return Target(
             name=ref.engine,
-            model=ref.model or (None if options.get("model") else self._report.only_model(source)),
+            model=ref.model
+            or (None if options.get("model") else self._reporter.only_model(source)),
             source=source,
             instance=self._instances.get(ref.engine) if source is None else None,
             key=key,
@@ -537,8 +538,8 @@ class ModelRegistry:
     def _needs_key(self, source: EngineSource) -> bool:
         """Return whether an engine needs a key; load a package if its source cannot be read."""
         if isinstance(source, EnginePackage) and source.source() is None:
-            return self._code.load(source).requires_key
-        return self._report.static_metadata(source).requires_key
+            return self._code_cache.load(source).requires_key
+        return self._reporter.static_metadata(source).requires_key
 
     def _unknown_settings(self) -> list[str]:
         """Return the problems of settings for unknown engines, one line each."""

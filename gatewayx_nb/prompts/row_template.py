@@ -56,7 +56,7 @@ class RowTemplate:
         constants: Mapping[str, object] | None = None,
         table_rows: int = ROWS,
     ) -> None:
-        self.template, self._blank = template, blank
+        self.template, self._is_blank = template, blank
         self._constants, self._table_rows = dict(constants or {}), table_rows
         self._sources = list(fields_of(template))
         self._parts: list[str | Field | Image] = list(map(self._fill_constant, self._sources))
@@ -176,7 +176,7 @@ class RowTemplate:
         return "".join(texts)
 
     def _missing_text(self, name: str) -> str:
-        if self._blank:
+        if self._is_blank:
             return ""
         raise UsageError(
             f"the value of {{{{{name}}}}} is missing in this row.",

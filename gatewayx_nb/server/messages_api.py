@@ -52,7 +52,7 @@ Clients treat `max_tokens` and `refusal` as incomplete answers.
 
 
 class ThreadRefusedError(InvalidFieldError):
-    """A request needs a conversation that the server keeps, or asks it to keep one.
+    """A request needs a conversation that the server keeps, or asks the server to keep one.
 
     Attributes:
         details: The reason as Anthropic's SDK reads it, whose tool runner then sends the whole

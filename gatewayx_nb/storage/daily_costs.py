@@ -58,9 +58,10 @@ class DailyCosts(BatchWriter[tuple[str, Decimal]]):
         # The written and the unwritten sum change together, so that no cost is counted twice.
         self._file_lock, self._sums_lock = threading.Lock(), threading.Lock()
         self._written_sums: dict[str, Decimal] = {}
-        self._pending: dict[str, Decimal] = {}
+        self._pending_costs: dict[str, Decimal] = {}
         self._reservations: set[object] = set()
-        self._reserved = Decimal(0)  # kept up to date, because adding up many running calls is slow
+        # Kept up to date, because adding up many running calls is slow.
+        self._reserved_cost = Decimal(0)
         self._read_at = -math.inf
 
     @property
@@ -74,10 +75,10 @@ class DailyCosts(BatchWriter[tuple[str, Decimal]]):
         if today not in self._written_sums:
             self.refresh()
         with self._sums_lock:
-            finished_cost = self._written_sums.get(today, Decimal(0)) + self._pending.get(
+            finished_cost = self._written_sums.get(today, Decimal(0)) + self._pending_costs.get(
                 today, Decimal(0)
             )
-            return finished_cost + self._reserved
+            return finished_cost + self._reserved_cost
 
     @contextlib.contextmanager
     def reserve(self, cost: Decimal) -> Iterator[None]:
@@ -85,20 +86,20 @@ class DailyCosts(BatchWriter[tuple[str, Decimal]]):
         call = object()
         with self._sums_lock:
             self._reservations.add(call)
-            self._reserved += cost
+            self._reserved_cost += cost
         try:
             yield
         finally:
             with self._sums_lock:
                 if call in self._reservations:  # a fork clears the reservations
                     self._reservations.remove(call)
-                    self._reserved -= cost
+                    self._reserved_cost -= cost
 
     def add_cost(self, cost: Decimal) -> None:
         """Add the cost of a finished call to today's cost."""
         today = local_day(time.time())
         with self._sums_lock:
-            self._pending[today] = self._pending.get(today, Decimal(0)) + cost
+            self._pending_costs[today] = self._pending_costs.get(today, Decimal(0)) + cost
         self.add((today, cost))
 
     @property
@@ -144,8 +145,8 @@ class DailyCosts(BatchWriter[tuple[str, Decimal]]):
         with self._sums_lock:
             self._written_sums = sums
             for day, cost in written_items:
-                self._pending[day] -= cost
-            self._pending = {day: cost for day, cost in self._pending.items() if cost}
+                self._pending_costs[day] -= cost
+            self._pending_costs = {day: cost for day, cost in self._pending_costs.items() if cost}
         self._read_at = time.monotonic()
 
     @contextlib.contextmanager

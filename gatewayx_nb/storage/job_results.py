@@ -57,7 +57,7 @@ class JobResults:
         self._job_lock = JobLock(self._store.path, self.digest)
         self._lock = threading.RLock()  # the writer's thread adds rows while others read
         self._index: RowIndex | None = None
-        self._oldest: float | None = None
+        self._oldest_time: float | None = None
 
     @property
     def connection(self) -> sqlite3.Connection | None:
@@ -128,7 +128,7 @@ class JobResults:
         """
         self._store.refuse_tracked_file()
         if max_age is not None:
-            self._oldest = time.time() - max_age
+            self._oldest_time = time.time() - max_age
         loaded_count = 0
         # The lock is released between two chunks, because the writer's thread needs it.
         while (added_count := self._load_chunk()) is not None:
@@ -138,8 +138,8 @@ class JobResults:
         with self._lock, errors_as_config_error(self._store.path):
             if self._index is None:
                 return 0
-            if self._oldest is not None and loaded_count:
-                self._index.remove_older(self._oldest)
+            if self._oldest_time is not None and loaded_count:
+                self._index.remove_older(self._oldest_time)
             return self._index.count()
 
     def _load_chunk(self) -> int | None:

@@ -54,7 +54,7 @@ class ResultsWriter:
         self._queue: deque[tuple[JobResults, StoredRow] | threading.Event] = deque()
         self._has_items = threading.Event()
         self._retry_now = threading.Event()  # ends the wait before the next attempt
-        self._unsaved: Batch = []
+        self._unsaved_rows: Batch = []
         self._waiting_flushes: list[threading.Event] = []
         self._lock = threading.Lock()  # many threads add rows; only one creates the thread
         self._thread: threading.Thread | None = None
@@ -122,7 +122,7 @@ class ResultsWriter:
 
     def _run(self, stop: threading.Event) -> None:
         while not stop.is_set():
-            if self._unsaved or self._waiting_flushes:
+            if self._unsaved_rows or self._waiting_flushes:
                 self._retry_now.wait(_RETRY_DELAY)
             else:
                 self._has_items.wait()
@@ -134,8 +134,8 @@ class ResultsWriter:
 
     def _gather(self) -> bool:
         """Take rows from the queue; return whether there is something to commit."""
-        size = sum(_size(row) for _, row in self._unsaved)
-        while len(self._unsaved) < _MAX_BATCH_ROWS and size < _MAX_BATCH_BYTES:
+        size = sum(_size(row) for _, row in self._unsaved_rows)
+        while len(self._unsaved_rows) < _MAX_BATCH_ROWS and size < _MAX_BATCH_BYTES:
             try:
                 item = self._queue.popleft()
             except IndexError:
@@ -143,15 +143,15 @@ class ResultsWriter:
             if isinstance(item, threading.Event):
                 self._waiting_flushes.append(item)
                 break  # a flush does not wait for later rows
-            self._unsaved.append(item)
+            self._unsaved_rows.append(item)
             size += _size(item[1])
-        return bool(self._unsaved or self._waiting_flushes or self.has_figures)
+        return bool(self._unsaved_rows or self._waiting_flushes or self.has_figures)
 
     def _write(self) -> bool:
         """Commit the gathered rows; return whether they are durable."""
         has_figures, self.has_figures = self.has_figures, False
         try:
-            self._commit_valid(self._unsaved[:])
+            self._commit_valid(self._unsaved_rows[:])
         except BaseException as error:  # noqa: BLE001 - no error ends the thread
             self.has_figures |= has_figures
             self._report_failure(error)
@@ -183,7 +183,7 @@ class ResultsWriter:
             self._report_durable(batch)
 
     def _remove(self, batch: Batch) -> None:
-        del self._unsaved[: len(batch)]
+        del self._unsaved_rows[: len(batch)]
         with self._lock:
             self._counts -= Counter(job for job, _ in batch)  # a count of 0 is removed
 
@@ -199,7 +199,7 @@ class ResultsWriter:
         if problem != self.problem:
             self.problem = problem
             log.warning("%s", problem)
-        for job in {job for job, _ in self._unsaved}:
+        for job in {job for job, _ in self._unsaved_rows}:
             self._call_logging_errors(job.on_failure, error)
 
     @staticmethod

@@ -29,7 +29,7 @@ class LoopPartial:
     """
 
     def __init__(self, current_reply: PartialReply) -> None:
-        self._current, self._are_tools_running = current_reply, False
+        self._current_reply, self._are_tools_running = current_reply, False
         self._paused_text: list[str] = []
         self._step_starts: dict[int, float] = {}
         self.replies: list[Reply] = []
@@ -38,7 +38,7 @@ class LoopPartial:
 
     def begin_request(self, current_reply: PartialReply) -> None:
         """Show the answer to the next request from now on."""
-        self._current, self._are_tools_running = current_reply, False
+        self._current_reply, self._are_tools_running = current_reply, False
 
     def keep_text(self) -> None:
         """Put the text of the last reply, which the provider paused, before the next text."""
@@ -58,12 +58,12 @@ class LoopPartial:
     @property
     def text(self) -> list[str]:
         """The pieces of the answer to the current request."""
-        return [] if self._are_tools_running else [*self._paused_text, *self._current.text]
+        return [] if self._are_tools_running else [*self._paused_text, *self._current_reply.text]
 
     @property
     def has_ended(self) -> bool:
         """Whether the model has reported why it stopped, and no tool is running."""
-        return not self._are_tools_running and self._current.has_ended
+        return not self._are_tools_running and self._current_reply.has_ended
 
     def reply(self, *, interrupted: bool = False, parsed: Any = None) -> Reply:  # noqa: ANN401
         """Return the partial answer as a reply."""
@@ -76,7 +76,7 @@ class LoopPartial:
                 interrupted=interrupted,
             )
             return _merged_reply(self.replies[:-1], last, self._ended_steps())
-        last = self._current.reply(interrupted=interrupted, parsed=parsed)
+        last = self._current_reply.reply(interrupted=interrupted, parsed=parsed)
         return self._merged_reply(self.replies, last)
 
     def _ended_steps(self) -> list[Step]:
@@ -104,7 +104,7 @@ class LoopPartial:
         return _merged_reply(earlier_replies, last_reply, self.steps)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the attributes of a `PartialReply`
-        return getattr(self._current, name)
+        return getattr(self._current_reply, name)
 
 
 def _merged_reply(

@@ -151,10 +151,10 @@ class ToolLoop:
         )
         self._submitted = submitted
         if resumed is None:
-            self._current = host.plan_turn(messages, self._options, streamed=streamed)
+            self._current_call = host.plan_turn(messages, self._options, streamed=streamed)
         else:
-            self._current = host.known_call(replace(resumed, steps=(), open_turn=None))
-        self._partial = LoopPartial(self._current.partial)
+            self._current_call = host.known_call(replace(resumed, steps=(), open_turn=None))
+        self._partial = LoopPartial(self._current_call.partial)
         self._partial.steps += resumed.steps if resumed else ()
         self._text_before = ""
 
@@ -174,8 +174,8 @@ class ToolLoop:
         try:
             for turn in range(1, self._max_turns + 1):
                 if turn > 1:
-                    self._current = await asyncio.to_thread(self._plan_turn)
-                    self._partial.begin_request(self._current.partial)
+                    self._current_call = await asyncio.to_thread(self._plan_turn)
+                    self._partial.begin_request(self._current_call.partial)
                 reply = await self._send(emit)
                 self._partial.replies.append(reply)
                 if turn == self._max_turns or not await self._continue(reply):
@@ -210,7 +210,7 @@ class ToolLoop:
         return self._host.plan_turn(self._messages, options, streamed=self._streamed)
 
     async def _send(self, emit: ChunkHandler | None) -> Reply:
-        call = self._current
+        call = self._current_call
         try:
             limit = None if math.isinf(call.timeout) else call.timeout
             return await call.portal.arun(call.run(emit), limit)
@@ -327,11 +327,11 @@ class ToolLoop:
 
     def closed_error(self) -> TransportError:
         """Return the error to raise if the pool is closed during the call."""
-        return self._current.closed_error()
+        return self._current_call.closed_error()
 
     def deadline_error(self) -> DeadlineError:
         """Return the error to raise if the call exceeds its deadline."""
-        return self._current.deadline_error()
+        return self._current_call.deadline_error()
 
 
 def _turn_options(options: CallOptions, slot: ConversationSlot | None) -> CallOptions:

@@ -52,13 +52,13 @@ class Decoder:
         self._data_lines: list[bytes] = []
         self._event_size = 0  # bytes of the event's lines so far
         self._is_too_long = False
-        self._stray: list[bytes] = []
+        self._stray_lines: list[bytes] = []
         self._stray_size = 0
 
     @property
     def stray(self) -> str:
         """Lines that do not belong to an event, which a browser ignores; at most 64 KiB."""
-        return b"\n".join(self._stray).decode("utf-8", "replace")
+        return b"\n".join(self._stray_lines).decode("utf-8", "replace")
 
     def feed(self, block: bytes) -> list[ServerSentEvent]:
         """Return the events that this block completes.
@@ -143,7 +143,7 @@ class Decoder:
         elif field not in _KNOWN_FIELDS:
             self._stray_size += len(line)
             if self._stray_size <= _MAX_STRAY_BYTES:
-                self._stray.append(line)
+                self._stray_lines.append(line)
 
     def _end_event(self, events: list[ServerSentEvent]) -> None:
         if self._data_lines:
