@@ -93,7 +93,7 @@ class BatchCollector:
         Raises:
             ConfigError: If the outcomes cannot be stored.
         """
-        self._put(position, outcome, row, retry=retry)
+        self._store(position, outcome, row, retry=retry)
         if self._pending_rows >= _MAX_PENDING_ROWS or self._pending_bytes >= _MAX_PENDING_BYTES:
             await asyncio.to_thread(self.flush)
 
@@ -108,12 +108,12 @@ class BatchCollector:
             if position not in self._rows:
                 reason = refusals.get(position)
                 error = self._error(remote, reason)
-                usage = PartialReply(self._engine, str(self._part.info.get("model", "")))
-                usage.attempts = 1
-                row = RowUsage(usage, type(error).__name__, error.message)
+                partial = PartialReply(self._engine, str(self._part.info.get("model", "")))
+                partial.attempts = 1
+                row = RowUsage(partial, type(error).__name__, error.message)
                 # A row that the provider itself rejected must be changed; other rows may be sent
                 # again.
-                self._put(position, error, row, retry=reason is None)
+                self._store(position, error, row, retry=reason is None)
         self.flush()
 
     def _error(self, remote: RemoteBatch, reason: str | None) -> ProviderError:
@@ -177,7 +177,7 @@ class BatchCollector:
                 weights[position] += count if type(count) is int else 0
         return weights
 
-    def _put(
+    def _store(
         self, position: int, outcome: Reply | GatewayError, row: RowUsage, *, retry: bool
     ) -> None:
         prompt = self._prompts[position] if self._prompts else ""

@@ -77,7 +77,7 @@ class ResultSink(Protocol):
         """Return the position of the row with this custom ID; ``None`` to ignore its result."""
 
     def skip(self, reason: str) -> object:
-        """Record a line that does not belong to any row."""
+        """Record a line that is not a result."""
 
     async def add(
         self, position: int, outcome: Reply | GatewayError, row: RowUsage, *, retry: bool

@@ -189,7 +189,7 @@ class BatchStart:
             with PartFiles() as files:
                 self._read_rows(files)
                 open_bounds = [part.info.get("bound") for part in self._parts.open()]
-                total_bound = sum((_decimal(each) for each in open_bounds), files.bound)
+                total_bound = sum((_decimal(each) for each in open_bounds), files.max_cost)
                 if files.count:
                     self._engines.check_budget(total_bound, files.count, self._other_jobs_cost())
                 self._submit(job, files, record.figures)
@@ -259,13 +259,13 @@ class BatchStart:
         self._parts.set_figures(figures)
 
     def _make_part(self, file: PartFile) -> JobPart:
-        first = file.first
+        first_row = file.first_row
         info = {
-            "engine": first.engine,
-            "address": first.base_url,
-            "endpoint": first.endpoint,
-            "model": first.model,
-            "bound": str(file.bound),
+            "engine": first_row.engine,
+            "address": first_row.base_url,
+            "endpoint": first_row.endpoint,
+            "model": first_row.model,
+            "bound": str(file.max_cost),
             "repeats": self._rows.repeats(file.keys),
         }
         return JobPart(file.digest, tuple(file.keys), info=info)

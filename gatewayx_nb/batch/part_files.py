@@ -62,20 +62,20 @@ class PartFile:
 
     Attributes:
         path: The file.
-        first: The first row.
+        first_row: The first row.
         digest: The digest by which the provider's batch is recognized.
         keys: The keys of the rows.
         prompts: The prompts of the rows, to be stored with the answers; empty to omit them.
-        bound: Maximum cost of the rows in US dollars.
+        max_cost: Maximum cost of the rows in US dollars.
         size: Size of the file in bytes.
     """
 
     path: Path
-    first: PreparedRow
+    first_row: PreparedRow
     digest: str = field(default_factory=lambda: secrets.token_hex(12))
     keys: list[int] = field(default_factory=list)
     prompts: list[str] = field(default_factory=list)
-    bound: Decimal = Decimal(0)
+    max_cost: Decimal = Decimal(0)
     size: int = 0
     _file: BinaryIO | None = None
 
@@ -93,7 +93,7 @@ class PartFile:
         self._file.write(line)
         self.size += len(line)
         self.keys.append(key)
-        self.bound += row.max_cost
+        self.max_cost += row.max_cost
         if prompt is not None:
             self.prompts.append(prompt)
         return True
@@ -101,7 +101,7 @@ class PartFile:
     def close(self) -> None:
         """Write the end of the format, and close the file."""
         if self._file is not None:
-            self._file.write(self.first.format.end)
+            self._file.write(self.first_row.format.end)
             self._file.close()
             self._file = None
 
@@ -155,9 +155,9 @@ class PartFiles:
         return part
 
     @property
-    def bound(self) -> Decimal:
+    def max_cost(self) -> Decimal:
         """Maximum cost of all rows in US dollars."""
-        return sum((part.bound for part in self._part_files), Decimal(0))
+        return sum((part.max_cost for part in self._part_files), Decimal(0))
 
     @property
     def count(self) -> int:

@@ -203,14 +203,14 @@ def _checked_path(name: str) -> Path:
     if path.suffix or os.path.exists(expanded_path):
         return path
     file = f"{name}.jsonl"
-    as_file = Hint("command", line=f"cassette {shlex.quote(file)}")
+    file_hint = Hint("command", line=f"cassette {shlex.quote(file)}")
     word = _MODE_SYNONYMS.get(name.lower(), name.lower())
     modes = difflib.get_close_matches(word, _MODES, 1)
     if not modes or os.path.exists(Path(file).expanduser()):
-        raise UsageError(f"{name!r} is neither a cassette nor a mode.", hint=as_file)
+        raise UsageError(f"{name!r} is neither a cassette nor a mode.", hint=file_hint)
     raise UsageError(
         f"{name!r} is neither a cassette nor a mode. Did you mean {modes[0]!r}?",
-        hint=Hint("command", line=f"cassette --mode {modes[0]}") | as_file,
+        hint=Hint("command", line=f"cassette --mode {modes[0]}") | file_hint,
     )
 
 
@@ -245,15 +245,17 @@ def describe_file_arguments(parser: LineParser) -> None:
 
 
 def _describe(active_cassette: Cassette) -> Note:
-    mode = f"Cassette {display_path(active_cassette.path)} is in mode {active_cassette.mode}: it"
+    beginning = (
+        f"Cassette {display_path(active_cassette.path)} is in mode {active_cassette.mode}: it"
+    )
     if active_cassette.mode == "off":
-        return Note(f"{mode} {_MODES[active_cassette.mode]}.")
+        return Note(f"{beginning} {_MODES[active_cassette.mode]}.")
     unused_count, entries = len(active_cassette.unused), _entries_text(len(active_cassette))
-    not_used = f", {unused_count:,} not used since it was opened" if unused_count else ""
+    unused_text = f", {unused_count:,} not used since it was opened" if unused_count else ""
     missed_text = f", {active_cassette.missed} missed" if active_cassette.missed else ""
     return Note(
-        f"{mode} {_MODES[active_cassette.mode]}.",
-        f"{entries}{not_used}; {active_cassette.replayed} replayed,"
+        f"{beginning} {_MODES[active_cassette.mode]}.",
+        f"{entries}{unused_text}; {active_cassette.replayed} replayed,"
         f" {active_cassette.recorded} recorded{missed_text} so far.",
         *filter(None, [active_cassette.problem]),
     )

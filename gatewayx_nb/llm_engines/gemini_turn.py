@@ -35,7 +35,7 @@ class PartAssembler:
         self.logprobs: list[Logprob] = []
         self._grounding: dict[str, Any] = {}
         self._recitation: dict[str, Any] = {}
-        self._sources = 0
+        self._source_count = 0
         self._checked_count = 0
         self._images: list[Image] = []
         self._is_plain = True
@@ -46,13 +46,13 @@ class PartAssembler:
         self._recitation = as_dict(candidate.get("citationMetadata")) or self._recitation
         self.logprobs += _logprobs(as_dict(candidate.get("logprobsResult")))
         rows = (*self._grounding.values(), *self._recitation.values())
-        self._sources = sum(len(as_list(row)) for row in rows)
+        self._source_count = sum(len(as_list(row)) for row in rows)
 
     @property
     def size(self) -> int:
         """The number of contents that `details` reads; text alone is read only once."""
-        has_text_only = self._is_plain and not (self.logprobs or self._sources)
-        return 0 if has_text_only else len(self.parts) + len(self.logprobs) + self._sources
+        has_text_only = self._is_plain and not (self.logprobs or self._source_count)
+        return 0 if has_text_only else len(self.parts) + len(self.logprobs) + self._source_count
 
     def details(self) -> Details:
         """Return the contents of the answer other than text and tool calls."""
@@ -142,7 +142,7 @@ class _Positions:
             self._encoded_text[at : at + _BLOCK_SIZE]
             for at in range(0, len(self._encoded_text), _BLOCK_SIZE)
         )
-        self._counts = [0, *itertools.accumulate(map(_characters, blocks))]
+        self._character_counts = [0, *itertools.accumulate(map(_count_characters, blocks))]
 
     def span(self, segment: dict[str, Any]) -> tuple[int | None, int | None]:
         """Return the position of a segment in characters; the start defaults to 0."""
@@ -151,14 +151,16 @@ class _Positions:
 
     def _position(self, offset: int) -> int:
         offset = min(max(0, offset), len(self._encoded_text))
-        begin = offset - offset % _BLOCK_SIZE
-        count = self._counts[begin // _BLOCK_SIZE] + _characters(self._encoded_text[begin:offset])
+        block_start = offset - offset % _BLOCK_SIZE
+        character_count = self._character_counts[block_start // _BLOCK_SIZE] + _count_characters(
+            self._encoded_text[block_start:offset]
+        )
         next_byte = self._encoded_text[offset : offset + 1]
-        is_cut = next_byte and not _characters(next_byte)  # the offset is within a character
-        return count - bool(is_cut)
+        is_cut = next_byte and not _count_characters(next_byte)  # the offset is within a character
+        return character_count - bool(is_cut)
 
 
-def _characters(data: bytes) -> int:
+def _count_characters(data: bytes) -> int:
     """Return the number of characters that begin in UTF-8 data."""
     return len(data.translate(None, _CONTINUATION_BYTES))
 

@@ -64,11 +64,13 @@ class CallCell:
         """Transform a cell's lines, which IPython has already converted to Python."""
         if not lines or not _CELL.match(lines[0]):
             return lines
-        first = _EMPTY_BODY.sub(r", '\\n')", lines[0])
+        first_line = _EMPTY_BODY.sub(r", '\\n')", lines[0])
         # A nested cell, as in `%%time`, runs while the outer cell blocks the loop.
         if self._depth is not None and not self._depth.cells:
-            first = _CELL.sub(f"await get_ipython().{EXTENSION}.magics.acell(", first, count=1)
-        return [first, *lines[1:]]
+            first_line = _CELL.sub(
+                f"await get_ipython().{EXTENSION}.magics.acell(", first_line, count=1
+            )
+        return [first_line, *lines[1:]]
 
 
 def mark_value(lines: list[str]) -> list[str]:
@@ -77,12 +79,12 @@ def mark_value(lines: list[str]) -> list[str]:
     Its reply is then shown only once.
     """
     # Blank lines and comments may follow the last statement.
-    code = [number for number, line in enumerate(lines) if not _NO_CODE.match(line)]
-    if not code or not _VALUE_LINE.match(lines[code[-1]]):
+    code_line_numbers = [number for number, line in enumerate(lines) if not _NO_CODE.match(line)]
+    if not code_line_numbers or not _VALUE_LINE.match(lines[code_line_numbers[-1]]):
         return lines
     call = f"get_ipython().{EXTENSION}.magics.line_as_value("
-    transformed_line = _VALUE_LINE.sub(call, lines[code[-1]], count=1)
-    return [*lines[: code[-1]], transformed_line, *lines[code[-1] + 1 :]]
+    transformed_line = _VALUE_LINE.sub(call, lines[code_line_numbers[-1]], count=1)
+    return [*lines[: code_line_numbers[-1]], transformed_line, *lines[code_line_numbers[-1] + 1 :]]
 
 
 def uses_magic(text: str) -> bool:

@@ -94,8 +94,11 @@ class EntryPoints:
             return False
         self._path = list(sys.path)  # a copy, because notebooks append to the list itself
         self._stamps = [FileStamp(Path(folder)) for folder in self._path]
-        previous, self.engines = self.engines, list(map(_parse_entry_point, _find_entry_points()))
-        return previous != self.engines
+        previous_engines, self.engines = (
+            self.engines,
+            list(map(_parse_entry_point, _find_entry_points())),
+        )
+        return previous_engines != self.engines
 
 
 def _find_entry_points() -> Iterator[EntryPoint]:
@@ -141,9 +144,13 @@ def _may_have_group(folder: str) -> bool:
         return True
     except OSError:  # most interpreters have a folder on their path that does not exist
         return False
-    metadata = [name for name in names if name.lower().endswith((".dist-info", ".egg-info"))]
+    metadata_folders = [
+        name for name in names if name.lower().endswith((".dist-info", ".egg-info"))
+    ]
     has_eggs = any(name.lower().endswith(".egg") for name in names)
-    return has_eggs or any(_has_group(f"{folder}/{name}/entry_points.txt") for name in metadata)
+    return has_eggs or any(
+        _has_group(f"{folder}/{name}/entry_points.txt") for name in metadata_folders
+    )
 
 
 def _has_group(file: str) -> bool:

@@ -139,8 +139,8 @@ class RowIndex:
         size = 0
         cursor = self.connection.execute(_SELECT_ORDERED, (last_row, self._job))
         with contextlib.closing(cursor):
-            for last, *values in cursor:
-                last_row = last
+            for row_number, *values in cursor:
+                last_row = row_number
                 rows.append(_row(*values))
                 size += len(rows[-1].content)
                 if len(rows) >= _MAX_READ_ROWS or size >= _MAX_READ_BYTES:

@@ -14,7 +14,7 @@ from gatewayx_nb.errors import ProviderError
 
 MAX_EVENT_BYTES = 8 * 2**20
 
-_MAX_STRAY_BYTES = 64 * 2**10  # bytes; stray lines are only searched for a JSON error
+_MAX_STRAY_BYTES = 64 * 2**10  # stray lines are only searched for a JSON error
 _KNOWN_FIELDS = frozenset({b"", b"data", b"event", b"id", b"retry"})  # b"" is a comment
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -67,7 +67,7 @@ class Decoder:
             ProviderError: If an event exceeds the limit. The events before it are returned first;
                 all later calls raise the error.
         """
-        return self._events(self._lines(block))
+        return self._parse_lines(self._split_lines(block))
 
     def close(self) -> list[ServerSentEvent]:
         """Return the event that the end of the stream completes, if any.
@@ -77,9 +77,9 @@ class Decoder:
         """
         last_line = b"".join(self._partial_line)
         self._partial_line, self._partial_size = [], 0
-        return self._events([last_line, b""] if last_line else [b""])
+        return self._parse_lines([last_line, b""] if last_line else [b""])
 
-    def _lines(self, block: bytes) -> list[bytes]:
+    def _split_lines(self, block: bytes) -> list[bytes]:
         """Split off the complete lines; keep the rest until its end arrives."""
         if self._after_cr and block:
             self._after_cr = False
@@ -104,7 +104,7 @@ class Decoder:
             self._partial_line.append(part)
             self._partial_size += len(part)
 
-    def _events(self, lines: list[bytes]) -> list[ServerSentEvent]:
+    def _parse_lines(self, lines: list[bytes]) -> list[ServerSentEvent]:
         events: list[ServerSentEvent] = []
         for line in lines:
             # The size is checked before the line is stored, so that the limit also bounds memory.
