@@ -196,9 +196,9 @@ class ResponsesParser:
         self._open_types: set[str] = set()  # types of the items that have arrived partially
         self._sent_text: list[str] = []
         self._sent_reasoning: list[str] = []
-        self._sent_calls = 0
+        self._sent_call_count = 0
         self._items: list[dict[str, Any]] = []
-        self._contents = self._end_count = 0
+        self._content_count = self._end_count = 0
         self._calls = ToolCallAssembler()
         self._reasoning_part: tuple[object, object] | None = None
         self._has_refused = False
@@ -257,8 +257,8 @@ class ResponsesParser:
         item = as_dict(event.get("item"))
         self._items.append(item)
         parts = as_dicts(item.get("content"))
-        self._contents += 1 + sum(len(as_list(part.get("annotations"))) for part in parts)
-        self._errors.check_count(self._contents)
+        self._content_count += 1 + sum(len(as_list(part.get("annotations"))) for part in parts)
+        self._errors.check_count(self._content_count)
         kind = as_str(item.get("type"))
         if kind == "function_call":
             self._calls.drop(event.get("output_index"))
@@ -291,22 +291,22 @@ class ResponsesParser:
 
     def _unsent_parts(self, output: list[dict[str, Any]]) -> Iterator[Chunk]:
         """Yield the parts of the final output that have not been streamed."""
-        whole_answer = ResponsesParser(self._errors)
+        output_parser = ResponsesParser(self._errors)
         chunks = [
             chunk
             for number, item in enumerate(output)
-            for chunk in whole_answer._item(item, number)
+            for chunk in output_parser._item(item, number)
         ]
-        self._has_refused = self._has_refused or whole_answer._has_refused
-        texts, thoughts = whole_answer._sent_text, whole_answer._sent_reasoning
-        if self._sent_text or self._sent_reasoning or self._sent_calls:
+        self._has_refused = self._has_refused or output_parser._has_refused
+        texts, thoughts = output_parser._sent_text, output_parser._sent_reasoning
+        if self._sent_text or self._sent_reasoning or self._sent_call_count:
             text, reasoning = (
                 _unsent_text(texts, self._sent_text),
                 _unsent_text(thoughts, self._sent_reasoning),
             )
             calls = [call for chunk in chunks for call in chunk.tool_calls]
             chunks = [Chunk(text=text, reasoning=reasoning)] if text or reasoning else []
-            chunks += [Chunk(tool_calls=(call,)) for call in calls[self._sent_calls :]]
+            chunks += [Chunk(tool_calls=(call,)) for call in calls[self._sent_call_count :]]
         if any(chunk.tool_calls for chunk in chunks):
             self._calls.finish_all()
             self._has_tool_calls = True
@@ -339,7 +339,7 @@ class ResponsesParser:
 
     def _tool_call_chunk(self, item: dict[str, Any]) -> Chunk:
         self._has_tool_calls = True
-        self._sent_calls += 1
+        self._sent_call_count += 1
         texts = (as_str(item.get(name)) for name in ("call_id", "name", "arguments"))
         return Chunk(tool_calls=(ToolCall(*texts),))
 

@@ -114,12 +114,12 @@ class NotebookSession(Session):
         parsed_cell = cell.read_line(line, self._shell.user_ns, rows)
         if parsed_cell is None:
             return self.ask_parser.table()
-        prepared_run = self.prepare(parsed_cell, self._line_id())
-        if isinstance(prepared_run, MapCellRun):
-            return prepared_run.run()
-        if not isinstance(prepared_run, AnswerRun):
-            return prepared_run
-        reply = prepared_run.run()
+        run_or_output = self.prepare(parsed_cell, self._line_id())
+        if isinstance(run_or_output, MapCellRun):
+            return run_or_output.run()
+        if not isinstance(run_or_output, AnswerRun):
+            return run_or_output
+        reply = run_or_output.run()
         # With `-q`, the reply has not been shown, so it is displayed if it is the line's value.
         self.last_shown = None if parsed_cell.quiet else reply
         return reply
@@ -152,11 +152,11 @@ class NotebookSession(Session):
             parsed_cell = replace(
                 parsed_cell, notes=(*parsed_cell.notes, *self._notes(parsed_cell))
             )
-            view, finish = (
+            view, bind_result = (
                 self._outputs.map_view(parsed_cell),
                 self._outputs.map_binder(parsed_cell),
             )
-            return MapCellRun(self.pool, parsed_cell, view, finish)
+            return MapCellRun(self.pool, parsed_cell, view, bind_result)
         parsed_cell = parsed_cell.in_chat(self.pool.chats, self._shell.user_ns, cell_id)
         if parsed_cell.dry_run:
             return dry_run(self.pool, parsed_cell)
@@ -180,14 +180,14 @@ class NotebookSession(Session):
         if parsed_cell.options.get("model") or (slot and slot.model):
             return ""
         with contextlib.suppress(GatewayError):  # there is no default; the call raises the error
-            previous, self._last_default = self._last_default, self.pool.default_model()
+            previous_default, self._last_default = self._last_default, self.pool.default_model()
             # With a cassette, the output must not depend on this machine's keys.
             is_automatic = self.pool.chosen_default is None and self.pool.active_cassette is None
-            if is_automatic and previous not in ("", self._last_default):
+            if is_automatic and previous_default not in ("", self._last_default):
                 return (
-                    f"The default model is now `{self._last_default}` instead of `{previous}`,"
-                    f" because keys have changed; `{self.prog} use {previous}` chooses"
-                    f" `{previous}` again."
+                    f"The default model is now `{self._last_default}` instead of"
+                    f" `{previous_default}`, because keys have changed; `{self.prog} use"
+                    f" {previous_default}` chooses `{previous_default}` again."
                 )
         return ""
 

@@ -52,19 +52,19 @@ class ShellMagics:
 
     def cell(self, line: str, body: str) -> object:
         """Send the lines below as a prompt; `%%gatewayx -h` lists the options."""
-        prepared_run = self._prepare(line, body)
-        if not isinstance(prepared_run, CellRun):
-            return prepared_run
-        value = prepared_run.run()
-        return value if isinstance(prepared_run, MapCellRun) else None
+        run_or_output = self._prepare(line, body)
+        if not isinstance(run_or_output, CellRun):
+            return run_or_output
+        value = run_or_output.run()
+        return value if isinstance(run_or_output, MapCellRun) else None
 
     async def acell(self, line: str, body: str) -> object:
         """Send the lines below as a prompt, on the kernel's event loop."""
-        prepared_run = self._prepare(line, body)
-        if not isinstance(prepared_run, CellRun):
-            return prepared_run
-        value = await prepared_run.arun()
-        return value if isinstance(prepared_run, MapCellRun) else None
+        run_or_output = self._prepare(line, body)
+        if not isinstance(run_or_output, CellRun):
+            return run_or_output
+        value = await run_or_output.arun()
+        return value if isinstance(run_or_output, MapCellRun) else None
 
     def complete(self, text: str) -> Completions | None:
         """Return the completions of a cell's text up to the cursor; see `completion.complete`."""
@@ -89,8 +89,8 @@ class ShellMagics:
         pool.refresh()
         rows = pool.config.settings.limits.table_rows
         parsed_cell = cell.read(line, body, self._shell.user_ns, rows)
-        prepared_run = session.prepare(parsed_cell, session.cell_id())
-        return None if isinstance(prepared_run, Job) else prepared_run
+        run_or_output = session.prepare(parsed_cell, session.cell_id())
+        return None if isinstance(run_or_output, Job) else run_or_output
 
 
 def _command_error(word: str, line: str) -> UsageError:

@@ -124,8 +124,8 @@ class ResponseWriter(StreamWriter):
         self._event_count = 0  # the next sequence number
         self._texts: list[str] = []
         message = _message(request, "in_progress")
-        self._item: dict[str, Any] = {"output_index": 0, "item": message}
-        self._part: dict[str, Any] = {
+        self._message_item: dict[str, Any] = {"output_index": 0, "item": message}
+        self._part_location: dict[str, Any] = {
             "item_id": message["id"],
             "output_index": 0,
             "content_index": 0,
@@ -147,7 +147,7 @@ class ResponseWriter(StreamWriter):
         events = b"" if self._texts else self._open_message()
         self._texts.append(chunk.text)
         return events + self._event(
-            "response.output_text.delta", **self._part, delta=chunk.text, logprobs=[]
+            "response.output_text.delta", **self._part_location, delta=chunk.text, logprobs=[]
         )
 
     @override
@@ -179,13 +179,17 @@ class ResponseWriter(StreamWriter):
         return failure_event + self._event("error", **details, param=error.param, **error.openai)
 
     def _open_message(self) -> bytes:
-        return self._event("response.output_item.added", **self._item) + self._event(
-            "response.content_part.added", **self._part, part=_text_part("")
+        return self._event("response.output_item.added", **self._message_item) + self._event(
+            "response.content_part.added", **self._part_location, part=_text_part("")
         )
 
     def _close_message(self, item: dict[str, Any], text: str) -> Iterator[bytes]:
-        yield self._event("response.output_text.done", **self._part, text=text, logprobs=[])
-        yield self._event("response.content_part.done", **self._part, part=item["content"][0])
+        yield self._event(
+            "response.output_text.done", **self._part_location, text=text, logprobs=[]
+        )
+        yield self._event(
+            "response.content_part.done", **self._part_location, part=item["content"][0]
+        )
         yield self._event("response.output_item.done", output_index=0, item=item)
 
     def _call(self, item: dict[str, Any], index: int) -> Iterator[bytes]:
