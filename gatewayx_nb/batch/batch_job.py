@@ -106,7 +106,7 @@ class BatchJob(MapJob):
         super().__init__(store, record)
         self._engines, self._rows = engines, rows
         self._parts = store.parts(record.digest)
-        self._next_query_at, self._delay = clock.monotonic(), _FIRST_POLL_DELAY
+        self._next_query_at, self._query_delay = clock.monotonic(), _FIRST_POLL_DELAY
         self._failure: GatewayError | None = None
         self._note = ""
 
@@ -206,12 +206,12 @@ class BatchJob(MapJob):
         for part in parts:
             if not self._engines.state(part).has_ended:
                 self._engines.cancel(part)
-        self._next_query_at, self._delay = clock.monotonic(), _FIRST_POLL_DELAY
+        self._next_query_at, self._query_delay = clock.monotonic(), _FIRST_POLL_DELAY
         return bool(parts)
 
     def wait_before_first_query(self) -> None:
         """Postpone the first query of the provider by ten seconds."""
-        self._next_query_at, self._delay = (
+        self._next_query_at, self._query_delay = (
             clock.monotonic() + _FIRST_POLL_DELAY,
             2 * _FIRST_POLL_DELAY,
         )
@@ -267,8 +267,8 @@ class BatchJob(MapJob):
             self._failure, self._note = None, ""
             for part in self._parts.open():
                 self._try_advance_part(part, results)
-        self._next_query_at = clock.monotonic() + self._delay
-        self._delay = min(2 * self._delay, _MAX_POLL_INTERVAL)
+        self._next_query_at = clock.monotonic() + self._query_delay
+        self._query_delay = min(2 * self._query_delay, _MAX_POLL_INTERVAL)
 
     def _try_advance_part(self, part: JobPart, results: JobResults) -> None:
         try:
@@ -322,8 +322,8 @@ class BatchJob(MapJob):
                 part, "the batch that seemed to contain it has different rows"
             )
         sink.close(remote)
-        others_open = any(each.id != part.id for each in self._parts.open())
-        figures = sink.figures(self._current_record().figures, is_last=not others_open)
+        has_other_open_parts = any(each.id != part.id for each in self._parts.open())
+        figures = sink.figures(self._current_record().figures, is_last=not has_other_open_parts)
         self._parts.update(replace(part, state="collected"), figures)
         self._engines.record_usage(sink.rows, self.name)
 

@@ -96,7 +96,7 @@ class MapRun:
         self._rows, self._prompt, self._plan, self._show = rows, prompt, plan, show
         self._positions: dict[int, list[int]] = {}
         # The outcomes that are not stored, for later rows that are equal.
-        self._this_run: dict[int, Outcome] = {}
+        self._run_outcomes: dict[int, Outcome] = {}
         self._unconfirmed_outcomes: dict[int, Outcome] = {}
         self._received_outcomes: deque[tuple[int, Outcome]] = deque()
         self._ready_outcomes: deque[tuple[int, Outcome]] = deque()
@@ -109,7 +109,7 @@ class MapRun:
         self._is_exhausted = False
         self._row_error: Exception | None = None
         self._lacks_rows = False
-        self._signal: Callable[[], object] = lambda: None
+        self._wake_caller: Callable[[], object] = lambda: None
         self._failing_since: float | None = None
         self._stop_checked_at = time.monotonic()
         self._shown_at, self._started_at = 0.0, time.time()
@@ -126,7 +126,7 @@ class MapRun:
             GatewayError: If an error concerns every row, or all rows have failed alike.
         """
         event = InterruptibleEvent()
-        self._signal = event.set
+        self._wake_caller = event.set
         try:
             while (ready_outcomes := self._advance()) is not None:
                 if ready_outcomes:
@@ -149,7 +149,7 @@ class MapRun:
             with contextlib.suppress(RuntimeError):  # the caller's loop has closed
                 loop.call_soon_threadsafe(event.set)
 
-        self._signal = signal
+        self._wake_caller = signal
         try:
             while (ready_outcomes := self._advance()) is not None:
                 if ready_outcomes:
@@ -275,7 +275,11 @@ class MapRun:
                 new_requests[key] = request
 
     def _prepare(
-        self, key: int, request: RowRequest, known_outcome: Outcome | None, at: float | None
+        self,
+        key: int,
+        request: RowRequest,
+        known_outcome: Outcome | None,
+        outcome_time: float | None,
     ) -> RowCall | None:
         """Return the call for a row; ``None`` if its outcome is known.
 
@@ -283,11 +287,13 @@ class MapRun:
             key: The row's key.
             request: Its request.
             known_outcome: The row's outcome, if the row was sent before.
-            at: Time of that outcome; ``None`` if it is from this run.
+            outcome_time: Time of that outcome; ``None`` if it is from this run.
         """
         # An open cassette takes precedence over the results of earlier runs.
-        if known_outcome is not None and (at is None or self._plan.engines.cassette_mode is None):
-            self._settle_known(key, known_outcome, at)
+        if known_outcome is not None and (
+            outcome_time is None or self._plan.engines.cassette_mode is None
+        ):
+            self._settle_known(key, known_outcome, outcome_time)
             return None
         try:
             call = self._plan_call(
@@ -308,7 +314,7 @@ class MapRun:
     def _known_outcomes(self, keys: list[int]) -> dict[int, tuple[Outcome, float | None]]:
         """Return the outcomes of rows that were sent before, with the times of stored outcomes."""
         outcomes: dict[int, tuple[Outcome, float | None]] = {
-            key: (self._this_run[key], None) for key in keys if key in self._this_run
+            key: (self._run_outcomes[key], None) for key in keys if key in self._run_outcomes
         }
         if self._plan.results is None:
             return outcomes
@@ -319,16 +325,16 @@ class MapRun:
                 outcomes[key] = outcome, None if row.at >= self._started_at else row.at
         return outcomes
 
-    def _settle_known(self, key: int, outcome: Outcome, at: float | None) -> None:
+    def _settle_known(self, key: int, outcome: Outcome, outcome_time: float | None) -> None:
         """Settle the rows of a key with a known outcome, from this run or an earlier run."""
         for position in self._positions.pop(key):
             if isinstance(outcome, GatewayError):
                 self.figures.add_error(position, outcome)
-            elif at is None:
+            elif outcome_time is None:
                 self.figures.repeated += 1
                 self.figures.answered += 1
             else:
-                self.figures.add_reused(at)
+                self.figures.add_reused(outcome_time)
             self._ready_outcomes.append((position, outcome))
 
     def _submit(self, portal: Portal, batch: list[RowCall]) -> None:
@@ -352,13 +358,13 @@ class MapRun:
             self._unconfirmed_outcomes.pop(row.key, None)
             text = f"the answer to this row cannot be stored: {type(error).__name__}."
             self._received_outcomes.append((row.key, ProviderError(text, code="internal")))
-            self._signal()
+            self._wake_caller()
 
     def _store_outcome(self, row: RowCall, outcome: Outcome) -> None:
         results = self._plan.results
         if results is None or not _is_stored(outcome):
             self._received_outcomes.append((row.key, outcome))
-            self._signal()
+            self._wake_caller()
             return
         is_error = isinstance(outcome, GatewayError)
         prompt = prompt_text(row.request.prompt) if self._plan.keeps_prompts else ""
@@ -382,7 +388,7 @@ class MapRun:
         for row in rows:
             self._received_outcomes.append((row.key, self._unconfirmed_outcomes.pop(row.key)))
         self._failing_since, self.figures.problem = None, ""
-        self._signal()
+        self._wake_caller()
 
     def _add_unstorable(self, row: StoredRow, error: BaseException) -> None:
         """Add an outcome that can never be stored; called on the thread of the store."""
@@ -393,7 +399,7 @@ class MapRun:
         """Pause the map until outcomes can be stored; called on the thread of the store."""
         self._failing_since = self._failing_since or time.monotonic()
         self.figures.problem = f"The results cannot be stored: {error}."
-        self._signal()
+        self._wake_caller()
 
     def _check_store(self) -> None:
         """Check that outcomes can be stored, or could be stored a short time ago.
@@ -420,7 +426,7 @@ class MapRun:
         while self._received_outcomes:
             key, outcome = self._received_outcomes.popleft()
             if self._plan.results is None or not _is_stored(outcome):
-                self._this_run[key] = outcome
+                self._run_outcomes[key] = outcome
             is_replayed = not isinstance(outcome, GatewayError) and outcome.replayed
             self.figures.replayed += is_replayed
             positions = self._positions.pop(key, [])
