@@ -1,4 +1,4 @@
-"""Parses untrusted JSON, and limits the number of its values."""
+"""Parses untrusted JSON, limiting the number of values."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import functools
 import math
 import re
 
-# Private, but every Python since 1.6 has this parser; its name `sre_parse` is deprecated.
+# Private, but every version since 1.6 has this parser; `sre_parse`, its public name, is deprecated.
 from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser as sre_parser  # type: ignore[attr-defined]
 from typing import TYPE_CHECKING, Any, TypeAlias

@@ -252,7 +252,8 @@ def test_errors_count_the_messages_of_the_call_alone(pool, engine):
         UsageError, match=r"messages\[0\] must answer .* without a result are '1', '2'"
     ):
         chat.ask([{"role": "tool", "tool_call_id": "3", "content": "x"}])
-    with pytest.raises(UsageError, match=r"messages\[0\] must follow the result of tool call '2'"):
+    expected = r"the result of tool call '2' \('.*'\) is missing before messages\[0\]"
+    with pytest.raises(UsageError, match=expected):
         chat.ask(RESULTS[:1])
     assert len(chat) == 1
 

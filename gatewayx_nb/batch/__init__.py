@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from gatewayx_nb.batch.batch_engines import (
         LOOK_BACK,
         BatchEngines,
+        CollectedRow,
         PreparedRow,
         ResultSink,
-        RowUsage,
     )
     from gatewayx_nb.batch.batch_job import BatchJob
     from gatewayx_nb.batch.embedding import MANY_TEXTS, embed_stored
@@ -43,6 +43,7 @@ __all__ = [
     "MANY_TEXTS",
     "BatchEngines",
     "BatchJob",
+    "CollectedRow",
     "Flow",
     "ImapKeywords",
     "Lane",
@@ -66,7 +67,6 @@ __all__ = [
     "RowCaller",
     "RowPrompt",
     "RowRequest",
-    "RowUsage",
     "Rows",
     "SpentError",
     "TerminalBar",
@@ -86,7 +86,7 @@ __all__ = [
 __getattr__ = attach_modules(
     __name__,
     {
-        "batch_engines": ["LOOK_BACK", "BatchEngines", "RowUsage", "PreparedRow", "ResultSink"],
+        "batch_engines": ["LOOK_BACK", "BatchEngines", "CollectedRow", "PreparedRow", "ResultSink"],
         "batch_job": ["BatchJob"],
         "embedding": ["MANY_TEXTS", "embed_stored"],
         "figures": ["MapFigures", "MapUsage", "duration"],

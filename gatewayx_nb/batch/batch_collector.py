@@ -9,7 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.batch.batch_engines import RowUsage
+from gatewayx_nb.batch.batch_engines import CollectedRow
 from gatewayx_nb.batch.part_files import row_position
 from gatewayx_nb.batch.stored_outcomes import encode_outcome
 from gatewayx_nb.calls import PartialReply
@@ -57,13 +57,13 @@ class BatchCollector:
     def __init__(self, part: JobPart, results: JobResults, prompts: Sequence[str]) -> None:
         self.foreign = self.unreadable = 0
         self._part, self._results, self._prompts = part, results, prompts
-        self._rows: dict[int, RowUsage] = {}
+        self._rows: dict[int, CollectedRow] = {}
         self._pending_rows = self._pending_bytes = 0
         self._engine = str(part.info.get("engine", ""))
         results.on_unstorable = self._replace_unstorable
 
     @property
-    def rows(self) -> list[RowUsage]:
+    def rows(self) -> list[CollectedRow]:
         """The usage of the rows that have a result."""
         return list(self._rows.values())
 
@@ -86,7 +86,7 @@ class BatchCollector:
         self.unreadable += 1
 
     async def add(
-        self, position: int, outcome: Reply | GatewayError, row: RowUsage, *, retry: bool
+        self, position: int, outcome: Reply | GatewayError, row: CollectedRow, *, retry: bool
     ) -> None:
         """Store an outcome; if many are waiting, wait until all of them are durable.
 
@@ -110,7 +110,7 @@ class BatchCollector:
                 error = self._error(remote, reason)
                 partial = PartialReply(self._engine, str(self._part.info.get("model", "")))
                 partial.attempts = 1
-                row = RowUsage(partial, type(error).__name__, error.message)
+                row = CollectedRow(partial, type(error).__name__, error.message)
                 # A row that the provider itself rejected must be changed; other rows may be sent
                 # again.
                 self._store(position, error, row, retry=reason is None)
@@ -178,7 +178,7 @@ class BatchCollector:
         return weights
 
     def _store(
-        self, position: int, outcome: Reply | GatewayError, row: RowUsage, *, retry: bool
+        self, position: int, outcome: Reply | GatewayError, row: CollectedRow, *, retry: bool
     ) -> None:
         prompt = self._prompts[position] if self._prompts else ""
         content = encode_outcome(outcome, prompt)
@@ -197,6 +197,6 @@ class BatchCollector:
         self._results.put(StoredRow(row.key, content, "ProviderError", at=time.time()))
 
 
-def _is_unpriced(row: RowUsage) -> bool:
+def _is_unpriced(row: CollectedRow) -> bool:
     """Return whether the row used tokens whose number or price is unknown."""
     return row.partial.cost is None and (row.outcome == "ok" or row.partial.total_usage is not None)

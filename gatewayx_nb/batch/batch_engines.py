@@ -56,8 +56,8 @@ class PreparedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class RowUsage:
-    """The usage of a row.
+class CollectedRow:
+    """The usage and the outcome of a row whose result has been collected.
 
     Attributes:
         partial: The tokens, cost and attempts, in a partial reply without text.
@@ -77,17 +77,17 @@ class ResultSink(Protocol):
         """Return the position of the row with this custom ID; ``None`` to ignore its result."""
 
     def skip(self, reason: str) -> object:
-        """Record a line that is not a result."""
+        """Record a line that is not a result, with the reason."""
 
     async def add(
-        self, position: int, outcome: Reply | GatewayError, row: RowUsage, *, retry: bool
+        self, position: int, outcome: Reply | GatewayError, row: CollectedRow, *, retry: bool
     ) -> None:
         """Store the outcome of a row.
 
         Args:
             position: Position of the row in its part.
             outcome: The reply or the error.
-            row: The usage of the row.
+            row: The usage and the outcome of the row.
             retry: Whether the next run of the map submits the row again.
 
         Raises:
@@ -105,7 +105,7 @@ class BatchEngines(Protocol):
 
         Raises:
             GatewayError: If an error concerns every row: an engine cannot be used, or has no batch
-                interface.
+                API.
         """
 
     @property
@@ -161,5 +161,5 @@ class BatchEngines(Protocol):
             GatewayError: If the results cannot be read completely.
         """
 
-    def record_usage(self, rows: Sequence[RowUsage], job: str) -> object:
+    def record_usage(self, rows: Sequence[CollectedRow], job: str) -> object:
         """Add the usage of rows to the totals, and their sums to the ledger."""

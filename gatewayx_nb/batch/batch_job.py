@@ -80,7 +80,7 @@ clock = Clock()
 
 
 class BatchJob(MapJob):
-    """A map that was submitted to a provider's batch interface, with ``batch=True``.
+    """A map that was submitted to a provider's batch API, with ``batch=True``.
 
     See also: the guide ``batches``.
 
@@ -92,7 +92,7 @@ class BatchJob(MapJob):
     Args:
         store: The store of results.
         record: The job in the store.
-        engines: Calls the batch interfaces of the providers.
+        engines: Calls the batch APIs of the providers.
         rows: The rows; ``None`` if another call or kernel submitted them.
     """
 

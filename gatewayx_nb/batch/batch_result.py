@@ -181,7 +181,7 @@ class BatchStart:
             record = next(
                 each for each in self._store.jobs() if each.digest == self._results.digest
             )
-            self._engines.usage.set_earlier(record.figures.cost)
+            self._engines.usage.set_earlier_cost(record.figures.cost)
             job = BatchJob(self._store, record, self._engines, self._rows)
             job.settle_lost()
             if not self._session.fresh:

@@ -347,7 +347,7 @@ class PartitionedBuilder:
 
 
 def check_batch(rows: Rows, *, is_batch: bool) -> None:
-    """Check that rows of Dask are not submitted to a provider's batch interface.
+    """Check that rows of Dask are not submitted to a provider's batch API.
 
     Raises:
         UsageError: If they would be.

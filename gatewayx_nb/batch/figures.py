@@ -48,7 +48,7 @@ class MapUsage(Protocol):
     def budget_error(self, error: BudgetError) -> BudgetError:
         """Return the error for a row that was not sent because of the job's cost limit."""
 
-    def set_earlier(self, cost: Decimal) -> object:
+    def set_earlier_cost(self, cost: Decimal) -> object:
         """Set the cost of the job's earlier runs."""
 
     def write_sums(self, job: str) -> object:

@@ -34,7 +34,7 @@ class MapHost(Protocol):
 
         Args:
             options: The options of the map's calls.
-            will_run: Whether the map runs; if not, no server is started.
+            will_run: Whether the map will be run; if not, no server is started.
 
         Raises:
             UsageError: If an option for tools is invalid, the settings forbid it, or a tool would
@@ -55,7 +55,7 @@ class MapHost(Protocol):
         """
 
     def batch_engines(self, max_cost: Decimal | None, earlier_cost: Decimal) -> BatchEngines:
-        """Return the engines for one map that is submitted to the providers' batch interfaces.
+        """Return the engines for one map that is submitted to the providers' batch APIs.
 
         Args:
             max_cost: Maximum cost of the job in US dollars, over all its runs.

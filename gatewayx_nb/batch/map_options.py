@@ -149,7 +149,7 @@ class MapKeywords(ImapKeywords, total=False):
         bool,
         Option(
             _boolean,
-            "submit the rows to the provider's batch interface, which answers within a day at half"
+            "submit the rows to the provider's batch API, which answers within a day at half"
             " the price; returns a job, whose `result()` waits",
             example=True,
             default=False,

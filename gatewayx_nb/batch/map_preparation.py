@@ -132,7 +132,7 @@ class MapPreparer:
         )
 
     def submit(self, session: MapSession, options: MapKeywords) -> BatchJob | ReplayedBatch:
-        """Submit a map to the batch interfaces of its providers."""
+        """Submit a map to the batch APIs of its providers."""
         map_options, _ = split_options(options, MapKeywords)
         store, results = self._maps.results, session.plan.results
         if store is None or results is None:  # a cassette is replayed

@@ -236,7 +236,7 @@ class MapSession:
         # Another map may have asked about rows of this job since this map was created.
         self.check()
         self.earlier = self.read_earlier()
-        self.plan.engines.usage.set_earlier(self.earlier.cost)
+        self.plan.engines.usage.set_earlier_cost(self.earlier.cost)
 
     def _refuse_own_job(self) -> None:
         """Check that this thread does not wait for a map that it is running itself.

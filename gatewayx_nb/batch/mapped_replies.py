@@ -63,7 +63,7 @@ class MappedReplies(list[Any]):
         count = len(self) - len(failed_count) - unsent_count
         parts = [f"{count:,} {'reply' if count == 1 else 'replies'}"]
         parts += [f"{len(failed_count):,} failed"] if failed_count else []
-        parts += [f"{unsent_count:,} not asked"] if unsent_count else []
+        parts += [f"{unsent_count:,} not sent"] if unsent_count else []
         lines = [
             f"  row {position}: {type(error).__name__}: {error.message}"
             for position, error in list(failed_count.items())[:_MAX_SHOWN_ROWS]

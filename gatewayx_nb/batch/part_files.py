@@ -1,4 +1,4 @@
-"""Writes the rows of a map to the files that are sent to a provider's batch interface."""
+"""Writes the rows of a map to the files that are sent to a provider's batch API."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ class RowCaller(ABC):
         cluster if there is a client, and otherwise by this process, partition by partition. Each
         worker creates its own pool from the project folder, with its own environment and keys.
 
-        With ``batch=True``, the rows are submitted to the batch interface of OpenAI or Anthropic,
+        With ``batch=True``, the rows are submitted to the batch API of OpenAI or Anthropic,
         which answers within a day at half the price, and a `BatchJob` is returned at once. Its
         ``result()`` waits, and returns what `map` would return. The job outlives the kernel:
         ``gx.job(name)`` finds it again. Rows that have an answer, or are in an open batch, are not
@@ -109,7 +109,7 @@ class RowCaller(ABC):
                 pool because it has an ``env`` or ``engines`` of its own; nothing is sent.
             GatewayError: If an error concerns every row, all rows fail, or the first 100 rows fail
                 alike.
-            UnsupportedFeatureError: If ``batch=True`` and the provider has no batch interface.
+            UnsupportedFeatureError: If ``batch=True`` and the provider has no batch API.
         """
         forbid_blocking_call("amap")
         session = self._preparer.session(

@@ -53,14 +53,16 @@ class PartialReply:
     first_chunk_at: float | None = None
     pending_retry: PendingRetry | None = None
     cost_per_token: float | None = None
-    price: Decimal | None = None
-    billed: Usage | None = None
+    looked_up_cost: Decimal | None = None
+    """The cost by the provider's list price or from a cassette, in US dollars."""
+    billed_usage: Usage | None = None
+    """Billed tokens, if they differ from ``usage``."""
     tool_calls: tuple[ToolCall, ...] = ()
     steps: list[Step] = field(default_factory=list)
     rate_limits: RateLimits | None = None
     token_cap: int | None = None
     context_limit: int | None = None
-    dropped: tuple[str, ...] = ()
+    dropped_parameters: tuple[str, ...] = ()
     raw: Mapping[str, Any] | Sequence[Any] | None = None
     details: list[Details] = field(default_factory=list)
     earlier_usage: Usage | None = None
@@ -93,7 +95,7 @@ class PartialReply:
         self.usage = chunk.usage or self.usage
         self.model = chunk.model or self.model
         self.request_id = chunk.request_id or self.request_id
-        self.billed = chunk.billed or self.billed
+        self.billed_usage = chunk.billed or self.billed_usage
         self.context_limit = chunk.context_limit or self.context_limit
         self.tool_calls += chunk.tool_calls
         if chunk.rate_limits is not None:
@@ -176,7 +178,7 @@ class PartialReply:
             rate_limits=self.rate_limits,
             token_cap=self.token_cap,
             context_limit=self.context_limit,
-            dropped=self.dropped,
+            dropped=self.dropped_parameters,
             request_id=self.request_id,
             citations=tuple(
                 _with_quote(citation, text) for part in details for citation in part.citations
@@ -203,7 +205,7 @@ class PartialReply:
         if self.cost_per_token == 0:
             return Decimal(0)  # even if the call was stopped before it reported its tokens
         if self.cost_per_token is None or self.total_usage is None:
-            return self.price
+            return self.looked_up_cost
         return flat_cost(self.cost_per_token, self.total_usage)
 
 

@@ -134,9 +134,9 @@ class _ToolResultLinker:
         if self._unanswered_calls:
             call = self._unanswered_calls[0]
             raise UsageError(
-                f"{location} must follow the result of tool call {short_repr(call.id)}"
-                f" ({short_repr(call.name)}), which is missing.",
-                hint=f'Add `Message("tool", [ToolResult({short_repr(call.id)}, "…")])` before it.',
+                f"the result of tool call {short_repr(call.id)} ({short_repr(call.name)}) is"
+                f" missing before {location}.",
+                hint=f'Insert `Message("tool", [ToolResult({short_repr(call.id)}, "…")])` there.',
             )
 
     def _call(self, call: ToolCall) -> ToolCall:

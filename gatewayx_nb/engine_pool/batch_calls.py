@@ -1,4 +1,4 @@
-"""Submits the rows of a map to providers' batch interfaces, and reads their results."""
+"""Submits the rows of a map to providers' batch APIs, and reads their results."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gatewayx_nb.batch import LOOK_BACK, PreparedRow, RowUsage, with_row_options
+from gatewayx_nb.batch import LOOK_BACK, CollectedRow, PreparedRow, with_row_options
 from gatewayx_nb.calls import AnswerCleaner, PartialReply, may_succeed_later, with_retries
 from gatewayx_nb.engine_pool.budget import allow, cost_of
 from gatewayx_nb.engine_pool.call import EngineCall
@@ -90,15 +90,17 @@ class BatchCalls:
     Args:
         planner: Plans calls.
         max_cost: Maximum cost of the job in US dollars, over all its runs.
-        earlier: Cost of the earlier runs in US dollars.
+        earlier_cost: Cost of the earlier runs in US dollars.
 
     Attributes:
         usage: The usage of the rows that this object has collected.
     """
 
-    def __init__(self, planner: LivePlanner, max_cost: Decimal | None, earlier: Decimal) -> None:
+    def __init__(
+        self, planner: LivePlanner, max_cost: Decimal | None, earlier_cost: Decimal
+    ) -> None:
         limits = planner.config.settings.limits
-        self.usage = JobUsage(planner.usage, max_cost, earlier, limits.max_cost)
+        self.usage = JobUsage(planner.usage, max_cost, earlier_cost, limits.max_cost)
         self._limits = self.usage.limits(limits)
         self._planner = planner.for_rows(self.usage, self._limits)
 
@@ -155,7 +157,7 @@ class BatchCalls:
         """
         limits = self._limits
         is_limited = limits.max_cost is not None or limits.max_call_cost is not None
-        if not is_limited and self.usage.day.lowest() is None:
+        if not is_limited and self.usage.day_budget.lowest() is None:
             return request, Decimal(0)
         unlimited = replace(limits, max_cost=_NO_LIMIT, max_call_cost=None)
         allowance = await allow(engine, request, unlimited, Decimal)
@@ -172,8 +174,8 @@ class BatchCalls:
 
     def check_budget(self, bound: Decimal, rows: int, other_jobs_cost: Decimal) -> None:
         """Check the maximum cost of rows; see `batch.BatchEngines`."""
-        self._planner.runtime.run(self.usage.day.refresh())
-        day, total = self.usage.day.lowest(), bound + other_jobs_cost
+        self._planner.runtime.run(self.usage.day_budget.refresh())
+        day, total = self.usage.day_budget.lowest(), bound + other_jobs_cost
         if day is not None and total > day.left:
             raise day.error(day.left, total)
         session = self._planner.config.settings.limits.max_cost
@@ -258,12 +260,12 @@ class BatchCalls:
                     continue
                 position = sink.position(result.name)
                 if position is not None:
-                    outcome, usage, retry = await reader.read(result)
-                    await sink.add(position, outcome, usage, retry=retry)
+                    outcome, row, retry = await reader.read(result)
+                    await sink.add(position, outcome, row, retry=retry)
 
         self._run(self._target(part), collect, _COLLECTION_TIMEOUT)
 
-    def record_usage(self, rows: Sequence[RowUsage], job: str) -> None:
+    def record_usage(self, rows: Sequence[CollectedRow], job: str) -> None:
         """Add the usage of rows to the totals; see `batch.BatchEngines`."""
         for row in rows:
             self.usage.add(row.partial, row.outcome, row.message)
@@ -317,8 +319,7 @@ class BatchCalls:
             raise
         except TimeoutError:
             raise TransportError(
-                f"engine {target.name!r}: the batch interface did not answer within"
-                f" {timeout or 0:g} s.",
+                f"engine {target.name!r}: the batch API did not answer within {timeout or 0:g} s.",
                 hint=Hint("run_again"),
                 engine=target.name,
                 code="silence",
@@ -344,10 +345,10 @@ async def _with_engine(
 
 
 def _interface(engine: LLMEngine) -> BatchInterface:
-    """Return the batch interface of an engine.
+    """Return the batch API of an engine.
 
     Raises:
-        UnsupportedFeatureError: If the engine has no batch interface.
+        UnsupportedFeatureError: If the engine has no batch API.
     """
     interface = engine.batch_interface()
     if interface is None:
@@ -386,8 +387,8 @@ class _ResultReader:
             return await asyncio.to_thread(self.interface.read, value, self._errors)
         return self.interface.read(parse_line(line), self._errors)
 
-    async def read(self, result: BatchResult) -> tuple[Reply | GatewayError, RowUsage, bool]:
-        """Return the reply or the error in a result, its usage, and whether to ask again."""
+    async def read(self, result: BatchResult) -> tuple[Reply | GatewayError, CollectedRow, bool]:
+        """Return the outcome of a row, the row's usage, and whether to submit the row again."""
         partial = PartialReply(self._engine.name, self._model)
         partial.attempts = 1
         try:
@@ -402,12 +403,13 @@ class _ResultReader:
             error.model = error.model or partial.model or None
             retry = result.retry or may_succeed_later(error) or isinstance(error, _COMMON_ERRORS)
             retry = retry or error.code == "missing"
-            partial.price = await self._cost(partial)
-            return error, RowUsage(_usage_of(partial), type(error).__name__, error.message), retry
-        partial.price = await self._cost(partial)
+            partial.looked_up_cost = await self._cost(partial)
+            row = CollectedRow(_without_text(partial), type(error).__name__, error.message)
+            return error, row, retry
+        partial.looked_up_cost = await self._cost(partial)
         reply = partial.reply(parsed=parsed)
         reply = replace(reply, latency=self._seconds, time_to_first=None)
-        return reply, RowUsage(_usage_of(partial), "ok"), False
+        return reply, CollectedRow(_without_text(partial), "ok"), False
 
     async def _parse_answer(self, partial: PartialReply, body: str) -> Any:  # noqa: ANN401 - depends on the schema
         """Parse an answer with its endpoint's parser; return the value that the schema yields."""
@@ -440,16 +442,16 @@ class _ResultReader:
         return await parse_or_correct(self._schema, request, partial, None)
 
     async def _cost(self, partial: PartialReply) -> Decimal | None:
-        tokens = partial.billed or partial.total_usage
+        tokens = partial.billed_usage or partial.total_usage
         if tokens is None:
             return None
         cost = await cost_of(self._engine, partial.model, tokens, self._part.at)
         return None if cost is None else cost * BATCH_PRICE
 
 
-def _usage_of(partial: PartialReply) -> PartialReply:
+def _without_text(partial: PartialReply) -> PartialReply:
     """Return a copy of an answer without its text, which the totals do not need."""
-    usage = PartialReply(partial.engine, partial.model)
-    usage.usage, usage.price, usage.attempts = partial.total_usage, partial.price, 1
-    usage.finish_reason = partial.finish_reason
-    return usage
+    copy = PartialReply(partial.engine, partial.model)
+    copy.usage, copy.looked_up_cost, copy.attempts = partial.total_usage, partial.looked_up_cost, 1
+    copy.finish_reason = partial.finish_reason
+    return copy

@@ -183,8 +183,9 @@ class EngineCall:
         request = await self._prepare(engine, asks_for_model=False)
         check_supported(engine, request)
         spent = self._usage.spent
-        await self._usage.day.refresh()
-        allowance = await allow(engine, request, self.limits, lambda: spent, self._usage.day.lowest)
+        day_budget = self._usage.day_budget
+        await day_budget.refresh()
+        allowance = await allow(engine, request, self.limits, lambda: spent, day_budget.lowest)
         return await preview(engine, allowance.request)
 
     async def _answer(self, engine: LLMEngine, emit: ChunkHandler | None) -> Any:  # noqa: ANN401 - the type depends on the schema
@@ -209,11 +210,11 @@ class EngineCall:
             models = await self._list_models_if_possible(engine)
             suggestion = did_you_mean(self.partial.model, models)
             raise error.with_appended_text(suggestion) from error.__cause__
-        self.partial.price = await self._cost_so_far(engine)
+        self.partial.looked_up_cost = await self._cost_so_far(engine)
         return parsed
 
     async def _cost_so_far(self, engine: LLMEngine) -> Decimal | None:
-        tokens = self.partial.billed or self.partial.total_usage
+        tokens = self.partial.billed_usage or self.partial.total_usage
         if tokens is None:
             return None
         # Prices change over time; a call is billed at the price at the time it was sent.
@@ -280,9 +281,9 @@ class EngineCall:
             if limits.max_call_cost is not None:
                 left = max(Decimal(0), limits.max_call_cost - spent)
                 limits = replace(limits, max_call_cost=left)
-        day = self._usage.day
-        await day.refresh()
-        allowance = await allow(engine, request, limits, lambda: self._usage.spent, day.lowest)
+        usage, day_budget = self._usage, self._usage.day_budget
+        await day_budget.refresh()
+        allowance = await allow(engine, request, limits, lambda: usage.spent, day_budget.lowest)
         if self._waits_out_rate_limits and allowance.token_cap not in (None, SESSION_REPLY_TOKENS):
             raise BudgetError(
                 "the answer could cost more than what is left of a cost limit; nothing was sent.",
@@ -295,7 +296,7 @@ class EngineCall:
         if allowance.cost:
             reservations.enter_context(self._usage.reserve(allowance.cost))
             # A call on another engine's loop may have reserved the rest in the meantime.
-            if (limit := day.lowest()) is not None and limit.left < 0:
+            if (limit := day_budget.lowest()) is not None and limit.left < 0:
                 raise limit.error(limit.left + allowance.cost, allowance.cost)
         self.partial.token_cap = allowance.token_cap
         return allowance.request
@@ -315,7 +316,7 @@ class EngineCall:
             raise error  # without the parameter, the call could exceed its cost limit
         if not request.drop_unsupported or error.code is None:
             raise error
-        self.partial.dropped += (error.code,)
+        self.partial.dropped_parameters += (error.code,)
         return without_param(request, error.code)
 
     async def _wait_out(self, attempt: Callable[[], Awaitable[None]]) -> None:

@@ -57,7 +57,7 @@ class ReplayedCall:
         self._entry, self._speed, self._schema, self._add_turn = entry, speed, schema, add_turn
         reply = entry.to_reply()
         self.partial = PartialReply(reply.engine, reply.model, instant=speed is None)
-        self.partial.attempts, self.partial.price = reply.attempts, reply.cost
+        self.partial.attempts, self.partial.looked_up_cost = reply.attempts, reply.cost
         self.partial.fallback_from = reply.fallback_from
         self.timeout = deadline + _GRACE_PERIOD + (reply.latency / speed if speed else 0)
 

@@ -54,7 +54,7 @@ _FLUSH_TIMEOUT = 0.2
 
 
 def _passed_arguments(env: object, engines: object) -> list[str]:
-    """Return the names of arguments that are in no file, so that no worker can read them."""
+    """Return the names of arguments that a worker process cannot read from a file."""
     passed = {"env=": env is not None, "engines=": engines not in ((), [])}
     return [name for name, is_passed in passed.items() if is_passed]
 
@@ -85,11 +85,11 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         self._runtime = runtime = Runtime(registry)
         self._live = LiveCatalog(config, registry, runtime, usage)
         self._servers = MCPServers(config)
-        self._connect(_passed_arguments(env, engines))
+        self._create_router(_passed_arguments(env, engines))
         self._close_at_exit()
 
-    def _connect(self, passed_arguments: list[str]) -> None:
-        # Pass a function, because the router does not exist yet: it needs the conversations.
+    def _create_router(self, passed_arguments: list[str]) -> None:
+        # Pass a function, because the router does not exist yet: creating it requires the store.
         self.chats = chats = ChatStore(lambda: self._router)
         config, registry, runtime = self._config, self._registry, self._runtime
         planner = LivePlanner(config, registry, runtime, chats, self._usage, self._servers)
@@ -265,7 +265,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
 
     @property
     def problems(self) -> list[str]:
-        """Problems with the user's files, each in one line.
+        """Problems with the user's files, each a one-line message.
 
         While a `cassette` is replayed, only the cassette's problem is returned.
         """
@@ -394,7 +394,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         return security_status(self._config, rows, self._registry.problems, started)
 
     def untrusted_engines(self) -> dict[str, list[Permission]]:
-        """Return the permissions that the project's files need and that you have not granted.
+        """Return the permissions that the project's files need and the user has not granted.
 
         Returns:
             The hosts, files and network settings that need permission, by engine or ``[cassettes]
@@ -419,9 +419,9 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
 
         Args:
             *engines: Names of engines.
-            untrusted: Whether to return only those that you must allow before a key is stored.
-            named: Whether you named the engines; engines that only the project defines then need no
-                permission.
+            untrusted: Whether to return only those that the user must allow before a key is stored.
+            named: Whether the user named the engines; engines that only the project defines then
+                need no permission.
         """
         self.refresh()
         return self._registry.key_destinations(engines, untrusted=untrusted, named=named)
@@ -433,11 +433,12 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
 
         Args:
             source: The file; neither its content nor its permissions are changed.
-            user: Whether to import them for all of the user's projects.
+            user: Whether to import the keys for all of the user's projects.
             confirm: Called before anything is written, with an object that has the imported
                 engines' names as ``keys`` and the imported ``base_urls``; raises an error to cancel
-                the import. By default, the `key_destinations` of keys for the project must already
-                be allowed, and a base URL is imported only together with the engine's only key.
+                the import. By default, the `key_destinations` of keys imported into the project
+                must already be allowed, and an engine's base URL is imported only if its key is
+                imported too and no other key is set for it.
 
         Raises:
             ConfigError: If a file cannot be read or written.
@@ -455,7 +456,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         self._servers.close()
         close_runtime(self._runtime, self._usage.ledger)
         self._map_host.close()
-        self._usage.day.flush(_FLUSH_TIMEOUT)
+        self._usage.day_budget.flush(_FLUSH_TIMEOUT)
 
     def __enter__(self) -> Self:
         return self

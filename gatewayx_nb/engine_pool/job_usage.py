@@ -29,7 +29,7 @@ class JobUsage(UsageTracker):
     Args:
         pool: The pool's usage, which includes the job's.
         max_cost: Maximum cost of the job in US dollars, over all its runs.
-        earlier: Cost of the earlier runs in US dollars.
+        earlier_cost: Cost of the earlier runs in US dollars.
         session_limit: Maximum cost of all calls of the pool.
     """
 
@@ -37,12 +37,12 @@ class JobUsage(UsageTracker):
         self,
         pool: UsageTracker,
         max_cost: Decimal | None,
-        earlier: Decimal,
+        earlier_cost: Decimal,
         session_limit: Decimal | None,
     ) -> None:
-        super().__init__(pool.ledger, pool.day)
+        super().__init__(pool.ledger, pool.day_budget)
         self.continue_from(pool)
-        self._pool, self._max_cost, self._earlier = pool, max_cost, earlier
+        self._pool, self._max_cost, self._earlier_cost = pool, max_cost, earlier_cost
         self._session_limit = session_limit
         self._reserved_by_job: dict[object, Decimal] = {}
         self._sums: dict[tuple[str, str, str, bool], LedgerEntry] = {}
@@ -63,7 +63,7 @@ class JobUsage(UsageTracker):
     @property
     def total_cost(self) -> Decimal:
         """Cost of all runs of the job in US dollars, without calls in flight."""
-        return self._earlier + self.cost
+        return self._earlier_cost + self.cost
 
     @property
     @override
@@ -122,10 +122,10 @@ class JobUsage(UsageTracker):
             known = self._sums.get(key)
             self._sums[key] = entry if known is None else known.plus(entry)
 
-    def set_earlier(self, cost: Decimal) -> None:
+    def set_earlier_cost(self, cost: Decimal) -> None:
         """Set the cost of the job's earlier runs."""
         with self._lock:
-            self._earlier = cost
+            self._earlier_cost = cost
 
     def write_sums(self, job: str) -> None:
         """Write the sums of the calls to the ledger."""

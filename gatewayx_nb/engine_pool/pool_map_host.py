@@ -68,7 +68,7 @@ class PoolMapHost:
     def with_tools(self, options: CallOptions, *, will_run: bool) -> CallOptions:
         """Return the options, prepared for their tools; see `batch.MapHost.with_tools`."""
         self._refresh_if_due()
-        return self._router.tool_host.prepare_map(options, sends=will_run)
+        return self._router.tool_host.prepare_map(options, will_run=will_run)
 
     def cluster_engines(self, model: str | None, plan: MapPlan, client: Any) -> ClusterCalls:  # noqa: ANN401 - distributed is optional
         """Return engines that are called from a Dask cluster; see `batch.MapHost.cluster_engines`.

@@ -164,7 +164,7 @@ class PoolToolHost:
         reference = options.get("model") or (slot.model if slot else None)
         return cassette.recorded_results(self._router.cassette_key(reference, body))
 
-    def prepare_map(self, options: CallOptions, *, sends: bool) -> CallOptions:
+    def prepare_map(self, options: CallOptions, *, will_run: bool) -> CallOptions:
         """Return the options of a map's calls; see `batch.RowCaller._with_tools`.
 
         Raises:
@@ -181,7 +181,7 @@ class PoolToolHost:
         if prepared["approve"] == "ask":
             _refuse_questions(tools)
         if any(isinstance(tool, MCPServer) for tool in tools):
-            if sends:
+            if will_run:
                 expanding = self.servers.expand(tools, options, self.redactor())
                 tools = self._planner.runtime.run(expanding)
             else:

@@ -203,11 +203,11 @@ class UsageTracker:
 
     Args:
         ledger: Records each call.
-        day: Receives the cost of each call.
+        day_budget: Receives the cost of each call.
     """
 
-    def __init__(self, ledger: Ledger, day: DayBudget) -> None:
-        self.ledger, self.day = ledger, day
+    def __init__(self, ledger: Ledger, day_budget: DayBudget) -> None:
+        self.ledger, self.day_budget = ledger, day_budget
         self._totals: dict[tuple[str, str], ModelUsage] = {}
         self._last_error: dict[str, str] = {}
         self._reserved: dict[object, Decimal] = {}  # the maximum cost of each running call
@@ -232,7 +232,7 @@ class UsageTracker:
         with self._lock:
             self._reserved[call] = cost
         try:
-            with self.day.reserve(cost):
+            with self.day_budget.reserve(cost):
                 yield
         finally:
             with self._lock:
@@ -253,7 +253,7 @@ class UsageTracker:
         """Add a finished call to the totals, and return its ledger entry; see `add`."""
         entry = _entry(partial, outcome)
         if entry.cost:
-            self.day.add(entry.cost)
+            self.day_budget.add(entry.cost)
         self.add_to_totals(entry)
         with self._lock:
             if outcome not in _USER_ERRORS:

@@ -37,7 +37,7 @@ _COUNT_FIELDS = ("processing", "succeeded", "errored", "canceled", "expired")
 
 
 class AnthropicBatches:
-    """Anthropic's batch interface.
+    """Anthropic's batch API.
 
     Args:
         engine: The engine.

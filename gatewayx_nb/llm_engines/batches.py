@@ -1,4 +1,4 @@
-"""Providers' batch interfaces: many requests in one job, answered in a day, at half the price."""
+"""Providers' batch APIs: many requests in one job, answered in a day, at half the price."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ class BatchResult:
 
 
 class BatchInterface(Protocol):
-    """The batch interface of an engine's provider; it runs on the engine's event loop.
+    """The batch API of an engine's provider; it runs on the engine's event loop.
 
     Attributes:
         format: The file format of the rows.
@@ -232,10 +232,10 @@ async def read_object(
         engine: The engine.
         response: The response.
         creates: Whether the request creates a batch; an unknown path then means that there is no
-            batch interface.
+            batch API.
 
     Raises:
-        UnsupportedFeatureError: If the server has no batch interface.
+        UnsupportedFeatureError: If the server has no batch API.
         GatewayError: If the response is an error or not a JSON object.
     """
     data = await response.read()
@@ -286,7 +286,7 @@ async def list_batches(
 def without_interface(engine: str, location: str = "") -> UnsupportedFeatureError:
     """Return the error for an engine whose provider does not accept batches."""
     return UnsupportedFeatureError(
-        f"engine {engine!r} has no batch interface{location}; nothing was submitted.",
+        f"engine {engine!r} has no batch API{location}; nothing was submitted.",
         hint=Hint("omit_option", option="batch") | "Use `openai` or `anthropic`.",
         engine=engine,
     )

@@ -210,7 +210,7 @@ class LLMEngine:
         return None if is_open(request.schema or {}) else wrap_in_object(request.schema or {})
 
     def batch_interface(self) -> BatchInterface | None:
-        """Return the provider's batch interface; ``None`` if the provider has none."""
+        """Return the provider's batch API; ``None`` if the provider has none."""
         return None
 
     async def embed(self, texts: Sequence[str], model: str) -> list[list[float]]:  # noqa: ARG002 - for subclasses

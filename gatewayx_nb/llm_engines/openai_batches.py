@@ -46,7 +46,7 @@ _FINAL_STATES = {
 
 
 class OpenAIBatches:
-    """OpenAI's batch interface.
+    """OpenAI's batch API.
 
     Args:
         engine: The engine.

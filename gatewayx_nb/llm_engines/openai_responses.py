@@ -77,7 +77,7 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
     and local servers support only Chat Completions.
 
     Attributes:
-        has_batches: Whether the provider has OpenAI's batch interface.
+        has_batches: Whether the provider has OpenAI's batch API.
 
     Args:
         api_key: The engine's key.

@@ -137,7 +137,7 @@ class EnginesFile:
                 shell_path = quoted_path(self.path)
                 self.problem = (
                     f"the engine entries in {str(self.path)!r} cannot be read: {error}. "
-                    f"Fix that line, or move the file away: `mv {shell_path} {shell_path}.off`."
+                    f"Fix the file, or move the file away: `mv {shell_path} {shell_path}.off`."
                 )
         self.entries, self._stamp = entries, stamp
         return True

@@ -79,7 +79,8 @@ def line_problems(lines: Iterable[DotenvLine]) -> Iterator[str]:
     if broken_lines:
         line_numbers = _format_line_numbers(broken_lines)
         yield (
-            f"has no NAME=VALUE in {line_numbers}; the other lines are read. Fix this in an editor."
+            f"has no NAME=VALUE pair on {line_numbers}; all other lines were read."
+            f" Fix {'those lines' if len(broken_lines) > 1 else 'that line'} in an editor."
         )
     for number, line in enumerate(lines, start=1):
         name = line.name or ""

@@ -62,7 +62,7 @@ class StaticSnapshot:
         return {"text/plain": text, "text/html": f'<div class="gatewayx-twin">{page}{line}</div>'}
 
     def _rendered(self, outcome: Outcome) -> tuple[Outcome, str]:
-        """Render a reply only once, because it may take seconds, and votes do not change it."""
+        """Return an outcome with its HTML, which is reused because rendering may take seconds."""
         for rendered in self._answers:
             if rendered[0] is outcome:
                 return rendered

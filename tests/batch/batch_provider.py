@@ -1,4 +1,4 @@
-"""A loopback server that plays the batch interfaces of OpenAI and Anthropic, and their faults."""
+"""A loopback server that plays the batch APIs of OpenAI and Anthropic, and their faults."""
 
 from __future__ import annotations
 

@@ -941,7 +941,7 @@ def test_an_engine_without_batches_says_what_to_do(project, name):
     env = {"GATEWAYX_GROK_API_KEY": KEY}
     with (
         EnginePool(home=project.root, env=env) as pool,
-        pytest.raises(UnsupportedFeatureError, match="no batch interface") as caught,
+        pytest.raises(UnsupportedFeatureError, match="no batch API") as caught,
     ):
         submit(pool, name)
     assert "Omit `batch`" in str(caught.value)
@@ -950,7 +950,7 @@ def test_an_engine_without_batches_says_what_to_do(project, name):
 def test_a_compatible_server_without_batches_says_what_to_do(pool, model, provider):
     provider.missing = True
 
-    with pytest.raises(UnsupportedFeatureError, match="no batch interface at") as caught:
+    with pytest.raises(UnsupportedFeatureError, match="no batch API at") as caught:
         submit(pool, model)
     assert "Omit `batch`" in str(caught.value)
     assert stored_parts(pool) == []

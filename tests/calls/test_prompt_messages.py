@@ -146,14 +146,14 @@ def ask(engine):
         ),
         (
             [*ASKED, Message("user", "So?")],
-            r"messages\[2\] must follow the result of tool call 'call_1' \('weather'\)",
+            r"the result of tool call 'call_1' \('weather'\) is missing before messages\[2\]",
         ),
         (
             [
                 Message("assistant", [CALL, ToolCall("b", "f", "{}")]),
                 Message("tool", [ToolResult("call_1", "x")]),
             ],
-            r"messages\[1\] must follow the result of tool call 'b' \('f'\)",
+            r"the result of tool call 'b' \('f'\) is missing before messages\[1\]",
         ),
         (calls("x"), r"messages\[0\]\.tool_calls\[0\] must be a dict, got 'x'"),
         (calls({"id": "1"}), r"tool_calls\[0\]\.function must be a dict, got None"),

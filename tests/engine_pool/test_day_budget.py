@@ -113,7 +113,7 @@ def test_costs_of_another_process_count_within_a_second(make_pool, monkeypatch):
     """A pool that has read the sum reads it again when it is older than a second."""
     pool = make_pool(limit="0.1")
     _ask(pool)
-    costs = pool._usage.day.limits()[0].costs
+    costs = pool._usage.day_budget.limits()[0].costs
     costs.flush()
     path = costs.path
     DailyCosts(path).add_cost(Decimal("0.09"))  # as another process would
@@ -163,7 +163,7 @@ def test_calls_to_two_engines_do_not_reserve_the_same_rest(make_pool):
     engine = Racing(["a", END])
     engine.name = "scripted"
     pool = make_pool(engine, "0.05")
-    engine.costs = pool._usage.day.limits()[0].costs
+    engine.costs = pool._usage.day_budget.limits()[0].costs
 
     with pytest.raises(BudgetError, match=r"used \$0.04 of \$0.05, and this one may cost \$0.025"):
         _ask(pool)
@@ -349,7 +349,7 @@ def test_a_sum_that_cannot_be_written_stops_the_next_call(make_pool, project, mo
     engine = ScriptedEngine(["a", END])
     pool = make_pool(engine, "5")
     _ask(pool)
-    costs = pool._usage.day.limits()[0].costs
+    costs = pool._usage.day_budget.limits()[0].costs
     costs.flush()
     path = costs.path
     path.rename(path.with_name("kept"))

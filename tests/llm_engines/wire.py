@@ -372,4 +372,4 @@ def fields_of(parser, *events):
         return type(error)
     reply_ = partial.reply()
     held = {name: getattr(reply_, name) for name in FIELDS}
-    return held | {"billed": partial.billed, "finished": parser.finished}
+    return held | {"billed": partial.billed_usage, "finished": parser.finished}

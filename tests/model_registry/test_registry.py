@@ -234,7 +234,7 @@ def test_lines_that_are_not_read_are_reported_with_a_missing_key(project, line):
         pool.ask("hi", model="grok")
 
     assert "GATEWAYX_GROK_API_KEY is not set; the key file" in error.value.message
-    assert "has no NAME=VALUE in line 1" in error.value.message
+    assert "has no NAME=VALUE pair on line 1" in error.value.message
     assert "5f0c1e7a9b3d" not in str(error.value)
 
 
