@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from gatewayx_nb._lazy import attach_modules
 from gatewayx_nb.comparisons.comparer import Comparer
 
-# A name that is also that of its module cannot be imported on first use.
+# Imported immediately, because `differences` is also the name of its module.
 from gatewayx_nb.comparisons.differences import Span, differences
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.comparisons.run import ComparisonRun
     from gatewayx_nb.messages import Messages, Prompt
 
-# Most programs compare no models.
+# Imported on first use, because most programs do not compare models.
 _load, _ = attach(__name__, {"plan_comparison": "gatewayx_nb.comparisons.run"})
 
 _COMPARE_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages", "models"} - {"model"})

@@ -81,14 +81,14 @@ class Comparison(Sequence[Outcome]):
         return min(priced, key=lambda pair: pair[0])[1] if priced else None
 
     def marks(self) -> list[list[str]]:
-        """Return the marks of each column: ``fastest``, ``cheapest``.
+        """Return the metrics in which each column is best: ``fastest``, ``cheapest``.
 
-        A metric is not marked if it is known for only one column or equal in all columns. Several
+        A metric is omitted if it is known for only one column or equal in all columns. Several
         columns may share the lowest cost, or the lowest latency rounded to tenths of a second.
         """
         best = {
-            "fastest": self._best(lambda reply: round(reply.latency, 1)),
-            "cheapest": self._best(lambda reply: reply.cost),
+            "fastest": self._best_columns(lambda reply: round(reply.latency, 1)),
+            "cheapest": self._best_columns(lambda reply: reply.cost),
         }
         indices = range(len(self.outcomes))
         return [[mark for mark in best if index in best[mark]] for index in indices]
@@ -107,9 +107,9 @@ class Comparison(Sequence[Outcome]):
     def rows(self) -> list[dict[str, object]]:
         """Return the rows of `to_frame` as dicts; unknown values are ``None``."""
         columns = zip(self.labels, self.references, self.outcomes, strict=True)
-        return [{"label": label, **_row(ref, outcome)} for label, ref, outcome in columns]
+        return [{"label": label, **_outcome_row(ref, outcome)} for label, ref, outcome in columns]
 
-    def _best(self, metric: Callable[[Reply], object]) -> set[int]:
+    def _best_columns(self, metric: Callable[[Reply], object]) -> set[int]:
         """Return the columns with the lowest metric, or an empty set if all columns tie."""
         values = {
             index: value
@@ -141,7 +141,7 @@ class Comparison(Sequence[Outcome]):
     @override
     def __repr__(self) -> str:
         columns = zip(map(plain, self.labels), self.outcomes, strict=True)
-        texts = (f"{label}: {_short(outcome)}" for label, outcome in columns)
+        texts = (f"{label}: {_outcome_summary(outcome)}" for label, outcome in columns)
         return f"Comparison({', '.join(texts)})"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
@@ -150,7 +150,9 @@ class Comparison(Sequence[Outcome]):
         Timings are omitted because they differ in each run; `to_frame` has them.
         """
         columns = list(zip(map(plain, self.labels), self.outcomes, strict=True))
-        texts = [f"{label}\n{'-' * len(label)}\n{_text(outcome)}" for label, outcome in columns]
+        texts = [
+            f"{label}\n{'-' * len(label)}\n{_outcome_text(outcome)}" for label, outcome in columns
+        ]
         cells = [
             column_html(
                 label,
@@ -186,7 +188,7 @@ def tokens_per_second(reply: Reply) -> float | None:
     return None if tokens is None or reply.latency <= 0 else tokens / reply.latency
 
 
-def _row(reference: str, outcome: Outcome) -> dict[str, object]:
+def _outcome_row(reference: str, outcome: Outcome) -> dict[str, object]:
     # Rows for replies and errors have the same keys in the same order, because the keys become
     # DataFrame and CSV columns.
     names = ("engine", "model", "text", "error", "finish_reason", "interrupted", *_DTYPES)
@@ -196,9 +198,9 @@ def _row(reference: str, outcome: Outcome) -> dict[str, object]:
         row |= {"engine": outcome.engine or ref.engine, "model": outcome.model or ref.model}
         row |= {"text": answer_text(outcome) or None, "error": error_text(outcome)}
         return row | {"interrupted": False}
-    copied = ("engine", "model", "text", "finish_reason", "interrupted", "time_to_first", "latency")
+    fields = ("engine", "model", "text", "finish_reason", "interrupted", "time_to_first", "latency")
     return row | {
-        **{name: getattr(outcome, name) for name in copied},
+        **{name: getattr(outcome, name) for name in fields},
         "input_tokens": outcome.usage.input_tokens,
         "output_tokens": outcome.usage.output_tokens,
         "tokens_per_second": tokens_per_second(outcome),
@@ -231,11 +233,11 @@ def error_text(outcome: Outcome) -> str:
     return f"{type(outcome).__name__}: {outcome.describe()}"
 
 
-def _text(outcome: Outcome) -> str:
+def _outcome_text(outcome: Outcome) -> str:
     details = details_text(outcome) if isinstance(outcome, Reply) else error_text(outcome)
     calls = calls_text(outcome.steps) if isinstance(outcome, Reply) else ""
     return "\n".join(filter(None, [calls, plain(answer_text(outcome)), plain(details)]))
 
 
-def _short(outcome: Outcome) -> str:
+def _outcome_summary(outcome: Outcome) -> str:
     return repr(shorten(outcome.text, 30)) if isinstance(outcome, Reply) else type(outcome).__name__

@@ -29,15 +29,15 @@ class Span:
 
     Attributes:
         text: The span's text.
-        shared: Whether the other texts also contain it.
+        is_shared: Whether the other texts also contain it.
     """
 
     text: str
-    shared: bool
+    is_shared: bool
 
 
 def differences(texts: Sequence[str]) -> list[list[Span]]:
-    """Split each text into spans that the others share and spans that they do not share.
+    """Split each text into spans that the other texts also contain and spans that they do not.
 
     The first text is compared with each of the others. Its pieces are shared if all other texts
     contain them. A piece of another text is shared if the first text contains it. Pieces are words,
@@ -45,7 +45,7 @@ def differences(texts: Sequence[str]) -> list[list[Span]]:
     of times.
 
     >>> one, other = differences(["The sky is blue.", "The sky was blue."])
-    >>> [(span.text, span.shared) for span in other]
+    >>> [(span.text, span.is_shared) for span in other]
     [('The sky ', True), ('was', False), (' blue.', True)]
     """
     if not texts:

@@ -28,8 +28,8 @@ def save_history(history: ComparisonHistory, path: str | Path) -> Path:
         ConfigError: If the file exists or cannot be written.
     """
     file = Path(path).expanduser()
-    write = {".csv": history.to_csv, ".jsonl": history.to_jsonl, ".md": history.to_markdown}
-    if file.suffix not in write:
+    formatters = {".csv": history.to_csv, ".jsonl": history.to_jsonl, ".md": history.to_markdown}
+    if file.suffix not in formatters:
         known = ", ".join(f"{suffix} ({name})" for suffix, name in FILE_FORMATS.items())
         raise UsageError(
             f"The file name must end in one of {known}, got {file.name!r}.",
@@ -38,7 +38,7 @@ def save_history(history: ComparisonHistory, path: str | Path) -> Path:
     if not history.records:
         raise UsageError("There are no results yet.", hint="Run a comparison first.")
     # A provider may send a lone surrogate, which cannot be encoded.
-    content = write[file.suffix]().encode("utf-8", "replace")
+    content = formatters[file.suffix]().encode("utf-8", "replace")
     try:
         with file.open("xb") as output:  # "x" does not overwrite another run's results
             output.write(content)

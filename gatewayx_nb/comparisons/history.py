@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 
 from gatewayx_nb.comparisons.comparison import Comparison, Outcome
 
-OPTIONS = ("system", "temperature", "top_p", "max_tokens", "stop", "seed", "images")
+EXPORTED_OPTIONS = ("system", "temperature", "top_p", "max_tokens", "stop", "seed", "images")
 """The options of a run that are exported, one per column."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRecord:
-    """One prompt sent to several models, and its outcome.
+    """One prompt sent to several models, and the answers.
 
     Attributes:
         run: Number of the run, from 1.
         comparison: The answers.
-        options: The options in `OPTIONS` that were set; images are represented by their names.
+        options: The `EXPORTED_OPTIONS` that were set; images are represented by their names.
         input: The value of ``{{input}}``.
         row: Index of the input in the run, from 0.
         verdict: The user's verdict.
@@ -47,7 +47,7 @@ class ComparisonRecord:
     verdict: Verdict | None = None
 
     def marks(self) -> list[list[str]]:
-        """Return the marks of each column, with ``better`` for the winner of the vote."""
+        """Return each column's best metrics, and ``better`` for the winner of the vote."""
         marks = self.comparison.marks()
         if self.verdict and self.verdict.winner is not None:
             marks[self.verdict.winner].append("better")
@@ -56,7 +56,7 @@ class ComparisonRecord:
     def rows(self) -> list[dict[str, object]]:
         """Return a dict for each column: prompt, options, answer, metrics, vote."""
         request = {"run": self.run, "prompt": self.comparison.prompt, "input": self.input or None}
-        options = {name: self.options.get(name) for name in OPTIONS}
+        options = {name: self.options.get(name) for name in EXPORTED_OPTIONS}
         rows = []
         for index, answer in enumerate(self.comparison.rows()):
             vote = self.verdict.for_column(index) if self.verdict else None
@@ -101,10 +101,10 @@ class ComparisonHistory:
 
     def add(self, record: ComparisonRecord) -> None:
         """Add a record; it replaces a record with the same run and row, but keeps its verdict."""
-        known = self.find(record.run, record.row)
+        existing = self.find(record.run, record.row)
         # A row is added again after a retry, and after each vote while other rows are running.
-        if known is not None and record.verdict is None:
-            record = replace(record, verdict=known.verdict)
+        if existing is not None and record.verdict is None:
+            record = replace(record, verdict=existing.verdict)
         self._records[record.run, record.row] = record
 
     def set_verdict(self, run: int, row: int, verdict: Verdict | None) -> None:
@@ -146,7 +146,7 @@ class ComparisonHistory:
 
     def to_markdown(self) -> str:
         """Return a readable report: prompts, answers with their models' names, votes."""
-        return "\n".join(map(_markdown, self.records))
+        return "\n".join(map(_record_markdown, self.records))
 
 
 def dispersion(comparison: Comparison) -> list[Dispersion]:
@@ -173,18 +173,19 @@ def _range(
     replies: Iterable[Reply], metric: Callable[[Reply], float | None]
 ) -> tuple[float, float, float] | None:
     values = list(map(metric, replies))
-    known = [value for value in values if value is not None]
-    if not known or len(known) < len(values):  # a median of only some replies would be misleading
+    numbers = [value for value in values if value is not None]
+    # The median of only some replies would be misleading.
+    if not numbers or len(numbers) < len(values):
         return None
     from statistics import median  # imported on first use, because most calls compare nothing
 
-    return min(known), median(known), max(known)
+    return min(numbers), median(numbers), max(numbers)
 
 
-def _markdown(record: ComparisonRecord) -> str:
+def _record_markdown(record: ComparisonRecord) -> str:
     comparison, verdict = record.comparison, record.verdict
-    number = f"{record.run}.{record.row + 1}" if record.input else str(record.run)
-    parts = [f"## {number}\n"]
+    heading = f"{record.run}.{record.row + 1}" if record.input else str(record.run)
+    parts = [f"## {heading}\n"]
     parts += [f"- {plain(f'{name}: {value}')}\n" for name, value in record.options.items()]
     # The prompt is quoted, so that its Markdown does not become part of the report.
     parts += ["".join(f"> {line}\n" for line in safe_markdown(comparison.prompt).splitlines())]

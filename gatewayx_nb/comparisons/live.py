@@ -46,13 +46,13 @@ class LiveComparison:
     @property
     def comparison(self) -> Comparison:
         """The outcomes of the columns that have finished."""
-        finished: list[tuple[str, Outcome]] = [
+        outcomes: list[tuple[str, Outcome]] = [
             (column.reference, column.outcome)
             for column in self.columns
             if column.outcome is not None
         ]
-        references, outcomes = zip(*finished, strict=True) if finished else ((), ())
-        return Comparison(self.prompt, references, outcomes)
+        references, answers = zip(*outcomes, strict=True) if outcomes else ((), ())
+        return Comparison(self.prompt, references, answers)
 
     def start(self) -> None:
         """Start all columns; further calls have no effect."""

@@ -73,7 +73,7 @@ class ModelCatalog:
         """
         rows = self._get_pool().status(probe=probe)
         # The engine of a shadowed row has been replaced by another with the same name.
-        engines = [_item(row) for row in rows if row.state != "shadowed"]
+        engines = [_engine_item(row) for row in rows if row.state != "shadowed"]
         engines.sort(key=lambda item: (not item.is_ready, item.reference))
         changed, self._engines = engines != self._engines, engines
         return changed
@@ -89,7 +89,7 @@ class ModelCatalog:
         return len(self._models[engine])
 
     @property
-    def ready(self) -> list[str]:
+    def ready_engines(self) -> list[str]:
         """The engines that can be called now."""
         return [item.reference for item in self._engines if item.is_ready]
 
@@ -105,9 +105,13 @@ class ModelCatalog:
         items = list(self._items())
         matches = [item for item in items if all(word in item.searched_text for word in words)]
         references = {item.reference for item in items}
-        typed = query.strip()  # a provider may accept models that it does not list
-        if ":" in typed and typed not in references and ModelRef.parse(typed).engine in self.ready:
-            matches.append(CatalogItem(typed, state="as typed"))
+        typed_reference = query.strip()  # a provider may accept models that it does not list
+        if (
+            ":" in typed_reference
+            and typed_reference not in references
+            and ModelRef.parse(typed_reference).engine in self.ready_engines
+        ):
+            matches.append(CatalogItem(typed_reference, state="as typed"))
         listed = {item.reference for item in matches}
         unlisted = (reference for reference in selected if reference not in listed)
         return [*(self._selected_item(reference, items) for reference in unlisted), *matches]
@@ -132,7 +136,7 @@ class ModelCatalog:
         return CatalogItem(reference, is_ready=False, state="gone", note=note)
 
 
-def _item(row: EngineStatus) -> CatalogItem:
+def _engine_item(row: EngineStatus) -> CatalogItem:
     is_ready, note = row.state in ("ready", "replay"), row.error or row.hint
     return CatalogItem(row.name, row.model, is_ready, row.state, note, is_engine=True)
 

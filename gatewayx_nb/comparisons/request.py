@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 MAX_REPLIES = 60
 """Maximum number of replies per run; more would not be readable as columns."""
-_INPUT = re.compile(r"{{\s*input\s*}}")
+
+_INPUT_PLACEHOLDER = re.compile(r"{{\s*input\s*}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +28,8 @@ class ComparisonRequest:
         prompt: The prompt, with ``{{name}}`` and ``{{input}}`` as typed.
         references: The models to call.
         options: The options of the calls; unset options are omitted.
-        images: Added images, by name.
-        inputs: Values of ``{{input}}``, one row of replies each.
+        images: Uploaded images, by name.
+        inputs: Values of ``{{input}}``; each results in a row of replies.
         samples: Number of calls to each model.
         blind: Whether names and metrics are hidden until the user votes.
     """
@@ -51,7 +52,7 @@ class ComparisonRequest:
             raise UsageError("The prompt is empty.", hint="Enter a prompt.")
         if not self.references:
             raise UsageError("No model is selected.", hint="Select one or more models.")
-        if self.inputs and not _INPUT.search(self.prompt):
+        if self.inputs and not _INPUT_PLACEHOLDER.search(self.prompt):
             raise UsageError(
                 "There are inputs, but the prompt does not contain {{input}}.",
                 hint="Write {{input}} in the prompt where an input belongs.",

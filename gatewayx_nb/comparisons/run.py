@@ -49,7 +49,7 @@ class Column:
         self._call = None if isinstance(call, GatewayError) else call
         self.partial = self._call.partial if self._call else None
         self._outcome: Outcome | None = call if isinstance(call, GatewayError) else None
-        self._running: concurrent.futures.Future[None] | None = None
+        self._future: concurrent.futures.Future[None] | None = None
 
     @property
     def outcome(self) -> Outcome | None:
@@ -57,13 +57,13 @@ class Column:
         return self._outcome
 
     def start(self, on_end: Callable[[], object]) -> None:
-        """Start the call unless it has started; its loop calls ``on_end`` after it has ended."""
-        if self._call is None or self._outcome is not None or self._running is not None:
+        """Start the call unless it has started; its event loop calls ``on_end`` when it ends."""
+        if self._call is None or self._outcome is not None or self._future is not None:
             return
         self._call.partial.started = time.monotonic()  # each column's clock starts with its call
         if self._call.caller_thread is not None:
             self._call.caller_thread.serve(on_end)
-        self._running = self._call.portal.submit(self._run(self._call, on_end))
+        self._future = self._call.portal.submit(self._run(self._call, on_end))
 
     def stop(self) -> None:
         """Cancel the call and close its connection; keep the ``interrupted`` partial answer."""
@@ -71,18 +71,18 @@ class Column:
             return
         # Settle before the cancellation, because a cancelled call settles with an error.
         self._settle(self._call.partial.reply(interrupted=True))
-        if self._running is not None:
-            self._running.cancel()
+        if self._future is not None:
+            self._future.cancel()
 
     def check(self) -> None:
         """Settle the call if its loop is closed or is blocked past the deadline."""
-        if self._call is None or self._running is None or self._outcome is not None:
+        if self._call is None or self._future is None or self._outcome is not None:
             return
         if self._call.portal.loop.is_closed():
             self._settle(self._call.closed_error())
         elif time.monotonic() - self._call.partial.started > self._call.timeout:
             self._settle(self._call.deadline_error())
-            self._running.cancel()
+            self._future.cancel()
 
     def run_pending(self) -> None:
         """Run the functions that the call needs from this thread."""
@@ -102,7 +102,7 @@ class Column:
             # The error is stored, not raised, because nothing awaits this coroutine.
             self._settle(_unexpected_error(self.label, error))
         except KeyboardInterrupt:
-            # The user stopped a function of the call, while waiting for it in another thread.
+            # The user interrupted a function that the call ran in the caller's thread.
             self._settle(call.partial.reply(interrupted=True))
         finally:
             on_end()
@@ -116,7 +116,7 @@ class Column:
             self._outcome = outcome
 
 
-class _Signal:
+class _EndSignal:
     """Signal that a column has ended; engine loops send it to one thread and one event loop."""
 
     def __init__(self) -> None:
@@ -152,7 +152,7 @@ class ComparisonRun:
     def __init__(self, prompt: str, columns: Iterable[Column]) -> None:
         self.prompt = prompt
         self.columns = tuple(columns)
-        self._signal = _Signal()
+        self._signal = _EndSignal()
 
     def start(self) -> None:
         """Start all columns; further calls have no effect."""
@@ -280,7 +280,7 @@ def plan_comparison(
         UsageError: If ``models`` is empty, or the options are invalid for every model.
         EngineNotFoundError: If a reference names an unknown engine, which is probably misspelt.
     """
-    checked = check_comparison_options(options)
+    normalized = check_comparison_options(options)
     references = _check_references(models)
     _check_engines(planner, references)
     # A model that cannot be called becomes a column with its error.
@@ -288,7 +288,7 @@ def plan_comparison(
     for reference, label in zip(references, unique_labels(references), strict=True):
         call: PlannedCall | GatewayError
         try:
-            call = planner.plan(prompt, {**checked, "model": reference}, streamed=True)
+            call = planner.plan(prompt, {**normalized, "model": reference}, streamed=True)
         except UsageError:  # the error is the same for every model
             raise
         except GatewayError as error:

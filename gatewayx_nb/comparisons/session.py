@@ -35,7 +35,7 @@ class ComparisonPlanner(Protocol):
 
     @property
     def plan_comparison(self) -> Callable[..., ComparisonRun]:
-        """Plan calls to several models; nothing is sent."""
+        """A function that plans calls to several models; nothing is sent."""
 
 
 class ComparisonSession:
@@ -151,7 +151,7 @@ class ComparisonSession:
         previous = record.verdict
         verdict: Verdict | None = Verdict(vote, index, previous.note if previous else "")
         # In a blind run, the first vote reveals the names, so it cannot be withdrawn.
-        if verdict == previous and not self._hides_names:
+        if verdict == previous and not self._is_blind:
             verdict = None
         self.history.set_verdict(self.run_number, row, verdict)
 
@@ -164,7 +164,7 @@ class ComparisonSession:
     def is_hidden(self, row: int) -> bool:
         """Return whether the names of a row's columns are hidden."""
         record = self.record(row)
-        return self._hides_names and (record is None or record.verdict is None)
+        return self._is_blind and (record is None or record.verdict is None)
 
     def label(self, row: int, index: int) -> str:
         """Return a column's name, or a name such as ``Model A`` while names are hidden."""
@@ -173,7 +173,7 @@ class ComparisonSession:
         return self.comparisons[row].columns[index].label
 
     @property
-    def _hides_names(self) -> bool:
+    def _is_blind(self) -> bool:
         return self.request is not None and self.request.blind
 
     def _plan_row(
@@ -182,14 +182,14 @@ class ComparisonSession:
         """Fill in the prompt for a value of ``{{input}}`` and plan the columns; nothing is sent."""
         limits = self._get_pool().config.settings.limits
         namespace = {**self._get_namespace(), **({"input": value} if request.inputs else {})}
-        filled = prompts.compose(request.prompt, namespace, (Secret,), rows=limits.table_rows)
+        prompt = prompts.compose(request.prompt, namespace, (Secret,), rows=limits.table_rows)
         option_images = images.as_list(options.get("images", ()))
         # The prompt's own images come first, because it refers to them by number.
-        attached = (*filled.images, *option_images, *request.images.values())
+        attached = (*prompt.images, *option_images, *request.images.values())
         if attached:
             options = {**options, "images": attached}
-        run = self._plan_run(filled.text, references, options)
-        return LiveComparison(run, options, value, filled.image_names)
+        run = self._plan_run(prompt.text, references, options)
+        return LiveComparison(run, options, value, prompt.image_names)
 
     def _plan_run(self, prompt: str, references: list[str], options: CallOptions) -> ComparisonRun:
         return self._get_pool().plan_comparison(prompt, models=references, **options)

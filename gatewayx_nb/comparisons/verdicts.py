@@ -71,8 +71,8 @@ def rank(verdicts: Iterable[tuple[Sequence[str], Verdict]]) -> list[ModelScore]:
         winner = None if verdict.winner is None else references[verdict.winner]
         # Each model counts once, regardless of its number of samples.
         for reference in dict.fromkeys(references):
-            decided = "wins" if reference == winner else "losses"
-            field = {"tie": "ties", "bad": "bad"}.get(verdict.vote, decided)
+            result = "wins" if reference == winner else "losses"
+            field = {"tie": "ties", "bad": "bad"}.get(verdict.vote, result)
             counts.setdefault(reference, Counter())[field] += 1
     rankings = [ModelScore(reference, **count) for reference, count in counts.items()]
     return sorted(rankings, key=lambda row: (-(row.win_rate or 0), -row.wins, row.reference))

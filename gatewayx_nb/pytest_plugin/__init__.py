@@ -1,4 +1,4 @@
-"""pytest plugin for users' tests, with cassettes for tests, and rules and reports for nbval.
+"""pytest plugin for users' tests: cassettes for tests, and rules and reports for nbval.
 
 pytest loads this at startup in every project, so it imports only its own small modules. The first
 test with a cassette imports the engine pool.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SANITIZE = Path(__file__).with_name("nbval.cfg")
 """Rules for outputs that differ between runs of a notebook, for ``--nbval-sanitize-with``."""
 
-_PASSED = pytest.StashKey[bool]()
+_HAS_PASSED = pytest.StashKey[bool]()
 """Whether a test has passed."""
 
 
@@ -83,7 +83,7 @@ def pytest_runtest_makereport(
     """Remember whether a test has passed."""
     report = yield
     if call.when == "call":
-        item.stash[_PASSED] = report.passed
+        item.stash[_HAS_PASSED] = report.passed
     return report
 
 
@@ -103,22 +103,22 @@ def gatewayx_cassette(request: pytest.FixtureRequest) -> Iterator[Cassette]:
     """
     node, config = request.node, request.config
     is_recording: bool = config.getoption("--gatewayx-record")
-    marked = marker_of(node)
-    mode = marked.mode or "replay"
+    arguments = marker_of(node)
+    mode = arguments.mode or "replay"
     if is_recording and mode != "off":
         mode = "record"
-    path = marked.path or cassette_path(node)
-    with _pools(config).default_cassette(path, mode, node, tools=marked.tools) as cassette:
+    path = arguments.path or cassette_path(node)
+    with _pools(config).default_cassette(path, mode, node, tools=arguments.tools) as cassette:
         yield cassette
         # A file in a marker may be shared with tests that are not running now.
         unused = 0
-        if node.stash.get(_PASSED, False) and not marked.path:
+        if node.stash.get(_HAS_PASSED, False) and not arguments.path:
             if is_recording:
                 cassette.prune()
             unused = len(cassette.unused)
         entries = len(cassette)
-    command = f"`pytest --gatewayx-record {shlex.quote(node.nodeid)}` removes them."
-    report_unused(node, path, unused, entries, "the test", command)
+    remedy = f"`pytest --gatewayx-record {shlex.quote(node.nodeid)}` removes them."
+    report_unused(node, path, unused, entries, "the test", remedy)
 
 
 @pytest.fixture
@@ -142,9 +142,9 @@ def marker_of(item: pytest.Item) -> MarkerArguments:
         try:
             path, mode, tools = MarkerArguments(*marker.args, **marker.kwargs)
         except TypeError:
-            given = ", ".join(map(repr, [*marker.args, *marker.kwargs]))
+            passed = ", ".join(map(repr, [*marker.args, *marker.kwargs]))
             pytest.fail(
-                f"@pytest.mark.gatewayx takes path, mode and tools, got {given}.", pytrace=False
+                f"@pytest.mark.gatewayx takes path, mode and tools, got {passed}.", pytrace=False
             )
         if problem := _pools(item.config).marker_problem(path, mode, tools):
             pytest.fail(f"@pytest.mark.gatewayx: {problem}", pytrace=False)

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.cassettes import CassetteUsage
 
-_FINISH = """
+_FINISH_CODE = """
 if "gatewayx_nb.cassettes" in __import__("sys").modules:
     __import__("sys").modules["gatewayx_nb.cassettes"].finish_all()
 """
 
-_TIMEOUT = 30
+_FINISH_TIMEOUT = 30
 """Maximum seconds for the kernel to write its cassettes."""
 
 
 class NotebookCassettes:
-    """Tells kernels their notebook's path, and reports entries that a whole notebook did not use.
+    """Passes each notebook's path to its kernel, and reports entries that the notebook did not use.
 
     Args:
         config: pytest's configuration.
@@ -46,7 +46,7 @@ class NotebookCassettes:
         self._folder = tempfile.TemporaryDirectory(prefix="gatewayx-")
         config.add_cleanup(self._folder.cleanup)
         self._read_usage = read_usage
-        self._passed: Counter[pytest.Collector | None] = Counter()
+        self._passed_counts: Counter[pytest.Collector | None] = Counter()
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -54,7 +54,7 @@ class NotebookCassettes:
         if item.path.suffix != ".ipynb":
             return (yield)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("GATEWAYX_CASSETTE_REPORT", str(self._report(item)))
+            patch.setenv("GATEWAYX_CASSETTE_REPORT", str(self._report_path(item)))
             # JupyterLab sets this, too; `cassette` without a path then opens the notebook's
             # cassette.
             patch.setenv("JPY_SESSION_NAME", str(item.path))
@@ -67,7 +67,7 @@ class NotebookCassettes:
         """Count the notebook's passed items."""
         report = yield
         if item.path.suffix == ".ipynb" and call.when == "call" and report.passed:
-            self._passed[item.parent] += 1
+            self._passed_counts[item.parent] += 1
         return report
 
     @pytest.hookimpl(wrapper=True)
@@ -78,19 +78,20 @@ class NotebookCassettes:
         is_last = nextitem is None or nextitem.parent is not item.parent
         if item.path.suffix != ".ipynb" or not is_last:
             return (yield)
-        is_complete = self._passed[item.parent] == _count_items(item) and _finish_cassettes(item)
+        has_passed = self._passed_counts[item.parent] == _count_items(item)
+        is_complete = has_passed and _finish_cassettes(item)
         result = yield  # nbval kills the kernel
-        report = self._report(item)
-        if is_complete and report.exists():  # otherwise, no cassette was opened
-            for path, usage in self._read_usage(report).items():
+        path = self._report_path(item)
+        if is_complete and path.exists():  # otherwise, no cassette was opened
+            for cassette, usage in self._read_usage(path).items():
                 remedy = (
                     "After Run All, prune the cassette in the notebook, and do not save that cell."
                 )
                 unused = len(usage.unused)
-                report_unused(item, path, unused, usage.entries, "the notebook", remedy)
+                report_unused(item, cassette, unused, usage.entries, "the notebook", remedy)
         return result
 
-    def _report(self, item: pytest.Item) -> Path:
+    def _report_path(self, item: pytest.Item) -> Path:
         return Path(self._folder.name, f"{hash(item.path):x}.jsonl")
 
 
@@ -108,7 +109,7 @@ def _finish_cassettes(item: pytest.Item) -> bool:
     if not kernel.is_alive() or kernel.language != "python":
         return False
     try:
-        kernel.await_reply(kernel.kc.execute(_FINISH, silent=True), timeout=_TIMEOUT)
+        kernel.await_reply(kernel.kc.execute(_FINISH_CODE, silent=True), timeout=_FINISH_TIMEOUT)
     except (queue.Empty, RuntimeError):
         return False
     return True

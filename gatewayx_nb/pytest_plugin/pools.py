@@ -30,11 +30,11 @@ if TYPE_CHECKING:
 __all__ = ["default_cassette", "marker_problem", "pytest_runtest_makereport", "read_usage"]
 
 
-_PACKAGE = Path(hints.__file__).parent
+_PACKAGE_FOLDER = Path(hints.__file__).parent
 
 _TOOLS_VARIABLE = "GATEWAYX_CASSETTE_TOOLS"
 
-_PATH = pytest.StashKey[Path]()
+_CASSETTE_PATH = pytest.StashKey[Path]()
 """The cassette file of a test's fixture."""
 
 
@@ -51,7 +51,7 @@ def default_cassette(
         tools: ``"run"`` to run the functions that a replayed model calls, ``"replay"`` to replay
             their results; ``GATEWAYX_CASSETTE_TOOLS`` takes precedence.
     """
-    item.stash[_PATH] = path
+    item.stash[_CASSETTE_PATH] = path
     previous = hints.set_wording(pytest_wording(item.nodeid, path, item.path.parent))
     try:
         with with_cassette(path, mode) as cassette:
@@ -87,7 +87,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """
     if call.excinfo is not None:
         _hide_package(call.excinfo.value)
-        path = item.stash.get(_PATH, None)
+        path = item.stash.get(_CASSETTE_PATH, None)
         if path is not None:
             _reword(call.excinfo.value, pytest_wording(item.nodeid, path, item.path.parent))
 
@@ -97,12 +97,12 @@ def _hide_package(error: BaseException) -> None:
     if not isinstance(error, CassetteMissError):
         return
     for frame, _ in traceback.walk_tb(error.__traceback__):
-        if _PACKAGE in Path(frame.f_code.co_filename).parents:
+        if _PACKAGE_FOLDER in Path(frame.f_code.co_filename).parents:
             # pytest also looks for this name in the frame's module.
-            frame.f_globals["__tracebackhide__"] = _is_miss
+            frame.f_globals["__tracebackhide__"] = _is_cassette_miss
 
 
-def _is_miss(raised: pytest.ExceptionInfo[BaseException]) -> bool:
+def _is_cassette_miss(raised: pytest.ExceptionInfo[BaseException]) -> bool:
     return isinstance(raised.value, CassetteMissError)
 
 
@@ -133,15 +133,15 @@ def pytest_wording(node_id: str, cassette: Path, folder: Path) -> Wording:
     def open_cassette(path: Path | str, mode: str) -> str:
         if Path(path) != cassette:
             return hints.format_hint(hints.Hint("open_cassette", path=path, mode=mode), {})
-        shown = cassette.relative_to(folder) if cassette.is_relative_to(folder) else cassette
-        marker = f'@pytest.mark.gatewayx("{shown.as_posix()}", mode="{mode}")'
+        shown_path = cassette.relative_to(folder) if cassette.is_relative_to(folder) else cassette
+        marker = f'@pytest.mark.gatewayx("{shown_path.as_posix()}", mode="{mode}")'
         return f"Name a cassette with `{marker}`."
 
     def prune_cassette(path: Path | str) -> str:
-        keep = hints.format_hint(hints.Hint("prune_cassette", path=path), {})
+        pruning = hints.format_hint(hints.Hint("prune_cassette", path=path), {})
         if Path(path) != cassette:
-            return keep
-        return f"Run {command} to record it again, or {keep[0].lower()}{keep[1:]}"
+            return pruning
+        return f"Run {command} to record it again, or {pruning[0].lower()}{pruning[1:]}"
 
     return {
         "open_cassette": open_cassette,

@@ -21,7 +21,7 @@ class UnusedCassetteWarning(UserWarning):
 
 
 def report_unused(  # noqa: PLR0913, PLR0917 - the parts of a sentence
-    item: pytest.Item, path: Path, unused: int, entries: int, by_whom: str, remedy: str
+    item: pytest.Item, path: Path, unused: int, entries: int, consumer: str, remedy: str
 ) -> None:
     """Warn about a cassette's unused entries or fail the item, depending on the option.
 
@@ -30,15 +30,17 @@ def report_unused(  # noqa: PLR0913, PLR0917 - the parts of a sentence
         path: The cassette.
         unused: The number of entries that were not used.
         entries: The number of all entries.
-        by_whom: The test or notebook that did not use them.
+        consumer: What did not use them: ``"the test"`` or ``"the notebook"``.
         remedy: How to remove the entries.
     """
     level = item.config.getoption("--gatewayx-unused")
     if level == "ignore" or not unused:
         return
-    shown = _short_path(item.config, path)
-    counted = f"{unused} of {entries} {'entry' if entries == 1 else 'entries'}"
-    message = f"{shown}: {counted} {'was' if unused == 1 else 'were'} not used by {by_whom}."
+    shown_path = _short_path(item.config, path)
+    used_share = f"{unused} of {entries} {'entry' if entries == 1 else 'entries'}"
+    message = (
+        f"{shown_path}: {used_share} {'was' if unused == 1 else 'were'} not used by {consumer}."
+    )
     if unused == entries:
         remedy = "Delete the file if no model should be called."  # without calls, nothing is pruned
     if level == "error":
@@ -57,7 +59,7 @@ class StaleCassettes:
     def __init__(self, config: pytest.Config, cassette_path: Callable[[pytest.Item], Path]) -> None:
         self._config, self._cassette_path = config, cassette_path
         self._expected: dict[Path, set[Path]] = {}
-        self._count = 0
+        self._stale_count = 0
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Record a test's cassette, even if the test will be deselected."""
@@ -84,8 +86,10 @@ class StaleCassettes:
             return
         for folder, expected in self._expected.items():
             for path in sorted(set(folder.glob("*.jsonl")) - expected):
-                shown = _short_path(session.config, path)
-                message = f"{shown}: no test uses this cassette. Delete it, or restore its test."
+                shown_path = _short_path(session.config, path)
+                message = (
+                    f"{shown_path}: no test uses this cassette. Delete it, or restore its test."
+                )
                 with warnings.catch_warnings():
                     if worker:  # xdist would wait forever after an exception
                         warnings.simplefilter("always")
@@ -97,19 +101,20 @@ class StaleCassettes:
     def pytest_warning_recorded(self, warning_message: warnings.WarningMessage, when: str) -> None:
         """Count the files; xdist forwards its workers' warnings."""
         if when == "collect" and issubclass(warning_message.category, UnusedCassetteWarning):
-            self._count += 1
+            self._stale_count += 1
 
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         """Fail the run if files do not belong to a test and the option is ``error``."""
-        fails = self._count and self._config.getoption("--gatewayx-unused") == "error"
-        if fails and exitstatus == pytest.ExitCode.OK:
+        is_failure = self._stale_count and self._config.getoption("--gatewayx-unused") == "error"
+        if is_failure and exitstatus == pytest.ExitCode.OK:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """Say why the run failed."""
-        if self._count and self._config.getoption("--gatewayx-unused") == "error":
-            what = "1 cassette belongs" if self._count == 1 else f"{self._count} cassettes belong"
-            terminalreporter.write_line(f"ERROR: {what} to no test; see the warnings.", red=True)
+        """Report why the run failed."""
+        if self._stale_count and self._config.getoption("--gatewayx-unused") == "error":
+            count = self._stale_count
+            subject = "1 cassette belongs" if count == 1 else f"{count} cassettes belong"
+            terminalreporter.write_line(f"ERROR: {subject} to no test; see the warnings.", red=True)
 
     def _is_partial(self) -> bool:
         """Return whether some tests of a module were not collected."""

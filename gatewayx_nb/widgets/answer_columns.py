@@ -8,8 +8,8 @@ import ipywidgets
 
 from gatewayx_nb.html import escape, heading_html
 from gatewayx_nb.replies import Reply
-from gatewayx_nb.widgets.controls import button, set_children, set_html, show_if
-from gatewayx_nb.widgets.pages import AnswerRenderer, difference_pages
+from gatewayx_nb.widgets.controls import button, set_children, set_html, set_visible
+from gatewayx_nb.widgets.pages import AnswerRenderer, differences_html
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,44 +56,44 @@ class AnswerColumn:
         self._label = ""
         # With `HTMLMath`, the page typesets formulas as in a cell's output.
         self._head, self._body = ipywidgets.HTML(), ipywidgets.HTMLMath()
-        self._stop = button("Stop", on_stop, "Stop this model and keep the partial answer")
-        self._retry = button("Retry", on_retry, "Call this model again")
-        self._better = button("Better", on_better, "This answer is better than the others")
-        buttons = ipywidgets.HBox([self._stop, self._retry, self._better])
+        self._stop_button = button("Stop", on_stop, "Stop this model and keep the partial answer")
+        self._retry_button = button("Retry", on_retry, "Call this model again")
+        self._better_button = button("Better", on_better, "This answer is better than the others")
+        buttons = ipywidgets.HBox([self._stop_button, self._retry_button, self._better_button])
         self.box = ipywidgets.VBox([self._head, self._body, buttons])
         self.box.layout.overflow = "auto"
         self.box.layout.border_top = "2px solid rgba(128,128,128,.5)"
         self.html_length = 0
 
     def show(self, column: Column, label: str, marks: Sequence[str], *, can_vote: bool) -> None:
-        """Show a column's name and the buttons that apply now."""
+        """Show a column's name and the buttons that currently apply."""
         set_html(self._head, heading_html(label, marks))
         outcome = column.outcome
         is_complete = isinstance(outcome, Reply) and not outcome.interrupted
-        show_if(self._stop, shown=outcome is None)
-        show_if(self._retry, shown=outcome is not None and not is_complete)
-        show_if(self._better, shown=can_vote)
-        self._better.button_style = "success" if "better" in marks else ""
+        set_visible(self._stop_button, visible=outcome is None)
+        set_visible(self._retry_button, visible=outcome is not None and not is_complete)
+        set_visible(self._better_button, visible=can_vote)
+        self._better_button.button_style = "success" if "better" in marks else ""
         if label != self._label:
             self._label = label
             # A screen reader announces the tooltip, which distinguishes the otherwise identical
             # buttons of the columns.
-            for control in (self._stop, self._retry, self._better):
+            for control in (self._stop_button, self._retry_button, self._better_button):
                 control.tooltip = f"{control.description}: {label}"
 
-    def show_answer(self, column: Column, mode: Mode, *, hidden: bool) -> None:
+    def show_answer(self, column: Column, mode: Mode, *, hide_names: bool) -> None:
         """Show the reply if it has changed."""
         # A retry replaces the column, and its answer may be shorter than the previous one.
         if self._renderer is None or self._renderer.column is not column:
             self._renderer = AnswerRenderer(column)
-        page = self._renderer.render_if_changed(mode, hidden=hidden)
-        if page is not None:
-            self.set_html(page)
+        html = self._renderer.render_if_changed(mode, hide_names=hide_names)
+        if html is not None:
+            self.set_html(html)
 
-    def set_html(self, page: str) -> None:
+    def set_html(self, html: str) -> None:
         """Show HTML instead of the reply."""
-        self.html_length = len(page)
-        set_html(self._body, page)
+        self.html_length = len(html)
+        set_html(self._body, html)
 
     def invalidate(self) -> None:
         """Discard the rendered reply, so that the next one is rendered again."""
@@ -113,8 +113,10 @@ class ComparisonRow:
         self._input = ipywidgets.HTML()
         self._columns: list[AnswerColumn] = []
         self._grid = ipywidgets.Box(layout=dict(_GRID))
-        self._tie = button("Tie", lambda: actions.vote(row, "tie"), "The answers are equally good")
-        self._bad = button("All bad", lambda: actions.vote(row, "bad"), "No answer is good")
+        self._tie_button = button(
+            "Tie", lambda: actions.vote(row, "tie"), "The answers are equally good"
+        )
+        self._bad_button = button("All bad", lambda: actions.vote(row, "bad"), "No answer is good")
         self._note = ipywidgets.Text(
             description="Note",
             placeholder="Why? (optional)",
@@ -123,7 +125,7 @@ class ComparisonRow:
             style={"description_width": "auto"},
         )
         self._note.observe(lambda change: actions.set_note(row, change["new"]), "value")
-        self._votes = ipywidgets.HBox([self._tie, self._bad, self._note])
+        self._votes = ipywidgets.HBox([self._tie_button, self._bad_button, self._note])
         self.box = ipywidgets.VBox([self._input, self._grid, self._votes])
 
     @property
@@ -152,25 +154,25 @@ class ComparisonRow:
             label = session.label(self._row, index)
             column.show(live.columns[index], label, marks[index], can_vote=can_vote)
         record = session.record(self._row)
-        show_if(self._votes, shown=can_vote)
+        set_visible(self._votes, visible=can_vote)
         verdict = record.verdict if record else None
         self._note.disabled = verdict is None
         self._note.value = verdict.note if verdict else ""
-        for vote_button, vote in ((self._tie, "tie"), (self._bad, "bad")):
+        for vote_button, vote in ((self._tie_button, "tie"), (self._bad_button, "bad")):
             vote_button.button_style = "success" if verdict and verdict.vote == vote else ""
 
     def _show_answers(
         self, session: ComparisonSession, columns: Sequence[AnswerColumn], mode: Mode
     ) -> None:
-        live, hidden = session.comparisons[self._row], session.is_hidden(self._row)
+        live, hide_names = session.comparisons[self._row], session.is_hidden(self._row)
         if mode == "differences" and live.ended and len(columns) > 1:
-            pages = difference_pages(live.comparison.outcomes, hidden=hidden)
-            for column, page in zip(columns, pages, strict=True):
+            html_by_column = differences_html(live.comparison.outcomes, hide_names=hide_names)
+            for column, html in zip(columns, html_by_column, strict=True):
                 column.invalidate()
-                column.set_html(page)
+                column.set_html(html)
             return
         for column, answer in zip(columns, live.columns, strict=True):
-            column.show_answer(answer, mode, hidden=hidden)
+            column.show_answer(answer, mode, hide_names=hide_names)
 
     def _marks(self, session: ComparisonSession, count: int) -> list[list[str]]:
         """Return each column's marks; empty until all columns have ended and names are visible."""

@@ -19,14 +19,14 @@ from gatewayx_nb.widgets.controls import (
     ROW,
     button,
     close_all,
-    fold,
+    collapsible,
     handle_in_current_thread,
     marimo_note,
     set_children,
 )
 from gatewayx_nb.widgets.keyboard import Keyboard
 from gatewayx_nb.widgets.model_picker import ModelPicker
-from gatewayx_nb.widgets.results import Results
+from gatewayx_nb.widgets.results import ResultsPanel
 from gatewayx_nb.widgets.static_snapshot import StaticSnapshot
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.comparisons import Vote
     from gatewayx_nb.engine_pool import EnginePool
-    from gatewayx_nb.widgets.fields import Fields
+    from gatewayx_nb.widgets.fields import ComparisonFields
 
 log = logging.getLogger("gatewayx_nb")
 
@@ -62,7 +62,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self,
         get_pool: Callable[[], EnginePool],
         get_namespace: Callable[[], Mapping[str, object]],
-        fields: Fields,
+        fields: ComparisonFields,
         models: str | Iterable[str] = (),
     ) -> None:
         self._get_pool = get_pool
@@ -74,7 +74,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self._snapshot = StaticSnapshot()
         self.picker = ModelPicker(get_pool, models, is_open=not models)
         self._fields = fields
-        self._keyboard = Keyboard("gatewayx-view", {"run": self._press_run, "stop": self.stop})
+        self._keyboard = Keyboard("gatewayx-view", {"run": self._run_if_idle, "stop": self.stop})
         super().__init__(self._create_widgets())
         self.add_class("gatewayx-view")
         self.picker.observe(lambda _: self._update_fields(), "value")
@@ -107,7 +107,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         request = self._fields.request(self.picker.value)
         with self._lock:
             self._session.run(request)
-            self._begin()
+            self._show_in_background()
         # Store the prompt only now, so that an invalid prompt is not remembered.
         self._fields.remember(request.prompt)
         if wait:
@@ -167,7 +167,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         """Vote on a row of replies."""
         with self._lock:
             self._report_errors(lambda: self._session.vote(row, vote, index))
-            self._show(final=True)
+            self._show(force=True)
 
     def set_note(self, row: int, note: str) -> None:
         """Store the reason for a vote."""
@@ -177,45 +177,51 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
     def _retry(self, row: int, index: int) -> None:
         with self._lock:
             self._session.retry(row, index)
-            self._begin()
+            self._show_in_background()
 
     def _create_widgets(self) -> list[ipywidgets.Widget]:
         """Create the parts, from top to bottom."""
-        models = fold(
+        models = collapsible(
             "Models", self.picker, is_open=not self.picker.value, on_open=self.picker.unfold
         )
-        more = fold("Parameters, inputs, images", self._fields.more, is_open=False)
-        self._run = button("Run", self._press_run, "Call all models (Ctrl-Enter)", "primary")
-        self._stop = button("Stop", self.stop, "Stop all models and keep the partial answers (Esc)")
-        self._stop.disabled = True
+        parameters = collapsible(
+            "Parameters, inputs, images", self._fields.parameter_box, is_open=False
+        )
+        self._run_button = button(
+            "Run", self._run_if_idle, "Call all models (Ctrl-Enter)", "primary"
+        )
+        self._stop_button = button(
+            "Stop", self.stop, "Stop all models and keep the partial answers (Esc)"
+        )
+        self._stop_button.disabled = True
         self._mode = ipywidgets.ToggleButtons(
             options=[("Rendered", "rendered"), ("Raw", "raw"), ("Differences", "differences")],
             tooltips=["formatted", "as written by the model", "only the differences, word by word"],
             style={"button_width": "auto"},
         )
-        self._mode.observe(lambda _: self._show(final=True), "value")
+        self._mode.observe(lambda _: self._show(force=True), "value")
         self._selection, self._status = ipywidgets.HTML(), ipywidgets.HTML()
         self._answers = ipywidgets.VBox()
-        self._results = Results(self._press_save, lambda: self._results.show_code(self.code))
-        bar = ipywidgets.HBox([self._run, self._stop, self._mode], layout=dict(ROW))
+        self._results = ResultsPanel(self._save_results, lambda: self._results.show_code(self.code))
+        bar = ipywidgets.HBox([self._run_button, self._stop_button, self._mode], layout=dict(ROW))
         return [
             self._keyboard,
             *models,
             self._selection,
             self._fields.prompt,
-            *more,
+            *parameters,
             bar,
             self._status,
             self._answers,
             self._results.box,
         ]
 
-    def _press_run(self) -> None:
+    def _run_if_idle(self) -> None:
         """Run, unless a run is in progress."""
         if not self._session.is_running:
             self._report_errors(lambda: self.run(wait=False))
 
-    def _press_save(self) -> None:
+    def _save_results(self) -> None:
         path = unused_path("comparison", self._results.suffix)
         self._report_errors(lambda: self._results.show_saved(self.save(path)))
 
@@ -245,7 +251,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
                 self._set_status(error.describe())
         self._fields.show_supported(features)
 
-    def _begin(self) -> None:
+    def _show_in_background(self) -> None:
         """Show a run in a background thread, so that the kernel is not blocked."""
         self._set_running(running=True)
         self._set_status("")
@@ -266,13 +272,13 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
                     self._thread = None
                     self._session.record_finished()
                     self._set_running(running=False)
-                    self._report_errors(lambda: self._show(final=True))
+                    self._report_errors(lambda: self._show(force=True))
                     return
 
     def _set_running(self, *, running: bool) -> None:
-        self._run.disabled = self._keyboard.running = running
-        self._stop.disabled = not running
-        handle_in_current_thread(self.picker, self._fields.prompt, self._fields.more)
+        self._run_button.disabled = self._keyboard.running = running
+        self._stop_button.disabled = not running
+        handle_in_current_thread(self.picker, self._fields.prompt, self._fields.parameter_box)
 
     def _wait(self) -> None:
         """Block until a run ends; Ctrl-C stops it and keeps the partial replies."""
@@ -288,14 +294,14 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
             self.stop()
             raise with_short_traceback(stop) from None
 
-    def _show(self, *, final: bool = False) -> None:
-        """Update the columns if an update is due."""
+    def _show(self, *, force: bool = False) -> None:
+        """Update the columns if an update is due or forced, and the results after a run."""
         with self._lock:
-            if not (final or self._throttle.is_due) or not self._session.comparisons:
+            if not (force or self._throttle.is_due) or not self._session.comparisons:
                 return
             with self._throttle.measure():
                 self._show_rows()
-            if final and not self._session.is_running:
+            if force and not self._session.is_running:
                 self._show_results()
 
     def _show_rows(self) -> None:
@@ -311,7 +317,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
     def _show_results(self) -> None:
         """Show dispersion and rankings, and update the saved output."""
         session = self._session
-        hidden = any(map(session.is_hidden, range(len(session.comparisons))))
-        self._results.show(session, hidden=hidden)
+        hide_names = any(map(session.is_hidden, range(len(session.comparisons))))
+        self._results.show(session, hide_names=hide_names)
         records = [session.record(row) for row in range(len(session.comparisons))]
-        self._snapshot.update([record for record in records if record and not hidden])
+        self._snapshot.update([record for record in records if record and not hide_names])

@@ -24,27 +24,27 @@ ROW = {"flex_flow": "row wrap", "align_items": "center"}
 
 
 def button(
-    text: str, on_click: Callable[[], object], tip: str, style: str = ""
+    text: str, on_click: Callable[[], object], tooltip: str, style: str = ""
 ) -> ipywidgets.Button:
     """Return a button as wide as its text.
 
     Args:
         text: The button's text.
         on_click: Called when the button is pressed.
-        tip: The description, for the tooltip and screen readers.
+        tooltip: The description, for the tooltip and screen readers.
         style: ``"primary"`` for the main action.
     """
     widget = ipywidgets.Button(
-        description=text, tooltip=tip, button_style=style, layout={"width": "auto"}
+        description=text, tooltip=tooltip, button_style=style, layout={"width": "auto"}
     )
     widget.on_click(lambda _: on_click())
     return widget
 
 
-def fold(
+def collapsible(
     label: str, body: ipywidgets.Widget, *, is_open: bool, on_open: Callable[[], object] = bool
 ) -> list[ipywidgets.Widget]:
-    """Return a button that shows and hides content.
+    """Return a button that shows and hides content, and the content.
 
     Unlike an Accordion, it can be operated with the keyboard.
 
@@ -64,7 +64,7 @@ def fold(
     toggle.add_class("gatewayx-fold")
 
     def update(change: Any) -> None:  # noqa: ANN401 - a traitlets bunch
-        show_if(body, shown=change["new"])
+        set_visible(body, visible=change["new"])
         toggle.icon = "caret-down" if change["new"] else "caret-right"
         if change["new"]:
             on_open()
@@ -80,9 +80,9 @@ def marimo_note() -> tuple[str, str]:
     return "text/html", inline_code(_MARIMO_NOTE)
 
 
-def show_if(widget: ipywidgets.Widget, *, shown: bool) -> None:
+def set_visible(widget: ipywidgets.Widget, *, visible: bool) -> None:
     """Show or hide a widget."""
-    widget.layout.display = "" if shown else "none"
+    widget.layout.display = "" if visible else "none"
 
 
 def set_html(widget: ipywidgets.HTML, html: str) -> None:

@@ -1,4 +1,4 @@
-"""The view of an evaluation: its summary, and its rows side by side, with votes."""
+"""The view of an evaluation: its summary, and the answers to each row side by side."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from gatewayx_nb.widgets.controls import (
     marimo_note,
     set_children,
     set_html,
-    show_if,
+    set_visible,
 )
 from gatewayx_nb.widgets.keyboard import Keyboard
-from gatewayx_nb.widgets.pages import difference_pages, reply_footer
+from gatewayx_nb.widgets.pages import differences_html, reply_footer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import FinishReason
     from gatewayx_nb.widgets.pages import Mode
 
-_KINDS = (
+_ROW_FILTERS = (
     ("All rows", "all"),
     ("Failed", "failed"),
     ("Variants differ", "differing"),
@@ -41,7 +41,7 @@ _KINDS = (
 _MAX_LISTED_ROWS = 500
 """Maximum number of rows in the list; a search finds the others."""
 
-_RERUN = "Run this cell again for the controls."
+_RERUN_NOTE = "Run this cell again for the controls."
 _GRID = {
     "display": "grid",
     "grid_template_columns": "repeat(auto-fit, minmax(min(16em, 100%), 1fr))",
@@ -51,9 +51,9 @@ _GRID = {
 
 
 class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
-    """View of an evaluation: filter its rows, read them side by side, and vote.
+    """View of an evaluation: filter its rows, read answers side by side, and vote.
 
-    A vote is a person's label of an answer, the score ``vote`` of the evaluation.
+    A vote is a person's label for an answer; it becomes the evaluation's score ``vote``.
 
     Args:
         evaluation: The evaluation.
@@ -65,7 +65,7 @@ class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
     def __init__(self, evaluation: Evaluation) -> None:
         self.evaluation = evaluation
         self._cells = cells_by_row(evaluation)
-        self._columns: list[_AnswerColumn] = []
+        self._columns: list[_ScoredAnswer] = []
         super().__init__(self._create_widgets())
         self.add_class("gatewayx-view")
         self._show_summary()
@@ -102,27 +102,29 @@ class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
     def static_output(self) -> dict[str, str]:
         """Return what a saved notebook shows: the summary and the first failures."""
         failures = self.evaluation.failures(limit=10)
-        text = f"{self.evaluation!r}\n\n{_RERUN}"
-        page = self.evaluation._repr_html_()
+        text = f"{self.evaluation!r}\n\n{_RERUN_NOTE}"
+        html = self.evaluation._repr_html_()
         if failures:
-            page += details("First failures", failures._repr_html_())
-        line = f'<div style="opacity:.7">{_RERUN}</div>'
-        return {"text/plain": text, "text/html": f'<div class="gatewayx-twin">{page}{line}</div>'}
+            html += details("First failures", failures._repr_html_())
+        note = f'<div style="opacity:.7">{_RERUN_NOTE}</div>'
+        return {"text/plain": text, "text/html": f'<div class="gatewayx-twin">{html}{note}</div>'}
 
     def _create_widgets(self) -> list[ipywidgets.Widget]:
         self._summary, self._problem = ipywidgets.HTML(), ipywidgets.HTML()
         scores = [("Any score", ""), *((name, name) for name in self.evaluation.scores)]
-        self._kind = ipywidgets.Dropdown(options=_KINDS, description="Show", layout=_auto())
-        self._score = ipywidgets.Dropdown(options=scores, description="Score", layout=_auto())
+        self._kind = ipywidgets.Dropdown(
+            options=_ROW_FILTERS, description="Show", layout=_auto_width()
+        )
+        self._score = ipywidgets.Dropdown(options=scores, description="Score", layout=_auto_width())
         self._search = ipywidgets.Text(
-            description="Search", placeholder="a word of the row or an answer", layout=_auto()
+            description="Search", placeholder="a word in the row or an answer", layout=_auto_width()
         )
         self._count = ipywidgets.HTML()
         self._rows = ipywidgets.Dropdown(
             options=[], description="Row", layout={"flex": "1 1 20em", "width": "auto"}
         )
-        back = button("Previous", lambda: self._step(-1), "Show the previous row")
-        forth = button("Next", lambda: self._step(1), "Show the next row")
+        previous_button = button("Previous", lambda: self._move(-1), "Show the previous row")
+        next_button = button("Next", lambda: self._move(1), "Show the next row")
         self._mode = ipywidgets.ToggleButtons(
             options=[("Rendered", "rendered"), ("Raw", "raw"), ("Differences", "differences")],
             tooltips=["formatted", "as written by the model", "only the differences, word by word"],
@@ -138,7 +140,7 @@ class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
             Keyboard("gatewayx-view"),
             self._summary,
             ipywidgets.HBox(filters, layout=dict(ROW)),
-            ipywidgets.HBox([self._rows, back, forth], layout=dict(ROW)),
+            ipywidgets.HBox([self._rows, previous_button, next_button], layout=dict(ROW)),
             self._mode,
             self._inputs,
             self._problem,
@@ -162,11 +164,11 @@ class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
             self._rows.value = listed[0]
         self._show_row()
 
-    def _step(self, step: int) -> None:
+    def _move(self, offset: int) -> None:
         values = [value for _, value in self._rows.options]
         if self.position in values:
-            place = values.index(self.position) + step
-            self._rows.value = values[min(max(place, 0), len(values) - 1)]
+            index = values.index(self.position) + offset
+            self._rows.value = values[min(max(index, 0), len(values) - 1)]
 
     def _show_row(self) -> None:
         """Show the answers to the row that is selected."""
@@ -174,10 +176,10 @@ class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
         cells = [] if position is None else self._cells[position]
         set_html(self._inputs, "" if position is None else self._inputs_html(position))
         while len(self._columns) < len(cells):
-            self._columns.append(_AnswerColumn(self._vote))
-        pages = _pages(cells, cast("Mode", self._mode.value))
-        for column, cell, page in zip(self._columns, cells, pages, strict=False):
-            column.show(cell, page)
+            self._columns.append(_ScoredAnswer(self._vote))
+        html_by_column = _answers_html(cells, cast("Mode", self._mode.value))
+        for column, cell, html in zip(self._columns, cells, html_by_column, strict=False):
+            column.show(cell, html)
         set_children(self._grid, tuple(column.box for column in self._columns[: len(cells)]))
 
     def _inputs_html(self, position: int) -> str:
@@ -201,7 +203,7 @@ class EvaluationView(ipywidgets.VBox):  # type: ignore[misc]
         self._show_row()
 
 
-class _AnswerColumn:
+class _ScoredAnswer:
     """One answer with its scores, and the buttons for a vote."""
 
     def __init__(self, on_vote: Callable[[GridCell, bool | None], None]) -> None:
@@ -209,47 +211,54 @@ class _AnswerColumn:
         self._on_vote = on_vote
         self._head, self._body = ipywidgets.HTML(), ipywidgets.HTMLMath()
         self._scores = ipywidgets.HTML()
-        self._good = button("Good", lambda: self._press(label=True), "Label this answer as good")
-        self._bad = button("Bad", lambda: self._press(label=False), "Label this answer as bad")
-        votes = ipywidgets.HBox([self._good, self._bad])
+        self._good_button = button(
+            "Good", lambda: self._toggle_vote(label=True), "Label this answer as good"
+        )
+        self._bad_button = button(
+            "Bad", lambda: self._toggle_vote(label=False), "Label this answer as bad"
+        )
+        votes = ipywidgets.HBox([self._good_button, self._bad_button])
         self.box = ipywidgets.VBox([self._head, self._body, self._scores, votes])
         self.box.layout.overflow = "auto"
         self.box.layout.border_top = "2px solid rgba(128,128,128,.5)"
 
-    def show(self, cell: GridCell, page: str) -> None:
+    def show(self, cell: GridCell, html: str) -> None:
         """Show a cell."""
         self._cell = cell
         name = cell.variant.name + (f" ({cell.sample + 1})" if cell.sample else "")
         set_html(self._head, heading_html(name))
-        set_html(self._body, page)
+        set_html(self._body, html)
         set_html(self._scores, _scores_html(cell))
         vote = cell.scores["vote"].value if "vote" in cell.scores else None
-        for control, label, style in ((self._good, True, "success"), (self._bad, False, "danger")):
+        for control, label, style in (
+            (self._good_button, True, "success"),
+            (self._bad_button, False, "danger"),
+        ):
             control.button_style = style if vote is label else ""
             control.tooltip = f"{control.description}: {name}"
-            show_if(control, shown=cell.has_answer)
+            set_visible(control, visible=cell.has_answer)
 
-    def _press(self, *, label: bool) -> None:
-        """Vote; a second press on the same button removes the vote."""
+    def _toggle_vote(self, *, label: bool) -> None:
+        """Vote, or remove the vote if it is the same as before."""
         cell = self._cell
         if cell is not None:
             vote = cell.scores["vote"].value if "vote" in cell.scores else None
             self._on_vote(cell, None if vote is label else label)
 
 
-def _auto() -> dict[str, Any]:
+def _auto_width() -> dict[str, Any]:
     return {"width": "auto"}
 
 
-def _pages(cells: list[GridCell], mode: Mode) -> list[str]:
+def _answers_html(cells: list[GridCell], mode: Mode) -> list[str]:
     """Return the answers as safe HTML."""
     outcomes = [_outcome(cell) for cell in cells]
     if mode == "differences" and len(cells) > 1:
-        return difference_pages(outcomes)
-    return [_page(cell, mode) for cell in cells]
+        return differences_html(outcomes)
+    return [_answer_html(cell, mode) for cell in cells]
 
 
-def _page(cell: GridCell, mode: Mode) -> str:
+def _answer_html(cell: GridCell, mode: Mode) -> str:
     if cell.error:
         return f'<div class="gatewayx-error">{escape(cell.error)}</div>'
     if not cell.has_answer:
@@ -273,10 +282,10 @@ def _outcome(cell: GridCell) -> Reply[Any] | GatewayError:
 
 
 def _scores_html(cell: GridCell) -> str:
-    """Return the scores of a cell with their reasons, in one line each."""
-    lines = []
+    """Return the scores of a cell with their reasons, one per line."""
+    parts = []
     for name, score in cell.scores.items():
         value = f"error: {score.error}" if score.error else value_text(score.value)
         reason = f" · {score.reason}" if score.reason else ""
-        lines.append(f"<div><strong>{escape(name)}</strong> {escape(value + reason)}</div>")
-    return "".join(lines)
+        parts.append(f"<div><strong>{escape(name)}</strong> {escape(value + reason)}</div>")
+    return "".join(parts)

@@ -20,7 +20,7 @@ from gatewayx_nb.comparisons import (
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.html import inline_code
 from gatewayx_nb.text import short_repr, shorten
-from gatewayx_nb.widgets.controls import LABEL_STYLE, button, show_if
+from gatewayx_nb.widgets.controls import LABEL_STYLE, button, set_visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 
 _WIDE = {"width": "auto"}
 _NARROW = {"max_width": "calc(100% - 4px)"}  # minus the margins
-_MAX_PROMPTS, _MAX_LABEL = 20, 70
+_MAX_REMEMBERED_PROMPTS, _MAX_LABEL_LENGTH = 20, 70
 _MAX_SAMPLES = 20
 
 
-class Fields:
-    """The input fields of a run.
+class ComparisonFields:
+    """The input fields for the request of a run.
 
     Args:
         prompt: The initial prompt.
         options: Initial call options.
-        inputs: One or more initial inputs.
+        inputs: Initial values of ``{{input}}``.
         samples: Initial number of calls to each model.
 
     Raises:
@@ -71,8 +71,8 @@ class Fields:
         self.prompt.value = prompt
         self._system = _area("System", "How the model should answer", 2)
         self._system.value = str(options.get("system") or "")
-        self._texts = {
-            name: _narrow(
+        self._parameters = {
+            name: _narrow_field(
                 ipywidgets.Text,
                 description=label,
                 value=_field_text(options.get(name)) if name in field_names else "",
@@ -82,28 +82,28 @@ class Fields:
         }
         self._inputs = _area("Inputs", "One per line; each replaces {{input}} in turn", 3)
         self._inputs.value = input_lines(inputs)
-        self._samples = _narrow(
+        self._samples = _narrow_field(
             ipywidgets.BoundedIntText, value=samples, min=1, max=_MAX_SAMPLES, description="Samples"
         )
         self._upload = ipywidgets.FileUpload(accept="image/*", multiple=True, description="Images")
         if self._upload.has_trait("tooltip"):  # not in ipywidgets 7
             self._upload.tooltip = "Add images: PNG, JPEG, GIF or WebP"
         self._upload.observe(lambda change: self._add_images(change["new"]), "value")
-        self._remove = button("Remove images", self._remove_images, "Remove the uploaded images")
-        show_if(self._remove, shown=False)
+        self._remove_button = button("Remove images", self._remove_images, "Remove uploaded images")
+        set_visible(self._remove_button, visible=False)
         self._image_list = ipywidgets.HTML()
         self._history = ipywidgets.Dropdown(
             description="Earlier", options=[("", -1)], layout=dict(_WIDE), style=dict(LABEL_STYLE)
         )
-        show_if(self._history, shown=False)
-        self._history.observe(lambda change: self._recall(change["new"]), "value")
+        set_visible(self._history, visible=False)
+        self._history.observe(lambda change: self._restore_prompt(change["new"]), "value")
         self.blind = ipywidgets.Checkbox(description="Hide names until I vote", indent=False)
-        images_row = ipywidgets.HBox([self._upload, self._remove, self._image_list])
+        images_row = ipywidgets.HBox([self._upload, self._remove_button, self._image_list])
         self._grid = ipywidgets.Box(
-            [*self._texts.values(), self._samples],
+            [*self._parameters.values(), self._samples],
             layout={"display": "flex", "flex_flow": "row wrap"},
         )
-        self.more = ipywidgets.VBox(
+        self.parameter_box = ipywidgets.VBox(
             [self._system, self._grid, self._inputs, images_row, self._history, self.blind]
         )
 
@@ -113,7 +113,7 @@ class Fields:
         Raises:
             UsageError: If the value of a field is invalid.
         """
-        texts = {name: text.value for name, text in self._texts.items()}
+        texts = {name: text.value for name, text in self._parameters.items()}
         return ComparisonRequest(
             prompt=self.prompt.value,
             references=references,
@@ -135,21 +135,23 @@ class Fields:
         """
         models = list(features)
         supported = self._supported = frozenset.intersection(*models) if models else frozenset()
-        for name, text in self._texts.items():
-            show_if(text, shown=name in supported)
-        show_if(self._system, shown="system" in supported)
-        show_if(self._upload, shown=any("images" in model for model in models))
+        for name, text in self._parameters.items():
+            set_visible(text, visible=name in supported)
+        set_visible(self._system, visible="system" in supported)
+        set_visible(self._upload, visible=any("images" in model for model in models))
 
     def remember(self, prompt: str) -> None:
         """Add a prompt to the list of earlier prompts."""
         other_prompts = [earlier for earlier in self._prompts if earlier != prompt]
-        self._prompts = [prompt, *other_prompts][:_MAX_PROMPTS]
-        lines = [(shorten(text, _MAX_LABEL), index) for index, text in enumerate(self._prompts)]
+        self._prompts = [prompt, *other_prompts][:_MAX_REMEMBERED_PROMPTS]
+        lines = [
+            (shorten(text, _MAX_LABEL_LENGTH), index) for index, text in enumerate(self._prompts)
+        ]
         # Setting the options selects the first one, which must not recall a prompt.
         self._history.options = [("", -1), *lines]
-        show_if(self._history, shown=True)
+        set_visible(self._history, visible=True)
 
-    def _recall(self, index: int | None) -> None:
+    def _restore_prompt(self, index: int | None) -> None:
         if index is not None and index >= 0:
             self.prompt.value = self._prompts[index]
 
@@ -157,25 +159,25 @@ class Fields:
         """Move uploads out of the widget's state, which notebooks save."""
         if not files:
             return
-        refused = []
+        problems = []
         for name, content in _names_and_bytes(files):
             try:
                 self._images[name] = images.load(content)
             except GatewayError as error:
-                refused.append(f"{name}: {error.describe()}")
+                problems.append(f"{name}: {error.describe()}")
         if isinstance(files, dict):  # ipywidgets 7 also keeps the bytes in `data`
             self._upload.data, self._upload.metadata = [], []
         self._upload.set_trait("value", type(files)())  # read-only in version 7
-        self._list_images(refused)
+        self._show_images(problems)
 
     def _remove_images(self) -> None:
         self._images.clear()
-        self._list_images([])
+        self._show_images([])
 
-    def _list_images(self, refused: Iterable[str]) -> None:
+    def _show_images(self, problems: Iterable[str]) -> None:
         sizes = [f"{name} ({len(image.data) // 1000} kB)" for name, image in self._images.items()]
-        self._image_list.value = "<br>".join(map(inline_code, [*sizes, *refused]))
-        show_if(self._remove, shown=bool(self._images))
+        self._image_list.value = "<br>".join(map(inline_code, [*sizes, *problems]))
+        set_visible(self._remove_button, visible=bool(self._images))
 
 
 def _names_and_bytes(files: Any) -> list[tuple[str, bytes]]:  # noqa: ANN401 - see above
@@ -195,7 +197,7 @@ def _area(label: str, hint: str, rows: int) -> ipywidgets.Textarea:
     )
 
 
-def _narrow(kind: type[ipywidgets.Widget], **traits: Any) -> ipywidgets.Widget:  # noqa: ANN401
+def _narrow_field(kind: type[ipywidgets.Widget], **traits: Any) -> ipywidgets.Widget:  # noqa: ANN401
     return kind(layout=dict(_NARROW), style=dict(LABEL_STYLE), **traits)
 
 

@@ -20,7 +20,7 @@ class Keyboard(anywidget.AnyWidget):  # type: ignore[misc]
 
     Args:
         scope: The CSS class of the containing widget.
-        keys: Actions for ``"run"`` and ``"stop"``; if empty, key presses are only hidden from the
+        actions: Called for ``"run"`` and ``"stop"``; if empty, key presses are only hidden from the
             notebook.
 
     Attributes:
@@ -34,14 +34,14 @@ class Keyboard(anywidget.AnyWidget):  # type: ignore[misc]
     running = traitlets.Bool(default_value=False).tag(sync=True)
 
     def __init__(
-        self, scope: str, keys: Mapping[str, Callable[[], object]] = MappingProxyType({})
+        self, scope: str, actions: Mapping[str, Callable[[], object]] = MappingProxyType({})
     ) -> None:
-        super().__init__(scope=f".{scope}", runs="run" in keys)
-        self._keys = keys
+        super().__init__(scope=f".{scope}", runs="run" in actions)
+        self._actions = actions
         self.on_msg(self._on_message)
 
     # The message comes from the page, so its content may have any type.
     def _on_message(self, _: object, content: Any, __: object) -> None:  # noqa: ANN401 - JSON
-        action = self._keys.get(str(content.get("press"))) if isinstance(content, dict) else None
+        action = self._actions.get(str(content.get("press"))) if isinstance(content, dict) else None
         if action:
             action()

@@ -21,7 +21,7 @@ from gatewayx_nb.widgets.controls import (
     close_all,
     marimo_note,
     set_children,
-    show_if,
+    set_visible,
 )
 from gatewayx_nb.widgets.keyboard import Keyboard
 from gatewayx_nb.widgets.polling import poller
@@ -37,7 +37,7 @@ _MAX_ITEMS = 40
 _NO_MARKUP = str.maketrans(dict.fromkeys("<>&", "\N{REPLACEMENT CHARACTER}"))
 """Removes markup: ipywidgets 7 renders labels as HTML, and file names may contain it."""
 
-_KEYLESS = {"mock", "local"}
+_KEYLESS_ENGINES = {"mock", "local"}
 """The engines shipped with the package that need no key."""
 
 
@@ -75,7 +75,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         self._is_open = False
         self._lock = threading.RLock()  # the poller shows changes while the user types and selects
         self._rows: list[_ItemRow] = []
-        self._failed = False  # whether the last check for changes failed
+        self._has_check_failed = False
         self._search = ipywidgets.Text(
             description="Search",
             placeholder="engine or model",
@@ -84,11 +84,11 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         )
         self._list = ipywidgets.VBox(layout={"max_height": "20em", "overflow": "auto"})
         self._note = ipywidgets.HTML()
-        tip = "Make the selected model the default model of this kernel"
-        self._use = button("Use as default", self._make_default, tip)
-        self._use.disabled = True
+        tooltip = "Make the selected model the default model of this kernel"
+        self._use_button = button("Use as default", self._make_default, tooltip)
+        self._use_button.disabled = True
         super().__init__(
-            [Keyboard("gatewayx-picker"), self._search, self._list, self._note, self._use]
+            [Keyboard("gatewayx-picker"), self._search, self._list, self._note, self._use_button]
         )
         self.add_class("gatewayx-picker")
         self._search.observe(lambda _: self._show(), "value")
@@ -107,7 +107,7 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
             poller.add(self)
 
     @traitlets.validate("value")  # type: ignore[untyped-decorator]
-    def _checked(self, proposal: Any) -> tuple[str, ...]:  # noqa: ANN401 - a traitlets bunch
+    def _validate_value(self, proposal: Any) -> tuple[str, ...]:  # noqa: ANN401 - a traitlets bunch
         invalid = [ref for ref in proposal["value"] if not isinstance(ref, str) or not ref]
         if invalid:
             raise UsageError(
@@ -122,12 +122,12 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         try:
             changed = self._catalog.refresh()
         except GatewayError as error:
-            self._failed = True
+            self._has_check_failed = True
             self._set_note(error.describe())
             return
         # After a failed check, show the models again to replace its message.
-        if changed or self._failed:
-            self._failed = False
+        if changed or self._has_check_failed:
+            self._has_check_failed = False
             self._show()
 
     @override
@@ -168,10 +168,11 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
         else:
             self._set_note(f"{reference} is the default model until the kernel ends.")
 
-    def _select(self, reference: str, selected: bool) -> None:  # noqa: FBT001 - required by its Callable
-        if selected != (reference in self.value):  # otherwise, the row only shows the current state
+    def _select(self, reference: str, is_selected: bool) -> None:  # noqa: FBT001 - required by its Callable
+        # If both are equal, the row only shows the current state.
+        if is_selected != (reference in self.value):
             remaining = tuple(ref for ref in self.value if ref != reference)
-            self.value = (*remaining, reference) if selected else remaining
+            self.value = (*remaining, reference) if is_selected else remaining
 
     def _show(self) -> None:
         """Show the matches in rows that are reused between updates."""
@@ -183,17 +184,17 @@ class ModelPicker(ipywidgets.VBox):  # type: ignore[misc]
             while len(self._rows) < len(shown):
                 self._rows.append(_ItemRow(self._select, self.list_models))
             for row, item in zip(self._rows, shown, strict=False):
-                row.show(item, selected=item.reference in self.value)
+                row.show(item, is_selected=item.reference in self.value)
             set_children(self._list, tuple(row.box for row in self._rows[: len(shown)]))
-            self._use.disabled = len(self.value) != 1
+            self._use_button.disabled = len(self.value) != 1
             self._set_note(self._note_for(len(items)))
 
-    def _note_for(self, matches: int) -> str:
-        if not matches:
+    def _note_for(self, match_count: int) -> str:
+        if not match_count:
             return "Nothing matches."
-        if matches > _MAX_ITEMS:
-            return f"{_MAX_ITEMS} of {matches} are shown; type to find others."
-        if set(self._catalog.ready) - _KEYLESS:
+        if match_count > _MAX_ITEMS:
+            return f"{_MAX_ITEMS} of {match_count} are shown; type to find others."
+        if set(self._catalog.ready_engines) - _KEYLESS_ENGINES:
             return ""
         hint = Hint("set_key", engine="NAME") | Hint("pull", model="smollm2")
         return f"No key is set. {render(hint)} The engines `local` and `mock` need no key."
@@ -209,29 +210,31 @@ class _ItemRow:
         self, select: Callable[[str, bool], None], list_models: Callable[[str], None]
     ) -> None:
         self._item = CatalogItem("")
-        self._box = ipywidgets.Checkbox(indent=False, layout={"width": "auto", "flex": "0 1 auto"})
+        self._checkbox = ipywidgets.Checkbox(
+            indent=False, layout={"width": "auto", "flex": "0 1 auto"}
+        )
         self._state = ipywidgets.HTML(layout={"flex": "1 1 auto"})
-        self._more = button("Models", lambda: list_models(self._item.reference), "")
-        self._box.observe(lambda change: select(self._item.reference, change["new"]), "value")
+        self._models_button = button("Models", lambda: list_models(self._item.reference), "")
+        self._checkbox.observe(lambda change: select(self._item.reference, change["new"]), "value")
         self.box = ipywidgets.HBox(
-            [self._box, self._state, self._more],
+            [self._checkbox, self._state, self._models_button],
             layout={"align_items": "center", "min_height": "2em", "flex": "0 0 auto"},
         )
 
-    def show(self, item: CatalogItem, *, selected: bool) -> None:
+    def show(self, item: CatalogItem, *, is_selected: bool) -> None:
         """Show an item."""
         # Each assignment sends a message to the page.
         if item != self._item:
             self._item = item
-            self._box.description = item.reference.translate(_NO_MARKUP)
-            self._state.value = _state(item)
-            self._more.tooltip = f"List the models of {item.reference}"
-            show_if(self._more, shown=item.is_ready and item.is_engine)
-        self._box.disabled = not (item.is_ready or selected)
-        self._box.value = selected
+            self._checkbox.description = item.reference.translate(_NO_MARKUP)
+            self._state.value = _state_html(item)
+            self._models_button.tooltip = f"List the models of {item.reference}"
+            set_visible(self._models_button, visible=item.is_ready and item.is_engine)
+        self._checkbox.disabled = not (item.is_ready or is_selected)
+        self._checkbox.value = is_selected
 
 
-def _state(item: CatalogItem) -> str:
+def _state_html(item: CatalogItem) -> str:
     """Return an item's model if it is ready, otherwise its state and the fix."""
     if item.is_ready:
         text = escape(item.model or ("" if item.state == "ready" else item.state))

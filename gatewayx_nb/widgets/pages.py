@@ -1,4 +1,4 @@
-"""Renders a column's content, a growing or complete reply, as safe HTML."""
+"""Renders a column's content, a partial or complete reply, as safe HTML."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ class AnswerRenderer:
         self._incremental = IncrementalRenderer()
         self._state: tuple[object, ...] | None = None
 
-    def render_if_changed(self, mode: Mode, *, hidden: bool) -> str | None:
+    def render_if_changed(self, mode: Mode, *, hide_names: bool) -> str | None:
         """Return the HTML, or ``None`` if it is unchanged since the last call.
 
         Args:
             mode: How the reply is shown.
-            hidden: Whether anything that identifies the model is hidden.
+            hide_names: Whether to hide everything that identifies the model.
         """
-        state = (self._progress(), self._line(hidden=hidden), mode, hidden)
+        state = (self._partial_state(), self._footer(hide_names=hide_names), mode, hide_names)
         if state == self._state:
             return None
         self._state = state
@@ -65,34 +65,34 @@ class AnswerRenderer:
             return self._render_partial(mode, state[1])
         return _render_outcome(self.column.outcome, mode, state[1])
 
-    def _progress(self) -> AnswerState | None:
+    def _partial_state(self) -> AnswerState | None:
         """Return the state of the partial answer; ``None`` if there is none."""
         if self.column.outcome is not None or self.column.partial is None:
             return None
         return answer_state(self.column.partial)
 
-    def _line(self, *, hidden: bool) -> str:
+    def _footer(self, *, hide_names: bool) -> str:
         """Return the footer: the status of a pending reply, or its metrics."""
         outcome, partial = self.column.outcome, self.column.partial
         if outcome is not None:
-            return _outcome_footer(outcome, hidden=hidden)
+            return _outcome_footer(outcome, hide_names=hide_names)
         if partial is None:
             return ""
-        line = call_status(partial)  # begins with the model's name
-        return line.partition(" · ")[2] if hidden else line
+        status = call_status(partial)  # begins with the model's name
+        return status.partition(" · ")[2] if hide_names else status
 
-    def _render_partial(self, mode: Mode, line: str) -> str:
+    def _render_partial(self, mode: Mode, status: str) -> str:
         partial = self.column.partial
         text = "".join(partial.text) if partial else ""
         render = preformatted_html if mode == "raw" else self._incremental
         above = calls_html(partial.steps) if partial else ""
-        return reply_html(text, status=line, body=render(text) if text else "", above=above)
+        return reply_html(text, status=status, body=render(text) if text else "", above=above)
 
 
-def reply_footer(reply: Reply, *, hidden: bool = False) -> str:
+def reply_footer(reply: Reply, *, hide_names: bool = False) -> str:
     """Return a reply's footer: model, seconds, tokens, speed, cost, finish reason."""
     mark = "interrupted" if reply.interrupted else ""
-    if hidden:
+    if hide_names:
         return mark
     speed = tokens_per_second(reply)
     parts = [reply_summary(reply, mark)]
@@ -103,24 +103,24 @@ def reply_footer(reply: Reply, *, hidden: bool = False) -> str:
     return " · ".join(parts)
 
 
-def _outcome_footer(outcome: Outcome, *, hidden: bool) -> str:
+def _outcome_footer(outcome: Outcome, *, hide_names: bool) -> str:
     """Return the footer of a reply, or the error."""
     if isinstance(outcome, Reply):
-        return reply_footer(outcome, hidden=hidden)
-    return "failed" if hidden else error_text(outcome)
+        return reply_footer(outcome, hide_names=hide_names)
+    return "failed" if hide_names else error_text(outcome)
 
 
-def _render_outcome(outcome: Outcome, mode: Mode, line: str) -> str:
+def _render_outcome(outcome: Outcome, mode: Mode, footer: str) -> str:
     text = answer_text(outcome)
     if not isinstance(outcome, Reply):
-        failed = f'<div class="gatewayx-error">{inline_code(line)}</div>'
-        return (reply_html(text, "incomplete") if text else "") + failed
+        error = f'<div class="gatewayx-error">{inline_code(footer)}</div>'
+        return (reply_html(text, "incomplete") if text else "") + error
     if not text:
-        line = " · ".join(filter(None, ["The reply is empty", line]))
+        footer = " · ".join(filter(None, ["The reply is empty", footer]))
     body = preformatted_html(text) if mode == "raw" and text else None
     return reply_html(
         text,
-        line,
+        footer,
         reasoning=outcome.reasoning,
         body=body,
         above=answer_calls_html(outcome),
@@ -128,33 +128,33 @@ def _render_outcome(outcome: Outcome, mode: Mode, line: str) -> str:
     )
 
 
-def difference_pages(outcomes: Sequence[Outcome], *, hidden: bool = False) -> list[str]:
+def differences_html(outcomes: Sequence[Outcome], *, hide_names: bool = False) -> list[str]:
     """Return each reply as HTML, marking the words that the others do not contain."""
     # Clean the texts first, so that invisible characters do not count as differences.
     differing = differences([plain(answer_text(outcome)) for outcome in outcomes])
     return [
-        _difference_page(outcome, spans, _outcome_footer(outcome, hidden=hidden))
+        _difference_html(outcome, spans, _outcome_footer(outcome, hide_names=hide_names))
         for outcome, spans in zip(outcomes, differing, strict=True)
     ]
 
 
-def _difference_page(outcome: Outcome, spans: list[Span], line: str) -> str:
+def _difference_html(outcome: Outcome, spans: list[Span], footer: str) -> str:
     if isinstance(outcome, Reply):
-        return reply_html(outcome.text, line, body=_mark_differences(spans))
-    page = reply_html(answer_text(outcome), body=_mark_differences(spans))
-    return f"{page}<div>{inline_code(line)}</div>"
+        return reply_html(outcome.text, footer, body=_mark_differences(spans))
+    html = reply_html(answer_text(outcome), body=_mark_differences(spans))
+    return f"{html}<div>{inline_code(footer)}</div>"
 
 
 def _mark_differences(spans: list[Span]) -> str:
     """Return a reply with its differences marked, and some words of shared text around them."""
-    if all(span.shared for span in spans):
+    if all(span.is_shared for span in spans):
         return wrap_reply("<em>no difference</em>")
     parts = [_span_html(span, index, len(spans)) for index, span in enumerate(spans)]
     return wrap_reply(f'<div style="white-space:pre-wrap">{"".join(parts)}</div>')
 
 
 def _span_html(span: Span, index: int, count: int) -> str:
-    if span.shared:
+    if span.is_shared:
         return escape(_shorten_shared(span.text, index > 0, index < count - 1))
     return f'<mark style="{_MARKED_STYLE};color:inherit">{escape(span.text)}</mark>'
 

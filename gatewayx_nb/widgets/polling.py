@@ -9,7 +9,7 @@ from typing import Protocol
 
 log = logging.getLogger("gatewayx_nb")
 
-INTERVAL = 2.0
+POLL_INTERVAL = 2.0
 """Seconds between polls; a poll takes about a millisecond."""
 
 
@@ -30,7 +30,7 @@ class ChangePoller:
         interval: Seconds between calls.
     """
 
-    def __init__(self, interval: float = INTERVAL) -> None:
+    def __init__(self, interval: float = POLL_INTERVAL) -> None:
         self._interval = interval
         self._followers: weakref.WeakSet[Follower] = weakref.WeakSet()
         self._lock = threading.Lock()  # prevents adding a follower while the thread is ending

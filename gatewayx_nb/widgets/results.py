@@ -9,7 +9,7 @@ import ipywidgets
 from gatewayx_nb.comparisons import FILE_FORMATS, dispersion
 from gatewayx_nb.html import escape, highlight, table_html
 from gatewayx_nb.text import shorten
-from gatewayx_nb.widgets.controls import LABEL_STYLE, ROW, button, show_if
+from gatewayx_nb.widgets.controls import LABEL_STYLE, ROW, button, set_visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from gatewayx_nb.comparisons import ComparisonSession, Dispersion, LiveComparison, ModelScore
     from gatewayx_nb.text import Align
 
-_MAX_INPUT = 40
+_MAX_INPUT_LENGTH = 40
 _RANKING_ALIGNS: Sequence[Align] = ("left", "right", "right", "right", "right", "right")
 
 
-class Results:
+class ResultsPanel:
     """The tables below the replies and the export controls; hidden before the first run.
 
     Args:
@@ -47,34 +47,34 @@ class Results:
         self._copy.add_class("gatewayx-copy")
         self._code.add_class("gatewayx-code")
         self._copy.layout.align_self = "flex-end"
-        show_if(self._copy, shown=False)
-        bar = [self._format, save_button, self._saved, code_button]
+        set_visible(self._copy, visible=False)
+        controls = [self._format, save_button, self._saved, code_button]
         self.box = ipywidgets.VBox(
-            [self._metrics, ipywidgets.HBox(bar, layout=dict(ROW)), self._copy, self._code]
+            [self._metrics, ipywidgets.HBox(controls, layout=dict(ROW)), self._copy, self._code]
         )
-        show_if(self.box, shown=False)
+        set_visible(self.box, visible=False)
 
     @property
     def suffix(self) -> str:
         """The suffix of the files to write."""
         return str(self._format.value)
 
-    def show(self, session: ComparisonSession, *, hidden: bool) -> None:
+    def show(self, session: ComparisonSession, *, hide_names: bool) -> None:
         """Show the current metrics after a run or a vote.
 
         Args:
             session: The runs.
-            hidden: Whether names are hidden. The dispersions of the last run are then hidden, too,
-                because they would reveal the names.
+            hide_names: Whether to hide the dispersions of the last run, which would reveal the
+                models' names.
         """
-        dispersions = "" if hidden else dispersion_table(session.comparisons)
+        dispersions = "" if hide_names else dispersion_table(session.comparisons)
         self._metrics.value = dispersions + ranking_table(session.history.rankings())
-        show_if(self.box, shown=True)
+        set_visible(self.box, visible=True)
 
     def show_code(self, code: str) -> None:
         """Show the code of a cell."""
         self._code.value = highlight(code, "python") if code else ""
-        show_if(self._copy, shown=bool(code))
+        set_visible(self._copy, visible=bool(code))
 
     def show_saved(self, path: Path) -> None:
         """Show the path of the saved results next to the button."""
@@ -84,9 +84,9 @@ class Results:
 def dispersion_table(comparisons: Sequence[LiveComparison]) -> str:
     """Return the dispersion of each model with several samples; empty if there is no such model."""
     rows = [
-        [shorten(live.input, _MAX_INPUT), *_dispersion_cells(measured)]
+        [shorten(live.input, _MAX_INPUT_LENGTH), *_dispersion_cells(model)]
         for live in comparisons
-        for measured in dispersion(live.comparison)
+        for model in dispersion(live.comparison)
     ]
     columns = ["input", "model", "answers", "different", "seconds", "tokens out"]
     if len(comparisons) == 1:  # no input, or only one
@@ -106,11 +106,11 @@ def ranking_table(rankings: Sequence[ModelScore]) -> str:
 
 
 def _dispersion_cells(row: Dispersion) -> list[str]:
-    ranges = _range(row.latency, "{:.1f}"), _range(row.output_tokens, "{:.0f}")
+    ranges = _range_text(row.latency, "{:.1f}"), _range_text(row.output_tokens, "{:.0f}")
     return [row.reference, str(row.answers), str(row.different), *ranges]
 
 
-def _range(values: tuple[float, float, float] | None, template: str) -> str:
+def _range_text(values: tuple[float, float, float] | None, template: str) -> str:
     """Return the median and the range of the values."""
     if values is None:
         return "?"

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.comparisons import ComparisonRecord, Outcome
 
-_RERUN = "Run this cell again for the controls."
-_MAX_PROMPT = 2_000
+_RERUN_NOTE = "Run this cell again for the controls."
+_MAX_PROMPT_LENGTH = 2_000
 
 
 class StaticSnapshot:
@@ -54,18 +54,18 @@ class StaticSnapshot:
 
     def _render(self, records: Sequence[ComparisonRecord]) -> dict[str, str]:
         outcomes = [outcome for record in records for outcome in record.comparison]
-        self._answers = list(map(self._rendered, outcomes))
-        answers = iter([page for _, page in self._answers])
-        text = "\n\n".join([*map(_text, records), _RERUN])
-        page = "".join(_page(record, answers) for record in records)
-        line = f'<div style="opacity:.7">{_RERUN}</div>'
-        return {"text/plain": text, "text/html": f'<div class="gatewayx-twin">{page}{line}</div>'}
+        self._answers = list(map(self._with_html, outcomes))
+        answers = iter([html for _, html in self._answers])
+        text = "\n\n".join([*map(_record_text, records), _RERUN_NOTE])
+        html = "".join(_record_html(record, answers) for record in records)
+        note = f'<div style="opacity:.7">{_RERUN_NOTE}</div>'
+        return {"text/plain": text, "text/html": f'<div class="gatewayx-twin">{html}{note}</div>'}
 
-    def _rendered(self, outcome: Outcome) -> tuple[Outcome, str]:
+    def _with_html(self, outcome: Outcome) -> tuple[Outcome, str]:
         """Return an outcome with its HTML, which is reused because rendering may take seconds."""
-        for rendered in self._answers:
-            if rendered[0] is outcome:
-                return rendered
+        for answer in self._answers:
+            if answer[0] is outcome:
+                return answer
         footer = reply_footer(outcome) if isinstance(outcome, Reply) else ""
         return outcome, reply_html(
             answer_text(outcome),
@@ -75,26 +75,26 @@ class StaticSnapshot:
         )
 
 
-def _text(record: ComparisonRecord) -> str:
+def _record_text(record: ComparisonRecord) -> str:
     comparison = record.comparison
     answers = [
         f"{plain(label)}\n{'-' * len(label)}\n{plain(answer_text(outcome) or error_text(outcome))}"
         for label, outcome in zip(comparison.labels, comparison, strict=True)
     ]
-    return "\n\n".join([_prompt(record), *answers])
+    return "\n\n".join([_shortened_prompt(record), *answers])
 
 
-def _page(record: ComparisonRecord, answers: Iterator[str]) -> str:
+def _record_html(record: ComparisonRecord, answers: Iterator[str]) -> str:
     comparison = record.comparison
     columns = [
         column_html(label, next(answers), marks, error_text(outcome))
         for label, outcome, marks in zip(comparison.labels, comparison, record.marks(), strict=True)
     ]
-    text = escape(_prompt(record))
+    text = escape(_shortened_prompt(record))
     prompt = f'<div style="white-space:pre-wrap;margin-bottom:.5em">{text}</div>'
     return prompt + columns_html(columns)
 
 
-def _prompt(record: ComparisonRecord) -> str:
+def _shortened_prompt(record: ComparisonRecord) -> str:
     prompt = plain(record.comparison.prompt)
-    return prompt if len(prompt) <= _MAX_PROMPT else f"{prompt[:_MAX_PROMPT]} …"
+    return prompt if len(prompt) <= _MAX_PROMPT_LENGTH else f"{prompt[:_MAX_PROMPT_LENGTH]} …"

@@ -11,7 +11,7 @@ from gatewayx_nb.evaluation import Evaluation
 from gatewayx_nb.text import short_repr
 from gatewayx_nb.widgets.comparison_view import ComparisonView
 from gatewayx_nb.widgets.evaluation_widget import EvaluationView
-from gatewayx_nb.widgets.fields import Fields
+from gatewayx_nb.widgets.fields import ComparisonFields
 from gatewayx_nb.widgets.model_picker import ModelPicker
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def picker(value: str | Iterable[str] = (), *, pool: EnginePool | None = None) -> ModelPicker:
-    """Return a widget that picks models; its ``value`` contains the selected references.
+    """Return a widget for selecting models; its ``value`` contains the selected references.
 
     Args:
         value: The initially selected reference or references.
@@ -45,14 +45,14 @@ def compare_view(  # noqa: PLR0913 - most are keyword-only
 ) -> ComparisonView:
     """Return a widget that prompts several models side by side.
 
-    The options are the initial values of its fields; an option without a field is passed to each
-    call.
+    The options are the initial values of the widget's fields; an option without a field is passed
+    to each call.
 
     Raises:
         UsageError: If an option is unknown or a value is invalid.
         EngineNotFoundError: If a reference names an unknown engine, which is probably misspelt.
     """
-    fields = Fields(prompt, {**options, "schema": schema}, inputs, samples)
+    fields = ComparisonFields(prompt, {**options, "schema": schema}, inputs, samples)
     get_pool = _pool_getter(pool)
     view = ComparisonView(get_pool, _namespace, fields, models)
     _check_engines(get_pool, view.picker.value)
@@ -60,10 +60,10 @@ def compare_view(  # noqa: PLR0913 - most are keyword-only
 
 
 def evaluation_view(evaluation: Evaluation) -> EvaluationView:
-    """Return a widget that shows an evaluation: its summary, and its rows side by side.
+    """Return a widget that shows an evaluation's summary, and its answers side by side.
 
-    The rows can be filtered by score, and answers labelled as good or bad: the score ``vote``,
-    which `Evaluation.use_votes` keeps in a file.
+    Rows can be filtered by score, and answers can be labelled as good or bad. These labels are the
+    score ``vote``, which `Evaluation.use_votes` keeps in a file.
 
     Args:
         evaluation: The result of `evaluate` or `load_evaluation`.

@@ -10,7 +10,7 @@ TEXT = st.text(alphabet="ab \n.", max_size=40)
 
 def unshared_spans(texts):
     """Return the spans of each text that are not shared by all texts."""
-    return [[span.text for span in spans if not span.shared] for spans in differences(texts)]
+    return [[span.text for span in spans if not span.is_shared] for spans in differences(texts)]
 
 
 def test_differing_words_are_marked_in_both():
@@ -56,7 +56,7 @@ def test_the_spans_join_to_the_text(texts):
 def test_two_texts_have_the_same_shared_words(text, other_text):
     """The spans that two texts share are equal and in the same order."""
     shared_text, other_shared_text = (
-        "".join(span.text for span in spans if span.shared)
+        "".join(span.text for span in spans if span.is_shared)
         for spans in differences([text, other_text])
     )
     assert shared_text == other_shared_text

@@ -54,7 +54,7 @@ def test_refresh_returns_whether_anything_changed(project, catalog):
     assert not catalog.refresh()
     project.set_keys("GATEWAYX_GROK_API_KEY=xai-0123456789abcdef\n")
     assert catalog.refresh()
-    assert "grok" in catalog.ready
+    assert "grok" in catalog.ready_engines
     (project.engines / "mine_engine.py").unlink()
     assert catalog.refresh()
     assert "mine" not in names(catalog.search())

@@ -69,12 +69,12 @@ def test_the_first_row_is_open_and_a_filter_opens_its_first(view):
 
 
 def test_previous_and_next_stop_at_the_ends(view):
-    view._step(-1)
+    view._move(-1)
     assert view.position == 0
-    view._step(1)
+    view._move(1)
     assert view.position == 1
     for _ in range(20):
-        view._step(1)
+        view._move(1)
     assert view.position == 11
 
 
@@ -82,7 +82,7 @@ def test_a_row_shows_each_variant_with_its_scores(view):
     view._rows.value = 2
     plain, long = columns(view)
     assert "It broke." in plain._body.value
-    assert plain._good.layout.display == "none"
+    assert plain._good_button.layout.display == "none"
     assert "answer" in long._body.value
     assert "<strong>score</strong> yes" in long._scores.value
     assert "text 2" in view._inputs.value
@@ -98,13 +98,13 @@ def test_differences_are_marked(view):
 
 
 def test_a_vote_is_a_score_of_the_evaluation(view):
-    good = columns(view)[0]._good
+    good = columns(view)[0]._good_button
     good.click()
     assert good.button_style == "success"
     assert view.evaluation.cells[0].scores["vote"] == Score(value=True)
     assert ("vote", "vote") in view._score.options
     assert "vote" in view._summary.value
-    columns(view)[1]._bad.click()
+    columns(view)[1]._bad_button.click()
     assert view.evaluation.agreement("score", "vote").n == 2
     good.click()  # a second press removes the vote
     assert "vote" not in view.evaluation.cells[0].scores

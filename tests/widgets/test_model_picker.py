@@ -114,11 +114,11 @@ def test_the_picker_notices_changed_keys_and_engine_files(picker, project):
 def test_a_checked_model_can_become_the_default(picker):
     """The button that sets the default model is enabled if one model is checked."""
     picker.value = ("one",)
-    picker._use.click()
+    picker._use_button.click()
     assert picker._get_pool().default_model() == "one"
     assert "one is the default model" in picker._note.value
     picker.value = ("one", "two")
-    assert picker._use.disabled
+    assert picker._use_button.disabled
 
 
 def test_without_a_key_the_picker_explains_how_to_set_one(picker):
