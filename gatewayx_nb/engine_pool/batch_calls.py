@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from gatewayx_nb.batch import LOOK_BACK, CollectedRow, PreparedRow, with_row_options
 from gatewayx_nb.calls import AnswerCleaner, PartialReply, may_succeed_later, with_retries
-from gatewayx_nb.engine_pool.budget import allow, cost_of
+from gatewayx_nb.engine_pool.budget import apply_cost_limits, cost_of
 from gatewayx_nb.engine_pool.call import EngineCall
 from gatewayx_nb.engine_pool.chunk_check import ChunkCheck
 from gatewayx_nb.engine_pool.exception_redaction import redact_exception
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-BATCH_PRICE = Decimal("0.5")
+BATCH_PRICE_FACTOR = Decimal("0.5")
 """Price of a row in a batch, as a share of the normal price.
 
 https://platform.openai.com/docs/guides/batch
@@ -75,7 +75,7 @@ _QUERY_TIMEOUT = 60.0
 """Maximum seconds for querying the state of a part."""
 
 _NO_LIMIT = Decimal(10) ** 12
-"""A limit in US dollars that is never reached; `allow` then only computes the maximum cost."""
+"""A limit in US dollars that is never reached, so that only the maximum cost is computed."""
 
 _LARGE_LINE = 2**18
 """Size in bytes from which a line is parsed in another thread, so as not to delay other calls."""
@@ -139,7 +139,7 @@ class BatchCalls:
     ) -> PreparedRow | GatewayError:
         interface = _interface(engine)
         try:
-            request = await call.whole_request(engine)
+            request = await call.request_to_send(engine)
             request, max_cost = await self._with_max_cost(engine, request)
             endpoint, model = interface.group(request)
             content = interface.row(request)
@@ -160,8 +160,8 @@ class BatchCalls:
         if not is_limited and self.usage.day_budget.lowest() is None:
             return request, Decimal(0)
         unlimited = replace(limits, max_cost=_NO_LIMIT, max_call_cost=None)
-        allowance = await allow(engine, request, unlimited, Decimal)
-        max_cost = allowance.cost * BATCH_PRICE
+        allowance = await apply_cost_limits(engine, request, unlimited, Decimal)
+        max_cost = allowance.cost * BATCH_PRICE_FACTOR
         if limits.max_call_cost is not None and max_cost > limits.max_call_cost:
             raise BudgetError(
                 f"a row may cost up to {dollars(max_cost)}, and [limits] max_call_cost is"
@@ -172,10 +172,10 @@ class BatchCalls:
             )
         return allowance.request, max_cost
 
-    def check_budget(self, bound: Decimal, rows: int, other_jobs_cost: Decimal) -> None:
+    def check_budget(self, max_cost: Decimal, rows: int, other_jobs_cost: Decimal) -> None:
         """Check the maximum cost of rows; see `batch.BatchEngines`."""
         self._planner.runtime.run(self.usage.day_budget.refresh())
-        day, total = self.usage.day_budget.lowest(), bound + other_jobs_cost
+        day, total = self.usage.day_budget.lowest(), max_cost + other_jobs_cost
         if day is not None and total > day.left:
             raise day.error(day.left, total)
         session = self._planner.config.settings.limits.max_cost
@@ -188,9 +188,9 @@ class BatchCalls:
             )
         limit = self.usage.limit
         left = None if limit is None else limit - self.usage.spent
-        if left is not None and bound > left:
+        if left is not None and max_cost > left:
             raise BudgetError(
-                f"the batch of {rows:,} rows may cost up to {dollars(bound)}, and"
+                f"the batch of {rows:,} rows may cost up to {dollars(max_cost)}, and"
                 f" {dollars(max(left, Decimal(0)))} of {dollars(limit or Decimal(0))} is left;"
                 " nothing was submitted.",
                 hint=Hint("raise_option", option="max_cost")
@@ -446,7 +446,7 @@ class _ResultReader:
         if tokens is None:
             return None
         cost = await cost_of(self._engine, partial.model, tokens, self._part.at)
-        return None if cost is None else cost * BATCH_PRICE
+        return None if cost is None else cost * BATCH_PRICE_FACTOR
 
 
 def _without_text(partial: PartialReply) -> PartialReply:

@@ -135,22 +135,24 @@ def input_tokens(request: Request) -> TokenRange:
     # The provider adds a schema and parameters to the prompt.
     extras = [json.dumps(part, default=repr) for part in (request.schema, request.params) if part]
     parts = sum(max(1, len(message.parts)) for message in request.messages)
-    fixed = _TOKENS_PER_MESSAGE * (parts + bool(request.system))
+    framing_tokens = _TOKENS_PER_MESSAGE * (parts + bool(request.system))
     size = sum(len(text.encode(errors="replace")) for text in (*texts, *extras))
     per_image = next(
         (tokens for name, tokens in _TOKENS_PER_IMAGE_BY_MODEL.items() if name in request.model),
         _TOKENS_PER_IMAGE,
     )
-    return TokenRange(estimate_tokens(texts), size + fixed + per_image * len(request.images))
+    return TokenRange(
+        estimate_tokens(texts), size + framing_tokens + per_image * len(request.images)
+    )
 
 
 def most_expensive_usage(
     engine: LLMEngine, request: Request, tokens: int, reply_tokens: int
 ) -> Usage:
-    """Return the usage of a request at its highest price."""
+    """Return the most expensive usage that a request may have."""
     # Anthropic and OpenAI charge 25 % more for tokens that they write to their caches.
-    written = tokens if engine.may_write_cache(request) else None
-    return Usage(tokens, reply_tokens, cache_write_tokens=written)
+    cache_write_tokens = tokens if engine.may_write_cache(request) else None
+    return Usage(tokens, reply_tokens, cache_write_tokens=cache_write_tokens)
 
 
 def _price_hint(engine: LLMEngine) -> Hint:
@@ -161,7 +163,7 @@ def _price_hint(engine: LLMEngine) -> Hint:
 
 
 @dataclass(frozen=True, slots=True)
-class _Remaining:
+class _RemainingBudget:
     """What is left of each limit in US dollars; ``None`` if the limit is not set."""
 
     call: Decimal | None
@@ -170,14 +172,16 @@ class _Remaining:
     day_limit: DayLimit | None
 
     @classmethod
-    def of(cls, limits: Limits, spent: Callable[[], Decimal], day: DayLimit | None) -> _Remaining:
+    def of(
+        cls, limits: Limits, spent: Callable[[], Decimal], day: DayLimit | None
+    ) -> _RemainingBudget:
         session = None if limits.max_cost is None else limits.max_cost - spent()
         return cls(limits.max_call_cost, session, None if day is None else day.left, day)
 
     @property
     def lowest(self) -> Decimal | None:
-        known = (each for each in (self.call, self.session, self.day) if each is not None)
-        return min(known, default=None)
+        amounts = (each for each in (self.call, self.session, self.day) if each is not None)
+        return min(amounts, default=None)
 
     @property
     def is_shared(self) -> bool:
@@ -191,12 +195,12 @@ class _Remaining:
         return _budget_error(input_cost, limits, self.session)
 
 
-async def allow(
+async def apply_cost_limits(
     engine: LLMEngine,
     request: Request,
     limits: Limits,
     spent: Callable[[], Decimal],
-    lowest_of_day: Callable[[], DayLimit | None] = lambda: None,
+    lowest_day_limit: Callable[[], DayLimit | None] = lambda: None,
 ) -> Allowance:
     """Limit a call so that it cannot exceed its cost limits.
 
@@ -207,13 +211,13 @@ async def allow(
         request: The request.
         limits: Cost limits of the call and the session.
         spent: Returns the cost of the session so far, including running calls.
-        lowest_of_day: Returns the daily limit with the smallest remaining amount; ``None`` without
-            a daily limit.
+        lowest_day_limit: Returns the daily limit with the smallest remaining amount; ``None`` if
+            there is no daily limit.
 
     Raises:
         BudgetError: If the input alone may exceed a limit, or the price is unknown.
     """
-    if (limits.max_cost, limits.max_call_cost, lowest_of_day()) == (None, None, None):
+    if (limits.max_cost, limits.max_call_cost, lowest_day_limit()) == (None, None, None):
         return Allowance(request)
     for name in limit_params(request.params):
         raise BudgetError(
@@ -237,17 +241,17 @@ async def allow(
         )
     if not await cost(UNLIMITED_TOKENS):  # free of charge
         return Allowance(request)
-    left = _Remaining.of(limits, spent, lowest_of_day())
-    if left.lowest is None:  # the settings have just changed and contain no limit any more
+    left = _RemainingBudget.of(limits, spent, lowest_day_limit())
+    if left.lowest is None:  # the settings have just changed and no longer contain a limit
         return Allowance(request)
     default = SESSION_REPLY_TOKENS if left.is_shared else UNLIMITED_TOKENS
-    allowed = await _affordable_tokens(cost, request.max_tokens or default, left.lowest)
-    if allowed < 1:
+    reply_tokens = await _affordable_tokens(cost, request.max_tokens or default, left.lowest)
+    if reply_tokens < 1:
         raise left.error(input_cost, limits)
-    reserved = await cost(allowed) or Decimal(0)
-    if allowed in (request.max_tokens, UNLIMITED_TOKENS):
-        return Allowance(request, reserved)
-    return Allowance(replace(request, max_tokens=allowed), reserved, allowed)
+    max_cost = await cost(reply_tokens) or Decimal(0)
+    if reply_tokens in (request.max_tokens, UNLIMITED_TOKENS):
+        return Allowance(request, max_cost)
+    return Allowance(replace(request, max_tokens=reply_tokens), max_cost, reply_tokens)
 
 
 def limit_params(params: object) -> Iterator[str]:

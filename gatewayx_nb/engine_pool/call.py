@@ -14,7 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.calls import AnswerCleaner, PartialReply, PendingRetry, is_transient, with_retries
 from gatewayx_nb.concurrency import is_being_cancelled
-from gatewayx_nb.engine_pool.budget import SESSION_REPLY_TOKENS, allow, cost_of, price_per_token
+from gatewayx_nb.engine_pool.budget import (
+    SESSION_REPLY_TOKENS,
+    apply_cost_limits,
+    cost_of,
+    price_per_token,
+)
 from gatewayx_nb.engine_pool.chunk_check import ChunkCheck
 from gatewayx_nb.engine_pool.exception_redaction import redact_exception
 from gatewayx_nb.engine_pool.host import closing, typed_errors
@@ -132,7 +137,7 @@ class EngineCall:
             async with asyncio.timeout(self.limits.timeout) as self._deadline:
                 async with self._host.acquire(self.target) as instance:
                     with typed_errors(self.target):
-                        parsed = await self._answer(instance.engine, emit)
+                        parsed = await self._send_and_parse(instance.engine, emit)
         except TimeoutError:
             error = self.deadline_error()
             self._record_failure(error)
@@ -169,7 +174,7 @@ class EngineCall:
             redact_exception(error, self.target.key)
             raise
 
-    async def whole_request(self, engine: LLMEngine) -> Request:
+    async def request_to_send(self, engine: LLMEngine) -> Request:
         """Return the request in the form in which the engine sends it; nothing is sent.
 
         Raises:
@@ -185,10 +190,12 @@ class EngineCall:
         spent = self._usage.spent
         day_budget = self._usage.day_budget
         await day_budget.refresh()
-        allowance = await allow(engine, request, self.limits, lambda: spent, day_budget.lowest)
+        allowance = await apply_cost_limits(
+            engine, request, self.limits, lambda: spent, day_budget.lowest
+        )
         return await preview(engine, allowance.request)
 
-    async def _answer(self, engine: LLMEngine, emit: ChunkHandler | None) -> Any:  # noqa: ANN401 - the type depends on the schema
+    async def _send_and_parse(self, engine: LLMEngine, emit: ChunkHandler | None) -> Any:  # noqa: ANN401 - the type depends on the schema
         """Send the request; return the parsed answer, or ``None`` if there is no schema."""
         self.partial.cost_per_token = price_per_token(engine)
         try:
@@ -256,7 +263,9 @@ class EngineCall:
             self.partial.pending_retry = pending
 
         await with_retries(
-            functools.partial(self._wait_out, attempt) if self._waits_out_rate_limits else attempt,
+            functools.partial(self._retry_while_rate_limited, attempt)
+            if self._waits_out_rate_limits
+            else attempt,
             self.limits.retries,
             may_retry=lambda: not (self.partial.has_begun or self._is_refused_too_long),
             on_wait=note_wait,
@@ -283,7 +292,9 @@ class EngineCall:
                 limits = replace(limits, max_call_cost=left)
         usage, day_budget = self._usage, self._usage.day_budget
         await day_budget.refresh()
-        allowance = await allow(engine, request, limits, lambda: usage.spent, day_budget.lowest)
+        allowance = await apply_cost_limits(
+            engine, request, limits, lambda: usage.spent, day_budget.lowest
+        )
         if self._waits_out_rate_limits and allowance.token_cap not in (None, SESSION_REPLY_TOKENS):
             raise BudgetError(
                 "the answer could cost more than what is left of a cost limit; nothing was sent.",
@@ -319,7 +330,7 @@ class EngineCall:
         self.partial.dropped_parameters += (error.code,)
         return without_param(request, error.code)
 
-    async def _wait_out(self, attempt: Callable[[], Awaitable[None]]) -> None:
+    async def _retry_while_rate_limited(self, attempt: Callable[[], Awaitable[None]]) -> None:
         """Make attempts until one is not refused because of a rate limit."""
         while True:
             try:
@@ -386,26 +397,26 @@ class EngineCall:
         model = request.model or engine.model_name
         if not model and asks_for_model:
             # A local server offers only the models that it was started with.
-            model = next((listed.model for listed in await list_models(engine)), "")
+            model = next((info.model for info in await list_models(engine)), "")
         model = str(model or "")  # the engine may have set the attribute to another type
         # Compared by identity, because equal messages may carry different provider data.
-        is_same = len(messages) == len(request.messages) and all(
+        has_same_messages = len(messages) == len(request.messages) and all(
             map(is_, messages, request.messages)
         )
-        if request.model != model or not is_same:
+        if request.model != model or not has_same_messages:
             request = replace(request, messages=messages, model=model)
         if schema is None or schema.schema is None:
             return request
         request = replace(request, schema=schema.described)
-        enforced = engine.enforceable_schema(request) if "schema" in engine.features else None
-        if enforced and not schema.is_loose:
-            return replace(request, schema=enforced)
+        engine_schema = engine.enforceable_schema(request) if "schema" in engine.features else None
+        if engine_schema and not schema.is_loose:
+            return replace(request, schema=engine_schema)
         takes_system = "system" in engine.features and takes(engine, "system")
-        in_object = enforced is not None and not enforced
+        in_object = engine_schema is not None and not engine_schema
         with_instruction = with_schema_in_prompt(
             request, schema, takes_system=takes_system, in_object=in_object
         )
-        return replace(with_instruction, schema=enforced)
+        return replace(with_instruction, schema=engine_schema)
 
     async def _receive(
         self, engine: LLMEngine, request: Request, emit: ChunkHandler | None

@@ -143,7 +143,7 @@ class RecordedCall:
     async def run(self, emit: ChunkHandler | None = None) -> Reply:
         """Make the call and record its reply."""
         chunks: list[RecordedChunk] = []
-        reply = await self._live.run(self._with_recording(chunks, emit))
+        reply = await self._live.run(self._recording_handler(chunks, emit))
         body, redact = self._slot.request.body, self._cassette.redact
         images = {"result_images": cassettes.result_images_of(self._prompt)}
         fields = self._cassette.fields(self._slot) | images
@@ -153,7 +153,7 @@ class RecordedCall:
         )
         return reply
 
-    def _with_recording(
+    def _recording_handler(
         self, chunks: list[RecordedChunk], emit: ChunkHandler | None
     ) -> ChunkHandler:
         async def record(chunk: Chunk) -> None:

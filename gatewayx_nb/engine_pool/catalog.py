@@ -68,7 +68,7 @@ class Catalog(Protocol):
 
     @property
     def problems(self) -> list[str]:
-        """Problems with the user's files, one per line."""
+        """Problems with the user's files, each a one-line message."""
 
     def models(self, engine: str | None, *, live: bool) -> Table[ModelInfo]:
         """Return the models that can be called, for one engine or all."""
@@ -119,7 +119,7 @@ class LiveCatalog(Catalog):
     @property
     @override
     def problems(self) -> list[str]:
-        """Problems with the user's files, one per line."""
+        """Problems with the user's files, each a one-line message."""
         return [*self._registry.problems, *filter(None, [self._usage.ledger.problem])]
 
     @override
@@ -225,8 +225,8 @@ class ReplayCatalog(Catalog):
             models.setdefault(model.engine, []).append(model.model)
         lists = {engine: ", ".join(filter(None, names)) for engine, names in models.items()}
         rows = (
-            EngineStatus(engine, listed, "not needed", "replay", "cassette", loaded=True)
-            for engine, listed in lists.items()
+            EngineStatus(engine, model_names, "not needed", "replay", "cassette", loaded=True)
+            for engine, model_names in lists.items()
         )
         return engine_table(rows, self.problems)
 

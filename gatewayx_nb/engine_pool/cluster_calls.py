@@ -57,7 +57,7 @@ _MEMBERS_INTERVAL = 0.5
 _SPARE_ROWS = 16
 """Minimum number of rows that wait on a worker, in addition to those in its slots."""
 
-_LOST_AFTER = 30.0
+_WORKER_TIMEOUT = 30.0
 """Seconds after which a silent worker, or a cluster without workers, counts as lost."""
 
 _CLOSE_TIMEOUT = 5.0
@@ -79,22 +79,22 @@ class _Worker:
     Attributes:
         address: Its address.
         rows: The rows assigned to it, by number.
-        unsent: The assigned rows that it may not have received.
-        received: Number of items that were received from it.
-        recent: Number of outcomes in its last report.
-        workers: Number of workers that share the limits, as last sent to it.
+        unsent_rows: The assigned rows that it may not have received.
+        received_items: Number of items that were received from it.
+        recent_outcomes: Number of outcomes in its last report.
+        known_workers: Number of workers that share the limits, as last sent to it.
         report: Its last report.
         is_spent: Whether its share of the cost limit is used up.
-        is_member: False after it was lost.
+        is_member: Whether it still belongs to the cluster.
         reported_at: Time of its last report.
     """
 
     address: str
     rows: dict[int, _Row] = field(default_factory=dict)
-    unsent: list[RowOrder] = field(default_factory=list)
-    received: int = 0
-    recent: int = 0
-    workers: int = 0
+    unsent_rows: list[RowOrder] = field(default_factory=list)
+    received_items: int = 0
+    recent_outcomes: int = 0
+    known_workers: int = 0
     report: WorkerReport | None = None
     is_spent: bool = False
     is_member: bool = True
@@ -102,28 +102,29 @@ class _Worker:
 
 
 class Cluster:
-    """Hands rows to the workers of a cluster, and receives their outcomes.
+    """Distributes rows among the workers of a cluster, and receives their outcomes.
 
     It runs on the client's event loop. Each worker is queried about ten times a second for new
     outcomes, so that a lost worker is noticed, and only its outcomes since the last query are lost.
 
     Args:
         client: The client of the cluster.
-        spec: Returns the specification for a worker, given the number of workers.
-        create: Creates a worker's pool for a project folder.
+        make_spec: Returns the specification for a worker, given the number of workers.
+        create_pool: Creates a worker's pool for a project folder.
         usage: Receives the usage of the calls.
     """
 
     def __init__(
         self,
         client: Any,  # noqa: ANN401 - distributed is optional
-        spec: Callable[[int], RunSpec],
-        create: Callable[[str | None], Any],
+        make_spec: Callable[[int], RunSpec],
+        create_pool: Callable[[str | None], Any],
         usage: JobUsage,
     ) -> None:
         self.loop: asyncio.AbstractEventLoop = client.loop.asyncio_loop
         self.id = uuid.uuid4().hex
-        self._client, self._make_spec, self._create, self._usage = client, spec, create, usage
+        self._client, self._make_spec = client, make_spec
+        self._create_pool, self._usage = create_pool, usage
         self._spec: RunSpec | None = None
         self._schema: ResponseSchema | None = None
         self._numbers = itertools.count()
@@ -131,8 +132,8 @@ class Cluster:
         self._workers: dict[str, _Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: GatewayError | None = None
-        self._refusals = 0  # of lost workers
-        self._joining = 0
+        self._lost_refusals = 0  # of workers that were lost
+        self._joining_count = 0
         self._has_begun = False
         self._without_workers_since = time.monotonic()
 
@@ -163,19 +164,19 @@ class Cluster:
     @property
     def refusals(self) -> int:
         """Number of 429s so far."""
-        return self._refusals + sum(report.refusals for report in self.reports)
+        return self._lost_refusals + sum(report.refusals for report in self.reports)
 
     async def close(self) -> None:
         """Cancel the calls, and receive the last reports."""
         for task in list(self._tasks):
             task.cancel()
-        ended = (self._close_worker(worker) for worker in list(self._workers.values()))
-        await asyncio.gather(*ended)
+        closings = (self._close_worker(worker) for worker in list(self._workers.values()))
+        await asyncio.gather(*closings)
 
     async def _close_worker(self, worker: _Worker) -> None:
         # A worker that cannot be reached ends the run by itself.
         with contextlib.suppress(Exception):
-            call = self._call(worker.address, close_run, self.id, worker.received)
+            call = self._call(worker.address, close_run, self.id, worker.received_items)
             report = await asyncio.wait_for(call, _CLOSE_TIMEOUT)
             if report is not None:
                 self._receive(worker, report)
@@ -203,9 +204,9 @@ class Cluster:
             await self._admit(new)
         if self._workers:
             self._without_workers_since = time.monotonic()
-        elif time.monotonic() - self._without_workers_since > _LOST_AFTER:
+        elif time.monotonic() - self._without_workers_since > _WORKER_TIMEOUT:
             raise ConfigError(
-                f"the Dask cluster has had no worker for {_LOST_AFTER:.0f} s.",
+                f"the Dask cluster has had no worker for {_WORKER_TIMEOUT:.0f} s.",
                 hint="Start workers, for example with `cluster.scale(2)`, and run the map again.",
             )
 
@@ -216,19 +217,19 @@ class Cluster:
             self._schema = self._spec.options.get("schema")  # type: ignore[assignment]
         new = [_Worker(address, reported_at=time.monotonic()) for address in sorted(addresses)]
         earlier = list(self._workers.values())
-        self._joining = len(new)
-        while any(each.workers < self._worker_count for each in earlier if each.is_member):  # noqa: ASYNC110 - workers are queried at this interval
+        self._joining_count = len(new)
+        while any(each.known_workers < self._worker_count for each in earlier if each.is_member):  # noqa: ASYNC110 - workers are queried at this interval
             await asyncio.sleep(_EXCHANGE_INTERVAL / 2)
-        opened = await asyncio.gather(*map(self._open, new))
-        self._joining = 0
-        for worker in itertools.compress(new, opened):
+        are_open = await asyncio.gather(*map(self._open, new))
+        self._joining_count = 0
+        for worker in itertools.compress(new, are_open):
             self._workers[worker.address] = worker
             self._start(self._serve(worker))
 
     @property
     def _worker_count(self) -> int:
         """Number of workers that share the limits, including those about to begin."""
-        return len(self._workers) + self._joining
+        return len(self._workers) + self._joining_count
 
     async def _open(self, worker: _Worker) -> bool:
         """Begin the run on a worker; return whether the worker still exists.
@@ -237,7 +238,7 @@ class Cluster:
             GatewayError: If the worker cannot make the calls.
         """
         try:
-            await self._call(worker.address, open_run, self._spec, self._create)
+            await self._call(worker.address, open_run, self._spec, self._create_pool)
         except GatewayError:
             raise
         except Exception as error:
@@ -249,21 +250,21 @@ class Cluster:
     async def _serve(self, worker: _Worker) -> None:
         """Exchange rows and outcomes with a worker until it is lost."""
         while worker.is_member:
-            worker.unsent += self._rows_for(worker)
+            worker.unsent_rows += self._rows_for(worker)
             count, order = self._worker_count, self._order_for(worker)
             try:
                 call = self._call(worker.address, exchange, order)
-                report = await asyncio.wait_for(call, _LOST_AFTER)
+                report = await asyncio.wait_for(call, _WORKER_TIMEOUT)
             except UnknownRunError:
                 self._lose(worker)
             except Exception as error:  # noqa: BLE001 - network errors have many classes
-                is_late = time.monotonic() - worker.reported_at > _LOST_AFTER
+                is_late = time.monotonic() - worker.reported_at > _WORKER_TIMEOUT
                 if is_late or not await self._is_present(worker):
                     self._lose(worker)
                 elif isinstance(error, (TypeError, AttributeError, ImportError)):
                     self._fail(_cluster_error(error))
             else:
-                worker.unsent, worker.workers = [], count
+                worker.unsent_rows, worker.known_workers = [], count
                 worker.reported_at = time.monotonic()
                 self._receive(worker, report)
             await asyncio.sleep(_EXCHANGE_INTERVAL)
@@ -272,7 +273,7 @@ class Cluster:
         waiting, members = len(self._queue), list(self._workers.values())
         busy = len(members) if waiting else sum(bool(each.rows) for each in members)
         share = -(-waiting // max(1, len(members))) if self._may_spend(worker) else 0
-        rows, received = list(worker.unsent), worker.received
+        rows, received = list(worker.unsent_rows), worker.received_items
         return Order(self.id, rows, received, self._worker_count, busy, share)
 
     def _rows_for(self, worker: _Worker) -> list[RowOrder]:
@@ -281,10 +282,10 @@ class Cluster:
         # Without slots, the rows would wait until other workers have finished theirs.
         if not slots or not self._may_spend(worker):
             return []
-        wanted = slots + max(_SPARE_ROWS, 2 * worker.recent) - len(worker.rows)
-        fair = -(-len(self._queue) // sum(map(self._may_spend, self._workers.values())))
+        wanted = slots + max(_SPARE_ROWS, 2 * worker.recent_outcomes) - len(worker.rows)
+        fair_share = -(-len(self._queue) // sum(map(self._may_spend, self._workers.values())))
         orders: list[RowOrder] = []
-        while self._queue and len(orders) < min(wanted, fair):
+        while self._queue and len(orders) < min(wanted, fair_share):
             row = self._queue.popleft()
             if not row.outcome.done():  # the map may have been stopped
                 worker.rows[row.order.number] = row
@@ -296,11 +297,11 @@ class Cluster:
         return not worker.is_spent or all(each.is_spent for each in self._workers.values())
 
     def _receive(self, worker: _Worker, report: WorkerReport) -> None:
-        worker.report, worker.recent = report, 0
-        worker.received += len(report.items)
+        worker.report, worker.recent_outcomes = report, 0
+        worker.received_items += len(report.items)
         for item in report.items:
             if isinstance(item, RowOutcome):
-                worker.recent += 1
+                worker.recent_outcomes += 1
                 self._finish(worker, item)
             else:
                 self._usage.add_external(item)
@@ -326,7 +327,7 @@ class Cluster:
         worker.is_member = False
         del self._workers[worker.address]
         if worker.report is not None:
-            self._refusals += worker.report.refusals
+            self._lost_refusals += worker.report.refusals
         self._queue.extendleft(reversed(worker.rows.values()))
         worker.rows = {}
 
@@ -420,7 +421,7 @@ class ClusterCalls:
         local: The engines of this process.
         spec: The specification of the run, without a cost limit.
         options: The options of all rows, as they are passed to `plan`.
-        create: Creates a worker's pool for a project folder.
+        create_pool: Creates a worker's pool for a project folder.
 
     Attributes:
         usage: The usage of the map's calls, on all workers.
@@ -437,13 +438,13 @@ class ClusterCalls:
         local: MapCalls,
         spec: RunSpec,
         options: CallOptions,
-        create: Callable[[str | None], Any],
+        create_pool: Callable[[str | None], Any],
     ) -> None:
         self._options = cast("dict[str, object]", options)
         self.usage, self.most_in_flight = local.usage, spec.concurrency
         self.identity, self.estimates, self.flow = local.identity, local.estimates, local.flow
         self._spec = spec
-        self._cluster = Cluster(client, self._spec_for, create, local.usage)
+        self._cluster = Cluster(client, self._spec_for, create_pool, local.usage)
         self._portal = cast("Portal", _ClientLoop(self._cluster.loop))
 
     def plan(
@@ -475,9 +476,9 @@ class ClusterCalls:
         except RuntimeError:
             is_own = False
         with contextlib.suppress(Exception):  # the client may have been closed
-            ending = asyncio.run_coroutine_threadsafe(cluster.close(), cluster.loop)
+            closing = asyncio.run_coroutine_threadsafe(cluster.close(), cluster.loop)
             if not is_own:
-                ending.result(_CLOSE_TIMEOUT)
+                closing.result(_CLOSE_TIMEOUT)
 
     def _spec_for(self, workers: int) -> RunSpec:
         """Return the specification for each of the workers, with its share of a cost limit."""
@@ -491,7 +492,7 @@ def run_spec(
     folder: str | None, identity: tuple[str, str], options: CallOptions, concurrency: int
 ) -> RunSpec:
     """Return the specification of a map's run, without a worker's share of a cost limit."""
-    named = cast("CallOptions", {**options, "model": identity[0]})
+    model_options = cast("CallOptions", {**options, "model": identity[0]})
     return RunSpec(
-        "", _version.__version__, folder, identity[0], identity, named, concurrency, None
+        "", _version.__version__, folder, identity[0], identity, model_options, concurrency, None
     )

@@ -1,7 +1,7 @@
 """The part of a map that runs in a worker process of a Dask cluster.
 
-The client calls the functions of this module on the worker's event loop. All of them
-return at once, except for `open_run`, which awaits a thread.
+The client calls the functions of this module on the worker's event loop, which they do not block:
+`open_run` creates the pool in a thread.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _LEASE_TIMEOUT = 0.1
 _RELEASE_DELAY = 1.0
 """Seconds after which blocks of slots that are not needed are released."""
 
-_CLIENT_LOST_AFTER = 30.0
+_CLIENT_TIMEOUT = 30.0
 """Seconds without a message after which the client counts as lost."""
 
 _CANCEL_TIMEOUT = 1.0
@@ -74,15 +74,15 @@ class RunSpec:
     max_cost: Decimal | None
 
     @property
-    def semaphore(self) -> str:
+    def semaphore_name(self) -> str:
         """Name of the semaphore: the maps that call the same engine share their slots."""
         return f"gatewayx {' '.join(self.identity)} {self.concurrency}"
 
     @property
-    def block(self) -> int:
+    def block_size(self) -> int:
         """Number of slots that are leased together, a divisor of ``concurrency``."""
-        most = max(1, self.concurrency // _MIN_BLOCKS)
-        return next(size for size in range(most, 0, -1) if self.concurrency % size == 0)
+        largest = max(1, self.concurrency // _MIN_BLOCKS)
+        return next(size for size in range(largest, 0, -1) if self.concurrency % size == 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,38 +167,38 @@ class WorkerRun:
         self._engines = pool._maps.engines(spec.model, spec.max_cost, Decimal(0))  # noqa: SLF001 - a class of this package
         self._figures = MapFigures("", None, usage=self._engines.usage)
         self._lanes: dict[Portal, Lane] = {}
-        self._open: set[int] = set()  # rows whose outcome the client has not received
-        self._unfinished: set[int] = set()
+        self._unreported_rows: set[int] = set()  # rows whose outcome the client has not received
+        self._unfinished_rows: set[int] = set()
         self._items: deque[RowOutcome | LedgerEntry] = deque()
         self._received = 0
         self._busy, self._waiting = 1, 0
-        self._order_at = time.monotonic()
+        self._last_order_at = time.monotonic()
         self._is_over = False
         self._semaphore = Semaphore(
-            max_leases=spec.concurrency // spec.block,
-            name=spec.semaphore,
+            max_leases=spec.concurrency // spec.block_size,
+            name=spec.semaphore_name,
             scheduler_rpc=worker.scheduler,
             loop=worker.loop,
         )
         self._blocks = 0
         self._needed_at = 0.0
-        self._leasing = asyncio.create_task(self._lease())
+        self._lease_task = asyncio.create_task(self._lease())
 
     def exchange(self, order: Order) -> WorkerReport:
         """Accept rows, and report what the client has not yet received."""
-        self._order_at = time.monotonic()
+        self._last_order_at = time.monotonic()
         self._busy, self._waiting = max(1, order.busy), order.waiting
         self._pool._runtime.set_share(1 / order.workers)  # noqa: SLF001 - a class of this package
-        self._drop(order.received)
-        self._accept([row for row in order.rows if row.number not in self._open])
+        self._drop_received(order.received)
+        self._accept([row for row in order.rows if row.number not in self._unreported_rows])
         return self._report()
 
-    def _drop(self, received: int) -> None:
+    def _drop_received(self, received: int) -> None:
         """Drop the items that the client has received."""
         for _ in range(received - self._received):
             item = self._items.popleft()
             if isinstance(item, RowOutcome):
-                self._open.discard(item.number)
+                self._unreported_rows.discard(item.number)
         self._received = received
 
     def _report(self) -> WorkerReport:
@@ -206,7 +206,7 @@ class WorkerRun:
         self._engines.note_pace(self._figures)
         return WorkerReport(
             list(self._items),
-            self._blocks * self._spec.block,
+            self._blocks * self._spec.block_size,
             sum(lane.in_flight for lane in self._lanes.values()),
             self._figures.rate_limited,
             self._figures.bound_by,
@@ -215,8 +215,8 @@ class WorkerRun:
     def _accept(self, rows: list[RowOrder]) -> None:
         batches: dict[Portal, list[RowCall]] = {}
         for row in rows:
-            self._open.add(row.number)
-            self._unfinished.add(row.number)
+            self._unreported_rows.add(row.number)
+            self._unfinished_rows.add(row.number)
             request = RowRequest(row.prompt, row.options)
             try:
                 call = self._plan(request)
@@ -233,7 +233,7 @@ class WorkerRun:
 
     def _lane(self, portal: Portal) -> Lane:
         if portal not in self._lanes:
-            slots = self._blocks * self._spec.block
+            slots = self._blocks * self._spec.block_size
             self._lanes[portal] = Lane(
                 portal, slots, lambda row, outcome: self._finish(row.key, outcome), self._plan
             )
@@ -243,14 +243,14 @@ class WorkerRun:
         """Keep an outcome for the client; called on any event loop."""
         kind = type(outcome).__name__ if isinstance(outcome, GatewayError) else "ok"
         self._items.append(RowOutcome(number, kind, encode_outcome(outcome, "")))
-        self._unfinished.discard(number)
+        self._unfinished_rows.discard(number)
 
     async def _lease(self) -> None:
         """Lease blocks of slots while there are rows, and release those that others need."""
         try:
             while not self._is_over:
                 await self._lease_once()
-                if time.monotonic() - self._order_at > _CLIENT_LOST_AFTER:
+                if time.monotonic() - self._last_order_at > _CLIENT_TIMEOUT:
                     _runs.pop(self._key, None)
                     await self.close()
         finally:
@@ -272,7 +272,7 @@ class WorkerRun:
         """Release blocks as soon as no call uses their slots."""
         self._resize(blocks)
         running = max((lane.running for lane in self._lanes.values()), default=0)
-        if running <= (self._blocks - 1) * self._spec.block:
+        if running <= (self._blocks - 1) * self._spec.block_size:
             self._blocks -= 1
             await self._semaphore.release()
         else:
@@ -280,25 +280,25 @@ class WorkerRun:
 
     def _resize(self, blocks: int) -> None:
         for lane in self._lanes.values():
-            lane.resize(blocks * self._spec.block)
+            lane.resize(blocks * self._spec.block_size)
 
     def _wanted_blocks(self) -> int:
         """Return the number of blocks for present and expected rows, at most a fair share."""
-        blocks, rows = self._spec.concurrency // self._spec.block, len(self._unfinished)
-        return min(-(-(rows + self._waiting) // self._spec.block), -(-blocks // self._busy))
+        blocks, rows = self._spec.concurrency // self._spec.block_size, len(self._unfinished_rows)
+        return min(-(-(rows + self._waiting) // self._spec.block_size), -(-blocks // self._busy))
 
     async def close(self, received: int | None = None) -> WorkerReport:
         """Cancel the calls, release the slots, and report what the client has not received."""
         self._is_over = True
-        self._drop(self._received if received is None else received)
+        self._drop_received(self._received if received is None else received)
         for lane in self._lanes.values():
             lane.stop()
         deadline, lanes = time.monotonic() + _CANCEL_TIMEOUT, self._lanes.values()
         # The calls end on the loops of their engines.
         while any(lane.running for lane in lanes) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(_LEASE_INTERVAL / 5)
-        if asyncio.current_task() is not self._leasing:
-            await asyncio.wait([self._leasing], timeout=_CANCEL_TIMEOUT)
+        if asyncio.current_task() is not self._lease_task:
+            await asyncio.wait([self._lease_task], timeout=_CANCEL_TIMEOUT)
         while self._blocks:
             self._blocks -= 1
             await self._semaphore.release()
@@ -317,20 +317,20 @@ _lock = threading.Lock()
 
 async def open_run(
     spec: RunSpec,
-    create: Callable[[str | None], EnginePool],
+    create_pool: Callable[[str | None], EnginePool],
     dask_worker: Any = None,  # noqa: ANN401 - Dask passes the worker
 ) -> None:
     """Begin a run.
 
     Args:
         spec: The specification of the run.
-        create: Creates a pool for a project folder.
+        create_pool: Creates a pool for a project folder.
         dask_worker: The worker.
 
     Raises:
         GatewayError: If this process cannot make the calls as the client would.
     """
-    pool = await asyncio.to_thread(_pool, spec, create)
+    pool = await asyncio.to_thread(_project_pool, spec, create_pool)
     # A client that lost this worker and then found it again begins a new run.
     await close_run(spec.id, None, dask_worker)
     _runs[spec.id, str(dask_worker.address)] = WorkerRun(spec, pool, dask_worker)
@@ -350,11 +350,11 @@ def exchange(order: Order, dask_worker: Any = None) -> WorkerReport:  # noqa: AN
 
 async def close_run(run: str, received: int | None, dask_worker: Any = None) -> WorkerReport | None:  # noqa: ANN401 - as above
     """End a run, and return what the client has not received."""
-    known = _runs.pop((run, str(dask_worker.address)), None)
-    return None if known is None else await known.close(received)
+    worker_run = _runs.pop((run, str(dask_worker.address)), None)
+    return None if worker_run is None else await worker_run.close(received)
 
 
-def _pool(spec: RunSpec, create: Callable[[str | None], EnginePool]) -> EnginePool:
+def _project_pool(spec: RunSpec, create_pool: Callable[[str | None], EnginePool]) -> EnginePool:
     """Return the pool of this process for the project.
 
     Raises:
@@ -370,7 +370,7 @@ def _pool(spec: RunSpec, create: Callable[[str | None], EnginePool]) -> EnginePo
     with _lock:
         pool = _pools.get(folder)
         if pool is None:
-            pool = _pools[folder] = create(folder)
+            pool = _pools[folder] = create_pool(folder)
     identity = pool._maps.job_identity(spec.model)  # noqa: SLF001 - a class of this package
     if identity != spec.identity:
         raise ConfigError(

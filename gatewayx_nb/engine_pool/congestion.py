@@ -73,18 +73,18 @@ class Permit:
 
     Attributes:
         number: The number of the request, from 1.
-        at: Time of the admission.
+        admitted_at: Time of the admission.
         in_flight: Requests in flight, including this one.
         charges: The amount taken from each bucket, and the bucket's total afterwards.
         is_refused: Whether the provider refused the request.
         usage: The tokens that the request used, if known.
     """
 
-    __slots__ = ("_release", "at", "charges", "in_flight", "is_refused", "number", "usage")
+    __slots__ = ("_release", "admitted_at", "charges", "in_flight", "is_refused", "number", "usage")
 
-    def __init__(self, release: Release, number: int, at: float, in_flight: int) -> None:
+    def __init__(self, release: Release, number: int, admitted_at: float, in_flight: int) -> None:
         self._release = release
-        self.number, self.at, self.in_flight = number, at, in_flight
+        self.number, self.admitted_at, self.in_flight = number, admitted_at, in_flight
         self.charges = _NO_CHARGES
         self.is_refused = False
         self.usage: Usage | None = None
@@ -113,7 +113,7 @@ class Congestion:
         in_flight: Requests in flight.
         refusals: Requests refused so far.
         rare_refusals: Refusals from which nothing was learned, because a limit is stated.
-        is_known: Whether a request was ever refused; until then, nothing is limited.
+        has_been_refused: Whether any request was refused; until then, nothing is limited.
         rate: The learned requests per second, if any.
         window: The learned number of requests in flight, if any.
         closed_until: Time until which nothing is admitted, if any.
@@ -129,7 +129,7 @@ class Congestion:
 
     def forget(self) -> None:
         """Forget the learned limits."""
-        self.is_known = False
+        self.has_been_refused = False
         self.rate: LearnedLimit | None = None
         self.window: LearnedLimit | None = None
         self.closed_until: float | None = None
@@ -155,24 +155,24 @@ class Congestion:
 
     def admit(self, now: float, release: Release) -> Permit:
         """Count a request that starts now."""
-        if not (self.in_flight or self.is_known):
+        if not (self.in_flight or self.has_been_refused):
             self.begin_cycle(now)
         self.in_flight += 1
         self._admitted += 1
         permit = Permit(release, self._admitted, now, self.in_flight)
         self._history.append(permit)
-        if self.is_known:
+        if self.has_been_refused:
             if self.rate:
-                self.rate.take(now)
+                self.rate.count_call(now)
             if self.closed_until is not None:
                 self._probe = permit
         return permit
 
     def end_of_burst(self, now: float) -> float:
         """Return the time one second after many requests were sent at once; ``now`` otherwise."""
-        if len(self._history) < _BURST_SIZE or self._history[-_BURST_SIZE].at < now - 1:
+        if len(self._history) < _BURST_SIZE or self._history[-_BURST_SIZE].admitted_at < now - 1:
             return now
-        return self._history[-1].at + 1
+        return self._history[-1].admitted_at + 1
 
     def opens_at(self, now: float) -> float:
         """Return the time at which the next request may start, unless another limit is stricter."""
@@ -182,8 +182,8 @@ class Congestion:
             if not self.is_pause:
                 if self._probe is None:
                     return now
-                if now < self._probe.at + _PROBE_PATIENCE:
-                    return self._probe.at + _PROBE_PATIENCE
+                if now < self._probe.admitted_at + _PROBE_PATIENCE:
+                    return self._probe.admitted_at + _PROBE_PATIENCE
             self._open(now)
         return now if self.rate is None else max(now, self.rate.due)
 
@@ -204,7 +204,7 @@ class Congestion:
         """Count an accepted request that has ended."""
         self._peak = max(self._peak, self.in_flight)
         self.in_flight -= 1
-        if self.is_known:
+        if self.has_been_refused:
             self._refused_since = None
             if permit is self._probe:
                 self._open(now)
@@ -226,10 +226,10 @@ class Congestion:
         """
         self.in_flight -= 1
         self.refusals += 1
-        permit.is_refused, self.is_known = True, True
+        permit.is_refused, self.has_been_refused = True, True
         if self._refused_since is None or now - self._refused_until > _LONGEST_GAP:
             self._refused_since = now
-        self._last_refused_at = max(self._last_refused_at, permit.at)
+        self._last_refused_at = max(self._last_refused_at, permit.admitted_at)
         is_probe = permit is self._probe
         if permit.number > self._admitted_at_event or is_probe:
             is_repeated = now - self._event_at < _SETTLING_TIME
@@ -347,12 +347,12 @@ class Congestion:
         began, _ = self._cycle
         for seconds in (1.0, 10.0, 60.0):
             # In the last second, calls that did not have to wait also count.
-            since = max(refused.at - seconds, self._opened_at if seconds == 1.0 else began)
+            since = max(refused.admitted_at - seconds, self._opened_at if seconds == 1.0 else began)
             count = 0
             for permit in reversed(self._history):
-                if permit.at < since:
+                if permit.admitted_at < since:
                     break
                 count += permit.number < refused.number and not permit.is_refused
             if count >= _MIN_EVIDENCE:
-                return count / max(_SHORTEST_MEASUREMENT, refused.at - since)
+                return count / max(_SHORTEST_MEASUREMENT, refused.admitted_at - since)
         return None

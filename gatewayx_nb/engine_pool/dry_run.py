@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from gatewayx_nb.engine_pool.preview import CallPreview
 
-_MAX_BODY = 20_000
+_MAX_BODY_LENGTH = 20_000
 """Maximum number of characters of a body to show; a body with an image may have millions."""
 
 
@@ -101,9 +101,9 @@ def _with_names(names: list[str], texts: list[str]) -> str:
 
 def _body(preview: CallPreview) -> str:
     text = json.dumps(preview.body, ensure_ascii=False, indent=1, default=_to_json)
-    rest = len(text) - _MAX_BODY
+    rest = len(text) - _MAX_BODY_LENGTH
     target = f"POST {preview.where}\n" if preview.where else ""
-    return target + text[:_MAX_BODY] + (f"\n… {rest} more characters" if rest > 0 else "")
+    return target + text[:_MAX_BODY_LENGTH] + (f"\n… {rest} more characters" if rest > 0 else "")
 
 
 def _to_json(value: object) -> object:

@@ -45,9 +45,8 @@ def check_texts(texts: Iterable[str]) -> list[str]:
     Raises:
         UsageError: If a text is not a str or is empty; providers reject empty texts.
     """
-    if (
-        prompts.table_kind(texts) == "DataFrame"
-    ):  # iterating over it would embed the names of its columns
+    # Iterating over a DataFrame would embed the names of its columns.
+    if prompts.table_kind(texts) == "DataFrame":
         raise UsageError(
             "texts must be a list or a column, got a DataFrame.", hint="For example, `df['text']`."
         )

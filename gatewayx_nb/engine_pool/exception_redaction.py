@@ -24,29 +24,29 @@ def redact_exception(error: GatewayError, key: str) -> None:
     A provider may quote the key in its response, and tracebacks with locals would show it.
     """
     fields = vars(error)  # `add_note` stores notes here
-    fields.update({name: _masked(value, key) for name, value in fields.items()})
+    fields.update({name: _without_key(value, key) for name, value in fields.items()})
     error.args = (error.message,)
     for link in _chain(error):
         with contextlib.suppress(BaseException):  # reading an engine's exception may raise anything
             _drop_links_with_key(link, key)
 
 
-def _masked(value: object, key: str) -> object:
+def _without_key(value: object, key: str) -> object:
     """Return an attribute of an error without the key."""
     if isinstance(value, str):
         return redact_beginning(str.__str__(value), key)  # a subclass may raise anything
     if isinstance(value, Hint):
-        return _masked_hint(value, key)
+        return _hint_without_key(value, key)
     if isinstance(value, list):
-        return [_masked(item, key) for item in value]
+        return [_without_key(item, key) for item in value]
     if type(value) in (int, float, bool):
         return value  # a key of digits must not change a status
     return MASK if _reveals_key(value, key) else value
 
 
-def _masked_hint(hint: Hint, key: str) -> Hint:
-    masked = hint.with_arguments(lambda value: _masked(value, key))
-    return masked | _masked_hint(hint.alternative, key) if hint.alternative else masked
+def _hint_without_key(hint: Hint, key: str) -> Hint:
+    redacted = hint.with_arguments(lambda value: _without_key(value, key))
+    return redacted | _hint_without_key(hint.alternative, key) if hint.alternative else redacted
 
 
 def _drop_links_with_key(link: BaseException, key: str) -> None:

@@ -390,7 +390,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         Git is queried for at most two seconds, to find out whether it ignores or tracks key files.
         """
         self.refresh()
-        rows, started = self._registry.rows(), self._runtime.started()
+        rows, started = self._registry.rows(), self._runtime.started_engines()
         return security_status(self._config, rows, self._registry.problems, started)
 
     def untrusted_engines(self) -> dict[str, list[Permission]]:

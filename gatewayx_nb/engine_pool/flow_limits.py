@@ -18,7 +18,7 @@ It is longer than a second because network delays vary: two requests that are se
 may arrive slightly closer together.
 """
 
-_MAX_CATCH_UP, _MAX_CATCH_UP_OF_FEW = 0.05, 0.02
+_MAX_CATCH_UP, _MAX_CATCH_UP_IF_SPACED = 0.05, 0.02
 """Maximum seconds of delay for which later calls may compensate.
 
 A busy machine wakes up late. If few calls start per second, they are spaced instead of counted.
@@ -81,7 +81,7 @@ class Bucket:
         """Whether a limit is known."""
         return self.limit < _UNLIMITED
 
-    def ease(self) -> None:
+    def lengthen_second(self) -> None:
         """Lengthen the window that counts as a second, because delays vary more than assumed."""
         self._second = min(_LONGEST_SECOND, self._second + _SECOND_STEP)
 
@@ -90,11 +90,11 @@ class Bucket:
         rate = self.limit / 60 * _USED_SHARE
         return min(rate, self._slow_rate) if now < self._slow_until else rate
 
-    def take(self, amount: float, now: float, *, has_waited: bool = False) -> None:
+    def spend(self, amount: float, now: float, *, has_waited: bool = False) -> None:
         """Spend an amount; see `ready_at`."""
         self.total += amount
         is_late = has_waited and not self._has_few_calls
-        catch_up = _MAX_CATCH_UP if is_late else _MAX_CATCH_UP_OF_FEW
+        catch_up = _MAX_CATCH_UP if is_late else _MAX_CATCH_UP_IF_SPACED
         self.due = max(self.due, now - catch_up) + amount / self.rate(now)
         self._mean_amount += 0.1 * (amount - self._mean_amount)
         if self.is_limited:
@@ -133,7 +133,7 @@ class Bucket:
         self._reported *= ratio
         self._update(now)
 
-    def correct(  # noqa: PLR0913 - what a provider reports, and how to read it
+    def apply_reported(  # noqa: PLR0913 - what a provider reports, and how to read it
         self,
         limit: float | None,
         left: float | None,
@@ -213,6 +213,6 @@ class LearnedLimit:
             span = max(span, (1 - _REDUCTION_FACTOR) * self.target)
         return self.target + span * growth**3
 
-    def take(self, now: float) -> None:
-        """Count the start of a call; the next call may start at ``due``."""
+    def count_call(self, now: float) -> None:
+        """Count a call that starts now; the next call may start at ``due``."""
         self.due = max(self.due, now - _MAX_CATCH_UP) + 1 / self.value(now)

@@ -166,7 +166,7 @@ class Governor:
             bucket.rescale(share / self._share, self._loop.time())
         self._share = share
         self._configure_buckets()
-        self._pump()
+        self._admit_waiting()
 
     def try_admit(self, tokens: int = 0, output: int = 0) -> Permit | None:
         """Admit a request now, or return ``None`` if it must wait; see `admit`."""
@@ -174,7 +174,7 @@ class Governor:
         if self._waiters or congestion.in_flight >= self._concurrency:
             return None
         now = self._loop.time()
-        if not (congestion.is_known or self._buckets):
+        if not (congestion.has_been_refused or self._buckets):
             return congestion.admit(now, self.release)
         amounts = self._amounts(tokens, output)
         if self._ready_at(now, amounts) > now:
@@ -207,13 +207,13 @@ class Governor:
         # still be in the heap.
         heapq.heappush(self._waiters, (ticket, self.ticket(), waiter))
         self._waiting += 1
-        self._pump()
+        self._admit_waiting()
         try:
             return await waiter.admission
         except asyncio.CancelledError:
             if not waiter.admission.cancelled() and waiter.admission.exception() is None:
                 self.release(waiter.admission.result(), asyncio.CancelledError())
-            self._pump()
+            self._admit_waiting()
             raise
         finally:
             self._waiting -= 1
@@ -226,11 +226,11 @@ class Governor:
             self._refusal_fields = fields
             rates = [bucket.calls_per_second(now) for bucket in self._buckets.values()]
             self._congestion.stated_rate = min(rates, default=None)
-            rare = self._congestion.rare_refusals
+            earlier_rare_refusals = self._congestion.rare_refusals
             self._congestion.note_refusal(permit, _seconds(fields.get("retry_after")), now)
-            if self._congestion.rare_refusals > rare:
+            if self._congestion.rare_refusals > earlier_rare_refusals:
                 for bucket in self._buckets.values():
-                    bucket.ease()
+                    bucket.lengthen_second()
             for _, _, waiter in self._waiters:
                 if not waiter.admission.done() and self._is_hopeless(waiter, now):
                     waiter.admission.set_exception(self._refusal_error(now))
@@ -241,7 +241,7 @@ class Governor:
         else:
             self._congestion.note_failure(permit)
         if self._waiters:
-            self._pump()
+            self._admit_waiting()
 
     def refused_for(self, seconds: float) -> bool:
         """Return whether the engine has refused all requests for this long, including a pause."""
@@ -265,13 +265,13 @@ class Governor:
             _, total = permit.charges.get(name, (0.0, 0.0))
             left, reset = getattr(limits, f"{name}_left"), getattr(limits, f"{name}_reset")
             unseen, share = bucket.total - total, self._share
-            bucket.correct(limit, left, reset, unseen=unseen, now=now, share=share)
-        self._pump()
+            bucket.apply_reported(limit, left, reset, unseen=unseen, now=now, share=share)
+        self._admit_waiting()
 
     def _configure_buckets(self) -> None:
-        for name, whole in (("requests", self._rates.requests), ("tokens", self._rates.tokens)):
+        for name, rate in (("requests", self._rates.requests), ("tokens", self._rates.tokens)):
             bucket = self._buckets.get(name)
-            limit = None if whole is None else whole * self._share
+            limit = None if rate is None else rate * self._share
             if bucket is not None:
                 bucket.configure(limit, self._loop.time())
             elif limit is not None:
@@ -309,7 +309,7 @@ class Governor:
         permit.charges = {}
         for name, bucket in self._buckets.items():
             amount = amounts.get(name, 0.0)
-            bucket.take(amount, now, has_waited=has_waited)
+            bucket.spend(amount, now, has_waited=has_waited)
             permit.charges[name] = (amount, bucket.total)
         return permit
 
@@ -332,7 +332,7 @@ class Governor:
                 ready_at, self._bound = bucket_ready_at, _RESOURCES[name]
         return ready_at
 
-    def _pump(self) -> None:
+    def _admit_waiting(self) -> None:
         """Admit requests from the head of the queue; set a timer if the first request must wait."""
         while self._waiters:
             waiter = self._waiters[0][2]
@@ -354,7 +354,7 @@ class Governor:
 
     def _wake(self) -> None:
         self._timer = None
-        self._pump()
+        self._admit_waiting()
 
     def _settle(self, permit: Permit, usage: Usage, now: float) -> None:
         """Correct the estimated tokens of a finished request."""

@@ -83,10 +83,10 @@ def check_health(
         row.name: row.state == "ready" and registry.is_project_engine(row.name) for row in rows
     }
     skipped = [] if names else [name for name in is_skipped if is_skipped[name]]
-    checked = names or [name for name in is_skipped if not is_skipped[name]]
+    names_to_check = names or [name for name in is_skipped if not is_skipped[name]]
     targets: dict[str, Target | GatewayError] = {}
     # Remove duplicates: a local server known to be running is in both lists.
-    for name in dict.fromkeys([*checked, *servers]):
+    for name in dict.fromkeys([*names_to_check, *servers]):
         try:
             targets[name] = registry.resolve(name)
         except GatewayError as error:

@@ -45,7 +45,7 @@ class EngineInstance:
         closed: Set after the clean-up.
         configuration: The key, options, network settings and headers with which the instance was
             created.
-        replaced: The previous instance, until the first call has waited for its clean-up.
+        previous: The previous instance, until the first call has waited for its clean-up.
     """
 
     def __init__(self, engine: LLMEngine, loaded: LoadedEngine | None, target: Target) -> None:
@@ -53,7 +53,7 @@ class EngineInstance:
         self.calls: dict[object, asyncio.Task[object] | None] = {}
         self.is_retired = False
         self.closed = asyncio.Event()
-        self.replaced: EngineInstance | None = None
+        self.previous: EngineInstance | None = None
         self._cleanup: asyncio.Task[None] | None = None
         self._loaded, self._target = loaded, target
         if loaded:
@@ -76,11 +76,11 @@ class EngineInstance:
         if self.is_retired and not self.calls:
             await asyncio.wait([self._begin_cleanup()])
 
-    async def wait_for_replaced(self) -> None:
+    async def wait_for_previous(self) -> None:
         """Wait until the previous instance is cleaned up, unless calls still use it."""
-        stale, self.replaced = self.replaced, None
-        if stale:
-            await stale.close_if_idle()
+        old, self.previous = self.previous, None
+        if old:
+            await old.close_if_idle()
 
     async def cancel(self) -> None:
         """Cancel the calls before cleaning up; otherwise, the calls would fail."""
@@ -132,7 +132,7 @@ class EngineHost:
         self.governor = Governor(portal.loop)
 
     @property
-    def started(self) -> bool:
+    def is_started(self) -> bool:
         """Whether an instance exists."""
         return self._instance is not None
 
@@ -148,7 +148,7 @@ class EngineHost:
         instance.calls[call] = asyncio.current_task()
         try:
             # The replaced instance may hold resources that the new one needs, such as memory.
-            await instance.wait_for_replaced()
+            await instance.wait_for_previous()
             yield instance
         finally:
             del instance.calls[call]
@@ -158,12 +158,12 @@ class EngineHost:
         """Clean up after the last call, because the engine was removed."""
         while True:  # a call that was planned earlier may create another instance
             async with self._creation_lock:  # held by a call that is creating an instance
-                stale, self._instance = self._instance, None
-            if stale is None:
+                old, self._instance = self._instance, None
+            if old is None:
                 return
-            stale.retire()
+            old.retire()
             # Running calls close the instance when they end.
-            await stale.closed.wait()
+            await old.closed.wait()
 
     async def close(self) -> None:
         """Cancel the running calls and clean up."""
@@ -183,21 +183,21 @@ class EngineHost:
                 loaded = await asyncio.to_thread(self.registry.load, target)
             if self._instance and self._instance.matches(target, loaded):
                 return self._instance
-            fresh = EngineInstance(self._create(target, loaded), loaded, target)
-            self._replace(fresh)
-        return fresh
+            new = EngineInstance(self._create(target, loaded), loaded, target)
+            self._replace(new)
+        return new
 
-    def _replace(self, fresh: EngineInstance) -> None:
+    def _replace(self, new: EngineInstance) -> None:
         """Make an instance the current instance, and retire the previous one."""
-        self._instances.add(fresh)
+        self._instances.add(new)
         if self._is_closed:  # a call that began before the closing is cancelled when the loop stops
-            fresh.is_retired = True
+            new.is_retired = True
             return
-        fresh.replaced, self._instance = self._instance, fresh
-        if fresh.replaced:
-            if fresh.configuration != fresh.replaced.configuration:
+        new.previous, self._instance = self._instance, new
+        if new.previous:
+            if new.configuration != new.previous.configuration:
                 self.governor.forget()  # another key or address has other limits
-            fresh.replaced.retire()
+            new.previous.retire()
 
     def _create(self, target: Target, loaded: LoadedEngine | None) -> LLMEngine:
         """Create an instance."""

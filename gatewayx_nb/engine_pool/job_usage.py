@@ -119,8 +119,8 @@ class JobUsage(UsageTracker):
             self.output_tokens += entry.output_tokens or 0
             # Unpriced calls have their own sum, because their cost is unknown.
             key = (entry.engine, entry.model, entry.outcome, entry.is_unpriced)
-            known = self._sums.get(key)
-            self._sums[key] = entry if known is None else known.plus(entry)
+            existing = self._sums.get(key)
+            self._sums[key] = entry if existing is None else existing.plus(entry)
 
     def set_earlier_cost(self, cost: Decimal) -> None:
         """Set the cost of the job's earlier runs."""

@@ -79,26 +79,26 @@ class LivePlanner:
         """
         fallback = cast("tuple[str, ...]", options.get("fallback", ()))
         if not fallback:
-            return self._call(prompt, options, streamed=streamed)
+            return self._plan_call(prompt, options, streamed=streamed)
         references = [options.get("model"), *fallback]
         attempts: list[EngineCall | GatewayError] = []
         for reference in references:
             try:
-                call = self._call(prompt, {**options, "model": reference}, streamed=streamed)
+                call = self._plan_call(prompt, {**options, "model": reference}, streamed=streamed)
                 attempts.append(call)
             except (*FINAL_ERRORS, EngineNotFoundError):  # a fallback does not fix the name
                 raise
             except GatewayError as error:
                 attempts.append(error)
         first_reference = references[0] or self.registry.default_reference()
-        return Failover(first_reference, attempts, self.runtime.shared)
+        return Failover(first_reference, attempts, self.runtime.shared_portal)
 
     def embed(self, texts: list[str], model: str) -> Coroutine[Any, Any, Vectors]:
         """Return the coroutine that returns the embeddings, for the shared event loop."""
         target = self.registry.resolve(model)
         return embed(self.runtime.host(target), target, self.config.settings.limits, texts)
 
-    def _target(self, reference: str | None) -> Target:
+    def _resolve(self, reference: str | None) -> Target:
         if self.row_limits is None:
             return self.registry.resolve(reference)
         target = self.row_targets.get(reference)
@@ -106,10 +106,10 @@ class LivePlanner:
             target = self.row_targets[reference] = self.registry.resolve(reference)
         return target
 
-    def _call(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> EngineCall:
+    def _plan_call(self, prompt: Prompt, options: CallOptions, *, streamed: bool) -> EngineCall:
         chat = options.get("chat")
         slot = None if chat is None else self.chats.slot(chat)
-        target = self._target(options.get("model") or (slot.model if slot else None))
+        target = self._resolve(options.get("model") or (slot.model if slot else None))
         if params := options.get("params"):
             engine_params = params_for(target.name, params, self.registry.engine_names)
             options = {**options, "params": engine_params}

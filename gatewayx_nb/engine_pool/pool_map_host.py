@@ -1,4 +1,4 @@
-"""Provides the engines of maps and the store of their results."""
+"""Provides the engines and the results store for maps."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.engine_pool.router import CallRouter
     from gatewayx_nb.storage import ResultsStore
 
-# Most programs neither make batches nor have a cluster.
+# Imported on first use, because most programs use neither batches nor a cluster.
 _load: Callable[[str], Any] = attach(
     __name__,
     {
@@ -40,7 +40,8 @@ class PoolMapHost:
         router: Plans the pool's calls, live or replayed.
         planner: Plans only live calls.
         refresh_if_due: Checks the files for changes, at most once a second.
-        passed_arguments: The arguments that were passed to the pool and are not in a file.
+        passed_arguments: Names of the pool's arguments that a worker process cannot read from a
+            file.
         pool_type: The class of the pool, which the workers of a cluster create.
     """
 
@@ -74,7 +75,7 @@ class PoolMapHost:
         """Return engines that are called from a Dask cluster; see `batch.MapHost.cluster_engines`.
 
         Raises:
-            UsageError: If the workers cannot create the same pool.
+            UsageError: If the workers cannot create an equivalent pool.
         """
         if self._passed_arguments:
             raise UsageError(
@@ -105,7 +106,7 @@ class PoolMapHost:
         return calls
 
     def job_identity(self, reference: str | None) -> tuple[str, str]:
-        """Return the reference with its model, and the base URL of its provider.
+        """Return the full reference (``engine:model``) and the base URL of its provider.
 
         Raises:
             GatewayError: If the engine cannot be called.
@@ -118,9 +119,9 @@ class PoolMapHost:
         """The store of results; ``None`` while a cassette is replayed."""
         if self._router.replayed_cassette:
             return None
-        place, store = storage.results_location(self._planner.config), self._store
-        if store is None or (store.path, store.keep_days) != (place.path, place.keep_days):
-            self._store = store = storage.ResultsStore(place.path, keep_days=place.keep_days)
+        location, store = storage.results_location(self._planner.config), self._store
+        if store is None or (store.path, store.keep_days) != (location.path, location.keep_days):
+            self._store = store = storage.ResultsStore(location.path, keep_days=location.keep_days)
         return store
 
     def redactor(self) -> Callable[[str], str]:
@@ -129,7 +130,7 @@ class PoolMapHost:
 
     @property
     def keeps_prompts(self) -> bool:
-        """Whether prompts are stored beside their answers."""
+        """Whether prompts are stored with their answers."""
         return self._planner.config.settings.prompts == "text"
 
     def close(self) -> None:

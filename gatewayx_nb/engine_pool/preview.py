@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.llm_engines import LLMEngine
     from gatewayx_nb.messages import Messages, Prompt, Request
 
-_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages"})
+_PREVIEW_KEYWORDS = frozenset({*OPTIONS, "prompt", "messages"})
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -113,7 +113,7 @@ async def preview(engine: LLMEngine, request: Request) -> CallPreview:
         engine.name,
         request.model,
         where,
-        _text(request),
+        _prompt_text(request),
         body,
         tokens,
         maximum,
@@ -132,21 +132,21 @@ def _max_tokens(engine: LLMEngine, request: Request) -> int | None:
 async def _input_tokens(engine: LLMEngine, request: Request) -> TokenRange:
     try:
         answer: object = engine.count_tokens(request)
-        counted: object = await answer if inspect.isawaitable(answer) else answer
+        token_count: object = await answer if inspect.isawaitable(answer) else answer
     except (ConfigError, EngineLoadError):  # for example, the weights are not on this machine
-        counted = None
-    if counted is None:
+        token_count = None
+    if token_count is None:
         return input_tokens(request)
-    if not isinstance(counted, int) or counted < 0:
+    if not isinstance(token_count, int) or token_count < 0:
         raise EngineLoadError(
             f"`count_tokens` in engine {engine.name!r} must return a number of tokens or None,"
-            f" got {short_repr(counted, 40)}.",
+            f" got {short_repr(token_count, 40)}.",
             hint="Fix it in the engine's file, which is reloaded on the next call.",
         )
-    return TokenRange(counted, counted)
+    return TokenRange(token_count, token_count)
 
 
-def _text(request: Request) -> str:
+def _prompt_text(request: Request) -> str:
     """Return the system prompt and the messages as text, with roles if there are several."""
     turns = [("system", request.system)] if request.system else []
     turns += [(message.role, message.content) for message in request.messages]
@@ -180,7 +180,7 @@ class Previewer(ABC):
             GatewayError: If the call cannot be made.
         """
         forbid_blocking_call("apreview")
-        check_keywords(options, _KEYWORDS)
+        check_keywords(options, _PREVIEW_KEYWORDS)
         call_options: CallOptions = {**options, "model": model, "schema": schema}
         call = self._plan_live(select_prompt(prompt, messages), call_options)
         return run_blocking(call, call.preview())
@@ -196,7 +196,7 @@ class Previewer(ABC):
         **options: Unpack[AskOptions],
     ) -> CallPreview:
         """Return the request that `aask` would send; see `preview`."""
-        check_keywords(options, _KEYWORDS)
+        check_keywords(options, _PREVIEW_KEYWORDS)
         call_options: CallOptions = {**options, "model": model, "schema": schema}
         call = self._plan_live(select_prompt(prompt, messages), call_options)
         return await run_async(call, call.preview())

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Limits
     from gatewayx_nb.storage import ResultsStore
 
-_KEYS_INTERVAL = 1.0
+_KEY_LOOKUP_INTERVAL = 1.0
 """Minimum seconds between two lookups of the keys that are masked in the prompts of a map."""
 
 
@@ -219,7 +219,7 @@ class CallRouter:
         recorded = self._find_recording(cassette, call.key, renew=renew)
         if isinstance(recorded, cassettes.RecordingSlot):
             if known is not None:
-                known_call = KnownCall(self._planner.runtime.shared, known)
+                known_call = KnownCall(self._planner.runtime.shared_portal, known)
                 return RecordedCall(known_call, cassette, recorded, call.messages[-1])
             try:
                 live = self._planner.plan(prompt, call.options, streamed=streamed)
@@ -227,7 +227,7 @@ class CallRouter:
                 raise _with_miss_reason(error, cassette, call.key) from None
             return RecordedCall(live, cassette, recorded, call.messages[-1])
         return ReplayedCall(
-            self._planner.runtime.shared,
+            self._planner.runtime.shared_portal,
             recorded,
             call_limits(options, self._planner.config.settings.limits).timeout,
             cassette.speed,
@@ -276,17 +276,17 @@ class CallRouter:
             nonlocal keys, due
             now = time.monotonic()
             if now >= due:
-                keys, due = list(set(self._secrets().values())), now + _KEYS_INTERVAL
+                keys, due = list(set(self._secrets().values())), now + _KEY_LOOKUP_INTERVAL
             return redact(text, keys)
 
         return mask
 
     def job_identity(self, reference: str | None) -> tuple[str, str]:
-        """Return the reference with its model, and the base URL of its provider, if any."""
+        """Return the full reference (``engine:model``) and the base URL of its provider, if any."""
         registry = self._planner.registry
         target = registry.resolve(reference)
         model = target.model or registry.default_model(target.name)
-        # An engine's interfaces may give different answers.
+        # An engine's APIs may return different answers.
         address = f"{address_of(target)} {target.options.get('api', '')}".strip()
         return f"{target.name}:{model}".rstrip(":"), address
 
@@ -351,8 +351,8 @@ class CallRouter:
 
     def _secrets(self) -> dict[str, str]:
         # The keys of engines that were passed to the pool are not in a file or variable.
-        passed = self._planner.registry.api_keys()
-        engine_keys = {f"of engine {name}": key for name, key in passed.items()}
+        keys = self._planner.registry.api_keys()
+        engine_keys = {f"of engine {name}": key for name, key in keys.items()}
         return self._planner.config.keys.secrets_by_name() | engine_keys
 
     def _prepare(
@@ -434,8 +434,8 @@ def _resolve_mode(mode: str | None, env: Mapping[str, str]) -> tuple[Mode, str]:
         return cassettes.parse_mode(override, "GATEWAYX_CASSETTE_MODE"), "GATEWAYX_CASSETTE_MODE"
     if checked:
         return checked, ""
-    in_ci = env.get("CI", "").strip().lower() not in {"", "0", "false", "no"}
-    return ("replay", "CI") if in_ci else ("auto", "")
+    is_ci = env.get("CI", "").strip().lower() not in {"", "0", "false", "no"}
+    return ("replay", "CI") if is_ci else ("auto", "")
 
 
 def _runs_tools(env: Mapping[str, str]) -> bool:

@@ -44,7 +44,7 @@ class Runtime:
     def __init__(self, registry: ModelRegistry) -> None:
         self._registry = registry
         self._lock = threading.Lock()  # many threads make calls, but each host is created once
-        self._process = os.getpid()
+        self._process_id = os.getpid()
         self._hosts: dict[tuple[str, bool], EngineHost] = {}
         self._retiring: set[EngineHost] = set()
         self._shared: Portal | None = None
@@ -74,7 +74,7 @@ class Runtime:
                     own_portal = (
                         None if target.may_share_loop else Portal(f"gatewayx {target.name}")
                     )
-                    host = EngineHost(own_portal or self._shared_portal(), self._registry)
+                    host = EngineHost(own_portal or self._get_shared_portal(), self._registry)
                     host.governor.set_share(self._share)
                     self._hosts[key] = host
         return host
@@ -92,11 +92,11 @@ class Runtime:
         self._retire(list(self._hosts))
 
     @property
-    def shared(self) -> Portal:
+    def shared_portal(self) -> Portal:
         """The event loop shared by the shipped engines."""
         self._reset_if_forked()
         with self._lock:
-            return self._shared_portal()
+            return self._get_shared_portal()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the shared loop and block this thread until it finishes.
@@ -105,23 +105,23 @@ class Runtime:
             TransportError: If the pool is closed in the meantime.
         """
         try:
-            return self.shared.run(coroutine)
+            return self.shared_portal.run(coroutine)
         except asyncio.CancelledError:
             raise _closed_error() from None
 
     async def arun(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the shared loop and await it; see `run`."""
         try:
-            return await self.shared.arun(coroutine)
+            return await self.shared_portal.arun(coroutine)
         except asyncio.CancelledError:
             if is_being_cancelled():
                 raise
             raise _closed_error() from None
 
-    def started(self) -> list[str]:
+    def started_engines(self) -> list[str]:
         """Return the names of the engines that have an instance."""
         self._reset_if_forked()
-        return [name for (name, _), host in self._hosts.items() if host.started]
+        return [name for (name, _), host in self._hosts.items() if host.is_started]
 
     def close(self) -> None:
         """Clean up every engine and stop the loops, in at most two seconds.
@@ -160,7 +160,7 @@ class Runtime:
         if host.portal is not self._shared or is_last:
             host.portal.close()
 
-    def _shared_portal(self) -> Portal:
+    def _get_shared_portal(self) -> Portal:
         if self._shared is None or self._shared.loop.is_closed():
             self._shared = Portal("gatewayx", never_blocks=True)
         return self._shared
@@ -170,11 +170,11 @@ class Runtime:
 
         A fork copies the hosts but not the threads that run their loops.
         """
-        if self._process == os.getpid():
+        if self._process_id == os.getpid():
             return
         _parent_hosts.append([*self._hosts.values(), *self._retiring])
         self._lock = threading.Lock()  # another thread may have held the old lock at the fork
-        self._process, self._hosts, self._shared = os.getpid(), {}, None
+        self._process_id, self._hosts, self._shared = os.getpid(), {}, None
         self._retiring = set()
 
 

@@ -86,11 +86,15 @@ def security_status(
     """Collect the security status without running an engine or sending anything."""
     rows = list(rows)
     engines = [
-        Refusal(row.name, _relative(row.source, config), _relative(row.error, config))
+        Refusal(
+            row.name,
+            _with_relative_paths(row.source, config),
+            _with_relative_paths(row.error, config),
+        )
         for row in rows
         if row.state == "refused"
     ]
-    files = [Refusal("file", "", _relative(problem, config)) for problem in problems]
+    files = [Refusal("file", "", _with_relative_paths(problem, config)) for problem in problems]
     return SecurityStatus(
         keys=tuple(_key(row, config) for row in rows if _needs_key(row)),
         files=tuple(file for folder in config.config_dirs for file in audit.audit_files(folder)),
@@ -113,7 +117,7 @@ def _key(row: EngineStatus, config: Config) -> KeySecurity:
     return KeySecurity(row.name, state, row.variable, files.get(row.found_in))
 
 
-def _relative(text: str, config: Config) -> str:
+def _with_relative_paths(text: str, config: Config) -> str:
     """Return a message with paths relative to the engine, project, user and home folders."""
     folders = config.env.get("GATEWAYX_ENGINES_PATH", "").split(os.pathsep)
     roots = {str(folder.root) for folder in config.config_dirs} | {str(Path.home())}

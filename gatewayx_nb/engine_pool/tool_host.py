@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import OpenTurn, Reply
     from gatewayx_nb.tools import Approve, ToolLoop
 
-# Most calls have no tools.
+# Imported on first use, because most calls have no tools.
 _load: Callable[[str], Any] = attach(__name__, {"ToolLoop": "gatewayx_nb.tools"})[0]
 
 _MAX_WORKERS = 32
@@ -65,7 +65,7 @@ class PoolToolHost:
         options: CallOptions,
         *,
         streamed: bool,
-        **continued: Any,  # noqa: ANN401 - of `ToolLoop`
+        **continuation: Any,  # noqa: ANN401 - of `ToolLoop`
     ) -> PlannedCall:
         """Plan a call with tools, which may include MCP servers; see `CallRouter.plan`.
 
@@ -73,7 +73,7 @@ class PoolToolHost:
             prompt: The prompt.
             options: Normalized options, with tools.
             streamed: Whether the caller receives the answer as it arrives.
-            **continued: ``resumed`` and ``submitted`` of `ToolLoop`, to continue a call.
+            **continuation: ``resumed`` and ``submitted`` of `ToolLoop`, to continue a call.
 
         Raises:
             UsageError: If an option is invalid.
@@ -87,7 +87,7 @@ class PoolToolHost:
             self._remember(expanded)
             call_options: CallOptions = {**options, "tools": expanded}
             check_tool_options(call_options)
-            arguments = {"streamed": streamed, "caller_thread": caller_thread, **continued}
+            arguments = {"streamed": streamed, "caller_thread": caller_thread, **continuation}
             loop: ToolLoop = _load("ToolLoop")(self, prompt, call_options, **arguments)
             return loop
 
@@ -125,7 +125,7 @@ class PoolToolHost:
     @property
     def portal(self) -> Portal:
         """The event loop on which calls with tools run."""
-        return self._planner.runtime.shared
+        return self._planner.runtime.shared_portal
 
     @property
     def approve(self) -> Approve:
@@ -165,7 +165,7 @@ class PoolToolHost:
         return cassette.recorded_results(self._router.cassette_key(reference, body))
 
     def prepare_map(self, options: CallOptions, *, will_run: bool) -> CallOptions:
-        """Return the options of a map's calls; see `batch.RowCaller._with_tools`.
+        """Return the options of a map's calls; see `batch.MapHost.with_tools`.
 
         Raises:
             GatewayError: If a server cannot be used.
@@ -177,8 +177,8 @@ class PoolToolHost:
         if not tools:
             check_tool_options(options)
             return options
-        prepared: CallOptions = {"approve": self.approve, **options}
-        if prepared["approve"] == "ask":
+        map_options: CallOptions = {"approve": self.approve, **options}
+        if map_options["approve"] == "ask":
             _refuse_questions(tools)
         if any(isinstance(tool, MCPServer) for tool in tools):
             if will_run:
@@ -186,17 +186,17 @@ class PoolToolHost:
                 tools = self._planner.runtime.run(expanding)
             else:
                 tools = self.servers.expand_listed(tools)
-            prepared["tools"] = tools
-        check_tool_options(prepared)
-        changed = [tool.name for tool in cast("tuple[Tool, ...]", tools) if tool.ask_reason]
-        if changed and prepared["approve"] != "never":
+            map_options["tools"] = tools
+        check_tool_options(map_options)
+        changed_tools = [tool.name for tool in cast("tuple[Tool, ...]", tools) if tool.ask_reason]
+        if changed_tools and map_options["approve"] != "never":
             raise UsageError(
-                f"the tool {changed[0]!r} is new or has changed since you allowed it, and a map"
-                " cannot ask for permission.",
+                f"the tool {changed_tools[0]!r} is new or has changed since you allowed it, and a"
+                " map cannot ask for permission.",
                 hint="Allow it again in a call of `gx.ask`, or omit it with `gx.mcp(…, only=[…])`.",
                 topic="mcp-server",
             )
-        return prepared
+        return map_options
 
     def _check_approve(self, options: CallOptions) -> None:
         if self.approve == "never" and options.get("approve") not in (None, "never"):
@@ -238,9 +238,9 @@ def _refuse_questions(tools: Iterable[Tool | MCPServer]) -> None:
     """
     for tool in tools:
         if isinstance(tool, MCPServer) or tool.ask:
-            whose = "the MCP server" if isinstance(tool, MCPServer) else "the tool"
+            source = "the MCP server" if isinstance(tool, MCPServer) else "the tool"
             raise UsageError(
-                f"a map cannot ask for permission, so all calls of {whose} {tool.name!r} would be"
+                f"a map cannot ask for permission, so all calls of {source} {tool.name!r} would be"
                 " refused.",
                 hint='Set `approve="always"` or a function to permit them, or `approve="never"`.',
             )

@@ -100,12 +100,12 @@ def _cost(entry: LedgerEntry) -> str:
     return "unpriced" if entry.is_unpriced else dollars(entry.cost or Decimal(0))
 
 
-def _count(number: int | None) -> str:
+def _count_text(number: int | None) -> str:
     return "?" if number is None else f"{number:,}"
 
 
 def _calls(row: ModelUsage | UsageTotals) -> str:
-    return _count(row.calls)
+    return _count_text(row.calls)
 
 
 def _failed(row: ModelUsage | UsageTotals) -> str:
@@ -113,11 +113,11 @@ def _failed(row: ModelUsage | UsageTotals) -> str:
 
 
 def _tokens_in(row: _Row) -> str:
-    return "?" if _lacks_tokens(row) else _count(row.input_tokens)
+    return "?" if _lacks_tokens(row) else _count_text(row.input_tokens)
 
 
 def _tokens_out(row: _Row) -> str:
-    return "?" if _lacks_tokens(row) else _count(row.output_tokens)
+    return "?" if _lacks_tokens(row) else _count_text(row.output_tokens)
 
 
 def _lacks_tokens(row: _Row) -> bool:
@@ -181,14 +181,14 @@ HISTORY_COLUMNS: tuple[TableColumn[LedgerEntry], ...] = (
 """The columns of a table of past calls."""
 
 
-def _key(row: UsageTotals) -> str:
+def _group_name(row: UsageTotals) -> str:
     return row.key or ("single calls" if row.by == "job" else "unknown")
 
 
 def _totals_columns(by: UsageKey) -> tuple[TableColumn[UsageTotals], ...]:
     """Return the columns of a table of past totals."""
     return (
-        TableColumn(by, _key),
+        TableColumn(by, _group_name),
         TableColumn("calls", _calls, "right"),
         TableColumn("failed", _failed, "right", optional=True),
         TableColumn("tokens in", _tokens_in, "right"),

@@ -328,7 +328,7 @@ def test_a_worker_that_joins_gets_rows_and_a_share(pool, provider):
 
 
 def test_a_cluster_without_workers_fails_the_map(pool, monkeypatch):
-    monkeypatch.setattr(cluster_calls, "_LOST_AFTER", 0.5)
+    monkeypatch.setattr(cluster_calls, "_WORKER_TIMEOUT", 0.5)
     options = {"processes": False, "protocol": "tcp", "host": "127.0.0.1"}
     with local_cluster(n_workers=1, **options) as cluster, Client(cluster) as client:
         rows = client.persist(frame(4))
@@ -343,7 +343,7 @@ async def no_workers(client):
 
 def test_a_worker_ends_the_calls_of_a_client_that_is_gone(threads, pool, provider, monkeypatch):
     provider.latency = 3
-    monkeypatch.setattr(cluster_worker, "_CLIENT_LOST_AFTER", 0.5)
+    monkeypatch.setattr(cluster_worker, "_CLIENT_TIMEOUT", 0.5)
     folder, identity = str(pool.config.project.root), pool._maps.job_identity("openai:m")
     spec = replace(run_spec(folder, identity, {"model": "openai:m"}, 4), id="a run")
     worker = next(iter(threads.nthreads()))

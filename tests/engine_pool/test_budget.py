@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import gatewayx_nb as gx
 from gatewayx_nb import EnginePool
 from gatewayx_nb.calls import reply_summary
-from gatewayx_nb.engine_pool.budget import allow, input_tokens
+from gatewayx_nb.engine_pool.budget import apply_cost_limits, input_tokens
 from gatewayx_nb.errors import (
     BudgetError,
     ConfigError,
@@ -115,7 +115,9 @@ def test_the_cost_of_a_call_is_never_above_its_limit(text, max_cost):
     request = Request((Message("user", text),), "script")
     limits = Limits(max_call_cost=max_cost)
     try:
-        allowance = asyncio.run(allow(ScriptedEngine(), request, limits, lambda: Decimal(0)))
+        allowance = asyncio.run(
+            apply_cost_limits(ScriptedEngine(), request, limits, lambda: Decimal(0))
+        )
     except BudgetError:
         assert input_tokens(request).high * Decimal("0.001") >= max_cost
         return

@@ -178,7 +178,7 @@ def plan_calls():
         pools.append(make_pool(*engines))
         planner = pools[-1]._router._planner
         calls = [planner.plan("hi", {"model": engine.name}, streamed=True) for engine in engines]
-        return calls, planner.runtime.shared
+        return calls, planner.runtime.shared_portal
 
     yield plan
     for pool in pools:
