@@ -85,9 +85,9 @@ def line_problems(lines: Iterable[DotenvLine]) -> Iterator[str]:
     for number, line in enumerate(lines, start=1):
         name = line.name or ""
         if not name.isascii() and _NAME.fullmatch(re.sub(r"[^\x00-\x7f]", "", name)):
-            yield f"has a name in line {number} that {key_fault(name)}. Type it again."
+            yield f"has a name on line {number} that {key_fault(name)}. Type it again."
     repeated_names = [
-        f"{name} in {_format_line_numbers(numbers)}"
+        f"{name} on {_format_line_numbers(numbers)}"
         for name, numbers in numbers_by_name.items()
         if len(numbers) > 1
     ]

@@ -114,24 +114,24 @@ MALFORMED_FILES = [
     MalformedFile("line ends of old Macs", "A=v\rB=w\r", {"A": "v", "B": "w"}),
     MalformedFile("quotes and export", "export A='v'\nB=\"w\"  # why\n", {"A": "v", "B": "w"}),
     MalformedFile("blanks", "\n  A = v \n\n# B=x\n", {"A": "v"}),
-    MalformedFile("duplicate name", "A=1\nB=w\nA=2\n", {"A": "2", "B": "w"}, "A in lines 1, 3"),
-    MalformedFile("NUL", "A=sk-\0canary\nB=w\n", {"B": "w"}, "in line 1;"),
-    MalformedFile("not UTF-8", b"# \xe9\nA=sk-canary\xff\nB=w\n", {"B": "w"}, "in line 2;"),
+    MalformedFile("duplicate name", "A=1\nB=w\nA=2\n", {"A": "2", "B": "w"}, "A on lines 1, 3"),
+    MalformedFile("NUL", "A=sk-\0canary\nB=w\n", {"B": "w"}, "on line 1;"),
+    MalformedFile("not UTF-8", b"# \xe9\nA=sk-canary\xff\nB=w\n", {"B": "w"}, "on line 2;"),
     MalformedFile(
         "a name with an invisible character",
         "A\u200b=sk-canary\nB=w\n".encode(),
         {"A\u200b": "sk-canary", "B": "w"},
-        "has a name in line 1 that contains an invisible character, U+200B ZERO WIDTH SPACE.",
+        "has a name on line 1 that contains an invisible character, U+200B ZERO WIDTH SPACE.",
     ),
     MalformedFile(
         "a name in curly quotes",
         "\u201cA\u201d=sk-canary\n".encode(),
         {"\u201cA\u201d": "sk-canary"},
-        "has a name in line 1 that is in curly quotes.",
+        "has a name on line 1 that is in curly quotes.",
     ),
-    MalformedFile("a key alone", "\nsk-canary\nB=w\n", {"B": "w"}, "in line 2;"),
+    MalformedFile("a key alone", "\nsk-canary\nB=w\n", {"B": "w"}, "on line 2;"),
     MalformedFile(
-        "an open quotation", "A='sk-canary\nB=w\nC='x'\n", {"B": "w", "C": "x"}, "in line 1;"
+        "an open quotation", "A='sk-canary\nB=w\nC='x'\n", {"B": "w", "C": "x"}, "on line 1;"
     ),
     MalformedFile(
         "many malformed lines",
