@@ -201,7 +201,7 @@ class MapRun:
     def take_rest(self) -> Outcomes:
         """Return the outcomes that arrived after the map had been stopped, stored or not."""
         self._received_outcomes.extend(self._unconfirmed_outcomes.items())
-        return self._take_ready(checks=False)
+        return self._take_ready(checks_failures=False)
 
     def _finish_rows(self) -> None:
         """Set the final state: ``"stopped"`` if a cost limit has stopped rows, else ``"done"``."""
@@ -417,7 +417,7 @@ class MapRun:
             )
         )
 
-    def _take_ready(self, *, checks: bool = True) -> Outcomes:
+    def _take_ready(self, *, checks_failures: bool = True) -> Outcomes:
         """Return the outcomes that are ready.
 
         Raises:
@@ -434,11 +434,11 @@ class MapRun:
             self.figures.repeated += len(positions[1:])
             for position in positions:
                 self._settle(position, outcome)
-            if checks:
+            if checks_failures:
                 self._check_final_error(outcome)
         ready_outcomes = list(self._ready_outcomes)
         self._ready_outcomes.clear()
-        if checks:
+        if checks_failures:
             self._check_failures(ready_outcomes)
         return ready_outcomes
 

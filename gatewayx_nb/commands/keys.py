@@ -53,13 +53,13 @@ def key(session: Session, args: argparse.Namespace) -> Note | Table:
         return _parser(session).table()
     parsed_line = _parse(session, args.text)
     if parsed_line.action == "import":
-        return _import(session, Path(parsed_line.name).expanduser(), user=parsed_line.user)
+        return _import(session, Path(parsed_line.name).expanduser(), is_for_user=parsed_line.user)
     if parsed_line.action == "set":
         if parsed_line.name.startswith(_SERVER_PREFIX):
             _check_server(session, parsed_line.name, is_new=parsed_line.new)
         elif not parsed_line.new:
             _require_engine(session, parsed_line.name)
-        return _set(session, parsed_line.name, user=parsed_line.user)
+        return _set(session, parsed_line.name, is_for_user=parsed_line.user)
     return _remove(session, parsed_line.name)
 
 
@@ -229,9 +229,9 @@ def _variable(name: str) -> str:
     return engine_variable(_stored_name(name))
 
 
-def _set(session: Session, name: str, *, user: bool) -> Note:
+def _set(session: Session, name: str, *, is_for_user: bool) -> Note:
     is_server = name.startswith(_SERVER_PREFIX)
-    if not (user or is_server):  # a user key needs a permission only when it is used
+    if not (is_for_user or is_server):  # a user key needs a permission only when it is used
         confirm_key_destinations(session, [name], named=True)
     # The user is prompted for the key, because a key in a cell would be saved with the notebook.
     value = session.ask_secret(f"{_variable(name)}: ").strip()
@@ -250,7 +250,7 @@ def _set(session: Session, name: str, *, user: bool) -> Note:
         hint = Hint("set_key", engine=name)
         raise UsageError(f"the key {fault}; nothing was written.", hint=hint)
     former_default = _default_model(session)
-    path = session.pool.config.set_key(_stored_name(name), value, user=user)
+    path = session.pool.config.set_key(_stored_name(name), value, user=is_for_user)
     session.pool.refresh()
     change_note = _default_change(session, former_default)
     notes = [f"The key for {name} is set in {display_path(path)}.", *change_note]
@@ -308,10 +308,10 @@ def _remove(session: Session, name: str) -> Note:
     return Note(f"The key for {name} is removed from {paths}.", *notes)
 
 
-def _import(session: Session, source: Path, *, user: bool) -> Table:
+def _import(session: Session, source: Path, *, is_for_user: bool) -> Table:
     former_default = _default_model(session)
     confirm = functools.partial(confirm_import, session)
-    result = session.pool.import_keys(source, user=user, confirm=confirm)
+    result = session.pool.import_keys(source, user=is_for_user, confirm=confirm)
     session.pool.refresh()
     rows = []
     for entry in result.entries:

@@ -77,7 +77,7 @@ class AnthropicBatches:
     async def create(self, file: Path, uploaded: str, endpoint: str, digest: str) -> RemoteBatch:  # noqa: ARG002 - required by the protocol
         """Create a batch."""
         async with self._engine.http.post_file(_PATH, file) as response:
-            return _batch(await read_object(self._engine, response, creates=True))
+            return _batch(await read_object(self._engine, response, is_creation=True))
 
     async def find(self, digest: str, since: float) -> list[RemoteBatch]:  # noqa: ARG002 - batches have no digest
         """Return the account's batches that were created after ``since``."""

@@ -224,22 +224,22 @@ def payload_bytes(payload: Mapping[str, Any], engine: str) -> bytes:
 
 
 async def read_object(
-    engine: HTTPEngine, response: Response, *, creates: bool = False
+    engine: HTTPEngine, response: Response, *, is_creation: bool = False
 ) -> dict[str, Any]:
     """Return the JSON object of a response.
 
     Args:
         engine: The engine.
         response: The response.
-        creates: Whether the request creates a batch; an unknown path then means that there is no
-            batch API.
+        is_creation: Whether the request creates a batch; an unknown path then means that there is
+            no batch API.
 
     Raises:
         UnsupportedFeatureError: If the server has no batch API.
         GatewayError: If the response is an error or not a JSON object.
     """
     data = await response.read()
-    if creates and response.status in _UNKNOWN_PATH_STATUSES:
+    if is_creation and response.status in _UNKNOWN_PATH_STATUSES:
         raise without_interface(engine.name, f" at {engine.base_url!r}")
     if response.status >= FIRST_ERROR_STATUS:
         errors = ProviderErrors(engine.name, None, engine.api_key)

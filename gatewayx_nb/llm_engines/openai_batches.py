@@ -83,7 +83,7 @@ class OpenAIBatches:
         """Upload the rows; return the file's identifier."""
         form = self._engine.http.post_file("files", file, {"purpose": "batch"})
         async with form as response:
-            body = await read_object(self._engine, response, creates=True)
+            body = await read_object(self._engine, response, is_creation=True)
         if not as_str(body.get("id")):
             raise ProviderError(f"{self._engine.name!r} did not name the uploaded file.")
         return as_str(body["id"])
@@ -97,7 +97,7 @@ class OpenAIBatches:
             "metadata": {_DIGEST_KEY: digest},
         }
         async with self._engine.http.post("batches", payload) as response:
-            return _batch(await read_object(self._engine, response, creates=True))
+            return _batch(await read_object(self._engine, response, is_creation=True))
 
     async def find(self, digest: str, since: float) -> list[RemoteBatch]:
         """Return the batch with this digest, if it exists."""

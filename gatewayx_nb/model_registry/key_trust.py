@@ -203,7 +203,7 @@ def key_destinations(
 
 
 def untrusted_key_destinations(
-    engines: Iterable[str], sources: EngineSources, config: Config, *, named: bool
+    engines: Iterable[str], sources: EngineSources, config: Config, *, are_named_by_user: bool
 ) -> dict[str, list[Permission]]:
     """Return the `key_destinations` that need a permission but do not have it.
 
@@ -211,10 +211,12 @@ def untrusted_key_destinations(
         engines: Names of engines.
         sources: All engines.
         config: Settings, keys and permissions.
-        named: Whether the user named the engines. An engine that exists only in the project then
-            needs no permission, because its key has no other use.
+        are_named_by_user: Whether the user named the engines. An engine that exists only in the
+            project then needs no permission, because its key has no other use.
     """
-    to_check = [name for name in engines if not named or sources.may_be_outside_project(name)]
+    to_check = [
+        name for name in engines if not are_named_by_user or sources.may_be_outside_project(name)
+    ]
     destinations = key_destinations(to_check, sources, config).values()
     return by_subject(
         permission
@@ -235,7 +237,9 @@ def check_import(plan: ImportPlan, sources: EngineSources, config: Config) -> No
         TrustError: If a destination is not allowed.
     """
     keys = () if plan.user else plan.keys
-    permissions_by_engine = untrusted_key_destinations(keys, sources, config, named=False)
+    permissions_by_engine = untrusted_key_destinations(
+        keys, sources, config, are_named_by_user=False
+    )
     for engine, permissions in permissions_by_engine.items():
         targets_text = " and ".join(
             f"{permission.target} ({permission.where})" for permission in permissions

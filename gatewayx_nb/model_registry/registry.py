@@ -211,7 +211,7 @@ class ModelRegistry:
         """Return where the project sends the keys of engines; see `EnginePool.key_destinations`."""
         if untrusted:
             return key_trust.untrusted_key_destinations(
-                engines, self._sources, self._config, named=named
+                engines, self._sources, self._config, are_named_by_user=named
             )
         return key_trust.key_destinations(engines, self._sources, self._config)
 

@@ -334,7 +334,7 @@ class Config:
         Returns:
             The file that was written.
         """
-        path = self._key_file(user=user)
+        path = self._key_file(is_for_user=user)
         key_store.write(path, {engine_variable(engine): value.strip()})
         self.keys.refresh()
         return path
@@ -348,7 +348,7 @@ class Config:
         user: bool,
     ) -> KeyImport:
         """Import keys from a file into the project's or user's key file; see `importing.run`."""
-        path = self._key_file(user=user)
+        path = self._key_file(is_for_user=user)
         import_result = importing.run(source, path, engines, confirm, user=path == self.user.keys)
         self.keys.refresh()
         return import_result
@@ -361,8 +361,8 @@ class Config:
         self.keys.refresh()
         return changed_files
 
-    def _key_file(self, *, user: bool) -> Path:
-        return (self.user if user or not self.project else self.project).keys
+    def _key_file(self, *, is_for_user: bool) -> Path:
+        return (self.user if is_for_user or not self.project else self.project).keys
 
     def save_default(self, reference: str) -> Path:
         """Write the default model to the project's settings or, without a project, the user's."""

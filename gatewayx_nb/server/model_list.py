@@ -25,7 +25,8 @@ def list_models(pool: EnginePool, *, anthropic: bool) -> dict[str, Any]:
         anthropic: Whether to use Anthropic's format instead of OpenAI's.
     """
     models = [
-        _model_fields(name, engine, anthropic=anthropic) for name, engine in _owners(pool).items()
+        _model_fields(name, engine, is_anthropic=anthropic)
+        for name, engine in _owners(pool).items()
     ]
     if not anthropic:
         return {"object": "list", "data": models}
@@ -50,7 +51,7 @@ def describe_model(pool: EnginePool, name: str, *, anthropic: bool) -> dict[str,
             f"there is no model {short_repr(name)}.{did_you_mean(name, owners)}",
             hint="List the models to see all names.",
         )
-    return _model_fields(name, owners[name], anthropic=anthropic)
+    return _model_fields(name, owners[name], is_anthropic=anthropic)
 
 
 def _owners(pool: EnginePool) -> dict[str, str]:
@@ -67,7 +68,7 @@ def _owners(pool: EnginePool) -> dict[str, str]:
     return owners
 
 
-def _model_fields(name: str, engine: str, *, anthropic: bool) -> dict[str, Any]:
-    if anthropic:
+def _model_fields(name: str, engine: str, *, is_anthropic: bool) -> dict[str, Any]:
+    if is_anthropic:
         return {"type": "model", "id": name, "display_name": name, "created_at": _UNKNOWN_TIME}
     return {"id": name, "object": "model", "created": 0, "owned_by": engine}

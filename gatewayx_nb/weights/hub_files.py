@@ -195,7 +195,7 @@ def choose(reference: HubReference, files: Sequence[HubFile]) -> WeightsVariant:
     if len(matching_variants) > 1:
         raise UsageError(
             f"{reference.repo!r} on the hub has several models:"
-            f" {_list_text(matching_variants, stems=True)}.",
+            f" {_list_text(matching_variants, shows_stems=True)}.",
             hint=Hint("pull", model=f"hf:{reference.repo}:{matching_variants[0].stem}"),
         )
     _check_parts(reference, matching_variants[0])
@@ -228,9 +228,9 @@ def _preferred_variants(available_variants: Sequence[WeightsVariant]) -> list[We
     return labelled_variants[-1:] or list(available_variants)
 
 
-def _list_text(listed_variants: Sequence[WeightsVariant], *, stems: bool = False) -> str:
+def _list_text(listed_variants: Sequence[WeightsVariant], *, shows_stems: bool = False) -> str:
     names = [
-        f"{variant.stem if stems else variant.label} ({size_text(variant.size)})"
+        f"{variant.stem if shows_stems else variant.label} ({size_text(variant.size)})"
         for variant in listed_variants[:_MAX_LISTED_MODELS]
     ]
     omitted_count = len(listed_variants) - len(names)
