@@ -20,7 +20,7 @@ class TooManyValuesError(ValueError):
 
 
 def check_values(text: str | bytes, limit: int | None = None) -> None:
-    """Raise an error if a text has too many values, whether or not it is JSON.
+    """Raise an error if a string has too many values, whether or not it is JSON.
 
     Args:
         text: The text.

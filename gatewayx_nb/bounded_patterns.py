@@ -65,10 +65,10 @@ class BoundedPattern:
         if self._compiled.flags != re.UNICODE:
             raise UnsupportedPatternError("flags are not supported")
         _check_supported(self._tree)
-        self._is_quick: dict[int, bool] = {}  # by the number of bits of a text's length
+        self._is_quick: dict[int, bool] = {}  # by the number of bits of a string's length
 
     def search(self, text: str, spend: Callable[[int], None]) -> bool:
-        """Return whether some part of a text matches.
+        """Return whether some part of a string matches.
 
         Args:
             text: The text.

@@ -155,7 +155,7 @@ def extract_json(text: str) -> Any:  # noqa: ANN401 - JSON
 
 
 def ends_within_json(text: str) -> bool:
-    """Return whether a text ends inside a JSON object or list.
+    """Return whether a string ends inside a JSON object or list.
 
     >>> ends_within_json('[{"a": 1}, {"a"'), ends_within_json('[see] {"a": 1} as')
     (True, False)

@@ -35,7 +35,7 @@ _BLOCK_SIZE = 4
 """Size of a block in bytes; see `_blocks`."""
 
 _SHORT_LENGTH = 16
-"""Length below which any eight characters of a text contain its second or third block of four."""
+"""Length below which any eight characters of a string contain its second or third block of four."""
 
 _WINDOW_SIZE = 1 << 20
 """Number of characters that are searched at a time.
@@ -104,13 +104,13 @@ _JSON_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
 def redact_json(text: str, redact: Callable[[str], str]) -> str:
-    """Mask keys in a text that may be JSON, even if some characters of a key are escaped.
+    """Mask keys in a string that may be JSON, even if some characters of a key are escaped.
 
     The JSON is re-encoded only if it contains an escaped key.
 
     Args:
         text: The text.
-        redact: Masks keys in a text that contains no escapes.
+        redact: Masks keys in a string without escapes.
     """
     masked_text = redact(text)
     if "\\" not in masked_text:
@@ -129,7 +129,7 @@ def redact_json(text: str, redact: Callable[[str], str]) -> str:
 
 
 def may_contain_part(text: str, key: str) -> bool:
-    """Return whether `redact` may find the key in a text, or in the strings of a JSON text.
+    """Return whether `redact` may find the key in a string, or in the strings of JSON text.
 
     This is faster than `redact`. It is seldom true for a short text without the key.
     """
@@ -145,12 +145,12 @@ def may_contain_part(text: str, key: str) -> bool:
 
 
 def has_escapes(text: str) -> bool:
-    """Return whether a text has enough escaped characters to spell a part of a key."""
+    """Return whether a string has enough escaped characters to spell a part of a key."""
     return sum(map(text.count, _ESCAPE_STARTS)) >= SHORTEST_RUN
 
 
 def redact_beginning(text: str, key: str) -> str:
-    """Mask a key like `redact`, but return only the beginning of a text that is very long.
+    """Mask a key like `redact`, but return only the beginning of a string that is very long.
 
     It is for errors, of which only the beginning is shown; searching a long text would be slow.
     """
@@ -186,7 +186,7 @@ def _part_spans(text: str, blocks: list[int], search: _SearchData) -> list[tuple
 
 
 class StreamRedactor:
-    """Masks a key in a text that arrives in pieces, as `redact` does in a whole text.
+    """Masks a key in a string that arrives in pieces, as `redact` does in a whole string.
 
     A piece without a part of the key is returned unchanged and at once. If the key is split between
     pieces, up to seven of its characters may precede the mask, because they do not identify it.
@@ -239,7 +239,7 @@ class StreamRedactor:
         return masked_text.removeprefix(MASK) if is_continued else masked_text
 
     def _may_match(self, text: str) -> bool:
-        """Return whether a text may contain a part of the key; this is faster than searching it."""
+        """Return whether a string may contain a part of the key, faster than by searching it."""
         length = len(text)
         if length < SHORTEST_RUN or length > _WINDOW_SIZE:
             return length > _WINDOW_SIZE

@@ -79,7 +79,7 @@ def row_key(request: RowRequest, answered_by: str = "") -> int:
         request: The request.
         answered_by: The engine and model that answer, if the row chooses its own model.
     """
-    # The first byte distinguishes a text from an encoded list.
+    # The first byte distinguishes a string from an encoded list.
     if isinstance(request.prompt, str) and not request.options and not request.sample:
         content = b"t" + request.prompt.encode("utf-8", "surrogatepass")
     else:
@@ -223,7 +223,7 @@ def _cell_text(cell: types.CellType, depth: int) -> str:
 
 
 def _value_text(value: object) -> str:
-    """Return a text for a captured value; the text is the same in every process."""
+    """Return a string for a captured value, which is the same in every process."""
     try:
         return json.dumps(value, sort_keys=True)
     except (TypeError, ValueError, RecursionError):

@@ -74,7 +74,7 @@ class MapHost(Protocol):
         """The store of results; ``None`` while a cassette is replayed."""
 
     def redactor(self) -> Callable[[str], str]:
-        """Return a function that masks the keys of the pool in a text."""
+        """Return a function that masks the keys of the pool in a string."""
 
     @property
     def keeps_prompts(self) -> bool:

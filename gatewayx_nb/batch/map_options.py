@@ -48,7 +48,7 @@ def _age_seconds(value: object) -> float:
     seconds = getattr(value, "total_seconds", None)  # a timedelta
     if callable(seconds):
         return float(seconds())
-    raise InvalidValueError("a number of seconds or a text such as '30d', in s, min, h, d or w")
+    raise InvalidValueError("a number of seconds or a string such as '30d', in s, min, h, d or w")
 
 
 _non_empty_str = checker(
@@ -115,7 +115,7 @@ class ImapKeywords(PreviewKeywords, total=False):
         float | str | None,
         Option(
             _age_seconds,
-            "ask again about rows whose answer is older: seconds, or a text such as '30d'",
+            "ask again about rows whose answer is older: seconds, or a string such as '30d'",
             example="30d",
         ),
     ]
@@ -159,10 +159,10 @@ class MapKeywords(ImapKeywords, total=False):
 
 MEANINGS = {
     "rows": "a DataFrame, a Series, or texts or dicts in a list or another iterable",
-    "prompt": "a template with `{{column}}`, or a function of the row that returns a text or a dict"
-    " of keywords of `ask`; a row that is a text is `{{input}}`",
+    "prompt": "a template with `{{column}}`, or a function of the row that returns a string or"
+    " a dict of keywords of `ask`; a row that is a string is `{{input}}`",
     "schema": "a type such as City, or a JSON Schema dict, whose fields become columns",
-    "system": "the system prompt: a text, a template or a function of the row",
+    "system": "the system prompt: a string, a template or a function of the row",
     "approve": "'always', 'never' or a function that permits tool calls; a map cannot ask for"
     " permission",
 }

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Prompt
 
 RowFunction = Callable[[Any], Any]
-"""A function that takes a row and returns a text or a dict of `ask`'s keywords."""
+"""A function that takes a row and returns a string or a dict of `ask`'s keywords."""
 
 _ROW_OPTIONS = frozenset(
     {
@@ -118,7 +118,7 @@ class RowPrompt:
     """Creates the request for a row from templates or functions.
 
     Args:
-        prompt: A template with ``{{column}}``, as a text or a `RowTemplate`, or a function that
+        prompt: A template with ``{{column}}``, as a string or a `RowTemplate`, or a function that
             takes the row.
         system: The system prompt, also a template or a function; ``None`` to omit it.
         rows: The rows.
@@ -169,7 +169,7 @@ class RowPrompt:
 
         Raises:
             UsageError: If a value that the prompt uses is missing, or if a function raises an error
-                or returns neither a text nor a dict of options.
+                or returns neither a string nor a dict of options.
         """
         system = self._fill_system(row)
         if not isinstance(self._prompt, RowTemplate):

@@ -91,7 +91,7 @@ def _find(entry: CassetteEntry | RequestBody, secrets: Mapping[str, str]) -> tup
 
 
 def find_key(text: str, keys: Mapping[str, str]) -> str | None:
-    """Return a description of the first key in a text or in one of its decodings.
+    """Return a description of the first key in a string or in one of its decodings.
 
     Args:
         text: The text.
@@ -109,7 +109,7 @@ def find_key(text: str, keys: Mapping[str, str]) -> str | None:
 
 
 def contains_unencoded_key(text: str) -> bool:
-    """Return whether a text contains an apparent key; this is fast, because nothing is decoded."""
+    """Return whether a string seems to contain a key; this is fast, as nothing is decoded."""
     return _KEY_PATTERNS.search(text) is not None
 
 

@@ -111,7 +111,7 @@ def _metadata_lines(metadata: RecordedMetadata) -> Iterator[str]:
 
 
 def _section(label: str, text: str) -> Iterator[str]:
-    """Yield a label and a text, indented so that no line of the text looks like a label.
+    """Yield a label and a string, indented so that no line of the string looks like a label.
 
     The text is yielded as one item, because an encoded key may be split over several lines.
     """

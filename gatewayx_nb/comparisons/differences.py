@@ -25,7 +25,7 @@ The time is proportional to the number of pairs, which grows quadratically when 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A span of a text.
+    """A span of text.
 
     Attributes:
         text: The span's text.
@@ -80,7 +80,7 @@ def _count_pairs(pieces: list[list[str]]) -> int:
 def _matches(first: list[str], other: list[str]) -> tuple[list[bool], list[bool]]:
     """For each piece of both texts, return whether it matches a piece of the other text."""
     in_first, in_other = [False] * len(first), [False] * len(other)
-    # autojunk would ignore words that are frequent in a text of 200 words or more.
+    # autojunk would ignore words that are frequent in text of 200 words or more.
     for block in difflib.SequenceMatcher(None, first, other, autojunk=False).get_matching_blocks():
         in_first[block.a : block.a + block.size] = [True] * block.size
         in_other[block.b : block.b + block.size] = [True] * block.size

@@ -71,7 +71,7 @@ UNLIMITED_TOKENS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class TokenRange:
-    """Lower and upper bounds on the number of tokens in a text; equal if the number is known.
+    """Lower and upper bounds on the number of tokens in a string; equal if the number is known.
 
     Attributes:
         low: One token per four characters.

@@ -43,7 +43,7 @@ def check_texts(texts: Iterable[str]) -> list[str]:
     """Return one or more texts as a list.
 
     Raises:
-        UsageError: If a text is not a str or is empty; providers reject empty texts.
+        UsageError: If an input is not a str or is empty; providers reject empty input.
     """
     # Iterating over a DataFrame would embed the names of its columns.
     if prompts.table_kind(texts) == "DataFrame":

@@ -125,7 +125,7 @@ class PoolMapHost:
         return store
 
     def redactor(self) -> Callable[[str], str]:
-        """Return a function that masks the keys of the pool in a text."""
+        """Return a function that masks the keys of the pool in a string."""
         return self._router.redactor()
 
     @property

@@ -265,7 +265,7 @@ class CallRouter:
         return self.tool_host.servers.list_tools(server, self.redactor())
 
     def redactor(self) -> Callable[[str], str]:
-        """Return a function that masks the pool's keys in a text that will be stored.
+        """Return a function that masks the pool's keys in a string that will be stored.
 
         The keys are looked up at most once a second, because a lookup is slower than a search.
         """

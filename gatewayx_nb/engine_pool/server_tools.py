@@ -59,7 +59,7 @@ class ServerTools:
         Args:
             tools: The functions and servers of a call.
             options: The options of the call.
-            redact: Masks the keys of the pool in a text.
+            redact: Masks the keys of the pool in a string.
 
         Raises:
             GatewayError: If a server cannot be used, or the cassette does not contain its tools.

@@ -77,7 +77,7 @@ def is_same(answer: object, expected: object, *, ignore_case: bool) -> bool:
 
 
 def normalize_text(text: str, *, ignore_case: bool) -> str:
-    """Return a text in Unicode's normal form C, so that equal characters have equal code points.
+    """Return a string in Unicode's normal form C, so that equal characters have equal code points.
 
     Args:
         text: The text.
@@ -98,7 +98,7 @@ def _normalize(value: object, ignore_case: bool) -> object:  # noqa: FBT001 - re
 
 
 def last_number(text: str) -> Decimal | None:
-    """Return the last number in a text; ``None`` if there is none.
+    """Return the last number in a string; ``None`` if there is none.
 
     >>> last_number("It costs 1,234.50 dollars."), last_number("none")
     (Decimal('1234.50'), None)
@@ -110,7 +110,7 @@ def last_number(text: str) -> Decimal | None:
 
 
 def to_decimal(value: object) -> Decimal | None:
-    """Return a value as an exact number; for a text, the last number in it.
+    """Return a value as an exact number; for a string, the last number in it.
 
     A float becomes the shortest decimal number that represents it: 0.1 is one tenth. Return
     ``None`` for a bool and for any value that is not a finite number.

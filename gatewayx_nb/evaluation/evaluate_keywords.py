@@ -108,18 +108,18 @@ class EvaluateKeywords(_EvaluationOnlyKeywords, ImapKeywords, total=False):
 
 MEANINGS = {
     "rows": "a DataFrame, a Series, or texts or dicts in a list or another iterable",
-    "prompts": "a template with `{{column}}`, a function of the row that returns a text or a dict"
+    "prompts": "a template with `{{column}}`, a function of the row that returns a string or a dict"
     " of keywords of `ask`, or a dict that maps names to these",
     "models": "one or more references; the default model if omitted",
     "scorers": "one or more functions, or a dict that maps names to functions; see `scorers`,"
     " `judge` and `prefer`",
-    "system": "the system prompt of all variants: a text, a template or a function of the row",
+    "system": "the system prompt of all variants: a string, a template or a function of the row",
     "name": "name of the evaluation; its answers are shared only with evaluations of this name",
     "max_cost": "maximum cost in US dollars of the answers, over all runs of the evaluation, and"
     " likewise of each judge's questions; no limit if omitted",
     "on_error": "'keep' counts failed answers as errors; 'raise' ends the evaluation",
     "fresh": "request all answers again, even those of an earlier run or a cassette",
-    "max_age": "request an answer again if it is older: seconds, or a text such as '30d'",
+    "max_age": "request an answer again if it is older: seconds, or a string such as '30d'",
     "approve": "'always', 'never' or a function that permits tool calls; an evaluation cannot ask"
     " for permission",
 }

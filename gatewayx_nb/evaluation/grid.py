@@ -100,7 +100,7 @@ class Grid:
         columns: The columns that have a role.
         axes: The prompts, models and options.
         samples: Number of answers of each variant to each row.
-        system: The system prompt of all variants: a text, a template or a function of the row.
+        system: The system prompt of all variants: a string, a template or a function of the row.
         blank: Whether a missing value becomes an empty text; otherwise, the cells of the row fail.
 
     Raises:

@@ -130,7 +130,7 @@ class EvaluatedRows:
     """The rows of an evaluation.
 
     Attributes:
-        inputs: The rows; a row that is a text has the column ``input``.
+        inputs: The rows; a row that is a string has the column ``input``.
         ids: The unique ID of each row: its value in the ID column, or else its position.
         expected: The expected answer of each row; ``None`` if no column has them.
         clusters: The cluster of each row; ``None`` if rows have no clusters.

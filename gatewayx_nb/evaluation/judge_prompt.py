@@ -153,7 +153,7 @@ def _between_tags(name: str, text: str, code: str) -> str:
 def _tag_code(texts: list[str]) -> str:
     """Return a code for tags that is the same in every run.
 
-    No text can contain the tag that ends it, because its writer would have to find a text that
+    No text can contain the tag that ends it, because its writer would have to find a string that
     contains its own digest.
     """
     content = repr(texts).encode("utf-8", "backslashreplace")

@@ -25,7 +25,7 @@ def mask_keys(
         cells: The cells.
         rows: The rows.
         variants: The variants.
-        mask: Masks keys in a text.
+        mask: Masks keys in a string.
     """
     # Cached, because many cells share a prompt and a model, and most reasons are empty.
     mask = functools.lru_cache(maxsize=4096)(mask)

@@ -125,7 +125,7 @@ def one_of(*choices: object) -> Check:
 
 @_scorer_factory
 def contains(value: object = None, *, ignore_case: bool = False) -> Check:
-    """Return a scorer that checks whether the answer contains a text.
+    """Return a scorer that checks whether the answer contains a string.
 
     >>> contains("Rome")(text="It is Rome.", expected=None)
     True
@@ -201,7 +201,7 @@ def number(value: object = None, *, tolerance: float = 0.0) -> Check:
 
     Args:
         value: The number, or a list of acceptable ones; the row's expected answer if omitted, which
-            may be a text that contains the number.
+            may be a string that contains the number.
         tolerance: Maximum absolute difference.
 
     Raises:
@@ -346,7 +346,7 @@ def _compile_pattern(pattern: object) -> re.Pattern[str]:
     except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(
             f"{short_repr(pattern)} is not a valid regular expression: {error}.",
-            hint="`re.escape` escapes the special characters of a text.",
+            hint="`re.escape` escapes the special characters of a string.",
         ) from None
 
 

@@ -130,7 +130,7 @@ def _is_plain(part: dict[str, Any]) -> bool:
 
 
 class _Positions:
-    """Converts positions in the bytes of a text to positions in its characters.
+    """Converts positions in the bytes of a string to positions in its characters.
 
     Args:
         text: The text.

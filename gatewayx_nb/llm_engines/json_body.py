@@ -168,7 +168,7 @@ def provider_error(data: bytes) -> tuple[str | None, str]:
 
 
 def _text_of(data: bytes) -> str:
-    """Return the beginning of a text, a JSON value, or an HTML page without its tags."""
+    """Return the beginning of a string, a JSON value, or an HTML page without its tags."""
     text = data[:_MAX_PAGE_BYTES].decode(errors="replace")
     if text.lstrip()[:1] in ('"', "["):
         with contextlib.suppress(ValueError, RecursionError):

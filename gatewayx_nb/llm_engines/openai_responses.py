@@ -353,7 +353,7 @@ class ResponsesParser:
 
 
 def _unsent_text(pieces: list[str], sent_pieces: list[str]) -> str:
-    """Return the part of a text that has not been sent; empty if the text sent before differs."""
+    """Return the part of a string that has not been sent; empty if what was sent before differs."""
     text, sent_text = "".join(pieces), "".join(sent_pieces)
     return text.removeprefix(sent_text) if text.startswith(sent_text) else ""
 

@@ -247,7 +247,7 @@ def _json_parts(text: str) -> BodyParts:
 
 
 def _json_values(text: str) -> tuple[list[str], str]:
-    """Return the unparsed JSON values at the start of a text or a truncated list, and the rest."""
+    """Return the unparsed JSON values at the start of a string or truncated list, and the rest."""
     try:
         bounded_json.check_values(text)
     except bounded_json.TooManyValuesError:

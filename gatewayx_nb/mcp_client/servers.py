@@ -132,7 +132,7 @@ class MCPServers:
 
         Args:
             server: The server.
-            mask: Masks the keys of the pool in a text.
+            mask: Masks the keys of the pool in a string.
 
         Raises:
             GatewayError: If the server is unknown, not allowed or cannot be started, or its tools
@@ -165,7 +165,7 @@ class MCPServers:
         Args:
             server: The server.
             listed: Its tools, from `list_tools` or from a cassette.
-            mask: Masks the keys of the pool in a text.
+            mask: Masks the keys of the pool in a string.
         """
         return [self._tool(server, tool, mask) for tool in listed]
 

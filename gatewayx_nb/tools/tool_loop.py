@@ -80,7 +80,7 @@ class ToolHost(Protocol):
         """Whether the user has requested to run the functions that a replayed model calls."""
 
     def redactor(self) -> Callable[[str], str]:
-        """Return a function that masks the keys of the pool in a text."""
+        """Return a function that masks the keys of the pool in a string."""
 
     def recorded_results(
         self, messages: Sequence[Message], options: CallOptions

@@ -66,7 +66,7 @@ class ToolRunner:
         workers: The threads in which plain functions run if no thread waits, as in a map.
         timeout: Maximum seconds for an asynchronous function, and for any function if no thread
             waits.
-        redact: Masks the keys of the pool in a text.
+        redact: Masks the keys of the pool in a string.
         keeps_results: Whether the steps keep what the functions return, which may be large.
     """
 

@@ -422,7 +422,7 @@ BAD = [
     ({"missing": "drop"}, "missing must be 'error' or 'blank'"),
     ({"output": "frame"}, "output must be 'same', 'columns' or 'replies'"),
     ({"concurrency": 0}, "concurrency must be an int >= 1"),
-    ({"max_age": "soon"}, "max_age must be a number of seconds or a text"),
+    ({"max_age": "soon"}, "max_age must be a number of seconds or a string"),
     ({"max_cost": -1}, "max_cost must be"),
     ({"name": ""}, "name must be a str that is not empty"),
     ({"fresh": 1}, "fresh must be a bool"),

@@ -180,7 +180,7 @@ def test_a_finished_job_cannot_be_cancelled(session):
         ("jobs forget", "needs a job, or `--older`", "jobs forget --older 30d"),
         ("jobs forget tickets a.csv", "`jobs forget` takes no file", "jobs export tickets a.csv"),
         ("jobs --older 3d", "`--older` is only for `jobs forget`", "jobs forget --older 30d"),
-        ("jobs forget --older soon", "a text such as '30d'", "got 'soon'"),
+        ("jobs forget --older soon", "a string such as '30d'", "got 'soon'"),
     ],
 )
 def test_mistakes_are_named(session, line, message, hint):
