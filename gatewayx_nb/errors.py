@@ -351,7 +351,7 @@ _BY_MESSAGE: tuple[tuple[int, re.Pattern[str], type[GatewayError]], ...] = (
 )
 """Status, message pattern and class of errors that some providers report without a code."""
 
-_MAX_SEARCHED = 10_000
+_MAX_SEARCHED_CHARS = 10_000
 """Maximum number of characters of a message that are searched for these patterns."""
 
 _BY_STATUS: dict[int, type[GatewayError]] = {
@@ -376,7 +376,7 @@ def classify(status: int, code: str | None = None, message: str = "") -> type[Ga
         return QuotaError
     if by_code := _BY_CODE.get(code or ""):
         return by_code
-    message = message[:_MAX_SEARCHED]
+    message = message[:_MAX_SEARCHED_CHARS]
     for expected_status, pattern, error_class in _BY_MESSAGE:
         if status == expected_status and pattern.search(message):
             return error_class

@@ -26,7 +26,7 @@ _OPENING_BRACKET = re.compile(r"[\[{]")
 _MAX_TRIES = 200
 """Maximum number of brackets or fences to try; each attempt may parse to the end of the text."""
 
-_MAX_CODE = 200_000
+_MAX_CODE_CHARS = 200_000
 """Maximum number of characters of Python to parse in an answer: 0.6 s, and 130 MB of memory."""
 
 _MAX_INVALID_JSON = 2_000_000
@@ -99,7 +99,7 @@ class _PythonCheck:
     """Checks whether an answer's code is complete; limits the amount of code that is parsed."""
 
     def __init__(self) -> None:
-        self._remaining = _MAX_CODE
+        self._remaining = _MAX_CODE_CHARS
 
     def is_complete(self, source: str) -> bool | None:
         """Return whether code is complete; ``None`` if the limit on parsed code is reached."""

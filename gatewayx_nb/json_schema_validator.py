@@ -37,7 +37,7 @@ _MAX_PROBE_STEPS = 10_000
 _MAX_MIXED_ITEMS = 100
 """Maximum number of items in a schema's list, if it cannot be sorted to find duplicates."""
 
-_MAX_PATH = 100
+_MAX_PATH_LENGTH = 100
 """Maximum number of characters of a path, whose names may come from the answer."""
 
 _LISTS_OF_SCHEMAS = ("anyOf", "oneOf", "allOf", "prefixItems", "items")
@@ -292,7 +292,7 @@ def _check_pattern(pattern: str) -> None:
 def _error_text(error: ValidationError) -> str:
     """Return what is expected, and at which path, in msgspec's wording."""
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.path)
-    shown_path = shorten(path, _MAX_PATH)
+    shown_path = shorten(path, _MAX_PATH_LENGTH)
     return f"{_expectation_text(error)} - at `${shown_path}`" if path else _expectation_text(error)
 
 
@@ -304,14 +304,17 @@ def _expectation_text(error: ValidationError) -> str:
             return f"Expected `{types}`, got `{_type_name(instance)}`"
         case "required" if isinstance(value, list):
             missing_name = next((name for name in value if name not in instance), "")
-            return f"Object missing required field {shorten(f'`{missing_name}`', _MAX_PATH)}"
+            return f"Object missing required field {shorten(f'`{missing_name}`', _MAX_PATH_LENGTH)}"
         case "additionalProperties" if value is False:
-            return f"Object contains unknown field {shorten(f'`{error.message}`', _MAX_PATH)}"
+            return (
+                f"Object contains unknown field {shorten(f'`{error.message}`', _MAX_PATH_LENGTH)}"
+            )
         case "enum":
-            return f"Expected one of {shorten(json.dumps(value, ensure_ascii=False), _MAX_PATH)}"
+            values_text = json.dumps(value, ensure_ascii=False)
+            return f"Expected one of {shorten(values_text, _MAX_PATH_LENGTH)}"
         case None:
             return "Expected no value"
-    value_text = shorten(json.dumps(value, ensure_ascii=False), _MAX_PATH)
+    value_text = shorten(json.dumps(value, ensure_ascii=False), _MAX_PATH_LENGTH)
     return f"Expected a value with `{error.validator}` {value_text}"
 
 

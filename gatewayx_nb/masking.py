@@ -46,7 +46,7 @@ Other threads can run between two windows of a long text.
 _WINDOW_OVERLAP = 16
 """Number of characters by which windows overlap: the length of the longest part to find."""
 
-_MAX_PLACES = 2_000
+_MAX_POSITIONS = 2_000
 """Maximum number of blocks of a key, in a window, whose surroundings are searched.
 
 Text that has no part of a key has far fewer, even if it is base64 or hexadecimal.
@@ -170,7 +170,7 @@ def _part_spans(text: str, blocks: list[int], search: _SearchData) -> list[tuple
     first_unchecked = dict.fromkeys((length for length, _ in search.runs), 0)
     key_blocks = search.blocks
     positions = [index * _BLOCK_SIZE for index, block in enumerate(blocks) if block in key_blocks]
-    for position in positions[:_MAX_PLACES]:
+    for position in positions[:_MAX_POSITIONS]:
         for length, parts in search.runs:
             for first in range(
                 max(first_unchecked[length], position + _BLOCK_SIZE - length), position + 1
@@ -182,7 +182,11 @@ def _part_spans(text: str, blocks: list[int], search: _SearchData) -> list[tuple
                         start, end = min(start, previous_span[0]), max(end, previous_span[1])
                     spans.append((start, end))
             first_unchecked[length] = position + 1
-    return [*spans, (positions[_MAX_PLACES], len(text))] if len(positions) > _MAX_PLACES else spans
+    return (
+        [*spans, (positions[_MAX_POSITIONS], len(text))]
+        if len(positions) > _MAX_POSITIONS
+        else spans
+    )
 
 
 class StreamRedactor:

@@ -123,7 +123,7 @@ def test_much_python_is_not_parsed(monkeypatch):
     extraction.extract_code("```python\n" + "a=1\n" * 100_000 + "```\n")
     extraction.extract_code("```python\n(\n```\n" * 1_000)
 
-    assert sum(parsed) <= 2 * extraction._MAX_CODE
+    assert sum(parsed) <= 2 * extraction._MAX_CODE_CHARS
 
 
 def test_little_json_is_parsed_in_vain():

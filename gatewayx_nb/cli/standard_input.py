@@ -8,7 +8,7 @@ import sys
 
 from gatewayx_nb.errors import UsageError
 
-_MAX_BYTES = 64 << 20
+_MAX_INPUT_BYTES = 64 << 20
 
 
 def has_piped_text() -> bool:
@@ -30,10 +30,10 @@ def piped_text() -> str:
     """
     if sys.stdin is None:
         return ""
-    data = sys.stdin.buffer.read(_MAX_BYTES + 1)
-    if len(data) > _MAX_BYTES:
+    data = sys.stdin.buffer.read(_MAX_INPUT_BYTES + 1)
+    if len(data) > _MAX_INPUT_BYTES:
         raise UsageError(
-            f"standard input has more than {_MAX_BYTES >> 20} MiB.", hint="Pipe in less text."
+            f"standard input has more than {_MAX_INPUT_BYTES >> 20} MiB.", hint="Pipe in less text."
         )
     try:
         return data.decode("utf-8-sig").rstrip("\r\n")

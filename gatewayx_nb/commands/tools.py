@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.commands.line_parser import LineParser
     from gatewayx_nb.mcp_client import MCPServerStatus
 
-_MAX_DESCRIPTION = 100
+_MAX_DESCRIPTION_LENGTH = 100
 """Maximum number of characters of a description in the list."""
 
 
@@ -42,10 +42,10 @@ def tools(session: Session, args: argparse.Namespace) -> Table[Sequence[str]]:
 def _rows(state: MCPServerStatus) -> Iterator[tuple[str, ...]]:
     name = state.server.name
     if not state.tools:
-        yield name, "", plain(shorten(state.address, _MAX_DESCRIPTION)), state.state
+        yield name, "", plain(shorten(state.address, _MAX_DESCRIPTION_LENGTH)), state.state
     for tool in state.tools:
         text = one_line(tool.description)
-        yield name, plain(tool.name), shorten(text, _MAX_DESCRIPTION), tool.claims
+        yield name, plain(tool.name), shorten(text, _MAX_DESCRIPTION_LENGTH), tool.claims
 
 
 def tools_arguments(parser: LineParser) -> None:

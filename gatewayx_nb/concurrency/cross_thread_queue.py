@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MAX_UNREAD = 1024
+_MAX_UNREAD_ITEMS = 1024
 """Number of unread items at which the producer starts to wait."""
 
 _MAX_UNREAD_SIZE = 1 << 20
@@ -21,7 +21,7 @@ _MAX_UNREAD_SIZE = 1 << 20
 class CrossThreadQueue(Generic[T]):
     """A queue from one event loop to one reader in another thread or loop.
 
-    The producer waits while `_MAX_UNREAD` items, or items of `_MAX_UNREAD_SIZE` in total, are
+    The producer waits while `_MAX_UNREAD_ITEMS` items, or items of `_MAX_UNREAD_SIZE` in total, are
     unread, so that a slow reader does not exhaust memory. No lock is needed, because a deque's
     append and popleft are atomic, and each side checks the deque again after setting its waiting
     flag.
@@ -98,7 +98,9 @@ class CrossThreadQueue(Generic[T]):
     def _has_room(self, divisor: int) -> bool:
         """Return whether the unread items are below the limits divided by ``divisor``."""
         size = self._size_put - self._size_taken
-        return len(self._items) < _MAX_UNREAD // divisor and size < _MAX_UNREAD_SIZE // divisor
+        return (
+            len(self._items) < _MAX_UNREAD_ITEMS // divisor and size < _MAX_UNREAD_SIZE // divisor
+        )
 
     async def _wait_for_room(self) -> None:
         loop, has_room = asyncio.get_running_loop(), asyncio.Event()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_MAX_OVERDUE = 32
+_MAX_OVERDUE_FUNCTIONS = 32
 """Maximum number of functions that have exceeded their timeout and are still running."""
 
 
@@ -55,7 +55,7 @@ class WorkerThreads:
             OverdueThreadsError: If too many overdue functions are still running.
         """
         async with self._slots:
-            if self._overdue_count >= _MAX_OVERDUE:
+            if self._overdue_count >= _MAX_OVERDUE_FUNCTIONS:
                 raise OverdueThreadsError(self._overdue_count)
             task = asyncio.ensure_future(run_in_thread(function))
             try:

@@ -28,7 +28,7 @@ _COLOURS = (
     ("Name.Decorator", "meta", "#8a5cd0"),
     ("Name.Tag", "tag", "#1f7a3d"),
 )
-_MAX_LENGTH = 12_000
+_MAX_CODE_LENGTH = 12_000
 """Maximum number of characters to highlight: some lexers take quadratic time for hostile code."""
 
 # fmt: off
@@ -74,7 +74,7 @@ def highlight(source: str, language: str = "") -> str:
 
 def coloured(text: str, language: str = "") -> str:
     """Return plain code as safe HTML, coloured if the language is known."""
-    lexer = _lexer(language) if len(text) <= _MAX_LENGTH else None
+    lexer = _lexer(language) if len(text) <= _MAX_CODE_LENGTH else None
     if lexer is None:
         return escape(text)
     tokens = lexer.get_tokens(text)

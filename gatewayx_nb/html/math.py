@@ -29,9 +29,9 @@ DISPLAYED = "display:block;overflow-x:auto;overflow-y:hidden"
 
 _CLOSING_DELIMITERS = {"\\(": "\\)", "\\[": "\\]", "$$": "$$"}
 # Limits for a formula, which bound the search for its end and the page's work.
-_MAX_LENGTH = 2_000
-_MAX_DEPTH = 30
-_MAX_LINES = 60
+_MAX_FORMULA_LENGTH = 2_000
+_MAX_FORMULA_DEPTH = 30
+_MAX_FORMULA_LINES = 60
 
 _COMMANDS = frozenset(
     """
@@ -117,11 +117,11 @@ def may_be_typeset(tex: str) -> bool:
     """
     return (
         bool(tex.strip())
-        and len(tex) <= _MAX_LENGTH
+        and len(tex) <= _MAX_FORMULA_LENGTH
         and not _DELIMITERS.search(tex)
         and _COMMANDS.issuperset(_COMMAND.findall(tex))
         and _ENVIRONMENTS.issuperset(_ENVIRONMENT.findall(tex))
-        and _depth(tex) <= _MAX_DEPTH
+        and _depth(tex) <= _MAX_FORMULA_DEPTH
     )
 
 
@@ -146,7 +146,7 @@ def _depth(tex: str) -> int:
         max_depth = max(max_depth, depth)
         if depth < 0:
             break
-    return max_depth if depth == 0 else _MAX_DEPTH + 1
+    return max_depth if depth == 0 else _MAX_FORMULA_DEPTH + 1
 
 
 def _inline(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - markdown-it's own signature
@@ -155,7 +155,7 @@ def _inline(state: StateInline, silent: bool) -> bool:  # noqa: FBT001 - markdow
     if closing_delimiter is None:
         return False
     start = state.pos + 2
-    end = state.src.find(closing_delimiter, start, min(state.posMax, start + _MAX_LENGTH))
+    end = state.src.find(closing_delimiter, start, min(state.posMax, start + _MAX_FORMULA_LENGTH))
     tex = state.src[start:end]
     if end <= start or _is_prose(opening_delimiter, tex):
         return False
@@ -195,7 +195,7 @@ def _closing_line(state: StateBlock, first: int, last: int, closing_delimiter: s
 
     The search stops at a blank line or at the end of the enclosing block.
     """
-    for line in range(first, min(last, first + _MAX_LINES)):
+    for line in range(first, min(last, first + _MAX_FORMULA_LINES)):
         if state.isEmpty(line) or state.sCount[line] < state.blkIndent:
             return None
         text = state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]].rstrip()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _MAX_NOTES = 50
-_MAX_PASSAGE, _MAX_NAME = 200, 120
+_MAX_PASSAGE_LENGTH, _MAX_NAME_LENGTH = 200, 120
 _LINK = re.compile(r"https?://[^\s\"'<>\\^`{|}]+", re.IGNORECASE)
 _RASTER_TYPES = frozenset({"image/png", "image/jpeg", "image/gif", "image/webp"})
 """Raster images; an SVG file could contain scripts."""
@@ -44,7 +44,7 @@ class SourceNote:
     @property
     def label(self) -> str:
         """The name or, for a source without a name, the URL, in one line."""
-        return shorten(plain(self.name or self.url), _MAX_NAME) or "a source"
+        return shorten(plain(self.name or self.url), _MAX_NAME_LENGTH) or "a source"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +83,12 @@ def _limit_rows(rows: list[str], opening_html: str = "", closing_html: str = "")
 
 def _note_text(note: SourceNote) -> str:
     address = f" ({plain(note.url)})" if note.name and note.url else ""
-    passage = shorten(plain(note.passage), _MAX_PASSAGE)
+    passage = shorten(plain(note.passage), _MAX_PASSAGE_LENGTH)
     return f"{note.label}{address}" + (f": “{passage}”" if passage else "")
 
 
 def _note_html(note: SourceNote) -> str:
-    name, passage = escape(note.label), escape(shorten(plain(note.passage), _MAX_PASSAGE))
+    name, passage = escape(note.label), escape(shorten(plain(note.passage), _MAX_PASSAGE_LENGTH))
     if _LINK.fullmatch(note.url):
         link = f'href="{escape(note.url)}" target="_blank" rel="noopener noreferrer nofollow"'
         name = f"<a {link}>{name}</a>"
@@ -120,5 +120,5 @@ def _picture_html(number: int, picture: Picture, *, fits: bool) -> str:
 
 def _size(picture: Picture) -> str:
     if picture.url:
-        return shorten(plain(picture.url), _MAX_NAME)
+        return shorten(plain(picture.url), _MAX_NAME_LENGTH)
     return f"{shorten(plain(picture.mime), 40) or 'unknown type'}, {len(picture.data):,} bytes"

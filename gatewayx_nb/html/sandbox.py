@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # removes every `<link>` and URL.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'none'"
 _FRAME = "width:100%;height:26em;border:1px solid #8888;background:#fff;color-scheme:light"
-_MAX_LENGTH = 500_000  # in characters; the output contains the page twice
+_MAX_PAGE_LENGTH = 500_000  # in characters; the output contains the page twice
 
 # fmt: off
 _MORE_TAGS = frozenset({
@@ -41,7 +41,7 @@ _ATTRIBUTES = frozenset({
 
 def sandbox_html(page: str) -> str:
     """Return a page in a sandboxed frame, and its source for front ends without frames."""
-    source = plain(page)[:_MAX_LENGTH]
+    source = plain(page)[:_MAX_PAGE_LENGTH]
     inside = (
         f'<!doctype html><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'

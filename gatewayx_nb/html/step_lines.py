@@ -16,7 +16,7 @@ StepState = Literal["running", "done", "failed"]
 _MAX_LINES = 100
 """Maximum number of lines that are shown."""
 
-_MAX_CALL, _MAX_OUTCOME, _MAX_UNFOLDED = 120, 100, 5_000
+_MAX_CALL_LENGTH, _MAX_OUTCOME_LENGTH, _MAX_UNFOLDED_LENGTH = 120, 100, 5_000
 
 _MARK_BY_STATE: dict[StepState, str] = {"running": "…", "done": "→", "failed": "✗"}
 
@@ -40,8 +40,10 @@ class StepLine:
     @property
     def label(self) -> str:
         """The call and its outcome in one line."""
-        call, outcome = shorten(plain(self.call), _MAX_CALL), plain(self.outcome)
-        return f"{call} {_MARK_BY_STATE[self.state]} {shorten(outcome, _MAX_OUTCOME)}".rstrip()
+        call, outcome = shorten(plain(self.call), _MAX_CALL_LENGTH), plain(self.outcome)
+        return (
+            f"{call} {_MARK_BY_STATE[self.state]} {shorten(outcome, _MAX_OUTCOME_LENGTH)}".rstrip()
+        )
 
 
 def steps_text(lines: Sequence[StepLine]) -> str:
@@ -69,7 +71,9 @@ def _omitted_note(lines: Sequence[StepLine]) -> list[str]:
 
 def _line_html(line: StepLine) -> str:
     text_html = (
-        f'<div dir="auto">{escape(shorten(line.text, _MAX_UNFOLDED))}</div>' if line.text else ""
+        f'<div dir="auto">{escape(shorten(line.text, _MAX_UNFOLDED_LENGTH))}</div>'
+        if line.text
+        else ""
     )
     call_text = _shorten_lines(f"{line.call}\n{_MARK_BY_STATE[line.state]} {line.outcome}".rstrip())
     style = f"white-space:pre-wrap;margin:.3em 0;{BOX}"
@@ -81,4 +85,4 @@ def _line_html(line: StepLine) -> str:
 
 def _shorten_lines(text: str) -> str:
     """Return the beginning of a long text, with its line breaks."""
-    return text if len(text) <= _MAX_UNFOLDED else f"{text[:_MAX_UNFOLDED]}…"
+    return text if len(text) <= _MAX_UNFOLDED_LENGTH else f"{text[:_MAX_UNFOLDED_LENGTH]}…"

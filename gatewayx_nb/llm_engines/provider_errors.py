@@ -54,7 +54,7 @@ MAX_CONTENTS = 10_000
 They are kept until the end of the answer, and take more memory than their text.
 """
 
-_MAX_COLLECTED = 500_000
+_MAX_COLLECTED_CONTENTS = 500_000
 """Maximum number of contents that are collected at all ends of an answer together.
 
 It is reached only if each of about 1,000 events has such contents and is marked as the last event.
@@ -135,9 +135,9 @@ class ProviderErrors:
         Some servers mark every event as the last event, and each end collects all contents so far.
 
         Raises:
-            ProviderError: If there are more than `_MAX_COLLECTED`.
+            ProviderError: If there are more than `_MAX_COLLECTED_CONTENTS`.
         """
-        if collected_count > _MAX_COLLECTED:
+        if collected_count > _MAX_COLLECTED_CONTENTS:
             raise ProviderError(
                 f"the answer from {self._engine!r} ends too often.",
                 hint="Limit the reply with max_tokens.",

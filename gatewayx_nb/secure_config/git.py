@@ -22,7 +22,7 @@ _SHORT_TIMEOUT = 0.5
 _LONG_TIMEOUT = 5.0
 """Maximum seconds for the command on which a permission depends; it is rarely run."""
 
-_MAX_SIZE = 1 << 20
+_MAX_FILE_BYTES = 1 << 20
 """Maximum number of bytes to read from a small file in a repository."""
 
 _INHERITED_VARIABLES = ("HOME", "SYSTEMROOT", "XDG_CONFIG_HOME")
@@ -161,5 +161,5 @@ def _read(path: Path) -> bytes:
     with contextlib.suppress(OSError):
         if os.path.isfile(path):  # reading a pipe might never end
             with path.open("rb") as file:
-                return file.read(_MAX_SIZE)
+                return file.read(_MAX_FILE_BYTES)
     return b""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _LOCK_TIMEOUT = 5.0
 """Seconds to wait for other processes that are writing to the file."""
 
-_MAX_AGE = 1.0
+_MAX_AGE_SECONDS = 1.0
 """Seconds after which the costs of other processes are read again."""
 
 _EXIT_TIMEOUT = 10.0
@@ -106,7 +106,11 @@ class DailyCosts(BatchWriter[tuple[str, Decimal]]):
     def is_current(self) -> bool:
         """Whether the file was read or written today and within the last second."""
         age = time.monotonic() - self._read_at
-        return age < _MAX_AGE and not self.problem and local_day(time.time()) in self._written_sums
+        return (
+            age < _MAX_AGE_SECONDS
+            and not self.problem
+            and local_day(time.time()) in self._written_sums
+        )
 
     def refresh(self) -> None:
         """Read the costs of other processes, unless they are current; see `is_current`. May block.

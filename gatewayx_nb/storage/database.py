@@ -34,7 +34,7 @@ _LIMITS = {
 }
 """Limits for SQL that a file may contain."""
 
-_MAX_BYTES = 1_000_000
+_MAX_VALUE_BYTES = 1_000_000
 """Maximum size of a value or a row."""
 
 _JOURNAL_MAGIC = bytes.fromhex("d9d505f920a163d7")
@@ -77,7 +77,7 @@ def connection(path: Path, timeout: float) -> Iterator[sqlite3.Connection]:
 
 
 def connect(
-    path: Path, timeout: float, max_bytes: int = _MAX_BYTES, query: str = "mode=rwc"
+    path: Path, timeout: float, max_bytes: int = _MAX_VALUE_BYTES, query: str = "mode=rwc"
 ) -> sqlite3.Connection:
     """Open a file without implicit transactions; threads may take turns using the connection.
 

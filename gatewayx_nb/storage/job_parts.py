@@ -40,7 +40,7 @@ _FIRST_VERSION = 2
 _MAX_PROMPT_BYTES = 32 * 1024 * 1024
 """Maximum size in bytes of a part's compressed prompts; larger prompts are not stored."""
 
-_MAX_UNPACKED = 256 * 1024 * 1024
+_MAX_UNPACKED_BYTES = 256 * 1024 * 1024
 """Maximum size in bytes of a part's decompressed prompts; a forged file may contain more."""
 
 _COLUMNS = "id, number, state, batch, digest, keys, info, at"
@@ -141,7 +141,7 @@ class JobParts:
         if not (row and isinstance(row[0], bytes)):
             return []
         with contextlib.suppress(zlib.error, msgspec.MsgspecError, ValueError):
-            texts_json = zlib.decompressobj().decompress(row[0], _MAX_UNPACKED)
+            texts_json = zlib.decompressobj().decompress(row[0], _MAX_UNPACKED_BYTES)
             texts = msgspec.json.decode(texts_json, type=list[str])
             return texts if len(texts) == len(part.keys) else []
         return []

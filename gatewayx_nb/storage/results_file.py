@@ -28,7 +28,7 @@ T = TypeVar("T")
 MAX_CONTENT = 64 * 1024 * 1024
 """Maximum size in bytes of a row's content."""
 
-_MAX_BYTES = MAX_CONTENT + 65_536
+_MAX_ROW_BYTES = MAX_CONTENT + 65_536
 """Maximum size in bytes of a stored row."""
 
 _BUSY_TIMEOUT = 5.0
@@ -185,7 +185,7 @@ def _open(path: Path, mounts: Path) -> OpenFile:
     make_ignored_folder(path.parent)
     _create_private(path)
     _refuse_unusable(path)
-    connection = database.connect(path, _BUSY_TIMEOUT, _MAX_BYTES)
+    connection = database.connect(path, _BUSY_TIMEOUT, _MAX_ROW_BYTES)
     with database.closed_on_error(connection):
         # The space of a removed job is returned in steps, because VACUUM would copy the file, for
         # which a full disk has no room. This must be set before the first page is written.
@@ -271,7 +271,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
 
 
 def _open_to_read(path: Path, query: str) -> sqlite3.Connection:
-    connection = database.connect(path, _BUSY_TIMEOUT, _MAX_BYTES, query)
+    connection = database.connect(path, _BUSY_TIMEOUT, _MAX_ROW_BYTES, query)
     with database.closed_on_error(connection):
         connection.execute("BEGIN")
         database.check_schema(connection, MIGRATIONS)

@@ -24,7 +24,7 @@ _BATCH_DELAY = 0.2
 _RETRY_DELAY = 2.0
 """Seconds between two attempts to write the items of a failed write."""
 
-_MAX_UNWRITTEN = 10_000
+_MAX_UNWRITTEN_ITEMS = 10_000
 """Maximum number of items that are kept for another attempt."""
 
 _FILE_ERRORS = (OSError, sqlite3.OperationalError)
@@ -143,8 +143,8 @@ class BatchWriter(ABC, Generic[ItemT]):
 
     def _keep_latest(self, items: list[ItemT]) -> None:
         """Keep the latest items for another attempt."""
-        self._lost_count += max(0, len(items) - _MAX_UNWRITTEN)
-        self._unwritten = items[-_MAX_UNWRITTEN:]
+        self._lost_count += max(0, len(items) - _MAX_UNWRITTEN_ITEMS)
+        self._unwritten = items[-_MAX_UNWRITTEN_ITEMS:]
 
     def _report(self, error: BaseException) -> None:
         failure = plain(f"{self._name} cannot be written: {error}.")

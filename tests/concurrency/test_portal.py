@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gatewayx_nb.concurrency.cross_thread_queue import (
-    _MAX_UNREAD,
+    _MAX_UNREAD_ITEMS,
     _MAX_UNREAD_SIZE,
     CrossThreadQueue,
 )
@@ -109,22 +109,22 @@ def test_a_queue_keeps_the_order_and_limits_unread_items(portal):
     produced_items = []
 
     async def produce():
-        for number in range(3 * _MAX_UNREAD):
+        for number in range(3 * _MAX_UNREAD_ITEMS):
             produced_items.append(number)
             await queue.put(number)
 
     future = portal.submit(produce())
     with pytest.raises(TimeoutError):
         future.result(0.2)
-    assert len(produced_items) == _MAX_UNREAD
+    assert len(produced_items) == _MAX_UNREAD_ITEMS
 
     read_items = []
-    while len(read_items) < 3 * _MAX_UNREAD:
+    while len(read_items) < 3 * _MAX_UNREAD_ITEMS:
         item = queue.take()
         if item is not None:
             read_items.append(item)
 
-    assert read_items == list(range(3 * _MAX_UNREAD))
+    assert read_items == list(range(3 * _MAX_UNREAD_ITEMS))
     future.result(5)
 
 

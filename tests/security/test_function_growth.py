@@ -622,7 +622,7 @@ STREAMS = {
 def test_the_events_of_an_answer_are_read_in_linear_time(dialect, monkeypatch):
     """An answer with many ends is refused, because each end collects its contents so far."""
     # The limit is lower than in real calls, so that it also bounds the quarter of a text.
-    monkeypatch.setattr(provider_errors, "_MAX_COLLECTED", 4_000)
+    monkeypatch.setattr(provider_errors, "_MAX_COLLECTED_CONTENTS", 4_000)
     kind, events = STREAMS[dialect]
     lines = [json.dumps(event) + "\n" for event in events]
     texts = growth.attacks(lines, [""], ATTACKS)

@@ -133,7 +133,7 @@ def test_a_damaged_part_is_left_out(store, path, change):
 @pytest.mark.parametrize("prompts", [b"x", b"", 3, zlib.compress(b"[" + b'"' * 2_000_000)])
 def test_damaged_prompts_are_left_out(store, path, prompts, monkeypatch):
     """A few kilobytes may unpack to gigabytes; they are not fully unpacked."""
-    monkeypatch.setattr(job_parts, "_MAX_UNPACKED", 1_000_000)
+    monkeypatch.setattr(job_parts, "_MAX_UNPACKED_BYTES", 1_000_000)
     added = store.parts(DIGEST).add(part(), ["a"] * 5, FIGURES)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as file:
         file.execute("UPDATE parts SET prompts = ?", (prompts,))

@@ -71,7 +71,7 @@ def test_an_exception_does_not_end_the_thread(writer, error, caplog):
 def test_a_failed_write_is_retried_without_a_new_item(writer, monkeypatch):
     """After a failed write, the thread tries again, and keeps only the latest items."""
     monkeypatch.setattr("gatewayx_nb.storage.writer._RETRY_DELAY", 0.01)
-    monkeypatch.setattr("gatewayx_nb.storage.writer._MAX_UNWRITTEN", 2)
+    monkeypatch.setattr("gatewayx_nb.storage.writer._MAX_UNWRITTEN_ITEMS", 2)
     writer.failures = [OSError("full")]
     for item in (2, 3, 4):
         writer.add(item)

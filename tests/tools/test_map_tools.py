@@ -282,7 +282,7 @@ def test_functions_that_never_return_leave_a_bounded_number_of_threads(
     project, engine, monkeypatch
 ):
     """While too many functions are overdue, no other function is called."""
-    monkeypatch.setattr(worker_threads, "_MAX_OVERDUE", 3)
+    monkeypatch.setattr(worker_threads, "_MAX_OVERDUE_FUNCTIONS", 3)
     project.settings("[tools]\ntimeout = 0.05\n")
     release, started = threading.Event(), []
 
