@@ -1,4 +1,4 @@
-"""The cassette file: a header and one entry per line, changed under a lock.
+"""The cassette file: a header and one entry per line, modified only under a lock.
 
 A new entry is appended immediately, so that it survives a crash. An entry that replaces another
 entry is also appended, with the digest of the line that it replaces; `arrange` later moves it to
@@ -46,7 +46,7 @@ _REPLACEMENT_START = b'{"replaces":"'
 _CONFLICT_MARKER = re.compile(rb"^(?:<{7}|\|{7}|={7}|>{7})(?: |$)")
 
 
-class _Head(msgspec.Struct):
+class _Header(msgspec.Struct):
     format: str
     version: int
 
@@ -66,7 +66,7 @@ class CassetteContent:
 
     Attributes:
         lines: The entries with their lines.
-        problem: One line about a skipped part of the file; empty if nothing was skipped.
+        problem: A one-line message about the part of the file that was skipped; empty if none was.
         is_arranged: Whether the lines are in order; see `arrange`.
         version: Version of the format, from the header.
         markers: The markers of a merge conflict, each with the number of its line.
@@ -87,7 +87,8 @@ def read(path: Path, *, allow_markers: bool = False) -> CassetteContent:
         allow_markers: Whether to skip the markers of a merge conflict instead of raising an error.
 
     Raises:
-        ConfigError: If the file is not a cassette or cannot be read; the message names the line.
+        ConfigError: If the file cannot be read, is not a cassette, has a later format version, or
+            has an invalid line, which the message names.
     """
     data = cassette_file.read_bytes(path)
     # `splitlines` would drop the empty line at the end, which proves that the last entry is
@@ -105,26 +106,30 @@ def read(path: Path, *, allow_markers: bool = False) -> CassetteContent:
         return CassetteContent()
     for number, _ in markers:
         lines[number - 1] = b""
-    first = next((number for number, line in enumerate(lines) if line), 0) if markers else 0
-    content = _content(path, lines, first, _check_head(path, lines[first]))
-    texts = tuple((number, line.decode(errors="replace")) for number, line in markers)
-    return dataclasses.replace(content, markers=texts)
+    header_index = next((number for number, line in enumerate(lines) if line), 0) if markers else 0
+    version = _header_version(path, lines[header_index])
+    content = _parse_lines(path, lines, header_index, version)
+    marker_texts = tuple((number, line.decode(errors="replace")) for number, line in markers)
+    return dataclasses.replace(content, markers=marker_texts)
 
 
-def _content(path: Path, lines: list[bytes], first: int, version: int) -> CassetteContent:
-    """Return the content of a file whose header is the line with index ``first``."""
+def _parse_lines(
+    path: Path, lines: list[bytes], header_index: int, version: int
+) -> CassetteContent:
+    """Return the content of a file whose header is the line with index ``header_index``."""
     problem = ""
     if lines[-1].strip() and not _is_valid(lines[-1], version):  # the writer was killed
         problem = f"The last line of {path.name} is incomplete and was skipped."
         lines = lines[:-1]
     entries = []
-    for number, line in _apply_replacements(enumerate(lines[first + 1 :], start=first + 2)):
+    numbered_lines = enumerate(lines[header_index + 1 :], start=header_index + 2)
+    for number, line in _apply_replacements(numbered_lines):
         if not line.strip():
             continue
-        if line.startswith(_HEADER_START):  # a merge has left the other branch's header
-            _check_head(path, line)
-            continue
         try:
+            if line.startswith(_HEADER_START):  # a merge has left the other branch's header
+                _check_version(path, _decode_header(line))
+                continue
             entry = decode(line, version)
         except ValueError as error:
             reason = plain(str(error).partition("\n")[0][:200])
@@ -134,10 +139,10 @@ def _content(path: Path, lines: list[bytes], first: int, version: int) -> Casset
             ) from None
         data = line if line_version(line, version) == VERSION else encode(entry)
         entries.append(CassetteLine(entry, data, number))
-    # The next recording converts a file in an older format in any case.
+    # A file in an older format is not mixed: the next recording converts all of it.
     is_mixed = version == VERSION and any(
         line.startswith(_HEADER_START) or line_version(line) < VERSION
-        for line in lines[first + 1 :]
+        for line in lines[header_index + 1 :]
     )
     is_arranged = not is_mixed and not any(line.startswith(_REPLACEMENT_START) for line in lines)
     return CassetteContent(tuple(entries), problem, is_arranged, version)
@@ -151,7 +156,7 @@ def _is_valid(line: bytes, version: int) -> bool:
     return True
 
 
-def replacement(old_line: bytes, new_line: bytes) -> bytes:
+def replacement_line(old_line: bytes, new_line: bytes) -> bytes:
     """Return a line that, when appended, replaces an old line if the file contains it."""
     return _REPLACEMENT_START + _line_digest(old_line) + b'",' + new_line.removeprefix(b"{")
 
@@ -163,14 +168,14 @@ def append(path: Path, *lines: bytes, root: Path | None = None, sync: bool = Tru
 
     Args:
         path: The cassette.
-        lines: Encoded entries, or results of `replacement`.
+        lines: Encoded entries, or results of `replacement_line`.
         root: The project folder, below which no symlink is followed, even if it has just replaced
             the file or its folder.
         sync: Whether to flush the file to disk, so that the lines survive a power failure; they
             survive a crash of the process in any case.
 
     Raises:
-        ConfigError: If the lines cannot be written; the file is left unchanged.
+        ConfigError: If the lines cannot be written; the file then has the same entries as before.
     """
     data = b"\n".join([*lines, b""])
     cassette_file.refuse_links(path, root)
@@ -183,7 +188,7 @@ def append(path: Path, *lines: bytes, root: Path | None = None, sync: bool = Tru
             fsync_directory(path.parent)
 
 
-def arrange(  # noqa: PLR0913 - the state of a session
+def arrange(  # noqa: PLR0913 - most callers omit most arguments
     path: Path,
     calls: Sequence[bytes] = (),
     added_lines: Collection[bytes] = (),
@@ -192,21 +197,22 @@ def arrange(  # noqa: PLR0913 - the state of a session
     *,
     drop_markers: bool = False,
 ) -> None:
-    """Move each replacement to the place of the line that it replaces; sort added lines by call.
+    """Move each replacement to the place of the line that it replaces.
 
-    A file in an older format is converted first.
+    Then put the added lines in the order of their calls. A file in an older format is converted
+    first.
 
     Args:
         path: The cassette.
         calls: The lines of this session's calls, in the order in which the calls were made.
-        added_lines: The subset of ``calls`` that was appended in this session, and does not replace
-            an older line.
+        added_lines: The lines in ``calls`` that were appended in this session and do not replace an
+            older line.
         unwanted_lines: Lines to remove.
         root: The project folder, below which no symlink is followed.
         drop_markers: Whether to remove the markers of a merge conflict.
 
     Raises:
-        ConfigError: If the file cannot be read or written; it is left unchanged.
+        ConfigError: If the file cannot be read or written; no entry is lost.
     """
     cassette_file.refuse_links(path, root)
     with cassette_file.locked(path):
@@ -240,8 +246,8 @@ def _opened_in_current_format(path: Path, root: Path | None) -> Iterator[tuple[F
     A file in an older format is converted first. An unfinished last line is completed or set aside.
     """
     with cassette_file.opened(path, root) as file:
-        head, newline, _ = file.read(_MAX_HEADER_BYTES).partition(b"\n")
-        version = _check_head(path, head.strip()) if newline else VERSION
+        header, newline, _ = file.read(_MAX_HEADER_BYTES).partition(b"\n")
+        version = _header_version(path, header.strip()) if newline else VERSION
         is_new = _repair_end(path, file, version)
         if version == VERSION:
             yield file, is_new
@@ -277,13 +283,13 @@ def _repair_end(path: Path, file: FileIO, version: int) -> bool:
 
 
 def _apply_replacements(lines: Iterable[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
-    """Return numbered lines, with each replacement in the place of the line that it replaces."""
-    settled_lines = list(lines)
-    if not any(line.startswith(_REPLACEMENT_START) for _, line in settled_lines):
-        return settled_lines
+    """Return numbered lines, with each replacement moved to the place of the line it replaces."""
+    numbered_lines = list(lines)
+    if not any(line.startswith(_REPLACEMENT_START) for _, line in numbered_lines):
+        return numbered_lines
     ordered_lines: list[tuple[int, bytes]] = []
     positions: dict[bytes, int] = {}
-    for number, line in settled_lines:
+    for number, line in numbered_lines:
         new_line, position = line, len(ordered_lines)
         if line.startswith(_REPLACEMENT_START):
             replaced_digest, _, fields = line.removeprefix(_REPLACEMENT_START).partition(b'",')
@@ -304,7 +310,10 @@ def _in_current_format(line: bytes) -> bytes:
 def _in_order_of_calls(
     lines: list[bytes], calls: Sequence[bytes], added_lines: Collection[bytes]
 ) -> list[bytes]:
-    """Return lines; each added line is after the line of the previous call or before the next's."""
+    """Return the lines, with each added line placed after that of the previous call.
+
+    If there is no previous call, the line is placed before that of the next call.
+    """
     to_insert = set(calls).intersection(added_lines, lines)
     kept_lines = [line for line in lines if line not in to_insert]
     fixed_lines = set(kept_lines)
@@ -316,12 +325,12 @@ def _in_order_of_calls(
         elif line in fixed_lines:
             previous = line
     first_added = lines_after.pop(None, [])
-    next_call = next((line for line in calls if line in fixed_lines), None)
+    first_fixed_line = next((line for line in calls if line in fixed_lines), None)
     ordered_lines = []
     for line in kept_lines:
-        if line == next_call:
+        if line == first_fixed_line:
             ordered_lines += first_added
-            next_call, first_added = None, []
+            first_fixed_line, first_added = None, []
         ordered_lines += [line, *lines_after.pop(line, [])]
     return ordered_lines + first_added
 
@@ -330,22 +339,41 @@ def _line_digest(line: bytes) -> bytes:
     return hashlib.blake2b(line, digest_size=8).hexdigest().encode()
 
 
-def _check_head(path: Path, line: bytes) -> int:
-    """Check the header and return the format version."""
-    line = line.removeprefix(b"\xef\xbb\xbf")  # some editors add a byte order mark
+def _header_version(path: Path, line: bytes) -> int:
+    """Return the format version of a file, from its first line.
+
+    Raises:
+        ConfigError: If the line is not a header, or the version is not supported.
+    """
     try:
-        head = msgspec.json.decode(line, type=_Head)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        head = _Head("", 0)
-    if head.format != FORMAT:
+        header = _decode_header(line)
+    except ValueError:
         raise ConfigError(
             f"{str(path)!r} is not a cassette: its first line is not {_HEADER.decode()}.",
             hint="Use another file; this one was not changed.",
-        )
-    if head.version > VERSION:
+        ) from None
+    _check_version(path, header)
+    return header.version
+
+
+def _decode_header(line: bytes) -> _Header:
+    """Parse a header.
+
+    Raises:
+        ValueError: If the line is not a header.
+    """
+    line = line.removeprefix(b"\xef\xbb\xbf")  # some editors add a byte order mark
+    with contextlib.suppress(msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        header = msgspec.json.decode(line, type=_Header)
+        if header.format == FORMAT:
+            return header
+    raise ValueError(f"it is not {_HEADER.decode()}")
+
+
+def _check_version(path: Path, header: _Header) -> None:
+    if header.version > VERSION:
         raise ConfigError(
-            f"The cassette {str(path)!r} must have a format version of at most {VERSION},"
-            f" got {head.version}.",
+            f"The cassette {str(path)!r} has format version {header.version}, but this version of"
+            f" gatewayx-nb supports at most {VERSION}.",
             hint="Run `pip install --upgrade gatewayx-nb`.",
         )
-    return head.version

@@ -90,7 +90,7 @@ class CassetteWriter:
             line = cassette_lines.CassetteLine(entry, encode(entry))
             index.put(line)
             self._unwritten_lines.append(
-                cassette_lines.replacement(recorded_line.data, line.data)
+                cassette_lines.replacement_line(recorded_line.data, line.data)
                 if recorded_line
                 else line.data
             )

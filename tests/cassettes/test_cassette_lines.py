@@ -79,9 +79,13 @@ def test_an_entry_is_replaced_in_its_line(path):
     path.chmod(0o640)
     cassette_lines.append(
         path,
-        cassette_lines.replacement(make_line("two").encode(), make_line("two", "new").encode()),
+        cassette_lines.replacement_line(
+            make_line("two").encode(), make_line("two", "new").encode()
+        ),
     )
-    cassette_lines.append(path, cassette_lines.replacement(b"missing", make_line("four").encode()))
+    cassette_lines.append(
+        path, cassette_lines.replacement_line(b"missing", make_line("four").encode())
+    )
     texts = [line.entry.text for line in cassette_lines.read(path).lines]
     cassette_lines.arrange(path)
 
@@ -124,7 +128,8 @@ def test_windows_line_endings_are_read(write_and_read, path):
         f"{HEAD}{make_line('one')}\n{make_line('two')}\n".replace("\n", "\r\n")
     )
     cassette_lines.append(
-        path, cassette_lines.replacement(content.lines[0].data, make_line("one", "new").encode())
+        path,
+        cassette_lines.replacement_line(content.lines[0].data, make_line("one", "new").encode()),
     )
 
     assert list_prompts(content) == ["one", "two"]
@@ -146,11 +151,16 @@ CONFLICT = (
         ('{"version":1}\n', "is not a cassette", "was not changed"),
         (
             '{"format":"gatewayx-cassette","version":3}\n{}',
-            "format version of at most 2, got 3",
+            "has format version 3, but",
             "pip install",
         ),
         (f"{HEAD}{make_line('one')}\n{{}}\n{make_line()}\n", "Line 3 of the cassette", "sed -i 3d"),
         (f"{HEAD}oops\n", "Line 2 of the cassette", "sed -i 2d"),
+        (
+            f'{HEAD}{make_line("one")}\n{{"format":"gatewayx-cassette"}}\n{make_line()}\n',
+            "Line 3 of the cassette",
+            "sed -i 3d",
+        ),
         (HEAD.encode() + b"[" * 100_000 + b"\n", "Line 2 of the cassette", "sed -i 2d"),
         (HEAD.encode() + b'{"recorded":"\xff"}\n', "Line 2 of the cassette", "sed -i 2d"),
     ],

@@ -178,7 +178,7 @@ def test_no_line_of_an_answer_looks_like_a_label(tmp_path):
         (None, "does not exist"),
         ("hello\n", "is not a cassette"),
         (f"{HEAD}oops\n", "Line 2 of the cassette"),
-        ('{"format":"gatewayx-cassette","version":99}\n', "format version of at most 2"),
+        ('{"format":"gatewayx-cassette","version":99}\n', "supports at most 2"),
     ],
 )
 def test_an_error_is_one_line_and_an_exit_code(tmp_path, content, message):

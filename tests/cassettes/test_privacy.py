@@ -200,8 +200,8 @@ def test_the_hook_ignores_what_is_not_a_cassette(tmp_path):
         (f"<<<<<<< HEAD\n{CONFLICT}", "a merge conflict marker on line 1"),
         (f"{HEAD}oops\n", "Line 2 of the cassette"),
         (HEAD + make_line()[:30], "is incomplete and was skipped"),
-        ('{"format":"gatewayx-cassette","version":99}\n', "format version of at most 2"),
-        ('\ufeff{ "format": "gatewayx-cassette", "version": 99}\r\n', "format version of at most"),
+        ('{"format":"gatewayx-cassette","version":99}\n', "supports at most 2"),
+        ('\ufeff{ "format": "gatewayx-cassette", "version": 99}\r\n', "has format version 99"),
     ],
 )
 def test_the_hook_reports_a_cassette_that_cannot_be_searched(tmp_path, content, message):

@@ -502,7 +502,8 @@ def test_a_merge_of_both_formats_is_read_and_converted(pool, path, versions, has
     content = path.read_bytes()
     recorded = {line.entry.text: line.data for line in cassette_lines.read(path).lines}
     cassette_lines.append(
-        path, cassette_lines.replacement(recorded["old answer"], make_line("newer", prompt="old"))
+        path,
+        cassette_lines.replacement_line(recorded["old answer"], make_line("newer", prompt="old")),
     )
     assert sorted(line.entry.text for line in cassette_lines.read(path).lines) == [
         "new answer",
