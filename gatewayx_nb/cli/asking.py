@@ -58,7 +58,7 @@ def ask_parser() -> LineParser:
         "Call a model. Text that is piped in follows the prompt.",
         "gatewayx ask -h",
         "A prompt that begins with a dash follows `--`.",
-        is_shell=True,
+        from_shell=True,
     )
     line.usage = "%(prog)s REF [options] [PROMPT | -]"
     line.param_options = PARAM_OPTIONS
@@ -66,7 +66,7 @@ def ask_parser() -> LineParser:
     prompt_help = "the prompt; `-` reads it from standard input"
     line.add_argument("prompt", nargs="*", metavar="PROMPT", help=prompt_help)
     add_shell_options(line, skip=_ONLY_IN_A_NOTEBOOK)
-    run = line.group("Run")
+    run = line.adder_for_group("Run")
     run("--cassette", metavar="FILE", help="record the reply in this file, or replay it")
     run("--json", action="store_true", help="write one JSON object: text, usage, cost, error, …")
     run("--no-stream", action="store_true", help="write the answer only when it is complete")

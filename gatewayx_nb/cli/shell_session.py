@@ -1,4 +1,4 @@
-"""The session in which commands run in a shell: its pool, its terminal and its questions."""
+"""The session for commands run from a shell: its pool, terminal output and prompts."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from gatewayx_nb.commands import Command, FailedCell, LineParser
 
 # Import on first use, because other commands need neither judges nor statistics.
-_evaluating, _ = attach(__name__, {"evaluate_file": "gatewayx_nb.cli.evaluating"})
+_import_lazily, _ = attach(__name__, {"evaluate_file": "gatewayx_nb.cli.evaluating"})
 
 
 class ShellSession(Session):
-    """The session of one command line, with a pool that is created when it is first needed."""
+    """The session for one command line, with a pool that is created when it is first needed."""
 
     prog = "gatewayx"
     ask_prog = "gatewayx ask"
@@ -74,7 +74,7 @@ class ShellSession(Session):
 
     @override
     def eval_line(self, line: str) -> int:
-        evaluate = cast("Callable[[Session, list[str]], int]", _evaluating("evaluate_file"))
+        evaluate = cast("Callable[[Session, list[str]], int]", _import_lazily("evaluate_file"))
         return evaluate(self, shlex.split(line))
 
     def is_reference(self, word: str) -> bool:
@@ -90,7 +90,7 @@ class ShellSession(Session):
 
     @override
     def forget(self, line: str) -> str:
-        return "the history of your shell still contains it"
+        return "your shell history still contains it"
 
     @override
     def ask_secret(self, question: str) -> str:
@@ -99,12 +99,11 @@ class ShellSession(Session):
         with contextlib.suppress(EOFError):
             if sys.stdin is not None and sys.stdin.isatty():
                 return getpass.getpass(question)
-        variable = question.strip(": ")
+        variable = question.strip(": ")  # `key set` asks "VARIABLE: "
         file = (self.pool.config.project or self.pool.config.user).keys
         raise UsageError(
-            "there is no terminal to ask for the key.",
-            hint=f"Pipe it into the same command, or write `{variable}=…` into {file} with an"
-            " editor.",
+            "entering the key requires a terminal.",
+            hint=f"Pipe the key into this command, or add `{variable}=…` to {file} in an editor.",
         )
 
     @override
@@ -115,13 +114,14 @@ class ShellSession(Session):
                 return input(question).strip().lower() in ("y", "yes")
         except EOFError:
             return False
+        # The ID is the last column of a row that is a tuple.
         ids = ",".join(getattr(row, "id", row[-1]) for row in table)
         raise TrustError(
-            "there is no terminal to ask for confirmation; nothing was changed.",
+            "confirmation requires a terminal; nothing was changed.",
             hint=Hint("trust", ids=ids),
         )
 
-    # The commands of a shell do not use the features below, which only a notebook has.
+    # Shell commands do not use the members below, which only a notebook supports.
 
     @property
     @override

@@ -29,7 +29,7 @@ _SHELL_FLAGS = {
 
 def add_shell_options(line: LineParser, *, skip: Collection[str]) -> None:
     """Add the options of a call to a line in a shell, where values are files, not variables."""
-    _, _, _, _ = map(line.group, ("Sampling", "Shape", "Context", "Run"))  # in this order
+    _, _, _, _ = map(line.adder_for_group, ("Sampling", "Shape", "Context", "Run"))  # in this order
     for name, option in OPTIONS.items():
         flag, help_text = _SHELL_FLAGS.get(name, (option.flag, option.help))
         if name not in skip:
@@ -40,7 +40,7 @@ def typed_flags(parser: LineParser, words: Sequence[str]) -> dict[str, str]:
     """Return the flag with which each option was typed, for error messages."""
     flags = {}
     for word in words:
-        action = parser.option(word.partition("=")[0])
+        action = parser.action_for_flag(word.partition("=")[0])
         if action is not None:
             flags[action.dest] = word.partition("=")[0]
     return flags

@@ -138,7 +138,9 @@ def _find_page(topic: str) -> Excerpt | None:
 
 def _option_help(session: Session, topic: str) -> Note | None:
     """Return the help of a call option, if there is one of this name."""
-    option = next(filter(None, map(session.ask_parser.option, (topic, f"--{topic}"))), None)
+    option = next(
+        filter(None, map(session.ask_parser.action_for_flag, (topic, f"--{topic}"))), None
+    )
     if option is not None:
         flag = f"{', '.join(option.option_strings)} {option.metavar or ''}".rstrip()
         return Note(f"`{session.ask_prog} REF {flag}`: {option.help}")
@@ -200,7 +202,7 @@ def _list_commands(session: Session) -> Table:
     for group, names in GROUPS.items():
         titles.setdefault(len(rows), "" if group == "Ask" else group)
         commands = (session.commands[name] for name in names if name in session.commands)
-        rows += [(command.parser(prog).outline, command.summary) for command in commands]
+        rows += [(command.parser(prog).short_usage, command.summary) for command in commands]
     grouped_rows = [(titles.get(index, ""), *row) for index, row in enumerate(rows)]
     help_note = f"`{prog} help COMMAND` explains one; REF is an engine or engine:model."
     return Table(grouped_rows, GROUPED_COLUMNS, (help_note,))

@@ -41,7 +41,7 @@ def eval_arguments(parser: LineParser) -> None:
     add("--id", metavar="COLUMN", help="the column of unique IDs; the positions if omitted")
     add("--cluster", metavar="COLUMN", help="the column whose equal values mark related rows")
     add("--samples", metavar="N", type=int, help="number of answers to each row")
-    check = parser.group("Check")
+    check = parser.adder_for_group("Check")
     least_help = "fail if the mean of a score is lower, such as equals=0.9"
     check("--at-least", metavar="SCORE=X", action="append", default=[], help=least_help)
     most_help = "fail if the mean of a score, the median latency or the cost is higher"
@@ -50,7 +50,7 @@ def eval_arguments(parser: LineParser) -> None:
     check("--margin", metavar="X", type=float, help="the accepted difference; 0.02 if omitted")
     add_shell_options(parser, skip=("chat", "images", "renew"))
     add_run_options(parser)
-    run = parser.group("Run")
+    run = parser.adder_for_group("Run")
     save_help = "write the evaluation to a .json, .csv or .md file"
     run("--save", metavar="FILE", action="append", default=[], help=save_help)
     run("--save-baseline", metavar="FILE", help="write the scores for --no-worse-than")

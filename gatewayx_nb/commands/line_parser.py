@@ -1,4 +1,4 @@
-"""`LineParser`, which parses a command's line; any front end can show its errors."""
+"""An argument parser for command lines, whose errors any front end can show."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ _SHORT_LENGTH = 2
 _MAX_QUOTED_LENGTH = 60
 """Maximum number of characters of quoted input in an error message."""
 
-_QUOTED_VALUE = re.compile(r"[^'\"]*?(?:value|choice): (['\"])(.*?)\1(?: \(|$)", re.DOTALL)
-_TYPE_NAMES: Mapping[object, str] = {int: "a whole number", float: "a number"}
+# The messages of argparse are "invalid int value: 'x'" and "invalid choice: 'x' (choose from …)".
+_REJECTED_VALUE = re.compile(r"[^'\"]*?(?:value|choice): (['\"])(.*?)\1(?: \(|$)", re.DOTALL)
+
+_EXPECTED_BY_TYPE: Mapping[object, str] = {int: "a whole number", float: "a number"}
 
 
 class _StoreOnce(argparse.Action):
@@ -44,7 +46,9 @@ class _StoreOnce(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         if option_string and getattr(namespace, self.dest) is not self.default:
-            raise UsageError(f"`{option_string}` must occur only once.", hint="Omit one of them.")
+            raise UsageError(
+                f"`{option_string}` can be used only once.", hint="Remove the repetition."
+            )
         setattr(namespace, self.dest, values)
 
 
@@ -54,12 +58,12 @@ class LineParser(argparse.ArgumentParser):
     Args:
         prog: The prefix of the command.
         description: What the command does, in one line.
-        help_line: The line that explains the command.
+        help_line: The command line that shows this command's help.
         advice: Advice for an unknown option.
-        is_shell: Whether the words come from a shell, which has removed comments.
+        from_shell: Whether the words come from a shell, which has removed comments.
 
     Attributes:
-        examples: Lines to show at the top of the table, instead of a usage with all options.
+        examples: Lines to show at the top of the table, instead of the full usage line.
         param_options: The options that are set with ``-p``, as in ``-p seed=1``, by name.
     """
 
@@ -73,7 +77,7 @@ class LineParser(argparse.ArgumentParser):
         help_line: str = "",
         advice: str = "",
         *,
-        is_shell: bool = False,
+        from_shell: bool = False,
     ) -> None:
         # By default, argparse prints help and exits. Abbreviations could clash with future options.
         super().__init__(
@@ -86,7 +90,7 @@ class LineParser(argparse.ArgumentParser):
         for action in (None, "store"):
             self.register("action", action, _StoreOnce)
         self._help_line, self._advice = help_line or f"{prog} -h", advice
-        self._is_shell = is_shell
+        self._from_shell = from_shell
 
     def read(
         self, line: str, split: Callable[[str], list[str]] = shlex.split
@@ -94,7 +98,8 @@ class LineParser(argparse.ArgumentParser):
         """Parse a line, split as in a shell.
 
         Raises:
-            UsageError: If the line is invalid; the message suggests the most similar option.
+            UsageError: If the line is invalid; for an unknown option, the message suggests the most
+                similar one, if any.
         """
         try:
             words = split(line)
@@ -106,9 +111,10 @@ class LineParser(argparse.ArgumentParser):
         """Parse the words of a line.
 
         Raises:
-            UsageError: If they are invalid; the message suggests the most similar option.
+            UsageError: If they are invalid; for an unknown option, the message suggests the most
+                similar one, if any.
         """
-        if not self._is_shell:
+        if not self._from_shell:
             self._refuse_comment(words)
         self._refuse_single_dash(words)
         try:
@@ -117,7 +123,7 @@ class LineParser(argparse.ArgumentParser):
             # The value of an unknown option would be parsed as an argument, with a misleading
             # error.
             names = (word.partition("=")[0] for word in words if word.startswith("--"))
-            unknown = [name for name in names if self.option(name) is None]
+            unknown = [name for name in names if self.action_for_flag(name) is None]
             if unknown and not str(error.argument_name).startswith("-"):
                 raise self._unknown_words_error(words, unknown) from None
             raise self._argument_error(error, words) from None
@@ -126,13 +132,23 @@ class LineParser(argparse.ArgumentParser):
         return args
 
     def unreadable_error(self, line: str, error: ValueError) -> UsageError:
-        """Return the error for a line with an unclosed quotation mark, perhaps in a comment."""
+        """Return the error for a line that cannot be split, perhaps because of a comment.
+
+        Args:
+            line: The line.
+            error: The error of `shlex`.
+        """
         text_before, space, comment = f" {line}".partition(" #")
         if space and not {"'", '"'}.intersection(text_before):
             return self._comment_error(f"#{comment}")
+        hint = (
+            "Close the quotation marks, or put text that contains an apostrophe in double quotes."
+        )
+        if str(error) == "No escaped character":
+            hint = "Remove the backslash at the end, or write two to keep one."
         return UsageError(
             f"`{self.prog} {shorten(line, _MAX_QUOTED_LENGTH)}` cannot be parsed: {error}.",
-            hint="Close the quotation, or put the apostrophe in double quotes.",
+            hint=hint,
         )
 
     def add_call_option(self, name: str, option: Option) -> None:
@@ -145,10 +161,10 @@ class LineParser(argparse.ArgumentParser):
             arguments = {"metavar": metavar}
         if option.repeatable:
             arguments |= {"action": "append", "default": []}
-        add = self.group(option.group) if option.group else self.add_argument
+        add = self.adder_for_group(option.group) if option.group else self.add_argument
         add(*flags.split("/"), dest=name, help=option.help, **arguments)
 
-    def group(self, title: str) -> Callable[..., argparse.Action]:
+    def adder_for_group(self, title: str) -> Callable[..., argparse.Action]:
         """Return the function that adds an option to the group with this title."""
         titles = {group.title: group for group in self._action_groups}
         return (titles.get(title) or self.add_argument_group(title)).add_argument
@@ -169,11 +185,11 @@ class LineParser(argparse.ArgumentParser):
         return " ".join(self.format_usage().removeprefix("usage: ").split())
 
     @property
-    def outline(self) -> str:
+    def short_usage(self) -> str:
         """The command and its required arguments."""
         return re.sub(r" \[[^]]*\]", "", self.synopsis).partition(" | ")[0]
 
-    def option(self, word: str) -> argparse.Action | None:
+    def action_for_flag(self, word: str) -> argparse.Action | None:
         """Return the option with this flag, if any."""
         matching_actions = (action for action in self.actions if word in action.option_strings)
         return next(matching_actions, None)
@@ -194,7 +210,7 @@ class LineParser(argparse.ArgumentParser):
 
     def takes_value(self, word: str) -> bool:
         """Return whether a word is a flag whose value is the next word."""
-        action = self.option(word)
+        action = self.action_for_flag(word)
         return action is not None and action.nargs != 0
 
     def table(self) -> Table:
@@ -210,13 +226,20 @@ class LineParser(argparse.ArgumentParser):
                 for index, (usage, text) in enumerate(described_options)
             ]
         lead_lines = self.examples or (f"`{self.synopsis}`", self.description or "")
-        *names, last = (f"`{name}`" for name in self.param_options or ("",))
-        note = f"`-p` also sets {', '.join(names)} and {last}, which have no option of their own."
-        return Table(rows, GROUPED_COLUMNS, [note] if names else [], lead=lead_lines)
+        return Table(rows, GROUPED_COLUMNS, self._param_notes(), lead=lead_lines)
+
+    def _param_notes(self) -> list[str]:
+        """Return the note about the options that only ``-p`` sets, if there are any."""
+        if not self.param_options:
+            return []
+        *names, last = (f"`{name}`" for name in self.param_options)
+        if not names:
+            return [f"`-p` also sets {last}, which has no flag of its own."]
+        return [f"`-p` also sets {', '.join(names)} and {last}, which have no flag of their own."]
 
     def usage_error(self, problem: str, advice: str = "") -> UsageError:
         """Return the error for an invalid line: the problem, and the command that shows help."""
-        return UsageError(problem, hint=f"{advice} `{self._help_line}` shows its use.".strip())
+        return UsageError(problem, hint=f"{advice} Run `{self._help_line}` for help.".strip())
 
     @override
     def error(self, message: str) -> NoReturn:
@@ -228,30 +251,35 @@ class LineParser(argparse.ArgumentParser):
         if error.argument_name is None:  # a missing argument
             return self.usage_error(f"`{self.prog}` needs {error.message.rpartition(': ')[2]}.")
         names = error.argument_name.split("/")
-        action = self.option(names[0]) or next(
+        action = self.action_for_flag(names[0]) or next(
             (action for action in self.actions if names[0] in (action.metavar, action.dest)), None
         )
         typed_words = (word.partition("=")[0] for word in words)
         name = next((f"`{word}`" for word in typed_words if word in names), names[0])
         if "|" in name or name == "ACTION":
             name = "the action"
-        quoted_value = _QUOTED_VALUE.match(error.message)
+        rejected_value = _REJECTED_VALUE.match(error.message)
         if action is None:
             return self.usage_error(f"{error}.")
         if action.nargs == 0:
             return self.usage_error(f"{name} takes no value.")
-        if quoted_value is None and action.choices:
-            return self.usage_error(f"{name} needs a value: {', '.join(map(str, action.choices))}.")
-        if quoted_value is None:
+        if rejected_value is None and action.choices:
+            return self.usage_error(f"{name} must be one of {', '.join(map(str, action.choices))}.")
+        if rejected_value is None:
             return self.usage_error(f"{name} needs a value, {action.metavar}: {action.help}.")
+        return self._rejected_value_error(name, action, rejected_value[2])
+
+    def _rejected_value_error(self, name: str, action: argparse.Action, value: str) -> UsageError:
+        quoted_text = repr(shorten(value, _MAX_QUOTED_LENGTH))
         if action.choices:
             choices = list(map(str, action.choices))
-            expected_text = f"one of {', '.join(choices)}"
-            suggestion = did_you_mean(quoted_value[2], choices)
-        else:
-            expected_text, suggestion = _TYPE_NAMES.get(action.type, "valid"), ""
-        quoted_text = shorten(quoted_value[2], _MAX_QUOTED_LENGTH)
-        return self.usage_error(f"{name} must be {expected_text}, got {quoted_text!r}.{suggestion}")
+            suggestion = did_you_mean(value, choices)
+            return self.usage_error(
+                f"{name} must be one of {', '.join(choices)}, got {quoted_text}.{suggestion}"
+            )
+        if expected := _EXPECTED_BY_TYPE.get(action.type):
+            return self.usage_error(f"{name} must be {expected}, got {quoted_text}.")
+        return self.usage_error(f"{quoted_text} is not a valid value for {name}.")
 
     def _unknown_words_error(
         self, words: Sequence[str], unknown_words: Sequence[str]
@@ -275,7 +303,7 @@ class LineParser(argparse.ArgumentParser):
             suggestion = did_you_mean(
                 longer_flags[0] if longer_flags else flag, self.option_strings
             )
-            return self.usage_error(f"no option {flag!r}.{suggestion}", self._advice)
+            return self.usage_error(f"there is no option {flag!r}.{suggestion}", self._advice)
         if quoting_advice := self.quoting_advice(words):
             return self.usage_error("text with spaces must be quoted.", quoting_advice)
         return self.usage_error(
@@ -286,10 +314,13 @@ class LineParser(argparse.ArgumentParser):
     def quoting_advice(self, words: Sequence[str]) -> str:
         """Return how to quote several words if only the first was parsed as an option's value.
 
-        Empty if there are no such words.
+        Return an empty string if there are none.
         """
         for index, word in enumerate(words[:-2]):
-            if self.takes_value(word) and getattr(self.option(word), "metavar", "") == "TEXT":
+            if (
+                self.takes_value(word)
+                and getattr(self.action_for_flag(word), "metavar", "") == "TEXT"
+            ):
                 words_after = itertools.takewhile(lambda part: part[:1] != "-", words[index + 1 :])
                 text = " ".join(words_after)
                 if " " in text:
@@ -300,7 +331,7 @@ class LineParser(argparse.ArgumentParser):
         """Return a hint to repeat the option for another value; empty if it cannot be repeated."""
         words_before = words[: words.index(value)]
         flag = next((word for word in reversed(words_before) if word.startswith("-")), "")
-        option = self.option(flag.partition("=")[0])
+        option = self.action_for_flag(flag.partition("=")[0])
         if not isinstance(getattr(option, "default", None), list):  # see `add_call_option`
             return ""
         return f"To add a value, repeat the option: `{flag.partition('=')[0]} {value}`."
@@ -314,7 +345,7 @@ class LineParser(argparse.ArgumentParser):
     def _comment_error(self, comment: str) -> UsageError:
         quoted_text = shorten(comment, _MAX_QUOTED_LENGTH)
         return UsageError(
-            f"a magic's line cannot contain a comment, got {quoted_text!r}.", hint="Omit it."
+            f"the line of a magic cannot contain a comment, got {quoted_text!r}.", hint="Omit it."
         )
 
     def _refuse_single_dash(self, words: Sequence[str]) -> None:
@@ -326,7 +357,7 @@ class LineParser(argparse.ArgumentParser):
             if is_long and self.param_example(name):
                 raise self._unknown_words_error(words, [word])
             if is_long and similar:
-                raise self.usage_error(f"no option {name!r}. Did you mean {similar[0]!r}?")
+                raise self.usage_error(f"there is no option {name!r}. Did you mean {similar[0]!r}?")
 
 
 def _usage_of(action: argparse.Action) -> str:
@@ -340,4 +371,4 @@ GROUPED_COLUMNS: tuple[TableColumn[tuple[str, str, str]], ...] = (
     TableColumn("you type", itemgetter(1), is_code=True),
     TableColumn("what it does", itemgetter(2)),
 )
-"""The columns of a group's title, a command or option, and its meaning."""
+"""Columns for a group's title, a command or option, and what it does."""

@@ -33,14 +33,14 @@ def map_arguments(parser: LineParser) -> None:
     add("--model", metavar="REF", help="engine or engine:model; the default if omitted")
     add_shell_options(parser, skip=("chat", "images", "renew"))
     add_run_options(parser)
-    run = parser.group("Run")
+    run = parser.adder_for_group("Run")
     run("--force", action="store_true", help="replace OUT even if it is not the output of a map")
     run("--dry-run", action="store_true", help="show rows, tokens and cost, and send nothing")
 
 
 def add_run_options(parser: LineParser) -> None:
     """Add the options of a command that asks about the rows of a file."""
-    run = parser.group("Run")
+    run = parser.adder_for_group("Run")
     missing_help = "error fails a row in which a value is missing; blank sends an empty text"
     run("--missing", choices=("error", "blank"), metavar="HOW", help=missing_help)
     run("--max-age", metavar="AGE", help="ask again about rows with an older answer, such as 30d")

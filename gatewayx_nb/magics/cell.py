@@ -107,7 +107,7 @@ def parser(prog: str = "%%gatewayx", advice: str = "") -> LineParser:
     add("references", nargs="*", metavar="REF", help=reference_help)
     line.examples, line.param_options = _EXAMPLES, PARAM_OPTIONS
     # The help lists the groups in this order.
-    _, shape, context, run = map(line.group, ("Sampling", "Shape", "Context", "Run"))
+    _, shape, context, run = map(line.adder_for_group, ("Sampling", "Shape", "Context", "Run"))
     for name, option in OPTIONS.items():
         line.add_call_option(name, option)
     shape("-o", "--out", metavar="NAME", help="bind the reply to this variable")

@@ -54,7 +54,7 @@ def late_options(line_parser: LineParser, prompt: str) -> Iterator[str]:
     for word, next_word in itertools.pairwise([*prompt.split(), ""]):
         flag = word.partition("=")[0]
         is_intended = flag.startswith("--") or (word == flag and _NUMBER.fullmatch(next_word))
-        if is_intended and line_parser.option(flag):
+        if is_intended and line_parser.action_for_flag(flag):
             flags.append(flag)
     if flags:
         verb = "is" if len(set(flags)) == 1 else "are"

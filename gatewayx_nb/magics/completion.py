@@ -89,7 +89,7 @@ def _in_cell(
 ) -> Iterable[str]:
     """Return completions for the first line of a cell."""
     parser = cell.parser()
-    action = parser.option(words[-1]) if words else None
+    action = parser.action_for_flag(words[-1]) if words else None
     if action is None or action.nargs == 0:
         return (*_references(session), *_without_key(session), *_options(parser))
     return _values(session, action, fragment, namespace)
@@ -109,7 +109,7 @@ def _in_line(
     if command.name == "ask":
         return (*_references(session), *_without_key(session))
     parser = command.parser(session.prog)
-    option = parser.option(words[-1])
+    option = parser.action_for_flag(words[-1])
     if option is not None and option.nargs != 0:
         return _values(session, option, fragment, namespace)
     positional = [action for action in parser.actions if not action.option_strings]
@@ -148,7 +148,7 @@ def _before_prompt(
 ) -> Iterable[str]:
     """Return completions for the options between a reference and its prompt."""
     parser = cell.parser()
-    option = parser.option(words[-1])
+    option = parser.action_for_flag(words[-1])
     if option is not None and option.nargs != 0:
         return _values(session, option, fragment, namespace)
     is_prompt = any(

@@ -120,7 +120,7 @@ def test_without_past_calls_a_sentence_is_shown(session):
     ("line", "message"),
     [
         ("usage --by week", "`--by` must be one of day, engine, model, job, got .week."),
-        ("usage --by", "`--by` needs a value: day, engine, model, job"),
+        ("usage --by", "`--by` must be one of day, engine, model, job"),
         ("usage --days x", "`--days` must be a whole number, got .x."),
         ("usage --days 0", "days must be an int from 1 to 36,500, got 0"),
         ("usage --days 1e9", "`--days` must be"),
@@ -135,7 +135,7 @@ def test_invalid_values_of_usage_are_named(session, line, message):
 @pytest.mark.parametrize("line", ["history x", "history 1 2", "usage grok"])
 def test_invalid_arguments_raise(session, line):
     """Invalid arguments raise a one-line error that names the command for help."""
-    with pytest.raises(UsageError, match=r"`gatewayx help (usage|history)` shows its use"):
+    with pytest.raises(UsageError, match=r"Run `gatewayx help (usage|history)` for help"):
         commands.run(session, line)
 
 

@@ -64,7 +64,7 @@ def test_a_conversation_is_truncated_or_deleted(shell_with_chat):
 )
 def test_the_error_for_invalid_arguments_names_the_help(shell, line):
     """Invalid arguments raise a one-line error that names the command for help."""
-    with pytest.raises(UsageError, match=r"`%gatewayx help (chat|jobs|nest)` shows its use"):
+    with pytest.raises(UsageError, match=r"Run `%gatewayx help (chat|jobs|nest)` for help"):
         shell.ask(f"%gatewayx {line}")
 
 

@@ -7,7 +7,7 @@ import pytest
 import gatewayx_nb
 from gatewayx_nb.errors import GatewayError
 
-CELL_HELP = "`%%gatewayx -h` shows its use."
+CELL_HELP = "Run `%%gatewayx -h` for help."
 LIST = "`%gatewayx status` lists the engines."
 
 NAMES = """
@@ -70,12 +70,12 @@ MISTAKES = [
     ),
     Mistake(
         "%%gx mock --temprature 0\nhi",
-        "no option '--temprature'. Did you mean '--temperature'?",
+        "there is no option '--temprature'. Did you mean '--temperature'?",
         CELL_HELP,
     ),
     Mistake(
         "%%gx mock -temperature 0\nhi",
-        "no option '-temperature'. Did you mean '--temperature'?",
+        "there is no option '-temperature'. Did you mean '--temperature'?",
         CELL_HELP,
     ),
     Mistake(
@@ -94,7 +94,7 @@ MISTAKES = [
     Mistake(
         "%gx cassette --prune=x",
         "`--prune` takes no value.",
-        "`%gatewayx help cassette` shows its use.",
+        "Run `%gatewayx help cassette` for help.",
     ),
     Mistake(
         "%%gx mock --system You are a pirate\nhi",
@@ -113,8 +113,8 @@ MISTAKES = [
     ),
     Mistake(
         "%gx history --model grok",
-        "no option '--model'.",
-        "`%gatewayx help history` shows its use.",
+        "there is no option '--model'.",
+        "Run `%gatewayx help history` for help.",
     ),
     Mistake(
         "%%gx mock --seed 3\nhi",
@@ -141,7 +141,7 @@ MISTAKES = [
     ),
     Mistake("%%gx mock -p seed=1 -p seed=2\nhi", "`-p seed` has two values.", "Omit one of them."),
     *(
-        Mistake(typed, f"`{flag}` must occur only once.", "Omit one of them.")
+        Mistake(typed, f"`{flag}` can be used only once.", "Remove the repetition.")
         for typed, flag in (
             ("%%gx mock -t 0 -t 1\nhi", "-t"),
             ("%%gx mock -t 0 --temperature=0\nhi", "--temperature"),
@@ -159,7 +159,7 @@ MISTAKES = [
         )
     ),
     *(
-        Mistake(typed, f"a magic's line cannot contain a comment, got {comment}.", "Omit it.")
+        Mistake(typed, f"the line of a magic cannot contain a comment, got {comment}.", "Omit it.")
         for typed, comment in (
             ("%%gx mock # a comment\nhi", "'# a comment'"),
             ("%%gx #comment\nhi", "'#comment'"),
@@ -226,7 +226,7 @@ MISTAKES = [
     ),
     Mistake(
         "%gx mock -bullet one",
-        "no option '-bullet'.",
+        "there is no option '-bullet'.",
         f"A prompt that begins with a dash follows `--`. {CELL_HELP}",
     ),
     Mistake(
@@ -288,7 +288,7 @@ MISTAKES = [
     Mistake(
         "%gatewayx key sett openai",
         "the action must be one of set, remove, import, got 'sett'. Did you mean 'set'?",
-        "`%gatewayx key` shows its use.",
+        "Run `%gatewayx key` for help.",
     ),
     *(
         Mistake(
@@ -326,12 +326,14 @@ MISTAKES = [
         "For example, `--timeout 60`.",
     ),
     Mistake(
-        "%gatewayx cancel --all", "no option '--all'.", "`%gatewayx help cancel` shows its use."
+        "%gatewayx cancel --all",
+        "there is no option '--all'.",
+        "Run `%gatewayx help cancel` for help.",
     ),
     Mistake(
         "%gatewayx key import",
         "`%gatewayx key import` needs FILE.",
-        "`%gatewayx key` shows its use.",
+        "Run `%gatewayx key` for help.",
     ),
     *(
         Mistake(
@@ -341,7 +343,7 @@ MISTAKES = [
         )
         for file in ("file.json", "schemas/city.json", "plot1.png")
     ),
-    Mistake("%gatewayx key set", "`%gatewayx key` needs NAME.", "`%gatewayx key` shows its use."),
+    Mistake("%gatewayx key set", "`%gatewayx key` needs NAME.", "Run `%gatewayx key` for help."),
     Mistake(
         "%gatewayx key set opnai",
         "there is no engine 'opnai'. Did you mean 'openai'?",
@@ -358,29 +360,29 @@ MISTAKES = [
         "%gatewayx key set Grok!",
         "engine 'Grok!' has a name that does not consist of 1 to 63 characters from a-z, 0-9"
         " and _.",
-        "`%gatewayx key` shows its use.",
+        "Run `%gatewayx key` for help.",
     ),
     Mistake(
         "%gatewayx cassette --mode rekord",
         "`--mode` must be one of auto, record, replay, off, got 'rekord'. Did you mean 'record'?",
-        "`%gatewayx help cassette` shows its use.",
+        "Run `%gatewayx help cassette` for help.",
     ),
     Mistake(
         "%gatewayx models one two",
         "'two' is not expected here.",
-        "`%gatewayx help models` shows its use.",
+        "Run `%gatewayx help models` for help.",
     ),
     Mistake(
         "%%gatewayx mock --tools weather send",
         "'send' is not expected here.",
-        "To add a value, repeat the option: `--tools send`. `%%gatewayx -h` shows its use.",
+        "To add a value, repeat the option: `--tools send`. Run `%%gatewayx -h` for help.",
     ),
     Mistake(
         "%gatewayx history x",
         "N must be a whole number, got 'x'.",
-        "`%gatewayx help history` shows its use.",
+        "Run `%gatewayx help history` for help.",
     ),
-    Mistake("%gatewayx use", "`%gatewayx use` needs REF.", "`%gatewayx help use` shows its use."),
+    Mistake("%gatewayx use", "`%gatewayx use` needs REF.", "Run `%gatewayx help use` for help."),
     Mistake(
         "%gatewayx help stuff",
         "no command or topic 'stuff'.",
