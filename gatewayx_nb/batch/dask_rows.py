@@ -82,8 +82,8 @@ class Partitions(ABC):
     def finish(self, number: int, build: PartitionBuild) -> Any:  # noqa: ANN401 - of Dask
         """Return a partition of the result, as a future or a delayed value of Dask."""
 
-    def check_may_block(self) -> None:  # noqa: B027 - in one process, any thread may wait
-        """Check that this thread may wait for the rows; see `Rows.check_may_block`."""
+    def check_blocking_allowed(self) -> None:  # noqa: B027 - in one process, any thread may wait
+        """Check that this thread may wait for the rows; see `Rows.check_blocking_allowed`."""
 
     def close(self) -> None:  # noqa: B027 - in one process, nothing reads ahead
         """Stop reading."""
@@ -189,7 +189,7 @@ class ClusterPartitions(Partitions):
         self._task: Any = None
 
     @override
-    def check_may_block(self) -> None:
+    def check_blocking_allowed(self) -> None:
         if self._client.asynchronous:
             raise UsageError(
                 "this thread runs the event loop of Dask's client, which must not be blocked.",
@@ -276,8 +276,8 @@ class DaskRows(Rows):
         return self.partitions.read(names)
 
     @override
-    def check_may_block(self) -> None:
-        self.partitions.check_may_block()
+    def check_blocking_allowed(self) -> None:
+        self.partitions.check_blocking_allowed()
 
     @override
     def close(self) -> None:

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from gatewayx_nb.batch.figures import duration
 from gatewayx_nb.batch.row_prompt import RowRequest, with_row_options
-from gatewayx_nb.calls import MAX_TURNS, Table, text_columns
+from gatewayx_nb.calls import DEFAULT_MAX_TURNS, Table, text_columns
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.text import counted, dollars
 
@@ -188,7 +188,9 @@ def preview_map(rows: Rows, prompt: RequestSource, plan: MapPlan) -> MapPreview:
         seconds=seconds if to_ask else 0.0,
         bound_by=bound_by if to_ask else "",
         first_problem=problem,
-        max_turns=plan.options.get("max_turns") or MAX_TURNS if plan.options.get("tools") else 1,
+        max_turns=plan.options.get("max_turns") or DEFAULT_MAX_TURNS
+        if plan.options.get("tools")
+        else 1,
     )
 
 

@@ -95,7 +95,7 @@ class MapSession:
 
     def outcomes(self) -> Generator[Outcomes]:
         """Yield the outcomes in groups as they arrive."""
-        self.rows.check_may_block()
+        self.rows.check_blocking_allowed()
         try:
             for _ in self._take_over():
                 self._refuse_own_job()

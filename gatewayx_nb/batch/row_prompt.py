@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from gatewayx_nb.batch.rows import INPUT, row_namespace
+from gatewayx_nb.batch.rows import INPUT_NAME, row_namespace
 from gatewayx_nb.calls import check_options, select_prompt
 from gatewayx_nb.errors import GatewayError, UsageError, did_you_mean
 from gatewayx_nb.prompts import RowTemplate, is_missing
@@ -279,7 +279,7 @@ def _system(system: object, *, blank: bool) -> RowTemplate | RowFunction | str:
 
 def _check_placeholders(templates: list[RowTemplate], rows: Rows) -> None:
     if not any(template.has_placeholder for template in templates):
-        for name in (*(rows.columns or ()), INPUT):
+        for name in (*(rows.columns or ()), INPUT_NAME):
             if any(f"{{{name}}}" in template.template for template in templates):
                 raise UsageError(
                     f"{{{name}}} in the prompt is not a placeholder.",
@@ -287,8 +287,8 @@ def _check_placeholders(templates: list[RowTemplate], rows: Rows) -> None:
                 )
         raise UsageError(
             "the prompt has no placeholder, so every row would get the same prompt.",
-            hint=f"Write {{{{column}}}} where the row's value belongs, or {{{{{INPUT}}}}} if the"
-            " rows are texts.",
+            hint="Write {{column}} where the row's value belongs, or"
+            f" {{{{{INPUT_NAME}}}}} if the rows are texts.",
         )
 
 
@@ -299,10 +299,10 @@ def _check_columns(template: RowTemplate, rows: Rows) -> None:
         return
     first = rows.source[0] if rows.kind == "list" and rows.source else None
     if rows.kind == "series" or isinstance(first, str):
-        names = (INPUT, *filter(None, rows.columns or ()))
+        names = (INPUT_NAME, *filter(None, rows.columns or ()))
         for name in template.columns:
             if name not in names:
                 raise UsageError(
                     f"the prompt refers to {{{{{name}}}}}, but the rows are texts.",
-                    hint=f"Write {{{{{INPUT}}}}} where the row's text belongs.",
+                    hint=f"Write {{{{{INPUT_NAME}}}}} where the row's text belongs.",
                 )

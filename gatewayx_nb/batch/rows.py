@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.hints import Hint
 
     RowValue = str | Mapping[Any, object]
-    """A row: a text, or a mapping from columns to values."""
+    """A row: a string, or a mapping from column names to values."""
 
-INPUT = "input"
-"""The placeholder for a row that is a text: ``{{input}}``."""
+INPUT_NAME = "input"
+"""Name of the placeholder for a row that is a string: ``{{input}}``."""
 
 RowsKind = Literal["frame", "series", "list", "iterator"]
 
@@ -51,16 +51,17 @@ class Row(dict[Any, Any]):
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of one kind.
+    """The rows of a map, read in the same way whatever their source.
 
     Attributes:
-        kind: The kind of rows.
+        kind: Where the rows come from: a DataFrame, a Series, a list or an iterator.
         source: The object that the caller passed.
         library: The package of a DataFrame or a Series: ``"pandas"``, ``"polars"`` or
             ``"dask"``.
-        columns: The columns of a DataFrame; the name of a Series; ``None`` for other rows, which
-            may differ.
-        count: Number of rows; ``None`` for an iterator.
+        columns: The columns of a DataFrame; the name of a Series; ``None`` for a list or an
+            iterator, whose rows may have different keys.
+        count: Number of rows; ``None`` if it is not known yet, as for an iterator or a Dask
+            DataFrame.
     """
 
     kind: RowsKind
@@ -72,21 +73,24 @@ class Rows:
     def __iter__(self) -> Iterator[RowValue]:
         return self.read()
 
-    def names(self) -> list[str]:
-        """Return the names with which a placeholder of a template may begin.
+    def placeholder_names(self) -> list[str]:
+        """Return the names that a template placeholder can start with.
 
-        For a list, these are the keys of its dicts, and ``input`` if it contains texts. For an
-        iterator, they are not known.
+        For a list, these are the keys of its dicts, and ``input`` if it contains strings. For an
+        iterator, they are unknown, and the list is empty.
         """
         if self.kind == "frame":
             return [name for name in self.columns or () if isinstance(name, str)]
         if self.kind == "series":
-            return [INPUT, *(name for name in self.columns or () if name and isinstance(name, str))]
+            return [
+                INPUT_NAME,
+                *(name for name in self.columns or () if name and isinstance(name, str)),
+            ]
         if self.kind == "iterator":
             return []
         names: dict[Any, None] = {}
         for row in self.source:
-            names.update(dict.fromkeys(row if isinstance(row, Mapping) else (INPUT,)))
+            names.update(dict.fromkeys(row if isinstance(row, Mapping) else (INPUT_NAME,)))
         return [name for name in names if isinstance(name, str)]
 
     def read(self, names: Iterable[Any] | None = None) -> Iterator[RowValue]:
@@ -100,11 +104,13 @@ class Rows:
         values = self.source.to_list() if self.kind == "series" else self.source
         return map(_checked_row, values, _positions())
 
-    def check_may_block(self) -> None:
-        """Check that the rows can be read by a call that blocks the current thread.
+    def check_blocking_allowed(self) -> None:
+        """Check that reading the rows may block the current thread.
+
+        Any thread may be blocked, unless a subclass refuses it.
 
         Raises:
-            UsageError: If they cannot.
+            UsageError: If a subclass refuses the current thread.
         """
 
     def close(self) -> None:
@@ -117,11 +123,11 @@ class Rows:
             for position, column in enumerate(self.columns)
             if names is None or column in names
         ]
-        titles = [column for _, column in selected_columns]
-        if not titles:
+        selected_names = [column for _, column in selected_columns]
+        if not selected_names:
             return (Row() for _ in range(self.count or 0))
         values = zip(*(self._column(position) for position, _ in selected_columns), strict=True)
-        return (Row(zip(titles, row, strict=True)) for row in values)
+        return (Row(zip(selected_names, row, strict=True)) for row in values)
 
     def _column(self, position: int) -> Iterable[Any]:
         if self.library == "polars":
@@ -155,7 +161,7 @@ def read_rows(source: object) -> Rows:
         source = source.tolist()
     if isinstance(source, str | bytes | Mapping) or not isinstance(source, Iterable):
         raise UsageError(
-            "rows must be a DataFrame, a Series, or texts or dicts in a list or another iterable,"
+            "rows must be a DataFrame, a Series, or an iterable of strings or dicts,"
             f" got {short_repr(source)}.",
             hint=_advice(source),
         )
@@ -203,7 +209,7 @@ def _check_unique(columns: Sequence[Any]) -> None:
     for column in columns:
         if column in seen_columns:
             raise UsageError(
-                f"the columns of rows must have different names, got {column!r} twice.",
+                f"column names must be unique, got {column!r} twice.",
                 hint="Rename one of them.",
             )
         seen_columns.add(column)
@@ -213,7 +219,7 @@ def _checked_row(item: object, position: int) -> RowValue:
     """Return a row of a list or an iterator.
 
     Raises:
-        UsageError: If the row is not a text, a mapping, a named tuple or a scalar.
+        UsageError: If the row is not a string, a mapping, a named tuple or a scalar.
     """
     if isinstance(item, str | Mapping):
         return item
@@ -222,7 +228,7 @@ def _checked_row(item: object, position: int) -> RowValue:
     if _is_scalar(item):
         return item  # type: ignore[return-value]  # a missing value is refused later
     raise UsageError(
-        f"rows[{position}] must be a text or a dict, got {short_repr(item)}.",
+        f"rows[{position}] must be a string or a dict, got {short_repr(item)}.",
         hint="Pass the DataFrame itself."
         if isinstance(item, tuple)
         else "For example, `[{'text': 'Hello'}]`.",
@@ -244,7 +250,7 @@ def _advice(source: object) -> Hint | str:
 
 
 def row_namespace(name: object) -> Callable[[Any], Mapping[Any, object]]:
-    """Return a function that returns a row's namespace, from which a template is filled.
+    """Return a function that maps a row to the values available to a template.
 
     Args:
         name: Name of the Series that contains the rows; ``None`` for other rows.
@@ -253,7 +259,7 @@ def row_namespace(name: object) -> Callable[[Any], Mapping[Any, object]]:
     def namespace(row: Any) -> Mapping[Any, object]:  # noqa: ANN401 - a row of any kind
         if isinstance(row, Mapping):
             return row
-        values: dict[Any, object] = {INPUT: row}
+        values: dict[Any, object] = {INPUT_NAME: row}
         if isinstance(name, str):
             values[name] = row
         return values

@@ -45,10 +45,10 @@ from gatewayx_nb.calls.table import (
     to_frame,
 )
 from gatewayx_nb.calls.tool_caller import ToolCaller
-from gatewayx_nb.calls.tool_options import MAX_TURNS, ResumeOptions, check_tool_options
+from gatewayx_nb.calls.tool_options import DEFAULT_MAX_TURNS, ResumeOptions, check_tool_options
 
 __all__ = [
-    "MAX_TURNS",
+    "DEFAULT_MAX_TURNS",
     "OPTIONS",
     "PARAM_OPTIONS",
     "AnswerCleaner",

@@ -1,4 +1,4 @@
-"""The options of calls whose model may call functions."""
+"""Options for calls in which the model may call functions."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from gatewayx_nb.mcp_server import MCPServer
 if TYPE_CHECKING:
     from gatewayx_nb.messages import ToolDefinition
 
-MAX_TURNS = 8
-"""Default maximum number of requests of a call with tools."""
+DEFAULT_MAX_TURNS = 8
+"""Default maximum number of requests in a call with tools."""
 
 _tool_choice = checker(
     "'auto', 'none', 'required' or the name of a tool",
@@ -29,7 +29,9 @@ def _check_approve(value: object) -> object:
     return value
 
 
-def _to_recorded(tools: Iterable[Tool | ToolDefinition | MCPServer]) -> tuple[dict[str, Any], ...]:
+def _recorded_tools(
+    tools: Iterable[Tool | ToolDefinition | MCPServer],
+) -> tuple[dict[str, Any], ...]:
     return tuple(
         # The tools of a server are known, and recorded, only when the call runs.
         {"mcp": each.name, "only": sorted(each.only)}
@@ -40,12 +42,12 @@ def _to_recorded(tools: Iterable[Tool | ToolDefinition | MCPServer]) -> tuple[di
 
 
 def _declaration(tool: ToolDefinition) -> dict[str, Any]:
-    shape = dict(tool.parameters)
-    return {"name": tool.name, "description": tool.description, "parameters": shape}
+    schema = dict(tool.parameters)
+    return {"name": tool.name, "description": tool.description, "parameters": schema}
 
 
 class ResumeOptions(TypedDict, total=False):
-    """The keyword arguments of a call with tools that may change when the call is continued."""
+    """Keyword arguments that may be changed when a call with tools is resumed."""
 
     tools: Annotated[
         object,
@@ -53,7 +55,7 @@ class ResumeOptions(TypedDict, total=False):
             read_tools,
             "functions and MCP servers that the model may call; see the guide `calling-functions`",
             "--tools NAME",
-            to_recorded=_to_recorded,
+            to_recorded=_recorded_tools,
             repeatable=True,
             default=(),
             group="Context",
@@ -63,33 +65,30 @@ class ResumeOptions(TypedDict, total=False):
         int | None,
         Option(
             positive_int,
-            f"maximum number of requests of a call with tools; {MAX_TURNS} if omitted",
-            "",
-            3,
+            f"maximum number of requests in a call with tools; {DEFAULT_MAX_TURNS} if omitted",
+            example=3,
         ),
     ]
     approve: Annotated[
         Literal["ask", "never", "always"] | Callable[..., object] | None,
         Option(
             _check_approve,
-            "who permits risky calls: 'ask', 'never', 'always' or a function; [tools] approve if"
+            "approval of risky calls: 'ask', 'never', 'always' or a function; [tools] approve if"
             " omitted",
-            "",
-            "never",
+            example="never",
         ),
     ]
 
 
 class ToolOptions(ResumeOptions, total=False):
-    """The keyword arguments for functions that the model may call."""
+    """Keyword arguments that control which functions the model may call, and when."""
 
     tool_choice: Annotated[
         str | None,
         Option(
             _tool_choice,
             "'auto', 'none', 'required' or the name of the tool to call first; 'auto' if omitted",
-            "",
-            "required",
+            example="required",
             to_recorded=str,
         ),
     ]
@@ -100,7 +99,7 @@ _TOOL_ONLY_OPTIONS = ("tool_choice", "max_turns", "approve")
 
 
 def check_tool_options(options: Mapping[str, Any]) -> None:
-    """Check that a call's options for tools match its tools.
+    """Check a call's tool options against its tools.
 
     Raises:
         UsageError: If an option needs tools and there are none, or ``tool_choice`` is neither a

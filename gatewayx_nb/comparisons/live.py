@@ -85,7 +85,7 @@ class LiveComparison:
         """Wait up to ``seconds`` for one of the runs; return whether all positions have ended."""
         for column in self.columns:
             column.run_pending()
-            column.check()
+            column.settle_if_overdue()
         running = next((run for run in self._runs if not run.ended), None)
         if running is not None:
             running.join(seconds)

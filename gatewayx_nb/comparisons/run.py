@@ -30,7 +30,10 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Prompt
 
 _POLL_INTERVAL = 0.2
-"""Seconds between polls if nothing is shown, for Ctrl-C on Windows and for deadlines."""
+"""Seconds between polls if nothing is shown.
+
+Polling lets Ctrl-C work on Windows, and enforces deadlines.
+"""
 
 
 class Column:
@@ -39,7 +42,7 @@ class Column:
     There is no callback for chunks; a view polls ``partial`` at its own rate.
 
     Attributes:
-        reference: The reference as passed.
+        reference: The model reference, exactly as the caller passed it.
         label: A name that is unique among the columns.
         partial: The partial answer; ``None`` if the call could not be planned.
     """
@@ -56,17 +59,25 @@ class Column:
         """The reply or the error; ``None`` while the call is running."""
         return self._outcome
 
-    def start(self, on_end: Callable[[], object]) -> None:
-        """Start the call unless it has started; its event loop calls ``on_end`` when it ends."""
+    def start(self, wake: Callable[[], object]) -> None:
+        """Start the call unless it has started.
+
+        Args:
+            wake: Called on the event loop of the call when the call ends, or when it has queued a
+                function for the thread that calls `run_pending`.
+        """
         if self._call is None or self._outcome is not None or self._future is not None:
             return
         self._call.partial.started = time.monotonic()  # each column's clock starts with its call
         if self._call.caller_thread is not None:
-            self._call.caller_thread.serve(on_end)
-        self._future = self._call.portal.submit(self._run(self._call, on_end))
+            self._call.caller_thread.serve(wake)
+        self._future = self._call.portal.submit(self._run(self._call, wake))
 
     def stop(self) -> None:
-        """Cancel the call and close its connection; keep the ``interrupted`` partial answer."""
+        """Cancel the call and close its connection.
+
+        The partial answer is kept, and marked as ``interrupted``.
+        """
         if self._call is None or self._outcome is not None:
             return
         # Settle before the cancellation, because a cancelled call settles with an error.
@@ -74,7 +85,7 @@ class Column:
         if self._future is not None:
             self._future.cancel()
 
-    def check(self) -> None:
+    def settle_if_overdue(self) -> None:
         """Settle the call if its loop is closed or is blocked past the deadline."""
         if self._call is None or self._future is None or self._outcome is not None:
             return
@@ -85,11 +96,11 @@ class Column:
             self._future.cancel()
 
     def run_pending(self) -> None:
-        """Run the functions that the call needs from this thread."""
+        """Run the functions that the call has queued for this thread."""
         if self._call is not None and self._call.caller_thread is not None:
             self._call.caller_thread.run_pending()
 
-    async def _run(self, call: PlannedCall, on_end: Callable[[], object]) -> None:
+    async def _run(self, call: PlannedCall, wake: Callable[[], object]) -> None:
         try:
             self._settle(await call.run())
         except GatewayError as error:
@@ -105,7 +116,7 @@ class Column:
             # The user interrupted a function that the call ran in the caller's thread.
             self._settle(call.partial.reply(interrupted=True))
         finally:
-            on_end()
+            wake()
 
     def _settle(self, outcome: Outcome) -> None:
         """Store the first outcome.
@@ -116,8 +127,8 @@ class Column:
             self._outcome = outcome
 
 
-class _EndSignal:
-    """Signal that a column has ended; engine loops send it to one thread and one event loop."""
+class _WakeSignal:
+    """Wakes one waiting thread and one event loop; set from the engines' loops."""
 
     def __init__(self) -> None:
         self.event = InterruptibleEvent()
@@ -125,7 +136,7 @@ class _EndSignal:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def set(self) -> None:
-        """Wake the waiting thread and loop."""
+        """Wake the waiting thread and event loop."""
         self.event.set()
         event, loop = self._loop_event, self._loop
         if event is not None and loop is not None:
@@ -141,8 +152,9 @@ class _EndSignal:
 class ComparisonRun:
     """Columns that run concurrently; a column that fails or is stopped does not affect the others.
 
-    `start` returns immediately. Wait with `join`, or poll the columns. The running columns
-    are cancelled by `stop`, by an exception, and when the last reference to the run is dropped.
+    `start` returns immediately. Wait with `join`, or poll the columns. The running columns are
+    cancelled by `stop`, by an exception in `run`, `arun` or the ``with`` block, and when the last
+    reference to the run is dropped.
 
     Args:
         prompt: The prompt.
@@ -152,7 +164,7 @@ class ComparisonRun:
     def __init__(self, prompt: str, columns: Iterable[Column]) -> None:
         self.prompt = prompt
         self.columns = tuple(columns)
-        self._signal = _EndSignal()
+        self._signal = _WakeSignal()
 
     def start(self) -> None:
         """Start all columns; further calls have no effect."""
@@ -187,10 +199,10 @@ class ComparisonRun:
         return Comparison(self.prompt, references, tuple(outcomes))
 
     def join(self, seconds: float) -> bool:
-        """Wait up to ``seconds`` until all columns have ended; return whether they have."""
+        """Wait up to ``seconds`` seconds for all columns to end; return whether they have."""
         forbid_blocking_call("acompare")
         end = time.monotonic() + seconds
-        while not self._check() and (remaining := end - time.monotonic()) > 0:
+        while not self._poll() and (remaining := end - time.monotonic()) > 0:
             self._signal.event.wait(remaining)
         return self.ended
 
@@ -201,7 +213,7 @@ class ComparisonRun:
                 while True:
                     # The event is created before the check; otherwise, an end could be missed.
                     event = self._signal.listen()
-                    if self._check():
+                    if self._poll():
                         break
                     await event.wait()
         return self.ended
@@ -212,11 +224,13 @@ class ComparisonRun:
         """Start, wait until all columns have ended, and return the comparison.
 
         Args:
-            on_poll: Called in this thread at the start, then repeatedly until the end.
+            on_poll: Called in this thread at the start, then repeatedly until the end; `bool` does
+                nothing.
             interval: Seconds between calls of ``on_poll``.
 
         Raises:
-            KeyboardInterrupt: If stopped; its ``comparison`` contains the partial answers.
+            KeyboardInterrupt: If interrupted with Ctrl-C; its ``comparison`` contains the partial
+                answers.
         """
         with self._stop_on_exit():
             self.start()
@@ -240,17 +254,17 @@ class ComparisonRun:
     def _stop_on_exit(self) -> Iterator[None]:
         try:
             yield
-        except (KeyboardInterrupt, asyncio.CancelledError) as stop:
+        except (KeyboardInterrupt, asyncio.CancelledError) as interrupt:
             self.stop()
-            stop.comparison = self.comparison  # type: ignore[union-attr]
-            raise with_short_traceback(stop) from None
+            interrupt.comparison = self.comparison  # type: ignore[union-attr]
+            raise with_short_traceback(interrupt) from None
         finally:
             self.stop()  # even if `on_poll` raises; no effect on columns that have ended
 
-    def _check(self) -> bool:
+    def _poll(self) -> bool:
         for column in self.columns:
             column.run_pending()
-            column.check()
+            column.settle_if_overdue()
         return self.ended
 
     def __enter__(self) -> Self:
@@ -268,7 +282,7 @@ class ComparisonRun:
 def plan_comparison(
     planner: Planner, prompt: Prompt, models: str | Iterable[str], options: CallOptions
 ) -> ComparisonRun:
-    """Return a comparison that is ready to start; nothing is sent.
+    """Prepare a comparison without sending anything.
 
     Args:
         planner: Plans the call to each model.
@@ -277,8 +291,8 @@ def plan_comparison(
         options: The options of every call.
 
     Raises:
-        UsageError: If ``models`` is empty, or the options are invalid for every model.
-        EngineNotFoundError: If a reference names an unknown engine, which is probably misspelt.
+        UsageError: If ``models`` is empty, or the options are invalid.
+        EngineNotFoundError: If a reference names an unknown engine (probably a typo).
     """
     normalized = check_comparison_options(options)
     references = _check_references(models)
@@ -289,7 +303,7 @@ def plan_comparison(
         call: PlannedCall | GatewayError
         try:
             call = planner.plan(prompt, {**normalized, "model": reference}, streamed=True)
-        except UsageError:  # the error is the same for every model
+        except UsageError:  # invalid options, rather than the outcome of one model
             raise
         except GatewayError as error:
             call = error
@@ -321,12 +335,15 @@ def _check_engines(planner: Planner, references: Iterable[str]) -> None:
         raise next(iter(unknown.values()))
     if unknown:
         raise EngineNotFoundError(
-            f"no engines {', '.join(map(repr, unknown))}.", hint=Hint("list_engines")
+            f"there are no engines for {', '.join(map(repr, unknown))}.", hint=Hint("list_engines")
         )
 
 
 def _unexpected_error(label: str, error: Exception) -> ProviderError:
-    """Return the error for an unexpected exception, whose message may contain a key."""
+    """Return the error for an unexpected exception.
+
+    The exception's message is omitted, because it may contain a key.
+    """
     failure = ProviderError(
         f"the call to {label!r} raised {type(error).__name__}.",
         hint="Call that model on its own to see the traceback.",
@@ -336,8 +353,8 @@ def _unexpected_error(label: str, error: Exception) -> ProviderError:
 
 
 def _check_references(models: Iterable[str]) -> tuple[str, ...]:
-    is_one = isinstance(models, str) or not isinstance(models, Iterable)
-    references: tuple[object, ...] = (models,) if is_one else tuple(models)
+    is_single = isinstance(models, str) or not isinstance(models, Iterable)
+    references: tuple[object, ...] = (models,) if is_single else tuple(models)
     if not references or not all(isinstance(ref, str) and ref for ref in references):
         raise UsageError(
             f"models must be one or more references, got {short_repr(models)}.",

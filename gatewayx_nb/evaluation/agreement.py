@@ -18,7 +18,7 @@ class Kappa:
 
     Attributes:
         value: 1 if the raters always agree, 0 if they agree as often as by chance; ``None`` if
-            undefined, because nothing was rated or everything was given the same label.
+            undefined, because nothing was rated or both raters gave every item the same label.
         interval: The confidence interval, within -1 and 1; ``None`` if ``value`` is ``None``.
     """
 
@@ -29,8 +29,9 @@ class Kappa:
 def cohen_kappa(table: Sequence[Sequence[int]], confidence: float = 0.95) -> Kappa:
     """Return Cohen's kappa of two raters, with its asymptotic confidence interval.
 
-    The interval is too narrow for few rows, and its width is 0 if the raters always agree (Fleiss,
-    Cohen and Everitt, "Large sample standard errors of kappa and weighted kappa", 1969).
+    The interval is from Fleiss, Cohen and Everitt, "Large sample standard errors of kappa and
+    weighted kappa", 1969. It is too narrow for small samples, and its width is 0 if the raters
+    always agree.
 
     Args:
         table: The confusion table: in row i and column j, the number of items to which the first
@@ -41,7 +42,9 @@ def cohen_kappa(table: Sequence[Sequence[int]], confidence: float = 0.95) -> Kap
         ValueError: If the table is not square, or a count is negative or not an integer.
     """
     z = normal_quantile(confidence)
-    counts = [check_counts(**{str(column): n for column, n in enumerate(row)}) for row in table]
+    counts = [
+        check_counts(**{str(column): count for column, count in enumerate(row)}) for row in table
+    ]
     size = len(counts)
     if any(len(row) != size for row in counts):
         raise ValueError(f"a confusion table must be square, got {[len(row) for row in counts]}.")
@@ -53,24 +56,31 @@ def cohen_kappa(table: Sequence[Sequence[int]], confidence: float = 0.95) -> Kap
     if any(sum(row) == row[label] == n for label, row in enumerate(counts)):
         return Kappa(None, None)
     observed = sum(counts[label][label] for label in range(size)) / n
-    by_chance = math.fsum(a * b for a, b in zip(first_shares, second_shares, strict=True))
-    kappa = (observed - by_chance) / (1 - by_chance)
+    expected = math.fsum(a * b for a, b in zip(first_shares, second_shares, strict=True))
+    kappa = (observed - expected) / (1 - expected)
     half_width = z * math.sqrt(_variance(counts, first_shares, second_shares, kappa))
     return Kappa(kappa, Interval(max(-1.0, kappa - half_width), min(1.0, kappa + half_width)))
 
 
 def _variance(
-    counts: Sequence[Sequence[int]], first: Sequence[float], second: Sequence[float], kappa: float
+    counts: Sequence[Sequence[int]],
+    first_shares: Sequence[float],
+    second_shares: Sequence[float],
+    kappa: float,
 ) -> float:
     """Return the asymptotic variance of kappa: equation 13 of Fleiss, Cohen and Everitt."""
     n = sum(map(sum, counts))
     labels = range(len(counts))
-    by_chance = math.fsum(first[label] * second[label] for label in labels)
+    expected = math.fsum(first_shares[label] * second_shares[label] for label in labels)
     agreement_terms = math.fsum(
-        counts[i][i] / n * (1 - (first[i] + second[i]) * (1 - kappa)) ** 2 for i in labels
+        counts[i][i] / n * (1 - (first_shares[i] + second_shares[i]) * (1 - kappa)) ** 2
+        for i in labels
     )
     disagreement_terms = (1 - kappa) ** 2 * math.fsum(
-        counts[i][j] / n * (second[i] + first[j]) ** 2 for i in labels for j in labels if i != j
+        counts[i][j] / n * (second_shares[i] + first_shares[j]) ** 2
+        for i in labels
+        for j in labels
+        if i != j
     )
-    correction = (kappa - by_chance * (1 - kappa)) ** 2
-    return max(0.0, agreement_terms + disagreement_terms - correction) / (1 - by_chance) ** 2 / n
+    correction = (kappa - expected * (1 - kappa)) ** 2
+    return max(0.0, agreement_terms + disagreement_terms - correction) / (1 - expected) ** 2 / n

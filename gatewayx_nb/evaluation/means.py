@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gatewayx_nb.evaluation.distributions import student_t_quantile, student_t_two_sided
+from gatewayx_nb.evaluation.distributions import student_t_quantile, student_t_two_sided_p
 from gatewayx_nb.evaluation.intervals import Interval, check_confidence
 from gatewayx_nb.tabulation import import_data_package
 
@@ -118,7 +118,7 @@ class MeanEstimate:
         if self.error == 0:
             return 2.0 ** (1 - self.n)
         t = self.mean / self.error
-        p = student_t_two_sided(t, self.n - 1)
+        p = student_t_two_sided_p(t, self.n - 1)
         if not self.t_statistics:
             return p
         below = bisect.bisect_left(self.t_statistics, t)

@@ -146,7 +146,7 @@ def column_names(expression: str, namespace: Mapping[str, object]) -> list[str]:
         rows = read_rows(prompts.resolve(expression, namespace, (Secret,)))
     except UsageError:
         return []
-    return [name for name in rows.names() if name.isidentifier()]
+    return [name for name in rows.placeholder_names() if name.isidentifier()]
 
 
 def _has_rows(value: object) -> bool:
@@ -198,7 +198,7 @@ class _Names:
 
     def __init__(self, expression: str, rows: Rows, values: NotebookValues) -> None:
         self._expression, self._rows, self._values = expression, rows, values
-        self._columns = rows.names()
+        self._columns = rows.placeholder_names()
 
     def template(self, text: str) -> RowTemplate:
         """Return a template in which the notebook's values are filled in.

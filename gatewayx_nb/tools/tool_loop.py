@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from gatewayx_nb import bounded_json
-from gatewayx_nb.calls import MAX_TURNS, attach_images, read_messages
+from gatewayx_nb.calls import DEFAULT_MAX_TURNS, attach_images, read_messages
 from gatewayx_nb.concurrency import CallerThread, WorkerThreads, gather_or_cancel
 from gatewayx_nb.errors import TruncatedError
 from gatewayx_nb.hints import Hint
@@ -127,7 +127,7 @@ class ToolLoop:
         self._host, self._streamed, self._redact = host, streamed, host.redactor()
         self._tools = {tool.name: tool for tool in cast("tuple[Tool, ...]", options["tools"])}
         # The reply that is continued counts as the first turn.
-        self._max_turns = (options.get("max_turns") or MAX_TURNS) + (resumed is not None)
+        self._max_turns = (options.get("max_turns") or DEFAULT_MAX_TURNS) + (resumed is not None)
         self._max_cost = cast("Decimal | None", options.get("max_cost"))
         messages = read_messages(prompt)
         if pictures := cast("tuple[Image, ...]", options.get("images", ())):

@@ -408,7 +408,7 @@ def test_other_clashes_are_errors(pool, engine):
 BAD = [
     ({"rows": "a"}, "rows must be a DataFrame"),
     ({"rows": 5}, "rows must be a DataFrame"),
-    ({"rows": [["a"]]}, r"rows\[0\] must be a text or a dict"),
+    ({"rows": [["a"]]}, r"rows\[0\] must be a string or a dict"),
     ({"rows": frame(), "prompt": "{{txt}}"}, "no column 'txt'. Did you mean 'text'"),
     ({"prompt": "x"}, "no placeholder"),
     ({"prompt": "{input}"}, "{input} in the prompt is not a placeholder"),

@@ -107,7 +107,7 @@ def test_a_comparison_may_consist_of_errors(project):
     [
         (["scripted", "gork"], "no engine 'gork'. Did you mean 'grok'?"),
         (["scripted", "gpt-4o"], "no engine 'gpt-4o'. Did you mean 'openai:gpt-4o'?"),
-        (["nope:a", "scripted", "nope:b"], "no engines 'nope:a', 'nope:b'."),
+        (["nope:a", "scripted", "nope:b"], "there are no engines for 'nope:a', 'nope:b'."),
     ],
 )
 def test_a_misspelt_name_is_an_error_before_anything_is_sent(project, models, message):

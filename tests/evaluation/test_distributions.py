@@ -8,7 +8,7 @@ from gatewayx_nb.evaluation.distributions import (
     sign_test,
     student_t_cdf,
     student_t_quantile,
-    student_t_two_sided,
+    student_t_two_sided_p,
 )
 
 DEGREES = (1, 2, 3, 4, 9, 29, 99, 100, 101, 999, 99_999, 1_000_000)
@@ -22,7 +22,7 @@ def test_student_t_equals_scipy(df):
     for t in VALUES:
         tail = 2 * stats.t.sf(t, df)
         if tail > 1e-290:
-            assert student_t_two_sided(t, df) == pytest.approx(tail, rel=1e-9)
+            assert student_t_two_sided_p(t, df) == pytest.approx(tail, rel=1e-9)
         assert student_t_cdf(t, df) == pytest.approx(stats.t.cdf(t, df), abs=1e-9)
         assert student_t_cdf(-t, df) == pytest.approx(stats.t.cdf(-t, df), abs=1e-9)
     for probability in PROBABILITIES:
@@ -32,21 +32,25 @@ def test_student_t_equals_scipy(df):
 
 def test_student_t_at_its_limits():
     """At 0 and infinity, probabilities are exact; NaN and 0 degrees of freedom are errors."""
-    assert student_t_two_sided(0, 5) == 1
+    assert student_t_two_sided_p(0, 5) == 1
     assert student_t_cdf(0, 5) == 0.5
-    assert student_t_two_sided(math.inf, 5) == 0
+    assert student_t_two_sided_p(math.inf, 5) == 0
+    assert student_t_two_sided_p(-math.inf, 1) == 0
     assert student_t_cdf(-math.inf, 5) == 0
     assert student_t_quantile(0.5, 5) == 0
     for t, df in ((math.nan, 5), (1, 0)):
         with pytest.raises(ValueError, match="df at least 1"):
-            student_t_two_sided(t, df)
+            student_t_two_sided_p(t, df)
     for probability in (0, 1, -0.1, math.nan):
-        with pytest.raises(ValueError, match="between 0 and 1"):
+        with pytest.raises(ValueError, match="greater than 0 and less than 1"):
             student_t_quantile(probability, 5)
+    for probability in (0.3, 0.5):
+        with pytest.raises(ValueError, match="df must be at least 1, got 0"):
+            student_t_quantile(probability, 0)
 
 
 def test_the_sign_test_equals_the_exact_binomial_test():
-    """The p-value equals scipy's exact test of a share of one half."""
+    """The p-value equals that of scipy's exact test with success probability 1/2."""
     for n, part in itertools.product(
         (1, 2, 3, 6, 11, 50, 101, 1000, 20_001), (0, 0.3, 0.47, 0.5, 1)
     ):

@@ -84,9 +84,9 @@ def test_a_cell_whose_models_all_fail_raises(shell, capsys):
     [
         (
             "mock what is",
-            r"no engines 'what', 'is'. Write `%%gatewayx mock`, and the prompt on the lines",
+            r"there are no engines for 'what', 'is'. Write `%%gatewayx mock`, and the prompt on",
         ),
-        ("tell me", r"no engines 'tell', 'me'. Write `%%gatewayx mock`"),
+        ("tell me", r"there are no engines for 'tell', 'me'. Write `%%gatewayx mock`"),
         ("mock mock --fallback grok", "does not take `fallback`"),
         ("mock grok -t -1", r"`-t` must be a number >= 0, got -1\.0"),
     ],

@@ -258,8 +258,8 @@ REFUSED = [
     Refused(
         "mock --map topic",
         "{{text}}",
-        "`--map topic`: rows must be a DataFrame, a Series, or texts or dicts in a list or another"
-        " iterable, got '{{text}}'.",
+        "`--map topic`: rows must be a DataFrame, a Series, or an iterable of strings or dicts,"
+        " got '{{text}}'.",
         "For one prompt, call `ask`; for one row, pass a list.",
     ),
     Refused(
