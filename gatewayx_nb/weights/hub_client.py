@@ -43,7 +43,7 @@ _ERROR_KINDS = (
     ("HFValidationError", "repository"),
     ("HfHubHTTPError", "status"),
     ("OfflineModeIsEnabled", "offline"),
-    ("ImportError", "missing"),
+    ("ImportError", "client_unavailable"),
     ("TransportError", "network"),
     ("JSONDecodeError", "invalid"),
 )

@@ -1,9 +1,10 @@
-"""Typed errors for the failures of the hub's client."""
+"""Converts failures of the Hugging Face Hub client to typed errors."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.errors import (
@@ -20,14 +21,14 @@ from gatewayx_nb.text import plain, shorten
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_MAX_TEXT_CHARS = 160
-# Anyone who has a signed URL can download the file.
+_MAX_DETAIL_CHARS = 160
+# A URL may contain a password, or a signature with which anyone can download the file.
 _SECRET_IN_URL = re.compile(r"(?<=://)[^/\s@]+@|\?[^\s'\"]+")
 
 
 @dataclass(frozen=True, slots=True)
-class _Failure:
-    """The error for a kind of failure."""
+class _ErrorTemplate:
+    """How to build the error for one kind of failure."""
 
     error: type[GatewayError]
     message: str
@@ -35,50 +36,53 @@ class _Failure:
 
 
 _CHECK_HUB = "Check HF_ENDPOINT and the network, which may require you to log in first."
-_FAILURES: Mapping[str, _Failure] = {
-    "invalid": _Failure(
-        TransportError, "the hub {endpoint} sent an invalid response: {text}", _CHECK_HUB
+_TEMPLATES: Mapping[str, _ErrorTemplate] = {
+    "invalid": _ErrorTemplate(
+        TransportError, "the hub {endpoint} sent an invalid response: {detail}", _CHECK_HUB
     ),
-    "redirect": _Failure(
+    "redirect": _ErrorTemplate(
         TransportError,
-        "the hub {endpoint} redirects to {text}, which does not use https or is not a permitted"
-        " host",
+        "the hub {endpoint} redirects to {detail}, which does not use HTTPS or is not on a"
+        " permitted host",
         _CHECK_HUB,
     ),
-    "changed": _Failure(
+    "changed": _ErrorTemplate(
         TransportError,
-        "{repo!r} changed on the hub {endpoint} after its files were listed; nothing was kept",
+        "{repo!r} changed on the hub {endpoint} after its files were listed; the download was"
+        " discarded",
         Hint("run_again"),
     ),
-    "offline": _Failure(
+    "offline": _ErrorTemplate(
         TransportError,
         "the hub {endpoint} was not contacted, because HF_HUB_OFFLINE is set",
         "Unset HF_HUB_OFFLINE.",
     ),
-    "network": _Failure(
+    "network": _ErrorTemplate(
         TransportError,
-        "the hub {endpoint} cannot be reached: {text}",
+        "the hub {endpoint} cannot be reached: {detail}",
         "Check the network and [network] in the settings, then pull again to resume.",
     ),
-    "status": _Failure(
+    "status": _ErrorTemplate(
         TransportError,
         "the hub {endpoint} returned status {status} for {repo!r}",
         Hint("run_again"),
     ),
-    "missing": _Failure(
-        ConfigError, "huggingface_hub cannot be used: {text}", Hint("install", extra="hub")
+    "client_unavailable": _ErrorTemplate(
+        ConfigError, "huggingface_hub cannot be used: {detail}", Hint("install", extra="hub")
     ),
-    "ca_bundle": _Failure(
+    "ca_bundle": _ErrorTemplate(
         ConfigError,
-        "network.ca_bundle must be a readable PEM file: {text}",
+        "network.ca_bundle must be a readable PEM file: {detail}",
         "Fix it in config/gatewayx.toml.",
     ),
-    "disk": _Failure(
+    "disk": _ErrorTemplate(
         ConfigError,
-        "{repo!r} cannot be written: {text}",
+        "{repo!r} cannot be written: {detail}",
         "Free disk space, then pull again to resume.",
     ),
-    "other": _Failure(TransportError, "{repo!r} cannot be pulled: {text}", Hint("run_again")),
+    "other": _ErrorTemplate(
+        TransportError, "{repo!r} cannot be pulled: {detail}", Hint("run_again")
+    ),
 }
 
 
@@ -96,18 +100,21 @@ def hub_error(
     kind, status = failure["kind"], failure["status"]
     if kind == "repository":
         return _repository_error(repo, failure["similar"], has_token=has_token)
-    if kind == "gated" or (kind == "status" and status in (401, 403)):
+    if kind == "gated" or (
+        kind == "status" and status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+    ):
         return _access_error(repo, endpoint, kind, status, has_token=has_token)
-    text = shorten(plain(_SECRET_IN_URL.sub("", failure["text"])), _MAX_TEXT_CHARS).rstrip(".")
-    row = _FAILURES[kind]
-    message = row.message.format(
-        endpoint=endpoint, repo=repo, status=status, text=text or "no reason is given"
+    detail = shorten(plain(_SECRET_IN_URL.sub("", failure["text"])), _MAX_DETAIL_CHARS).rstrip(".")
+    template = _TEMPLATES[kind]
+    message = template.message.format(
+        endpoint=endpoint, repo=repo, status=status, detail=detail or "no reason given"
     )
-    return row.error(f"{message}.", hint=row.hint, model=repo)
+    return template.error(f"{message}.", hint=template.hint, model=repo)
 
 
 def _repository_error(repo: str, similar: list[str], *, has_token: bool) -> ModelNotFoundError:
-    # The hub does not distinguish missing and private repositories, to keep private names secret.
+    # The hub does not distinguish missing repositories from private ones, to keep private names
+    # secret.
     alternative = "your HF_TOKEN cannot read it" if has_token else "it is private"
     hint = "Check its name on the hub"
     if not has_token:
@@ -122,9 +129,11 @@ def _repository_error(repo: str, similar: list[str], *, has_token: bool) -> Mode
 def _access_error(
     repo: str, endpoint: str, kind: str, status: int | None, *, has_token: bool
 ) -> AuthenticationError:
-    token_problem = "your HF_TOKEN is not accepted" if has_token else "it requires a token"
-    problem = token_problem
+    problem = "your HF_TOKEN is not accepted" if has_token else "it requires a token"
     hint = "Create a token in your settings on the hub, and set HF_TOKEN to it."
+    if has_token and status == HTTPStatus.FORBIDDEN:
+        problem = "your HF_TOKEN lacks permission to read it"
+        hint = "Give the token read access to it in your settings on the hub."
     if kind == "gated":
         problem = "its authors ask you to accept their terms"
         hint = f"Accept them at {endpoint}/{repo}"

