@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
+from gatewayx_nb.errors import UsageError
 from gatewayx_nb.llm_engines import Chunk, LLMEngine
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.llm_engines import Request
 
 ScriptItem = str | Chunk | Exception | float
-"""An item of a script: a str or chunk to yield, an error to raise, seconds to sleep."""
+"""An item of a script: a str or chunk to yield, an error to raise, or seconds to sleep."""
 
 
 class ScriptedEngine(LLMEngine):
@@ -33,7 +34,10 @@ class ScriptedEngine(LLMEngine):
     0
 
     Args:
-        *scripts: The scripts of the calls, in order.
+        *scripts: The scripts of the calls, in order; at least one.
+
+    Raises:
+        UsageError: If there are no scripts.
 
     Attributes:
         scripts: The remaining scripts.
@@ -47,6 +51,11 @@ class ScriptedEngine(LLMEngine):
     features = frozenset({"system", "history", "schema", "tools"})
 
     def __init__(self, *scripts: Sequence[ScriptItem]) -> None:
+        if not scripts:
+            raise UsageError(
+                "ScriptedEngine requires at least one script.",
+                hint='For example, ScriptedEngine(["Hello."]).',
+            )
         super().__init__()
         self.requests: list[Request] = []
         self.cleanups = 0

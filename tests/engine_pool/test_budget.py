@@ -116,7 +116,7 @@ def test_the_cost_of_a_call_is_never_above_its_limit(text, max_cost):
     limits = Limits(max_call_cost=max_cost)
     try:
         allowance = asyncio.run(
-            apply_cost_limits(ScriptedEngine(), request, limits, lambda: Decimal(0))
+            apply_cost_limits(ScriptedEngine([]), request, limits, lambda: Decimal(0))
         )
     except BudgetError:
         assert input_tokens(request).high * Decimal("0.001") >= max_cost

@@ -246,4 +246,4 @@ def test_an_engine_object_whose_stream_is_a_plain_generator_is_refused():
             yield "x"
 
     with pytest.raises(UsageError, match=r"PlainStream\.stream must be `async def`\."):
-        EnginePool(env={}, engines=[PlainStream()])
+        EnginePool(env={}, engines=[PlainStream([])])

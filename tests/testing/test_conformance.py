@@ -33,6 +33,12 @@ SHIPPED.refresh()
 ENTRIES = {entry.name: entry for entry in SHIPPED.entries}
 
 
+def test_a_scripted_engine_requires_a_script():
+    """Without a script, the engine cannot answer any call, so it cannot be created."""
+    with pytest.raises(UsageError, match="requires at least one script"):
+        ScriptedEngine()
+
+
 def _conformance_error(path, **keywords):
     with pytest.raises(ConformanceError) as error:
         check(path, **keywords)
