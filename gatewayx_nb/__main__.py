@@ -1,4 +1,4 @@
-"""``python -m gatewayx_nb``, the same as the command ``gatewayx``."""
+"""Runs the ``gatewayx`` command as ``python -m gatewayx_nb``."""
 
 import sys
 

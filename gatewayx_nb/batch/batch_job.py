@@ -419,7 +419,9 @@ class BatchJob(MapJob):
 
 def _must_be_listed(part: JobPart) -> bool:
     """Return whether the provider would list a part by now if it had accepted the part."""
-    return abs(time.time() - part.at) > _LISTING_TIMEOUT  # the clock may have been set back
+    return (
+        abs(time.time() - part.submitted_at) > _LISTING_TIMEOUT
+    )  # the clock may have been set back
 
 
 def _is_final(error: GatewayError) -> bool:

@@ -231,7 +231,7 @@ class BatchCalls:
 
     def find(self, part: JobPart) -> list[RemoteBatch]:
         """Return the batches that may contain a part; see `batch.BatchEngines`."""
-        since = part.at - LOOK_BACK
+        since = part.submitted_at - LOOK_BACK
         return self._query(part, lambda interface: interface.find(part.digest, since))
 
     def state(self, part: JobPart) -> RemoteBatch:
@@ -378,7 +378,7 @@ class _ResultReader:
         self._model = str(part.info.get("model", ""))
         self._endpoint = str(part.info.get("endpoint", ""))
         self._errors = ProviderErrors(engine.name, self._model or None, engine.api_key)
-        self._seconds = max(0.0, (remote.ended_at or time.time()) - part.at)
+        self._seconds = max(0.0, (remote.ended_at or time.time()) - part.submitted_at)
 
     async def parse(self, line: bytes) -> BatchResult | None:
         """Return the result in a line; ``None`` if the line contains no result."""
@@ -445,7 +445,7 @@ class _ResultReader:
         tokens = partial.billed_usage or partial.total_usage
         if tokens is None:
             return None
-        cost = await cost_of(self._engine, partial.model, tokens, self._part.at)
+        cost = await cost_of(self._engine, partial.model, tokens, self._part.submitted_at)
         return None if cost is None else cost * BATCH_PRICE_FACTOR
 
 

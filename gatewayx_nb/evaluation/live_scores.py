@@ -1,4 +1,4 @@
-"""Scores answers while an evaluation is running, for the display of its progress."""
+"""Scores answers while an evaluation is running, for its progress display."""
 
 from __future__ import annotations
 
@@ -35,23 +35,23 @@ if TYPE_CHECKING:
 _MAX_TIME_SHARE = 0.1
 """Maximum share of the elapsed time that scorers may take while answers arrive."""
 
-_MIN_SCORING_SECONDS = 0.05
+_EXTRA_SCORING_SECONDS = 0.05
 """Seconds that scorers may take in addition to that share."""
 
 _MAX_NOTE_LENGTH = 150
 
 
 class LiveScores:
-    """Scores answers as they arrive, and shows the scores so far in the progress of the map.
+    """Scores answers as they arrive, and shows the scores so far in the map's progress display.
 
     The map waits while a scorer runs, so slow scorers score only some of the answers here; the
     others are scored after the last answer has arrived.
 
     Args:
         scoring: Runs the scorers.
-        cells: All cells.
-        figures: The figures of the map, whose note and HTML are set.
-        mask: Masks keys in a text.
+        cells: All cells of the evaluation: one for each row, variant and sample.
+        figures: The map's progress figures, whose note and HTML are set here.
+        mask: Returns a string with its API keys masked.
         clock: Returns monotonic seconds.
     """
 
@@ -73,7 +73,7 @@ class LiveScores:
         self._has_only_bools: dict[str, bool] = {}
 
     async def add_in_thread(self, outcomes: Outcomes) -> None:
-        """Set the answers of cells, and score them in another thread; see `add`."""
+        """Store answers in their cells, and score them in another thread; see `add`."""
         add_task = asyncio.ensure_future(asyncio.to_thread(self.add, outcomes))
         try:
             await asyncio.shield(add_task)
@@ -82,7 +82,7 @@ class LiveScores:
             raise
 
     def add(self, outcomes: Outcomes) -> None:
-        """Set the answers of cells, and score as many of them as time permits.
+        """Store answers in their cells, and score as many of them as time permits.
 
         Args:
             outcomes: Positions of cells, each with its answer or error.
@@ -99,7 +99,7 @@ class LiveScores:
 
     @property
     def _has_time(self) -> bool:
-        max_seconds = _MIN_SCORING_SECONDS + _MAX_TIME_SHARE * (self._clock() - self._start_time)
+        max_seconds = _EXTRA_SCORING_SECONDS + _MAX_TIME_SHARE * (self._clock() - self._start_time)
         return self._scoring_seconds <= max_seconds
 
     def _score(self, cell: GridCell) -> None:
@@ -114,15 +114,15 @@ class LiveScores:
                 self._has_only_bools[name] = self._has_only_bools.get(name, True) and is_bool
 
     def _note_text(self) -> str:
-        texts = []
+        parts = []
         for name, sums in self._sums_and_counts.items():
             kind: Kind = "bool" if self._has_only_bools[name] else "number"
             means = [
                 f"{variant} {number_text(total / count, kind)}"
                 for variant, (total, count) in sums.items()
             ]
-            texts.append(f"{name}: {', '.join(means)}")
-        return shorten(f"So far, {'; '.join(texts)}", _MAX_NOTE_LENGTH) if texts else ""
+            parts.append(f"{name}: {', '.join(means)}")
+        return shorten(f"So far, {'; '.join(parts)}", _MAX_NOTE_LENGTH) if parts else ""
 
     def _html(self) -> str:
         """Return the summary of the cells scored so far as HTML; empty if there are none."""
@@ -131,8 +131,9 @@ class LiveScores:
         values = [
             score_values(name, cells, self._variants, clusters) for name in score_names(cells)
         ]
-        rows = summarize(values, variant_figures(cells, self._variants))
-        return summary_html(Table(map(self._mask_row, rows), SUMMARY_COLUMNS)) if cells else ""
+        summary_rows = summarize(values, variant_figures(cells, self._variants))
+        table = Table(map(self._mask_row, summary_rows), SUMMARY_COLUMNS)
+        return summary_html(table) if cells else ""
 
     def _mask_row(self, row: VariantScore) -> VariantScore:
         labels = {self._mask(label): count for label, count in row.labels.items()}

@@ -18,23 +18,24 @@ _MAX_TITLE_LENGTH = 60
 
 
 def matching_rows(
-    evaluation: Evaluation, kind: RowKind = "all", score: str | None = None, text: str = ""
+    evaluation: Evaluation, kind: RowKind = "all", score_name: str | None = None, text: str = ""
 ) -> list[int]:
-    """Return the positions of the rows of a kind that contain a text.
+    """Return the positions of the rows that are of a kind and contain the text.
 
     Args:
         evaluation: The evaluation.
-        kind: ``"failed"`` for rows with a score that is False, or an error; ``"differing"`` for
-            rows on which the scores of the variants differ, where numbers count only if ``score``
-            names one; ``"errors"`` for rows with an error.
-        score: Name of the only score to consider; all if omitted.
+        kind: ``"failed"`` for rows with an error or a false score; ``"differing"`` for rows whose
+            cells have different scores, or of which only some have an error; numeric scores are
+            compared only if selected by ``score_name``; ``"errors"`` for rows with an error in a
+            call or a scorer.
+        score_name: Name of the only score to consider; all if omitted.
         text: Text to find in the row, its prompts, answers and errors, ignoring case.
     """
     folded_text = text.casefold()
     return [
         position
         for position, cells in cells_by_row(evaluation).items()
-        if _is_of_kind(cells, kind, score)
+        if _matches_kind(cells, kind, score_name)
         and _contains_text(evaluation, position, cells, folded_text)
     ]
 
@@ -48,51 +49,58 @@ def cells_by_row(evaluation: Evaluation) -> dict[int, list[GridCell]]:
 
 
 def row_title(evaluation: Evaluation, position: int) -> str:
-    """Return the ID of a row, and the beginning of its first value that is a text."""
-    texts = [value for value in evaluation.rows.inputs[position].values() if isinstance(value, str)]
-    title = shorten(" ".join(texts[0].split()), _MAX_TITLE_LENGTH) if texts else ""
+    """Return the ID of a row, and the beginning of its first string value."""
+    strings = [
+        value for value in evaluation.rows.inputs[position].values() if isinstance(value, str)
+    ]
+    title = shorten(" ".join(strings[0].split()), _MAX_TITLE_LENGTH) if strings else ""
     return " · ".join(filter(None, [one_line(str(evaluation.rows.ids[position])), title]))
 
 
-def _is_of_kind(cells: Sequence[GridCell], kind: RowKind, score: str | None) -> bool:
+def _matches_kind(cells: Sequence[GridCell], kind: RowKind, score_name: str | None) -> bool:
     if kind == "all":
         return True
     if kind == "errors":
-        return any(cell.error for cell in cells) or _has_score_error(cells, score)
+        return any(cell.error for cell in cells) or _has_score_error(cells, score_name)
     if kind == "failed":
         return (
             any(cell.error for cell in cells)
-            or _has_score_error(cells, score)
+            or _has_score_error(cells, score_name)
             or any(
-                value is False for cell in cells for value in _score_values(cell, score).values()
+                value is False
+                for cell in cells
+                for value in _score_values(cell, score_name).values()
             )
         )
-    return _cells_differ(cells, score)
+    return _cells_differ(cells, score_name)
 
 
-def _score_values(cell: GridCell, score: str | None) -> dict[str, ScoreValue]:
-    return {name: each.value for name, each in cell.scores.items() if score in (None, name)}
+def _score_values(cell: GridCell, score_name: str | None) -> dict[str, ScoreValue]:
+    return {name: score.value for name, score in cell.scores.items() if score_name in (None, name)}
 
 
-def _has_score_error(cells: Sequence[GridCell], score: str | None) -> bool:
+def _has_score_error(cells: Sequence[GridCell], score_name: str | None) -> bool:
     return any(
-        each.error for cell in cells for name, each in cell.scores.items() if score in (None, name)
+        score.error
+        for cell in cells
+        for name, score in cell.scores.items()
+        if score_name in (None, name)
     )
 
 
-def _cells_differ(cells: Sequence[GridCell], score: str | None) -> bool:
-    """Return whether the cells differ in a score, or only some of them have an error."""
+def _cells_differ(cells: Sequence[GridCell], score_name: str | None) -> bool:
+    """Return whether the cells differ in a score, or whether only some of them have an error."""
     if len({bool(cell.error) for cell in cells}) > 1:
         return True
     values = [
         {
             name: value
-            for name, value in _score_values(cell, score).items()
-            if score is not None or isinstance(value, bool | str)
+            for name, value in _score_values(cell, score_name).items()
+            if score_name is not None or isinstance(value, bool | str)
         }
         for cell in cells
     ]
-    names = {name for each in values for name in each}
+    names = {name for cell_values in values for name in cell_values}
     return any(
         len({each[name] for each in values if each.get(name) is not None}) > 1 for name in names
     )

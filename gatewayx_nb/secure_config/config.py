@@ -105,7 +105,8 @@ class Config:
             owners = (
                 owner
                 for owner, values in settings_of
-                if setting.path in values.given and settings.value_of(values, setting) == value
+                if setting.path in values.explicitly_set
+                and settings.value_of(values, setting) == value
             )
             yield setting, value, next(owners, None)
 

@@ -62,17 +62,17 @@ def problem_of(name: str, value: object) -> str:
     return f"contains ${secret}, which may be a key" if secret else ""
 
 
-def problem_of_all(headers: Mapping[str, object], *, is_file: bool) -> str:
+def first_problem(headers: Mapping[str, object], *, is_one_file: bool) -> str:
     """Return why an engine's headers are invalid; empty if they are valid.
 
     Args:
         headers: The headers in the settings.
-        is_file: Whether the headers come from one file, which must not contain a name twice in
+        is_one_file: Whether the headers come from one file, which must not contain a name twice in
             different cases.
     """
     if len(headers) > _MAX_HEADERS:
         return f"must be at most {_MAX_HEADERS}, got {len(headers)}"
-    if is_file and len({name.lower() for name in headers}) < len(headers):
+    if is_one_file and len({name.lower() for name in headers}) < len(headers):
         return "must not contain a name twice"
     problems = ((name, problem_of(name, value)) for name, value in headers.items())
     return next((f"{short_repr(name)} {problem}" for name, problem in problems if problem), "")

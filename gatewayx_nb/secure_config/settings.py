@@ -1,4 +1,4 @@
-"""Parses and validates ``config/gatewayx.toml``."""
+"""Reads and validates ``config/gatewayx.toml``, and sets its default model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shlex
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -80,7 +81,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Limits of a call.
+    """Limits on calls and their cost.
 
     Attributes:
         timeout: Seconds for a whole call, including its retries.
@@ -95,7 +96,7 @@ class Limits:
         table_rows: Maximum number of rows of a table in a prompt.
     """
 
-    # The timeout and the retries are the defaults of OpenAI's SDK:
+    # The default timeout and number of retries are those of OpenAI's SDK:
     # https://github.com/openai/openai-python/blob/main/src/openai/_constants.py
     timeout: float = 600.0
     concurrency: int = 512
@@ -109,14 +110,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class ToolSettings:
-    """Settings of calls in which a model calls functions.
+    """Settings for calls in which a model calls functions.
 
     Attributes:
         approve: What happens to calls that need permission: with ``"ask"``, the user is asked;
             with ``"never"``, they are refused; with ``"always"``, which only the user's own file
             may contain, they are permitted.
-        timeout: Maximum seconds for an asynchronous function, a function of a map, or a call of an
-            MCP server.
+        timeout: Maximum seconds for an asynchronous function, a function called during a map, or a
+            call to an MCP server.
     """
 
     approve: Literal["ask", "never", "always"] = "ask"
@@ -132,7 +133,7 @@ class MCPSettings:
         url: The URL at which it listens; empty if there is a command.
         env: The names of the environment variables that it receives.
         only: The names of the tools to use; all of them if empty.
-        timeout: Maximum seconds for it to start.
+        timeout: Maximum seconds that it may take to start.
     """
 
     command: tuple[str, ...] = ()
@@ -167,10 +168,11 @@ class Settings:
     Attributes:
         default_model: Reference of the model to call if the caller names no model.
         aliases: References by short name.
-        limits: Limits of a call.
+        limits: Limits on calls and their cost.
         network: Network settings for connections.
-        tools: Settings of calls with tools.
-        vendor_variables: Whether vendor variables such as ``XAI_API_KEY`` are read.
+        tools: Settings for calls in which a model calls functions.
+        vendor_variables: Whether vendors' own environment variables, such as ``XAI_API_KEY``, are
+            read.
         redact: ``module:function`` that is applied to all text before it is written to a cassette.
         prompts: Whether a cassette stores requests as text or only as digests.
         strict_model: Whether a recording counts as missing if the reference now resolves to another
@@ -181,7 +183,8 @@ class Settings:
             to keep them.
         engines: Options of each engine, by engine name.
         mcp: The MCP servers, by name.
-        given: The names of the settings that a file contains, such as ``limits.timeout``.
+        explicitly_set: The names of the settings that a file contains, such as
+            ``limits.timeout``.
     """
 
     default_model: str | None = None
@@ -197,17 +200,17 @@ class Settings:
     keep_days: float | None = None
     engines: Mapping[str, TomlTable] = field(default_factory=dict)
     mcp: Mapping[str, MCPSettings] = field(default_factory=dict)
-    given: frozenset[str] = field(default=frozenset(), compare=False)
+    explicitly_set: frozenset[str] = field(default=frozenset(), compare=False)
 
 
-_FIELDS = {"storage.folder": "storage_folder"}
+_ATTRIBUTE_NAMES = {"storage.folder": "storage_folder"}
 """The attributes of `Settings` whose names differ from the names of their settings."""
 
 
 def value_of(settings: Settings, setting: Setting) -> object:
     """Return the value of one setting."""
     inner = getattr(settings, setting.table, settings) if setting.table else settings
-    return getattr(inner, _FIELDS.get(setting.path, setting.name))
+    return getattr(inner, _ATTRIBUTE_NAMES.get(setting.path, setting.name))
 
 
 def load(paths: Iterable[Path], user: Path | None = None) -> Settings:
@@ -239,8 +242,8 @@ def load(paths: Iterable[Path], user: Path | None = None) -> Settings:
 
 def _project_approval_error(path: Path, user: Path | None) -> ConfigError:
     return ConfigError(
-        f"[tools] approve = 'always' in {str(path)!r} is invalid: a project must not permit tool"
-        " calls for you.",
+        f"[tools] approve = 'always' in {str(path)!r} is invalid: a project cannot approve"
+        " tool calls on your behalf.",
         hint=f"Delete that line. Your own settings are in {str(user)!r}." if user else None,
         topic="projects-permission",
     )
@@ -255,7 +258,11 @@ _STRICTER_VALUES = (
 
 
 def _with_stricter(table: TomlTable, other_table: TomlTable) -> TomlTable:
-    """Return ``table`` with the stricter value of each setting that both tables contain."""
+    """Return ``table`` with the stricter values of ``other_table``.
+
+    These are the lower value of each limit that both tables contain, and the values of
+    `_STRICTER_VALUES` that ``other_table`` contains.
+    """
     limits, other_limits = table.get("limits", {}), other_table.get("limits", {})
     stricter_values: dict[str, dict[str, Any]] = {
         "limits": {
@@ -272,10 +279,10 @@ def save_default(path: Path, reference: str) -> None:
     """Set ``default_model`` in a settings file; the rest of it is unchanged.
 
     Raises:
-        ConfigError: If the file cannot be written, or the line of its default model cannot be
-            found.
+        ConfigError: If the file cannot be written, or its default model cannot be set without
+            changing other values.
     """
-    hint = as_hint(f"`chmod u+w {quoted_path(path.parent)}` if it is yours.")
+    hint = as_hint(f"Run `chmod u+w {quoted_path(path.parent)}` if the folder is yours.")
     with write_errors_as_config_error(path, hint | Hint("omit_option", option="save")):
         data = path.read_bytes() if os.path.isfile(path) else b""
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
@@ -303,7 +310,7 @@ def _with_default(text: str, reference: str) -> str:
 
 
 def _differs_only_in_default(text: str, new_text: str, reference: str) -> bool:
-    """Return whether a changed text sets the default model and keeps all other values."""
+    """Return whether ``new_text`` sets the default model and keeps all other values."""
     try:
         return parse_toml(new_text) == {**parse_toml(text), "default_model": reference}
     except ValueError:
@@ -313,13 +320,23 @@ def _differs_only_in_default(text: str, new_text: str, reference: str) -> bool:
 def _read(path: Path) -> TomlTable:
     try:
         return read_toml(path)
-    except (OSError, ValueError) as error:  # such as an integer of 5,000 digits
-        shell_path = quoted_path(path)
+    # `int` refuses integers of more than 4,300 digits with a ValueError.
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"the settings {str(path)!r} cannot be read: {error}.",
-            hint=f"Fix that line, or move the file away: `mv {shell_path} {shell_path}.off`.",
+            hint=_read_hint(path, error),
             topic="invalid-settings",
         ) from None
+
+
+def _read_hint(path: Path, error: Exception) -> str:
+    shell_path = quoted_path(path)
+    remedy = "Fix the file"
+    if isinstance(error, OSError):
+        remedy = f"Make it readable (`chmod u+r {shell_path}`)"
+    elif isinstance(error, tomllib.TOMLDecodeError):  # the only error that names a line
+        remedy = "Fix that line"
+    return f"{remedy}, or move the file away: `mv {shell_path} {shell_path}.off`."
 
 
 def _merge(base: TomlTable, overrides: TomlTable) -> dict[str, Any]:
@@ -343,22 +360,22 @@ def _settings(table: TomlTable, path: Path | None) -> Settings:
         for setting in SETTINGS
     }
 
-    def of(name: str) -> dict[str, Any]:
+    def table_values(name: str) -> dict[str, Any]:
         return {each.name: values[each.path] for each in SETTINGS if each.table == name}
 
     return Settings(
         default_model=values["default_model"],
         aliases={**SHIPPED_ALIASES, **{name: reader.text(aliases, name) for name in aliases}},
-        limits=Limits(**of("limits")),
-        network=Network(**of("network")),
-        tools=ToolSettings(**of("tools")),
-        **of("keys"),
-        **of("cassettes"),
+        limits=Limits(**table_values("limits")),
+        network=Network(**table_values("network")),
+        tools=ToolSettings(**table_values("tools")),
+        **table_values("keys"),
+        **table_values("cassettes"),
         storage_folder=values["storage.folder"],
         keep_days=values["storage.keep_days"],
         engines={name: reader.engine_options(engines, name) for name in engines},
         mcp={name: reader.mcp_server(servers, name) for name in servers},
-        given=frozenset(path for path in values if _is_set(table, path)),
+        explicitly_set=frozenset(path for path in values if _is_set(table, path)),
     )
 
 
@@ -371,7 +388,7 @@ class _Reader:
     """Reads typed values from a parsed file; raises an error if a type does not match."""
 
     def __init__(self, path: Path | None) -> None:
-        self.origin, self._is_file = str(path or "config/gatewayx.toml"), path is not None
+        self.file_label, self._is_one_file = str(path or "config/gatewayx.toml"), path is not None
 
     def reject_unknown(self, table: TomlTable, name: str) -> None:
         known_names = _KNOWN_NAMES[name]
@@ -379,24 +396,24 @@ class _Reader:
             if key not in known_names:
                 setting = f"[{name}] {key}" if name else key
                 raise ConfigError(
-                    f"unknown setting {setting!r} in {self.origin}."
+                    f"unknown setting {setting!r} in {self.file_label}."
                     f"{did_you_mean(key, known_names)}",
                     hint=f"Valid settings: {', '.join(known_names)}.",
                     topic="unknown-setting",
                 )
 
-    def table(self, table: TomlTable, name: str) -> TomlTable:
-        """Return a table inside a table; the table itself if ``name`` is empty."""
+    def table(self, parent: TomlTable, name: str) -> TomlTable:
+        """Return a table inside ``parent``; ``parent`` itself if ``name`` is empty."""
         if not name:
-            return table
-        inner: object = table.get(name, {})
+            return parent
+        inner: object = parent.get(name, {})
         if not isinstance(inner, Mapping):
             raise self.invalid(name, inner, "a table")
         if name in _KNOWN_NAMES:
             self.reject_unknown(inner, name)
         return inner
 
-    def value(self, setting: Setting, table: TomlTable) -> Any:  # noqa: ANN401 - of the setting's kind
+    def value(self, setting: Setting, table: TomlTable) -> Any:  # noqa: ANN401 - each setting has its own type
         """Return the value of a setting, or its default if the table does not contain it."""
         if setting.name not in table:
             return setting.default
@@ -416,16 +433,16 @@ class _Reader:
         for setting in ENGINE_SETTINGS:
             self.value(setting, options)
         extra_headers = self.table(options, "headers")
-        if problem := headers.problem_of_all(extra_headers, is_file=self._is_file):
+        if problem := headers.first_problem(extra_headers, is_one_file=self._is_one_file):
             raise ConfigError(
-                f"[engines.{name}] headers in {self.origin}: {problem}.",
+                f"[engines.{name}] headers in {self.file_label}: {problem}.",
                 hint='For example, headers = {"x-team" = "$TEAM"}.',
             )
         # Settings are committed to git, unlike the key file.
         if "api_key" in options:
             raise ConfigError(
-                f"[engines.{name}] in {self.origin} must not contain an api_key; delete that line"
-                " and renew the key.",
+                f"[engines.{name}] in {self.file_label} must not contain an api_key; delete that"
+                " line, revoke the key and create a new one.",
                 hint=Hint("set_key", engine=name),
             )
         return options
@@ -433,34 +450,34 @@ class _Reader:
     def mcp_server(self, table: TomlTable, name: str) -> MCPSettings:
         if not SERVER_NAME.fullmatch(name):
             raise ConfigError(
-                f"the name of [mcp.{short_repr(name)}] in {self.origin} must be at most 24"
-                " characters of a-z, 0-9, '_' and '-', and begin with a letter.",
+                f"the name of [mcp.{short_repr(name)}] in {self.file_label} must consist of"
+                " at most 24 characters (a-z, 0-9, '_', '-') and begin with a letter.",
                 hint="For example, [mcp.time].",
             )
-        row = self.table(table, name)
+        server = self.table(table, name)
         known_names = [setting.name for setting in MCP_SETTINGS]
-        if unknown := [key for key in row if key not in known_names]:
+        if unknown := [key for key in server if key not in known_names]:
             raise ConfigError(
-                f"unknown setting '[mcp.{name}] {unknown[0]}' in {self.origin}."
+                f"unknown setting '[mcp.{name}] {unknown[0]}' in {self.file_label}."
                 f"{did_you_mean(unknown[0], known_names)}",
                 hint=f"Valid settings: {', '.join(known_names)}.",
                 topic="unknown-setting",
             )
-        values = {setting.name: self.value(setting, row) for setting in MCP_SETTINGS}
+        values = {setting.name: self.value(setting, server) for setting in MCP_SETTINGS}
         args = values.pop("args")
-        needs_command = "args" in row or "env" in row
+        needs_command = "args" in server or "env" in server
         if bool(values["command"]) == bool(values["url"]) or (values["url"] and needs_command):
             raise ConfigError(
-                f"[mcp.{name}] in {self.origin} must have either a command, with args and env, or a"
-                " url.",
+                f"[mcp.{name}] in {self.file_label} must have either a url, or a command with"
+                " optional args and env.",
                 hint='For example, command = "uvx mcp-server-time".',
             )
         words = (*values["command"], *args)
         if any(map(contains_key, words)):
             raise ConfigError(
-                f"[mcp.{name}] in {self.origin} must not contain a key.",
-                hint="Delete it, and renew it at its provider. Name its variable instead, such as"
-                ' env = ["GITHUB_TOKEN"].',
+                f"[mcp.{name}] in {self.file_label} must not contain a key.",
+                hint="Delete the key, revoke it at its provider, and pass a new one in an"
+                ' environment variable, for example: env = ["GITHUB_TOKEN"].',
             )
         return MCPSettings(**{**values, "command": words})
 
@@ -468,6 +485,6 @@ class _Reader:
         # The value may be NAME=KEY, and a key must not be shown.
         got_text = "" if name == "env" else f", got {short_repr(value)}"
         return ConfigError(
-            f"the setting {name!r} in {self.origin} must be {expected}{got_text}.",
+            f"the setting {name!r} in {self.file_label} must be {expected}{got_text}.",
             hint="Fix that line in the file.",
         )

@@ -225,10 +225,10 @@ def migrate(database: sqlite3.Connection, migrations: Migrations) -> None:
 
 def is_unusable(error: Exception) -> bool:
     """Return whether an error means that the file is unusable, not just locked or read-only."""
-    return is_later(error) or type(error) in (sqlite3.DatabaseError, UnusableFileError)
+    return is_from_later_version(error) or type(error) in (sqlite3.DatabaseError, UnusableFileError)
 
 
-def is_later(error: Exception) -> bool:
+def is_from_later_version(error: Exception) -> bool:
     """Return whether a later version of the package or SQLite wrote the file, as an error shows."""
     return isinstance(error, LaterVersionError) or str(error) == "unsupported file format"
 

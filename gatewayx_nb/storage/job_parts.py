@@ -34,7 +34,7 @@ PartState = Literal["submitting", "submitted", "ended", "collected"]
 """In order: about to be submitted, accepted by the provider, ended at the provider, and stored with
 all results."""
 
-_FIRST_VERSION = 2
+_FIRST_VERSION_WITH_PARTS = 2
 """The first schema version that has a table of parts."""
 
 _MAX_PROMPT_BYTES = 32 * 1024 * 1024
@@ -68,10 +68,10 @@ class JobPart:
         keys: The keys of the rows, in the order in which they were sent.
         state: The state; see `PartState`.
         batch: The provider's batch identifier; empty until the provider has responded.
-        info: Further values for submitting and collecting the part, as JSON values.
-        at: Time just before the submission, in seconds since the epoch.
+        info: Further JSON values needed to submit and collect the part.
+        submitted_at: Time just before the submission, in seconds since the epoch.
         number: Number of the part in the job; 0 before the part is stored.
-        id: Number of the part in the file; 0 before the part is stored.
+        id: ID of the part in the file; 0 before the part is stored.
     """
 
     digest: str
@@ -79,13 +79,13 @@ class JobPart:
     state: PartState = "submitting"
     batch: str = ""
     info: dict[str, Any] = field(default_factory=dict)
-    at: float = field(default_factory=time.time)
+    submitted_at: float = field(default_factory=time.time)
     number: int = 0
     id: int = 0
 
     @property
     def is_open(self) -> bool:
-        """Whether the results of the part are not stored yet."""
+        """Whether the part's results have yet to be stored."""
         return self.state != "collected"
 
 
@@ -94,12 +94,12 @@ class JobParts:
 
     Args:
         path: The file.
-        job: The digest of the job, which must be in the file.
-        mounts: The list of mounted file systems.
+        job_digest: The digest of the job, which must be in the file.
+        mounts: The file that lists the mounted file systems.
     """
 
-    def __init__(self, path: Path, job: bytes, mounts: Path) -> None:
-        self._path, self._job, self._mounts = path, job, mounts
+    def __init__(self, path: Path, job_digest: bytes, mounts: Path) -> None:
+        self._path, self._job_digest, self._mounts = path, job_digest, mounts
 
     def all(self) -> list[JobPart]:
         """Return the parts, ordered by number.
@@ -108,11 +108,11 @@ class JobParts:
             ConfigError: If the file cannot be read.
         """
         with self._read_connection() as connection:
-            rows = connection.execute(_SELECT, (self._job,)).fetchall() if connection else []
+            rows = connection.execute(_SELECT, (self._job_digest,)).fetchall() if connection else []
         return [part for part in map(_part, rows) if part is not None]
 
     def open(self) -> list[JobPart]:
-        """Return the parts whose results are not stored yet.
+        """Return the parts whose results have yet to be stored.
 
         Raises:
             ConfigError: If the file cannot be read.
@@ -141,9 +141,9 @@ class JobParts:
         if not (row and isinstance(row[0], bytes)):
             return []
         with contextlib.suppress(zlib.error, msgspec.MsgspecError, ValueError):
-            texts_json = zlib.decompressobj().decompress(row[0], _MAX_UNPACKED_BYTES)
-            texts = msgspec.json.decode(texts_json, type=list[str])
-            return texts if len(texts) == len(part.keys) else []
+            prompts_json = zlib.decompressobj().decompress(row[0], _MAX_UNPACKED_BYTES)
+            stored_prompts = msgspec.json.decode(prompts_json, type=list[str])
+            return stored_prompts if len(stored_prompts) == len(part.keys) else []
         return []
 
     def add(self, part: JobPart, prompts: Iterable[str], figures: JobFigures) -> JobPart:
@@ -152,43 +152,58 @@ class JobParts:
         Args:
             part: The part.
             prompts: The prompts of the rows, to be stored with the answers; empty to omit them.
-            figures: The figures of the job.
+            figures: The job's progress and totals.
 
         Raises:
             ConfigError: If the file cannot be written; the part must then not be submitted.
         """
-        texts = [well_formed(text) for text in prompts]
-        packed_texts = zlib.compress(msgspec.json.encode(texts), 1) if texts else None
-        if packed_texts is not None and len(packed_texts) > _MAX_PROMPT_BYTES:
-            packed_texts = None
+        stored_prompts = [well_formed(prompt) for prompt in prompts]
+        packed_prompts = (
+            zlib.compress(msgspec.json.encode(stored_prompts), 1) if stored_prompts else None
+        )
+        if packed_prompts is not None and len(packed_prompts) > _MAX_PROMPT_BYTES:
+            packed_prompts = None
         keys, info = _pack(part.keys), json.dumps(part.info)
-        with self._job_transaction() as (connection, job):
-            (next_number,) = connection.execute(_NEXT_NUMBER, (job,)).fetchone()
-            values = (job, next_number, part.state, part.digest, keys, info, part.at, packed_texts)
+        with self._job_transaction() as (connection, job_id):
+            (next_number,) = connection.execute(_NEXT_NUMBER, (job_id,)).fetchone()
+            values = (
+                job_id,
+                next_number,
+                part.state,
+                part.digest,
+                keys,
+                info,
+                part.submitted_at,
+                packed_prompts,
+            )
             insertion = connection.execute(_INSERT, values)
-            _set_figures(connection, job, figures)
+            _set_figures(connection, job_id, figures)
         return replace(part, number=next_number, id=int(insertion.lastrowid or 0))
 
     def update(self, part: JobPart, figures: JobFigures | None = None) -> None:
-        """Store the state of a part, and the job's figures in the same transaction.
+        """Store a part's state, batch identifier and further values.
+
+        Args:
+            part: The changed part.
+            figures: The job's progress and totals, to be stored in the same transaction.
 
         Raises:
             ConfigError: If the file cannot be written.
         """
-        with self._job_transaction() as (connection, job):
+        with self._job_transaction() as (connection, job_id):
             values = (part.state, part.batch, json.dumps(part.info), part.state, part.id)
             connection.execute(_UPDATE, values)
             if figures is not None:
-                _set_figures(connection, job, figures)
+                _set_figures(connection, job_id, figures)
 
     def set_figures(self, figures: JobFigures) -> None:
-        """Store the job's figures.
+        """Store the job's progress and totals.
 
         Raises:
             ConfigError: If the file cannot be written.
         """
-        with self._job_transaction() as (connection, job):
-            _set_figures(connection, job, figures)
+        with self._job_transaction() as (connection, job_id):
+            _set_figures(connection, job_id, figures)
 
     def remove(self, parts: Iterable[JobPart]) -> None:
         """Forget parts, whose rows then count as not submitted.
@@ -210,7 +225,7 @@ class JobParts:
             contextlib.closing(open_to_read(self._path)) as connection,
         ):
             (version,) = connection.execute("PRAGMA user_version").fetchone()
-            yield connection if version >= _FIRST_VERSION else None
+            yield connection if version >= _FIRST_VERSION_WITH_PARTS else None
 
     @contextlib.contextmanager
     def _job_transaction(self) -> Iterator[tuple[sqlite3.Connection, int]]:
@@ -221,15 +236,15 @@ class JobParts:
             write_transaction(connection),
         ):
             job_row = connection.execute(
-                "SELECT id FROM jobs WHERE digest = ?", (self._job,)
+                "SELECT id FROM jobs WHERE digest = ?", (self._job_digest,)
             ).fetchone()
             if job_row is None:
                 raise FileNotFoundError("the job has been removed")
             yield connection, int(job_row[0])
 
 
-def _set_figures(connection: sqlite3.Connection, job: int, figures: JobFigures) -> None:
-    values = (figures.to_json(), time.time(), job)
+def _set_figures(connection: sqlite3.Connection, job_id: int, figures: JobFigures) -> None:
+    values = (figures.to_json(), time.time(), job_id)
     connection.execute("UPDATE jobs SET figures = ?, last_used = ? WHERE id = ?", values)
 
 
@@ -242,7 +257,7 @@ def _pack(keys: Iterable[int]) -> bytes:
 
 
 def _part(row: tuple[Any, ...]) -> JobPart | None:
-    """Return a part from its values in the file; ``None`` if a value has the wrong type."""
+    """Return a part from its values in the file; ``None`` if a value is invalid."""
     part_id, part_number, state, batch, digest, keys, info, at = row
     is_valid = state in get_args(PartState) and isinstance(keys, bytes) and len(keys) % 8 == 0
     if not (is_valid and isinstance(digest, str) and isinstance(part_number, int)):
@@ -256,7 +271,7 @@ def _part(row: tuple[Any, ...]) -> JobPart | None:
         state=state,
         batch=batch if isinstance(batch, str) else "",
         info=parse_object(info),
-        at=parse_time(at),
+        submitted_at=parse_time(at),
         number=part_number,
         id=part_id,
     )

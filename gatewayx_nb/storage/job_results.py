@@ -76,7 +76,7 @@ class JobResults:
             if not self._job_lock.acquire():
                 return False
             try:
-                while not self._store.set_driver(self):  # the job and its lock file were removed
+                while not self._store.mark_running(self):  # the job and its lock file were removed
                     self._job_lock.release()
                     self._store.create_job(self)
                     if not self._job_lock.acquire():
@@ -192,9 +192,9 @@ class JobResults:
             yield from rows
             last, rows = self._next_rows(last)
 
-    def _next_rows(self, last_row: int) -> tuple[int, list[StoredRow]]:
+    def _next_rows(self, after: int) -> tuple[int, list[StoredRow]]:
         with self._lock, errors_as_config_error(self._store.path):
-            return self._index.next_rows(last_row) if self._index is not None else (last_row, [])
+            return self._index.next_rows(after) if self._index is not None else (after, [])
 
     def put(self, row: StoredRow) -> None:
         """Store a row; `on_durable` is called once it is durable. This does not block."""
@@ -244,7 +244,7 @@ class JobResults:
         """Flush, and release the job for other processes; return whether all rows are durable."""
         is_durable = self.flush(timeout)
         if is_durable:
-            self._store.remove(self)
+            self._store.release(self)
         self._job_lock.release()
         with self._lock:
             self._close_index()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gatewayx_nb.storage.job_lock import JobLock, this_process
 from gatewayx_nb.storage.job_record import JobFigures, JobRecord, parse_object, parse_time
-from gatewayx_nb.storage.retention import LAST_ROW
+from gatewayx_nb.storage.retention import LAST_ROW_SQL
 from gatewayx_nb.text import well_formed
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _SELECT = (
 )
 _INSERT = (
     "INSERT INTO jobs (digest, name, definition, created, last_used, turn, first_row, driver,"  # noqa: S608 - constants
-    " figures) VALUES (?, ?, ?, ?, ?, " + _NEXT_TURN + ", " + LAST_ROW + ", '', '{}')"
+    " figures) VALUES (?, ?, ?, ?, ?, " + _NEXT_TURN + ", " + LAST_ROW_SQL + ", '', '{}')"
 )
 _UPDATE = (
     "UPDATE jobs SET name = ?, definition = ?, last_used = ?, turn = "  # noqa: S608 - constants
@@ -51,8 +51,11 @@ def save_job(connection: sqlite3.Connection, job: JobResults) -> int:
     return int(job_row[0])
 
 
-def mark_driven(connection: sqlite3.Connection, job: int | None) -> bool:
-    """Store that this process runs a job; return whether it exists. Call this in a transaction."""
+def mark_running(connection: sqlite3.Connection, job: int | None) -> bool:
+    """Record that this process is running a job; return whether the job exists.
+
+    Call this in a transaction.
+    """
     update = connection.execute(_UPDATE_DRIVER, (this_process(), time.time(), job))
     return update.rowcount == 1
 

@@ -118,7 +118,7 @@ def config_error(path: Path, error: Exception, action: str) -> ConfigError:
     hint: Hint | str = (
         f"Move it away: `mv {shell_path} {shell_path}.off`; the next job creates a new one."
     )
-    if database.is_later(error):
+    if database.is_from_later_version(error):
         hint = "Upgrade gatewayx-nb, or set another `folder` in the `[storage]` settings."
     elif is_busy(error):
         hint = Hint("run_again")
@@ -146,7 +146,7 @@ def open_to_write(path: Path, mounts: Path = MOUNTS) -> OpenFile:
         try:
             return _retry_while_busy(lambda: _open(path, mounts))
         except (sqlite3.Error, database.UnusableFileError) as error:
-            if not database.is_unusable(error) or database.is_later(error):
+            if not database.is_unusable(error) or database.is_from_later_version(error):
                 raise
             replace_damaged(path, error, identity)
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.files import quoted_path
 from gatewayx_nb.secure_config import may_be_tracked
-from gatewayx_nb.storage.database import UnusableFileError, is_later, is_unusable
+from gatewayx_nb.storage.database import UnusableFileError, is_from_later_version, is_unusable
 from gatewayx_nb.storage.job_parts import JobParts
 from gatewayx_nb.storage.job_results import JobResults
-from gatewayx_nb.storage.job_table import mark_driven, read_jobs, save_job
+from gatewayx_nb.storage.job_table import mark_running, read_jobs, save_job
 from gatewayx_nb.storage.journal import MOUNTS, Journal, network_file_system
 from gatewayx_nb.storage.results_file import (
     OpenFile,
@@ -32,7 +32,7 @@ from gatewayx_nb.storage.results_file import (
     write_transaction,
 )
 from gatewayx_nb.storage.results_writer import ResultsWriter
-from gatewayx_nb.storage.retention import DAY, LAST_ROW, forget_jobs, forget_unused
+from gatewayx_nb.storage.retention import LAST_ROW_SQL, SECONDS_PER_DAY, forget_jobs, forget_unused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage.job_record import JobRecord, StoredRow
 
 _EXIT_TIMEOUT = 5.0
-"""Seconds to wait for the last rows when the interpreter exits, for example on a full disk."""
+"""Seconds to wait, when the interpreter exits, for the last rows, which a full disk may delay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class StoreDescription:
 
     Attributes:
         path: The file, which need not exist.
-        journal: How the file is made durable, or will be when it is created.
+        journal: How changes to the file are made durable, or will be when it is next opened.
         size: Size of the file and its journal in bytes.
         problem: Why results currently cannot be stored; empty if they can.
     """
@@ -66,13 +66,13 @@ class ResultsStore:
 
     A row is durable once `JobResults.on_durable` has been called with it: it survives a killed
     process and a power cut. Threads may share a store, and processes may share a file. A damaged
-    file is renamed with a warning. The file is opened on first use.
+    file is renamed, and a warning is issued. The file is opened on first use.
 
     Args:
         path: The file; the first job creates it and its folder.
         keep_days: The number of days after which an unused job and its rows are removed when the
             file is opened; ``None`` to keep them.
-        mounts: The list of mounted file systems.
+        mounts: The file that lists the mounted file systems.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class ResultsStore:
         self._lock = threading.RLock()  # only one thread at a time may write
         self._file: OpenFile | None = None
         self._is_untracked: bool | None = None
-        self._ids: dict[bytes, int] = {}
+        self._job_ids: dict[bytes, int] = {}
 
     def open_job(
         self, digest: bytes, *, name: str = "", definition: Mapping[str, str] | None = None
@@ -119,7 +119,7 @@ class ResultsStore:
         """Return the parts of a job that were submitted as batches, without opening the file.
 
         Raises:
-            ConfigError: If git tracks the file, so that somebody else may have written the parts.
+            ConfigError: If git may track the file, because others could have written the parts.
         """
         self.refuse_tracked_file()
         return JobParts(self.path, digest, self._mounts)
@@ -135,18 +135,18 @@ class ResultsStore:
         with self._lock:
             connection = self._open().connection
             with write_transaction(connection):
-                self._ids[job.digest] = save_job(connection, job)
+                self._job_ids[job.digest] = save_job(connection, job)
             self._jobs.add(job)
 
-    def set_driver(self, job: JobResults) -> bool:
-        """Store that this process runs a job; return whether the job exists."""
+    def mark_running(self, job: JobResults) -> bool:
+        """Record that this process is running a job; return whether the job exists."""
         with self._lock:
             connection = self._open().connection
             with write_transaction(connection):
-                return mark_driven(connection, self._ids.get(job.digest))
+                return mark_running(connection, self._job_ids.get(job.digest))
 
-    def remove(self, job: JobResults) -> None:
-        """Remove a closed job from this store's list; the job stays in the file."""
+    def release(self, job: JobResults) -> None:
+        """Remove a closed job from the jobs that may store rows; it stays in the file."""
         with self._lock:
             self._jobs.discard(job)
 
@@ -162,24 +162,24 @@ class ResultsStore:
         return file
 
     def refuse_tracked_file(self) -> None:
-        """Check that the answers are not from a repository, in which others may have written them.
+        """Check that git does not track the file, because others could have written its answers.
 
         Raises:
-            ConfigError: If git tracks the file.
+            ConfigError: If git tracks the file, or a repository exists and git does not answer.
         """
         if self._is_untracked is None:  # call git only once
             self._is_untracked = not (self.path.exists() and may_be_tracked(self.path))
         if not self._is_untracked:
             raise ConfigError(
-                f"the results {str(self.path)!r} are part of a repository, so somebody else may"
-                " have written their answers.",
+                f"the results {str(self.path)!r} may be part of a repository, so somebody else"
+                " may have written their answers.",
                 hint=f"Move it away: `mv {quoted_path(self.path)} {quoted_path(self.path)}.off`.",
                 topic="tracked-results",
             )
 
     def _close_file(self) -> None:
         file, self._file = self._file, None
-        self._ids = {}
+        self._job_ids = {}
         if file is not None:
             file.connection.close()
 
@@ -192,29 +192,31 @@ class ResultsStore:
                 # After an I/O error, SQLite may not know what is in the file.
                 with contextlib.suppress(sqlite3.Error):
                     self._close_file()
-                if not is_unusable(error) or is_later(error):
+                if not is_unusable(error) or is_from_later_version(error):
                     raise
                 replace_damaged(self.path, error, identity)
                 self._insert(batch)
 
     def _insert(self, batch: list[tuple[JobResults, StoredRow]]) -> None:
-        with_rows = {job for job, _ in batch}
+        jobs_with_rows = {job for job, _ in batch}
         figures = {
             job: job_figures
             for job in tuple(self._jobs)
-            if (job_figures := job.take_figures(has_rows=job in with_rows))
+            if (job_figures := job.take_figures(has_rows=job in jobs_with_rows))
         }
         if not batch and not figures:
             return
         try:
             connection = self._open().connection
             with write_transaction(connection):
-                (last,) = connection.execute(f"SELECT {LAST_ROW}").fetchone()
-                # The file may be new, and then does not contain the jobs.
+                (last,) = connection.execute(f"SELECT {LAST_ROW_SQL}").fetchone()
+                # If the file is new, it does not contain the jobs yet.
                 unsaved_jobs = [
-                    job for job in with_rows | set(figures) if job.digest not in self._ids
+                    job for job in jobs_with_rows | set(figures) if job.digest not in self._job_ids
                 ]
-                ids = self._ids | {job.digest: save_job(connection, job) for job in unsaved_jobs}
+                ids = self._job_ids | {
+                    job.digest: save_job(connection, job) for job in unsaved_jobs
+                }
                 numbered_rows = list(zip(count(last + 1), batch, strict=False))
                 connection.executemany(
                     "INSERT INTO rows VALUES (?, ?, ?, ?)",
@@ -241,8 +243,8 @@ class ResultsStore:
             for job, values in figures.items():
                 job.restore_figures(values)
             raise
-        self._ids = ids
-        for job in with_rows:
+        self._job_ids = ids
+        for job in jobs_with_rows:
             job.add_to_index(
                 (row.key, number) for number, (owner, row) in numbered_rows if owner is job
             )
@@ -262,17 +264,19 @@ class ResultsStore:
             return read_jobs(connection, self.path)
 
     def find(self, name: str) -> JobRecord | None:
-        """Return the most recently used job with a name.
+        """Return the most recently used job with the given name.
 
-        If no job has the name, return a job whose hexadecimal digest begins with it.
+        If there is none, return a job whose hexadecimal digest begins with it.
         """
         jobs = self.jobs() if name else []
-        with_name = (job for job in jobs if job.name == name)
-        with_digest = (job for job in jobs if job.digest.hex().startswith(name.lower()))
-        return next(with_name, None) or next(with_digest, None)
+        named_jobs = (job for job in jobs if job.name == name)
+        jobs_by_digest = (job for job in jobs if job.digest.hex().startswith(name.lower()))
+        return next(named_jobs, None) or next(jobs_by_digest, None)
 
     def forget(self, ids: Iterable[int]) -> int:
-        """Delete jobs and their rows, except running jobs; return the number of deleted jobs.
+        """Delete jobs and their rows; return the number of deleted jobs.
+
+        Running jobs are kept, and so are jobs whose answers a provider still has.
 
         Raises:
             ConfigError: If the file cannot be written.
@@ -289,8 +293,8 @@ class ResultsStore:
             return forget_jobs(self.path, connection, digests)
 
     def older_than(self, days: float) -> list[JobRecord]:
-        """Return the jobs that were last used more than a number of days ago."""
-        return [job for job in self.jobs() if job.last_used < time.time() - days * DAY]
+        """Return the jobs that were last used more than ``days`` days ago."""
+        return [job for job in self.jobs() if job.last_used < time.time() - days * SECONDS_PER_DAY]
 
     def describe(self) -> StoreDescription:
         """Return where results are stored, without opening the file."""

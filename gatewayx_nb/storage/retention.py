@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-DAY = 86_400.0
+SECONDS_PER_DAY = 86_400.0
 """Seconds in a day."""
 
-LAST_ROW = "(SELECT coalesce(max(id), 0) FROM rows)"
+LAST_ROW_SQL = "(SELECT coalesce(max(id), 0) FROM rows)"
 """SQL expression for the number of the last row."""
 
 _DELETE_PARTS = "DELETE FROM parts WHERE job NOT IN (SELECT id FROM jobs)"
 _COUNT_OPEN_PARTS = "SELECT count(*) FROM parts WHERE job = ? AND state != 'collected' AND at > ?"
 
-_PROVIDER_RETENTION = 30 * DAY
+_PROVIDER_RETENTION = 30 * SECONDS_PER_DAY
 """Maximum number of seconds for which a provider keeps the results of a batch."""
 
 _CHUNK_ROWS = 20_000
@@ -43,7 +43,7 @@ _SELECT_ORPHANS = (
     "SELECT id FROM rows WHERE id > ? AND id <= ? AND job NOT IN (SELECT id FROM jobs)"
 )
 _DELETE_ANSWERS = "DELETE FROM answers WHERE id IN (" + _SELECT_ORPHANS + ")"  # noqa: S608 - constants
-_DELETE_ROWS = "DELETE FROM rows WHERE id IN (" + _SELECT_ORPHANS + ") AND id < " + LAST_ROW  # noqa: S608 - constants
+_DELETE_ROWS = "DELETE FROM rows WHERE id IN (" + _SELECT_ORPHANS + ") AND id < " + LAST_ROW_SQL  # noqa: S608 - constants
 
 
 def forget_unused(path: Path, connection: sqlite3.Connection, days: float) -> int:
@@ -52,7 +52,7 @@ def forget_unused(path: Path, connection: sqlite3.Connection, days: float) -> in
     If no job has been used since then, the clock may be wrong, so no job is deleted. After one job
     has been used, the next call deletes the others.
     """
-    oldest = time.time() - days * DAY
+    oldest = time.time() - days * SECONDS_PER_DAY
     rows = connection.execute("SELECT id, digest, last_used FROM jobs").fetchall()
     last_used_by_job = {job: parse_time(last_used) for job, _, last_used in rows}
     if not last_used_by_job or max(last_used_by_job.values()) < oldest:
@@ -93,7 +93,7 @@ def _delete_orphans(connection: sqlite3.Connection) -> None:
     The last row is kept, without its answer, because its number must not be used again: other
     processes have already read the rows up to this number.
     """
-    (end,) = connection.execute(f"SELECT {LAST_ROW}").fetchone()
+    (end,) = connection.execute(f"SELECT {LAST_ROW_SQL}").fetchone()
     for start in range(0, end, _CHUNK_ROWS):
         chunk = (start, start + _CHUNK_ROWS)
         with write_transaction(connection):

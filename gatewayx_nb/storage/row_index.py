@@ -20,18 +20,20 @@ if TYPE_CHECKING:
 _CHUNK_ROWS = 50_000
 """Number of rows to read at a time, so that progress is shown and other threads can write."""
 
-# A table in memory takes 20 to 30 bytes per row; a Python dict takes 150.
-_CREATE = "CREATE TEMP TABLE done (key INTEGER PRIMARY KEY, id INTEGER)"
-# The rows of a chunk are sorted by key, because inserting neighbouring keys is faster.
+# A table in memory takes 20 to 30 bytes per row; a Python dict takes about 150.
+_CREATE = "CREATE TEMP TABLE last_rows (key INTEGER PRIMARY KEY, id INTEGER)"
+# The rows of a chunk are sorted by key, because inserting keys in order is faster.
 _LOAD = (
-    "INSERT OR REPLACE INTO temp.done (key, id) SELECT key, id FROM main.rows"
+    "INSERT OR REPLACE INTO temp.last_rows (key, id) SELECT key, id FROM main.rows"
     " WHERE id > ? AND id <= ? AND job = ? AND typeof(key) = 'integer' ORDER BY key, id"
 )
-_ADD = "INSERT OR REPLACE INTO temp.done (key, id) VALUES (?, ?)"
-_REMOVE_OLD = "DELETE FROM temp.done WHERE (SELECT at FROM main.rows WHERE rows.id = done.id) < ?"
-_FIND = "SELECT id FROM temp.done WHERE key = ?"
+_ADD = "INSERT OR REPLACE INTO temp.last_rows (key, id) VALUES (?, ?)"
+_REMOVE_OLD = (
+    "DELETE FROM temp.last_rows WHERE (SELECT at FROM main.rows WHERE rows.id = last_rows.id) < ?"
+)
+_FIND = "SELECT id FROM temp.last_rows WHERE key = ?"
 # One statement for many keys, because each statement releases the GIL, which is slow to reacquire.
-_FIND_MANY = "SELECT key FROM temp.done WHERE key IN (SELECT value FROM json_each(?))"
+_FIND_MANY = "SELECT key FROM temp.last_rows WHERE key IN (SELECT value FROM json_each(?))"
 # A row that has been deleted in the meantime is not found.
 _READ = (
     "SELECT rows.key, rows.at, answers.outcome, answers.retry, answers.content"
@@ -40,7 +42,8 @@ _READ = (
 )
 _SELECT_ORDERED = (
     "SELECT rows.id, rows.key, rows.at, answers.outcome, answers.retry, answers.content"
-    " FROM main.rows CROSS JOIN temp.done ON done.key = rows.key AND done.id = rows.id"
+    " FROM main.rows"
+    " CROSS JOIN temp.last_rows ON last_rows.key = rows.key AND last_rows.id = rows.id"
     " CROSS JOIN main.answers ON answers.id = rows.id"
     " WHERE rows.id > ? AND rows.job = ? ORDER BY rows.id"
 )
@@ -49,7 +52,9 @@ _MAX_READ_BYTES = 4_000_000
 
 
 class RowIndex:
-    """The last row of each key of a job; one thread at a time may use it.
+    """The most recently stored row for each row key (see `StoredRow`) of a job.
+
+    One thread at a time may use it.
 
     Args:
         path: The file, which must exist.
@@ -57,13 +62,13 @@ class RowIndex:
 
     Raises:
         OSError: If the file is a symlink.
-        UnusableFileError: If another program wrote the file.
+        UnusableFileError: If another program, or a later version of this package, wrote the file.
         sqlite3.Error: If it cannot be read.
     """
 
     def __init__(self, path: Path, digest: bytes) -> None:
         self._identity, self._path, self._digest = file_identity(path), path, digest
-        self._last_row = self._job = 0
+        self._last_row = self._job_id = 0
         self.connection: sqlite3.Connection = open_to_read(path)
         with closed_on_error(self.connection):
             self.connection.execute("PRAGMA temp.journal_mode = OFF")
@@ -71,7 +76,7 @@ class RowIndex:
 
     @property
     def is_current(self) -> bool:
-        """Whether the file has not been replaced or removed."""
+        """Whether the file is still the one that was opened."""
         return file_identity(self._path) == self._identity
 
     def load(self) -> int | None:
@@ -83,16 +88,16 @@ class RowIndex:
             return None
         last_chunk_row = min(self._last_row + _CHUNK_ROWS, end)
         added_count = self.connection.execute(
-            _LOAD, (self._last_row, last_chunk_row, self._job)
+            _LOAD, (self._last_row, last_chunk_row, self._job_id)
         ).rowcount
         self._last_row = last_chunk_row
         return added_count
 
     def _find_job(self) -> bool:
-        if not self._job:
+        if not self._job_id:
             row = self._query("SELECT id, first_row FROM main.jobs WHERE digest = ?", self._digest)
-            self._job, self._last_row = row or (0, 0)
-        return bool(self._job)
+            self._job_id, self._last_row = row or (0, 0)
+        return bool(self._job_id)
 
     def _query(self, sql: str, *values: object) -> tuple[int, ...]:
         return self.connection.execute(sql, values).fetchone() or ()
@@ -108,18 +113,18 @@ class RowIndex:
 
     def count(self) -> int:
         """Return the number of keys."""
-        return self._query("SELECT count(*) FROM temp.done")[0]
+        return self._query("SELECT count(*) FROM temp.last_rows")[0]
 
     def get(self, key: int) -> StoredRow | None:
         """Return the last row of a key; ``None`` if the key is not in the index."""
         row = self.connection.execute(_FIND, (key,)).fetchone()
         if row is None:
             return None
-        values = self.connection.execute(_READ, (*row, self._job, key)).fetchone()
-        return _row(*values) if values else None
+        values = self.connection.execute(_READ, (*row, self._job_id, key)).fetchone()
+        return _stored_row(*values) if values else None
 
     def get_many(self, keys: Iterable[int]) -> dict[int, StoredRow]:
-        """Return the last row of each key in the index."""
+        """Return the last row of each of these keys that is in the index."""
         indexed_rows = self.connection.execute(_FIND_MANY, (json.dumps(list(keys)),)).fetchall()
         if not indexed_rows:
             return {}
@@ -130,18 +135,18 @@ class RowIndex:
         finally:
             self.connection.execute("COMMIT")
 
-    def next_rows(self, last_row: int) -> tuple[int, list[StoredRow]]:
-        """Return the rows after a row number, and the number of the last returned row.
+    def next_rows(self, after: int) -> tuple[int, list[StoredRow]]:
+        """Return the number of the last row read, and the rows after row number ``after``.
 
         At most a thousand rows are returned, and fewer if they are large.
         """
         rows: list[StoredRow] = []
-        size = 0
-        cursor = self.connection.execute(_SELECT_ORDERED, (last_row, self._job))
+        last_row, size = after, 0
+        cursor = self.connection.execute(_SELECT_ORDERED, (after, self._job_id))
         with contextlib.closing(cursor):
             for row_number, *values in cursor:
                 last_row = row_number
-                rows.append(_row(*values))
+                rows.append(_stored_row(*values))
                 size += len(rows[-1].content)
                 if len(rows) >= _MAX_READ_ROWS or size >= _MAX_READ_BYTES:
                     break
@@ -153,7 +158,7 @@ class RowIndex:
         return cls(path, digest) if os.path.exists(path) else None
 
 
-def _row(key: int, at: object, outcome: object, retry: object, content: object) -> StoredRow:
+def _stored_row(key: int, at: object, outcome: object, retry: object, content: object) -> StoredRow:
     return StoredRow(
         key,
         content if isinstance(content, bytes) else b"",

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     class RowActions(Protocol):
         """The actions of the buttons in a row."""
 
-        def stop_one(self, row: int, index: int) -> None:
+        def stop_column(self, row: int, column: int) -> None:
             """Stop one column."""
 
-        def retry(self, row: int, index: int) -> None:
+        def retry(self, row: int, column: int) -> None:
             """Call one model again."""
 
-        def vote(self, row: int, vote: Vote, index: int | None = None) -> None:
+        def vote(self, row: int, vote: Vote, column: int | None = None) -> None:
             """Vote on a row's replies."""
 
         def set_note(self, row: int, note: str) -> None:
@@ -184,7 +184,7 @@ class ComparisonRow:
     def _new_column(self, index: int) -> AnswerColumn:
         row, actions = self._row, self._actions
         return AnswerColumn(
-            lambda: actions.stop_one(row, index),
+            lambda: actions.stop_column(row, index),
             lambda: actions.retry(row, index),
             lambda: actions.vote(row, "better", index),
         )

@@ -1,4 +1,4 @@
-"""The view that prompts several models side by side, for mouse and keyboard."""
+"""A view for prompting several models side by side, with the mouse or the keyboard."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ if TYPE_CHECKING:
 log = logging.getLogger("gatewayx_nb")
 
 _PAUSE_FACTOR = 5
-"""Pause after an update, as a multiple of its duration, to use about a fifth of a core."""
+"""Pause after an update, as a multiple of its duration, to use at most a sixth of a core."""
 
 
 class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
-    """View of several models side by side: prompt them, watch and judge replies, export results.
+    """A view in which to prompt several models side by side, judge replies and export results.
 
     Args:
         get_pool: Returns the pool.
         get_namespace: Returns the notebook's namespace, for ``{{name}}`` in a prompt.
-        fields: The fields, with their initial values.
+        fields: The fields for the prompt and the parameters, with their initial values.
         models: The initially selected reference or references.
 
     Attributes:
@@ -82,7 +82,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
 
     @property
     def results(self) -> pd.DataFrame:
-        """A row for each reply of all runs: prompt, parameters, reply, metrics, vote.
+        """One row per reply, across all runs: prompt, parameters, reply, metrics, vote.
 
         Raises:
             ConfigError: If pandas is not installed.
@@ -155,18 +155,18 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
 
     # The actions of a column's buttons.
 
-    def stop_one(self, row: int, index: int) -> None:
+    def stop_column(self, row: int, column: int) -> None:
         """Stop one column and keep its partial reply."""
-        self._session.comparisons[row].columns[index].stop()
+        self._session.comparisons[row].columns[column].stop()
 
-    def retry(self, row: int, index: int) -> None:
+    def retry(self, row: int, column: int) -> None:
         """Call one model again; show an error if this is not possible."""
-        self._report_errors(lambda: self._retry(row, index))
+        self._report_errors(lambda: self._retry(row, column))
 
-    def vote(self, row: int, vote: Vote, index: int | None = None) -> None:
+    def vote(self, row: int, vote: Vote, column: int | None = None) -> None:
         """Vote on a row of replies."""
         with self._lock:
-            self._report_errors(lambda: self._session.vote(row, vote, index))
+            self._report_errors(lambda: self._session.vote(row, vote, column))
             self._show(force=True)
 
     def set_note(self, row: int, note: str) -> None:
@@ -174,9 +174,9 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         with self._lock:
             self._session.set_note(row, note)
 
-    def _retry(self, row: int, index: int) -> None:
+    def _retry(self, row: int, column: int) -> None:
         with self._lock:
-            self._session.retry(row, index)
+            self._session.retry(row, column)
             self._show_in_background()
 
     def _create_widgets(self) -> list[ipywidgets.Widget]:
@@ -191,7 +191,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
             "Run", self._run_if_idle, "Call all models (Ctrl-Enter)", "primary"
         )
         self._stop_button = button(
-            "Stop", self.stop, "Stop all models and keep the partial answers (Esc)"
+            "Stop", self.stop, "Stop all models and keep the partial replies (Esc)"
         )
         self._stop_button.disabled = True
         self._mode = ipywidgets.ToggleButtons(
@@ -231,10 +231,10 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
             action()
         except GatewayError as error:
             self._set_status(error.describe())
-        # A widget's callback must not raise: the traceback would go to the kernel's log only.
+        # A widget's callback must not raise: the traceback would go only to the kernel's log.
         except Exception as error:
             log.exception("the comparison view failed")
-            self._set_status(f"{type(error).__name__}: {error}; the answers are in `results`.")
+            self._set_status(f"{type(error).__name__}: {error}; the replies are in `results`.")
 
     def _set_status(self, line: str) -> None:
         self._status.value = f'<div role="status">{inline_code(line)}</div>'
@@ -278,6 +278,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
     def _set_running(self, *, running: bool) -> None:
         self._run_button.disabled = self._keyboard.running = running
         self._stop_button.disabled = not running
+        # Otherwise, the fields could be updated only after the running cell has ended.
         handle_in_current_thread(self.picker, self._fields.prompt, self._fields.parameter_box)
 
     def _wait(self) -> None:
@@ -290,9 +291,9 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
             # Wait in short intervals, because Ctrl-C does not interrupt a `join` on Windows.
             while thread is not None and thread.is_alive():
                 thread.join(INTERVAL)
-        except KeyboardInterrupt as stop:
+        except KeyboardInterrupt as interrupt:
             self.stop()
-            raise with_short_traceback(stop) from None
+            raise with_short_traceback(interrupt) from None
 
     def _show(self, *, force: bool = False) -> None:
         """Update the columns if an update is due or forced, and the results after a run."""
@@ -315,7 +316,7 @@ class ComparisonView(ipywidgets.VBox):  # type: ignore[misc]
         self._throttle.html_length = sum(row.html_length for row in rows)
 
     def _show_results(self) -> None:
-        """Show dispersion and rankings, and update the saved output."""
+        """Show the statistics and rankings, and update the saved output."""
         session = self._session
         hide_names = any(map(session.is_hidden, range(len(session.comparisons))))
         self._results.show(session, hide_names=hide_names)

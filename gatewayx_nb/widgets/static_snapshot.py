@@ -25,14 +25,14 @@ _MAX_PROMPT_LENGTH = 2_000
 
 
 class StaticSnapshot:
-    """One display below a view, updated after each run."""
+    """A single display below a view, updated after each run."""
 
     def __init__(self) -> None:
         from IPython.display import DisplayHandle
 
         self._handle = DisplayHandle()
         self._is_shown = False
-        self._answers: list[tuple[Outcome, str]] = []  # with their HTML
+        self._rendered_outcomes: list[tuple[Outcome, str]] = []  # with their HTML
         self._records: Sequence[ComparisonRecord] = []
         self._bundle = self._render([])
 
@@ -54,8 +54,8 @@ class StaticSnapshot:
 
     def _render(self, records: Sequence[ComparisonRecord]) -> dict[str, str]:
         outcomes = [outcome for record in records for outcome in record.comparison]
-        self._answers = list(map(self._with_html, outcomes))
-        answers = iter([html for _, html in self._answers])
+        self._rendered_outcomes = list(map(self._with_html, outcomes))
+        answers = iter([html for _, html in self._rendered_outcomes])
         text = "\n\n".join([*map(_record_text, records), _RERUN_NOTE])
         html = "".join(_record_html(record, answers) for record in records)
         note = f'<div style="opacity:.7">{_RERUN_NOTE}</div>'
@@ -63,7 +63,7 @@ class StaticSnapshot:
 
     def _with_html(self, outcome: Outcome) -> tuple[Outcome, str]:
         """Return an outcome with its HTML, which is reused because rendering may take seconds."""
-        for answer in self._answers:
+        for answer in self._rendered_outcomes:
             if answer[0] is outcome:
                 return answer
         footer = reply_footer(outcome) if isinstance(outcome, Reply) else ""
@@ -87,8 +87,10 @@ def _record_text(record: ComparisonRecord) -> str:
 def _record_html(record: ComparisonRecord, answers: Iterator[str]) -> str:
     comparison = record.comparison
     columns = [
-        column_html(label, next(answers), marks, error_text(outcome))
-        for label, outcome, marks in zip(comparison.labels, comparison, record.marks(), strict=True)
+        column_html(label, next(answers), badges, error_text(outcome))
+        for label, outcome, badges in zip(
+            comparison.labels, comparison, record.marks(), strict=True
+        )
     ]
     text = escape(_shortened_prompt(record))
     prompt = f'<div style="white-space:pre-wrap;margin-bottom:.5em">{text}</div>'

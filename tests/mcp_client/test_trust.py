@@ -128,15 +128,15 @@ def test_an_unknown_name_lists_the_known_ones(project, user_settings):
 
 
 INVALID = {
-    "[mcp.a]": "must have either a command",
-    '[mcp.a]\ncommand = "x"\nurl = "http://a/b"': "must have either a command",
-    '[mcp.a]\nurl = "http://a/b"\nenv = ["A"]': "must have either a command",
+    "[mcp.a]": "must have either a url, or a command",
+    '[mcp.a]\ncommand = "x"\nurl = "http://a/b"': "must have either a url, or a command",
+    '[mcp.a]\nurl = "http://a/b"\nenv = ["A"]': "must have either a url, or a command",
     "[mcp.a]\ncommand = 5": "'command' in ",
     '[mcp.a]\ncommand = "x \'y"': "must be a command, as a string or a list of strings",
     '[mcp.a]\nurl = "http://u:p@a/b"': "must be an http or https URL",
     '[mcp.a]\ncommand = "x"\ntimeout = -1': "must be a number > 0",
     '[mcp.a]\ncommand = "x"\nonyl = ["y"]': "Did you mean 'only'?",
-    '[mcp."A b"]\ncommand = "x"': "must be at most 24 characters",
+    '[mcp."A b"]\ncommand = "x"': "must consist of at most 24 characters",
     "mcp = 5": "'mcp' in ",
     f'[mcp.a]\ncommand = "x --key=sk-ant-api03-{"a" * 40}"': "must not contain a key",
 }

@@ -1,3 +1,5 @@
+import errno
+import os
 import tomllib
 from decimal import Decimal
 
@@ -156,7 +158,8 @@ def test_malformed_toml_is_one_typed_error_or_a_problem(project, file, text):
         ("storage.keep_days = nan", "'keep_days'.*must be a number > 0"),
         ("storage.folders = 'a'", r"unknown setting '\[storage\] folders'.*Did you mean 'folder'"),
         ("default_model = 1", "'default_model'.*must be a string, got"),
-        ("= nonsense", "cannot be read.*mv"),
+        ("= nonsense", r"cannot be read.*line 1.*Fix that line, or move the file away: `mv"),
+        (f"limits.retries = {'9' * 5_000}", "cannot be read.*digits.*Fix the file, or move"),
     ],
 )
 def test_an_invalid_setting_raises(tmp_path, text, expected_message):
@@ -166,6 +169,21 @@ def test_an_invalid_setting_raises(tmp_path, text, expected_message):
     with pytest.raises(ConfigError, match=expected_message) as error:
         load([path])
     assert str(path) in str(error.value)
+
+
+def test_an_unreadable_file_has_no_line_to_fix(tmp_path, monkeypatch):
+    """If a file cannot be opened, the hint is to make it readable."""
+    path = _write_file(tmp_path, "default_model = 'mock'")
+
+    def refuse(*arguments, **keywords):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)  # root, who runs some tests, may open any file
+    with pytest.raises(
+        ConfigError, match=r"cannot be read: .*Permission denied.*chmod u\+r"
+    ) as error:
+        load([path])
+    assert "that line" not in str(error.value)
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def test_damaged_prompts_are_left_out(store, path, prompts, monkeypatch):
     ],
 )
 def test_a_job_is_kept_while_a_provider_has_its_answers(store, state, days, kept):
-    added = store.parts(DIGEST).add(part(at=time.time() - days * 86_400), [], FIGURES)
+    added = store.parts(DIGEST).add(part(submitted_at=time.time() - days * 86_400), [], FIGURES)
     store.parts(DIGEST).update(replace(added, state=state))
 
     assert store.forget([job.id for job in store.jobs()]) == (not kept)

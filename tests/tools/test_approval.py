@@ -202,7 +202,7 @@ def test_a_project_cannot_permit_calls(project, send, sent):
     """A cloned project cannot permit calls; only a call or the user's own settings can."""
     own = _set_own("tools.timeout = 3\n")
     project.settings("[tools]\napprove = 'always'\n")
-    with pytest.raises(gx.ConfigError, match="a project must not permit tool calls") as caught:
+    with pytest.raises(gx.ConfigError, match="a project cannot approve tool calls") as caught:
         project.pool()
     assert str(own) in str(caught.value)
     assert caught.value.help == "projects-permission"

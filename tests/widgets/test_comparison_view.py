@@ -381,13 +381,14 @@ def test_voting_or_changing_mode_does_not_rerender_saved_answers(make_view):
     """Voting or changing the mode does not render the saved answers again."""
     view = make_view("Say this")
     view.run()
-    bundle, pages = view._snapshot._bundle, [page for _, page in view._snapshot._answers]
+    bundle, pages = view._snapshot._bundle, [page for _, page in view._snapshot._rendered_outcomes]
     view._mode.value = "raw"
     assert view._snapshot._bundle is bundle
     view.vote(0, "tie")
     assert view._snapshot._bundle is not bundle
     assert all(
-        new_page is page for (_, new_page), page in zip(view._snapshot._answers, pages, strict=True)
+        new_page is page
+        for (_, new_page), page in zip(view._snapshot._rendered_outcomes, pages, strict=True)
     )
 
 
