@@ -236,8 +236,10 @@ def write_transaction(connection: sqlite3.Connection) -> Iterator[None]:
     Raises:
         sqlite3.Error: If the file cannot be written.
     """
-    _retry_while_busy(lambda: connection.execute("BEGIN IMMEDIATE"))
+    if connection.in_transaction:  # Ctrl-C has interrupted an earlier one before it could end
+        connection.execute("ROLLBACK")
     try:
+        _retry_while_busy(lambda: connection.execute("BEGIN IMMEDIATE"))
         yield
         connection.execute("COMMIT")
     except BaseException:

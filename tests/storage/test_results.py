@@ -8,6 +8,7 @@ import time
 import pytest
 
 from gatewayx_nb.storage import JobFigures, ResultsStore, StoredRow
+from gatewayx_nb.storage.results_file import write_transaction
 
 DIGEST = b"\x01" * 16
 EXTREMES = (-(2**63), -1, 0, 1, 2**63 - 1)
@@ -200,3 +201,37 @@ def test_a_file_without_tables_has_no_jobs(tmp_path):
     path.touch(mode=0o600)
 
     assert ResultsStore(path).jobs() == []
+
+
+class InterruptedConnection(sqlite3.Connection):
+    """A connection whose user presses Ctrl-C when a transaction has just begun."""
+
+    def execute(self, sql, *parameters):
+        cursor = super().execute(sql, *parameters)
+        if sql.startswith("BEGIN"):
+            raise KeyboardInterrupt
+        return cursor
+
+
+def test_an_interrupt_ends_a_transaction_that_has_just_begun(tmp_path):
+    """Otherwise, no further transaction could be started in the same process."""
+    path = tmp_path / "a.sqlite"
+    with contextlib.closing(
+        sqlite3.connect(path, isolation_level=None, factory=InterruptedConnection)
+    ) as connection:
+        with pytest.raises(KeyboardInterrupt), write_transaction(connection):
+            pass
+
+        assert not connection.in_transaction
+
+
+def test_a_transaction_that_an_interrupt_has_left_open_is_rolled_back(tmp_path):
+    """The next transaction starts, and stores only its own rows."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "a.sqlite", isolation_level=None)) as opened:
+        opened.execute("CREATE TABLE numbers (number)")
+        opened.execute("BEGIN IMMEDIATE")
+        opened.execute("INSERT INTO numbers VALUES (1)")
+        with write_transaction(opened):
+            opened.execute("INSERT INTO numbers VALUES (2)")
+
+        assert opened.execute("SELECT number FROM numbers").fetchall() == [(2,)]
