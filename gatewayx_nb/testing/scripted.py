@@ -34,10 +34,8 @@ class ScriptedEngine(LLMEngine):
     0
 
     Args:
-        *scripts: The scripts of the calls, in order; at least one.
-
-    Raises:
-        UsageError: If there are no scripts.
+        *scripts: The scripts of the calls, in order; the last one is repeated. Without any, a call
+            raises a `UsageError`.
 
     Attributes:
         scripts: The remaining scripts.
@@ -51,11 +49,6 @@ class ScriptedEngine(LLMEngine):
     features = frozenset({"system", "history", "schema", "tools"})
 
     def __init__(self, *scripts: Sequence[ScriptItem]) -> None:
-        if not scripts:
-            raise UsageError(
-                "ScriptedEngine requires at least one script.",
-                hint='For example, ScriptedEngine(["Hello."]).',
-            )
         super().__init__()
         self.requests: list[Request] = []
         self.cleanups = 0
@@ -65,6 +58,11 @@ class ScriptedEngine(LLMEngine):
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
         self.requests.append(request)
+        if not self.scripts:
+            raise UsageError(
+                "a call of ScriptedEngine requires a script.",
+                hint='For example, `ScriptedEngine(["Hello."])`.',
+            )
         # Keep the last script, so that any number of calls can be made.
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         try:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gatewayx_nb import EnginePool
 from gatewayx_nb.errors import GatewayError, UsageError
 from gatewayx_nb.llm_engines import Chunk, HTTPEngine, OpenAICompatibleEngine, Reply
 from gatewayx_nb.model_registry.engine_entries import EnginesFile
@@ -33,10 +34,13 @@ SHIPPED.refresh()
 ENTRIES = {entry.name: entry for entry in SHIPPED.entries}
 
 
-def test_a_scripted_engine_requires_a_script():
-    """Without a script, the engine cannot answer any call, so it cannot be created."""
-    with pytest.raises(UsageError, match="requires at least one script"):
-        ScriptedEngine()
+def test_a_call_of_a_scripted_engine_requires_a_script():
+    """Without a script, a call raises an error that shows how to pass one."""
+    with (
+        EnginePool(env={}, engines=[ScriptedEngine()]) as pool,
+        pytest.raises(UsageError, match="requires a script"),
+    ):
+        pool.ask("Hi", model="scripted")
 
 
 def _conformance_error(path, **keywords):
