@@ -30,7 +30,8 @@ _MODEL_NAME = re.compile(
 )
 _NO_ENGINE = "it must define one subclass of LLMEngine, got none"
 
-_SUBCLASS = re.compile(rb"^[ \t]*class[ \t]+\w+[ \t]*\(", re.MULTILINE)
+# The group is "(" for a class with bases, ":" for one without, and empty for any other line.
+_CLASS = re.compile(rb"^[ \t]*class[ \t](?:[ \t]*\w+[ \t]*([(:]))?", re.MULTILINE)
 _BASE_CLASS = re.compile(rb"^class[ \t]+\w+[ \t]*\(\s*(?:\w+\.)*(\w+)", re.MULTILINE)
 _FEATURES = re.compile(rb"^[ \t]+features\b[^=\n]*=([^#\n]*(?:\n[ \t]+[\"'].*)*)", re.MULTILINE)
 _WORD = re.compile(rb"""["'](\w+)["']""")
@@ -127,7 +128,8 @@ def _problem(text: bytes) -> str:
     """Return why a file cannot define an engine, judging by its source."""
     # The source is parsed only if the number of subclasses is unusual: a folder may have a thousand
     # files.
-    if len(_SUBCLASS.findall(text)) == 1:
+    marks = _CLASS.findall(text)
+    if marks.count(b"(") == 1 and b"" not in marks:
         return ""
     classes, problem = _classes(text)
     if classes is None:
