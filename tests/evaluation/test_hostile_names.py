@@ -40,7 +40,7 @@ def shown(result):
     view = EvaluationView(result)
     try:
         boxes = [*view._rows.options, *view._score.options]
-        controls = [(column._good.tooltip,) for column in view._columns]
+        controls = [(column._good_button.tooltip,) for column in view._columns]
         texts += [str(label) for label, *_ in (*boxes, *controls)]
     finally:
         view.close()
