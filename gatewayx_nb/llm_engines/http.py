@@ -211,12 +211,15 @@ class HTTPEngine(LLMEngine, ABC):
         yield _headers_chunk(response)
         log = EventLog(key=self.api_key)
         deadline: float | None = None
+        has_text = False
         async with contextlib.aclosing(read_parts(response)) as blocks:
             while not parser.ended and (parts := await _next_parts(blocks, deadline)) is not None:
                 if not parts.is_whole:
                     log.add(parts.data)
                 for chunk in _parse(parser, parts, errors):
-                    if chunk.text:  # a model may think for minutes before its first text
+                    # A model may think for minutes before its first text.
+                    if chunk.text and not has_text:
+                        has_text = True
                         response.start_read_timeout()
                     deadline = None
                     yield chunk
