@@ -61,7 +61,10 @@ def content(data):
         (make_pipe, "is not a file"),
         (make_loop, "Too many levels of symbolic links"),
         (make_huge, "must be at most 256 MiB, got 1024 MiB"),
-        (content(HEAD.replace(b"2", b"3") + ENTRY), "at most 2, got 3"),
+        (
+            content(HEAD.replace(b"2", b"3") + ENTRY),
+            "format version 3, but this version of gatewayx-nb supports at most 2",
+        ),
         (content(ENTRY), "is not a cassette"),
         (content(HEAD[:20]), "is not a cassette"),
         (content(WHOLE.replace(b"\n", b"\r")), "is not a cassette"),
