@@ -10,14 +10,14 @@ from typing import Any
 import msgspec
 
 
-class _Delta(msgspec.Struct, forbid_unknown_fields=True):
+class _Delta(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     """A piece of a message without reasoning, tool calls or any other field."""
 
     content: str
     role: Any = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     """A choice that has not ended; unknown fields, such as a content filter's, are not read."""
 
     delta: _Delta
@@ -27,7 +27,7 @@ class _Choice(msgspec.Struct):
     message: None = None
 
 
-class TextEvent(msgspec.Struct):
+class TextEvent(msgspec.Struct, gc=False):
     """An event with one choice that has only text; unknown fields are not read.
 
     A field with the type ``None`` must be missing or null.

@@ -128,6 +128,11 @@ def usage_of(usage: Usage | None) -> dict[str, Any] | None:
     }
 
 
+_BEFORE_TEXT, _AFTER_TEXT = msgspec.json.encode(
+    [{"index": 0, "delta": {"content": ""}, "logprobs": None, "finish_reason": None}]
+).split(b'""')
+
+
 class _ChunkWriter(StreamWriter):
     """Writes the chunks of a stream, each with the ID, time and model that SDKs require."""
 
@@ -153,7 +158,10 @@ class _ChunkWriter(StreamWriter):
     @override
     def chunk(self, chunk: Chunk) -> bytes:
         """Return the chunks with a piece of text and with tool calls."""
-        events = self._chunk({"content": chunk.text}) if chunk.text else b""
+        events = b""
+        if chunk.text:  # as `_chunk` writes it, without a dict for each piece of text
+            text = msgspec.json.encode(chunk.text)
+            events = b"".join((self._head, _BEFORE_TEXT, text, _AFTER_TEXT, self._tail))
         if chunk.tool_calls:
             calls = [
                 {"index": number, **_call(call)}
