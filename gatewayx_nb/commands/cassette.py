@@ -50,13 +50,7 @@ def cassette(session: Session, args: argparse.Namespace) -> Note:
     if mode == "off" and not (active_cassette or name or session.notebook):
         return Note("No cassette is open: calls go to the models, and nothing is recorded.")
     # Without a path, reopen the open cassette in another mode.
-    path = (
-        _checked_path(name)
-        if name
-        else active_cassette.path
-        if active_cassette
-        else _default_path(session)
-    )
+    path = _chosen_path(session, name, active_cassette)
     if active_cassette and not (name or mode) and active_cassette.mode != "off":
         mode = active_cassette.mode  # only the speed changes
     # Open the new cassette first: if it is invalid, the active one stays open.
@@ -120,14 +114,7 @@ def _prune(session: Session, args: argparse.Namespace, name: str | None, mode: M
             "no cassette is open.",
             hint=Hint("command", line="cassette cassettes/NAME.jsonl --prune"),
         )
-    path = (
-        _checked_path(name)
-        if name
-        else active_cassette.path
-        if active_cassette
-        else _default_path(session)
-    )
-    path = path.expanduser().absolute()
+    path = _chosen_path(session, name, active_cassette).expanduser().absolute()
     is_open = active_cassette is not None and os.path.realpath(path) == os.path.realpath(
         active_cassette.path
     )
@@ -180,6 +167,17 @@ def _path_and_mode(args: argparse.Namespace) -> tuple[str | None, Mode | None]:
             hint=Hint("command", line=f"cassette {args.path}"),
         )
     return None, args.path
+
+
+def _chosen_path(session: Session, name: str | None, active_cassette: Cassette | None) -> Path:
+    """Return the path in a command, or that of the open cassette, or the notebook's own.
+
+    Raises:
+        UsageError: If the path is invalid, or the front end does not report the notebook.
+    """
+    if name:
+        return _checked_path(name)
+    return active_cassette.path if active_cassette else _default_path(session)
 
 
 def _checked_path(name: str) -> Path:

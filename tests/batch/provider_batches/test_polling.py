@@ -7,12 +7,7 @@ import threading
 import pytest
 
 from gatewayx_nb import EnginePool
-from gatewayx_nb.errors import (
-    AuthenticationError,
-    ConfigError,
-    DeadlineError,
-    GatewayError,
-)
+from gatewayx_nb.errors import AuthenticationError, ConfigError, DeadlineError, GatewayError
 from gatewayx_nb.testing import Send, Server, reply
 from tests.batch.batch_provider import KEY
 from tests.batch.provider_batches.conftest import (

@@ -8,9 +8,7 @@ import pandas as pd
 import pytest
 
 from gatewayx_nb import bounded_json
-from gatewayx_nb.errors import (
-    ProviderError,
-)
+from gatewayx_nb.errors import ProviderError
 from tests.batch.provider_batches.conftest import (
     MODELS,
     ROWS,
