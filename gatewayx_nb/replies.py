@@ -196,7 +196,8 @@ class Chunk:
         slots, so that the other fields have the defaults of the class.
         """
         chunk = cls.__new__(cls)
-        chunk.__dict__["text"], chunk.__dict__["reasoning"] = text, reasoning
+        fields = chunk.__dict__
+        fields["text"], fields["reasoning"] = text, reasoning
         return chunk
 
     @classmethod

@@ -72,12 +72,14 @@ class AnswerCleaner:
 
     def feed(self, chunk: Chunk) -> Iterable[Chunk]:
         """Return the repaired chunks that replace one chunk."""
-        if self._is_plain(chunk) or not (chunk.text or chunk.reasoning or chunk.finish_reason):
-            return (chunk,)
-        return self._repair(chunk)
+        has_text = chunk.text or chunk.reasoning or chunk.finish_reason
+        return self._repair(chunk) if has_text and not self.is_plain(chunk) else (chunk,)
 
-    def _is_plain(self, chunk: Chunk) -> bool:
-        """Return whether a chunk can be passed on unchanged: ASCII text in the middle of a line."""
+    def is_plain(self, chunk: Chunk) -> bool:
+        """Return whether `feed` would return the chunk alone: ASCII text in the middle of a line.
+
+        Nearly all chunks are plain, and need not be passed to `feed`.
+        """
         return (
             self._is_answer
             and chunk.finish_reason is None

@@ -433,14 +433,13 @@ class EngineCall:
                         async for part in check.check_large(chunk):
                             cleaned = check.check_cleaned(part, cleaner.feed(part))
                             await self._add_all(cleaned, cleaner, emit)
+                    elif cleaner.is_plain(checked) and not check.was_cleaned:  # nearly always
+                        partial.add(checked)
+                        if emit is not None:
+                            await emit(checked)
                     else:
-                        cleaned = cleaner.feed(checked)
-                        if check.was_cleaned or type(cleaned) is not tuple:
-                            cleaned = check.check_cleaned(checked, cleaned)
-                        for part in cleaned:  # inlined, which is faster
-                            self._add(part, cleaner)
-                            if emit is not None:
-                                await emit(part)
+                        cleaned = check.check_cleaned(checked, cleaner.feed(checked))
+                        await self._add_all(cleaned, cleaner, emit)
                     if check.characters_until_pause < 0:
                         await check.check_length_and_yield()
             await self._add_all(check.check_cleaned(None, cleaner.close()), cleaner, emit)
@@ -451,15 +450,12 @@ class EngineCall:
         self, chunks: Iterable[Chunk], cleaner: AnswerCleaner, emit: ChunkHandler | None
     ) -> None:
         for chunk in chunks:
-            self._add(chunk, cleaner)
+            if cleaner.opening_tag_is_missing:
+                cleaner.opening_tag_is_missing = False
+                self.partial.treat_text_as_reasoning()
+            self.partial.add(chunk)
             if emit is not None:
                 await emit(chunk)
-
-    def _add(self, chunk: Chunk, cleaner: AnswerCleaner) -> None:
-        if cleaner.opening_tag_is_missing:
-            cleaner.opening_tag_is_missing = False
-            self.partial.treat_text_as_reasoning()
-        self.partial.add(chunk)
 
     async def _list_models_if_possible(self, engine: LLMEngine) -> list[str]:
         """Return the provider's models; empty if it cannot list them in time."""

@@ -161,10 +161,9 @@ _DEFAULT_VALUES = tuple(_DEFAULTS.values())
 _FIELD_NAMES = ("text", "reasoning", *_DEFAULTS)
 
 
-def _has_only_plain_text(chunk: Chunk) -> bool:
-    if type(chunk.text) is not str or type(chunk.reasoning) is not str:
-        return False
-    return chunk.has_only_text or tuple(chunk.__dict__.values())[_TEXT_FIELDS:] == _DEFAULT_VALUES
+def _has_default_values(chunk: Chunk) -> bool:
+    """Return whether all fields other than the text and the reasoning have their defaults."""
+    return tuple(chunk.__dict__.values())[_TEXT_FIELDS:] == _DEFAULT_VALUES
 
 
 class ChunkCheck:
@@ -203,14 +202,19 @@ class ChunkCheck:
         Raises:
             ProviderError: If ``chunk`` is not a Chunk, or a field has an invalid value.
         """
+        has_no_key = False
         # Nearly all chunks are only text, and need no other check.
-        if type(chunk) is not Chunk or not _has_only_plain_text(chunk):
+        is_plain = (
+            type(chunk) is Chunk
+            and (chunk.has_only_text or _has_default_values(chunk))
+            and type(chunk.text) is str
+            and type(chunk.reasoning) is str
+        )
+        if not is_plain:
             searched = self._check_and_search(chunk, even_if_large=even_if_large)
             if searched is None:
                 return None
             chunk, has_no_key = searched
-        else:
-            has_no_key = False
         text, reasoning = chunk.text, chunk.reasoning
         if self._masks_answer and not has_no_key:
             redactor = self._text_redactor
@@ -301,7 +305,10 @@ class ChunkCheck:
         Searching the encoded chunk first is a fast path: few chunks contain the key. ``None`` is
         returned for a large chunk; see `check`.
         """
-        encoded = _to_json(chunk) if type(chunk) is Chunk else ""
+        # Most fields are None, and the others need no names to be searched.
+        is_chunk = type(chunk) is Chunk
+        values = [each for each in chunk.__dict__.values() if each is not None] if is_chunk else []
+        encoded = _to_json(values) if values else ""
         is_too_large = len(encoded) > _LARGE_CHUNK if encoded else is_large(chunk, _LARGE_CHUNK)
         if is_too_large and not even_if_large:
             return None

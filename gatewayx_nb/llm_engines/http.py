@@ -64,8 +64,8 @@ class Parser(Protocol):
     ended: bool
     """Whether the end mark has been parsed; data after the mark is not part of the answer."""
 
-    def feed(self, data: str) -> Iterator[Chunk]:
-        """Yield the chunks of one event's data, or of a whole body.
+    def feed(self, data: str) -> Iterable[Chunk]:
+        """Return the chunks of one event's data, or of a whole body.
 
         Raises:
             GatewayError: If the body is an error or not a JSON object.
@@ -186,53 +186,60 @@ class HTTPEngine(LLMEngine, ABC):
 
     @override
     async def stream(self, request: Request) -> AsyncIterator[Chunk]:
-        errors = ProviderErrors(self.name, request.model, self.api_key)
-        dialect = self.dialect(request)
-        parser = dialect.parser(errors)
-        async with self.http.post(dialect.route(request), dialect.payload(request)) as response:
-            if response.status < FIRST_ERROR_STATUS:
-                async for chunk in self._read(response, parser, errors):
-                    yield chunk
-                return
-            data = await read_error(response)
-        if not self.adapt_to_refusal(response.status, data):
-            if plain_request := _without_refused_turns(request, response.status, data):
-                async for chunk in self.stream(plain_request):
-                    yield chunk
-                return
-            error = errors.from_response(response.status, response.headers, data)
-            raise unsupported_params.explain_rejection(error, request, data)
-        async for chunk in self.stream(request):
-            yield chunk
+        async with self._accepted_response(request) as (response, parser, errors):
+            if headers := _headers_chunk(response):
+                yield headers
+            log = EventLog(key=self.api_key)
+            deadline: float | None = None
+            has_text = False
+            async with contextlib.aclosing(read_parts(response)) as blocks:
+                while (
+                    not parser.ended and (parts := await _next_parts(blocks, deadline)) is not None
+                ):
+                    if not parts.is_whole:
+                        log.add(parts.data)
+                    for chunk in _parse(parser, parts, errors):
+                        # A model may think for minutes before its first text.
+                        if not has_text and chunk.text:
+                            has_text = True
+                            response.start_read_timeout()
+                        deadline = None
+                        yield chunk
+                    if parser.finished and deadline is None:
+                        deadline = asyncio.get_running_loop().time() + _MORE_TIMEOUT
+                # A closed connection looks like the end of a stream; only the end mark shows the
+                # difference.
+                if not parser.finished:
+                    raise errors.truncated()
+                if log:
+                    yield Chunk(raw=log.closed())
+                if parser.ended:
+                    await _next_parts(blocks, asyncio.get_running_loop().time() + _CLOSE_TIMEOUT)
 
-    async def _read(
-        self, response: Response, parser: Parser, errors: ProviderErrors
-    ) -> AsyncIterator[Chunk]:
-        yield _headers_chunk(response)
-        log = EventLog(key=self.api_key)
-        deadline: float | None = None
-        has_text = False
-        async with contextlib.aclosing(read_parts(response)) as blocks:
-            while not parser.ended and (parts := await _next_parts(blocks, deadline)) is not None:
-                if not parts.is_whole:
-                    log.add(parts.data)
-                for chunk in _parse(parser, parts, errors):
-                    # A model may think for minutes before its first text.
-                    if chunk.text and not has_text:
-                        has_text = True
-                        response.start_read_timeout()
-                    deadline = None
-                    yield chunk
-                if parser.finished and deadline is None:
-                    deadline = asyncio.get_running_loop().time() + _MORE_TIMEOUT
-            # A closed connection looks like the end of a stream; only the end mark shows the
-            # difference.
-            if not parser.finished:
-                raise errors.truncated()
-            if log:
-                yield Chunk(raw=log.closed())
-            if parser.ended:
-                await _next_parts(blocks, asyncio.get_running_loop().time() + _CLOSE_TIMEOUT)
+    @contextlib.asynccontextmanager
+    async def _accepted_response(
+        self, request: Request
+    ) -> AsyncIterator[tuple[Response, Parser, ProviderErrors]]:
+        """Send a request, adapted if the provider refuses it, and yield the response.
+
+        Raises:
+            GatewayError: If the provider refuses it for a reason that no change removes.
+        """
+        while True:
+            errors = ProviderErrors(self.name, request.model, self.api_key)
+            dialect = self.dialect(request)
+            async with self.http.post(dialect.route(request), dialect.payload(request)) as response:
+                if response.status < FIRST_ERROR_STATUS:
+                    yield response, dialect.parser(errors), errors
+                    return
+                data = await read_error(response)
+            if self.adapt_to_refusal(response.status, data):
+                continue
+            plain_request = _without_refused_turns(request, response.status, data)
+            if plain_request is None:
+                error = errors.from_response(response.status, response.headers, data)
+                raise unsupported_params.explain_rejection(error, request, data)
+            request = plain_request
 
     @override
     async def models(self) -> list[ModelInfo]:
@@ -273,21 +280,21 @@ def _without_refused_turns(request: Request, status: int, data: bytes) -> Reques
     return replace(request, messages=sendable(messages, ""))
 
 
-def _headers_chunk(response: Response) -> Chunk:
-    """Return the request ID and the rate limits from the headers."""
+def _headers_chunk(response: Response) -> Chunk | None:
+    """Return the request ID and the rate limits from the headers; ``None`` if there are none."""
     ids = (response.headers.get(name) for name in _REQUEST_ID_HEADERS)
-    return Chunk(
-        request_id=next(filter(None, ids), None),
-        rate_limits=rate_limits(response.headers, time.time()),
-    )
+    request_id = next(filter(None, ids), None)
+    limits = rate_limits(response.headers, time.time())
+    return Chunk(request_id=request_id, rate_limits=limits) if request_id or limits else None
 
 
 def _parse(parser: Parser, parts: BodyParts, errors: ProviderErrors) -> Iterator[Chunk]:
     """Yield the chunks of events, or of a whole body."""
     for data in parts.data:
-        if is_end_mark(data):
+        begins_json = data[:1] == "{"  # nearly always, which saves two checks
+        if not begins_json and is_end_mark(data):
             parser.ended = parser.finished  # an end mark before the end of the answer is ignored
-        elif parser.ended or not data.strip():
+        elif parser.ended or not (begins_json or data.strip()):
             continue  # some servers keep a connection open with empty data
         elif parts.is_whole:
             yield from whole_body(parser, data, errors)

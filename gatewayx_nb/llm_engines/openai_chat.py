@@ -233,14 +233,16 @@ class ChatParser:
         self._calls = ToolCallAssembler()
         self._extra = ExtraFields(errors, reasoning_field)
 
-    def feed(self, data: str) -> Iterator[Chunk]:
-        """Yield the chunks of one event's data, or of a whole body."""
-        if not self.finished and (event := read_text_event(data)):
-            if (ids := (event.model, event.id)) != self._response_ids:
-                yield self._identity(ids)
-            self._has_deltas = True
-            yield Chunk.of_text(event.text)
-            return
+    def feed(self, data: str) -> Iterable[Chunk]:
+        """Return the chunks of one event's data, or of a whole body."""
+        if self.finished or (event := read_text_event(data)) is None:
+            return self._parse(data)
+        self._has_deltas = True
+        text, ids = event
+        chunk = Chunk.of_text(text)
+        return (chunk,) if ids == self._response_ids else (self._identity(ids), chunk)
+
+    def _parse(self, data: str) -> Iterator[Chunk]:
         body = json_body.parse(data)
         if body.get("error") or body.get("object") == "error":
             raise self._errors.from_body(body)

@@ -138,7 +138,7 @@ class _ChunkWriter(StreamWriter):
 
     def __init__(self, request: ModelRequest) -> None:
         self._request = request
-        self._head = self._tail = b""
+        self._head = self._tail = self._before_text = self._after_text = b""
         self._call_count = 0
 
     @override
@@ -153,6 +153,7 @@ class _ChunkWriter(StreamWriter):
         self._head = b"data: " + msgspec.json.encode(head)[:-1] + b',"choices":'
         # If the last chunk of a stream has the usage, all chunks have the field.
         self._tail = (b',"usage":null' if self._request.includes_usage else b"") + b"}\n\n"
+        self._before_text, self._after_text = self._head + _BEFORE_TEXT, _AFTER_TEXT + self._tail
         return self._chunk({"role": "assistant", "content": ""})
 
     @override
@@ -161,7 +162,7 @@ class _ChunkWriter(StreamWriter):
         events = b""
         if chunk.text:  # as `_chunk` writes it, without a dict for each piece of text
             text = msgspec.json.encode(chunk.text)
-            events = b"".join((self._head, _BEFORE_TEXT, text, _AFTER_TEXT, self._tail))
+            events = b"".join((self._before_text, text, self._after_text))
         if chunk.tool_calls:
             calls = [
                 {"index": number, **_call(call)}

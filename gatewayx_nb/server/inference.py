@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import operator
 import random
 import time
 from dataclasses import dataclass, field, replace
@@ -39,9 +38,7 @@ S = TypeVar("S", Chunk, Reply)
 log = logging.getLogger(__name__)
 
 _MAX_CHUNKS_PER_TURN = 16
-"""Maximum number of chunks of a stream that are sent before other tasks run."""
-
-_TOOL_CALLS = operator.attrgetter("tool_calls")
+"""Maximum number of chunks of a stream that are sent at once."""
 
 _ID_SOURCE = random.Random()  # noqa: S311 - IDs are unique, not secret; the system's takes 20 µs
 """Not the shared generator, because a notebook that seeds it would repeat the IDs."""
@@ -219,19 +216,17 @@ class _ModelExchange:
                 events += writer.chunk(_for_client(first, request, ids))
             await self._send_events(events)
             async for chunk in stream:
-                # Chunks that have arrived together are sent together.
+                # Let other tasks run, such as the one that notices a disconnection. Chunks that
+                # arrive in the meantime are sent together.
+                await asyncio.sleep(0)
                 chunks = [chunk, *stream.poll(_MAX_CHUNKS_PER_TURN - 1)]
-                for part in filter(_TOOL_CALLS, chunks):
-                    await _check_arguments(part, request)
-                events = b"".join(
-                    [writer.chunk(_for_client(part, request, ids)) for part in chunks]
-                )
+                for index, part in enumerate(chunks):
+                    if part.tool_calls:
+                        await _check_arguments(part, request)
+                        chunks[index] = _for_client(part, request, ids)
+                events = b"".join(map(writer.chunk, chunks))
                 if events:
                     await self._send_events(events)
-                # `poll` does not suspend this task, so let others run, such as the one that notices
-                # a disconnection.
-                if len(chunks) == _MAX_CHUNKS_PER_TURN:
-                    await asyncio.sleep(0)
             reply = _for_client(stream.reply, request, set())
             await self._send_events(writer.end(reply), is_last=True)
 

@@ -105,20 +105,10 @@ class Decoder:
             self._partial_size += len(part)
 
     def _parse_lines(self, lines: list[bytes]) -> list[ServerSentEvent]:
-        events: list[ServerSentEvent] = []
-        for line in lines:
-            # The size is checked before the line is stored, so that the limit also bounds memory.
-            if self._event_size + len(line) > self._max_bytes:
-                self._is_too_long = True
-            if self._is_too_long:
-                break
-            if line.startswith(b"data: ") and not self._at_start:  # nearly every line
-                self._data_lines.append(line[6:])
-                self._event_size += len(line)
-            elif line:
-                self._parse_field(line)
-            else:
-                self._end_event(events)
+        is_between_events = not (self._at_start or self._event_size or self._event_name)
+        events = _plain_events(lines, self._max_bytes) if is_between_events else None
+        if events is None or self._is_too_long:
+            events = self._parse_fields(lines)
         if self._event_size + self._partial_size > self._max_bytes:
             self._is_too_long = True
         if self._is_too_long and not events:
@@ -127,6 +117,20 @@ class Decoder:
             raise ProviderError(
                 f"an event in the stream exceeds {self._max_bytes:,} bytes.", code="too_large"
             )
+        return events
+
+    def _parse_fields(self, lines: list[bytes]) -> list[ServerSentEvent]:
+        events: list[ServerSentEvent] = []
+        for line in lines:
+            # The size is checked before the line is stored, so that the limit also bounds memory.
+            if self._event_size + len(line) > self._max_bytes:
+                self._is_too_long = True
+            if self._is_too_long:
+                break
+            if line:
+                self._parse_field(line)
+            else:
+                self._end_event(events)
         return events
 
     def _parse_field(self, line: bytes) -> None:
@@ -148,8 +152,24 @@ class Decoder:
     def _end_event(self, events: list[ServerSentEvent]) -> None:
         if self._data_lines:
             name = self._event_name.decode("utf-8", "replace") if self._event_name else "message"
-            events.append(
-                ServerSentEvent(name, b"\n".join(self._data_lines).decode("utf-8", "replace"))
-            )
-        self._event_name, self._data_lines, self._event_size = b"", [], 0
+            data = b"\n".join(self._data_lines).decode("utf-8", "replace")
+            events.append(ServerSentEvent(name, data))
+            self._data_lines.clear()
+        self._event_name, self._event_size = b"", 0
         self._at_start = False
+
+
+def _plain_events(lines: list[bytes], max_bytes: int) -> list[ServerSentEvent] | None:
+    """Return the events of lines, or ``None`` if one consists of anything but one data line.
+
+    Nearly all streams consist of such events, and this takes half the time of parsing each field.
+    """
+    data_lines = lines[::2]
+    if len(lines) % 2 or any(lines[1::2]) or max(map(len, data_lines), default=0) > max_bytes:
+        return None
+    events = [
+        ServerSentEvent("message", line[6:].decode("utf-8", "replace"))
+        for line in data_lines
+        if line.startswith(b"data: ")
+    ]
+    return events if len(events) == len(data_lines) else None

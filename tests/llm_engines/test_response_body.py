@@ -27,7 +27,7 @@ from gatewayx_nb.testing import (
     reply,
     stream_head,
 )
-from tests.llm_engines.wire import ENGINES, make_errors, make_request
+from tests.llm_engines.wire import ENGINES, make_request
 
 TEXT = "Hello."
 KEY = "canary-0123456789-key"
@@ -275,7 +275,7 @@ def test_a_json_line_and_a_part_of_another_are_cut(run):
 
 
 @each_dialect
-def test_pings_after_a_complete_answer_do_not_keep_it_open(dialect):
+def test_pings_after_a_complete_answer_do_not_keep_it_open(monkeypatch, dialect):
     """A server that never closes its stream delays an answer by a bounded time."""
 
     class Pinging:
@@ -290,13 +290,19 @@ def test_pings_after_a_complete_answer_do_not_keep_it_open(dialect):
         def start_read_timeout(self):
             pass
 
-    async def read(response):
-        engine = getattr(llm_engines, dialect.base)(api_key=KEY, **dialect.options)
-        parser = engine.dialect(make_request(streamed=True)).parser(make_errors())
-        return [chunk async for chunk in engine._read(response, parser, make_errors())]
-
     response = Pinging()
-    chunks = asyncio.run(read(response))
+
+    class Client:
+        @contextlib.asynccontextmanager
+        async def post(self, *_):
+            yield response
+
+    async def read():
+        engine = getattr(llm_engines, dialect.base)(api_key=KEY, **dialect.options)
+        return [chunk async for chunk in engine.stream(make_request(streamed=True))]
+
+    monkeypatch.setattr(llm_engines.HTTPEngine, "http", Client())
+    chunks = asyncio.run(read())
 
     assert "".join(chunk.text for chunk in chunks) == TEXT
     assert response.pings < 999
