@@ -126,9 +126,9 @@ class LiveCatalog(Catalog):
     def models(self, engine: str | None, *, live: bool) -> Table[ModelInfo]:
         """Return the models that can be called; if ``live``, as their providers list them."""
         if engine is not None:
-            self._registry.require_engine(engine)
+            self._registry.engines.require_engine(engine)
         if not live:
-            models = self._registry.models()
+            models = self._registry.engines.models()
             return Table((row for row in models if engine in (None, row.engine)), _MODEL_COLUMNS)
         targets = self._registry.targets(engine)
         prober = self._prober(_LISTING_TIMEOUT)
@@ -145,7 +145,7 @@ class LiveCatalog(Catalog):
         """Return a row for each engine, with the totals of its calls."""
         if probe:
             self._registry.note_running_servers(self._answering_servers())
-        rows = map(self._usage.with_totals, self._registry.rows())
+        rows = map(self._usage.with_totals, self._registry.engines.rows())
         return engine_table(rows, self.problems)
 
     @override
@@ -166,7 +166,7 @@ class LiveCatalog(Catalog):
     @override
     def default_model(self) -> str:
         """Return the reference that is used if a call has none."""
-        return self._registry.default_reference()
+        return self._registry.references.default_reference()
 
     @override
     def check_default(self) -> None:
@@ -183,7 +183,7 @@ class LiveCatalog(Catalog):
         if on_portal_thread():  # called by an engine, whose loop must not wait for itself
             return []
         # Connecting is cheaper than starting the engine, and most servers are not running.
-        running = self._runtime.run(listening_servers(self._registry.servers()))
+        running = self._runtime.run(listening_servers(self._registry.engines.servers()))
         targets = [self._registry.resolve(name) for name in running]
         prober = self._prober(_PROBE_TIMEOUT)
         checks = prober.probe_all(targets, is_healthy)
@@ -253,7 +253,7 @@ class ReplayCatalog(Catalog):
         Raises:
             ConfigError: If every recorded call names its model.
         """
-        reference = self._registry.default or self._cassette.index.default_reference()
+        reference = self._registry.references.default or self._cassette.index.default_reference()
         if reference is None:
             raise ConfigError(
                 "the cassette has no default model: each recorded call names its own.",
@@ -268,5 +268,5 @@ class ReplayCatalog(Catalog):
     @override
     def check_reference(self, reference: str) -> None:
         """Raise an error if the reference is neither recorded nor callable on this machine."""
-        if not self._cassette.index.has_engine(self._registry.parse_reference(reference).engine):
+        if not self._cassette.index.has_engine(self._registry.references.parse(reference).engine):
             self._registry.resolve(reference)

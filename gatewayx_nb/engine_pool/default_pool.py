@@ -71,7 +71,7 @@ class _DefaultPool:
                 previous, self._pool = self._pool, pool
             stack.callback(self._restore, previous)
             if previous is not None:
-                pool._registry.default = previous._registry.default  # noqa: SLF001
+                pool._registry.references.default = previous._registry.references.default  # noqa: SLF001
                 stack.enter_context(previous._router.borrowed(cassette))  # noqa: SLF001
             yield cassette
 

@@ -314,7 +314,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
     @property
     def chosen_default(self) -> str | None:
         """The default model set by `use` or the settings; ``None`` if it depends on the keys."""
-        return self._registry.default or self._config.settings.default_model
+        return self._registry.references.default or self._config.settings.default_model
 
     def use(self, reference: str, *, save: bool = False) -> None:
         """Make a reference this pool's default model.
@@ -328,7 +328,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         """
         self.refresh()
         self._catalog.check_reference(reference)
-        self._registry.default = reference
+        self._registry.references.default = reference
         if save:
             self._config.save_default(reference)
             self._registry.allow_default()
@@ -390,7 +390,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         Git is queried for at most two seconds, to find out whether it ignores or tracks key files.
         """
         self.refresh()
-        rows, started = self._registry.rows(), self._runtime.started_engines()
+        rows, started = self._registry.engines.rows(), self._runtime.started_engines()
         return security_status(self._config, rows, self._registry.problems, started)
 
     def untrusted_engines(self) -> dict[str, list[Permission]]:
@@ -445,7 +445,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
             TrustError: If a destination of a key is not allowed; nothing is written.
         """
         self.refresh()
-        engines, check = self._registry.engine_by_name(), self._registry.check_import
+        engines, check = self._registry.engines.engine_by_name(), self._registry.check_import
         return self._config.import_keys(Path(source), engines, confirm or check, user=user)
 
     def close(self) -> None:
@@ -503,7 +503,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
 
     def _take_over(self, old: EnginePool) -> None:
         """Take over the state of another pool; running calls of the other pool finish there."""
-        self._registry.default = old._registry.default
+        self._registry.references.default = old._registry.references.default
         self.chats.adopt(old.chats)
         self._usage.continue_from(old._usage)
         self._router.adopt_cassettes(old._router)

@@ -76,11 +76,12 @@ def check_health(
     Raises:
         EngineNotFoundError: If a name is unknown.
     """
-    servers = {} if names else registry.servers()
-    rows = [row for row in registry.rows() if row.state in _CHECKED_STATES]
+    servers = {} if names else registry.engines.servers()
+    rows = [row for row in registry.engines.rows() if row.state in _CHECKED_STATES]
     # A file that failed or is refused becomes a row of the result without being executed.
     is_skipped = {
-        row.name: row.state == "ready" and registry.is_project_engine(row.name) for row in rows
+        row.name: row.state == "ready" and registry.engines.is_project_engine(row.name)
+        for row in rows
     }
     skipped = [] if names else [name for name in is_skipped if is_skipped[name]]
     names_to_check = names or [name for name in is_skipped if not is_skipped[name]]

@@ -90,7 +90,7 @@ class LivePlanner:
                 raise
             except GatewayError as error:
                 attempts.append(error)
-        first_reference = references[0] or self.registry.default_reference()
+        first_reference = references[0] or self.registry.references.default_reference()
         return Failover(first_reference, attempts, self.runtime.shared_portal)
 
     def embed(self, texts: list[str], model: str) -> Coroutine[Any, Any, Vectors]:
@@ -111,7 +111,7 @@ class LivePlanner:
         slot = None if chat is None else self.chats.slot(chat)
         target = self._resolve(options.get("model") or (slot.model if slot else None))
         if params := options.get("params"):
-            engine_params = params_for(target.name, params, self.registry.engine_names)
+            engine_params = params_for(target.name, params, self.registry.engines.engine_names)
             options = {**options, "params": engine_params}
         request = build_request(prompt, target.model or "", options, streamed=streamed)
         return EngineCall(

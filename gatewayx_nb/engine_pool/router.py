@@ -242,9 +242,9 @@ class CallRouter:
             EngineNotFoundError: If the engine does not exist.
         """
         registry, cassette = self._planner.registry, self.active_cassette
-        engine = registry.parse_reference(reference).engine
+        engine = registry.references.parse(reference).engine
         try:
-            registry.require_engine(engine)
+            registry.engines.require_engine(engine)
         except EngineNotFoundError:
             if cassette is None or not cassette.index.knows(reference, engine):
                 raise
@@ -285,7 +285,7 @@ class CallRouter:
         """Return the full reference (``engine:model``) and the base URL of its provider, if any."""
         registry = self._planner.registry
         target = registry.resolve(reference)
-        model = target.model or registry.default_model(target.name)
+        model = target.model or registry.engines.default_model(target.name)
         # An engine's APIs may return different answers.
         address = f"{address_of(target)} {target.options.get('api', '')}".strip()
         return f"{target.name}:{model}".rstrip(":"), address
@@ -351,7 +351,7 @@ class CallRouter:
 
     def _secrets(self) -> dict[str, str]:
         # The keys of engines that were passed to the pool are not in a file or variable.
-        keys = self._planner.registry.api_keys()
+        keys = self._planner.registry.engines.api_keys()
         engine_keys = {f"of engine {name}": key for name, key in keys.items()}
         return self._planner.config.keys.secrets_by_name() | engine_keys
 
@@ -371,16 +371,16 @@ class CallRouter:
     def cassette_key(self, reference: str | None, body: RequestBody) -> CassetteRequest:
         """Return the key by which a cassette finds a request to a model."""
         registry = self._planner.registry
-        requested = reference or registry.default
+        requested = reference or registry.references.default
         resolved = requested
         # A replay must not depend on the keys of this machine, which may decide the default.
         if resolved is None and self.replayed_cassette is not None:
             resolved = self._planner.config.settings.default_model
         elif resolved is None:
             with contextlib.suppress(ConfigError):  # raised again when the call is planned
-                resolved = registry.default_reference()
-        ref = registry.parse_reference(resolved) if resolved else ModelRef("")
-        model = ref.model or registry.default_model(ref.engine)
+                resolved = registry.references.default_reference()
+        ref = registry.references.parse(resolved) if resolved else ModelRef("")
+        model = ref.model or registry.engines.default_model(ref.engine)
         return cassettes.CassetteRequest(requested or "", ref.engine, ref.model or "", body, model)
 
     def _find_recording(
@@ -390,7 +390,8 @@ class CallRouter:
             return cassette.find(key, renew=renew)
         except CassetteMissError:
             if key.engine and not cassette.index.has_engine(key.engine):
-                self._planner.registry.require_engine(key.engine)  # raises for a misspelt name
+                # This raises an error for a misspelt name.
+                self._planner.registry.engines.require_engine(key.engine)
             raise
 
 

@@ -209,12 +209,14 @@ class PoolToolHost:
         """Return whether calls without a model go to an engine."""
         registry, cassette = self._planner.registry, self._router.replayed_cassette
         try:
-            reference = registry.default or (
-                cassette.index.default_reference() if cassette else registry.default_reference()
+            reference = registry.references.default or (
+                cassette.index.default_reference()
+                if cassette
+                else registry.references.default_reference()
             )
         except GatewayError:
             reference = None
-        return reference is not None and registry.parse_reference(reference).engine == engine
+        return reference is not None and registry.references.parse(reference).engine == engine
 
     def _remember(self, tools: Iterable[Tool]) -> None:
         """Keep tools by name, so that a reply, which is a plain value, can be continued."""

@@ -1,4 +1,4 @@
-"""`ModelRegistry`: available engines, their status, and resolution of references."""
+"""`ModelRegistry`: resolves references to engines that may be called, and loads their code."""
 
 from __future__ import annotations
 
@@ -9,37 +9,32 @@ from gatewayx_nb.errors import (
     ConfigError,
     EngineLoadError,
     GatewayError,
-    MissingKeyError,
-    UsageError,
-    did_you_mean,
 )
 from gatewayx_nb.hints import Hint
-from gatewayx_nb.messages import ModelInfo, ModelRef
+from gatewayx_nb.messages import ModelRef
 from gatewayx_nb.model_registry import engine_objects, key_trust
 from gatewayx_nb.model_registry.clone_checks import CloneChecks
 from gatewayx_nb.model_registry.code_cache import EngineCodeCache
 from gatewayx_nb.model_registry.engine_entries import EngineEntry
+from gatewayx_nb.model_registry.engine_listing import EngineListing
 from gatewayx_nb.model_registry.engine_sources import EngineSources
-from gatewayx_nb.model_registry.engine_status import EngineStatus, Target, lacks_base_url
+from gatewayx_nb.model_registry.engine_status import Target, lacks_base_url
 from gatewayx_nb.model_registry.folders import EngineFile
 from gatewayx_nb.model_registry.key_trust import NAMED, Choice
 from gatewayx_nb.model_registry.packages import EnginePackage
+from gatewayx_nb.model_registry.references import References
 from gatewayx_nb.model_registry.report import LOCAL_ENGINE, Reporter
 from gatewayx_nb.model_registry.resolution_errors import (
-    engine_not_found,
     load_error,
     missing_key,
     reference_type_error,
 )
 from gatewayx_nb.model_registry.static_metadata import file_problem
 from gatewayx_nb.secure_config import (
-    SHIPPED_ALIASES,
-    VENDOR_VARIABLES,
     Secret,
     check_no_key,
     engine_variable,
 )
-from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -49,9 +44,6 @@ if TYPE_CHECKING:
     from gatewayx_nb.model_registry.loader import LoadedEngine
     from gatewayx_nb.secure_config import Config, ImportPlan, Permission
 
-MOCK_ENGINE = "mock"
-"""The mock engine, which is never chosen as the default."""
-
 
 class ModelRegistry:
     """The available engines.
@@ -59,6 +51,10 @@ class ModelRegistry:
     Args:
         config: Settings and keys.
         instances: The pool's own engines, which take precedence over all files.
+
+    Attributes:
+        engines: The engines that the registry knows.
+        references: Interprets references, and has the default.
     """
 
     def __init__(self, config: Config, instances: LLMEngine | Iterable[LLMEngine]) -> None:
@@ -67,10 +63,11 @@ class ModelRegistry:
         self._sources = EngineSources(config)
         self._code_cache = EngineCodeCache()
         self._reporter = Reporter(config, self._sources, self._code_cache)
-        self.default: str | None = None
         # The targets by reference, each with the variables and settings that determine it.
         self._resolved_targets: dict[tuple[str, Choice], tuple[Target, tuple[object, ...]]] = {}
         self._clone_checks = CloneChecks(config, self._sources, {})
+        self.engines = EngineListing(config, self._sources, self._instances, self._reporter)
+        self.references = References(self.engines, self._clone_checks)
         self.refresh()
 
     def refresh(self) -> bool:
@@ -96,7 +93,7 @@ class ModelRegistry:
         config = self._config
         files = [*config.keys.problems, *config.problems]
         problems = [*files, *trust_problems, *self._sources.problems]
-        return [*problems, *self._unknown_settings()]
+        return [*problems, *self.engines.unknown_settings()]
 
     def forget_failures(self) -> None:
         """Clear the failures of engine files, so that the next use tries to load them again."""
@@ -116,13 +113,13 @@ class ModelRegistry:
         """
         if not isinstance(reference, str | None):
             raise reference_type_error(reference)
-        name = self.default_reference() if reference in (None, "") else reference
-        choice, cached_targets = self._project_choice(reference), self._resolved_targets
+        name = self.references.default_reference() if reference in (None, "") else reference
+        choice, cached_targets = self.references.choice(reference), self._resolved_targets
         if isinstance(name, str) and (name, choice) in cached_targets:
             target, inputs = cached_targets[name, choice]
             if inputs == self._inputs(target.name):
                 return target
-        ref = self.parse_reference(name)
+        ref = self.references.parse(name)
         # The inputs are read first, so that the next call notices a change made in the meantime.
         inputs = self._inputs(ref.engine)
         target = self._resolve(ref, choice)
@@ -132,8 +129,8 @@ class ModelRegistry:
     def _resolve(self, ref: ModelRef, choice: Choice) -> Target:
         # The caller created the engine with its own key, so neither key nor trust is checked.
         if ref.engine in self._instances:
-            return self._target(ref, None, Secret(self.api_keys().get(ref.engine, "")))
-        source = self._find(ref)
+            return self._target(ref, None, Secret(self.engines.api_keys().get(ref.engine, "")))
+        source = self.engines.find(ref.engine)
         key = key_trust.find_key(source, self._config)
         problem = self._reporter.static_metadata(source).problem
         if problem and isinstance(source, EngineFile):  # otherwise, a missing key is reported
@@ -143,7 +140,10 @@ class ModelRegistry:
                 error = load_error(ref.engine, source, problem)
                 self._code_cache.note_file_failure(source, error)
                 raise error
-            read_names = {*map(engine_variable, self.engine_names), *self.engine_by_name()}
+            read_names = {
+                *map(engine_variable, self.engines.engine_names),
+                *self.engines.engine_by_name(),
+            }
             key_notes = [
                 *self._config.keys.problems,
                 self._config.keys.near_miss(ref.engine, read_names),
@@ -161,17 +161,6 @@ class ModelRegistry:
         source = self._sources.active.get(engine)
         choice = self._clone_checks.choice(source, "a recorded reply", by_user=False)
         self._resolve(ModelRef(engine), choice)
-
-    def parse_reference(self, reference: str) -> ModelRef:
-        """Return the engine and model of a reference, whether or not they are available.
-
-        Raises:
-            UsageError: If it is not a string.
-            ConfigError: If it is empty and there is no default.
-        """
-        if not isinstance(reference, str):
-            raise reference_type_error(reference)
-        return ModelRef.parse(self._expand_alias(reference or self.default_reference()))
 
     def current(self, target: Target) -> LoadedEngine | None:
         """Return an engine's code if it is loaded and was unchanged at the last check."""
@@ -191,7 +180,7 @@ class ModelRegistry:
     def missing_permissions(self) -> dict[str, list[Permission]]:
         """Return the permissions that the project needs and the user has not given, by subject."""
         missing_permissions: list[Permission] = []
-        choices = self._project_choices()
+        choices = self.references.choices()
         for source in self._sources.active.values():
             key = key_trust.find_key(source, self._config)
             missing_permissions += key_trust.missing_permissions(
@@ -225,7 +214,7 @@ class ModelRegistry:
 
     def allow_default(self) -> None:
         """Allow the saved default model, because the user named its engine when saving it."""
-        source = self._sources.active.get(self.parse_reference("").engine)
+        source = self._sources.active.get(self.references.parse("").engine)
         if self._config.project and source:
             selected_by = self._config.project_choice(None)
             choice = self._clone_checks.choice(source, selected_by, by_user=not selected_by)
@@ -234,59 +223,6 @@ class ModelRegistry:
                 source, key, self._sources, self._config, choice
             )
             self._config.allow(missing_permissions)
-
-    def _project_choice(self, reference: str | None) -> Choice:
-        """Return why a reference's engine is called.
-
-        The user's default model or alias counts as naming the engine, and so does a key that the
-        user has put into the project's key file, if git does not track that file. Neither counts if
-        the project has replaced or redirected the engine that the user may have meant.
-        """
-        chosen_reference = reference or self.default
-        if chosen_reference is None and not self._config.settings.default_model:
-            return self._automatic_choice()
-        expanded_reference = self._expand_alias(str(chosen_reference))
-        if chosen_reference is not None and expanded_reference == chosen_reference:
-            return NAMED
-        source = self._sources.active.get(self.parse_reference(chosen_reference or "").engine)
-        if selected_by := self._config.project_choice(chosen_reference):
-            return self._clone_checks.choice(source, selected_by, by_user=False)
-        subject = (
-            "the default model" if chosen_reference is None else f"the alias {chosen_reference!r}"
-        )
-        selected_by = (
-            f"{subject}, in place of another engine" if self._clone_checks.replaces(source) else ""
-        )
-        # Using a shipped alias is like naming the engine.
-        if chosen_reference and SHIPPED_ALIASES.get(chosen_reference) == expanded_reference:
-            return Choice(selected_by)
-        return self._clone_checks.choice(source, selected_by, by_user=True)
-
-    def _automatic_choice(self) -> Choice:
-        with contextlib.suppress(GatewayError):  # there is no default
-            source = self._sources.active.get(self.default_reference())
-            if source is None:
-                return NAMED
-            is_users_key = key_trust.find_key(source, self._config).owner != "project"
-            is_chosen = (
-                is_users_key
-                or self._clone_checks.replaces(source)
-                or self._clone_checks.may_be_cloned_with_key(source)
-            )
-            selected_by = "the only engine with a key" if is_chosen else ""
-            return self._clone_checks.choice(source, selected_by, by_user=True)
-        return NAMED
-
-    def _project_choices(self) -> dict[str, Choice]:
-        """Return, by engine name, why engines that the caller has not named are called."""
-        references = [None, *self._config.settings.aliases]
-        choices: dict[str, Choice] = {}
-        for reference in references:
-            with contextlib.suppress(GatewayError):  # there is no default
-                name = reference or self.default_reference()
-                choice, engine = self._project_choice(reference), self.parse_reference(name).engine
-                choices[engine] = choices.get(engine, NAMED) | choice
-        return choices
 
     def note_instance_failure(self, target: Target, reason: str) -> None:
         """Store why an engine cannot be instantiated, for its status row."""
@@ -298,103 +234,9 @@ class ModelRegistry:
         if target.source:
             self._code_cache.clear_instance_failure(target.source)
 
-    def servers(self) -> dict[str, str]:
-        """Return the base URLs of engine entries that need no key, by name."""
-        return {
-            entry.name: str(self._config.options(entry.name).get("base_url") or entry.base_url)
-            for entry in self._sources.active.values()
-            if isinstance(entry, EngineEntry)
-            and not (
-                entry.refusal_reason or entry.requires_key or self.is_project_engine(entry.name)
-            )
-        }
-
     def note_running_servers(self, names: Collection[str]) -> None:
-        """Store which of the `servers` responded to the last probe."""
+        """Store which of the servers of `EngineListing.servers` responded to the last probe."""
         self._reporter.running_servers = names
-
-    def default_reference(self) -> str:
-        """Return the default reference.
-
-        It is the reference chosen by `EnginePool.use` or the settings, or the only engine with a
-        key, or the local engine.
-
-        Raises:
-            ConfigError: If there are several keys or models and no default is chosen.
-            MissingKeyError: If no key is set and the local model is not installed.
-        """
-        default = self.default or self._config.settings.default_model
-        if default:
-            return default
-        # The mock is never the default: its echo could be mistaken for a model's reply.
-        rows = [row for row in self.rows() if row.state == "ready" and row.name != MOCK_ENGINE]
-        engines_with_key = [row.name for row in rows if row.key == "set"]
-        if len(engines_with_key) > 1:
-            raise ConfigError(
-                "no default model is set, and several engines have a key:"
-                f" {', '.join(engines_with_key)}.",
-                hint=Hint("set_option", option="model", value=engines_with_key[0])
-                | Hint("choose_default", reference=engines_with_key[0]),
-            )
-        candidates = engines_with_key or [row.name for row in rows if row.name == LOCAL_ENGINE]
-        candidates = candidates or self._pulled_models()
-        if len(candidates) > 1:
-            raise ConfigError(
-                "no default model is set, and several models are installed:"
-                f" {', '.join(candidates)}.",
-                hint=Hint("choose_default", reference=candidates[0]),
-            )
-        if not candidates:
-            raise MissingKeyError(
-                "no model is available: no key is set, and the local model is not installed.",
-                hint=Hint("set_key", engine="grok") | Hint("pull", model="smollm2"),
-                topic="no-default-model",
-            )
-        return candidates[0]
-
-    def _pulled_models(self) -> list[str]:
-        """Return references to the models that are installed on this machine."""
-        return [str(model) for model in self.models() if model.engine == LOCAL_ENGINE]
-
-    @property
-    def engine_names(self) -> Collection[str]:
-        """The names of all engines."""
-        return self._sources.active.keys() | self._instances.keys()
-
-    def engine_by_name(self) -> dict[str, str]:
-        """Map engine names, aliases and vendor variables to engines.
-
-        The project's entries and aliases are ignored, because they could claim any of the user's
-        keys. A vendor's variable always belongs to the shipped engine.
-        """
-        # If several entries have the same variable, the last one wins; shipped entries come last.
-        entries = self._sources.entries_outside_project()
-        variables = {entry.key: entry.name for entry in entries if entry.key}
-        vendors = {name: engine for engine, names in VENDOR_VARIABLES.items() for name in names}
-        # An upper-case name cannot be an engine; it is another program's variable.
-        engine_names = {name: name for name in self.engine_names if not name.isupper()}
-        own_aliases = self._config.user_settings.aliases
-        aliases = {name: ModelRef.parse(target).engine for name, target in own_aliases.items()}
-        return {**aliases, **variables, **vendors, **engine_names}
-
-    def require_engine(self, engine: str) -> None:
-        """Check that an engine exists.
-
-        Raises:
-            EngineNotFoundError: If it does not exist.
-        """
-        if not isinstance(engine, str):
-            raise UsageError(
-                f"the name of an engine must be a str, got {short_repr(engine)}.",
-                hint=Hint("list_engines"),
-            )
-        if engine not in self._instances:
-            self._find(ModelRef(engine))
-
-    def api_keys(self) -> dict[str, str]:
-        """Return the API keys of the pool's own engines, by engine name."""
-        keys = {name: getattr(engine, "api_key", "") for name, engine in self._instances.items()}
-        return {name: str(key) for name, key in keys.items() if key}
 
     def targets(self, engine: str | None) -> list[Target]:
         """Return the target of one engine, or of every ready engine that is not the project's own.
@@ -405,50 +247,11 @@ class ModelRegistry:
         if engine is not None:
             return [self.resolve(engine)]
         targets = []
-        for row in self.rows():
-            if row.state == "ready" and not self.is_project_engine(row.name):
+        for row in self.engines.rows():
+            if row.state == "ready" and not self.engines.is_project_engine(row.name):
                 with contextlib.suppress(GatewayError):  # a call raises the error
                     targets.append(self.resolve(row.name))
         return targets
-
-    def is_project_engine(self, name: str) -> bool:
-        """Return whether an engine is called only if it is named; see `key_trust`."""
-        source = self._sources.active.get(name)
-        if source is None or name in self._instances:
-            return False
-        return key_trust.is_project_engine(source, self._config)
-
-    def default_model(self, engine: str) -> str:
-        """Return an engine's default model; empty if unknown.
-
-        The engine's code is not run.
-        """
-        if instance := self._instances.get(engine):
-            return engine_objects.default_model(instance).model
-        source = self._sources.active.get(engine)
-        return self._reporter.default_model(source) if source else ""
-
-    def models(self) -> list[ModelInfo]:
-        """List the models that can be called now."""
-        models = [
-            model
-            for source in self._file_sources()
-            for model in self._reporter.callable_models(source)
-        ]
-        # The default model of an engine comes first.
-        return sorted(
-            [*map(engine_objects.default_model, self._instances.values()), *models],
-            key=lambda model: (model.engine, not model.default),
-        )
-
-    def rows(self) -> list[EngineStatus]:
-        """List all known engines by name, including unusable ones."""
-        sources = (*self._file_sources(), *self._sources.shadowed)
-        rows = [
-            *map(engine_objects.status, self._instances.values()),
-            *map(self._reporter.status, sources),
-        ]
-        return sorted(rows, key=lambda row: (row.name, row.state == "shadowed"))
 
     def model_features(self, target: Target, features: frozenset[str]) -> frozenset[str]:
         """Return the features of a model, which may be fewer than its engine declares."""
@@ -460,7 +263,7 @@ class ModelRegistry:
         Only shipped engines and engines that are already loaded are considered.
         """
         names = []
-        for row in self.rows():
+        for row in self.engines.rows():
             source = self._sources.active.get(row.name)
             is_known = row.loaded or isinstance(source, EngineEntry) or row.name in self._instances
             if row.state == "ready" and (is_known or (source and source.origin == "shipped")):
@@ -478,14 +281,9 @@ class ModelRegistry:
 
     def _local_model_hint(self) -> Hint:
         """Return the hint for using the local model: call it, or pull it first."""
-        rows = (row for row in self.rows() if row.name == LOCAL_ENGINE)
+        rows = (row for row in self.engines.rows() if row.name == LOCAL_ENGINE)
         is_ready = any(row.state == "ready" for row in rows)
         return Hint("call", reference=LOCAL_ENGINE) if is_ready else Hint("pull", model="smollm2")
-
-    def _file_sources(self) -> list[EngineSource]:
-        """Return all engines except those passed to the pool."""
-        active_sources = self._sources.active
-        return [source for name, source in active_sources.items() if name not in self._instances]
 
     def _target(self, ref: ModelRef, source: EngineSource | None, key: Secret) -> Target:
         options = self._config.options(ref.engine)
@@ -522,49 +320,13 @@ class ModelRegistry:
             sources = self._sources.active.values()
             engine_keys = (key_trust.find_key(source, self._config).value for source in sources)
             secrets = self._config.keys.secrets_by_name().values()
-            check_no_key(headers, [*secrets, *engine_keys, *self.api_keys().values()], engine)
+            check_no_key(
+                headers, [*secrets, *engine_keys, *self.engines.api_keys().values()], engine
+            )
         return headers
-
-    def _expand_alias(self, reference: str) -> str:
-        """Expand an alias; an engine with that name takes precedence over a shipped alias."""
-        expanded_reference = self._config.settings.aliases.get(reference, reference)
-        is_engine = reference in self._sources.active or reference in self._instances
-        return (
-            reference
-            if is_engine and expanded_reference == SHIPPED_ALIASES.get(reference)
-            else expanded_reference
-        )
 
     def _needs_key(self, source: EngineSource) -> bool:
         """Return whether an engine needs a key; load a package if its source cannot be read."""
         if isinstance(source, EnginePackage) and source.source() is None:
             return self._code_cache.load(source).requires_key
         return self._reporter.static_metadata(source).requires_key
-
-    def _unknown_settings(self) -> list[str]:
-        """Return the problems of settings for unknown engines, one line each."""
-        settings, known_names = self._config.settings, [*self._sources.active, *self._instances]
-        tables = {f"[engines.{name}]": name for name in settings.engines}
-        aliases = {
-            f"[aliases] {alias}": ModelRef.parse(target).engine
-            for alias, target in settings.aliases.items()
-        }
-        return [
-            f"{setting} in the settings: no engine is called {name!r}."
-            f"{did_you_mean(name, known_names)}"
-            for setting, name in (tables | aliases).items()
-            if name not in known_names
-        ]
-
-    def _find(self, ref: ModelRef) -> EngineSource:
-        source = self._sources.active.get(ref.engine)
-        if source is None:
-            names = (*self._sources.active, *self._instances)
-            raise engine_not_found(ref.engine, self._config, names, self.models)
-        if source.refusal_reason:
-            raise EngineLoadError(
-                f"engine {source.name!r} is refused: {source.where} {source.refusal_reason}.",
-                hint="Fix that, then try again.",
-                engine=source.name,
-            )
-        return source

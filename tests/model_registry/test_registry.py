@@ -173,7 +173,7 @@ def test_a_call_follows_the_environment_and_the_default_immediately(project):
     assert (str(target.key), target.options["base_url"]) == ("k-3", "http://127.0.0.1:1/v1")
 
     for default in ("grok", "openai"):
-        registry.default = default
+        registry.references.default = default
         assert registry.resolve(None).name == registry.resolve("").name == default
 
     del env["GATEWAYX_GROK_API_KEY"]
