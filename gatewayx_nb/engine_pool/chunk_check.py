@@ -309,7 +309,9 @@ class ChunkCheck:
         is_chunk = type(chunk) is Chunk
         values = [each for each in chunk.__dict__.values() if each is not None] if is_chunk else []
         encoded = _to_json(values) if values else ""
-        is_too_large = len(encoded) > _LARGE_CHUNK if encoded else is_large(chunk, _LARGE_CHUNK)
+        is_too_large = (
+            len(encoded) > _LARGE_CHUNK if encoded else is_large(values or chunk, _LARGE_CHUNK)
+        )
         if is_too_large and not even_if_large:
             return None
         # The JSON of arguments may be escaped. Anything but a chunk has no encoded form.
@@ -351,10 +353,10 @@ class ChunkCheck:
             has_key: Whether a field may contain the key.
         """
         replaced: dict[str, Any] = {}
-        self._count_items(chunk)
-        for name, default in _DEFAULTS.items():
-            value = getattr(chunk, name)
-            if value is default:
+        if chunk.tool_calls is not _DEFAULTS["tool_calls"] or chunk.details is not None:
+            self._count_items(chunk)
+        for name, value in chunk.__dict__.items():
+            if value is _DEFAULTS.get(name, value):
                 continue
             if name in _FIELD_CHECKS and not _FIELD_CHECKS[name][0](value):
                 raise self._invalid_error(
