@@ -30,6 +30,9 @@ _TAGS = _XML_TAGS | {
 https://huggingface.co/deepseek-ai/DeepSeek-R1#usage-recommendations
 """
 
+_TAG_STARTS = frozenset(tag[0] for tag in _TAGS) | {""}
+"""The first characters of the tags, and the empty string, for text of only spaces."""
+
 _MAX_HELD_LENGTH = 100_000
 """Maximum number of characters held back for a closing tag; longer text counts as reasoning."""
 
@@ -141,9 +144,11 @@ class AnswerCleaner:
             is_cut: Whether the answer was cut at a limit, so that a closing tag may be missing.
         """
         text, reasoning = self._take_held() + self._text.close(), self._reasoning.close()
-        opening_tag = next((tag for tag in _XML_TAGS if text.lstrip().startswith(tag)), None)
-        if is_cut and opening_tag is not None:
-            text, self._closing_tag = text.lstrip().removeprefix(opening_tag), _TAGS[opening_tag]
+        if is_cut:
+            stripped = text.lstrip()
+            opening_tag = next((tag for tag in _XML_TAGS if stripped.startswith(tag)), None)
+            if opening_tag is not None:
+                text, self._closing_tag = stripped.removeprefix(opening_tag), _TAGS[opening_tag]
         if self._closing_tag is not None:
             text, reasoning = "", reasoning + text
         if text or reasoning:
@@ -167,7 +172,8 @@ class AnswerCleaner:
                 reasoning += inner_text
                 self._closing_tag, self._after_tag = None, True
             stripped = text.lstrip()
-            tag = next((tag for tag in _TAGS if stripped.startswith(tag)), None)
+            tags = _TAGS if stripped[:1] in _TAG_STARTS else ()  # nearly always empty
+            tag = next((tag for tag in tags if stripped.startswith(tag)), None)
             # The number of tags is limited, because the rest of the text is copied for each tag.
             if len(text) - len(stripped) > _MAX_SPACES or self._tag_count >= _MAX_TAGS:
                 tag = None
@@ -180,7 +186,7 @@ class AnswerCleaner:
                 text = stripped[len(tag) :]
             elif len(text) - len(stripped) <= _MAX_SPACES and any(
                 tag.startswith(stripped)
-                for tag in _TAGS  # true if there are only spaces
+                for tag in tags  # true if there are only spaces
             ):
                 self._held_texts = [text]
                 return reasoning, ""
