@@ -30,7 +30,7 @@ _MAX_TEXT_LENGTH = 120
 def jobs(session: Session, args: argparse.Namespace) -> Table | Note:
     """List the jobs, describe one, or export or forget a map."""
     if args.action not in JOB_ACTIONS:
-        _check_is_name(args)
+        _check_is_name(session, args)
         args.action, args.name = "list", args.action
     _check_arguments(args)
     if args.action == "list":
@@ -67,13 +67,16 @@ def cancel_arguments(parser: LineParser) -> None:
     parser.add_argument("job", metavar="JOB", help="name of the job, as listed by `jobs`")
 
 
-def _check_is_name(args: argparse.Namespace) -> None:
+def _check_is_name(session: Session, args: argparse.Namespace) -> None:
     """Check that a first word that is not an action is a job's name, with no other arguments.
 
     Raises:
-        UsageError: If there are more arguments.
+        UsageError: If there are more arguments, or the word is a misspelt action.
     """
-    if args.name or args.older:
+    is_misspelt = did_you_mean(args.action, JOB_ACTIONS) and not any(
+        job.name.startswith(args.action) for job in session.jobs.table(session.pool.map_jobs())
+    )
+    if args.name or args.older or is_misspelt:
         raise UsageError(
             f"the action must be {', '.join(JOB_ACTIONS[:-1])} or {JOB_ACTIONS[-1]}, got"
             f" {shorten(args.action, _MAX_TEXT_LENGTH)!r}.{did_you_mean(args.action, JOB_ACTIONS)}",

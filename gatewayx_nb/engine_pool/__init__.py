@@ -3,6 +3,7 @@
 from gatewayx_nb.engine_pool.default_pool import (
     expect_changes,
     pool,
+    pool_getter,
     rebuild,
     reset,
     with_cassette,
@@ -25,6 +26,7 @@ __all__ = [
     "estimate_request_tokens",
     "expect_changes",
     "pool",
+    "pool_getter",
     "rebuild",
     "reset",
     "with_cassette",

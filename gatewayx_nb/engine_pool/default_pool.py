@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from gatewayx_nb.arguments import with_one_line_errors
 from gatewayx_nb.engine_pool.facade import EnginePool
 from gatewayx_nb.engine_pool.router import cassette_path
+from gatewayx_nb.errors import UsageError
+from gatewayx_nb.text import short_repr
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from gatewayx_nb.cassettes import Cassette
@@ -87,3 +89,19 @@ _default = _DefaultPool()
 pool = with_one_line_errors(_default.get, "pool")
 rebuild, reset = _default.rebuild, _default.reset
 expect_changes, with_cassette = _default.expect_changes, _default.with_cassette
+
+
+def pool_getter(chosen_pool: EnginePool | None) -> Callable[[], EnginePool]:
+    """Return a function that returns the chosen pool, or the current default pool if omitted.
+
+    Raises:
+        UsageError: If ``chosen_pool`` is not a pool.
+    """
+    if chosen_pool is None:
+        return pool
+    if not isinstance(chosen_pool, EnginePool):
+        raise UsageError(
+            f"pool must be an EnginePool or None, got {short_repr(chosen_pool)}.",
+            hint="Omit it to use the default pool.",
+        )
+    return lambda: chosen_pool

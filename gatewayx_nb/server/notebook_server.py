@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 from typing_extensions import override
 
-from gatewayx_nb import engine_pool
+from gatewayx_nb.engine_pool import pool_getter
 from gatewayx_nb.errors import ConfigError
 from gatewayx_nb.secrets import MASK, NotPicklable
 from gatewayx_nb.server.app import build
@@ -127,14 +127,15 @@ def serve(pool: EnginePool | None = None) -> NotebookServer:
             omitted.
 
     Raises:
+        UsageError: If ``pool`` is not an `EnginePool`.
         ConfigError: If the extra ``server`` is not installed, or the server cannot start.
     """
     if pool is not None:
-        return _start_server(lambda: pool)
+        return _start_server(pool_getter(pool))
     global _running_server  # noqa: PLW0603 - one server for the default pool
     with _lock:
         if _running_server is None or not _running_server.is_running:
-            _running_server = _start_server(engine_pool.pool)
+            _running_server = _start_server(pool_getter(None))
         return _running_server
 
 

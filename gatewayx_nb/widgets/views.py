@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gatewayx_nb import engine_pool
 from gatewayx_nb.calls import CompareOptions, show_options
+from gatewayx_nb.engine_pool import pool_getter
 from gatewayx_nb.errors import EngineNotFoundError, GatewayError, UsageError
 from gatewayx_nb.evaluation import Evaluation
 from gatewayx_nb.text import short_repr
@@ -28,8 +28,11 @@ def picker(value: str | Iterable[str] = (), *, pool: EnginePool | None = None) -
     Args:
         value: The initially selected reference or references.
         pool: The pool; the default pool if omitted.
+
+    Raises:
+        UsageError: If ``value`` or ``pool`` is invalid.
     """
-    return ModelPicker(_pool_getter(pool), value)
+    return ModelPicker(pool_getter(pool), value)
 
 
 @show_options(CompareOptions)
@@ -53,7 +56,7 @@ def compare_view(  # noqa: PLR0913 - most are keyword-only
         EngineNotFoundError: If a reference names an unknown engine, which is probably misspelt.
     """
     fields = ComparisonFields(prompt, {**options, "schema": schema}, inputs, samples)
-    get_pool = _pool_getter(pool)
+    get_pool = pool_getter(pool)
     view = ComparisonView(get_pool, _namespace, fields, models)
     _check_engines(get_pool, view.picker.value)
     return view
@@ -87,10 +90,6 @@ def _check_engines(get_pool: Callable[[], EnginePool], references: Iterable[str]
             raise
         except GatewayError:
             pass  # the view shows the problem, such as a missing key
-
-
-def _pool_getter(pool: EnginePool | None) -> Callable[[], EnginePool]:
-    return engine_pool.pool if pool is None else lambda: pool
 
 
 def _namespace() -> Mapping[str, object]:

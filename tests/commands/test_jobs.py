@@ -166,6 +166,7 @@ def test_a_finished_job_cannot_be_cancelled(session):
             "must be list, forget or export, got 'exporrt'",
             "help jobs",
         ),
+        ("jobs frget", "got 'frget'. Did you mean 'forget'?", "help jobs"),
         (
             "jobs ticketz",
             "there is no job 'ticketz'. Did you mean 'tickets'?",

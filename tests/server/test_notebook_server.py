@@ -51,6 +51,12 @@ def test_what_is_shown_names_neither_port_nor_token():
     assert repr(server) == "NotebookServer(stopped)"
 
 
+def test_anything_but_a_pool_is_refused():
+    """`serve` takes no port, and a number in its place must not be ignored."""
+    with pytest.raises(UsageError, match="pool must be an EnginePool or None, got 3001"):
+        serve(3001)
+
+
 def test_the_address_is_for_each_sdk():
     """OpenAI's clients append their paths to `/v1`, Anthropic's to the root."""
     with serving() as server:

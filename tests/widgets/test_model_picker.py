@@ -80,6 +80,13 @@ def test_an_invalid_reference_is_refused(picker):
     assert picker.value == ("mock",)
 
 
+@pytest.mark.parametrize("create", [widgets.picker, widgets.compare_view])
+def test_anything_but_a_pool_is_refused(create):
+    """A wrong ``pool`` raises an error when the widget is created, not when it is used."""
+    with pytest.raises(UsageError, match="pool must be an EnginePool or None, got 'grok'"):
+        create(pool="grok")
+
+
 def test_a_search_filters_the_list(picker):
     """A search shows the matching and the checked lines, and reuses their widgets."""
     rows = list(picker._list.children)
