@@ -395,5 +395,6 @@ def with_short_traceback(interrupt: InterruptT) -> InterruptT:
 
 def did_you_mean(name: str, known_names: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` with the nearest known name, or an empty string."""
-    close_names = difflib.get_close_matches(name, list(known_names), n=1, cutoff=0.6)
+    # With the default of 0.6, 'openai' would be suggested for 'nope'.
+    close_names = difflib.get_close_matches(name, list(known_names), n=1, cutoff=0.65)
     return f" Did you mean {close_names[0]!r}?" if close_names else ""

@@ -103,9 +103,11 @@ TOPICS: Mapping[str, tuple[str, ...]] = {
 
 def show_help(session: Session, args: argparse.Namespace) -> Table | Note | Excerpt:
     """List the commands, or explain a command, a topic, a call option, a guide or a message."""
-    # For a command with an action, such as `key set`, explain the command.
-    first = (*args.text.split(maxsplit=1), "")[0]
-    topic = first if first in session.commands else args.text.strip()
+    topic = args.text.strip()
+    first, _, action = topic.partition(" ")
+    # For an action of a command, such as `key set`, explain the command.
+    if first in session.commands and _may_be_action(session.commands[first], action):
+        topic = first
     if not topic:
         return _list_commands(session)
     if topic in ("ask", "options"):
@@ -118,7 +120,18 @@ def show_help(session: Session, args: argparse.Namespace) -> Table | Note | Exce
         return Table(rows, GROUPED_COLUMNS)
     if help_page := _option_help(session, topic) or _find_page(topic):
         return help_page
+    if first in session.commands:
+        raise UsageError(
+            f"{shorten(action, _MAX_QUOTED_LENGTH)!r} is not expected here.",
+            hint=Hint("command", line=f"help {first}"),
+        )
     raise _unknown_error(topic, help_topics(session.commands), "command or topic")
+
+
+def _may_be_action(command: Command, word: str) -> bool:
+    """Return whether a command takes an action and ``word`` is a single word."""
+    takes_action = any(argument.dest == "action" for argument in command.parser("").actions)
+    return takes_action and len(word.split()) == 1
 
 
 def help_topics(commands: Iterable[str]) -> list[str]:

@@ -8,6 +8,7 @@ import signal
 import time
 from dataclasses import dataclass, replace
 
+import dask
 import dask.dataframe as dd
 import pandas as pd
 import pytest
@@ -70,7 +71,9 @@ def processes(provider, tmp_path_factory):
 
 
 def local_cluster(**options):
-    """Return a cluster on this machine."""
+    """Return a cluster on this machine, whose processes may start slowly."""
+    timeouts = ("distributed.comm.timeouts.connect", "distributed.comm.timeouts.tcp")
+    dask.config.set(dict.fromkeys(timeouts, "10 minutes"))
     return LocalCluster(
         threads_per_worker=1, dashboard_address="127.0.0.1:0", memory_limit=0, **options
     )

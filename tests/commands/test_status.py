@@ -220,3 +220,5 @@ def test_help_suggests_a_guide(session):
         commands.run(session, "help many-row")
     with pytest.raises(UsageError, match="no command or topic"):
         commands.run(session, "help ../../README")
+    with pytest.raises(UsageError, match=r"'extra' is not expected here.*help pull"):
+        commands.run(session, "help pull extra")
