@@ -24,6 +24,7 @@ from gatewayx_nb.engine_pool.router import CallRouter, cassette_path
 from gatewayx_nb.engine_pool.runtime import Runtime, close_at_exit, close_runtime
 from gatewayx_nb.engine_pool.security import SecurityStatus, security_status
 from gatewayx_nb.engine_pool.usage import HISTORY_COLUMNS, ModelUsage, UsageTracker
+from gatewayx_nb.files import existing_folder
 from gatewayx_nb.mcp_client import MCPServers, close_servers_at_exit
 from gatewayx_nb.mcp_server import MCPServer
 from gatewayx_nb.model_registry import EngineStatus, ModelRegistry
@@ -67,10 +68,16 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
     for changes.
 
     Args:
-        home: The project folder; by default, the nearest one at or above the current folder.
+        home: The project folder, which must exist; by default, the nearest one at or above the
+            current folder.
         env: The environment variables; by default, those of the process.
         engines: Engine instances, in addition to those found as files. An engine's name is its
             ``name`` or is derived from its class.
+
+    Raises:
+        UsageError: If ``home`` is not an existing folder, or ``engines`` contains anything but
+            engines.
+        ConfigError: If the settings are invalid.
     """
 
     def __init__(
@@ -79,7 +86,8 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         env: Mapping[str, str] | None = None,
         engines: LLMEngine | Iterable[LLMEngine] = (),
     ) -> None:
-        self._config = config = Config(Path(home) if home is not None else None, env)
+        folder = None if home is None else existing_folder(home, "home")
+        self._config = config = Config(folder, env)
         self._registry = registry = ModelRegistry(config, engines)
         self._usage = usage = UsageTracker(Ledger(ledger_path(config)), DayBudget(config))
         self._runtime = runtime = Runtime(registry)

@@ -96,6 +96,28 @@ def checked_path(path: object) -> Path:
     return absolute_path(os.fspath(path))
 
 
+def existing_folder(folder: object, name: str) -> Path:
+    """Return the absolute path of a folder.
+
+    Args:
+        folder: The folder.
+        name: Name of the argument, for an error.
+
+    Raises:
+        UsageError: If it is not the path of an existing folder.
+        ConfigError: If it has no absolute path; see `absolute_path`.
+    """
+    if not isinstance(folder, str | os.PathLike) or not os.fspath(folder):
+        raise UsageError(f"{name} must be a str or a Path, got {short_repr(folder)}.")
+    path = absolute_path(os.fspath(folder))
+    if not path.is_dir():
+        raise UsageError(
+            f"{name} must be an existing folder, got {short_repr(os.fspath(folder))}.",
+            hint="Create that folder first, or correct the path.",
+        )
+    return path
+
+
 def path_to_write(path: object, suffixes: Sequence[str], example: str) -> Path:
     """Return the absolute path of a file to write, whose suffix is its format.
 

@@ -432,3 +432,17 @@ def test_concurrent_first_calls_share_one_instance(project):
         later = asyncio.run(call_concurrently(pool))
 
     assert {reply.text for reply in (*first, *later)} == {"1"}
+
+
+@pytest.mark.parametrize(
+    ("home", "message"),
+    [
+        ("missing", "home must be an existing folder, got 'missing'"),
+        ("", "home must be a str or a Path, got ''"),
+        (3, "home must be a str or a Path, got 3"),
+    ],
+)
+def test_a_project_folder_must_exist(home, message):
+    """A misspelled folder is an error, and not a project without keys and engines."""
+    with pytest.raises(UsageError, match=message):
+        EnginePool(home)
