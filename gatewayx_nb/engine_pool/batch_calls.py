@@ -78,7 +78,7 @@ _NO_LIMIT = Decimal(10) ** 12
 """A limit in US dollars that is never reached, so that only the maximum cost is computed."""
 
 _LARGE_LINE = 2**18
-"""Size in bytes from which a line is parsed in another thread, so as not to delay other calls."""
+"""Size above which a line is parsed in another thread, so that it does not delay other calls."""
 
 _COMMON_ERRORS = (ConfigError, EngineError, AuthenticationError, QuotaError)
 """Errors that would affect every row; the next run repeats the rows that failed with them."""
@@ -107,9 +107,9 @@ class BatchCalls:
     def prepare(
         self, rows: Sequence[RowRequest], options: CallOptions
     ) -> list[PreparedRow | GatewayError]:
-        """Return each row in the form to send, or its error; see `batch.BatchEngines`."""
+        """Return each row as it will be sent, or its error; see `batch.BatchEngines`."""
         prepared: dict[int, PreparedRow | GatewayError] = {}
-        by_engine: dict[str, list[tuple[int, EngineCall]]] = {}
+        calls_by_engine: dict[str, list[tuple[int, EngineCall]]] = {}
         for number, row in enumerate(rows):
             try:
                 call = self._planner.plan(
@@ -119,8 +119,8 @@ class BatchCalls:
                 prepared[number] = error
                 continue
             assert isinstance(call, EngineCall)  # noqa: S101 - there is no fallback
-            by_engine.setdefault(call.target.name, []).append((number, call))
-        for calls in by_engine.values():
+            calls_by_engine.setdefault(call.target.name, []).append((number, call))
+        for calls in calls_by_engine.values():
             target = calls[0][1].target
 
             async def prepare(
@@ -173,13 +173,13 @@ class BatchCalls:
         return allowance.request, max_cost
 
     def check_budget(self, max_cost: Decimal, rows: int, other_jobs_cost: Decimal) -> None:
-        """Check the maximum cost of rows; see `batch.BatchEngines`."""
+        """Check that the maximum cost of rows is within the limits; see `batch.BatchEngines`."""
         self._planner.runtime.run(self.usage.day_budget.refresh())
-        day, total = self.usage.day_budget.lowest(), max_cost + other_jobs_cost
-        if day is not None and total > day.left:
-            raise day.error(day.left, total)
-        session = self._planner.config.settings.limits.max_cost
-        if session is not None and total > session - self.usage.session_spent:
+        day_limit, total = self.usage.day_budget.lowest(), max_cost + other_jobs_cost
+        if day_limit is not None and total > day_limit.left:
+            raise day_limit.error(day_limit.left, total)
+        session_limit = self._planner.config.settings.limits.max_cost
+        if session_limit is not None and total > session_limit - self.usage.session_spent:
             raise BudgetError(
                 f"the batch of {rows:,} rows and the open batches may cost up to"
                 f" {dollars(total)}, which is more than what is left of [limits] max_cost;"
@@ -199,20 +199,20 @@ class BatchCalls:
 
     def submit(self, part: JobPart, file: Path) -> RemoteBatch | GatewayError:
         """Submit a part; see `batch.BatchEngines`."""
-        retries, is_unclear = self._limits.retries, False
+        retries, may_exist = self._limits.retries, False
 
         async def submit(engine: LLMEngine) -> RemoteBatch:
             interface = _interface(engine)
             uploaded = await with_retries(lambda: interface.upload(file), retries)
 
             async def create() -> RemoteBatch:
-                nonlocal is_unclear
+                nonlocal may_exist
                 endpoint = str(part.info.get("endpoint", ""))
-                is_unclear = True
+                may_exist = True
                 try:
                     remote = await interface.create(file, uploaded, endpoint, part.digest)
                 except GatewayError as error:
-                    is_unclear = not was_refused(error)
+                    may_exist = not was_refused(error)
                     raise
                 if not remote.id:
                     reason = "the provider returned no batch ID"
@@ -220,12 +220,12 @@ class BatchCalls:
                 return remote
 
             # Retry only after a refusal: after any other error, the batch may already exist.
-            return await with_retries(create, retries, may_retry=lambda: not is_unclear)
+            return await with_retries(create, retries, may_retry=lambda: not may_exist)
 
         try:
             return self._run(self._target(part), submit, _SUBMISSION_TIMEOUT)
         except GatewayError as error:
-            if is_unclear:
+            if may_exist:
                 return error
             raise
 
@@ -306,7 +306,7 @@ class BatchCalls:
         Args:
             target: The engine.
             work: The coroutine function.
-            timeout: Maximum number of seconds.
+            timeout: Maximum number of seconds; ``None`` for no limit.
 
         Raises:
             GatewayError: If the coroutine fails.
@@ -383,8 +383,8 @@ class _ResultReader:
     async def parse(self, line: bytes) -> BatchResult | None:
         """Return the result in a line; ``None`` if the line contains no result."""
         if len(line) > _LARGE_LINE:
-            value = await asyncio.to_thread(parse_line, line)
-            return await asyncio.to_thread(self.interface.read, value, self._errors)
+            parsed = await asyncio.to_thread(parse_line, line)
+            return await asyncio.to_thread(self.interface.read, parsed, self._errors)
         return self.interface.read(parse_line(line), self._errors)
 
     async def read(self, result: BatchResult) -> tuple[Reply | GatewayError, CollectedRow, bool]:
@@ -412,7 +412,7 @@ class _ResultReader:
         return reply, CollectedRow(_without_text(partial), "ok"), False
 
     async def _parse_answer(self, partial: PartialReply, body: str) -> Any:  # noqa: ANN401 - depends on the schema
-        """Parse an answer with its endpoint's parser; return the value that the schema yields."""
+        """Parse an answer with its endpoint's parser; return the value parsed by the schema."""
         key = self._engine.api_key
         cleaner, check = AnswerCleaner(), ChunkCheck(self._engine.name, key)
         partial.mask = check.mask_answer

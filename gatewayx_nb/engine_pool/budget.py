@@ -46,7 +46,7 @@ _TOKENS_PER_IMAGE_BY_MODEL = {"gpt-4o-mini": 50_000}
 https://platform.openai.com/docs/guides/images-vision#calculating-costs
 """
 
-_LIMIT_PARAMS = frozenset(
+_REPLY_TOKEN_PARAMS = frozenset(
     {
         "best_of",
         "candidateCount",
@@ -62,7 +62,7 @@ _NESTED_PARAMS = frozenset({"generationConfig", "generation_config", "extra_body
 SESSION_REPLY_TOKENS = 16_384
 """Default maximum number of tokens in an answer if a session or day has a cost limit.
 
-Without a maximum, the first of several concurrent calls would reserve all of the remaining limit.
+Without a maximum, the first of several concurrent calls would reserve all of the remaining budget.
 """
 
 UNLIMITED_TOKENS = 1_000_000
@@ -74,8 +74,8 @@ class TokenRange:
     """Lower and upper bounds on the number of tokens in a string; equal if the number is known.
 
     Attributes:
-        low: One token per four characters.
-        high: One token per byte of UTF-8, the maximum for a tokenizer with byte fallback.
+        low: Lower bound, assuming one token per four characters.
+        high: Upper bound, one token per byte of UTF-8, for a tokenizer with byte fallback.
     """
 
     low: int
@@ -133,9 +133,10 @@ def input_tokens(request: Request) -> TokenRange:
     """Return the range of the request's input tokens."""
     texts = texts_of(request)
     # The provider adds a schema and parameters to the prompt.
-    extras = [json.dumps(part, default=repr) for part in (request.schema, request.params) if part]
-    parts = sum(max(1, len(message.parts)) for message in request.messages)
-    framing_tokens = _TOKENS_PER_MESSAGE * (parts + bool(request.system))
+    added = (extra for extra in (request.schema, request.params) if extra)
+    extras = [json.dumps(extra, default=repr) for extra in added]
+    part_count = sum(max(1, len(message.parts)) for message in request.messages)
+    framing_tokens = _TOKENS_PER_MESSAGE * (part_count + bool(request.system))
     size = sum(len(text.encode(errors="replace")) for text in (*texts, *extras))
     per_image = next(
         (tokens for name, tokens in _TOKENS_PER_IMAGE_BY_MODEL.items() if name in request.model),
@@ -149,7 +150,7 @@ def input_tokens(request: Request) -> TokenRange:
 def most_expensive_usage(
     engine: LLMEngine, request: Request, tokens: int, reply_tokens: int
 ) -> Usage:
-    """Return the most expensive usage that a request may have."""
+    """Return the most expensive usage that a request can have."""
     # Anthropic and OpenAI charge 25 % more for tokens that they write to their caches.
     cache_write_tokens = tokens if engine.may_write_cache(request) else None
     return Usage(tokens, reply_tokens, cache_write_tokens=cache_write_tokens)
@@ -164,7 +165,7 @@ def _price_hint(engine: LLMEngine) -> Hint:
 
 @dataclass(frozen=True, slots=True)
 class _RemainingBudget:
-    """What is left of each limit in US dollars; ``None`` if the limit is not set."""
+    """The remainder of each limit in US dollars; ``None`` if the limit is not set."""
 
     call: Decimal | None
     session: Decimal | None
@@ -180,16 +181,16 @@ class _RemainingBudget:
 
     @property
     def lowest(self) -> Decimal | None:
-        amounts = (each for each in (self.call, self.session, self.day) if each is not None)
-        return min(amounts, default=None)
+        amounts = (self.call, self.session, self.day)
+        return min((amount for amount in amounts if amount is not None), default=None)
 
     @property
     def is_shared(self) -> bool:
-        """Whether several calls share what is left of a limit."""
+        """Whether the call shares a limit with other calls."""
         return (self.session, self.day) != (None, None)
 
     def error(self, input_cost: Decimal, limits: Limits) -> BudgetError:
-        """Return the error that states the lowest limit."""
+        """Return the error that states the lowest remaining limit."""
         if self.day_limit is not None and self.day is not None and self.day == self.lowest:
             return self.day_limit.error(self.day, input_cost)
         return _budget_error(input_cost, limits, self.session)
@@ -241,13 +242,13 @@ async def apply_cost_limits(
         )
     if not await cost(UNLIMITED_TOKENS):  # free of charge
         return Allowance(request)
-    left = _RemainingBudget.of(limits, spent, lowest_day_limit())
-    if left.lowest is None:  # the settings have just changed and no longer contain a limit
+    remaining = _RemainingBudget.of(limits, spent, lowest_day_limit())
+    if remaining.lowest is None:  # the settings have just changed and no longer contain a limit
         return Allowance(request)
-    default = SESSION_REPLY_TOKENS if left.is_shared else UNLIMITED_TOKENS
-    reply_tokens = await _affordable_tokens(cost, request.max_tokens or default, left.lowest)
+    default = SESSION_REPLY_TOKENS if remaining.is_shared else UNLIMITED_TOKENS
+    reply_tokens = await _affordable_tokens(cost, request.max_tokens or default, remaining.lowest)
     if reply_tokens < 1:
-        raise left.error(input_cost, limits)
+        raise remaining.error(input_cost, limits)
     max_cost = await cost(reply_tokens) or Decimal(0)
     if reply_tokens in (request.max_tokens, UNLIMITED_TOKENS):
         return Allowance(request, max_cost)
@@ -258,38 +259,38 @@ def limit_params(params: object) -> Iterator[str]:
     """Yield the names of parameters that determine the number of reply tokens."""
     if isinstance(params, Mapping):
         for name, value in params.items():
-            if name in _LIMIT_PARAMS:
+            if name in _REPLY_TOKEN_PARAMS:
                 yield name
             elif name in _NESTED_PARAMS:
                 yield from limit_params(value)
 
 
 async def _affordable_tokens(
-    cost: Callable[[int], Awaitable[Decimal | None]], wanted: int, cap: Decimal
+    cost: Callable[[int], Awaitable[Decimal | None]], wanted: int, max_cost: Decimal
 ) -> int:
-    """Return the largest number of reply tokens, up to ``wanted``, whose cost is within the cap.
+    """Return the largest number of reply tokens, up to ``wanted``, that costs at most ``max_cost``.
 
     The number is found by bisection, because some models' price per token depends on the number of
     tokens.
     """
     low, high = 0, wanted + 1
-    if (await cost(wanted) or 0) <= cap:
+    if (await cost(wanted) or 0) <= max_cost:
         return wanted
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if (await cost(middle) or 0) <= cap else (low, middle)
+        low, high = (middle, high) if (await cost(middle) or 0) <= max_cost else (low, middle)
     return low
 
 
 def _budget_error(input_cost: Decimal, limits: Limits, left: Decimal | None) -> BudgetError:
-    """Return the error that states the lower of the two limits."""
+    """Return the error that states the lower of the limits of the call and the session."""
     call = limits.max_call_cost
     if limits.max_cost is None or left is None or (call is not None and call <= left):
         assert call is not None  # noqa: S101 - one of the limits is set
-        rest = ", which is not enough for an answer" if input_cost < call else ""
+        reason = ", which is not enough for an answer" if input_cost < call else ""
         return BudgetError(
             f"the prompt alone may cost {_dollars(input_cost)}, and max_cost is"
-            f" {_dollars(call)}{rest}; nothing was sent.",
+            f" {_dollars(call)}{reason}; nothing was sent.",
             hint=Hint("raise_option", option="max_cost") | "Shorten the prompt.",
         )
     return BudgetError(

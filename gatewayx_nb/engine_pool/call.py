@@ -1,4 +1,4 @@
-"""One call to one engine: deadline, budget, retries, parsing and accounting."""
+"""Makes a call to an engine, with a deadline, a budget, retries, parsing and accounting."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ class EngineCall:
         usage: The totals to which the finished call is added.
         schema: Parses the answer, if a schema was requested.
         add_turn: Adds the reply to the call's conversation, if any.
-        waits_out_rate_limits: Whether a request that the provider refuses because of a rate limit
-            is sent again as often as needed, without counting as an attempt. The time that the call
-            waits to be sent then does not count towards the timeout. The call fails if the engine
-            refuses every request for as long as the timeout.
+        waits_out_rate_limits: Whether to resend a request that the provider refuses because of a
+            rate limit as often as needed, without counting these attempts. The time that the call
+            waits to be sent then does not count towards the timeout, but the call fails if the
+            engine refuses every request for as long as the timeout.
 
     Attributes:
         portal: The engine's event loop, on which the call runs.
@@ -126,8 +126,8 @@ class EngineCall:
         Raises:
             GatewayError: If the call fails; ``partial`` holds the text received so far.
         """
-        # Without a reservation, concurrent calls could exceed a limit together. It is kept until
-        # the cost has been counted.
+        # Without reservations, concurrent calls could exceed a limit together. A reservation is
+        # kept until the cost has been counted.
         with self._reservations:
             return await self._run(emit)
 
@@ -148,11 +148,11 @@ class EngineCall:
                 raise
             # Providers bill the tokens that they generated before the connection was closed.
             self._usage.add(self.partial, "interrupted")
-            # asyncio would log the text of any other error, because nobody retrieves it.
+            # asyncio would log the message of any other exception, because nobody retrieves it.
             raise asyncio.CancelledError from None
         self._usage.add(self.partial)
         partial = self.partial
-        # Every answer has this maximum under a session limit, so it matters only if it was reached.
+        # A session limit sets this cap for every answer, so report it only if it was reached.
         if partial.token_cap == SESSION_REPLY_TOKENS and partial.finish_reason != "length":
             partial.token_cap = None
         reply = self.partial.reply(parsed=parsed)
@@ -161,7 +161,7 @@ class EngineCall:
         return reply
 
     async def preview(self) -> CallPreview:
-        """Return what the call would send and its maximum cost; nothing is sent.
+        """Return what the call would send and its maximum cost, without sending it.
 
         Raises:
             GatewayError: If the engine cannot be created or rejects the request.
@@ -175,10 +175,10 @@ class EngineCall:
             raise
 
     async def request_to_send(self, engine: LLMEngine) -> Request:
-        """Return the request in the form in which the engine sends it; nothing is sent.
+        """Return the request as the engine would send it, without sending it.
 
         Raises:
-            GatewayError: If the engine does not support it.
+            GatewayError: If the engine does not support the request.
         """
         request = await self._prepare(engine)
         check_supported(engine, request)
@@ -202,14 +202,14 @@ class EngineCall:
             request = await self._prepare(engine)
             self.partial.model = self._requested_model = request.model
             await self._send_within_limits(engine, request, emit)
-            # An answer that requests tool calls is not the one that the schema describes.
+            # The schema does not apply to an answer that requests tool calls.
             schema = None if request.tools and self.partial.tool_calls else self._schema
             parsed = schema and await parse_or_correct(
                 schema,
                 request,
                 self.partial,
-                # `emit` is omitted: the reader of a stream would see two answers in a row.
-                (lambda turn: self._send_within_limits(engine, turn, None))
+                # Without `emit`, because the reader of a stream would see two answers in a row.
+                (lambda correction: self._send_within_limits(engine, correction, None))
                 if "history" in engine.features and takes(engine, "messages")
                 else None,
             )
@@ -228,7 +228,7 @@ class EngineCall:
         sent_at = time.time() - (time.monotonic() - self.partial.started)
         reported, requested = self.partial.model, self._requested_model
         cost = await cost_of(engine, reported, tokens, sent_at)
-        # Otherwise, a server that reports a name without a price would bypass every limit.
+        # Otherwise, a server that reports a model without a price would bypass every limit.
         if cost is None and requested not in ("", reported):
             cost = await cost_of(engine, requested, tokens, sent_at)
         return cost
@@ -238,8 +238,8 @@ class EngineCall:
     ) -> None:
         """Send the request, with retries until the first chunk has arrived.
 
-        Before the first attempt, the maximum cost is reserved, unless it could exceed a limit. A
-        call that waits to be sent has reserved nothing, so that it does not block other calls.
+        Before the first attempt, the maximum cost is reserved, which fails if it could exceed a
+        limit. A call that is waiting to be sent has no reservation, because it would block others.
         """
         is_reserved = False
 
@@ -259,7 +259,7 @@ class EngineCall:
                         permit.usage = self.partial.usage
                         return
 
-        def note_wait(pending: PendingRetry | None) -> None:
+        def set_pending_retry(pending: PendingRetry | None) -> None:
             self.partial.pending_retry = pending
 
         await with_retries(
@@ -267,15 +267,15 @@ class EngineCall:
             if self._waits_out_rate_limits
             else attempt,
             self.limits.retries,
-            may_retry=lambda: not (self.partial.has_begun or self._is_refused_too_long),
-            on_wait=note_wait,
+            may_retry=lambda: not (self.partial.has_begun or self._has_been_refused_too_long),
+            on_wait=set_pending_retry,
         )
 
     async def _reserve(self, engine: LLMEngine, request: Request) -> Request:
         """Reserve the maximum cost of a request; return it with an affordable ``max_tokens``.
 
         For a correction, the cost of the first answer counts too. The answer to a row of a map is
-        not shortened, because it would be stored, and the next run would not repeat the row.
+        not shortened, because the next run would use the stored answer, not repeat the row.
 
         Raises:
             BudgetError: If the request could exceed a limit.
@@ -306,7 +306,7 @@ class EngineCall:
         self._allowed_cost = allowance.cost
         if allowance.cost:
             reservations.enter_context(self._usage.reserve(allowance.cost))
-            # A call on another engine's loop may have reserved the rest in the meantime.
+            # A call on another engine's loop may have reserved the rest of the budget since.
             if (limit := day_budget.lowest()) is not None and limit.left < 0:
                 raise limit.error(limit.left + allowance.cost, allowance.cost)
         self.partial.token_cap = allowance.token_cap
@@ -331,24 +331,28 @@ class EngineCall:
         return without_param(request, error.code)
 
     async def _retry_while_rate_limited(self, attempt: Callable[[], Awaitable[None]]) -> None:
-        """Make attempts until one is not refused because of a rate limit."""
+        """Call ``attempt`` until the provider does not refuse it because of a rate limit."""
         while True:
             try:
                 return await attempt()
             except RateLimitError as error:
-                if self.partial.has_begun or self._is_refused_too_long or not is_transient(error):
+                if (
+                    self.partial.has_begun
+                    or self._has_been_refused_too_long
+                    or not is_transient(error)
+                ):
                     raise
                 self.partial.attempts -= 1
                 now = asyncio.get_running_loop().time()
                 self._deadline.reschedule(now + self.limits.timeout)
 
     @property
-    def _is_refused_too_long(self) -> bool:
+    def _has_been_refused_too_long(self) -> bool:
         timeout = self.limits.timeout
         return self._waits_out_rate_limits and self._host.governor.refused_for(timeout)
 
     async def _admit(self, request: Request) -> Permit:
-        """Wait until the request may be sent."""
+        """Wait until the engine's governor permits sending the request."""
         governor = self._host.governor
         governor.configure(self.target.rates, self.limits.concurrency)
         if self._ticket is None:
@@ -358,10 +362,10 @@ class EngineCall:
         permit = governor.try_admit(tokens, output)
         if permit is None and self._waits_out_rate_limits:
             loop, due = asyncio.get_running_loop(), self._deadline.when()
-            left = math.inf if due is None else due - loop.time()
+            seconds_left = math.inf if due is None else due - loop.time()
             self._deadline.reschedule(None)
             permit = await governor.admit(self._ticket, tokens, output, self.limits.timeout)
-            self._deadline.reschedule(loop.time() + left)
+            self._deadline.reschedule(loop.time() + seconds_left)
         elif permit is None:
             permit = await governor.admit(self._ticket, tokens, output)
         if self._waits_out_rate_limits and self.partial.attempts <= 1:
@@ -371,13 +375,14 @@ class EngineCall:
         return permit
 
     async def _prepare(self, engine: LLMEngine, *, asks_for_model: bool = True) -> Request:
-        """Return the request with a model, and with the schema in the form that the engine takes.
+        """Return the request with a model, and with the schema in the form that the engine accepts.
 
         If the engine cannot enforce the schema, the prompt asks the model to follow it.
 
         Args:
             engine: The engine.
-            asks_for_model: Whether to ask a server that has no default model for its models.
+            asks_for_model: Whether to query the server for its models if the engine has no default
+                model.
 
         Raises:
             UnsupportedFeatureError: If the engine does not support images, system prompts or
@@ -458,7 +463,7 @@ class EngineCall:
                 await emit(chunk)
 
     async def _list_models_if_possible(self, engine: LLMEngine) -> list[str]:
-        """Return the provider's models; empty if it cannot list them in time."""
+        """Return the names of the provider's models, or an empty list if the query fails."""
         with contextlib.suppress(GatewayError, TimeoutError):
             async with asyncio.timeout(_LISTING_TIMEOUT):
                 with typed_errors(self.target):
@@ -466,7 +471,7 @@ class EngineCall:
         return []
 
     def _no_images_error(self) -> UnsupportedFeatureError:
-        """Return the error for an image, naming the ready engines that take images."""
+        """Return the error for unsupported images; its hint names ready engines that take them."""
         engines = self._host.registry.ready_with("images")
         hint = Hint("set_key_for_images", engine="openai", others="anthropic and google")
         if engines:
@@ -501,7 +506,7 @@ class EngineCall:
         )
 
     def _record_failure(self, error: GatewayError) -> None:
-        """Complete and redact the error, and add the call to the totals."""
+        """Add the engine and model to the error, redact it, and add the call to the totals."""
         redact_exception(error, self.target.key)
         error.engine = error.engine or self.target.name
         error.model = error.model or self.partial.model or None

@@ -1,4 +1,4 @@
-"""Calls that replay from a cassette, and live calls that are recorded."""
+"""Calls that are replayed from a cassette, and live calls that are recorded."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class ReplayedCall:
     Args:
         portal: The event loop on which the replay runs.
         entry: The recording.
-        deadline: Deadline of a live call in seconds.
+        deadline: Timeout of a live call in seconds.
         speed: Playback speed relative to the recording; ``None`` replays immediately.
         schema: Parses the answer, if a schema was requested.
-        add_turn: Adds the turn to the call's conversation.
+        add_turn: Adds the reply to the call's conversation, if any.
     """
 
     caller_thread = None
@@ -64,9 +64,9 @@ class ReplayedCall:
     async def run(self, emit: ChunkHandler | None = None) -> Reply:
         """Replay the chunks, at their recorded times if a speed is set."""
         start = time.monotonic()
-        for at, chunk in self._entry.chunks():
+        for recorded_at, chunk in self._entry.chunks():
             if self._speed:  # relative to the start, so that delays do not accumulate
-                await asyncio.sleep(max(0.0, start + at / self._speed - time.monotonic()))
+                await asyncio.sleep(max(0.0, start + recorded_at / self._speed - time.monotonic()))
             self.partial.add(chunk)
             if emit is not None:
                 await emit(chunk)
@@ -107,7 +107,7 @@ class KnownCall:
         self._reply = reply
 
     async def run(self, emit: ChunkHandler | None = None) -> Reply:
-        """Return the reply."""
+        """Emit the reply as one chunk, and return it."""
         if emit is not None:
             await emit(Chunk(text=self._reply.text, reasoning=self._reply.reasoning))
         return self._reply
@@ -159,8 +159,8 @@ class RecordedCall:
         async def record(chunk: Chunk) -> None:
             # All other fields of a chunk are recorded once, from the finished reply.
             if chunk.text or chunk.reasoning:
-                at = time.monotonic() - self.partial.started
-                chunks.append(cassettes.RecordedChunk(at, chunk.text, chunk.reasoning))
+                seconds = time.monotonic() - self.partial.started
+                chunks.append(cassettes.RecordedChunk(seconds, chunk.text, chunk.reasoning))
             if emit is not None:
                 await emit(chunk)
 
@@ -178,7 +178,7 @@ def _closed_error() -> TransportError:
 async def record_vectors(
     cassette: Cassette, slot: RecordingSlot, coroutine: Coroutine[Any, Any, Vectors]
 ) -> Vectors:
-    """Await embeddings and record them."""
+    """Await a coroutine that returns embeddings, and record them."""
     vectors = await coroutine
     rows, dimensions = vectors.shape
     # The bytes are always little-endian, so that cassettes are portable.
@@ -200,8 +200,10 @@ async def replay_vectors(entry: CassetteEntry) -> Vectors:
     try:
         if recorded is None:
             raise ValueError("there are none")  # noqa: TRY301 - handled below like other errors
-        data = base64.b64decode(recorded.float32, validate=True)
-        array: Vectors = np.frombuffer(data, "<f4").reshape(recorded.rows, recorded.dimensions)
+        vector_bytes = base64.b64decode(recorded.float32, validate=True)
+        array: Vectors = np.frombuffer(vector_bytes, "<f4").reshape(
+            recorded.rows, recorded.dimensions
+        )
     except ValueError as error:
         raise ConfigError(
             f"the cassette's vectors cannot be read: {error}.",

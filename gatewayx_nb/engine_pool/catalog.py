@@ -42,7 +42,7 @@ Commands and magics always check.
 """
 
 _PROBE_TIMEOUT = 1.0
-"""Timeout in seconds for a server on this machine."""
+"""Timeout in seconds for a query to a server on this machine."""
 
 _LISTING_TIMEOUT = 10.0
 """Timeout in seconds for listing a provider's models."""
@@ -64,26 +64,26 @@ _MODEL_COLUMNS: tuple[TableColumn[ModelInfo], ...] = (
 
 
 class Catalog(Protocol):
-    """Engines, their models and their state."""
+    """Lists engines, their models and their state."""
 
     @property
     def problems(self) -> list[str]:
         """Problems with the user's files, each a one-line message."""
 
     def models(self, engine: str | None, *, live: bool) -> Table[ModelInfo]:
-        """Return the models that can be called, for one engine or all."""
+        """Return the callable models of one engine, or of all engines if ``engine`` is ``None``."""
 
     def status(self, *, probe: bool) -> Table[EngineStatus]:
         """Return a row for each engine."""
 
     def health(self, names: Sequence[str]) -> Coroutine[Any, Any, Table[EngineHealth]]:
-        """Return the coroutine that checks engines and returns a row for each."""
+        """Return a coroutine that checks engines and returns a row for each."""
 
     def features(self, reference: str) -> frozenset[str]:
         """Return the features that a model supports."""
 
     def default_model(self) -> str:
-        """Return the reference that is used if a call has none."""
+        """Return the reference that is used for calls without one."""
 
     def check_default(self) -> None:
         """Raise an error if a call without a reference cannot be made."""
@@ -124,7 +124,7 @@ class LiveCatalog(Catalog):
 
     @override
     def models(self, engine: str | None, *, live: bool) -> Table[ModelInfo]:
-        """Return the models that can be called; if ``live``, as their providers list them."""
+        """Return the callable models; if ``live``, the models that the providers list."""
         if engine is not None:
             self._registry.engines.require_engine(engine)
         if not live:
@@ -150,7 +150,7 @@ class LiveCatalog(Catalog):
 
     @override
     def health(self, names: Sequence[str]) -> Coroutine[Any, Any, Table[EngineHealth]]:
-        """Return the coroutine that checks engines concurrently."""
+        """Return a coroutine that checks engines concurrently."""
         self.refresh()
         return check_health(self._prober(HEALTH_TIMEOUT), self._registry, names, self._usage)
 
@@ -165,7 +165,7 @@ class LiveCatalog(Catalog):
 
     @override
     def default_model(self) -> str:
-        """Return the reference that is used if a call has none."""
+        """Return the reference that is used for calls without one."""
         return self._registry.references.default_reference()
 
     @override
@@ -179,7 +179,7 @@ class LiveCatalog(Catalog):
         self._registry.resolve(reference)
 
     def _answering_servers(self) -> list[str]:
-        """Return the engines whose local server responds."""
+        """Return the names of the engines whose local server responds."""
         if on_portal_thread():  # called by an engine, whose loop must not wait for itself
             return []
         # Connecting is cheaper than starting the engine, and most servers are not running.
@@ -248,7 +248,7 @@ class ReplayCatalog(Catalog):
 
     @override
     def default_model(self) -> str:
-        """Return the default reference, which recorded calls without a model use.
+        """Return the chosen default model or, if none is chosen, that of the recorded calls.
 
         Raises:
             ConfigError: If every recorded call names its model.

@@ -42,32 +42,32 @@ MAX_CHARACTERS = 64 * 2**20
 """Maximum number of characters in an answer, including its reasoning."""
 
 _CHARACTERS_BETWEEN_PAUSES = 2**18
-"""Characters between pauses.
+"""Number of checked characters after which other tasks of the event loop get to run.
 
-Without pauses, a busy engine would keep the deadline and the Stop button from working.
+Without such pauses, a busy engine would keep the deadline and the Stop button from working.
 """
 
 _LARGE_CHUNK = 2**16
-"""Number of characters from which a chunk is searched for the key in another thread."""
+"""Number of characters above which a chunk is searched for the key in another thread."""
 
 _COUNT_LIMIT = 2**60
-"""Every count must be below this."""
+"""Counts of tokens must be below this number."""
 
 _MAX_NAME_LENGTH = 256
-"""Maximum number of characters of a name, which every table of usage shows."""
+"""Maximum length, in characters, of a model name or request ID; usage tables show both."""
 
 _MAX_ITEMS = 10_000
 """Maximum number of tool calls, citations and images in an answer."""
 
 _NAME_FIELDS = ("model", "request_id")
 
-_TEXT_FIELDS = 2
-"""Number of fields of a chunk that has only text and reasoning."""
+_TEXT_FIELD_COUNT = 2
+"""Number of leading fields of a `Chunk` that contain text: ``text`` and ``reasoning``."""
 
 
-def _values_of(kind: type[Any]) -> attrgetter[tuple[object, ...]]:
+def _values_of(cls: type[Any]) -> attrgetter[tuple[object, ...]]:
     """Return a function like `dataclasses.astuple`, which takes ten times as long."""
-    return attrgetter(*(field.name for field in dataclasses.fields(kind)))
+    return attrgetter(*(field.name for field in dataclasses.fields(cls)))
 
 
 _usage_values, _rate_limit_values = _values_of(Usage), _values_of(RateLimits)
@@ -94,14 +94,14 @@ def _are_limits(value: object) -> bool:
     )
 
 
-def _are_instances(items: object, kind: type[Any], types: Sequence[tuple[type, ...]]) -> bool:
-    """Return whether items are a tuple of instances of a class, whose fields have given types.
+def _are_instances(items: object, cls: type[Any], types: Sequence[tuple[type, ...]]) -> bool:
+    """Return whether ``items`` is a tuple of instances of a class with fields of given types.
 
-    Instances of subclasses are refused: they could raise anything when they are read later.
+    Instances of subclasses are refused, because reading them later could raise any exception.
     """
-    values = _values_of(kind)
+    values = _values_of(cls)
     return type(items) is tuple and all(
-        type(item) is kind and all(map(_is_one_of, values(item), types)) for item in items
+        type(item) is cls and all(map(_is_one_of, values(item), types)) for item in items
     )
 
 
@@ -122,7 +122,7 @@ def _are_tool_calls(value: object) -> bool:
 
 def _are_logprobs(value: Any) -> bool:  # noqa: ANN401 - whatever the engine yields
     are_valid = _are_instances(value, Logprob, _LOGPROB_TYPES)
-    return are_valid and all(_are_logprobs(each.top) for each in value)
+    return are_valid and all(_are_logprobs(logprob.top) for logprob in value)
 
 
 def _is_body(value: object) -> bool:
@@ -152,18 +152,18 @@ _FIELD_CHECKS: dict[str, tuple[Callable[[object], bool], str]] = {
     "billed": (_is_usage, _VALID_USAGE),
     "context_limit": (_is_count, "a whole number >= 0"),
     "raw": (_is_body, "a mapping or a sequence"),
-    "details": (_are_details, "a Details whose fields have the types that it documents"),
+    "details": (_are_details, "a Details whose fields have the documented types"),
 }
-"""The checks of the fields except ``text`` and ``reasoning``, and descriptions of valid values."""
+"""Checks of all fields except ``text`` and ``reasoning``, and descriptions of valid values."""
 
-_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Chunk)[_TEXT_FIELDS:]}
+_DEFAULTS = {field.name: field.default for field in dataclasses.fields(Chunk)[_TEXT_FIELD_COUNT:]}
 _DEFAULT_VALUES = tuple(_DEFAULTS.values())
 _FIELD_NAMES = ("text", "reasoning", *_DEFAULTS)
 
 
 def _has_default_values(chunk: Chunk) -> bool:
     """Return whether all fields other than the text and the reasoning have their defaults."""
-    return tuple(chunk.__dict__.values())[_TEXT_FIELDS:] == _DEFAULT_VALUES
+    return tuple(chunk.__dict__.values())[_TEXT_FIELD_COUNT:] == _DEFAULT_VALUES
 
 
 class ChunkCheck:
@@ -187,7 +187,7 @@ class ChunkCheck:
         self._text_redactor, self._reasoning_redactor = StreamRedactor(key), StreamRedactor(key)
         self._cleaned_redactors = StreamRedactor(key), StreamRedactor(key)
         self.was_cleaned = False
-        self._searched_text = ""  # the last text that was searched and has no part of the key
+        self._searched_text = ""  # the last text that was searched and contains no part of the key
         self._received = self._item_count = 0
         self.characters_until_pause = _CHARACTERS_BETWEEN_PAUSES
 
@@ -196,7 +196,7 @@ class ChunkCheck:
 
         Args:
             chunk: The chunk.
-            even_if_large: Whether to check even a large chunk, which takes long. By default,
+            even_if_large: Whether to check even a large chunk, which may be slow. By default,
                 ``None`` is returned for a large chunk, which must be passed to `check_large`.
 
         Raises:
@@ -247,7 +247,7 @@ class ChunkCheck:
         """
         if not self._masks_answer:
             return cleaned
-        return [self._mask_cleaned(each, is_same=each is chunk) for each in cleaned]
+        return [self._mask_cleaned(piece, is_same=piece is chunk) for piece in cleaned]
 
     def _mask_cleaned(self, chunk: Chunk, *, is_same: bool) -> Chunk:
         self.was_cleaned = self.was_cleaned or not is_same
@@ -264,16 +264,16 @@ class ChunkCheck:
             await asyncio.sleep(0)
 
     async def mask(self, partial: PartialReply) -> None:
-        """Mask the key in a partial answer; in another thread if it is long."""
+        """Mask the key in a partial answer, in another thread if the answer is long."""
         if self._received - self.characters_until_pause + _CHARACTERS_BETWEEN_PAUSES > _LARGE_CHUNK:
             await asyncio.to_thread(partial.apply_mask)
         else:
             partial.apply_mask()
 
     def mask_answer(self, text: list[str]) -> list[str]:
-        """Return the pieces of a whole text; if they contain the key in any form, one masked piece.
+        """Return the pieces of an answer or, if they contain the key in any form, one masked piece.
 
-        A stream masks only the plain forms of a key that is split over chunks.
+        A stream masks a key that is split over chunks only in its plain forms.
         """
         if not self._masks_answer:
             return text
@@ -300,25 +300,26 @@ class ChunkCheck:
         await asyncio.sleep(0)
 
     def _check_and_search(self, chunk: Chunk, *, even_if_large: bool) -> tuple[Chunk, bool] | None:
-        """Return the checked chunk, and whether its text and reasoning need no other search.
+        """Return the checked chunk, and whether its text and reasoning need no further search.
 
         Searching the encoded chunk first is a fast path: few chunks contain the key. ``None`` is
         returned for a large chunk; see `check`.
         """
-        # Most fields are None, and the others need no names to be searched.
+        # Most fields are None. The others are searched without their names.
         is_chunk = type(chunk) is Chunk
-        values = [each for each in chunk.__dict__.values() if each is not None] if is_chunk else []
+        fields = chunk.__dict__.values() if is_chunk else ()
+        values = [value for value in fields if value is not None]
         encoded = _to_json(values) if values else ""
         is_too_large = (
             len(encoded) > _LARGE_CHUNK if encoded else is_large(values or chunk, _LARGE_CHUNK)
         )
         if is_too_large and not even_if_large:
             return None
-        # The JSON of arguments may be escaped. Anything but a chunk has no encoded form.
+        # The JSON of arguments may be escaped. Without an encoded form, nothing was searched.
         is_escaped = bool(encoded) and bool(chunk.tool_calls) and r"\\u" in encoded
         if not encoded or is_escaped or may_contain_part(encoded, self._key):
             return self._validated(chunk), False
-        checked = self._validated(chunk, has_key=False)
+        checked = self._validated(chunk, may_contain_key=False)
         text, reasoning = self._text_redactor, self._reasoning_redactor
         if text.continues_key(chunk.text) or reasoning.continues_key(chunk.reasoning):
             return checked, False
@@ -330,7 +331,7 @@ class ChunkCheck:
     def _mask_chunk(self, chunk: Chunk) -> Chunk:
         return _masked_text(chunk, self._text_redactor, self._reasoning_redactor)
 
-    def _validated(self, chunk: object, *, has_key: bool = True) -> Chunk:
+    def _validated(self, chunk: object, *, may_contain_key: bool = True) -> Chunk:
         if not isinstance(chunk, Chunk):
             raise self._invalid_error("`stream`", "yield a Chunk", chunk)
         if type(chunk) is not Chunk:  # a subclass could raise anything when it is read later
@@ -342,15 +343,15 @@ class ChunkCheck:
                 raise self._invalid_error(f"{name} of a Chunk", "be a str", text)
             if type(text) is not str:
                 changed[name] = str.__str__(text)
-        changed |= self._validated_fields(chunk, has_key=has_key)
+        changed |= self._validated_fields(chunk, may_contain_key=may_contain_key)
         return dataclasses.replace(chunk, **changed) if changed else chunk
 
-    def _validated_fields(self, chunk: Chunk, *, has_key: bool) -> dict[str, Any]:
+    def _validated_fields(self, chunk: Chunk, *, may_contain_key: bool) -> dict[str, Any]:
         """Check all fields except the text, and return replacement values where needed.
 
         Args:
             chunk: The chunk.
-            has_key: Whether a field may contain the key.
+            may_contain_key: Whether a field may contain the key.
         """
         replaced: dict[str, Any] = {}
         if chunk.tool_calls is not _DEFAULTS["tool_calls"] or chunk.details is not None:
@@ -365,7 +366,7 @@ class ChunkCheck:
             checked = str.__str__(value) if isinstance(value, str) else value
             if name == "finish_reason":
                 checked = checked if checked in _FINISH_REASONS else "other"
-            elif self._key and has_key:
+            elif self._key and may_contain_key:
                 checked = mask_key(checked, self._key)
             if name in _NAME_FIELDS and len(checked) > _MAX_NAME_LENGTH:
                 checked = checked[: _MAX_NAME_LENGTH - 1] + "…"
@@ -377,12 +378,12 @@ class ChunkCheck:
         """Check the number of tool calls, citations and images so far.
 
         Raises:
-            ProviderError: If the answer has too many.
+            ProviderError: If the answer has too many of them.
         """
-        parts = [chunk.tool_calls]
+        groups = [chunk.tool_calls]
         if type(chunk.details) is Details:
-            parts += [chunk.details.citations, chunk.details.images]  # type: ignore[list-item]
-        self._item_count += sum(len(part) for part in parts if type(part) is tuple)
+            groups += [chunk.details.citations, chunk.details.images]  # type: ignore[list-item]
+        self._item_count += sum(len(group) for group in groups if type(group) is tuple)
         if self._item_count > _MAX_ITEMS:
             raise ProviderError(
                 f"the answer from engine {self._engine!r} has more than {_MAX_ITEMS:,} tool calls,"
@@ -391,10 +392,10 @@ class ChunkCheck:
                 code="too_large",
             )
 
-    def _invalid_error(self, what: str, wanted: str, value: object) -> ProviderError:
+    def _invalid_error(self, subject: str, requirement: str, value: object) -> ProviderError:
         got = short_repr(mask_key(value, self._key), 40)
         return ProviderError(
-            f"engine {self._engine!r}: {what} must {wanted}, got {got}.",
+            f"engine {self._engine!r}: {subject} must {requirement}, got {got}.",
             hint="Fix the engine's file, which is reloaded on the next call.",
             code="protocol",
         )
@@ -410,7 +411,7 @@ def _masked_text(chunk: Chunk, text: StreamRedactor, reasoning: StreamRedactor) 
 
 
 def _to_json(value: object) -> str:
-    """Return a value as JSON; empty if that is impossible."""
+    """Return a value as JSON, or an empty string if it cannot be encoded."""
     try:
         return msgspec.json.encode(value).decode()
     except (TypeError, ValueError, RecursionError):  # not JSON, or a lone surrogate
@@ -418,15 +419,15 @@ def _to_json(value: object) -> str:
 
 
 def is_large(value: object, limit: int) -> bool:
-    """Return whether a value has more strings, or longer ones, than can be masked at once."""
+    """Return whether masking a value would take too long, given a limit on its total size."""
     pending, left = [value], limit
     while pending and left > 0:
         item = pending.pop()
         left -= 1
-        kind = type(item)
-        if kind is str:
+        cls = type(item)
+        if cls is str:
             left -= len(item)  # type: ignore[arg-type]
-        elif kind in _NUMBER_TYPES:  # most values of a body; these three checks take no call
+        elif cls in _NUMBER_TYPES:  # most values of a body; needs no function call
             continue
         elif isinstance(item, str):
             left -= str.__len__(item)
@@ -436,7 +437,7 @@ def is_large(value: object, limit: int) -> bool:
         elif isinstance(item, list | tuple):
             pending += item
         else:
-            names = getattr(kind, "__dataclass_fields__", ())
+            names = getattr(cls, "__dataclass_fields__", ())
             pending += [getattr(item, name) for name in names]
     return left <= 0
 
@@ -468,7 +469,7 @@ def mask_key(value: Any, key: str) -> Any:  # noqa: ANN401 - any value of a chun
     """
     if isinstance(value, str):
         return redact(value, [key])
-    if isinstance(value, Usage | RateLimits):  # numbers
+    if isinstance(value, Usage | RateLimits):  # these contain only numbers
         return value
     if isinstance(value, ToolCall):
         arguments = redact_json(value.arguments, lambda text: redact(text, [key]))

@@ -1,4 +1,4 @@
-"""The calls of a map that the workers of a Dask cluster make."""
+"""Calls of a map that are made by the workers of a Dask cluster."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ if TYPE_CHECKING:
 _EXCHANGE_INTERVAL = 0.1
 """Seconds between two exchanges with a worker."""
 
-_MEMBERS_INTERVAL = 0.5
-"""Seconds between two queries for the workers of the cluster."""
+_MEMBERSHIP_INTERVAL = 0.5
+"""Seconds between two queries for the current workers of the cluster."""
 
 _SPARE_ROWS = 16
 """Minimum number of rows that wait on a worker, in addition to those in its slots."""
@@ -74,13 +74,13 @@ class _Row:
 
 @dataclass(eq=False, slots=True)
 class _Worker:
-    """A worker, as the client knows it.
+    """The client's state of a worker.
 
     Attributes:
-        address: Its address.
+        address: The worker's address.
         rows: The rows assigned to it, by number.
         unsent_rows: The assigned rows that it may not have received.
-        received_items: Number of items that were received from it.
+        received_items: Number of items that the client has received from it.
         recent_outcomes: Number of outcomes in its last report.
         known_workers: Number of workers that share the limits, as last sent to it.
         report: Its last report.
@@ -104,8 +104,9 @@ class _Worker:
 class Cluster:
     """Distributes rows among the workers of a cluster, and receives their outcomes.
 
-    It runs on the client's event loop. Each worker is queried about ten times a second for new
-    outcomes, so that a lost worker is noticed, and only its outcomes since the last query are lost.
+    Its coroutines run on the client's event loop. Each worker is queried about ten times a second
+    for new outcomes, so that a lost worker is noticed, and only its outcomes since the last query
+    are lost.
 
     Args:
         client: The client of the cluster.
@@ -132,7 +133,7 @@ class Cluster:
         self._workers: dict[str, _Worker] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: GatewayError | None = None
-        self._lost_refusals = 0  # of workers that were lost
+        self._lost_refusals = 0  # reported by workers that were lost later
         self._joining_count = 0
         self._has_begun = False
         self._without_workers_since = time.monotonic()
@@ -159,11 +160,12 @@ class Cluster:
     @property
     def reports(self) -> list[WorkerReport]:
         """The last report of each worker; may be read from any thread."""
-        return [each.report for each in list(self._workers.values()) if each.report is not None]
+        workers = list(self._workers.values())
+        return [worker.report for worker in workers if worker.report is not None]
 
     @property
     def refusals(self) -> int:
-        """Number of 429s so far."""
+        """Number of requests refused with status 429 so far."""
         return self._lost_refusals + sum(report.refusals for report in self.reports)
 
     async def close(self) -> None:
@@ -186,7 +188,7 @@ class Cluster:
         try:
             while True:
                 await self._update_members()
-                await asyncio.sleep(_MEMBERS_INTERVAL)
+                await asyncio.sleep(_MEMBERSHIP_INTERVAL)
         except GatewayError as error:
             self._fail(error)
         except Exception as error:  # noqa: BLE001 - otherwise, the rows would wait forever
@@ -197,7 +199,7 @@ class Cluster:
         for address in self._workers.keys() - present:
             self._lose(self._workers[address])
         new = present - self._workers.keys()
-        # A cost limit has been divided among the first workers.
+        # A cost limit has been divided among the first workers, so nothing is left for later ones.
         if self._spec is not None and self._spec.max_cost is not None and self._workers:
             new = set()
         if new:
@@ -211,14 +213,14 @@ class Cluster:
             )
 
     async def _admit(self, addresses: set[str]) -> None:
-        """Begin the run on new workers, once the others have reduced their shares."""
-        if self._spec is None or not self._workers:  # the rest of a cost limit is shared
+        """Begin the run on new workers after the earlier ones have reduced their shares."""
+        if self._spec is None or not self._workers:  # divides the rest of a cost limit
             self._spec = self._make_spec(len(addresses))
             self._schema = self._spec.options.get("schema")  # type: ignore[assignment]
         new = [_Worker(address, reported_at=time.monotonic()) for address in sorted(addresses)]
         earlier = list(self._workers.values())
         self._joining_count = len(new)
-        while any(each.known_workers < self._worker_count for each in earlier if each.is_member):  # noqa: ASYNC110 - workers are queried at this interval
+        while any(old.known_workers < self._worker_count for old in earlier if old.is_member):  # noqa: ASYNC110 - workers are queried at this interval
             await asyncio.sleep(_EXCHANGE_INTERVAL / 2)
         are_open = await asyncio.gather(*map(self._open, new))
         self._joining_count = 0
@@ -271,7 +273,7 @@ class Cluster:
 
     def _order_for(self, worker: _Worker) -> Order:
         waiting, members = len(self._queue), list(self._workers.values())
-        busy = len(members) if waiting else sum(bool(each.rows) for each in members)
+        busy = len(members) if waiting else sum(bool(member.rows) for member in members)
         share = -(-waiting // max(1, len(members))) if self._may_spend(worker) else 0
         rows, received = list(worker.unsent_rows), worker.received_items
         return Order(self.id, rows, received, self._worker_count, busy, share)
@@ -294,7 +296,7 @@ class Cluster:
 
     def _may_spend(self, worker: _Worker) -> bool:
         """Return whether a worker may get rows; if all shares are used up, every worker may."""
-        return not worker.is_spent or all(each.is_spent for each in self._workers.values())
+        return not worker.is_spent or all(other.is_spent for other in self._workers.values())
 
     def _receive(self, worker: _Worker, report: WorkerReport) -> None:
         worker.report, worker.recent_outcomes = report, 0
@@ -306,14 +308,14 @@ class Cluster:
             else:
                 self._usage.add_external(item)
 
-    def _finish(self, worker: _Worker, item: RowOutcome) -> None:
-        row = worker.rows.pop(item.number, None)
+    def _finish(self, worker: _Worker, row_outcome: RowOutcome) -> None:
+        row = worker.rows.pop(row_outcome.number, None)
         if row is None or row.outcome.done():
             return
-        outcome = decode_outcome(item.content, item.kind, self._schema)
+        outcome = decode_outcome(row_outcome.content, row_outcome.kind, self._schema)
         if isinstance(outcome, BudgetError):
             worker.is_spent = True
-            if not all(each.is_spent for each in self._workers.values()):
+            if not all(other.is_spent for other in self._workers.values()):
                 self._queue.append(row)
                 return
         if not isinstance(outcome, GatewayError):
@@ -332,10 +334,10 @@ class Cluster:
         worker.rows = {}
 
     def _fail(self, error: GatewayError) -> None:
-        """Fail all rows."""
+        """End all rows with an error."""
         self._failure = error
         members = self._workers.values()
-        rows = [*self._queue, *(row for each in members for row in each.rows.values())]
+        rows = [*self._queue, *(row for member in members for row in member.rows.values())]
         for row in rows:
             if not row.outcome.done():
                 row.outcome.set_result(error)
@@ -346,7 +348,7 @@ class Cluster:
         except Exception:  # noqa: BLE001 - the scheduler is gone, which `_watch` reports
             return False
 
-    async def _call(self, address: str, function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - of the function
+    async def _call(self, address: str, function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401 - the result of the function
         """Call a function on a worker's event loop."""
         results = await self._client.run(function, *args, workers=[address])
         return results[address]
@@ -418,7 +420,7 @@ class ClusterCalls:
 
     Args:
         client: The client of the cluster.
-        local: The engines of this process.
+        local: Plans the calls that this process would make itself.
         spec: The specification of the run, without a cost limit.
         options: The options of all rows, as they are passed to `plan`.
         create_pool: Creates a worker's pool for a project folder.
@@ -427,7 +429,7 @@ class ClusterCalls:
         usage: The usage of the map's calls, on all workers.
         most_in_flight: Maximum number of calls in flight, on all workers together.
         cassette_mode: ``None``, because a cassette is open in this process only.
-        identity: The method of ``local``, like ``estimates`` and ``flow``.
+        identity: The method of ``local``; so are ``estimates`` and ``flow``.
     """
 
     cassette_mode = None
@@ -461,7 +463,7 @@ class ClusterCalls:
         return ClusterCall(self._cluster, self._portal, prompt, cast("CallOptions", row_options))
 
     def note_pace(self, figures: MapFigures) -> None:
-        """Fill in the number of calls in flight and of refusals, and what bounds the speed."""
+        """Set the numbers of calls in flight and refusals, and the bottleneck, in ``figures``."""
         reports = self._cluster.reports
         figures.in_flight = sum(report.in_flight for report in reports)
         figures.rate_limited = self._cluster.refusals
@@ -469,19 +471,19 @@ class ClusterCalls:
             figures.bound_by = max(reports, key=lambda report: report.in_flight).bound_by
 
     def close(self) -> None:
-        """Cancel the calls, and wait a moment for the last reports."""
+        """Cancel the calls, and wait briefly for the last reports."""
         cluster = self._cluster
         try:
-            is_own = asyncio.get_running_loop() is cluster.loop
+            is_on_client_loop = asyncio.get_running_loop() is cluster.loop
         except RuntimeError:
-            is_own = False
+            is_on_client_loop = False
         with contextlib.suppress(Exception):  # the client may have been closed
             closing = asyncio.run_coroutine_threadsafe(cluster.close(), cluster.loop)
-            if not is_own:
+            if not is_on_client_loop:
                 closing.result(_CLOSE_TIMEOUT)
 
     def _spec_for(self, workers: int) -> RunSpec:
-        """Return the specification for each of the workers, with its share of a cost limit."""
+        """Return the specification for one of several workers, with its share of a cost limit."""
         limit, max_cost = self.usage.limit, None
         if limit is not None:
             max_cost = max(Decimal(0), limit - self.usage.spent) / workers

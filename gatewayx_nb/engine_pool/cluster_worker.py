@@ -75,7 +75,7 @@ class RunSpec:
 
     @property
     def semaphore_name(self) -> str:
-        """Name of the semaphore: the maps that call the same engine share their slots."""
+        """Name of the semaphore by which all maps that call the same engine share its slots."""
         return f"gatewayx {' '.join(self.identity)} {self.concurrency}"
 
     @property
@@ -87,7 +87,7 @@ class RunSpec:
 
 @dataclass(frozen=True, slots=True)
 class RowOrder:
-    """A row to call: its number in this run, its prompt, and the options that only it has."""
+    """A row to process: its number in this run, its prompt and its own options."""
 
     number: int
     prompt: Prompt
@@ -99,25 +99,31 @@ class Order:
     """A message from the client to a worker.
 
     Attributes:
-        run: Identifies the run.
-        rows: Rows to call; rows that the worker has already received are ignored.
-        received: Number of items that the client has received from this worker so far.
-        workers: Number of workers, which share the limits.
-        busy: Number of workers that have rows or wait for rows; they share the slots.
-        waiting: Number of rows that the worker would get if it had slots.
+        run_id: Identifies the run.
+        rows: Rows to process; rows that the worker has already received are ignored.
+        received_count: Number of items that the client has received from this worker so far.
+        worker_count: Number of workers, which share the limits.
+        busy_count: Number of workers that have rows or wait for rows; they share the slots.
+        waiting_count: Number of rows that the worker would get if it had slots.
     """
 
-    run: str
+    run_id: str
     rows: list[RowOrder]
-    received: int
-    workers: int
-    busy: int
-    waiting: int
+    received_count: int
+    worker_count: int
+    busy_count: int
+    waiting_count: int
 
 
 @dataclass(frozen=True, slots=True)
 class RowOutcome:
-    """The outcome of a row, in the form in which it is stored."""
+    """The outcome of a row, encoded as in the results store.
+
+    Attributes:
+        number: The number of the row in this run.
+        kind: ``"ok"``, or the name of the error's class.
+        content: The encoded reply or error.
+    """
 
     number: int
     kind: str
@@ -131,9 +137,9 @@ class WorkerReport:
     Attributes:
         items: The outcomes and the usage of calls that the client has not yet received.
         slots: Number of leased slots.
-        in_flight: Calls in flight.
-        refusals: Number of 429s in this run.
-        bound_by: What bounds the speed.
+        in_flight: Number of calls in flight.
+        refusals: Number of requests refused with status 429 in this run.
+        bound_by: What limits the speed.
     """
 
     items: list[RowOutcome | LedgerEntry]
@@ -163,15 +169,15 @@ class WorkerRun:
         from distributed import Semaphore
 
         self._spec, self._pool = spec, pool
-        self._key = (spec.id, str(worker.address))
+        self._run_key = (spec.id, str(worker.address))
         self._engines = pool._maps.engines(spec.model, spec.max_cost, Decimal(0))  # noqa: SLF001 - a class of this package
         self._figures = MapFigures("", None, usage=self._engines.usage)
         self._lanes: dict[Portal, Lane] = {}
         self._unreported_rows: set[int] = set()  # rows whose outcome the client has not received
         self._unfinished_rows: set[int] = set()
         self._items: deque[RowOutcome | LedgerEntry] = deque()
-        self._received = 0
-        self._busy, self._waiting = 1, 0
+        self._received_count = 0
+        self._busy_count, self._waiting_count = 1, 0
         self._last_order_at = time.monotonic()
         self._is_over = False
         self._semaphore = Semaphore(
@@ -187,19 +193,19 @@ class WorkerRun:
     def exchange(self, order: Order) -> WorkerReport:
         """Accept rows, and report what the client has not yet received."""
         self._last_order_at = time.monotonic()
-        self._busy, self._waiting = max(1, order.busy), order.waiting
-        self._pool._runtime.set_share(1 / order.workers)  # noqa: SLF001 - a class of this package
-        self._drop_received(order.received)
+        self._busy_count, self._waiting_count = max(1, order.busy_count), order.waiting_count
+        self._pool._runtime.set_share(1 / order.worker_count)  # noqa: SLF001 - a class of this package
+        self._drop_received(order.received_count)
         self._accept([row for row in order.rows if row.number not in self._unreported_rows])
         return self._report()
 
-    def _drop_received(self, received: int) -> None:
+    def _drop_received(self, received_count: int) -> None:
         """Drop the items that the client has received."""
-        for _ in range(received - self._received):
+        for _ in range(received_count - self._received_count):
             item = self._items.popleft()
             if isinstance(item, RowOutcome):
                 self._unreported_rows.discard(item.number)
-        self._received = received
+        self._received_count = received_count
 
     def _report(self) -> WorkerReport:
         self._items.extend(self._engines.usage.take_sums())
@@ -246,12 +252,12 @@ class WorkerRun:
         self._unfinished_rows.discard(number)
 
     async def _lease(self) -> None:
-        """Lease blocks of slots while there are rows, and release those that others need."""
+        """Lease blocks of slots while there are rows, and release those that other workers need."""
         try:
             while not self._is_over:
                 await self._lease_once()
                 if time.monotonic() - self._last_order_at > _CLIENT_TIMEOUT:
-                    _runs.pop(self._key, None)
+                    _runs.pop(self._run_key, None)
                     await self.close()
         finally:
             self._semaphore.refresh_callback.stop()
@@ -285,12 +291,15 @@ class WorkerRun:
     def _wanted_blocks(self) -> int:
         """Return the number of blocks for present and expected rows, at most a fair share."""
         blocks, rows = self._spec.concurrency // self._spec.block_size, len(self._unfinished_rows)
-        return min(-(-(rows + self._waiting) // self._spec.block_size), -(-blocks // self._busy))
+        return min(
+            -(-(rows + self._waiting_count) // self._spec.block_size),
+            -(-blocks // self._busy_count),
+        )
 
-    async def close(self, received: int | None = None) -> WorkerReport:
+    async def close(self, received_count: int | None = None) -> WorkerReport:
         """Cancel the calls, release the slots, and report what the client has not received."""
         self._is_over = True
-        self._drop_received(self._received if received is None else received)
+        self._drop_received(self._received_count if received_count is None else received_count)
         for lane in self._lanes.values():
             lane.stop()
         deadline, lanes = time.monotonic() + _CANCEL_TIMEOUT, self._lanes.values()
@@ -306,13 +315,13 @@ class WorkerRun:
 
 
 _pools: dict[str | None, EnginePool] = {}
-"""One pool for each project in this process, so that its limits hold for all tasks together."""
+"""One pool for each project folder, so that its limits apply to all runs in this process."""
 
 _runs: dict[tuple[str, str], WorkerRun] = {}
 """The runs by ID and worker's address, because a process may contain several workers."""
 
-_lock = threading.Lock()
-"""Held while a pool is created: two runs may begin at the same time."""
+_pools_lock = threading.Lock()
+"""Held while a pool is created, because two runs may begin at the same time."""
 
 
 async def open_run(
@@ -342,16 +351,20 @@ def exchange(order: Order, dask_worker: Any = None) -> WorkerReport:  # noqa: AN
     Raises:
         UnknownRunError: If this process does not know the run.
     """
-    run = _runs.get((order.run, str(dask_worker.address)))
+    run = _runs.get((order.run_id, str(dask_worker.address)))
     if run is None:
-        raise UnknownRunError(order.run)
+        raise UnknownRunError(order.run_id)
     return run.exchange(order)
 
 
-async def close_run(run: str, received: int | None, dask_worker: Any = None) -> WorkerReport | None:  # noqa: ANN401 - as above
+async def close_run(
+    run_id: str,
+    received_count: int | None,
+    dask_worker: Any = None,  # noqa: ANN401 - as above
+) -> WorkerReport | None:
     """End a run, and return what the client has not received."""
-    worker_run = _runs.pop((run, str(dask_worker.address)), None)
-    return None if worker_run is None else await worker_run.close(received)
+    worker_run = _runs.pop((run_id, str(dask_worker.address)), None)
+    return None if worker_run is None else await worker_run.close(received_count)
 
 
 def _project_pool(spec: RunSpec, create_pool: Callable[[str | None], EnginePool]) -> EnginePool:
@@ -367,7 +380,7 @@ def _project_pool(spec: RunSpec, create_pool: Callable[[str | None], EnginePool]
             hint="Install that version where the worker runs.",
         )
     folder = _folder(spec.folder)
-    with _lock:
+    with _pools_lock:
         pool = _pools.get(folder)
         if pool is None:
             pool = _pools[folder] = create_pool(folder)
@@ -385,7 +398,7 @@ def _folder(folder: str | None) -> str | None:
     """Return the project folder in this process.
 
     Raises:
-        ConfigError: If it does not exist.
+        ConfigError: If the folder does not exist.
     """
     if folder is None or Path(folder).is_dir():
         return folder

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Release = Callable[["Permit", BaseException | None], object]
 
 _NO_CHARGES: dict[str, tuple[float, float]] = {}
-"""The charges of a call without limits."""
+"""The charges of a request while no limit is known."""
 
 _HISTORY_SIZE = 2048
 """Maximum number of admissions from which the accepted rate is computed."""
@@ -45,10 +45,13 @@ Accepted requests reduce this number; the second value is how many of them offse
 """
 
 _SHORT_CLOSURE, _CLOSURE_FACTOR = 0.02, 5.0
-"""Seconds to pause after a rare refusal, and the factor for each recent refusal before it."""
+"""Seconds to pause after a rare refusal, and the factor for each earlier recent refusal."""
 
 _START_REQUESTS = 20
-"""Accepted requests after which a first refusal is not due to calls before a limit was known."""
+"""Number of accepted requests after which a first refusal is significant.
+
+An earlier refusal may be due to calls that were sent before a limit was known.
+"""
 
 _BURST_SIZE = 10
 """Number of requests in a second that may exceed a limit that is not known yet."""
@@ -57,7 +60,7 @@ _SETTLING_TIME = 1.0
 """Seconds within which a second refusal shows that the first reduction was not enough."""
 
 _FIRST_CLOSURE, _LONGEST_CLOSURE = 0.5, 8.0
-"""Seconds without calls after a repeated refusal; they double with each refused probe."""
+"""Initial and maximum pause in seconds after a repeated refusal; refused probes double it."""
 
 _PROBE_PATIENCE = 2.0
 """Seconds after which a probe counts as accepted; refusals are quick, but answers may be slow."""
@@ -94,7 +97,7 @@ class Permit:
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_class: type[BaseException] | None,
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
@@ -114,12 +117,12 @@ class Congestion:
         refusals: Requests refused so far.
         rare_refusals: Refusals from which nothing was learned, because a limit is stated.
         has_been_refused: Whether any request was refused; until then, nothing is limited.
-        rate: The learned requests per second, if any.
-        window: The learned number of requests in flight, if any.
+        rate: The learned limit on requests per second, if any.
+        window: The learned limit on requests in flight, if any.
         closed_until: Time until which nothing is admitted, if any.
         is_pause: Whether all requests may start after ``closed_until``, rather than one request as
             a probe.
-        stated_rate: The requests per second that known limits allow, if any.
+        stated_rate: The requests per second that the stated limits allow, if any.
     """
 
     def __init__(self) -> None:
@@ -140,11 +143,12 @@ class Congestion:
         self._probe: Permit | None = None
         self._refused_since: float | None = None
         self._refused_until = self._last_refused_at = 0.0
+        # An event is a refusal that does not belong to the same congestion as earlier refusals.
         self._admitted_at_event, self._event_at, self._accepted_at_event = 0, -math.inf, 0
         self._recent_refusals = 0.0  # reduced by accepted requests
         # The maximum number of accepted requests in flight since the last refusal, and before it.
         self._peak = self._accepted_peak = 0
-        self._is_crowded = False
+        self._is_crowded = False  # whether the requests in flight are the likely cause of refusals
         # The beginning of the rate measurement, now and after the next refusal: a time, and the
         # number of requests accepted before it.
         self._cycle = self._next_cycle = (-math.inf, 0)
@@ -169,7 +173,7 @@ class Congestion:
         return permit
 
     def end_of_burst(self, now: float) -> float:
-        """Return the time one second after many requests were sent at once; ``now`` otherwise."""
+        """Return the time one second after the last request of a burst; ``now`` without a burst."""
         if len(self._history) < _BURST_SIZE or self._history[-_BURST_SIZE].admitted_at < now - 1:
             return now
         return self._history[-1].admitted_at + 1
@@ -194,7 +198,7 @@ class Congestion:
         return max(1, int(min(limit, self.window.value(now))))
 
     def refused_seconds(self, now: float) -> float:
-        """Return the seconds in which all requests were refused, including a current pause."""
+        """Return for how many seconds all requests have been refused, including a current pause."""
         if self._refused_since is None:
             return 0.0
         until = self.closed_until if self.is_pause and self.closed_until else now
@@ -277,7 +281,7 @@ class Congestion:
 
     def _open(self, now: float) -> None:
         """Admit requests again, at the accepted rate; the measured time includes the closure."""
-        (began, base), closed_at, was_pause = self._cycle, self._closed_at, self.is_pause
+        (began, accepted_before), closed_at, was_pause = self._cycle, self._closed_at, self.is_pause
         self.closed_until, self.is_pause, self._probe = None, False, None
         self._closure = _FIRST_CLOSURE
         self._opened_at = now
@@ -291,7 +295,7 @@ class Congestion:
         open_seconds = max(closed_at - began, _SHORTEST_MEASUREMENT)
         longest = max(now - began, open_seconds)
         shortest = longest if was_pause else max(self._last_refused_at - began, open_seconds)
-        previous_rate = max(self.rate.target, (self._accepted - base) / open_seconds)
+        previous_rate = max(self.rate.target, (self._accepted - accepted_before) / open_seconds)
         is_long = _SHORTEST_CYCLE <= longest <= _LONGEST_CYCLE and not was_pause
         lowest = 0.0 if is_long else self._largest_step * previous_rate
         target = max(lowest, previous_rate * open_seconds / shortest)
@@ -306,8 +310,8 @@ class Congestion:
         if not is_repeated:
             self._cycle, self._next_cycle = self._next_cycle, (now, self._accepted)
         in_flight = self.in_flight + 1
-        # A limit on calls in flight is not the cause if fewer calls were in flight than it
-        # accepted.
+        # A limit on calls in flight is not the cause if fewer calls were in flight than the limit
+        # allows.
         was_lower = self.window is not None and in_flight < 0.95 * self.window.target
         if was_lower:
             self.window = None
@@ -343,7 +347,7 @@ class Congestion:
         return min(in_force, max(rate, self._largest_step * in_force))
 
     def _rate_before(self, refused: Permit) -> float | None:
-        """Return the accepted calls per second before a refused one; ``None`` if too few."""
+        """Return the rate of accepted calls before a refused one; ``None`` if they were too few."""
         began, _ = self._cycle
         for seconds in (1.0, 10.0, 60.0):
             # In the last second, calls that did not have to wait also count.

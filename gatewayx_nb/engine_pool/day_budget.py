@@ -1,4 +1,4 @@
-"""The daily cost limits, and today's cost of the calls of all processes."""
+"""Daily cost limits, and the cost of today's calls from all processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.storage import DailyCosts
 
 DAY_LIMIT = "max_cost_per_day"
-"""The setting, which is also the error code of a call that the limit prevents."""
+"""Name of the setting, and error code of a call that the limit prevents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class DayLimit:
     """The daily limit in one settings file.
 
     Attributes:
-        amount: Maximum cost of a day in US dollars.
+        amount: Maximum cost per day in US dollars.
         costs: The costs of the calls to which the limit applies.
-        owner: The owner of the settings; the user's limit applies to the calls of all projects.
+        owner: The owner of the file; a limit of the user applies to the calls of all projects.
         settings: The settings file.
     """
 
@@ -45,7 +45,7 @@ class DayLimit:
 
     @property
     def left(self) -> Decimal:
-        """What is left of today's limit in US dollars, assuming the maximum cost of running calls.
+        """The remaining budget in US dollars, assuming that running calls cost their maximum.
 
         Raises:
             ConfigError: If today's cost cannot be read.
@@ -56,10 +56,10 @@ class DayLimit:
             raise _unusable_file_error(self, str(error)) from None
 
     def error(self, left: Decimal, cost: Decimal) -> BudgetError:
-        """Return the error for a call that may cost more than what is left of the limit.
+        """Return the error for a call that may cost more than the remaining budget.
 
         Args:
-            left: What was left of the limit when the call was checked.
+            left: The remaining budget when the call was checked.
             cost: The maximum cost of the call.
         """
         calls = "the project's calls" if self.owner == "project" else "all your projects' calls"
@@ -68,8 +68,8 @@ class DayLimit:
             f"today {calls}, including running ones, have used {dollars(self.amount - left)} of"
             f" {dollars(self.amount)}, and this one may cost {dollars(cost)} or more; nothing was"
             " sent.",
-            hint=f"The next day begins at {reset}, local time. Or raise [limits] {DAY_LIMIT} in"
-            f" {display_path(self.settings)}.",
+            hint=f"Wait until the next day begins at {reset}, local time, or raise"
+            f" [limits] {DAY_LIMIT} in {display_path(self.settings)}.",
             code=DAY_LIMIT,
         )
 
@@ -87,11 +87,11 @@ class DayBudget:
 
     def limits(self) -> list[DayLimit]:
         """Return the limits of the project and of the user."""
-        found = tuple(self._config.day_limits())
-        limits = self._limits.get(found)
+        configured = tuple(self._config.day_limits())
+        limits = self._limits.get(configured)
         if limits is None:  # cached, so that paths are not joined for each call
-            limits = [self._limit(folder, amount) for folder, amount in found]
-            self._limits = {found: limits}
+            limits = [self._limit(folder, amount) for folder, amount in configured]
+            self._limits = {configured: limits}
         return limits
 
     def _limit(self, folder: ConfigDir, amount: Decimal) -> DayLimit:
@@ -110,7 +110,7 @@ class DayBudget:
         """Read the costs of other processes, at most once a second.
 
         Raises:
-            ConfigError: If a file of costs cannot be read or written.
+            ConfigError: If a file with daily costs cannot be read or written.
         """
         for limit in self.limits():
             if limit.costs.is_current:
@@ -148,6 +148,6 @@ def _unusable_file_error(limit: DayLimit, reason: str) -> ConfigError:
         hint=Hint("run_again")
         if is_busy
         else f"Make it writable, or move it away, so that the sum begins at 0: `mv {quoted}"
-        f" {quoted}.off`. Without the limit in {display_path(limit.settings)}, the file is not"
-        " used.",
+        f" {quoted}.off`. The file is needed only for the limit in"
+        f" {display_path(limit.settings)}.",
     )

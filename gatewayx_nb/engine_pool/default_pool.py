@@ -58,7 +58,7 @@ class _DefaultPool:
 
     @contextlib.contextmanager
     def with_cassette(self, path: str | Path, mode: str | None) -> Iterator[Cassette]:
-        """Replace the default pool with a new pool, with an open cassette, in the ``with`` block.
+        """In the ``with`` block, replace the default pool with a new one that has an open cassette.
 
         The file may be missing; in mode ``replay``, the first call then fails. The previous default
         pool, if any, also uses the cassette in the block, because a module may hold the pool or one

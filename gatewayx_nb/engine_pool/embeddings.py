@@ -1,4 +1,4 @@
-"""Embeddings: concurrent batches, returned in the order of the texts."""
+"""Computes embeddings in concurrent batches."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _MAX_CONCURRENT_BATCHES = 8
 
 
 def check_texts(texts: Iterable[str]) -> list[str]:
-    """Return one or more texts as a list.
+    """Return the texts as a list; a single str becomes a list of one text.
 
     Raises:
         UsageError: If an input is not a str or is empty; providers reject empty input.
@@ -61,9 +61,9 @@ def check_texts(texts: Iterable[str]) -> list[str]:
 
 
 async def embed(host: EngineHost, target: Target, limits: Limits, texts: list[str]) -> Vectors:
-    """Return a float32 array of shape (texts, dimensions).
+    """Return the embeddings of texts as a float32 array of shape (texts, dimensions).
 
-    This must not run on the engine's own loop, which the engine may block.
+    The coroutine must not run on the engine's own loop, which the engine may block.
 
     Raises:
         GatewayError: If a batch fails after its retries.

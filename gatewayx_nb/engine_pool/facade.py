@@ -1,4 +1,4 @@
-"""`EnginePool`, which owns engines and calls them."""
+"""Defines `EnginePool`, which owns engines and makes calls to them."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ if TYPE_CHECKING:
 
 
 _FLUSH_TIMEOUT = 0.2
-"""Seconds to wait for the daily costs when a pool is closed; writing continues afterwards."""
+"""Seconds that closing a pool waits for daily costs to be written; writing continues later."""
 
 
 def _passed_arguments(env: object, engines: object) -> list[str]:
-    """Return the names of arguments that a worker process cannot read from a file."""
+    """Return the names of the passed arguments, which a worker process cannot read from a file."""
     passed = {"env=": env is not None, "engines=": engines not in ((), [])}
     return [name for name, is_passed in passed.items() if is_passed]
 
@@ -64,8 +64,8 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
     """Owns engines and makes calls to them, from a script, a cell, a thread or an event loop.
 
     All I/O runs on background event loops, so a pool works the same everywhere and outlives any
-    event loop. Before a call, at most once a second, keys, settings and engine files are checked
-    for changes.
+    event loop. Keys, settings and engine files are checked for changes before a call, at most once
+    a second.
 
     Args:
         home: The project folder, which must exist; by default, the nearest one at or above the
@@ -106,8 +106,8 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         self._map_host = PoolMapHost(router, planner, refresh, passed_arguments, type(self))
 
     def _close_at_exit(self) -> None:
-        """Close what the pool has started when it is garbage-collected, or at exit."""
-        # A garbage-collected pool still finishes its calls. No callback may keep the pool alive.
+        """Register callbacks that close the pool when it is garbage-collected, or at exit."""
+        # Calls of a garbage-collected pool still finish. No callback may keep the pool alive.
         runtime, servers = self._runtime, self._servers
         weakref.finalize(self, runtime.retire).atexit = False
         atexit.register(close_at_exit, weakref.ref(runtime), weakref.ref(self._usage.ledger))
@@ -122,11 +122,12 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         embeddings.
 
         Args:
-            texts: The texts, such as a list or a column of a DataFrame; none may be empty.
-            model: A reference; if it names only an engine, its default embedding model is used.
+            texts: The texts, such as a list or a column of a DataFrame; no text may be empty.
+            model: Reference of the model; if it names only an engine, the default embedding model
+                of the engine is used.
 
         Raises:
-            GatewayError: If a batch fails.
+            GatewayError: If a request fails.
         """
         forbid_blocking_call("aembed")
         return self._runtime.run(self._router.embed(texts, model, self._map_host.results))
@@ -135,8 +136,9 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         """Return the embeddings of texts; see `embed`.
 
         Args:
-            texts: The texts; none may be empty.
-            model: A reference; if it names only an engine, its default embedding model is used.
+            texts: The texts; no text may be empty.
+            model: Reference of the model; if it names only an engine, the default embedding model
+                of the engine is used.
         """
         return await self._runtime.arun(self._router.embed(texts, model, self._map_host.results))
 
@@ -149,7 +151,8 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
             model: Reference of the model; if omitted, the conversation's model or the default
                 model.
             system: The system prompt.
-            name: Name of the conversation, for ``--chat`` and ``chat=``; if omitted, it is private.
+            name: Name of the conversation, for ``--chat`` and ``chat=``; if omitted, only the
+                returned object can continue the conversation.
 
         Raises:
             UsageError: If an argument is not a str.
@@ -181,7 +184,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
                 it starts no engine, opens no socket and needs no key, and `status` and `models`
                 describe the cassette. ``"off"`` does nothing. The environment variable
                 ``GATEWAYX_CASSETTE_MODE`` takes precedence.
-            speed: Replay speed relative to the recording; immediate if omitted.
+            speed: Replay speed relative to the recording; if omitted, replies are immediate.
 
         Raises:
             ConfigError: If the file is missing, unreadable or invalid.
@@ -203,7 +206,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         """Return the models that can currently be called.
 
         Args:
-            engine: Name of an engine; by default, all.
+            engine: Name of an engine; if omitted, the models of all engines are returned.
             live: Whether to query the providers, which spends no tokens.
 
         Raises:
@@ -214,12 +217,12 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         return self._catalog.models(engine, live=live)
 
     def status(self, *, probe: bool = True) -> Table[EngineStatus]:
-        """Return a row for each known engine, including unusable ones, with its problem.
+        """Return a row for each known engine; the row of an unusable engine states its problem.
 
         While a `cassette` is replayed, the rows describe the recorded engines.
 
         Args:
-            probe: Whether to query servers on this machine; if not, their last known state is
+            probe: Whether to query servers on this machine; if false, their last known state is
                 returned.
         """
         self.refresh()
@@ -248,11 +251,11 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         return next(used, MCPServer(name.removeprefix("mcp:")))
 
     def health(self, *names: str) -> Table[EngineHealth]:
-        """Check that engines work, concurrently; each has 10 s to answer.
+        """Check concurrently that engines work; each has 10 seconds to answer.
 
         Args:
-            *names: Names of engines; if omitted, every engine that has its key or needs none. Local
-                servers are checked only if they are running.
+            *names: Names of engines; if omitted, every engine that has its key or needs no key.
+                Local servers are checked only if they are running.
 
         Returns:
             A row for each engine, including failing ones.
@@ -267,7 +270,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         """Check that engines work; see `health`.
 
         Args:
-            *names: Names of engines; if omitted, every engine that has its key or needs none.
+            *names: Names of engines; if omitted, every engine that has its key or needs no key.
         """
         return await self._runtime.arun(self._catalog.health(check_names(names)))
 
@@ -296,7 +299,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         return self._catalog.features(reference)
 
     def reload(self) -> Table[EngineStatus]:
-        """Check all files again, forget failed engines and return the `status`."""
+        """Check all files again, including those of failed engines, and return the `status`."""
         self._registry.forget_failures()
         return self.status()
 
@@ -305,14 +308,15 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         self._live.refresh()
 
     def default_model(self, *, to_call: bool = False) -> str:
-        """Return the reference that is used if a call has none.
+        """Return the reference that is used for calls without one.
 
         Args:
             to_call: Whether the reference will be passed to calls; it then needs the same
                 permission as calls without a reference.
 
         Raises:
-            ConfigError: If there is no default, or if ``to_call`` is true and it cannot be called.
+            ConfigError: If there is no default model, or ``to_call`` is true and the default model
+                cannot be called.
         """
         self.refresh()
         if to_call:
@@ -329,7 +333,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
 
         Args:
             reference: ``"engine"`` or ``"engine:model"``.
-            save: Whether to save it in the settings as well.
+            save: Whether to save the default model in the settings as well.
 
         Raises:
             GatewayError: If the reference cannot be called.
@@ -383,7 +387,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
 
         Raises:
             UsageError: If ``count`` is not an int >= 0.
-            ConfigError: If the file cannot be read.
+            ConfigError: If the ledger cannot be read.
         """
         return Table(self._usage.history(count), HISTORY_COLUMNS)
 
@@ -393,7 +397,9 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         return self._usage.ledger.path
 
     def security_status(self) -> SecurityStatus:
-        """Return where keys are set and who may read and change the files, but never a key.
+        """Return where keys are set, and who can read and change the files that contain keys.
+
+        The result contains no keys.
 
         Git is queried for at most two seconds, to find out whether it ignores or tracks key files.
         """
@@ -405,8 +411,8 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         """Return the permissions that the project's files need and the user has not granted.
 
         Returns:
-            The hosts, files and network settings that need permission, by engine or ``[cassettes]
-            redact``.
+            The hosts, files and network settings that need permission, keyed by the name of the
+            engine or by ``[cassettes] redact``.
         """
         self.refresh()
         return self._registry.missing_permissions()
@@ -417,7 +423,7 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         Permissions are saved in the user folder and apply to this project only. They remain valid
         if a file is edited; another name, path or host needs a new permission.
         """
-        self._config.allow(each for listed in permissions.values() for each in listed)
+        self._config.allow(permission for group in permissions.values() for permission in group)
         self.refresh()
 
     def key_destinations(
@@ -427,7 +433,8 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
 
         Args:
             *engines: Names of engines.
-            untrusted: Whether to return only those that the user must allow before a key is stored.
+            untrusted: Whether to return only the destinations that the user must allow before a key
+                is stored.
             named: Whether the user named the engines; engines that only the project defines then
                 need no permission.
         """
@@ -442,11 +449,11 @@ class EnginePool(Caller, ToolCaller, Comparer, Previewer, RowCaller):
         Args:
             source: The file; neither its content nor its permissions are changed.
             user: Whether to import the keys for all of the user's projects.
-            confirm: Called before anything is written, with an object that has the imported
-                engines' names as ``keys`` and the imported ``base_urls``; raises an error to cancel
-                the import. By default, the `key_destinations` of keys imported into the project
-                must already be allowed, and an engine's base URL is imported only if its key is
-                imported too and no other key is set for it.
+            confirm: A function that is called before anything is written, and can raise an error
+                to cancel the import. Its argument has the imported engines' names as ``keys`` and
+                the imported ``base_urls``. By default, the `key_destinations` of keys imported into
+                the project must already be allowed, and an engine's base URL is imported only if
+                its key is imported too and no other key is set for the engine.
 
         Raises:
             ConfigError: If a file cannot be read or written.

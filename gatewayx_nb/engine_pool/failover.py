@@ -1,4 +1,4 @@
-"""Failover: calls to several engines in turn until one answers."""
+"""Failover: calls several engines in turn until one answers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Failover:
         return self._current.timeout
 
     async def preview(self) -> CallPreview:
-        """Return the request of the first call that can be made; see `EngineCall.preview`."""
+        """Return the preview of the first call that can be made; see `EngineCall.preview`."""
         return await self._current.portal.arun(self._current.preview())
 
     async def run(self, emit: ChunkHandler | None = None) -> Reply:

@@ -12,17 +12,17 @@ _USED_SHARE_OF_SECOND = 0.99
 """Share of a second's limit to use in any second, because a provider may count each second."""
 
 _SECOND, _LONGEST_SECOND, _SECOND_STEP = 1.01, 1.05, 0.005
-"""Length of the window that counts as a second: at first, at most, and added per rare refusal.
+"""Initial and maximum length of the window that counts as a second, and its growth per refusal.
 
-It is longer than a second because network delays vary: two requests that are sent a second apart
-may arrive slightly closer together.
+The window is longer than a second because network delays vary: two requests that are sent a
+second apart may arrive slightly closer together.
 """
 
 _MAX_CATCH_UP, _MAX_CATCH_UP_IF_SPACED = 0.05, 0.02
-"""Maximum seconds of delay for which later calls may compensate.
+"""Maximum delay in seconds for which later calls may compensate; less if calls are spaced.
 
-A busy machine wakes up late. If few calls start per second, they are spaced instead of counted.
-Calls after an idle time are also spaced, because idle time is not a delay.
+On a busy machine, timers fire late. If few calls start per second, they are spaced instead of
+counted. Calls after an idle time are also spaced, because idle time is not a delay.
 """
 
 _MAX_SPACED_RATE = 50
@@ -48,7 +48,7 @@ class Bucket:
         configured: Units per minute in the settings; ``None`` means no limit.
 
     Attributes:
-        limit: Units per minute; the lower of the limits in the settings and of the provider.
+        limit: Units per minute; the lower of the limit in the settings and the provider's limit.
         due: Time at which the bucket is out of debt.
         total: Units taken so far.
     """
@@ -124,7 +124,7 @@ class Bucket:
         self.due += surplus / self.rate(now)
 
     def configure(self, configured: float | None, now: float) -> None:
-        """Apply a changed setting."""
+        """Apply a changed limit from the settings."""
         self._configured = configured or math.inf
         self._update(now)
 
@@ -206,7 +206,7 @@ class LearnedLimit:
         self._refused_at = self.due = now
 
     def value(self, now: float) -> float:
-        """Return the limit."""
+        """Return the current limit."""
         growth = (now - self._refused_at) / _RECOVERY_TIME - 1
         span = self.target - self._start
         if growth > 0:

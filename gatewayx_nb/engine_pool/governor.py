@@ -29,9 +29,9 @@ Bound = Literal[
     "the provider's refusals",
     "the provider's speed",
 ]
-"""The limit on the flow; "the provider's refusals" are 429 responses that state no limit."""
+"""What limits the flow; "the provider's refusals" are 429 responses that state no limit."""
 
-_RESOURCES: dict[str, Bound] = {
+_BOUND_BY_RESOURCE: dict[str, Bound] = {
     "requests": "requests per minute",
     "tokens": "tokens per minute",
     "input_tokens": "tokens per minute",
@@ -104,12 +104,12 @@ class Governor:
         self._congestion = Congestion()
         self._refusal_fields: Mapping[str, object] = {}  # the attributes of the last refusal
         self._rates, self._concurrency = Rates(), 1
-        self._share = 1.0  # of the limits; other processes use the rest
+        self._share = 1.0  # share of the limits; other processes use the rest
         self._buckets: dict[str, Bucket] = {}
         self._output_per_call = 0.0
         self._tickets = itertools.count()
         self._waiters: list[tuple[int, int, _Waiter]] = []
-        self._waiting = 0
+        self._waiting_count = 0
         self._timer: asyncio.TimerHandle | None = None
         self._bound: Bound = "the provider's speed"
 
@@ -127,7 +127,7 @@ class Governor:
     @property
     def pace(self) -> Pace:
         """The current flow; may be read from any thread."""
-        now, congestion, waiting = self._loop.time(), self._congestion, self._waiting
+        now, congestion, waiting = self._loop.time(), self._congestion, self._waiting_count
         bucket, learned = self._buckets.get("requests"), congestion.rate
         rates = [bucket.rate(now)] if bucket and bucket.is_limited else []
         rates += [learned.value(now)] if learned else []
@@ -206,7 +206,7 @@ class Governor:
         # The second number makes the tuples unique, because an earlier wait of the same call may
         # still be in the heap.
         heapq.heappush(self._waiters, (ticket, self.ticket(), waiter))
-        self._waiting += 1
+        self._waiting_count += 1
         self._admit_waiting()
         try:
             return await waiter.admission
@@ -216,7 +216,7 @@ class Governor:
             self._admit_waiting()
             raise
         finally:
-            self._waiting -= 1
+            self._waiting_count -= 1
 
     def release(self, permit: Permit, error: BaseException | None = None) -> None:
         """End a request with its outcome, and admit waiting requests."""
@@ -251,7 +251,7 @@ class Governor:
         """Apply the limits that the headers of an answer report."""
         now = self._loop.time()
         splits_tokens = limits.input_tokens is not None or limits.output_tokens is not None
-        for name in _RESOURCES:
+        for name in _BOUND_BY_RESOURCE:
             limit = getattr(limits, name)
             # Anthropic's combined limit repeats the stricter of the other two limits.
             if limit is None or (name == "tokens" and splits_tokens):
@@ -329,7 +329,7 @@ class Governor:
         for name, bucket in self._buckets.items():
             bucket_ready_at = bucket.ready_at(amounts.get(name, 0.0), now)
             if bucket_ready_at > ready_at:
-                ready_at, self._bound = bucket_ready_at, _RESOURCES[name]
+                ready_at, self._bound = bucket_ready_at, _BOUND_BY_RESOURCE[name]
         return ready_at
 
     def _admit_waiting(self) -> None:
@@ -385,7 +385,7 @@ class Governor:
         return congestion.is_pause and congestion.closed_until - now > _LONGEST_PAUSE
 
     def _refusal_error(self, now: float) -> RateLimitError:
-        """Return the error for a request that was not sent, with the text of the last refusal."""
+        """Return the error for a request that was not sent, with the last refusal's message."""
         message, hint = self._refusal_fields.get("message"), self._refusal_fields.get("hint")
         until = self._congestion.closed_until if self._congestion.is_pause else None
         return RateLimitError(
@@ -407,7 +407,7 @@ def _fields(error: BaseException | None) -> Mapping[str, object]:
 
 
 def _seconds(delay: object) -> float:
-    """Return the delay that an error states; 0 if it is invalid."""
+    """Return the delay that an error states, in seconds; 0 if it is invalid."""
     if isinstance(delay, int | float) and 0 < delay < math.inf:
         return delay
     return 0.0

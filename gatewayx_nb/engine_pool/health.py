@@ -1,4 +1,4 @@
-"""Health checks of all engines, run concurrently."""
+"""Checks the health of engines concurrently."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class EngineHealth:
     Attributes:
         engine: The engine's name.
         ok: Whether the engine works.
-        latency: Seconds until it answered; ``None`` without an answer.
+        latency: Seconds until the engine answered; ``None`` if it did not answer.
         error: The problem and its fix, in one line; empty if the engine works.
     """
 
@@ -65,7 +65,7 @@ HEALTH_COLUMNS: tuple[TableColumn[EngineHealth], ...] = (
 def check_health(
     prober: Prober, registry: ModelRegistry, names: Sequence[str], usage: UsageTracker
 ) -> Coroutine[None, None, Table[EngineHealth]]:
-    """Find the engines to check and return the coroutine that checks them.
+    """Find the engines to check, and return a coroutine that checks them.
 
     Args:
         prober: Queries the engines.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.replies import Chunk
 
 _MAX_MESSAGE_LENGTH = 500
-"""Maximum number of characters of an engine's own message; it may quote the prompt."""
+"""Maximum length in characters of an engine's error message, which may quote the prompt."""
 
 log = logging.getLogger("gatewayx_nb")
 
@@ -83,7 +83,7 @@ class EngineInstance:
             await old.close_if_idle()
 
     async def cancel(self) -> None:
-        """Cancel the calls before cleaning up; otherwise, the calls would fail."""
+        """Cancel the calls, then clean up; in the opposite order, the calls would fail."""
         for task in self.calls.values():
             if task is not None:
                 task.cancel()
@@ -155,7 +155,7 @@ class EngineHost:
             await instance.close_if_idle()
 
     async def retire(self) -> None:
-        """Clean up after the last call, because the engine was removed."""
+        """Clean up an engine that was removed, after its last call."""
         while True:  # a call that was planned earlier may create another instance
             async with self._creation_lock:  # held by a call that is creating an instance
                 old, self._instance = self._instance, None
@@ -265,7 +265,7 @@ async def closing(chunks: AsyncIterator[Chunk]) -> AsyncIterator[AsyncIterator[C
 
 @contextlib.contextmanager
 def typed_errors(target: Target) -> Iterator[None]:
-    """Convert any exception from an engine to a `ProviderError`, except a cancellation of the call.
+    """Convert exceptions to `ProviderError`, except a `GatewayError` and the call's cancellation.
 
     Raises:
         ProviderError: If the engine raises anything except a `GatewayError`.

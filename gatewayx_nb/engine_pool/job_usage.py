@@ -27,7 +27,7 @@ class JobUsage(UsageTracker):
     """The usage of a job, which writes sums to the ledger instead of an entry for each row.
 
     Args:
-        pool: The pool's usage, which includes the job's.
+        pool: The pool's usage, to which the job's usage is added.
         max_cost: Maximum cost of the job in US dollars, over all its runs.
         earlier_cost: Cost of the earlier runs in US dollars.
         session_limit: Maximum cost of all calls of the pool.
@@ -53,7 +53,7 @@ class JobUsage(UsageTracker):
 
     @property
     def limit(self) -> Decimal | None:
-        """The cost limit to which `spent` applies."""
+        """The cost limit towards which `spent` counts."""
         return self._session_limit if self._max_cost is None else self._max_cost
 
     def limits(self, limits: Limits) -> Limits:
@@ -70,8 +70,8 @@ class JobUsage(UsageTracker):
     def spent(self) -> Decimal:
         """Cost that counts towards the limit, including the maximum cost of calls in flight.
 
-        If both the job and the session have a limit, this is the cost for the limit with the
-        smaller remaining amount.
+        If both the job and the session have a limit, this is the cost that counts towards the limit
+        with the smaller remaining amount.
         """
         session = super().spent
         if self._max_cost is None:
@@ -107,7 +107,7 @@ class JobUsage(UsageTracker):
         self._sum_up(self.add_without_ledger(partial, outcome, error))
 
     def add_external(self, entry: LedgerEntry) -> None:
-        """Add calls of another process, which counts them towards the limits of the day."""
+        """Add calls of another process, which counts them towards the daily limits."""
         self.add_to_totals(entry)
         self._sum_up(entry)
 

@@ -38,7 +38,7 @@ class LiveCall(PlannedCall, Protocol):
     """A planned call to an engine, which can be previewed."""
 
     async def preview(self) -> CallPreview:
-        """Return the request that the call would send; nothing is sent."""
+        """Return the request that the call would send, without sending it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class LivePlanner:
         usage: Receives the usage of the calls.
         servers: The MCP servers.
         row_limits: The limits of the calls if they belong to a map.
-        row_targets: The targets by reference, each of which a map resolves only once.
+        row_targets: The resolved targets by reference; a map resolves each reference only once.
     """
 
     config: Config
@@ -94,7 +94,7 @@ class LivePlanner:
         return Failover(first_reference, attempts, self.runtime.shared_portal)
 
     def embed(self, texts: list[str], model: str) -> Coroutine[Any, Any, Vectors]:
-        """Return the coroutine that returns the embeddings, for the shared event loop."""
+        """Return a coroutine that returns the embeddings and runs on the shared event loop."""
         target = self.registry.resolve(model)
         return embed(self.runtime.host(target), target, self.config.settings.limits, texts)
 

@@ -81,7 +81,7 @@ class MapCalls:
         return self._router.plan(prompt, options, streamed=False, known=known_reply)
 
     def note_pace(self, figures: MapFigures) -> None:
-        """Set the number of refusals and the current limit on the speed in the job's figures."""
+        """Set the number of refusals and the current bottleneck in ``figures``."""
         if self._governor is None:
             return
         pace = self._governor.pace
@@ -101,7 +101,7 @@ class MapCalls:
 
     def estimates(self, requests: Sequence[RowRequest]) -> list[CallPreview]:
         """Return the estimated usage of each request; see `batch.MapEngines.estimates`."""
-        calls = [self._router.plan_live(each.prompt, each.options) for each in requests]
+        calls = [self._router.plan_live(request.prompt, request.options) for request in requests]
         return [run_blocking(call, call.preview()) for call in calls]
 
     def flow(self, concurrency: int) -> Flow:

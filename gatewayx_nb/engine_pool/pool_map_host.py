@@ -106,7 +106,7 @@ class PoolMapHost:
         return calls
 
     def job_identity(self, reference: str | None) -> tuple[str, str]:
-        """Return the full reference (``engine:model``) and the base URL of its provider.
+        """Return the full reference (``engine:model``), and the base URL and API, if specified.
 
         Raises:
             GatewayError: If the engine cannot be called.

@@ -1,4 +1,4 @@
-"""Previews of calls: the request and its cost, and the methods that return them."""
+"""Previews of calls (the request and its cost), and the methods that return them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class CallPreview:
         body: The JSON body of the request, or the arguments for an engine that does not use HTTP.
         input_tokens: The lowest and the highest number of input tokens; equal if the engine counts
             them itself.
-        max_tokens: The maximum number of tokens of the answer; ``None`` if there is no maximum.
+        max_tokens: The maximum number of tokens in the answer; ``None`` if there is no maximum.
         lowest_cost: The cost, in US dollars, of the fewest input tokens and no answer; ``None`` if
             the price is unknown.
         highest_cost: The cost of the most input tokens and the longest answer; ``None`` if the
@@ -95,7 +95,7 @@ class CallPreview:
 
 
 async def preview(engine: LLMEngine, request: Request) -> CallPreview:
-    """Return the preview of a request; call this on the engine's loop."""
+    """Return the preview of a request; must run on the engine's loop."""
     where, body = "", {"prompt": request.prompt, **request.keywords()}
     if isinstance(engine, HTTPEngine):
         dialect = engine.dialect(request)
@@ -124,7 +124,7 @@ async def preview(engine: LLMEngine, request: Request) -> CallPreview:
 
 def _max_tokens(engine: LLMEngine, request: Request) -> int | None:
     """Return the maximum number of tokens of the answer; ``None`` if there is none."""
-    # `params` may replace the default, under the provider's own name.
+    # `params` may set the maximum under the provider's own name, which replaces the default.
     default = None if any(limit_params(request.params)) else engine.default_max_tokens
     return request.max_tokens or default
 
@@ -156,11 +156,11 @@ def _prompt_text(request: Request) -> str:
 
 
 class Previewer(ABC):
-    """The methods of a pool that return the request of a call, and send nothing."""
+    """Methods of a pool that return a preview of a call, without sending anything."""
 
     @abstractmethod
     def _plan_live(self, prompt: Prompt, options: CallOptions) -> LiveCall:
-        """Return the call to the engine, even if a cassette is open."""
+        """Plan a call to an engine, even if a cassette is open."""
 
     @show_options(AskOptions)
     def preview(

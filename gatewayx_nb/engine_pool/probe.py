@@ -121,7 +121,7 @@ async def list_models(engine: LLMEngine) -> list[ModelInfo]:
 
 
 def _is_model(value: Any) -> bool:  # noqa: ANN401 - whatever the engine returns
-    """Return whether a value is a `ModelInfo` whose fields have the types of its class."""
+    """Return whether a value is a `ModelInfo` whose fields have the declared types."""
     return (
         type(value) is ModelInfo
         and isinstance(value.engine, str)

@@ -1,4 +1,4 @@
-"""Routes calls to an engine, with or without recording, or to the open cassette."""
+"""Routes each call to an engine, with or without recording it, or to a cassette for replay."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class CallRouter:
     def for_rows(self, usage: UsageTracker, limits: Limits) -> CallRouter:
         """Return a router for the calls of a map, which does not check files for changes.
 
-        The options of its calls must be normalized.
+        The options of its calls must already be normalized.
 
         Args:
             usage: Receives the usage of the calls.
@@ -109,7 +109,7 @@ class CallRouter:
 
     @property
     def replayed_cassette(self) -> Cassette | None:
-        """The open cassette if it is in replay mode, which ignores this machine's engines."""
+        """The open cassette if it is in replay mode, which does not use this machine's engines."""
         cassette = self.cassette
         return cassette if cassette and cassette.mode == "replay" else None
 
@@ -129,7 +129,7 @@ class CallRouter:
             mode,
             self._redaction(),
             speed,
-            # A clone without settings is not a project, but is not trusted either.
+            # A cloned repository without settings is not a project, but is not trusted either.
             root=config.project.root if config.project else find_repository(path.parent),
             strict_model=config.settings.strict_model,
             must_exist=must_exist,
@@ -178,7 +178,7 @@ class CallRouter:
             prompt: The prompt.
             options: The options.
             streamed: Whether the caller receives the answer as it arrives.
-            known: A reply that the cassette records instead of calling an engine.
+            known: A reply for the cassette to record instead of calling an engine.
 
         Raises:
             CassetteMissError: If the call is not recorded and the mode is ``replay``.
@@ -188,7 +188,7 @@ class CallRouter:
         if not self._are_options_checked:
             options = check_options(options)
         if options.get("tools"):
-            # `known`, a stored reply of an earlier map, is ignored: a cassette needs each request.
+            # `known`, a stored reply, is ignored, because a cassette records each of its requests.
             return self.tool_host.plan(prompt, options, streamed=streamed)
         check_tool_options(options)
         return self.plan_request(prompt, options, streamed=streamed, known=known)
@@ -252,7 +252,7 @@ class CallRouter:
             pass  # the engine exists; the call to it raises the error
 
     def plan_live(self, prompt: Prompt, options: CallOptions) -> LiveCall:
-        """Return the call to the engine, even if a cassette is open."""
+        """Plan a call to an engine, even if a cassette is open."""
         self._refresh_if_due()
         checked = check_options(options)
         if tools := checked.get("tools"):
@@ -260,7 +260,7 @@ class CallRouter:
         return self._planner.plan(prompt, checked, streamed=True)
 
     def list_server(self, server: MCPServer) -> Coroutine[Any, Any, MCPServerStatus]:
-        """Return a coroutine whose result is the status of an MCP server with its tools."""
+        """Return a coroutine that lists an MCP server's tools and returns its status."""
         self._refresh_if_due()
         return self.tool_host.servers.list_tools(server, self.redactor())
 
@@ -282,7 +282,7 @@ class CallRouter:
         return mask
 
     def job_identity(self, reference: str | None) -> tuple[str, str]:
-        """Return the full reference (``engine:model``) and the base URL of its provider, if any."""
+        """Return the full reference (``engine:model``), and the base URL and API, if specified."""
         registry = self._planner.registry
         target = registry.resolve(reference)
         model = target.model or registry.engines.default_model(target.name)
@@ -293,12 +293,12 @@ class CallRouter:
     def embed(
         self, texts: Iterable[str], model: str, store: ResultsStore | None
     ) -> Coroutine[Any, Any, Vectors]:
-        """Return the coroutine that returns the embeddings, for the shared event loop.
+        """Return a coroutine that returns the embeddings and runs on the shared event loop.
 
         Args:
-            texts: The texts.
-            model: A reference.
-            store: Stores the embeddings of many texts.
+            texts: The texts to embed.
+            model: Reference of the model.
+            store: Stores the embeddings if there are many texts.
         """
         self._refresh_if_due()
         checked, cassette = check_texts(texts), self.active_cassette
@@ -358,15 +358,15 @@ class CallRouter:
     def _prepare(
         self, cassette: Cassette, prompt: Prompt, options: CallOptions, *, streamed: bool
     ) -> _PreparedCall:
-        """Return the parts of a call, with the key by which a cassette finds the call."""
+        """Prepare a call, and the key by which a cassette finds it."""
         slot = self._planner.chats.slot(options.get("chat"))
         request = build_request(prompt, "", options, streamed=streamed)
         joined = join_conversation(request, slot)
         reference = options.get("model") or (slot.model if slot else None)
         fallback = cast("tuple[str, ...]", options.get("fallback", ()))
         key = self.cassette_key(reference, cassettes.body_of(joined, fallback, cassette.redact))
-        with_slot: CallOptions = {**options, "chat": slot} if slot else options
-        return _PreparedCall(key, with_slot, request.messages, slot)
+        options_with_slot: CallOptions = {**options, "chat": slot} if slot else options
+        return _PreparedCall(key, options_with_slot, request.messages, slot)
 
     def cassette_key(self, reference: str | None, body: RequestBody) -> CassetteRequest:
         """Return the key by which a cassette finds a request to a model."""
@@ -408,7 +408,7 @@ class _PreparedCall:
     Attributes:
         key: The key by which the cassette finds the call.
         options: The options, with the conversation's slot.
-        messages: The messages, without those of the conversation.
+        messages: The new messages, without the earlier ones of the conversation.
         slot: The call's position in a conversation, if any.
     """
 
@@ -418,7 +418,7 @@ class _PreparedCall:
     slot: ConversationSlot | None
 
     def add_turn(self, reply: Reply) -> None:
-        """Add the turn to its conversation, if the call belongs to one."""
+        """Add the messages and the reply to the conversation, if the call belongs to one."""
         if self.slot:
             self.slot.add_turn(self.messages, reply)
 
@@ -443,13 +443,13 @@ def _runs_tools(env: Mapping[str, str]) -> bool:
     """Return whether the tools of replayed calls are run.
 
     Raises:
-        UsageError: If the variable has an invalid value.
+        UsageError: If ``GATEWAYX_CASSETTE_TOOLS`` is invalid.
     """
     value = env.get("GATEWAYX_CASSETTE_TOOLS", "").strip()
     if value not in ("", "run", "replay"):
         raise UsageError(
             f"GATEWAYX_CASSETTE_TOOLS must be 'run' or 'replay', got {short_repr(value)}.",
-            hint="If omitted, results are replayed.",
+            hint="If it is not set, the recorded results are replayed.",
         )
     return value == "run"
 
@@ -477,7 +477,7 @@ def _with_miss_reason(
 
 
 def cassette_path(name: str | Path) -> Path:
-    """Return the path of a cassette.
+    """Return the absolute path of a cassette.
 
     Raises:
         UsageError: If the name is not a path, or is the name of a mode rather than of a file.

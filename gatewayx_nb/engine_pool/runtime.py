@@ -29,7 +29,7 @@ _CLOSE_TIMEOUT = 1.8
 """Maximum seconds for all engines together to clean up and stop."""
 
 _CLOSE_TIMEOUT_WITH_LEDGER = 2.0
-"""Maximum number of seconds that closing a pool takes."""
+"""Maximum seconds for closing a pool, including writing the ledger."""
 
 _STOP_TIMEOUT = 0.4
 """The part of `_CLOSE_TIMEOUT` that is reserved for stopping the loops."""
@@ -62,7 +62,7 @@ class Runtime:
     def host(self, target: Target) -> EngineHost:
         """Return the host of an engine."""
         self._reset_if_forked()
-        # A user's file may replace a shipped engine with its name, and then needs its own loop.
+        # A user's file may replace the shipped engine of that name, and then needs its own loop.
         key = (target.name, target.may_share_loop)
         # No lock is needed here, because reading a dict is atomic; nearly every call finds its
         # host.

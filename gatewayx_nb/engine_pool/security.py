@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class KeySecurity:
-    """An engine's key.
+    """The state of an engine's key.
 
     Attributes:
         engine: The engine's name.
@@ -109,12 +109,12 @@ def _needs_key(row: EngineStatus) -> bool:
 
 
 def _key(row: EngineStatus, config: Config) -> KeySecurity:
-    files: dict[str, Literal["environment", "project", "user"]] = {
+    owners_by_file: dict[str, Literal["environment", "project", "user"]] = {
         folder.label(folder.keys): folder.owner for folder in config.config_dirs
     }
-    files["environment"] = "environment"
+    owners_by_file["environment"] = "environment"
     state: KeyState = "missing" if row.key == "not needed" else row.key
-    return KeySecurity(row.name, state, row.variable, files.get(row.found_in))
+    return KeySecurity(row.name, state, row.variable, owners_by_file.get(row.found_in))
 
 
 def _with_relative_paths(text: str, config: Config) -> str:

@@ -1,4 +1,4 @@
-"""Calls with the tools of MCP servers, which list them when the call runs."""
+"""Calls with tools of MCP servers, which are listed when the call runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 
 class ServerTools:
-    """Resolves MCP servers to their tools, which the server or the open cassette lists.
+    """Resolves MCP servers to their tools, as listed by the server or by the open cassette.
 
     Args:
         router: The router, which has the open cassette.
@@ -66,33 +66,35 @@ class ServerTools:
             UsageError: If two tools have the same name.
         """
         expanded: list[Tool] = []
-        for each in tools:
-            if isinstance(each, Tool):
-                expanded.append(each)
+        for source in tools:
+            if isinstance(source, Tool):
+                expanded.append(source)
                 continue
-            listed = await self._list(each, options, redact)
-            expanded += self._servers.tools(each, listed, redact)
+            listed = await self._list(source, options, redact)
+            expanded += self._servers.tools(source, listed, redact)
         check_names(expanded)
         return tuple(expanded)
 
     def expand_listed(self, tools: object) -> tuple[Tool, ...]:
-        """Replace each server by the tools that it has listed before; start no server.
+        """Return the tools, with each server replaced by the tools that it has already listed.
+
+        No server is started.
 
         Raises:
             UsageError: If a server has not listed its tools yet.
         """
         listed = {state.server: state.tools for state in self._servers.states()}
         expanded: list[Tool] = []
-        for each in cast("Sequence[Tool | MCPServer]", tools):
-            if isinstance(each, Tool):
-                expanded.append(each)
-            elif known := listed.get(each):
-                expanded += self._servers.tools(each, known, str)
+        for source in cast("Sequence[Tool | MCPServer]", tools):
+            if isinstance(source, Tool):
+                expanded.append(source)
+            elif known := listed.get(source):
+                expanded += self._servers.tools(source, known, str)
             else:
                 raise UsageError(
-                    f"the tools of the MCP server {each.name!r} are not known before its first"
+                    f"the tools of the MCP server {source.name!r} are not known before its first"
                     " use.",
-                    hint=Hint("list_tools", name=each.name),
+                    hint=Hint("list_tools", name=source.name),
                     topic="mcp-server",
                 )
         return tuple(expanded)
@@ -103,7 +105,8 @@ class ServerTools:
         The server is started, unless a cassette is replayed.
         """
         listed = await self._list(server, {}, redact)
-        state = next((each for each in self._servers.states() if each.server == server), None)
+        states = (state for state in self._servers.states() if state.server == server)
+        state = next(states, None)
         if state is None or self._router.replayed_cassette:
             return MCPServerStatus(server, server.address, "recorded", tuple(listed))
         return replace(state, tools=tuple(listed))
@@ -118,17 +121,17 @@ class ServerTools:
             f"mcp:{server.name}", "mcp", server.name, cassettes.listing_body(server.only)
         )
         try:
-            found = cassette.find(request, renew=bool(options.get("renew")))
+            recorded = cassette.find(request, renew=bool(options.get("renew")))
         except CassetteMissError:
             raise CassetteMissError(
                 f"{cassette.path.name!r} does not contain the tools of the MCP server"
                 f" {server.name!r}.",
                 hint=cassette.record_hint(),
             ) from None
-        if isinstance(found, cassettes.RecordingSlot):
-            return await self._record(cassette, found, server, redact)
+        if isinstance(recorded, cassettes.RecordingSlot):
+            return await self._record(cassette, recorded, server, redact)
         try:
-            return decode_tools(found.text)
+            return decode_tools(recorded.text)
         except ValueError as error:
             raise ConfigError(
                 f"{cassette.path.name!r}: {error}.",
@@ -161,7 +164,7 @@ class ServerToolCall:
         portal: The event loop on which the call runs.
         expand: Returns the tools.
         plan: Plans the call, with the tools and the thread in which plain functions run.
-        reference: The model to call; empty for the default model.
+        reference: Reference of the model; empty for the default model.
         servers: The names of the servers.
     """
 
@@ -188,7 +191,7 @@ class ServerToolCall:
         return cast("PartialReply", self._partial)
 
     async def run(self, emit: ChunkHandler | None = None) -> Reply:
-        """Ask the servers for their tools, then make the call.
+        """List the tools of the servers, then make the call.
 
         Raises:
             GatewayError: If a server cannot be used, or a request fails.
@@ -221,7 +224,7 @@ class _LatePartial:
         object.__setattr__(self, "_current", empty)
 
     def begin(self, partial: PartialReply) -> None:
-        """Show the answer of a call from now on, and keep the earlier start time."""
+        """Delegate to the partial answer of a call, which gets the earlier start time."""
         partial.started = self._current.started
         object.__setattr__(self, "_current", partial)
 

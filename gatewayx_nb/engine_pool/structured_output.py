@@ -1,4 +1,4 @@
-"""Answers that match a schema: instructions in the prompt, and one correction."""
+"""Obtains answers that match a schema: instructs the model, and asks for one correction."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def with_schema_in_prompt(
         request: The request.
         schema: The schema.
         takes_system: Whether the engine supports system prompts.
-        in_object: Whether the answer must be an object, which wraps any other value.
+        in_object: Whether the answer must be an object; any other value is wrapped in an object.
     """
     instruction = f"Answer with {schema.instructions(in_object=in_object)}"
     if not takes_system:
@@ -104,37 +104,37 @@ def _truncated_error(request: Request, partial: PartialReply) -> TruncatedError:
             hint="Shorten the prompt, or use a model with a longer context.",
             topic="truncated-json",
         )
-    limit, value = "max_cost", ""
+    option, note = "max_cost", ""
     if partial.token_cap is None:
-        limit, value = "max_tokens", _describe_max_tokens(request)
+        option, note = "max_tokens", _describe_max_tokens(request)
     return TruncatedError(
-        f"the answer was truncated at `{limit}`{value} before its JSON ended.",
-        hint=Hint("raise_option", option=limit),
+        f"the answer was truncated at `{option}`{note} before its JSON ended.",
+        hint=Hint("raise_option", option=option),
         topic="truncated-json",
     )
 
 
 def _describe_max_tokens(request: Request) -> str:
-    """Return ``max_tokens`` in parentheses, and the size of the smallest JSON if that is larger."""
+    """Return ``max_tokens`` in parentheses, with the size of the smallest answer if larger."""
     max_tokens, schema = request.max_tokens, request.schema or {}
     if max_tokens is None:
         return ""
     smallest_tokens = estimate_tokens([smallest(schema, schema)])
-    more = (
+    size_note = (
         f"; the smallest that fits has about {smallest_tokens:,} tokens"
         if smallest_tokens > max_tokens
         else ""
     )
-    return f" ({max_tokens:,}{more})"
+    return f" ({max_tokens:,}{size_note})"
 
 
 def _mismatch_error(
     schema: ResponseSchema, answers: str, partial: PartialReply, error: ValueError
 ) -> ProviderError:
     # With `--as json`, the caller has not passed a schema, so the message does not mention one.
-    form = "must match the schema" if schema.is_given else "must be JSON"
+    requirement = "must match the schema" if schema.is_given else "must be JSON"
     return ProviderError(
-        f"{answers} of {partial.engine!r} {form}: {error}.",
+        f"{answers} of {partial.engine!r} {requirement}: {error}.",
         hint=Hint("run_again") | "Use another model.",
         topic="invalid-answer",
     )

@@ -18,7 +18,7 @@ _CHARACTERS_PER_TOKEN = 4
 https://help.openai.com/en/articles/4936856-what-are-tokens-and-how-to-count-them
 """
 
-_MAX_CARRIED_TEXT = 50_000
+_MAX_CARRIED_LENGTH = 50_000
 """Maximum number of characters to count in each carried string, which may be an image."""
 
 
@@ -43,10 +43,10 @@ def texts_of(request: Request) -> list[str]:
 
 
 def _strings(value: object) -> Iterator[str]:
-    """Yield the strings in JSON data, cut to `_MAX_CARRIED_TEXT`; longer strings are not text."""
+    """Yield the strings in JSON data, cut to `_MAX_CARRIED_LENGTH`; longer strings are not text."""
     match value:
         case str():
-            yield value[:_MAX_CARRIED_TEXT]
+            yield value[:_MAX_CARRIED_LENGTH]
         case Mapping():
             for item in value.values():
                 yield from _strings(item)

@@ -65,7 +65,7 @@ class PoolToolHost:
         options: CallOptions,
         *,
         streamed: bool,
-        **continuation: Any,  # noqa: ANN401 - of `ToolLoop`
+        **continuation: Any,  # noqa: ANN401 - arguments of `ToolLoop`
     ) -> PlannedCall:
         """Plan a call with tools, which may include MCP servers; see `CallRouter.plan`.
 
@@ -155,9 +155,11 @@ class PoolToolHost:
         if cassette is None or cassette.runs_tools:
             return None
         # A cassette finds only requests that end with results, so empty results are added.
-        empty = [ToolResult(call.id, "", name=call.name) for call in messages[-1].tool_calls]
-        whole = (*messages, Message("tool", empty))
-        request = build_request(whole, "", options, streamed=False)
+        empty_results = [
+            ToolResult(call.id, "", name=call.name) for call in messages[-1].tool_calls
+        ]
+        answered = (*messages, Message("tool", empty_results))
+        request = build_request(answered, "", options, streamed=False)
         slot = self.slot(options.get("chat"))
         fallback = cast("tuple[str, ...]", options.get("fallback", ()))
         body = cassettes.body_of(join_conversation(request, slot), fallback, cassette.redact)
@@ -206,7 +208,7 @@ class PoolToolHost:
             )
 
     def _is_default(self, engine: str) -> bool:
-        """Return whether calls without a model go to an engine."""
+        """Return whether calls without a reference go to this engine."""
         registry, cassette = self._planner.registry, self._router.replayed_cassette
         try:
             reference = registry.references.default or (

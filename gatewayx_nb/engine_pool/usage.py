@@ -40,10 +40,10 @@ _USER_ERRORS = (
 """Outcomes that are not the engine's failures, because the user has to change the call."""
 
 _MAX_COUNT = 2**63 - 1
-"""Largest number in an SQLite query."""
+"""Largest integer that SQLite supports."""
 
 _MAX_DAYS = 36_500
-"""A century in days."""
+"""Maximum number of days for which totals are computed: a century."""
 
 _CAPITAL = re.compile(r"[A-Z]")
 
@@ -199,7 +199,7 @@ def _totals_columns(by: UsageKey) -> tuple[TableColumn[UsageTotals], ...]:
 
 
 class UsageTracker:
-    """A pool's totals by engine and model, and the ledger, which outlives the pool.
+    """Counts a pool's calls by engine and model, and records them in the ledger.
 
     Args:
         ledger: Records each call.
@@ -263,7 +263,7 @@ class UsageTracker:
         return entry
 
     def add_to_totals(self, entry: LedgerEntry) -> None:
-        """Add calls to the totals only."""
+        """Add calls to the totals, but not to the ledger."""
         key = (entry.engine, entry.model)
         with self._lock:
             self._totals[key] = self._totals.get(key, ModelUsage(*key)).plus(entry)
@@ -315,10 +315,12 @@ class UsageTracker:
             path = self.ledger.path
             is_busy = "locked" in str(error) or "interrupted" in str(error)
             quoted = quoted_path(path)
-            move = f"Move it away: `mv {quoted} {quoted}.off`; the next call creates a new one."
+            move_hint = (
+                f"Move it away: `mv {quoted} {quoted}.off`; the next call creates a new one."
+            )
             raise ConfigError(
                 f"the ledger {str(path)!r} cannot be read: {error}.",
-                hint=Hint("run_again") if is_busy else move,
+                hint=Hint("run_again") if is_busy else move_hint,
             ) from None
 
     def totals(self) -> Table[ModelUsage]:
