@@ -44,7 +44,7 @@ _MAX_TAGS = 100
 
 _THINK_END = "</think>"
 _LONE_CLOSING_TAG = re.compile(rf"^[ \t]{{0,{_MAX_SPACES}}}{_THINK_END}", re.MULTILINE)
-"""The closing tag, which may appear alone: some prompt templates end with the opening tag."""
+"""Matches a closing tag whose opening tag is missing, because it is part of the prompt template."""
 
 
 class AnswerCleaner:
@@ -68,10 +68,10 @@ class AnswerCleaner:
         self._held_length = 0
         self._closing_tag: str | None = None  # the expected closing tag, while in reasoning
         self._is_answer = False  # whether the text is past the point where reasoning can begin
-        self._after_tag = False
+        self._is_after_tag = False
         self._tag_count = 0
         self._has_reasoning = False
-        self._past_line_start = False  # whether the current line cannot begin with a closing tag
+        self._is_past_line_start = False  # whether the current line cannot begin with a closing tag
 
     def feed(self, chunk: Chunk) -> Iterable[Chunk]:
         """Return the repaired chunks that replace one chunk."""
@@ -79,7 +79,7 @@ class AnswerCleaner:
         return self._repair(chunk) if has_text and not self.is_plain(chunk) else (chunk,)
 
     def is_plain(self, chunk: Chunk) -> bool:
-        """Return whether `feed` would return the chunk alone: ASCII text in the middle of a line.
+        """Return whether `feed` would return only the chunk: ASCII text in the middle of a line.
 
         Nearly all chunks are plain, and need not be passed to `feed`.
         """
@@ -89,7 +89,7 @@ class AnswerCleaner:
             and not chunk.reasoning
             and chunk.text.isascii()
             and not self._text.half
-            and (self._has_reasoning or (self._past_line_start and "\n" not in chunk.text))
+            and (self._has_reasoning or (self._is_past_line_start and "\n" not in chunk.text))
         )
 
     def _repair(self, chunk: Chunk) -> Iterator[Chunk]:
@@ -170,7 +170,7 @@ class AnswerCleaner:
                     )
                     return reasoning + inner_text[: len(inner_text) - held_length], ""
                 reasoning += inner_text
-                self._closing_tag, self._after_tag = None, True
+                self._closing_tag, self._is_after_tag = None, True
             stripped = text.lstrip()
             tags = _TAGS if stripped[:1] in _TAG_STARTS else ()  # nearly always empty
             tag = next((tag for tag in tags if stripped.startswith(tag)), None)
@@ -192,25 +192,25 @@ class AnswerCleaner:
                 return reasoning, ""
             else:
                 self._is_answer = True
-                return reasoning, stripped if self._after_tag else text
+                return reasoning, stripped if self._is_after_tag else text
         return reasoning, ""
 
     def _split_at_lone_closing_tag(self, text: str) -> tuple[str, str]:
         """Return the reasoning and the answer around a closing tag that begins a line."""
         text = self._take_held() + text
-        start = text.find("\n") + 1 if self._past_line_start else 0
-        if self._past_line_start and not start:
+        start = text.find("\n") + 1 if self._is_past_line_start else 0
+        if self._is_past_line_start and not start:
             return "", text
         match = _LONE_CLOSING_TAG.search(text, start)
         if match is None:
             line = text.rpartition("\n")[2]
             tag = line.lstrip(" \t")
             is_long = len(line) - len(tag) > _MAX_SPACES
-            self._past_line_start = is_long or not _THINK_END.startswith(tag)
-            if not self._past_line_start:
+            self._is_past_line_start = is_long or not _THINK_END.startswith(tag)
+            if not self._is_past_line_start:
                 text, self._held_texts = text.removesuffix(line), [line]
             return "", text
-        self.opening_tag_is_missing = self._has_reasoning = self._after_tag = True
+        self.opening_tag_is_missing = self._has_reasoning = self._is_after_tag = True
         self._is_answer = False
         new_reasoning, answer = self._split_reasoning(text[match.end() :])
         return text[: match.start()] + new_reasoning, answer

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _MISSPELLING_SIMILARITY = 0.8
 """Minimum similarity, from 0 to 1, of a misspelt name to an engine's name."""
 
-_PROTOCOL_FIELDS = ("messages", "model", "input", "contents")
-"""Fields of requests that contain the prompt or the model."""
+_RESERVED_PARAMS = ("messages", "model", "input", "contents")
+"""Provider parameters for the prompt and the model, which ``params`` must not contain."""
 
 _REQUEST_FIELDS = ("temperature", "top_p", "max_tokens", "stop", "seed", "effort", "cache")
 """Options that become fields of the same name in a `Request`."""
@@ -47,7 +47,7 @@ def build_request(prompt: Prompt, model: str, options: CallOptions, *, streamed:
     turns = tuple(itertools.dropwhile(lambda message: message.role == "system", messages))
     system = _system_prompt(messages[: len(messages) - len(turns)], options)
     params = {**options.get("params", {})}  # a copy, so that the caller's dict is not modified
-    for name in _PROTOCOL_FIELDS:
+    for name in _RESERVED_PARAMS:
         if name in params:
             raise UsageError(
                 f"params must not contain {name!r}, which the call sets itself.",

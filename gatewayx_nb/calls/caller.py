@@ -1,4 +1,4 @@
-"""The methods that call a model, shared by pools and conversations."""
+"""Methods that call a model, shared by pools and conversations."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ F = TypeVar("F", bound="Callable[..., Any]")
 C = TypeVar("C", bound="Caller")
 
 
-_PARAMETERS: Mapping[str, str] = {
+_PARAMETER_MEANINGS: Mapping[str, str] = {
     "prompt": "the prompt: a str, or a list of messages",
     "messages": "the list of messages, instead of `prompt`",
     "models": "one or more references to compare; a repeated reference is called each time",
@@ -108,7 +108,9 @@ def _without_option(function: FunctionType, name: str) -> FunctionType:
     functools.update_wrapper(copied_function, function)
     copied_function.__kwdefaults__ = function.__kwdefaults__
     signature = inspect.signature(function)
-    parameters = [item for item in signature.parameters.values() if item.name != name]
+    parameters = [
+        parameter for parameter in signature.parameters.values() if parameter.name != name
+    ]
     copied_function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     copied_function.__doc__ = re.sub(rf"\n    {name}: .*", "", function.__doc__ or "")
     return copied_function
@@ -116,7 +118,7 @@ def _without_option(function: FunctionType, name: str) -> FunctionType:
 
 def _with_arguments(docstring: str, names: Iterable[str], meanings: Mapping[str, str]) -> str:
     """Return a docstring with an ``Args`` section before its other sections."""
-    meanings = {**_PARAMETERS, **meanings}
+    meanings = {**_PARAMETER_MEANINGS, **meanings}
     lines = [
         f"    {name}: {text[0].upper()}{text[1:]}."
         for name in names
@@ -129,12 +131,12 @@ def _with_arguments(docstring: str, names: Iterable[str], meanings: Mapping[str,
 
 
 def select_prompt(prompt: Prompt | None, messages: Messages | None) -> Prompt:
-    """Return the prompt or the messages of a call, exactly one of which must be set.
+    """Return ``prompt`` or ``messages``, exactly one of which must be set.
 
     Messages are parsed here, so that a comparison reads their images only once.
 
     Raises:
-        UsageError: If both or neither are set, or a message is invalid.
+        UsageError: If both or neither of them are set, or a message is invalid.
     """
     if prompt is None and messages is None:
         raise UsageError(
@@ -238,7 +240,7 @@ class Caller(ABC):
 
         Raises:
             UsageError: If an option is invalid; nothing is sent.
-            GatewayError: If the call fails; its class shows who can fix the cause.
+            GatewayError: If the call fails; the class of the error shows who can fix it.
         """
         call = self._planned(prompt, model, messages, schema, options, streamed=False)
         return await run_async(call, call.run())

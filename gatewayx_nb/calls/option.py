@@ -1,4 +1,4 @@
-"""The description of one option of a call, and the checks that options share."""
+"""Defines `Option`, which describes an option of a call, and the checks that options share."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _INT_BITS = 64
 
 
 class InvalidValueError(ValueError):
-    """An invalid value; the message describes what it must be, such as "an int >= 1"."""
+    """An invalid value; the message describes a valid value, such as "an int >= 1"."""
 
 
 def is_int(value: object) -> TypeGuard[int]:
     """Return whether a value is an int or another integer, but not a bool.
 
     Raises:
-        InvalidValueError: If its absolute value is 2 ** 63 or more.
+        InvalidValueError: If the absolute value is 2 ** 63 or more.
     """
     if isinstance(value, bool) or not isinstance(value, Integral):  # `seed=True` is a mistake
         return False
@@ -60,7 +60,7 @@ class Option:
         feature: The feature that an engine needs to support the option.
         to_recorded: Converts the value to the form that is recorded in a cassette; ``None`` if
             recorded requests have no field of this name.
-        parse_flag: Converts the text given for the flag to the value.
+        parse_flag: Converts the argument of the flag, a str, to the value.
         repeatable: Whether the flag may be repeated.
         default: The default in the signature of the calls.
         group: The heading for the flag in the cell magic's help.

@@ -111,10 +111,10 @@ def _one_or_several(expected: str) -> Callable[[object], tuple[str, ...]]:
     def check(value: object) -> tuple[str, ...]:
         # A non-iterable value becomes a single item, which the check below refuses.
         is_single = isinstance(value, str) or not isinstance(value, Iterable)
-        texts = (value,) if is_single else tuple(cast("Iterable[object]", value))
-        if not all(isinstance(text, str) and text for text in texts):
+        strings = (value,) if is_single else tuple(cast("Iterable[object]", value))
+        if not all(isinstance(string, str) and string for string in strings):
             raise InvalidValueError(f"{expected}, or several of them")
-        return cast("tuple[str, ...]", texts)
+        return cast("tuple[str, ...]", strings)
 
     return check
 
@@ -226,7 +226,7 @@ class SharedOptions(TypedDict, total=False):
         Effort | None,
         Option(
             _effort,
-            "how much the model reasons: none, low, medium, high or max; if omitted, its default",
+            "how much the model reasons: none, low, medium, high or max; its default if omitted",
             "--effort LEVEL",
             "low",
             to_recorded=str,
@@ -237,7 +237,7 @@ class SharedOptions(TypedDict, total=False):
         Literal["auto"] | None,
         Option(
             _cache,
-            "'auto' asks the provider to cache the start of the prompt; if omitted, its default",
+            "'auto' asks the provider to cache the start of the prompt; its default if omitted",
             "",
             "auto",
         ),
@@ -447,7 +447,7 @@ def check_option(name: str, value: object, flag: str = "") -> object:
 
 
 def check_value(option: Option, name: str, value: object, flag: str = "") -> object:
-    """Return the normalized value of an option, even of another table; see `check_option`."""
+    """Return the normalized value of an option, which need not be in `OPTIONS`."""
     try:
         return option.check(value)
     except InvalidValueError as error:

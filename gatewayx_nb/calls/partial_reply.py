@@ -1,4 +1,4 @@
-"""The partial answer of a call."""
+"""Collects the chunks of a call in a partial answer, which can be read at any time."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ class PartialReply:
         self.details = []
 
     def apply_mask(self) -> None:
-        """Mask the key in the text and the reasoning; if it occurs, drop logprobs and raw data."""
+        """Mask the key in text and reasoning; if the key occurs, drop logprobs and raw data."""
         masked_text = self.mask(self.text), self.mask(self.reasoning)
         if masked_text != (self.text, self.reasoning):
             self.text, self.reasoning = masked_text
@@ -157,7 +157,7 @@ class PartialReply:
 
     def reply(self, *, interrupted: bool = False, parsed: Any = None) -> Reply:  # noqa: ANN401
         """Return the partial answer as a reply."""
-        text, reasoning = ("".join(self.mask(part)) for part in (self.text, self.reasoning))
+        text, reasoning = ("".join(self.mask(pieces)) for pieces in (self.text, self.reasoning))
         details = tuple(self.details)
         return Reply(
             text=text,
@@ -192,11 +192,11 @@ class PartialReply:
     @property
     def carried(self) -> Carried | None:
         """The answer as its provider sent it, if it consists of more than text and tool calls."""
-        data = next((part.carried for part in reversed(self.details) if part.carried), None)
-        if data is None:
+        turn = next((part.carried for part in reversed(self.details) if part.carried), None)
+        if turn is None:
             return None
         message = Message("assistant", ("".join(self.text), *self.tool_calls))
-        return Carried.of(self.engine, data, message)
+        return Carried.of(self.engine, turn, message)
 
     @property
     def cost(self) -> Decimal | None:

@@ -74,7 +74,7 @@ class Planner(Protocol):
         Args:
             reply: The reply.
             options: Normalized options, which replace those of the call.
-            results: The results of the calls by ID; ``None`` to run the tools.
+            results: The results of the tool calls, by ID; ``None`` to run the tools.
 
         Raises:
             UsageError: If a tool is unknown.

@@ -74,7 +74,9 @@ def read_messages(prompt: Prompt) -> tuple[Message, ...]:
     if {Message}.issuperset(map(type, prompt)):  # `select_prompt` has usually parsed them
         messages = cast("tuple[Message, ...]", tuple(prompt))
     else:
-        messages = tuple(_message(each, f"messages[{n}]") for n, each in enumerate(prompt))
+        messages = tuple(
+            _message(item, f"messages[{number}]") for number, item in enumerate(prompt)
+        )
     _check_last(messages[-1], f"messages[{len(messages) - 1}]")
     return messages
 
@@ -162,7 +164,7 @@ class _ToolResultLinker:
 
 
 def _with_parts(message: Message, parts: Sequence[Part]) -> Message:
-    """Return a message with other parts; the same object if the parts are identical."""
+    """Return a message with its parts replaced; the same object if the parts are identical."""
     # A call with tools links its whole conversation again in every turn.
     if all(map(is_, parts, message.parts)):
         return message
@@ -174,7 +176,7 @@ def _answers_call(result: ToolResult, call: ToolCall) -> bool:
 
 
 def _check_last(message: Message, location: str) -> None:
-    """Check that a model can answer the last message."""
+    """Check that the last message is one that a model can answer."""
     if message.carried is not None and message.carried.is_paused:
         return
     if message.role not in ("user", "tool"):
@@ -253,16 +255,17 @@ def _content_parts(content: object, location: str) -> list[Any]:
 
 
 def _part(part: Mapping[str, Any], location: str) -> Part:
-    kind = part.get("type")
-    if not isinstance(kind, str) or kind not in _PART_TYPES:
-        suggestion = did_you_mean(kind, _PART_TYPES) if isinstance(kind, str) else ""
+    part_type = part.get("type")
+    if not isinstance(part_type, str) or part_type not in _PART_TYPES:
+        suggestion = did_you_mean(part_type, _PART_TYPES) if isinstance(part_type, str) else ""
         raise UsageError(
-            f"{location}.type must be 'text' or 'image_url', got {short_repr(kind)}.{suggestion}",
+            f"{location}.type must be 'text' or 'image_url', got {short_repr(part_type)}."
+            f"{suggestion}",
             hint='For example, `{"type": "text", "text": "Hi"}`.',
         )
-    _check_keys(part, ("type", kind), location)
-    value = part.get(kind)
-    if kind == "image_url":
+    _check_keys(part, ("type", part_type), location)
+    value = part.get(part_type)
+    if part_type == "image_url":
         return _image(value, f"{location}.image_url")
     if not isinstance(value, str):
         raise UsageError(f"{location}.text must be a str, got {short_repr(value)}.")

@@ -26,7 +26,8 @@ T = TypeVar("T")
 _MAX_RETRY_AFTER = 60.0
 """Maximum ``retry_after`` in seconds; if the provider requests more, the call fails immediately."""
 
-# The backoff and its jitter are the same as in OpenAI's and Anthropic's SDKs:
+# The backoff in seconds, and the jitter as a share of it, are those of OpenAI's and Anthropic's
+# SDKs:
 # https://github.com/openai/openai-python/blob/main/src/openai/_constants.py
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 8.0
@@ -49,10 +50,10 @@ async def with_retries(
     may_retry: Callable[[], bool] = lambda: True,
     on_wait: Callable[[PendingRetry | None], object] = lambda _: None,
 ) -> T:
-    """Retry until an attempt succeeds or the retries are used up, backing off in between.
+    """Call ``attempt`` until it succeeds or the retries are used up, backing off in between.
 
     Args:
-        attempt: Starts an attempt.
+        attempt: Makes one attempt.
         retries: Maximum number of attempts after the first.
         may_retry: Returns whether a retry is safe, that is, whether no chunk has been delivered.
         on_wait: Receives the pending retry before a wait, and ``None`` after it.

@@ -111,7 +111,7 @@ class _Stream:
         """Return the next chunk, or ``None`` if none has arrived; start the call if necessary.
 
         Args:
-            end: Raised after the last chunk of a successful call.
+            end: Class of the exception to raise after the last chunk of a successful call.
         """
         # The first read starts the call, so that a stream that is never read costs nothing.
         if self._future is None and self._interrupted_reply is None:

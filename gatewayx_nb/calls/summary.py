@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 def reply_summary(reply: Reply, ending: str = "") -> str:
     """Return the line below an answer: model, seconds, tokens, cost, and anything unusual.
 
-    The tokens and the cost of an interrupted answer without content are omitted.
+    The tokens and the cost of an interrupted answer without content are omitted. ``ending`` is the
+    last part of the line.
     """
     parts = [f"{reply.engine}:{reply.model}".rstrip(":"), _seconds(reply)]
     if reply.time_to_first is not None or not reply.interrupted:

@@ -53,7 +53,7 @@ class RowFolding(Generic[Row]):
 
     Attributes:
         is_folded: Returns whether a row is folded.
-        lines: Returns the lines that replace the folded rows.
+        lines: Returns the lines to display instead of the folded rows.
     """
 
     is_folded: Callable[[Row], bool]
@@ -75,7 +75,7 @@ class Table(list[Row]):
         rows: The rows.
         columns: The columns that are displayed for each row.
         notes: Lines below the table; an empty string leaves a gap.
-        fold: How some rows are displayed as lines below the table; ``None`` to fold no rows.
+        fold: Which rows to display as lines below the table; ``None`` to fold no rows.
         lead: Lines above the table.
     """
 

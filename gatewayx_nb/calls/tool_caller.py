@@ -1,4 +1,4 @@
-"""The methods that continue a call whose tool calls have no results yet."""
+"""Methods that continue a call whose tool calls have no results yet."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.calls.planner import PlannedCall
     from gatewayx_nb.replies import OpenTurn, Reply
 
-_OPTIONS = frozenset(option_table(ResumeOptions))
+_RESUME_OPTIONS = frozenset(option_table(ResumeOptions))
 
 _MEANINGS = {
     "reply": "the reply with open ``tool_calls``, for example after `max_turns`",
@@ -41,7 +41,7 @@ class ToolCaller(ABC):
     def _plan_resumed(
         self, reply: Reply, options: CallOptions, results: Mapping[str, object] | None
     ) -> PlannedCall:
-        """Return the continued call.
+        """Plan the call that continues a reply.
 
         Args:
             reply: The reply with the open calls.
@@ -54,7 +54,7 @@ class ToolCaller(ABC):
         """Run the tool calls that a reply has left open, and continue the call.
 
         Options that are not passed keep their values. In a conversation, the finished turn replaces
-        the turn with the open calls, or is added at the end if that turn is gone.
+        the turn with the open calls, or is added at the end if that turn no longer exists.
 
         Returns:
             The reply, with the steps, tokens and cost of all requests.
@@ -96,7 +96,7 @@ class ToolCaller(ABC):
     def _plan_continuation(
         self, reply: Reply, results: Mapping[str, object] | None, options: Mapping[str, Any]
     ) -> PlannedCall:
-        check_keywords(options, _OPTIONS)
+        check_keywords(options, _RESUME_OPTIONS)
         _open_turn(reply)
         checked_options = check_options(cast("CallOptions", dict(options)))
         return self._plan_resumed(reply, checked_options, results)
@@ -117,7 +117,7 @@ def _results(reply: Reply, result: object) -> dict[str, object]:
     _open_turn(reply)
     ids = [call.id for call in reply.tool_calls]
     if isinstance(result, Mapping) and set(result) <= set(ids) and result:
-        missing_ids = [call for call in ids if call not in result]
+        missing_ids = [call_id for call_id in ids if call_id not in result]
         if missing_ids:
             raise UsageError(
                 f"the result of tool call {missing_ids[0]!r} is missing.",
@@ -129,7 +129,7 @@ def _results(reply: Reply, result: object) -> dict[str, object]:
         return {ids[0]: result}
     problem = "has an open tool call with another ID, got"
     if len(ids) > 1:
-        problem = f"has {len(ids)} open tool calls, so result must be a dict by their IDs, got"
+        problem = f"has {len(ids)} open tool calls, so result must be a dict with their IDs, got"
     raise UsageError(
         f"the reply {problem} {short_repr(result)}.{suggestion}",
         hint=f"The open calls are {', '.join(map(repr, ids))}.",

@@ -34,10 +34,10 @@ def _recorded_tools(
 ) -> tuple[dict[str, Any], ...]:
     return tuple(
         # The tools of a server are known, and recorded, only when the call runs.
-        {"mcp": each.name, "only": sorted(each.only)}
-        if isinstance(each, MCPServer)
-        else _declaration(each.definition if isinstance(each, Tool) else each)
-        for each in tools
+        {"mcp": tool.name, "only": sorted(tool.only)}
+        if isinstance(tool, MCPServer)
+        else _declaration(tool.definition if isinstance(tool, Tool) else tool)
+        for tool in tools
     )
 
 
