@@ -1,4 +1,4 @@
-"""HTTP: clients, deadlines, size limits and transport errors.
+"""HTTP clients with deadlines, size limits and typed errors.
 
 Only this package uses aiohttp, which it imports on first use.
 """

@@ -1,4 +1,4 @@
-"""HTTP client for one provider, and its responses."""
+"""An HTTP client for one provider, and its responses."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Body = bytes | BinaryIO | aiohttp.FormData
 
 MAX_RESPONSE_BYTES = 64 * 2**20
+"""Default maximum size of a response body in bytes."""
 
 _MAX_HEADER_BYTES = 64 * 2**10
 """Maximum size of a header in bytes; aiohttp's default of 8 KiB is too low for some gateways."""
@@ -54,7 +55,7 @@ class HTTPClient:
         network: Proxy, additional certificate authorities, and hosts allowed without TLS.
         read_timeout: Maximum seconds without data, after `Response.start_read_timeout` is called.
         connect_timeout: Maximum seconds for lookup, proxy, TCP and TLS together.
-        max_bytes: Maximum bytes of one response. Default 64 MiB.
+        max_bytes: Maximum size of a response body in bytes; 64 MiB by default.
 
     Raises:
         ConfigError: If the URL, the proxy, the certificate file or the key cannot be used, or the
@@ -120,16 +121,16 @@ class HTTPClient:
         """Send a file, reading it while it is sent; see `post`.
 
         Args:
-            path: The path.
-            file: The file.
+            path: The path, relative to the base URL.
+            file: The file to send.
             fields: The fields of a form, to which the file is added as the field ``file``; ``None``
                 to send the file itself as the JSON body.
         """
         await self._open_session()  # imports aiohttp
         with await asyncio.to_thread(file.open, "rb") as content:
             body = content if fields is None else _form(fields, file.name, content)
-            kind = "application/json" if fields is None else None
-            async with self._send("POST", path, body, kind) as response:
+            content_type = "application/json" if fields is None else None
+            async with self._send("POST", path, body, content_type) as response:
                 yield response
 
     def get(self, path: str) -> AbstractAsyncContextManager[Response]:
@@ -149,11 +150,13 @@ class HTTPClient:
         base = urlsplit(self._base)
         try:
             other_url = urlsplit(url)
-            is_own = route.origin(other_url) == route.origin(base) and "@" not in other_url.netloc
+            is_own_origin = (
+                route.origin(other_url) == route.origin(base) and "@" not in other_url.netloc
+            )
         except ValueError:
             return None
         root = f"{base.path.rstrip('/')}/"
-        if not is_own or not other_url.path.startswith(root) or ".." in other_url.path:
+        if not is_own_origin or not other_url.path.startswith(root) or ".." in other_url.path:
             return None
         return other_url.path.removeprefix(root) + (
             f"?{other_url.query}" if other_url.query else ""
@@ -175,8 +178,8 @@ class HTTPClient:
         content_type: str | None = "application/json",
         accept: str = "",
     ) -> AsyncIterator[Response]:
-        kind = None if content is None else content_type
-        result = await self._exchange(method, path, content, kind, accept)
+        header = None if content is None else content_type
+        result = await self._exchange(method, path, content, header, accept)
         if isinstance(result, BaseException):
             # This is outside any `except` clause, so that no context is attached to the error.
             raise result
@@ -258,7 +261,7 @@ class Response:
         self._read_timeout = read_timeout
         self._max_bytes = max_bytes
         self._loop = asyncio.get_running_loop()
-        self._waiting_since: float | None = None  # the loop's time
+        self._waiting_since: float | None = None  # in the loop's time
         self._timer: asyncio.TimerHandle | None = None
 
     def check(self) -> None:
@@ -284,7 +287,7 @@ class Response:
         return b"".join([block async for block in self.blocks()])
 
     def start_read_timeout(self) -> None:
-        """Start to raise a `DeadlineError` if no data arrives within the read timeout."""
+        """Start the read timeout: raise a `DeadlineError` if no data arrives in time."""
         if self._timer is None:
             self._timer = self._loop.call_later(self._read_timeout, self._check_silence)
 
@@ -310,7 +313,7 @@ class Response:
 
         Args:
             max_line: Maximum size of a line in bytes; the memory use is limited accordingly.
-            max_bytes: Maximum bytes of the body.
+            max_bytes: Maximum size of the body in bytes.
 
         Raises:
             ProviderError: If the body exceeds the limit; the lines before it have been yielded.
@@ -321,8 +324,8 @@ class Response:
         line, is_too_long = bytearray(), False
         async for block in self.blocks():
             first, *other_lines = block.split(b"\n")
-            for end in (first, *other_lines[:-1]) if other_lines else ():
-                line += end if not is_too_long else b""
+            for line_end in (first, *other_lines[:-1]) if other_lines else ():
+                line += line_end if not is_too_long else b""
                 is_too_long = is_too_long or len(line) > max_line
                 yield None if is_too_long else bytes(line)
                 line.clear()
@@ -413,7 +416,7 @@ def _check_key(key: str, engine: str) -> Secret:
     """Check that a header can contain this key.
 
     Raises:
-        ConfigError: If it cannot; the HTTP client's own error would quote the key.
+        ConfigError: If it cannot. The error of the HTTP client itself would quote the key.
     """
     if not (key.isascii() and key.isprintable()):
         raise ConfigError(

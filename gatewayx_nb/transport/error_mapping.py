@@ -38,16 +38,16 @@ class TransportErrors:
         engine: Name of the engine.
         host: Host and port of the provider.
         key: The key to redact.
-        proxied: Whether a proxy is used.
+        uses_proxy: Whether a proxy is used.
     """
 
     engine: str
     host: str
     key: Secret
-    proxied: bool
+    uses_proxy: bool
 
     def translate(self, error: BaseException) -> BaseException:
-        """Return the exception to raise instead, outside the ``except`` clause.
+        """Return the exception that the caller raises instead, outside its ``except`` clause.
 
         A cancellation is returned without its traceback, because the headers are among the local
         variables of aiohttp's frames.
@@ -82,9 +82,9 @@ class TransportErrors:
             )
         if code == "silence":
             return self.silent(None)
-        if self.proxied and code in {"dns", "connect"}:
+        if self.uses_proxy and code in {"dns", "connect"}:
             code = "proxy"  # this machine resolves and contacts only the proxy
-        return self.connection_failed(code, f"{_MESSAGE_BY_KIND[code].format(self.host)}: {detail}")
+        return self.connection_failed(code, f"{_PROBLEM_BY_CODE[code].format(self.host)}: {detail}")
 
     def _error(
         self, error_class: type[ErrorT], problem: str, hint: Hint, **fields: str | float | None
@@ -120,7 +120,7 @@ class TransportErrors:
         )
 
     def compressed(self, status: int, encoding: str, headers: Mapping[str, str]) -> GatewayError:
-        """Return the error for a response that is compressed although none was requested."""
+        """Return the error for a response that is compressed although the request forbade it."""
         problem = (
             f"the response from {self.host!r} (HTTP {status}) is compressed ({encoding[:40]!r}),"
             " although the request asked for no compression"
@@ -136,7 +136,7 @@ class TransportErrors:
         return self._error(ProviderError, problem, hint, code="too_large")
 
 
-_MESSAGE_BY_KIND = {
+_PROBLEM_BY_CODE = {
     "dns": "the host {0!r} cannot be found",
     "connect": "cannot connect to {0!r}",
     "proxy": "the proxy cannot connect to {0!r}",

@@ -10,31 +10,31 @@ from typing import Any
 import msgspec
 
 _MAX_SHORT_STREAMS = 15
-"""Maximum number of streams in a row that end early; then, none is opened before a new call."""
+"""Maximum number of consecutive early ends; after that, only a new call opens a stream."""
 
 _EMPTY_STREAM_WEIGHT = 5
-"""The number of early ends that a stream without data counts as."""
+"""How many early ends a stream without data counts as."""
 
 _MIN_DURATION = 10.0
-"""Seconds after which the end of a stream is not early."""
+"""Minimum duration in seconds of a stream that does not end early."""
 
 _FIRST_GAP, _MAX_GAP = 0.25, 5.0
-"""Seconds between two streams after the first early end, and their maximum.
+"""Seconds between two streams after the first early end, and the maximum.
 
-They double with each further early end.
+The gap doubles with each further early end.
 """
 
 
 class ReconnectionLimit:
     """Limits how often the SDK reopens a stream that has ended; the SDK itself has no limit.
 
-    A server may end a stream early, so that the client asks again for a result that takes long.
+    A server may end a stream early if a result takes long, so that the client asks for it later.
     """
 
     def __init__(self) -> None:
         self._short_streams, self._opened_at = 0, -math.inf
 
-    async def wait(self, request: Any) -> None:  # noqa: ANN401 - of httpx2
+    async def wait_until_allowed(self, request: Any) -> None:  # noqa: ANN401 - a request of httpx2
         """Wait until a request may be sent.
 
         Raises:
@@ -43,7 +43,7 @@ class ReconnectionLimit:
         import httpx2
 
         if request.method != "GET":
-            # A response does not reset the count, because a server can cause it with a request.
+            # A response does not reset the count, because a server can cause one with a request.
             if b'"method"' in request.content and _has_method(request.content):
                 self._short_streams = 0
             return
@@ -61,9 +61,9 @@ class ReconnectionLimit:
         """Record that a response has ended.
 
         Args:
-            method: The method of its request; only ``GET`` reopens a stream.
-            start: The time at which it began.
-            is_empty: Whether it had no data.
+            method: HTTP method of the request; only ``GET`` reopens a stream.
+            start: Monotonic time at which the response began.
+            is_empty: Whether the response contained no data.
         """
         if time.monotonic() - start >= _MIN_DURATION:
             self._short_streams = 0

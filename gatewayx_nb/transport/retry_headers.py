@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 _MAX_DELAY = 7 * 86_400.0  # seconds; a larger number is a date or has another unit
 _NUMBER = re.compile(r"\d+(\.\d*)?", re.ASCII)
 
-_NEXT_VALUE = re.compile(r",\s*(?=[\d.]+\s*(?:,|$)|[A-Za-z]{3,9},)")
+_VALUE_SEPARATOR = re.compile(r",\s*(?=[\d.]+\s*(?:,|$)|[A-Za-z]{3,9},)")
 """The separator between the values of repeated headers; the comma within a date does not match."""
 
 
 def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return the retry delay from the headers in seconds, or ``None`` if missing or invalid.
+    """Return the retry delay in seconds, or ``None`` if the headers have no valid delay.
 
     ``retry-after-ms`` takes precedence over ``retry-after``, a number of seconds or an HTTP date
     (https://www.rfc-editor.org/rfc/rfc9110#field.retry-after). A date in the past and a delay of
@@ -30,12 +30,12 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """
     milliseconds = [
         number / 1000
-        for text in _NEXT_VALUE.split(headers.get("retry-after-ms", ""))
+        for text in _VALUE_SEPARATOR.split(headers.get("retry-after-ms", ""))
         if (number := _number(text)) is not None
     ]
     if (delay := longest_delay(milliseconds)) is not None:
         return delay
-    values = _NEXT_VALUE.split(headers.get("retry-after", ""))
+    values = _VALUE_SEPARATOR.split(headers.get("retry-after", ""))
     return longest_delay(_delay(text, now) for text in values)
 
 

@@ -60,7 +60,7 @@ _MAX_LABEL_LENGTH = 63
 """Maximum number of characters in a label of a domain name (RFC 1035)."""
 
 _MAX_CA_BYTES = 16 << 20
-"""Maximum size of a certificate file; system certificate files have less than 1 MiB."""
+"""Maximum size in bytes of a certificate file; system certificate files have less than 1 MiB."""
 
 
 def parse_base_url(base_url: str, engine: str) -> SplitResult:
@@ -106,8 +106,8 @@ def origin(url: SplitResult) -> tuple[str, str, int | None]:
     Raises:
         ValueError: If the port is invalid.
     """
-    default = {"http": 80, "https": 443}.get(url.scheme)
-    return url.scheme, (url.hostname or "").rstrip("."), url.port or default
+    default_port = {"http": 80, "https": 443}.get(url.scheme)
+    return url.scheme, (url.hostname or "").rstrip("."), url.port or default_port
 
 
 def check_host(
@@ -162,7 +162,9 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_forbidden(host: str) -> bool:
-    return any(each.is_link_local or each in _METADATA_ADDRESSES for each in _addresses(host))
+    return any(
+        address.is_link_local or address in _METADATA_ADDRESSES for address in _addresses(host)
+    )
 
 
 def _addresses(host: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Address]:
@@ -187,11 +189,11 @@ def _addresses(host: str) -> Iterator[ipaddress.IPv4Address | ipaddress.IPv6Addr
 
 def open_socket(address_info: aiohttp.AddrInfoType) -> socket.socket:
     """Open a socket for a resolved address, after a last check that it is allowed."""
-    family, kind, protocol, _, socket_address = address_info
+    family, socket_type, protocol, _, socket_address = address_info
     # The address is checked after the lookup, because a name may resolve differently each time.
     if _is_forbidden(str(socket_address[0])):
         raise ForbiddenAddressError("a link-local or metadata address")
-    return socket.socket(family, kind, protocol)
+    return socket.socket(family, socket_type, protocol)
 
 
 async def check_resolved(host: str) -> None:
@@ -253,9 +255,9 @@ def choose_proxy(url: SplitResult, network: Network, engine: str) -> Proxy | Non
             hint=HINTS["proxy"],
             engine=engine,
         )
-    user, _, netloc = parts.netloc.rpartition("@")
-    token = base64.b64encode(unquote(user).encode()).decode()
-    return Proxy(f"{parts.scheme}://{netloc}", Secret(f"Basic {token}" if user else ""))
+    credentials, _, netloc = parts.netloc.rpartition("@")
+    token = base64.b64encode(unquote(credentials).encode()).decode()
+    return Proxy(f"{parts.scheme}://{netloc}", Secret(f"Basic {token}" if credentials else ""))
 
 
 def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
@@ -270,9 +272,10 @@ def ssl_context(ca_bundle: str | None) -> ssl.SSLContext:
     try:
         if ca_bundle:
             # OpenSSL itself would wait forever for a pipe or a terminal.
-            data = read_limited(Path(ca_bundle).expanduser(), _MAX_CA_BYTES)
-            context.load_verify_locations(cadata=data.decode("ascii", "ignore") or "empty")
-    except (OSError, ValueError, RuntimeError) as error:  # a NUL or an unknown user
+            certificates = read_limited(Path(ca_bundle).expanduser(), _MAX_CA_BYTES)
+            context.load_verify_locations(cadata=certificates.decode("ascii", "ignore") or "empty")
+    # A path with a NUL raises a ValueError, and an unknown user a RuntimeError.
+    except (OSError, ValueError, RuntimeError) as error:
         is_content = isinstance(error, ssl.SSLError)
         reason = "it contains no certificates" if is_content else getattr(error, "strerror", error)
         raise ConfigError(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.secure_config import Network, Secret
 
 _MAX_VALUES = 100_000
-"""Maximum number of JSON values of a message; the SDK uses about 400 bytes for each."""
+"""Maximum number of JSON values in a message; the SDK uses about 400 bytes for each."""
 
 _EVENT_STREAM = "text/event-stream"
 _EVENT_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
@@ -31,12 +31,12 @@ _READ_TIMEOUT = 600.0
 """Maximum seconds without data; servers may hold streams open, and calls have deadlines."""
 
 
-def sdk_client(url: str, name: str, key: Secret, network: Network) -> Any:  # noqa: ANN401 - of httpx2
+def sdk_client(url: str, name: str, key: Secret, network: Network) -> Any:  # noqa: ANN401 - a class of httpx2
     """Return an ``httpx2.AsyncClient`` for one server; it does not follow redirects.
 
     Args:
         url: The server's URL.
-        name: The server's name in errors.
+        name: The server's name, for errors.
         key: The bearer token; none is sent if it is empty.
         network: The proxy, the certificate authorities and the hosts that need no TLS.
 
@@ -87,11 +87,11 @@ class _ValueCounter:
         return max(counts)
 
 
-def _limited_transport(transport: Any, *, is_direct: bool) -> Any:  # noqa: ANN401 - of httpx2
-    """Return a transport that raises for forbidden addresses and for responses that are too large.
+def _limited_transport(transport: Any, *, is_direct: bool) -> Any:  # noqa: ANN401 - classes of httpx2
+    """Return a transport that refuses forbidden addresses and responses that are too large.
 
     Args:
-        transport: The transport.
+        transport: The transport that sends the requests.
         is_direct: Whether no proxy is used; a proxy looks the host up itself.
     """
     import httpx2
@@ -105,11 +105,11 @@ def _limited_transport(transport: Any, *, is_direct: bool) -> Any:  # noqa: ANN4
 
         @override
         async def __aiter__(self) -> AsyncIterator[bytes]:
-            size, values = 0, _ValueCounter(has_events=self._has_events)
+            size, value_counter = 0, _ValueCounter(has_events=self._has_events)
             async for chunk in self._stream:
                 size += len(chunk)
                 self._is_empty = False
-                if size > MAX_RESPONSE_BYTES or values.count(chunk) > _MAX_VALUES:
+                if size > MAX_RESPONSE_BYTES or value_counter.count(chunk) > _MAX_VALUES:
                     raise httpx2.ReadError("the response is too large")
                 yield chunk
 
@@ -121,7 +121,7 @@ def _limited_transport(transport: Any, *, is_direct: bool) -> Any:  # noqa: ANN4
     class LimitedTransport(httpx2.AsyncBaseTransport):
         @override
         async def handle_async_request(self, request: Any) -> Any:
-            await reconnections.wait(request)
+            await reconnections.wait_until_allowed(request)
             if is_direct:
                 await check_resolved(request.url.host)
             response = await transport.handle_async_request(request)
