@@ -1,4 +1,4 @@
-"""Contents of an answer other than its text: citations, images, log probabilities, whole turns."""
+"""Reads the contents of an answer other than its text, such as citations and images."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class NewDetails:
     """Keeps track of the details of an answer; some may arrive after the finish reason.
 
     Args:
-        errors: Creates the error for an answer with too many ends.
+        errors: Creates the error for an answer with too many end events.
     """
 
     def __init__(self, errors: ProviderErrors) -> None:
@@ -59,10 +59,10 @@ class NewDetails:
 
         Args:
             details: All details so far.
-            size: Number of contents from which the details were collected.
+            size: Number of content parts from which the details were collected.
 
         Raises:
-            ProviderError: If the answer has so many ends that collecting its details at each end
+            ProviderError: If the answer has so many end events that collecting its details at each
                 takes too long.
         """
         self._collected_count += size
@@ -89,8 +89,8 @@ def _unsent_items(items: tuple[T, ...], sent_items: tuple[T, ...]) -> list[T]:
 
 
 def _is_shallow(value: object, levels: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels > 0 and all(_is_shallow(item, levels - 1) for item in inner)
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_shallow(item, levels - 1) for item in items)
 
 
 def citation(
@@ -116,10 +116,10 @@ def openai_citations(annotations: object, offset: int = 0) -> Iterator[Citation]
             fields.
         offset: Position of the text in the reply.
     """
-    for row in as_dicts(annotations):
-        kind = as_str(row.get("type"))
-        fields = as_dict(row.get(kind)) or row
-        if kind.endswith("citation"):
+    for annotation in as_dicts(annotations):
+        annotation_type = as_str(annotation.get("type"))
+        fields = as_dict(annotation.get(annotation_type)) or annotation
+        if annotation_type.endswith("citation"):
             span = (fields.get("start_index"), fields.get("end_index"))
             start, end = (as_int(position) for position in span)
             shifted = (
@@ -172,6 +172,6 @@ def _logprob(row: dict[str, Any], top: tuple[Logprob, ...] = ()) -> Logprob:
 
 
 def parallel_logprobs(tokens: object, values: object) -> tuple[Logprob, ...]:
-    """Return log probabilities from Together's two lists, of the tokens and of their values."""
+    """Return log probabilities from Together's parallel lists of tokens and values."""
     pairs = zip(as_list(tokens), as_list(values), strict=False)
     return tuple(Logprob(well_formed(as_str(token)), finite(value)) for token, value in pairs)

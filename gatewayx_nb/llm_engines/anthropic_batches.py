@@ -71,7 +71,7 @@ class AnthropicBatches:
         return b'"params":%b}' % body
 
     async def upload(self, file: Path) -> str:  # noqa: ARG002 - `create` sends the rows
-        """Do nothing."""
+        """Return an empty string, because `create` uploads the rows itself."""
         return ""
 
     async def create(self, file: Path, uploaded: str, endpoint: str, digest: str) -> RemoteBatch:  # noqa: ARG002 - required by the protocol
@@ -122,9 +122,9 @@ class AnthropicBatches:
                 error = as_dict(as_dict(result.get("error")).get("error"))
                 status = self._statuses.get(as_str(error.get("type")))
                 return BatchResult(name, error=errors.from_body({"error": error}, status))
-            case "canceled" | "expired" as kind:
-                code = "expired" if kind == "expired" else "cancelled"
-                reason = "it expired first" if kind == "expired" else "it was cancelled"
+            case "canceled" | "expired" as result_type:
+                code = "expired" if result_type == "expired" else "cancelled"
+                reason = "it expired first" if result_type == "expired" else "it was cancelled"
                 error_of_row = row_error(self._engine.name, code, reason)
                 return BatchResult(name, error=error_of_row, retry=True)
         return BatchResult(name) if name else None

@@ -60,7 +60,7 @@ _FINISH_REASONS: dict[str, FinishReason] = {
     "pause_turn": "pause",
 }
 
-_STATUSES = {
+_STATUS_BY_ERROR_TYPE = {
     "invalid_request_error": 400,
     "not_found_error": 404,
     "rate_limit_error": 429,
@@ -82,7 +82,7 @@ _STRICT_SCHEMA = SchemaRules(
     max_unions=16,
     max_properties=500,
 )
-"""The documented limits.
+"""The documented limits of structured outputs.
 
 ``max_properties`` is an estimate, because the API only says that a schema is "too complex".
 
@@ -121,7 +121,7 @@ class AnthropicMessagesEngine(HTTPEngine):
     keywords: ClassVar[frozenset[str] | None] = frozenset({"version"})
     prices: ClassVar[str] = "anthropic"
 
-    def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - as in the base
+    def __init__(self, api_key: str = "", **kwargs: Any) -> None:  # noqa: ANN401 - as in the base class
         super().__init__(api_key, **kwargs)
         # An unquoted version in the TOML settings is parsed as a date.
         self.headers = {"anthropic-version": str(kwargs.get("version") or VERSION)}
@@ -161,7 +161,7 @@ class AnthropicMessagesEngine(HTTPEngine):
 
     @override
     def batch_interface(self) -> BatchInterface:
-        return AnthropicBatches(self, lambda _, errors: self.parser(errors), _STATUSES)
+        return AnthropicBatches(self, lambda _, errors: self.parser(errors), _STATUS_BY_ERROR_TYPE)
 
 
 class MessagesParser:
@@ -182,7 +182,7 @@ class MessagesParser:
         event = json_body.parse(data)
         if event.get("error") or event.get("type") == "error":
             error_type = as_str(as_dict(event.get("error")).get("type"))
-            raise self._errors.from_body(event, _STATUSES.get(error_type))
+            raise self._errors.from_body(event, _STATUS_BY_ERROR_TYPE.get(error_type))
         index = as_int(event.get("index"))
         match event.get("type"):
             case "message":

@@ -27,7 +27,7 @@ _REASONING_TYPES = frozenset({"thinking", "redacted_thinking"})
 
 
 class BlockAssembler:
-    """The content blocks of one answer.
+    """Collects the content blocks of one answer.
 
     Attributes:
         size: The number of blocks and pieces so far.
@@ -90,8 +90,8 @@ class BlockAssembler:
         return {"dialect": DIALECT, "items": blocks}
 
     def _complete_blocks(self) -> Iterator[dict[str, Any]]:
-        for index, start in self._blocks.items():
-            block = dict(start)
+        for index, first_block in self._blocks.items():
+            block = dict(first_block)
             for name in _REASONING_FIELDS:
                 if pieces := self._thoughts.get((index, name)):
                     block[name] = "".join([as_str(block.get(name)), *pieces])

@@ -1,4 +1,4 @@
-"""Providers' batch APIs: many requests in one job, answered in a day, at half the price."""
+"""Providers' batch APIs: many requests in one job, answered within a day, at half the price."""
 
 from __future__ import annotations
 
@@ -238,13 +238,13 @@ async def read_object(
         UnsupportedFeatureError: If the server has no batch API.
         GatewayError: If the response is an error or not a JSON object.
     """
-    data = await response.read()
+    content = await response.read()
     if is_creation and response.status in _UNKNOWN_PATH_STATUSES:
         raise without_interface(engine.name, f" at {engine.base_url!r}")
     if response.status >= FIRST_ERROR_STATUS:
         errors = ProviderErrors(engine.name, None, engine.api_key)
-        raise errors.from_response(response.status, response.headers, data)
-    return json_body.parse(data)
+        raise errors.from_response(response.status, response.headers, content)
+    return json_body.parse(content)
 
 
 async def list_batches(
@@ -259,7 +259,7 @@ async def list_batches(
         engine: The engine.
         path: Path of the list.
         cursor: Name of the parameter with the last batch of the previous page.
-        read_batch: Returns the batch that an item describes.
+        read_batch: Parses an item of the list.
 
     Raises:
         GatewayError: If the batches cannot be listed, or the list does not end.

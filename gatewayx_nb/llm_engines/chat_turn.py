@@ -33,7 +33,7 @@ _JOINED_FIELDS = ("text", "summary", "data")
 
 
 class ExtraFields:
-    """The fields of one answer other than its text and tool calls.
+    """Collects the fields of one answer other than its text and tool calls.
 
     Args:
         errors: Creates the errors.

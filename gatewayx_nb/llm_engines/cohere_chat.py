@@ -226,7 +226,7 @@ class CohereParser:
 
 
 class _MessageAssembler:
-    """The parts of one answer's message, as they arrive."""
+    """Collects the parts of one answer's message as they arrive."""
 
     def __init__(self) -> None:
         self.contents: list[tuple[int | None, dict[str, str]]] = []
@@ -265,9 +265,9 @@ class _MessageAssembler:
     def _joined_contents(self) -> Iterator[dict[str, str]]:
         for _, group in itertools.groupby(self.contents, key=itemgetter(0)):
             pieces = [content for _, content in group]
-            for kind in ("thinking", "text"):
-                if text := "".join(as_str(piece.get(kind)) for piece in pieces):
-                    yield {"type": kind, kind: text}
+            for field in ("thinking", "text"):
+                if text := "".join(as_str(piece.get(field)) for piece in pieces):
+                    yield {"type": field, field: text}
 
 
 def _sources(row: dict[str, Any]) -> Iterator[Citation]:
@@ -345,7 +345,7 @@ def _with_plan(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_documents(message: dict[str, Any], result: ToolResult) -> dict[str, Any]:
-    """Return a tool message with its texts as documents, which the answer can cite.
+    """Return a tool message with its text as documents, which the answer can cite.
 
     https://docs.cohere.com/docs/tool-use-citations
     """

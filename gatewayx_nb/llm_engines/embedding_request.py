@@ -1,4 +1,4 @@
-"""Embeddings over HTTP: one request and the vectors in its response."""
+"""Sends embedding requests over HTTP, and checks the vectors in the responses."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ async def post_json(
     """
     errors = ProviderErrors(engine.name, model, engine.api_key)
     async with engine.http.post(path, payload) as response:
-        data = await response.read()
+        content = await response.read()
         if response.status >= FIRST_ERROR_STATUS:
-            raise errors.from_response(response.status, response.headers, data)
-    body = json_body.parse(data)
+            raise errors.from_response(response.status, response.headers, content)
+    body = json_body.parse(content)
     if body.get("error"):
         raise errors.from_body(body)
     return body

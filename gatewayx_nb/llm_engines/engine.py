@@ -41,6 +41,7 @@ _REQUEST_FIELDS = (
 """Keyword arguments of `LLMEngine.generate` that are fields of the same name in a `Request`."""
 
 _FAILURE_PREFIX = "Error generating response:"
+"""Beginning of the text with which some engines report a failure instead of raising an error."""
 
 
 class LLMEngine:

@@ -102,12 +102,12 @@ class GeminiEngine(HTTPEngine):
     def payload(self, request: Request) -> dict[str, Any]:
         check_images(request, "generateContent", "user", "assistant", "tool")
         system = system_prompt(request)  # contents have only the roles "user" and "model"
-        settings = {
+        config = {
             name: value for name, value in _generation_config(request).items() if value is not None
         }
         optional = {
             "systemInstruction": _text_content("user", system) if system else None,
-            "generationConfig": settings or None,
+            "generationConfig": config or None,
             "tools": tool_declarations.gemini_tools(request),
             "toolConfig": tool_declarations.gemini_config(request),
         }
@@ -142,7 +142,7 @@ class GeminiParser:
         self._response_ids = ("", "")
         self._has_started = False
         self._has_tool_calls = False
-        self._other_parts = 0  # other than text, of which there may be one in each event
+        self._other_part_count = 0  # other than text, which every event may contain
         self._turn = gemini_turn.PartAssembler()
         self._details = NewDetails(errors)
 
@@ -187,8 +187,8 @@ class GeminiParser:
             if not part:
                 continue
             self._turn.parts.append(part)
-            self._other_parts += "text" not in part
-            self._errors.check_count(self._other_parts)
+            self._other_part_count += "text" not in part
+            self._errors.check_count(self._other_part_count)
             yield from self._part(part)
         if not candidate.keys() <= _PLAIN_FIELDS:
             self._turn.add_metadata(candidate)
@@ -223,7 +223,7 @@ class GeminiParser:
         """Check that the prompt was not blocked.
 
         Raises:
-            ContentFilterError: If it was blocked; the message contains the reason.
+            ContentFilterError: If the prompt was blocked; the message contains the reason.
         """
         if reason := as_str(feedback.get("blockReason")):
             explanation = as_str(feedback.get("blockReasonMessage"))

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 DIALECT = "gemini"
 
-_SOURCES = ("web", "retrievedContext", "maps", "image")
+_SOURCE_KINDS = ("web", "retrievedContext", "maps", "image")
 """The kinds of sources in grounding metadata."""
 
 
 class PartAssembler:
-    """The parts and the metadata of one answer.
+    """Collects the parts and the metadata of one answer.
 
     Attributes:
         parts: The parts as they arrived.
@@ -50,7 +50,7 @@ class PartAssembler:
 
     @property
     def size(self) -> int:
-        """The number of contents that `details` reads; text alone is read only once."""
+        """The number of content parts that `details` reads; text alone is read only once."""
         has_text_only = self._is_plain and not (self.logprobs or self._source_count)
         return 0 if has_text_only else len(self.parts) + len(self.logprobs) + self._source_count
 
@@ -139,8 +139,8 @@ class _Positions:
     def __init__(self, text: str) -> None:
         self._encoded_text = text.encode(errors="replace")
         blocks = (
-            self._encoded_text[at : at + _BLOCK_SIZE]
-            for at in range(0, len(self._encoded_text), _BLOCK_SIZE)
+            self._encoded_text[start : start + _BLOCK_SIZE]
+            for start in range(0, len(self._encoded_text), _BLOCK_SIZE)
         )
         self._character_counts = [0, *itertools.accumulate(map(_count_characters, blocks))]
 
@@ -160,12 +160,14 @@ class _Positions:
         return character_count - bool(is_cut)
 
 
-def _count_characters(data: bytes) -> int:
-    """Return the number of characters that begin in UTF-8 data."""
-    return len(data.translate(None, _CONTINUATION_BYTES))
+def _count_characters(encoded: bytes) -> int:
+    """Return the number of characters that begin in a piece of UTF-8."""
+    return len(encoded.translate(None, _CONTINUATION_BYTES))
 
 
 _BLOCK_SIZE = 4096
+"""Number of bytes between two positions whose character counts are stored."""
+
 _CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
 """The bytes of UTF-8 that do not begin a character."""
 
@@ -173,7 +175,7 @@ _CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
 def _source(
     chunk: dict[str, Any], passage: object, span: tuple[int | None, int | None]
 ) -> Citation:
-    source = next((as_dict(chunk[kind]) for kind in _SOURCES if chunk.get(kind)), {})
+    source = next((as_dict(chunk[kind]) for kind in _SOURCE_KINDS if chunk.get(kind)), {})
     rag = as_dict(source.get("ragChunk"))
     page = source.get("pageNumber") or as_dict(rag.get("pageSpan")).get("firstPage")
     text = source.get("text") or passage

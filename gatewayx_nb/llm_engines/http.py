@@ -43,7 +43,7 @@ _MORE_TIMEOUT = 1.0
 """Seconds to wait, once an answer is complete, for the usage or more tool calls."""
 
 _CLOSE_TIMEOUT = 0.1
-"""Seconds to wait, after the end mark, for the end of the body, so that the connection is kept."""
+"""Seconds to wait after the end mark for the end of the body, to reuse the connection."""
 
 _REFUSAL_STATUSES = (400, 422)
 
@@ -223,7 +223,7 @@ class HTTPEngine(LLMEngine, ABC):
         """Send a request, adapted if the provider refuses it, and yield the response.
 
         Raises:
-            GatewayError: If the provider refuses it for a reason that no change removes.
+            GatewayError: If the provider refuses the request, and adapting it does not help.
         """
         while True:
             errors = ProviderErrors(self.name, request.model, self.api_key)
@@ -232,23 +232,23 @@ class HTTPEngine(LLMEngine, ABC):
                 if response.status < FIRST_ERROR_STATUS:
                     yield response, dialect.parser(errors), errors
                     return
-                data = await read_error(response)
-            if self.adapt_to_refusal(response.status, data):
+                body = await read_error(response)
+            if self.adapt_to_refusal(response.status, body):
                 continue
-            plain_request = _without_refused_turns(request, response.status, data)
+            plain_request = _without_refused_turns(request, response.status, body)
             if plain_request is None:
-                error = errors.from_response(response.status, response.headers, data)
-                raise unsupported_params.explain_rejection(error, request, data)
+                error = errors.from_response(response.status, response.headers, body)
+                raise unsupported_params.explain_rejection(error, request, body)
             request = plain_request
 
     @override
     async def models(self) -> list[ModelInfo]:
         async with self.http.get(self.models_path) as response:
-            data = await response.read()
+            body = await response.read()
             if response.status >= FIRST_ERROR_STATUS:
                 errors = ProviderErrors(self.name, None, self.api_key)
-                raise errors.from_response(response.status, response.headers, data)
-        names = filter(None, self.model_names(json_body.parse_listing(data)))
+                raise errors.from_response(response.status, response.headers, body)
+        names = filter(None, self.model_names(json_body.parse_listing(body)))
         return [ModelInfo(self.name, name, name == self.model_name) for name in names]
 
     @override
@@ -267,14 +267,14 @@ def system_prompt(request: Request) -> str | None:
     return "\n\n".join(filter(None, (request.system, *turns))) or None
 
 
-def _without_refused_turns(request: Request, status: int, data: bytes) -> Request | None:
+def _without_refused_turns(request: Request, status: int, body: bytes) -> Request | None:
     """Return a request without the data that its turns carry, if the provider refused that data.
 
-    Signatures and encrypted reasoning may be bound to a model, a key or what came before them:
+    Signatures and encrypted reasoning may be bound to a model, a key or the preceding turns:
     https://platform.claude.com/docs/en/build-with-claude/preserved-thinking
     """
     has_carried = any(turn.carried for turn in request.messages)
-    if not has_carried or status not in _REFUSAL_STATUSES or not _CARRIED_DATA_WORDS.search(data):
+    if not has_carried or status not in _REFUSAL_STATUSES or not _CARRIED_DATA_WORDS.search(body):
         return None
     messages = [Message(turn.role, turn.parts) for turn in request.messages]
     return replace(request, messages=sendable(messages, ""))
@@ -289,7 +289,7 @@ def _headers_chunk(response: Response) -> Chunk | None:
 
 
 def _parse(parser: Parser, parts: BodyParts, errors: ProviderErrors) -> Iterator[Chunk]:
-    """Yield the chunks of events, or of a whole body."""
+    """Yield the chunks of the events, or of the whole body, in ``parts``."""
     for data in parts.data:
         begins_json = data[:1] == "{"  # nearly always, which saves two checks
         if not begins_json and is_end_mark(data):

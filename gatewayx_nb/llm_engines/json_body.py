@@ -34,15 +34,16 @@ _REASON_FIELDS = (
 _MARKUP = re.compile(
     r"<(?:script|style)\b(?:.*?</\w+>|.*)|<[^<>]*>|&\w+;", re.DOTALL | re.IGNORECASE
 )
+"""Scripts, style sheets, tags and character references of an HTML page."""
 
 _MAX_PAGE_BYTES = 16_384
 """Maximum number of bytes of a page to search for its text."""
 
 _MEANINGLESS_REASONS = frozenset({"error", "fail", "failed", "failure", "errors"})
-"""Texts that do not explain an error."""
+"""Messages, in lower case, that do not explain an error."""
 
 _MAX_TOKENS = 2**60
-"""Token counts of this size or more are implausible, and SQLite could not store their sum."""
+"""Token counts of this size or more are implausible, and SQLite cannot store their sum."""
 
 _CHECK_BASE_URL = as_hint("Check the engine's base URL.") | Hint("list_engines")
 
@@ -75,7 +76,7 @@ def parse(data: str | bytes) -> dict[str, Any]:
 
 
 def _load(text: str) -> object:
-    """Parse JSON text; for most texts, this takes a fifth of the time of `json`."""
+    """Parse JSON, usually in a fifth of the time that `json` takes."""
     bounded_json.check_values(text)
     try:
         return _decode(text)
@@ -95,7 +96,7 @@ def parse_listing(data: bytes) -> dict[str, Any]:
 def is_complete(text: str) -> bool:
     """Return whether a str is complete JSON or the end marker ``[DONE]``."""
     with contextlib.suppress(msgspec.DecodeError, ValueError, RecursionError):
-        _validate(text)  # builds no values
+        _validate(text)  # does not build the values
         return True
     try:
         bounded_json.loads(text)  # also reads NaN
@@ -138,7 +139,7 @@ def as_int(value: object) -> int | None:
 def with_options(
     payload: dict[str, Any], optional: Mapping[str, Any], params: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return ``payload`` with the optional fields that are not ``None`` and merged ``params``."""
+    """Return ``payload`` with the optional fields that are not ``None``, merged with ``params``."""
     fields = {name: value for name, value in optional.items() if value is not None}
     return merge_params(payload | fields, params)
 
@@ -168,7 +169,7 @@ def provider_error(data: bytes) -> tuple[str | None, str]:
 
 
 def _text_of(data: bytes) -> str:
-    """Return the beginning of a string, a JSON value, or an HTML page without its tags."""
+    """Return the text at the beginning of JSON, an HTML page, or any other body."""
     text = data[:_MAX_PAGE_BYTES].decode(errors="replace")
     if text.lstrip()[:1] in ('"', "["):
         with contextlib.suppress(ValueError, RecursionError):

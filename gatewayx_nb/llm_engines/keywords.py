@@ -34,7 +34,7 @@ def check_keywords(engine: type[LLMEngine], options: Iterable[str], name: str) -
         if option not in known_options:
             raise ConfigError(
                 f"engine {name!r} has no setting {option!r}.{did_you_mean(option, known_options)}",
-                hint=f"Fix [engines.{name}] in config/gatewayx.toml; valid:"
+                hint=f"Fix [engines.{name}] in config/gatewayx.toml; the valid settings are"
                 f" {', '.join(known_options)}.",
                 engine=name,
             )

@@ -1,4 +1,4 @@
-"""Converts messages for all dialects: turns to send, content as JSON, unsupported parts."""
+"""Prepares messages for all dialects: selects turns, checks images and converts content."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def check_images(request: Request, api: str, *roles: Role, has_detail: bool = Fa
             raise UnsupportedFeatureError(
                 f"{api} does not support an image's `detail`, here {min(details)!r}; nothing was"
                 " sent.",
-                hint="Omit it.",
+                hint="Omit `detail`.",
             )
 
 
@@ -150,13 +150,13 @@ def arguments_of(call: ToolCall) -> dict[str, Any]:
         UsageError: If the arguments are not a JSON object; a model may write any text.
     """
     try:
-        value = bounded_json.loads(call.arguments or "{}")
+        arguments = bounded_json.loads(call.arguments or "{}")
     except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
+        arguments = None
+    if not isinstance(arguments, dict):
         raise UsageError(
             f"the arguments of tool call {short_repr(call.name)} must be a JSON object, got"
             f" {short_repr(call.arguments)}.",
             hint="Correct them, or remove the call and its result.",
         )
-    return value
+    return arguments

@@ -42,7 +42,7 @@ _FINAL_STATES = {
     "cancelled": "cancelled",
     "failed": "refused",
 }
-"""The final states, and the reason why a row then has no result."""
+"""Maps each final state to the reason why a row has no result in that state."""
 
 
 class OpenAIBatches:
@@ -85,7 +85,7 @@ class OpenAIBatches:
         async with form as response:
             body = await read_object(self._engine, response, is_creation=True)
         if not as_str(body.get("id")):
-            raise ProviderError(f"{self._engine.name!r} did not name the uploaded file.")
+            raise ProviderError(f"{self._engine.name!r} returned no ID for the uploaded file.")
         return as_str(body["id"])
 
     async def create(self, file: Path, uploaded: str, endpoint: str, digest: str) -> RemoteBatch:  # noqa: ARG002 - the file has been uploaded
@@ -134,8 +134,8 @@ class OpenAIBatches:
         if response and status < FIRST_ERROR_STATUS and body:
             return BatchResult(name, json.dumps(body))
         if response:
-            data = json.dumps(body).encode()
-            return BatchResult(name, error=errors.from_response(status or 500, {}, data))
+            content = json.dumps(body).encode()
+            return BatchResult(name, error=errors.from_response(status or 500, {}, content))
         code, message = json_body.error_code_and_message(line)
         if not as_dict(line.get("error")):
             return BatchResult(name) if name else None

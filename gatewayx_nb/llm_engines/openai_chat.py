@@ -227,7 +227,7 @@ class ChatParser:
         self._response_ids: tuple[object, object] = (None, None)
         self._has_refused = False
         self._has_deltas = False
-        # By the name of the field.
+        # The pieces of text sent so far, and their total length, by the name of the field.
         self._sent_texts: defaultdict[str, list[str]] = defaultdict(list)
         self._sent_lengths: Counter[str] = Counter()
         self._calls = ToolCallAssembler()
@@ -335,7 +335,7 @@ class ChatParser:
         self._calls.add(position if index is None else index, call_id, name, text)
 
     def _end(self, reason: str) -> Chunk:
-        """Return the finish reason and the tool calls, which are complete by now.
+        """Return a chunk with the finish reason and the tool calls, which are complete by now.
 
         If the caller forced a tool call, the provider reports ``stop``.
         """
@@ -456,7 +456,7 @@ def tool_call_json(call: ToolCall) -> dict[str, Any]:
 
 
 def _part_chunks(parts: list[Any]) -> Iterator[Chunk]:
-    """Yield the parts of structured content, as sent by Mistral's reasoning models.
+    """Yield the text and reasoning in structured content, as Mistral's reasoning models send it.
 
     https://docs.mistral.ai/capabilities/reasoning
     """
@@ -475,8 +475,8 @@ def cache_key(request: Request) -> str:
     """
     first = request.system or request.messages[0].content
     cached_beginning = [request.model, first, request.tools or request.params.get("tools")]
-    data = json.dumps(cached_beginning, default=repr).encode()
-    return f"gatewayx-{hashlib.blake2b(data, digest_size=16).hexdigest()}"
+    encoded = json.dumps(cached_beginning, default=repr).encode()
+    return f"gatewayx-{hashlib.blake2b(encoded, digest_size=16).hexdigest()}"
 
 
 def _response_format(request: Request) -> dict[str, Any] | None:

@@ -61,7 +61,7 @@ _PLAIN_FIELDS = {
 
 _NO_ENCRYPTED_CONTENT = re.compile("encrypted content.{0,200}support", re.IGNORECASE)
 _MAX_SEARCHED_CHARS = 10_000
-"""Maximum number of characters of an error message that are searched."""
+"""Number of characters at the beginning of an error message that are searched."""
 
 _ACCEPTED_ID = re.compile(r".{1,64}", re.DOTALL)
 """The IDs of tool calls that the API accepts: https://github.com/RooCodeInc/Roo-Code/pull/10763"""
@@ -85,7 +85,7 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
         **kwargs: The options of `LLMEngine`.
 
     Raises:
-        ConfigError: If ``api`` has another value.
+        ConfigError: If ``api`` has any other value.
     """
 
     max_tokens_field: ClassVar[str] = "max_completion_tokens"
@@ -98,7 +98,7 @@ class OpenAIResponsesEngine(OpenAICompatibleEngine):
         if api not in {"", "responses", "chat"}:
             raise ConfigError(
                 f"an engine's `api` must be 'responses' or 'chat', got {api!r}.",
-                hint='Set `api = "responses"` under its `[engines.<name>]`.',
+                hint='Set `api = "responses"` in the table `[engines.<name>]`.',
             )
         is_default_url = self.base_url.rstrip("/") == type(self).base_url.rstrip("/")
         self.api = api or ("responses" if is_default_url else "chat")
@@ -259,12 +259,12 @@ class ResponsesParser:
         parts = as_dicts(item.get("content"))
         self._content_count += 1 + sum(len(as_list(part.get("annotations"))) for part in parts)
         self._errors.check_count(self._content_count)
-        kind = as_str(item.get("type"))
-        if kind == "function_call":
+        item_type = as_str(item.get("type"))
+        if item_type == "function_call":
             self._calls.drop(event.get("output_index"))
             yield self._tool_call_chunk(item)
-        elif kind in self._open_types:
-            self._open_types.remove(kind)
+        elif item_type in self._open_types:
+            self._open_types.remove(item_type)
         else:  # some proxies send the item only as a whole
             yield from self._item(item, event.get("output_index"))
 
@@ -353,7 +353,7 @@ class ResponsesParser:
 
 
 def _unsent_text(pieces: list[str], sent_pieces: list[str]) -> str:
-    """Return the part of a string that has not been sent; empty if what was sent before differs."""
+    """Return the part of the text that has not been sent; empty if the sent text differs."""
     text, sent_text = "".join(pieces), "".join(sent_pieces)
     return text.removeprefix(sent_text) if text.startswith(sent_text) else ""
 
@@ -385,7 +385,7 @@ def _carried(items: list[dict[str, Any]]) -> dict[str, Any] | None:
         item for item in items if item.get("type") != "reasoning" or _is_encrypted(item)
     ]
     has_all = len(usable_items) == len(items)
-    turn = [_without_logprobs(item, has_id=has_all) for item in usable_items]
+    turn = [_input_item(item, keep_id=has_all) for item in usable_items]
     if all(map(_is_plain, turn)) or all(item.get("type") == "reasoning" for item in turn):
         return None
     return {"dialect": _DIALECT, "items": turn}
@@ -400,9 +400,9 @@ def _is_plain(item: dict[str, Any]) -> bool:
     return fields <= _PLAIN_FIELDS.get(as_str(item.get("type")), set())
 
 
-def _without_logprobs(item: dict[str, Any], *, has_id: bool) -> dict[str, Any]:
-    """Return an item as input, which needs no log probabilities."""
-    dropped_fields = set() if has_id else {"id"}
+def _input_item(item: dict[str, Any], *, keep_id: bool) -> dict[str, Any]:
+    """Return an item of an answer in the form to send back, without log probabilities."""
+    dropped_fields = set() if keep_id else {"id"}
     kept_fields = {name: value for name, value in item.items() if name not in dropped_fields}
     if item.get("type") != "message":
         return kept_fields

@@ -1,4 +1,4 @@
-"""Typed errors for error responses, with hints."""
+"""Creates typed errors for error responses, with hints."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _HINTS: dict[type[GatewayError], Hint] = {
 }
 
 _ENGINE_ACTIONS = {AuthenticationError: "set_key", ModelNotFoundError: "name_model"}
-"""Actions of hints that take the engine's name."""
+"""Actions of the hints, by error class, whose only argument is the engine's name."""
 
 MAX_CONTENTS = 10_000
 """Maximum number of citations, items or other contents of one kind in an answer.
@@ -55,13 +55,13 @@ They are kept until the end of the answer, and take more memory than their text.
 """
 
 _MAX_COLLECTED_CONTENTS = 500_000
-"""Maximum number of contents that are collected at all ends of an answer together.
+"""Maximum number of contents that are collected at all end events of an answer together.
 
 It is reached only if each of about 1,000 events has such contents and is marked as the last event.
 """
 
 _MAX_MESSAGE_CHARS = 300
-"""Maximum number of characters shown of a provider's message."""
+"""Maximum number of characters of a provider's message that are shown."""
 
 
 class ProviderErrors:
@@ -130,9 +130,9 @@ class ProviderErrors:
             )
 
     def check_ends(self, collected_count: int) -> None:
-        """Check the number of contents that were collected at the ends of an answer.
+        """Check the number of contents that were collected at the end events of an answer.
 
-        Some servers mark every event as the last event, and each end collects all contents so far.
+        Some servers mark every event as the last, and each of them collects all contents so far.
 
         Raises:
             ProviderError: If there are more than `_MAX_COLLECTED_CONTENTS`.
@@ -147,7 +147,7 @@ class ProviderErrors:
             )
 
     def truncated(self) -> TruncatedError:
-        """Return the error for a reply that ended without an end mark."""
+        """Return the error for a reply that ended without an end marker."""
         return TruncatedError(
             f"the reply from {self._engine!r} ended without an end marker.",
             hint=Hint("run_again"),

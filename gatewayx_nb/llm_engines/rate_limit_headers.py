@@ -1,4 +1,4 @@
-"""Rate limits from a provider's response headers."""
+"""Parses rate limits from a provider's response headers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _NAME_PATTERNS = ("x-ratelimit-{quantity}-{resource}", "anthropic-ratelimit-{resource}-{quantity}")
-_RESOURCES = {
+_RESOURCE_BY_FIELD = {
     "requests": "requests",
     "tokens": "tokens",
     "input_tokens": "input-tokens",
@@ -41,7 +41,7 @@ def rate_limits(headers: Mapping[str, str], now: float) -> RateLimits | None:
     if not any("ratelimit" in name for name in headers):  # saves the lookups
         return None
     values: dict[str, Any] = {}
-    for field, resource in _RESOURCES.items():
+    for field, resource in _RESOURCE_BY_FIELD.items():
         values[field] = _count(_header(headers, "limit", resource)) or None
         values[f"{field}_left"] = _count(_header(headers, "remaining", resource))
         values[f"{field}_reset"] = _reset(_header(headers, "reset", resource), now)

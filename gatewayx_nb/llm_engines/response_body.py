@@ -1,4 +1,4 @@
-"""The parts of a response: the data of server-sent events, or one JSON text.
+"""Reads the parts of a response: the data of server-sent events, or one JSON text.
 
 The format is detected from the body, not from the content type: some servers send events as
 ``text/plain``, others send JSON as ``text/event-stream``.
@@ -162,8 +162,8 @@ def is_event(body: str) -> bool:
     if not isinstance(value, dict):
         return False
     choices = value.get("choices")
-    first = choices[0] if isinstance(choices, list) and choices else None
-    is_delta = isinstance(first, dict) and "delta" in first and not first.get("message")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    is_delta = isinstance(choice, dict) and "delta" in choice and not choice.get("message")
     # Anthropic's and Cohere's events have such types; whole answers have `message` or no type.
     return is_delta or str(value.get("type", "")).startswith("content")
 
@@ -172,18 +172,18 @@ async def read_parts(response: Response) -> AsyncGenerator[BodyParts]:
     """Yield the parts of a response as they arrive."""
     # Closing the generator saves the task with which the garbage collector would close it.
     async with contextlib.aclosing(response.blocks()) as blocks:
-        first: list[bytes] = []
+        first_blocks: list[bytes] = []
         async for block in blocks:
-            first.append(block)
+            first_blocks.append(block)
             # Earlier blocks are blank, so only this block is searched.
-            if _strip_start(block) if len(first) == 1 else block.strip():
+            if _strip_start(block) if len(first_blocks) == 1 else block.strip():
                 break
-        begin = b"".join(first)
-        if _strip_start(begin)[:1] in (b"{", b"["):
-            yield _json_parts(await _read_json(response, begin, blocks))
+        beginning = b"".join(first_blocks)
+        if _strip_start(beginning)[:1] in (b"{", b"["):
+            yield _json_parts(await _read_json(response, beginning, blocks))
             return
         decoder = Decoder()
-        yield BodyParts(_event_data(decoder.feed(begin)))
+        yield BodyParts(_event_data(decoder.feed(beginning)))
         async for block in blocks:
             yield BodyParts(_event_data(decoder.feed(block)))
         # An incomplete event is dropped; the missing end mark shows that the stream was truncated.
@@ -203,14 +203,14 @@ async def read_error(response: Response) -> bytes:
 
 
 async def _read_json(
-    response: Response, begin: bytes, blocks: AsyncIterator[bytes], *, is_error: bool = False
+    response: Response, beginning: bytes, blocks: AsyncIterator[bytes], *, is_error: bool = False
 ) -> str:
     """Return a body that begins with JSON.
 
     Complete JSON needs no end mark, so silence or a broken connection after it is not an error. An
     incomplete body is returned only if it is an error or begins with a complete JSON value.
     """
-    body, checked_bytes = bytearray(_strip_start(begin)), 0
+    body, checked_bytes = bytearray(_strip_start(beginning)), 0
     while not response.has_ended:
         is_complete = False
         # The number of checks is limited, so that they take linear time in total.
@@ -272,8 +272,8 @@ def _after_separators(text: str, position: int) -> int:
     return separators.end() if separators else position
 
 
-def _strip_start(begin: bytes) -> bytes:
-    return begin.removeprefix(_BYTE_ORDER_MARK).lstrip()
+def _strip_start(beginning: bytes) -> bytes:
+    return beginning.removeprefix(_BYTE_ORDER_MARK).lstrip()
 
 
 def _event_data(events: Iterable[ServerSentEvent]) -> list[str]:

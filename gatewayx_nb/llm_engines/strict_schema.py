@@ -1,4 +1,4 @@
-"""Strict variants of a JSON Schema, because each provider enforces a different subset."""
+"""Creates strict variants of a JSON Schema, because each provider enforces another subset."""
 
 from __future__ import annotations
 
@@ -159,8 +159,10 @@ class _Translation:
             raise NotEnforceableError
         part = {name: value for name, value in schema.items() if name not in _IGNORED_KEYWORDS}
         match part:
-            case {"allOf": [only]}:
-                translated = self._part({**only, **{k: v for k, v in part.items() if k != "allOf"}})
+            case {"allOf": [subschema]}:
+                translated = self._part(
+                    {**subschema, **{k: v for k, v in part.items() if k != "allOf"}}
+                )
             case {"allOf": _} | {"patternProperties": _}:
                 raise NotEnforceableError
             case {"$ref": reference}:
@@ -181,11 +183,11 @@ class _Translation:
         return translated
 
     def _of_declared_type(self, part: dict[str, Any]) -> dict[str, Any]:
-        kind = part.get("type", "object" if "properties" in part else None)
+        type_name = part.get("type", "object" if "properties" in part else None)
         allowed_keywords = self._rules.keywords
-        match kind:
+        match type_name:
             case "object":
-                return {"type": kind, **self._object(part), **self._notes(part)}
+                return {"type": type_name, **self._object(part), **self._notes(part)}
             case "array":
                 return self._array(part)
             case "string" | "number" | "integer" | "boolean" | "null":
@@ -194,7 +196,7 @@ class _Translation:
                 }
                 if part.get("format") in self._rules.formats:
                     constraints["format"] = part["format"]
-                return {"type": kind, **constraints, **self._notes(part, constraints)}
+                return {"type": type_name, **constraints, **self._notes(part, constraints)}
         raise NotEnforceableError
 
     def _object(self, part: dict[str, Any]) -> dict[str, Any]:
@@ -258,22 +260,26 @@ class _Translation:
         return {"anyOf": [target], **notes} if notes else target
 
     def _labels(self, labels: Iterable[Any], part: dict[str, Any]) -> dict[str, Any]:
-        kinds: dict[str, list[Any]] = {}
+        labels_by_type: dict[str, list[Any]] = {}
         for label in labels:
             if type(label) not in _LABEL_TYPES:
                 raise NotEnforceableError
-            kinds.setdefault(_LABEL_TYPES[type(label)], []).append(label)
-        variants = [self._labels_of_type(kind, group) for kind, group in kinds.items()]
+            labels_by_type.setdefault(_LABEL_TYPES[type(label)], []).append(label)
+        variants = [
+            self._labels_of_type(type_name, group) for type_name, group in labels_by_type.items()
+        ]
         if not variants:
             raise NotEnforceableError
         notes = self._notes(part)
         return {**variants[0], **notes} if len(variants) == 1 else {"anyOf": variants, **notes}
 
-    def _labels_of_type(self, kind: str, labels: list[Any]) -> dict[str, Any]:
-        if kind in ("null", "boolean"):  # not all providers support an enum of this type
+    def _labels_of_type(self, type_name: str, labels: list[Any]) -> dict[str, Any]:
+        if type_name in ("null", "boolean"):  # not all providers support an enum of this type
             note = {"description": f"{{enum: {labels}}}"} if labels in ([True], [False]) else {}
-            return {"type": kind, **note}
-        return {"type": kind, "enum": labels} if self._rules.enum_needs_type else {"enum": labels}
+            return {"type": type_name, **note}
+        return (
+            {"type": type_name, "enum": labels} if self._rules.enum_needs_type else {"enum": labels}
+        )
 
     def _union(self, variants: Iterable[Any], part: dict[str, Any]) -> dict[str, Any]:
         if "properties" in part or not variants:
@@ -293,22 +299,28 @@ class _Translation:
             if not (name == "default" and value is None)
         }
         if other_constraints:
-            bounds = (
+            constraint_note = (
                 "{"
                 + ", ".join(f"{name}: {value}" for name, value in other_constraints.items())
                 + "}"
             )
-            notes["description"] = "\n\n".join(filter(None, (notes.get("description"), bounds)))
+            notes["description"] = "\n\n".join(
+                filter(None, (notes.get("description"), constraint_note))
+            )
         return notes
 
 
 _NOTE_KEYWORDS = ("title", "description", "default")
 
 
-def _of_type(part: dict[str, Any], kind: str) -> dict[str, Any]:
+def _of_type(part: dict[str, Any], type_name: str) -> dict[str, Any]:
     """Return the part of a multi-type schema that applies to one of its types."""
     constraints = {name: value for name, value in part.items() if name not in _NOTE_KEYWORDS}
-    return {"type": kind} if kind in ("null", "boolean") else {**constraints, "type": kind}
+    return (
+        {"type": type_name}
+        if type_name in ("null", "boolean")
+        else {**constraints, "type": type_name}
+    )
 
 
 def _is_simple(keyword: str, value: object) -> bool:
@@ -334,6 +346,7 @@ def _flattened(variants: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 
 _MAX_SHORT_ENUM_VALUES = 250
+"""Maximum number of values in an enum whose labels may have any length."""
 
 
 def _long_label_size(part: Mapping[str, Any]) -> int:
@@ -344,15 +357,15 @@ def _long_label_size(part: Mapping[str, Any]) -> int:
 
 def _are_distinct(variants: Iterable[Any], root: Mapping[str, Any]) -> bool:
     """Return whether the objects of a union differ in the name or the labels of their first key."""
-    labels_of: dict[str, list[set[str]]] = {}
+    labels_by_name: dict[str, list[set[str]]] = {}
     for variant in variants:
         properties = resolve(variant, root).get("properties", {})
         for name in itertools.islice(properties, 1):
             labels = set(map(repr, resolve(properties[name], root).get("enum", ())))
-            labels_of.setdefault(name, []).append(labels)
+            labels_by_name.setdefault(name, []).append(labels)
     return all(
         all(first and second and first.isdisjoint(second) for first, second in pairs)
-        for pairs in (itertools.combinations(group, 2) for group in labels_of.values())
+        for pairs in (itertools.combinations(group, 2) for group in labels_by_name.values())
     )
 
 
@@ -402,6 +415,11 @@ def _depth(schema: Mapping[str, Any], depths: dict[str, int], root: Mapping[str,
             depths[name] = 0
             depths[name] = _depth(root["$defs"][name], depths, root)
         return depths[name]
-    inner = [*schema.get("properties", {}).values(), *schema.get("anyOf", [])]
-    inner += [*schema.get("prefixItems", []), *([schema["items"]] if "items" in schema else [])]
-    return ("properties" in schema) + max((_depth(part, depths, root) for part in inner), default=0)
+    subschemas = [*schema.get("properties", {}).values(), *schema.get("anyOf", [])]
+    subschemas += [
+        *schema.get("prefixItems", []),
+        *([schema["items"]] if "items" in schema else []),
+    ]
+    return ("properties" in schema) + max(
+        (_depth(part, depths, root) for part in subschemas), default=0
+    )

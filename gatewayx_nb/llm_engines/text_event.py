@@ -36,7 +36,7 @@ class _TextEvent(msgspec.Struct, gc=False):
         choices: The choice.
         id: The ID of the response; like the model, it may have any type.
         model: The model that replies.
-        object: The kind of the event; some servers report an error in this field.
+        object: The type of the event; some servers report an error in this field.
     """
 
     choices: tuple[_Choice]
@@ -56,7 +56,7 @@ def read_text_event(data: str) -> tuple[str, tuple[object, object]] | None:
 
     For any other data, ``None`` is returned.
 
-    Nearly all events of a stream contain nothing else. Reading such an event takes a fifth of the
+    Nearly all events of a stream are of this form. Reading such an event takes a fifth of the
     time of parsing the JSON and looking at each field.
     """
     try:

@@ -20,8 +20,8 @@ def chat_tools(request: Request) -> list[dict[str, Any]] | None:
 
 def chat_choice(request: Request) -> str | dict[str, Any] | None:
     """Return the ``tool_choice`` of Chat Completions."""
-    name = request.tool_choice
-    return name if _is_mode(name) else {"type": "function", "function": {"name": name}}
+    choice = request.tool_choice
+    return choice if _is_mode(choice) else {"type": "function", "function": {"name": choice}}
 
 
 def responses_tools(request: Request) -> list[dict[str, Any]] | None:
@@ -37,8 +37,8 @@ def responses_tools(request: Request) -> list[dict[str, Any]] | None:
 
 def responses_choice(request: Request) -> str | dict[str, Any] | None:
     """Return the ``tool_choice`` of the Responses API."""
-    name = request.tool_choice
-    return name if _is_mode(name) else {"type": "function", "name": name}
+    choice = request.tool_choice
+    return choice if _is_mode(choice) else {"type": "function", "name": choice}
 
 
 def anthropic_tools(request: Request) -> list[dict[str, Any]] | None:
@@ -54,12 +54,12 @@ def anthropic_tools(request: Request) -> list[dict[str, Any]] | None:
 
 def anthropic_choice(request: Request) -> dict[str, Any] | None:
     """Return the ``tool_choice`` of the Messages API."""
-    name = request.tool_choice
-    if name is None:
+    choice = request.tool_choice
+    if choice is None:
         return None
-    if _is_mode(name):
-        return {"type": "any" if name == "required" else name}
-    return {"type": "tool", "name": name}
+    if _is_mode(choice):
+        return {"type": "any" if choice == "required" else choice}
+    return {"type": "tool", "name": choice}
 
 
 def gemini_tools(request: Request) -> list[dict[str, Any]] | None:
@@ -82,11 +82,11 @@ def _json_schema(tool: ToolDefinition) -> dict[str, Any]:
 
 def gemini_config(request: Request) -> dict[str, Any] | None:
     """Return the ``toolConfig`` of generateContent."""
-    name = request.tool_choice
-    if name is None:
+    choice = request.tool_choice
+    if choice is None:
         return None
-    mode = {"auto": "AUTO", "none": "NONE"}.get(name, "ANY")
-    names = {} if _is_mode(name) else {"allowedFunctionNames": [name]}
+    mode = {"auto": "AUTO", "none": "NONE"}.get(choice, "ANY")
+    names = {} if _is_mode(choice) else {"allowedFunctionNames": [choice]}
     return {"functionCallingConfig": {"mode": mode, **names}}
 
 
@@ -106,10 +106,10 @@ def cohere_choice(request: Request) -> str | None:
 
     https://docs.cohere.com/reference/chat
     """
-    name = request.tool_choice
-    if name in (None, "auto"):
+    choice = request.tool_choice
+    if choice in (None, "auto"):
         return None
-    return "NONE" if name == "none" else "REQUIRED"
+    return "NONE" if choice == "none" else "REQUIRED"
 
 
 def _is_mode(choice: str | None) -> bool:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gatewayx_nb.messages import Request
 
 # Mistral sends 422: https://docs.mistral.ai/api
-_STATUSES = (400, 422)
+_REJECTION_STATUSES = (400, 422)
 
 _NUMBER = re.compile(r"(?<![\w.-])\d[\d,]{0,15}(?!\w)")
 """A number that is not part of a name, unlike the date in a model name."""
@@ -129,7 +129,7 @@ def explain_rejection(error: GatewayError, request: Request, data: bytes) -> Gat
     closer check: "Unsupported parameter", "Extra inputs are not permitted", "is not supported with
     this model".
     """
-    if not isinstance(error, ProviderError) or error.status not in _STATUSES:
+    if not isinstance(error, ProviderError) or error.status not in _REJECTION_STATUSES:
         return error
     name = _named_param(request, data)
     if name is None:
@@ -166,8 +166,8 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _hint(name: str) -> Hint:
-    drop = Hint("set_option", option="params", value={"drop_unsupported": True})
-    return Hint("omit_option", option=name) | drop
+    drop_hint = Hint("set_option", option="params", value={"drop_unsupported": True})
+    return Hint("omit_option", option=name) | drop_hint
 
 
 def without_param(request: Request, name: str) -> Request:
@@ -192,10 +192,8 @@ def _named_param(request: Request, data: bytes) -> str | None:
     params = {name: (name,) for name in request.params}
     for name, provider_names in {**fields, **params}.items():
         for provider_name in provider_names:
-            quoted_name = re.search(rf"(?<![\w.]){re.escape(provider_name)}(?![\w])", message)
+            mention = re.search(rf"(?<![\w.]){re.escape(provider_name)}(?![\w])", message)
             # In prose, a single letter such as Cohere's "p" need not be the parameter.
-            if param.rpartition(".")[2] == provider_name or (
-                quoted_name and len(provider_name) > 1
-            ):
+            if param.rpartition(".")[2] == provider_name or (mention and len(provider_name) > 1):
                 return name
     return None
