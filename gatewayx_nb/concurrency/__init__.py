@@ -1,4 +1,4 @@
-"""Background event loops, interruptible waits and the queue between threads."""
+"""Background event loops, interruptible waits, and queues between threads."""
 
 from gatewayx_nb.concurrency.caller_thread import CallerThread
 from gatewayx_nb.concurrency.cross_thread_queue import CrossThreadQueue

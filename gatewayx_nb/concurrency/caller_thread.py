@@ -72,7 +72,7 @@ class CallerThread:
             except KeyboardInterrupt as interrupt:
                 _settle(loop, future, future.set_exception, interrupt)
                 raise
-            # A future does not accept a StopIteration, so the call would wait forever.
+            # A future does not accept a StopIteration; without this, the call would wait forever.
             except StopIteration as error:
                 failure = RuntimeError("the function raised StopIteration")
                 failure.__cause__ = error

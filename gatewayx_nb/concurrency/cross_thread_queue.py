@@ -28,7 +28,7 @@ class CrossThreadQueue(Generic[T]):
 
     Args:
         wake: Called in the producer's thread when a waiting reader should check again.
-        size: Returns the size of an item; all items are small if omitted.
+        size: Returns the size of an item; if omitted, only the number of items is limited.
 
     Attributes:
         closed: Whether the last item has been added.
@@ -39,7 +39,7 @@ class CrossThreadQueue(Generic[T]):
         self._items: deque[T] = deque()
         self._sizes: deque[int] = deque()
         self._wake, self._size = wake, size
-        # Two totals, because only one side may change each.
+        # Two totals, because each may be changed by only one side.
         self._size_put = self._size_taken = 0
         self._reader_waits = False
         self._resume_producer: Callable[[], object] | None = None

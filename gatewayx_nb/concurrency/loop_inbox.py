@@ -1,4 +1,4 @@
-"""Callbacks from other threads for an event loop."""
+"""Runs callbacks from other threads on an event loop."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class LoopInbox:
-    """Queue of callbacks from other threads to an event loop; a wake-up runs several callbacks.
+    """Queue of callbacks for an event loop from other threads; one wake-up runs all of them.
 
     Waking a loop takes system calls, which also release the GIL. With
     `asyncio.loop.call_soon_threadsafe` for each callback, waking was the largest part of a call's
@@ -45,7 +45,7 @@ class LoopInbox:
         return inbox
 
     def call_soon(self, callback: Callable[[], object]) -> None:
-        """Run a function later on the loop's thread, in order; the function must not raise.
+        """Run a callback on the loop's thread, after the earlier ones; it must not raise.
 
         Raises:
             RuntimeError: If the loop is closed.

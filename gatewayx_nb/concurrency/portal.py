@@ -70,7 +70,7 @@ class Portal:
             future.set_running_or_notify_cancel()  # otherwise, `wait` would not count it as done
             return future
 
-    def run(  # noqa: C901 - one wait, with all that can end it
+    def run(  # noqa: C901 - one wait, with everything that can end it
         self,
         coroutine: Coroutine[Any, Any, T],
         timeout: float = math.inf,
@@ -128,7 +128,7 @@ class Portal:
         return task.result()
 
     async def arun(self, coroutine: Coroutine[Any, Any, T], timeout: float | None = None) -> T:  # noqa: ASYNC109 - also cancels the coroutine on the other loop
-        """Run a coroutine on the loop and await it on the current one; propagate cancellation.
+        """Run a coroutine on the loop and await it on the current loop; propagate cancellation.
 
         Raises:
             TimeoutError: If the coroutine took longer than ``timeout`` seconds.
@@ -171,7 +171,7 @@ class Portal:
         for task in tasks:
             task.cancel()
         if tasks:
-            # A task that ignores its cancellation must not keep the thread.
+            # A task that ignores its cancellation must not keep the thread alive.
             ended_tasks, unfinished_tasks = self.loop.run_until_complete(
                 asyncio.wait(tasks, timeout=self._patience)
             )
@@ -189,8 +189,8 @@ class _CrossLoopCall(Generic[T]):
     locks double the overhead.
     """
 
-    def __init__(self, work: Coroutine[Any, Any, T], portal: Portal) -> None:
-        self._coroutine, self._portal = work, portal
+    def __init__(self, coroutine: Coroutine[Any, Any, T], portal: Portal) -> None:
+        self._coroutine, self._portal = coroutine, portal
         self._caller = asyncio.get_running_loop()
         self._inbox = LoopInbox.of(self._caller)
         self._task: asyncio.Task[T] | None = None
@@ -352,7 +352,7 @@ def interruptible() -> contextlib.AbstractContextManager[None]:
 
 async def gather_or_cancel(coroutines: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     """Await coroutines concurrently and return their results; if one fails, cancel the others."""
-    tasks = [asyncio.ensure_future(each) for each in coroutines]
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         return await asyncio.gather(*tasks)
     finally:
@@ -376,7 +376,7 @@ async def run_in_thread(function: Callable[..., T], *args: object, **kwargs: obj
     def run() -> None:
         try:
             outcome = functools.partial(settle, future.set_result, function(*args, **kwargs))
-        # A future does not accept a StopIteration, so the call would wait forever.
+        # A future does not accept a StopIteration; without this, the call would wait forever.
         except StopIteration as error:
             failure = RuntimeError("the function raised StopIteration")
             failure.__cause__ = error

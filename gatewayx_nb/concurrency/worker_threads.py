@@ -51,7 +51,7 @@ class WorkerThreads:
             timeout: Maximum seconds for the function, without the wait for a thread.
 
         Raises:
-            TimeoutError: If the function takes longer.
+            TimeoutError: If the function takes longer than ``timeout``.
             OverdueThreadsError: If too many overdue functions are still running.
         """
         async with self._slots:
