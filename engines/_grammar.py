@@ -17,7 +17,7 @@ from ..json_schema import resolve
 _DEPTH = 3  # nesting levels of a recursive type, or of arbitrary JSON
 _LENGTH = 2_000  # characters in a string
 _ITEMS = 100
-_RECURSIVE_ITEMS = 4  # items in a list within a recursive type, whose lists multiply
+_RECURSIVE_ITEMS = 4  # items in a list within a recursive type, because nested lists multiply
 _NAMES = 20  # properties in an object with arbitrary names
 _NAME = r"^[^\n]{1,40}$"
 _RANGE = 10**15
@@ -42,7 +42,7 @@ _PATTERNS = {
     "uri": r"^https://[a-z0-9]{1,20}\.[a-z]{2,4}(/[a-z0-9._-]{1,40}){0,3}$",
 }
 _FORMATS = frozenset({"uuid", "ipv4", "ipv6", "hostname"})
-# The lookahead with which pydantic's pattern of a Decimal begins.
+# The beginning of pydantic's pattern for a Decimal, which is a lookahead.
 _PYDANTIC_DECIMAL = "^(?!^[-+.]*$)"
 
 _LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
@@ -53,7 +53,7 @@ class _TooDeepError(Exception):
 
 
 def grammar(schema: Mapping[str, Any]) -> str:
-    """Return the grammar of a JSON Schema; an empty schema allows objects and lists.
+    """Return the grammar for a JSON Schema; an empty schema allows objects and lists.
 
     Raises:
         ProviderError: If a part has an unknown type.
@@ -97,7 +97,7 @@ class _Translation:
         return self._typed(schema if isinstance(schema, Mapping) else {}, levels)
 
     def _merged(self, schema: Mapping[str, Any], parts: Iterable[Any]) -> dict[str, Any]:
-        """Return a schema that combines all parts of `allOf` and the keywords beside it."""
+        """Return a schema that combines the parts of ``allOf`` and the other keywords."""
         merged: dict[str, Any] = {}
         rest = {name: value for name, value in schema.items() if name != "allOf"}
         for part in (*(resolve(part, self._root) for part in parts), rest):
@@ -234,7 +234,7 @@ def _open_object(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _free(depth: int) -> dict[str, Any]:
-    """Return the schema of an object or a list of any values, nested to a depth."""
+    """Return the schema of an object or a list of any values, up to a nesting depth."""
     values = _value(depth - 1)
     return {
         "anyOf": [
@@ -245,7 +245,7 @@ def _free(depth: int) -> dict[str, Any]:
 
 
 def _value(depth: int) -> dict[str, Any]:
-    """Return the schema of any value."""
+    """Return the schema of any value, up to a nesting depth."""
     text, number = _string({}), _number({}, "number")
     nested = _free(depth)["anyOf"] if depth > 0 else []
     return {"anyOf": [text, number, {"type": "boolean"}, {"type": "null"}, *nested]}

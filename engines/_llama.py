@@ -1,4 +1,4 @@
-"""In-process llama.cpp: one loaded GGUF file, its worker threads and their shutdown."""
+"""Runs llama.cpp in this process: loads a GGUF file, and manages the worker threads."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class LlamaCall:
         self._deliver(None)
 
     def _receive(self, event: dict[str, Any]) -> bool:
-        """Receive an event inside llama.cpp; return ``True`` to stop it."""
+        """Receive an event from llama.cpp; return ``True`` to stop the call."""
         self._deliver(event)
         return self._stopped
 
@@ -89,7 +89,7 @@ class LlamaHost:
     Args:
         path: The GGUF file.
         context: Context length of each call in tokens, including the reply.
-        repair: A hint for the case that the file cannot be loaded.
+        repair: The hint of the error that is raised if the file cannot be loaded.
     """
 
     def __init__(self, path: Path, context: int, repair: Hint) -> None:
@@ -191,7 +191,7 @@ class LlamaHost:
 
 
 def _load(path: Path, context: int, repair: Hint) -> tuple[Any, str]:
-    """Load a GGUF file, holding the GIL throughout (0.5 s for 98 MB).
+    """Load a GGUF file; this holds the GIL (for 0.5 s if the file has 98 MB).
 
     Returns:
         The server, and the key of its HTTP interface.

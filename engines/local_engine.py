@@ -1,4 +1,4 @@
-"""A small local language model: llama.cpp in this process, no key needed."""
+"""A small local language model, which llama.cpp runs in this process without a key."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ class LocalEngine(LLMEngine):
                 not support them.
             ContextLengthError: If the prompt is longer than ``context``.
             ProviderError: If llama.cpp rejects the request.
-            TruncatedError: If the engine is closed during the call.
+            TruncatedError: If the engine is closed before the reply is complete.
         """
         model = self._resolve_for(request)
         call = LlamaCall(_body(request, takes_tools=model.takes_tools))
@@ -318,10 +318,10 @@ def _body(request: Request, *, takes_tools: bool = False) -> dict[str, Any]:
 
 
 def _tool_choice(request: Request) -> str | None:
-    """Return the ``tool_choice``.
+    """Return the ``tool_choice`` for llama.cpp.
 
-    llama.cpp takes no name of a tool, so `chosen_tools` declares only that tool, and a call is
-    required.
+    llama.cpp does not accept a tool's name, so `chosen_tools` declares only that tool, and a call
+    is required.
     """
     choice = request.tool_choice
     return choice if choice in (None, "auto", "none") else "required"

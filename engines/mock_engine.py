@@ -25,10 +25,10 @@ _CALL = re.compile(r"^call (?P<name>[\w-]+)(?: (?P<arguments>\{.*\}))?$", re.MUL
 class MockEngine(LLMEngine):
     """Engine that echoes the prompt word by word.
 
-    ``params`` control it: ``latency`` (seconds before the first chunk), ``rate`` (chunks per
-    second) and ``fail`` (an HTTP status whose error to raise). Each word counts as a token.
+    ``params`` control the engine: ``latency`` (seconds before the first chunk), ``rate`` (chunks
+    per second) and ``fail`` (an HTTP status whose error to raise). Each word counts as a token.
     Sampling parameters are accepted, but do not change the echo. A line such as ``call weather
-    {"city": "Rome"}`` in the prompt calls the tool; the echo is then that of the results. If
+    {"city": "Rome"}`` in the prompt calls the tool; the engine then echoes the results. If
     ``tool_choice`` requires a call, a tool is called even if the prompt names none.
     """
 
@@ -72,7 +72,7 @@ class MockEngine(LLMEngine):
 
 
 def _requested_calls(request: Request) -> Iterator[ToolCall]:
-    """Yield the calls of tools that the prompt contains."""
+    """Yield the tool calls that the prompt or ``tool_choice`` requests."""
     choice, names = request.tool_choice, [tool.name for tool in request.tools]
     if request.messages[-1].role != "user" or choice == "none":
         return
