@@ -9,7 +9,6 @@ import math
 import time
 from dataclasses import replace
 from decimal import Decimal
-from operator import is_
 from typing import TYPE_CHECKING, Any
 
 from gatewayx_nb.calls import AnswerCleaner, PartialReply, PendingRetry, is_transient, with_retries
@@ -25,7 +24,13 @@ from gatewayx_nb.engine_pool.exception_redaction import redact_exception
 from gatewayx_nb.engine_pool.host import closing, typed_errors
 from gatewayx_nb.engine_pool.preview import preview
 from gatewayx_nb.engine_pool.probe import list_models
-from gatewayx_nb.engine_pool.structured_output import parse_or_correct, with_schema_in_prompt
+from gatewayx_nb.engine_pool.request_preparation import (
+    check_features,
+    with_model,
+    with_schema,
+    with_sendable_messages,
+)
+from gatewayx_nb.engine_pool.structured_output import parse_or_correct
 from gatewayx_nb.engine_pool.token_estimates import estimate_request_tokens
 from gatewayx_nb.errors import (
     BudgetError,
@@ -35,15 +40,13 @@ from gatewayx_nb.errors import (
     RateLimitError,
     RequestError,
     TransportError,
-    UnsupportedFeatureError,
     did_you_mean,
 )
-from gatewayx_nb.hints import Hint, as_hint
+from gatewayx_nb.hints import Hint
 from gatewayx_nb.llm_engines import (
     RejectedParameterError,
     check_supported,
     model_token_limit,
-    sendable,
     takes,
     without_param,
 )
@@ -375,53 +378,12 @@ class EngineCall:
         return permit
 
     async def _prepare(self, engine: LLMEngine, *, asks_for_model: bool = True) -> Request:
-        """Return the request with a model, and with the schema in the form that the engine accepts.
-
-        If the engine cannot enforce the schema, the prompt asks the model to follow it.
-
-        Args:
-            engine: The engine.
-            asks_for_model: Whether to query the server for its models if the engine has no default
-                model.
-
-        Raises:
-            UnsupportedFeatureError: If the engine does not support images, system prompts or
-                conversations.
-        """
-        request, schema = self._request, self._schema
-        messages = sendable(request.messages, self.target.name)
-        if request.images and "images" not in engine.features:
-            raise self._no_images_error()
-        if request.system and "system" not in engine.features:
-            raise self._unsupported_error("system prompts", "system")
-        if len(messages) > 1 and "history" not in engine.features:
-            option = "chat" if self._add_turn else "messages"
-            raise self._unsupported_error("conversations", option)
-        if request.tools and "tools" not in engine.features:
-            raise self._unsupported_error("tools", "tools")
-        model = request.model or engine.model_name
-        if not model and asks_for_model:
-            # A local server offers only the models that it was started with.
-            model = next((info.model for info in await list_models(engine)), "")
-        model = str(model or "")  # the engine may have set the attribute to another type
-        # Compared by identity, because equal messages may carry different provider data.
-        has_same_messages = len(messages) == len(request.messages) and all(
-            map(is_, messages, request.messages)
-        )
-        if request.model != model or not has_same_messages:
-            request = replace(request, messages=messages, model=model)
-        if schema is None or schema.schema is None:
-            return request
-        request = replace(request, schema=schema.described)
-        engine_schema = engine.enforceable_schema(request) if "schema" in engine.features else None
-        if engine_schema and not schema.is_loose:
-            return replace(request, schema=engine_schema)
-        takes_system = "system" in engine.features and takes(engine, "system")
-        in_object = engine_schema is not None and not engine_schema
-        with_instruction = with_schema_in_prompt(
-            request, schema, takes_system=takes_system, in_object=in_object
-        )
-        return replace(with_instruction, schema=engine_schema)
+        """Return the request as the engine accepts it; see `request_preparation`."""
+        name, registry = self.target.name, self._host.registry
+        request = with_sendable_messages(self._request, name)
+        check_features(request, engine, name, registry, is_chat=self._add_turn is not None)
+        request = await with_model(request, engine, asks_for_model=asks_for_model)
+        return with_schema(request, self._schema, engine)
 
     async def _receive(
         self, engine: LLMEngine, request: Request, emit: ChunkHandler | None
@@ -469,22 +431,6 @@ class EngineCall:
                 with typed_errors(self.target):
                     return [model.model for model in await list_models(engine)]
         return []
-
-    def _no_images_error(self) -> UnsupportedFeatureError:
-        """Return the error for unsupported images; its hint names ready engines that take them."""
-        engines = self._host.registry.ready_with("images")
-        hint = Hint("set_key_for_images", engine="openai", others="anthropic and google")
-        if engines:
-            hint = as_hint(f"These engines are ready and take images: {', '.join(engines)}.")
-        return UnsupportedFeatureError(
-            f"engine {self.target.name!r} does not support images.", hint=hint
-        )
-
-    def _unsupported_error(self, feature: str, option: str) -> UnsupportedFeatureError:
-        return UnsupportedFeatureError(
-            f"engine {self.target.name!r} does not support {feature}.",
-            hint=Hint("omit_option", option=option) | Hint("list_engines"),
-        )
 
     def closed_error(self) -> TransportError:
         """Return the error to raise if the pool is closed during the call."""
